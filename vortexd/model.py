@@ -1,0 +1,124 @@
+"""The nouns of the line, all frozen: what one stage hands to the next.
+
+A source yields a `Tree`; resolve makes `PropertySource`s of it and the store a `Config`; two of these make a `Change`.
+Nothing here is ever mutated after it was made, mappings included: stages and threads share them without locks.
+"""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import attrs
+
+Scalar: TypeAlias = "str | int | float | bool | None"
+Json: TypeAlias = "Scalar | list[Json] | dict[str, Json]"
+
+
+@attrs.frozen(slots=True, order=True)
+class Key:
+    """What is asked for: Spring's triple. Make one with `names.parse_key`, which validates.
+
+    Attributes:
+        application: One name, or several separated by commas (later ones win).
+        profile: One name, or several separated by commas (later ones win).
+        label: A git branch or tag, a label directory, or the one label of a plain directory.
+    """
+
+    application: str
+    profile: str
+    label: str
+
+    @property
+    def applications(self) -> tuple[str, ...]:
+        return tuple(self.application.split(","))
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        return tuple(self.profile.split(","))
+
+    def __str__(self) -> str:
+        return f"{self.application}:{self.profile}:{self.label}"
+
+
+@attrs.frozen(slots=True, eq=False)
+class Files:
+    """Everything one label holds, read at one moment.
+
+    Attributes:
+        contents: Path relative to the root, with `/`, to bytes.
+        unreadable: Path to why it couldn't be read (permission, size, a link out of the tree, not a regular file). Such a
+            file is *broken*, not absent: what it touches keeps its last good state.
+        root: What goes before a path to name it for people and Spring clients: `file:/etc/vortexd/config/` (ends in `/`).
+        locations: The directories searched, as path prefixes ("" is the root, others end in `/`); later ones win.
+        revision: The git commit, or None.
+    """
+
+    contents: Mapping[str, bytes]
+    unreadable: Mapping[str, str] = attrs.field(factory=dict)
+    root: str = "file:/"
+    locations: tuple[str, ...] = ("",)
+    revision: str | None = None
+
+
+@attrs.frozen(slots=True, eq=False)
+class Tree:
+    """A source's whole state at one moment, never a delta.
+
+    Attributes:
+        labels: Label to its files. A label that isn't here doesn't exist.
+        default_label: The label of a request that names none.
+    """
+
+    labels: Mapping[str, Files]
+    default_label: str = "main"
+
+
+@attrs.frozen(slots=True, eq=False)
+class PropertySource:
+    """One of Spring's property sources: one document of one file, flattened.
+
+    Attributes:
+        name: `<root><path>`, with ` (document #N)` behind it where a file has several; Spring's clients match on it.
+        values: Flat key (`a.b[0].c`) to scalar, in file order.
+        origins: Flat key to its (line, column) in the file, both from 1; keys without a place in a file are missing.
+    """
+
+    name: str
+    values: Mapping[str, Scalar]
+    origins: Mapping[str, tuple[int, int]]
+
+
+@attrs.frozen(slots=True, eq=False)
+class Config:
+    """The resolved configuration of one key at one moment.
+
+    Attributes:
+        version: 16 hex digits, a function of `body` alone (`store.version_of`); the same content has it everywhere.
+        document: The effective nested document.
+        body: The document as compact JSON with sorted keys, UTF-8.
+        sources: Spring's property sources, highest precedence first.
+        revision: The git commit it was resolved from, or None.
+    """
+
+    key: Key
+    version: str
+    document: dict[str, Json]
+    body: bytes
+    sources: tuple[PropertySource, ...]
+    revision: str | None = None
+
+
+@attrs.frozen(slots=True, eq=False)
+class Change:
+    """One key's step from one effective document to another. `old.version != new.version` always.
+
+    Attributes:
+        patch: The RFC 6902 patch from old to new as compact JSON, or None where the snapshot is no longer than the patch.
+    """
+
+    old: Config
+    new: Config
+    patch: bytes | None
+
+    @property
+    def key(self) -> Key:
+        return self.new.key

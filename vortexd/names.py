@@ -1,0 +1,75 @@
+"""What may be a name: the one gate for applications, profiles and labels, whoever sends them.
+
+HTTP paths, the WebSocket path and its query, and messages all come through here. The rule (ATTACKS P01-P17 in the tests):
+percent-decoding happens exactly once, then `(_)` becomes `/` exactly once, and then the final string is matched against an
+allow-list. Nothing is normalised, so nothing can become `.` or `/` afterwards.
+"""
+
+import re
+from collections.abc import Callable
+from urllib.parse import unquote_to_bytes
+
+from .errors import InvalidName
+from .model import Key
+
+MAX_NAME_LENGTH = 128
+MAX_LIST_LENGTH = 16
+
+# One segment of an application or label: no empty one, no `.` or `..`, nothing hidden, nothing that looks like an option.
+_SEGMENT = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?")
+# Spring's rule for profiles (PathUtils.isInvalidProfiles): begins and ends with a letter or digit.
+_PROFILE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._+@-]*[A-Za-z0-9])?")
+
+
+def decode_segment(raw: str) -> str:
+    """Percent-decode one path segment or query value, exactly once.
+
+    Raises:
+        InvalidName: It isn't UTF-8 underneath. (A `%` that stays behind is refused by the allow-lists.)
+    """
+    try:
+        return unquote_to_bytes(raw).decode("utf-8")
+    except UnicodeError:
+        raise InvalidName("a name isn't valid UTF-8") from None
+
+
+def application(text: str) -> str:
+    """Validate an application, or several separated by commas; `(_)` stands for `/`, as Spring has it."""
+    return _names(text, "application", _is_path)
+
+
+def profile(text: str) -> str:
+    """Validate a profile, or several separated by commas."""
+    return _names(text, "profile", lambda name: _PROFILE.fullmatch(name) is not None and ".." not in name)
+
+
+def label(text: str) -> str:
+    """Validate a label; `(_)` stands for `/`, as Spring has it."""
+    name = text.replace("(_)", "/")
+    if len(name) > MAX_NAME_LENGTH or text.startswith("(_)") or not _is_path(name):
+        raise InvalidName("invalid label")
+    return name
+
+
+def parse_key(application_text: str, profile_text: str, label_text: str) -> Key:
+    """Make a Key of three decoded strings.
+
+    Raises:
+        InvalidName: Says which of the three, and never repeats it: the text may be an attack on whoever reads the log.
+    """
+    return Key(application(application_text), profile(profile_text), label(label_text))
+
+
+def _names(text: str, kind: str, is_valid: Callable[[str], bool]) -> str:
+    if text.startswith("(_)"):
+        raise InvalidName(f"invalid {kind}")
+    names = text.replace("(_)", "/").split(",")
+    if len(names) > MAX_LIST_LENGTH:
+        raise InvalidName(f"more than {MAX_LIST_LENGTH} {kind}s")
+    if not all(len(name) <= MAX_NAME_LENGTH and is_valid(name) for name in names):
+        raise InvalidName(f"invalid {kind}")
+    return ",".join(names)
+
+
+def _is_path(name: str) -> bool:
+    return all(_SEGMENT.fullmatch(segment) and ".." not in segment for segment in name.split("/"))

@@ -1,0 +1,1 @@
+"""From bytes to configuration: formats within bounds, Spring's order of property sources, one nested document. Pure."""

@@ -1,0 +1,1 @@
+"""Sources: each kind turns something outside into whole immutable states, `Tree`s."""
