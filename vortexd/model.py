@@ -109,16 +109,15 @@ class Config:
 
 @attrs.frozen(slots=True, eq=False)
 class Change:
-    """One key's step from one effective document to another. `old.version != new.version` always.
+    """One key's step from one state to another; never one to itself.
 
     Attributes:
-        patch: The RFC 6902 patch from old to new as compact JSON, or None where the snapshot is no longer than the patch.
+        old: What the key was, or None where it begins to exist.
+        new: What the key is, or None where it ends (its label is gone).
+        patch: The RFC 6902 patch from old to new as compact JSON, or None where there is none or the snapshot is no longer.
     """
 
-    old: Config
-    new: Config
-    patch: bytes | None
-
-    @property
-    def key(self) -> Key:
-        return self.new.key
+    key: Key
+    old: Config | None
+    new: Config | None
+    patch: bytes | None = None

@@ -102,10 +102,12 @@ class HistorySettings:
     Attributes:
         versions: Former versions kept of one key.
         bytes: Size of one key's former versions together.
+        idle_keys: Keys that nobody uses any more, of which the history is kept for clients that come back.
     """
 
     versions: int = 64
     bytes: int = 1_048_576
+    idle_keys: int = 1_024
 
 
 @attrs.frozen

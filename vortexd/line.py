@@ -1,0 +1,217 @@
+"""The line in motion: the Trio shell around the pure stages from resolve to broadcast.
+
+In come whole `Tree`s from a source, and questions from HTTP and WebSocket connections; out go publications, configurations
+and the frames that bring one client up to date. The long work (parsing, resolving many keys, diffing large documents) runs in
+threads over immutable values; what changes the state runs on the loop between two awaits.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import orjson
+import structlog
+import trio
+
+from .broadcast import Broadcaster, Delivery
+from .diff import patch_between
+from .errors import FormatError, UnknownLabel
+from .metrics import Metrics
+from .model import Change, Config, Key, Tree
+from .realtime.encoder import Encoder
+from .resolve.tree import ParsedTree, parse_tree
+from .settings import FormatSettings
+from .store import Store, next_state, stage
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+# Up to this size a diff or a resolution takes well under a millisecond; a thread costs a tenth of one.
+_SMALL_BYTES = 16_384
+# Configurations that were read over HTTP and that no connection holds.
+_READ_CACHE_KEYS = 1_024
+_READ_CACHE_BYTES = 67_108_864
+
+
+class Line:
+    """What sources publish to, and what HTTP and WebSocket connections ask.
+
+    Args:
+        formats: The bounds of parsing.
+        store: The state, which nobody else commits to.
+        broadcaster: Where changes go.
+        encoder: Makes the frames.
+    """
+
+    def __init__(
+        self, formats: FormatSettings, store: Store, broadcaster: Broadcaster, encoder: Encoder, metrics: Metrics
+    ) -> None:
+        self._formats = formats
+        self._store = store
+        self._broadcaster = broadcaster
+        self._encoder = encoder
+        self._metrics = metrics
+        self._parsed: ParsedTree | None = None
+        self._publishing = trio.Lock()
+        self._ready = trio.Event()
+        self._reads: dict[Key, Config] = {}
+        self._reads_bytes = 0
+        self._under_way: dict[object, trio.Event] = {}
+        # The work is bound by the processor, and one interpreter lock: more threads would only slow the loop down.
+        self._threads = trio.CapacityLimiter(2)
+        self._failing: dict[Key, str] = {}
+
+    # The state.
+
+    @property
+    def default_label(self) -> str | None:
+        """The label of a request that names none; None until the first complete state is served."""
+        return self._store.state.default_label if self._store.state else None
+
+    async def wait_ready(self) -> None:
+        """Wait until the first complete state is served."""
+        await self._ready.wait()
+
+    @property
+    def broken(self) -> Mapping[tuple[str, str], FormatError]:
+        """The files that can't be used now, by label and path."""
+        labels = self._parsed.labels.items() if self._parsed else ()
+        return {(label, path): error for label, files in labels for path, error in files.broken.items()}
+
+    # What sources do.
+
+    async def publish(self, tree: Tree) -> None:
+        """Parse, resolve, commit and broadcast a state: everybody gets all of it, or, when cancelled, nobody any."""
+        async with self._publishing:
+            before = self.broken
+            parsed = await self._in_thread(parse_tree, tree, self._formats, self._parsed)
+            state = next_state(parsed, self._store.state)
+            staged = await self._in_thread(stage, state, self._store.configs())
+            # No await from here on: the commit and its broadcast are one moment for every reader and subscriber.
+            changes = self._store.commit(staged)
+            self._parsed = parsed
+            self._reads.clear()
+            self._reads_bytes = 0
+            deliveries = self._broadcaster.publish(changes)
+            self._ready.set()
+        self._report_broken(before)
+        self._report_failures({key: str(failure) for key, failure in staged.failures.items()})
+        self._metrics.published(len(changes), deliveries)
+        log.info("configuration published", labels=len(tree.labels), changes=len(changes), deliveries=deliveries)
+
+    def _report_broken(self, before: Mapping[tuple[str, str], FormatError]) -> None:
+        now = self.broken
+        for name, error in now.items():
+            if name not in before or str(before[name]) != str(error):
+                log.warning(
+                    "configuration file broken",
+                    label=name[0],
+                    file=error.path,
+                    line=error.line,
+                    reason=error.reason,
+                    consequence="its applications keep their last good state",
+                )
+        for label, path in before.keys() - now.keys():
+            log.info("configuration file sound again", label=label, file=path)
+        self._metrics.broken_files(len(now))
+
+    def _report_failures(self, failures: dict[Key, str]) -> None:
+        for key, reason in failures.items():
+            if self._failing.get(key) != reason:
+                log.warning(
+                    "configuration not resolved",
+                    key=str(key),
+                    reason=reason,
+                    consequence="it keeps its last good state",
+                )
+        self._failing = failures
+
+    # What connections ask.
+
+    async def read(self, key: Key) -> Config:
+        """The current configuration of a key.
+
+        Raises:
+            UnknownLabel: There is no such label, or nothing has been read yet.
+            FormatError, ResolveError: It can't be resolved, and never could since the start.
+        """
+        while True:
+            config = self._store.find(key) or self._reads.get(key)
+            if config is not None:
+                return config
+            state = self._store.state
+            if state is None:
+                raise UnknownLabel("nothing has been read yet", status=503)
+            async with self._first_of(key) as is_first:
+                if is_first:
+                    config = await self._in_thread(state.resolve, key)
+                    if self._store.state is state:
+                        self._keep(config)
+
+    def _keep(self, config: Config) -> None:
+        """Keep a configuration until the next publication, in a bounded cache: names come from the network."""
+        while self._reads and (len(self._reads) >= _READ_CACHE_KEYS or self._reads_bytes > _READ_CACHE_BYTES):
+            oldest = self._reads.pop(next(iter(self._reads)))
+            self._reads_bytes -= len(oldest.body)
+        self._reads[config.key] = config
+        self._reads_bytes += len(config.body)
+
+    def hold(self, key: Key) -> None:
+        """Bring a key into use: from now on its changes are published. `Store.hold` says what it raises."""
+        self._store.hold(key)
+
+    def release(self, key: Key) -> None:
+        """Take back one `hold`."""
+        self._store.release(key)
+
+    def version_of(self, key: Key) -> str | None:
+        """The current version of a held key; None where the key has ended."""
+        config = self._store.find(key)
+        return config.version if config else None
+
+    async def catch_up(self, key: Key, version: str | None) -> Delivery:
+        """The frame that brings a client from a version (None: from nothing) to the newest state of a held key.
+
+        Equal versions give `in_sync`, a version in the history one `config_change`, any other a snapshot. By the time this
+        returns, the state may have gone on: compare `new_version` with the store before counting the client as up to date.
+        """
+        config = self._store.find(key)
+        if config is None:
+            return Delivery(key, version, None, self._encoder.removed(key, version))
+        if version == config.version:
+            return Delivery(key, version, version, self._encoder.in_sync(config))
+        while (frame := self._encoder.known(key, version, config.version)) is None:
+            async with self._first_of((key, version, config.version)) as is_first:
+                if is_first:
+                    frame = await self._frame(key, version, config)
+                    break
+        return Delivery(key, version, config.version, frame)
+
+    async def _frame(self, key: Key, version: str | None, config: Config) -> bytes:
+        body = self._store.body_of(key, version) if version else None
+        if version is None or body is None:
+            return self._encoder.snapshot(config)
+        old = Config(key, version, orjson.loads(body), body, ())
+        if max(len(body), len(config.body)) <= _SMALL_BYTES:
+            patch = patch_between(old, config)
+        else:
+            patch = await self._in_thread(patch_between, old, config)
+        return self._encoder.change(Change(key, old, config, patch))
+
+    @asynccontextmanager
+    async def _first_of(self, work: object) -> AsyncIterator[bool]:
+        """Let one task do a piece of work, while those that want the same wait for it; they then look again."""
+        ended = self._under_way.get(work)
+        if ended is not None:
+            await ended.wait()
+            yield False
+            return
+        self._under_way[work] = trio.Event()
+        try:
+            yield True
+        finally:
+            self._under_way.pop(work).set()
+
+    async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
+        # Pure functions over immutable values: a thread that nobody waits for any more does no harm.
+        return await trio.to_thread.run_sync(function, *args, abandon_on_cancel=True, limiter=self._threads)

@@ -1,0 +1,55 @@
+"""Why connections end: one enum for the close frame, the log line and the counter."""
+
+import enum
+
+import attrs
+
+
+@attrs.frozen(slots=True)
+class _Facts:
+    code: int
+    text: str
+    may_return: bool
+
+
+class CloseReason(enum.Enum):
+    """A way to lose a connection.
+
+    Attributes:
+        code: The close code (RFC 6455 section 7.4; 4000-4999 are ours).
+        text: For the close frame, the log and the metric; at most 123 bytes.
+        may_return: Whether the client should come back by itself.
+    """
+
+    CLIENT = _Facts(1000, "closed by the client", True)
+    DRAIN = _Facts(1001, "the server is stopping", True)
+    PROTOCOL = _Facts(1002, "protocol error", False)
+    NOT_TEXT = _Facts(1003, "messages are text", False)
+    LOST = _Facts(1006, "the connection broke", True)
+    NOT_UTF8 = _Facts(1007, "text is UTF-8", False)
+    POLICY = _Facts(1008, "too many invalid messages", False)
+    TOO_BIG = _Facts(1009, "the message is too big", False)
+    INTERNAL = _Facts(1011, "internal error", True)
+    OVERLOAD = _Facts(1013, "overloaded", True)
+    UNAUTHORIZED = _Facts(4401, "unauthorized", False)
+    FORBIDDEN = _Facts(4403, "forbidden", False)
+    HEARTBEAT = _Facts(4408, "no sign of life", True)
+    SLOW = _Facts(4410, "the client doesn't read", True)
+    RATE_LIMITED = _Facts(4429, "rate limited", True)
+
+    @property
+    def code(self) -> int:
+        return self.value.code
+
+    @property
+    def text(self) -> str:
+        return self.value.text
+
+    @property
+    def may_return(self) -> bool:
+        return self.value.may_return
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether it may stand in a close frame: 1006 never does (section 7.4.1)."""
+        return self is not CloseReason.LOST

@@ -1,0 +1,369 @@
+"""One awake WebSocket connection: three tasks in a nursery, the only place where a client is waited for.
+
+In come bytes from the client and deliveries from the broadcaster; out go frames. The invariant is the chain: a frame that builds on
+a version is queued only behind the frame that leads to that version. Whenever the chain would break (a full queue, a resume, a
+resync) the key is *behind*, and the writer brings it up to date from what the client last had. So the first state, the answer to a
+resume and the way out of lagging are one mechanism.
+
+    reader     bytes ─▶ wsproto ─▶ session ─▶ answers queued, keys marked as behind
+    writer     queue and keys that are behind ─▶ socket
+    heartbeat  ping, and the end of a client that gives no sign of life
+"""
+
+import contextlib
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Protocol
+
+import attrs
+import trio
+from wsproto import WSConnection
+from wsproto.connection import ConnectionState
+from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+
+from ..broadcast import Delivery
+from ..model import Key
+from ..settings import RealtimeSettings
+from . import messages
+from .close import CloseReason
+from .frames import text_frame
+from .inbound import Inbound, Unacceptable
+from .session import Answer, Resync, Session
+
+_RECEIVE_BYTES = 16_384
+# What is written at once. A client must take this much within the write deadline, whatever the size of the whole frame.
+_WRITE_BYTES = 65_536
+
+
+class Keys(Protocol):
+    """What a connection asks of the line."""
+
+    def version_of(self, key: Key) -> str | None:
+        """The current version of a held key; None where the key has ended."""
+        ...
+
+    async def catch_up(self, key: Key, version: str | None) -> Delivery:
+        """The frame that leads from a version to the newest state."""
+        ...
+
+
+class Counters(Protocol):
+    """What a connection counts; labels are bounded by the code that names them."""
+
+    def message_received(self, kind: str) -> None: ...
+    def bytes_written(self, count: int) -> None: ...
+    def lagged(self) -> None: ...
+
+
+@attrs.frozen(slots=True, eq=False)
+class _Reply:
+    """Something queued that is no delivery: it stays when the queue is dropped, unless it is a heartbeat.
+
+    Attributes:
+        ends: It is a close frame, the last thing that is written.
+    """
+
+    data: bytes
+    is_ping: bool = False
+    ends: CloseReason | None = None
+
+
+_WAKE = _Reply(b"")
+
+
+class Connection:
+    """A WebSocket connection after its handshake; a `broadcast.Subscriber`.
+
+    `run` owns the nursery and everything in it. `deliver`, `drain` and `close` are called from outside, never wait and never
+    raise. The caller holds the key in the store and registers the connection, before `run` and until after it.
+
+    Args:
+        stream: The socket; `run` closes it.
+        websocket: The wsproto connection, opened; may hold frames already.
+        key: The main subscription.
+        last_version: What the client says it has, or None.
+        timestamp: The current time as RFC 3339, UTC.
+        random: For jitter.
+    """
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        websocket: WSConnection,
+        key: Key,
+        last_version: str | None,
+        keys: Keys,
+        settings: RealtimeSettings,
+        counters: Counters,
+        timestamp: Callable[[], str],
+        random: Random,
+    ) -> None:
+        self._stream = stream
+        self._websocket = websocket
+        self._key = key
+        self._keys = keys
+        self._settings = settings
+        self._counters = counters
+        self._timestamp = timestamp
+        self._random = random
+        self._session = Session(key)
+        self._inbound = Inbound(settings.message_bytes, settings.message_fragments)
+        self._scope = trio.CancelScope()
+        self._reason: CloseReason | None = None
+        self._is_writing = False
+        self._last_seen = 0.0
+        self._pinged: float | None = None
+        # The chain: the version the client has once what was written arrives, and once what is queued was written, too.
+        self._had: dict[Key, str | None] = {key: last_version}
+        self._last: dict[Key, str | None] = {key: last_version}
+        self._behind: dict[Key, None] = {key: None}
+        self._send, self._receive = trio.open_memory_channel[Delivery | _Reply](settings.queue_messages)
+        self._queued_bytes = 0
+        self._kept: deque[_Reply] = deque()
+        self._dropped = 0
+
+    # Called by the broadcaster and the server: synchronous.
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Queue a frame, or note that the client is behind. See `broadcast.Subscriber`."""
+        key = delivery.key
+        if key in self._behind or key not in self._had:
+            return
+        if delivery.old_version is not None and delivery.old_version != self._last[key]:
+            self._fall_behind(key)
+            return
+        size = len(delivery.frame)
+        # One frame may always wait, however large: else a document over the limit could never be delivered.
+        if not self._queued_bytes or self._queued_bytes + size <= self._settings.queue_bytes:
+            try:
+                self._send.send_nowait(delivery)
+            except trio.WouldBlock:
+                pass
+            else:
+                self._last[key] = delivery.new_version
+                self._queued_bytes += size
+                return
+        self._counters.lagged()
+        self._dropped += 1
+        self._fall_behind(key)
+
+    def close(self, reason: CloseReason) -> None:
+        """End the connection at once; the first reason counts."""
+        if self._reason is None:
+            self._reason = reason
+        self._scope.cancel()
+
+    def drain(self, reconnect_after_ms: int) -> None:
+        """Tell the client that the server is stopping, and close once that is written."""
+        text = messages.connection_closing(CloseReason.DRAIN.text, reconnect_after_ms, self._timestamp())
+        self._kept.append(_Reply(text_frame(text)))
+        self._kept.append(_Reply(b"", ends=CloseReason.DRAIN))
+        self._wake()
+
+    def _fall_behind(self, key: Key) -> None:
+        """Leave the chain: drop what is queued, for it may build on what this key will skip, and let the writer catch up."""
+        self._behind[key] = None
+        while True:
+            try:
+                waiting = self._receive.receive_nowait()
+            except trio.WouldBlock:
+                break
+            if isinstance(waiting, Delivery):
+                self._behind[waiting.key] = None
+                self._dropped += bool(self._dropped)
+            elif not waiting.is_ping:
+                # A heartbeat names a version that was dropped with the queue; the next one is soon enough.
+                self._kept.append(waiting)
+        self._queued_bytes = 0
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let the writer look again. With anything in the queue it will, without being told."""
+        with contextlib.suppress(trio.WouldBlock):
+            self._send.send_nowait(_WAKE)
+
+    # The nursery.
+
+    async def run(self) -> CloseReason:
+        """Serve the client until one side ends it, and return why. Raises nothing that a peer can cause.
+
+        Inside run the reader, the writer and the heartbeat; the first to end cancels the others. When cancelled from
+        outside, the client still gets a close frame, within `close_timeout`, unless it stopped reading in the middle of one.
+        """
+        self._last_seen = trio.current_time()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
+                if self._reason is not None:
+                    self._scope.cancel()
+                for task in (self._reader, self._writer, self._heartbeat):
+                    nursery.start_soon(self._first_to_end, task)
+        finally:
+            await self._close_handshake()
+        return self._reason or CloseReason.INTERNAL
+
+    async def _first_to_end(self, task: Callable[[], Awaitable[CloseReason]]) -> None:
+        try:
+            self.close(await task())
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.close(CloseReason.LOST)
+        except Unacceptable as error:
+            self.close(error.reason)
+
+    async def _reader(self) -> CloseReason:
+        try:
+            while True:
+                for event in self._websocket.events():
+                    match event:
+                        case TextMessage():
+                            text = self._inbound.receive(event)
+                            if text is not None:
+                                await self._take(text)
+                        case BytesMessage():
+                            return CloseReason.NOT_TEXT
+                        case Ping():
+                            await self._send.send(_Reply(self._websocket.send(event.response())))
+                        case CloseConnection(code=code):
+                            if self._websocket.state is ConnectionState.OPEN:
+                                # Not the client's close frame: wsproto's word that what came can't be a frame.
+                                return _reason_of(code)
+                            # Behind what is queued, for the client has said only that it won't send any more.
+                            reply = self._websocket.send(event.response())
+                            await self._send.send(_Reply(reply, ends=CloseReason.CLIENT))
+                            await trio.sleep_forever()
+                with trio.move_on_after(self._settings.message_timeout if self._inbound.is_open else math.inf) as scope:
+                    data = await self._stream.receive_some(_RECEIVE_BYTES)
+                if scope.cancelled_caught:
+                    return CloseReason.POLICY
+                if not data:
+                    return CloseReason.LOST
+                self._last_seen = trio.current_time()
+                self._websocket.receive_data(bytes(data))
+        except RemoteProtocolError:
+            return CloseReason.PROTOCOL
+
+    async def _take(self, text: str) -> None:
+        for request in self._session.receive(text, self._timestamp()):
+            match request:
+                case Answer(message):
+                    await self._send.send(_Reply(text_frame(message)))
+                case Resync(key, last_version):
+                    self._had[key] = self._last[key] = last_version
+                    self._fall_behind(key)
+
+    async def _writer(self) -> CloseReason:
+        while True:
+            if self._kept:
+                reply = self._kept.popleft()
+                if reply.ends is not None:
+                    return reply.ends
+                await self._write(reply.data)
+            elif self._dropped:
+                text = messages.lagged(self._dropped, self._timestamp())
+                self._dropped = 0
+                await self._write(text_frame(text))
+            elif self._behind:
+                await self._catch_up(next(iter(self._behind)))
+            else:
+                first = await self._receive.receive()
+                data, ends = self._batch(first)
+                await self._write(data)
+                if ends is not None:
+                    return ends
+
+    async def _catch_up(self, key: Key) -> None:
+        version = self._had[key]
+        delivery = await self._keys.catch_up(key, version)
+        # No await from here to the write: deliveries after this moment build on this frame.
+        if key not in self._had or self._had[key] != version:
+            return
+        self._had[key] = self._last[key] = delivery.new_version
+        if self._keys.version_of(key) == delivery.new_version:
+            self._behind.pop(key, None)
+        await self._write(delivery.frame)
+
+    def _batch(self, first: Delivery | _Reply) -> tuple[bytes, CloseReason | None]:
+        """Take what is queued, up to one write, and count it as written: it will be, or the connection ends."""
+        parts: list[bytes] = []
+        size = 0
+        item = first
+        while True:
+            if isinstance(item, Delivery):
+                self._had[item.key] = item.new_version
+                self._queued_bytes -= len(item.frame)
+                parts.append(item.frame)
+                size += len(item.frame)
+            else:
+                if item.is_ping:
+                    self._pinged = trio.current_time()
+                parts.append(item.data)
+                size += len(item.data)
+                if item.ends is not None:
+                    return b"".join(parts), item.ends
+            if size >= _WRITE_BYTES:
+                break
+            try:
+                item = self._receive.receive_nowait()
+            except trio.WouldBlock:
+                break
+        return (parts[0] if len(parts) == 1 else b"".join(parts)), None
+
+    async def _write(self, data: bytes) -> None:
+        """Write frames whole, each part under the deadline.
+
+        Raises:
+            Unacceptable: The client doesn't read.
+        """
+        self._is_writing = True
+        for start in range(0, len(data), _WRITE_BYTES):
+            with trio.move_on_after(self._settings.write_timeout) as scope:
+                await self._stream.send_all(memoryview(data)[start : start + _WRITE_BYTES])
+            if scope.cancelled_caught:
+                raise Unacceptable(CloseReason.SLOW)
+        self._is_writing = False
+        self._counters.bytes_written(len(data))
+
+    async def _heartbeat(self) -> CloseReason:
+        interval, timeout = self._settings.heartbeat_interval, self._settings.heartbeat_timeout
+        # The first one is early by chance, so that clients that came together don't beat together.
+        await trio.sleep(interval * self._random.uniform(0.5, 1.0))
+        while True:
+            self._pinged = None
+            # A full queue is no reason to wait: whether the client reads is for the write deadline to say. Nor is a client
+            # that has said goodbye a reason to ping it.
+            with contextlib.suppress(trio.WouldBlock, LocalProtocolError):
+                self._send.send_nowait(_Reply(self._ping(), is_ping=True))
+            await trio.sleep(timeout)
+            if self._pinged is not None and self._last_seen < self._pinged:
+                await trio.sleep_until(self._pinged + timeout)
+                if self._last_seen < self._pinged:
+                    return CloseReason.HEARTBEAT
+            await trio.sleep(max(interval - timeout, 0))
+
+    def _ping(self) -> bytes:
+        text = messages.ping(self._key, self._last[self._key], self._timestamp())
+        return text_frame(text) + self._websocket.send(Ping())
+
+    async def _close_handshake(self) -> None:
+        """Send our close frame unless one is half written, wait for theirs (RFC 6455 section 7.1.1), close the socket."""
+        reason = self._reason or CloseReason.INTERNAL
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + self._settings.close_timeout):
+            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, RemoteProtocolError):
+                if self._websocket.state is ConnectionState.OPEN and reason.is_sent and not self._is_writing:
+                    await self._stream.send_all(self._websocket.send(CloseConnection(reason.code, reason.text)))
+                    await self._wait_closed()
+        await trio.aclose_forcefully(self._stream)
+
+    async def _wait_closed(self) -> None:
+        while self._websocket.state is ConnectionState.LOCAL_CLOSING:
+            data = await self._stream.receive_some(_RECEIVE_BYTES)
+            self._websocket.receive_data(bytes(data) or None)
+            for _ in self._websocket.events():
+                pass
+
+
+def _reason_of(code: int) -> CloseReason:
+    return next((reason for reason in CloseReason if reason.code == code), CloseReason.PROTOCOL)

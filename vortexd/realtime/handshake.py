@@ -1,0 +1,159 @@
+"""The opening handshake (RFC 6455 section 4.2): what is asked for, and every answer to it. Pure.
+
+In comes a request head, out goes either an `Opening` with a wsproto connection ready for frames, or a `Refusal` with the whole HTTP
+answer. A client never sees a bare cut: whatever is wrong, it is told with a status.
+"""
+
+import base64
+import binascii
+from http import HTTPStatus
+
+import attrs
+import orjson
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, RejectConnection, Request
+from wsproto.utilities import RemoteProtocolError
+
+from .. import names
+from ..errors import InvalidName, RemoteError
+
+SUBPROTOCOL = "vortex.v1"
+# RFC 9110 has no limit; versions are 16 characters, and whatever else is sent can only be an unknown one.
+_MAX_VERSION_LENGTH = 64
+
+
+class Refusal(RemoteError):
+    """The handshake is answered with an HTTP status, and the connection closed.
+
+    Attributes:
+        headers: Header lines beside the usual ones.
+    """
+
+    def __init__(self, status: int, reason: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(reason, status)
+        self.headers = headers
+
+    def to_bytes(self) -> bytes:
+        """The whole HTTP/1.1 answer; the connection is to be closed after it."""
+        body = orjson.dumps({"status": self.status, "error": HTTPStatus(self.status).phrase, "message": self.reason})
+        lines = [
+            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+            "Cache-Control: no-store",
+            "X-Content-Type-Options: nosniff",
+            "Connection: close",
+            *(f"{name}: {value}" for name, value in self.headers),
+        ]
+        return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + body
+
+
+@attrs.frozen(slots=True)
+class Target:
+    """What the path and the query of a WebSocket request ask for, decoded and validated.
+
+    Attributes:
+        label: None where the request names none.
+        last_version: What the client has, or None; any text, since versions are opaque.
+    """
+
+    application: str
+    profile: str
+    label: str | None
+    last_version: str | None
+
+
+def parse_target(target: str) -> Target:
+    """Take a request target apart.
+
+    Raises:
+        Refusal: 404 where the path isn't `/ws/{application}/{profile}`, 400 where a name or the query can't be one.
+    """
+    path, _, query = target.partition("?")
+    segments = path.split("/")
+    if len(segments) != 4 or segments[:2] != ["", "ws"]:
+        raise Refusal(404, "WebSockets are at /ws/{application}/{profile}")
+    try:
+        parameters = _parameters(query)
+        label = parameters.get("label")
+        return Target(
+            names.application(names.decode_segment(segments[2])),
+            names.profile(names.decode_segment(segments[3])),
+            names.label(label) if label else None,
+            parameters.get("last_version") or None,
+        )
+    except InvalidName as error:
+        raise Refusal(error.status, error.reason) from None
+
+
+def _parameters(query: str) -> dict[str, str]:
+    parameters: dict[str, str] = {}
+    for pair in filter(None, query.split("&")):
+        name, _, value = pair.partition("=")
+        if name in parameters:
+            raise Refusal(400, "a query parameter stands twice")
+        parameters[name] = names.decode_segment(value)
+    if len(parameters.get("last_version", "")) > _MAX_VERSION_LENGTH:
+        raise Refusal(400, "invalid last_version")
+    return parameters
+
+
+@attrs.frozen(slots=True, eq=False)
+class Opening:
+    """A request that is a WebSocket handshake, not yet answered.
+
+    Attributes:
+        websocket: Holds the frames that came behind the head, if any.
+        subprotocols: What the client offers, in its order.
+    """
+
+    websocket: WSConnection
+    subprotocols: tuple[str, ...]
+
+    def accept(self, connection_id: str) -> bytes:
+        """The 101 answer."""
+        return self.websocket.send(
+            AcceptConnection(
+                subprotocol=SUBPROTOCOL if SUBPROTOCOL in self.subprotocols else None,
+                extra_headers=[(b"X-Connection-Id", connection_id.encode("ascii"))],
+            )
+        )
+
+
+def open_handshake(head: bytes) -> Opening:
+    """Check a request head (and what follows it) against RFC 6455 section 4.2.1.
+
+    Raises:
+        Refusal: 400 for what can't be a handshake, 426 for another version of the protocol.
+    """
+    websocket = WSConnection(ConnectionType.SERVER)
+    try:
+        websocket.receive_data(head)
+        request = next(websocket.events(), None)
+    except RemoteProtocolError as error:
+        raise _refusal(error) from None
+    except UnicodeError:
+        # wsproto decodes header values before it checks them.
+        raise Refusal(400, "a header isn't ASCII") from None
+    if not isinstance(request, Request):
+        raise Refusal(400, "the request is incomplete")
+    keys = [value for name, value in request.extra_headers if name.lower() == b"sec-websocket-key"]
+    if len(keys) != 1 or not _is_nonce(keys[0]):
+        raise Refusal(400, "Sec-WebSocket-Key is 16 bytes in Base64")
+    return Opening(websocket, tuple(request.subprotocols))
+
+
+def _is_nonce(key: bytes) -> bool:
+    try:
+        return len(base64.b64decode(key, validate=True)) == 16
+    except binascii.Error:
+        return False
+
+
+def _refusal(error: RemoteProtocolError) -> Refusal:
+    hint = error.event_hint
+    if isinstance(hint, RejectConnection) and hint.status_code == 426:
+        return Refusal(
+            426, "the version of the protocol is 13", (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"))
+        )
+    return Refusal(400, f"not a WebSocket handshake: {error}", (("Sec-WebSocket-Version", "13"),))

@@ -1,0 +1,62 @@
+"""Inbound frames become messages, within limits that count bytes and frames. Pure.
+
+wsproto hands over parts of messages as they come and keeps nothing, so what is held here is all that a client can make us hold.
+"""
+
+from wsproto.events import TextMessage
+
+from .close import CloseReason
+
+
+class Unacceptable(Exception):
+    """What the client sent ends the connection; `reason` says how."""
+
+    def __init__(self, reason: CloseReason) -> None:
+        super().__init__(reason.text)
+        self.reason = reason
+
+
+class Inbound:
+    """Assembles one message at a time.
+
+    Args:
+        message_bytes: Size of a message, as UTF-8.
+        message_fragments: Frames of a message, empty ones included.
+    """
+
+    def __init__(self, message_bytes: int, message_fragments: int) -> None:
+        self._message_bytes = message_bytes
+        self._message_fragments = message_fragments
+        self._parts: list[str] = []
+        self._bytes = 0
+        self._fragments = 0
+        self._is_open = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a message has begun and not ended."""
+        return self._is_open
+
+    def receive(self, event: TextMessage) -> str | None:
+        """Take a part of a message, and return the whole once it is complete.
+
+        Raises:
+            Unacceptable: The message is too large, or in too many frames.
+        """
+        self._is_open = True
+        # Bytes, not characters: an emoji is one of the latter and four of the former.
+        self._bytes += len(event.data.encode())
+        self._fragments += event.frame_finished
+        if self._bytes > self._message_bytes:
+            raise Unacceptable(CloseReason.TOO_BIG)
+        if self._fragments > self._message_fragments:
+            raise Unacceptable(CloseReason.POLICY)
+        if event.data:
+            self._parts.append(event.data)
+        if not event.message_finished:
+            return None
+        text = "".join(self._parts)
+        self._parts.clear()
+        self._bytes = self._fragments = 0
+        self._is_open = False
+        return text

@@ -1,0 +1,121 @@
+"""The JSON of the protocol: what the server says, and what a client may say.
+
+Server messages are built here and nowhere else, as bytes, each with `type`, `schema` and `timestamp`. Those that hold nothing
+of one connection are shared between connections, so their timestamp is the time they were made, not the time they were sent.
+Client messages are parsed strictly: no duplicate member, no NaN, no lone surrogate, bounded depth.
+"""
+
+import json
+from typing import Any
+
+import orjson
+
+from ..errors import RemoteError
+from ..model import Change, Config, Key
+
+SCHEMA = 1
+MAX_DEPTH = 32
+
+
+class InvalidMessage(RemoteError):
+    """A client's message that isn't one. The reason is for the client, and repeats nothing of the message."""
+
+
+# What the server says.
+
+
+def config_snapshot(config: Config, timestamp: str) -> bytes:
+    """The whole document of a key."""
+    members = _key(config.key) | {"version": config.version, "config": orjson.Fragment(config.body)}
+    return _message("config_snapshot", timestamp, members)
+
+
+def config_change(change: Change, timestamp: str) -> bytes:
+    """A change as the message that costs least: the patch, the snapshot, or the end of the key."""
+    if change.new is None:
+        return config_removed(change.key, change.old.version if change.old else None, timestamp)
+    if change.old is None or change.patch is None:
+        return config_snapshot(change.new, timestamp)
+    versions = {"old_version": change.old.version, "new_version": change.new.version}
+    return _message("config_change", timestamp, _key(change.key) | versions | {"diff": orjson.Fragment(change.patch)})
+
+
+def config_removed(key: Key, old_version: str | None, timestamp: str) -> bytes:
+    """The key has ended: its label is gone."""
+    return _message("config_removed", timestamp, _key(key) | {"old_version": old_version})
+
+
+def in_sync(config: Config, timestamp: str) -> bytes:
+    """The answer to a resume that missed nothing."""
+    return _message("in_sync", timestamp, _key(config.key) | {"version": config.version})
+
+
+def ping(key: Key, version: str | None, timestamp: str) -> bytes:
+    """The heartbeat, with the current version of the main subscription as a bookmark."""
+    return _message("ping", timestamp, {"versions": {str(key): version}})
+
+
+def lagged(dropped: int, timestamp: str) -> bytes:
+    """What was waiting for this client was dropped; what follows brings it up to date."""
+    return _message("lagged", timestamp, {"dropped": dropped})
+
+
+def connection_closing(reason: str, reconnect_after_ms: int, timestamp: str) -> bytes:
+    """The connection is about to be closed; come back after this many milliseconds."""
+    return _message("connection_closing", timestamp, {"reason": reason, "reconnect_after_ms": reconnect_after_ms})
+
+
+def error(code: str, message: str, timestamp: str) -> bytes:
+    """The client's last message was refused; the connection stays."""
+    return _message("error", timestamp, {"code": code, "message": message})
+
+
+def _message(kind: str, timestamp: str, members: dict[str, Any]) -> bytes:
+    return orjson.dumps({"type": kind, "schema": SCHEMA, "timestamp": timestamp} | members)
+
+
+def _key(key: Key) -> dict[str, Any]:
+    return {"app": key.application, "profile": key.profile, "label": key.label}
+
+
+# What a client says.
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Parse a client's message into an object with a `type`.
+
+    Raises:
+        InvalidMessage: It isn't one; the connection can go on.
+    """
+    try:
+        message = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        if "\\u" in text:
+            # Lone surrogates are legal in JSON's escapes and nowhere else: they would fail later, on the way out.
+            orjson.dumps(message)
+    except InvalidMessage:
+        raise
+    except (ValueError, TypeError, RecursionError):
+        raise InvalidMessage("a message is one JSON object") from None
+    if not _is_within(message, MAX_DEPTH):
+        raise InvalidMessage(f"a message is nested at most {MAX_DEPTH} deep")
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise InvalidMessage("a message is one JSON object with a type")
+    return message
+
+
+def _is_within(value: Any, depth: int) -> bool:
+    if not isinstance(value, dict | list):
+        return True
+    children = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all(_is_within(child, depth - 1) for child in children)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise InvalidMessage("a member stands twice in one object")
+    return members
+
+
+def _no_constant(name: str) -> None:
+    raise InvalidMessage("NaN and Infinity aren't JSON")

@@ -1,0 +1,152 @@
+"""All WebSocket connections: from an upgrade request to a running connection, and to the drain at the end.
+
+In comes an accepted stream with its request head; the connection is registered and its first state marked as missing in one
+synchronous step, so no change can fall between.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import Protocol
+from uuid import uuid4
+
+import structlog
+import trio
+
+from ..broadcast import Subscriber
+from ..errors import FormatError, RemoteError, ResolveError
+from ..model import Config, Key
+from ..registry import Registry
+from ..settings import RealtimeSettings
+from . import connection
+from .close import CloseReason
+from .connection import Connection
+from .handshake import Opening, Refusal, open_handshake, parse_target
+
+log = structlog.get_logger()
+
+# How long a drain takes per connection, up to its limit: ten milliseconds apart, so that 1,000 clients come back over ten seconds.
+_DRAIN_INTERVAL = 0.01
+
+
+class Keys(connection.Keys, Protocol):
+    """What the server asks of the line."""
+
+    @property
+    def default_label(self) -> str | None: ...
+    async def read(self, key: Key) -> Config: ...
+    def hold(self, key: Key) -> None: ...
+    def release(self, key: Key) -> None: ...
+
+
+class Counters(connection.Counters, Protocol):
+    """What the server counts."""
+
+    def connection_opened(self) -> None: ...
+    def connection_closed(self, reason: str) -> None: ...
+
+
+class WebSocketServer:
+    """Serves WebSocket connections, each until it ends.
+
+    Args:
+        registry: Where connections are found by the broadcaster.
+        timestamp: The current time as RFC 3339, UTC.
+        random: For jitter.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        registry: Registry[Subscriber],
+        settings: RealtimeSettings,
+        counters: Counters,
+        timestamp: Callable[[], str],
+        random: Random,
+    ) -> None:
+        self._keys = keys
+        self._registry = registry
+        self._settings = settings
+        self._counters = counters
+        self._timestamp = timestamp
+        self._random = random
+        self._connections: dict[Connection, None] = {}
+        self._is_draining = False
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    async def serve(self, stream: trio.abc.Stream, head: bytes, target: str, connection_id: str | None = None) -> None:
+        """Answer a handshake and serve the connection until it ends. Closes the stream.
+
+        Args:
+            head: The request head, and whatever came behind it.
+            target: The request target in it.
+        """
+        async with stream:
+            try:
+                opening, key, last_version = await self._open(head, target)
+            except Refusal as refusal:
+                log.debug("handshake refused", status=refusal.status, reason=refusal.reason)
+                await self._write(stream, refusal.to_bytes())
+                return
+            await self._write(stream, opening.accept(connection_id or str(uuid4())))
+            await self._serve(stream, opening, key, last_version)
+
+    async def _open(self, head: bytes, target: str) -> tuple[Opening, Key, str | None]:
+        opening = open_handshake(head)
+        wanted = parse_target(target)
+        default_label = self._keys.default_label
+        if default_label is None or self._is_draining:
+            raise Refusal(503, "stopping" if self._is_draining else "starting", (("Retry-After", "1"),))
+        key = Key(wanted.application, wanted.profile, wanted.label or default_label)
+        try:
+            # In a thread, and shared with others that want the same: `hold` finds it done.
+            await self._keys.read(key)
+        except RemoteError as error:
+            raise Refusal(error.status, error.reason) from None
+        except (FormatError, ResolveError):
+            raise Refusal(500, "the configuration of this application can't be read; see the server's log") from None
+        return opening, key, wanted.last_version
+
+    async def _serve(self, stream: trio.abc.Stream, opening: Opening, key: Key, last_version: str | None) -> None:
+        connection = Connection(
+            stream,
+            opening.websocket,
+            key,
+            last_version,
+            self._keys,
+            self._settings,
+            self._counters,
+            self._timestamp,
+            self._random,
+        )
+        # One synchronous step: what is published from here on is either in the first state or delivered after it.
+        self._keys.hold(key)
+        self._registry.add(connection, key)
+        self._connections[connection] = None
+        self._counters.connection_opened()
+        reason = CloseReason.INTERNAL
+        log.debug("connection opened", key=str(key))
+        try:
+            reason = await connection.run()
+        finally:
+            del self._connections[connection]
+            self._registry.discard(connection, key)
+            self._keys.release(key)
+            self._counters.connection_closed(reason.name.lower())
+            log.debug("connection closed", reason=reason.text)
+
+    async def _write(self, stream: trio.abc.Stream, data: bytes) -> None:
+        with trio.fail_after(self._settings.write_timeout):
+            await stream.send_all(data)
+
+    async def drain(self, seconds: float) -> None:
+        """Say goodbye to every client, spread over at most this time. From now on no new ones are accepted."""
+        self._is_draining = True
+        connections = list(self._connections)
+        self._random.shuffle(connections)
+        interval = min(_DRAIN_INTERVAL, seconds / max(len(connections), 1))
+        for each in connections:
+            # The chance to come back is spread once more, for the same instances will take the clients of many.
+            each.drain(reconnect_after_ms=self._random.randint(100, 3_000))
+            await trio.sleep(interval)

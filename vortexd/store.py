@@ -1,0 +1,288 @@
+"""The current configuration of each key in use, and a bounded history of what it was.
+
+In comes a `ParsedTree`; out go the `Change`s of those keys whose *effective* document became another one. Pure and synchronous.
+A publication has two steps, so that the long one can run in a thread while the loop goes on serving: `stage` computes
+everything from what it is given and touches nothing; `commit` puts it in force at once, and resolves only the keys that came into
+use meanwhile.
+
+The invariant: what is served is always the whole, sound state of some moment. A broken file holds the applications it touches at
+the newest state in which none of their files was broken; the others move on.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+
+import attrs
+import orjson
+
+from .diff import patch_between
+from .errors import FormatError, ResolveError, UnknownLabel
+from .model import Change, Config, Key
+from .resolve.nest import effective_document
+from .resolve.spring import property_sources
+from .resolve.tree import ParsedFiles, ParsedTree, touched_by
+from .settings import HistorySettings
+
+_SHARED = "application"
+
+
+def version_of(body: bytes) -> str:
+    """The version of a document: the first 16 hex digits of SHA-256 over it as compact JSON with sorted keys."""
+    return hashlib.sha256(body).hexdigest()[:16]
+
+
+def encode(document: object) -> bytes:
+    """A document as compact JSON with sorted keys, UTF-8: the form that versions are computed from."""
+    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+
+
+@attrs.frozen(slots=True, eq=False)
+class Generation:
+    """One label at one moment.
+
+    Attributes:
+        blocked: The applications that can't be resolved from it, for one of their files is broken; "application" is everybody.
+    """
+
+    files: ParsedFiles
+    blocked: frozenset[str]
+
+    def blocks(self, key: Key) -> bool:
+        return _SHARED in self.blocked or not self.blocked.isdisjoint(key.applications)
+
+
+@attrs.frozen(slots=True, eq=False)
+class State:
+    """Everything served at one moment: for each label its generations, newest first, as far back as a broken file needs."""
+
+    labels: Mapping[str, tuple[Generation, ...]]
+    default_label: str
+
+    def resolve(self, key: Key) -> Config:
+        """Resolve a key from the newest sound generation of its label.
+
+        Raises:
+            UnknownLabel: There is no such label.
+            FormatError: A file is broken, and has been since the start.
+            ResolveError: The files can't be combined.
+        """
+        generations = self.labels.get(key.label)
+        if generations is None:
+            raise UnknownLabel("no such label")
+        for generation in generations:
+            if not generation.blocks(key):
+                return _config(key, generation.files)
+        files = generations[0].files
+        names = {_SHARED, *key.applications}
+        raise next(error for path, error in files.broken.items() if names & touched_by(path, files.files))
+
+
+@attrs.frozen(slots=True, eq=False)
+class Staged:
+    """A publication that is ready to be committed.
+
+    Attributes:
+        configs: For each staged key what it will be; None where its label is gone.
+        changes: Those that are another document than before.
+        failures: Keys that keep what they have, because their files can't be combined now.
+    """
+
+    state: State
+    configs: Mapping[Key, Config | None]
+    changes: Sequence[Change]
+    failures: Mapping[Key, ResolveError]
+
+
+@attrs.define(slots=True, eq=False)
+class _Entry:
+    """A key in use, or lately in use.
+
+    Attributes:
+        history: Former versions to their bodies, oldest first.
+    """
+
+    config: Config | None
+    uses: int = 0
+    history: OrderedDict[str, bytes] = attrs.field(factory=OrderedDict)
+    history_bytes: int = 0
+
+
+class Store:
+    """See the module. Not thread-safe: everything but `stage` belongs to the event loop's thread.
+
+    Args:
+        settings: The bounds of history.
+    """
+
+    def __init__(self, settings: HistorySettings) -> None:
+        self._settings = settings
+        self._state: State | None = None
+        self._entries: dict[Key, _Entry] = {}
+        # Keys nobody uses any more: a client that comes back still finds its history. Oldest first.
+        self._idle: OrderedDict[Key, None] = OrderedDict()
+
+    @property
+    def state(self) -> State | None:
+        """What is served, or None before the first commit."""
+        return self._state
+
+    # Keys in use.
+
+    def hold(self, key: Key) -> None:
+        """Bring a key into use; `release` it as often. Resolves it if it wasn't in use.
+
+        Raises:
+            UnknownLabel, FormatError, ResolveError: As `State.resolve`; the key is then not held.
+        """
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entries[key] = _Entry(self._resolve(key))
+        elif entry.config is None:
+            entry.config = self._resolve(key)
+        entry.uses += 1
+        self._idle.pop(key, None)
+
+    def release(self, key: Key) -> None:
+        """Take back one `hold`. The key stays for clients that come back, until newer ones need the room."""
+        entry = self._entries[key]
+        entry.uses -= 1
+        if entry.uses == 0:
+            self._idle[key] = None
+            while len(self._idle) > self._settings.idle_keys:
+                oldest, _ = self._idle.popitem(last=False)
+                del self._entries[oldest]
+
+    def find(self, key: Key) -> Config | None:
+        """The current configuration of a key, if it is held or was lately."""
+        entry = self._entries.get(key)
+        return entry.config if entry else None
+
+    def body_of(self, key: Key, version: str) -> bytes | None:
+        """The document a key had at a version, as JSON; None when it isn't known (any more)."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if entry.config is not None and entry.config.version == version:
+            return entry.config.body
+        return entry.history.get(version)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    # Publications.
+
+    def configs(self) -> dict[Key, Config | None]:
+        """What `stage` needs to know of the keys in use."""
+        return {key: entry.config for key, entry in self._entries.items()}
+
+    def commit(self, staged: Staged) -> list[Change]:
+        """Put a staged publication in force, and return all its changes.
+
+        Keys that came into use after `configs` was called are resolved here.
+        """
+        self._state = staged.state
+        changes = list(staged.changes)
+        configs = dict(staged.configs)
+        late = {key: entry.config for key, entry in self._entries.items() if key not in configs}
+        if late:
+            rest = stage(staged.state, late)
+            changes += rest.changes
+            configs |= rest.configs
+        for key, config in configs.items():
+            if key in self._entries:
+                self._replace(self._entries[key], config)
+        return [change for change in changes if change.key in self._entries]
+
+    def _resolve(self, key: Key) -> Config:
+        if self._state is None:
+            raise ResolveError("no configuration has been read yet")
+        return self._state.resolve(key)
+
+    def _replace(self, entry: _Entry, config: Config | None) -> None:
+        old, entry.config = entry.config, config
+        if old is None or (config is not None and old.version == config.version):
+            return
+        if old.version in entry.history:
+            entry.history_bytes -= len(entry.history.pop(old.version))
+        entry.history[old.version] = old.body
+        entry.history_bytes += len(old.body)
+        while len(entry.history) > self._settings.versions or entry.history_bytes > self._settings.bytes:
+            _, body = entry.history.popitem(last=False)
+            entry.history_bytes -= len(body)
+
+
+def next_state(parsed: ParsedTree, before: State | None) -> State:
+    """The state that a newly parsed tree makes, with the former generations that broken files still need."""
+    labels = {}
+    for label, files in parsed.labels.items():
+        blocked = _blocked(files)
+        former = before.labels.get(label, ()) if before else ()
+        labels[label] = (Generation(files, blocked), *_needed(former, blocked))
+    return State(labels, parsed.default_label)
+
+
+def stage(state: State, configs: Mapping[Key, Config | None]) -> Staged:
+    """Resolve the keys in use against a state, and diff those that became another document.
+
+    Touches nothing but its arguments' values, so it may run in a thread.
+    """
+    staged: dict[Key, Config | None] = {}
+    changes: list[Change] = []
+    failures: dict[Key, ResolveError] = {}
+    for key, old in configs.items():
+        try:
+            new = _carry_over(old, state.resolve(key))
+        except UnknownLabel:
+            new = None
+        except FormatError:
+            # Broken since its label began: there is nothing to serve, and nothing to take away from those who have it.
+            new = old
+        except ResolveError as failure:
+            failures[key] = failure
+            new = old
+        staged[key] = new
+        if (old and old.version) != (new and new.version):
+            changes.append(Change(key, old, new, patch_between(old, new) if old and new else None))
+    return Staged(state, staged, changes, failures)
+
+
+def _carry_over(old: Config | None, new: Config) -> Config:
+    """Share the old document where the new one is the same: most keys don't change, and memory counts."""
+    if old is None or old.version != new.version:
+        return new
+    return attrs.evolve(new, document=old.document, body=old.body)
+
+
+def _blocked(files: ParsedFiles) -> frozenset[str]:
+    names = frozenset[str]().union(*(touched_by(path, files.files) for path in files.broken))
+    return frozenset({_SHARED}) if _SHARED in names else names
+
+
+def _needed(former: Sequence[Generation], blocked: frozenset[str]) -> Iterator[Generation]:
+    """Those former generations from which some application is still served: newest first, each unblocks one more.
+
+    So there are at most as many as blocked applications, however long a file stays broken.
+    """
+    for generation in former:
+        still = _intersection(blocked, generation.blocked)
+        if still != blocked:
+            yield generation
+            blocked = still
+
+
+def _intersection(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
+    """What two sets of blocked applications have in common, where `application` stands for everybody."""
+    if _SHARED in one:
+        return other
+    return one if _SHARED in other else one & other
+
+
+def _config(key: Key, files: ParsedFiles) -> Config:
+    sources = property_sources(files, key)
+    document = effective_document(sources)
+    body = encode(document)
+    return Config(key, version_of(body), document, body, sources, files.files.revision)
