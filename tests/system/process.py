@@ -1,0 +1,73 @@
+"""The real daemon in a process of its own, for system tests and benchmarks."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+class Server:
+    """A running vortexd on a free port of 127.0.0.1, serving a directory. Use it with `with`."""
+
+    def __init__(self, source: Path, *arguments: str, settings: str = "") -> None:
+        command = [sys.executable, "-m", "vortexd"]
+        if settings:
+            path = source.parent / "vortexd.toml"
+            path.write_text(settings)
+            command += ["--config", str(path)]
+        else:
+            command += ["--source", str(source), "--bind", "127.0.0.1:0"]
+        self._log = open(source.parent / "vortexd.log", "w+")  # noqa: SIM115 - closed in stop
+        began = time.monotonic()
+        self.process = subprocess.Popen(
+            [*command, "--log-format", "json", *arguments], stdout=self._log, stderr=self._log, text=True
+        )
+        self.port = self._wait_ready()
+        self.seconds_to_ready = time.monotonic() - began
+
+    def _wait_ready(self) -> int:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            found = re.search(r'"ready".*http://127\.0\.0\.1:(\d+)|http://127\.0\.0\.1:(\d+).*"ready"', self.output())
+            if found:
+                return int(found[1] or found[2])
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.005)
+        raise RuntimeError(f"vortexd did not start:\n{self.output()}")
+
+    def output(self) -> str:
+        """Everything it has printed so far."""
+        self._log.flush()
+        return Path(self._log.name).read_text()
+
+    def private_bytes(self) -> int:
+        """Memory that is its own alone: Private_Dirty + Private_Clean of all mappings."""
+        rollup = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
+        return 1024 * sum(int(kib) for kib in re.findall(r"^Private_(?:Dirty|Clean):\s+(\d+)", rollup, re.MULTILINE))
+
+    def cpu_seconds(self) -> float:
+        """Processor time used so far, all threads."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 35.0) -> int:
+        """Send a signal, wait for the end, and return the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        status = self.process.wait(timeout)
+        self._log.close()
+        return status
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+        if not self._log.closed:
+            self._log.close()

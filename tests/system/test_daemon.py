@@ -1,0 +1,212 @@
+"""The real process: start, serve, change, drain, and what it prints when something is wrong."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio_websocket import ConnectionClosed, open_websocket_url
+
+from .process import Server
+
+
+# Large enough that a patch is shorter than the document.
+BILLING = "pool:\n  size: {}\n  name: " + "billing " * 20 + "\n"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    directory = tmp_path / "config"
+    directory.mkdir()
+    (directory / "application.yml").write_text("shared: 1\n")
+    (directory / "billing.yml").write_text(BILLING.format(10))
+    return directory
+
+
+@pytest.fixture
+def server(source: Path) -> Iterator[Server]:
+    with Server(source) as server:
+        yield server
+
+
+def get(server: Server, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return response.status, dict(response.headers), response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, dict(error.headers), error.read()
+
+
+def rename_to(path: Path, text: str) -> None:
+    temporary = path.with_name(".new")
+    temporary.write_text(text)
+    temporary.rename(path)
+
+
+async def next_message(websocket: Any, kind: str) -> dict[str, Any]:
+    with trio.fail_after(10):
+        while True:
+            message: dict[str, Any] = json.loads(await websocket.get_message())
+            if message["type"] == kind:
+                return message
+
+
+def test_http_answers_as_spring_does_and_304_for_what_is_known(server: Server) -> None:
+    status, headers, body = get(server, "/billing/prod")
+
+    assert status == 200
+    answer = json.loads(body)
+    assert (answer["name"], answer["profiles"], answer["label"]) == ("billing", ["prod"], None)
+    assert [each["source"] for each in answer["propertySources"]] == [
+        {"pool.size": 10, "pool.name": ("billing " * 20).strip()},
+        {"shared": 1},
+    ]
+    assert get(server, "/billing/prod", **{"If-None-Match": headers["ETag"]})[0] == 304
+
+
+def test_health_and_readiness_and_metrics_are_served(server: Server) -> None:
+    assert [get(server, path)[0] for path in ("/health", "/ready", "/metrics")] == [200, 200, 200]
+
+
+async def test_a_rename_reaches_a_websocket_client_as_a_diff(server: Server, source: Path) -> None:
+    async with open_websocket_url(f"ws://127.0.0.1:{server.port}/ws/billing/prod") as websocket:
+        snapshot = await next_message(websocket, "config_snapshot")
+        rename_to(source / "billing.yml", BILLING.format(11))
+        change = await next_message(websocket, "config_change")
+
+    assert snapshot["config"] == {"pool": {"size": 10, "name": ("billing " * 20).strip()}, "shared": 1}
+    assert change["old_version"] == snapshot["version"]
+    assert change["diff"] == [{"op": "replace", "path": "/pool/size", "value": 11}]
+
+
+async def test_a_broken_file_changes_nothing_and_is_logged_with_its_line_once(server: Server, source: Path) -> None:
+    async with open_websocket_url(f"ws://127.0.0.1:{server.port}/ws/billing/prod") as websocket:
+        await next_message(websocket, "config_snapshot")
+        rename_to(source / "billing.yml", "pool:\n  size: 12\n  size: 13\n")
+        await wait_until(lambda: '"configuration file broken"' in server.output())
+        rename_to(source / "search.yml", "index: 1\n")
+        await wait_until(lambda: json.loads(get(server, "/search/prod")[2])["propertySources"][0]["source"] == {"index": 1})
+
+        assert json.loads(get(server, "/billing/prod")[2])["propertySources"][0]["source"]["pool.size"] == 10
+        rename_to(source / "billing.yml", BILLING.format(14))
+        assert (await next_message(websocket, "config_change"))["diff"][0]["value"] == 14
+    lines = [json.loads(line) for line in server.output().splitlines() if "configuration file broken" in line]
+    assert [(line["file"], line["line"]) for line in lines] == [("billing.yml", 3)]
+
+
+async def wait_until(is_true: Callable[[], bool]) -> None:
+    with trio.fail_after(10):
+        while not await trio.to_thread.run_sync(is_true):
+            await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_closes_clients_with_1001_and_exits_0(server: Server, number: int) -> None:
+    async with open_websocket_url(f"ws://127.0.0.1:{server.port}/ws/billing/prod") as websocket:
+        await next_message(websocket, "config_snapshot")
+        server.process.send_signal(number)
+        closing = await next_message(websocket, "connection_closing")
+        with pytest.raises(ConnectionClosed) as caught:
+            await next_message(websocket, "none")
+
+    assert closing["reconnect_after_ms"] > 0
+    assert caught.value.reason.code == 1001
+    assert server.stop() == 0
+    assert "Traceback" not in server.output()
+
+
+def test_clients_that_stop_reading_do_not_hold_the_end_up(source: Path) -> None:
+    (source / "large.yml").write_text("".join(f"key{number}: {'x' * 1000}\n" for number in range(5_000)))
+    settings = f'[server]\nbind = ["127.0.0.1:0"]\ndrain_timeout = 3.0\n[[source]]\npath = "{source}"\n'
+    with Server(source, settings=settings) as server:
+        sockets = [stalled(server, "/large/prod", websocket=websocket) for websocket in (False, True)]
+        began = time.monotonic()
+
+        assert server.stop(timeout=30) == 0
+        # The drain, and what a closing handshake may take behind it.
+        assert time.monotonic() - began < 3 + 5 + 2
+        for each in sockets:
+            each.close()
+
+
+def stalled(server: Server, path: str, *, websocket: bool) -> socket.socket:
+    """Ask for a large document, read the first bytes, and then no more."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    connection.settimeout(10)
+    connection.connect(("127.0.0.1", server.port))
+    upgrade = (
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+    )
+    target = f"/ws{path}" if websocket else path
+    connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n{upgrade if websocket else ''}\r\n".encode())
+    assert connection.recv(100).startswith(b"HTTP/1.1 101" if websocket else b"HTTP/1.1 200")
+    return connection
+
+
+def test_a_second_signal_ends_at_once(source: Path) -> None:
+    (source / "large.yml").write_text("".join(f"key{number}: {'x' * 1000}\n" for number in range(5_000)))
+    with Server(source) as server:
+        connection = stalled(server, "/large/prod", websocket=False)
+        server.process.send_signal(signal.SIGTERM)
+        wait_for_output(server, '"stopping"')
+        began = time.monotonic()
+
+        assert server.stop() == 0
+        assert time.monotonic() - began < 2
+        connection.close()
+
+
+def wait_for_output(server: Server, text: str) -> None:
+    deadline = time.monotonic() + 10
+    while text not in server.output():
+        assert time.monotonic() < deadline, server.output()
+        time.sleep(0.01)
+
+
+def vortexd(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "vortexd", *arguments], capture_output=True, text=True, timeout=30)
+
+
+def test_a_port_in_use_is_one_clear_line_and_status_1(source: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        ended = vortexd("--source", str(source), "--bind", address)
+
+    assert ended.returncode == 1
+    errors = [line for line in ended.stderr.splitlines() if "error" in line]
+    assert len(errors) == 1
+    assert address in errors[0]
+    assert "in use" in errors[0]
+
+
+def test_a_missing_directory_is_one_clear_line_and_status_2(tmp_path: Path) -> None:
+    ended = vortexd("--source", str(tmp_path / "nowhere"))
+
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 1
+    assert str(tmp_path / "nowhere") in ended.stderr
+
+
+def test_every_error_of_a_settings_file_is_printed_with_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "vortexd.toml"
+    path.write_text('[server]\nbind = ["127.0.0.1:x"]\ndrian_timeout = 3\n[log]\nlevel = 7\n')
+    ended = vortexd("--config", str(path), "--check")
+
+    assert ended.returncode == 2
+    for text in ("server.bind[0]", "server.drian_timeout", "drain_timeout", "log.level"):
+        assert text in ended.stderr
