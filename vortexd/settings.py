@@ -1,15 +1,134 @@
 """The settings: vortexd.toml as frozen attrs classes, section by section; the defaults live here and nowhere else.
 
-What arrives is TOML text and overrides from the command line; what leaves is one `Settings`, or a SettingsError with every
-problem at once, each with its key path and what is allowed. Nothing is opened or connected before that. A part is given its
-own section, never the whole.
+A part is given its own section, never the whole. Each field carries its `Rule`: what an operator may set it to, checked by
+`settings_file` where settings come from outside. The constructors check nothing, so that a test can reach a rare path with a
+limit that no operator may set.
 
 Durations are seconds (float), sizes are bytes or counts (int).
 """
 
+import ipaddress
+import re
+from collections.abc import Callable
+
 import attrs
 
-_BIND = ("127.0.0.1:8888",)
+from . import names
+from .errors import InvalidName
+
+# A day and a tebibyte: far above what makes sense, and low enough that no clock or counter overflows.
+_LONGEST = 86_400.0
+_LARGEST = 2**40
+# What sun_path of a Unix socket's address holds, less its closing NUL.
+_SOCKET_PATH_BYTES = 107
+_HOST = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
+)
+_ADDRESS = "an address: host:port, [::1]:port or unix:/path"
+
+
+@attrs.frozen
+class Address:
+    """Where to listen: a host and a TCP port (0 takes a free one), or the path of a Unix socket.
+
+    Attributes:
+        host: A name or an address without brackets; "" where there is a path.
+        path: The absolute path of a Unix socket, or None.
+    """
+
+    host: str = ""
+    port: int = 0
+    path: str | None = None
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """Parse `host:port`, `[::1]:port` or `unix:/path`; nothing is looked up.
+
+    Raises:
+        ValueError: Says what is allowed, as the end of a sentence that begins with the key.
+    """
+    if text.startswith("unix:"):
+        return Address(path=_socket_path(text.removeprefix("unix:")))
+    host, colon, digits = text.rpartition(":")
+    if colon and host in ("", "*"):
+        raise ValueError("must name a host; for all addresses of the machine use 0.0.0.0 or [::]")
+    if not colon or not host:
+        raise ValueError(f"must be {_ADDRESS}; the port is missing")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 5 and int(digits) <= 65_535):
+        raise ValueError("must end in a port from 0 to 65535; 0 takes a free one")
+    return Address(_host(host), int(digits))
+
+
+def _socket_path(path: str) -> str:
+    if not path.startswith("/") or "\0" in path:
+        raise ValueError("must have an absolute path behind unix:, such as unix:/run/vortexd/vortexd.sock")
+    if len(path.encode("utf-8", "surrogateescape")) > _SOCKET_PATH_BYTES:
+        raise ValueError(f"must have a path of at most {_SOCKET_PATH_BYTES} bytes behind unix:")
+    return path
+
+
+def _host(host: str) -> str:
+    if ":" in host and not host.startswith("["):
+        raise ValueError("must have an IPv6 address in brackets: [::1]:port")
+    try:
+        if host.startswith("[") and host.endswith("]"):
+            return str(ipaddress.IPv6Address(host[1:-1]))
+        if re.fullmatch(r"[0-9.]+", host):
+            return str(ipaddress.IPv4Address(host))
+    except ipaddress.AddressValueError:
+        raise ValueError(f"must be {_ADDRESS}; this is no IP address") from None
+    if not _HOST.fullmatch(host):
+        raise ValueError(f"must be {_ADDRESS}; this is no host name")
+    return host
+
+
+@attrs.frozen
+class Rule:
+    """What an operator may set a field to.
+
+    Attributes:
+        allowed: Completes "must be ...".
+        accepts: Whether a value of the field's own type is allowed. It may raise ValueError with a clearer sentence instead.
+    """
+
+    allowed: str
+    accepts: Callable[[object], bool]
+
+
+def _whole(default: int, low: int, high: int = _LARGEST) -> int:
+    rule = Rule(f"a whole number from {low} to {high}", lambda value: isinstance(value, int) and low <= value <= high)
+    return attrs.field(default=default, metadata={"rule": rule})
+
+
+def _seconds(default: float, low: float = 0.001, high: float = _LONGEST) -> float:
+    rule = Rule(
+        f"a number of seconds from {low:g} to {high:g}",
+        lambda value: isinstance(value, int | float) and low <= value <= high,
+    )
+    return attrs.field(default=default, metadata={"rule": rule})
+
+
+def _choice(default: str, *others: str) -> str:
+    choices = (default, *others)
+    rule = Rule(" or ".join(f'"{choice}"' for choice in choices), lambda value: value in choices)
+    return attrs.field(default=default, metadata={"rule": rule})
+
+
+def _is_address(value: object) -> bool:
+    parse_address(str(value))
+    return True
+
+
+def _is_label(value: object) -> bool:
+    try:
+        return names.label(str(value)) == value
+    except InvalidName:
+        return False
 
 
 @attrs.frozen
@@ -30,17 +149,17 @@ class ServerSettings:
         drain_timeout: Seconds from SIGTERM until what is left is cancelled; at most 30.
     """
 
-    bind: tuple[str, ...] = _BIND
-    connections: int = 0
-    connections_per_address: int = 0
-    handshakes: int = 256
-    head_timeout: float = 10.0
-    head_bytes: int = 16_384
-    body_bytes: int = 65_536
-    request_timeout: float = 30.0
-    keep_alive_timeout: float = 60.0
-    write_timeout: float = 10.0
-    drain_timeout: float = 25.0
+    bind: tuple[str, ...] = attrs.field(default=("127.0.0.1:8888",), metadata={"rule": Rule(_ADDRESS, _is_address)})
+    connections: int = _whole(0, 0, 1_000_000)
+    connections_per_address: int = _whole(0, 0, 1_000_000)
+    handshakes: int = _whole(256, 1, 1_000_000)
+    head_timeout: float = _seconds(10.0)
+    head_bytes: int = _whole(16_384, 1_024, 16_777_216)
+    body_bytes: int = _whole(65_536, 0)
+    request_timeout: float = _seconds(30.0)
+    keep_alive_timeout: float = _seconds(60.0)
+    write_timeout: float = _seconds(10.0)
+    drain_timeout: float = _seconds(25.0, 1, 30)
 
 
 @attrs.frozen
@@ -60,16 +179,22 @@ class SourceSettings:
         files: Number of files.
     """
 
-    kind: str = "files"
-    path: str = ""
+    kind: str = _choice("files")
+    path: str = attrs.field(
+        default="",
+        metadata={"rule": Rule("the path of a directory", lambda value: value != "" and "\0" not in str(value))},
+    )
     label_directories: bool = False
-    default_label: str = "main"
-    scan_interval: float = 5.0
-    quiet: float = 0.1
-    max_wait: float = 1.0
-    file_bytes: int = 10_485_760
-    total_bytes: int = 268_435_456
-    files: int = 20_000
+    default_label: str = attrs.field(
+        default="main",
+        metadata={"rule": Rule("a label: letters, digits, dots, hyphens, underscores, slashes", _is_label)},
+    )
+    scan_interval: float = _seconds(5.0, 0.1)
+    quiet: float = _seconds(0.1, 0)
+    max_wait: float = _seconds(1.0, 0)
+    file_bytes: int = _whole(10_485_760, 1_024)
+    total_bytes: int = _whole(268_435_456, 1_024)
+    files: int = _whole(20_000, 1, 10_000_000)
 
 
 @attrs.frozen
@@ -86,13 +211,13 @@ class FormatSettings:
         expanded_bytes: Size of all keys and values of one file, with aliases and merges expanded.
     """
 
-    depth: int = 64
-    nodes: int = 100_000
-    aliases: int = 1_000
-    documents: int = 1_000
-    list_index: int = 10_000
-    text_bytes: int = 1_048_576
-    expanded_bytes: int = 10_485_760
+    depth: int = _whole(64, 1, 500)
+    nodes: int = _whole(100_000, 1)
+    aliases: int = _whole(1_000, 0)
+    documents: int = _whole(1_000, 1)
+    list_index: int = _whole(10_000, 0)
+    text_bytes: int = _whole(1_048_576, 1_024)
+    expanded_bytes: int = _whole(10_485_760, 1_024)
 
 
 @attrs.frozen
@@ -105,9 +230,9 @@ class HistorySettings:
         idle_keys: Keys that nobody uses any more, of which the history is kept for clients that come back.
     """
 
-    versions: int = 64
-    bytes: int = 1_048_576
-    idle_keys: int = 1_024
+    versions: int = _whole(64, 0, 1_000_000)
+    bytes: int = _whole(1_048_576, 0)
+    idle_keys: int = _whole(1_024, 0)
 
 
 @attrs.frozen
@@ -126,15 +251,15 @@ class RealtimeSettings:
         message_timeout: Seconds from the first to the last frame of one inbound message.
     """
 
-    heartbeat_interval: float = 30.0
-    heartbeat_timeout: float = 10.0
-    queue_messages: int = 64
-    queue_bytes: int = 1_048_576
-    write_timeout: float = 10.0
-    close_timeout: float = 5.0
-    message_bytes: int = 65_536
-    message_fragments: int = 64
-    message_timeout: float = 10.0
+    heartbeat_interval: float = _seconds(30.0, 0.1)
+    heartbeat_timeout: float = _seconds(10.0, 0.1)
+    queue_messages: int = _whole(64, 1, 1_000_000)
+    queue_bytes: int = _whole(1_048_576, 1_024)
+    write_timeout: float = _seconds(10.0)
+    close_timeout: float = _seconds(5.0)
+    message_bytes: int = _whole(65_536, 125, 268_435_456)
+    message_fragments: int = _whole(64, 1, 1_000_000)
+    message_timeout: float = _seconds(10.0)
 
 
 @attrs.frozen
@@ -146,8 +271,8 @@ class LogSettings:
         level: "debug", "info", "warning" or "error".
     """
 
-    format: str = "auto"
-    level: str = "info"
+    format: str = _choice("auto", "json", "console")
+    level: str = _choice("info", "debug", "warning", "error")
 
 
 @attrs.frozen

@@ -1,0 +1,291 @@
+"""vortexd.toml: TOML text and what the command line says, as one `Settings`.
+
+All problems are found before anything is opened, and raised at once as one SettingsError, each with its key path and what is
+allowed. A value never gets into a message, only its type: it may be a secret in the wrong place.
+"""
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, time
+from pathlib import Path
+from typing import Any
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn
+from cattrs.gen import override as for_attribute
+
+from .errors import SettingsError
+from .settings import (
+    FormatSettings,
+    HistorySettings,
+    LogSettings,
+    RealtimeSettings,
+    Rule,
+    ServerSettings,
+    Settings,
+    SourceSettings,
+    parse_address,
+)
+
+MAX_BYTES = 1_048_576
+
+_Problem = tuple[str, str]
+_SECTIONS: Mapping[str, type] = {
+    "server": ServerSettings,
+    "source": SourceSettings,
+    "formats": FormatSettings,
+    "history": HistorySettings,
+    "realtime": RealtimeSettings,
+    "log": LogSettings,
+}
+_ANYTHING: Mapping[object, Rule] = {
+    bool: Rule("true or false", lambda value: True),
+    int: Rule("a whole number", lambda value: True),
+    float: Rule("a number", lambda value: True),
+    str: Rule("text", lambda value: True),
+}
+_IN_WORDS: Sequence[tuple[type, str]] = (
+    (bool, "true or false"),
+    (int, "a whole number"),
+    (float, "a number with a fraction"),
+    (str, "text"),
+    (list, "a list"),
+    (dict, "a table"),
+    (date, "a date"),
+    (time, "a time"),
+)
+
+
+def load(text: str, origin: str, base: Path, *, needs_source: bool = True) -> Settings:
+    """Make settings of TOML text. Nothing that they name is opened.
+
+    Args:
+        origin: The file's name for messages.
+        base: Where a source's relative path starts.
+        needs_source: Refuse a text without a [[source]]. False where the command line names one.
+
+    Raises:
+        SettingsError: With every problem, in the order of the file where that is known.
+    """
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        raise SettingsError([("", f"must be at most {MAX_BYTES} bytes long")], origin)
+    table = _parse(text, origin)
+    problems: list[_Problem] = []
+    settings = Settings()
+    try:
+        settings = _converter().structure(table, Settings)
+    except cattrs.BaseValidationError as group:
+        problems += _problems(group, "")
+    problems += _across(table, needs_source=needs_source)
+    if problems:
+        raise SettingsError(problems, origin)
+    return attrs.evolve(
+        settings, source=tuple(attrs.evolve(source, path=str(base / source.path)) for source in settings.source)
+    )
+
+
+def override(
+    settings: Settings, bind: Sequence[str] = (), source: str | None = None, log_format: str | None = None
+) -> Settings:
+    """Put what the command line says over settings; what is empty or None stays as it is.
+
+    Raises:
+        SettingsError: With every problem, each under its option.
+    """
+    problems: list[_Problem] = []
+    if bind:
+        problems += [("--bind", problem) for problem in _bind_problems(bind)]
+        settings = attrs.evolve(settings, server=attrs.evolve(settings.server, bind=tuple(bind)))
+    if source is not None:
+        problems += _option_problem("--source", source, SourceSettings, "path")
+        first = settings.source[0] if settings.source else SourceSettings()
+        settings = attrs.evolve(settings, source=(attrs.evolve(first, path=source),))
+    if log_format is not None:
+        problems += _option_problem("--log-format", log_format, LogSettings, "format")
+        settings = attrs.evolve(settings, log=attrs.evolve(settings.log, format=log_format))
+    if problems:
+        raise SettingsError(problems, "command line")
+    return settings
+
+
+def _parse(text: str, origin: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise SettingsError([("", "isn't TOML that can be read: it is nested too deeply")], origin) from None
+    except ValueError as error:
+        # tomllib says "(at line 3, column 7)" behind its reason; a number of thousands of digits is a bare ValueError.
+        raise SettingsError([("", f"isn't valid TOML: {error}")], origin) from None
+
+
+# One field.
+
+
+def _checked(value: object, field: "attrs.Attribute[Any]", kind: type) -> Any:
+    """The value itself, if it is of the kind and its field's rule accepts it; ValueError with the sentence otherwise."""
+    rule = field.metadata.get("rule") or _ANYTHING[kind]
+    # bool is an int to Python, and `port = true` a mistake to everybody else.
+    is_kind = type(value) is kind or (kind is float and type(value) is int)
+    if not is_kind:
+        raise ValueError(f"must be {rule.allowed}, not {_in_words(value)}")
+    if not rule.accepts(value):
+        raise ValueError(f"must be {rule.allowed}")
+    return float(value) if kind is float else value  # type: ignore[arg-type]  # is_kind has looked
+
+
+def _in_words(value: object) -> str:
+    return next((words for kind, words in _IN_WORDS if isinstance(value, kind)), "something else")
+
+
+def _bind_problems(addresses: Sequence[str]) -> Iterator[str]:
+    """What is wrong with a list of addresses, each of them and together."""
+    seen = set()
+    for text in addresses:
+        try:
+            address = parse_address(text)
+        except ValueError as error:
+            yield str(error)
+            continue
+        if address in seen and (address.port or address.path):
+            yield "is there twice; remove one"
+        seen.add(address)
+
+
+def _option_problem(option: str, value: str, section: type, name: str) -> list[_Problem]:
+    try:
+        _checked(value, getattr(attrs.fields(section), name), str)
+    except ValueError as error:
+        return [(option, str(error))]
+    return []
+
+
+# The whole, by cattrs.
+
+
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
+    for section in (*_SECTIONS.values(), Settings):
+        converter.register_structure_hook(section, _table_hook(converter, section))
+    return converter
+
+
+def _table_hook(converter: cattrs.Converter, section: type[Any]) -> Callable[[object, Any], Any]:
+    attributes: dict[str, Any] = {
+        field.name: for_attribute(struct_hook=_field_hook(converter, field)) for field in attrs.fields(section)
+    }
+    structure = make_dict_structure_fn(section, converter, _cattrs_forbid_extra_keys=True, **attributes)
+
+    def hook(value: object, kind: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError(f"must be a table, not {_in_words(value)}")
+        return structure(value, kind)
+
+    return hook
+
+
+def _field_hook(converter: cattrs.Converter, field: "attrs.Attribute[Any]") -> Callable[[object, Any], Any]:
+    """How one field is structured: a scalar, a list of text, the tables of an array, or a section."""
+    kind = field.type
+    if kind in _ANYTHING:
+        return lambda value, _: _checked(value, field, kind)  # type: ignore[arg-type]  # a key of _ANYTHING is a type
+    if kind == tuple[str, ...]:
+        return _list_hook("a list of text", lambda value: _checked(value, field, str))
+    if kind == tuple[SourceSettings, ...]:
+        wanted = f"an array of tables, headed [[{field.name}]]"
+        return _list_hook(wanted, lambda value: converter.structure(value, SourceSettings))
+    return converter.structure
+
+
+def _list_hook(wanted: str, structure: Callable[[object], Any]) -> Callable[[object, Any], tuple[Any, ...]]:
+    def hook(value: object, _: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise ValueError(f"must be {wanted}, not {_in_words(value)}")
+        return _each(value, structure)
+
+    return hook
+
+
+class _At(ValueError):
+    """A problem with one item of a list; carries its index and what was raised for it."""
+
+    def __init__(self, index: int, cause: Exception) -> None:
+        self.index = index
+        self.cause = cause
+        super().__init__(str(cause))
+
+
+def _each(values: Sequence[object], structure: Callable[[object], Any]) -> tuple[Any, ...]:
+    made, failed = [], []
+    for index, value in enumerate(values):
+        try:
+            made.append(structure(value))
+        except (ValueError, cattrs.BaseValidationError) as error:
+            failed.append(_At(index, error))
+    if failed:
+        raise ExceptionGroup("items", failed)
+    return tuple(made)
+
+
+def _problems(error: Exception, path: str) -> Iterator[_Problem]:
+    """Take cattrs' tree of exceptions apart: each leaf with the path that leads to it."""
+    if isinstance(error, cattrs.ClassValidationError):
+        for each, note in error.group_exceptions()[0]:
+            yield from _problems(each, f"{path}.{note.name}" if path else note.name)
+        for each in error.group_exceptions()[1]:
+            yield from _problems(each, path)
+    elif isinstance(error, ExceptionGroup):
+        for each in error.exceptions:
+            yield from _problems(each, path)
+    elif isinstance(error, _At):
+        yield from _problems(error.cause, f"{path}[{error.index}]")
+    elif isinstance(error, cattrs.ForbiddenExtraKeysError):
+        for name in sorted(error.extra_fields):
+            yield f"{path}.{_key(name)}" if path else _key(name), _unknown(name, error.cl)
+    else:
+        yield path, str(error)
+
+
+def _unknown(name: str, section: type) -> str:
+    known = [field.name for field in attrs.fields(section)]
+    if close := difflib.get_close_matches(name, known, 1):
+        return f"unknown key; did you mean {close[0]}?"
+    homes = [title for title, each in _SECTIONS.items() if name in attrs.fields_dict(each)]
+    if homes:
+        return f"unknown key here; it belongs to [{homes[0]}]"
+    return f"unknown key; known are {', '.join(known)}"
+
+
+def _key(name: str) -> str:
+    """A key as one would write it in TOML, on one line and not without end."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) else json.dumps(name[:64])
+
+
+def _across(table: Mapping[str, Any], *, needs_source: bool) -> Iterator[_Problem]:
+    """What is wrong between keys. It looks at the text's own table, so that one mistake doesn't hide another."""
+    sources = table.get("source", [])
+    if isinstance(sources, list):
+        if not sources and needs_source:
+            yield "source", "must be there: add a [[source]] with the path of the directory to serve"
+        if len(sources) > 1:
+            yield "source", f"is there {len(sources)} times; this version serves one [[source]]"
+        for index, source in enumerate(sources):
+            if isinstance(source, dict):
+                yield from _across_source(source, f"source[{index}]")
+    server = table.get("server", {})
+    bind = server.get("bind") if isinstance(server, dict) else None
+    if bind == []:
+        yield "server.bind", "must name at least one address"
+    if isinstance(bind, list) and all(isinstance(address, str) for address in bind):
+        yield from (("server.bind", text) for text in _bind_problems(bind) if text.startswith("is there twice"))
+
+
+def _across_source(source: Mapping[str, Any], path: str) -> Iterator[_Problem]:
+    if "path" not in source:
+        yield f"{path}.path", "must be there: the directory to serve"
+    quiet, max_wait = (source.get(name, getattr(SourceSettings(), name)) for name in ("quiet", "max_wait"))
+    if type(quiet) in (int, float) and type(max_wait) in (int, float) and quiet > max_wait:
+        yield f"{path}.max_wait", "must not be less than quiet"
