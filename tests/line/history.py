@@ -1,0 +1,369 @@
+"""The history checker: what clients were told, held against what was published.
+
+In come events: a `Publisher` says what each key's document becomes, computed from the files and not by the product; a `Recorder`
+per client says what arrived and what the client then had. Out come `Violation`s of the promises, one validator for each. Nothing here
+knows a socket or a process: events go through lists in one process and through JSON lines between several.
+
+Versions are hashes of content, so a document that comes back has the version it had before. A *position* is a place in a key's list of
+publications; from a sequence of versions the checker takes for each the earliest position that isn't before the last one. If any
+reading of the sequence goes forward only, this one does.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import attrs
+import jsonpatch
+
+# Said by the publisher.
+PUBLISHING = "publishing"
+PUBLISHED = "published"
+# Said by clients: the ends of a connection, and what came over it.
+OPENED = "opened"
+CLOSED = "closed"
+SNAPSHOT = "snapshot"
+CHANGE = "change"
+IN_SYNC = "in_sync"
+REMOVED = "removed"
+PING = "ping"
+LAGGED = "lagged"
+
+STATES = (SNAPSHOT, CHANGE, IN_SYNC, REMOVED)
+
+
+@attrs.frozen
+class Event:
+    """One line of a history.
+
+    Attributes:
+        t: Seconds on a clock that all who write share; the order of the list where they are equal.
+        kind: One of the words above.
+        key: `application:profile:label`.
+        client: Who it happened to; empty for the publisher. Stays over reconnects.
+        connection: Counts one client's connections; 0 for the publisher.
+        old_version: What the message builds on; of OPENED, the `last_version` that was asked for.
+        new_version: What the client has after it; of PING the bookmark; of publications the version; None is no document.
+        body_hash: SHA-256 of the document, as the client has it after applying, or as it is published.
+    """
+
+    t: float
+    kind: str
+    key: str
+    client: str = ""
+    connection: int = 0
+    old_version: str | None = None
+    new_version: str | None = None
+    body_hash: str | None = None
+
+
+@attrs.frozen
+class Violation:
+    """A broken promise: the validator's name, what is wrong, and the event that shows it."""
+
+    validator: str
+    reason: str
+    event: Event
+
+    def __str__(self) -> str:
+        return f"{self.validator}: {self.reason}: {self.event}"
+
+
+# Documents.
+
+
+def canonical(document: object) -> bytes:
+    """Compact JSON with sorted keys, made by another library than the product's."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def hash_of(document: object) -> str:
+    return hashlib.sha256(canonical(document)).hexdigest()
+
+
+def version_of(document: object) -> str:
+    return hash_of(document)[:16]
+
+
+# Writing a history.
+
+
+class Publisher:
+    """Writes down what is published, and when.
+
+    Args:
+        append: Takes each event.
+        clock: The clock shared with the recorders.
+    """
+
+    def __init__(self, append: Callable[[Event], None], clock: Callable[[], float]) -> None:
+        self._append = append
+        self._clock = clock
+
+    def publishing(self, documents: Mapping[str, object]) -> None:
+        """What each key is about to become: from now on a client may have it. None is a key that ends."""
+        self._write(PUBLISHING, documents)
+
+    def published(self, documents: Mapping[str, object]) -> None:
+        """What is served: from now on nobody who connects may be given anything older."""
+        self._write(PUBLISHED, documents)
+
+    def _write(self, kind: str, documents: Mapping[str, object]) -> None:
+        for key, document in documents.items():
+            version = None if document is None else version_of(document)
+            body_hash = None if document is None else hash_of(document)
+            self._append(Event(self._clock(), kind, key, new_version=version, body_hash=body_hash))
+
+
+class Recorder:
+    """One client's state and its lines in the history. Applies what it is sent to what it has, right or wrong.
+
+    Args:
+        client: Its name, the same over reconnects.
+        key: The main subscription.
+    """
+
+    def __init__(self, append: Callable[[Event], None], clock: Callable[[], float], client: str, key: str) -> None:
+        self._append = append
+        self._clock = clock
+        self._client = client
+        self._key = key
+        self._connection = 0
+        self.documents: dict[str, Any] = {}
+        self.versions: dict[str, str | None] = {}
+
+    @property
+    def version(self) -> str | None:
+        """What to resume the main subscription from."""
+        return self.versions.get(self._key)
+
+    def opened(self, last_version: str | None) -> None:
+        """A connection begins, before anything is sent."""
+        self._connection += 1
+        self._write(OPENED, self._key, old_version=last_version)
+
+    def closed(self) -> None:
+        """The connection ended, for whatever reason."""
+        self._write(CLOSED, self._key)
+
+    def received(self, message: dict[str, Any]) -> str:
+        """Take a message of the server, and return its kind: one of ours, or its type where it carries no state."""
+        match message["type"]:
+            case "config_snapshot":
+                return self._has(SNAPSHOT, message, message["version"], lambda _: message["config"])
+            case "config_change":
+                diff = message["diff"]
+                return self._has(CHANGE, message, message["new_version"], lambda old: jsonpatch.apply_patch(old, diff))
+            case "in_sync":
+                return self._has(IN_SYNC, message, message["version"], lambda old: old)
+            case "config_removed":
+                return self._has(REMOVED, message, None, lambda _: None)
+            case "ping":
+                for key, version in message["versions"].items():
+                    self._write(PING, key, new_version=version)
+                return PING
+            case "lagged":
+                self._write(LAGGED, self._key)
+                return LAGGED
+            case other:
+                return str(other)
+
+    def _has(self, kind: str, message: dict[str, Any], version: str | None, apply: Callable[[Any], Any]) -> str:
+        key = f"{message['app']}:{message['profile']}:{message['label']}"
+        try:
+            document = apply(self.documents.get(key))
+            body_hash = None if document is None else hash_of(document)
+        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError) as error:
+            # A patch for another document; the hash of no document says so, and the client goes on with what it had.
+            document = self.documents.get(key)
+            body_hash = f"not applied: {type(error).__name__}"
+        self.documents[key] = document
+        self.versions[key] = version
+        self._write(kind, key, old_version=message.get("old_version"), new_version=version, body_hash=body_hash)
+        return kind
+
+    def _write(self, kind: str, key: str, **members: str | None) -> None:
+        self._append(Event(self._clock(), kind, key, self._client, self._connection, **members))
+
+
+def write_lines(events: Iterable[Event], file: TextIO) -> None:
+    """Write events as JSON lines; several processes' files are read together by `read_lines`."""
+    for event in events:
+        file.write(json.dumps(attrs.asdict(event)) + "\n")
+
+
+def read_lines(paths: Iterable[Path]) -> list[Event]:
+    """Read files of JSON lines as one history, in the order of their clock."""
+    events = (Event(**json.loads(line)) for path in paths for line in path.read_text().splitlines())
+    return sorted(events, key=lambda event: event.t)
+
+
+# Reading a history.
+
+
+class History:
+    """Events in order, with the indexes that validators share.
+
+    Attributes:
+        events: All of them.
+        publications: For each key what it became, one after the other; what stays the same counts once.
+    """
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self.events = list(events)
+        self.publications: dict[str, list[Event]] = defaultdict(list)
+        for event in self.events:
+            known = self.publications[event.key]
+            if event.kind == PUBLISHING and (not known or known[-1].new_version != event.new_version):
+                known.append(event)
+
+    def streams(self) -> Iterator[list[Event]]:
+        """For each client and key, what happened over all its connections; their ends are in each key's."""
+        streams: dict[tuple[str, str], list[Event]] = {}
+        for event in self.events:
+            if event.client:
+                streams.setdefault((event.client, event.key), []).append(event)
+        yield from streams.values()
+
+    def connections(self) -> Iterator[list[Event]]:
+        """For each connection and key, what happened."""
+        for stream in self.streams():
+            connections: dict[int, list[Event]] = {}
+            for event in stream:
+                connections.setdefault(event.connection, []).append(event)
+            yield from connections.values()
+
+    def position(self, key: str, version: str | None, start: int) -> int | None:
+        """The earliest publication of a version from a position on; None where there is none."""
+        publications = self.publications[key]
+        return next(
+            (i for i in range(max(start, 0), len(publications)) if publications[i].new_version == version), None
+        )
+
+
+Validator = Callable[[History], Iterator[Violation]]
+
+
+def ordered(history: History) -> Iterator[Violation]:
+    """Each change leads to a later publication than whatever came before it on the connection: no repeat, no step back."""
+    for connection in history.connections():
+        position = -1
+        for event in connection:
+            if event.kind not in STATES:
+                continue
+            start = position + 1 if event.kind == CHANGE else position
+            found = history.position(event.key, event.new_version, start)
+            if found is None:
+                if history.position(event.key, event.new_version, 0) is not None:
+                    yield Violation("ordered", "a repeat, or a step back", event)
+            else:
+                position = found
+
+
+def gapless(history: History) -> Iterator[Violation]:
+    """Each change, and each in_sync, builds on what came before it on the connection."""
+    for connection in history.connections():
+        has_state = False
+        version = None
+        for event in connection:
+            if event.kind not in STATES:
+                continue
+            base = event.new_version if event.kind == IN_SYNC else event.old_version
+            if has_state and event.kind in (CHANGE, IN_SYNC) and base != version:
+                yield Violation("gapless", f"the client had {version}", event)
+            has_state, version = True, event.new_version
+
+
+def resumable(history: History) -> Iterator[Violation]:
+    """A connection's first state builds on the version the client resumed from, or is a snapshot, or says that the key has ended."""
+    for connection in history.connections():
+        opened = next((event for event in connection if event.kind == OPENED), None)
+        first = next((event for event in connection if event.kind in STATES), None)
+        if opened is None or first is None or first.kind in (SNAPSHOT, REMOVED):
+            continue
+        base = first.new_version if first.kind == IN_SYNC else first.old_version
+        if opened.old_version is None or base != opened.old_version:
+            yield Violation("resumable", f"the client resumed from {opened.old_version}", first)
+
+
+def correct(history: History) -> Iterator[Violation]:
+    """What a client has is the published document of the version it was told."""
+    hashes = {(each.key, each.new_version): each.body_hash for each in history.events if each.kind == PUBLISHING}
+    for event in history.events:
+        if event.kind in STATES and hashes.get((event.key, event.new_version), "") != event.body_hash:
+            yield Violation("correct", "not the document of this version", event)
+
+
+def atomic(history: History) -> Iterator[Violation]:
+    """What a client has was published, as a whole, before the client had it."""
+    published: set[tuple[str, str | None]] = set()
+    for event in history.events:
+        if event.kind == PUBLISHING:
+            published.add((event.key, event.body_hash))
+        elif event.kind in STATES and (event.key, event.body_hash) not in published:
+            yield Violation("atomic", "a state that was never published", event)
+
+
+def bookmark(history: History) -> Iterator[Violation]:
+    """A ping names no version that wasn't delivered before on its connection."""
+    for connection in history.connections():
+        delivered: set[str | None] = set()
+        for event in connection:
+            if event.kind in STATES:
+                delivered.add(event.new_version)
+            elif event.kind == PING and event.new_version not in delivered:
+                yield Violation("bookmark", "ahead of what was delivered", event)
+
+
+def forward(history: History) -> Iterator[Violation]:
+    """No client ever goes back to an earlier publication, over reconnects either."""
+    for stream in history.streams():
+        position = 0
+        for event in stream:
+            if event.kind not in STATES:
+                continue
+            found = history.position(event.key, event.new_version, position)
+            if found is None:
+                if history.position(event.key, event.new_version, 0) is not None:
+                    yield Violation("forward", f"the client had publication {position} already", event)
+            else:
+                position = found
+
+
+def fresh(history: History) -> Iterator[Violation]:
+    """A connection's first state is no older than what was served when the connection was opened."""
+    served: dict[str, int] = defaultdict(int)
+    waiting: dict[tuple[str, int], int] = {}
+    for event in history.events:
+        connection = (event.client, event.connection)
+        if event.kind == PUBLISHED:
+            served[event.key] = history.position(event.key, event.new_version, served[event.key]) or served[event.key]
+        elif event.kind == OPENED:
+            waiting[connection] = served[event.key]
+        elif event.kind in STATES and connection in waiting:
+            start = waiting.pop(connection)
+            if history.position(event.key, event.new_version, start) is None:
+                yield Violation("fresh", f"publication {start} was served already", event)
+
+
+def eventual(history: History) -> Iterator[Violation]:
+    """At the end of the history, which has to be a quiet one, every client that is connected has the newest document."""
+    for stream in history.streams():
+        last = next((event for event in reversed(stream) if event.kind in (*STATES, OPENED, CLOSED)), None)
+        publications = history.publications[stream[0].key]
+        if last is None or last.kind == CLOSED or not publications:
+            continue
+        if last.kind == OPENED or last.body_hash != publications[-1].body_hash:
+            yield Violation("eventual", f"the newest is {publications[-1].new_version}", last)
+
+
+VALIDATORS: tuple[Validator, ...] = (ordered, gapless, resumable, correct, atomic, bookmark, forward, fresh, eventual)
+
+
+def check(events: Iterable[Event], validators: Iterable[Validator] = VALIDATORS) -> list[Violation]:
+    """Hold a history against the promises."""
+    history = History(events)
+    return [violation for validator in validators for violation in validator(history)]
