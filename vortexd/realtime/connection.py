@@ -36,6 +36,8 @@ from .session import Answer, Resync, Session
 _RECEIVE_BYTES = 16_384
 # What is written at once. A client must take this much within the write deadline, whatever the size of the whole frame.
 _WRITE_BYTES = 65_536
+# When all is being cancelled, what a close frame may wait for: it is a courtesy then, and a process is waiting to end.
+_HURRIED_TIMEOUT = 0.5
 
 
 class Keys(Protocol):
@@ -63,6 +65,7 @@ class _Reply:
     """Something queued that is no delivery: it stays when the queue is dropped, unless it is a heartbeat.
 
     Attributes:
+        is_ping: It stands for a heartbeat, which is made when its turn comes: only then is it known what the client has.
         ends: It is a close frame, the last thing that is written.
     """
 
@@ -72,6 +75,7 @@ class _Reply:
 
 
 _WAKE = _Reply(b"")
+_PING = _Reply(b"", is_ping=True)
 
 
 class Connection:
@@ -114,6 +118,7 @@ class Connection:
         self._scope = trio.CancelScope()
         self._reason: CloseReason | None = None
         self._is_writing = False
+        self._is_garbled = False
         self._last_seen = 0.0
         self._pinged: float | None = None
         # The chain: the version the client has once what was written arrives, and once what is queued was written, too.
@@ -175,7 +180,7 @@ class Connection:
                 self._behind[waiting.key] = None
                 self._dropped += bool(self._dropped)
             elif not waiting.is_ping:
-                # A heartbeat names a version that was dropped with the queue; the next one is soon enough.
+                # Of heartbeats, the next one is soon enough.
                 self._kept.append(waiting)
         self._queued_bytes = 0
         self._wake()
@@ -191,7 +196,7 @@ class Connection:
         """Serve the client until one side ends it, and return why. Raises nothing that a peer can cause.
 
         Inside run the reader, the writer and the heartbeat; the first to end cancels the others. When cancelled from
-        outside, the client still gets a close frame, within `close_timeout`, unless it stopped reading in the middle of one.
+        outside, the client is still sent a close frame, if it takes it at once and no other frame is half written.
         """
         self._last_seen = trio.current_time()
         try:
@@ -214,6 +219,7 @@ class Connection:
             self.close(error.reason)
 
     async def _reader(self) -> CloseReason:
+        message_deadline = math.inf
         try:
             while True:
                 for event in self._websocket.events():
@@ -221,6 +227,7 @@ class Connection:
                         case TextMessage():
                             text = self._inbound.receive(event)
                             if text is not None:
+                                message_deadline = math.inf
                                 await self._take(text)
                         case BytesMessage():
                             return CloseReason.NOT_TEXT
@@ -229,12 +236,16 @@ class Connection:
                         case CloseConnection(code=code):
                             if self._websocket.state is ConnectionState.OPEN:
                                 # Not the client's close frame: wsproto's word that what came can't be a frame.
+                                self._is_garbled = True
                                 return _reason_of(code)
                             # Behind what is queued, for the client has said only that it won't send any more.
                             reply = self._websocket.send(event.response())
                             await self._send.send(_Reply(reply, ends=CloseReason.CLIENT))
-                            await trio.sleep_forever()
-                with trio.move_on_after(self._settings.message_timeout if self._inbound.is_open else math.inf) as scope:
+                            await trio.sleep(self._settings.close_timeout)
+                            return CloseReason.CLIENT
+                if self._inbound.is_open and message_deadline == math.inf:
+                    message_deadline = trio.current_time() + self._settings.message_timeout
+                with trio.CancelScope(deadline=message_deadline) as scope:
                     data = await self._stream.receive_some(_RECEIVE_BYTES)
                 if scope.cancelled_caught:
                     return CloseReason.POLICY
@@ -252,15 +263,18 @@ class Connection:
                     await self._send.send(_Reply(text_frame(message)))
                 case Resync(key, last_version):
                     self._had[key] = self._last[key] = last_version
-                    self._fall_behind(key)
+                    if key not in self._behind:
+                        # Else the queue was dropped already. Each time it is, what is kept grows, and the writer has to
+                        # have written that before a key stops being behind: so a client can't make it grow for ever.
+                        self._fall_behind(key)
 
     async def _writer(self) -> CloseReason:
         while True:
             if self._kept:
                 reply = self._kept.popleft()
+                await self._write(reply.data)
                 if reply.ends is not None:
                     return reply.ends
-                await self._write(reply.data)
             elif self._dropped:
                 text = messages.lagged(self._dropped, self._timestamp())
                 self._dropped = 0
@@ -294,15 +308,13 @@ class Connection:
             if isinstance(item, Delivery):
                 self._had[item.key] = item.new_version
                 self._queued_bytes -= len(item.frame)
-                parts.append(item.frame)
-                size += len(item.frame)
+                part = item.frame
             else:
-                if item.is_ping:
-                    self._pinged = trio.current_time()
-                parts.append(item.data)
-                size += len(item.data)
+                part = self._ping() if item.is_ping else item.data
                 if item.ends is not None:
-                    return b"".join(parts), item.ends
+                    return b"".join((*parts, part)), item.ends
+            parts.append(part)
+            size += len(part)
             if size >= _WRITE_BYTES:
                 break
             try:
@@ -317,6 +329,8 @@ class Connection:
         Raises:
             Unacceptable: The client doesn't read.
         """
+        # From here to the first byte nothing can be cancelled any more, so a close frame isn't lost for a frame that never began.
+        await trio.lowlevel.checkpoint_if_cancelled()
         self._is_writing = True
         for start in range(0, len(data), _WRITE_BYTES):
             with trio.move_on_after(self._settings.write_timeout) as scope:
@@ -332,10 +346,9 @@ class Connection:
         await trio.sleep(interval * self._random.uniform(0.5, 1.0))
         while True:
             self._pinged = None
-            # A full queue is no reason to wait: whether the client reads is for the write deadline to say. Nor is a client
-            # that has said goodbye a reason to ping it.
-            with contextlib.suppress(trio.WouldBlock, LocalProtocolError):
-                self._send.send_nowait(_Reply(self._ping(), is_ping=True))
+            # A full queue is no reason to wait: whether the client reads is for the write deadline to say.
+            with contextlib.suppress(trio.WouldBlock):
+                self._send.send_nowait(_PING)
             await trio.sleep(timeout)
             if self._pinged is not None and self._last_seen < self._pinged:
                 await trio.sleep_until(self._pinged + timeout)
@@ -344,25 +357,41 @@ class Connection:
             await trio.sleep(max(interval - timeout, 0))
 
     def _ping(self) -> bytes:
-        text = messages.ping(self._key, self._last[self._key], self._timestamp())
-        return text_frame(text) + self._websocket.send(Ping())
+        """A heartbeat behind all that was written, and the start of its time. Nothing where the client has said goodbye."""
+        try:
+            frame = self._websocket.send(Ping())
+        except LocalProtocolError:
+            return b""
+        self._pinged = trio.current_time()
+        return text_frame(messages.ping(self._key, self._had[self._key], self._timestamp())) + frame
 
     async def _close_handshake(self) -> None:
         """Send our close frame unless one is half written, wait for theirs (RFC 6455 section 7.1.1), close the socket."""
         reason = self._reason or CloseReason.INTERNAL
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + self._settings.close_timeout):
+        is_cancelled = trio.current_effective_deadline() == -math.inf
+        timeout = _HURRIED_TIMEOUT if is_cancelled else self._settings.close_timeout
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + timeout):
             with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, RemoteProtocolError):
                 if self._websocket.state is ConnectionState.OPEN and reason.is_sent and not self._is_writing:
                     await self._stream.send_all(self._websocket.send(CloseConnection(reason.code, reason.text)))
-                    await self._wait_closed()
+                    if not is_cancelled:
+                        await self._wait_closed()
         await trio.aclose_forcefully(self._stream)
 
     async def _wait_closed(self) -> None:
-        while self._websocket.state is ConnectionState.LOCAL_CLOSING:
-            data = await self._stream.receive_some(_RECEIVE_BYTES)
-            self._websocket.receive_data(bytes(data) or None)
-            for _ in self._websocket.events():
-                pass
+        """Read until the client has closed, too: a socket that is closed on unread bytes takes the close frame with it."""
+        if self._is_garbled:
+            # No frame can be found in what comes any more, and wsproto would keep it all. The end of our half tells the
+            # client (section 7.1.7); where there are no halves, as in TLS, nothing is left to wait for.
+            if isinstance(self._stream, trio.abc.HalfCloseableStream):
+                await self._stream.send_eof()
+                while await self._stream.receive_some(_RECEIVE_BYTES):
+                    pass
+            return
+        while data := await self._stream.receive_some(_RECEIVE_BYTES):
+            self._websocket.receive_data(bytes(data))
+            if any(isinstance(event, CloseConnection) for event in self._websocket.events()):
+                return
 
 
 def _reason_of(code: int) -> CloseReason:

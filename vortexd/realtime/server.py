@@ -76,7 +76,7 @@ class WebSocketServer:
         return len(self._connections)
 
     async def serve(self, stream: trio.abc.Stream, head: bytes, target: str, connection_id: str | None = None) -> None:
-        """Answer a handshake and serve the connection until it ends. Closes the stream.
+        """Answer a handshake and serve the connection until it ends. Closes the stream; raises nothing that a peer can cause.
 
         Args:
             head: The request head, and whatever came behind it.
@@ -87,28 +87,41 @@ class WebSocketServer:
                 opening, key, last_version = await self._open(head, target)
             except Refusal as refusal:
                 log.debug("handshake refused", status=refusal.status, reason=refusal.reason)
-                await self._write(stream, refusal.to_bytes())
+                await self._answer(stream, refusal.to_bytes())
                 return
-            await self._write(stream, opening.accept(connection_id or str(uuid4())))
-            await self._serve(stream, opening, key, last_version)
+            await self._serve(stream, opening, key, last_version, connection_id or str(uuid4()))
 
     async def _open(self, head: bytes, target: str) -> tuple[Opening, Key, str | None]:
+        """Take a request apart, and bring its key into use.
+
+        Raises:
+            Refusal: It can't be served; no key is in use for it.
+        """
         opening = open_handshake(head)
         wanted = parse_target(target)
         default_label = self._keys.default_label
-        if default_label is None or self._is_draining:
-            raise Refusal(503, "stopping" if self._is_draining else "starting", (("Retry-After", "1"),))
+        if default_label is None:
+            raise Refusal(503, "starting", (("Retry-After", "1"),))
         key = Key(wanted.application, wanted.profile, wanted.label or default_label)
         try:
             # In a thread, and shared with others that want the same: `hold` finds it done.
             await self._keys.read(key)
+            # Asked behind the only await, or who waited in it would be overlooked by the drain.
+            if self._is_draining:
+                raise Refusal(503, "stopping", (("Retry-After", "1"),))
+            self._keys.hold(key)
+        except Refusal:
+            raise
         except RemoteError as error:
             raise Refusal(error.status, error.reason) from None
         except (FormatError, ResolveError):
             raise Refusal(500, "the configuration of this application can't be read; see the server's log") from None
         return opening, key, wanted.last_version
 
-    async def _serve(self, stream: trio.abc.Stream, opening: Opening, key: Key, last_version: str | None) -> None:
+    async def _serve(
+        self, stream: trio.abc.Stream, opening: Opening, key: Key, last_version: str | None, connection_id: str
+    ) -> None:
+        """Serve a connection whose key is in use, and release it."""
         connection = Connection(
             stream,
             opening.websocket,
@@ -120,15 +133,15 @@ class WebSocketServer:
             self._timestamp,
             self._random,
         )
-        # One synchronous step: what is published from here on is either in the first state or delivered after it.
-        self._keys.hold(key)
+        # Before its first state is read: what is published from here on is either in that or delivered after it.
         self._registry.add(connection, key)
         self._connections[connection] = None
         self._counters.connection_opened()
         reason = CloseReason.INTERNAL
         log.debug("connection opened", key=str(key))
         try:
-            reason = await connection.run()
+            is_answered = await self._answer(stream, opening.accept(connection_id))
+            reason = await connection.run() if is_answered else CloseReason.LOST
         finally:
             del self._connections[connection]
             self._registry.discard(connection, key)
@@ -136,9 +149,14 @@ class WebSocketServer:
             self._counters.connection_closed(reason.name.lower())
             log.debug("connection closed", reason=reason.text)
 
-    async def _write(self, stream: trio.abc.Stream, data: bytes) -> None:
-        with trio.fail_after(self._settings.write_timeout):
-            await stream.send_all(data)
+    async def _answer(self, stream: trio.abc.Stream, answer: bytes) -> bool:
+        """Write the answer to a handshake, under the deadline. Returns whether it was written."""
+        with trio.move_on_after(self._settings.write_timeout) as scope:
+            try:
+                await stream.send_all(answer)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return False
+        return not scope.cancelled_caught
 
     async def drain(self, seconds: float) -> None:
         """Say goodbye to every client, spread over at most this time. From now on no new ones are accepted."""

@@ -1,0 +1,271 @@
+"""Stand-ins for the neighbours of a part under test: small, synchronous where they can be, and honest about what they were told."""
+
+import contextlib
+import hashlib
+import json
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import orjson
+import trio
+from wsproto import ConnectionType, WSConnection
+from wsproto.connection import ConnectionState
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Event,
+    Ping,
+    Pong,
+    RejectConnection,
+    RejectData,
+    Request,
+    TextMessage,
+)
+
+from vortexd.broadcast import Broadcaster, Delivery, Subscriber
+from vortexd.diff import patch_between
+from vortexd.errors import UnknownLabel
+from vortexd.model import Change, Config, Json, Key
+from vortexd.realtime.encoder import Encoder
+from vortexd.registry import Registry
+
+TIMESTAMP = "2030-01-01T00:00:00.000Z"
+KEY = Key("orders", "dev", "main")
+
+
+def timestamp() -> str:
+    return TIMESTAMP
+
+
+def config(key: Key, document: dict[str, Json]) -> Config:
+    """A configuration as the store would make it, without sources."""
+    body = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return Config(key, hashlib.sha256(body).hexdigest()[:16], document, body, ())
+
+
+class FakeMetrics:
+    """Counts by name, for whoever counts anything. `connection_closed("slow")` is `counts["connection_closed slow"]`."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def message_received(self, kind: str) -> None:
+        self.counts[f"message_received {kind}"] += 1
+
+    def bytes_written(self, count: int) -> None:
+        self.counts["bytes_written"] += count
+
+    def lagged(self) -> None:
+        self.counts["lagged"] += 1
+
+    def connection_opened(self) -> None:
+        self.counts["connection_opened"] += 1
+
+    def connection_closed(self, reason: str) -> None:
+        self.counts[f"connection_closed {reason}"] += 1
+
+    def published(self, changes: int, deliveries: int) -> None:
+        self.counts["publications"] += 1
+        self.counts["changes"] += changes
+        self.counts["deliveries"] += deliveries
+
+    def broken_files(self, count: int) -> None:
+        self.counts["broken_files"] = count
+
+
+class FakeLine:
+    """What a connection and a server ask of the line, over documents that the test sets. All versions are remembered.
+
+    Attributes:
+        held: How often each key is in use.
+        gate: Set to a new Event to make `catch_up` wait for it behind its look at the state, as a thread would.
+    """
+
+    default_label: str | None = "main"
+
+    def __init__(self, documents: dict[Key, dict[str, Json]] | None = None) -> None:
+        self.registry: Registry[Subscriber] = Registry()
+        self.encoder = Encoder(timestamp)
+        self.broadcaster = Broadcaster(self.registry, self.encoder.change)
+        self.held: Counter[Key] = Counter()
+        self.gate: trio.Event | None = None
+        self.catch_ups = 0
+        self._configs: dict[Key, Config] = {}
+        self._history: dict[tuple[Key, str], Config] = {}
+        for key, document in (documents or {}).items():
+            self._set(config(key, document))
+
+    def _set(self, new: Config) -> None:
+        self._configs[new.key] = self._history[new.key, new.version] = new
+
+    def publish(self, document: dict[str, Json] | None, key: Key = KEY) -> Config | None:
+        """Make this the document of the key, or end the key, and tell everybody."""
+        old = self._configs.pop(key, None)
+        new = None if document is None else config(key, document)
+        if new is not None:
+            self._set(new)
+        self.broadcaster.publish([Change(key, old, new, patch_between(old, new) if old and new else None)])
+        return new
+
+    async def read(self, key: Key) -> Config:
+        await trio.lowlevel.checkpoint()
+        if key.label != self.default_label:
+            raise UnknownLabel("no such label")
+        if key not in self._configs:
+            self._set(config(key, {}))
+        return self._configs[key]
+
+    def hold(self, key: Key) -> None:
+        if key not in self._configs:
+            raise UnknownLabel("no such label")
+        self.held[key] += 1
+
+    def release(self, key: Key) -> None:
+        self.held[key] -= 1
+
+    def version_of(self, key: Key) -> str | None:
+        return self._configs[key].version if key in self._configs else None
+
+    async def catch_up(self, key: Key, version: str | None) -> Delivery:
+        self.catch_ups += 1
+        new = self._configs.get(key)
+        if self.gate is not None:
+            await self.gate.wait()
+        if new is None:
+            return Delivery(key, version, None, self.encoder.removed(key, version))
+        if version == new.version:
+            return Delivery(key, version, version, self.encoder.in_sync(new))
+        old = self._history.get((key, version)) if version else None
+        if old is None:
+            return Delivery(key, version, new.version, self.encoder.snapshot(new))
+        return Delivery(key, version, new.version, self.encoder.change(Change(key, old, new, patch_between(old, new))))
+
+
+@attrs.frozen
+class Closed:
+    """The end of a connection as the client saw it: 1006 where no close frame came."""
+
+    code: int
+    reason: str = ""
+
+
+class Client:
+    """A WebSocket client on wsproto that does nothing by itself: it reads, answers and closes when a test tells it to.
+
+    Args:
+        stream: Its end of the connection.
+        target: The request target.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, target: str = "/ws/orders/dev") -> None:
+        self.stream = stream
+        self.target = target
+        self.websocket = WSConnection(ConnectionType.CLIENT)
+        self._events: deque[Event] = deque()
+
+    def head(self, **members: Any) -> bytes:
+        """The handshake's request, as the listener would hand it to the server."""
+        return self.websocket.send(Request(host="localhost", target=self.target, **members))
+
+    async def event(self) -> Event:
+        """The next event; a close frame that never came is CloseConnection(1006)."""
+        while not self._events:
+            try:
+                data = bytes(await self.stream.receive_some(65_536))
+            except trio.BrokenResourceError:
+                data = b""
+            self.websocket.receive_data(data or None)
+            self._events.extend(self.websocket.events())
+        return self._events.popleft()
+
+    async def opened(self) -> AcceptConnection:
+        """The answer to the handshake, which has to be 101."""
+        event = await self.event()
+        assert isinstance(event, AcceptConnection), event
+        return event
+
+    async def refused(self) -> tuple[int, dict[str, Any]]:
+        """The status and the JSON of the answer to the handshake, which has to be a whole refusal."""
+        event = await self.event()
+        assert isinstance(event, RejectConnection), event
+        body = b""
+        if event.has_body:
+            is_finished = False
+            while not is_finished:
+                part = await self.event()
+                assert isinstance(part, RejectData), part
+                body += part.data
+                is_finished = part.body_finished
+        return event.status_code, orjson.loads(body)
+
+    async def message(self) -> dict[str, Any]:
+        """The next JSON message; pings in between are read and not answered."""
+        parts = []
+        while True:
+            match await self.event():
+                case TextMessage(data=data, message_finished=is_finished):
+                    parts.append(data)
+                    if is_finished:
+                        message: dict[str, Any] = json.loads("".join(parts))
+                        return message
+                case Ping() | Pong():
+                    pass
+                case other:
+                    raise AssertionError(f"expected a message, got {other}")
+
+    async def closed(self, answers: bool = True) -> Closed:
+        """Read until the end, whatever comes before it; answers the close frame and closes."""
+        while True:
+            match await self.event():
+                case CloseConnection(code=code, reason=reason) as event:
+                    if answers:
+                        if self.websocket.state is ConnectionState.REMOTE_CLOSING:
+                            with contextlib.suppress(trio.BrokenResourceError):
+                                await self.stream.send_all(self.websocket.send(event.response()))
+                        await self.stream.aclose()
+                    return Closed(int(code), reason or "")
+                case TextMessage() | BytesMessage() | Ping() | Pong():
+                    pass
+                case other:
+                    raise AssertionError(f"expected the end, got {other}")
+
+    async def send(self, message: object) -> None:
+        """Send a message: text as it is, everything else as JSON."""
+        text = message if isinstance(message, str) else json.dumps(message)
+        await self.stream.send_all(self.websocket.send(TextMessage(text)))
+
+    async def send_event(self, event: Event) -> None:
+        await self.stream.send_all(self.websocket.send(event))
+
+
+class StreamSpy(trio.abc.Stream):
+    """Passes everything on to a stream, and keeps the very objects that are sent.
+
+    Args:
+        before_send: Called with what is about to be sent; may raise.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, before_send: Callable[[bytes], None] | None = None) -> None:
+        self.stream = stream
+        self.sent: list[bytes] = []
+        self._before_send = before_send
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        whole = data.obj if isinstance(data, memoryview) else data
+        assert isinstance(whole, bytes)
+        self.sent.append(whole)
+        if self._before_send:
+            self._before_send(whole)
+        await self.stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self.stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        await self.stream.aclose()

@@ -1,0 +1,319 @@
+import re
+from collections.abc import AsyncIterator
+from random import Random
+
+import pytest
+import trio
+from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
+
+from tests.fakes import KEY, Client, FakeLine, FakeMetrics, StreamSpy, timestamp
+from vortexd.errors import FormatError, ResolveError, UnknownLabel
+from vortexd.model import Config, Key
+from vortexd.realtime.server import WebSocketServer
+from vortexd.settings import RealtimeSettings
+
+from .wire import Wire
+
+
+@pytest.fixture
+async def nursery_of_peers() -> AsyncIterator[trio.Nursery]:
+    """Where servers run; what is still running at the end of a test is cancelled."""
+    async with trio.open_nursery() as nursery:
+        yield nursery
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def wire(nursery_of_peers: trio.Nursery) -> Wire:
+    return Wire(nursery_of_peers)
+
+
+async def answer(wire: Wire, head: bytes, target: str = "/ws/orders/dev") -> bytes:
+    """Everything the server says to a request head, up to its end."""
+    ours, theirs = memory_stream_pair()
+    wire.nursery.start_soon(wire.server.serve, ours, head, target)
+    said = bytearray()
+    while data := await theirs.receive_some():
+        said += data
+    return bytes(said)
+
+
+def request(*lines: str, target: str = "/ws/orders/dev", version: str = "13") -> bytes:
+    usual = [
+        f"GET {target} HTTP/1.1",
+        "Host: localhost",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        f"Sec-WebSocket-Version: {version}",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ]
+    return "\r\n".join((*usual, *lines, "", "")).encode()
+
+
+# The handshake.
+
+
+async def test_the_connection_has_an_id_of_its_own(autojump_clock: MockClock, wire: Wire) -> None:
+    ids = [dict((await wire.connect().opened()).extra_headers)[b"x-connection-id"] for _ in range(2)]
+
+    assert all(re.fullmatch(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", each) for each in ids)
+    assert ids[0] != ids[1]
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("/ws", 404),
+        ("/ws/orders", 404),
+        ("/ws/orders/dev/main", 404),
+        ("/wss/orders/dev", 404),
+        ("/ws//dev", 400),
+        ("/ws/orders/..", 400),
+        ("/ws/%2e%2e/dev", 400),
+        ("/ws/orders/dev?label=..", 400),
+        ("/ws/orders/dev?label=a&label=b", 400),
+        ("/ws/orders/dev?last_version=" + "x" * 65, 400),
+        ("/ws/orders/dev?label=nowhere", 404),
+    ],
+)
+async def test_what_cannot_be_served_is_refused_with_a_whole_answer(
+    autojump_clock: MockClock, wire: Wire, target: str, status: int
+) -> None:
+    client = wire.connect(target)
+    refused, body = await client.refused()
+
+    assert status == refused == body["status"]
+    assert b"" == await client.stream.receive_some()
+    assert 0 == len(wire.server) == wire.line.held.total()
+
+
+async def test_a_refusal_says_how_long_it_is(autojump_clock: MockClock, wire: Wire) -> None:
+    head, _, body = (await answer(wire, request(), "/ws/orders")).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 404 Not Found\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head.split(b"\r\n")
+    assert b"Connection: close" in head.split(b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        pytest.param(request(version="8"), b"426", id="W02 version 8"),
+        pytest.param(request().replace(b"Sec-WebSocket-Key", b"X-Key"), b"400", id="W02 no key"),
+        pytest.param(request().replace(b"ub25jZQ==", b""), b"400", id="W02 short key"),
+        pytest.param(request().replace(b": Upgrade", b": close"), b"400", id="W02 no upgrade"),
+        pytest.param(request().replace(b"GET", b"POST"), b"400", id="W02 POST"),
+        pytest.param(request("Content-Length: 5"), b"400", id="W02 a body"),
+        pytest.param(b"\x16\x03\x01\x02\x00\r\n\r\n", b"400", id="W15 TLS"),
+        pytest.param(b"GET /ws/orders/dev HTTP/1.1\r\n", b"400", id="W15 half a head"),
+    ],
+)
+async def test_a_malformed_handshake_is_refused_with_a_whole_answer(
+    autojump_clock: MockClock, wire: Wire, head: bytes, status: bytes
+) -> None:
+    said = await answer(wire, head)
+
+    assert said.startswith(b"HTTP/1.1 " + status)
+    assert said.endswith(b"}")
+    assert 0 == len(wire.server)
+
+
+async def test_before_the_first_state_clients_are_told_to_come_back(autojump_clock: MockClock, wire: Wire) -> None:
+    wire.line.default_label = None
+    said = await answer(wire, request())
+
+    assert said.startswith(b"HTTP/1.1 503")
+    assert b"\r\nRetry-After: 1\r\n" in said
+
+
+@pytest.mark.parametrize("error", [FormatError("orders.yml", "no", 3), ResolveError("no", "orders.yml")])
+async def test_a_key_that_cannot_be_resolved_is_a_500_that_names_no_file(
+    autojump_clock: MockClock, wire: Wire, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def read(key: Key) -> Config:
+        raise error
+
+    monkeypatch.setattr(wire.line, "read", read)
+    said = await answer(wire, request())
+
+    assert said.startswith(b"HTTP/1.1 500")
+    assert b"orders.yml" not in said
+
+
+async def test_a_label_that_ends_while_it_is_read_is_refused_before_the_upgrade(
+    autojump_clock: MockClock, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hold(key: Key) -> None:
+        raise UnknownLabel("no such label")
+
+    monkeypatch.setattr(wire.line, "hold", hold)
+
+    assert (await answer(wire, request())).startswith(b"HTTP/1.1 404")
+    assert 0 == len(wire.server)
+
+
+@pytest.mark.parametrize("target", ["/ws/orders/dev", "/ws/orders"])
+async def test_who_does_not_read_the_answer_is_let_go_in_time(
+    autojump_clock: MockClock, nursery_of_peers: trio.Nursery, wire: Wire, target: str
+) -> None:
+    wire.connect(target, lockstep_stream_pair)
+    await trio.sleep(wire.settings.write_timeout + 0.1)
+
+    assert 0 == len(wire.server) == wire.line.held[KEY]
+    assert 0 == len(nursery_of_peers.child_tasks)
+
+
+@pytest.mark.parametrize("target", ["/ws/orders/dev", "/ws/orders"])
+async def test_W15_who_is_gone_before_the_answer_is_no_error(
+    autojump_clock: MockClock, wire: Wire, target: str
+) -> None:
+    ours, theirs = memory_stream_pair()
+    await theirs.aclose()
+    await wire.server.serve(ours, request(), target)
+
+    assert 0 == len(wire.server) == wire.line.held[KEY]
+
+
+# From the handshake to the first state nothing falls between.
+
+
+@pytest.mark.parametrize("awaited", ["the answer", "the first frame"])
+async def test_M17_what_is_published_during_the_opening_arrives(
+    autojump_clock: MockClock, wire: Wire, awaited: str
+) -> None:
+    versions: list[str] = []
+
+    def publish(data: bytes) -> None:
+        if data.startswith(b"HTTP/1.1") == (awaited == "the answer") and not versions:
+            versions.append(wire.publish(1))
+
+    client = await wire.open(wrap=lambda stream: StreamSpy(stream, publish))
+    message = await client.message()
+    if awaited == "the answer":
+        assert ("config_snapshot", versions[0]) == (message["type"], message["version"])
+    else:
+        change = await client.message()
+        assert (message["version"], versions[0]) == (change["old_version"], change["new_version"])
+
+
+# One connection among others.
+
+
+async def test_R18_an_error_in_one_connection_ends_that_one_and_cleans_up(
+    autojump_clock: MockClock, nursery_of_peers: trio.Nursery
+) -> None:
+    wire = Wire(nursery_of_peers)
+    witness = await wire.open()
+    had = (await witness.message())["version"]
+    ours, theirs = memory_stream_pair()
+    client = Client(theirs)
+
+    def fail(data: bytes) -> None:
+        if not data.startswith(b"HTTP"):
+            raise ZeroDivisionError
+
+    async def answer_the_close() -> None:
+        await client.opened()
+        assert 1006 == (await client.closed()).code
+
+    nursery_of_peers.start_soon(answer_the_close)
+    with pytest.RaisesGroup(ZeroDivisionError):
+        await wire.server.serve(StreamSpy(ours, fail), client.head(), client.target)
+
+    assert 1 == len(wire.server) == wire.line.held[KEY]
+    assert 1 == wire.metrics.counts["connection_closed internal"]
+    version = wire.publish(1)
+    message = await witness.message()
+    assert (had, version) == (message["old_version"], message["new_version"])
+
+
+async def test_everything_is_released_when_connections_end(autojump_clock: MockClock, wire: Wire) -> None:
+    for ending in ("/ws/orders/dev", "/ws/billing/dev", "/ws/new/dev"):
+        client = await wire.open(ending)
+        await client.message()
+        await client.stream.aclose()
+    await wait_all_tasks_blocked()
+
+    assert 0 == len(wire.server) == wire.line.held.total()
+    assert 3 == wire.metrics.counts["connection_opened"] == wire.metrics.counts["connection_closed lost"]
+    assert not any(wire.line.registry.is_wanted(key) for key in wire.line.held)
+
+
+# The drain.
+
+
+async def test_a_drain_is_spread_over_its_time_in_no_order(autojump_clock: MockClock, wire: Wire) -> None:
+    ended: list[tuple[float, int, int]] = []
+
+    async def stay(number: int, client: Client) -> None:
+        while (message := await client.message())["type"] != "connection_closing":
+            pass
+        assert 1001 == (await client.closed()).code
+        ended.append((trio.current_time(), number, message["reconnect_after_ms"]))
+
+    for number in range(50):
+        wire.nursery.start_soon(stay, number, await wire.open())
+    await wait_all_tasks_blocked()
+    start = trio.current_time()
+    await wire.server.drain(0.25)
+    await wait_all_tasks_blocked()
+    times = [time - start for time, _, _ in ended]
+
+    assert 50 == len(ended)
+    assert times == sorted(times)
+    assert 0.2 < times[-1] <= 0.25
+    assert [number for _, number, _ in ended] != list(range(50))
+    assert len({after for _, _, after in ended}) > 40
+    assert 0 == len(wire.server)
+
+
+async def test_a_short_drain_of_few_takes_no_longer_than_needed(autojump_clock: MockClock, wire: Wire) -> None:
+    await wire.open()
+    await wire.server.drain(20)
+
+    assert trio.current_time() < 0.1
+
+
+async def test_while_draining_nobody_is_let_in(autojump_clock: MockClock, wire: Wire) -> None:
+    await wire.server.drain(0)
+    said = await answer(wire, request())
+
+    assert said.startswith(b"HTTP/1.1 503")
+    assert b"stopping" in said
+
+
+async def test_who_waits_for_its_configuration_when_the_drain_begins_is_turned_away(
+    autojump_clock: MockClock, nursery_of_peers: trio.Nursery
+) -> None:
+    class SlowLine(FakeLine):
+        async def read(self, key: Key) -> Config:
+            await trio.sleep(5)
+            return await super().read(key)
+
+    metrics = FakeMetrics()
+    line = SlowLine({KEY: {}})
+    server = WebSocketServer(line, line.registry, RealtimeSettings(), metrics, timestamp, Random(1))
+    ours, theirs = memory_stream_pair()
+    nursery_of_peers.start_soon(server.serve, ours, request(), "/ws/orders/dev")
+    await wait_all_tasks_blocked()
+    await server.drain(0)
+
+    assert (await theirs.receive_some()).startswith(b"HTTP/1.1 503")
+    assert 0 == line.held[KEY]
+
+
+async def test_a_drain_ends_whatever_clients_do(autojump_clock: MockClock, wire: Wire) -> None:
+    """Some answer, some never answer the close frame, some never read, some are in the middle of a message."""
+    for _ in range(10):
+        client = await wire.open()
+        wire.nursery.start_soon(client.closed)
+        silent = await wire.open()
+        await silent.message()
+        await wire.open(pair=lockstep_stream_pair)
+        half = await wire.open()
+        await half.stream.send_all(b"\x01\x81\0\0\0\0{")
+    await wire.server.drain(5)
+    await trio.sleep(wire.settings.write_timeout + wire.settings.close_timeout)
+
+    assert 0 == len(wire.server) == wire.line.held[KEY]
+    assert trio.current_time() < 25

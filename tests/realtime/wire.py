@@ -1,0 +1,66 @@
+"""A real server over streams in memory, and clients that do what a test tells them."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import attrs
+import trio
+from trio.testing import lockstep_stream_pair, memory_stream_pair
+
+from tests.fakes import KEY, Client, FakeLine, FakeMetrics, timestamp
+from vortexd.model import Json, Key
+from vortexd.realtime.server import WebSocketServer
+from vortexd.settings import RealtimeSettings
+
+Pair = Callable[[], tuple[trio.abc.Stream, trio.abc.Stream]]
+FIRST: dict[str, Json] = {"number": 0, "padding": "p" * 200}
+
+
+class Wire:
+    """A WebSocketServer with a FakeLine behind it; its key is `orders:dev:main`.
+
+    Args:
+        limits: Realtime settings that differ from their defaults.
+    """
+
+    def __init__(self, nursery: trio.Nursery, **limits: Any) -> None:
+        self.nursery = nursery
+        self.line = FakeLine({KEY: dict(FIRST), Key("billing", "dev", "main"): {"b": 1}})
+        self.metrics = FakeMetrics()
+        self.settings = attrs.evolve(RealtimeSettings(), **limits)
+        self.server = WebSocketServer(self.line, self.line.registry, self.settings, self.metrics, timestamp, Random(1))
+
+    def connect(
+        self,
+        target: str = "/ws/orders/dev",
+        pair: Pair = memory_stream_pair,
+        wrap: Callable[[trio.abc.Stream], trio.abc.Stream] = lambda stream: stream,
+    ) -> Client:
+        """Begin a connection; nothing of its answer is read yet."""
+        ours, theirs = pair()
+        client = Client(theirs, target)
+        self.nursery.start_soon(self.server.serve, wrap(ours), client.head(), target)
+        return client
+
+    async def open(
+        self,
+        target: str = "/ws/orders/dev",
+        pair: Pair = memory_stream_pair,
+        wrap: Callable[[trio.abc.Stream], trio.abc.Stream] = lambda stream: stream,
+    ) -> Client:
+        """Open a connection and read the answer to its handshake; its first message isn't read yet."""
+        client = self.connect(target, pair, wrap)
+        await client.opened()
+        return client
+
+    def publish(self, number: int, key: Key = KEY) -> str:
+        """Make the key's document another one, of much the same size. Returns its version."""
+        new = self.line.publish(FIRST | {"number": number}, key)
+        assert new is not None
+        return new.version
+
+
+async def lockstep(wire: Wire, target: str = "/ws/orders/dev") -> Client:
+    """A client over a stream without any buffer: what it doesn't read, the server waits for."""
+    return await wire.open(target, lockstep_stream_pair)
