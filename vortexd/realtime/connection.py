@@ -178,11 +178,11 @@ class Connection:
                 break
             if isinstance(waiting, Delivery):
                 self._behind[waiting.key] = None
+                self._queued_bytes -= len(waiting.frame)
                 self._dropped += bool(self._dropped)
             elif not waiting.is_ping:
                 # Of heartbeats, the next one is soon enough.
                 self._kept.append(waiting)
-        self._queued_bytes = 0
         self._wake()
 
     def _wake(self) -> None:
@@ -306,9 +306,8 @@ class Connection:
         item = first
         while True:
             if isinstance(item, Delivery):
-                self._had[item.key] = item.new_version
                 self._queued_bytes -= len(item.frame)
-                part = item.frame
+                part = self._next_link(item)
             else:
                 part = self._ping() if item.is_ping else item.data
                 if item.ends is not None:
@@ -322,6 +321,16 @@ class Connection:
             except trio.WouldBlock:
                 break
         return (parts[0] if len(parts) == 1 else b"".join(parts)), None
+
+    def _next_link(self, delivery: Delivery) -> bytes:
+        """A delivery that was queued, if what it builds on is what the client has.
+
+        It isn't where a resync came in between the writer's being handed the delivery and its turn to run.
+        """
+        if delivery.old_version is not None and delivery.old_version != self._had[delivery.key]:
+            return b""
+        self._had[delivery.key] = delivery.new_version
+        return delivery.frame
 
     async def _write(self, data: bytes) -> None:
         """Write frames whole, each part under the deadline.
@@ -357,7 +366,12 @@ class Connection:
             await trio.sleep(max(interval - timeout, 0))
 
     def _ping(self) -> bytes:
-        """A heartbeat behind all that was written, and the start of its time. Nothing where the client has said goodbye."""
+        """A heartbeat behind all that was written, and the start of its time.
+
+        Nothing where the client has said goodbye, or where a resync came in between, as for `_next_link`.
+        """
+        if self._key in self._behind:
+            return b""
         try:
             frame = self._websocket.send(Ping())
         except LocalProtocolError:
