@@ -92,10 +92,12 @@ class World:
         # Few values, so that documents come back; a list that is in one file alone, for lists aren't merged; a value
         # that a more specific file overrides; some bulk, so that a diff is shorter than a snapshot.
         random = self._random
+        # Without its dot, which would make levels of it.
+        own = path.removesuffix(".yml")
         document = {
-            "server": {"port": random.randrange(3), path: random.choice((True, 1, 1.5, "1", "ä\u2028"))},
-            path: {"list": [random.randrange(2) for _ in range(random.randrange(1, 4))], "a/b~c": random.randrange(3)},
-            "bulk": {path: "b" * 100},
+            "server": {"port": random.randrange(3), own: random.choice((True, 1, 1.5, "1", "ä\u2028"))},
+            own: {"list": [random.randrange(2) for _ in range(random.randrange(1, 4))], "a/b~c": random.randrange(3)},
+            "bulk": {own: "b" * 100},
             "mark": mark,
         }
         return json.dumps(document).encode()
