@@ -32,6 +32,7 @@ from .settings import (
 )
 
 MAX_BYTES = 1_048_576
+_TWICE = "is there twice; remove one"
 
 _Problem = tuple[str, str]
 _SECTIONS: Mapping[str, type] = {
@@ -98,7 +99,7 @@ def override(
     """
     problems: list[_Problem] = []
     if bind:
-        problems += [("--bind", problem) for problem in _bind_problems(bind)]
+        problems += [(f"--bind {bind[index]}", problem) for index, problem in _bind_problems(bind)]
         settings = attrs.evolve(settings, server=attrs.evolve(settings.server, bind=tuple(bind)))
     if source is not None:
         problems += _option_problem("--source", source, SourceSettings, "path")
@@ -141,17 +142,17 @@ def _in_words(value: object) -> str:
     return next((words for kind, words in _IN_WORDS if isinstance(value, kind)), "something else")
 
 
-def _bind_problems(addresses: Sequence[str]) -> Iterator[str]:
-    """What is wrong with a list of addresses, each of them and together."""
+def _bind_problems(addresses: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """What is wrong with a list of addresses, each of them and together, with the index of the address."""
     seen = set()
-    for text in addresses:
+    for index, text in enumerate(addresses):
         try:
             address = parse_address(text)
         except ValueError as error:
-            yield str(error)
+            yield index, str(error)
             continue
         if address in seen and (address.port or address.path):
-            yield "is there twice; remove one"
+            yield index, _TWICE
         seen.add(address)
 
 
@@ -269,7 +270,7 @@ def _across(table: Mapping[str, Any], *, needs_source: bool) -> Iterator[_Proble
     sources = table.get("source", [])
     if isinstance(sources, list):
         if not sources and needs_source:
-            yield "source", "must be there: add a [[source]] with the path of the directory to serve"
+            yield "source", "must be there: add [[source]] with the path of the directory to serve"
         if len(sources) > 1:
             yield "source", f"is there {len(sources)} times; this version serves one [[source]]"
         for index, source in enumerate(sources):
@@ -280,7 +281,7 @@ def _across(table: Mapping[str, Any], *, needs_source: bool) -> Iterator[_Proble
     if bind == []:
         yield "server.bind", "must name at least one address"
     if isinstance(bind, list) and all(isinstance(address, str) for address in bind):
-        yield from (("server.bind", text) for text in _bind_problems(bind) if text.startswith("is there twice"))
+        yield from ((f"server.bind[{index}]", text) for index, text in _bind_problems(bind) if text == _TWICE)
 
 
 def _across_source(source: Mapping[str, Any], path: str) -> Iterator[_Problem]:

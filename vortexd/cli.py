@@ -1,0 +1,220 @@
+"""The command line, and the only place that prints.
+
+Arguments and vortexd.toml become settings, settings become a running daemon, and errors become one line each on stderr and an
+exit status: 2 where a person has to change the command line or the settings, 1 where the daemon can't start or go on.
+Trio and the rest are imported once they are needed: --help and --check answer at once.
+"""
+
+import argparse
+import contextlib
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from . import __version__
+from .errors import SettingsError, StartError
+from .settings import Settings
+from .settings_file import MAX_BYTES, load, override
+from .text import printable
+
+SYSTEM_FILE = Path("/etc/vortexd/vortexd.toml")
+
+
+def main(arguments: Sequence[str] | None = None, system_file: Path = SYSTEM_FILE) -> int:
+    """Run vortexd and return its exit status.
+
+    Args:
+        arguments: The command line without the program's name; None means that of the process.
+        system_file: What is read without --config, if it is there.
+    """
+    options = _parser().parse_args(arguments)
+    file = options.config or (system_file if _is_there(system_file) else None)
+    try:
+        settings = _settings(file, options)
+    except SettingsError as error:
+        for key, problem in error.problems:
+            _complain(f"{error.origin}: {key + ': ' if key else ''}{problem}")
+        return 2
+    if options.check:
+        print(f"vortexd: {printable(str(file or 'the command line'))} is valid")
+        return 0
+    return _run(settings, _welcome if file is None and options.source is None else None)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every other error is said."""
+
+    def error(self, message: str) -> NoReturn:
+        _complain(f"{message}; see vortexd --help")
+        self.exit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="vortexd",
+        description="Serve application configuration over HTTP, and push every change over WebSockets.",
+        epilog=f"Without --config it reads {SYSTEM_FILE}; where there is none, it serves an example. See vortexd(8).",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", metavar="FILE", type=Path, help="read the settings from FILE")
+    parser.add_argument("--source", metavar="DIR", help="serve the files of DIR, whatever the settings say")
+    parser.add_argument(
+        "--bind",
+        metavar="ADDR",
+        action="append",
+        default=[],
+        help="listen on ADDR: host:port, [::1]:port or unix:/path; may be given several times",
+    )
+    parser.add_argument("--log-format", metavar="FORMAT", help="auto, json (one object a line) or console")
+    parser.add_argument(
+        "--check", action="store_true", help="only check the settings and the source, and print every error"
+    )
+    parser.add_argument("--version", action="version", version=f"vortexd {__version__}")
+    return parser
+
+
+# Settings.
+
+
+def _is_there(path: Path) -> bool:
+    """Whether something is there. What can't be looked at is there: it must be reported, not passed over."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _read(file: Path, *, needs_source: bool) -> Settings:
+    if file.is_dir():
+        raise SettingsError([("", "is a directory; --config takes a file, such as vortexd.toml in it")], str(file))
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise SettingsError([("", f"can't be read: {_reason(error)}; name another with --config")], str(file)) from None
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SettingsError([("", f"isn't UTF-8 text (at line {line}); save it as UTF-8")], str(file)) from None
+    return load(text, str(file), file.absolute().parent, needs_source=needs_source)
+
+
+def _settings(file: Path | None, options: argparse.Namespace) -> Settings:
+    """The file's settings with the command line put over them, and a source that can be read."""
+    settings = Settings() if file is None else _read(file, needs_source=options.source is None)
+    # An empty one stays empty, and is refused: made absolute it would be the directory one happens to be in.
+    source = os.path.abspath(options.source) if options.source else options.source
+    settings = override(settings, options.bind, source, options.log_format)
+    if not settings.source:
+        settings = override(settings, source=str(example()))
+    if problem := _unreadable(settings.source[0].path):
+        named_by_file = file is not None and source is None
+        raise SettingsError(
+            [("source[0].path" if named_by_file else "--source", problem)],
+            str(file) if named_by_file else "command line",
+        )
+    return settings
+
+
+def _unreadable(directory: str) -> str | None:
+    """Why a source's directory can't be served now, or None."""
+    try:
+        with os.scandir(directory):
+            return None
+    except FileNotFoundError:
+        return f"there is no directory {directory}; make it, or name another"
+    except NotADirectoryError:
+        return f"{directory} is not a directory; name the directory that the files are in"
+    except (OSError, ValueError) as error:
+        return f"the directory {directory} can't be read: {_reason(error)}; vortexd must be able to list it"
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror or "I/O error").lower() if isinstance(error, OSError) else "not a path"
+
+
+def example() -> Path:
+    """The example that comes with vortexd: beside the package in a checkout, inside it where it is installed."""
+    package = Path(__file__).resolve().parent
+    checkout = package.parent / "conf" / "example"
+    return checkout if checkout.is_dir() else package / "example"
+
+
+# Running.
+
+
+def _run(settings: Settings, welcome: Callable[[Settings, Sequence[str]], None] | None) -> int:
+    status = 0
+
+    def started(urls: Sequence[str]) -> None:
+        if welcome is not None:
+            welcome(settings, urls)
+
+    # The imports are within: they take a moment, and Ctrl-C in it is no traceback either. except* because errors that come
+    # through nurseries come in groups.
+    try:
+        from . import daemon, logs
+
+        logs.configure(settings.log, sys.stderr)
+        daemon.run(settings, started)
+    except* StartError as group:
+        for error in _leaves(group):
+            _complain(str(error))
+        status = 1
+    except* KeyboardInterrupt:
+        status = 128 + signal.SIGINT
+    return status
+
+
+def _leaves(group: BaseExceptionGroup[StartError]) -> Iterator[StartError]:
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _leaves(each)
+        else:
+            yield each
+
+
+def _welcome(settings: Settings, urls: Sequence[str]) -> None:
+    """Say to a newcomer what is served where, and what to try next. Nothing fails when nobody listens."""
+    directory = Path(settings.source[0].path)
+    file = directory / "billing-prod.yml"
+    url = next((url for url in urls if url.startswith("http")), urls[0])
+    if url.startswith("unix:"):
+        commands = [f"curl --unix-socket {shlex.quote(url.removeprefix('unix:'))} http://localhost/billing/prod"]
+    else:
+        python = shlex.quote(_python())
+        commands = [
+            f"curl {url}/billing/prod",
+            f"{python} -m vortexd.watch {url.replace('http', 'ws', 1)}/ws/billing/prod",
+        ]
+    lines = [
+        f"vortexd {__version__} serves the example in {directory} at {url}",
+        "",
+        "Read a configuration, and watch one:",
+        "",
+        *(f"    {command}" for command in commands),
+        "",
+        f"Then edit {file} and see the change arrive.",
+        "For files of your own: vortexd --source DIR. Ctrl-C ends it.",
+    ]
+    with contextlib.suppress(OSError):
+        print("\n".join(printable(line) for line in lines), flush=True)
+
+
+def _python() -> str:
+    """The interpreter that has vortexd, as short as it can be typed from here."""
+    executable = Path(sys.executable)
+    here = Path.cwd()
+    return str(executable.relative_to(here) if executable.is_relative_to(here) else executable)
+
+
+def _complain(text: str) -> None:
+    print(f"vortexd: error: {printable(text)}", file=sys.stderr)
