@@ -43,6 +43,9 @@ def is_same(one: Json, other: Json) -> bool:
         return one.keys() == other.keys() and all(is_same(value, other[name]) for name, value in one.items())
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(is_same, one, other))
+    if isinstance(one, float):
+        # As text, which tells 0.0 from -0.0: versions are made of text, so an equal pair with two versions must not be.
+        return repr(one) == repr(other)
     return one == other
 
 
@@ -77,10 +80,15 @@ def _diff_lists(old: list[Json], new: list[Json], path: str, operations: list[Op
         _diff_values(old_middle[0], new_middle[0], f"{path}/{start}", operations)
         return
     made = _patch_lists(old_middle, new_middle)
-    if made is None:
+    if made is not None:
+        operations.extend(_moved(operation, path, start) for operation in made)
+        return
+    differing = _differing(old_middle, new_middle)
+    if differing is None:
         operations.append({"op": "replace", "path": path, "value": new})
     else:
-        operations.extend(_moved(operation, path, start) for operation in made)
+        for index in differing:
+            _diff_values(old_middle[index], new_middle[index], f"{path}/{start + index}", operations)
 
 
 def _common_prefix(one: list[Json], other: list[Json]) -> int:
@@ -92,13 +100,25 @@ def _common_prefix(one: list[Json], other: list[Json]) -> int:
     return count
 
 
+def _differing(old: list[Json], new: list[Json]) -> list[int] | None:
+    """Where two lists of one length differ; None where that is in too many places, or the lengths differ."""
+    if len(old) != len(new):
+        return None
+    differing = [index for index, (left, right) in enumerate(zip(old, new, strict=True)) if not is_same(left, right)]
+    return differing if len(differing) <= MAX_LIST_LENGTH else None
+
+
 def _patch_lists(old: list[Json], new: list[Json]) -> list[dict[str, Any]] | None:
-    """Let jsonpatch find the edits of a list; None where the list as a whole is the better answer."""
+    """Let jsonpatch find the edits of a list; None where that would take too long."""
     if len(old) > MAX_LIST_LENGTH or len(new) > MAX_LIST_LENGTH:
         return None
     patch = jsonpatch.make_patch(old, new)
     # The proof is cheap beside the search, and a client must never be led to a state that no file describes.
-    if not is_same(patch.apply(old), new):
+    try:
+        is_proven = is_same(patch.apply(old), new)
+    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException):
+        is_proven = False
+    if not is_proven:
         return None
     operations: list[dict[str, Any]] = patch.patch
     return operations

@@ -158,7 +158,8 @@ class Line:
 
     def hold(self, key: Key) -> None:
         """Bring a key into use: from now on its changes are published. `Store.hold` says what it raises."""
-        self._store.hold(key)
+        # What `read` resolved in a thread isn't resolved again on the loop.
+        self._store.hold(key, self._reads.get(key))
 
     def release(self, key: Key) -> None:
         """Take back one `hold`."""
@@ -191,12 +192,11 @@ class Line:
         body = self._store.body_of(key, version) if version else None
         if version is None or body is None:
             return self._encoder.snapshot(config)
-        old = Config(key, version, orjson.loads(body), body, ())
         if max(len(body), len(config.body)) <= _SMALL_BYTES:
-            patch = patch_between(old, config)
+            change = _change(version, body, config)
         else:
-            patch = await self._in_thread(patch_between, old, config)
-        return self._encoder.change(Change(key, old, config, patch))
+            change = await self._in_thread(_change, version, body, config)
+        return self._encoder.change(change)
 
     @asynccontextmanager
     async def _first_of(self, work: object) -> AsyncIterator[bool]:
@@ -215,3 +215,9 @@ class Line:
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         # Pure functions over immutable values: a thread that nobody waits for any more does no harm.
         return await trio.to_thread.run_sync(function, *args, abandon_on_cancel=True, limiter=self._threads)
+
+
+def _change(version: str, body: bytes, config: Config) -> Change:
+    """The step from a former version, of which only the body is kept, to a configuration."""
+    old = Config(config.key, version, orjson.loads(body), body, ())
+    return Change(config.key, old, config, patch_between(old, config))

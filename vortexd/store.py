@@ -25,6 +25,8 @@ from .resolve.tree import ParsedFiles, ParsedTree, touched_by
 from .settings import HistorySettings
 
 _SHARED = "application"
+# Files that break and heal in turn may need one generation for each set of applications; nobody's habits need more than a few.
+_MAX_GENERATIONS = 32
 
 
 def version_of(body: bytes) -> str:
@@ -129,17 +131,20 @@ class Store:
 
     # Keys in use.
 
-    def hold(self, key: Key) -> None:
+    def hold(self, key: Key, resolved: Config | None = None) -> None:
         """Bring a key into use; `release` it as often. Resolves it if it wasn't in use.
+
+        Args:
+            resolved: What the state in force makes of the key, where the caller knows it already.
 
         Raises:
             UnknownLabel, FormatError, ResolveError: As `State.resolve`; the key is then not held.
         """
         entry = self._entries.get(key)
         if entry is None:
-            entry = self._entries[key] = _Entry(self._resolve(key))
+            entry = self._entries[key] = _Entry(resolved or self._resolve(key))
         elif entry.config is None:
-            entry.config = self._resolve(key)
+            entry.config = resolved or self._resolve(key)
         entry.uses += 1
         self._idle.pop(key, None)
 
@@ -263,19 +268,30 @@ def _blocked(files: ParsedFiles) -> frozenset[str]:
 
 
 def _needed(former: Sequence[Generation], blocked: frozenset[str]) -> Iterator[Generation]:
-    """Those former generations from which some application is still served: newest first, each unblocks one more.
+    """Those former generations from which somebody is still served, newest first.
 
-    So there are at most as many as blocked applications, however long a file stays broken.
+    A generation is needed where each newer one blocks an application that it doesn't, for then it is the newest that is
+    sound for all the applications which it doesn't block: a key may have several. However long a file stays broken, no two
+    generations with the same blocked applications stay; and beyond a bound only those that a single application needs.
     """
+    newer = [blocked]
     for generation in former:
-        still = _intersection(blocked, generation.blocked)
-        if still != blocked:
-            yield generation
-            blocked = still
+        if any(_covers(generation.blocked, other) for other in newer):
+            continue
+        if len(newer) >= _MAX_GENERATIONS and _intersection(blocked, generation.blocked) == blocked:
+            continue
+        yield generation
+        newer.append(generation.blocked)
+        blocked = _intersection(blocked, generation.blocked)
+
+
+def _covers(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether whoever is blocked by `other` is blocked by `one`; `application` stands for everybody."""
+    return _SHARED in one or (_SHARED not in other and other <= one)
 
 
 def _intersection(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
-    """What two sets of blocked applications have in common, where `application` stands for everybody."""
+    """Who is blocked by both."""
     if _SHARED in one:
         return other
     return one if _SHARED in other else one & other

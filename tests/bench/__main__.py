@@ -1,6 +1,6 @@
 """From the rename of a file to the last of N clients; memory per idle connection; start-up. Prints one line per figure.
 
-    python -m tests.bench --clients 1000 --changes 20
+python -m tests.bench --clients 1000 --changes 20
 """
 
 import argparse

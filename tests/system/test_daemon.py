@@ -96,7 +96,9 @@ async def test_a_broken_file_changes_nothing_and_is_logged_with_its_line_once(se
         rename_to(source / "billing.yml", "pool:\n  size: 12\n  size: 13\n")
         await wait_until(lambda: '"configuration file broken"' in server.output())
         rename_to(source / "search.yml", "index: 1\n")
-        await wait_until(lambda: json.loads(get(server, "/search/prod")[2])["propertySources"][0]["source"] == {"index": 1})
+        await wait_until(
+            lambda: json.loads(get(server, "/search/prod")[2])["propertySources"][0]["source"] == {"index": 1}
+        )
 
         assert json.loads(get(server, "/billing/prod")[2])["propertySources"][0]["source"]["pool.size"] == 10
         rename_to(source / "billing.yml", BILLING.format(14))

@@ -12,6 +12,8 @@ from . import messages
 from .frames import text_frame
 
 _Name = tuple[Key, str | None, str | None]
+# What a frame costs beside its bytes: its name and its places in memory. Without it a cache of short frames outgrows its bound.
+_OVERHEAD_BYTES = 512
 
 
 class Encoder:
@@ -19,7 +21,7 @@ class Encoder:
 
     Args:
         timestamp: The current time as RFC 3339, UTC.
-        cache_bytes: Size of the frames that are kept.
+        cache_bytes: Size of the frames that are kept, with what keeping them costs; the newest always is.
     """
 
     def __init__(self, timestamp: Callable[[], str], cache_bytes: int = 67_108_864) -> None:
@@ -54,16 +56,19 @@ class Encoder:
 
     def known(self, key: Key, old_version: str | None, new_version: str | None) -> bytes | None:
         """The frame from one version to another, if it is kept."""
-        return self._frames.get((key, old_version, new_version))
+        name = (key, old_version, new_version)
+        if name in self._frames:
+            self._frames.move_to_end(name)
+        return self._frames.get(name)
 
     def _cached(self, name: _Name, make: Callable[[], bytes]) -> bytes:
         frame = self._frames.get(name)
         if frame is None:
             frame = self._frames[name] = text_frame(make())
-            self._bytes += len(frame)
+            self._bytes += len(frame) + _OVERHEAD_BYTES
             while self._bytes > self._cache_bytes and len(self._frames) > 1:
                 _, oldest = self._frames.popitem(last=False)
-                self._bytes -= len(oldest)
+                self._bytes -= len(oldest) + _OVERHEAD_BYTES
         else:
             self._frames.move_to_end(name)
         return frame

@@ -6,6 +6,7 @@ Client messages are parsed strictly: no duplicate member, no NaN, no lone surrog
 """
 
 import json
+import math
 from typing import Any
 
 import orjson
@@ -88,7 +89,7 @@ def parse(text: str) -> dict[str, Any]:
         InvalidMessage: It isn't one; the connection can go on.
     """
     try:
-        message = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        message = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
         if "\\u" in text:
             # Lone surrogates are legal in JSON's escapes and nowhere else: they would fail later, on the way out.
             orjson.dumps(message)
@@ -115,6 +116,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         raise InvalidMessage("a member stands twice in one object")
     return members
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise InvalidMessage("a number is too large")
+    return number
 
 
 def _no_constant(name: str) -> None:

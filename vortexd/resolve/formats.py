@@ -1,10 +1,30 @@
-"""Bytes to documents, within bounds."""
+"""Bytes to documents, within bounds: the one door for configuration files, whatever their format.
 
-from collections.abc import Mapping
+In come a path and bytes that somebody could commit; out go flattened documents, or a FormatError and nothing else. By extension:
+`.properties`, `.yml` and `.yaml`, `.json`, `.toml`. Text is UTF-8, a byte order mark is allowed, and UTF-16 is read where it has
+one (properties are ISO-8859-1). `spring.config.import` is a key like any other: it is kept, and not followed.
+"""
+
+from collections.abc import Callable, Mapping
 
 import attrs
 
+from ..errors import FormatError
 from ..model import Scalar
+from ..settings import FormatSettings
+from .activation import Demand, directives
+from .flatten import Budget, Origins, Values, flatten
+from .json import parse_json
+from .nodes import Node
+from .properties import parse_properties
+from .toml import parse_toml
+from .yaml import parse_yaml
+
+# Of one name all existing files count; the earlier extension wins.
+EXTENSIONS = ("properties", "yml", "yaml", "json", "toml")
+
+_Parser = Callable[[str, str, FormatSettings], list[Node]]
+_PARSERS: dict[str, _Parser] = {"yml": parse_yaml, "yaml": parse_yaml, "json": parse_json, "toml": parse_toml}
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -15,7 +35,50 @@ class Document:
         values: Flat key to scalar, in file order.
         origins: Flat key to (line, column), from 1.
         profiles: What `spring.config.activate.on-profile` demands, parsed; None where the document is always active.
+        profile_keys: The document's `spring.profiles.*`, with canonical keys.
     """
 
     values: Mapping[str, Scalar]
     origins: Mapping[str, tuple[int, int]]
+    profiles: Demand | None = None
+    profile_keys: Mapping[str, Scalar] = attrs.field(factory=dict)
+
+
+def extension(path: str) -> str:
+    """The extension of a path without its dot; "" where it has none."""
+    return path.rpartition("/")[2].rpartition(".")[2] if "." in path else ""
+
+
+def parse(path: str, content: bytes, limits: FormatSettings) -> tuple[Document, ...]:
+    """Parse a configuration file into its documents, in file order; documents without a key are left out.
+
+    Raises:
+        FormatError: It can't be used. Nothing else is raised, whatever the bytes.
+    """
+    budget = Budget(path, limits)
+    flat: list[tuple[Values, Origins]]
+    kind = extension(path)
+    if kind == "properties":
+        flat = parse_properties(path, content, budget)
+    elif kind in _PARSERS:
+        trees = _PARSERS[kind](path, _text(path, content), limits)
+        flat = [flatten(tree, budget, limits.depth) for tree in trees]
+    else:
+        raise FormatError(path, f"not a configuration file; its name ends in one of {', '.join(EXTENSIONS)}")
+    flat = [(values, origins) for values, origins in flat if values]
+    if len(flat) > limits.documents:
+        raise FormatError(path, f"more than {limits.documents} documents; split the file")
+    return tuple(Document(values, origins, *directives(path, values, origins)) for values, origins in flat)
+
+
+def _text(path: str, content: bytes) -> str:
+    encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise FormatError(path, f"not {encoding[:6].upper()}; save the file as UTF-8", line) from None
+    nul = text.find("\0")
+    if nul >= 0:
+        raise FormatError(path, "a NUL character", text.count("\n", 0, nul) + 1)
+    return text

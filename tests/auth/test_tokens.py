@@ -1,0 +1,171 @@
+"""Token files, and who a token is."""
+
+import hmac
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vortexd.auth import Kind, Right, Tokens, Unauthorized, digest_of, load_tokens, new_token
+from vortexd.errors import SettingsError
+from vortexd.patterns import Pattern
+
+TOKEN = "vt_" + "a" * 43
+GOOD = f'[[token]]\nname = "ci"\nsha256 = "{digest_of(TOKEN)}"\nrights = ["read"]\npatterns = ["shop:*"]\n'
+
+
+def problems(text: str) -> dict[str, str]:
+    with pytest.raises(SettingsError) as caught:
+        load_tokens(text, "tokens.toml")
+    return dict(caught.value.problems)
+
+
+def test_a_new_token_is_32_random_bytes_and_found_by_its_digest():
+    token = new_token()
+    tokens = Tokens(load_tokens(GOOD.replace(digest_of(TOKEN), digest_of(token)), "tokens.toml"))
+
+    assert re.fullmatch(r"vt_[A-Za-z0-9_-]{43}", token)
+    assert token != new_token()
+    assert "ci" == tokens.find(token).name
+
+
+def test_a_token_has_its_rights_its_patterns_and_its_end():
+    (token,) = load_tokens(GOOD + 'expires = "2027-01-01T00:00:00Z"', "tokens.toml")
+
+    assert Kind.TOKEN == token.principal.kind
+    assert {Right.READ} == token.principal.grants[0].rights
+    assert (Pattern("shop", "*", "*"),) == token.principal.grants[0].patterns
+    assert 1_798_761_600 == token.principal.expires_at
+
+
+@pytest.mark.parametrize("text", ["2027-01-01T00:00:00Z", '"2027-01-01T01:00:00+01:00"', '"2026-12-31T23:00:00-01:00"'])
+def test_an_end_may_be_a_time_of_toml_or_text_with_any_offset(text):
+    (token,) = load_tokens(GOOD + f"expires = {text}", "tokens.toml")
+
+    assert 1_798_761_600 == token.principal.expires_at
+
+
+def test_admin_alone_needs_no_patterns():
+    text = GOOD.replace('"read"', '"admin"').replace('patterns = ["shop:*"]', "")
+
+    (token,) = load_tokens(text, "tokens.toml")
+
+    assert () == token.principal.grants[0].patterns
+
+
+def test_T04_wrong_tokens_are_nobody_with_one_text_whatever_they_are():
+    tokens = Tokens(load_tokens(GOOD, "tokens.toml"))
+    texts = set()
+    for token in (
+        "",
+        "null",
+        TOKEN[:-1],
+        TOKEN + "a",
+        TOKEN + "\n",
+        TOKEN.upper(),
+        "\u00fc",
+        "\ud800",
+        "x" * 1_000_000,
+    ):
+        with pytest.raises(Unauthorized) as caught:
+            tokens.find(token)
+        texts.add((caught.value.status, str(caught.value)))
+
+    assert {(401, "a valid token is required")} == texts
+
+
+def test_T03_a_made_up_secret_is_refused_even_where_its_digest_is_in_the_file():
+    tokens = Tokens(load_tokens(GOOD.replace(digest_of(TOKEN), digest_of("secret")), "tokens.toml"))
+
+    with pytest.raises(Unauthorized):
+        tokens.find("secret")
+
+
+def test_T01_an_unknown_token_is_compared_as_a_known_one_is(monkeypatch):
+    compared = []
+    real = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", lambda a, b: compared.append((len(a), len(b))) or real(a, b))
+    tokens = Tokens(load_tokens(GOOD, "tokens.toml"))
+
+    tokens.find(TOKEN)
+    with pytest.raises(Unauthorized):
+        tokens.find(TOKEN[:-1] + "b")
+    with pytest.raises(Unauthorized):
+        Tokens().find("x")
+
+    assert [(64, 64)] * 3 == compared
+
+
+def test_every_problem_of_a_file_is_said_at_once_with_its_key():
+    text = """
+    other = 1
+    [[token]]
+    nmae = "x"
+    sha256 = "ABC"
+    rights = ["read", "write", 1]
+    patterns = ["shop:*", "a:b:c:d", 1]
+    expires = "2027-01-01"
+    [[token]]
+    name = "ok"
+    rights = []
+    """
+
+    expected = {
+        "other", "token[0].nmae", "token[0].name", "token[0].sha256", "token[0].rights[1]", "token[0].rights[2]",
+        "token[0].patterns[1]", "token[0].patterns[2]", "token[0].expires", "token[1].sha256", "token[1].rights",
+        "token[1].patterns",
+    }  # fmt: skip
+    assert expected == problems(text).keys()
+
+
+@pytest.mark.parametrize("value", ["2027-01-01", "2027-01-01T00:00:00", '"soon"', "5", "true", '"2027-01-01T00:00:00"'])
+def test_an_end_without_its_offset_is_refused(value):
+    assert ["token[0].expires"] == list(problems(GOOD + f"expires = {value}"))
+
+
+def test_two_tokens_with_one_name_or_digest_are_refused():
+    assert {"token[1].name", "token[1].sha256"} == problems(GOOD + GOOD).keys()
+
+
+def test_the_token_in_place_of_its_digest_is_told_from_a_typing_error():
+    assert "must not be the token itself" in problems(GOOD.replace(digest_of(TOKEN), TOKEN))["token[0].sha256"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD.replace("[[token]]", "[token]"),
+        "token = 1",
+        "token = [1]",
+        GOOD.replace("sha256", TOKEN),
+        GOOD.replace("rights", digest_of(TOKEN)),
+        TOKEN,
+        f'{TOKEN} = "{TOKEN}\n',
+        f"x = {TOKEN}",
+        f"[[token]]\n{TOKEN} = 1\n{TOKEN} = 2",
+        "x = " + "[" * 5_000,
+        "x = " + "9" * 5_000,
+        "#" * 1_048_577,
+    ],
+)
+def test_T02_no_message_has_a_token_or_a_digest(text):
+    with pytest.raises(SettingsError) as caught:
+        load_tokens(text, "tokens.toml")
+
+    assert TOKEN not in str(caught.value)
+    assert digest_of(TOKEN) not in str(caught.value)
+
+
+def test_T02_no_repr_has_a_token_or_a_digest():
+    tokens = load_tokens(GOOD, "tokens.toml")
+
+    assert digest_of(TOKEN) not in repr(tokens)
+
+
+@given(st.text())
+def test_any_text_is_tokens_or_a_settings_error(text):
+    try:
+        load_tokens(text, "tokens.toml")
+    except SettingsError as error:
+        assert error.problems

@@ -1,0 +1,146 @@
+"""When a document counts: `spring.config.activate.on-profile` and what else of a file steers profiles.
+
+In come the flat values of one document; out go the demand they make and the `spring.profiles.*` keys in it. An expression that
+can't be understood is an error of its file, never a document that is silently active. Keys are compared as Spring binds them:
+without regard to case, `-` and `_`.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import attrs
+
+from ..errors import FormatError
+from ..model import Scalar
+from .flatten import Origins, Values
+
+_ON_PROFILE = re.compile(r"spring\.config\.activate\.onprofile(?:\[\d+\])?")
+_ON_PLATFORM = re.compile(r"spring\.config\.activate\.oncloudplatform(?:[.\[].*)?", re.DOTALL)
+_LEGACY = re.compile(r"spring\.profiles(?:\[\d+\])?")
+_TOKEN = re.compile(r"\s*([()&|!]|[\w.+@-]+)\s*")
+_MAX_EXPRESSION = 4_096
+_MAX_NESTING = 32
+
+# A profile's name, or ("!" | "&" | "|", operands).
+Expression: TypeAlias = "str | tuple[str, tuple[Expression, ...]]"
+
+
+@attrs.frozen(slots=True)
+class Demand:
+    """What a document demands of the profiles asked for.
+
+    Attributes:
+        any_of: It counts if one of these holds; none of them can where it is for a cloud platform only.
+    """
+
+    any_of: tuple[Expression, ...]
+
+    def is_met(self, profiles: frozenset[str]) -> bool:
+        """Whether the document counts for these profiles, which are the accepted ones: expanded, or `default`."""
+        return any(_holds(expression, profiles) for expression in self.any_of)
+
+
+_NEVER = Demand(())
+
+
+def canonical(key: str) -> str:
+    """A key as Spring's binder compares it."""
+    if "[" in key:
+        key = re.sub(r"\[([^\]\d][^\]]*)\]", r".\1", key)
+    return key.lower().replace("-", "").replace("_", "")
+
+
+def directives(path: str, values: Values, origins: Origins) -> tuple[Demand | None, Mapping[str, Scalar]]:
+    """What a document demands (None: nothing, it always counts), and its canonical `spring.profiles.*` keys.
+
+    Raises:
+        FormatError: An expression that can't be understood, or the key `spring.profiles`, which Spring gave up.
+    """
+    profile_keys: dict[str, Scalar] = {}
+    expressions: list[Expression] = []
+    is_for_platform = False
+    for key, value in values.items():
+        if key[:6].lower() != "spring":
+            continue
+        name = canonical(key)
+        place = origins.get(key, (None, None))
+        if _LEGACY.fullmatch(name):
+            raise FormatError(path, "spring.profiles isn't supported; use spring.config.activate.on-profile", *place)
+        if name.startswith("spring.profiles."):
+            profile_keys[name] = value
+        elif _ON_PLATFORM.fullmatch(name):
+            is_for_platform = True
+        elif _ON_PROFILE.fullmatch(name):
+            expressions += _alternatives(path, value, place)
+    if is_for_platform:
+        return _NEVER, profile_keys
+    return (Demand(tuple(expressions)) if expressions else None), profile_keys
+
+
+def parse_expression(text: str) -> Expression:
+    """Parse one profile expression: names, `!`, `&`, `|` and parentheses.
+
+    Raises:
+        ValueError: Says what is wrong with it.
+    """
+    tokens: list[str] = []
+    at = 0
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise ValueError("a character that can't be in a profile expression")
+        tokens.append(match[1])
+        at = match.end()
+    tokens.reverse()
+    expression = _operands(tokens, 0)
+    if tokens:
+        raise ValueError("a closing parenthesis, or a name, too many")
+    return expression
+
+
+def _alternatives(path: str, value: Scalar, place: tuple[int | None, int | None]) -> list[Expression]:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if len(text) > _MAX_EXPRESSION:
+        raise FormatError(path, f"on-profile: longer than {_MAX_EXPRESSION} characters", *place)
+    try:
+        return [parse_expression(each) for each in text.split(",")]
+    except ValueError as error:
+        raise FormatError(path, f"on-profile: {error}", *place) from None
+
+
+def _operands(tokens: list[str], nesting: int) -> Expression:
+    # Tokens are taken from the end of the list. One level holds one operator: Spring demands parentheses for a mixture.
+    operands = [_operand(tokens, nesting)]
+    operator = None
+    while tokens and tokens[-1] in "&|":
+        if operator not in (None, tokens[-1]):
+            raise ValueError("& and | are mixed without parentheses")
+        operator = tokens.pop()
+        operands.append(_operand(tokens, nesting))
+    return (operator, tuple(operands)) if operator else operands[0]
+
+
+def _operand(tokens: list[str], nesting: int) -> Expression:
+    if nesting > _MAX_NESTING:
+        raise ValueError(f"nested deeper than {_MAX_NESTING} levels")
+    token = tokens.pop() if tokens else ""
+    if token == "!":
+        return "!", (_operand(tokens, nesting + 1),)
+    if token == "(":
+        inner = _operands(tokens, nesting + 1)
+        if not tokens or tokens.pop() != ")":
+            raise ValueError("a closing parenthesis is missing")
+        return inner
+    if token in ("", "&", "|", ")"):
+        raise ValueError("the name of a profile is missing")
+    return token
+
+
+def _holds(expression: Expression, profiles: frozenset[str]) -> bool:
+    if isinstance(expression, str):
+        return expression in profiles
+    operator, operands = expression
+    if operator == "!":
+        return not _holds(operands[0], profiles)
+    return (all if operator == "&" else any)(_holds(each, profiles) for each in operands)

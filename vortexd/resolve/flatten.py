@@ -1,0 +1,124 @@
+"""Trees to flat keys, as Spring's YamlProcessor does it: `a: {b: [{c: 1}]}` is `a.b[0].c: 1`.
+
+In come the trees of one file, out go for each document its values and their places. The invariant: nothing leaves that is beyond
+the limits when written out in full, aliases expanded, or that JSON can't hold.
+"""
+
+import re
+from collections.abc import Iterator
+
+from ..errors import FormatError
+from ..model import Scalar
+from ..settings import FormatSettings
+from .nodes import Leaf, List, Map, Node
+
+Values = dict[str, Scalar]
+Origins = dict[str, tuple[int, int]]
+
+# Neither can be in JSON text that every client reads.
+_UNFIT = re.compile("[\0\ud800-\udfff]")
+_INDEX = re.compile(r"\[([0-9]+)\]")
+
+
+class Budget:
+    """What the documents of one file may hold when written out, all together.
+
+    Args:
+        path: The file, for errors.
+        limits: `nodes`, `text_bytes`, `expanded_bytes`, `depth` and `list_index` are kept here.
+    """
+
+    def __init__(self, path: str, limits: FormatSettings) -> None:
+        self._path = path
+        self._limits = limits
+        self._nodes = 0
+        self._bytes = 0
+
+    def charge_node(self, line: int | None, column: int | None) -> None:
+        self._nodes += 1
+        if self._nodes > self._limits.nodes:
+            self.refuse(f"more than {self._limits.nodes} values, aliases expanded; split the file", line, column)
+
+    def charge(self, key: str, value: Scalar, line: int | None, column: int | None) -> None:
+        """Charge one flat key and its value.
+
+        Raises:
+            FormatError: The key or the value is beyond a limit, or holds what JSON can't.
+        """
+        if _UNFIT.search(key) or (isinstance(value, str) and _UNFIT.search(value)):
+            self.refuse("a NUL character or half of a surrogate pair", line, column)
+        sizes = size(key), size(value) if isinstance(value, str) else 8
+        self._bytes += sum(sizes)
+        if max(sizes) > self._limits.text_bytes:
+            self.refuse(f"a key or value of more than {self._limits.text_bytes} bytes", line, column)
+        if self._bytes > self._limits.expanded_bytes:
+            self.refuse(f"more than {self._limits.expanded_bytes} bytes of keys and values", line, column)
+        if key.count(".") + key.count("[") > self._limits.depth:
+            self.refuse(f"a key nested deeper than {self._limits.depth} levels", line, column)
+        if "[" in key:
+            for match in _INDEX.finditer(key):
+                if len(match[1].lstrip("0")) > 9 or int(match[1]) > self._limits.list_index:
+                    self.refuse(f"a list index above {self._limits.list_index}", line, column)
+
+    def refuse(self, reason: str, line: int | None, column: int | None) -> None:
+        raise FormatError(self._path, reason, line, column)
+
+
+def flatten(root: Node, budget: Budget, depth: int) -> tuple[Values, Origins]:
+    """Flatten one document; of a key that comes twice (`a.b: 1` and `a: {b: 2}`) the later one stands.
+
+    Empty lists, empty mappings and nulls become "", a document that is no mapping stands under the key `document`. A document
+    with nothing in it has no values.
+
+    Args:
+        depth: How deep nodes may nest, aliases expanded.
+
+    Raises:
+        FormatError: As `Budget.charge`.
+    """
+    values: Values = {}
+    origins: Origins = {}
+    if type(root) is Map:
+        stack = [_children("", root)]
+    elif type(root) is Leaf and root.value is None:
+        return values, origins
+    else:
+        stack = [iter([("document", root)])]
+    while stack:
+        for key, node in stack[-1]:
+            budget.charge_node(node.line, node.column)
+            if type(node) is Leaf:
+                value = "" if node.value is None else node.value
+            elif node.entries if type(node) is Map else node.items:  # type: ignore[union-attr]  # no Leaf gets here
+                if len(stack) >= depth:
+                    budget.refuse(f"nested deeper than {depth} levels, aliases expanded", node.line, node.column)
+                stack.append(_children(key, node))
+                break
+            else:
+                value = ""
+            budget.charge(key, value, node.line, node.column)
+            values[key] = value
+            if node.line is not None and node.column is not None:
+                origins[key] = node.line, node.column
+        else:
+            stack.pop()
+    return values, origins
+
+
+def size(text: str) -> int:
+    """The size of a text in UTF-8, in bytes."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def _children(prefix: str, node: Node) -> Iterator[tuple[str, Node]]:
+    if type(node) is List:
+        for index, item in enumerate(node.items):
+            yield f"{prefix}[{index}]", item
+    elif type(node) is Map:
+        # Spring joins without a dot before `[`, and leaves out a path that is blank.
+        is_blank = not prefix.strip()
+        for key, value in node.entries.items():
+            if is_blank:
+                yield key, value
+            else:
+                yield (prefix + key if key.startswith("[") else f"{prefix}.{key}"), value

@@ -1,0 +1,185 @@
+"""Flat keys to the one nested document that a key's clients see: what is versioned, diffed and pushed.
+
+In come property sources, highest precedence first; out goes one mapping, by the rules of Spring's suffix formats. Nothing is lost
+and nothing depends on the order of keys in a file:
+
+- Of a scalar, the highest source's stands. Of a list (all keys with the same text before their first `[`), the highest source's
+  stands as a whole; indexes it leaves out are null.
+- A name with a value, or a list, and with names below it keeps both: `org: WARN` and `org.cloud: ERROR` become
+  `{"org": "WARN", "org.cloud": "ERROR"}`.
+- A scalar against a list of the same name: the one of the higher source stands; within one source, the later.
+- What can't be taken apart is a literal key where it stands: an empty name (`a..b`, `.a`, `a.`) makes the rest of the key, with its
+  dot, literal: `{"a": {".b": ...}}`; brackets that aren't an index at the end of a name (`a[x]`, `a[]`, `a[0]x`, `[0]`) belong to
+  the name; a bracket that isn't closed makes the rest literal.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from ..errors import ResolveError
+from ..model import Json, PropertySource, Scalar
+
+MAX_INDEX = 10_000
+# Nulls for the indexes that lists leave out, in one document: a few keys could otherwise fill the memory.
+_MAX_GAPS = 100_000
+# Levels a key is taken apart into; the rest of it is literal. JSON writers and readers stop at some hundred.
+_MAX_LEVELS = 128
+
+
+@attrs.define(slots=True, eq=False)
+class _Node:
+    """A place in the document that may hold a value, a list and names below it at the same time.
+
+    Attributes:
+        rank: When its value was set: of a value and a list the later one stands.
+        items_rank: When its list was last added to.
+    """
+
+    value: Scalar = None
+    rank: int = -1
+    items: "dict[int, _Node] | None" = None
+    items_rank: int = -1
+    names: "dict[str, _Node] | None" = None
+
+
+def effective_document(sources: Sequence[PropertySource]) -> dict[str, Json]:
+    """Merge property sources, highest precedence first, into one nested document. Takes linear time.
+
+    Raises:
+        ResolveError: A list index is above 10,000, or lists leave out more than 100,000 indexes in all.
+    """
+    root = _Node()
+    rank = 0
+    for key, value, rank in _merged(sources):
+        node = root
+        for step in split_key(key):
+            if isinstance(step, int):
+                node.items = {} if node.items is None else node.items
+                node.items_rank = rank
+                node = node.items.setdefault(step, _Node())
+            else:
+                node.names = {} if node.names is None else node.names
+                node = node.names.setdefault(step, _Node())
+        node.value = value
+        node.rank = rank
+    document: dict[str, Json] = {}
+    _Writer().names(root, "", document)
+    return document
+
+
+def _merged(sources: Sequence[PropertySource]) -> Iterator[tuple[str, Scalar, int]]:
+    """The keys that stand, each with a rank that grows with precedence: scalars first, then lists, as Spring has it."""
+    scalars: dict[str, tuple[Scalar, int]] = {}
+    lists: dict[str, tuple[int, dict[str, tuple[Scalar, int]]]] = {}
+    rank = 0
+    for layer, source in enumerate(reversed(sources)):
+        for key, value in source.values.items():
+            rank += 1
+            prefix, bracket, _ = key.partition("[")
+            if not bracket:
+                scalars[key] = value, rank
+                continue
+            entries = lists.get(prefix)
+            if entries is None or entries[0] != layer:
+                entries = lists[prefix] = layer, {}
+            entries[1][key] = value, rank
+    for key, (value, at) in scalars.items():
+        yield key, value, at
+    for _, group in lists.values():
+        for key, (value, at) in group.items():
+            yield key, value, at
+
+
+def split_key(key: str) -> list[str | int]:
+    """A flat key as steps: names, and the indexes of lists. The module says what becomes of malformed ones.
+
+    Raises:
+        ResolveError: An index is above 10,000.
+    """
+    if "[" not in key and ".." not in key and key[:1] != "." and key[-1:] != "." and key.count(".") < _MAX_LEVELS:
+        return [*key.split(".")]
+    steps: list[str | int] = []
+    at = 0
+    while True:
+        end = _name_end(key, at)
+        name = key[at:end]
+        if len(steps) >= _MAX_LEVELS or end < 0:
+            return [*steps, key[at:]]
+        if not name:
+            return [*steps, key[at - 1 if at and end < len(key) else at :]] if steps else [key]
+        bare, indexes = _indexes(name)
+        steps += [bare, *indexes]
+        if end == len(key):
+            return steps
+        at = end + 1
+
+
+def _name_end(key: str, at: int) -> int:
+    """Where the name that begins here ends: at a dot outside brackets, or the key's end; -1 where a bracket isn't closed."""
+    while True:
+        dot = key.find(".", at)
+        bracket = key.find("[", at, dot if dot >= 0 else len(key))
+        if bracket < 0:
+            return dot if dot >= 0 else len(key)
+        at = key.find("]", bracket) + 1
+        if not at:
+            return -1
+
+
+def _indexes(name: str) -> tuple[str, list[int]]:
+    """Part a name from the indexes at its end."""
+    indexes: list[int] = []
+    end = len(name)
+    while name[end - 1] == "]":
+        start = name.rfind("[", 0, end)
+        digits = name[start + 1 : end - 1]
+        if start <= 0 or not (digits.isascii() and digits.isdigit()):
+            break
+        if len(digits.lstrip("0")) > 9 or int(digits) > MAX_INDEX:
+            raise ResolveError(f"a list index above {MAX_INDEX}")
+        indexes.append(int(digits))
+        end = start
+    return name[:end], indexes[::-1]
+
+
+class _Writer:
+    """Writes nodes as JSON. What a place can't hold beside its value goes under a compound key into the mapping around it."""
+
+    def __init__(self) -> None:
+        self._gaps = 0
+
+    def names(self, node: _Node, prefix: str, target: dict[str, Json]) -> None:
+        """Write the names below a node into a mapping, each with the prefix before it."""
+        for name, child in (node.names or {}).items():
+            self._named(child, prefix + name, target)
+
+    def _named(self, node: _Node, name: str, target: dict[str, Json]) -> None:
+        if node.rank >= 0 or node.items is not None:
+            target[name] = self._value(node, name, target)
+            self.names(node, name + ".", target)
+        else:
+            below: dict[str, Json] = {}
+            target[name] = below
+            self.names(node, "", below)
+
+    def _value(self, node: _Node, name: str, around: dict[str, Json]) -> Json:
+        if node.items is None or node.rank > node.items_rank:
+            return node.value
+        last = max(node.items)
+        self._gaps += last + 1 - len(node.items)
+        if self._gaps > _MAX_GAPS:
+            raise ResolveError(f"lists leave out more than {_MAX_GAPS} indexes")
+        items: list[Json] = [None] * (last + 1)
+        for index, item in node.items.items():
+            items[index] = self._item(item, f"{name}[{index}]", around)
+        return items
+
+    def _item(self, node: _Node, name: str, around: dict[str, Json]) -> Json:
+        if node.rank >= 0 or node.items is not None:
+            value = self._value(node, name, around)
+            self.names(node, name + ".", around)
+            return value
+        below: dict[str, Json] = {}
+        self.names(node, "", below)
+        return below

@@ -1,0 +1,185 @@
+"""Trees of parsed values, and the one builder that makes them within bounds.
+
+The parsers of YAML, JSON and TOML hand over what they read, event by event; out comes a tree of `Leaf`, `Map` and `List`. Aliases
+make it a graph without cycles: a node may hang in several places, so only `flatten` knows how large it is when it is written out.
+Nothing here recurses, whatever the nesting.
+"""
+
+from typing import TypeAlias
+
+import attrs
+
+from ..errors import FormatError
+from ..model import Scalar
+from ..settings import FormatSettings
+
+
+@attrs.define(slots=True, eq=False)
+class Leaf:
+    """A scalar and where it stands; lines and columns count from 1, and are None where the format doesn't tell."""
+
+    value: Scalar
+    line: int | None = None
+    column: int | None = None
+
+
+@attrs.define(slots=True, eq=False)
+class Map:
+    """A mapping.
+
+    Attributes:
+        entries: Key as it is flattened (`name`, or `[200]` where it isn't a string) to value.
+        typed: The keys that aren't strings, as text.
+        merges: What `<<` brings in, until the mapping is closed.
+        is_open: It is still being read, so that an alias to it would be recursive.
+    """
+
+    line: int | None = None
+    column: int | None = None
+    entries: "dict[str, Node]" = attrs.field(factory=dict)
+    typed: set[str] | None = None
+    merges: "list[Node] | None" = None
+    is_open: bool = True
+
+
+@attrs.define(slots=True, eq=False)
+class List:
+    """A sequence. `is_open` as in `Map`."""
+
+    line: int | None = None
+    column: int | None = None
+    items: "list[Node]" = attrs.field(factory=list)
+    is_open: bool = True
+
+
+Node: TypeAlias = Leaf | Map | List
+
+# Stands for the key `<<`: what comes next isn't an entry but is merged into the mapping.
+MERGE = "<<"
+
+
+class Builder:
+    """Builds the documents of one file; the bounds hold for all of them together.
+
+    Args:
+        path: The file, for errors.
+        limits: `depth`, `nodes`, `documents` and `list_index` are kept here.
+
+    Attributes:
+        documents: The finished documents, in file order.
+        needs_key: The next node belongs to a mapping that waits for a key.
+    """
+
+    def __init__(self, path: str, limits: FormatSettings) -> None:
+        self.path = path
+        self.limits = limits
+        self.documents: list[Node] = []
+        self._open: list[Map | List] = []
+        # Of each open container the key that waits for its value.
+        self._keys: list[str | None] = []
+        self._is_merge = False
+        self._nodes = 0
+
+    @property
+    def needs_key(self) -> bool:
+        return bool(self._open) and self._keys[-1] is None and type(self._open[-1]) is Map
+
+    @property
+    def container(self) -> Map | List | None:
+        """The innermost container that is still open."""
+        return self._open[-1] if self._open else None
+
+    def error(self, reason: str, line: int | None, column: int | None) -> FormatError:
+        return FormatError(self.path, reason, line, column)
+
+    def count(self, nodes: int, line: int | None, column: int | None) -> None:
+        """Charge nodes to the file.
+
+        Raises:
+            FormatError: There are more than the limit.
+        """
+        self._nodes += nodes
+        if self._nodes > self.limits.nodes:
+            raise self.error(f"more than {self.limits.nodes} values; split the file", line, column)
+
+    def key(self, text: str, is_text: bool, line: int | None, column: int | None) -> None:
+        """Set the key of the next node. `is_text` says whether it was a string in the file."""
+        mapping = self._open[-1]
+        assert isinstance(mapping, Map)
+        flat = text if is_text else f"[{text}]"
+        if (
+            flat in mapping.entries
+            or (mapping.typed and text in mapping.typed)
+            or (not is_text and text in mapping.entries)
+        ):
+            raise self.error(f"duplicate key {shown(text)}; keep one of them", line, column)
+        if not is_text:
+            mapping.typed = (mapping.typed or set()) | {text}
+        self._keys[-1] = flat
+
+    def merge_key(self) -> None:
+        """Let the next node be merged into the open mapping."""
+        self._keys[-1] = MERGE
+        self._is_merge = True
+
+    def add(self, node: Node) -> None:
+        """Put a node where the file is: into the open container under its key, or as a document of its own."""
+        self.count(1, node.line, node.column)
+        if not self._open:
+            if len(self.documents) >= self.limits.documents:
+                raise self.error(f"more than {self.limits.documents} documents; split the file", node.line, node.column)
+            self.documents.append(node)
+            return
+        container = self._open[-1]
+        if type(container) is List:
+            if len(container.items) > self.limits.list_index:
+                raise self.error(f"a list with an index above {self.limits.list_index}", node.line, node.column)
+            container.items.append(node)
+            return
+        assert isinstance(container, Map)
+        key, self._keys[-1] = self._keys[-1], None
+        assert key is not None
+        if self._is_merge:
+            self._is_merge = False
+            container.merges = [*(container.merges or ()), node]
+        else:
+            container.entries[key] = node
+
+    def open(self, container: Map | List) -> None:
+        """Add a container and go into it."""
+        self.add(container)
+        if len(self._open) >= self.limits.depth:
+            reason = f"nested deeper than {self.limits.depth} levels"
+            raise self.error(reason, container.line, container.column)
+        self._open.append(container)
+        self._keys.append(None)
+
+    def close(self) -> None:
+        """Leave the innermost container; what it merges becomes its own."""
+        container = self._open.pop()
+        self._keys.pop()
+        container.is_open = False
+        if type(container) is Map and container.merges is not None:
+            self._merge(container)
+
+    def _merge(self, mapping: Map) -> None:
+        """Take over what `<<` names: the mapping's own keys win, then those of earlier merges.
+
+        Every key looked at is charged, so that merges of merges can't multiply.
+        """
+        merged: dict[str, Node] = {}
+        for source in mapping.merges or ():
+            for each in source.items if type(source) is List else [source]:
+                if type(each) is not Map:
+                    reason = "`<<` can only merge a mapping, or a list of mappings"
+                    raise self.error(reason, mapping.line, mapping.column)
+                self.count(len(each.entries), mapping.line, mapping.column)
+                for key, node in each.entries.items():
+                    merged.setdefault(key, node)
+        mapping.merges = None
+        mapping.entries = merged | mapping.entries
+
+
+def shown(key: str) -> str:
+    """A key as errors show it: bounded, and nothing in it that could forge a line of a log."""
+    return ascii(key if len(key) <= 100 else key[:100] + "...")

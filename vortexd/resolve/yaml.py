@@ -1,0 +1,224 @@
+"""YAML text to trees, from the event stream alone, as SnakeYAML and Spring understand it.
+
+The composer and constructors of PyYAML recurse (in C, until the process dies) and multiply merges; here only the events of the
+parser are read, and counted while they come. Decided where YAML 1.1 leaves room or Spring differs from PyYAML:
+
+- Plain scalars resolve by SnakeYAML's expressions: `yes no on off` are booleans, `010` is 8, `0x1F` 31, `1_000` 1000, `1e3` a float,
+  `22:22` is 1342 (base 60), `0o17` and every timestamp are strings.
+- Integers beyond 64 bits, `.nan`, `.inf` and floats beyond the range stay strings as they were written.
+- Keys that aren't strings keep their type's text in brackets; keys that are equal as text, whatever their types, are duplicates.
+- Tags: those of the JSON types and `!!timestamp` (a string). All others are refused.
+"""
+
+import re
+from typing import Any
+
+import yaml
+
+from ..errors import FormatError
+from ..model import Scalar
+from ..settings import FormatSettings
+from .nodes import Builder, Leaf, List, Map, Node, shown
+
+# libyaml is many times as fast, where PyYAML was built with it.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_BOOLEANS = {
+    spelling: value
+    for word, value in {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}.items()
+    for spelling in (word, word.capitalize(), word.upper())
+}
+_NULLS = {"", "~", "null", "Null", "NULL", " "}
+# The expressions of SnakeYAML's Resolver.
+_INT = re.compile(
+    r"[-+]?0b_*[01][01_]*|[-+]?0_*[0-7][0-7_]*|[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x_*[0-9a-fA-F][0-9a-fA-F_]*"
+    r"|[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+"
+)
+_FLOAT = re.compile(
+    r"[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"
+    r"|[-+]?\.[0-9_]+(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+\.[0-9_]*"
+)
+_NUMBER_STARTS = frozenset("-+.0123456789")
+# No number that is this long fits a JSON number that clients can read; it stays text.
+_MAX_NUMBER = 1_000
+_INT64 = range(-(2**63), 2**63)
+
+_TAG = "tag:yaml.org,2002:"
+_SCALAR_TAGS = {_TAG + name for name in ("str", "int", "float", "bool", "null", "timestamp")}
+
+
+def parse_yaml(path: str, text: str, limits: FormatSettings) -> list[Node]:
+    """Parse the documents of a YAML file, empty ones included.
+
+    Raises:
+        FormatError: The text isn't YAML, or is beyond a limit, or holds what the module refuses.
+    """
+    reader = _Reader(path, limits)
+    try:
+        for event in yaml.parse(text, Loader=_Loader):
+            reader.receive(event)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = (mark.line + 1, mark.column + 1) if mark else (None, None)
+        raise FormatError(path, f"not YAML: {error.problem or error.context}", *place) from None
+    except yaml.reader.ReaderError as error:
+        raise FormatError(path, f"not YAML: {error.reason}") from None
+    except (yaml.YAMLError, ValueError, OverflowError):
+        # What the pure Python scanner lets through of numbers in directives and escapes.
+        raise FormatError(path, "not YAML") from None
+    return reader.builder.documents
+
+
+class _Reader:
+    """Turns events into calls of the builder, and keeps the anchors of the document."""
+
+    def __init__(self, path: str, limits: FormatSettings) -> None:
+        self.builder = Builder(path, limits)
+        self._limits = limits
+        self._anchors: dict[str, Node] = {}
+        self._aliases = 0
+
+    def receive(self, event: Any) -> None:
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
+            self._scalar(event)
+        elif kind is yaml.MappingStartEvent:
+            self._container(event, Map(*_place(event)), "map")
+        elif kind is yaml.SequenceStartEvent:
+            self._container(event, List(*_place(event)), "seq")
+        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+            self.builder.close()
+        elif kind is yaml.AliasEvent:
+            self._alias(event)
+        elif kind is yaml.DocumentStartEvent:
+            self._anchors = {}
+
+    def _scalar(self, event: Any) -> None:
+        line, column = _place(event)
+        is_plain = event.tag is None and event.implicit[0]
+        builder = self.builder
+        if is_plain and event.value == "<<" and builder.needs_key:
+            builder.merge_key()
+            return
+        leaf = Leaf(resolve(event.value) if is_plain else self._tagged(event), line, column)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = leaf
+        self._place_leaf(leaf, line, column)
+
+    def _place_leaf(self, leaf: Leaf, line: int, column: int) -> None:
+        if self.builder.needs_key:
+            self.builder.key(_key_text(leaf.value), isinstance(leaf.value, str), line, column)
+        else:
+            self.builder.add(leaf)
+
+    def _tagged(self, event: Any) -> Scalar:
+        tag, text = event.tag, event.value
+        if tag is None or tag in ("!", _TAG + "str", _TAG + "timestamp"):
+            return str(text)
+        value: Scalar = text
+        if tag in _SCALAR_TAGS:
+            if tag == _TAG + "null":
+                return None
+            value = resolve(text)
+            if tag == _TAG + "float" and type(value) is int:
+                return float(value)
+            if type(value).__name__ == tag.removeprefix(_TAG) or _is_number(text):
+                return value
+            raise self.builder.error(f"a value that isn't what its tag !!{tag.removeprefix(_TAG)} says", *_place(event))
+        raise self._refused_tag(event)
+
+    def _refused_tag(self, event: Any) -> FormatError:
+        tag = event.tag.replace(_TAG, "!!", 1) if event.tag.startswith(_TAG) else event.tag
+        return self.builder.error(f"the tag {shown(tag)} isn't supported; write the value without it", *_place(event))
+
+    def _container(self, event: Any, node: Map | List, tag: str) -> None:
+        if event.tag not in (None, "!", _TAG + tag):
+            raise self._refused_tag(event)
+        self._refuse_as_key(event)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node
+        self.builder.open(node)
+
+    def _refuse_as_key(self, event: Any) -> None:
+        if self.builder.needs_key:
+            raise self.builder.error("a list or mapping can't be a key", *_place(event))
+
+    def _alias(self, event: Any) -> None:
+        line, column = _place(event)
+        self._aliases += 1
+        if self._aliases > self._limits.aliases:
+            raise self.builder.error(f"more than {self._limits.aliases} aliases; write the values out", line, column)
+        node = self._anchors.get(event.anchor)
+        if node is None:
+            raise self.builder.error(f"the alias {shown(event.anchor)} has no anchor before it", line, column)
+        if type(node) is Leaf:
+            self._place_leaf(node, line, column)
+            return
+        self._refuse_as_key(event)
+        if not isinstance(node, Leaf) and node.is_open:
+            raise self.builder.error(f"the anchor {shown(event.anchor)} contains itself", line, column)
+        self.builder.add(node)
+
+
+def resolve(text: str) -> Scalar:
+    """What a plain scalar means."""
+    if text in _NULLS:
+        return None
+    if text[0] not in _NUMBER_STARTS:
+        return _BOOLEANS.get(text, text)
+    if len(text) > _MAX_NUMBER:
+        return text
+    if _INT.fullmatch(text):
+        number = _int(text.replace("_", ""))
+        return number if number in _INT64 else text
+    if _FLOAT.fullmatch(text):
+        return _float(text)
+    return text
+
+
+def _int(text: str) -> int:
+    sign = -1 if text[0] == "-" else 1
+    digits = text.lstrip("+-")
+    if digits.startswith("0b"):
+        return sign * int(digits[2:], 2)
+    if digits.startswith("0x"):
+        return sign * int(digits[2:], 16)
+    if digits.startswith("0"):
+        return sign * int(digits, 8)
+    number = 0
+    for part in digits.split(":"):
+        number = number * 60 + int(part)
+    return sign * number
+
+
+def _float(text: str) -> Scalar:
+    digits = text.replace("_", "")
+    try:
+        if ":" in digits:
+            sign = -1.0 if digits[0] == "-" else 1.0
+            number = 0.0
+            for part in digits.lstrip("+-").split(":"):
+                number = number * 60 + float(part)
+            number *= sign
+        else:
+            number = float(digits)
+    except ValueError:
+        return text
+    return text if number in (float("inf"), float("-inf")) else number
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a number that stays text because JSON has none for it."""
+    bare = text.lstrip("+-").lower()
+    return bare in (".inf", ".nan") or bool(_INT.fullmatch(text) or _FLOAT.fullmatch(text))
+
+
+def _key_text(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "null" if value is None else str(value)
+
+
+def _place(event: Any) -> tuple[int, int]:
+    mark = event.start_mark
+    return mark.line + 1, mark.column + 1
