@@ -1,0 +1,67 @@
+"""What can be counted, as Prometheus has it. Every label value is named by the code: nothing from the network becomes one."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """The counters of one daemon, on a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._connections = Gauge("vortexd_connections", "Open WebSocket connections", registry=registry)
+        self._closed = Counter(
+            "vortexd_connections_closed", "WebSocket connections that ended", ["reason"], registry=registry
+        )
+        self._written = Counter("vortexd_sent_bytes", "Bytes written to WebSocket clients", registry=registry)
+        self._lagged = Counter("vortexd_lagged", "Times a client's queue was full", registry=registry)
+        self._publications = Counter("vortexd_publications", "States that came from the source", registry=registry)
+        self._changes = Counter("vortexd_changes", "Documents that became another one", registry=registry)
+        self._deliveries = Counter("vortexd_deliveries", "Frames handed to connections", registry=registry)
+        self._broken = Gauge("vortexd_broken_files", "Files that can't be used now", registry=registry)
+        self._requests = Histogram(
+            "vortexd_http_request_seconds", "HTTP requests", ["route", "status"], registry=registry
+        )
+
+    # What the line counts.
+
+    def published(self, changes: int, deliveries: int) -> None:
+        """A state was put in force."""
+        self._publications.inc()
+        self._changes.inc(changes)
+        self._deliveries.inc(deliveries)
+
+    def broken_files(self, count: int) -> None:
+        """So many files can't be used now."""
+        self._broken.set(count)
+
+    # What connections count.
+
+    def connection_opened(self) -> None:
+        """A handshake is done."""
+        self._connections.inc()
+
+    def connection_closed(self, reason: str) -> None:
+        """A connection has ended; `reason` is the name of a CloseReason."""
+        self._connections.dec()
+        self._closed.labels(reason).inc()
+
+    def bytes_written(self, count: int) -> None:
+        """So many bytes went to a client."""
+        self._written.inc(count)
+
+    def lagged(self) -> None:
+        """A client's queue was full."""
+        self._lagged.inc()
+
+    # What HTTP counts.
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """A request was answered; `route` is the template of a route, never a path."""
+        self._requests.labels(route, f"{status // 100}xx").observe(seconds)
+
+    def render(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self._registry)
