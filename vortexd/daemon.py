@@ -56,41 +56,43 @@ async def serve(settings: Settings, started: Started, base: Path) -> None:
     line = Line(settings.formats, store, Broadcaster(registry, encoder.change), encoder, metrics)
     source = FilesSource(settings.source[0], base)
     websockets = WebSocketServer(line, registry, settings.realtime, metrics, timestamp, Random())
-    bridge = Bridge(create_app(line, line, metrics, settings.server), settings.server)
+    bridge = Bridge(create_app(line, metrics, settings.server, timestamp), settings.server)
     listener = Listener(settings.server)
 
     async def serve_websocket(accepted: Accepted) -> None:
         await websockets.serve(accepted.stream, accepted.head, accepted.target, accepted.connection_id)
 
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        urls = await listener.bind()
         async with trio.open_nursery() as root:
             root.start_soon(partial(source.run, line.publish), name=f"source {source.name}")
-            connections = await root.start(Connections().run)
-            urls = await root.start(listener.serve, connections, serve_websocket, bridge.serve)
             root.start_soon(_announce, line, started, urls)
-
-            received = signal.Signals(await anext(signals)).name
-            log.info("stopping", signal=received, connections=len(websockets))
-            root.start_soon(_end_at_once, signals, root.cancel_scope)
-            with trio.move_on_after(settings.server.drain_timeout):
-                await listener.stop_accepting()
-                bridge.drain()
+            ended = trio.Event()
+            root.start_soon(_stop, signals, root.cancel_scope, ended)
+            async with trio.open_nursery() as connections:
+                root.start_soon(listener.serve, connections, serve_websocket, bridge.serve)
+                await ended.wait()
+                log.info("stopping", connections=len(websockets))
+                connections.cancel_scope.deadline = trio.current_time() + settings.server.drain_timeout
+                listener.stop_accepting()
+                await bridge.drain()
                 await websockets.drain(settings.server.drain_timeout * _DRAIN_SPREAD)
-                await connections.wait_empty()
             root.cancel_scope.cancel()
     log.info("stopped")
+
+
+async def _stop(signals: AsyncIterator[int], scope: trio.CancelScope, ended: trio.Event) -> None:
+    """Let the first signal begin the drain, and a second one cancel what is left."""
+    log.info("signal received", signal=signal.Signals(await anext(signals)).name)
+    ended.set()
+    log.warning("stopping at once", signal=signal.Signals(await anext(signals)).name)
+    scope.cancel()
 
 
 async def _announce(line: Line, started: Started, urls: Sequence[str]) -> None:
     await line.wait_ready()
     log.info("ready", addresses=list(urls))
     started(urls)
-
-
-async def _end_at_once(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    """Let a second signal cancel what is left."""
-    log.warning("stopping at once", signal=signal.Signals(await anext(signals)).name)
-    scope.cancel()
 
 
 def timestamp() -> str:

@@ -20,6 +20,7 @@ from ..errors import InvalidName, RemoteError
 SUBPROTOCOL = "vortex.v1"
 # RFC 9110 has no limit; versions are 16 characters, and whatever else is sent can only be an unknown one.
 _MAX_VERSION_LENGTH = 64
+_BODY = (b"content-length", b"transfer-encoding")
 
 
 class Refusal(RemoteError):
@@ -149,7 +150,7 @@ def open_handshake(head: bytes) -> Opening:
         raise Refusal(400, "the request is incomplete")
     if not head.partition(b"\r\n")[0].endswith(b" HTTP/1.1"):
         raise Refusal(400, "a handshake is HTTP/1.1")
-    if any(name in (b"content-length", b"transfer-encoding") for name, _ in request.extra_headers):
+    if any(header in _BODY and value != b"0" for header, value in request.extra_headers):
         # Its body would be taken for frames.
         raise Refusal(400, "a handshake has no body")
     keys = [value for name, value in request.extra_headers if name == b"sec-websocket-key"]

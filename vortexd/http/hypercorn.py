@@ -1,0 +1,100 @@
+"""The bridge to Hypercorn: one accepted stream and its first bytes become requests to the ASGI application.
+
+The only module that touches Hypercorn's internals, written against 0.18 and held by a contract test. Hypercorn is given a stream of ours,
+for it shields its sends without a deadline: a client that stops reading would hold the process up for ever.
+"""
+
+import logging
+from typing import Any
+
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+
+from ..settings import ServerSettings
+from .listener import Accepted
+
+
+class Bridge:
+    """Serves HTTP connections with an ASGI application.
+
+    Args:
+        app: The ASGI application; its lifespan is not run.
+    """
+
+    def __init__(self, app: Any, settings: ServerSettings) -> None:
+        self._settings = settings
+        self._app = ASGIWrapper(app)
+        self._context = WorkerContext(None)
+        self._config = Config()
+        self._config.h11_max_incomplete_size = settings.head_bytes
+        self._config.keep_alive_timeout = settings.keep_alive_timeout
+        self._config.include_server_header = False
+        self._config.accesslog = None
+        # What Hypercorn has to say is said by the listener and the application already.
+        silent = logging.getLogger("vortexd.hypercorn")
+        silent.addHandler(logging.NullHandler())
+        silent.propagate = False
+        self._config.errorlog = silent
+
+    async def serve(self, accepted: Accepted) -> None:
+        """Serve the requests of one connection until it ends. Closes the stream."""
+        stream = _Stream(accepted.stream, accepted.head, self._settings)
+        await TCPServer(self._app, self._config, self._context, {}, stream)  # type: ignore[arg-type]  # not only its own streams
+
+    async def drain(self) -> None:
+        """Let idle connections end now, and the others after the request they are at."""
+        await self._context.terminated.set()
+
+
+class _Stream(trio.abc.HalfCloseableStream):
+    """A socket stream that first replays what was read, and bounds every wait for the peer."""
+
+    def __init__(self, stream: trio.SocketStream, head: bytes, settings: ServerSettings) -> None:
+        self._stream = stream
+        self._head = head
+        self._settings = settings
+        # Until when the request that has begun must be whole; None between requests.
+        self._deadline: float | None = trio.current_time() + settings.request_timeout
+
+    @property
+    def socket(self) -> trio.socket.SocketType:
+        """Hypercorn asks it for the names of both ends."""
+        return self._stream.socket
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Receive; the end of the stream where a request takes too long to arrive."""
+        if self._head:
+            head, self._head = self._head, b""
+            return head
+        with trio.CancelScope(deadline=self._deadline if self._deadline is not None else float("inf")):
+            data = bytes(await self._stream.receive_some(max_bytes))
+            if data and self._deadline is None:
+                self._deadline = trio.current_time() + self._settings.request_timeout
+            return data
+        return b""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send, each part under the write deadline; the connection is broken for a peer that doesn't read."""
+        self._deadline = None
+        view = memoryview(data)
+        for start in range(0, len(view), 65_536):
+            with trio.move_on_after(self._settings.write_timeout) as scope:
+                await self._stream.send_all(view[start : start + 65_536])
+            if scope.cancelled_caught:
+                await trio.aclose_forcefully(self._stream)
+                raise trio.BrokenResourceError("the peer doesn't read")
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until something may be sent."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        """Say that nothing more comes."""
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        """Close the socket."""
+        await self._stream.aclose()

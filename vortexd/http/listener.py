@@ -1,0 +1,313 @@
+"""One port, two protocols: accepts, reads the request head within limits, and routes on it.
+
+In come sockets; out go WebSocket handshakes to one handler and everything else to the other, each with the bytes already read. No
+peer that hasn't said what it wants holds more than a head's size for more than a head's time.
+"""
+
+import contextlib
+import errno
+import os
+import resource
+import socket
+import stat
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from uuid import uuid4
+
+import attrs
+import h11
+import orjson
+import structlog
+import trio
+from structlog.contextvars import bound_contextvars
+
+from ..errors import StartError
+from ..settings import Address, ServerSettings, parse_address
+
+log = structlog.get_logger()
+
+# Descriptors that connections may not use up: files, git, the log.
+_RESERVE = 256
+_RECEIVE_BYTES = 16_384
+_MAX_TARGET_BYTES = 8_192
+_REFUSAL_TIMEOUT = 1.0
+_OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+@attrs.frozen(slots=True, eq=False)
+class Accepted:
+    """A connection whose request head has been read and is sound.
+
+    Attributes:
+        head: The head, and whatever came behind it.
+        target: The request target.
+        peer: For the log.
+        connection_id: A UUID.
+    """
+
+    stream: trio.SocketStream
+    head: bytes
+    target: str
+    peer: str
+    connection_id: str
+
+
+Handler = Callable[[Accepted], Awaitable[None]]
+
+
+class _BadHead(Exception):
+    def __init__(self, status: int, reason: str) -> None:
+        self.status = status
+        self.reason = reason
+
+
+class Listener:
+    """Accepts connections on all addresses of the settings."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self._settings = settings
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _RESERVE
+        self._max_connections = min(settings.connections or limit, max(limit, 1))
+        self._count = 0
+        self._reading = 0
+        self._by_address: Counter[str] = Counter()
+        self._sockets: list[trio.socket.SocketType] = []
+        self._paths: list[str] = []
+        self._accepting = trio.CancelScope()
+
+    async def bind(self) -> list[str]:
+        """Bind and listen on every address, and return them as URLs.
+
+        Raises:
+            StartError: One can't be bound; none is then.
+        """
+        urls = []
+        try:
+            for text in self._settings.bind:
+                for bound in await _bind(parse_address(text), text):
+                    bound.listen(1_024)
+                    self._sockets.append(bound)
+                    urls.append(self._url(bound))
+        except StartError:
+            self._close_sockets()
+            raise
+        return urls
+
+    def _url(self, bound: trio.socket.SocketType) -> str:
+        name = bound.getsockname()
+        if bound.family == socket.AF_UNIX:
+            self._paths.append(name)
+            return f"unix:{name}"
+        return f"http://{Address(host=name[0], port=name[1])}"
+
+    async def serve(self, nursery: trio.Nursery, websocket: Handler, http: Handler) -> None:
+        """Accept until `stop_accepting`; each connection is a task in the given nursery, which outlives this call."""
+        try:
+            with self._accepting:
+                async with trio.open_nursery() as accepting:
+                    for bound in self._sockets:
+                        accepting.start_soon(self._accept, bound, nursery, websocket, http)
+        finally:
+            self._close_sockets()
+
+    def stop_accepting(self) -> None:
+        """Close the listening sockets; connections go on."""
+        self._accepting.cancel()
+
+    def _close_sockets(self) -> None:
+        for bound in self._sockets:
+            bound.close()
+        for path in self._paths:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        self._sockets.clear()
+        self._paths.clear()
+
+    async def _accept(
+        self, bound: trio.socket.SocketType, nursery: trio.Nursery, websocket: Handler, http: Handler
+    ) -> None:
+        is_told = False
+        while True:
+            try:
+                accepted, _ = await bound.accept()
+            except OSError as error:
+                # A peer that has gone already is no trouble; without descriptors, only time helps.
+                if error.errno in _OUT_OF_DESCRIPTORS:
+                    if not is_told:
+                        log.warning("connections not accepted", reason=error.strerror)
+                    is_told = True
+                    await trio.sleep(0.1)
+                continue
+            is_told = False
+            nursery.start_soon(self._serve, accepted, websocket, http, name="connection")
+
+    async def _serve(self, accepted: trio.socket.SocketType, websocket: Handler, http: Handler) -> None:
+        """One connection, from accept to its end; the handler of last resort."""
+        stream = trio.SocketStream(accepted)
+        connection_id = str(uuid4())
+        try:
+            address = accepted.getpeername()
+            peer = str(Address(host=address[0], port=address[1])) if isinstance(address, tuple) else "unix"
+            host = peer.rpartition(":")[0]
+        except OSError:
+            await trio.aclose_forcefully(stream)
+            return
+        with bound_contextvars(connection=connection_id, peer=peer):
+            self._count += 1
+            self._by_address[host] += 1
+            try:
+                await self._route(stream, host, peer, connection_id, websocket, http)
+            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
+                log.debug("connection broke", reason=type(error).__name__)
+            except Exception:  # noqa: BLE001 - one connection's bug must not end the others
+                log.exception("connection failed")
+            finally:
+                self._count -= 1
+                self._by_address[host] -= 1
+                if not self._by_address[host]:
+                    del self._by_address[host]
+                await trio.aclose_forcefully(stream)
+
+    async def _route(
+        self, stream: trio.SocketStream, host: str, peer: str, connection_id: str, websocket: Handler, http: Handler
+    ) -> None:
+        limit = self._settings.connections_per_address
+        if self._count > self._max_connections or self._reading >= self._settings.handshakes:
+            await _refuse(stream, 503, "too many connections", "Retry-After: 1")
+            return
+        if limit and self._by_address[host] > limit:
+            await _refuse(stream, 429, "too many connections from this address", "Retry-After: 1")
+            return
+        self._reading += 1
+        try:
+            head = await self._read_head(stream)
+            if head is None:
+                return
+            request = _parse(head)
+        except _BadHead as error:
+            await _refuse(stream, error.status, error.reason)
+            return
+        finally:
+            self._reading -= 1
+        target = request.target.decode("ascii")
+        accepted = Accepted(stream, head, target, peer, connection_id)
+        wants_websocket = any(name == b"upgrade" and b"websocket" in value.lower() for name, value in request.headers)
+        if not wants_websocket:
+            await http(accepted)
+        elif target.partition("?")[0].startswith("/ws/"):
+            await websocket(accepted)
+        else:
+            await _refuse(stream, 404, "WebSockets are at /ws/{application}/{profile}")
+
+    async def _read_head(self, stream: trio.SocketStream) -> bytes | None:
+        """Read until the head is whole; None where the peer went away, or never said a word."""
+        head = b""
+        with trio.move_on_after(self._settings.head_timeout):
+            while b"\r\n\r\n" not in head:
+                data = await stream.receive_some(_RECEIVE_BYTES)
+                if not data:
+                    return None
+                head += data
+                _check_beginning(head)
+                if head.find(b"\r\n\r\n") < 0 and len(head) > self._settings.head_bytes:
+                    raise _BadHead(431, f"a request head has at most {self._settings.head_bytes} bytes")
+            return head
+        if head:
+            raise _BadHead(408, "the request head took too long")
+        return None
+
+
+def _check_beginning(head: bytes) -> None:
+    """Tell those who speak something else at once, rather than when the head's time is over."""
+    if head.startswith(b"\x16\x03"):
+        raise _BadHead(400, "this port speaks plain HTTP, not TLS")
+    if not head[:1].isalpha():
+        raise _BadHead(400, "this is no HTTP request")
+    if head.startswith(b"PRI * HTTP/2.0"):
+        raise _BadHead(400, "this port speaks HTTP/1.1; HTTP/2 needs TLS")
+    line = head.partition(b"\r\n")[0]
+    if len(line) > _MAX_TARGET_BYTES:
+        raise _BadHead(414, f"a request line has at most {_MAX_TARGET_BYTES} bytes")
+
+
+def _parse(head: bytes) -> h11.Request:
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
+    try:
+        connection.receive_data(head)
+        request = connection.next_event()
+    except h11.RemoteProtocolError as error:
+        raise _BadHead(error.error_status_hint, "this is no valid HTTP request") from None
+    if not isinstance(request, h11.Request):
+        raise _BadHead(400, "this is no valid HTTP request")
+    if b"\n" in head.partition(b"\r\n\r\n")[0].replace(b"\r\n", b""):
+        raise _BadHead(400, "lines end in CR LF")
+    return request
+
+
+async def _refuse(stream: trio.SocketStream, status: int, reason: str, *headers: str) -> None:
+    phrase = HTTPStatus(status).phrase
+    body = orjson.dumps({"status": status, "error": phrase, "message": reason})
+    lines = [
+        f"HTTP/1.1 {status} {phrase}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        "X-Content-Type-Options: nosniff",
+        *headers,
+        "Connection: close",
+    ]
+    with trio.move_on_after(_REFUSAL_TIMEOUT):
+        await stream.send_all("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        await stream.send_eof()
+        # Closing with unread bytes would reset the connection, and with it the answer on its way.
+        while await stream.receive_some(_RECEIVE_BYTES):
+            pass
+
+
+async def _bind(address: Address, text: str) -> Sequence[trio.socket.SocketType]:
+    try:
+        if address.path is not None:
+            return [await _bind_unix(address.path)]
+        found = await trio.socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        return [await _bind_tcp(family, name) for family, name in {(each[0], each[4]): None for each in found}]
+    except OSError as error:
+        hint = "; another process listens there" if error.errno == errno.EADDRINUSE else ""
+        raise StartError(f"can't listen on {text}: {(error.strerror or str(error)).lower()}{hint}") from None
+
+
+async def _bind_tcp(family: int, name: object) -> trio.socket.SocketType:
+    bound = trio.socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        await bound.bind(name)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+async def _bind_unix(path: str) -> trio.socket.SocketType:
+    """Bind a Unix socket for the owner and the group, taking the place of one that nobody listens on any more."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.stat(path, follow_symlinks=False).st_mode):
+            raise OSError(errno.EEXIST, "there is a file of this name that is no socket")
+        with trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                await probe.connect(path)
+            except ConnectionRefusedError:
+                os.unlink(path)
+            else:
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    bound = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        await bound.bind(path)
+        os.chmod(path, 0o660)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
