@@ -107,8 +107,10 @@ def split_key(key: str) -> list[str | int]:
         if len(steps) >= _MAX_LEVELS or end < 0:
             return [*steps, key[at:]]
         if not name:
-            return [*steps, key[at - 1 if at and end < len(key) else at :]] if steps else [key]
+            return [*steps, key[at:]]
         bare, indexes = _indexes(name)
+        if len(steps) + len(indexes) >= _MAX_LEVELS:
+            return [*steps, key[at:]]
         steps += [bare, *indexes]
         if end == len(key):
             return steps

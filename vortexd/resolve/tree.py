@@ -47,7 +47,8 @@ def parse_tree(tree: Tree, limits: FormatSettings, before: ParsedTree | None = N
     """
     known: dict[tuple[str, bytes], _Parsed] = {}
     for former in before.labels.values() if before else ():
-        for path, parsed in (*former.documents.items(), *former.broken.items()):
+        parts: dict[str, _Parsed] = {**former.documents, **former.broken}
+        for path, parsed in parts.items():
             content = former.files.contents.get(path)
             if content is not None and path not in former.files.unreadable:
                 known[path, content] = parsed
@@ -61,9 +62,9 @@ def _parse_files(files: Files, limits: FormatSettings, known: dict[tuple[str, by
     for path, content in files.contents.items():
         if path in files.unreadable or not is_configuration(path, files.locations):
             continue
-        parsed = known.get((path, content))
-        if parsed is None:
-            parsed = known[path, content] = _parse(path, content, limits)
+        if (path, content) not in known:
+            known[path, content] = _parse(path, content, limits)
+        parsed = known[path, content]
         if isinstance(parsed, FormatError):
             broken[path] = parsed
         else:
