@@ -13,7 +13,9 @@ from vortexd.diff import MAX_LIST_LENGTH, diff, is_same, patch_between
 from vortexd.model import Config, Key
 from vortexd.store import encode, version_of
 
-NAMES = st.sampled_from(["", "a", "b", "/", "~", "~1", "~0", "a/b", "0", "-", "é", "\U0001f600", "a.b[0]"]) | st.text(max_size=3)
+NAMES = st.sampled_from(["", "a", "b", "/", "~", "~1", "~0", "a/b", "0", "-", "é", "\U0001f600", "a.b[0]"]) | st.text(
+    max_size=3
+)
 SCALARS = (
     st.none()
     | st.booleans()
@@ -178,7 +180,9 @@ def test_two_distant_changes_in_a_long_list_are_two_operations() -> None:
 
 
 @pytest.mark.parametrize(
-    "new", [[-1, *range(1, MAX_LIST_LENGTH + 10), -2, -3], [*range(MAX_LIST_LENGTH + 50, 0, -1)]], ids=["longer", "turned"]
+    "new",
+    [[-1, *range(1, MAX_LIST_LENGTH + 10), -2, -3], [*range(MAX_LIST_LENGTH + 50, 0, -1)]],
+    ids=["longer", "turned"],
 )
 def test_M18_a_list_that_changed_beyond_the_bound_is_replaced(new: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     old = list(range(MAX_LIST_LENGTH + 50))

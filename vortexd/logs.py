@@ -215,7 +215,7 @@ def _redacted(name: str, value: Any) -> Any:
 def _json(logger: WrappedLogger, method: str, event: EventDict) -> str:
     first = {name: event[name] for name in ("timestamp", "level", "event") if name in event}
     # ASCII alone: so every separator, control and lone surrogate is escaped, and can be had back. DEL is the one that is ASCII.
-    return json.dumps(first | event, ensure_ascii=True, allow_nan=False).replace("\x7f", "\\u007f")
+    return json.dumps(first | dict(event), ensure_ascii=True, allow_nan=False).replace("\x7f", "\\u007f")
 
 
 def _console(*, colors: bool) -> list[Processor]:

@@ -10,8 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from .clients import Clients
 from ..system.process import Server
+from .clients import Clients
 
 # What the files source waits after the last change before it publishes (its default).
 DEBOUNCE = 0.1

@@ -18,7 +18,6 @@ from trio_websocket import ConnectionClosed, open_websocket_url
 
 from .process import Server
 
-
 # Large enough that a patch is shorter than the document.
 BILLING = "pool:\n  size: {}\n  name: " + "billing " * 20 + "\n"
 

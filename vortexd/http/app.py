@@ -27,7 +27,21 @@ _METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE")
 _ALLOW = "GET, HEAD"
 # First segments that are never an application: routes of today and tomorrow.
 _RESERVED = frozenset(
-    "ws health ready metrics actuator api encrypt decrypt key monitor favicon.ico openapi.json console".split()
+    [
+        "ws",
+        "health",
+        "ready",
+        "metrics",
+        "actuator",
+        "api",
+        "encrypt",
+        "decrypt",
+        "key",
+        "monitor",
+        "favicon.ico",
+        "openapi.json",
+        "console",
+    ]
 )
 # Encoded answers kept between publications.
 _CACHE_BYTES = 33_554_432

@@ -160,7 +160,7 @@ class Listener:
                 await self._route(stream, host, peer, connection_id, websocket, http)
             except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
                 log.debug("connection broke", reason=type(error).__name__)
-            except Exception:  # noqa: BLE001 - one connection's bug must not end the others
+            except Exception:
                 log.exception("connection failed")
             finally:
                 self._count -= 1
