@@ -194,9 +194,8 @@ def test_M18_a_list_that_changed_beyond_the_bound_is_replaced(new: list[int], mo
 class Wrong:
     """A patch that doesn't lead where it should, or nowhere."""
 
-    patch: list[dict[str, Any]] = [{"op": "remove", "path": "/0"}]
-
     def __init__(self, error: Exception | None) -> None:
+        self.patch = [{"op": "remove", "path": "/0"}]
         self.error = error
 
     def apply(self, old: list[Any]) -> list[Any]:

@@ -1,11 +1,14 @@
 """Signed tokens: whose signature counts, and what it takes."""
 
 import base64
+import hmac
 import json
+from collections.abc import Callable
 
-import jwt as pyjwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +32,12 @@ def verifier(jwks):
 def unsigned(header: object, claims: object, signature: bytes = b"") -> str:
     parts = [json.dumps(header).encode(), json.dumps(claims).encode(), signature]
     return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
+
+
+def handmade(header: object, claims: object, make_signature: Callable[[bytes], bytes]) -> str:
+    """A token as an attacker makes it, for PyJWT refuses to make some that it must be tested against."""
+    signed = unsigned(header, claims).rpartition(".")[0]
+    return f"{signed}.{base64.urlsafe_b64encode(make_signature(signed.encode())).rstrip(b'=').decode()}"
 
 
 def refused(verifier: JwtVerifier, token: str, now: float = NOW) -> bool:
@@ -60,7 +69,10 @@ def test_T08_no_algorithm_but_the_one_of_the_key(verifier, rsa, ed25519, sign):
     # The public key is known to everybody; a verifier that lets the token choose would take it for a secret.
     public = rsa.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
-    assert refused(verifier, pyjwt.encode(claims, public, "HS256", header))
+    assert refused(
+        verifier,
+        handmade(header | {"alg": "HS256"}, claims, lambda signed: hmac.digest(public, signed, "sha256")),
+    )
     assert refused(verifier, sign(rsa, "RS512", {"kid": "r"}))
     assert refused(verifier, sign(rsa, "PS256", {"kid": "r"}))
     assert refused(verifier, sign(ed25519, "EdDSA", {"kid": "r"}))
@@ -101,8 +113,14 @@ def test_without_a_kid_the_only_key_is_meant_and_of_several_none(verifier, jwks,
 
 
 @pytest.mark.parametrize("header", [{"crit": ["exp"]}, {"crit": []}, {"b64": True}])
-def test_a_header_that_must_be_understood_is_refused(verifier, rsa, sign, header):
-    assert refused(verifier, sign(rsa, "RS256", {"kid": "r", **header}))
+def test_a_header_that_must_be_understood_is_refused(verifier, rsa, header):
+    claims = {"sub": "ci", "exp": NOW + 60, "vortexd": {"rights": ["read"], "patterns": ["*"]}}
+
+    def signature(signed: bytes) -> bytes:
+        return rsa.sign(signed, PKCS1v15(), SHA256())
+
+    assert not refused(verifier, handmade({"alg": "RS256", "kid": "r"}, claims, signature))
+    assert refused(verifier, handmade({"alg": "RS256", "kid": "r", **header}, claims, signature))
 
 
 @pytest.mark.parametrize(

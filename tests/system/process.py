@@ -41,7 +41,6 @@ class Server:
 
     def output(self) -> str:
         """Everything it has printed so far."""
-        self._log.flush()
         return Path(self._log.name).read_text()
 
     def private_bytes(self) -> int:

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,14 @@ def get(server: Server, path: str, **headers: str) -> tuple[int, dict[str, str],
     request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as response:
-            return response.status, dict(response.headers), response.read()
+            return response.status, lower(response.headers), response.read()
     except urllib.error.HTTPError as error:
         with error:
-            return error.code, dict(error.headers), error.read()
+            return error.code, lower(error.headers), error.read()
+
+
+def lower(headers: Message) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def rename_to(path: Path, text: str) -> None:
@@ -71,7 +76,7 @@ def test_http_answers_as_spring_does_and_304_for_what_is_known(server: Server) -
         {"pool.size": 10, "pool.name": ("billing " * 20).strip()},
         {"shared": 1},
     ]
-    assert get(server, "/billing/prod", **{"If-None-Match": headers["ETag"]})[0] == 304
+    assert get(server, "/billing/prod", **{"If-None-Match": headers["etag"]})[0] == 304
 
 
 def test_health_and_readiness_and_metrics_are_served(server: Server) -> None:
@@ -108,7 +113,8 @@ async def test_a_broken_file_changes_nothing_and_is_logged_with_its_line_once(se
 
 async def wait_until(is_true: Callable[[], bool]) -> None:
     with trio.fail_after(10):
-        while not await trio.to_thread.run_sync(is_true):
+        # Another process can't set an Event of ours.
+        while not await trio.to_thread.run_sync(is_true):  # noqa: ASYNC110
             await trio.sleep(0.01)
 
 

@@ -42,11 +42,22 @@ class Bridge:
     async def serve(self, accepted: Accepted) -> None:
         """Serve the requests of one connection until it ends. Closes the stream."""
         stream = _Stream(accepted.stream, accepted.head, self._settings)
-        await TCPServer(self._app, self._config, self._context, {}, stream)  # type: ignore[arg-type]  # not only its own streams
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_close_when_cancelled, accepted.stream)
+            await TCPServer(self._app, self._config, self._context, {}, stream)  # type: ignore[arg-type]  # not only its own streams
+            nursery.cancel_scope.cancel()
 
     async def drain(self) -> None:
         """Let idle connections end now, and the others after the request they are at."""
         await self._context.terminated.set()
+
+
+async def _close_when_cancelled(stream: trio.SocketStream) -> None:
+    """Close the socket under Hypercorn's shielded sends, which no cancellation of ours would end before the write deadline."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        stream.socket.close()
 
 
 class _Stream(trio.abc.HalfCloseableStream):
