@@ -46,7 +46,8 @@ class Document:
 
 def extension(path: str) -> str:
     """The extension of a path without its dot; "" where it has none."""
-    return path.rpartition("/")[2].rpartition(".")[2] if "." in path else ""
+    name = path.rpartition("/")[2]
+    return name.rpartition(".")[2] if "." in name else ""
 
 
 def parse(path: str, content: bytes, limits: FormatSettings) -> tuple[Document, ...]:
@@ -77,7 +78,7 @@ def _text(path: str, content: bytes) -> str:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise FormatError(path, f"not {encoding[:6].upper()}; save the file as UTF-8", line) from None
+        raise FormatError(path, f"not {encoding.removesuffix('-sig').upper()}; save the file as UTF-8", line) from None
     nul = text.find("\0")
     if nul >= 0:
         raise FormatError(path, "a NUL character", text.count("\n", 0, nul) + 1)

@@ -37,7 +37,7 @@ def parse_toml(path: str, text: str, limits: FormatSettings) -> list[Node]:
         tables = tomllib.loads(text, parse_float=_float)
     except tomllib.TOMLDecodeError as error:
         place = _PLACE.search(str(error))
-        line, column = (int(place[1]), int(place[2])) if place and place[1] else (None, None)
+        line, column = (int(place[1]), int(place[2])) if place and place[1] else (text.count("\n") + 1, None)
         raise FormatError(path, "not TOML: " + _PLACE.sub("", str(error)), line, column) from None
     except (ValueError, OverflowError):
         raise FormatError(path, "not TOML: a number or date out of range") from None

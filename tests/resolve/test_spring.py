@@ -1,0 +1,167 @@
+import pytest
+
+from vortexd.errors import ResolveError
+from vortexd.model import Key
+from vortexd.resolve.spring import property_sources
+
+from .support import parsed_files, source_names
+
+
+def test_the_last_profile_wins_and_application_profile_beats_application() -> None:
+    names = [
+        "application",
+        "application-dev1",
+        "application-dev2",
+        "service1",
+        "service1-dev1",
+        "service1-dev2",
+        "other",
+    ]
+    files = parsed_files({f"{name}.yml": "a: 1" for name in names})
+
+    expected = ["service1-dev2", "application-dev2", "service1-dev1", "application-dev1", "service1", "application"]
+    assert [f"{name}.yml" for name in expected] == source_names(files, "service1", "dev1,dev2")
+
+
+def test_the_last_application_wins_and_application_is_the_weakest() -> None:
+    files = parsed_files(
+        {f"{name}.yml": "a: 1" for name in ("application", "x", "y", "x-dev", "y-dev", "application-dev")}
+    )
+
+    expected = ["y-dev.yml", "x-dev.yml", "application-dev.yml", "y.yml", "x.yml", "application.yml"]
+    assert expected == source_names(files, "x,y", "dev")
+    assert ["application-dev.yml", "application.yml"] == source_names(files, "application", "dev")
+
+
+def test_a_location_beats_a_name() -> None:
+    files = parsed_files({"foo.properties": "a=1", "label/application.properties": "a=2"}, ("", "label/"))
+
+    assert ["label/application.properties", "foo.properties"] == source_names(files, "foo")
+
+
+def test_all_extensions_of_a_name_count_in_their_order() -> None:
+    files = parsed_files(
+        {"a.toml": "a=1", "a.json": '{"a":1}', "a.yaml": "a: 1", "a.yml": "a: 1", "a.properties": "a=1", "a.xml": "x"}
+    )
+
+    assert ["a.properties", "a.yml", "a.yaml", "a.json", "a.toml"] == source_names(files, "a")
+
+
+def test_later_documents_win_and_have_numbers_in_their_names() -> None:
+    files = parsed_files({"a.yml": "a: 1\n---\na: 2\n", "application.yml": "a: 0\n---\n"})
+
+    assert ["a.yml (document #1)", "a.yml (document #0)", "application.yml"] == source_names(files, "a")
+
+
+def test_a_document_for_a_profile_keeps_its_place_in_its_file() -> None:
+    text = "a: 1\n---\nspring.config.activate.on-profile: dev\na: 2\n---\na: 3\n"
+    files = parsed_files({"a.yml": text, "application-dev.yml": "a: 4"})
+
+    expected = ["application-dev.yml", "a.yml (document #2)", "a.yml (document #1)", "a.yml (document #0)"]
+    assert expected == source_names(files, "a", "dev")
+    assert ["a.yml (document #2)", "a.yml (document #0)"] == source_names(files, "a")
+
+
+def test_default_is_a_profile_like_any_other() -> None:
+    files = parsed_files(
+        {"a.yml": "spring.config.activate.on-profile: default", "a-default.yml": "a: 1", "application.yml": "a: 0"}
+    )
+
+    assert ["a-default.yml", "a.yml", "application.yml"] == source_names(files, "a")
+    assert ["application.yml"] == source_names(files, "a", "dev")
+
+
+def test_an_application_without_files_has_no_sources() -> None:
+    assert [] == source_names(parsed_files({"b.yml": "a: 1"}), "a", "dev")
+
+
+def test_an_application_may_lie_in_a_directory_but_a_location_is_none() -> None:
+    files = parsed_files(
+        {"foo/app.yml": "a: 1", "foo/app-dev.yml": "a: 1", "prod/x.yml": "a: 1", "prod/foo/app.yml": "a: 1"},
+        ("", "prod/"),
+    )
+
+    assert ["foo/app-dev.yml", "prod/foo/app.yml", "foo/app.yml"] == source_names(files, "foo/app", "dev")
+    assert ["prod/x.yml"] == source_names(files, "x")
+    assert [] == source_names(files, "prod/x")
+
+
+def test_a_hyphen_parts_application_and_profile_at_any_place() -> None:
+    files = parsed_files({"a-b-c.yml": "a: 1"})
+
+    for application, profile in [("a-b-c", "default"), ("a-b", "c"), ("a", "b-c")]:
+        assert ["a-b-c.yml"] == source_names(files, application, profile)
+
+
+def test_sources_carry_values_and_origins() -> None:
+    (source,) = property_sources(parsed_files({"a.yml": "a: {b: 1}"}), Key("a", "default", "main"))
+
+    assert ("file:/c/a.yml", {"a.b": 1}, {"a.b": (1, 8)}) == (source.name, source.values, source.origins)
+
+
+def test_a_group_brings_its_members_which_beat_its_name() -> None:
+    text = "spring.profiles.group: {prod: [db, mq], mq: tls}"
+    files = parsed_files({"application.yml": text, **{f"a-{name}.yml": "a: 1" for name in ("prod", "db", "mq", "tls")}})
+
+    assert ["a-tls.yml", "a-mq.yml", "a-db.yml", "a-prod.yml", "application.yml"] == source_names(files, "a", "prod")
+
+
+def test_included_profiles_are_weaker_than_those_asked_for() -> None:
+    files = parsed_files(
+        {
+            "a.yml": "spring.profiles.include: common, base",
+            "a-common.yml": "a: 1",
+            "a-base.yml": "a: 1",
+            "a-dev.yml": "a: 1",
+        }
+    )
+
+    assert ["a-dev.yml", "a-base.yml", "a-common.yml", "a.yml"] == source_names(files, "a", "dev")
+
+
+def test_include_and_group_do_nothing_for_the_default_profile() -> None:
+    files = parsed_files(
+        {"a.yml": "spring.profiles: {include: common, group: {default: x}}", "a-common.yml": "a: 1", "a-x.yml": "a: 1"}
+    )
+
+    assert ["a.yml"] == source_names(files, "a")
+
+
+def test_expanded_profiles_activate_documents() -> None:
+    text = "spring.profiles.group.prod: db\n---\nspring.config.activate.on-profile: db\na: 1"
+
+    assert ["a.yml (document #1)", "a.yml (document #0)"] == source_names(parsed_files({"a.yml": text}), "a", "prod")
+
+
+def test_groups_may_name_each_other_in_a_circle() -> None:
+    files = parsed_files({"a.yml": "spring.profiles.group: {x: y, y: x}", "a-x.yml": "a: 1", "a-y.yml": "a: 1"})
+
+    assert ["a-y.yml", "a-x.yml", "a.yml"] == source_names(files, "a", "x")
+
+
+@pytest.mark.parametrize("key", ["active", "include", "default", "include[0]"])
+def test_a_file_for_a_profile_cannot_say_which_profiles_are_active(key: str) -> None:
+    files = parsed_files(
+        {"a-dev.properties": f"spring.profiles.{key}=x", "a-default.properties": f"spring.profiles.{key}=x"}
+    )
+
+    with pytest.raises(ResolveError, match=r"^a-dev.properties: spring.profiles.*move it"):
+        source_names(files, "a", "dev")
+    assert ["a-default.properties"] == source_names(files, "a")
+
+
+def test_a_document_for_a_profile_cannot_say_which_profiles_are_active() -> None:
+    files = parsed_files({"a.yml": "spring.config.activate.on-profile: dev\nspring.profiles.include: x"})
+
+    with pytest.raises(ResolveError):
+        source_names(files, "a", "dev")
+    assert [] == source_names(files, "a", "prod")
+
+
+def test_included_profiles_must_be_names_and_few() -> None:
+    with pytest.raises(ResolveError, match="can't be the name of a profile"):
+        source_names(parsed_files({"a.yml": "spring.profiles.include: ../x"}), "a", "dev")
+    many = ",".join(f"p{n}" for n in range(16))
+    groups = "".join(f"spring.profiles.group.p{n}: {','.join(f'p{n}x{m}' for m in range(8))}\n" for n in range(16))
+    with pytest.raises(ResolveError, match="more than 64 profiles"):
+        source_names(parsed_files({"a.yml": groups}), "a", many)
