@@ -2,7 +2,7 @@ import json
 
 import orjson
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vortexd.errors import FormatError
@@ -47,6 +47,8 @@ def test_any_bytes_parse_or_are_refused(kind: str, content: bytes) -> None:
 @given(
     st.sampled_from(EXTENSIONS), st.text(st.sampled_from("{}[]:,-?&*!|>%@'\"#\\=.~<u0d8e1_ \n\tabe\u2028"), max_size=60)
 )
+@settings(max_examples=500)
+@example("properties", "\\\na")
 @example("yml", "%YAML 1.99999999999999999999\n---\na")
 @example("yml", "%YAML 9.1\n---\na")
 @example("yml", "!%FF a")

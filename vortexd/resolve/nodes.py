@@ -114,7 +114,8 @@ class Builder:
         ):
             raise self.error(f"duplicate key {shown(text)}; keep one of them", line, column)
         if not is_text:
-            mapping.typed = (mapping.typed or set()) | {text}
+            mapping.typed = set() if mapping.typed is None else mapping.typed
+            mapping.typed.add(text)
         self._keys[-1] = flat
 
     def merge_key(self) -> None:
@@ -141,7 +142,8 @@ class Builder:
         assert key is not None
         if self._is_merge:
             self._is_merge = False
-            container.merges = [*(container.merges or ()), node]
+            container.merges = [] if container.merges is None else container.merges
+            container.merges.append(node)
         else:
             container.entries[key] = node
 

@@ -6,7 +6,9 @@ an error.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import accumulate
 
 from ..errors import FormatError
 from .flatten import Budget, Origins, Values
@@ -33,7 +35,7 @@ def parse_properties(path: str, content: bytes, budget: Budget) -> list[tuple[Va
     comment = None
     for number, line in _logical_lines(content.decode("iso-8859-1")):
         text = line[0][2]
-        if text[0] in "#!":
+        if text.startswith(("#", "!")):
             if text[0] != comment and line[0][1] == 1 and _SEPARATOR.fullmatch(text):
                 if values:
                     documents.append((values, origins))
@@ -79,20 +81,22 @@ def _logical_lines(text: str) -> Iterator[tuple[int, list[_Part]]]:
 
 def _entries(path: str, number: int, line: list[_Part]) -> Iterator[tuple[str, str, tuple[int, int]]]:
     text = "".join(part[2] for part in line)
+    # Where each part begins in the text: looked up by bisection, for a list may have many entries on many lines.
+    starts = [0, *accumulate(len(part[2]) for part in line[:-1])]
     head = _ENTRY.match(text)
     assert head is not None
     key = _unescape(path, number, head[1]).strip()
     if not key:
         return
     if not key.endswith("[]"):
-        yield key, _unescape(path, number, text[head.end() :]), _place(line, head.end())
+        yield key, _unescape(path, number, text[head.end() :]), _place(line, starts, head.end())
         return
     at = head.end()
     index = 0
     while True:
         element = _ELEMENT.match(text, at)
         assert element is not None
-        yield f"{key[:-2]}[{index}]", _unescape(path, number, element[1]), _place(line, element.start(1))
+        yield f"{key[:-2]}[{index}]", _unescape(path, number, element[1]), _place(line, starts, element.start(1))
         at = element.end()
         index += 1
         if at >= len(text):
@@ -117,9 +121,8 @@ def _unescape(path: str, number: int, text: str) -> str:
     return plain
 
 
-def _place(line: list[_Part], offset: int) -> tuple[int, int]:
-    for number, column, text in line[:-1]:
-        if offset < len(text):
-            return number, column + offset
-        offset -= len(text)
-    return line[-1][0], line[-1][1] + offset
+def _place(line: list[_Part], starts: list[int], offset: int) -> tuple[int, int]:
+    # Of parts that begin at the same offset all but the last are empty.
+    index = bisect_right(starts, offset) - 1
+    number, column, _ = line[index]
+    return number, column + offset - starts[index]

@@ -1,0 +1,30 @@
+from vortexd.resolve.listing import existing_keys
+
+from .support import parsed_files
+
+
+def listed(*paths: str, locations: tuple[str, ...] = ("",)) -> set[str]:
+    return {str(key) for key in existing_keys("main", parsed_files(dict.fromkeys(paths, "{}"), locations))}
+
+
+def test_an_application_is_listed_in_default_and_in_each_profile_it_has() -> None:
+    assert {"a:default:main", "a:dev:main"} == listed("a.yml", "a-dev.yml")
+
+
+def test_a_profile_of_everybody_is_one_of_each_application() -> None:
+    assert {"a:default:main", "a:dev:main"} == listed("a.yml", "application.yml", "application-dev.yml")
+
+
+def test_a_hyphen_belongs_to_the_name_where_no_shorter_application_has_a_file() -> None:
+    assert {"a-b:default:main"} == listed("a-b.yml")
+    assert {"a-b:default:main", "a-b:c:main"} == listed("a-b.yml", "a-b-c.yml")
+
+
+def test_the_prefix_of_a_location_is_no_part_of_a_name() -> None:
+    assert {"x:default:main", "foo/app:default:main"} == listed("prod/x.yml", "foo/app.yml", locations=("", "prod/"))
+
+
+def test_broken_files_are_listed_too() -> None:
+    files = parsed_files({"a.yml": "a: ["})
+
+    assert {"a:default:main"} == {str(key) for key in existing_keys("main", files)}
