@@ -1,0 +1,111 @@
+"""The import rule of the map in vortexd/__init__.py: to the left only, and nothing impure in what is pure."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "vortexd"
+
+# From left to right; a module imports those of its own group and of the groups before it.
+GROUPS = [
+    ("errors", "model", "names", "text", "patterns"),
+    ("settings", "settings_file"),
+    ("logs", "metrics"),
+    ("auth",),
+    ("source",),
+    ("resolve",),
+    ("diff", "store", "registry"),
+    ("broadcast",),
+    ("realtime", "line"),
+    ("http",),
+    ("daemon",),
+    ("cli", "watch", "__main__"),
+]
+PURE = [
+    "errors",
+    "model",
+    "names",
+    "text",
+    "patterns",
+    "resolve",
+    "diff",
+    "store",
+    "registry",
+    "broadcast",
+    "realtime.session",
+    "realtime.messages",
+    "realtime.close",
+    "realtime.frames",
+    "realtime.inbound",
+    "realtime.handshake",
+    "realtime.encoder",
+    "realtime.deflate",
+    "realtime.limits",
+]
+IMPURE = {"trio", "socket", "time", "random", "logging", "structlog", "threading", "asyncio"}
+
+
+def modules() -> Iterator[tuple[str, str]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+        if name != "__init__":
+            yield name, path.read_text()
+
+
+def imported(module: str, source: str, *, is_package: bool = False) -> Iterator[str]:
+    """What a module imports: names within vortexd without the package's own, others as they are."""
+    depth = module.split(".") if is_package else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (f"/{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield f"/{node.module}"
+        elif isinstance(node, ast.ImportFrom):
+            above = depth[: len(depth) - node.level + 1]
+            if node.module:
+                yield ".".join([*above, node.module])
+            else:
+                yield from (".".join([*above, alias.name]) for alias in node.names)
+
+
+def group_of(module: str) -> int:
+    first = module.split(".")[0]
+    return next(number for number, group in enumerate(GROUPS) if first in group)
+
+
+def violations(module: str, source: str, *, is_package: bool = False) -> list[str]:
+    found = []
+    for name in imported(module, source, is_package=is_package):
+        if name.startswith("/"):
+            top = name[1:].split(".")[0]
+            is_pure = any(module == each or module.startswith(each + ".") for each in PURE)
+            if top == "vortexd" or (is_pure and top in IMPURE):
+                found.append(f"{module} imports {name[1:]}")
+        elif name != "__version__" and group_of(name) > group_of(module):
+            found.append(f"{module} imports {name}, which is to its right")
+    return found
+
+
+@pytest.mark.parametrize(("module", "source"), list(modules()), ids=lambda value: value if len(value) < 40 else "")
+def test_a_module_imports_to_its_left_only_and_stays_pure(module: str, source: str) -> None:
+    is_package = (PACKAGE / module.replace(".", "/") / "__init__.py").exists()
+
+    assert [] == violations(module, source, is_package=is_package)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("store", "import trio"),
+        ("resolve.yaml", "from time import monotonic"),
+        ("realtime.session", "import structlog"),
+        ("resolve.yaml", "from ..realtime import messages"),
+        ("source.files", "from ..http.app import create_app"),
+        ("http.app", "from .. import daemon"),
+        ("line", "from vortexd.model import Key"),
+    ],
+)
+def test_a_planted_violation_is_found(module: str, source: str) -> None:
+    assert 1 == len(violations(module, source))

@@ -1,0 +1,87 @@
+"""Names: what gets through the gate, and what doesn't (ATTACKS P01-P17)."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vortexd import names
+from vortexd.errors import InvalidName
+from vortexd.model import Key
+
+HOSTILE = [
+    pytest.param("..%2f..%2fetc", id="P01"),
+    pytest.param("..(_)..(_)etc(_)passwd", id="P02"),
+    pytest.param("../../../etc/passwd#foo", id="P03"),
+    pytest.param("a#b", id="P03 hash"),
+    pytest.param("a?b", id="P03 question"),
+    pytest.param("a,../x", id="P04"),
+    pytest.param("..;/", id="P09 semicolon"),
+    pytest.param("..\\", id="P09 backslash"),
+    pytest.param("．．／", id="P09 fullwidth"),
+    pytest.param("a.", id="P09 trailing dot"),
+    pytest.param("a ", id="P09 trailing space"),
+    pytest.param("a\0.yml", id="P09 nul"),
+    pytest.param("/etc/passwd", id="P10"),
+    pytest.param("~root", id="P10 home"),
+    pytest.param("file:///etc", id="P10 url"),
+    pytest.param(".git", id="P13"),
+    pytest.param("a/.git/config", id="P13 below"),
+    pytest.param("x" * 129, id="P15 long"),
+    pytest.param("x" * 10_000, id="P15 longer"),
+    pytest.param("a\nb", id="H06"),
+    pytest.param("--upload-pack=x", id="G01"),
+    pytest.param("a//b", id="empty segment"),
+    pytest.param("a/", id="empty end"),
+    pytest.param("", id="empty"),
+    pytest.param("a%2fb", id="percent left over"),
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_is_hostile_is_no_name_of_any_kind(text: str) -> None:
+    for parse in (names.application, names.label, names.profile):
+        with pytest.raises(InvalidName) as caught:
+            parse(text)
+        assert not text or text not in caught.value.reason
+
+
+@pytest.mark.parametrize("text", ["..", "bar,..,foo", "%2e%2e", "bar/Ffoo", "bar%2Ffoo", ",", "a,", "-a", "a-", "_a"])
+def test_a_profile_begins_and_ends_with_a_letter_or_digit(text: str) -> None:
+    with pytest.raises(InvalidName):
+        names.profile(text)
+
+
+def test_more_than_sixteen_of_a_list_are_refused() -> None:
+    """P15: 5,000 profiles cost nothing."""
+    assert names.profile(",".join("a" * 16))
+    with pytest.raises(InvalidName):
+        names.profile(",".join("a" * 17))
+
+
+def test_spring_writes_a_slash_as_an_underscore_in_parentheses() -> None:
+    assert "foo/app" == names.application("foo(_)app")
+    assert "label/spam" == names.label("label(_)spam")
+    assert "1.0.0" == names.label("1.0.0")
+    with pytest.raises(InvalidName):
+        names.label("(_)x")
+
+
+def test_decoding_happens_once() -> None:
+    assert "%2e" == names.decode_segment("%252e")
+    with pytest.raises(InvalidName, match="UTF-8"):
+        names.decode_segment("%c0%ae")
+
+
+def test_a_key_is_made_of_three_names() -> None:
+    assert Key("shop,cart", "dev,mysql", "main") == names.parse_key("shop,cart", "dev,mysql", "main")
+
+
+@given(st.text())
+def test_whatever_gets_through_stays_below_a_directory(text: str) -> None:
+    try:
+        name = names.label(text)
+    except InvalidName:
+        name = "refused"
+
+    assert name.isascii()
+    assert all(part and part[0] not in ".-" and part != ".." for part in name.split("/"))
