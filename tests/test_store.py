@@ -1,0 +1,203 @@
+"""The store: last good states, history, and what is a change."""
+
+import pytest
+
+from vortexd.errors import FormatError, UnknownLabel
+from vortexd.model import Change, Files, Key, Tree
+from vortexd.resolve.tree import parse_tree
+from vortexd.settings import FormatSettings, HistorySettings
+from vortexd.store import Store, next_state, stage, version_of
+
+SHOP, CART = Key("shop", "dev", "main"), Key("cart", "dev", "main")
+GOOD = {"application.yml": b"shared: 0", "shop.yml": b"a: 0", "cart.yml": b"b: 0"}
+BROKEN = b"a: [1"
+
+
+class Stage:
+    """A store that is published to, one set of files after the other."""
+
+    def __init__(self, history: HistorySettings | None = None) -> None:
+        self.store = Store(history or HistorySettings())
+        self.files: dict[str, bytes] = {}
+
+    def publish(self, files: dict[str, bytes], label: str = "main") -> list[Change]:
+        self.files = dict(files)
+        parsed = parse_tree(Tree({label: Files(files)}, label), FormatSettings())
+        state = next_state(parsed, self.store.state)
+        return self.store.commit(stage(state, self.store.configs()))
+
+    def update(self, **contents: bytes) -> list[Change]:
+        return self.publish(self.files | {f"{name}.yml": content for name, content in contents.items()})
+
+    def document(self, key: Key) -> object:
+        config = self.store.find(key)
+        return config and config.document
+
+
+@pytest.fixture
+def staged() -> Stage:
+    staged = Stage()
+    staged.publish(GOOD)
+    staged.store.hold(SHOP)
+    staged.store.hold(CART)
+    return staged
+
+
+def test_a_version_is_a_function_of_the_content_alone() -> None:
+    assert "44136fa355b3678a" == version_of(b"{}")
+    assert "015abd7f5cc57a2d" == version_of(b'{"a":1}')
+
+
+def test_only_keys_with_another_document_change(staged: Stage) -> None:
+    changes = staged.update(shop=b"a: 1")
+
+    assert [SHOP] == [change.key for change in changes]
+    assert {"a": 1, "shared": 0} == staged.document(SHOP)
+    assert [] == staged.update(shop=b"a:   1  # the same")
+
+
+def test_an_unknown_label_is_refused_and_not_held(staged: Stage) -> None:
+    with pytest.raises(UnknownLabel):
+        staged.store.hold(Key("shop", "dev", "other"))
+    assert [SHOP, CART] == list(staged.store)
+
+
+def test_a_broken_file_holds_its_application_and_the_others_move_on(staged: Stage) -> None:
+    changes = staged.update(shop=BROKEN, cart=b"b: 1")
+
+    assert [CART] == [change.key for change in changes]
+    assert {"a": 0, "shared": 0} == staged.document(SHOP)
+    assert [SHOP] == [change.key for change in staged.update(shop=b"a: 2")]
+
+
+def test_a_key_first_asked_for_while_its_file_is_broken_gets_the_last_good_state(staged: Stage) -> None:
+    staged.update(shop=BROKEN, application=b"shared: 1")
+    other = Key("shop", "prod", "main")
+    staged.store.hold(other)
+
+    assert {"a": 0, "shared": 0} == staged.document(other)
+
+
+@pytest.mark.parametrize("fixed_first", ["application", "shop"])
+def test_a_shared_file_broken_on_top_of_an_own_one_is_mended_in_either_order(staged: Stage, fixed_first: str) -> None:
+    staged.update(shop=BROKEN, cart=b"b: 1")
+    staged.update(application=BROKEN, cart=b"b: 2")
+    assert {"a": 0, "shared": 0} == staged.document(SHOP)
+    assert {"b": 1, "shared": 0} == staged.document(CART)
+
+    fixes = {"application": b"shared: 3", "shop": b"a: 3"}
+    staged.update(**{fixed_first: fixes[fixed_first]})
+    assert {"a": 0, "shared": 0} == staged.document(SHOP)
+    assert {"b": 2 if fixed_first == "application" else 1} == {"b": staged.document(CART)["b"]}
+
+    staged.update(**fixes)
+    assert {"a": 3, "shared": 3} == staged.document(SHOP)
+    assert {"b": 2, "shared": 3} == staged.document(CART)
+
+
+def test_generations_stay_few_however_long_a_file_stays_broken(staged: Stage) -> None:
+    for number in range(1_000):
+        staged.update(shop=BROKEN, cart=b"b: %d" % number)
+
+    assert staged.store.state is not None
+    assert 2 == len(staged.store.state.labels["main"])
+
+
+def test_what_is_broken_from_the_start_says_which_file() -> None:
+    staged = Stage()
+    staged.publish(GOOD | {"shop.yml": BROKEN})
+    staged.store.hold(CART)
+
+    with pytest.raises(FormatError, match="shop.yml"):
+        staged.store.hold(SHOP)
+
+
+def test_an_unreadable_file_is_broken_and_not_absent(staged: Stage) -> None:
+    files = Files({"application.yml": b"shared: 1"}, {"shop.yml": "permission denied"})
+    parsed = parse_tree(Tree({"main": files}), FormatSettings())
+    staged.store.commit(stage(next_state(parsed, staged.store.state), staged.store.configs()))
+
+    assert {"a": 0, "shared": 0} == staged.document(SHOP)
+    assert {"shared": 1} == staged.document(CART)
+
+
+@pytest.mark.parametrize(("limit", "known"), [(7, 6), (8, 7), (9, 8)])
+def test_history_holds_as_many_versions_as_it_may(limit: int, known: int) -> None:
+    staged = Stage(HistorySettings(versions=limit))
+    versions = []
+    for number in range(known + 2):
+        staged.publish({"shop.yml": b"a: %d" % number})
+        if not number:
+            staged.store.hold(SHOP)
+        config = staged.store.find(SHOP)
+        assert config is not None
+        versions.append(config.version)
+
+    found = [staged.store.body_of(SHOP, version) is not None for version in versions]
+    assert [len(versions) - 1 - number <= limit for number in range(len(versions))] == found
+
+
+def test_history_is_bounded_in_bytes() -> None:
+    staged = Stage(HistorySettings(bytes=30))
+    staged.publish({"shop.yml": b"a: 0"})
+    staged.store.hold(SHOP)
+    first = staged.store.find(SHOP)
+    assert first is not None
+    for number in range(1, 6):
+        staged.publish({"shop.yml": b"a: %d" % number})
+
+    # Four bodies of seven bytes fit.
+    assert staged.store.body_of(SHOP, first.version) is None
+    assert staged.store.body_of(SHOP, version_of(b'{"a":1}')) is not None
+
+
+def test_a_document_that_comes_back_is_known_and_current(staged: Stage) -> None:
+    first = staged.store.find(SHOP)
+    assert first is not None
+    staged.update(shop=b"a: 1")
+    changes = staged.update(shop=b"a: 0")
+
+    assert [first.version] == [change.new.version for change in changes if change.new]
+    assert first.body == staged.store.body_of(SHOP, first.version)
+    assert staged.store.body_of(SHOP, version_of(b'{"a":1,"shared":0}')) is not None
+
+
+def test_a_label_that_goes_ends_its_keys_and_one_that_comes_back_begins_them(staged: Stage) -> None:
+    gone = staged.publish(GOOD, label="next")
+    assert {(SHOP, None), (CART, None)} == {(change.key, change.new) for change in gone}
+    assert staged.store.find(SHOP) is None
+    with pytest.raises(UnknownLabel):
+        staged.store.hold(SHOP)
+
+    back = staged.publish(GOOD)
+    assert {(SHOP, None), (CART, None)} == {(change.key, change.old) for change in back}
+    assert {"a": 0, "shared": 0} == staged.document(SHOP)
+
+
+def test_a_released_key_stays_until_newer_ones_need_the_room() -> None:
+    staged = Stage(HistorySettings(idle_keys=2))
+    staged.publish(GOOD)
+    keys = [Key(name, "dev", "main") for name in ("a", "b", "c")]
+    for key in keys:
+        staged.store.hold(key)
+        staged.store.release(key)
+
+    assert keys[1:] == list(staged.store)
+
+
+def test_a_key_held_twice_is_released_twice(staged: Stage) -> None:
+    staged.store.hold(SHOP)
+    staged.store.release(SHOP)
+
+    assert [SHOP] == [change.key for change in staged.update(shop=b"a: 1")]
+
+
+def test_a_key_that_came_into_use_while_staging_is_resolved_by_the_commit(staged: Stage) -> None:
+    parsed = parse_tree(Tree({"main": Files({"late.yml": b"c: 1"})}), FormatSettings())
+    prepared = stage(next_state(parsed, staged.store.state), staged.store.configs())
+    late = Key("late", "dev", "main")
+    staged.store.hold(late)
+    changes = staged.store.commit(prepared)
+
+    assert late in [change.key for change in changes]
+    assert {"c": 1} == staged.document(late)
