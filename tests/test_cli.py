@@ -1,0 +1,140 @@
+"""The command line: what it prints, and how it ends."""
+
+import re
+import sys
+import types
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from vortexd import __version__, cli
+from vortexd.errors import StartError
+from vortexd.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """The settings that the daemon was run with; nothing is served."""
+    found: list[Settings] = []
+
+    def run(settings: Settings, started: Callable[[Sequence[str]], None]) -> None:
+        found.append(settings)
+        started(["http://127.0.0.1:8888"])
+
+    daemon = types.SimpleNamespace(run=run)
+    monkeypatch.setitem(sys.modules, "vortexd.daemon", daemon)
+    monkeypatch.setattr("vortexd.daemon", daemon, raising=False)
+    monkeypatch.setattr("vortexd.logs.configure", lambda *_: None)
+    return found
+
+
+def test_without_anything_it_serves_the_example_and_says_what_to_try(
+    runs: list[Settings], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert 0 == cli.main([], system_file=tmp_path / "none.toml")
+
+    assert ("127.0.0.1:8888",) == runs[0].server.bind
+    assert str(ROOT / "conf/example") == runs[0].source[0].path
+    told = capsys.readouterr().out
+    assert "curl http://127.0.0.1:8888/billing/prod" in told
+    assert "-m vortexd.watch ws://127.0.0.1:8888/ws/billing/prod" in told
+    assert str(ROOT / "conf/example/billing-prod.yml") in told
+
+
+def test_the_system_file_is_read_where_it_is(runs: list[Settings], tmp_path: Path) -> None:
+    file = tmp_path / "vortexd.toml"
+    file.write_text(f'[server]\nbind = ["[::1]:9000"]\n[[source]]\npath = "{tmp_path}"\n')
+
+    assert 0 == cli.main([], system_file=file)
+    assert ("[::1]:9000",) == runs[0].server.bind
+
+
+def test_the_command_line_wins_over_the_file(runs: list[Settings], tmp_path: Path) -> None:
+    file = tmp_path / "vortexd.toml"
+    file.write_text('[[source]]\npath = "/nowhere"\n')
+    arguments = ["--config", str(file), "--source", str(tmp_path), "--bind", "[::1]:1", "--bind", "unix:/run/x"]
+
+    assert 0 == cli.main([*arguments, "--log-format", "console"])
+    assert (str(tmp_path), ("[::1]:1", "unix:/run/x"), "console") == (
+        runs[0].source[0].path,
+        runs[0].server.bind,
+        runs[0].log.format,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--config", "nowhere.toml"], "nowhere.toml"),
+        (["--config", "."], "is a directory"),
+        (["--source", "nowhere"], "there is no directory"),
+        (["--source", ""], "--source"),
+        (["--source", ".", "--bind", "x"], "--bind"),
+        (["--source", ".", "--log-format", "loud"], "--log-format"),
+        (["--frobnicate"], "--help"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_status_2(
+    arguments: list[str], text: str, runs: list[Settings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = cli.main(arguments)
+    except SystemExit as error:
+        status = int(error.code or 0)
+
+    told = capsys.readouterr().err.splitlines()
+    assert (2, 1, []) == (status, len(told), runs)
+    assert told[0].startswith("vortexd: error: ")
+    assert text in told[0]
+
+
+def test_check_only_checks(runs: list[Settings], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "vortexd.toml"
+    file.write_text(f'[[source]]\npath = "{tmp_path}"\n')
+
+    assert 0 == cli.main(["--check", "--config", str(file)])
+    assert (f"vortexd: {file} is valid\n", []) == (capsys.readouterr().out, runs)
+
+
+def test_a_daemon_that_cannot_start_is_one_line_and_status_1(
+    runs: list[Settings], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(settings: Settings, started: object) -> None:
+        raise ExceptionGroup("nursery", [StartError("can't listen on 127.0.0.1:80: in use")])
+
+    monkeypatch.setattr("vortexd.daemon.run", run)
+
+    assert 1 == cli.main(["--source", "."])
+    assert "vortexd: error: can't listen on 127.0.0.1:80: in use\n" == capsys.readouterr().err
+
+
+def test_ctrl_c_is_no_traceback(
+    runs: list[Settings], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(settings: Settings, started: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vortexd.daemon.run", run)
+
+    assert 130 == cli.main(["--source", "."])
+    assert "" == capsys.readouterr().err
+
+
+def test_the_page_and_the_help_name_the_same_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    helped = set(re.findall(r"--([a-z-]+)", capsys.readouterr().out))
+    page = (ROOT / "man/vortexd.8").read_text()
+    options = page[page.index("serves the example") : page.index(".Sh SIGNALS")]
+
+    assert helped == set(re.findall(r"Fl -([a-z-]+)", options))
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+
+    assert (0, f"vortexd {__version__}\n") == (ended.value.code, capsys.readouterr().out)
