@@ -1,0 +1,89 @@
+"""The JSON of the protocol, both ways."""
+
+import json
+
+import pytest
+
+from tests.fakes import KEY, TIMESTAMP, config
+from vortexd.model import Change
+from vortexd.realtime import messages
+from vortexd.realtime.messages import InvalidMessage, parse
+
+OLD, NEW = config(KEY, {"a": 1}), config(KEY, {"a": 2})
+NAMES = {"app": "orders", "profile": "dev", "label": "main"}
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "members"),
+    [
+        (
+            messages.config_snapshot(OLD, TIMESTAMP),
+            "config_snapshot",
+            NAMES | {"version": OLD.version, "config": {"a": 1}},
+        ),
+        (
+            messages.config_change(Change(KEY, OLD, NEW, b'[{"op":"replace","path":"/a","value":2}]'), TIMESTAMP),
+            "config_change",
+            NAMES
+            | {
+                "old_version": OLD.version,
+                "new_version": NEW.version,
+                "diff": [{"op": "replace", "path": "/a", "value": 2}],
+            },
+        ),
+        (
+            messages.config_change(Change(KEY, OLD, NEW), TIMESTAMP),
+            "config_snapshot",
+            NAMES | {"version": NEW.version, "config": {"a": 2}},
+        ),
+        (
+            messages.config_change(Change(KEY, OLD, None), TIMESTAMP),
+            "config_removed",
+            NAMES | {"old_version": OLD.version},
+        ),
+        (messages.in_sync(OLD, TIMESTAMP), "in_sync", NAMES | {"version": OLD.version}),
+        (messages.ping(KEY, "v", TIMESTAMP), "ping", {"versions": {"orders:dev:main": "v"}}),
+        (messages.lagged(3, TIMESTAMP), "lagged", {"dropped": 3}),
+        (
+            messages.connection_closing("why", 250, TIMESTAMP),
+            "connection_closing",
+            {"reason": "why", "reconnect_after_ms": 250},
+        ),
+        (messages.error("CODE", "text", TIMESTAMP), "error", {"code": "CODE", "message": "text"}),
+    ],
+)
+def test_a_server_message_has_its_members_and_no_others(message: bytes, kind: str, members: dict[str, object]) -> None:
+    assert {"type": kind, "schema": 1, "timestamp": TIMESTAMP} | members == json.loads(message)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="M01 empty"),
+        pytest.param("nonsense", id="M01 no JSON"),
+        pytest.param("[]", id="M01 array"),
+        pytest.param("null", id="M01 null"),
+        pytest.param("{}", id="M01 no type"),
+        pytest.param('{"type": 1}', id="M01 type of the type"),
+        pytest.param('{"type":"pong"} x', id="M01 more behind"),
+        pytest.param("[" * 100_000, id="M02 depth"),
+        pytest.param('{"type":"pong","x":' + "[" * 40 + "]" * 40 + "}", id="M02 depth closed"),
+        pytest.param('{"type":"pong","type":"subscribe"}', id="M03 twice"),
+        pytest.param('{"type":"pong","x":{"a":1,"a":2}}', id="M03 twice below"),
+        pytest.param('{"type":"pong","x":NaN}', id="M04 NaN"),
+        pytest.param('{"type":"pong","x":-Infinity}', id="M04 Infinity"),
+        pytest.param('{"type":"pong","x":1e999}', id="M04 too large"),
+        pytest.param('{"type":"pong","x":' + "1" * 5_000 + "}", id="M05 digits"),
+        pytest.param('{"type":"pong","x":"\\ud800"}', id="M06 surrogate"),
+    ],
+)
+def test_what_is_no_message_is_refused_without_repeating_it(text: str) -> None:
+    with pytest.raises(InvalidMessage) as caught:
+        parse(text)
+    assert len(caught.value.reason) < 100
+
+
+def test_a_message_is_an_object_with_a_type_and_whatever_else() -> None:
+    assert {"type": "pong", "timestamp": "now", "x": [1, 1.5, None, "\N{GRINNING FACE}"]} == parse(
+        '{"type":"pong","timestamp":"now","x":[1,1.5,null,"\\ud83d\\ude00"]}'
+    )
