@@ -1,7 +1,7 @@
 """The quart-trio application: Spring's configuration routes, health, readiness and metrics.
 
-In come ASGI requests from the bridge, out go answers made of what the line serves. It knows one route, a path, because paths are
-taken apart before they are decoded: a router that decodes first can't tell `/` from `%2F`.
+In come ASGI requests from the bridge, out go answers made of what the line serves. There is no router, because paths are taken apart
+before they are decoded: one that decodes first can't tell `/` from `%2F`.
 """
 
 import time
@@ -23,7 +23,6 @@ from .spring import ConfigReader
 
 log = structlog.get_logger()
 
-_METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE")
 _ALLOW = "GET, HEAD"
 # First segments that are never an application: routes of today and tomorrow.
 _RESERVED = frozenset(
@@ -142,9 +141,9 @@ def create_app(
             )
         return "/{application}/{profiles}", await configuration(raw_path)
 
-    @app.route("/", defaults={"path": ""}, methods=_METHODS, provide_automatic_options=False)
-    @app.route("/<path:path>", methods=_METHODS, provide_automatic_options=False)
-    async def everything(path: str) -> Response:
+    # Before routing, and in its place: Werkzeug's router decodes paths before it takes them apart.
+    @app.before_request
+    async def everything() -> Response:
         began = time.perf_counter()
         await request.get_data()
         route, response = await answer()

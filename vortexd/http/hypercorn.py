@@ -5,11 +5,15 @@ for it shields its sends without a deadline: a client that stops reading would h
 """
 
 import logging
+import socket
 from typing import Any
 
+import h11
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.protocol import ProtocolWrapper
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 
@@ -44,12 +48,54 @@ class Bridge:
         stream = _Stream(accepted.stream, accepted.head, self._settings)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_close_when_cancelled, accepted.stream)
-            await TCPServer(self._app, self._config, self._context, {}, stream)  # type: ignore[arg-type]  # not only its own streams
+            await _Server(self._app, self._config, self._context, {}, stream)  # type: ignore[arg-type]  # not only its own streams
             nursery.cancel_scope.cancel()
 
     async def drain(self) -> None:
         """Let idle connections end now, and the others after the request they are at."""
         await self._context.terminated.set()
+
+
+class _Http11(H11Protocol):
+    """HTTP/1.1 that stays HTTP/1.1: RFC 9110 section 7.8 lets a server ignore an Upgrade.
+
+    WebSockets are ours, and are told apart before Hypercorn sees the connection. HTTP/2 without TLS would escape the deadlines of
+    a request, which here belong to the connection.
+    """
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        pass
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
+        await super()._create_stream(
+            h11.Request(
+                method=request.method, target=request.target, headers=headers, http_version=request.http_version
+            )
+        )
+
+
+class _Server(TCPServer):
+    """Hypercorn's server of one connection, given a protocol of ours as soon as it has made its own."""
+
+    @property
+    def protocol(self) -> ProtocolWrapper:
+        return self._wrapper
+
+    @protocol.setter
+    def protocol(self, wrapper: ProtocolWrapper) -> None:
+        wrapper.protocol = _Http11(
+            wrapper.app,
+            wrapper.config,
+            wrapper.context,
+            wrapper.task_group,
+            wrapper.state,
+            wrapper.ssl,
+            wrapper.client,
+            wrapper.server,
+            wrapper.send,
+        )
+        self._wrapper = wrapper
 
 
 async def _close_when_cancelled(stream: trio.SocketStream) -> None:
@@ -102,10 +148,16 @@ class _Stream(trio.abc.HalfCloseableStream):
         """Wait until something may be sent."""
         await self._stream.wait_send_all_might_not_block()
 
+    # Closing has no checkpoint: quart-trio cancels the task of a request as soon as it hears that its stream is closed, and that task
+    # is the one in which Hypercorn is closing the connection.
+
     async def send_eof(self) -> None:
         """Say that nothing more comes."""
-        await self._stream.send_eof()
+        try:
+            self._stream.socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise trio.BrokenResourceError from error
 
     async def aclose(self) -> None:
         """Close the socket."""
-        await self._stream.aclose()
+        self._stream.socket.close()

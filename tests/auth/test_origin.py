@@ -1,0 +1,154 @@
+"""Origin and Host: which web pages may reach us, and by what name."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vortexd.auth import (
+    Forbidden,
+    Unauthorized,
+    check_host,
+    check_origin,
+    is_loopback,
+    parse_host,
+    parse_origin,
+    sole_header,
+)
+from vortexd.errors import RemoteError
+from vortexd.settings import Address, parse_address
+
+ALLOWED = {parse_origin("https://good.example"), parse_origin("http://localhost:3000")}
+LOOPBACK = (Address("127.0.0.1", 8888),)
+EVERYWHERE = (Address("0.0.0.0", 8888),)
+
+
+@pytest.mark.parametrize(
+    "origin", [b"https://good.example", b"https://good.example:443", b"HTTPS://GOOD.example", b"http://localhost:3000"]
+)
+def test_W01_a_listed_origin_is_let_in(origin):
+    check_origin(origin, ALLOWED, has_credentials=False, is_open=True)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        b"https://evil.example",
+        b"null",
+        b"",
+        b"https://good.example.evil.com",
+        b"https://evil.com/https://good.example",
+        b"https://evilgood.example",
+        b"http://good.example",
+        b"https://good.example:8443",
+        b"https://good.example:",
+        b"https://good.example/",
+        b"https://good.example.",
+        b"https://good.example@evil.example",
+        b"https://good.example\xff",
+        b"https://good.example https://evil.example",
+        b"http://localhost",
+        b"file://",
+        b"*",
+        "https://good.example".encode("utf-16"),
+    ],
+)
+@pytest.mark.parametrize("is_open", [True, False])
+def test_W01_any_other_page_is_refused_whatever_token_it_has(origin, is_open):
+    for allowed in (ALLOWED, set()):
+        with pytest.raises(Forbidden):
+            check_origin(origin, allowed, has_credentials=True, is_open=is_open)
+
+
+def test_W01_the_address_itself_is_no_listed_origin():
+    with pytest.raises(Forbidden):
+        check_origin(b"http://127.0.0.1:8888", set(), has_credentials=True, is_open=True)
+
+
+def test_W01_without_an_origin_a_token_is_needed_where_one_is_asked_for():
+    check_origin(None, set(), has_credentials=True, is_open=False)
+    check_origin(None, set(), has_credentials=False, is_open=True)
+    with pytest.raises(Unauthorized):
+        check_origin(None, set(), has_credentials=False, is_open=False)
+
+
+@pytest.mark.parametrize(
+    "text", ["good.example", "https://*.example", "https://x/", "https://x:99999", "https://u@x", "*", "null", ""]
+)
+def test_what_is_no_origin_can_not_be_listed(text):
+    with pytest.raises(ValueError, match="must be an origin"):
+        parse_origin(text)
+
+
+@pytest.mark.parametrize(
+    "host", [b"localhost", b"LOCALHOST:1", b"127.0.0.1:8888", b"[::1]:8888", b"[0::1]", b"localhost."]
+)
+@pytest.mark.parametrize("bound", [LOOPBACK, EVERYWHERE, ()])
+def test_H07_this_machine_is_always_its_own_host(host, bound):
+    check_host(host, {"config.example"}, bound)
+
+
+@pytest.mark.parametrize(
+    "host", [b"evil.example", b"evil.example:8888", b"127.0.0.1.evil.example", b"localhost.evil.example", b"2130706433"]
+)
+def test_H07_a_rebound_name_is_refused_on_loopback_and_where_names_are_listed(host):
+    for allowed, bound in ((set(), LOOPBACK), ({"config.example"}, EVERYWHERE), (set(), (Address(path="/run/x"),))):
+        with pytest.raises(Forbidden):
+            check_host(host, allowed, bound)
+
+
+def test_H07_listed_names_and_bound_addresses_are_let_in():
+    check_host(b"config.example:443", {parse_host("Config.Example")}, EVERYWHERE)
+    check_host(b"10.0.0.5", {"config.example"}, (parse_address("10.0.0.5:80"),))
+    check_host(b"[fd00::5]:80", {"config.example"}, (parse_address("[fd00:0::5]:80"),))
+    check_host(b"any.example", set(), EVERYWHERE)
+
+
+@pytest.mark.parametrize(
+    "host", [None, b"", b" ", b"a b", b"a,b", b"\xff", b"[::1", b"[:::]", b"a@b", b"a/b", b"a:b", b"a:1:2"]
+)
+def test_H07_a_host_that_can_not_be_one_is_400(host):
+    with pytest.raises(RemoteError) as caught:
+        check_host(host, set(), EVERYWHERE)
+
+    assert 400 == caught.value.status
+
+
+@given(st.binary())
+def test_no_header_raises_anything_but_the_peers_error(value):
+    with pytest.raises(RemoteError):
+        check_origin(b"x" + value, ALLOWED, has_credentials=True, is_open=True)
+    with pytest.raises(RemoteError):
+        check_host(b"x" + value, set(), LOOPBACK)
+
+
+def test_H07_a_header_that_stands_twice_is_refused():
+    headers = [(b"Host", b"a"), (b"Origin", b"b"), (b"host", b"a")]
+
+    assert b"b" == sole_header(headers, b"origin")
+    assert sole_header(headers, b"x") is None
+    with pytest.raises(RemoteError):
+        sole_header(headers, b"host")
+
+
+@pytest.mark.parametrize(
+    ("bind", "expected"),
+    [
+        ("127.0.0.1:1", True),
+        ("127.9.9.9:1", True),
+        ("[::1]:1", True),
+        ("[::ffff:127.0.0.1]:1", True),
+        ("localhost:1", True),
+        ("unix:/run/x", True),
+        ("0.0.0.0:1", False),
+        ("[::]:1", False),
+        ("10.0.0.1:1", False),
+        ("[::ffff:10.0.0.1]:1", False),
+        ("localhost.example:1", False),
+    ],
+)
+def test_T03_loopback_is_what_only_this_machine_reaches(bind, expected):
+    assert expected == is_loopback([parse_address(bind)])
+
+
+def test_T03_one_address_outside_is_enough():
+    assert not is_loopback([*LOOPBACK, *EVERYWHERE])

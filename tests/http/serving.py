@@ -1,0 +1,135 @@
+"""The HTTP side on a real socket of 127.0.0.1, over documents that the test sets."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import attrs
+import h11
+import trio
+
+from tests.fakes import config, timestamp
+from vortexd.errors import UnknownLabel
+from vortexd.http.app import create_app
+from vortexd.http.hypercorn import Bridge
+from vortexd.http.listener import Accepted, Listener
+from vortexd.metrics import Metrics
+from vortexd.model import Config, Json, Key, PropertySource
+from vortexd.settings import ServerSettings
+
+
+class FakeReader:
+    """Serves one document for every application; `default_label` None is before the first state."""
+
+    def __init__(self) -> None:
+        self.default_label: str | None = "main"
+        self.document: dict[str, Json] = {"a": 1}
+        self.error: Exception | None = None
+        self.asked: list[Key] = []
+        self._configs: dict[Key, Config] = {}
+
+    def change(self, document: dict[str, Json]) -> None:
+        self.document = document
+        self._configs.clear()
+
+    async def read(self, key: Key) -> Config:
+        self.asked.append(key)
+        if self.error is not None:
+            raise self.error
+        if key.label not in ("main", "release/1.0"):
+            raise UnknownLabel("no such label")
+        if key not in self._configs:
+            sources = (PropertySource("file:/config/shop.yml", dict(self.document), {}),)  # type: ignore[arg-type]
+            self._configs[key] = attrs.evolve(config(key, self.document), sources=sources)
+        return self._configs[key]
+
+
+@attrs.define
+class Serving:
+    """A running listener."""
+
+    port: int
+    reader: FakeReader
+    metrics: Metrics
+    listener: Listener
+    bridge: Bridge
+    connections: trio.Nursery
+    websockets: list[Accepted]
+
+    async def connect(self) -> trio.SocketStream:
+        return await trio.open_tcp_stream("127.0.0.1", self.port)
+
+    async def exchange(self, data: bytes) -> bytes:
+        """Send bytes on a new connection, and return everything until the server closes."""
+        with trio.fail_after(10):
+            async with await self.connect() as stream:
+                await stream.send_all(data)
+                return await read_all(stream)
+
+    async def ask(self, target: str, method: str = "GET", body: bytes = b"", **headers: str) -> "Answer":
+        lines = [f"{method} {target} HTTP/1.1", "Host: localhost", "Connection: close"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        if body:
+            lines.append(f"Content-Length: {len(body)}")
+        answer = await self.exchange("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body)
+        return parse(answer, method)
+
+
+@attrs.frozen
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+async def wait_until(is_true: Callable[[], object]) -> None:
+    """Wait for something that nothing signals."""
+    with trio.fail_after(10):
+        while not is_true():  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+
+async def read_all(stream: trio.SocketStream) -> bytes:
+    data = b""
+    try:
+        async for part in stream:
+            data += part
+    except trio.BrokenResourceError:
+        data += b"<reset>"
+    return data
+
+
+def parse(data: bytes, method: str = "GET") -> Answer:
+    """Read one whole answer strictly, as h11 does."""
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method=method, target="/", headers=[("Host", "x"), ("Connection", "close")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(data)
+    client.receive_data(b"")
+    response = client.next_event()
+    assert isinstance(response, h11.Response), response
+    body = b""
+    while isinstance(event := client.next_event(), h11.Data):
+        body += event.data
+    assert isinstance(event, h11.EndOfMessage), event
+    return Answer(response.status_code, {name.decode(): value.decode() for name, value in response.headers}, body)
+
+
+@asynccontextmanager
+async def serving(settings: ServerSettings | None = None) -> AsyncIterator[Serving]:
+    settings = attrs.evolve(settings or ServerSettings(), bind=("127.0.0.1:0",))
+    reader, metrics = FakeReader(), Metrics()
+    bridge = Bridge(create_app(reader, metrics, settings, timestamp), settings)
+    listener = Listener(settings)
+    websockets: list[Accepted] = []
+
+    async def websocket(accepted: Accepted) -> None:
+        websockets.append(accepted)
+
+    async with trio.open_nursery() as outer:
+        (url,) = await listener.bind()
+        async with trio.open_nursery() as connections:
+            outer.start_soon(listener.serve, connections, websocket, bridge.serve)
+            port = int(url.rpartition(":")[2])
+            yield Serving(port, reader, metrics, listener, bridge, connections, websockets)
+            connections.cancel_scope.cancel()
+        outer.cancel_scope.cancel()

@@ -1,0 +1,215 @@
+"""Spring's API and the rest of HTTP, through the real listener and bridge."""
+
+import json
+
+import pytest
+
+from tests.http.serving import serving
+from vortexd.errors import FormatError
+from vortexd.model import Key
+
+P = pytest.param
+
+
+async def test_the_answer_is_springs() -> None:
+    async with serving() as http:
+        answer = await http.ask("/shop/dev,mysql")
+
+        assert {
+            "name": "shop",
+            "profiles": ["dev,mysql"],
+            "label": None,
+            "version": None,
+            "state": None,
+            "propertySources": [{"name": "file:/config/shop.yml", "source": {"a": 1}}],
+        } == json.loads(answer.body)
+        assert [Key("shop", "dev,mysql", "main")] == http.reader.asked
+        assert "application/json" == answer.headers["content-type"]
+        assert "no-cache, private" == answer.headers["cache-control"]
+        assert "nosniff" == answer.headers["x-content-type-options"]
+        assert 16 == len(answer.headers["x-vortex-version"])
+        assert "server" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("target", "key"),
+    [
+        ("/foo(_)app/default", Key("foo/app", "default", "main")),
+        ("/foo%2Fapp/default", Key("foo/app", "default", "main")),
+        ("/foo/dev-yml", Key("foo", "dev-yml", "main")),
+        ("/foo/dev/release(_)1.0", Key("foo", "dev", "release/1.0")),
+        ("/foo/dev/release%2F1.0?x=y", Key("foo", "dev", "release/1.0")),
+        ("/a%2Cb/dev%2Cprod", Key("a,b", "dev,prod", "main")),
+    ],
+)
+async def test_names_are_decoded_as_spring_does(target: str, key: Key) -> None:
+    async with serving() as http:
+        answer = await http.ask(target)
+
+        assert (200, [key]) == (answer.status, http.reader.asked)
+        if key.label != "main":
+            assert key.label == json.loads(answer.body)["label"]
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("/foo/dev.yml", 404),
+        ("/foo/dev.properties", 404),
+        ("/", 404),
+        ("/foo", 404),
+        ("/foo/dev/main/extra", 404),
+        ("//dev", 404),
+        ("/foo/dev/unknown", 404),
+        ("/foo/..", 400),
+        ("/foo/bar,..,foo", 400),
+        ("/foo/%2e%2e", 400),
+        ("/foo/bar%2Ffoo", 400),
+        ("/foo%23x/dev", 400),
+        ("/foo/dev/(_)x", 400),
+        P("/test/pathtraversal/..%252f..%252f..%252fetc%252fpasswd", 400, id="P01"),
+        P("/a/b/%252f..%252f..%252fetc%252fpasswd", 400, id="P02"),
+        P("/a/b/..(_)..(_)..(_)etc(_)passwd", 400, id="P02 spelled"),
+        P("/..%252F..%252Fetc%252Fpasswd%23foo/development", 400, id="P03"),
+        P("/application/..%2F..%2F..%2F..%2Fetc", 400, id="P04"),
+        P("/application/default%2C..%2F..%2Fetc", 400, id="P04 list"),
+        P("/%c0%ae%c0%ae%2f/dev", 400, id="P09 overlong"),
+        P("/%ef%bc%8e%ef%bc%8e%ef%bc%8f/dev", 400, id="P09 fullwidth"),
+        P("/a%00.yml/dev", 400, id="P09 NUL"),
+        P("/%2Fetc/passwd/main", 400, id="P10"),
+        P("/.git/dev", 400, id="P13"),
+        P("/a/dev/.git%2Fconfig", 400, id="P13 label"),
+        P("/" + "a" * 5_000 + "/dev", 400, id="P15"),
+        P("/a/" + ",".join("b" * 1_000), 400, id="P15 profiles"),
+        P("/ws", 404, id="P16 ws"),
+        P("/actuator/env", 404, id="P16 actuator"),
+        P("/encrypt/status", 404, id="P16 encrypt"),
+        P("/favicon.ico", 404, id="P16 favicon"),
+        P("/x%0d%0aSet-Cookie:a=b/dev", 400, id="H06"),
+    ],
+)
+async def test_what_is_not_served_is_refused_with_springs_error(target: str, status: int) -> None:
+    async with serving() as http:
+        answer = await http.ask(target)
+
+        assert status == answer.status
+        assert {"timestamp", "status", "error", "message"} == set(json.loads(answer.body))
+        assert b"etc" not in answer.body
+        if target != "/foo/dev/unknown":
+            assert [] == http.reader.asked
+
+
+async def test_what_the_client_has_is_not_sent_again() -> None:
+    async with serving() as http:
+        etag = (await http.ask("/shop/dev")).headers["etag"]
+
+        for known in (etag, f"W/{etag}", f'"x", {etag}', "*"):
+            answer = await http.ask("/shop/dev", If_None_Match=known)
+            assert (304, b"", etag) == (answer.status, answer.body, answer.headers["etag"])
+        http.reader.change({"a": 2})
+        assert 200 == (await http.ask("/shop/dev", If_None_Match=etag)).status
+
+
+async def test_H09_a_list_of_tags_of_any_length_is_read() -> None:
+    async with serving() as http:
+        tags = ",".join(f'"{number}"' for number in range(1_500))
+
+        assert 200 == (await http.ask("/shop/dev", If_None_Match=tags)).status
+
+
+async def test_head_has_the_headers_and_no_body() -> None:
+    async with serving() as http:
+        full = await http.ask("/shop/dev")
+        head = await http.ask("/shop/dev", "HEAD")
+
+        assert (200, b"") == (head.status, head.body)
+        assert full.headers["content-length"] == head.headers["content-length"]
+        assert full.headers["etag"] == head.headers["etag"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
+async def test_H08_other_methods_are_told_which_there_are(method: str) -> None:
+    async with serving() as http:
+        answer = await http.ask("/shop/dev", method, X_HTTP_Method_Override="GET")
+
+        assert (405, "GET, HEAD") == (answer.status, answer.headers["allow"])
+        assert [] == http.reader.asked
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        ("*/*", 200),
+        ("application/json", 200),
+        ("text/html, application/*;q=0.5", 200),
+        ("application/xml", 406),
+        ("text/html", 406),
+        ("application/json;q=0", 406),
+    ],
+)
+async def test_H11_what_is_accepted_decides(accept: str, status: int) -> None:
+    async with serving() as http:
+        assert status == (await http.ask("/shop/dev", Accept=accept)).status
+
+
+async def test_a_body_over_the_limit_is_413() -> None:
+    async with serving() as http:
+        assert 413 == (await http.ask("/shop/dev", "POST", b"x" * 70_000)).status
+
+
+async def test_H15_a_form_is_not_parsed() -> None:
+    async with serving() as http:
+        answer = await http.ask("/shop/dev", "POST", b"--x\r\n\r\n", Content_Type="multipart/form-data; boundary=x")
+
+        assert 405 == answer.status
+
+
+async def test_health_is_alive_and_readiness_waits_for_the_first_state() -> None:
+    async with serving() as http:
+        http.reader.default_label = None
+        found = [(await http.ask(path)).status for path in ("/health", "/ready", "/shop/dev")]
+        assert [200, 503, 503] == found
+        assert "1" == (await http.ask("/shop/dev")).headers["retry-after"]
+
+        http.reader.default_label = "main"
+        assert [200, 200] == [(await http.ask(path)).status for path in ("/ready", "/shop/dev")]
+
+
+async def test_H13_a_bug_is_a_number_in_the_answer_and_a_traceback_in_the_log_only() -> None:
+    async with serving() as http:
+        http.reader.error = ZeroDivisionError("secret")
+        answer = await http.ask("/shop/dev")
+
+        assert 500 == answer.status
+        assert b"secret" not in answer.body
+        assert b"Traceback" not in answer.body
+        assert 36 == len(json.loads(answer.body)["message"].rpartition(" ")[2])
+        http.reader.error = None
+        assert 200 == (await http.ask("/shop/dev")).status
+
+
+async def test_an_application_that_was_never_sound_is_500_without_its_path() -> None:
+    async with serving() as http:
+        http.reader.error = FormatError("secret/shop.yml", "reason", 3)
+        answer = await http.ask("/shop/dev")
+
+        assert 500 == answer.status
+        assert b"shop.yml" not in answer.body
+
+
+async def test_a_websocket_path_without_an_upgrade_is_426() -> None:
+    async with serving() as http:
+        answer = await http.ask("/ws/shop/dev")
+
+        assert (426, "websocket") == (answer.status, answer.headers["upgrade"])
+
+
+async def test_L03_made_up_names_do_not_grow_the_metrics() -> None:
+    async with serving() as http:
+        await http.ask("/shop/dev")
+        before = len(http.metrics.render().splitlines())
+        for number in range(50):
+            await http.ask(f"/made-up-{number}/dev")
+
+        assert before == len(http.metrics.render().splitlines())
+        assert b"made-up" not in (await http.ask("/metrics")).body

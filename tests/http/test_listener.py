@@ -1,0 +1,301 @@
+"""The listener and the bridge: what a peer may send, how long it may take, and how it ends."""
+
+import importlib.metadata
+import inspect
+import re
+import socket
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+from hypercorn.trio.tcp_server import TCPServer
+
+from tests.fakes import timestamp
+from tests.http.serving import FakeReader, parse, read_all, serving, wait_until
+from vortexd.errors import StartError
+from vortexd.http.app import create_app
+from vortexd.http.hypercorn import Bridge
+from vortexd.http.listener import Listener
+from vortexd.metrics import Metrics
+from vortexd.settings import ServerSettings
+
+P = pytest.param
+GET = b"GET /shop/dev HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        P(b"\x16\x03\x01\x02\x00\x01\x00", 400, id="H07 TLS"),
+        P(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, id="H07 HTTP/2"),
+        P(b"\0\1\2garbage\r\n\r\n", 400, id="H07 garbage"),
+        P(b"hello\r\n\r\n", 400, id="H07 no request"),
+        P(b"GET /shop/dev HTTP/1.1\r\n\r\n", 400, id="H07 no Host"),
+        P(GET + b"Host: y\r\n\r\n", 400, id="H07 two Hosts"),
+        P(b"GET / HTTP/1.1\nHost: x\n\r\n\r\n", 400, id="H05 bare LF"),
+        P(GET + b"A : b\r\n\r\n", 400, id="H05 space before the colon"),
+        P(GET + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, id="H05 two lengths"),
+        P(GET + b"Transfer-Encoding: xchunked\r\n\r\n", 501, id="H05 unknown coding"),
+        P(GET + b"X: " + b"x" * 200_000 + b"\r\n\r\n", 431, id="H04 one header"),
+        P(GET + b"X: y\r\n" * 10_000 + b"\r\n", 431, id="H04 many headers"),
+        P(b"GET /" + b"x" * 65_536 + b" HTTP/1.1\r\n\r\n", 414, id="H04 request line"),
+        P(GET.replace(b"/shop", b"/x/y") + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n", 404, id="upgrade"),
+    ],
+)
+async def test_what_is_no_good_request_gets_a_whole_answer(data: bytes, status: int) -> None:
+    async with serving() as http:
+        answer = parse(await http.exchange(data))
+
+        assert (status, []) == (answer.status, http.websockets)
+        assert b"Traceback" not in answer.body
+        assert 200 == (await http.ask("/shop/dev")).status
+
+
+async def test_H05_a_request_in_a_body_is_not_answered() -> None:
+    async with serving() as http:
+        smuggled = b"GET /smuggled/dev HTTP/1.1\r\nHost: x\r\n\r\n"
+        both = b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        await http.exchange(GET + both + b"0\r\n\r\n" + smuggled)
+        await http.exchange(GET + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(smuggled) + smuggled)
+
+        assert "smuggled" not in {key.application for key in http.reader.asked}
+
+
+async def test_an_upgrade_at_ws_goes_to_the_websocket_side_with_every_byte() -> None:
+    async with serving() as http:
+        head = GET.replace(b"/shop/dev", b"/ws/shop/dev?x=1") + b"Upgrade: WebSocket\r\n\r\n"
+        async with await http.connect() as stream:
+            await stream.send_all(head + b"frames")
+            with trio.fail_after(5):
+                assert b"" == await read_all(stream)
+
+        (accepted,) = http.websockets
+        assert (head + b"frames", "/ws/shop/dev?x=1") == (accepted.head, accepted.target)
+        assert accepted.peer.startswith("127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    "upgrade",
+    [
+        b"websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+        b"h2c\r\nHTTP2-Settings: AAMAAABk",
+    ],
+)
+async def test_an_upgrade_on_a_kept_alive_connection_upgrades_nothing(upgrade: bytes) -> None:
+    async with serving() as http:
+        second = GET.replace(b"/shop", b"/ws/shop") + b"Connection: Upgrade, close\r\nUpgrade: " + upgrade + b"\r\n\r\n"
+        answers = await http.exchange(GET + b"\r\n" + second)
+
+        assert [b"200", b"426"] == re.findall(rb"HTTP/1.1 (\d+)", answers)
+
+
+async def test_H09_requests_in_a_row_are_answered_in_a_row() -> None:
+    async with serving() as http:
+        many = (GET + b"\r\n") * 50 + GET + b"Connection: close\r\n\r\n"
+        answer = await http.exchange(many)
+
+        assert 51 == answer.count(b"HTTP/1.1 200")
+
+
+async def test_H09_http_1_0_is_answered_and_closed() -> None:
+    async with serving() as http:
+        assert (await http.exchange(b"GET /shop/dev HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 200")
+
+
+async def test_H09_expect_continue_is_kept() -> None:
+    async with serving() as http:
+        head = b"POST /shop/dev HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n"
+        async with await http.connect() as stream:
+            await stream.send_all(head)
+            with trio.fail_after(5):
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 100")
+                await stream.send_all(b"x")
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 405")
+
+
+QUICK = ServerSettings(head_timeout=0.1, request_timeout=0.1, write_timeout=0.2, keep_alive_timeout=0.1)
+
+
+async def test_H01_a_head_that_never_ends_is_408_and_silence_is_closed() -> None:
+    async with serving(QUICK) as http:
+        assert 408 == parse(await http.exchange(b"GET / HTTP/1.1\r\nHos")).status
+        assert b"" == await http.exchange(b"")
+
+
+async def test_H01_each_byte_does_not_win_more_time() -> None:
+    async with serving(attrs.evolve(QUICK, head_timeout=0.3)) as http:
+        async with await http.connect() as stream:
+            with trio.fail_after(5):
+                sent = 0
+                with trio.move_on_after(3) as scope:
+                    while True:
+                        await stream.send_all(b"G"[:1])
+                        sent += 1
+                        with trio.move_on_after(0.05):
+                            if await stream.receive_some():
+                                break
+                assert not scope.cancelled_caught
+                assert sent < 20
+
+
+async def test_H02_a_body_that_never_ends_is_closed() -> None:
+    async with serving(QUICK) as http:
+        data = b"POST /shop/dev HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx"
+
+        assert b"200" not in await http.exchange(data)
+
+
+async def test_an_idle_connection_is_closed_after_its_time() -> None:
+    async with serving(QUICK) as http:
+        assert (await http.exchange(GET + b"\r\n")).startswith(b"HTTP/1.1 200")
+
+
+def small_buffers() -> socket.socket:
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    return made
+
+
+async def test_H02_who_does_not_read_is_cut_after_the_write_deadline() -> None:
+    async with serving(QUICK) as http:
+        http.reader.change({"large": "x" * 20_000_000})
+        with small_buffers() as client:
+            client.connect(("127.0.0.1", http.port))
+            client.sendall(GET + b"\r\n")
+            await wait_until(lambda: http.connections.child_tasks)
+            await wait_until(lambda: not http.connections.child_tasks)
+
+        http.reader.change({"a": 1})
+        assert 200 == (await http.ask("/shop/dev")).status
+
+
+async def test_cancelling_ends_a_stalled_answer_at_once() -> None:
+    with trio.fail_after(5):
+        async with serving() as http:
+            http.reader.change({"large": "x" * 20_000_000})
+            client = small_buffers()
+            client.connect(("127.0.0.1", http.port))
+            client.sendall(GET + b"\r\n")
+            await wait_until(lambda: http.reader.asked)
+    client.close()
+    assert http.reader.asked
+
+
+async def test_a_drain_closes_idle_connections_and_the_listener() -> None:
+    async with serving() as http:
+        async with await http.connect() as stream:
+            await stream.send_all(GET + b"\r\n")
+            answer = b""
+            while not answer.endswith(b"}]}"):
+                answer += await stream.receive_some()
+            http.listener.stop_accepting()
+            await http.bridge.drain()
+            with trio.fail_after(5):
+                assert b"" == await read_all(stream)
+            with pytest.raises(OSError, match="all attempts to connect"):
+                await http.connect()
+
+
+@pytest.mark.parametrize(
+    ("settings", "status"),
+    [(ServerSettings(connections=1), 503), (ServerSettings(connections_per_address=1), 429)],
+)
+async def test_H03_one_connection_too_many_is_told_so(settings: ServerSettings, status: int) -> None:
+    async with serving(settings) as http:
+        async with await http.connect() as first:
+            await first.send_all(GET + b"\r\n")
+            assert (await first.receive_some()).startswith(b"HTTP/1.1 200")
+            refused = parse(await http.exchange(GET + b"\r\n"))
+            assert (status, "1") == (refused.status, refused.headers["retry-after"])
+
+            await first.send_all(GET + b"Connection: close\r\n\r\n")
+            await read_all(first)
+        await wait_until(lambda: not http.connections.child_tasks)
+        assert 200 == (await http.ask("/shop/dev")).status
+
+
+async def test_H03_heads_that_are_being_read_are_bounded() -> None:
+    async with serving(ServerSettings(handshakes=1)) as http:
+        async with await http.connect() as first:
+            await first.send_all(b"GET")
+            await wait_until(lambda: http.connections.child_tasks)
+            assert 503 == parse(await http.exchange(GET + b"\r\n")).status
+
+
+async def test_W15_peers_that_break_off_harm_nobody() -> None:
+    async with serving() as http:
+        for data in (b"", b"GET", GET + b"\r\n"):
+            with socket.socket() as client:
+                client.connect(("127.0.0.1", http.port))
+                client.sendall(data)
+                # Closing with a linger of zero seconds resets the connection.
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+        assert 200 == (await http.ask("/shop/dev")).status
+
+
+async def test_an_error_in_one_connection_ends_that_one_alone() -> None:
+    settings = ServerSettings(bind=("127.0.0.1:0",))
+    listener = Listener(settings)
+    (url,) = await listener.bind()
+
+    async def fail(accepted: object) -> None:
+        raise ZeroDivisionError
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listener.serve, nursery, fail, fail)
+        for _ in range(2):
+            async with await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2])) as stream:
+                await stream.send_all(GET + b"\r\n")
+                assert (await read_all(stream)).replace(b"<reset>", b"") == b""
+        nursery.cancel_scope.cancel()
+
+
+# Addresses.
+
+
+async def test_an_address_in_use_says_so_and_binds_nothing() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+
+        with pytest.raises(StartError, match=f"can't listen on {address}: address already in use"):
+            await Listener(ServerSettings(bind=("127.0.0.1:0", address))).bind()
+
+
+async def test_a_unix_socket_is_served_to_owner_and_group_and_removed(tmp_path: Path) -> None:
+    path = tmp_path / "http.sock"
+    settings = ServerSettings(bind=(f"unix:{path}",))
+    # One that nobody listens on any more is in the way.
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    listener = Listener(settings)
+    bridge = Bridge(create_app(FakeReader(), Metrics(), settings, timestamp), settings)
+
+    assert [f"unix:{path}"] == await listener.bind()
+    assert 0o660 == path.stat().st_mode & 0o777
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listener.serve, nursery, bridge.serve, bridge.serve)
+        async with await trio.open_unix_socket(path) as stream:
+            await stream.send_all(GET + b"Connection: close\r\n\r\n")
+            assert 200 == parse(await read_all(stream)).status
+        with pytest.raises(StartError, match="in use"):
+            await Listener(settings).bind()
+        listener.stop_accepting()
+    assert not path.exists()
+
+
+async def test_a_file_is_not_taken_for_a_socket(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("precious")
+
+    with pytest.raises(StartError, match="no socket"):
+        await Listener(ServerSettings(bind=(f"unix:{path}",))).bind()
+    assert "precious" == path.read_text()
+
+
+def test_hypercorn_is_the_one_the_bridge_was_written_for() -> None:
+    assert importlib.metadata.version("hypercorn").startswith("0.18.")
+    assert ["app", "config", "context", "state", "stream"] == list(inspect.signature(TCPServer).parameters)
