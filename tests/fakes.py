@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import attrs
@@ -25,12 +25,16 @@ from wsproto.events import (
     TextMessage,
 )
 
+from vortexd.auth import ALL_RIGHTS, Authority, Gate
 from vortexd.broadcast import Broadcaster, Delivery, Subscriber
 from vortexd.diff import patch_between
-from vortexd.errors import UnknownLabel
+from vortexd.errors import RemoteError, UnknownLabel
 from vortexd.model import Change, Config, Json, Key
+from vortexd.patterns import Pattern
 from vortexd.realtime.encoder import Encoder
+from vortexd.realtime.frames import Frame
 from vortexd.registry import Registry
+from vortexd.settings import AuthSettings
 
 TIMESTAMP = "2030-01-01T00:00:00.000Z"
 KEY = Key("orders", "dev", "main")
@@ -38,6 +42,11 @@ KEY = Key("orders", "dev", "main")
 
 def timestamp() -> str:
     return TIMESTAMP
+
+
+def open_gate(authority: Authority | None = None, **settings: Any) -> Gate:
+    """A gate that asks nobody for a token, or the one of an authority; its clocks stand still."""
+    return Gate(AuthSettings(**settings), authority or Authority(anonymous=ALL_RIGHTS), [], lambda: 0.0, lambda: 0.0)
 
 
 def config(key: Key, document: dict[str, Json]) -> Config:
@@ -54,6 +63,15 @@ class FakeMetrics:
 
     def message_received(self, kind: str) -> None:
         self.counts[f"message_received {kind}"] += 1
+
+    def heartbeat_answered(self, seconds: float) -> None:
+        self.counts["heartbeat_answered"] += 1
+
+    def acknowledged(self, status: str) -> None:
+        self.counts[f"acknowledged {status}"] += 1
+
+    def reloaded(self, *, is_done: bool) -> None:
+        self.counts["reloads done" if is_done else "reloads refused"] += 1
 
     def bytes_written(self, count: int) -> None:
         self.counts["bytes_written"] += count
@@ -107,6 +125,7 @@ class FakeLine:
         new = None if document is None else config(key, document)
         if new is not None:
             self._set(new)
+            self.registry.appear(key)
         self.broadcaster.publish([Change(key, old, new, patch_between(old, new) if old and new else None)])
         return new
 
@@ -128,6 +147,30 @@ class FakeLine:
 
     def version_of(self, key: Key) -> str | None:
         return self._configs[key].version if key in self._configs else None
+
+    def resumes_by(self, key: Key, version: str | None) -> str:
+        if version == self.version_of(key):
+            return "in_sync"
+        return "diff" if version and (key, version) in self._history else "snapshot"
+
+    async def subscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern], max_keys: int) -> Collection[Key]:
+        await trio.lowlevel.checkpoint()
+        for key in self._configs:
+            self.registry.appear(key)
+        matched = {key for pattern in patterns for key in self.registry.matches(pattern)}
+        if len(matched) > max_keys:
+            raise RemoteError(f"the patterns match more than {max_keys} keys")
+        for pattern in patterns:
+            self.registry.subscribe(subscriber, pattern)
+        return sorted(matched)
+
+    def unsubscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern]) -> None:
+        for pattern in patterns:
+            self.registry.unsubscribe(subscriber, pattern)
+
+    async def compress(self, frame: Frame, window_bits: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return frame.for_window(window_bits)
 
     async def catch_up(self, key: Key, version: str | None) -> Delivery:
         self.catch_ups += 1

@@ -8,10 +8,12 @@ from structlog.testing import capture_logs
 from vortexd import line as line_module
 from vortexd.broadcast import Broadcaster, Delivery, Subscriber
 from vortexd.errors import FormatError, UnknownLabel
-from vortexd.line import Line
+from vortexd.line import Line, TooManyKeys
 from vortexd.metrics import Metrics
 from vortexd.model import Files, Key, Tree
+from vortexd.patterns import Pattern, parse_pattern
 from vortexd.realtime.encoder import Encoder
+from vortexd.realtime.frames import text_frame
 from vortexd.registry import Registry
 from vortexd.settings import FormatSettings, HistorySettings
 from vortexd.store import Store, version_of
@@ -41,7 +43,9 @@ class Whole:
         self.store = Store(HistorySettings())
         self.registry: Registry[Subscriber] = Registry()
         encoder = Encoder(timestamp)
-        self.line = Line(FormatSettings(), self.store, Broadcaster(self.registry, encoder.change), encoder, Metrics())
+        self.line = Line(
+            FormatSettings(), self.store, self.registry, Broadcaster(self.registry, encoder.change), encoder, Metrics()
+        )
 
 
 @pytest.fixture
@@ -190,3 +194,146 @@ async def test_names_from_the_network_fill_no_more_than_the_cache(whole: Whole) 
 
     assert line_module._READ_CACHE_KEYS == len(whole.line._reads)
     assert 0 == len(whole.store)
+
+
+# Patterns.
+
+
+def patterns(*texts: str) -> list[Pattern]:
+    return [parse_pattern(text) for text in texts]
+
+
+def told(subscribed: Subscribed) -> list[tuple[object, ...]]:
+    """What was delivered, as type, application and profile."""
+    found = [message(delivery) for delivery in subscribed.deliveries]
+    subscribed.deliveries.clear()
+    return [(each["type"], each["app"], each["profile"]) for each in found]
+
+
+async def test_a_pattern_matches_what_exists_and_is_told_of_its_changes(whole: Whole) -> None:
+    await whole.line.publish(tree(b"a: 1\n" + FILLER, cart=b"b: 1", **{"shop-prod": b"c: 1"}))
+    subscribed = Subscribed()
+    keys = await whole.line.subscribe(subscribed, patterns("shop"), 10)
+
+    assert {Key("shop", "default", "main"), Key("shop", "prod", "main")} == set(keys)
+    assert all(whole.line.version_of(key) for key in keys)
+    await whole.line.publish(tree(b"a: 2\n" + FILLER, cart=b"b: 2", **{"shop-prod": b"c: 1"}))
+    assert {("config_change", "shop", "default"), ("config_change", "shop", "prod")} == set(told(subscribed))
+
+
+async def test_a_key_that_begins_is_told_whole_and_its_end_too(whole: Whole) -> None:
+    await whole.line.publish(tree(b"a: 1"))
+    subscribed = Subscribed()
+    await whole.line.subscribe(subscribed, patterns("*:*:main"), 10)
+    await whole.line.publish(tree(b"a: 1", cart=b"b: 1"))
+    assert [("config_snapshot", "cart", "default")] == told(subscribed)
+
+    await whole.line.publish(tree(b"a: 1"))
+    assert [("config_removed", "cart", "default")] == told(subscribed)
+    assert whole.line.version_of(Key("cart", "default", "main")) is None
+    await whole.line.publish(tree(b"a: 1", cart=b"b: 1"))
+    assert [("config_snapshot", "cart", "default")] == told(subscribed)
+
+
+async def test_a_label_that_ends_ends_its_keys_once(whole: Whole) -> None:
+    await whole.line.publish(tree(b"a: 1"))
+    subscribed = Subscribed()
+    await whole.line.subscribe(subscribed, patterns("*"), 10)
+    await whole.line.publish(Tree({"next": Files({"shop.yml": b"a: 1"})}, "next"))
+
+    found = sorted((str(message(each)["type"]), str(message(each)["label"])) for each in subscribed.deliveries)
+    assert [("config_removed", "main"), ("config_snapshot", "next")] == found
+
+
+async def test_a_key_in_use_is_known_to_patterns_for_as_long(whole: Whole) -> None:
+    await whole.line.publish(tree(b"a: 1", application=b"shared: 1"))
+    subscribed = Subscribed()
+    await whole.line.subscribe(subscribed, patterns("made-up"), 10)
+    made_up = Key("made-up", "dev", "main")
+    whole.line.hold(made_up)
+    assert [("config_snapshot", "made-up", "dev")] == told(subscribed)
+
+    late = Subscribed()
+    assert [made_up] == list(await whole.line.subscribe(late, patterns("made-up"), 10))
+    whole.line.release(made_up)
+    assert [("config_removed", "made-up", "dev")] == told(subscribed) == told(late)
+
+
+async def test_a_broken_key_that_a_pattern_matches_begins_when_it_is_mended(whole: Whole) -> None:
+    await whole.line.publish(tree(b"a: ]", cart=b"b: 1"))
+    subscribed = Subscribed()
+
+    assert [Key("cart", "default", "main")] == list(await whole.line.subscribe(subscribed, patterns("*"), 10))
+    await whole.line.publish(tree(b"a: 1", cart=b"b: 1"))
+    assert [("config_snapshot", "shop", "default")] == told(subscribed)
+
+
+async def test_patterns_that_match_too_much_subscribe_to_nothing(whole: Whole) -> None:
+    await whole.line.publish(tree(b"a: 1", cart=b"b: 1"))
+    subscribed = Subscribed()
+    with pytest.raises(TooManyKeys):
+        await whole.line.subscribe(subscribed, patterns("*"), 1)
+    await whole.line.publish(tree(b"a: 2", cart=b"b: 2"))
+
+    assert [] == subscribed.deliveries
+
+
+async def test_what_nobody_wants_any_more_is_released(whole: Whole) -> None:
+    await whole.line.publish(tree(b"a: 1", cart=b"b: 1"))
+    one, two = Subscribed(), Subscribed()
+    await whole.line.subscribe(one, patterns("*", "shop"), 10)
+    await whole.line.subscribe(two, patterns("*"), 10)
+    whole.line.unsubscribe(one, patterns("*"))
+    whole.line.unsubscribe(two, patterns("*"))
+    shop = Key("shop", "default", "main")
+
+    assert (True, None) == (
+        whole.line.version_of(shop) is not None,
+        whole.line.version_of(Key("cart", "default", "main")),
+    )
+    whole.line.unsubscribe(one, patterns("shop"))
+    assert whole.line.version_of(shop) is None
+
+
+async def test_a_subscription_across_a_publication_begins_at_the_new_state(whole: Whole) -> None:
+    await whole.line.publish(tree(b"a: 1", application=b"x: " + b"y" * 100_000))
+    subscribed = Subscribed()
+    found: list[Key] = []
+
+    async def subscribe() -> None:
+        found.extend(await whole.line.subscribe(subscribed, patterns("*"), 10))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(subscribe)
+        nursery.start_soon(whole.line.publish, tree(b"a: 2"))
+
+    (key,) = found
+    newest = version_of(b'{"a":2}')
+    seen = [delivery.new_version for delivery in subscribed.deliveries]
+    assert newest == whole.line.version_of(key)
+    assert seen in ([], [newest])
+
+
+async def test_how_a_client_resumes_is_known_beforehand(whole: Whole) -> None:
+    await whole.line.publish(tree(b"a: 1"))
+    whole.line.hold(SHOP)
+    await whole.line.publish(tree(b"a: 2"))
+    versions = (version_of(b'{"a":2}'), version_of(b'{"a":1}'), "unknown", None)
+
+    assert ["in_sync", "diff", "snapshot", "snapshot"] == [whole.line.resumes_by(SHOP, each) for each in versions]
+
+
+async def test_a_large_frame_is_compressed_once_for_all_who_ask(whole: Whole) -> None:
+    frame = text_frame(b"x" * 100_000)
+    forms: list[bytes] = []
+
+    async def compress() -> None:
+        forms.append(await whole.line.compress(frame, 15))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(compress)
+
+    assert 5 == len(forms)
+    assert all(form is forms[0] for form in forms)
+    assert len(forms[0]) < 1_000

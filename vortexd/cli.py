@@ -7,20 +7,22 @@ Trio and the rest are imported once they are needed: --help and --check answer a
 
 import argparse
 import contextlib
+import json
 import os
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from . import __version__
 from .errors import SettingsError, StartError
-from .settings import Settings
+from .settings import Settings, parse_address
 from .settings_file import MAX_BYTES, load, override
 from .text import printable
 
+E = TypeVar("E", bound=Exception)
 SYSTEM_FILE = Path("/etc/vortexd/vortexd.toml")
 
 
@@ -31,18 +33,22 @@ def main(arguments: Sequence[str] | None = None, system_file: Path = SYSTEM_FILE
         arguments: The command line without the program's name; None means that of the process.
         system_file: What is read without --config, if it is there.
     """
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == ["token"]:
+        return _token(given[1:])
+    options = _parser().parse_args(given)
     file = options.config or (system_file if _is_there(system_file) else None)
     try:
         settings = _settings(file, options)
+        if options.check:
+            _check_auth(settings)
     except SettingsError as error:
-        for key, problem in error.problems:
-            _complain(f"{error.origin}: {key + ': ' if key else ''}{problem}")
-        return 2
+        return _complain_of(error)
     if options.check:
         print(f"vortexd: {printable(str(file or 'the command line'))} is valid")
         return 0
-    return _run(settings, _welcome if file is None and options.source is None else None)
+    welcome = _welcome if file is None and options.source is None else None
+    return _run(settings, welcome, lambda: _settings(file, options))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -151,7 +157,18 @@ def example() -> Path:
 # Running.
 
 
-def _run(settings: Settings, welcome: Callable[[Settings, Sequence[str]], None] | None) -> int:
+def _check_auth(settings: Settings) -> None:
+    """Read the files that [auth] names, as the daemon would."""
+    from .auth import load_authority
+
+    load_authority(settings.auth, [parse_address(text) for text in settings.server.bind], Path(), os.environ)
+
+
+def _run(
+    settings: Settings,
+    welcome: Callable[[Settings, Sequence[str]], None] | None,
+    reload: Callable[[], Settings],
+) -> int:
     status = 0
 
     def started(urls: Sequence[str]) -> None:
@@ -164,17 +181,20 @@ def _run(settings: Settings, welcome: Callable[[Settings, Sequence[str]], None] 
         from . import daemon, logs
 
         logs.configure(settings.log, sys.stderr)
-        daemon.run(settings, started)
+        daemon.run(settings, started, reload)
     except* StartError as group:
         for error in _leaves(group):
             _complain(str(error))
         status = 1
+    except* SettingsError as group:
+        for each in _leaves(group):
+            status = _complain_of(each)
     except* KeyboardInterrupt:
         status = 128 + signal.SIGINT
     return status
 
 
-def _leaves(group: BaseExceptionGroup[StartError]) -> Iterator[StartError]:
+def _leaves(group: BaseExceptionGroup[E]) -> Iterator[E]:
     for each in group.exceptions:
         if isinstance(each, BaseExceptionGroup):
             yield from _leaves(each)
@@ -214,6 +234,39 @@ def _python() -> str:
     executable = Path(sys.executable)
     here = Path.cwd()
     return str(executable.relative_to(here) if executable.is_relative_to(here) else executable)
+
+
+def _token(arguments: Sequence[str]) -> int:
+    """`vortexd token new NAME`: print a new token, and its line for a token file."""
+    parser = _Parser(prog="vortexd token", description="Make a token; only its digest is for the token file.")
+    actions = parser.add_subparsers(required=True, metavar="new")
+    new = actions.add_parser("new", help="print a new token and its entry")
+    new.add_argument("name", metavar="NAME", help="what the logs call its owner")
+    name = parser.parse_args(arguments).name
+    from .auth.tokens import digest_of, load_tokens, new_token
+
+    token = new_token()
+    entry = (
+        f'[[token]]\nname = {json.dumps(name)}\nsha256 = "{digest_of(token)}"\n'
+        'rights = ["read", "subscribe", "report"]\npatterns = ["*"]\n'
+    )
+    try:
+        load_tokens(entry, "NAME")
+    except SettingsError as error:
+        return _complain_of(error)
+    print(f"{token}\n")
+    print(
+        "That was the token; it is shown this once. For the file that [auth] tokens names, with the patterns it is for:\n"
+    )
+    print(entry, end="")
+    return 0
+
+
+def _complain_of(error: SettingsError) -> int:
+    """Print every problem, and return the exit status."""
+    for key, problem in error.problems:
+        _complain(f"{error.origin}: {key + ': ' if key else ''}{problem}")
+    return 2
 
 
 def _complain(text: str) -> None:

@@ -1,20 +1,25 @@
 """The composition root: builds the stages, puts the line together, owns the root nursery, the signals and the order of shutdown.
 
 What runs: one source that publishes to the line, one listener that accepts, a task per connection. What ends it: SIGTERM or SIGINT
-(the drain, then exit), or an error nobody expects (loudly).
+(the drain, then exit), or an error nobody expects (loudly). SIGHUP reloads who is let in.
 """
 
+import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from random import Random
 
+import attrs
 import structlog
 import trio
 
+from .auth import Authority, Gate, load_authority
 from .broadcast import Broadcaster, Subscriber
+from .errors import SettingsError
 from .http.app import create_app
 from .http.hypercorn import Bridge
 from .http.listener import Accepted, Listener
@@ -23,7 +28,7 @@ from .metrics import Metrics
 from .realtime.encoder import Encoder
 from .realtime.server import WebSocketServer
 from .registry import Registry
-from .settings import Settings
+from .settings import Settings, parse_address
 from .source.files import FilesSource
 from .store import Store
 
@@ -34,41 +39,60 @@ Started = Callable[[Sequence[str]], None]
 _DRAIN_SPREAD = 0.6
 
 
-def run(settings: Settings, started: Started, base: Path = Path()) -> None:
+def run(settings: Settings, started: Started, reload: Callable[[], Settings] | None = None) -> None:
     """Serve until a signal ends it, and return once everybody has been let go.
 
     Args:
+        settings: With absolute paths.
         started: Called with the bound addresses as URLs once the sockets are bound and the first complete state is served.
-        base: Where relative paths of the settings start.
+        reload: Reads the settings again, for SIGHUP; raises SettingsError, and then nothing changes.
 
     Raises:
+        SettingsError: The files that [auth] names can't be used.
         StartError: The daemon can't start.
     """
-    trio.run(serve, settings, started, base)
+    bound = [parse_address(text) for text in settings.server.bind]
+    authority = load_authority(settings.auth, bound, Path(), os.environ)
+    trio.run(serve, settings, authority, started, reload or (lambda: settings))
 
 
-async def serve(settings: Settings, started: Started, base: Path) -> None:
+async def serve(settings: Settings, authority: Authority, started: Started, reload: Callable[[], Settings]) -> None:
     """Run the daemon; see `run`. Returns after a drain; a second signal cancels what is left at once."""
+    bound = [parse_address(text) for text in settings.server.bind]
+    gate = Gate(settings.auth, authority, bound, time.time, trio.current_time)
     metrics = Metrics()
     store = Store(settings.history)
     registry: Registry[Subscriber] = Registry()
     encoder = Encoder(timestamp)
-    line = Line(settings.formats, store, Broadcaster(registry, encoder.change), encoder, metrics)
-    source = FilesSource(settings.source[0], base)
-    websockets = WebSocketServer(line, registry, settings.realtime, metrics, timestamp, Random())
-    bridge = Bridge(create_app(line, metrics, settings.server, timestamp), settings.server)
+    line = Line(settings.formats, store, registry, Broadcaster(registry, encoder.change), encoder, metrics)
+    source = FilesSource(settings.source[0], Path())
+    websockets = WebSocketServer(
+        line,
+        registry,
+        settings.realtime,
+        metrics,
+        timestamp,
+        Random(),
+        gate,
+        settings.auth.connections_per_token,
+    )
+    bridge = Bridge(create_app(line, metrics, settings.server, timestamp, gate), settings.server)
     listener = Listener(settings.server)
 
     async def serve_websocket(accepted: Accepted) -> None:
-        await websockets.serve(accepted.stream, accepted.head, accepted.target, accepted.connection_id)
+        await websockets.serve(accepted.stream, accepted.head, accepted.target, accepted.connection_id, accepted.host)
 
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with (
+        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as ends,
+        trio.open_signal_receiver(signal.SIGHUP) as reloads,
+    ):
         urls = await listener.bind()
         async with trio.open_nursery() as root:
             root.start_soon(partial(source.run, line.publish), name=f"source {source.name}")
             root.start_soon(_announce, line, started, urls)
+            root.start_soon(_reload, reloads, settings, reload, gate, websockets, metrics)
             ended = trio.Event()
-            root.start_soon(_stop, signals, root.cancel_scope, ended)
+            root.start_soon(_stop, ends, root.cancel_scope, ended)
             async with trio.open_nursery() as connections:
                 root.start_soon(listener.serve, connections, serve_websocket, bridge.serve)
                 await ended.wait()
@@ -79,6 +103,41 @@ async def serve(settings: Settings, started: Started, base: Path) -> None:
                 await websockets.drain(settings.server.drain_timeout * _DRAIN_SPREAD)
             root.cancel_scope.cancel()
     log.info("stopped")
+
+
+async def _reload(
+    signals: AsyncIterator[int],
+    settings: Settings,
+    reload: Callable[[], Settings],
+    gate: Gate,
+    websockets: WebSocketServer,
+    metrics: Metrics,
+) -> None:
+    """Put tokens and [auth] in force again at each SIGHUP, all or nothing. Signals that come meanwhile are one."""
+    bound = [parse_address(text) for text in settings.server.bind]
+    async for _ in signals:
+        try:
+            new = await trio.to_thread.run_sync(reload)
+            authority = await trio.to_thread.run_sync(load_authority, new.auth, bound, Path(), os.environ)
+        except SettingsError as error:
+            metrics.reloaded(is_done=False)
+            for key, problem in error.problems:
+                log.error(
+                    "reload refused", file=error.origin, key=key, problem=problem, consequence="nothing has changed"
+                )
+            continue
+        # No await from here on: requests are judged by the old rights or by the new ones, and so are those who are in.
+        gate.replace(new.auth, authority)
+        websockets.recheck()
+        metrics.reloaded(is_done=True)
+        changed = [
+            field.name
+            for field in attrs.fields(Settings)
+            if field.name != "auth" and getattr(new, field.name) != getattr(settings, field.name)
+        ]
+        if changed:
+            log.warning("restart needed", sections=changed, reason="only [auth] and its files are reloaded")
+        log.info("reloaded")
 
 
 async def _stop(signals: AsyncIterator[int], scope: trio.CancelScope, ended: trio.Event) -> None:

@@ -5,7 +5,7 @@ and the frames that bring one client up to date. The long work (parsing, resolvi
 threads over immutable values; what changes the state runs on the loop between two awaits.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -13,15 +13,20 @@ import orjson
 import structlog
 import trio
 
-from .broadcast import Broadcaster, Delivery
+from .broadcast import Broadcaster, Delivery, Subscriber
 from .diff import patch_between
-from .errors import FormatError, UnknownLabel
+from .errors import FormatError, RemoteError, ResolveError, UnknownLabel
+from .interests import Interests
 from .metrics import Metrics
 from .model import Change, Config, Key, Tree
+from .patterns import Pattern
 from .realtime.encoder import Encoder
+from .realtime.frames import Frame
+from .registry import Registry
+from .resolve.listing import existing_keys
 from .resolve.tree import ParsedTree, parse_tree
 from .settings import FormatSettings
-from .store import Store, next_state, stage
+from .store import State, Store, next_state, stage
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -33,21 +38,34 @@ _READ_CACHE_KEYS = 1_024
 _READ_CACHE_BYTES = 67_108_864
 
 
+class TooManyKeys(RemoteError):
+    """Patterns that match more keys than one client may have."""
+
+
 class Line:
     """What sources publish to, and what HTTP and WebSocket connections ask.
 
     Args:
         formats: The bounds of parsing.
         store: The state, which nobody else commits to.
+        registry: Who wants what.
         broadcaster: Where changes go.
         encoder: Makes the frames.
     """
 
     def __init__(
-        self, formats: FormatSettings, store: Store, broadcaster: Broadcaster, encoder: Encoder, metrics: Metrics
+        self,
+        formats: FormatSettings,
+        store: Store,
+        registry: Registry[Subscriber],
+        broadcaster: Broadcaster,
+        encoder: Encoder,
+        metrics: Metrics,
     ) -> None:
         self._formats = formats
         self._store = store
+        self._registry = registry
+        self._interests = Interests(store, registry)
         self._broadcaster = broadcaster
         self._encoder = encoder
         self._metrics = metrics
@@ -86,13 +104,17 @@ class Line:
             before = self.broken
             parsed = await self._in_thread(parse_tree, tree, self._formats, self._parsed)
             state = next_state(parsed, self._store.state)
-            staged = await self._in_thread(stage, state, self._store.configs())
+            existing = await self._in_thread(_existing_keys, parsed)
+            configs = self._store.configs() | dict.fromkeys(self._interests.appearing(existing))
+            staged = await self._in_thread(stage, state, configs)
             # No await from here on: the commit and its broadcast are one moment for every reader and subscriber.
+            # What has ended first: what is committed of it beyond its end is nobody's.
+            deliveries = sum(map(self._end, self._interests.update(existing)))
             changes = self._store.commit(staged)
             self._parsed = parsed
             self._reads.clear()
             self._reads_bytes = 0
-            deliveries = self._broadcaster.publish(changes)
+            deliveries += self._broadcaster.publish(changes)
             self._ready.set()
         self._report_broken(before)
         self._report_failures({key: str(failure) for key, failure in staged.failures.items()})
@@ -159,16 +181,69 @@ class Line:
     def hold(self, key: Key) -> None:
         """Bring a key into use: from now on its changes are published. `Store.hold` says what it raises."""
         # What `read` resolved in a thread isn't resolved again on the loop.
-        self._store.hold(key, self._reads.get(key))
+        if self._interests.hold(key, self._reads.get(key)):
+            self._broadcaster.publish([Change(key, None, self._store.find(key))])
 
     def release(self, key: Key) -> None:
         """Take back one `hold`."""
-        self._store.release(key)
+        if self._interests.release(key):
+            self._end(key)
+
+    def _end(self, key: Key) -> int:
+        """Tell those whose patterns match a key that it has ended. Returns the number of deliveries."""
+        config = self._store.find(key)
+        deliveries = self._broadcaster.publish([Change(key, config, None)]) if config else 0
+        self._interests.forget(key)
+        return deliveries
+
+    async def subscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern], max_keys: int) -> Collection[Key]:
+        """Subscribe to patterns, and return the keys that they match now and that can be served.
+
+        From then on the subscriber is delivered each change of these keys, and the beginning and the end of others that match. What is in none of the
+        keys' first states is delivered: the subscription and the return are one moment.
+
+        Raises:
+            TooManyKeys: They match more keys than a client may have; nothing is subscribed to then.
+        """
+        resolved: dict[Key, Config | None] = {}
+        while True:
+            if self._interests.count(patterns) > max_keys:
+                raise TooManyKeys(f"the patterns match more than {max_keys} keys")
+            state = self._store.state
+            missing = self._interests.unresolved(patterns) - resolved.keys()
+            if state is None or not missing:
+                break
+            found = await self._in_thread(_resolve_all, state, missing)
+            # A publication in between makes them old.
+            resolved = resolved | found if self._store.state is state else {}
+        keys = self._interests.subscribe(subscriber, patterns, resolved)
+        return [key for key in keys if self._store.find(key) is not None]
+
+    def unsubscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern]) -> None:
+        """End subscriptions to patterns; nothing happens where there are none."""
+        self._interests.unsubscribe(subscriber, patterns)
 
     def version_of(self, key: Key) -> str | None:
         """The current version of a held key; None where the key has ended."""
-        config = self._store.find(key)
+        config = self._served(key)
         return config.version if config else None
+
+    def _served(self, key: Key) -> Config | None:
+        return self._store.find(key) if self._interests.is_served(key) else None
+
+    def resumes_by(self, key: Key, version: str | None) -> str:
+        """How a client with a version would be brought up to date now: "in_sync", "diff" or "snapshot"."""
+        if version is not None and version == self.version_of(key):
+            return "in_sync"
+        return "diff" if version and self._store.body_of(key, version) is not None else "snapshot"
+
+    async def compress(self, frame: Frame, window_bits: int) -> bytes:
+        """The form of a frame for a client that agreed on compression, made once however many ask for it at a time."""
+        while not frame.is_ready(window_bits) and len(frame) > _SMALL_BYTES:
+            async with self._first_of((id(frame), window_bits)) as is_first:
+                if is_first:
+                    return await self._in_thread(frame.for_window, window_bits)
+        return frame.for_window(window_bits)
 
     async def catch_up(self, key: Key, version: str | None) -> Delivery:
         """The frame that brings a client from a version (None: from nothing) to the newest state of a held key.
@@ -176,7 +251,7 @@ class Line:
         Equal versions give `in_sync`, a version in the history one `config_change`, any other a snapshot. By the time this
         returns, the state may have gone on: compare `new_version` with the store before counting the client as up to date.
         """
-        config = self._store.find(key)
+        config = self._served(key)
         if config is None:
             return Delivery(key, version, None, self._encoder.removed(key, version))
         if version == config.version:
@@ -221,3 +296,18 @@ def _change(version: str, body: bytes, config: Config) -> Change:
     """The step from a former version, of which only the body is kept, to a configuration."""
     old = Config(config.key, version, orjson.loads(body), body, ())
     return Change(config.key, old, config, patch_between(old, config))
+
+
+def _existing_keys(parsed: ParsedTree) -> frozenset[Key]:
+    return frozenset().union(*(existing_keys(label, files) for label, files in parsed.labels.items()))
+
+
+def _resolve_all(state: State, keys: Iterable[Key]) -> dict[Key, Config | None]:
+    """Resolve keys one by one; None for those that can't be now."""
+    resolved: dict[Key, Config | None] = {}
+    for key in keys:
+        try:
+            resolved[key] = state.resolve(key)
+        except (FormatError, ResolveError, UnknownLabel):
+            resolved[key] = None
+    return resolved

@@ -17,9 +17,15 @@ class Metrics:
         )
         self._written = Counter("vortexd_sent_bytes", "Bytes written to WebSocket clients", registry=registry)
         self._lagged = Counter("vortexd_lagged", "Times a client's queue was full", registry=registry)
+        self._received = Counter(
+            "vortexd_received_messages", "What WebSocket clients have asked for", ["type"], registry=registry
+        )
+        self._heartbeats = Histogram("vortexd_heartbeat_seconds", "From ping to pong", registry=registry)
+        self._acknowledged = Counter("vortexd_acks", "What applications say they did", ["status"], registry=registry)
         self._publications = Counter("vortexd_publications", "States that came from the source", registry=registry)
         self._changes = Counter("vortexd_changes", "Documents that became another one", registry=registry)
         self._deliveries = Counter("vortexd_deliveries", "Frames handed to connections", registry=registry)
+        self._reloads = Counter("vortexd_reloads", "SIGHUPs", ["outcome"], registry=registry)
         self._broken = Gauge("vortexd_broken_files", "Files that can't be used now", registry=registry)
         self._requests = Histogram(
             "vortexd_http_request_seconds", "HTTP requests", ["route", "status"], registry=registry
@@ -36,6 +42,10 @@ class Metrics:
     def broken_files(self, count: int) -> None:
         """So many files can't be used now."""
         self._broken.set(count)
+
+    def reloaded(self, *, is_done: bool) -> None:
+        """A SIGHUP was carried out, or refused."""
+        self._reloads.labels("done" if is_done else "refused").inc()
 
     # What connections count.
 
@@ -55,6 +65,18 @@ class Metrics:
     def lagged(self) -> None:
         """A client's queue was full."""
         self._lagged.inc()
+
+    def message_received(self, kind: str) -> None:
+        """A client has said something; `kind` is the name of a request, never its text."""
+        self._received.labels(kind).inc()
+
+    def heartbeat_answered(self, seconds: float) -> None:
+        """A client has answered a ping frame after so many seconds."""
+        self._heartbeats.observe(seconds)
+
+    def acknowledged(self, status: str) -> None:
+        """An application has applied or rejected a version."""
+        self._acknowledged.labels(status).inc()
 
     # What HTTP counts.
 

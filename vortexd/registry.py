@@ -46,15 +46,12 @@ class Registry(Generic[S]):
 
     def subscribe(self, subscriber: S, pattern: Pattern) -> Collection[Key]:
         """Subscribe to a pattern, and return the known keys it matches now; twice is the same as once."""
-        subscribers = self._patterns.get(pattern)
-        if subscribers is not None:
-            subscribers[subscriber] = None
-            return [key for key in self._candidates(pattern) if pattern in self._matching[key]]
-        self._patterns[pattern] = {subscriber: None}
-        self._by_prefix.setdefault(_prefix(pattern), {})[pattern] = None
-        matched = [key for key in self._candidates(pattern) if pattern.matches(key)]
-        for key in matched:
-            self._matching[key][pattern] = None
+        matched = self.matches(pattern)
+        if pattern not in self._patterns:
+            self._by_prefix.setdefault(_prefix(pattern), {})[pattern] = None
+            for key in matched:
+                self._matching[key][pattern] = None
+        self._patterns.setdefault(pattern, {})[subscriber] = None
         return matched
 
     def unsubscribe(self, subscriber: S, pattern: Pattern) -> None:
@@ -65,6 +62,12 @@ class Registry(Generic[S]):
             for key in self._candidates(pattern):
                 self._matching[key].pop(pattern, None)
 
+    def matches(self, pattern: Pattern) -> list[Key]:
+        """The known keys that a pattern matches now."""
+        if pattern in self._patterns:
+            return [key for key in self._candidates(pattern) if pattern in self._matching[key]]
+        return [key for key in self._candidates(pattern) if pattern.matches(key)]
+
     # Known keys.
 
     def appear(self, key: Key) -> None:
@@ -72,15 +75,20 @@ class Registry(Generic[S]):
         if key in self._matching:
             return
         self._by_application.setdefault(key.applications[0], {})[key] = None
-        name = key.applications[0]
-        prefixes = (name[:length] for length in range(len(name) + 1))
-        patterns = (pattern for prefix in prefixes for pattern in self._by_prefix.get(prefix, ()))
-        self._matching[key] = {pattern: None for pattern in patterns if pattern.matches(key)}
+        self._matching[key] = {pattern: None for pattern in self._possible(key) if pattern.matches(key)}
 
     def vanish(self, key: Key) -> None:
         """Forget a key; nothing happens where it isn't known."""
         if self._matching.pop(key, None) is not None:
             _remove(self._by_application, key.applications[0], key)
+
+    def is_matched(self, key: Key) -> bool:
+        """Whether a pattern that somebody wants matches a known key."""
+        return bool(self._matching.get(key))
+
+    def would_match(self, key: Key) -> bool:
+        """Whether a pattern that somebody wants matches a key, known or not."""
+        return self.is_matched(key) or any(pattern.matches(key) for pattern in self._possible(key))
 
     def is_known(self, key: Key) -> bool:
         """Whether patterns can match it now."""
@@ -102,6 +110,12 @@ class Registry(Generic[S]):
     def is_wanted(self, key: Key) -> bool:
         """Whether anybody wants a key."""
         return key in self._subscribers or bool(self._matching.get(key))
+
+    def _possible(self, key: Key) -> Iterator[Pattern]:
+        """The patterns whose application begins as the key's does: all that can match it, and not many more."""
+        name = key.applications[0]
+        for length in range(len(name) + 1):
+            yield from self._by_prefix.get(name[:length], ())
 
     def _candidates(self, pattern: Pattern) -> Iterable[Key]:
         if "*" not in pattern.application:

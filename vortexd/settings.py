@@ -113,6 +113,13 @@ def _seconds(default: float, low: float = 0.001, high: float = _LONGEST) -> floa
     return attrs.field(default=default, metadata={"rule": rule})
 
 
+def _number(default: float, low: float, high: float) -> float:
+    rule = Rule(
+        f"a number from {low:g} to {high:g}", lambda value: isinstance(value, int | float) and low <= value <= high
+    )
+    return attrs.field(default=default, metadata={"rule": rule})
+
+
 def _choice(default: str, *others: str) -> str:
     choices = (default, *others)
     rule = Rule(" or ".join(f'"{choice}"' for choice in choices), lambda value: value in choices)
@@ -160,6 +167,47 @@ class ServerSettings:
     keep_alive_timeout: float = _seconds(60.0)
     write_timeout: float = _seconds(10.0)
     drain_timeout: float = _seconds(25.0, 1, 30)
+
+
+@attrs.frozen
+class AuthSettings:
+    """[auth]: who is let in. Without tokens and keys everybody is, and then only loopback addresses and Unix sockets are listened on.
+
+    Attributes:
+        open: Let everybody read, subscribe and report from anywhere, without tokens.
+        tokens: Token files, or directories of which each `*.toml` is one. `$CREDENTIALS_DIRECTORY` at the beginning is systemd's.
+            Relative paths start at the directory of vortexd.toml.
+        jwt_secret: The file with the key of HS256, as bytes; "" for none.
+        jwks: The file with a JWK set, for RS256 and EdDSA; "" for none.
+        jwt_audience: What `aud` of a JWT must contain; "" refuses JWTs that have one.
+        jwt_issuer: What `iss` of a JWT must be; "" for any.
+        jwt_leeway: Seconds by which our clock and the issuer's may differ.
+        origins: Origins of web pages that may connect, such as `https://config.example.com`; none by default.
+        hosts: Names that we are called by in Host headers, beside this machine's own and the addresses listened on.
+        failure_burst: Wrong tokens from one address before it is told to wait.
+        failures_per_second: Wrong tokens per second from one address that are forgiven.
+        failure_addresses: Addresses that are remembered for wrong tokens.
+        connections_per_token: WebSocket connections with one token; 0 means no limit.
+    """
+
+    open: bool = False
+    tokens: tuple[str, ...] = ()
+    jwt_secret: str = ""
+    jwks: str = ""
+    jwt_audience: str = ""
+    jwt_issuer: str = ""
+    jwt_leeway: float = _number(30.0, 0, 3_600)
+    origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    failure_burst: int = _whole(20, 1, 1_000_000)
+    failures_per_second: float = _number(1.0, 0.001, 1_000_000)
+    failure_addresses: int = _whole(10_000, 1, 10_000_000)
+    connections_per_token: int = _whole(0, 0, 1_000_000)
+
+    @property
+    def asks(self) -> bool:
+        """Whether anybody is asked for a token."""
+        return bool(self.tokens or self.jwt_secret or self.jwks)
 
 
 @attrs.frozen
@@ -249,6 +297,14 @@ class RealtimeSettings:
         message_bytes: Size of one inbound message, in bytes.
         message_fragments: Frames of one inbound message.
         message_timeout: Seconds from the first to the last frame of one inbound message.
+        message_depth: Nesting of one inbound message.
+        messages_per_second: Inbound messages, pings and pongs of one client per second, and at once.
+        errors_per_minute: Inbound messages of one client per minute that may be wrong, before it is closed.
+        resyncs_per_second: Resyncs of one client per second.
+        resync_burst: Resyncs of one client at once.
+        patterns: Patterns of one client.
+        keys: Keys that the patterns of one client may match when it subscribes.
+        compression: Accept permessage-deflate where a client offers it.
     """
 
     heartbeat_interval: float = _seconds(30.0, 0.1)
@@ -260,6 +316,14 @@ class RealtimeSettings:
     message_bytes: int = _whole(65_536, 125, 268_435_456)
     message_fragments: int = _whole(64, 1, 1_000_000)
     message_timeout: float = _seconds(10.0)
+    message_depth: int = _whole(32, 2, 500)
+    messages_per_second: int = _whole(100, 1, 1_000_000)
+    errors_per_minute: int = _whole(10, 1, 1_000_000)
+    resyncs_per_second: float = _number(1.0, 0.01, 1_000_000)
+    resync_burst: int = _whole(10, 1, 1_000_000)
+    patterns: int = _whole(64, 0, 100_000)
+    keys: int = _whole(10_000, 0, 1_000_000)
+    compression: bool = True
 
 
 @attrs.frozen
@@ -280,6 +344,7 @@ class Settings:
     """The whole of vortexd.toml."""
 
     server: ServerSettings = attrs.field(factory=ServerSettings)
+    auth: AuthSettings = attrs.field(factory=AuthSettings)
     source: tuple[SourceSettings, ...] = ()
     formats: FormatSettings = attrs.field(factory=FormatSettings)
     history: HistorySettings = attrs.field(factory=HistorySettings)

@@ -20,6 +20,7 @@ from cattrs.gen import override as for_attribute
 
 from .errors import SettingsError
 from .settings import (
+    AuthSettings,
     FormatSettings,
     HistorySettings,
     LogSettings,
@@ -37,6 +38,7 @@ _TWICE = "is there twice; remove one"
 _Problem = tuple[str, str]
 _SECTIONS: Mapping[str, type] = {
     "server": ServerSettings,
+    "auth": AuthSettings,
     "source": SourceSettings,
     "formats": FormatSettings,
     "history": HistorySettings,
@@ -66,7 +68,7 @@ def load(text: str, origin: str, base: Path, *, needs_source: bool = True) -> Se
 
     Args:
         origin: The file's name for messages.
-        base: Where a source's relative path starts.
+        base: Where relative paths start.
         needs_source: Refuse a text without a [[source]]. False where the command line names one.
 
     Raises:
@@ -85,8 +87,20 @@ def load(text: str, origin: str, base: Path, *, needs_source: bool = True) -> Se
     if problems:
         raise SettingsError(problems, origin)
     return attrs.evolve(
-        settings, source=tuple(attrs.evolve(source, path=str(base / source.path)) for source in settings.source)
+        settings,
+        auth=attrs.evolve(
+            settings.auth,
+            tokens=tuple(_below(base, path) for path in settings.auth.tokens),
+            jwt_secret=_below(base, settings.auth.jwt_secret),
+            jwks=_below(base, settings.auth.jwks),
+        ),
+        source=tuple(attrs.evolve(source, path=_below(base, source.path)) for source in settings.source),
     )
+
+
+def _below(base: Path, path: str) -> str:
+    """A path from the file's directory on. "" is none, and a variable at the beginning stands for an absolute path."""
+    return path if not path or path.startswith("$") else str(base / path)
 
 
 def override(

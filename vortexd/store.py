@@ -148,6 +148,14 @@ class Store:
         entry.uses += 1
         self._idle.pop(key, None)
 
+    def expect(self, key: Key, resolved: Config | None = None) -> None:
+        """Bring a key into use as `hold` does, but as it is: one that can't be resolved begins with the commit that can."""
+        entry = self._entries.setdefault(key, _Entry(resolved))
+        if entry.config is None:
+            entry.config = resolved
+        entry.uses += 1
+        self._idle.pop(key, None)
+
     def release(self, key: Key) -> None:
         """Take back one `hold`. The key stays for clients that come back, until newer ones need the room."""
         entry = self._entries[key]
@@ -171,6 +179,9 @@ class Store:
         if entry.config is not None and entry.config.version == version:
             return entry.config.body
         return entry.history.get(version)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._entries
 
     def __iter__(self) -> Iterator[Key]:
         return iter(self._entries)

@@ -8,7 +8,6 @@ import pytest
 
 from vortexd.auth import (
     Authority,
-    AuthSettings,
     Credentials,
     Forbidden,
     Right,
@@ -20,7 +19,7 @@ from vortexd.auth import (
 from vortexd.auth import files as auth_files
 from vortexd.errors import SettingsError
 from vortexd.model import Key
-from vortexd.settings import Address, parse_address
+from vortexd.settings import Address, AuthSettings, parse_address
 
 from .conftest import NOW
 

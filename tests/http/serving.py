@@ -7,7 +7,8 @@ import attrs
 import h11
 import trio
 
-from tests.fakes import config, timestamp
+from tests.fakes import config, open_gate, timestamp
+from vortexd.auth import Gate
 from vortexd.errors import UnknownLabel
 from vortexd.http.app import create_app
 from vortexd.http.hypercorn import Bridge
@@ -115,10 +116,10 @@ def parse(data: bytes, method: str = "GET") -> Answer:
 
 
 @asynccontextmanager
-async def serving(settings: ServerSettings | None = None) -> AsyncIterator[Serving]:
+async def serving(settings: ServerSettings | None = None, gate: Gate | None = None) -> AsyncIterator[Serving]:
     settings = attrs.evolve(settings or ServerSettings(), bind=("127.0.0.1:0",))
     reader, metrics = FakeReader(), Metrics()
-    bridge = Bridge(create_app(reader, metrics, settings, timestamp), settings)
+    bridge = Bridge(create_app(reader, metrics, settings, timestamp, gate or open_gate()), settings)
     listener = Listener(settings)
     websockets: list[Accepted] = []
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 from hypercorn.trio.tcp_server import TCPServer
 
-from tests.fakes import timestamp
+from tests.fakes import open_gate, timestamp
 from tests.http.serving import FakeReader, parse, read_all, serving, wait_until
 from vortexd.errors import StartError
 from vortexd.http.app import create_app
@@ -272,7 +272,7 @@ async def test_a_unix_socket_is_served_to_owner_and_group_and_removed(tmp_path: 
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))
     listener = Listener(settings)
-    bridge = Bridge(create_app(FakeReader(), Metrics(), settings, timestamp), settings)
+    bridge = Bridge(create_app(FakeReader(), Metrics(), settings, timestamp, open_gate()), settings)
 
     assert [f"unix:{path}"] == await listener.bind()
     assert 0o660 == path.stat().st_mode & 0o777

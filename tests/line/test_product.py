@@ -21,7 +21,7 @@ import trio_websocket
 from trio.testing import lockstep_stream_pair
 from wsproto.utilities import LocalProtocolError
 
-from tests.fakes import FakeMetrics, timestamp
+from tests.fakes import FakeMetrics, open_gate, timestamp
 from vortexd.broadcast import Broadcaster, Delivery, Subscriber
 from vortexd.line import Line
 from vortexd.model import Change, Key, Tree
@@ -103,12 +103,13 @@ class Product:
         self.line = parts.line(
             FormatSettings(),
             Store(HistorySettings(versions=4, idle_keys=2)),
+            registry,
             parts.broadcaster(registry, encoder.change),
             encoder,
             self.metrics,
         )
         realtime = RealtimeSettings(queue_messages=2, queue_bytes=4_096, heartbeat_interval=0.01, heartbeat_timeout=2.0)
-        self.server = WebSocketServer(self.line, registry, realtime, self.metrics, timestamp, Random(seed))
+        self.server = WebSocketServer(self.line, registry, realtime, self.metrics, timestamp, Random(seed), open_gate())
 
     async def run(self) -> list[Violation]:
         """Run to the end, and return what the history and the clients' last states are guilty of."""
@@ -313,7 +314,10 @@ class Swapping(Unchecked):
 
     def hand(self, subscriber: Subscriber, delivery: Delivery) -> None:
         self.count += 1
-        if self.waiting is None and self.count % 10 == 0:
+        if self.count % 10 == 0:
+            # Whoever the last one was waiting for may have gone.
+            if self.waiting is not None:
+                self.waiting[0].deliver(self.waiting[1])
             self.waiting = (subscriber, delivery)
             return
         subscriber.deliver(delivery)

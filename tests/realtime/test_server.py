@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
-from tests.fakes import KEY, Client, FakeLine, FakeMetrics, StreamSpy, timestamp
+from tests.fakes import KEY, Client, FakeLine, FakeMetrics, StreamSpy, open_gate, timestamp
 from vortexd.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.model import Config, Key
 from vortexd.realtime.server import WebSocketServer
@@ -292,7 +292,7 @@ async def test_who_waits_for_its_configuration_when_the_drain_begins_is_turned_a
 
     metrics = FakeMetrics()
     line = SlowLine({KEY: {}})
-    server = WebSocketServer(line, line.registry, RealtimeSettings(), metrics, timestamp, Random(1))
+    server = WebSocketServer(line, line.registry, RealtimeSettings(), metrics, timestamp, Random(1), open_gate())
     ours, theirs = memory_stream_pair()
     nursery_of_peers.start_soon(server.serve, ours, request(), "/ws/orders/dev")
     await wait_all_tasks_blocked()

@@ -8,12 +8,14 @@ import attrs
 import trio
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 
-from tests.fakes import KEY, Client, FakeLine, FakeMetrics, timestamp
+from tests.fakes import KEY, Client, FakeLine, FakeMetrics, open_gate, timestamp
 from vortexd.model import Json, Key
 from vortexd.realtime.server import WebSocketServer
 from vortexd.settings import RealtimeSettings
 
 Pair = Callable[[], tuple[trio.abc.Stream, trio.abc.Stream]]
+# How often something may be said has tests of its own; the others say what they like.
+UNHURRIED = {"messages_per_second": 100_000, "errors_per_minute": 100_000, "resync_burst": 100_000}
 FIRST: dict[str, Json] = {"number": 0, "padding": "p" * 200}
 
 
@@ -28,8 +30,10 @@ class Wire:
         self.nursery = nursery
         self.line = FakeLine({KEY: dict(FIRST), Key("billing", "dev", "main"): {"b": 1}})
         self.metrics = FakeMetrics()
-        self.settings = attrs.evolve(RealtimeSettings(), **limits)
-        self.server = WebSocketServer(self.line, self.line.registry, self.settings, self.metrics, timestamp, Random(1))
+        self.settings = attrs.evolve(RealtimeSettings(), **(UNHURRIED | limits))
+        self.server = WebSocketServer(
+            self.line, self.line.registry, self.settings, self.metrics, timestamp, Random(1), open_gate()
+        )
 
     def connect(
         self,

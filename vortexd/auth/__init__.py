@@ -7,7 +7,8 @@
     authority.py    the one judge, immutable; a reload makes a new one
     origin.py       Origin and Host, against web pages
     failures.py     wrong tokens, counted per address
-    settings.py  files.py  [auth], and the files it names; only files.py touches the file system
+    gate.py         the checks of a request in their order, by what is in force now
+    files.py        the files that [auth] names; the only one that touches the file system
 
 A request is judged in this order: check_host, check_origin, authenticate, authorize.
 """
@@ -16,24 +17,27 @@ from .authority import Authority
 from .credentials import Credentials, extract_credentials, redact_target
 from .failures import Failures
 from .files import check_exposure, load_authority
+from .gate import Admission, Gate, TooManyFailures
 from .origin import check_host, check_origin, is_loopback, parse_host, parse_origin, sole_header
-from .principal import CHALLENGE, Forbidden, Grant, Kind, Principal, Right, Unauthorized
-from .settings import AuthSettings
+from .principal import ALL_RIGHTS, CHALLENGE, Forbidden, Grant, Kind, Principal, Right, Unauthorized
 from .tokens import Token, Tokens, digest_of, load_tokens, new_token
 
 __all__ = [
+    "ALL_RIGHTS",
     "CHALLENGE",
-    "AuthSettings",
+    "Admission",
     "Authority",
     "Credentials",
     "Failures",
     "Forbidden",
+    "Gate",
     "Grant",
     "Kind",
     "Principal",
     "Right",
     "Token",
     "Tokens",
+    "TooManyFailures",
     "Unauthorized",
     "check_exposure",
     "check_host",

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import SettingsError
-from ..settings import Address
+from ..settings import Address, AuthSettings
 from .authority import Authority
 from .jwt import JwtKey, JwtVerifier, load_jwks, load_secret
 from .origin import is_loopback, parse_host, parse_origin
 from .principal import ALL_RIGHTS, Right
-from .settings import AuthSettings
 from .tokens import MAX_BYTES, Token, Tokens, load_tokens, repeated_tokens
 
 T = TypeVar("T")

@@ -4,6 +4,7 @@ In come ASGI requests from the bridge, out go answers made of what the line serv
 before they are decoded: one that decodes first can't tell `/` from `%2F`.
 """
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from ..auth import CHALLENGE, Admission, Gate, Right, TooManyFailures, Unauthorized
 from ..errors import FormatError, RemoteError, ResolveError
 from ..metrics import CONTENT_TYPE, Metrics
 from ..model import Config, Key
@@ -71,12 +73,13 @@ class _Answers:
 
 
 def create_app(
-    reader: ConfigReader, metrics: Metrics, settings: ServerSettings, timestamp: Callable[[], str]
+    reader: ConfigReader, metrics: Metrics, settings: ServerSettings, timestamp: Callable[[], str], gate: Gate
 ) -> QuartTrio:
     """Make the application.
 
     Args:
         timestamp: The current time as RFC 3339, for error bodies.
+        gate: Who is let in. Health and readiness are for everybody, metrics for who has `admin`.
     """
     app = QuartTrio("vortexd", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.body_bytes
@@ -94,7 +97,11 @@ def create_app(
     def failure(status: int, message: str, **headers: str) -> Response:
         return json(status, spring.error(status, message, timestamp()), **headers)
 
-    async def configuration(raw_path: str) -> Response:
+    def admit() -> Admission:
+        target = request.scope["raw_path"].decode("latin-1") + "?" + request.scope["query_string"].decode("latin-1")
+        return gate.admit(list(request.scope["headers"]), target, request.remote_addr or "")
+
+    async def configuration(raw_path: str, admission: Admission) -> Response:
         try:
             wanted = spring.parse_path(raw_path)
             if wanted is None or raw_path.split("/")[1] in _RESERVED:
@@ -105,9 +112,9 @@ def create_app(
             if not spring.accepts_json(request.headers.get("Accept")):
                 return failure(406, "configuration comes as application/json")
             label = wanted.label if wanted.label is not None else default_label
-            config = await reader.read(Key(wanted.application, wanted.profiles, label))
-        except RemoteError as error:
-            return failure(error.status, error.reason)
+            key = Key(wanted.application, wanted.profiles, label)
+            admission.authorize(Right.READ, key)
+            config = await reader.read(key)
         except (FormatError, ResolveError):
             return failure(500, "the configuration of this application can't be read; see the server's log")
         body, etag = answers.get(config, wanted)
@@ -133,13 +140,25 @@ def create_app(
                 is_ready = reader.default_label is not None
                 body = b'{"status":"UP"}' if is_ready else b'{"status":"OUT_OF_SERVICE"}'
                 return "/ready", json(200 if is_ready else 503, body, **({} if is_ready else {"Retry_After": "1"}))
-            case "/metrics":
+        try:
+            admission = admit()
+            if raw_path == "/metrics":
+                admission.authorize(Right.ADMIN, None)
                 return "/metrics", Response(metrics.render(), 200, content_type=CONTENT_TYPE)
+            return await serve(raw_path, admission)
+        except Unauthorized as error:
+            return "refused", failure(error.status, error.reason, WWW_Authenticate=CHALLENGE)
+        except TooManyFailures as error:
+            return "refused", failure(error.status, error.reason, Retry_After=str(math.ceil(error.retry_after)))
+        except RemoteError as error:
+            return "refused", failure(error.status, error.reason)
+
+    async def serve(raw_path: str, admission: Admission) -> tuple[str, Response]:
         if raw_path.startswith("/ws/"):
             return "/ws", failure(
                 426, "this is a WebSocket: ask for an upgrade", Upgrade="websocket", Connection="upgrade"
             )
-        return "/{application}/{profiles}", await configuration(raw_path)
+        return "/{application}/{profiles}", await configuration(raw_path, admission)
 
     # Before routing, and in its place: Werkzeug's router decodes paths before it takes them apart.
     @app.before_request

@@ -43,6 +43,7 @@ class Accepted:
         head: The head, and whatever came behind it.
         target: The request target.
         peer: For the log.
+        host: The peer's address, or "" for a Unix socket.
         connection_id: A UUID.
     """
 
@@ -50,6 +51,7 @@ class Accepted:
     head: bytes
     target: str
     peer: str
+    host: str
     connection_id: str
 
 
@@ -148,8 +150,8 @@ class Listener:
         connection_id = str(uuid4())
         try:
             address = accepted.getpeername()
-            peer = str(Address(host=address[0], port=address[1])) if isinstance(address, tuple) else "unix"
-            host = peer.rpartition(":")[0]
+            host = address[0] if isinstance(address, tuple) else ""
+            peer = str(Address(host=host, port=address[1])) if host else "unix"
         except OSError:
             await trio.aclose_forcefully(stream)
             return
@@ -191,7 +193,7 @@ class Listener:
         finally:
             self._reading -= 1
         target = request.target.decode("ascii")
-        accepted = Accepted(stream, head, target, peer, connection_id)
+        accepted = Accepted(stream, head, target, peer, host, connection_id)
         wants_websocket = any(name == b"upgrade" and b"websocket" in value.lower() for name, value in request.headers)
         if not wants_websocket:
             await http(accepted)

@@ -27,7 +27,7 @@ class CloseReason(enum.Enum):
     NOT_TEXT = _Facts(1003, "messages are text", False)
     LOST = _Facts(1006, "the connection broke", True)
     NOT_UTF8 = _Facts(1007, "text is UTF-8", False)
-    POLICY = _Facts(1008, "too many invalid messages", False)
+    POLICY = _Facts(1008, "too many messages, or too many that are wrong", False)
     TOO_BIG = _Facts(1009, "the message is too big", False)
     INTERNAL = _Facts(1011, "internal error", True)
     OVERLOAD = _Facts(1013, "overloaded", True)
@@ -35,7 +35,6 @@ class CloseReason(enum.Enum):
     FORBIDDEN = _Facts(4403, "forbidden", False)
     HEARTBEAT = _Facts(4408, "no sign of life", True)
     SLOW = _Facts(4410, "the client doesn't read", True)
-    RATE_LIMITED = _Facts(4429, "rate limited", True)
 
     @property
     def code(self) -> int:

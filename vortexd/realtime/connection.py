@@ -13,7 +13,7 @@ resume and the way out of lagging are one mechanism.
 import contextlib
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from random import Random
 from typing import Protocol
 
@@ -21,17 +21,29 @@ import attrs
 import trio
 from wsproto import WSConnection
 from wsproto.connection import ConnectionState
-from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
-from ..broadcast import Delivery
+from ..auth import Admission, Forbidden, Right, Unauthorized
+from ..broadcast import Delivery, Subscriber
+from ..errors import RemoteError
 from ..model import Key
+from ..patterns import Pattern
 from ..settings import RealtimeSettings
 from . import messages
 from .close import CloseReason
-from .frames import text_frame
+from .frames import Frame, text_frame
 from .inbound import Inbound, Unacceptable
-from .session import Answer, Resync, Session
+from .session import (
+    Acknowledge,
+    Answer,
+    Close,
+    Request,
+    Resync,
+    Session,
+    Subscribe,
+    Unsubscribe,
+)
 
 _RECEIVE_BYTES = 16_384
 # What is written at once. A client must take this much within the write deadline, whatever the size of the whole frame.
@@ -51,12 +63,48 @@ class Keys(Protocol):
         """The frame that leads from a version to the newest state."""
         ...
 
+    async def subscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern], max_keys: int) -> Collection[Key]:
+        """Subscribe to patterns; returns the keys that they match and that can be served. Raises RemoteError."""
+        ...
+
+    def unsubscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern]) -> None:
+        """End subscriptions to patterns."""
+        ...
+
+    async def compress(self, frame: Frame, window_bits: int) -> bytes:
+        """The form of a frame for a client that agreed on compression."""
+        ...
+
 
 class Counters(Protocol):
     """What a connection counts; labels are bounded by the code that names them."""
 
     def bytes_written(self, count: int) -> None: ...
     def lagged(self) -> None: ...
+    def message_received(self, kind: str) -> None: ...
+    def heartbeat_answered(self, seconds: float) -> None: ...
+    def acknowledged(self, status: str) -> None: ...
+
+
+@attrs.frozen(slots=True, eq=False)
+class Client:
+    """What the handshake has found out about a client.
+
+    Attributes:
+        key: The main subscription.
+        last_version: What it says it has, or None.
+        admission: What it may do, asked anew for everything.
+        answer: The 101 answer to its handshake.
+        window_bits: The window of permessage-deflate, or None without compression.
+        hello: What it is told first, or None: nothing.
+    """
+
+    key: Key
+    last_version: str | None
+    admission: Admission
+    answer: bytes
+    window_bits: int | None = None
+    hello: bytes | None = None
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -86,8 +134,6 @@ class Connection:
     Args:
         stream: The socket; `run` closes it.
         websocket: The wsproto connection, opened; may hold frames already.
-        key: The main subscription.
-        last_version: What the client says it has, or None.
         timestamp: The current time as RFC 3339, UTC.
         random: For jitter.
     """
@@ -96,8 +142,7 @@ class Connection:
         self,
         stream: trio.abc.Stream,
         websocket: WSConnection,
-        key: Key,
-        last_version: str | None,
+        client: Client,
         keys: Keys,
         settings: RealtimeSettings,
         counters: Counters,
@@ -106,13 +151,14 @@ class Connection:
     ) -> None:
         self._stream = stream
         self._websocket = websocket
-        self._key = key
+        self._client = client
+        self._key = key = client.key
         self._keys = keys
         self._settings = settings
         self._counters = counters
         self._timestamp = timestamp
         self._random = random
-        self._session = Session(key)
+        self._session = Session(key, settings)
         self._inbound = Inbound(settings.message_bytes, settings.message_fragments)
         self._scope = trio.CancelScope()
         self._reason: CloseReason | None = None
@@ -121,12 +167,14 @@ class Connection:
         self._last_seen = 0.0
         self._pinged: float | None = None
         # The chain: the version the client has once what was written arrives, and once what is queued was written, too.
-        self._had: dict[Key, str | None] = {key: last_version}
-        self._last: dict[Key, str | None] = {key: last_version}
+        self._had: dict[Key, str | None] = {key: client.last_version}
+        self._last: dict[Key, str | None] = {key: client.last_version}
         self._behind: dict[Key, None] = {key: None}
         self._send, self._receive = trio.open_memory_channel[Delivery | _Reply](settings.queue_messages)
         self._queued_bytes = 0
         self._kept: deque[_Reply] = deque()
+        if client.hello is not None:
+            self._kept.append(_Reply(text_frame(client.hello)))
         self._dropped = 0
 
     # Called by the broadcaster and the server: synchronous.
@@ -134,9 +182,9 @@ class Connection:
     def deliver(self, delivery: Delivery) -> None:
         """Queue a frame, or note that the client is behind. See `broadcast.Subscriber`."""
         key = delivery.key
-        if key in self._behind or key not in self._had:
+        if key in self._behind or not self._may_have(key):
             return
-        if delivery.old_version is not None and delivery.old_version != self._last[key]:
+        if delivery.old_version is not None and delivery.old_version != self._last.get(key):
             self._fall_behind(key)
             return
         size = len(delivery.frame)
@@ -167,8 +215,38 @@ class Connection:
         self._kept.append(_Reply(b"", ends=CloseReason.DRAIN))
         self._wake()
 
+    def unsubscribe_all(self) -> None:
+        """End its subscriptions to patterns, when the connection has ended."""
+        self._keys.unsubscribe(self, self._session.patterns)
+
+    def recheck(self) -> None:
+        """Judge the client by the rights that are in force now: what it may no longer have ends here."""
+        try:
+            self._client.admission.renew()
+            self._client.admission.authorize(Right.SUBSCRIBE, self._key)
+        except Unauthorized:
+            self.close(CloseReason.UNAUTHORIZED)
+        except Forbidden:
+            self.close(CloseReason.FORBIDDEN)
+        else:
+            lost = [each for each in self._session.patterns if not self._client.admission.may(Right.SUBSCRIBE, each)]
+            if lost:
+                self._session.forget(lost)
+                self._unsubscribe(lost)
+                self._kept.append(_Reply(text_frame(messages.unsubscribed(lost, self._timestamp()))))
+                self._wake()
+
+    def _may_have(self, key: Key) -> bool:
+        """Whether a delivery is allowed; a client whose token has expired is closed at the first that isn't."""
+        if self._client.admission.may(Right.SUBSCRIBE, key):
+            return True
+        if self._client.admission.is_expired:
+            self.close(CloseReason.UNAUTHORIZED)
+        return False
+
     def _fall_behind(self, key: Key) -> None:
         """Leave the chain: drop what is queued, for it may build on what this key will skip, and let the writer catch up."""
+        self._had.setdefault(key, None)
         self._behind[key] = None
         while True:
             try:
@@ -176,6 +254,7 @@ class Connection:
             except trio.WouldBlock:
                 break
             if isinstance(waiting, Delivery):
+                self._had.setdefault(waiting.key, None)
                 self._behind[waiting.key] = None
                 self._queued_bytes -= len(waiting.frame)
                 self._dropped += bool(self._dropped)
@@ -223,15 +302,18 @@ class Connection:
             while True:
                 for event in self._websocket.events():
                     match event:
-                        case TextMessage():
-                            text = self._inbound.receive(event)
-                            if text is not None:
+                        case TextMessage() | BytesMessage():
+                            message = self._inbound.receive(event)
+                            if message is not None:
                                 message_deadline = math.inf
-                                await self._take(text)
-                        case BytesMessage():
-                            return CloseReason.NOT_TEXT
+                                await self._take(message)
                         case Ping():
+                            await self._answer(self._session.receive_control(trio.current_time()))
                             await self._send.send(_Reply(self._websocket.send(event.response())))
+                        case Pong():
+                            await self._answer(self._session.receive_control(trio.current_time()))
+                            if self._pinged is not None and self._last_seen >= self._pinged:
+                                self._counters.heartbeat_answered(self._last_seen - self._pinged)
                         case CloseConnection(code=code):
                             if self._websocket.state is ConnectionState.OPEN:
                                 # Not the client's close frame: wsproto's word that what came can't be a frame.
@@ -255,17 +337,76 @@ class Connection:
         except RemoteProtocolError:
             return CloseReason.PROTOCOL
 
-    async def _take(self, text: str) -> None:
-        for request in self._session.receive(text, self._timestamp()):
+    async def _take(self, message: str | bytes) -> None:
+        """Do what a message asks for."""
+        if isinstance(message, bytes):
+            raise Unacceptable(CloseReason.NOT_TEXT)
+        await self._answer(self._session.receive(message, trio.current_time(), self._timestamp()))
+
+    async def _answer(self, requests: Iterable[Request]) -> None:
+        for request in requests:
+            self._counters.message_received(type(request).__name__.lower())
             match request:
                 case Answer(message):
                     await self._send.send(_Reply(text_frame(message)))
                 case Resync(key, last_version):
-                    self._had[key] = self._last[key] = last_version
-                    if key not in self._behind:
-                        # Else the queue was dropped already. Each time it is, what is kept grows, and the writer has to
-                        # have written that before a key stops being behind: so a client can't make it grow for ever.
-                        self._fall_behind(key)
+                    await self._resync(key, last_version)
+                case Subscribe(patterns, new):
+                    await self._subscribe(patterns, new)
+                case Unsubscribe(patterns):
+                    self._unsubscribe(patterns)
+                    await self._send.send(_Reply(text_frame(messages.unsubscribed(patterns, self._timestamp()))))
+                case Acknowledge(key, _, status):
+                    if not self._client.admission.may(Right.REPORT, key):
+                        await self._refuse("FORBIDDEN", "the token doesn't allow this")
+                    else:
+                        self._counters.acknowledged(status)
+                case Close(reason):
+                    raise Unacceptable(reason)
+
+    async def _refuse(self, code: str, reason: str) -> None:
+        await self._answer(self._session.refuse(code, reason, trio.current_time(), self._timestamp()))
+
+    async def _resync(self, key: Key, last_version: str | None) -> None:
+        if key not in self._had:
+            await self._refuse("SUBSCRIPTION_FAILED", "there is no such subscription")
+        elif not self._client.admission.may(Right.SUBSCRIBE, key):
+            await self._refuse("FORBIDDEN", "the token doesn't allow this")
+        else:
+            self._had[key] = self._last[key] = last_version
+            if key not in self._behind:
+                # Else the queue was dropped already. Each time it is, what is kept grows, and the writer has to
+                # have written that before a key stops being behind: so a client can't make it grow for ever.
+                self._fall_behind(key)
+
+    async def _subscribe(self, patterns: Sequence[Pattern], new: Sequence[Pattern]) -> None:
+        try:
+            for pattern in new:
+                self._client.admission.authorize(Right.SUBSCRIBE, pattern)
+            keys = await self._keys.subscribe(self, new, self._settings.keys)
+        except RemoteError as error:
+            self._session.forget(new)
+            await self._refuse("FORBIDDEN" if error.status == 403 else "SUBSCRIPTION_FAILED", error.reason)
+            return
+        # What is delivered of these keys while this waits is either whole, or marks them as behind; and their states are written
+        # behind the confirmation, whether that is queued or kept.
+        await self._send.send(_Reply(text_frame(messages.subscribed(patterns, self._timestamp()))))
+        for key in keys:
+            if key not in self._had and self._may_have(key):
+                self._had[key] = None
+                self._behind[key] = None
+        self._wake()
+
+    def _unsubscribe(self, patterns: Sequence[Pattern]) -> None:
+        self._keys.unsubscribe(self, patterns)
+        for key in list(self._had):
+            if key != self._key and not any(pattern.matches(key) for pattern in self._session.patterns):
+                self._forget(key)
+
+    def _forget(self, key: Key) -> None:
+        self._had.pop(key, None)
+        self._last.pop(key, None)
+        self._behind.pop(key, None)
 
     async def _writer(self) -> CloseReason:
         while True:
@@ -281,9 +422,8 @@ class Connection:
             elif self._behind:
                 await self._catch_up(next(iter(self._behind)))
             else:
-                first = await self._receive.receive()
-                data, ends = self._batch(first)
-                await self._write(data)
+                parts, ends = self._batch(await self._receive.receive())
+                await self._write(await self._on_the_wire(parts))
                 if ends is not None:
                     return ends
 
@@ -293,12 +433,18 @@ class Connection:
         # No await from here to the write: deliveries after this moment build on this frame.
         if key not in self._had or self._had[key] != version:
             return
+        if delivery.new_version is None and version is None and key != self._key:
+            # It has ended before the client was told that it is.
+            self._forget(key)
+            return
         self._had[key] = self._last[key] = delivery.new_version
         if self._keys.version_of(key) == delivery.new_version:
             self._behind.pop(key, None)
-        await self._write(delivery.frame)
+            if delivery.new_version is None and key != self._key:
+                self._forget(key)
+        await self._write(await self._on_the_wire([delivery.frame]))
 
-    def _batch(self, first: Delivery | _Reply) -> tuple[bytes, CloseReason | None]:
+    def _batch(self, first: Delivery | _Reply) -> tuple[list[bytes], CloseReason | None]:
         """Take what is queued, up to one write, and count it as written: it will be, or the connection ends."""
         parts: list[bytes] = []
         size = 0
@@ -310,7 +456,7 @@ class Connection:
             else:
                 part = self._ping() if item.is_ping else item.data
                 if item.ends is not None:
-                    return b"".join((*parts, part)), item.ends
+                    return [*parts, part], item.ends
             parts.append(part)
             size += len(part)
             if size >= _WRITE_BYTES:
@@ -319,17 +465,32 @@ class Connection:
                 item = self._receive.receive_nowait()
             except trio.WouldBlock:
                 break
-        return (parts[0] if len(parts) == 1 else b"".join(parts)), None
+        return parts, None
 
     def _next_link(self, delivery: Delivery) -> bytes:
         """A delivery that was queued, if what it builds on is what the client has.
 
         It isn't where a resync came in between the writer's being handed the delivery and its turn to run.
         """
-        if delivery.old_version is not None and delivery.old_version != self._had[delivery.key]:
+        key = delivery.key
+        if delivery.old_version is not None and delivery.old_version != self._had.get(key):
             return b""
-        self._had[delivery.key] = delivery.new_version
+        self._had[key] = delivery.new_version
+        if delivery.new_version is None and self._last.get(key) is None and key != self._key:
+            # It has ended, and nothing behind this in the queue begins it again.
+            self._forget(key)
         return delivery.frame
+
+    async def _on_the_wire(self, frames: Sequence[bytes]) -> bytes:
+        """Frames as this client takes them, in one piece."""
+        bits = self._client.window_bits
+        if bits is not None:
+            frames = [await self._compressed(frame, bits) for frame in frames]
+        return frames[0] if len(frames) == 1 else b"".join(frames)
+
+    async def _compressed(self, frame: bytes, bits: int) -> bytes:
+        # What isn't shared (control frames, what holds something of this connection) isn't worth the work.
+        return await self._keys.compress(frame, bits) if isinstance(frame, Frame) else frame
 
     async def _write(self, data: bytes) -> None:
         """Write frames whole, each part under the deadline.

@@ -6,6 +6,7 @@ answer. A client never sees a bare cut: whatever is wrong, it is told with a sta
 
 import base64
 import binascii
+from collections.abc import Iterator
 from http import HTTPStatus
 
 import attrs
@@ -16,6 +17,7 @@ from wsproto.utilities import RemoteProtocolError
 
 from .. import names
 from ..errors import InvalidName, RemoteError
+from .deflate import Deflate
 
 SUBPROTOCOL = "vortex.v1"
 # RFC 9110 has no limit; versions are 16 characters, and whatever else is sent can only be an unknown one.
@@ -107,18 +109,30 @@ class Opening:
 
     Attributes:
         websocket: Holds the frames that came behind the head, if any, once it is accepted.
+        headers: All headers of the request, names in lower case.
         subprotocols: What the client offers, in its order.
     """
 
     websocket: WSConnection
+    headers: tuple[tuple[bytes, bytes], ...]
     subprotocols: tuple[str, ...]
     _behind: bytes
 
-    def accept(self, connection_id: str) -> bytes:
-        """The 101 answer."""
+    @property
+    def is_versioned(self) -> bool:
+        """Whether the client asked for our subprotocol."""
+        return SUBPROTOCOL in self.subprotocols
+
+    def accept(self, connection_id: str, deflate: Deflate | None = None) -> bytes:
+        """The 101 answer.
+
+        Args:
+            deflate: Accepts permessage-deflate where the client offers it.
+        """
         answer = self.websocket.send(
             AcceptConnection(
-                subprotocol=SUBPROTOCOL if SUBPROTOCOL in self.subprotocols else None,
+                subprotocol=SUBPROTOCOL if self.is_versioned else None,
+                extensions=[deflate] if deflate else [],
                 extra_headers=[(b"X-Connection-Id", connection_id.encode("ascii"))],
             )
         )
@@ -156,7 +170,14 @@ def open_handshake(head: bytes) -> Opening:
     keys = [value for name, value in request.extra_headers if name == b"sec-websocket-key"]
     if len(keys) != 1 or not _is_nonce(keys[0]):
         raise Refusal(400, "Sec-WebSocket-Key is 16 bytes in Base64")
-    return Opening(websocket, tuple(request.subprotocols), behind)
+    return Opening(websocket, tuple(_headers(head)), tuple(request.subprotocols), behind)
+
+
+def _headers(head: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The headers of a sound head, which wsproto sorts into several places."""
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        yield name.lower(), value.strip()
 
 
 def _is_nonce(key: bytes) -> bool:

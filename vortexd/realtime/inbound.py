@@ -3,7 +3,7 @@
 wsproto hands over parts of messages as they come and keeps nothing, so what is held here is all that a client can make us hold.
 """
 
-from wsproto.events import TextMessage
+from wsproto.events import BytesMessage, TextMessage
 
 from .close import CloseReason
 
@@ -27,7 +27,7 @@ class Inbound:
     def __init__(self, message_bytes: int, message_fragments: int) -> None:
         self._message_bytes = message_bytes
         self._message_fragments = message_fragments
-        self._parts: list[str] = []
+        self._parts: list[str | bytes | bytearray] = []
         self._bytes = 0
         self._fragments = 0
         self._is_open = False
@@ -37,15 +37,15 @@ class Inbound:
         """Whether a message has begun and not ended."""
         return self._is_open
 
-    def receive(self, event: TextMessage) -> str | None:
-        """Take a part of a message, and return the whole once it is complete.
+    def receive(self, event: TextMessage | BytesMessage) -> str | bytes | None:
+        """Take a part of a message, and return the whole once it is complete: text, or bytes of a binary one.
 
         Raises:
             Unacceptable: The message is too large, or in too many frames.
         """
         self._is_open = True
         # Bytes, not characters: an emoji is one of the latter and four of the former.
-        self._bytes += len(event.data.encode())
+        self._bytes += len(event.data.encode()) if isinstance(event.data, str) else len(event.data)
         self._fragments += event.frame_finished
         if self._bytes > self._message_bytes:
             raise Unacceptable(CloseReason.TOO_BIG)
@@ -55,8 +55,8 @@ class Inbound:
             self._parts.append(event.data)
         if not event.message_finished:
             return None
-        text = "".join(self._parts)
+        whole = "".join(self._parts) if isinstance(event, TextMessage) else b"".join(self._parts)  # type: ignore[arg-type]  # of one kind
         self._parts.clear()
         self._bytes = self._fragments = 0
         self._is_open = False
-        return text
+        return whole

@@ -7,19 +7,29 @@ Client messages are parsed strictly: no duplicate member, no NaN, no lone surrog
 
 import json
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
 from ..errors import RemoteError
 from ..model import Change, Config, Key
+from ..patterns import Pattern
 
 SCHEMA = 1
 MAX_DEPTH = 32
 
 
 class InvalidMessage(RemoteError):
-    """A client's message that isn't one. The reason is for the client, and repeats nothing of the message."""
+    """A client's message that isn't one. The reason is for the client, and repeats nothing of the message.
+
+    Attributes:
+        code: The code of the `error` that answers it.
+    """
+
+    def __init__(self, reason: str, code: str = "INVALID_MESSAGE") -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 # What the server says.
@@ -56,6 +66,43 @@ def ping(key: Key, version: str | None, timestamp: str) -> bytes:
     return _message("ping", timestamp, {"versions": {str(key): version}})
 
 
+def pong(timestamp: str) -> bytes:
+    """The answer to a client's `ping`."""
+    return _message("pong", timestamp, {})
+
+
+def hello(
+    connection_id: str, server: str, heartbeat_interval: float, heartbeat_timeout: float, resume: str, timestamp: str
+) -> bytes:
+    """What a client of the subprotocol is told first.
+
+    Args:
+        resume: What follows: "snapshot", "diff" or "in_sync".
+    """
+    return _message(
+        "hello",
+        timestamp,
+        {
+            "connection_id": connection_id,
+            "server": server,
+            "protocol": 1,
+            "heartbeat_interval_ms": round(heartbeat_interval * 1_000),
+            "heartbeat_timeout_ms": round(heartbeat_timeout * 1_000),
+            "resume": resume,
+        },
+    )
+
+
+def subscribed(patterns: Iterable[Pattern], timestamp: str) -> bytes:
+    """These patterns are in force now; the state of what they match follows."""
+    return _message("subscribed", timestamp, {"patterns": [str(pattern) for pattern in patterns]})
+
+
+def unsubscribed(patterns: Iterable[Pattern], timestamp: str) -> bytes:
+    """These patterns are in force no longer."""
+    return _message("unsubscribed", timestamp, {"patterns": [str(pattern) for pattern in patterns]})
+
+
 def lagged(dropped: int, timestamp: str) -> bytes:
     """What was waiting for this client was dropped; what follows brings it up to date."""
     return _message("lagged", timestamp, {"dropped": dropped})
@@ -82,8 +129,11 @@ def _key(key: Key) -> dict[str, Any]:
 # What a client says.
 
 
-def parse(text: str) -> dict[str, Any]:
+def parse(text: str, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     """Parse a client's message into an object with a `type`.
+
+    Args:
+        max_depth: Nesting of objects and lists, the message itself included.
 
     Raises:
         InvalidMessage: It isn't one; the connection can go on.
@@ -97,8 +147,8 @@ def parse(text: str) -> dict[str, Any]:
         raise
     except (ValueError, TypeError, RecursionError):
         raise InvalidMessage("a message is one JSON object") from None
-    if not _is_within(message, MAX_DEPTH):
-        raise InvalidMessage(f"a message is nested at most {MAX_DEPTH} deep")
+    if not _is_within(message, max_depth):
+        raise InvalidMessage(f"a message is nested at most {max_depth} deep")
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise InvalidMessage("a message is one JSON object with a type")
     return message

@@ -4,6 +4,8 @@ In comes an accepted stream with its request head; the connection is registered 
 synchronous step, so no change can fall between.
 """
 
+import math
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 from typing import Protocol
@@ -12,14 +14,17 @@ from uuid import uuid4
 import structlog
 import trio
 
+from .. import __version__
+from ..auth import CHALLENGE, Admission, Gate, Right, TooManyFailures, Unauthorized
 from ..broadcast import Subscriber
 from ..errors import FormatError, RemoteError, ResolveError
 from ..model import Config, Key
 from ..registry import Registry
 from ..settings import RealtimeSettings
-from . import connection
+from . import connection, messages
 from .close import CloseReason
-from .connection import Connection
+from .connection import Client, Connection
+from .deflate import Deflate
 from .handshake import Opening, Refusal, open_handshake, parse_target
 
 log = structlog.get_logger()
@@ -36,6 +41,7 @@ class Keys(connection.Keys, Protocol):
     async def read(self, key: Key) -> Config: ...
     def hold(self, key: Key) -> None: ...
     def release(self, key: Key) -> None: ...
+    def resumes_by(self, key: Key, version: str | None) -> str: ...
 
 
 class Counters(connection.Counters, Protocol):
@@ -52,6 +58,8 @@ class WebSocketServer:
         registry: Where connections are found by the broadcaster.
         timestamp: The current time as RFC 3339, UTC.
         random: For jitter.
+        gate: Who is let in.
+        connections_per_token: Connections with one token; 0 means no limit.
     """
 
     def __init__(
@@ -62,7 +70,12 @@ class WebSocketServer:
         counters: Counters,
         timestamp: Callable[[], str],
         random: Random,
+        gate: Gate,
+        connections_per_token: int = 0,
     ) -> None:
+        self._gate = gate
+        self._connections_per_token = connections_per_token
+        self._by_token: Counter[str] = Counter()
         self._keys = keys
         self._registry = registry
         self._settings = settings
@@ -75,58 +88,85 @@ class WebSocketServer:
     def __len__(self) -> int:
         return len(self._connections)
 
-    async def serve(self, stream: trio.abc.Stream, head: bytes, target: str, connection_id: str | None = None) -> None:
+    async def serve(
+        self, stream: trio.abc.Stream, head: bytes, target: str, connection_id: str | None = None, host: str = ""
+    ) -> None:
         """Answer a handshake and serve the connection until it ends. Closes the stream; raises nothing that a peer can cause.
 
         Args:
             head: The request head, and whatever came behind it.
             target: The request target in it.
+            host: The peer's address, or "" for a Unix socket.
         """
         async with stream:
             try:
-                opening, key, last_version = await self._open(head, target)
+                opening, client = await self._open(head, target, connection_id or str(uuid4()), host)
             except Refusal as refusal:
                 log.debug("handshake refused", status=refusal.status, reason=refusal.reason)
                 await self._answer(stream, refusal.to_bytes())
                 return
-            await self._serve(stream, opening, key, last_version, connection_id or str(uuid4()))
+            await self._serve(stream, opening, client)
 
-    async def _open(self, head: bytes, target: str) -> tuple[Opening, Key, str | None]:
-        """Take a request apart, and bring its key into use.
+    async def _open(self, head: bytes, target: str, connection_id: str, host: str) -> tuple[Opening, Client]:
+        """Take a request apart, let its sender in, and bring its key into use.
 
         Raises:
             Refusal: It can't be served; no key is in use for it.
         """
         opening = open_handshake(head)
-        wanted = parse_target(target)
-        default_label = self._keys.default_label
-        if default_label is None:
-            raise Refusal(503, "starting", (("Retry-After", "1"),))
-        key = Key(wanted.application, wanted.profile, wanted.label or default_label)
         try:
+            # In this order: who isn't let in doesn't learn what there is.
+            admission = self._gate.admit(opening.headers, target, host)
+            wanted = parse_target(target)
+            default_label = self._keys.default_label
+            if default_label is None:
+                raise Refusal(503, "starting", (("Retry-After", "1"),))
+            key = Key(wanted.application, wanted.profile, wanted.label or default_label)
+            admission.authorize(Right.SUBSCRIBE, key)
             # In a thread, and shared with others that want the same: `hold` finds it done.
             await self._keys.read(key)
             # Asked behind the only await, or who waited in it would be overlooked by the drain.
             if self._is_draining:
                 raise Refusal(503, "stopping", (("Retry-After", "1"),))
+            limit = self._connections_per_token
+            if limit and admission.identity and self._by_token[admission.identity] >= limit:
+                raise Refusal(429, "too many connections with this token", (("Retry-After", "1"),))
             self._keys.hold(key)
         except Refusal:
             raise
+        except Unauthorized as error:
+            raise Refusal(error.status, error.reason, (("WWW-Authenticate", CHALLENGE),)) from None
+        except TooManyFailures as error:
+            raise Refusal(error.status, error.reason, (("Retry-After", str(math.ceil(error.retry_after))),)) from None
         except RemoteError as error:
             raise Refusal(error.status, error.reason) from None
         except (FormatError, ResolveError):
             raise Refusal(500, "the configuration of this application can't be read; see the server's log") from None
-        return opening, key, wanted.last_version
+        return opening, self._client(opening, key, wanted.last_version, admission, connection_id)
 
-    async def _serve(
-        self, stream: trio.abc.Stream, opening: Opening, key: Key, last_version: str | None, connection_id: str
-    ) -> None:
+    def _client(
+        self, opening: Opening, key: Key, last_version: str | None, admission: Admission, connection_id: str
+    ) -> Client:
+        deflate = Deflate(self._settings.message_bytes) if self._settings.compression else None
+        answer = opening.accept(connection_id, deflate)
+        hello = None
+        if opening.is_versioned:
+            hello = messages.hello(
+                connection_id,
+                f"vortexd/{__version__}",
+                self._settings.heartbeat_interval,
+                self._settings.heartbeat_timeout,
+                self._keys.resumes_by(key, last_version),
+                self._timestamp(),
+            )
+        return Client(key, last_version, admission, answer, deflate.window_bits if deflate else None, hello)
+
+    async def _serve(self, stream: trio.abc.Stream, opening: Opening, client: Client) -> None:
         """Serve a connection whose key is in use, and release it."""
         connection = Connection(
             stream,
             opening.websocket,
-            key,
-            last_version,
+            client,
             self._keys,
             self._settings,
             self._counters,
@@ -134,20 +174,30 @@ class WebSocketServer:
             self._random,
         )
         # Before its first state is read: what is published from here on is either in that or delivered after it.
-        self._registry.add(connection, key)
+        self._registry.add(connection, client.key)
         self._connections[connection] = None
+        self._by_token[client.admission.identity] += 1
         self._counters.connection_opened()
         reason = CloseReason.INTERNAL
-        log.debug("connection opened", key=str(key))
+        log.debug("connection opened", key=str(client.key), principal=client.admission.name)
         try:
-            is_answered = await self._answer(stream, opening.accept(connection_id))
+            is_answered = await self._answer(stream, client.answer)
             reason = await connection.run() if is_answered else CloseReason.LOST
         finally:
             del self._connections[connection]
-            self._registry.discard(connection, key)
-            self._keys.release(key)
+            connection.unsubscribe_all()
+            self._registry.discard(connection, client.key)
+            self._keys.release(client.key)
+            self._by_token[client.admission.identity] -= 1
+            if not self._by_token[client.admission.identity]:
+                del self._by_token[client.admission.identity]
             self._counters.connection_closed(reason.name.lower())
             log.debug("connection closed", reason=reason.text)
+
+    def recheck(self) -> None:
+        """Judge everybody by the rights that are in force now."""
+        for each in list(self._connections):
+            each.recheck()
 
     async def _answer(self, stream: trio.abc.Stream, answer: bytes) -> bool:
         """Write the answer to a handshake, under the deadline. Returns whether it was written."""

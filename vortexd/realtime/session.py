@@ -1,15 +1,26 @@
-"""What a client's messages mean. Sans-IO: text in, requests and answers out, time as an argument.
+"""What a client's messages mean, and what may be said how often. Sans-IO: text in, requests out, time as an argument.
 
-A session knows nothing of sockets or of the store: it says what the connection is to do.
+A session knows nothing of sockets or of the store: it says what the connection is to do. A message that is wrong, or one too many, costs
+the client an `error`; going on like that costs it the connection.
 """
 
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import attrs
 
+from .. import names
+from ..errors import InvalidName
 from ..model import Key
+from ..patterns import Pattern, parse_pattern
+from ..settings import RealtimeSettings
 from . import messages
+from .close import CloseReason
+from .limits import Bucket
 from .messages import InvalidMessage
+
+_MAX_VERSION_LENGTH = 64
+_MAX_ERROR_LENGTH = 4_096
 
 
 @attrs.frozen(slots=True)
@@ -27,7 +38,44 @@ class Resync:
     last_version: str | None
 
 
-Request: TypeAlias = Answer | Resync
+@attrs.frozen(slots=True)
+class Subscribe:
+    """Subscribe to patterns, and confirm them.
+
+    Attributes:
+        patterns: What the client asked for.
+        new: Those of them that weren't in force.
+    """
+
+    patterns: tuple[Pattern, ...]
+    new: tuple[Pattern, ...]
+
+
+@attrs.frozen(slots=True)
+class Unsubscribe:
+    """End subscriptions to patterns, and confirm it."""
+
+    patterns: tuple[Pattern, ...]
+
+
+@attrs.frozen(slots=True)
+class Acknowledge:
+    """The application says what it did with a version."""
+
+    key: Key
+    version: str
+    status: str
+    error: str | None
+
+
+@attrs.frozen(slots=True)
+class Close:
+    """End the connection."""
+
+    reason: CloseReason
+
+
+Request: TypeAlias = Answer | Resync | Subscribe | Unsubscribe | Acknowledge | Close
 
 
 class Session:
@@ -35,33 +83,128 @@ class Session:
 
     Args:
         key: The main subscription.
+        settings: How much may be said.
     """
 
-    def __init__(self, key: Key) -> None:
+    def __init__(self, key: Key, settings: RealtimeSettings) -> None:
         self._key = key
+        self._settings = settings
+        self._messages = Bucket(settings.messages_per_second, settings.messages_per_second)
+        self._resyncs = Bucket(settings.resyncs_per_second, settings.resync_burst)
+        self._errors = Bucket(settings.errors_per_minute / 60, settings.errors_per_minute)
+        # Messages over the limit since the last one within it.
+        self._over = 0
+        self._patterns: dict[Pattern, None] = {}
 
-    def receive(self, text: str, timestamp: str) -> list[Request]:
-        """Take one message of the client, and return what is to be done about it, in order.
+    @property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """The patterns in force, in the order they were asked for."""
+        return tuple(self._patterns)
+
+    def receive_control(self, now: float) -> tuple[Request, ...]:
+        """Count a ping or pong frame; they come out of the same bucket as messages, for they cost as much.
+
+        Over the limit they are counted and left at that, until they are as many as the limit.
+        """
+        if self._messages.take(now):
+            self._over = 0
+            return ()
+        return self._over_limit()
+
+    def receive(self, text: str, now: float, timestamp: str) -> tuple[Request, ...]:
+        """Take one message, and return what is to be done about it, in order.
 
         Never raises: what is wrong with a message becomes an `error` message.
-        """
-        try:
-            message = messages.parse(text)
-            match message["type"]:
-                case "pong":
-                    return []
-                case "resync":
-                    return [self._resync(message)]
-                case _:
-                    raise InvalidMessage("there is no such type of message")
-        except InvalidMessage as error:
-            return [Answer(messages.error("INVALID_MESSAGE", error.reason, timestamp))]
 
-    def _resync(self, message: dict[str, Any]) -> Resync:
-        last_version = message.get("last_version")
-        if last_version is not None and not isinstance(last_version, str):
-            raise InvalidMessage("last_version is text")
-        for member, own in (("app", self._key.application), ("profile", self._key.profile), ("label", self._key.label)):
-            if message.get(member, own) != own:
-                raise InvalidMessage("there is no such subscription")
-        return Resync(self._key, last_version)
+        Args:
+            now: Monotonic, in seconds.
+            timestamp: RFC 3339, for answers.
+        """
+        if not self._messages.take(now):
+            is_first = not self._over
+            closing = self._over_limit()
+            if not is_first or closing:
+                return closing
+            return (Answer(messages.error("RATE_LIMITED", "more messages than are allowed", timestamp)),)
+        self._over = 0
+        try:
+            return self._understand(messages.parse(text, self._settings.message_depth), now, timestamp)
+        except InvalidMessage as error:
+            return self.refuse(error.code, error.reason, now, timestamp)
+        except InvalidName as error:
+            return self.refuse("SUBSCRIPTION_FAILED", error.reason, now, timestamp)
+
+    def refuse(self, code: str, reason: str, now: float, timestamp: str) -> tuple[Request, ...]:
+        """Answer a message with an error, and end the connection of a client that makes too many."""
+        answer = Answer(messages.error(code, reason, timestamp))
+        return (answer,) if self._errors.take(now) else (answer, Close(CloseReason.POLICY))
+
+    def forget(self, patterns: Iterable[Pattern]) -> None:
+        """Take back patterns that couldn't be subscribed to."""
+        for pattern in patterns:
+            self._patterns.pop(pattern, None)
+
+    def _over_limit(self) -> tuple[Request, ...]:
+        self._over += 1
+        return (Close(CloseReason.POLICY),) if self._over > self._settings.messages_per_second else ()
+
+    def _understand(self, message: dict[str, Any], now: float, timestamp: str) -> tuple[Request, ...]:
+        match message["type"]:
+            case "pong":
+                return ()
+            case "ping":
+                return (Answer(messages.pong(timestamp)),)
+            case "resync":
+                if not self._resyncs.take(now):
+                    return (Answer(messages.error("RATE_LIMITED", "more resyncs than are allowed", timestamp)),)
+                return (Resync(self._key_of(message), _text(message, "last_version", None)),)
+            case "subscribe":
+                patterns = _patterns(message)
+                if len(self._patterns.keys() | set(patterns)) > self._settings.patterns:
+                    raise InvalidMessage(f"at most {self._settings.patterns} patterns", "SUBSCRIPTION_FAILED")
+                # Those in force already are told again, and nothing else.
+                new = tuple(pattern for pattern in patterns if pattern not in self._patterns)
+                self._patterns.update(dict.fromkeys(new))
+                return (Subscribe(patterns, new),)
+            case "unsubscribe":
+                patterns = _patterns(message)
+                for pattern in patterns:
+                    self._patterns.pop(pattern, None)
+                return (Unsubscribe(patterns),)
+            case "ack":
+                return (self._acknowledge(message),)
+            case _:
+                raise InvalidMessage("there is no such type of message")
+
+    def _key_of(self, message: dict[str, Any]) -> Key:
+        """The key a message is about: the main one, or the one it names."""
+        members = [
+            _text(message, member, own)
+            for member, own in (
+                ("app", self._key.application),
+                ("profile", self._key.profile),
+                ("label", self._key.label),
+            )
+        ]
+        return names.parse_key(*(member or "" for member in members))
+
+    def _acknowledge(self, message: dict[str, Any]) -> Acknowledge:
+        version, status = _text(message, "version", ""), _text(message, "status", "")
+        if not version or len(version) > _MAX_VERSION_LENGTH or status not in ("applied", "rejected"):
+            raise InvalidMessage("an ack has a version and a status, applied or rejected")
+        error = _text(message, "error", None)
+        return Acknowledge(self._key_of(message), version, status, error and error[:_MAX_ERROR_LENGTH])
+
+
+def _text(message: dict[str, Any], member: str, default: str | None) -> str | None:
+    value = message.get(member, default)
+    if value is not None and not isinstance(value, str):
+        raise InvalidMessage(f"{member} is text")
+    return value
+
+
+def _patterns(message: dict[str, Any]) -> tuple[Pattern, ...]:
+    texts = message.get("patterns")
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        raise InvalidMessage("patterns is a list of text", "SUBSCRIPTION_FAILED")
+    return tuple(dict.fromkeys(parse_pattern(text) for text in texts))

@@ -1,0 +1,402 @@
+"""Patterns, rights, hello and compression on a connection."""
+
+import json
+from collections.abc import AsyncIterator
+from random import Random
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+from wsproto.extensions import PerMessageDeflate
+
+from tests.fakes import KEY, Client, timestamp
+from tests.realtime.wire import Wire
+from vortexd.auth import Authority, Gate, Grant, Kind, Principal, Right
+from vortexd.auth.tokens import Token, Tokens, digest_of
+from vortexd.model import Key
+from vortexd.patterns import parse_pattern
+from vortexd.realtime.server import WebSocketServer
+from vortexd.settings import AuthSettings
+
+BILLING = Key("billing", "dev", "main")
+SEARCH = Key("search", "dev", "main")
+
+
+@pytest.fixture
+async def wire(autojump_clock: MockClock) -> AsyncIterator[Wire]:
+    async with trio.open_nursery() as nursery:
+        yield Wire(nursery)
+        nursery.cancel_scope.cancel()
+
+
+async def ask(client: Client, **message: Any) -> dict[str, Any]:
+    await client.send(message)
+    return await client.message()
+
+
+async def begun(wire: Wire, target: str = "/ws/orders/dev") -> Client:
+    client = await wire.open(target)
+    assert "config_snapshot" == (await client.message())["type"]
+    return client
+
+
+async def test_subscribing_is_confirmed_and_then_each_state_follows(wire: Wire) -> None:
+    client = await begun(wire)
+    confirmed = await ask(client, type="subscribe", patterns=["billing:*"])
+    state = await client.message()
+
+    assert ("subscribed", ["billing:*:*"]) == (confirmed["type"], confirmed["patterns"])
+    assert ("config_snapshot", "billing", {"b": 1}) == (state["type"], state["app"], state["config"])
+    wire.publish(1, BILLING)
+    assert "billing" == (await client.message())["app"]
+
+
+async def test_what_the_client_has_already_is_not_sent_again(wire: Wire) -> None:
+    client = await begun(wire)
+    assert "subscribed" == (await ask(client, type="subscribe", patterns=["*"]))["type"]
+    assert "billing" == (await client.message())["app"]
+    assert "subscribed" == (await ask(client, type="subscribe", patterns=["orders", "*"]))["type"]
+    wire.publish(1)
+
+    message = await client.message()
+    assert ("config_change", "orders") == (message["type"], message["app"])
+
+
+async def test_a_key_that_begins_later_is_sent_whole_then_by_its_changes_then_removed(wire: Wire) -> None:
+    client = await begun(wire)
+    await ask(client, type="subscribe", patterns=["search"])
+    wire.publish(1, SEARCH)
+    first = await client.message()
+    wire.publish(2, SEARCH)
+    second = await client.message()
+    wire.line.publish(None, SEARCH)
+    last = await client.message()
+
+    assert ["config_snapshot", "config_change", "config_removed"] == [each["type"] for each in (first, second, last)]
+    assert first["version"] == second["old_version"]
+    assert second["new_version"] == last["old_version"]
+    wire.publish(3, SEARCH)
+    assert "config_snapshot" == (await client.message())["type"]
+
+
+async def test_unsubscribing_ends_what_no_other_pattern_holds(wire: Wire) -> None:
+    client = await begun(wire)
+    await ask(client, type="subscribe", patterns=["billing", "bill*", "search"])
+    await client.message()
+    ended = await ask(client, type="unsubscribe", patterns=["billing", "search", "never"])
+    assert ["billing:*:*", "search:*:*", "never:*:*"] == ended["patterns"]
+
+    wire.publish(1, BILLING)
+    assert "billing" == (await client.message())["app"]
+    await ask(client, type="unsubscribe", patterns=["bill*"])
+    wire.publish(2, BILLING)
+    wire.publish(3)
+    assert "orders" == (await client.message())["app"]
+
+
+async def test_the_main_subscription_outlives_every_pattern(wire: Wire) -> None:
+    client = await begun(wire)
+    await ask(client, type="subscribe", patterns=["orders"])
+    await ask(client, type="unsubscribe", patterns=["orders"])
+    wire.publish(1)
+
+    message = await client.message()
+    assert ("config_change", "orders") == (message["type"], message["app"])
+
+
+async def test_a_subscription_may_be_resynced_and_others_may_not(wire: Wire) -> None:
+    client = await begun(wire)
+    refused = await ask(client, type="resync", app="billing")
+    await ask(client, type="subscribe", patterns=["billing"])
+    state = await client.message()
+    again = await ask(client, type="resync", app="billing", last_version=state["version"])
+
+    assert ("error", "SUBSCRIPTION_FAILED") == (refused["type"], refused["code"])
+    assert ("in_sync", "billing") == (again["type"], again["app"])
+
+
+async def test_a_client_that_lags_is_brought_up_to_date_with_every_key(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        wire = Wire(nursery, queue_messages=2)
+        client = await begun(wire)
+        await ask(client, type="subscribe", patterns=["*"])
+        await client.message()
+        for number in range(1, 6):
+            wire.publish(number)
+            wire.publish(number, BILLING)
+        newest = {wire.line.version_of(key) for key in (KEY, BILLING)}
+        messages = []
+        while not newest <= {each.get("new_version", each.get("version")) for each in messages}:
+            messages.append(await client.message())
+        nursery.cancel_scope.cancel()
+
+    assert "lagged" in [each["type"] for each in messages]
+    assert len(messages) < 10
+
+
+async def test_a_connection_that_ends_leaves_no_pattern_behind(wire: Wire) -> None:
+    client = await begun(wire)
+    await ask(client, type="subscribe", patterns=["search"])
+    await client.stream.aclose()
+    await wait_all_tasks_blocked()
+    wire.publish(1, SEARCH)
+
+    assert not wire.line.registry.is_wanted(SEARCH)
+
+
+async def test_more_keys_than_allowed_are_refused(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        wire = Wire(nursery, keys=1)
+        client = await begun(wire)
+        refused = await ask(client, type="subscribe", patterns=["*"])
+        nursery.cancel_scope.cancel()
+
+    assert "SUBSCRIPTION_FAILED" == refused["code"]
+
+
+# The subprotocol and compression.
+
+
+async def test_a_client_of_the_subprotocol_is_told_first_what_it_talks_to(wire: Wire) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    client = Client(theirs, "/ws/orders/dev")
+    wire.nursery.start_soon(wire.server.serve, ours, client.head(subprotocols=["vortex.v1"]), client.target, "an-id")
+    accepted = await client.opened()
+    hello, state = await client.message(), await client.message()
+
+    assert "vortex.v1" == accepted.subprotocol
+    assert (b"x-connection-id", b"an-id") in [(name.lower(), value) for name, value in accepted.extra_headers]
+    assert {
+        "type": "hello",
+        "schema": 1,
+        "timestamp": hello["timestamp"],
+        "connection_id": "an-id",
+        "server": hello["server"],
+        "protocol": 1,
+        "heartbeat_interval_ms": 30_000,
+        "heartbeat_timeout_ms": 10_000,
+        "resume": "snapshot",
+    } == hello
+    assert "config_snapshot" == state["type"]
+
+
+async def test_a_client_that_compresses_is_sent_less_and_reads_the_same(wire: Wire) -> None:
+    class Counting(trio.abc.Stream):
+        def __init__(self, inner: trio.abc.Stream) -> None:
+            self.inner, self.count = inner, 0
+
+        async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+            await self.inner.send_all(data)
+
+        async def wait_send_all_might_not_block(self) -> None:
+            await self.inner.wait_send_all_might_not_block()
+
+        async def receive_some(self, max_bytes: int | None = None) -> bytes:
+            data = bytes(await self.inner.receive_some(max_bytes))
+            self.count += len(data)
+            return data
+
+        async def aclose(self) -> None:
+            await self.inner.aclose()
+
+    wire.line.publish({"padding": "p" * 5_000, "number": 0})
+    counts = []
+    for extensions in ([], [PerMessageDeflate()]):
+        ours, theirs = trio.testing.memory_stream_pair()
+        stream = Counting(theirs)
+        client = Client(stream, "/ws/orders/dev")
+        head = client.head(extensions=extensions)
+        wire.nursery.start_soon(wire.server.serve, ours, head, client.target)
+        await client.opened()
+        assert 5_000 == len((await client.message())["config"]["padding"])
+        await client.send({"type": "ping", "padding": "p" * 200})
+        assert "pong" == (await client.message())["type"]
+        counts.append(stream.count)
+
+    assert counts[1] < counts[0] / 5
+
+
+# Rights.
+
+TOKEN, OTHER = "vt_" + "a" * 43, "vt_" + "b" * 43
+
+
+def authority(*patterns: str, expires_at: float | None = None, rights: frozenset[Right] | None = None) -> Authority:
+    """One that knows TOKEN, with the right to subscribe to some patterns."""
+    grants = (Grant(rights or frozenset({Right.SUBSCRIBE}), tuple(map(parse_pattern, patterns))),)
+    digest = digest_of(TOKEN)
+    return Authority(Tokens([Token(digest, Principal("ci", Kind.TOKEN, grants, expires_at, digest))]))
+
+
+class Guarded(Wire):
+    """A server that asks for a token; its clock is `now`."""
+
+    def __init__(self, nursery: trio.Nursery, known: Authority, **settings: Any) -> None:
+        super().__init__(nursery)
+        self.now = 0.0
+        auth = AuthSettings(**settings)
+        self.gate = Gate(auth, known, [], lambda: self.now, trio.current_time)
+        self.server = WebSocketServer(
+            self.line,
+            self.line.registry,
+            self.settings,
+            self.metrics,
+            timestamp,
+            Random(1),
+            self.gate,
+            auth.connections_per_token,
+        )
+
+    def reload(self, known: Authority) -> None:
+        self.gate.replace(AuthSettings(), known)
+        self.server.recheck()
+
+    async def refused(self, target: str = "/ws/orders/dev", **members: Any) -> tuple[int, dict[str, Any]]:
+        ours, theirs = trio.testing.memory_stream_pair()
+        client = Client(theirs, target)
+        self.nursery.start_soon(self.server.serve, ours, client.head(**members), target)
+        return await client.refused()
+
+
+@pytest.fixture
+async def nursery(autojump_clock: MockClock) -> AsyncIterator[trio.Nursery]:
+    async with trio.open_nursery() as nursery:
+        yield nursery
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("target", "members"),
+    [
+        (f"/ws/orders/dev?token={TOKEN}", {}),
+        ("/ws/orders/dev", {"subprotocols": ["vortex.v1", f"bearer.{TOKEN}"]}),
+        ("/ws/orders/dev", {"extra_headers": [(b"Authorization", b"Bearer " + TOKEN.encode())]}),
+    ],
+)
+async def test_a_token_opens_wherever_it_is(nursery: trio.Nursery, target: str, members: dict[str, Any]) -> None:
+    wire = Guarded(nursery, authority("*"))
+    ours, theirs = trio.testing.memory_stream_pair()
+    client = Client(theirs, target)
+    nursery.start_soon(wire.server.serve, ours, client.head(**members), target)
+    accepted = await client.opened()
+
+    assert not any(TOKEN.encode() in value for _, value in accepted.extra_headers)
+    assert (accepted.subprotocol or "vortex.v1") == "vortex.v1"
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        pytest.param("/ws/orders/dev", 401, id="W03 none"),
+        pytest.param(f"/ws/orders/dev?token={OTHER}", 401, id="W03 wrong"),
+        pytest.param("/ws/orders/dev?token=", 401, id="T04 empty"),
+        pytest.param(f"/ws/orders/dev?token={TOKEN}&token={OTHER}", 401, id="T04 two"),
+        pytest.param(f"/ws/billing/dev?token={TOKEN}", 403, id="M12 another application"),
+        pytest.param(f"/ws/orders,billing/dev?token={TOKEN}", 403, id="T09 several applications"),
+        pytest.param(f"/ws/orders/dev,prod?token={TOKEN}", 403, id="T09 several profiles"),
+        pytest.param(f"/ws/made-up/dev?token={TOKEN}", 403, id="M13 unknown application"),
+        pytest.param("/ws/..%2Fetc/dev", 401, id="P17 who isn't let in learns nothing"),
+    ],
+)
+async def test_who_may_not_is_refused_before_the_upgrade(nursery: trio.Nursery, target: str, status: int) -> None:
+    wire = Guarded(nursery, authority("orders:dev"))
+    found, body = await wire.refused(target)
+
+    assert status == found
+    assert TOKEN not in json.dumps(body)
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "https://good.example.evil.com", "http://good.example"]
+)
+async def test_W01_pages_of_other_origins_are_refused(nursery: trio.Nursery, origin: str) -> None:
+    wire = Guarded(nursery, authority("*"), origins=("https://good.example",))
+    status, _ = await wire.refused(f"/ws/orders/dev?token={TOKEN}", extra_headers=[(b"Origin", origin.encode())])
+
+    assert 403 == status
+
+
+async def test_M11_a_pattern_wider_than_the_right_is_refused_and_subscribes_to_nothing(nursery: trio.Nursery) -> None:
+    wire = Guarded(nursery, authority("orders"))
+    client = await begun(wire, f"/ws/orders/dev?token={TOKEN}")
+    for pattern in ("*", "billing", "order*", "orders*"):
+        assert "FORBIDDEN" == (await ask(client, type="subscribe", patterns=[pattern]))["code"]
+    wire.publish(1, BILLING)
+    wire.publish(1)
+
+    assert "orders" == (await client.message())["app"]
+
+
+async def test_R23_rights_that_are_lost_end_what_they_allowed(nursery: trio.Nursery) -> None:
+    wire = Guarded(nursery, authority("*"))
+    client = await begun(wire, f"/ws/orders/dev?token={TOKEN}")
+    await ask(client, type="subscribe", patterns=["billing", "search"])
+    await client.message()
+    wire.reload(authority("orders", "search"))
+    lost = await client.message()
+    wire.publish(1, BILLING)
+    wire.publish(1, SEARCH)
+
+    assert ("unsubscribed", ["billing:*:*"]) == (lost["type"], lost["patterns"])
+    assert "search" == (await client.message())["app"]
+
+
+@pytest.mark.parametrize(
+    ("known", "code"), [(authority("billing"), 4403), (Authority(Tokens([])), 4401)], ids=["right", "token"]
+)
+async def test_W16_who_lost_the_right_or_the_token_is_closed_at_the_reload(
+    nursery: trio.Nursery, known: Authority, code: int
+) -> None:
+    wire = Guarded(nursery, authority("*"))
+    client = await begun(wire, f"/ws/orders/dev?token={TOKEN}")
+    wire.reload(known)
+
+    assert code == (await client.closed()).code
+
+
+async def test_a_token_that_expires_gets_nothing_more_and_is_closed(nursery: trio.Nursery) -> None:
+    wire = Guarded(nursery, authority("*", expires_at=100.0))
+    client = await begun(wire, f"/ws/orders/dev?token={TOKEN}")
+    wire.now = 100.0
+    wire.publish(1)
+
+    assert 4401 == (await client.closed()).code
+
+
+async def test_an_ack_needs_its_own_right(nursery: trio.Nursery) -> None:
+    ack = {"type": "ack", "version": "v", "status": "applied"}
+    wire = Guarded(nursery, authority("*"))
+    client = await begun(wire, f"/ws/orders/dev?token={TOKEN}")
+    assert "FORBIDDEN" == (await ask(client, **ack))["code"]
+
+    wire.reload(authority("*", rights=frozenset({Right.SUBSCRIBE, Right.REPORT})))
+    await client.send(ack)
+    await ask(client, type="ping")
+    assert 1 == wire.metrics.counts["acknowledged applied"]
+
+
+async def test_W14_one_token_has_so_many_connections(nursery: trio.Nursery) -> None:
+    wire = Guarded(nursery, authority("*"), connections_per_token=2)
+    target = f"/ws/orders/dev?token={TOKEN}"
+    first = await begun(wire, target)
+    await begun(wire, target)
+    assert 429 == (await wire.refused(target))[0]
+
+    await first.stream.aclose()
+    await wait_all_tasks_blocked()
+    await begun(wire, target)
+
+
+async def test_T07_wrong_tokens_make_an_address_wait_and_right_ones_pass(nursery: trio.Nursery) -> None:
+    wire = Guarded(nursery, authority("*"), failure_burst=3, failures_per_second=0.001)
+    statuses = [(await wire.refused(f"/ws/orders/dev?token={OTHER}"))[0] for _ in range(5)]
+
+    assert [401, 401, 401, 429, 429] == statuses
+    await begun(wire, f"/ws/orders/dev?token={TOKEN}")
+
+
+async def test_credentials_that_nobody_asked_for_are_ignored(nursery: trio.Nursery) -> None:
+    wire = Wire(nursery)
+
+    await begun(wire, "/ws/orders/dev?token=%00nonsense")

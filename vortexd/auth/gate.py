@@ -1,0 +1,148 @@
+"""The gate that every request passes, over HTTP and WebSockets alike: what is in force now, and the order of the checks.
+
+In come the headers, the target and the peer of a request; out goes an `Admission`, which answers for as long as the connection lasts what
+its owner may do. A reload puts a new authority in force in one step, and every admission is judged by that one from then on.
+"""
+
+from collections.abc import Callable, Sequence
+
+from ..errors import RemoteError
+from ..model import Key
+from ..patterns import Pattern
+from ..settings import Address, AuthSettings
+from .authority import Authority
+from .credentials import extract_credentials
+from .failures import Failures
+from .origin import check_host, check_origin, parse_host, parse_origin, sole_header
+from .principal import Forbidden, Principal, Right, Unauthorized
+
+
+class TooManyFailures(RemoteError):
+    """Wrong tokens from this address, one after the other.
+
+    Attributes:
+        retry_after: Seconds to wait.
+    """
+
+    status = 429
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("too many wrong tokens from this address")
+        self.retry_after = retry_after
+
+
+class Gate:
+    """See the module.
+
+    Args:
+        bound: The addresses listened on.
+        epoch: The time in seconds since the epoch, which tokens expire by.
+        monotonic: The time in seconds of a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        settings: AuthSettings,
+        authority: Authority,
+        bound: Sequence[Address],
+        epoch: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._bound = bound
+        self._epoch = epoch
+        self._monotonic = monotonic
+        self._failures = Failures(settings.failure_burst, settings.failures_per_second, settings.failure_addresses)
+        self.replace(settings, authority)
+
+    def replace(self, settings: AuthSettings, authority: Authority) -> None:
+        """Put another authority in force; `Admission.renew` judges those who are in by it."""
+        self.authority = authority
+        self._origins = frozenset(map(parse_origin, settings.origins))
+        self._hosts = frozenset(map(parse_host, settings.hosts))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody is asked for a token."""
+        return self.authority.is_open
+
+    def check_headers(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Refuse requests for another host, and those of web pages that aren't listed.
+
+        Raises:
+            RemoteError: 400 or 403.
+        """
+        check_host(sole_header(headers, b"host"), self._hosts, self._bound)
+        # Whether there are credentials is for `admit` to ask.
+        check_origin(sole_header(headers, b"origin"), self._origins, has_credentials=True, is_open=self.is_open)
+
+    def admit(self, headers: Sequence[tuple[bytes, bytes]], target: str, host: str) -> "Admission":
+        """Find out who sent a request.
+
+        Args:
+            host: The peer's address, or "" for a Unix socket.
+
+        Raises:
+            RemoteError: 400, 401, 403 or 429.
+        """
+        self.check_headers(headers)
+        credentials = extract_credentials(headers, target)
+        try:
+            principal = self.authority.authenticate(credentials, self._epoch())
+        except Unauthorized:
+            # Who hasn't been asked yet hasn't failed.
+            wait = 0.0 if credentials.is_empty else self._failures.record(host, self._monotonic())
+            if wait:
+                raise TooManyFailures(wait) from None
+            raise
+        return Admission(self, principal)
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._epoch()
+
+
+class Admission:
+    """Somebody who was let in, and what they may do now."""
+
+    def __init__(self, gate: Gate, principal: Principal) -> None:
+        self._gate = gate
+        self._principal = principal
+
+    @property
+    def name(self) -> str:
+        """For logs."""
+        return self._principal.name
+
+    @property
+    def identity(self) -> str:
+        """What counts as one owner, for limits per token; "" where nobody was asked."""
+        return self._principal.identity
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the token has expired since."""
+        return self._principal.is_expired(self._gate.now())
+
+    def authorize(self, right: Right, where: Key | Pattern | None) -> None:
+        """Let the owner do something, or raise.
+
+        Raises:
+            Unauthorized, Forbidden: As `Authority.authorize`.
+        """
+        self._gate.authority.authorize(self._principal, right, where, self._gate.now())
+
+    def may(self, right: Right, where: Key | Pattern | None) -> bool:
+        """Whether `authorize` lets it pass."""
+        try:
+            self.authorize(right, where)
+        except (Unauthorized, Forbidden):
+            return False
+        return True
+
+    def renew(self) -> None:
+        """Judge the owner by the authority that is in force now.
+
+        Raises:
+            Unauthorized: It doesn't know the owner any more.
+        """
+        self._principal = self._gate.authority.renew(self._principal, self._gate.now())
