@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from vortexd import __version__, cli
+from vortexd.auth.tokens import digest_of, load_tokens
 from vortexd.errors import StartError
 from vortexd.settings import Settings
 
@@ -20,7 +21,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """The settings that the daemon was run with; nothing is served."""
     found: list[Settings] = []
 
-    def run(settings: Settings, started: Callable[[Sequence[str]], None]) -> None:
+    def run(settings: Settings, started: Callable[[Sequence[str]], None], reload: object) -> None:
         found.append(settings)
         started(["http://127.0.0.1:8888"])
 
@@ -102,7 +103,7 @@ def test_check_only_checks(runs: list[Settings], capsys: pytest.CaptureFixture[s
 def test_a_daemon_that_cannot_start_is_one_line_and_status_1(
     runs: list[Settings], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(settings: Settings, started: object) -> None:
+    def run(settings: Settings, started: object, reload: object) -> None:
         raise ExceptionGroup("nursery", [StartError("can't listen on 127.0.0.1:80: in use")])
 
     monkeypatch.setattr("vortexd.daemon.run", run)
@@ -114,7 +115,7 @@ def test_a_daemon_that_cannot_start_is_one_line_and_status_1(
 def test_ctrl_c_is_no_traceback(
     runs: list[Settings], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(settings: Settings, started: object) -> None:
+    def run(settings: Settings, started: object, reload: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("vortexd.daemon.run", run)
@@ -138,3 +139,28 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["--version"])
 
     assert (0, f"vortexd {__version__}\n") == (ended.value.code, capsys.readouterr().out)
+
+
+def test_a_new_token_comes_with_its_entry_for_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+    status = cli.main(["token", "new", "billing team"])
+    token, _, entry = capsys.readouterr().out.partition("\n\n")
+    tokens = load_tokens(entry[entry.index("[[token]]") :], "tokens.toml")
+
+    assert 0 == status
+    assert token not in entry
+    assert ["billing team"] == [each.name for each in tokens]
+    assert digest_of(token) in entry
+
+
+def test_a_token_without_a_usable_name_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 2 == cli.main(["token", "new", ""])
+    assert "name" in capsys.readouterr().err
+
+
+def test_check_reads_the_token_files_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "vortexd.toml").write_text(
+        '[[source]]\npath = "."\n[auth]\ntokens = ["tokens.toml"]\n', encoding="utf-8"
+    )
+
+    assert 2 == cli.main(["--check", "--config", str(tmp_path / "vortexd.toml")])
+    assert "tokens.toml" in capsys.readouterr().err

@@ -71,7 +71,10 @@ class Gate:
         Raises:
             RemoteError: 400 or 403.
         """
-        check_host(sole_header(headers, b"host"), self._hosts, self._bound)
+        host = sole_header(headers, b"host")
+        # HTTP/1.1 without one was refused before; HTTP/1.0 may have none, and no browser speaks it.
+        if host is not None:
+            check_host(host, self._hosts, self._bound)
         # Whether there are credentials is for `admit` to ask.
         check_origin(sole_header(headers, b"origin"), self._origins, has_credentials=True, is_open=self.is_open)
 
