@@ -22,6 +22,9 @@ from .nodes import Builder, Leaf, List, Map, Node, shown
 
 # libyaml is many times as fast, where PyYAML was built with it.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# It looks ahead, and may come upon its own bound before we have seen as many events as ours allows.
+_LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"
+_LIBYAML_DEPTH = 1_000
 
 _BOOLEANS = {
     spelling: value
@@ -60,7 +63,10 @@ def parse_yaml(path: str, text: str, limits: FormatSettings) -> list[Node]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (None, None)
-        raise FormatError(path, f"not YAML: {error.problem or error.context}", *place) from None
+        problem = error.problem or error.context
+        if problem == _LIBYAML_TOO_DEEP:
+            raise FormatError(path, f"nested deeper than {min(limits.depth, _LIBYAML_DEPTH)} levels", *place) from None
+        raise FormatError(path, f"not YAML: {problem}", *place) from None
     except yaml.reader.ReaderError as error:
         raise FormatError(path, f"not YAML: {error.reason}") from None
     except (yaml.YAMLError, ValueError, OverflowError):

@@ -1,25 +1,52 @@
 """One reading of a directory: from a file system that may change under us to immutable bytes.
 
 In come a directory and what was read of it before; out goes a `Scan`. Synchronous, for a thread. The invariant: only regular files that
-really lie below the root are ever opened, whatever links are swapped meanwhile.
+really lie below the root are ever opened, whatever links are swapped meanwhile, and bytes count for a path only if they were read from
+the very state of the file that the outline shows.
 """
 
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+import time
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 import attrs
 
 from ..errors import SourceError
 from ..settings import SourceSettings
 
-# What says that a file is the same as at the last reading.
-_Mark = tuple[int, int, int, int, int]
 # A file that goes on changing while it is read is written in place by somebody; the next scan will see it whole.
 _ATTEMPTS = 3
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_GONE = {errno.ENOENT, errno.ENOTDIR}
+# File systems stamp changes with the time of the kernel's last tick, at most 10 ms ago. A file that was changed so shortly before it was
+# read can change again without a trace.
+_TICK_NS = 50_000_000
+
+# What says that a file is the same as at the last reading: device, inode, size, time of modification, time of change.
+_Mark: TypeAlias = tuple[int, int, int, int, int]
+
+
+@attrs.frozen(slots=True)
+class Outline:
+    """Everything of a directory but its bytes. Equal outlines are the same state, but for what a `Scan` calls unsettled.
+
+    Attributes:
+        files: Path to mark.
+        directories: Path prefix ("" is the root, others end in `/`) to device and inode, of those that were listed.
+        closed: Path prefix to why that directory can't be listed.
+    """
+
+    files: Mapping[str, _Mark]
+    directories: Mapping[str, tuple[int, int]]
+    closed: Mapping[str, str]
+
+    @property
+    def root(self) -> tuple[int, int]:
+        """The device and the inode of the directory itself."""
+        return self.directories[""]
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -27,136 +54,226 @@ class Scan:
     """A directory at one moment.
 
     Attributes:
-        marks: Path to what identifies the file's state; two scans with equal marks are the same state.
+        outline: What was there.
         contents: Path to bytes.
         unreadable: Path to why it can't be read.
-        device: The device of the root.
+        unsettled: Paths to read again even if the outline stays the same: what failed may succeed, and what was changed in the same
+            tick of the clock may have changed after it was read.
     """
 
-    marks: Mapping[str, _Mark]
+    outline: Outline
     contents: Mapping[str, bytes]
     unreadable: Mapping[str, str]
-    device: int
+    unsettled: frozenset[str]
 
 
-def read(root: Path, settings: SourceSettings, before: Scan | None) -> Scan:
+class _Refused(Exception):
+    """A file that won't be read for what it is; stays so until its mark changes."""
+
+
+class _Restless(Exception):
+    """A file that isn't what the outline shows any more."""
+
+
+def read(root: str, settings: SourceSettings, before: Scan | None) -> Scan:
     """Read the directory whole, taking over what `before` has of unchanged files.
 
+    A file that won't hold still, or that can't be read, is `unreadable` in the result.
+
     Raises:
-        SourceError: It isn't there, is too large, or can't be read as a whole now.
+        SourceError: The directory isn't there, is too large, or can't be read as a whole now.
     """
-    for _ in range(_ATTEMPTS):
-        scan = _read_once(root, settings, before)
-        if marks(root, settings) == scan.marks:
+    scan = _read_once(outline(root, settings), root, settings, before)
+    for _ in range(_ATTEMPTS - 1):
+        after = outline(root, settings)
+        if after == scan.outline and not scan.unsettled & scan.unreadable.keys():
             return scan
-        before = scan
-    raise SourceError(f"{root} goes on changing while it is read")
+        scan = _read_once(after, root, settings, scan)
+    return _without_restless(scan, outline(root, settings))
 
 
-def marks(root: Path, settings: SourceSettings) -> dict[str, _Mark]:
-    """Only what identifies each file's state: cheap enough for every scan.
+def outline(root: str, settings: SourceSettings) -> Outline:
+    """What identifies the state of each file, without opening any: cheap enough for every scan.
 
     Raises:
         SourceError: As `read`.
     """
-    found: dict[str, _Mark] = {}
-    for path, status in _walk(root):
-        found[path] = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        if len(found) > settings.files:
-            raise SourceError(f"{root} holds more than {settings.files} files; raise source.files if that is meant")
-    return found
-
-
-def _read_once(root: Path, settings: SourceSettings, before: Scan | None) -> Scan:
-    found = marks(root, settings)
-    contents: dict[str, bytes] = {}
-    unreadable: dict[str, str] = {}
-    total = 0
-    real = Path(os.path.realpath(root))
-    for path, mark in found.items():
+    files: dict[str, _Mark] = {}
+    directories: dict[str, tuple[int, int]] = {}
+    closed: dict[str, str] = {}
+    real = os.path.realpath(root)
+    left = [""]
+    while left:
+        prefix = left.pop()
         try:
-            if before is not None and before.marks.get(path) == mark and path in before.contents:
+            directories[prefix] = _list(real, prefix, files, left)
+        except OSError as error:
+            if not prefix or error.errno in _EXHAUSTED:
+                raise SourceError(f"{root} can't be read: {_words(error)}") from None
+            if error.errno not in _GONE:
+                closed[prefix] = _words(error)
+        for kind, found in (("files", files), ("directories", directories)):
+            if len(found) > settings.files:
+                excess = f"{root} holds more than {settings.files} {kind}"
+                raise SourceError(f"{excess}; raise source.files if that is meant")
+    return Outline(files, directories, closed)
+
+
+def _list(root: str, prefix: str, files: dict[str, _Mark], left: list[str]) -> tuple[int, int]:
+    """Note a directory's files and the directories to look at next; return its device and inode."""
+    place = os.path.join(root, prefix)
+    status = os.stat(place)
+    with os.scandir(place) as entries:
+        for entry in entries:
+            # Hidden, or not UTF-8, or with control characters: nobody can ask for it.
+            if entry.name.startswith(".") or not entry.name.isprintable():
+                continue
+            path = prefix + entry.name
+            found = _status(entry)
+            if found is None:
+                continue
+            if not stat.S_ISDIR(found.st_mode):
+                files[path] = _mark(found)
+            elif not entry.is_symlink() or (not prefix and _is_projected(root, entry.name)):
+                left.append(path + "/")
+    return status.st_dev, status.st_ino
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """The status of what an entry leads to, or of the link itself where it leads nowhere; None if the entry has gone."""
+    try:
+        return entry.stat()
+    except OSError:
+        try:
+            return entry.stat(follow_symlinks=False)
+        except OSError:
+            return None
+
+
+def _is_projected(root: str, name: str) -> bool:
+    """Whether a link at the top is one of a Kubernetes volume, which leads into a directory such as `..2026_11_24`.
+
+    No other linked directory is entered: a link to a parent would never end. This one can't lead to what is entered anyway.
+    """
+    parts = _parts_below(root, name)
+    return parts is not None and len(parts) > 1 and parts[0].startswith("..") and not _is_hidden(parts)
+
+
+def _mark(status: os.stat_result) -> _Mark:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or "error").lower()
+
+
+def _read_once(shown: Outline, root: str, settings: SourceSettings, before: Scan | None) -> Scan:
+    now = time.time_ns()
+    contents: dict[str, bytes] = {}
+    unreadable = dict(_lost(shown, before))
+    unsettled = set()
+    total = 0
+    real = os.path.realpath(root)
+    for path, mark in sorted(shown.files.items()):
+        if before and path not in before.unsettled and before.outline.files.get(path) == mark:
+            if path in before.contents:
                 contents[path] = before.contents[path]
             else:
-                contents[path] = _read_file(real, path, settings.file_bytes)
-        except OSError as error:
-            if error.errno in _EXHAUSTED:
-                raise SourceError(f"{root} can't be read now: {error.strerror}") from None
-            unreadable[path] = (error.strerror or "can't be read").lower()
+                unreadable[path] = before.unreadable[path]
+        else:
+            if abs(now - mark[4]) < _TICK_NS:
+                unsettled.add(path)
+            try:
+                contents[path] = _same(_read_file(real, path, mark, settings.file_bytes), path, before)
+            except _Refused as refusal:
+                unreadable[path] = str(refusal)
+            except _Restless:
+                unreadable[path] = "it goes on changing while it is read"
+                unsettled.add(path)
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    raise SourceError(f"{root} can't be read now: {_words(error)}") from None
+                unreadable[path] = _words(error)
+                unsettled.add(path)
         total += len(contents.get(path, b""))
         if total > settings.total_bytes:
-            raise SourceError(f"{root} holds more than {settings.total_bytes} bytes; raise source.total_bytes if meant")
-    return Scan(found, contents, unreadable, _status(root).st_dev)
+            raise SourceError(
+                f"{root} holds more than {settings.total_bytes} bytes; raise source.total_bytes if that is meant"
+            )
+    return Scan(shown, contents, unreadable, frozenset(unsettled))
 
 
-def _status(root: Path) -> os.stat_result:
+def _same(content: bytes, path: str, before: Scan | None) -> bytes:
+    """The former object if it holds the same bytes: whoever compares states does so by identity first."""
+    former = before.contents.get(path) if before else None
+    return content if former is None or former != content else former
+
+
+def _lost(shown: Outline, before: Scan | None) -> Iterable[tuple[str, str]]:
+    """What was known below directories that can't be listed any more: broken, not absent."""
+    for prefix, why in shown.closed.items():
+        for path in (*before.contents, *before.unreadable) if before else ():
+            if path.startswith(prefix):
+                yield path, f"its directory can't be listed: {why}"
+
+
+def _without_restless(scan: Scan, after: Outline) -> Scan:
+    """Take what still differs for broken. The rest was the same before and after it was read, so it is one state."""
+    restless = {
+        path for path in {*scan.outline.files, *after.files} if scan.outline.files.get(path) != after.files.get(path)
+    }
+    contents = {path: content for path, content in scan.contents.items() if path not in restless}
+    reasons = dict.fromkeys(restless, "it goes on changing while it is read")
+    return Scan(scan.outline, contents, {**scan.unreadable, **reasons}, scan.unsettled | restless)
+
+
+def _read_file(root: str, path: str, mark: _Mark, limit: int) -> bytes:
+    """Read one file in the state that `mark` shows. `root` holds no links."""
+    parts = _parts_below(root, path)
+    if parts is None:
+        raise _Refused("the link leads out of the directory")
+    if not parts or _is_hidden(parts):
+        raise _Refused("the link leads to a hidden file")
+    descriptor = _open_beneath(root, parts)
     try:
-        return root.stat()
-    except OSError as error:
-        raise SourceError(f"{root} can't be read: {(error.strerror or 'error').lower()}") from None
+        first = os.fstat(descriptor)
+        if not stat.S_ISREG(first.st_mode):
+            raise _Refused("not a regular file")
+        if first.st_size > limit:
+            raise _Refused(f"larger than {limit} bytes; raise source.file_bytes if that is meant")
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(first.st_size + 1)
+        if not mark == _mark(first) == _mark(os.fstat(descriptor)) or len(content) != first.st_size:
+            raise _Restless
+        return content
+    finally:
+        os.close(descriptor)
 
 
-def _walk(root: Path, prefix: str = "") -> Iterator[tuple[str, os.stat_result]]:
-    """Everything that isn't hidden, with the status of what links lead to; in a settled order."""
-    try:
-        with os.scandir(root / prefix) as entries:
-            listed = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        if prefix and error.errno not in _EXHAUSTED:
-            return
-        raise SourceError(f"{root} can't be read: {(error.strerror or 'error').lower()}") from None
-    for entry in listed:
-        if entry.name.startswith(".") or not _is_text(entry.name):
-            continue
-        path = prefix + entry.name
-        # Linked directories are not entered: a link to a parent would never end. Linked files are judged when they are opened.
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(root, path + "/")
-            continue
-        try:
-            status = entry.stat()
-        except OSError:
-            status = entry.stat(follow_symlinks=False)
-        if not stat.S_ISDIR(status.st_mode):
-            yield path, status
+def _parts_below(root: str, path: str) -> list[str] | None:
+    """What a path leads to in the end, as names below the root; None if it lies elsewhere."""
+    target = os.path.realpath(os.path.join(root, path))
+    start = root.rstrip("/") + "/"
+    return target.removeprefix(start).split("/") if target.startswith(start) else None
 
 
-def _is_text(name: str) -> bool:
-    return name.isprintable()
+def _is_hidden(parts: Iterable[str]) -> bool:
+    """`.git` is nobody's business; `..2026_11_24` and `..data` are what the links of a Kubernetes volume lead through."""
+    return any(part.startswith(".") and not part.startswith("..") for part in parts)
 
 
-def _read_file(root: Path, path: str, limit: int) -> bytes:
-    """Read one file; OSError says why not, in words for the log."""
-    target = Path(os.path.realpath(root / path))
-    if not target.is_relative_to(root):
-        raise OSError(errno.EPERM, "the link leads out of the directory")
-    parts = target.relative_to(root).parts
-    # `..2026_11_24` and `..data` are how Kubernetes names what a ConfigMap's links lead through; `.git` is nobody's business.
-    if any(part.startswith(".") and not part.startswith("..") for part in parts):
-        raise OSError(errno.EPERM, "the link leads to a hidden file")
-    for _ in range(_ATTEMPTS):
-        descriptor = _open_beneath(root, parts)
-        with open(descriptor, "rb") as file:
-            first = os.fstat(descriptor)
-            if not stat.S_ISREG(first.st_mode):
-                raise OSError(errno.EINVAL, "not a regular file")
-            if first.st_size > limit:
-                raise OSError(errno.EFBIG, f"larger than {limit} bytes; raise source.file_bytes if that is meant")
-            content = file.read(limit + 1)
-            last = os.fstat(descriptor)
-        if (first.st_size, first.st_mtime_ns) == (last.st_size, last.st_mtime_ns) and len(content) == first.st_size:
-            return content
-    raise OSError(errno.EBUSY, "it goes on changing while it is read")
-
-
-def _open_beneath(root: Path, parts: tuple[str, ...]) -> int:
+def _open_beneath(root: str, parts: list[str]) -> int:
     """Open component by component, following no link: what was resolved a moment ago may be another link by now."""
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     for number, part in enumerate(parts):
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        is_last = number == len(parts) - 1
         # Non-blocking, for opening a FIFO would wait for its writer.
-        flags |= os.O_NONBLOCK if number == len(parts) - 1 else os.O_DIRECTORY
+        flags |= os.O_NONBLOCK if is_last else os.O_DIRECTORY
         try:
+            # Not even opened, if it can be helped: to open a watchdog's device is to start it.
+            if is_last and not stat.S_ISREG(os.stat(part, dir_fd=descriptor, follow_symlinks=False).st_mode):
+                raise _Refused("not a regular file")
             inner = os.open(part, flags, dir_fd=descriptor)
         finally:
             os.close(descriptor)

@@ -4,8 +4,9 @@ What arrives are hints of the kernel and the time; what leaves are whole `Tree`s
 come sooner, so a lost hint costs `scan_interval` seconds and nothing else.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 import trio
@@ -17,9 +18,17 @@ from ..model import Files, Tree
 from ..settings import SourceSettings
 from . import directory
 from .base import Publish
-from .directory import Scan
+from .directory import Outline, Scan
 
 log = structlog.get_logger()
+
+_Value = TypeVar("_Value")
+
+# The watcher gathers hints for at most this long, in steps of this length; what is published is debounced by the settings.
+_GATHER_MS = 50
+_STEP_MS = 10
+# How often the watcher's thread looks up when nothing happens; it is woken at once when it is to end.
+_WATCH_MS = 1_000
 
 
 class FilesSource:
@@ -31,10 +40,12 @@ class FilesSource:
 
     def __init__(self, settings: SourceSettings, base: Path) -> None:
         self._settings = settings
-        self._root = Path(base, settings.path).absolute()
+        self._root = str(Path(base, settings.path).absolute())
         self._hint = trio.Event()
+        self._watching = trio.CancelScope()
         self._published: Scan | None = None
         self._trouble: str | None = None
+        self._skipped: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def name(self) -> str:
@@ -47,80 +58,97 @@ class FilesSource:
             nursery.start_soon(self._watch, name=f"watch {self._root}")
             while True:
                 self._hint = trio.Event()
+                wait = self._settings.scan_interval
                 try:
-                    if await self._has_changed():
-                        await self._publish_settled(publish)
+                    if await self._look(publish):
+                        wait = min(wait, self._settings.quiet)
                     self._is_well()
                 except SourceError as error:
                     self._is_ill(str(error))
-                with trio.move_on_after(self._settings.scan_interval):
+                with trio.move_on_after(wait):
                     await self._hint.wait()
 
-    async def _has_changed(self) -> bool:
-        if self._published is None:
-            return True
-        return await self._marks() != self._published.marks
-
-    async def _publish_settled(self, publish: Publish) -> None:
-        """Wait until nothing has changed for `quiet` seconds, at most `max_wait`, then read and publish."""
-        if self._published is not None:
-            with trio.move_on_after(self._settings.max_wait):
-                settled = False
-                while not settled:
-                    before = await self._marks()
-                    await trio.sleep(self._settings.quiet)
-                    settled = before == await self._marks()
-        scan = await trio.to_thread.run_sync(
-            directory.read, self._root, self._settings, self._published, abandon_on_cancel=True
-        )
-        before_scan = self._published
-        if before_scan and before_scan.contents and not scan.marks and scan.device != before_scan.device:
-            # A volume that was unmounted leaves an empty directory on another device: that is no empty configuration.
-            raise SourceError(f"{self._root} is empty and on another device: its volume isn't mounted")
+    async def _look(self, publish: Publish) -> bool:
+        """Publish what is new, and say whether to look again soon."""
+        before = self._published
+        if before is not None:
+            shown = await self._outline()
+            if shown != before.outline:
+                await self._settle(shown)
+            elif not before.unsettled:
+                return False
+        scan = await trio.to_thread.run_sync(directory.read, self._root, self._settings, before, abandon_on_cancel=True)
         self._published = scan
-        if before_scan and (before_scan.contents, before_scan.unreadable) == (scan.contents, scan.unreadable):
-            return
-        await publish(self._tree(scan))
+        if before is None:
+            await publish(self._tree(scan))
+            return bool(scan.unsettled)
+        if before.outline.root != scan.outline.root:
+            self._watching.cancel()  # a watch on a directory that was replaced never tells anything again
+        if before.contents != scan.contents or before.unreadable != scan.unreadable:
+            if before.contents and not scan.outline.files and scan.outline.root[0] != before.outline.root[0]:
+                # A volume that was unmounted leaves an empty directory on another device: that is no empty configuration.
+                self._published = before
+                raise SourceError(f"{self._root} is empty and on another device: its volume isn't mounted")
+            await publish(self._tree(scan))
+        return not scan.unsettled <= before.unsettled
 
-    async def _marks(self) -> object:
-        return await trio.to_thread.run_sync(directory.marks, self._root, self._settings, abandon_on_cancel=True)
+    async def _settle(self, shown: Outline) -> None:
+        """Wait until nothing has changed for `quiet` seconds, at most `max_wait` in all."""
+        with trio.move_on_after(self._settings.max_wait):
+            while True:
+                await trio.sleep(self._settings.quiet)
+                now = await self._outline()
+                if now == shown:
+                    return
+                shown = now
+
+    async def _outline(self) -> Outline:
+        return await trio.to_thread.run_sync(directory.outline, self._root, self._settings, abandon_on_cancel=True)
 
     def _tree(self, scan: Scan) -> Tree:
         root = f"file:{self._root}/"
-        if not self._settings.label_directories:
-            files = Files(scan.contents, scan.unreadable, root)
-            return Tree({self._settings.default_label: files}, self._settings.default_label)
-        labels = {}
-        for label in self._labels(scan):
-            prefix = f"{label}/"
-            mine = {
-                path: content for path, content in scan.contents.items() if "/" not in path or path.startswith(prefix)
-            }
-            broken = {path: why for path, why in scan.unreadable.items() if "/" not in path or path.startswith(prefix)}
-            labels[label] = Files(mine, broken, root, ("", prefix))
+        skipped = {(path.rstrip("/"), why) for path, why in scan.outline.closed.items()}
+        if self._settings.label_directories:
+            labels = {}
+            for name in _directories(scan):
+                try:
+                    label = names.label(name)
+                except InvalidName:
+                    skipped.add((name, "its name can't be a label"))
+                else:
+                    prefix = f"{label}/"
+                    labels[label] = Files(
+                        _below(scan.contents, prefix), _below(scan.unreadable, prefix), root, ("", prefix)
+                    )
+        else:
+            labels = {self._settings.default_label: Files(scan.contents, scan.unreadable, root)}
+        self._tell_skipped(frozenset(skipped))
         return Tree(labels, self._settings.default_label)
 
-    def _labels(self, scan: Scan) -> Iterator[str]:
-        for label in sorted({path.partition("/")[0] for path in scan.marks if "/" in path}):
-            try:
-                yield names.label(label)
-            except InvalidName:
-                log.warning("directory skipped", source=self.name, directory=label, reason="its name can't be a label")
+    def _tell_skipped(self, skipped: frozenset[tuple[str, str]]) -> None:
+        for path, why in sorted(skipped - self._skipped):
+            log.warning("directory skipped", source=self.name, directory=path, reason=why)
+        self._skipped = skipped
 
     async def _watch(self) -> None:
         """Turn notifications into hints, for ever; without them the scans go on."""
         is_told = False
         while True:
-            try:
-                async for _ in awatch(self._root, debounce=50, step=10, rust_timeout=1_000, recursive=True):
-                    is_told = False
-                    self._hint.set()
-            except OSError as error:
-                if not is_told:
-                    log.info("directory not watched", source=self.name, reason=str(error), consequence="it is scanned")
-                is_told = True
-            await trio.sleep(self._settings.scan_interval)
-            self._hint.set()
+            with trio.CancelScope() as self._watching:
+                try:
+                    async for _ in awatch(
+                        self._root, watch_filter=None, debounce=_GATHER_MS, step=_STEP_MS, rust_timeout=_WATCH_MS
+                    ):
+                        is_told = False
+                        self._hint.set()
+                except OSError as error:
+                    if not is_told:
+                        log.info(
+                            "directory not watched", source=self.name, reason=str(error), consequence="it is scanned"
+                        )
+                    is_told = True
+                await trio.sleep(self._settings.scan_interval)
+            self._hint.set()  # what changed while nobody watched
 
     def _is_well(self) -> None:
         if self._trouble is not None:
@@ -133,3 +161,13 @@ class FilesSource:
                 "source unreadable", source=self.name, reason=reason, consequence="what is served stays as it is"
             )
         self._trouble = reason
+
+
+def _directories(scan: Scan) -> Iterator[str]:
+    """The directories at the top that hold a file, or held one."""
+    yield from sorted({path.partition("/")[0] for path in (*scan.contents, *scan.unreadable) if "/" in path})
+
+
+def _below(found: Mapping[str, _Value], prefix: str) -> dict[str, _Value]:
+    """What a label is made of: the files at the top, which are every label's, and those of its directory."""
+    return {path: value for path, value in found.items() if "/" not in path or path.startswith(prefix)}
