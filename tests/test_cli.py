@@ -143,8 +143,10 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_new_token_comes_with_its_entry_for_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     status = cli.main(["token", "new", "billing team"])
-    token, _, entry = capsys.readouterr().out.partition("\n\n")
-    tokens = load_tokens(entry[entry.index("[[token]]") :], "tokens.toml")
+    printed = capsys.readouterr().out
+    token = printed.splitlines()[0]
+    entry = printed[printed.index("[[token]]") :]
+    tokens = load_tokens(entry, "tokens.toml")
 
     assert 0 == status
     assert token not in entry

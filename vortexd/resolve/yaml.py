@@ -22,9 +22,8 @@ from .nodes import Builder, Leaf, List, Map, Node, shown
 
 # libyaml is many times as fast, where PyYAML was built with it.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# It looks ahead, and may come upon its own bound before we have seen as many events as ours allows.
+# It looks ahead, and may come upon its own bound, which is above any of ours, before we have seen the events.
 _LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"
-_LIBYAML_DEPTH = 1_000
 
 _BOOLEANS = {
     spelling: value
@@ -65,7 +64,7 @@ def parse_yaml(path: str, text: str, limits: FormatSettings) -> list[Node]:
         place = (mark.line + 1, mark.column + 1) if mark else (None, None)
         problem = error.problem or error.context
         if problem == _LIBYAML_TOO_DEEP:
-            raise FormatError(path, f"nested deeper than {min(limits.depth, _LIBYAML_DEPTH)} levels", *place) from None
+            raise FormatError(path, f"nested deeper than {limits.depth} levels", *place) from None
         raise FormatError(path, f"not YAML: {problem}", *place) from None
     except yaml.reader.ReaderError as error:
         raise FormatError(path, f"not YAML: {error.reason}") from None
