@@ -142,7 +142,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_new_token_comes_with_its_entry_for_the_file(capsys: pytest.CaptureFixture[str]) -> None:
-    status = cli.main(["token", "new", "billing team"])
+    status = cli.main(["token", "new", "billing"])
     printed = capsys.readouterr().out
     token = printed.splitlines()[0]
     entry = printed[printed.index("[[token]]") :]
@@ -150,7 +150,7 @@ def test_a_new_token_comes_with_its_entry_for_the_file(capsys: pytest.CaptureFix
 
     assert 0 == status
     assert token not in entry
-    assert ["billing team"] == [each.name for each in tokens]
+    assert ["billing"] == [each.name for each in tokens]
     assert digest_of(token) in entry
 
 
