@@ -150,7 +150,7 @@ def test_a_new_token_comes_with_its_entry_for_the_file(capsys: pytest.CaptureFix
 
     assert 0 == status
     assert token not in entry
-    assert ["billing"] == [each.name for each in tokens]
+    assert ["billing"] == [each.principal.name for each in tokens]
     assert digest_of(token) in entry
 
 
