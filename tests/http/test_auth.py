@@ -146,7 +146,7 @@ async def test_T07_wrong_tokens_are_slowed_down_and_right_ones_are_not() -> None
     assert 200 == right.status
 
 
-async def test_H12_a_host_that_is_not_ours_is_refused_where_nobody_is_asked() -> None:
+async def test_H07_a_host_that_is_not_ours_is_refused_where_nobody_is_asked() -> None:
     async with serving() as http:
         rebound = await http.exchange(b"GET /shop/dev HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
         other = await http.exchange(b"GET /health HTTP/1.1\r\nHost: probe.example\r\nConnection: close\r\n\r\n")
@@ -155,12 +155,42 @@ async def test_H12_a_host_that_is_not_ours_is_refused_where_nobody_is_asked() ->
     assert b"200" in other.split(b"\r\n")[0]
 
 
-async def test_H10_a_page_of_another_origin_is_refused_and_a_listed_one_is_not() -> None:
+async def test_W01_a_page_of_another_origin_is_refused_and_a_listed_one_is_not() -> None:
     async with serving(gate=open_gate(origins=("https://ui.example",))) as http:
         strange = await http.ask("/shop/dev", Origin="https://evil.example")
         listed = await http.ask("/shop/dev", Origin="https://ui.example")
 
     assert (403, 200) == (strange.status, listed.status)
+
+
+@pytest.mark.parametrize(
+    ("target", "headers"),
+    [
+        ("/shop/dev", {"X_Forwarded_For": "127.0.0.1"}),
+        ("/shop/dev", {"Forwarded": "for=127.0.0.1", "X_Real_IP": "127.0.0.1"}),
+        ("/shop/dev", {"X_Forwarded_User": "admin", "X_Original_URL": "/health"}),
+        ("/shop/dev/", {}),
+        ("/shop/dev;x", {}),
+        ("/metrics/", {}),
+        ("/metrics;x", {}),
+        ("//metrics", {}),
+        ("/health/../metrics", {}),
+    ],
+)
+async def test_H10_neither_a_header_nor_a_spelling_of_the_path_gets_round_the_gate(
+    target: str, headers: dict[str, str]
+) -> None:
+    async with serving(gate=gate()) as http:
+        assert (await http.ask(target, **headers)).status in (400, 401, 404)
+
+
+async def test_H12_answers_are_for_who_asked_alone() -> None:
+    async with serving(gate=gate()) as http:
+        mine = await http.ask("/shop/dev", **bearer("reader"))
+        others = await http.ask("/shop/dev", **bearer("admin"))
+
+    assert (200, 403) == (mine.status, others.status)
+    assert mine.headers["cache-control"] in ("no-store", "private, no-cache", "no-cache, private")
 
 
 async def test_T02_no_token_gets_into_a_body_a_log_or_a_metric() -> None:
