@@ -1,5 +1,6 @@
 """The line in motion: publications are one moment, reads are shared, clients are brought up to date."""
 
+import jsonpatch
 import orjson
 import pytest
 import trio
@@ -39,8 +40,8 @@ class Subscribed:
 class Whole:
     """A line and its neighbours."""
 
-    def __init__(self) -> None:
-        self.store = Store(HistorySettings())
+    def __init__(self, history: HistorySettings | None = None) -> None:
+        self.store = Store(history or HistorySettings())
         self.registry: Registry[Subscriber] = Registry()
         encoder = Encoder(timestamp)
         self.line = Line(
@@ -337,3 +338,35 @@ async def test_a_large_frame_is_compressed_once_for_all_who_ask(whole: Whole) ->
     assert 5 == len(forms)
     assert all(form is forms[0] for form in forms)
     assert len(forms[0]) < 1_000
+
+
+@pytest.mark.parametrize(("missed", "kind"), [(3, "config_change"), (4, "config_change"), (5, "config_snapshot")])
+async def test_a_client_away_for_less_exactly_and_more_than_the_history_ends_right(missed: int, kind: str) -> None:
+    whole = Whole(HistorySettings(versions=4))
+    await whole.line.publish(tree(b"a: 0\n" + FILLER))
+    whole.line.hold(SHOP)
+    begun = await whole.line.read(SHOP)
+    for number in range(missed):
+        await whole.line.publish(tree(b"a: %d\n" % (number + 1) + FILLER))
+    now = await whole.line.read(SHOP)
+    told = message(await whole.line.catch_up(SHOP, begun.version))
+
+    assert kind == told["type"]
+    document = told["config"] if kind == "config_snapshot" else jsonpatch.apply_patch(begun.document, told["diff"])
+    assert now.document == document
+    assert now.version == told["new_version" if kind == "config_change" else "version"]
+
+
+async def test_R22_another_instance_resumes_what_the_first_began_by_content_alone() -> None:
+    first, second = Whole(), Whole()
+    for whole in (first, second):
+        await whole.line.publish(tree(b"a: 1\n" + FILLER))
+        whole.line.hold(SHOP)
+        await whole.line.read(SHOP)
+    version = first.line.version_of(SHOP)
+    same = message(await second.line.catch_up(SHOP, version))
+    await first.line.publish(tree(b"a: 2\n" + FILLER))
+    ahead = message(await second.line.catch_up(SHOP, first.line.version_of(SHOP)))
+
+    assert "in_sync" == same["type"]
+    assert ("config_snapshot", version) == (ahead["type"], ahead["version"])
