@@ -172,7 +172,7 @@ async def test_a_burst_of_saves_is_one_publication(
     assert [b"a: 1", b"a: 39"] == [contents["shop.yml"] for contents in running.contents()]
 
 
-async def test_R10_a_thousand_saves_in_a_second_are_a_handful_of_publications(
+async def test_a_thousand_saves_in_a_second_are_a_handful_of_publications(
     root: Path, watcher: Watcher, autojump_clock: MockClock, start: Start
 ) -> None:
     running = await start(Running(root, quiet=0.1, max_wait=0.5))
