@@ -66,6 +66,7 @@ async def serve(settings: Settings, authority: Authority, started: Started, relo
     encoder = Encoder(timestamp)
     line = Line(settings.formats, store, registry, Broadcaster(registry, encoder.change), encoder, metrics)
     source = FilesSource(settings.source[0], Path())
+    listener = Listener(settings.server)
     websockets = WebSocketServer(
         line,
         registry,
@@ -75,12 +76,14 @@ async def serve(settings: Settings, authority: Authority, started: Started, relo
         Random(),
         gate,
         settings.auth.connections_per_token,
+        listener.leave,
     )
     bridge = Bridge(create_app(line, metrics, settings.server, timestamp, gate), settings.server)
-    listener = Listener(settings.server)
 
-    async def serve_websocket(accepted: Accepted) -> None:
-        await websockets.serve(accepted.stream, accepted.head, accepted.target, accepted.connection_id, accepted.host)
+    async def serve_websocket(accepted: Accepted) -> bool:
+        return await websockets.serve(
+            accepted.stream, accepted.head, accepted.target, accepted.connection_id, accepted.host
+        )
 
     with (
         trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as ends,
@@ -94,6 +97,7 @@ async def serve(settings: Settings, authority: Authority, started: Started, relo
             ended = trio.Event()
             root.start_soon(_stop, ends, root.cancel_scope, ended)
             async with trio.open_nursery() as connections:
+                await connections.start(websockets.park)
                 root.start_soon(listener.serve, connections, serve_websocket, bridge.serve)
                 await ended.wait()
                 log.info("stopping", connections=len(websockets))

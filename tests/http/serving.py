@@ -123,8 +123,9 @@ async def serving(settings: ServerSettings | None = None, gate: Gate | None = No
     listener = Listener(settings)
     websockets: list[Accepted] = []
 
-    async def websocket(accepted: Accepted) -> None:
+    async def websocket(accepted: Accepted) -> bool:
         websockets.append(accepted)
+        return False
 
     async with trio.open_nursery() as outer:
         (url,) = await listener.bind()

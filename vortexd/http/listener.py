@@ -56,6 +56,8 @@ class Accepted:
 
 
 Handler = Callable[[Accepted], Awaitable[None]]
+# Returns whether the connection goes on without its task; then `Listener.leave` is called when it ends.
+WebSocketHandler = Callable[[Accepted], Awaitable[bool]]
 
 
 class _BadHead(Exception):
@@ -103,7 +105,7 @@ class Listener:
             return f"unix:{name}"
         return f"http://{Address(host=name[0], port=name[1])}"
 
-    async def serve(self, nursery: trio.Nursery, websocket: Handler, http: Handler) -> None:
+    async def serve(self, nursery: trio.Nursery, websocket: WebSocketHandler, http: Handler) -> None:
         """Accept until `stop_accepting`; each connection is a task in the given nursery, which outlives this call."""
         try:
             with self._accepting:
@@ -127,7 +129,7 @@ class Listener:
         self._paths.clear()
 
     async def _accept(
-        self, bound: trio.socket.SocketType, nursery: trio.Nursery, websocket: Handler, http: Handler
+        self, bound: trio.socket.SocketType, nursery: trio.Nursery, websocket: WebSocketHandler, http: Handler
     ) -> None:
         is_told = False
         while True:
@@ -144,8 +146,15 @@ class Listener:
             is_told = False
             nursery.start_soon(self._serve, accepted, websocket, http, name="connection")
 
-    async def _serve(self, accepted: trio.socket.SocketType, websocket: Handler, http: Handler) -> None:
-        """One connection, from accept to its end; the handler of last resort."""
+    def leave(self, host: str) -> None:
+        """Count a connection out that has gone on without its task."""
+        self._count -= 1
+        self._by_address[host] -= 1
+        if not self._by_address[host]:
+            del self._by_address[host]
+
+    async def _serve(self, accepted: trio.socket.SocketType, websocket: WebSocketHandler, http: Handler) -> None:
+        """One connection, from accept to its end, or until it goes on without a task; the handler of last resort."""
         stream = trio.SocketStream(accepted)
         connection_id = str(uuid4())
         try:
@@ -158,38 +167,44 @@ class Listener:
         with bound_contextvars(connection=connection_id, peer=peer):
             self._count += 1
             self._by_address[host] += 1
+            goes_on = False
             try:
-                await self._route(stream, host, peer, connection_id, websocket, http)
+                goes_on = await self._route(stream, host, peer, connection_id, websocket, http)
             except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
                 log.debug("connection broke", reason=type(error).__name__)
             except Exception:
                 log.exception("connection failed")
             finally:
-                self._count -= 1
-                self._by_address[host] -= 1
-                if not self._by_address[host]:
-                    del self._by_address[host]
+                if not goes_on:
+                    self.leave(host)
                 await trio.aclose_forcefully(stream)
 
     async def _route(
-        self, stream: trio.SocketStream, host: str, peer: str, connection_id: str, websocket: Handler, http: Handler
-    ) -> None:
+        self,
+        stream: trio.SocketStream,
+        host: str,
+        peer: str,
+        connection_id: str,
+        websocket: WebSocketHandler,
+        http: Handler,
+    ) -> bool:
+        """Let the right handler serve it. Returns whether it goes on without this task."""
         limit = self._settings.connections_per_address
         if self._count > self._max_connections or self._reading >= self._settings.handshakes:
             await _refuse(stream, 503, "too many connections", "Retry-After: 1")
-            return
+            return False
         if limit and self._by_address[host] > limit:
             await _refuse(stream, 429, "too many connections from this address", "Retry-After: 1")
-            return
+            return False
         self._reading += 1
         try:
             head = await self._read_head(stream)
             if head is None:
-                return
+                return False
             request = _parse(head)
         except _BadHead as error:
             await _refuse(stream, error.status, error.reason)
-            return
+            return False
         finally:
             self._reading -= 1
         target = request.target.decode("ascii")
@@ -198,9 +213,10 @@ class Listener:
         if not wants_websocket:
             await http(accepted)
         elif target.partition("?")[0].startswith("/ws/"):
-            await websocket(accepted)
+            return await websocket(accepted)
         else:
             await _refuse(stream, 404, "WebSockets are at /ws/{application}/{profile}")
+        return False
 
     async def _read_head(self, stream: trio.SocketStream) -> bytes | None:
         """Read until the head is whole; None where the peer went away, or never said a word."""

@@ -15,11 +15,12 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from random import Random
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import attrs
 import trio
 from wsproto import WSConnection
+from wsproto.connection import Connection as _OpenConnection
 from wsproto.connection import ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
@@ -32,7 +33,7 @@ from ..patterns import Pattern
 from ..settings import RealtimeSettings
 from . import messages
 from .close import CloseReason
-from .frames import Frame, text_frame
+from .frames import Boundary, Frame, text_frame
 from .inbound import Inbound, Unacceptable
 from .session import (
     Acknowledge,
@@ -50,6 +51,12 @@ _RECEIVE_BYTES = 16_384
 _WRITE_BYTES = 65_536
 # When all is being cancelled, what a close frame may wait for: it is a courtesy then, and a process is waiting to end.
 _HURRIED_TIMEOUT = 0.5
+# How often to ask whether it is quiet, where it isn't yet.
+_PARK_PAUSE = 0.1
+
+
+# With the handshake before it, or taken up behind it.
+WebSocket: TypeAlias = WSConnection | _OpenConnection
 
 
 class Keys(Protocol):
@@ -141,7 +148,7 @@ class Connection:
     def __init__(
         self,
         stream: trio.abc.Stream,
-        websocket: WSConnection,
+        websocket: WebSocket,
         client: Client,
         keys: Keys,
         settings: RealtimeSettings,
@@ -164,8 +171,16 @@ class Connection:
         self._reason: CloseReason | None = None
         self._is_writing = False
         self._is_garbled = False
-        self._last_seen = 0.0
+        self._last_seen = trio.current_time()
         self._pinged: float | None = None
+        # The first one is early by chance, so that clients that came together don't beat together.
+        self._next_ping = self._last_seen + settings.heartbeat_interval * random.uniform(0.5, 1.0)
+        # For the way into the parking lot and out of it.
+        self._may_park = False
+        self._is_parking = False
+        self._is_listening = False
+        self._boundary = Boundary()
+        self._received = b""
         # The chain: the version the client has once what was written arrives, and once what is queued was written, too.
         self._had: dict[Key, str | None] = {key: client.last_version}
         self._last: dict[Key, str | None] = {key: client.last_version}
@@ -176,6 +191,66 @@ class Connection:
         if client.hello is not None:
             self._kept.append(_Reply(text_frame(client.hello)))
         self._dropped = 0
+
+    # The parking lot.
+
+    def may_park(self) -> None:
+        """Let `run` return None once nothing is pending for a while."""
+        self._may_park = True
+
+    def may_not_park(self) -> None:
+        """Take `may_park` back."""
+        self._may_park = False
+
+    def resume(
+        self, version: str | None, next_ping: float, pinged: float | None, received: bytes, unsent: bytes
+    ) -> None:
+        """Go on from the parking lot, before `run`.
+
+        Args:
+            version: What the client has, once `unsent` is written.
+            next_ping: When the next heartbeat is due.
+            pinged: When the client was sent the one it hasn't answered, or None.
+            received: What has come from it.
+            unsent: The rest of a frame.
+        """
+        self._had[self._key] = self._last[self._key] = version
+        del self._behind[self._key]
+        self._next_ping, self._pinged = next_ping, pinged
+        self._received = received
+        if received or pinged is None:
+            self._last_seen = trio.current_time()
+        else:
+            self._last_seen = -math.inf
+        if unsent:
+            self._kept.append(_Reply(unsent))
+
+    @property
+    def version(self) -> str | None:
+        """What the client has of its main key, once it has read what was written."""
+        return self._had[self._key]
+
+    @property
+    def next_ping(self) -> float:
+        """When the next heartbeat is due."""
+        return self._next_ping
+
+    def is_quiet(self) -> bool:
+        """Whether nothing is pending in either direction, and nothing is to be remembered of what was said."""
+        waits = self._behind or self._kept or self._dropped or self._received or self._is_writing
+        is_answered = self._pinged is None or self._last_seen >= self._pinged
+        return (
+            not waits
+            and is_answered
+            and not self._receive.statistics().current_buffer_used
+            and self._reason is None
+            and self._websocket.state is ConnectionState.OPEN
+            and self._boundary.is_between
+            and not self._inbound.is_open
+            and self._had[self._key] is not None
+            and len(self._had) == 1
+            and self._session.is_fresh(trio.current_time())
+        )
 
     # Called by the broadcaster and the server: synchronous.
 
@@ -270,36 +345,54 @@ class Connection:
 
     # The nursery.
 
-    async def run(self) -> CloseReason:
+    async def run(self) -> CloseReason | None:
         """Serve the client until one side ends it, and return why. Raises nothing that a peer can cause.
+
+        Returns None where it may be parked and is quiet: the socket is left as it is, and no await may be between this and the parking.
 
         Inside run the reader, the writer and the heartbeat; the first to end cancels the others. When cancelled from
         outside, the client is still sent a close frame, if it takes it at once and no other frame is half written.
         """
-        self._last_seen = trio.current_time()
+        is_parked = False
         try:
-            async with trio.open_nursery() as nursery:
-                self._scope = nursery.cancel_scope
-                if self._reason is not None:
-                    self._scope.cancel()
-                for task in (self._reader, self._writer, self._heartbeat):
-                    nursery.start_soon(self._first_to_end, task)
+            while not is_parked:
+                self._is_parking = self._is_listening = False
+                async with trio.open_nursery() as nursery:
+                    self._scope = nursery.cancel_scope
+                    if self._reason is not None:
+                        self._scope.cancel()
+                    for task in (self._reader, self._writer, self._heartbeat):
+                        nursery.start_soon(self._first_to_end, task)
+                if not self._is_parking or self._reason is not None:
+                    return self._reason or CloseReason.INTERNAL
+                # While the tasks ended something may have come.
+                is_parked = self.is_quiet()
+            return None
         finally:
-            await self._close_handshake()
-        return self._reason or CloseReason.INTERNAL
+            if not is_parked:
+                await self._close_handshake()
 
-    async def _first_to_end(self, task: Callable[[], Awaitable[CloseReason]]) -> None:
+    async def _first_to_end(self, task: Callable[[], Awaitable[CloseReason | None]]) -> None:
         try:
-            self.close(await task())
+            reason = await task()
+            if reason is not None:
+                self.close(reason)
+            else:
+                self._is_parking = True
+                self._scope.cancel()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.close(CloseReason.LOST)
         except Unacceptable as error:
             self.close(error.reason)
 
-    async def _reader(self) -> CloseReason:
+    async def _reader(self) -> CloseReason | None:
         message_deadline = math.inf
         try:
             while True:
+                if self._received:
+                    # Came while the connection was parked, or on its way there.
+                    data, self._received = self._received, b""
+                    self._take_bytes(data)
                 for event in self._websocket.events():
                     match event:
                         case TextMessage() | BytesMessage():
@@ -326,16 +419,26 @@ class Connection:
                             return CloseReason.CLIENT
                 if self._inbound.is_open and message_deadline == math.inf:
                     message_deadline = trio.current_time() + self._settings.message_timeout
+                self._is_listening = True
                 with trio.CancelScope(deadline=message_deadline) as scope:
-                    data = await self._stream.receive_some(_RECEIVE_BYTES)
+                    data = bytes(await self._stream.receive_some(_RECEIVE_BYTES))
                 if scope.cancelled_caught:
                     return CloseReason.POLICY
                 if not data:
                     return CloseReason.LOST
-                self._last_seen = trio.current_time()
-                self._websocket.receive_data(bytes(data))
+                if self._is_parking:
+                    # The other tasks are ending: what would be begun now could be cancelled in the middle.
+                    self._received = data
+                    return None
+                self._is_listening = False
+                self._take_bytes(data)
         except RemoteProtocolError:
             return CloseReason.PROTOCOL
+
+    def _take_bytes(self, data: bytes) -> None:
+        self._last_seen = trio.current_time()
+        self._boundary.feed(data)
+        self._websocket.receive_data(data)
 
     async def _take(self, message: str | bytes) -> None:
         """Do what a message asks for."""
@@ -408,7 +511,7 @@ class Connection:
         self._last.pop(key, None)
         self._behind.pop(key, None)
 
-    async def _writer(self) -> CloseReason:
+    async def _writer(self) -> CloseReason | None:
         while True:
             if self._kept:
                 reply = self._kept.popleft()
@@ -422,10 +525,26 @@ class Connection:
             elif self._behind:
                 await self._catch_up(next(iter(self._behind)))
             else:
-                parts, ends = self._batch(await self._receive.receive())
+                item = await self._next()
+                if item is None:
+                    return None
+                parts, ends = self._batch(item)
                 await self._write(await self._on_the_wire(parts))
                 if ends is not None:
                     return ends
+
+    async def _next(self) -> Delivery | _Reply | None:
+        """What is queued next; None once it has been quiet for long enough to park."""
+        while True:
+            with contextlib.suppress(trio.WouldBlock):
+                return self._receive.receive_nowait()
+            pause = max(self._settings.park_after, _PARK_PAUSE) if self._may_park else math.inf
+            if self._may_park and self._settings.park_after == 0 and self._is_listening and self.is_quiet():
+                return None
+            with trio.move_on_after(pause):
+                return await self._receive.receive()
+            if self._is_listening and self.is_quiet():
+                return None
 
     async def _catch_up(self, key: Key) -> None:
         version = self._had[key]
@@ -511,19 +630,18 @@ class Connection:
 
     async def _heartbeat(self) -> CloseReason:
         interval, timeout = self._settings.heartbeat_interval, self._settings.heartbeat_timeout
-        # The first one is early by chance, so that clients that came together don't beat together.
-        await trio.sleep(interval * self._random.uniform(0.5, 1.0))
         while True:
-            self._pinged = None
-            # A full queue is no reason to wait: whether the client reads is for the write deadline to say.
-            with contextlib.suppress(trio.WouldBlock):
-                self._send.send_nowait(_PING)
-            await trio.sleep(timeout)
             if self._pinged is not None and self._last_seen < self._pinged:
                 await trio.sleep_until(self._pinged + timeout)
                 if self._last_seen < self._pinged:
                     return CloseReason.HEARTBEAT
-            await trio.sleep(max(interval - timeout, 0))
+            await trio.sleep_until(self._next_ping)
+            self._pinged = None
+            self._next_ping = trio.current_time() + interval
+            # A full queue is no reason to wait: whether the client reads is for the write deadline to say.
+            with contextlib.suppress(trio.WouldBlock):
+                self._send.send_nowait(_PING)
+            await trio.sleep(timeout)
 
     def _ping(self) -> bytes:
         """A heartbeat behind all that was written, and the start of its time.

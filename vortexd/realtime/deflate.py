@@ -29,6 +29,7 @@ class Deflate(Extension):
 
     Args:
         message_bytes: Size of an inbound message, inflated.
+        window_bits: What was agreed on already, for a connection that goes on.
 
     Attributes:
         window_bits: The window of outbound messages once an offer was accepted, else None.
@@ -36,9 +37,9 @@ class Deflate(Extension):
 
     name = "permessage-deflate"
 
-    def __init__(self, message_bytes: int) -> None:
+    def __init__(self, message_bytes: int, window_bits: int | None = None) -> None:
         self._message_bytes = message_bytes
-        self.window_bits: int | None = None
+        self.window_bits = window_bits
         self._inflater: Any = None
         self._inflated = 0
         self._is_data = False

@@ -10,6 +10,11 @@ _FIN = 0x80
 _RSV1 = 0x40
 
 
+# A heartbeat's control frame, without payload (section 5.5.2).
+PING = b"\x89\x00"
+_PONG = 0x8A
+_MASKED = 0x80
+
 # Below this a compressed frame is hardly ever shorter.
 _MIN_COMPRESSED_BYTES = 128
 
@@ -62,3 +67,48 @@ def _frame(payload: bytes, first: int) -> bytes:
     if size < 65_536:
         return bytes((first, 126)) + size.to_bytes(2, "big") + payload
     return bytes((first, 127)) + size.to_bytes(8, "big") + payload
+
+
+def is_pong(data: bytes) -> bool:
+    """Whether this is exactly one pong of a client, and nothing behind it."""
+    return (
+        len(data) >= 6
+        and data[0] == _PONG
+        and _MASKED <= data[1] <= _MASKED + 125
+        and len(data) == 6 + data[1] - _MASKED
+    )
+
+
+class Boundary:
+    """Follows the frames in what a client sends, to know when none has begun and not ended. wsproto doesn't say."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._payload = 0
+
+    @property
+    def is_between(self) -> bool:
+        """Whether the last frame has ended."""
+        return not self._head and not self._payload
+
+    def feed(self, data: bytes) -> None:
+        """Take what came, in any pieces."""
+        position = 0
+        while position < len(data):
+            if self._payload:
+                step = min(self._payload, len(data) - position)
+                self._payload -= step
+                position += step
+                continue
+            self._head += data[position : position + 1]
+            position += 1
+            if len(self._head) >= 2 and len(self._head) == _client_header_bytes(self._head[1]):
+                size = self._head[1] & 0x7F
+                if size >= 126:
+                    size = int.from_bytes(self._head[2 : 4 if size == 126 else 10], "big")
+                self._head, self._payload = b"", size
+
+
+def _client_header_bytes(second: int) -> int:
+    extended = {126: 2, 127: 8}.get(second & 0x7F, 0)
+    return 2 + extended + (4 if second & _MASKED else 0)

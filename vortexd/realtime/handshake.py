@@ -123,6 +123,11 @@ class Opening:
         """Whether the client asked for our subprotocol."""
         return SUBPROTOCOL in self.subprotocols
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the client has sent more than its request already."""
+        return bool(self._behind)
+
     def accept(self, connection_id: str, deflate: Deflate | None = None) -> bytes:
         """The 101 answer.
 

@@ -29,3 +29,7 @@ class Bucket:
             return False
         self._level -= count
         return True
+
+    def is_full(self, now: float) -> bool:
+        """Whether it is as a fresh one."""
+        return self._then is None or self._level + (now - self._then) * self.rate >= self.burst

@@ -1,18 +1,26 @@
 """All WebSocket connections: from an upgrade request to a running connection, and to the drain at the end.
 
-In comes an accepted stream with its request head; the connection is registered and its first state marked as missing in one
-synchronous step, so no change can fall between.
+In comes an accepted stream with its request head. A connection is one of two things: *parked* in the lot, as most are most of the time, or
+*awake* with its tasks. Whatever it becomes, it is registered and its first state is written or marked as missing in one synchronous step, so no
+change can fall between.
 """
 
 import math
+import os
+import socket
+import sys
 from collections import Counter
 from collections.abc import Callable
 from random import Random
-from typing import Protocol
+from typing import Protocol, TypeAlias
 from uuid import uuid4
 
 import structlog
 import trio
+from structlog.contextvars import bound_contextvars
+from wsproto import ConnectionType
+from wsproto.connection import Connection as WebSocket
+from wsproto.extensions import Extension
 
 from .. import __version__
 from ..auth import CHALLENGE, Admission, Gate, Right, TooManyFailures, Unauthorized
@@ -25,12 +33,20 @@ from . import connection, messages
 from .close import CloseReason
 from .connection import Client, Connection
 from .deflate import Deflate
+from .frames import Frame, text_frame
 from .handshake import Opening, Refusal, open_handshake, parse_target
+from .parking import Parked, ParkingLot
 
 log = structlog.get_logger()
 
 # How long a drain takes per connection, up to its limit: ten milliseconds apart, so that 1,000 clients come back over ten seconds.
 _DRAIN_INTERVAL = 0.01
+
+
+# What is sent when a connection begins, at most, without a task that waits for the client to take it.
+_FIRST_BYTES = 1_048_576
+
+_Member: TypeAlias = Connection | Parked
 
 
 class Keys(connection.Keys, Protocol):
@@ -60,6 +76,7 @@ class WebSocketServer:
         random: For jitter.
         gate: Who is let in.
         connections_per_token: Connections with one token; 0 means no limit.
+        leave: Called with the peer's address when a connection ends of which `serve` has returned True.
     """
 
     def __init__(
@@ -72,7 +89,9 @@ class WebSocketServer:
         random: Random,
         gate: Gate,
         connections_per_token: int = 0,
+        leave: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._leave = leave
         self._gate = gate
         self._connections_per_token = connections_per_token
         self._by_token: Counter[str] = Counter()
@@ -82,30 +101,44 @@ class WebSocketServer:
         self._counters = counters
         self._timestamp = timestamp
         self._random = random
-        self._connections: dict[Connection, None] = {}
+        self._awake: dict[Connection, None] = {}
+        self._lot = ParkingLot(self, settings, counters, timestamp)
         self._is_draining = False
 
     def __len__(self) -> int:
-        return len(self._connections)
+        return len(self._awake) + len(self._lot)
+
+    @property
+    def parked(self) -> int:
+        """How many of the connections are parked."""
+        return len(self._lot)
+
+    async def park(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the parking lot, until everybody has been let go by `drain`. Without it, nobody is parked."""
+        await self._lot.run(task_status)
 
     async def serve(
         self, stream: trio.abc.Stream, head: bytes, target: str, connection_id: str | None = None, host: str = ""
-    ) -> None:
-        """Answer a handshake and serve the connection until it ends. Closes the stream; raises nothing that a peer can cause.
+    ) -> bool:
+        """Answer a handshake and serve the connection, until it ends or is parked. Raises nothing that a peer can cause.
 
         Args:
             head: The request head, and whatever came behind it.
             target: The request target in it.
             host: The peer's address, or "" for a Unix socket.
+
+        Returns:
+            Whether it was parked, and goes on without this task. Else the stream is closed.
         """
+        name = connection_id or str(uuid4()), sys.intern(host)
         async with stream:
             try:
-                opening, client = await self._open(head, target, connection_id or str(uuid4()), host)
+                opening, client = await self._open(head, target, *name)
             except Refusal as refusal:
                 log.debug("handshake refused", status=refusal.status, reason=refusal.reason)
                 await self._answer(stream, refusal.to_bytes())
-                return
-            await self._serve(stream, opening, client)
+                return False
+            return await self._serve(stream, opening, client, name)
 
     async def _open(self, head: bytes, target: str, connection_id: str, host: str) -> tuple[Opening, Client]:
         """Take a request apart, let its sender in, and bring its key into use.
@@ -124,8 +157,10 @@ class WebSocketServer:
             key = Key(wanted.application, wanted.profile, wanted.label or default_label)
             admission.authorize(Right.SUBSCRIBE, key)
             # In a thread, and shared with others that want the same: `hold` finds it done.
-            await self._keys.read(key)
-            # Asked behind the only await, or who waited in it would be overlooked by the drain.
+            key = (await self._keys.read(key)).key
+            # Asked behind the await, or who waited in it would be overlooked by the drain, or by a reload.
+            admission.renew()
+            admission.authorize(Right.SUBSCRIBE, key)
             if self._is_draining:
                 raise Refusal(503, "stopping", (("Retry-After", "1"),))
             limit = self._connections_per_token
@@ -161,11 +196,64 @@ class WebSocketServer:
             )
         return Client(key, last_version, admission, answer, deflate.window_bits if deflate else None, hello)
 
-    async def _serve(self, stream: trio.abc.Stream, opening: Opening, client: Client) -> None:
-        """Serve a connection whose key is in use, and release it."""
-        connection = Connection(
+    # The life of a connection.
+
+    async def _serve(self, stream: trio.abc.Stream, opening: Opening, client: Client, name: tuple[str, str]) -> bool:
+        """Serve a connection whose key is in use, and release it. Returns whether it was parked."""
+        log.debug("connection opening", key=str(client.key), principal=client.admission.name)
+        first = None
+        if isinstance(stream, trio.SocketStream) and self._can_park and not opening.is_ahead:
+            try:
+                first = await self._first_state(client)
+            except BaseException:
+                self._keys.release(client.key)
+                raise
+        # No await from here until it is registered: what is published from then on is either in its first state or delivered after it.
+        if first is not None and isinstance(stream, trio.SocketStream) and self._can_park:
+            version, frame = first
+            hello = text_frame(client.hello) if client.hello is not None else b""
+            whole = client.answer + hello + frame
+            # Answer and state in one go, and no tasks: they would leave a hole in the heap where they were.
+            written = _write_now(stream, whole)
+            if written == len(whole):
+                self._begin(self._park(stream, client, version, self._first_ping(), name), client)
+                return True
+            if written:
+                connection = self._connection(stream, opening.websocket, client)
+                connection.resume(version, self._first_ping(), None, b"", whole[written:])
+                self._begin(connection, client)
+                return await self._run(connection, stream, client, name)
+        connection = self._connection(stream, opening.websocket, client)
+        self._begin(connection, client)
+        is_answered = False
+        try:
+            is_answered = await self._answer(stream, client.answer)
+        finally:
+            if not is_answered:
+                self._end(connection, client, CloseReason.LOST)
+        return is_answered and await self._run(connection, stream, client, name)
+
+    async def _first_state(self, client: Client) -> tuple[str, bytes] | None:
+        """The version and the frame that bring a client up to date, still right when this returns; None where it takes more than that."""
+        while True:
+            delivery = await self._keys.catch_up(client.key, client.last_version)
+            frame, bits = delivery.frame, client.window_bits
+            if bits is not None and isinstance(frame, Frame):
+                frame = await self._keys.compress(frame, bits)
+            version = delivery.new_version
+            if version is None or not client.admission.may(Right.SUBSCRIBE, client.key):
+                return None
+            if self._keys.version_of(client.key) == version:
+                return version, frame
+
+    def _first_ping(self) -> float:
+        # Early by chance, so that clients that came together don't beat together.
+        return trio.current_time() + self._settings.heartbeat_interval * self._random.uniform(0.5, 1.0)
+
+    def _connection(self, stream: trio.abc.Stream, websocket: connection.WebSocket, client: Client) -> Connection:
+        made = Connection(
             stream,
-            opening.websocket,
+            websocket,
             client,
             self._keys,
             self._settings,
@@ -173,31 +261,122 @@ class WebSocketServer:
             self._timestamp,
             self._random,
         )
-        # Before its first state is read: what is published from here on is either in that or delivered after it.
-        self._registry.add(connection, client.key)
-        self._connections[connection] = None
+        if self._settings.parking and isinstance(stream, trio.SocketStream):
+            made.may_park()
+        return made
+
+    def _begin(self, member: _Member, client: Client) -> None:
+        if isinstance(member, Connection):
+            self._registry.add(member, client.key)
+            self._awake[member] = None
         self._by_token[client.admission.identity] += 1
         self._counters.connection_opened()
-        reason = CloseReason.INTERNAL
-        log.debug("connection opened", key=str(client.key), principal=client.admission.name)
+
+    async def _run(
+        self, connection: Connection, stream: trio.abc.Stream, client: Client, name: tuple[str, str]
+    ) -> bool:
+        """Let an awake connection do what it has to. Returns whether it was parked."""
+        reason: CloseReason | None = CloseReason.INTERNAL
         try:
-            is_answered = await self._answer(stream, client.answer)
-            reason = await connection.run() if is_answered else CloseReason.LOST
+            while True:
+                reason = await connection.run()
+                if reason is not None:
+                    return False
+                reason = CloseReason.INTERNAL
+                if self._can_park and isinstance(stream, trio.SocketStream):
+                    # No await from the end of its tasks to here.
+                    del self._awake[connection]
+                    self._registry.discard(connection, client.key)
+                    self._park(stream, client, connection.version, connection.next_ping, name)
+                    return True
+                connection.may_not_park()
         finally:
-            del self._connections[connection]
-            connection.unsubscribe_all()
-            self._registry.discard(connection, client.key)
-            self._keys.release(client.key)
-            self._by_token[client.admission.identity] -= 1
-            if not self._by_token[client.admission.identity]:
-                del self._by_token[client.admission.identity]
-            self._counters.connection_closed(reason.name.lower())
-            log.debug("connection closed", reason=reason.text)
+            if connection in self._awake:
+                self._end(connection, client, reason or CloseReason.INTERNAL)
+
+    def _end(self, connection: Connection, client: Client, reason: CloseReason) -> None:
+        del self._awake[connection]
+        connection.unsubscribe_all()
+        self._forget(connection, client.key, client.admission, reason)
+
+    def _forget(self, member: _Member, key: Key, admission: Admission, reason: CloseReason) -> None:
+        self._registry.discard(member, key)
+        self._keys.release(key)
+        self._by_token[admission.identity] -= 1
+        if not self._by_token[admission.identity]:
+            del self._by_token[admission.identity]
+        self._counters.connection_closed(reason.name.lower())
+        log.debug("connection closed", reason=reason.text)
+
+    # Parked connections.
+
+    @property
+    def _can_park(self) -> bool:
+        return self._settings.parking and self._lot.nursery is not None and not self._is_draining
+
+    def _park(
+        self, stream: trio.SocketStream, client: Client, version: str | None, next_ping: float, name: tuple[str, str]
+    ) -> Parked:
+        parked = Parked(
+            self._lot,
+            stream.socket.detach(),
+            client.key,
+            version,
+            client.admission,
+            client.window_bits,
+            name,
+            next_ping,
+        )
+        self._registry.add(parked, client.key)
+        self._lot.park(parked)
+        return parked
+
+    def awaken(self, parked: Parked, received: bytes, unsent: bytes) -> Connection:
+        """See `parking.Owner`."""
+        assert self._lot.nursery is not None  # nobody is parked while it is closed
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=parked.fd)))
+        deflate: list[Extension] = []
+        if parked.window_bits is not None:
+            deflate.append(Deflate(self._settings.message_bytes, parked.window_bits))
+        client = Client(parked.key, None, parked.admission, b"", parked.window_bits)
+        woken = self._connection(stream, WebSocket(ConnectionType.SERVER, deflate), client)
+        woken.resume(parked.version, parked.next_ping, parked.pinged, received, unsent)
+        self._registry.discard(parked, parked.key)
+        self._registry.add(woken, parked.key)
+        self._awake[woken] = None
+        self._lot.nursery.start_soon(self._run_again, woken, stream, client, parked.name)
+        return woken
+
+    async def _run_again(
+        self, woken: Connection, stream: trio.SocketStream, client: Client, name: tuple[str, str]
+    ) -> None:
+        """The task of a woken connection; its handler of last resort."""
+        is_parked = False
+        with bound_contextvars(connection=name[0], peer=name[1] or "unix"):
+            try:
+                is_parked = await self._run(woken, stream, client, name)
+            except Exception:
+                log.exception("connection failed")
+            finally:
+                if not is_parked:
+                    self._leave(name[1])
+                    await trio.aclose_forcefully(stream)
+
+    def end_parked(self, parked: Parked, reason: CloseReason) -> None:
+        """See `parking.Owner`."""
+        self._forget(parked, parked.key, parked.admission, reason)
+        self._leave(parked.name[1])
 
     def recheck(self) -> None:
         """Judge everybody by the rights that are in force now."""
-        for each in list(self._connections):
+        for each in list(self._awake):
             each.recheck()
+        for parked in self._lot:
+            try:
+                parked.admission.renew()
+                parked.admission.authorize(Right.SUBSCRIBE, parked.key)
+            except RemoteError:
+                self._lot.wake(parked).recheck()
 
     async def _answer(self, stream: trio.abc.Stream, answer: bytes) -> bool:
         """Write the answer to a handshake, under the deadline. Returns whether it was written."""
@@ -211,10 +390,31 @@ class WebSocketServer:
     async def drain(self, seconds: float) -> None:
         """Say goodbye to every client, spread over at most this time. From now on no new ones are accepted."""
         self._is_draining = True
-        connections = list(self._connections)
-        self._random.shuffle(connections)
-        interval = min(_DRAIN_INTERVAL, seconds / max(len(connections), 1))
-        for each in connections:
-            # The chance to come back is spread once more, for the same instances will take the clients of many.
-            each.drain(reconnect_after_ms=self._random.randint(100, 3_000))
-            await trio.sleep(interval)
+        told: set[_Member] = set()
+        deadline = trio.current_time() + seconds
+        # Again, as long as there is somebody who was parked when the others were told, and woke by himself.
+        while members := [each for each in (*self._awake, *self._lot) if each not in told]:
+            self._random.shuffle(members)
+            interval = min(_DRAIN_INTERVAL, max(deadline - trio.current_time(), 0) / len(members))
+            for each in members:
+                told.add(each)
+                if isinstance(each, Parked):
+                    if each not in self._lot:
+                        continue
+                    woken = self._lot.wake(each)
+                    told.add(woken)
+                elif each in self._awake:
+                    woken = each
+                else:
+                    continue
+                woken.drain(reconnect_after_ms=self._random.randint(100, 3_000))
+                await trio.sleep(interval)
+        self._lot.close()
+
+
+def _write_now(stream: trio.SocketStream, data: bytes) -> int:
+    """Write as much as the socket takes at once. Of a broken one whoever waits for it is told."""
+    try:
+        return os.write(stream.socket.fileno(), data)
+    except OSError:
+        return 0

@@ -101,6 +101,11 @@ class Session:
         """The patterns in force, in the order they were asked for."""
         return tuple(self._patterns)
 
+    def is_fresh(self, now: float) -> bool:
+        """Whether nothing is left of what the client has said: it could as well be a new session."""
+        buckets = (self._messages, self._resyncs, self._errors)
+        return not self._patterns and all(bucket.is_full(now) for bucket in buckets)
+
     def receive_control(self, now: float) -> tuple[Request, ...]:
         """Count a ping or pong frame; they come out of the same bucket as messages, for they cost as much.
 

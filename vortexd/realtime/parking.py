@@ -1,0 +1,299 @@
+"""The parking lot: quiet connections, each one small object and no task.
+
+In come sockets with nothing pending, deliveries and bytes; out go shared frames, written straight to the socket, and connections that need
+more than that, which are *woken*: whoever put them here makes a `connection.Connection` of them again. One epoll and one list of heartbeats
+serve everybody. The invariant: what a parked client has been sent is whole frames up to `version`, nothing waits for it, and nothing of it
+has been read by halves; so leaving the lot loses nothing.
+"""
+
+import heapq
+import os
+import select
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import trio
+
+from ..auth import Admission, Right
+from ..broadcast import Delivery
+from ..model import Key
+from ..settings import RealtimeSettings
+from . import messages
+from .close import CloseReason
+from .connection import Connection
+from .frames import PING, Frame, is_pong, text_frame
+
+_RECEIVE_BYTES = 16_384
+# What is done for parked connections before others of the loop have their turn.
+_AT_ONCE = 256
+# Heartbeats that are due within one of these are one piece of work.
+_TICK = 0.1
+# What is worth compressing here, between two writes; larger frames are compressed in a thread, by awake connections.
+_SMALL_BYTES = 65_536
+
+
+class Parked:
+    """One parked connection; a `broadcast.Subscriber`.
+
+    Attributes:
+        version: What the client has of its key.
+        admission: What it may do.
+        window_bits: As in `connection.Client`.
+        name: The connection's id and its peer's address, for the log and the limits.
+        next_ping: When its next heartbeat is due, by Trio's clock.
+        pinged: When it was sent the heartbeat that it hasn't answered, or None.
+    """
+
+    __slots__ = ("admission", "fd", "key", "lot", "name", "next_ping", "pinged", "version", "window_bits")
+
+    def __init__(
+        self,
+        lot: "ParkingLot",
+        fd: int,
+        key: Key,
+        version: str | None,
+        admission: Admission,
+        window_bits: int | None,
+        name: tuple[str, str],
+        next_ping: float,
+    ) -> None:
+        self.lot = lot
+        self.fd = fd
+        self.key = key
+        self.version = version
+        self.admission = admission
+        self.window_bits = window_bits
+        self.name = name
+        self.next_ping = next_ping
+        self.pinged: float | None = None
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Write the frame, or wake. See `broadcast.Subscriber`."""
+        self.lot.deliver(self, delivery)
+
+
+class Owner(Protocol):
+    """Who put the connections here."""
+
+    def awaken(self, parked: Parked, received: bytes, unsent: bytes) -> Connection:
+        """Give a connection, which has left the lot, its tasks again. Synchronous; raises nothing.
+
+        Args:
+            received: What has come from the client and was not looked at.
+            unsent: The rest of a frame of which the beginning was written.
+        """
+        ...
+
+    def end_parked(self, parked: Parked, reason: CloseReason) -> None:
+        """Forget a connection that has left the lot; its socket is closed. Synchronous."""
+        ...
+
+
+class Counters(Protocol):
+    """What the lot counts."""
+
+    def bytes_written(self, count: int) -> None: ...
+    def heartbeat_answered(self, seconds: float) -> None: ...
+    def message_received(self, kind: str) -> None: ...
+
+
+class ParkingLot:
+    """See the module.
+
+    Args:
+        timestamp: The current time as RFC 3339, UTC.
+    """
+
+    def __init__(
+        self, owner: Owner, settings: RealtimeSettings, counters: Counters, timestamp: Callable[[], str]
+    ) -> None:
+        self._owner = owner
+        self._settings = settings
+        self._counters = counters
+        self._timestamp = timestamp
+        self._epoll = select.epoll()
+        self._parked: dict[int, Parked] = {}
+        # The beats: tick to who has something due in it. Who has left since is passed over.
+        self._due: dict[int, list[Parked]] = {}
+        self._ticks: list[int] = []
+        self._earlier = trio.Event()
+        self._nursery: trio.Nursery | None = None
+        self._scope = trio.CancelScope()
+
+    def __len__(self) -> int:
+        return len(self._parked)
+
+    def __iter__(self) -> Iterator[Parked]:
+        return iter(tuple(self._parked.values()))
+
+    def __contains__(self, parked: Parked) -> bool:
+        return self._parked.get(parked.fd) is parked
+
+    @property
+    def nursery(self) -> trio.Nursery | None:
+        """Where woken connections run; None while the lot isn't open, and then nobody may be parked."""
+        return self._nursery
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the lot open until it is closed, and the connections it woke until they have ended."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                task_status.started()
+                with self._scope:
+                    async with trio.open_nursery() as inner:
+                        inner.start_soon(self._listen)
+                        inner.start_soon(self._beat)
+        finally:
+            self._nursery = None
+            for parked in self:
+                self._end(parked, CloseReason.LOST)
+            self._epoll.close()
+
+    def close(self) -> None:
+        """End `run` once everybody it woke has ended. Nobody may be parked any more."""
+        self._scope.cancel()
+
+    def park(self, parked: Parked) -> None:
+        """Take a connection in. Nothing of it may be pending; from now on the descriptor is the lot's."""
+        self._parked[parked.fd] = parked
+        self._epoll.register(parked.fd, select.EPOLLIN | select.EPOLLRDHUP)
+        self._schedule(parked, parked.next_ping)
+
+    def wake(self, parked: Parked, received: bytes = b"", unsent: bytes = b"") -> Connection:
+        """Let a connection leave with its tasks."""
+        self._leave(parked)
+        return self._owner.awaken(parked, received, unsent)
+
+    # Outbound.
+
+    def deliver(self, parked: Parked, delivery: Delivery) -> None:
+        """See `broadcast.Subscriber`."""
+        frame = self._frame_for(parked, delivery)
+        if frame is None:
+            self.wake(parked).deliver(delivery)
+            return
+        written = self._write(parked, frame)
+        if written is None:
+            return
+        if not written:
+            self.wake(parked).deliver(delivery)
+            return
+        parked.version = delivery.new_version
+        if written < len(frame):
+            self.wake(parked, unsent=frame[written:])
+
+    def _frame_for(self, parked: Parked, delivery: Delivery) -> bytes | None:
+        """What can be written as it is; None where that takes more than one write to know."""
+        if delivery.new_version is None or (delivery.key is not parked.key and delivery.key != parked.key):
+            return None
+        if delivery.old_version is not None and delivery.old_version != parked.version:
+            return None
+        if not parked.admission.may(Right.SUBSCRIBE, parked.key):
+            return None
+        frame, bits = delivery.frame, parked.window_bits
+        if bits is None or not isinstance(frame, Frame):
+            return frame
+        return frame.for_window(bits) if len(frame) <= _SMALL_BYTES or frame.is_ready(bits) else None
+
+    def _write(self, parked: Parked, data: bytes) -> int | None:
+        """How much of it the socket took; None where it is broken, and the connection has ended."""
+        try:
+            written = os.write(parked.fd, data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self._end(parked, CloseReason.LOST)
+            return None
+        self._counters.bytes_written(written)
+        return written
+
+    # Inbound.
+
+    async def _listen(self) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            for fd, _ in self._epoll.poll(0, _AT_ONCE):
+                # Who was woken by one that came before is gone.
+                if (parked := self._parked.get(fd)) is not None:
+                    self._receive(parked)
+
+    def _receive(self, parked: Parked) -> None:
+        try:
+            data = os.read(parked.fd, _RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._end(parked, CloseReason.LOST)
+        elif parked.pinged is not None and is_pong(data):
+            self._counters.heartbeat_answered(trio.current_time() - parked.pinged)
+            parked.pinged = None
+        else:
+            self.wake(parked, received=data)
+
+    # Heartbeats.
+
+    def _schedule(self, parked: Parked, time: float) -> None:
+        tick = int(time / _TICK) + 1
+        due = self._due.get(tick)
+        if due is not None:
+            due.append(parked)
+            return
+        self._due[tick] = [parked]
+        heapq.heappush(self._ticks, tick)
+        if self._ticks[0] == tick:
+            self._earlier.set()
+
+    async def _beat(self) -> None:
+        while True:
+            self._earlier = trio.Event()
+            with trio.CancelScope() as scope:
+                if self._ticks:
+                    scope.deadline = self._ticks[0] * _TICK
+                await self._earlier.wait()
+            while self._ticks and self._ticks[0] * _TICK <= trio.current_time():
+                await self._beat_once(self._due.pop(heapq.heappop(self._ticks)))
+
+    async def _beat_once(self, due: list[Parked]) -> None:
+        """Do what is due for these, with one frame for all that have the same."""
+        frames: dict[tuple[Key, str | None], bytes] = {}
+        timestamp = self._timestamp()
+        for number, parked in enumerate(due, 1):
+            if parked in self:
+                now = trio.current_time()
+                if parked.pinged is not None:
+                    if now >= parked.pinged + self._settings.heartbeat_timeout:
+                        self.wake(parked).close(CloseReason.HEARTBEAT)
+                elif now < parked.next_ping:
+                    self._schedule(parked, parked.next_ping)
+                else:
+                    what = parked.key, parked.version
+                    if what not in frames:
+                        frames[what] = text_frame(messages.ping(*what, timestamp)) + PING
+                    self._ping(parked, frames[what], now)
+            if number % _AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+
+    def _ping(self, parked: Parked, frame: bytes, now: float) -> None:
+        parked.pinged = now
+        parked.next_ping = now + self._settings.heartbeat_interval
+        written = self._write(parked, frame)
+        if written is None:
+            return
+        if written < len(frame):
+            self.wake(parked, unsent=frame[written:])
+        else:
+            self._schedule(parked, now + self._settings.heartbeat_timeout)
+
+    # Leaving.
+
+    def _leave(self, parked: Parked) -> None:
+        del self._parked[parked.fd]
+        self._epoll.unregister(parked.fd)
+
+    def _end(self, parked: Parked, reason: CloseReason) -> None:
+        self._leave(parked)
+        os.close(parked.fd)
+        self._owner.end_parked(parked, reason)
