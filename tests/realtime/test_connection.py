@@ -11,7 +11,7 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from tests.fakes import KEY, Client, Closed, StreamSpy
 from vortexd.realtime.close import CloseReason
 
-from .wire import FIRST, Wire, lockstep
+from .wire import FIRST, Wire, lockstep, socket_stream_pair
 
 HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT = 30.0, 10.0
 
@@ -24,8 +24,23 @@ async def nursery_of_peers() -> AsyncIterator[trio.Nursery]:
         nursery.cancel_scope.cancel()
 
 
+@pytest.fixture(params=["never parked", "parked after a while", "parked at once"])
+async def wire(nursery_of_peers: trio.Nursery, request: pytest.FixtureRequest) -> AsyncIterator[Wire]:
+    """What a client sees must be the same, wherever its connection is."""
+    if request.param == "never parked":
+        wire = Wire(nursery_of_peers)
+    else:
+        limits = {"park_after": 0.0} if request.param == "parked at once" else {}
+        wire = Wire(nursery_of_peers, socket_stream_pair, **limits)
+        await nursery_of_peers.start(wire.server.park)
+    yield wire
+    for client in wire.clients:
+        await trio.aclose_forcefully(client.stream)
+
+
 @pytest.fixture
-def wire(nursery_of_peers: trio.Nursery) -> Wire:
+def awake(nursery_of_peers: trio.Nursery) -> Wire:
+    """For what only tasks can come into."""
     return Wire(nursery_of_peers)
 
 
@@ -89,13 +104,13 @@ async def test_a_resume_from_an_unknown_version_is_a_snapshot(autojump_clock: Mo
 
 
 async def test_what_is_published_before_the_first_message_is_in_it_and_not_repeated(
-    autojump_clock: MockClock, wire: Wire
+    autojump_clock: MockClock, awake: Wire
 ) -> None:
-    client = wire.connect()
-    gate = wire.line.gate = trio.Event()
+    client = awake.connect()
+    gate = awake.line.gate = trio.Event()
     await client.opened()
     await wait_all_tasks_blocked()
-    version = wire.publish(1)
+    version = awake.publish(1)
     gate.set()
     first, second = await client.message(), await client.message()
 
@@ -106,7 +121,7 @@ async def test_what_is_published_before_the_first_message_is_in_it_and_not_repea
         second["old_version"],
         second["new_version"],
     )
-    await witness_is_undisturbed(wire, client, version)
+    await witness_is_undisturbed(awake, client, version)
 
 
 async def test_a_message_of_the_client_behind_its_handshake_is_answered(autojump_clock: MockClock, wire: Wire) -> None:
@@ -154,7 +169,19 @@ async def test_a_key_that_ends_and_comes_back_is_told_as_such(autojump_clock: Mo
     client = await wire.open()
     version = (await client.message())["version"]
     wire.line.publish(None)
+    await wait_all_tasks_blocked()
     wire.publish(5)
+    removed, back = await client.message(), await client.message()
+
+    assert ("config_removed", version) == (removed["type"], removed["old_version"])
+    assert ("config_snapshot", 5) == (back["type"], back["config"]["number"])
+
+
+async def test_a_key_that_ends_and_comes_back_at_once_is_told_as_such(autojump_clock: MockClock, awake: Wire) -> None:
+    client = await awake.open()
+    version = (await client.message())["version"]
+    awake.line.publish(None)
+    awake.publish(5)
     removed, back = await client.message(), await client.message()
 
     assert ("config_removed", version) == (removed["type"], removed["old_version"])
@@ -272,13 +299,13 @@ async def test_resync_from_a_former_version_is_a_change_and_the_chain_goes_on(
 
 
 async def test_a_resync_while_a_frame_is_made_is_answered_from_what_it_said(
-    autojump_clock: MockClock, wire: Wire
+    autojump_clock: MockClock, awake: Wire
 ) -> None:
-    client = wire.connect()
-    gate = wire.line.gate = trio.Event()
+    client = awake.connect()
+    gate = awake.line.gate = trio.Event()
     await client.opened()
     await wait_all_tasks_blocked()
-    version = wire.line.version_of(KEY)
+    version = awake.line.version_of(KEY)
     await client.send({"type": "resync", "last_version": version})
     await wait_all_tasks_blocked()
     gate.set()

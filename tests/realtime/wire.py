@@ -1,5 +1,6 @@
 """A real server over streams in memory, and clients that do what a test tells them."""
 
+import socket
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -13,6 +14,13 @@ from vortexd.model import Json, Key
 from vortexd.realtime.server import WebSocketServer
 from vortexd.settings import RealtimeSettings
 
+
+def socket_stream_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
+    """A pair that can be parked: only what has a descriptor can."""
+    ours, theirs = socket.socketpair()
+    return tuple(trio.SocketStream(trio.socket.from_stdlib_socket(each)) for each in (ours, theirs))  # type: ignore[return-value]
+
+
 Pair = Callable[[], tuple[trio.abc.Stream, trio.abc.Stream]]
 # How often something may be said has tests of its own; the others say what they like.
 UNHURRIED = {"messages_per_second": 100_000, "errors_per_minute": 100_000, "resync_burst": 100_000}
@@ -23,34 +31,39 @@ class Wire:
     """A WebSocketServer with a FakeLine behind it; its key is `orders:dev:main`.
 
     Args:
+        pair: Makes the streams of connections.
         limits: Realtime settings that differ from their defaults.
     """
 
-    def __init__(self, nursery: trio.Nursery, **limits: Any) -> None:
+    def __init__(self, nursery: trio.Nursery, pair: Pair = memory_stream_pair, **limits: Any) -> None:
         self.nursery = nursery
+        self.pair = pair
+        self.clients: list[Client] = []
         self.line = FakeLine({KEY: dict(FIRST), Key("billing", "dev", "main"): {"b": 1}})
         self.metrics = FakeMetrics()
         self.settings = attrs.evolve(RealtimeSettings(), **(UNHURRIED | limits))
+        self.gate = open_gate()
         self.server = WebSocketServer(
-            self.line, self.line.registry, self.settings, self.metrics, timestamp, Random(1), open_gate()
+            self.line, self.line.registry, self.settings, self.metrics, timestamp, Random(1), self.gate
         )
 
     def connect(
         self,
         target: str = "/ws/orders/dev",
-        pair: Pair = memory_stream_pair,
+        pair: Pair | None = None,
         wrap: Callable[[trio.abc.Stream], trio.abc.Stream] = lambda stream: stream,
     ) -> Client:
         """Begin a connection; nothing of its answer is read yet."""
-        ours, theirs = pair()
+        ours, theirs = (pair or self.pair)()
         client = Client(theirs, target)
+        self.clients.append(client)
         self.nursery.start_soon(self.server.serve, wrap(ours), client.head(), target)
         return client
 
     async def open(
         self,
         target: str = "/ws/orders/dev",
-        pair: Pair = memory_stream_pair,
+        pair: Pair | None = None,
         wrap: Callable[[trio.abc.Stream], trio.abc.Stream] = lambda stream: stream,
     ) -> Client:
         """Open a connection and read the answer to its handshake; its first message isn't read yet."""

@@ -215,7 +215,8 @@ class Connection:
             unsent: The rest of a frame.
         """
         self._had[self._key] = self._last[self._key] = version
-        del self._behind[self._key]
+        if version == self._keys.version_of(self._key):
+            del self._behind[self._key]
         self._next_ping, self._pinged = next_ping, pinged
         self._received = received
         if received or pinged is None:

@@ -7,8 +7,10 @@ has been read by halves; so leaving the lot loses nothing.
 """
 
 import heapq
+import math
 import os
 import select
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -28,6 +30,8 @@ _RECEIVE_BYTES = 16_384
 _AT_ONCE = 256
 # Heartbeats that are due within one of these are one piece of work.
 _TICK = 0.1
+# What rounding may add to a number of ticks.
+_FUZZ = 1e-3
 # What is worth compressing here, between two writes; larger frames are compressed in a thread, by awake connections.
 _SMALL_BYTES = 65_536
 
@@ -68,7 +72,7 @@ class Parked:
         self.pinged: float | None = None
 
     def deliver(self, delivery: Delivery) -> None:
-        """Write the frame, or wake. See `broadcast.Subscriber`."""
+        """See `broadcast.Subscriber`."""
         self.lot.deliver(self, delivery)
 
 
@@ -117,6 +121,8 @@ class ParkingLot:
         self._due: dict[int, list[Parked]] = {}
         self._ticks: list[int] = []
         self._earlier = trio.Event()
+        self._outgoing: deque[tuple[Delivery, list[Parked]]] = deque()
+        self._has_outgoing = trio.Event()
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()
 
@@ -144,6 +150,7 @@ class ParkingLot:
                     async with trio.open_nursery() as inner:
                         inner.start_soon(self._listen)
                         inner.start_soon(self._beat)
+                        inner.start_soon(self._send)
         finally:
             self._nursery = None
             for parked in self:
@@ -168,24 +175,42 @@ class ParkingLot:
     # Outbound.
 
     def deliver(self, parked: Parked, delivery: Delivery) -> None:
-        """See `broadcast.Subscriber`."""
+        """Queue a frame; see `broadcast.Subscriber`. One that leaves before its turn finds by its version what it has missed."""
+        if self._outgoing and self._outgoing[-1][0] is delivery:
+            self._outgoing[-1][1].append(parked)
+        else:
+            self._outgoing.append((delivery, [parked]))
+            self._has_outgoing.set()
+
+    async def _send(self) -> None:
+        """Write what is queued, in its order, and let others of the loop have their turn in between."""
+        while True:
+            await self._has_outgoing.wait()
+            self._has_outgoing = trio.Event()
+            while self._outgoing:
+                delivery, parked = self._outgoing.popleft()
+                for start in range(0, len(parked), _AT_ONCE):
+                    for each in parked[start : start + _AT_ONCE]:
+                        if each in self:
+                            self._send_one(each, delivery)
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _send_one(self, parked: Parked, delivery: Delivery) -> None:
         frame = self._frame_for(parked, delivery)
         if frame is None:
-            self.wake(parked).deliver(delivery)
+            self.wake(parked)
             return
         written = self._write(parked, frame)
         if written is None:
             return
-        if not written:
-            self.wake(parked).deliver(delivery)
-            return
-        parked.version = delivery.new_version
+        if written:
+            parked.version = delivery.new_version
         if written < len(frame):
-            self.wake(parked, unsent=frame[written:])
+            self.wake(parked, unsent=frame[written:] if written else b"")
 
     def _frame_for(self, parked: Parked, delivery: Delivery) -> bytes | None:
         """What can be written as it is; None where that takes more than one write to know."""
-        if delivery.new_version is None or (delivery.key is not parked.key and delivery.key != parked.key):
+        if delivery.new_version is None:
             return None
         if delivery.old_version is not None and delivery.old_version != parked.version:
             return None
@@ -236,7 +261,7 @@ class ParkingLot:
     # Heartbeats.
 
     def _schedule(self, parked: Parked, time: float) -> None:
-        tick = int(time / _TICK) + 1
+        tick = math.ceil(time / _TICK - _FUZZ)
         due = self._due.get(tick)
         if due is not None:
             due.append(parked)
@@ -253,7 +278,7 @@ class ParkingLot:
                 if self._ticks:
                     scope.deadline = self._ticks[0] * _TICK
                 await self._earlier.wait()
-            while self._ticks and self._ticks[0] * _TICK <= trio.current_time():
+            while self._ticks and self._ticks[0] * _TICK <= trio.current_time() + _TICK * _FUZZ:
                 await self._beat_once(self._due.pop(heapq.heappop(self._ticks)))
 
     async def _beat_once(self, due: list[Parked]) -> None:
@@ -264,9 +289,9 @@ class ParkingLot:
             if parked in self:
                 now = trio.current_time()
                 if parked.pinged is not None:
-                    if now >= parked.pinged + self._settings.heartbeat_timeout:
+                    if now >= parked.pinged + self._settings.heartbeat_timeout - _TICK * _FUZZ:
                         self.wake(parked).close(CloseReason.HEARTBEAT)
-                elif now < parked.next_ping:
+                elif now < parked.next_ping - _TICK * _FUZZ:
                     self._schedule(parked, parked.next_ping)
                 else:
                     what = parked.key, parked.version

@@ -1,0 +1,291 @@
+"""The parking lot: what is parked, what stays parked, what wakes, and that nothing is lost on the way."""
+
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock, wait_all_tasks_blocked
+from wsproto.events import Ping, Pong
+
+from tests.fakes import KEY, Client
+from vortexd.auth import Authority
+from vortexd.realtime.frames import Boundary, is_pong
+from vortexd.settings import AuthSettings
+
+from .test_connection import Closed, frame
+from .wire import FIRST, Wire, socket_stream_pair
+
+Start = Callable[..., Awaitable[Wire]]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Starts servers that park at once what they can."""
+    wires = []
+    async with trio.open_nursery() as nursery:
+
+        async def begin(**limits: Any) -> Wire:
+            wire = Wire(nursery, socket_stream_pair, **({"park_after": 0.0} | limits))
+            await nursery.start(wire.server.park)
+            wires.append(wire)
+            return wire
+
+        yield begin
+        for wire in wires:
+            for client in wire.clients:
+                await trio.aclose_forcefully(client.stream)
+        nursery.cancel_scope.cancel()
+
+
+async def opened(wire: Wire, target: str = "/ws/orders/dev") -> Client:
+    client = await wire.open(target)
+    assert (await client.message())["type"] in ("config_snapshot", "in_sync")
+    await wait_all_tasks_blocked()
+    return client
+
+
+async def test_a_connection_is_born_parked_and_a_change_leaves_it_so(autojump_clock: MockClock, start: Start) -> None:
+    wire = await start()
+    client = await opened(wire)
+    assert 1 == wire.server.parked == len(wire.server)
+    old = wire.line.version_of(KEY)
+    new = wire.publish(1)
+    message = await client.message()
+
+    assert ("config_change", old, new) == (message["type"], message["old_version"], message["new_version"])
+    assert 1 == wire.server.parked
+
+
+async def test_without_a_lot_nobody_is_parked(autojump_clock: MockClock, start: Start) -> None:
+    wire = await start(parking=False)
+    client = await opened(wire)
+    await trio.sleep(5)
+
+    assert (1, 0) == (len(wire.server), wire.server.parked)
+    wire.publish(1)
+    assert "config_change" == (await client.message())["type"]
+
+
+async def test_what_is_published_while_the_first_state_is_made_is_in_it(
+    autojump_clock: MockClock, start: Start
+) -> None:
+    wire = await start()
+    gate = wire.line.gate = trio.Event()
+    client = wire.connect()
+    await wait_all_tasks_blocked()
+    version = wire.publish(1)
+    gate.set()
+    await client.opened()
+    first = await client.message()
+    await wait_all_tasks_blocked()
+    newest = wire.publish(2)
+    second = await client.message()
+
+    assert ("config_snapshot", version) == (first["type"], first["version"])
+    assert ("config_change", version, newest) == (second["type"], second["old_version"], second["new_version"])
+
+
+async def test_a_message_wakes_and_when_it_is_answered_the_connection_is_parked_again(
+    autojump_clock: MockClock, start: Start
+) -> None:
+    wire = await start(resyncs_per_second=1_000)
+    client = await opened(wire)
+    for _ in range(3):
+        await client.send({"type": "resync"})
+        assert "config_snapshot" == (await client.message())["type"]
+        await trio.sleep(1)
+        assert 1 == wire.server.parked
+
+
+async def test_what_a_client_has_said_is_not_forgotten_by_parking(autojump_clock: MockClock, start: Start) -> None:
+    wire = await start(errors_per_minute=3)
+    client = await opened(wire)
+    for _ in range(3):
+        await client.send({"type": "dance"})
+        assert "error" == (await client.message())["type"]
+        await trio.sleep(1)
+    assert 0 == wire.server.parked
+    await client.send({"type": "dance"})
+
+    assert "error" == (await client.message())["type"]
+    assert 1008 == (await client.closed()).code
+
+
+async def test_a_subscriber_of_patterns_stays_awake_until_it_unsubscribes(
+    autojump_clock: MockClock, start: Start
+) -> None:
+    wire = await start()
+    client = await opened(wire)
+    await client.send({"type": "subscribe", "patterns": ["nothing:dev"]})
+    assert "subscribed" == (await client.message())["type"]
+    await trio.sleep(5)
+    subscribed = wire.server.parked
+    await client.send({"type": "unsubscribe", "patterns": ["nothing:dev"]})
+    assert "unsubscribed" == (await client.message())["type"]
+    await trio.sleep(5)
+
+    assert (0, 1) == (subscribed, wire.server.parked)
+
+
+async def test_a_heartbeat_that_is_answered_wakes_nobody(autojump_clock: MockClock, start: Start) -> None:
+    wire = await start()
+    client = await opened(wire)
+    for _ in range(3):
+        while not isinstance(event := await client.event(), Ping):
+            pass
+        await client.stream.send_all(client.websocket.send(event.response()))
+        await wait_all_tasks_blocked()
+        assert 1 == wire.server.parked
+
+    assert 3 == wire.metrics.counts["heartbeat_answered"]
+    assert 15 <= trio.current_time() <= 91
+
+
+async def test_a_heartbeat_names_the_version_that_the_client_has(autojump_clock: MockClock, start: Start) -> None:
+    wire = await start()
+    client = await opened(wire)
+    version = wire.publish(1)
+    assert version == (await client.message())["new_version"]
+    ping = await client.message()
+
+    assert "ping" == ping["type"]
+    assert version in str(ping)
+
+
+async def test_a_ping_wakes_and_is_answered(autojump_clock: MockClock, start: Start) -> None:
+    wire = await start()
+    client = await opened(wire)
+    await client.stream.send_all(frame(0x89, b"hi"))
+
+    while not isinstance(event := await client.event(), Pong):
+        pass
+    assert b"hi" == event.payload
+    await trio.sleep(2)
+    assert 1 == wire.server.parked
+
+
+async def test_half_a_frame_is_waited_for_awake(autojump_clock: MockClock, start: Start) -> None:
+    wire = await start()
+    client = await opened(wire)
+    whole = frame(0x81, b'{"type":"ping"}')
+    await client.stream.send_all(whole[:3])
+    await trio.sleep(5)
+    between = wire.server.parked
+    await client.stream.send_all(whole[3:])
+    answer = await client.message()
+    await trio.sleep(5)
+
+    assert ("pong", 0, 1) == (answer["type"], between, wire.server.parked)
+
+
+async def test_a_client_that_does_not_read_wakes_and_misses_nothing_when_it_does(
+    autojump_clock: MockClock, start: Start
+) -> None:
+    wire = await start()
+    client = await opened(wire)
+    had = wire.line.version_of(KEY)
+    for number in range(1, 400):
+        wire.line.publish(FIRST | {"number": number, "padding": "q" * 5_000 + str(number)})
+        await wait_all_tasks_blocked()
+        if not wire.server.parked:
+            break
+    assert 0 == wire.server.parked
+    while had != wire.line.version_of(KEY):
+        message = await client.message()
+        if message["type"] != "lagged":
+            assert had == message.get("old_version", had)
+            had = message["new_version"] if "new_version" in message else message["version"]
+    await trio.sleep(5)
+    assert 1 == wire.server.parked
+
+
+async def test_a_key_that_ends_is_told(autojump_clock: MockClock, start: Start) -> None:
+    wire = await start()
+    client = await opened(wire)
+    version = wire.line.version_of(KEY)
+    wire.line.publish(None)
+    message = await client.message()
+
+    assert ("config_removed", version) == (message["type"], message["old_version"])
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+async def test_a_client_that_goes_leaves_nothing_behind(autojump_clock: MockClock, start: Start, end: str) -> None:
+    wire = await start()
+    client = await opened(wire)
+    if end == "close":
+        await client.stream.aclose()
+    else:
+        await client.stream.send_eof()
+    await wait_all_tasks_blocked()
+
+    assert 0 == len(wire.server) == wire.line.held[KEY]
+    assert not wire.line.registry.is_wanted(KEY)
+    assert 1 == wire.metrics.counts["connection_closed lost"]
+
+
+async def test_a_right_that_is_withdrawn_ends_a_parked_connection(autojump_clock: MockClock, start: Start) -> None:
+    wire = await start()
+    client = await opened(wire)
+    wire.gate.replace(AuthSettings(), Authority())
+    wire.server.recheck()
+
+    assert 4401 == (await client.closed()).code
+    await trio.sleep(10)
+    assert 0 == len(wire.server)
+
+
+async def test_a_drain_tells_who_is_parked_and_closes_the_lot(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        wire = Wire(nursery, socket_stream_pair)
+        await nursery.start(wire.server.park)
+        clients = [await opened(wire) for _ in range(20)]
+        assert 20 == wire.server.parked
+        nursery.start_soon(wire.server.drain, 5)
+        for client in clients:
+            assert "connection_closing" == (await client.message())["type"]
+            assert Closed(1001, "the server is stopping") == await client.closed()
+            await client.stream.aclose()
+
+    assert 0 == len(wire.server)
+
+
+async def test_more_than_are_served_at_once_are_all_reached_in_order(autojump_clock: MockClock, start: Start) -> None:
+    wire = await start()
+    clients = [await opened(wire) for _ in range(300)]
+    versions = [wire.line.version_of(KEY), wire.publish(1), wire.publish(2)]
+    for client in clients:
+        for old, new in itertools.pairwise(versions):
+            message = await client.message()
+            assert (old, new) == (message["old_version"], message["new_version"])
+
+    assert 300 == wire.server.parked
+
+
+def test_a_pong_is_told_from_whatever_else() -> None:
+    assert is_pong(frame(0x8A))
+    assert is_pong(frame(0x8A, b"x" * 125))
+    for other in (
+        frame(0x89),
+        frame(0x81, b"{}"),
+        frame(0x8A) + b"\x81",
+        frame(0x8A, b"x")[:-1],
+        b"\x8a",
+        b"\x8a\x00" * 3,
+    ):
+        assert not is_pong(other)
+
+
+@given(st.lists(st.binary(max_size=70_000), min_size=1, max_size=5), st.integers(1, 9_000))
+def test_boundaries_are_found_in_any_pieces(payloads: list[bytes], size: int) -> None:
+    boundary = Boundary()
+    for payload in payloads:
+        whole = frame(0x82, payload)
+        for start in range(0, len(whole), size):
+            assert not start or not boundary.is_between
+            boundary.feed(whole[start : start + size])
+        assert boundary.is_between
