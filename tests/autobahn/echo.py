@@ -1,0 +1,82 @@
+"""An echo server on the stack of the product, for the Autobahn test suite: `python -m tests.autobahn.echo --port 9311`.
+
+Listener, handshake, frames, compression, writer and closing are those of vortexd; only what a message means is different: it comes back.
+"""
+
+import argparse
+from random import Random
+
+import attrs
+import trio
+from wsproto import WSConnection
+from wsproto.events import BytesMessage, TextMessage
+
+from tests.fakes import KEY, FakeLine, FakeMetrics, open_gate, timestamp
+from vortexd.http.listener import Accepted, Listener
+from vortexd.realtime.close import CloseReason
+from vortexd.realtime.connection import Client, Connection, _Reply
+from vortexd.realtime.deflate import Deflate
+from vortexd.realtime.frames import text_frame
+from vortexd.realtime.handshake import Refusal, open_handshake
+from vortexd.settings import RealtimeSettings, ServerSettings
+
+# The suite sends messages of 16 MiB, and what it sends at once is more than any client of ours says in an hour.
+SETTINGS = attrs.evolve(
+    RealtimeSettings(),
+    message_bytes=33_554_432,
+    message_fragments=1_000_000,
+    messages_per_second=1_000_000,
+    heartbeat_interval=3_600.0,
+    queue_messages=100_000,
+    close_timeout=1.0,
+)
+
+
+class Echo(Connection):
+    """A connection that says back what it is told, and nothing else."""
+
+    def __init__(self, stream: trio.abc.Stream, websocket: WSConnection, client: Client) -> None:
+        super().__init__(stream, websocket, client, FakeLine({KEY: {}}), SETTINGS, FakeMetrics(), timestamp, Random(1))
+        self._behind.clear()
+        self._bits = client.window_bits
+
+    async def _take(self, message: str | bytes) -> None:
+        event = TextMessage(message) if isinstance(message, str) else BytesMessage(message)
+        if isinstance(message, str):
+            frame = text_frame(message.encode())
+            data = frame.for_window(self._bits) if self._bits is not None else frame
+        else:
+            data = self._websocket.send(event)
+        await self._send.send(_Reply(data))
+
+
+async def serve(port: int) -> None:
+    """Serve until cancelled."""
+    listener = Listener(ServerSettings(bind=(f"127.0.0.1:{port}",)))
+
+    async def websocket(accepted: Accepted) -> bool:
+        async with accepted.stream:
+            deflate = Deflate(SETTINGS.message_bytes)
+            try:
+                opening = open_handshake(accepted.head)
+            except Refusal as refusal:
+                await accepted.stream.send_all(refusal.to_bytes())
+                return False
+            await accepted.stream.send_all(opening.accept(accepted.connection_id, deflate))
+            admission = open_gate().admit([(b"host", b"localhost")], "/ws/orders/dev", "127.0.0.1")
+            client = Client(KEY, None, admission, b"", deflate.window_bits)
+            assert await Echo(accepted.stream, opening.websocket, client).run() in CloseReason
+        return False
+
+    async def http(accepted: Accepted) -> None:
+        await trio.aclose_forcefully(accepted.stream)
+
+    await listener.bind()
+    async with trio.open_nursery() as nursery:
+        await listener.serve(nursery, websocket, http)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.autobahn.echo")
+    parser.add_argument("--port", type=int, default=9311)
+    trio.run(serve, parser.parse_args().port)
