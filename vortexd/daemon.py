@@ -53,10 +53,42 @@ def run(settings: Settings, started: Started, reload: Callable[[], Settings] | N
     """
     bound = [parse_address(text) for text in settings.server.bind]
     authority = load_authority(settings.auth, bound, Path(), os.environ)
-    trio.run(serve, settings, authority, started, reload or (lambda: settings))
+    with LateSignals(signal.SIGTERM, signal.SIGINT) as late:
+        trio.run(serve, settings, authority, started, reload or (lambda: settings), late)
 
 
-async def serve(settings: Settings, authority: Authority, started: Started, reload: Callable[[], Settings]) -> None:
+class LateSignals:
+    """What signals do outside of `serve`: what they did before it began, and nothing once the drain is over.
+
+    An orderly stop ends with 0, even where the operator was impatient in the moment in which the interpreter ends.
+    """
+
+    def __init__(self, *numbers: signal.Signals) -> None:
+        self._numbers = numbers
+        self._is_over = False
+
+    def over(self) -> None:
+        """From now on they do nothing."""
+        self._is_over = True
+
+    def __enter__(self) -> "LateSignals":
+        self._former = {number: signal.signal(number, self._receive) for number in self._numbers}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, former in self._former.items():
+            # A handler in Python would be taken back when the interpreter ends; to be ignored is the process's own.
+            signal.signal(number, signal.SIG_IGN if self._is_over else former)
+
+    def _receive(self, number: int, _: object) -> None:
+        if not self._is_over:
+            signal.signal(number, self._former[signal.Signals(number)])
+            signal.raise_signal(number)
+
+
+async def serve(
+    settings: Settings, authority: Authority, started: Started, reload: Callable[[], Settings], late: LateSignals
+) -> None:
     """Run the daemon; see `run`. Returns after a drain; a second signal cancels what is left at once."""
     bound = [parse_address(text) for text in settings.server.bind]
     gate = Gate(settings.auth, authority, bound, time.time, trio.current_time)
@@ -106,6 +138,7 @@ async def serve(settings: Settings, authority: Authority, started: Started, relo
                 await bridge.drain()
                 await websockets.drain(settings.server.drain_timeout * _DRAIN_SPREAD)
             root.cancel_scope.cancel()
+        late.over()
     log.info("stopped")
 
 

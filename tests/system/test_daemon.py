@@ -220,3 +220,13 @@ def test_every_error_of_a_settings_file_is_printed_with_its_path(tmp_path: Path)
     assert ended.returncode == 2
     for text in ("server.bind[0]", "server.drian_timeout", "drain_timeout", "log.level"):
         assert text in ended.stderr
+
+
+def test_R13_signals_that_come_behind_the_drain_do_not_change_the_exit_status(server: Server) -> None:
+    server.process.send_signal(signal.SIGTERM)
+    # Once it is asleep or at its end, each one on its own: a flood would keep it from getting there.
+    while server.process.poll() is None:
+        time.sleep(0.001)
+        server.process.send_signal(signal.SIGTERM)
+
+    assert 0 == server.stop()
