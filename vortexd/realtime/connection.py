@@ -466,6 +466,9 @@ class Connection:
                     else:
                         self._counters.acknowledged(status)
                 case Close(reason):
+                    # Behind the answer that says why; nothing more is read meanwhile.
+                    await self._send.send(_Reply(b"", ends=reason))
+                    await trio.sleep(self._settings.write_timeout)
                     raise Unacceptable(reason)
 
     async def _refuse(self, code: str, reason: str) -> None:
