@@ -23,6 +23,7 @@ from .errors import SettingsError
 from .http.app import create_app
 from .http.hypercorn import Bridge
 from .http.listener import Accepted, Listener
+from .http.routes import standard_routes
 from .line import Line
 from .metrics import Metrics
 from .realtime.encoder import Encoder
@@ -110,7 +111,9 @@ async def serve(
         settings.auth.connections_per_token,
         listener.leave,
     )
-    bridge = Bridge(create_app(line, metrics, settings.server, timestamp, gate), settings.server)
+    bridge = Bridge(
+        create_app(standard_routes(line, metrics), metrics, settings.server, timestamp, gate), settings.server
+    )
 
     async def serve_websocket(accepted: Accepted) -> bool:
         return await websockets.serve(

@@ -13,7 +13,7 @@
 What isn't in this tree is nobody's expected error: it propagates and ends the daemon loudly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class VortexdError(Exception):
@@ -72,12 +72,14 @@ class RemoteError(VortexdError):
     Attributes:
         status: The HTTP status to answer with.
         reason: A sentence for the peer; holds nothing of the file system.
+        headers: What HTTP says beside the status: `Retry-After`, `Allow`, `WWW-Authenticate`.
     """
 
     status = 400
 
-    def __init__(self, reason: str, status: int | None = None) -> None:
+    def __init__(self, reason: str, status: int | None = None, headers: Mapping[str, str] | None = None) -> None:
         self.reason = reason
+        self.headers: Mapping[str, str] = headers or {}
         if status is not None:
             self.status = status
         super().__init__(reason)

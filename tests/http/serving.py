@@ -13,6 +13,7 @@ from vortexd.errors import UnknownLabel
 from vortexd.http.app import create_app
 from vortexd.http.hypercorn import Bridge
 from vortexd.http.listener import Accepted, Listener
+from vortexd.http.routes import standard_routes
 from vortexd.metrics import Metrics
 from vortexd.model import Config, Json, Key, PropertySource
 from vortexd.settings import ServerSettings
@@ -119,7 +120,9 @@ def parse(data: bytes, method: str = "GET") -> Answer:
 async def serving(settings: ServerSettings | None = None, gate: Gate | None = None) -> AsyncIterator[Serving]:
     settings = attrs.evolve(settings or ServerSettings(), bind=("127.0.0.1:0",))
     reader, metrics = FakeReader(), Metrics()
-    bridge = Bridge(create_app(reader, metrics, settings, timestamp, gate or open_gate()), settings)
+    bridge = Bridge(
+        create_app(standard_routes(reader, metrics), metrics, settings, timestamp, gate or open_gate()), settings
+    )
     listener = Listener(settings)
     websockets: list[Accepted] = []
 

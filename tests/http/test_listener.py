@@ -17,6 +17,7 @@ from vortexd.errors import StartError
 from vortexd.http.app import create_app
 from vortexd.http.hypercorn import Bridge
 from vortexd.http.listener import Listener
+from vortexd.http.routes import standard_routes
 from vortexd.metrics import Metrics
 from vortexd.settings import ServerSettings
 
@@ -272,7 +273,9 @@ async def test_a_unix_socket_is_served_to_owner_and_group_and_removed(tmp_path: 
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))
     listener = Listener(settings)
-    bridge = Bridge(create_app(FakeReader(), Metrics(), settings, timestamp, open_gate()), settings)
+    bridge = Bridge(
+        create_app(standard_routes(FakeReader(), Metrics()), Metrics(), settings, timestamp, open_gate()), settings
+    )
 
     assert [f"unix:{path}"] == await listener.bind()
     assert 0o660 == path.stat().st_mode & 0o777

@@ -4,6 +4,7 @@ In come the headers, the target and the peer of a request; out goes an `Admissio
 its owner may do. A reload puts a new authority in force in one step, and every admission is judged by that one from then on.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 from ..errors import RemoteError
@@ -20,15 +21,16 @@ from .principal import Forbidden, Principal, Right, Unauthorized
 class TooManyFailures(RemoteError):
     """Wrong tokens from this address, one after the other.
 
-    Attributes:
+    Args:
         retry_after: Seconds to wait.
     """
 
     status = 429
 
     def __init__(self, retry_after: float) -> None:
-        super().__init__("too many wrong tokens from this address")
-        self.retry_after = retry_after
+        super().__init__(
+            "too many wrong tokens from this address", headers={"Retry-After": str(math.ceil(retry_after))}
+        )
 
 
 class Gate:

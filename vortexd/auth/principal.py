@@ -25,7 +25,7 @@ class Unauthorized(RemoteError):
     status = 401
 
     def __init__(self) -> None:
-        super().__init__("a valid token is required")
+        super().__init__("a valid token is required", headers={"WWW-Authenticate": CHALLENGE})
 
 
 class Forbidden(RemoteError):

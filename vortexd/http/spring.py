@@ -25,7 +25,7 @@ class ConfigReader(Protocol):
 
 
 @attrs.frozen(slots=True)
-class Request:
+class Wanted:
     """What a path asks for, decoded and validated; `label` is None where it names none."""
 
     application: str
@@ -33,7 +33,7 @@ class Request:
     label: str | None
 
 
-def parse_path(raw_path: str) -> Request | None:
+def parse_path(raw_path: str) -> Wanted | None:
     """Take `/{application}/{profiles}[/{label}]` apart, before anything is decoded; None where the path is another.
 
     Raises:
@@ -45,16 +45,16 @@ def parse_path(raw_path: str) -> Request | None:
     application, profiles, *label = (names.decode_segment(segment) for segment in segments)
     if len(segments) == 2 and profiles.endswith((".yml", ".yaml", ".properties", ".json")):
         return None
-    return Request(names.application(application), names.profile(profiles), names.label(label[0]) if label else None)
+    return Wanted(names.application(application), names.profile(profiles), names.label(label[0]) if label else None)
 
 
-def environment(config: Config, request: Request) -> bytes:
+def environment(config: Config, wanted: Wanted) -> bytes:
     """Spring's `Environment` as JSON (version 1)."""
     return orjson.dumps(
         {
-            "name": request.application,
-            "profiles": [request.profiles],
-            "label": request.label,
+            "name": wanted.application,
+            "profiles": [wanted.profiles],
+            "label": wanted.label,
             "version": config.revision,
             "state": None,
             "propertySources": [{"name": each.name, "source": each.values} for each in config.sources],

@@ -6,7 +6,7 @@ answer. A client never sees a bare cut: whatever is wrong, it is told with a sta
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 
 import attrs
@@ -26,15 +26,10 @@ _BODY = (b"content-length", b"transfer-encoding")
 
 
 class Refusal(RemoteError):
-    """The handshake is answered with an HTTP status, and the connection closed.
+    """The handshake is answered with an HTTP status, and the connection closed."""
 
-    Attributes:
-        headers: Header lines beside the usual ones.
-    """
-
-    def __init__(self, status: int, reason: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
-        super().__init__(reason, status)
-        self.headers = headers
+    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(reason, status, headers)
 
     def to_bytes(self) -> bytes:
         """The whole HTTP/1.1 answer; the connection is to be closed after it."""
@@ -46,7 +41,7 @@ class Refusal(RemoteError):
             "Cache-Control: no-store",
             "X-Content-Type-Options: nosniff",
             "Connection: close",
-            *(f"{name}: {value}" for name, value in self.headers),
+            *(f"{name}: {value}" for name, value in self.headers.items()),
         ]
         return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + body
 
@@ -199,6 +194,6 @@ def _refusal(error: RemoteProtocolError) -> Refusal:
             426,
             "the version of the protocol is 13",
             # RFC 9110: a 426 says what to upgrade to, and an Upgrade is named in Connection (7.8), which may stand twice.
-            (("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket"), ("Connection", "Upgrade")),
+            {"Sec-WebSocket-Version": "13", "Upgrade": "websocket", "Connection": "Upgrade"},
         )
-    return Refusal(400, f"not a WebSocket handshake: {error}", (("Sec-WebSocket-Version", "13"),))
+    return Refusal(400, f"not a WebSocket handshake: {error}", {"Sec-WebSocket-Version": "13"})

@@ -5,7 +5,6 @@ In comes an accepted stream with its request head. A connection is one of two th
 change can fall between.
 """
 
-import math
 import os
 import socket
 import sys
@@ -23,7 +22,7 @@ from wsproto.connection import Connection as WebSocket
 from wsproto.extensions import Extension
 
 from .. import __version__
-from ..auth import CHALLENGE, Admission, Gate, Right, TooManyFailures, Unauthorized
+from ..auth import Admission, Gate, Right
 from ..broadcast import Subscriber
 from ..errors import FormatError, RemoteError, ResolveError
 from ..model import Config, Key
@@ -153,7 +152,7 @@ class WebSocketServer:
             wanted = parse_target(target)
             default_label = self._keys.default_label
             if default_label is None:
-                raise Refusal(503, "starting", (("Retry-After", "1"),))
+                raise Refusal(503, "starting", {"Retry-After": "1"})
             key = Key(wanted.application, wanted.profile, wanted.label or default_label)
             admission.authorize(Right.SUBSCRIBE, key)
             # In a thread, and shared with others that want the same: `hold` finds it done.
@@ -162,19 +161,15 @@ class WebSocketServer:
             admission.renew()
             admission.authorize(Right.SUBSCRIBE, key)
             if self._is_draining:
-                raise Refusal(503, "stopping", (("Retry-After", "1"),))
+                raise Refusal(503, "stopping", {"Retry-After": "1"})
             limit = self._connections_per_token
             if limit and admission.identity and self._by_token[admission.identity] >= limit:
-                raise Refusal(429, "too many connections with this token", (("Retry-After", "1"),))
+                raise Refusal(429, "too many connections with this token", {"Retry-After": "1"})
             self._keys.hold(key)
         except Refusal:
             raise
-        except Unauthorized as error:
-            raise Refusal(error.status, error.reason, (("WWW-Authenticate", CHALLENGE),)) from None
-        except TooManyFailures as error:
-            raise Refusal(error.status, error.reason, (("Retry-After", str(math.ceil(error.retry_after))),)) from None
         except RemoteError as error:
-            raise Refusal(error.status, error.reason) from None
+            raise Refusal(error.status, error.reason, error.headers) from None
         except (FormatError, ResolveError):
             raise Refusal(500, "the configuration of this application can't be read; see the server's log") from None
         return opening, self._client(opening, key, wanted.last_version, admission, connection_id)

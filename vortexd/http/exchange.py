@@ -1,0 +1,88 @@
+"""A request and its answer, as endpoints see them: between the quart-trio application and the parts that know what is asked for.
+
+The invariant: nothing of a request is decoded yet but its token. Each endpoint takes its own path apart before it decodes, for
+who decodes first can't tell `/` from `%2F`.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import attrs
+from werkzeug.datastructures import Headers
+
+from ..auth import Admission
+
+JSON = "application/json"
+
+
+@attrs.frozen(slots=True, eq=False)
+class Request:
+    """What is asked for.
+
+    Attributes:
+        method: In capitals; one of the endpoint's.
+        path: As it was sent, without the query, and without the prefix of the settings.
+        query: As it was sent, without the `?`.
+        headers: Names without regard to case.
+        body: All of it, within `server.body_bytes`.
+        admission: Who asks, and what they may do. None where the endpoint asks nobody (`Endpoint.is_public`).
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Headers
+    body: bytes
+    admission: Admission | None
+
+    @property
+    def segments(self) -> list[str]:
+        """The path between its slashes, not decoded; that of `/` is one empty segment."""
+        return self.path.split("/")[1:]
+
+    @property
+    def owner(self) -> Admission:
+        """Who asks, where the endpoint isn't public."""
+        assert self.admission is not None  # the application admits before it calls
+        return self.admission
+
+
+@attrs.frozen(slots=True, eq=False)
+class Answer:
+    """What is answered.
+
+    Attributes:
+        content_type: None where there is no content (204, 304).
+        headers: Beside those that every answer has; `Cache-Control: no-store` is one of them unless it stands here.
+        route: The template of the route for the metrics, where an endpoint serves several; never a path.
+    """
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str | None = JSON
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    route: str = ""
+
+
+class Endpoint(Protocol):
+    """What answers the requests below one first segment of the path.
+
+    It raises RemoteError for what the peer did wrong, and FormatError or ResolveError where configuration can't be read; the
+    application makes answers of them.
+
+    Attributes:
+        route: The template of its route, for the metrics.
+        methods: Those it knows; others get 405. HEAD goes with GET.
+        is_public: Whether nobody is asked for a token.
+    """
+
+    @property
+    def route(self) -> str: ...
+    @property
+    def methods(self) -> tuple[str, ...]: ...
+    @property
+    def is_public(self) -> bool: ...
+
+    async def answer(self, request: Request) -> Answer:
+        """Answer a request with one of `methods`."""
+        ...

@@ -1,0 +1,79 @@
+"""Is it alive, is it ready, what does it count: the endpoints for supervisors and Prometheus, and those that are only a hint."""
+
+from typing import ClassVar, Protocol
+
+from ..auth import Right
+from ..errors import RemoteError
+from ..metrics import CONTENT_TYPE, Metrics
+from .exchange import Answer, Request
+
+_UP = b'{"status":"UP"}'
+_GET = ("GET", "HEAD")
+
+
+class Readiness(Protocol):
+    """What readiness asks of the line."""
+
+    @property
+    def default_label(self) -> str | None:
+        """None until the first complete state is served."""
+        ...
+
+
+class Health:
+    """`/health`: the loop turns. For everybody, and it says nothing else."""
+
+    route: ClassVar = "/health"
+    methods: ClassVar = _GET
+    is_public: ClassVar = True
+
+    async def answer(self, request: Request) -> Answer:
+        """See `exchange.Endpoint`."""
+        return Answer(body=_UP)
+
+
+class Ready:
+    """`/ready`: a complete state is served. For everybody."""
+
+    route: ClassVar = "/ready"
+    methods: ClassVar = _GET
+    is_public: ClassVar = True
+
+    def __init__(self, line: Readiness) -> None:
+        self._line = line
+
+    async def answer(self, request: Request) -> Answer:
+        """See `exchange.Endpoint`."""
+        if self._line.default_label is None:
+            return Answer(503, b'{"status":"OUT_OF_SERVICE"}', headers={"Retry-After": "1"})
+        return Answer(body=_UP)
+
+
+class MetricsPage:
+    """`/metrics`, for who has `admin`."""
+
+    route: ClassVar = "/metrics"
+    methods: ClassVar = _GET
+    is_public: ClassVar = False
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def answer(self, request: Request) -> Answer:
+        """See `exchange.Endpoint`."""
+        request.owner.authorize(Right.ADMIN, None)
+        return Answer(body=self._metrics.render(), content_type=CONTENT_TYPE)
+
+
+class UpgradeOnly:
+    """`/ws/...` without an upgrade."""
+
+    route: ClassVar = "/ws"
+    methods: ClassVar = _GET
+    is_public: ClassVar = False
+
+    async def answer(self, request: Request) -> Answer:
+        """See `exchange.Endpoint`."""
+        raise RemoteError(
+            "this is a WebSocket: ask for an upgrade", 426, {"Upgrade": "websocket", "Connection": "upgrade"}
+        )

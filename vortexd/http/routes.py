@@ -1,0 +1,80 @@
+"""The table of routes: which endpoint answers which path.
+
+A path is looked up before anything of it is decoded. An entry that ends in `/` stands for everything below it; the longest one
+counts. What is in no entry is an application's, except below the first segments that are reserved, today or for tomorrow.
+"""
+
+from collections.abc import Mapping
+
+from ..errors import RemoteError
+from ..metrics import Metrics
+from .configuration import Configuration
+from .exchange import Endpoint
+from .health import Health, MetricsPage, Ready, UpgradeOnly
+from .spring import ConfigReader
+
+# First segments that are never an application.
+RESERVED = frozenset(
+    [
+        "actuator",
+        "api",
+        "console",
+        "decrypt",
+        "encrypt",
+        "favicon.ico",
+        "health",
+        "key",
+        "metrics",
+        "monitor",
+        "openapi.json",
+        "ready",
+        "status",
+        "ws",
+    ]
+)
+# No entry has more segments; what a client sends may.
+_DEEPEST = 5
+
+
+class Routes:
+    """See the module.
+
+    Args:
+        table: Paths, or beginnings of paths that end in `/`, to their endpoints.
+        otherwise: What answers for applications.
+    """
+
+    def __init__(self, table: Mapping[str, Endpoint], otherwise: Endpoint) -> None:
+        self._table = table
+        self._otherwise = otherwise
+
+    def find(self, path: str) -> Endpoint:
+        """The endpoint of a path.
+
+        Raises:
+            RemoteError: 404.
+        """
+        exact = self._table.get(path)
+        if exact is not None:
+            return exact
+        segments = path.split("/", _DEEPEST + 1)[1:]
+        for count in range(min(len(segments), _DEEPEST), 0, -1):
+            found = self._table.get("/" + "/".join(segments[:count]) + "/") if len(segments) > count else None
+            if found is not None:
+                return found
+        if segments and segments[0] in RESERVED:
+            raise RemoteError("there is nothing here", 404)
+        return self._otherwise
+
+
+def standard_routes(reader: ConfigReader, metrics: Metrics) -> Routes:
+    """The routes of a daemon."""
+    return Routes(
+        {
+            "/health": Health(),
+            "/ready": Ready(reader),
+            "/metrics": MetricsPage(metrics),
+            "/ws/": UpgradeOnly(),
+        },
+        Configuration(reader),
+    )
