@@ -10,6 +10,7 @@ Configuration flows one way, and each stage is a module or a package here:
     logs.py  metrics.py             what goes to people and to Prometheus, without a value or a token
     auth/       who is let in, and what for: one gate for HTTP, handshakes, subscriptions and deliveries
     source/     a directory as whole immutable states (Tree)
+    encryption/ the ciphers that Spring writes, read and written alike
     resolve/    bytes to documents within bounds, Spring's order, one nested document
     diff.py     the RFC 6902 patch between two documents
     store.py    the current Config of each key in use, a bounded history, the last good state of each application

@@ -1,0 +1,152 @@
+"""Spring Security's text encryptors: what `AesBytesEncryptor` and `RsaSecretEncryptor` write, read and written alike. Pure.
+
+In come a key and text, out comes ciphertext; and the other way round. Whatever a ciphertext holds, the only error it causes is
+`Undecryptable`, which quotes neither it nor a key; nor does the `repr` of an encryptor.
+"""
+
+import base64
+import os
+from typing import Protocol
+
+import attrs
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.padding import AsymmetricPadding
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+from cryptography.hazmat.primitives.padding import PKCS7
+
+from ..errors import RemoteError
+
+DEFAULT_SALT = "deadbeef"
+_BLOCK_BYTES = 16
+_ROUNDS = 1_024
+_LENGTH_BYTES = 2
+
+
+class Undecryptable(RemoteError):
+    """Text that isn't a ciphertext of this key, in Spring's words. It never says why: that would be an oracle."""
+
+    def __init__(self) -> None:
+        super().__init__("Text not encrypted with this key")
+
+
+class Encryptor(Protocol):
+    """One key, in one of Spring's forms."""
+
+    def encrypt(self, text: str) -> str:
+        """Encrypt; the same text gives another ciphertext each time."""
+
+    def decrypt(self, ciphertext: str) -> str:
+        """Decrypt.
+
+        Raises:
+            Undecryptable: It was not encrypted with this key and form, or was changed since.
+        """
+
+
+def derive_key(password: str, salt: str) -> bytes:
+    """Derive an AES-256 key as Spring does.
+
+    Raises:
+        ValueError: The salt is not hex digits.
+    """
+    kdf = PBKDF2HMAC(hashes.SHA1(), length=32, salt=bytes.fromhex(salt), iterations=_ROUNDS)
+    return kdf.derive(password.encode())
+
+
+class AesEncryptor:
+    """`Encryptors.text`: hex(IV || AES-256-CBC), under a key derived once from a password."""
+
+    def __init__(self, password: str, salt: str = DEFAULT_SALT) -> None:
+        self._key = derive_key(password, salt)
+
+    def encrypt(self, text: str) -> str:
+        return _seal_cbc(self._key, text.encode()).hex()
+
+    def decrypt(self, ciphertext: str) -> str:
+        try:
+            sealed = bytes.fromhex(ciphertext)
+        except ValueError:
+            raise Undecryptable from None
+        return _text(_open_cbc(self._key, sealed))
+
+
+@attrs.frozen(slots=True, eq=False)
+class RsaEncryptor:
+    """`RsaSecretEncryptor`: base64(length of the next, RSA(16 random bytes), AES under a key derived from these).
+
+    Attributes:
+        oaep: Pad by OAEP with SHA-1 (Spring's `OAEP`), not by PKCS #1 v1.5 (its `DEFAULT`).
+        strong: AES is GCM, not CBC.
+        salt: Of the derivation, hex digits.
+    """
+
+    key: RSAPrivateKey = attrs.field(repr=False)
+    oaep: bool = False
+    strong: bool = False
+    salt: str = attrs.field(default=DEFAULT_SALT, repr=False)
+
+    def encrypt(self, text: str) -> str:
+        random = os.urandom(_BLOCK_BYTES)
+        wrapped = self.key.public_key().encrypt(random, self._padding)
+        seal = _seal_gcm if self.strong else _seal_cbc
+        sealed = seal(derive_key(random.hex(), self.salt), text.encode())
+        return base64.b64encode(len(wrapped).to_bytes(_LENGTH_BYTES, "big") + wrapped + sealed).decode()
+
+    def decrypt(self, ciphertext: str) -> str:
+        try:
+            whole = base64.b64decode(ciphertext, validate=True)
+            end = _LENGTH_BYTES + int.from_bytes(whole[:_LENGTH_BYTES], "big")
+            random = self.key.decrypt(whole[_LENGTH_BYTES:end], self._padding)
+        except ValueError:
+            raise Undecryptable from None
+        unseal = _open_gcm if self.strong else _open_cbc
+        return _text(unseal(derive_key(random.hex(), self.salt), whole[end:]))
+
+    @property
+    def _padding(self) -> AsymmetricPadding:
+        if self.oaep:
+            return padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)
+        return padding.PKCS1v15()
+
+
+def _seal_cbc(key: bytes, plain: bytes) -> bytes:
+    iv = os.urandom(_BLOCK_BYTES)
+    padder = PKCS7(8 * _BLOCK_BYTES).padder()
+    encryptor = Cipher(algorithms.AES(key), modes.CBC(iv)).encryptor()
+    return iv + encryptor.update(padder.update(plain) + padder.finalize()) + encryptor.finalize()
+
+
+def _open_cbc(key: bytes, sealed: bytes) -> bytes:
+    try:
+        decryptor = Cipher(algorithms.AES(key), modes.CBC(sealed[:_BLOCK_BYTES])).decryptor()
+        padded = decryptor.update(sealed[_BLOCK_BYTES:]) + decryptor.finalize()
+        unpadder = PKCS7(8 * _BLOCK_BYTES).unpadder()
+        return unpadder.update(padded) + unpadder.finalize()
+    except ValueError:
+        raise Undecryptable from None
+
+
+def _seal_gcm(key: bytes, plain: bytes) -> bytes:
+    # Spring's IV has the size of a block here, too, where 12 bytes are usual.
+    iv = os.urandom(_BLOCK_BYTES)
+    return iv + AESGCM(key).encrypt(iv, plain, None)
+
+
+def _open_gcm(key: bytes, sealed: bytes) -> bytes:
+    try:
+        return AESGCM(key).decrypt(sealed[:_BLOCK_BYTES], sealed[_BLOCK_BYTES:], None)
+    except (InvalidTag, ValueError):
+        raise Undecryptable from None
+
+
+def _text(plain: bytes) -> str:
+    # CBC has no tag: about one wrong key in 256 passes the padding, and most of these fail here.
+    try:
+        return plain.decode()
+    except UnicodeDecodeError:
+        raise Undecryptable from None
