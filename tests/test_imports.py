@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "vortexd"
 
 # From left to right; a module imports those of its own group and of the groups before it.
 GROUPS = [
-    ("errors", "model", "names", "text", "patterns"),
+    ("errors", "model", "names", "text", "patterns", "remotes"),
     ("settings", "settings_file"),
     ("logs", "metrics"),
     ("auth",),
@@ -32,6 +32,8 @@ PURE = [
     "text",
     "patterns",
     "encryption",
+    "remotes",
+    "source.labels",
     "resolve",
     "diff",
     "store",

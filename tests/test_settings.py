@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from vortexd.errors import SettingsError
-from vortexd.settings import Address, Settings, SourceSettings, parse_address
+from vortexd.settings import Address, GitSettings, Settings, SourceSettings, parse_address
 from vortexd.settings_file import load, override
 
 ROOT = Path(__file__).parent.parent
@@ -23,18 +23,24 @@ def problems(text: str) -> dict[str, str]:
 
 def sections() -> list[tuple[str, type]]:
     return [
-        (field.name, SourceSettings if field.name == "source" else type(getattr(Settings(), field.name)))
-        for field in attrs.fields(Settings)
+        *(
+            (field.name, type(getattr(Settings(), field.name)))
+            for field in attrs.fields(Settings)
+            if field.name != "source"
+        ),
+        ("source", SourceSettings),
+        ("source", GitSettings),
     ]
 
 
 def test_the_sample_file_holds_the_defaults_of_the_code() -> None:
     sample = (ROOT / "conf/vortexd.toml").read_text()
-    uncommented = re.sub(r"^# (\w+ = .+)$", r"\1", sample, flags=re.MULTILINE)
+    uncommented = re.sub(r"^# (\[\[source\]\]|\w+ = .+)$", r"\1", sample, flags=re.MULTILINE)
     settings = load(uncommented, "vortexd.toml", BASE)
+    directory = SourceSettings(path="/etc/vortexd/config")
 
-    assert Settings(source=(SourceSettings(path="/etc/vortexd/config"),)) == settings
-    assert settings == load(sample, "vortexd.toml", BASE)
+    assert Settings(source=(directory, GitSettings(uri="https://git.example/team/config.git"))) == settings
+    assert Settings(source=(directory,)) == load(sample, "vortexd.toml", BASE)
 
 
 @pytest.mark.parametrize("name", ["conf/vortexd.toml", "man/vortexd.toml.5"])
@@ -85,8 +91,72 @@ def test_a_syntax_error_has_its_line() -> None:
     assert "line 2" in str(found)
 
 
-def test_two_sources_are_refused_in_words() -> None:
-    assert any("one" in text for text in problems(SOURCE + SOURCE).values())
+GIT = '[[source]]\nkind = "git"\nuri = "https://git.example/config.git"\n'
+
+
+def test_sources_of_both_kinds_stand_beside_each_other() -> None:
+    settings = load(SOURCE + GIT + 'password_file = "token"\n', "vortexd.toml", BASE)
+
+    assert settings.source == (
+        SourceSettings(path="/etc/vortexd/config"),
+        GitSettings(uri="https://git.example/config.git", password_file="/etc/vortexd/token"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "said"),
+    [
+        (SOURCE + 'uri = "https://x/y"\n', "source[0].uri", 'for kind = "git"'),
+        (GIT + 'path = "x"\n', "source[0].path", 'for kind = "files"'),
+        ('[[source]]\nkind = "git"\n', "source[0].uri", "must be there"),
+        (GIT + 'ssh_key = "x"\n', "source[0].ssh_key", "ssh"),
+        (GIT + 'search_paths = ["../up"]\n', "source[0].search_paths[0]", "directory"),
+        (GIT + 'search_paths = [".git"]\n', "source[0].search_paths[0]", "directory"),
+        (GIT + 'schemes = ["ext"]\n', "source[0].schemes[0]", "https"),
+    ],
+)
+def test_a_key_that_a_source_has_no_use_for_is_refused_with_its_path(text: str, key: str, said: str) -> None:
+    assert said in problems(text)[key]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "ext::sh -c touch% /tmp/pwn",
+        "ssh://-oProxyCommand=touch/x",
+        "ssh://-x/",
+        "-oProxyCommand=x:y",
+        "--upload-pack=x",
+        "https:///config.git",
+        "https://-x/y",
+        "/srv/git/config.git",
+        "fd::17",
+        "https://host/x y",
+        "https://host/x\\u000ay",
+        "ftp://host/x",
+        "file://host/x",
+        "ssh://git:secret@host/x",
+    ],
+)
+def test_G05_an_address_that_git_could_take_for_something_else_is_refused(uri: str) -> None:
+    found = problems(f'[[source]]\nkind = "git"\nuri = "{uri}"\nschemes = ["https", "ssh", "file"]\n')
+
+    assert "source[0].uri" in found
+    assert uri not in str(found)
+
+
+@pytest.mark.parametrize("uri", ["file:///srv/x", "git://host/x", "http://host/x"])
+def test_G05_what_nothing_protects_must_be_asked_for(uri: str) -> None:
+    text = f'[[source]]\nkind = "git"\nuri = "{uri}"\n'
+
+    assert "schemes" in problems(text)["source[0].uri"]
+    assert load(text + f'schemes = ["{uri.partition(":")[0]}"]\n', "vortexd.toml", BASE)
+
+
+def test_G10_a_password_in_an_address_is_not_repeated() -> None:
+    found = problems(GIT.replace("https://", "gopher://user:hunter2@"))
+
+    assert "hunter2" not in str(found)
 
 
 @pytest.mark.parametrize(

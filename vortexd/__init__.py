@@ -6,11 +6,13 @@ Configuration flows one way, and each stage is a module or a package here:
     (Trio)           (pure)              (pure)             (pure)           (sync calls)         (Trio)
 
     model.py  names.py  patterns.py  errors.py  text.py   the nouns, what may be a name, whose mistake an error is
+    remotes.py                      what may be the address of a git repository
     settings.py  settings_file.py   what may be set, and vortexd.toml as those settings or as all of its problems
     logs.py  metrics.py             what goes to people and to Prometheus, without a value or a token
     auth/       who is let in, and what for: one gate for HTTP, handshakes, subscriptions and deliveries
     source/     a directory as whole immutable states (Tree)
     encryption/ the ciphers that Spring writes, read and written alike
+    source/     a directory, or a git repository by a mirror, as whole immutable states (Tree); several of them as one
     resolve/    bytes to documents within bounds, Spring's order, one nested document
     diff.py     the RFC 6902 patch between two documents
     store.py    the current Config of each key in use, a bounded history, the last good state of each application

@@ -18,7 +18,7 @@ from typing import NoReturn, TypeVar
 
 from . import __version__
 from .errors import SettingsError, StartError
-from .settings import Settings, parse_address
+from .settings import Settings, SourceSettings, parse_address
 from .settings_file import MAX_BYTES, load, override
 from .text import printable
 
@@ -121,12 +121,14 @@ def _settings(file: Path | None, options: argparse.Namespace) -> Settings:
     settings = override(settings, options.bind, source, options.log_format)
     if not settings.source:
         settings = override(settings, source=str(example()))
-    if problem := _unreadable(settings.source[0].path):
-        named_by_file = file is not None and source is None
-        raise SettingsError(
-            [("source[0].path" if named_by_file else "--source", problem)],
-            str(file) if named_by_file else "command line",
-        )
+    named_by_file = file is not None and source is None
+    problems = [
+        (f"source[{index}].path" if named_by_file else "--source", problem)
+        for index, each in enumerate(settings.source)
+        if isinstance(each, SourceSettings) and (problem := _unreadable(each.path))
+    ]
+    if problems:
+        raise SettingsError(problems, str(file) if named_by_file else "command line")
     return settings
 
 
@@ -204,7 +206,10 @@ def _leaves(group: BaseExceptionGroup[E]) -> Iterator[E]:
 
 def _welcome(settings: Settings, urls: Sequence[str]) -> None:
     """Say to a newcomer what is served where, and what to try next. Nothing fails when nobody listens."""
-    directory = Path(settings.source[0].path)
+    source = settings.source[0]
+    if not isinstance(source, SourceSettings):
+        return
+    directory = Path(source.path)
     file = directory / "billing-prod.yml"
     url = next((url for url in urls if url.startswith("http")), urls[0])
     if url.startswith("unix:"):

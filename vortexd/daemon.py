@@ -1,6 +1,6 @@
 """The composition root: builds the stages, puts the line together, owns the root nursery, the signals and the order of shutdown.
 
-What runs: one source that publishes to the line, one listener that accepts, a task per connection. What ends it: SIGTERM or SIGINT
+What runs: the sources, which publish to the line as one, one listener that accepts, a task per connection. What ends it: SIGTERM or SIGINT
 (the drain, then exit), or an error nobody expects (loudly). SIGHUP reloads who is let in.
 """
 
@@ -30,7 +30,7 @@ from .realtime.encoder import Encoder
 from .realtime.server import WebSocketServer
 from .registry import Registry
 from .settings import Settings, parse_address
-from .source.files import FilesSource
+from .source.composite import open_sources
 from .store import Store
 
 log = structlog.get_logger()
@@ -98,7 +98,11 @@ async def serve(
     registry: Registry[Subscriber] = Registry()
     encoder = Encoder(timestamp)
     line = Line(settings.formats, store, registry, Broadcaster(registry, encoder.change), encoder, metrics)
-    source = FilesSource(settings.source[0], Path())
+    sources = open_sources(settings, os.environ, Random())
+    # The one question that goes against the stream: for a label that exists and that nobody has asked for yet.
+    line.load_label = sources.load
+    sources.keep_labels(lambda: line.main_labels)
+    metrics.watch_sources(sources.reports)
     listener = Listener(settings.server)
     websockets = WebSocketServer(
         line,
@@ -112,7 +116,8 @@ async def serve(
         listener.leave,
     )
     bridge = Bridge(
-        create_app(standard_routes(line, metrics), metrics, settings.server, timestamp, gate), settings.server
+        create_app(standard_routes(line, metrics, sources.reports), metrics, settings.server, timestamp, gate),
+        settings.server,
     )
 
     async def serve_websocket(accepted: Accepted) -> bool:
@@ -126,7 +131,7 @@ async def serve(
     ):
         urls = await listener.bind()
         async with trio.open_nursery() as root:
-            root.start_soon(partial(source.run, line.publish), name=f"source {source.name}")
+            root.start_soon(partial(sources.run, line.publish), name="sources")
             root.start_soon(_announce, line, started, urls)
             root.start_soon(_reload, reloads, settings, reload, gate, websockets, metrics)
             ended = trio.Event()

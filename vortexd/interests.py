@@ -69,6 +69,10 @@ class Interests(Generic[S]):
             self._matched.discard(key)
             self._store.release(key)
 
+    def main_labels(self) -> frozenset[str]:
+        """The labels of the main subscriptions."""
+        return frozenset(key.label for key in self._mains)
+
     def is_served(self, key: Key) -> bool:
         """Whether somebody has a claim on the key now. The store may know it still; for subscribers it has ended."""
         return key in self._mains or key in self._matched
@@ -118,6 +122,8 @@ class Interests(Generic[S]):
 
     def appearing(self, existing: frozenset[Key]) -> set[Key]:
         """The keys of a new tree that aren't known yet and that patterns will match."""
+        if existing is self._existing:
+            return set()
         return {
             key
             for key in existing - self._existing
@@ -126,6 +132,8 @@ class Interests(Generic[S]):
 
     def update(self, existing: frozenset[Key]) -> list[Key]:
         """Make the keys of a new tree known, before it is committed. Returns those that have ended; call `forget` for each."""
+        if existing is self._existing:
+            return []
         for key in existing - self._existing:
             self._registry.appear(key)
             self._hold_matched(key)

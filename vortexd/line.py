@@ -5,7 +5,7 @@ and the frames that bring one client up to date. The long work (parsing, resolvi
 threads over immutable values; what changes the state runs on the loop between two awaits.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -23,7 +23,7 @@ from .patterns import Pattern
 from .realtime.encoder import Encoder
 from .realtime.frames import Frame
 from .registry import Registry
-from .resolve.listing import existing_keys
+from .resolve.listing import Listing, list_keys
 from .resolve.tree import ParsedTree, parse_tree
 from .settings import FormatSettings
 from .store import State, Store, next_state, stage
@@ -70,6 +70,7 @@ class Line:
         self._encoder = encoder
         self._metrics = metrics
         self._parsed: ParsedTree | None = None
+        self._listing: Listing | None = None
         self._publishing = trio.Lock()
         self._ready = trio.Event()
         self._reads: dict[Key, Config] = {}
@@ -78,6 +79,8 @@ class Line:
         # The work is bound by the processor, and one interpreter lock: more threads would only slow the loop down.
         self._threads = trio.CapacityLimiter(2)
         self._failing: dict[Key, str] = {}
+        # How a label is brought in that sources have and that nobody has asked for yet: returns whether it may be there now.
+        self.load_label: Callable[[str], Awaitable[bool]] | None = None
 
     # The state.
 
@@ -94,7 +97,7 @@ class Line:
     def broken(self) -> Mapping[tuple[str, str], FormatError]:
         """The files that can't be used now, by label and path."""
         labels = self._parsed.labels.items() if self._parsed else ()
-        return {(label, path): error for label, files in labels for path, error in files.broken.items()}
+        return {(label, name): error for label, files in labels for name, _, error in files.faults()}
 
     # What sources do.
 
@@ -104,7 +107,8 @@ class Line:
             before = self.broken
             parsed = await self._in_thread(parse_tree, tree, self._formats, self._parsed)
             state = next_state(parsed, self._store.state)
-            existing = await self._in_thread(_existing_keys, parsed)
+            listing = await self._in_thread(list_keys, parsed, self._listing)
+            existing = listing.keys
             configs = self._store.configs() | dict.fromkeys(self._interests.appearing(existing))
             staged = await self._in_thread(stage, state, configs)
             # No await from here on: the commit and its broadcast are one moment for every reader and subscriber.
@@ -112,6 +116,7 @@ class Line:
             deliveries = sum(map(self._end, self._interests.update(existing)))
             changes = self._store.commit(staged)
             self._parsed = parsed
+            self._listing = listing
             self._reads.clear()
             self._reads_bytes = 0
             deliveries += self._broadcaster.publish(changes)
@@ -165,10 +170,20 @@ class Line:
             if state is None:
                 raise UnknownLabel("nothing has been read yet", status=503)
             async with self._first_of(key) as is_first:
-                if is_first:
+                if is_first and key.label in state.labels:
                     config = await self._in_thread(state.resolve, key)
                     if self._store.state is state:
                         self._keep(config)
+            if key.label not in state.labels and not await self._has_loaded(key.label):
+                raise UnknownLabel("no such label")
+
+    async def _has_loaded(self, label: str) -> bool:
+        return self.load_label is not None and await self.load_label(label)
+
+    @property
+    def main_labels(self) -> frozenset[str]:
+        """The labels that connections have as their main subscriptions."""
+        return self._interests.main_labels()
 
     def _keep(self, config: Config) -> None:
         """Keep a configuration until the next publication, in a bounded cache: names come from the network."""
@@ -296,10 +311,6 @@ def _change(version: str, body: bytes, config: Config) -> Change:
     """The step from a former version, of which only the body is kept, to a configuration."""
     old = Config(config.key, version, orjson.loads(body), body, ())
     return Change(config.key, old, config, patch_between(old, config))
-
-
-def _existing_keys(parsed: ParsedTree) -> frozenset[Key]:
-    return frozenset().union(*(existing_keys(label, files) for label, files in parsed.labels.items()))
 
 
 def _resolve_all(state: State, keys: Iterable[Key]) -> dict[Key, Config | None]:

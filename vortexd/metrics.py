@@ -1,6 +1,12 @@
 """What can be counted, as Prometheus has it. Every label value is named by the code: nothing from the network becomes one."""
 
+from collections.abc import Callable, Iterator, Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from .model import SourceReport
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -30,6 +36,10 @@ class Metrics:
         self._requests = Histogram(
             "vortexd_http_request_seconds", "HTTP requests", ["route", "status"], registry=registry
         )
+
+    def watch_sources(self, reports: Callable[[], Sequence[SourceReport]]) -> None:
+        """Show how the sources are, whenever somebody looks."""
+        self._registry.register(_Sources(reports))
 
     # What the line counts.
 
@@ -87,3 +97,30 @@ class Metrics:
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+class _Sources(Collector):
+    """How the sources are, read when it is asked for. Their number and names are the operator's."""
+
+    def __init__(self, reports: Callable[[], Sequence[SourceReport]]) -> None:
+        self._reports = reports
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        return iter(())
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """See prometheus_client."""
+        failing = GaugeMetricFamily("vortexd_source_failing", "The last reading failed", labels=["source", "number"])
+        stale = GaugeMetricFamily(
+            "vortexd_source_stale_seconds", "Since it was read, while it fails", labels=["source", "number"]
+        )
+        success = GaugeMetricFamily(
+            "vortexd_source_last_success_timestamp_seconds", "When it was last read", labels=["source", "number"]
+        )
+        for number, report in enumerate(self._reports()):
+            labels = [report.name, str(number)]
+            failing.add_metric(labels, float(report.is_failing))
+            stale.add_metric(labels, report.stale_for)
+            if report.last_success is not None:
+                success.add_metric(labels, report.last_success)
+        yield from (failing, stale, success)

@@ -39,6 +39,21 @@ class Key:
         return f"{self.application}:{self.profile}:{self.label}"
 
 
+@attrs.frozen(slots=True)
+class Origin:
+    """Where a state comes from, for people who ask who did that.
+
+    Attributes:
+        commit: The git commit.
+        author: The author's name, without an address.
+        time: When it was committed, as RFC 3339, UTC.
+    """
+
+    commit: str
+    author: str
+    time: str
+
+
 @attrs.frozen(slots=True, eq=False)
 class Files:
     """Everything one label holds, read at one moment.
@@ -48,8 +63,13 @@ class Files:
         unreadable: Path to why it couldn't be read (permission, size, a link out of the tree, not a regular file). Such a
             file is *broken*, not absent: what it touches keeps its last good state.
         root: What goes before a path to name it for people and Spring clients: `file:/etc/vortexd/config/` (ends in `/`).
-        locations: The directories searched, as path prefixes ("" is the root, others end in `/`); later ones win.
+        locations: The directories searched, as path prefixes ("" is the root, others end in `/`); later ones win. {application} and
+            {profile} stand for what is asked for, `*` for anything within one name.
         revision: The git commit, or None.
+        origin: Who made that commit and when, or None.
+        applications: Which applications and profiles it is for, as `SourceSettings.applications`; empty is all.
+        group: Of the sources of one group a key is served from the first that is for it; different groups go over one another.
+        others: What other sources have under the same label, the stronger first; all weaker than this. Theirs are empty.
     """
 
     contents: Mapping[str, bytes]
@@ -57,6 +77,10 @@ class Files:
     root: str = "file:/"
     locations: tuple[str, ...] = ("",)
     revision: str | None = None
+    origin: Origin | None = None
+    applications: tuple[str, ...] = ()
+    group: int = 0
+    others: "tuple[Files, ...]" = ()
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -66,10 +90,12 @@ class Tree:
     Attributes:
         labels: Label to its files. A label that isn't here doesn't exist.
         default_label: The label of a request that names none.
+        shared: What belongs to every label that other sources have and this one doesn't, or None.
     """
 
     labels: Mapping[str, Files]
     default_label: str = "main"
+    shared: Files | None = None
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -96,7 +122,8 @@ class Config:
         document: The effective nested document.
         body: The document as compact JSON with sorted keys, UTF-8.
         sources: Spring's property sources, highest precedence first.
-        revision: The git commit it was resolved from, or None.
+        revision: The git commit it was resolved from, or None; None with several sources.
+        origin: The commit with which this version came, or None.
     """
 
     key: Key
@@ -105,6 +132,7 @@ class Config:
     body: bytes
     sources: tuple[PropertySource, ...]
     revision: str | None = None
+    origin: Origin | None = None
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -121,3 +149,30 @@ class Change:
     old: Config | None
     new: Config | None
     patch: bytes | None = None
+
+
+@attrs.frozen(slots=True)
+class SourceReport:
+    """A source at one moment, as people and programs are told.
+
+    Attributes:
+        name: The source's name; holds no credentials.
+        kind: "files" or "git".
+        revision: The commit of the default label, or None.
+        last_success: When it was last read, in seconds since the epoch; None if it never was.
+        last_error: What is wrong now, or was last; None if nothing ever was. Holds no secret.
+        last_error_at: When that was, in seconds since the epoch.
+        is_failing: The last attempt failed.
+        stale_for: Seconds since it was last read while it fails; 0 while it doesn't. Counts from the start if it never was read.
+        is_too_stale: `stale_for` is beyond the source's max_staleness.
+    """
+
+    name: str
+    kind: str
+    revision: str | None
+    last_success: float | None
+    last_error: str | None
+    last_error_at: float | None
+    is_failing: bool
+    stale_for: float
+    is_too_stale: bool

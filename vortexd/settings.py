@@ -15,6 +15,7 @@ import attrs
 
 from . import names
 from .errors import InvalidName
+from .remotes import DEFAULT_SCHEMES, SCHEMES, parse_remote
 
 # A day and a tebibyte: far above what makes sense, and low enough that no clock or counter overflows.
 _LONGEST = 86_400.0
@@ -126,6 +127,10 @@ def _choice(default: str, *others: str) -> str:
     return attrs.field(default=default, metadata={"rule": rule})
 
 
+def _kind(own: str) -> str:
+    return attrs.field(default=own, metadata={"rule": Rule('"files" or "git"', lambda value: value == own)})
+
+
 def _is_address(value: object) -> bool:
     parse_address(str(value))
     return True
@@ -136,6 +141,40 @@ def _is_label(value: object) -> bool:
         return names.label(str(value)) == value
     except InvalidName:
         return False
+
+
+def _is_remote(value: object) -> bool:
+    parse_remote(str(value))
+    return True
+
+
+# A search location: names, {application}, {profile}, {label} and *; never a hidden directory, and never out of the tree.
+_LOCATION = re.compile(r"/?(?:(?!\.)(?:[A-Za-z0-9._*-]|\{(?:application|profile|label)\})+/?)+")
+_APPLIES = re.compile(r"[A-Za-z0-9._,*/-]+")
+_LABELS = re.compile(r"[A-Za-z0-9._*/+-]+")
+
+
+def _is_location(value: object) -> bool:
+    text = str(value)
+    return len(text) <= 512 and _LOCATION.fullmatch(text) is not None and ".." not in text and "//" not in text
+
+
+def _texts(allowed: str, accepts: Callable[[object], bool], *default: str) -> tuple[str, ...]:
+    return attrs.field(default=default, metadata={"rule": Rule(allowed, accepts)})
+
+
+def _applications() -> tuple[str, ...]:
+    return _texts(
+        "a pattern such as orders, team-* or */prod", lambda value: _APPLIES.fullmatch(str(value)) is not None
+    )
+
+
+def _is_path(value: object) -> bool:
+    return "\0" not in str(value)
+
+
+def _path() -> str:
+    return attrs.field(default="", metadata={"rule": Rule("the path of a file, or empty", _is_path)})
 
 
 @attrs.frozen
@@ -154,6 +193,8 @@ class ServerSettings:
         keep_alive_timeout: Seconds an HTTP connection may be idle.
         write_timeout: Seconds that one write may wait for a peer that doesn't read.
         drain_timeout: Seconds from SIGTERM until what is left is cancelled; at most 30.
+        state_directory: Where mirrors of git repositories are kept; nothing else needs one. "" means $STATE_DIRECTORY, as systemd
+            sets it, else $XDG_STATE_HOME/vortexd, else ~/.local/state/vortexd.
     """
 
     bind: tuple[str, ...] = attrs.field(default=("127.0.0.1:8888",), metadata={"rule": Rule(_ADDRESS, _is_address)})
@@ -167,6 +208,9 @@ class ServerSettings:
     keep_alive_timeout: float = _seconds(60.0)
     write_timeout: float = _seconds(10.0)
     drain_timeout: float = _seconds(25.0, 1, 30)
+    state_directory: str = attrs.field(
+        default="", metadata={"rule": Rule("the path of a directory, or empty", _is_path)}
+    )
 
 
 @attrs.frozen
@@ -212,7 +256,7 @@ class AuthSettings:
 
 @attrs.frozen
 class SourceSettings:
-    """[[source]]: one place that configuration comes from.
+    """[[source]] of kind "files": a directory.
 
     Attributes:
         kind: "files".
@@ -225,9 +269,12 @@ class SourceSettings:
         file_bytes: Size of one file; a larger one counts as broken.
         total_bytes: Size of all files together.
         files: Number of files.
+        applications: What this source is asked for, as application/profile with `*`; a pattern without a slash is for every profile.
+            Empty is everything. See "Several sources" in vortexd.toml(5).
+        max_staleness: Seconds without a successful reading after which vortexd isn't ready any more; 0 means never.
     """
 
-    kind: str = _choice("files")
+    kind: str = _kind("files")
     path: str = attrs.field(
         default="",
         metadata={"rule": Rule("the path of a directory", lambda value: value != "" and "\0" not in str(value))},
@@ -243,6 +290,85 @@ class SourceSettings:
     file_bytes: int = _whole(10_485_760, 1_024)
     total_bytes: int = _whole(268_435_456, 1_024)
     files: int = _whole(20_000, 1, 10_000_000)
+    applications: tuple[str, ...] = _applications()
+    max_staleness: float = _seconds(0.0, 0)
+
+
+@attrs.frozen
+class GitSettings:
+    """[[source]] of kind "git": a repository, each branch and tag of which is a label.
+
+    Attributes:
+        kind: "git".
+        uri: The address of the repository: https://, ssh:// or user@host:path; others need `schemes`.
+        schemes: What the address may begin with: "https", "ssh", and "http", "git" and "file", which nothing protects.
+        default_label: The label of a request that names none; "" means main, and master where there is no main.
+        search_paths: Directories to search beside the top, later ones win. {application}, {profile} and {label} stand for what is asked
+            for, and `*` for anything within one name.
+        labels: Which branches and tags are served, as patterns with `*`; one that begins with refs/ is matched against the whole
+            name, as in refs/tags/v*.
+        commits: Serve commits by their full name, too, if a served branch or tag has them in its past.
+        loaded_labels: Labels that are read without being asked for: the default label and those with the newest commits. Others are read
+            when they are asked for, and as many of those are kept.
+        username: The user for HTTP; "" means that of the address, else x-access-token, which goes with most tokens.
+        password_file: The file with the token or password for HTTP, read at each fetch. $CREDENTIALS_DIRECTORY at the beginning is systemd's.
+        ssh_key: The file with the private key for ssh; "" means those of the user that vortexd runs as.
+        known_hosts: The file with the keys of ssh hosts; "" means that of the user that vortexd runs as. Unknown hosts are refused.
+        ca_file: The file with the certificates that https is checked against; "" means the system's.
+        refresh_interval: Seconds between fetches.
+        fetch_timeout: Seconds a fetch may take.
+        read_timeout: Seconds that reading the mirror may take.
+        mirror_bytes: Size of what one fetch may bring.
+        file_bytes: Size of one file; a larger one counts as broken.
+        total_bytes: Size of all files together, those that labels share counted once.
+        files: Number of files of one label.
+        applications: As of kind "files".
+        max_staleness: Seconds without a successful fetch after which vortexd isn't ready any more; 0 means never.
+    """
+
+    kind: str = _kind("git")
+    uri: str = attrs.field(default="", metadata={"rule": Rule("the address of a git repository", _is_remote)})
+    schemes: tuple[str, ...] = _texts(
+        " or ".join(f'"{each}"' for each in SCHEMES), lambda value: value in SCHEMES, *DEFAULT_SCHEMES
+    )
+    default_label: str = attrs.field(
+        default="",
+        metadata={
+            "rule": Rule(
+                "a label (letters, digits, dots, hyphens, underscores, slashes), or empty",
+                lambda value: value == "" or _is_label(value),
+            )
+        },
+    )
+    search_paths: tuple[str, ...] = _texts(
+        "a directory of the repository, with {application}, {profile}, {label} and * where they are meant", _is_location
+    )
+    labels: tuple[str, ...] = _texts(
+        "a pattern such as main, release/* or refs/tags/v*",
+        lambda value: _LABELS.fullmatch(str(value)) is not None,
+        "*",
+    )
+    commits: bool = False
+    loaded_labels: int = _whole(100, 1, 100_000)
+    username: str = attrs.field(
+        default="", metadata={"rule": Rule("a name on one line", lambda value: str(value).isprintable())}
+    )
+    password_file: str = _path()
+    ssh_key: str = _path()
+    known_hosts: str = _path()
+    ca_file: str = _path()
+    refresh_interval: float = _seconds(60.0, 0.1)
+    fetch_timeout: float = _seconds(60.0, 0.1)
+    read_timeout: float = _seconds(30.0, 0.1)
+    mirror_bytes: int = _whole(1_073_741_824, 1_048_576)
+    file_bytes: int = _whole(10_485_760, 1_024)
+    total_bytes: int = _whole(268_435_456, 1_024)
+    files: int = _whole(20_000, 1, 10_000_000)
+    applications: tuple[str, ...] = _applications()
+    max_staleness: float = _seconds(0.0, 0)
+
+
+AnySource = SourceSettings | GitSettings
 
 
 @attrs.frozen
@@ -349,7 +475,7 @@ class Settings:
 
     server: ServerSettings = attrs.field(factory=ServerSettings)
     auth: AuthSettings = attrs.field(factory=AuthSettings)
-    source: tuple[SourceSettings, ...] = ()
+    source: tuple[AnySource, ...] = ()
     formats: FormatSettings = attrs.field(factory=FormatSettings)
     history: HistorySettings = attrs.field(factory=HistorySettings)
     realtime: RealtimeSettings = attrs.field(factory=RealtimeSettings)

@@ -19,9 +19,12 @@ from cattrs.gen import make_dict_structure_fn
 from cattrs.gen import override as for_attribute
 
 from .errors import SettingsError
+from .remotes import DEFAULT_SCHEMES, parse_remote
 from .settings import (
+    AnySource,
     AuthSettings,
     FormatSettings,
+    GitSettings,
     HistorySettings,
     LogSettings,
     RealtimeSettings,
@@ -44,6 +47,15 @@ _SECTIONS: Mapping[str, type] = {
     "history": HistorySettings,
     "realtime": RealtimeSettings,
     "log": LogSettings,
+}
+_PATHS = ("path", "password_file", "ssh_key", "known_hosts", "ca_file")
+# What addresses of a git repository have a use for a key.
+_USED_BY: Mapping[str, Sequence[str]] = {
+    "username": ("http", "https"),
+    "password_file": ("http", "https"),
+    "ca_file": ("https",),
+    "ssh_key": ("ssh",),
+    "known_hosts": ("ssh",),
 }
 _ANYTHING: Mapping[object, Rule] = {
     bool: Rule("true or false", lambda value: True),
@@ -94,8 +106,14 @@ def load(text: str, origin: str, base: Path, *, needs_source: bool = True) -> Se
             jwt_secret=_below(base, settings.auth.jwt_secret),
             jwks=_below(base, settings.auth.jwks),
         ),
-        source=tuple(attrs.evolve(source, path=_below(base, source.path)) for source in settings.source),
+        source=tuple(_rooted(base, source) for source in settings.source),
+        server=attrs.evolve(settings.server, state_directory=_below(base, settings.server.state_directory)),
     )
+
+
+def _rooted(base: Path, source: AnySource) -> AnySource:
+    paths: dict[str, Any] = {name: _below(base, getattr(source, name)) for name in _PATHS if hasattr(source, name)}
+    return attrs.evolve(source, **paths)
 
 
 def _below(base: Path, path: str) -> str:
@@ -117,7 +135,7 @@ def override(
         settings = attrs.evolve(settings, server=attrs.evolve(settings.server, bind=tuple(bind)))
     if source is not None:
         problems += _option_problem("--source", source, SourceSettings, "path")
-        first = settings.source[0] if settings.source else SourceSettings()
+        first = next((each for each in settings.source if isinstance(each, SourceSettings)), SourceSettings())
         settings = attrs.evolve(settings, source=(attrs.evolve(first, path=source),))
     if log_format is not None:
         problems += _option_problem("--log-format", log_format, LogSettings, "format")
@@ -183,7 +201,7 @@ def _option_problem(option: str, value: str, section: type, name: str) -> list[_
 
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
-    for section in (*_SECTIONS.values(), Settings):
+    for section in (*_SECTIONS.values(), GitSettings, Settings):
         converter.register_structure_hook(section, _table_hook(converter, section))
     return converter
 
@@ -209,10 +227,15 @@ def _field_hook(converter: cattrs.Converter, field: "attrs.Attribute[Any]") -> C
         return lambda value, _: _checked(value, field, kind)  # type: ignore[arg-type]  # a key of _ANYTHING is a type
     if kind == tuple[str, ...]:
         return _list_hook("a list of text", lambda value: _checked(value, field, str))
-    if kind == tuple[SourceSettings, ...]:
+    if kind == tuple[AnySource, ...]:
         wanted = f"an array of tables, headed [[{field.name}]]"
-        return _list_hook(wanted, lambda value: converter.structure(value, SourceSettings))
+        return _list_hook(wanted, lambda value: converter.structure(value, _kind_of(value)))
     return converter.structure
+
+
+def _kind_of(value: object) -> type[AnySource]:
+    """The class of a [[source]]. What has no kind, or no known one, is checked as a directory."""
+    return GitSettings if isinstance(value, dict) and value.get("kind") == GitSettings().kind else SourceSettings
 
 
 def _list_hook(wanted: str, structure: Callable[[object], Any]) -> Callable[[object, Any], tuple[Any, ...]]:
@@ -266,6 +289,9 @@ def _problems(error: Exception, path: str) -> Iterator[_Problem]:
 
 def _unknown(name: str, section: type) -> str:
     known = [field.name for field in attrs.fields(section)]
+    for kind in (SourceSettings, GitSettings):
+        if section in (SourceSettings, GitSettings) and kind is not section and name in attrs.fields_dict(kind):
+            return f'unknown key here; it is for kind = "{kind().kind}"'
     if close := difflib.get_close_matches(name, known, 1):
         return f"unknown key; did you mean {close[0]}?"
     homes = [title for title, each in _SECTIONS.items() if name in attrs.fields_dict(each)]
@@ -285,8 +311,6 @@ def _across(table: Mapping[str, Any], *, needs_source: bool) -> Iterator[_Proble
     if isinstance(sources, list):
         if not sources and needs_source:
             yield "source", "must be there: add [[source]] with the path of the directory to serve"
-        if len(sources) > 1:
-            yield "source", f"is there {len(sources)} times; this version serves one [[source]]"
         for index, source in enumerate(sources):
             if isinstance(source, dict):
                 yield from _across_source(source, f"source[{index}]")
@@ -299,8 +323,32 @@ def _across(table: Mapping[str, Any], *, needs_source: bool) -> Iterator[_Proble
 
 
 def _across_source(source: Mapping[str, Any], path: str) -> Iterator[_Problem]:
+    if _kind_of(source) is GitSettings:
+        yield from ((f"{path}.{name}", problem) for name, problem in _across_git(source))
+        return
     if "path" not in source:
         yield f"{path}.path", "must be there: the directory to serve"
     quiet, max_wait = (source.get(name, getattr(SourceSettings(), name)) for name in ("quiet", "max_wait"))
     if type(quiet) in (int, float) and type(max_wait) in (int, float) and quiet > max_wait:
         yield f"{path}.max_wait", "must not be less than quiet"
+
+
+def _across_git(source: Mapping[str, Any]) -> Iterator[_Problem]:
+    try:
+        remote = parse_remote(source["uri"])
+    except KeyError:
+        yield "uri", "must be there: the address of the repository to serve"
+        return
+    except (TypeError, ValueError):
+        return  # said of the key itself
+    schemes = source.get("schemes", DEFAULT_SCHEMES)
+    if isinstance(schemes, list | tuple) and remote.scheme not in schemes:
+        yield (
+            "uri",
+            f'must not begin with {remote.scheme}://, which nothing protects, unless schemes has "{remote.scheme}"',
+        )
+    if remote.password and source.get("password_file"):
+        yield "password_file", "must not be there beside a password in uri; keep the file"
+    for name, used in _USED_BY.items():
+        if source.get(name) and remote.scheme not in used:
+            yield name, f"is of no use to {remote.scheme}://; it is for {' and '.join(used)}"

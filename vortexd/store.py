@@ -21,7 +21,7 @@ from .errors import FormatError, ResolveError, UnknownLabel
 from .model import Change, Config, Key
 from .resolve.nest import effective_document
 from .resolve.spring import property_sources
-from .resolve.tree import ParsedFiles, ParsedTree, touched_by
+from .resolve.tree import ParsedFiles, ParsedTree
 from .settings import HistorySettings
 
 _SHARED = "application"
@@ -75,9 +75,8 @@ class State:
         for generation in generations:
             if not generation.blocks(key):
                 return _config(key, generation.files)
-        files = generations[0].files
         names = {_SHARED, *key.applications}
-        raise next(error for path, error in files.broken.items() if names & touched_by(path, files.files))
+        raise next(error for _, touched, error in generations[0].files.faults() if names & touched)
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -235,8 +234,11 @@ def next_state(parsed: ParsedTree, before: State | None) -> State:
     """The state that a newly parsed tree makes, with the former generations that broken files still need."""
     labels = {}
     for label, files in parsed.labels.items():
-        blocked = _blocked(files)
         former = before.labels.get(label, ()) if before else ()
+        if former and former[0].files is files:
+            labels[label] = former
+            continue
+        blocked = _blocked(files)
         labels[label] = (Generation(files, blocked), *_needed(former, blocked))
     return State(labels, parsed.default_label)
 
@@ -270,11 +272,12 @@ def _carry_over(old: Config | None, new: Config) -> Config:
     """Share the old document where the new one is the same: most keys don't change, and memory counts."""
     if old is None or old.version != new.version:
         return new
-    return attrs.evolve(new, document=old.document, body=old.body)
+    # The commit with which this version came, not the last one: frames of a version are made once.
+    return attrs.evolve(new, document=old.document, body=old.body, origin=old.origin)
 
 
 def _blocked(files: ParsedFiles) -> frozenset[str]:
-    names = frozenset[str]().union(*(touched_by(path, files.files) for path in files.broken))
+    names = frozenset[str]().union(*(touched for _, touched, _ in files.faults()))
     return frozenset({_SHARED}) if _SHARED in names else names
 
 
@@ -312,4 +315,8 @@ def _config(key: Key, files: ParsedFiles) -> Config:
     sources = property_sources(files, key)
     document = effective_document(sources)
     body = encode(document)
-    return Config(key, version_of(body), document, body, sources, files.files.revision)
+    layers = [layer.files for layer in files.layers_for(key)]
+    revision = next((each.revision for each in layers), None)
+    # Of several sources the one that has changed last is the one that people ask about.
+    origin = max((each.origin for each in layers if each.origin), key=lambda each: each.time, default=None)
+    return Config(key, version_of(body), document, body, sources, revision, origin)

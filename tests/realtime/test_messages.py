@@ -2,10 +2,11 @@
 
 import json
 
+import attrs
 import pytest
 
 from tests.fakes import KEY, TIMESTAMP, config
-from vortexd.model import Change
+from vortexd.model import Change, Origin
 from vortexd.realtime import messages
 from vortexd.realtime.messages import InvalidMessage, parse
 
@@ -40,6 +41,16 @@ NAMES = {"app": "orders", "profile": "dev", "label": "main"}
             messages.config_change(Change(KEY, OLD, None), TIMESTAMP),
             "config_removed",
             NAMES | {"old_version": OLD.version},
+        ),
+        (
+            messages.config_snapshot(attrs.evolve(OLD, origin=Origin("abc", "Ada", TIMESTAMP)), TIMESTAMP),
+            "config_snapshot",
+            NAMES
+            | {
+                "version": OLD.version,
+                "config": {"a": 1},
+                "origin": {"commit": "abc", "author": "Ada", "time": TIMESTAMP},
+            },
         ),
         (messages.in_sync(OLD, TIMESTAMP), "in_sync", NAMES | {"version": OLD.version}),
         (messages.ping(KEY, "v", TIMESTAMP), "ping", {"versions": {"orders:dev:main": "v"}}),

@@ -13,6 +13,7 @@ from ..model import Config, Key
 from . import spring
 from .exchange import Answer, Request
 from .spring import ConfigReader
+from .status import Reports, stale_for
 
 # Encoded answers kept between publications.
 _CACHE_BYTES = 33_554_432
@@ -23,14 +24,16 @@ class Configuration:
 
     Args:
         reader: The line.
+        reports: How the sources are; while one can't be read, answers say since when.
     """
 
     route: ClassVar = "/{application}/{profiles}"
     methods: ClassVar = ("GET", "HEAD")
     is_public: ClassVar = False
 
-    def __init__(self, reader: ConfigReader) -> None:
+    def __init__(self, reader: ConfigReader, reports: Reports = tuple) -> None:
         self._reader = reader
+        self._reports = reports
         self._encoded = _Encoded()
 
     async def answer(self, request: Request) -> Answer:
@@ -53,6 +56,8 @@ class Configuration:
             "Cache-Control": "no-cache, private",
             "Vary": "Accept, Authorization",
         }
+        if (seconds := stale_for(self._reports)) is not None:
+            headers["X-Vortex-Stale"] = str(seconds)
         if spring.is_known(request.headers.get("If-None-Match"), etag):
             return Answer(304, content_type=None, headers=headers)
         return Answer(body=body, headers=headers)

@@ -6,6 +6,7 @@ from ..auth import Right
 from ..errors import RemoteError
 from ..metrics import CONTENT_TYPE, Metrics
 from .exchange import Answer, Request
+from .status import Reports
 
 _UP = b'{"status":"UP"}'
 _GET = ("GET", "HEAD")
@@ -33,18 +34,19 @@ class Health:
 
 
 class Ready:
-    """`/ready`: a complete state is served. For everybody."""
+    """`/ready`: a complete state is served, and no source is staler than its `max_staleness`. For everybody."""
 
     route: ClassVar = "/ready"
     methods: ClassVar = _GET
     is_public: ClassVar = True
 
-    def __init__(self, line: Readiness) -> None:
+    def __init__(self, line: Readiness, reports: Reports = tuple) -> None:
         self._line = line
+        self._reports = reports
 
     async def answer(self, request: Request) -> Answer:
         """See `exchange.Endpoint`."""
-        if self._line.default_label is None:
+        if self._line.default_label is None or any(each.is_too_stale for each in self._reports()):
             return Answer(503, b'{"status":"OUT_OF_SERVICE"}', headers={"Retry-After": "1"})
         return Answer(body=_UP)
 

@@ -12,6 +12,7 @@ from .configuration import Configuration
 from .exchange import Endpoint
 from .health import Health, MetricsPage, Ready, UpgradeOnly
 from .spring import ConfigReader
+from .status import Reports, Status
 
 # First segments that are never an application.
 RESERVED = frozenset(
@@ -67,14 +68,19 @@ class Routes:
         return self._otherwise
 
 
-def standard_routes(reader: ConfigReader, metrics: Metrics) -> Routes:
-    """The routes of a daemon."""
+def standard_routes(reader: ConfigReader, metrics: Metrics, reports: Reports = tuple) -> Routes:
+    """The routes of a daemon.
+
+    Args:
+        reports: How the sources are.
+    """
     return Routes(
         {
             "/health": Health(),
-            "/ready": Ready(reader),
+            "/ready": Ready(reader, reports),
             "/metrics": MetricsPage(metrics),
+            "/status": Status(reports),
             "/ws/": UpgradeOnly(),
         },
-        Configuration(reader),
+        Configuration(reader, reports),
     )

@@ -56,7 +56,7 @@ def environment(config: Config, wanted: Wanted) -> bytes:
             "profiles": [wanted.profiles],
             "label": wanted.label,
             "version": config.revision,
-            "state": None,
+            "state": None if config.revision is None else "",
             "propertySources": [{"name": each.name, "source": each.values} for each in config.sources],
         },
         default=dict,

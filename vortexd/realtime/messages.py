@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import attrs
 import orjson
 
 from ..errors import RemoteError
@@ -38,7 +39,7 @@ class InvalidMessage(RemoteError):
 def config_snapshot(config: Config, timestamp: str) -> bytes:
     """The whole document of a key."""
     members = _key(config.key) | {"version": config.version, "config": orjson.Fragment(config.body)}
-    return _message("config_snapshot", timestamp, members)
+    return _message("config_snapshot", timestamp, members | _origin(config))
 
 
 def config_change(change: Change, timestamp: str) -> bytes:
@@ -48,7 +49,8 @@ def config_change(change: Change, timestamp: str) -> bytes:
     if change.old is None or change.patch is None:
         return config_snapshot(change.new, timestamp)
     versions = {"old_version": change.old.version, "new_version": change.new.version}
-    return _message("config_change", timestamp, _key(change.key) | versions | {"diff": orjson.Fragment(change.patch)})
+    members = _key(change.key) | versions | {"diff": orjson.Fragment(change.patch)}
+    return _message("config_change", timestamp, members | _origin(change.new))
 
 
 def config_removed(key: Key, old_version: str | None, timestamp: str) -> bytes:
@@ -120,6 +122,11 @@ def error(code: str, message: str, timestamp: str) -> bytes:
 
 def _message(kind: str, timestamp: str, members: dict[str, Any]) -> bytes:
     return orjson.dumps({"type": kind, "schema": SCHEMA, "timestamp": timestamp} | members)
+
+
+def _origin(config: Config) -> dict[str, Any]:
+    """The commit with which a version came, where it comes from git."""
+    return {"origin": attrs.asdict(config.origin)} if config.origin else {}
 
 
 def _key(key: Key) -> dict[str, Any]:

@@ -5,19 +5,56 @@ profile's where the part before some `-` is an application with a file of its ow
 application. What is served doesn't depend on it: whoever asks for a key gets it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+
+import attrs
 
 from ..model import Key
-from .tree import ParsedFiles
+from .locations import matches, places_of
+from .tree import ParsedFiles, ParsedTree
 
 _SHARED = "application"
 DEFAULT_PROFILE = "default"
 
 
+@attrs.frozen(slots=True, eq=False)
+class Listing:
+    """The keys that exist in a tree.
+
+    Attributes:
+        labels: Label to its keys, with what they were found in: what is the same isn't looked through again.
+        keys: All of them; the same object as before where they are the same.
+    """
+
+    labels: dict[str, tuple[tuple[object, ...], frozenset[Key]]]
+    keys: frozenset[Key]
+
+
+def list_keys(parsed: ParsedTree, before: Listing | None = None) -> Listing:
+    """List the keys of a whole tree; costs nothing for labels whose file names are what they were before."""
+    labels = {}
+    is_same = before is not None and parsed.labels.keys() == before.labels.keys()
+    for label, files in parsed.labels.items():
+        # Kept, so that the same identity is the same object.
+        found_in = tuple(part for each in files.layers for part in (each.paths, each.files.locations))
+        former = before.labels.get(label) if before else None
+        if former is not None and _are_same(former[0], found_in):
+            labels[label] = former
+        else:
+            labels[label] = (found_in, existing_keys(label, files))
+            is_same = False
+    if before is not None and is_same:
+        return Listing(labels, before.keys)
+    return Listing(labels, frozenset[Key]().union(*(keys for _, keys in labels.values())))
+
+
+def _are_same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
+    return len(one) == len(other) and all(a is b or a == b for a, b in zip(one, other, strict=True))
+
+
 def existing_keys(label: str, files: ParsedFiles) -> frozenset[Key]:
     """The keys that have files of their own: each application in `default` and in every profile that it, or everybody, has."""
-    stems = {_stem(path, files.files.locations) for path in (*files.documents, *files.broken)}
-    owned = [_owner(stem, stems) for stem in stems]
+    owned = {each for layer in files.layers for each in _owned(layer, label)}
     shared = {profile for name, profile in owned if name == _SHARED}
     profiles: dict[str, set[str]] = {}
     for name, profile in owned:
@@ -26,10 +63,28 @@ def existing_keys(label: str, files: ParsedFiles) -> frozenset[Key]:
     return frozenset(Key(name, profile, label) for name, names in profiles.items() for profile in names)
 
 
-def _stem(path: str, locations: Iterable[str]) -> str:
-    # The longest location: with `""` and `prod/`, `prod/a.yml` is `a` and not `prod/a`.
-    location = max((each for each in locations if path.startswith(each)), key=len, default="")
-    return path[len(location) :].rpartition(".")[0]
+def _owned(layer: ParsedFiles, label: str) -> Iterator[tuple[str, str]]:
+    """The applications and profiles that the files of one source belong to, if it serves them."""
+    stems: set[str] = set()
+    placed: list[tuple[str, str | None, str | None]] = []
+    for path in layer.paths:
+        for prefix, application, profile in places_of(path, layer.files.locations):
+            stem = path[len(prefix) :].rpartition(".")[0]
+            if application is None:
+                stems.add(stem)
+            placed.append((stem, application, profile))
+    for stem, application, place_profile in placed:
+        if application is None:
+            name, profile = _owner(stem, stems)
+        else:
+            # A directory of one application: its own files, and those for everybody, which are for it alone here.
+            own = next((each for each in (application, _SHARED) if stem == each or stem.startswith(each + "-")), None)
+            if own is None:
+                continue
+            name, profile = application, stem[len(own) + 1 :] or DEFAULT_PROFILE
+        profile = place_profile if place_profile and profile == DEFAULT_PROFILE else profile
+        if matches(layer.files.applications, Key(name, profile, label)) or name == _SHARED:
+            yield name, profile
 
 
 def _owner(stem: str, stems: set[str]) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from .. import names
 from ..errors import InvalidName, ResolveError
 from ..model import Key, PropertySource, Scalar
 from .formats import EXTENSIONS, Document
+from .locations import prefixes_for
 from .tree import ParsedFiles, location_of
 
 _SHARED = "application"
@@ -42,40 +43,44 @@ class _Candidate:
 def property_sources(files: ParsedFiles, key: Key) -> tuple[PropertySource, ...]:
     """The property sources of a key, highest precedence first; none where no file is for it.
 
-    Broken files are as if they weren't there: whoever asks looks at `files.broken` first. For a profile other than `default`,
-    `spring.profiles.include` and `spring.profiles.group` of documents without a condition are honoured; included profiles are
-    weaker than those asked for, the members of a group stronger than its name.
+    With several sources, all of the stronger ones go before those of the weaker. Broken files are as if they weren't there: whoever asks looks at
+    `files.faults` first. For a profile other than `default`, `spring.profiles.include` and `spring.profiles.group` of documents without a
+    condition are honoured; included profiles are weaker than those asked for, the members of a group stronger than its name.
 
     Raises:
         ResolveError: A document that is itself for a profile says which profiles are active, or there are too many of them.
     """
+    return tuple(source for layer in files.layers_for(key) for source in _layer(layer, key))
+
+
+def _layer(files: ParsedFiles, key: Key) -> Iterator[PropertySource]:
     applications = tuple(dict.fromkeys((_SHARED, *key.applications)))
-    general = list(_candidates(files, applications, ""))
+    prefixes = prefixes_for(files.files.locations, key, files.directories)
+    general = list(_candidates(files, prefixes, applications, ""))
     is_default = key.profile == _DEFAULT
     profiles = key.profiles if is_default else _expanded(key.profiles, general)
     accepted = frozenset(profiles)
-    sources: list[PropertySource] = []
     for suffix in (*(f"-{profile}" for profile in reversed(profiles)), ""):
-        for each in _candidates(files, applications, suffix) if suffix else general:
+        for each in _candidates(files, prefixes, applications, suffix) if suffix else general:
             demand = each.document.profiles
             if demand is not None and not demand.is_met(accepted):
                 continue
             if each.document.profile_keys and not is_default and (suffix or demand is not None):
                 _refuse_profile_keys(each)
-            sources.append(_source(files.files.root, each))
-    return tuple(sources)
+            yield _source(files.files.root, each)
 
 
-def _candidates(files: ParsedFiles, applications: Sequence[str], suffix: str) -> Iterator[_Candidate]:
-    """The documents of all files `<location><application><suffix>.<extension>`, highest precedence first."""
-    locations = files.files.locations
-    for location in reversed(locations):
+def _candidates(
+    files: ParsedFiles, prefixes: Sequence[str], applications: Sequence[str], suffix: str
+) -> Iterator[_Candidate]:
+    """The documents of all files `<prefix><application><suffix>.<extension>`, highest precedence first."""
+    for prefix in reversed(prefixes):
         for application in reversed(applications):
             for extension in EXTENSIONS:
-                path = f"{location}{application}{suffix}.{extension}"
+                path = f"{prefix}{application}{suffix}.{extension}"
                 documents = files.documents.get(path)
                 # With the locations "" and `prod/`, `prod/x.yml` isn't the application `prod/x`.
-                if documents is None or ("/" in application and location_of(path, locations) != location):
+                if documents is None or ("/" in application and location_of(path, prefixes) != prefix):
                     continue
                 for number in reversed(range(len(documents))):
                     yield _Candidate(path, number if len(documents) > 1 else None, documents[number])

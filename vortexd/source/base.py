@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from ..model import Tree
+from .status import SourceStatus
 
 Publish = Callable[[Tree], Awaitable[None]]
 
@@ -14,6 +15,11 @@ class Source(Protocol):
     @property
     def name(self) -> str:
         """A short name for logs and metrics; holds no credentials."""
+        ...
+
+    @property
+    def status(self) -> SourceStatus:
+        """How it is; for /status, metrics and readiness."""
         ...
 
     async def run(self, publish: Publish) -> None:

@@ -19,6 +19,7 @@ from ..settings import SourceSettings
 from . import directory
 from .base import Publish
 from .directory import Outline, Scan
+from .status import SourceStatus
 
 log = structlog.get_logger()
 
@@ -41,6 +42,7 @@ class FilesSource:
     def __init__(self, settings: SourceSettings, base: Path) -> None:
         self._settings = settings
         self._root = str(Path(base, settings.path).absolute())
+        self._status = SourceStatus(self.name, settings.kind, settings.max_staleness)
         self._hint = trio.Event()
         self._watching = trio.CancelScope()
         self._published: Scan | None = None
@@ -51,6 +53,11 @@ class FilesSource:
     def name(self) -> str:
         """The kind and the directory."""
         return f"files:{self._root}"
+
+    @property
+    def status(self) -> SourceStatus:
+        """See `base.Source`."""
+        return self._status
 
     async def run(self, publish: Publish) -> None:
         """See `base.Source`. Inside run the watcher and the scans."""
@@ -120,10 +127,12 @@ class FilesSource:
                     labels[label] = Files(
                         _below(scan.contents, prefix), _below(scan.unreadable, prefix), root, ("", prefix)
                     )
+            shared = Files(_below(scan.contents, None), _below(scan.unreadable, None), root)
         else:
-            labels = {self._settings.default_label: Files(scan.contents, scan.unreadable, root)}
+            shared = Files(scan.contents, scan.unreadable, root)
+            labels = {self._settings.default_label: shared}
         self._tell_skipped(frozenset(skipped))
-        return Tree(labels, self._settings.default_label)
+        return Tree(labels, self._settings.default_label, shared)
 
     def _tell_skipped(self, skipped: frozenset[tuple[str, str]]) -> None:
         for path, why in sorted(skipped - self._skipped):
@@ -151,11 +160,13 @@ class FilesSource:
             self._hint.set()  # what changed while nobody watched
 
     def _is_well(self) -> None:
+        self._status.succeeded()
         if self._trouble is not None:
             log.info("source readable again", source=self.name)
         self._trouble = None
 
     def _is_ill(self, reason: str) -> None:
+        self._status.failed(reason)
         if reason != self._trouble:
             log.warning(
                 "source unreadable", source=self.name, reason=reason, consequence="what is served stays as it is"
@@ -168,6 +179,10 @@ def _directories(scan: Scan) -> Iterator[str]:
     yield from sorted({path.partition("/")[0] for path in (*scan.contents, *scan.unreadable) if "/" in path})
 
 
-def _below(found: Mapping[str, _Value], prefix: str) -> dict[str, _Value]:
-    """What a label is made of: the files at the top, which are every label's, and those of its directory."""
-    return {path: value for path, value in found.items() if "/" not in path or path.startswith(prefix)}
+def _below(found: Mapping[str, _Value], prefix: str | None) -> dict[str, _Value]:
+    """What a label is made of: the files at the top, which are every label's, and those of its directory if it has one."""
+    return {
+        path: value
+        for path, value in found.items()
+        if "/" not in path or (prefix is not None and path.startswith(prefix))
+    }

@@ -1,0 +1,180 @@
+"""Several sources as one tree: who wins, what each lacks, and what is the same object again."""
+
+from pathlib import Path
+from random import Random
+
+import pytest
+import trio
+
+from vortexd.model import Files, Key, Origin, Tree
+from vortexd.resolve.tree import parse_tree
+from vortexd.settings import FormatSettings, GitSettings, HistorySettings, Settings, SourceSettings
+from vortexd.source.base import Publish
+from vortexd.source.composite import Sources, merge, open_sources, places, state_directory
+from vortexd.source.status import SourceStatus
+from vortexd.store import Store, next_state, stage
+
+
+class Hand:
+    """A source that a test publishes with."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.status = SourceStatus(name, "files")
+        self.publish: Publish | None = None
+
+    async def run(self, publish: Publish) -> None:
+        self.publish = publish
+        await trio.sleep_forever()
+
+    async def say(self, tree: Tree) -> None:
+        assert self.publish is not None
+        await self.publish(tree)
+
+
+def files(root: str, revision: str | None = None, **contents: str) -> Files:
+    origin = Origin(revision, "Ada", f"2030-01-01T00:00:0{len(revision)}Z") if revision else None
+    return Files({f"{name}.yml": text.encode() for name, text in contents.items()}, {}, root, ("",), revision, origin)
+
+
+def resolved(tree: Tree, application: str = "orders", profile: str = "dev", label: str | None = None):  # type: ignore[no-untyped-def]
+    state = next_state(parse_tree(tree, FormatSettings()), None)
+    return state.resolve(Key(application, profile, label or tree.default_label))
+
+
+def merged(*trees: Tree, patterns: tuple[tuple[str, ...], ...] = ()) -> Tree:
+    return merge(trees, places(patterns or ((),) * len(trees)), {})
+
+
+def test_all_of_the_first_source_goes_before_the_second() -> None:
+    one = Tree({"main": files("one/", application="a: 1\nb: 1\n")})
+    two = Tree({"main": files("two/", **{"orders-dev": "a: 2\nc: 2\n"})})
+    config = resolved(merged(one, two))
+
+    assert {"a": 1, "b": 1, "c": 2} == config.document
+    assert ["one/application.yml", "two/orders-dev.yml"] == [source.name for source in config.sources]
+
+
+def test_the_version_is_null_with_several_sources_and_the_commit_with_one() -> None:
+    one, two = (Tree({"main": files(f"{name}/", name, orders="a: 1")}) for name in ("aa", "bbb"))
+
+    assert "aa" == resolved(merged(one)).revision
+    config = resolved(merged(one, two))
+    assert config.revision is None
+    assert "bbb" == (config.origin and config.origin.commit)
+
+
+def test_a_label_is_there_if_one_source_has_it() -> None:
+    one = Tree({"main": files("one/", orders="a: 1"), "dev": files("one/", orders="a: dev")})
+    two = Tree({"main": files("two/", orders="b: 2"), "x": files("two/", orders="b: x")})
+    tree = merged(one, two)
+
+    assert {"a": "dev"} == resolved(tree, label="dev").document
+    assert {"b": "x"} == resolved(tree, label="x").document
+    assert {"a": 1, "b": 2} == resolved(tree).document
+
+
+def test_a_directory_without_labels_belongs_to_every_label_and_defaults_are_each_ones_own() -> None:
+    shared = files("one/", orders="a: 1")
+    one = Tree({"main": shared}, "main", shared)
+    two = Tree({"master": files("two/", orders="b: 2"), "dev": files("two/", orders="b: 3")}, "master")
+    tree = merged(one, two)
+
+    assert {"a": 1, "b": 2} == resolved(tree).document
+    assert {"a": 1, "b": 3} == resolved(tree, label="dev").document
+
+
+def test_sources_with_patterns_are_alternatives_to_the_one_behind_them() -> None:
+    own = Tree({"main": files("own/", "aa", orders="a: own")})
+    rest = Tree({"main": files("rest/", "bbb", application="a: rest", orders="b: rest")})
+    tree = merged(own, rest, patterns=(("orders", "*/prod"), ()))
+
+    assert {"a": "own"} == resolved(tree).document
+    assert "aa" == resolved(tree).revision
+    assert {"a": "rest"} == resolved(tree, "billing").document
+    assert {} == resolved(tree, "billing", "test,prod").document
+
+
+def test_a_broken_file_of_one_source_holds_the_applications_of_all() -> None:
+    limits = FormatSettings()
+    one, two = files("one/", orders="a: 1"), files("two/", orders="b: 1", billing="c: 1")
+    before = next_state(parse_tree(merged(Tree({"main": one}), Tree({"main": two})), limits), None)
+    broken, newer = files("one/", orders="a: ["), files("two/", orders="b: 2", billing="c: 2")
+    after = next_state(parse_tree(merged(Tree({"main": broken}), Tree({"main": newer})), limits), before)
+
+    assert {"a": 1, "b": 1} == after.resolve(Key("orders", "dev", "main")).document
+    assert {"c": 2} == after.resolve(Key("billing", "dev", "main")).document
+
+
+def test_what_is_made_of_the_same_files_is_the_same_object() -> None:
+    trees = [Tree({"main": files("one/", orders="a: 1")}), Tree({"main": files("two/", orders="a: 1")})]
+    before = merge(trees, places(((), ())), {})
+    after = merge([trees[0], Tree(trees[1].labels)], places(((), ())), before.labels)
+
+    assert after.labels["main"] is before.labels["main"]
+
+
+async def test_nothing_is_published_before_each_was_read_and_then_each_goes_on_alone() -> None:
+    one, two = Hand("one"), Hand("two")
+    sources = Sources([one, two], [(), ()])
+    trees: list[Tree] = []
+
+    async def publish(tree: Tree) -> None:
+        trees.append(tree)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sources.run, publish)
+        await trio.testing.wait_all_tasks_blocked()
+        await one.say(Tree({"main": files("one/", orders="a: 1")}))
+        assert [] == trees
+        await two.say(Tree({"main": files("two/", orders="b: 1")}))
+        two.status.failed("gone")
+        await one.say(Tree({"main": files("one/", orders="a: 2")}))
+        nursery.cancel_scope.cancel()
+
+    assert [{"a": 1, "b": 1}, {"a": 2, "b": 1}] == [resolved(tree).document for tree in trees]
+    assert [False, True] == [report.is_failing for report in sources.reports()]
+
+
+def test_a_commit_that_changes_nothing_for_a_key_keeps_its_version_and_origin() -> None:
+    store = Store(HistorySettings())
+    key = Key("orders", "dev", "main")
+    for revision, other in (("aa", "c: 1"), ("bbb", "c: 2")):
+        tree = merged(Tree({"main": files("one/", revision, orders="a: 1", billing=other)}))
+        state = next_state(parse_tree(tree, FormatSettings()), store.state)
+        changes = store.commit(stage(state, store.configs()))
+        if revision == "aa":
+            store.hold(key)
+        config = store.find(key)
+
+    assert [] == changes
+    assert config is not None
+    assert ("bbb", "aa") == (config.revision, config.origin and config.origin.commit)
+
+
+async def test_fetch_now_names_the_sources_it_is_for(tmp_path: Path) -> None:
+    settings = Settings(
+        source=(
+            GitSettings(uri="https://git.example/a.git"),
+            GitSettings(uri="https://user:secret@git.example/b.git"),
+            SourceSettings(path=str(tmp_path)),
+        )
+    )
+    sources = open_sources(settings, {"STATE_DIRECTORY": str(tmp_path)}, Random(1))
+
+    assert 2 == sources.fetch_now()
+    assert 1 == sources.fetch_now("https://git.example/b.git")
+    assert 0 == sources.fetch_now("https://git.example/c.git")
+
+
+@pytest.mark.parametrize(
+    ("setting", "environ", "expected"),
+    [
+        ("/x", {"STATE_DIRECTORY": "/y"}, "/x"),
+        ("", {"STATE_DIRECTORY": "/y:/z"}, "/y"),
+        ("", {"XDG_STATE_HOME": "/home/a/state"}, "/home/a/state/vortexd"),
+        ("", {"HOME": "/home/a"}, "/home/a/.local/state/vortexd"),
+    ],
+)
+def test_where_state_is_kept(setting: str, environ: dict[str, str], expected: str) -> None:
+    assert Path(expected) == state_directory(setting, environ)

@@ -1,0 +1,601 @@
+"""The git source on real repositories: what becomes a Tree, what is refused, and what it does when anything is broken."""
+
+import errno
+import os
+import shutil
+import socket
+import stat
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+
+from vortexd.model import Origin, Tree
+from vortexd.remotes import parse_remote
+from vortexd.settings import GitSettings
+from vortexd.source.git import GitSource
+from vortexd.source.git_process import Git, GitError, TooMuch
+from vortexd.source.mirror import mirror_name, remove_leftovers
+
+from ..repository import Repository
+
+
+class Running:
+    """A source at work, and what it published."""
+
+    def __init__(self, source: GitSource) -> None:
+        self.source = source
+        self.trees: list[Tree] = []
+        self._arrived = trio.Event()
+
+    async def publish(self, tree: Tree) -> None:
+        self.trees.append(tree)
+        self._arrived.set()
+        self._arrived = trio.Event()
+
+    async def tree(self, count: int) -> Tree:
+        """The tree that is published as the one of this number, from 1."""
+        with trio.fail_after(20):
+            while len(self.trees) < count:
+                await self._arrived.wait()
+        return self.trees[count - 1]
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        with trio.fail_after(20):
+            while not is_so():  # noqa: ASYNC110 - processes have no events
+                await trio.sleep(0.01)
+
+    async def fetched(self) -> None:
+        """Fetch, and wait until it has succeeded."""
+        before = self.source.status.report().last_success
+        self.source.fetch_now()
+        await self.until(lambda: self.source.status.report().last_success != before)
+
+
+@asynccontextmanager
+async def running(uri: str, state: Path, **settings: Any) -> AsyncIterator[Running]:
+    values: dict[str, Any] = {"schemes": ("file", "git", "http", "ssh"), "refresh_interval": 3600.0} | settings
+    found = Running(GitSource(GitSettings(kind="git", uri=uri, **values), state, Random(1)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(found.source.run, found.publish)
+        yield found
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    made = Repository(tmp_path / "config.git")
+    made.commit({"application.yml": "a: 1\n", "orders.yml": "b: 1\n"})
+    return made
+
+
+def contents(tree: Tree, label: str = "main") -> dict[str, bytes]:
+    return dict(tree.labels[label].contents)
+
+
+async def test_each_branch_and_tag_is_a_label(repository: Repository, tmp_path: Path) -> None:
+    repository.commit({"orders.yml": "b: 2\n"}, "release/1", parent="main")
+    repository.git("tag", "v1", "main")
+    repository.git("tag", "-a", "-m", "x", "v2", "release/1")
+    async with running(repository.uri, tmp_path / "state") as found:
+        tree = await found.tree(1)
+
+    assert {"main", "release/1", "v1", "v2"} == set(tree.labels)
+    assert "main" == tree.default_label
+    assert b"b: 2\n" == contents(tree, "v2")["orders.yml"]
+    assert tree.labels["v2"].contents is tree.labels["release/1"].contents
+    assert f"{repository.uri}/" == tree.labels["main"].root
+
+
+async def test_a_state_says_which_commit_it_is_and_who_made_it(repository: Repository, tmp_path: Path) -> None:
+    commit = repository.commit({"orders.yml": "b: 2\n"}, author="Grace\x1b[31m Hopper <grace@example.org>")
+    async with running(repository.uri, tmp_path / "state") as found:
+        files = (await found.tree(1)).labels["main"]
+
+    assert commit == files.revision
+    assert Origin(commit, "Grace[31m Hopper", "2023-11-14T22:13:22Z") == files.origin
+
+
+async def test_one_push_is_one_tree_and_shares_what_did_not_change(repository: Repository, tmp_path: Path) -> None:
+    repository.commit({}, "dev", parent="main")
+    async with running(repository.uri, tmp_path / "state") as found:
+        before = await found.tree(1)
+        repository.commit({"orders.yml": "b: 2\n", "new.yml": "c: 1\n", "application.yml": None})
+        found.source.fetch_now()
+        after = await found.tree(2)
+        await found.fetched()
+
+    assert {"orders.yml": b"b: 2\n", "new.yml": b"c: 1\n"} == contents(after)
+    assert after.labels["dev"] is before.labels["dev"]
+    assert 2 == len(found.trees)
+
+
+async def test_master_is_the_default_where_there_is_no_main(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "config.git")
+    repository.commit({"a.yml": "a: 1\n"}, "master")
+    async with running(repository.uri, tmp_path / "state") as found:
+        assert "master" == (await found.tree(1)).default_label
+
+
+async def test_labels_are_those_that_match(repository: Repository, tmp_path: Path) -> None:
+    repository.commit({}, "secret", parent="main")
+    repository.git("tag", "v1", "main")
+    repository.git("tag", "other", "main")
+    async with running(repository.uri, tmp_path / "state", labels=("main", "refs/tags/v*")) as found:
+        assert {"main", "v1"} == set((await found.tree(1)).labels)
+
+
+async def test_search_paths_go_behind_the_top_with_their_label(repository: Repository, tmp_path: Path) -> None:
+    settings = {"search_paths": ("{label}", "/shared/", "{application}")}
+    async with running(repository.uri, tmp_path / "state", **settings) as found:
+        assert ("", "main/", "shared/", "{application}/") == (await found.tree(1)).labels["main"].locations
+
+
+async def test_labels_beyond_the_limit_are_read_when_they_are_asked_for(repository: Repository, tmp_path: Path) -> None:
+    for number in range(4):
+        repository.commit({"orders.yml": f"b: {number}\n"}, f"preview/{number}", parent="main")
+    async with running(repository.uri, tmp_path / "state", loaded_labels=2) as found:
+        assert {"main", "preview/3"} == set((await found.tree(1)).labels)
+        assert await found.source.load("preview/0")
+        assert not await found.source.load("nothing")
+        assert {"main", "preview/3", "preview/0"} == set(found.trees[-1].labels)
+        await found.source.load("preview/1")
+        await found.source.load("preview/2")
+
+        assert {"main", "preview/3", "preview/1", "preview/2"} == set(found.trees[-1].labels)
+
+
+async def test_a_label_that_somebody_uses_is_not_let_go_of(repository: Repository, tmp_path: Path) -> None:
+    for number in range(4):
+        repository.commit({"orders.yml": f"b: {number}\n"}, f"preview/{number}", parent="main")
+    async with running(repository.uri, tmp_path / "state", loaded_labels=1) as found:
+        found.source.labels_in_use = lambda: {"preview/0"}
+        await found.tree(1)
+        for number in range(3):
+            await found.source.load(f"preview/{number}")
+
+        assert "preview/0" in found.trees[-1].labels
+
+
+async def test_R22_two_instances_serve_the_same(repository: Repository, tmp_path: Path) -> None:
+    """What is served depends on the commit alone, so a client may go on at any instance."""
+    async with running(repository.uri, tmp_path / "one") as one, running(repository.uri, tmp_path / "two") as two:
+        repository.commit({"orders.yml": "b: 2\n"})
+        await one.tree(1)
+        await one.fetched()
+        await two.tree(1)
+        await two.fetched()
+
+    assert one.trees[-1].labels["main"].revision == two.trees[-1].labels["main"].revision
+    assert contents(one.trees[-1]) == contents(two.trees[-1])
+
+
+# ATTACKS.md, section 2.
+
+
+async def test_G01_a_ref_that_looks_like_an_option_is_no_label(repository: Repository, tmp_path: Path) -> None:
+    commit = repository.git("rev-parse", "main").strip()
+    (repository.path / "refs/heads/--upload-pack=touch").write_text(commit + "\n")
+    async with running(repository.uri, tmp_path / "state") as found:
+        assert {"main"} == set((await found.tree(1)).labels)
+        assert not await found.source.load("--upload-pack=touch")
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "HEAD",
+        "HEAD~1",
+        "main^{/x}",
+        ":/x",
+        "@{-1}",
+        "main@{1 year ago}",
+        "a..main",
+        "main:orders.yml",
+        "refs/heads/main",
+    ],
+)
+async def test_G02_notation_for_revisions_is_no_label(label: str, repository: Repository, tmp_path: Path) -> None:
+    commit = repository.commit({"orders.yml": "b: 2\n"})
+    async with running(repository.uri, tmp_path / "state") as found:
+        tree = await found.tree(1)
+        for each in (label, commit, commit[:12]):
+            assert each not in tree.labels
+            assert not await found.source.load(each)
+
+
+async def test_G02_commits_are_served_if_allowed_and_reachable(repository: Repository, tmp_path: Path) -> None:
+    old = repository.git("rev-parse", "main").strip()
+    repository.commit({"orders.yml": "b: 2\n"})
+    secret = repository.commit({"orders.yml": "password: x\n"}, "hidden", parent="main")
+    settings = {"commits": True, "labels": ("main",)}
+    async with running(repository.uri, tmp_path / "state", **settings) as found:
+        await found.tree(1)
+
+        assert await found.source.load(old)
+        assert b"b: 1\n" == contents(found.trees[-1], old)["orders.yml"]
+        assert not await found.source.load(secret)
+        assert not await found.source.load("0" * 40)
+        assert not await found.source.load(old[:12])
+
+
+async def test_G03_a_call_of_git_has_a_deadline_and_leaves_nothing_behind(
+    repository: Repository, tmp_path: Path
+) -> None:
+    git = Git(str(repository.path), parse_remote(repository.uri), GitSettings(uri=repository.uri))
+    marker = f"sleep 98{os.getpid()}"
+    with pytest.raises(GitError, match="longer than"):
+        await git.run("-c", f"alias.hang=!{marker} & {marker}", "hang", timeout=0.3)
+
+    with trio.fail_after(5):
+        while any(marker.encode() in line.replace(b"\0", b" ") for line in command_lines()):  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+
+async def test_G04_a_branch_goes_before_a_tag_of_the_same_name(repository: Repository, tmp_path: Path) -> None:
+    repository.git("tag", "same", "main")
+    repository.commit({"orders.yml": "b: 2\n"}, "same", parent="main")
+    repository.commit({}, "HEAD", parent="main")
+    repository.git("update-ref", "refs/heads/refs/heads/x", "refs/heads/main")
+    async with running(repository.uri, tmp_path / "state") as found:
+        tree = await found.tree(1)
+
+    assert b"b: 2\n" == contents(tree, "same")["orders.yml"]
+    assert {"main", "same", "HEAD", "refs/heads/x"} == set(tree.labels)
+
+
+async def test_G06_nothing_of_the_repository_is_run_or_followed(repository: Repository, tmp_path: Path) -> None:
+    other = repository.git("rev-parse", "main").strip()
+    repository.commit(
+        {
+            "link.yml": "/etc/passwd",
+            "sub.yml": other,
+            ".gitmodules": '[submodule "x"]\n\tpath = sub.yml\n\turl = https://nowhere.example/x\n',
+            ".gitattributes": "*.yml filter=evil\n",
+            "run.yml": "a: 1\n",
+        },
+        modes={"link.yml": "120000", "sub.yml": "160000", "run.yml": "100755"},
+    )
+    async with running(repository.uri, tmp_path / "state") as found:
+        files = (await found.tree(1)).labels["main"]
+
+    assert {"link.yml", "sub.yml"} == set(files.unreadable)
+    assert "link" in files.unreadable["link.yml"]
+    assert {"application.yml", "orders.yml", "run.yml"} == set(files.contents)
+
+
+def test_G06_git_sees_no_configuration_but_ours(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_SSH_COMMAND", "touch /tmp/pwn")
+    monkeypatch.setenv("GIT_CONFIG_PARAMETERS", "'core.pager=touch'")
+    monkeypatch.setenv("SSH_ASKPASS", "/bin/touch")
+    environment = Git("/m", parse_remote("ssh://git@host/x"), GitSettings(uri="ssh://git@host/x")).environment()
+    configuration = {
+        environment[f"GIT_CONFIG_KEY_{index}"]: environment[f"GIT_CONFIG_VALUE_{index}"]
+        for index in range(int(environment["GIT_CONFIG_COUNT"]))
+    }
+
+    assert ("1", "/dev/null", "0") == tuple(
+        environment[f"GIT_{name}"] for name in ("CONFIG_NOSYSTEM", "CONFIG_GLOBAL", "TERMINAL_PROMPT")
+    )
+    assert "ssh" == environment["GIT_ALLOW_PROTOCOL"]
+    assert environment["GIT_SSH_COMMAND"].startswith("ssh -F /dev/null -oBatchMode=yes -oStrictHostKeyChecking=yes")
+    assert {"GIT_CONFIG_PARAMETERS", "SSH_ASKPASS"}.isdisjoint(environment)
+    assert "/dev/null" == configuration["core.hooksPath"]
+    assert "false" == configuration["http.followRedirects"] == configuration["fetch.recurseSubmodules"]
+    assert "true" == configuration["transfer.fsckObjects"]
+    assert "/m" == configuration["safe.directory"]
+
+
+async def test_G07_a_large_blob_is_not_read(repository: Repository, tmp_path: Path) -> None:
+    repository.commit({"large.yml": b"a" * 5_000, "small.yml": "a: 1\n"})
+    async with running(repository.uri, tmp_path / "state", file_bytes=4_000) as found:
+        files = (await found.tree(1)).labels["main"]
+        assert "larger than 4000" in files.unreadable["large.yml"]
+        repository.commit({"large.yml": "a: 2\n"})
+        found.source.fetch_now()
+        files = (await found.tree(2)).labels["main"]
+
+    assert b"a: 2\n" == files.contents["large.yml"]
+    assert {} == files.unreadable
+
+
+async def test_G07_a_label_with_too_many_files_stays_as_it_was_and_others_go_on(
+    repository: Repository, tmp_path: Path
+) -> None:
+    repository.commit({}, "dev", parent="main")
+    async with running(repository.uri, tmp_path / "state", files=4) as found:
+        await found.tree(1)
+        repository.commit({f"{number}.yml": "a: 1\n" for number in range(9)})
+        repository.commit({"orders.yml": "b: 7\n"}, "dev")
+        with capture_logs() as logs:
+            found.source.fetch_now()
+            tree = await found.tree(2)
+
+    assert b"b: 7\n" == contents(tree, "dev")["orders.yml"]
+    assert {"application.yml", "orders.yml"} == set(contents(tree))
+    assert any("more than 4 files" in entry.get("reason", "") for entry in logs)
+
+
+async def test_G07_a_tree_that_unfolds_without_end_is_cut_off(repository: Repository, tmp_path: Path) -> None:
+    """Ten levels of ten entries that are all the same tree: ten thousand million paths in a few hundred bytes."""
+    blob = repository.git("hash-object", "-w", "--stdin", input=b"a: 1\n").strip()
+    tree = repository.git("mktree", input="".join(f"100644 blob {blob}\t{n}.yml\n" for n in range(10)).encode()).strip()
+    for _ in range(9):
+        tree = repository.git(
+            "mktree", input="".join(f"040000 tree {tree}\td{n}\n" for n in range(10)).encode()
+        ).strip()
+    commit = repository.git("commit-tree", "-m", "x", tree).strip()
+    async with running(repository.uri, tmp_path / "state", files=100) as found:
+        await found.tree(1)
+        repository.git("update-ref", "refs/heads/bomb", commit)
+        await found.fetched()
+
+    assert {"main"} == set(found.trees[-1].labels)
+
+
+async def test_G08_R4_a_remote_that_hangs_is_cut_off(tmp_path: Path, repository: Repository) -> None:
+    with silent_server() as port:
+        async with running(f"git://127.0.0.1:{port}/x", tmp_path / "state", fetch_timeout=0.5) as found:
+            await found.until(lambda: found.source.status.report().is_failing)
+            report = found.source.status.report()
+
+    assert "longer than 0.5 s" in (report.last_error or "")
+    assert [] == found.trees
+    assert not any(b"127.0.0.1:%d" % port in line for line in command_lines())
+
+
+async def test_R4_with_a_mirror_from_before_a_start_does_not_need_the_remote(
+    repository: Repository, tmp_path: Path
+) -> None:
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+    repository.path.rename(tmp_path / "away")
+    async with running(repository.uri, tmp_path / "state") as found:
+        tree = await found.tree(1)
+        report = found.source.status.report()
+
+    assert b"b: 1\n" == contents(tree)["orders.yml"]
+    assert report.is_failing
+    assert tree.labels["main"].revision == report.revision
+
+
+def test_R4_failures_are_followed_by_longer_and_longer_waits_that_differ(tmp_path: Path) -> None:
+    source = GitSource(GitSettings(uri="https://x/y", refresh_interval=10.0), tmp_path, Random(1))
+    waits = [source._wait(failures) for failures in range(12)]
+
+    assert waits[1] < waits[2] < waits[3] < waits[4]
+    assert all(9 <= waits[0] <= 11 and wait <= 330 for wait in waits)
+    assert len(waits) == len(set(waits))
+
+
+async def test_G09_rewritten_history_and_deleted_and_renamed_branches_are_ordinary(
+    repository: Repository, tmp_path: Path
+) -> None:
+    repository.commit({}, "dev", parent="main")
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+        repository.commit({"other.yml": "c: 1\n"}, parent=None)
+        found.source.fetch_now()
+        assert {"other.yml": b"c: 1\n"} == contents(await found.tree(2))
+        repository.git("branch", "-D", "dev")
+        repository.commit({"x.yml": "c: 1\n"}, "dev/below", parent="main")
+        found.source.fetch_now()
+        assert {"main", "dev/below"} == set((await found.tree(3)).labels)
+        repository.git("branch", "-m", "main", "master")
+        found.source.fetch_now()
+        tree = await found.tree(4)
+
+    assert "master" == tree.default_label
+    assert "main" not in tree.labels
+
+
+async def test_G09_a_repository_that_is_suddenly_empty_changes_nothing(repository: Repository, tmp_path: Path) -> None:
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+        repository.git("update-ref", "-d", "refs/heads/main")
+        found.source.fetch_now()
+        await found.until(lambda: found.source.status.report().is_failing)
+
+        assert 1 == len(found.trees)
+        assert "no branch" in (found.source.status.report().last_error or "")
+
+
+async def test_G10_credentials_are_in_no_argument_no_environment_and_no_message(tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("hunter2-secret\n")
+    secret.chmod(0o600)
+    with silent_server() as port, capture_logs() as logs:
+        uri = f"http://127.0.0.1:{port}/x"
+        async with running(uri, tmp_path / "state", password_file=str(secret), fetch_timeout=1.0) as found:
+            await found.until(lambda: any(b"remote-http" in line for line in command_lines()))
+            seen = b"".join([*command_lines(), *environments()])
+            await found.until(lambda: found.source.status.report().is_failing)
+
+    assert b"hunter2" not in seen
+    assert "hunter2" not in str(logs) + str(found.source.status.report())
+
+
+def test_G10_a_password_of_the_address_is_shown_nowhere() -> None:
+    remote = parse_remote("https://user:hunter2@host.example:8443/config.git")
+
+    assert "https://host.example:8443/config.git" == remote.uri
+    assert "hunter2" not in repr(remote) + mirror_name(remote)
+    assert ("user", "hunter2") == (remote.user, remote.password)
+
+
+async def test_G10_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("x\n")
+    secret.chmod(0o644)
+    async with running("http://127.0.0.1:1/x", tmp_path / "state", password_file=str(secret)) as found:
+        await found.until(lambda: found.source.status.report().is_failing)
+
+    assert "chmod 600" in (found.source.status.report().last_error or "")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_G11_a_mirror_of_another_owner_is_reported_and_left_alone(repository: Repository, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    os.chown(state, 65_534, 65_534)
+    async with running(repository.uri, state) as found:
+        await found.until(lambda: found.source.status.report().is_failing)
+
+    assert "chown" in (found.source.status.report().last_error or "")
+    assert [] == os.listdir(state)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_G11_a_repository_of_this_machine_may_be_another_users(repository: Repository, tmp_path: Path) -> None:
+    for path in (repository.path, *repository.path.rglob("*")):
+        os.chown(path, 65_534, 65_534)
+    async with running(repository.uri, tmp_path / "state") as found:
+        assert {"main"} == set((await found.tree(1)).labels)
+
+
+@pytest.mark.parametrize("lock", ["packed-refs.lock", "refs/heads/main.lock", "shallow.lock", "HEAD.lock"])
+async def test_G12_a_lock_that_was_left_behind_is_no_obstacle(
+    lock: str, repository: Repository, tmp_path: Path
+) -> None:
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+    place = mirror_of(tmp_path / "state") / lock
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.touch()
+    repository.commit({"orders.yml": "b: 2\n"})
+    async with running(repository.uri, tmp_path / "state") as found:
+        assert b"b: 2\n" == contents(await found.tree(1))["orders.yml"]
+
+
+def test_G12_a_lock_that_somebody_may_still_hold_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "packed-refs.lock").touch()
+    remove_leftovers(tmp_path, 60.0)
+    assert (tmp_path / "packed-refs.lock").exists()
+
+    os.utime(tmp_path / "packed-refs.lock", (time.time() - 100,) * 2)
+    remove_leftovers(tmp_path, 60.0)
+    assert not (tmp_path / "packed-refs.lock").exists()
+
+
+# R3: a broken mirror.
+
+
+def zero(mirror: Path) -> None:
+    for path in [*mirror.glob("objects/pack/*.pack"), *mirror.glob("objects/??/*")]:
+        path.chmod(0o600)
+        path.write_bytes(b"\0" * path.stat().st_size)
+
+
+def lose(mirror: Path) -> None:
+    for path in [*mirror.glob("objects/??"), mirror / "objects/pack"]:
+        shutil.rmtree(path)
+
+
+def break_refs(mirror: Path) -> None:
+    for path in mirror.glob("refs/heads/*"):
+        path.write_text("garbage\n")
+
+
+def empty_head(mirror: Path) -> None:
+    (mirror / "HEAD").write_text("")
+
+
+def break_config(mirror: Path) -> None:
+    (mirror / "config").write_text("[core\n")
+
+
+def take_away(mirror: Path) -> None:
+    shutil.rmtree(mirror)
+
+
+@pytest.mark.parametrize("harm", [zero, lose, break_refs, empty_head, break_config, take_away])
+async def test_R3_a_broken_mirror_is_replaced_while_serving_goes_on(
+    harm: Callable[[Path], None], repository: Repository, tmp_path: Path
+) -> None:
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+        harm(mirror_of(tmp_path / "state"))
+        repository.commit({"orders.yml": "b: 2\n"})
+        found.source.fetch_now()
+        tree = await found.tree(2)
+
+    assert b"b: 2\n" == contents(tree)["orders.yml"]
+    assert {"application.yml", "orders.yml"} == set(contents(tree))
+
+
+@pytest.mark.parametrize("harm", [zero, lose, break_refs, empty_head, break_config, take_away])
+async def test_R3_a_mirror_that_is_broken_at_the_start_is_made_anew(
+    harm: Callable[[Path], None], repository: Repository, tmp_path: Path
+) -> None:
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+    harm(mirror_of(tmp_path / "state"))
+    async with running(repository.uri, tmp_path / "state") as found:
+        assert {"application.yml", "orders.yml"} == set(contents(await found.tree(1)))
+
+
+async def test_R3_a_swap_that_was_broken_off_is_undone(repository: Repository, tmp_path: Path) -> None:
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+    mirror = mirror_of(tmp_path / "state")
+    mirror.rename(mirror.with_name(mirror.name + ".old"))
+    mirror.with_name(mirror.name + ".new").mkdir()
+    repository.path.rename(tmp_path / "away")
+    async with running(repository.uri, tmp_path / "state") as found:
+        assert {"application.yml", "orders.yml"} == set(contents(await found.tree(1)))
+
+
+async def test_the_state_directory_is_ours_alone(repository: Repository, tmp_path: Path) -> None:
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+        async with running(repository.uri, tmp_path / "state") as second:
+            await second.until(lambda: second.source.status.report().is_failing)
+
+    assert "another vortexd" in (second.source.status.report().last_error or "")
+    assert 0o700 == stat.S_IMODE(mirror_of(tmp_path / "state").stat().st_mode)
+
+
+async def test_what_git_prints_is_bounded(repository: Repository, tmp_path: Path) -> None:
+    git = Git(str(repository.path), parse_remote(repository.uri), GitSettings(uri=repository.uri))
+    with pytest.raises(TooMuch):
+        await git.run("for-each-ref", timeout=10, max_bytes=10)
+    with pytest.raises(GitError, match="git rev-parse failed"):
+        await git.run("rev-parse", "--verify", "nothing", timeout=10)
+
+
+def mirror_of(state: Path) -> Path:
+    [found] = [path for path in state.iterdir() if path.name.endswith(".git")]
+    return found
+
+
+def command_lines() -> list[bytes]:
+    return _of_processes("cmdline")
+
+
+def environments() -> list[bytes]:
+    return _of_processes("environ")
+
+
+def _of_processes(name: str) -> list[bytes]:
+    found = []
+    for path in Path("/proc").glob(f"[0-9]*/{name}"):
+        try:
+            found.append(path.read_bytes())
+        except OSError as error:
+            assert error.errno in (errno.ENOENT, errno.ESRCH, errno.EACCES)
+    return found
+
+
+@contextmanager
+def silent_server() -> Any:
+    """Accepts, and says nothing ever."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]

@@ -1,0 +1,55 @@
+"""How a source says how it is."""
+
+from vortexd.source.status import SourceStatus
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def test_a_source_is_stale_since_it_was_last_read() -> None:
+    clock = Clock()
+    status = SourceStatus("x", "git", 30.0, clock, clock)
+    status.succeeded("abc")
+    clock.time += 50
+    assert (0.0, False) == (status.report().stale_for, status.report().is_too_stale)
+
+    status.failed("gone")
+    report = status.report()
+
+    assert (50.0, True, "gone", 150.0) == (
+        report.stale_for,
+        report.is_too_stale,
+        report.last_error,
+        report.last_error_at,
+    )
+    assert (100.0, "abc") == (report.last_success, report.revision)
+
+
+def test_a_source_that_is_read_again_is_fresh_and_remembers_what_was_wrong() -> None:
+    clock = Clock()
+    status = SourceStatus("x", "git", 30.0, clock, clock)
+    status.failed("gone")
+    clock.time += 50
+    status.succeeded()
+    report = status.report()
+
+    assert (False, 0.0, False, "gone") == (
+        report.is_failing,
+        report.stale_for,
+        report.is_too_stale,
+        report.last_error,
+    )
+
+
+def test_without_a_bound_no_source_is_too_stale() -> None:
+    clock = Clock()
+    status = SourceStatus("x", "git", 0.0, clock, clock)
+    status.failed("gone")
+    clock.time += 1e6
+
+    assert not status.report().is_too_stale

@@ -1,0 +1,53 @@
+"""`/status`: how the sources are, for people and dashboards."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import orjson
+
+from ..auth import Right
+from ..model import SourceReport
+from .exchange import Answer, Request
+
+Reports = Callable[[], Sequence[SourceReport]]
+
+
+class Status:
+    """`/status`, for who has `admin`: per source its revision, when it was last read, what is wrong and since when."""
+
+    route: ClassVar = "/status"
+    methods: ClassVar = ("GET", "HEAD")
+    is_public: ClassVar = False
+
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+
+    async def answer(self, request: Request) -> Answer:
+        """See `exchange.Endpoint`."""
+        request.owner.authorize(Right.ADMIN, None)
+        return Answer(body=orjson.dumps({"sources": [_members(each) for each in self._reports()]}))
+
+
+def stale_for(reports: Reports) -> int | None:
+    """For how many seconds the stalest source has not been read, or None while all can be."""
+    return max((int(each.stale_for) for each in reports() if each.is_failing), default=None)
+
+
+def _members(report: SourceReport) -> dict[str, Any]:
+    return {
+        "name": report.name,
+        "kind": report.kind,
+        "revision": report.revision,
+        "status": "STALE" if report.is_failing else "UP",
+        "last_success": _time(report.last_success),
+        "last_error": report.last_error,
+        "last_error_at": _time(report.last_error_at),
+        "stale_for": round(report.stale_for, 3),
+    }
+
+
+def _time(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

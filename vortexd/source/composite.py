@@ -1,0 +1,183 @@
+"""Several sources as one: in come the trees of each, out goes one `Tree` in which the source that is listed first is the strongest.
+
+Each fails alone: what it had stays in the merged tree until it has something new. Nothing is published before each has been read once, for
+an application must not start with half of what it is configured with.
+"""
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import attrs
+import structlog
+import trio
+
+from ..model import Files, SourceReport, Tree
+from ..settings import GitSettings, Settings
+from .base import Publish, Source
+from .files import FilesSource
+from .git import GitSource
+
+log = structlog.get_logger()
+
+
+@attrs.frozen
+class Place:
+    """A source's place among the others.
+
+    Attributes:
+        applications: As `SourceSettings.applications`.
+        group: Those with patterns, and the first one without behind them, are alternatives: one group.
+    """
+
+    applications: tuple[str, ...]
+    group: int
+
+
+def places(patterns: Sequence[tuple[str, ...]]) -> list[Place]:
+    """The places of sources with these patterns, in their order."""
+    found, group = [], 0
+    for each in patterns:
+        found.append(Place(each, group))
+        group += not each
+    return found
+
+
+class Sources:
+    """All sources of a daemon.
+
+    Args:
+        sources: The strongest first.
+        patterns: For each what it is asked for; empty is everything.
+    """
+
+    def __init__(self, sources: Sequence[Source], patterns: Sequence[tuple[str, ...]]) -> None:
+        self._sources = tuple(sources)
+        self._places = places(patterns)
+        self._trees: dict[int, Tree] = {}
+        self._merged: dict[str, Files] = {}
+        self._publishing = trio.Lock()
+
+    async def run(self, publish: Publish) -> None:
+        """Run all sources, for ever; each in a task of its own."""
+        async with trio.open_nursery() as nursery:
+            for number, source in enumerate(self._sources):
+                nursery.start_soon(source.run, partial(self._take, number, publish), name=f"source {source.name}")
+
+    async def _take(self, number: int, publish: Publish, tree: Tree) -> None:
+        async with self._publishing:
+            self._trees[number] = tree
+            if len(self._trees) < len(self._sources):
+                log.info(
+                    "source read", source=self._sources[number].name, waiting=len(self._sources) - len(self._trees)
+                )
+                return
+            merged = merge([self._trees[index] for index in range(len(self._sources))], self._places, self._merged)
+            self._merged = dict(merged.labels)
+            await publish(merged)
+
+    def keep_labels(self, in_use: Callable[[], Collection[str]]) -> None:
+        """Let no git source let go of the labels that this returns."""
+        for each in self._sources:
+            if isinstance(each, GitSource):
+                each.labels_in_use = in_use
+
+    # What others ask for.
+
+    def fetch_now(self, uri: str | None = None) -> int:
+        """Make git sources fetch at once, without waiting for it; see `GitSource.fetch_now`. Returns how many.
+
+        Args:
+            uri: Only those with this address, as `GitSource.name` has it; None means all.
+        """
+        found = [each for each in self._sources if isinstance(each, GitSource) and uri in (None, each.name)]
+        for each in found:
+            each.fetch_now()
+        return len(found)
+
+    async def load(self, label: str) -> bool:
+        """Bring in a label that a git source has and hasn't read yet. Returns whether it may be there now."""
+        found = [await each.load(label) for each in self._sources if isinstance(each, GitSource)]
+        return any(found)
+
+    def reports(self) -> list[SourceReport]:
+        """How each source is now."""
+        return [each.status.report() for each in self._sources]
+
+
+def open_sources(settings: Settings, environ: Mapping[str, str], random: Random) -> Sources:
+    """The sources that settings name; nothing is opened before they run.
+
+    Args:
+        environ: For the state directory, where there are git sources.
+        random: For jitter.
+    """
+    sources: list[Source] = []
+    addresses: list[str] = []
+    for each in settings.source:
+        if isinstance(each, GitSettings):
+            number = addresses.count(each.uri)
+            addresses.append(each.uri)
+            directory = state_directory(settings.server.state_directory, environ) / "git"
+            sources.append(GitSource(each, directory, random, number=number))
+        else:
+            sources.append(FilesSource(each, Path()))
+    return Sources(sources, [each.applications for each in settings.source])
+
+
+def state_directory(setting: str, environ: Mapping[str, str]) -> Path:
+    """Where state is kept: as set, else as systemd says, else where the user keeps state."""
+    # systemd separates several by colons; the first is ours.
+    found = setting or environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if found:
+        return Path(found)
+    home = environ.get("XDG_STATE_HOME") or os.path.join(environ.get("HOME") or "/nonexistent", ".local", "state")
+    return Path(home) / "vortexd"
+
+
+def merge(trees: Sequence[Tree], where: Sequence[Place], before: Mapping[str, Files]) -> Tree:
+    """One tree of several, the strongest first. A label is there if one of them has it by name.
+
+    For the default label of the merged tree, which is the first one's, each gives what its own default label is.
+
+    Args:
+        before: The labels merged last; what is made of the same files is the same object again.
+    """
+    default = trees[0].default_label
+    labels: dict[str, Files] = {}
+    for label in dict.fromkeys([default, *(each for tree in trees for each in tree.labels)]):
+        parts = [(_files(tree, label, default), place) for tree, place in zip(trees, where, strict=True)]
+        layers = [_placed(files, place, where) for files, place in parts if files is not None]
+        if layers:
+            labels[label] = _stacked(layers, before.get(label))
+    return Tree(labels, default)
+
+
+def _files(tree: Tree, label: str, default: str) -> Files | None:
+    own = tree.labels.get(label)
+    if own is None and label == default:
+        own = tree.labels.get(tree.default_label)
+    return tree.shared if own is None else own
+
+
+def _placed(files: Files, place: Place, where: Sequence[Place]) -> Files:
+    # With several sources, no commit is the version of all: Spring says null then.
+    revision = files.revision if where[-1].group == where[0].group else None
+    return attrs.evolve(files, applications=place.applications, group=place.group, revision=revision)
+
+
+def _stacked(layers: Sequence[Files], before: Files | None) -> Files:
+    merged = attrs.evolve(layers[0], others=tuple(layers[1:]))
+    if before is not None and _parts(before) == _parts(merged):
+        return before
+    return merged
+
+
+def _parts(files: Files) -> list[tuple[object, ...]]:
+    """What tells stacks of files apart: the objects they are made of."""
+    return [
+        (id(each.contents), id(each.unreadable), each.root, each.locations, each.revision, each.origin, each.group)
+        for each in (files, *files.others)
+    ]

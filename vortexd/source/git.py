@@ -1,0 +1,310 @@
+"""The git source: a repository, each branch and tag of which is a label.
+
+What arrives are the time and "fetch now"; what leaves are whole `Tree`s, one for each push however many labels and files it touched. A
+fetch, a failure and a rebuilt mirror never touch what was published before. Two tasks publish, one at a time: the one that
+fetches, and the one that reads labels somebody asked for while a fetch may be under way.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from random import Random
+
+import structlog
+import trio
+
+from ..errors import SourceError
+from ..model import Files, Tree
+from ..remotes import parse_remote
+from ..settings import GitSettings
+from .base import Publish
+from .git_objects import Objects
+from .git_process import GitError
+from .labels import COMMIT, default_label, first_labels, labels_of
+from .mirror import Mirror, Ref, mirror_name
+from .snapshots import LabelError, Snapshot, Snapshots
+from .status import SourceStatus
+
+log = structlog.get_logger()
+
+# With a mirror from before, the first state waits this long for the remote, so that a start doesn't go back in time without need.
+_START_PATIENCE = 5.0
+# Failures are followed by longer and longer waits, and all waits differ a little: instances that started together part.
+_LONGEST_WAIT = 300.0
+_JITTER = 0.1
+# Answers to "is this commit served?" that were no.
+_REFUSED_COMMITS = 1_024
+
+
+class GitSource:
+    """A repository; a `base.Source`.
+
+    Args:
+        directory: Where mirrors are kept; it is ours.
+        random: For jitter.
+        status: What it reports to.
+        number: Tells sources of the same repository apart.
+    """
+
+    def __init__(
+        self,
+        settings: GitSettings,
+        directory: Path,
+        random: Random,
+        status: SourceStatus | None = None,
+        number: int = 0,
+    ) -> None:
+        self._settings = settings
+        self._remote = parse_remote(settings.uri)
+        self._status = status or SourceStatus(self.name, settings.kind, settings.max_staleness)
+        name = mirror_name(self._remote)
+        self._mirror = Mirror(directory / (f"{number}-{name}" if number else name), self._remote, settings)
+        self._objects = Objects(self._mirror.git, settings.read_timeout)
+        self._snapshots = Snapshots(self._mirror, self._objects, settings)
+        self._random = random
+        self._hint = trio.Event()
+        # Whoever holds it may use the mirror's objects, and publish.
+        self._reading = trio.Lock()
+        self._labels: Mapping[str, Ref] = {}
+        self._loaded: dict[str, tuple[str, Snapshot]] = {}
+        self._asked: OrderedDict[str, None] = OrderedDict()
+        self._refused: OrderedDict[str, None] = OrderedDict()
+        self._published: Tree | None = None
+        self._wishes: dict[str, trio.Event] = {}
+        self._wished = trio.Event()
+        self._trouble: str | None = None
+        self._skipped: dict[str, str] = {}
+        # The labels that may not be let go of; whoever knows them puts a better function here.
+        self.labels_in_use: Callable[[], Collection[str]] = frozenset
+
+    @property
+    def name(self) -> str:
+        """The address, without credentials."""
+        return self._remote.uri
+
+    @property
+    def status(self) -> SourceStatus:
+        """See `base.Source`."""
+        return self._status
+
+    def fetch_now(self) -> None:
+        """Fetch at once, or again as soon as the fetch under way is done. However often it is called meanwhile, that is one fetch."""
+        self._hint.set()
+
+    async def load(self, label: str) -> bool:
+        """Bring a label into what is published that exists and wasn't asked for yet. Returns whether it may be there now.
+
+        Returns at once where there is no such label. Cancelling it does no harm.
+        """
+        if not self._may_exist(label):
+            return False
+        wish = self._wishes.setdefault(label, trio.Event())
+        self._wished.set()
+        with trio.move_on_after(self._settings.read_timeout):
+            await wish.wait()
+        return label in self._loaded
+
+    def _may_exist(self, label: str) -> bool:
+        if label in self._labels:
+            return label not in self._loaded and label not in self._skipped
+        is_commit = self._settings.commits and COMMIT.fullmatch(label) is not None
+        return is_commit and label not in self._refused and label not in self._loaded
+
+    async def run(self, publish: Publish) -> None:
+        """See `base.Source`. Inside run the fetches, and the reading of labels that are asked for."""
+        while True:
+            try:
+                with self._mirror.owned():
+                    async with self._objects:
+                        has_state = await self._mirror.prepare()
+                        async with trio.open_nursery() as nursery:
+                            nursery.start_soon(self._grant, publish, name=f"labels of {self.name}")
+                            await self._fetch_for_ever(publish, has_state)
+            except SourceError as error:
+                self._is_ill(str(error))
+            await trio.sleep(self._settings.refresh_interval)
+
+    async def _fetch_for_ever(self, publish: Publish, has_state: bool) -> None:
+        failures = 0
+        timeout = min(_START_PATIENCE, self._settings.fetch_timeout) if has_state else self._settings.fetch_timeout
+        while True:
+            self._hint = trio.Event()
+            try:
+                await self._refresh(publish, timeout, failures)
+                failures = 0
+                self._is_well()
+            except SourceError as error:
+                failures += 1
+                self._is_ill(str(error))
+                if self._published is None and has_state:
+                    await self._serve_mirror(publish)
+            timeout = self._settings.fetch_timeout
+            with trio.move_on_after(self._wait(failures)):
+                await self._hint.wait()
+
+    def _wait(self, failures: int) -> float:
+        interval = self._settings.refresh_interval
+        if failures:
+            interval = max(interval, min(interval * 2.0 ** min(failures - 1, 16), _LONGEST_WAIT))
+        return interval * self._random.uniform(1 - _JITTER, 1 + _JITTER)
+
+    async def _refresh(self, publish: Publish, timeout: float, failures: int) -> None:
+        try:
+            await self._mirror.fetch(timeout)
+            await self._read(publish)
+        except GitError as error:
+            # To make a mirror anew costs the remote as much as a first fetch: after the first failure, the second, the fourth, the eighth.
+            is_due = failures & (failures - 1) == 0
+            if not is_due or not await self._mirror.is_at_fault(error):
+                raise
+            await self._mirror.rebuild()
+            async with self._reading:
+                await self._objects.restart()
+            await self._read(publish)
+
+    async def _serve_mirror(self, publish: Publish) -> None:
+        try:
+            await self._read(publish)
+            log.warning("served from the mirror", source=self.name, consequence="it may be old")
+        except SourceError as error:
+            log.warning("mirror unreadable", source=self.name, reason=str(error))
+
+    # Labels that are asked for.
+
+    async def _grant(self, publish: Publish) -> None:
+        """Read the labels that are wished for, for ever."""
+        while True:
+            await self._wished.wait()
+            self._wished = trio.Event()
+            wishes, self._wishes = self._wishes, {}
+            try:
+                async with self._reading:
+                    for label in wishes:
+                        await self._ask(label)
+                    await self._publish(publish)
+            except SourceError as error:
+                log.warning("labels not read", source=self.name, reason=str(error))
+            finally:
+                for event in wishes.values():
+                    event.set()
+
+    async def _ask(self, label: str) -> None:
+        if label not in self._labels:
+            names = frozenset(ref.name for ref in self._labels.values())
+            is_commit = self._settings.commits and COMMIT.fullmatch(label) is not None
+            if not is_commit or not await self._mirror.holds(label, names):
+                self._refused[label] = None
+                while len(self._refused) > _REFUSED_COMMITS:
+                    self._refused.popitem(last=False)
+                return
+        self._asked[label] = None
+        self._asked.move_to_end(label)
+        in_use = self.labels_in_use()
+        idle = [each for each in self._asked if each not in in_use and each != label]
+        for each in idle[: max(0, len(self._asked) - self._settings.loaded_labels)]:
+            del self._asked[each]
+
+    # From refs to a tree.
+
+    async def _read(self, publish: Publish) -> None:
+        """Publish what the mirror holds, if it is something new."""
+        async with self._reading:
+            labels = labels_of(await self._mirror.refs(), self._settings.labels)
+            if not labels:
+                # All branches at once are deleted by accident; and a repository without any is no configuration.
+                raise SourceError(f"{self.name} has no branch or tag that is served")
+            if labels != self._labels:
+                self._labels = labels
+                self._refused.clear()
+                for commit in [each for each in self._asked if each not in labels]:
+                    del self._asked[commit]
+                    await self._ask(commit)
+            await self._publish(publish)
+
+    async def _publish(self, publish: Publish) -> None:
+        default = default_label(self._settings.default_label, self._labels)
+        loaded: dict[str, tuple[str, Snapshot]] = {}
+        for label in await self._wanted(default):
+            found = await self._load(label, loaded)
+            if found is not None:
+                loaded[label] = found
+        before, self._loaded = self._loaded, loaded
+        self._snapshots.forget_all_but(snapshot for _, snapshot in loaded.values())
+        is_same = self._published is not None and self._published.default_label == default and _same(before, loaded)
+        if is_same:
+            return
+        former = self._published.labels if self._published else {}
+        files = {
+            label: former[label] if label in former and before.get(label) == entry else self._files(label, entry[1])
+            for label, entry in loaded.items()
+        }
+        tree = Tree(files, default)
+        # Not before it is published: whoever cancels this must not make the next look believe that nothing is new.
+        self._published = None
+        await publish(tree)
+        self._published = tree
+        self._status.serves(loaded[default][1].origin.commit if default in loaded else None)
+
+    async def _wanted(self, default: str) -> list[str]:
+        """The labels to read: the first ones, and those that were asked for and still are there."""
+        if len(self._labels) <= self._settings.loaded_labels:
+            first = list(self._labels)
+        else:
+            newest = await self._mirror.newest()
+            first = first_labels(self._labels, newest, default, self._settings.loaded_labels)
+        in_use = [label for label in self._loaded if label in self.labels_in_use() and label in self._labels]
+        return list(dict.fromkeys([*first, *self._asked, *in_use]))
+
+    async def _load(self, label: str, loaded: Mapping[str, tuple[str, Snapshot]]) -> tuple[str, Snapshot] | None:
+        id = self._labels[label].id if label in self._labels else label
+        former = self._loaded.get(label)
+        if former is not None and former[0] == id:
+            return former
+        near = former or next(iter(loaded.values()), None)
+        known = (snapshot for each in (self._loaded, loaded) for _, snapshot in each.values())
+        try:
+            snapshot = await self._snapshots.read(id, near[1] if near else None, known)
+        except LabelError as error:
+            if self._skipped.get(label) != str(error):
+                consequence = "it stays as it was" if former else "it isn't served"
+                log.warning("label skipped", source=self.name, label=label, reason=str(error), consequence=consequence)
+            self._skipped[label] = str(error)
+            return former
+        self._skipped.pop(label, None)
+        return id, snapshot
+
+    def _files(self, label: str, snapshot: Snapshot) -> Files:
+        locations = [path.replace("{label}", label).strip("/") + "/" for path in self._settings.search_paths]
+        return Files(
+            snapshot.contents,
+            snapshot.unreadable,
+            self.name + "/",
+            tuple(dict.fromkeys(["", *("" if each == "/" else each for each in locations)])),
+            snapshot.origin.commit,
+            snapshot.origin,
+        )
+
+    # How it is.
+
+    def _is_well(self) -> None:
+        self._status.succeeded(self._revision())
+        if self._trouble is not None:
+            log.info("source readable again", source=self.name)
+        self._trouble = None
+
+    def _revision(self) -> str | None:
+        files = self._published.labels.get(self._published.default_label) if self._published else None
+        return files.revision if files else None
+
+    def _is_ill(self, reason: str) -> None:
+        self._status.failed(reason)
+        if reason != self._trouble:
+            log.warning(
+                "source unreadable", source=self.name, reason=reason, consequence="what is served stays as it is"
+            )
+        self._trouble = reason
+
+
+def _same(one: Mapping[str, tuple[str, Snapshot]], other: Mapping[str, tuple[str, Snapshot]]) -> bool:
+    """Whether the same labels lead to the same commits."""
+    return {label: id for label, (id, _) in one.items()} == {label: id for label, (id, _) in other.items()}

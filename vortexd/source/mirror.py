@@ -1,0 +1,270 @@
+"""The mirror of one repository: a bare repository in the state directory, without a work tree.
+
+In comes the remote's state by `fetch`; out go the commits of its branches and tags. The invariant: the directory under the mirror's
+name is always a whole repository. One that is broken is replaced by another that was made whole beside it, in one rename.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import attrs
+import structlog
+import trio
+
+from ..errors import SourceError
+from ..remotes import Remote
+from ..settings import GitSettings
+from .git_process import Git, GitError, trusting
+
+log = structlog.get_logger()
+
+_REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+_FETCH = (
+    *("fetch", "--quiet", "--force", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"),
+    "--no-auto-maintenance",
+)
+# What git says when it is its own repository that is broken. What it doesn't say so clearly is found out by asking the remote.
+_BROKEN = re.compile(
+    r"corrupt|bad object|missing (?:blob|tree|commit|object)|loose object|packfile|not a git repository|bad config|"
+    r"invalid sha1 pointer|broken|inflate|unable to read|index file|did not send all necessary|bad (?:tree|signature)|"
+    r"unable to resolve reference|cannot lock ref"
+)
+_REBUILT_SUFFIX, _OLD_SUFFIX = ".new", ".old"
+
+
+@attrs.frozen
+class Ref:
+    """A branch or tag: its full name and the object it points to."""
+
+    name: str
+    id: str
+
+
+def mirror_name(remote: Remote) -> str:
+    """A directory name for a remote: readable, unique, and without secrets."""
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", remote.path.removesuffix(".git"))[-40:].strip("-")
+    return f"{readable}-{hashlib.sha256(remote.uri.encode()).hexdigest()[:12]}.git"
+
+
+class Mirror:
+    """See the module. One task at a time.
+
+    Args:
+        directory: Where it is; its parent is made when it is missing.
+    """
+
+    def __init__(self, directory: Path, remote: Remote, settings: GitSettings) -> None:
+        self._directory = directory
+        self._remote = remote
+        self._settings = settings
+        self.git = Git(str(directory), remote, settings)
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Make the directory ours, and nobody else's while the context lasts.
+
+        Raises:
+            SourceError: It isn't ours to use; says what to do.
+        """
+        parent = self._directory.parent
+        try:
+            parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for each in (parent, self._directory):
+                if each.exists():
+                    _check_owner(each)
+            lock = os.open(f"{self._directory}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise SourceError(f"{parent} can't be used for the mirror: {(error.strerror or 'error').lower()}") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise SourceError(
+                f"another vortexd uses {self._directory}; give each its own server.state_directory"
+            ) from None
+        try:
+            if self._remote.scheme == "file":
+                _write_trust(trusting(str(self._directory)), self._remote.path)
+            yield
+        finally:
+            os.close(lock)
+
+    async def prepare(self) -> bool:
+        """Make the mirror usable after whatever happened to it. Returns whether it holds anything of the remote.
+
+        Raises:
+            SourceError: It can't be made.
+        """
+        await trio.to_thread.run_sync(self._recover)
+        if not self._directory.exists():
+            await self._create(self.git)
+            return False
+        try:
+            return bool(await self.refs())
+        except GitError as error:
+            log.warning("mirror broken", mirror=str(self._directory), reason=str(error), consequence="made anew")
+            await trio.to_thread.run_sync(shutil.rmtree, self._directory)
+            await self._create(self.git)
+            return False
+
+    def _recover(self) -> None:
+        """Finish or undo a swap that was broken off, and remove the locks of processes that are gone. We alone are here."""
+        old, new = self._beside(_OLD_SUFFIX), self._beside(_REBUILT_SUFFIX)
+        if old.exists() and not self._directory.exists():
+            old.rename(self._directory)
+        for each in (old, new):
+            shutil.rmtree(each, ignore_errors=True)
+        if self._directory.exists():
+            remove_leftovers(self._directory, 0.0)
+
+    async def fetch(self, timeout: float) -> None:
+        """Bring the mirror up to date with the remote.
+
+        Raises:
+            GitError: The remote can't be reached, or not in time; the mirror is what it was, or newer.
+            SourceError: A secret can't be read.
+        """
+        try:
+            await self._fetch(self.git, timeout)
+        finally:
+            # Locks that somebody else holds, by hand, end long before.
+            with suppress(OSError):
+                remove_leftovers(self._directory, self._settings.fetch_timeout)
+
+    async def _fetch(self, git: Git, timeout: float) -> None:
+        await git.run(*_FETCH, "--end-of-options", self._remote.uri, *_REFSPECS, timeout=timeout, is_remote=True)
+
+    async def is_at_fault(self, error: GitError) -> bool:
+        """Whether a fetch failed because of the mirror rather than of the remote, which answers then."""
+        if error.is_late:
+            return False
+        if _BROKEN.search(str(error)):
+            return True
+        try:
+            await self.git.run(
+                *("ls-remote", "--quiet", "--heads", "--end-of-options", self._remote.uri),
+                timeout=self._settings.fetch_timeout,
+                is_remote=True,
+            )
+        except SourceError:
+            return False
+        return True
+
+    async def rebuild(self) -> None:
+        """Make the mirror anew beside the old one, and put it in its place when it is whole.
+
+        Raises:
+            GitError: It can't be made now; the old one stays.
+        """
+        log.warning("mirror rebuilt", mirror=str(self._directory), consequence="what is served stays as it is")
+        new, old = self._beside(_REBUILT_SUFFIX), self._beside(_OLD_SUFFIX)
+        await trio.to_thread.run_sync(_remove, new)
+        git = attrs.evolve(self.git, directory=str(new))
+        if self._remote.scheme == "file":
+            _write_trust(trusting(str(new)), self._remote.path)
+        await self._create(git)
+        await self._fetch(git, self._settings.fetch_timeout)
+        await trio.to_thread.run_sync(_remove, old)
+        with suppress(FileNotFoundError):
+            self._directory.rename(old)
+        new.rename(self._directory)
+        await trio.to_thread.run_sync(_remove, old)
+
+    async def refs(self) -> Mapping[str, Ref]:
+        """All branches and tags by full name.
+
+        Raises:
+            GitError: The mirror can't be read.
+        """
+        listed = await self._local("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags")
+        refs = {}
+        for line in listed.decode("utf-8", "replace").splitlines():
+            id, _, name = line.partition(" ")
+            refs[name] = Ref(name, id)
+        return refs
+
+    async def newest(self) -> list[str]:
+        """The full names of all branches and tags, those with the newest commits first."""
+        listed = await self._local(
+            "for-each-ref", "--sort=refname", "--sort=-creatordate", "--format=%(refname)", "refs/heads", "refs/tags"
+        )
+        return listed.decode("utf-8", "replace").splitlines()
+
+    async def holds(self, commit: str, names: frozenset[str]) -> bool:
+        """Whether one of these branches and tags has a commit in its past.
+
+        Args:
+            commit: A full id, which may be nobody's.
+        """
+        try:
+            listed = await self._local(
+                *("for-each-ref", f"--contains={commit}", "--format=%(refname)", "refs/heads", "refs/tags")
+            )
+        except GitError:
+            return False
+        return not names.isdisjoint(listed.decode("utf-8", "replace").splitlines())
+
+    async def listing(self, tree: str, before: str | None, max_bytes: int) -> bytes:
+        """What a tree holds, or what is different from another, as `ls-tree -r -z` and `diff-tree -r -z` print it.
+
+        Raises:
+            GitError: The mirror can't be read.
+            TooMuch: There is more than that.
+        """
+        if before is None:
+            return await self._local("ls-tree", "-r", "-z", "--end-of-options", tree, max_bytes=max_bytes)
+        return await self._local(
+            *("diff-tree", "-r", "-z", "--no-renames", "--end-of-options", before, tree), max_bytes=max_bytes
+        )
+
+    async def _local(self, *arguments: str, max_bytes: int = 2**26) -> bytes:
+        return await self.git.run(*arguments, timeout=self._settings.read_timeout, max_bytes=max_bytes)
+
+    async def _create(self, git: Git) -> None:
+        await git.run("init", "--quiet", "--bare", "--template=", timeout=self._settings.read_timeout)
+        os.chmod(git.directory, 0o700)
+
+    def _beside(self, suffix: str) -> Path:
+        return self._directory.with_name(self._directory.name + suffix)
+
+
+def remove_leftovers(directory: Path, older_than: float) -> None:
+    """Remove locks and half-written packs of calls that were killed, if nothing has touched them for so many seconds."""
+    moment = time.time() - older_than
+    for pattern in ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*", "objects/pack/*.lock", "objects/incoming-*"):
+        for path in directory.glob(pattern):
+            with suppress(FileNotFoundError):
+                if path.lstat().st_mtime <= moment:
+                    _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _check_owner(path: Path) -> None:
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise SourceError(f"{path} isn't a directory; remove it, or set server.state_directory")
+    if status.st_uid != os.geteuid():
+        raise SourceError(f"{path} belongs to another user; chown it to the one that vortexd runs as")
+    if stat.S_IMODE(status.st_mode) & 0o022:
+        raise SourceError(f"{path} can be written by other users; run chmod 700 on it")
+
+
+def _write_trust(path: str, repository: str) -> None:
+    """Name the one repository of this machine that git may serve to us, whoever owns it."""
+    quoted = repository.replace("\\", "\\\\").replace('"', '\\"')
+    with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "w") as file:
+        file.write(f'[safe]\n\tdirectory = "{quoted}"\n\tdirectory = "{quoted}/.git"\n')

@@ -1,0 +1,50 @@
+"""Secrets that a source needs, each in a file: read when they are used, so that a new token needs no restart."""
+
+import os
+import stat
+from collections.abc import Mapping
+
+from ..errors import SourceError
+
+_VARIABLE = "$CREDENTIALS_DIRECTORY"
+_MAX_BYTES = 65_536
+
+
+def expanded(path: str, environ: Mapping[str, str] = os.environ) -> str:
+    """A path with systemd's directory in the place of $CREDENTIALS_DIRECTORY at its beginning.
+
+    Raises:
+        SourceError: There is no such directory.
+    """
+    if path != _VARIABLE and not path.startswith(_VARIABLE + "/"):
+        return path
+    directory = environ.get(_VARIABLE[1:])
+    if not directory:
+        raise SourceError(f"{path} can't be read: {_VARIABLE} isn't set; start with systemd's LoadCredential=")
+    return directory + path.removeprefix(_VARIABLE)
+
+
+def read_secret(path: str, environ: Mapping[str, str] = os.environ) -> str:
+    """The one line that a file holds.
+
+    Raises:
+        SourceError: It can't be read, others may read it, or it isn't one line; says nothing of what is in it.
+    """
+    place = expanded(path, environ)
+    try:
+        # A pipe would wait for somebody to write.
+        with open(os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            status = os.fstat(file.fileno())
+            data = file.read(_MAX_BYTES)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path} can't be read: {getattr(error, 'strerror', None) or 'not a path'}") from None
+    # systemd keeps its credentials from others by itself.
+    if place == path and stat.S_IMODE(status.st_mode) & 0o077:
+        raise SourceError(f"{path} is open to other users; run chmod 600 on it")
+    try:
+        text = data.decode("utf-8").rstrip("\r\n")
+    except UnicodeError:
+        text = ""
+    if not text or not text.isprintable():
+        raise SourceError(f"{path} must hold one line of text and nothing else")
+    return text

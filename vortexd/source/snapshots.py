@@ -1,0 +1,209 @@
+"""Commits of a mirror as immutable files: in come ids, out come `Snapshot`s, which share what they have in common.
+
+What a new commit costs grows with what is different in it: its tree is compared with the former one by git, and only blobs that nobody has yet are read.
+Links and submodules are never followed, and nothing is ever checked out.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+import attrs
+
+from ..errors import SourceError
+from ..model import Origin
+from ..settings import GitSettings
+from .git_objects import Object, Objects
+from .git_process import GitError, TooMuch
+from .mirror import Mirror
+
+# One entry of `ls-tree -r -z`, and of `diff-tree -r -z`: mode, id and path of what is there now.
+_LISTED = re.compile(rb"(\d{6}) \w+ ([0-9a-f]+)\t([^\0]+)\0")
+_CHANGED = re.compile(rb":\d{6} (\d{6}) [0-9a-f]+ ([0-9a-f]+) \w+\0([^\0]+)\0")
+_GONE = b"000000"
+# Of a path that is no file of ours, why not.
+_SPECIAL = {b"120000": "a symbolic link; links are not followed", b"160000": "a submodule; submodules are not followed"}
+_ENTRY_BYTES = 512
+_MAX_COMMIT = 1_048_576
+_MAX_TAGS = 8
+_PERSON = re.compile(r"(.*?) ?<[^>]*> (\d{1,12}) [+-]\d{4}")
+
+
+class LabelError(SourceError):
+    """One label that can't be served as it is; the others go on."""
+
+
+@attrs.frozen(slots=True, eq=False)
+class Snapshot:
+    """A commit.
+
+    Attributes:
+        tree: The id of its tree. The same tree is the same mappings.
+        blobs: Path to the id of its blob, of all regular files.
+        contents: Path to bytes.
+        unreadable: Path to why it can't be used.
+    """
+
+    origin: Origin
+    tree: str
+    blobs: Mapping[str, str]
+    contents: Mapping[str, bytes]
+    unreadable: Mapping[str, str]
+
+
+class Snapshots:
+    """Reads commits, and keeps the blobs that it has read for those to come.
+
+    Args:
+        objects: Of the same mirror.
+    """
+
+    def __init__(self, mirror: Mirror, objects: Objects, settings: GitSettings) -> None:
+        self._mirror = mirror
+        self._objects = objects
+        self._settings = settings
+        self._blobs: dict[str, bytes] = {}
+        self._too_large: dict[str, int] = {}
+        self._bytes = 0
+
+    async def read(self, id: str, near: Snapshot | None, known: Iterable[Snapshot]) -> Snapshot:
+        """Read the commit that an id leads to; `near` and `known` are former ones, of which `near` is probably much the same.
+
+        Raises:
+            LabelError: It can't be served: no commit, too many files, too many bytes.
+            GitError: The mirror can't be read.
+        """
+        tree, origin = parse_commit(await self._commit(id))
+        for each in known:
+            if each.tree == tree:
+                return Snapshot(origin, tree, each.blobs, each.contents, each.unreadable)
+        try:
+            if near is not None:
+                return await self._changed(origin, tree, near)
+        except (TooMuch, GitError):
+            pass  # The former one is too different, or the mirror doesn't have it any more: read it from scratch.
+        return await self._whole(origin, tree)
+
+    async def _commit(self, id: str) -> Object:
+        """The commit that an object is, or that a tag leads to."""
+        for _ in range(_MAX_TAGS):
+            # Looked at before it is read: a message has no bound.
+            [header] = await self._objects.sizes([id])
+            if header.kind not in ("commit", "tag") or header.size > _MAX_COMMIT:
+                break
+            [found] = await self._objects.read([id])
+            if found.kind == "commit":
+                return found
+            id = found.content.partition(b"\n")[0].removeprefix(b"object ").decode("ascii", "replace")
+        raise LabelError("it doesn't lead to a commit")
+
+    async def _whole(self, origin: Origin, tree: str) -> Snapshot:
+        limit = self._settings.files
+        try:
+            listed = await self._mirror.listing(tree, None, limit * _ENTRY_BYTES)
+        except TooMuch:
+            raise self._too_many() from None
+        blobs, unreadable, touched = _apply(_LISTED.findall(listed), {}, {})
+        return await self._filled(origin, tree, blobs, {}, unreadable, touched)
+
+    async def _changed(self, origin: Origin, tree: str, near: Snapshot) -> Snapshot:
+        listed = await self._mirror.listing(tree, near.tree, self._settings.files * _ENTRY_BYTES)
+        blobs, unreadable, touched = _apply(_CHANGED.findall(listed), near.blobs, near.unreadable)
+        contents = dict(near.contents)
+        for path in touched:
+            contents.pop(path, None)
+        return await self._filled(origin, tree, blobs, contents, unreadable, touched)
+
+    async def _filled(
+        self,
+        origin: Origin,
+        tree: str,
+        blobs: dict[str, str],
+        contents: dict[str, bytes],
+        unreadable: dict[str, str],
+        touched: Iterable[str],
+    ) -> Snapshot:
+        """Read the contents of what was touched."""
+        if len(blobs) + len(unreadable) > self._settings.files:
+            raise self._too_many()
+        missing = [path for path in touched if path in blobs]
+        await self._read_blobs(dict.fromkeys(blobs[path] for path in missing))
+        for path in missing:
+            id = blobs[path]
+            if id in self._blobs:
+                contents[path] = self._blobs[id]
+            else:
+                unreadable[path] = (
+                    f"larger than {self._settings.file_bytes} bytes; raise source.file_bytes if that is meant"
+                )
+        return Snapshot(origin, tree, blobs, contents, unreadable)
+
+    async def _read_blobs(self, ids: Mapping[str, None]) -> None:
+        unknown = [id for id in ids if id not in self._blobs and id not in self._too_large]
+        sizes = await self._objects.sizes(unknown)
+        # What is too large is never read: a blob may be larger than memory.
+        self._too_large |= {each.id: each.size for each in sizes if each.size > self._settings.file_bytes}
+        wanted = [each for each in sizes if each.id not in self._too_large]
+        if self._bytes + sum(each.size for each in wanted) > self._settings.total_bytes:
+            limit = self._settings.total_bytes
+            raise LabelError(f"it takes the repository beyond {limit} bytes; raise source.total_bytes if that is meant")
+        for each in await self._objects.read([each.id for each in wanted]):
+            self._blobs[each.id] = each.content
+            self._bytes += each.size
+
+    def forget_all_but(self, snapshots: Iterable[Snapshot]) -> None:
+        """Let go of the blobs that none of these has, once they are as many as those in use."""
+        used = {id for each in {id(each.blobs): each for each in snapshots}.values() for id in each.blobs.values()}
+        if len(self._blobs) + len(self._too_large) <= 2 * len(used):
+            return
+        self._blobs = {id: content for id, content in self._blobs.items() if id in used}
+        self._too_large = {id: size for id, size in self._too_large.items() if id in used}
+        self._bytes = sum(map(len, self._blobs.values()))
+
+    def _too_many(self) -> LabelError:
+        return LabelError(f"it holds more than {self._settings.files} files; raise source.files if that is meant")
+
+
+def parse_commit(commit: Object) -> tuple[str, Origin]:
+    """The tree of a commit, and where it comes from. The author's name is a stranger's text: one line, and not without end."""
+    head = commit.content.partition(b"\n\n")[0].decode("utf-8", "replace")
+    fields = dict(line.partition(" ")[::2] for line in reversed(head.split("\n")))
+    author = _PERSON.fullmatch(fields.get("author", ""))
+    committer = _PERSON.fullmatch(fields.get("committer", ""))
+    name = "".join(filter(str.isprintable, author[1] if author else ""))[:128]
+    return fields["tree"], Origin(commit.id, name, _time(int(committer[2]) if committer else 0))
+
+
+def _time(seconds: int) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return "1970-01-01T00:00:00Z"
+
+
+def _apply(
+    entries: Iterable[tuple[bytes, bytes, bytes]], blobs: Mapping[str, str], unreadable: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str], set[str]]:
+    """Former blobs and unreadable paths with what git says has become of some of them, and which those are."""
+    new_blobs, new_unreadable, touched = dict(blobs), dict(unreadable), set[str]()
+    for mode, id, raw in entries:
+        path = _path(raw)
+        if path is None:
+            continue
+        touched.add(path)
+        new_blobs.pop(path, None)
+        new_unreadable.pop(path, None)
+        if mode in _SPECIAL:
+            new_unreadable[path] = _SPECIAL[mode]
+        elif mode != _GONE:
+            new_blobs[path] = id.decode()
+    return new_blobs, new_unreadable, touched
+
+
+def _path(raw: bytes) -> str | None:
+    """A path as text; None where it is hidden, not UTF-8, or has control characters: nobody can ask for it."""
+    try:
+        path = raw.decode("utf-8")
+    except UnicodeError:
+        return None
+    return path if path.isprintable() and not path.startswith(".") and "/." not in path else None
