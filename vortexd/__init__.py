@@ -9,6 +9,7 @@ Configuration flows one way, and each stage is a module or a package here:
     remotes.py                      what may be the address of a git repository
     settings.py  settings_file.py   what may be set, and vortexd.toml as those settings or as all of its problems
     logs.py  metrics.py             what goes to people and to Prometheus, without a value or a token
+    systemd.py                      what goes to systemd, and the sockets that come from it
     auth/       who is let in, and what for: one gate for HTTP, handshakes, subscriptions and deliveries
     source/     a directory as whole immutable states (Tree)
     encryption/ the ciphers that Spring writes, read and written alike

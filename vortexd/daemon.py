@@ -4,6 +4,7 @@ What runs: the sources, which publish to the line as one, one listener that acce
 (the drain, then exit), or an error nobody expects (loudly). SIGHUP reloads who is let in.
 """
 
+import contextlib
 import os
 import signal
 import time
@@ -17,6 +18,7 @@ import attrs
 import structlog
 import trio
 
+from . import systemd
 from .auth import Authority, Gate, load_authority
 from .broadcast import Broadcaster, Subscriber
 from .errors import SettingsError
@@ -29,13 +31,15 @@ from .metrics import Metrics
 from .realtime.encoder import Encoder
 from .realtime.server import WebSocketServer
 from .registry import Registry
-from .settings import Settings, parse_address
+from .settings import Address, Settings, parse_address
 from .source.composite import open_sources
 from .store import Store
 
 log = structlog.get_logger()
 
 Started = Callable[[Sequence[str]], None]
+# Seconds between two words for `systemctl status`.
+_STATUS_INTERVAL = 10.0
 # Of the drain, the part in which clients are told one after the other; the rest is for those who are slow to go.
 _DRAIN_SPREAD = 0.6
 
@@ -52,10 +56,20 @@ def run(settings: Settings, started: Started, reload: Callable[[], Settings] | N
         SettingsError: The files that [auth] names can't be used.
         StartError: The daemon can't start.
     """
-    bound = [parse_address(text) for text in settings.server.bind]
+    inherited = systemd.inherit(os.environ, os.getpid())
+    bound = _bound(settings, inherited)
     authority = load_authority(settings.auth, bound, Path(), os.environ)
+    notifier = systemd.Notifier(os.environ, os.getpid())
     with LateSignals(signal.SIGTERM, signal.SIGINT) as late:
-        trio.run(serve, settings, authority, started, reload or (lambda: settings), late)
+        trio.run(serve, settings, authority, started, reload or (lambda: settings), late, inherited, notifier)
+
+
+def _bound(settings: Settings, inherited: systemd.Inherited) -> list[Address]:
+    """Where we are reached: by the sockets of systemd, if there are any, else by those of the settings."""
+    if not inherited.activated:
+        return [parse_address(text) for text in settings.server.bind]
+    names = [each.getsockname() for each in inherited.activated]
+    return [Address(path=str(name)) if isinstance(name, str | bytes) else Address(name[0], name[1]) for name in names]
 
 
 class LateSignals:
@@ -88,10 +102,16 @@ class LateSignals:
 
 
 async def serve(
-    settings: Settings, authority: Authority, started: Started, reload: Callable[[], Settings], late: LateSignals
+    settings: Settings,
+    authority: Authority,
+    started: Started,
+    reload: Callable[[], Settings],
+    late: LateSignals,
+    inherited: systemd.Inherited,
+    notifier: systemd.Notifier,
 ) -> None:
     """Run the daemon; see `run`. Returns after a drain; a second signal cancels what is left at once."""
-    bound = [parse_address(text) for text in settings.server.bind]
+    bound = _bound(settings, inherited)
     gate = Gate(settings.auth, authority, bound, time.time, trio.current_time)
     metrics = Metrics()
     store = Store(settings.history)
@@ -103,7 +123,7 @@ async def serve(
     line.load_label = sources.load
     sources.keep_labels(lambda: line.main_labels)
     metrics.watch_sources(sources.reports)
-    listener = Listener(settings.server)
+    listener = Listener(settings.server, inherited)
     websockets = WebSocketServer(
         line,
         registry,
@@ -132,8 +152,8 @@ async def serve(
         urls = await listener.bind()
         async with trio.open_nursery() as root:
             root.start_soon(partial(sources.run, line.publish), name="sources")
-            root.start_soon(_announce, line, started, urls)
-            root.start_soon(_reload, reloads, settings, reload, gate, websockets, metrics)
+            root.start_soon(_announce, line, started, urls, notifier, listener, websockets)
+            root.start_soon(_reload, reloads, settings, reload, gate, websockets, metrics, bound, notifier)
             ended = trio.Event()
             root.start_soon(_stop, ends, root.cancel_scope, ended)
             async with trio.open_nursery() as connections:
@@ -141,6 +161,7 @@ async def serve(
                 root.start_soon(listener.serve, connections, serve_websocket, bridge.serve)
                 await ended.wait()
                 log.info("stopping", connections=len(websockets))
+                notifier.stopping()
                 connections.cancel_scope.deadline = trio.current_time() + settings.server.drain_timeout
                 listener.stop_accepting()
                 await bridge.drain()
@@ -157,10 +178,12 @@ async def _reload(
     gate: Gate,
     websockets: WebSocketServer,
     metrics: Metrics,
+    bound: Sequence[Address],
+    notifier: systemd.Notifier,
 ) -> None:
     """Put tokens and [auth] in force again at each SIGHUP, all or nothing. Signals that come meanwhile are one."""
-    bound = [parse_address(text) for text in settings.server.bind]
     async for _ in signals:
+        notifier.reloading(time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000)
         try:
             new = await trio.to_thread.run_sync(reload)
             authority = await trio.to_thread.run_sync(load_authority, new.auth, bound, Path(), os.environ)
@@ -170,6 +193,7 @@ async def _reload(
                 log.error(
                     "reload refused", file=error.origin, key=key, problem=problem, consequence="nothing has changed"
                 )
+            notifier.ready("reload refused, nothing has changed; see the log")
             continue
         # No await from here on: requests are judged by the old rights or by the new ones, and so are those who are in.
         gate.replace(new.auth, authority)
@@ -183,6 +207,7 @@ async def _reload(
         if changed:
             log.warning("restart needed", sections=changed, reason="only [auth] and its files are reloaded")
         log.info("reloaded")
+        notifier.ready("reloaded")
 
 
 async def _stop(signals: AsyncIterator[int], scope: trio.CancelScope, ended: trio.Event) -> None:
@@ -193,10 +218,26 @@ async def _stop(signals: AsyncIterator[int], scope: trio.CancelScope, ended: tri
     scope.cancel()
 
 
-async def _announce(line: Line, started: Started, urls: Sequence[str]) -> None:
+async def _announce(
+    line: Line,
+    started: Started,
+    urls: Sequence[str],
+    notifier: systemd.Notifier,
+    listener: Listener,
+    websockets: WebSocketServer,
+) -> None:
+    """Say that we serve once we do, and from then on how it goes, from the loop that serves: a stuck one falls silent."""
     await line.wait_ready()
     log.info("ready", addresses=list(urls))
     started(urls)
+    notifier.ready("serving")
+    with contextlib.ExitStack() as duplicates:
+        notifier.store([duplicates.enter_context(each) for each in listener.storable()])
+    # A third, for one may be late or lost.
+    interval = min(notifier.watchdog / 3 if notifier.watchdog else _STATUS_INTERVAL, _STATUS_INTERVAL)
+    while True:
+        await trio.sleep(interval)
+        notifier.status(f"{len(websockets)} WebSocket connections, {websockets.parked} of them parked")
 
 
 def timestamp() -> str:

@@ -3,17 +3,43 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+
+# What systemd does with a socket before it starts a service.
+_HAND_OVER = """
+import os, sys
+fd = int(sys.argv[1])
+os.dup2(fd, 3) if fd != 3 else os.set_inheritable(3, True)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 class Server:
-    """A running vortexd on a free port of 127.0.0.1, serving a directory. Use it with `with`."""
+    """A running vortexd on a free port of 127.0.0.1, serving a directory. Use it with `with`.
 
-    def __init__(self, source: Path, *arguments: str, settings: str = "") -> None:
+    Args:
+        settings: The text of a vortexd.toml, in place of the command line.
+        listening: A socket that is handed over as systemd does it.
+        environment: Variables beside those of this process.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        *arguments: str,
+        settings: str = "",
+        listening: socket.socket | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         command = [sys.executable, "-m", "vortexd"]
+        if listening is not None:
+            command = [sys.executable, "-c", _HAND_OVER, str(listening.fileno()), *command]
         if settings:
             path = source.parent / "vortexd.toml"
             path.write_text(settings)
@@ -23,7 +49,12 @@ class Server:
         self._log = open(source.parent / "vortexd.log", "w+")  # noqa: SIM115 - closed in stop
         began = time.monotonic()
         self.process = subprocess.Popen(
-            [*command, "--log-format", "json", *arguments], stdout=self._log, stderr=self._log, text=True
+            [*command, "--log-format", "json", *arguments],
+            stdout=self._log,
+            stderr=self._log,
+            text=True,
+            pass_fds=[listening.fileno()] if listening is not None else [],
+            env={**os.environ, **(environment or {})},
         )
         self.port = self._wait_ready()
         self.seconds_to_ready = time.monotonic() - began

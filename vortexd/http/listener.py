@@ -24,12 +24,14 @@ from structlog.contextvars import bound_contextvars
 
 from ..errors import StartError
 from ..settings import Address, ServerSettings, parse_address
+from ..systemd import Inherited
 
 log = structlog.get_logger()
 
 # Descriptors that connections may not use up: files, git, the log.
 _RESERVE = 256
 _RECEIVE_BYTES = 16_384
+_BACKLOG = 1_024
 _MAX_TARGET_BYTES = 8_192
 _REFUSAL_TIMEOUT = 1.0
 _OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -67,10 +69,16 @@ class _BadHead(Exception):
 
 
 class Listener:
-    """Accepts connections on all addresses of the settings."""
+    """Accepts connections on all addresses of the settings.
 
-    def __init__(self, settings: ServerSettings) -> None:
+    Args:
+        inherited: Listening sockets that were handed over by systemd. Those of socket units take the place of the addresses; stored
+            ones are taken up where their address is bound, and closed otherwise.
+    """
+
+    def __init__(self, settings: ServerSettings, inherited: Inherited | None = None) -> None:
         self._settings = settings
+        self._inherited = inherited or Inherited()
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _RESERVE
         self._max_connections = min(settings.connections or limit, max(limit, 1))
         self._count = 0
@@ -86,22 +94,37 @@ class Listener:
         Raises:
             StartError: One can't be bound; none is then.
         """
-        urls = []
+        activated, stored = self._inherited.activated, list(self._inherited.stored)
         try:
-            for text in self._settings.bind:
-                for bound in await _bind(parse_address(text), text):
-                    bound.listen(1_024)
-                    self._sockets.append(bound)
-                    urls.append(self._url(bound))
+            if activated:
+                self._sockets += map(trio.socket.from_stdlib_socket, activated)
+            else:
+                for text in self._settings.bind:
+                    self._sockets += await _bind(parse_address(text), text, stored)
         except StartError:
             self._close_sockets()
             raise
-        return urls
+        finally:
+            for left in stored:
+                left.close()
+        return [self._url(bound) for bound in self._sockets]
+
+    def storable(self) -> list[socket.socket]:
+        """Duplicates of the listening sockets that the settings name, for `systemd.Notifier.store`. The caller closes them.
+
+        Those of socket units are systemd's own, and Unix sockets are bound anew, for their path is in the file system.
+        """
+        if self._inherited.activated:
+            return []
+        return [
+            socket.socket(fileno=os.dup(bound.fileno())) for bound in self._sockets if bound.family != socket.AF_UNIX
+        ]
 
     def _url(self, bound: trio.socket.SocketType) -> str:
         name = bound.getsockname()
         if bound.family == socket.AF_UNIX:
-            self._paths.append(name)
+            if not self._inherited.activated:
+                self._paths.append(name)
             return f"unix:{name}"
         return f"http://{Address(host=name[0], port=name[1])}"
 
@@ -283,17 +306,36 @@ async def _refuse(stream: trio.SocketStream, status: int, reason: str, *headers:
             pass
 
 
-async def _bind(address: Address, text: str) -> Sequence[trio.socket.SocketType]:
+async def _bind(address: Address, text: str, stored: list[socket.socket]) -> Sequence[trio.socket.SocketType]:
+    """Bind and listen; takes up what is stored for an address, and takes that out of the list."""
     try:
         if address.path is not None:
-            return [await _bind_unix(address.path)]
+            return [_listening(await _bind_unix(address.path))]
         found = await trio.socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        return [await _bind_tcp(family, name) for family, name in {(each[0], each[4]): None for each in found}]
+        names = {(each[0], each[4]): None for each in found}
+        return [_taken_up(stored, *each) or _listening(await _bind_tcp(*each)) for each in names]
     except OSError as error:
         hint = "; another process listens there" if error.errno == errno.EADDRINUSE else ""
         raise StartError(f"can't listen on {text}: {(error.strerror or str(error)).lower()}{hint}") from None
+
+
+def _taken_up(stored: list[socket.socket], family: int, name: object) -> trio.socket.SocketType | None:
+    for each in stored:
+        if each.family == family and each.getsockname() == name:
+            stored.remove(each)
+            return trio.socket.from_stdlib_socket(each)
+    return None
+
+
+def _listening(bound: trio.socket.SocketType) -> trio.socket.SocketType:
+    try:
+        bound.listen(_BACKLOG)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
 
 
 async def _bind_tcp(family: int, name: object) -> trio.socket.SocketType:

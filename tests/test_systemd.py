@@ -1,0 +1,138 @@
+"""What is said to systemd, and what is taken over from it, with a socket in its place."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vortexd import systemd
+from vortexd.systemd import STORED, Notifier, inherit
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(tmp_path / "notify"))
+        receiver.settimeout(5)
+        yield receiver
+
+
+def notifier(supervisor: socket.socket, **environment: str) -> Notifier:
+    return Notifier({"NOTIFY_SOCKET": supervisor.getsockname(), **environment}, 7)
+
+
+def test_each_word_is_one_datagram(supervisor: socket.socket) -> None:
+    one = notifier(supervisor)
+    one.ready("serving\nhere")
+    one.reloading(123)
+    one.status("2 connections")
+    one.stopping()
+    one.status("1 connection")
+
+    assert [
+        b"READY=1\nSTATUS=serving here",
+        b"RELOADING=1\nMONOTONIC_USEC=123\nSTATUS=reloading",
+        b"STATUS=2 connections",
+        b"STOPPING=1\nSTATUS=draining",
+        b"STATUS=draining: 1 connection",
+    ] == [supervisor.recv(1_000) for _ in range(5)]
+
+
+def test_the_watchdog_is_fed_with_the_status(supervisor: socket.socket) -> None:
+    one = notifier(supervisor, WATCHDOG_USEC="30000000", WATCHDOG_PID="7")
+    one.status("well")
+
+    assert (30.0, b"WATCHDOG=1\nSTATUS=well") == (one.watchdog, supervisor.recv(1_000))
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"WATCHDOG_USEC": "0"},
+        {"WATCHDOG_USEC": "soon"},
+        {"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "8"},
+    ],
+)
+def test_a_watchdog_that_is_not_ours_is_not_fed(supervisor: socket.socket, environment: dict[str, str]) -> None:
+    assert notifier(supervisor, **environment).watchdog is None
+
+
+@pytest.mark.parametrize("address", ["", "relative", "/nowhere/at/all", "@vortexd-nobody"])
+def test_a_supervisor_that_is_not_there_is_no_trouble(address: str) -> None:
+    one = Notifier({"NOTIFY_SOCKET": address}, 7)
+    one.ready("serving")
+    one.store([])
+
+
+def test_an_abstract_address_is_understood() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(f"\0vortexd-{os.getpid()}")
+        Notifier({"NOTIFY_SOCKET": f"@vortexd-{os.getpid()}"}, 7).ready("x")
+
+        assert b"READY=1\nSTATUS=x" == receiver.recv(1_000)
+
+
+def test_a_supervisor_that_does_not_read_holds_nobody_up(supervisor: socket.socket) -> None:
+    one = notifier(supervisor)
+    for _ in range(10_000):
+        one.status("x" * 100)
+
+    assert b"STATUS=" + b"x" * 100 == supervisor.recv(1_000)
+
+
+def test_stored_sockets_take_the_place_of_those_before(supervisor: socket.socket) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        notifier(supervisor).store([listening])
+        forgotten, _, _, _ = socket.recv_fds(supervisor, 1_000, 1)
+        kept, fds, _, _ = socket.recv_fds(supervisor, 1_000, 1)
+        with socket.socket(fileno=fds[0]) as copy:
+            assert listening.getsockname() == copy.getsockname()
+
+    assert (f"FDSTOREREMOVE=1\nFDNAME={STORED}".encode(), f"FDSTORE=1\nFDNAME={STORED}".encode()) == (forgotten, kept)
+
+
+@pytest.fixture
+def handed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
+    """A listening socket, one that isn't, and a stored one, at descriptors in a row."""
+    made = [socket.create_server(("127.0.0.1", 0)), socket.socket(), socket.create_server(("127.0.0.1", 0))]
+    base = 900
+    for index, each in enumerate(made):
+        os.dup2(each.fileno(), base + index)
+    monkeypatch.setattr(systemd, "_FIRST_FD", base)
+    yield made
+    for each in made:
+        each.close()
+    for index in range(len(made)):
+        with contextlib.suppress(OSError):
+            os.close(base + index)
+
+
+def test_sockets_of_units_and_stored_ones_are_told_apart(handed: list[socket.socket]) -> None:
+    environment = {
+        "LISTEN_PID": "7",
+        "LISTEN_FDS": "3",
+        "LISTEN_FDNAMES": f"vortexd.socket:x:{STORED}",
+        "HOME": "/",
+    }
+    found = inherit(environment, 7)
+
+    assert {"HOME": "/"} == environment
+    assert [handed[0].getsockname()] == [each.getsockname() for each in found.activated]
+    assert [handed[2].getsockname()] == [each.getsockname() for each in found.stored]
+    assert not any(os.get_inheritable(each.fileno()) for each in (*found.activated, *found.stored))
+    for each in (*found.activated, *found.stored):
+        each.close()
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"LISTEN_FDS": "3"}, {"LISTEN_FDS": "3", "LISTEN_PID": "8"}, {"LISTEN_FDS": "x", "LISTEN_PID": "7"}],
+)
+def test_sockets_for_somebody_else_are_left_alone(handed: list[socket.socket], environment: dict[str, str]) -> None:
+    found = inherit(dict(environment), 7)
+
+    assert ((), ()) == (found.activated, found.stored)

@@ -1,0 +1,140 @@
+"""What vortexd says to systemd and takes over from it: sd_notify(3), the watchdog, and sockets that are open already.
+
+In come the variables that systemd puts into the environment, out go datagrams to its socket. Where there is no systemd nothing
+happens, and nothing here fails: a supervisor that doesn't listen is no reason not to serve.
+"""
+
+import array
+import contextlib
+import os
+import socket
+from collections.abc import Iterable, Mapping, MutableMapping
+
+import attrs
+
+# The first descriptor that is handed over, by sd_listen_fds(3).
+_FIRST_FD = 3
+# Sockets that we have put into systemd's store ourselves, for the next start.
+STORED = "vortexd-listener"
+
+
+@attrs.frozen(slots=True, eq=False)
+class Inherited:
+    """Listening sockets that were handed over.
+
+    Attributes:
+        activated: Those of socket units: they say where to listen, in place of the settings.
+        stored: Those that the process before us left in the store: they are taken up where the settings name their address.
+    """
+
+    activated: tuple[socket.socket, ...] = ()
+    stored: tuple[socket.socket, ...] = ()
+
+
+def inherit(environment: MutableMapping[str, str], pid: int) -> Inherited:
+    """Take over the sockets that systemd has opened for us, and remove its variables, so that no child takes them for its own.
+
+    What isn't a listening stream socket is closed.
+    """
+    names = environment.pop("LISTEN_FDNAMES", "")
+    count, owner = environment.pop("LISTEN_FDS", ""), environment.pop("LISTEN_PID", "")
+    if owner != str(pid) or not count.isdigit():
+        return Inherited()
+    labels = names.split(":")
+    activated: list[socket.socket] = []
+    stored: list[socket.socket] = []
+    for index in range(int(count)):
+        taken = _listening(_FIRST_FD + index)
+        if taken is not None:
+            is_stored = index < len(labels) and labels[index] == STORED
+            (stored if is_stored else activated).append(taken)
+    return Inherited(tuple(activated), tuple(stored))
+
+
+def _listening(fd: int) -> socket.socket | None:
+    try:
+        os.set_inheritable(fd, False)
+        taken = socket.socket(fileno=fd)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+        return None
+    is_listening = taken.type == socket.SOCK_STREAM and taken.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if not is_listening or taken.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
+        taken.close()
+        return None
+    return taken
+
+
+class Notifier:
+    """Says to the supervisor how it goes.
+
+    Args:
+        environment: Where NOTIFY_SOCKET and WATCHDOG_USEC are, or aren't.
+        pid: Our own, for WATCHDOG_PID.
+    """
+
+    def __init__(self, environment: Mapping[str, str], pid: int) -> None:
+        self._address = _address(environment.get("NOTIFY_SOCKET", ""))
+        self._watchdog = _watchdog(environment, pid) if self._address else None
+        self._is_stopping = False
+
+    @property
+    def watchdog(self) -> float | None:
+        """Seconds in which the supervisor wants to hear of us; None where it doesn't."""
+        return self._watchdog
+
+    def ready(self, status: str) -> None:
+        """Everything is bound, and a complete state is served; also the end of a reload."""
+        self._say(f"READY=1\nSTATUS={_line(status)}")
+
+    def reloading(self, monotonic_usec: int) -> None:
+        """A reload begins; `ready` says that it has ended.
+
+        Args:
+            monotonic_usec: CLOCK_MONOTONIC, in microseconds.
+        """
+        self._say(f"RELOADING=1\nMONOTONIC_USEC={monotonic_usec}\nSTATUS=reloading")
+
+    def stopping(self) -> None:
+        """The drain begins."""
+        self._is_stopping = True
+        self._say("STOPPING=1\nSTATUS=draining")
+
+    def status(self, text: str) -> None:
+        """A line for people; and a sign of life for the watchdog."""
+        line = f"STATUS={'draining: ' if self._is_stopping else ''}{_line(text)}"
+        self._say(f"WATCHDOG=1\n{line}" if self._watchdog else line)
+
+    def store(self, listening: Iterable[socket.socket]) -> None:
+        """Leave listening sockets with the supervisor in place of those it has, so that nobody is refused until the next start."""
+        self._say(f"FDSTOREREMOVE=1\nFDNAME={STORED}")
+        for each in listening:
+            self._say(f"FDSTORE=1\nFDNAME={STORED}", each.fileno())
+
+    def _say(self, text: str, fd: int | None = None) -> None:
+        if self._address is None:
+            return
+        rights = [] if fd is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+        # A supervisor that doesn't read, or is gone, must not hold up who serves.
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            sender.connect(self._address)
+            sender.sendmsg([text.encode()], rights)
+
+
+def _address(text: str) -> str | None:
+    if text.startswith("@"):
+        return "\0" + text[1:]
+    return text if text.startswith("/") else None
+
+
+def _watchdog(environment: Mapping[str, str], pid: int) -> float | None:
+    microseconds = environment.get("WATCHDOG_USEC", "")
+    if environment.get("WATCHDOG_PID", str(pid)) != str(pid) or not microseconds.isdigit() or not int(microseconds):
+        return None
+    return int(microseconds) / 1e6
+
+
+def _line(text: str) -> str:
+    return text.replace("\n", " ")
