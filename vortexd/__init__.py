@@ -11,7 +11,6 @@ Configuration flows one way, and each stage is a module or a package here:
     logs.py  metrics.py             what goes to people and to Prometheus, without a value or a token
     systemd.py                      what goes to systemd, and the sockets that come from it
     auth/       who is let in, and what for: one gate for HTTP, handshakes, subscriptions and deliveries
-    source/     a directory as whole immutable states (Tree)
     encryption/ the ciphers that Spring writes, read and written alike
     source/     a directory, or a git repository by a mirror, as whole immutable states (Tree); several of them as one
     resolve/    bytes to documents within bounds, Spring's order, one nested document

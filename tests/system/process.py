@@ -29,6 +29,9 @@ class Server:
         environment: Variables beside those of this process.
     """
 
+    # What is run; a benchmark puts its own in place.
+    module = "vortexd"
+
     def __init__(
         self,
         source: Path,
@@ -37,7 +40,7 @@ class Server:
         listening: socket.socket | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        command = [sys.executable, "-m", "vortexd"]
+        command = [sys.executable, "-m", self.module]
         if listening is not None:
             command = [sys.executable, "-c", _HAND_OVER, str(listening.fileno()), *command]
         if settings:

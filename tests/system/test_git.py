@@ -1,13 +1,18 @@
-"""The real daemon on real git servers: a repository of this machine, git's own daemon."""
+"""The real daemon on real git servers: a repository of this machine, git's own daemon, smart HTTP behind nginx, ssh."""
 
+import getpass
 import json
+import os
+import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -136,20 +141,12 @@ def test_R22_a_client_resumes_at_another_instance(repository: Repository, tmp_pa
 
 @contextmanager
 def git_daemon(base: Path) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        ["git", "daemon", "--listen=127.0.0.1", f"--port={port}", "--export-all", f"--base-path={base}", str(base)],
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
+    port = free_port()
+    with serving(
+        ["git", "daemon", "--listen=127.0.0.1", f"--port={port}", "--export-all", f"--base-path={base}", str(base)]
+    ):
         wait_for(port)
         yield port
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def wait_for(port: int) -> None:
@@ -167,6 +164,167 @@ def test_git_daemon(repository: Repository, tmp_path: Path) -> None:
     with git_daemon(tmp_path) as port:
         text = settings(tmp_path / "state", f"git://127.0.0.1:{port}/config.git")
         with Server(tmp_path / "x", settings=text) as server:
+            until(server.port, "/orders/dev", {"size": 1})
+            repository.commit({"orders-dev.yml": "size: 2\n"})
+            until(server.port, "/orders/dev", {"size": 2})
+            assert 0 == server.stop()
+
+
+def needs(*packages: tuple[str, str]) -> None:
+    """Have programs, as (program, package of Debian): installed where that is allowed, else the test is skipped and says why."""
+    missing = [package for program, package in packages if not find(program)]
+    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
+        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        for command in (["update"], ["install", "-y", "--no-install-recommends", *missing]):
+            subprocess.run(["apt-get", "-qq", *command], capture_output=True, timeout=120, env=environment)
+    if missing := [program for program, _ in packages if not find(program)]:
+        pytest.skip(f"there is no {', '.join(missing)}, and it can't be installed")
+
+
+def find(program: str) -> str | None:
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(*commands: list[str]) -> Iterator[None]:
+    """Run servers, and end them and what they have started."""
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        for command in commands
+    ]
+    try:
+        yield
+    finally:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            process.wait(10)
+
+
+NGINX = """
+user root;
+daemon off;
+pid {place}/nginx.pid;
+error_log {place}/error.log;
+events {{}}
+http {{
+  access_log off;
+  client_body_temp_path {place}/body; proxy_temp_path {place}/proxy; fastcgi_temp_path {place}/fastcgi;
+  uwsgi_temp_path {place}/uwsgi; scgi_temp_path {place}/scgi;
+  server {{
+    listen 127.0.0.1:{port};
+    auth_basic git;
+    auth_basic_user_file {place}/htpasswd;
+    location / {{
+      fastcgi_pass unix:{place}/fcgi;
+      fastcgi_param SCRIPT_FILENAME {backend};
+      fastcgi_param GIT_PROJECT_ROOT {root};
+      fastcgi_param GIT_HTTP_EXPORT_ALL 1;
+      fastcgi_param PATH_INFO $uri;
+      fastcgi_param QUERY_STRING $query_string;
+      fastcgi_param REQUEST_METHOD $request_method;
+      fastcgi_param CONTENT_TYPE $content_type;
+      fastcgi_param CONTENT_LENGTH $content_length;
+      fastcgi_param HTTP_CONTENT_ENCODING $http_content_encoding;
+      fastcgi_param HTTP_GIT_PROTOCOL $http_git_protocol;
+      fastcgi_param REMOTE_USER $remote_user;
+    }}
+  }}
+}}
+"""
+
+
+@pytest.mark.parametrize("password", ["hunter2-secret", "wrong-secret"])
+def test_G10_smart_http_with_basic_auth(password: str, repository: Repository, tmp_path: Path) -> None:
+    needs(("nginx", "nginx-light"), ("fcgiwrap", "fcgiwrap"))
+    place = tmp_path / "nginx"
+    place.mkdir()
+    (place / "htpasswd").write_text("reader:{PLAIN}hunter2-secret\n")
+    token = tmp_path / "token"
+    token.write_text(f"{password}\n")
+    token.chmod(0o600)
+    port = free_port()
+    backend = subprocess.run(["git", "--exec-path"], capture_output=True, text=True, check=True).stdout.strip()
+    text = NGINX.format(place=place, port=port, root=tmp_path, backend=f"{backend}/git-http-backend")
+    (place / "nginx.conf").write_text(text if os.geteuid() == 0 else text.replace("user root;", ""))
+    uri = f"http://127.0.0.1:{port}/config.git"
+    keys = {"username": "reader", "password_file": str(token)}
+    servers = (
+        [str(find("fcgiwrap")), "-s", f"unix:{place}/fcgi"],
+        [str(find("nginx")), "-c", f"{place}/nginx.conf", "-e", f"{place}/error.log"],
+    )
+    with serving(*servers):
+        wait_for(port)
+        if password != "hunter2-secret":
+            assert "Authentication failed" in refusal(tmp_path, settings(tmp_path / "state", uri, **keys), password)
+            return
+        with Server(tmp_path / "x", settings=settings(tmp_path / "state", uri, **keys)) as server:
+            until(server.port, "/orders/dev", {"size": 1})
+            repository.commit({"orders-dev.yml": "size: 2\n"})
+            until(server.port, "/orders/dev", {"size": 2})
+            assert password not in server.output() + json.dumps(get(server.port, "/status")[0])
+            assert f"{uri}/orders-dev.yml" == get(server.port, "/orders/dev")[0]["propertySources"][0]["name"]
+            assert 0 == server.stop()
+
+
+def refusal(directory: Path, text: str, secret: str) -> str:
+    """What a daemon says that can't fetch for the first time; it never becomes ready."""
+    (directory / "vortexd.toml").write_text(text)
+    command = [sys.executable, "-m", "vortexd", "--config", str(directory / "vortexd.toml"), "--log-format", "json"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if "source unreadable" in line:
+                break
+        process.terminate()
+        said += process.stderr.read()
+    assert secret not in said
+    return said
+
+
+SSHD = """
+Port {port}
+ListenAddress 127.0.0.1
+HostKey {place}/host
+AuthorizedKeysFile {place}/key.pub
+PidFile {place}/pid
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+PermitRootLogin prohibit-password
+"""
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_G05_ssh_with_a_key_and_only_with_known_hosts(is_known: bool, repository: Repository, tmp_path: Path) -> None:
+    needs(("sshd", "openssh-server"), ("ssh", "openssh-client"), ("ssh-keygen", "openssh-client"))
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    place, port = tmp_path / "ssh", free_port()
+    place.mkdir()
+    for name in ("host", "key", "other"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / name)], check=True)
+    (place / "sshd_config").write_text(SSHD.format(port=port, place=place))
+    host = (place / ("host.pub" if is_known else "other.pub")).read_text()
+    (place / "known_hosts").write_text(f"[127.0.0.1]:{port} {host}")
+    uri = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{repository.path}"
+    keys = {"ssh_key": str(place / "key"), "known_hosts": str(place / "known_hosts")}
+    with serving([str(find("sshd")), "-D", "-f", str(place / "sshd_config")]):
+        wait_for(port)
+        if not is_known:
+            assert "ost key verification failed" in refusal(
+                tmp_path, settings(tmp_path / "state", uri, **keys), "PRIVATE"
+            )
+            return
+        with Server(tmp_path / "x", settings=settings(tmp_path / "state", uri, **keys)) as server:
             until(server.port, "/orders/dev", {"size": 1})
             repository.commit({"orders-dev.yml": "size: 2\n"})
             until(server.port, "/orders/dev", {"size": 2})

@@ -233,8 +233,10 @@ class Git:
     def _reason(self, command: str, status: int | None, complaint: bytes) -> str:
         """What git said about its failure: its own words in one line, never those of the remote, and no secret."""
         lines = [line.strip() for line in complaint.decode("utf-8", "replace").splitlines()]
-        own = [line for line in lines if line and not line.startswith(("remote:", "warning:", "hint:"))]
-        said = " / ".join("".join(filter(str.isprintable, line)) for line in own[:3])[:400]
+        own = [line for line in lines if line and not line.startswith(("remote:", "warning:", "hint:", "@"))]
+        # What ends git is said last, and the reason just before it; advice may follow.
+        end = next((index for index, line in enumerate(own) if line.startswith("fatal:")), len(own) - 1) + 1
+        said = " / ".join("".join(filter(str.isprintable, line)) for line in own[max(0, end - 3) : end])[:400]
         for secret in filter(None, (self.remote.password, self.settings.password_file and self._password())):
             said = said.replace(secret, "***")
         if "dubious ownership" in said:

@@ -1,0 +1,83 @@
+"""From `git push` to the last of N clients, stage by stage, for repositories of several sizes in which one file changes.
+
+python -m tests.bench.git --clients 1000 --files 100 500 1000 10000
+"""
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from ..repository import Repository
+from ..system.process import Server
+from .clients import Clients
+
+STAGES = ("fetch", "read", "parse", "list", "resolve and diff", "diff", "broadcast", "publish")
+
+
+class StopwatchServer(Server):
+    """vortexd with a stopwatch; see `git_server`."""
+
+    module = "tests.bench.git_server"
+
+    def push_seen(self) -> None:
+        os.kill(self.process.pid, signal.SIGUSR1)
+
+    def spent(self) -> list[dict[str, float]]:
+        lines = [json.loads(line) for line in self.output().splitlines() if line.startswith('{"spent"')]
+        return [line["spent"] for line in lines if line["spent"].get("broadcast")]
+
+
+def main() -> None:
+    """Run the benchmark; see the module."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.git", description=__doc__)
+    parser.add_argument("--clients", type=int, default=1_000)
+    parser.add_argument("--files", type=int, nargs="+", default=[100, 500, 1_000, 10_000])
+    parser.add_argument("--changes", type=int, default=20)
+    arguments = parser.parse_args()
+    for files in arguments.files:
+        measure(files, arguments.clients, arguments.changes)
+
+
+def measure(files: int, clients: int, changes: int) -> None:
+    """One repository: push one file often, and print the median of each stage in milliseconds."""
+    with tempfile.TemporaryDirectory() as directory:
+        repository = Repository(Path(directory) / "config.git")
+        repository.commit({f"app{number}.yml": document(number, 0) for number in range(files)})
+        settings = (
+            f'[server]\nbind = ["127.0.0.1:0"]\nstate_directory = "{directory}/state"\n[[source]]\nkind = "git"\n'
+            f'uri = "{repository.uri}"\nschemes = ["file"]\nrefresh_interval = 3600\n'
+        )
+        with StopwatchServer(Path(directory) / "x", settings=settings) as server:
+            connected = Clients("127.0.0.1", server.port)
+            connected.connect(clients, lambda _: "/ws/app7/prod")
+            totals = []
+            for number in range(1, changes + 1):
+                repository.commit({"app7.yml": document(7, number)})
+                began = time.monotonic()
+                server.push_seen()
+                totals.append(1_000 * (max(connected.wait(f'"value":{number}'.encode(), 30)) - began))
+            time.sleep(0.2)
+            rows = server.spent()[-changes:]
+            connected.close()
+            server.stop()
+    medians = {stage: statistics.median(row.get(stage, 0.0) for row in rows) for stage in STAGES}
+    medians["resolve and diff"] -= medians["diff"]
+    ours = medians["read"] + medians["publish"]
+    print(f"{files:>6} files, {clients} clients, push to last client: {statistics.median(totals):.1f} ms", end="; ")
+    print(f"fetch {medians['fetch']:.1f}, ours {ours:.1f}", end=" = ")
+    print(f"read {medians['read']:.1f} + publish {medians['publish']:.1f}", end=" (")
+    print(", ".join(f"{stage.partition(' and')[0]} {medians[stage]:.1f}" for stage in STAGES[2:7]) + ")", flush=True)
+
+
+def document(number: int, size: int) -> str:
+    values = "".join(f"  key{index}: value {index} {number}\n" for index in range(40))
+    return f"service:\n{values}pool:\n  size: {size}\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""vortexd with a stopwatch at each stage: prints a line of JSON with the milliseconds of each publication. SIGUSR1 is "fetch now".
+
+python -m tests.bench.git_server --config FILE
+"""
+
+import json
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from vortexd import line, store
+from vortexd.broadcast import Broadcaster
+from vortexd.cli import main
+from vortexd.line import Line
+from vortexd.source.base import Publish
+from vortexd.source.composite import Sources
+from vortexd.source.git import GitSource
+from vortexd.source.mirror import Mirror
+
+spent: Counter[str] = Counter()
+
+
+def timed(owner: Any, name: str, stage: str) -> None:
+    """Add up what a function takes."""
+    function: Callable[..., Any] = getattr(owner, name)
+
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return function(*arguments, **named)
+        finally:
+            spent[stage] += 1_000 * (time.perf_counter() - began)  # type: ignore[assignment]
+
+    setattr(owner, name, wrapped)
+
+
+def timed_async(owner: Any, name: str, stage: str, inner: str | None = None) -> None:
+    """As `timed`; what the stage within took isn't counted."""
+    function: Callable[..., Awaitable[Any]] = getattr(owner, name)
+
+    async def wrapped(*arguments: Any, **named: Any) -> Any:
+        began, before = time.perf_counter(), spent[inner] if inner else 0
+        try:
+            return await function(*arguments, **named)
+        finally:
+            within = spent[inner] - before if inner else 0
+            spent[stage] += 1_000 * (time.perf_counter() - began) - within  # type: ignore[assignment]
+            if stage == "read":
+                print(json.dumps({"spent": spent}), flush=True)
+                spent.clear()
+
+    setattr(owner, name, wrapped)
+
+
+def listen_for_the_signal() -> None:
+    """Let SIGUSR1 call what a webhook will call."""
+    run = Sources.run
+
+    async def running(self: Sources, publish: Publish) -> None:
+        token = trio.lowlevel.current_trio_token()
+        signal.signal(signal.SIGUSR1, lambda *_: token.run_sync_soon(self.fetch_now))
+        await run(self, publish)
+
+    Sources.run = running  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    timed_async(Mirror, "fetch", "fetch")
+    timed_async(Line, "publish", "publish")
+    timed_async(GitSource, "_read", "read", "publish")
+    for name, stage in (("parse_tree", "parse"), ("list_keys", "list"), ("stage", "resolve and diff")):
+        timed(line, name, stage)
+    timed(store, "patch_between", "diff")
+    timed(Broadcaster, "publish", "broadcast")
+    listen_for_the_signal()
+    sys.exit(main())
