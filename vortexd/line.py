@@ -174,11 +174,14 @@ class Line:
                     config = await self._in_thread(state.resolve, key)
                     if self._store.state is state:
                         self._keep(config)
-            if key.label not in state.labels and not await self._has_loaded(key.label):
-                raise UnknownLabel("no such label")
+            if key.label not in state.labels:
+                await self._load(key.label)
+                if self._store.state is None or key.label not in self._store.state.labels:
+                    raise UnknownLabel("no such label")
 
-    async def _has_loaded(self, label: str) -> bool:
-        return self.load_label is not None and await self.load_label(label)
+    async def _load(self, label: str) -> None:
+        if self.load_label is not None:
+            await self.load_label(label)
 
     @property
     def main_labels(self) -> frozenset[str]:

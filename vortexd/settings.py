@@ -309,7 +309,7 @@ class GitSettings:
             name, as in refs/tags/v*.
         commits: Serve commits by their full name, too, if a served branch or tag has them in its past.
         loaded_labels: Labels that are read without being asked for: the default label and those with the newest commits. Others are read
-            when they are asked for, and as many of those are kept.
+            when they are asked for by name, and as many of those are kept; patterns of clients match those that are read.
         username: The user for HTTP; "" means that of the address, else x-access-token, which goes with most tokens.
         password_file: The file with the token or password for HTTP, read at each fetch. $CREDENTIALS_DIRECTORY at the beginning is systemd's.
         ssh_key: The file with the private key for ssh; "" means those of the user that vortexd runs as.

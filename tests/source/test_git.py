@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 from vortexd.model import Origin, Tree
 from vortexd.remotes import parse_remote
 from vortexd.settings import GitSettings
+from vortexd.source import git as git_source
 from vortexd.source.git import GitSource
 from vortexd.source.git_process import Git, GitError, TooMuch
 from vortexd.source.mirror import mirror_name, remove_leftovers
@@ -149,6 +150,39 @@ async def test_labels_beyond_the_limit_are_read_when_they_are_asked_for(reposito
         await found.source.load("preview/2")
 
         assert {"main", "preview/3", "preview/1", "preview/2"} == set(found.trees[-1].labels)
+
+
+async def test_a_label_that_is_on_its_way_is_waited_for(repository: Repository, tmp_path: Path) -> None:
+    repository.commit({}, "preview", parent="main")
+    async with running(repository.uri, tmp_path / "state", loaded_labels=1) as found:
+        await found.tree(1)
+        answers = []
+
+        async def ask() -> None:
+            answers.append((await found.source.load("preview"), "preview" in found.trees[-1].labels))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(ask)
+
+    assert [(True, True)] * 3 == answers
+
+
+async def test_the_mirror_is_packed_now_and_then(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git_source, "_TIDY_AFTER", 2)
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+        mirror = mirror_of(tmp_path / "state")
+        assert not (mirror / "packed-refs").exists()
+        repository.commit({"orders.yml": "b: 2\n"})
+        found.source.fetch_now()
+        await found.until((mirror / "packed-refs").exists)
+        repository.commit({"orders.yml": "b: 3\n"})
+        found.source.fetch_now()
+
+        assert b"b: 3\n" == contents(await found.tree(3))["orders.yml"]
 
 
 async def test_a_label_that_somebody_uses_is_not_let_go_of(repository: Repository, tmp_path: Path) -> None:

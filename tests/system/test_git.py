@@ -140,13 +140,14 @@ def test_R22_a_client_resumes_at_another_instance(repository: Repository, tmp_pa
 
 
 @contextmanager
-def git_daemon(base: Path) -> Iterator[int]:
+def git_daemon(base: Path) -> Iterator[tuple[int, int]]:
+    """Git's own daemon: its port and its process group."""
     port = free_port()
     with serving(
         ["git", "daemon", "--listen=127.0.0.1", f"--port={port}", "--export-all", f"--base-path={base}", str(base)]
-    ):
+    ) as [group]:
         wait_for(port)
-        yield port
+        yield port, group
 
 
 def wait_for(port: int) -> None:
@@ -161,13 +162,37 @@ def wait_for(port: int) -> None:
 
 
 def test_git_daemon(repository: Repository, tmp_path: Path) -> None:
-    with git_daemon(tmp_path) as port:
+    with git_daemon(tmp_path) as (port, _):
         text = settings(tmp_path / "state", f"git://127.0.0.1:{port}/config.git")
         with Server(tmp_path / "x", settings=text) as server:
             until(server.port, "/orders/dev", {"size": 1})
             repository.commit({"orders-dev.yml": "size: 2\n"})
             until(server.port, "/orders/dev", {"size": 2})
             assert 0 == server.stop()
+
+
+def test_R4_a_remote_that_hangs_slows_nobody_and_leaves_no_process(repository: Repository, tmp_path: Path) -> None:
+    with git_daemon(tmp_path) as (port, group):
+        text = settings(tmp_path / "state", f"git://127.0.0.1:{port}/config.git", fetch_timeout=0.5)
+        with Server(tmp_path / "x", settings=text) as server:
+            os.killpg(group, signal.SIGSTOP)
+            slowest, is_stale, deadline = 0.0, False, time.monotonic() + 20
+            while not is_stale:
+                assert time.monotonic() < deadline
+                began = time.monotonic()
+                is_stale = "X-Vortex-Stale" in get(server.port, "/orders/dev")[1]
+                slowest = max(slowest, time.monotonic() - began)
+            assert slowest < 0.5
+            assert len(children(server.process.pid)) <= 3  # two that read the mirror, one that fetches
+            os.killpg(group, signal.SIGCONT)
+            while "X-Vortex-Stale" in get(server.port, "/orders/dev")[1]:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            assert 0 == server.stop()
+
+
+def children(pid: int) -> list[str]:
+    return [each for path in Path(f"/proc/{pid}/task").glob("*/children") for each in path.read_text().split()]
 
 
 def needs(*packages: tuple[str, str]) -> None:
@@ -192,18 +217,19 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(*commands: list[str]) -> Iterator[None]:
+def serving(*commands: list[str]) -> Iterator[list[int]]:
     """Run servers, and end them and what they have started."""
     processes = [
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         for command in commands
     ]
     try:
-        yield
+        yield [process.pid for process in processes]
     finally:
         for process in processes:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
+                os.killpg(process.pid, signal.SIGCONT)
             process.wait(10)
 
 

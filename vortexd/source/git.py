@@ -32,6 +32,8 @@ _START_PATIENCE = 5.0
 # Failures are followed by longer and longer waits, and all waits differ a little: instances that started together part.
 _LONGEST_WAIT = 300.0
 _JITTER = 0.1
+# Pushes after which the mirror is packed.
+_TIDY_AFTER = 200
 # Answers to "is this commit served?" that were no.
 _REFUSED_COMMITS = 1_024
 
@@ -72,6 +74,7 @@ class GitSource:
         self._published: Tree | None = None
         self._wishes: dict[str, trio.Event] = {}
         self._wished = trio.Event()
+        self._fetched = 0
         self._trouble: str | None = None
         self._skipped: dict[str, str] = {}
         # The labels that may not be let go of; whoever knows them puts a better function here.
@@ -96,6 +99,11 @@ class GitSource:
 
         Returns at once where there is no such label. Cancelling it does no harm.
         """
+        if label in self._loaded:
+            # It may be on its way.
+            with trio.move_on_after(self._settings.read_timeout):
+                async with self._reading:
+                    return True
         if not self._may_exist(label):
             return False
         wish = self._wishes.setdefault(label, trio.Event())
@@ -106,9 +114,9 @@ class GitSource:
 
     def _may_exist(self, label: str) -> bool:
         if label in self._labels:
-            return label not in self._loaded and label not in self._skipped
+            return label not in self._skipped
         is_commit = self._settings.commits and COMMIT.fullmatch(label) is not None
-        return is_commit and label not in self._refused and label not in self._loaded
+        return is_commit and label not in self._refused
 
     async def run(self, publish: Publish) -> None:
         """See `base.Source`. Inside run the fetches, and the reading of labels that are asked for."""
@@ -133,6 +141,7 @@ class GitSource:
                 await self._refresh(publish, timeout, failures)
                 failures = 0
                 self._is_well()
+                await self._tidy()
             except SourceError as error:
                 failures += 1
                 self._is_ill(str(error))
@@ -141,6 +150,16 @@ class GitSource:
             timeout = self._settings.fetch_timeout
             with trio.move_on_after(self._wait(failures)):
                 await self._hint.wait()
+
+    async def _tidy(self) -> None:
+        """Pack the mirror now and then; what it costs doesn't depend on how often anything is pushed."""
+        if self._fetched < _TIDY_AFTER:
+            return
+        self._fetched = 0
+        try:
+            await self._mirror.tidy()
+        except GitError as error:
+            log.info("mirror not packed", source=self.name, reason=str(error))
 
     def _wait(self, failures: int) -> float:
         interval = self._settings.refresh_interval
@@ -209,11 +228,14 @@ class GitSource:
     async def _read(self, publish: Publish) -> None:
         """Publish what the mirror holds, if it is something new."""
         async with self._reading:
-            labels = labels_of(await self._mirror.refs(), self._settings.labels)
+            refs = await self._mirror.refs()
+            labels = await trio.to_thread.run_sync(labels_of, refs, self._settings.labels)
             if not labels:
                 # All branches at once are deleted by accident; and a repository without any is no configuration.
                 raise SourceError(f"{self.name} has no branch or tag that is served")
             if labels != self._labels:
+                # One object at least for each label that has moved.
+                self._fetched += sum(1 for label, ref in labels.items() if self._labels.get(label) != ref)
                 self._labels = labels
                 self._refused.clear()
                 for commit in [each for each in self._asked if each not in labels]:
@@ -252,7 +274,8 @@ class GitSource:
         else:
             newest = await self._mirror.newest()
             first = first_labels(self._labels, newest, default, self._settings.loaded_labels)
-        in_use = [label for label in self._loaded if label in self.labels_in_use() and label in self._labels]
+        held = self.labels_in_use()
+        in_use = [label for label in self._loaded if label in held and label in self._labels]
         return list(dict.fromkeys([*first, *self._asked, *in_use]))
 
     async def _load(self, label: str, loaded: Mapping[str, tuple[str, Snapshot]]) -> tuple[str, Snapshot] | None:

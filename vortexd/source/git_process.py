@@ -220,7 +220,10 @@ class Git:
             yield self.environment(), ()
             return
         user = self.settings.username or self.remote.user or "x-access-token"
-        descriptor = os.memfd_create("credential", os.MFD_CLOEXEC)
+        try:
+            descriptor = os.memfd_create("credential", os.MFD_CLOEXEC)
+        except OSError as error:
+            raise SourceError(f"the password can't be handed to git: {(error.strerror or 'error').lower()}") from None
         try:
             os.write(descriptor, f"username={user}\npassword={password}\n".encode())
             yield self.environment(descriptor), (descriptor,)

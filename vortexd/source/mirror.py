@@ -134,10 +134,19 @@ class Mirror:
         """
         try:
             await self._fetch(self.git, timeout)
-        finally:
-            # Locks that somebody else holds, by hand, end long before.
-            with suppress(OSError):
-                remove_leftovers(self._directory, self._settings.fetch_timeout)
+        except GitError as error:
+            # What was killed has left its locks behind; who works here by hand is done long before a fetch may end.
+            age = 0.0 if error.is_late else self._settings.fetch_timeout
+            await trio.to_thread.run_sync(remove_leftovers, self._directory, age)
+            raise
+
+    async def tidy(self) -> None:
+        """Pack what has gathered: git does so by itself only where it may leave processes behind.
+
+        Raises:
+            GitError: It can't be done now; nothing is lost.
+        """
+        await self.git.run("gc", "--quiet", "--prune=1.day.ago", timeout=self._settings.fetch_timeout)
 
     async def _fetch(self, git: Git, timeout: float) -> None:
         await git.run(*_FETCH, "--end-of-options", self._remote.uri, *_REFSPECS, timeout=timeout, is_remote=True)
@@ -185,11 +194,8 @@ class Mirror:
             GitError: The mirror can't be read.
         """
         listed = await self._local("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags")
-        refs = {}
-        for line in listed.decode("utf-8", "replace").splitlines():
-            id, _, name = line.partition(" ")
-            refs[name] = Ref(name, id)
-        return refs
+        # There may be a hundred thousand.
+        return await trio.to_thread.run_sync(_parse_refs, listed)
 
     async def newest(self) -> list[str]:
         """The full names of all branches and tags, those with the newest commits first."""
@@ -236,10 +242,22 @@ class Mirror:
         return self._directory.with_name(self._directory.name + suffix)
 
 
+def _parse_refs(listed: bytes) -> dict[str, Ref]:
+    lines = (line.partition(" ") for line in listed.decode("utf-8", "replace").splitlines())
+    return {name: Ref(name, id) for id, _, name in lines}
+
+
 def remove_leftovers(directory: Path, older_than: float) -> None:
     """Remove locks and half-written packs of calls that were killed, if nothing has touched them for so many seconds."""
     moment = time.time() - older_than
-    for pattern in ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*", "objects/pack/*.lock", "objects/incoming-*"):
+    for pattern in (
+        "*.lock",
+        "gc.pid",
+        "refs/**/*.lock",
+        "objects/pack/tmp_*",
+        "objects/pack/*.lock",
+        "objects/incoming-*",
+    ):
         for path in directory.glob(pattern):
             with suppress(FileNotFoundError):
                 if path.lstat().st_mtime <= moment:
