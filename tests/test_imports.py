@@ -23,6 +23,7 @@ GROUPS = [
     ("realtime", "line"),
     ("http",),
     ("daemon",),
+    ("client",),
     ("cli", "watch", "__main__"),
 ]
 PURE = [
@@ -49,6 +50,8 @@ PURE = [
     "realtime.encoder",
     "realtime.deflate",
     "realtime.limits",
+    "client.replica",
+    "client.backoff",
 ]
 IMPURE = {"trio", "socket", "time", "random", "logging", "structlog", "threading", "asyncio"}
 

@@ -23,6 +23,7 @@ Configuration flows one way, and each stage is a module or a package here:
     realtime/   the WebSocket: frames, messages, close reasons, session (pure); connection, parking and server (Trio)
     http/       the listener that routes, the bridge to Hypercorn, the application; one endpoint per kind of request, found in routes.py
     daemon.py   puts the line together; owns the root nursery, signals and the order of shutdown
+    client/     the client's half: the verified state of one key, and when to come back (pure)
     cli.py  watch.py   the command line, and a client that prints what it is told
 
 The import rule, kept by tests/test_imports.py: a stage imports the nouns and the stages to its left. Pure modules

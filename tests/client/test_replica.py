@@ -1,0 +1,54 @@
+import pytest
+
+from vortexd import store
+from vortexd.client.replica import OutOfSync, Replica, version_of
+
+OLD, NEW = {"a": 1, "b": {"c": "x"}}, {"a": 1.0, "b": {"c": "y"}}
+CHANGE = {
+    "type": "config_change",
+    "old_version": version_of(OLD),
+    "new_version": version_of(NEW),
+    "diff": [{"op": "replace", "path": "/a", "value": 1.0}, {"op": "replace", "path": "/b/c", "value": "y"}],
+}
+
+
+def replica() -> Replica:
+    held = Replica()
+    assert held.receive({"type": "config_snapshot", "version": version_of(OLD), "config": OLD})
+    return held
+
+
+def test_versions_are_those_of_the_server() -> None:
+    assert store.version_of(store.encode(NEW)) == version_of(NEW)
+
+
+def test_a_change_is_applied_once_and_leaves_the_former_document_alone() -> None:
+    held = replica()
+    former = held.document
+    assert held.receive(CHANGE)
+    assert (version_of(NEW), NEW) == (held.version, held.document)
+    assert {"a": 1, "b": {"c": "x"}} == former
+    assert not held.receive(CHANGE)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        CHANGE | {"old_version": "0" * 16},
+        CHANGE | {"new_version": "0" * 16},
+        CHANGE | {"diff": [{"op": "remove", "path": "/nowhere"}]},
+        {"type": "in_sync", "version": "0" * 16},
+        {"type": "config_snapshot", "version": "0" * 16, "config": {}},
+    ],
+)
+def test_what_does_not_lead_to_its_version_is_refused_and_changes_nothing(message: dict[str, object]) -> None:
+    held = replica()
+    with pytest.raises(OutOfSync):
+        held.receive(message)
+    assert (version_of(OLD), OLD) == (held.version, held.document)
+
+
+def test_a_removed_key_has_no_document() -> None:
+    held = replica()
+    assert held.receive({"type": "config_removed", "old_version": version_of(OLD)})
+    assert (None, None) == (held.version, held.document)
