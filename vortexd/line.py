@@ -97,7 +97,7 @@ class Line:
     def broken(self) -> Mapping[tuple[str, str], FormatError]:
         """The files that can't be used now, by label and path."""
         labels = self._parsed.labels.items() if self._parsed else ()
-        return {(label, name): error for label, files in labels for name, _, error in files.faults()}
+        return {(label, name): error for label, files in labels for name, error in files.faults()}
 
     # What sources do.
 

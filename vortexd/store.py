@@ -12,6 +12,7 @@ the newest state in which none of their files was broken; the others move on.
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import attrs
 import orjson
@@ -25,6 +26,8 @@ from .resolve.tree import ParsedFiles, ParsedTree
 from .settings import HistorySettings
 
 _SHARED = "application"
+# Pairs of a source and an application.
+_Blocked: TypeAlias = frozenset[tuple[str, str]]
 # Files that break and heal in turn may need one generation for each set of applications; nobody's habits need more than a few.
 _MAX_GENERATIONS = 32
 
@@ -44,14 +47,18 @@ class Generation:
     """One label at one moment.
 
     Attributes:
-        blocked: The applications that can't be resolved from it, for one of their files is broken; "application" is everybody.
+        blocked: For each source (by the root of its files) the applications that can't be resolved from it, for one of their files there
+            is broken; "application" is everybody who is served from that source.
     """
 
     files: ParsedFiles
-    blocked: frozenset[str]
+    blocked: _Blocked
 
     def blocks(self, key: Key) -> bool:
-        return _SHARED in self.blocked or not self.blocked.isdisjoint(key.applications)
+        if not self.blocked:
+            return False
+        names = (_SHARED, *key.applications)
+        return any((layer.files.root, name) in self.blocked for layer in self.files.layers_for(key) for name in names)
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -76,7 +83,8 @@ class State:
             if not generation.blocks(key):
                 return _config(key, generation.files)
         names = {_SHARED, *key.applications}
-        raise next(error for _, touched, error in generations[0].files.faults() if names & touched)
+        layers = generations[0].files.layers_for(key)
+        raise next(error for layer in layers for touched, error in layer.own_faults() if names & touched)
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -276,12 +284,13 @@ def _carry_over(old: Config | None, new: Config) -> Config:
     return attrs.evolve(new, document=old.document, body=old.body, origin=old.origin)
 
 
-def _blocked(files: ParsedFiles) -> frozenset[str]:
-    names = frozenset[str]().union(*(touched for _, touched, _ in files.faults()))
-    return frozenset({_SHARED}) if _SHARED in names else names
+def _blocked(files: ParsedFiles) -> _Blocked:
+    return frozenset(
+        (layer.files.root, name) for layer in files.layers for touched, _ in layer.own_faults() for name in touched
+    )
 
 
-def _needed(former: Sequence[Generation], blocked: frozenset[str]) -> Iterator[Generation]:
+def _needed(former: Sequence[Generation], blocked: _Blocked) -> Iterator[Generation]:
     """Those former generations from which somebody is still served, newest first.
 
     A generation is needed where each newer one blocks an application that it doesn't, for then it is the newest that is
@@ -292,23 +301,25 @@ def _needed(former: Sequence[Generation], blocked: frozenset[str]) -> Iterator[G
     for generation in former:
         if any(_covers(generation.blocked, other) for other in newer):
             continue
-        if len(newer) >= _MAX_GENERATIONS and _intersection(blocked, generation.blocked) == blocked:
+        if len(newer) >= _MAX_GENERATIONS and _covers(generation.blocked, blocked):
             continue
         yield generation
         newer.append(generation.blocked)
         blocked = _intersection(blocked, generation.blocked)
 
 
-def _covers(one: frozenset[str], other: frozenset[str]) -> bool:
-    """Whether whoever is blocked by `other` is blocked by `one`; `application` stands for everybody."""
-    return _SHARED in one or (_SHARED not in other and other <= one)
+def _covers(one: _Blocked, other: _Blocked) -> bool:
+    """Whether whoever is blocked by `other` is blocked by `one`; `application` stands for everybody of a source."""
+    return all(_has(one, each) for each in other)
 
 
-def _intersection(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
+def _intersection(one: _Blocked, other: _Blocked) -> _Blocked:
     """Who is blocked by both."""
-    if _SHARED in one:
-        return other
-    return one if _SHARED in other else one & other
+    return frozenset(each for each in one if _has(other, each)) | frozenset(each for each in other if _has(one, each))
+
+
+def _has(blocked: _Blocked, each: tuple[str, str]) -> bool:
+    return each in blocked or (each[0], _SHARED) in blocked
 
 
 def _config(key: Key, files: ParsedFiles) -> Config:

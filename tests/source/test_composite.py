@@ -106,6 +106,20 @@ def test_a_broken_file_of_one_source_holds_the_applications_of_all() -> None:
     assert {"c": 2} == after.resolve(Key("billing", "dev", "main")).document
 
 
+def test_a_broken_file_for_everybody_holds_only_those_who_are_served_from_its_source() -> None:
+    limits, patterns = FormatSettings(), (("orders",), ())
+    state = None
+    # Each time it is the other source that is broken for everybody; `billing` must not go back to what it was first.
+    for own, others in (("a: 1", "c: 1"), ("a: [", "c: 2"), ("a: 3", "c: [")):
+        one = Tree({"main": files("own/", application=own)})
+        rest = Tree({"main": files("rest/", application=others)})
+        state = next_state(parse_tree(merged(one, rest, patterns=patterns), limits), state)
+
+    assert state is not None
+    assert {"a": 3} == state.resolve(Key("orders", "dev", "main")).document
+    assert {"c": 2} == state.resolve(Key("billing", "dev", "main")).document
+
+
 def test_what_is_made_of_the_same_files_is_the_same_object() -> None:
     trees = [Tree({"main": files("one/", orders="a: 1")}), Tree({"main": files("two/", orders="a: 1")})]
     before = merge(trees, places(((), ())), {})

@@ -51,12 +51,16 @@ class ParsedFiles:
                 taken.add(layer.files.group)
                 yield layer
 
-    def faults(self) -> "Iterator[tuple[str, frozenset[str], FormatError]]":
-        """All that is broken, with its name (unique among the sources) and the applications it touches."""
+    def own_faults(self) -> "Iterator[tuple[frozenset[str], FormatError]]":
+        """What is broken here, without the others, with the applications that it touches."""
+        for path, error in self.broken.items():
+            yield touched_by(path, self.files), error
+
+    def faults(self) -> "Iterator[tuple[str, FormatError]]":
+        """All that is broken, the others included, with a name that no two have."""
         for layer in self.layers:
             for path, error in layer.broken.items():
-                name = layer.files.root + path if self.others else path
-                yield name, touched_by(path, layer.files), error
+                yield (layer.files.root + path if self.others else path), error
 
 
 @attrs.frozen(slots=True, eq=False)
