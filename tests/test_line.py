@@ -1,5 +1,6 @@
 """The line in motion: publications are one moment, reads are shared, clients are brought up to date."""
 
+import attrs
 import jsonpatch
 import orjson
 import pytest
@@ -69,6 +70,25 @@ async def test_nothing_is_served_before_the_first_state(whole: Whole) -> None:
     await whole.line.publish(tree(b"a: 1"))
     await whole.line.wait_ready()
     assert {"a": 1} == (await whole.line.read(SHOP)).document
+
+
+async def test_a_label_that_was_not_read_yet_is_asked_for(whole: Whole) -> None:
+    await whole.line.publish(tree(b"a: 1"))
+    asked = []
+
+    async def load(label: str) -> bool:
+        asked.append(label)
+        if label == "preview":
+            await whole.line.publish(Tree(dict(tree(b"a: 1").labels) | {label: Files({"shop.yml": b"a: 2"})}))
+        return label == "preview"
+
+    whole.line.load_label = load
+
+    assert {"a": 2} == (await whole.line.read(attrs.evolve(SHOP, label="preview"))).document
+    with pytest.raises(UnknownLabel):
+        await whole.line.read(attrs.evolve(SHOP, label="nothing"))
+    await whole.line.read(SHOP)
+    assert ["preview", "nothing"] == asked
 
 
 async def test_a_publication_reaches_subscribers_as_one_patch(whole: Whole) -> None:

@@ -103,6 +103,9 @@ class Mirror:
         Raises:
             SourceError: It can't be made.
         """
+        version = (await self._local("version")).decode("utf-8", "replace").strip()
+        # Distributions mend old versions: it is said, and nothing hangs on it.
+        log.info("mirror opened", mirror=str(self._directory), git=version)
         await trio.to_thread.run_sync(self._recover)
         if not self._directory.exists():
             await self._create(self.git)
