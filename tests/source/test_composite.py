@@ -3,6 +3,7 @@
 from pathlib import Path
 from random import Random
 
+import attrs
 import pytest
 import trio
 
@@ -13,6 +14,8 @@ from vortexd.source.base import Publish
 from vortexd.source.composite import Sources, merge, open_sources, places, state_directory
 from vortexd.source.status import SourceStatus
 from vortexd.store import Store, next_state, stage
+
+from ..repository import Repository
 
 
 class Hand:
@@ -179,6 +182,26 @@ async def test_fetch_now_names_the_sources_it_is_for(tmp_path: Path) -> None:
     assert 2 == sources.fetch_now()
     assert 1 == sources.fetch_now("https://git.example/b.git")
     assert 0 == sources.fetch_now("https://git.example/c.git")
+
+
+async def test_two_sources_of_one_repository_have_a_mirror_each(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "config.git")
+    repository.commit({"orders.yml": "a: 1", "team/orders.yml": "a: 2"})
+    git = GitSettings(uri=repository.uri, schemes=("file",))
+    settings = Settings(source=(attrs.evolve(git, search_paths=("team",)), git))
+    trees: list[Tree] = []
+
+    async with trio.open_nursery() as nursery:
+
+        async def publish(tree: Tree) -> None:
+            trees.append(tree)
+            nursery.cancel_scope.cancel()
+
+        with trio.fail_after(20):
+            await open_sources(settings, {"STATE_DIRECTORY": str(tmp_path)}, Random(1)).run(publish)
+
+    assert [{"a": 2}] == [resolved(tree).document for tree in trees]
+    assert 2 == len(list((tmp_path / "git").glob("*.git")))
 
 
 @pytest.mark.parametrize(

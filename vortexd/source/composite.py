@@ -15,6 +15,7 @@ import structlog
 import trio
 
 from ..model import Files, SourceReport, Tree
+from ..remotes import parse_remote
 from ..settings import GitSettings, Settings
 from .base import Publish, Source
 from .files import FilesSource
@@ -118,8 +119,9 @@ def open_sources(settings: Settings, environ: Mapping[str, str], random: Random)
     addresses: list[str] = []
     for each in settings.source:
         if isinstance(each, GitSettings):
-            number = addresses.count(each.uri)
-            addresses.append(each.uri)
+            address = parse_remote(each.uri).uri
+            number = addresses.count(address)
+            addresses.append(address)
             directory = state_directory(settings.server.state_directory, environ) / "git"
             sources.append(GitSource(each, directory, random, number=number))
         else:
