@@ -207,8 +207,7 @@ async def test_a_key_that_was_never_sound_says_so_to_its_reader(whole: Whole) ->
         await whole.line.read(SHOP)
 
 
-async def test_names_from_the_network_fill_no_more_than_the_cache(whole: Whole) -> None:
-    """L04."""
+async def test_L04_names_from_the_network_fill_no_more_than_the_cache(whole: Whole) -> None:
     await whole.line.publish(tree(b"a: 1", application=b"shared: 1"))
     for number in range(line_module._READ_CACHE_KEYS + 50):
         await whole.line.read(Key(f"made-up-{number}", "dev", "main"))

@@ -1,12 +1,14 @@
 """The store: last good states, history, and what is a change."""
 
+import gc
+
 import pytest
 
 from vortexd.errors import FormatError, UnknownLabel
-from vortexd.model import Change, Files, Key, Tree
+from vortexd.model import Change, Config, Files, Key, Tree
 from vortexd.resolve.tree import parse_tree
 from vortexd.settings import FormatSettings, HistorySettings
-from vortexd.store import Store, encode, next_state, stage, version_of
+from vortexd.store import State, Store, encode, next_state, stage, version_of
 
 SHOP, CART = Key("shop", "dev", "main"), Key("cart", "dev", "main")
 GOOD = {"application.yml": b"shared: 0", "shop.yml": b"a: 0", "cart.yml": b"b: 0"}
@@ -227,3 +229,45 @@ def test_a_key_that_came_into_use_while_staging_is_resolved_by_the_commit(staged
 
     assert late in [change.key for change in changes]
     assert {"c": 1} == staged.document(late)
+
+
+@pytest.mark.parametrize("settings", [HistorySettings(versions=8), HistorySettings(versions=10_000, bytes=1_000)])
+def test_L05_history_has_its_bounds_however_often_a_key_changes(settings: HistorySettings) -> None:
+    staged = Stage(settings)
+    staged.publish(GOOD)
+    staged.store.hold(SHOP)
+    versions = []
+    for number in range(1_000):
+        staged.update(shop=b"a: %d" % number)
+        config = staged.store.find(SHOP)
+        assert config is not None
+        versions.append((config.version, len(config.body)))
+    known = [(version, size) for version, size in versions[:-1] if staged.store.body_of(SHOP, version) is not None]
+
+    assert 0 < len(known) <= settings.versions
+    assert sum(size for _, size in known) <= settings.bytes
+    assert known == versions[-1 - len(known) : -1]
+
+
+def test_L07_publications_leave_nothing_to_the_collector_of_cycles() -> None:
+    """Documents that only a collection frees would make memory grow, and the loop stop for each.
+
+    What jsonpatch keeps of the edits of a list is a cycle, and small; whole documents and bodies are in none.
+    """
+    staged = Stage()
+    staged.publish(GOOD)
+    staged.store.hold(SHOP)
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(20):
+            staged.update(shop=b"a: {b: [%d, {c: %d}]}" % (number, number))
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        left = [type(each) for each in gc.garbage if isinstance(each, Config | State | bytes)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+    assert [] == left

@@ -213,3 +213,13 @@ async def test_L03_made_up_names_do_not_grow_the_metrics() -> None:
 
         assert before == len(http.metrics.render().splitlines())
         assert b"made-up" not in (await http.ask("/metrics")).body
+
+
+async def test_L09_ready_is_not_said_before_there_is_a_state_and_alive_is() -> None:
+    async with serving() as http:
+        http.reader.default_label = None
+        before = [(await http.ask(path)).status for path in ("/health", "/ready")]
+        http.reader.default_label = "main"
+        after = [(await http.ask(path)).status for path in ("/health", "/ready")]
+
+    assert ([200, 503], [200, 200]) == (before, after)

@@ -227,3 +227,47 @@ async def test_T05_rights_change_from_one_request_to_the_next() -> None:
             statuses.append((await http.ask("/shop/dev", **bearer("reader"))).status)
 
     assert [200, 401] * 50 == statuses
+
+
+async def test_P08_two_tokens_in_turn_each_see_what_is_theirs() -> None:
+    """Nothing of one request's rights is left for the next one, on a connection or in a cache."""
+    tokens = {name: "vt_" + name.ljust(43, "z") for name in ("shop", "cart")}
+    file = "".join(
+        f'[[token]]\nname = "{name}"\nsha256 = "{digest_of(token)}"\nrights = ["read"]\npatterns = ["{name}"]\n'
+        for name, token in tokens.items()
+    )
+    statuses = []
+    async with serving(gate=open_gate(Authority(Tokens(load_tokens(file, "tokens.toml"))))) as http:
+        for turn in range(100):
+            name = ("shop", "cart")[turn % 2]
+            for application in tokens:
+                answer = await http.ask(f"/{application}/dev", Authorization=f"Bearer {tokens[name]}")
+                statuses.append((answer.status, application == name))
+
+    assert {(200, True), (403, False)} == set(statuses)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X_Project_ID": "other"},
+        {"X_Config_Token": "t", "X_Config_State": "s"},
+        {"X_Forwarded_Prefix": "/other", "X_Forwarded_Host": "other"},
+    ],
+)
+async def test_P07_no_header_chooses_what_is_read(headers: dict[str, str]) -> None:
+    async with serving() as http:
+        plain, with_headers = await http.ask("/shop/dev"), await http.ask("/shop/dev", **headers)
+
+        assert (plain.status, plain.body) == (with_headers.status, with_headers.body)
+        assert 1 == len(set(http.reader.asked))
+
+
+async def test_H14_answers_are_not_compressed() -> None:
+    """What one who listens in could make of the length of compressed secrets is not there to be had."""
+    async with serving() as http:
+        http.reader.change({"secret": "a" * 10_000})
+        answer = await http.ask("/shop/dev", Accept_Encoding="gzip, br, deflate")
+
+    assert "content-encoding" not in answer.headers
+    assert b"a" * 10_000 in answer.body

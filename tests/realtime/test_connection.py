@@ -743,3 +743,17 @@ async def test_cancelling_a_connection_to_a_client_that_reads_nothing_takes_less
 async def test_every_close_reason_fits_into_a_close_frame() -> None:
     assert all(len(reason.text.encode()) <= 123 for reason in CloseReason)
     assert {CloseReason.LOST} == {reason for reason in CloseReason if not reason.is_sent}
+
+
+async def test_M15_pongs_that_answer_nothing_are_counted_like_messages_and_are_no_answer(
+    autojump_clock: MockClock, nursery_of_peers: trio.Nursery
+) -> None:
+    wire = Wire(nursery_of_peers, messages_per_second=50)
+    client = wire.connect()
+    await client.opened()
+    await client.message()
+    for _ in range(200):
+        await client.send_event(wsproto.events.Pong(b"nobody asked"))
+
+    assert 1008 == (await client.closed()).code
+    assert 0 == wire.metrics.counts["heartbeat_answered"]

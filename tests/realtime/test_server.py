@@ -4,6 +4,7 @@ from random import Random
 
 import pytest
 import trio
+import wsproto.events
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.fakes import KEY, Client, FakeLine, FakeMetrics, StreamSpy, open_gate, timestamp
@@ -317,3 +318,26 @@ async def test_a_drain_ends_whatever_clients_do(autojump_clock: MockClock, wire:
 
     assert 0 == len(wire.server) == wire.line.held[KEY]
     assert trio.current_time() < 25
+
+
+async def test_L06_who_comes_and_goes_leaves_nothing_behind(autojump_clock: MockClock, wire: Wire) -> None:
+    before = trio.lowlevel.current_statistics().tasks_living
+    for number in range(200):
+        client = wire.connect()
+        await client.opened()
+        await client.message()
+        if number % 2:
+            await client.send_event(wsproto.events.CloseConnection(1000))
+            await client.closed()
+        await client.stream.aclose()
+    await trio.sleep(20)
+
+    assert before == trio.lowlevel.current_statistics().tasks_living
+    assert 0 == len(wire.server) == wire.line.held.total()
+    assert not wire.line.registry.is_wanted(KEY)
+    counts = wire.metrics.counts
+    assert (
+        200
+        == counts["connection_opened"]
+        == sum(count for name, count in counts.items() if name.startswith("connection_closed"))
+    )
