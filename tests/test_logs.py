@@ -3,13 +3,14 @@
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import structlog
 
-from vortexd.logs import MARK, MAX_TEXT, REDACTED, RepetitionLimit, configure
+from vortexd.logs import MARK, MAX_TEXT, REDACTED, Lines, RepetitionLimit, configure
 from vortexd.settings import LogSettings
 
 TOKEN = "vt_4f6d1c0a9b8e7d6c5b4a"
@@ -160,3 +161,34 @@ def test_a_stream_that_is_closed_or_full_troubles_nobody() -> None:
     closed.close()
     structlog.get_logger().warning("lost")
     assert closed.closed
+
+
+def test_L02_a_pipe_that_nobody_reads_holds_nobody_up_and_what_was_dropped_is_counted() -> None:
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as reader, open(writing, "w") as stream:
+        lines = Lines(stream)
+        for number in range(10_000):
+            lines.msg(f"{number} {'x' * 100}")
+        first = reader.read(1_048_576)
+        lines.msg("again")
+        last = reader.read(1_048_576).decode().splitlines()
+
+    kept = first.count(b"\n")
+    assert first.startswith(b"0 x")
+    assert ["log lines dropped", 10_000 - kept] == [json.loads(last[0])[name] for name in ("event", "count")]
+    assert "again" == last[-1]
+
+
+def test_L02_a_line_that_was_torn_does_not_run_into_the_next() -> None:
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as reader, open(writing, "w") as stream:
+        lines = Lines(stream)
+        lines.msg("a" * 60_000)
+        lines.msg("b" * 60_000)
+        first = reader.read(1_048_576)
+        lines.msg("again")
+        last = reader.read(1_048_576)
+
+    assert [b"a" * 60_000] == first.split(b"\n")[:1]
+    assert b"again" == last.splitlines()[-1]
+    assert json.loads(last.splitlines()[-2])["event"] == "log lines dropped"

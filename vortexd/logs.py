@@ -9,7 +9,9 @@ import contextlib
 import json
 import logging
 import math
+import os
 import re
+import select
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
@@ -27,6 +29,8 @@ MAX_ITEMS = 64
 MAX_DEPTH = 4
 MARK = "…"
 REDACTED = "[redacted]"
+# What the rest of a line may wait for whoever reads it.
+_TORN_MS = 10
 
 _LEVELS: Mapping[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _SEVERE = frozenset({"warning", "error", "critical"})
@@ -46,6 +50,7 @@ def configure(settings: LogSettings, stream: TextIO, now: Callable[[], float] = 
         stream: Where lines go. The format "auto" means console where it is a terminal, else JSON.
         now: The clock of the limit on repetitions, in seconds.
     """
+    lines = Lines(stream)
     terminal = not stream.closed and stream.isatty()
     console = settings.format == "console" or (settings.format == "auto" and terminal)
     structlog.configure(
@@ -60,7 +65,7 @@ def configure(settings: LogSettings, stream: TextIO, now: Callable[[], float] = 
             *(_console(colors=terminal) if console else [_json]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.level]),
-        logger_factory=lambda *_: Lines(stream),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -70,18 +75,52 @@ def configure(settings: LogSettings, stream: TextIO, now: Callable[[], float] = 
 
 
 class Lines:
-    """Writes lines to a stream, and keeps quiet when that fails: there is nobody left to tell."""
+    """Writes lines to a stream, and never waits: who reads the log, or doesn't, is not who is served.
+
+    A line that finds a full pipe is dropped, and counted before the next one that doesn't. What else fails is kept quiet, for there is
+    nobody left to tell.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._dropped = 0
+        self._is_torn = False
+        try:
+            self._fd: int | None = stream.fileno()
+        except (OSError, ValueError):
+            self._fd = None
 
     def msg(self, line: str) -> None:
         # ValueError: the stream is closed, or can't encode the line.
         with contextlib.suppress(OSError, ValueError):
-            self._stream.write(line + "\n")
-            self._stream.flush()
+            if self._fd is None:
+                self._stream.write(line + "\n")
+                self._stream.flush()
+            else:
+                self._write(self._stream.fileno(), line)
 
     debug = info = warning = error = critical = exception = msg
+
+    def _write(self, fd: int, line: str) -> None:
+        data = f"{line}\n".encode(self._stream.encoding or "utf-8", "backslashreplace")
+        if self._dropped:
+            data = b'{"level": "warning", "event": "log lines dropped", "count": %d}\n' % self._dropped + data
+        if self._is_torn:
+            data = b"\n" + data
+        for start in range(0, len(data), select.PIPE_BUF):
+            # A pipe that is ready takes this much at once (pipe(7)). One that isn't any more in the middle of a line is waited for, briefly.
+            if not _is_ready(fd, _TORN_MS if start else 0):
+                self._dropped += 1
+                self._is_torn = self._is_torn or start > 0
+                return
+            os.write(fd, data[start : start + select.PIPE_BUF])
+        self._dropped, self._is_torn = 0, False
+
+
+def _is_ready(fd: int, milliseconds: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(milliseconds))
 
 
 class StandardEvents(logging.Handler):
