@@ -302,3 +302,23 @@ async def test_a_file_is_not_taken_for_a_socket(tmp_path: Path) -> None:
 def test_hypercorn_is_the_one_the_bridge_was_written_for() -> None:
     assert importlib.metadata.version("hypercorn").startswith("0.18.")
     assert ["app", "config", "context", "state", "stream"] == list(inspect.signature(TCPServer).parameters)
+
+
+async def test_H03_R15_who_is_full_can_still_say_so() -> None:
+    async with serving(ServerSettings(connections=1)) as http:
+        async with await http.connect():
+            await wait_until(lambda: http.listener._count == 1)
+            health = await http.ask("/health")
+            other = await http.ask("/shop/dev")
+
+    assert (200, 503) == (health.status, other.status)
+    assert "1" == other.headers["retry-after"]
+
+
+async def test_H03_the_spare_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vortexd.http.listener._SPARE", 1)
+    async with serving(ServerSettings(connections=1)) as http:
+        async with await http.connect(), await http.connect():
+            await wait_until(lambda: http.listener._count == 2)
+
+            assert 503 == (await http.ask("/health")).status

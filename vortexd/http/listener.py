@@ -28,12 +28,17 @@ from ..systemd import Inherited
 
 log = structlog.get_logger()
 
-# Descriptors that connections may not use up: files, git, the log.
+# Descriptors that connections may not use up: files, git, the log. At most a quarter of what there are, where these are few.
 _RESERVE = 256
+# Connections beyond the limit that may still ask how it goes: who is full has to be able to say so.
+_SPARE = 32
+_ALWAYS = frozenset({"/health", "/ready", "/metrics", "/status"})
 _RECEIVE_BYTES = 16_384
 _BACKLOG = 1_024
 _MAX_TARGET_BYTES = 8_192
 _REFUSAL_TIMEOUT = 1.0
+# How long the head of one who comes when it is full may take.
+_FULL_TIMEOUT = 1.0
 _OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -63,9 +68,10 @@ WebSocketHandler = Callable[[Accepted], Awaitable[bool]]
 
 
 class _BadHead(Exception):
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, *headers: str) -> None:
         self.status = status
         self.reason = reason
+        self.headers = headers
 
 
 class Listener:
@@ -79,8 +85,11 @@ class Listener:
     def __init__(self, settings: ServerSettings, inherited: Inherited | None = None) -> None:
         self._settings = settings
         self._inherited = inherited or Inherited()
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _RESERVE
-        self._max_connections = min(settings.connections or limit, max(limit, 1))
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        reserve = min(_RESERVE, descriptors // 4)
+        limit = descriptors - reserve
+        self._spare = min(_SPARE, reserve // 4)
+        self._max_connections = min(settings.connections or limit, limit)
         self._count = 0
         self._reading = 0
         self._by_address: Counter[str] = Counter()
@@ -213,7 +222,8 @@ class Listener:
     ) -> bool:
         """Let the right handler serve it. Returns whether it goes on without this task."""
         limit = self._settings.connections_per_address
-        if self._count > self._max_connections or self._reading >= self._settings.handshakes:
+        is_full = self._count > self._max_connections
+        if self._count > self._max_connections + self._spare or self._reading >= self._settings.handshakes:
             await _refuse(stream, 503, "too many connections", "Retry-After: 1")
             return False
         if limit and self._by_address[host] > limit:
@@ -221,12 +231,14 @@ class Listener:
             return False
         self._reading += 1
         try:
-            head = await self._read_head(stream)
+            head = await self._read_head(stream, _FULL_TIMEOUT if is_full else self._settings.head_timeout)
             if head is None:
                 return False
             request = _parse(head)
+            if is_full and request.target.partition(b"?")[0].decode("ascii") not in _ALWAYS:
+                raise _BadHead(503, "too many connections", "Retry-After: 1")
         except _BadHead as error:
-            await _refuse(stream, error.status, error.reason)
+            await _refuse(stream, error.status, error.reason, *error.headers)
             return False
         finally:
             self._reading -= 1
@@ -241,10 +253,10 @@ class Listener:
             await _refuse(stream, 404, "WebSockets are at /ws/{application}/{profile}")
         return False
 
-    async def _read_head(self, stream: trio.SocketStream) -> bytes | None:
+    async def _read_head(self, stream: trio.SocketStream, timeout: float) -> bytes | None:
         """Read until the head is whole; None where the peer went away, or never said a word."""
         head = b""
-        with trio.move_on_after(self._settings.head_timeout):
+        with trio.move_on_after(timeout):
             while b"\r\n\r\n" not in head:
                 data = await stream.receive_some(_RECEIVE_BYTES)
                 if not data:
