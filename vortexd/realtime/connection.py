@@ -637,6 +637,8 @@ class Connection:
         while True:
             if self._pinged is not None and self._last_seen < self._pinged:
                 await trio.sleep_until(self._pinged + timeout)
+                # Of a process that was stopped meanwhile both are due at once: this, and the reader that has the answer.
+                await trio.lowlevel.checkpoint()
                 if self._last_seen < self._pinged:
                     return CloseReason.HEARTBEAT
             await trio.sleep_until(self._next_ping)

@@ -290,7 +290,12 @@ class ParkingLot:
                 now = trio.current_time()
                 if parked.pinged is not None:
                     if now >= parked.pinged + self._settings.heartbeat_timeout - _TICK * _FUZZ:
-                        self.wake(parked).close(CloseReason.HEARTBEAT)
+                        # What it answered while this process was stopped is there, and only wasn't read yet.
+                        self._receive(parked)
+                        if parked in self and parked.pinged is not None:
+                            self.wake(parked).close(CloseReason.HEARTBEAT)
+                        elif parked in self:
+                            self._schedule(parked, parked.next_ping)
                 elif now < parked.next_ping - _TICK * _FUZZ:
                     self._schedule(parked, parked.next_ping)
                 else:
