@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # What systemd does with a socket before it starts a service.
@@ -27,6 +27,7 @@ class Server:
         settings: The text of a vortexd.toml, in place of the command line.
         listening: A socket that is handed over as systemd does it.
         environment: Variables beside those of this process.
+        prefix: A command that runs it, such as prlimit.
     """
 
     # What is run; a benchmark puts its own in place.
@@ -39,8 +40,9 @@ class Server:
         settings: str = "",
         listening: socket.socket | None = None,
         environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
-        command = [sys.executable, "-m", self.module]
+        command = [*prefix, *self.command()]
         if listening is not None:
             command = [sys.executable, "-c", _HAND_OVER, str(listening.fileno()), *command]
         if settings:
@@ -62,10 +64,15 @@ class Server:
         self.port = self._wait_ready()
         self.seconds_to_ready = time.monotonic() - began
 
+    @classmethod
+    def command(cls) -> list[str]:
+        """What starts it, without arguments."""
+        return [sys.executable, "-m", cls.module]
+
     def _wait_ready(self) -> int:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            found = re.search(r'"ready".*http://127\.0\.0\.1:(\d+)|http://127\.0\.0\.1:(\d+).*"ready"', self.output())
+            found = re.search(r'"ready".*http://[\d.]+:(\d+)|http://[\d.]+:(\d+).*"ready"', self.output())
             if found:
                 return int(found[1] or found[2])
             if self.process.poll() is not None:

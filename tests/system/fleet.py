@@ -1,0 +1,145 @@
+"""Recording WebSocket clients of a real process: they follow, resume, come back by themselves, and write down what they are told.
+
+Everything they see becomes one history, which `tests.line.history.check` holds against the promises.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import trio
+from wsproto.events import CloseConnection, Ping, TextMessage
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+
+from tests.fakes import Client
+from tests.line.history import Event, Publisher, Recorder, check
+
+_RETRY = 0.02
+
+
+class Fleet:
+    """Clients of one server, which may go away and come back on the same port.
+
+    Args:
+        nursery: Where they run.
+        host: Where the server is.
+        port: Of the server.
+    """
+
+    def __init__(self, nursery: trio.Nursery, port: int, host: str = "127.0.0.1") -> None:
+        self.history: list[Event] = []
+        self.publisher = Publisher(self.history.append, trio.current_time)
+        self.followers: list[Follower] = []
+        self._nursery = nursery
+        self.address = host, port
+        self.is_over = False
+
+    def follow(self, key: str, count: int = 1) -> "list[Follower]":
+        """Let this many more clients follow `application:profile:label`."""
+        new = [Follower(self, f"client {len(self.followers) + number}", key) for number in range(count)]
+        self.followers += new
+        for follower in new:
+            self._nursery.start_soon(follower.run)
+        return new
+
+    def publishing(self, documents: Mapping[str, object]) -> None:
+        """What each key becomes from now on; before the file is written."""
+        self.publisher.publishing(documents)
+
+    async def wait_all(self, documents: Mapping[str, object], seconds: float = 20) -> None:
+        """Wait until every client has what its key is now."""
+        with trio.fail_after(seconds):
+            await wait_until(
+                lambda: all(each.document == documents.get(each.key) and each.version for each in self.followers)
+            )
+
+    def stop(self) -> None:
+        """End them all, and hold what they saw against the promises."""
+        self.is_over = True
+        for follower in self.followers:
+            follower.scope.cancel()
+        violations = check(self.history)
+        assert not violations, "\n".join(map(str, violations[:10]))
+
+
+class Follower:
+    """One client."""
+
+    def __init__(self, fleet: Fleet, name: str, key: str) -> None:
+        self._fleet = fleet
+        self.key = key
+        self.recorder = Recorder(fleet.history.append, trio.current_time, name, key)
+        self.scope = trio.CancelScope()
+        self.connections = 0
+        self.closes: list[int] = []
+        self.messages = 0
+
+    @property
+    def version(self) -> str | None:
+        return self.recorder.version
+
+    @property
+    def document(self) -> Any:
+        return self.recorder.documents.get(self.key)
+
+    async def run(self) -> None:
+        """Follow until the fleet is stopped."""
+        with self.scope:
+            while not self._fleet.is_over:
+                with contextlib.suppress(OSError, trio.BrokenResourceError, RemoteProtocolError):
+                    await self._follow()
+                await trio.sleep(_RETRY)
+
+    async def _follow(self) -> None:
+        application, profile, label = self.key.split(":")
+        version = self.version
+        target = f"/ws/{application}/{profile}?label={label}" + (f"&last_version={version}" if version else "")
+        async with await trio.open_tcp_stream(*self._fleet.address) as stream:
+            client = Client(stream, target)
+            # What is served when the server answers may be newer than what was when it was asked, and never older.
+            self.recorder.opened(version)
+            await stream.send_all(client.head())
+            try:
+                await client.opened()
+                self.connections += 1
+                await self._read(client)
+            except AssertionError:
+                pass  # refused: it is starting or stopping
+            finally:
+                self.recorder.closed()
+
+    async def _read(self, client: Client) -> None:
+        parts: list[str] = []
+        while True:
+            match await client.event():
+                case TextMessage(data=data, message_finished=is_finished):
+                    parts.append(data)
+                    if is_finished:
+                        self.recorder.received(json.loads("".join(parts)))
+                        self.messages += 1
+                        parts.clear()
+                case Ping() as ping:
+                    # Not behind the server's close frame, which came with it.
+                    with contextlib.suppress(LocalProtocolError):
+                        await client.send_event(ping.response())
+                case CloseConnection(code=code) as close:
+                    self.closes.append(int(code))
+                    if code != 1006:
+                        with contextlib.suppress(LocalProtocolError):
+                            await client.send_event(close.response())
+                    return
+
+
+async def wait_until(is_true: Callable[[], object]) -> None:
+    """Wait for something that another process does."""
+    while not is_true():  # noqa: ASYNC110
+        await trio.sleep(0.005)
+
+
+def save(path: Path, text: str) -> None:
+    """Replace a file by rename."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(text)
+    temporary.rename(path)
