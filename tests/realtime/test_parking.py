@@ -1,6 +1,7 @@
 """The parking lot: what is parked, what stays parked, what wakes, and that nothing is lost on the way."""
 
 import itertools
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -289,3 +290,24 @@ def test_boundaries_are_found_in_any_pieces(payloads: list[bytes], size: int) ->
             assert not start or not boundary.is_between
             boundary.feed(whole[start : start + size])
         assert boundary.is_between
+
+
+@pytest.mark.parametrize("is_parked", [True, False])
+@pytest.mark.parametrize("turn", range(10))
+async def test_R8_who_answered_while_the_process_was_stopped_is_not_taken_for_dead(
+    autojump_clock: MockClock, start: Start, is_parked: bool, turn: int
+) -> None:
+    """The answer and the end of its time are due at once; which task of a turn runs first is chance, so several turns."""
+    wire = await start(parking=is_parked)
+    client = await opened(wire)
+    while not isinstance(event := await client.event(), Ping):
+        pass
+    assert isinstance(client.stream, trio.SocketStream)
+    os.write(client.stream.socket.fileno(), client.websocket.send(event.response()))
+    autojump_clock.jump(wire.settings.heartbeat_timeout)
+    await trio.sleep(1)
+
+    assert 1 == len(wire.server)
+    assert 1 == wire.metrics.counts["heartbeat_answered"]
+    while not isinstance(await client.event(), Ping):
+        pass
