@@ -1,86 +1,23 @@
-"""From the rename of a file to the last of N clients; memory per idle connection; start-up. Prints one line per figure.
-
-python -m tests.bench --clients 1000 --changes 20
-"""
+"""Benchmarks, each a module: python -m tests.bench NAME [options]; the figures are ratios within one run, or stand beside a floor."""
 
 import argparse
-import socket
-import statistics
-import tempfile
-import time
-from pathlib import Path
 
-from ..system.process import Server
-from .clients import Clients
+from . import push, registry, slow
 
-# What the files source waits after the last change before it publishes (its default).
-DEBOUNCE = 0.1
+BENCHMARKS = {"push": push, "registry": registry, "slow": slow}
 
 
 def main() -> None:
-    """Run the benchmark; see the module."""
+    """Run one benchmark."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--clients", type=int, default=1_000)
-    parser.add_argument("--changes", type=int, default=20)
+    names = parser.add_subparsers(required=True, metavar="NAME")
+    for name, module in BENCHMARKS.items():
+        assert module.__doc__
+        one = names.add_parser(name, help=module.__doc__.partition("\n")[0], description=module.__doc__)
+        module.add_arguments(one)
+        one.set_defaults(run=module.run)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory:
-        source = Path(directory) / "config"
-        source.mkdir()
-        write(source, 0)
-        with Server(source) as server:
-            print(f"start-up to ready: {server.seconds_to_ready:.3f} s")
-            before = server.private_bytes()
-            clients = Clients("127.0.0.1", server.port)
-            seconds = clients.connect(arguments.clients, lambda _: "/ws/billing/prod")
-            print(f"{arguments.clients} clients connected in {seconds:.2f} s")
-            time.sleep(1)
-            after = server.private_bytes()
-            print(f"private memory per idle connection: {(after - before) / arguments.clients:,.0f} B")
-            lasts, everyone = [], []
-            for number in range(1, arguments.changes + 1):
-                began = write(source, number)
-                times = clients.wait(f'"value":{number}'.encode(), 30)
-                lasts.append(max(times) - began)
-                everyone += [moment - began for moment in times]
-            report("rename to client, all", everyone)
-            report("rename to last client", lasts)
-            print(f"of which debounce: {DEBOUNCE * 1000:.0f} ms")
-            report("floor: a loop of send to as many socket pairs", floor(arguments.clients, arguments.changes))
-            clients.close()
-            print(f"exit status after SIGTERM: {server.stop()}")
-
-
-def write(source: Path, number: int) -> float:
-    """Replace the file by rename, as deployments do. Returns the moment of the rename."""
-    temporary = source / ".billing.tmp"
-    values = "".join(f"  key{index}: value {index}\n" for index in range(50))
-    temporary.write_text(f"service:\n{values}pool:\n  size: {number}\n")
-    temporary.rename(source / "billing.yml")
-    return time.monotonic()
-
-
-def report(name: str, seconds: list[float]) -> None:
-    """Print median, p99 and maximum in milliseconds."""
-    p99 = statistics.quantiles(seconds, n=100)[98] if len(seconds) > 1 else seconds[0]
-    milliseconds = [1000 * value for value in (statistics.median(seconds), p99, max(seconds))]
-    print("{}: median {:.1f} ms, p99 {:.1f} ms, max {:.1f} ms".format(name, *milliseconds))
-
-
-def floor(count: int, rounds: int) -> list[float]:
-    """How long the bare system calls take: 300 bytes to each of as many socket pairs."""
-    pairs = [socket.socketpair() for _ in range(count)]
-    seconds = []
-    for _ in range(rounds):
-        began = time.monotonic()
-        for one, _ in pairs:
-            one.send(b"x" * 300)
-        seconds.append(time.monotonic() - began)
-        for _, other in pairs:
-            other.recv(300)
-    for pair in pairs:
-        for each in pair:
-            each.close()
-    return seconds
+    arguments.run(arguments)
 
 
 if __name__ == "__main__":

@@ -341,3 +341,24 @@ async def test_L06_who_comes_and_goes_leaves_nothing_behind(autojump_clock: Mock
         == counts["connection_opened"]
         == sum(count for name, count in counts.items() if name.startswith("connection_closed"))
     )
+
+
+async def test_R12_goodbyes_are_spread_over_the_drain(autojump_clock: MockClock, wire: Wire) -> None:
+    """No window of 100 ms has more than 5 % of them: who is sent away together comes back together."""
+    clients = [await wire.open() for _ in range(300)]
+    told: list[float] = []
+
+    async def listen(client: Client) -> None:
+        while (await client.message())["type"] != "connection_closing":
+            pass
+        told.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        for client in clients:
+            nursery.start_soon(listen, client)
+        await wire.server.drain(6.0)
+    windows = [sum(begin <= moment < begin + 0.1 for moment in told) for begin in told]
+
+    assert len(clients) == len(told)
+    assert max(windows) <= 0.05 * len(clients)
+    assert max(told) - min(told) <= 6.0
