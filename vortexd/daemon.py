@@ -18,7 +18,7 @@ import attrs
 import structlog
 import trio
 
-from . import systemd
+from . import systemd, threads
 from .auth import Authority, Gate, load_authority
 from .broadcast import Broadcaster, Subscriber
 from .errors import SettingsError
@@ -185,8 +185,8 @@ async def _reload(
     async for _ in signals:
         notifier.reloading(time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000)
         try:
-            new = await trio.to_thread.run_sync(reload)
-            authority = await trio.to_thread.run_sync(load_authority, new.auth, bound, Path(), os.environ)
+            new = await threads.run_sync(reload)
+            authority = await threads.run_sync(load_authority, new.auth, bound, Path(), os.environ)
         except SettingsError as error:
             metrics.reloaded(is_done=False)
             for key, problem in error.problems:

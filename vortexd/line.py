@@ -13,6 +13,7 @@ import orjson
 import structlog
 import trio
 
+from . import threads
 from .broadcast import Broadcaster, Delivery, Subscriber
 from .diff import patch_between
 from .errors import FormatError, RemoteError, ResolveError, UnknownLabel
@@ -307,7 +308,7 @@ class Line:
 
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         # Pure functions over immutable values: a thread that nobody waits for any more does no harm.
-        return await trio.to_thread.run_sync(function, *args, abandon_on_cancel=True, limiter=self._threads)
+        return await threads.run_sync(function, *args, abandon_on_cancel=True, limiter=self._threads)
 
 
 def _change(version: str, body: bytes, config: Config) -> Change:

@@ -12,7 +12,7 @@ import structlog
 import trio
 from watchfiles import awatch
 
-from .. import names
+from .. import names, threads
 from ..errors import InvalidName, SourceError
 from ..model import Files, Tree
 from ..settings import SourceSettings
@@ -84,7 +84,7 @@ class FilesSource:
                 await self._settle(shown)
             elif not before.unsettled:
                 return False
-        scan = await trio.to_thread.run_sync(directory.read, self._root, self._settings, before, abandon_on_cancel=True)
+        scan = await threads.run_sync(directory.read, self._root, self._settings, before, abandon_on_cancel=True)
         self._published = scan
         if before is None:
             await publish(self._tree(scan))
@@ -110,7 +110,7 @@ class FilesSource:
                 shown = now
 
     async def _outline(self) -> Outline:
-        return await trio.to_thread.run_sync(directory.outline, self._root, self._settings, abandon_on_cancel=True)
+        return await threads.run_sync(directory.outline, self._root, self._settings, abandon_on_cancel=True)
 
     def _tree(self, scan: Scan) -> Tree:
         root = f"file:{self._root}/"
@@ -150,7 +150,9 @@ class FilesSource:
                     ):
                         is_told = False
                         self._hint.set()
-                except OSError as error:
+                except (OSError, RuntimeError) as error:
+                    if isinstance(error, RuntimeError) and not threads.is_shortage(error):
+                        raise
                     if not is_told:
                         log.info(
                             "directory not watched", source=self.name, reason=str(error), consequence="it is scanned"

@@ -13,6 +13,7 @@ from random import Random
 import structlog
 import trio
 
+from .. import threads
 from ..errors import SourceError
 from ..model import Files, Tree
 from ..remotes import parse_remote
@@ -229,7 +230,7 @@ class GitSource:
         """Publish what the mirror holds, if it is something new."""
         async with self._reading:
             refs = await self._mirror.refs()
-            labels = await trio.to_thread.run_sync(labels_of, refs, self._settings.labels)
+            labels = await threads.run_sync(labels_of, refs, self._settings.labels)
             if not labels:
                 # All branches at once are deleted by accident; and a repository without any is no configuration.
                 raise SourceError(f"{self.name} has no branch or tag that is served")

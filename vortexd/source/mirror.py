@@ -17,8 +17,8 @@ from pathlib import Path
 
 import attrs
 import structlog
-import trio
 
+from .. import threads
 from ..errors import SourceError
 from ..remotes import Remote
 from ..settings import GitSettings
@@ -106,7 +106,7 @@ class Mirror:
         version = (await self._local("version")).decode("utf-8", "replace").strip()
         # Distributions mend old versions: it is said, and nothing hangs on it.
         log.info("mirror opened", mirror=str(self._directory), git=version)
-        await trio.to_thread.run_sync(self._recover)
+        await threads.run_sync(self._recover)
         if not self._directory.exists():
             await self._create(self.git)
             return False
@@ -114,7 +114,7 @@ class Mirror:
             return bool(await self.refs())
         except GitError as error:
             log.warning("mirror broken", mirror=str(self._directory), reason=str(error), consequence="made anew")
-            await trio.to_thread.run_sync(shutil.rmtree, self._directory)
+            await threads.run_sync(shutil.rmtree, self._directory)
             await self._create(self.git)
             return False
 
@@ -140,7 +140,7 @@ class Mirror:
         except GitError as error:
             # What was killed has left its locks behind; who works here by hand is done long before a fetch may end.
             age = 0.0 if error.is_late else self._settings.fetch_timeout
-            await trio.to_thread.run_sync(remove_leftovers, self._directory, age)
+            await threads.run_sync(remove_leftovers, self._directory, age)
             raise
 
     async def tidy(self) -> None:
@@ -178,17 +178,17 @@ class Mirror:
         """
         log.warning("mirror rebuilt", mirror=str(self._directory), consequence="what is served stays as it is")
         new, old = self._beside(_REBUILT_SUFFIX), self._beside(_OLD_SUFFIX)
-        await trio.to_thread.run_sync(_remove, new)
+        await threads.run_sync(_remove, new)
         git = attrs.evolve(self.git, directory=str(new))
         if self._remote.scheme == "file":
             _write_trust(trusting(str(new)), self._remote.path)
         await self._create(git)
         await self._fetch(git, self._settings.fetch_timeout)
-        await trio.to_thread.run_sync(_remove, old)
+        await threads.run_sync(_remove, old)
         with suppress(FileNotFoundError):
             self._directory.rename(old)
         new.rename(self._directory)
-        await trio.to_thread.run_sync(_remove, old)
+        await threads.run_sync(_remove, old)
 
     async def refs(self) -> Mapping[str, Ref]:
         """All branches and tags by full name.
@@ -198,7 +198,7 @@ class Mirror:
         """
         listed = await self._local("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags")
         # There may be a hundred thousand.
-        return await trio.to_thread.run_sync(_parse_refs, listed)
+        return await threads.run_sync(_parse_refs, listed)
 
     async def newest(self) -> list[str]:
         """The full names of all branches and tags, those with the newest commits first."""
