@@ -25,6 +25,7 @@ GROUPS = [
     ("daemon",),
     ("client",),
     ("cli", "watch", "__main__"),
+    ("ctl",),
 ]
 PURE = [
     "errors",

@@ -38,6 +38,8 @@ from .store import Store
 log = structlog.get_logger()
 
 Started = Callable[[Sequence[str]], None]
+# Seconds between two looks at how late the loop is.
+_LAG_INTERVAL = 0.1
 # Seconds between two words for `systemctl status`.
 _STATUS_INTERVAL = 10.0
 # Of the drain, the part in which clients are told one after the other; the rest is for those who are slow to go.
@@ -153,6 +155,7 @@ async def serve(
         async with trio.open_nursery() as root:
             root.start_soon(partial(sources.run, line.publish), name="sources")
             root.start_soon(_announce, line, started, urls, notifier, listener, websockets)
+            root.start_soon(_watch_loop, metrics)
             root.start_soon(_reload, reloads, settings, reload, gate, websockets, metrics, bound, notifier)
             ended = trio.Event()
             root.start_soon(_stop, ends, root.cancel_scope, ended)
@@ -208,6 +211,14 @@ async def _reload(
             log.warning("restart needed", sections=changed, reason="only [auth] and its files are reloaded")
         log.info("reloaded")
         notifier.ready("reloaded")
+
+
+async def _watch_loop(metrics: Metrics) -> None:
+    """Measure how late the loop is, by being woken at times that are known before."""
+    while True:
+        due = trio.current_time() + _LAG_INTERVAL
+        await trio.sleep_until(due)
+        metrics.loop_late(trio.current_time() - due)
 
 
 async def _stop(signals: AsyncIterator[int], scope: trio.CancelScope, ended: trio.Event) -> None:

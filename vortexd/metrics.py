@@ -8,6 +8,8 @@ from prometheus_client.registry import Collector
 
 from .model import SourceReport
 
+# 100 ms is what is promised, 10 ms what is aimed for.
+_LAG_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -33,6 +35,9 @@ class Metrics:
         self._deliveries = Counter("vortexd_deliveries", "Frames handed to connections", registry=registry)
         self._reloads = Counter("vortexd_reloads", "SIGHUPs", ["outcome"], registry=registry)
         self._broken = Gauge("vortexd_broken_files", "Files that can't be used now", registry=registry)
+        self._lag = Histogram(
+            "vortexd_loop_lag_seconds", "How late the event loop was", registry=registry, buckets=_LAG_BUCKETS
+        )
         self._requests = Histogram(
             "vortexd_http_request_seconds", "HTTP requests", ["route", "status"], registry=registry
         )
@@ -40,6 +45,10 @@ class Metrics:
     def watch_sources(self, reports: Callable[[], Sequence[SourceReport]]) -> None:
         """Show how the sources are, whenever somebody looks."""
         self._registry.register(_Sources(reports))
+
+    def loop_late(self, seconds: float) -> None:
+        """The event loop did something this much later than it should have."""
+        self._lag.observe(seconds)
 
     # What the line counts.
 

@@ -12,9 +12,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from vortexd.ctl.load import Clients
+
 from ..repository import Repository
 from ..system.process import Server
-from .clients import Clients
 
 STAGES = ("fetch", "read", "parse", "list", "resolve and diff", "diff", "broadcast", "publish")
 

@@ -9,8 +9,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from vortexd.ctl.load import Clients
+
 from ..system.process import Server
-from .clients import Clients
 from .report import DEBOUNCE, report
 
 

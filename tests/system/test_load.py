@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.clients import Clients
+from vortexd.ctl.load import Clients
 
 from .process import Server
 

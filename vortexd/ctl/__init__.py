@@ -1,0 +1,1 @@
+"""vortexctl: what people and pipelines ask of a running vortexd. One module per command, found by `cli`."""

@@ -1,0 +1,61 @@
+"""The command line of vortexctl: finds the command, and turns what goes wrong into one line and an exit status.
+
+The statuses are stable: 0 it is as asked, 1 it isn't (messages lost, a difference, a timeout), 2 the command line is wrong, 3 the server
+can't be reached or refuses.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from .. import __version__
+from ..text import printable
+from . import bench
+from .errors import CtlError
+
+# Each has `add_arguments(parser)` and `run(arguments) -> int`, and says in its docstring's first line what it does.
+COMMANDS = {"bench": bench}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        _complain(f"{message}; see {self.prog} --help")
+        self.exit(2)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run vortexctl and return its exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except CtlError as error:
+        _complain(str(error))
+        return error.status
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever read has read enough.
+        sys.stderr.close()
+        return 0
+    return status
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    whole = _Parser(prog="vortexctl", description="Ask a running vortexd.", allow_abbrev=False)
+    whole.add_argument("--version", action="version", version=f"vortexctl {__version__}")
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    for name, module in COMMANDS.items():
+        summary = (module.__doc__ or "").partition("\n")[0]
+        one = commands.add_parser(
+            name, help=summary[0].lower() + summary[1:].rstrip("."), description=summary, allow_abbrev=False
+        )
+        module.add_arguments(one)
+        one.set_defaults(run=module.run)
+    return whole
+
+
+def _complain(text: str) -> None:
+    print(f"vortexctl: error: {printable(text)}", file=sys.stderr)

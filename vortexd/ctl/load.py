@@ -1,0 +1,184 @@
+"""Many bare WebSocket clients in one process and one thread: what they cost must not hide what the server costs.
+
+One epoll, no parsing beyond what is waited for; a client counts as reached when the bytes it was waiting for have arrived.
+"""
+
+import ipaddress
+import re
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+import attrs
+
+_REQUEST = (
+    "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
+)
+_TIMESTAMP = re.compile(rb'"timestamp":"([^"]+)"')
+# A frame that is waited for may come in parts; more than this of what came before is never needed.
+_KEPT_BYTES = 65_536
+# At a time, so that the listen queue isn't what is measured.
+_BATCH = 200
+# One address has fewer ports to connect from than descriptors may be allowed; loopback has many addresses.
+_PER_ADDRESS = 20_000
+# What the server's ping frame looks like, and a client's answer to it: masked with zeros.
+_PING = b"\x89\x00"
+_PONG = b"\x8a\x80\0\0\0\0"
+
+
+@attrs.define(eq=False)
+class _Client:
+    socket: socket.socket
+    data: bytes = b""
+
+
+@attrs.frozen
+class Reached:
+    """What became of a wait.
+
+    Attributes:
+        times: When each client was reached, by time.monotonic().
+        missing: How many were not.
+        published: When the server made the message, by time.monotonic(), to the millisecond; None if it doesn't say.
+    """
+
+    times: tuple[float, ...]
+    missing: int
+    published: float | None
+
+
+class Clients:
+    """Connected WebSocket clients of one server.
+
+    Args:
+        token: Sent as `Authorization: Bearer`.
+    """
+
+    def __init__(self, host: str, port: int, token: str | None = None) -> None:
+        self._address = (host, port)
+        self._more = f"Authorization: Bearer {token}\r\n" if token else ""
+        self._selector = selectors.EpollSelector()
+        self._clients: list[_Client] = []
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def connect(
+        self,
+        count: int,
+        path: Callable[[int], str],
+        timeout: float = 60.0,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> float:
+        """Connect this many more, and wait until each has its first message. Returns the seconds it took.
+
+        Raises:
+            OSError: One can't connect, or was refused.
+            TimeoutError: Says how many have no first message.
+        """
+        began = time.monotonic()
+        for start in range(0, count, _BATCH):
+            batch = set()
+            for number in range(start, min(start + _BATCH, count)):
+                client = _Client(self._open(timeout))
+                client.socket.sendall(
+                    _REQUEST.format(path=path(number), host=self._address[0], more=self._more).encode()
+                )
+                client.socket.setblocking(False)
+                self._selector.register(client.socket, selectors.EVENT_READ, client)
+                self._clients.append(client)
+                batch.add(client)
+            self.wait(b'"type":"', timeout, batch)
+            progress(len(self._clients))
+        return time.monotonic() - began
+
+    def _open(self, timeout: float) -> socket.socket:
+        source = None
+        if _is_loopback(self._address[0]):
+            source = (f"127.0.0.{1 + len(self._clients) // _PER_ADDRESS}", 0)
+        return socket.create_connection(self._address, timeout, source)
+
+    def wait(self, text: bytes, timeout: float, waiting: "set[_Client] | None" = None) -> list[float]:
+        """Read until this text has reached every client (or those given). Returns the time of each, by time.monotonic().
+
+        Raises:
+            TimeoutError: Says how many it didn't reach.
+        """
+        reached = self.reach(text, timeout, waiting)
+        if reached.missing:
+            raise TimeoutError(f"{reached.missing} clients were not reached within {timeout} s")
+        return list(reached.times)
+
+    def reach(self, text: bytes, timeout: float, waiting: "set[_Client] | None" = None) -> Reached:
+        """Read until this text has reached every client (or those given), or the time is over.
+
+        Raises:
+            ConnectionError: The server closed a connection.
+        """
+        missing = set(self._clients) if waiting is None else set(waiting)
+        times: list[float] = []
+        published = None
+        deadline = time.monotonic() + timeout
+        while missing and (left := deadline - time.monotonic()) > 0:
+            for key, _ in self._selector.select(left):
+                client: _Client = key.data
+                if self._receive(client) and client in missing and text in client.data:
+                    times.append(time.monotonic())
+                    missing.discard(client)
+                    published = published or _published(client.data, text)
+                    client.data = b""
+        return Reached(tuple(times), len(missing), published)
+
+    def idle(self, seconds: float) -> None:
+        """Answer heartbeats for a time, and nothing else."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            for key, _ in self._selector.select(left):
+                self._receive(key.data)
+
+    def _receive(self, client: _Client) -> bool:
+        try:
+            data = client.socket.recv(65_536)
+        except BlockingIOError:
+            return False
+        if not data:
+            raise ConnectionError(_refusal(client.data))
+        client.data = (client.data + data)[-_KEPT_BYTES:]
+        if data.endswith(_PING):
+            client.socket.send(_PONG)
+        return True
+
+    def close(self) -> None:
+        """Close them all at once, without a closing handshake."""
+        for client in self._clients:
+            self._selector.unregister(client.socket)
+            client.socket.close()
+        self._clients.clear()
+        self._selector.close()
+        self._selector = selectors.EpollSelector()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.IPv4Address(host).is_loopback
+    except ipaddress.AddressValueError:
+        return False
+
+
+def _refusal(data: bytes) -> str:
+    """Why a connection ended, as far as the server said."""
+    line = data.partition(b"\r\n")[0]
+    if line.startswith(b"HTTP/1.1 ") and b" 101 " not in line:
+        return f"the server refused a connection: {line.decode('latin-1')[9:]}"
+    return "the server closed a connection"
+
+
+def _published(data: bytes, text: bytes) -> float | None:
+    """When the message with this text was made, on our monotonic clock."""
+    stamps = _TIMESTAMP.findall(data[: data.index(text)])
+    if not stamps:
+        return None
+    return datetime.fromisoformat(stamps[-1].decode()).timestamp() - time.time() + time.monotonic()
