@@ -8,8 +8,9 @@ Durations are seconds (float), sizes are bytes or counts (int).
 """
 
 import ipaddress
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -95,10 +96,12 @@ class Rule:
     Attributes:
         allowed: Completes "must be ...".
         accepts: Whether a value of the field's own type is allowed. It may raise ValueError with a clearer sentence instead.
+        words: Texts that stand for a value.
     """
 
     allowed: str
     accepts: Callable[[object], bool]
+    words: Mapping[str, object] = attrs.field(factory=dict)
 
 
 def _whole(default: int, low: int, high: int = _LARGEST) -> int:
@@ -112,6 +115,13 @@ def _seconds(default: float, low: float = 0.001, high: float = _LONGEST) -> floa
         lambda value: isinstance(value, int | float) and low <= value <= high,
     )
     return attrs.field(default=default, metadata={"rule": rule})
+
+
+_SECONDS_OR_NEVER = Rule(
+    f'a number of seconds from 0 to {_LONGEST:g}, or "never"',
+    lambda value: isinstance(value, int | float) and 0 <= value <= _LONGEST,
+    {"never": math.inf},
+)
 
 
 def _number(default: float, low: float, high: float) -> float:
@@ -431,8 +441,8 @@ class RealtimeSettings:
         patterns: Patterns of one client.
         keys: Keys that the patterns of one client may match when it subscribes.
         compression: Accept permessage-deflate where a client offers it.
-        parking: Let quiet connections wait without tasks. Clients can't tell; a parked one costs under 1 KB.
-        park_after: Seconds of quiet after which a connection that had something to do is parked; new ones are at once.
+        park_after: Seconds of quiet after which a connection that had something to do waits without tasks, for under 1 KB; new ones do at
+            once. "never" keeps the tasks of all. Clients can't tell.
     """
 
     heartbeat_interval: float = _seconds(30.0, 0.1)
@@ -452,8 +462,12 @@ class RealtimeSettings:
     patterns: int = _whole(64, 0, 100_000)
     keys: int = _whole(10_000, 0, 1_000_000)
     compression: bool = True
-    parking: bool = True
-    park_after: float = _seconds(0.5, 0)
+    park_after: float = attrs.field(default=0.5, metadata={"rule": _SECONDS_OR_NEVER})
+
+    @property
+    def parks(self) -> bool:
+        """Whether connections are parked at all."""
+        return self.park_after != math.inf
 
 
 @attrs.frozen

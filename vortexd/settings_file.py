@@ -161,6 +161,8 @@ def _parse(text: str, origin: str) -> dict[str, Any]:
 def _checked(value: object, field: "attrs.Attribute[Any]", kind: type) -> Any:
     """The value itself, if it is of the kind and its field's rule accepts it; ValueError with the sentence otherwise."""
     rule = field.metadata.get("rule") or _ANYTHING[kind]
+    if isinstance(value, str) and value in rule.words:
+        return rule.words[value]
     # bool is an int to Python, and `port = true` a mistake to everybody else.
     is_kind = type(value) is kind or (kind is float and type(value) is int)
     if not is_kind:

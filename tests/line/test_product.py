@@ -85,7 +85,7 @@ class Parts:
 class Product:
     """One run: the line and its server, a world of files, a publisher, and clients that misbehave."""
 
-    def __init__(self, seed: int, parts: Parts) -> None:
+    def __init__(self, seed: int, parts: Parts, park_after: float = 0.0) -> None:
         self.random = Random(seed)
         self.world = World(self.random)
         self.events: list[Event] = []
@@ -108,13 +108,22 @@ class Product:
             encoder,
             self.metrics,
         )
-        realtime = RealtimeSettings(queue_messages=2, queue_bytes=4_096, heartbeat_interval=0.01, heartbeat_timeout=2.0)
+        realtime = RealtimeSettings(
+            queue_messages=2,
+            queue_bytes=4_096,
+            heartbeat_interval=0.01,
+            heartbeat_timeout=2.0,
+            park_after=park_after,
+            messages_per_second=1_000_000,
+            resyncs_per_second=1_000_000,
+        )
         self.server = WebSocketServer(self.line, registry, realtime, self.metrics, timestamp, Random(seed), open_gate())
 
     async def run(self) -> list[Violation]:
         """Run to the end, and return what the history and the clients' last states are guilty of."""
         async with trio.open_nursery() as nursery:
             await self._publish()
+            await nursery.start(self.server.park)
             for number in range(CLIENTS):
                 nursery.start_soon(self._client, f"client {number}", KEYS[number % len(KEYS)], Random(number))
             for _ in range(PUBLICATIONS):

@@ -101,8 +101,12 @@ class SessionMachine(RuleBasedStateMachine):
         assert len(self.in_force) <= LIMITS.patterns
 
     @invariant()
-    def who_has_patterns_has_something_to_be_remembered(self) -> None:
-        assert not (self.in_force and self.session.is_fresh(self.now))
+    def a_fresh_one_with_the_same_patterns_is_no_other(self) -> None:
+        """What parking relies on."""
+        if self.session.is_fresh(self.now):
+            fresh = Session(KEY, LIMITS)
+            fresh.restore(self.session.patterns)
+            self.session = fresh
 
 
 TestSession = SessionMachine.TestCase

@@ -1,6 +1,7 @@
 """The parking lot: what is parked, what stays parked, what wakes, and that nothing is lost on the way."""
 
 import itertools
+import math
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -14,6 +15,7 @@ from wsproto.events import Ping, Pong
 
 from tests.fakes import KEY, Client
 from vortexd.auth import Authority
+from vortexd.model import Key
 from vortexd.realtime.frames import Boundary, is_pong
 from vortexd.settings import AuthSettings
 
@@ -62,7 +64,7 @@ async def test_a_connection_is_born_parked_and_a_change_leaves_it_so(autojump_cl
 
 
 async def test_without_a_lot_nobody_is_parked(autojump_clock: MockClock, start: Start) -> None:
-    wire = await start(parking=False)
+    wire = await start(park_after=math.inf)
     client = await opened(wire)
     await trio.sleep(5)
 
@@ -116,20 +118,80 @@ async def test_what_a_client_has_said_is_not_forgotten_by_parking(autojump_clock
     assert 1008 == (await client.closed()).code
 
 
-async def test_a_subscriber_of_patterns_stays_awake_until_it_unsubscribes(
+BILLING = Key("billing", "dev", "main")
+
+
+async def subscribed(wire: Wire, pattern: str = "billing:*") -> Client:
+    """A client that is parked with its subscription to a pattern, and has what it matches."""
+    client = await opened(wire)
+    await client.send({"type": "subscribe", "patterns": [pattern]})
+    assert "subscribed" == (await client.message())["type"]
+    assert ("config_snapshot", "billing") == named(await client.message())
+    await trio.sleep(5)
+    assert 1 == wire.server.parked
+    return client
+
+
+def named(message: dict[str, Any]) -> tuple[str, str]:
+    return message["type"], message["app"]
+
+
+async def test_a_subscriber_of_patterns_is_parked_with_them(autojump_clock: MockClock, start: Start) -> None:
+    wire = await start()
+    client = await subscribed(wire)
+    for number in range(3):
+        wire.publish(number + 1, BILLING)
+        wire.publish(number + 1)
+        assert ("config_snapshot" if number == 0 else "config_change", "billing") == named(await client.message())
+        assert ("config_change", "orders") == named(await client.message())
+        assert 1 == wire.server.parked
+
+
+async def test_the_patterns_of_a_parked_client_wake_with_it_and_go_with_it(
+    autojump_clock: MockClock, start: Start
+) -> None:
+    wire = await start(heartbeat_interval=1_000)
+    client = await subscribed(wire)
+    await client.send({"type": "resync", "app": "billing"})
+    assert ("config_snapshot", "billing") == named(await client.message())
+    await trio.sleep(15)
+    assert 1 == wire.server.parked
+    await client.send({"type": "unsubscribe", "patterns": ["billing:*"]})
+    assert "unsubscribed" == (await client.message())["type"]
+    wire.publish(1, BILLING)
+    wire.publish(1)
+    assert ("config_change", "orders") == named(await client.message())
+    await client.stream.aclose()
+    await trio.sleep(5)
+
+    assert 0 == len(wire.server) == wire.line.held.total()
+    assert not wire.line.registry.is_matched(BILLING)
+
+
+async def test_what_ends_and_what_begins_is_told_to_a_parked_subscriber(
     autojump_clock: MockClock, start: Start
 ) -> None:
     wire = await start()
-    client = await opened(wire)
-    await client.send({"type": "subscribe", "patterns": ["nothing:dev"]})
-    assert "subscribed" == (await client.message())["type"]
+    client = await subscribed(wire)
+    wire.line.publish(None, BILLING)
+    removed = await client.message()
     await trio.sleep(5)
-    subscribed = wire.server.parked
-    await client.send({"type": "unsubscribe", "patterns": ["nothing:dev"]})
-    assert "unsubscribed" == (await client.message())["type"]
+    wire.publish(1, BILLING)
+    begun = await client.message()
+
+    assert [("config_removed", "billing"), ("config_snapshot", "billing")] == [named(removed), named(begun)]
+
+
+async def test_a_parked_subscriber_that_leaves_takes_its_patterns_along(
+    autojump_clock: MockClock, start: Start
+) -> None:
+    wire = await start()
+    client = await subscribed(wire)
+    await client.stream.aclose()
     await trio.sleep(5)
 
-    assert (0, 1) == (subscribed, wire.server.parked)
+    assert 0 == len(wire.server) == wire.line.held.total()
+    assert not wire.line.registry.is_matched(BILLING)
 
 
 async def test_a_heartbeat_that_is_answered_wakes_nobody(autojump_clock: MockClock, start: Start) -> None:
@@ -298,7 +360,7 @@ async def test_R8_who_answered_while_the_process_was_stopped_is_not_taken_for_de
     autojump_clock: MockClock, start: Start, is_parked: bool, turn: int
 ) -> None:
     """The answer and the end of its time are due at once; which task of a turn runs first is chance, so several turns."""
-    wire = await start(parking=is_parked)
+    wire = await start(park_after=0.0 if is_parked else math.inf)
     client = await opened(wire)
     while not isinstance(event := await client.event(), Ping):
         pass

@@ -1,6 +1,7 @@
 """Patterns, rights, hello and compression on a connection."""
 
 import json
+import math
 from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
@@ -11,7 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from wsproto.extensions import PerMessageDeflate
 
 from tests.fakes import KEY, Client, timestamp
-from tests.realtime.wire import Wire
+from tests.realtime.wire import Wire, socket_stream_pair
 from vortexd.auth import Authority, Gate, Grant, Kind, Principal, Right
 from vortexd.auth.tokens import Token, Tokens, digest_of
 from vortexd.model import Key
@@ -23,10 +24,15 @@ BILLING = Key("billing", "dev", "main")
 SEARCH = Key("search", "dev", "main")
 
 
-@pytest.fixture
-async def wire(autojump_clock: MockClock) -> AsyncIterator[Wire]:
+@pytest.fixture(params=[0.0, 0.5, math.inf], ids=["parked at once", "parked after a while", "never parked"])
+async def wire(autojump_clock: MockClock, request: pytest.FixtureRequest) -> AsyncIterator[Wire]:
+    """What a client sees must be the same, wherever its connection is."""
     async with trio.open_nursery() as nursery:
-        yield Wire(nursery)
+        wire = Wire(nursery, socket_stream_pair, park_after=request.param)
+        await nursery.start(wire.server.park)
+        yield wire
+        for client in wire.clients:
+            await trio.aclose_forcefully(client.stream)
         nursery.cancel_scope.cancel()
 
 

@@ -13,7 +13,7 @@ resume and the way out of lagging are one mechanism.
 import contextlib
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from random import Random
 from typing import Protocol, TypeAlias
 
@@ -203,20 +203,28 @@ class Connection:
         self._may_park = False
 
     def resume(
-        self, version: str | None, next_ping: float, pinged: float | None, received: bytes, unsent: bytes
+        self,
+        versions: Mapping[Key, str | None],
+        patterns: Iterable[Pattern],
+        next_ping: float,
+        pinged: float | None,
+        received: bytes,
+        unsent: bytes,
     ) -> None:
         """Go on from the parking lot, before `run`.
 
         Args:
-            version: What the client has, once `unsent` is written.
+            versions: What the client has of each of its keys, once `unsent` is written; None of those it is still to have.
+            patterns: Those in force.
             next_ping: When the next heartbeat is due.
             pinged: When the client was sent the one it hasn't answered, or None.
             received: What has come from it.
             unsent: The rest of a frame.
         """
-        self._had[self._key] = self._last[self._key] = version
-        if version == self._keys.version_of(self._key):
-            del self._behind[self._key]
+        self._session.restore(patterns)
+        self._had = dict(versions)
+        self._last = dict(versions)
+        self._behind = {key: None for key, version in versions.items() if version != self._keys.version_of(key)}
         self._next_ping, self._pinged = next_ping, pinged
         self._received = received
         if received or pinged is None:
@@ -227,9 +235,14 @@ class Connection:
             self._kept.append(_Reply(unsent))
 
     @property
-    def version(self) -> str | None:
-        """What the client has of its main key, once it has read what was written."""
-        return self._had[self._key]
+    def versions(self) -> Mapping[Key, str | None]:
+        """What the client has of each of its keys, once it has read what was written."""
+        return self._had
+
+    @property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """Its patterns in force."""
+        return self._session.patterns
 
     @property
     def next_ping(self) -> float:
@@ -248,8 +261,7 @@ class Connection:
             and self._websocket.state is ConnectionState.OPEN
             and self._boundary.is_between
             and not self._inbound.is_open
-            and self._had[self._key] is not None
-            and len(self._had) == 1
+            and None not in self._had.values()
             and self._session.is_fresh(trio.current_time())
         )
 

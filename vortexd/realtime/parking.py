@@ -14,11 +14,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+import attrs
 import trio
 
 from ..auth import Admission, Right
 from ..broadcast import Delivery
 from ..model import Key
+from ..patterns import Pattern
 from ..settings import RealtimeSettings
 from . import messages
 from .close import CloseReason
@@ -36,11 +38,25 @@ _FUZZ = 1e-3
 _SMALL_BYTES = 65_536
 
 
+@attrs.define(slots=True, eq=False)
+class Subscriptions:
+    """What a parked connection has beside its main key; few have any.
+
+    Attributes:
+        patterns: Those in force.
+        versions: What the client has of each key that they match, but the main one.
+    """
+
+    patterns: tuple[Pattern, ...]
+    versions: dict[Key, str | None]
+
+
 class Parked:
     """One parked connection; a `broadcast.Subscriber`.
 
     Attributes:
-        version: What the client has of its key.
+        version: What the client has of its main key.
+        more: Its subscriptions to patterns, or None.
         admission: What it may do.
         window_bits: As in `connection.Client`.
         name: The connection's id and its peer's address, for the log and the limits.
@@ -48,7 +64,7 @@ class Parked:
         pinged: When it was sent the heartbeat that it hasn't answered, or None.
     """
 
-    __slots__ = ("admission", "fd", "key", "lot", "name", "next_ping", "pinged", "version", "window_bits")
+    __slots__ = ("admission", "fd", "key", "lot", "more", "name", "next_ping", "pinged", "version", "window_bits")
 
     def __init__(
         self,
@@ -60,6 +76,7 @@ class Parked:
         window_bits: int | None,
         name: tuple[str, str],
         next_ping: float,
+        more: Subscriptions | None = None,
     ) -> None:
         self.lot = lot
         self.fd = fd
@@ -70,6 +87,25 @@ class Parked:
         self.name = name
         self.next_ping = next_ping
         self.pinged: float | None = None
+        self.more = more
+
+    @property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """The patterns in force."""
+        return self.more.patterns if self.more is not None else ()
+
+    def had(self, key: Key) -> str | None:
+        """What the client has of a key; None where it has nothing."""
+        if key == self.key or self.more is None:
+            return self.version
+        return self.more.versions.get(key)
+
+    def has(self, key: Key, version: str | None) -> None:
+        """Note what the client has of a key."""
+        if key == self.key or self.more is None:
+            self.version = version
+        else:
+            self.more.versions[key] = version
 
     def deliver(self, delivery: Delivery) -> None:
         """See `broadcast.Subscriber`."""
@@ -204,7 +240,7 @@ class ParkingLot:
         if written is None:
             return
         if written:
-            parked.version = delivery.new_version
+            parked.has(delivery.key, delivery.new_version)
         if written < len(frame):
             self.wake(parked, unsent=frame[written:] if written else b"")
 
@@ -212,9 +248,9 @@ class ParkingLot:
         """What can be written as it is; None where that takes more than one write to know."""
         if delivery.new_version is None:
             return None
-        if delivery.old_version is not None and delivery.old_version != parked.version:
+        if delivery.old_version is not None and delivery.old_version != parked.had(delivery.key):
             return None
-        if not parked.admission.may(Right.SUBSCRIBE, parked.key):
+        if not parked.admission.may(Right.SUBSCRIBE, delivery.key):
             return None
         frame, bits = delivery.frame, parked.window_bits
         if bits is None or not isinstance(frame, Frame):

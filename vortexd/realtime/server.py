@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Protocol, TypeAlias
 from uuid import uuid4
@@ -26,6 +26,7 @@ from ..auth import Admission, Gate, Right
 from ..broadcast import Subscriber
 from ..errors import FormatError, RemoteError, ResolveError
 from ..model import Config, Key
+from ..patterns import Pattern
 from ..registry import Registry
 from ..settings import RealtimeSettings
 from . import connection, messages
@@ -34,7 +35,7 @@ from .connection import Client, Connection
 from .deflate import Deflate
 from .frames import Frame, text_frame
 from .handshake import Opening, Refusal, open_handshake, parse_target
-from .parking import Parked, ParkingLot
+from .parking import Parked, ParkingLot, Subscriptions
 
 log = structlog.get_logger()
 
@@ -215,7 +216,7 @@ class WebSocketServer:
                 return True
             if written:
                 connection = self._connection(stream, opening.websocket, client)
-                connection.resume(version, self._first_ping(), None, b"", whole[written:])
+                connection.resume({client.key: version}, (), self._first_ping(), None, b"", whole[written:])
                 self._begin(connection, client)
                 return await self._run(connection, stream, client, name)
         connection = self._connection(stream, opening.websocket, client)
@@ -256,7 +257,7 @@ class WebSocketServer:
             self._timestamp,
             self._random,
         )
-        if self._settings.parking and isinstance(stream, trio.SocketStream):
+        if self._settings.parks and isinstance(stream, trio.SocketStream):
             made.may_park()
         return made
 
@@ -281,8 +282,13 @@ class WebSocketServer:
                 if self._can_park and isinstance(stream, trio.SocketStream):
                     # No await from the end of its tasks to here.
                     del self._awake[connection]
-                    self._registry.discard(connection, client.key)
-                    self._park(stream, client, connection.version, connection.next_ping, name)
+                    more = None
+                    if connection.patterns:
+                        others = {key: had for key, had in connection.versions.items() if key != client.key}
+                        more = Subscriptions(connection.patterns, others)
+                    version = connection.versions[client.key]
+                    parked = self._park(stream, client, version, connection.next_ping, name, more)
+                    self._hand_over(connection, parked, client.key, connection.patterns)
                     return True
                 connection.may_not_park()
         finally:
@@ -307,10 +313,16 @@ class WebSocketServer:
 
     @property
     def _can_park(self) -> bool:
-        return self._settings.parking and self._lot.nursery is not None and not self._is_draining
+        return self._settings.parks and self._lot.nursery is not None and not self._is_draining
 
     def _park(
-        self, stream: trio.SocketStream, client: Client, version: str | None, next_ping: float, name: tuple[str, str]
+        self,
+        stream: trio.SocketStream,
+        client: Client,
+        version: str | None,
+        next_ping: float,
+        name: tuple[str, str],
+        more: Subscriptions | None = None,
     ) -> Parked:
         parked = Parked(
             self._lot,
@@ -321,10 +333,19 @@ class WebSocketServer:
             client.window_bits,
             name,
             next_ping,
+            more,
         )
         self._registry.add(parked, client.key)
         self._lot.park(parked)
         return parked
+
+    def _hand_over(self, old: _Member, new: _Member, key: Key, patterns: Iterable[Pattern]) -> None:
+        """Let one subscriber take another's place, without a moment in which nobody wants what both do."""
+        self._registry.add(new, key)
+        self._registry.discard(old, key)
+        for pattern in patterns:
+            self._registry.subscribe(new, pattern)
+            self._registry.unsubscribe(old, pattern)
 
     def awaken(self, parked: Parked, received: bytes, unsent: bytes) -> Connection:
         """See `parking.Owner`."""
@@ -335,9 +356,14 @@ class WebSocketServer:
             deflate.append(Deflate(self._settings.message_bytes, parked.window_bits))
         client = Client(parked.key, None, parked.admission, b"", parked.window_bits)
         woken = self._connection(stream, WebSocket(ConnectionType.SERVER, deflate), client)
-        woken.resume(parked.version, parked.next_ping, parked.pinged, received, unsent)
-        self._registry.discard(parked, parked.key)
-        self._registry.add(woken, parked.key)
+        versions: dict[Key, str | None] = {parked.key: parked.version}
+        if parked.more is not None:
+            # What has begun to exist and was on its way to the parked client is still to be told.
+            matched = [key for pattern in parked.patterns for key in self._registry.matches(pattern)]
+            begun = dict.fromkeys(key for key in matched if self._keys.version_of(key) is not None)
+            versions = {**begun, **parked.more.versions} | versions
+        woken.resume(versions, parked.patterns, parked.next_ping, parked.pinged, received, unsent)
+        self._hand_over(parked, woken, parked.key, parked.patterns)
         self._awake[woken] = None
         self._lot.nursery.start_soon(self._run_again, woken, stream, client, parked.name)
         return woken
@@ -359,6 +385,7 @@ class WebSocketServer:
 
     def end_parked(self, parked: Parked, reason: CloseReason) -> None:
         """See `parking.Owner`."""
+        self._keys.unsubscribe(parked, parked.patterns)
         self._forget(parked, parked.key, parked.admission, reason)
         self._leave(parked.name[1])
 
@@ -367,9 +394,11 @@ class WebSocketServer:
         for each in list(self._awake):
             each.recheck()
         for parked in self._lot:
+            wanted: tuple[Key | Pattern, ...] = (parked.key, *parked.patterns)
             try:
                 parked.admission.renew()
-                parked.admission.authorize(Right.SUBSCRIBE, parked.key)
+                for where in wanted:
+                    parked.admission.authorize(Right.SUBSCRIBE, where)
             except RemoteError:
                 self._lot.wake(parked).recheck()
 

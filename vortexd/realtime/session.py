@@ -102,9 +102,12 @@ class Session:
         return tuple(self._patterns)
 
     def is_fresh(self, now: float) -> bool:
-        """Whether nothing is left of what the client has said: it could as well be a new session."""
-        buckets = (self._messages, self._resyncs, self._errors)
-        return not self._patterns and all(bucket.is_full(now) for bucket in buckets)
+        """Whether nothing but patterns is left of what the client has said: it could as well be a new session with these."""
+        return all(bucket.is_full(now) for bucket in (self._messages, self._resyncs, self._errors))
+
+    def restore(self, patterns: Iterable[Pattern]) -> None:
+        """Put in force the patterns of a former session that was fresh."""
+        self._patterns = dict.fromkeys(patterns)
 
     def receive_control(self, now: float) -> tuple[Request, ...]:
         """Count a ping or pong frame; they come out of the same bucket as messages, for they cost as much.
