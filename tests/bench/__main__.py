@@ -2,9 +2,9 @@
 
 import argparse
 
-from . import push, registry, slow
+from . import push, registry, slow, storm, writers
 
-BENCHMARKS = {"push": push, "registry": registry, "slow": slow}
+BENCHMARKS = {"push": push, "registry": registry, "slow": slow, "storm": storm, "writers": writers}
 
 
 def main() -> None:

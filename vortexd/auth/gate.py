@@ -119,6 +119,11 @@ class Admission:
         return self._principal.name
 
     @property
+    def principal(self) -> Principal:
+        """Who was let in; who proved the same is the same object for as long as the same authority is in force."""
+        return self._principal
+
+    @property
     def identity(self) -> str:
         """What counts as one owner, for limits per token; "" where nobody was asked."""
         return self._principal.identity

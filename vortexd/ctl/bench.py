@@ -33,6 +33,7 @@ _TIMEOUT = 30.0
 _START_TIMEOUT = 30.0
 # Connections that are open before memory is measured: what is made once for all is made then.
 _FIRST = 100
+_FLOOR_PAUSE = 0.1
 # What one changed value costs on the wire, with the names around it.
 _FLOOR_BYTES = 300
 _LAG = re.compile(r'^vortexd_loop_lag_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.MULTILINE)
@@ -274,6 +275,8 @@ def _floor(count: int, rounds: int) -> list[float]:
             clients.connect(count, lambda _: "/")
             seconds: list[float] = []
             for number in range(rounds):
+                # As long as the server waits between two changes: caches and processor are as cold for one as for the other.
+                time.sleep(_FLOOR_PAUSE)
                 text = f"round {number};".ljust(_FLOOR_BYTES, "x")
                 process.stdin.write(text + "\n")
                 process.stdin.flush()
