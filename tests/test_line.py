@@ -1,5 +1,8 @@
 """The line in motion: publications are one moment, reads are shared, clients are brought up to date."""
 
+import threading
+from typing import Any
+
 import attrs
 import jsonpatch
 import orjson
@@ -16,7 +19,7 @@ from vortexd.model import Files, Key, Tree
 from vortexd.patterns import Pattern, parse_pattern
 from vortexd.realtime.encoder import Encoder
 from vortexd.realtime.frames import text_frame
-from vortexd.registry import Registry
+from vortexd.registry import Found, Registry, find
 from vortexd.settings import FormatSettings, HistorySettings
 from vortexd.store import Store, version_of
 
@@ -389,3 +392,38 @@ async def test_R22_another_instance_resumes_what_the_first_began_by_content_alon
 
     assert "in_sync" == same["type"]
     assert ("config_snapshot", version) == (ahead["type"], ahead["version"])
+
+
+async def test_globs_over_many_keys_are_matched_in_a_thread_and_keys_that_begin_meanwhile_are_not_missed(
+    whole: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_module, "_SMALL_EFFORT", 0)
+    begun, may_end = trio.Event(), threading.Event()
+    threads: list[int] = []
+
+    def find_slowly(*arguments: Any) -> Found:
+        threads.append(threading.get_ident())
+        found = find(*arguments)
+        trio.from_thread.run_sync(begun.set)
+        may_end.wait(10)
+        return found
+
+    monkeypatch.setattr(line_module, "find", find_slowly)
+    await whole.line.publish(tree(b"a: 1"))
+    subscribed = Subscribed()
+    keys: list[Key] = []
+
+    async def subscribe() -> None:
+        keys.extend(await whole.line.subscribe(subscribed, patterns("*o*", "*a*"), 10))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(subscribe)
+        await begun.wait()
+        await whole.line.publish(tree(b"a: 1", cart=b"b: 1"))
+        may_end.set()
+
+    assert {"shop", "cart"} == {key.application for key in keys}
+    assert [] == subscribed.deliveries
+    assert 2 == len(threads)
+    assert threading.get_ident() not in threads
+    assert len(whole.store.configs()) == len(keys)

@@ -4,7 +4,7 @@ from random import Random
 
 from vortexd.model import Key
 from vortexd.patterns import parse_pattern
-from vortexd.registry import Registry
+from vortexd.registry import NOTHING_FOUND, Registry, find
 
 ONE, TWO = Key("shop", "dev", "main"), Key("shop", "prod", "main")
 
@@ -67,8 +67,17 @@ def test_the_index_finds_what_trying_every_pattern_finds() -> None:
         Key(one, two, three) for one in ("a", "ab", "abc", "a,ab") for two in ("a", "abc") for three in ("b", "abc")
     ]
     wanted = registry(*keys[::2])
+    # Half of them ahead, as of a moment after which keys come, go and come again.
+    found = find(list(patterns.values())[::2], NOTHING_FOUND, *wanted.later(NOTHING_FOUND))
+    for key in (*keys[:6:2], *keys[1:7:2]):
+        wanted.vanish(key)
+    wanted.appear(keys[0])
+    wanted.appear(keys[1])
+    found = find(found.keys, found, *wanted.later(found))
+    wanted.appear(keys[2])
     for name, pattern in patterns.items():
-        wanted.subscribe(name, pattern)
+        assert {key for key in wanted if pattern.matches(key)} == set(wanted.matches(pattern, found))
+        wanted.subscribe(name, pattern, found)
     for key in keys:
         wanted.appear(key)
     for name in list(patterns)[::3]:
@@ -76,3 +85,18 @@ def test_the_index_finds_what_trying_every_pattern_finds() -> None:
 
     for key in keys:
         assert {name for name, pattern in patterns.items() if pattern.matches(key)} == set(wanted.subscribers(key))
+
+
+def test_what_was_found_ahead_leaves_only_later_keys_to_try() -> None:
+    wanted = registry(*(Key(f"app{number}", "dev", "main") for number in range(1_000)))
+    patterns = [parse_pattern("*1"), parse_pattern("*2"), parse_pattern("app3")]
+
+    assert 2_001 == wanted.effort(patterns)
+    found = find(patterns, NOTHING_FOUND, *wanted.later(NOTHING_FOUND))
+    assert 0 == wanted.effort(patterns, found)
+    wanted.appear(ONE)
+    assert 3 == wanted.effort(patterns, found)
+    found = find(patterns, found, *wanted.later(found))
+    assert 0 == wanted.effort(patterns, found)
+    wanted.subscribe("a", patterns[0], found)
+    assert 1_001 + 1 == wanted.effort(patterns)

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from .model import Config, Key
 from .patterns import Pattern
-from .registry import Registry
+from .registry import NOTHING_FOUND, Found, Registry
 from .store import Store
 
 S = TypeVar("S")
@@ -79,16 +79,20 @@ class Interests(Generic[S]):
 
     # Patterns.
 
-    def unresolved(self, patterns: Iterable[Pattern]) -> set[Key]:
-        """The keys that patterns match now and that the store doesn't have."""
-        return {key for pattern in patterns for key in self._registry.matches(pattern) if key not in self._store}
+    def matches(self, patterns: Iterable[Pattern], found: Found = NOTHING_FOUND) -> set[Key]:
+        """The known keys that patterns match now; see `Registry.matches`."""
+        return {key for pattern in patterns for key in self._registry.matches(pattern, found)}
 
-    def count(self, patterns: Iterable[Pattern]) -> int:
-        """How many known keys patterns match."""
-        return len({key for pattern in patterns for key in self._registry.matches(pattern)})
+    def unresolved(self, keys: Iterable[Key]) -> set[Key]:
+        """Those that the store doesn't have."""
+        return {key for key in keys if key not in self._store}
 
     def subscribe(
-        self, subscriber: S, patterns: Iterable[Pattern], resolved: Mapping[Key, Config | None]
+        self,
+        subscriber: S,
+        patterns: Iterable[Pattern],
+        resolved: Mapping[Key, Config | None],
+        found: Found = NOTHING_FOUND,
     ) -> Collection[Key]:
         """Subscribe to patterns, and return the keys that they match now.
 
@@ -97,7 +101,7 @@ class Interests(Generic[S]):
         """
         keys: dict[Key, None] = {}
         for pattern in patterns:
-            keys |= dict.fromkeys(self._registry.subscribe(subscriber, pattern))
+            keys |= dict.fromkeys(self._registry.subscribe(subscriber, pattern, found))
         for key in keys:
             self._hold_matched(key, resolved.get(key))
         return keys

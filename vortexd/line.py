@@ -23,7 +23,7 @@ from .model import Change, Config, Key, Tree
 from .patterns import Pattern
 from .realtime.encoder import Encoder
 from .realtime.frames import Frame
-from .registry import Registry
+from .registry import NOTHING_FOUND, Registry, find
 from .resolve.listing import Listing, list_keys
 from .resolve.tree import ParsedTree, parse_tree
 from .settings import FormatSettings
@@ -32,6 +32,8 @@ from .store import State, Store, next_state, stage
 log = structlog.get_logger()
 T = TypeVar("T")
 
+# So many times a pattern is tried on a key in about a millisecond.
+_SMALL_EFFORT = 1_000
 # Up to this size a diff or a resolution takes well under a millisecond; a thread costs a tenth of one.
 _SMALL_BYTES = 16_384
 # Configurations that were read over HTTP and that no connection holds.
@@ -225,18 +227,23 @@ class Line:
             TooManyKeys: They match more keys than a client may have; nothing is subscribed to then.
         """
         resolved: dict[Key, Config | None] = {}
+        found = NOTHING_FOUND
         while True:
-            if self._interests.count(patterns) > max_keys:
+            if self._registry.effort(patterns, found) > _SMALL_EFFORT:
+                found = await self._in_thread(find, patterns, found, *self._registry.later(found))
+                continue
+            keys = self._interests.matches(patterns, found)
+            if len(keys) > max_keys:
                 raise TooManyKeys(f"the patterns match more than {max_keys} keys")
             state = self._store.state
-            missing = self._interests.unresolved(patterns) - resolved.keys()
+            missing = self._interests.unresolved(keys) - resolved.keys()
             if state is None or not missing:
                 break
-            found = await self._in_thread(_resolve_all, state, missing)
+            more = await self._in_thread(_resolve_all, state, missing)
             # A publication in between makes them old.
-            resolved = resolved | found if self._store.state is state else {}
-        keys = self._interests.subscribe(subscriber, patterns, resolved)
-        return [key for key in keys if self._store.find(key) is not None]
+            resolved = resolved | more if self._store.state is state else {}
+        matched = self._interests.subscribe(subscriber, patterns, resolved, found)
+        return [key for key in matched if self._store.find(key) is not None]
 
     def unsubscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern]) -> None:
         """End subscriptions to patterns; nothing happens where there are none."""

@@ -5,16 +5,49 @@ leaves nothing to fall between.
 
 Matching happens when something is new, never when something changes: a pattern is matched against the known keys when it is
 first wanted, a key against the patterns when it becomes known. What is left for a change is a look-up, so its cost grows with the number of
-subscribers it reaches and with nothing else.
+subscribers it reaches and with nothing else. Where there are many keys, `find` matches patterns ahead, in a thread, and the registry tries those
+keys alone that have become known since.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Generic, TypeVar
+
+import attrs
 
 from .model import Key
 from .patterns import Pattern
 
 S = TypeVar("S")
+
+
+@attrs.frozen(slots=True, eq=False)
+class Found:
+    """Which of the known keys patterns matched at a moment.
+
+    Attributes:
+        keys: Of each pattern; some may be no longer known.
+        age: How many keys had become known by then.
+    """
+
+    keys: Mapping[Pattern, Sequence[Key]] = attrs.field(factory=dict)
+    age: int = 0
+
+
+NOTHING_FOUND = Found()
+
+
+def find(patterns: Iterable[Pattern], found: Found, later: Sequence[Key], age: int) -> Found:
+    """Match patterns ahead of `Registry.subscribe`. Long work where there are many keys, for a thread.
+
+    Args:
+        found: What is known of the same patterns already.
+        later: The keys that became known since, and `age` the age by then; see `Registry.later`.
+    """
+    keys = {
+        pattern: [*found.keys.get(pattern, ()), *(key for key in later if pattern.matches(key))] for pattern in patterns
+    }
+    return Found(keys, age)
 
 
 class Registry(Generic[S]):
@@ -27,7 +60,10 @@ class Registry(Generic[S]):
         # Dictionaries serve as ordered sets: delivery is in the order of arrival, the same in every run.
         self._subscribers: dict[Key, dict[S, None]] = {}
         self._patterns: dict[Pattern, dict[S, None]] = {}
+        # Each pattern of a key and each key of a pattern. The keys stand in the order in which they became known.
         self._matching: dict[Key, dict[Pattern, None]] = {}
+        self._matched: dict[Pattern, dict[Key, None]] = {}
+        self._age = 0
         # Two indexes that narrow the matching: patterns by what stands before the first `*` of the application, keys by application.
         self._by_prefix: dict[str, dict[Pattern, None]] = {}
         self._by_application: dict[str, dict[Key, None]] = {}
@@ -44,11 +80,12 @@ class Registry(Generic[S]):
 
     # Patterns.
 
-    def subscribe(self, subscriber: S, pattern: Pattern) -> Collection[Key]:
+    def subscribe(self, subscriber: S, pattern: Pattern, found: Found = NOTHING_FOUND) -> Collection[Key]:
         """Subscribe to a pattern, and return the known keys it matches now; twice is the same as once."""
-        matched = self.matches(pattern)
+        matched = self.matches(pattern, found)
         if pattern not in self._patterns:
             self._by_prefix.setdefault(_prefix(pattern), {})[pattern] = None
+            self._matched[pattern] = dict.fromkeys(matched)
             for key in matched:
                 self._matching[key][pattern] = None
         self._patterns.setdefault(pattern, {})[subscriber] = None
@@ -59,14 +96,35 @@ class Registry(Generic[S]):
         _remove(self._patterns, pattern, subscriber)
         if pattern not in self._patterns and pattern in self._by_prefix.get(_prefix(pattern), ()):
             _remove(self._by_prefix, _prefix(pattern), pattern)
-            for key in self._candidates(pattern):
-                self._matching[key].pop(pattern, None)
+            for key in self._matched.pop(pattern):
+                del self._matching[key][pattern]
 
-    def matches(self, pattern: Pattern) -> list[Key]:
-        """The known keys that a pattern matches now."""
-        if pattern in self._patterns:
-            return [key for key in self._candidates(pattern) if pattern in self._matching[key]]
-        return [key for key in self._candidates(pattern) if pattern.matches(key)]
+    def matches(self, pattern: Pattern, found: Found = NOTHING_FOUND) -> list[Key]:
+        """The known keys that a pattern matches now.
+
+        Args:
+            found: What it matched before; only keys that became known since are tried then.
+        """
+        if pattern in self._matched:
+            return list(self._matched[pattern])
+        if pattern not in found.keys:
+            return [key for key in self._candidates(pattern) if pattern.matches(key)]
+        keys = {key: None for key in found.keys[pattern] if key in self._matching}
+        keys |= {key: None for key in self.later(found)[0] if pattern.matches(key)}
+        return list(keys)
+
+    def effort(self, patterns: Iterable[Pattern], found: Found = NOTHING_FOUND) -> int:
+        """How many times `matches` would try a key to answer for all of these."""
+        return sum(
+            self._age - found.age if pattern in found.keys else len(self._candidates(pattern))
+            for pattern in patterns
+            if pattern not in self._matched
+        )
+
+    def later(self, found: Found) -> tuple[Sequence[Key], int]:
+        """The keys that became known since something was found, and the age now."""
+        # What has vanished since is no longer among them, and an older key in its place, which does no harm.
+        return tuple(islice(reversed(self._matching), self._age - found.age)), self._age
 
     # Known keys.
 
@@ -74,13 +132,19 @@ class Registry(Generic[S]):
         """Make a key known; it is matched against the patterns once, now."""
         if key in self._matching:
             return
+        self._age += 1
         self._by_application.setdefault(key.applications[0], {})[key] = None
-        self._matching[key] = {pattern: None for pattern in self._possible(key) if pattern.matches(key)}
+        self._matching[key] = patterns = {pattern: None for pattern in self._possible(key) if pattern.matches(key)}
+        for pattern in patterns:
+            self._matched[pattern][key] = None
 
     def vanish(self, key: Key) -> None:
         """Forget a key; nothing happens where it isn't known."""
-        if self._matching.pop(key, None) is not None:
+        patterns = self._matching.pop(key, None)
+        if patterns is not None:
             _remove(self._by_application, key.applications[0], key)
+            for pattern in patterns:
+                del self._matched[pattern][key]
 
     def is_matched(self, key: Key) -> bool:
         """Whether a pattern that somebody wants matches a known key."""
@@ -117,7 +181,7 @@ class Registry(Generic[S]):
         for length in range(len(name) + 1):
             yield from self._by_prefix.get(name[:length], ())
 
-    def _candidates(self, pattern: Pattern) -> Iterable[Key]:
+    def _candidates(self, pattern: Pattern) -> Collection[Key]:
         if "*" not in pattern.application:
             return self._by_application.get(pattern.application, ())
         return self._matching
