@@ -147,6 +147,32 @@ async def test_a_subscriber_of_patterns_is_parked_with_them(autojump_clock: Mock
         assert 1 == wire.server.parked
 
 
+async def test_what_changes_at_once_is_one_write(
+    autojump_clock: MockClock, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = await start()
+    client = await subscribed(wire)
+    writes: list[bytes] = []
+
+    def write(fd: int, data: bytes) -> int:
+        writes.append(bytes(data))
+        return real(fd, data)
+
+    real = os.write
+    monkeypatch.setattr("vortexd.realtime.parking.os.write", write)
+    old = wire.line.version_of(KEY)
+    for number in (1, 2):
+        wire.publish(number, BILLING)
+        wire.publish(number)
+    told = [await client.message() for _ in range(4)]
+
+    assert [("config_snapshot", "billing"), ("config_change", "orders")] == [named(each) for each in told[:2]]
+    assert [("config_change", "billing"), ("config_change", "orders")] == [named(each) for each in told[2:]]
+    assert [old, told[1]["new_version"]] == [told[1]["old_version"], told[3]["old_version"]]
+    assert 1 == sum(b"config_" in each for each in writes)
+    assert 1 == wire.server.parked
+
+
 async def test_the_patterns_of_a_parked_client_wake_with_it_and_go_with_it(
     autojump_clock: MockClock, start: Start
 ) -> None:

@@ -11,7 +11,7 @@ import math
 import os
 import select
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import attrs
@@ -158,6 +158,8 @@ class ParkingLot:
         self._ticks: list[int] = []
         self._earlier = trio.Event()
         self._outgoing: deque[tuple[Delivery, list[Parked]]] = deque()
+        # For those with several keys, so that what changes in one publication is one write.
+        self._gathered: dict[Parked, list[Delivery]] = {}
         self._has_outgoing = trio.Event()
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()
@@ -212,7 +214,10 @@ class ParkingLot:
 
     def deliver(self, parked: Parked, delivery: Delivery) -> None:
         """Queue a frame; see `broadcast.Subscriber`. One that leaves before its turn finds by its version what it has missed."""
-        if self._outgoing and self._outgoing[-1][0] is delivery:
+        if parked.more is not None:
+            self._gathered.setdefault(parked, []).append(delivery)
+            self._has_outgoing.set()
+        elif self._outgoing and self._outgoing[-1][0] is delivery:
             self._outgoing[-1][1].append(parked)
         else:
             self._outgoing.append((delivery, [parked]))
@@ -223,11 +228,18 @@ class ParkingLot:
         while True:
             await self._has_outgoing.wait()
             self._has_outgoing = trio.Event()
-            while self._outgoing:
-                delivery, parked = self._outgoing.popleft()
-                for start in range(0, len(parked), _AT_ONCE):
-                    self._send_batch(parked[start : start + _AT_ONCE], delivery)
-                    await trio.lowlevel.cancel_shielded_checkpoint()
+            while self._outgoing or self._gathered:
+                while self._outgoing:
+                    delivery, parked = self._outgoing.popleft()
+                    for start in range(0, len(parked), _AT_ONCE):
+                        self._send_batch(parked[start : start + _AT_ONCE], delivery)
+                        await trio.lowlevel.cancel_shielded_checkpoint()
+                for number, each in enumerate(tuple(self._gathered), 1):
+                    # Who has left took what it has along, and that says what it has missed.
+                    if deliveries := self._gathered.pop(each, None):
+                        self._send_all(each, deliveries)
+                    if number % _AT_ONCE == 0:
+                        await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _send_batch(self, batch: list[Parked], delivery: Delivery) -> None:
         """Write a frame to these. This is what a change costs for each client, so the common case is one look-up and one system call."""
@@ -242,9 +254,8 @@ class ParkingLot:
             may = rights.get(who)
             if may is None:
                 may = rights[who] = each.admission.may(Right.SUBSCRIBE, key)
-            is_plain = each.window_bits is None and each.more is None
-            if not (is_plain and may and new is not None and (old is None or old == each.version)):
-                self._send_one(each, delivery)
+            if not (each.window_bits is None and may and new is not None and (old is None or old == each.version)):
+                self._send_all(each, [delivery])
                 continue
             try:
                 written = os.write(each.fd, frame)
@@ -260,24 +271,34 @@ class ParkingLot:
                 self.wake(each, unsent=frame[written:])
         self._counters.bytes_written(total)
 
-    def _send_one(self, parked: Parked, delivery: Delivery) -> None:
-        frame = self._frame_for(parked, delivery)
-        if frame is None:
-            self.wake(parked)
-            return
-        written = self._write(parked, frame)
+    def _send_all(self, parked: Parked, deliveries: Sequence[Delivery]) -> None:
+        """Write what waits for one client, in one piece; wake it where that takes more."""
+        frames = []
+        versions: dict[Key, str | None] = {}
+        for delivery in deliveries:
+            had = versions.get(delivery.key, parked.had(delivery.key))
+            frame = self._frame_for(parked, delivery, had)
+            if frame is None:
+                # What it has tells the connection what it has missed, all of these.
+                self.wake(parked)
+                return
+            frames.append(frame)
+            versions[delivery.key] = delivery.new_version
+        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        written = self._write(parked, data)
         if written is None:
             return
         if written:
-            parked.has(delivery.key, delivery.new_version)
-        if written < len(frame):
-            self.wake(parked, unsent=frame[written:] if written else b"")
+            for key, version in versions.items():
+                parked.has(key, version)
+        if written < len(data):
+            self.wake(parked, unsent=data[written:] if written else b"")
 
-    def _frame_for(self, parked: Parked, delivery: Delivery) -> bytes | None:
-        """What can be written as it is; None where that takes more than one write to know."""
+    def _frame_for(self, parked: Parked, delivery: Delivery, had: str | None) -> bytes | None:
+        """What can be written as it is to who had this version; None where that takes more than one write to know."""
         if delivery.new_version is None:
             return None
-        if delivery.old_version is not None and delivery.old_version != parked.had(delivery.key):
+        if delivery.old_version is not None and delivery.old_version != had:
             return None
         if not parked.admission.may(Right.SUBSCRIBE, delivery.key):
             return None
@@ -386,6 +407,7 @@ class ParkingLot:
 
     def _leave(self, parked: Parked) -> None:
         del self._parked[parked.fd]
+        self._gathered.pop(parked, None)
         self._epoll.unregister(parked.fd)
 
     def _end(self, parked: Parked, reason: CloseReason) -> None:
