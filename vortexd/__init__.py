@@ -10,6 +10,7 @@ Configuration flows one way, and each stage is a module or a package here:
     settings.py  settings_file.py   what may be set, and vortexd.toml as those settings or as all of its problems
     logs.py  metrics.py             what goes to people and to Prometheus, without a value or a token
     threads.py                      long work in threads, and patience where there are none
+    tls.py                          the certificate in force
     systemd.py                      what goes to systemd, and the sockets that come from it
     auth/       who is let in, and what for: one gate for HTTP, handshakes, subscriptions and deliveries
     encryption/ the ciphers that Spring writes, read and written alike

@@ -160,8 +160,11 @@ def example() -> Path:
 
 
 def _check_auth(settings: Settings) -> None:
-    """Read the files that [auth] names, as the daemon would."""
+    """Read the files that [auth] and [tls] name, as the daemon would."""
     from .auth import load_authority
+    from .tls import load_context
+
+    load_context(settings.tls, os.environ)
 
     load_authority(settings.auth, [parse_address(text) for text in settings.server.bind], Path(), os.environ)
 

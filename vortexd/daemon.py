@@ -34,6 +34,7 @@ from .registry import Registry
 from .settings import Address, Settings, parse_address
 from .source.composite import open_sources
 from .store import Store
+from .tls import Tls, load_context
 
 log = structlog.get_logger()
 
@@ -61,9 +62,10 @@ def run(settings: Settings, started: Started, reload: Callable[[], Settings] | N
     inherited = systemd.inherit(os.environ, os.getpid())
     bound = _bound(settings, inherited)
     authority = load_authority(settings.auth, bound, Path(), os.environ)
+    tls = Tls(load_context(settings.tls, os.environ))
     notifier = systemd.Notifier(os.environ, os.getpid())
     with LateSignals(signal.SIGTERM, signal.SIGINT) as late:
-        trio.run(serve, settings, authority, started, reload or (lambda: settings), late, inherited, notifier)
+        trio.run(serve, settings, authority, started, reload or (lambda: settings), late, inherited, notifier, tls)
 
 
 def _bound(settings: Settings, inherited: systemd.Inherited) -> list[Address]:
@@ -111,6 +113,7 @@ async def serve(
     late: LateSignals,
     inherited: systemd.Inherited,
     notifier: systemd.Notifier,
+    tls: Tls,
 ) -> None:
     """Run the daemon; see `run`. Returns after a drain; a second signal cancels what is left at once."""
     bound = _bound(settings, inherited)
@@ -125,7 +128,7 @@ async def serve(
     line.load_label = sources.load
     sources.keep_labels(lambda: line.main_labels)
     metrics.watch_sources(sources.reports)
-    listener = Listener(settings.server, inherited)
+    listener = Listener(settings.server, inherited, tls)
     websockets = WebSocketServer(
         line,
         registry,
@@ -156,7 +159,7 @@ async def serve(
             root.start_soon(partial(sources.run, line.publish), name="sources")
             root.start_soon(_announce, line, started, urls, notifier, listener, websockets)
             root.start_soon(_watch_loop, metrics)
-            root.start_soon(_reload, reloads, settings, reload, gate, websockets, metrics, bound, notifier)
+            root.start_soon(_reload, reloads, settings, reload, gate, websockets, metrics, bound, notifier, tls)
             ended = trio.Event()
             root.start_soon(_stop, ends, root.cancel_scope, ended)
             async with trio.open_nursery() as connections:
@@ -183,13 +186,15 @@ async def _reload(
     metrics: Metrics,
     bound: Sequence[Address],
     notifier: systemd.Notifier,
+    tls: Tls,
 ) -> None:
-    """Put tokens and [auth] in force again at each SIGHUP, all or nothing. Signals that come meanwhile are one."""
+    """Put tokens, certificates, [auth] and [tls] in force again at each SIGHUP, all or nothing. Signals that come meanwhile are one."""
     async for _ in signals:
         notifier.reloading(time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000)
         try:
             new = await threads.run_sync(reload)
             authority = await threads.run_sync(load_authority, new.auth, bound, Path(), os.environ)
+            context = await threads.run_sync(load_context, new.tls, os.environ)
         except SettingsError as error:
             metrics.reloaded(is_done=False)
             for key, problem in error.problems:
@@ -200,15 +205,16 @@ async def _reload(
             continue
         # No await from here on: requests are judged by the old rights or by the new ones, and so are those who are in.
         gate.replace(new.auth, authority)
+        tls.replace(context)
         websockets.recheck()
         metrics.reloaded(is_done=True)
         changed = [
             field.name
             for field in attrs.fields(Settings)
-            if field.name != "auth" and getattr(new, field.name) != getattr(settings, field.name)
+            if field.name not in ("auth", "tls") and getattr(new, field.name) != getattr(settings, field.name)
         ]
         if changed:
-            log.warning("restart needed", sections=changed, reason="only [auth] and its files are reloaded")
+            log.warning("restart needed", sections=changed, reason="only [auth], [tls] and their files are reloaded")
         log.info("reloaded")
         notifier.ready("reloaded")
 

@@ -224,6 +224,22 @@ class ServerSettings:
 
 
 @attrs.frozen
+class TlsSettings:
+    """[tls]: encryption of all TCP addresses. Without a certificate they speak plain HTTP.
+
+    Attributes:
+        certificate: A PEM file with the certificate and its chain, and the key where it isn't in a file of its own; "" for none.
+            `$CREDENTIALS_DIRECTORY` at the beginning is systemd's. Relative paths start at the directory of vortexd.toml.
+        key: A PEM file with the private key, without a password, for the owner alone; "" where it is with the certificate.
+        minimum_version: The oldest version that is spoken: "1.2" or "1.3".
+    """
+
+    certificate: str = ""
+    key: str = ""
+    minimum_version: str = _choice("1.2", "1.3")
+
+
+@attrs.frozen
 class AuthSettings:
     """[auth]: who is let in. Without tokens and keys everybody is, and then only loopback addresses and Unix sockets are listened on.
 
@@ -488,6 +504,7 @@ class Settings:
     """The whole of vortexd.toml."""
 
     server: ServerSettings = attrs.field(factory=ServerSettings)
+    tls: TlsSettings = attrs.field(factory=TlsSettings)
     auth: AuthSettings = attrs.field(factory=AuthSettings)
     source: tuple[AnySource, ...] = ()
     formats: FormatSettings = attrs.field(factory=FormatSettings)

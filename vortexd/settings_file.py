@@ -32,6 +32,7 @@ from .settings import (
     ServerSettings,
     Settings,
     SourceSettings,
+    TlsSettings,
     parse_address,
 )
 
@@ -41,6 +42,7 @@ _TWICE = "is there twice; remove one"
 _Problem = tuple[str, str]
 _SECTIONS: Mapping[str, type] = {
     "server": ServerSettings,
+    "tls": TlsSettings,
     "auth": AuthSettings,
     "source": SourceSettings,
     "formats": FormatSettings,
@@ -100,6 +102,9 @@ def load(text: str, origin: str, base: Path, *, needs_source: bool = True) -> Se
         raise SettingsError(problems, origin)
     return attrs.evolve(
         settings,
+        tls=attrs.evolve(
+            settings.tls, certificate=_below(base, settings.tls.certificate), key=_below(base, settings.tls.key)
+        ),
         auth=attrs.evolve(
             settings.auth,
             tokens=tuple(_below(base, path) for path in settings.auth.tokens),

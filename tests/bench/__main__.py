@@ -2,9 +2,9 @@
 
 import argparse
 
-from . import push, registry, slow, storm, writers
+from . import push, registry, slow, storm, tls, writers
 
-BENCHMARKS = {"push": push, "registry": registry, "slow": slow, "storm": storm, "writers": writers}
+BENCHMARKS = {"push": push, "registry": registry, "slow": slow, "storm": storm, "tls": tls, "writers": writers}
 
 
 def main() -> None:

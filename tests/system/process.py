@@ -20,6 +20,12 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
+def private_bytes(pid: int | str) -> int:
+    """Memory that is a process's own alone: Private_Dirty + Private_Clean of all mappings."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return 1024 * sum(int(kib) for kib in re.findall(r"^Private_(?:Dirty|Clean):\s+(\d+)", rollup, re.MULTILINE))
+
+
 class Server:
     """A running vortexd on a free port of 127.0.0.1, serving a directory. Use it with `with`.
 
@@ -72,7 +78,7 @@ class Server:
     def _wait_ready(self) -> int:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            found = re.search(r'"ready".*http://[\d.]+:(\d+)|http://[\d.]+:(\d+).*"ready"', self.output())
+            found = re.search(r'"ready".*https?://[\d.]+:(\d+)|https?://[\d.]+:(\d+).*"ready"', self.output())
             if found:
                 return int(found[1] or found[2])
             if self.process.poll() is not None:
@@ -86,8 +92,7 @@ class Server:
 
     def private_bytes(self) -> int:
         """Memory that is its own alone: Private_Dirty + Private_Clean of all mappings."""
-        rollup = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
-        return 1024 * sum(int(kib) for kib in re.findall(r"^Private_(?:Dirty|Clean):\s+(\d+)", rollup, re.MULTILINE))
+        return private_bytes(self.process.pid)
 
     def cpu_seconds(self) -> float:
         """Processor time used so far, all threads."""

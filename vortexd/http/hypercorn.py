@@ -18,7 +18,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 
 from ..settings import ServerSettings
-from .listener import Accepted
+from .listener import Accepted, Stream, socket_of
 
 
 class Bridge:
@@ -98,18 +98,18 @@ class _Server(TCPServer):
         self._wrapper = wrapper
 
 
-async def _close_when_cancelled(stream: trio.SocketStream) -> None:
+async def _close_when_cancelled(stream: Stream) -> None:
     """Close the socket under Hypercorn's shielded sends, which no cancellation of ours would end before the write deadline."""
     try:
         await trio.sleep_forever()
     finally:
-        stream.socket.close()
+        socket_of(stream).close()
 
 
 class _Stream(trio.abc.HalfCloseableStream):
     """A socket stream that first replays what was read, and bounds every wait for the peer."""
 
-    def __init__(self, stream: trio.SocketStream, head: bytes, settings: ServerSettings) -> None:
+    def __init__(self, stream: Stream, head: bytes, settings: ServerSettings) -> None:
         self._stream = stream
         self._head = head
         self._settings = settings
@@ -119,7 +119,7 @@ class _Stream(trio.abc.HalfCloseableStream):
     @property
     def socket(self) -> trio.socket.SocketType:
         """Hypercorn asks it for the names of both ends."""
-        return self._stream.socket
+        return socket_of(self._stream)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive; the end of the stream where a request takes too long to arrive."""
@@ -154,10 +154,12 @@ class _Stream(trio.abc.HalfCloseableStream):
     async def send_eof(self) -> None:
         """Say that nothing more comes."""
         try:
-            self._stream.socket.shutdown(socket.SHUT_WR)
+            # Behind TLS there are no halves.
+            if isinstance(self._stream, trio.SocketStream):
+                self._stream.socket.shutdown(socket.SHUT_WR)
         except OSError as error:
             raise trio.BrokenResourceError from error
 
     async def aclose(self) -> None:
         """Close the socket."""
-        self._stream.socket.close()
+        socket_of(self._stream).close()

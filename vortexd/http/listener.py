@@ -9,10 +9,12 @@ import errno
 import os
 import resource
 import socket
+import ssl
 import stat
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
+from typing import TypeAlias
 from uuid import uuid4
 
 import attrs
@@ -25,6 +27,7 @@ from structlog.contextvars import bound_contextvars
 from ..errors import StartError
 from ..settings import Address, ServerSettings, parse_address
 from ..systemd import Inherited
+from ..tls import Tls
 
 log = structlog.get_logger()
 
@@ -42,6 +45,14 @@ _FULL_TIMEOUT = 1.0
 _OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
+Stream: TypeAlias = "trio.SocketStream | trio.SSLStream[trio.SocketStream]"
+
+
+def socket_of(stream: Stream) -> trio.socket.SocketType:
+    """The socket below a stream."""
+    return stream.transport_stream.socket if isinstance(stream, trio.SSLStream) else stream.socket
+
+
 @attrs.frozen(slots=True, eq=False)
 class Accepted:
     """A connection whose request head has been read and is sound.
@@ -54,7 +65,7 @@ class Accepted:
         connection_id: A UUID.
     """
 
-    stream: trio.SocketStream
+    stream: Stream
     head: bytes
     target: str
     peer: str
@@ -80,10 +91,12 @@ class Listener:
     Args:
         inherited: Listening sockets that were handed over by systemd. Those of socket units take the place of the addresses; stored
             ones are taken up where their address is bound, and closed otherwise.
+        tls: The certificate in force, for TCP.
     """
 
-    def __init__(self, settings: ServerSettings, inherited: Inherited | None = None) -> None:
+    def __init__(self, settings: ServerSettings, inherited: Inherited | None = None, tls: Tls | None = None) -> None:
         self._settings = settings
+        self._tls = tls or Tls()
         self._inherited = inherited or Inherited()
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         reserve = min(_RESERVE, descriptors // 4)
@@ -135,7 +148,8 @@ class Listener:
             if not self._inherited.activated:
                 self._paths.append(name)
             return f"unix:{name}"
-        return f"http://{Address(host=name[0], port=name[1])}"
+        scheme = "https" if self._tls.context is not None else "http"
+        return f"{scheme}://{Address(host=name[0], port=name[1])}"
 
     async def serve(self, nursery: trio.Nursery, websocket: WebSocketHandler, http: Handler) -> None:
         """Accept until `stop_accepting`; each connection is a task in the given nursery, which outlives this call."""
@@ -213,7 +227,7 @@ class Listener:
 
     async def _route(
         self,
-        stream: trio.SocketStream,
+        stream: Stream,
         host: str,
         peer: str,
         connection_id: str,
@@ -231,7 +245,13 @@ class Listener:
             return False
         self._reading += 1
         try:
-            head = await self._read_head(stream, _FULL_TIMEOUT if is_full else self._settings.head_timeout)
+            timeout = _FULL_TIMEOUT if is_full else self._settings.head_timeout
+            if self._tls.context is not None and host:
+                encrypted = await _encrypt(stream, self._tls.context, timeout)
+                if encrypted is None:
+                    return False
+                stream = encrypted
+            head = await self._read_head(stream, timeout)
             if head is None:
                 return False
             request = _parse(head)
@@ -253,7 +273,7 @@ class Listener:
             await _refuse(stream, 404, "WebSockets are at /ws/{application}/{profile}")
         return False
 
-    async def _read_head(self, stream: trio.SocketStream, timeout: float) -> bytes | None:
+    async def _read_head(self, stream: Stream, timeout: float) -> bytes | None:
         """Read until the head is whole; None where the peer went away, or never said a word."""
         head = b""
         with trio.move_on_after(timeout):
@@ -298,7 +318,23 @@ def _parse(head: bytes) -> h11.Request:
     return request
 
 
-async def _refuse(stream: trio.SocketStream, status: int, reason: str, *headers: str) -> None:
+async def _encrypt(
+    stream: Stream, context: ssl.SSLContext, timeout: float
+) -> "trio.SSLStream[trio.SocketStream] | None":
+    """Shake hands; None where the peer takes too long, doesn't speak TLS, or trusts nobody like us."""
+    assert isinstance(stream, trio.SocketStream)
+    with trio.move_on_after(timeout):
+        first = await stream.socket.recv(1, socket.MSG_PEEK)
+        if first.isalpha():
+            await _refuse(stream, 400, "this port speaks TLS: use https:// or wss://")
+            return None
+        encrypted = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+        await encrypted.do_handshake()
+        return encrypted
+    return None
+
+
+async def _refuse(stream: Stream, status: int, reason: str, *headers: str) -> None:
     phrase = HTTPStatus(status).phrase
     body = orjson.dumps({"status": status, "error": phrase, "message": reason})
     lines = [
@@ -312,7 +348,8 @@ async def _refuse(stream: trio.SocketStream, status: int, reason: str, *headers:
     ]
     with trio.move_on_after(_REFUSAL_TIMEOUT):
         await stream.send_all("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
-        await stream.send_eof()
+        if isinstance(stream, trio.SocketStream):
+            await stream.send_eof()
         # Closing with unread bytes would reset the connection, and with it the answer on its way.
         while await stream.receive_some(_RECEIVE_BYTES):
             pass

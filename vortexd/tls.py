@@ -1,0 +1,96 @@
+"""TLS: the certificate that is in force, read from its files, and taken up anew at each reload.
+
+In come the settings, out goes an `ssl.SSLContext`, or every problem at once. Connections that are open keep the certificate they have; new
+ones get the one that is in force.
+"""
+
+import os
+import ssl
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from .errors import SettingsError
+from .settings import TlsSettings
+
+_VARIABLE = "$CREDENTIALS_DIRECTORY"
+_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+
+class Tls:
+    """The context in force; None where the port speaks plain HTTP."""
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self.context = context
+
+    def replace(self, context: ssl.SSLContext | None) -> None:
+        """Put another one in force for connections to come."""
+        self.context = context
+
+
+def load_context(settings: TlsSettings, environ: Mapping[str, str]) -> ssl.SSLContext | None:
+    """Read certificate and key. Blocks on the file system.
+
+    Args:
+        settings: With absolute paths, or such that begin with $CREDENTIALS_DIRECTORY.
+
+    Returns:
+        None where no certificate is configured.
+
+    Raises:
+        SettingsError: They can't be used; says which file, and what to do.
+    """
+    if not settings.certificate and not settings.key:
+        return None
+    if not settings.certificate:
+        raise SettingsError([("tls.certificate", "must name the certificate that tls.key is for")], "tls")
+    problems: list[tuple[str, str]] = []
+    certificate = _readable("certificate", settings.certificate, environ, problems)
+    # A file may hold both.
+    key = _readable("key", settings.key or settings.certificate, environ, problems, is_secret=True)
+    if problems:
+        raise SettingsError(problems, "tls")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = _VERSIONS[settings.minimum_version]
+    context.set_alpn_protocols(["http/1.1"])
+    # Renegotiation is a way to make a server work, and nobody needs it.
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except ssl.SSLError as error:
+        reason = "the key isn't that of the certificate" if error.reason == "KEY_VALUES_MISMATCH" else _FORM
+        raise SettingsError([("tls.certificate", f"{settings.certificate}: {reason}")], "tls") from None
+    except ValueError:
+        text = "is encrypted; store it without a password, for the owner alone"
+        raise SettingsError([("tls.key", f"{settings.key}: {text}")], "tls") from None
+    return context
+
+
+_FORM = "must be PEM: the certificate first, then the chain; and the key, there or in tls.key"
+
+
+def _no_password() -> str:
+    raise ValueError
+
+
+def _readable(
+    name: str, path: str, environ: Mapping[str, str], problems: list[tuple[str, str]], *, is_secret: bool = False
+) -> str:
+    """Where a file is, once it has been looked at."""
+    is_credential = path == _VARIABLE or path.startswith(_VARIABLE + "/")
+    if is_credential:
+        directory = environ.get(_VARIABLE[1:])
+        if not directory:
+            problems.append((f"tls.{name}", f"{_VARIABLE} isn't set; start with systemd's LoadCredential="))
+            return path
+        path = directory + path.removeprefix(_VARIABLE)
+    try:
+        with Path(path).open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    except (OSError, ValueError) as error:
+        words = (getattr(error, "strerror", None) or "not a path").lower()
+        problems.append((f"tls.{name}", f"{path} can't be read: {words}"))
+        return path
+    if is_secret and not is_credential and mode & 0o077:
+        problems.append((f"tls.{name}", f"{path} is open to other users; run chmod 600 on it"))
+    return path
