@@ -51,6 +51,8 @@ PURE = [
     "realtime.encoder",
     "realtime.deflate",
     "realtime.limits",
+    "http.webhooks",
+    "source.repositories",
     "client.replica",
     "client.backoff",
 ]

@@ -25,6 +25,7 @@ from .errors import SettingsError
 from .http.app import create_app
 from .http.hypercorn import Bridge
 from .http.listener import Accepted, Listener
+from .http.monitor import Monitor
 from .http.routes import standard_routes
 from .line import Line
 from .metrics import Metrics
@@ -140,8 +141,15 @@ async def serve(
         settings.auth.connections_per_token,
         listener.leave,
     )
+    monitor = Monitor(sources, settings.monitor)
     bridge = Bridge(
-        create_app(standard_routes(line, metrics, sources.reports), metrics, settings.server, timestamp, gate),
+        create_app(
+            standard_routes(line, metrics, sources.reports, {"/monitor": monitor}),
+            metrics,
+            settings.server,
+            timestamp,
+            gate,
+        ),
         settings.server,
     )
 

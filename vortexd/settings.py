@@ -487,6 +487,20 @@ class RealtimeSettings:
 
 
 @attrs.frozen
+class MonitorSettings:
+    """[monitor]: webhooks, at `/monitor`.
+
+    Attributes:
+        secret: The file with the secret that webhooks are signed with; "" for none, and then only who has `admin` may call.
+            `$CREDENTIALS_DIRECTORY` at the beginning is systemd's. Relative paths start at the directory of vortexd.toml.
+        body_bytes: Size of a webhook's body.
+    """
+
+    secret: str = ""
+    body_bytes: int = _whole(5_242_880, 1_024)
+
+
+@attrs.frozen
 class LogSettings:
     """[log].
 
@@ -510,4 +524,5 @@ class Settings:
     formats: FormatSettings = attrs.field(factory=FormatSettings)
     history: HistorySettings = attrs.field(factory=HistorySettings)
     realtime: RealtimeSettings = attrs.field(factory=RealtimeSettings)
+    monitor: MonitorSettings = attrs.field(factory=MonitorSettings)
     log: LogSettings = attrs.field(factory=LogSettings)

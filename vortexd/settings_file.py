@@ -27,6 +27,7 @@ from .settings import (
     GitSettings,
     HistorySettings,
     LogSettings,
+    MonitorSettings,
     RealtimeSettings,
     Rule,
     ServerSettings,
@@ -48,6 +49,7 @@ _SECTIONS: Mapping[str, type] = {
     "formats": FormatSettings,
     "history": HistorySettings,
     "realtime": RealtimeSettings,
+    "monitor": MonitorSettings,
     "log": LogSettings,
 }
 _PATHS = ("path", "password_file", "ssh_key", "known_hosts", "ca_file")
@@ -105,6 +107,7 @@ def load(text: str, origin: str, base: Path, *, needs_source: bool = True) -> Se
         tls=attrs.evolve(
             settings.tls, certificate=_below(base, settings.tls.certificate), key=_below(base, settings.tls.key)
         ),
+        monitor=attrs.evolve(settings.monitor, secret=_below(base, settings.monitor.secret)),
         auth=attrs.evolve(
             settings.auth,
             tokens=tuple(_below(base, path) for path in settings.auth.tokens),

@@ -1,6 +1,6 @@
 """The HTTP side on a real socket of 127.0.0.1, over documents that the test sets."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import attrs
@@ -11,6 +11,7 @@ from tests.fakes import config, open_gate, timestamp
 from vortexd.auth import Gate
 from vortexd.errors import UnknownLabel
 from vortexd.http.app import create_app
+from vortexd.http.exchange import Endpoint
 from vortexd.http.hypercorn import Bridge
 from vortexd.http.listener import Accepted, Listener
 from vortexd.http.routes import standard_routes
@@ -117,11 +118,14 @@ def parse(data: bytes, method: str = "GET") -> Answer:
 
 
 @asynccontextmanager
-async def serving(settings: ServerSettings | None = None, gate: Gate | None = None) -> AsyncIterator[Serving]:
+async def serving(
+    settings: ServerSettings | None = None, gate: Gate | None = None, more: Mapping[str, Endpoint] | None = None
+) -> AsyncIterator[Serving]:
     settings = attrs.evolve(settings or ServerSettings(), bind=("127.0.0.1:0",))
     reader, metrics = FakeReader(), Metrics()
     bridge = Bridge(
-        create_app(standard_routes(reader, metrics), metrics, settings, timestamp, gate or open_gate()), settings
+        create_app(standard_routes(reader, metrics, more=more), metrics, settings, timestamp, gate or open_gate()),
+        settings,
     )
     listener = Listener(settings)
     websockets: list[Accepted] = []

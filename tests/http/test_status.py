@@ -17,7 +17,8 @@ ILL = SourceReport("files:/x", "files", None, None, "gone", 1_900_000_000.5, Tru
 
 
 def request(path: str) -> Request:
-    return Request("GET", path, "", Headers(), b"", open_gate().admit([], path, "127.0.0.1"))
+    admission = open_gate().admit([], path, "127.0.0.1")
+    return Request("GET", path, "", Headers(), b"", admission, lambda: admission)
 
 
 async def test_the_page_says_of_each_source_how_it_is() -> None:

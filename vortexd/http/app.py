@@ -5,15 +5,17 @@ before they are decoded: one that decodes first can't tell `/` from `%2F`. Whate
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 from uuid import uuid4
 
 import structlog
 from quart import Response, request
 from quart_trio import QuartTrio
+from quart_trio.wrappers.request import TrioRequest
 from werkzeug.exceptions import HTTPException
 
-from ..auth import Gate
+from ..auth import Admission, Gate
 from ..errors import FormatError, RemoteError, ResolveError
 from ..metrics import Metrics
 from ..settings import ServerSettings
@@ -34,7 +36,7 @@ def create_app(
         gate: Who is let in.
     """
     app = QuartTrio("vortexd", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = settings.body_bytes
+    app.request_class = _request_class(routes, settings.body_bytes)
     app.config["PROPAGATE_EXCEPTIONS"] = False
 
     def failure(error: RemoteError, route: str = "refused") -> Answer:
@@ -42,22 +44,24 @@ def create_app(
         return Answer(error.status, body, headers=error.headers, route=route)
 
     async def answer(body: bytes) -> Answer:
-        path = request.scope["raw_path"].decode("latin-1").partition("?")[0]
+        path = _path(request.scope)
         query = request.scope["query_string"].decode("latin-1")
-        admission = None
+
+        def admit() -> Admission:
+            return gate.admit(list(request.scope["headers"]), f"{path}?{query}", request.remote_addr or "")
+
         try:
             try:
                 endpoint = routes.find(path)
             except RemoteError:
                 # Who isn't let in doesn't learn what there is.
-                gate.admit(list(request.scope["headers"]), f"{path}?{query}", request.remote_addr or "")
+                admit()
                 raise
             if request.method not in endpoint.methods:
                 allowed = ", ".join(endpoint.methods)
                 return failure(RemoteError(f"only {allowed}", 405, {"Allow": allowed}), "other")
-            if not endpoint.is_public:
-                admission = gate.admit(list(request.scope["headers"]), f"{path}?{query}", request.remote_addr or "")
-            asked = Request(request.method, path, query, request.headers, body, admission)
+            admission = None if endpoint.is_public else admit()
+            asked = Request(request.method, path, query, request.headers, body, admission, admit)
             made = await endpoint.answer(asked)
         except RemoteError as error:
             return failure(error)
@@ -87,6 +91,22 @@ def create_app(
         return _response(failure(RemoteError(f"internal error; in the server's log it is {number}", 500)))
 
     return app
+
+
+def _path(scope: Mapping[str, Any]) -> str:
+    raw: bytes = scope["raw_path"]
+    return raw.decode("latin-1").partition("?")[0]
+
+
+def _request_class(routes: Routes, body_bytes: int) -> type[TrioRequest]:
+    """Requests that take no larger bodies than their endpoint does, from the first byte on."""
+
+    class Bounded(TrioRequest):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            options["max_content_length"] = routes.body_bytes(_path(options["scope"]), body_bytes)
+            super().__init__(*arguments, **options)
+
+    return Bounded
 
 
 def _response(answer: Answer) -> Response:

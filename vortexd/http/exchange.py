@@ -4,7 +4,7 @@ The invariant: nothing of a request is decoded yet but its token. Each endpoint 
 who decodes first can't tell `/` from `%2F`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import attrs
@@ -26,6 +26,7 @@ class Request:
         headers: Names without regard to case.
         body: All of it, within `server.body_bytes`.
         admission: Who asks, and what they may do. None where the endpoint asks nobody (`Endpoint.is_public`).
+        admit: Finds out who asks, for an endpoint that is public to some.
     """
 
     method: str
@@ -34,6 +35,7 @@ class Request:
     headers: Headers
     body: bytes
     admission: Admission | None
+    admit: Callable[[], Admission]
 
     @property
     def segments(self) -> list[str]:
@@ -74,6 +76,8 @@ class Endpoint(Protocol):
         route: The template of its route, for the metrics.
         methods: Those it knows; others get 405. HEAD goes with GET.
         is_public: Whether nobody is asked for a token.
+
+    One that has a `body_bytes` takes bodies up to that size, whatever `server.body_bytes` says.
     """
 
     @property

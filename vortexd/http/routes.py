@@ -67,15 +67,26 @@ class Routes:
             raise RemoteError("there is nothing here", 404)
         return self._otherwise
 
+    def body_bytes(self, path: str, default: int) -> int:
+        """How large a body may be that is sent to a path."""
+        try:
+            return int(getattr(self.find(path), "body_bytes", default))
+        except RemoteError:
+            return default
 
-def standard_routes(reader: ConfigReader, metrics: Metrics, reports: Reports = tuple) -> Routes:
+
+def standard_routes(
+    reader: ConfigReader, metrics: Metrics, reports: Reports = tuple, more: Mapping[str, Endpoint] | None = None
+) -> Routes:
     """The routes of a daemon.
 
     Args:
         reports: How the sources are.
+        more: Entries beside those that every daemon has.
     """
     return Routes(
         {
+            **(more or {}),
             "/health": Health(),
             "/ready": Ready(reader, reports),
             "/metrics": MetricsPage(metrics),

@@ -20,6 +20,7 @@ from ..settings import GitSettings, Settings
 from .base import Publish, Source
 from .files import FilesSource
 from .git import GitSource
+from .repositories import repository_of
 
 log = structlog.get_logger()
 
@@ -94,6 +95,19 @@ class Sources:
             uri: Only those with this address, as `GitSource.name` has it; None means all.
         """
         found = [each for each in self._sources if isinstance(each, GitSource) and uri in (None, each.name)]
+        for each in found:
+            each.fetch_now()
+        return len(found)
+
+    def notified(self, addresses: Collection[str], ref: str | None) -> int:
+        """Make those git sources fetch at once that news of a repository are for. Returns how many.
+
+        Args:
+            addresses: Of the repository, in any spelling; none means any.
+            ref: The full name of the branch or tag that was pushed or deleted, or None.
+        """
+        repositories = {repository_of(address) for address in addresses}
+        found = [each for each in self._sources if isinstance(each, GitSource) and each.is_meant(repositories, ref)]
         for each in found:
             each.fetch_now()
         return len(found)

@@ -21,8 +21,9 @@ from ..settings import GitSettings
 from .base import Publish
 from .git_objects import Objects
 from .git_process import GitError
-from .labels import COMMIT, default_label, first_labels, labels_of
+from .labels import COMMIT, default_label, first_labels, labels_of, may_be_served
 from .mirror import Mirror, Ref, mirror_name
+from .repositories import repository_of
 from .snapshots import LabelError, Snapshot, Snapshots
 from .status import SourceStatus
 
@@ -94,6 +95,16 @@ class GitSource:
     def fetch_now(self) -> None:
         """Fetch at once, or again as soon as the fetch under way is done. However often it is called meanwhile, that is one fetch."""
         self._hint.set()
+
+    def is_meant(self, repositories: Collection[str], ref: str | None) -> bool:
+        """Whether news of these repositories and this branch or tag can change what is served.
+
+        Args:
+            repositories: As `repository_of` has them; none means any.
+            ref: Its full name; None means any.
+        """
+        is_ours = not repositories or repository_of(self.name) in repositories
+        return is_ours and (ref is None or may_be_served(ref, self._settings.labels))
 
     async def load(self, label: str) -> bool:
         """Bring a label into what is published that exists and wasn't asked for yet. Returns whether it may be there now.

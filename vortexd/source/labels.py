@@ -22,15 +22,35 @@ def labels_of(refs: Mapping[str, Ref], patterns: Sequence[str]) -> dict[str, Ref
     Args:
         patterns: As `GitSettings.labels`.
     """
-    allowed = [(pattern.startswith("refs/"), re.compile(translate(pattern))) for pattern in patterns]
+    allowed = _compiled(patterns)
     labels: dict[str, Ref] = {}
     for name, ref in refs.items():
-        label = name.removeprefix(_BRANCH) if name.startswith(_BRANCH) else name.removeprefix(_TAG)
-        if not any(pattern.match(name if is_whole else label) for is_whole, pattern in allowed):
+        label = _short(name)
+        if not _is_allowed(name, allowed):
             continue
         if _is_label(label) and (label not in labels or name.startswith(_BRANCH)):
             labels[label] = ref
     return labels
+
+
+def may_be_served(ref: str, patterns: Sequence[str]) -> bool:
+    """Whether a branch or tag, by its full name, could be a label."""
+    return ref.startswith((_BRANCH, _TAG)) and _is_allowed(ref, _compiled(patterns))
+
+
+_Compiled = list[tuple[bool, re.Pattern[str]]]
+
+
+def _compiled(patterns: Sequence[str]) -> _Compiled:
+    return [(pattern.startswith("refs/"), re.compile(translate(pattern))) for pattern in patterns]
+
+
+def _is_allowed(name: str, allowed: _Compiled) -> bool:
+    return any(pattern.match(name if is_whole else _short(name)) for is_whole, pattern in allowed)
+
+
+def _short(name: str) -> str:
+    return name.removeprefix(_BRANCH) if name.startswith(_BRANCH) else name.removeprefix(_TAG)
 
 
 def default_label(setting: str, labels: Iterable[str]) -> str:
