@@ -2,9 +2,17 @@
 
 import argparse
 
-from . import push, registry, slow, storm, tls, writers
+from . import git, push, registry, slow, storm, tls, writers
 
-BENCHMARKS = {"push": push, "registry": registry, "slow": slow, "storm": storm, "tls": tls, "writers": writers}
+BENCHMARKS = {
+    "git": git,
+    "push": push,
+    "registry": registry,
+    "slow": slow,
+    "storm": storm,
+    "tls": tls,
+    "writers": writers,
+}
 
 
 def main() -> None:

@@ -1,13 +1,12 @@
 """From `git push` to the last of N clients, stage by stage, for repositories of several sizes in which one file changes.
 
-python -m tests.bench.git --clients 1000 --files 100 500 1000 10000
+python -m tests.bench git --clients 1000 --files 100 500 1000 10000
 """
 
 import argparse
 import json
-import os
-import signal
 import statistics
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -25,21 +24,28 @@ class StopwatchServer(Server):
 
     module = "tests.bench.git_server"
 
-    def push_seen(self) -> None:
-        os.kill(self.process.pid, signal.SIGUSR1)
-
     def spent(self) -> list[dict[str, float]]:
         lines = [json.loads(line) for line in self.output().splitlines() if line.startswith('{"spent"')]
         return [line["spent"] for line in lines if line["spent"].get("broadcast")]
 
 
-def main() -> None:
-    """Run the benchmark; see the module."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.git", description=__doc__)
+# What an administrator puts into a repository that has no webhooks; it notes when it begins and ends.
+HOOK = """#!/bin/sh
+date +%s.%N >{began}
+curl -fsS -o /dev/null -H 'Content-Type: application/json' -d '{{"path": "app7.yml"}}' http://127.0.0.1:{port}/monitor
+date +%s.%N >{ended}
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See the module."""
     parser.add_argument("--clients", type=int, default=1_000)
     parser.add_argument("--files", type=int, nargs="+", default=[100, 500, 1_000, 10_000])
     parser.add_argument("--changes", type=int, default=20)
-    arguments = parser.parse_args()
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the benchmark; see the module."""
     for files in arguments.files:
         measure(files, arguments.clients, arguments.changes)
 
@@ -56,12 +62,22 @@ def measure(files: int, clients: int, changes: int) -> None:
         with StopwatchServer(Path(directory) / "x", settings=settings) as server:
             connected = Clients("127.0.0.1", server.port)
             connected.connect(clients, lambda _: "/ws/app7/prod")
-            totals = []
+            began, ended = Path(directory) / "began", Path(directory) / "ended"
+            hook = repository.path / "hooks" / "post-receive"
+            hook.parent.mkdir(exist_ok=True)
+            hook.write_text(HOOK.format(began=began, ended=ended, port=server.port))
+            hook.chmod(0o755)
+            work = Path(directory) / "work"
+            git("clone", "-q", repository.uri, str(work))
+            totals, hooks = [], []
             for number in range(1, changes + 1):
-                repository.commit({"app7.yml": document(7, number)})
-                began = time.monotonic()
-                server.push_seen()
-                totals.append(1_000 * (max(connected.wait(f'"value":{number}'.encode(), 30)) - began))
+                (work / "app7.yml").write_text(document(7, number))
+                git("-C", str(work), "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qam", "x")
+                push = subprocess.Popen(["git", "-C", str(work), "push", "-q", "origin", "main"])
+                reached = max(connected.wait(f'"value":{number}'.encode(), 30)) - time.monotonic() + time.time()
+                push.wait()
+                totals.append(1_000 * (reached - float(began.read_text())))
+                hooks.append(1_000 * (float(ended.read_text()) - float(began.read_text())))
             time.sleep(0.2)
             rows = server.spent()[-changes:]
             connected.close()
@@ -69,16 +85,20 @@ def measure(files: int, clients: int, changes: int) -> None:
     medians = {stage: statistics.median(row.get(stage, 0.0) for row in rows) for stage in STAGES}
     medians["resolve and diff"] -= medians["diff"]
     ours = medians["read"] + medians["publish"]
-    print(f"{files:>6} files, {clients} clients, push to last client: {statistics.median(totals):.1f} ms", end="; ")
+    print(
+        f"{files:>6} files, {clients} clients, from the hook to the last client: {statistics.median(totals):.1f} ms",
+        end="; ",
+    )
+    print(f"hook {statistics.median(hooks):.1f}", end=", ")
     print(f"fetch {medians['fetch']:.1f}, ours {ours:.1f}", end=" = ")
     print(f"read {medians['read']:.1f} + publish {medians['publish']:.1f}", end=" (")
     print(", ".join(f"{stage.partition(' and')[0]} {medians[stage]:.1f}" for stage in STAGES[2:7]) + ")", flush=True)
 
 
+def git(*arguments: str) -> None:
+    subprocess.run(["git", *arguments], check=True, capture_output=True)
+
+
 def document(number: int, size: int) -> str:
     values = "".join(f"  key{index}: value {index} {number}\n" for index in range(40))
     return f"service:\n{values}pool:\n  size: {size}\n"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,24 +1,19 @@
-"""vortexd with a stopwatch at each stage: prints a line of JSON with the milliseconds of each publication. SIGUSR1 is "fetch now".
+"""vortexd with a stopwatch at each stage: prints a line of JSON with the milliseconds of each publication.
 
 python -m tests.bench.git_server --config FILE
 """
 
 import json
-import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import trio
-
 from vortexd import line, store
 from vortexd.broadcast import Broadcaster
 from vortexd.cli import main
 from vortexd.line import Line
-from vortexd.source.base import Publish
-from vortexd.source.composite import Sources
 from vortexd.source.git import GitSource
 from vortexd.source.mirror import Mirror
 
@@ -57,18 +52,6 @@ def timed_async(owner: Any, name: str, stage: str, inner: str | None = None) -> 
     setattr(owner, name, wrapped)
 
 
-def listen_for_the_signal() -> None:
-    """Let SIGUSR1 call what a webhook will call."""
-    run = Sources.run
-
-    async def running(self: Sources, publish: Publish) -> None:
-        token = trio.lowlevel.current_trio_token()
-        signal.signal(signal.SIGUSR1, lambda *_: token.run_sync_soon(self.fetch_now))
-        await run(self, publish)
-
-    Sources.run = running  # type: ignore[method-assign]
-
-
 if __name__ == "__main__":
     timed_async(Mirror, "fetch", "fetch")
     timed_async(Line, "publish", "publish")
@@ -77,5 +60,4 @@ if __name__ == "__main__":
         timed(line, name, stage)
     timed(store, "patch_between", "diff")
     timed(Broadcaster, "publish", "broadcast")
-    listen_for_the_signal()
     sys.exit(main())
