@@ -12,8 +12,8 @@ from pathlib import Path
 
 from .errors import SettingsError
 from .settings import TlsSettings
+from .systemd import credential_path
 
-_VARIABLE = "$CREDENTIALS_DIRECTORY"
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
@@ -77,13 +77,12 @@ def _readable(
     name: str, path: str, environ: Mapping[str, str], problems: list[tuple[str, str]], *, is_secret: bool = False
 ) -> str:
     """Where a file is, once it has been looked at."""
-    is_credential = path == _VARIABLE or path.startswith(_VARIABLE + "/")
-    if is_credential:
-        directory = environ.get(_VARIABLE[1:])
-        if not directory:
-            problems.append((f"tls.{name}", f"{_VARIABLE} isn't set; start with systemd's LoadCredential="))
-            return path
-        path = directory + path.removeprefix(_VARIABLE)
+    try:
+        credential = credential_path(path, environ)
+    except LookupError as error:
+        problems.append((f"tls.{name}", error.args[0]))
+        return path
+    path = credential or path
     try:
         with Path(path).open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -91,6 +90,6 @@ def _readable(
         words = (getattr(error, "strerror", None) or "not a path").lower()
         problems.append((f"tls.{name}", f"{path} can't be read: {words}"))
         return path
-    if is_secret and not is_credential and mode & 0o077:
+    if is_secret and credential is None and mode & 0o077:
         problems.append((f"tls.{name}", f"{path} is open to other users; run chmod 600 on it"))
     return path

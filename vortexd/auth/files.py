@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from ..errors import SettingsError
 from ..settings import Address, AuthSettings
+from ..systemd import CREDENTIALS, credential_path
 from .authority import Authority
 from .jwt import JwtKey, JwtVerifier, load_jwks, load_secret
 from .origin import is_loopback, parse_host, parse_origin
@@ -19,7 +20,6 @@ from .principal import ALL_RIGHTS, Right
 from .tokens import MAX_BYTES, Token, Tokens, load_tokens, repeated_tokens
 
 T = TypeVar("T")
-_VARIABLE = "$CREDENTIALS_DIRECTORY"
 _OTHERS_READ_OR_WRITE = 0o077
 _OTHERS_WRITE = 0o022
 
@@ -39,7 +39,7 @@ def load_authority(
     Raises:
         SettingsError: With every problem of every file; nothing has changed then.
     """
-    reader = _Reader(base, environ.get(_VARIABLE[1:]))
+    reader = _Reader(base, environ)
     problems = [(f"auth.{path}", text) for path, text in _problems(settings, bound)]
     tokens = reader.tokens(settings.tokens)
     keys = reader.keys(settings)
@@ -89,8 +89,10 @@ def _problems(settings: AuthSettings, bound: Sequence[Address]) -> list[tuple[st
 class _Reader:
     """Reads the files, and collects what is wrong with them."""
 
-    def __init__(self, base: Path, credentials: str | None) -> None:
+    def __init__(self, base: Path, environ: Mapping[str, str]) -> None:
         self._base = base
+        self._environ = environ
+        credentials = environ.get(CREDENTIALS[1:])
         self._credentials = os.path.realpath(credentials) if credentials else None
         self.problems: list[tuple[str, str]] = []
 
@@ -123,12 +125,11 @@ class _Reader:
         return tuple(keys)
 
     def _expanded(self, path: str) -> Path | None:
-        if path == _VARIABLE or path.startswith(_VARIABLE + "/"):
-            if self._credentials is None:
-                self.problems.append((path, "isn't set; start with systemd's LoadCredential=, or name the path"))
-                return None
-            path = self._credentials + path.removeprefix(_VARIABLE)
-        return self._base / path
+        try:
+            return self._base / (credential_path(path, self._environ) or path)
+        except LookupError as error:
+            self.problems.append((path, error.args[0]))
+            return None
 
     def _files(self, text: str) -> list[Path]:
         path = self._expanded(text)

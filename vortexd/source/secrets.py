@@ -5,8 +5,8 @@ import stat
 from collections.abc import Mapping
 
 from ..errors import SourceError
+from ..systemd import credential_path
 
-_VARIABLE = "$CREDENTIALS_DIRECTORY"
 _MAX_BYTES = 65_536
 
 
@@ -16,12 +16,10 @@ def expanded(path: str, environ: Mapping[str, str] = os.environ) -> str:
     Raises:
         SourceError: There is no such directory.
     """
-    if path != _VARIABLE and not path.startswith(_VARIABLE + "/"):
-        return path
-    directory = environ.get(_VARIABLE[1:])
-    if not directory:
-        raise SourceError(f"{path} can't be read: {_VARIABLE} isn't set; start with systemd's LoadCredential=")
-    return directory + path.removeprefix(_VARIABLE)
+    try:
+        return credential_path(path, environ) or path
+    except LookupError as error:
+        raise SourceError(f"{path} can't be read: {error.args[0]}") from None
 
 
 def read_secret(path: str, environ: Mapping[str, str] = os.environ) -> str:
