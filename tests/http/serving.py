@@ -26,6 +26,7 @@ class FakeReader:
     def __init__(self) -> None:
         self.default_label: str | None = "main"
         self.document: dict[str, Json] = {"a": 1}
+        self.origins: dict[str, tuple[int, int]] = {}
         self.error: Exception | None = None
         self.asked: list[Key] = []
         self._configs: dict[Key, Config] = {}
@@ -41,7 +42,7 @@ class FakeReader:
         if key.label not in ("main", "release/1.0"):
             raise UnknownLabel("no such label")
         if key not in self._configs:
-            sources = (PropertySource("file:/config/shop.yml", dict(self.document), {}),)  # type: ignore[arg-type]
+            sources = (PropertySource("file:/config/shop.yml", dict(self.document), dict(self.origins)),)  # type: ignore[arg-type]
             self._configs[key] = attrs.evolve(config(key, self.document), sources=sources)
         return self._configs[key]
 

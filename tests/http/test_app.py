@@ -6,6 +6,7 @@ import pytest
 
 from tests.http.serving import serving
 from vortexd.errors import FormatError
+from vortexd.http.spring import media_type
 from vortexd.model import Key
 
 P = pytest.param
@@ -223,3 +224,42 @@ async def test_L09_ready_is_not_said_before_there_is_a_state_and_alive_is() -> N
         after = [(await http.ask(path)).status for path in ("/health", "/ready")]
 
     assert ([200, 503], [200, 200]) == (before, after)
+
+
+V2 = "application/vnd.spring-cloud.config-server.v2+json"
+
+
+async def test_the_second_form_has_the_place_of_each_value() -> None:
+    async with serving() as http:
+        http.reader.origins = {"a": (3, 5)}
+        http.reader.change({"a": 1, "b": "bare"})
+        second = await http.ask("/shop/dev", Accept=V2)
+        first = await http.ask("/shop/dev")
+
+    assert V2 == second.headers["content-type"]
+    [source] = json.loads(second.body)["propertySources"]
+    assert {"a": {"value": 1, "origin": "3:5"}, "b": "bare"} == source["source"]
+    assert {"a": 1, "b": "bare"} == json.loads(first.body)["propertySources"][0]["source"]
+    assert second.headers["x-vortex-version"] == first.headers["x-vortex-version"]
+    assert second.headers["etag"] != first.headers["etag"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        (None, "application/json"),
+        ("", "application/json"),
+        ("*/*", "application/json"),
+        (V2, V2),
+        (f"{V2}, application/json", V2),
+        (f"application/json, {V2}", "application/json"),
+        (f"application/json;q=0.5, {V2}", V2),
+        (f"{V2};q=0.1, */*", "application/json"),
+        (f"{V2};q=0, application/*;q=0.2", "application/json"),
+        (f"{V2};q=0", None),
+        ("application/json;q=nonsense", "application/json"),
+        ("application/xml", None),
+    ],
+)
+def test_what_is_accepted_decides_between_the_forms(accept: str | None, form: str | None) -> None:
+    assert form == media_type(accept)

@@ -44,12 +44,13 @@ class Configuration:
         default_label = self._reader.default_label
         if default_label is None:
             raise RemoteError("starting", 503, {"Retry-After": "1"})
-        if not spring.accepts_json(request.headers.get("Accept")):
-            raise RemoteError("configuration comes as application/json", 406)
+        form = spring.media_type(request.headers.get("Accept"))
+        if form is None:
+            raise RemoteError(f"configuration comes as {spring.V1} or {spring.V2}", 406)
         key = Key(wanted.application, wanted.profiles, wanted.label if wanted.label is not None else default_label)
         request.owner.authorize(Right.READ, key)
         config = await self._reader.read(key)
-        body, etag = self._encoded.get(config, wanted)
+        body, etag = self._encoded.get(config, wanted, form)
         headers = {
             "ETag": etag,
             "X-Vortex-Version": config.version,
@@ -60,27 +61,28 @@ class Configuration:
             headers["X-Vortex-Stale"] = str(seconds)
         if spring.is_known(request.headers.get("If-None-Match"), etag):
             return Answer(304, content_type=None, headers=headers)
-        return Answer(body=body, headers=headers)
+        return Answer(body=body, content_type=form, headers=headers)
 
 
 class _Encoded:
     """Encoded configurations, bounded by size; an entry is good as long as its Config is the one served."""
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[spring.Wanted, tuple[Config, bytes, str]] = OrderedDict()
+        self._entries: OrderedDict[tuple[spring.Wanted, str], tuple[Config, bytes, str]] = OrderedDict()
         self._bytes = 0
 
-    def get(self, config: Config, wanted: spring.Wanted) -> tuple[bytes, str]:
+    def get(self, config: Config, wanted: spring.Wanted, form: str) -> tuple[bytes, str]:
         """The body and its ETag."""
-        entry = self._entries.get(wanted)
+        name = (wanted, form)
+        entry = self._entries.get(name)
         if entry is not None and entry[0] is config:
-            self._entries.move_to_end(wanted)
+            self._entries.move_to_end(name)
             return entry[1], entry[2]
         if entry is not None:
-            self._bytes -= len(self._entries.pop(wanted)[1])
-        body = spring.environment(config, wanted)
+            self._bytes -= len(self._entries.pop(name)[1])
+        body = spring.environment(config, wanted, form)
         etag = spring.etag_of(body)
-        self._entries[wanted] = (config, body, etag)
+        self._entries[name] = (config, body, etag)
         self._bytes += len(body)
         while self._bytes > _CACHE_BYTES and len(self._entries) > 1:
             self._bytes -= len(self._entries.popitem(last=False)[1][1])

@@ -1,6 +1,7 @@
 """Spring Cloud Config's JSON of one configuration, and its answer to errors. Pure."""
 
 import hashlib
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -8,7 +9,11 @@ import attrs
 import orjson
 
 from .. import names
-from ..model import Config, Key
+from ..model import Config, Key, PropertySource
+
+# The two media types of `Environment`; Spring's Java client asks for the second unless it is told otherwise.
+V1 = "application/json"
+V2 = "application/vnd.spring-cloud.config-server.v2+json"
 
 
 class ConfigReader(Protocol):
@@ -48,8 +53,13 @@ def parse_path(raw_path: str) -> Wanted | None:
     return Wanted(names.application(application), names.profile(profiles), names.label(label[0]) if label else None)
 
 
-def environment(config: Config, wanted: Wanted) -> bytes:
-    """Spring's `Environment` as JSON (version 1)."""
+def environment(config: Config, wanted: Wanted, form: str = V1) -> bytes:
+    """Spring's `Environment` as JSON.
+
+    Args:
+        form: `V1`, or `V2`, in which each value stands beside its place in the file, as `line:column`.
+    """
+    values = _with_origins if form == V2 else _plain
     return orjson.dumps(
         {
             "name": wanted.application,
@@ -57,10 +67,22 @@ def environment(config: Config, wanted: Wanted) -> bytes:
             "label": wanted.label,
             "version": config.revision,
             "state": None if config.revision is None else "",
-            "propertySources": [{"name": each.name, "source": each.values} for each in config.sources],
+            "propertySources": [{"name": each.name, "source": values(each)} for each in config.sources],
         },
         default=dict,
     )
+
+
+def _plain(source: PropertySource) -> Mapping[str, Any]:
+    return source.values
+
+
+def _with_origins(source: PropertySource) -> Mapping[str, Any]:
+    # What has no place in a file is bare; clients unwrap only what has both members.
+    return {
+        key: {"value": value, "origin": "{}:{}".format(*source.origins[key])} if key in source.origins else value
+        for key, value in source.values.items()
+    }
 
 
 def etag_of(body: bytes) -> str:
@@ -76,16 +98,32 @@ def is_known(if_none_match: str | None, etag: str) -> bool:
     return "*" in tags or etag in tags
 
 
-def accepts_json(accept: str | None) -> bool:
-    """Whether an Accept header (RFC 9110 section 12.5.1) leaves room for JSON."""
+def media_type(accept: str | None) -> str | None:
+    """Which of the two forms an Accept header (RFC 9110 section 12.5.1) asks for first; None where it wants neither.
+
+    Without one, and for anything, it is the first version, as Spring has it.
+    """
     if not accept or not accept.strip():
-        return True
-    for each in accept.split(","):
-        media_type, *parameters = (part.strip().lower() for part in each.split(";"))
-        refused = any(part.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000") for part in parameters)
-        if media_type in ("*/*", "application/*", "application/json") and not refused:
-            return True
-    return False
+        return V1
+    ranked: list[tuple[float, int, str]] = []
+    for position, each in enumerate(accept.split(",")):
+        name, *parameters = (part.strip().lower() for part in each.split(";"))
+        wanted = V2 if name == V2 else V1 if name in ("*/*", "application/*", V1) else None
+        weight = _weight(parameters)
+        if wanted is not None and weight > 0:
+            ranked.append((-weight, position, wanted))
+    return min(ranked)[2] if ranked else None
+
+
+def _weight(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 1.0
+    return 1.0
 
 
 def error(status: int, message: str, timestamp: str) -> bytes:
