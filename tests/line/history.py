@@ -12,7 +12,7 @@ reading of the sequence goes forward only, this one does.
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -31,6 +31,9 @@ IN_SYNC = "in_sync"
 REMOVED = "removed"
 PING = "ping"
 LAGGED = "lagged"
+# Said by those who read over HTTP: the request, and the version in its answer.
+ASKED = "asked"
+READ = "read"
 
 STATES = (SNAPSHOT, CHANGE, IN_SYNC, REMOVED)
 
@@ -187,6 +190,24 @@ class Recorder:
 
     def _write(self, kind: str, key: str, **members: str | None) -> None:
         self._append(Event(self._clock(), kind, key, self._client, self._connection, **members))
+
+
+class Reads:
+    """Writes down what one reader is given over HTTP, one request after the other."""
+
+    def __init__(self, append: Callable[[Event], None], clock: Callable[[], float], reader: str, key: str) -> None:
+        self._append = append
+        self._clock = clock
+        self._reader = reader
+        self._key = key
+
+    def asked(self) -> None:
+        """A request is about to be sent."""
+        self._append(Event(self._clock(), ASKED, self._key, self._reader))
+
+    def read(self, version: str) -> None:
+        """Its answer has come."""
+        self._append(Event(self._clock(), READ, self._key, self._reader, new_version=version))
 
 
 def write_lines(events: Iterable[Event], file: TextIO) -> None:
@@ -360,7 +381,50 @@ def eventual(history: History) -> Iterator[Violation]:
             yield Violation("eventual", f"the newest is {publications[-1].new_version}", last)
 
 
-VALIDATORS: tuple[Validator, ...] = (ordered, gapless, resumable, correct, atomic, bookmark, forward, fresh, eventual)
+def current(history: History) -> Iterator[Violation]:
+    """Who asks over HTTP is given nothing older than what any client of the same instance had been sent by then."""
+    delivered: dict[str, int] = defaultdict(int)
+    asked: dict[tuple[str, str], int] = {}
+    for event in history.events:
+        if event.kind in STATES:
+            found = history.position(event.key, event.new_version, 0)
+            delivered[event.key] = max(delivered[event.key], found or 0)
+        elif event.kind == ASKED:
+            asked[event.client, event.key] = delivered[event.key]
+        elif event.kind == READ:
+            start = asked[event.client, event.key]
+            if history.position(event.key, event.new_version, start) is None:
+                yield Violation("current", f"publication {start} had been delivered already", event)
+
+
+def authorised(scopes: Mapping[str, Collection[str]]) -> Validator:
+    """Nobody is sent anything of a key that is out of his scope: a validator to add to the others.
+
+    Args:
+        scopes: Client to the keys it may have.
+    """
+
+    def validate(history: History) -> Iterator[Violation]:
+        for event in history.events:
+            if event.client and event.kind in (*STATES, READ) and event.key not in scopes[event.client]:
+                yield Violation("authorised", "out of the client's scope", event)
+
+    validate.__name__ = "authorised"
+    return validate
+
+
+VALIDATORS: tuple[Validator, ...] = (
+    ordered,
+    gapless,
+    resumable,
+    correct,
+    atomic,
+    bookmark,
+    forward,
+    fresh,
+    eventual,
+    current,
+)
 
 
 def check(events: Iterable[Event], validators: Iterable[Validator] = VALIDATORS) -> list[Violation]:

@@ -17,10 +17,13 @@ from .history import (
     PING,
     PUBLISHING,
     SNAPSHOT,
+    VALIDATORS,
     Event,
     Publisher,
+    Reads,
     Recorder,
     Violation,
+    authorised,
     check,
     hash_of,
     read_lines,
@@ -279,3 +282,39 @@ def test_a_change_that_does_not_apply_is_not_correct() -> None:
     client.received(change({"a": 1}, {"a": 2}) | {"diff": [{"op": "remove", "path": "/b"}]})
 
     assert {"correct", "atomic", "eventual"} == names(check(run.events))
+
+
+def test_a_read_older_than_what_was_delivered_is_not_current() -> None:
+    run = Run()
+    client, reader = run.client("a"), Reads(run.events.append, run.clock, "reader", KEY)
+    run.publish(document(1))
+    client.opened(None)
+    client.received(snapshot(document(1)))
+    reader.asked()
+    run.publish(document(2))
+    client.received(change(document(1), document(2)))
+    # Begun before anybody had the second: either will do.
+    reader.read(version_of(document(1)))
+    good = list(run.events)
+    reader.asked()
+    reader.read(version_of(document(2)))
+    assert [] == check(run.events)
+    reader.asked()
+    reader.read(version_of(document(1)))
+
+    assert [] == check(good)
+    assert {"current"} == {each.validator for each in check(run.events)}
+
+
+def test_what_is_out_of_a_clients_scope_is_not_authorised() -> None:
+    run = Run()
+    client = run.client("a")
+    run.publish(document(1))
+    run.publish(document(1), OTHER)
+    client.opened(None)
+    client.received(snapshot(document(1)))
+    mine = authorised({"a": [KEY]})
+    assert [] == check(run.events, (*VALIDATORS, mine))
+    client.received(snapshot(document(1), OTHER))
+
+    assert {"authorised"} == {each.validator for each in check(run.events, (*VALIDATORS, mine))}

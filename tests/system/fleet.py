@@ -73,6 +73,7 @@ class Follower:
         self.recorder = Recorder(fleet.history.append, trio.current_time, name, key)
         self.scope = trio.CancelScope()
         self.connections = 0
+        self._connection = trio.CancelScope()
         self.closes: list[int] = []
         self.messages = 0
 
@@ -84,12 +85,17 @@ class Follower:
     def document(self) -> Any:
         return self.recorder.documents.get(self.key)
 
+    def hang_up(self) -> None:
+        """Lose the connection without a word; a new one follows."""
+        self._connection.cancel()
+
     async def run(self) -> None:
         """Follow until the fleet is stopped."""
         with self.scope:
             while not self._fleet.is_over:
                 with contextlib.suppress(OSError, trio.BrokenResourceError, RemoteProtocolError):
-                    await self._follow()
+                    with trio.CancelScope() as self._connection:
+                        await self._follow()
                 await trio.sleep(_RETRY)
 
     async def _follow(self) -> None:

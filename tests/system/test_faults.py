@@ -22,6 +22,8 @@ from typing import Any
 import pytest
 import trio
 
+from tests.line.history import Reads
+
 from .fleet import Fleet, save, wait_until
 from .process import Server
 
@@ -448,6 +450,33 @@ async def test_R16_bombs_within_a_limit_of_memory_end_nothing(source: Path) -> N
         await publish(fleet, source, 1)
         await fleet.wait_all({KEY: document(1)})
     ends_well(server)
+
+
+async def test_R20_order_and_identity_hold_while_subscribers_come_and_go(source: Path) -> None:
+    chosen = random.Random(SEED)
+    print(f"VORTEXD_SEED={SEED}")
+    server = await start(source, settings(source))
+    reads: list[Reads] = []
+    async with following(server.port, 20) as fleet:
+        reads = [Reads(fleet.history.append, trio.current_time, f"reader {number}", KEY) for number in range(3)]
+        for number in range(1, 1_001 if IS_LONG else 81):
+            await publish(fleet, source, number)
+            if chosen.random() < 0.3:
+                chosen.choice(fleet.followers).hang_up()
+            if chosen.random() < 0.3 and len(fleet.followers) < 50:
+                fleet.follow(KEY)
+            reader = chosen.choice(reads)
+            reader.asked()
+            reader.read(await trio.to_thread.run_sync(version_over_http, server.port))
+            await trio.sleep(chosen.uniform(0, 0.05))
+        await fleet.wait_all({KEY: document(number)})
+        assert any(follower.connections > 1 for follower in fleet.followers)
+    ends_well(server)
+
+
+def version_over_http(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/orders/dev", timeout=10) as response:
+        return str(response.headers["X-Vortex-Version"])
 
 
 async def test_a_storm_of_saves_is_a_handful_of_publications(source: Path) -> None:
