@@ -1,4 +1,4 @@
-from vortexd.client.backoff import delay_before
+from vortexd.client.backoff import LONGEST_ASKED, delay_before
 
 
 def test_the_first_attempt_is_at_once() -> None:
@@ -15,3 +15,7 @@ def test_the_jitter_is_full() -> None:
 
 def test_it_never_comes_sooner_than_the_server_asked() -> None:
     assert [3, 3, 4] == [delay_before(0, 0.0, 3_000), delay_before(9, 0.0, 3_000), delay_before(9, 1.0, 3_000)]
+
+
+def test_a_server_can_not_send_a_client_away_for_ever() -> None:
+    assert LONGEST_ASKED == delay_before(0, 0.5, 10**12)

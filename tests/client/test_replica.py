@@ -52,3 +52,27 @@ def test_a_removed_key_has_no_document() -> None:
     held = replica()
     assert held.receive({"type": "config_removed", "old_version": version_of(OLD)})
     assert (None, None) == (held.version, held.document)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "config_snapshot"},
+        {"type": "config_snapshot", "config": {}},
+        {"type": "config_snapshot", "config": {"a": 2**70}, "version": "x"},
+        {"type": "config_change", "new_version": "x"},
+        {"type": "config_change", "new_version": "x", "old_version": version_of({"a": 1}), "diff": 7},
+        {"type": "in_sync"},
+    ],
+)
+def test_a_message_that_is_not_whole_changes_nothing(message: dict[str, object]) -> None:
+    replica = Replica()
+    replica.receive({"type": "config_snapshot", "config": {"a": 1}, "version": version_of({"a": 1})})
+
+    with pytest.raises(OutOfSync):
+        replica.receive(message)
+    assert ({"a": 1}, version_of({"a": 1})) == (replica.document, replica.version)
+
+
+def test_a_message_without_a_type_is_ignored() -> None:
+    assert not Replica().receive({})

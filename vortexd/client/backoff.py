@@ -2,6 +2,8 @@
 
 FIRST_CEILING = 0.25
 LAST_CEILING = 4.0
+# What a server may ask for at most: more would be as good as never.
+LONGEST_ASKED = 300.0
 
 
 def delay_before(attempt: int, chance: float, reconnect_after_ms: int | None = None) -> float:
@@ -10,9 +12,9 @@ def delay_before(attempt: int, chance: float, reconnect_after_ms: int | None = N
     Args:
         attempt: How many have failed since the last connection that worked.
         chance: From 0 to 1, newly drawn for each call.
-        reconnect_after_ms: What the server asked for when it closed; the wait is never shorter.
+        reconnect_after_ms: What the server asked for when it closed; the wait is never shorter, up to `LONGEST_ASKED`.
     """
-    asked = (reconnect_after_ms or 0) / 1_000
+    asked = min((reconnect_after_ms or 0) / 1_000, LONGEST_ASKED)
     if attempt == 0:
         return asked
     # The exponent is bounded, so that a server away for days doesn't overflow a float.

@@ -33,7 +33,14 @@ class Replica:
         Raises:
             OutOfSync: Nothing was changed.
         """
-        match message["type"]:
+        try:
+            return self._receive(message)
+        except (KeyError, TypeError, ValueError):
+            # Members that are missing or of another type, or numbers that no document of a server has.
+            raise OutOfSync("not a whole message") from None
+
+    def _receive(self, message: Mapping[str, Any]) -> bool:
+        match message.get("type"):
             case "config_snapshot":
                 return self._replace(message["config"], message["version"])
             case "config_change":
