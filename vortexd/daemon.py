@@ -32,7 +32,7 @@ from .metrics import Metrics
 from .realtime.encoder import Encoder
 from .realtime.server import WebSocketServer
 from .registry import Registry
-from .settings import Address, Settings, parse_address
+from .settings import Address, GitSettings, Settings, parse_address
 from .source.composite import open_sources
 from .store import Store
 from .tls import Tls, load_context
@@ -142,6 +142,10 @@ async def serve(
         listener.leave,
     )
     monitor = Monitor(sources, settings.monitor)
+    if gate.is_open and not settings.monitor.secret and any(isinstance(each, GitSettings) for each in settings.source):
+        log.warning(
+            "webhooks unsigned", consequence="whoever reaches us can make us fetch", remedy="set monitor.secret"
+        )
     bridge = Bridge(
         create_app(
             standard_routes(line, metrics, sources.reports, {"/monitor": monitor}),

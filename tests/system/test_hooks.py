@@ -73,6 +73,7 @@ def test_a_real_push_with_a_hook_is_live_at_once(repository: Repository, tmp_pat
             until(server.port, "/orders/dev", {"number": number, "filler": FILLER})
         assert 0 == server.stop()
         assert "s3cret" not in server.output()
+        assert "webhooks unsigned" not in server.output()
 
 
 HAPROXY = """
@@ -289,3 +290,4 @@ def test_a_thousand_hooks_in_a_row_are_a_handful_of_fetches(repository: Reposito
         until(server.port, "/orders/dev", {"number": 1, "filler": FILLER})
         assert 0 == server.stop()
         assert server.output().count('"configuration published"') <= 3
+        assert 1 == server.output().count('"webhooks unsigned"')
