@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "vortexd"
 GROUPS = [
     ("errors", "model", "names", "text", "patterns", "remotes"),
     ("settings", "settings_file"),
-    ("logs", "metrics", "systemd", "threads", "tls"),
+    ("logs", "metrics", "systemd", "threads", "tls", "trusted_files"),
     ("auth",),
     ("source",),
     ("encryption",),

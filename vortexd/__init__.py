@@ -11,6 +11,7 @@ Configuration flows one way, and each stage is a module or a package here:
     logs.py  metrics.py             what goes to people and to Prometheus, without a value or a token
     threads.py                      long work in threads, and patience where there are none
     tls.py                          the certificate in force
+    trusted_files.py                files with secrets, read where nobody else could have
     systemd.py                      what goes to systemd, and the sockets that come from it
     auth/       who is let in, and what for: one gate for HTTP, handshakes, subscriptions and deliveries
     encryption/ the ciphers that Spring writes, read and written alike
