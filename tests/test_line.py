@@ -12,10 +12,13 @@ from structlog.testing import capture_logs
 
 from vortexd import line as line_module
 from vortexd.broadcast import Broadcaster, Delivery, Subscriber
+from vortexd.encryption.ciphers import AesEncryptor
+from vortexd.encryption.decryptor import Decryptor
+from vortexd.encryption.keys import OneKey
 from vortexd.errors import FormatError, UnknownLabel
 from vortexd.line import Line, TooManyKeys
 from vortexd.metrics import Metrics
-from vortexd.model import Files, Key, Tree
+from vortexd.model import Files, Key, PropertySource, Tree
 from vortexd.patterns import Pattern, parse_pattern
 from vortexd.realtime.encoder import Encoder
 from vortexd.realtime.frames import text_frame
@@ -44,13 +47,12 @@ class Subscribed:
 class Whole:
     """A line and its neighbours."""
 
-    def __init__(self, history: HistorySettings | None = None) -> None:
+    def __init__(self, history: HistorySettings | None = None, decryptor: Decryptor | None = None) -> None:
         self.store = Store(history or HistorySettings())
         self.registry: Registry[Subscriber] = Registry()
         encoder = Encoder(timestamp)
-        self.line = Line(
-            FormatSettings(), self.store, self.registry, Broadcaster(self.registry, encoder.change), encoder, Metrics()
-        )
+        broadcaster = Broadcaster(self.registry, encoder.change)
+        self.line = Line(FormatSettings(), self.store, self.registry, broadcaster, encoder, Metrics(), decryptor)
 
 
 @pytest.fixture
@@ -427,3 +429,101 @@ async def test_globs_over_many_keys_are_matched_in_a_thread_and_keys_that_begin_
     assert 2 == len(threads)
     assert threading.get_ident() not in threads
     assert len(whole.store.configs()) == len(keys)
+
+
+# What is encrypted.
+
+AES = {password: AesEncryptor(password) for password in ("old", "new")}
+
+
+def decryptor(password: str) -> Decryptor:
+    return Decryptor(OneKey(AES[password]))
+
+
+def ciphers() -> Tree:
+    """One value for each of the two keys."""
+    old, new = (AES[password].encrypt(f"by {password}") for password in ("old", "new"))
+    return tree(f"o: '{{cipher}}{old}'\nn: '{{cipher}}{new}'\nplain: 1\n".encode() + FILLER)
+
+
+async def test_encrypted_values_are_served_in_the_open_with_the_version_of_what_is_served() -> None:
+    whole = Whole(decryptor=decryptor("old"))
+    await whole.line.publish(ciphers())
+    config = await whole.line.read(SHOP)
+
+    assert ("by old", "<n/a>") == (config.document["o"], config.document["invalid"]["n"])  # type: ignore[call-overload,index]
+    assert version_of(config.body) == config.version
+    assert b"by old" in config.body
+
+
+async def test_without_a_decryptor_they_are_served_as_they_are(whole: Whole) -> None:
+    await whole.line.publish(ciphers())
+
+    assert str((await whole.line.read(SHOP)).document["o"]).startswith("{cipher}")
+
+
+async def test_other_keys_publish_what_became_readable_and_unreadable_by_them() -> None:
+    whole = Whole(decryptor=decryptor("old"))
+    await whole.line.publish(ciphers())
+    await whole.line.read(Key("shop", "other", "main"))
+    subscribed = Subscribed()
+    whole.line.hold(SHOP)
+    whole.registry.add(subscribed, SHOP)
+    await whole.line.decrypt_by(decryptor("new"))
+
+    (delivery,) = subscribed.deliveries
+    expected = {"filler": "x" * 200, "invalid": {"o": "<n/a>"}, "n": "by new", "plain": 1}
+    before = {"filler": "x" * 200, "invalid": {"n": "<n/a>"}, "o": "by old", "plain": 1}
+    assert expected == jsonpatch.apply_patch(before, message(delivery)["diff"])
+    assert delivery.new_version == whole.line.version_of(SHOP)
+    # What was read and is in use by nobody is by the new keys, too.
+    assert expected == (await whole.line.read(Key("shop", "other", "main"))).document
+    await whole.line.publish(ciphers())
+    assert 1 == len(subscribed.deliveries)
+
+
+async def test_other_keys_before_the_first_state_are_those_of_the_first_state() -> None:
+    whole = Whole(decryptor=decryptor("old"))
+    await whole.line.decrypt_by(decryptor("new"))
+    await whole.line.publish(ciphers())
+
+    assert "by new" == (await whole.line.read(SHOP)).document["n"]
+
+
+async def test_what_comes_into_use_while_others_are_decrypted_is_decrypted_in_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = Whole()
+    await whole.line.publish(ciphers())
+    whole.line.hold(SHOP)
+    late = Key("shop", "late", "main")
+    await whole.line.read(late)
+    threads = []
+
+    class Noting(Decryptor):
+        def opened(self, sources: tuple[PropertySource, ...]) -> tuple[PropertySource, ...]:
+            threads.append(threading.current_thread())
+            if len(threads) == 1:
+                trio.from_thread.run_sync(whole.line.hold, late)
+            return super().opened(sources)
+
+    await whole.line.decrypt_by(Noting(OneKey(AES["new"])))
+
+    assert 2 == len(threads)
+    assert threading.current_thread() not in threads
+    assert "by new" == (await whole.line.read(late)).document["n"]
+
+
+async def test_what_cannot_be_decrypted_is_told_once_by_its_place_and_without_its_text() -> None:
+    whole = Whole(decryptor=decryptor("old"))
+    with capture_logs() as logs:
+        for _ in range(2):
+            await whole.line.publish(ciphers())
+            await whole.line.read(SHOP)
+        again = await whole.line.read(Key("shop", "other", "main"))
+
+    told = [each for each in logs if each["event"] == "value not decrypted"]
+    assert {"n"} == {each["property"] for each in told}
+    assert {"file:/shop.yml"} == {each["source"] for each in told}
+    assert again.document["o"] == "by old"
+    assert "by old" not in str(logs)

@@ -21,6 +21,7 @@ import trio
 from . import systemd, threads
 from .auth import Authority, Gate, load_authority
 from .broadcast import Broadcaster, Subscriber
+from .encryption.files import Keyring, load_encryption
 from .errors import SettingsError
 from .http.app import create_app
 from .http.hypercorn import Bridge
@@ -44,6 +45,7 @@ Started = Callable[[Sequence[str]], None]
 _LAG_INTERVAL = 0.1
 # Seconds between two words for `systemctl status`.
 _STATUS_INTERVAL = 10.0
+_RELOADED = ("auth", "tls", "encryption")
 # Of the drain, the part in which clients are told one after the other; the rest is for those who are slow to go.
 _DRAIN_SPREAD = 0.6
 
@@ -57,16 +59,19 @@ def run(settings: Settings, started: Started, reload: Callable[[], Settings] | N
         reload: Reads the settings again, for SIGHUP; raises SettingsError, and then nothing changes.
 
     Raises:
-        SettingsError: The files that [auth] names can't be used.
+        SettingsError: The files that [auth], [tls] and [encryption] name can't be used.
         StartError: The daemon can't start.
     """
     inherited = systemd.inherit(os.environ, os.getpid())
     bound = _bound(settings, inherited)
     authority = load_authority(settings.auth, bound, Path(), os.environ)
     tls = Tls(load_context(settings.tls, os.environ))
+    keyring = Keyring(load_encryption(settings.encryption, Path(), os.environ))
     notifier = systemd.Notifier(os.environ, os.getpid())
     with LateSignals(signal.SIGTERM, signal.SIGINT) as late:
-        trio.run(serve, settings, authority, started, reload or (lambda: settings), late, inherited, notifier, tls)
+        trio.run(
+            serve, settings, authority, started, reload or (lambda: settings), late, inherited, notifier, tls, keyring
+        )
 
 
 def _bound(settings: Settings, inherited: systemd.Inherited) -> list[Address]:
@@ -115,6 +120,7 @@ async def serve(
     inherited: systemd.Inherited,
     notifier: systemd.Notifier,
     tls: Tls,
+    keyring: Keyring,
 ) -> None:
     """Run the daemon; see `run`. Returns after a drain; a second signal cancels what is left at once."""
     bound = _bound(settings, inherited)
@@ -123,7 +129,15 @@ async def serve(
     store = Store(settings.history)
     registry: Registry[Subscriber] = Registry()
     encoder = Encoder(timestamp)
-    line = Line(settings.formats, store, registry, Broadcaster(registry, encoder.change), encoder, metrics)
+    line = Line(
+        settings.formats,
+        store,
+        registry,
+        Broadcaster(registry, encoder.change),
+        encoder,
+        metrics,
+        keyring.current.decryptor,
+    )
     sources = open_sources(settings, os.environ, Random())
     # The one question that goes against the stream: for a label that exists and that nobody has asked for yet.
     line.load_label = sources.load
@@ -171,7 +185,9 @@ async def serve(
             root.start_soon(partial(sources.run, line.publish), name="sources")
             root.start_soon(_announce, line, started, urls, notifier, listener, websockets)
             root.start_soon(_watch_loop, metrics)
-            root.start_soon(_reload, reloads, settings, reload, gate, websockets, metrics, bound, notifier, tls)
+            root.start_soon(
+                _reload, reloads, settings, reload, gate, websockets, metrics, bound, notifier, tls, keyring, line
+            )
             ended = trio.Event()
             root.start_soon(_stop, ends, root.cancel_scope, ended)
             async with trio.open_nursery() as connections:
@@ -199,14 +215,17 @@ async def _reload(
     bound: Sequence[Address],
     notifier: systemd.Notifier,
     tls: Tls,
+    keyring: Keyring,
+    line: Line,
 ) -> None:
-    """Put tokens, certificates, [auth] and [tls] in force again at each SIGHUP, all or nothing. Signals that come meanwhile are one."""
+    """Put tokens, certificates, keys, [auth], [tls] and [encryption] in force again at each SIGHUP, all or nothing. Signals that come meanwhile are one."""
     async for _ in signals:
         notifier.reloading(time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000)
         try:
             new = await threads.run_sync(reload)
             authority = await threads.run_sync(load_authority, new.auth, bound, Path(), os.environ)
             context = await threads.run_sync(load_context, new.tls, os.environ)
+            encryption = await threads.run_sync(load_encryption, new.encryption, Path(), os.environ)
         except SettingsError as error:
             metrics.reloaded(is_done=False)
             for key, problem in error.problems:
@@ -215,18 +234,24 @@ async def _reload(
                 )
             notifier.ready("reload refused, nothing has changed; see the log")
             continue
-        # No await from here on: requests are judged by the old rights or by the new ones, and so are those who are in.
+        # No await until all is in force: requests are judged by the old rights or by the new ones, and so are those who are in.
         gate.replace(new.auth, authority)
         tls.replace(context)
         websockets.recheck()
+        if keyring.replace(encryption):
+            await line.decrypt_by(encryption.decryptor)
         metrics.reloaded(is_done=True)
         changed = [
             field.name
             for field in attrs.fields(Settings)
-            if field.name not in ("auth", "tls") and getattr(new, field.name) != getattr(settings, field.name)
+            if field.name not in _RELOADED and getattr(new, field.name) != getattr(settings, field.name)
         ]
         if changed:
-            log.warning("restart needed", sections=changed, reason="only [auth], [tls] and their files are reloaded")
+            log.warning(
+                "restart needed",
+                sections=changed,
+                reason="only [auth], [tls], [encryption] and their files are reloaded",
+            )
         log.info("reloaded")
         notifier.ready("reloaded")
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+import attrs
 import orjson
 import structlog
 import trio
@@ -16,6 +17,7 @@ import trio
 from . import threads
 from .broadcast import Broadcaster, Delivery, Subscriber
 from .diff import patch_between
+from .encryption.decryptor import Decryptor
 from .errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from .interests import Interests
 from .metrics import Metrics
@@ -27,7 +29,7 @@ from .registry import NOTHING_FOUND, Registry, find
 from .resolve.listing import Listing, list_keys
 from .resolve.tree import ParsedTree, parse_tree
 from .settings import FormatSettings
-from .store import State, Store, next_state, stage
+from .store import Staged, State, Store, next_state, stage
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -36,6 +38,8 @@ T = TypeVar("T")
 _SMALL_EFFORT = 1_000
 # Up to this size a diff or a resolution takes well under a millisecond; a thread costs a tenth of one.
 _SMALL_BYTES = 16_384
+# Keys that come into use while others are staged: each time it is fewer that are left for the loop.
+_LATE_ROUNDS = 4
 # Configurations that were read over HTTP and that no connection holds.
 _READ_CACHE_KEYS = 1_024
 _READ_CACHE_BYTES = 67_108_864
@@ -54,6 +58,7 @@ class Line:
         registry: Who wants what.
         broadcaster: Where changes go.
         encoder: Makes the frames.
+        decryptor: Opens what is encrypted; None leaves it as it is.
     """
 
     def __init__(
@@ -64,8 +69,10 @@ class Line:
         broadcaster: Broadcaster,
         encoder: Encoder,
         metrics: Metrics,
+        decryptor: Decryptor | None = None,
     ) -> None:
         self._formats = formats
+        self._decryptor = decryptor
         self._store = store
         self._registry = registry
         self._interests = Interests(store, registry)
@@ -109,25 +116,54 @@ class Line:
         async with self._publishing:
             before = self.broken
             parsed = await self._in_thread(parse_tree, tree, self._formats, self._parsed)
-            state = next_state(parsed, self._store.state)
+            state = next_state(parsed, self._store.state, self._decryptor)
             listing = await self._in_thread(list_keys, parsed, self._listing)
             existing = listing.keys
             configs = self._store.configs() | dict.fromkeys(self._interests.appearing(existing))
-            staged = await self._in_thread(stage, state, configs)
+            staged = await self._staged(state, configs)
             # No await from here on: the commit and its broadcast are one moment for every reader and subscriber.
             # What has ended first: what is committed of it beyond its end is nobody's.
             deliveries = sum(map(self._end, self._interests.update(existing)))
-            changes = self._store.commit(staged)
             self._parsed = parsed
             self._listing = listing
-            self._reads.clear()
-            self._reads_bytes = 0
-            deliveries += self._broadcaster.publish(changes)
+            changes, more = self._commit(staged)
+            deliveries += more
             self._ready.set()
         self._report_broken(before)
-        self._report_failures({key: str(failure) for key, failure in staged.failures.items()})
-        self._metrics.published(len(changes), deliveries)
-        log.info("configuration published", labels=len(tree.labels), changes=len(changes), deliveries=deliveries)
+        self._report_failures(staged)
+        self._metrics.published(changes, deliveries)
+        log.info("configuration published", labels=len(tree.labels), changes=changes, deliveries=deliveries)
+
+    async def decrypt_by(self, decryptor: Decryptor | None) -> None:
+        """Resolve everything in use again, by other keys, and publish what became readable by it, or unreadable."""
+        async with self._publishing:
+            self._decryptor = decryptor
+            if self._store.state is None:
+                return
+            state = attrs.evolve(self._store.state, decryptor=decryptor)
+            staged = await self._staged(state, self._store.configs())
+            # As in `publish`: no await from here on.
+            changes, deliveries = self._commit(staged)
+        self._report_failures(staged)
+        self._metrics.published(changes, deliveries)
+        log.info("configuration decrypted anew", changes=changes, deliveries=deliveries)
+
+    async def _staged(self, state: State, configs: Mapping[Key, Config | None]) -> Staged:
+        """Stage keys in a thread, and those, too, that come into use meanwhile: to decrypt their values would hold the loop up."""
+        staged = await self._in_thread(stage, state, configs)
+        for _ in range(_LATE_ROUNDS):
+            late = {key: config for key, config in self._store.configs().items() if key not in staged.configs}
+            if not late:
+                break
+            staged = staged.with_more(await self._in_thread(stage, state, late))
+        return staged
+
+    def _commit(self, staged: Staged) -> tuple[int, int]:
+        """Put a publication in force, and broadcast it. Returns the numbers of changes and deliveries."""
+        changes = self._store.commit(staged)
+        self._reads.clear()
+        self._reads_bytes = 0
+        return len(changes), self._broadcaster.publish(changes)
 
     def _report_broken(self, before: Mapping[tuple[str, str], FormatError]) -> None:
         now = self.broken
@@ -145,7 +181,8 @@ class Line:
             log.info("configuration file sound again", label=label, file=path)
         self._metrics.broken_files(len(now))
 
-    def _report_failures(self, failures: dict[Key, str]) -> None:
+    def _report_failures(self, staged: Staged) -> None:
+        failures = {key: str(failure) for key, failure in staged.failures.items()}
         for key, reason in failures.items():
             if self._failing.get(key) != reason:
                 log.warning(
@@ -155,6 +192,11 @@ class Line:
                     consequence="it keeps its last good state",
                 )
         self._failing = failures
+        self._report_undecryptable()
+
+    def _report_undecryptable(self) -> None:
+        for source, key in self._decryptor.take_failures() if self._decryptor else ():
+            log.warning("value not decrypted", source=source, property=key, reason="no key that is set decrypts it")
 
     # What connections ask.
 
@@ -175,6 +217,7 @@ class Line:
             async with self._first_of(key) as is_first:
                 if is_first and key.label in state.labels:
                     config = await self._in_thread(state.resolve, key)
+                    self._report_undecryptable()
                     if self._store.state is state:
                         self._keep(config)
             if key.label not in state.labels:

@@ -500,6 +500,46 @@ class MonitorSettings:
     body_bytes: int = _whole(5_242_880, 1_024)
 
 
+def _is_salt(value: object) -> bool:
+    return re.fullmatch(r"(?:[0-9A-Fa-f]{2}){1,64}", str(value)) is not None
+
+
+def _salt() -> str:
+    rule = Rule("hex digits, two for each byte, of at most 64 bytes", _is_salt)
+    return attrs.field(default="deadbeef", metadata={"rule": rule})
+
+
+@attrs.frozen
+class EncryptionSettings:
+    """[encryption]: the key of values that begin with `{cipher}`, as Spring writes them. Keys are in files, and never here.
+
+    Attributes:
+        enabled: Decrypt them. Where this is false, clients are served ciphertext and decrypt it themselves.
+        key_file: The file with the key: a password on one line, from which an AES key is made, or an RSA private key as PEM; "" for
+            none. `$CREDENTIALS_DIRECTORY` at the beginning is systemd's. Relative paths start at the directory of vortexd.toml.
+        salt: The salt of a password, as hex digits.
+        key_store: In place of key_file, a PKCS #12 key store with RSA keys; "" for none.
+        key_store_password_file: The file with its password.
+        key_store_alias: The key with which to encrypt, and to decrypt what names no other; "" where the store has only one.
+        rsa_algorithm: "default" (PKCS #1 v1.5) or "oaep".
+        rsa_strong: AES in GCM beneath RSA, not CBC.
+        rsa_salt: The salt beneath RSA, as hex digits.
+        prefix_invalid_properties: What can't be decrypted is served as `invalid.` and its key with the value `<n/a>`, or else its
+            ciphertext under its key, without `{cipher}`.
+    """
+
+    enabled: bool = True
+    key_file: str = _path()
+    salt: str = _salt()
+    key_store: str = _path()
+    key_store_password_file: str = _path()
+    key_store_alias: str = ""
+    rsa_algorithm: str = _choice("default", "oaep")
+    rsa_strong: bool = False
+    rsa_salt: str = _salt()
+    prefix_invalid_properties: bool = True
+
+
 @attrs.frozen
 class LogSettings:
     """[log].
@@ -525,4 +565,5 @@ class Settings:
     history: HistorySettings = attrs.field(factory=HistorySettings)
     realtime: RealtimeSettings = attrs.field(factory=RealtimeSettings)
     monitor: MonitorSettings = attrs.field(factory=MonitorSettings)
+    encryption: EncryptionSettings = attrs.field(factory=EncryptionSettings)
     log: LogSettings = attrs.field(factory=LogSettings)

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import cattrs
@@ -23,6 +23,7 @@ from .remotes import DEFAULT_SCHEMES, parse_remote
 from .settings import (
     AnySource,
     AuthSettings,
+    EncryptionSettings,
     FormatSettings,
     GitSettings,
     HistorySettings,
@@ -37,6 +38,7 @@ from .settings import (
     parse_address,
 )
 
+S = TypeVar("S", AnySource, EncryptionSettings)
 MAX_BYTES = 1_048_576
 _TWICE = "is there twice; remove one"
 
@@ -50,9 +52,11 @@ _SECTIONS: Mapping[str, type] = {
     "history": HistorySettings,
     "realtime": RealtimeSettings,
     "monitor": MonitorSettings,
+    "encryption": EncryptionSettings,
     "log": LogSettings,
 }
 _PATHS = ("path", "password_file", "ssh_key", "known_hosts", "ca_file")
+_KEY_PATHS = ("key_file", "key_store", "key_store_password_file")
 # What addresses of a git repository have a use for a key.
 _USED_BY: Mapping[str, Sequence[str]] = {
     "username": ("http", "https"),
@@ -108,20 +112,22 @@ def load(text: str, origin: str, base: Path, *, needs_source: bool = True) -> Se
             settings.tls, certificate=_below(base, settings.tls.certificate), key=_below(base, settings.tls.key)
         ),
         monitor=attrs.evolve(settings.monitor, secret=_below(base, settings.monitor.secret)),
+        encryption=_rooted(base, settings.encryption, _KEY_PATHS),
         auth=attrs.evolve(
             settings.auth,
             tokens=tuple(_below(base, path) for path in settings.auth.tokens),
             jwt_secret=_below(base, settings.auth.jwt_secret),
             jwks=_below(base, settings.auth.jwks),
         ),
-        source=tuple(_rooted(base, source) for source in settings.source),
+        source=tuple(_rooted(base, source, _PATHS) for source in settings.source),
         server=attrs.evolve(settings.server, state_directory=_below(base, settings.server.state_directory)),
     )
 
 
-def _rooted(base: Path, source: AnySource) -> AnySource:
-    paths: dict[str, Any] = {name: _below(base, getattr(source, name)) for name in _PATHS if hasattr(source, name)}
-    return attrs.evolve(source, **paths)
+def _rooted(base: Path, section: S, names: Sequence[str]) -> S:
+    """A section with those of its paths made absolute that it has."""
+    paths: dict[str, Any] = {name: _below(base, getattr(section, name)) for name in names if hasattr(section, name)}
+    return attrs.evolve(section, **paths)
 
 
 def _below(base: Path, path: str) -> str:

@@ -18,6 +18,7 @@ import attrs
 import orjson
 
 from .diff import patch_between
+from .encryption.decryptor import Decryptor
 from .errors import FormatError, ResolveError, UnknownLabel
 from .model import Change, Config, Key
 from .resolve.nest import effective_document
@@ -63,10 +64,15 @@ class Generation:
 
 @attrs.frozen(slots=True, eq=False)
 class State:
-    """Everything served at one moment: for each label its generations, newest first, as far back as a broken file needs."""
+    """Everything served at one moment: for each label its generations, newest first, as far back as a broken file needs.
+
+    Attributes:
+        decryptor: Opens what is encrypted; None where it is served as it is.
+    """
 
     labels: Mapping[str, tuple[Generation, ...]]
     default_label: str
+    decryptor: Decryptor | None = None
 
     def resolve(self, key: Key) -> Config:
         """Resolve a key from the newest sound generation of its label.
@@ -81,7 +87,7 @@ class State:
             raise UnknownLabel("no such label")
         for generation in generations:
             if not generation.blocks(key):
-                return _config(key, generation.files)
+                return _config(key, generation.files, self.decryptor)
         names = {_SHARED, *key.applications}
         layers = generations[0].files.layers_for(key)
         raise next(error for layer in layers for touched, error in layer.own_faults() if names & touched)
@@ -101,6 +107,15 @@ class Staged:
     configs: Mapping[Key, Config | None]
     changes: Sequence[Change]
     failures: Mapping[Key, ResolveError]
+
+    def with_more(self, more: "Staged") -> "Staged":
+        """Both, of the same state."""
+        return Staged(
+            self.state,
+            {**self.configs, **more.configs},
+            [*self.changes, *more.changes],
+            {**self.failures, **more.failures},
+        )
 
 
 @attrs.define(slots=True, eq=False)
@@ -238,7 +253,7 @@ class Store:
             entry.history_bytes -= len(body)
 
 
-def next_state(parsed: ParsedTree, before: State | None) -> State:
+def next_state(parsed: ParsedTree, before: State | None, decryptor: Decryptor | None = None) -> State:
     """The state that a newly parsed tree makes, with the former generations that broken files still need."""
     labels = {}
     for label, files in parsed.labels.items():
@@ -248,7 +263,7 @@ def next_state(parsed: ParsedTree, before: State | None) -> State:
             continue
         blocked = _blocked(files)
         labels[label] = (Generation(files, blocked), *_needed(former, blocked))
-    return State(labels, parsed.default_label)
+    return State(labels, parsed.default_label, decryptor)
 
 
 def stage(state: State, configs: Mapping[Key, Config | None]) -> Staged:
@@ -322,8 +337,10 @@ def _has(blocked: _Blocked, each: tuple[str, str]) -> bool:
     return each in blocked or (each[0], _SHARED) in blocked
 
 
-def _config(key: Key, files: ParsedFiles) -> Config:
+def _config(key: Key, files: ParsedFiles, decryptor: Decryptor | None) -> Config:
     sources = property_sources(files, key)
+    if decryptor is not None:
+        sources = decryptor.opened(sources)
     document = effective_document(sources)
     body = encode(document)
     layers = [layer.files for layer in files.layers_for(key)]

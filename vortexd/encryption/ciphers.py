@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.padding import PKCS7
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ..errors import RemoteError
 
@@ -99,7 +100,7 @@ class RsaEncryptor:
 
     def decrypt(self, ciphertext: str) -> str:
         try:
-            whole = base64.b64decode(ciphertext, validate=True)
+            whole = _base64(ciphertext)
             end = _LENGTH_BYTES + int.from_bytes(whole[:_LENGTH_BYTES], "big")
             random = self.key.decrypt(whole[_LENGTH_BYTES:end], self._padding)
         except ValueError:
@@ -108,10 +109,23 @@ class RsaEncryptor:
         return _text(unseal(derive_key(random.hex(), self.salt), whole[end:]))
 
     @property
+    def public_key(self) -> str:
+        """The public key as OpenSSH writes it, which is how Spring hands it out."""
+        encoded = self.key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        return f"{encoded.decode()} application"
+
+    @property
     def _padding(self) -> AsymmetricPadding:
         if self.oaep:
             return padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)
         return padding.PKCS1v15()
+
+
+def _base64(text: str) -> bytes:
+    # As Java: `=` at the end only where it fills up four characters, and it may be missing there.
+    if text.endswith("=") and len(text) % 4:
+        raise ValueError("too much padding")
+    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
 
 
 def _seal_cbc(key: bytes, plain: bytes) -> bytes:

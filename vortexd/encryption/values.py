@@ -9,12 +9,19 @@ PREFIX = "{cipher}"
 _NOT_AVAILABLE = "<n/a>"
 
 
-def decrypted(source: PropertySource, decrypt: Callable[[str], str], *, prefix_invalid: bool = True) -> PropertySource:
+def decrypted(
+    source: PropertySource,
+    decrypt: Callable[[str], str],
+    *,
+    prefix_invalid: bool = True,
+    failed: Callable[[str, str], None] | None = None,
+) -> PropertySource:
     """Decrypt each value that starts with `{cipher}`; a source without any is returned as it is.
 
     Args:
         decrypt: Called with what follows `{cipher}`; raises `Undecryptable`.
         prefix_invalid: What can't be decrypted becomes `invalid.<key>: <n/a>`, or else its text without `{cipher}`.
+        failed: Told the key and the text of what can't be decrypted.
 
     What was encrypted comes last, in order, and has no origin any more: that of V2 is a bare string.
     """
@@ -28,6 +35,8 @@ def decrypted(source: PropertySource, decrypt: Callable[[str], str], *, prefix_i
         try:
             opened[key] = decrypt(text)
         except Undecryptable:
+            if failed is not None:
+                failed(key, text)
             if prefix_invalid:
                 opened[f"invalid.{key}"] = _NOT_AVAILABLE
             else:
