@@ -51,6 +51,7 @@ PURE = [
     "realtime.encoder",
     "realtime.deflate",
     "realtime.limits",
+    "http.forms",
     "http.webhooks",
     "source.repositories",
     "client.replica",

@@ -24,6 +24,7 @@ from .broadcast import Broadcaster, Subscriber
 from .encryption.files import Keyring, load_encryption
 from .errors import SettingsError
 from .http.app import create_app
+from .http.encryption import encryption_routes
 from .http.hypercorn import Bridge
 from .http.listener import Accepted, Listener
 from .http.monitor import Monitor
@@ -162,7 +163,7 @@ async def serve(
         )
     bridge = Bridge(
         create_app(
-            standard_routes(line, metrics, sources.reports, {"/monitor": monitor}),
+            standard_routes(line, metrics, sources.reports, {"/monitor": monitor, **encryption_routes(keyring)}),
             metrics,
             settings.server,
             timestamp,

@@ -1,0 +1,167 @@
+"""`/encrypt`, `/decrypt` and `/key`: the keys of [encryption], for those who write configuration.
+
+In come texts, out go ciphertexts, and for who has `admin` the other way round. Neither is ever logged. What is wrong is said in the form that these
+endpoints have in Spring; vortexd-api(7) says where they differ.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import orjson
+import trio
+
+from .. import names, threads
+from ..auth import Forbidden, Right
+from ..encryption import prefixes
+from ..encryption.ciphers import RsaEncryptor, Undecryptable
+from ..encryption.files import Keyring
+from ..encryption.keys import Keys, NoSuchKey
+from ..errors import RemoteError
+from .exchange import Answer, Endpoint, Request
+from .forms import media_type_of, received, unwrapped
+
+_PLAIN = "text/plain;charset=UTF-8"
+# The work is the processor's: more at a time would only be slower, each.
+_AT_A_TIME = 2
+
+
+def encryption_routes(keyring: Keyring) -> dict[str, Endpoint]:
+    """The routes of these endpoints, for `routes.standard_routes`.
+
+    Args:
+        keyring: The keys in force.
+    """
+    limiter = trio.CapacityLimiter(_AT_A_TIME)
+    encrypt, decrypt, key = Encrypt(keyring, limiter), Decrypt(keyring, limiter), PublicKey(keyring)
+    return {
+        "/encrypt/status": EncryptStatus(keyring),
+        **{f"{path}{slash}": endpoint for slash in ("", "/") for path, endpoint in _paths(encrypt, decrypt, key)},
+    }
+
+
+def _paths(*endpoints: Endpoint) -> list[tuple[str, Endpoint]]:
+    return [(endpoint.route.partition("[")[0], endpoint) for endpoint in endpoints]
+
+
+class EncryptStatus:
+    """`GET /encrypt/status`: whether there is a key."""
+
+    route: ClassVar = "/encrypt/status"
+    methods: ClassVar = ("GET", "HEAD")
+    is_public: ClassVar = False
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    async def answer(self, request: Request) -> Answer:
+        """See `exchange.Endpoint`."""
+        return Answer(body=b'{"status":"OK"}') if self._keyring.current.keys else _no_key()
+
+
+class PublicKey:
+    """`GET /key`: the public key, as OpenSSH writes it."""
+
+    route: ClassVar = "/key[/{application}/{profiles}]"
+    methods: ClassVar = ("GET", "HEAD")
+    is_public: ClassVar = False
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    async def answer(self, request: Request) -> Answer:
+        """See `exchange.Endpoint`."""
+        _check_path(request)
+        keys = self._keyring.current.keys
+        # The default key is at hand.
+        encryptor = keys.find({}) if keys else None
+        if not isinstance(encryptor, RsaEncryptor):
+            return _failure(404, "NOT_FOUND", "No public key available")
+        return Answer(body=encryptor.public_key.encode(), content_type=_PLAIN)
+
+
+class Encrypt:
+    """`POST /encrypt`, for whoever is let in."""
+
+    route: ClassVar = "/encrypt[/{application}/{profiles}]"
+    methods: ClassVar = ("POST",)
+    is_public: ClassVar = False
+
+    def __init__(self, keyring: Keyring, limiter: trio.CapacityLimiter) -> None:
+        self._keyring = keyring
+        self._limiter = limiter
+
+    async def answer(self, request: Request) -> Answer:
+        """See `exchange.Endpoint`."""
+        _check_path(request)
+        media_type = media_type_of(request.headers.get("Content-Type"))
+        text = unwrapped(received(request.body, media_type), media_type)
+        keys = self._keyring.current.keys
+        if keys is None:
+            return _no_key()
+        try:
+            return await _worked(self._limiter, _encrypted, keys, text)
+        except NoSuchKey:
+            return _no_key()
+
+
+class Decrypt:
+    """`POST /decrypt`, for who has `admin`: it tells what every application keeps secret."""
+
+    route: ClassVar = "/decrypt[/{application}/{profiles}]"
+    methods: ClassVar = ("POST",)
+    is_public: ClassVar = False
+
+    def __init__(self, keyring: Keyring, limiter: trio.CapacityLimiter) -> None:
+        self._keyring = keyring
+        self._limiter = limiter
+
+    async def answer(self, request: Request) -> Answer:
+        """See `exchange.Endpoint`."""
+        try:
+            request.owner.authorize(Right.ADMIN, None)
+        except Forbidden as error:
+            return _failure(error.status, "FORBIDDEN", error.reason)
+        _check_path(request)
+        media_type = media_type_of(request.headers.get("Content-Type"))
+        text = received(request.body, media_type)
+        cipher = unwrapped(prefixes.strip(text), media_type, is_cipher=True)
+        keys = self._keyring.current.keys
+        if keys is None:
+            return _no_key()
+        try:
+            return await _worked(self._limiter, _decrypted, keys, text, cipher)
+        except NoSuchKey:
+            return _failure(400, "BAD_REQUEST", "Server-side decryption is not supported")
+        except Undecryptable as error:
+            return _failure(400, "INVALID", error.reason)
+
+
+async def _worked(limiter: trio.CapacityLimiter, work: Callable[..., str], *arguments: object) -> Answer:
+    text = await threads.run_sync(work, *arguments, abandon_on_cancel=True, limiter=limiter)
+    return Answer(body=text.encode(), content_type=_PLAIN)
+
+
+def _encrypted(keys: Keys, text: str) -> str:
+    found = prefixes.selectors(text)
+    return prefixes.prefixed(found, keys.find(found).encrypt(prefixes.strip(text)))
+
+
+def _decrypted(keys: Keys, text: str, cipher: str) -> str:
+    return keys.find(prefixes.selectors(text)).decrypt(cipher)
+
+
+def _check_path(request: Request) -> None:
+    """Refuse what is neither the endpoint itself nor `/{application}/{profiles}` below it."""
+    _, *rest = (names.decode_segment(segment) for segment in request.segments)
+    if len(rest) not in (0, 2):
+        raise RemoteError("there is nothing here", 404)
+    for name, check in zip(rest, (names.application, names.profile), strict=False):
+        check(name)
+
+
+def _no_key() -> Answer:
+    return _failure(404, "NO_KEY", "No key was installed for encryption service")
+
+
+def _failure(status: int, name: str, description: str) -> Answer:
+    return Answer(status, orjson.dumps({"description": description, "status": name}))
