@@ -68,6 +68,13 @@ def test_a_key_with_a_password_of_its_own_is_found_by_who_names_it() -> None:
     assert "a" == keys.find({"key": "second", "secret": "own"}).decrypt(cipher)
 
 
+def test_a_key_with_a_password_of_its_own_is_opened_once() -> None:
+    keys = store(with_password(b"own"))
+    named = {"key": "second", "secret": "own"}
+
+    assert keys.find(named) is keys.find(named)
+
+
 def test_the_default_key_must_be_there() -> None:
     with pytest.raises(NoSuchKey):
         store(alias="third")

@@ -4,6 +4,7 @@ In come `prefixes.selectors`, out goes the `Encryptor` that they mean.
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Protocol
 
 import attrs
@@ -12,6 +13,9 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from ..errors import RemoteError
 from .ciphers import Encryptor
+
+# Keys that were opened by a password which a text named; it is kept for as long.
+_REOPENED = 64
 
 
 class NoSuchKey(RemoteError):
@@ -69,6 +73,8 @@ class KeyStore:
         self._password = password
         self._alias = alias.lower()
         self._encryptor = encryptor
+        # To open a key takes tens of milliseconds, and a file may name the same one for all of its values.
+        self._reopened = lru_cache(_REOPENED)(self._reopen)
         self._opened = {
             each: opened for each, data in encrypted.items() if (opened := self._open(data, password)) is not None
         }
@@ -82,7 +88,7 @@ class KeyStore:
             raise NoSuchKey
         return found
 
-    def _reopened(self, alias: str, secret: bytes) -> Encryptor | None:
+    def _reopen(self, alias: str, secret: bytes) -> Encryptor | None:
         return self._open(self._encrypted[alias], secret) if alias in self._encrypted else None
 
     def _open(self, data: bytes, password: bytes) -> Encryptor | None:
