@@ -342,6 +342,8 @@ class GitSettings:
         known_hosts: The file with the keys of ssh hosts; "" means that of the user that vortexd runs as. Unknown hosts are refused.
         ca_file: The file with the certificates that https is checked against; "" means the system's.
         refresh_interval: Seconds between fetches.
+        hook_interval: Seconds from the beginning of one fetch to that of the next where webhooks ask for both; the first is at once.
+            While fetches fail it doubles with each.
         fetch_timeout: Seconds a fetch may take.
         read_timeout: Seconds that reading the mirror may take.
         mirror_bytes: Size of what one fetch may bring.
@@ -384,6 +386,7 @@ class GitSettings:
     known_hosts: str = _path()
     ca_file: str = _path()
     refresh_interval: float = _seconds(60.0, 0.1)
+    hook_interval: float = _seconds(1.0, 0)
     fetch_timeout: float = _seconds(60.0, 0.1)
     read_timeout: float = _seconds(30.0, 0.1)
     mirror_bytes: int = _whole(1_073_741_824, 1_048_576)

@@ -26,10 +26,10 @@ PUSH = {
 class FakeSources:
     def __init__(self, count: int = 1) -> None:
         self.count = count
-        self.told: list[tuple[list[str], str | None]] = []
+        self.told: list[tuple[list[str], list[str]]] = []
 
-    def notified(self, addresses: Collection[str], ref: str | None) -> int:
-        self.told.append((list(addresses), ref))
+    def notified(self, addresses: Collection[str], refs: Collection[str]) -> int:
+        self.told.append((list(addresses), list(refs)))
         return self.count
 
 
@@ -51,7 +51,7 @@ async def test_a_push_makes_sources_look_and_is_answered_as_spring_does() -> Non
         answer = await http.ask("/monitor", "POST", json.dumps(PUSH).encode(), X_Github_Event="push")
 
     assert (200, ["shop-dev", "shop"]) == (answer.status, json.loads(answer.body))
-    assert [(["https://git.example/a.git"], "refs/heads/main")] == sources.told
+    assert [(["https://git.example/a.git"], ["refs/heads/main"])] == sources.told
 
 
 async def test_another_repository_is_answered_with_nothing() -> None:

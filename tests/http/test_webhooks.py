@@ -32,23 +32,23 @@ def found(message: object, **headers: str) -> Hook | None:
 @pytest.mark.parametrize(
     ("headers", "message", "hook"),
     [
-        ({"X_Github_Event": "push"}, PUSH, Hook("github", PATHS, ADDRESSES, "refs/heads/main")),
-        ({"X_Gogs_Event": "push"}, PUSH, Hook("gogs", PATHS, ADDRESSES, "refs/heads/main")),
-        ({"X_Git_Oschina_Event": "Push Hook"}, PUSH, Hook("gitee", PATHS, ADDRESSES, "refs/heads/main")),
+        ({"X_Github_Event": "push"}, PUSH, Hook("github", PATHS, ADDRESSES, ("refs/heads/main",))),
+        ({"X_Gogs_Event": "push"}, PUSH, Hook("gogs", PATHS, ADDRESSES, ("refs/heads/main",))),
+        ({"X_Git_Oschina_Event": "Push Hook"}, PUSH, Hook("gitee", PATHS, ADDRESSES, ("refs/heads/main",))),
         (
             {"X_Gitea_Event": "push", "X_Gogs_Event": "push", "X_Github_Event": "push"},
             PUSH,
-            Hook("gitea", ALL, ADDRESSES, "refs/heads/main"),
+            Hook("gitea", ALL, ADDRESSES, ("refs/heads/main",)),
         ),
         (
             {"X_Gitlab_Event": "Push Hook"},
             {"ref": "refs/heads/x", "commits": [], "project": {"git_http_url": "https://gitlab.example/a/b.git"}},
-            Hook("gitlab", (), ("https://gitlab.example/a/b.git",), "refs/heads/x"),
+            Hook("gitlab", (), ("https://gitlab.example/a/b.git",), ("refs/heads/x",)),
         ),
         (
             {"X_Gitlab_Event": "Tag Push Hook"},
             {"ref": "refs/tags/v1", "project": {}},
-            Hook("gitlab", (), (), "refs/tags/v1"),
+            Hook("gitlab", (), (), ("refs/tags/v1",)),
         ),
         (
             {"X_Event_Key": "repo:push", "X_Hook_UUID": "u"},
@@ -59,6 +59,23 @@ def found(message: object, **headers: str) -> Hook | None:
             {"X_Event_Key": "repo:refs_changed", "X_Request_Id": "r"},
             {"changes": [], "repository": {"links": {"clone": [{"href": "https://b.example/scm/p/r.git"}]}}},
             Hook("bitbucket server", ALL, ("https://b.example/scm/p/r.git",)),
+        ),
+        (
+            {"X_Event_Key": "repo:push", "X_Hook_UUID": "u"},
+            {
+                "push": {
+                    "changes": [
+                        {"old": None, "new": {"type": "branch", "name": "new"}},
+                        {"old": {"type": "tag", "name": "v1"}, "new": None},
+                    ]
+                }
+            },
+            Hook("bitbucket", ALL, (), ("refs/heads/new", "refs/tags/v1")),
+        ),
+        (
+            {"X_Event_Key": "repo:refs_changed", "X_Request_Id": "r"},
+            {"changes": [{"ref": {"id": "refs/heads/main"}}]},
+            Hook("bitbucket server", ALL, (), ("refs/heads/main",)),
         ),
         ({"X_Event_Key": "pr:merged", "X_Request_Id": "r"}, {}, Hook("bitbucket server", ALL)),
         ({}, {"path": "a"}, Hook("plain", ("a",))),
@@ -101,7 +118,10 @@ def test_a_form_is_understood() -> None:
         lambda each: (
             st.lists(each)
             | st.dictionaries(
-                st.sampled_from(["commits", "repository", "project", "push", "ref", "href", "path"]), each
+                st.sampled_from(
+                    ["commits", "repository", "project", "push", "ref", "href", "path", "changes", "old", "new", "name"]
+                ),
+                each,
             )
         ),
     ).map(lambda value: json.dumps(value).encode()),

@@ -184,6 +184,33 @@ async def test_fetch_now_names_the_sources_it_is_for(tmp_path: Path) -> None:
     assert 0 == sources.fetch_now("https://git.example/c.git")
 
 
+@pytest.mark.parametrize(
+    ("addresses", "refs", "count"),
+    [
+        ([], [], 2),
+        (["git@git.example:a.git", "https://git.example/a"], [], 1),
+        (["https://git.example/c.git"], [], 0),
+        ([], ["refs/heads/release/1"], 2),
+        ([], ["refs/heads/feature"], 1),
+        (["https://git.example/b"], ["refs/heads/feature"], 0),
+        (["https://git.example/b"], ["refs/heads/feature", "refs/heads/release/1"], 1),
+        ([], ["refs/notes/commits"], 0),
+    ],
+)
+def test_news_are_for_the_sources_that_have_the_repository_and_serve_the_branch(
+    tmp_path: Path, addresses: list[str], refs: list[str], count: int
+) -> None:
+    settings = Settings(
+        source=(
+            GitSettings(uri="https://git.example/a.git"),
+            GitSettings(uri="ssh://git@git.example/b.git", labels=("release/*",)),
+            SourceSettings(path=str(tmp_path)),
+        )
+    )
+
+    assert count == open_sources(settings, {"STATE_DIRECTORY": str(tmp_path)}, Random(1)).notified(addresses, refs)
+
+
 async def test_two_sources_of_one_repository_have_a_mirror_each(tmp_path: Path) -> None:
     repository = Repository(tmp_path / "config.git")
     repository.commit({"orders.yml": "a: 1", "team/orders.yml": "a: 2"})

@@ -8,6 +8,7 @@ import stat
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,7 +16,9 @@ from typing import Any
 import pytest
 import trio
 from structlog.testing import capture_logs
+from trio.testing import MockClock
 
+from vortexd.errors import SourceError
 from vortexd.model import Origin, Tree
 from vortexd.remotes import parse_remote
 from vortexd.settings import GitSettings
@@ -61,7 +64,9 @@ class Running:
 
 @asynccontextmanager
 async def running(uri: str, state: Path, **settings: Any) -> AsyncIterator[Running]:
-    values: dict[str, Any] = {"schemes": ("file", "git", "http", "ssh"), "refresh_interval": 3600.0} | settings
+    values: dict[str, Any] = {"schemes": ("file", "git", "http", "ssh"), "refresh_interval": 3600.0}
+    # How hints are spread has tests of its own.
+    values |= {"hook_interval": 0.0} | settings
     found = Running(GitSource(GitSettings(kind="git", uri=uri, **values), state, Random(1)))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(found.source.run, found.publish)
@@ -633,3 +638,72 @@ def silent_server() -> Any:
     """Accepts, and says nothing ever."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield listening.getsockname()[1]
+
+
+class Fetches:
+    """The fetches of a source without a remote: when each began."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **settings: Any) -> None:
+        self.began: list[float] = []
+        self.fails = False
+        values = GitSettings(kind="git", uri="https://git.example/a.git", refresh_interval=3600.0, **settings)
+        self.source = GitSource(values, tmp_path, Random(1))
+        monkeypatch.setattr(self.source, "_refresh", self._refresh)
+
+    async def _refresh(self, *_: object) -> None:
+        self.began.append(trio.current_time())
+        await trio.sleep(0.02)
+        if self.fails:
+            raise SourceError("away")
+
+    async def hint(self, seconds: float) -> None:
+        """A hook every ten milliseconds."""
+        for _ in range(round(seconds / 0.01)):
+            self.source.fetch_now()
+            await trio.sleep(0.01)
+
+
+@pytest.fixture
+async def fetches(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Fetches]:
+    found = Fetches(monkeypatch, tmp_path, hook_interval=1.0)
+
+    async def publish(tree: Tree) -> None:
+        raise AssertionError("nothing is read here")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(found.source._fetch_for_ever, publish, False)
+        await trio.sleep(10)
+        yield found
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_hook_after_a_quiet_time_is_followed_at_once(autojump_clock: MockClock, fetches: Fetches) -> None:
+    now = trio.current_time()
+    fetches.source.fetch_now()
+    await trio.sleep(0.001)
+
+    assert now == fetches.began[-1]
+
+
+async def test_a_storm_of_hooks_is_a_fetch_a_second_and_one_behind_the_last(
+    autojump_clock: MockClock, fetches: Fetches
+) -> None:
+    before = len(fetches.began)
+    await fetches.hint(5)
+    last = trio.current_time() - 0.01
+    await trio.sleep(2)
+    caused = fetches.began[before:]
+
+    assert 5 <= len(caused) <= 6
+    assert min(later - earlier for earlier, later in pairwise(caused)) >= 1
+    assert caused[-1] >= last
+
+
+async def test_hooks_do_not_hurry_fetches_that_fail(autojump_clock: MockClock, fetches: Fetches) -> None:
+    fetches.fails = True
+    before = len(fetches.began)
+    await fetches.hint(100)
+    waits = [later - earlier for earlier, later in pairwise(fetches.began[before:])]
+
+    assert [2, 4, 8, 16, 32] == [round(wait) for wait in waits[:5]]
+    assert all(wait >= 31.9 for wait in waits[5:])

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 class Notified(Protocol):
     """What hooks are told to."""
 
-    def notified(self, addresses: Collection[str], ref: str | None) -> int:
+    def notified(self, addresses: Collection[str], refs: Collection[str]) -> int:
         """Look at once, where a source is meant. Returns how many are."""
         ...
 
@@ -57,8 +57,8 @@ class Monitor:
         hook = webhooks.recognise(request.headers, request.body)
         if hook is None:
             return Answer(body=b"[]")
-        count = self._sources.notified(hook.addresses, hook.ref)
-        log.info("webhook", provider=hook.provider, ref=hook.ref, sources=count)
+        count = self._sources.notified(hook.addresses, hook.refs)
+        log.info("webhook", provider=hook.provider, refs=list(hook.refs), sources=count)
         return Answer(body=orjson.dumps(webhooks.destinations(hook.paths) if count or not hook.addresses else []))
 
     async def _is_signed(self, request: Request) -> bool:

@@ -42,13 +42,13 @@ class Hook:
         provider: For the log and the metric.
         paths: The files it names; "application.yml" where it names none.
         addresses: Of the repository, in several spellings; none where it doesn't say.
-        ref: The full name of the branch or tag that was pushed or deleted, or None.
+        refs: The full names of the branches and tags that were pushed or deleted; none where it doesn't say.
     """
 
     provider: str
     paths: tuple[str, ...]
     addresses: tuple[str, ...] = ()
-    ref: str | None = None
+    refs: tuple[str, ...] = ()
 
 
 def is_signed(headers: Headers, body: bytes, secret: str) -> bool:
@@ -130,16 +130,31 @@ def _pushed(provider: str, message: dict[str, Any]) -> Hook:
         for kind in ("added", "removed", "modified"):
             files = commit.get(kind) if isinstance(commit, dict) else None
             paths |= dict.fromkeys(each for each in (files if isinstance(files, list) else ()) if isinstance(each, str))
-    return Hook(provider, tuple(paths)[:_MAX_PATHS], _addresses(message), _ref(message))
+    return Hook(provider, tuple(paths)[:_MAX_PATHS], _addresses(message), _refs(message))
 
 
 def _broadcast(provider: str, message: dict[str, Any], is_whole: bool) -> Hook | None:
-    return Hook(provider, _EVERYBODY, _addresses(message), _ref(message)) if is_whole else None
+    return Hook(provider, _EVERYBODY, _addresses(message), _refs(message)) if is_whole else None
 
 
-def _ref(message: dict[str, Any]) -> str | None:
-    ref = message.get("ref")
-    return ref if isinstance(ref, str) and ref.startswith("refs/") else None
+def _refs(message: dict[str, Any]) -> tuple[str, ...]:
+    push = message.get("push")
+    changes = push.get("changes") if isinstance(push, dict) else message.get("changes")
+    found = [message.get("ref")]
+    for change in changes if isinstance(changes, list) else ():
+        if not isinstance(change, dict):
+            return ()
+        # Bitbucket Server names the ref; Cloud what it was and what it is, one of which is null.
+        server = change.get("ref")
+        found += [server.get("id")] if isinstance(server, dict) else []
+        found += [_cloud_ref(change.get(state)) for state in ("old", "new")]
+    return tuple(dict.fromkeys(each for each in found if isinstance(each, str) and each.startswith("refs/")))
+
+
+def _cloud_ref(state: object) -> str | None:
+    if not isinstance(state, dict) or not isinstance(state.get("name"), str):
+        return None
+    return f"refs/{'tags' if state.get('type') == 'tag' else 'heads'}/{state['name']}"
 
 
 def _addresses(message: dict[str, Any]) -> tuple[str, ...]:

@@ -99,15 +99,15 @@ class Sources:
             each.fetch_now()
         return len(found)
 
-    def notified(self, addresses: Collection[str], ref: str | None) -> int:
+    def notified(self, addresses: Collection[str], refs: Collection[str]) -> int:
         """Make those git sources fetch at once that news of a repository are for. Returns how many.
 
         Args:
             addresses: Of the repository, in any spelling; none means any.
-            ref: The full name of the branch or tag that was pushed or deleted, or None.
+            refs: The full names of the branches and tags that were pushed or deleted; none means any.
         """
         repositories = {repository_of(address) for address in addresses}
-        found = [each for each in self._sources if isinstance(each, GitSource) and each.is_meant(repositories, ref)]
+        found = [each for each in self._sources if isinstance(each, GitSource) and each.is_meant(repositories, refs)]
         for each in found:
             each.fetch_now()
         return len(found)

@@ -34,6 +34,8 @@ _START_PATIENCE = 5.0
 # Failures are followed by longer and longer waits, and all waits differ a little: instances that started together part.
 _LONGEST_WAIT = 300.0
 _JITTER = 0.1
+# How often the wait between two fetches that hooks ask for doubles while they fail: half a minute, by default.
+_MOST_DOUBLINGS = 5
 # Pushes after which the mirror is packed.
 _TIDY_AFTER = 200
 # Answers to "is this commit served?" that were no.
@@ -93,18 +95,18 @@ class GitSource:
         return self._status
 
     def fetch_now(self) -> None:
-        """Fetch at once, or again as soon as the fetch under way is done. However often it is called meanwhile, that is one fetch."""
+        """Fetch soon: at once, or `hook_interval` after the last fetch began. However often it is called until then, that is one fetch."""
         self._hint.set()
 
-    def is_meant(self, repositories: Collection[str], ref: str | None) -> bool:
-        """Whether news of these repositories and this branch or tag can change what is served.
+    def is_meant(self, repositories: Collection[str], refs: Collection[str]) -> bool:
+        """Whether news of these repositories and these branches and tags can change what is served.
 
         Args:
             repositories: As `repository_of` has them; none means any.
-            ref: Its full name; None means any.
+            refs: Their full names; none means any.
         """
         is_ours = not repositories or repository_of(self.name) in repositories
-        return is_ours and (ref is None or may_be_served(ref, self._settings.labels))
+        return is_ours and (not refs or any(may_be_served(ref, self._settings.labels) for ref in refs))
 
     async def load(self, label: str) -> bool:
         """Bring a label into what is published that exists and wasn't asked for yet. Returns whether it may be there now.
@@ -149,6 +151,7 @@ class GitSource:
         timeout = min(_START_PATIENCE, self._settings.fetch_timeout) if has_state else self._settings.fetch_timeout
         while True:
             self._hint = trio.Event()
+            began = trio.current_time()
             try:
                 await self._refresh(publish, timeout, failures)
                 failures = 0
@@ -162,6 +165,8 @@ class GitSource:
             timeout = self._settings.fetch_timeout
             with trio.move_on_after(self._wait(failures)):
                 await self._hint.wait()
+                # What is hinted at meanwhile is in the next fetch, too: a storm of hooks, or one at a remote that fails, is few of them.
+                await trio.sleep_until(began + self._settings.hook_interval * 2.0 ** min(failures, _MOST_DOUBLINGS))
 
     async def _tidy(self) -> None:
         """Pack the mirror now and then; what it costs doesn't depend on how often anything is pushed."""
