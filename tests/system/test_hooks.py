@@ -251,6 +251,34 @@ def test_R4_G08_a_remote_that_misbehaves_slows_nobody(
         assert 0 == server.stop()
 
 
+def test_R4_a_name_that_is_not_found_any_more_slows_nobody(
+    repository: Repository, remote: Remote, tmp_path: Path
+) -> None:
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("a mount namespace needs root and unshare")
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 localhost config.invalid\n")
+    prefix = ["unshare", "-m", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$@"', "sh"]
+    probe = subprocess.run([*prefix, "true"], capture_output=True, text=True, check=False)
+    if probe.returncode:
+        pytest.skip(f"a mount namespace can't be made here: {probe.stderr.strip()}")
+    text = of_git(tmp_path / "state", remote.uri.replace("127.0.0.1", "config.invalid"), fetch_timeout=2.0)
+    with Server(tmp_path / "x", settings=text, prefix=prefix) as server:
+        until(server.port, "/orders/dev", {"number": 0, "filler": FILLER})
+        hosts.write_text("127.0.0.1 localhost\n")
+        wait(lambda: is_stale(server.port))
+        began = time.monotonic()
+        for _ in range(20):
+            assert 0 == get(server.port, "/orders/dev")[0]["propertySources"][0]["source"]["number"]
+        assert time.monotonic() - began < 5
+        assert "UP" == get(server.port, "/ready")[0]["status"]
+        repository.commit(content(1))
+        repository.git("update-server-info")
+        hosts.write_text("127.0.0.1 localhost config.invalid\n")
+        until(server.port, "/orders/dev", {"number": 1, "filler": FILLER})
+        assert 0 == server.stop()
+
+
 def test_R3_a_mirror_that_is_damaged_under_a_running_daemon_is_made_anew(
     repository: Repository, tmp_path: Path
 ) -> None:
