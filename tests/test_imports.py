@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "vortexd"
 GROUPS = [
     ("errors", "model", "names", "text", "patterns", "remotes"),
     ("settings", "settings_file"),
-    ("logs", "metrics", "systemd", "threads", "tls", "trusted_files"),
+    ("logs", "metrics", "systemd", "threads", "tls", "trusted_files", "peers", "binding"),
     ("auth",),
     ("source",),
     ("encryption",),
@@ -22,9 +22,9 @@ GROUPS = [
     ("broadcast",),
     ("realtime", "line"),
     ("http",),
-    ("daemon",),
+    ("daemon", "supervisor"),
     ("client",),
-    ("cli", "watch", "__main__"),
+    ("cli", "watch", "worker", "__main__"),
     ("ctl",),
 ]
 PURE = [
@@ -54,6 +54,7 @@ PURE = [
     "http.forms",
     "http.webhooks",
     "source.repositories",
+    "peers.wire",
     "client.replica",
     "client.backoff",
 ]

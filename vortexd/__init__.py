@@ -13,6 +13,8 @@ Configuration flows one way, and each stage is a module or a package here:
     tls.py                          the certificate in force
     trusted_files.py                files with secrets, read where nobody else could have
     systemd.py                      what goes to systemd, and the sockets that come from it
+    binding.py  the sockets that listen, for one process or for several
+    peers/      what several workers on one port ask each other, by way of their supervisor
     auth/       who is let in, and what for: one gate for HTTP, handshakes, subscriptions and deliveries
     encryption/ the ciphers that Spring writes, read and written alike
     source/     a directory, or a git repository by a mirror, as whole immutable states (Tree); several of them as one
@@ -26,6 +28,7 @@ Configuration flows one way, and each stage is a module or a package here:
     realtime/   the WebSocket: frames, messages, close reasons, session (pure); connection, parking and server (Trio)
     http/       the listener that routes, the bridge to Hypercorn, the application; one endpoint per kind of request, found in routes.py
     daemon.py   puts the line together; owns the root nursery, signals and the order of shutdown
+    supervisor.py  worker.py        several daemons on one port: who starts and watches them, and one of them
     client/     the client's half: the verified state of one key, and when to come back (pure)
     cli.py  watch.py   the command line, and a client that prints what it is told
 

@@ -14,13 +14,16 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from . import __version__
 from .errors import SettingsError, StartError
 from .settings import Settings, SourceSettings, parse_address
 from .settings_file import MAX_BYTES, load, override
 from .text import printable
+
+if TYPE_CHECKING:
+    from .worker import Post
 
 E = TypeVar("E", bound=Exception)
 SYSTEM_FILE = Path("/etc/vortexd/vortexd.toml")
@@ -48,7 +51,20 @@ def main(arguments: Sequence[str] | None = None, system_file: Path = SYSTEM_FILE
         print(f"vortexd: {printable(str(file or 'the command line'))} is valid")
         return 0
     welcome = _welcome if file is None and options.source is None else None
-    return _run(settings, welcome, lambda: _settings(file, options))
+    if settings.server.workers > 1:
+        return _supervise(settings, given, welcome)
+    return _run(settings, lambda urls: welcome(settings, urls) if welcome else None, lambda: _settings(file, options))
+
+
+def work(arguments: Sequence[str], post: "Post") -> int:
+    """Run as one of several workers, and return the exit status.
+
+    Args:
+        arguments: Those of the supervisor.
+    """
+    options = _parser().parse_args(arguments)
+    file = options.config or (SYSTEM_FILE if _is_there(SYSTEM_FILE) else None)
+    return _run(post.own(post.settings), lambda _: None, lambda: post.own(_settings(file, options)), post)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -172,22 +188,46 @@ def _check_auth(settings: Settings) -> None:
 
 def _run(
     settings: Settings,
-    welcome: Callable[[Settings, Sequence[str]], None] | None,
+    started: Callable[[Sequence[str]], None],
     reload: Callable[[], Settings],
+    post: "Post | None" = None,
 ) -> int:
-    status = 0
-
-    def started(urls: Sequence[str]) -> None:
-        if welcome is not None:
-            welcome(settings, urls)
-
-    # The imports are within: they take a moment, and Ctrl-C in it is no traceback either. except* because errors that come
-    # through nurseries come in groups.
-    try:
+    def daemon() -> int:
         from . import daemon, logs
 
         logs.configure(settings.log, sys.stderr)
-        daemon.run(settings, started, reload)
+        if post is None:
+            daemon.run(settings, started, reload)
+        else:
+            daemon.run(settings, started, reload, post.listening, post.seat)
+        return 0
+
+    return _guarded(daemon)
+
+
+def _supervise(
+    settings: Settings, arguments: Sequence[str], welcome: Callable[[Settings, Sequence[str]], None] | None
+) -> int:
+    def supervisor() -> int:
+        from . import logs, supervisor
+
+        logs.configure(settings.log, sys.stderr)
+        # What is wrong is said once, rather than by each worker.
+        _check_auth(settings)
+        return supervisor.run(settings, arguments, lambda urls: welcome(settings, urls) if welcome else None)
+
+    return _guarded(supervisor)
+
+
+def _guarded(serve: Callable[[], int]) -> int:
+    """Serve, and make an exit status of what goes wrong.
+
+    The imports are within: they take a moment, and Ctrl-C in it is no traceback either. except* because errors that come through
+    nurseries come in groups.
+    """
+    status = 0
+    try:
+        status = serve()
     except* StartError as group:
         for error in _leaves(group):
             _complain(str(error))

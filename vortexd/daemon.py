@@ -7,8 +7,9 @@ What runs: the sources, which publish to the line as one, one listener that acce
 import contextlib
 import os
 import signal
+import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from .http.monitor import Monitor
 from .http.routes import standard_routes
 from .line import Line
 from .metrics import Metrics
+from .peers import Peers, Seat
 from .realtime.encoder import Encoder
 from .realtime.server import WebSocketServer
 from .registry import Registry
@@ -51,27 +53,46 @@ _RELOADED = ("auth", "tls", "encryption")
 _DRAIN_SPREAD = 0.6
 
 
-def run(settings: Settings, started: Started, reload: Callable[[], Settings] | None = None) -> None:
+def run(
+    settings: Settings,
+    started: Started,
+    reload: Callable[[], Settings] | None = None,
+    listening: Sequence[socket.socket] = (),
+    seat: Seat | None = None,
+) -> None:
     """Serve until a signal ends it, and return once everybody has been let go.
 
     Args:
         settings: With absolute paths.
         started: Called with the bound addresses as URLs once the sockets are bound and the first complete state is served.
         reload: Reads the settings again, for SIGHUP; raises SettingsError, and then nothing changes.
+        listening: Sockets that were bound for us, where we are one of several workers.
+        seat: Which one, then.
 
     Raises:
         SettingsError: The files that [auth], [tls] and [encryption] name can't be used.
         StartError: The daemon can't start.
     """
-    inherited = systemd.inherit(os.environ, os.getpid())
+    peers = Peers(seat)
+    inherited = systemd.Inherited(tuple(listening)) if seat else systemd.inherit(os.environ, os.getpid())
     bound = _bound(settings, inherited)
     authority = load_authority(settings.auth, bound, Path(), os.environ)
     tls = Tls(load_context(settings.tls, os.environ))
     keyring = Keyring(load_encryption(settings.encryption, Path(), os.environ))
-    notifier = systemd.Notifier(os.environ, os.getpid())
+    notifier = peers.notifier or systemd.Notifier(os.environ, os.getpid())
     with LateSignals(signal.SIGTERM, signal.SIGINT) as late:
         trio.run(
-            serve, settings, authority, started, reload or (lambda: settings), late, inherited, notifier, tls, keyring
+            serve,
+            settings,
+            authority,
+            started,
+            reload or (lambda: settings),
+            late,
+            inherited,
+            notifier,
+            tls,
+            keyring,
+            peers,
         )
 
 
@@ -122,6 +143,7 @@ async def serve(
     notifier: systemd.Notifier,
     tls: Tls,
     keyring: Keyring,
+    peers: Peers,
 ) -> None:
     """Run the daemon; see `run`. Returns after a drain; a second signal cancels what is left at once."""
     bound = _bound(settings, inherited)
@@ -156,14 +178,16 @@ async def serve(
         settings.auth.connections_per_token,
         listener.leave,
     )
-    monitor = Monitor(sources, settings.monitor)
+    monitor = Monitor(sources, settings.monitor, peers)
     if gate.is_open and not settings.monitor.secret and any(isinstance(each, GitSettings) for each in settings.source):
         log.warning(
             "webhooks unsigned", consequence="whoever reaches us can make us fetch", remedy="set monitor.secret"
         )
     bridge = Bridge(
         create_app(
-            standard_routes(line, metrics, sources.reports, {"/monitor": monitor, **encryption_routes(keyring)}),
+            standard_routes(
+                line, metrics, sources.reports, peers=peers, more={"/monitor": monitor, **encryption_routes(keyring)}
+            ),
             metrics,
             settings.server,
             timestamp,
@@ -178,7 +202,7 @@ async def serve(
         )
 
     with (
-        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as ends,
+        _ends(peers) as ends,
         trio.open_signal_receiver(signal.SIGHUP) as reloads,
     ):
         urls = await listener.bind()
@@ -186,6 +210,7 @@ async def serve(
             root.start_soon(partial(sources.run, line.publish), name="sources")
             root.start_soon(_announce, line, started, urls, notifier, listener, websockets)
             root.start_soon(_watch_loop, metrics)
+            root.start_soon(peers.run)
             root.start_soon(
                 _reload, reloads, settings, reload, gate, websockets, metrics, bound, notifier, tls, keyring, line
             )
@@ -263,6 +288,16 @@ async def _watch_loop(metrics: Metrics) -> None:
         due = trio.current_time() + _LAG_INTERVAL
         await trio.sleep_until(due)
         metrics.loop_late(trio.current_time() - due)
+
+
+@contextlib.contextmanager
+def _ends(peers: Peers) -> Iterator[AsyncIterator[int]]:
+    """The signals that end us: the process's own, or those of the supervisor."""
+    if peers.are_there:
+        yield peers.stops
+    else:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            yield signals
 
 
 async def _stop(signals: AsyncIterator[int], scope: trio.CancelScope, ended: trio.Event) -> None:

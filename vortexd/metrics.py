@@ -1,9 +1,10 @@
 """What can be counted, as Prometheus has it. Every label value is named by the code: nothing from the network becomes one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from .model import SourceReport
@@ -106,6 +107,65 @@ class Metrics:
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+class SupervisorMetrics:
+    """What a supervisor counts of its workers.
+
+    Args:
+        workers: How many there shall be.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._registry = CollectorRegistry()
+        self._restarts = Counter(
+            "vortexd_worker_restarts", "Workers started again", ["worker"], registry=self._registry
+        )
+        for number in range(workers):
+            self._restarts.labels(str(number))
+
+    def restarted(self, number: int) -> None:
+        """A worker has ended, and is started again."""
+        self._restarts.labels(str(number)).inc()
+
+    def render(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class Merged(Collector):
+    """What several processes count, each sample labelled with the worker it is from.
+
+    Counters aren't added up: one that begins anew with its worker would make a sum that goes down.
+
+    Args:
+        texts: By worker, in Prometheus' text format.
+    """
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+
+    def describe(self) -> Iterator[Metric]:
+        """See prometheus_client."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client."""
+        families: dict[str, Metric] = {}
+        for worker, text in self._texts.items():
+            for each in text_string_to_metric_families(text):
+                family = families.setdefault(each.name, Metric(each.name, each.documentation, each.type))
+                for sample in each.samples:
+                    labels = {"worker": worker, **sample.labels}
+                    family.add_sample(sample.name, labels, sample.value)
+        yield from families.values()
+
+
+def merge(texts: Mapping[str, str]) -> bytes:
+    """The texts of several processes as one; see `Merged`."""
+    registry = CollectorRegistry()
+    registry.register(Merged(texts))
+    return generate_latest(registry)
 
 
 class _Sources(Collector):

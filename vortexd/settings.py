@@ -193,6 +193,8 @@ class ServerSettings:
 
     Attributes:
         bind: Addresses to listen on: `host:port`, `[::1]:port`, `unix:/path`. Port 0 takes a free one.
+        workers: Processes that serve on the same addresses, each with its own copy of the configuration and its own look at the sources.
+            Limits hold for each of them, but `connections` for all together.
         connections: Connections in all, WebSocket and HTTP together. 0 means what RLIMIT_NOFILE allows less a reserve of 256.
         connections_per_address: Connections from one address; 0 means no limit.
         handshakes: Connections whose request head is being read or whose handshake is under way, at a time.
@@ -208,6 +210,7 @@ class ServerSettings:
     """
 
     bind: tuple[str, ...] = attrs.field(default=("127.0.0.1:8888",), metadata={"rule": Rule(_ADDRESS, _is_address)})
+    workers: int = _whole(1, 1, 64)
     connections: int = _whole(0, 0, 1_000_000)
     connections_per_address: int = _whole(0, 0, 1_000_000)
     handshakes: int = _whole(256, 1, 1_000_000)

@@ -4,7 +4,8 @@ from typing import ClassVar, Protocol
 
 from ..auth import Right
 from ..errors import RemoteError
-from ..metrics import CONTENT_TYPE, Metrics
+from ..metrics import CONTENT_TYPE, Metrics, merge
+from ..peers import Peers
 from .exchange import Answer, Request
 from .status import Reports
 
@@ -52,19 +53,25 @@ class Ready:
 
 
 class MetricsPage:
-    """`/metrics`, for who has `admin`."""
+    """`/metrics`, for who has `admin`: of all workers, whoever of them is asked."""
 
     route: ClassVar = "/metrics"
     methods: ClassVar = _GET
     is_public: ClassVar = False
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, peers: Peers | None = None) -> None:
         self._metrics = metrics
+        self._peers = peers or Peers()
+        self._peers.answer("metrics", lambda _: metrics.render().decode())
 
     async def answer(self, request: Request) -> Answer:
         """See `exchange.Endpoint`."""
         request.owner.authorize(Right.ADMIN, None)
-        return Answer(body=self._metrics.render(), content_type=CONTENT_TYPE)
+        own = self._metrics.render()
+        if self._peers.are_there:
+            others = await self._peers.ask("metrics")
+            own = merge({str(self._peers.number): own.decode(), **others.texts})
+        return Answer(body=own, content_type=CONTENT_TYPE)
 
 
 class UpgradeOnly:

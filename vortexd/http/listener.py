@@ -4,15 +4,12 @@ In come sockets; out go WebSocket handshakes to one handler and everything else 
 peer that hasn't said what it wants holds more than a head's size for more than a head's time.
 """
 
-import contextlib
 import errno
-import os
 import resource
 import socket
 import ssl
-import stat
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import TypeAlias
 from uuid import uuid4
@@ -24,8 +21,8 @@ import structlog
 import trio
 from structlog.contextvars import bound_contextvars
 
-from ..errors import StartError
-from ..settings import Address, ServerSettings, parse_address
+from .. import binding
+from ..settings import Address, ServerSettings
 from ..systemd import Inherited
 from ..tls import Tls
 
@@ -37,7 +34,6 @@ _RESERVE = 256
 _SPARE = 32
 _ALWAYS = frozenset({"/health", "/ready", "/metrics", "/status"})
 _RECEIVE_BYTES = 16_384
-_BACKLOG = 1_024
 _MAX_TARGET_BYTES = 8_192
 _REFUSAL_TIMEOUT = 1.0
 # How long the head of one who comes when it is full may take.
@@ -106,8 +102,7 @@ class Listener:
         self._count = 0
         self._reading = 0
         self._by_address: Counter[str] = Counter()
-        self._sockets: list[trio.socket.SocketType] = []
-        self._paths: list[str] = []
+        self._bound: binding.Bound | None = None
         self._accepting = trio.CancelScope()
 
     async def bind(self) -> list[str]:
@@ -116,63 +111,28 @@ class Listener:
         Raises:
             StartError: One can't be bound; none is then.
         """
-        activated, stored = self._inherited.activated, list(self._inherited.stored)
-        try:
-            if activated:
-                self._sockets += map(trio.socket.from_stdlib_socket, activated)
-            else:
-                for text in self._settings.bind:
-                    self._sockets += await _bind(parse_address(text), text, stored)
-        except StartError:
-            self._close_sockets()
-            raise
-        finally:
-            for left in stored:
-                left.close()
-        return [self._url(bound) for bound in self._sockets]
+        self._bound = await binding.bind(self._settings.bind, self._inherited)
+        return self._bound.urls("http" if self._tls.context is None else "https")
 
     def storable(self) -> list[socket.socket]:
-        """Duplicates of the listening sockets that the settings name, for `systemd.Notifier.store`. The caller closes them.
-
-        Those of socket units are systemd's own, and Unix sockets are bound anew, for their path is in the file system.
-        """
-        if self._inherited.activated:
-            return []
-        return [
-            socket.socket(fileno=os.dup(bound.fileno())) for bound in self._sockets if bound.family != socket.AF_UNIX
-        ]
-
-    def _url(self, bound: trio.socket.SocketType) -> str:
-        name = bound.getsockname()
-        if bound.family == socket.AF_UNIX:
-            if not self._inherited.activated:
-                self._paths.append(name)
-            return f"unix:{name}"
-        scheme = "https" if self._tls.context is not None else "http"
-        return f"{scheme}://{Address(host=name[0], port=name[1])}"
+        """See `binding.Bound.storable`."""
+        return self._bound.storable() if self._bound is not None else []
 
     async def serve(self, nursery: trio.Nursery, websocket: WebSocketHandler, http: Handler) -> None:
         """Accept until `stop_accepting`; each connection is a task in the given nursery, which outlives this call."""
+        assert self._bound is not None, "bind comes first"
+        bound = self._bound
         try:
             with self._accepting:
                 async with trio.open_nursery() as accepting:
-                    for bound in self._sockets:
-                        accepting.start_soon(self._accept, bound, nursery, websocket, http)
+                    for each in bound.share():
+                        accepting.start_soon(self._accept, each, nursery, websocket, http)
         finally:
-            self._close_sockets()
+            bound.close()
 
     def stop_accepting(self) -> None:
         """Close the listening sockets; connections go on."""
         self._accepting.cancel()
-
-    def _close_sockets(self) -> None:
-        for bound in self._sockets:
-            bound.close()
-        for path in self._paths:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-        self._sockets.clear()
-        self._paths.clear()
 
     async def _accept(
         self, bound: trio.socket.SocketType, nursery: trio.Nursery, websocket: WebSocketHandler, http: Handler
@@ -353,70 +313,3 @@ async def _refuse(stream: Stream, status: int, reason: str, *headers: str) -> No
         # Closing with unread bytes would reset the connection, and with it the answer on its way.
         while await stream.receive_some(_RECEIVE_BYTES):
             pass
-
-
-async def _bind(address: Address, text: str, stored: list[socket.socket]) -> Sequence[trio.socket.SocketType]:
-    """Bind and listen; takes up what is stored for an address, and takes that out of the list."""
-    try:
-        if address.path is not None:
-            return [_listening(await _bind_unix(address.path))]
-        found = await trio.socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        names = {(each[0], each[4]): None for each in found}
-        return [_taken_up(stored, *each) or _listening(await _bind_tcp(*each)) for each in names]
-    except OSError as error:
-        hint = "; another process listens there" if error.errno == errno.EADDRINUSE else ""
-        raise StartError(f"can't listen on {text}: {(error.strerror or str(error)).lower()}{hint}") from None
-
-
-def _taken_up(stored: list[socket.socket], family: int, name: object) -> trio.socket.SocketType | None:
-    for each in stored:
-        if each.family == family and each.getsockname() == name:
-            stored.remove(each)
-            return trio.socket.from_stdlib_socket(each)
-    return None
-
-
-def _listening(bound: trio.socket.SocketType) -> trio.socket.SocketType:
-    try:
-        bound.listen(_BACKLOG)
-    except BaseException:
-        bound.close()
-        raise
-    return bound
-
-
-async def _bind_tcp(family: int, name: object) -> trio.socket.SocketType:
-    bound = trio.socket.socket(family, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        await bound.bind(name)
-    except BaseException:
-        bound.close()
-        raise
-    return bound
-
-
-async def _bind_unix(path: str) -> trio.socket.SocketType:
-    """Bind a Unix socket for the owner and the group, taking the place of one that nobody listens on any more."""
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(os.stat(path, follow_symlinks=False).st_mode):
-            raise OSError(errno.EEXIST, "there is a file of this name that is no socket")
-        with trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            try:
-                await probe.connect(path)
-            except ConnectionRefusedError:
-                os.unlink(path)
-            else:
-                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-    bound = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        await bound.bind(path)
-        os.chmod(path, 0o660)
-    except BaseException:
-        bound.close()
-        raise
-    return bound

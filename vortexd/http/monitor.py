@@ -12,6 +12,7 @@ import structlog
 from .. import threads
 from ..auth import Right
 from ..errors import RemoteError, SourceError
+from ..peers import Peers
 from ..settings import MonitorSettings
 from ..source.secrets import read_secret
 from . import webhooks
@@ -34,6 +35,7 @@ class Monitor:
     Args:
         sources: Who looks.
         settings: Where the secret is.
+        peers: Other workers, each of which looks for itself.
     """
 
     route: ClassVar = "/monitor"
@@ -41,9 +43,11 @@ class Monitor:
     # The signature is looked at first, and where there is none, whoever asks is asked.
     is_public: ClassVar = True
 
-    def __init__(self, sources: Notified, settings: MonitorSettings) -> None:
+    def __init__(self, sources: Notified, settings: MonitorSettings, peers: Peers | None = None) -> None:
         self._sources = sources
         self._settings = settings
+        self._peers = peers or Peers()
+        self._peers.answer("notified", self._hear)
 
     @property
     def body_bytes(self) -> int:
@@ -58,8 +62,13 @@ class Monitor:
         if hook is None:
             return Answer(body=b"[]")
         count = self._sources.notified(hook.addresses, hook.refs)
+        self._peers.tell("notified", orjson.dumps([list(hook.addresses), list(hook.refs)]).decode())
         log.info("webhook", provider=hook.provider, refs=list(hook.refs), sources=count)
         return Answer(body=orjson.dumps(webhooks.destinations(hook.paths) if count or not hook.addresses else []))
+
+    def _hear(self, text: str) -> str:
+        addresses, refs = orjson.loads(text)
+        return str(self._sources.notified(addresses, refs))
 
     async def _is_signed(self, request: Request) -> bool:
         if not self._settings.secret:

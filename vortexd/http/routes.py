@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from ..errors import RemoteError
 from ..metrics import Metrics
+from ..peers import Peers
 from .configuration import Configuration
 from .exchange import Endpoint
 from .health import Health, MetricsPage, Ready, UpgradeOnly
@@ -76,21 +77,26 @@ class Routes:
 
 
 def standard_routes(
-    reader: ConfigReader, metrics: Metrics, reports: Reports = tuple, more: Mapping[str, Endpoint] | None = None
+    reader: ConfigReader,
+    metrics: Metrics,
+    reports: Reports = tuple,
+    more: Mapping[str, Endpoint] | None = None,
+    peers: Peers | None = None,
 ) -> Routes:
     """The routes of a daemon.
 
     Args:
         reports: How the sources are.
         more: Entries beside those that every daemon has.
+        peers: The other workers on the same port.
     """
     return Routes(
         {
             **(more or {}),
             "/health": Health(),
             "/ready": Ready(reader, reports),
-            "/metrics": MetricsPage(metrics),
-            "/status": Status(reports),
+            "/metrics": MetricsPage(metrics, peers),
+            "/status": Status(reports, peers),
             "/ws/": UpgradeOnly(),
         },
         Configuration(reader, reports),

@@ -8,25 +8,40 @@ import orjson
 
 from ..auth import Right
 from ..model import SourceReport
+from ..peers import Peers
 from .exchange import Answer, Request
 
 Reports = Callable[[], Sequence[SourceReport]]
 
 
 class Status:
-    """`/status`, for who has `admin`: per source its revision, when it was last read, what is wrong and since when."""
+    """`/status`, for who has `admin`: per source its revision, when it was last read, what is wrong and since when.
+
+    Of several workers each reads for itself: `workers` has what the others say.
+    """
 
     route: ClassVar = "/status"
     methods: ClassVar = ("GET", "HEAD")
     is_public: ClassVar = False
 
-    def __init__(self, reports: Reports) -> None:
+    def __init__(self, reports: Reports, peers: Peers | None = None) -> None:
         self._reports = reports
+        self._peers = peers or Peers()
+        self._peers.answer("status", lambda _: orjson.dumps(self._members()).decode())
 
     async def answer(self, request: Request) -> Answer:
         """See `exchange.Endpoint`."""
         request.owner.authorize(Right.ADMIN, None)
-        return Answer(body=orjson.dumps({"sources": [_members(each) for each in self._reports()]}))
+        said = self._members()
+        if self._peers.are_there:
+            others = await self._peers.ask("status")
+            said["worker"] = self._peers.number
+            said["workers"] = {number: orjson.loads(text) for number, text in sorted(others.texts.items())}
+            said["workers_silent"] = others.missing
+        return Answer(body=orjson.dumps(said))
+
+    def _members(self) -> dict[str, Any]:
+        return {"sources": [_members(each) for each in self._reports()]}
 
 
 def stale_for(reports: Reports) -> int | None:

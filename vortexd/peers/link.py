@@ -1,0 +1,58 @@
+"""One end of the pair of sockets between a supervisor and a worker, the same on both sides.
+
+To say something never waits: what the other end doesn't take, because it is stopped or stuck, is dropped, and who waits for an answer has a deadline.
+"""
+
+from collections.abc import Callable
+
+import trio
+
+from .wire import Decoder, Frame, encode
+
+_MOST_WAITING = 1_024
+_RECEIVE_BYTES = 65_536
+
+
+class Link:
+    """See the module.
+
+    Args:
+        stream: One of the pair.
+    """
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._send, self._waiting = trio.open_memory_channel[Frame](_MOST_WAITING)
+
+    def say(self, frame: Frame) -> bool:
+        """Send a frame once the other end takes it. Returns whether there was room for it."""
+        try:
+            self._send.send_nowait(frame)
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            return False
+        return True
+
+    async def run(self, hear: Callable[[Frame], None]) -> None:
+        """Send what is said, and pass on what is heard, until the other end is gone; then the link is closed."""
+        async with self._stream, self._waiting, trio.open_nursery() as nursery:
+            nursery.start_soon(self._write)
+            decoder = Decoder()
+            try:
+                while data := await self._stream.receive_some(_RECEIVE_BYTES):
+                    for frame in decoder.receive(data):
+                        hear(frame)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass
+            nursery.cancel_scope.cancel()
+
+    async def aclose(self) -> None:
+        """Close it at once, with what hasn't been sent."""
+        await trio.aclose_forcefully(self._stream)
+
+    async def _write(self) -> None:
+        # Without a deadline, for half a frame would be the end of the link: a process that doesn't read is the watchdog's.
+        async for frame in self._waiting:
+            try:
+                await self._stream.send_all(encode(frame))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return

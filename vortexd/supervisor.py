@@ -1,0 +1,302 @@
+"""Several workers on one port: binds, starts them, starts those again that end, hands on what they ask each other, and stops them all.
+
+The supervisor serves nobody and holds no configuration but the settings that a worker is started with, which were read and found good: a file that
+is broken later can't keep a worker from coming back. The invariant: a port that is open stays open while any worker lives, and
+the sockets outlive every worker.
+"""
+
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
+
+import attrs
+import orjson
+import structlog
+import trio
+
+from . import binding, systemd
+from .metrics import SupervisorMetrics
+from .peers import SUPERVISOR
+from .peers.link import Link
+from .peers.wire import Frame
+from .settings import Settings
+
+log = structlog.get_logger()
+
+# What a worker is told in its environment; see `worker.Post`.
+VARIABLE = "VORTEXD_WORKER"
+# Seconds in which the loop of a worker has to be heard of, where systemd doesn't say.
+_WATCHDOG = 30.0
+# Between the ends of a worker that ends again and again; one that has lived for a while begins anew.
+_PAUSES = (0.0, 0.5, 1.0, 2.0, 5.0)
+_LIVED = 60.0
+# What a worker may take beyond its drain before it is killed.
+_GRACE = 4.0
+_LOOK_INTERVAL = 1.0
+_STATUS_INTERVAL = 10.0
+
+
+@attrs.define(eq=False)
+class _Worker:
+    """A worker that runs.
+
+    Attributes:
+        heard: When it was last heard of.
+        status: What it says of itself.
+    """
+
+    number: int
+    process: trio.Process
+    link: Link
+    heard: float
+    is_ready: bool = False
+    is_reloading: bool = False
+    status: str = "starting"
+
+
+def run(settings: Settings, arguments: Sequence[str], started: Callable[[Sequence[str]], None]) -> int:
+    """Run `server.workers` workers until a signal ends them, and return the exit status.
+
+    Args:
+        settings: With absolute paths.
+        arguments: The command line without the program's name, for the workers: they read the settings again at SIGHUP.
+        started: Called with the bound addresses as URLs once all workers serve.
+
+    Raises:
+        StartError: An address can't be bound.
+    """
+    inherited = systemd.inherit(os.environ, os.getpid())
+    notifier = systemd.Notifier(os.environ, os.getpid())
+    return trio.run(Supervisor(settings, arguments, started, notifier).run, inherited)
+
+
+class Supervisor:
+    """See the module and `run`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        arguments: Sequence[str],
+        started: Callable[[Sequence[str]], None],
+        notifier: systemd.Notifier,
+    ) -> None:
+        self._settings = settings
+        self._arguments = list(arguments)
+        self._started = started
+        self._notifier = notifier
+        self._watchdog = notifier.watchdog or _WATCHDOG
+        self._metrics = SupervisorMetrics(settings.server.workers)
+        self._workers: dict[int, _Worker] = {}
+        self._stopping = trio.Event()
+        self._status = 0
+        self._is_announced = self._is_reloading = self._has_reloaded = False
+        self._announce: Callable[[], None] = lambda: None
+
+    async def run(self, inherited: systemd.Inherited) -> int:
+        """Run until all workers have ended; returns the exit status."""
+        server = self._settings.server
+        with (
+            trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as ends,
+            trio.open_signal_receiver(signal.SIGHUP) as reloads,
+        ):
+            bound = await binding.bind(server.bind, inherited, server.workers)
+            self._announce = partial(self._say_ready, bound)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._heed, ends)
+                nursery.start_soon(self._reload, reloads)
+                nursery.start_soon(self._watch)
+                nursery.start_soon(self._stop, bound)
+                async with trio.open_nursery() as keeping:
+                    for number in range(server.workers):
+                        keeping.start_soon(self._keep, number, bound)
+                nursery.cancel_scope.cancel()
+            bound.close()
+        log.info("stopped")
+        return self._status
+
+    # Workers.
+
+    async def _keep(self, number: int, bound: binding.Bound) -> None:
+        """Have a worker run until we stop: one that ends is started again, unless nothing has ever been served."""
+        ends = 0
+        while not self._stopping.is_set():
+            began = trio.current_time()
+            status = await self._work(number, bound)
+            if self._stopping.is_set():
+                return
+            if not self._is_announced:
+                # It has said why.
+                self._status = status if status in (1, 2) else 1
+                self._stopping.set()
+                return
+            ends = 0 if trio.current_time() - began >= _LIVED else ends + 1
+            pause = _PAUSES[min(ends, len(_PAUSES)) - 1] if ends else 0.0
+            log.error("worker ended", worker=number, status=status, started_again_in=pause)
+            self._metrics.restarted(number)
+            with trio.move_on_after(pause):
+                await self._stopping.wait()
+
+    async def _work(self, number: int, bound: binding.Bound) -> int:
+        """Run one worker to its end, and return its exit status."""
+        ours, theirs = socket.socketpair()
+        with theirs, _in_memory(pickle.dumps(self._settings)) as memory:
+            listening = [each.fileno() for each in bound.share(number)]
+            post = {
+                "number": number,
+                "count": self._settings.server.workers,
+                "listening": listening,
+                "link": theirs.fileno(),
+                "settings": memory,
+                "watchdog": self._watchdog,
+            }
+            process = await trio.lowlevel.open_process(
+                [sys.executable, "-m", "vortexd.worker", *self._arguments],
+                pass_fds=[*listening, theirs.fileno(), memory],
+                env={**_without_supervisor(os.environ), VARIABLE: orjson.dumps(post).decode()},
+                # A terminal's Ctrl-C is for the supervisor, which tells the workers.
+                start_new_session=True,
+            )
+        link = Link(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+        worker = _Worker(number, process, link, trio.current_time())
+        self._workers[number] = worker
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(link.run, partial(self._hear, worker))
+                if self._stopping.is_set():
+                    link.say(Frame("stop"))
+                status = await process.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            del self._workers[number]
+            if process.returncode is None:
+                process.kill()
+            self._look_whether_reloaded()
+        return status
+
+    def _hear(self, worker: _Worker, frame: Frame) -> None:
+        """Take what a worker says: of itself, or to others."""
+        match frame.kind:
+            case "notify":
+                self._notified(worker, dict(line.split("=", 1) for line in frame.text.split("\n")))
+            case "ask":
+                others = [each for each in self._workers.values() if each is not worker and each.is_ready]
+                for each in others:
+                    each.link.say(Frame("ask", f"{worker.number}:{frame.id}", frame.name, frame.text))
+                own = self._metrics.render().decode() if frame.name == "metrics" else None
+                worker.link.say(Frame("asked", frame.id, text=str(len(others) + (own is not None))))
+                if own is not None:
+                    worker.link.say(Frame("answer", frame.id, SUPERVISOR, own))
+            case "answer":
+                asker, _, id = frame.id.partition(":")
+                to = self._workers.get(int(asker))
+                if to is not None and id:
+                    to.link.say(Frame("answer", id, str(worker.number), frame.text))
+
+    def _notified(self, worker: _Worker, said: dict[str, str]) -> None:
+        worker.heard = trio.current_time()
+        worker.status = said.get("STATUS", worker.status)
+        if "READY" in said:
+            is_new, worker.is_ready = not worker.is_ready, True
+            worker.is_reloading = False
+            if is_new and self._has_reloaded:
+                # It has begun with the settings of our start, as the others did before they reloaded.
+                worker.process.send_signal(signal.SIGHUP)
+            self._look_whether_reloaded()
+            self._announce()
+
+    def _say_ready(self, bound: binding.Bound) -> None:
+        """Say once that we serve, when all workers do."""
+        if self._is_announced or sum(each.is_ready for each in self._workers.values()) < self._settings.server.workers:
+            return
+        self._is_announced = True
+        urls = bound.urls("https" if self._settings.tls.certificate else "http")
+        log.info("ready", addresses=urls, workers=len(self._workers))
+        self._started(urls)
+        self._notifier.ready("serving")
+        duplicates = bound.storable()
+        self._notifier.store(duplicates)
+        for each in duplicates:
+            each.close()
+
+    # Signals and time.
+
+    async def _heed(self, signals: AsyncIterator[int]) -> None:
+        """Let the first signal begin the drain of all workers, and a second one end them at once."""
+        async for number in signals:
+            log.info("signal received", signal=signal.Signals(number).name)
+            if self._stopping.is_set():
+                self._tell_to_stop()
+            self._stopping.set()
+
+    async def _stop(self, bound: binding.Bound) -> None:
+        await self._stopping.wait()
+        log.info("stopping", workers=len(self._workers))
+        self._notifier.stopping()
+        bound.close()
+        self._tell_to_stop()
+        await trio.sleep(self._settings.server.drain_timeout + _GRACE)
+        for each in self._workers.values():
+            log.error("worker killed", worker=each.number, reason="it hasn't ended with its drain")
+            each.process.kill()
+
+    def _tell_to_stop(self) -> None:
+        for each in self._workers.values():
+            each.link.say(Frame("stop"))
+
+    async def _reload(self, signals: AsyncIterator[int]) -> None:
+        async for _ in signals:
+            self._has_reloaded = self._is_reloading = True
+            self._notifier.reloading(time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000)
+            for each in self._workers.values():
+                # One that hasn't begun to serve is told when it has.
+                if each.is_ready:
+                    each.is_reloading = True
+                    each.process.send_signal(signal.SIGHUP)
+            self._look_whether_reloaded()
+
+    def _look_whether_reloaded(self) -> None:
+        if self._is_reloading and not any(each.is_reloading for each in self._workers.values()):
+            self._is_reloading = False
+            refused = [each.status for each in self._workers.values() if each.status != "reloaded"]
+            self._notifier.ready(refused[0] if refused else "reloaded")
+
+    async def _watch(self) -> None:
+        """Kill workers that are stuck, and tell systemd how all are."""
+        told = -_STATUS_INTERVAL
+        interval = min(_STATUS_INTERVAL, self._watchdog / 3)
+        while True:
+            await trio.sleep(min(_LOOK_INTERVAL, interval))
+            now = trio.current_time()
+            for each in self._workers.values():
+                if each.is_ready and now - each.heard > self._watchdog:
+                    log.error("worker killed", worker=each.number, reason=f"silent for {self._watchdog:g} s")
+                    each.process.kill()
+            if self._is_announced and now - told >= interval:
+                told = now
+                ready = [each for each in self._workers.values() if each.is_ready]
+                each_of_them = "; ".join(f"{each.number}: {each.status}" for each in ready)
+                self._notifier.status(f"{len(ready)} of {self._settings.server.workers} workers: {each_of_them}")
+
+
+def _without_supervisor(environment: os._Environ[str]) -> dict[str, str]:
+    """The environment without what is between systemd and us."""
+    ours = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+    return {name: value for name, value in environment.items() if name not in ours}
+
+
+@contextlib.contextmanager
+def _in_memory(data: bytes) -> Iterator[int]:
+    """A descriptor that the data can be read from."""
+    fd = os.memfd_create("vortexd-settings")
+    try:
+        os.write(fd, data)
+        os.lseek(fd, 0, os.SEEK_SET)
+        yield fd
+    finally:
+        os.close(fd)
