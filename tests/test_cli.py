@@ -10,6 +10,7 @@ import pytest
 
 from vortexd import __version__, cli
 from vortexd.auth.tokens import digest_of, load_tokens
+from vortexd.commands import COMMANDS
 from vortexd.errors import StartError
 from vortexd.settings import Settings
 
@@ -125,13 +126,18 @@ def test_ctrl_c_is_no_traceback(
 
 
 def test_the_page_and_the_help_name_the_same_options(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        cli.main(["--help"])
-    helped = set(re.findall(r"--([a-z-]+)", capsys.readouterr().out))
+    helped = set()
+    for command in ([], *([name] for name in COMMANDS)):
+        with pytest.raises(SystemExit):
+            cli.main([*command, "--help"])
+        helped |= set(re.findall(r"--([a-z-]+)", capsys.readouterr().out))
     page = (ROOT / "man/vortexd.8").read_text()
     options = page[page.index("serves the example") : page.index(".Sh SIGNALS")]
+    synopsis = page[page.index(".Sh SYNOPSIS") : page.index(".Sh DESCRIPTION")]
 
     assert helped == set(re.findall(r"Fl -([a-z-]+)", options))
+    assert helped == set(re.findall(r"Fl -([a-z-]+)", synopsis))
+    assert all(f".It Cm {name}" in options and name in synopsis for name in COMMANDS)
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,3 +172,39 @@ def test_check_reads_the_token_files_too(tmp_path: Path, capsys: pytest.CaptureF
 
     assert 2 == cli.main(["--check", "--config", str(tmp_path / "vortexd.toml")])
     assert "tokens.toml" in capsys.readouterr().err
+
+
+def test_units_are_installed_and_removed_below_a_root_with_a_word_for_each_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--root", str(tmp_path), "--prefix", "/usr"]
+    unit = tmp_path / "usr/lib/systemd/system/vortexd.service"
+
+    assert 0 == cli.main(["install-units", *where, "--dry-run"])
+    assert f"{unit}: would be installed" in capsys.readouterr().out.splitlines()
+    assert [] == list(tmp_path.iterdir())
+
+    assert 0 == cli.main(["install-units", *where])
+    assert f"{unit}: installed" in capsys.readouterr().out.splitlines()
+    assert unit.is_file()
+
+    assert 0 == cli.main(["uninstall-units", *where])
+    assert f"{unit}: removed" in capsys.readouterr().out.splitlines()
+    assert not unit.exists()
+
+
+def test_what_can_not_be_installed_is_one_line_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "usr").write_text("in the way")
+
+    assert 1 == cli.main(["install-units", "--root", str(tmp_path)])
+    assert f"vortexd: error: {tmp_path}/usr" in capsys.readouterr().err
+
+
+def test_a_prefix_is_absolute(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["install-units", "--prefix", "usr"])
+
+    assert (2, "vortexd: error: --prefix must be an absolute path; see vortexd install-units --help\n") == (
+        ended.value.code,
+        capsys.readouterr().err,
+    )

@@ -24,6 +24,7 @@ GROUPS = [
     ("http",),
     ("daemon", "supervisor"),
     ("client",),
+    ("installation", "terminal", "commands"),
     ("cli", "watch", "worker", "__main__"),
     ("ctl",),
 ]

@@ -30,7 +30,9 @@ Configuration flows one way, and each stage is a module or a package here:
     daemon.py   puts the line together; owns the root nursery, signals and the order of shutdown
     supervisor.py  worker.py        several daemons on one port: who starts and watches them, and one of them
     client/     the client's half: the verified state of one key, and when to come back (pure)
-    cli.py  watch.py   the command line, and a client that prints what it is told
+    cli.py  commands.py  terminal.py    the command line: what serves, what doesn't, how errors are said
+    installation.py                 units, man pages and settings where the system looks for them
+    watch.py                        a client that prints what it is told
 
 The import rule, kept by tests/test_imports.py: a stage imports the nouns and the stages to its left. Pure modules
 import no trio, socket, time, random or logging. Only daemon.py knows every part.

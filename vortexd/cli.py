@@ -1,4 +1,4 @@
-"""The command line, and the only place that prints.
+"""The command line of the daemon. It, `commands` and `terminal` are the only places that print.
 
 Arguments and vortexd.toml become settings, settings become a running daemon, and errors become one line each on stderr and an
 exit status: 2 where a person has to change the command line or the settings, 1 where the daemon can't start or go on.
@@ -7,19 +7,20 @@ Trio and the rest are imported once they are needed: --help and --check answer a
 
 import argparse
 import contextlib
-import json
 import os
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from . import __version__
+from .commands import COMMANDS
 from .errors import SettingsError, StartError
 from .settings import Settings, SourceSettings, parse_address
 from .settings_file import MAX_BYTES, load, override
+from .terminal import Parser, complain, complain_of
 from .text import printable
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def main(arguments: Sequence[str] | None = None, system_file: Path = SYSTEM_FILE
         system_file: What is read without --config, if it is there.
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
-    if given[:1] == ["token"]:
-        return _token(given[1:])
+    if given and given[0] in COMMANDS:
+        return COMMANDS[given[0]](given[1:])
     options = _parser().parse_args(given)
     file = options.config or (system_file if _is_there(system_file) else None)
     try:
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None, system_file: Path = SYSTEM_FILE
         if options.check:
             _check_auth(settings)
     except SettingsError as error:
-        return _complain_of(error)
+        return complain_of(error)
     if options.check:
         print(f"vortexd: {printable(str(file or 'the command line'))} is valid")
         return 0
@@ -67,19 +68,13 @@ def work(arguments: Sequence[str], post: "Post") -> int:
     return _run(post.own(post.settings), lambda _: None, lambda: post.own(_settings(file, options)), post)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as every other error is said."""
-
-    def error(self, message: str) -> NoReturn:
-        _complain(f"{message}; see vortexd --help")
-        self.exit(2)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="vortexd",
         description="Serve application configuration over HTTP, and push every change over WebSockets.",
-        epilog=f"Without --config it reads {SYSTEM_FILE}; where there is none, it serves an example. See vortexd(8).",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"Without --config it reads {SYSTEM_FILE}; where there is none, it serves an example.\n"
+        f"Commands that don't serve: {', '.join(COMMANDS)}; each has a --help.\nSee vortexd(8).",
         allow_abbrev=False,
     )
     parser.add_argument("--config", metavar="FILE", type=Path, help="read the settings from FILE")
@@ -230,11 +225,11 @@ def _guarded(serve: Callable[[], int]) -> int:
         status = serve()
     except* StartError as group:
         for error in _leaves(group):
-            _complain(str(error))
+            complain(str(error))
         status = 1
     except* SettingsError as group:
         for each in _leaves(group):
-            status = _complain_of(each)
+            status = complain_of(each)
     except* KeyboardInterrupt:
         status = 128 + signal.SIGINT
     return status
@@ -283,40 +278,3 @@ def _python() -> str:
     executable = Path(sys.executable)
     here = Path.cwd()
     return str(executable.relative_to(here) if executable.is_relative_to(here) else executable)
-
-
-def _token(arguments: Sequence[str]) -> int:
-    """`vortexd token new NAME`: print a new token, and its line for a token file."""
-    parser = _Parser(prog="vortexd token", description="Make a token; only its digest is for the token file.")
-    actions = parser.add_subparsers(required=True, metavar="new")
-    new = actions.add_parser("new", help="print a new token and its entry")
-    new.add_argument("name", metavar="NAME", help="what the logs call its owner")
-    name = parser.parse_args(arguments).name
-    from .auth.tokens import digest_of, load_tokens, new_token
-
-    token = new_token()
-    entry = (
-        f'[[token]]\nname = {json.dumps(name)}\nsha256 = "{digest_of(token)}"\n'
-        'rights = ["read", "subscribe", "report"]\npatterns = ["*"]\n'
-    )
-    try:
-        load_tokens(entry, "NAME")
-    except SettingsError as error:
-        return _complain_of(error)
-    print(f"{token}\n")
-    print(
-        "That was the token; it is shown this once. For the file that [auth] tokens names, with the patterns it is for:\n"
-    )
-    print(entry, end="")
-    return 0
-
-
-def _complain_of(error: SettingsError) -> int:
-    """Print every problem, and return the exit status."""
-    for key, problem in error.problems:
-        _complain(f"{error.origin}: {key + ': ' if key else ''}{problem}")
-    return 2
-
-
-def _complain(text: str) -> None:
-    print(f"vortexd: error: {printable(text)}", file=sys.stderr)

@@ -1,0 +1,28 @@
+"""How the command line takes arguments, and how it says what is wrong: one line each on stderr."""
+
+import argparse
+import sys
+from typing import NoReturn
+
+from .errors import SettingsError
+from .text import printable
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every other error is said."""
+
+    def error(self, message: str) -> NoReturn:
+        complain(f"{message}; see {self.prog} --help")
+        self.exit(2)
+
+
+def complain_of(error: SettingsError) -> int:
+    """Print every problem, and return the exit status."""
+    for key, problem in error.problems:
+        complain(f"{error.origin}: {key + ': ' if key else ''}{problem}")
+    return 2
+
+
+def complain(text: str) -> None:
+    """Print one error."""
+    print(f"vortexd: error: {printable(text)}", file=sys.stderr)
