@@ -76,6 +76,15 @@ class FakeMetrics:
     def bytes_written(self, count: int) -> None:
         self.counts["bytes_written"] += count
 
+    def bytes_read(self, count: int) -> None:
+        self.counts["bytes_read"] += count
+
+    def sent(self, kind: str, count: int = 1) -> None:
+        self.counts[f"sent {kind}"] += count
+
+    def delivered(self, seconds: float, count: int) -> None:
+        self.counts["delivered"] += count
+
     def lagged(self) -> None:
         self.counts["lagged"] += 1
 
@@ -89,6 +98,9 @@ class FakeMetrics:
         self.counts["publications"] += 1
         self.counts["changes"] += changes
         self.counts["deliveries"] += deliveries
+
+    def phase(self, name: str, seconds: float) -> None:
+        self.counts[f"phase {name}"] += 1
 
     def broken_files(self, count: int) -> None:
         self.counts["broken_files"] = count
@@ -107,7 +119,7 @@ class FakeLine:
     def __init__(self, documents: dict[Key, dict[str, Json]] | None = None) -> None:
         self.registry: Registry[Subscriber] = Registry()
         self.encoder = Encoder(timestamp)
-        self.broadcaster = Broadcaster(self.registry, self.encoder.change)
+        self.broadcaster = Broadcaster(self.registry, self.encoder.change, trio.current_time)
         self.held: Counter[Key] = Counter()
         self.gate: trio.Event | None = None
         self.catch_ups = 0

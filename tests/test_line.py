@@ -51,7 +51,7 @@ class Whole:
         self.store = Store(history or HistorySettings())
         self.registry: Registry[Subscriber] = Registry()
         encoder = Encoder(timestamp)
-        broadcaster = Broadcaster(self.registry, encoder.change)
+        broadcaster = Broadcaster(self.registry, encoder.change, trio.current_time)
         self.line = Line(FormatSettings(), self.store, self.registry, broadcaster, encoder, Metrics(), decryptor)
 
 

@@ -21,12 +21,23 @@ class Delivery:
         old_version: The version the frame builds on, or None where it stands alone.
         new_version: The version a client has after it, or None where the key has ended.
         frame: The encoded frame. Never changed by anyone.
+        published: When it was published, by the loop's clock; None where it is made for one client that catches up.
     """
 
     key: Key
     old_version: str | None
     new_version: str | None
     frame: bytes
+    published: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """The type of the message."""
+        if self.new_version is None:
+            return "config_removed"
+        if self.old_version is None:
+            return "config_snapshot"
+        return "in_sync" if self.old_version == self.new_version else "config_change"
 
 
 class Subscriber(Protocol):
@@ -43,15 +54,19 @@ class Broadcaster:
     Args:
         registry: Who wants what.
         encode: Makes the shared frame of a change; called once per change that somebody wants.
+        now: The loop's clock.
     """
 
-    def __init__(self, registry: Registry[Subscriber], encode: Callable[[Change], bytes]) -> None:
+    def __init__(
+        self, registry: Registry[Subscriber], encode: Callable[[Change], bytes], now: Callable[[], float]
+    ) -> None:
         self._registry = registry
         self._encode = encode
+        self._now = now
 
     def publish(self, changes: Iterable[Change]) -> int:
         """Deliver the changes of one publication, in order. Returns the number of deliveries."""
-        count = 0
+        count, now = 0, self._now()
         for change in changes:
             subscribers = self._registry.subscribers(change.key)
             if not subscribers:
@@ -61,6 +76,7 @@ class Broadcaster:
                 change.old.version if change.old and change.patch is not None else None,
                 change.new.version if change.new else None,
                 self._encode(change),
+                now,
             )
             for subscriber in tuple(subscribers):
                 subscriber.deliver(delivery)

@@ -156,7 +156,7 @@ async def serve(
         settings.formats,
         store,
         registry,
-        Broadcaster(registry, encoder.change),
+        Broadcaster(registry, encoder.change, trio.current_time),
         encoder,
         metrics,
         keyring.current.decryptor,
@@ -178,6 +178,7 @@ async def serve(
         settings.auth.connections_per_token,
         listener.leave,
     )
+    metrics.watch_connections(lambda: (len(websockets) - websockets.parked, websockets.parked))
     monitor = Monitor(sources, settings.monitor, peers)
     if gate.is_open and not settings.monitor.secret and any(isinstance(each, GitSettings) for each in settings.source):
         log.warning(

@@ -5,6 +5,7 @@ and the frames that bring one client up to date. The long work (parsing, resolvi
 threads over immutable values; what changes the state runs on the loop between two awaits.
 """
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -20,7 +21,7 @@ from .diff import patch_between
 from .encryption.decryptor import Decryptor
 from .errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from .interests import Interests
-from .metrics import Metrics
+from .metrics import Metrics, Stopwatch
 from .model import Change, Config, Key, Tree
 from .patterns import Pattern
 from .realtime.encoder import Encoder
@@ -115,12 +116,15 @@ class Line:
         """Parse, resolve, commit and broadcast a state: everybody gets all of it, or, when cancelled, nobody any."""
         async with self._publishing:
             before = self.broken
+            watch = Stopwatch()
             parsed = await self._in_thread(parse_tree, tree, self._formats, self._parsed)
+            watch.lap("parse")
             state = next_state(parsed, self._store.state, self._decryptor)
             listing = await self._in_thread(list_keys, parsed, self._listing)
             existing = listing.keys
             configs = self._store.configs() | dict.fromkeys(self._interests.appearing(existing))
             staged = await self._staged(state, configs)
+            watch.lap("resolve")
             # No await from here on: the commit and its broadcast are one moment for every reader and subscriber.
             # What has ended first: what is committed of it beyond its end is nobody's.
             deliveries = sum(map(self._end, self._interests.update(existing)))
@@ -129,9 +133,13 @@ class Line:
             changes, more = self._commit(staged)
             deliveries += more
             self._ready.set()
+            watch.lap("broadcast")
         self._report_broken(before)
         self._report_failures(staged)
         self._metrics.published(changes, deliveries)
+        watch.move("resolve", "diff", staged.diff_seconds)
+        for name, seconds in watch.laps.items():
+            self._metrics.phase(name, seconds)
         log.info("configuration published", labels=len(tree.labels), changes=changes, deliveries=deliveries)
 
     async def decrypt_by(self, decryptor: Decryptor | None) -> None:
@@ -150,12 +158,12 @@ class Line:
 
     async def _staged(self, state: State, configs: Mapping[Key, Config | None]) -> Staged:
         """Stage keys in a thread, and those, too, that come into use meanwhile: to decrypt their values would hold the loop up."""
-        staged = await self._in_thread(stage, state, configs)
+        staged = await self._in_thread(stage, state, configs, time.perf_counter)
         for _ in range(_LATE_ROUNDS):
             late = {key: config for key, config in self._store.configs().items() if key not in staged.configs}
             if not late:
                 break
-            staged = staged.with_more(await self._in_thread(stage, state, late))
+            staged = staged.with_more(await self._in_thread(stage, state, late, time.perf_counter))
         return staged
 
     def _commit(self, staged: Staged) -> tuple[int, int]:

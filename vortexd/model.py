@@ -165,6 +165,7 @@ class SourceReport:
         is_failing: The last attempt failed.
         stale_for: Seconds since it was last read while it fails; 0 while it doesn't. Counts from the start if it never was read.
         is_too_stale: `stale_for` is beyond the source's max_staleness.
+        errors: How often it couldn't be read.
     """
 
     name: str
@@ -176,3 +177,4 @@ class SourceReport:
     is_failing: bool
     stale_for: float
     is_too_stale: bool
+    errors: int = 0

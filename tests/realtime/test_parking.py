@@ -63,6 +63,21 @@ async def test_a_connection_is_born_parked_and_a_change_leaves_it_so(autojump_cl
     assert 1 == wire.server.parked
 
 
+async def test_what_clients_are_sent_is_counted_parked_or_not(autojump_clock: MockClock, start: Start) -> None:
+    for limits in ({}, {"park_after": math.inf}):
+        wire = await start(**limits)
+        client = await opened(wire)
+        wire.publish(1)
+        assert "config_change" == (await client.message())["type"]
+        await wait_all_tasks_blocked()
+        counts = wire.metrics.counts
+
+        assert (1, 1, 1) == (counts["sent config_snapshot"], counts["sent config_change"], counts["delivered"])
+        await client.send({"type": "pong"})
+        await wait_all_tasks_blocked()
+        assert 0 < counts["bytes_read"]
+
+
 async def test_without_a_lot_nobody_is_parked(autojump_clock: MockClock, start: Start) -> None:
     wire = await start(park_after=math.inf)
     client = await opened(wire)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,11 @@ def events(server: Server) -> list[dict[str, Any]]:
 
 def metrics(server: Server, name: str) -> dict[str, float]:
     """The values of a metric by worker."""
-    found = (line for line in get(server, "/metrics").splitlines() if line.startswith(name + "{"))
-    return {line.partition('worker="')[2][0]: float(line.rpartition(" ")[2]) for line in found}
+    found: Counter[str] = Counter()
+    for line in get(server, "/metrics").splitlines():
+        if line.startswith(name + "{"):
+            found[line.partition('worker="')[2][0]] += float(line.rpartition(" ")[2])
+    return dict(found)
 
 
 async def test_clients_of_all_workers_get_a_change_and_outlive_one_of_them(source: Path) -> None:

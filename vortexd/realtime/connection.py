@@ -87,6 +87,9 @@ class Counters(Protocol):
     """What a connection counts; labels are bounded by the code that names them."""
 
     def bytes_written(self, count: int) -> None: ...
+    def bytes_read(self, count: int) -> None: ...
+    def sent(self, kind: str, count: int = 1) -> None: ...
+    def delivered(self, seconds: float, count: int) -> None: ...
     def lagged(self) -> None: ...
     def message_received(self, kind: str) -> None: ...
     def heartbeat_answered(self, seconds: float) -> None: ...
@@ -450,6 +453,7 @@ class Connection:
 
     def _take_bytes(self, data: bytes) -> None:
         self._last_seen = trio.current_time()
+        self._counters.bytes_read(len(data))
         self._boundary.feed(data)
         self._websocket.receive_data(data)
 
@@ -538,14 +542,16 @@ class Connection:
                 text = messages.lagged(self._dropped, self._timestamp())
                 self._dropped = 0
                 await self._write(text_frame(text))
+                self._counters.sent("lagged")
             elif self._behind:
                 await self._catch_up(next(iter(self._behind)))
             else:
                 item = await self._next()
                 if item is None:
                     return None
-                parts, ends = self._batch(item)
+                parts, ends, deliveries = self._batch(item)
                 await self._write(await self._on_the_wire(parts))
+                self._count(deliveries)
                 if ends is not None:
                     return ends
 
@@ -578,20 +584,32 @@ class Connection:
             if delivery.new_version is None and key != self._key:
                 self._forget(key)
         await self._write(await self._on_the_wire([delivery.frame]))
+        self._count([delivery])
 
-    def _batch(self, first: Delivery | _Reply) -> tuple[list[bytes], CloseReason | None]:
+    def _count(self, deliveries: Iterable[Delivery]) -> None:
+        """Count what was written."""
+        now = trio.current_time()
+        for each in deliveries:
+            self._counters.sent(each.kind)
+            if each.published is not None:
+                self._counters.delivered(now - each.published, 1)
+
+    def _batch(self, first: Delivery | _Reply) -> tuple[list[bytes], CloseReason | None, list[Delivery]]:
         """Take what is queued, up to one write, and count it as written: it will be, or the connection ends."""
         parts: list[bytes] = []
+        deliveries: list[Delivery] = []
         size = 0
         item = first
         while True:
             if isinstance(item, Delivery):
                 self._queued_bytes -= len(item.frame)
                 part = self._next_link(item)
+                if part:
+                    deliveries.append(item)
             else:
                 part = self._ping() if item.is_ping else item.data
                 if item.ends is not None:
-                    return [*parts, part], item.ends
+                    return [*parts, part], item.ends, deliveries
             parts.append(part)
             size += len(part)
             if size >= _WRITE_BYTES:
@@ -600,7 +618,7 @@ class Connection:
                 item = self._receive.receive_nowait()
             except trio.WouldBlock:
                 break
-        return parts, None
+        return parts, None, deliveries
 
     def _next_link(self, delivery: Delivery) -> bytes:
         """A delivery that was queued, if what it builds on is what the client has.
@@ -673,6 +691,7 @@ class Connection:
         except LocalProtocolError:
             return b""
         self._pinged = trio.current_time()
+        self._counters.sent("ping")
         return text_frame(messages.ping(self._key, self._had[self._key], self._timestamp())) + frame
 
     async def _close_handshake(self) -> None:

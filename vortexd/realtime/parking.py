@@ -133,6 +133,9 @@ class Counters(Protocol):
     """What the lot counts."""
 
     def bytes_written(self, count: int) -> None: ...
+    def bytes_read(self, count: int) -> None: ...
+    def sent(self, kind: str, count: int = 1) -> None: ...
+    def delivered(self, seconds: float, count: int) -> None: ...
     def heartbeat_answered(self, seconds: float) -> None: ...
     def message_received(self, kind: str) -> None: ...
 
@@ -244,7 +247,7 @@ class ParkingLot:
     def _send_batch(self, batch: list[Parked], delivery: Delivery) -> None:
         """Write a frame to these. This is what a change costs for each client, so the common case is one look-up and one system call."""
         key, old, new, frame = delivery.key, delivery.old_version, delivery.new_version, delivery.frame
-        size, total = len(frame), 0
+        size, total, count = len(frame), 0, 0
         # By identity, for who proved the same is one object, and its hash would be made anew for each client.
         rights: dict[int, bool] = {}
         for each in batch:
@@ -266,10 +269,18 @@ class ParkingLot:
                 self._end(each, CloseReason.LOST)
                 continue
             total += written
+            count += 1
             each.version = new
             if written < size:
                 self.wake(each, unsent=frame[written:])
         self._counters.bytes_written(total)
+        self._count(delivery, count)
+
+    def _count(self, delivery: Delivery, count: int) -> None:
+        """Count what so many clients were written, all at once: for each it would cost what the write costs."""
+        self._counters.sent(delivery.kind, count)
+        if delivery.published is not None:
+            self._counters.delivered(trio.current_time() - delivery.published, count)
 
     def _send_all(self, parked: Parked, deliveries: Sequence[Delivery]) -> None:
         """Write what waits for one client, in one piece; wake it where that takes more."""
@@ -291,6 +302,8 @@ class ParkingLot:
         if written:
             for key, version in versions.items():
                 parked.has(key, version)
+            for delivery in deliveries:
+                self._count(delivery, 1)
         if written < len(data):
             self.wake(parked, unsent=data[written:] if written else b"")
 
@@ -339,6 +352,7 @@ class ParkingLot:
         if not data:
             self._end(parked, CloseReason.LOST)
         elif parked.pinged is not None and is_pong(data):
+            self._counters.bytes_read(len(data))
             self._counters.heartbeat_answered(trio.current_time() - parked.pinged)
             parked.pinged = None
         else:
@@ -398,6 +412,7 @@ class ParkingLot:
         written = self._write(parked, frame)
         if written is None:
             return
+        self._counters.sent("ping")
         if written < len(frame):
             self.wake(parked, unsent=frame[written:])
         else:

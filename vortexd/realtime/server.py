@@ -23,7 +23,7 @@ from wsproto.extensions import Extension
 
 from .. import __version__
 from ..auth import Admission, Gate, Right
-from ..broadcast import Subscriber
+from ..broadcast import Delivery, Subscriber
 from ..errors import FormatError, RemoteError, ResolveError
 from ..model import Config, Key
 from ..patterns import Pattern
@@ -206,13 +206,15 @@ class WebSocketServer:
                 raise
         # No await from here until it is registered: what is published from then on is either in its first state or delivered after it.
         if first is not None and isinstance(stream, trio.SocketStream) and self._can_park:
-            version, frame = first
+            delivery, frame = first
+            version = delivery.new_version
             hello = text_frame(client.hello) if client.hello is not None else b""
             whole = client.answer + hello + frame
             # Answer and state in one go, and no tasks: they would leave a hole in the heap where they were.
             written = _write_now(stream, whole)
             if written == len(whole):
                 self._begin(self._park(stream, client, version, self._first_ping(), name), client)
+                self._counters.sent(delivery.kind)
                 return True
             if written:
                 connection = self._connection(stream, opening.websocket, client)
@@ -229,8 +231,8 @@ class WebSocketServer:
                 self._end(connection, client, CloseReason.LOST)
         return is_answered and await self._run(connection, stream, client, name)
 
-    async def _first_state(self, client: Client) -> tuple[str, bytes] | None:
-        """The version and the frame that bring a client up to date, still right when this returns; None where it takes more than that."""
+    async def _first_state(self, client: Client) -> tuple[Delivery, bytes] | None:
+        """What brings a client up to date, and as it goes on the wire, still right when this returns; None where it takes more than that."""
         while True:
             delivery = await self._keys.catch_up(client.key, client.last_version)
             frame, bits = delivery.frame, client.window_bits
@@ -240,7 +242,7 @@ class WebSocketServer:
             if version is None or not client.admission.may(Right.SUBSCRIBE, client.key):
                 return None
             if self._keys.version_of(client.key) == version:
-                return version, frame
+                return delivery, frame
 
     def _first_ping(self) -> float:
         # Early by chance, so that clients that came together don't beat together.

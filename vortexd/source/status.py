@@ -37,6 +37,7 @@ class SourceStatus:
         self._last_error_at: float | None = None
         self._fresh_at = monotonic()
         self._is_failing = False
+        self._errors = 0
 
     def succeeded(self, revision: str | None = None) -> None:
         """It was read as it is now."""
@@ -50,6 +51,7 @@ class SourceStatus:
         self._last_error = reason
         self._last_error_at = self._now()
         self._is_failing = True
+        self._errors += 1
 
     def serves(self, revision: str | None) -> None:
         """What is served of it now, though it may not be what it is now."""
@@ -68,4 +70,5 @@ class SourceStatus:
             self._is_failing,
             stale_for,
             0 < self._max_staleness < stale_for,
+            self._errors,
         )
