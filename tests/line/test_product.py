@@ -76,7 +76,7 @@ def small_stream_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
 class Parts:
     """The parts that a planted fault replaces."""
 
-    broadcaster: Callable[[Registry[Subscriber], Callable[[Change], bytes]], Broadcaster] = Broadcaster
+    broadcaster: Callable[..., Broadcaster] = Broadcaster
     registry: Callable[[], Registry[Subscriber]] = Registry
     line: Callable[..., Line] = Line
     settle_timeout: float = SETTLE_TIMEOUT
@@ -104,7 +104,7 @@ class Product:
             FormatSettings(),
             Store(HistorySettings(versions=4, idle_keys=2)),
             registry,
-            parts.broadcaster(registry, encoder.change),
+            parts.broadcaster(registry, encoder.change, trio.current_time),
             encoder,
             self.metrics,
         )
@@ -284,8 +284,10 @@ def resumptions(events: Iterable[Event]) -> list[Event]:
 class Unchecked(Broadcaster):
     """As the real one, but no connection can notice what is missing."""
 
-    def __init__(self, registry: Registry[Subscriber], encode: Callable[[Change], bytes]) -> None:
-        super().__init__(cast(Registry[Subscriber], self), encode)
+    def __init__(
+        self, registry: Registry[Subscriber], encode: Callable[[Change], bytes], now: Callable[[], float]
+    ) -> None:
+        super().__init__(cast(Registry[Subscriber], self), encode, now)
         self._real = registry
 
     def subscribers(self, key: Key) -> list[Subscriber]:
