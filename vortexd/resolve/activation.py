@@ -144,3 +144,12 @@ def _holds(expression: Expression, profiles: frozenset[str]) -> bool:
     if operator == "!":
         return not _holds(operands[0], profiles)
     return (all if operator == "&" else any)(_holds(each, profiles) for each in operands)
+
+
+def written(expression: Expression) -> str:
+    """An expression as one would write it."""
+    if isinstance(expression, str):
+        return expression
+    operator, operands = expression
+    texts = [written(each) if isinstance(each, str) or each[0] == "!" else f"({written(each)})" for each in operands]
+    return "!" + texts[0] if operator == "!" else f" {operator} ".join(texts)

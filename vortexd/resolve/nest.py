@@ -13,7 +13,7 @@ and nothing depends on the order of keys in a file:
   the name; a bracket that isn't closed makes the rest literal.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
@@ -42,6 +42,11 @@ class _Node:
     items_rank: int = -1
     names: "dict[str, _Node] | None" = None
 
+    @property
+    def has_value(self) -> bool:
+        """Whether its value is what stands here."""
+        return self.rank > self.items_rank
+
 
 def effective_document(sources: Sequence[PropertySource]) -> dict[str, Json]:
     """Merge property sources, highest precedence first, into one nested document. Takes linear time.
@@ -49,9 +54,30 @@ def effective_document(sources: Sequence[PropertySource]) -> dict[str, Json]:
     Raises:
         ResolveError: A list index is above 10,000, or lists leave out more than 100,000 indexes in all.
     """
+    document: dict[str, Json] = {}
+    _Writer().names(_tree(merged(sources)), "", document)
+    return document
+
+
+def standing_keys(sources: Sequence[PropertySource]) -> set[str]:
+    """Those of the flat keys in `merged` whose values are in the effective document: not a scalar where a list of its name stands, nor the other way round."""
+    entries = list(merged(sources))
+    standing: set[int] = set()
+    nodes = [_tree(entries)]
+    while nodes:
+        node = nodes.pop()
+        if node.has_value:
+            standing.add(node.rank)
+        elif node.items is not None:
+            nodes += node.items.values()
+        if node.names is not None:
+            nodes += node.names.values()
+    return {key for key, _, rank in entries if rank in standing}
+
+
+def _tree(entries: Iterable[tuple[str, Scalar, int]]) -> _Node:
     root = _Node()
-    rank = 0
-    for key, value, rank in _merged(sources):
+    for key, value, rank in entries:
         node = root
         for step in split_key(key):
             if isinstance(step, int):
@@ -63,12 +89,10 @@ def effective_document(sources: Sequence[PropertySource]) -> dict[str, Json]:
                 node = node.names.setdefault(step, _Node())
         node.value = value
         node.rank = rank
-    document: dict[str, Json] = {}
-    _Writer().names(root, "", document)
-    return document
+    return root
 
 
-def _merged(sources: Sequence[PropertySource]) -> Iterator[tuple[str, Scalar, int]]:
+def merged(sources: Sequence[PropertySource]) -> Iterator[tuple[str, Scalar, int]]:
     """The keys that stand, each with a rank that grows with precedence: scalars first, then lists, as Spring has it."""
     scalars: dict[str, tuple[Scalar, int]] = {}
     lists: dict[str, tuple[int, dict[str, tuple[Scalar, int]]]] = {}
@@ -166,7 +190,7 @@ class _Writer:
             self.names(node, "", below)
 
     def _value(self, node: _Node, name: str, around: dict[str, Json]) -> Json:
-        if node.items is None or node.rank > node.items_rank:
+        if node.items is None or node.has_value:
             return node.value
         last = max(node.items)
         self._gaps += last + 1 - len(node.items)

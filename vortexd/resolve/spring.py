@@ -13,7 +13,7 @@ import attrs
 
 from .. import names
 from ..errors import InvalidName, ResolveError
-from ..model import Key, PropertySource, Scalar
+from ..model import Key, PropertySource
 from .formats import EXTENSIONS, Document
 from .locations import prefixes_for
 from .tree import ParsedFiles, location_of
@@ -28,16 +28,75 @@ _GROUP = "spring.profiles.group."
 
 
 @attrs.frozen(slots=True, eq=False)
-class _Candidate:
+class Candidate:
     """A document that may be part of a key.
 
     Attributes:
         number: Its number in a file of several documents, from 0; None where it is the only one.
+        profile: The one that its file is for, by its name; "" where it is for all.
     """
 
     path: str
     number: int | None
+    profile: str
     document: Document
+
+    @property
+    def name(self) -> str:
+        """As Spring names it, without the root of its source."""
+        return self.path if self.number is None else f"{self.path} (document #{self.number})"
+
+    def property_source(self, root: str) -> PropertySource:
+        """As it is served.
+
+        Args:
+            root: As `Files.root`.
+        """
+        return PropertySource(root + self.name, self.document.values, self.document.origins)
+
+
+@attrs.frozen(slots=True)
+class Reason:
+    """Why a profile is active that nobody asked for.
+
+    Attributes:
+        document: The one that says so.
+        key: Where in it, in the form of `activation.canonical`.
+    """
+
+    document: Candidate
+    key: str
+
+
+@attrs.frozen(slots=True, eq=False)
+class Selection:
+    """What of one layer is looked at for a key.
+
+    Attributes:
+        profiles: Those that are active, the strongest last; None with those that were asked for.
+        candidates: Highest precedence first, those that don't count included.
+    """
+
+    key: Key
+    profiles: Mapping[str, Reason | None]
+    candidates: Sequence[Candidate]
+
+    def is_active(self, candidate: Candidate) -> bool:
+        """Whether a document counts for these profiles."""
+        demand = candidate.document.profiles
+        return demand is None or demand.is_met(frozenset(self.profiles))
+
+    def active(self) -> Iterator[Candidate]:
+        """Those that count.
+
+        Raises:
+            ResolveError: One that is itself for a profile says which profiles are active.
+        """
+        for each in filter(self.is_active, self.candidates):
+            is_conditional = bool(each.profile) or each.document.profiles is not None
+            if each.document.profile_keys and is_conditional and self.key.profile != _DEFAULT:
+                _refuse_profile_keys(each)
+            yield each
 
 
 def property_sources(files: ParsedFiles, key: Key) -> tuple[PropertySource, ...]:
@@ -50,30 +109,35 @@ def property_sources(files: ParsedFiles, key: Key) -> tuple[PropertySource, ...]
     Raises:
         ResolveError: A document that is itself for a profile says which profiles are active, or there are too many of them.
     """
-    return tuple(source for layer in files.layers_for(key) for source in _layer(layer, key))
+    return tuple(
+        each.property_source(layer.files.root)
+        for layer in files.layers_for(key)
+        for each in selection(layer, key).active()
+    )
 
 
-def _layer(files: ParsedFiles, key: Key) -> Iterator[PropertySource]:
+def selection(files: ParsedFiles, key: Key) -> Selection:
+    """The documents of one layer that are looked at for a key, and the profiles that decide between them.
+
+    Raises:
+        ResolveError: There are too many profiles.
+    """
     applications = tuple(dict.fromkeys((_SHARED, *key.applications)))
     prefixes = prefixes_for(files.files.locations, key, files.directories)
     general = list(_candidates(files, prefixes, applications, ""))
-    is_default = key.profile == _DEFAULT
-    profiles = key.profiles if is_default else _expanded(key.profiles, general)
-    accepted = frozenset(profiles)
-    for suffix in (*(f"-{profile}" for profile in reversed(profiles)), ""):
-        for each in _candidates(files, prefixes, applications, suffix) if suffix else general:
-            demand = each.document.profiles
-            if demand is not None and not demand.is_met(accepted):
-                continue
-            if each.document.profile_keys and not is_default and (suffix or demand is not None):
-                _refuse_profile_keys(each)
-            yield _source(files.files.root, each)
+    asked_for: dict[str, Reason | None] = dict.fromkeys(key.profiles)
+    profiles = asked_for if key.profile == _DEFAULT else _expanded(key.profiles, general)
+    candidates: list[Candidate] = []
+    for profile in reversed(profiles):
+        candidates += _candidates(files, prefixes, applications, profile)
+    return Selection(key, profiles, (*candidates, *general))
 
 
 def _candidates(
-    files: ParsedFiles, prefixes: Sequence[str], applications: Sequence[str], suffix: str
-) -> Iterator[_Candidate]:
-    """The documents of all files `<prefix><application><suffix>.<extension>`, highest precedence first."""
+    files: ParsedFiles, prefixes: Sequence[str], applications: Sequence[str], profile: str
+) -> Iterator[Candidate]:
+    """The documents of all files `<prefix><application>[-<profile>].<extension>`, highest precedence first."""
+    suffix = f"-{profile}" if profile else ""
     for prefix in reversed(prefixes):
         for application in reversed(applications):
             for extension in EXTENSIONS:
@@ -83,47 +147,38 @@ def _candidates(
                 if documents is None or ("/" in application and location_of(path, prefixes) != prefix):
                     continue
                 for number in reversed(range(len(documents))):
-                    yield _Candidate(path, number if len(documents) > 1 else None, documents[number])
+                    yield Candidate(path, number if len(documents) > 1 else None, profile, documents[number])
 
 
-def _source(root: str, candidate: _Candidate) -> PropertySource:
-    name = root + candidate.path
-    if candidate.number is not None:
-        name += f" (document #{candidate.number})"
-    return PropertySource(name, candidate.document.values, candidate.document.origins)
-
-
-def _refuse_profile_keys(candidate: _Candidate) -> None:
+def _refuse_profile_keys(candidate: Candidate) -> None:
     for name in candidate.document.profile_keys:
         if name.partition("[")[0] in _UNCONDITIONAL:
             reason = f"{name} can't be in a file or document that is itself for a profile; move it to one that isn't"
             raise ResolveError(reason, candidate.path)
 
 
-def _expanded(requested: tuple[str, ...], general: Sequence[_Candidate]) -> tuple[str, ...]:
+def _expanded(requested: Sequence[str], general: Sequence[Candidate]) -> dict[str, Reason | None]:
     """The profiles asked for, with those that the files include before them and the members of groups behind each group."""
-    included: list[str] = []
-    groups: dict[str, list[str]] = {}
+    included: list[tuple[str, Reason | None]] = []
+    groups: dict[str, list[tuple[str, Reason | None]]] = {}
     for each in general:
         keys = each.document.profile_keys
         if not keys or each.document.profiles is not None:
             continue
-        included += _listed(keys, _INCLUDE)
+        included += _listed(each, _INCLUDE)
         for name in dict.fromkeys(name.partition("[")[0] for name in keys if name.startswith(_GROUP)):
-            groups.setdefault(name.removeprefix(_GROUP), _listed(keys, name))
-    if not included and not groups:
-        return requested
+            groups.setdefault(name.removeprefix(_GROUP), _listed(each, name))
     # As Spring's Profiles.expandProfiles: depth first, each profile once.
-    stack = [*reversed(requested), *reversed(included)]
-    expanded: dict[str, None] = {}
+    stack = [*((profile, None) for profile in reversed(requested)), *reversed(included)]
+    expanded: dict[str, Reason | None] = {}
     while stack:
-        profile = stack.pop()
+        profile, reason = stack.pop()
         if profile not in expanded:
-            expanded[profile] = None
+            expanded[profile] = None if profile in requested else reason
             stack += reversed(groups.get(_group_name(profile), []))
         if len(expanded) > _MAX_PROFILES:
             raise ResolveError(f"spring.profiles.include and group make more than {_MAX_PROFILES} profiles")
-    return tuple(expanded)
+    return expanded
 
 
 def _group_name(profile: str) -> str:
@@ -131,11 +186,14 @@ def _group_name(profile: str) -> str:
     return profile.lower().replace("-", "").replace("_", "")
 
 
-def _listed(keys: Mapping[str, Scalar], name: str) -> list[str]:
+def _listed(document: Candidate, name: str) -> list[tuple[str, Reason | None]]:
     """The profiles of a comma list, or of a list's entries."""
-    texts = [str(value) for key, value in keys.items() if key == name or key.startswith(name + "[")]
-    profiles = [profile.strip() for text in texts for profile in text.split(",") if profile.strip()]
+    found: list[tuple[str, Reason | None]] = []
+    for key, value in document.document.profile_keys.items():
+        if key == name or key.startswith(name + "["):
+            profiles = [profile.strip() for profile in str(value).split(",")]
+            found += [(profile, Reason(document, key)) for profile in profiles if profile]
     try:
-        return [names.profile(profile) for profile in profiles]
+        return [(names.profile(profile), reason) for profile, reason in found]
     except InvalidName:
         raise ResolveError(f"{name} holds what can't be the name of a profile") from None
