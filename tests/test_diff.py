@@ -1,5 +1,6 @@
 """Patches are applied here with jsonpatch, and compared byte for byte: 0.0 and -0.0, 1 and 1.0 and true are different bytes."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import jsonpatch
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vortexd import diff as diff_module
-from vortexd.diff import MAX_LIST_LENGTH, diff, is_same, patch_between
+from vortexd.diff import MAX_LIST_LENGTH, diff, is_same, patch_between, steps
 from vortexd.model import Config, Key
 from vortexd.store import encode, version_of
 
@@ -191,29 +192,29 @@ def test_M18_a_list_that_changed_beyond_the_bound_is_replaced(new: list[int], mo
     assert [{"op": "replace", "path": "/l", "value": new}] == diff({"l": old}, {"l": new})
 
 
-class Wrong:
-    """A patch that doesn't lead where it should, or nowhere."""
-
-    def __init__(self, error: Exception | None) -> None:
-        self.patch = [{"op": "remove", "path": "/0"}]
-        self.error = error
-
-    def apply(self, old: list[Any]) -> list[Any]:
-        if self.error:
-            raise self.error
-        return old
-
-
-@pytest.mark.parametrize(
-    "error", [None, jsonpatch.JsonPatchConflict("no such place"), jsonpatch.JsonPointerException("no such place")]
-)
-def test_a_patch_of_a_list_that_fails_its_proof_is_not_used(
-    error: Exception | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(diff_module.jsonpatch, "make_patch", lambda old, new: Wrong(error))
+@pytest.mark.parametrize("path", ["/0", "/9", "0"], ids=["leads elsewhere", "no such place", "no pointer"])
+def test_a_patch_of_a_list_that_fails_its_proof_is_not_used(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = SimpleNamespace(patch=[{"op": "remove", "path": path}])
+    monkeypatch.setattr(diff_module.jsonpatch, "make_patch", lambda old, new: wrong)
     old, new = {"l": [1, 2, 3]}, {"l": [3, 1]}
 
     assert [{"op": "replace", "path": "/l", "value": [3, 1]}] == diff(old, new)
+
+
+@given(old=DOCUMENTS, new=DOCUMENTS)
+def test_each_step_knows_what_it_takes_away(old: dict[str, Any], new: dict[str, Any]) -> None:
+    before = encode([old, new])
+    made = steps(old, new)
+    state = orjson.loads(encode(old))
+    for step in made:
+        operation = orjson.loads(orjson.dumps(step.operation))
+        if operation["op"] != "add":
+            place = operation.get("from", operation["path"])
+            assert is_same(jsonpatch.JsonPointer(place).resolve(state), step.old)
+        state = jsonpatch.apply_patch(state, [operation], in_place=True)
+
+    assert [step.operation for step in made] == diff(old, new)
+    assert before == encode([old, new])
 
 
 def test_a_patch_that_is_no_shorter_than_the_document_is_none() -> None:

@@ -5,8 +5,10 @@ makes the patches of lists, where edit scripts are hard; around it the documents
 cost is linear in the size of the documents and only the changed lists cost more, up to a bound.
 """
 
+import copy
 from typing import Any
 
+import attrs
 import jsonpatch
 import orjson
 
@@ -18,15 +20,28 @@ MAX_LIST_LENGTH = 200
 Operation = dict[str, Json]
 
 
+@attrs.frozen(slots=True, eq=False)
+class Step:
+    """An operation, and what it takes away: None with an addition. Neither may be changed: they are parts of the documents."""
+
+    operation: Operation
+    old: Json
+
+
 def diff(old: dict[str, Json], new: dict[str, Json]) -> list[Operation]:
     """Make the operations that turn `old` into `new`; none when they are the same.
 
     Removals and replacements carry no former values. Deterministic. Takes milliseconds per 10,000 values, so large
     documents belong into a thread.
     """
-    operations: list[Operation] = []
-    _diff_objects(old, new, "", operations)
-    return operations
+    return [step.operation for step in steps(old, new)]
+
+
+def steps(old: dict[str, Json], new: dict[str, Json]) -> list[Step]:
+    """As `diff`, with the former values."""
+    made: list[Step] = []
+    _diff_objects(old, new, "", made)
+    return made
 
 
 def patch_between(old: Config, new: Config) -> bytes | None:
@@ -49,46 +64,46 @@ def is_same(one: Json, other: Json) -> bool:
     return one == other
 
 
-def _diff_values(old: Json, new: Json, path: str, operations: list[Operation]) -> None:
+def _diff_values(old: Json, new: Json, path: str, made: list[Step]) -> None:
     if isinstance(old, dict) and isinstance(new, dict):
-        _diff_objects(old, new, path, operations)
+        _diff_objects(old, new, path, made)
     elif isinstance(old, list) and isinstance(new, list):
-        _diff_lists(old, new, path, operations)
+        _diff_lists(old, new, path, made)
     elif not is_same(old, new):
-        operations.append({"op": "replace", "path": path, "value": new})
+        made.append(Step({"op": "replace", "path": path, "value": new}, old))
 
 
-def _diff_objects(old: dict[str, Json], new: dict[str, Json], path: str, operations: list[Operation]) -> None:
+def _diff_objects(old: dict[str, Json], new: dict[str, Json], path: str, made: list[Step]) -> None:
     for name in sorted(old.keys() | new.keys()):
         # RFC 6901 section 3: "~" first, or the "~" of "~1" would be escaped again.
         pointer = f"{path}/{name.replace('~', '~0').replace('/', '~1')}"
         if name not in new:
-            operations.append({"op": "remove", "path": pointer})
+            made.append(Step({"op": "remove", "path": pointer}, old[name]))
         elif name not in old:
-            operations.append({"op": "add", "path": pointer, "value": new[name]})
+            made.append(Step({"op": "add", "path": pointer, "value": new[name]}, None))
         else:
-            _diff_values(old[name], new[name], pointer, operations)
+            _diff_values(old[name], new[name], pointer, made)
 
 
-def _diff_lists(old: list[Json], new: list[Json], path: str, operations: list[Operation]) -> None:
+def _diff_lists(old: list[Json], new: list[Json], path: str, made: list[Step]) -> None:
     start = _common_prefix(old, new)
     if start == len(old) == len(new):
         return
     end = _common_prefix(old[start:][::-1], new[start:][::-1])
     old_middle, new_middle = old[start : len(old) - end], new[start : len(new) - end]
     if len(old_middle) == len(new_middle) == 1:
-        _diff_values(old_middle[0], new_middle[0], f"{path}/{start}", operations)
+        _diff_values(old_middle[0], new_middle[0], f"{path}/{start}", made)
         return
-    made = _patch_lists(old_middle, new_middle)
-    if made is not None:
-        operations.extend(_moved(operation, path, start) for operation in made)
+    edits = _patch_lists(old_middle, new_middle)
+    if edits is not None:
+        made += [Step(_moved(edit.operation, path, start), edit.old) for edit in edits]
         return
     differing = _differing(old_middle, new_middle)
     if differing is None:
-        operations.append({"op": "replace", "path": path, "value": new})
+        made.append(Step({"op": "replace", "path": path, "value": new}, old))
     else:
         for index in differing:
-            _diff_values(old_middle[index], new_middle[index], f"{path}/{start + index}", operations)
+            _diff_values(old_middle[index], new_middle[index], f"{path}/{start + index}", made)
 
 
 def _common_prefix(one: list[Json], other: list[Json]) -> int:
@@ -108,27 +123,37 @@ def _differing(old: list[Json], new: list[Json]) -> list[int] | None:
     return differing if len(differing) <= MAX_LIST_LENGTH else None
 
 
-def _patch_lists(old: list[Json], new: list[Json]) -> list[dict[str, Any]] | None:
+def _patch_lists(old: list[Json], new: list[Json]) -> list[Step] | None:
     """Let jsonpatch find the edits of a list; None where that would take too long."""
     if len(old) > MAX_LIST_LENGTH or len(new) > MAX_LIST_LENGTH:
         return None
     patch = jsonpatch.make_patch(old, new)
     # The proof is cheap beside the search, and a client must never be led to a state that no file describes.
+    state = copy.deepcopy(old)
+    made: list[Step] = []
     try:
-        is_proven = is_same(patch.apply(old), new)
+        for operation in patch.patch:
+            made.append(Step(operation, _former(state, operation)))
+            # A copy, for what is put into the state is changed by what follows.
+            state = jsonpatch.apply_patch(state, [copy.deepcopy(operation)], in_place=True)
     except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException):
-        is_proven = False
-    if not is_proven:
         return None
-    operations: list[dict[str, Any]] = patch.patch
-    return operations
+    return made if is_same(state, new) else None
 
 
-def _moved(operation: dict[str, Any], path: str, start: int) -> Operation:
+def _former(state: list[Json], operation: dict[str, Any]) -> Json:
+    """What an operation takes away from a state, or from another place in it."""
+    if operation["op"] == "add":
+        return None
+    former: Json = jsonpatch.JsonPointer(operation.get("from", operation["path"])).resolve(state)
+    return copy.deepcopy(former)
+
+
+def _moved(operation: Operation, path: str, start: int) -> Operation:
     """Shift an operation on the middle of a list to its place in the document."""
     moved = dict(operation)
     for member in ("path", "from"):
         if member in moved:
-            _, index, *rest = moved[member].split("/")
+            _, index, *rest = str(moved[member]).split("/")
             moved[member] = "/".join((path, str(int(index) + start), *rest))
     return moved
