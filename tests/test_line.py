@@ -527,3 +527,21 @@ async def test_what_cannot_be_decrypted_is_told_once_by_its_place_and_without_it
     assert {"file:/shop.yml"} == {each["source"] for each in told}
     assert again.document["o"] == "by old"
     assert "by old" not in str(logs)
+
+
+async def test_explanations_and_history_come_from_the_state_in_force(whole: Whole) -> None:
+    await whole.line.publish(tree(b"a: 1"))
+    whole.line.hold(SHOP)
+    await whole.line.publish(tree(b"# a line\na: 2"))
+    explanation, version = await whole.line.explain(SHOP)
+
+    assert [2] == [each.line for each in explanation.keys["a"]]
+    assert version_of(b'{"a":2}') == version
+    assert {version_of(b'{"a":1}'): b'{"a":1}'} == whole.line.history(SHOP)
+    with pytest.raises(UnknownLabel):
+        await whole.line.explain(Key("shop", "dev", "nowhere"))
+
+
+async def test_before_the_first_state_nothing_can_be_explained(whole: Whole) -> None:
+    with pytest.raises(UnknownLabel):
+        await whole.line.explain(SHOP)

@@ -271,3 +271,36 @@ def test_L07_publications_leave_nothing_to_the_collector_of_cycles() -> None:
         gc.enable()
 
     assert [] == left
+
+
+def test_the_history_of_a_key_is_in_order_and_without_the_current_version(staged: Stage) -> None:
+    for number in (1, 2, 1):
+        staged.update(shop=b"a: %d" % number)
+
+    history = staged.store.history(SHOP)
+    assert [b'{"a":0,"shared":0}', b'{"a":1,"shared":0}', b'{"a":2,"shared":0}'] == list(history.values())
+    assert all(version_of(body) == version for version, body in history.items())
+    assert {} == staged.store.history(Key("shop", "prod", "main"))
+
+
+def test_what_is_explained_is_what_is_served_the_last_good_state_too(staged: Stage) -> None:
+    staged.update(shop=BROKEN)
+    state = staged.store.state
+    assert state is not None
+    explanation, version = state.explain(SHOP)
+
+    config = staged.store.find(SHOP)
+    assert config is not None
+    assert config.version == version
+    assert ["a", "shared"] == list(explanation.keys)
+
+
+def test_what_was_never_sound_and_what_is_not_there_cannot_be_explained(staged: Stage) -> None:
+    staged.publish({"shop.yml": BROKEN}, "other")
+    state = staged.store.state
+    assert state is not None
+
+    with pytest.raises(FormatError):
+        state.explain(Key("shop", "dev", "other"))
+    with pytest.raises(UnknownLabel):
+        state.explain(Key("shop", "dev", "nowhere"))

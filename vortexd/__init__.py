@@ -18,8 +18,8 @@ Configuration flows one way, and each stage is a module or a package here:
     auth/       who is let in, and what for: one gate for HTTP, handshakes, subscriptions and deliveries
     encryption/ the ciphers that Spring writes, read and written alike
     source/     a directory, or a git repository by a mirror, as whole immutable states (Tree); several of them as one
-    resolve/    bytes to documents within bounds, Spring's order, one nested document
-    diff.py     the RFC 6902 patch between two documents
+    resolve/    bytes to documents within bounds, Spring's order, one nested document, and why it is what it is
+    diff.py  comparison.py          the RFC 6902 patch between two documents, and the same for people
     store.py    the current Config of each key in use, a bounded history, the last good state of each application
     registry.py who wants which key or pattern, by index
     interests.py which keys are in use: those asked for, and those that exist and match a pattern

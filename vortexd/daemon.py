@@ -25,7 +25,9 @@ from .broadcast import Broadcaster, Subscriber
 from .encryption.files import Keyring, load_encryption
 from .errors import SettingsError
 from .http.app import create_app
+from .http.difference import Difference
 from .http.encryption import encryption_routes
+from .http.explain import Explain
 from .http.hypercorn import Bridge
 from .http.listener import Accepted, Listener
 from .http.monitor import Monitor
@@ -187,7 +189,16 @@ async def serve(
     bridge = Bridge(
         create_app(
             standard_routes(
-                line, metrics, sources.reports, peers=peers, more={"/monitor": monitor, **encryption_routes(keyring)}
+                line,
+                metrics,
+                sources.reports,
+                peers=peers,
+                more={
+                    "/monitor": monitor,
+                    "/api/v1/explain/": Explain(line),
+                    "/api/v1/diff/": Difference(line),
+                    **encryption_routes(keyring),
+                },
             ),
             metrics,
             settings.server,

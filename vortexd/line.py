@@ -27,6 +27,7 @@ from .patterns import Pattern
 from .realtime.encoder import Encoder
 from .realtime.frames import Frame
 from .registry import NOTHING_FOUND, Registry, find
+from .resolve.explain import Explanation
 from .resolve.listing import Listing, list_keys
 from .resolve.tree import ParsedTree, parse_tree
 from .settings import FormatSettings
@@ -232,6 +233,21 @@ class Line:
                 await self._load(key.label)
                 if self._store.state is None or key.label not in self._store.state.labels:
                     raise UnknownLabel("no such label")
+
+    async def explain(self, key: Key) -> tuple[Explanation, str]:
+        """Why the configuration of a key is what it is, and its version.
+
+        Raises:
+            UnknownLabel, FormatError, ResolveError: As `read`.
+        """
+        await self.read(key)
+        state = self._store.state
+        assert state is not None  # it was read from
+        return await self._in_thread(state.explain, key)
+
+    def history(self, key: Key) -> Mapping[str, bytes]:
+        """The former versions of a key that are known, to their documents as JSON, oldest first: of keys in use, and lately in use."""
+        return self._store.history(key)
 
     async def _load(self, label: str) -> None:
         if self.load_label is not None:

@@ -21,6 +21,7 @@ from .diff import patch_between
 from .encryption.decryptor import Decryptor
 from .errors import FormatError, ResolveError, UnknownLabel
 from .model import Change, Config, Key
+from .resolve.explain import Explanation, explain
 from .resolve.nest import effective_document
 from .resolve.spring import property_sources
 from .resolve.tree import ParsedFiles, ParsedTree
@@ -82,12 +83,24 @@ class State:
             FormatError: A file is broken, and has been since the start.
             ResolveError: The files can't be combined.
         """
+        return _config(key, self._sound(key), self.decryptor)
+
+    def explain(self, key: Key) -> tuple[Explanation, str]:
+        """Explain what `resolve` makes of a key, and give its version.
+
+        Raises:
+            UnknownLabel, FormatError, ResolveError: As `resolve`.
+        """
+        explanation = explain([*self._sound(key).layers_for(key)], key, self.decryptor)
+        return explanation, version_of(encode(effective_document(explanation.served)))
+
+    def _sound(self, key: Key) -> ParsedFiles:
         generations = self.labels.get(key.label)
         if generations is None:
             raise UnknownLabel("no such label")
         for generation in generations:
             if not generation.blocks(key):
-                return _config(key, generation.files, self.decryptor)
+                return generation.files
         names = {_SHARED, *key.applications}
         layers = generations[0].files.layers_for(key)
         raise next(error for layer in layers for touched, error in layer.own_faults() if names & touched)
@@ -204,6 +217,11 @@ class Store:
         if entry.config is not None and entry.config.version == version:
             return entry.config.body
         return entry.history.get(version)
+
+    def history(self, key: Key) -> dict[str, bytes]:
+        """The former versions of a key that are known, to their documents as JSON, oldest first."""
+        entry = self._entries.get(key)
+        return dict(entry.history) if entry else {}
 
     def __contains__(self, key: Key) -> bool:
         return key in self._entries

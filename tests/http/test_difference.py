@@ -1,0 +1,206 @@
+"""`/api/v1/diff` over HTTP: sides, forms, and who may have it."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import jsonpatch
+import pytest
+
+from tests.fakes import config, open_gate
+from tests.http.serving import Answer, Serving, serving
+from vortexd.auth import Authority, Gate, Tokens, load_tokens
+from vortexd.auth.tokens import digest_of
+from vortexd.errors import UnknownLabel
+from vortexd.http.difference import Difference
+from vortexd.model import Config, Json, Key
+
+TOKEN = "vt_" + "x" * 43
+# The label's name could be a version.
+HEX = "0123456789abcdef"
+KEY = Key("shop", "dev", "main")
+
+
+class FakeHistorian:
+    """Has what it is told to have."""
+
+    def __init__(self) -> None:
+        self.default_label: str | None = "main"
+        self.asked: list[Key] = []
+        self._history: dict[Key, dict[str, bytes]] = {}
+        self._configs: dict[Key, Config] = {}
+        self.versions = [self.put(KEY, {"a": number, "same": True}) for number in range(3)]
+        self.put(Key("shop", "dev", "release/1.0"), {"a": 2})
+        self.put(Key("shop", "dev", HEX), {})
+
+    def put(self, key: Key, document: dict[str, Json]) -> str:
+        former = self._configs.get(key)
+        if former is not None:
+            self._history.setdefault(key, {}).pop(former.version, None)
+            self._history[key][former.version] = former.body
+        self._configs[key] = config(key, document)
+        return self._configs[key].version
+
+    async def read(self, key: Key) -> Config:
+        self.asked.append(key)
+        if key not in self._configs:
+            raise UnknownLabel("no such label")
+        return self._configs[key]
+
+    def history(self, key: Key) -> Mapping[str, bytes]:
+        return self._history.get(key, {})
+
+
+@asynccontextmanager
+async def differing(gate: Gate | None = None) -> AsyncIterator[tuple[Serving, FakeHistorian]]:
+    line = FakeHistorian()
+    async with serving(gate=gate, more={"/api/v1/diff/": Difference(line)}) as http:
+        yield http, line
+
+
+async def asked(query: str, **headers: str) -> Answer:
+    async with differing() as (http, line):
+        return await http.ask(f"/api/v1/diff/shop/dev?{query.format(*line.versions)}", **headers)
+
+
+def a(old: int, new: int) -> dict[str, object]:
+    return {"op": "replace", "path": "/a", "old": old, "new": new}
+
+
+SAME_GONE = {"op": "remove", "path": "/same", "old": True}
+
+
+@pytest.mark.parametrize(
+    ("query", "changes"),
+    [
+        ("", [a(1, 2)]),
+        ("from={0}", [a(0, 2)]),
+        ("from={0}&to={1}", [a(0, 1)]),
+        ("from={2}&to={0}", [a(2, 0)]),
+        ("to={1}", [a(0, 1)]),
+        ("from=version:{0}&to=version:{2}", [a(0, 2)]),
+        ("from={2}", []),
+        ("from={1}&to=release/1.0", [a(1, 2), SAME_GONE]),
+        ("from=main&to=release(_)1.0", [SAME_GONE]),
+        ("from=label:release%2F1.0", [{"op": "add", "path": "/same", "new": True}]),
+        (f"to=label:{HEX}&from=label:main", [{"op": "remove", "path": "/a", "old": 2}, SAME_GONE]),
+    ],
+)
+async def test_a_side_is_a_version_or_a_label(query: str, changes: list[object]) -> None:
+    answer = await asked(query)
+
+    assert 200 == answer.status
+    assert changes == json.loads(answer.body)["changes"]
+
+
+async def test_the_answer_names_both_sides_and_has_the_patch() -> None:
+    async with differing() as (http, line):
+        answer = await http.ask(f"/api/v1/diff/shop/dev?from={line.versions[0]}&to=release/1.0")
+        other = line._configs[Key("shop", "dev", "release/1.0")]
+
+    assert {
+        "app": "shop",
+        "profile": "dev",
+        "from": {"label": "main", "version": line.versions[0]},
+        "to": {"label": "release/1.0", "version": other.version},
+        "patch": [{"op": "replace", "path": "/a", "value": 2}, {"op": "remove", "path": "/same"}],
+        "changes": [a(0, 2), SAME_GONE],
+    } == json.loads(answer.body)
+    assert {"a": 2} == jsonpatch.apply_patch({"a": 0, "same": True}, json.loads(answer.body)["patch"])
+    assert other.version == answer.headers["x-vortex-version"]
+
+
+async def test_going_back_to_a_former_version_is_a_change_like_any_other() -> None:
+    async with differing() as (http, line):
+        line.put(KEY, {"a": 0, "same": True})
+        answer = await http.ask("/api/v1/diff/shop/dev")
+
+    assert [a(2, 0)] == json.loads(answer.body)["changes"]
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "content_type"),
+    [
+        ("", {}, "application/json"),
+        ("", {"Accept": "*/*"}, "application/json"),
+        ("", {"Accept": "text/html, */*;q=0.1"}, "application/json"),
+        ("", {"Accept": "application/json-patch+json"}, "application/json-patch+json"),
+        ("", {"Accept": "text/plain"}, "text/plain;charset=UTF-8"),
+        ("&format=table", {"Accept": "application/json"}, "text/plain;charset=UTF-8"),
+        ("&format=patch", {}, "application/json-patch+json"),
+        ("&format=json", {"Accept": "text/plain"}, "application/json"),
+    ],
+)
+async def test_the_form_is_what_is_asked_for(query: str, headers: dict[str, str], content_type: str) -> None:
+    answer = await asked("from={0}" + query, **headers)
+
+    assert (200, content_type) == (answer.status, answer.headers["content-type"])
+    if content_type == "application/json-patch+json":
+        assert [{"op": "replace", "path": "/a", "value": 2}] == json.loads(answer.body)
+    if content_type.startswith("text"):
+        assert b"changed  /a    0    2" == answer.body.splitlines()[2]
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "says"),
+    [
+        ("from=ffffffffffffffff", 404, "{2} (current), {1}, {0}"),
+        ("to=ffffffffffffffff", 404, "isn't known"),
+        ("to={0}", 404, "nothing before it is known"),
+        ("from=nowhere", 404, "no such label"),
+        ("to=release/1.0", 400, "from is missing"),
+        ("from=version:xyz", 400, "16 hex digits"),
+        ("from=branch:main", 400, "label:LABEL"),
+        ("from=label:..", 400, "invalid label"),
+        ("format=xml", 400, "json, patch, table"),
+    ],
+)
+async def test_what_cannot_be_compared_gets_a_clear_error(query: str, status: int, says: str) -> None:
+    async with differing() as (http, line):
+        answer = await http.ask(f"/api/v1/diff/shop/dev?{query.format(*line.versions)}")
+
+    assert status == answer.status
+    assert says.format(*line.versions) in json.loads(answer.body)["message"]
+
+
+async def test_an_error_names_no_more_versions_than_a_person_reads() -> None:
+    async with differing() as (http, line):
+        for number in range(100, 140):
+            line.put(KEY, {"a": number})
+        answer = await http.ask("/api/v1/diff/shop/dev?from=ffffffffffffffff")
+
+    assert "and 26 older ones" in json.loads(answer.body)["message"]
+
+
+async def test_a_form_that_nothing_can_be_is_406_and_the_same_body_is_304() -> None:
+    assert 406 == (await asked("from={0}", Accept="image/png")).status
+
+    etag = (await asked("from={0}")).headers["etag"]
+    again = await asked("from={0}", If_None_Match=etag)
+
+    assert (304, b"") == (again.status, again.body)
+    assert etag != (await asked("from={0}", Accept="text/plain")).headers["etag"]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "query", "status"),
+    [
+        ('["shop:dev:main"]', "", 200),
+        ('["shop:dev:main"]', "from=release/1.0", 403),
+        ('["shop:dev:main"]', "from=main&to=nowhere", 403),
+        ('["shop:dev:main", "shop:dev:release/*"]', "from=release/1.0", 200),
+        ('["shop:dev:release/*"]', "from=main&to=release/1.0", 403),
+        ('["cart"]', "", 403),
+    ],
+)
+async def test_T09_both_sides_must_be_allowed_and_nothing_is_read_before(
+    patterns: str, query: str, status: int
+) -> None:
+    text = f'[[token]]\nname = "t"\nsha256 = "{digest_of(TOKEN)}"\nrights = ["read"]\npatterns = {patterns}\n'
+    gate = open_gate(Authority(Tokens(load_tokens(text, "tokens.toml"))))
+    async with differing(gate) as (http, line):
+        nobody = await http.ask(f"/api/v1/diff/shop/dev?{query}")
+        answer = await http.ask(f"/api/v1/diff/shop/dev?{query}", Authorization=f"Bearer {TOKEN}")
+
+    assert (401, status) == (nobody.status, answer.status)
+    assert (status == 200) == bool(line.asked)

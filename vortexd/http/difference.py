@@ -1,0 +1,153 @@
+"""`/api/v1/diff/{application}/{profiles}[/{label}]?from=&to=`: what has changed between two versions, or from one label to another.
+
+A side is a version of 16 hex digits or a label; `version:` and `label:` before it say which, where it could be both. Versions are those that the
+history of the key has.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import ClassVar, Protocol
+from urllib.parse import parse_qs
+
+import attrs
+import orjson
+import trio
+
+from .. import names, threads
+from ..auth import Right
+from ..comparison import members, table
+from ..diff import steps
+from ..errors import RemoteError
+from ..model import Config, Key
+from .exchange import JSON, Answer, Request
+from .keyed import Labelled, accepted, key_of, validated
+
+_PATCH = "application/json-patch+json"
+_TABLE = "text/plain"
+_FORMATS = {"json": JSON, "patch": _PATCH, "table": _TABLE}
+_VERSION = re.compile(r"[0-9a-f]{16}")
+_MOST_NAMED = 16
+
+
+class Historian(Labelled, Protocol):
+    """What is asked of the line."""
+
+    def history(self, key: Key) -> Mapping[str, bytes]:
+        """The former versions of a key that are known, to their documents as JSON, oldest first."""
+        ...
+
+
+@attrs.frozen(slots=True, eq=False)
+class _Side:
+    key: Key
+    version: str
+    body: bytes
+
+
+class Difference:
+    """See the module; for who may read the key, under both labels.
+
+    Without `to` it is the current version, without `from` the one before it.
+    """
+
+    route: ClassVar = "/api/v1/diff/{application}/{profiles}"
+    methods: ClassVar = ("GET", "HEAD")
+    is_public: ClassVar = False
+
+    def __init__(self, line: Historian) -> None:
+        self._line = line
+        # The work is bound by the processor.
+        self._threads = trio.CapacityLimiter(2)
+
+    async def answer(self, request: Request) -> Answer:
+        """See `exchange.Endpoint`."""
+        key = key_of(request, self._line)
+        query = parse_qs(request.query)
+        form = _form(request, query.get("format", [""])[0])
+        texts = query.get("from", [""])[0], query.get("to", [""])[0]
+        wanted = [_parsed(text, key) for text in texts]
+        for other, _ in wanted:
+            request.owner.authorize(Right.READ, other)
+        new = await self._side(*wanted[1])
+        if texts[0]:
+            old = await self._side(*wanted[0])
+        elif new.key == key:
+            old = self._before(new, await self._line.read(key))
+        else:
+            raise RemoteError("from is missing: a version or a label", 400)
+        body = await threads.run_sync(_encoded, old, new, form, abandon_on_cancel=True, limiter=self._threads)
+        content_type = f"{form};charset=UTF-8" if form == _TABLE else form
+        return validated(request, body, content_type, {"X-Vortex-Version": new.version})
+
+    async def _side(self, key: Key, version: str | None) -> _Side:
+        current = await self._line.read(key)
+        if version in (None, current.version):
+            return _Side(key, current.version, current.body)
+        history = self._line.history(key)
+        if version is None or version not in history:
+            raise RemoteError(f"this version isn't known; {_known(history, current)}", 404)
+        return _Side(key, version, history[version])
+
+    def _before(self, side: _Side, current: Config) -> _Side:
+        history = self._line.history(side.key)
+        order = [each for each in history if each != current.version] + [current.version]
+        at = order.index(side.version) if side.version in order else 0
+        if at == 0:
+            raise RemoteError(f"nothing before it is known; {_known(history, current)}", 404)
+        return _Side(side.key, order[at - 1], history[order[at - 1]])
+
+
+def _form(request: Request, name: str) -> str:
+    if not name:
+        return accepted(request, (JSON, _PATCH, _TABLE))
+    if name not in _FORMATS:
+        raise RemoteError(f"format is one of {', '.join(_FORMATS)}", 400)
+    return _FORMATS[name]
+
+
+def _parsed(text: str, key: Key) -> tuple[Key, str | None]:
+    """The key and the version of a side; None is its current one."""
+    kind, colon, rest = text.partition(":")
+    if colon and kind not in ("label", "version"):
+        raise RemoteError("from and to are a version, a label, version:VERSION or label:LABEL", 400)
+    if not colon:
+        kind, rest = "version" if not text or _VERSION.fullmatch(text) else "label", text
+    if kind == "label":
+        return attrs.evolve(key, label=names.label(rest)), None
+    if rest and not _VERSION.fullmatch(rest):
+        raise RemoteError("a version has 16 hex digits", 400)
+    return key, rest or None
+
+
+def _known(history: Mapping[str, bytes], current: Config) -> str:
+    """What history has, for people, the newest first."""
+    versions = [each for each in reversed([*history]) if each != current.version]
+    named = ", ".join([f"{current.version} (current)", *versions[:_MOST_NAMED]])
+    more = f" and {len(versions) - _MOST_NAMED} older ones" if len(versions) > _MOST_NAMED else ""
+    return f"there is {named}{more}; former versions are kept while a key is in use by connections"
+
+
+def _encoded(old: _Side, new: _Side, form: str) -> bytes:
+    """The long part: only what is immutable is touched."""
+    made = steps(orjson.loads(old.body), orjson.loads(new.body))
+    if form == _TABLE:
+        title = f"{new.key.application}:{new.key.profile}  {_named(old)} -> {_named(new)}"
+        return table(made, title).encode()
+    patch = [step.operation for step in made]
+    if form == _PATCH:
+        return orjson.dumps(patch)
+    key = new.key
+    return orjson.dumps(
+        {
+            "app": key.application,
+            "profile": key.profile,
+            "from": {"label": old.key.label, "version": old.version},
+            "to": {"label": new.key.label, "version": new.version},
+            "patch": patch,
+            "changes": [members(step) for step in made],
+        }
+    )
+
+
+def _named(side: _Side) -> str:
+    return f"{side.key.label}@{side.version}"

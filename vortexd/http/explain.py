@@ -1,0 +1,111 @@
+"""`/api/v1/explain/{application}/{profiles}[/{label}]`: which layers hold a key, which of them wins, and from which line of which file."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
+from urllib.parse import parse_qs
+
+import attrs
+import orjson
+import trio
+
+from .. import threads
+from ..model import Key
+from ..resolve.explain import Explanation, Holding, Layer, Outcome, Profile, Source, is_below
+from .exchange import JSON, Answer, Request
+from .keyed import Labelled, accepted, key_of, validated
+
+
+class Explainer(Labelled, Protocol):
+    """What is asked of the line."""
+
+    async def explain(self, key: Key) -> tuple[Explanation, str]:
+        """Why the configuration of a key is what it is, and its version."""
+        ...
+
+
+class Explain:
+    """See the module; for who may read the key. `?key=` asks for that key, and those below it, alone."""
+
+    route: ClassVar = "/api/v1/explain/{application}/{profiles}"
+    methods: ClassVar = ("GET", "HEAD")
+    is_public: ClassVar = False
+
+    def __init__(self, line: Explainer) -> None:
+        self._line = line
+        # The work is bound by the processor.
+        self._threads = trio.CapacityLimiter(2)
+
+    async def answer(self, request: Request) -> Answer:
+        """See `exchange.Endpoint`."""
+        key = key_of(request, self._line)
+        form = accepted(request, (JSON,))
+        wanted = parse_qs(request.query).get("key", [])
+        explanation, version = await self._line.explain(key)
+        body = await threads.run_sync(
+            _encoded, explanation, version, wanted, abandon_on_cancel=True, limiter=self._threads
+        )
+        return validated(request, body, form, {"X-Vortex-Version": version})
+
+
+def _encoded(explanation: Explanation, version: str, wanted: list[str]) -> bytes:
+    key = explanation.key
+    return orjson.dumps(
+        {
+            "app": key.application,
+            "profile": key.profile,
+            "label": key.label,
+            "version": version,
+            "sources": [_source(each) for each in explanation.sources],
+            "layers": [_layer(each) for each in explanation.layers],
+            "keys": [
+                _key(name, holdings)
+                for name, holdings in explanation.keys.items()
+                if not wanted or any(is_below(name, each) for each in wanted)
+            ],
+        }
+    )
+
+
+def _source(source: Source) -> dict[str, Any]:
+    return {
+        "root": source.root,
+        "revision": source.revision,
+        "origin": attrs.asdict(source.origin) if source.origin else None,
+        "profiles": [_profile(each) for each in source.profiles],
+    }
+
+
+def _profile(profile: Profile) -> dict[str, Any]:
+    place = profile.place
+    return {"name": profile.name, "because": profile.because, "place": attrs.asdict(place) if place else None}
+
+
+def _layer(layer: Layer) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "source": layer.source,
+        "file": layer.file,
+        "document": layer.document,
+        "profile": layer.profile,
+        "on_profile": layer.on_profile,
+        "active": layer.is_active,
+    }
+
+
+def _key(name: str, holdings: Sequence[Holding]) -> dict[str, Any]:
+    winner = next((each for each in holdings if each.outcome is Outcome.WINS), None)
+    found: dict[str, Any] = {"key": name, "layer": None if winner is None else winner.layer}
+    if winner is not None:
+        found["value"] = winner.value
+    return found | {"held_by": [_holding(each) for each in holdings]}
+
+
+def _holding(holding: Holding) -> dict[str, Any]:
+    found: dict[str, Any] = {"layer": holding.layer, "line": holding.line, "column": holding.column}
+    if holding.outcome is not Outcome.UNREADABLE:
+        found["value"] = holding.value
+    return found | {
+        "outcome": holding.outcome.value,
+        "by": holding.by,
+        "cipher": None if holding.cipher is None else holding.cipher.value,
+    }

@@ -1,0 +1,73 @@
+"""Questions about one key below `/api/v1`: which key a path names, in which form the answer is wanted, and whether the client has it already.
+
+In come requests, out go keys that the owner of the request may read, and answers with their validator. The invariant: what a request may have is
+asked before anything is read.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
+from .. import names
+from ..auth import Right
+from ..errors import RemoteError
+from ..model import Config, Key
+from .exchange import Answer, Request
+from .spring import etag_of, is_known
+
+# /api/v1/<question>
+_BEFORE = 3
+
+
+class Labelled(Protocol):
+    """What a question asks of the line first."""
+
+    @property
+    def default_label(self) -> str | None:
+        """The label of a request that names none; None until the first complete state is served."""
+        ...
+
+    async def read(self, key: Key) -> Config:
+        """The current configuration of a key."""
+        ...
+
+
+def key_of(request: Request, line: Labelled) -> Key:
+    """The key of `/api/v1/<question>/{application}/{profiles}[/{label}]`, which the owner of the request may read.
+
+    Raises:
+        RemoteError: 400, 401, 403, 404 or 503.
+    """
+    segments = request.segments[_BEFORE:]
+    if len(segments) not in (2, 3) or not all(segments):
+        raise RemoteError("there is nothing here", 404)
+    application, profile, *label = (names.decode_segment(segment) for segment in segments)
+    if line.default_label is None:
+        raise RemoteError("starting", 503, {"Retry-After": "1"})
+    key = names.parse_key(application, profile, label[0] if label else line.default_label)
+    request.owner.authorize(Right.READ, key)
+    return key
+
+
+def accepted(request: Request, offered: Sequence[str]) -> str:
+    """Which of the media types on offer an Accept header wants most; the first where it doesn't care.
+
+    Raises:
+        RemoteError: 406.
+    """
+    accept = request.headers.get("Accept", "").strip()
+    wanted = parse_accept_header(accept, MIMEAccept).best_match(offered) if accept else offered[0]
+    if wanted is None:
+        raise RemoteError(f"this comes as {' or '.join(offered)}", 406)
+    return wanted
+
+
+def validated(request: Request, body: bytes, content_type: str, headers: Mapping[str, str]) -> Answer:
+    """The answer with a body, or, where the client has that very body, without."""
+    etag = etag_of(body)
+    headers = {**headers, "ETag": etag, "Cache-Control": "no-cache, private", "Vary": "Accept, Authorization"}
+    if is_known(request.headers.get("If-None-Match"), etag):
+        return Answer(304, content_type=None, headers=headers)
+    return Answer(body=body, content_type=content_type, headers=headers)
