@@ -10,8 +10,8 @@ PACKAGE = Path(__file__).parent.parent / "vortexd"
 
 # From left to right; a module imports those of its own group and of the groups before it.
 GROUPS = [
-    ("errors", "model", "names", "text", "patterns", "remotes"),
-    ("settings", "settings_file"),
+    ("errors", "model", "names", "text", "patterns", "remotes", "rules"),
+    ("tables", "settings", "settings_file"),
     ("logs", "metrics", "systemd", "threads", "tls", "trusted_files", "peers", "binding"),
     ("auth",),
     ("source",),
@@ -36,6 +36,8 @@ PURE = [
     "patterns",
     "encryption",
     "remotes",
+    "rules",
+    "tables",
     "source.labels",
     "resolve",
     "diff",

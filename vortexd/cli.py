@@ -19,7 +19,8 @@ from . import __version__
 from .commands import COMMANDS
 from .errors import SettingsError, StartError
 from .settings import Settings, SourceSettings, parse_address
-from .settings_file import MAX_BYTES, load, override
+from .settings_file import load, override
+from .tables import MAX_BYTES
 from .terminal import Parser, complain, complain_of
 from .text import printable
 

@@ -10,17 +10,22 @@ Durations are seconds (float), sizes are bytes or counts (int).
 import ipaddress
 import math
 import re
-from collections.abc import Callable, Mapping
 
 import attrs
 
 from . import names
 from .errors import InvalidName
 from .remotes import DEFAULT_SCHEMES, SCHEMES, parse_remote
+from .rules import SECONDS_OR_NEVER as _SECONDS_OR_NEVER
+from .rules import Rule
+from .rules import choice as _choice
+from .rules import is_path as _is_path
+from .rules import number as _number
+from .rules import path as _path
+from .rules import seconds as _seconds
+from .rules import texts as _texts
+from .rules import whole as _whole
 
-# A day and a tebibyte: far above what makes sense, and low enough that no clock or counter overflows.
-_LONGEST = 86_400.0
-_LARGEST = 2**40
 # What sun_path of a Unix socket's address holds, less its closing NUL.
 _SOCKET_PATH_BYTES = 107
 _HOST = re.compile(
@@ -89,54 +94,6 @@ def _host(host: str) -> str:
     return host
 
 
-@attrs.frozen
-class Rule:
-    """What an operator may set a field to.
-
-    Attributes:
-        allowed: Completes "must be ...".
-        accepts: Whether a value of the field's own type is allowed. It may raise ValueError with a clearer sentence instead.
-        words: Texts that stand for a value.
-    """
-
-    allowed: str
-    accepts: Callable[[object], bool]
-    words: Mapping[str, object] = attrs.field(factory=dict)
-
-
-def _whole(default: int, low: int, high: int = _LARGEST) -> int:
-    rule = Rule(f"a whole number from {low} to {high}", lambda value: isinstance(value, int) and low <= value <= high)
-    return attrs.field(default=default, metadata={"rule": rule})
-
-
-def _seconds(default: float, low: float = 0.001, high: float = _LONGEST) -> float:
-    rule = Rule(
-        f"a number of seconds from {low:g} to {high:g}",
-        lambda value: isinstance(value, int | float) and low <= value <= high,
-    )
-    return attrs.field(default=default, metadata={"rule": rule})
-
-
-_SECONDS_OR_NEVER = Rule(
-    f'a number of seconds from 0 to {_LONGEST:g}, or "never"',
-    lambda value: isinstance(value, int | float) and 0 <= value <= _LONGEST,
-    {"never": math.inf},
-)
-
-
-def _number(default: float, low: float, high: float) -> float:
-    rule = Rule(
-        f"a number from {low:g} to {high:g}", lambda value: isinstance(value, int | float) and low <= value <= high
-    )
-    return attrs.field(default=default, metadata={"rule": rule})
-
-
-def _choice(default: str, *others: str) -> str:
-    choices = (default, *others)
-    rule = Rule(" or ".join(f'"{choice}"' for choice in choices), lambda value: value in choices)
-    return attrs.field(default=default, metadata={"rule": rule})
-
-
 def _kind(own: str) -> str:
     return attrs.field(default=own, metadata={"rule": Rule('"files" or "git"', lambda value: value == own)})
 
@@ -169,22 +126,10 @@ def _is_location(value: object) -> bool:
     return len(text) <= 512 and _LOCATION.fullmatch(text) is not None and ".." not in text and "//" not in text
 
 
-def _texts(allowed: str, accepts: Callable[[object], bool], *default: str) -> tuple[str, ...]:
-    return attrs.field(default=default, metadata={"rule": Rule(allowed, accepts)})
-
-
 def _applications() -> tuple[str, ...]:
     return _texts(
         "a pattern such as orders, team-* or */prod", lambda value: _APPLIES.fullmatch(str(value)) is not None
     )
-
-
-def _is_path(value: object) -> bool:
-    return "\0" not in str(value)
-
-
-def _path() -> str:
-    return attrs.field(default="", metadata={"rule": Rule("the path of a file, or empty", _is_path)})
 
 
 @attrs.frozen

@@ -1,0 +1,204 @@
+"""TOML text as frozen attrs classes, or as everything that is wrong with it. Pure.
+
+In come text and the classes that mirror it, whose fields carry a `Rule`; out goes an object of them, or problems, each with its key path and what is
+allowed. A value never gets into a message, only its type: it may be a secret in the wrong place.
+"""
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, time
+from typing import Any, TypeVar
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn
+from cattrs.gen import override as for_attribute
+
+from .errors import SettingsError
+from .rules import Rule
+
+T = TypeVar("T")
+MAX_BYTES = 1_048_576
+
+Problem = tuple[str, str]
+Hook = Callable[[object, Any], Any]
+# How a field of a kind that isn't known here is structured.
+Hooks = Mapping[object, Callable[[cattrs.Converter, "attrs.Attribute[Any]"], Hook]]
+_ANYTHING: Mapping[object, Rule] = {
+    bool: Rule("true or false", lambda value: True),
+    int: Rule("a whole number", lambda value: True),
+    float: Rule("a number", lambda value: True),
+    str: Rule("text", lambda value: True),
+}
+_IN_WORDS: Sequence[tuple[type, str]] = (
+    (bool, "true or false"),
+    (int, "a whole number"),
+    (float, "a number with a fraction"),
+    (str, "text"),
+    (list, "a list"),
+    (dict, "a table"),
+    (date, "a date"),
+    (time, "a time"),
+)
+
+
+def parse(text: str, origin: str) -> dict[str, Any]:
+    """The table that a text is.
+
+    Args:
+        origin: The file's name for messages.
+
+    Raises:
+        SettingsError: It is too long, or isn't TOML.
+    """
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        raise SettingsError([("", f"must be at most {MAX_BYTES} bytes long")], origin)
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise SettingsError([("", "isn't TOML that can be read: it is nested too deeply")], origin) from None
+    except ValueError as error:
+        # tomllib says "(at line 3, column 7)" behind its reason; a number of thousands of digits is a bare ValueError.
+        raise SettingsError([("", f"isn't valid TOML: {error}")], origin) from None
+
+
+def structure(
+    table: Mapping[str, Any],
+    whole: type[T],
+    sections: Iterable[type],
+    hooks: Hooks,
+    elsewhere: Callable[[str, type], str | None],
+) -> tuple[T | None, list[Problem]]:
+    """Make an object of a table, or return its problems, in the order of the text where that is known.
+
+    Args:
+        sections: The classes of all tables in it; each takes no keys but its fields.
+        hooks: By the type of a field, what makes the function that structures it.
+        elsewhere: Of a key that a class doesn't have, where it belongs, as the end of a sentence; None where that isn't known.
+    """
+    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
+    for section in (*sections, whole):
+        converter.register_structure_hook(section, _table_hook(converter, section, hooks))
+    try:
+        return converter.structure(table, whole), []
+    except cattrs.BaseValidationError as group:
+        return None, list(_problems(group, "", elsewhere))
+
+
+# One field.
+
+
+def checked(value: object, field: "attrs.Attribute[Any]", kind: type) -> Any:
+    """The value itself, if it is of the kind and its field's rule accepts it; ValueError with the sentence otherwise."""
+    rule = field.metadata.get("rule") or _ANYTHING[kind]
+    if isinstance(value, str) and value in rule.words:
+        return rule.words[value]
+    # bool is an int to Python, and `port = true` a mistake to everybody else.
+    is_kind = type(value) is kind or (kind is float and type(value) is int)
+    if not is_kind:
+        raise ValueError(f"must be {rule.allowed}, not {in_words(value)}")
+    if not rule.accepts(value):
+        raise ValueError(f"must be {rule.allowed}")
+    return float(value) if kind is float else value  # type: ignore[arg-type]  # is_kind has looked
+
+
+def in_words(value: object) -> str:
+    """The type of a value, for a message that must not repeat it."""
+    return next((words for kind, words in _IN_WORDS if isinstance(value, kind)), "something else")
+
+
+# The whole, by cattrs.
+
+
+def _table_hook(converter: cattrs.Converter, section: type[Any], hooks: Hooks) -> Hook:
+    attributes: dict[str, Any] = {
+        field.name: for_attribute(struct_hook=_field_hook(converter, field, hooks)) for field in attrs.fields(section)
+    }
+    structure = make_dict_structure_fn(section, converter, _cattrs_forbid_extra_keys=True, **attributes)
+
+    def hook(value: object, kind: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError(f"must be a table, not {in_words(value)}")
+        return structure(value, kind)
+
+    return hook
+
+
+def _field_hook(converter: cattrs.Converter, field: "attrs.Attribute[Any]", hooks: Hooks) -> Hook:
+    """How one field is structured: a scalar, a list of text, what the caller knows, or a section."""
+    kind = field.type
+    if kind in _ANYTHING:
+        return lambda value, _: checked(value, field, kind)  # type: ignore[arg-type]  # a key of _ANYTHING is a type
+    if kind == tuple[str, ...]:
+        return list_hook("a list of text", lambda value: checked(value, field, str))
+    if kind in hooks:
+        return hooks[kind](converter, field)
+    return converter.structure
+
+
+def list_hook(wanted: str, structure: Callable[[object], Any]) -> Callable[[object, Any], tuple[Any, ...]]:
+    """What structures a list, each item by a function, with every problem and its index."""
+
+    def hook(value: object, _: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise ValueError(f"must be {wanted}, not {in_words(value)}")
+        return _each(value, structure)
+
+    return hook
+
+
+class _At(ValueError):
+    """A problem with one item of a list; carries its index and what was raised for it."""
+
+    def __init__(self, index: int, cause: Exception) -> None:
+        self.index = index
+        self.cause = cause
+        super().__init__(str(cause))
+
+
+def _each(values: Sequence[object], structure: Callable[[object], Any]) -> tuple[Any, ...]:
+    made, failed = [], []
+    for index, value in enumerate(values):
+        try:
+            made.append(structure(value))
+        except (ValueError, cattrs.BaseValidationError) as error:
+            failed.append(_At(index, error))
+    if failed:
+        raise ExceptionGroup("items", failed)
+    return tuple(made)
+
+
+def _problems(error: Exception, path: str, elsewhere: Callable[[str, type], str | None]) -> Iterator[Problem]:
+    """Take cattrs' tree of exceptions apart: each leaf with the path that leads to it."""
+    if isinstance(error, cattrs.ClassValidationError):
+        for each, note in error.group_exceptions()[0]:
+            yield from _problems(each, f"{path}.{note.name}" if path else note.name, elsewhere)
+        for each in error.group_exceptions()[1]:
+            yield from _problems(each, path, elsewhere)
+    elif isinstance(error, ExceptionGroup):
+        for each in error.exceptions:
+            yield from _problems(each, path, elsewhere)
+    elif isinstance(error, _At):
+        yield from _problems(error.cause, f"{path}[{error.index}]", elsewhere)
+    elif isinstance(error, cattrs.ForbiddenExtraKeysError):
+        for name in sorted(error.extra_fields):
+            yield f"{path}.{key_text(name)}" if path else key_text(name), _unknown(name, error.cl, elsewhere)
+    else:
+        yield path, str(error)
+
+
+def _unknown(name: str, section: type, elsewhere: Callable[[str, type], str | None]) -> str:
+    known = [field.name for field in attrs.fields(section)]
+    if (place := elsewhere(name, section)) is not None:
+        return f"unknown key here; it {place}"
+    if close := difflib.get_close_matches(name, known, 1):
+        return f"unknown key; did you mean {close[0]}?"
+    return f"unknown key; known are {', '.join(known)}"
+
+
+def key_text(name: str) -> str:
+    """A key as one would write it in TOML, on one line and not without end."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) else json.dumps(name[:64])
