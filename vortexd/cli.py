@@ -55,7 +55,9 @@ def main(arguments: Sequence[str] | None = None, system_file: Path = SYSTEM_FILE
     welcome = _welcome if file is None and options.source is None else None
     if settings.server.workers > 1:
         return _supervise(settings, given, welcome)
-    return _run(settings, lambda urls: welcome(settings, urls) if welcome else None, lambda: _settings(file, options))
+    return _run(
+        settings, lambda urls: welcome(settings, urls) if welcome else None, lambda: _settings(file, options), file
+    )
 
 
 def work(arguments: Sequence[str], post: "Post") -> int:
@@ -66,7 +68,7 @@ def work(arguments: Sequence[str], post: "Post") -> int:
     """
     options = _parser().parse_args(arguments)
     file = options.config or (SYSTEM_FILE if _is_there(SYSTEM_FILE) else None)
-    return _run(post.own(post.settings), lambda _: None, lambda: post.own(_settings(file, options)), post)
+    return _run(post.own(post.settings), lambda _: None, lambda: post.own(_settings(file, options)), file, post)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -186,6 +188,7 @@ def _run(
     settings: Settings,
     started: Callable[[Sequence[str]], None],
     reload: Callable[[], Settings],
+    file: Path | None,
     post: "Post | None" = None,
 ) -> int:
     def daemon() -> int:
@@ -193,9 +196,9 @@ def _run(
 
         logs.configure(settings.log, sys.stderr)
         if post is None:
-            daemon.run(settings, started, reload)
+            daemon.run(settings, started, reload, file=file)
         else:
-            daemon.run(settings, started, reload, post.listening, post.seat)
+            daemon.run(settings, started, reload, post.listening, post.seat, file)
         return 0
 
     return _guarded(daemon)

@@ -39,6 +39,7 @@ from .realtime.encoder import Encoder
 from .realtime.server import WebSocketServer
 from .registry import Registry
 from .settings import Address, GitSettings, Settings, parse_address
+from .settings_file import own_files
 from .source.composite import open_sources
 from .store import Store
 from .tls import Tls, load_context
@@ -61,6 +62,7 @@ def run(
     reload: Callable[[], Settings] | None = None,
     listening: Sequence[socket.socket] = (),
     seat: Seat | None = None,
+    file: Path | None = None,
 ) -> None:
     """Serve until a signal ends it, and return once everybody has been let go.
 
@@ -70,6 +72,7 @@ def run(
         reload: Reads the settings again, for SIGHUP; raises SettingsError, and then nothing changes.
         listening: Sockets that were bound for us, where we are one of several workers.
         seat: Which one, then.
+        file: Where the settings come from, if from a file; never served, like all the files that they name.
 
     Raises:
         SettingsError: The files that [auth], [tls] and [encryption] name can't be used.
@@ -83,6 +86,7 @@ def run(
     keyring = Keyring(load_encryption(settings.encryption, Path(), os.environ))
     notifier = peers.notifier or systemd.Notifier(os.environ, os.getpid())
     with LateSignals(signal.SIGTERM, signal.SIGINT) as late:
+        own = own_files(settings) + ([str(file)] if file else [])
         trio.run(
             serve,
             settings,
@@ -95,6 +99,7 @@ def run(
             tls,
             keyring,
             peers,
+            own,
         )
 
 
@@ -146,6 +151,7 @@ async def serve(
     tls: Tls,
     keyring: Keyring,
     peers: Peers,
+    own: Sequence[str],
 ) -> None:
     """Run the daemon; see `run`. Returns after a drain; a second signal cancels what is left at once."""
     bound = _bound(settings, inherited)
@@ -163,7 +169,7 @@ async def serve(
         metrics,
         keyring.current.decryptor,
     )
-    sources = open_sources(settings, os.environ, Random())
+    sources = open_sources(settings, os.environ, Random(), own)
     # The one question that goes against the stream: for a label that exists and that nobody has asked for yet.
     line.load_label = sources.load
     sources.keep_labels(lambda: line.main_labels)

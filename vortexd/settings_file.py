@@ -103,6 +103,22 @@ def _below(base: Path, path: str) -> str:
     return path if not path or path.startswith("$") else str(base / path)
 
 
+def own_files(settings: Settings) -> list[str]:
+    """The files and directories that are for vortexd alone, as settings have them, but for those of systemd."""
+    found = [
+        *settings.auth.tokens,
+        settings.auth.jwt_secret,
+        settings.auth.jwks,
+        settings.tls.certificate,
+        settings.tls.key,
+        settings.monitor.secret,
+        *(getattr(settings.encryption, name) for name in _KEY_PATHS),
+        settings.server.state_directory,
+        *(getattr(source, name, "") for source in settings.source for name in _PATHS if name != "path"),
+    ]
+    return [path for path in found if path and not path.startswith("$")]
+
+
 def override(
     settings: Settings, bind: Sequence[str] = (), source: str | None = None, log_format: str | None = None
 ) -> Settings:

@@ -3,7 +3,7 @@
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -49,9 +49,9 @@ def test_unchanged_files_are_taken_over_and_not_opened(tmp_path: Path, monkeypat
     opened = []
     really = directory._read_file
 
-    def noted(root: str, path: str, mark: directory._Mark, limit: int) -> bytes:
+    def noted(root: str, path: str, mark: directory._Mark, limit: int, own: Collection[str]) -> bytes:
         opened.append(path)
-        return really(root, path, mark, limit)
+        return really(root, path, mark, limit, own)
 
     monkeypatch.setattr(directory, "_read_file", noted)
     scan = read(tmp_path, before)
@@ -247,8 +247,8 @@ def test_a_swap_in_the_middle_of_a_reading_gives_one_of_the_two_states(
     config_map(tmp_path, "1", a="x: 1", b="x: 1", c="x: 1")
     really = directory._read_file
 
-    def swapping(root: str, path: str, mark: directory._Mark, limit: int) -> bytes:
-        content = really(root, path, mark, limit)
+    def swapping(root: str, path: str, mark: directory._Mark, limit: int, own: Collection[str]) -> bytes:
+        content = really(root, path, mark, limit, own)
         if path == "a.yml" and not (tmp_path / "..2").exists():
             config_map(tmp_path, "2", a="x: 2", b="x: 2", c="x: 2")
         return content
@@ -268,8 +268,8 @@ def test_Y14_a_file_that_never_holds_still_is_broken_and_the_rest_is_read(
     really = directory._read_file
     counter = iter(range(1_000))
 
-    def restless(root: str, path: str, mark: directory._Mark, limit: int) -> bytes:
-        content = really(root, path, mark, limit)
+    def restless(root: str, path: str, mark: directory._Mark, limit: int, own: Collection[str]) -> bytes:
+        content = really(root, path, mark, limit, own)
         if path == "shop.yml":
             text = "a: 1" + "0" * next(counter)
             if change == "rewrite":
@@ -360,3 +360,17 @@ def test_files_below_a_directory_that_was_closed_are_broken_not_gone(
     )
     assert before.contents == after.contents
     assert not after.unreadable
+
+
+def test_P13_what_is_vortexds_own_is_not_served_and_neither_is_what_links_to_it(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    for name in ("shop.yml", "vortexd.toml", "keys/tokens.toml", "keys/other.toml"):
+        (tmp_path / name).write_text("a = 1")
+    (tmp_path / "link.toml").symlink_to("vortexd.toml")
+    (tmp_path / "below.toml").symlink_to("keys/other.toml")
+    own = {str(tmp_path / "vortexd.toml"), str(tmp_path / "keys")}
+
+    scan = directory.read(str(tmp_path), SETTINGS, None, own)
+
+    assert ["shop.yml"] == list(scan.contents)
+    assert dict.fromkeys(("below.toml", "link.toml"), "it is vortexd's own") == scan.unreadable

@@ -122,12 +122,13 @@ class Sources:
         return [each.status.report() for each in self._sources]
 
 
-def open_sources(settings: Settings, environ: Mapping[str, str], random: Random) -> Sources:
+def open_sources(settings: Settings, environ: Mapping[str, str], random: Random, own: Sequence[str] = ()) -> Sources:
     """The sources that settings name; nothing is opened before they run.
 
     Args:
         environ: For the state directory, where there are git sources.
         random: For jitter.
+        own: Files and directories that are vortexd's own, and never served.
     """
     sources: list[Source] = []
     addresses: list[str] = []
@@ -139,7 +140,7 @@ def open_sources(settings: Settings, environ: Mapping[str, str], random: Random)
             directory = state_directory(settings.server.state_directory, environ) / "git"
             sources.append(GitSource(each, directory, random, number=number))
         else:
-            sources.append(FilesSource(each, Path()))
+            sources.append(FilesSource(each, Path(), own))
     return Sources(sources, [each.applications for each in settings.source])
 
 

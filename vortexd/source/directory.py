@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TypeAlias
 
 import attrs
@@ -75,24 +75,27 @@ class _Restless(Exception):
     """A file that isn't what the outline shows any more."""
 
 
-def read(root: str, settings: SourceSettings, before: Scan | None) -> Scan:
+def read(root: str, settings: SourceSettings, before: Scan | None, own: Collection[str] = ()) -> Scan:
     """Read the directory whole, taking over what `before` has of unchanged files.
 
     A file that won't hold still, or that can't be read, is `unreadable` in the result.
 
+    Args:
+        own: Real paths of files and directories that are vortexd's own, and never served (ATTACKS P13).
+
     Raises:
         SourceError: The directory isn't there, is too large, or can't be read as a whole now.
     """
-    scan = _read_once(outline(root, settings), root, settings, before)
+    scan = _read_once(outline(root, settings, own), root, settings, before, own)
     for _ in range(_ATTEMPTS - 1):
-        after = outline(root, settings)
+        after = outline(root, settings, own)
         if after == scan.outline and not scan.unsettled & scan.unreadable.keys():
             return scan
-        scan = _read_once(after, root, settings, scan)
-    return _without_restless(scan, outline(root, settings))
+        scan = _read_once(after, root, settings, scan, own)
+    return _without_restless(scan, outline(root, settings, own))
 
 
-def outline(root: str, settings: SourceSettings) -> Outline:
+def outline(root: str, settings: SourceSettings, own: Collection[str] = ()) -> Outline:
     """What identifies the state of each file, without opening any: cheap enough for every scan.
 
     Raises:
@@ -106,7 +109,7 @@ def outline(root: str, settings: SourceSettings) -> Outline:
     while left:
         prefix = left.pop()
         try:
-            directories[prefix] = _list(real, prefix, files, left)
+            directories[prefix] = _list(real, prefix, files, left, own)
         except OSError as error:
             if not prefix or error.errno in _EXHAUSTED:
                 raise SourceError(f"{root} can't be read: {_words(error)}") from None
@@ -119,14 +122,14 @@ def outline(root: str, settings: SourceSettings) -> Outline:
     return Outline(files, directories, closed)
 
 
-def _list(root: str, prefix: str, files: dict[str, _Mark], left: list[str]) -> tuple[int, int]:
+def _list(root: str, prefix: str, files: dict[str, _Mark], left: list[str], own: Collection[str]) -> tuple[int, int]:
     """Note a directory's files and the directories to look at next; return its device and inode."""
     place = os.path.join(root, prefix)
     status = os.stat(place)
     with os.scandir(place) as entries:
         for entry in entries:
             # Hidden, or not UTF-8, or with control characters: nobody can ask for it.
-            if entry.name.startswith(".") or not entry.name.isprintable():
+            if entry.name.startswith(".") or not entry.name.isprintable() or entry.path in own:
                 continue
             path = prefix + entry.name
             found = _status(entry)
@@ -167,7 +170,7 @@ def _words(error: OSError) -> str:
     return (error.strerror or "error").lower()
 
 
-def _read_once(shown: Outline, root: str, settings: SourceSettings, before: Scan | None) -> Scan:
+def _read_once(shown: Outline, root: str, settings: SourceSettings, before: Scan | None, own: Collection[str]) -> Scan:
     now = time.time_ns()
     contents: dict[str, bytes] = {}
     unreadable = dict(_lost(shown, before))
@@ -184,7 +187,7 @@ def _read_once(shown: Outline, root: str, settings: SourceSettings, before: Scan
             if abs(now - mark[4]) < _TICK_NS:
                 unsettled.add(path)
             try:
-                contents[path] = _same(_read_file(real, path, mark, settings.file_bytes), path, before)
+                contents[path] = _same(_read_file(real, path, mark, settings.file_bytes, own), path, before)
             except _Refused as refusal:
                 unreadable[path] = str(refusal)
             except _Restless:
@@ -227,13 +230,15 @@ def _without_restless(scan: Scan, after: Outline) -> Scan:
     return Scan(scan.outline, contents, {**scan.unreadable, **reasons}, scan.unsettled | restless)
 
 
-def _read_file(root: str, path: str, mark: _Mark, limit: int) -> bytes:
+def _read_file(root: str, path: str, mark: _Mark, limit: int, own: Collection[str]) -> bytes:
     """Read one file in the state that `mark` shows. `root` holds no links."""
     parts = _parts_below(root, path)
     if parts is None:
         raise _Refused("the link leads out of the directory")
     if not parts or _is_hidden(parts):
         raise _Refused("the link leads to a hidden file")
+    if any(os.path.join(root, *parts[:count]) in own for count in range(1, len(parts) + 1) if own):
+        raise _Refused("it is vortexd's own")
     descriptor = _open_beneath(root, parts)
     try:
         first = os.fstat(descriptor)

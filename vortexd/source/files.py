@@ -4,7 +4,8 @@ What arrives are hints of the kernel and the time; what leaves are whole `Tree`s
 come sooner, so a lost hint costs `scan_interval` seconds and nothing else.
 """
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,10 +38,12 @@ class FilesSource:
 
     Args:
         base: Where a relative path starts.
+        own: Files and directories that are vortexd's own, and never served.
     """
 
-    def __init__(self, settings: SourceSettings, base: Path) -> None:
+    def __init__(self, settings: SourceSettings, base: Path, own: Iterable[str] = ()) -> None:
         self._settings = settings
+        self._own = frozenset(real for path in own for real in (os.path.abspath(path), os.path.realpath(path)))
         self._root = str(Path(base, settings.path).absolute())
         self._status = SourceStatus(self.name, settings.kind, settings.max_staleness)
         self._hint = trio.Event()
@@ -84,7 +87,9 @@ class FilesSource:
                 await self._settle(shown)
             elif not before.unsettled:
                 return False
-        scan = await threads.run_sync(directory.read, self._root, self._settings, before, abandon_on_cancel=True)
+        scan = await threads.run_sync(
+            directory.read, self._root, self._settings, before, self._own, abandon_on_cancel=True
+        )
         self._published = scan
         if before is None:
             await publish(self._tree(scan))
@@ -110,7 +115,7 @@ class FilesSource:
                 shown = now
 
     async def _outline(self) -> Outline:
-        return await threads.run_sync(directory.outline, self._root, self._settings, abandon_on_cancel=True)
+        return await threads.run_sync(directory.outline, self._root, self._settings, self._own, abandon_on_cancel=True)
 
     def _tree(self, scan: Scan) -> Tree:
         root = f"file:{self._root}/"
