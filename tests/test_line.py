@@ -18,7 +18,7 @@ from vortexd.encryption.keys import OneKey
 from vortexd.errors import FormatError, UnknownLabel
 from vortexd.line import Line, TooManyKeys
 from vortexd.metrics import Metrics
-from vortexd.model import Files, Key, PropertySource, Tree
+from vortexd.model import Files, Key, Origin, PropertySource, Tree
 from vortexd.patterns import Pattern, parse_pattern
 from vortexd.realtime.encoder import Encoder
 from vortexd.realtime.frames import text_frame
@@ -212,13 +212,41 @@ async def test_a_key_that_was_never_sound_says_so_to_its_reader(whole: Whole) ->
         await whole.line.read(SHOP)
 
 
-async def test_L04_names_from_the_network_fill_no_more_than_the_cache(whole: Whole) -> None:
+async def test_L04_names_from_the_network_fill_a_small_part_and_push_nobody_out(whole: Whole) -> None:
     await whole.line.publish(tree(b"a: 1", application=b"shared: 1"))
-    for number in range(line_module._READ_CACHE_KEYS + 50):
+    own = attrs.evolve(SHOP, profile="default")
+    mine = await whole.line.read(own)
+    for number in range(line_module._READ_CACHE_KEYS):
         await whole.line.read(Key(f"made-up-{number}", "dev", "main"))
 
-    assert line_module._READ_CACHE_KEYS == len(whole.line._reads)
+    assert line_module._READ_CACHE_KEYS // 8 + 1 == len(whole.line._reads)
+    assert mine is await whole.line.read(own)
     assert 0 == len(whole.store)
+
+
+async def test_several_labels_are_one_configuration_and_each_must_be_there(whole: Whole) -> None:
+    files = {
+        name: Files({"shop.yml": text}, origin=Origin(name, "Ann", ""))
+        for name, text in (("one", b"a: 1"), ("two", b"b: 2"))
+    }
+    await whole.line.publish(Tree(files, "one"))
+
+    both = await whole.line.read(attrs.evolve(SHOP, label="one,two"))
+
+    assert {"a": 1, "b": 2} == both.document
+    with pytest.raises(UnknownLabel):
+        await whole.line.read(attrs.evolve(SHOP, label="one,three"))
+
+
+async def test_what_exists_is_what_has_files_or_is_in_use(whole: Whole) -> None:
+    await whole.line.publish(tree(b"a: 1", application=b"shared: 1"))
+    made_up = attrs.evolve(SHOP, application="made-up")
+    own = Key(SHOP.application, "default", SHOP.label)
+
+    assert (True, False) == (whole.line.exists(own), whole.line.exists(made_up))
+    whole.line.hold(made_up)
+    assert whole.line.exists(made_up)
+    assert SHOP.application in whole.line.names_in(SHOP.label).applications
 
 
 # Patterns.

@@ -85,3 +85,51 @@ def test_whatever_gets_through_stays_below_a_directory(text: str) -> None:
 
     assert name.isascii()
     assert all(part and part[0] not in ".-" and part != ".." for part in name.split("/"))
+
+
+@pytest.mark.parametrize("text", ["main", "a,b", "release(_)1.0,main", "v1.0"])
+def test_over_http_a_label_may_be_several(text: str) -> None:
+    assert text.replace("(_)", "/") == names.labels(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", ",", "a,", "a,..", "a,(_)x", "a,b/../c", pytest.param(",".join("a" * 17), id="P15")]
+)
+def test_each_of_several_labels_must_be_one(text: str) -> None:
+    with pytest.raises(InvalidName):
+        names.labels(text)
+    with pytest.raises(InvalidName):
+        names.label(text)
+
+
+@pytest.mark.parametrize("path", ["x.txt", "a/b/c", "my file (1).txt", "grüß.txt", "a.b/c-d_e+f@g"])
+def test_a_file_may_be_asked_for_by_its_path(path: str) -> None:
+    assert names.is_file_path(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/x",
+        "x/",
+        "a//b",
+        pytest.param("../x", id="P05"),
+        pytest.param("a/..", id="P05 end"),
+        pytest.param("a..b", id="P05 within"),
+        pytest.param(".git/config", id="P13"),
+        pytest.param("a/.ssh/id", id="P13 below"),
+        pytest.param("a\\b", id="P09 backslash"),
+        pytest.param("a%2e", id="P01"),
+        pytest.param("a\0b", id="P09 NUL"),
+        pytest.param("a\nb", id="H06"),
+        pytest.param("a\u202eb", id="M06"),
+        pytest.param("a#b", id="P03"),
+        pytest.param("a?b", id="P03 query"),
+        pytest.param("url:x", id="P10"),
+        pytest.param("WEB-INF/web.xml", id="P05 WEB-INF"),
+        pytest.param("x" * 1_025, id="P15"),
+    ],
+)
+def test_a_path_that_leads_elsewhere_is_none(path: str) -> None:
+    assert not names.is_file_path(path)

@@ -109,6 +109,11 @@ def test_T09_every_application_of_a_list_must_match():
     assert matches("team-*", application="team-a,team-b")
 
 
+def test_T09_every_label_of_a_list_must_match():
+    assert not matches("shop:dev:release-*", label="release-1,main")
+    assert matches("shop:dev:release-*", label="release-1,release-2")
+
+
 def test_a_label_outside_is_not_matched():
     assert not matches("shop:dev:release-*", label="main")
     assert matches("shop:dev:release-*", label="release-1")

@@ -2,13 +2,14 @@
 
 import gc
 
+import attrs
 import pytest
 
 from vortexd.errors import FormatError, UnknownLabel
-from vortexd.model import Change, Config, Files, Key, Tree
+from vortexd.model import Change, Config, Files, Key, Origin, Tree
 from vortexd.resolve.tree import parse_tree
 from vortexd.settings import FormatSettings, HistorySettings
-from vortexd.store import State, Store, encode, next_state, stage, version_of
+from vortexd.store import State, Store, encode, next_state, overrides_of, stage, version_of
 
 SHOP, CART = Key("shop", "dev", "main"), Key("cart", "dev", "main")
 GOOD = {"application.yml": b"shared: 0", "shop.yml": b"a: 0", "cart.yml": b"b: 0"}
@@ -304,3 +305,52 @@ def test_what_was_never_sound_and_what_is_not_there_cannot_be_explained(staged: 
         state.explain(Key("shop", "dev", "other"))
     with pytest.raises(UnknownLabel):
         state.explain(Key("shop", "dev", "nowhere"))
+
+
+# What the operator sets for everybody.
+
+
+def test_overrides_are_the_strongest_source_of_every_key_whatever_files_there_are() -> None:
+    overrides = overrides_of({"a": "over", "b.c": "\\${x} $\\{y}"})
+    state = next_state(
+        parse_tree(Tree({"main": Files({"shop.yml": b"a: 1"})}), FormatSettings()), None, overrides=overrides
+    )
+    shop, none = (state.resolve(attrs.evolve(SHOP, application=name)) for name in ("shop", "none"))
+
+    assert ["overrides", "file:/shop.yml"] == [source.name for source in shop.sources]
+    assert {"a": "over", "b": {"c": "${x} ${y}"}} == shop.document == none.document
+
+
+def test_without_overrides_there_is_no_source_for_them() -> None:
+    assert overrides_of({}) is None
+
+
+# Several labels.
+
+
+def test_several_labels_are_resolved_from_the_sound_generation_of_each() -> None:
+    state: State | None = None
+    for one in (b"a: 1", b"a: [1"):
+        labels = {
+            name: Files({"shop.yml": text}, revision=name, origin=Origin(name, "Ann", ""))
+            for name, text in (("one", one), ("two", b"b: 2"))
+        }
+        state = next_state(parse_tree(Tree(labels, "one"), FormatSettings()), state)
+    assert state
+    config = state.resolve(attrs.evolve(SHOP, label="two,one"))
+
+    assert ({"a": 1, "b": 2}, "two,one") == (config.document, config.revision)
+    with pytest.raises(UnknownLabel):
+        state.resolve(attrs.evolve(SHOP, label="one,three"))
+
+
+def test_plain_files_are_those_of_the_newest_state_though_configuration_is_broken() -> None:
+    state: State | None = None
+    for content in (GOOD | {"x.txt": b"old"}, {"shop.yml": BROKEN, "x.txt": b"new"}):
+        state = next_state(parse_tree(Tree({"main": Files(content)}), FormatSettings()), state)
+    assert state
+    [layer] = state.newest(SHOP)
+
+    assert b"new" == layer.files.contents["x.txt"]
+    with pytest.raises(UnknownLabel):
+        state.newest(attrs.evolve(SHOP, label="none"))

@@ -6,8 +6,7 @@ threads over immutable values; what changes the state runs on the loop between t
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import attrs
@@ -17,19 +16,20 @@ import trio
 
 from . import threads
 from .broadcast import Broadcaster, Delivery, Subscriber
+from .cache import Cache
 from .diff import patch_between
 from .encryption.decryptor import Decryptor
 from .errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from .interests import Interests
 from .metrics import Metrics, Stopwatch
-from .model import Change, Config, Key, Tree
+from .model import Change, Config, Key, Names, PropertySource, Tree
 from .patterns import Pattern
 from .realtime.encoder import Encoder
 from .realtime.frames import Frame
 from .registry import NOTHING_FOUND, Registry, find
 from .resolve.explain import Explanation
 from .resolve.listing import Listing, list_keys
-from .resolve.tree import ParsedTree, parse_tree
+from .resolve.tree import ParsedFiles, ParsedTree, parse_tree
 from .settings import FormatSettings
 from .store import Staged, State, Store, next_state, stage
 
@@ -61,6 +61,7 @@ class Line:
         broadcaster: Where changes go.
         encoder: Makes the frames.
         decryptor: Opens what is encrypted; None leaves it as it is.
+        overrides: What goes over all that the sources have, or None.
     """
 
     def __init__(
@@ -72,9 +73,11 @@ class Line:
         encoder: Encoder,
         metrics: Metrics,
         decryptor: Decryptor | None = None,
+        overrides: PropertySource | None = None,
     ) -> None:
         self._formats = formats
         self._decryptor = decryptor
+        self._overrides = overrides
         self._store = store
         self._registry = registry
         self._interests = Interests(store, registry)
@@ -85,9 +88,9 @@ class Line:
         self._listing: Listing | None = None
         self._publishing = trio.Lock()
         self._ready = trio.Event()
-        self._reads: dict[Key, Config] = {}
-        self._reads_bytes = 0
-        self._under_way: dict[object, trio.Event] = {}
+        self._reads: Cache[Key, Config] = Cache(_READ_CACHE_BYTES, _READ_CACHE_KEYS)
+        self._names: dict[str, Names] = {}
+        self._flight = threads.SingleFlight()
         # The work is bound by the processor, and one interpreter lock: more threads would only slow the loop down.
         self._threads = trio.CapacityLimiter(2)
         self._failing: dict[Key, str] = {}
@@ -120,7 +123,7 @@ class Line:
             watch = Stopwatch()
             parsed = await self._in_thread(parse_tree, tree, self._formats, self._parsed)
             watch.lap("parse")
-            state = next_state(parsed, self._store.state, self._decryptor)
+            state = next_state(parsed, self._store.state, self._decryptor, self._overrides)
             listing = await self._in_thread(list_keys, parsed, self._listing)
             existing = listing.keys
             configs = self._store.configs() | dict.fromkeys(self._interests.appearing(existing))
@@ -131,6 +134,7 @@ class Line:
             deliveries = sum(map(self._end, self._interests.update(existing)))
             self._parsed = parsed
             self._listing = listing
+            self._names.clear()
             changes, more = self._commit(staged)
             deliveries += more
             self._ready.set()
@@ -171,7 +175,6 @@ class Line:
         """Put a publication in force, and broadcast it. Returns the numbers of changes and deliveries."""
         changes = self._store.commit(staged)
         self._reads.clear()
-        self._reads_bytes = 0
         return len(changes), self._broadcaster.publish(changes)
 
     def _report_broken(self, before: Mapping[tuple[str, str], FormatError]) -> None:
@@ -220,19 +223,50 @@ class Line:
             config = self._store.find(key) or self._reads.get(key)
             if config is not None:
                 return config
-            state = self._store.state
-            if state is None:
-                raise UnknownLabel("nothing has been read yet", status=503)
-            async with self._first_of(key) as is_first:
-                if is_first and key.label in state.labels:
+            state = await self._state_with(key)
+            async with self._flight.first_of(key) as is_first:
+                if is_first:
                     config = await self._in_thread(state.resolve, key)
                     self._report_undecryptable()
                     if self._store.state is state:
-                        self._keep(config)
-            if key.label not in state.labels:
-                await self._load(key.label)
-                if self._store.state is None or key.label not in self._store.state.labels:
+                        # Until the next publication.
+                        self._reads.put(key, config, len(config.body), is_known=self.exists(key))
+
+    async def files(self, key: Key) -> list[ParsedFiles]:
+        """The layers of files that serve a key as they are now, the strongest first, whatever is broken in them.
+
+        Raises:
+            UnknownLabel: As `read`.
+        """
+        state = await self._state_with(key)
+        # Several labels are put together anew each time.
+        return await self._in_thread(state.newest, key) if "," in key.label else state.newest(key)
+
+    async def _state_with(self, key: Key) -> State:
+        """The state in force, with the labels of a key."""
+        state = self._store.state
+        if state is None:
+            raise UnknownLabel("nothing has been read yet", status=503)
+        for label in key.labels:
+            if label not in state.labels:
+                await self._load(label)
+                state = self._store.state or state
+                if label not in state.labels:
                     raise UnknownLabel("no such label")
+        return state
+
+    def exists(self, key: Key) -> bool:
+        """Whether a key has files of its own, or is in use: what is made of others isn't worth the room."""
+        return key in self._store or (self._listing is not None and key in self._listing.keys)
+
+    def names_in(self, label: str) -> Names:
+        """The applications and the profiles that have files of their own under a label."""
+        if label not in self._names:
+            _, keys = self._listing.labels.get(label, ((), frozenset[Key]())) if self._listing else ((), ())
+            self._names[label] = Names(
+                frozenset(key.application for key in keys), frozenset(key.profile for key in keys)
+            )
+        return self._names[label]
 
     async def explain(self, key: Key) -> tuple[Explanation, str]:
         """Why the configuration of a key is what it is, and its version.
@@ -257,14 +291,6 @@ class Line:
     def main_labels(self) -> frozenset[str]:
         """The labels that connections have as their main subscriptions."""
         return self._interests.main_labels()
-
-    def _keep(self, config: Config) -> None:
-        """Keep a configuration until the next publication, in a bounded cache: names come from the network."""
-        while self._reads and (len(self._reads) >= _READ_CACHE_KEYS or self._reads_bytes > _READ_CACHE_BYTES):
-            oldest = self._reads.pop(next(iter(self._reads)))
-            self._reads_bytes -= len(oldest.body)
-        self._reads[config.key] = config
-        self._reads_bytes += len(config.body)
 
     def hold(self, key: Key) -> None:
         """Bring a key into use: from now on its changes are published. `Store.hold` says what it raises."""
@@ -333,7 +359,7 @@ class Line:
     async def compress(self, frame: Frame, window_bits: int) -> bytes:
         """The form of a frame for a client that agreed on compression, made once however many ask for it at a time."""
         while not frame.is_ready(window_bits) and len(frame) > _SMALL_BYTES:
-            async with self._first_of((id(frame), window_bits)) as is_first:
+            async with self._flight.first_of((id(frame), window_bits)) as is_first:
                 if is_first:
                     return await self._in_thread(frame.for_window, window_bits)
         return frame.for_window(window_bits)
@@ -350,7 +376,7 @@ class Line:
         if version == config.version:
             return Delivery(key, version, version, self._encoder.in_sync(config))
         while (frame := self._encoder.known(key, version, config.version)) is None:
-            async with self._first_of((key, version, config.version)) as is_first:
+            async with self._flight.first_of((key, version, config.version)) as is_first:
                 if is_first:
                     frame = await self._frame(key, version, config)
                     break
@@ -365,20 +391,6 @@ class Line:
         else:
             change = await self._in_thread(_change, version, body, config)
         return self._encoder.change(change)
-
-    @asynccontextmanager
-    async def _first_of(self, work: object) -> AsyncIterator[bool]:
-        """Let one task do a piece of work, while those that want the same wait for it; they then look again."""
-        ended = self._under_way.get(work)
-        if ended is not None:
-            await ended.wait()
-            yield False
-            return
-        self._under_way[work] = trio.Event()
-        try:
-            yield True
-        finally:
-            self._under_way.pop(work).set()
 
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         # Pure functions over immutable values: a thread that nobody waits for any more does no harm.

@@ -12,6 +12,9 @@ import attrs
 Scalar: TypeAlias = "str | int | float | bool | None"
 Json: TypeAlias = "Scalar | list[Json] | dict[str, Json]"
 
+# The name of the property source that goes over all others: what the operator has set for everybody.
+OVERRIDES = "overrides"
+
 
 @attrs.frozen(slots=True, order=True)
 class Key:
@@ -20,7 +23,7 @@ class Key:
     Attributes:
         application: One name, or several separated by commas (later ones win).
         profile: One name, or several separated by commas (later ones win).
-        label: A git branch or tag, a label directory, or the one label of a plain directory.
+        label: A git branch or tag, a label directory, or the one label of a plain directory; over HTTP several separated by commas.
     """
 
     application: str
@@ -35,8 +38,20 @@ class Key:
     def profiles(self) -> tuple[str, ...]:
         return tuple(self.profile.split(","))
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self.label.split(","))
+
     def __str__(self) -> str:
         return f"{self.application}:{self.profile}:{self.label}"
+
+
+@attrs.frozen(slots=True)
+class Names:
+    """The names that somebody speaks of: a label by its files, tokens by their patterns."""
+
+    applications: frozenset[str] = frozenset()
+    profiles: frozenset[str] = frozenset()
 
 
 @attrs.frozen(slots=True)
@@ -103,7 +118,7 @@ class PropertySource:
     """One of Spring's property sources: one document of one file, flattened.
 
     Attributes:
-        name: `<root><path>`, with ` (document #N)` behind it where a file has several; Spring's clients match on it.
+        name: `<root><path>`, with ` (document #N)` behind it where a file has several, or `OVERRIDES`; Spring's clients match on it.
         values: Flat key (`a.b[0].c`) to scalar, in file order.
         origins: Flat key to its (line, column) in the file, both from 1; keys without a place in a file are missing.
     """
@@ -122,7 +137,7 @@ class Config:
         document: The effective nested document.
         body: The document as compact JSON with sorted keys, UTF-8.
         sources: Spring's property sources, highest precedence first.
-        revision: The git commit it was resolved from, or None; None with several sources.
+        revision: The git commit it was resolved from, or None; None with several sources. Of several labels the commits, separated by commas.
         origin: The commit with which this version came, or None.
     """
 

@@ -1,6 +1,6 @@
 """What may be a name: the one gate for applications, profiles and labels, whoever sends them.
 
-HTTP paths, the WebSocket path and its query, and messages all come through here. The rule (ATTACKS P01-P17 in the tests):
+HTTP paths (those of plain files, too), the WebSocket path and its query, and messages all come through here. The rule (ATTACKS P01-P17 in the tests):
 percent-decoding happens exactly once, then `(_)` becomes `/` exactly once, and then the final string is matched against an
 allow-list. Nothing is normalised, so nothing can become `.` or `/` afterwards.
 """
@@ -14,11 +14,16 @@ from .model import Key
 
 MAX_NAME_LENGTH = 128
 MAX_LIST_LENGTH = 16
+MAX_PATH_LENGTH = 1_024
 
 # One segment of an application or label: no empty one, no `.` or `..`, nothing hidden, nothing that looks like an option.
 _SEGMENT = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?")
 # Spring's rule for profiles (PathUtils.isInvalidProfiles): begins and ends with a letter or digit.
 _PROFILE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._+@-]*[A-Za-z0-9])?")
+
+# What begins a fragment, a query, another encoding, a URL or a path of another system.
+_NOT_IN_PATHS = re.compile(r"[#?%:\\]")
+_NOT_SERVED = ("", "WEB-INF", "META-INF")
 
 
 def decode_segment(raw: str) -> str:
@@ -49,6 +54,25 @@ def label(text: str) -> str:
     if len(name) > MAX_NAME_LENGTH or text.startswith("(_)") or not _is_path(name):
         raise InvalidName("invalid label")
     return name
+
+
+def labels(text: str) -> str:
+    """Validate a label, or several separated by commas, as HTTP takes them."""
+    found = text.split(",")
+    if len(found) > MAX_LIST_LENGTH:
+        raise InvalidName(f"more than {MAX_LIST_LENGTH} labels")
+    return ",".join(map(label, found))
+
+
+def is_file_path(text: str) -> bool:
+    """Whether a text can be the path of a file that somebody asks for by name: nothing hidden, nothing that leads elsewhere."""
+    segments = text.split("/")
+    return (
+        len(text) <= MAX_PATH_LENGTH
+        and text.isprintable()
+        and not _NOT_IN_PATHS.search(text)
+        and not any(segment in _NOT_SERVED or segment.startswith(".") or ".." in segment for segment in segments)
+    )
 
 
 def parse_key(application_text: str, profile_text: str, label_text: str) -> Key:

@@ -34,9 +34,9 @@ class Pattern:
     label: str = "*"
 
     def matches(self, key: Key) -> bool:
-        """Whether the key is meant. Of a key with several applications or profiles *every* one must match (T09)."""
+        """Whether the key is meant. Of a key with several applications, profiles or labels *every* one must match (T09)."""
         return (
-            _matches(self.label, key.label)
+            all(_matches(self.label, label) for label in key.labels)
             and all(_matches(self.application, name) for name in key.applications)
             and all(_matches(self.profile, name) for name in key.profiles)
         )

@@ -20,8 +20,9 @@ import orjson
 from .diff import patch_between
 from .encryption.decryptor import Decryptor
 from .errors import FormatError, ResolveError, UnknownLabel
-from .model import Change, Config, Key
+from .model import OVERRIDES, Change, Config, Key, PropertySource
 from .resolve.explain import Explanation, explain
+from .resolve.labels import layers_of
 from .resolve.nest import effective_document
 from .resolve.spring import property_sources
 from .resolve.tree import ParsedFiles, ParsedTree
@@ -65,25 +66,34 @@ class Generation:
 
 @attrs.frozen(slots=True, eq=False)
 class State:
-    """Everything served at one moment: for each label its generations, newest first, as far back as a broken file needs.
+    """Everything served at one moment.
 
     Attributes:
+        labels: For each label its generations, newest first, as far back as a broken file needs.
         decryptor: Opens what is encrypted; None where it is served as it is.
+        overrides: What goes over all that the sources have, or None. Nothing in it is decrypted, as in Spring.
     """
 
     labels: Mapping[str, tuple[Generation, ...]]
     default_label: str
     decryptor: Decryptor | None = None
+    overrides: PropertySource | None = None
 
     def resolve(self, key: Key) -> Config:
-        """Resolve a key from the newest sound generation of its label.
+        """Resolve a key from the newest sound generation of its label, or of each of its labels.
 
         Raises:
             UnknownLabel: There is no such label.
             FormatError: A file is broken, and has been since the start.
             ResolveError: The files can't be combined.
         """
-        return _config(key, self._sound(key), self.decryptor)
+        labels = self._labels(key)
+        sources = property_sources(layers_of(labels), key)
+        if self.decryptor is not None:
+            sources = self.decryptor.opened(sources)
+        if self.overrides is not None:
+            sources = (self.overrides, *sources)
+        return _config(key, sources, labels)
 
     def explain(self, key: Key) -> tuple[Explanation, str]:
         """Explain what `resolve` makes of a key, and give its version.
@@ -91,13 +101,29 @@ class State:
         Raises:
             UnknownLabel, FormatError, ResolveError: As `resolve`.
         """
-        explanation = explain([*self._sound(key).layers_for(key)], key, self.decryptor)
+        explanation = explain(list(layers_of(self._labels(key))), key, self.decryptor, self.overrides)
         return explanation, version_of(encode(effective_document(explanation.served)))
 
-    def _sound(self, key: Key) -> ParsedFiles:
-        generations = self.labels.get(key.label)
+    def newest(self, key: Key) -> list[ParsedFiles]:
+        """The layers that serve a key as they are now, the strongest first, whatever is broken in them.
+
+        Raises:
+            UnknownLabel: There is no such label.
+        """
+        return list(layers_of([list(self._generations(label)[0].files.layers_for(key)) for label in key.labels]))
+
+    def _labels(self, key: Key) -> list[list[ParsedFiles]]:
+        """The sound layers of each label of a key, the strongest first."""
+        return [list(self._sound(key, label).layers_for(key)) for label in key.labels]
+
+    def _generations(self, label: str) -> tuple[Generation, ...]:
+        generations = self.labels.get(label)
         if generations is None:
             raise UnknownLabel("no such label")
+        return generations
+
+    def _sound(self, key: Key, label: str) -> ParsedFiles:
+        generations = self._generations(label)
         for generation in generations:
             if not generation.blocks(key):
                 return generation.files
@@ -274,8 +300,27 @@ class Store:
             entry.history_bytes -= len(body)
 
 
-def next_state(parsed: ParsedTree, before: State | None, decryptor: Decryptor | None = None) -> State:
-    """The state that a newly parsed tree makes, with the former generations that broken files still need."""
+def overrides_of(overrides: Mapping[str, str]) -> PropertySource | None:
+    """[overrides] as the strongest property source; None where there are none.
+
+    A backslash before `{` or `${` has kept somebody on the way from resolving it, and goes, as it does in Spring.
+    """
+    values = {key: value.replace("\\{", "{").replace("\\${", "${") for key, value in overrides.items()}
+    return PropertySource(OVERRIDES, values, {}) if values else None
+
+
+def next_state(
+    parsed: ParsedTree,
+    before: State | None,
+    decryptor: Decryptor | None = None,
+    overrides: PropertySource | None = None,
+) -> State:
+    """The state that a newly parsed tree makes, with the former generations that broken files still need.
+
+    Args:
+        decryptor: As `State.decryptor`.
+        overrides: As `State.overrides`; always the same.
+    """
     labels = {}
     for label, files in parsed.labels.items():
         former = before.labels.get(label, ()) if before else ()
@@ -284,7 +329,7 @@ def next_state(parsed: ParsedTree, before: State | None, decryptor: Decryptor | 
             continue
         blocked = _blocked(files)
         labels[label] = (Generation(files, blocked), *_needed(former, blocked))
-    return State(labels, parsed.default_label, decryptor)
+    return State(labels, parsed.default_label, decryptor, overrides)
 
 
 def stage(state: State, configs: Mapping[Key, Config | None], clock: Callable[[], float] = lambda: 0.0) -> Staged:
@@ -364,14 +409,12 @@ def _has(blocked: _Blocked, each: tuple[str, str]) -> bool:
     return each in blocked or (each[0], _SHARED) in blocked
 
 
-def _config(key: Key, files: ParsedFiles, decryptor: Decryptor | None) -> Config:
-    sources = property_sources(files, key)
-    if decryptor is not None:
-        sources = decryptor.opened(sources)
+def _config(key: Key, sources: tuple[PropertySource, ...], labels: Sequence[Sequence[ParsedFiles]]) -> Config:
     document = effective_document(sources)
     body = encode(document)
-    layers = [layer.files for layer in files.layers_for(key)]
-    revision = next((each.revision for each in layers), None)
+    revisions = [next((layer.files.revision for layer in layers), None) for layers in labels]
+    revision = ",".join(each for each in revisions if each) or None
     # Of several sources the one that has changed last is the one that people ask about.
-    origin = max((each.origin for each in layers if each.origin), key=lambda each: each.time, default=None)
+    origins = [layer.files.origin for layers in labels for layer in layers if layer.files.origin]
+    origin = max(origins, key=lambda each: each.time, default=None)
     return Config(key, version_of(body), document, body, sources, revision, origin)

@@ -4,7 +4,8 @@ Where no thread can be started (RLIMIT_NPROC, a full pids cgroup) whoever wants 
 from memory, and the source recovers by itself.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import structlog
@@ -43,3 +44,24 @@ async def run_sync(
             log.warning("no thread can be started", consequence="what is served stays as it is until one can")
         is_told = True
         await trio.sleep(_PAUSE)
+
+
+class SingleFlight:
+    """Lets one task do a piece of work while those that want the same wait for it."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[object, trio.Event] = {}
+
+    @asynccontextmanager
+    async def first_of(self, work: object) -> AsyncIterator[bool]:
+        """Enter with True as the first that wants this work, or, once that one is done, with False: then look again."""
+        ended = self._under_way.get(work)
+        if ended is not None:
+            await ended.wait()
+            yield False
+            return
+        self._under_way[work] = trio.Event()
+        try:
+            yield True
+        finally:
+            self._under_way.pop(work).set()

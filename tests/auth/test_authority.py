@@ -22,7 +22,7 @@ from vortexd.auth import (
 from vortexd.auth.jwt import JwtVerifier, load_secret
 from vortexd.auth.principal import ALL_RIGHTS
 from vortexd.errors import RemoteError
-from vortexd.model import Key
+from vortexd.model import Key, Names
 from vortexd.patterns import parse_pattern
 from vortexd.settings import AuthSettings
 
@@ -167,6 +167,22 @@ def test_T09_elements_may_be_allowed_by_different_patterns_but_each_pair_must():
     assert allowed(judge, "a", Right.READ, "shop:dev,prod:main")
     assert allowed(judge, "a", Right.READ, "shop,cart:dev:main")
     assert not allowed(judge, "a", Right.READ, "shop,cart:dev,prod:main")
+
+
+def test_T09_every_label_of_a_list_must_be_allowed():
+    judge = authority(("a", "read", "shop:dev:main shop:dev:next shop:dev:release/*"))
+
+    for where in ("main,next", "next,main", "main,release/1"):
+        judge.authorize(who(judge, "a"), Right.READ, Key("shop", "dev", where), NOW)
+    for where in ("main,secret", "secret,main", "release/1,secret"):
+        with pytest.raises(Forbidden):
+            judge.authorize(who(judge, "a"), Right.READ, Key("shop", "dev", where), NOW)
+
+
+def test_the_names_that_tokens_name_in_full_are_known():
+    judge = authority(("a", "read", "shop:dev cart-*:prod"), ("b", "read", "billing:*"))
+
+    assert Names(frozenset(["shop", "billing"]), frozenset(["dev", "prod"])) == judge.names
 
 
 def test_T09_the_default_profile_and_the_shared_application_are_names_like_others():

@@ -30,9 +30,8 @@ def parsed_files(contents: dict[str, str], locations: tuple[str, ...] = ("",), *
 
 
 def source_names(files: ParsedFiles, application: str, profile: str = "default") -> list[str]:
-    return [
-        source.name.removeprefix("file:/c/") for source in property_sources(files, Key(application, profile, "main"))
-    ]
+    key = Key(application, profile, "main")
+    return [source.name.removeprefix("file:/c/") for source in property_sources(files.layers_for(key), key)]
 
 
 def source(mapping: dict[str, Scalar]) -> PropertySource:

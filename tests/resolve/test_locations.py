@@ -46,15 +46,15 @@ def test_a_directory_of_an_application_wins_over_the_top() -> None:
         **{"application.yml": "a: 1\nb: 1", "orders/application.yml": "a: 2", "billing/application.yml": "a: 3"},
     ).labels["main"]
 
-    assert {"a": 2, "b": 1} == effective_document(property_sources(files, key()))
-    assert {"a": 3, "b": 1} == effective_document(property_sources(files, key("billing")))
+    assert {"a": 2, "b": 1} == effective_document(property_sources([files], key()))
+    assert {"a": 3, "b": 1} == effective_document(property_sources([files], key("billing")))
 
 
 def test_a_directory_of_a_profile_is_for_that_profile() -> None:
     files = parsed(("", "{profile}/"), **{"orders.yml": "a: 1", "dev/orders.yml": "a: 2"}).labels["main"]
 
-    assert {"a": 2} == effective_document(property_sources(files, key()))
-    assert {"a": 1} == effective_document(property_sources(files, key(profile="test")))
+    assert {"a": 2} == effective_document(property_sources([files], key()))
+    assert {"a": 1} == effective_document(property_sources([files], key(profile="test")))
     assert {key(profile="default"), key()} == existing_keys("main", files)
 
 

@@ -94,7 +94,7 @@ def test_a_hyphen_parts_application_and_profile_at_any_place() -> None:
 
 
 def test_sources_carry_values_and_origins() -> None:
-    (source,) = property_sources(parsed_files({"a.yml": "a: {b: 1}"}), Key("a", "default", "main"))
+    (source,) = property_sources([parsed_files({"a.yml": "a: {b: 1}"})], Key("a", "default", "main"))
 
     assert ("file:/c/a.yml", {"a.b": 1}, {"a.b": (1, 8)}) == (source.name, source.values, source.origins)
 

@@ -32,7 +32,7 @@ class Authority:
         self._tokens = tokens or Tokens()
         self._jwt = jwt
         self._anonymous = Principal("anonymous", Kind.ANONYMOUS, (Grant(anonymous, (Pattern(),)),))
-        self._applications = frozenset(self._tokens.applications())
+        self.names = self._tokens.names()
         self.is_open = bool(anonymous)
 
     def authenticate(self, credentials: Credentials, now: float) -> Principal:
@@ -108,6 +108,6 @@ class Authority:
             for profile in key.profiles:
                 stem = f"{application}-{profile}"
                 for end in range(len(stem), len(application), -1):
-                    if stem[:end] in self._applications and stem[end : end + 1] in ("", "-"):
+                    if stem[:end] in self.names.applications and stem[end : end + 1] in ("", "-"):
                         yield Key(stem[:end], stem[end + 1 :] or "default", key.label)
                         break

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from ..errors import RemoteError
-from ..model import Key
+from ..model import Key, Names
 from ..patterns import Pattern
 from ..settings import Address, AuthSettings
 from .authority import Authority
@@ -127,6 +127,11 @@ class Admission:
     def identity(self) -> str:
         """What counts as one owner, for limits per token; "" where nobody was asked."""
         return self._principal.identity
+
+    @property
+    def names(self) -> Names:
+        """The applications and profiles that tokens, anybody's, name in full."""
+        return self._gate.authority.names
 
     @property
     def is_expired(self) -> bool:

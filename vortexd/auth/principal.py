@@ -103,17 +103,16 @@ class Principal:
     def may(self, right: Right, where: Key | Pattern) -> bool:
         """Whether the right holds for a key, or for every key that a pattern may ever match.
 
-        Each pairing of a key's applications and profiles must be allowed, by one pattern or another; a pattern by one pattern alone.
+        Each pairing of a key's applications, profiles and labels must be allowed, by one pattern or another; a pattern by one pattern alone.
         """
         patterns = [pattern for grant in self.grants if right in grant.rights for pattern in grant.patterns]
         if isinstance(where, Pattern):
             return any(pattern.covers(where) for pattern in patterns)
         if any(pattern.matches(where) for pattern in patterns):
             return True
-        pairs = list(product(where.applications, where.profiles))
-        return len(pairs) > 1 and all(
-            any(pattern.matches(Key(application, profile, where.label)) for pattern in patterns)
-            for application, profile in pairs
+        pairings = list(product(where.applications, where.profiles, where.labels))
+        return len(pairings) > 1 and all(
+            any(pattern.matches(Key(*pairing)) for pattern in patterns) for pairing in pairings
         )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 
 from ..errors import SettingsError
+from ..model import Names
 from .principal import Kind, Principal, Unauthorized, grant_problems, make_grant
 
 MAX_BYTES = 1_048_576
@@ -73,11 +74,14 @@ class Tokens:
         token = self._tokens.get(digest)
         return token.principal if token is not None else None
 
-    def applications(self) -> Iterator[str]:
-        """The applications that patterns name in full."""
-        for token in self._tokens.values():
-            for grant in token.principal.grants:
-                yield from (pattern.application for pattern in grant.patterns if "*" not in pattern.application)
+    def names(self) -> Names:
+        """The applications and profiles that patterns name in full."""
+        grants = [grant for token in self._tokens.values() for grant in token.principal.grants]
+        patterns = [pattern for grant in grants for pattern in grant.patterns]
+        return Names(
+            frozenset(each.application for each in patterns if "*" not in each.application),
+            frozenset(each.profile for each in patterns if "*" not in each.profile),
+        )
 
 
 def digest_of(token: str) -> str:

@@ -7,7 +7,7 @@ in order, the last document of a file. `application-{profile}` so beats `{applic
 The cost grows with the number of names that are candidates, not with the number of files.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
@@ -99,20 +99,21 @@ class Selection:
             yield each
 
 
-def property_sources(files: ParsedFiles, key: Key) -> tuple[PropertySource, ...]:
+def property_sources(layers: Iterable[ParsedFiles], key: Key) -> tuple[PropertySource, ...]:
     """The property sources of a key, highest precedence first; none where no file is for it.
 
-    With several sources, all of the stronger ones go before those of the weaker. Broken files are as if they weren't there: whoever asks looks at
-    `files.faults` first. For a profile other than `default`, `spring.profiles.include` and `spring.profiles.group` of documents without a
+    All of a stronger layer go before those of a weaker one. Broken files are as if they weren't there: whoever asks looks at
+    `ParsedFiles.faults` first. For a profile other than `default`, `spring.profiles.include` and `spring.profiles.group` of documents without a
     condition are honoured; included profiles are weaker than those asked for, the members of a group stronger than its name.
+
+    Args:
+        layers: Those that serve the key, the strongest first.
 
     Raises:
         ResolveError: A document that is itself for a profile says which profiles are active, or there are too many of them.
     """
     return tuple(
-        each.property_source(layer.files.root)
-        for layer in files.layers_for(key)
-        for each in selection(layer, key).active()
+        each.property_source(layer.files.root) for layer in layers for each in selection(layer, key).active()
     )
 
 

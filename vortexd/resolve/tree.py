@@ -27,7 +27,7 @@ class ParsedFiles:
         documents: Path to its documents, in no particular order; only configuration files in or below one of `files.locations`.
         broken: Path to why it can't be used, files that couldn't be read included.
         paths: The paths of both; the same object as before where they are the same.
-        directories: The directories that they lie in, where `files.locations` needs to know.
+        directories: The directories that files lie in, whatever they are, where `files.locations` needs to know.
         others: As `Files.others`.
     """
 
@@ -139,7 +139,8 @@ def _parse_files(files: Files, known: _Known, before: ParsedFiles | None) -> Par
     paths, directories = before.paths, before.directories
     if any((path in documents or path in broken) != (path in paths) for path in changed):
         paths = frozenset((*documents, *broken))
-        directories = frozenset() if is_plain(files.locations) else directories_of(paths)
+    if changed and not is_plain(files.locations):
+        directories = directories_of((*files.contents, *files.unreadable))
     return ParsedFiles(files, documents, broken, paths, directories)
 
 

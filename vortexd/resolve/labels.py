@@ -1,0 +1,46 @@
+"""Several labels at once: which of their layers goes over which.
+
+In come the layers of each label, in the order in which the labels were named; out go all layers, the strongest first. As Spring has it, and it has
+it differently for each kind of source: of the commits of a repository the one that was named last is the strongest; of label directories
+the one that was named first, and they are searched together with the files at the top, which come once.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from ..model import Files
+from .tree import ParsedFiles
+
+
+def layers_of(labels: Sequence[Sequence[ParsedFiles]]) -> Iterator[ParsedFiles]:
+    """The layers of several labels. Sources go over one another as they do for each label."""
+    if len(labels) == 1:
+        yield from labels[0]
+        return
+    sources: dict[tuple[str, int], list[ParsedFiles]] = {}
+    for layers in labels:
+        for layer in layers:
+            sources.setdefault((layer.files.root, layer.files.group), []).append(layer)
+    for layers in sources.values():
+        layers.reverse()
+        if layers[0].files.origin is not None:
+            yield from layers
+        else:
+            yield _together(layers)
+
+
+def _together(layers: Sequence[ParsedFiles]) -> ParsedFiles:
+    files = Files(
+        contents={path: content for layer in layers for path, content in layer.files.contents.items()},
+        unreadable={path: why for layer in layers for path, why in layer.files.unreadable.items()},
+        root=layers[0].files.root,
+        locations=tuple(dict.fromkeys(each for layer in layers for each in layer.files.locations)),
+        applications=layers[0].files.applications,
+        group=layers[0].files.group,
+    )
+    return ParsedFiles(
+        files,
+        documents={path: found for layer in layers for path, found in layer.documents.items()},
+        broken={path: error for layer in layers for path, error in layer.broken.items()},
+        paths=frozenset().union(*(layer.paths for layer in layers)),
+        directories=frozenset().union(*(layer.directories for layer in layers)),
+    )
