@@ -9,9 +9,7 @@ TESTS = Path(__file__).parent
 # Paths, git, file formats, HTTP, WebSockets, messages, tokens, logs and growth: how many attacks of each are known.
 KNOWN = {"P": 17, "G": 12, "Y": 16, "H": 15, "W": 16, "M": 19, "T": 9, "L": 10}
 WITHOUT = {
-    "P05": "one gate of names for every route: what P01 to P04 ask of it holds for resources",
     "P06": "nothing is deleted or cloned below a directory that somebody else can write to",
-    "Y12": "placeholders are resolved over HTTP alone, where they have tests of their own",
 }
 
 

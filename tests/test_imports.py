@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "vortexd"
 
 # From left to right; a module imports those of its own group and of the groups before it.
 GROUPS = [
-    ("errors", "model", "names", "text", "patterns", "remotes", "rules"),
+    ("errors", "model", "names", "text", "patterns", "remotes", "rules", "cache"),
     ("tables", "settings", "settings_file"),
     ("logs", "metrics", "systemd", "threads", "tls", "trusted_files", "peers", "binding"),
     ("auth",),
@@ -34,6 +34,7 @@ PURE = [
     "names",
     "text",
     "patterns",
+    "cache",
     "encryption",
     "remotes",
     "rules",
@@ -57,6 +58,7 @@ PURE = [
     "realtime.limits",
     "http.forms",
     "http.webhooks",
+    "http.spring",
     "source.repositories",
     "peers.wire",
     "client.replica",

@@ -8,7 +8,7 @@ import pytest
 
 from vortexd.errors import SettingsError
 from vortexd.settings import Address, GitSettings, Settings, SourceSettings, parse_address
-from vortexd.settings_file import load, override
+from vortexd.settings_file import load, override, own_files
 
 ROOT = Path(__file__).parent.parent
 BASE = Path("/etc/vortexd")
@@ -26,7 +26,7 @@ def sections() -> list[tuple[str, type]]:
         *(
             (field.name, type(getattr(Settings(), field.name)))
             for field in attrs.fields(Settings)
-            if field.name != "source"
+            if field.name not in ("source", "overrides")
         ),
         ("source", SourceSettings),
         ("source", GitSettings),
@@ -187,3 +187,32 @@ def test_the_command_line_is_checked_like_the_file() -> None:
     with pytest.raises(SettingsError) as caught:
         override(settings, bind=["nowhere"], log_format="loud")
     assert 2 == len(caught.value.problems)
+
+
+def test_overrides_are_texts_under_flat_keys_however_they_are_written() -> None:
+    text = SOURCE + '[overrides]\n"a.b" = "1"\nc = {"d[0]" = "2"}\n[overrides.e]\nf = "3"\n'
+
+    assert {"a.b": "1", "c.d[0]": "2", "e.f": "3"} == load(text, "vortexd.toml", BASE).overrides
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("a = 1", "a must be text"), ("a = {b = true}", "must be text"), ('"a[10001]" = "x"', "no index above")],
+)
+def test_an_override_that_is_no_text_is_refused_without_its_value(line: str, said: str) -> None:
+    assert said in problems(f"{SOURCE}[overrides]\n{line}\n")["overrides"]
+
+
+@pytest.mark.parametrize("prefix", ["config", "/config/", "/a b", "/%2F", "/a/../b", "//x"])
+def test_a_prefix_is_the_beginning_of_a_path(prefix: str) -> None:
+    assert "http.prefix" in problems(f'{SOURCE}[http]\nprefix = "{prefix}"\n')
+
+
+def test_P13_the_files_that_settings_name_are_vortexds_own() -> None:
+    text = (
+        '[auth]\ntokens = ["tokens.toml", "$CREDENTIALS_DIRECTORY/more"]\njwt_secret = "jwt"\n[tls]\ncertificate = "c.pem"\n'
+        '[monitor]\nsecret = "hook"\n' + SOURCE + GIT + 'password_file = "git"\n'
+    )
+    own = own_files(load(text, "vortexd.toml", BASE))
+
+    assert [f"/etc/vortexd/{name}" for name in ("tokens.toml", "jwt", "c.pem", "hook", "git")] == own

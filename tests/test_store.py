@@ -319,6 +319,7 @@ def test_overrides_are_the_strongest_source_of_every_key_whatever_files_there_ar
 
     assert ["overrides", "file:/shop.yml"] == [source.name for source in shop.sources]
     assert {"a": "over", "b": {"c": "${x} ${y}"}} == shop.document == none.document
+    assert shop.version == state.explain(SHOP)[1]
 
 
 def test_without_overrides_there_is_no_source_for_them() -> None:

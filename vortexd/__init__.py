@@ -8,6 +8,7 @@ Configuration flows one way, and each stage is a module or a package here:
     model.py  names.py  patterns.py  errors.py  text.py   the nouns, what may be a name, whose mistake an error is
     remotes.py                      what may be the address of a git repository
     rules.py  tables.py             what a field of settings may be, and TOML as such settings or as all of its problems
+    cache.py                        a bounded cache that made-up names can't fill
     settings.py  settings_file.py   what may be set, and vortexd.toml as those settings or as all of its problems
     logs.py  metrics.py             what goes to people and to Prometheus, without a value or a token
     threads.py                      long work in threads, and patience where there are none
@@ -28,6 +29,7 @@ Configuration flows one way, and each stage is a module or a package here:
     line.py     the stages from Tree to broadcast as one: publications one after the other, reads and subscriptions between them
     realtime/   the WebSocket: frames, messages, close reasons, session (pure); connection, parking and server (Trio)
     http/       the listener that routes, the bridge to Hypercorn, the application; one endpoint per kind of request, found in routes.py
+    http/spring/ Spring's HTTP API as far as it is a matter of texts: paths, JSON, .properties, YAML, placeholders, plain files (pure)
     daemon.py   puts the line together; owns the root nursery, signals and the order of shutdown
     supervisor.py  worker.py        several daemons on one port: who starts and watches them, and one of them
     client/     the client's half: the verified state of one key, and when to come back (pure)

@@ -41,7 +41,7 @@ from .registry import Registry
 from .settings import Address, GitSettings, Settings, parse_address
 from .settings_file import own_files
 from .source.composite import open_sources
-from .store import Store
+from .store import Store, overrides_of
 from .tls import Tls, load_context
 
 log = structlog.get_logger()
@@ -168,6 +168,7 @@ async def serve(
         encoder,
         metrics,
         keyring.current.decryptor,
+        overrides_of(settings.overrides),
     )
     sources = open_sources(settings, os.environ, Random(), own)
     # The one question that goes against the stream: for a label that exists and that nobody has asked for yet.
@@ -205,6 +206,7 @@ async def serve(
                     "/api/v1/diff/": Difference(line),
                     **encryption_routes(keyring),
                 },
+                settings=settings.http,
             ),
             metrics,
             settings.server,

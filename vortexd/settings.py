@@ -10,6 +10,7 @@ Durations are seconds (float), sizes are bytes or counts (int).
 import ipaddress
 import math
 import re
+from collections.abc import Mapping
 
 import attrs
 
@@ -28,6 +29,8 @@ from .rules import whole as _whole
 
 # What sun_path of a Unix socket's address holds, less its closing NUL.
 _SOCKET_PATH_BYTES = 107
+# Segments that are decoded as they are encoded.
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]*[A-Za-z0-9_~-])*")
 _HOST = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
 )
@@ -492,6 +495,27 @@ class EncryptionSettings:
 
 
 @attrs.frozen
+class HttpSettings:
+    """[http]: Spring's HTTP API.
+
+    Attributes:
+        prefix: What goes before its paths, such as "/config"; what is for supervisors and Prometheus stays where it is, and so do WebSockets.
+        accept_empty: Answer with an empty configuration where there is none; false answers 404.
+    """
+
+    prefix: str = attrs.field(
+        default="",
+        metadata={
+            "rule": Rule(
+                "the beginning of a path, such as /config, without a slash at its end, or empty",
+                lambda value: _PREFIX.fullmatch(str(value)) is not None,
+            )
+        },
+    )
+    accept_empty: bool = True
+
+
+@attrs.frozen
 class LogSettings:
     """[log].
 
@@ -506,7 +530,11 @@ class LogSettings:
 
 @attrs.frozen
 class Settings:
-    """The whole of vortexd.toml."""
+    """The whole of vortexd.toml.
+
+    Attributes:
+        overrides: [overrides]: what goes over everything that the sources have, for every application; flat keys to texts.
+    """
 
     server: ServerSettings = attrs.field(factory=ServerSettings)
     tls: TlsSettings = attrs.field(factory=TlsSettings)
@@ -517,4 +545,6 @@ class Settings:
     realtime: RealtimeSettings = attrs.field(factory=RealtimeSettings)
     monitor: MonitorSettings = attrs.field(factory=MonitorSettings)
     encryption: EncryptionSettings = attrs.field(factory=EncryptionSettings)
+    http: HttpSettings = attrs.field(factory=HttpSettings)
+    overrides: Mapping[str, str] = attrs.field(factory=dict)
     log: LogSettings = attrs.field(factory=LogSettings)

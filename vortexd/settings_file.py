@@ -4,6 +4,7 @@ All problems are found before anything is opened, and raised at once as one Sett
 allowed. A value never gets into a message, only its type: it may be a secret in the wrong place.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from .settings import (
     FormatSettings,
     GitSettings,
     HistorySettings,
+    HttpSettings,
     LogSettings,
     MonitorSettings,
     RealtimeSettings,
@@ -29,10 +31,13 @@ from .settings import (
     TlsSettings,
     parse_address,
 )
-from .tables import Hook, Hooks, Problem, checked, list_hook, parse, structure
+from .tables import Hook, Hooks, Problem, checked, in_words, key_text, list_hook, parse, structure
 
 S = TypeVar("S", AnySource, EncryptionSettings)
 _TWICE = "is there twice; remove one"
+# Of a list in [overrides], as for files.
+_INDEX = re.compile(r"\[0*([0-9]+)\]")
+_MAX_INDEX = 10_000
 
 _SECTIONS: Mapping[str, type] = {
     "server": ServerSettings,
@@ -44,6 +49,7 @@ _SECTIONS: Mapping[str, type] = {
     "realtime": RealtimeSettings,
     "monitor": MonitorSettings,
     "encryption": EncryptionSettings,
+    "http": HttpSettings,
     "log": LogSettings,
 }
 _PATHS = ("path", "password_file", "ssh_key", "known_hosts", "ca_file")
@@ -165,6 +171,35 @@ def _option_problem(option: str, value: str, section: type, name: str) -> list[P
     return []
 
 
+def _flat(table: object) -> Mapping[str, str]:
+    """A table of texts, and of tables of texts, with flat keys."""
+    if not isinstance(table, dict):
+        raise ValueError(f"must be a table, not {in_words(table)}")
+    flat: dict[str, str] = {}
+    problems: list[Problem] = []
+    _flatten(table, "", flat, problems)
+    if problems:
+        raise ValueError("; ".join(f"{key_text(name)} {problem}" for name, problem in problems))
+    return flat
+
+
+def _flatten(table: Mapping[str, object], prefix: str, flat: dict[str, str], problems: list[Problem]) -> None:
+    for key, value in table.items():
+        name = prefix + key
+        if isinstance(value, dict):
+            _flatten(value, name + ".", flat, problems)
+        elif not isinstance(value, str):
+            problems.append((name, "must be text; put its value in quotes"))
+        elif any(len(index) > 5 or int(index) > _MAX_INDEX for index in _INDEX.findall(name)):
+            problems.append((name, f"must have no index above {_MAX_INDEX}"))
+        else:
+            flat[name] = value
+
+
+def _flat_hook(converter: cattrs.Converter, field: "attrs.Attribute[Any]") -> Hook:
+    return lambda value, _: _flat(value)
+
+
 def _kind_of(value: object) -> type[AnySource]:
     """The class of a [[source]]. What has no kind, or no known one, is checked as a directory."""
     return GitSettings if isinstance(value, dict) and value.get("kind") == GitSettings().kind else SourceSettings
@@ -175,7 +210,7 @@ def _sources_hook(converter: cattrs.Converter, field: "attrs.Attribute[Any]") ->
     return list_hook(wanted, lambda value: converter.structure(value, _kind_of(value)))
 
 
-_HOOKS: Hooks = {tuple[AnySource, ...]: _sources_hook}
+_HOOKS: Hooks = {tuple[AnySource, ...]: _sources_hook, Mapping[str, str]: _flat_hook}
 
 
 def _home(name: str, section: type) -> str | None:

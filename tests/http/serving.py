@@ -11,13 +11,17 @@ from tests.fakes import config, open_gate, timestamp
 from vortexd.auth import Gate
 from vortexd.errors import UnknownLabel
 from vortexd.http.app import create_app
+from vortexd.http.configuration import ConfigReader
 from vortexd.http.exchange import Endpoint
 from vortexd.http.hypercorn import Bridge
 from vortexd.http.listener import Accepted, Listener
 from vortexd.http.routes import standard_routes
 from vortexd.metrics import Metrics
-from vortexd.model import Config, Json, Key, PropertySource
-from vortexd.settings import ServerSettings
+from vortexd.model import Config, Files, Json, Key, Names, PropertySource, Tree
+from vortexd.resolve.listing import list_keys
+from vortexd.resolve.tree import ParsedFiles, parse_tree
+from vortexd.settings import FormatSettings, HttpSettings, ServerSettings
+from vortexd.store import State, next_state, overrides_of
 
 
 class FakeReader:
@@ -35,6 +39,16 @@ class FakeReader:
         self.document = document
         self._configs.clear()
 
+    async def files(self, key: Key) -> list[ParsedFiles]:
+        self.asked.append(key)
+        return []
+
+    def exists(self, key: Key) -> bool:
+        return True
+
+    def names_in(self, label: str) -> Names:
+        return Names()
+
     async def read(self, key: Key) -> Config:
         self.asked.append(key)
         if self.error is not None:
@@ -45,6 +59,46 @@ class FakeReader:
             sources = (PropertySource("file:/config/shop.yml", dict(self.document), dict(self.origins)),)  # type: ignore[arg-type]
             self._configs[key] = attrs.evolve(config(key, self.document), sources=sources)
         return self._configs[key]
+
+
+class FilesReader:
+    """Serves files as the line does, without its threads; whatever is asked of it is noted."""
+
+    def __init__(self, contents: Mapping[str, str | bytes | Files], overrides: Mapping[str, str] | None = None) -> None:
+        self._overrides = overrides_of(overrides or {})
+        self._state: State | None = None
+        self.default_label: str | None = "main"
+        self.asked: list[Key] = []
+        self.change(contents)
+
+    def change(self, contents: Mapping[str, str | bytes | Files]) -> None:
+        """Serve other files: paths to contents, of the one label `main`, or labels to `Files`."""
+        labels = {name: each for name, each in contents.items() if isinstance(each, Files)}
+        texts = {name: each for name, each in contents.items() if not isinstance(each, Files)}
+        files = {name: each.encode() if isinstance(each, str) else each for name, each in texts.items()}
+        parsed = parse_tree(Tree(labels or {"main": Files(files, root="file:/config/")}), FormatSettings())
+        self._state = next_state(parsed, self._state, overrides=self._overrides)
+        self._listing = list_keys(parsed)
+        self._configs: dict[Key, Config] = {}
+
+    async def read(self, key: Key) -> Config:
+        self.asked.append(key)
+        assert self._state
+        if key not in self._configs:
+            self._configs[key] = self._state.resolve(key)
+        return self._configs[key]
+
+    async def files(self, key: Key) -> list[ParsedFiles]:
+        self.asked.append(key)
+        assert self._state
+        return self._state.newest(key)
+
+    def exists(self, key: Key) -> bool:
+        return key in self._listing.keys
+
+    def names_in(self, label: str) -> Names:
+        keys = self._listing.labels[label][1]
+        return Names(frozenset(key.application for key in keys), frozenset(key.profile for key in keys))
 
 
 @attrs.define
@@ -120,14 +174,16 @@ def parse(data: bytes, method: str = "GET") -> Answer:
 
 @asynccontextmanager
 async def serving(
-    settings: ServerSettings | None = None, gate: Gate | None = None, more: Mapping[str, Endpoint] | None = None
+    settings: ServerSettings | None = None,
+    gate: Gate | None = None,
+    more: Mapping[str, Endpoint] | None = None,
+    reader: ConfigReader | None = None,
+    http: HttpSettings | None = None,
 ) -> AsyncIterator[Serving]:
     settings = attrs.evolve(settings or ServerSettings(), bind=("127.0.0.1:0",))
-    reader, metrics = FakeReader(), Metrics()
-    bridge = Bridge(
-        create_app(standard_routes(reader, metrics, more=more), metrics, settings, timestamp, gate or open_gate()),
-        settings,
-    )
+    fake, metrics = FakeReader(), Metrics()
+    routes = standard_routes(reader or fake, metrics, more=more, settings=http)
+    bridge = Bridge(create_app(routes, metrics, settings, timestamp, gate or open_gate()), settings)
     listener = Listener(settings)
     websockets: list[Accepted] = []
 
@@ -140,6 +196,6 @@ async def serving(
         async with trio.open_nursery() as connections:
             outer.start_soon(listener.serve, connections, websocket, bridge.serve)
             port = int(url.rpartition(":")[2])
-            yield Serving(port, reader, metrics, listener, bridge, connections, websockets)
+            yield Serving(port, fake, metrics, listener, bridge, connections, websockets)
             connections.cancel_scope.cancel()
         outer.cancel_scope.cancel()

@@ -6,7 +6,6 @@ import pytest
 
 from tests.http.serving import serving
 from vortexd.errors import FormatError
-from vortexd.http.spring import media_type
 from vortexd.model import Key
 
 P = pytest.param
@@ -59,7 +58,28 @@ async def test_names_are_decoded_as_spring_does(target: str, key: Key) -> None:
         ("/foo/dev.properties", 404),
         ("/", 404),
         ("/foo", 404),
-        ("/foo/dev/main/extra", 404),
+        ("/foo/dev/main/", 404),
+        ("/foo/dev.yml.x", 404),
+        ("/foo.yml", 404),
+        ("/foo/dev/main,", 400),
+        ("/foo-dev.yml?resolvePlaceholders=perhaps", 400),
+        P("/foo/dev/main/..%2F..%2Fetc%2Fpasswd", 404, id="P05"),
+        P("/foo/dev/main/../../etc/passwd", 404, id="P05 bare"),
+        P("/foo/dev/main/..%252f..%252fetc%252fpasswd", 404, id="P05 twice"),
+        P("/foo/dev/main/..(_)..(_)etc(_)passwd", 404, id="P05 spelled"),
+        P("/foo/dev/main/%2Fetc%2Fpasswd", 404, id="P05 absolute"),
+        P("/foo/dev/main/file:%2F%2F%2Fetc%2Fpasswd", 404, id="P05 url"),
+        P("/foo/dev/main/x%23y", 404, id="P05 fragment"),
+        P("/foo/dev/main/..%5Cx", 404, id="P05 backslash"),
+        P("/foo/dev/main/a%00.txt", 404, id="P05 NUL"),
+        P("/foo/dev/main/.git/config", 404, id="P05 hidden"),
+        P("/foo/dev/main/WEB-INF/web.xml", 404, id="P05 WEB-INF"),
+        P("/foo/dev/main/a%c0%af", 400, id="P05 overlong"),
+        P("/foo/dev/../x?useDefaultLabel", 404, id="P05 default label"),
+        P("/../foo-dev.yml", 400, id="P02 suffix"),
+        P("/..(_)x/foo-dev.yml", 400, id="P02 suffix spelled"),
+        P("/..%2Fx-dev.yml", 400, id="P03 suffix"),
+        P("/foo-..%2Fx.yml", 400, id="P04 suffix"),
         ("//dev", 404),
         ("/foo/dev/unknown", 404),
         ("/foo/..", 400),
@@ -242,24 +262,3 @@ async def test_the_second_form_has_the_place_of_each_value() -> None:
     assert {"a": 1, "b": "bare"} == json.loads(first.body)["propertySources"][0]["source"]
     assert second.headers["x-vortex-version"] == first.headers["x-vortex-version"]
     assert second.headers["etag"] != first.headers["etag"]
-
-
-@pytest.mark.parametrize(
-    ("accept", "form"),
-    [
-        (None, "application/json"),
-        ("", "application/json"),
-        ("*/*", "application/json"),
-        (V2, V2),
-        (f"{V2}, application/json", V2),
-        (f"application/json, {V2}", "application/json"),
-        (f"application/json;q=0.5, {V2}", V2),
-        (f"{V2};q=0.1, */*", "application/json"),
-        (f"{V2};q=0, application/*;q=0.2", "application/json"),
-        (f"{V2};q=0", None),
-        ("application/json;q=nonsense", "application/json"),
-        ("application/xml", None),
-    ],
-)
-def test_what_is_accepted_decides_between_the_forms(accept: str | None, form: str | None) -> None:
-    assert form == media_type(accept)

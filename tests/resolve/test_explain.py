@@ -88,6 +88,13 @@ def test_overrides_are_the_strongest_layer_and_no_file() -> None:
     assert (None, None) == (found.layers[0].source, found.layers[0].file)
 
 
+def test_nothing_is_decrypted_in_overrides() -> None:
+    overrides = PropertySource("overrides", {"a": "{cipher}00"}, {})
+    found = explained({"shop.yml": "a: 1"}, decryptor=Decryptor(None), overrides=overrides)
+
+    assert ("overrides", None, "{cipher}00", WINS, None) == held(found, "a")[0]
+
+
 def test_documents_that_do_not_count_are_named_and_nothing_of_what_they_hold() -> None:
     text = "a: 1\n---\nspring.config.activate.on-profile: prod & !(eu | us), test\nsecret: 2\n"
     found = explained({"shop.yml": text}, "dev")
@@ -197,7 +204,7 @@ def test_what_wins_is_what_is_served(layers: list[dict[str, Scalar]]) -> None:
     found = explain([files], key)
     winners = {str(each.value) for holdings in found.keys.values() for each in holdings if each.outcome is Outcome.WINS}
 
-    served = [(each.name, each.values) for each in property_sources(files, key)]
+    served = [(each.name, each.values) for each in property_sources([files], key)]
     assert served == [(each.name, each.values) for each in found.served]
     assert leaves(effective_document(found.served)) == winners
     assert sum(len(each.values) for each in found.served) == sum(map(len, found.keys.values()))

@@ -19,9 +19,9 @@ from ..auth import Admission, Gate
 from ..errors import FormatError, RemoteError, ResolveError
 from ..metrics import Metrics
 from ..settings import ServerSettings
-from . import spring
 from .exchange import Answer, Request
 from .routes import Routes
+from .spring.errors import error as spring_error
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ def create_app(
     app.config["PROPAGATE_EXCEPTIONS"] = False
 
     def failure(error: RemoteError, route: str = "refused") -> Answer:
-        body = spring.error(error.status, error.reason, timestamp())
+        body = spring_error(error.status, error.reason, timestamp())
         return Answer(error.status, body, headers=error.headers, route=route)
 
     async def answer(body: bytes) -> Answer:
@@ -61,7 +61,7 @@ def create_app(
                 allowed = ", ".join(endpoint.methods)
                 return failure(RemoteError(f"only {allowed}", 405, {"Allow": allowed}), "other")
             admission = None if endpoint.is_public else admit()
-            asked = Request(request.method, path, query, request.headers, body, admission, admit)
+            asked = Request(request.method, routes.below(path), query, request.headers, body, admission, admit)
             made = await endpoint.answer(asked)
         except RemoteError as error:
             return failure(error)

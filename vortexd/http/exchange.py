@@ -4,6 +4,7 @@ The invariant: nothing of a request is decoded yet but its token. Each endpoint 
 who decodes first can't tell `/` from `%2F`.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -90,3 +91,16 @@ class Endpoint(Protocol):
     async def answer(self, request: Request) -> Answer:
         """Answer a request with one of `methods`."""
         ...
+
+
+def etag_of(body: bytes) -> str:
+    """A strong validator of a body (RFC 9110 section 8.8.3)."""
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+
+def is_known(if_none_match: str | None, etag: str) -> bool:
+    """Whether the client has this very body (RFC 9110 section 13.1.2, the weak comparison)."""
+    if if_none_match is None:
+        return False
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return "*" in tags or etag in tags

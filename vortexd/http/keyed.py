@@ -14,8 +14,7 @@ from .. import names
 from ..auth import Right
 from ..errors import RemoteError
 from ..model import Config, Key
-from .exchange import Answer, Request
-from .spring import etag_of, is_known
+from .exchange import Answer, Request, etag_of, is_known
 
 # /api/v1/<question>
 _BEFORE = 3
@@ -46,7 +45,8 @@ def key_of(request: Request, line: Labelled) -> Key:
     application, profile, *label = (names.decode_segment(segment) for segment in segments)
     if line.default_label is None:
         raise RemoteError("starting", 503, {"Retry-After": "1"})
-    key = names.parse_key(application, profile, label[0] if label else line.default_label)
+    labels = names.labels(label[0]) if label else line.default_label
+    key = Key(names.application(application), names.profile(profile), labels)
     request.owner.authorize(Right.READ, key)
     return key
 

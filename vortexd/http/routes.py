@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from ..errors import RemoteError
 from ..metrics import Metrics
 from ..peers import Peers
-from .configuration import Configuration
+from ..settings import HttpSettings
+from .configuration import ConfigReader, Configuration
 from .exchange import Endpoint
 from .health import Health, MetricsPage, Ready, UpgradeOnly
-from .spring import ConfigReader
 from .status import Reports, Status
 
 # First segments that are never an application.
@@ -44,18 +44,26 @@ class Routes:
     Args:
         table: Paths, or beginnings of paths that end in `/`, to their endpoints.
         otherwise: What answers for applications.
+        prefix: What goes before the paths of `otherwise`, as `HttpSettings.prefix`; those of the table have both forms.
     """
 
-    def __init__(self, table: Mapping[str, Endpoint], otherwise: Endpoint) -> None:
+    def __init__(self, table: Mapping[str, Endpoint], otherwise: Endpoint, prefix: str = "") -> None:
         self._table = table
         self._otherwise = otherwise
+        self._prefix = prefix
+
+    def below(self, path: str) -> str:
+        """A path without the prefix; one that doesn't begin with it stays as it is."""
+        return path.removeprefix(self._prefix) if path.startswith(self._prefix + "/") else path
 
     def find(self, path: str) -> Endpoint:
-        """The endpoint of a path.
+        """The endpoint of a path, as it was sent.
 
         Raises:
             RemoteError: 404.
         """
+        has_prefix = path.startswith(self._prefix + "/")
+        path = self.below(path)
         exact = self._table.get(path)
         if exact is not None:
             return exact
@@ -64,7 +72,7 @@ class Routes:
             found = self._table.get("/" + "/".join(segments[:count]) + "/") if len(segments) > count else None
             if found is not None:
                 return found
-        if segments and segments[0] in RESERVED:
+        if not has_prefix or (segments and segments[0] in RESERVED):
             raise RemoteError("there is nothing here", 404)
         return self._otherwise
 
@@ -82,6 +90,7 @@ def standard_routes(
     reports: Reports = tuple,
     more: Mapping[str, Endpoint] | None = None,
     peers: Peers | None = None,
+    settings: HttpSettings | None = None,
 ) -> Routes:
     """The routes of a daemon.
 
@@ -89,6 +98,7 @@ def standard_routes(
         reports: How the sources are.
         more: Entries beside those that every daemon has.
         peers: The other workers on the same port.
+        settings: [http]; the defaults where there are none.
     """
     return Routes(
         {
@@ -99,5 +109,6 @@ def standard_routes(
             "/status": Status(reports, peers),
             "/ws/": UpgradeOnly(),
         },
-        Configuration(reader, reports),
+        Configuration(reader, reports, settings),
+        settings.prefix if settings else "",
     )

@@ -180,7 +180,11 @@ def explain(
             if is_active:
                 raw[len(looked_at)] = each.property_source(files.files.root)
             looked_at.append(_layer(number, files.files.root, each, is_active))
-    served = {at: decryptor.opened((source,))[0] if decryptor else source for at, source in raw.items()}
+    # Nothing is decrypted in what goes over everything; it is the operator's own.
+    served = {
+        at: source if decryptor is None or source is overrides else decryptor.opened((source,))[0]
+        for at, source in raw.items()
+    }
     return Explanation(key, tuple(sources), tuple(looked_at), _keys(raw, served), tuple(served.values()))
 
 

@@ -112,9 +112,7 @@ def property_sources(layers: Iterable[ParsedFiles], key: Key) -> tuple[PropertyS
     Raises:
         ResolveError: A document that is itself for a profile says which profiles are active, or there are too many of them.
     """
-    return tuple(
-        each.property_source(layer.files.root) for layer in layers for each in selection(layer, key).active()
-    )
+    return tuple(each.property_source(layer.files.root) for layer in layers for each in selection(layer, key).active())
 
 
 def selection(files: ParsedFiles, key: Key) -> Selection:

@@ -1,0 +1,126 @@
+"""Placeholders, as Spring resolves them, within bounds."""
+
+import pytest
+
+from vortexd.http.spring import placeholders
+from vortexd.http.spring.placeholders import MAX_DEPTH, Placeholders, Unresolvable
+from vortexd.model import PropertySource, Scalar
+
+
+def resolver(**values: Scalar) -> Placeholders:
+    named = {name.replace("_", "."): value for name, value in values.items()}
+    return Placeholders([PropertySource("high", named, {}), PropertySource("low", {"host": "low", "only": "low"}, {})])
+
+
+VALUES: dict[str, Scalar] = {
+    "host": "example.org",
+    "port": 8080,
+    "rate": 1e10,
+    "on": True,
+    "empty": "",
+    "name": "host",
+    "url": "http://${host}:${port}",
+    "a:b": "both",
+    "raw": "\\${host}",
+    "json": '{"a": "${host}"}',
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "resolved"),
+    [
+        ("no placeholder", "no placeholder"),
+        ("${host}", "example.org"),
+        ("a ${host} b ${port} c", "a example.org b 8080 c"),
+        ("${rate} ${on} ${empty}!", "1.0E10 true !"),
+        ("${only}", "low"),
+        ("${missing}", "${missing}"),
+        ("${missing:default}", "default"),
+        ("${missing:}", ""),
+        ("${missing:http://x:1/}", "http://x:1/"),
+        ("${host:default}", "example.org"),
+        ("${url}", "http://example.org:8080"),
+        ("${missing:${url}}", "http://example.org:8080"),
+        ("${missing:a${host}b}", "aexample.orgb"),
+        ("${missing:${also}}", "${also}"),
+        ("${${name}}", "example.org"),
+        ("${${missing}}", "${${missing}}"),
+        ("${${missing:name}:default}", "host"),
+        ("${a:b}", "both"),
+        ("${a\\:b}", "both"),
+        ("\\${host}", "${host}"),
+        ("\\\\${host}", "${host}"),
+        ("${raw}", "${host}"),
+        ("${host", "${host"),
+        ("host}", "host}"),
+        ("${}", "${}"),
+        ("{${host}}", "{example.org}"),
+        ("${missing:{x}}", "{x}"),
+        ("${json}", '{"a": "example.org"}'),
+        ("${host}\n${port}", "example.org\n8080"),
+    ],
+)
+def test_a_text_is_resolved_as_spring_does(text: str, resolved: str) -> None:
+    assert resolved == resolver(**VALUES).in_text(text)
+
+
+def test_blanks_around_a_key_count_in_a_text_and_not_in_a_value() -> None:
+    assert "${ host }" == resolver(**VALUES).in_text("${ host }")
+    assert "example.org" == resolver(**VALUES).in_value("${ host }")
+
+
+def test_Y12_a_circle_is_the_clients_to_hear_of() -> None:
+    with pytest.raises(Unresolvable, match="circle") as caught:
+        resolver(a="${b}", b="${c:x}", c="${a}").in_text("${a}")
+
+    assert 400 == caught.value.status
+
+
+def test_Y12_a_key_may_come_again_where_it_is_no_circle() -> None:
+    assert "x x x" == resolver(a="${b} ${b}", b="x").in_text("${a} ${b}")
+
+
+def test_Y12_what_nests_too_deep_is_refused() -> None:
+    deep = "${" * (MAX_DEPTH + 1) + "x" + "}" * (MAX_DEPTH + 1)
+    chain = {f"k{number}": f"${{k{number + 1}}}" for number in range(MAX_DEPTH + 1)}
+
+    for text in (deep, "${k0}"):
+        with pytest.raises(Unresolvable, match="deeper"):
+            resolver(**chain).in_text(text)
+    assert deep[2:-1] == "${" * MAX_DEPTH + "x" + "}" * MAX_DEPTH
+    assert deep[2:-1] == resolver().in_text(deep[2:-1])
+
+
+def test_Y12_what_doubles_at_each_step_ends_before_it_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placeholders, "MAX_STEPS", 1_000)
+    doubling = {f"k{number}": f"${{k{number + 1}}}${{k{number + 1}}}" for number in range(20)} | {"k20": "x"}
+
+    with pytest.raises(Unresolvable, match="too much"):
+        resolver(**doubling).in_text("${k0}")
+
+
+def test_Y12_what_is_found_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placeholders, "MAX_FOUND", 1_000)
+    resolving = resolver(big="x" * 400)
+
+    assert "x" * 800 == resolving.in_text("${big}${big}")
+    with pytest.raises(Unresolvable, match="too much"):
+        resolving.in_text("${big}")
+
+
+def test_Y12_nothing_but_what_is_served_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "hunter2")
+
+    for text in ("${SECRET}", "${env:SECRET}", "${env.SECRET}", "${systemProperties.x}"):
+        assert "hunter2" not in resolver().in_text(text)
+
+
+def test_Y12_braces_that_are_never_closed_cost_no_more_than_their_length() -> None:
+    text = "${" * 200_000
+
+    assert text == resolver().in_text(text)
+
+
+@pytest.mark.parametrize("value", ["${" * 200_000, "${}" * 200_000, "}${" * 200_000])
+def test_Y12_a_value_costs_no_more_than_its_length(value: str) -> None:
+    assert value == resolver().in_value(value)

@@ -1,0 +1,126 @@
+"""What paths ask for: Spring's routes."""
+
+import contextlib
+
+import pytest
+
+from vortexd.errors import InvalidName, RemoteError
+from vortexd.http.spring.wanted import Form, Wanted, parse_path
+
+P = pytest.param
+ENVIRONMENT, FILE, YAML = Form.ENVIRONMENT, Form.FILE, Form.YAML
+
+
+@pytest.mark.parametrize(
+    ("target", "wanted"),
+    [
+        ("/foo/dev", Wanted(ENVIRONMENT, "foo", "dev")),
+        ("/foo/dev,mysql", Wanted(ENVIRONMENT, "foo", "dev,mysql")),
+        ("/foo%2Cbar/dev%2Cmysql", Wanted(ENVIRONMENT, "foo,bar", "dev,mysql")),
+        ("/foo(_)app/default", Wanted(ENVIRONMENT, "foo/app", "default")),
+        ("/foo/dev-yml", Wanted(ENVIRONMENT, "foo", "dev-yml")),
+        ("/foo/dev.jsonx", Wanted(ENVIRONMENT, "foo", "dev.jsonx")),
+        ("/foo/dev/1.0.0", Wanted(ENVIRONMENT, "foo", "dev", "1.0.0")),
+        ("/foo/dev/x.yml", Wanted(ENVIRONMENT, "foo", "dev", "x.yml")),
+        ("/foo/dev/one,two", Wanted(ENVIRONMENT, "foo", "dev", "one,two")),
+        ("/foo/dev/one(_)x%2Ctwo", Wanted(ENVIRONMENT, "foo", "dev", "one/x,two")),
+        ("/foo/dev?useDefaultLabel", Wanted(ENVIRONMENT, "foo", "dev")),
+        ("/foo-default.properties", Wanted(Form.PROPERTIES, "foo", "default")),
+        ("/foo-bar-default.yml", Wanted(YAML, "foo-bar", "default")),
+        ("/foo-default.yaml", Wanted(YAML, "foo", "default")),
+        ("/foo-default.json", Wanted(Form.JSON, "foo", "default")),
+        ("/foo-a.b.json", Wanted(Form.JSON, "foo", "a.b")),
+        ("/foo-dev,mysql.yml", Wanted(YAML, "foo", "dev,mysql")),
+        ("/label/foo-default.yml", Wanted(YAML, "foo", "default", "label")),
+        ("/label(_)spam/foo-default.properties", Wanted(Form.PROPERTIES, "foo", "default", "label/spam")),
+        ("/one%2Ctwo/foo-default.yml", Wanted(YAML, "foo", "default", "one,two")),
+        ("/foo-dev.yml?resolvePlaceholders=false", Wanted(YAML, "foo", "dev", resolves=False)),
+        ("/foo-dev.yml?resolvePlaceholders=NO", Wanted(YAML, "foo", "dev", resolves=False)),
+        ("/foo-dev.yml?resolvePlaceholders=&token=x", Wanted(YAML, "foo", "dev")),
+        ("/foo-dev.properties?escape=true", Wanted(Form.PROPERTIES, "foo", "dev", escapes=True)),
+        ("/foo-dev.yml?escape=true", Wanted(YAML, "foo", "dev")),
+        ("/foo/dev/main/x.txt", Wanted(FILE, "foo", "dev", "main", "x.txt")),
+        ("/foo/dev/main/a/b/c.yml", Wanted(FILE, "foo", "dev", "main", "a/b/c.yml")),
+        ("/foo/dev/main/a%2Fb(_)c", Wanted(FILE, "foo", "dev", "main", "a/b/c")),
+        ("/foo/dev/main/gr%C3%BC%C3%9F%20x.txt", Wanted(FILE, "foo", "dev", "main", "grüß x.txt")),
+        ("/foo/dev/x.txt?useDefaultLabel", Wanted(FILE, "foo", "dev", None, "x.txt")),
+        ("/foo/dev/a/b/x.txt?useDefaultLabel=", Wanted(FILE, "foo", "dev", None, "a/b/x.txt")),
+        ("/foo/dev/main/x?resolvePlaceholders=0", Wanted(FILE, "foo", "dev", "main", "x", resolves=False)),
+    ],
+)
+def test_a_path_is_taken_apart_as_spring_does(target: str, wanted: Wanted) -> None:
+    path, _, query = target.partition("?")
+
+    assert wanted == parse_path(path, query)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/foo",
+        "/foo.yml",
+        "/foo-dev.xml",
+        "/foo/dev.yml",
+        "/foo/dev.yml.x",
+        "/foo/dev.properties",
+        "//dev",
+        "/foo/dev/main/",
+        "/foo//main/x",
+        "/foo/dev/main/a//b",
+        "/foo/dev/main/.git/config",
+        "/foo/dev/main/META-INF/x",
+        "/foo/dev/main/" + "x" * 1_025,
+    ],
+)
+def test_what_is_no_route_is_none(path: str) -> None:
+    assert parse_path(path) is None
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/foo/..",
+        "/foo/bar,..,foo",
+        "/foo/%2e%2e",
+        "/foo/bar%2Ffoo",
+        "/foo%23x/dev",
+        "/foo,/dev",
+        "/foo/dev,",
+        "/foo/dev/(_)x",
+        "/foo/dev/one,",
+        "/foo/dev/one,..",
+        "/..%2Fx-dev.yml",
+        "/-dev.yml",
+        "/foo-.yml",
+        "/../foo-dev.yml",
+        "/(_)x/foo-dev.yml",
+        "/foo/../main/x.txt",
+        "/foo/dev/..%2F../x.txt",
+        P("/foo/dev/" + ",".join("b" * 17), id="P15"),
+    ],
+)
+def test_a_name_that_can_not_be_one_is_400(target: str) -> None:
+    with pytest.raises(InvalidName):
+        parse_path(target)
+
+
+@pytest.mark.parametrize("target", ["/foo-dev.yml?resolvePlaceholders=perhaps", "/foo-dev.properties?escape=2"])
+def test_a_parameter_is_true_or_false(target: str) -> None:
+    path, _, query = target.partition("?")
+    with pytest.raises(RemoteError) as caught:
+        parse_path(path, query)
+
+    assert 400 == caught.value.status
+
+
+def test_the_label_of_a_key_is_what_was_named_or_the_default() -> None:
+    named, plain = Wanted(ENVIRONMENT, "foo", "dev", "x"), Wanted(ENVIRONMENT, "foo", "dev")
+
+    assert ["x", "main"] == [each.key("main").label for each in (named, plain)]
+
+
+@pytest.mark.parametrize("path", ["/" + "-" * 200_000, "/foo/" + "-." * 100_000, "/" + "-a.yml" * 30_000 + "."])
+def test_P15_a_long_path_costs_no_more_than_its_length(path: str) -> None:
+    with pytest.raises(InvalidName) if path.count("/") > 1 else contextlib.nullcontext():
+        assert parse_path(path) is None

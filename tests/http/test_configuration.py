@@ -1,0 +1,327 @@
+"""Spring's routes over HTTP, on files: forms, plain files, whose they are, and what is made once."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from tests.fakes import open_gate
+from tests.http.serving import Answer, FilesReader, Serving, serving
+from vortexd.auth import Authority, Gate, Tokens, load_tokens
+from vortexd.auth.tokens import digest_of
+from vortexd.http import configuration
+from vortexd.http.spring import environment
+from vortexd.model import Files, Key, Origin
+from vortexd.settings import HttpSettings
+
+FILES: dict[str, str | bytes | Files] = {
+    "application.yml": "host: example.org\n",
+    "shop.yml": "url: http://${host}/\nport: 8080\nlist: [a, b]\n",
+    "shop-prod.yml": "port: 80\n",
+    "shop-admin.yml": "a: 1\n",
+    "bad.properties": "a..b=1",
+    "circle.yml": "a: ${b}\nb: ${a}\n",
+    "nginx.conf": "server ${host}; \\${host} ${missing}\n",
+    "nginx-prod.conf": "prod\n",
+    "static/logo.bin": b"\xff\xfe\x00${host}",
+    "latin.txt": "grüß".encode("latin-1"),
+    "shop-admin/key.pem": "secret",
+    "big.txt": "${host}" + "x" * 100_000,
+}
+
+
+async def ask(target: str, files: FilesReader | None = None, **headers: str) -> Answer:
+    async with serving(reader=files or FilesReader(FILES)) as http:
+        return await http.ask(target, **headers)
+
+
+@pytest.mark.parametrize(
+    ("target", "content_type", "body"),
+    [
+        (
+            "/shop-default.yml",
+            "text/plain",
+            "host: example.org\nurl: http://example.org/\nport: 8080\nlist:\n- a\n- b\n",
+        ),
+        (
+            "/main/shop-prod.yaml",
+            "text/plain",
+            "host: example.org\nurl: http://example.org/\nport: 80\nlist:\n- a\n- b\n",
+        ),
+        (
+            "/shop-default.json?resolvePlaceholders=false",
+            "application/json",
+            '{"host":"example.org","url":"http://${host}/","port":8080,"list":["a","b"]}',
+        ),
+        (
+            "/shop-default.properties",
+            "text/plain",
+            "host: example.org\nurl: http://example.org/\nport: 8080\nlist[0]: a\nlist[1]: b",
+        ),
+        (
+            "/shop-default.properties?escape=true",
+            "text/plain",
+            "host=example.org\nurl=http\\://example.org/\nport=8080\nlist[0]=a\nlist[1]=b\n",
+        ),
+        ("/none-default.yml", "text/plain", "host: example.org\n"),
+        ("/bad-default.properties", "text/plain", "host: example.org\na..b: 1"),
+        ("/shop/default/main/nginx.conf", "text/plain", "server example.org; ${host} ${missing}\n"),
+        ("/shop/default/nginx.conf?useDefaultLabel", "text/plain", "server example.org; ${host} ${missing}\n"),
+        ("/shop/prod/main/nginx.conf", "text/plain", "prod\n"),
+        (
+            "/shop/dev/main/nginx.conf?resolvePlaceholders=false",
+            "text/plain",
+            "server ${host}; \\${host} ${missing}\n",
+        ),
+    ],
+)
+async def test_each_form_is_springs(target: str, content_type: str, body: str) -> None:
+    # What is accepted makes no difference, as in Spring.
+    answer = await ask(target, Accept="text/html")
+
+    assert (200, content_type) == (answer.status, answer.headers["content-type"].partition(";")[0])
+    assert body == answer.body.decode()
+    assert "nosniff" == answer.headers["x-content-type-options"]
+    assert "no-cache, private" == answer.headers["cache-control"]
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("/bad-default.yml", 400),
+        ("/bad-default.json", 400),
+        ("/circle-default.yml", 400),
+        ("/circle-default.properties", 400),
+        ("/circle/default", 200),
+        ("/shop/default/main/none.txt", 404),
+        ("/shop/default/next/nginx.conf", 404),
+        ("/shop/default/next", 404),
+        ("/next/shop-default.yml", 404),
+        ("/shop/default/main,next", 404),
+    ],
+)
+async def test_the_status_is_springs(target: str, status: int) -> None:
+    async with serving(reader=FilesReader(FILES)) as http:
+        answers = [await http.ask(target) for _ in range(2)]
+
+    assert [status, status] == [each.status for each in answers]
+    if status != 200:
+        assert {"timestamp", "status", "error", "message"} == set(json.loads(answers[1].body))
+
+
+async def test_bytes_are_as_they_are_for_who_names_them() -> None:
+    as_bytes = await ask("/shop/default/main/static/logo.bin", Accept="text/plain, application/octet-stream")
+    as_text = await ask("/shop/default/main/static/logo.bin")
+
+    assert ("application/octet-stream", b"\xff\xfe\x00${host}") == (as_bytes.headers["content-type"], as_bytes.body)
+    assert "\ufffd\ufffd\x00example.org" == as_text.body.decode()
+
+
+async def test_a_text_is_read_in_the_charset_that_is_accepted_and_sent_as_utf_8() -> None:
+    assert "grüß" == (await ask("/shop/default/main/latin.txt", Accept_Charset="ISO-8859-1")).body.decode()
+    assert "gr\ufffd\ufffd" == (await ask("/shop/default/main/latin.txt")).body.decode()
+
+
+async def test_each_answer_has_an_etag_and_head_and_304_of_its_own() -> None:
+    async with serving(reader=FilesReader(FILES)) as http:
+        for target in ("/shop-default.yml", "/shop/default/main/nginx.conf", "/shop/default/main/big.txt"):
+            full = await http.ask(target)
+            head = await http.ask(target, "HEAD")
+            known = await http.ask(target, If_None_Match=full.headers["etag"])
+
+            assert (200, full.headers["content-length"], b"") == (
+                head.status,
+                head.headers["content-length"],
+                head.body,
+            )
+            assert (304, full.headers["etag"], b"") == (known.status, known.headers["etag"], known.body)
+
+
+async def test_every_form_of_a_configuration_has_the_version_that_websockets_have() -> None:
+    async with serving(reader=FilesReader(FILES)) as http:
+        targets = ("/shop/default", "/shop-default.yml", "/shop-default.json", "/main/shop-default.properties")
+        versions = {(await http.ask(target)).headers["x-vortex-version"] for target in targets}
+
+    assert {(await FilesReader(FILES).read(Key("shop", "default", "main"))).version} == versions
+
+
+async def test_overrides_go_over_everything_and_come_first() -> None:
+    files = FilesReader(FILES, {"port": "1", "x": "\\${y}"})
+    made = json.loads((await ask("/shop/prod", files)).body)
+    second = json.loads((await ask("/shop/prod", files, Accept=environment.V2)).body)
+
+    assert {"name": "overrides", "source": {"port": "1", "x": "${y}"}} == made["propertySources"][0]
+    assert {"value": "1", "origin": "Config server overrides"} == second["propertySources"][0]["source"]["port"]
+    assert b"port: '1'\n" in (await ask("/shop-prod.yml", files)).body
+    assert "1" == (await files.read(Key("shop", "prod", "main"))).document["port"]
+
+
+async def test_an_empty_configuration_is_404_where_it_is_not_accepted() -> None:
+    async with serving(reader=FilesReader({"shop.yml": "a: 1"}), http=HttpSettings(accept_empty=False)) as http:
+        found = [(await http.ask(target)).status for target in ("/shop/dev", "/none/dev", "/none-dev.yml")]
+
+    assert [200, 404, 404] == found
+    assert 200 == (await ask("/none/dev", FilesReader({"shop.yml": "a: 1"}))).status
+
+
+async def test_what_has_a_prefix_is_nowhere_else_but_for_supervisors() -> None:
+    async with serving(reader=FilesReader(FILES), http=HttpSettings(prefix="/config")) as http:
+        targets = ("/config/shop/dev", "/config/shop-dev.yml", "/shop/dev", "/shop-dev.yml", "/config", "/health")
+        found = [(await http.ask(target)).status for target in targets]
+
+    assert [200, 200, 404, 404, 404, 200] == found
+
+
+async def test_several_labels_of_commits_are_one_configuration() -> None:
+    files: dict[str, str | bytes | Files] = {
+        name: Files({"shop.yml": content}, revision=name * 8, origin=Origin(name * 8, "Ann", "2030-01-01T00:00:00Z"))
+        for name, content in (("one", b"a: 1"), ("two", b"a: 2"))
+    }
+    made = json.loads((await ask("/shop/dev/one,two", FilesReader(files))).body)
+
+    assert ("one,two", "one" * 8 + "," + "two" * 8, "") == (made["label"], made["version"], made["state"])
+    assert [{"a": 2}, {"a": 1}] == [each["source"] for each in made["propertySources"]]
+
+
+# Whose a file is.
+
+
+TOKEN = {name: "vt_" + name.ljust(43, "x") for name in ("shop", "shop-dev", "admin", "all")}
+PATTERNS = {"shop": "shop", "shop-dev": "shop:dev", "admin": "shop-admin", "all": "*"}
+
+
+def gate() -> Gate:
+    text = "".join(
+        f'[[token]]\nname = "{name}"\nsha256 = "{digest_of(TOKEN[name])}"\nrights = ["read"]\npatterns = ["{pattern}"]\n'
+        for name, pattern in PATTERNS.items()
+    )
+    return open_gate(Authority(Tokens(load_tokens(text, "tokens.toml"))))
+
+
+async def statuses(http: Serving, target: str) -> dict[str, int]:
+    return {name: (await http.ask(target, Authorization=f"Bearer {token}")).status for name, token in TOKEN.items()}
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        # The key that is asked for is asked for first.
+        ("/shop/dev/main/nginx.conf", {"shop": 200, "shop-dev": 200, "admin": 403, "all": 200}),
+        ("/shop/prod/main/nginx.conf", {"shop": 200, "shop-dev": 403, "admin": 403, "all": 200}),
+        ("/shop-admin/dev/main/nginx.conf", {"shop": 403, "shop-dev": 403, "admin": 200, "all": 200}),
+        # T09: the file of a profile, by its own name.
+        ("/shop/dev/main/nginx-prod.conf", {"shop": 200, "shop-dev": 404, "admin": 403, "all": 200}),
+        # P14: a file of another application, by its own name and by that of a profile.
+        ("/shop/dev/main/shop-admin/key.pem", {"shop": 404, "shop-dev": 404, "admin": 403, "all": 200}),
+        ("/shop/dev/main/shop-admin.yml", {"shop": 404, "shop-dev": 404, "admin": 403, "all": 200}),
+        ("/shop/admin/main/shop.yml", {"shop": 403, "shop-dev": 403, "admin": 403, "all": 200}),
+        ("/shop-admin/dev/main/shop-prod.yml", {"shop": 403, "shop-dev": 403, "admin": 404, "all": 200}),
+        # A configuration file may hold documents for any profile.
+        ("/shop/dev/main/shop.yml", {"shop": 200, "shop-dev": 404, "admin": 403, "all": 200}),
+        ("/shop/dev/main/application.yml", {"shop": 200, "shop-dev": 404, "admin": 403, "all": 200}),
+        # P17: what isn't there is the same as what isn't theirs.
+        ("/shop/dev/main/none.pem", {"shop": 404, "shop-dev": 404, "admin": 403, "all": 404}),
+    ],
+)
+async def test_P14_T09_a_plain_file_is_read_by_those_who_may_read_its_owner(
+    target: str, expected: dict[str, int]
+) -> None:
+    async with serving(gate=gate(), reader=FilesReader(FILES)) as http:
+        assert expected == await statuses(http, target)
+
+
+async def test_P17_not_there_and_not_allowed_are_one_answer() -> None:
+    async with serving(gate=gate(), reader=FilesReader(FILES)) as http:
+        headers = {"Authorization": f"Bearer {TOKEN['shop']}"}
+        hidden = await http.ask("/shop/dev/main/shop-admin/key.pem", **headers)
+        absent = await http.ask("/shop/dev/main/shop-admin/none.pem", **headers)
+
+    assert (hidden.status, hidden.body) == (absent.status, absent.body)
+    assert set(hidden.headers) == set(absent.headers)
+
+
+async def test_H12_P08_what_is_made_once_is_given_to_nobody_else() -> None:
+    async with serving(gate=gate(), reader=FilesReader(FILES)) as http:
+        for _ in range(20):
+            assert {"shop": 200, "shop-dev": 404, "admin": 403, "all": 200} == await statuses(
+                http, "/shop/dev/main/application.yml"
+            )
+
+
+async def test_a_file_that_can_not_be_read_is_500_without_its_name() -> None:
+    files: dict[str, str | bytes | Files] = {"main": Files({}, {"x.txt": "a link out of the directory"})}
+    answer = await ask("/shop/dev/main/x.txt", FilesReader(files))
+
+    assert 500 == answer.status
+    assert b"x.txt" not in answer.body
+    assert b"link" not in answer.body
+
+
+# Made once.
+
+
+async def test_an_answer_is_encoded_once_per_state_and_variant(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: Counter[str] = Counter()
+    encode = configuration._encode
+
+    def counted(variant: configuration._Variant, origin: configuration._Origin) -> configuration._Encoded:
+        made[f"{variant.wanted.form.name} {variant.media_type.partition(';')[0]}"] += 1
+        return encode(variant, origin)
+
+    monkeypatch.setattr(configuration, "_encode", counted)
+    files = FilesReader(FILES)
+    targets = ("/shop/default", "/shop-default.json", "/circle-default.yml", "/shop/default/main/big.txt")
+    async with serving(reader=files) as http:
+        first = [await http.ask(target) for target in targets * 3]
+        files.change(FILES | {"shop.yml": "a: 1"})
+        second = [await http.ask(target) for target in targets * 3]
+        await http.ask("/shop/default", Accept=environment.V2)
+
+    # A circle, too, is found out once.
+    forms = ("ENVIRONMENT application/json", "JSON application/json", "YAML text/plain", "FILE text/plain")
+    assert dict.fromkeys(forms, 2) | {f"ENVIRONMENT {environment.V2}": 1} == made
+    assert first[0].headers["etag"] != second[0].headers["etag"]
+
+
+async def test_L04_made_up_names_push_no_answer_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configuration, "_CACHE_ENTRIES", 16)
+    made: list[str] = []
+    encode = configuration._encode
+
+    def noted(variant: configuration._Variant, origin: configuration._Origin) -> configuration._Encoded:
+        made.append(variant.wanted.application)
+        return encode(variant, origin)
+
+    monkeypatch.setattr(configuration, "_encode", noted)
+    async with serving(reader=FilesReader(FILES)) as http:
+        await http.ask("/shop/default")
+        for number in range(40):
+            await http.ask(f"/made-up-{number}/default")
+        await http.ask("/shop/default")
+
+    assert 41 == len(made)
+    assert 1 == made.count("shop")
+
+
+async def test_L03_each_form_is_one_route_for_the_metrics() -> None:
+    async with serving(reader=FilesReader(FILES)) as http:
+        for name in ("shop", "made-up"):
+            for target in (f"/{name}/dev", f"/{name}-dev.yml", f"/{name}-dev.json", f"/{name}/dev/main/nginx.conf"):
+                await http.ask(target)
+        text = http.metrics.render().decode()
+
+    routes = {line.partition('route="')[2].partition('"')[0] for line in text.splitlines() if 'route="' in line}
+    assert {
+        "/{application}/{profiles}",
+        "/{application}-{profiles}.yml",
+        "/{application}-{profiles}.json",
+        "/{application}/{profile}/{label}/{path}",
+    } == routes
+
+
+async def test_Y12_placeholders_that_cost_too_much_are_400() -> None:
+    doubling = "".join(f"k{number}: ${{k{number + 1}}}${{k{number + 1}}}\n" for number in range(30))
+    answer = await ask("/shop-default.yml", FilesReader({"shop.yml": doubling + "k30: x\n"}))
+
+    assert 400 == answer.status
+    assert b"too much" in answer.body

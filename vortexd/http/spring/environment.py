@@ -1,0 +1,89 @@
+"""Spring's `Environment`: the JSON of one configuration, in both of its media types, and which of them is wanted."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from ...model import OVERRIDES, Config, PropertySource
+from .wanted import Wanted
+
+# Spring's Java client asks for the second unless it is told otherwise.
+V1 = "application/json"
+V2 = "application/vnd.spring-cloud.config-server.v2+json"
+# Where Spring says that overrides come from.
+_SERVER = "Config server overrides"
+
+
+def environment(config: Config, wanted: Wanted, form: str = V1) -> bytes:
+    """Spring's `Environment` as JSON.
+
+    Args:
+        form: `V1`, or `V2`, in which each value stands beside its place in the file, as `line:column`.
+    """
+    values = _with_origins if form == V2 else _plain
+    return orjson.dumps(
+        {
+            "name": wanted.application,
+            "profiles": [wanted.profiles],
+            "label": wanted.label,
+            "version": config.revision,
+            "state": None if config.revision is None else "",
+            "propertySources": [{"name": each.name, "source": values(each)} for each in config.sources],
+        },
+        default=dict,
+    )
+
+
+def _plain(source: PropertySource) -> Mapping[str, Any]:
+    return source.values
+
+
+def _with_origins(source: PropertySource) -> Mapping[str, Any]:
+    if source.name == OVERRIDES:
+        return {key: {"value": value, "origin": _SERVER} for key, value in source.values.items()}
+    # What has no place in a file is bare; clients unwrap only what has both members.
+    return {
+        key: {"value": value, "origin": "{}:{}".format(*source.origins[key])} if key in source.origins else value
+        for key, value in source.values.items()
+    }
+
+
+def media_type(accept: str | None) -> str | None:
+    """Which of the two forms an Accept header (RFC 9110 section 12.5.1) asks for first; None where it wants neither.
+
+    Without one, and for anything, it is the first version, as Spring has it.
+    """
+    if not accept or not accept.strip():
+        return V1
+    ranked: list[tuple[float, int, str]] = []
+    for position, (name, weight) in enumerate(_accepted(accept)):
+        wanted = V2 if name == V2 else V1 if name in ("*/*", "application/*", V1) else None
+        if wanted is not None and weight > 0:
+            ranked.append((-weight, position, wanted))
+    return min(ranked)[2] if ranked else None
+
+
+def wants_bytes(accept: str | None) -> bool:
+    """Whether a plain file is wanted as it is. Spring takes whoever names `application/octet-stream` by its word."""
+    return any(name == "application/octet-stream" and weight > 0 for name, weight in _accepted(accept or ""))
+
+
+def _accepted(accept: str) -> list[tuple[str, float]]:
+    """The media types of a header, in lower case, each with its weight."""
+    found = []
+    for each in accept.split(","):
+        name, *parameters = (part.strip().lower() for part in each.split(";"))
+        found.append((name, _weight(parameters)))
+    return found
+
+
+def _weight(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 1.0
+    return 1.0

@@ -1,0 +1,191 @@
+"""Placeholders: `${key}` and `${key:default}` in texts, as Spring resolves them in what leaves.
+
+In come a text and the property sources that are served with it; out goes the text with what they have in place of placeholders. Keys and
+defaults may hold placeholders, and so may what is found. A key that isn't there, and has no default, stays as it is written; `\\${key}` is
+`${key}`, literally. Nothing else is ever looked at: no environment, no file, no property of this process (ATTACKS Y12).
+
+The invariant: what it may cost is bounded, however placeholders refer to each other.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from ...errors import RemoteError
+from ...model import PropertySource
+from .scalars import text_of
+
+# Placeholders in placeholders, and values that lead to values.
+MAX_DEPTH = 32
+# What may be found in place of placeholders, in characters, and how many of these may be looked at.
+MAX_FOUND = 10_485_760
+MAX_STEPS = 250_000
+
+_ESCAPED = re.compile(r"\\{1,2}\$\{")
+# Stands for an escaped `${` while the others are resolved; Spring's own choice, so that who has it in a text sees what Spring shows.
+_MASK = "$_{"
+_BRACE = re.compile(r"[{}]")
+
+_Find = Callable[[str], str | None]
+# Where the inside of a placeholder begins and ends.
+_Inside = tuple[int, int]
+
+
+class Unresolvable(RemoteError):
+    """Placeholders that refer to themselves, or cost too much. Spring answers 400, too."""
+
+
+class Placeholders:
+    """Resolves placeholders by property sources, highest precedence first.
+
+    All that one of these resolves has one budget.
+    """
+
+    def __init__(self, sources: Sequence[PropertySource]) -> None:
+        self._sources = sources
+        self._found = 0
+        self._steps = 0
+        self._under_way: set[str] = set()
+
+    def in_text(self, text: str) -> str:
+        """Resolve a whole text, such as that of a file.
+
+        Raises:
+            Unresolvable: See there.
+        """
+        return self._resolved(text, self._find) if "${" in text else text
+
+    def in_value(self, value: str) -> str:
+        """Resolve one value, in which keys may have blanks around them.
+
+        Raises:
+            Unresolvable: See there.
+        """
+        return self._resolved(value, lambda key: self._find(key.strip())) if _has_placeholder(value) else value
+
+    def _find(self, key: str) -> str | None:
+        for source in self._sources:
+            if key in source.values:
+                return text_of(source.values[key])
+        return None
+
+    def _resolved(self, text: str, find: _Find) -> str:
+        return self._text(_ESCAPED.sub(_MASK, text), find, 0).replace(_MASK, "${")
+
+    def _text(self, text: str, find: _Find, depth: int) -> str:
+        return _Text(self, text, find, depth).written(0, len(text))
+
+    def value(self, key: str, find: _Find, depth: int) -> str | None:
+        """What is there for a key, with its own placeholders resolved."""
+        self._steps += 1
+        value = find(key)
+        if value is None:
+            return None
+        self._found += len(value)
+        if self._steps > MAX_STEPS or self._found > MAX_FOUND:
+            raise Unresolvable("the placeholders stand for too much")
+        if "${" not in value:
+            return value
+        if key in self._under_way:
+            raise Unresolvable("placeholders refer to each other in a circle")
+        self._under_way.add(key)
+        written = self._text(value, find, depth)
+        self._under_way.remove(key)
+        return written
+
+
+class _Text:
+    """One text with its braces, and the placeholders in it."""
+
+    def __init__(self, owner: Placeholders, text: str, find: _Find, depth: int) -> None:
+        self._owner = owner
+        self._text = text
+        self._find = find
+        self._depth = depth
+        self._ends = _matching_braces(text)
+
+    def written(self, start: int, end: int, nesting: int = 0) -> str:
+        """A part of the text, with its placeholders resolved."""
+        return self._joined(self._parts(start, end), nesting)
+
+    def _joined(self, parts: "Iterator[str | _Inside] | Sequence[str | _Inside]", nesting: int) -> str:
+        return "".join(part if isinstance(part, str) else self._placeholder(*part, nesting + 1) for part in parts)
+
+    def _parts(self, start: int, end: int) -> Iterator[str | _Inside]:
+        at = start
+        while (opening := self._text.find("${", at, end)) >= 0:
+            closing = self._ends.get(opening + 1)
+            if closing is None:
+                yield self._text[at : opening + 2]
+                at = opening + 2
+            elif opening > start and self._text[opening - 1] == "\\":
+                yield self._text[at : opening - 1] + "${"
+                at = opening + 2
+            else:
+                yield self._text[at:opening]
+                yield opening + 2, closing
+                at = closing + 1
+        yield self._text[at:end]
+
+    def _placeholder(self, start: int, end: int, nesting: int) -> str:
+        if self._depth + nesting > MAX_DEPTH:
+            raise Unresolvable(f"placeholders are nested deeper than {MAX_DEPTH} levels")
+        whole = self._text[start:end]
+        if "${" not in whole:
+            key, default = _key_and_default(whole)
+            # A key may have colons of its own.
+            value = self._value(whole, nesting) if key != whole else None
+            value = self._value(key, nesting) if value is None else value
+            return value if value is not None else default if default is not None else f"${{{key}}}"
+        keys: list[str | _Inside] = []
+        defaults: list[str | _Inside] | None = None
+        for part in self._parts(start, end):
+            if defaults is not None:
+                defaults.append(part)
+            elif isinstance(part, str):
+                name, rest = _key_and_default(part)
+                keys.append(name)
+                defaults = None if rest is None else [rest]
+            else:
+                keys.append(part)
+        key = self._joined(keys, nesting)
+        value = self._value(key, nesting)
+        if value is None:
+            value = f"${{{key}}}" if defaults is None else self._joined(defaults, nesting)
+        return value
+
+    def _value(self, key: str, nesting: int) -> str | None:
+        return self._owner.value(key, self._find, self._depth + nesting)
+
+
+def _has_placeholder(value: str) -> bool:
+    """Whether there is a `${` and a `}` with something between them."""
+    opening = value.find("${")
+    while opening >= 0 and (closing := value.find("}", opening + 2)) >= 0:
+        if closing > opening + 2:
+            return True
+        opening = value.find("${", closing)
+    return False
+
+
+def _matching_braces(text: str) -> Mapping[int, int]:
+    """Each brace that is closed to the one that closes it."""
+    found: dict[int, int] = {}
+    left: list[int] = []
+    for match in _BRACE.finditer(text):
+        if match[0] == "{":
+            left.append(match.start())
+        elif left:
+            found[left.pop()] = match.start()
+    return found
+
+
+def _key_and_default(text: str) -> tuple[str, str | None]:
+    """Part a placeholder at its first colon that isn't escaped."""
+    names, at = [], 0
+    while (colon := text.find(":", at)) >= 0:
+        if colon > 0 and text[colon - 1] == "\\":
+            names += [text[at : colon - 1], ":"]
+            at = colon + 1
+        else:
+            return "".join((*names, text[at:colon])), text[colon + 1 :]
+    return "".join((*names, text[at:])), None
