@@ -24,6 +24,7 @@ def names() -> set[str]:
     metrics = Metrics()
     metrics.watch_sources(lambda: [REPORT])
     metrics.watch_connections(lambda: (1, 1))
+    metrics.watch_fleet(lambda: {("other", "silent"): 1})
     metrics.answered("/health", 200, 0.1)
     metrics.phase("parse", 0.1)
     text = metrics.render().decode() + SupervisorMetrics(1).render().decode()

@@ -55,19 +55,26 @@ class Broadcaster:
         registry: Who wants what.
         encode: Makes the shared frame of a change; called once per change that somebody wants.
         now: The loop's clock.
+        told: Called with each change, whoever wants it.
     """
 
     def __init__(
-        self, registry: Registry[Subscriber], encode: Callable[[Change], bytes], now: Callable[[], float]
+        self,
+        registry: Registry[Subscriber],
+        encode: Callable[[Change], bytes],
+        now: Callable[[], float],
+        told: Callable[[Change], None] = lambda _: None,
     ) -> None:
         self._registry = registry
         self._encode = encode
         self._now = now
+        self._told = told
 
     def publish(self, changes: Iterable[Change]) -> int:
         """Deliver the changes of one publication, in order. Returns the number of deliveries."""
         count, now = 0, self._now()
         for change in changes:
+            self._told(change)
             subscribers = self._registry.subscribers(change.key)
             if not subscribers:
                 continue

@@ -24,10 +24,12 @@ from .auth import Authority, Gate, load_authority
 from .broadcast import Broadcaster, Subscriber
 from .encryption.files import Keyring, load_encryption
 from .errors import SettingsError
+from .fleet import Fleet
 from .http.app import create_app
 from .http.difference import Difference
 from .http.encryption import encryption_routes
 from .http.explain import Explain
+from .http.fleet import FleetPages
 from .http.hypercorn import Bridge
 from .http.listener import Accepted, Listener
 from .http.monitor import Monitor
@@ -164,12 +166,19 @@ async def serve(
         settings.formats,
         store,
         registry,
-        Broadcaster(registry, encoder.change, trio.current_time),
+        Broadcaster(
+            registry,
+            encoder.change,
+            trio.current_time,
+            lambda change: fleet.changed(change.key, time.time()),
+        ),
         encoder,
         metrics,
         keyring.current.decryptor,
         overrides_of(settings.overrides),
     )
+    fleet = Fleet(settings.fleet, line.version_of)
+    metrics.watch_fleet(fleet.totals)
     sources = open_sources(settings, os.environ, Random(), own)
     # The one question that goes against the stream: for a label that exists and that nobody has asked for yet.
     line.load_label = sources.load
@@ -186,6 +195,7 @@ async def serve(
         gate,
         settings.auth.connections_per_token,
         listener.leave,
+        fleet,
     )
     metrics.watch_connections(lambda: (len(websockets) - websockets.parked, websockets.parked))
     monitor = Monitor(sources, settings.monitor, peers)
@@ -204,6 +214,7 @@ async def serve(
                     "/monitor": monitor,
                     "/api/v1/explain/": Explain(line),
                     "/api/v1/diff/": Difference(line),
+                    FleetPages.route: FleetPages(fleet, line, time.time, peers),
                     **encryption_routes(keyring),
                 },
                 settings=settings.http,

@@ -72,6 +72,10 @@ class Metrics:
         """Show how many connections are awake and how many are parked, whenever somebody looks."""
         self._registry.register(_Connections(count))
 
+    def watch_fleet(self, totals: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+        """Show how many instances are in which state, by application and state; both come from the settings and the code."""
+        self._registry.register(_Fleet(totals))
+
     def loop_late(self, seconds: float) -> None:
         """The event loop did something this much later than it should have."""
         self._lag.observe(seconds)
@@ -298,3 +302,22 @@ class _Sources(Collector):
             errors.add_metric(labels, report.errors)
             info.add_metric([*labels, report.kind, report.revision or ""], 1)
         yield from (failing, stale, success, errors, info)
+
+
+class _Fleet(Collector):
+    """How many instances are in which state, counted when it is asked for."""
+
+    def __init__(self, totals: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+        self._totals = totals
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        return iter(())
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """See prometheus_client."""
+        instances = GaugeMetricFamily(
+            "vortexd_fleet_instances", "What instances did with the current version", labels=["app", "state"]
+        )
+        for labels, number in self._totals().items():
+            instances.add_metric(labels, number)
+        yield instances

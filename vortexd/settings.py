@@ -135,6 +135,13 @@ def _applications() -> tuple[str, ...]:
     )
 
 
+def _is_application(value: object) -> bool:
+    try:
+        return names.application(str(value)) == value
+    except InvalidName:
+        return False
+
+
 @attrs.frozen
 class ServerSettings:
     """[server]: the listeners, and what a peer may cost before it has said who it is.
@@ -441,6 +448,25 @@ class RealtimeSettings:
 
 
 @attrs.frozen
+class FleetSettings:
+    """[fleet]: what is known of the applications that are connected, and of what they say they did with a version.
+
+    Attributes:
+        instances: Connected instances that are known one by one, each once for every key that it has spoken of; further ones are counted.
+        keys: Keys that one connection may speak of beside the one it came for; of more, what it says isn't kept.
+        gone: Instances that have left and are still known.
+        forget_after: Seconds after which an instance that has left is forgotten.
+        applications: Applications that have metrics of their own; all others are counted as "other".
+    """
+
+    instances: int = _whole(100_000, 0, 10_000_000)
+    keys: int = _whole(100, 0, 100_000)
+    gone: int = _whole(10_000, 0, 1_000_000)
+    forget_after: float = _seconds(900.0, 0)
+    applications: tuple[str, ...] = _texts("the name of an application, as clients ask for it", _is_application)
+
+
+@attrs.frozen
 class MonitorSettings:
     """[monitor]: webhooks, at `/monitor`.
 
@@ -543,6 +569,7 @@ class Settings:
     formats: FormatSettings = attrs.field(factory=FormatSettings)
     history: HistorySettings = attrs.field(factory=HistorySettings)
     realtime: RealtimeSettings = attrs.field(factory=RealtimeSettings)
+    fleet: FleetSettings = attrs.field(factory=FleetSettings)
     monitor: MonitorSettings = attrs.field(factory=MonitorSettings)
     encryption: EncryptionSettings = attrs.field(factory=EncryptionSettings)
     http: HttpSettings = attrs.field(factory=HttpSettings)

@@ -12,13 +12,15 @@ from wsproto import WSConnection
 from wsproto.events import BytesMessage, TextMessage
 
 from tests.fakes import KEY, FakeLine, FakeMetrics, open_gate, timestamp
+from vortexd.fleet import Fleet, Instance
 from vortexd.http.listener import Accepted, Listener
 from vortexd.realtime.close import CloseReason
 from vortexd.realtime.connection import Client, Connection, _Reply
 from vortexd.realtime.deflate import Deflate
 from vortexd.realtime.frames import text_frame
 from vortexd.realtime.handshake import Refusal, open_handshake
-from vortexd.settings import RealtimeSettings, ServerSettings
+from vortexd.realtime.reports import Reports
+from vortexd.settings import FleetSettings, RealtimeSettings, ServerSettings
 
 # The suite sends messages of 16 MiB, and what it sends at once is more than any client of ours says in an hour.
 SETTINGS = attrs.evolve(
@@ -36,7 +38,9 @@ class Echo(Connection):
     """A connection that says back what it is told, and nothing else."""
 
     def __init__(self, stream: trio.abc.Stream, websocket: WSConnection, client: Client) -> None:
-        super().__init__(stream, websocket, client, FakeLine({KEY: {}}), SETTINGS, FakeMetrics(), timestamp, Random(1))
+        line, metrics = FakeLine({KEY: {}}), FakeMetrics()
+        reports = Reports(Fleet(FleetSettings(), line.version_of), metrics, lambda: 0.0)
+        super().__init__(stream, websocket, client, line, SETTINGS, metrics, reports, timestamp, Random(1))
         self._behind.clear()
         self._bits = client.window_bits
 
@@ -64,7 +68,7 @@ async def serve(port: int) -> None:
                 return False
             await accepted.stream.send_all(opening.accept(accepted.connection_id, deflate))
             admission = open_gate().admit([(b"host", b"localhost")], "/ws/orders/dev", "127.0.0.1")
-            client = Client(KEY, None, admission, b"", deflate.window_bits)
+            client = Client(KEY, None, admission, Instance(KEY, accepted.connection_id), b"", deflate.window_bits)
             assert await Echo(accepted.stream, opening.websocket, client).run() in CloseReason
         return False
 

@@ -9,10 +9,12 @@ import attrs
 import trio
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 
-from tests.fakes import KEY, Client, FakeLine, FakeMetrics, open_gate, timestamp
+from tests.fakes import KEY, Client, FakeLine, FakeMetrics, timestamp
+from vortexd.auth import ALL_RIGHTS, Authority, Gate
+from vortexd.fleet import Fleet
 from vortexd.model import Json, Key
 from vortexd.realtime.server import WebSocketServer
-from vortexd.settings import RealtimeSettings
+from vortexd.settings import AuthSettings, FleetSettings, RealtimeSettings
 
 
 def socket_stream_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
@@ -33,6 +35,9 @@ class Wire:
     Args:
         pair: Makes the streams of connections.
         limits: Realtime settings that differ from their defaults.
+
+    Attributes:
+        now: Seconds since the epoch.
     """
 
     def __init__(self, nursery: trio.Nursery, pair: Pair = memory_stream_pair, **limits: Any) -> None:
@@ -42,9 +47,18 @@ class Wire:
         self.line = FakeLine({KEY: dict(FIRST), Key("billing", "dev", "main"): {"b": 1}})
         self.metrics = FakeMetrics()
         self.settings = attrs.evolve(RealtimeSettings(), **(UNHURRIED | limits))
-        self.gate = open_gate()
+        self.now = 1_000.0
+        self.gate = Gate(AuthSettings(), Authority(anonymous=ALL_RIGHTS), [], lambda: self.now, lambda: 0.0)
+        self.fleet = Fleet(FleetSettings(), self.line.version_of)
         self.server = WebSocketServer(
-            self.line, self.line.registry, self.settings, self.metrics, timestamp, Random(1), self.gate
+            self.line,
+            self.line.registry,
+            self.settings,
+            self.metrics,
+            timestamp,
+            Random(1),
+            self.gate,
+            fleet=self.fleet,
         )
 
     def connect(

@@ -1,13 +1,17 @@
 """A thousand clients and more, against the real process: nothing lost, little memory, and a drain that nobody holds up."""
 
+import itertools
 import json
 import random
+import re
 import selectors
 import signal
 import socket
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +50,18 @@ def save(path: Path, text: str) -> None:
     temporary = path.with_name(".new")
     temporary.write_text(text)
     temporary.rename(path)
+
+
+def ask(server: Server, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=20) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+def fleet(server: Server) -> dict[str, Any]:
+    """The one key of the fleet, without its instances."""
+    (key,) = json.loads(ask(server, "/api/v1/fleet?state=rejected"))["keys"]
+    return dict(key)
 
 
 class Reader:
@@ -150,6 +166,26 @@ def test_an_idle_connection_costs_less_than_a_kilobyte_of_private_memory(server:
     clients.close()
 
     assert each < 1_024
+
+
+def test_a_connection_that_has_acked_once_costs_less_than_a_kilobyte_and_is_parked_again(server: Server) -> None:
+    clients = Clients("127.0.0.1", server.port)
+    number = itertools.count()
+    clients.connect(200, lambda _: f"/ws/billing/prod?instance=host-{next(number)}:12345")
+    fleet(server)
+    before = server.private_bytes()
+    clients.connect(5_000, lambda _: f"/ws/billing/prod?instance=host-{next(number)}:12345")
+    version = fleet(server)["version"]
+    clients.send(f'{{"type":"ack","version":"{version}","status":"applied"}}')
+    while fleet(server)["percent"] < 100:
+        time.sleep(0.05)
+    each = (server.private_bytes() - before) / 5_000
+    parked = re.search(r'vortexd_connections{state="parked"} (\S+)', ask(server, "/metrics"))
+    clients.close()
+
+    assert each < 1_024
+    assert parked
+    assert 5_200 == float(parked[1])
 
 
 def test_R12_a_drain_of_a_thousand_is_held_up_by_nobody(server: Server, source: Path) -> None:

@@ -132,6 +132,12 @@ class Clients:
                     client.data = b""
         return Reached(tuple(times), len(missing), published)
 
+    def send(self, text: str) -> None:
+        """Let each client say this, a short message in ASCII."""
+        frame = bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text.encode("ascii")
+        for client in self._clients:
+            client.socket.send(frame)
+
     def idle(self, seconds: float) -> None:
         """Answer heartbeats for a time, and nothing else."""
         deadline = time.monotonic() + seconds

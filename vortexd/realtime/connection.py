@@ -28,6 +28,7 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 from ..auth import Admission, Forbidden, Right, Unauthorized
 from ..broadcast import Delivery, Subscriber
 from ..errors import RemoteError
+from ..fleet import Instance
 from ..model import Key
 from ..patterns import Pattern
 from ..settings import RealtimeSettings
@@ -35,6 +36,8 @@ from . import messages
 from .close import CloseReason
 from .frames import Boundary, Frame, text_frame
 from .inbound import Inbound, Unacceptable
+from .reports import Counters as ReportCounters
+from .reports import Reports
 from .session import (
     Acknowledge,
     Answer,
@@ -83,7 +86,7 @@ class Keys(Protocol):
         ...
 
 
-class Counters(Protocol):
+class Counters(ReportCounters, Protocol):
     """What a connection counts; labels are bounded by the code that names them."""
 
     def bytes_written(self, count: int) -> None: ...
@@ -93,7 +96,6 @@ class Counters(Protocol):
     def lagged(self) -> None: ...
     def message_received(self, kind: str) -> None: ...
     def heartbeat_answered(self, seconds: float) -> None: ...
-    def acknowledged(self, status: str) -> None: ...
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -104,6 +106,7 @@ class Client:
         key: The main subscription.
         last_version: What it says it has, or None.
         admission: What it may do, asked anew for everything.
+        instance: Who it is to the fleet.
         answer: The 101 answer to its handshake.
         window_bits: The window of permessage-deflate, or None without compression.
         hello: What it is told first, or None: nothing.
@@ -112,6 +115,7 @@ class Client:
     key: Key
     last_version: str | None
     admission: Admission
+    instance: Instance
     answer: bytes
     window_bits: int | None = None
     hello: bytes | None = None
@@ -144,6 +148,7 @@ class Connection:
     Args:
         stream: The socket; `run` closes it.
         websocket: The wsproto connection, opened; may hold frames already.
+        reports: Where acks go.
         timestamp: The current time as RFC 3339, UTC.
         random: For jitter.
     """
@@ -156,6 +161,7 @@ class Connection:
         keys: Keys,
         settings: RealtimeSettings,
         counters: Counters,
+        reports: Reports,
         timestamp: Callable[[], str],
         random: Random,
     ) -> None:
@@ -166,6 +172,7 @@ class Connection:
         self._keys = keys
         self._settings = settings
         self._counters = counters
+        self._reports = reports
         self._timestamp = timestamp
         self._random = random
         self._session = Session(key, settings)
@@ -476,11 +483,8 @@ class Connection:
                 case Unsubscribe(patterns):
                     self._unsubscribe(patterns)
                     await self._send.send(_Reply(text_frame(messages.unsubscribed(patterns, self._timestamp()))))
-                case Acknowledge(key, _, status):
-                    if not self._client.admission.may(Right.REPORT, key):
-                        await self._refuse("FORBIDDEN", "the token doesn't allow this")
-                    else:
-                        self._counters.acknowledged(status)
+                case Acknowledge():
+                    await self._acknowledge(request)
                 case Close(reason):
                     # Behind the answer that says why; nothing more is read meanwhile.
                     await self._send.send(_Reply(b"", ends=reason))
@@ -501,6 +505,14 @@ class Connection:
                 # Else the queue was dropped already. Each time it is, what is kept grows, and the writer has to
                 # have written that before a key stops being behind: so a client can't make it grow for ever.
                 self._fall_behind(key)
+
+    async def _acknowledge(self, said: Acknowledge) -> None:
+        if said.key not in self._had:
+            # The key may have ended while this was on its way, so it isn't counted as wrong.
+            refusal = messages.error("SUBSCRIPTION_FAILED", "there is no such subscription", self._timestamp())
+            await self._send.send(_Reply(text_frame(refusal)))
+        elif not self._reports.take(self._client.instance, self._client.admission, said):
+            await self._refuse("FORBIDDEN", "the token doesn't allow this")
 
     async def _subscribe(self, patterns: Sequence[Pattern], new: Sequence[Pattern]) -> None:
         try:
@@ -530,6 +542,7 @@ class Connection:
         self._had.pop(key, None)
         self._last.pop(key, None)
         self._behind.pop(key, None)
+        self._reports.drop(self._client.instance, key)
 
     async def _writer(self) -> CloseReason | None:
         while True:

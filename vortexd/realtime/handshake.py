@@ -22,6 +22,7 @@ from .deflate import Deflate
 SUBPROTOCOL = "vortex.v1"
 # RFC 9110 has no limit; versions are 16 characters, and whatever else is sent can only be an unknown one.
 _MAX_VERSION_LENGTH = 64
+_MAX_INSTANCE_LENGTH = 128
 _BODY = (b"content-length", b"transfer-encoding")
 
 
@@ -53,12 +54,14 @@ class Target:
     Attributes:
         label: None where the request names none.
         last_version: What the client has, or None; any text, since versions are opaque.
+        instance: What the client calls itself, "" where it isn't to be counted, or None.
     """
 
     application: str
     profile: str
     label: str | None
     last_version: str | None
+    instance: str | None = None
 
 
 def parse_target(target: str) -> Target:
@@ -79,6 +82,7 @@ def parse_target(target: str) -> Target:
             names.profile(names.decode_segment(segments[3])),
             names.label(label) if label else None,
             parameters.get("last_version") or None,
+            parameters.get("instance"),
         )
     except InvalidName as error:
         raise Refusal(error.status, error.reason) from None
@@ -95,6 +99,10 @@ def _parameters(query: str) -> dict[str, str]:
         parameters[name] = names.decode_segment(value)
     if len(parameters.get("last_version", "")) > _MAX_VERSION_LENGTH:
         raise Refusal(400, "invalid last_version")
+    instance = parameters.get("instance", "")
+    # As it is shown to people: what looks like another name would be taken for it.
+    if len(instance) > _MAX_INSTANCE_LENGTH or not instance.isprintable() or instance != instance.strip():
+        raise Refusal(400, f"instance is a name of at most {_MAX_INSTANCE_LENGTH} printable characters")
     return parameters
 
 

@@ -3,9 +3,16 @@
 wsproto hands over parts of messages as they come and keeps nothing, so what is held here is all that a client can make us hold.
 """
 
+from collections.abc import Sequence
+
+from wsproto import ConnectionType
+from wsproto.connection import Connection
 from wsproto.events import BytesMessage, TextMessage
+from wsproto.extensions import Extension
+from wsproto.utilities import RemoteProtocolError
 
 from .close import CloseReason
+from .frames import Boundary
 
 
 class Unacceptable(Exception):
@@ -60,3 +67,21 @@ class Inbound:
         self._bytes = self._fragments = 0
         self._is_open = False
         return whole
+
+
+def sole_text(data: bytes, extensions: Sequence[Extension]) -> str | None:
+    """The text of a message, where what came between two messages is exactly one, in one frame; None for anything else, right or wrong."""
+    boundary = Boundary()
+    boundary.feed(data)
+    if not boundary.is_between:
+        return None
+    websocket = Connection(ConnectionType.SERVER, list(extensions))
+    try:
+        websocket.receive_data(data)
+        events = list(websocket.events())
+    except RemoteProtocolError:
+        return None
+    match events:
+        case [TextMessage(data=text, message_finished=True)]:
+            return text
+    return None

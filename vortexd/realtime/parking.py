@@ -19,17 +19,27 @@ import trio
 
 from ..auth import Admission, Right
 from ..broadcast import Delivery
+from ..fleet import Instance
 from ..model import Key
 from ..patterns import Pattern
 from ..settings import RealtimeSettings
 from . import messages
 from .close import CloseReason
 from .connection import Connection
+from .deflate import Deflate
 from .frames import PING, Frame, is_pong, text_frame
+from .inbound import sole_text
+from .reports import Reports
+from .session import Acknowledge, Session
 
 _RECEIVE_BYTES = 16_384
 # What is done for parked connections before others of the loop have their turn.
 _AT_ONCE = 256
+# Fewer, for an ack takes some sixty microseconds and thousands come at once after a change.
+_HEARD_AT_ONCE = 64
+# An ack that is taken here, and how long after the one before.
+_ACK_BYTES = 2_048
+_ACK_PAUSE = 0.1
 # Heartbeats that are due within one of these are one piece of work.
 _TICK = 0.1
 # What rounding may add to a number of ticks.
@@ -59,12 +69,12 @@ class Parked:
         more: Its subscriptions to patterns, or None.
         admission: What it may do.
         window_bits: As in `connection.Client`.
-        name: The connection's id and its peer's address, for the log and the limits.
+        instance: Who it is to the fleet, to the log and to the limits.
         next_ping: When its next heartbeat is due, by Trio's clock.
         pinged: When it was sent the heartbeat that it hasn't answered, or None.
     """
 
-    __slots__ = ("admission", "fd", "key", "lot", "more", "name", "next_ping", "pinged", "version", "window_bits")
+    __slots__ = ("admission", "fd", "instance", "key", "lot", "more", "next_ping", "pinged", "version", "window_bits")
 
     def __init__(
         self,
@@ -74,7 +84,7 @@ class Parked:
         version: str | None,
         admission: Admission,
         window_bits: int | None,
-        name: tuple[str, str],
+        instance: Instance,
         next_ping: float,
         more: Subscriptions | None = None,
     ) -> None:
@@ -84,7 +94,7 @@ class Parked:
         self.version = version
         self.admission = admission
         self.window_bits = window_bits
-        self.name = name
+        self.instance = instance
         self.next_ping = next_ping
         self.pinged: float | None = None
         self.more = more
@@ -144,15 +154,22 @@ class ParkingLot:
     """See the module.
 
     Args:
+        reports: Where acks go.
         timestamp: The current time as RFC 3339, UTC.
     """
 
     def __init__(
-        self, owner: Owner, settings: RealtimeSettings, counters: Counters, timestamp: Callable[[], str]
+        self,
+        owner: Owner,
+        settings: RealtimeSettings,
+        counters: Counters,
+        reports: Reports,
+        timestamp: Callable[[], str],
     ) -> None:
         self._owner = owner
         self._settings = settings
         self._counters = counters
+        self._reports = reports
         self._timestamp = timestamp
         self._epoll = select.epoll()
         self._parked: dict[int, Parked] = {}
@@ -337,7 +354,7 @@ class ParkingLot:
     async def _listen(self) -> None:
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
-            for fd, _ in self._epoll.poll(0, _AT_ONCE):
+            for fd, _ in self._epoll.poll(0, _HEARD_AT_ONCE):
                 # Who was woken by one that came before is gone.
                 if (parked := self._parked.get(fd)) is not None:
                     self._receive(parked)
@@ -355,8 +372,30 @@ class ParkingLot:
             self._counters.bytes_read(len(data))
             self._counters.heartbeat_answered(trio.current_time() - parked.pinged)
             parked.pinged = None
-        else:
+        elif not self._acknowledge(parked, data):
             self.wake(parked, received=data)
+
+    def _acknowledge(self, parked: Parked, data: bytes) -> bool:
+        """Take an ack, if that is all this is. After each change every client says one, and tasks for them would leave holes in the heap."""
+        # Less often than it takes for nothing to be left of what was said, by the limit of messages: it is the limit, then.
+        pause = max(_ACK_PAUSE, 1 / self._settings.messages_per_second)
+        if len(data) > _ACK_BYTES or self._reports.silent_for(parked.instance) < pause:
+            return False
+        bits = parked.window_bits
+        text = sole_text(data, [] if bits is None else [Deflate(self._settings.message_bytes, bits)])
+        if text is None:
+            return False
+        match Session(parked.key, self._settings).receive(text, trio.current_time(), ""):
+            case (Acknowledge(key=key) as said,) if key == parked.key:
+                pass
+            case _:
+                return False
+        if not self._reports.take(parked.instance, parked.admission, said):
+            return False
+        self._counters.message_received(Acknowledge.__name__.lower())
+        # Any frame is a sign of life.
+        parked.pinged = None
+        return True
 
     # Heartbeats.
 

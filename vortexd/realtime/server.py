@@ -25,10 +25,11 @@ from .. import __version__
 from ..auth import Admission, Gate, Right
 from ..broadcast import Delivery, Subscriber
 from ..errors import FormatError, RemoteError, ResolveError
+from ..fleet import Fleet, Instance
 from ..model import Config, Key
 from ..patterns import Pattern
 from ..registry import Registry
-from ..settings import RealtimeSettings
+from ..settings import FleetSettings, RealtimeSettings
 from . import connection, messages
 from .close import CloseReason
 from .connection import Client, Connection
@@ -36,6 +37,7 @@ from .deflate import Deflate
 from .frames import Frame, text_frame
 from .handshake import Opening, Refusal, open_handshake, parse_target
 from .parking import Parked, ParkingLot, Subscriptions
+from .reports import Reports
 
 log = structlog.get_logger()
 
@@ -77,6 +79,7 @@ class WebSocketServer:
         gate: Who is let in.
         connections_per_token: Connections with one token; 0 means no limit.
         leave: Called with the peer's address when a connection ends of which `serve` has returned True.
+        fleet: What is known of those who are connected; without it, nobody asks.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class WebSocketServer:
         gate: Gate,
         connections_per_token: int = 0,
         leave: Callable[[str], None] = lambda _: None,
+        fleet: Fleet | None = None,
     ) -> None:
         self._leave = leave
         self._gate = gate
@@ -102,7 +106,8 @@ class WebSocketServer:
         self._timestamp = timestamp
         self._random = random
         self._awake: dict[Connection, None] = {}
-        self._lot = ParkingLot(self, settings, counters, timestamp)
+        self._reports = Reports(fleet or Fleet(FleetSettings(), keys.version_of), counters, gate.now)
+        self._lot = ParkingLot(self, settings, counters, self._reports, timestamp)
         self._is_draining = False
 
     def __len__(self) -> int:
@@ -130,15 +135,14 @@ class WebSocketServer:
         Returns:
             Whether it was parked, and goes on without this task. Else the stream is closed.
         """
-        name = connection_id or str(uuid4()), sys.intern(host)
         async with stream:
             try:
-                opening, client = await self._open(head, target, *name)
+                opening, client = await self._open(head, target, connection_id or str(uuid4()), sys.intern(host))
             except Refusal as refusal:
                 log.debug("handshake refused", status=refusal.status, reason=refusal.reason)
                 await self._answer(stream, refusal.to_bytes())
                 return False
-            return await self._serve(stream, opening, client, name)
+            return await self._serve(stream, opening, client)
 
     async def _open(self, head: bytes, target: str, connection_id: str, host: str) -> tuple[Opening, Client]:
         """Take a request apart, let its sender in, and bring its key into use.
@@ -173,11 +177,11 @@ class WebSocketServer:
             raise Refusal(error.status, error.reason, error.headers) from None
         except (FormatError, ResolveError):
             raise Refusal(500, "the configuration of this application can't be read; see the server's log") from None
-        return opening, self._client(opening, key, wanted.last_version, admission, connection_id)
+        instance = Instance(key, connection_id, host, wanted.instance, self._reports.now())
+        return opening, self._client(opening, wanted.last_version, admission, instance)
 
-    def _client(
-        self, opening: Opening, key: Key, last_version: str | None, admission: Admission, connection_id: str
-    ) -> Client:
+    def _client(self, opening: Opening, last_version: str | None, admission: Admission, instance: Instance) -> Client:
+        key, connection_id = instance.key, instance.connection
         deflate = Deflate(self._settings.message_bytes) if self._settings.compression else None
         answer = opening.accept(connection_id, deflate)
         hello = None
@@ -190,11 +194,11 @@ class WebSocketServer:
                 self._keys.resumes_by(key, last_version),
                 self._timestamp(),
             )
-        return Client(key, last_version, admission, answer, deflate.window_bits if deflate else None, hello)
+        return Client(key, last_version, admission, instance, answer, deflate.window_bits if deflate else None, hello)
 
     # The life of a connection.
 
-    async def _serve(self, stream: trio.abc.Stream, opening: Opening, client: Client, name: tuple[str, str]) -> bool:
+    async def _serve(self, stream: trio.abc.Stream, opening: Opening, client: Client) -> bool:
         """Serve a connection whose key is in use, and release it. Returns whether it was parked."""
         log.debug("connection opening", key=str(client.key), principal=client.admission.name)
         first = None
@@ -213,14 +217,14 @@ class WebSocketServer:
             # Answer and state in one go, and no tasks: they would leave a hole in the heap where they were.
             written = _write_now(stream, whole)
             if written == len(whole):
-                self._begin(self._park(stream, client, version, self._first_ping(), name), client)
+                self._begin(self._park(stream, client, version, self._first_ping()), client)
                 self._counters.sent(delivery.kind)
                 return True
             if written:
                 connection = self._connection(stream, opening.websocket, client)
                 connection.resume({client.key: version}, (), self._first_ping(), None, b"", whole[written:])
                 self._begin(connection, client)
-                return await self._run(connection, stream, client, name)
+                return await self._run(connection, stream, client)
         connection = self._connection(stream, opening.websocket, client)
         self._begin(connection, client)
         is_answered = False
@@ -229,7 +233,7 @@ class WebSocketServer:
         finally:
             if not is_answered:
                 self._end(connection, client, CloseReason.LOST)
-        return is_answered and await self._run(connection, stream, client, name)
+        return is_answered and await self._run(connection, stream, client)
 
     async def _first_state(self, client: Client) -> tuple[Delivery, bytes] | None:
         """What brings a client up to date, and as it goes on the wire, still right when this returns; None where it takes more than that."""
@@ -256,6 +260,7 @@ class WebSocketServer:
             self._keys,
             self._settings,
             self._counters,
+            self._reports,
             self._timestamp,
             self._random,
         )
@@ -268,11 +273,10 @@ class WebSocketServer:
             self._registry.add(member, client.key)
             self._awake[member] = None
         self._by_token[client.admission.identity] += 1
+        self._reports.begin(client.instance)
         self._counters.connection_opened()
 
-    async def _run(
-        self, connection: Connection, stream: trio.abc.Stream, client: Client, name: tuple[str, str]
-    ) -> bool:
+    async def _run(self, connection: Connection, stream: trio.abc.Stream, client: Client) -> bool:
         """Let an awake connection do what it has to. Returns whether it was parked."""
         reason: CloseReason | None = CloseReason.INTERNAL
         try:
@@ -289,7 +293,7 @@ class WebSocketServer:
                         others = {key: had for key, had in connection.versions.items() if key != client.key}
                         more = Subscriptions(connection.patterns, others)
                     version = connection.versions[client.key]
-                    parked = self._park(stream, client, version, connection.next_ping, name, more)
+                    parked = self._park(stream, client, version, connection.next_ping, more)
                     self._hand_over(connection, parked, client.key, connection.patterns)
                     return True
                 connection.may_not_park()
@@ -300,11 +304,12 @@ class WebSocketServer:
     def _end(self, connection: Connection, client: Client, reason: CloseReason) -> None:
         del self._awake[connection]
         connection.unsubscribe_all()
-        self._forget(connection, client.key, client.admission, reason)
+        self._forget(connection, client.instance, client.admission, reason)
 
-    def _forget(self, member: _Member, key: Key, admission: Admission, reason: CloseReason) -> None:
-        self._registry.discard(member, key)
-        self._keys.release(key)
+    def _forget(self, member: _Member, instance: Instance, admission: Admission, reason: CloseReason) -> None:
+        self._registry.discard(member, instance.key)
+        self._reports.end(instance)
+        self._keys.release(instance.key)
         self._by_token[admission.identity] -= 1
         if not self._by_token[admission.identity]:
             del self._by_token[admission.identity]
@@ -323,7 +328,6 @@ class WebSocketServer:
         client: Client,
         version: str | None,
         next_ping: float,
-        name: tuple[str, str],
         more: Subscriptions | None = None,
     ) -> Parked:
         parked = Parked(
@@ -333,7 +337,7 @@ class WebSocketServer:
             version,
             client.admission,
             client.window_bits,
-            name,
+            client.instance,
             next_ping,
             more,
         )
@@ -356,7 +360,7 @@ class WebSocketServer:
         deflate: list[Extension] = []
         if parked.window_bits is not None:
             deflate.append(Deflate(self._settings.message_bytes, parked.window_bits))
-        client = Client(parked.key, None, parked.admission, b"", parked.window_bits)
+        client = Client(parked.key, None, parked.admission, parked.instance, b"", parked.window_bits)
         woken = self._connection(stream, WebSocket(ConnectionType.SERVER, deflate), client)
         versions: dict[Key, str | None] = {parked.key: parked.version}
         if parked.more is not None:
@@ -367,29 +371,28 @@ class WebSocketServer:
         woken.resume(versions, parked.patterns, parked.next_ping, parked.pinged, received, unsent)
         self._hand_over(parked, woken, parked.key, parked.patterns)
         self._awake[woken] = None
-        self._lot.nursery.start_soon(self._run_again, woken, stream, client, parked.name)
+        self._lot.nursery.start_soon(self._run_again, woken, stream, client)
         return woken
 
-    async def _run_again(
-        self, woken: Connection, stream: trio.SocketStream, client: Client, name: tuple[str, str]
-    ) -> None:
+    async def _run_again(self, woken: Connection, stream: trio.SocketStream, client: Client) -> None:
         """The task of a woken connection; its handler of last resort."""
         is_parked = False
-        with bound_contextvars(connection=name[0], peer=name[1] or "unix"):
+        instance = client.instance
+        with bound_contextvars(connection=instance.connection, peer=instance.host or "unix"):
             try:
-                is_parked = await self._run(woken, stream, client, name)
+                is_parked = await self._run(woken, stream, client)
             except Exception:
                 log.exception("connection failed")
             finally:
                 if not is_parked:
-                    self._leave(name[1])
+                    self._leave(instance.host)
                     await trio.aclose_forcefully(stream)
 
     def end_parked(self, parked: Parked, reason: CloseReason) -> None:
         """See `parking.Owner`."""
         self._keys.unsubscribe(parked, parked.patterns)
-        self._forget(parked, parked.key, parked.admission, reason)
-        self._leave(parked.name[1])
+        self._forget(parked, parked.instance, parked.admission, reason)
+        self._leave(parked.instance.host)
 
     def recheck(self) -> None:
         """Judge everybody by the rights that are in force now."""

@@ -1,0 +1,328 @@
+"""Instances: who is there, what they said, who has left, and that nothing grows beyond its bound."""
+
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vortexd.fleet import OTHER, Fleet, Instance, KeyState, Question, Seen, make_ack
+from vortexd.model import Key
+from vortexd.settings import FleetSettings
+
+KEY = Key("orders", "prod", "main")
+OTHER_KEY = Key("billing", "prod", "main")
+
+
+class Fleets:
+    """A fleet whose versions the test sets, and whose clock it moves."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.versions: dict[Key, str | None] = {KEY: "v1", OTHER_KEY: "b1"}
+        self.now = 1_000.0
+        self.fleet = Fleet(FleetSettings(**settings), self.versions.get)
+        self.ids = 0
+
+    def join(self, name: str | None = None, key: Key = KEY) -> Instance:
+        self.ids += 1
+        instance = Instance(key, f"id{self.ids}", "127.0.0.1", name, self.now)
+        self.fleet.join(instance, self.now)
+        return instance
+
+    def say(self, instance: Instance, version: str, status: str = "applied", key: Key = KEY) -> None:
+        error = "no" if status == "rejected" else None
+        self.fleet.acknowledge(instance, key, make_ack(version, status, error, self.now))
+
+    def change(self, version: str, key: Key = KEY) -> None:
+        self.versions[key] = version
+        self.fleet.changed(key, self.now)
+
+    def state(self, key: Key = KEY, **question: Any) -> KeyState:
+        (state,) = self.fleet.page(Question((key,), **question), self.now).keys
+        return state
+
+    def states(self, key: Key = KEY) -> dict[str, str]:
+        return {each.name: each.state for each in self.state(key).instances}
+
+
+@pytest.fixture
+def fleets() -> Fleets:
+    return Fleets()
+
+
+def counts(state: KeyState) -> tuple[int, int, int, int, int]:
+    return state.connected, state.applied, state.rejected, state.silent, state.gone
+
+
+def test_who_is_connected_is_silent_until_it_has_spoken_of_the_version(fleets: Fleets) -> None:
+    one, two = fleets.join("one"), fleets.join("two")
+    fleets.join("three")
+    fleets.say(one, "v1")
+    fleets.say(two, "v1", "rejected")
+
+    assert {"one": "applied", "two": "rejected", "three": "silent"} == fleets.states()
+    assert (3, 1, 1, 1, 0) == counts(fleets.state())
+    assert "v1" == fleets.state().version
+
+
+def test_a_new_version_makes_everybody_silent_since_then(fleets: Fleets) -> None:
+    one = fleets.join("one")
+    fleets.say(one, "v1")
+    fleets.now += 5
+    fleets.change("v2")
+    fleets.now += 5
+    state = fleets.state()
+
+    assert (1, 0, 0, 1, 0) == counts(state)
+    assert [Seen("one", "id1", "silent", 1_005.0, make_ack("v1", "applied", None, 1_000.0))] == list(state.instances)
+
+
+def test_a_version_that_is_not_the_servers_counts_for_nothing(fleets: Fleets) -> None:
+    one = fleets.join("one")
+    fleets.say(one, "v0")
+    fleets.say(one, "0" * 64)
+
+    assert (1, 0, 0, 1, 0) == counts(fleets.state())
+
+
+def test_a_configuration_that_comes_back_is_applied_by_who_said_so_last(fleets: Fleets) -> None:
+    one, two = fleets.join("one"), fleets.join("two")
+    fleets.say(one, "v1")
+    fleets.say(two, "v1")
+    fleets.change("v2")
+    fleets.say(two, "v2", "rejected")
+    fleets.change("v1")
+
+    assert {"one": "applied", "two": "silent"} == fleets.states()
+
+
+def test_who_has_left_is_known_until_it_is_forgotten(fleets: Fleets) -> None:
+    one = fleets.join("one")
+    fleets.say(one, "v1")
+    fleets.now += 1
+    fleets.fleet.leave(one, fleets.now)
+
+    assert [Seen("one", "id1", "gone", 1_001.0, make_ack("v1", "applied", None, 1_000.0))] == list(
+        fleets.state().instances
+    )
+    assert (0, 0, 0, 0, 1) == counts(fleets.state())
+    fleets.now += 901
+    assert () == fleets.fleet.page(Question((KEY,)), fleets.now).keys
+    assert [] == list(fleets.fleet.keys())
+
+
+def test_who_comes_back_by_its_name_is_not_gone(fleets: Fleets) -> None:
+    one = fleets.join("one")
+    fleets.say(one, "v1")
+    fleets.fleet.leave(one, fleets.now)
+    fleets.join("one")
+
+    assert [("one", "id2", "silent")] == [(each.name, each.connection, each.state) for each in fleets.state().instances]
+    fleets.now += 10_000
+    assert (1, 0, 0, 1, 0) == counts(fleets.state())
+
+
+def test_of_who_gave_no_name_and_said_nothing_nothing_is_left(fleets: Fleets) -> None:
+    nameless, talkative = fleets.join(), fleets.join()
+    fleets.say(talkative, "v1")
+    assert {"id1": "silent", "id2": "applied"} == fleets.states()
+    fleets.fleet.leave(nameless, fleets.now)
+    fleets.fleet.leave(talkative, fleets.now)
+
+    assert {"id2": "gone"} == fleets.states()
+
+
+def test_who_only_watches_is_not_counted(fleets: Fleets) -> None:
+    watcher = fleets.join("")
+    fleets.say(watcher, "v1")
+    fleets.fleet.leave(watcher, fleets.now)
+
+    assert [] == list(fleets.fleet.keys())
+
+
+def test_two_connections_of_one_name_are_two_and_marked(fleets: Fleets) -> None:
+    """An ack is its connection's own: who takes another's name is seen beside it."""
+    fleets.say(fleets.join("one"), "v1")
+    fleets.say(fleets.join("one"), "v1", "rejected")
+    fleets.join("two")
+
+    assert [("one", "applied", True), ("one", "rejected", True), ("two", "silent", False)] == [
+        (each.name, each.state, each.is_shared) for each in fleets.state().instances
+    ]
+
+
+def test_who_takes_the_id_of_another_connection_is_marked(fleets: Fleets) -> None:
+    fleets.join()
+    fleets.join("id1")
+
+    assert [("id1", "id1", True), ("id1", "id2", True)] == [
+        (each.name, each.connection, each.is_shared) for each in fleets.state().instances
+    ]
+
+
+def test_a_key_that_came_by_a_pattern_counts_once_it_is_spoken_of(fleets: Fleets) -> None:
+    one = fleets.join("one")
+    fleets.say(one, "b1", key=OTHER_KEY)
+    fleets.say(one, "b1", "rejected", key=OTHER_KEY)
+
+    assert {"one": "rejected"} == fleets.states(OTHER_KEY)
+    assert {"one": "silent"} == fleets.states()
+    fleets.fleet.drop(one, OTHER_KEY)
+    assert [KEY] == list(fleets.fleet.keys())
+    fleets.say(one, "b1", key=OTHER_KEY)
+    fleets.fleet.leave(one, fleets.now)
+    assert {"one": "gone"} == fleets.states(OTHER_KEY) == fleets.states()
+
+
+def test_a_key_that_has_ended_is_applied_by_nobody(fleets: Fleets) -> None:
+    fleets.say(fleets.join("one"), "v1")
+    fleets.versions[KEY] = None
+
+    assert (None, 0.0, (1, 0, 0, 1, 0)) == (
+        fleets.state().version,
+        fleets.state().percent,
+        counts(fleets.state()),
+    )
+
+
+def test_L03_more_instances_than_are_kept_are_counted_as_silent() -> None:
+    fleets = Fleets(instances=2)
+    one, two, three = (fleets.join(name) for name in ("one", "two", "three"))
+    fleets.say(three, "v1")
+
+    assert (3, 0, 0, 3, 0) == counts(fleets.state())
+    assert 1 == fleets.state().unlisted
+    fleets.fleet.leave(one, fleets.now)
+    fleets.say(three, "v1")
+    assert (2, 1, 0, 1, 1) == counts(fleets.state())
+    assert 0 == fleets.state().unlisted
+    four = fleets.join("four")
+    fleets.fleet.leave(four, fleets.now)
+    for each in (two, three):
+        fleets.fleet.leave(each, fleets.now)
+    assert (0, 0, 0, 0, 3) == counts(fleets.state())
+
+
+def test_M14_who_comes_and_goes_under_ever_new_names_leaves_a_bounded_number() -> None:
+    fleets = Fleets(gone=10)
+    for number in range(1_000):
+        fleets.fleet.leave(fleets.join(f"pod-{number}"), fleets.now)
+
+    assert [f"pod-{number}" for number in range(990, 1_000)] == sorted(fleets.states())
+
+
+def test_M14_who_speaks_of_ever_new_keys_is_heard_of_a_bounded_number() -> None:
+    fleets = Fleets(keys=3)
+    one = fleets.join("one")
+    for number in range(100):
+        fleets.say(one, "v", key=Key(f"app{number}", "prod", "main"))
+
+    assert 4 == len(fleets.fleet.keys())
+    fleets.say(one, "v1")
+    assert {"one": "applied"} == fleets.states()
+
+
+def test_M14_versions_that_nobody_says_any_more_are_not_kept(fleets: Fleets) -> None:
+    one = fleets.join("one")
+    for number in range(1_000):
+        fleets.say(one, f"v{number}")
+
+    assert 1 == len(fleets.fleet._rolls[KEY].said)
+
+
+def test_what_is_said_is_cut_and_fit_for_a_terminal() -> None:
+    ack = make_ack("v\n" + "x" * 100, "rejected", "\x1b[2J" + "\u202e" + "e" * 10_000, 0.0)
+
+    assert ("v\\n" + "x" * 61, "\\x1b[2J\\u202eee") == (ack.version, ack.error and ack.error[:15])
+    assert 256 == len(ack.error or "")
+
+
+def test_the_percentage_is_100_only_when_all_have_applied_it() -> None:
+    def percent(connected: int, applied: int) -> float | None:
+        return KeyState(KEY, "v", 0.0, connected, applied, 0, 0, 0).percent
+
+    assert [None, 0.0, 33.33, 99.99, 100.0] == [
+        percent(0, 0),
+        percent(5, 0),
+        percent(3, 1),
+        percent(100_000, 99_999),
+        percent(100_000, 100_000),
+    ]
+
+
+def test_L03_totals_have_no_names_but_those_of_the_settings() -> None:
+    fleets = Fleets(applications=("orders",))
+    fleets.say(fleets.join("one"), "v1")
+    for number in range(100):
+        fleets.join(key=Key(f"app{number}", "prod", "main"))
+
+    totals = fleets.fleet.totals()
+    assert {"orders", OTHER} == {application for application, _ in totals}
+    assert 8 == len(totals)
+    assert (1, 100) == (totals["orders", "applied"], totals[OTHER, "silent"])
+
+
+# Against a model that knows everything about everybody.
+
+
+@attrs.define
+class Model:
+    """One instance as the model has it."""
+
+    instance: Instance
+    said: dict[Key, tuple[str, str]] = attrs.field(factory=dict)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("join"), st.sampled_from([None, "", "a", "b"])),
+        st.tuples(st.just("leave"), st.integers(0, 5)),
+        st.tuples(
+            st.just("say"),
+            st.tuples(
+                st.integers(0, 5),
+                st.sampled_from(["v1", "v2"]),
+                st.sampled_from(["applied", "rejected"]),
+                st.sampled_from([KEY, OTHER_KEY]),
+            ),
+        ),
+        st.tuples(st.just("change"), st.sampled_from(["v1", "v2"])),
+    ),
+    max_size=40,
+)
+
+
+@given(STEPS)
+def test_counts_are_those_of_the_instances_whatever_happens(steps: list[tuple[str, Any]]) -> None:
+    fleets = Fleets()
+    models: list[Model] = []
+    for step, argument in steps:
+        fleets.now += 1
+        match step:
+            case "join":
+                models.append(Model(fleets.join(argument)))
+            case "leave" if argument < len(models):
+                fleets.fleet.leave(models.pop(argument).instance, fleets.now)
+            case "say" if argument[0] < len(models):
+                number, version, status, key = argument
+                models[number].said[key] = (status, version)
+                fleets.say(models[number].instance, version, status, key)
+            case "change":
+                fleets.change(argument)
+    for key in (KEY, OTHER_KEY):
+        counted = [each for each in models if each.instance.name and (key == KEY or key in each.said)]
+        expected = [
+            sum(each.said.get(key) == (status, fleets.versions[key]) for each in counted)
+            for status in ("applied", "rejected")
+        ]
+        states = fleets.fleet.page(Question((key,)), fleets.now).keys
+        connected, *spoken = counts(states[0])[:3] if states else (0, 0, 0)
+
+        assert (len(counted), expected) == (connected, spoken)
+        listed = states[0].instances if states else ()
+        assert spoken == [sum(each.state == state for each in listed) for state in ("applied", "rejected")]
+    for model in models:
+        fleets.fleet.leave(model.instance, fleets.now)
+    fleets.fleet.forget(fleets.now + 1_000)
+    assert (0, [], {}) == (fleets.fleet._listed, list(fleets.fleet.keys()), fleets.fleet._left)

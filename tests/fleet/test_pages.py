@@ -1,0 +1,109 @@
+"""Pages: in order, complete, and the same whether one worker knows it all or several do."""
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vortexd.fleet import STATES, KeyState, Page, Question, Seen, merge
+from vortexd.model import Key
+
+from .test_instances import KEY, OTHER_KEY, Fleets
+
+KEYS = (KEY, OTHER_KEY, Key("shop", "dev", "main"))
+MEMBER = st.tuples(
+    st.sampled_from(["a", "b", "c", "d", None]),
+    st.sampled_from(KEYS),
+    st.sampled_from([None, "applied", "rejected", "gone"]),
+    st.integers(0, 2),
+)
+
+
+def filled(members: list[tuple[str | None, Key, str | None, int]], worker: int | None = None) -> Fleets:
+    """A fleet with the members of one worker, or all of them; connections have the same ids in both."""
+    fleets = Fleets()
+    fleets.versions = dict.fromkeys(KEYS, "v1")
+    for number, (name, key, state, home) in enumerate(members):
+        if worker is None or home == worker:
+            fleets.ids = 100 + number
+            instance = fleets.join(name and f"{name}{number}", key)
+            if state in ("applied", "rejected"):
+                fleets.say(instance, "v1", state, key)
+            elif state == "gone":
+                fleets.fleet.leave(instance, fleets.now)
+    return fleets
+
+
+def rows(page: Page) -> list[tuple[KeyState, Seen | None]]:
+    return [(attrs.evolve(state, instances=()), each) for state in page.keys for each in (state.instances or (None,))]
+
+
+@given(st.lists(MEMBER, max_size=20), st.integers(1, 6), st.sampled_from([None, *STATES]))
+def test_the_pages_of_several_workers_are_those_of_one(
+    members: list[tuple[str | None, Key, str | None, int]], limit: int, state: str | None
+) -> None:
+    one, several = filled(members), [filled(members, worker) for worker in range(3)]
+    whole = one.fleet.page(Question(KEYS, state), one.now)
+    question = Question(KEYS, state, limit)
+    seen: list[tuple[KeyState, Seen | None]] = []
+    for _ in range(100):
+        answers = [Page.from_json(each.fleet.page(question, each.now).to_json()) for each in several]
+        page = merge(answers, Question.from_json(question.to_json()))
+
+        assert one.fleet.page(question, one.now) == page
+        assert len(rows(page)) <= limit + 1
+        seen += rows(page)
+        if page.next is None:
+            break
+        question = attrs.evolve(question, after=page.next)
+
+    assert page.next is None
+    # Where a page ended at a key, that key stands once more on the next.
+    assert {row for row in rows(whole) if row[1]} == {row for row in seen if row[1]}
+    assert {row[0] for row in rows(whole)} == {row[0] for row in seen}
+    assert len([row for row in seen if row[1]]) == len([row for row in rows(whole) if row[1]])
+
+
+def state_of(version: str | None, changed: float, applied: int, *instances: Seen) -> KeyState:
+    return KeyState(KEY, version, changed, applied, applied, 0, 0, 0, instances)
+
+
+def test_a_worker_that_has_an_older_version_has_applied_nothing_of_the_newest() -> None:
+    old = state_of("v1", 1.0, 3, Seen("a", "1", "applied", 0.0, None))
+    new = state_of("v2", 2.0, 2, Seen("b", "2", "applied", 0.0, None))
+    (merged,) = merge([Page((old,)), Page((new,))], Question((KEY,))).keys
+
+    assert ("v2", 5, 2, 3) == (merged.version, merged.connected, merged.applied, merged.silent)
+    assert ["silent", "applied"] == [each.state for each in merged.instances]
+
+
+def test_a_worker_that_has_only_those_who_left_says_nothing_of_the_version() -> None:
+    left = state_of(None, 9.0, 0, Seen("a", "1", "gone", 0.0, None))
+    here = state_of("v1", 0.0, 1, Seen("b", "2", "applied", 0.0, None))
+    (merged,) = merge([Page((left,)), Page((here,))], Question((KEY,))).keys
+
+    assert ("v1", 1) == (merged.version, merged.applied)
+
+
+def test_who_left_one_worker_and_came_to_another_has_not_left() -> None:
+    left = state_of(None, 0.0, 0, Seen("a", "1", "gone", 0.0, None))
+    here = state_of("v1", 0.0, 1, Seen("a", "2", "applied", 0.0, None))
+    (merged,) = merge([Page((left,)), Page((here,))], Question((KEY,))).keys
+
+    assert [Seen("a", "2", "applied", 0.0, None)] == list(merged.instances)
+
+
+def test_one_name_at_two_workers_is_marked() -> None:
+    pages = [Page((state_of("v1", 0.0, 1, Seen("a", id, "applied", 0.0, None)),)) for id in ("1", "2")]
+    (merged,) = merge(pages, Question((KEY,))).keys
+
+    assert [True, True] == [each.is_shared for each in merged.instances]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_page_has_only_what_is_asked_for(state: str) -> None:
+    fleets = filled([("a", KEY, None, 0), ("b", KEY, "applied", 0), ("c", KEY, "rejected", 0), ("d", KEY, "gone", 0)])
+    (seen,) = fleets.state(state=state).instances
+
+    assert state == seen.state
+    assert 3 == fleets.state(state=state).connected

@@ -1,0 +1,212 @@
+"""`/api/v1/fleet`: who uses a configuration, and what they did with it, for pipelines and people.
+
+In come questions, out go pages of all workers as one. The invariant: a key is shown to who may read it, and to who has `admin`; nobody learns from
+an answer that others exist.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Protocol
+
+import attrs
+import orjson
+
+from .. import names
+from ..auth import Admission, Forbidden, Right
+from ..errors import RemoteError
+from ..fleet import STATES, Ack, Cursor, Fleet, KeyState, Page, Question, Seen, merge
+from ..model import Key
+from ..patterns import Pattern, parse_pattern
+from ..peers import Answers, Peers
+from .exchange import JSON, Answer, Request
+from .keyed import validated
+from .query import parse_query
+
+_PARAMETERS = ("app", "profile", "label", "state", "limit", "after")
+_DEFAULT_LIMIT, _MOST = 100, 1_000
+
+
+class Labels(Protocol):
+    """What is asked of the line."""
+
+    @property
+    def default_label(self) -> str | None: ...
+
+
+@attrs.frozen
+class _Part:
+    """One part of a key: any, a glob, or one text."""
+
+    text: str
+    matches: Callable[[str], bool]
+
+    @property
+    def is_exact(self) -> bool:
+        return "*" not in self.text
+
+
+@attrs.frozen
+class Wanted:
+    """What a request asks for.
+
+    Attributes:
+        parts: Application, profile and label.
+    """
+
+    parts: tuple[_Part, _Part, _Part]
+    state: str | None
+    limit: int
+    after: Cursor | None
+
+    def matches(self, key: Key) -> bool:
+        """Whether a key is meant."""
+        texts = key.application, key.profile, key.label
+        return all(part.matches(text) for part, text in zip(self.parts, texts, strict=True))
+
+    def key(self, default_label: str | None) -> Key | None:
+        """The key that is meant, where it is one; without a label that of the default label."""
+        application, profile, label = self.parts
+        if not application.is_exact or not profile.is_exact:
+            return None
+        return Key(application.text, profile.text, label.text if label.is_exact else default_label or "")
+
+
+def parse_wanted(query: str) -> Wanted:
+    """Take a query apart.
+
+    Raises:
+        RemoteError: It says what is wrong.
+    """
+    parameters = parse_query(query, _PARAMETERS)
+    state = parameters.get("state") or None
+    if state is not None and state not in STATES:
+        raise RemoteError("state is one of " + ", ".join(STATES))
+    limit = parameters.get("limit") or str(_DEFAULT_LIMIT)
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 4 and 1 <= int(limit) <= _MOST):
+        raise RemoteError(f"limit is a whole number from 1 to {_MOST}")
+    after = parameters.get("after")
+    parts = (
+        _part(parameters.get("app"), 0, names.application),
+        _part(parameters.get("profile"), 1, names.profile),
+        _part(parameters.get("label"), 2, names.label),
+    )
+    return Wanted(parts, state, int(limit), _cursor(after) if after else None)
+
+
+def _part(text: str | None, place: int, gate: Callable[[str], str]) -> _Part:
+    if not text or text == "*":
+        return _Part("*", lambda _: True)
+    if "*" not in text:
+        text = gate(text)
+        return _Part(text, text.__eq__)
+    pattern = parse_pattern(":".join(text if number == place else "*" for number in range(3)))
+    glob = (pattern.application, pattern.profile, pattern.label)[place]
+    return _Part(glob, lambda name: Pattern(glob).matches(Key(name, "", "")))
+
+
+def _cursor(text: str) -> Cursor:
+    try:
+        *key, name, connection = orjson.loads(base64.urlsafe_b64decode(text))
+        if len(key) == 3 and all(isinstance(each, str) for each in (*key, name, connection)):
+            return Key(*key), name, connection
+    except (binascii.Error, ValueError, TypeError):
+        pass
+    raise RemoteError("after is what `next` was in the answer before")
+
+
+class FleetPages:
+    """See the module.
+
+    Args:
+        now: The time in seconds since the epoch.
+    """
+
+    route: ClassVar = "/api/v1/fleet"
+    methods: ClassVar = ("GET", "HEAD")
+    is_public: ClassVar = False
+
+    def __init__(self, fleet: Fleet, labels: Labels, now: Callable[[], float], peers: Peers | None = None) -> None:
+        self._fleet = fleet
+        self._labels = labels
+        self._now = now
+        self._peers = peers or Peers()
+        self._peers.answer("fleet keys", lambda _: orjson.dumps(list(map(attrs.astuple, fleet.keys()))).decode())
+        self._peers.answer("fleet", lambda text: fleet.page(Question.from_json(text), now()).to_json())
+
+    async def answer(self, request: Request) -> Answer:
+        """See `exchange.Endpoint`."""
+        wanted = parse_wanted(request.query)
+        others = await self._peers.ask("fleet keys")
+        keys = {*self._fleet.keys(), *(Key(*parts) for text in others.texts.values() for parts in _loaded(text))}
+        question = Question(tuple(self._visible(request.owner, wanted, keys)), wanted.state, wanted.limit, wanted.after)
+        page = self._fleet.page(question, self._now())
+        if self._peers.are_there:
+            others = await self._peers.ask("fleet", question.to_json())
+            page = merge([page, *(Page.from_json(text) for text in others.texts.values() if text)], question)
+        body = orjson.dumps(_members(page, others if self._peers.are_there else None))
+        return validated(request, body, JSON, {})
+
+    def _visible(self, owner: Admission, wanted: Wanted, keys: Iterable[Key]) -> list[Key]:
+        """The keys that are meant and that may be seen.
+
+        Raises:
+            Forbidden: One key is asked for, and it may not be seen, whether it is there or not.
+        """
+        sees_all = owner.may(Right.ADMIN, None)
+        visible = [key for key in keys if wanted.matches(key) and (sees_all or owner.may(Right.READ, key))]
+        one = wanted.key(self._labels.default_label)
+        if not visible and one is not None and not sees_all and not owner.may(Right.READ, one):
+            raise Forbidden
+        return visible
+
+
+def _loaded(text: str) -> list[list[str]]:
+    loaded: list[list[str]] = orjson.loads(text) if text else []
+    return loaded
+
+
+def _members(page: Page, others: Answers | None) -> dict[str, Any]:
+    members: dict[str, Any] = {"keys": list(map(_key, page.keys)), "next": None}
+    if page.next is not None:
+        key, name, connection = page.next
+        text = orjson.dumps([*attrs.astuple(key), name, connection])
+        members["next"] = base64.urlsafe_b64encode(text).decode()
+    if others is not None:
+        members["workers_silent"] = others.missing
+    return members
+
+
+def _key(state: KeyState) -> dict[str, Any]:
+    counts = ("connected", "applied", "rejected", "silent", "gone", "unlisted")
+    return {
+        "app": state.key.application,
+        "profile": state.key.profile,
+        "label": state.key.label,
+        "version": state.version,
+        "counts": {name: getattr(state, name) for name in counts},
+        "percent": state.percent,
+        "instances": list(map(_instance, state.instances)),
+    }
+
+
+def _instance(seen: Seen) -> dict[str, Any]:
+    return {
+        "name": seen.name,
+        "connection": seen.connection,
+        "state": seen.state,
+        "since": _time(seen.since),
+        "ack": _ack(seen.ack),
+        "shares_name": seen.is_shared,
+    }
+
+
+def _ack(ack: Ack | None) -> dict[str, Any] | None:
+    if ack is None:
+        return None
+    return {"version": ack.version, "status": ack.status, "error": ack.error, "at": _time(ack.at)}
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
