@@ -29,6 +29,7 @@ Configuration flows one way, and each stage is a module or a package here:
     broadcast.py one change to one shared frame to every subscriber; never awaits
     line.py     the stages from Tree to broadcast as one: publications one after the other, reads and subscriptions between them
     realtime/   the WebSocket: frames, messages, close reasons, session (pure); connection, parking and server (Trio)
+    console/    the page for people, and a client in JavaScript; static files
     http/       the listener that routes, the bridge to Hypercorn, the application; one endpoint per kind of request, found in routes.py
     http/spring/ Spring's HTTP API as far as it is a matter of texts: paths, JSON, .properties, YAML, placeholders, plain files (pure)
     daemon.py   puts the line together; owns the root nursery, signals and the order of shutdown

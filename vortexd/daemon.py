@@ -26,6 +26,8 @@ from .encryption.files import Keyring, load_encryption
 from .errors import SettingsError
 from .fleet import Fleet
 from .http.app import create_app
+from .http.connections import Connections
+from .http.console import console_routes
 from .http.difference import Difference
 from .http.encryption import encryption_routes
 from .http.explain import Explain
@@ -157,7 +159,9 @@ async def serve(
 ) -> None:
     """Run the daemon; see `run`. Returns after a drain; a second signal cancels what is left at once."""
     bound = _bound(settings, inherited)
-    gate = Gate(settings.auth, authority, bound, time.time, trio.current_time)
+    scheme = "http" if tls.context is None else "https"
+    pages = scheme if settings.console.enabled else None
+    gate = Gate(settings.auth, authority, bound, time.time, trio.current_time, pages)
     metrics = Metrics()
     store = Store(settings.history)
     registry: Registry[Subscriber] = Registry()
@@ -212,10 +216,12 @@ async def serve(
                 peers=peers,
                 more={
                     "/monitor": monitor,
+                    "/api/v1/connections": Connections(websockets.connected, peers),
                     "/api/v1/explain/": Explain(line),
                     "/api/v1/diff/": Difference(line),
                     FleetPages.route: FleetPages(fleet, line, time.time, peers),
                     **encryption_routes(keyring),
+                    **(console_routes() if settings.console.enabled else {}),
                 },
                 settings=settings.http,
             ),

@@ -467,6 +467,18 @@ class FleetSettings:
 
 
 @attrs.frozen
+class ConsoleSettings:
+    """[console]: the page for people, at `/console`.
+
+    Attributes:
+        enabled: Serve it, and let pages of this very address open WebSockets. Behind a proxy with another name or with TLS of its own, list the
+            origin that browsers see in `auth.origins`.
+    """
+
+    enabled: bool = True
+
+
+@attrs.frozen
 class MonitorSettings:
     """[monitor]: webhooks, at `/monitor`.
 
@@ -571,6 +583,7 @@ class Settings:
     realtime: RealtimeSettings = attrs.field(factory=RealtimeSettings)
     fleet: FleetSettings = attrs.field(factory=FleetSettings)
     monitor: MonitorSettings = attrs.field(factory=MonitorSettings)
+    console: ConsoleSettings = attrs.field(factory=ConsoleSettings)
     encryption: EncryptionSettings = attrs.field(factory=EncryptionSettings)
     http: HttpSettings = attrs.field(factory=HttpSettings)
     overrides: Mapping[str, str] = attrs.field(factory=dict)

@@ -17,6 +17,7 @@ from .remotes import DEFAULT_SCHEMES, parse_remote
 from .settings import (
     AnySource,
     AuthSettings,
+    ConsoleSettings,
     EncryptionSettings,
     FormatSettings,
     GitSettings,
@@ -48,6 +49,7 @@ _SECTIONS: Mapping[str, type] = {
     "history": HistorySettings,
     "realtime": RealtimeSettings,
     "monitor": MonitorSettings,
+    "console": ConsoleSettings,
     "encryption": EncryptionSettings,
     "http": HttpSettings,
     "log": LogSettings,

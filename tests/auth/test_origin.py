@@ -5,7 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vortexd.auth import (
+    ALL_RIGHTS,
+    Authority,
     Forbidden,
+    Gate,
     Unauthorized,
     check_host,
     check_origin,
@@ -14,8 +17,9 @@ from vortexd.auth import (
     parse_origin,
     sole_header,
 )
+from vortexd.auth.origin import own_origin
 from vortexd.errors import RemoteError
-from vortexd.settings import Address, parse_address
+from vortexd.settings import Address, AuthSettings, parse_address
 
 ALLOWED = {parse_origin("https://good.example"), parse_origin("http://localhost:3000")}
 LOOPBACK = (Address("127.0.0.1", 8888),)
@@ -152,3 +156,41 @@ def test_T03_loopback_is_what_only_this_machine_reaches(bind, expected):
 
 def test_T03_one_address_outside_is_enough():
     assert not is_loopback([*LOOPBACK, *EVERYWHERE])
+
+
+def test_W01_our_own_pages_are_those_of_this_very_address_where_the_name_is_surely_ours():
+    for host in (b"127.0.0.1:8888", b"localhost:8888", b"[::1]:8888", b"10.0.0.5:8888"):
+        bound = (parse_address("10.0.0.5:8888"),)
+        assert parse_origin(f"http://{host.decode()}") == own_origin(host, "http", set(), bound, is_open=True)
+    assert "https://config.example:443" == own_origin(
+        b"Config.Example", "https", {"config.example"}, EVERYWHERE, is_open=True
+    )
+
+
+def test_W01_any_name_may_be_rebound_and_then_only_a_token_tells():
+    assert own_origin(b"evil.example:8888", "http", set(), EVERYWHERE, is_open=True) is None
+    assert "http://evil.example:8888" == own_origin(b"evil.example:8888", "http", set(), EVERYWHERE, is_open=False)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [b"http://127.0.0.1:9999", b"https://127.0.0.1:8888", b"http://localhost:8888", b"http://127.0.0.2:8888", b"null"],
+)
+def test_W01_another_port_name_or_scheme_is_another_origin(origin):
+    own = own_origin(b"127.0.0.1:8888", "http", set(), LOOPBACK, is_open=True)
+
+    with pytest.raises(Forbidden):
+        check_origin(origin, {own}, has_credentials=True, is_open=True)
+    check_origin(b"http://127.0.0.1:8888", {own}, has_credentials=True, is_open=True)
+
+
+def test_W01_without_pages_of_our_own_our_address_has_no_privilege():
+    def gate(pages):
+        return Gate(AuthSettings(), Authority(anonymous=ALL_RIGHTS), LOOPBACK, lambda: 0.0, lambda: 0.0, pages)
+
+    headers = [(b"Host", b"127.0.0.1:8888"), (b"Origin", b"http://127.0.0.1:8888")]
+    gate("http").check_headers(headers)
+    with pytest.raises(Forbidden):
+        gate(None).check_headers(headers)
+    with pytest.raises(Forbidden):
+        gate("https").check_headers(headers)

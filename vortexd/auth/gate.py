@@ -14,7 +14,7 @@ from ..settings import Address, AuthSettings
 from .authority import Authority
 from .credentials import extract_credentials
 from .failures import Failures
-from .origin import check_host, check_origin, parse_host, parse_origin, sole_header
+from .origin import check_host, check_origin, own_origin, parse_host, parse_origin, sole_header
 from .principal import Forbidden, Principal, Right, Unauthorized
 
 
@@ -40,6 +40,7 @@ class Gate:
         bound: The addresses listened on.
         epoch: The time in seconds since the epoch, which tokens expire by.
         monotonic: The time in seconds of a clock that never goes back.
+        pages: The scheme of our addresses, where we serve pages of our own that may connect to us; else None.
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class Gate:
         bound: Sequence[Address],
         epoch: Callable[[], float],
         monotonic: Callable[[], float],
+        pages: str | None = None,
     ) -> None:
+        self._pages = pages
         self._bound = bound
         self._epoch = epoch
         self._monotonic = monotonic
@@ -77,8 +80,12 @@ class Gate:
         # HTTP/1.1 without one was refused before; HTTP/1.0 may have none, and no browser speaks it.
         if host is not None:
             check_host(host, self._hosts, self._bound)
+        origins = self._origins
+        if host is not None and self._pages is not None:
+            own = own_origin(host, self._pages, self._hosts, self._bound, self.is_open)
+            origins = origins | {own} if own is not None else origins
         # Whether there are credentials is for `admit` to ask.
-        check_origin(sole_header(headers, b"origin"), self._origins, has_credentials=True, is_open=self.is_open)
+        check_origin(sole_header(headers, b"origin"), origins, has_credentials=True, is_open=self.is_open)
 
     def admit(self, headers: Sequence[tuple[bytes, bytes]], target: str, host: str) -> "Admission":
         """Find out who sent a request.

@@ -69,7 +69,8 @@ def sole_header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | 
 def check_origin(origin: bytes | None, allowed: Collection[str], has_credentials: bool, is_open: bool) -> None:
     """Let pages of listed origins in, and whatever isn't a browser.
 
-    The origin of our own address has no privilege: another daemon on this host, or a page that got there by rebinding, could have it.
+    The origin of our own address has no privilege by itself: another daemon on this host, or a page that got there by rebinding, could have it.
+    See `own_origin`.
 
     Args:
         origin: The header, or None where there is none.
@@ -91,6 +92,26 @@ def check_origin(origin: bytes | None, allowed: Collection[str], has_credentials
         raise Forbidden("the Origin isn't allowed")
 
 
+def own_origin(
+    host: bytes, scheme: str, allowed: Collection[str], bound: Sequence[Address], is_open: bool
+) -> str | None:
+    """The origin of pages that we serve ourselves, as the sender of a request knows us; None where it could be somebody else's.
+
+    Port and all, it is ours alone where the name is: one that is surely ours, or any where a token is asked for, which a page that
+    has rebound its own name hasn't got.
+
+    Args:
+        host: The header, which `check_host` has let pass.
+        scheme: What is spoken on our ports.
+        allowed, bound: As for `check_host`.
+        is_open: Whether nobody is asked for a token.
+    """
+    text = host.decode("ascii")
+    if is_open and not _is_ours(parse_host(text), allowed, bound):
+        return None
+    return parse_origin(f"{scheme}://{text}")
+
+
 def check_host(host: bytes | None, allowed: Collection[str], bound: Sequence[Address]) -> None:
     """Refuse requests for somebody else. The port doesn't matter.
 
@@ -108,10 +129,14 @@ def check_host(host: bytes | None, allowed: Collection[str], bound: Sequence[Add
         name = parse_host((host or b"").decode("ascii"))
     except ValueError:
         raise RemoteError("the Host header is missing or invalid") from None
-    if name in allowed or name in _LOOPBACK_NAMES or name in map(_host_of, bound):
+    if _is_ours(name, allowed, bound):
         return
     if allowed or is_loopback(bound):
         raise Forbidden("the Host isn't allowed")
+
+
+def _is_ours(name: str, allowed: Collection[str], bound: Sequence[Address]) -> bool:
+    return name in allowed or name in _LOOPBACK_NAMES or name in map(_host_of, bound)
 
 
 def is_loopback(bound: Iterable[Address]) -> bool:

@@ -245,6 +245,11 @@ class Connection:
             self._kept.append(_Reply(unsent))
 
     @property
+    def client(self) -> Client:
+        """Whose it is."""
+        return self._client
+
+    @property
     def versions(self) -> Mapping[Key, str | None]:
         """What the client has of each of its keys, once it has read what was written."""
         return self._had

@@ -9,11 +9,12 @@ import os
 import socket
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from random import Random
 from typing import Protocol, TypeAlias
 from uuid import uuid4
 
+import attrs
 import structlog
 import trio
 from structlog.contextvars import bound_contextvars
@@ -69,6 +70,24 @@ class Counters(connection.Counters, Protocol):
     def connection_closed(self, reason: str) -> None: ...
 
 
+@attrs.frozen(slots=True)
+class Connected:
+    """A connection as an operator is told of it.
+
+    Attributes:
+        principal: Whose token it has.
+        version: What it was last sent of its key.
+        patterns: How many it has subscribed to.
+    """
+
+    instance: Instance
+    principal: str
+    key: Key
+    version: str | None
+    patterns: int
+    is_parked: bool
+
+
 class WebSocketServer:
     """Serves WebSocket connections, each until it ends.
 
@@ -117,6 +136,18 @@ class WebSocketServer:
     def parked(self) -> int:
         """How many of the connections are parked."""
         return len(self._lot)
+
+    def connected(self) -> Iterator[Connected]:
+        """Everybody who is connected, at this moment."""
+        for each in self._awake:
+            client = each.client
+            version, patterns = each.versions.get(client.key), len(each.patterns)
+            yield Connected(client.instance, client.admission.name, client.key, version, patterns, is_parked=False)
+        for parked in self._lot:
+            patterns = len(parked.patterns)
+            yield Connected(
+                parked.instance, parked.admission.name, parked.key, parked.version, patterns, is_parked=True
+            )
 
     async def park(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the parking lot, until everybody has been let go by `drain`. Without it, nobody is parked."""

@@ -1,0 +1,147 @@
+"""The client in JavaScript comes to the same versions, documents, delays and ends as the one in Python."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import jsonpatch
+import orjson
+import pytest
+
+from vortexd.client.backoff import delay_before
+from vortexd.client.replica import version_of
+from vortexd.model import Key
+from vortexd.patterns import parse_pattern
+from vortexd.realtime.close import CloseReason
+
+from .node import VORTEX, needs_node, run_js
+
+pytestmark = needs_node
+
+NAMES = ["a", "b", "/", "~", "~1", "", "é", "\U0001f600", "￮", "0", "-", "__proto__", "constructor"]
+SCALARS = [1, 1.0, 0, -0.0, True, False, None, "", "x", "1", '\u2028\n\t\x01"\\', 1e22, 1.5e-9, 2**60 + 1, 0.1, 1e-7]
+
+
+def document(chance: random.Random, depth: int = 0) -> Any:
+    kind = chance.random()
+    if depth < 4 and kind < 0.45:
+        return {chance.choice(NAMES): document(chance, depth + 1) for _ in range(chance.randint(0, 5))}
+    if depth < 4 and kind < 0.6:
+        return [document(chance, depth + 1) for _ in range(chance.randint(0, 4))]
+    return chance.choice(SCALARS)
+
+
+def text(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def test_versions_and_patches_are_those_of_everybody_else() -> None:
+    chance = random.Random(7)
+    cases, expected = [], []
+    for _ in range(400):
+        old, new = {"root": document(chance)}, {"root": document(chance)}
+        patch = jsonpatch.make_patch(old, new).patch
+        cases.append([text(old), text(patch)])
+        # By the same library that made it: 1 and true are one value to it, and the patch may leave them.
+        expected.append([version_of(old), version_of(jsonpatch.apply_patch(old, patch)), version_of(old)])
+
+    assert expected == run_js(
+        """return given.map(([old, patch]) => {
+            const tree = vortex.parse(old);
+            const before = vortex.versionOf(tree);
+            return [before, vortex.versionOf(vortex.patched(tree, vortex.parse(patch))), vortex.versionOf(tree)];
+        })""",
+        cases,
+    )
+
+
+def test_the_operations_of_rfc_6902_are_known_and_what_does_not_fit_is_refused() -> None:
+    fits = [
+        ({"a": {"b": 1}}, [{"op": "move", "from": "/a/b", "path": "/c"}], {"a": {}, "c": 1}),
+        ({"a": [1, 2]}, [{"op": "copy", "from": "/a/0", "path": "/a/-"}], {"a": [1, 2, 1]}),
+        (
+            {"a": 1},
+            [{"op": "test", "path": "/a", "value": 1}, {"op": "replace", "path": "", "value": {"b": 2}}],
+            {"b": 2},
+        ),
+        ({"a/b": {"~": 1}}, [{"op": "remove", "path": "/a~1b/~0"}], {"a/b": {}}),
+        ({"a": [1]}, [{"op": "add", "path": "/a/0", "value": None}], {"a": [None, 1]}),
+    ]
+    wrong: list[list[dict[str, object]]] = [
+        [{"op": "remove", "path": "/b"}],
+        [{"op": "replace", "path": "/a/7", "value": 1}],
+        [{"op": "add", "path": "/a/9", "value": 1}],
+        [{"op": "add", "path": "/a/01", "value": 1}],
+        [{"op": "test", "path": "/a/0", "value": 1.0}],
+        [{"op": "add", "path": "a", "value": 1}],
+        [{"op": "jump", "path": "/a"}],
+        [{"path": "/a"}],
+        [{"op": "add", "path": "/a/toString/b", "value": 1}],
+    ]
+    found = run_js(
+        """const tried = (old, patch) => {
+            try { return vortex.plain(vortex.patched(vortex.parse(old), vortex.parse(patch))); } catch { return "refused"; }
+        };
+        return [given[0].map(([old, patch]) => tried(old, patch)), given[1].map((patch) => tried('{"a":[1,2]}', patch))]""",
+        [[[text(old), text(patch)] for old, patch, _ in fits], list(map(text, wrong))],
+    )
+
+    assert [[new for _, _, new in fits], ["refused"] * len(wrong)] == found
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "{", "[1,]", "{'a':1}", '{"a":1}x', "01", "+1", '"\x01"', "nul", "[" * 600 + "]" * 600]
+)
+def test_what_is_no_json_is_refused(bad: str) -> None:
+    assert "SyntaxError" == run_js("try { return vortex.parse(given); } catch (e) { return e.name; }", bad)
+
+
+def test_names_that_javascript_knows_are_names_like_others() -> None:
+    assert [True, 1, "undefined"] == run_js(
+        """const made = vortex.plain(vortex.parse('{"__proto__":{"polluted":1},"constructor":1}'));
+        return [Object.hasOwn(made, "__proto__"), made.constructor, typeof {}.polluted]""",
+        None,
+    )
+
+
+def test_patterns_match_as_they_do_on_the_server() -> None:
+    globs = ["*", "a*", "*a", "a*b*c", "abc", "*b*", "a*a", "**", ""]
+    keys = [
+        Key(*names) for names in (("abc", "prod", "main"), ("aabbcc", "p", "m"), ("a", "prod", "x/y"), ("ab", "a", "b"))
+    ]
+    patterns = [each for each in (*globs, "abc:prod", "a*:p*:m*", "*:*:x/y") if each]
+
+    assert [[parse_pattern(each).matches(key) for key in keys] for each in patterns] == run_js(
+        "return given[0].map((pattern) => given[1].map((key) => vortex.matches(pattern, key)))",
+        [patterns, list(map(str, keys))],
+    )
+
+
+def test_close_codes_mean_what_the_server_means_by_them() -> None:
+    codes = [each.code for each in CloseReason] + [1005, 4100, 4450, 4999, 3000]
+    known = {each.code: each.may_return for each in CloseReason} | {
+        1005: True,
+        4100: True,
+        4450: False,
+        4999: True,
+        3000: False,
+    }
+
+    assert [known[code] for code in codes] == run_js("return given.map((code) => vortex.closed(code).mayReturn)", codes)
+
+
+def test_it_comes_back_when_others_do() -> None:
+    cases = [
+        (attempt, chance, asked) for attempt in (0, 1, 2, 6, 40) for chance in (0.0, 0.5, 1.0) for asked in (None, 700)
+    ]
+
+    assert [delay_before(*case) for case in cases] == run_js(
+        "return given.map((each) => vortex.delayBefore(...each))", cases
+    )
+
+
+def test_it_is_one_file_that_needs_no_other() -> None:
+    source = Path(VORTEX).read_text()
+
+    assert "import " not in source.replace('//     import { watch } from "./vortex.js";', "")
+    assert "require(" not in source

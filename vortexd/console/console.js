@@ -1,0 +1,394 @@
+// The page for people: what changes, what is in force and why, who is connected, and how the sources are.
+//
+// Changes and documents come over a WebSocket, as they do for every client; the rest is asked for over HTTP. Everything is shown as text:
+// what a configuration holds never becomes markup.
+
+import { watch } from "./vortex.js";
+
+const MOST_CHANGES = 200;
+const MOST_LINES = 60;
+const REFRESH = 5000;
+const SECRET = /pass(word|wd|phrase)?s?$|secret|token|credential|private|api[-_.]?key|access[-_.]?key|client[-_.]?key/i;
+const MASK = "••••••••";
+
+const $ = (id) => document.getElementById(id);
+// Where this page is below `/console/`, behind whatever prefix a proxy adds.
+const BASE = new URL("..", location.href).href.replace(/\/$/, "");
+
+let config = null;
+// By key: the document that was shown last, for what changed in it.
+const documents = new Map();
+// By key: its newest version.
+const versions = new Map();
+let shownKey = null;
+let refreshing = null;
+
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+    else if (value !== false && value !== null) made.setAttribute(key, value === true ? "" : value);
+  }
+  made.append(...children.filter((each) => each !== null && each !== undefined));
+  return made;
+}
+
+// Values.
+
+/** The scalars of a document by their path, in order. */
+function flatten(value, path = "", into = new Map()) {
+  const isEmpty = value !== null && typeof value === "object" && !Object.keys(value).length;
+  if (value === null || typeof value !== "object" || isEmpty) {
+    into.set(path, isEmpty ? (Array.isArray(value) ? "[]" : "{}") : JSON.stringify(value));
+  } else if (Array.isArray(value)) {
+    value.forEach((each, index) => flatten(each, `${path}[${index}]`, into));
+  } else {
+    for (const [name, each] of Object.entries(value)) flatten(each, path ? `${path}.${name}` : name, into);
+  }
+  return into;
+}
+
+function isSecret(path) {
+  return path.split(/[.[\]]+/).some((part) => SECRET.test(part));
+}
+
+/** A value as it may be looked at: one that is a secret by its name only when somebody asks. */
+function shown(path, text) {
+  if (!isSecret(path)) return element("span", { class: "mono" }, text);
+  const hidden = element("span", { class: "mono" }, MASK);
+  const button = element("button", { class: "link", type: "button", "aria-label": `Show ${path}` }, "show");
+  button.addEventListener("click", () => {
+    const isHidden = hidden.textContent === MASK;
+    hidden.textContent = isHidden ? text : MASK;
+    button.textContent = isHidden ? "hide" : "show";
+  });
+  return element("span", {}, hidden, " ", button);
+}
+
+function time(date) {
+  return element("time", { datetime: date.toISOString(), class: "quiet" }, date.toLocaleTimeString());
+}
+
+function table(heads, rows) {
+  const cell = (name, content, isNumber) => element(name, isNumber ? { class: "number" } : {}, content);
+  const isNumber = (index) => rows.some((row) => typeof row[index] === "number");
+  return element(
+    "div",
+    { class: "scroll" },
+    element(
+      "table",
+      {},
+      element("thead", {}, element("tr", {}, ...heads.map((head, index) => cell("th", head, isNumber(index))))),
+      element(
+        "tbody",
+        {},
+        ...rows.map((row) =>
+          element("tr", {}, ...row.map((each, index) => cell("td", each instanceof Node ? each : String(each ?? "–"), isNumber(index)))),
+        ),
+      ),
+    ),
+  );
+}
+
+// Changes.
+
+function addChange(event) {
+  const before = documents.get(event.key);
+  if (event.document === null) documents.delete(event.key);
+  else documents.set(event.key, event.document);
+  listKeys();
+  if (shownKey === event.key) showDocument(event.key);
+  // The first state of each key is no change.
+  if (before === undefined && event.oldVersion === null) return;
+  const lines = difference(before ?? {}, event.document ?? {});
+  const item = element(
+    "li",
+    {},
+    element(
+      "div",
+      { class: "title" },
+      element("strong", {}, event.key),
+      element("code", { class: "quiet" }, `${short(event.oldVersion)} → ${event.version ? short(event.version) : "ended"}`),
+      time(new Date()),
+      event.origin ? element("span", { class: "quiet" }, `${short(event.origin.commit)} by ${event.origin.author}`) : null,
+    ),
+    element("div", { class: "diff mono" }, ...lines.slice(0, MOST_LINES)),
+    lines.length > MOST_LINES ? element("p", { class: "quiet" }, `and ${lines.length - MOST_LINES} more`) : null,
+  );
+  const list = $("change-list");
+  list.prepend(item);
+  while (list.children.length > MOST_CHANGES) list.lastChild.remove();
+  $("changes-empty").hidden = true;
+}
+
+function short(version) {
+  return version === null ? "nothing" : String(version).slice(0, 8);
+}
+
+function difference(before, after) {
+  const [old, now] = [flatten(before), flatten(after)];
+  const lines = [];
+  const line = (kind, sign, path, text) => lines.push(element("div", { class: kind }, `${sign} ${path}: `, shown(path, text)));
+  for (const path of [...new Set([...old.keys(), ...now.keys()])].sort()) {
+    if (old.get(path) === now.get(path)) continue;
+    if (old.has(path) && path) line("removed", "−", path, old.get(path));
+    if (now.has(path) && path) line("added", "+", path, now.get(path));
+  }
+  return lines;
+}
+
+// Configuration.
+
+function listKeys() {
+  const wanted = $("find-key").value.trim().toLowerCase();
+  const keys = [...documents.keys()].filter((key) => key.toLowerCase().includes(wanted)).sort();
+  $("key-list").replaceChildren(
+    ...keys.slice(0, 500).map((key) =>
+      element(
+        "li",
+        {},
+        element("button", { type: "button", "aria-current": key === shownKey, onclick: () => showDocument(key) }, key),
+      ),
+    ),
+    keys.length > 500 ? element("li", { class: "quiet" }, `and ${keys.length - 500} more`) : "",
+  );
+}
+
+async function showDocument(key) {
+  shownKey = key;
+  listKeys();
+  const path = key.split(":").map(encodeURIComponent).join("/");
+  let explanation;
+  try {
+    explanation = await ask(`/api/v1/explain/${path}`);
+  } catch (error) {
+    if (shownKey === key) $("document").replaceChildren(element("h3", {}, key), element("p", { class: "bad" }, error.message));
+    return;
+  }
+  if (shownKey !== key) return;
+  const { layers } = explanation;
+  const rows = explanation.keys.map((each) => {
+    const holders = each.held_by.map((held) =>
+      element("li", { class: held.outcome }, `${place(layers[held.layer], held)} `, shown(each.key, JSON.stringify(held.value ?? null)), ` ${why(held, layers)}`),
+    );
+    const value = each.layer === null ? element("span", { class: "bad" }, "can't be decrypted") : shown(each.key, JSON.stringify(each.value));
+    return element(
+      "tr",
+      {},
+      element("td", { class: "path" }, each.key),
+      element(
+        "td",
+        { class: "value" },
+        value,
+        element(
+          "details",
+          {},
+          element("summary", { class: "quiet" }, each.layer === null ? "why" : place(layers[each.layer], each.held_by.find((held) => held.outcome === "wins"))),
+          element("ul", {}, ...holders),
+        ),
+      ),
+    );
+  });
+  $("document").replaceChildren(
+    element("h3", {}, key),
+    element("p", { class: "quiet" }, "version ", element("code", {}, explanation.version), ` · ${rows.length} values from ${layers.filter((each) => each.active).length} layers`),
+    rows.length
+      ? element("div", { class: "scroll" }, element("table", {}, element("tbody", {}, ...rows)))
+      : element("p", { class: "quiet" }, "No file is for it: it is empty."),
+  );
+}
+
+function place(layer, held) {
+  const file = layer.file ?? layer.name;
+  const document = layer.document !== null ? ` (document ${layer.document})` : "";
+  return `${file}${held?.line ? `:${held.line}` : ""}${document}`;
+}
+
+function why(held, layers) {
+  const by = held.by === null || held.by === undefined ? "" : ` by ${place(layers[held.by])}`;
+  const cipher = { decrypted: ", decrypted", failed: ", no key decrypts it", kept: ", encrypted" }[held.cipher] ?? "";
+  return `${held.outcome.replaceAll("_", " ")}${by}${cipher}`;
+}
+
+// Clients and sources.
+
+async function showClients() {
+  const found = await ask("/api/v1/connections?limit=200");
+  const parts = [
+    element("p", {}, `${found.total} ${found.total === 1 ? "connection" : "connections"}, ${found.parked} parked.`),
+    element("h3", {}, "Who has which version"),
+    table(
+      ["Key", "Version", "", "Connections"],
+      found.versions.map((each) => {
+        const key = `${each.app}:${each.profile}:${each.label}`;
+        const newest = versions.get(key);
+        const isNewest = newest === undefined ? "" : newest === each.version ? element("span", { class: "good" }, "newest") : element("span", { class: "bad" }, "behind");
+        return [key, element("code", {}, short(each.version)), isNewest, each.connections];
+      }),
+    ),
+  ];
+  parts.push(...fleet(await ask("/api/v1/fleet?limit=200")));
+  parts.push(
+    element("h3", {}, "Connections"),
+    table(
+      ["Key", "Instance", "Peer", "Token", "Version", "Patterns", "State"],
+      found.connections.map((each) => [
+        `${each.app}:${each.profile}:${each.label}`,
+        each.instance || "–",
+        each.peer,
+        each.principal || "–",
+        element("code", {}, short(each.version)),
+        each.patterns,
+        each.state,
+      ]),
+    ),
+  );
+  if (found.total > found.connections.length) parts.push(element("p", { class: "quiet" }, `and ${found.total - found.connections.length} more`));
+  $("clients-body").replaceChildren(...parts);
+}
+
+/** What the instances of each application said of its version. */
+function fleet({ keys }) {
+  if (!keys.length) return [element("p", { class: "quiet" }, "No application has said whether it applied what it got.")];
+  const rows = keys.map((each) => [
+    `${each.app}:${each.profile}:${each.label}`,
+    element("code", {}, short(each.version)),
+    each.percent === null ? "–" : `${each.percent} %`,
+    ...["applied", "rejected", "silent", "gone"].map((state) => each.counts[state]),
+  ]);
+  const rejected = keys.flatMap((each) =>
+    each.instances
+      .filter((instance) => instance.state === "rejected")
+      .map((instance) => element("li", { class: "bad" }, `${instance.name} rejected ${short(instance.ack.version)} of ${each.app}:${each.profile}: ${instance.ack.error ?? "it didn't say why"}`)),
+  );
+  return [
+    element("h3", {}, "What applications did with it"),
+    table(["Key", "Version", "Applied", "applied", "rejected", "silent", "gone"], rows),
+    element("ul", {}, ...rejected),
+  ];
+}
+
+async function showSources() {
+  const { sources } = await ask("/status");
+  $("sources-body").replaceChildren(
+    ...sources.map((each) =>
+      element(
+        "div",
+        { class: "card" },
+        element(
+          "div",
+          { class: "title" },
+          element("strong", {}, each.name),
+          element("span", { class: each.status === "UP" ? "good" : "bad" }, each.status === "UP" ? "up to date" : `stale for ${Math.round(each.stale_for)} s`),
+        ),
+        table(
+          ["Revision", "Last read", "Last error"],
+          [[element("code", {}, each.revision ?? "–"), when(each.last_success), each.last_error ? `${each.last_error} (${when(each.last_error_at)})` : "none"]],
+        ),
+      ),
+    ),
+  );
+}
+
+function when(text) {
+  return text === null ? "never" : new Date(text).toLocaleString();
+}
+
+// Asking, signing in, and the views.
+
+async function ask(path) {
+  const token = sessionStorage.getItem("token");
+  const answer = await fetch(BASE + path, { headers: token ? { Authorization: `Bearer ${token}` } : {}, cache: "no-store" });
+  if (answer.ok) return answer.json();
+  const said = await answer.json().catch(() => ({}));
+  throw new Error(answer.status === 403 ? "Your token doesn't allow this; it needs the right admin or read." : (said.message ?? `${answer.status}`));
+}
+
+function notice(text) {
+  $("notice").textContent = text ?? "";
+  $("notice").hidden = !text;
+}
+
+function connect() {
+  config?.close();
+  documents.clear();
+  versions.clear();
+  $("change-list").replaceChildren();
+  const token = sessionStorage.getItem("token");
+  const pattern = sessionStorage.getItem("pattern") ?? "*";
+  // What is watched beside the pattern needs a name.
+  const [app, profile] = pattern.split(":").map((part) => (part.includes("*") ? null : part));
+  config = watch(BASE.replace(/^http/, "ws"), app ?? "application", profile ?? "default", { token, patterns: [pattern], instance: "" });
+  config.on("change", (event) => {
+    if (event.version === null) versions.delete(event.key);
+    else versions.set(event.key, event.version);
+    addChange(event);
+  });
+  config.on("state", showState);
+  config.on("refused", ({ code, message }) =>
+    notice(code === "FORBIDDEN" ? `Your token may not watch ${pattern}: sign in with a pattern that it may.` : `${code}: ${message}`),
+  );
+  showState(config.state);
+  $("sign-out").hidden = token === null;
+}
+
+function showState({ name, reason }) {
+  $("state").textContent = name;
+  $("state").dataset.state = name;
+  $("state").title = reason ?? "";
+  if (name === "connected") {
+    notice(null);
+    show();
+  } else if (name === "stale") {
+    notice(`Not connected: ${reason}. What is shown is as it was; this page comes back by itself.`);
+  } else if (name === "failed") {
+    notice(sessionStorage.getItem("token") === null ? null : reason);
+    sessionStorage.removeItem("token");
+    $("sign-in").showModal();
+  }
+}
+
+function show() {
+  const views = ["changes", "configuration", "clients", "sources"];
+  const view = views.includes(location.hash.slice(1)) ? location.hash.slice(1) : "changes";
+  for (const each of views) $(each).hidden = each !== view;
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.hash === `#${view}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  clearTimeout(refreshing);
+  const refresh = { clients: showClients, sources: showSources }[view];
+  if (refresh === undefined) return;
+  const again = async () => {
+    try {
+      await refresh();
+    } catch (error) {
+      $(`${view}-body`).replaceChildren(element("p", { class: "bad" }, error.message));
+    }
+    clearTimeout(refreshing);
+    refreshing = setTimeout(() => document.hidden || $(view).hidden || again(), REFRESH);
+  };
+  again();
+}
+
+$("sign-in").addEventListener("close", () => {
+  if (!$("token").value) return;
+  sessionStorage.setItem("token", $("token").value.trim());
+  sessionStorage.setItem("pattern", $("pattern").value.trim() || "*");
+  $("token").value = "";
+  connect();
+});
+$("sign-out").addEventListener("click", () => {
+  sessionStorage.clear();
+  connect();
+});
+$("find-key").addEventListener("input", listKeys);
+$("open-key").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const [app, profile = "default", ...label] = $("other-key").value.trim().split(/[/:]/);
+  if (app) showDocument([app, profile, label.join("/") || config.key?.split(":")[2] || "main"].join(":"));
+});
+addEventListener("hashchange", show);
+document.addEventListener("visibilitychange", () => document.hidden || show());
+connect();
+show();

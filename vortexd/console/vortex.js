@@ -1,0 +1,787 @@
+// A client of vortexd for browsers and Node, in one file without dependencies.
+//
+//     import { watch } from "./vortex.js";
+//
+//     const config = watch("ws://127.0.0.1:8888", "billing", "prod", { token });
+//     await config.ready;
+//     console.log(config.document.database.pool.size);
+//     for await (const change of config) console.log(change.patch, config.document);
+//
+// It keeps the document of one application (and of all that `patterns` match), verifies each version before anybody is told of it, comes
+// back by itself with the version it has, and says in `state` how it is. The protocol is that of vortexd-api(7).
+//
+// Numbers are JavaScript's for you, but are kept as they were written: 1 and 1.0 are two values, and versions are hashes of the text.
+
+// JSON whose numbers stay as they are written.
+
+class Numeral {
+  constructor(text) {
+    this.text = text;
+  }
+}
+
+const TOKEN =
+  /[ \t\n\r]*(?:([{}[\]:,])|("(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")|(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)|(true|false|null))/y;
+const WORDS = { true: true, false: false, null: null };
+const MOST_DEPTH = 512;
+
+/** Parse JSON: objects become Maps, numbers Numerals. Throws SyntaxError. */
+export function parse(text) {
+  let at = 0;
+  const next = () => {
+    TOKEN.lastIndex = at;
+    const found = TOKEN.exec(text);
+    if (found === null) throw new SyntaxError(`no JSON at ${at}`);
+    at = TOKEN.lastIndex;
+    return found;
+  };
+  const expect = (sign) => {
+    if (next()[1] !== sign) throw new SyntaxError(`no ${sign} before ${at}`);
+  };
+  const value = (found, depth) => {
+    if (depth > MOST_DEPTH) throw new SyntaxError("too deep");
+    if (found[2] !== undefined) return JSON.parse(found[2]);
+    if (found[3] !== undefined) return new Numeral(found[3]);
+    if (found[4] !== undefined) return WORDS[found[4]];
+    if (found[1] === "[") return list(depth);
+    if (found[1] === "{") return object(depth);
+    throw new SyntaxError(`no value before ${at}`);
+  };
+  const list = (depth) => {
+    const made = [];
+    let found = next();
+    if (found[1] === "]") return made;
+    for (;;) {
+      made.push(value(found, depth + 1));
+      const sign = next()[1];
+      if (sign === "]") return made;
+      if (sign !== ",") throw new SyntaxError(`no , before ${at}`);
+      found = next();
+    }
+  };
+  const object = (depth) => {
+    const made = new Map();
+    let found = next();
+    if (found[1] === "}") return made;
+    for (;;) {
+      if (found[2] === undefined) throw new SyntaxError(`no name before ${at}`);
+      const name = JSON.parse(found[2]);
+      expect(":");
+      made.set(name, value(next(), depth + 1));
+      const sign = next()[1];
+      if (sign === "}") return made;
+      if (sign !== ",") throw new SyntaxError(`no , before ${at}`);
+      found = next();
+    }
+  };
+  const made = value(next(), 0);
+  if (text.slice(at).trim() !== "") throw new SyntaxError(`more behind ${at}`);
+  return made;
+}
+
+/** What `parse` made as ordinary values. */
+export function plain(tree) {
+  if (tree instanceof Numeral) return Number(tree.text);
+  if (Array.isArray(tree)) return tree.map(plain);
+  // Data properties, whatever they are called.
+  if (tree instanceof Map) return Object.fromEntries([...tree].map(([name, each]) => [name, plain(each)]));
+  return tree;
+}
+
+/** What `parse` made as compact JSON with sorted names, of which a version is the hash. */
+export function canonical(tree) {
+  if (tree instanceof Numeral) return tree.text;
+  if (Array.isArray(tree)) return `[${tree.map(canonical).join(",")}]`;
+  if (tree instanceof Map) {
+    const names = [...tree.keys()].sort(byCodePoints);
+    return `{${names.map((name) => `${JSON.stringify(name)}:${canonical(tree.get(name))}`).join(",")}}`;
+  }
+  return JSON.stringify(tree);
+}
+
+// As UTF-8 sorts; strings of JavaScript sort by UTF-16 units.
+function byCodePoints(one, other) {
+  const [ones, others] = [[...one], [...other]];
+  for (let index = 0; index < ones.length && index < others.length; index++) {
+    const difference = ones[index].codePointAt(0) - others[index].codePointAt(0);
+    if (difference) return difference;
+  }
+  return ones.length - others.length;
+}
+
+// SHA-256 (FIPS 180-4): that of WebCrypto can't be had on pages without TLS, and only later.
+
+const primes = (count) => {
+  const found = [];
+  for (let each = 2; found.length < count; each++) if (found.every((prime) => each % prime)) found.push(each);
+  return found;
+};
+const fraction = (root) => Math.floor((root - Math.floor(root)) * 2 ** 32) | 0;
+const ROUNDS = primes(64).map((prime) => fraction(Math.cbrt(prime)));
+const START = primes(8).map((prime) => fraction(Math.sqrt(prime)));
+
+/** The first 16 hex digits of SHA-256 over what `parse` made, in its canonical form. */
+export function versionOf(tree) {
+  const data = new TextEncoder().encode(canonical(tree));
+  const padded = new Uint8Array(((data.length + 72) >> 6) << 6);
+  padded.set(data);
+  padded[data.length] = 0x80;
+  const view = new DataView(padded.buffer);
+  view.setUint32(padded.length - 8, Math.floor(data.length / 2 ** 29));
+  view.setUint32(padded.length - 4, data.length << 3);
+  const turn = (word, by) => (word >>> by) | (word << (32 - by));
+  const hash = [...START];
+  const words = new Int32Array(64);
+  for (let block = 0; block < padded.length; block += 64) {
+    for (let index = 0; index < 64; index++) {
+      if (index < 16) {
+        words[index] = view.getInt32(block + 4 * index);
+        continue;
+      }
+      const [far, near] = [words[index - 15], words[index - 2]];
+      const [low, high] = [turn(far, 7) ^ turn(far, 18) ^ (far >>> 3), turn(near, 17) ^ turn(near, 19) ^ (near >>> 10)];
+      words[index] = words[index - 16] + low + words[index - 7] + high;
+    }
+    let [a, b, c, d, e, f, g, h] = hash;
+    for (let index = 0; index < 64; index++) {
+      const choice = (turn(e, 6) ^ turn(e, 11) ^ turn(e, 25)) + ((e & f) ^ (~e & g));
+      const one = (h + choice + ROUNDS[index] + words[index]) | 0;
+      const two = (turn(a, 2) ^ turn(a, 13) ^ turn(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+      [h, g, f, e, d, c, b, a] = [g, f, e, (d + one) | 0, c, b, a, (one + two) | 0];
+    }
+    [a, b, c, d, e, f, g, h].forEach((word, index) => (hash[index] = (hash[index] + word) | 0));
+  }
+  return [hash[0], hash[1]].map((word) => (word >>> 0).toString(16).padStart(8, "0")).join("");
+}
+
+// RFC 6902, over what `parse` made. Nothing is changed in place.
+
+class OutOfSync extends Error {}
+
+/** The document behind a patch, a list of operations as `parse` made it. Throws where it doesn't fit. */
+export function patched(tree, operations) {
+  for (const operation of operations) {
+    const path = pointer(operation.get("path"));
+    const value = operation.get("value");
+    switch (operation.get("op")) {
+      case "add":
+        tree = put(tree, path, value);
+        break;
+      case "replace":
+        at(tree, path);
+        tree = path.length ? put(without(tree, path), path, value) : value;
+        break;
+      case "remove":
+        tree = without(tree, path);
+        break;
+      case "move": {
+        const from = pointer(operation.get("from"));
+        const moved = at(tree, from);
+        tree = put(without(tree, from), path, moved);
+        break;
+      }
+      case "copy":
+        tree = put(tree, path, at(tree, pointer(operation.get("from"))));
+        break;
+      case "test":
+        if (canonical(at(tree, path)) !== canonical(value)) throw new OutOfSync("a test failed");
+        break;
+      default:
+        throw new OutOfSync("there is no such operation");
+    }
+  }
+  return tree;
+}
+
+function pointer(text) {
+  if (text === "") return [];
+  if (typeof text !== "string" || text[0] !== "/") throw new OutOfSync("no pointer");
+  return text
+    .slice(1)
+    .split("/")
+    .map((each) => each.replaceAll("~1", "/").replaceAll("~0", "~"));
+}
+
+function at(tree, path) {
+  for (const step of path) {
+    if (tree instanceof Map && tree.has(step)) tree = tree.get(step);
+    else if (Array.isArray(tree) && position(step, tree.length - 1) !== null) tree = tree[position(step, tree.length - 1)];
+    else throw new OutOfSync("the patch leads nowhere");
+  }
+  return tree;
+}
+
+function position(step, last) {
+  return /^(0|[1-9]\d{0,15})$/.test(step) && Number(step) <= last ? Number(step) : null;
+}
+
+function put(tree, path, value) {
+  if (!path.length) return value;
+  return altered(tree, path, (holder, step) => {
+    if (holder instanceof Map) return holder.set(step, value);
+    const index = step === "-" ? holder.length : position(step, holder.length);
+    if (index === null) throw new OutOfSync("the patch leads nowhere");
+    holder.splice(index, 0, value);
+    return holder;
+  });
+}
+
+function without(tree, path) {
+  if (!path.length) return null;
+  return altered(tree, path, (holder, step) => {
+    at(holder, [step]);
+    if (holder instanceof Map) holder.delete(step);
+    else holder.splice(Number(step), 1);
+    return holder;
+  });
+}
+
+// A copy of the way to the last step, which `change` may alter.
+function altered(tree, [step, ...rest], change) {
+  const copy = tree instanceof Map ? new Map(tree) : Array.isArray(tree) ? [...tree] : null;
+  if (copy === null) throw new OutOfSync("the patch leads nowhere");
+  if (!rest.length) return change(copy, step);
+  const below = altered(at(tree, [step]), rest, change);
+  if (copy instanceof Map) copy.set(step, below);
+  else copy[Number(step)] = below;
+  return copy;
+}
+
+// What is held of one key. The invariant: `version` is that of `tree`.
+
+class Replica {
+  version = null;
+  tree = null;
+
+  // Take a state message. Returns whether the document became another one; throws OutOfSync, and then nothing was changed.
+  receive(message) {
+    const version = message.get("new_version") ?? message.get("version") ?? null;
+    switch (message.get("type")) {
+      case "config_snapshot":
+        return this.#replace(message.get("config"), version);
+      case "config_change":
+        if (version !== null && version === this.version) return false;
+        if (this.version === null || message.get("old_version") !== this.version) throw new OutOfSync("another version");
+        return this.#replace(patched(this.tree, message.get("diff")), version);
+      case "config_removed": {
+        const changed = this.version !== null;
+        this.version = this.tree = null;
+        return changed;
+      }
+      default:
+        if (version !== this.version) throw new OutOfSync("in sync with another version");
+        return false;
+    }
+  }
+
+  #replace(tree, version) {
+    if (tree === undefined || versionOf(tree) !== version) throw new OutOfSync("not the version that was named");
+    const changed = version !== this.version;
+    [this.tree, this.version] = [tree, version];
+    return changed;
+  }
+}
+
+// The client's end of one connection, without any I/O: text and times in, events and text to send out.
+
+const STATES = new Set(["config_snapshot", "config_change", "config_removed", "in_sync"]);
+// Of a server that doesn't say: realtime.heartbeat_interval and heartbeat_timeout, in seconds.
+const HEARTBEAT = 40;
+const [RESYNC_RATE, RESYNC_BURST, MOST_RESYNCS, RESYNC_PAUSE, RESYNC_PATIENCE] = [0.9, 8, 3, 1, 10];
+// A heartbeat may stand in front of the first snapshots; not two.
+const FENCE = 2;
+
+/** What is known between connections. */
+export class Held {
+  key = null;
+  main = new Replica();
+  others = new Map();
+}
+
+export class Conversation {
+  #held;
+  #patterns;
+  #heard;
+  #heartbeat = HEARTBEAT;
+  #tokens = RESYNC_BURST;
+  #refilled;
+  #troubles = new Map();
+  #hasBegun = false;
+  #isCurrent = false;
+  #unconfirmed;
+  #beats;
+  #outgoing = [];
+  reconnectAfterMs = null;
+
+  /** `held` is changed in place; `now` is monotonic, in seconds. */
+  constructor(held, patterns, now) {
+    this.#held = held;
+    this.#patterns = new Set(patterns);
+    this.#heard = this.#refilled = now;
+    this.#unconfirmed = new Set(held.others.keys());
+    this.#beats = this.#patterns.size ? null : 0;
+    if (this.#patterns.size) this.#say("subscribe", { patterns: [...this.#patterns] });
+  }
+
+  takeOutgoing() {
+    return this.#outgoing.splice(0);
+  }
+
+  /** When to call `tick` at the latest. */
+  get wakeAt() {
+    const dues = [...this.#troubles.values()].map((each) => (each.hasFailed ? each.notBefore : each.atLast));
+    return Math.min(this.#heard + this.#heartbeat, ...dues);
+  }
+
+  /** Do what is due: take a silent server for dead, ask again for what hasn't come. */
+  tick(now) {
+    if (now >= this.#heard + this.#heartbeat) return [over("the server gives no sign of life")];
+    const events = [];
+    for (const [key, trouble] of [...this.#troubles]) {
+      if (now >= (trouble.hasFailed ? trouble.notBefore : trouble.atLast)) events.push(...this.#ask(key, trouble, now));
+    }
+    return events;
+  }
+
+  acknowledge(key, version, status, error) {
+    this.#say("ack", { version, status, ...(error ? { error: String(error).slice(0, 4096) } : {}), ...parts(key) });
+  }
+
+  /** Take one message; what no server may say is an event of the type "over". */
+  receive(text, now) {
+    this.#heard = now;
+    let message;
+    try {
+      message = parse(text);
+    } catch {
+      message = null;
+    }
+    if (!(message instanceof Map) || typeof message.get("type") !== "string") {
+      return [over("the server sent something that is no message")];
+    }
+    if (message.has("schema") && message.get("schema")?.text !== "1") {
+      return [over("the server speaks a schema that this client doesn't know; update it", false)];
+    }
+    const type = message.get("type");
+    if (STATES.has(type)) return this.#state(type, message, now);
+    switch (type) {
+      case "hello":
+        this.#heartbeat = heartbeatOf(message);
+        break;
+      case "ping":
+        return this.#beat(message, now);
+      case "subscribed":
+        this.#beats = 0;
+        break;
+      case "unsubscribed":
+        return this.#unsubscribed(plain(message.get("patterns")));
+      case "connection_closing":
+        this.reconnectAfterMs = milliseconds(message, "reconnect_after_ms");
+        break;
+      case "error":
+        return [{ type: "refused", code: String(message.get("code")), message: String(message.get("message")) }];
+    }
+    return [];
+  }
+
+  #state(type, message, now) {
+    const names = ["app", "profile", "label"].map((name) => message.get(name));
+    if (!names.every((each) => typeof each === "string")) return [over("the server sent half a message")];
+    const key = names.join(":");
+    if (!this.#hasBegun) {
+      // The first state is that of the main subscription, whatever the server calls it by now.
+      this.#hasBegun = true;
+      this.#held.key = key;
+      this.#held.others.delete(key);
+    }
+    const replica = this.#replica(key);
+    // It was on its way when the subscription ended.
+    if (replica === null) return [];
+    const old = replica.version;
+    let hasChanged;
+    try {
+      hasChanged = replica.receive(message);
+    } catch {
+      return this.#outOfSync(key, now);
+    }
+    this.#troubles.delete(key);
+    this.#unconfirmed.delete(key);
+    const events = [];
+    if (hasChanged) {
+      const patch = type === "config_change" ? plain(message.get("diff")) : null;
+      events.push(changed(key, old, replica, patch, plain(message.get("origin") ?? null)));
+    }
+    if (key === this.#held.key && !this.#isCurrent) {
+      this.#isCurrent = true;
+      events.push({ type: "current" });
+    }
+    if (type === "config_removed" && key !== this.#held.key) this.#held.others.delete(key);
+    return events;
+  }
+
+  #replica(key) {
+    if (key === this.#held.key) return this.#held.main;
+    if (!this.#held.others.has(key)) {
+      if (![...this.#patterns].some((pattern) => matches(pattern, key))) return null;
+      this.#held.others.set(key, new Replica());
+    }
+    return this.#held.others.get(key);
+  }
+
+  #beat(message, now) {
+    const [versions, key] = [message.get("versions"), this.#held.key];
+    if (!(versions instanceof Map) || key === null) return [];
+    const events = [];
+    if (versions.has(key) && versions.get(key) !== this.#held.main.version) events.push(...this.#outOfSync(key, now));
+    else if (this.#isCurrent && this.#held.main.version !== null && !this.#troubles.has(key)) events.push({ type: "beat" });
+    if (this.#beats !== null && this.#beats < FENCE && ++this.#beats === FENCE) {
+      // Everything that matches has been sent by now: what wasn't among it ended while nobody was connected.
+      events.push(...this.#forget(this.#unconfirmed));
+    }
+    return events;
+  }
+
+  #unsubscribed(texts) {
+    const lost = (Array.isArray(texts) ? texts : []).filter((text) => this.#patterns.delete(text));
+    if (!lost.length) return [];
+    const kept = [...this.#patterns];
+    const ended = [...this.#held.others.keys()].filter((key) => !kept.some((pattern) => matches(pattern, key)));
+    return [{ type: "refused", code: "UNSUBSCRIBED", message: lost.join(" ") }, ...this.#forget(new Set(ended))];
+  }
+
+  #forget(keys) {
+    const events = [];
+    for (const key of [...keys].sort()) {
+      this.#troubles.delete(key);
+      const replica = this.#held.others.get(key);
+      this.#held.others.delete(key);
+      if (replica && replica.version !== null) events.push(changed(key, replica.version, new Replica(), null, null));
+    }
+    keys.clear();
+    return events;
+  }
+
+  #outOfSync(key, now) {
+    if (!this.#troubles.has(key)) this.#troubles.set(key, { asked: 0, notBefore: -Infinity, atLast: -Infinity });
+    const trouble = this.#troubles.get(key);
+    trouble.hasFailed = true;
+    return now >= trouble.notBefore ? this.#ask(key, trouble, now) : [];
+  }
+
+  #ask(key, trouble, now) {
+    if (trouble.asked >= MOST_RESYNCS) return [over("what the server sends doesn't lead to the version that it names")];
+    this.#tokens = Math.min(RESYNC_BURST, this.#tokens + (now - this.#refilled) * RESYNC_RATE);
+    this.#refilled = now;
+    if (this.#tokens < 1) {
+      [trouble.notBefore, trouble.hasFailed] = [now + RESYNC_PAUSE, true];
+      return [];
+    }
+    this.#tokens -= 1;
+    // The second time all is asked for: it may be what is held that is wrong.
+    const version = trouble.asked ? null : (this.#replica(key)?.version ?? null);
+    trouble.asked += 1;
+    [trouble.notBefore, trouble.atLast, trouble.hasFailed] = [now + RESYNC_PAUSE, now + RESYNC_PATIENCE, false];
+    this.#say("resync", { last_version: version, ...parts(key) });
+    return [];
+  }
+
+  #say(type, members) {
+    this.#outgoing.push(JSON.stringify({ type, ...members }));
+  }
+}
+
+function changed(key, oldVersion, replica, patch, origin) {
+  return { type: "changed", key, oldVersion, version: replica.version, patch, document: plain(replica.tree), origin };
+}
+
+function over(reason, mayReturn = true) {
+  return { type: "over", reason, mayReturn };
+}
+
+function parts(key) {
+  const [app, profile, label] = key.split(":");
+  return { app, profile, label };
+}
+
+function milliseconds(message, name) {
+  const value = message.get(name);
+  return value instanceof Numeral && /^\d+$/.test(value.text) ? Number(value.text) : null;
+}
+
+function heartbeatOf(hello) {
+  const found = ["heartbeat_interval_ms", "heartbeat_timeout_ms"].map((name) => milliseconds(hello, name));
+  return found.includes(null) ? HEARTBEAT : Math.min(Math.max((found[0] + found[1]) / 1000, 1), 3600);
+}
+
+/** Whether `application:profile:label`, each a name or a glob, matches a key. */
+export function matches(pattern, key) {
+  const globs = pattern.split(":");
+  return key.split(":").every((name, index) => fits(globs[index] ?? "*", name));
+}
+
+function fits(glob, name) {
+  const [first, ...rest] = glob.split("*");
+  if (!rest.length) return glob === name;
+  const last = rest.pop();
+  if (!name.startsWith(first) || name.length < first.length + last.length || !name.endsWith(last)) return false;
+  let from = first.length;
+  for (const part of rest) {
+    from = name.indexOf(part, from);
+    if (from < 0) return false;
+    from += part.length;
+  }
+  return from <= name.length - last.length;
+}
+
+// Why a connection ended, and what follows from it: the table of vortexd-api(7).
+
+const CLOSES = {
+  1000: ["closed by the client", true],
+  1001: ["the server is stopping", true],
+  1002: ["protocol error", false],
+  1003: ["messages are text", false],
+  1007: ["text is UTF-8", false],
+  1008: ["too many messages, or too many that are wrong", false],
+  1009: ["the message is too big", false],
+  1011: ["internal error", true],
+  1013: ["overloaded", true],
+  4401: ["unauthorized", false],
+  4403: ["forbidden", false],
+  4408: ["no sign of life", true],
+  4410: ["the client doesn't read", true],
+};
+
+/** What a close code means: {reason, mayReturn}. */
+export function closed(code, text = "") {
+  if (code === 1005 || code === 1006) return { reason: "the connection broke", mayReturn: true };
+  const [known, mayReturn] = CLOSES[code] ?? ["", (code >= 4000 && code < 4400) || (code >= 4500 && code < 5000)];
+  return { reason: `${code} ${text || known}`.trim(), mayReturn };
+}
+
+/** Seconds to wait before an attempt: at once for the first, then full jitter under a ceiling that doubles to 4 s. */
+export function delayBefore(attempt, chance, reconnectAfterMs = null) {
+  const asked = Math.min((reconnectAfterMs ?? 0) / 1000, 300);
+  return attempt === 0 ? asked : Math.max(asked, chance * Math.min(4, 0.25 * 2 ** Math.min(attempt - 1, 16)));
+}
+
+// The shell: sockets and timers.
+
+const OPEN_TIMEOUT = 10;
+const MOST_WAITING = 1000;
+
+/**
+ * Watch an application.
+ *
+ * @param {string | string[]} urls ws://, wss://, http:// or https:// with host and port; several are tried in turn.
+ * @param {object} options label, token, patterns (besides the application itself), instance (its name in the fleet; "" for who only watches), WebSocket (a class, where
+ *   there is none).
+ */
+export function watch(urls, app, profile = "default", options = {}) {
+  return new Watch(Array.isArray(urls) ? urls : [urls], app, profile, options);
+}
+
+class Watch {
+  #urls;
+  #target;
+  #options;
+  #held = new Held();
+  #socket = null;
+  #conversation = null;
+  #timer = null;
+  #attempt = 0;
+  #after = null;
+  #listeners = new Map();
+  #readers = new Set();
+  #isClosed = false;
+  #said = {};
+
+  constructor(urls, app, profile, options) {
+    this.#urls = urls.map((url) => url.replace(/^http/, "ws").replace(/\/+$/, ""));
+    this.#target = `/ws/${encodeURIComponent(app)}/${encodeURIComponent(profile)}`;
+    this.#options = options;
+    this.state = { name: "connecting", since: Date.now(), reason: null };
+    this.ready = new Promise((resolve, reject) => (this.#said = { resolve, reject }));
+    // Who doesn't wait for it isn't told of a promise that nobody handled.
+    this.ready.catch(() => {});
+    this.#open();
+  }
+
+  /** The document as it is now; null before the first one. Never changed in place. */
+  get document() {
+    return plain(this.#held.main.tree);
+  }
+
+  get version() {
+    return this.#held.main.version;
+  }
+
+  get key() {
+    return this.#held.key;
+  }
+
+  /** The documents of everything that `patterns` match, by `application:profile:label`. */
+  get documents() {
+    return new Map([...this.#held.others].map(([key, replica]) => [key, plain(replica.tree)]));
+  }
+
+  /** Call a function for each "change", "state", "refused" or "beat". Returns a function that ends it. */
+  on(type, listener) {
+    if (!this.#listeners.has(type)) this.#listeners.set(type, new Set());
+    this.#listeners.get(type).add(listener);
+    return () => this.#listeners.get(type).delete(listener);
+  }
+
+  /** Say that the application has taken a version, or why it hasn't. */
+  ack(version, status = "applied", error = null, key = this.#held.key) {
+    this.#conversation?.acknowledge(key, version, status, error);
+    this.#flush();
+  }
+
+  close() {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    this.#socket?.close(1000);
+    this.#become("closed", null);
+    for (const reader of this.#readers) reader.end();
+  }
+
+  /** The changes from now on. Who reads too slowly misses some, and gets the newest. */
+  async *[Symbol.asyncIterator]() {
+    const waiting = [];
+    const reader = { wake: () => {}, isOver: false };
+    reader.push = (change) => {
+      if (waiting.push(change) > MOST_WAITING) waiting.shift();
+      reader.wake();
+    };
+    reader.end = () => {
+      reader.isOver = true;
+      reader.wake();
+    };
+    this.#readers.add(reader);
+    try {
+      for (;;) {
+        while (waiting.length) yield waiting.shift();
+        if (reader.isOver || this.#isClosed || this.state.name === "failed") return;
+        await new Promise((resolve) => (reader.wake = resolve));
+      }
+    } finally {
+      this.#readers.delete(reader);
+    }
+  }
+
+  #open() {
+    const { label, token, instance, WebSocket = globalThis.WebSocket } = this.#options;
+    const query = new URLSearchParams();
+    if (label) query.set("label", label);
+    if (instance !== undefined) query.set("instance", instance);
+    if (this.#held.main.version !== null) query.set("last_version", this.#held.main.version);
+    const url = this.#urls[0] + this.#target;
+    const socket = new WebSocket(`${url}?${query}`, ["vortex.v1", ...(token ? [`bearer.${token}`] : [])]);
+    this.#socket = socket;
+    let isOpen = false;
+    this.#timer = setTimeout(() => this.#ended(socket, over("no answer")), 1000 * OPEN_TIMEOUT);
+    socket.onopen = () => {
+      isOpen = true;
+      this.#conversation = new Conversation(this.#held, this.#options.patterns ?? [], seconds());
+      this.#flush();
+      this.#schedule();
+    };
+    socket.onmessage = ({ data }) => {
+      if (socket !== this.#socket) return;
+      this.#happen(this.#conversation.receive(typeof data === "string" ? data : "", seconds()));
+      this.#flush();
+      this.#schedule();
+    };
+    socket.onclose = async ({ code, reason }) => {
+      if (socket !== this.#socket) return;
+      const end = isOpen ? closed(code, reason) : await this.#refusal(url);
+      this.#ended(socket, end);
+    };
+    // What it says of an error is nothing; `onclose` follows.
+    socket.onerror = () => {};
+  }
+
+  // Browsers don't tell a page why a handshake was refused: the same address says it over HTTP, where the page may ask.
+  async #refusal(url) {
+    const { token, fetch = globalThis.fetch } = this.#options;
+    try {
+      const headers = token ? { Authorization: `Bearer ${token}` } : {};
+      const answer = await fetch(url.replace(/^ws/, "http"), { headers, signal: AbortSignal.timeout(5000) });
+      if (answer.status === 401 || answer.status === 403) {
+        return over(`refused with ${answer.status} ${(await answer.json()).message ?? ""}`.trim(), false);
+      }
+    } catch {
+      // Nobody is there, or this page may not ask.
+    }
+    return over("can't connect");
+  }
+
+  #happen(events) {
+    for (const event of events) {
+      if (event.type === "over") {
+        this.#ended(this.#socket, event);
+        return;
+      }
+      if (event.type === "changed") {
+        this.#emit("change", event);
+        for (const reader of this.#readers) reader.push(event);
+      } else if (event.type === "current") {
+        this.#attempt = 0;
+        this.#become("connected", null);
+        this.#said.resolve(this);
+      } else {
+        this.#emit(event.type, event);
+      }
+    }
+  }
+
+  #ended(socket, { reason, mayReturn }) {
+    if (socket !== this.#socket || this.#isClosed) return;
+    clearTimeout(this.#timer);
+    this.#after = this.#conversation?.reconnectAfterMs ?? null;
+    this.#socket = this.#conversation = null;
+    socket.close();
+    if (!mayReturn) {
+      this.#become("failed", reason);
+      this.#said.reject(new Error(reason));
+      for (const reader of this.#readers) reader.end();
+      return;
+    }
+    this.#become("stale", reason);
+    const wait = delayBefore(this.#attempt++, Math.random(), this.#after);
+    // The next time another server, if there is one.
+    this.#urls.push(this.#urls.shift());
+    this.#timer = setTimeout(() => this.#open(), 1000 * wait);
+  }
+
+  #flush() {
+    for (const text of this.#conversation?.takeOutgoing() ?? []) this.#socket.send(text);
+  }
+
+  #schedule() {
+    clearTimeout(this.#timer);
+    if (this.#conversation === null) return;
+    this.#timer = setTimeout(
+      () => {
+        this.#happen(this.#conversation?.tick(seconds()) ?? []);
+        this.#flush();
+        this.#schedule();
+      },
+      Math.max(0, 1000 * (this.#conversation.wakeAt - seconds())),
+    );
+  }
+
+  #become(name, reason) {
+    const since = this.state.name === name ? this.state.since : Date.now();
+    this.state = { name, since, reason };
+    this.#emit("state", this.state);
+  }
+
+  #emit(type, event) {
+    for (const listener of this.#listeners.get(type) ?? []) listener(event);
+  }
+}
+
+function seconds() {
+  return performance.now() / 1000;
+}

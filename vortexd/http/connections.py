@@ -1,0 +1,118 @@
+"""`/api/v1/connections`: who is connected, to what, and with which version; for who has `admin`.
+
+The whole is counted, and a part of it is listed: a fleet may have more connections than anybody reads. Of several workers whoever is asked says
+what all say.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+from urllib.parse import parse_qs
+
+import orjson
+
+from ..auth import Right
+from ..errors import RemoteError
+from ..peers import Peers
+from ..realtime.server import Connected
+from .exchange import Answer, Request
+
+_DEFAULT_LIMIT = 100
+_MOST = 1_000
+_MOST_KEYS = 1_000
+_FILTERS = ("app", "profile", "label", "version")
+
+
+class Connections:
+    """See the module. `?app=`, `profile=`, `label=` and `version=` choose, `limit=` says how many are listed.
+
+    Args:
+        connected: Everybody, at this moment.
+    """
+
+    route: ClassVar = "/api/v1/connections"
+    methods: ClassVar = ("GET", "HEAD")
+    is_public: ClassVar = False
+
+    def __init__(self, connected: Callable[[], Iterable[Connected]], peers: Peers | None = None) -> None:
+        self._connected = connected
+        self._peers = peers or Peers()
+        self._peers.answer("connections", lambda text: orjson.dumps(self._found(orjson.loads(text))).decode())
+
+    async def answer(self, request: Request) -> Answer:
+        """See `exchange.Endpoint`."""
+        request.owner.authorize(Right.ADMIN, None)
+        wanted = _wanted(request.query)
+        found = [self._found(wanted)]
+        others = await self._peers.ask("connections", orjson.dumps(wanted).decode())
+        found += [orjson.loads(text) for text in others.texts.values() if text]
+        return Answer(body=orjson.dumps(_merged(found, wanted["limit"]) | {"workers_silent": others.missing}))
+
+    def _found(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """What this process has."""
+        count = parked = 0
+        versions: Counter[tuple[str, str, str, str | None]] = Counter()
+        listed: list[dict[str, Any]] = []
+        for each in self._connected():
+            members = _members(each)
+            if any(wanted[name] not in (None, members[name]) for name in _FILTERS):
+                continue
+            count += 1
+            parked += each.is_parked
+            key = each.key
+            versions[key.application, key.profile, key.label, each.version] += 1
+            if len(listed) < wanted["limit"]:
+                listed.append(members)
+        return {
+            "total": count,
+            "parked": parked,
+            "versions": [[*name, n] for name, n in versions.items()],
+            "connections": listed,
+        }
+
+
+def _members(each: Connected) -> dict[str, Any]:
+    return {
+        "id": each.instance.connection,
+        "instance": each.instance.name,
+        "peer": each.instance.host or "unix",
+        "principal": each.principal,
+        "app": each.key.application,
+        "profile": each.key.profile,
+        "label": each.key.label,
+        "version": each.version,
+        "patterns": each.patterns,
+        "state": "parked" if each.is_parked else "awake",
+    }
+
+
+def _wanted(query: str) -> dict[str, Any]:
+    """What is asked for.
+
+    Raises:
+        RemoteError: 400.
+    """
+    given = parse_qs(query, keep_blank_values=True, max_num_fields=16)
+    limit = given.get("limit", [str(_DEFAULT_LIMIT)])[0]
+    if not (limit.isascii() and limit.isdecimal() and len(limit) <= 4 and int(limit) <= _MOST):
+        raise RemoteError(f"limit is a number from 0 to {_MOST}")
+    return {**{name: given.get(name, [None])[0] for name in _FILTERS}, "limit": int(limit)}
+
+
+def _merged(found: Iterable[Mapping[str, Any]], limit: int) -> dict[str, Any]:
+    total = parked = 0
+    versions: Counter[tuple[Any, ...]] = Counter()
+    listed: list[Any] = []
+    for each in found:
+        total += each["total"]
+        parked += each["parked"]
+        listed += each["connections"]
+        for *name, count in each["versions"]:
+            versions[tuple(name)] += count
+    names = ("app", "profile", "label", "version", "connections")
+    return {
+        "total": total,
+        "parked": parked,
+        "versions": [dict(zip(names, (*name, n), strict=True)) for name, n in versions.most_common(_MOST_KEYS)],
+        "connections": listed[:limit],
+    }
