@@ -31,6 +31,7 @@ class FakeHistorian:
         self._configs: dict[Key, Config] = {}
         self.versions = [self.put(KEY, {"a": number, "same": True}) for number in range(3)]
         self.put(Key("shop", "dev", "release/1.0"), {"a": 2})
+        self.put(Key("shop", "dev", "main,release/1.0"), {"a": 3, "same": True})
         self.put(Key("shop", "dev", HEX), {})
 
     def put(self, key: Key, document: dict[str, Json]) -> str:
@@ -83,6 +84,7 @@ SAME_GONE = {"op": "remove", "path": "/same", "old": True}
         ("from={1}&to=release/1.0", [a(1, 2), SAME_GONE]),
         ("from=main&to=release(_)1.0", [SAME_GONE]),
         ("from=label:release%2F1.0", [{"op": "add", "path": "/same", "new": True}]),
+        ("from=main,release(_)1.0", [a(3, 2)]),
         (f"to=label:{HEX}&from=label:main", [{"op": "remove", "path": "/a", "old": 2}, SAME_GONE]),
     ],
 )

@@ -95,6 +95,13 @@ def test_nothing_is_decrypted_in_overrides() -> None:
     assert ("overrides", None, "{cipher}00", WINS, None) == held(found, "a")[0]
 
 
+def test_overrides_are_not_decrypted() -> None:
+    overrides = PropertySource("overrides", {"a": "{cipher}" + AES.encrypt("x")}, {})
+    found = explained({}, decryptor=Decryptor(OneKey(AES)), overrides=overrides)
+
+    assert [(Cipher.KEPT, overrides.values["a"])] == [(each.cipher, each.value) for each in found.keys["a"]]
+
+
 def test_documents_that_do_not_count_are_named_and_nothing_of_what_they_hold() -> None:
     text = "a: 1\n---\nspring.config.activate.on-profile: prod & !(eu | us), test\nsecret: 2\n"
     found = explained({"shop.yml": text}, "dev")

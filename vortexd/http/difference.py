@@ -113,7 +113,7 @@ def _parsed(text: str, key: Key) -> tuple[Key, str | None]:
     if not colon:
         kind, rest = "version" if not text or _VERSION.fullmatch(text) else "label", text
     if kind == "label":
-        return attrs.evolve(key, label=names.label(rest)), None
+        return attrs.evolve(key, label=names.labels(rest)), None
     if rest and not _VERSION.fullmatch(rest):
         raise RemoteError("a version has 16 hex digits", 400)
     return key, rest or None

@@ -44,7 +44,7 @@ class Cipher(enum.Enum):
     Attributes:
         DECRYPTED: It is shown, and served, in the open.
         FAILED: No key decrypts it.
-        KEPT: Nothing is decrypted here; it is served as it stands in the file.
+        KEPT: Nothing is decrypted here; it is served as it was written.
     """
 
     DECRYPTED = "decrypted"
@@ -160,7 +160,7 @@ def explain(
 
     Args:
         layers: Those that serve it, the strongest first.
-        overrides: What goes over all of them.
+        overrides: What goes over all of them, and isn't decrypted.
 
     Raises:
         ResolveError: As `property_sources` and `effective_document`.
