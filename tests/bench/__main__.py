@@ -2,10 +2,11 @@
 
 import argparse
 
-from . import git, push, registry, slow, storm, tls, writers
+from . import git, http, push, registry, slow, storm, tls, writers
 
 BENCHMARKS = {
     "git": git,
+    "http": http,
     "push": push,
     "registry": registry,
     "slow": slow,

@@ -7,6 +7,7 @@ import pytest
 from tests.http.serving import serving
 from vortexd.errors import FormatError
 from vortexd.model import Key
+from vortexd.settings import ServerSettings
 
 P = pytest.param
 
@@ -176,6 +177,13 @@ async def test_H11_what_is_accepted_decides(accept: str, status: int) -> None:
 async def test_a_body_over_the_limit_is_413() -> None:
     async with serving() as http:
         assert 413 == (await http.ask("/shop/dev", "POST", b"x" * 70_000)).status
+
+
+@pytest.mark.parametrize(("size", "status"), [(3, 200), (70_000, 413)])
+async def test_a_get_with_a_body_is_answered_within_the_same_bounds(size: int, status: int) -> None:
+    async with serving(ServerSettings(body_bytes=65_536)) as http:
+        assert status == (await http.ask("/shop/dev", body=b"x" * size)).status
+        assert status == (await http.ask("/health", body=b"x" * size)).status
 
 
 async def test_H15_a_form_is_not_parsed() -> None:

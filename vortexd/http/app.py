@@ -1,99 +1,88 @@
-"""The quart-trio application: from ASGI to endpoints and back, one place for tokens, methods and errors.
+"""The ASGI application: from ASGI to answers and back.
 
-In come ASGI requests from the bridge, out go the answers of endpoints. Quart's router isn't used, because paths are taken apart
-before they are decoded: one that decodes first can't tell `/` from `%2F`. Whatever an endpoint raises becomes an answer here.
+In come ASGI requests from the bridge, out go what `Answering` makes of them. What has no body is answered at once, in the request's own task;
+bodies are received by Quart, within the bounds of the endpoint that they are for. Quart's router isn't used: it decodes paths before it takes
+them apart.
 """
 
-import time
-from collections.abc import Callable, Mapping
-from typing import Any
-from uuid import uuid4
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
 
-import structlog
 from quart import Response, request
 from quart_trio import QuartTrio
 from quart_trio.wrappers.request import TrioRequest
 from werkzeug.exceptions import HTTPException
 
-from ..auth import Admission, Gate
-from ..errors import FormatError, RemoteError, ResolveError
+from ..auth import Gate
+from ..errors import RemoteError
 from ..metrics import Metrics
 from ..settings import ServerSettings
-from .exchange import Answer, Request
+from .answering import Answering
+from .exchange import Answer
 from .routes import Routes
-from .spring.errors import error as spring_error
 
-log = structlog.get_logger()
+_Scope = Mapping[str, Any]
+_Receive = Callable[[], Awaitable[Any]]
+_Send = Callable[[Any], Awaitable[None]]
+_Asgi = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
 
 
 def create_app(
     routes: Routes, metrics: Metrics, settings: ServerSettings, timestamp: Callable[[], str], gate: Gate
-) -> QuartTrio:
+) -> _Asgi:
     """Make the application.
 
     Args:
         timestamp: The current time as RFC 3339, for error bodies.
         gate: Who is let in.
     """
+    answering = Answering(routes, metrics, timestamp, gate)
+    with_bodies = _with_bodies(answering, settings.body_bytes)
+
+    async def application(scope: _Scope, receive: _Receive, send: _Send) -> None:
+        if scope["type"] != "http" or _may_have_body(scope):
+            await with_bodies(scope, receive, send)
+            return
+        made = await _answer(answering, scope)
+        await send({"type": "http.response.start", "status": made.status, "headers": made.head()})
+        await send({"type": "http.response.body", "body": made.body})
+
+    return application
+
+
+def _may_have_body(scope: _Scope) -> bool:
+    # With HTTP/2 a body needs no header that announces it.
+    return scope["method"] not in ("GET", "HEAD") or any(
+        name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"]
+    )
+
+
+async def _answer(answering: Answering, scope: _Scope, body: bytes = b"") -> Answer:
+    # A Unix socket has no address.
+    host = scope["client"][0] if scope["client"] else ""
+    query = scope["query_string"].decode("latin-1")
+    return await answering.answer(scope["method"], _path(scope), query, scope["headers"], host, body)
+
+
+def _with_bodies(answering: Answering, body_bytes: int) -> _Asgi:
+    """The quart-trio application, for requests with bodies."""
     app = QuartTrio("vortexd", static_folder=None)
-    app.request_class = _request_class(routes, settings.body_bytes)
+    app.request_class = _request_class(answering.routes, body_bytes)
     app.config["PROPAGATE_EXCEPTIONS"] = False
 
-    def failure(error: RemoteError, route: str = "refused") -> Answer:
-        body = spring_error(error.status, error.reason, timestamp())
-        return Answer(error.status, body, headers=error.headers, route=route)
-
-    async def answer(body: bytes) -> Answer:
-        path = _path(request.scope)
-        query = request.scope["query_string"].decode("latin-1")
-
-        def admit() -> Admission:
-            return gate.admit(list(request.scope["headers"]), f"{path}?{query}", request.remote_addr or "")
-
-        try:
-            try:
-                endpoint = routes.find(path)
-            except RemoteError:
-                # Who isn't let in doesn't learn what there is.
-                admit()
-                raise
-            if request.method not in endpoint.methods:
-                allowed = ", ".join(endpoint.methods)
-                return failure(RemoteError(f"only {allowed}", 405, {"Allow": allowed}), "other")
-            admission = None if endpoint.is_public else admit()
-            asked = Request(request.method, routes.below(path), query, request.headers, body, admission, admit)
-            made = await endpoint.answer(asked)
-        except RemoteError as error:
-            return failure(error)
-        except (FormatError, ResolveError):
-            return failure(
-                RemoteError("the configuration of this application can't be read; see the server's log", 500),
-                endpoint.route,
-            )
-        return made if made.route else Answer(made.status, made.body, made.content_type, made.headers, endpoint.route)
-
-    # Before routing, and in its place: Werkzeug's router decodes paths before it takes them apart.
+    # Before routing, and in its place.
     @app.before_request
     async def everything() -> Response:
-        began = time.perf_counter()
-        made = await answer(await request.body)
-        metrics.answered(made.route, made.status, time.perf_counter() - began)
-        return _response(made)
+        return _response(await _answer(answering, request.scope, await request.body))
 
     @app.errorhandler(HTTPException)
     async def http_error(error: HTTPException) -> Response:
-        return _response(failure(RemoteError(error.name, error.code or 500)))
+        return _response(answering.failure(RemoteError(error.name, error.code or 500)))
 
-    @app.errorhandler(Exception)
-    async def bug(error: Exception) -> Response:
-        number = str(uuid4())
-        log.error("request failed", request=number, exc_info=error)
-        return _response(failure(RemoteError(f"internal error; in the server's log it is {number}", 500)))
-
-    return app
+    return cast(_Asgi, app)
 
 
-def _path(scope: Mapping[str, Any]) -> str:
+def _path(scope: _Scope) -> str:
     raw: bytes = scope["raw_path"]
     return raw.decode("latin-1").partition("?")[0]
 
@@ -110,12 +99,8 @@ def _request_class(routes: Routes, body_bytes: int) -> type[TrioRequest]:
 
 
 def _response(answer: Answer) -> Response:
-    response = Response(answer.body, answer.status, content_type=answer.content_type)
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Cache-Control"] = "no-store"
-    if answer.content_type is None:
-        response.headers.pop("Content-Type", None)
-        response.headers.pop("Content-Length", None)
-    for name, value in answer.headers.items():
-        response.headers[name] = value
+    response = Response(answer.body, answer.status)
+    response.headers.clear()
+    for name, value in answer.head():
+        response.headers[name.decode("latin-1")] = value.decode("latin-1")
     return response

@@ -5,15 +5,39 @@ who decodes first can't tell `/` from `%2F`.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, overload
 
 import attrs
-from werkzeug.datastructures import Headers
 
 from ..auth import Admission
 
 JSON = "application/json"
+
+
+class Headers:
+    """The headers of a request; names without regard to case. Of one that stands several times it is the first.
+
+    Args:
+        raw: Names in lower case.
+    """
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
+        self._raw = raw
+
+    @overload
+    def get(self, name: str) -> str | None: ...
+    @overload
+    def get(self, name: str, default: str) -> str: ...
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The value of a header, or the default."""
+        wanted = name.lower().encode("ascii")
+        for each, value in self._raw:
+            if each == wanted:
+                return value.decode("latin-1")
+        return default
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -49,6 +73,14 @@ class Request:
         assert self.admission is not None  # the application admits before it calls
         return self.admission
 
+    def admitted(self) -> "Request":
+        """The same, from somebody who is let in.
+
+        Raises:
+            RemoteError: As `Gate.admit`.
+        """
+        return Request(self.method, self.path, self.query, self.headers, self.body, self.admit(), self.admit)
+
 
 @attrs.frozen(slots=True, eq=False)
 class Answer:
@@ -65,6 +97,21 @@ class Answer:
     content_type: str | None = JSON
     headers: Mapping[str, str] = attrs.field(factory=dict)
     route: str = ""
+
+    def on(self, route: str) -> "Answer":
+        """The same, of a route."""
+        return Answer(self.status, self.body, self.content_type, self.headers, route)
+
+    def head(self) -> list[tuple[bytes, bytes]]:
+        """All headers, as ASGI has them."""
+        head = [(b"x-content-type-options", b"nosniff")]
+        if self.content_type is not None:
+            head.append((b"content-type", self.content_type.encode("latin-1")))
+            head.append((b"content-length", b"%d" % len(self.body)))
+        if "Cache-Control" not in self.headers:
+            head.append((b"cache-control", b"no-store"))
+        head += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()]
+        return head
 
 
 class Endpoint(Protocol):

@@ -12,13 +12,19 @@ import h11
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.events import RawData
 from hypercorn.protocol import ProtocolWrapper
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import H11SendableEvent
 
 from ..settings import ServerSettings
 from .listener import Accepted, Stream, socket_of
+
+# For a peer that is still sending when it is refused.
+_LINGER = 1.0
+_RECEIVE_BYTES = 65_536
 
 
 class Bridge:
@@ -48,7 +54,10 @@ class Bridge:
         stream = _Stream(accepted.stream, accepted.head, self._settings)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_close_when_cancelled, accepted.stream)
-            await _Server(self._app, self._config, self._context, {}, stream)  # type: ignore[arg-type]  # not only its own streams
+            server = _Server(self._app, self._config, self._context, {}, stream)  # type: ignore[arg-type]  # not only its own streams
+            await server
+            if server.has_unread:
+                await stream.linger()
             nursery.cancel_scope.cancel()
 
     async def drain(self) -> None:
@@ -61,7 +70,25 @@ class _Http11(H11Protocol):
 
     WebSockets are ours, and are told apart before Hypercorn sees the connection. HTTP/2 without TLS would escape the deadlines of
     a request, which here belong to the connection.
+
+    The head of an answer goes out with the beginning of its body, in one system call.
     """
+
+    _head = b""
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        try:
+            data = self.connection.send(event) or b""
+        except h11.LocalProtocolError:
+            # As Hypercorn has it: whoever breaks the protocol first has nothing to expect.
+            if self.connection.their_state != h11.ERROR:
+                raise
+            return
+        if isinstance(event, h11.Response):
+            self._head = data
+        elif self._head or data:
+            data, self._head = self._head + data, b""
+            await self.send(RawData(data=data))
 
     async def _check_protocol(self, event: h11.Request) -> None:
         pass
@@ -97,6 +124,12 @@ class _Server(TCPServer):
         )
         self._wrapper = wrapper
 
+    @property
+    def has_unread(self) -> bool:
+        """Whether the peer was still sending its last request when that was answered."""
+        connection = getattr(self._wrapper.protocol, "connection", None)
+        return getattr(connection, "their_state", None) in (h11.SEND_BODY, h11.ERROR)
+
 
 async def _close_when_cancelled(stream: Stream) -> None:
     """Close the socket under Hypercorn's shielded sends, which no cancellation of ours would end before the write deadline."""
@@ -115,6 +148,8 @@ class _Stream(trio.abc.HalfCloseableStream):
         self._settings = settings
         # Until when the request that has begun must be whole; None between requests.
         self._deadline: float | None = trio.current_time() + settings.request_timeout
+        self._receiving = trio.CancelScope()
+        self._is_closed = False
 
     @property
     def socket(self) -> trio.socket.SocketType:
@@ -126,15 +161,23 @@ class _Stream(trio.abc.HalfCloseableStream):
         if self._head:
             head, self._head = self._head, b""
             return head
-        with trio.CancelScope(deadline=self._deadline if self._deadline is not None else float("inf")):
+        self._receiving = trio.CancelScope(deadline=self._deadline if self._deadline is not None else float("inf"))
+        with self._receiving:
+            self._check_open()
             data = bytes(await self._stream.receive_some(max_bytes))
             if data and self._deadline is None:
                 self._deadline = trio.current_time() + self._settings.request_timeout
             return data
+        self._check_open()
         return b""
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise trio.ClosedResourceError
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send, each part under the write deadline; the connection is broken for a peer that doesn't read."""
+        self._check_open()
         self._deadline = None
         view = memoryview(data)
         for start in range(0, len(view), 65_536):
@@ -149,7 +192,7 @@ class _Stream(trio.abc.HalfCloseableStream):
         await self._stream.wait_send_all_might_not_block()
 
     # Closing has no checkpoint: quart-trio cancels the task of a request as soon as it hears that its stream is closed, and that task
-    # is the one in which Hypercorn is closing the connection.
+    # is the one in which Hypercorn is closing the connection. The bridge closes the socket itself once Hypercorn has ended.
 
     async def send_eof(self) -> None:
         """Say that nothing more comes."""
@@ -161,5 +204,15 @@ class _Stream(trio.abc.HalfCloseableStream):
             raise trio.BrokenResourceError from error
 
     async def aclose(self) -> None:
-        """Close the socket."""
-        socket_of(self._stream).close()
+        """Have nothing sent or received any more."""
+        self._is_closed = True
+        self._receiving.cancel()
+
+    async def linger(self) -> None:
+        """Let a peer that is still sending read the answer: to close with unread bytes would reset the connection, and the answer with it."""
+        with trio.move_on_after(_LINGER):
+            try:
+                while await self._stream.receive_some(_RECEIVE_BYTES):
+                    pass
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass

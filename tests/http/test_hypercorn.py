@@ -1,0 +1,81 @@
+"""The bridge: what goes to the socket, and when."""
+
+import pytest
+import trio
+
+from tests.http.serving import read_all, serving, wait_until
+from vortexd.http import hypercorn
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Everything that the bridge writes."""
+    written: list[bytes] = []
+    send_all = hypercorn._Stream.send_all
+
+    async def recorded(stream: hypercorn._Stream, data: bytes) -> None:
+        written.append(bytes(data))
+        await send_all(stream, data)
+
+    monkeypatch.setattr(hypercorn._Stream, "send_all", recorded)
+    return written
+
+
+@pytest.mark.parametrize(
+    ("target", "method", "body", "status"),
+    [
+        ("/shop/dev", "GET", b"", 200),
+        ("/shop/dev", "HEAD", b"", 200),
+        ("/nowhere", "GET", b"", 404),
+        ("/shop/dev", "POST", b"x", 405),
+    ],
+)
+async def test_an_answer_is_one_write(writes: list[bytes], target: str, method: str, body: bytes, status: int) -> None:
+    async with serving() as http:
+        answer = await http.ask(target, method, body)
+
+    assert (status, 1) == (answer.status, len(writes))
+
+
+async def test_requests_of_one_connection_are_answered_one_by_one(writes: list[bytes]) -> None:
+    one = b"GET /shop/dev HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    last = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    async with serving() as http:
+        answers = await http.exchange(one + one + last)
+
+    assert 3 == answers.count(b"HTTP/1.1 200") == len(writes)
+    assert answers.endswith(b'{"status":"UP"}')
+
+
+async def test_what_is_no_http_behind_a_first_request_is_refused_and_closed(writes: list[bytes]) -> None:
+    async with serving() as http:
+        answers = await http.exchange(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n\x00nonsense\r\n\r\n")
+
+    assert b"HTTP/1.1 400" in answers
+    assert [b"HTTP/1.1 200", b"HTTP/1.1 400"] == [each[:12] for each in writes]
+
+
+async def test_who_is_still_sending_when_refused_reads_the_answer() -> None:
+    head = b"POST /shop/dev HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
+    async with serving() as http:
+        async with await http.connect() as stream:
+            await stream.send_all(head)
+            first = await stream.receive_some(65_536)
+            # The other end is closed for what it says, and open for what it hears.
+            await stream.send_all(b"x" * 1_000_000)
+            rest = await read_all(stream)
+
+    assert first.startswith(b"HTTP/1.1 413")
+    assert b"" == rest
+
+
+async def test_who_goes_on_sending_for_ever_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hypercorn, "_LINGER", 0.05)
+    async with serving() as http:
+        async with await http.connect() as stream:
+            await stream.send_all(b"POST /shop/dev HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
+            with trio.fail_after(10), pytest.raises(trio.BrokenResourceError):
+                while True:
+                    await stream.send_all(b"x")
+                    await trio.sleep(0.001)
+        await wait_until(lambda: not http.connections.child_tasks)

@@ -1,0 +1,87 @@
+"""From a request to its answer: one place for tokens, methods, errors and what is counted, whoever has read the request.
+
+In come the parts of an HTTP request, out goes an `Answer`, always: whatever an endpoint raises becomes one here. Paths are looked up as they were
+sent, because one that is decoded first can't tell `/` from `%2F`.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from uuid import uuid4
+
+import structlog
+
+from ..auth import Admission, Gate
+from ..errors import FormatError, RemoteError, ResolveError
+from ..metrics import Metrics
+from .exchange import Answer, Headers, Request
+from .routes import Routes
+from .spring.errors import error as spring_error
+
+log = structlog.get_logger()
+
+_UNREADABLE = "the configuration of this application can't be read; see the server's log"
+
+
+class Answering:
+    """See the module.
+
+    Args:
+        timestamp: The current time as RFC 3339, for error bodies.
+        gate: Who is let in.
+    """
+
+    def __init__(self, routes: Routes, metrics: Metrics, timestamp: Callable[[], str], gate: Gate) -> None:
+        self.routes = routes
+        self._metrics = metrics
+        self._timestamp = timestamp
+        self._gate = gate
+
+    async def answer(
+        self, method: str, path: str, query: str, headers: Sequence[tuple[bytes, bytes]], host: str, body: bytes = b""
+    ) -> Answer:
+        """Answer a request.
+
+        Args:
+            method: In capitals.
+            path: As it was sent, without the query.
+            query: As it was sent, without the `?`.
+            headers: Names in lower case.
+            host: The peer's address, or "" for a Unix socket.
+        """
+        began = time.perf_counter()
+
+        def admit() -> Admission:
+            return self._gate.admit(headers, f"{path}?{query}", host)
+
+        try:
+            below = self.routes.below(path)
+            made = await self._answer(path, Request(method, below, query, Headers(headers), body, None, admit))
+        except RemoteError as error:
+            made = self.failure(error)
+        except Exception as error:
+            number = str(uuid4())
+            log.error("request failed", request=number, exc_info=error)
+            made = self.failure(RemoteError(f"internal error; in the server's log it is {number}", 500))
+        self._metrics.answered(made.route, made.status, time.perf_counter() - began)
+        return made
+
+    def failure(self, error: RemoteError, route: str = "refused") -> Answer:
+        """What is answered to a mistake."""
+        body = spring_error(error.status, error.reason, self._timestamp())
+        return Answer(error.status, body, headers=error.headers, route=route)
+
+    async def _answer(self, path: str, request: Request) -> Answer:
+        try:
+            endpoint = self.routes.find(path)
+        except RemoteError:
+            # Who isn't let in doesn't learn what there is.
+            request.admit()
+            raise
+        if request.method not in endpoint.methods:
+            allowed = ", ".join(endpoint.methods)
+            return self.failure(RemoteError(f"only {allowed}", 405, {"Allow": allowed}), "other")
+        try:
+            made = await endpoint.answer(request if endpoint.is_public else request.admitted())
+        except (FormatError, ResolveError):
+            return self.failure(RemoteError(_UNREADABLE, 500), endpoint.route)
+        return made if made.route else made.on(endpoint.route)
