@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vortexd.fleet import STATES, KeyState, Page, Question, Seen, merge
+from vortexd.fleet import NOBODY, STATES, KeyState, Page, Question, Seen, merge
 from vortexd.model import Key
 
 from .test_instances import KEY, OTHER_KEY, Fleets
@@ -38,7 +38,7 @@ def rows(page: Page) -> list[tuple[KeyState, Seen | None]]:
     return [(attrs.evolve(state, instances=()), each) for state in page.keys for each in (state.instances or (None,))]
 
 
-@given(st.lists(MEMBER, max_size=20), st.integers(1, 6), st.sampled_from([None, *STATES]))
+@given(st.lists(MEMBER, max_size=20), st.integers(1, 6), st.sampled_from([None, NOBODY, *STATES]))
 def test_the_pages_of_several_workers_are_those_of_one(
     members: list[tuple[str | None, Key, str | None, int]], limit: int, state: str | None
 ) -> None:

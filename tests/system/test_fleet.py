@@ -87,6 +87,12 @@ async def say(server: Server, client: Client, status: str = "applied", error: st
     await client.send({"type": "ack", "version": key(server)["version"], "status": status, "error": error})
 
 
+async def vortexctl(command: str, server: Server, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
+    whole = [str(Path(sys.executable).with_name("vortexctl")), command, "--server", f"http://127.0.0.1:{server.port}"]
+    whole += ["--app", "billing", "--profile", "prod", "--timeout", "20s", *arguments]
+    return await trio.run_process(whole, check=False, capture_stdout=True, capture_stderr=True)
+
+
 @pytest.fixture
 def victim(server: Server) -> Iterator["subprocess.Popen[bytes]"]:
     """A client in a process of its own."""
@@ -113,12 +119,22 @@ async def test_a_change_is_followed_to_each_instance_whichever_worker_it_is_conn
         await say(server, clients["steady"])
         await say(server, clients["rejects"], "rejected", "the pool is too small")
         victim.kill()
-        expected = dict.fromkeys(names, "applied") | {"rejects": "rejected", "silent": "silent", "victim": "gone"}
+        waiting = await vortexctl("wait", server)
+        assert (1, "vortexctl: rejected by rejects (billing:prod:main): the pool is too small") == (
+            waiting.returncode,
+            waiting.stderr.decode().splitlines()[-1],
+        )
+        await say(server, clients["silent"])
+        share = ("--ignore-rejected", "--percent", "75", "--min", "3", "--not-version", old["version"])
+        waiting = await vortexctl("wait", server, *share)
+        assert (0, b"") == (waiting.returncode, waiting.stderr)
+        assert "3 of 4 applied (75 %), 1 rejected" in waiting.stdout.decode()
+        expected = dict.fromkeys(names, "applied") | {"rejects": "rejected", "victim": "gone"}
         until(lambda: states(server) == expected)
         new = key(server)
         samples = [each for each in ask(server, "/metrics").splitlines() if each.startswith("vortexd_fleet_instances{")]
 
-    assert (50.0, 4) == (new["percent"], new["counts"]["connected"])
+    assert (75.0, 4) == (new["percent"], new["counts"]["connected"])
     (reason,) = (each["ack"]["error"] for each in new["instances"] if each["state"] == "rejected")
     assert "the pool is too small" == reason
     assert reason not in server.output() + "".join(samples)

@@ -28,6 +28,7 @@ import attrs
 
 from .errors import CtlError
 from .load import Clients
+from .server import read_token
 
 _TIMEOUT = 30.0
 _START_TIMEOUT = 30.0
@@ -107,16 +108,9 @@ def _target(arguments: argparse.Namespace) -> Target:
     if arguments.file is None:
         raise CtlError("--file names a file that the server serves for APP; it is changed, and put back at the end", 2)
     path = parts.path + (f"?{parts.query}" if parts.query else "")
-    return Target(parts.hostname, parts.port or 80, path, arguments.file, arguments.pid, _token(arguments.token_file))
-
-
-def _token(file: Path | None) -> str | None:
-    if file is None:
-        return os.environ.get("VORTEXD_TOKEN")
-    try:
-        return file.read_text().strip()
-    except OSError as error:
-        raise CtlError(f"{file} can't be read: {(error.strerror or 'I/O error').lower()}", 2) from None
+    return Target(
+        parts.hostname, parts.port or 80, path, arguments.file, arguments.pid, read_token(arguments.token_file)
+    )
 
 
 # A server of our own.

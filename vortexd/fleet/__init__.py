@@ -6,9 +6,10 @@ is kept grows beyond the settings.
 """
 
 from .instances import OTHER, Fleet, Instance, make_ack
-from .pages import STATES, Ack, Cursor, KeyState, Page, Question, Seen, merge
+from .pages import NOBODY, STATES, Ack, Cursor, KeyState, Page, Question, Seen, merge
 
 __all__ = [
+    "NOBODY",
     "OTHER",
     "STATES",
     "Ack",

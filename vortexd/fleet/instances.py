@@ -15,7 +15,7 @@ import attrs
 from ..model import Key
 from ..settings import FleetSettings
 from ..text import printable
-from .pages import STATES, Ack, Cursor, KeyState, Page, Question, Seen, end_of, marked
+from .pages import NOBODY, STATES, Ack, Cursor, KeyState, Page, Question, Seen, end_of, marked
 
 # What stands for applications that the settings don't name.
 OTHER = "other"
@@ -271,7 +271,7 @@ class Fleet:
     def _state(self, key: Key, only: str | None, after: Cursor | None, limit: int) -> KeyState:
         roll = self._rolls[key]
         state = self._counts(key, roll)
-        if not limit or (only is not None and not getattr(state, only)):
+        if not limit or only == NOBODY or (only is not None and not getattr(state, only)):
             return state
         candidates = roll.see(state.version, only)
         page = heapq.nsmallest(

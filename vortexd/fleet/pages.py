@@ -16,6 +16,7 @@ import orjson
 from ..model import Key
 
 STATES = ("applied", "rejected", "silent", "gone")
+NOBODY = "none"
 # The key, name and connection of the last instance on a page; name and connection are "" behind a key itself.
 Cursor: TypeAlias = tuple[Key, str, str]
 
@@ -118,7 +119,7 @@ class Question:
 
     Attributes:
         keys: The keys, in any order; those without instances are left out.
-        state: List only instances in this state; None is all.
+        state: List only instances in this state; None is all, and NOBODY lists none.
         limit: How many keys and instances to list, together.
         after: Where the page before this one ended.
     """

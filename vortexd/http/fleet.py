@@ -16,7 +16,7 @@ import orjson
 from .. import names
 from ..auth import Admission, Forbidden, Right
 from ..errors import RemoteError
-from ..fleet import STATES, Ack, Cursor, Fleet, KeyState, Page, Question, Seen, merge
+from ..fleet import NOBODY, STATES, Ack, Cursor, Fleet, KeyState, Page, Question, Seen, merge
 from ..model import Key
 from ..patterns import Pattern, parse_pattern
 from ..peers import Answers, Peers
@@ -81,8 +81,8 @@ def parse_wanted(query: str) -> Wanted:
     """
     parameters = parse_query(query, _PARAMETERS)
     state = parameters.get("state") or None
-    if state is not None and state not in STATES:
-        raise RemoteError("state is one of " + ", ".join(STATES))
+    if state not in (None, NOBODY, *STATES):
+        raise RemoteError(f"state is one of {', '.join(STATES)} or {NOBODY}")
     limit = parameters.get("limit") or str(_DEFAULT_LIMIT)
     if not (limit.isascii() and limit.isdigit() and len(limit) <= 4 and 1 <= int(limit) <= _MOST):
         raise RemoteError(f"limit is a whole number from 1 to {_MOST}")

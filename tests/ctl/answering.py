@@ -1,0 +1,52 @@
+"""A server that answers what a test has written down, and writes down what it was asked."""
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Said = tuple[int, Any]
+
+
+class Answering:
+    """One on a free port. The last of its answers is repeated."""
+
+    def __init__(self, answers: Sequence[Said], port: int) -> None:
+        self.answers = list(answers)
+        self.url = f"http://127.0.0.1:{port}"
+        self.asked: list[str] = []
+        self.headers: list[dict[str, str]] = []
+
+    def next(self) -> Said:
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+@contextmanager
+def answering(*answers: Said) -> Iterator[Answering]:
+    """Run one. An answer is a status and what becomes JSON, or text as it is."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            made.asked.append(self.path)
+            made.headers.append({name.lower(): value for name, value in self.headers.items()})
+            status, body = made.next()
+            data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        made = Answering(answers, server.server_port)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield made
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,124 @@
+"""`vortexctl fleet`: what it asks for, and what it prints."""
+
+import json
+from typing import Any
+
+import pytest
+
+from vortexd.ctl import cli
+from vortexd.ctl.fleet import ago
+
+from .answering import answering
+
+
+def instance(name: str, state: str, **members: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "connection": f"id-{name}",
+        "state": state,
+        "since": "2026-01-01T00:00:00.000Z",
+        "ack": None,
+        "shares_name": False,
+    } | members
+
+
+def key(*instances: dict[str, Any], app: str = "billing", version: str | None = "v2", **counts: int) -> dict[str, Any]:
+    counted = dict.fromkeys(("connected", "applied", "rejected", "silent", "gone", "unlisted"), 0) | counts
+    percent = counted["applied"] * 10_000 // counted["connected"] / 100 if counted["connected"] else None
+    return {
+        "app": app,
+        "profile": "prod",
+        "label": "main",
+        "version": version,
+        "counts": counted,
+        "percent": percent,
+        "instances": list(instances),
+    }
+
+
+def page(*keys: dict[str, Any], next: str | None = None, **members: Any) -> tuple[int, dict[str, Any]]:
+    return 200, {"keys": list(keys), "next": next, **members}
+
+
+def test_a_table_says_who_is_how_and_why(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 1_767_225_600.0 + 90)
+    refusal = {"version": "v2", "status": "rejected", "error": "no\x1b[2J room", "at": ""}
+    former = {"version": "v1", "status": "applied", "error": None, "at": ""}
+    shown = key(
+        instance("a:1", "applied", ack={**former, "version": "v2"}),
+        instance("b", "rejected", ack=refusal),
+        instance("c", "silent", ack=former, shares_name=True),
+        connected=3,
+        applied=1,
+        rejected=1,
+        silent=1,
+    )
+    with answering(page(shown, key(app="shop", version=None, gone=2))) as server:
+        status = cli.main(["fleet", "--server", server.url])
+
+    assert 0 == status
+    assert [
+        "billing:prod:main  v2  1 of 3 applied (33.33 %), 1 rejected, 1 silent",
+        "  a:1  applied   1 m",
+        "  b    rejected  1 m  no\\x1b[2J room",
+        "  c    silent    1 m  applied v1; same name as another, connection id-c",
+        "",
+        "shop:prod:main  -  0 of 0 applied, 2 gone",
+    ] == capsys.readouterr().out.splitlines()
+
+
+def test_pages_become_one_and_keys_are_asked_for_by_their_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = key(instance("a", "silent"), connected=2), key(instance("b", "silent"), connected=2)
+    with answering(page(first, next="c1"), page(second, next="c2"), page(second)) as server:
+        arguments = ["--app", "billing", "--profile", "prod", "--state", "silent", "--json"]
+        status = cli.main(["fleet", "--server", server.url, *arguments])
+
+    said = json.loads(capsys.readouterr().out)
+    assert (0, True, ["a", "b", "b"]) == (
+        status,
+        said["complete"],
+        [each["name"] for each in said["keys"][0]["instances"]],
+    )
+    asked = "/api/v1/fleet?app=billing&profile=prod&state=silent&limit=1000"
+    assert [asked, f"{asked}&after=c1", f"{asked}&after=c2"] == server.asked
+
+
+def test_only_keys_ask_for_no_instances(capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(page(key(connected=1), key(app="shop", connected=2), workers_silent=1)) as server:
+        cli.main(["fleet", "--server", server.url, "--keys"])
+
+    assert ["/api/v1/fleet?limit=1000&state=none"] == server.asked
+    assert [
+        "billing:prod:main  v2  0 of 1 applied (0 %)",
+        "shop:prod:main  v2  0 of 2 applied (0 %)",
+        "a worker of the server has not answered: its instances are missing",
+    ] == capsys.readouterr().out.splitlines()
+
+
+def test_nobody_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(page()) as server:
+        cli.main(["fleet", "--server", server.url])
+
+    assert "no instances\n" == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("said", [{}, [], {"keys": [{}], "next": None}, {"keys": 7, "next": None}])
+def test_an_answer_that_is_none_is_status_3(said: object, capsys: pytest.CaptureFixture[str]) -> None:
+    with answering((200, said)) as server:
+        assert 3 == cli.main(["fleet", "--server", server.url])
+
+    assert "is it a vortexd?" in capsys.readouterr().err
+
+
+def test_a_refusal_is_one_line_and_status_3(capsys: pytest.CaptureFixture[str]) -> None:
+    with answering((403, {"message": "the token doesn't allow this"})) as server:
+        assert 3 == cli.main(["fleet", "--server", server.url])
+
+    assert f"vortexctl: error: {server.url} answers 403: the token doesn't allow this\n" == capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(-5, "0 s"), (59.9, "59 s"), (60, "1 m"), (7_300, "2 h"), (200_000, "2 d")]
+)
+def test_a_time_span_is_told_in_its_largest_unit(seconds: float, text: str) -> None:
+    assert text == ago(seconds)

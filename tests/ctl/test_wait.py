@@ -1,0 +1,163 @@
+"""`vortexctl wait`: when it ends, how, and what it says then."""
+
+import json
+from typing import Any
+
+import pytest
+
+from vortexd.ctl import cli
+from vortexd.ctl.instances import Fleet
+from vortexd.ctl.wait import Goal
+
+from .answering import Answering, Said, answering
+from .test_fleet import instance, key, page
+
+REJECTED = instance("b", "rejected", ack={"version": "v2", "status": "rejected", "error": "no room", "at": ""})
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vortexd.ctl.wait._INTERVAL", 0.01)
+
+
+def wait(*answers: Said, more: tuple[str, ...] = ("--timeout", "10s")) -> tuple[int, Answering]:
+    with answering(*answers) as server:
+        status = cli.main(["wait", "--server", server.url, "--app", "billing", "--profile", "prod", *more])
+        return status, server
+
+
+@pytest.mark.parametrize(
+    ("goal", "keys", "expected"),
+    [
+        (Goal(), [key(connected=2, applied=2)], True),
+        (Goal(), [key(connected=2, applied=1)], False),
+        (Goal(percent=50), [key(connected=2, applied=1)], True),
+        (Goal(percent=100), [key(connected=100_000, applied=99_999)], False),
+        (Goal(), [], False),
+        (Goal(), [key(gone=3)], False),
+        (Goal(least=0), [], True),
+        (Goal(least=3), [key(connected=2, applied=2)], False),
+        (Goal(version="v2"), [key(connected=1, applied=1)], True),
+        (Goal(version="v1"), [key(connected=1, applied=1)], False),
+        (Goal(not_version="v1"), [key(connected=1, applied=1)], True),
+        (Goal(not_version="v2"), [key(connected=1, applied=1)], False),
+        (Goal(), [key(connected=1, applied=1), key(version=None, gone=1)], True),
+        (Goal(percent=0, least=0), [key(connected=1, version=None)], False),
+        (Goal(), [key(connected=1, applied=1), key(connected=1)], False),
+        (Goal(percent=50), [key(connected=1, applied=1), key(connected=1)], True),
+        (Goal(version="v2"), [key(connected=1, applied=1), key(connected=1, applied=1, version="v3")], False),
+    ],
+)
+def test_the_goal_is_reached_by_those_who_are_connected(goal: Goal, keys: list[dict[str, Any]], expected: bool) -> None:
+    assert expected == goal.is_reached(Fleet(tuple(keys), is_whole=True))
+
+
+def test_the_goal_is_not_reached_while_a_worker_has_not_answered() -> None:
+    assert not Goal().is_reached(Fleet((key(connected=1, applied=1),), is_whole=False))
+
+
+def test_a_rejected_version_that_is_not_waited_for_ends_nothing() -> None:
+    fleet = Fleet((key(connected=1, rejected=1),), is_whole=True)
+
+    assert Goal().is_lost(fleet)
+    assert not Goal(version="v3").is_lost(fleet)
+    assert not Goal(not_version="v2").is_lost(fleet)
+    assert not Goal(fails_early=False).is_lost(fleet)
+
+
+def test_it_ends_with_0_once_all_have_applied_it(capsys: pytest.CaptureFixture[str]) -> None:
+    status, server = wait(page(), page(key(connected=2, applied=1)), page(key(connected=2, applied=2)))
+
+    assert (0, 3) == (status, len(server.asked))
+    assert "billing:prod:main  v2  2 of 2 applied (100 %)\n" == capsys.readouterr().out
+    assert "/api/v1/fleet?app=billing&profile=prod&state=rejected&limit=1000" == server.asked[0]
+
+
+def test_it_ends_with_1_at_once_where_one_has_rejected_it_and_says_who_and_why(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status, server = wait(page(key(REJECTED, connected=2, rejected=1, silent=1)))
+
+    assert (1, 1) == (status, len(server.asked))
+    assert [
+        "vortexctl: billing:prod:main  v2  0 of 2 applied (0 %), 1 rejected, 1 silent",
+        "vortexctl: rejected by b (billing:prod:main): no room",
+    ] == capsys.readouterr().err.splitlines()
+
+
+def test_a_rejection_may_be_ignored(capsys: pytest.CaptureFixture[str]) -> None:
+    rejected = page(key(REJECTED, connected=2, applied=1, rejected=1))
+    status, _ = wait(rejected, more=("--ignore-rejected", "--percent", "50", "--timeout", "10s"))
+
+    assert 0 == status
+
+
+def test_it_ends_with_1_when_the_time_is_over_and_says_who_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    silent = [instance(f"host-{number}", "silent") for number in range(25)]
+    counted = key(*silent, connected=26, applied=1, silent=25)
+    status, server = wait(page(counted), more=("--timeout", "0"))
+
+    told = capsys.readouterr().err.splitlines()
+    assert 1 == status
+    assert told[-1].startswith("vortexctl: silent: host-0, host-1, ")
+    assert told[-1].endswith("host-19 and 5 more")
+    assert "state=silent" in server.asked[-1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (page(), "no instance is connected"),
+        (page(key(connected=1, applied=1), workers_silent=1), "a worker of the server has not answered"),
+        (page(key(connected=1, applied=1, version="v9")), "which isn't the one waited for"),
+    ],
+)
+def test_the_reason_is_said(answer: Said, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, _ = wait(answer, more=("--timeout", "0", "--version", "v2"))
+
+    assert 1 == status
+    assert text in capsys.readouterr().err
+
+
+def test_a_server_that_is_away_for_a_while_is_asked_again(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _ = wait((503, {"message": "starting"}), page(key(connected=1, applied=1)))
+
+    assert 0 == status
+
+
+def test_a_server_that_is_away_in_the_end_is_3(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _ = wait(page(), (503, {"message": "stopping"}), more=("--timeout", "50ms"))
+
+    assert 3 == status
+    assert "answers 503: stopping" in capsys.readouterr().err
+
+
+def test_a_server_that_refuses_is_3_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    status, server = wait((403, {"message": "the token doesn't allow this"}))
+
+    assert (3, 1) == (status, len(server.asked))
+
+
+def test_the_fleet_in_the_end_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+    wait(page(key(connected=1, applied=1)), more=("--json",))
+    said = json.loads(capsys.readouterr().out)
+
+    assert (True, 100.0) == (said["reached"], said["keys"][0]["percent"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--app", "a"],
+        ["--app", "a", "--profile", "b", "--percent", "101"],
+        ["--app", "a", "--profile", "b", "--percent", "nan"],
+        ["--app", "a", "--profile", "b", "--min", "-1"],
+        ["--app", "a", "--profile", "b", "--timeout", "soon"],
+    ],
+)
+def test_a_wrong_command_line_is_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["wait", *arguments])
+
+    assert 2 == caught.value.code

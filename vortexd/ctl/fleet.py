@@ -1,0 +1,97 @@
+"""Show which instances have applied a configuration, rejected it, or are silent.
+
+In comes what the server says of its fleet, out go a table or JSON, sorted by application.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from ..text import printable
+from .instances import Fleet, add_key_arguments, asked_for, read_fleet
+from .server import add_server_arguments, server_of
+
+_STATES = ("applied", "rejected", "silent", "gone")
+_MOST = 10_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See `cli.COMMANDS`."""
+    add_server_arguments(parser)
+    add_key_arguments(parser, is_required=False)
+    parser.add_argument("--state", choices=_STATES, help="list only instances in this state")
+    parser.add_argument("--keys", action="store_true", help="only the counts of each key, and no instances")
+    parser.add_argument("--json", action="store_true", help="print one JSON object in place of a table")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the fleet."""
+    parameters = asked_for(arguments) | ({"state": arguments.state} if arguments.state else {})
+    fleet = read_fleet(server_of(arguments), parameters, 0 if arguments.keys else _MOST)
+    if arguments.json:
+        print(json.dumps({"keys": fleet.keys, "complete": fleet.is_whole}))
+    else:
+        print("\n".join(_lines(fleet, time.time(), arguments.keys)))
+    return 0
+
+
+def _lines(fleet: Fleet, now: float, only_keys: bool) -> Iterator[str]:
+    if not fleet.keys:
+        yield "no instances"
+    for number, key in enumerate(fleet.keys):
+        if number and not only_keys:
+            yield ""
+        yield summary(key)
+        yield from _aligned([_row(each, key["version"], now) for each in key["instances"]])
+    if fleet.is_cut and not only_keys:
+        yield f"... and more than {_MOST}; name an application or a state"
+    if not fleet.is_whole:
+        yield "a worker of the server has not answered: its instances are missing"
+
+
+def name_of(key: dict[str, Any]) -> str:
+    """A key as people write it."""
+    return printable(f"{key['app']}:{key['profile']}:{key['label']}")
+
+
+def summary(key: dict[str, Any]) -> str:
+    """One line: the key, the server's version, and how far it has come."""
+    counts = key["counts"]
+    percent = "" if key["percent"] is None else f" ({key['percent']:g} %)"
+    others = "".join(f", {counts[state]} {state}" for state in _STATES[1:] if counts[state])
+    return f"{name_of(key)}  {key['version'] or '-'}  {counts['applied']} of {counts['connected']} applied{percent}{others}"
+
+
+def _row(instance: dict[str, Any], version: str | None, now: float) -> Sequence[str]:
+    ack = instance["ack"] or {}
+    remarks = []
+    if ack.get("error"):
+        remarks.append(ack["error"])
+    elif ack and ack["version"] != version:
+        remarks.append(f"{ack['status']} {ack['version']}")
+    if instance["shares_name"]:
+        remarks.append(f"same name as another, connection {instance['connection']}")
+    return (
+        f"  {printable(instance['name'])}",
+        instance["state"],
+        ago(now - datetime.fromisoformat(instance["since"]).timestamp()),
+        printable("; ".join(remarks)),
+    )
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+
+
+def ago(seconds: float) -> str:
+    """A time span in its largest unit."""
+    whole = max(int(seconds), 0)
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if whole >= size:
+            return f"{whole // size} {unit}"
+    return f"{whole} s"
