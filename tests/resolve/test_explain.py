@@ -119,10 +119,10 @@ def test_who_has_made_a_profile_active_is_said_with_its_place() -> None:
 
     group = "spring.profiles.group.dev"
     assert (
-        Profile("base", "spring.profiles.include", Place("file:/c/shop.yml", 4, 9)),
         Profile("dev"),
         Profile("db", group, Place("file:/c/shop.yml", 6, 13)),
         Profile("mq", group, Place("file:/c/shop.yml", 6, 17)),
+        Profile("base", "spring.profiles.include", Place("file:/c/shop.yml", 4, 9)),
     ) == found.sources[0].profiles
     assert ["mq", None] == [layer.profile for layer in found.layers]
 

@@ -106,7 +106,7 @@ def test_a_group_brings_its_members_which_beat_its_name() -> None:
     assert ["a-tls.yml", "a-mq.yml", "a-db.yml", "a-prod.yml", "application.yml"] == source_names(files, "a", "prod")
 
 
-def test_included_profiles_are_weaker_than_those_asked_for() -> None:
+def test_included_profiles_are_stronger_than_those_asked_for() -> None:
     files = parsed_files(
         {
             "a.yml": "spring.profiles.include: common, base",
@@ -116,7 +116,8 @@ def test_included_profiles_are_weaker_than_those_asked_for() -> None:
         }
     )
 
-    assert ["a-dev.yml", "a-base.yml", "a-common.yml", "a.yml"] == source_names(files, "a", "dev")
+    assert ["a-base.yml", "a-common.yml", "a-dev.yml", "a.yml"] == source_names(files, "a", "dev")
+    assert ["a-base.yml", "a-dev.yml", "a-common.yml", "a.yml"] == source_names(files, "a", "common,dev")
 
 
 def test_include_and_group_do_nothing_for_the_default_profile() -> None:
@@ -165,3 +166,106 @@ def test_included_profiles_must_be_names_and_few() -> None:
     groups = "".join(f"spring.profiles.group.p{n}: {','.join(f'p{n}x{m}' for m in range(8))}\n" for n in range(16))
     with pytest.raises(ResolveError, match="more than 64 profiles"):
         source_names(parsed_files({"a.yml": groups}), "a", many)
+
+
+# Imports.
+
+
+def test_what_is_imported_goes_before_what_imports_it_the_last_import_first() -> None:
+    files = parsed_files(
+        {
+            "a.yml": "spring.config.import: [x.yml, 'optional:sub/y.properties; none.yml']",
+            "x.yml": "spring.config.import: sub/z.yml",
+            "sub/y.properties": "b=1",
+            "sub/z.yml": "spring.config.import: ../x.yml, a.yml",
+            "sub/a.yml": "c: 1",
+            "application.yml": "d: 1",
+        }
+    )
+
+    expected = ["sub/y.properties", "sub/a.yml", "sub/z.yml", "x.yml", "a.yml", "application.yml"]
+    assert expected == source_names(files, "a", "default")
+
+
+def test_each_document_has_its_own_imports_and_those_that_do_not_count_import_nothing() -> None:
+    files = parsed_files(
+        {
+            "a.yml": "spring.config.import: x.yml\n---\nb: 1\n---\n"
+            "spring.config: {import: y.yml, activate.on-profile: prod}",
+            "x.yml": "c: 1",
+            "y.yml": "d: 1",
+        }
+    )
+
+    first, second, third = (f"a.yml (document #{number})" for number in range(3))
+    assert [second, "x.yml", first] == source_names(files, "a", "dev")
+    assert ["y.yml", third, second, "x.yml", first] == source_names(files, "a", "prod")
+
+
+def test_the_files_for_profiles_of_an_import_go_before_it() -> None:
+    files = parsed_files(
+        {"a.yml": "spring.config.import: x.yml, y.yml"}
+        | {f"{name}{suffix}.yml": "c: 1" for name in "xy" for suffix in ("", "-dev", "-eu")}
+    )
+
+    expected = ["y-eu.yml", "y-dev.yml", "x-eu.yml", "x-dev.yml", "y.yml", "x.yml", "a.yml"]
+    assert expected == source_names(files, "a", "dev,eu")
+
+
+def test_an_import_may_include_profiles() -> None:
+    files = parsed_files(
+        {"a.yml": "spring.config.import: x.yml", "x.yml": "spring.profiles.include: eu", "a-eu.yml": "b: 1"}
+    )
+
+    assert ["a-eu.yml", "x.yml", "a.yml"] == source_names(files, "a", "dev")
+
+
+def test_what_is_there_already_is_not_imported() -> None:
+    files = parsed_files({"a.yml": "spring.config.import: application.yml, a.yml", "application.yml": "b: 1"})
+
+    assert ["a.yml", "application.yml"] == source_names(files, "a", "default")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "/x.yml",
+        "../c/x.yml",
+        "../x.yml",
+        "file:x.yml",
+        "file:///c/x.yml",
+        "classpath:x.yml",
+        "configserver:",
+        "optional:http://169.254.169.254/x.yml",
+        ".",
+        "./",
+        "x",
+        "x.txt",
+        "\0x.yml",
+        "x.yml[.yml]",
+        "${x}.yml",
+        "*.yml",
+    ],
+)
+def test_P01_nothing_but_files_of_the_same_source_is_imported(place: str) -> None:
+    files = parsed_files({"a.properties": f"spring.config.import={place}", "x.yml": "b: 1", "x.txt": "c"})
+
+    assert ["a.properties"] == source_names(files, "a", "default")
+
+
+def test_more_files_than_anybody_imports_are_an_error() -> None:
+    names = [f"x{number}.yml" for number in range(65)]
+    files = parsed_files({"a.yml": f"spring.config.import: [{', '.join(names)}]"} | dict.fromkeys(names, "b: 1"))
+
+    with pytest.raises(ResolveError, match="more than 64 files"):
+        source_names(files, "a", "default")
+
+
+@pytest.mark.parametrize("broken", ["x.yml", "x-dev.yml", "y.yml"])
+def test_a_broken_import_touches_who_imports_it(broken: str) -> None:
+    contents = {"a.yml": "spring.config.import: x.yml", "x.yml": "spring.config.import: y.yml", "b.yml": "c: 1"}
+    files = parsed_files(contents | {broken: "a: [1"})
+    [(touched, _)] = files.own_faults()
+
+    assert "a" in touched
+    assert "b" not in touched

@@ -2,7 +2,7 @@
 
 In come a path and bytes that somebody could commit; out go flattened documents, or a FormatError and nothing else. By extension:
 `.properties`, `.yml` and `.yaml`, `.json`, `.toml`. Text is UTF-8, a byte order mark is allowed, and UTF-16 is read where it has
-one (properties are ISO-8859-1). `spring.config.import` is a key like any other: it is kept, and not followed.
+one (properties are ISO-8859-1).
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +14,7 @@ from ..model import Scalar
 from ..settings import FormatSettings
 from .activation import Demand, directives
 from .flatten import Budget, Origins, Values, flatten
+from .imports import imports_of
 from .json import parse_json
 from .nodes import Node
 from .properties import parse_properties
@@ -36,12 +37,14 @@ class Document:
         origins: Flat key to (line, column), from 1.
         profiles: What `spring.config.activate.on-profile` demands, parsed; None where the document is always active.
         profile_keys: The document's `spring.profiles.*`, with canonical keys.
+        imports: As `imports.imports_of`.
     """
 
     values: Mapping[str, Scalar]
     origins: Mapping[str, tuple[int, int]]
     profiles: Demand | None = None
     profile_keys: Mapping[str, Scalar] = attrs.field(factory=dict)
+    imports: tuple[str, ...] = ()
 
 
 def extension(path: str) -> str:
@@ -69,7 +72,10 @@ def parse(path: str, content: bytes, limits: FormatSettings) -> tuple[Document, 
     flat = [(values, origins) for values, origins in flat if values]
     if len(flat) > limits.documents:
         raise FormatError(path, f"more than {limits.documents} documents; split the file")
-    return tuple(Document(values, origins, *directives(path, values, origins)) for values, origins in flat)
+    return tuple(
+        Document(values, origins, *directives(path, values, origins), imports_of(path, values))
+        for values, origins in flat
+    )
 
 
 def _text(path: str, content: bytes) -> str:

@@ -7,7 +7,8 @@ in order, the last document of a file. `application-{profile}` so beats `{applic
 The cost grows with the number of names that are candidates, not with the number of files.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import product
 
 import attrs
 
@@ -15,12 +16,14 @@ from .. import names
 from ..errors import InvalidName, ResolveError
 from ..model import Key, PropertySource
 from .formats import EXTENSIONS, Document
+from .imports import for_profile
 from .locations import prefixes_for
 from .tree import ParsedFiles, location_of
 
 _SHARED = "application"
 _DEFAULT = "default"
 _MAX_PROFILES = 64
+_MAX_IMPORTS = 64
 # What Spring refuses where it can only be read once the profiles are known.
 _UNCONDITIONAL = ("spring.profiles.active", "spring.profiles.include", "spring.profiles.default")
 _INCLUDE = "spring.profiles.include"
@@ -104,7 +107,7 @@ def property_sources(layers: Iterable[ParsedFiles], key: Key) -> tuple[PropertyS
 
     All of a stronger layer go before those of a weaker one. Broken files are as if they weren't there: whoever asks looks at
     `ParsedFiles.faults` first. For a profile other than `default`, `spring.profiles.include` and `spring.profiles.group` of documents without a
-    condition are honoured; included profiles are weaker than those asked for, the members of a group stronger than its name.
+    condition are honoured; included profiles are stronger than those asked for, and so are the members of a group than its name.
 
     Args:
         layers: Those that serve the key, the strongest first.
@@ -125,11 +128,14 @@ def selection(files: ParsedFiles, key: Key) -> Selection:
     prefixes = prefixes_for(files.files.locations, key, files.directories)
     general = list(_candidates(files, prefixes, applications, ""))
     asked_for: dict[str, Reason | None] = dict.fromkeys(key.profiles)
-    profiles = asked_for if key.profile == _DEFAULT else _expanded(key.profiles, general)
+    # What is imported may say, too, which profiles there are; what is for a profile may not.
+    saying = _with_imports(files, general, (), lambda each: each.document.profiles is None)
+    profiles = asked_for if key.profile == _DEFAULT else _expanded(key.profiles, saying)
     candidates: list[Candidate] = []
     for profile in reversed(profiles):
         candidates += _candidates(files, prefixes, applications, profile)
-    return Selection(key, profiles, (*candidates, *general))
+    chosen = Selection(key, profiles, (*candidates, *general))
+    return attrs.evolve(chosen, candidates=_with_imports(files, chosen.candidates, tuple(profiles), chosen.is_active))
 
 
 def _candidates(
@@ -145,8 +151,51 @@ def _candidates(
                 # With the locations "" and `prod/`, `prod/x.yml` isn't the application `prod/x`.
                 if documents is None or ("/" in application and location_of(path, prefixes) != prefix):
                     continue
-                for number in reversed(range(len(documents))):
-                    yield Candidate(path, number if len(documents) > 1 else None, profile, documents[number])
+                yield from _of_file(path, profile, documents)
+
+
+def _with_imports(
+    files: ParsedFiles,
+    candidates: Sequence[Candidate],
+    profiles: Sequence[str],
+    is_active: Callable[[Candidate], bool],
+) -> Sequence[Candidate]:
+    """The documents with those that they import, each before the one that imports it, the last import first; a file comes once.
+
+    Args:
+        profiles: For each of them the file of the import that is for it is imported, too, and goes before all that aren't for any.
+        is_active: Whether what a document imports counts.
+    """
+    if not any(each.document.imports for each in candidates):
+        return candidates
+    taken = {each.path for each in candidates}
+    found: list[Candidate] = []
+    stack = [(each, False) for each in reversed(candidates)]
+    count = 0
+    while stack:
+        candidate, is_done = stack.pop()
+        if is_done or not candidate.document.imports or not is_active(candidate):
+            found.append(candidate)
+            continue
+        stack.append((candidate, True))
+        imported: list[Candidate] = []
+        targets = candidate.document.imports[::-1]
+        pairs = [*product(targets, profiles[::-1]), *product(targets, ("",))]
+        for path, profile in ((for_profile(*pair), pair[1]) for pair in pairs):
+            if path not in taken and path in files.documents:
+                taken.add(path)
+                imported += _of_file(path, profile, files.documents[path])
+                count += 1
+        if count > _MAX_IMPORTS:
+            raise ResolveError(f"spring.config.import takes in more than {_MAX_IMPORTS} files", candidate.path)
+        stack += ((each, False) for each in reversed(imported))
+    return found
+
+
+def _of_file(path: str, profile: str, documents: Sequence[Document]) -> Iterator[Candidate]:
+    """The documents of a file, the last one first."""
+    for number in reversed(range(len(documents))):
+        yield Candidate(path, number if len(documents) > 1 else None, profile, documents[number])
 
 
 def _refuse_profile_keys(candidate: Candidate) -> None:
@@ -157,7 +206,7 @@ def _refuse_profile_keys(candidate: Candidate) -> None:
 
 
 def _expanded(requested: Sequence[str], general: Sequence[Candidate]) -> dict[str, Reason | None]:
-    """The profiles asked for, with those that the files include before them and the members of groups behind each group."""
+    """The profiles asked for, with the members of groups behind each group, and those that the files include behind all."""
     included: list[tuple[str, Reason | None]] = []
     groups: dict[str, list[tuple[str, Reason | None]]] = {}
     for each in general:
@@ -168,7 +217,7 @@ def _expanded(requested: Sequence[str], general: Sequence[Candidate]) -> dict[st
         for name in dict.fromkeys(name.partition("[")[0] for name in keys if name.startswith(_GROUP)):
             groups.setdefault(name.removeprefix(_GROUP), _listed(each, name))
     # As Spring's Profiles.expandProfiles: depth first, each profile once.
-    stack = [*((profile, None) for profile in reversed(requested)), *reversed(included)]
+    stack = [*reversed(included), *((profile, None) for profile in reversed(requested))]
     expanded: dict[str, Reason | None] = {}
     while stack:
         profile, reason = stack.pop()

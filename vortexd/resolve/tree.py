@@ -13,6 +13,7 @@ from ..errors import FormatError
 from ..model import Files, Key, Tree
 from ..settings import FormatSettings
 from .formats import EXTENSIONS, Document, extension, parse
+from .imports import importers
 from .locations import directories_of, is_plain, matches, places_of
 
 _Parsed = tuple[Document, ...] | FormatError
@@ -52,9 +53,18 @@ class ParsedFiles:
                 yield layer
 
     def own_faults(self) -> "Iterator[tuple[frozenset[str], FormatError]]":
-        """What is broken here, without the others, with the applications that it touches."""
+        """What is broken here, without the others, with the applications that it touches: those whose files import it, too."""
+        if not self.broken:
+            return
+        imports = [
+            (path, target)
+            for path, documents in self.documents.items()
+            for document in documents
+            for target in document.imports
+        ]
         for path, error in self.broken.items():
-            yield touched_by(path, self.files), error
+            touching = (path, *importers(path, imports))
+            yield frozenset().union(*(touched_by(each, self.files) for each in touching)), error
 
     def faults(self) -> "Iterator[tuple[str, FormatError]]":
         """All that is broken, the others included, with a name that no two have."""

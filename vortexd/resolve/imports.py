@@ -1,0 +1,76 @@
+"""`spring.config.import`: which files a document takes in beside itself. Pure.
+
+In come the flat values of a document and the path of its file; out go paths below the root of the same source. The invariant: nothing else can be
+imported, so whoever writes a file of one source reaches no other one, no disk and no network. What can't be followed is a key like any other.
+"""
+
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from .activation import canonical
+from .flatten import Values
+
+_IMPORT = re.compile(r"spring\.config\.import(?:\[\d+\])?")
+_OPTIONAL = "optional:"
+
+
+def imports_of(path: str, values: Values) -> tuple[str, ...]:
+    """The files that a document imports, in order; a relative path starts at the directory of the document's file.
+
+    What isn't there is left out when it is looked for, as Spring's server does, whether it is `optional:` or not.
+    """
+    found: dict[str, None] = {}
+    for key, value in values.items():
+        if key[:6].lower() == "spring" and _IMPORT.fullmatch(canonical(key)):
+            targets = (_target(path, each) for each in re.split("[,;]", str(value)))
+            found |= dict.fromkeys(target for target in targets if target)
+    return tuple(found)
+
+
+def for_profile(path: str, profile: str) -> str:
+    """The file of a profile that goes with an imported one."""
+    stem, dot, extension = path.rpartition(".")
+    return f"{stem}-{profile}{dot}{extension}" if profile else path
+
+
+def importers(path: str, imports: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """The files that would import a file, or one that does, if all of their documents counted.
+
+    Args:
+        imports: Pairs of a file and one that it imports.
+    """
+    by_file: Mapping[str, list[str]] = _by_file(imports)
+    seen = {path}
+    left = [path]
+    while left:
+        for importer in _direct(left.pop(), by_file):
+            if importer not in seen:
+                seen.add(importer)
+                left.append(importer)
+                yield importer
+
+
+def _target(path: str, text: str) -> str:
+    """A path below the root; "" for anything else."""
+    place = text.strip().removeprefix(_OPTIONAL)
+    if not place or place.startswith("/") or ":" in place or place.endswith("/"):
+        return ""
+    target = posixpath.normpath(posixpath.join(posixpath.dirname(path), place))
+    return "" if target.startswith("..") else target
+
+
+def _by_file(imports: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for importer, imported in imports:
+        found.setdefault(imported, []).append(importer)
+    return found
+
+
+def _direct(path: str, by_file: Mapping[str, list[str]]) -> Iterator[str]:
+    yield from by_file.get(path, ())
+    # It may be that of a profile: each `-` may be where that begins.
+    stem, dot, extension = path.rpartition(".")
+    while (at := stem.rfind("-")) > stem.rfind("/"):
+        stem = stem[:at]
+        yield from by_file.get(stem + dot + extension, ())
