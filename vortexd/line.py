@@ -204,9 +204,10 @@ class Line:
                     consequence="it keeps its last good state",
                 )
         self._failing = failures
-        self._report_undecryptable()
+        self.report_undecryptable()
 
-    def _report_undecryptable(self) -> None:
+    def report_undecryptable(self) -> None:
+        """Log what couldn't be decrypted since the last time."""
         for source, key in self._decryptor.take_failures() if self._decryptor else ():
             log.warning("value not decrypted", source=source, property=key, reason="no key that is set decrypts it")
 
@@ -227,7 +228,7 @@ class Line:
             async with self._flight.first_of(key) as is_first:
                 if is_first:
                     config = await self._in_thread(state.resolve, key)
-                    self._report_undecryptable()
+                    self.report_undecryptable()
                     if self._store.state is state:
                         # Until the next publication.
                         self._reads.put(key, config, len(config.body), is_known=self.exists(key))
@@ -254,6 +255,22 @@ class Line:
                 if label not in state.labels:
                     raise UnknownLabel("no such label")
         return state
+
+    def fault_of(self, key: Key) -> FormatError | ResolveError | None:
+        """Why a key that is served is served as it was, and not as its files are now; None where it isn't."""
+        state = self._store.state
+        reason = self._failing.get(key)
+        return (state.fault_of(key) if state else None) or (ResolveError(reason) if reason else None)
+
+    @property
+    def formats(self) -> FormatSettings:
+        """The bounds of parsing."""
+        return self._formats
+
+    @property
+    def decryptor(self) -> Decryptor | None:
+        """What opens encrypted values in what is served now; None where nothing is opened."""
+        return self._store.state.decryptor if self._store.state else None
 
     def exists(self, key: Key) -> bool:
         """Whether a key has files of its own, or is in use: what is made of others isn't worth the room."""

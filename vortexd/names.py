@@ -64,15 +64,26 @@ def labels(text: str) -> str:
     return ",".join(map(label, found))
 
 
-def is_file_path(text: str) -> bool:
-    """Whether a text can be the path of a file that somebody asks for by name: nothing hidden, nothing that leads elsewhere."""
-    segments = text.split("/")
-    return (
-        len(text) <= MAX_PATH_LENGTH
-        and text.isprintable()
-        and not _NOT_IN_PATHS.search(text)
-        and not any(segment in _NOT_SERVED or segment.startswith(".") or ".." in segment for segment in segments)
-    )
+def file_path(text: str) -> str | None:
+    """Validate the path of a file that somebody asks for by name; `(_)` stands for `/`, as Spring has it.
+
+    Returns:
+        None where nothing that is served is called so: what is hidden, or has empty names on its way.
+
+    Raises:
+        InvalidName: It leads elsewhere, or is written in another way than the one there is.
+    """
+    path = text.replace("(_)", "/")
+    if (
+        len(path) > MAX_PATH_LENGTH
+        or text.startswith("(_)")
+        or not path.isprintable()
+        or _NOT_IN_PATHS.search(path)
+        or ".." in path
+    ):
+        raise InvalidName("invalid path")
+    segments = path.split("/")
+    return None if any(each in _NOT_SERVED or each.startswith(".") for each in segments) else path
 
 
 def parse_key(application_text: str, profile_text: str, label_text: str) -> Key:

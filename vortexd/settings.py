@@ -370,6 +370,7 @@ class FormatSettings:
         list_index: The largest list index, spelled or implied.
         text_bytes: Size of one key or value.
         expanded_bytes: Size of all keys and values of one file, with aliases and merges expanded.
+        ciphertexts: Values in one file that begin with `{cipher}`: with an RSA key each takes a millisecond.
     """
 
     depth: int = _whole(64, 1, 500)
@@ -379,6 +380,7 @@ class FormatSettings:
     list_index: int = _whole(10_000, 0)
     text_bytes: int = _whole(1_048_576, 1_024)
     expanded_bytes: int = _whole(10_485_760, 1_024)
+    ciphertexts: int = _whole(1_000, 0)
 
 
 @attrs.frozen
@@ -518,6 +520,8 @@ class EncryptionSettings:
         rsa_salt: The salt beneath RSA, as hex digits.
         prefix_invalid_properties: What can't be decrypted is served as `invalid.` and its key with the value `<n/a>`, or else its
             ciphertext under its key, without `{cipher}`.
+        plain_text: Decrypt them, too, in plain files that are asked for as text: YAML, JSON and properties. What can't be decrypted stays as
+            it is there.
     """
 
     enabled: bool = True
@@ -530,6 +534,7 @@ class EncryptionSettings:
     rsa_strong: bool = False
     rsa_salt: str = _salt()
     prefix_invalid_properties: bool = True
+    plain_text: bool = False
 
 
 @attrs.frozen
@@ -539,6 +544,7 @@ class HttpSettings:
     Attributes:
         prefix: What goes before its paths, such as "/config"; what is for supervisors and Prometheus stays where it is, and so do WebSockets.
         accept_empty: Answer with an empty configuration where there is none; false answers 404.
+        strict_errors: Answer 500 for applications of which a file is broken now, as Spring does; false serves them as they were last.
     """
 
     prefix: str = attrs.field(
@@ -551,6 +557,7 @@ class HttpSettings:
         },
     )
     accept_empty: bool = True
+    strict_errors: bool = False
 
 
 @attrs.frozen

@@ -104,6 +104,14 @@ class State:
         explanation = explain(list(layers_of(self._labels(key))), key, self.decryptor, self.overrides)
         return explanation, version_of(encode(effective_document(explanation.served)))
 
+    def fault_of(self, key: Key) -> FormatError | None:
+        """What is broken now of what serves a key, so that it is served as it was; None where nothing is."""
+        for label in key.labels:
+            newest = self._generations(label)[0]
+            if newest.blocks(key):
+                return self._fault(key, newest)
+        return None
+
     def newest(self, key: Key) -> list[ParsedFiles]:
         """The layers that serve a key as they are now, the strongest first, whatever is broken in them.
 
@@ -127,9 +135,12 @@ class State:
         for generation in generations:
             if not generation.blocks(key):
                 return generation.files
+        raise self._fault(key, generations[0])
+
+    def _fault(self, key: Key, generation: Generation) -> FormatError:
         names = {_SHARED, *key.applications}
-        layers = generations[0].files.layers_for(key)
-        raise next(error for layer in layers for touched, error in layer.own_faults() if names & touched)
+        layers = generation.files.layers_for(key)
+        return next(error for layer in layers for touched, error in layer.own_faults() if names & touched)
 
 
 @attrs.frozen(slots=True, eq=False)

@@ -98,3 +98,12 @@ def test_whatever_a_value_holds_is_at_worst_invalid(text: str) -> None:
     (opened,) = Decryptor(OneKey(AES)).opened((source({"a": "{cipher}" + text}),))
 
     assert {"invalid.a": "<n/a>"} == opened.values
+
+
+def test_in_a_text_the_longest_value_counts_that_begins_at_a_place() -> None:
+    values = ["{cipher}ab", "{cipher}abc", "{cipher}wrong", "no cipher", " {cipher}blank"]
+    text = "{cipher}abc {cipher}ab {cipher}abcd {cipher}wrong {cipher}other {cipher}"
+
+    opened = Decryptor(OneKey(Counting())).opened_text("a.yml", text, values)
+
+    assert "cba ba cbad {cipher}wrong {cipher}other {cipher}" == opened

@@ -9,7 +9,8 @@ import trio
 
 from tests.fakes import config, open_gate, timestamp
 from vortexd.auth import Gate
-from vortexd.errors import UnknownLabel
+from vortexd.encryption.decryptor import Decryptor
+from vortexd.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.http.app import create_app
 from vortexd.http.configuration import ConfigReader
 from vortexd.http.exchange import Endpoint
@@ -34,6 +35,8 @@ class FakeReader:
         self.error: Exception | None = None
         self.asked: list[Key] = []
         self._configs: dict[Key, Config] = {}
+        self.decryptor: Decryptor | None = None
+        self.formats = FormatSettings()
 
     def change(self, document: dict[str, Json]) -> None:
         self.document = document
@@ -42,6 +45,12 @@ class FakeReader:
     async def files(self, key: Key) -> list[ParsedFiles]:
         self.asked.append(key)
         return []
+
+    def fault_of(self, key: Key) -> FormatError | ResolveError | None:
+        return None
+
+    def report_undecryptable(self) -> None:
+        raise AssertionError("nothing is decrypted here")
 
     def exists(self, key: Key) -> bool:
         return True
@@ -64,11 +73,19 @@ class FakeReader:
 class FilesReader:
     """Serves files as the line does, without its threads; whatever is asked of it is noted."""
 
-    def __init__(self, contents: Mapping[str, str | bytes | Files], overrides: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        contents: Mapping[str, str | bytes | Files],
+        overrides: Mapping[str, str] | None = None,
+        decryptor: Decryptor | None = None,
+    ) -> None:
+        self.decryptor = decryptor
+        self.formats = FormatSettings()
         self._overrides = overrides_of(overrides or {})
         self._state: State | None = None
         self.default_label: str | None = "main"
         self.asked: list[Key] = []
+        self.undecryptable: list[tuple[str, str]] = []
         self.change(contents)
 
     def change(self, contents: Mapping[str, str | bytes | Files]) -> None:
@@ -76,8 +93,8 @@ class FilesReader:
         labels = {name: each for name, each in contents.items() if isinstance(each, Files)}
         texts = {name: each for name, each in contents.items() if not isinstance(each, Files)}
         files = {name: each.encode() if isinstance(each, str) else each for name, each in texts.items()}
-        parsed = parse_tree(Tree(labels or {"main": Files(files, root="file:/config/")}), FormatSettings())
-        self._state = next_state(parsed, self._state, overrides=self._overrides)
+        parsed = parse_tree(Tree(labels or {"main": Files(files, root="file:/config/")}), self.formats)
+        self._state = next_state(parsed, self._state, self.decryptor, self._overrides)
         self._listing = list_keys(parsed)
         self._configs: dict[Key, Config] = {}
 
@@ -92,6 +109,13 @@ class FilesReader:
         self.asked.append(key)
         assert self._state
         return self._state.newest(key)
+
+    def fault_of(self, key: Key) -> FormatError | ResolveError | None:
+        assert self._state
+        return self._state.fault_of(key)
+
+    def report_undecryptable(self) -> None:
+        self.undecryptable += self.decryptor.take_failures() if self.decryptor else []
 
     def exists(self, key: Key) -> bool:
         return key in self._listing.keys

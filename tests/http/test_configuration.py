@@ -9,10 +9,14 @@ from tests.fakes import open_gate
 from tests.http.serving import Answer, FilesReader, Serving, serving
 from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
+from vortexd.encryption.ciphers import AesEncryptor
+from vortexd.encryption.decryptor import Decryptor
+from vortexd.encryption.keys import OneKey
 from vortexd.http import configuration
-from vortexd.http.spring import environment
+from vortexd.http.spring import encoding, environment
+from vortexd.http.spring.encoding import Encoded, Variant
 from vortexd.model import Files, Key, Origin
-from vortexd.settings import HttpSettings
+from vortexd.settings import FormatSettings, HttpSettings
 
 FILES: dict[str, str | bytes | Files] = {
     "application.yml": "host: example.org\n",
@@ -117,6 +121,12 @@ async def test_bytes_are_as_they_are_for_who_names_them() -> None:
     assert "\ufffd\ufffd\x00example.org" == as_text.body.decode()
 
 
+async def test_bytes_are_for_who_takes_anything_of_an_application_too() -> None:
+    answer = await ask("/shop/default/main/nginx.conf", Accept="application/*")
+
+    assert ("application/octet-stream", b"server ${host}") == (answer.headers["content-type"], answer.body[:14])
+
+
 async def test_a_text_is_read_in_the_charset_that_is_accepted_and_sent_as_utf_8() -> None:
     assert "grüß" == (await ask("/shop/default/main/latin.txt", Accept_Charset="ISO-8859-1")).body.decode()
     assert "gr\ufffd\ufffd" == (await ask("/shop/default/main/latin.txt")).body.decode()
@@ -162,6 +172,71 @@ async def test_an_empty_configuration_is_404_where_it_is_not_accepted() -> None:
 
     assert [200, 404, 404] == found
     assert 200 == (await ask("/none/dev", FilesReader({"shop.yml": "a: 1"}))).status
+
+
+@pytest.mark.parametrize("broken", ["shop.yml", "application.yml", "imported.yml"])
+async def test_strict_errors_are_500_while_a_file_of_the_application_is_broken(broken: str) -> None:
+    files = FILES | {"shop.yml": "spring.config.import: imported.yml", "imported.yml": "a: 1"}
+    lenient, strict = FilesReader(files), FilesReader(files)
+    found = []
+    for contents in (files, files | {broken: "a: [1"}, files):
+        lenient.change(contents)
+        strict.change(contents)
+        found.append((await ask("/shop-default.yml", lenient)).status)
+        async with serving(reader=strict, http=HttpSettings(strict_errors=True)) as http:
+            found.append((await http.ask("/shop-default.yml")).status)
+
+    assert [200, 200, 200, 500, 200, 200] == found
+
+
+# Encrypted values.
+
+AES = AesEncryptor("foo")
+SECRET, FOREIGN = "{cipher}" + AES.encrypt("mysecret ${host}"), "{cipher}" + AesEncryptor("bar").encrypt("x")
+ENCRYPTED: dict[str, str | bytes | Files] = FILES | {
+    "sealed.yml": f"# {SECRET}0\na: '{SECRET}'\nb: '{FOREIGN}'\nc: x{SECRET}\n",
+    "sealed.properties": f"a={SECRET}\n",
+    "sealed.json": f'{{"a": "{SECRET}"}}',
+    "sealed.txt": SECRET,
+    "sealed-broken.yml": f"a: [{SECRET}",
+}
+
+
+def sealed(*, plain_text: bool = True) -> FilesReader:
+    return FilesReader(ENCRYPTED, decryptor=Decryptor(OneKey(AES), plain_text=plain_text))
+
+
+@pytest.mark.parametrize("extension", ["yml", "properties", "json"])
+async def test_plain_files_are_decrypted_where_that_is_set_and_then_their_placeholders_resolved(extension: str) -> None:
+    target = f"/shop/default/main/sealed.{extension}"
+    files = sealed()
+
+    assert b"mysecret example.org" in (await ask(target, files)).body
+    assert b"mysecret ${host}" in (await ask(f"{target}?resolvePlaceholders=false", files)).body
+    assert SECRET.encode() in (await ask(target, files, Accept="application/octet-stream")).body
+    assert SECRET.encode() in (await ask(target, sealed(plain_text=False))).body
+    assert SECRET.encode() in (await ask(target, FilesReader(ENCRYPTED))).body
+
+
+async def test_what_can_not_be_decrypted_in_a_plain_file_stays_and_is_told_without_a_value() -> None:
+    files = sealed()
+    answer = await ask("/shop/default/main/sealed.yml", files)
+
+    assert f"a: 'mysecret example.org'\nb: '{FOREIGN}'\n" in answer.body.decode()
+    assert [("sealed.yml", "")] == files.undecryptable
+
+
+@pytest.mark.parametrize("name", ["sealed.txt", "sealed-broken.yml"])
+async def test_nothing_is_decrypted_in_what_has_no_values(name: str) -> None:
+    assert SECRET.encode() in (await ask(f"/shop/default/main/{name}", sealed())).body
+
+
+async def test_every_form_of_a_configuration_has_its_values_in_the_open() -> None:
+    targets = ("/sealed/default", "/sealed-default.yml", "/sealed-default.json", "/sealed-default.properties")
+    contents: dict[str, str | bytes | Files] = {"sealed.yml": f"a: '{SECRET}'"}
+    for target in targets:
+        body = (await ask(target, FilesReader(contents, decryptor=Decryptor(OneKey(AES))))).body
+        assert b"mysecret ${host}" in body
 
 
 async def test_what_has_a_prefix_is_nowhere_else_but_for_supervisors() -> None:
@@ -262,13 +337,13 @@ async def test_a_file_that_can_not_be_read_is_500_without_its_name() -> None:
 
 async def test_an_answer_is_encoded_once_per_state_and_variant(monkeypatch: pytest.MonkeyPatch) -> None:
     made: Counter[str] = Counter()
-    encode = configuration._encode
+    encode = configuration.encode
 
-    def counted(variant: configuration._Variant, origin: configuration._Origin) -> configuration._Encoded:
+    def counted(variant: Variant, origin: encoding.Origin, limits: FormatSettings) -> Encoded:
         made[f"{variant.wanted.form.name} {variant.media_type.partition(';')[0]}"] += 1
-        return encode(variant, origin)
+        return encode(variant, origin, limits)
 
-    monkeypatch.setattr(configuration, "_encode", counted)
+    monkeypatch.setattr(configuration, "encode", counted)
     files = FilesReader(FILES)
     targets = ("/shop/default", "/shop-default.json", "/circle-default.yml", "/shop/default/main/big.txt")
     async with serving(reader=files) as http:
@@ -286,13 +361,13 @@ async def test_an_answer_is_encoded_once_per_state_and_variant(monkeypatch: pyte
 async def test_L04_made_up_names_push_no_answer_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configuration, "_CACHE_ENTRIES", 16)
     made: list[str] = []
-    encode = configuration._encode
+    encode = configuration.encode
 
-    def noted(variant: configuration._Variant, origin: configuration._Origin) -> configuration._Encoded:
+    def noted(variant: Variant, origin: encoding.Origin, limits: FormatSettings) -> Encoded:
         made.append(variant.wanted.application)
-        return encode(variant, origin)
+        return encode(variant, origin, limits)
 
-    monkeypatch.setattr(configuration, "_encode", noted)
+    monkeypatch.setattr(configuration, "encode", noted)
     async with serving(reader=FilesReader(FILES)) as http:
         await http.ask("/shop/default")
         for number in range(40):

@@ -241,7 +241,6 @@ def test_what_is_there_already_is_not_imported() -> None:
         "./",
         "x",
         "x.txt",
-        "\0x.yml",
         "x.yml[.yml]",
         "${x}.yml",
         "*.yml",

@@ -219,6 +219,14 @@ def test_Y01_aliases_are_counted_by_the_bytes_they_expand_to() -> None:
         parse_text("a.yml", text, aliases=999)
 
 
+def test_Y01_a_file_with_more_encrypted_values_than_allowed_is_refused_with_its_place() -> None:
+    text = "a: ['{cipher}1', '{cipher}2']\n---\nb: x{cipher}\nc: '{cipher}3'\n"
+
+    assert 2 == len(parse_text("a.yml", text, ciphertexts=3))
+    with pytest.raises(FormatError, match="^a.yml:4:4: more than 2 encrypted values; split the file$"):
+        parse_text("a.yml", text, ciphertexts=2)
+
+
 def test_Y02_a_merge_bomb_does_not_multiply() -> None:
     lines = ["a0: &a0 {x: 1}"] + [f"a{n}: &a{n}\n  <<: [*a{n - 1}, *a{n - 1}]\n  k{n}: 1" for n in range(1, 200)]
 

@@ -6,13 +6,14 @@ other keys are another decryptor.
 
 import hashlib
 from collections import deque
+from collections.abc import Iterable
 from functools import partial
 
 from ..model import PropertySource
 from . import prefixes
 from .ciphers import Undecryptable
 from .keys import Keys, NoSuchKey
-from .values import decrypted
+from .values import PREFIX, decrypted
 
 # Of what is remembered, half: RSA costs a millisecond for each value, and publications decrypt what they had before.
 _ROOM_BYTES = 16_777_216
@@ -27,10 +28,19 @@ class Decryptor:
     Args:
         keys: None where there are none; then nothing can be decrypted.
         prefix_invalid: As of `values.decrypted`.
+        plain_text: Whether values in plain files are to be decrypted, too, by `opened_text`.
     """
 
-    def __init__(self, keys: Keys | None, *, prefix_invalid: bool = True, room_bytes: int = _ROOM_BYTES) -> None:
+    def __init__(
+        self,
+        keys: Keys | None,
+        *,
+        prefix_invalid: bool = True,
+        plain_text: bool = False,
+        room_bytes: int = _ROOM_BYTES,
+    ) -> None:
         self._keys = keys
+        self.plain_text = plain_text
         self._prefix_invalid = prefix_invalid
         self._room_bytes = room_bytes
         # Two generations in place of an order of use: threads share them without a lock, and what is lost to a race is decrypted again.
@@ -48,6 +58,29 @@ class Decryptor:
             )
             for source in sources
         )
+
+    def opened_text(self, name: str, text: str, values: Iterable[str]) -> str:
+        """Decrypt values where they stand in the text of a file; what can't be decrypted stays as it is.
+
+        Args:
+            name: The file, for logs.
+            values: Those that may be encrypted, as a parser has read them.
+        """
+        opened = {}
+        for value in {each.strip() for each in values if each.startswith(PREFIX)}:
+            try:
+                opened[value] = self._decrypt(value.removeprefix(PREFIX))
+            except Undecryptable:
+                self._failed(name, "", value)
+        # The longest first: one may begin with another.
+        longest_first = sorted(opened, key=len, reverse=True)
+        parts = []
+        at = 0
+        while opened and (found := text.find(PREFIX, at)) >= 0:
+            value = next((each for each in longest_first if text.startswith(each, found)), PREFIX)
+            parts += [text[at:found], opened.get(value, PREFIX)]
+            at = found + len(value)
+        return "".join((*parts, text[at:]))
 
     def take_failures(self) -> list[tuple[str, str]]:
         """What couldn't be decrypted since the last call, for logs: source and key, each text once."""

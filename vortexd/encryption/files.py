@@ -78,7 +78,9 @@ def load_encryption(settings: EncryptionSettings, base: Path, environ: Mapping[s
     problems += reader.problems
     if problems:
         raise SettingsError(problems, "encryption")
-    decryptor = Decryptor(keys, prefix_invalid=settings.prefix_invalid_properties) if settings.enabled else None
+    decryptor = None
+    if settings.enabled:
+        decryptor = Decryptor(keys, prefix_invalid=settings.prefix_invalid_properties, plain_text=settings.plain_text)
     reader.digest.update(repr(settings).encode())
     return Encryption(keys, decryptor, reader.digest.digest())
 

@@ -7,6 +7,7 @@ the limits when written out in full, aliases expanded, or that JSON can't hold.
 import re
 from collections.abc import Iterator
 
+from ..encryption.values import PREFIX
 from ..errors import FormatError
 from ..model import Scalar
 from ..settings import FormatSettings
@@ -25,7 +26,7 @@ class Budget:
 
     Args:
         path: The file, for errors.
-        limits: `nodes`, `text_bytes`, `expanded_bytes`, `depth` and `list_index` are kept here.
+        limits: `nodes`, `text_bytes`, `expanded_bytes`, `depth`, `list_index` and `ciphertexts` are kept here.
     """
 
     def __init__(self, path: str, limits: FormatSettings) -> None:
@@ -33,6 +34,7 @@ class Budget:
         self._limits = limits
         self._nodes = 0
         self._bytes = 0
+        self._ciphertexts = 0
 
     def charge_node(self, line: int | None, column: int | None) -> None:
         self._nodes += 1
@@ -55,6 +57,10 @@ class Budget:
             self.refuse(f"more than {self._limits.expanded_bytes} bytes of keys and values", line, column)
         if key.count(".") + key.count("[") > self._limits.depth:
             self.refuse(f"a key nested deeper than {self._limits.depth} levels", line, column)
+        if isinstance(value, str) and value.startswith(PREFIX):
+            self._ciphertexts += 1
+            if self._ciphertexts > self._limits.ciphertexts:
+                self.refuse(f"more than {self._limits.ciphertexts} encrypted values; split the file", line, column)
         if "[" in key:
             for match in _INDEX.finditer(key):
                 if len(match[1].lstrip("0")) > 9 or int(match[1]) > self._limits.list_index:

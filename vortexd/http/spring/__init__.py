@@ -1,6 +1,7 @@
 """Spring Cloud Config's HTTP API, as far as it is a matter of texts. Pure: in come requests' words and configurations, out go bodies.
 
     wanted.py        what a path and a query ask for
+    encoding.py      from what is wanted and what it is made from to bytes
     environment.py   the JSON of a configuration, in both of its media types, and that of an error
     suffixes.py      a configuration as `.properties`, `.yml` or `.json`
     yaml.py          YAML as SnakeYAML writes it

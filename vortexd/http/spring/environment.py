@@ -65,8 +65,9 @@ def media_type(accept: str | None) -> str | None:
 
 
 def wants_bytes(accept: str | None) -> bool:
-    """Whether a plain file is wanted as it is. Spring takes whoever names `application/octet-stream` by its word."""
-    return any(name == "application/octet-stream" and weight > 0 for name, weight in _accepted(accept or ""))
+    """Whether a plain file is wanted as it is: for who names `application/octet-stream`, or `application/*`, as Spring has it."""
+    wanted = ("application/octet-stream", "application/*")
+    return any(name in wanted and weight > 0 for name, weight in _accepted(accept or ""))
 
 
 def _accepted(accept: str) -> list[tuple[str, float]]:

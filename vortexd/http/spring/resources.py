@@ -16,13 +16,19 @@ from itertools import product
 
 import attrs
 
+from ...encryption.values import PREFIX
+from ...errors import FormatError
 from ...model import Key, Names
 from ...patterns import Pattern
+from ...resolve.formats import extension, parse
 from ...resolve.locations import places_of, prefixes_for
 from ...resolve.tree import ParsedFiles, is_configuration
+from ...settings import FormatSettings
 
 _SHARED = "application"
 _DEFAULT = "default"
+# Those in which Spring looks for encrypted values.
+_ENCRYPTED = ("yml", "yaml", "json", "properties")
 # The charsets in which a file may be read, as Accept-Charset names them; another one is as good as none.
 _CHARSETS = frozenset(
     ["utf-8", "utf-16", "utf-16be", "utf-16le", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252"]
@@ -118,6 +124,21 @@ def _longest(parts: list[str], start: int, names: Names) -> tuple[str, str, int]
                 return name, "-".join(pieces[count:]), end
     # Without an owner, what is behind the first `-` may be a profile.
     return "", parts[start].partition("-")[2], start + 1
+
+
+def may_hold_ciphertext(path: str, content: bytes) -> bool:
+    """Whether a file is of a kind in which encrypted values are looked for, and something looks like one."""
+    return extension(path) in _ENCRYPTED and PREFIX.encode() in content
+
+
+def texts_in(path: str, content: bytes, limits: FormatSettings) -> Iterator[str]:
+    """The values of a file that are texts; none where it can't be parsed."""
+    try:
+        documents = parse(path, content, limits)
+    except FormatError:
+        return
+    for document in documents:
+        yield from (value for value in document.values.values() if isinstance(value, str))
 
 
 def charset(accept_charset: str | None) -> str:

@@ -109,9 +109,9 @@ def _suffixed(segment: str, label: str | None, parameters: Mapping[str, str]) ->
 def _file(segments: list[str], parameters: Mapping[str, str]) -> Wanted | None:
     # With the parameter there is no label, however deep the path.
     label = None if _DEFAULT_LABEL in parameters else segments[2]
-    path = "/".join(map(names.decode_segment, segments[2 if label is None else 3 :])).replace("(_)", "/")
+    path = names.file_path("/".join(map(names.decode_segment, segments[2 if label is None else 3 :])))
     wanted = _environment(segments[:2], None if label is None else names.decode_segment(label))
-    if not names.is_file_path(path):
+    if path is None:
         return None
     resolves = _flag(parameters, "resolvePlaceholders", default=True)
     return attrs.evolve(wanted, form=Form.FILE, path=path, resolves=resolves)

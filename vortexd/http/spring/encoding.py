@@ -1,0 +1,117 @@
+"""From what is wanted and what it is made from to bytes: the long part of an answer, which may run in a thread. Pure.
+
+In come a `Variant` and an `Origin`, out goes a body with its validator, or why there is none. The invariant: the same two make the same bytes, so
+what is made once is good for everybody who may have it.
+"""
+
+import attrs
+
+from ...encryption.decryptor import Decryptor
+from ...errors import RemoteError
+from ...model import Config
+from ...settings import FormatSettings
+from ..exchange import etag_of
+from . import environment, resources, suffixes
+from .placeholders import Placeholders
+from .wanted import Form, Wanted
+
+TEXT = "text/plain;charset=UTF-8"
+BYTES = "application/octet-stream"
+# Above this size, for which each value counts something, encoding takes more than a few milliseconds, and is done in a thread.
+_SMALL, _SMALL_YAML = 65_536, 8_192
+_VALUE_BYTES = 64
+
+
+@attrs.frozen(slots=True)
+class Variant:
+    """What is wanted, in all that makes its bytes different."""
+
+    wanted: Wanted
+    media_type: str
+    charset: str = ""
+
+
+@attrs.frozen(slots=True, eq=False)
+class Origin:
+    """What a body is made from: by being the same objects it is the same.
+
+    Attributes:
+        config: Of a plain file None, unless it has placeholders.
+        file: The bytes of a plain file.
+        decryptor: What decrypts values in a plain file; None where none are.
+    """
+
+    config: Config | None
+    file: bytes | None = None
+    decryptor: Decryptor | None = None
+
+    def is_same(self, other: "Origin") -> bool:
+        return self.config is other.config and self.file is other.file and self.decryptor is other.decryptor
+
+
+@attrs.frozen(slots=True, eq=False)
+class Encoded:
+    """A body, good as long as what it was made from is what is served; or why there is none."""
+
+    origin: Origin
+    body: bytes = b""
+    etag: str = ""
+    error: RemoteError | None = None
+
+
+def is_quick(wanted: Wanted, origin: Origin) -> bool:
+    """Whether encoding takes no more than the event loop may be held up for."""
+    if origin.decryptor is not None:
+        return False
+    size = len(origin.file or b"")
+    config = origin.config
+    if config is not None:
+        # What placeholders stand for isn't known before.
+        if wanted.form is not Form.ENVIRONMENT and wanted.resolves and b"${" in config.body:
+            return False
+        size += len(config.body) + sum(len(source.values) * _VALUE_BYTES for source in config.sources)
+    return size <= (_SMALL_YAML if wanted.form is Form.YAML else _SMALL)
+
+
+def encode(variant: Variant, origin: Origin, limits: FormatSettings) -> Encoded:
+    """The long part, which may run in a thread: only what is immutable is touched, and what threads may share."""
+    wanted, config = variant.wanted, origin.config
+    placeholders = Placeholders(config.sources) if config is not None and wanted.resolves else None
+    try:
+        if origin.file is not None:
+            body = _file_body(variant, origin.file, placeholders, origin.decryptor, limits)
+        else:
+            assert config is not None  # one of the two is what a body is made from
+            body = _body(variant, config, placeholders)
+    except RemoteError as error:
+        return Encoded(origin, error=error.with_traceback(None))
+    return Encoded(origin, body, etag_of(body))
+
+
+def _file_body(
+    variant: Variant,
+    file: bytes,
+    placeholders: Placeholders | None,
+    decryptor: Decryptor | None,
+    limits: FormatSettings,
+) -> bytes:
+    if variant.media_type == BYTES:
+        return file
+    path = variant.wanted.path
+    text = file.decode(variant.charset, "replace")
+    if decryptor is not None:
+        text = decryptor.opened_text(path, text, resources.texts_in(path, file, limits))
+    return (placeholders.in_text(text) if placeholders else text).encode("utf-8", "replace")
+
+
+def _body(variant: Variant, config: Config, placeholders: Placeholders | None) -> bytes:
+    wanted = variant.wanted
+    match wanted.form:
+        case Form.PROPERTIES:
+            return suffixes.to_properties(config.sources, placeholders, is_escaped=wanted.escapes)
+        case Form.YAML:
+            return suffixes.to_yaml(config.sources, placeholders)
+        case Form.JSON:
+            return suffixes.to_json(config.sources, placeholders)
+        case _:
+            return environment.environment(config, wanted, variant.media_type)
