@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import trio
 from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def watch(url: str) -> None:
     """Print each message until the connection is closed, and then why it was."""
-    async with open_websocket_url(url) as websocket:
+    async with open_websocket_url(uncounted(url)) as websocket:
         try:
             while True:
                 for line in describe(json.loads(await websocket.get_message())):
@@ -45,6 +46,15 @@ async def watch(url: str) -> None:
         except ConnectionClosed as closed:
             reason = closed.reason
             print(printable(f"closed: {reason.code} {reason.reason or ''}".rstrip() if reason else "closed"))
+
+
+def uncounted(url: str) -> str:
+    """The URL of somebody who only watches, and is no instance of the application; as it is where it names an instance."""
+    parts = urlsplit(url)
+    names = [pair.partition("=")[0] for pair in parts.query.split("&")]
+    if "instance" in names:
+        return url
+    return urlunsplit(parts._replace(query=f"{parts.query}&instance=".lstrip("&")))
 
 
 def describe(message: dict[str, Any]) -> Iterator[str]:

@@ -140,6 +140,58 @@ def test_it_comes_back_when_others_do() -> None:
     )
 
 
+def said(given: object, body: str) -> Any:
+    """What a conversation says, where `hear` takes a message as an object, and `begin` is a new connection."""
+    prelude = """
+        const held = new vortex.Held();
+        let conversation;
+        const told = [];
+        const flush = () => told.push(...conversation.takeOutgoing().map((text) => JSON.parse(text)));
+        const begin = () => { conversation = new vortex.Conversation(held, given.patterns ?? [], 0); flush(); };
+        const key = { app: "orders", profile: "dev", label: "main" };
+        const hear = (type, members) => {
+          const events = conversation.receive(JSON.stringify({ type, schema: 1, ...key, ...members }), 0);
+          flush();
+          return events;
+        };
+        const name = "orders:dev:main";
+    """
+    return run_js(f"{prelude} {body}; return told;", given)
+
+
+def test_what_the_application_said_is_said_again_to_a_server_that_cannot_know_it() -> None:
+    version, next_version = version_of({"a": 1}), version_of({"a": 2})
+    told = said(
+        [version, next_version],
+        """
+        const [one, two] = given;
+        begin();
+        hear("config_snapshot", { config: { a: 1 }, version: one });
+        conversation.acknowledge(name, one, "rejected", "no room");
+        flush();
+        hear("in_sync", { version: one });
+        begin();
+        hear("in_sync", { version: one });
+        hear("in_sync", { version: one });
+        begin();
+        hear("config_snapshot", { config: { a: 2 }, version: two });
+        begin();
+        hear("config_snapshot", { config: { a: 1 }, version: one });
+        """,
+    )
+
+    ack = {
+        "type": "ack",
+        "app": "orders",
+        "profile": "dev",
+        "label": "main",
+        "version": version,
+        "status": "rejected",
+        "error": "no room",
+    }
+    assert [ack, ack, ack] == told
+
+
 def test_it_is_one_file_that_needs_no_other() -> None:
     source = Path(VORTEX).read_text()
 

@@ -55,3 +55,16 @@ def test_a_patch_reads_as_lines() -> None:
         "    remove /c",
         '    replace (all) {"d": 1}',
     ]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("ws://a/ws/b/c", "ws://a/ws/b/c?instance="),
+        ("ws://a/ws/b/c?label=d", "ws://a/ws/b/c?label=d&instance="),
+        ("ws://a/ws/b/c?instance=e", "ws://a/ws/b/c?instance=e"),
+        ("ws://a/ws/b/c?label=instance", "ws://a/ws/b/c?label=instance&instance="),
+    ],
+)
+def test_who_only_watches_is_no_instance_of_the_application(url: str, expected: str) -> None:
+    assert expected == watch.uncounted(url)

@@ -227,7 +227,7 @@ async function showClients() {
       }),
     ),
   ];
-  parts.push(...fleet(await ask("/api/v1/fleet?limit=200")));
+  parts.push(...fleet(await ask("/api/v1/fleet?state=rejected&limit=200")));
   parts.push(
     element("h3", {}, "Connections"),
     table(
@@ -257,9 +257,7 @@ function fleet({ keys }) {
     ...["applied", "rejected", "silent", "gone"].map((state) => each.counts[state]),
   ]);
   const rejected = keys.flatMap((each) =>
-    each.instances
-      .filter((instance) => instance.state === "rejected")
-      .map((instance) => element("li", { class: "bad" }, `${instance.name} rejected ${short(instance.ack.version)} of ${each.app}:${each.profile}: ${instance.ack.error ?? "it didn't say why"}`)),
+    each.instances.map((instance) => element("li", { class: "bad" }, `${instance.name} rejected ${short(instance.ack.version)} of ${each.app}:${each.profile}: ${instance.ack.error ?? "it didn't say why"}`)),
   );
   return [
     element("h3", {}, "What applications did with it"),

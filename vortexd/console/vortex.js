@@ -296,6 +296,12 @@ export class Held {
   key = null;
   main = new Replica();
   others = new Map();
+  // What the application said last of each key, for servers that don't know it yet.
+  said = new Map();
+
+  note(key, version, status, error) {
+    this.said.set(key, { version, status, ...(error ? { error: String(error).slice(0, 4096) } : {}) });
+  }
 }
 
 export class Conversation {
@@ -309,6 +315,8 @@ export class Conversation {
   #hasBegun = false;
   #isCurrent = false;
   #unconfirmed;
+  // The keys of which this server knows what the application said, as far as there is anything to know.
+  #told = new Set();
   #beats;
   #outgoing = [];
   reconnectAfterMs = null;
@@ -344,7 +352,13 @@ export class Conversation {
   }
 
   acknowledge(key, version, status, error) {
-    this.#say("ack", { version, status, ...(error ? { error: String(error).slice(0, 4096) } : {}), ...parts(key) });
+    this.#held.note(key, version, status, error);
+    this.#tell(key);
+  }
+
+  #tell(key) {
+    this.#told.add(key);
+    this.#say("ack", { ...this.#held.said.get(key), ...parts(key) });
   }
 
   /** Take one message; what no server may say is an event of the type "over". */
@@ -406,6 +420,8 @@ export class Conversation {
     }
     this.#troubles.delete(key);
     this.#unconfirmed.delete(key);
+    if (!this.#told.has(key) && this.#held.said.get(key)?.version === replica.version) this.#tell(key);
+    this.#told.add(key);
     const events = [];
     if (hasChanged) {
       const patch = type === "config_change" ? plain(message.get("diff")) : null;
@@ -415,7 +431,10 @@ export class Conversation {
       this.#isCurrent = true;
       events.push({ type: "current" });
     }
-    if (type === "config_removed" && key !== this.#held.key) this.#held.others.delete(key);
+    if (type === "config_removed" && key !== this.#held.key) {
+      this.#held.others.delete(key);
+      this.#held.said.delete(key);
+    }
     return events;
   }
 
@@ -455,6 +474,7 @@ export class Conversation {
       this.#troubles.delete(key);
       const replica = this.#held.others.get(key);
       this.#held.others.delete(key);
+      this.#held.said.delete(key);
       if (replica && replica.version !== null) events.push(changed(key, replica.version, new Replica(), null, null));
     }
     keys.clear();
@@ -631,9 +651,11 @@ class Watch {
     return () => this.#listeners.get(type).delete(listener);
   }
 
-  /** Say that the application has taken a version, or why it hasn't. */
+  /** Say that the application has taken a version, or why it hasn't. A server that it comes back to is told again. */
   ack(version, status = "applied", error = null, key = this.#held.key) {
-    this.#conversation?.acknowledge(key, version, status, error);
+    if (key === null) throw new Error("there is no version yet");
+    if (this.#conversation === null) this.#held.note(key, version, status, error);
+    else this.#conversation.acknowledge(key, version, status, error);
     this.#flush();
   }
 
