@@ -1,10 +1,12 @@
 """A server that answers what a test has written down, and writes down what it was asked."""
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 Said = tuple[int, Any]
@@ -24,8 +26,12 @@ class Answering:
 
 
 @contextmanager
-def answering(*answers: Said) -> Iterator[Answering]:
-    """Run one. An answer is a status and what becomes JSON, or text as it is."""
+def answering(*answers: Said, certificate: tuple[Path, Path] | None = None) -> Iterator[Answering]:
+    """Run one. An answer is a status and what becomes JSON, or text as it is.
+
+    Args:
+        certificate: The files of one and of its key; then it speaks TLS.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -41,8 +47,18 @@ def answering(*answers: Said) -> Iterator[Answering]:
         def log_message(self, format: str, *arguments: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Quiet(ThreadingHTTPServer):
+        def handle_error(self, *_: Any) -> None:
+            # A client that doesn't trust it.
+            pass
+
+    with Quiet(("127.0.0.1", 0), Handler) as server:
         made = Answering(answers, server.server_port)
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+            made.url = made.url.replace("http:", "https:")
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

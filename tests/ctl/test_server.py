@@ -4,12 +4,15 @@ import argparse
 import http.server
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests import certificates
 from vortexd.ctl.errors import CtlError
-from vortexd.ctl.server import Refused, Server, Unreachable, duration, read_token
+from vortexd.ctl.server import Refused, Server, Unreachable, add_server_arguments, duration, read_token, server_of
 
 from .answering import answering
 
@@ -54,34 +57,114 @@ def test_a_unix_socket_is_asked_as_well(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(400, Refused), (401, Refused), (404, Refused), (429, Unreachable), (503, Unreachable)]
+    ("status", "kind"), [(400, Refused), (403, Refused), (404, Refused), (429, Unreachable), (503, Unreachable)]
 )
 def test_who_refuses_is_not_asked_again_and_who_is_not_ready_may_be(status: int, kind: type[CtlError]) -> None:
     with answering((status, {"message": "because"})) as server, pytest.raises(kind) as caught:
         Server(server.url).get("/")
 
-    assert f"{server.url} answers {status}: because" == str(caught.value)
+    assert "because" in str(caught.value)
+    assert str(caught.value).startswith(server.url)
     assert 3 == caught.value.status
 
 
-@pytest.mark.parametrize("body", ["<html>", "[]", "7"])
+def test_a_token_that_is_missing_or_wrong_is_told_apart() -> None:
+    with answering((401, {"message": "a token is needed"})) as server:
+        with pytest.raises(Refused, match="wants a token: name its file with --token-file, or set VORTEXCTL_TOKEN"):
+            Server(server.url).get("/")
+        with pytest.raises(Refused, match="doesn't accept the token: it is wrong") as caught:
+            Server(server.url, "vt_secret").get("/")
+
+    assert "vt_secret" not in str(caught.value)
+
+
+def test_what_a_server_says_cannot_steer_a_terminal() -> None:
+    with answering((404, {"message": "no \x1b]0;such\x07 label\nat all"})) as server, pytest.raises(Refused) as caught:
+        Server(server.url).get("/")
+
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("body", ["<html>", "[]", "7", '{"message": 7}', "[" * 100_000])
 def test_a_refusal_of_somebody_else_is_told_as_such(body: str) -> None:
-    with answering((404, body)) as server, pytest.raises(Refused, match="is it a vortexd"):
+    with answering((404, body)) as server, pytest.raises(Refused, match="not as a vortexd does; see --server"):
         Server(server.url).get("/")
 
 
 def test_what_is_no_json_is_no_vortexd() -> None:
-    with answering((200, "<html>")) as server, pytest.raises(CtlError, match="is it a vortexd"):
+    with answering((200, "<html>")) as server, pytest.raises(CtlError, match="no vortexd: it doesn't speak JSON"):
         Server(server.url).get("/").json()
+
+
+def test_a_redirection_is_not_followed() -> None:
+    with answering((302, "")) as server, pytest.raises(Refused, match="answers 302, and not as a vortexd does"):
+        Server(server.url).get("/")
+
+
+def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering((200, [])) as server:
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+        assert [] == Server(server.url).get("/").json()
 
 
 def test_a_port_where_nobody_is_and_one_where_nobody_speaks() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        with pytest.raises(Unreachable, match=r"no answer within 0\.2 s"):
+        with pytest.raises(Unreachable, match=r"no whole answer within 0\.2 s"):
             Server(f"http://127.0.0.1:{port}", timeout=0.2).get("/")
-    with pytest.raises(Unreachable, match="can't be reached"):
+    with pytest.raises(Unreachable, match="can't be reached: connection refused; is vortexd running there"):
         Server(f"http://127.0.0.1:{port}").get("/")
+
+
+@contextmanager
+def saying(*parts: bytes, pause: float = 0.0) -> Iterator[str]:
+    """A server that says this to one client, whatever it is asked, and ends the connection."""
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65_536)
+            for part in parts:
+                if ended.wait(pause):
+                    return
+                try:
+                    connection.sendall(part)
+                except OSError:
+                    return
+
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            ended.set()
+            thread.join()
+
+
+def test_who_answers_byte_by_byte_gets_no_more_time() -> None:
+    head = b"HTTP/1.1 200 OK\r\n"
+    with saying(*([head, *[b"X"] * 10_000]), pause=0.05) as url:
+        with pytest.raises(Unreachable, match="no whole answer"):
+            Server(url, timeout=0.3).get("/")
+    with saying(head + b"Content-Length: 10000\r\n\r\n", *[b"X"] * 10_000, pause=0.05) as url:
+        with pytest.raises(Unreachable, match="no whole answer"):
+            Server(url, timeout=0.3).get("/")
+
+
+def test_an_answer_is_taken_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vortexd.ctl.server._MAX_BYTES", 10)
+    with answering((200, "x" * 11)) as server, pytest.raises(CtlError, match="more than 10 bytes"):
+        Server(server.url).get("/")
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n[]", b"\x15\x03\x01\x00\x02\x02\x46"]
+)
+def test_who_breaks_off_or_speaks_something_else_is_no_vortexd(said: bytes) -> None:
+    with saying(said) as url, pytest.raises(Unreachable, match="breaks off, or doesn't speak HTTP; is it a vortexd"):
+        Server(url).get("/")
 
 
 def test_a_server_without_tls_is_not_spoken_to_in_the_clear() -> None:
@@ -92,7 +175,18 @@ def test_a_server_without_tls_is_not_spoken_to_in_the_clear() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ws://a:1", "http://", "http://a:x", "a:1", "http://a/?b=c", "http://user:secret@a/", "unix:relative", ""]
+    "url",
+    [
+        "ws://a:1",
+        "http://",
+        "http://a:x",
+        "a:1",
+        "http://a/?b=c",
+        "http://user:secret@a/",
+        "http://a b/",
+        "unix:relative",
+        "",
+    ],
 )
 def test_what_is_no_address_is_the_command_lines_fault(url: str) -> None:
     with pytest.raises(CtlError) as caught:
@@ -107,28 +201,75 @@ def test_the_token_comes_from_its_file_or_else_from_the_environment(
 ) -> None:
     file = tmp_path / "token"
     file.write_text("vt_file\n")
-    monkeypatch.setenv("VORTEXD_TOKEN", "vt_environment")
+    file.chmod(0o600)
+    monkeypatch.setenv("VORTEXD_TOKEN", "vt_client")
 
-    assert ("vt_file", "vt_environment") == (read_token(file), read_token(None))
+    assert ("vt_file", "vt_client") == (read_token(file), read_token(None))
+    monkeypatch.setenv("VORTEXCTL_TOKEN", "vt_environment")
+    assert "vt_environment" == read_token(None)
+    monkeypatch.delenv("VORTEXCTL_TOKEN")
     monkeypatch.delenv("VORTEXD_TOKEN")
     assert None is read_token(None)
+
+
+def test_T06_a_token_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("vt_file\n")
+    file.chmod(0o644)
+
+    with pytest.raises(CtlError, match="is open to other users; run chmod 600 on it") as caught:
+        read_token(file)
+    assert 2 == caught.value.status
+
+
+def test_the_server_is_that_of_the_command_line_or_else_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    parser = argparse.ArgumentParser()
+    add_server_arguments(parser)
+    monkeypatch.delenv("VORTEXCTL_SERVER", raising=False)
+
+    assert "http://127.0.0.1:8888" == server_of(parser.parse_args([])).url
+    monkeypatch.setenv("VORTEXCTL_SERVER", "http://a")
+    assert "http://a" == server_of(parser.parse_args([])).url
+    assert "http://b" == server_of(parser.parse_args(["--server", "http://b"])).url
 
 
 @pytest.mark.parametrize("content", [b"", b"  \n", b"a\r\nX-Other: header", b"\xff\xfe", "tök".encode()])
 def test_a_file_that_holds_no_token_is_refused_without_being_repeated(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "token"
     file.write_bytes(content)
-    with pytest.raises(CtlError) as caught:
+    file.chmod(0o600)
+    with pytest.raises(CtlError, match="must hold the token alone|isn't UTF-8") as caught:
         read_token(file)
 
-    assert (f"{file} holds no token", 2) == (str(caught.value), caught.value.status)
+    assert 2 == caught.value.status
+    assert str(caught.value).isascii()
+    assert "X-Other" not in str(caught.value)
+
+
+def test_a_certificate_is_trusted_by_its_authority_alone(tmp_path: Path) -> None:
+    certificate, key = certificates.make(tmp_path)
+    other, _ = certificates.make(tmp_path, "other")
+    with answering((200, [1]), certificate=(certificate, key)) as server:
+        url = server.url.replace("127.0.0.1", "localhost")
+        assert [1] == Server(url, ca=certificate).get("/").json()
+        for ca in (None, other):
+            with pytest.raises(Unreachable, match="certificate that isn't trusted: self.signed certificate; name"):
+                Server(url, ca=ca).get("/")
+        with pytest.raises(Unreachable, match="isn't trusted: ip address mismatch, certificate is not valid for"):
+            Server(server.url, ca=certificate).get("/")
 
 
 def test_certificates_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     for ca in (tmp_path / "none", tmp_path / "empty"):
         (tmp_path / "empty").touch()
-        with pytest.raises(CtlError, match="can't be used"):
+        with pytest.raises(CtlError, match="holds no certificates|can't be read") as caught:
             Server("https://localhost:1", ca=ca)
+        assert 2 == caught.value.status
+
+
+def test_an_authority_for_an_address_without_tls_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CtlError, match="--ca-file is for addresses that begin with https"):
+        Server("http://localhost:1", ca=tmp_path / "ca.crt")
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", nargs="?", help="ws://HOST:PORT/ws/APP/PROFILE; without it, a daemon is started")
     parser.add_argument("--file", type=Path, help="a YAML or properties file of APP, which is changed and put back")
     parser.add_argument("--pid", type=int, help="of the server on this machine, to measure its memory")
-    parser.add_argument("--token-file", type=Path, help="a file with the token; or VORTEXD_TOKEN in the environment")
+    parser.add_argument("--token-file", type=Path, help="a file with the token; else $VORTEXCTL_TOKEN")
     parser.add_argument("--connections", type=_count, default=1_000, metavar="N")
     parser.add_argument("--changes", type=_count, default=20, metavar="K")
     parser.add_argument("--idle", type=float, default=0.0, metavar="SECONDS", help="hold the connections for a time")
