@@ -497,7 +497,7 @@ async def test_other_keys_publish_what_became_readable_and_unreadable_by_them() 
     subscribed = Subscribed()
     whole.line.hold(SHOP)
     whole.registry.add(subscribed, SHOP)
-    await whole.line.decrypt_by(decryptor("new"))
+    await whole.line.resolve_by(decryptor("new"))
 
     (delivery,) = subscribed.deliveries
     expected = {"filler": "x" * 200, "invalid": {"o": "<n/a>"}, "n": "by new", "plain": 1}
@@ -512,7 +512,7 @@ async def test_other_keys_publish_what_became_readable_and_unreadable_by_them() 
 
 async def test_other_keys_before_the_first_state_are_those_of_the_first_state() -> None:
     whole = Whole(decryptor=decryptor("old"))
-    await whole.line.decrypt_by(decryptor("new"))
+    await whole.line.resolve_by(decryptor("new"))
     await whole.line.publish(ciphers())
 
     assert "by new" == (await whole.line.read(SHOP)).document["n"]
@@ -535,7 +535,7 @@ async def test_what_comes_into_use_while_others_are_decrypted_is_decrypted_in_a_
                 trio.from_thread.run_sync(whole.line.hold, late)
             return super().opened(sources)
 
-    await whole.line.decrypt_by(Noting(OneKey(AES["new"])))
+    await whole.line.resolve_by(Noting(OneKey(AES["new"])))
 
     assert 2 == len(threads)
     assert threading.current_thread() not in threads
@@ -573,3 +573,28 @@ async def test_explanations_and_history_come_from_the_state_in_force(whole: Whol
 async def test_before_the_first_state_nothing_can_be_explained(whole: Whole) -> None:
     with pytest.raises(UnknownLabel):
         await whole.line.explain(SHOP)
+
+
+async def test_other_bounds_of_parsing_publish_what_became_readable_by_them(whole: Whole) -> None:
+    await whole.line.publish(tree(FILLER + b"\nlist: [0]"))
+    whole.line.hold(SHOP)
+    subscriber = Subscribed()
+    whole.registry.add(subscriber, SHOP)
+    with capture_logs():
+        await whole.line.parse_by(FormatSettings(nodes=1))
+        assert {("main", "shop.yml")} == whole.line.broken.keys()
+        await whole.line.publish(tree(FILLER + b"\nlist: [1]"))
+        assert [] == subscriber.deliveries  # the last good state
+        await whole.line.parse_by(FormatSettings())
+
+    assert {} == whole.line.broken
+    assert ["config_change"] == [message(each)["type"] for each in subscriber.deliveries]
+    assert {"filler": "x" * 200, "list": [1]} == (await whole.line.read(SHOP)).document
+
+
+async def test_other_bounds_before_the_first_state_are_those_it_is_parsed_by(whole: Whole) -> None:
+    await whole.line.parse_by(FormatSettings(nodes=1))
+    with capture_logs():
+        await whole.line.publish(tree(b"list: [0]"))
+
+    assert {("main", "shop.yml")} == whole.line.broken.keys()

@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from vortexd.errors import SettingsError
-from vortexd.settings import Address, GitSettings, Settings, SourceSettings, parse_address
+from vortexd.settings import RESTART, Address, GitSettings, Settings, SourceSettings, parse_address
 from vortexd.settings_file import load, override, own_files
 
 ROOT = Path(__file__).parent.parent
@@ -216,3 +216,30 @@ def test_P13_the_files_that_settings_name_are_vortexds_own() -> None:
     own = own_files(load(text, "vortexd.toml", BASE))
 
     assert [f"/etc/vortexd/{name}" for name in ("tokens.toml", "jwt", "c.pem", "hook", "git")] == own
+
+
+@pytest.mark.parametrize(
+    ("name", "mark"),
+    [
+        ("conf/vortexd.toml", r"^(?:# )?{key} = .*  # (\w+)$"),
+        ("man/vortexd.toml.5", r"^\.It Ic {key}$(?:\n(?!\.It Ic ).*)*?\n(?:Default: .*|Required); (\w+)\.$"),
+    ],
+)
+def test_every_key_says_whether_a_reload_is_enough(name: str, mark: str) -> None:
+    """What a reload really does is for tests/test_reload.py."""
+    text = (ROOT / name).read_text()
+    for section, settings in sections():
+        rest = text[text.index(f"[{section}]") :]
+        if settings is GitSettings:
+            rest = rest[rest.index("repository, each branch") :]
+        for field in attrs.fields(settings):
+            key = f"{section}.{field.name}"
+            found = re.search(mark.format(key=field.name), rest, re.MULTILINE)
+            assert found is not None, f"{name}: {key} doesn't say whether it takes a restart"
+            assert ("restart" if key in RESTART else "reload") == found[1], key
+
+
+def test_what_takes_a_restart_is_a_key() -> None:
+    keys = {f"{title}.{field.name}" for title, section in sections() for field in attrs.fields(section)}
+
+    assert keys > RESTART

@@ -355,3 +355,17 @@ def test_plain_files_are_those_of_the_newest_state_though_configuration_is_broke
     assert b"new" == layer.files.contents["x.txt"]
     with pytest.raises(UnknownLabel):
         state.newest(attrs.evolve(SHOP, label="none"))
+
+
+def test_other_bounds_let_go_at_once_of_what_is_beyond_them(staged: Stage) -> None:
+    old = staged.store.find(SHOP)
+    assert old is not None
+    staged.update(shop=b"a: 1")
+    staged.store.hold(Key("gone", "dev", "main"))
+    staged.store.release(Key("gone", "dev", "main"))
+    assert staged.store.body_of(SHOP, old.version) is not None
+
+    staged.store.replace(HistorySettings(versions=0, idle_keys=0))
+
+    assert staged.store.body_of(SHOP, old.version) is None
+    assert {SHOP, CART} == set(staged.store)

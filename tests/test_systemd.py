@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from vortexd import systemd
-from vortexd.systemd import STORED, Notifier, inherit
+from vortexd.model import SourceReport
+from vortexd.systemd import STORED, Notifier, describe, inherit
 
 
 @pytest.fixture
@@ -136,3 +137,26 @@ def test_sockets_for_somebody_else_are_left_alone(handed: list[socket.socket], e
     found = inherit(dict(environment), 7)
 
     assert ((), ()) == (found.activated, found.stored)
+
+
+@pytest.mark.parametrize(
+    ("is_failing", "reload", "text"),
+    [
+        (False, "", "3 WebSocket connections, 2 of them parked; all sources fresh"),
+        (True, "", "3 WebSocket connections, 2 of them parked; files:/x stale for 35 s"),
+        (
+            False,
+            "restart needed for server.bind",
+            "3 WebSocket connections, 2 of them parked; all sources fresh; restart needed for server.bind",
+        ),
+    ],
+)
+def test_the_status_says_how_many_are_connected_how_old_it_is_and_what_became_of_a_reload(
+    is_failing: bool, reload: str, text: str
+) -> None:
+    reports = [
+        SourceReport("files:/x", "files", None, 1.0, None, None, is_failing, 35.2, False),
+        SourceReport("files:/y", "files", None, 1.0, None, None, False, 0.0, False),
+    ]
+
+    assert text == describe(3, 2, reports, reload)

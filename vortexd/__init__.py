@@ -11,6 +11,7 @@ Configuration flows one way, and each stage is a module or a package here:
     cache.py                        a bounded cache that made-up names can't fill
     settings.py  settings_file.py   what may be set, and vortexd.toml as those settings or as all of its problems
     logs.py  metrics.py             what goes to people and to Prometheus, without a value or a token
+    late_signals.py                 signals that come too late to end anything
     threads.py                      long work in threads, and patience where there are none
     tls.py                          the certificate in force
     trusted_files.py                files with secrets, read where nobody else could have
@@ -32,6 +33,8 @@ Configuration flows one way, and each stage is a module or a package here:
     console/    the page for people, and a client in JavaScript; static files
     http/       the listener that routes, the bridge to Hypercorn, the application; one endpoint per kind of request, found in routes.py
     http/spring/ Spring's HTTP API as far as it is a matter of texts: paths, JSON, .properties, YAML, placeholders, plain files (pure)
+    named_files.py                  who is let in, the certificate and the keys, from the files that settings name
+    reload.py                       SIGHUP: new settings for everybody who goes by them, together or not at all
     daemon.py   puts the line together; owns the root nursery, signals and the order of shutdown
     supervisor.py  worker.py        several daemons on one port: who starts and watches them, and one of them
     client/     the client's half: the verified state of one key, and when to come back (pure)
@@ -40,7 +43,7 @@ Configuration flows one way, and each stage is a module or a package here:
     watch.py                        a client that prints what it is told
 
 The import rule, kept by tests/test_imports.py: a stage imports the nouns and the stages to its left. Pure modules
-import no trio, socket, time, random or logging. Only daemon.py knows every part.
+import no trio, socket, time, random or logging. Only daemon.py and reload.py know every part.
 """
 
 __version__ = "0.1.0"

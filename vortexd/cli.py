@@ -175,13 +175,9 @@ def example() -> Path:
 
 def _check_auth(settings: Settings) -> None:
     """Read the files that [auth], [tls] and [encryption] name, as the daemon would."""
-    from .auth import load_authority
-    from .encryption.files import load_encryption
-    from .tls import load_context
+    from .named_files import load_named_files
 
-    load_context(settings.tls, os.environ)
-    load_encryption(settings.encryption, Path(), os.environ)
-    load_authority(settings.auth, [parse_address(text) for text in settings.server.bind], Path(), os.environ)
+    load_named_files(settings, [parse_address(text) for text in settings.server.bind], os.environ)
 
 
 def _run(

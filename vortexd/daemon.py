@@ -1,7 +1,7 @@
 """The composition root: builds the stages, puts the line together, owns the root nursery, the signals and the order of shutdown.
 
 What runs: the sources, which publish to the line as one, one listener that accepts, a task per connection. What ends it: SIGTERM or SIGINT
-(the drain, then exit), or an error nobody expects (loudly). SIGHUP reloads who is let in.
+(the drain, then exit), or an error nobody expects (loudly). SIGHUP is for `reload`.
 """
 
 import contextlib
@@ -15,15 +15,13 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-import attrs
 import structlog
 import trio
 
-from . import systemd, threads
-from .auth import Authority, Gate, load_authority
+from . import systemd
+from .auth import Gate
 from .broadcast import Broadcaster, Subscriber
-from .encryption.files import Keyring, load_encryption
-from .errors import SettingsError
+from .encryption.files import Keyring
 from .fleet import Fleet
 from .http.app import create_app
 from .http.connections import Connections
@@ -36,17 +34,20 @@ from .http.hypercorn import Bridge
 from .http.listener import Accepted, Listener
 from .http.monitor import Monitor
 from .http.routes import standard_routes
+from .late_signals import LateSignals
 from .line import Line
 from .metrics import Metrics
+from .named_files import NamedFiles, load_named_files
 from .peers import Peers, Seat
 from .realtime.encoder import Encoder
 from .realtime.server import WebSocketServer
 from .registry import Registry
+from .reload import Parts, Reload, pages_of
 from .settings import Address, GitSettings, Settings, parse_address
 from .settings_file import own_files
-from .source.composite import open_sources
+from .source.composite import Sources, open_sources
 from .store import Store, overrides_of
-from .tls import Tls, load_context
+from .tls import Tls
 
 log = structlog.get_logger()
 
@@ -55,7 +56,6 @@ Started = Callable[[Sequence[str]], None]
 _LAG_INTERVAL = 0.1
 # Seconds between two words for `systemctl status`.
 _STATUS_INTERVAL = 10.0
-_RELOADED = ("auth", "tls", "encryption")
 # Of the drain, the part in which clients are told one after the other; the rest is for those who are slow to go.
 _DRAIN_SPREAD = 0.6
 
@@ -63,7 +63,7 @@ _DRAIN_SPREAD = 0.6
 def run(
     settings: Settings,
     started: Started,
-    reload: Callable[[], Settings] | None = None,
+    read: Callable[[], Settings] | None = None,
     listening: Sequence[socket.socket] = (),
     seat: Seat | None = None,
     file: Path | None = None,
@@ -73,7 +73,7 @@ def run(
     Args:
         settings: With absolute paths.
         started: Called with the bound addresses as URLs once the sockets are bound and the first complete state is served.
-        reload: Reads the settings again, for SIGHUP; raises SettingsError, and then nothing changes.
+        read: Reads the settings again, for SIGHUP; raises SettingsError, and then nothing changes.
         listening: Sockets that were bound for us, where we are one of several workers.
         seat: Which one, then.
         file: Where the settings come from, if from a file; never served, like all the files that they name.
@@ -85,26 +85,11 @@ def run(
     peers = Peers(seat)
     inherited = systemd.Inherited(tuple(listening)) if seat else systemd.inherit(os.environ, os.getpid())
     bound = _bound(settings, inherited)
-    authority = load_authority(settings.auth, bound, Path(), os.environ)
-    tls = Tls(load_context(settings.tls, os.environ))
-    keyring = Keyring(load_encryption(settings.encryption, Path(), os.environ))
+    files = load_named_files(settings, bound, os.environ)
     notifier = peers.notifier or systemd.Notifier(os.environ, os.getpid())
-    with LateSignals(signal.SIGTERM, signal.SIGINT) as late:
-        own = own_files(settings) + ([str(file)] if file else [])
-        trio.run(
-            serve,
-            settings,
-            authority,
-            started,
-            reload or (lambda: settings),
-            late,
-            inherited,
-            notifier,
-            tls,
-            keyring,
-            peers,
-            own,
-        )
+    own = [] if file is None else [str(file)]
+    with LateSignals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as late:
+        trio.run(serve, settings, files, started, read or (lambda: settings), late, inherited, notifier, peers, own)
 
 
 def _bound(settings: Settings, inherited: systemd.Inherited) -> list[Address]:
@@ -115,54 +100,23 @@ def _bound(settings: Settings, inherited: systemd.Inherited) -> list[Address]:
     return [Address(path=str(name)) if isinstance(name, str | bytes) else Address(name[0], name[1]) for name in names]
 
 
-class LateSignals:
-    """What signals do outside of `serve`: what they did before it began, and nothing once the drain is over.
-
-    An orderly stop ends with 0, even where the operator was impatient in the moment in which the interpreter ends.
-    """
-
-    def __init__(self, *numbers: signal.Signals) -> None:
-        self._numbers = numbers
-        self._is_over = False
-
-    def over(self) -> None:
-        """From now on they do nothing."""
-        self._is_over = True
-
-    def __enter__(self) -> "LateSignals":
-        self._former = {number: signal.signal(number, self._receive) for number in self._numbers}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, former in self._former.items():
-            # A handler in Python would be taken back when the interpreter ends; to be ignored is the process's own.
-            signal.signal(number, signal.SIG_IGN if self._is_over else former)
-
-    def _receive(self, number: int, _: object) -> None:
-        if not self._is_over:
-            signal.signal(number, self._former[signal.Signals(number)])
-            signal.raise_signal(number)
-
-
 async def serve(
     settings: Settings,
-    authority: Authority,
+    files: NamedFiles,
     started: Started,
-    reload: Callable[[], Settings],
+    read: Callable[[], Settings],
     late: LateSignals,
     inherited: systemd.Inherited,
     notifier: systemd.Notifier,
-    tls: Tls,
-    keyring: Keyring,
     peers: Peers,
     own: Sequence[str],
 ) -> None:
     """Run the daemon; see `run`. Returns after a drain; a second signal cancels what is left at once."""
     bound = _bound(settings, inherited)
-    scheme = "http" if tls.context is None else "https"
-    pages = scheme if settings.console.enabled else None
-    gate = Gate(settings.auth, authority, bound, time.time, trio.current_time, pages)
+    tls, keyring = Tls(files.context), Keyring(files.encryption)
+    gate = Gate(settings.auth, files.authority, bound, time.time, trio.current_time, pages_of(settings, files))
     metrics = Metrics()
+    reload = Reload(settings, read, bound, metrics, notifier)
     store = Store(settings.history)
     registry: Registry[Subscriber] = Registry()
     encoder = Encoder(timestamp)
@@ -183,7 +137,7 @@ async def serve(
     )
     fleet = Fleet(settings.fleet, line.version_of)
     metrics.watch_fleet(fleet.totals)
-    sources = open_sources(settings, os.environ, Random(), own)
+    sources = open_sources(settings, os.environ, Random(), [*own_files(settings), *own])
     # The one question that goes against the stream: for a label that exists and that nobody has asked for yet.
     line.load_label = sources.load
     sources.keep_labels(lambda: line.main_labels)
@@ -207,31 +161,25 @@ async def serve(
         log.warning(
             "webhooks unsigned", consequence="whoever reaches us can make us fetch", remedy="set monitor.secret"
         )
-    bridge = Bridge(
-        create_app(
-            standard_routes(
-                line,
-                metrics,
-                sources.reports,
-                peers=peers,
-                more={
-                    "/monitor": monitor,
-                    "/api/v1/connections": Connections(websockets.connected, peers),
-                    "/api/v1/explain/": Explain(line),
-                    "/api/v1/diff/": Difference(line),
-                    FleetPages.route: FleetPages(fleet, line, time.time, peers),
-                    **encryption_routes(keyring),
-                    **(console_routes() if settings.console.enabled else {}),
-                },
-                settings=settings.http,
-            ),
-            metrics,
-            settings.server,
-            timestamp,
-            gate,
-        ),
-        settings.server,
+    routes = standard_routes(
+        line,
+        metrics,
+        sources.reports,
+        peers=peers,
+        more={
+            "/monitor": monitor,
+            "/api/v1/connections": Connections(websockets.connected, peers),
+            "/api/v1/explain/": Explain(line),
+            "/api/v1/diff/": Difference(line),
+            FleetPages.route: FleetPages(fleet, line, time.time, peers),
+            **encryption_routes(keyring),
+            **(console_routes() if settings.console.enabled else {}),
+        },
+        settings=settings.http,
     )
+    app = create_app(routes, metrics, lambda: reload.settings.server.body_bytes, timestamp, gate)
+    bridge = Bridge(app, settings.server)
+    parts = Parts(gate, tls, keyring, sources, line, store, fleet, listener, bridge, websockets, monitor, routes, own)
 
     async def serve_websocket(accepted: Accepted) -> bool:
         return await websockets.serve(
@@ -245,12 +193,10 @@ async def serve(
         urls = await listener.bind()
         async with trio.open_nursery() as root:
             root.start_soon(partial(sources.run, line.publish), name="sources")
-            root.start_soon(_announce, line, started, urls, notifier, listener, websockets)
+            root.start_soon(_announce, line, started, urls, notifier, listener, websockets, sources, reload)
             root.start_soon(_watch_loop, metrics)
             root.start_soon(peers.run)
-            root.start_soon(
-                _reload, reloads, settings, reload, gate, websockets, metrics, bound, notifier, tls, keyring, line
-            )
+            root.start_soon(reload.run, parts, reloads)
             ended = trio.Event()
             root.start_soon(_stop, ends, root.cancel_scope, ended)
             async with trio.open_nursery() as connections:
@@ -266,57 +212,6 @@ async def serve(
             root.cancel_scope.cancel()
         late.over()
     log.info("stopped")
-
-
-async def _reload(
-    signals: AsyncIterator[int],
-    settings: Settings,
-    reload: Callable[[], Settings],
-    gate: Gate,
-    websockets: WebSocketServer,
-    metrics: Metrics,
-    bound: Sequence[Address],
-    notifier: systemd.Notifier,
-    tls: Tls,
-    keyring: Keyring,
-    line: Line,
-) -> None:
-    """Put tokens, certificates, keys, [auth], [tls] and [encryption] in force again at each SIGHUP, all or nothing. Signals that come meanwhile are one."""
-    async for _ in signals:
-        notifier.reloading(time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000)
-        try:
-            new = await threads.run_sync(reload)
-            authority = await threads.run_sync(load_authority, new.auth, bound, Path(), os.environ)
-            context = await threads.run_sync(load_context, new.tls, os.environ)
-            encryption = await threads.run_sync(load_encryption, new.encryption, Path(), os.environ)
-        except SettingsError as error:
-            metrics.reloaded(is_done=False)
-            for key, problem in error.problems:
-                log.error(
-                    "reload refused", file=error.origin, key=key, problem=problem, consequence="nothing has changed"
-                )
-            notifier.ready("reload refused, nothing has changed; see the log")
-            continue
-        # No await until all is in force: requests are judged by the old rights or by the new ones, and so are those who are in.
-        gate.replace(new.auth, authority)
-        tls.replace(context)
-        websockets.recheck()
-        if keyring.replace(encryption):
-            await line.decrypt_by(encryption.decryptor)
-        metrics.reloaded(is_done=True)
-        changed = [
-            field.name
-            for field in attrs.fields(Settings)
-            if field.name not in _RELOADED and getattr(new, field.name) != getattr(settings, field.name)
-        ]
-        if changed:
-            log.warning(
-                "restart needed",
-                sections=changed,
-                reason="only [auth], [tls], [encryption] and their files are reloaded",
-            )
-        log.info("reloaded")
-        notifier.ready("reloaded")
 
 
 async def _watch_loop(metrics: Metrics) -> None:
@@ -352,6 +247,8 @@ async def _announce(
     notifier: systemd.Notifier,
     listener: Listener,
     websockets: WebSocketServer,
+    sources: Sources,
+    reload: Reload,
 ) -> None:
     """Say that we serve once we do, and from then on how it goes, from the loop that serves: a stuck one falls silent."""
     await line.wait_ready()
@@ -364,7 +261,7 @@ async def _announce(
     interval = min(notifier.watchdog / 3 if notifier.watchdog else _STATUS_INTERVAL, _STATUS_INTERVAL)
     while True:
         await trio.sleep(interval)
-        notifier.status(f"{len(websockets)} WebSocket connections, {websockets.parked} of them parked")
+        notifier.status(systemd.describe(len(websockets), websockets.parked, sources.reports(), reload.outcome))
 
 
 def timestamp() -> str:

@@ -84,6 +84,7 @@ class Line:
         self._broadcaster = broadcaster
         self._encoder = encoder
         self._metrics = metrics
+        self._tree: Tree | None = None
         self._parsed: ParsedTree | None = None
         self._listing: Listing | None = None
         self._publishing = trio.Lock()
@@ -119,26 +120,42 @@ class Line:
     async def publish(self, tree: Tree) -> None:
         """Parse, resolve, commit and broadcast a state: everybody gets all of it, or, when cancelled, nobody any."""
         async with self._publishing:
-            before = self.broken
-            watch = Stopwatch()
-            parsed = await self._in_thread(parse_tree, tree, self._formats, self._parsed)
-            watch.lap("parse")
-            state = next_state(parsed, self._store.state, self._decryptor, self._overrides)
-            listing = await self._in_thread(list_keys, parsed, self._listing)
-            existing = listing.keys
-            configs = self._store.configs() | dict.fromkeys(self._interests.appearing(existing))
-            staged = await self._staged(state, configs)
-            watch.lap("resolve")
-            # No await from here on: the commit and its broadcast are one moment for every reader and subscriber.
-            # What has ended first: what is committed of it beyond its end is nobody's.
-            deliveries = sum(map(self._end, self._interests.update(existing)))
-            self._parsed = parsed
-            self._listing = listing
-            self._names.clear()
-            changes, more = self._commit(staged)
-            deliveries += more
-            self._ready.set()
-            watch.lap("broadcast")
+            await self._publish(tree, self._parsed)
+
+    async def parse_by(self, formats: FormatSettings) -> None:
+        """Parse everything again, within other bounds, and publish what became another document by it."""
+        async with self._publishing:
+            self._formats = formats
+            if self._tree is not None:
+                await self._publish(self._tree, None)
+
+    async def _publish(self, tree: Tree, former: ParsedTree | None) -> None:
+        """See `publish`.
+
+        Args:
+            former: What was parsed within the same bounds.
+        """
+        before = self.broken
+        watch = Stopwatch()
+        parsed = await self._in_thread(parse_tree, tree, self._formats, former)
+        watch.lap("parse")
+        state = next_state(parsed, self._store.state, self._decryptor, self._overrides)
+        listing = await self._in_thread(list_keys, parsed, self._listing)
+        existing = listing.keys
+        configs = self._store.configs() | dict.fromkeys(self._interests.appearing(existing))
+        staged = await self._staged(state, configs)
+        watch.lap("resolve")
+        # No await from here on: the commit and its broadcast are one moment for every reader and subscriber.
+        # What has ended first: what is committed of it beyond its end is nobody's.
+        deliveries = sum(map(self._end, self._interests.update(existing)))
+        self._tree = tree
+        self._parsed = parsed
+        self._listing = listing
+        self._names.clear()
+        changes, more = self._commit(staged)
+        deliveries += more
+        self._ready.set()
+        watch.lap("broadcast")
         self._report_broken(before)
         self._report_failures(staged)
         self._metrics.published(changes, deliveries)
@@ -147,19 +164,19 @@ class Line:
             self._metrics.phase(name, seconds)
         log.info("configuration published", labels=len(tree.labels), changes=changes, deliveries=deliveries)
 
-    async def decrypt_by(self, decryptor: Decryptor | None) -> None:
-        """Resolve everything in use again, by other keys, and publish what became readable by it, or unreadable."""
+    async def resolve_by(self, decryptor: Decryptor | None, overrides: PropertySource | None = None) -> None:
+        """Resolve everything in use again, by other keys and with other overrides, and publish what became another document by it."""
         async with self._publishing:
-            self._decryptor = decryptor
+            self._decryptor, self._overrides = decryptor, overrides
             if self._store.state is None:
                 return
-            state = attrs.evolve(self._store.state, decryptor=decryptor)
+            state = attrs.evolve(self._store.state, decryptor=decryptor, overrides=overrides)
             staged = await self._staged(state, self._store.configs())
             # As in `publish`: no await from here on.
             changes, deliveries = self._commit(staged)
         self._report_failures(staged)
         self._metrics.published(changes, deliveries)
-        log.info("configuration decrypted anew", changes=changes, deliveries=deliveries)
+        log.info("configuration resolved anew", changes=changes, deliveries=deliveries)
 
     async def _staged(self, state: State, configs: Mapping[Key, Config | None]) -> Staged:
         """Stage keys in a thread, and those, too, that come into use meanwhile: to decrypt their values would hold the loop up."""

@@ -5,6 +5,8 @@ A part is given its own section, never the whole. Each field carries its `Rule`:
 limit that no operator may set.
 
 Durations are seconds (float), sizes are bytes or counts (int).
+
+SIGHUP puts every key in force but those of `RESTART`; conf/vortexd.toml and vortexd.toml(5) say of each which it is.
 """
 
 import ipaddress
@@ -31,6 +33,8 @@ from .rules import whole as _whole
 _SOCKET_PATH_BYTES = 107
 # Segments that are decoded as they are encoded.
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]*[A-Za-z0-9_~-])*")
+# What only a restart puts in force: what is shared with a supervisor or with who connects, and which endpoints there are.
+RESTART = frozenset({"server.bind", "server.workers", "server.drain_timeout", "console.enabled"})
 _HOST = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
 )
@@ -595,3 +599,20 @@ class Settings:
     http: HttpSettings = attrs.field(factory=HttpSettings)
     overrides: Mapping[str, str] = attrs.field(factory=dict)
     log: LogSettings = attrs.field(factory=LogSettings)
+
+
+def reloaded(before: Settings, read: Settings) -> tuple[Settings, list[str]]:
+    """What is in force after a reload, and the keys whose new values wait for a restart.
+
+    Args:
+        before: What is in force.
+        read: What the file says now.
+    """
+    waiting = []
+    for key in sorted(RESTART):
+        title, name = key.split(".")
+        section, old = getattr(read, title), getattr(getattr(before, title), name)
+        if getattr(section, name) != old:
+            waiting.append(key)
+            read = attrs.evolve(read, **{title: attrs.evolve(section, **{name: old})})
+    return read, waiting

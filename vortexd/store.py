@@ -204,6 +204,13 @@ class Store:
         """What is served, or None before the first commit."""
         return self._state
 
+    def replace(self, settings: HistorySettings) -> None:
+        """Put other bounds in force, and let go at once of what is beyond them."""
+        self._settings = settings
+        for entry in self._entries.values():
+            self._trim(entry)
+        self._trim_idle()
+
     # Keys in use.
 
     def hold(self, key: Key, resolved: Config | None = None) -> None:
@@ -237,9 +244,7 @@ class Store:
         entry.uses -= 1
         if entry.uses == 0:
             self._idle[key] = None
-            while len(self._idle) > self._settings.idle_keys:
-                oldest, _ = self._idle.popitem(last=False)
-                del self._entries[oldest]
+            self._trim_idle()
 
     def find(self, key: Key) -> Config | None:
         """The current configuration of a key, if it is held or was lately."""
@@ -306,9 +311,17 @@ class Store:
             entry.history_bytes -= len(entry.history.pop(old.version))
         entry.history[old.version] = old.body
         entry.history_bytes += len(old.body)
+        self._trim(entry)
+
+    def _trim(self, entry: _Entry) -> None:
         while len(entry.history) > self._settings.versions or entry.history_bytes > self._settings.bytes:
             _, body = entry.history.popitem(last=False)
             entry.history_bytes -= len(body)
+
+    def _trim_idle(self) -> None:
+        while len(self._idle) > self._settings.idle_keys:
+            oldest, _ = self._idle.popitem(last=False)
+            del self._entries[oldest]
 
 
 def overrides_of(overrides: Mapping[str, str]) -> PropertySource | None:

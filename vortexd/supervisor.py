@@ -21,6 +21,7 @@ import structlog
 import trio
 
 from . import binding, systemd
+from .late_signals import LateSignals
 from .metrics import SupervisorMetrics
 from .peers import SUPERVISOR
 from .peers.link import Link
@@ -73,7 +74,8 @@ def run(settings: Settings, arguments: Sequence[str], started: Callable[[Sequenc
     """
     inherited = systemd.inherit(os.environ, os.getpid())
     notifier = systemd.Notifier(os.environ, os.getpid())
-    return trio.run(Supervisor(settings, arguments, started, notifier).run, inherited)
+    with LateSignals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as late:
+        return trio.run(Supervisor(settings, arguments, started, notifier).run, inherited, late)
 
 
 class Supervisor:
@@ -98,7 +100,7 @@ class Supervisor:
         self._is_announced = self._is_reloading = self._has_reloaded = False
         self._announce: Callable[[], None] = lambda: None
 
-    async def run(self, inherited: systemd.Inherited) -> int:
+    async def run(self, inherited: systemd.Inherited, late: LateSignals) -> int:
         """Run until all workers have ended; returns the exit status."""
         server = self._settings.server
         with (
@@ -117,6 +119,7 @@ class Supervisor:
                         keeping.start_soon(self._keep, number, bound)
                 nursery.cancel_scope.cancel()
             bound.close()
+            late.over()
         log.info("stopped")
         return self._status
 

@@ -8,9 +8,11 @@ import array
 import contextlib
 import os
 import socket
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 
 import attrs
+
+from .model import SourceReport
 
 # The first descriptor that is handed over, by sd_listen_fds(3).
 _FIRST_FD = 3
@@ -81,6 +83,18 @@ def _listening(fd: int) -> socket.socket | None:
         taken.close()
         return None
     return taken
+
+
+def describe(connections: int, parked: int, reports: Sequence[SourceReport], reload: str) -> str:
+    """How it goes, in a line for `systemctl status`.
+
+    Args:
+        reload: What is to be said of the last reload, or "".
+    """
+    stale = [f"{each.name} stale for {each.stale_for:.0f} s" for each in reports if each.is_failing]
+    sources = "; ".join(stale) or "all sources fresh"
+    text = f"{connections} WebSocket connections, {parked} of them parked; {sources}"
+    return f"{text}; {reload}" if reload else text
 
 
 class Notifier:

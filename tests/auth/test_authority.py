@@ -329,3 +329,23 @@ def test_L10_a_jump_of_the_wall_clock_moves_what_expires_by_it_and_nothing_else(
     assert 429 == caught.value.status
     epoch = 0.0
     assert not admission.is_expired
+
+
+def test_other_limits_of_wrong_tokens_are_in_force_at_once_and_the_same_ones_forget_nothing() -> None:
+    known = Authority(
+        Tokens(load_tokens(f'[[token]]\nname = "c"\nsha256 = "{"0" * 64}"\nrights = ["read"]\npatterns = ["*"]\n', "t"))
+    )
+    settings = AuthSettings(failure_burst=1)
+    gate = Gate(settings, known, [], lambda: 0.0, lambda: 0.0)
+    wrong = [(b"authorization", b"Bearer vt_" + b"w" * 43)]
+
+    def status() -> int:
+        with pytest.raises(RemoteError) as caught:
+            gate.admit(wrong, "/", "192.0.2.1")
+        return caught.value.status
+
+    assert [401, 429] == [status(), status()]
+    gate.replace(settings, known)
+    assert 429 == status()
+    gate.replace(AuthSettings(failure_burst=2), known)
+    assert [401, 401, 429] == [status(), status(), status()]

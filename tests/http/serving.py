@@ -207,7 +207,7 @@ async def serving(
     settings = attrs.evolve(settings or ServerSettings(), bind=("127.0.0.1:0",))
     fake, metrics = FakeReader(), Metrics()
     routes = standard_routes(reader or fake, metrics, more=more, settings=http)
-    bridge = Bridge(create_app(routes, metrics, settings, timestamp, gate or open_gate()), settings)
+    bridge = Bridge(create_app(routes, metrics, lambda: settings.body_bytes, timestamp, gate or open_gate()), settings)
     listener = Listener(settings)
     websockets: list[Accepted] = []
 

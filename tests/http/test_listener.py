@@ -148,7 +148,7 @@ async def test_H02_a_body_that_never_ends_is_closed() -> None:
 
 
 async def test_an_idle_connection_is_closed_after_its_time() -> None:
-    async with serving(QUICK) as http:
+    async with serving(ServerSettings(keep_alive_timeout=0.1)) as http:
         assert (await http.exchange(GET + b"\r\n")).startswith(b"HTTP/1.1 200")
 
 
@@ -190,6 +190,8 @@ async def test_a_drain_closes_idle_connections_and_the_listener() -> None:
             answer = b""
             while not answer.endswith(b"}]}"):
                 answer += await stream.receive_some()
+            # Idle since: what it was asked for has come to its end in the server, too.
+            await trio.sleep(0.05)
             http.listener.stop_accepting()
             await http.bridge.drain()
             with trio.fail_after(5):
@@ -274,7 +276,10 @@ async def test_a_unix_socket_is_served_to_owner_and_group_and_removed(tmp_path: 
         stale.bind(str(path))
     listener = Listener(settings)
     bridge = Bridge(
-        create_app(standard_routes(FakeReader(), Metrics()), Metrics(), settings, timestamp, open_gate()), settings
+        create_app(
+            standard_routes(FakeReader(), Metrics()), Metrics(), lambda: settings.body_bytes, timestamp, open_gate()
+        ),
+        settings,
     )
 
     assert [f"unix:{path}"] == await listener.bind()
@@ -322,3 +327,29 @@ async def test_H03_the_spare_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> 
             await wait_until(lambda: http.listener._count == 2)
 
             assert 503 == (await http.ask("/health")).status
+
+
+async def test_other_limits_are_for_connections_to_come() -> None:
+    async with serving() as http:
+        async with await http.connect() as first:
+            await first.send_all(GET + b"\r\n")
+            assert (await first.receive_some()).startswith(b"HTTP/1.1 200")
+            for settings, status in (
+                (ServerSettings(connections=1), 503),
+                (ServerSettings(connections_per_address=1), 429),
+                (ServerSettings(), 200),
+            ):
+                http.listener.replace(settings)
+                http.bridge.replace(settings)
+                assert status == parse(await http.exchange(GET + b"Connection: close\r\n\r\n")).status
+            http.listener.replace(ServerSettings(head_bytes=10))
+            assert 431 == parse(await http.exchange(GET)).status
+            await first.send_all(GET + b"Connection: close\r\n\r\n")
+            assert b"HTTP/1.1 200" in await read_all(first)
+
+
+async def test_another_time_for_idle_connections_is_for_those_to_come() -> None:
+    async with serving() as http:
+        http.bridge.replace(ServerSettings(keep_alive_timeout=0.05))
+
+        assert (await http.exchange(GET + b"\r\n")).startswith(b"HTTP/1.1 200")

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from hypothesis import given
@@ -414,3 +415,19 @@ async def test_R8_who_answered_while_the_process_was_stopped_is_not_taken_for_de
     assert 1 == wire.metrics.counts["heartbeat_answered"]
     while not isinstance(await client.event(), Ping):
         pass
+
+
+async def test_a_parked_connection_keeps_the_heartbeat_that_it_began_with(
+    autojump_clock: MockClock, start: Start
+) -> None:
+    wire = await start(heartbeat_interval=30.0, heartbeat_timeout=10.0)
+    first = await opened(wire)
+    wire.server.replace(attrs.evolve(wire.settings, heartbeat_interval=1.0, heartbeat_timeout=0.5), 0)
+    second = await opened(wire)
+    assert 2 == wire.server.parked
+    began = trio.current_time()
+    assert "ping" == (await second.message())["type"]
+    assert trio.current_time() - began <= 1.0
+    assert "ping" == (await first.message())["type"]
+
+    assert 15.0 <= trio.current_time() - began + 0.2

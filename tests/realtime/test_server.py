@@ -2,6 +2,7 @@ import re
 from collections.abc import AsyncIterator
 from random import Random
 
+import attrs
 import pytest
 import trio
 import wsproto.events
@@ -362,3 +363,19 @@ async def test_R12_goodbyes_are_spread_over_the_drain(autojump_clock: MockClock,
     assert len(clients) == len(told)
     assert max(windows) <= 0.05 * len(clients)
     assert max(told) - min(told) <= 6.0
+
+
+async def test_other_settings_are_for_connections_to_come(autojump_clock: MockClock, wire: Wire) -> None:
+    """One that is there keeps its heartbeat, which it was told."""
+    first = await wire.open()
+    await first.message()
+    wire.server.replace(attrs.evolve(wire.settings, heartbeat_interval=1.0, heartbeat_timeout=0.5), 0)
+    second = await wire.open()
+    await second.message()
+    began = trio.current_time()
+    ping = await second.message()
+    took = trio.current_time() - began
+    await first.message()
+
+    assert "ping" == ping["type"]
+    assert took <= 1.0 < trio.current_time() - began

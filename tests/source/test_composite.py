@@ -12,6 +12,7 @@ from vortexd.resolve.tree import parse_tree
 from vortexd.settings import FormatSettings, GitSettings, HistorySettings, Settings, SourceSettings
 from vortexd.source.base import Publish
 from vortexd.source.composite import Sources, merge, open_sources, places, state_directory
+from vortexd.source.git import GitSource
 from vortexd.source.status import SourceStatus
 from vortexd.store import Store, next_state, stage
 
@@ -242,3 +243,37 @@ async def test_two_sources_of_one_repository_have_a_mirror_each(tmp_path: Path) 
 )
 def test_where_state_is_kept(setting: str, environ: dict[str, str], expected: str) -> None:
     assert Path(expected) == state_directory(setting, environ)
+
+
+async def test_sources_take_the_place_of_others_and_what_those_gave_stays_until_all_were_read() -> None:
+    former, one, two = Hand("former"), Hand("one"), Hand("two")
+    sources = Sources([former], [()])
+    trees: list[Tree] = []
+
+    async def publish(tree: Tree) -> None:
+        trees.append(tree)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sources.run, publish)
+        await trio.testing.wait_all_tasks_blocked()
+        await former.say(Tree({"main": files("former/", orders="a: 0")}))
+        sources.replace(Sources([one, two], [(), ()]))
+        await trio.testing.wait_all_tasks_blocked()
+        # What it still had to say comes too late.
+        await former.say(Tree({"main": files("former/", orders="a: 9")}))
+        await one.say(Tree({"main": files("one/", orders="a: 1")}))
+        assert 1 == len(trees)
+        await two.say(Tree({"main": files("two/", orders="b: 1")}))
+        nursery.cancel_scope.cancel()
+
+    assert [{"a": 0}, {"a": 1, "b": 1}] == [resolved(tree).document for tree in trees]
+    assert ["one", "two"] == [report.name for report in sources.reports()]
+
+
+async def test_labels_in_use_are_kept_by_sources_that_came_later(tmp_path: Path) -> None:
+    settings = Settings(source=(GitSettings(uri="https://git.example/a.git"),))
+    sources, later = (open_sources(settings, {"STATE_DIRECTORY": str(tmp_path)}, Random(1)) for _ in range(2))
+    sources.keep_labels(lambda: {"preview"})
+    sources.replace(later)
+
+    assert [{"preview"}] == [each.labels_in_use() for each in later._sources if isinstance(each, GitSource)]

@@ -412,7 +412,7 @@ async def test_R14_a_reload_that_is_wrong_changes_nothing_and_a_storm_of_them_lo
             await trio.sleep(0.0005)
         await publish(fleet, source, 100)
         await fleet.wait_all({KEY: document(100)})
-        assert 1 <= metric(port, 'vortexd_reloads_total{outcome="done"}') <= 1_000
+        assert 1 <= metric(port, 'vortexd_reloads_total{outcome="done"}') <= 20
         assert {1} == {follower.connections for follower in fleet.followers}
     ends_well(server, allowed="reload refused")
 

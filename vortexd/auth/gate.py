@@ -52,16 +52,20 @@ class Gate:
         monotonic: Callable[[], float],
         pages: str | None = None,
     ) -> None:
-        self._pages = pages
         self._bound = bound
         self._epoch = epoch
         self._monotonic = monotonic
-        self._failures = Failures(settings.failure_burst, settings.failures_per_second, settings.failure_addresses)
-        self.replace(settings, authority)
+        self._failure_limits: tuple[int, float, int] | None = None
+        self.replace(settings, authority, pages)
 
-    def replace(self, settings: AuthSettings, authority: Authority) -> None:
+    def replace(self, settings: AuthSettings, authority: Authority, pages: str | None = None) -> None:
         """Put another authority in force; `Admission.renew` judges those who are in by it."""
         self.authority = authority
+        self._pages = pages
+        limits = (settings.failure_burst, settings.failures_per_second, settings.failure_addresses)
+        if limits != self._failure_limits:
+            # By other limits everybody begins anew.
+            self._failure_limits, self._failures = limits, Failures(*limits)
         self._origins = frozenset(map(parse_origin, settings.origins))
         self._hosts = frozenset(map(parse_host, settings.hosts))
 

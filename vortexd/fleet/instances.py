@@ -132,6 +132,10 @@ class Fleet:
         # Those that left, whoever left first first.
         self._left: dict[tuple[Key, str], float] = {}
 
+    def replace(self, settings: FleetSettings) -> None:
+        """Put other bounds in force, for what happens from then on."""
+        self._settings = settings
+
     # What happens.
 
     def join(self, instance: Instance, now: float) -> None:

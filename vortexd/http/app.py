@@ -16,7 +16,6 @@ from werkzeug.exceptions import HTTPException
 from ..auth import Gate
 from ..errors import RemoteError
 from ..metrics import Metrics
-from ..settings import ServerSettings
 from .answering import Answering
 from .exchange import Answer
 from .routes import Routes
@@ -28,16 +27,17 @@ _Asgi = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
 
 
 def create_app(
-    routes: Routes, metrics: Metrics, settings: ServerSettings, timestamp: Callable[[], str], gate: Gate
+    routes: Routes, metrics: Metrics, body_bytes: Callable[[], int], timestamp: Callable[[], str], gate: Gate
 ) -> _Asgi:
     """Make the application.
 
     Args:
+        body_bytes: How large a body may be now, where an endpoint doesn't say.
         timestamp: The current time as RFC 3339, for error bodies.
         gate: Who is let in.
     """
     answering = Answering(routes, metrics, timestamp, gate)
-    with_bodies = _with_bodies(answering, settings.body_bytes)
+    with_bodies = _with_bodies(answering, body_bytes)
 
     async def application(scope: _Scope, receive: _Receive, send: _Send) -> None:
         if scope["type"] != "http" or _may_have_body(scope):
@@ -64,7 +64,7 @@ async def _answer(answering: Answering, scope: _Scope, body: bytes = b"") -> Ans
     return await answering.answer(scope["method"], _path(scope), query, scope["headers"], host, body)
 
 
-def _with_bodies(answering: Answering, body_bytes: int) -> _Asgi:
+def _with_bodies(answering: Answering, body_bytes: Callable[[], int]) -> _Asgi:
     """The quart-trio application, for requests with bodies."""
     app = QuartTrio("vortexd", static_folder=None)
     app.request_class = _request_class(answering.routes, body_bytes)
@@ -87,12 +87,12 @@ def _path(scope: _Scope) -> str:
     return raw.decode("latin-1").partition("?")[0]
 
 
-def _request_class(routes: Routes, body_bytes: int) -> type[TrioRequest]:
+def _request_class(routes: Routes, body_bytes: Callable[[], int]) -> type[TrioRequest]:
     """Requests that take no larger bodies than their endpoint does, from the first byte on."""
 
     class Bounded(TrioRequest):
         def __init__(self, *arguments: Any, **options: Any) -> None:
-            options["max_content_length"] = routes.body_bytes(_path(options["scope"]), body_bytes)
+            options["max_content_length"] = routes.body_bytes(_path(options["scope"]), body_bytes())
             super().__init__(*arguments, **options)
 
     return Bounded

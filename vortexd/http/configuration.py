@@ -86,14 +86,18 @@ class Configuration:
     methods: ClassVar = ("GET", "HEAD")
     is_public: ClassVar = False
 
-    def __init__(self, reader: ConfigReader, reports: Reports = tuple, settings: HttpSettings | None = None) -> None:
+    def __init__(self, reader: ConfigReader, reports: Reports = tuple) -> None:
         self._reader = reader
-        self._settings = settings or HttpSettings()
+        self.replace(HttpSettings())
         self._reports = reports
         self._cache: Cache[Variant, Encoded] = Cache(_CACHE_BYTES, _CACHE_ENTRIES)
         self._flight = threads.SingleFlight()
         # The work is bound by the processor.
         self._threads = trio.CapacityLimiter(2)
+
+    def replace(self, settings: HttpSettings) -> None:
+        """Put other settings in force, for requests to come."""
+        self._settings = settings
 
     async def answer(self, request: Request) -> Answer:
         """See `exchange.Endpoint`."""

@@ -5,6 +5,7 @@ for it shields its sends without a deadline: a client that stops reading would h
 """
 
 import logging
+import math
 import socket
 from typing import Any
 
@@ -25,6 +26,8 @@ from .listener import Accepted, Stream, socket_of
 # For a peer that is still sending when it is refused.
 _LINGER = 1.0
 _RECEIVE_BYTES = 65_536
+# Between two parts of one answer.
+_HURRIED = 0.5
 
 
 class Bridge:
@@ -35,12 +38,11 @@ class Bridge:
     """
 
     def __init__(self, app: Any, settings: ServerSettings) -> None:
-        self._settings = settings
         self._app = ASGIWrapper(app)
         self._context = WorkerContext(None)
+        self._streams: set[_Stream] = set()
         self._config = Config()
-        self._config.h11_max_incomplete_size = settings.head_bytes
-        self._config.keep_alive_timeout = settings.keep_alive_timeout
+        self.replace(settings)
         self._config.include_server_header = False
         self._config.accesslog = None
         # What Hypercorn has to say is said by the listener and the application already.
@@ -49,20 +51,32 @@ class Bridge:
         silent.propagate = False
         self._config.errorlog = silent
 
+    def replace(self, settings: ServerSettings) -> None:
+        """Put other limits in force, for connections to come."""
+        self._settings = settings
+        self._config.h11_max_incomplete_size = settings.head_bytes
+        self._config.keep_alive_timeout = settings.keep_alive_timeout
+
     async def serve(self, accepted: Accepted) -> None:
         """Serve the requests of one connection until it ends. Closes the stream."""
         stream = _Stream(accepted.stream, accepted.head, self._settings)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_close_when_cancelled, accepted.stream)
-            server = _Server(self._app, self._config, self._context, {}, stream)  # type: ignore[arg-type]  # not only its own streams
-            await server
-            if server.has_unread:
-                await stream.linger()
-            nursery.cancel_scope.cancel()
+        self._streams.add(stream)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_close_when_cancelled, accepted.stream)
+                server = _Server(self._app, self._config, self._context, {}, stream)  # type: ignore[arg-type]  # not only its own streams
+                await server
+                if server.has_unread:
+                    await stream.linger()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._streams.discard(stream)
 
     async def drain(self) -> None:
         """Let idle connections end now, and the others after the request they are at."""
         await self._context.terminated.set()
+        for each in self._streams:
+            each.hurry()
 
 
 class _Http11(H11Protocol):
@@ -140,14 +154,20 @@ async def _close_when_cancelled(stream: Stream) -> None:
 
 
 class _Stream(trio.abc.HalfCloseableStream):
-    """A socket stream that first replays what was read, and bounds every wait for the peer."""
+    """A socket stream that first replays what was read, and bounds every wait for the peer.
+
+    How long a connection may be idle is counted here, too: Hypercorn's own clock for it is started by the task of a request, and ends with that.
+    """
 
     def __init__(self, stream: Stream, head: bytes, settings: ServerSettings) -> None:
         self._stream = stream
         self._head = head
         self._settings = settings
-        # Until when the request that has begun must be whole; None between requests.
-        self._deadline: float | None = trio.current_time() + settings.request_timeout
+        self._keep_alive = settings.keep_alive_timeout
+        # An answer was written, and nothing has come since.
+        self._is_idle = False
+        # Until when the request that has begun must be whole, or another one begin.
+        self._deadline = trio.current_time() + settings.request_timeout
         self._receiving = trio.CancelScope()
         self._is_closed = False
 
@@ -157,16 +177,17 @@ class _Stream(trio.abc.HalfCloseableStream):
         return socket_of(self._stream)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Receive; the end of the stream where a request takes too long to arrive."""
+        """Receive; the end of the stream where a request takes too long to arrive, or doesn't come."""
         if self._head:
             head, self._head = self._head, b""
             return head
-        self._receiving = trio.CancelScope(deadline=self._deadline if self._deadline is not None else float("inf"))
+        self._receiving = trio.CancelScope(deadline=self._deadline)
         with self._receiving:
             self._check_open()
             data = bytes(await self._stream.receive_some(max_bytes))
-            if data and self._deadline is None:
-                self._deadline = trio.current_time() + self._settings.request_timeout
+            if data and self._is_idle:
+                self._is_idle = False
+                self._wait_until(trio.current_time() + self._settings.request_timeout)
             return data
         self._check_open()
         return b""
@@ -175,10 +196,19 @@ class _Stream(trio.abc.HalfCloseableStream):
         if self._is_closed:
             raise trio.ClosedResourceError
 
+    def _wait_until(self, deadline: float) -> None:
+        self._deadline = self._receiving.deadline = deadline
+
+    def hurry(self) -> None:
+        """Be idle no longer than it takes to write an answer that has begun."""
+        self._keep_alive = min(self._keep_alive, _HURRIED)
+        if self._is_idle:
+            self._wait_until(trio.current_time() + self._keep_alive)
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send, each part under the write deadline; the connection is broken for a peer that doesn't read."""
         self._check_open()
-        self._deadline = None
+        self._wait_until(math.inf)
         view = memoryview(data)
         for start in range(0, len(view), 65_536):
             with trio.move_on_after(self._settings.write_timeout) as scope:
@@ -186,6 +216,8 @@ class _Stream(trio.abc.HalfCloseableStream):
             if scope.cancelled_caught:
                 await trio.aclose_forcefully(self._stream)
                 raise trio.BrokenResourceError("the peer doesn't read")
+        self._is_idle = True
+        self._wait_until(trio.current_time() + self._keep_alive)
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until something may be sent."""

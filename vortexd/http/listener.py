@@ -91,19 +91,23 @@ class Listener:
     """
 
     def __init__(self, settings: ServerSettings, inherited: Inherited | None = None, tls: Tls | None = None) -> None:
-        self._settings = settings
         self._tls = tls or Tls()
         self._inherited = inherited or Inherited()
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         reserve = min(_RESERVE, descriptors // 4)
-        limit = descriptors - reserve
+        self._limit = descriptors - reserve
         self._spare = min(_SPARE, reserve // 4)
-        self._max_connections = min(settings.connections or limit, limit)
+        self.replace(settings)
         self._count = 0
         self._reading = 0
         self._by_address: Counter[str] = Counter()
         self._bound: binding.Bound | None = None
         self._accepting = trio.CancelScope()
+
+    def replace(self, settings: ServerSettings) -> None:
+        """Put other limits in force, for connections to come. The addresses stay."""
+        self._settings = settings
+        self._max_connections = min(settings.connections or self._limit, self._limit)
 
     async def bind(self) -> list[str]:
         """Bind and listen on every address, and return them as URLs.

@@ -49,6 +49,10 @@ class Monitor:
         self._peers = peers or Peers()
         self._peers.answer("notified", self._hear)
 
+    def replace(self, settings: MonitorSettings) -> None:
+        """Put other settings in force, for requests to come."""
+        self._settings = settings
+
     @property
     def body_bytes(self) -> int:
         """Larger than what others may send: providers list every commit."""

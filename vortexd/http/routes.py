@@ -44,13 +44,18 @@ class Routes:
     Args:
         table: Paths, or beginnings of paths that end in `/`, to their endpoints.
         otherwise: What answers for applications.
-        prefix: What goes before the paths of `otherwise`, as `HttpSettings.prefix`; those of the table have both forms.
+        settings: [http]. `HttpSettings.prefix` goes before the paths of `otherwise`; those of the table have both forms.
     """
 
-    def __init__(self, table: Mapping[str, Endpoint], otherwise: Endpoint, prefix: str = "") -> None:
+    def __init__(self, table: Mapping[str, Endpoint], otherwise: Configuration, settings: HttpSettings) -> None:
         self._table = table
         self._otherwise = otherwise
-        self._prefix = prefix
+        self.replace(settings)
+
+    def replace(self, settings: HttpSettings) -> None:
+        """Put other settings in force, for requests to come."""
+        self._prefix = settings.prefix
+        self._otherwise.replace(settings)
 
     def below(self, path: str) -> str:
         """A path without the prefix; one that doesn't begin with it stays as it is."""
@@ -109,6 +114,6 @@ def standard_routes(
             "/status": Status(reports, peers),
             "/ws/": UpgradeOnly(),
         },
-        Configuration(reader, reports, settings),
-        settings.prefix if settings else "",
+        Configuration(reader, reports),
+        settings or HttpSettings(),
     )

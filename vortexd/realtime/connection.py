@@ -110,6 +110,7 @@ class Client:
         answer: The 101 answer to its handshake.
         window_bits: The window of permessage-deflate, or None without compression.
         hello: What it is told first, or None: nothing.
+        settings: Those that were in force, which stay the connection's.
     """
 
     key: Key
@@ -119,6 +120,7 @@ class Client:
     answer: bytes
     window_bits: int | None = None
     hello: bytes | None = None
+    settings: RealtimeSettings = attrs.field(factory=RealtimeSettings)
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -159,12 +161,12 @@ class Connection:
         websocket: WebSocket,
         client: Client,
         keys: Keys,
-        settings: RealtimeSettings,
         counters: Counters,
         reports: Reports,
         timestamp: Callable[[], str],
         random: Random,
     ) -> None:
+        settings = client.settings
         self._stream = stream
         self._websocket = websocket
         self._client = client

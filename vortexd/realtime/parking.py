@@ -72,9 +72,22 @@ class Parked:
         instance: Who it is to the fleet, to the log and to the limits.
         next_ping: When its next heartbeat is due, by Trio's clock.
         pinged: When it was sent the heartbeat that it hasn't answered, or None.
+        settings: Those it began with.
     """
 
-    __slots__ = ("admission", "fd", "instance", "key", "lot", "more", "next_ping", "pinged", "version", "window_bits")
+    __slots__ = (
+        "admission",
+        "fd",
+        "instance",
+        "key",
+        "lot",
+        "more",
+        "next_ping",
+        "pinged",
+        "settings",
+        "version",
+        "window_bits",
+    )
 
     def __init__(
         self,
@@ -86,6 +99,7 @@ class Parked:
         window_bits: int | None,
         instance: Instance,
         next_ping: float,
+        settings: RealtimeSettings,
         more: Subscriptions | None = None,
     ) -> None:
         self.lot = lot
@@ -97,6 +111,7 @@ class Parked:
         self.instance = instance
         self.next_ping = next_ping
         self.pinged: float | None = None
+        self.settings = settings
         self.more = more
 
     @property
@@ -158,16 +173,8 @@ class ParkingLot:
         timestamp: The current time as RFC 3339, UTC.
     """
 
-    def __init__(
-        self,
-        owner: Owner,
-        settings: RealtimeSettings,
-        counters: Counters,
-        reports: Reports,
-        timestamp: Callable[[], str],
-    ) -> None:
+    def __init__(self, owner: Owner, counters: Counters, reports: Reports, timestamp: Callable[[], str]) -> None:
         self._owner = owner
-        self._settings = settings
         self._counters = counters
         self._reports = reports
         self._timestamp = timestamp
@@ -378,14 +385,14 @@ class ParkingLot:
     def _acknowledge(self, parked: Parked, data: bytes) -> bool:
         """Take an ack, if that is all this is. After each change every client says one, and tasks for them would leave holes in the heap."""
         # Less often than it takes for nothing to be left of what was said, by the limit of messages: it is the limit, then.
-        pause = max(_ACK_PAUSE, 1 / self._settings.messages_per_second)
+        pause = max(_ACK_PAUSE, 1 / parked.settings.messages_per_second)
         if len(data) > _ACK_BYTES or self._reports.silent_for(parked.instance) < pause:
             return False
         bits = parked.window_bits
-        text = sole_text(data, [] if bits is None else [Deflate(self._settings.message_bytes, bits)])
+        text = sole_text(data, [] if bits is None else [Deflate(parked.settings.message_bytes, bits)])
         if text is None:
             return False
-        match Session(parked.key, self._settings).receive(text, trio.current_time(), ""):
+        match Session(parked.key, parked.settings).receive(text, trio.current_time(), ""):
             case (Acknowledge(key=key) as said,) if key == parked.key:
                 pass
             case _:
@@ -428,7 +435,7 @@ class ParkingLot:
             if parked in self:
                 now = trio.current_time()
                 if parked.pinged is not None:
-                    if now >= parked.pinged + self._settings.heartbeat_timeout - _TICK * _FUZZ:
+                    if now >= parked.pinged + parked.settings.heartbeat_timeout - _TICK * _FUZZ:
                         # What it answered while this process was stopped is there, and only wasn't read yet.
                         self._receive(parked)
                         if parked in self and parked.pinged is not None:
@@ -447,7 +454,7 @@ class ParkingLot:
 
     def _ping(self, parked: Parked, frame: bytes, now: float) -> None:
         parked.pinged = now
-        parked.next_ping = now + self._settings.heartbeat_interval
+        parked.next_ping = now + parked.settings.heartbeat_interval
         written = self._write(parked, frame)
         if written is None:
             return
@@ -455,7 +462,7 @@ class ParkingLot:
         if written < len(frame):
             self.wake(parked, unsent=frame[written:])
         else:
-            self._schedule(parked, now + self._settings.heartbeat_timeout)
+            self._schedule(parked, now + parked.settings.heartbeat_timeout)
 
     # Leaving.
 

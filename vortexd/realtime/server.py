@@ -126,8 +126,13 @@ class WebSocketServer:
         self._random = random
         self._awake: dict[Connection, None] = {}
         self._reports = Reports(fleet or Fleet(FleetSettings(), keys.version_of), counters, gate.now)
-        self._lot = ParkingLot(self, settings, counters, self._reports, timestamp)
+        self._lot = ParkingLot(self, counters, self._reports, timestamp)
         self._is_draining = False
+
+    def replace(self, settings: RealtimeSettings, connections_per_token: int) -> None:
+        """Put other settings in force for connections to come. Those that are there keep theirs: some were told them."""
+        self._settings = settings
+        self._connections_per_token = connections_per_token
 
     def __len__(self) -> int:
         return len(self._awake) + len(self._lot)
@@ -213,19 +218,21 @@ class WebSocketServer:
 
     def _client(self, opening: Opening, last_version: str | None, admission: Admission, instance: Instance) -> Client:
         key, connection_id = instance.key, instance.connection
-        deflate = Deflate(self._settings.message_bytes) if self._settings.compression else None
+        settings = self._settings
+        deflate = Deflate(settings.message_bytes) if settings.compression else None
         answer = opening.accept(connection_id, deflate)
         hello = None
         if opening.is_versioned:
             hello = messages.hello(
                 connection_id,
                 f"vortexd/{__version__}",
-                self._settings.heartbeat_interval,
-                self._settings.heartbeat_timeout,
+                settings.heartbeat_interval,
+                settings.heartbeat_timeout,
                 self._keys.resumes_by(key, last_version),
                 self._timestamp(),
             )
-        return Client(key, last_version, admission, instance, answer, deflate.window_bits if deflate else None, hello)
+        bits = deflate.window_bits if deflate else None
+        return Client(key, last_version, admission, instance, answer, bits, hello, settings)
 
     # The life of a connection.
 
@@ -233,14 +240,14 @@ class WebSocketServer:
         """Serve a connection whose key is in use, and release it. Returns whether it was parked."""
         log.debug("connection opening", key=str(client.key), principal=client.admission.name)
         first = None
-        if isinstance(stream, trio.SocketStream) and self._can_park and not opening.is_ahead:
+        if isinstance(stream, trio.SocketStream) and self._can_park(client) and not opening.is_ahead:
             try:
                 first = await self._first_state(client)
             except BaseException:
                 self._keys.release(client.key)
                 raise
         # No await from here until it is registered: what is published from then on is either in its first state or delivered after it.
-        if first is not None and isinstance(stream, trio.SocketStream) and self._can_park:
+        if first is not None and isinstance(stream, trio.SocketStream) and self._can_park(client):
             delivery, frame = first
             version = delivery.new_version
             hello = text_frame(client.hello) if client.hello is not None else b""
@@ -248,12 +255,12 @@ class WebSocketServer:
             # Answer and state in one go, and no tasks: they would leave a hole in the heap where they were.
             written = _write_now(stream, whole)
             if written == len(whole):
-                self._begin(self._park(stream, client, version, self._first_ping()), client)
+                self._begin(self._park(stream, client, version, self._first_ping(client)), client)
                 self._counters.sent(delivery.kind)
                 return True
             if written:
                 connection = self._connection(stream, opening.websocket, client)
-                connection.resume({client.key: version}, (), self._first_ping(), None, b"", whole[written:])
+                connection.resume({client.key: version}, (), self._first_ping(client), None, b"", whole[written:])
                 self._begin(connection, client)
                 return await self._run(connection, stream, client)
         connection = self._connection(stream, opening.websocket, client)
@@ -279,9 +286,9 @@ class WebSocketServer:
             if self._keys.version_of(client.key) == version:
                 return delivery, frame
 
-    def _first_ping(self) -> float:
+    def _first_ping(self, client: Client) -> float:
         # Early by chance, so that clients that came together don't beat together.
-        return trio.current_time() + self._settings.heartbeat_interval * self._random.uniform(0.5, 1.0)
+        return trio.current_time() + client.settings.heartbeat_interval * self._random.uniform(0.5, 1.0)
 
     def _connection(self, stream: trio.abc.Stream, websocket: connection.WebSocket, client: Client) -> Connection:
         made = Connection(
@@ -289,13 +296,12 @@ class WebSocketServer:
             websocket,
             client,
             self._keys,
-            self._settings,
             self._counters,
             self._reports,
             self._timestamp,
             self._random,
         )
-        if self._settings.parks and isinstance(stream, trio.SocketStream):
+        if client.settings.parks and isinstance(stream, trio.SocketStream):
             made.may_park()
         return made
 
@@ -316,7 +322,7 @@ class WebSocketServer:
                 if reason is not None:
                     return False
                 reason = CloseReason.INTERNAL
-                if self._can_park and isinstance(stream, trio.SocketStream):
+                if self._can_park(client) and isinstance(stream, trio.SocketStream):
                     # No await from the end of its tasks to here.
                     del self._awake[connection]
                     more = None
@@ -349,9 +355,8 @@ class WebSocketServer:
 
     # Parked connections.
 
-    @property
-    def _can_park(self) -> bool:
-        return self._settings.parks and self._lot.nursery is not None and not self._is_draining
+    def _can_park(self, client: Client) -> bool:
+        return client.settings.parks and self._lot.nursery is not None and not self._is_draining
 
     def _park(
         self,
@@ -370,6 +375,7 @@ class WebSocketServer:
             client.window_bits,
             client.instance,
             next_ping,
+            client.settings,
             more,
         )
         self._registry.add(parked, client.key)
@@ -390,8 +396,10 @@ class WebSocketServer:
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=parked.fd)))
         deflate: list[Extension] = []
         if parked.window_bits is not None:
-            deflate.append(Deflate(self._settings.message_bytes, parked.window_bits))
-        client = Client(parked.key, None, parked.admission, parked.instance, b"", parked.window_bits)
+            deflate.append(Deflate(parked.settings.message_bytes, parked.window_bits))
+        client = Client(
+            parked.key, None, parked.admission, parked.instance, b"", parked.window_bits, settings=parked.settings
+        )
         woken = self._connection(stream, WebSocket(ConnectionType.SERVER, deflate), client)
         versions: dict[Key, str | None] = {parked.key: parked.version}
         if parked.more is not None:

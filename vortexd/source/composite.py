@@ -61,27 +61,44 @@ class Sources:
         self._trees: dict[int, Tree] = {}
         self._merged: dict[str, Files] = {}
         self._publishing = trio.Lock()
+        self._running = trio.CancelScope()
+        self._labels_in_use: Callable[[], Collection[str]] = frozenset
 
     async def run(self, publish: Publish) -> None:
         """Run all sources, for ever; each in a task of its own."""
-        async with trio.open_nursery() as nursery:
-            for number, source in enumerate(self._sources):
-                nursery.start_soon(source.run, partial(self._take, number, publish), name=f"source {source.name}")
+        while True:
+            with trio.CancelScope() as self._running:
+                async with trio.open_nursery() as nursery:
+                    for number, source in enumerate(self._sources):
+                        task = partial(source.run, partial(self._take, self._trees, number, publish))
+                        nursery.start_soon(task, name=f"source {source.name}")
 
-    async def _take(self, number: int, publish: Publish, tree: Tree) -> None:
+    def replace(self, others: "Sources") -> None:
+        """Let other sources take the place of these, which end. What these gave is served until all others have been read once.
+
+        Args:
+            others: Not run itself.
+        """
+        self._sources, self._places = others._sources, others._places
+        self._trees, self._merged = {}, {}
+        self.keep_labels(self._labels_in_use)
+        self._running.cancel()
+
+    async def _take(self, trees: dict[int, Tree], number: int, publish: Publish, tree: Tree) -> None:
         async with self._publishing:
-            self._trees[number] = tree
-            if len(self._trees) < len(self._sources):
-                log.info(
-                    "source read", source=self._sources[number].name, waiting=len(self._sources) - len(self._trees)
-                )
+            if trees is not self._trees:
+                return  # of a source that was replaced while it waited
+            trees[number] = tree
+            if len(trees) < len(self._sources):
+                log.info("source read", source=self._sources[number].name, waiting=len(self._sources) - len(trees))
                 return
-            merged = merge([self._trees[index] for index in range(len(self._sources))], self._places, self._merged)
+            merged = merge([trees[index] for index in range(len(self._sources))], self._places, self._merged)
             self._merged = dict(merged.labels)
             await publish(merged)
 
     def keep_labels(self, in_use: Callable[[], Collection[str]]) -> None:
         """Let no git source let go of the labels that this returns."""
+        self._labels_in_use = in_use
         for each in self._sources:
             if isinstance(each, GitSource):
                 each.labels_in_use = in_use
