@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-Said = tuple[int, Any]
+Said = tuple[int, Any] | tuple[int, Any, dict[str, str]]
 
 
 class Answering:
@@ -27,7 +27,7 @@ class Answering:
 
 @contextmanager
 def answering(*answers: Said, certificate: tuple[Path, Path] | None = None) -> Iterator[Answering]:
-    """Run one. An answer is a status and what becomes JSON, or text as it is.
+    """Run one. An answer is a status and what becomes JSON, or text as it is; and headers.
 
     Args:
         certificate: The files of one and of its key; then it speaks TLS.
@@ -37,10 +37,12 @@ def answering(*answers: Said, certificate: tuple[Path, Path] | None = None) -> I
         def do_GET(self) -> None:
             made.asked.append(self.path)
             made.headers.append({name.lower(): value for name, value in self.headers.items()})
-            status, body = made.next()
+            status, body, *more = made.next()
             data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
+            for name, value in (more[0] if more else {}).items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(data)
 

@@ -12,11 +12,11 @@ from typing import NoReturn
 
 from .. import __version__
 from ..text import printable
-from . import bench, fleet, wait
+from . import bench, fleet, get, wait
 from .errors import CtlError
 
 # Each has `add_arguments(parser)` and `run(arguments) -> int`, and says in its docstring's first line what it does.
-COMMANDS = {"bench": bench, "fleet": fleet, "wait": wait}
+COMMANDS = {"bench": bench, "fleet": fleet, "get": get, "wait": wait}
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,0 +1,140 @@
+"""`vortexctl get`: the document with its types, one key of it, and what is no answer of a vortexd."""
+
+from typing import Any
+
+import pytest
+
+from vortexd.ctl import cli
+from vortexd.model import PropertySource
+from vortexd.resolve.nest import effective_document
+from vortexd.store import encode, version_of
+
+from .answering import Said, answering
+
+VALUES: dict[str, Any] = {
+    "pool.size": 10,
+    "pool.ratio": 1.0,
+    "debug": False,
+    "hosts[0]": "a",
+    "zip": "01234",
+    "bad": "\x1b[2J",
+}
+
+
+def environment(*sources: dict[str, Any], version: str | None = None, **headers: str) -> Said:
+    """What a vortexd answers, of property sources with these values, the strongest first."""
+    named = [PropertySource(f"file:/{number}.yml", values, {}) for number, values in enumerate(sources)]
+    made = version or version_of(encode(effective_document(named)))
+    body = {"name": "billing", "propertySources": [{"name": each.name, "source": each.values} for each in named]}
+    return 200, body, {"X-Vortex-Version": made, **{name.replace("_", "-"): value for name, value in headers.items()}}
+
+
+def get(said: Said, *arguments: str) -> tuple[int, list[str]]:
+    with answering(said) as server:
+        return cli.main(["get", "--server", server.url, *arguments]), server.asked
+
+
+def test_the_document_is_merged_and_keeps_its_types(capsys: pytest.CaptureFixture[str]) -> None:
+    status, asked = get(environment({"pool.size": 20}, VALUES), "billing", "prod")
+
+    assert (0, ["/billing/prod"]) == (status, asked)
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [
+        "pool:",
+        "  size: 20",
+        "  ratio: 1.0",
+        "debug: false",
+        "zip: '01234'",
+        'bad: "\\e[2J"',
+        "hosts:",
+        "  - a",
+    ]
+    assert "" == printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        (["pool.size"], "10\n"),
+        (["debug"], "false\n"),
+        (["zip"], "01234\n"),
+        (["zip", "--output", "json"], '"01234"\n'),
+        (["zip", "--output", "yaml"], "'01234'\n"),
+        (["zip", "--output", "properties"], "zip=01234\n"),
+        (["pool", "--output", "properties"], "pool.size=10\npool.ratio=1.0\n"),
+        (["pool"], "size: 10\nratio: 1.0\n"),
+        (["hosts", "--output", "json"], '[\n  "a"\n]\n'),
+    ],
+)
+def test_a_key_is_text_or_in_the_form_that_is_asked_for(
+    arguments: list[str], printed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _ = get(environment(VALUES), "billing", "prod", *arguments)
+
+    assert (0, printed) == (status, capsys.readouterr().out)
+
+
+def test_names_and_labels_are_written_as_spring_has_them() -> None:
+    _, asked = get(environment(VALUES), "team/billing", "prod,eu+1", "--label", "feature/x")
+
+    assert ["/team(_)billing/prod,eu+1/feature(_)x"] == asked
+
+
+def test_a_key_that_is_missing_is_1_and_names_those_near_it(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _ = get(environment(VALUES), "billing", "prod", "pol.size")
+
+    assert 1 == status
+    assert (
+        "vortexctl: error: there is no key pol.size in this configuration; near it is pool.size\n"
+        == capsys.readouterr().err
+    )
+
+
+def test_a_value_is_itself_in_a_pipe_and_printable_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get(environment(VALUES), "billing", "prod", "bad")
+    assert "\x1b[2J\n" == capsys.readouterr().out
+
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    get(environment({"bad": "\x1b[2J\n\tü\u202e"}), "billing", "prod", "bad")
+    assert "\\x1b[2J\n\tü\\u202e\n" == capsys.readouterr().out
+
+
+def test_an_old_or_empty_state_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _ = get(environment(X_Vortex_Stale="7"), "billing")
+
+    printed = capsys.readouterr()
+    assert (0, "{}\n") == (status, printed.out)
+    assert "this may be old: the server hasn't been able to read one of its sources for 7 s" in printed.err
+    assert "no file is for billing" in printed.err
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        (200, {}, {"X-Vortex-Version": "0" * 16}),
+        (200, [], {"X-Vortex-Version": "0" * 16}),
+        (200, {"propertySources": [{"name": "a", "source": {"a": [1]}}]}, {"X-Vortex-Version": "0" * 16}),
+        (200, {"propertySources": [{"name": "a", "source": {"a[100000]": 1}}]}, {"X-Vortex-Version": "0" * 16}),
+        (200, {"propertySources": []}),
+        environment(VALUES, version="0" * 16),
+    ],
+    ids=["nothing", "a list", "no scalar", "no list", "no version", "another version"],
+)
+def test_what_no_vortexd_says_is_3(said: Said, capsys: pytest.CaptureFixture[str]) -> None:
+    status, _ = get(said, "billing")
+
+    printed = capsys.readouterr()
+    assert (3, "") == (status, printed.out)
+    assert "answers what no vortexd of this vortexctl's version says; see --server" in printed.err
+
+
+@pytest.mark.parametrize("arguments", [["../x"], ["a", "b c"], ["a", "b", "--label", "-x"], ["a", "--output", "xml"]])
+def test_what_is_no_name_or_form_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        status = cli.main(["get", *arguments])
+    except SystemExit as caught:
+        status = int(caught.code or 0)
+
+    assert (2, 1) == (status, len(capsys.readouterr().err.splitlines()))

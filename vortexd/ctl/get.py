@@ -1,0 +1,60 @@
+"""Print a configuration, or one key of it.
+
+In comes the configuration of one key as the server has it; out goes it or a part of it, in the form that is asked for.
+"""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Callable
+
+from ..http.spring.scalars import text_of
+from ..model import Json
+from . import forms
+from .configuration import read_configuration, warn
+from .errors import CtlError
+from .key import add_key_arguments
+from .printing import put
+from .server import add_server_arguments, server_of
+
+# Each makes text of a value, and of the flat key that it has.
+FORMS: dict[str, Callable[[Json, str], str]] = {
+    "yaml": lambda value, _: forms.to_yaml(value),
+    "json": lambda value, _: forms.to_json(value),
+    "properties": forms.to_properties_text,
+}
+_NEAR = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See `cli.COMMANDS`."""
+    add_key_arguments(parser)
+    parser.add_argument("key", metavar="KEY", nargs="?", default="", help="such as database.pool.size, or a name above")
+    parser.add_argument(
+        "--output", choices=FORMS, metavar="FORM", help=f"{', '.join(FORMS)}; else yaml, and a single value as text"
+    )
+    add_server_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print it. Returns 1 where there is no such key."""
+    server = server_of(arguments)
+    configuration = read_configuration(server, arguments.app, arguments.profile, arguments.label)
+    if not configuration.has_files:
+        warn(f"no file is for {arguments.app}, nor for everybody; it has the empty document")
+    value = _part(configuration.document, arguments.key)
+    if arguments.output is None and not isinstance(value, dict | list):
+        put(("" if value is None else text_of(value)) + "\n")
+    else:
+        sys.stdout.write(FORMS[arguments.output or "yaml"](value, arguments.key))
+    return 0
+
+
+def _part(document: dict[str, Json], key: str) -> Json:
+    for value in forms.find(document, key):
+        return value
+    known = list(forms.keys_of(document))
+    same_end = [each for each in known if each.rpartition(".")[2] == key.rpartition(".")[2]]
+    near = list(dict.fromkeys([*difflib.get_close_matches(key, known, _NEAR), *same_end]))[:_NEAR]
+    hint = f"; near it {'are' if len(near) > 1 else 'is'} {', '.join(near)}" if near else ""
+    raise CtlError(f"there is no key {key} in this configuration{hint}", 1)

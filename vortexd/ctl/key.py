@@ -1,0 +1,33 @@
+"""The arguments that name one configuration, and the path that they are."""
+
+import argparse
+from urllib.parse import quote
+
+from .. import names
+from ..errors import InvalidName
+from .errors import CtlError
+
+
+def add_key_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that name one configuration."""
+    parser.add_argument("app", metavar="APP", help="the application")
+    parser.add_argument("profile", metavar="PROFILE", nargs="?", default="default", help="the profile; default")
+    parser.add_argument(
+        "--label", metavar="LABEL", help="a branch, a tag or a label directory; else the server's default"
+    )
+
+
+def key_path(application: str, profile: str, label: str | None) -> str:
+    """`/{application}/{profiles}[/{label}]`, to stand in a path.
+
+    Raises:
+        CtlError: One of them can't be a name.
+    """
+    try:
+        parts = [names.application(application), names.profile(profile)]
+        if label is not None:
+            parts.append(names.labels(label))
+    except InvalidName as error:
+        raise CtlError(f"{error}; names are letters, digits, dots, hyphens and underscores", 2) from None
+    # A slash within a name is written as Spring has it: proxies are at odds about %2F.
+    return "".join("/" + quote(part.replace("/", "(_)"), safe="(_)@+,") for part in parts)
