@@ -120,6 +120,9 @@ class Gate:
 class Admission:
     """Somebody who was let in, and what they may do now."""
 
+    # One for each connection.
+    __slots__ = ("_gate", "_principal")
+
     def __init__(self, gate: Gate, principal: Principal) -> None:
         self._gate = gate
         self._principal = principal
