@@ -238,12 +238,35 @@ async def test_several_labels_are_one_configuration_and_each_must_be_there(whole
         await whole.line.read(attrs.evolve(SHOP, label="one,three"))
 
 
+async def test_what_is_too_large_to_be_kept_is_read_all_the_same_and_once_for_all_that_ask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(line_module, "_READ_CACHE_BYTES", 8)
+    whole = Whole()
+    await whole.line.publish(tree(b"a: 1000000000"))
+    configs = []
+
+    async def read() -> None:
+        configs.append(await whole.line.read(SHOP))
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(read)
+
+    assert {"a": 1_000_000_000} == configs[0].document
+    assert 1 == len(set(map(id, configs)))
+    assert not whole.line._reads
+
+
 async def test_what_exists_is_what_has_files_or_is_in_use(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: 1", application=b"shared: 1"))
+    await whole.line.publish(tree(b"a: 1", **{"application-prod": b"shared: 1"}))
     made_up = attrs.evolve(SHOP, application="made-up")
     own = Key(SHOP.application, "default", SHOP.label)
 
+    lists = [Key("shop", "prod,default", "main"), Key("shop", "prod,x", "main"), Key("shop,y", "prod", "main")]
     assert (True, False) == (whole.line.exists(own), whole.line.exists(made_up))
+    assert [True, False, False] == [whole.line.exists(each) for each in lists]
     whole.line.hold(made_up)
     assert whole.line.exists(made_up)
     assert SHOP.application in whole.line.names_in(SHOP.label).applications

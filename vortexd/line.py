@@ -7,6 +7,7 @@ threads over immutable values; what changes the state runs on the loop between t
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import attrs
@@ -90,7 +91,6 @@ class Line:
         self._publishing = trio.Lock()
         self._ready = trio.Event()
         self._reads: Cache[Key, Config] = Cache(_READ_CACHE_BYTES, _READ_CACHE_KEYS)
-        self._names: dict[str, Names] = {}
         self._flight = threads.SingleFlight()
         # The work is bound by the processor, and one interpreter lock: more threads would only slow the loop down.
         self._threads = trio.CapacityLimiter(2)
@@ -151,7 +151,6 @@ class Line:
         self._tree = tree
         self._parsed = parsed
         self._listing = listing
-        self._names.clear()
         changes, more = self._commit(staged)
         deliveries += more
         self._ready.set()
@@ -242,13 +241,17 @@ class Line:
             if config is not None:
                 return config
             state = await self._state_with(key)
-            async with self._flight.first_of(key) as is_first:
-                if is_first:
-                    config = await self._in_thread(state.resolve, key)
-                    self.report_undecryptable()
-                    if self._store.state is state:
-                        # Until the next publication.
-                        self._reads.put(key, config, len(config.body), is_known=self.exists(key))
+            config = await self._flight.shared((state, key), partial(self._resolved, state, key))
+            if self._store.state is state:
+                return config
+
+    async def _resolved(self, state: State, key: Key) -> Config:
+        config = await self._in_thread(state.resolve, key)
+        self.report_undecryptable()
+        if self._store.state is state:
+            # Until the next publication.
+            self._reads.put(key, config, len(config.body), is_known=self.exists(key))
+        return config
 
     async def files(self, key: Key) -> list[ParsedFiles]:
         """The layers of files that serve a key as they are now, the strongest first, whatever is broken in them.
@@ -280,6 +283,11 @@ class Line:
         return (state.fault_of(key) if state else None) or (ResolveError(reason) if reason else None)
 
     @property
+    def state(self) -> State | None:
+        """What is served now; None until the first complete state is."""
+        return self._store.state
+
+    @property
     def formats(self) -> FormatSettings:
         """The bounds of parsing."""
         return self._formats
@@ -290,17 +298,17 @@ class Line:
         return self._store.state.decryptor if self._store.state else None
 
     def exists(self, key: Key) -> bool:
-        """Whether a key has files of its own, or is in use: what is made of others isn't worth the room."""
-        return key in self._store or (self._listing is not None and key in self._listing.keys)
+        """Whether a key is in use, or only names of files are in it: what is made of others isn't worth the room."""
+        return key in self._store or all(self._has_names_of(key, label) for label in key.labels)
+
+    def _has_names_of(self, key: Key, label: str) -> bool:
+        names = self.names_in(label)
+        return names.applications.issuperset(key.applications) and names.profiles.issuperset(key.profiles)
 
     def names_in(self, label: str) -> Names:
         """The applications and the profiles that have files of their own under a label."""
-        if label not in self._names:
-            _, keys = self._listing.labels.get(label, ((), frozenset[Key]())) if self._listing else ((), ())
-            self._names[label] = Names(
-                frozenset(key.application for key in keys), frozenset(key.profile for key in keys)
-            )
-        return self._names[label]
+        listed = self._listing.labels.get(label) if self._listing else None
+        return listed.names if listed else Names()
 
     async def explain(self, key: Key) -> tuple[Explanation, str]:
         """Why the configuration of a key is what it is, and its version.
@@ -392,11 +400,11 @@ class Line:
 
     async def compress(self, frame: Frame, window_bits: int) -> bytes:
         """The form of a frame for a client that agreed on compression, made once however many ask for it at a time."""
-        while not frame.is_ready(window_bits) and len(frame) > _SMALL_BYTES:
-            async with self._flight.first_of((id(frame), window_bits)) as is_first:
-                if is_first:
-                    return await self._in_thread(frame.for_window, window_bits)
-        return frame.for_window(window_bits)
+        if frame.is_ready(window_bits) or len(frame) <= _SMALL_BYTES:
+            return frame.for_window(window_bits)
+        return await self._flight.shared(
+            (id(frame), window_bits), partial(self._in_thread, frame.for_window, window_bits)
+        )
 
     async def catch_up(self, key: Key, version: str | None) -> Delivery:
         """The frame that brings a client from a version (None: from nothing) to the newest state of a held key.
@@ -409,11 +417,10 @@ class Line:
             return Delivery(key, version, None, self._encoder.removed(key, version))
         if version == config.version:
             return Delivery(key, version, version, self._encoder.in_sync(config))
-        while (frame := self._encoder.known(key, version, config.version)) is None:
-            async with self._flight.first_of((key, version, config.version)) as is_first:
-                if is_first:
-                    frame = await self._frame(key, version, config)
-                    break
+        frame = self._encoder.known(key, version, config.version)
+        if frame is None:
+            work = (key, version, config.version)
+            frame = await self._flight.shared(work, partial(self._frame, key, version, config))
         return Delivery(key, version, config.version, frame)
 
     async def _frame(self, key: Key, version: str | None, config: Config) -> bytes:

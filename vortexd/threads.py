@@ -4,10 +4,10 @@ Where no thread can be started (RLIMIT_NPROC, a full pids cgroup) whoever wants 
 from memory, and the source recovers by itself.
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar, cast
 
+import attrs
 import structlog
 import trio
 
@@ -46,22 +46,35 @@ async def run_sync(
         await trio.sleep(_PAUSE)
 
 
+@attrs.define(slots=True, eq=False)
+class _Flight(Generic[T]):
+    ended: trio.Event = attrs.field(factory=trio.Event)
+    made: "tuple[T] | None" = None
+
+
 class SingleFlight:
-    """Lets one task do a piece of work while those that want the same wait for it."""
+    """Has a piece of work done once for all those that want it at the same time."""
 
     def __init__(self) -> None:
-        self._under_way: dict[object, trio.Event] = {}
+        self._under_way: dict[object, _Flight[Any]] = {}
 
-    @asynccontextmanager
-    async def first_of(self, work: object) -> AsyncIterator[bool]:
-        """Enter with True as the first that wants this work, or, once that one is done, with False: then look again."""
-        ended = self._under_way.get(work)
-        if ended is not None:
-            await ended.wait()
-            yield False
-            return
-        self._under_way[work] = trio.Event()
+    async def shared(self, work: object, make: Callable[[], Awaitable[T]]) -> T:
+        """Make something, or wait for whom makes it already, and return what was made.
+
+        Where that one fails or is cancelled, the next of those that wait makes it, so each error is raised for one of them.
+
+        Args:
+            work: What is made; equal where the results are.
+        """
+        while (flight := self._under_way.get(work)) is not None:
+            await flight.ended.wait()
+            if flight.made is not None:
+                return cast(T, flight.made[0])
+        flight = self._under_way[work] = _Flight()
         try:
-            yield True
+            made = await make()
+            flight.made = (made,)
+            return made
         finally:
-            self._under_way.pop(work).set()
+            del self._under_way[work]
+            flight.ended.set()

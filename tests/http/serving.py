@@ -16,7 +16,7 @@ from vortexd.http.configuration import ConfigReader
 from vortexd.http.exchange import Endpoint
 from vortexd.http.hypercorn import Bridge
 from vortexd.http.listener import Accepted, Listener
-from vortexd.http.routes import standard_routes
+from vortexd.http.routes import Routes, standard_routes
 from vortexd.metrics import Metrics
 from vortexd.model import Config, Files, Json, Key, Names, PropertySource, Tree
 from vortexd.resolve.listing import list_keys
@@ -40,7 +40,11 @@ class FakeReader:
 
     def change(self, document: dict[str, Json]) -> None:
         self.document = document
-        self._configs.clear()
+        self._configs = {}
+
+    @property
+    def state(self) -> object:
+        return self._configs
 
     async def files(self, key: Key) -> list[ParsedFiles]:
         self.asked.append(key)
@@ -98,6 +102,10 @@ class FilesReader:
         self._listing = list_keys(parsed)
         self._configs: dict[Key, Config] = {}
 
+    @property
+    def state(self) -> State | None:
+        return self._state
+
     async def read(self, key: Key) -> Config:
         self.asked.append(key)
         assert self._state
@@ -121,8 +129,7 @@ class FilesReader:
         return key in self._listing.keys
 
     def names_in(self, label: str) -> Names:
-        keys = self._listing.labels[label][1]
-        return Names(frozenset(key.application for key in keys), frozenset(key.profile for key in keys))
+        return self._listing.labels[label].names
 
 
 @attrs.define
@@ -136,6 +143,7 @@ class Serving:
     bridge: Bridge
     connections: trio.Nursery
     websockets: list[Accepted]
+    routes: Routes
 
     async def connect(self) -> trio.SocketStream:
         return await trio.open_tcp_stream("127.0.0.1", self.port)
@@ -220,6 +228,6 @@ async def serving(
         async with trio.open_nursery() as connections:
             outer.start_soon(listener.serve, connections, websocket, bridge.serve)
             port = int(url.rpartition(":")[2])
-            yield Serving(port, fake, metrics, listener, bridge, connections, websockets)
+            yield Serving(port, fake, metrics, listener, bridge, connections, websockets, routes)
             connections.cancel_scope.cancel()
         outer.cancel_scope.cancel()

@@ -1,6 +1,8 @@
 """Spring's routes over HTTP, on files: forms, plain files, whose they are, and what is made once."""
 
+import gc
 import json
+import weakref
 from collections import Counter
 
 import pytest
@@ -356,6 +358,47 @@ async def test_an_answer_is_encoded_once_per_state_and_variant(monkeypatch: pyte
     forms = ("ENVIRONMENT application/json", "JSON application/json", "YAML text/plain", "FILE text/plain")
     assert dict.fromkeys(forms, 2) | {f"ENVIRONMENT {environment.V2}": 1} == made
     assert first[0].headers["etag"] != second[0].headers["etag"]
+
+
+async def test_L04_nothing_of_a_former_state_is_kept() -> None:
+    files = FilesReader(FILES)
+    async with serving(reader=files) as http:
+        for target in ("/shop/default", "/shop-default.yml", "/shop/default/main/nginx.conf", "/made-up/default"):
+            await http.ask(target)
+        former = weakref.ref(await files.read(Key("shop", "default", "main")))
+        files.change({"shop.yml": "a: 2"})
+        await http.ask("/shop/default")
+        gc.collect()
+
+    assert former() is None
+
+
+async def test_what_is_encoded_while_the_state_changes_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = FilesReader(FILES)
+    encode = configuration.encode
+
+    def changing(variant: Variant, origin: encoding.Origin, limits: FormatSettings) -> Encoded:
+        encoded = encode(variant, origin, limits)
+        if b"8080" in encoded.body:
+            files.change(FILES | {"shop.yml": "port: 9090"})
+        return encoded
+
+    monkeypatch.setattr(configuration, "encode", changing)
+    async with serving(reader=files) as http:
+        first, second = [await http.ask("/shop-default.json") for _ in range(2)]
+
+    assert (b"8080" in first.body, b"9090" in second.body) == (True, True)
+    assert first.headers["x-vortex-version"] != second.headers["x-vortex-version"]
+
+
+async def test_other_settings_are_for_what_was_made_already_too() -> None:
+    files = FilesReader({"shop.yml": "a: 1"})
+    async with serving(reader=files) as http:
+        before = (await http.ask("/none/dev")).status
+        http.routes.replace(HttpSettings(accept_empty=False))
+        after = (await http.ask("/none/dev")).status
+
+    assert (200, 404) == (before, after)
 
 
 async def test_L04_made_up_names_push_no_answer_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ In come requests, out go answers made of what the line serves. The invariant: wh
 read, so nobody learns from an answer what exists.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, Protocol
 
 import trio
@@ -36,6 +38,11 @@ class ConfigReader(Protocol):
     @property
     def default_label(self) -> str | None:
         """The label of a request that names none; None until the first complete state is served."""
+        ...
+
+    @property
+    def state(self) -> object:
+        """What is served now: another object after each publication."""
         ...
 
     async def read(self, key: Key) -> Config:
@@ -88,9 +95,11 @@ class Configuration:
 
     def __init__(self, reader: ConfigReader, reports: Reports = tuple) -> None:
         self._reader = reader
-        self.replace(HttpSettings())
         self._reports = reports
         self._cache: Cache[Variant, Encoded] = Cache(_CACHE_BYTES, _CACHE_ENTRIES)
+        # What all that is in the cache was made from.
+        self._state: object = None
+        self.replace(HttpSettings())
         self._flight = threads.SingleFlight()
         # The work is bound by the processor.
         self._threads = trio.CapacityLimiter(2)
@@ -98,6 +107,7 @@ class Configuration:
     def replace(self, settings: HttpSettings) -> None:
         """Put other settings in force, for requests to come."""
         self._settings = settings
+        self._cache.clear()
 
     async def answer(self, request: Request) -> Answer:
         """See `exchange.Endpoint`."""
@@ -111,42 +121,61 @@ class Configuration:
         key = wanted.key(default_label)
         request.owner.authorize(Right.READ, key)
         if wanted.form is Form.FILE:
-            return self._answer(await self._file(variant, key, request.owner), None, variant, request)
-        config = await self._reader.read(key)
-        if not config.sources and not self._settings.accept_empty:
-            raise RemoteError("there is no such configuration", 404)
-        if self._settings.strict_errors and (fault := self._reader.fault_of(key)) is not None:
-            raise fault
-        return self._answer(await self._encoded(key, variant, Origin(config)), config.version, variant, request)
+            encoded = await self._file(variant, key, request.owner)
+        else:
+            encoded = await self._configuration(variant, key)
+        if encoded.error is not None:
+            raise RemoteError(encoded.error.reason, encoded.error.status)
+        return self._answer(encoded, variant, request)
 
-    def _answer(self, encoded: Encoded, version: str | None, variant: Variant, request: Request) -> Answer:
+    def _answer(self, encoded: Encoded, variant: Variant, request: Request) -> Answer:
         form = variant.wanted.form
         headers = {"ETag": encoded.etag, "Cache-Control": "no-cache, private", "Vary": _VARY[form]}
-        if version is not None:
-            headers["X-Vortex-Version"] = version
+        if encoded.version is not None:
+            headers["X-Vortex-Version"] = encoded.version
         if (seconds := stale_for(self._reports)) is not None:
             headers["X-Vortex-Stale"] = str(seconds)
         if is_known(request.headers.get("If-None-Match"), encoded.etag):
             return Answer(304, content_type=None, headers=headers, route=form.value)
         return Answer(200, encoded.body, variant.media_type, headers, form.value)
 
+    async def _configuration(self, variant: Variant, key: Key) -> Encoded:
+        found = self._found(variant)
+        if found is not None:
+            return found
+        state = self._reader.state
+        config = await self._reader.read(key)
+        if not config.sources and not self._settings.accept_empty:
+            raise RemoteError("there is no such configuration", 404)
+        if self._settings.strict_errors and (fault := self._reader.fault_of(key)) is not None:
+            raise fault
+        return await self._made(state, variant, key, Origin(config))
+
     async def _file(self, variant: Variant, key: Key, owner: Admission) -> Encoded:
         wanted = variant.wanted
-        resource = resources.find(await self._reader.files(key), key, wanted.path)
+        state, layers = None, None
+        while layers is None or self._reader.state is not state:
+            state = self._reader.state
+            layers = await self._reader.files(key)
+        # No await until it is found: what is allowed is what is there already.
+        resource = resources.find(layers, key, wanted.path)
         # Not there and not allowed are one answer (P17).
         if resource is None or not self._may_read(owner, resource, key):
             raise RemoteError("there is no such file", 404)
         if resource.content is None:
             raise RemoteError("this file can't be read; see the server's log", 500)
+        found = self._found(variant)
+        if found is not None:
+            return found
         if variant.media_type == BYTES:
-            return await self._encoded(key, variant, Origin(None, resource.content))
+            return await self._made(state, variant, key, Origin(None, resource.content))
         decryptor = self._reader.decryptor if resources.may_hold_ciphertext(wanted.path, resource.content) else None
         if decryptor is not None and not decryptor.plain_text:
             decryptor = None
         # What is decrypted may be placeholders.
         needs_config = wanted.resolves and (b"${" in resource.content or decryptor is not None)
         config = await self._reader.read(key) if needs_config else None
-        return await self._encoded(key, variant, Origin(config, resource.content, decryptor))
+        return await self._made(state, variant, key, Origin(config, resource.content, decryptor))
 
     def _may_read(self, owner: Admission, resource: Resource, key: Key) -> bool:
         if all(owner.may(Right.READ, Pattern(label=label)) for label in key.labels):
@@ -158,36 +187,31 @@ class Configuration:
         )
         return all(owner.may(Right.READ, each) for each in resources.needed(resource, key, names))
 
-    async def _encoded(self, key: Key, variant: Variant, origin: Origin) -> Encoded:
-        while True:
-            found = self._cache.get(variant)
-            if found is None or not found.origin.is_same(origin):
-                found = await self._made(key, variant, origin)
-            if found is not None:
-                if found.error is not None:
-                    raise RemoteError(found.error.reason, found.error.status)
-                return found
+    def _found(self, variant: Variant) -> Encoded | None:
+        """What was made of the state that is served now."""
+        if self._reader.state is not self._state:
+            self._cache.clear()
+            self._state = self._reader.state
+        return self._cache.get(variant)
 
-    async def _made(self, key: Key, variant: Variant, origin: Origin) -> Encoded | None:
-        """Encode; None where another task has just done it."""
+    async def _made(self, state: object, variant: Variant, key: Key, origin: Origin) -> Encoded:
+        """Encode what was read from a state, once however many ask for it, and keep it as long as that state is served."""
+        limits = self._reader.formats
         if is_quick(variant.wanted, origin):
-            return self._kept(key, variant, encode(variant, origin, self._reader.formats))
-        async with self._flight.first_of(
-            (variant, id(origin.config), id(origin.file), id(origin.decryptor))
-        ) as is_first:
-            if not is_first:
-                return None
-            encoded = await threads.run_sync(
-                encode, variant, origin, self._reader.formats, abandon_on_cancel=True, limiter=self._threads
+            encoded = encode(variant, origin, limits)
+        else:
+            encoded = await self._flight.shared(
+                (state, variant), partial(self._in_thread, encode, variant, origin, limits)
             )
             self._reader.report_undecryptable()
-            return self._kept(key, variant, encoded)
-
-    def _kept(self, key: Key, variant: Variant, encoded: Encoded) -> Encoded:
-        # Bytes that the state holds anyway cost nothing here.
-        size = _ENTRY_BYTES + (0 if encoded.body is encoded.origin.file else len(encoded.body))
-        self._cache.put(variant, encoded, size, is_known=self._reader.exists(key))
+        if self._reader.state is state:
+            # Bytes that the state holds anyway cost nothing here.
+            size = _ENTRY_BYTES + (0 if encoded.body is origin.file else len(encoded.body))
+            self._cache.put(variant, encoded, size, is_known=self._reader.exists(key))
         return encoded
+
+    async def _in_thread(self, function: Callable[..., Encoded], *arguments: object) -> Encoded:
+        return await threads.run_sync(function, *arguments, abandon_on_cancel=True, limiter=self._threads)
 
 
 _VARY = dict.fromkeys(Form, "Authorization") | {

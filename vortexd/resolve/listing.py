@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from ..model import Key
+from ..model import Key, Names
 from .locations import matches, places_of
 from .tree import ParsedFiles, ParsedTree
 
@@ -18,15 +18,29 @@ DEFAULT_PROFILE = "default"
 
 
 @attrs.frozen(slots=True, eq=False)
+class Listed:
+    """What exists under one label.
+
+    Attributes:
+        found_in: What is the same isn't looked through again.
+        names: Those that are in the keys.
+    """
+
+    found_in: tuple[object, ...]
+    keys: frozenset[Key]
+    names: Names
+
+
+@attrs.frozen(slots=True, eq=False)
 class Listing:
     """The keys that exist in a tree.
 
     Attributes:
-        labels: Label to its keys, with what they were found in: what is the same isn't looked through again.
+        labels: What exists under each.
         keys: All of them; the same object as before where they are the same.
     """
 
-    labels: dict[str, tuple[tuple[object, ...], frozenset[Key]]]
+    labels: dict[str, Listed]
     keys: frozenset[Key]
 
 
@@ -38,14 +52,16 @@ def list_keys(parsed: ParsedTree, before: Listing | None = None) -> Listing:
         # Kept, so that the same identity is the same object.
         found_in = tuple(part for each in files.layers for part in (each.paths, each.files.locations))
         former = before.labels.get(label) if before else None
-        if former is not None and _are_same(former[0], found_in):
+        if former is not None and _are_same(former.found_in, found_in):
             labels[label] = former
         else:
-            labels[label] = (found_in, existing_keys(label, files))
+            keys = existing_keys(label, files)
+            names = Names(frozenset(key.application for key in keys), frozenset(key.profile for key in keys))
+            labels[label] = Listed(found_in, keys, names)
             is_same = False
     if before is not None and is_same:
         return Listing(labels, before.keys)
-    return Listing(labels, frozenset[Key]().union(*(keys for _, keys in labels.values())))
+    return Listing(labels, frozenset[Key]().union(*(each.keys for each in labels.values())))
 
 
 def _are_same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:

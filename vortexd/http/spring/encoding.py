@@ -33,7 +33,7 @@ class Variant:
 
 @attrs.frozen(slots=True, eq=False)
 class Origin:
-    """What a body is made from: by being the same objects it is the same.
+    """What a body is made from.
 
     Attributes:
         config: Of a plain file None, unless it has placeholders.
@@ -45,17 +45,18 @@ class Origin:
     file: bytes | None = None
     decryptor: Decryptor | None = None
 
-    def is_same(self, other: "Origin") -> bool:
-        return self.config is other.config and self.file is other.file and self.decryptor is other.decryptor
-
 
 @attrs.frozen(slots=True, eq=False)
 class Encoded:
-    """A body, good as long as what it was made from is what is served; or why there is none."""
+    """A body, or why there is none. It holds nothing of what it was made from but that.
 
-    origin: Origin
+    Attributes:
+        version: As `Config.version`; None of a plain file.
+    """
+
     body: bytes = b""
     etag: str = ""
+    version: str | None = None
     error: RemoteError | None = None
 
 
@@ -80,12 +81,12 @@ def encode(variant: Variant, origin: Origin, limits: FormatSettings) -> Encoded:
     try:
         if origin.file is not None:
             body = _file_body(variant, origin.file, placeholders, origin.decryptor, limits)
-        else:
-            assert config is not None  # one of the two is what a body is made from
-            body = _body(variant, config, placeholders)
+            return Encoded(body, etag_of(body))
+        assert config is not None  # one of the two is what a body is made from
+        body = _body(variant, config, placeholders)
+        return Encoded(body, etag_of(body), config.version)
     except RemoteError as error:
-        return Encoded(origin, error=error.with_traceback(None))
-    return Encoded(origin, body, etag_of(body))
+        return Encoded(error=error.with_traceback(None))
 
 
 def _file_body(
