@@ -1,11 +1,11 @@
 """The commands of vortexd that don't serve: each takes its arguments, prints, and returns an exit status."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .errors import SettingsError, StartError
 from .installation import PREFIX, Fate, Place, contents, install, is_hidden, program, uninstall
@@ -20,23 +20,34 @@ def _token(arguments: Sequence[str]) -> int:
     new = actions.add_parser("new", help="print a new token and its entry")
     new.add_argument("name", metavar="NAME", help="what the logs call its owner")
     name = parser.parse_args(arguments).name
-    from .auth.tokens import digest_of, load_tokens, new_token
-
-    token = new_token()
-    entry = (
-        f'[[token]]\nname = {json.dumps(name)}\nsha256 = "{digest_of(token)}"\n'
-        'rights = ["read", "subscribe", "report"]\npatterns = ["*"]\n'
-    )
     try:
-        load_tokens(entry, "NAME")
+        for line in new_token_lines(name):
+            print(line)
     except SettingsError as error:
         return complain_of(error)
-    print(f"{token}\n")
-    print(
-        "That was the token; it is shown this once. For the file that [auth] tokens names, with the patterns it is for:\n"
-    )
-    print(entry, end="")
     return 0
+
+
+def new_token_lines(name: str, **members: Any) -> list[str]:
+    """A new token and its entry, as people are told.
+
+    Args:
+        members: As of `auth.tokens.entry_of`.
+
+    Raises:
+        SettingsError: The entry would be none.
+    """
+    from .auth.tokens import entry_of, new_token
+
+    token = new_token()
+    entry = entry_of(name, token, **members)
+    return [
+        token,
+        "",
+        "That was the token; it is shown this once. For the file that [auth] tokens names, with the patterns it is for:",
+        "",
+        *entry.splitlines(),
+    ]
 
 
 def _install(arguments: Sequence[str]) -> int:

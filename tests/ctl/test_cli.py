@@ -7,6 +7,7 @@ import pytest
 
 from vortexd import __version__
 from vortexd.ctl import cli
+from vortexd.ctl.completion import command_of
 
 PAGE = Path(__file__).parents[2] / "man" / "vortexctl.1"
 
@@ -32,14 +33,17 @@ def test_a_wrong_command_line_is_one_line_and_status_2(
 
 def test_every_command_and_option_is_on_the_page() -> None:
     page = PAGE.read_text()
-    parser = cli.parser()
-    commands = next(each for each in parser._actions if each.choices)
-    assert commands.choices
+    whole = command_of(cli.parser())
 
-    assert set(commands.choices) == set(re.findall(r"^\.It Cm (\w+)", page, re.MULTILINE))
-    for name, one in commands.choices.items():  # type: ignore[union-attr]
-        described = page.partition(f"\n.It Cm {name}")[2].partition("\n.It Cm ")[0]
-        for action in one._actions:
-            for option in action.option_strings:
-                if option.startswith("--") and option != "--help":
-                    assert f"Fl -{option[2:]}" in described, option
+    assert {each.name for each in whole.commands} == set(re.findall(r"^\.It Cm (\w+)", page, re.MULTILINE))
+    for command in whole.all():
+        if not command.path or command.commands:
+            continue
+        words = command.path.split()
+        head = "\n".join([f"\n.It Cm {words[0]}", *(f".Cm {word}" for word in words[1:])])
+        assert head in page, command.path
+        described = page.partition(head)[2].partition("\n.It Cm ")[0]
+        for option in command.options:
+            for name in option.names:
+                if name.startswith("--") and name != "--help":
+                    assert f"Fl -{name[2:]}" in described, (command.path, name)

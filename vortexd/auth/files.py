@@ -46,6 +46,19 @@ def load_authority(
     return Authority(Tokens(tokens), verifier if keys else None)
 
 
+def read_tokens(paths: Sequence[str], base: Path, environ: Mapping[str, str]) -> tuple[Token, ...]:
+    """Read token files and directories of them as the server does, together.
+
+    Raises:
+        SettingsError: With every problem of every file.
+    """
+    reader = _Reader(base, environ)
+    tokens = reader.tokens(paths)
+    if reader.problems:
+        raise SettingsError(reader.problems, "tokens")
+    return tokens
+
+
 def check_exposure(settings: AuthSettings, bound: Sequence[Address]) -> None:
     """Refuse to be open to others by accident (T03).
 

@@ -6,6 +6,7 @@ In comes the text of a token file, out go the `Token`s in it, or every problem a
 import base64
 import hashlib
 import hmac
+import json
 import re
 import secrets
 import tomllib
@@ -92,6 +93,27 @@ def digest_of(token: str) -> str:
 def new_token() -> str:
     """A new random token; it is nowhere but in the answer."""
     return "vt_" + base64.urlsafe_b64encode(secrets.token_bytes(_RANDOM_BYTES)).rstrip(b"=").decode("ascii")
+
+
+def entry_of(
+    name: str,
+    token: str,
+    rights: Sequence[str] = ("read", "subscribe", "report"),
+    patterns: Sequence[str] = ("*",),
+    expires: str | None = None,
+) -> str:
+    """The entry of a token for a token file, with its digest in its place.
+
+    Raises:
+        SettingsError: It would be none that can be used.
+    """
+    lines = {"name": name, "sha256": digest_of(token), "rights": list(rights), "patterns": list(patterns)}
+    if expires is not None:
+        lines["expires"] = expires
+    # Of lists and texts TOML is written as JSON is.
+    entry = "[[token]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
+    load_tokens(entry, "the new token")
+    return entry
 
 
 def load_tokens(text: str, origin: str) -> tuple[Token, ...]:

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from .. import __version__
+from ..errors import SettingsError
 from ..text import printable
-from . import bench, fleet, get, wait
+from . import bench, completion, fleet, get, token, wait
 from .errors import CtlError
 
 # Each has `add_arguments(parser)` and `run(arguments) -> int`, and says in its docstring's first line what it does.
-COMMANDS = {"bench": bench, "fleet": fleet, "get": get, "wait": wait}
+COMMANDS = {"bench": bench, "completion": completion, "fleet": fleet, "get": get, "token": token, "wait": wait}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -30,6 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         status: int = options.run(options)
+    except SettingsError as error:
+        for place, problem in error.problems:
+            _complain(": ".join(filter(None, (error.origin, place, problem))))
+        return 2
     except CtlError as error:
         _complain(str(error))
         return error.status
