@@ -83,7 +83,7 @@ class Parts:
             self.sources.replace(open_sources(settings, os.environ, Random(), own))
         # What these change in documents is published, which takes a while.
         if self.keyring.replace(files.encryption) or settings.overrides != before.overrides:
-            await self.line.resolve_by(files.encryption.decryptor, overrides_of(settings.overrides))
+            await self.line.resolve_by(self.keyring.current.decryptor, overrides_of(settings.overrides))
         if settings.formats != before.formats:
             await self.line.parse_by(settings.formats)
 

@@ -353,3 +353,18 @@ async def test_another_time_for_idle_connections_is_for_those_to_come() -> None:
         http.bridge.replace(ServerSettings(keep_alive_timeout=0.05))
 
         assert (await http.exchange(GET + b"\r\n")).startswith(b"HTTP/1.1 200")
+
+
+async def test_R12_who_was_accepted_when_the_drain_begins_is_answered() -> None:
+    async with serving() as http:
+        await http.bridge.drain()
+        for _ in range(20):
+            assert 200 == parse(await http.exchange(GET + b"\r\n")).status
+
+
+async def test_who_goes_while_idle_is_let_go_at_once() -> None:
+    async with serving() as http:
+        async with await http.connect() as stream:
+            await stream.send_all(GET + b"\r\n")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+        await wait_until(lambda: not http.connections.child_tasks)

@@ -61,6 +61,8 @@ class Bridge:
         """Serve the requests of one connection until it ends. Closes the stream."""
         stream = _Stream(accepted.stream, accepted.head, self._settings)
         self._streams.add(stream)
+        if self._context.terminated.is_set():
+            stream.hurry()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_close_when_cancelled, accepted.stream)
@@ -138,6 +140,9 @@ class _Server(TCPServer):
         )
         self._wrapper = wrapper
 
+    async def _idle_timeout(self) -> None:
+        """Hypercorn's clock of idle connections: ours is in the stream. This one would cut off who came when the drain had begun."""
+
     @property
     def has_unread(self) -> bool:
         """Whether the peer was still sending its last request when that was answered."""
@@ -156,7 +161,8 @@ async def _close_when_cancelled(stream: Stream) -> None:
 class _Stream(trio.abc.HalfCloseableStream):
     """A socket stream that first replays what was read, and bounds every wait for the peer.
 
-    How long a connection may be idle is counted here, too: Hypercorn's own clock for it is started by the task of a request, and ends with that.
+    How long a connection may be idle is counted here, too: Hypercorn's own clock is started by the task of a request and may end with it, and
+    outlives a peer that has gone.
     """
 
     def __init__(self, stream: Stream, head: bytes, settings: ServerSettings) -> None:
