@@ -149,6 +149,15 @@ async def test_each_answer_has_an_etag_and_head_and_304_of_its_own() -> None:
             assert (304, full.headers["etag"], b"") == (known.status, known.headers["etag"], known.body)
 
 
+async def test_among_many_directories_a_file_is_looked_for_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configuration, "_FEW_DIRECTORIES", 1)
+    contents = {f"apps/team-{number}/motd.txt": b"%d" % number for number in range(3)}
+    files = FilesReader({"main": Files(contents, locations=("", "apps/*/"))})
+
+    assert b"0" == (await ask("/shop/default/main/motd.txt", files)).body
+    assert 404 == (await ask("/shop/default/main/none.txt", files)).status
+
+
 async def test_every_form_of_a_configuration_has_the_version_that_websockets_have() -> None:
     async with serving(reader=FilesReader(FILES)) as http:
         targets = ("/shop/default", "/shop-default.yml", "/shop-default.json", "/main/shop-default.properties")

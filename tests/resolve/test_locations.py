@@ -1,5 +1,7 @@
 """Search locations with placeholders and wildcards, as Spring expands them."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from vortexd.model import Files, Key, Tree
@@ -105,3 +107,18 @@ def test_the_same_names_are_listed_once() -> None:
 )
 def test_patterns_are_matched_as_spring_does(patterns: tuple[str, ...], is_for: bool) -> None:
     assert is_for == matches(patterns, key(profile="test,dev"))
+
+
+def test_P15_directories_are_looked_through_once_however_many_names_are_asked_for() -> None:
+    looked = []
+
+    class Directories(frozenset[str]):
+        def __iter__(self) -> Iterator[str]:
+            looked.append(self)
+            return super().__iter__()
+
+    names = ",".join(f"x{number}" for number in range(16))
+    found = prefixes_for(("", "apps/*/"), Key(names, names, "main"), Directories({"apps/a/", "apps/b/", "c/"}))
+
+    assert ("", "apps/a/", "apps/b/") == found
+    assert 1 == len(looked)

@@ -6,7 +6,7 @@ read, so nobody learns from an answer what exists.
 
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeVar
 
 import trio
 
@@ -30,6 +30,8 @@ from .status import Reports, stale_for
 _CACHE_BYTES = 33_554_432
 _CACHE_ENTRIES = 4_096
 _ENTRY_BYTES = 1_024
+_FEW_DIRECTORIES = 1_000
+T = TypeVar("T")
 
 
 class ConfigReader(Protocol):
@@ -153,12 +155,16 @@ class Configuration:
 
     async def _file(self, variant: Variant, key: Key, owner: Admission) -> Encoded:
         wanted = variant.wanted
-        state, layers = None, None
-        while layers is None or self._reader.state is not state:
+        state, resource = object(), None
+        # What is allowed is what is there already.
+        while self._reader.state is not state:
             state = self._reader.state
             layers = await self._reader.files(key)
-        # No await until it is found: what is allowed is what is there already.
-        resource = resources.find(layers, key, wanted.path)
+            # With wildcards all directories are looked through.
+            if sum(len(layer.directories) for layer in layers) > _FEW_DIRECTORIES:
+                resource = await self._in_thread(resources.find, layers, key, wanted.path)
+            else:
+                resource = resources.find(layers, key, wanted.path)
         # Not there and not allowed are one answer (P17).
         if resource is None or not self._may_read(owner, resource, key):
             raise RemoteError("there is no such file", 404)
@@ -210,7 +216,7 @@ class Configuration:
             self._cache.put(variant, encoded, size, is_known=self._reader.exists(key))
         return encoded
 
-    async def _in_thread(self, function: Callable[..., Encoded], *arguments: object) -> Encoded:
+    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await threads.run_sync(function, *arguments, abandon_on_cancel=True, limiter=self._threads)
 
 

@@ -28,12 +28,15 @@ def prefixes_for(locations: Sequence[str], key: Key, directories: Iterable[str])
     """
     if is_plain(locations):
         return tuple(locations)
+    prefixes = dict.fromkeys(
+        location.replace("{application}", application).replace("{profile}", profile)
+        for location in locations
+        for profile in key.profiles
+        for application in key.applications
+    )
     found: dict[str, None] = {}
-    for location in locations:
-        for profile in key.profiles:
-            for application in key.applications:
-                prefix = location.replace("{application}", application).replace("{profile}", profile)
-                found |= dict.fromkeys(_matching(prefix, directories) if "*" in prefix else [prefix])
+    for prefix in prefixes:
+        found |= dict.fromkeys(_matching(prefix, directories) if "*" in prefix else [prefix])
     return tuple(found)
 
 
