@@ -65,8 +65,15 @@ PURE = [
     "http.spring",
     "source.repositories",
     "peers.wire",
-    "client.replica",
+    "client.address",
     "client.backoff",
+    "client.change",
+    "client.ends",
+    "client.held",
+    "client.protocol",
+    "client.replica",
+    "client.turns",
+    "client.view",
 ]
 IMPURE = {"trio", "socket", "time", "random", "logging", "structlog", "threading", "asyncio"}
 

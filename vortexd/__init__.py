@@ -37,7 +37,7 @@ Configuration flows one way, and each stage is a module or a package here:
     reload.py                       SIGHUP: new settings for everybody who goes by them, together or not at all
     daemon.py   puts the line together; owns the root nursery, signals and the order of shutdown
     supervisor.py  worker.py        several daemons on one port: who starts and watches them, and one of them
-    client/     the client's half: the verified state of one key, and when to come back (pure)
+    client/     the client: one conversation and what its end means (pure), and the same for Trio, asyncio and threads
     cli.py  commands.py  terminal.py    the command line: what serves, what doesn't, how errors are said
     installation.py                 units, man pages and settings where the system looks for them
     watch.py                        a client that prints what it is told

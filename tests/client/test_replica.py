@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vortexd import store
 from vortexd.client.replica import OutOfSync, Replica, version_of
@@ -48,9 +50,10 @@ def test_what_does_not_lead_to_its_version_is_refused_and_changes_nothing(messag
     assert (version_of(OLD), OLD) == (held.version, held.document)
 
 
-def test_a_removed_key_has_no_document() -> None:
+@pytest.mark.parametrize("old_version", [version_of(OLD), "0" * 16, None])
+def test_a_removed_key_has_no_document_whatever_it_had(old_version: str | None) -> None:
     held = replica()
-    assert held.receive({"type": "config_removed", "old_version": version_of(OLD)})
+    assert held.receive({"type": "config_removed", "old_version": old_version})
     assert (None, None) == (held.version, held.document)
 
 
@@ -60,6 +63,7 @@ def test_a_removed_key_has_no_document() -> None:
         {"type": "config_snapshot"},
         {"type": "config_snapshot", "config": {}},
         {"type": "config_snapshot", "config": {"a": 2**70}, "version": "x"},
+        {"type": "config_snapshot", "config": [], "version": version_of([])},
         {"type": "config_change", "new_version": "x"},
         {"type": "config_change", "new_version": "x", "old_version": version_of({"a": 1}), "diff": 7},
         {"type": "in_sync"},
@@ -76,3 +80,69 @@ def test_a_message_that_is_not_whole_changes_nothing(message: dict[str, object])
 
 def test_a_message_without_a_type_is_ignored() -> None:
     assert not Replica().receive({})
+
+
+def changing(*diff: object) -> dict[str, object]:
+    return CHANGE | {"diff": list(diff)}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        changing(*[{"op": "copy", "from": "", "path": "/x"}] * 17),
+        changing({"op": "add", "path": "/x", "value": "y" * 2**20}, *[{"op": "copy", "from": "", "path": "/x"}] * 16),
+        changing({"op": "copy", "from": "/a", "path": "/x"}),
+        {"type": "config_snapshot", "version": "0" * 16, "config": {"a": [[]] * 10}},
+    ],
+)
+def test_a_small_patch_makes_no_large_document(message: dict[str, object]) -> None:
+    held = replica()
+    with pytest.raises(OutOfSync):
+        held.receive(message)
+    assert OLD == held.document
+
+
+def test_a_patch_that_copies_within_reason_is_applied() -> None:
+    held, new = replica(), OLD | {"x": 1}
+    copy = {"op": "copy", "from": "/a", "path": "/x"}
+    assert held.receive(CHANGE | {"new_version": version_of(new), "diff": [copy]})
+    assert new == held.document
+
+
+def test_nesting_beyond_the_stack_is_refused() -> None:
+    nested: object = 1
+    for _ in range(900):
+        nested = {"n": nested}
+    with pytest.raises(OutOfSync):
+        replica().receive(
+            changing({"op": "add", "path": "/x", "value": nested}, {"op": "test", "path": "/x", "value": 1})
+        )
+
+
+_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["", "/a", "/b/c", "/b/-", "/x/9"]),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["op", "path", "from", "value", "a"]), inner),
+    max_leaves=6,
+)
+_operations = st.fixed_dictionaries(
+    {},
+    optional={
+        "op": st.sampled_from(["add", "remove", "replace", "move", "copy", "test"]) | _json,
+        "path": st.sampled_from(["", "/a", "/b", "/b/c", "/x", "/-"]) | _json,
+        "from": st.sampled_from(["", "/a", "/b", "/b/c"]) | _json,
+        "value": _json,
+    },
+)
+
+
+@given(st.lists(_operations | _json) | _json)
+def test_no_patch_does_more_than_be_refused(diff: object) -> None:
+    held = replica()
+    with pytest.raises(OutOfSync):
+        held.receive(CHANGE | {"diff": diff, "new_version": "0" * 16})
+    assert (version_of(OLD), OLD) == (held.version, held.document)

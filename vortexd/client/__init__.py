@@ -1,1 +1,29 @@
-"""The client's half of the protocol. What is here so far is pure: the state of one key, and when to come back."""
+"""The client: `async with vortexd.client.watch(url, app, profile) as config:` keeps a configuration up to date.
+
+    address.py                          where a server is, and what is asked of it (pure)
+    replica.py  held.py                 the verified state of one key, and all that is known between connections (pure)
+    change.py  protocol.py  ends.py     one conversation, message by message, and what its end means (pure)
+    backoff.py  turns.py                which server is next, and when (pure)
+    view.py                             what the application sees: a mapping, a state, changes (pure)
+    link.py  watching.py                the same over connections, for Trio
+
+Trio is imported when `watch` is first asked for, and not by the pure modules.
+"""
+
+from typing import TYPE_CHECKING
+
+from .change import Change
+from .view import Connected, Failed, Stale, State, WatchFailed
+
+if TYPE_CHECKING:
+    from .watching import Config, watch
+
+__all__ = ["Change", "Config", "Connected", "Failed", "Stale", "State", "WatchFailed", "watch"]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("Config", "watch"):
+        from . import watching
+
+        return getattr(watching, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

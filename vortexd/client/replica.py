@@ -1,6 +1,7 @@
 """What a client knows of one key: server messages in, the verified document out, or a refusal that calls for `resync`.
 
-Pure. The invariant: `version` is the version of `document`; a message that would break this changes nothing.
+Pure. The invariants: `version` is the version of `document`; a message that would break this changes nothing; and no message makes
+a document that is much larger than itself and what is held.
 """
 
 import hashlib
@@ -10,6 +11,20 @@ from typing import Any
 import jsonpatch
 import orjson
 
+# RFC 6902's "copy" doubles a document with 20 bytes. No patch of ours has one.
+_MOST_COPIES = 16
+_MAX_COPIED_BYTES = 16_777_216
+# Besides members that are missing or of another type: paths that jsonpatch trips over, nesting beyond Python's stack, numbers no document has.
+_UNFIT = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RecursionError,
+    jsonpatch.JsonPatchException,
+    jsonpatch.JsonPointerException,
+)
+
 
 class OutOfSync(Exception):
     """The message doesn't lead on from what is held, or not to the version it names: ask for `resync`."""
@@ -17,15 +32,22 @@ class OutOfSync(Exception):
 
 def version_of(document: object) -> str:
     """The first 16 hex digits of SHA-256 over a document as compact JSON with sorted keys."""
-    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+    return _version_of_bytes(_body(document))
 
 
 class Replica:
-    """One key as the server has it, as far as it is known here; `version` is None until a document has come."""
+    """One key as the server has it, as far as it is known here.
+
+    Attributes:
+        version: None until a document has come, and when the key has ended.
+        document: Nobody else may change it.
+        size: How many bytes it has as compact JSON.
+    """
 
     def __init__(self) -> None:
         self.version: str | None = None
         self.document: Any = None
+        self.size = 0
 
     def receive(self, message: Mapping[str, Any]) -> bool:
         """Take a state message of this key; true when the document became another one. Other types are ignored.
@@ -35,9 +57,8 @@ class Replica:
         """
         try:
             return self._receive(message)
-        except (KeyError, TypeError, ValueError):
-            # Members that are missing or of another type, or numbers that no document of a server has.
-            raise OutOfSync("not a whole message") from None
+        except _UNFIT:
+            raise OutOfSync("not a whole message, or one that doesn't fit") from None
 
     def _receive(self, message: Mapping[str, Any]) -> bool:
         match message.get("type"):
@@ -47,7 +68,7 @@ class Replica:
                 return self._patch(message)
             case "config_removed":
                 changed = self.version is not None
-                self.version = self.document = None
+                self.version, self.document, self.size = None, None, 0
                 return changed
             case "in_sync" if message["version"] != self.version:
                 raise OutOfSync("the server is in sync with another version")
@@ -59,15 +80,37 @@ class Replica:
             return False
         if self.version is None or message["old_version"] != self.version:
             raise OutOfSync("the change starts from another version")
-        try:
-            document = jsonpatch.apply_patch(self.document, message["diff"])
-        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError):
-            raise OutOfSync("the change doesn't fit the document") from None
-        return self._replace(document, message["new_version"])
+        return self._replace(_patched(self.document, message["diff"]), message["new_version"])
 
     def _replace(self, document: Any, version: str) -> bool:
-        if version_of(document) != version:
+        if not isinstance(document, dict):
+            raise OutOfSync("the document is no object")
+        body = _body(document)
+        if _version_of_bytes(body) != version:
             raise OutOfSync("the document hasn't the version that was named")
         changed = version != self.version
-        self.version, self.document = version, document
+        self.version, self.document, self.size = version, document, len(body)
         return changed
+
+
+def _patched(document: Any, diff: Any) -> Any:
+    if not isinstance(diff, list):
+        raise OutOfSync("the patch is no list")
+    copies = sum(operation["op"] == "copy" for operation in diff)
+    if not copies:
+        return jsonpatch.apply_patch(document, diff)
+    if copies > _MOST_COPIES:
+        raise OutOfSync("the patch copies too often")
+    for operation in diff:
+        document = jsonpatch.apply_patch(document, [operation])
+        if operation["op"] == "copy" and len(_body(document)) > _MAX_COPIED_BYTES:
+            raise OutOfSync("the patch copies too much")
+    return document
+
+
+def _body(document: object) -> bytes:
+    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+
+
+def _version_of_bytes(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()[:16]

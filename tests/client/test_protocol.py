@@ -1,0 +1,377 @@
+import json
+from typing import Any
+
+import pytest
+
+from vortexd.client import protocol
+from vortexd.client.change import Change
+from vortexd.client.held import Ack, Held
+from vortexd.client.protocol import Beat, Conversation, Current, Event, Over, Refused
+from vortexd.client.replica import version_of
+from vortexd.model import Key
+from vortexd.patterns import parse_pattern
+
+from .said import KEY, change, in_sync, message, ping, snapshot
+
+OLD, NEW, THIRD = {"a": 1}, {"a": 2}, {"a": 3}
+PATCH = [{"op": "replace", "path": "/a", "value": 2}]
+OTHER = Key("billing", "dev", "main")
+
+
+def begun(*patterns: str, held: Held | None = None) -> Conversation:
+    """A conversation whose first state is OLD, at 0; what it said until then is taken."""
+    talk = Conversation(held or Held(), [parse_pattern(text) for text in patterns], 0.0)
+    talk.receive(snapshot(OLD), 0.0)
+    talk.take_outgoing(0.0)
+    return talk
+
+
+def said(talk: Conversation, now: float = 0.0) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in talk.take_outgoing(now)]
+
+
+def resyncs(talk: Conversation) -> list[str | None]:
+    return [each["last_version"] for each in said(talk) if each["type"] == "resync"]
+
+
+def ends(events: list[Event]) -> list[bool]:
+    return [event.end.may_return for event in events if isinstance(event, Over)]
+
+
+def test_the_first_state_makes_it_current_and_names_the_key() -> None:
+    held = Held()
+    events = Conversation(held, [], 0.0).receive(snapshot(OLD), 0.0)
+
+    assert [Change(KEY, None, version_of(OLD), OLD), Current()] == events
+    assert KEY == held.key
+
+
+def test_a_change_comes_with_its_patch_and_its_origin() -> None:
+    origin = {"commit": "c", "author": "Ann", "time": "t"}
+    text = message(
+        "config_change", KEY, old_version=version_of(OLD), new_version=version_of(NEW), diff=PATCH, origin=origin
+    )
+
+    assert [Change(KEY, version_of(OLD), version_of(NEW), NEW, origin)] == begun().receive(text, 1.0)
+
+
+def test_what_is_held_outlives_a_connection() -> None:
+    held = Held()
+    begun(held=held)
+    again = Conversation(held, [], 10.0)
+
+    assert [Current()] == again.receive(in_sync(OLD), 10.0)
+
+
+def test_another_default_label_is_another_key_and_the_same_subscription() -> None:
+    held = Held()
+    begun(held=held)
+    renamed = Key("orders", "dev", "trunk")
+    again = Conversation(held, [], 10.0)
+
+    assert [Current()] == again.receive(in_sync(OLD, renamed), 10.0)
+    assert renamed == held.key
+
+
+# Resync.
+
+
+def test_what_does_not_fit_is_asked_for_once() -> None:
+    talk = begun()
+    for _ in range(3):
+        assert [] == talk.receive(change(NEW, THIRD, PATCH), 0.5)
+
+    assert [version_of(OLD)] == resyncs(talk)
+
+
+def test_the_second_time_everything_is_asked_for_and_then_it_is_over() -> None:
+    talk = begun()
+    asked, over = [], []
+    for second in range(0, 10, 2):
+        over = talk.receive(message("in_sync", KEY, version="0" * 16), float(second))
+        asked += resyncs(talk)
+        if over:
+            break
+
+    assert [version_of(OLD), None, None] == asked
+    assert [True] == ends(over)
+
+
+def test_an_answer_that_fails_within_the_pause_is_asked_for_again_after_it() -> None:
+    talk = begun()
+    talk.receive(change(NEW, THIRD, PATCH), 0.0)
+    talk.receive(message("in_sync", KEY, version="0" * 16), 0.1)
+    assert 1.0 == talk.wake_at(0.0)
+    talk.tick(1.0)
+
+    assert [version_of(OLD), None] == resyncs(talk)
+
+
+def test_an_answer_that_does_not_come_is_asked_for_again() -> None:
+    talk = begun()
+    talk.receive(change(NEW, THIRD, PATCH), 0.0)
+    assert 10.0 == talk.wake_at(0.0)
+    talk.tick(10.0)
+
+    assert [version_of(OLD), None] == resyncs(talk)
+
+
+def test_an_answer_that_fits_ends_the_trouble() -> None:
+    talk = begun()
+    talk.receive(change(NEW, THIRD, PATCH), 0.0)
+    assert [Change(KEY, version_of(OLD), version_of(NEW), NEW)] == talk.receive(change(OLD, NEW, PATCH), 0.1)
+    assert 40.1 == talk.wake_at(0.0)
+
+
+def test_a_heartbeat_that_names_another_version_asks_for_it() -> None:
+    talk = begun()
+    assert [] == talk.receive(ping(NEW), 1.0)
+    assert [version_of(OLD)] == resyncs(talk)
+
+
+def test_a_heartbeat_that_names_ours_says_so() -> None:
+    assert [Beat()] == begun().receive(ping(OLD), 1.0)
+
+
+def test_resyncs_of_many_keys_stay_below_what_a_server_lets_pass() -> None:
+    talk = begun("*")
+    keys = [Key(f"app{number}", "dev", "main") for number in range(20)]
+    for key in keys:
+        talk.receive(change(OLD, NEW, PATCH, key), 0.0)
+    assert 8 == len(resyncs(talk))
+    count = 0
+    for second in range(1, 6):
+        talk.tick(float(second))
+        count += len(resyncs(talk))
+    assert 4 == count
+
+
+# Patterns.
+
+
+def test_patterns_are_subscribed_to_on_each_connection() -> None:
+    talk = Conversation(Held(), [parse_pattern("billing:*"), parse_pattern("*:prod")], 0.0)
+
+    assert [{"type": "subscribe", "patterns": ["billing:*:*", "*:prod:*"]}] == said(talk)
+
+
+def test_keys_of_patterns_come_begin_and_end() -> None:
+    talk = begun("billing")
+    removed = message("config_removed", OTHER, old_version=version_of(NEW))
+
+    assert [Change(OTHER, None, version_of(NEW), NEW)] == talk.receive(snapshot(NEW, OTHER), 1.0)
+    assert [Change(OTHER, version_of(NEW), None, None)] == talk.receive(removed, 2.0)
+    assert [Change(OTHER, None, version_of(OLD), OLD)] == talk.receive(snapshot(OLD, OTHER), 3.0)
+
+
+def test_a_key_that_no_pattern_matches_is_none_of_ours() -> None:
+    assert [] == begun("shop").receive(snapshot(NEW, OTHER), 1.0)
+
+
+def test_a_key_that_ended_while_nobody_was_connected_is_gone_at_the_second_heartbeat() -> None:
+    held = Held()
+    begun("billing", held=held).receive(snapshot(NEW, OTHER), 1.0)
+    again = Conversation(held, [parse_pattern("billing")], 10.0)
+    again.receive(in_sync(OLD), 10.0)
+    assert [Beat()] == again.receive(ping(OLD), 10.0)
+    again.receive(message("subscribed", patterns=["billing:*:*"]), 10.0)
+
+    assert [Beat()] == again.receive(ping(OLD), 40.0)
+    assert [Beat(), Change(OTHER, version_of(NEW), None, None)] == again.receive(ping(OLD), 70.0)
+    assert {} == held.others
+
+
+def test_a_key_that_is_still_there_stays() -> None:
+    held = Held()
+    begun("billing", held=held).receive(snapshot(NEW, OTHER), 1.0)
+    again = Conversation(held, [parse_pattern("billing")], 10.0)
+    for text in (in_sync(OLD), message("subscribed", patterns=["billing:*:*"]), snapshot(NEW, OTHER), ping(OLD)):
+        again.receive(text, 10.0)
+
+    assert [Beat()] == again.receive(ping(OLD), 40.0)
+    assert [OTHER] == list(held.others)
+
+
+def test_a_right_that_was_withdrawn_takes_its_keys_along() -> None:
+    talk = begun("billing", "shop")
+    talk.receive(snapshot(NEW, OTHER), 1.0)
+    events = talk.receive(message("unsubscribed", patterns=["billing:*:*"]), 2.0)
+
+    assert [Refused("UNSUBSCRIBED", "billing:*:*"), Change(OTHER, version_of(NEW), None, None)] == events
+
+
+# Liveness.
+
+
+def test_a_server_that_says_nothing_is_dead_after_both_times() -> None:
+    talk = begun()
+    assert 40.0 == talk.wake_at(0.0)
+    assert [] == talk.tick(39.9)
+    assert [True] == ends(talk.tick(40.0))
+
+
+def test_any_byte_is_a_sign_of_life() -> None:
+    talk = begun()
+    talk.hear(30.0)
+    assert [] == talk.tick(40.0)
+    assert 70.0 == talk.wake_at(0.0)
+
+
+def test_the_times_are_those_of_the_server() -> None:
+    talk = Conversation(Held(), [], 0.0)
+    talk.receive(message("hello", heartbeat_interval_ms=3_000, heartbeat_timeout_ms=2_000), 1.0)
+    assert 6.0 == talk.wake_at(0.0)
+
+
+@pytest.mark.parametrize("interval", [-1, 10**30, "x", None, True, 1.5])
+def test_times_that_can_not_be_do_not_switch_it_off(interval: object) -> None:
+    talk = Conversation(Held(), [], 0.0)
+    talk.receive(message("hello", heartbeat_interval_ms=interval, heartbeat_timeout_ms=0), 0.0)
+    assert 1.0 <= talk.wake_at(0.0) <= 3_600.0
+
+
+# Everything else.
+
+
+def test_an_ack_names_its_key() -> None:
+    talk = begun()
+    talk.acknowledge(KEY, Ack("v", "rejected", "e" * 5_000))
+
+    assert [
+        {
+            "type": "ack",
+            "version": "v",
+            "status": "rejected",
+            "error": "e" * 4_096,
+            "app": "orders",
+            "profile": "dev",
+            "label": "main",
+        }
+    ] == said(talk)
+
+
+def test_the_time_to_come_back_is_remembered() -> None:
+    talk = begun()
+    talk.receive(message("connection_closing", reason="x", reconnect_after_ms=250), 1.0)
+    assert 250 == talk.reconnect_after_ms
+
+
+def test_a_refusal_is_told_on_one_printable_line() -> None:
+    text = message("error", code="FORBIDDEN", message="no\n")
+    assert [Refused("FORBIDDEN", "no\\n")] == begun().receive(text, 1.0)
+
+
+@pytest.mark.parametrize("text", [message("new"), message("lagged", dropped=3), message("pong")])
+def test_what_is_not_known_is_ignored(text: str) -> None:
+    assert [] == begun().receive(text, 1.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"type": 1}',
+        b"\xff",
+        "[" * 100_000,
+        message("config_snapshot"),
+        message("unsubscribed", patterns=[1]),
+    ],
+)
+def test_what_no_server_may_say_ends_the_connection(text: str | bytes) -> None:
+    assert [True] == ends(begun().receive(text, 1.0))
+
+
+def test_another_schema_is_for_a_person() -> None:
+    assert [False] == ends(begun().receive(json.dumps({"type": "config_snapshot", "schema": 2}), 1.0))
+
+
+# Acknowledgements.
+
+
+def acknowledged(talk: Conversation, now: float = 0.0) -> list[str]:
+    return [each["version"] for each in said(talk, now) if each["type"] == "ack"]
+
+
+def test_what_was_acknowledged_is_said_again_to_a_server_in_sync() -> None:
+    held = Held()
+    begun(held=held)
+    held.acks[KEY] = Ack(version_of(OLD), "applied")
+    again = Conversation(held, [], 10.0)
+    again.receive(in_sync(OLD), 10.0)
+
+    assert [version_of(OLD)] == acknowledged(again)
+
+
+def test_another_version_is_not_acknowledged_by_itself() -> None:
+    held = Held()
+    begun(held=held)
+    held.acks[KEY] = Ack(version_of(OLD), "applied")
+    again = Conversation(held, [], 10.0)
+    again.receive(change(OLD, NEW, PATCH), 10.0)
+
+    assert [] == acknowledged(again)
+
+
+def test_of_acks_of_one_key_the_last_one_is_said() -> None:
+    talk = begun()
+    for version in ("1", "2", "3"):
+        talk.acknowledge(KEY, Ack(version, "applied"))
+
+    assert ["3"] == acknowledged(talk)
+
+
+def test_acks_of_many_keys_stay_below_what_a_server_lets_pass() -> None:
+    talk = begun()
+    for number in range(200):
+        talk.acknowledge(Key(f"app{number}", "dev", "main"), Ack("1", "applied"))
+
+    assert 50 == len(acknowledged(talk, 0.0))
+    assert 0.02 == talk.wake_at(0.0)
+    assert 50 == len(acknowledged(talk, 1.0))
+
+
+def test_who_may_not_report_stops_before_it_is_closed_for_it() -> None:
+    talk = begun()
+    talk.receive(message("error", code="FORBIDDEN", message="no"), 1.0)
+    talk.acknowledge(KEY, Ack("1", "applied"))
+
+    assert [] == acknowledged(talk)
+
+
+def test_patterns_that_are_forbidden_say_nothing_of_acks() -> None:
+    talk = begun("billing")
+    talk.receive(message("error", code="FORBIDDEN", message="no"), 1.0)
+    talk.acknowledge(KEY, Ack("1", "applied"))
+
+    assert ["1"] == acknowledged(talk)
+
+
+# A hostile server.
+
+
+def test_more_than_can_be_held_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "_MOST_BYTES", 100)
+    talk = begun("*")
+    talk.receive(snapshot({"a": "x" * 50}, OTHER), 0.0)
+    assert [True] == ends(talk.receive(snapshot({"a": "x" * 50}, Key("shop", "dev", "main")), 0.0))
+
+
+def test_more_keys_than_can_be_end_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "_MOST_KEYS", 1)
+    talk = begun("*")
+    talk.receive(snapshot(OLD, OTHER), 0.0)
+    assert [True] == ends(talk.receive(snapshot(OLD, Key("shop", "dev", "main")), 0.0))
+
+
+def test_what_a_key_had_is_not_counted_any_more() -> None:
+    held = Held()
+    talk = begun("*", held=held)
+    before = held.size
+    talk.receive(snapshot(NEW, OTHER), 0.0)
+    talk.receive(message("config_removed", OTHER, old_version=version_of(NEW)), 0.0)
+    assert before == held.size
+
+
+def test_a_frame_that_is_no_text_ends_the_connection() -> None:
+    assert [True] == ends(begun().receive(snapshot(OLD).encode(), 1.0))

@@ -1,0 +1,337 @@
+"""The client's end of one connection. Sans-IO: text in, events and text to send out, time as an argument. Pure.
+
+What is held outlives connections: each conversation begins with it, asks for what is missing, and never goes back behind it. The
+invariant: a `Change` tells of a document only when its version was verified. What can't be verified is asked for anew, a bounded number
+of times; then the conversation is over, and a new connection has to mend it.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+import orjson
+
+from ..model import Key
+from ..patterns import Pattern
+from ..realtime.limits import Bucket
+from ..text import printable
+from .change import Change
+from .ends import End
+from .held import Ack, Held
+from .replica import OutOfSync, Replica
+
+SCHEMA = 1
+# Of a server that doesn't say what its are: the defaults of realtime.heartbeat_interval and heartbeat_timeout.
+_HEARTBEAT = 40.0
+_SHORTEST_HEARTBEAT, _LONGEST_HEARTBEAT = 1.0, 3_600.0
+# What a server lets pass (realtime.resyncs_per_second, resync_burst; messages_per_second), with some left over.
+_RESYNC_RATE, _RESYNC_BURST = 0.9, 8
+_ACK_RATE = 50
+_MOST_RESYNCS = 3
+# What was on its way before the answer may not fit either: that long, it is no reason to ask again.
+_RESYNC_PAUSE = 1.0
+_RESYNC_PATIENCE = 10.0
+# A heartbeat may stand in front of the first snapshots; not two.
+_FENCE = 2
+# More keys than a server serves to one client by default, and more than a program wants to hold.
+_MOST_KEYS = 100_000
+_MOST_BYTES = 268_435_456
+_MAX_ERROR = 4_096
+_STATES = frozenset({"config_snapshot", "config_change", "config_removed", "in_sync"})
+
+
+@attrs.frozen
+class Current:
+    """The main subscription is what the server has."""
+
+
+@attrs.frozen
+class Beat:
+    """A heartbeat has said that the main subscription is still what the server has."""
+
+
+@attrs.frozen
+class Refused:
+    """The server refused something and goes on; `code` is that of its `error`, or UNSUBSCRIBED."""
+
+    code: str
+    message: str
+
+
+@attrs.frozen
+class Over:
+    """Nothing good can come of this connection any more."""
+
+    end: End
+
+
+Event: TypeAlias = Change | Current | Beat | Refused | Over
+
+
+@attrs.define(eq=False)
+class _Trouble:
+    """A key that is out of sync: how often and when `resync` was sent, and when it is to be sent again."""
+
+    asked: int = 0
+    asked_at: float = -math.inf
+    due: float = -math.inf
+
+
+class Conversation:
+    """One connection, from the answer to the handshake on.
+
+    Args:
+        held: What is known; changed in place.
+        patterns: What to subscribe to beside the main subscription.
+        now: Monotonic, in seconds.
+
+    Attributes:
+        reconnect_after_ms: What the server said before it closes, or None.
+    """
+
+    def __init__(self, held: Held, patterns: Iterable[Pattern], now: float) -> None:
+        self._held = held
+        self._patterns = {str(pattern): pattern for pattern in patterns}
+        self._heard = now
+        self._heartbeat = _HEARTBEAT
+        self._resyncs = Bucket(_RESYNC_RATE, _RESYNC_BURST)
+        self._troubles: dict[Key, _Trouble] = {}
+        self._acks: dict[Key, Ack] = {}
+        self._ack_bucket = Bucket(_ACK_RATE, _ACK_RATE)
+        self._may_acknowledge = True
+        # Whether the first state has come, and whether it was what the server has.
+        self._has_begun = self._is_current = False
+        self._unconfirmed = set(held.others)
+        # Heartbeats since `subscribed`; None while that is awaited.
+        self._beats: int | None = None if self._patterns else 0
+        self._outgoing: list[str] = []
+        self.reconnect_after_ms: int | None = None
+        if self._patterns:
+            self._say("subscribe", patterns=list(self._patterns))
+
+    def take_outgoing(self, now: float) -> list[str]:
+        """What is to be sent now, in order; each only once."""
+        while self._acks and self._ack_bucket.take(now):
+            key = next(iter(self._acks))
+            ack = self._acks.pop(key)
+            said = {} if ack.error is None else {"error": ack.error[:_MAX_ERROR]}
+            self._say("ack", version=ack.version, status=ack.status, **said, **_named(key))
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+    def hear(self, now: float) -> None:
+        """Note a sign of life that is no message: any byte is one."""
+        self._heard = max(self._heard, now)
+
+    @property
+    def heard_at(self) -> float:
+        """When the server gave its last sign of life."""
+        return self._heard
+
+    def wake_at(self, now: float) -> float:
+        """When to call `tick` and `take_outgoing` at the latest."""
+        acks = now + 1 / _ACK_RATE if self._acks else math.inf
+        return min(self._heard + self._heartbeat, acks, *(trouble.due for trouble in self._troubles.values()))
+
+    def tick(self, now: float) -> list[Event]:
+        """Do what is due by now: take a silent server for dead, ask again for what hasn't come."""
+        if now >= self._heard + self._heartbeat:
+            return [Over(End("the server gives no sign of life"))]
+        return [event for key in list(self._troubles) for event in self._ask_if_due(key, now)]
+
+    def acknowledge(self, key: Key, ack: Ack) -> None:
+        """Say what the application did with a key; of several in a short time the last one counts."""
+        if self._may_acknowledge:
+            self._acks.pop(key, None)
+            self._acks[key] = ack
+
+    def receive(self, text: str | bytes, now: float) -> list[Event]:
+        """Take one message. Never raises: what no server may say is `Over`."""
+        self.hear(now)
+        try:
+            message = orjson.loads(text) if isinstance(text, str) else None
+        except ValueError:
+            message = None
+        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+            return [Over(End("the server sent something that is no message"))]
+        if message.get("schema", SCHEMA) != SCHEMA:
+            return [Over(End("the server speaks a schema that this client doesn't know; update it", may_return=False))]
+        try:
+            return self._understand(message["type"], message, now)
+        except _Unfit as error:
+            return [Over(End(f"the server sent {error}"))]
+
+    def _understand(self, kind: str, message: dict[str, Any], now: float) -> list[Event]:
+        if kind in _STATES:
+            return self._state(kind, message, now)
+        match kind:
+            case "hello":
+                self._heartbeat = _heartbeat(message)
+            case "ping":
+                return self._beat(message, now)
+            case "subscribed":
+                self._beats = 0
+            case "unsubscribed":
+                return self._unsubscribed(_texts(message, "patterns"))
+            case "connection_closing":
+                self.reconnect_after_ms = _milliseconds(message, "reconnect_after_ms")
+            case "error":
+                return [self._refused(_text(message, "code"), _text(message, "message"))]
+        return []
+
+    def _state(self, kind: str, message: dict[str, Any], now: float) -> list[Event]:
+        key = Key(*(_text(message, member) for member in ("app", "profile", "label")))
+        if not self._has_begun:
+            # The first state is that of the main subscription, whatever the server calls it by now.
+            self._has_begun = True
+            self._held.key = key
+            if former := self._held.others.pop(key, None):
+                self._count(-former.size)
+        replica = self._replica(key)
+        if replica is None:
+            return []
+        old = replica.version, replica.document, replica.size
+        try:
+            has_changed = replica.receive(message)
+        except OutOfSync:
+            trouble = self._troubles.setdefault(key, _Trouble())
+            trouble.due = max(now, trouble.asked_at + _RESYNC_PAUSE)
+            return self._ask_if_due(key, now)
+        self._troubles.pop(key, None)
+        self._unconfirmed.discard(key)
+        events: list[Event] = []
+        if has_changed:
+            self._count(replica.size - old[2])
+            patch = message["diff"] if kind == "config_change" else None
+            change = Change(key, old[0], replica.version, replica.document, _origin(message), old[1], patch)
+            events.append(change)
+        elif (ack := self._held.acks.get(key)) and ack.version == replica.version:
+            self.acknowledge(key, ack)
+        if key == self._held.key and not self._is_current:
+            self._is_current = True
+            events.append(Current())
+        if kind == "config_removed" and key != self._held.key:
+            self._held.forget(key)
+        return events
+
+    def _replica(self, key: Key) -> Replica | None:
+        """The state of a key; None where it is none of ours, as when it was on its way while a subscription ended."""
+        replica = self._held.replica(key)
+        if replica is None and any(pattern.matches(key) for pattern in self._patterns.values()):
+            if len(self._held.others) >= _MOST_KEYS:
+                raise _Unfit("more keys than can be")
+            replica = self._held.others[key] = Replica()
+        return replica
+
+    def _count(self, more: int) -> None:
+        self._held.size += more
+        if self._held.size > _MOST_BYTES:
+            raise _Unfit("more than can be held")
+
+    def _beat(self, message: dict[str, Any], now: float) -> list[Event]:
+        versions = message.get("versions")
+        if not isinstance(versions, dict) or self._held.key is None:
+            return []
+        events: list[Event] = []
+        key, version = self._held.key, self._held.main.version
+        if versions.get(str(key), version) != version:
+            self._troubles.setdefault(key, _Trouble(due=now))
+            events += self._ask_if_due(key, now)
+        elif self._is_current and version is not None and key not in self._troubles:
+            events.append(Beat())
+        if self._beats is not None and self._beats < _FENCE:
+            self._beats += 1
+            if self._beats == _FENCE:
+                # Everything that matches has been sent by now: what wasn't among it ended while nobody was connected.
+                events += self._forget(self._unconfirmed)
+        return events
+
+    def _unsubscribed(self, patterns: list[str]) -> list[Event]:
+        lost = [text for text in patterns if self._patterns.pop(text, None)]
+        if not lost:
+            return []
+        kept = self._patterns.values()
+        ended = {key for key in self._held.others if not any(pattern.matches(key) for pattern in kept)}
+        return [Refused("UNSUBSCRIBED", printable(" ".join(lost))), *self._forget(ended)]
+
+    def _forget(self, keys: set[Key]) -> list[Event]:
+        events: list[Event] = []
+        for key in sorted(keys):
+            self._troubles.pop(key, None)
+            self._acks.pop(key, None)
+            replica = self._held.forget(key)
+            if replica is not None and replica.version is not None:
+                self._count(-replica.size)
+                events.append(Change(key, replica.version, None, None, None, replica.document))
+        keys.clear()
+        return events
+
+    def _refused(self, code: str, message: str) -> Refused:
+        if code == "FORBIDDEN" and self._beats is None:
+            # The answer to `subscribe`: what its patterns matched before may be known no longer.
+            self._beats = 0
+        elif code == "FORBIDDEN":
+            # The answer to an ack: who goes on is closed for good (realtime.errors_per_minute).
+            self._may_acknowledge = False
+            self._acks.clear()
+        return Refused(printable(code), printable(message))
+
+    def _ask_if_due(self, key: Key, now: float) -> list[Event]:
+        trouble = self._troubles[key]
+        if now < trouble.due:
+            return []
+        if trouble.asked >= _MOST_RESYNCS:
+            return [Over(End("what the server sends doesn't lead to the version that it names"))]
+        if not self._resyncs.take(now):
+            trouble.due = now + _RESYNC_PAUSE
+            return []
+        replica = self._held.replica(key)
+        # The second time all is asked for: it may be what is held that is wrong.
+        last_version = replica.version if replica and not trouble.asked else None
+        trouble.asked += 1
+        trouble.asked_at, trouble.due = now, now + _RESYNC_PATIENCE
+        self._say("resync", last_version=last_version, **_named(key))
+        return []
+
+    def _say(self, kind: str, **members: Any) -> None:
+        self._outgoing.append(orjson.dumps({"type": kind, **members}).decode())
+
+
+class _Unfit(Exception):
+    """A message that no server sends; the text says what the server sent."""
+
+
+def _named(key: Key) -> dict[str, str]:
+    return {"app": key.application, "profile": key.profile, "label": key.label}
+
+
+def _text(message: Mapping[str, Any], member: str) -> str:
+    value = message.get(member)
+    if not isinstance(value, str):
+        raise _Unfit(f"half a message: {member} isn't text")
+    return value
+
+
+def _texts(message: Mapping[str, Any], member: str) -> list[str]:
+    value = message.get(member)
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise _Unfit(f"half a message: {member} is no list of text")
+    return value
+
+
+def _milliseconds(message: Mapping[str, Any], member: str) -> int | None:
+    value = message.get(member)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _heartbeat(hello: Mapping[str, Any]) -> float:
+    parts = [_milliseconds(hello, member) for member in ("heartbeat_interval_ms", "heartbeat_timeout_ms")]
+    if None in parts:
+        return _HEARTBEAT
+    return min(max(sum(filter(None, parts)) / 1_000, _SHORTEST_HEARTBEAT), _LONGEST_HEARTBEAT)
+
+
+def _origin(message: Mapping[str, Any]) -> Mapping[str, str] | None:
+    origin = message.get("origin")
+    return origin if isinstance(origin, dict) else None
