@@ -1,0 +1,352 @@
+"""Keeps a view up to date: one connection after the other, to whichever server's turn it is. Trio, on trio-websocket.
+
+In come addresses and a subject, out go the events of conversations into the view. The invariants: one task, one connection at a time; nothing
+that a server sends or fails to send ends the task, only `stop`, its cancellation, or servers that all say no; every wait on a peer has a deadline.
+"""
+
+import logging
+import math
+import random
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import attrs
+import trio
+from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection, wrap_client_stream
+from wsproto.utilities import ProtocolError
+
+from ..model import Key
+from ..patterns import Pattern
+from ..text import printable
+from .address import SUBPROTOCOL, Address, Subject, headers, target
+from .change import Change
+from .ends import End, closed, refused
+from .held import Ack, Held
+from .protocol import Beat, Conversation, Current, Event, Over, Refused
+from .turns import Turns
+from .view import Connected, Failed, Stale, View
+
+log = logging.getLogger("vortexd.client")
+# The answer to a handshake: a head, and the JSON of a refusal.
+_MAX_ANSWER = 65_536
+# RFC 6455 section 7.1.5 has no name for it: what trio-websocket closes with when a message is beyond the limit.
+_TOO_BIG = 1009
+
+Connect = Callable[[Address], Awaitable[trio.abc.Stream]]
+
+
+@attrs.frozen
+class Timeouts:
+    """How long a server may take, in seconds.
+
+    Attributes:
+        connect: For TCP and TLS together, and then for the answer to the handshake.
+        send: For taking one message.
+        close: For the closing handshake.
+    """
+
+    connect: float = 10.0
+    send: float = 10.0
+    close: float = 1.0
+
+
+def connector(ssl_context: ssl.SSLContext | None) -> Connect:
+    """What opens a stream to an address, certificates checked by a context, or by the system's authorities."""
+
+    async def connect(address: Address) -> trio.abc.Stream:
+        if address.port is None:
+            return await trio.open_unix_socket(address.host)
+        stream = await trio.open_tcp_stream(address.host, address.port)
+        if not address.is_tls:
+            return stream
+        # Made when it is needed: reading the system's authorities takes a while.
+        context = ssl_context or ssl.create_default_context()
+        secure = trio.SSLStream(stream, context, server_hostname=address.host, https_compatible=True)
+        try:
+            await secure.do_handshake()
+        except BaseException:
+            await trio.aclose_forcefully(secure)
+            raise
+        return secure
+
+    return connect
+
+
+class Link:
+    """The connections of one view.
+
+    Args:
+        addresses: Servers of the same configuration, the preferred one first.
+        token: Gives the token for each attempt. One that was refused is tried once.
+        has_other_tokens: Whether it may give another one later.
+        held: What is known already.
+        max_message_bytes: A server with a larger one is not for this client.
+        connect: Opens a stream.
+        on_confirmed: Called when the server has said that what is shown is current.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        subject: Subject,
+        token: Callable[[], str | None],
+        patterns: Iterable[Pattern],
+        held: Held,
+        view: View,
+        *,
+        has_other_tokens: bool,
+        max_message_bytes: int,
+        connect: Connect,
+        timeouts: Timeouts,
+        on_confirmed: Callable[[], None],
+    ) -> None:
+        self._addresses = addresses
+        self._subject = subject
+        self._token = token
+        self._has_other_tokens = has_other_tokens
+        self._refused_token: str | None = None
+        self._patterns = tuple(patterns)
+        self._held = held
+        self._view = view
+        self._max_message_bytes = max_message_bytes
+        self._connect = connect
+        self._timeouts = timeouts
+        self._on_confirmed = on_confirmed
+        self._talk: Conversation | None = None
+        self._waiting: trio.CancelScope | None = None
+        self._is_stopping = False
+        self._current_since: float | None = None
+
+    async def run(self) -> None:
+        """Connect, follow and come back, until all servers say no or `stop` was called."""
+        turns = Turns(len(self._addresses))
+        while turn := turns.next():
+            number, due = turn
+            with trio.CancelScope() as self._waiting:
+                await trio.sleep_until(max(due, trio.current_time()))
+            if self._is_stopping:
+                return
+            end = await self._attempt(self._addresses[number])
+            if self._is_stopping:
+                return
+            now = trio.current_time()
+            lasted = 0.0 if self._current_since is None else now - self._current_since
+            self._stale(end, self._addresses[number])
+            turns.ended(number, end, lasted, now, random.random())
+        reason = self._view.state.reason if isinstance(self._view.state, Stale) else ""
+        log.error("configuration is followed no longer: %s", reason)
+        self._view.turn(Failed(reason))
+
+    def stop(self) -> bool:
+        """Let `run` end after a closing handshake; false where there is no connection to close."""
+        self._is_stopping = True
+        self._wake()
+        return self._talk is not None
+
+    def acknowledge(self, key: Key, ack: Ack) -> None:
+        """Say it now, where there is a connection, and whenever another server, or the same one anew, has the same version."""
+        if self._held.replica(key) is None:
+            # The key has ended meanwhile.
+            return
+        self._held.acks[key] = ack
+        if self._talk is not None:
+            self._talk.acknowledge(key, ack)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    def _stale(self, end: End, address: Address) -> None:
+        """Say that there is no connection any more; the first time to the log, too."""
+        reason = f"{address}: {end.reason}"
+        if isinstance(self._view.state, Connected):
+            heard_at = self._talk.heard_at if self._talk else trio.current_time()
+            since = time.time() - (trio.current_time() - heard_at)
+            log.warning("connection to %s lost: %s", address, end.reason)
+        else:
+            assert isinstance(self._view.state, Stale)
+            since = self._view.state.since
+            log.info("can't follow %s: %s", address, end.reason)
+        self._talk = self._current_since = None
+        self._view.turn(Stale(since, reason))
+
+    async def _attempt(self, address: Address) -> End:
+        """One connection, from the first packet to its end."""
+        try:
+            token = self._token()
+            if token is not None and token == self._refused_token:
+                return End("the token was refused, and there is no other one yet")
+            end = await self._connection(address, token)
+        except Exception:  # the handler of last resort: an application must not fall with a server
+            log.exception("connection failed")
+            return End("an error of this client, which is in the log")
+        if end.is_token and self._has_other_tokens:
+            self._refused_token = token
+            return attrs.evolve(end, may_return=True)
+        if end.is_missing and self._held.key is not None:
+            # The label was there before, and may be again.
+            return attrs.evolve(end, may_return=True)
+        return end
+
+    async def _connection(self, address: Address, token: str | None) -> End:
+        try:
+            with trio.fail_after(self._timeouts.connect):
+                stream = _Tapped(await self._connect(address), self._hear)
+        except trio.TooSlowError:
+            return End("it doesn't answer")
+        except (OSError, trio.BrokenResourceError) as error:
+            return End(_said(error))
+        try:
+            return await self._over(stream, address, token)
+        finally:
+            stream.is_open = True
+            await trio.aclose_forcefully(stream)
+
+    async def _over(self, stream: "_Tapped", address: Address, token: str | None) -> End:
+        """A connection over an open stream. What ends it arrives as an exception of whichever task noticed."""
+        end = closed(1006)
+        try:
+            async with trio.open_nursery() as nursery:
+                with trio.fail_after(self._timeouts.connect):
+                    websocket = await wrap_client_stream(
+                        nursery,
+                        stream,  # type: ignore[arg-type, unused-ignore]  # any stream will do
+                        address.authority,
+                        target(address, self._subject, self._held.main.version),
+                        subprotocols=(SUBPROTOCOL,),
+                        extra_headers=headers(token),
+                        message_queue_size=1,
+                        max_message_size=self._max_message_bytes,
+                        receive_buffer_size=None,
+                    )
+                stream.is_open = True
+                end = await self._follow(websocket)
+                if self._is_stopping:
+                    # Else it is the server that is silent or broken, and the next attempt is more urgent.
+                    with trio.move_on_after(self._timeouts.close):
+                        await websocket.aclose()
+                nursery.cancel_scope.cancel()
+        except* ConnectionRejected as group:
+            end = _refusal(group)
+        except* trio.TooSlowError:
+            end = End("it doesn't answer")
+        except* (
+            ConnectionClosed,
+            HandshakeError,
+            ProtocolError,
+            OSError,
+            trio.BrokenResourceError,
+            trio.ClosedResourceError,
+        ):
+            # The reader's share of an end that `_follow` has a name for, or of one before anything was followed.
+            pass
+        return end
+
+    async def _follow(self, websocket: WebSocketConnection) -> End:
+        self._talk = talk = Conversation(self._held, self._patterns, trio.current_time())
+        while not self._is_stopping:
+            try:
+                with trio.fail_after(self._timeouts.send):
+                    for text in talk.take_outgoing(trio.current_time()):
+                        await websocket.send_message(text)
+                events = await self._next(websocket, talk)
+            except trio.TooSlowError:
+                return End("it doesn't read")
+            except ConnectionClosed as error:
+                return self._closed(error, talk)
+            for event in events:
+                if isinstance(event, Over):
+                    return attrs.evolve(event.end, reconnect_after_ms=talk.reconnect_after_ms)
+                self._tell(event)
+        return closed(1000)
+
+    async def _next(self, websocket: WebSocketConnection, talk: Conversation) -> list[Event]:
+        message = None
+        # Cancelled by `_wake`, too: then there is something to say.
+        deadline = -math.inf if self._is_stopping else talk.wake_at(trio.current_time())
+        with trio.CancelScope(deadline=deadline) as self._waiting:
+            message = await websocket.get_message()
+        now = trio.current_time()
+        events = [] if message is None else talk.receive(message, now)
+        return events + talk.tick(now)
+
+    def _closed(self, error: ConnectionClosed, talk: Conversation) -> End:
+        reason = error.reason
+        if reason is None:
+            return closed(1006, reconnect_after_ms=talk.reconnect_after_ms)
+        if reason.code == _TOO_BIG and (reason.reason or "").startswith("Exceeded maximum message size"):
+            return End(f"it sent more than max_message_bytes ({self._max_message_bytes}) at once", may_return=False)
+        return closed(reason.code, reason.reason, talk.reconnect_after_ms)
+
+    def _tell(self, event: Event) -> None:
+        match event:
+            case Change():
+                self._view.change(event, is_main=event.key == self._held.key)
+            case Current():
+                self._current_since = trio.current_time()
+                log.info("configuration is current, version %s", self._held.main.version)
+                self._refused_token = None
+                self._view.turn(Connected())
+                self._on_confirmed()
+            case Beat():
+                self._on_confirmed()
+            case Refused(code, message):
+                log.warning("the server refused something: %s %s", code, message)
+
+    def _hear(self) -> None:
+        if self._talk is not None:
+            self._talk.hear(trio.current_time())
+
+
+class _Tapped(trio.abc.Stream):
+    """Passes a stream on, notes each arrival of bytes, and keeps the answer to the handshake within bounds.
+
+    Before `is_open`, an end is an OSError: trio-websocket would leave who waits for the handshake waiting.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, on_bytes: Callable[[], None]) -> None:
+        self._stream = stream
+        self._on_bytes = on_bytes
+        self._received = 0
+        self.is_open = False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        # What has come before: with the last of the answer may come much that is none of it.
+        if not self.is_open and self._received > _MAX_ANSWER:
+            raise ConnectionAbortedError("the answer to the handshake is too long")
+        data = await self._stream.receive_some(max_bytes)
+        self._on_bytes()
+        self._received += len(data)
+        if not self.is_open and not data:
+            raise ConnectionAbortedError("the connection ended within the handshake")
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+        if not self.is_open:
+            raise ConnectionAbortedError("the answer to the handshake is none")
+
+
+def _refusal(group: BaseExceptionGroup[ConnectionRejected]) -> End:
+    rejected: BaseException = group
+    while isinstance(rejected, BaseExceptionGroup):
+        rejected = rejected.exceptions[0]
+    assert isinstance(rejected, ConnectionRejected)
+    found = {bytes(name).lower(): bytes(value) for name, value in rejected.headers}
+    retry_after = found.get(b"retry-after", b"").decode("latin-1")
+    return refused(rejected.status_code, retry_after or None, rejected.body or b"")
+
+
+def _said(error: BaseException) -> str:
+    """Why a connection can't be opened; of TLS it is the cause that says it."""
+    cause = error.__cause__ if isinstance(error, trio.BrokenResourceError) else error
+    text = str(cause.strerror or cause) if isinstance(cause, OSError) else str(cause or error)
+    return printable(text[:200]) or type(error).__name__
