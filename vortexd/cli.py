@@ -111,7 +111,12 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _read(file: Path, *, needs_source: bool) -> Settings:
+def read_settings(file: Path, *, needs_source: bool) -> Settings:
+    """The settings in a file.
+
+    Raises:
+        SettingsError: With every problem.
+    """
     if file.is_dir():
         raise SettingsError([("", "is a directory; --config takes a file, such as vortexd.toml in it")], str(file))
     try:
@@ -129,7 +134,7 @@ def _read(file: Path, *, needs_source: bool) -> Settings:
 
 def _settings(file: Path | None, options: argparse.Namespace) -> Settings:
     """The file's settings with the command line put over them, and a source that can be read."""
-    settings = Settings() if file is None else _read(file, needs_source=options.source is None)
+    settings = Settings() if file is None else read_settings(file, needs_source=options.source is None)
     # An empty one stays empty, and is refused: made absolute it would be the directory one happens to be in.
     source = os.path.abspath(options.source) if options.source else options.source
     settings = override(settings, options.bind, source, options.log_format)

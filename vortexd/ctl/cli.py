@@ -13,11 +13,19 @@ from typing import NoReturn
 from .. import __version__
 from ..errors import SettingsError
 from ..text import printable
-from . import bench, completion, fleet, get, token, wait
+from . import bench, check, completion, fleet, get, token, wait
 from .errors import CtlError
 
 # Each has `add_arguments(parser)` and `run(arguments) -> int`, and says in its docstring's first line what it does.
-COMMANDS = {"bench": bench, "completion": completion, "fleet": fleet, "get": get, "token": token, "wait": wait}
+COMMANDS = {
+    "bench": bench,
+    "check": check,
+    "completion": completion,
+    "fleet": fleet,
+    "get": get,
+    "token": token,
+    "wait": wait,
+}
 
 
 class _Parser(argparse.ArgumentParser):

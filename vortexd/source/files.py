@@ -118,26 +118,9 @@ class FilesSource:
         return await threads.run_sync(directory.outline, self._root, self._settings, self._own, abandon_on_cancel=True)
 
     def _tree(self, scan: Scan) -> Tree:
-        root = f"file:{self._root}/"
-        skipped = {(path.rstrip("/"), why) for path, why in scan.outline.closed.items()}
-        if self._settings.label_directories:
-            labels = {}
-            for name in _directories(scan):
-                try:
-                    label = names.label(name)
-                except InvalidName:
-                    skipped.add((name, "its name can't be a label"))
-                else:
-                    prefix = f"{label}/"
-                    labels[label] = Files(
-                        _below(scan.contents, prefix), _below(scan.unreadable, prefix), root, ("", prefix)
-                    )
-            shared = Files(_below(scan.contents, None), _below(scan.unreadable, None), root)
-        else:
-            shared = Files(scan.contents, scan.unreadable, root)
-            labels = {self._settings.default_label: shared}
-        self._tell_skipped(frozenset(skipped))
-        return Tree(labels, self._settings.default_label, shared)
+        tree, skipped = tree_of(scan, self._settings, self._root)
+        self._tell_skipped(frozenset(skipped.items()))
+        return tree
 
     def _tell_skipped(self, skipped: frozenset[tuple[str, str]]) -> None:
         for path, why in sorted(skipped - self._skipped):
@@ -179,6 +162,30 @@ class FilesSource:
                 "source unreadable", source=self.name, reason=reason, consequence="what is served stays as it is"
             )
         self._trouble = reason
+
+
+def tree_of(scan: Scan, settings: SourceSettings, root: str) -> tuple[Tree, dict[str, str]]:
+    """What a directory is as a tree, and which directories are none of it, with the reasons.
+
+    Args:
+        root: Its path.
+    """
+    root = f"file:{root}/"
+    skipped = {path.rstrip("/"): why for path, why in scan.outline.closed.items()}
+    if not settings.label_directories:
+        shared = Files(scan.contents, scan.unreadable, root)
+        return Tree({settings.default_label: shared}, settings.default_label, shared), skipped
+    labels = {}
+    for name in _directories(scan):
+        try:
+            label = names.label(name)
+        except InvalidName:
+            skipped[name] = "its name can't be a label"
+        else:
+            prefix = f"{label}/"
+            labels[label] = Files(_below(scan.contents, prefix), _below(scan.unreadable, prefix), root, ("", prefix))
+    shared = Files(_below(scan.contents, None), _below(scan.unreadable, None), root)
+    return Tree(labels, settings.default_label, shared), skipped
 
 
 def _directories(scan: Scan) -> Iterator[str]:

@@ -21,7 +21,7 @@ from ..settings import GitSettings
 from .base import Publish
 from .git_objects import Objects
 from .git_process import GitError
-from .labels import COMMIT, default_label, first_labels, labels_of, may_be_served
+from .labels import COMMIT, default_label, first_labels, labels_of, locations_of, may_be_served
 from .mirror import Mirror, Ref, mirror_name
 from .repositories import repository_of
 from .snapshots import LabelError, Snapshot, Snapshots
@@ -314,12 +314,12 @@ class GitSource:
         return id, snapshot
 
     def _files(self, label: str, snapshot: Snapshot) -> Files:
-        locations = [path.replace("{label}", label).strip("/") + "/" for path in self._settings.search_paths]
+        locations = locations_of(self._settings.search_paths, label)
         return Files(
             snapshot.contents,
             snapshot.unreadable,
             self.name + "/",
-            tuple(dict.fromkeys(["", *("" if each == "/" else each for each in locations)])),
+            locations,
             snapshot.origin.commit,
             snapshot.origin,
         )

@@ -72,6 +72,12 @@ def first_labels(labels: Mapping[str, Ref], newest: Sequence[str], default: str,
     return ordered[:count]
 
 
+def locations_of(search_paths: Sequence[str], label: str) -> tuple[str, ...]:
+    """Search paths as `Files.locations` has them: the top first, and each once."""
+    locations = [path.replace("{label}", label).strip("/") + "/" for path in search_paths]
+    return tuple(dict.fromkeys(["", *("" if each == "/" else each for each in locations)]))
+
+
 def _is_label(text: str) -> bool:
     try:
         return names.label(text) == text

@@ -21,8 +21,9 @@ from .mirror import Mirror
 _LISTED = re.compile(rb"(\d{6}) \w+ ([0-9a-f]+)\t([^\0]+)\0")
 _CHANGED = re.compile(rb":\d{6} (\d{6}) [0-9a-f]+ ([0-9a-f]+) \w+\0([^\0]+)\0")
 _GONE = b"000000"
+LINK = "a symbolic link; links are not followed"
 # Of a path that is no file of ours, why not.
-_SPECIAL = {b"120000": "a symbolic link; links are not followed", b"160000": "a submodule; submodules are not followed"}
+_SPECIAL = {b"120000": LINK, b"160000": "a submodule; submodules are not followed"}
 _ENTRY_BYTES = 512
 _MAX_COMMIT = 1_048_576
 _MAX_TAGS = 8

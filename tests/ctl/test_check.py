@@ -1,0 +1,261 @@
+"""`vortexctl check`: everything that the server would refuse of a directory, a working tree or a push, at once."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.repository import Repository
+from vortexd.ctl import cli
+from vortexd.encryption.ciphers import AesEncryptor
+
+BROKEN = {
+    "application.yml": "a: 1\n",
+    "shop.yml": "a: [1\n",
+    "shop-prod.properties": "a=1\nspring.profiles.include=x\n",
+    "q.properties": "x[20000]=1\n",
+    "odd.json": '{"a": 1, "a": 2}',
+    "deep.toml": "a = 1\nb = \n",
+    "notes.txt": "a: [1\n",
+}
+FOUND = [
+    ("deep.toml", "not TOML"),
+    ("odd.json:1:10", "duplicate key"),
+    ("q.properties:1:10", "a list index above 10000"),
+    ("shop-prod.properties", "spring.profiles.include can't be in a file or document that is itself for a profile"),
+    ("shop.yml:2:1", "not YAML: did not find expected"),
+]
+
+
+def directory(path: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(text)
+    return path
+
+
+def check(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, list[str], str]:
+    status = cli.main(["check", *map(str, arguments)])
+    printed = capsys.readouterr()
+    return status, printed.out.splitlines(), printed.err
+
+
+def test_the_example_is_sound(capsys: pytest.CaptureFixture[str]) -> None:
+    example = Path(__file__).parents[2] / "conf" / "example"
+
+    status, lines, summary = check(capsys, example)
+    assert (0, []) == (status, lines)
+    assert " 0 errors, 0 warnings" in summary
+
+
+def test_all_errors_are_told_at_once_with_their_places(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, lines, summary = check(capsys, directory(tmp_path, BROKEN))
+
+    assert (1, len(FOUND)) == (status, len(lines))
+    for line, (place, reason) in zip(lines, FOUND, strict=True):
+        assert line.startswith(f"{tmp_path}/{place}")
+        assert reason in line
+    assert "vortexctl: 6 files, 5 keys: 5 errors, 0 warnings\n" == summary
+
+
+def test_paths_are_those_from_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory(tmp_path / "config", {"shop.yml": "a: [1\n"})
+    monkeypatch.chdir(tmp_path)
+    assert check(capsys, "config")[1][0].startswith("config/shop.yml:2:1: ")
+    monkeypatch.chdir(tmp_path / "config")
+    assert check(capsys, ".")[1][0].startswith("shop.yml:2:1: ")
+
+
+def test_no_value_is_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, lines, _ = check(capsys, directory(tmp_path, {"a.yml": "password: [s3cret\n", "b.json": '{"p": "s3cret" x}'}))
+
+    assert 2 == len(lines)
+    assert "s3cret" not in "".join(lines)
+
+
+def test_each_form_has_places_and_reasons(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(directory(tmp_path, {"a,b.yml": "a: [1\n"}))
+
+    _, lines, _ = check(capsys, ".", "--format", "github")
+    assert ["::error file=a%2Cb.yml,line=2,col=1::not YAML: did not find expected ',' or ']'"] == lines
+    _, (line,), _ = check(capsys, ".", "--format", "json")
+    reason = "not YAML: did not find expected ',' or ']'"
+    assert {
+        "files": 1,
+        "keys": 2,
+        "errors": [{"file": "a,b.yml", "line": 2, "column": 1, "reason": reason}],
+        "warnings": [],
+    } == json.loads(line)
+    _, (line,), _ = check(capsys, ".", "--format", "gitlab")
+    (entry,) = json.loads(line)
+    assert (reason, "critical", {"path": "a,b.yml", "lines": {"begin": 2}}) == (
+        entry["description"],
+        entry["severity"],
+        entry["location"],
+    )
+
+
+def test_a_file_of_all_labels_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {"application.yml": "a: [1\n", "one/shop.yml": "a: 1\n", "two/shop.yml": "a: [1\n", "not a label/x.yml": ""}
+    status, lines, _ = check(capsys, directory(tmp_path, files), "--label-directories")
+
+    assert 1 == status
+    assert [f"{tmp_path}/application.yml:2:1", f"{tmp_path}/not a label", f"{tmp_path}/two/shop.yml:2:1"] == [
+        line.partition(": ")[0] for line in lines
+    ]
+    assert "warning: it isn't served: its name can't be a label" in lines[1]
+
+
+def test_a_directory_beyond_the_limits_of_the_settings_is_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "vortexd.toml"
+    config.write_text('[[source]]\npath = "x"\nfiles = 1\n[formats]\ndepth = 1\n')
+    source = directory(tmp_path / "config", {"a.yml": "a: 1\n", "b.yml": "a: 1\n"})
+
+    status, lines, _ = check(capsys, source, "--config", config)
+    assert (1, [f"{source} holds more than 1 files; raise source.files if that is meant"]) == (status, lines)
+    (source / "a.yml").unlink()
+    (source / "b.yml").write_text("a: {b: {c: 1}}\n")
+    status, lines, _ = check(capsys, source, "--config", config)
+    assert 1 == status
+    assert "nested deeper than 1 levels" in lines[0]
+
+
+def test_encrypted_values_are_looked_into_with_a_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = tmp_path / "key"
+    key.write_text("a password\n")
+    key.chmod(0o600)
+    good, bad = (AesEncryptor(password, "deadbeef").encrypt("s") for password in ("a password", "another"))
+    source = directory(
+        tmp_path / "config",
+        {
+            "a.yml": f"a: '{{cipher}}{good}'\nb: '{{cipher}}{bad}'\n"
+            + "".join(f"c{n}: '{{cipher}}x{n}'\n" for n in range(70))
+        },
+    )
+
+    assert (0, []) == check(capsys, source)[:2]
+    status, lines, _ = check(capsys, source, "--key-file", key)
+    assert (0, 71, f"{source}/a.yml:2:4: warning: no key that is set decrypts b") == (status, len(lines), lines[0])
+    assert 1 == check(capsys, source, "--key-file", key, "--strict")[0]
+    key.chmod(0o644)
+    status, _, told = check(capsys, source, "--key-file", key)
+    assert 2 == status
+    assert "is open to other users; run chmod 600 on it" in told
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path / "repository")
+
+
+def test_a_ref_is_read_without_a_working_tree(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
+    first = repository.commit({"shop.yml": "a: [1\n", "link.yml": "shop.yml"}, modes={"link.yml": "120000"})
+    repository.commit({"shop.yml": "a: 1\n", "link.yml": None})
+    repository.git("tag", "v1", first)
+
+    for ref in ("v1", "refs/tags/v1", first, "main~1"):
+        status, lines, _ = check(capsys, repository.path, "--ref", ref)
+        assert (1, ["link.yml: a symbolic link; links are not followed", "shop.yml:2:1"]) == (
+            status,
+            [lines[0], lines[1].partition(": ")[0]],
+        )
+    assert 0 == check(capsys, repository.path)[0]
+
+
+def test_a_working_tree_is_read_as_it_is_and_as_git_will_have_it(
+    repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.commit({"prod/shop.yml": "a: 1\n", "other/x.yml": "a: 1\n"})
+    tree = tmp_path / "tree"
+    repository.git("clone", "--quiet", str(repository.path), str(tree))
+    monkeypatch.chdir(tree)
+    assert 0 == check(capsys, ".", "--search-path", "{label}", "--label", "prod")[0]
+
+    directory(tree, {"prod/new.yml": "a: [1\n", "secret.txt": ""})
+    (tree / "prod" / "link.yml").symlink_to("shop.yml")
+    status, lines, _ = check(capsys, ".", "--search-path", "{label}", "--label", "prod")
+    assert 1 == status
+    assert ["prod/link.yml: a symbolic link; links are not followed", "prod/new.yml:2:1"] == [
+        lines[0],
+        lines[1].partition(": ")[0],
+    ]
+    assert 0 == check(capsys, ".", "--ref", "HEAD")[0]
+    repository.git("-C", str(tree), "worktree", "add", "--quiet", str(tmp_path / "linked"))
+    assert 0 == check(capsys, tmp_path / "linked", "--ref", "linked")[0]
+
+
+def test_a_ref_with_more_than_the_limits_is_1(
+    repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "vortexd.toml"
+    config.write_text('[[source]]\nkind = "git"\nuri = "https://git.example/x.git"\nfiles = 1\n')
+    repository.commit({"a.yml": "a: 1\n", "b.yml": "a: 1\n"})
+
+    status, lines, _ = check(capsys, repository.path, "--config", config)
+    assert (1, ["it holds more than 1 files; raise source.files if that is meant"]) == (status, lines)
+
+
+HOOK = """#!/bin/sh
+while read old new ref; do
+    {python} -c 'import sys; from vortexd.ctl.cli import main; sys.exit(main())' check . --ref "$new" || exit 1
+done
+"""
+
+
+def test_a_hook_refuses_a_push_before_it_is_taken(repository: Repository, tmp_path: Path) -> None:
+    repository.commit({"shop.yml": "a: 1\n"})
+    hook = repository.path / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(HOOK.format(python=sys.executable))
+    hook.chmod(0o755)
+    other = Repository(tmp_path / "other")
+    other.git("fetch", "--quiet", str(repository.path), "main:main")
+    before = repository.git("rev-parse", "main")
+
+    other.commit({"shop.yml": "a: [1\n"})
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        other.git("push", "--quiet", str(repository.path), "main")
+    assert b"remote: shop.yml:2:1: not YAML" in caught.value.stderr
+    assert before == repository.git("rev-parse", "main")
+    fixed = other.commit({"shop.yml": "a: 2\n"})
+    other.git("push", "--quiet", str(repository.path), "main")
+    assert fixed == repository.git("rev-parse", "main").strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nowhere"], "there is no directory nowhere"),
+        ([".", "--ref", "main"], "no git repository, as --ref needs one"),
+        (["repository", "--ref", "nothing"], "nothing is no branch, tag or commit of"),
+        (["repository", "--ref", "--output=x"], "expected one argument"),
+        (["repository", "--label-directories"], "branches and tags are the labels"),
+        ([".", "--config", "none.toml"], "none.toml: can't be read"),
+        ([".", "--key-file", "none"], "none: can't be read"),
+        ([".", "--format", "xml"], "invalid choice"),
+    ],
+)
+def test_what_cannot_be_checked_is_2(
+    arguments: list[str],
+    told: str,
+    repository: Repository,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    repository.commit({"a.yml": ""})
+    try:
+        status = cli.main(["check", *arguments])
+    except SystemExit as caught:
+        status = int(caught.code or 0)
+
+    printed = capsys.readouterr()
+    assert (2, "") == (status, printed.out)
+    assert told in printed.err

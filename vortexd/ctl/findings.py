@@ -1,0 +1,187 @@
+"""What the server would refuse of a tree, and what it would warn of: the server's own stages, run over one state. Pure.
+
+In comes a `Tree`; out go findings, each once however many labels and keys it touches. The invariant: no rule is written here. What is parsed, resolved
+and decrypted goes through the code that serves, so a tree without errors is served whole.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import attrs
+
+from ..encryption.decryptor import Decryptor
+from ..encryption.values import PREFIX
+from ..errors import ResolveError
+from ..model import Key, PropertySource, Tree
+from ..resolve.listing import DEFAULT_PROFILE, list_keys
+from ..resolve.tree import ParsedTree, parse_tree
+from ..settings import FormatSettings
+from ..store import next_state
+from ..text import printable
+
+_SHARED = "application"
+
+
+@attrs.frozen(order=True)
+class Finding:
+    """Something to look at.
+
+    Attributes:
+        file: Its path from here; "" where it is no single file.
+        line: From 1; 0 where it isn't known.
+        column: The same.
+        reason: What is wrong; quotes no value.
+        is_error: The server doesn't serve it; else it serves it, and warns.
+    """
+
+    file: str
+    line: int
+    column: int
+    reason: str
+    is_error: bool = True
+
+    @property
+    def place(self) -> str:
+        """`file:line:column`, as far as it is known."""
+        return ":".join([self.file, *(str(number) for number in (self.line, self.column) if number)])
+
+
+@attrs.frozen
+class Report:
+    """All that was found.
+
+    Attributes:
+        findings: In the order of files and lines.
+        files: How many configuration files there are.
+        keys: How many keys were resolved.
+    """
+
+    findings: Sequence[Finding]
+    files: int
+    keys: int
+
+    def count(self, *, is_error: bool) -> int:
+        """How many errors there are, or warnings."""
+        return sum(each.is_error is is_error for each in self.findings)
+
+
+def look_through(
+    tree: Tree,
+    formats: FormatSettings,
+    decryptor: Decryptor | None,
+    overrides: PropertySource | None,
+    where: Callable[[str], str],
+) -> Report:
+    """Parse, resolve and decrypt a tree.
+
+    Args:
+        decryptor: With keys, or None: then what is encrypted isn't looked into.
+        overrides: As of `store.State`.
+        where: Makes the path of a file one from here.
+    """
+    parsed = parse_tree(tree, formats)
+    found = [*_broken(parsed), *(_undecryptable(parsed, decryptor) if decryptor is not None else ())]
+    keys = list_keys(parsed).keys | {Key(_SHARED, DEFAULT_PROFILE, label) for label in parsed.labels}
+    found += _unresolvable(parsed, sorted(keys), decryptor, overrides)
+    placed = {attrs.evolve(each, file=where(each.file) if each.file else "") for each in found}
+    files = {path for label in parsed.labels.values() for path in label.paths}
+    return Report(sorted(placed), len(files), len(keys))
+
+
+def _broken(parsed: ParsedTree) -> Iterator[Finding]:
+    for files in parsed.labels.values():
+        for _, error in files.faults():
+            yield Finding(error.path, error.line or 0, error.column or 0, error.reason)
+
+
+def _unresolvable(
+    parsed: ParsedTree, keys: Sequence[Key], decryptor: Decryptor | None, overrides: PropertySource | None
+) -> Iterator[Finding]:
+    # Broken files are told as such; what else is wrong isn't to come to light only once they are mended.
+    sound = {label: attrs.evolve(files, broken={}) for label, files in parsed.labels.items()}
+    state = next_state(ParsedTree(sound, parsed.default_label), None, decryptor, overrides)
+    for key in keys:
+        try:
+            state.resolve(key)
+        except ResolveError as error:
+            reason = error.reason if error.path else f"{error.reason}; so it is for {key}"
+            yield Finding(error.path or "", 0, 0, reason)
+
+
+def _undecryptable(parsed: ParsedTree, decryptor: Decryptor) -> Iterator[Finding]:
+    for files in parsed.labels.values():
+        for path, documents in files.documents.items():
+            for number, document in enumerate(documents):
+                for key, value in document.values.items():
+                    if isinstance(value, str) and value.startswith(PREFIX):
+                        # One by one: a decryptor keeps no more failures than a log needs.
+                        decryptor.opened((PropertySource(f"{path}#{number}", {key: value}, {}),))
+                        if decryptor.take_failures():
+                            line, column = document.origins.get(key, (0, 0))
+                            yield Finding(path, line, column, f"no key that is set decrypts {key}", is_error=False)
+
+
+# As text.
+
+
+def as_text(report: Report) -> Iterator[str]:
+    """A line for each finding, as compilers write it."""
+    for each in report.findings:
+        yield printable(": ".join(filter(None, (each.place, "" if each.is_error else "warning", each.reason))))
+
+
+def as_json(report: Report) -> Iterator[str]:
+    """One JSON object."""
+
+    def listed(is_error: bool) -> list[dict[str, object]]:
+        return [_members(each) for each in report.findings if each.is_error is is_error]
+
+    yield json.dumps({"files": report.files, "keys": report.keys, "errors": listed(True), "warnings": listed(False)})
+
+
+def as_github(report: Report) -> Iterator[str]:
+    """Workflow commands, which GitHub shows beside the lines of a change."""
+    for each in report.findings:
+        members = {"file": each.file, "line": each.line, "col": each.column}
+        named = ",".join(f"{name}={_escaped(str(value), ':,')}" for name, value in members.items() if value)
+        kind = "error" if each.is_error else "warning"
+        yield f"::{kind} {named}::{_escaped(each.reason)}"
+
+
+def as_gitlab(report: Report) -> Iterator[str]:
+    """A Code Quality report, which GitLab shows beside the lines of a change."""
+    yield json.dumps(
+        [
+            {
+                "description": each.reason,
+                "check_name": "vortexctl-check",
+                "fingerprint": hashlib.sha256(f"{each.place}: {each.reason}".encode()).hexdigest()[:32],
+                "severity": "critical" if each.is_error else "minor",
+                "location": {"path": each.file or ".", "lines": {"begin": each.line or 1}},
+            }
+            for each in report.findings
+        ]
+    )
+
+
+def _members(finding: Finding) -> dict[str, object]:
+    return {
+        "file": finding.file or None,
+        "line": finding.line or None,
+        "column": finding.column or None,
+        "reason": finding.reason,
+    }
+
+
+def _escaped(text: str, more: str = "") -> str:
+    """Text for a workflow command."""
+    return "".join(f"%{ord(each):02X}" if each in "%\r\n" + more else each for each in printable(text))
+
+
+FORMS: Mapping[str, Callable[[Report], Iterator[str]]] = {
+    "text": as_text,
+    "json": as_json,
+    "github": as_github,
+    "gitlab": as_gitlab,
+}
