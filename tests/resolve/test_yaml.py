@@ -23,7 +23,7 @@ def _loaders(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         ("a: []", {"a": ""}),
         ("a:", {"a": ""}),
         ("a: ~", {"a": ""}),
-        ("a: {}", {"a": ""}),
+        ("a: {}\nb: [{}, 1]", {"b[1]": 1}),
         ("codes: {200: ok}", {"codes[200]": "ok"}),
         ("200: ok", {"[200]": "ok"}),
         ("- x\n- {y: 1}", {"document[0]": "x", "document[1].y": 1}),
@@ -284,10 +284,10 @@ def test_Y10_byte_order_marks_are_no_part_of_the_text() -> None:
         parse_text("a.yml", "a: é".encode("utf-16")[:-1])
 
 
-def test_documents_without_anything_are_left_out() -> None:
+def test_documents_without_anything_are_left_out_and_empty_mappings_are_not() -> None:
     assert () == parse_text("a.yml", "# nothing\n")
     assert () == parse_text("a.yml", "")
-    assert [{"a": 1}, {"b": 2}] == [
+    assert [{"a": 1}, {}, {"b": 2}] == [
         dict(each.values) for each in parse_text("a.yml", "---\n---\na: 1\n---\n{}\n---\nb: 2\n---\n")
     ]
 

@@ -73,8 +73,7 @@ class Budget:
 def flatten(root: Node, budget: Budget, depth: int) -> tuple[Values, Origins]:
     """Flatten one document; of a key that comes twice (`a.b: 1` and `a: {b: 2}`) the later one stands.
 
-    Empty lists, empty mappings and nulls become "", a document that is no mapping stands under the key `document`. A document
-    with nothing in it has no values.
+    Empty lists and nulls become "", empty mappings nothing at all. A document that is no mapping stands under the key `document`.
 
     Args:
         depth: How deep nodes may nest, aliases expanded.
@@ -84,12 +83,7 @@ def flatten(root: Node, budget: Budget, depth: int) -> tuple[Values, Origins]:
     """
     values: Values = {}
     origins: Origins = {}
-    if type(root) is Map:
-        stack = [_children("", root)]
-    elif type(root) is Leaf and root.value is None:
-        return values, origins
-    else:
-        stack = [iter([("document", root)])]
+    stack = [_children("", root)] if type(root) is Map else [iter([("document", root)])]
     while stack:
         for key, node in stack[-1]:
             budget.charge_node(node.line, node.column)
@@ -100,6 +94,8 @@ def flatten(root: Node, budget: Budget, depth: int) -> tuple[Values, Origins]:
                     budget.refuse(f"nested deeper than {depth} levels, aliases expanded", node.line, node.column)
                 stack.append(_children(key, node))
                 break
+            elif type(node) is Map:
+                continue
             else:
                 value = ""
             budget.charge(key, value, node.line, node.column)
@@ -109,6 +105,11 @@ def flatten(root: Node, budget: Budget, depth: int) -> tuple[Values, Origins]:
         else:
             stack.pop()
     return values, origins
+
+
+def is_nothing(root: Node) -> bool:
+    """Whether a document is as good as absent: empty, or null. A mapping isn't, even one without entries."""
+    return type(root) is Leaf and root.value is None
 
 
 def size(text: str) -> int:

@@ -13,7 +13,7 @@ from ..errors import FormatError
 from ..model import Scalar
 from ..settings import FormatSettings
 from .activation import Demand, directives
-from .flatten import Budget, Origins, Values, flatten
+from .flatten import Budget, Origins, Values, flatten, is_nothing
 from .imports import imports_of
 from .json import parse_json
 from .nodes import Node
@@ -54,7 +54,7 @@ def extension(path: str) -> str:
 
 
 def parse(path: str, content: bytes, limits: FormatSettings) -> tuple[Document, ...]:
-    """Parse a configuration file into its documents, in file order; documents without a key are left out.
+    """Parse a configuration file into its documents, in file order; documents without anything are left out.
 
     Raises:
         FormatError: It can't be used. Nothing else is raised, whatever the bytes.
@@ -66,10 +66,9 @@ def parse(path: str, content: bytes, limits: FormatSettings) -> tuple[Document, 
         flat = parse_properties(path, content, budget)
     elif kind in _PARSERS:
         trees = _PARSERS[kind](path, _text(path, content), limits)
-        flat = [flatten(tree, budget, limits.depth) for tree in trees]
+        flat = [flatten(tree, budget, limits.depth) for tree in trees if not is_nothing(tree)]
     else:
         raise FormatError(path, f"not a configuration file; its name ends in one of {', '.join(EXTENSIONS)}")
-    flat = [(values, origins) for values, origins in flat if values]
     if len(flat) > limits.documents:
         raise FormatError(path, f"more than {limits.documents} documents; split the file")
     return tuple(
