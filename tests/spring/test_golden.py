@@ -1,0 +1,144 @@
+"""What vortexd answers is what a real Spring Cloud Config Server answered, byte for byte.
+
+Only an `Environment` is compared as values with their types: Spring writes 1.0E10 in it where we write 10000000000.0, which no reader of JSON sees.
+Of errors the status alone is compared, since their texts are ours.
+
+`expectations.json` says where we differ: `rules` are differences that many answers have, `deviations` are answers that differ on purpose, with the
+reason and what ours is. An entry that isn't true any more fails a test, so that the list can only shrink. vortexd-api(7) says the same to people.
+"""
+
+import json
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from vortexd import settings_file
+from vortexd.daemon import serve
+from vortexd.late_signals import LateSignals
+from vortexd.named_files import load_named_files
+from vortexd.peers import Peers
+from vortexd.settings import parse_address
+from vortexd.systemd import Inherited, Notifier
+
+from . import oracle
+from .oracle import Answered
+
+EXPECTATIONS: dict[str, Any] = json.loads((oracle.HERE / "expectations.json").read_text())
+DEVIATIONS: dict[str, dict[str, Any]] = {
+    name: ours for group in EXPECTATIONS["deviations"] for name, ours in group["requests"].items()
+}
+SECONDS = 60
+
+
+@asynccontextmanager
+async def serving(text: str, base: Path) -> AsyncIterator[int]:
+    """The whole daemon in this process, by its port."""
+    settings = settings_file.load(text, "vortexd.toml", base)
+    send, receive = trio.open_memory_channel[str](1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(
+            serve,
+            settings,
+            load_named_files(settings, [parse_address(each) for each in settings.server.bind], os.environ),
+            lambda urls: send.send_nowait(urls[0]),
+            lambda: settings,
+            LateSignals(),
+            Inherited(),
+            Notifier({}, 0),
+            Peers(None),
+            (),
+        )
+        yield int((await receive.receive()).rpartition(":")[2])
+        nursery.cancel_scope.cancel()
+
+
+async def answers(server: str, directory: Path) -> dict[str, Answered]:
+    """What we answer to all requests to a server."""
+    root = directory / "corpus"
+    root.mkdir()
+    corpus = oracle.prepare(root)
+    text = f'[server]\nbind = ["127.0.0.1:0"]\nstate_directory = "{directory}/state"\n'
+    found = {}
+    async with serving(text + corpus.expand(oracle.servers()[server]["vortexd"]), directory) as port:
+        for asked in oracle.requests(server):
+            found[asked.name] = await trio.to_thread.run_sync(corpus.ask, port, asked)
+    return found
+
+
+def expected_of(spring: Answered) -> Answered:
+    """Spring's answer with what is different everywhere."""
+    body, kind = spring.body, spring.type
+    for rule in EXPECTATIONS["rules"]:
+        if "type" in rule:
+            kind = re.sub(rule["type"], rule["replacement"], kind or "")
+        else:
+            body = re.sub(rule["body"].encode(), rule["replacement"].encode(), body)
+    return Answered(spring.status, kind, body)
+
+
+def comparable(answer: Answered) -> object:
+    """What must be the same."""
+    if answer.status >= 400:
+        return answer.status
+    if b'"propertySources":' in answer.body:
+        # Through text, so that 1, 1.0 and true aren't equal.
+        return answer.status, answer.type, json.dumps(json.loads(answer.body), sort_keys=True)
+    return answer.status, answer.type, answer.body
+
+
+@pytest.mark.parametrize("server", oracle.servers())
+async def test_answers_are_springs(server: str, tmp_path: Path) -> None:
+    """What differs is what is expected to differ: no more, and no less."""
+    with trio.fail_after(SECONDS):
+        ours = await answers(server, tmp_path)
+    wrong = []
+    for name, spring in oracle.recorded(server).items():
+        expected = comparable(expected_of(spring))
+        is_same = expected == comparable(ours[name])
+        if name in DEVIATIONS:
+            assert not is_same, f"{name} is as Spring has it: take it out of expectations.json"
+            expected = comparable(deviating(name, ours[name]))
+        if expected != comparable(ours[name]):
+            wrong.append(f"{name}\n  expected {expected}\n  got      {comparable(ours[name])}")
+    assert not wrong, "\n".join(wrong)
+
+
+def deviating(name: str, ours: Answered) -> Answered:
+    """What we answer on purpose; what isn't said isn't compared."""
+    members = DEVIATIONS[name]
+    body = members["body"].encode() if "body" in members else ours.body
+    return Answered(members["status"], members.get("type", ours.type), body)
+
+
+def test_each_request_has_an_answer_and_a_name_of_its_own() -> None:
+    for server in oracle.servers():
+        names = [asked.name for asked in oracle.requests(server)]
+        assert names == list(oracle.recorded(server))
+
+
+def test_expectations_are_about_requests_there_are_and_say_why() -> None:
+    names = [name for group in EXPECTATIONS["deviations"] for name in group["requests"]]
+    assert set() == set(names) - {name for server in oracle.servers() for name in oracle.recorded(server)}
+    assert len(names) == len(set(names))
+    assert all(group["reason"] for group in [*EXPECTATIONS["deviations"], *EXPECTATIONS["rules"]])
+
+
+def test_every_rule_is_needed() -> None:
+    recorded = [answer for server in oracle.servers() for answer in oracle.recorded(server).values()]
+    for rule in EXPECTATIONS["rules"]:
+        if "type" in rule:
+            assert any(re.search(rule["type"], answer.type or "") for answer in recorded), rule
+        else:
+            assert any(re.search(rule["body"].encode(), answer.body) for answer in recorded), rule
+
+
+def test_recorded_answers_hold_no_path_of_a_machine() -> None:
+    for server in oracle.servers():
+        text = (oracle.ANSWERS / f"{server}.json").read_text()
+        assert not re.search(r"/(?:tmp|home|root|var)/|127\.0\.0\.1|localhost:\d", text)
