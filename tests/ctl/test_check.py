@@ -57,7 +57,7 @@ def test_all_errors_are_told_at_once_with_their_places(tmp_path: Path, capsys: p
     for line, (place, reason) in zip(lines, FOUND, strict=True):
         assert line.startswith(f"{tmp_path}/{place}")
         assert reason in line
-    assert "vortexctl: 6 files, 5 keys: 5 errors, 0 warnings\n" == summary
+    assert "vortexctl: 6 files, 6 keys: 5 errors, 0 warnings\n" == summary
 
 
 def test_paths_are_those_from_here(
