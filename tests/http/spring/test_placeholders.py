@@ -121,6 +121,14 @@ def test_Y12_braces_that_are_never_closed_cost_no_more_than_their_length() -> No
     assert text == resolver().in_text(text)
 
 
+def test_Y12_what_stands_for_nothing_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placeholders, "MAX_STEPS", 1_000)
+
+    assert "x" * 200 == resolver().in_text("${none:x}" * 200)
+    with pytest.raises(Unresolvable):
+        resolver().in_text("${none:x}" * 2_000)
+
+
 @pytest.mark.parametrize("value", ["${" * 200_000, "${}" * 200_000, "}${" * 200_000])
 def test_Y12_a_value_costs_no_more_than_its_length(value: str) -> None:
     assert value == resolver().in_value(value)

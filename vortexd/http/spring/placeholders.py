@@ -78,11 +78,12 @@ class Placeholders:
         """What is there for a key, with its own placeholders resolved."""
         self._steps += 1
         value = find(key)
-        if value is None:
-            return None
-        self._found += len(value)
+        self._found += len(value or "")
+        # Those that stand for nothing cost, too.
         if self._steps > MAX_STEPS or self._found > MAX_FOUND:
             raise Unresolvable("the placeholders stand for too much")
+        if value is None:
+            return None
         if "${" not in value:
             return value
         if key in self._under_way:
