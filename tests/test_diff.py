@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vortexd import diff as diff_module
 from vortexd.diff import MAX_LIST_LENGTH, diff, is_same, patch_between, steps
 from vortexd.model import Config, Key
-from vortexd.store import encode, version_of
+from vortexd.version import encode, version_of
 
 NAMES = st.sampled_from(["", "a", "b", "/", "~", "~1", "~0", "a/b", "0", "-", "é", "\U0001f600", "a.b[0]"]) | st.text(
     max_size=3

@@ -24,7 +24,8 @@ from vortexd.realtime.encoder import Encoder
 from vortexd.realtime.frames import text_frame
 from vortexd.registry import Found, Registry, find
 from vortexd.settings import FormatSettings, HistorySettings
-from vortexd.store import Store, version_of
+from vortexd.store import Store
+from vortexd.version import version_of
 
 from .fakes import timestamp
 

@@ -2,14 +2,15 @@
 
 import gc
 
-import attrs
 import pytest
 
 from vortexd.errors import FormatError, UnknownLabel
-from vortexd.model import Change, Config, Files, Key, Origin, Tree
+from vortexd.model import Change, Config, Files, Key, Tree
 from vortexd.resolve.tree import parse_tree
 from vortexd.settings import FormatSettings, HistorySettings
-from vortexd.store import State, Store, encode, next_state, overrides_of, stage, version_of
+from vortexd.state import State, next_state
+from vortexd.store import Store, stage
+from vortexd.version import version_of
 
 SHOP, CART = Key("shop", "dev", "main"), Key("cart", "dev", "main")
 GOOD = {"application.yml": b"shared: 0", "shop.yml": b"a: 0", "cart.yml": b"b: 0"}
@@ -44,37 +45,6 @@ def staged() -> Stage:
     staged.store.hold(SHOP)
     staged.store.hold(CART)
     return staged
-
-
-def test_a_version_is_a_function_of_the_content_alone() -> None:
-    assert "44136fa355b3678a" == version_of(b"{}")
-    assert "015abd7f5cc57a2d" == version_of(b'{"a":1}')
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (1, "1"),
-        (1.0, "1.0"),
-        (-0.0, "-0.0"),
-        (0.1 + 0.2, "0.30000000000000004"),
-        (0.00001, "0.00001"),
-        (0.0000015, "1.5e-6"),
-        (1e15, "1000000000000000.0"),
-        (1e16, "1e+16"),
-        (1.7976931348623157e308, "1.7976931348623157e+308"),
-        (5e-324, "5e-324"),
-        (2**63 - 1, "9223372036854775807"),
-        (True, "true"),
-        (None, "null"),
-        ('\x00\b\t\n\f\r\x1f\x7f"\\/<', '"\\u0000\\b\\t\\n\\f\\r\\u001f\x7f\\"\\\\/<"'),
-        ("\u2028\xe9\U0001f600", '"\u2028\xe9\U0001f600"'),
-        ({"\U0001f600": 1, "\uffff": 2, "b": 3, "a": [1, {}]}, '{"a":[1,{}],"b":3,"\uffff":2,"\U0001f600":1}'),
-    ],
-)
-def test_documents_are_written_as_the_page_says(value: object, text: str) -> None:
-    """The version is a hash of these bytes: written otherwise, by another release of a library, clients couldn't resume."""
-    assert text == encode(value).decode()
 
 
 def test_only_keys_with_another_document_change(staged: Stage) -> None:
@@ -305,56 +275,6 @@ def test_what_was_never_sound_and_what_is_not_there_cannot_be_explained(staged: 
         state.explain(Key("shop", "dev", "other"))
     with pytest.raises(UnknownLabel):
         state.explain(Key("shop", "dev", "nowhere"))
-
-
-# What the operator sets for everybody.
-
-
-def test_overrides_are_the_strongest_source_of_every_key_whatever_files_there_are() -> None:
-    overrides = overrides_of({"a": "over", "b.c": "\\${x} $\\{y}"})
-    state = next_state(
-        parse_tree(Tree({"main": Files({"shop.yml": b"a: 1"})}), FormatSettings()), None, overrides=overrides
-    )
-    shop, none = (state.resolve(attrs.evolve(SHOP, application=name)) for name in ("shop", "none"))
-
-    assert ["overrides", "file:/shop.yml"] == [source.name for source in shop.sources]
-    assert {"a": "over", "b": {"c": "${x} ${y}"}} == shop.document == none.document
-    assert shop.version == state.explain(SHOP)[1]
-
-
-def test_without_overrides_there_is_no_source_for_them() -> None:
-    assert overrides_of({}) is None
-
-
-# Several labels.
-
-
-def test_several_labels_are_resolved_from_the_sound_generation_of_each() -> None:
-    state: State | None = None
-    for one in (b"a: 1", b"a: [1"):
-        labels = {
-            name: Files({"shop.yml": text}, revision=name, origin=Origin(name, "Ann", ""))
-            for name, text in (("one", one), ("two", b"b: 2"))
-        }
-        state = next_state(parse_tree(Tree(labels, "one"), FormatSettings()), state)
-    assert state
-    config = state.resolve(attrs.evolve(SHOP, label="two,one"))
-
-    assert ({"a": 1, "b": 2}, "two,one") == (config.document, config.revision)
-    with pytest.raises(UnknownLabel):
-        state.resolve(attrs.evolve(SHOP, label="one,three"))
-
-
-def test_plain_files_are_those_of_the_newest_state_though_configuration_is_broken() -> None:
-    state: State | None = None
-    for content in (GOOD | {"x.txt": b"old"}, {"shop.yml": BROKEN, "x.txt": b"new"}):
-        state = next_state(parse_tree(Tree({"main": Files(content)}), FormatSettings()), state)
-    assert state
-    [layer] = state.newest(SHOP)
-
-    assert b"new" == layer.files.contents["x.txt"]
-    with pytest.raises(UnknownLabel):
-        state.newest(attrs.evolve(SHOP, label="none"))
 
 
 def test_other_bounds_let_go_at_once_of_what_is_beyond_them(staged: Stage) -> None:

@@ -46,7 +46,8 @@ from .reload import Parts, Reload, pages_of
 from .settings import Address, GitSettings, Settings, parse_address
 from .settings_file import own_files
 from .source.composite import Sources, open_sources
-from .store import Store, overrides_of
+from .state import overrides_of
+from .store import Store
 from .tls import Tls
 
 log = structlog.get_logger()

@@ -32,7 +32,8 @@ from .resolve.explain import Explanation
 from .resolve.listing import Listing, list_keys
 from .resolve.tree import ParsedFiles, ParsedTree, parse_tree
 from .settings import FormatSettings
-from .store import Staged, State, Store, next_state, stage
+from .state import State, next_state
+from .store import Staged, Store, stage
 
 log = structlog.get_logger()
 T = TypeVar("T")

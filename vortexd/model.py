@@ -133,7 +133,7 @@ class Config:
     """The resolved configuration of one key at one moment.
 
     Attributes:
-        version: 16 hex digits, a function of `body` alone (`store.version_of`); the same content has it everywhere.
+        version: 16 hex digits, a function of `body` alone (`version.version_of`); the same content has it everywhere.
         document: The effective nested document.
         body: The document as compact JSON with sorted keys, UTF-8.
         sources: Spring's property sources, highest precedence first.

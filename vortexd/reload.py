@@ -31,7 +31,8 @@ from .realtime.server import WebSocketServer
 from .settings import Address, Settings, reloaded
 from .settings_file import own_files
 from .source.composite import Sources, open_sources
-from .store import Store, overrides_of
+from .state import overrides_of
+from .store import Store
 from .systemd import Notifier
 from .tls import Tls
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vortexd import store
+from vortexd import version
 from vortexd.client.replica import OutOfSync, Replica, version_of
 
 OLD, NEW = {"a": 1, "b": {"c": "x"}}, {"a": 1.0, "b": {"c": "y"}}
@@ -21,7 +21,7 @@ def replica() -> Replica:
 
 
 def test_versions_are_those_of_the_server() -> None:
-    assert store.version_of(store.encode(NEW)) == version_of(NEW)
+    assert version.version_of(version.encode(NEW)) == version_of(NEW)
 
 
 def test_a_change_is_applied_once_and_leaves_the_former_document_alone() -> None:

@@ -7,7 +7,7 @@ import pytest
 from vortexd.ctl import cli
 from vortexd.model import PropertySource
 from vortexd.resolve.nest import effective_document
-from vortexd.store import encode, version_of
+from vortexd.version import encode, version_of
 
 from .answering import Said, answering
 

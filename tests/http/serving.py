@@ -22,7 +22,7 @@ from vortexd.model import Config, Files, Json, Key, Names, PropertySource, Tree
 from vortexd.resolve.listing import list_keys
 from vortexd.resolve.tree import ParsedFiles, parse_tree
 from vortexd.settings import FormatSettings, HttpSettings, ServerSettings
-from vortexd.store import State, next_state, overrides_of
+from vortexd.state import State, next_state, overrides_of
 
 
 class FakeReader:

@@ -20,7 +20,7 @@ from vortexd.model import Config, Files, Key, Origin, Tree
 from vortexd.resolve.explain import Explanation
 from vortexd.resolve.tree import parse_tree
 from vortexd.settings import FormatSettings
-from vortexd.store import next_state
+from vortexd.state import next_state
 
 AES = AesEncryptor("foo")
 COMMIT = Origin("c" * 40, "Ann", "2030-01-01T00:00:00Z")

@@ -14,7 +14,8 @@ from vortexd.source.base import Publish
 from vortexd.source.composite import Sources, merge, open_sources, places, state_directory
 from vortexd.source.git import GitSource
 from vortexd.source.status import SourceStatus
-from vortexd.store import Store, next_state, stage
+from vortexd.state import next_state
+from vortexd.store import Store, stage
 
 from ..repository import Repository
 

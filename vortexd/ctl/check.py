@@ -16,7 +16,7 @@ from ..encryption.decryptor import Decryptor
 from ..encryption.files import load_encryption
 from ..errors import SourceError
 from ..settings import EncryptionSettings, GitSettings, Settings, SourceSettings
-from ..store import overrides_of
+from ..state import overrides_of
 from .errors import CtlError
 from .findings import FORMS, Finding, Report, look_through
 from .trees import Read, read_directory, read_ref, read_working_tree, repository_at

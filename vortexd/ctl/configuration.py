@@ -12,8 +12,8 @@ import attrs
 from ..errors import VortexdError
 from ..model import Json, PropertySource
 from ..resolve.nest import effective_document
-from ..store import encode, version_of
 from ..text import printable
+from ..version import encode, version_of
 from .errors import CtlError
 from .key import key_path
 from .server import Server

@@ -17,7 +17,7 @@ from ..model import Key, PropertySource, Tree
 from ..resolve.listing import DEFAULT_PROFILE, list_keys
 from ..resolve.tree import ParsedTree, parse_tree
 from ..settings import FormatSettings
-from ..store import next_state
+from ..state import next_state
 from ..text import printable
 
 _SHARED = "application"

@@ -1,0 +1,36 @@
+"""The version of a document, as vortexd-api(7) has it."""
+
+import pytest
+
+from vortexd.version import encode, version_of
+
+
+def test_a_version_is_a_function_of_the_content_alone() -> None:
+    assert "44136fa355b3678a" == version_of(b"{}")
+    assert "015abd7f5cc57a2d" == version_of(b'{"a":1}')
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1, "1"),
+        (1.0, "1.0"),
+        (-0.0, "-0.0"),
+        (0.1 + 0.2, "0.30000000000000004"),
+        (0.00001, "0.00001"),
+        (0.0000015, "1.5e-6"),
+        (1e15, "1000000000000000.0"),
+        (1e16, "1e+16"),
+        (1.7976931348623157e308, "1.7976931348623157e+308"),
+        (5e-324, "5e-324"),
+        (2**63 - 1, "9223372036854775807"),
+        (True, "true"),
+        (None, "null"),
+        ('\x00\b\t\n\f\r\x1f\x7f"\\/<', '"\\u0000\\b\\t\\n\\f\\r\\u001f\x7f\\"\\\\/<"'),
+        ("\u2028\xe9\U0001f600", '"\u2028\xe9\U0001f600"'),
+        ({"\U0001f600": 1, "\uffff": 2, "b": 3, "a": [1, {}]}, '{"a":[1,{}],"b":3,"\uffff":2,"\U0001f600":1}'),
+    ],
+)
+def test_documents_are_written_as_the_page_says(value: object, text: str) -> None:
+    """The version is a hash of these bytes: written otherwise, by another release of a library, clients couldn't resume."""
+    assert text == encode(value).decode()
