@@ -67,3 +67,8 @@ def test_what_is_no_number_of_seconds_is_ignored(value: str) -> None:
 def test_the_reason_of_a_refusal_is_one_printable_line() -> None:
     assert "refused with 403 no\\x1b[2J\\nway" == refused(403, body=b'{"message": "no\\u001b[2J\\nway"}').reason
     assert "refused with 502" == refused(502, body=b"<html>").reason
+
+
+def test_a_label_that_was_there_before_may_be_again() -> None:
+    assert not refused(404).may_return
+    assert refused(404, had_it=True).may_return

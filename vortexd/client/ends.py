@@ -12,7 +12,7 @@ from ..text import printable
 _KNOWN = {reason.code: reason for reason in CloseReason}
 # No close frame, or one without a code: nobody said anything, as in 1006 (RFC 6455 section 7.4.1).
 _SILENT = frozenset({1005, 1006})
-# Refusals that time or the server can mend. 404 is judged by the caller: a label may be gone for a while.
+# Refusals that time or the server can mend.
 _PASSING = frozenset({408, 425, 429})
 _MAX_TEXT = 200
 _MAX_RETRY_AFTER = 86_400
@@ -27,14 +27,12 @@ class End:
         may_return: Whether the same client may come back to the same server.
         reconnect_after_ms: What the server asked for, or None.
         is_token: It is the token that wasn't accepted: another one may be.
-        is_missing: There is no such label, or no such path.
     """
 
     reason: str
     may_return: bool = True
     reconnect_after_ms: int | None = None
     is_token: bool = False
-    is_missing: bool = False
 
 
 def closed(code: int, text: str | None = None, reconnect_after_ms: int | None = None) -> End:
@@ -47,19 +45,20 @@ def closed(code: int, text: str | None = None, reconnect_after_ms: int | None = 
     return End(f"{code} {said}".rstrip(), may_return, reconnect_after_ms, is_token=known is CloseReason.UNAUTHORIZED)
 
 
-def refused(status: int, retry_after: str | None = None, body: bytes = b"") -> End:
+def refused(status: int, retry_after: str | None = None, body: bytes = b"", *, had_it: bool = False) -> End:
     """What the answer to a handshake means, where it isn't 101.
 
     Args:
         retry_after: The header of that name; a date in it is ignored.
         body: The JSON object of the refusal, or whatever a proxy said.
+        had_it: Whether there was such a configuration before: then its label may be gone for a while.
     """
-    may_return = status >= 500 or status in _PASSING
+    may_return = status >= 500 or status in _PASSING or (status == 404 and had_it)
     after = None
     if may_return and retry_after is not None and retry_after.isascii() and retry_after.isdecimal():
         after = min(int(retry_after[:9]), _MAX_RETRY_AFTER) * 1_000
     reason = f"refused with {status} {_message(body)}".rstrip()
-    return End(reason, may_return, after, is_token=status == 401, is_missing=status == 404)
+    return End(reason, may_return, after, is_token=status == 401)
 
 
 def _message(body: bytes) -> str:

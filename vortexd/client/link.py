@@ -185,9 +185,6 @@ class Link:
         if end.is_token and self._has_other_tokens:
             self._refused_token = token
             return attrs.evolve(end, may_return=True)
-        if end.is_missing and self._held.key is not None:
-            # The label was there before, and may be again.
-            return attrs.evolve(end, may_return=True)
         return end
 
     async def _connection(self, address: Address, token: str | None) -> End:
@@ -229,7 +226,7 @@ class Link:
                         await websocket.aclose()
                 nursery.cancel_scope.cancel()
         except* ConnectionRejected as group:
-            end = _refusal(group)
+            end = _refusal(group, self._held)
         except* trio.TooSlowError:
             end = End("it doesn't answer")
         except* (
@@ -335,14 +332,14 @@ class _Tapped(trio.abc.Stream):
             raise ConnectionAbortedError("the answer to the handshake is none")
 
 
-def _refusal(group: BaseExceptionGroup[ConnectionRejected]) -> End:
+def _refusal(group: BaseExceptionGroup[ConnectionRejected], held: Held) -> End:
     rejected: BaseException = group
     while isinstance(rejected, BaseExceptionGroup):
         rejected = rejected.exceptions[0]
     assert isinstance(rejected, ConnectionRejected)
     found = {bytes(name).lower(): bytes(value) for name, value in rejected.headers}
     retry_after = found.get(b"retry-after", b"").decode("latin-1")
-    return refused(rejected.status_code, retry_after or None, rejected.body or b"")
+    return refused(rejected.status_code, retry_after or None, rejected.body or b"", had_it=held.key is not None)
 
 
 def _said(error: BaseException) -> str:
