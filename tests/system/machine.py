@@ -53,6 +53,9 @@ cp "$SCRIPT" opt/vortexd/bin/vortexd
 chmod 755 opt/vortexd/bin/vortexd
 pivot_root . old
 umount -l old
+cd /
+# As outside of containers: credentials are mounted from a namespace of their own.
+mount --make-rshared /
 export container=test SYSTEMD_UNIT_PATH=/units:/etc/systemd/system:/usr/local/lib/systemd/system SYSTEMD_GENERATOR_PATH=/none
 exec "$SYSTEMD" --system --unit=basic.target --log-target=console --show-status=no
 """

@@ -7,6 +7,7 @@ import contextlib
 import json
 import signal
 import socket
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -122,6 +123,23 @@ def test_it_is_started_once_it_serves_as_nobody_who_was_there_before(installed: 
     assert 61_184 <= int(uid) <= 65_519  # the range of DynamicUser=
     state = installed.machine.path("/var/lib/private/vortexd").stat()
     assert (int(uid), 0o700) == (state.st_uid, state.st_mode & 0o777)
+
+
+def test_a_file_that_is_roots_alone_is_handed_over_as_a_credential(installed: Installed) -> None:
+    token, _, entry = installed.machine.run(PROGRAM, "token", "new", "me").partition("\n")
+    installed.put("/etc/vortexd/tokens.toml", entry[entry.index("[[token]]") :])
+    installed.machine.path("/etc/vortexd/tokens.toml").chmod(0o600)
+    installed.override(SERVICE, f"{DROP_IN}LoadCredential=tokens:/etc/vortexd/tokens.toml\n")
+    settings = SETTINGS.format(port=installed.port, heartbeat=30.0)
+    installed.put("/etc/vortexd/vortexd.toml", f'{settings}[auth]\ntokens = ["$CREDENTIALS_DIRECTORY/tokens"]\n')
+    installed.machine.run("systemctl", "start", SERVICE)
+
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        installed.get("/shop/dev")
+    with caught.value as refused:
+        assert 401 == refused.code
+    assert b'"number":0' in installed.get(f"/shop/dev?token={token}")
+    assert token not in installed.machine.log()
 
 
 async def test_a_reload_is_in_force_and_in_the_status_and_loses_nobody(installed: Installed) -> None:
