@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None, system_file: Path = SYSTEM_FILE
         return 0
     welcome = _welcome if file is None and options.source is None else None
     if settings.server.workers > 1:
-        return _supervise(settings, given, welcome)
+        return _supervise(settings, given, welcome, lambda: _settings(file, options))
     return _run(
         settings, lambda urls: welcome(settings, urls) if welcome else None, lambda: _settings(file, options), file
     )
@@ -206,7 +206,10 @@ def _run(
 
 
 def _supervise(
-    settings: Settings, arguments: Sequence[str], welcome: Callable[[Settings, Sequence[str]], None] | None
+    settings: Settings,
+    arguments: Sequence[str],
+    welcome: Callable[[Settings, Sequence[str]], None] | None,
+    read: Callable[[], Settings],
 ) -> int:
     def supervisor() -> int:
         from . import logs, supervisor
@@ -214,7 +217,7 @@ def _supervise(
         logs.configure(settings.log, sys.stderr)
         # What is wrong is said once, rather than by each worker.
         _check_auth(settings)
-        return supervisor.run(settings, arguments, lambda urls: welcome(settings, urls) if welcome else None)
+        return supervisor.run(settings, arguments, lambda urls: welcome(settings, urls) if welcome else None, read)
 
     return _guarded(supervisor)
 

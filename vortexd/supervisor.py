@@ -20,7 +20,8 @@ import orjson
 import structlog
 import trio
 
-from . import binding, systemd
+from . import binding, logs, systemd, threads
+from .errors import SettingsError
 from .late_signals import LateSignals
 from .metrics import SupervisorMetrics
 from .peers import SUPERVISOR
@@ -61,13 +62,19 @@ class _Worker:
     status: str = "starting"
 
 
-def run(settings: Settings, arguments: Sequence[str], started: Callable[[Sequence[str]], None]) -> int:
+def run(
+    settings: Settings,
+    arguments: Sequence[str],
+    started: Callable[[Sequence[str]], None],
+    read: Callable[[], Settings],
+) -> int:
     """Run `server.workers` workers until a signal ends them, and return the exit status.
 
     Args:
         settings: With absolute paths.
         arguments: The command line without the program's name, for the workers: they read the settings again at SIGHUP.
         started: Called with the bound addresses as URLs once all workers serve.
+        read: Reads the settings again, for what of them is the supervisor's own; raises SettingsError.
 
     Raises:
         StartError: An address can't be bound.
@@ -75,7 +82,7 @@ def run(settings: Settings, arguments: Sequence[str], started: Callable[[Sequenc
     inherited = systemd.inherit(os.environ, os.getpid())
     notifier = systemd.Notifier(os.environ, os.getpid())
     with LateSignals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as late:
-        return trio.run(Supervisor(settings, arguments, started, notifier).run, inherited, late)
+        return trio.run(Supervisor(settings, arguments, started, notifier, read).run, inherited, late)
 
 
 class Supervisor:
@@ -87,8 +94,10 @@ class Supervisor:
         arguments: Sequence[str],
         started: Callable[[Sequence[str]], None],
         notifier: systemd.Notifier,
+        read: Callable[[], Settings],
     ) -> None:
         self._settings = settings
+        self._read = read
         self._arguments = list(arguments)
         self._started = started
         self._notifier = notifier
@@ -262,6 +271,9 @@ class Supervisor:
                     each.is_reloading = True
                     each.process.send_signal(signal.SIGHUP)
             self._look_whether_reloaded()
+            # Each worker says what is wrong.
+            with contextlib.suppress(SettingsError):
+                logs.configure((await threads.run_sync(self._read)).log, sys.stderr)
 
     def _look_whether_reloaded(self) -> None:
         if self._is_reloading and not any(each.is_reloading for each in self._workers.values()):

@@ -172,6 +172,21 @@ def test_systemd_is_told_of_all_as_of_one(source: Path, notifications: socket.so
     assert 2 == sum(each["event"] == "reloaded" for each in events(server))
 
 
+def test_a_reload_is_for_the_supervisor_too_and_what_waits_for_a_restart_is_in_the_status(
+    source: Path, notifications: socket.socket
+) -> None:
+    with serving(source, NOTIFY_SOCKET=notifications.getsockname()) as server:
+        file = source.parent / "vortexd.toml"
+        file.write_text(file.read_text().replace("workers = 2", "workers = 3") + '[log]\nlevel = "error"\n')
+        server.process.send_signal(signal.SIGHUP)
+        said = b""
+        while b"READY=1\nSTATUS=reloaded; restart needed for server.workers" not in said:
+            said = notifications.recv(1_000)
+        assert 0 == server.stop()
+
+    assert "stopped" not in [each["event"] for each in events(server)]
+
+
 def test_L09_a_worker_whose_loop_is_stuck_is_killed_and_replaced(source: Path, notifications: socket.socket) -> None:
     with serving(source, NOTIFY_SOCKET=notifications.getsockname(), WATCHDOG_USEC="1500000") as server:
         stuck = children(server)[0]
