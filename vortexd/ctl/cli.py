@@ -13,7 +13,7 @@ from typing import NoReturn
 from .. import __version__
 from ..errors import SettingsError
 from ..text import printable
-from . import bench, check, completion, fleet, get, token, wait
+from . import bench, check, completion, diff, explain, fleet, get, token, wait
 from .errors import CtlError
 
 # Each has `add_arguments(parser)` and `run(arguments) -> int`, and says in its docstring's first line what it does.
@@ -21,6 +21,8 @@ COMMANDS = {
     "bench": bench,
     "check": check,
     "completion": completion,
+    "diff": diff,
+    "explain": explain,
     "fleet": fleet,
     "get": get,
     "token": token,

@@ -4,7 +4,6 @@ In comes the configuration of one key as the server has it; out goes it or a par
 """
 
 import argparse
-import difflib
 import sys
 from collections.abc import Callable
 
@@ -13,7 +12,7 @@ from ..model import Json
 from . import forms
 from .configuration import read_configuration, warn
 from .errors import CtlError
-from .key import add_key_arguments
+from .key import add_key_arguments, near
 from .printing import put
 from .server import add_server_arguments, server_of
 
@@ -23,7 +22,6 @@ FORMS: dict[str, Callable[[Json, str], str]] = {
     "json": lambda value, _: forms.to_json(value),
     "properties": forms.to_properties_text,
 }
-_NEAR = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,8 +51,4 @@ def run(arguments: argparse.Namespace) -> int:
 def _part(document: dict[str, Json], key: str) -> Json:
     for value in forms.find(document, key):
         return value
-    known = list(forms.keys_of(document))
-    same_end = [each for each in known if each.rpartition(".")[2] == key.rpartition(".")[2]]
-    near = list(dict.fromkeys([*difflib.get_close_matches(key, known, _NEAR), *same_end]))[:_NEAR]
-    hint = f"; near it {'are' if len(near) > 1 else 'is'} {', '.join(near)}" if near else ""
-    raise CtlError(f"there is no key {key} in this configuration{hint}", 1)
+    raise CtlError(f"there is no key {key} in this configuration{near([key], list(forms.keys_of(document)))}", 1)

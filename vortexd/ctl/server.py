@@ -241,7 +241,8 @@ class Server:
         if reason is None:
             text = f"{self.url} answers {answer.status}, and not as a vortexd does; see --server"
         else:
-            text = f"{self.url} answers {answer.status}: {reason}"
+            hint = "; name another with --label" if reason == "no such label" else ""
+            text = f"{self.url} answers {answer.status}: {reason}{hint}"
         if answer.status >= 500 or answer.status == 429:
             return Unreachable(text)
         return Refused(text, answer.status, reason or "")

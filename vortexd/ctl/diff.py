@@ -1,0 +1,54 @@
+"""Show what has changed between two versions or two labels.
+
+In comes the server's comparison, out go lines with what was there and what is there now. The status is that of diff(1): 0 for the same.
+"""
+
+import argparse
+import json
+import sys
+
+from ..text import printable
+from .changes import lines_of
+from .errors import CtlError
+from .key import add_key_arguments, key_path
+from .printing import add_colour_argument, paint_of
+from .server import add_server_arguments, server_of
+
+FORMS = ("text", "json", "patch")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See `cli.COMMANDS`."""
+    add_key_arguments(parser)
+    side = "a version, a label, version:VERSION or label:LABEL"
+    parser.add_argument("--from", dest="old", metavar="SIDE", help=f"{side}; the version before")
+    parser.add_argument("--to", dest="new", metavar="SIDE", help=f"{side}; the current version")
+    parser.add_argument(
+        "--output", choices=FORMS, metavar="FORM", default="text", help=f"{', '.join(FORMS)} (RFC 6902); text"
+    )
+    add_colour_argument(parser)
+    add_server_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print it. Returns 1 where there is a difference."""
+    server = server_of(arguments)
+    sides = {"from": arguments.old, "to": arguments.new}
+    said = server.get(
+        "/api/v1/diff" + key_path(arguments.app, arguments.profile, arguments.label),
+        {name: side for name, side in sides.items() if side is not None},
+    ).json()
+    try:
+        patch, rows = said["patch"], said["changes"]
+        title = f"{said['app']}:{said['profile']}"
+        old, new = (f"{said[side]['label']}@{said[side]['version']}" for side in ("from", "to"))
+        paint = paint_of(arguments.color, sys.stdout.isatty())
+        lines = [line for row in rows for line in lines_of(row, paint)]
+    except (KeyError, TypeError, AttributeError):
+        raise CtlError(f"{server.url} answers what no vortexd of this vortexctl's version says; see --server") from None
+    if arguments.output != "text":
+        print(json.dumps(said if arguments.output == "json" else patch))
+    else:
+        print(paint(printable(f"{title}  {old} -> {new}"), "bold"))
+        print("\n".join(lines or ["no difference"]))
+    return 1 if rows else 0

@@ -1,0 +1,118 @@
+"""Show why a configuration is what it is: which layer holds a key, which one wins, and where it is written.
+
+In comes the server's explanation, out go a line for each key, or, for the keys that are asked for, a line for each layer that holds one.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..text import printable
+from .changes import brief
+from .errors import CtlError
+from .key import add_key_arguments, key_path, near
+from .printing import Paint, add_colour_argument, aligned, paint_of
+from .server import Server, add_server_arguments, server_of
+
+_WIDTH = 60
+_COLOURS = {"wins": "green", "unreadable": "red"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See `cli.COMMANDS`."""
+    add_key_arguments(parser)
+    parser.add_argument("key", metavar="KEY", nargs="*", help="such as database.pool.size; with all that is below it")
+    parser.add_argument("--layers", action="store_true", help="show the documents that were looked at, and no keys")
+    parser.add_argument("--json", action="store_true", help="print what the server says, as one JSON object")
+    add_colour_argument(parser)
+    add_server_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print it. Returns 1 where there is no such key."""
+    server = server_of(arguments)
+    path = "/api/v1/explain" + key_path(arguments.app, arguments.profile, arguments.label)
+    said = server.get(path, [("key", key) for key in arguments.key]).json()
+    paint = paint_of(arguments.color, sys.stdout.isatty())
+    try:
+        if arguments.key and not said["keys"]:
+            raise CtlError(_missing(server, path, arguments.key), 1)
+        lines = list(_lines(said, arguments, paint))
+    except (KeyError, TypeError, IndexError, AttributeError):
+        raise CtlError(f"{server.url} answers what no vortexd of this vortexctl's version says; see --server") from None
+    print(json.dumps(said) if arguments.json else "\n".join(lines))
+    return 0
+
+
+def _lines(said: dict[str, Any], arguments: argparse.Namespace, paint: Paint) -> Iterator[str]:
+    yield paint(printable(f"{said['app']}:{said['profile']}:{said['label']}  {said['version']}"), "bold")
+    if arguments.layers:
+        yield from _layers(said)
+    elif arguments.key:
+        for key in said["keys"]:
+            yield ""
+            yield from _key(key, said["layers"], paint)
+    else:
+        rows = [_row(key, said["layers"]) for key in said["keys"]]
+        yield from aligned(rows) if rows else ("no keys",)
+
+
+def _layers(said: dict[str, Any]) -> Iterator[str]:
+    """The profiles that are active, and the documents, the strongest first."""
+    for source in said["sources"]:
+        active = [_profile(each) for each in source["profiles"]]
+        yield printable(f"{source['root']}  {source['revision'] or ''}".rstrip())
+        yield printable(f"  profiles, the strongest last: {', '.join(active)}")
+    rows = [(_document(each), _remark(each)) for each in said["layers"]]
+    yield from aligned(rows) if rows else ("no files",)
+
+
+def _profile(profile: dict[str, Any]) -> str:
+    return str(profile["name"]) + (f" (by {profile['because']})" if profile["because"] else "")
+
+
+def _remark(layer: dict[str, Any]) -> str:
+    demand = f"for the profiles {layer['on_profile']}" if layer["on_profile"] is not None else ""
+    return ", ".join(filter(None, (demand, "" if layer["active"] else "not active")))
+
+
+def _row(key: dict[str, Any], layers: Sequence[dict[str, Any]]) -> tuple[str, str, str]:
+    if key["layer"] is None:
+        return key["key"], "not served", ""
+    winner = next(each for each in key["held_by"] if each["layer"] == key["layer"] and each["outcome"] == "wins")
+    return key["key"], brief(key["value"], _WIDTH), _place(winner, layers)
+
+
+def _key(key: dict[str, Any], layers: Sequence[dict[str, Any]], paint: Paint) -> Iterator[str]:
+    yield paint(printable(key["key"]), "bold") + (f" = {brief(key['value'])}" if key["layer"] is not None else "")
+    rows = [
+        (
+            each["outcome"].replace("_", " "),
+            _place(each, layers),
+            brief(each["value"], _WIDTH) if "value" in each else "",
+            f"by {_document(layers[each['by']])}" if each["by"] is not None else "",
+            each["cipher"] or "",
+        )
+        for each in key["held_by"]
+    ]
+    for held, line in zip(key["held_by"], aligned(rows), strict=True):
+        yield "  " + paint(line, _COLOURS.get(held["outcome"], "dim"))
+
+
+def _place(held: dict[str, Any], layers: Sequence[dict[str, Any]]) -> str:
+    """`file:line:column`, as editors take it."""
+    layer = layers[held["layer"]]
+    numbers = [str(each) for each in (held["line"], held["column"]) if each is not None]
+    return ":".join([layer["file"] or layer["name"], *numbers])
+
+
+def _document(layer: dict[str, Any]) -> str:
+    number = layer["document"]
+    return str(layer["file"] or layer["name"]) + (f" (document #{number})" if number is not None else "")
+
+
+def _missing(server: Server, path: str, wanted: Sequence[str]) -> str:
+    known = [each["key"] for each in server.get(path).json()["keys"]]
+    return f"no layer holds {' or '.join(wanted)}{near(wanted, known)}"
