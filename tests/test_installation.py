@@ -126,6 +126,19 @@ def test_what_is_in_place_before_an_error_is_remembered(place: Place) -> None:
 @pytest.mark.parametrize(
     ("command", "word"),
     [
+        (["/opt/x/bin/vortexd"], "/opt/x/bin/vortexctl"),
+        (["/opt/x/bin/python3", "-m", "vortexd"], "/opt/x/bin/python3 -m vortexd.ctl"),
+    ],
+)
+def test_the_unit_of_the_agent_starts_the_vortexctl_of_that_program(command: list[str], word: str) -> None:
+    unit = contents(command)["lib/systemd/system/vortexctl-agent.service"].decode()
+
+    assert f"\nExecStart={word} agent --config /etc/vortexd/agent.toml\n" in unit
+
+
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [
         (["/opt/vortexd/bin/vortexd"], "/opt/vortexd/bin/vortexd"),
         (["/opt/x/bin/python3", "-m", "vortexd"], "/opt/x/bin/python3 -m vortexd"),
         (["/opt/a b/100%/$x/vortexd"], '"/opt/a b/100%%/$$x/vortexd"'),
@@ -144,7 +157,7 @@ def test_every_unit_and_every_page_is_installed_and_in_the_wheel() -> None:
     wheel = included["force-include"]
 
     assert {each.name for each in (*(ROOT / "systemd").iterdir(), *(ROOT / "man").iterdir())} < names
-    for own in ("systemd", "man", "conf/vortexd.toml", "conf/tokens.toml.example"):
+    for own in ("systemd", "man", "conf/vortexd.toml", "conf/agent.toml.example", "conf/tokens.toml.example"):
         assert (ROOT / own).exists()
         assert f"vortexd/data/{own}" == wheel[own]
 

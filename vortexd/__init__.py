@@ -39,6 +39,7 @@ Configuration flows one way, and each stage is a module or a package here:
     daemon.py   puts the line together; owns the root nursery, signals and the order of shutdown
     supervisor.py  worker.py        several daemons on one port: who starts and watches them, and one of them
     client/     the client: one conversation and what its end means (pure), and the same for Trio, asyncio and threads
+    agent/      files made of templates, and programs that are reloaded or started anew; the stages are named in it
     cli.py  commands.py  terminal.py    the command line: what serves, what doesn't, how errors are said
     installation.py                 units, man pages and settings where the system looks for them
     watch.py                        a client that prints what it is told

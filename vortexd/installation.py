@@ -25,6 +25,7 @@ SETTINGS = "/etc/vortexd/vortexd.toml"
 _SOURCE = "/etc/vortexd/config"
 # What the units name as they come.
 _PROGRAM = "/opt/vortexd/bin/vortexd"
+_CTL_PROGRAM = "/opt/vortexd/bin/vortexctl"
 _RECORD = "share/vortexd/installed.json"
 # What ProtectHome= takes out of the service's sight.
 _HOMES = ("/home", "/root", "/run/user")
@@ -89,16 +90,26 @@ def contents(command: Sequence[str]) -> dict[str, bytes]:
         command: What the units start.
     """
     data = _data()
-    words = " ".join(map(_unit_word, command)).encode()
-    found = {
-        f"lib/systemd/system/{unit.name}": unit.read_bytes().replace(_PROGRAM.encode(), words)
-        for unit in sorted((data / "systemd").glob("vortexd.*"))
-    }
+    starts = {_PROGRAM: command, _CTL_PROGRAM: _ctl(command)}
+    words = {program.encode(): " ".join(map(_unit_word, each)).encode() for program, each in starts.items()}
+    found = {}
+    for unit in sorted((data / "systemd").glob("vortex*.*")):
+        text = unit.read_bytes()
+        for program, start in words.items():
+            text = text.replace(program, start)
+        found[f"lib/systemd/system/{unit.name}"] = text
     for page in sorted((data / "man").glob("*.[1-9]")):
         found[f"share/man/man{page.suffix[1:]}/{page.name}"] = page.read_bytes()
-    found["share/doc/vortexd/tokens.toml.example"] = (data / "conf/tokens.toml.example").read_bytes()
+    for example in ("agent.toml.example", "tokens.toml.example"):
+        found[f"share/doc/vortexd/{example}"] = (data / "conf" / example).read_bytes()
     found[SETTINGS] = (data / "conf/vortexd.toml").read_bytes()
     return found
+
+
+def _ctl(command: Sequence[str]) -> list[str]:
+    """The command that starts the vortexctl of a vortexd: beside it, or a module as it is."""
+    *interpreter, name = command
+    return [*interpreter, f"{name}.ctl"] if interpreter else [str(Path(name).with_name("vortexctl"))]
 
 
 def _data() -> Path:

@@ -1,0 +1,82 @@
+"""How the agent follows a configuration: by the client, with the address and token that settings name.
+
+What goes wrong there becomes an `AgentError`, so that the rest of the agent knows one kind of it.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+
+import attrs
+
+from .. import client
+from ..errors import SettingsError
+from ..trusted_files import OTHERS_READ_OR_WRITE
+from .item import Subject, read_trusted
+from .loop import AgentError, Watch, Watched
+
+
+@attrs.frozen
+class Origin:
+    """Where configurations come from.
+
+    Attributes:
+        token: Asked before each attempt to connect.
+        instance: What the server calls us; None is host:pid, and "" isn't counted.
+        ca_file: The authorities of the server's certificate; None for the system's.
+    """
+
+    urls: tuple[str, ...]
+    token: Callable[[], str | None]
+    instance: str | None = None
+    ca_file: str | None = None
+
+
+def watch_of(origin: Origin, start_timeout: float | None = None) -> Watch:
+    """What follows configurations from there.
+
+    Args:
+        start_timeout: Seconds in which the first state has to come; None for as long as it takes.
+    """
+
+    @asynccontextmanager
+    async def watch(subject: Subject) -> AsyncIterator[Watched]:
+        with _explained(subject):
+            watching = client.watch(
+                origin.urls,
+                subject.application,
+                subject.profile,
+                subject.label or None,
+                token=origin.token,
+                instance=origin.instance,
+                start_timeout=start_timeout,
+                ca_file=origin.ca_file,
+            )
+            config = await watching.__aenter__()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_exit(watching)
+            yield config
+
+    return watch
+
+
+def token_of(file: str) -> Callable[[], str | None]:
+    """What reads a token file, so that a renewed token is taken up; the last one stays while the file can't be used."""
+    last = read_trusted(file, OTHERS_READ_OR_WRITE).strip() if file else None
+
+    def token() -> str | None:
+        nonlocal last
+        if file:
+            with contextlib.suppress(SettingsError):
+                last = read_trusted(file, OTHERS_READ_OR_WRITE).strip()
+        return last
+
+    return token
+
+
+@contextlib.contextmanager
+def _explained(subject: Subject) -> Iterator[None]:
+    try:
+        yield
+    except (client.WatchFailed, ValueError, OSError) as error:
+        raise AgentError(f"{subject}: {error}") from None

@@ -1,0 +1,174 @@
+"""The agent as a process: settings in, items and their keepers made of them, and the order of start and end.
+
+Before anything is written every target is locked and every state file found; what is wrong there ends the agent at once. After that, nothing does but a
+signal: what fails is said of its own item, and the others go on.
+"""
+
+import os
+import random
+import signal
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import attrs
+import structlog
+import trio
+
+from ..errors import VortexdError
+from ..systemd import Notifier
+from .commands import Failure
+from .item import Hook, Item, Outcome, Subject, TemplateItem, hook_name, subject_of
+from .loop import Keeper, Watch, reason_of
+from .record import Record
+from .settings import Settings
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Results(Generic[T]):
+    """What became of items, by their names.
+
+    Attributes:
+        errors: Why some configurations couldn't be had; nothing was done about their items.
+    """
+
+    items: tuple[tuple[str, T], ...]
+    errors: tuple[str, ...]
+
+
+@contextmanager
+def keepers(
+    settings: Settings,
+    directory: Path,
+    watch: Watch,
+    on_outcome: Callable[[str, Outcome], None],
+    *,
+    writes: bool = True,
+    chance: Callable[[], float] = random.random,
+) -> Iterator[list[Keeper]]:
+    """The keepers of all configurations that settings name, with every target locked as long as the context lasts.
+
+    Args:
+        directory: The state directory.
+        writes: Lock the targets; false where only a preview is wanted.
+
+    Raises:
+        StartError: A target or a state file can't be had.
+    """
+    lock = trio.Lock()
+    templates = [TemplateItem(each, Record(directory, each.target), lock) for each in settings.template]
+    hooks = [Hook(each, Record(directory, hook_name(each)), lock) for each in settings.hook]
+    groups: dict[Subject, list[Item]] = {}
+    items: list[Item] = [*templates, *hooks]
+    for item in items:
+        groups.setdefault(subject_of(item.settings), []).append(item)
+    with ExitStack() as stack:
+        for template in templates if writes else ():
+            stack.enter_context(template.target.locked())
+        yield [
+            Keeper(subject, items, watch, chance, on_outcome, has_stderr=settings.agent.report_stderr)
+            for subject, items in groups.items()
+        ]
+
+
+async def run(settings: Settings, directory: Path, watch: Watch, environment: Mapping[str, str]) -> None:
+    """Keep everything in step until SIGTERM or SIGINT; SIGHUP renders everything again.
+
+    Raises:
+        StartError: A target or a state file can't be had.
+    """
+    notifier = Notifier(environment, os.getpid())
+    board = _Board(notifier)
+    with keepers(settings, directory, watch, board.note) as kept:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_obey, kept, nursery.cancel_scope, notifier)
+            for each in kept:
+                nursery.start_soon(each.run)
+            notifier.ready(f"keeping {len(settings.template)} files and {len(settings.hook)} hooks")
+            log.info("ready", templates=len(settings.template), hooks=len(settings.hook))
+            if notifier.watchdog is not None:
+                nursery.start_soon(board.feed, notifier.watchdog / 3)
+    log.info("stopped")
+
+
+async def once(settings: Settings, directory: Path, watch: Watch) -> Results[Outcome]:
+    """Bring everything to its configuration once, all configurations beside each other, and tell the server.
+
+    Raises:
+        StartError: A target or a state file can't be had.
+    """
+    with keepers(settings, directory, watch, _ignore) as kept:
+        return await _gathered([each.once for each in kept])
+
+
+async def preview(settings: Settings, directory: Path, watch: Watch) -> Results[str | Failure]:
+    """What `once` would change, as diffs."""
+    with keepers(settings, directory, watch, _ignore, writes=False) as kept:
+        return await _gathered([each.preview for each in kept])
+
+
+async def _gathered(functions: Sequence[Callable[[], Awaitable[list[tuple[str, T]]]]]) -> Results[T]:
+    results: list[list[tuple[str, T]]] = [[] for _ in functions]
+    errors: list[str] = []
+
+    async def call(function: Callable[[], Awaitable[list[tuple[str, T]]]], found: list[tuple[str, T]]) -> None:
+        try:
+            found += await function()
+        except* VortexdError as group:
+            errors.append(reason_of(group))
+
+    async with trio.open_nursery() as nursery:
+        for function, found in zip(functions, results, strict=True):
+            nursery.start_soon(call, function, found)
+    return Results(tuple(each for found in results for each in found), tuple(errors))
+
+
+def _ignore(name: str, outcome: Outcome) -> None:
+    pass
+
+
+async def _obey(
+    kept: Sequence[Keeper],
+    scope: trio.CancelScope,
+    notifier: Notifier,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+        task_status.started()
+        async for number in received:
+            if number != signal.SIGHUP:
+                notifier.stopping()
+                scope.cancel()
+                return
+            log.info("rendering everything again")
+            for each in kept:
+                each.again()
+
+
+@attrs.define(eq=False)
+class _Board:
+    """What is to be seen in `systemctl status`, and the watchdog's food."""
+
+    notifier: Notifier
+    _rejected: dict[str, str] = attrs.field(init=False, factory=dict)
+
+    def note(self, name: str, outcome: Outcome) -> None:
+        if outcome.failure is None:
+            self._rejected.pop(name, None)
+        else:
+            self._rejected[name] = outcome.failure.reason
+        self._say()
+
+    async def feed(self, interval: float) -> None:
+        while True:
+            self._say()
+            await trio.sleep(interval)
+
+    def _say(self) -> None:
+        rejected = ", ".join(f"{name}: {reason}" for name, reason in self._rejected.items())
+        self.notifier.status(f"rejected: {rejected}"[:500] if rejected else "everything is as configured")

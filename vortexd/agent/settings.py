@@ -1,0 +1,185 @@
+"""The settings of the agent: agent.toml as frozen attrs classes; the defaults live here and nowhere else.
+
+Durations are seconds (float), sizes are bytes (int). Relative paths start at the directory of agent.toml.
+"""
+
+import re
+import signal
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import attrs
+
+from .. import names
+from ..client.address import parse_address
+from ..errors import InvalidName
+from ..rules import Rule, path, seconds, texts, whole
+from ..settings import LogSettings
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MODE = re.compile(r"0[0-7]{3}")
+_OTHERS_WRITE = 0o002
+_ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\$?")
+# What no program is reloaded by.
+_NO_RELOAD = frozenset({"KILL", "STOP"})
+SIGNALS = (
+    frozenset(each.name.removeprefix("SIG") for each in signal.valid_signals() if isinstance(each, signal.Signals))
+    - _NO_RELOAD
+)
+
+
+def _is_server(value: object) -> bool:
+    parse_address(str(value))
+    return True
+
+
+def _is_post_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        is_whole = bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        return False
+    return is_whole and parts.scheme in ("http", "https") and text.isascii() and text.isprintable() and " " not in text
+
+
+def _text(default: str, allowed: str, accepts: Callable[[str], bool]) -> str:
+    return attrs.field(default=default, metadata={"rule": Rule(allowed, lambda value: accepts(str(value)))})
+
+
+def _name(default: str, kind: str, parse: Callable[[str], str]) -> str:
+    def accepts(text: str) -> bool:
+        try:
+            return text == default or parse(text) != ""
+        except InvalidName:
+            return False
+
+    return _text(default, f"the name of {kind}, as in the address of a configuration", accepts)
+
+
+def _command() -> tuple[str, ...]:
+    return texts("words without NUL", lambda value: "\0" not in str(value))
+
+
+def _account(kind: str) -> str:
+    return _text(
+        "", f"the name or number of a {kind}, or empty", lambda text: not text or _ACCOUNT.fullmatch(text) is not None
+    )
+
+
+@attrs.frozen
+class ServerSettings:
+    """[server]: where configuration comes from.
+
+    Attributes:
+        url: Addresses of vortexd: `http://`, `https://`, `ws://` or `wss://` with a host and a port, or `unix:///path`. Several serve the same, and
+            are taken in turn.
+        token_file: The file with the token, for servers that ask for one. `$CREDENTIALS_DIRECTORY` at the beginning is systemd's.
+        ca_file: The authorities that sign the server's certificate, in PEM; "" for the system's.
+        instance: What the server calls us; "" is host:pid.
+        start_timeout: Seconds in which the first state has to come with `--once` and `--dry-run`.
+    """
+
+    url: tuple[str, ...] = texts("an address such as http://config.example:8888", _is_server, "http://127.0.0.1:8888")
+    token_file: str = path()
+    ca_file: str = path()
+    instance: str = _text("", "at most 128 printable characters", lambda text: len(text) <= 128 and text.isprintable())
+    start_timeout: float = seconds(30.0)
+
+
+@attrs.frozen
+class AgentSettings:
+    """[agent].
+
+    Attributes:
+        state_directory: Where the agent keeps what it knows of its files. "" means $STATE_DIRECTORY, as systemd sets it, else
+            $XDG_STATE_HOME/vortexctl, else ~/.local/state/vortexctl.
+        report_stderr: Tell the server the end of what a failed command wrote to stderr. It may hold secrets.
+    """
+
+    state_directory: str = path()
+    report_stderr: bool = True
+
+
+@attrs.frozen
+class HookSettings:
+    """[[hook]]: something to do when a configuration has changed.
+
+    Attributes:
+        application: Whose configuration it is.
+        profile: Its profile, or several.
+        label: Its label; "" is the server's own.
+        reload: A command that makes a program take up the change: the program and its arguments.
+        signal: In place of it, a signal such as "HUP" for the process in `pid_file`.
+        pid_file: The file that holds the process's number.
+        post: In place of both, an `http://` or `https://` address to POST to, such as Spring's /actuator/refresh.
+        authorization_file: The file with the value of the header Authorization for `post`; "" for none.
+        shell: `reload` and `check` are each one text, for /bin/sh.
+        reload_timeout: Seconds that a reload may take.
+        quiet_period: Seconds without a change before it is acted on.
+        max_wait: Seconds after the first change at which it is acted on although changes go on.
+        splay: Up to so many seconds more, by chance, so that not every machine reloads at once.
+    """
+
+    application: str = _name("", "an application", names.application)
+    profile: str = _name("default", "a profile", names.profile)
+    label: str = _name("", "a label", names.label)
+    reload: tuple[str, ...] = _command()
+    signal: str = _text(
+        "", "the name of a signal, such as HUP or USR1, or empty", lambda text: not text or text in SIGNALS
+    )
+    pid_file: str = path()
+    post: str = _text(
+        "",
+        "an http:// or https:// address without a password in it, or empty",
+        lambda text: not text or _is_post_url(text),
+    )
+    authorization_file: str = path()
+    shell: bool = False
+    reload_timeout: float = seconds(30.0)
+    quiet_period: float = seconds(1.0, 0)
+    max_wait: float = seconds(10.0, 0)
+    splay: float = seconds(0.0, 0)
+
+
+@attrs.frozen
+class TemplateSettings(HookSettings):
+    """[[template]]: a file made of a configuration, and a hook for it.
+
+    Attributes:
+        source: The template.
+        target: The file that is written.
+        mode: Its mode, such as "0640"; "" keeps that of the file that is there, and is "0600" for a new one.
+        owner: The name or number of its owner; "" keeps it, or is the agent's own.
+        group: The name or number of its group, likewise.
+        check: A command that fails where the new file is no good. `{file}` in its words is the file to check; it is in VORTEXD_FILE, too.
+        check_timeout: Seconds that a check may take.
+        environment: Variables of the agent's environment that the template may read.
+        max_bytes: Size of the file.
+    """
+
+    source: str = path()
+    target: str = path()
+    mode: str = _text(
+        "",
+        'four octal digits such as "0640", and not for everybody to write, or empty',
+        lambda text: not text or (_MODE.fullmatch(text) is not None and not int(text, 8) & _OTHERS_WRITE),
+    )
+    owner: str = _account("user")
+    group: str = _account("group")
+    check: tuple[str, ...] = _command()
+    check_timeout: float = seconds(30.0)
+    environment: tuple[str, ...] = texts(
+        "the name of a variable", lambda value: _VARIABLE.fullmatch(str(value)) is not None
+    )
+    max_bytes: int = whole(16_777_216, 1, 268_435_456)
+
+
+@attrs.frozen
+class Settings:
+    """The whole of agent.toml."""
+
+    server: ServerSettings = attrs.field(factory=ServerSettings)
+    agent: AgentSettings = attrs.field(factory=AgentSettings)
+    template: tuple[TemplateSettings, ...] = ()
+    hook: tuple[HookSettings, ...] = ()
+    log: LogSettings = attrs.field(factory=LogSettings)
