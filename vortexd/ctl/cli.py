@@ -13,15 +13,17 @@ from typing import NoReturn
 from .. import __version__
 from ..errors import SettingsError
 from ..text import printable
-from . import bench, check, completion, diff, explain, fleet, get, token, wait
+from . import agent, bench, check, completion, diff, exec, explain, fleet, get, token, wait
 from .errors import CtlError
 
 # Each has `add_arguments(parser)` and `run(arguments) -> int`, and says in its docstring's first line what it does.
 COMMANDS = {
+    "agent": agent,
     "bench": bench,
     "check": check,
     "completion": completion,
     "diff": diff,
+    "exec": exec,
     "explain": explain,
     "fleet": fleet,
     "get": get,

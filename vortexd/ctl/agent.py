@@ -1,0 +1,103 @@
+"""Write files from templates and reload programs whenever a configuration changes.
+
+In comes agent.toml, and what goes on is the agent's own; here it is started, and what it came to is said.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import trio
+
+from .. import logs
+from ..agent import running
+from ..agent.commands import Failure
+from ..agent.following import Origin, token_of, watch_of
+from ..agent.item import Outcome, read_trusted
+from ..agent.loop import told
+from ..agent.record import state_directory
+from ..agent.settings import Settings
+from ..agent.settings_file import load
+from ..errors import SettingsError, StartError
+from ..text import printable
+from ..trusted_files import OTHERS_WRITE
+from .errors import CtlError
+
+SYSTEM_FILE = "/etc/vortexd/agent.toml"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See `cli.COMMANDS`."""
+    parser.add_argument("--config", metavar="FILE", default=SYSTEM_FILE, help=f"the settings; {SYSTEM_FILE}")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--once", action="store_true", help="bring everything to its configuration, and end")
+    how.add_argument(
+        "--dry-run", action="store_true", help="print what --once would change, values and all; change nothing"
+    )
+    how.add_argument("--check", action="store_true", help="only check the settings, and print every error")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the agent. Returns 1 where something was rejected, or would change with --dry-run."""
+    try:
+        settings = read_settings(arguments.config)
+        if arguments.check:
+            return 0
+        logs.configure(settings.log, sys.stderr)
+        directory = state_directory(settings.agent.state_directory, os.environ)
+        server = settings.server
+        token = token_of(server.token_file) if server.token_file else lambda: os.environ.get("VORTEXD_TOKEN") or None
+        ends = arguments.once or arguments.dry_run
+        # Who only looks isn't counted among those who apply.
+        instance = "" if arguments.dry_run else server.instance or None
+        watch = watch_of(
+            Origin(server.url, token, instance, server.ca_file or None), server.start_timeout if ends else None
+        )
+        if arguments.dry_run:
+            return _preview(trio.run(running.preview, settings, directory, watch))
+        if arguments.once:
+            return _report(trio.run(running.once, settings, directory, watch), settings)
+        trio.run(running.run, settings, directory, watch, os.environ)
+    except SettingsError as error:
+        raise CtlError(str(error), 2) from None
+    except StartError as error:
+        raise CtlError(str(error), 1) from None
+    return 0
+
+
+def read_settings(file: str) -> Settings:
+    """The settings in a file, which says what is run and written: nobody else may have written it.
+
+    Raises:
+        SettingsError: With every problem.
+    """
+    path = os.path.abspath(file)
+    return load(read_trusted(path, OTHERS_WRITE), file, Path(path).parent)
+
+
+def _report(results: running.Results[Outcome], settings: Settings) -> int:
+    failures = [(name, outcome.failure) for name, outcome in results.items if outcome.failure is not None]
+    for name, failure in failures:
+        _complain(f"{name}: rejected: {told(failure, settings.agent.report_stderr)}")
+    for error in results.errors:
+        _complain(error)
+    return 3 if results.errors else int(bool(failures))
+
+
+def _preview(results: running.Results[str | Failure]) -> int:
+    status = 0
+    for name, found in results.items:
+        if isinstance(found, Failure):
+            _complain(f"{name}: would be rejected: {found.reason}")
+        else:
+            print(found, end="")
+        status = status or int(bool(found))
+    for error in results.errors:
+        _complain(error)
+    return 3 if results.errors else status
+
+
+def _complain(text: str) -> None:
+    for line in text.splitlines():
+        print(f"vortexctl: error: {printable(line)}", file=sys.stderr)
