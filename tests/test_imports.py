@@ -19,7 +19,7 @@ GROUPS = [
     ("named_files",),
     ("resolve",),
     ("diff", "comparison", "version", "state", "store", "registry"),
-    ("interests",),
+    ("interests", "reading"),
     ("broadcast", "fleet"),
     ("realtime", "line"),
     ("http",),

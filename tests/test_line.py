@@ -3,7 +3,6 @@
 import threading
 from typing import Any
 
-import attrs
 import jsonpatch
 import orjson
 import pytest
@@ -15,10 +14,10 @@ from vortexd.broadcast import Broadcaster, Delivery, Subscriber
 from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.keys import OneKey
-from vortexd.errors import FormatError, UnknownLabel
+from vortexd.errors import UnknownLabel
 from vortexd.line import Line, TooManyKeys
 from vortexd.metrics import Metrics
-from vortexd.model import Files, Key, Origin, PropertySource, Tree
+from vortexd.model import Files, Key, PropertySource, Tree
 from vortexd.patterns import Pattern, parse_pattern
 from vortexd.realtime.encoder import Encoder
 from vortexd.realtime.frames import text_frame
@@ -78,25 +77,6 @@ async def test_nothing_is_served_before_the_first_state(whole: Whole) -> None:
     assert {"a": 1} == (await whole.line.read(SHOP)).document
 
 
-async def test_a_label_that_was_not_read_yet_is_asked_for(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: 1"))
-    asked = []
-
-    async def load(label: str) -> bool:
-        asked.append(label)
-        if label == "preview":
-            await whole.line.publish(Tree(dict(tree(b"a: 1").labels) | {label: Files({"shop.yml": b"a: 2"})}))
-        return label == "preview"
-
-    whole.line.load_label = load
-
-    assert {"a": 2} == (await whole.line.read(attrs.evolve(SHOP, label="preview"))).document
-    with pytest.raises(UnknownLabel):
-        await whole.line.read(attrs.evolve(SHOP, label="nothing"))
-    await whole.line.read(SHOP)
-    assert ["preview", "nothing"] == asked
-
-
 async def test_a_publication_reaches_subscribers_as_one_patch(whole: Whole) -> None:
     await whole.line.publish(tree(b"a: 1\n" + FILLER))
     subscribed = Subscribed()
@@ -107,23 +87,6 @@ async def test_a_publication_reaches_subscribers_as_one_patch(whole: Whole) -> N
     (delivery,) = subscribed.deliveries
     assert [{"op": "replace", "path": "/a", "value": 2}] == message(delivery)["diff"]
     assert whole.line.version_of(SHOP) == delivery.new_version
-
-
-async def test_concurrent_reads_of_a_key_resolve_it_once(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
-    await whole.line.publish(tree(b"a: 1"))
-    resolved = []
-    real = line_module.trio.to_thread.run_sync
-
-    async def counting(function: object, *arguments: object, **options: object) -> object:
-        resolved.append(arguments)
-        return await real(function, *arguments, **options)
-
-    monkeypatch.setattr(line_module.trio.to_thread, "run_sync", counting)
-    async with trio.open_nursery() as nursery:
-        for _ in range(10):
-            nursery.start_soon(whole.line.read, SHOP)
-
-    assert [(SHOP,)] == resolved
 
 
 async def test_a_reader_that_gives_up_leaves_the_others_served(whole: Whole) -> None:
@@ -204,73 +167,6 @@ async def test_a_broken_file_is_logged_once_for_each_reason(whole: Whole) -> Non
         ("configuration file broken", 2),
         ("configuration file sound again", None),
     ] == told
-
-
-async def test_a_key_that_was_never_sound_says_so_to_its_reader(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: ["))
-
-    with pytest.raises(FormatError):
-        await whole.line.read(SHOP)
-
-
-async def test_L04_names_from_the_network_fill_a_small_part_and_push_nobody_out(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: 1", application=b"shared: 1"))
-    own = attrs.evolve(SHOP, profile="default")
-    mine = await whole.line.read(own)
-    for number in range(line_module._READ_CACHE_KEYS):
-        await whole.line.read(Key(f"made-up-{number}", "dev", "main"))
-
-    assert line_module._READ_CACHE_KEYS // 8 + 1 == len(whole.line._reads)
-    assert mine is await whole.line.read(own)
-    assert 0 == len(whole.store)
-
-
-async def test_several_labels_are_one_configuration_and_each_must_be_there(whole: Whole) -> None:
-    files = {
-        name: Files({"shop.yml": text}, origin=Origin(name, "Ann", ""))
-        for name, text in (("one", b"a: 1"), ("two", b"b: 2"))
-    }
-    await whole.line.publish(Tree(files, "one"))
-
-    both = await whole.line.read(attrs.evolve(SHOP, label="one,two"))
-
-    assert {"a": 1, "b": 2} == both.document
-    with pytest.raises(UnknownLabel):
-        await whole.line.read(attrs.evolve(SHOP, label="one,three"))
-
-
-async def test_what_is_too_large_to_be_kept_is_read_all_the_same_and_once_for_all_that_ask(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(line_module, "_READ_CACHE_BYTES", 8)
-    whole = Whole()
-    await whole.line.publish(tree(b"a: 1000000000"))
-    configs = []
-
-    async def read() -> None:
-        configs.append(await whole.line.read(SHOP))
-
-    with trio.fail_after(5):
-        async with trio.open_nursery() as nursery:
-            for _ in range(3):
-                nursery.start_soon(read)
-
-    assert {"a": 1_000_000_000} == configs[0].document
-    assert 1 == len(set(map(id, configs)))
-    assert not whole.line._reads
-
-
-async def test_what_exists_is_what_has_files_or_is_in_use(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: 1", **{"application-prod": b"shared: 1"}))
-    made_up = attrs.evolve(SHOP, application="made-up")
-    own = Key(SHOP.application, "default", SHOP.label)
-
-    lists = [Key("shop", "prod,default", "main"), Key("shop", "prod,x", "main"), Key("shop,y", "prod", "main")]
-    assert (True, False) == (whole.line.exists(own), whole.line.exists(made_up))
-    assert [True, False, False] == [whole.line.exists(each) for each in lists]
-    whole.line.hold(made_up)
-    assert whole.line.exists(made_up)
-    assert SHOP.application in whole.line.names_in(SHOP.label).applications
 
 
 # Patterns.
@@ -579,24 +475,6 @@ async def test_what_cannot_be_decrypted_is_told_once_by_its_place_and_without_it
     assert {"file:/shop.yml"} == {each["source"] for each in told}
     assert again.document["o"] == "by old"
     assert "by old" not in str(logs)
-
-
-async def test_explanations_and_history_come_from_the_state_in_force(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: 1"))
-    whole.line.hold(SHOP)
-    await whole.line.publish(tree(b"# a line\na: 2"))
-    explanation, version = await whole.line.explain(SHOP)
-
-    assert [2] == [each.line for each in explanation.keys["a"]]
-    assert version_of(b'{"a":2}') == version
-    assert {version_of(b'{"a":1}'): b'{"a":1}'} == whole.line.history(SHOP)
-    with pytest.raises(UnknownLabel):
-        await whole.line.explain(Key("shop", "dev", "nowhere"))
-
-
-async def test_before_the_first_state_nothing_can_be_explained(whole: Whole) -> None:
-    with pytest.raises(UnknownLabel):
-        await whole.line.explain(SHOP)
 
 
 async def test_other_bounds_of_parsing_publish_what_became_readable_by_them(whole: Whole) -> None:

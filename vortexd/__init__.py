@@ -28,6 +28,7 @@ Configuration flows one way, and each stage is a module or a package here:
     registry.py who wants which key or pattern, by index
     interests.py which keys are in use: those asked for, and those that exist and match a pattern
     fleet/      which instances have applied what, bounded, and as pages that workers merge
+    reading.py  what is served now, for those who ask once
     broadcast.py one change to one shared frame to every subscriber; never awaits
     line.py     the stages from Tree to broadcast as one: publications one after the other, reads and subscriptions between them
     realtime/   the WebSocket: frames, messages, close reasons, session (pure); connection, parking and server (Trio)

@@ -140,7 +140,7 @@ async def serve(
     metrics.watch_fleet(fleet.totals)
     sources = open_sources(settings, os.environ, Random(), [*own_files(settings), *own])
     # The one question that goes against the stream: for a label that exists and that nobody has asked for yet.
-    line.load_label = sources.load
+    line.reading.load_label = sources.load
     sources.keep_labels(lambda: line.main_labels)
     metrics.watch_sources(sources.reports)
     listener = Listener(settings.server, inherited, tls)
@@ -163,15 +163,15 @@ async def serve(
             "webhooks unsigned", consequence="whoever reaches us can make us fetch", remedy="set monitor.secret"
         )
     routes = standard_routes(
-        line,
+        line.reading,
         metrics,
         sources.reports,
         peers=peers,
         more={
             "/monitor": monitor,
             "/api/v1/connections": Connections(websockets.connected, peers),
-            "/api/v1/explain/": Explain(line),
-            "/api/v1/diff/": Difference(line),
+            "/api/v1/explain/": Explain(line.reading),
+            "/api/v1/diff/": Difference(line.reading),
             FleetPages.route: FleetPages(fleet, line, time.time, peers),
             **encryption_routes(keyring),
             **(console_routes() if settings.console.enabled else {}),

@@ -6,7 +6,7 @@ threads over immutable values; what changes the state runs on the loop between t
 """
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -17,20 +17,19 @@ import trio
 
 from . import threads
 from .broadcast import Broadcaster, Delivery, Subscriber
-from .cache import Cache
 from .diff import patch_between
 from .encryption.decryptor import Decryptor
 from .errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from .interests import Interests
 from .metrics import Metrics, Stopwatch
-from .model import Change, Config, Key, Names, PropertySource, Tree
+from .model import Change, Config, Key, PropertySource, Tree
 from .patterns import Pattern
+from .reading import Reading
 from .realtime.encoder import Encoder
 from .realtime.frames import Frame
 from .registry import NOTHING_FOUND, Registry, find
-from .resolve.explain import Explanation
 from .resolve.listing import Listing, list_keys
-from .resolve.tree import ParsedFiles, ParsedTree, parse_tree
+from .resolve.tree import ParsedTree, parse_tree
 from .settings import FormatSettings
 from .state import State, next_state
 from .store import Staged, Store, stage
@@ -44,9 +43,6 @@ _SMALL_EFFORT = 1_000
 _SMALL_BYTES = 16_384
 # Keys that come into use while others are staged: each time it is fewer that are left for the loop.
 _LATE_ROUNDS = 4
-# Configurations that were read over HTTP and that no connection holds.
-_READ_CACHE_KEYS = 1_024
-_READ_CACHE_BYTES = 67_108_864
 
 
 class TooManyKeys(RemoteError):
@@ -91,20 +87,18 @@ class Line:
         self._listing: Listing | None = None
         self._publishing = trio.Lock()
         self._ready = trio.Event()
-        self._reads: Cache[Key, Config] = Cache(_READ_CACHE_BYTES, _READ_CACHE_KEYS)
         self._flight = threads.SingleFlight()
         # The work is bound by the processor, and one interpreter lock: more threads would only slow the loop down.
         self._threads = trio.CapacityLimiter(2)
         self._failing: dict[Key, str] = {}
-        # How a label is brought in that sources have and that nobody has asked for yet: returns whether it may be there now.
-        self.load_label: Callable[[str], Awaitable[bool]] | None = None
+        self.reading = Reading(store, formats, self._threads)
 
     # The state.
 
     @property
     def default_label(self) -> str | None:
-        """The label of a request that names none; None until the first complete state is served."""
-        return self._store.state.default_label if self._store.state else None
+        """See `Reading.default_label`."""
+        return self.reading.default_label
 
     async def wait_ready(self) -> None:
         """Wait until the first complete state is served."""
@@ -126,7 +120,7 @@ class Line:
     async def parse_by(self, formats: FormatSettings) -> None:
         """Parse everything again, within other bounds, and publish what became another document by it."""
         async with self._publishing:
-            self._formats = formats
+            self._formats = self.reading.formats = formats
             if self._tree is not None:
                 await self._publish(self._tree, None)
 
@@ -191,7 +185,7 @@ class Line:
     def _commit(self, staged: Staged) -> tuple[int, int]:
         """Put a publication in force, and broadcast it. Returns the numbers of changes and deliveries."""
         changes = self._store.commit(staged)
-        self._reads.clear()
+        self.reading.renew(self._listing, {key: str(failure) for key, failure in staged.failures.items()})
         return len(changes), self._broadcaster.publish(changes)
 
     def _report_broken(self, before: Mapping[tuple[str, str], FormatError]) -> None:
@@ -221,114 +215,13 @@ class Line:
                     consequence="it keeps its last good state",
                 )
         self._failing = failures
-        self.report_undecryptable()
-
-    def report_undecryptable(self) -> None:
-        """Log what couldn't be decrypted since the last time."""
-        for source, key in self._decryptor.take_failures() if self._decryptor else ():
-            log.warning("value not decrypted", source=source, property=key, reason="no key that is set decrypts it")
+        self.reading.report_undecryptable()
 
     # What connections ask.
 
     async def read(self, key: Key) -> Config:
-        """The current configuration of a key.
-
-        Raises:
-            UnknownLabel: There is no such label, or nothing has been read yet.
-            FormatError, ResolveError: It can't be resolved, and never could since the start.
-        """
-        while True:
-            config = self._store.find(key) or self._reads.get(key)
-            if config is not None:
-                return config
-            state = await self._state_with(key)
-            config = await self._flight.shared((state, key), partial(self._resolved, state, key))
-            if self._store.state is state:
-                return config
-
-    async def _resolved(self, state: State, key: Key) -> Config:
-        config = await self._in_thread(state.resolve, key)
-        self.report_undecryptable()
-        if self._store.state is state:
-            # Until the next publication.
-            self._reads.put(key, config, len(config.body), is_known=self.exists(key))
-        return config
-
-    async def files(self, key: Key) -> list[ParsedFiles]:
-        """The layers of files that serve a key as they are now, the strongest first, whatever is broken in them.
-
-        Raises:
-            UnknownLabel: As `read`.
-        """
-        state = await self._state_with(key)
-        # Several labels are put together anew each time.
-        return await self._in_thread(state.newest, key) if "," in key.label else state.newest(key)
-
-    async def _state_with(self, key: Key) -> State:
-        """The state in force, with the labels of a key."""
-        state = self._store.state
-        if state is None:
-            raise UnknownLabel("nothing has been read yet", status=503)
-        for label in key.labels:
-            if label not in state.labels:
-                await self._load(label)
-                state = self._store.state or state
-                if label not in state.labels:
-                    raise UnknownLabel("no such label")
-        return state
-
-    def fault_of(self, key: Key) -> FormatError | ResolveError | None:
-        """Why a key that is served is served as it was, and not as its files are now; None where it isn't."""
-        state = self._store.state
-        reason = self._failing.get(key)
-        return (state.fault_of(key) if state else None) or (ResolveError(reason) if reason else None)
-
-    @property
-    def state(self) -> State | None:
-        """What is served now; None until the first complete state is."""
-        return self._store.state
-
-    @property
-    def formats(self) -> FormatSettings:
-        """The bounds of parsing."""
-        return self._formats
-
-    @property
-    def decryptor(self) -> Decryptor | None:
-        """What opens encrypted values in what is served now; None where nothing is opened."""
-        return self._store.state.decryptor if self._store.state else None
-
-    def exists(self, key: Key) -> bool:
-        """Whether a key is in use, or only names of files are in it: what is made of others isn't worth the room."""
-        return key in self._store or all(self._has_names_of(key, label) for label in key.labels)
-
-    def _has_names_of(self, key: Key, label: str) -> bool:
-        names = self.names_in(label)
-        return names.applications.issuperset(key.applications) and names.profiles.issuperset(key.profiles)
-
-    def names_in(self, label: str) -> Names:
-        """The applications and the profiles that have files of their own under a label."""
-        listed = self._listing.labels.get(label) if self._listing else None
-        return listed.names if listed else Names()
-
-    async def explain(self, key: Key) -> tuple[Explanation, str]:
-        """Why the configuration of a key is what it is, and its version.
-
-        Raises:
-            UnknownLabel, FormatError, ResolveError: As `read`.
-        """
-        await self.read(key)
-        state = self._store.state
-        assert state is not None  # it was read from
-        return await self._in_thread(state.explain, key)
-
-    def history(self, key: Key) -> Mapping[str, bytes]:
-        """The former versions of a key that are known, to their documents as JSON, oldest first: of keys in use, and lately in use."""
-        return self._store.history(key)
-
-    async def _load(self, label: str) -> None:
-        if self.load_label is not None:
-            await self.load_label(label)
+        """See `Reading.read`."""
+        return await self.reading.read(key)
 
     @property
     def main_labels(self) -> frozenset[str]:
@@ -338,7 +231,7 @@ class Line:
     def hold(self, key: Key) -> None:
         """Bring a key into use: from now on its changes are published. `Store.hold` says what it raises."""
         # What `read` resolved in a thread isn't resolved again on the loop.
-        if self._interests.hold(key, self._reads.get(key)):
+        if self._interests.hold(key, self.reading.kept(key)):
             self._broadcaster.publish([Change(key, None, self._store.find(key))])
 
     def release(self, key: Key) -> None:

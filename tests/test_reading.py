@@ -1,0 +1,173 @@
+"""What is served, for those who ask once: read when it is asked for, made once, and kept within bounds."""
+
+import attrs
+import pytest
+import trio
+
+from vortexd import reading
+from vortexd.errors import FormatError, ResolveError, UnknownLabel
+from vortexd.model import Files, Key, Origin, Tree
+from vortexd.reading import Reading
+from vortexd.resolve.listing import list_keys
+from vortexd.resolve.tree import parse_tree
+from vortexd.settings import FormatSettings, HistorySettings
+from vortexd.state import next_state
+from vortexd.store import Store, stage
+from vortexd.version import version_of
+
+SHOP = Key("shop", "dev", "main")
+
+
+def tree(content: bytes, **more: bytes) -> Tree:
+    return Tree({"main": Files({"shop.yml": content, **{f"{name}.yml": text for name, text in more.items()}})})
+
+
+class Served:
+    """What is published is served at once."""
+
+    def __init__(self) -> None:
+        self.store = Store(HistorySettings())
+        self.reading = Reading(self.store, FormatSettings(), trio.CapacityLimiter(2))
+
+    async def publish(self, tree: Tree) -> None:
+        parsed = parse_tree(tree, FormatSettings())
+        staged = stage(next_state(parsed, self.store.state), self.store.configs())
+        self.store.commit(staged)
+        self.reading.renew(list_keys(parsed), {key: str(failure) for key, failure in staged.failures.items()})
+
+
+@pytest.fixture
+def served() -> Served:
+    return Served()
+
+
+async def test_a_label_that_was_not_read_yet_is_asked_for(served: Served) -> None:
+    await served.publish(tree(b"a: 1"))
+    asked = []
+
+    async def load(label: str) -> bool:
+        asked.append(label)
+        if label == "preview":
+            await served.publish(Tree(dict(tree(b"a: 1").labels) | {label: Files({"shop.yml": b"a: 2"})}))
+        return label == "preview"
+
+    served.reading.load_label = load
+
+    assert {"a": 2} == (await served.reading.read(attrs.evolve(SHOP, label="preview"))).document
+    with pytest.raises(UnknownLabel):
+        await served.reading.read(attrs.evolve(SHOP, label="nothing"))
+    await served.reading.read(SHOP)
+    assert ["preview", "nothing"] == asked
+
+
+async def test_concurrent_reads_of_a_key_resolve_it_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    await served.publish(tree(b"a: 1"))
+    resolved = []
+    real = reading.trio.to_thread.run_sync
+
+    async def counting(function: object, *arguments: object, **options: object) -> object:
+        resolved.append(arguments)
+        return await real(function, *arguments, **options)
+
+    monkeypatch.setattr(reading.trio.to_thread, "run_sync", counting)
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(served.reading.read, SHOP)
+
+    assert [(SHOP,)] == resolved
+
+
+async def test_a_key_that_was_never_sound_says_so_to_its_reader(served: Served) -> None:
+    await served.publish(tree(b"a: ["))
+
+    with pytest.raises(FormatError):
+        await served.reading.read(SHOP)
+
+
+async def test_L04_names_from_the_network_fill_a_small_part_and_push_nobody_out(served: Served) -> None:
+    await served.publish(tree(b"a: 1", application=b"shared: 1"))
+    own = attrs.evolve(SHOP, profile="default")
+    mine = await served.reading.read(own)
+    for number in range(reading._CACHE_KEYS):
+        await served.reading.read(Key(f"made-up-{number}", "dev", "main"))
+
+    assert reading._CACHE_KEYS // 8 + 1 == len(served.reading._cache)
+    assert mine is await served.reading.read(own)
+    assert 0 == len(served.store)
+
+
+async def test_several_labels_are_one_configuration_and_each_must_be_there(served: Served) -> None:
+    files = {
+        name: Files({"shop.yml": text}, origin=Origin(name, "Ann", ""))
+        for name, text in (("one", b"a: 1"), ("two", b"b: 2"))
+    }
+    await served.publish(Tree(files, "one"))
+
+    both = await served.reading.read(attrs.evolve(SHOP, label="one,two"))
+
+    assert {"a": 1, "b": 2} == both.document
+    with pytest.raises(UnknownLabel):
+        await served.reading.read(attrs.evolve(SHOP, label="one,three"))
+
+
+async def test_what_is_too_large_to_be_kept_is_read_all_the_same_and_once_for_all_that_ask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "_CACHE_BYTES", 8)
+    served = Served()
+    await served.publish(tree(b"a: 1000000000"))
+    configs = []
+
+    async def read() -> None:
+        configs.append(await served.reading.read(SHOP))
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(read)
+
+    assert {"a": 1_000_000_000} == configs[0].document
+    assert 1 == len(set(map(id, configs)))
+    assert not served.reading._cache
+
+
+async def test_what_exists_is_what_has_files_or_is_in_use(served: Served) -> None:
+    await served.publish(tree(b"a: 1", **{"application-prod": b"shared: 1"}))
+    made_up = attrs.evolve(SHOP, application="made-up")
+    own = Key(SHOP.application, "default", SHOP.label)
+
+    lists = [Key("shop", "prod,default", "main"), Key("shop", "prod,x", "main"), Key("shop,y", "prod", "main")]
+    assert (True, False) == (served.reading.exists(own), served.reading.exists(made_up))
+    assert [True, False, False] == [served.reading.exists(each) for each in lists]
+    served.store.hold(made_up)
+    assert served.reading.exists(made_up)
+    assert SHOP.application in served.reading.names_in(SHOP.label).applications
+
+
+async def test_explanations_and_history_come_from_the_state_in_force(served: Served) -> None:
+    await served.publish(tree(b"a: 1"))
+    served.store.hold(SHOP)
+    await served.publish(tree(b"# a line\na: 2"))
+    explanation, version = await served.reading.explain(SHOP)
+
+    assert [2] == [each.line for each in explanation.keys["a"]]
+    assert version_of(b'{"a":2}') == version
+    assert {version_of(b'{"a":1}'): b'{"a":1}'} == served.reading.history(SHOP)
+    with pytest.raises(UnknownLabel):
+        await served.reading.explain(Key("shop", "dev", "nowhere"))
+
+
+async def test_before_the_first_state_nothing_can_be_explained(served: Served) -> None:
+    with pytest.raises(UnknownLabel):
+        await served.reading.explain(SHOP)
+
+
+async def test_why_a_key_is_served_as_it_was_is_known(served: Served) -> None:
+    await served.publish(tree(b"a: 1", cart=b"b: 1"))
+    served.store.hold(SHOP)
+    await served.publish(tree(b"a: 2", cart=b"b: [1", **{"shop-dev": b"spring.profiles.include: x"}))
+
+    faults = [served.reading.fault_of(Key(name, "dev", "main")) for name in ("shop", "cart", "other")]
+    assert {"a": 1} == (await served.reading.read(SHOP)).document
+    assert [ResolveError, FormatError, type(None)] == [*map(type, faults)]
+    assert "spring.profiles.include" in str(faults[0])

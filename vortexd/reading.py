@@ -1,0 +1,170 @@
+"""What is served now, for those who ask once: configurations of any key, plain files, explanations, and what is known of names.
+
+In come questions, and each new state with the listing that belongs to it; out go answers from the state in force. Long work runs in threads over
+immutable values. The invariant: an answer is of one state, and what is kept of answers is bounded and goes with its state, for names come from
+the network.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import TypeVar
+
+import structlog
+import trio
+
+from . import threads
+from .cache import Cache
+from .encryption.decryptor import Decryptor
+from .errors import FormatError, ResolveError, UnknownLabel
+from .model import Config, Key, Names
+from .resolve.explain import Explanation
+from .resolve.listing import Listing
+from .resolve.tree import ParsedFiles
+from .settings import FormatSettings
+from .state import State
+from .store import Store
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+# Configurations that were read and that no connection holds.
+_CACHE_KEYS = 1_024
+_CACHE_BYTES = 67_108_864
+
+
+class Reading:
+    """See the module.
+
+    Args:
+        store: The state, and the keys in use.
+        formats: The bounds of parsing.
+        limiter: Of the threads for this work.
+    """
+
+    def __init__(self, store: Store, formats: FormatSettings, limiter: trio.CapacityLimiter) -> None:
+        self.formats = formats
+        self._store = store
+        self._threads = limiter
+        self._listing: Listing | None = None
+        self._failing: Mapping[Key, str] = {}
+        self._cache: Cache[Key, Config] = Cache(_CACHE_BYTES, _CACHE_KEYS)
+        self._flight = threads.SingleFlight()
+        # How a label is brought in that sources have and that nobody has asked for yet: returns whether it may be there now.
+        self.load_label: Callable[[str], Awaitable[bool]] | None = None
+
+    def renew(self, listing: Listing | None, failing: Mapping[Key, str]) -> None:
+        """Let go of the former state.
+
+        Args:
+            listing: What exists in the one in force.
+            failing: The keys that keep what they had, and why.
+        """
+        self._listing = listing
+        self._failing = failing
+        self._cache.clear()
+
+    @property
+    def state(self) -> State | None:
+        """What is served now; None until the first complete state is."""
+        return self._store.state
+
+    @property
+    def default_label(self) -> str | None:
+        """The label of a request that names none; None until the first complete state is served."""
+        return self._store.state.default_label if self._store.state else None
+
+    @property
+    def decryptor(self) -> Decryptor | None:
+        """What opens encrypted values in what is served now; None where nothing is opened."""
+        return self._store.state.decryptor if self._store.state else None
+
+    async def read(self, key: Key) -> Config:
+        """The current configuration of a key.
+
+        Raises:
+            UnknownLabel: There is no such label, or nothing has been read yet.
+            FormatError, ResolveError: It can't be resolved, and never could since the start.
+        """
+        while True:
+            config = self._store.find(key) or self.kept(key)
+            if config is not None:
+                return config
+            state = await self._state_with(key)
+            config = await self._flight.shared((state, key), partial(self._resolved, state, key))
+            if self._store.state is state:
+                return config
+
+    def kept(self, key: Key) -> Config | None:
+        """What was read of a key lately, if it is still so."""
+        return self._cache.get(key)
+
+    async def _resolved(self, state: State, key: Key) -> Config:
+        config = await self._in_thread(state.resolve, key)
+        self.report_undecryptable()
+        if self._store.state is state:
+            self._cache.put(key, config, len(config.body), is_known=self.exists(key))
+        return config
+
+    async def files(self, key: Key) -> list[ParsedFiles]:
+        """The layers of files that serve a key as they are now, the strongest first, whatever is broken in them.
+
+        Raises:
+            UnknownLabel: As `read`.
+        """
+        state = await self._state_with(key)
+        # Several labels are put together anew each time.
+        return await self._in_thread(state.newest, key) if "," in key.label else state.newest(key)
+
+    async def _state_with(self, key: Key) -> State:
+        """The state in force, with the labels of a key."""
+        state = self._store.state
+        if state is None:
+            raise UnknownLabel("nothing has been read yet", status=503)
+        for label in key.labels:
+            if label not in state.labels:
+                if self.load_label is not None:
+                    await self.load_label(label)
+                state = self._store.state or state
+                if label not in state.labels:
+                    raise UnknownLabel("no such label")
+        return state
+
+    async def explain(self, key: Key) -> tuple[Explanation, str]:
+        """Why the configuration of a key is what it is, and its version.
+
+        Raises:
+            UnknownLabel, FormatError, ResolveError: As `read`.
+        """
+        return await self._in_thread((await self._state_with(key)).explain, key)
+
+    def history(self, key: Key) -> Mapping[str, bytes]:
+        """The former versions of a key that are known, to their documents as JSON, oldest first: of keys in use, and lately in use."""
+        return self._store.history(key)
+
+    def fault_of(self, key: Key) -> FormatError | ResolveError | None:
+        """Why a key that is served is served as it was, and not as its files are now; None where it isn't."""
+        state = self._store.state
+        reason = self._failing.get(key)
+        return (state.fault_of(key) if state else None) or (ResolveError(reason) if reason else None)
+
+    def exists(self, key: Key) -> bool:
+        """Whether a key is in use, or only names of files are in it: what is made of others isn't worth the room."""
+        return key in self._store or all(self._has_names_of(key, label) for label in key.labels)
+
+    def _has_names_of(self, key: Key, label: str) -> bool:
+        names = self.names_in(label)
+        return names.applications.issuperset(key.applications) and names.profiles.issuperset(key.profiles)
+
+    def names_in(self, label: str) -> Names:
+        """The applications and the profiles that have files of their own under a label."""
+        listed = self._listing.labels.get(label) if self._listing else None
+        return listed.names if listed else Names()
+
+    def report_undecryptable(self) -> None:
+        """Log what couldn't be decrypted since the last time."""
+        for source, key in self.decryptor.take_failures() if self.decryptor else ():
+            log.warning("value not decrypted", source=source, property=key, reason="no key that is set decrypts it")
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        # Pure functions over immutable values: a thread that nobody waits for any more does no harm.
+        return await threads.run_sync(function, *arguments, abandon_on_cancel=True, limiter=self._threads)
