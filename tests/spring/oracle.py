@@ -102,9 +102,7 @@ class Corpus:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         body = asked.body.encode()
         try:
-            connection.putrequest(
-                asked.method, self.expand(asked.path), skip_accept_encoding=True, skip_host=True
-            )
+            connection.putrequest(asked.method, self.expand(asked.path), skip_accept_encoding=True, skip_host=True)
             for name, value in (("Host", "localhost"), ("Connection", "close"), *asked.headers):
                 connection.putheader(name, value)
             if asked.method not in ("GET", "HEAD"):
@@ -112,9 +110,7 @@ class Corpus:
             connection.endheaders(body or None)
             response = connection.getresponse()
             content = response.read().replace(str(self.root).encode(), ROOT.encode())
-            return Answered(
-                response.status, response.getheader("Content-Type"), _TIMESTAMP.sub(rb'\1"', content)
-            )
+            return Answered(response.status, response.getheader("Content-Type"), _TIMESTAMP.sub(rb'\1"', content))
         finally:
             connection.close()
 

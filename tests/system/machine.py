@@ -49,8 +49,7 @@ mount --bind "$PACKAGES" "opt/vortexd/lib/$VERSION/site-packages"
 mount --bind "$CHECKOUT" opt/checkout
 ln -sf "/opt/python/bin/$VERSION" opt/vortexd/bin/python3
 echo "home = /opt/python/bin" >opt/vortexd/pyvenv.cfg
-cp "$SCRIPT" opt/vortexd/bin/vortexd
-chmod 755 opt/vortexd/bin/vortexd
+for each in vortexd vortexctl; do cp "$SCRIPT" "opt/vortexd/bin/$each"; chmod 755 "opt/vortexd/bin/$each"; done
 pivot_root . old
 umount -l old
 cd /
@@ -62,7 +61,10 @@ exec "$SYSTEMD" --system --unit=basic.target --log-target=console --show-status=
 _SCRIPT = f"""#!/opt/vortexd/bin/python3
 import sys
 sys.path.insert(0, "{_CHECKOUT}")
-from vortexd.cli import main
+if sys.argv[0].endswith("ctl"):
+    from vortexd.ctl.cli import main
+else:
+    from vortexd.cli import main
 sys.exit(main())
 """
 

@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,14 +75,14 @@ class Bench:
     def log(self) -> str:
         return (self.directory / "agent.log").read_text()
 
-    def acks(self) -> list[tuple[str, str]]:
-        """What the server knows of us: status and error."""
+    def instances(self) -> list[dict[str, Any]]:
+        """Who the server knows, and what they have said."""
         answer = json.loads(ctl("fleet", "--json", "--server", f"http://127.0.0.1:{self.server.port}").stdout)
-        return [
-            (each["state"], (each["ack"] or {}).get("error") or "")
-            for key in answer["keys"]
-            for each in key["instances"]
-        ]
+        return [each for key in answer["keys"] for each in key["instances"]]
+
+    def acks(self) -> list[tuple[str, str]]:
+        """What the server knows of us: state and error."""
+        return [(each["state"], (each["ack"] or {}).get("error") or "") for each in self.instances()]
 
 
 @pytest.fixture
@@ -110,6 +111,8 @@ def test_once_dry_run_and_their_statuses(bench: Bench) -> None:
 
     assert (0, "size=1\n") == (ctl(*arguments, "--once").returncode, bench.target.read_text())
     assert 0 == ctl(*arguments, "--dry-run").returncode
+    assert ["here"] == [each["name"] for each in bench.instances()]
+    assert "applied" == bench.instances()[0]["ack"]["status"]
     assert 0o600 == bench.target.stat().st_mode & 0o777
     bench.serve("size: many\n")
     assert comes_true(lambda: "+size=many" in ctl(*arguments, "--dry-run").stdout)

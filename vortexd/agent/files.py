@@ -6,6 +6,7 @@ in its way, for its directory is closed to others.
 
 import contextlib
 import difflib
+import errno
 import fcntl
 import grp
 import os
@@ -21,6 +22,10 @@ from ..errors import StartError, VortexdError
 NEW_MODE = 0o600
 _BEGINNING = ".vortexctl-"
 _OTHERS_WRITE = 0o002
+_HINTS = {
+    errno.EROFS: "; under systemd, add its directory to ReadWritePaths=",
+    errno.EPERM: "; only root keeps or gives an owner that isn't the agent's own",
+}
 
 
 class FileError(VortexdError):
@@ -222,7 +227,8 @@ class Target:
         try:
             yield
         except OSError as error:
-            raise FileError(f"{self.name}: {(error.strerror or 'I/O error').lower()}") from None
+            hint = _HINTS.get(error.errno or 0, "")
+            raise FileError(f"{self.name}: {(error.strerror or 'I/O error').lower()}{hint}") from None
 
 
 def difference(name: str, old: bytes, new: bytes) -> str:
