@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "vortexd"
 
 # From left to right; a module imports those of its own group and of the groups before it.
 GROUPS = [
-    ("errors", "model", "names", "text", "patterns", "remotes", "rules", "cache"),
+    ("errors", "model", "names", "text", "patterns", "remotes", "proxies", "rules", "cache"),
     ("tables", "settings", "settings_file"),
     ("logs", "metrics", "systemd", "threads", "late_signals", "tls", "trusted_files", "peers", "binding"),
     ("auth",),
@@ -40,6 +40,7 @@ PURE = [
     "cache",
     "encryption",
     "remotes",
+    "proxies",
     "rules",
     "tables",
     "source.labels",
@@ -64,6 +65,7 @@ PURE = [
     "realtime.limits",
     "realtime.reports",
     "http.forms",
+    "http.proxy_protocol",
     "http.webhooks",
     "http.spring",
     "source.repositories",

@@ -45,6 +45,7 @@ OPEN = Authority(anonymous=ALL_RIGHTS)
 SOURCES = (SourceSettings(path="/nowhere"), GitSettings(uri="https://git.example/a.git"))
 # Where one more character would be nothing that can be set.
 _OTHERS = {
+    "trusted_proxies": ("192.0.2.1",),
     "uri": "https://git.example/b.git",
     "applications": ("b",),
     "prefix": "/b",

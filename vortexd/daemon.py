@@ -184,7 +184,7 @@ async def serve(
 
     async def serve_websocket(accepted: Accepted) -> bool:
         return await websockets.serve(
-            accepted.stream, accepted.head, accepted.target, accepted.connection_id, accepted.host
+            accepted.stream, accepted.head, accepted.target, accepted.connection_id, accepted.sender
         )
 
     with (

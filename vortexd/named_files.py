@@ -37,4 +37,6 @@ def load_named_files(settings: Settings, bound: Sequence[Address], environ: Mapp
     """
     context = load_context(settings.tls, environ)
     encryption = load_encryption(settings.encryption, Path(), environ)
-    return NamedFiles(load_authority(settings.auth, bound, Path(), environ), context, encryption)
+    is_proxied = bool(settings.server.trusted_proxies)
+    authority = load_authority(settings.auth, bound, Path(), environ, is_proxied=is_proxied)
+    return NamedFiles(authority, context, encryption)

@@ -18,6 +18,7 @@ import attrs
 
 from . import names
 from .errors import InvalidName
+from .proxies import UNIX, parse_network
 from .remotes import DEFAULT_SCHEMES, SCHEMES, parse_remote
 from .rules import SECONDS_OR_NEVER as _SECONDS_OR_NEVER
 from .rules import Rule
@@ -110,6 +111,10 @@ def _is_address(value: object) -> bool:
     return True
 
 
+def _is_proxy(value: object) -> bool:
+    return value == UNIX or parse_network(str(value)) is not None
+
+
 def _is_label(value: object) -> bool:
     try:
         return names.label(str(value)) == value
@@ -155,7 +160,12 @@ class ServerSettings:
         workers: Processes that serve on the same addresses, each with its own copy of the configuration and its own look at the sources.
             Limits hold for each of them, but `connections` for all together.
         connections: Connections in all, WebSocket and HTTP together. 0 means what RLIMIT_NOFILE allows less a reserve of 256.
-        connections_per_address: Connections from one address; 0 means no limit.
+        connections_per_address: Connections from one address; 0 means no limit. A proxy of `trusted_proxies` has none: whom it names has, with
+            WebSockets, and with all connections by `proxy_protocol`.
+        trusted_proxies: Addresses and networks of proxies, and "unix" for what comes by Unix sockets. They are believed who their clients are:
+            by Forwarded (RFC 7239) or X-Forwarded-For, -Proto and -Host. Then tokens are asked for on loopback, too, unless open is true.
+        proxy_protocol: TCP connections have to begin with a PROXY header (version 1 or 2), before TLS, and come from `trusted_proxies`; those by
+            Unix sockets have to where "unix" is one of them.
         handshakes: Connections whose request head is being read or whose handshake is under way, at a time.
         head_timeout: Seconds from accept to a complete request head.
         head_bytes: Size of a request head.
@@ -172,6 +182,8 @@ class ServerSettings:
     workers: int = _whole(1, 1, 64)
     connections: int = _whole(0, 0, 1_000_000)
     connections_per_address: int = _whole(0, 0, 1_000_000)
+    trusted_proxies: tuple[str, ...] = _texts("an address, a network or unix", _is_proxy)
+    proxy_protocol: bool = False
     handshakes: int = _whole(256, 1, 1_000_000)
     head_timeout: float = _seconds(10.0)
     head_bytes: int = _whole(16_384, 1_024, 16_777_216)

@@ -24,6 +24,7 @@ from vortexd.auth.principal import ALL_RIGHTS
 from vortexd.errors import RemoteError
 from vortexd.model import Key, Names
 from vortexd.patterns import parse_pattern
+from vortexd.proxies import Sender
 from vortexd.settings import AuthSettings
 
 from .conftest import NOW
@@ -316,16 +317,16 @@ def test_L10_a_jump_of_the_wall_clock_moves_what_expires_by_it_and_nothing_else(
     gate = Gate(settings, Authority(Tokens(load_tokens(file, "t"))), [], lambda: epoch, lambda: monotonic)
     headers = [(b"authorization", f"Bearer {token}".encode())]
     wrong = [(b"authorization", b"Bearer vt_" + b"w" * 43)]
-    admission = gate.admit(headers, "/", "192.0.2.1")
+    admission = gate.admit(headers, "/", Sender("192.0.2.1"))
     for _ in range(2):
         with pytest.raises(RemoteError) as caught:
-            gate.admit(wrong, "/", "192.0.2.1")
+            gate.admit(wrong, "/", Sender("192.0.2.1"))
     assert 429 == caught.value.status
     epoch += 31_536_000.0
 
     assert admission.is_expired
     with pytest.raises(RemoteError) as caught:
-        gate.admit(wrong, "/", "192.0.2.1")
+        gate.admit(wrong, "/", Sender("192.0.2.1"))
     assert 429 == caught.value.status
     epoch = 0.0
     assert not admission.is_expired
@@ -341,7 +342,7 @@ def test_other_limits_of_wrong_tokens_are_in_force_at_once_and_the_same_ones_for
 
     def status() -> int:
         with pytest.raises(RemoteError) as caught:
-            gate.admit(wrong, "/", "192.0.2.1")
+            gate.admit(wrong, "/", Sender("192.0.2.1"))
         return caught.value.status
 
     assert [401, 429] == [status(), status()]

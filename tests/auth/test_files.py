@@ -210,6 +210,13 @@ def test_T03_without_tokens_nobody_else_is_listened_to_by_accident(tmp_path):
         check_exposure(AuthSettings(), EVERYWHERE)
 
 
+def test_T03_behind_a_proxy_this_machine_is_everybody(tmp_path):
+    with pytest.raises(SettingsError, match=r"server\.trusted_proxies"):
+        load_authority(AuthSettings(), LOOPBACK, tmp_path, {}, is_proxied=True)
+
+    assert load_authority(AuthSettings(open=True), LOOPBACK, tmp_path, {}, is_proxied=True).is_open
+
+
 def test_T03_who_says_open_is_open_but_for_the_daemon_itself(tmp_path):
     judge = load(tmp_path, bound=EVERYWHERE, open=True)
     anonymous = judge.authenticate(Credentials("whatever"), NOW)

@@ -14,6 +14,7 @@ from wsproto.events import BytesMessage, TextMessage
 from tests.fakes import KEY, FakeLine, FakeMetrics, open_gate, timestamp
 from vortexd.fleet import Fleet, Instance
 from vortexd.http.listener import Accepted, Listener
+from vortexd.proxies import Sender
 from vortexd.realtime.close import CloseReason
 from vortexd.realtime.connection import Client, Connection, _Reply
 from vortexd.realtime.deflate import Deflate
@@ -67,7 +68,7 @@ async def serve(port: int) -> None:
                 await accepted.stream.send_all(refusal.to_bytes())
                 return False
             await accepted.stream.send_all(opening.accept(accepted.connection_id, deflate))
-            admission = open_gate().admit([(b"host", b"localhost")], "/ws/orders/dev", "127.0.0.1")
+            admission = open_gate().admit([(b"host", b"localhost")], "/ws/orders/dev", Sender("127.0.0.1"))
             client = Client(KEY, None, admission, Instance(KEY, accepted.connection_id), b"", deflate.window_bits)
             assert await Echo(accepted.stream, opening.websocket, client).run() in CloseReason
         return False

@@ -16,6 +16,7 @@ from vortexd.http.connections import Connections
 from vortexd.http.exchange import Request
 from vortexd.model import Key
 from vortexd.peers import Answers, Peers
+from vortexd.proxies import Sender
 from vortexd.realtime.server import Connected
 
 BILLING = Key("billing", "prod", "main")
@@ -31,7 +32,7 @@ OTHER = Connected(instance(3, "", Key("shop", "dev", "main")), "", Key("shop", "
 
 
 def request(query: str = "", gate: Gate | None = None) -> Request:
-    admission = (gate or open_gate()).admit([], "/", "127.0.0.1")
+    admission = (gate or open_gate()).admit([], "/", Sender("127.0.0.1"))
     return Request("GET", "/api/v1/connections", query, Headers(), b"", admission, lambda: admission)
 
 

@@ -9,12 +9,13 @@ from tests.fakes import open_gate
 from vortexd.errors import RemoteError
 from vortexd.http.console import console_routes
 from vortexd.http.exchange import Answer, Request
+from vortexd.proxies import Sender
 
 CONSOLE = console_routes()["/console/"]
 
 
 async def get(path: str, **headers: str) -> Answer:
-    admission = open_gate().admit([], path, "127.0.0.1")
+    admission = open_gate().admit([], path, Sender("127.0.0.1"))
     return await CONSOLE.answer(Request("GET", path, "", Headers(headers), b"", None, lambda: admission))
 
 

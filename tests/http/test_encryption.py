@@ -20,6 +20,7 @@ from vortexd.encryption.pkcs12 import encrypted_keys
 from vortexd.errors import RemoteError
 from vortexd.http.encryption import encryption_routes
 from vortexd.http.exchange import Answer, Request
+from vortexd.proxies import Sender
 
 HERE = Path(__file__).parent.parent / "encryption"
 RECORDED = json.loads((HERE / "answers.json").read_text())
@@ -40,7 +41,7 @@ def keyring(keys: Keys | None) -> Keyring:
 
 async def post(keys: Keys | None, path: str, text: str, content_type: str = TEXT, by: Gate | None = None) -> Answer:
     """The answer of an endpoint; an error as the application makes it, less its body."""
-    admission = (by or open_gate()).admit([(b"host", b"localhost")], path, "")
+    admission = (by or open_gate()).admit([(b"host", b"localhost")], path, Sender())
     request = Request(
         "POST", path, "", Headers({"Content-Type": content_type}), text.encode(), admission, lambda: admission
     )

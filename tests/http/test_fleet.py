@@ -19,6 +19,7 @@ from vortexd.http.query import parse_query
 from vortexd.model import Key
 from vortexd.patterns import parse_pattern
 from vortexd.peers import Answers, Peers
+from vortexd.proxies import Sender
 from vortexd.settings import FleetSettings
 
 ORDERS, BILLING, LIST = (
@@ -50,7 +51,7 @@ def admission(*grants: tuple[str, str]) -> Admission:
         Kind.TOKEN,
         tuple(Grant(frozenset({Right(right)}), (parse_pattern(pattern),)) for right, pattern in grants),
     )
-    return Admission(gate, principal) if grants else gate.admit([], "/", "")
+    return Admission(gate, principal) if grants else gate.admit([], "/", Sender())
 
 
 async def asked(

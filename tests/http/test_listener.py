@@ -73,7 +73,7 @@ async def test_an_upgrade_at_ws_goes_to_the_websocket_side_with_every_byte() -> 
 
         (accepted,) = http.websockets
         assert (head + b"frames", "/ws/shop/dev?x=1") == (accepted.head, accepted.target)
-        assert accepted.peer.startswith("127.0.0.1:")
+        assert accepted.sender.host == "127.0.0.1"
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ from vortexd.http.health import Ready
 from vortexd.http.status import Status
 from vortexd.metrics import Metrics
 from vortexd.model import SourceReport
+from vortexd.proxies import Sender
 
 WELL = SourceReport("https://git.example/x", "git", "abc", 1_900_000_000.0, None, None, False, 0.0, False)
 ILL = SourceReport("files:/x", "files", None, None, "gone", 1_900_000_000.5, True, 42.1234, True)
 
 
 def request(path: str) -> Request:
-    admission = open_gate().admit([], path, "127.0.0.1")
+    admission = open_gate().admit([], path, Sender("127.0.0.1"))
     return Request("GET", path, "", Headers(), b"", admission, lambda: admission)
 
 

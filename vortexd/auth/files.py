@@ -19,7 +19,12 @@ from .tokens import Token, Tokens, load_tokens, repeated_tokens
 
 
 def load_authority(
-    settings: AuthSettings, bound: Sequence[Address], base: Path, environ: Mapping[str, str]
+    settings: AuthSettings,
+    bound: Sequence[Address],
+    base: Path,
+    environ: Mapping[str, str],
+    *,
+    is_proxied: bool = False,
 ) -> Authority:
     """Read what the settings name, and make the authority of it. Blocks on the file system.
 
@@ -29,12 +34,13 @@ def load_authority(
     Args:
         base: Where relative paths start.
         environ: For $CREDENTIALS_DIRECTORY.
+        is_proxied: There are proxies in front of us: whoever reaches them reaches all of our addresses.
 
     Raises:
         SettingsError: With every problem of every file; nothing has changed then.
     """
     reader = _Reader(base, environ)
-    problems = [(f"auth.{path}", text) for path, text in _problems(settings, bound)]
+    problems = [(f"auth.{path}", text) for path, text in _problems(settings, bound, is_proxied)]
     tokens = reader.tokens(settings.tokens)
     keys = reader.keys(settings)
     problems += reader.problems
@@ -65,15 +71,20 @@ def check_exposure(settings: AuthSettings, bound: Sequence[Address]) -> None:
     Raises:
         SettingsError: No tokens, not said to be open, and an address that others can reach.
     """
-    problems = [(f"auth.{path}", text) for path, text in _exposure(settings, bound)]
+    problems = [(f"auth.{path}", text) for path, text in _exposure(settings, bound, is_proxied=False)]
     if problems:
         raise SettingsError(problems)
 
 
-def _exposure(settings: AuthSettings, bound: Sequence[Address]) -> list[tuple[str, str]]:
+def _exposure(settings: AuthSettings, bound: Sequence[Address], is_proxied: bool) -> list[tuple[str, str]]:
     if settings.asks and settings.open:
         return [("open", "must not be true where there are tokens or keys: nobody would be asked for them")]
-    if not settings.asks and not settings.open and not is_loopback(bound):
+    if settings.asks or settings.open:
+        return []
+    if is_proxied:
+        text = "must name a token file, for others reach us by server.trusted_proxies; or say open = true to let everybody in"
+        return [("tokens", text)]
+    if not is_loopback(bound):
         text = (
             "must name a token file, for server.bind has an address that others can reach; or bind to 127.0.0.1, "
             "or say open = true to let everybody in"
@@ -82,8 +93,8 @@ def _exposure(settings: AuthSettings, bound: Sequence[Address]) -> list[tuple[st
     return []
 
 
-def _problems(settings: AuthSettings, bound: Sequence[Address]) -> list[tuple[str, str]]:
-    problems = _exposure(settings, bound)
+def _problems(settings: AuthSettings, bound: Sequence[Address], is_proxied: bool) -> list[tuple[str, str]]:
+    problems = _exposure(settings, bound, is_proxied)
     for name, values, parse in (("origins", settings.origins, parse_origin), ("hosts", settings.hosts, parse_host)):
         for index, value in enumerate(values):
             try:

@@ -1,6 +1,6 @@
 """The gate that every request passes, over HTTP and WebSockets alike: what is in force now, and the order of the checks.
 
-In come the headers, the target and the peer of a request; out goes an `Admission`, which answers for as long as the connection lasts what
+In come the headers, the target and the sender of a request; out goes an `Admission`, which answers for as long as the connection lasts what
 its owner may do. A reload puts a new authority in force in one step, and every admission is judged by that one from then on.
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from ..errors import RemoteError
 from ..model import Key, Names
 from ..patterns import Pattern
+from ..proxies import Sender
 from ..settings import Address, AuthSettings
 from .authority import Authority
 from .credentials import extract_credentials
@@ -74,8 +75,11 @@ class Gate:
         """Whether nobody is asked for a token."""
         return self.authority.is_open
 
-    def check_headers(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    def check_headers(self, headers: Sequence[tuple[bytes, bytes]], sender: Sender) -> None:
         """Refuse requests for another host, and those of web pages that aren't listed.
+
+        Args:
+            sender: Says what a proxy was asked for; it is judged as well, and doesn't take the place of what we were asked for.
 
         Raises:
             RemoteError: 400 or 403.
@@ -84,29 +88,29 @@ class Gate:
         # HTTP/1.1 without one was refused before; HTTP/1.0 may have none, and no browser speaks it.
         if host is not None:
             check_host(host, self._hosts, self._bound)
+        if sender.authority is not None:
+            host = sender.authority
+            check_host(host, self._hosts, self._bound)
         origins = self._origins
         if host is not None and self._pages is not None:
-            own = own_origin(host, self._pages, self._hosts, self._bound, self.is_open)
+            own = own_origin(host, sender.scheme or self._pages, self._hosts, self._bound, self.is_open)
             origins = origins | {own} if own is not None else origins
         # Whether there are credentials is for `admit` to ask.
         check_origin(sole_header(headers, b"origin"), origins, has_credentials=True, is_open=self.is_open)
 
-    def admit(self, headers: Sequence[tuple[bytes, bytes]], target: str, host: str) -> "Admission":
+    def admit(self, headers: Sequence[tuple[bytes, bytes]], target: str, sender: Sender) -> "Admission":
         """Find out who sent a request.
-
-        Args:
-            host: The peer's address, or "" for a Unix socket.
 
         Raises:
             RemoteError: 400, 401, 403 or 429.
         """
-        self.check_headers(headers)
+        self.check_headers(headers, sender)
         credentials = extract_credentials(headers, target)
         try:
             principal = self.authority.authenticate(credentials, self._epoch())
         except Unauthorized:
             # Who hasn't been asked yet hasn't failed.
-            wait = 0.0 if credentials.is_empty else self._failures.record(host, self._monotonic())
+            wait = 0.0 if credentials.is_empty else self._failures.record(sender.host, self._monotonic())
             if wait:
                 raise TooManyFailures(wait) from None
             raise

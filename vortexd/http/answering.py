@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from uuid import uuid4
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from ..auth import Admission, Gate
 from ..errors import FormatError, RemoteError, ResolveError
 from ..metrics import Metrics
+from ..proxies import Proxies, Sender
 from .exchange import Answer, Headers, Request
 from .routes import Routes
 from .spring.errors import error as spring_error
@@ -37,7 +39,14 @@ class Answering:
         self._gate = gate
 
     async def answer(
-        self, method: str, path: str, query: str, headers: Sequence[tuple[bytes, bytes]], host: str, body: bytes = b""
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: Sequence[tuple[bytes, bytes]],
+        host: str,
+        body: bytes = b"",
+        proxies: Proxies | None = None,
     ) -> Answer:
         """Answer a request.
 
@@ -47,15 +56,24 @@ class Answering:
             query: As it was sent, without the `?`.
             headers: Names in lower case.
             host: The peer's address, or "" for a Unix socket.
+            proxies: Where the peer is a proxy that is believed who has sent the request.
         """
         began = time.perf_counter()
+        sender = Sender(host)
 
         def admit() -> Admission:
-            return self._gate.admit(headers, f"{path}?{query}", host)
+            return self._gate.admit(headers, f"{path}?{query}", sender)
 
         try:
             below = self.routes.below(path)
-            made = await self._answer(path, Request(method, below, query, Headers(headers), body, None, admit))
+            request = Request(method, below, query, Headers(headers), body, None, admit)
+            if proxies is None:
+                made = await self._answer(path, request)
+            else:
+                sender = proxies.sender(headers, host)
+                # Of one connection with a proxy come the requests of many.
+                with bound_contextvars(peer=sender.host or "unix"):
+                    made = await self._answer(path, request)
         except RemoteError as error:
             made = self.failure(error)
         except Exception as error:

@@ -61,7 +61,8 @@ async def _answer(answering: Answering, scope: _Scope, body: bytes = b"") -> Ans
     # A Unix socket has no address.
     host = scope["client"][0] if scope["client"] else ""
     query = scope["query_string"].decode("latin-1")
-    return await answering.answer(scope["method"], _path(scope), query, scope["headers"], host, body)
+    proxies = scope["state"].get("proxies")
+    return await answering.answer(scope["method"], _path(scope), query, scope["headers"], host, body, proxies)
 
 
 def _with_bodies(answering: Answering, body_bytes: Callable[[], int]) -> _Asgi:

@@ -21,7 +21,8 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import H11SendableEvent
 
 from ..settings import ServerSettings
-from .listener import Accepted, Stream, socket_of
+from .head import Stream
+from .listener import Accepted, socket_of
 
 # For a peer that is still sending when it is refused.
 _LINGER = 1.0
@@ -66,7 +67,9 @@ class Bridge:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_close_when_cancelled, accepted.stream)
-                server = _Server(self._app, self._config, self._context, {}, stream)  # type: ignore[arg-type]  # not only its own streams
+                state = {"proxies": accepted.proxies} if accepted.proxies is not None else {}
+                server = _Server(self._app, self._config, self._context, state, stream)  # type: ignore[arg-type]  # not only its own streams
+                server.client = (accepted.sender.host, 0) if accepted.sender.host else None
                 await server
                 if server.has_unread:
                     await stream.linger()
@@ -119,7 +122,13 @@ class _Http11(H11Protocol):
 
 
 class _Server(TCPServer):
-    """Hypercorn's server of one connection, given a protocol of ours as soon as it has made its own."""
+    """Hypercorn's server of one connection, given a protocol of ours as soon as it has made its own.
+
+    Attributes:
+        client: Who is at the other end, whatever the socket says: a proxy may have named somebody. The port is nobody's to know.
+    """
+
+    client: tuple[str, int] | None = None
 
     @property
     def protocol(self) -> ProtocolWrapper:
@@ -134,7 +143,7 @@ class _Server(TCPServer):
             wrapper.task_group,
             wrapper.state,
             wrapper.ssl,
-            wrapper.client,
+            self.client,
             wrapper.server,
             wrapper.send,
         )

@@ -10,21 +10,21 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
-from typing import TypeAlias
 from uuid import uuid4
 
 import attrs
-import h11
-import orjson
 import structlog
 import trio
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from .. import binding
+from ..errors import RemoteError
+from ..proxies import Proxies, Sender
 from ..settings import Address, ServerSettings
 from ..systemd import Inherited
 from ..tls import Tls
+from .head import Refused, Stream, parse_head, read_head, refuse
+from .proxy_protocol import MAX_BYTES, InvalidHeader, ProxyHeader, parse_proxy_header
 
 log = structlog.get_logger()
 
@@ -33,15 +33,9 @@ _RESERVE = 256
 # Connections beyond the limit that may still ask how it goes: who is full has to be able to say so.
 _SPARE = 32
 _ALWAYS = frozenset({"/health", "/ready", "/metrics", "/status"})
-_RECEIVE_BYTES = 16_384
-_MAX_TARGET_BYTES = 8_192
-_REFUSAL_TIMEOUT = 1.0
 # How long the head of one who comes when it is full may take.
 _FULL_TIMEOUT = 1.0
 _OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-
-
-Stream: TypeAlias = "trio.SocketStream | trio.SSLStream[trio.SocketStream]"
 
 
 def socket_of(stream: Stream) -> trio.socket.SocketType:
@@ -56,29 +50,22 @@ class Accepted:
     Attributes:
         head: The head, and whatever came behind it.
         target: The request target.
-        peer: For the log.
-        host: The peer's address, or "" for a Unix socket.
+        sender: Who sent it: the peer, or, of a WebSocket handshake, whom a trusted proxy has named.
         connection_id: A UUID.
+        proxies: Where the peer of an HTTP connection is one of them: each request says who has sent it.
     """
 
     stream: Stream
     head: bytes
     target: str
-    peer: str
-    host: str
+    sender: Sender
     connection_id: str
+    proxies: Proxies | None = None
 
 
 Handler = Callable[[Accepted], Awaitable[None]]
 # Returns whether the connection goes on without its task; then `Listener.leave` is called when it ends.
 WebSocketHandler = Callable[[Accepted], Awaitable[bool]]
-
-
-class _BadHead(Exception):
-    def __init__(self, status: int, reason: str, *headers: str) -> None:
-        self.status = status
-        self.reason = reason
-        self.headers = headers
 
 
 class Listener:
@@ -107,6 +94,7 @@ class Listener:
     def replace(self, settings: ServerSettings) -> None:
         """Put other limits in force, for connections to come. The addresses stay."""
         self._settings = settings
+        self._proxies = Proxies(settings.trusted_proxies)
         self._max_connections = min(settings.connections or self._limit, self._limit)
 
     async def bind(self) -> list[str]:
@@ -163,123 +151,163 @@ class Listener:
         if not self._by_address[host]:
             del self._by_address[host]
 
+    def _enter(self, host: str) -> None:
+        self._count += 1
+        self._by_address[host] += 1
+
     async def _serve(self, accepted: trio.socket.SocketType, websocket: WebSocketHandler, http: Handler) -> None:
         """One connection, from accept to its end, or until it goes on without a task; the handler of last resort."""
         stream = trio.SocketStream(accepted)
         connection_id = str(uuid4())
         try:
             address = accepted.getpeername()
-            host = address[0] if isinstance(address, tuple) else ""
-            peer = str(Address(host=host, port=address[1])) if host else "unix"
         except OSError:
             await trio.aclose_forcefully(stream)
             return
-        with bound_contextvars(connection=connection_id, peer=peer):
-            self._count += 1
-            self._by_address[host] += 1
+        # A Unix socket has no address.
+        host, port = address[:2] if isinstance(address, tuple) else ("", 0)
+        guest = _Guest(host, port, is_tcp=bool(host), proxies=self._proxies if self._proxies.has(host) else None)
+        with bound_contextvars(connection=connection_id, peer=str(guest)):
+            self._enter(guest.host)
             goes_on = False
             try:
-                goes_on = await self._route(stream, host, peer, connection_id, websocket, http)
+                goes_on = await self._route(stream, guest, connection_id, websocket, http)
             except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
                 log.debug("connection broke", reason=type(error).__name__)
             except Exception:
                 log.exception("connection failed")
             finally:
                 if not goes_on:
-                    self.leave(host)
+                    self.leave(guest.host)
                 await trio.aclose_forcefully(stream)
 
     async def _route(
-        self,
-        stream: Stream,
-        host: str,
-        peer: str,
-        connection_id: str,
-        websocket: WebSocketHandler,
-        http: Handler,
+        self, stream: Stream, guest: "_Guest", connection_id: str, websocket: WebSocketHandler, http: Handler
     ) -> bool:
         """Let the right handler serve it. Returns whether it goes on without this task."""
-        limit = self._settings.connections_per_address
         is_full = self._count > self._max_connections
         if self._count > self._max_connections + self._spare or self._reading >= self._settings.handshakes:
-            await _refuse(stream, 503, "too many connections", "Retry-After: 1")
-            return False
-        if limit and self._by_address[host] > limit:
-            await _refuse(stream, 429, "too many connections from this address", "Retry-After: 1")
+            await refuse(stream, 503, "too many connections", "Retry-After: 1")
             return False
         self._reading += 1
         try:
+            self._check_share(guest)
             timeout = _FULL_TIMEOUT if is_full else self._settings.head_timeout
-            if self._tls.context is not None and host:
+            if (
+                self._settings.proxy_protocol
+                and (guest.is_tcp or guest.proxies)
+                and not await self._introduce(stream, guest, timeout)
+            ):
+                return False
+            if self._tls.context is not None and guest.is_tcp:
                 encrypted = await _encrypt(stream, self._tls.context, timeout)
                 if encrypted is None:
                     return False
                 stream = encrypted
-            head = await self._read_head(stream, timeout)
+            head = await read_head(stream, timeout, self._settings.head_bytes)
             if head is None:
                 return False
-            request = _parse(head)
-            if is_full and request.target.partition(b"?")[0].decode("ascii") not in _ALWAYS:
-                raise _BadHead(503, "too many connections", "Retry-After: 1")
-        except _BadHead as error:
-            await _refuse(stream, error.status, error.reason, *error.headers)
+            request = parse_head(head)
+            target = request.target.decode("ascii")
+            if is_full and target.partition("?")[0] not in _ALWAYS:
+                raise Refused(503, "too many connections", "Retry-After: 1")
+            wants_websocket = any(
+                name == b"upgrade" and b"websocket" in value.lower() for name, value in request.headers
+            )
+            if wants_websocket and not target.startswith("/ws/"):
+                raise Refused(404, "WebSockets are at /ws/{application}/{profile}")
+            if wants_websocket and guest.proxies is not None:
+                sender = guest.proxies.sender(list(request.headers), guest.host)
+                self._rename(guest, sender.host)
+            else:
+                sender = Sender(guest.host)
+        except Refused as error:
+            await refuse(stream, error.status, error.reason, *error.headers)
+            return False
+        except RemoteError as error:
+            await refuse(stream, error.status, error.reason)
             return False
         finally:
             self._reading -= 1
-        target = request.target.decode("ascii")
-        accepted = Accepted(stream, head, target, peer, host, connection_id)
-        wants_websocket = any(name == b"upgrade" and b"websocket" in value.lower() for name, value in request.headers)
-        if not wants_websocket:
-            await http(accepted)
-        elif target.partition("?")[0].startswith("/ws/"):
-            return await websocket(accepted)
-        else:
-            await _refuse(stream, 404, "WebSockets are at /ws/{application}/{profile}")
+        if wants_websocket:
+            return await websocket(Accepted(stream, head, target, sender, connection_id))
+        await http(Accepted(stream, head, target, sender, connection_id, guest.proxies))
         return False
 
-    async def _read_head(self, stream: Stream, timeout: float) -> bytes | None:
-        """Read until the head is whole; None where the peer went away, or never said a word."""
-        head = b""
-        with trio.move_on_after(timeout):
-            while b"\r\n\r\n" not in head:
-                data = await stream.receive_some(_RECEIVE_BYTES)
-                if not data:
-                    return None
-                head += data
-                _check_beginning(head)
-                if head.find(b"\r\n\r\n") < 0 and len(head) > self._settings.head_bytes:
-                    raise _BadHead(431, f"a request head has at most {self._settings.head_bytes} bytes")
-            return head
-        if head:
-            raise _BadHead(408, "the request head took too long")
-        return None
+    def _check_share(self, guest: "_Guest") -> None:
+        """Refuse who has too many connections; a proxy has them for others."""
+        limit = self._settings.connections_per_address
+        if limit and guest.proxies is None and self._by_address[guest.host] > limit:
+            raise Refused(429, "too many connections from this address", "Retry-After: 1")
+
+    def _rename(self, guest: "_Guest", host: str, port: int | None = None) -> None:
+        """Have a connection count for somebody else than who has brought it."""
+        self.leave(guest.host)
+        guest.host, guest.port = host, port
+        self._enter(host)
+        guest.proxies = self._proxies if self._proxies.has(host) else None
+        bind_contextvars(peer=str(guest))
+        self._check_share(guest)
+
+    async def _introduce(self, stream: Stream, guest: "_Guest", timeout: float) -> bool:
+        """Hear from a proxy whose connection it is. Returns False where it went away."""
+        if guest.proxies is None:
+            raise Refused(403, "this address isn't that of a proxy in server.trusted_proxies")
+        try:
+            with trio.fail_after(timeout):
+                header = await _read_proxy_header(socket_of(stream))
+        except InvalidHeader:
+            raise Refused(400, "a connection begins with a PROXY header here (server.proxy_protocol)") from None
+        except trio.TooSlowError:
+            raise Refused(408, "the PROXY header took too long") from None
+        if header is None:
+            return False
+        if header.source is not None:
+            self._rename(guest, *header.source)
+        else:
+            # Whoever is behind it: what their requests say of themselves was written by nobody we know.
+            guest.proxies = None
+        return True
 
 
-def _check_beginning(head: bytes) -> None:
-    """Tell those who speak something else at once, rather than when the head's time is over."""
-    if head.startswith(b"\x16\x03"):
-        raise _BadHead(400, "this port speaks plain HTTP, not TLS")
-    if not head[:1].isalpha():
-        raise _BadHead(400, "this is no HTTP request")
-    if head.startswith(b"PRI * HTTP/2.0"):
-        raise _BadHead(400, "this port speaks HTTP/1.1; HTTP/2 needs TLS")
-    line = head.partition(b"\r\n")[0]
-    if len(line) > _MAX_TARGET_BYTES:
-        raise _BadHead(414, f"a request line has at most {_MAX_TARGET_BYTES} bytes")
+@attrs.define(slots=True, eq=False)
+class _Guest:
+    """Who is at the other end of a connection, as far as that is known by now.
+
+    Attributes:
+        host: The address that it counts for, or "" for a Unix socket.
+        port: None where it isn't known.
+        is_tcp: Whether it came by TCP, whoever it is.
+        proxies: Where it is one of them, and its requests say who has sent them.
+    """
+
+    host: str
+    port: int | None
+    is_tcp: bool
+    proxies: Proxies | None
+
+    def __str__(self) -> str:
+        """For logs."""
+        if not self.host or self.port is None:
+            return self.host or "unix"
+        return str(Address(host=self.host, port=self.port))
 
 
-def _parse(head: bytes) -> h11.Request:
-    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
-    try:
-        connection.receive_data(head)
-        request = connection.next_event()
-    except h11.RemoteProtocolError as error:
-        raise _BadHead(error.error_status_hint, "this is no valid HTTP request") from None
-    if not isinstance(request, h11.Request):
-        raise _BadHead(400, "this is no valid HTTP request")
-    if b"\n" in head.partition(b"\r\n\r\n")[0].replace(b"\r\n", b""):
-        raise _BadHead(400, "lines end in CR LF")
-    return request
+async def _read_proxy_header(peer: trio.socket.SocketType) -> ProxyHeader | None:
+    """Read a PROXY header and not a byte more; None where the peer went away.
+
+    Raises:
+        InvalidHeader: There is none.
+    """
+    received = b""
+    while data := await peer.recv(MAX_BYTES - len(received), socket.MSG_PEEK):
+        header = parse_proxy_header(received + data)
+        rest = len(data) if header is None else header.length - len(received)
+        # All of it is there already.
+        received += await peer.recv(rest)
+        if header is not None:
+            return header
+    return None
 
 
 async def _encrypt(
@@ -290,30 +318,9 @@ async def _encrypt(
     with trio.move_on_after(timeout):
         first = await stream.socket.recv(1, socket.MSG_PEEK)
         if first.isalpha():
-            await _refuse(stream, 400, "this port speaks TLS: use https:// or wss://")
+            await refuse(stream, 400, "this port speaks TLS: use https:// or wss://")
             return None
         encrypted = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
         await encrypted.do_handshake()
         return encrypted
     return None
-
-
-async def _refuse(stream: Stream, status: int, reason: str, *headers: str) -> None:
-    phrase = HTTPStatus(status).phrase
-    body = orjson.dumps({"status": status, "error": phrase, "message": reason})
-    lines = [
-        f"HTTP/1.1 {status} {phrase}",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-        "Cache-Control: no-store",
-        "X-Content-Type-Options: nosniff",
-        *headers,
-        "Connection: close",
-    ]
-    with trio.move_on_after(_REFUSAL_TIMEOUT):
-        await stream.send_all("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
-        if isinstance(stream, trio.SocketStream):
-            await stream.send_eof()
-        # Closing with unread bytes would reset the connection, and with it the answer on its way.
-        while await stream.receive_some(_RECEIVE_BYTES):
-            pass

@@ -29,6 +29,7 @@ from ..errors import FormatError, RemoteError, ResolveError
 from ..fleet import Fleet, Instance
 from ..model import Config, Key
 from ..patterns import Pattern
+from ..proxies import Sender
 from ..registry import Registry
 from ..settings import FleetSettings, RealtimeSettings
 from . import connection, messages
@@ -50,6 +51,8 @@ _DRAIN_INTERVAL = 0.01
 _FIRST_BYTES = 1_048_576
 
 _Member: TypeAlias = Connection | Parked
+# By a Unix socket.
+_NOBODY_KNOWN = Sender()
 
 
 class Keys(connection.Keys, Protocol):
@@ -159,28 +162,33 @@ class WebSocketServer:
         await self._lot.run(task_status)
 
     async def serve(
-        self, stream: trio.abc.Stream, head: bytes, target: str, connection_id: str | None = None, host: str = ""
+        self,
+        stream: trio.abc.Stream,
+        head: bytes,
+        target: str,
+        connection_id: str | None = None,
+        sender: Sender = _NOBODY_KNOWN,
     ) -> bool:
         """Answer a handshake and serve the connection, until it ends or is parked. Raises nothing that a peer can cause.
 
         Args:
             head: The request head, and whatever came behind it.
             target: The request target in it.
-            host: The peer's address, or "" for a Unix socket.
+            sender: Whose request it is.
 
         Returns:
             Whether it was parked, and goes on without this task. Else the stream is closed.
         """
         async with stream:
             try:
-                opening, client = await self._open(head, target, connection_id or str(uuid4()), sys.intern(host))
+                opening, client = await self._open(head, target, connection_id or str(uuid4()), sender)
             except Refusal as refusal:
                 log.debug("handshake refused", status=refusal.status, reason=refusal.reason)
                 await self._answer(stream, refusal.to_bytes())
                 return False
             return await self._serve(stream, opening, client)
 
-    async def _open(self, head: bytes, target: str, connection_id: str, host: str) -> tuple[Opening, Client]:
+    async def _open(self, head: bytes, target: str, connection_id: str, sender: Sender) -> tuple[Opening, Client]:
         """Take a request apart, let its sender in, and bring its key into use.
 
         Raises:
@@ -189,7 +197,7 @@ class WebSocketServer:
         opening = open_handshake(head)
         try:
             # In this order: who isn't let in doesn't learn what there is.
-            admission = self._gate.admit(opening.headers, target, host)
+            admission = self._gate.admit(opening.headers, target, sender)
             wanted = parse_target(target)
             default_label = self._keys.default_label
             if default_label is None:
@@ -213,7 +221,7 @@ class WebSocketServer:
             raise Refusal(error.status, error.reason, error.headers) from None
         except (FormatError, ResolveError):
             raise Refusal(500, "the configuration of this application can't be read; see the server's log") from None
-        instance = Instance(key, connection_id, host, wanted.instance, self._reports.now())
+        instance = Instance(key, connection_id, sys.intern(sender.host), wanted.instance, self._reports.now())
         return opening, self._client(opening, wanted.last_version, admission, instance)
 
     def _client(self, opening: Opening, last_version: str | None, admission: Admission, instance: Instance) -> Client:
