@@ -31,6 +31,7 @@ from vortexd.diff import patch_between
 from vortexd.errors import RemoteError, UnknownLabel
 from vortexd.model import Change, Config, Json, Key
 from vortexd.patterns import Pattern
+from vortexd.publication import Publication
 from vortexd.realtime.encoder import Encoder
 from vortexd.realtime.frames import Frame
 from vortexd.registry import Registry
@@ -99,8 +100,8 @@ class FakeMetrics:
         self.counts["changes"] += changes
         self.counts["deliveries"] += deliveries
 
-    def phase(self, name: str, seconds: float) -> None:
-        self.counts[f"phase {name}"] += 1
+    def publication(self, done: Publication) -> None:
+        self.published(done.changes, done.deliveries)
 
     def broken_files(self, count: int) -> None:
         self.counts["broken_files"] = count

@@ -1,8 +1,10 @@
 """The line in motion: publications are one moment, reads are shared, clients are brought up to date."""
 
 import threading
+import time
 from typing import Any
 
+import attrs
 import jsonpatch
 import orjson
 import pytest
@@ -19,6 +21,7 @@ from vortexd.line import Line, TooManyKeys
 from vortexd.metrics import Metrics
 from vortexd.model import Files, Key, PropertySource, Tree
 from vortexd.patterns import Pattern, parse_pattern
+from vortexd.publication import Publication
 from vortexd.realtime.encoder import Encoder
 from vortexd.realtime.frames import text_frame
 from vortexd.registry import Found, Registry, find
@@ -75,6 +78,25 @@ async def test_nothing_is_served_before_the_first_state(whole: Whole) -> None:
     await whole.line.publish(tree(b"a: 1"))
     await whole.line.wait_ready()
     assert {"a": 1} == (await whole.line.read(SHOP)).document
+
+
+async def test_what_a_publication_took_is_known_when_it_is_done(whole: Whole) -> None:
+    done: list[Publication] = []
+    whole.line.on_publication = done.append
+    await whole.line.publish(tree(b"a: 1\n" + FILLER))
+    whole.line.hold(SHOP)
+    whole.registry.add(Subscribed(), SHOP)
+    noticed = time.time() - 5
+    await whole.line.publish(attrs.evolve(tree(b"a: 2\n" + FILLER), noticed=noticed))
+    await whole.line.publish(attrs.evolve(tree(b"a: 3\n" + FILLER), noticed=time.time() + 3_600))
+    _, second, third = done
+
+    assert ["source", "parse", "resolve", "broadcast"] == list(second.phases)
+    assert (1, 1, 1, noticed) == (second.labels, second.changes, second.deliveries, second.began)
+    assert second.phases["source"] >= 5
+    assert 0 < second.diff_seconds <= second.phases["resolve"]
+    # A clock that was put back makes no time that is less than none.
+    assert 0 == third.phases["source"]
 
 
 async def test_a_publication_reaches_subscribers_as_one_patch(whole: Whole) -> None:

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from vortexd.metrics import Metrics, SupervisorMetrics
 from vortexd.model import SourceReport
+from vortexd.publication import Publication
 
 CONF = Path(__file__).parent.parent / "conf"
 RULES = CONF / "prometheus" / "vortexd.rules.yml"
@@ -26,7 +27,7 @@ def names() -> set[str]:
     metrics.watch_connections(lambda: (1, 1))
     metrics.watch_fleet(lambda: {("other", "silent"): 1})
     metrics.answered("/health", 200, 0.1)
-    metrics.phase("parse", 0.1)
+    metrics.publication(Publication(0.0, {"parse": 0.1}, 0.0, 1, 1, 1))
     text = metrics.render().decode() + SupervisorMetrics(1).render().decode()
     found = set()
     for family in text_string_to_metric_families(text):

@@ -117,6 +117,7 @@ class Daemon:
             sources,
             line,
             store,
+            encoder,
             fleet,
             Listener(settings.server),
             Bridge(app, settings.server),

@@ -11,7 +11,8 @@ Configuration flows one way, and each stage is a module or a package here:
     rules.py  tables.py             what a field of settings may be, and TOML as such settings or as all of its problems
     cache.py                        a bounded cache that made-up names can't fill
     settings.py  settings_file.py   what may be set, and vortexd.toml as those settings or as all of its problems
-    logs.py  metrics.py             what goes to people and to Prometheus, without a value or a token
+    logs.py                         what goes to people, without a value or a token
+    metrics.py  collectors.py  tracing.py  publication.py   what goes to Prometheus and to collectors of traces
     late_signals.py                 signals that come too late to end anything
     threads.py                      long work in threads, and patience where there are none
     tls.py                          the certificate in force

@@ -39,6 +39,7 @@ from .line import Line
 from .metrics import Metrics
 from .named_files import NamedFiles, load_named_files
 from .peers import Peers, Seat
+from .publication import Publication
 from .realtime.encoder import Encoder
 from .realtime.server import WebSocketServer
 from .registry import Registry
@@ -49,6 +50,7 @@ from .source.composite import Sources, open_sources
 from .state import overrides_of
 from .store import Store
 from .tls import Tls
+from .tracing import tracing
 
 log = structlog.get_logger()
 
@@ -89,8 +91,10 @@ def run(
     files = load_named_files(settings, bound, os.environ)
     notifier = peers.notifier or systemd.Notifier(os.environ, os.getpid())
     own = [] if file is None else [str(file)]
-    with LateSignals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as late:
-        trio.run(serve, settings, files, started, read or (lambda: settings), late, inherited, notifier, peers, own)
+    with tracing(settings.tracing) as trace, LateSignals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as late:
+        trio.run(
+            serve, settings, files, started, read or (lambda: settings), late, inherited, notifier, peers, own, trace
+        )
 
 
 def _bound(settings: Settings, inherited: systemd.Inherited) -> list[Address]:
@@ -111,6 +115,7 @@ async def serve(
     notifier: systemd.Notifier,
     peers: Peers,
     own: Sequence[str],
+    trace: Callable[[Publication], None] | None,
 ) -> None:
     """Run the daemon; see `run`. Returns after a drain; a second signal cancels what is left at once."""
     bound = _bound(settings, inherited)
@@ -120,7 +125,7 @@ async def serve(
     reload = Reload(settings, read, bound, metrics, notifier)
     store = Store(settings.history)
     registry: Registry[Subscriber] = Registry()
-    encoder = Encoder(timestamp)
+    encoder = Encoder(timestamp, settings.history.frames_bytes)
     line = Line(
         settings.formats,
         store,
@@ -141,6 +146,7 @@ async def serve(
     sources = open_sources(settings, os.environ, Random(), [*own_files(settings), *own])
     # The one question that goes against the stream: for a label that exists and that nobody has asked for yet.
     line.reading.load_label = sources.load
+    line.on_publication = trace
     sources.keep_labels(lambda: line.main_labels)
     metrics.watch_sources(sources.reports)
     listener = Listener(settings.server, inherited, tls)
@@ -156,6 +162,7 @@ async def serve(
         listener.leave,
         fleet,
     )
+    metrics.watch_tasks(lambda: trio.lowlevel.current_statistics().tasks_living)
     metrics.watch_connections(lambda: (len(websockets) - websockets.parked, websockets.parked))
     monitor = Monitor(sources, settings.monitor, peers)
     if gate.is_open and not settings.monitor.secret and any(isinstance(each, GitSettings) for each in settings.source):
@@ -180,7 +187,9 @@ async def serve(
     )
     app = create_app(routes, metrics, lambda: reload.settings.server.body_bytes, timestamp, gate)
     bridge = Bridge(app, settings.server)
-    parts = Parts(gate, tls, keyring, sources, line, store, fleet, listener, bridge, websockets, monitor, routes, own)
+    parts = Parts(
+        gate, tls, keyring, sources, line, store, encoder, fleet, listener, bridge, websockets, monitor, routes, own
+    )
 
     async def serve_websocket(accepted: Accepted) -> bool:
         return await websockets.serve(

@@ -21,9 +21,10 @@ from .diff import patch_between
 from .encryption.decryptor import Decryptor
 from .errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from .interests import Interests
-from .metrics import Metrics, Stopwatch
+from .metrics import Metrics
 from .model import Change, Config, Key, PropertySource, Tree
 from .patterns import Pattern
+from .publication import Publication, Stopwatch
 from .reading import Reading
 from .realtime.encoder import Encoder
 from .realtime.frames import Frame
@@ -92,6 +93,8 @@ class Line:
         self._threads = trio.CapacityLimiter(2)
         self._failing: dict[Key, str] = {}
         self.reading = Reading(store, formats, self._threads)
+        # Who else wants to know of each publication, when it is done; it must not wait.
+        self.on_publication: Callable[[Publication], None] | None = None
 
     # The state.
 
@@ -122,7 +125,7 @@ class Line:
         async with self._publishing:
             self._formats = self.reading.formats = formats
             if self._tree is not None:
-                await self._publish(self._tree, None)
+                await self._publish(attrs.evolve(self._tree, noticed=None), None)
 
     async def _publish(self, tree: Tree, former: ParsedTree | None) -> None:
         """See `publish`.
@@ -131,7 +134,7 @@ class Line:
             former: What was parsed within the same bounds.
         """
         before = self.broken
-        watch = Stopwatch()
+        watch = Stopwatch(tree.noticed)
         parsed = await self._in_thread(parse_tree, tree, self._formats, former)
         watch.lap("parse")
         state = next_state(parsed, self._store.state, self._decryptor, self._overrides)
@@ -152,10 +155,11 @@ class Line:
         watch.lap("broadcast")
         self._report_broken(before)
         self._report_failures(staged)
-        self._metrics.published(changes, deliveries)
-        watch.move("resolve", "diff", staged.diff_seconds)
-        for name, seconds in watch.laps.items():
-            self._metrics.phase(name, seconds)
+        commits = frozenset(each.new.origin.commit for each in staged.changes if each.new and each.new.origin)
+        done = Publication(watch.began, watch.laps, staged.diff_seconds, len(tree.labels), changes, deliveries, commits)
+        self._metrics.publication(done)
+        if self.on_publication is not None:
+            self.on_publication(done)
         log.info("configuration published", labels=len(tree.labels), changes=changes, deliveries=deliveries)
 
     async def resolve_by(self, decryptor: Decryptor | None, overrides: PropertySource | None = None) -> None:

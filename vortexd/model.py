@@ -106,11 +106,13 @@ class Tree:
         labels: Label to its files. A label that isn't here doesn't exist.
         default_label: The label of a request that names none.
         shared: What belongs to every label that other sources have and this one doesn't, or None.
+        noticed: When the source noticed that there is something new, in seconds since the epoch; None where it doesn't say.
     """
 
     labels: Mapping[str, Files]
     default_label: str = "main"
     shared: Files | None = None
+    noticed: float | None = None
 
 
 @attrs.frozen(slots=True, eq=False)

@@ -27,6 +27,7 @@ from .http.routes import Routes
 from .line import Line
 from .metrics import Metrics
 from .named_files import NamedFiles, load_named_files
+from .realtime.encoder import Encoder
 from .realtime.server import WebSocketServer
 from .settings import Address, Settings, reloaded
 from .settings_file import own_files
@@ -56,6 +57,7 @@ class Parts:
     sources: Sources
     line: Line
     store: Store
+    encoder: Encoder
     fleet: Fleet
     listener: Listener
     bridge: Bridge
@@ -74,6 +76,7 @@ class Parts:
         self.monitor.replace(settings.monitor)
         self.routes.replace(settings.http)
         self.store.replace(settings.history)
+        self.encoder.replace(settings.history.frames_bytes)
         self.fleet.replace(settings.fleet)
         self.websockets.replace(settings.realtime, settings.auth.connections_per_token)
         self.websockets.recheck()

@@ -35,7 +35,7 @@ _SOCKET_PATH_BYTES = 107
 # Segments that are decoded as they are encoded.
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]*[A-Za-z0-9_~-])*")
 # What only a restart puts in force: what is shared with a supervisor or with who connects, and which endpoints there are.
-RESTART = frozenset({"server.bind", "server.workers", "server.drain_timeout", "console.enabled"})
+RESTART = frozenset({"server.bind", "server.workers", "server.drain_timeout", "console.enabled", "tracing.endpoint"})
 _HOST = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
 )
@@ -407,11 +407,13 @@ class HistorySettings:
         versions: Former versions kept of one key.
         bytes: Size of one key's former versions together.
         idle_keys: Keys that nobody uses any more, of which the history is kept for clients that come back.
+        frames_bytes: Size of the messages, of all keys together, that are kept for clients that connect, resume or lag, so that each is made once.
     """
 
     versions: int = _whole(64, 0, 1_000_000)
     bytes: int = _whole(1_048_576, 0)
     idle_keys: int = _whole(1_024, 0)
+    frames_bytes: int = _whole(67_108_864, 0)
 
 
 @attrs.frozen
@@ -576,6 +578,24 @@ class HttpSettings:
     strict_errors: bool = False
 
 
+def _is_collector(value: object) -> bool:
+    return not value or re.fullmatch(r"https?://[A-Za-z0-9._\[\]:-]+(?:/[!-~]*)?", str(value)) is not None
+
+
+@attrs.frozen
+class TracingSettings:
+    """[tracing]: one span for each publication, from the moment in which its source noticed a change to its broadcast. It needs the extra `otel`.
+
+    Attributes:
+        endpoint: Where spans are sent by OTLP over HTTP, such as `http://127.0.0.1:4318/v1/traces`; "" for nowhere. Headers, certificates and
+            the service's name are those of the variables `OTEL_*`.
+    """
+
+    endpoint: str = attrs.field(
+        default="", metadata={"rule": Rule("the http:// or https:// address of a collector, or empty", _is_collector)}
+    )
+
+
 @attrs.frozen
 class LogSettings:
     """[log].
@@ -610,6 +630,7 @@ class Settings:
     encryption: EncryptionSettings = attrs.field(factory=EncryptionSettings)
     http: HttpSettings = attrs.field(factory=HttpSettings)
     overrides: Mapping[str, str] = attrs.field(factory=dict)
+    tracing: TracingSettings = attrs.field(factory=TracingSettings)
     log: LogSettings = attrs.field(factory=LogSettings)
 
 

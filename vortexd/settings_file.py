@@ -30,6 +30,7 @@ from .settings import (
     Settings,
     SourceSettings,
     TlsSettings,
+    TracingSettings,
     parse_address,
 )
 from .tables import Hook, Hooks, Problem, checked, in_words, key_text, list_hook, parse, structure
@@ -52,6 +53,7 @@ _SECTIONS: Mapping[str, type] = {
     "console": ConsoleSettings,
     "encryption": EncryptionSettings,
     "http": HttpSettings,
+    "tracing": TracingSettings,
     "log": LogSettings,
 }
 _PATHS = ("path", "password_file", "ssh_key", "known_hosts", "ca_file")

@@ -1,10 +1,14 @@
 """The bridge: what goes to the socket, and when."""
 
+import socket
+
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from tests.http.serving import read_all, serving, wait_until
 from vortexd.http import hypercorn
+from vortexd.http.listener import Accepted
 
 
 @pytest.fixture
@@ -79,3 +83,33 @@ async def test_who_goes_on_sending_for_ever_is_cut_off(monkeypatch: pytest.Monke
                     await stream.send_all(b"x")
                     await trio.sleep(0.001)
         await wait_until(lambda: not http.connections.child_tasks)
+
+
+RESET = b"\1\0\0\0\0\0\0\0"
+
+
+@pytest.mark.parametrize("reads", [False, True])
+async def test_W15_who_breaks_off_leaves_nothing_behind(reads: bool) -> None:
+    async with serving() as http:
+        with capture_logs() as logs:
+            for _ in range(50):
+                with socket.socket() as client:
+                    client.connect(("127.0.0.1", http.port))
+                    client.sendall(b"GET /shop/dev HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    if reads:
+                        await trio.to_thread.run_sync(client.recv, 65_536)
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            await wait_until(lambda: not [each for each in http.connections.child_tasks if each.name == "connection"])
+
+    assert [] == [each for each in logs if each["log_level"] in ("error", "critical")]
+
+
+async def test_W15_a_socket_that_is_broken_before_hypercorn_looks_at_it_is_no_error() -> None:
+    async with serving() as http:
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        ours.shutdown(socket.SHUT_RDWR)
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+        head = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        ours.close()
+        await http.bridge.serve(Accepted(stream, head, "/health", "peer", "", "id"))

@@ -45,3 +45,16 @@ def test_the_frames_that_are_kept_are_bounded() -> None:
     assert len(encoder._frames) < 10_000 / 512
     assert encoder.known(KEY, "999", None) is not None
     assert encoder.known(KEY, "0", None) is None
+
+
+def test_with_less_room_the_oldest_go_at_once() -> None:
+    encoder = Encoder(timestamp)
+    for number in range(50):
+        encoder.snapshot(config(KEY, {"a": number}))
+    known = [encoder.known(KEY, None, config(KEY, {"a": number}).version) is not None for number in range(50)]
+    encoder.replace(2_000)
+    left = [encoder.known(KEY, None, config(KEY, {"a": number}).version) is not None for number in range(50)]
+
+    assert all(known)
+    assert left == sorted(left)
+    assert 0 < sum(left) < 5

@@ -130,8 +130,12 @@ class _Server(TCPServer):
 
     client: tuple[str, int] | None = None
 
+    # None as long as there is no protocol: a peer may be gone before.
+    _wrapper: ProtocolWrapper | None = None
+
     @property
     def protocol(self) -> ProtocolWrapper:
+        assert self._wrapper is not None
         return self._wrapper
 
     @protocol.setter
@@ -155,7 +159,7 @@ class _Server(TCPServer):
     @property
     def has_unread(self) -> bool:
         """Whether the peer was still sending its last request when that was answered."""
-        connection = getattr(self._wrapper.protocol, "connection", None)
+        connection = getattr(self._wrapper.protocol, "connection", None) if self._wrapper else None
         return getattr(connection, "their_state", None) in (h11.SEND_BODY, h11.ERROR)
 
 

@@ -30,6 +30,11 @@ class Encoder:
         self._bytes = 0
         self._frames: OrderedDict[_Name, bytes] = OrderedDict()
 
+    def replace(self, cache_bytes: int) -> None:
+        """Keep frames of another size from now on."""
+        self._cache_bytes = cache_bytes
+        self._shrink()
+
     def change(self, change: Change) -> bytes:
         """The frame of a change; a snapshot where that costs less."""
         old = change.old.version if change.old else None
@@ -66,9 +71,12 @@ class Encoder:
         if frame is None:
             frame = self._frames[name] = text_frame(make())
             self._bytes += len(frame) + _OVERHEAD_BYTES
-            while self._bytes > self._cache_bytes and len(self._frames) > 1:
-                _, oldest = self._frames.popitem(last=False)
-                self._bytes -= len(oldest) + _OVERHEAD_BYTES
+            self._shrink()
         else:
             self._frames.move_to_end(name)
         return frame
+
+    def _shrink(self) -> None:
+        while self._bytes > self._cache_bytes and len(self._frames) > 1:
+            _, oldest = self._frames.popitem(last=False)
+            self._bytes -= len(oldest) + _OVERHEAD_BYTES

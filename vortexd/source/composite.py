@@ -94,7 +94,7 @@ class Sources:
                 return
             merged = merge([trees[index] for index in range(len(self._sources))], self._places, self._merged)
             self._merged = dict(merged.labels)
-            await publish(merged)
+            await publish(attrs.evolve(merged, noticed=tree.noticed))
 
     def keep_labels(self, in_use: Callable[[], Collection[str]]) -> None:
         """Let no git source let go of the labels that this returns."""

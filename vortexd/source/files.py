@@ -5,10 +5,12 @@ come sooner, so a lost hint costs `scan_interval` seconds and nothing else.
 """
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import attrs
 import structlog
 import trio
 from watchfiles import awatch
@@ -81,6 +83,7 @@ class FilesSource:
     async def _look(self, publish: Publish) -> bool:
         """Publish what is new, and say whether to look again soon."""
         before = self._published
+        noticed = time.time()
         if before is not None:
             shown = await self._outline()
             if shown != before.outline:
@@ -92,7 +95,7 @@ class FilesSource:
         )
         self._published = scan
         if before is None:
-            await publish(self._tree(scan))
+            await publish(self._tree(scan, noticed))
             return bool(scan.unsettled)
         if before.outline.root != scan.outline.root:
             self._watching.cancel()  # a watch on a directory that was replaced never tells anything again
@@ -101,7 +104,7 @@ class FilesSource:
                 # A volume that was unmounted leaves an empty directory on another device: that is no empty configuration.
                 self._published = before
                 raise SourceError(f"{self._root} is empty and on another device: its volume isn't mounted")
-            await publish(self._tree(scan))
+            await publish(self._tree(scan, noticed))
         return not scan.unsettled <= before.unsettled
 
     async def _settle(self, shown: Outline) -> None:
@@ -117,10 +120,10 @@ class FilesSource:
     async def _outline(self) -> Outline:
         return await threads.run_sync(directory.outline, self._root, self._settings, self._own, abandon_on_cancel=True)
 
-    def _tree(self, scan: Scan) -> Tree:
+    def _tree(self, scan: Scan, noticed: float) -> Tree:
         tree, skipped = tree_of(scan, self._settings, self._root)
         self._tell_skipped(frozenset(skipped.items()))
-        return tree
+        return attrs.evolve(tree, noticed=noticed)
 
     def _tell_skipped(self, skipped: frozenset[tuple[str, str]]) -> None:
         for path, why in sorted(skipped - self._skipped):

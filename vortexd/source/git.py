@@ -5,6 +5,7 @@ fetch, a failure and a rebuilt mirror never touch what was published before. Two
 fetches, and the one that reads labels somebody asked for while a fetch may be under way.
 """
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -79,6 +80,7 @@ class GitSource:
         self._wishes: dict[str, trio.Event] = {}
         self._wished = trio.Event()
         self._fetched = 0
+        self._noticed = 0.0
         self._trouble: str | None = None
         self._skipped: dict[str, str] = {}
         # The labels that may not be let go of; whoever knows them puts a better function here.
@@ -185,6 +187,7 @@ class GitSource:
         return interval * self._random.uniform(1 - _JITTER, 1 + _JITTER)
 
     async def _refresh(self, publish: Publish, timeout: float, failures: int) -> None:
+        self._noticed = time.time()
         try:
             await self._mirror.fetch(timeout)
             await self._read(publish)
@@ -213,6 +216,7 @@ class GitSource:
             await self._wished.wait()
             self._wished = trio.Event()
             wishes, self._wishes = self._wishes, {}
+            self._noticed = time.time()
             try:
                 async with self._reading:
                     for label in wishes:
@@ -277,7 +281,7 @@ class GitSource:
             label: former[label] if label in former and before.get(label) == entry else self._files(label, entry[1])
             for label, entry in loaded.items()
         }
-        tree = Tree(files, default)
+        tree = Tree(files, default, noticed=self._noticed)
         # Not before it is published: whoever cancels this must not make the next look believe that nothing is new.
         self._published = None
         await publish(tree)
