@@ -24,6 +24,7 @@ class FakeWatched:
     def __init__(self, document: dict[str, Any]) -> None:
         self.key = Key(SUBJECT.application, SUBJECT.profile, "main")
         self.document = document
+        self.state = "connected"
         self.version: str | None = version_of(document)
         self.acks: list[tuple[str, str, str | None]] = []
         self._news, self._changes = trio.open_memory_channel[str](100)

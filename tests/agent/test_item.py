@@ -10,7 +10,7 @@ import trio
 from vortexd.agent.commands import Failure
 from vortexd.agent.files import Held
 from vortexd.agent.item import Hook, Outcome, State, TemplateItem
-from vortexd.agent.record import Known, Record, digest_of
+from vortexd.agent.record import Known, Record, digest_of, make_private
 from vortexd.agent.settings import HookSettings, TemplateSettings
 from vortexd.client.replica import version_of
 
@@ -26,6 +26,7 @@ class Bench:
         self.source = directory / "app.conf.j2"
         self.source.write_text("size={{ config.size }}\n")
         self.state = directory / "state"
+        make_private(self.state)
         takes = f"cat '{self.target}' >> '{self.loaded}' 2>/dev/null || echo nothing >> '{self.loaded}'"
         self.settings = TemplateSettings(
             **{
@@ -268,6 +269,7 @@ async def test_only_variables_that_settings_allow_are_seen(tmp_path: Path, monke
 
 async def test_a_hook_runs_once_for_each_version(tmp_path: Path) -> None:
     ran = tmp_path / "ran"
+    make_private(tmp_path / "state")
     settings = HookSettings(application="shop", shell=True, reload=(f"echo $VORTEXD_VERSION >> '{ran}'",))
 
     def hook() -> Hook:
@@ -278,6 +280,7 @@ async def test_a_hook_runs_once_for_each_version(tmp_path: Path) -> None:
 
 
 async def test_a_hook_that_fails_runs_again(tmp_path: Path) -> None:
+    make_private(tmp_path / "state")
     settings = HookSettings(application="shop", reload=("false",))
     hook = Hook(settings, Record(tmp_path / "state", "hook"), trio.Lock())
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vortexd.agent.files import Held
-from vortexd.agent.record import Known, Record, state_directory
+from vortexd.agent.record import Known, Record, make_private, state_directory
 from vortexd.errors import StartError
 
 HELD = Held(b"old\nbytes\x00\xff", 0o640, 1, 2)
@@ -13,6 +13,7 @@ HELD = Held(b"old\nbytes\x00\xff", 0o640, 1, 2)
 
 @pytest.fixture
 def record(tmp_path: Path) -> Record:
+    make_private(tmp_path / "state")
     return Record(tmp_path / "state", "/etc/app.conf")
 
 
@@ -64,7 +65,7 @@ def test_a_directory_that_others_write_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
 
     with pytest.raises(StartError, match="open to other users"):
-        Record(tmp_path, "x")
+        make_private(tmp_path)
 
 
 def test_the_state_directory_is_the_settings_then_systemds_then_the_users() -> None:

@@ -18,8 +18,7 @@ import structlog
 import trio
 
 from ..client.backoff import delay_before
-from ..errors import VortexdError
-from .commands import Failure, ending
+from .commands import TOKEN_VARIABLES, Failure, ending
 from .environment import variables_of
 from .item import State, Subject
 from .loop import AgentError, Watched, state_of
@@ -35,8 +34,6 @@ _OF_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 _REAP_TIMEOUT = 10.0
 _ACK_TIMEOUT = 5.0
-# Ours alone: the server that we speak to is not the command's business.
-_NOT_HANDED_ON = ("VORTEXD_TOKEN",)
 
 
 @attrs.frozen
@@ -73,7 +70,7 @@ class Child:
     ) -> None:
         self._plan = plan
         self._subject = subject
-        self._own = {name: value for name, value in environment.items() if name not in _NOT_HANDED_ON}
+        self._own = {name: value for name, value in environment.items() if name not in TOKEN_VARIABLES}
         self._chance = chance
         self._process: trio.Process | None = None
         self._state: State | None = None
@@ -105,17 +102,13 @@ class Child:
         self._state = state_of(self._subject, watched) or self._state
 
     async def _follow(self, watched: Watched) -> None:
-        reason = "the server has ended it"
-        try:
-            async for _ in watched:
-                self._take(watched)
-                self._plan.pace.note(trio.current_time(), self._chance())
-                self._news.set()
-                self._news = trio.Event()
-        except VortexdError as error:
-            reason = str(error)
+        async for _ in watched:
+            self._take(watched)
+            self._plan.pace.note(trio.current_time(), self._chance())
+            self._news.set()
+            self._news = trio.Event()
         # No reason to end what runs.
-        log.error("configuration isn't followed any more", configuration=str(self._subject), reason=reason)
+        log.error("configuration isn't followed any more", configuration=str(self._subject), reason=str(watched.state))
 
     def _environment(self, state: State) -> dict[str, str]:
         """The environment for a configuration.

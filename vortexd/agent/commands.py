@@ -21,8 +21,9 @@ MAX_STDERR = 2_048
 _GRACE = 2.0
 # What a program that stays in the background, as a reload may start one, keeps open isn't waited for.
 _LAST_WORDS = 0.2
-# Ours alone: a reload command has no use for our token, nor for systemd's socket.
-_NOT_HANDED_ON = ("VORTEXD_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+# Ours alone: what we start has no use for our token.
+TOKEN_VARIABLES = ("VORTEXD_TOKEN", "VORTEXCTL_TOKEN")
+_NOT_HANDED_ON = (*TOKEN_VARIABLES, "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 class Failure(VortexdError):

@@ -40,6 +40,8 @@ class Watched(Protocol):
     def version(self) -> str | None: ...
     @property
     def document(self) -> dict[str, Any]: ...
+    @property
+    def state(self) -> object: ...
     def __aiter__(self) -> AsyncIterator[Any]: ...
     async def ack(self, version: str, status: str, error: str | None = None) -> None: ...
 
@@ -128,12 +130,7 @@ class Keeper:
                 async with self._watch(self._subject) as watched:
                     await self._follow(watched)
             except* VortexdError as group:
-                log.error(
-                    "configuration can't be followed",
-                    configuration=str(self._subject),
-                    reason=reason_of(group),
-                    retry_seconds=_RETRY,
-                )
+                log.error("configuration can't be followed", reason=reason_of(group), retry_seconds=_RETRY)
             await trio.sleep(_RETRY * (0.5 + self._chance()))
 
     async def once(self) -> list[tuple[str, Outcome]]:
@@ -177,6 +174,7 @@ class Keeper:
             async for _ in watched:
                 self._take(watched)
             nursery.cancel_scope.cancel()
+        raise AgentError(f"{self._subject}: {watched.state}")
 
     def _first(self, watched: Watched) -> State:
         self._take(watched)

@@ -46,11 +46,8 @@ class Record:
     """The files in the state directory that belong to one target.
 
     Args:
-        directory: The state directory; it is made where there is none.
+        directory: The state directory; `make_private` makes it.
         name: The path of the target, or what else names the item.
-
-    Raises:
-        StartError: The directory can't be made, or is open to others.
     """
 
     def __init__(self, directory: Path, name: str) -> None:
@@ -58,7 +55,6 @@ class Record:
         stem = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
         self._path = directory / f"{stem}.json"
         self._old_path = directory / f"{stem}.old"
-        _make_private(directory)
 
     def read(self) -> Known:
         """What is known; nothing where the file is broken."""
@@ -125,7 +121,12 @@ def state_directory(setting: str, environment: Mapping[str, str], home: Callable
     return Path(environment.get("XDG_STATE_HOME") or home() / ".local/state") / "vortexctl"
 
 
-def _make_private(directory: Path) -> None:
+def make_private(directory: Path) -> None:
+    """Make the state directory where there is none.
+
+    Raises:
+        StartError: It can't be made, or is open to others.
+    """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = directory.stat()

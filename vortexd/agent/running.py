@@ -21,7 +21,7 @@ from ..systemd import Notifier
 from .commands import Failure
 from .item import Hook, Item, Outcome, Subject, TemplateItem, hook_name, subject_of
 from .loop import Keeper, Watch, reason_of
-from .record import Record
+from .record import Record, make_private
 from .settings import Settings
 
 log = structlog.get_logger()
@@ -59,6 +59,8 @@ def keepers(
     Raises:
         StartError: A target or a state file can't be had.
     """
+    if writes:
+        make_private(directory)
     lock = trio.Lock()
     templates = [TemplateItem(each, Record(directory, each.target), lock) for each in settings.template]
     hooks = [Hook(each, Record(directory, hook_name(each)), lock) for each in settings.hook]

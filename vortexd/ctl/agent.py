@@ -23,6 +23,7 @@ from ..errors import SettingsError, StartError
 from ..text import printable
 from ..trusted_files import OTHERS_WRITE
 from .errors import CtlError
+from .server import read_token
 
 SYSTEM_FILE = "/etc/vortexd/agent.toml"
 
@@ -47,7 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
         logs.configure(settings.log, sys.stderr)
         directory = state_directory(settings.agent.state_directory, os.environ)
         server = settings.server
-        token = token_of(server.token_file) if server.token_file else lambda: os.environ.get("VORTEXD_TOKEN") or None
+        given = None if server.token_file else read_token(None)
+        token = token_of(server.token_file) if server.token_file else lambda: given
         ends = arguments.once or arguments.dry_run
         # Who only looks isn't counted among those who apply.
         instance = "" if arguments.dry_run else server.instance or None
@@ -91,11 +93,18 @@ def _preview(results: running.Results[str | Failure]) -> int:
         if isinstance(found, Failure):
             _complain(f"{name}: would be rejected: {found.reason}")
         else:
-            print(found, end="")
+            _show(found)
         status = status or int(bool(found))
     for error in results.errors:
         _complain(error)
     return 3 if results.errors else status
+
+
+def _show(diff: str) -> None:
+    """Print a diff; to a terminal without what would steer it."""
+    if sys.stdout.isatty():
+        diff = "\n".join("\t".join(map(printable, line.split("\t"))) for line in diff.split("\n"))
+    print(diff, end="")
 
 
 def _complain(text: str) -> None:
