@@ -42,7 +42,7 @@ def test_without_anything_it_serves_the_example_and_says_what_to_try(
     assert str(ROOT / "conf/example") == runs[0].source[0].path
     told = capsys.readouterr().out
     assert "curl http://127.0.0.1:8888/billing/prod" in told
-    assert "-m vortexd.watch ws://127.0.0.1:8888/ws/billing/prod" in told
+    assert "vortexctl watch billing prod --server http://127.0.0.1:8888" in told
     assert str(ROOT / "conf/example/billing-prod.yml") in told
 
 

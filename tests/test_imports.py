@@ -41,7 +41,7 @@ GROUPS = [
     ("client",),
     ("agent",),
     ("installation", "terminal", "commands"),
-    ("cli", "watch", "worker", "__main__"),
+    ("cli", "worker", "__main__"),
     ("ctl",),
 ]
 PURE = [

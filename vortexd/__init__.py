@@ -45,7 +45,6 @@ Configuration flows one way, and each stage is a module or a package here:
     agent/      files made of templates, and programs that are reloaded or started anew; the stages are named in it
     cli.py  commands.py  terminal.py    the command line: what serves, what doesn't, how errors are said
     installation.py                 units, man pages and settings where the system looks for them
-    watch.py                        a client that prints what it is told
 
 The import rule, kept by tests/test_imports.py: a stage imports the nouns and the stages to its left. Pure modules
 import no trio, socket, time, random or logging. Only daemon.py and reload.py know every part.

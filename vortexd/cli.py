@@ -262,11 +262,8 @@ def _welcome(settings: Settings, urls: Sequence[str]) -> None:
     if url.startswith("unix:"):
         commands = [f"curl --unix-socket {shlex.quote(url.removeprefix('unix:'))} http://localhost/billing/prod"]
     else:
-        python = shlex.quote(_python())
-        commands = [
-            f"curl {url}/billing/prod",
-            f"{python} -m vortexd.watch {url.replace('http', 'ws', 1)}/ws/billing/prod",
-        ]
+        commands = [f"curl {url}/billing/prod"]
+    commands.append(f"{shlex.quote(_vortexctl())} watch billing prod --server {shlex.quote(url)}")
     lines = [
         f"vortexd {__version__} serves the example in {directory} at {url}",
         "",
@@ -281,8 +278,10 @@ def _welcome(settings: Settings, urls: Sequence[str]) -> None:
         print("\n".join(printable(line) for line in lines), flush=True)
 
 
-def _python() -> str:
-    """The interpreter that has vortexd, as short as it can be typed from here."""
-    executable = Path(sys.executable)
+def _vortexctl() -> str:
+    """The vortexctl beside us, as short as it can be typed from here."""
+    executable = Path(sys.executable).with_name("vortexctl")
     here = Path.cwd()
+    if not executable.exists():
+        return "vortexctl"
     return str(executable.relative_to(here) if executable.is_relative_to(here) else executable)

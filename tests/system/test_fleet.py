@@ -29,6 +29,15 @@ quiet = 0.02
 [fleet]
 applications = ["billing"]
 """
+VICTIM = """
+import sys, trio, vortexd.client
+
+async def main():
+    async with vortexd.client.watch(sys.argv[1], "billing", "prod", instance="victim"):
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
 WORKERS = [1, pytest.param(2, id="two workers")]
 
 
@@ -96,8 +105,8 @@ async def vortexctl(command: str, server: Server, *arguments: str) -> "subproces
 @pytest.fixture
 def victim(server: Server) -> Iterator["subprocess.Popen[bytes]"]:
     """A client in a process of its own."""
-    url = f"ws://127.0.0.1:{server.port}/ws/billing/prod?instance=victim"
-    with subprocess.Popen([sys.executable, "-m", "vortexd.watch", url], stdout=subprocess.DEVNULL) as process:
+    url = f"ws://127.0.0.1:{server.port}"
+    with subprocess.Popen([sys.executable, "-c", VICTIM, url], stdout=subprocess.DEVNULL) as process:
         yield process
         process.kill()
 

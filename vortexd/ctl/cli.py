@@ -13,7 +13,7 @@ from typing import NoReturn
 from .. import __version__
 from ..errors import SettingsError
 from ..text import printable
-from . import agent, bench, check, completion, diff, exec, explain, fleet, get, token, wait
+from . import agent, bench, check, completion, diff, exec, explain, fleet, get, token, wait, watch
 from .errors import CtlError
 
 # Each has `add_arguments(parser)` and `run(arguments) -> int`, and says in its docstring's first line what it does.
@@ -29,6 +29,7 @@ COMMANDS = {
     "get": get,
     "token": token,
     "wait": wait,
+    "watch": watch,
 }
 
 

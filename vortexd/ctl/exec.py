@@ -61,10 +61,10 @@ def run(arguments: argparse.Namespace) -> int:
     number = signal.Signals[f"SIG{arguments.signal}"] if arguments.signal else None
     plan = Plan(command, arguments.prefix, number, arguments.stop_timeout, arguments.settle, pace)
     server = server_of(arguments)
-    # A client names a Unix socket as a URL does.
-    url = server.url if server.address.unix is None else f"unix://{server.address.unix}"
     watch = watch_of(
-        Origin((url,), lambda: server.token, arguments.instance, arguments.ca_file and str(arguments.ca_file)),
+        Origin(
+            (server.client_url,), lambda: server.token, arguments.instance, arguments.ca_file and str(arguments.ca_file)
+        ),
         arguments.start_timeout,
     )
     logs.configure(LogSettings(), sys.stderr)

@@ -28,8 +28,8 @@ from .errors import CtlError
 
 DEFAULT_SERVER = "http://127.0.0.1:8888"
 SERVER_VARIABLE, TOKEN_VARIABLE = "VORTEXCTL_SERVER", "VORTEXCTL_TOKEN"
-# What a client library, too, is told by.
-_CLIENTS_TOKEN = "VORTEXD_TOKEN"
+# The second is what programs beside vortexctl are told by, too.
+TOKEN_VARIABLES = (TOKEN_VARIABLE, "VORTEXD_TOKEN")
 TIMEOUT = 10.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "": 1.0}
 _MAX_BYTES = 268_435_456
@@ -147,6 +147,11 @@ class Server:
             raise CtlError("--ca-file is for addresses that begin with https://", 2)
         self.context = _context(ca) if self.address.is_secure else None
         self.timeout = timeout
+
+    @property
+    def client_url(self) -> str:
+        """The address as `vortexd.client` takes it, which names a Unix socket as URLs do."""
+        return self.address.url if self.address.unix is None else f"unix://{self.address.unix}"
 
     def get(
         self,
@@ -339,7 +344,7 @@ def read_token(file: Path | None) -> str | None:
         CtlError: The file can't be read, is open to others, or what it holds can't be a token.
     """
     if file is None:
-        name = next((each for each in (TOKEN_VARIABLE, _CLIENTS_TOKEN) if os.environ.get(each)), TOKEN_VARIABLE)
+        name = next((each for each in TOKEN_VARIABLES if os.environ.get(each)), TOKEN_VARIABLE)
         return _checked(os.environ.get(name, ""), f"${name}") or None
     files = TrustedFiles(Path(), os.environ)
     text = files.load(file, OTHERS_READ_OR_WRITE, as_text)

@@ -1,0 +1,321 @@
+"""`vortexctl watch` against servers at the other end of memory streams; the clock jumps."""
+
+import itertools
+import json
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tests.client.said import KEY, change, message, snapshot
+from tests.client.server import Peer, Servers
+from vortexd.client import Change
+from vortexd.client.replica import version_of
+from vortexd.ctl import cli
+from vortexd.ctl.errors import CtlError
+from vortexd.ctl.hook import run_hook, variables_of
+from vortexd.ctl.printing import Paint
+from vortexd.ctl.server import Server
+from vortexd.ctl.telling import JsonLines, Lines, Telling
+from vortexd.ctl.watch import Hook, follow
+from vortexd.model import Key
+
+from .answering import Said, answering
+
+OLD, NEW = {"pool": {"size": 1}, "word": "a"}, {"pool": {"size": 2}, "word": "\x1b[2J"}
+PATCH = [
+    {"op": "replace", "path": "/pool/size", "value": 2},
+    {"op": "replace", "path": "/word", "value": "\x1b[2J"},
+]
+OTHER = Key("billing", "dev", "main")
+V_OLD, V_NEW = version_of(OLD), version_of(NEW)
+SERVER = Server("http://config.example:8888")
+
+
+async def watched(
+    servers: Servers,
+    script: Callable[[Servers], Awaitable[None]],
+    telling: Telling | None = None,
+    hook: Hook | None = None,
+    patterns: tuple[str, ...] = (),
+) -> str | None:
+    """Watch orders:dev while servers follow a script, to its end."""
+    subject = {"app": "orders", "profile": "dev", "label": None, "patterns": patterns}
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(script, servers)
+        return await follow(SERVER, subject, telling or Lines(Paint()), hook, timeout=10.0, connect=servers.connect)
+
+
+async def told_off(peer: Peer) -> None:
+    """End a connection for good."""
+    await peer.close(4403, "forbidden")
+
+
+async def changed(servers: Servers) -> None:
+    peer = await servers.opened()
+    await peer.say(snapshot(OLD))
+    await trio.testing.wait_all_tasks_blocked()
+    await peer.say(change(OLD, NEW, PATCH))
+    await trio.testing.wait_all_tasks_blocked()
+    await told_off(peer)
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [re.sub(r"^\d{4}-\d\d-\d\dT[\d:.]+Z", "NOW", line) for line in capsys.readouterr().out.splitlines()]
+
+
+async def test_the_state_comes_first_and_then_each_change_with_both_sides(
+    autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = await watched(Servers(), changed)
+
+    assert ended is not None
+    assert "4403 forbidden" in ended
+    assert lines(capsys) == [
+        f"orders:dev:main  {V_OLD}",
+        f"NOW  orders:dev:main  {V_OLD} -> {V_NEW}",
+        "- /pool/size: 1",
+        "+ /pool/size: 2",
+        '- /word: "a"',
+        '+ /word: "\\u001b[2J"',
+    ]
+
+
+async def test_programs_get_an_object_a_line(autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]) -> None:
+    await watched(Servers(), changed, JsonLines())
+
+    begun, step = map(json.loads, capsys.readouterr().out.splitlines())
+    named = {"app": "orders", "profile": "dev", "label": "main"}
+    assert {"type": "begun", **named, "version": V_OLD, "config": OLD} == begun
+    assert step.pop("time")
+    assert {"type": "change", **named, "old_version": V_OLD, "version": V_NEW, "patch": PATCH, "origin": None} == step
+
+
+async def test_a_lost_connection_is_said_once_and_that_it_is_back(
+    autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def script(servers: Servers) -> None:
+        peer = await servers.opened()
+        await peer.say(snapshot(OLD))
+        await trio.testing.wait_all_tasks_blocked()
+        await peer.vanish()
+        for _ in range(3):
+            await (await servers.peer()).refuse(503)
+        peer = await servers.opened()
+        await peer.say(change(OLD, NEW, PATCH))
+        await trio.testing.wait_all_tasks_blocked()
+        await told_off(peer)
+
+    await watched(Servers(), script)
+
+    said = lines(capsys)
+    assert [
+        "stale: ws://config.example:8888: the connection broke; trying again",
+        "stale: ws://config.example:8888: refused with 503; trying again",
+    ] == said[1:3]
+    assert {"connected again", f"NOW  orders:dev:main  {V_OLD} -> {V_NEW}"} <= set(said[3:])
+
+
+async def test_states_are_objects_for_programs(autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]) -> None:
+    async def script(servers: Servers) -> None:
+        peer = await servers.opened()
+        await peer.say(snapshot(OLD))
+        await trio.testing.wait_all_tasks_blocked()
+        await peer.vanish()
+        await (await servers.peer()).refuse(403)
+
+    await watched(Servers(), script, JsonLines())
+
+    _, state = map(json.loads, capsys.readouterr().out.splitlines())
+    reason = "ws://config.example:8888: the connection broke"
+    assert {"type": "state", "state": "stale", "reason": reason} == state
+
+
+async def test_keys_of_patterns_begin_change_and_end(
+    autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def script(servers: Servers) -> None:
+        peer = await servers.opened()
+        await peer.say(snapshot(OLD))
+        for said in (
+            snapshot(OLD, OTHER),
+            change(OLD, NEW, PATCH, OTHER),
+            message("config_removed", OTHER, old_version=V_NEW),
+        ):
+            await trio.testing.wait_all_tasks_blocked()
+            await peer.say(said)
+        await trio.testing.wait_all_tasks_blocked()
+        await peer.heard()
+        await told_off(peer)
+
+    for telling in (Lines(Paint()), JsonLines()):
+        await watched(Servers(), script, telling, patterns=("billing",))
+
+    said = lines(capsys)
+    assert [line for line in said if "billing:dev" in line] == [
+        f"NOW  billing:dev:main  begins, {V_OLD}",
+        f"NOW  billing:dev:main  {V_OLD} -> {V_NEW}",
+        "NOW  billing:dev:main  has ended",
+    ]
+    assert ["begun", "begun", "change", "ended"] == [json.loads(line)["type"] for line in said if line.startswith("{")]
+
+
+async def test_without_a_first_state_it_is_3(autojump_clock: MockClock) -> None:
+    async def script(servers: Servers) -> None:
+        await (await servers.peer()).refuse(404, body=b'{"message": "no such label"}')
+
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(CtlError, match="gives no configuration: failed: .*refused with 404 no such label")
+    ):
+        await watched(Servers(), script)
+
+
+async def test_nobody_there_is_waited_for_no_longer_than_asked(autojump_clock: MockClock) -> None:
+    servers = Servers()
+    servers.away.add("ws://config.example:8888")
+
+    async def script(_: Servers) -> None:
+        pass
+
+    with pytest.RaisesGroup(pytest.RaisesExc(CtlError, match="gives no configuration: stale: .*[Cc]onnection refused")):
+        await watched(servers, script)
+    assert 10.0 == trio.current_time()
+
+
+# The command.
+
+
+async def test_a_command_gets_the_document_and_says_what_it_failed_with(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VORTEXCTL_TOKEN", "vt_secret")
+    out = tmp_path / "out"
+    hook = Hook(
+        f'cat >{out}; echo "$VORTEX_APP $VORTEX_OLD_VERSION $VORTEX_VERSION $VORTEXCTL_TOKEN"; exit 3', 60.0, None
+    )
+    await watched(Servers(), changed, hook=hook)
+
+    printed = capfd.readouterr()
+    assert NEW == json.loads(out.read_text())
+    assert f"orders {V_OLD} {V_NEW} \n" in printed.out
+    assert "vortexctl: warning: the command ended with status 3\n" == printed.err
+
+
+async def test_what_changes_while_a_command_runs_is_one_run_with_the_newest(tmp_path: Path) -> None:
+    gate, out = tmp_path / "gate", tmp_path / "out"
+    documents = [{"n": number} for number in range(5)]
+
+    async def script(servers: Servers) -> None:
+        peer = await servers.opened()
+        await peer.say(snapshot(documents[0]))
+        for old, new in itertools.pairwise(documents):
+            await peer.say(change(old, new, [{"op": "replace", "path": "/n", "value": new["n"]}]))
+            while not out.exists():  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        gate.touch()
+        while out.read_text().count("\n") < 2:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+        await told_off(peer)
+
+    hook = Hook(f"cat >>{out}; echo >>{out}; while ! test -e {gate}; do sleep 0.01; done", 60.0, None)
+    await watched(Servers(), script, hook=hook)
+
+    assert [{"n": 1}, {"n": 4}] == [json.loads(line) for line in out.read_text().splitlines()]
+
+
+CHANGE = Change(KEY, V_OLD, V_NEW, NEW, {"commit": "abc", "author": "A\x1bda"})
+
+
+async def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    problem = await run_hook(f"trap '' TERM; sleep 100 & echo $! >{pid}; wait", CHANGE, 0.3, None)
+
+    assert "the command took longer than 0.3 s, and was ended" == problem
+    with trio.fail_after(10):
+        while is_running(pid.read_text().strip()):  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+
+def is_running(pid: str) -> bool:
+    """Whether a process runs: one that is nobody's child may stay as a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_a_command_need_not_read_what_it_is_given() -> None:
+    large = Change(KEY, V_OLD, V_NEW, {"a": "x" * 1_000_000})
+
+    assert None is await run_hook("exec true", large, 10.0, None)
+
+
+async def test_the_end_of_a_key_is_an_empty_input_and_no_version() -> None:
+    ended = Change(KEY, V_OLD, None, None)
+
+    assert None is await run_hook('test -z "$(cat)" -a -z "$VORTEX_VERSION"', ended, 10.0, None)
+
+
+def test_what_a_command_learns_is_printable() -> None:
+    assert {
+        "VORTEX_APP": "orders",
+        "VORTEX_PROFILE": "dev",
+        "VORTEX_LABEL": "main",
+        "VORTEX_VERSION": V_NEW,
+        "VORTEX_OLD_VERSION": V_OLD,
+        "VORTEX_COMMIT": "abc",
+        "VORTEX_AUTHOR": "A\\x1bda",
+    } == variables_of(CHANGE)
+
+
+# The command line.
+
+
+@pytest.mark.parametrize("arguments", [["../a"], ["a", "b c"], ["a", "--label", "-x"], ["a", "--pattern", "a:b:c:d"]])
+def test_what_is_no_name_or_pattern_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        status = cli.main(["watch", *arguments])
+    except SystemExit as caught:
+        status = int(caught.code or 0)
+
+    assert (2, 1) == (status, len(capsys.readouterr().err.splitlines()))
+
+
+def test_profiles_are_one_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def noted(_: Server, subject: dict[str, Any], *__: Any, **___: Any) -> None:
+        asked.append(subject)
+
+    monkeypatch.setattr("vortexd.ctl.watch.follow", noted)
+    with answering((304, "", {"X-Vortex-Version": V_OLD}), (403, {"message": "not for this token"})) as server:
+        for arguments in (["a"], ["a", "b", "c", "--label", "x", "--pattern", "d"]):
+            assert 0 == cli.main(["watch", "--server", server.url, *arguments])
+    assert ["/a/default", "/a/b,c/x"] == server.asked
+    assert [("default", None, []), ("b,c", "x", ["d"])] == [
+        (each["profile"], each["label"], each["patterns"]) for each in asked
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ((401, {"message": "x"}), "wants a token"),
+        ((404, {"message": "no such label"}), "no such label; name another with --label"),
+        ((200, {}), "answers what no vortexd says"),
+        ((503, {"message": "starting"}), "answers 503: starting"),
+    ],
+)
+def test_what_would_be_tried_for_ever_is_said_at_once(
+    answer: Said, told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VORTEXCTL_TOKEN", raising=False)
+    monkeypatch.delenv("VORTEXD_TOKEN", raising=False)
+    with answering(answer) as server:
+        assert 3 == cli.main(["watch", "--server", server.url, "a"])
+    assert told in capsys.readouterr().err

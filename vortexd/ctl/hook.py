@@ -1,0 +1,94 @@
+"""A command that is run for each change, with the document on its standard input.
+
+The invariant: `run_hook` returns within its time and a moment, whatever the command does, and nothing of it runs on after that or after a
+cancellation.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+
+import trio
+
+from ..client import Change
+from ..text import printable
+from .server import TOKEN_VARIABLES
+
+# From SIGTERM to SIGKILL, and for a killed process to go.
+_GRACE = 2.0
+
+
+async def run_hook(command: str, change: Change, timeout: float, stdout: int | None) -> str | None:
+    """Run a text for the shell. Returns what went wrong, or None.
+
+    Args:
+        timeout: Seconds.
+        stdout: The descriptor of its standard output; None is ours.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in TOKEN_VARIABLES}
+    try:
+        process = await trio.lowlevel.open_process(
+            ["/bin/sh", "-c", command],
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            env=environment | variables_of(change),
+            # A group of its own, so that it can be ended with all that it has started.
+            start_new_session=True,
+        )
+    except OSError as error:
+        return f"the command can't be started: {(error.strerror or 'error').lower()}"
+    try:
+        with trio.move_on_after(timeout) as scope:
+            await _fed(process, b"" if change.document is None else json.dumps(change.document).encode())
+    finally:
+        if process.returncode is None:
+            await _end(process)
+    if scope.cancelled_caught:
+        return f"the command took longer than {timeout:g} s, and was ended"
+    return f"the command ended with status {process.returncode}" if process.returncode else None
+
+
+def variables_of(change: Change) -> dict[str, str]:
+    """What the command learns of a change beside the document."""
+    key, origin = change.key, change.origin or {}
+    values = {
+        "APP": key.application,
+        "PROFILE": key.profile,
+        "LABEL": key.label,
+        "VERSION": change.version or "",
+        "OLD_VERSION": change.old_version or "",
+        "COMMIT": origin.get("commit", ""),
+        "AUTHOR": origin.get("author", ""),
+    }
+    return {f"VORTEX_{name}": printable(str(value)) for name, value in values.items()}
+
+
+async def _fed(process: trio.Process, data: bytes) -> None:
+    assert process.stdin is not None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_feed, process.stdin, data)
+        await process.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def _feed(stream: trio.abc.SendStream, data: bytes) -> None:
+    # A command needn't read it.
+    with contextlib.suppress(trio.BrokenResourceError):
+        async with stream:
+            await stream.send_all(data)
+
+
+async def _end(process: trio.Process) -> None:
+    """End a group, cancelled or not: first it is asked to, then it is killed."""
+    with trio.CancelScope(shield=True):
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with trio.move_on_after(_GRACE):
+                await process.wait()
+                break
+    # What ignored SIGTERM in it goes, too.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,102 @@
+"""What `watch` says of what it is told: lines for people, or one JSON object a line. Pure.
+
+In come the states of a client and the changes of keys; out go lines. What was there before each change is kept here, so that both sides of it can
+be shown.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from ..client import Change, Connected, State
+from ..client.replica import version_of
+from ..comparison import members
+from ..diff import steps
+from ..model import Key
+from ..text import printable
+from .changes import lines_of
+from .printing import Paint
+
+
+class Telling(Protocol):
+    """A form of what is said."""
+
+    def begun(self, key: Key, document: dict[str, Any]) -> Iterator[str]:
+        """The lines for a key that is there from the beginning."""
+        ...
+
+    def changed(self, change: Change, time: str) -> Iterator[str]:
+        """The lines for a change, in the order of time."""
+        ...
+
+    def turned(self, state: State) -> Iterator[str]:
+        """The lines for a state of the connection after another one."""
+        ...
+
+
+class Lines:
+    """For people."""
+
+    def __init__(self, paint: Paint) -> None:
+        self._paint = paint
+        self._documents: dict[Key, dict[str, Any]] = {}
+        self._said: str | None = None
+
+    def begun(self, key: Key, document: dict[str, Any]) -> Iterator[str]:
+        """See `Telling`."""
+        self._documents[key] = document
+        yield self._paint(printable(f"{key}  {version_of(document)}"), "bold")
+
+    def changed(self, change: Change, time: str) -> Iterator[str]:
+        """See `Telling`. Of a key that begins only that it does."""
+        step = f"{change.old_version} -> {change.version}" if change.old_version else f"begins, {change.version}"
+        if change.version is None:
+            step = "has ended"
+        yield self._paint(printable(f"{time}  {change.key}  {step}{_author(change.origin)}"), "bold")
+        old = self._documents.pop(change.key, None)
+        if change.document is not None:
+            self._documents[change.key] = change.document
+            for each in steps(old, change.document) if old is not None else ():
+                yield from lines_of(members(each), self._paint)
+
+    def turned(self, state: State) -> Iterator[str]:
+        """See `Telling`. The same trouble is said once."""
+        text = "connected again" if isinstance(state, Connected) else f"{state}; trying again"
+        if text != self._said:
+            self._said = text
+            yield self._paint(printable(text), "green" if isinstance(state, Connected) else "yellow")
+
+
+class JsonLines:
+    """For programs."""
+
+    def begun(self, key: Key, document: dict[str, Any]) -> Iterator[str]:
+        """See `Telling`."""
+        yield _object("begun", key, version=version_of(document), config=document)
+
+    def changed(self, change: Change, time: str) -> Iterator[str]:
+        """See `Telling`."""
+        origin = None if change.origin is None else dict(change.origin)
+        if change.document is None:
+            yield _object("ended", change.key, time=time, old_version=change.old_version)
+        elif change.old_version is None:
+            yield _object("begun", change.key, time=time, version=change.version, config=change.document, origin=origin)
+        else:
+            versions = {"old_version": change.old_version, "version": change.version}
+            yield _object("change", change.key, time=time, **versions, patch=change.patch, origin=origin)
+
+    def turned(self, state: State) -> Iterator[str]:
+        """See `Telling`."""
+        reason = getattr(state, "reason", None)
+        yield json.dumps({"type": "state", "state": type(state).__name__.lower(), "reason": reason})
+
+
+def _object(kind: str, key: Key, **more: Any) -> str:
+    names = {"app": key.application, "profile": key.profile, "label": key.label}
+    return json.dumps({"type": kind, **names, **more})
+
+
+def _author(origin: Mapping[str, str] | None) -> str:
+    if origin is None:
+        return ""
+    return f"  by {origin.get('author', '')}, {str(origin.get('commit', ''))[:10]}"

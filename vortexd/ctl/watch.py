@@ -1,0 +1,185 @@
+"""Watch a configuration, and print what changes as it happens.
+
+In come the changes of one key, and of those that patterns match; out go lines, and a command is run for each. It comes back by itself when a
+connection ends, and ends when the server says that it shouldn't come back.
+"""
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import attrs
+import trio
+
+from .. import names, patterns
+from ..client import Config, Failed, WatchFailed
+from ..errors import InvalidName
+from ..text import printable
+from .errors import CtlError
+from .hook import run_hook
+from .key import key_path
+from .printing import add_colour_argument, paint_of
+from .server import TIMEOUT, Refused, Server, add_server_arguments, duration, server_of
+from .telling import JsonLines, Lines, Telling
+
+_HOOK_TIMEOUT = 60.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See `cli.COMMANDS`."""
+    parser.add_argument("app", metavar="APP", help="the application")
+    parser.add_argument("profile", metavar="PROFILE", nargs="*", help="its profiles, of which the last wins; default")
+    parser.add_argument(
+        "--label", metavar="LABEL", help="a branch, a tag or a label directory; else the server's default"
+    )
+    parser.add_argument(
+        "--pattern", action="append", default=[], metavar="PATTERN", help="other keys, as app:profile:label with globs"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument(
+        "--exec",
+        metavar="CMD",
+        help="run CMD by the shell for each change: the document is its input, $VORTEX_* say what",
+    )
+    parser.add_argument(
+        "--exec-timeout", type=duration, default=_HOOK_TIMEOUT, metavar="TIME", help="such as 30s or 5m; 60s"
+    )
+    parser.add_argument(
+        "--timeout", type=duration, default=TIMEOUT, metavar="TIME", help="for the first state, such as 30s; 10s"
+    )
+    add_colour_argument(parser)
+    add_server_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Watch, until Ctrl-C or until the server says no for good (3)."""
+    # What the client logs is said here in lines.
+    logging.getLogger("vortexd").addHandler(logging.NullHandler())
+    server = server_of(arguments)
+    subject = _subject(arguments)
+    _look(server, key_path(subject["app"], subject["profile"], subject["label"]))
+    telling: Telling = JsonLines() if arguments.json else Lines(paint_of(arguments.color, sys.stdout.isatty()))
+    hook = Hook(arguments.exec, arguments.exec_timeout, 2 if arguments.json else None) if arguments.exec else None
+    ended: str | None = None
+    status = 0
+    try:
+        ended = trio.run(partial(follow, server, subject, telling, hook, timeout=arguments.timeout))
+    except* KeyboardInterrupt:
+        status = 128 + signal.SIGINT
+    except* BrokenPipeError:
+        # Whoever read has read enough.
+        sys.stderr.close()
+    if ended is not None:
+        raise CtlError(f"{server.url} says no: {ended}")
+    return status
+
+
+@attrs.frozen
+class Hook:
+    """A command for each change.
+
+    Attributes:
+        stdout: As of `hook.run_hook`.
+    """
+
+    command: str
+    timeout: float
+    stdout: int | None
+
+
+def _subject(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What to watch, as arguments of the client.
+
+    Raises:
+        CtlError: One can't be a name or a pattern.
+    """
+    try:
+        subject = {
+            "app": names.application(arguments.app),
+            "profile": names.profile(",".join(arguments.profile) or "default"),
+            "label": names.label(arguments.label) if arguments.label is not None else None,
+        }
+        for each in arguments.pattern:
+            patterns.parse_pattern(each)
+    except InvalidName as error:
+        raise CtlError(f"{error}; see vortexctl watch --help", 2) from None
+    return {**subject, "patterns": arguments.pattern}
+
+
+def _look(server: Server, path: str) -> None:
+    """See at once what a client that comes back would go on trying.
+
+    Raises:
+        CtlError: There is no server, it isn't the one, or it wants another token or label.
+    """
+    try:
+        # Whatever there is, is known: so the answer is without a document.
+        answer = server.get(path, If_None_Match="*")
+    except Refused as error:
+        # A token may be for WebSockets alone.
+        if error.code != 403:
+            raise
+    else:
+        if "x-vortex-version" not in answer.headers:
+            raise CtlError(f"{server.url} answers what no vortexd says; see --server")
+
+
+async def follow(
+    server: Server, subject: dict[str, Any], telling: Telling, hook: Hook | None, *, timeout: float, **more: Any
+) -> str | None:
+    """Print what happens. Returns why the server doesn't want this client any more.
+
+    Args:
+        timeout: How long to wait for the first state, in seconds.
+        more: As of `client.watch`.
+
+    Raises:
+        CtlError: There is no first state.
+    """
+    from ..client import watch
+
+    # Without a name: who looks on isn't one of those who have to apply it.
+    options = {"token": server.token, "ssl_context": server.context, "instance": "", "start_timeout": timeout, **more}
+    try:
+        async with watch(server.client_url, **subject, **options) as config:
+            _begin(config, telling)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_tell_states, config, telling)
+                async for change in config:
+                    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+                    _print(telling.changed(change, now))
+                    # While it runs, changes gather to one: the next run has the newest.
+                    if hook is not None and (
+                        problem := await run_hook(hook.command, change, hook.timeout, hook.stdout)
+                    ):
+                        print(f"vortexctl: warning: {problem}", file=sys.stderr)
+                nursery.cancel_scope.cancel()
+    except WatchFailed as error:
+        raise CtlError(f"{server.url} gives no configuration: {printable(str(error))}") from None
+    return config.state.reason if isinstance(config.state, Failed) else None
+
+
+def _begin(config: Config, telling: Telling) -> None:
+    if config.key is not None and config.version is not None:
+        _print(telling.begun(config.key, config.document))
+    for key, document in sorted(config.others.items()):
+        _print(telling.begun(key, document))
+
+
+async def _tell_states(config: Config, telling: Telling) -> None:
+    shown = config.state
+    async for state in config.states():
+        if state != shown and not isinstance(state, Failed):
+            _print(telling.turned(state))
+        shown = state
+
+
+def _print(lines: Iterator[str]) -> None:
+    for line in lines:
+        print(line)
+    sys.stdout.flush()
