@@ -1,6 +1,8 @@
 """vortexctl as it is typed: what is printed, and the exit status."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,10 @@ def test_every_command_and_option_is_on_the_page() -> None:
             for name in option.names:
                 if name.startswith("--") and name != "--help":
                     assert f"Fl -{name[2:]}" in described, (command.path, name)
+
+
+def test_a_command_that_asks_once_does_without_what_the_others_need() -> None:
+    names = ["completion", "diff", "explain", "fleet", "get", "token", "wait"]
+    code = f"import sys; from vortexd.ctl.cli import parser; parser({names}); sys.exit('trio' in sys.modules)"
+
+    subprocess.run([sys.executable, "-c", code], check=True)

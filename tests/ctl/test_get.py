@@ -1,5 +1,9 @@
 """`vortexctl get`: the document with its types, one key of it, and what is no answer of a vortexd."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,6 +76,55 @@ def test_a_key_is_text_or_in_the_form_that_is_asked_for(
     status, _ = get(environment(VALUES), "billing", "prod", *arguments)
 
     assert (0, printed) == (status, capsys.readouterr().out)
+
+
+def test_variables_are_what_a_shell_reads_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = {"a": 'it\'s $(touch x) `id` \\ "q"', "two": "lines\nB='c", "tail": "\\", "empty": "", "yes": True}
+    status, _ = get(
+        environment({"app.max-size": 3, **{f"x.{name}": text for name, text in hostile.items()}}),
+        "a",
+        "b",
+        "--output",
+        "env",
+    )
+    file = tmp_path / "env"
+    file.write_text(capsys.readouterr().out)
+
+    program = "import json, os; print(json.dumps({n: v for n, v in os.environ.items() if n[:2] in ('X_', 'AP')}))"
+    command = ["/bin/sh", "-c", f'set -a; . "{file}"; exec "{sys.executable}" -c "$0"', program]
+    read = json.loads(subprocess.run(command, capture_output=True, check=True, env={}, cwd=tmp_path).stdout)
+    assert (
+        0,
+        {
+            "APP_MAXSIZE": "3",
+            **{f"X_{name.upper()}": str(text).replace("True", "true") for name, text in hostile.items()},
+        },
+    ) == (status, read)
+    assert [file] == list(tmp_path.iterdir())
+
+
+def test_a_part_has_the_names_that_it_has_in_the_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    get(environment(VALUES), "a", "b", "pool", "--output", "env")
+    get(environment(VALUES), "a", "b", "hosts[0]", "--output", "env")
+
+    assert "POOL_SIZE='10'\nPOOL_RATIO='1.0'\nHOSTS_0='a'\n" == capsys.readouterr().out
+
+
+def test_what_would_choose_what_programs_load_is_left_out_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _ = get(environment({"path": "/x", "ld.preload": "y", "1st": "z", "a": 1}), "a", "b", "--output", "env")
+
+    printed = capsys.readouterr()
+    assert (0, "A='1'\n") == (status, printed.out)
+    assert "of a configuration: path, ld.preload, 1ST\n" in printed.err
+
+
+def test_two_keys_of_one_name_are_1(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _ = get(environment({"pool-size": 1, "poolsize": 2}), "a", "b", "--output", "env")
+
+    assert (
+        1,
+        "vortexctl: error: POOLSIZE would stand for pool-size and poolsize; name a key, or take another --output\n",
+    ) == (status, capsys.readouterr().err)
 
 
 def test_names_and_labels_are_written_as_spring_has_them() -> None:

@@ -8,29 +8,29 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
 from .. import __version__
 from ..errors import SettingsError
 from ..text import printable
-from . import agent, bench, check, completion, diff, exec, explain, fleet, get, token, wait, watch
 from .errors import CtlError
 
-# Each has `add_arguments(parser)` and `run(arguments) -> int`, and says in its docstring's first line what it does.
-COMMANDS = {
-    "agent": agent,
-    "bench": bench,
-    "check": check,
-    "completion": completion,
-    "diff": diff,
-    "exec": exec,
-    "explain": explain,
-    "fleet": fleet,
-    "get": get,
-    "token": token,
-    "wait": wait,
-    "watch": watch,
-}
+# Each is a module that has `add_arguments(parser)` and `run(arguments) -> int`, and says in its docstring's first line what it does.
+COMMANDS = (
+    "agent",
+    "bench",
+    "check",
+    "completion",
+    "diff",
+    "exec",
+    "explain",
+    "fleet",
+    "get",
+    "token",
+    "wait",
+    "watch",
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,8 +41,10 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run vortexctl and return its exit status."""
-    options = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        # The others take longer to import than most commands take to run.
+        options = parser(given[:1] if given and given[0] in COMMANDS else COMMANDS).parse_args(given)
         status: int = options.run(options)
     except SettingsError as error:
         for place, problem in error.problems:
@@ -60,12 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The whole command line, or that of some commands."""
     whole = _Parser(prog="vortexctl", description="Ask a running vortexd.", allow_abbrev=False)
     whole.add_argument("--version", action="version", version=f"vortexctl {__version__}")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
-    for name, module in COMMANDS.items():
+    for name in names:
+        module = import_module(f".{name}", __package__)
         summary = (module.__doc__ or "").partition("\n")[0]
         one = commands.add_parser(
             name, help=summary[0].lower() + summary[1:].rstrip("."), description=summary, allow_abbrev=False

@@ -16,6 +16,7 @@ from ..model import Json, PropertySource, Scalar
 
 # What one reader of YAML or another takes for a number, a time or a truth value.
 _TAKEN = re.compile(r"[-+.]*[0-9].*|[-+]?\.(?:inf|nan)|y|n", re.IGNORECASE | re.DOTALL)
+_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 _STRING = "tag:yaml.org,2002:str"
 
 
@@ -38,6 +39,18 @@ def to_properties_text(value: Json, key: str = "") -> str:
         key: The flat key of the value, where it is a part.
     """
     return to_properties([PropertySource("", dict(flat(value, key)), {})], None, is_escaped=True).decode("ascii")
+
+
+def to_env(values: Mapping[str, str]) -> str:
+    """Variables as lines `NAME='value'` for shells: `set -a; . FILE`. What can't be a name there is left out."""
+    # A quote within ends the quoted text, is escaped, and begins it again; nothing else is special in it.
+    quoted = {name: text.replace("'", "'\\''") for name, text in values.items() if is_shell_name(name)}
+    return "".join(f"{name}='{text}'\n" for name, text in quoted.items())
+
+
+def is_shell_name(text: str) -> bool:
+    """Whether a shell takes a text for the name of a variable."""
+    return _NAME.fullmatch(text) is not None
 
 
 def flat(value: Json, key: str = "") -> Iterator[tuple[str, Scalar]]:

@@ -4,9 +4,9 @@ In comes the configuration of one key as the server has it; out goes it or a par
 """
 
 import argparse
-import sys
 from collections.abc import Callable
 
+from ..agent.environment import variables_of
 from ..http.spring.scalars import text_of
 from ..model import Json
 from . import forms
@@ -16,11 +16,25 @@ from .key import add_key_arguments, near
 from .printing import put
 from .server import add_server_arguments, server_of
 
+
+def _to_env(value: Json, key: str) -> str:
+    # Only what is no whole document has a key.
+    found = variables_of({key: value} if key or not isinstance(value, dict) else value)
+    if found.collisions:
+        name, keys = next(iter(found.collisions.items()))
+        raise CtlError(f"{name} would stand for {' and '.join(keys)}; name a key, or take another --output", 1)
+    left_out = [*found.left_out, *(name for name in found.values if not forms.is_shell_name(name))]
+    if left_out:
+        warn(f"left out, for no program may or can have such a variable of a configuration: {', '.join(left_out)}")
+    return forms.to_env(found.values)
+
+
 # Each makes text of a value, and of the flat key that it has.
 FORMS: dict[str, Callable[[Json, str], str]] = {
     "yaml": lambda value, _: forms.to_yaml(value),
     "json": lambda value, _: forms.to_json(value),
     "properties": forms.to_properties_text,
+    "env": _to_env,
 }
 
 
@@ -44,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is None and not isinstance(value, dict | list):
         put(("" if value is None else text_of(value)) + "\n")
     else:
-        sys.stdout.write(FORMS[arguments.output or "yaml"](value, arguments.key))
+        put(FORMS[arguments.output or "yaml"](value, arguments.key))
     return 0
 
 
