@@ -41,7 +41,7 @@ class Echo(Connection):
     def __init__(self, stream: trio.abc.Stream, websocket: WSConnection, client: Client) -> None:
         line, metrics = FakeLine({KEY: {}}), FakeMetrics()
         reports = Reports(Fleet(FleetSettings(), line.version_of), metrics, lambda: 0.0)
-        super().__init__(stream, websocket, client, line, SETTINGS, metrics, reports, timestamp, Random(1))
+        super().__init__(stream, websocket, client, line, metrics, reports, timestamp, Random(1))
         self._behind.clear()
         self._bits = client.window_bits
 
@@ -69,7 +69,9 @@ async def serve(port: int) -> None:
                 return False
             await accepted.stream.send_all(opening.accept(accepted.connection_id, deflate))
             admission = open_gate().admit([(b"host", b"localhost")], "/ws/orders/dev", Sender("127.0.0.1"))
-            client = Client(KEY, None, admission, Instance(KEY, accepted.connection_id), b"", deflate.window_bits)
+            client = Client(
+                KEY, None, admission, Instance(KEY, accepted.connection_id), b"", SETTINGS, deflate.window_bits
+            )
             assert await Echo(accepted.stream, opening.websocket, client).run() in CloseReason
         return False
 
