@@ -55,8 +55,8 @@ class Echo(Connection):
         await self._send.send(_Reply(data))
 
 
-async def serve(port: int) -> None:
-    """Serve until cancelled."""
+async def serve(port: int, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
+    """Serve until cancelled; what has started is the port."""
     listener = Listener(ServerSettings(bind=(f"127.0.0.1:{port}",)))
 
     async def websocket(accepted: Accepted) -> bool:
@@ -69,16 +69,16 @@ async def serve(port: int) -> None:
                 return False
             await accepted.stream.send_all(opening.accept(accepted.connection_id, deflate))
             admission = open_gate().admit([(b"host", b"localhost")], "/ws/orders/dev", Sender("127.0.0.1"))
-            client = Client(
-                KEY, None, admission, Instance(KEY, accepted.connection_id), b"", SETTINGS, deflate.window_bits
-            )
+            instance = Instance(KEY, accepted.connection_id)
+            client = Client(KEY, None, admission, instance, b"", deflate.window_bits, settings=SETTINGS)
             assert await Echo(accepted.stream, opening.websocket, client).run() in CloseReason
         return False
 
     async def http(accepted: Accepted) -> None:
         await trio.aclose_forcefully(accepted.stream)
 
-    await listener.bind()
+    (url,) = await listener.bind()
+    task_status.started(int(url.rpartition(":")[2]))
     async with trio.open_nursery() as nursery:
         await listener.serve(nursery, websocket, http)
 
