@@ -479,6 +479,27 @@ async def test_an_ack_waits_for_no_server(autojump_clock: MockClock, servers: Se
         assert "applied" == (await again.heard())["status"]
 
 
+@pytest.mark.parametrize("seed", range(8))
+async def test_what_was_acknowledged_before_the_end_is_said(
+    autojump_clock: MockClock, servers: Servers, seed: int
+) -> None:
+    # Whose turn it is among tasks is drawn by chance: several times.
+    said: list[object] = []
+
+    async def listen() -> None:
+        peer = await servers.opened()
+        await peer.say(snapshot(OLD))
+        said.append((await peer.heard())["status"])
+        said.append(await peer.left())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listen)
+        async with watch(URL, "orders", "dev", connect=servers.connect) as config:
+            await config.ack(version_of(OLD), "applied")
+
+    assert ["applied", 1000] == said
+
+
 async def test_another_status_is_the_callers_mistake(autojump_clock: MockClock, servers: Servers) -> None:
     async with servers.watching(snapshot(OLD)) as (config, _):
         with pytest.raises(ValueError, match="status"):

@@ -243,11 +243,14 @@ class Link:
 
     async def _follow(self, websocket: WebSocketConnection) -> End:
         self._talk = talk = Conversation(self._held, self._patterns, trio.current_time())
-        while not self._is_stopping:
+        while True:
             try:
                 with trio.fail_after(self._timeouts.send):
                     for text in talk.take_outgoing(trio.current_time()):
                         await websocket.send_message(text)
+                if self._is_stopping:
+                    # Only now: what was acknowledged before the end is said.
+                    return closed(1000)
                 events = await self._next(websocket, talk)
             except trio.TooSlowError:
                 return End("it doesn't read")
@@ -257,7 +260,6 @@ class Link:
                 if isinstance(event, Over):
                     return attrs.evolve(event.end, reconnect_after_ms=talk.reconnect_after_ms)
                 self._tell(event)
-        return closed(1000)
 
     async def _next(self, websocket: WebSocketConnection, talk: Conversation) -> list[Event]:
         message = None
