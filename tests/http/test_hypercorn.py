@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from tests.http.serving import read_all, serving, wait_until
 from vortexd.http import hypercorn
 from vortexd.http.listener import Accepted
+from vortexd.proxies import Sender
 
 
 @pytest.fixture
@@ -112,4 +113,4 @@ async def test_W15_a_socket_that_is_broken_before_hypercorn_looks_at_it_is_no_er
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
         head = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
         ours.close()
-        await http.bridge.serve(Accepted(stream, head, "/health", "peer", "", "id"))
+        await http.bridge.serve(Accepted(stream, head, "/health", Sender(), "id"))
