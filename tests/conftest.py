@@ -1,7 +1,13 @@
 """What holds for all tests."""
 
+import structlog
 from hypothesis import HealthCheck, settings
 
 # These machines are shared: how long an example takes says nothing about the code.
 settings.register_profile("vortexd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("vortexd")
+
+# Events that no test looks at are printed, and where Rich is installed that is with all values on the way, however large.
+for each in structlog.get_config()["processors"]:
+    if isinstance(each, structlog.dev.ConsoleRenderer):
+        each.exception_formatter = structlog.dev.plain_traceback

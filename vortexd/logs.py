@@ -259,7 +259,11 @@ def _json(logger: WrappedLogger, method: str, event: EventDict) -> str:
 
 def _console(*, colors: bool) -> list[Processor]:
     # repr() of the values escapes them; what is left are the name of the event and the traceback.
-    return [_printable, structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0, repr_native_str=True)]
+    # A traceback is text already, and never one with the values on its way, which Rich makes where it is installed.
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=colors, pad_event_to=0, repr_native_str=True, exception_formatter=structlog.dev.plain_traceback
+    )
+    return [_printable, renderer]
 
 
 def _printable(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

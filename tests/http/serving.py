@@ -35,16 +35,18 @@ class FakeReader:
         self.error: Exception | None = None
         self.asked: list[Key] = []
         self._configs: dict[Key, Config] = {}
+        self._state = object()
         self.decryptor: Decryptor | None = None
         self.formats = FormatSettings()
 
     def change(self, document: dict[str, Json]) -> None:
         self.document = document
         self._configs = {}
+        self._state = object()
 
     @property
     def state(self) -> object:
-        return self._configs
+        return self._state
 
     async def files(self, key: Key) -> list[ParsedFiles]:
         self.asked.append(key)
