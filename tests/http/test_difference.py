@@ -155,6 +155,7 @@ async def test_the_form_is_what_is_asked_for(query: str, headers: dict[str, str]
         ("from=branch:main", 400, "label:LABEL"),
         ("from=label:..", 400, "invalid label"),
         ("format=xml", 400, "json, patch, table"),
+        ("form=xml", 400, "from, to, format"),
     ],
 )
 async def test_what_cannot_be_compared_gets_a_clear_error(query: str, status: int, says: str) -> None:

@@ -7,7 +7,6 @@ history of the key has.
 import re
 from collections.abc import Mapping
 from typing import ClassVar, Protocol
-from urllib.parse import parse_qs
 
 import attrs
 import orjson
@@ -21,6 +20,7 @@ from ..errors import RemoteError
 from ..model import Config, Key
 from .exchange import JSON, Answer, Request
 from .keyed import Labelled, accepted, key_of, validated
+from .query import parse_query
 
 _PATCH = "application/json-patch+json"
 _TABLE = "text/plain"
@@ -62,9 +62,9 @@ class Difference:
     async def answer(self, request: Request) -> Answer:
         """See `exchange.Endpoint`."""
         key = key_of(request, self._line)
-        query = parse_qs(request.query)
-        form = _form(request, query.get("format", [""])[0])
-        texts = query.get("from", [""])[0], query.get("to", [""])[0]
+        query = parse_query(request.query, ("from", "to", "format"))
+        form = _form(request, query.get("format", ""))
+        texts = query.get("from", ""), query.get("to", "")
         wanted = [_parsed(text, key) for text in texts]
         for other, _ in wanted:
             request.owner.authorize(Right.READ, other)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
-from urllib.parse import parse_qs
 
 import attrs
 import orjson
@@ -13,6 +12,7 @@ from ..model import Key
 from ..resolve.explain import Explanation, Holding, Layer, Outcome, Profile, Source, is_below
 from .exchange import JSON, Answer, Request
 from .keyed import Labelled, accepted, key_of, validated
+from .query import parse_query
 
 
 class Explainer(Labelled, Protocol):
@@ -39,7 +39,7 @@ class Explain:
         """See `exchange.Endpoint`."""
         key = key_of(request, self._line)
         form = accepted(request, (JSON,))
-        wanted = parse_qs(request.query).get("key", [])
+        wanted = parse_query(request.query, ("key",)).get("key", "")
         explanation, version = await self._line.explain(key)
         body = await threads.run_sync(
             _encoded, explanation, version, wanted, abandon_on_cancel=True, limiter=self._threads
@@ -47,7 +47,7 @@ class Explain:
         return validated(request, body, form, {"X-Vortex-Version": version})
 
 
-def _encoded(explanation: Explanation, version: str, wanted: list[str]) -> bytes:
+def _encoded(explanation: Explanation, version: str, wanted: str) -> bytes:
     key = explanation.key
     return orjson.dumps(
         {
@@ -60,7 +60,7 @@ def _encoded(explanation: Explanation, version: str, wanted: list[str]) -> bytes
             "keys": [
                 _key(name, holdings)
                 for name, holdings in explanation.keys.items()
-                if not wanted or any(is_below(name, each) for each in wanted)
+                if not wanted or is_below(name, wanted)
             ],
         }
     )
