@@ -79,6 +79,7 @@ PURE = [
     "realtime.reports",
     "http.forms",
     "http.proxy_protocol",
+    "http.schemas",
     "http.webhooks",
     "http.spring",
     "source.repositories",

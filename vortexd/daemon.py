@@ -33,6 +33,7 @@ from .http.fleet import FleetPages
 from .http.hypercorn import Bridge
 from .http.listener import Accepted, Listener
 from .http.monitor import Monitor
+from .http.openapi import OpenApi
 from .http.routes import standard_routes
 from .late_signals import LateSignals
 from .line import Line
@@ -179,6 +180,7 @@ async def serve(
             "/api/v1/connections": Connections(websockets.connected, peers),
             "/api/v1/explain/": Explain(line.reading),
             "/api/v1/diff/": Difference(line.reading),
+            OpenApi.route: OpenApi(lambda: reload.settings.http.prefix, lambda: gate.is_open),
             FleetPages.route: FleetPages(fleet, line, time.time, peers),
             **encryption_routes(keyring),
             **(console_routes() if settings.console.enabled else {}),

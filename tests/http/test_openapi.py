@@ -1,0 +1,175 @@
+"""The OpenAPI document is whole, and describes the routes that there are and that vortexd-api(7) has."""
+
+import importlib
+import json
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+import vortexd.http
+from tests.http.serving import serving
+from tests.http.test_difference import differing
+from tests.http.test_explain import explaining
+from vortexd import names
+from vortexd.errors import InvalidName
+from vortexd.http.openapi import OpenApi, document
+from vortexd.http.schemas import FILE
+from vortexd.http.spring.wanted import Form
+
+PAGE = (Path(__file__).parent.parent.parent / "man" / "vortexd-api.7").read_text()
+PATHS: dict[str, dict[str, Any]] = document()["paths"]
+
+
+def shape(path: str) -> str:
+    """A template without the names of its parameters."""
+    return re.sub(r"\{\w+\}", "{}", path)
+
+
+def endpoints() -> Iterator[type]:
+    """The classes of all endpoints."""
+    for module in pkgutil.iter_modules(vortexd.http.__path__):
+        members = vars(importlib.import_module(f"vortexd.http.{module.name}")).values()
+        for each in members:
+            if isinstance(each, type) and {"route", "methods", "is_public"} <= vars(each).keys():
+                yield each
+
+
+ENDPOINTS = sorted({each for each in endpoints() if isinstance(each.route, str)}, key=lambda each: each.__name__)  # type: ignore[attr-defined]
+
+
+def owner_of(path: str) -> type | None:
+    """The endpoint that answers a path: that with the longest route."""
+    routes = {shape(each.route.partition("[")[0]): each for each in ENDPOINTS}  # type: ignore[attr-defined]
+    found = [route for route in routes if (shape(path) + "/").startswith(route + "/")]
+    return routes[max(found, key=len)] if found else None
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda each: each.__name__)
+def test_each_endpoint_is_described_with_its_methods_and_who_may_ask(endpoint: Any) -> None:
+    found = {path: each for path, each in PATHS.items() if owner_of(path) is endpoint}
+
+    assert found, endpoint.route
+    for each in found.values():
+        assert {method.lower() for method in endpoint.methods} - {"head"} == each.keys() - {"servers"}
+        # Whoever signs needs no token, but it is asked for from others.
+        if endpoint.__name__ != "Monitor":
+            assert endpoint.is_public == all(
+                one.get("security") == [] for name, one in each.items() if name != "servers"
+            )
+
+
+@pytest.mark.parametrize("form", Form)
+def test_each_form_of_configuration_is_described(form: Form) -> None:
+    assert shape(form.value) in map(shape, PATHS)
+
+
+def described() -> set[tuple[str, str]]:
+    """The methods and paths of vortexd-api(7)."""
+    found = set()
+    for method, line in re.findall(r"^\.It Li (GET|POST) (.*)$", PAGE, re.MULTILINE):
+        target, *suffixes = line.partition("?")[0].split(" , ")
+        targets = [target, *(target.rpartition(".")[0] + suffix for suffix in suffixes)]
+        for each in targets:
+            found.add((method, shape(re.sub(r"\[.*?\]", "", each))))
+            found.add((method, shape(re.sub(r"[\[\]]", "", each))))
+    return found
+
+
+def test_the_page_and_the_document_have_the_same_routes() -> None:
+    """But for a file of the default label, which has no template of its own, and what is below the page for people."""
+    ours = {(method.upper(), shape(path)) for path, each in PATHS.items() for method in each.keys() - {"servers"}}
+    elsewhere = {("GET", "/ws/{}/{}"), ("GET", "/console/{}")}
+
+    assert ours - elsewhere == described()
+
+
+def test_each_operation_has_a_name_of_its_own_and_all_its_parameters() -> None:
+    identifiers = [one["operationId"] for each in PATHS.values() for name, one in each.items() if name != "servers"]
+    assert len(identifiers) == len(set(identifiers))
+
+    for path, each in PATHS.items():
+        for name, one in each.items():
+            if name != "servers":
+                parameters = [one["name"] for one in one.get("parameters", ()) if one["in"] == "path"]
+                assert sorted(re.findall(r"\{(\w+)\}", path)) == sorted(parameters)
+
+
+def references(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        if "$ref" in value:
+            yield value["$ref"]
+        for each in value.values():
+            yield from references(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from references(each)
+
+
+def test_whatever_is_referred_to_is_there_and_used() -> None:
+    whole = document()
+    used = set(references(whole))
+    there = {f"#/components/{kind}/{name}" for kind in ("schemas", "responses") for name in whole["components"][kind]}
+
+    assert there == used
+
+
+@pytest.mark.parametrize("text", ["a.yml", "a/b/c.txt", "a b", "-x", "A.B.c", "WEB/x"])
+def test_the_paths_of_files_that_are_described_are_taken(text: str) -> None:
+    assert re.search(FILE["pattern"], text)
+    assert text == names.file_path(text)
+
+
+@pytest.mark.parametrize("text", ["", "/a", "a/", "a//b", ".a", "a/.b", "WEB-INF/x"])
+def test_what_is_never_served_is_not_described(text: str) -> None:
+    assert not re.search(FILE["pattern"], text)
+    assert names.file_path(text) is None
+
+
+@pytest.mark.parametrize("text", ["a..b", "a:b", "a%b", "(_)a"])
+def test_nor_is_what_is_refused(text: str) -> None:
+    assert not re.search(FILE["pattern"], text)
+    with pytest.raises(InvalidName):
+        names.file_path(text)
+
+
+def test_with_a_prefix_the_paths_are_below_it() -> None:
+    whole = document("/config")
+
+    assert [{"url": "/config"}] == whole["servers"]
+    assert [{"url": "/"}] == whole["paths"]["/ws/{application}/{profile}"]["servers"]
+    assert [{"url": "/"}] == document()["servers"]
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+async def test_it_is_served_to_everybody_and_says_whether_a_token_is_asked_for(is_open: bool) -> None:
+    async with serving(more={OpenApi.route: OpenApi(str, lambda: is_open)}) as http:
+        answer = await http.ask("/openapi.json")
+        again = await http.ask("/openapi.json", If_None_Match=answer.headers["etag"])
+
+    assert (200, "application/json") == (answer.status, answer.headers["content-type"])
+    assert document(is_open=is_open) == json.loads(answer.body)
+    assert ({} in json.loads(answer.body)["security"]) == is_open
+    assert (304, b"") == (again.status, again.body)
+
+
+def problems(name: str, body: bytes) -> list[str]:
+    """Where an answer isn't what its schema says."""
+    validator = jsonschema_rs.validator_for({"$ref": f"#/components/schemas/{name}"} | document())
+    return [f"{each.instance_path}: {each.message}" for each in validator.iter_errors(json.loads(body))]
+
+
+async def test_explanations_and_differences_are_what_their_schemas_say() -> None:
+    async with explaining() as (http, _):
+        explanation = (await http.ask("/api/v1/explain/shop/dev")).body
+    async with differing() as (http, line):
+        difference = (await http.ask(f"/api/v1/diff/shop/dev?from={line.versions[0]}&to=release/1.0")).body
+        patch = (await http.ask(f"/api/v1/diff/shop/dev?from={line.versions[0]}&format=patch")).body
+
+    assert [] == problems("Explanation", explanation) + problems("Difference", difference) + problems("Patch", patch)
+    assert problems("Explanation", explanation.replace(b'"outcome":"wins"', b'"outcome":"looses"'))
+    assert problems("Difference", difference.replace(b'"old":', b'"older":'))

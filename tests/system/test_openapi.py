@@ -1,0 +1,113 @@
+"""What the OpenAPI document says and what the daemon answers are the same, for requests that are made up from it: the right ones and the wrong ones."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+
+from tests.system.process import Server
+from vortexd.auth.tokens import digest_of
+from vortexd.http.openapi import document
+
+EXAMPLE = Path(__file__).parent.parent.parent / "conf" / "example"
+TOKEN = "vt_" + "x" * 43
+SETTINGS = """
+[server]
+bind = ["127.0.0.1:0"]
+[console]
+enabled = true
+[encryption]
+key_file = "{directory}/key"
+[[source]]
+path = "{source}"
+"""
+GUARDED = """
+[auth]
+tokens = ["{directory}/tokens.toml"]
+failure_burst = 1000000
+"""
+TOKENS = f"""
+[[token]]
+name = "all"
+sha256 = "{digest_of(TOKEN)}"
+rights = ["read", "subscribe", "report", "admin"]
+patterns = ["*"]
+"""
+HANDSHAKE = (
+    f"GET /ws/billing/prod?token={TOKEN}&instance=one HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+    "Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+).encode()
+
+
+def config() -> schemathesis.Config:
+    """Bounded, and the same requests each time."""
+    accepted = {
+        # No schema can say what was encrypted with our key, and what stood in an answer before.
+        "/decrypt": [200, 400],
+        "/decrypt/{application}/{profiles}": [200, 400],
+        "/api/v1/fleet": [200, 304, 400],
+        # An upgrade is what is wanted.
+        "/ws/{application}/{profile}": [426],
+    }
+    operations: list[dict[str, Any]] = [
+        {
+            "include-path": path,
+            "checks": {"positive_data_acceptance": {"expected-statuses": [*statuses, 401, 403, 404]}},
+        }
+        for path, statuses in accepted.items()
+    ]
+    # Names come after the upgrade.
+    operations[-1]["checks"]["negative_data_rejection"] = {"expected-statuses": [400, 401, 404, 426]}
+    return schemathesis.Config.from_dict(
+        {
+            "seed": 1,
+            "cache": {"enabled": False},
+            "generation": {
+                "max-examples": 8,
+                "deterministic": True,
+                "database": "none",
+                "with-security-parameters": False,
+            },
+            "operations": operations,
+        }
+    )
+
+
+open_api = schemathesis.openapi.from_dict(document(is_open=True), config=config())
+guarded_api = schemathesis.openapi.from_dict(document(), config=config())
+
+
+def serving(directory: Path, settings: str) -> Iterator[str]:
+    for name, text in {"key": "a password", "tokens.toml": TOKENS}.items():
+        (directory / name).write_text(text)
+        (directory / name).chmod(0o600)
+    with Server(directory / "config", settings=settings.format(directory=directory, source=EXAMPLE)) as server:
+        # Somebody has to be there, for the fleet and the connections.
+        with socket.create_connection(("127.0.0.1", server.port), 20) as client:
+            client.sendall(HANDSHAKE)
+            assert client.recv(16).startswith(b"HTTP/1.1 101")
+            yield f"http://127.0.0.1:{server.port}"
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def open_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    yield from serving(tmp_path_factory.mktemp("open"), SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def guarded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    yield from serving(tmp_path_factory.mktemp("guarded"), SETTINGS + GUARDED)
+
+
+@open_api.parametrize()
+def test_what_is_answered_to_everybody_is_as_described(case: schemathesis.Case, open_url: str) -> None:
+    case.call_and_validate(open_url)
+
+
+@guarded_api.parametrize()
+def test_what_is_answered_to_a_token_is_as_described(case: schemathesis.Case, guarded_url: str) -> None:
+    case.call_and_validate(guarded_url, headers={"Authorization": f"Bearer {TOKEN}"})
