@@ -60,6 +60,8 @@ Started = Callable[[Sequence[str]], None]
 _LAG_INTERVAL = 0.1
 # Seconds between two words for `systemctl status`.
 _STATUS_INTERVAL = 10.0
+# Seconds that those who came while nobody served may wait for the first complete state, before they are told that we are starting.
+_PATIENCE = 5.0
 # Of the drain, the part in which clients are told one after the other; the rest is for those who are slow to go.
 _DRAIN_SPREAD = 0.6
 
@@ -198,6 +200,12 @@ async def serve(
             accepted.stream, accepted.head, accepted.target, accepted.connection_id, accepted.sender
         )
 
+    async def served_at_once() -> None:
+        if inherited.activated or inherited.stored:
+            # A restart behind a socket that stayed open turns nobody away.
+            with trio.move_on_after(_PATIENCE):
+                await line.wait_ready()
+
     with (
         _ends(peers) as ends,
         trio.open_signal_receiver(signal.SIGHUP) as reloads,
@@ -213,7 +221,7 @@ async def serve(
             root.start_soon(_stop, ends, root.cancel_scope, ended)
             async with trio.open_nursery() as connections:
                 await connections.start(websockets.park)
-                root.start_soon(listener.serve, connections, serve_websocket, bridge.serve)
+                root.start_soon(listener.serve, connections, serve_websocket, bridge.serve, served_at_once)
                 await ended.wait()
                 log.info("stopping", connections=len(websockets))
                 notifier.stopping()

@@ -16,7 +16,7 @@ from tests.http.serving import FakeReader, parse, read_all, serving, wait_until
 from vortexd.errors import StartError
 from vortexd.http.app import create_app
 from vortexd.http.hypercorn import Bridge
-from vortexd.http.listener import Listener
+from vortexd.http.listener import Accepted, Listener
 from vortexd.http.routes import standard_routes
 from vortexd.metrics import Metrics
 from vortexd.settings import ServerSettings
@@ -368,3 +368,30 @@ async def test_who_goes_while_idle_is_let_go_at_once() -> None:
             await stream.send_all(GET + b"\r\n")
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
         await wait_until(lambda: not http.connections.child_tasks)
+
+
+async def test_nobody_is_accepted_before_it_is_time_and_a_stop_ends_the_wait() -> None:
+    listener = Listener(ServerSettings(bind=("127.0.0.1:0",)))
+    is_time = trio.Event()
+    accepted: list[Accepted] = []
+
+    async def take(connection: Accepted) -> None:
+        accepted.append(connection)
+
+    (url,) = await listener.bind()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listener.serve, nursery, take, take, is_time.wait)  # type: ignore[arg-type]  # nobody upgrades
+        async with await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2])) as stream:
+            await stream.send_all(GET + b"\r\n")
+            await trio.sleep(0.05)
+            assert [] == accepted
+            is_time.set()
+            await wait_until(lambda: accepted)
+        listener.stop_accepting()
+
+    stopped = Listener(ServerSettings(bind=("127.0.0.1:0",)))
+    await stopped.bind()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stopped.serve, nursery, take, take, trio.sleep_forever)  # type: ignore[arg-type]  # nobody comes
+        await trio.testing.wait_all_tasks_blocked()
+        stopped.stop_accepting()

@@ -57,7 +57,7 @@ def test_a_restart_behind_a_socket_that_stays_open_refuses_nobody(source: Path) 
             assert 0 == first.stop()
         waiting = [socket.create_connection(address, timeout=20) for _ in range(20)]
         for each in waiting:
-            each.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            each.sendall(b"GET /billing/dev HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         with Server(source, "--bind", "127.0.0.1:1", listening=listening) as second:
             answers = [each.recv(1_000) for each in waiting]
             with urllib.request.urlopen(f"http://127.0.0.1:{address[1]}/billing/dev", timeout=10) as response:

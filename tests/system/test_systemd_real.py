@@ -228,7 +228,7 @@ async def knocking(port: int) -> AsyncIterator[list[str]]:
         try:
             with trio.fail_after(30):
                 async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-                    await stream.send_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                    await stream.send_all(b"GET /shop/dev HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                     answer = bytes(await stream.receive_some(100))
         except trio.BrokenResourceError:
             refused.append("reset")

@@ -5,6 +5,7 @@
     change.py  protocol.py  ends.py     one conversation, message by message, and what its end means (pure)
     backoff.py  turns.py                which server is next, and when (pure)
     view.py                             what the application sees: a mapping, a state, changes (pure)
+    last_known_good.py  keeper.py       the file for a start while every server is away
     link.py  watching.py                the same over connections, for Trio
 
 Trio is imported when `watch` is first asked for, and not by the pure modules.
@@ -13,12 +14,13 @@ Trio is imported when `watch` is first asked for, and not by the pure modules.
 from typing import TYPE_CHECKING
 
 from .change import Change
+from .last_known_good import LastKnownGood
 from .view import Connected, Failed, Stale, State, WatchFailed
 
 if TYPE_CHECKING:
     from .watching import Config, watch
 
-__all__ = ["Change", "Config", "Connected", "Failed", "Stale", "State", "WatchFailed", "watch"]
+__all__ = ["Change", "Config", "Connected", "Failed", "LastKnownGood", "Stale", "State", "WatchFailed", "watch"]
 
 
 def __getattr__(name: str) -> object:

@@ -83,7 +83,6 @@ class Link:
         held: What is known already.
         max_message_bytes: A server with a larger one is not for this client.
         connect: Opens a stream.
-        on_confirmed: Called when the server has said that what is shown is current.
     """
 
     def __init__(
@@ -99,7 +98,6 @@ class Link:
         max_message_bytes: int,
         connect: Connect,
         timeouts: Timeouts,
-        on_confirmed: Callable[[], None],
     ) -> None:
         self._addresses = addresses
         self._subject = subject
@@ -112,9 +110,9 @@ class Link:
         self._max_message_bytes = max_message_bytes
         self._connect = connect
         self._timeouts = timeouts
-        self._on_confirmed = on_confirmed
         self._talk: Conversation | None = None
         self._waiting: trio.CancelScope | None = None
+        self._attempting: trio.CancelScope | None = None
         self._is_stopping = False
         self._current_since: float | None = None
 
@@ -127,7 +125,9 @@ class Link:
                 await trio.sleep_until(max(due, trio.current_time()))
             if self._is_stopping:
                 return
-            end = await self._attempt(self._addresses[number])
+            end = closed(1000)
+            with trio.CancelScope() as self._attempting:
+                end = await self._attempt(self._addresses[number])
             if self._is_stopping:
                 return
             now = trio.current_time()
@@ -138,11 +138,12 @@ class Link:
         log.error("configuration is followed no longer: %s", reason)
         self._view.turn(Failed(reason))
 
-    def stop(self) -> bool:
-        """Let `run` end after a closing handshake; false where there is no connection to close."""
+    def stop(self) -> None:
+        """Let `run` end, after a closing handshake where there is a connection."""
         self._is_stopping = True
         self._wake()
-        return self._talk is not None
+        if self._talk is None and self._attempting is not None:
+            self._attempting.cancel()
 
     def acknowledge(self, key: Key, ack: Ack) -> None:
         """Say it now, where there is a connection, and whenever another server, or the same one anew, has the same version."""
@@ -287,10 +288,10 @@ class Link:
                 self._current_since = trio.current_time()
                 log.info("configuration is current, version %s", self._held.main.version)
                 self._refused_token = None
+                self._view.confirm(time.time())
                 self._view.turn(Connected())
-                self._on_confirmed()
             case Beat():
-                self._on_confirmed()
+                self._view.confirm(time.time())
             case Refused(code, message):
                 log.warning("the server refused something: %s %s", code, message)
 

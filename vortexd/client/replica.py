@@ -38,15 +38,18 @@ def version_of(document: object) -> str:
 class Replica:
     """One key as the server has it, as far as it is known here.
 
+    Args:
+        version: Of `document`, which was verified; both None where nothing is known.
+
     Attributes:
         version: None until a document has come, and when the key has ended.
         document: Nobody else may change it.
         size: How many bytes it has as compact JSON.
     """
 
-    def __init__(self) -> None:
-        self.version: str | None = None
-        self.document: Any = None
+    def __init__(self, version: str | None = None, document: Any = None) -> None:
+        self.version = version
+        self.document = document
         self.size = 0
 
     def receive(self, message: Mapping[str, Any]) -> bool:

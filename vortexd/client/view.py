@@ -60,7 +60,7 @@ class View(Mapping[str, Any]):
     It is read like the nested document that it holds; nothing of it may be changed. After `watch` has ended it stays as it was.
 
     Args:
-        since: Where nothing is known: the time, in seconds since the epoch.
+        since: The time, or that of what it begins with, in seconds since the epoch.
     """
 
     def __init__(self, since: float) -> None:
@@ -68,6 +68,7 @@ class View(Mapping[str, Any]):
         self._others: dict[Key, Change] = {}
         self._unseen: dict[Key, Change] = {}
         self._is_over = False
+        self._confirmed_at: float | None = None
         self._state: State = Stale(since, "no server has answered yet")
 
     @property
@@ -102,7 +103,12 @@ class View(Mapping[str, Any]):
     @property
     def has_begun(self) -> bool:
         """Whether there is a document, or a server has said that there is none."""
-        return self._main is not None or isinstance(self._state, Connected)
+        return self._main is not None or self._confirmed_at is not None
+
+    @property
+    def confirmed_at(self) -> float | None:
+        """When a server said last that this is current, in seconds since the epoch; None where none has yet."""
+        return self._confirmed_at
 
     @property
     def is_over(self) -> bool:
@@ -139,6 +145,10 @@ class View(Mapping[str, Any]):
         before = self._unseen.pop(change.key, None)
         if step := before.followed_by(change) if before else change:
             self._unseen[change.key] = step
+
+    def confirm(self, now: float) -> None:
+        """Note that a server has said that what is shown is current."""
+        self._confirmed_at = now
 
     def turn(self, state: State) -> None:
         """Show another state."""

@@ -1,5 +1,7 @@
 """`watch`: a configuration that keeps itself up to date, for programs on Trio."""
 
+import logging
+import math
 import os
 import socket
 import ssl
@@ -14,9 +16,13 @@ from ..patterns import parse_pattern
 from .address import headers, parse_address, subject_of
 from .change import Change
 from .held import Ack, Held
+from .keeper import Keeper
+from .last_known_good import LastKnownGood
 from .link import Connect, Link, Timeouts, connector
+from .replica import Replica
 from .view import Stale, State, View, WatchFailed
 
+log = logging.getLogger("vortexd.client")
 MAX_MESSAGE_BYTES = 33_554_432
 
 
@@ -61,17 +67,21 @@ class Config(View):
         while (change := self.take()) is None:
             if self.is_over:
                 raise StopAsyncIteration
-            await self.wait_news()
+            await self.news.wait()
         return change
 
     def states(self) -> "States":
         """Iterate over the state and each one that it turns to, with `async for`. Ends as the changes do."""
         return States(self)
 
-    async def wait_begun(self) -> None:
-        """Wait until there is a document, or never will be."""
-        while not self.has_begun and isinstance(self.state, Stale):
-            await self.wait_news()
+    async def wait_answer(self) -> None:
+        """Wait until a server has said what there is, or all have said no."""
+        while self.confirmed_at is None and isinstance(self.state, Stale):
+            await self.news.wait()
+
+    def confirm(self, now: float) -> None:
+        super().confirm(now)
+        self._notify()
 
     def turn(self, state: State) -> None:
         super().turn(state)
@@ -85,9 +95,10 @@ class Config(View):
         super().end()
         self._notify()
 
-    async def wait_news(self) -> None:
-        """Wait until something becomes different."""
-        await self._event.wait()
+    @property
+    def news(self) -> trio.Event:
+        """Is set when something becomes different; then there is another one."""
+        return self._event
 
     def _notify(self) -> None:
         self._event.set()
@@ -106,7 +117,7 @@ class States(AsyncIterator[State]):
         while self._config.state == self._shown:
             if self._config.is_over:
                 raise StopAsyncIteration
-            await self._config.wait_news()
+            await self._config.news.wait()
         self._shown = self._config.state
         return self._shown
 
@@ -121,6 +132,7 @@ async def watch(
     token: str | Callable[[], str | None] | None = None,
     patterns: Iterable[str] = (),
     instance: str | None = None,
+    last_known_good: str | os.PathLike[str] | LastKnownGood | None = None,
     start_timeout: float | None = None,
     ssl_context: ssl.SSLContext | None = None,
     ca_file: str | os.PathLike[str] | None = None,
@@ -140,6 +152,7 @@ async def watch(
         token: Sent as a header. A function is asked before each attempt, and when a token is refused, until it gives another one.
         patterns: `application:profile:label` with globs: further keys, whose changes come in the same stream.
         instance: Who acknowledges; default `host:pid`. "" is a client that only watches, and isn't counted.
+        last_known_good: A file that keeps the document, so that a start while every server is away begins with it, as `Stale` or `Failed`.
         start_timeout: How long to wait for the first document, in seconds. None: as long as it takes.
         ssl_context: For client certificates and the like.
         ca_file: The authorities, in PEM, that sign the server's certificate, in place of the system's.
@@ -148,7 +161,7 @@ async def watch(
 
     Raises:
         ValueError: An argument can't be one.
-        WatchFailed: There is no document to begin with: each server said no, or `start_timeout` has passed.
+        WatchFailed: There is no document to begin with, not even in a file: each server said no, or `start_timeout` has passed.
     """
     addresses = [parse_address(each) for each in ([url] if isinstance(url, str) else url)]
     if not addresses:
@@ -158,52 +171,70 @@ async def watch(
         headers(token)
     if ssl_context is None and ca_file is not None:
         ssl_context = ssl.create_default_context(cafile=ca_file)
-    config = Config(time.time())
+    subject = subject_of(app, profile, label, _myself() if instance is None else instance)
+    wanted = [parse_pattern(text) for text in patterns]
+    keeper = None
+    saved = None
+    if last_known_good is not None:
+        keeper = Keeper(last_known_good, subject)
+        saved = await keeper.load()
+    config = Config(saved.confirmed_at if saved else time.time())
+    if saved:
+        config.begin(Change(saved.key, None, saved.version, saved.document))
     link = Link(
         addresses,
-        subject_of(app, profile, label, _myself() if instance is None else instance),
+        subject,
         token if callable(token) else lambda: token,
-        [parse_pattern(text) for text in patterns],
-        Held(),
+        wanted,
+        Held(saved.key, Replica(saved.version, saved.document)) if saved else Held(),
         config,
         has_other_tokens=callable(token),
         max_message_bytes=max_message_bytes,
         connect=connect or connector(ssl_context),
         timeouts=timeouts,
-        on_confirmed=lambda: None,
     )
     config._link = link
     error: Exception | None = None
     async with trio.open_nursery() as nursery:
         ended = trio.Event()
-        nursery.start_soon(_run, link, config, ended, name="vortexd.client")
+        nursery.start_soon(_run, link, config, keeper, ended, name="vortexd.client")
         try:
-            await _begin(config, start_timeout)
+            await _begin(config, start_timeout, keeper)
             yield config
         except Exception as raised:  # noqa: BLE001 - it leaves below, not wrapped into a group of the nursery
             error = raised
         else:
-            if link.stop():
-                with trio.move_on_after(timeouts.close):
-                    await ended.wait()
+            link.stop()
+            with trio.move_on_after(timeouts.close):
+                await ended.wait()
         nursery.cancel_scope.cancel()
     if error is not None:
         raise error
 
 
-async def _run(link: Link, config: Config, ended: trio.Event) -> None:
+async def _run(link: Link, config: Config, keeper: Keeper | None, ended: trio.Event) -> None:
     try:
-        await link.run()
+        async with trio.open_nursery() as nursery:
+            if keeper is not None:
+                nursery.start_soon(keeper.run, config)
+            try:
+                await link.run()
+            finally:
+                config.end()
     finally:
-        config.end()
         ended.set()
 
 
-async def _begin(config: Config, timeout: float | None) -> None:
-    with trio.move_on_after(float("inf") if timeout is None else timeout):
-        await config.wait_begun()
+async def _begin(config: Config, timeout: float | None, keeper: Keeper | None) -> None:
+    patience = math.inf if timeout is None else timeout
+    if keeper is not None and config.has_begun:
+        patience = min(patience, keeper.patience)
+    with trio.move_on_after(patience):
+        await config.wait_answer()
     if not config.has_begun:
         raise WatchFailed(str(config.state))
+    if config.confirmed_at is None:
+        log.warning("beginning with the last known good configuration, version %s: %s", config.version, config.state)
     config.take_all()
 
 

@@ -110,12 +110,23 @@ class Listener:
         """See `binding.Bound.storable`."""
         return self._bound.storable() if self._bound is not None else []
 
-    async def serve(self, nursery: trio.Nursery, websocket: WebSocketHandler, http: Handler) -> None:
-        """Accept until `stop_accepting`; each connection is a task in the given nursery, which outlives this call."""
+    async def serve(
+        self,
+        nursery: trio.Nursery,
+        websocket: WebSocketHandler,
+        http: Handler,
+        first: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+    ) -> None:
+        """Accept until `stop_accepting`; each connection is a task in the given nursery, which outlives this call.
+
+        Args:
+            first: Awaited before the first one is accepted; who comes meanwhile waits in the queue of the socket.
+        """
         assert self._bound is not None, "bind comes first"
         bound = self._bound
         try:
             with self._accepting:
+                await first()
                 async with trio.open_nursery() as accepting:
                     for each in bound.share():
                         accepting.start_soon(self._accept, each, nursery, websocket, http)
