@@ -1,5 +1,6 @@
 """vortexctl as it is typed: what is printed, and the exit status."""
 
+import os
 import re
 import subprocess
 import sys
@@ -56,3 +57,15 @@ def test_a_command_that_asks_once_does_without_what_the_others_need() -> None:
     code = f"import sys; from vortexd.ctl.cli import parser; parser({names}); sys.exit('trio' in sys.modules)"
 
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("arguments", [["completion", "bash"], ["token", "new", "a"]], ids=["long", "short"])
+def test_where_nobody_reads_it_is_141_and_not_a_word(arguments: list[str]) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write) as nobody:
+        command = [str(Path(sys.executable).with_name("vortexctl")), *arguments]
+        done = subprocess.run(command, stdout=nobody, stderr=subprocess.PIPE, env=environment)
+
+    assert (141, b"") == (done.returncode, done.stderr)

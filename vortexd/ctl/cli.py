@@ -1,10 +1,11 @@
 """The command line of vortexctl: finds the command, and turns what goes wrong into one line and an exit status.
 
 The statuses are stable: 0 it is as asked, 1 it isn't (messages lost, a difference, a timeout), 2 the command line is wrong, 3 the server
-can't be reached or refuses.
+can't be reached or refuses; 130 after Ctrl-C, and 141 where nobody reads what is printed.
 """
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The others take longer to import than most commands take to run.
         options = parser(given[:1] if given and given[0] in COMMANDS else COMMANDS).parse_args(given)
         status: int = options.run(options)
+        sys.stdout.flush()
     except SettingsError as error:
         for place, problem in error.problems:
             _complain(": ".join(filter(None, (error.origin, place, problem))))
@@ -56,9 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # Whoever read has read enough.
-        sys.stderr.close()
-        return 0
+        # Whoever read has read enough; the interpreter has nothing to complain of in the end. It isn't 0: who checks something must not
+        # pass because somebody looked at its first line alone.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     return status
 
 

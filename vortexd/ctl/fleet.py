@@ -12,6 +12,7 @@ from typing import Any
 
 from ..text import printable
 from .instances import Fleet, add_key_arguments, asked_for, read_fleet
+from .printing import aligned
 from .server import add_server_arguments, server_of
 
 _STATES = ("applied", "rejected", "silent", "gone")
@@ -45,7 +46,7 @@ def _lines(fleet: Fleet, now: float, only_keys: bool) -> Iterator[str]:
         if number and not only_keys:
             yield ""
         yield summary(key)
-        yield from _aligned([_row(each, key["version"], now) for each in key["instances"]])
+        yield from aligned([_row(each, key["version"], now) for each in key["instances"]])
     if fleet.is_cut and not only_keys:
         yield f"... and more than {_MOST}; name an application or a state"
     if not fleet.is_whole:
@@ -75,17 +76,11 @@ def _row(instance: dict[str, Any], version: str | None, now: float) -> Sequence[
     if instance["shares_name"]:
         remarks.append(f"same name as another, connection {instance['connection']}")
     return (
-        f"  {printable(instance['name'])}",
+        f"  {instance['name']}",
         instance["state"],
         ago(now - datetime.fromisoformat(instance["since"]).timestamp()),
-        printable("; ".join(remarks)),
+        "; ".join(remarks),
     )
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
 
 
 def ago(seconds: float) -> str:

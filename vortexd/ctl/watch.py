@@ -66,14 +66,15 @@ def run(arguments: argparse.Namespace) -> int:
     telling: Telling = JsonLines() if arguments.json else Lines(paint_of(arguments.color, sys.stdout.isatty()))
     hook = Hook(arguments.exec, arguments.exec_timeout, 2 if arguments.json else None) if arguments.exec else None
     ended: str | None = None
-    status = 0
+    status, is_read = 0, True
     try:
         ended = trio.run(partial(follow, server, subject, telling, hook, timeout=arguments.timeout))
     except* KeyboardInterrupt:
         status = 128 + signal.SIGINT
     except* BrokenPipeError:
-        # Whoever read has read enough.
-        sys.stderr.close()
+        is_read = False
+    if not is_read:
+        raise BrokenPipeError
     if ended is not None:
         raise CtlError(f"{server.url} says no: {ended}")
     return status
