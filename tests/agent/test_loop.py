@@ -170,6 +170,17 @@ async def test_a_server_that_has_refused_is_asked_again(
     assert [0.0, 65.0] == item.times
 
 
+async def test_what_is_known_of_a_server_that_refuses_is_worked_on(
+    autojump_clock: MockClock, watched: FakeWatched, nursery: trio.Nursery
+) -> None:
+    watched.end()
+    item = FakeItem("a", seconds=5.0)
+    nursery.start_soon(keeper(watched, item).run)
+    await trio.sleep(10)
+
+    assert [(version_of({"n": 0}), "applied", None)] == watched.acks
+
+
 async def test_once_brings_all_items_to_the_state_and_says_so(autojump_clock: MockClock, watched: FakeWatched) -> None:
     watched.document["bad"] = 1
     found = await keeper(watched, FakeItem("bad"), FakeItem("good")).once()

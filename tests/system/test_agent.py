@@ -145,6 +145,17 @@ def test_without_a_server_nothing_is_written_and_the_status_says_so(bench: Bench
     assert (3, False) == (ctl("agent", "--once", "--config", str(bench.config)).returncode, bench.target.exists())
 
 
+def test_without_a_server_it_begins_with_what_was_known_last_where_that_is_set(bench: Bench) -> None:
+    bench.settle("")
+    bench.config.write_text(bench.config.read_text().replace("[agent]", "[agent]\nlast_known_good = true"))
+    arguments = ("agent", "--once", "--config", str(bench.config))
+    assert (0, "size=1\n") == (ctl(*arguments).returncode, bench.target.read_text())
+    assert 0 == bench.server.stop()
+    bench.target.unlink()
+
+    assert (0, "size=1\n") == (ctl(*arguments).returncode, bench.target.read_text())
+
+
 def test_a_second_agent_on_the_same_file_is_refused(bench: Bench) -> None:
     bench.settle("")
     bench.start()

@@ -6,6 +6,7 @@ What goes wrong there becomes an `AgentError`, so that the rest of the agent kno
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import attrs
 
@@ -14,6 +15,7 @@ from ..errors import SettingsError
 from ..trusted_files import OTHERS_READ_OR_WRITE
 from .item import Subject, read_trusted
 from .loop import AgentError, Watch, Watched
+from .record import digest_of
 
 
 @attrs.frozen
@@ -24,12 +26,14 @@ class Origin:
         token: Asked before each attempt to connect.
         instance: What the server calls us; None is host:pid, and "" isn't counted.
         ca_file: The authorities of the server's certificate; None for the system's.
+        last_known_good: The file that keeps a configuration for a start while no server can be reached; None for none.
     """
 
     urls: tuple[str, ...]
     token: Callable[[], str | None]
     instance: str | None = None
     ca_file: str | None = None
+    last_known_good: Callable[[Subject], Path] | None = None
 
 
 def watch_of(origin: Origin, start_timeout: float | None = None) -> Watch:
@@ -51,6 +55,7 @@ def watch_of(origin: Origin, start_timeout: float | None = None) -> Watch:
                 instance=origin.instance,
                 start_timeout=start_timeout,
                 ca_file=origin.ca_file,
+                last_known_good=origin.last_known_good(subject) if origin.last_known_good else None,
             )
             config = await watching.__aenter__()
         async with contextlib.AsyncExitStack() as stack:
@@ -58,6 +63,11 @@ def watch_of(origin: Origin, start_timeout: float | None = None) -> Watch:
             yield config
 
     return watch
+
+
+def kept_in(directory: Path) -> Callable[[Subject], Path]:
+    """Where in a directory each configuration is kept."""
+    return lambda subject: directory / f"{digest_of(str(subject).encode())[:32]}.configuration"
 
 
 def token_of(file: str) -> Callable[[], str | None]:

@@ -130,8 +130,7 @@ class Keeper:
                 async with self._watch(self._subject) as watched:
                     await self._follow(watched)
             except* VortexdError as group:
-                log.error("configuration can't be followed", reason=reason_of(group), retry_seconds=_RETRY)
-            await trio.sleep(_RETRY * (0.5 + self._chance()))
+                await self._wait(reason_of(group))
 
     async def once(self) -> list[tuple[str, Outcome]]:
         """Bring every item to the first state, tell the server, and return what became of each, by its name.
@@ -173,8 +172,13 @@ class Keeper:
             self._take(watched)
             async for _ in watched:
                 self._take(watched)
+            # What is known is worked on all the same.
+            await self._wait(f"{self._subject}: {watched.state}")
             nursery.cancel_scope.cancel()
-        raise AgentError(f"{self._subject}: {watched.state}")
+
+    async def _wait(self, reason: str) -> None:
+        log.error("configuration can't be followed", reason=reason, retry_seconds=_RETRY)
+        await trio.sleep(_RETRY * (0.5 + self._chance()))
 
     def _first(self, watched: Watched) -> State:
         self._take(watched)

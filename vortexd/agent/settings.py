@@ -93,10 +93,12 @@ class AgentSettings:
     Attributes:
         state_directory: Where the agent keeps what it knows of its files. "" means $STATE_DIRECTORY, as systemd sets it, else
             $XDG_STATE_HOME/vortexctl, else ~/.local/state/vortexctl.
+        last_known_good: Keep each configuration in the state directory, in the clear, and begin with it where no server can be reached at a start.
         report_stderr: Tell the server the end of what a failed command wrote to stderr. It may hold secrets.
     """
 
     state_directory: str = path()
+    last_known_good: bool = False
     report_stderr: bool = True
 
 

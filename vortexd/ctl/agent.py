@@ -13,7 +13,7 @@ import trio
 from .. import logs
 from ..agent import running
 from ..agent.commands import Failure
-from ..agent.following import Origin, token_of, watch_of
+from ..agent.following import Origin, kept_in, token_of, watch_of
 from ..agent.item import Outcome, read_trusted
 from ..agent.loop import told
 from ..agent.record import state_directory
@@ -48,13 +48,15 @@ def run(arguments: argparse.Namespace) -> int:
         logs.configure(settings.log, sys.stderr)
         directory = state_directory(settings.agent.state_directory, os.environ)
         server = settings.server
+        # A dry run writes nothing, not even what it has learned.
+        kept = kept_in(directory) if settings.agent.last_known_good and not arguments.dry_run else None
         given = None if server.token_file else read_token(None)
         token = token_of(server.token_file) if server.token_file else lambda: given
         ends = arguments.once or arguments.dry_run
         # Who only looks isn't counted among those who apply.
         instance = "" if arguments.dry_run else server.instance or None
         watch = watch_of(
-            Origin(server.url, token, instance, server.ca_file or None), server.start_timeout if ends else None
+            Origin(server.url, token, instance, server.ca_file or None, kept), server.start_timeout if ends else None
         )
         if arguments.dry_run:
             return _preview(trio.run(running.preview, settings, directory, watch))

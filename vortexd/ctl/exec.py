@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import sys
+from pathlib import Path
 
 import trio
 
@@ -31,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label", metavar="NAME", default="", help="its label; else the server's default")
     add_server_arguments(parser)
     parser.add_argument("--instance", metavar="NAME", help="what the server calls us; host:pid")
+    parser.add_argument(
+        "--last-known-good",
+        metavar="FILE",
+        type=Path,
+        help="keep the configuration there, and begin with it where no server can be reached",
+    )
     parser.add_argument("--prefix", default="", help="what the names of all variables begin with")
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
@@ -61,9 +68,14 @@ def run(arguments: argparse.Namespace) -> int:
     number = signal.Signals[f"SIG{arguments.signal}"] if arguments.signal else None
     plan = Plan(command, arguments.prefix, number, arguments.stop_timeout, arguments.settle, pace)
     server = server_of(arguments)
+    kept = arguments.last_known_good
     watch = watch_of(
         Origin(
-            (server.client_url,), lambda: server.token, arguments.instance, arguments.ca_file and str(arguments.ca_file)
+            (server.client_url,),
+            lambda: server.token,
+            arguments.instance,
+            arguments.ca_file and str(arguments.ca_file),
+            None if kept is None else lambda subject: kept,
         ),
         arguments.start_timeout,
     )
