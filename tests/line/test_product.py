@@ -24,7 +24,7 @@ from wsproto.utilities import LocalProtocolError
 from tests.fakes import FakeMetrics, open_gate, timestamp
 from vortexd.broadcast import Broadcaster, Delivery, Subscriber
 from vortexd.line import Line
-from vortexd.model import Change, Key, Tree
+from vortexd.model import Change, Config, Key, Tree
 from vortexd.realtime.encoder import Encoder
 from vortexd.realtime.server import WebSocketServer
 from vortexd.registry import Registry
@@ -79,6 +79,7 @@ class Parts:
     broadcaster: Callable[..., Broadcaster] = Broadcaster
     registry: Callable[[], Registry[Subscriber]] = Registry
     line: Callable[..., Line] = Line
+    encoder: Callable[..., Encoder] = Encoder
     settle_timeout: float = SETTLE_TIMEOUT
 
 
@@ -99,7 +100,7 @@ class Product:
         self._all_settled = trio.Event()
         self._publisher = Publisher(self.events.append, trio.current_time)
         registry = parts.registry()
-        encoder = Encoder(timestamp, cache_bytes=20_000)
+        encoder = parts.encoder(timestamp, cache_bytes=20_000)
         self.line = parts.line(
             FormatSettings(),
             Store(HistorySettings(versions=4, idle_keys=2)),
@@ -317,6 +318,18 @@ class Dropping(Unchecked):
             subscriber.deliver(delivery)
 
 
+class Duplicating(Unchecked):
+    """Hands over one message twice now and then."""
+
+    count = 0
+
+    def hand(self, subscriber: Subscriber, delivery: Delivery) -> None:
+        self.count += 1
+        subscriber.deliver(delivery)
+        if self.count % 20 == 0:
+            subscriber.deliver(delivery)
+
+
 class Swapping(Unchecked):
     """Swaps two messages to one subscriber now and then."""
 
@@ -383,13 +396,42 @@ class Late:
         return LateLine(*parts)
 
 
+class OffByOne(Line):
+    """Resumes from the version behind the one that was asked for."""
+
+    async def catch_up(self, key: Key, version: str | None) -> Delivery:
+        entry = self._store._entries.get(key)
+        known = list(entry.history) if entry else []
+        if version not in known[:-1]:
+            return await super().catch_up(key, version)
+        delivery = await super().catch_up(key, known[known.index(version) + 1])
+        return attrs.evolve(delivery, old_version=version)
+
+
+class Stale(Encoder):
+    """Keeps the first snapshot of each key for ever."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.first: dict[Key, bytes] = {}
+
+    def snapshot(self, config: Config) -> bytes:
+        return self.first.setdefault(config.key, super().snapshot(config))
+
+    def known(self, key: Key, old_version: str | None, new_version: str | None) -> bytes | None:
+        return None if old_version is None else super().known(key, old_version, new_version)
+
+
 @pytest.mark.parametrize("seed", seeds()[:2])
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
         pytest.param(lambda: Parts(Dropping), {"gapless"}, id="drop one message"),
+        pytest.param(lambda: Parts(Duplicating), {"gapless"}, id="say one message twice"),
         pytest.param(lambda: Parts(Swapping), {"gapless"}, id="swap two messages"),
         pytest.param(lambda: Parts(Unchecked, (late := Late()).registry, late.line), {"gapless"}, id="register late"),
+        pytest.param(lambda: Parts(line=OffByOne), {"resumable"}, id="resume one version off"),
+        pytest.param(lambda: Parts(encoder=Stale), {"fresh"}, id="keep a snapshot too long"),
     ],
 )
 async def test_a_planted_fault_is_found(fault: Callable[[], Parts], expected: set[str], seed: int) -> None:
