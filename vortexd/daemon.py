@@ -118,7 +118,7 @@ async def serve(
     notifier: systemd.Notifier,
     peers: Peers,
     own: Sequence[str],
-    trace: Callable[[Publication], None] | None,
+    trace: Callable[[Publication], None] | None = None,
 ) -> None:
     """Run the daemon; see `run`. Returns after a drain; a second signal cancels what is left at once."""
     bound = _bound(settings, inherited)
