@@ -212,6 +212,18 @@ def test_the_files_for_profiles_of_an_import_go_before_it() -> None:
     assert expected == source_names(files, "a", "dev,eu")
 
 
+def test_what_is_imported_for_a_profile_goes_above_what_is_not_for_any() -> None:
+    files = parsed_files(
+        {"a.yml": "spring.config.import: x.yml", "a-dev.yml": "own: 1"}
+        | dict.fromkeys(["x-dev.yml", "y.yml", "y-dev.yml"], "b: 1")
+        | {"x.yml": "spring.config.import: y.yml"}
+    )
+
+    # y-dev.yml is imported by x.yml, so its place is above what a.yml, which imports that one, imports.
+    expected = ["x-dev.yml", "a-dev.yml", "y-dev.yml", "y.yml", "x.yml", "a.yml"]
+    assert expected == source_names(files, "a", "dev")
+
+
 def test_an_import_may_include_profiles() -> None:
     files = parsed_files(
         {"a.yml": "spring.config.import: x.yml", "x.yml": "spring.profiles.include: eu", "a-eu.yml": "b: 1"}

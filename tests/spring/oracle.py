@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,12 +131,11 @@ def prepare(root: Path) -> Corpus:
     second = bare.commit(_files("2"))
     bare.commit(_files("feature"), "feature/new", parent="main")
     bare.commit(_files("release"), "release", parent=first)
-    # Spring works in a repository of this machine itself, so it is one with a work tree.
-    clone = ["git", "clone", "--quiet", str(bare.path), str(root / "repository")]
-    subprocess.run(clone, check=True, capture_output=True)
-    for branch in ("feature/new", "release"):
-        _git(root, "branch", "--quiet", branch, f"origin/{branch}")
-    _git(root, "remote", "remove", "origin")
+    _clone(bare, root / "repository", "feature/new", "release")
+    legacy = Repository(root / "legacy.git")
+    legacy.git("symbolic-ref", "HEAD", "refs/heads/master")
+    legacy.commit(_files("legacy"), "master")
+    _clone(legacy, root / "legacy")
     return Corpus(root, {"first": first, "second": second})
 
 
@@ -144,5 +144,10 @@ def _files(directory: str) -> dict[str, str | bytes | None]:
     return {str(path.relative_to(top)): path.read_bytes() for path in sorted(top.rglob("*")) if path.is_file()}
 
 
-def _git(root: Path, *arguments: str) -> None:
-    subprocess.run(["git", "-C", str(root / "repository"), *arguments], check=True, capture_output=True)
+def _clone(bare: Repository, path: Path, *branches: str) -> None:
+    # Spring works in a repository of this machine itself, so it is one with a work tree, and without a remote.
+    run = partial(subprocess.run, check=True, capture_output=True)
+    run(["git", "clone", "--quiet", str(bare.path), str(path)])
+    for branch in branches:
+        run(["git", "-C", str(path), "branch", "--quiet", branch, f"origin/{branch}"])
+    run(["git", "-C", str(path), "remote", "remove", "origin"])

@@ -163,33 +163,60 @@ def _with_imports(
     """The documents with those that they import, each before the one that imports it, the last import first; a file comes once.
 
     Args:
-        profiles: For each of them the file of the import that is for it is imported, too, and goes before all that aren't for any.
+        profiles: For each of them the file of the import that is for it is imported, too.
         is_active: Whether what a document imports counts.
     """
     if not any(each.document.imports for each in candidates):
         return candidates
-    taken = {each.path for each in candidates}
-    found: list[Candidate] = []
-    stack = [(each, False) for each in reversed(candidates)]
-    count = 0
-    while stack:
-        candidate, is_done = stack.pop()
-        if is_done or not candidate.document.imports or not is_active(candidate):
-            found.append(candidate)
-            continue
-        stack.append((candidate, True))
-        imported: list[Candidate] = []
+    imports = _Imports(files, candidates, profiles, is_active)
+    expanded = [imports.expand(each, not each.profile) for each in candidates]
+    return [each for part in zip(*expanded, strict=True) for some in part for each in some]
+
+
+class _Imports:
+    """Follows imports from document to document, each file once. Recursion is as deep as there may be imports."""
+
+    def __init__(
+        self,
+        files: ParsedFiles,
+        candidates: Sequence[Candidate],
+        profiles: Sequence[str],
+        is_active: Callable[[Candidate], bool],
+    ) -> None:
+        self._files = files
+        self._taken = {each.path for each in candidates}
+        self._profiles = profiles
+        self._is_active = is_active
+        self._count = 0
+
+    def expand(self, candidate: Candidate, is_lifting: bool) -> tuple[list[Candidate], list[Candidate]]:
+        """What goes above the place of a document, and its place: itself below what it imports.
+
+        Spring knows the profiles only when it has read what is for none. What is imported for a profile from there goes, at the end, to the top of
+        the document that imports the importer, or of all there is; from elsewhere it stays.
+        """
+        if not candidate.document.imports or not self._is_active(candidate):
+            return [], [candidate]
         targets = candidate.document.imports[::-1]
-        pairs = [*product(targets, profiles[::-1]), *product(targets, ("",))]
+        general = self._taken_in(candidate, product(targets, ("",)))
+        special = self._taken_in(candidate, product(targets, self._profiles[::-1]))
+        is_inner = is_lifting and candidate.document.profiles is None
+        for_all = [self.expand(each, is_inner) for each in general]
+        above = [each for document in special for each in self.expand(document, False)[1]]
+        inner = [each for lifted, _ in for_all for each in lifted]
+        place = [*inner, *(each for _, below in for_all for each in below), candidate]
+        return (above, place) if is_lifting else ([], above + place)
+
+    def _taken_in(self, importer: Candidate, pairs: Iterable[tuple[str, str]]) -> list[Candidate]:
+        found: list[Candidate] = []
         for path, profile in ((for_profile(*pair), pair[1]) for pair in pairs):
-            if path not in taken and path in files.documents:
-                taken.add(path)
-                imported += _of_file(path, profile, files.documents[path])
-                count += 1
-        if count > _MAX_IMPORTS:
-            raise ResolveError(f"spring.config.import takes in more than {_MAX_IMPORTS} files", candidate.path)
-        stack += ((each, False) for each in reversed(imported))
-    return found
+            if path not in self._taken and path in self._files.documents:
+                self._taken.add(path)
+                self._count += 1
+                found += _of_file(path, profile, self._files.documents[path])
+        if self._count > _MAX_IMPORTS:
+            raise ResolveError(f"spring.config.import takes in more than {_MAX_IMPORTS} files", importer.path)
+        return found
 
 
 def _of_file(path: str, profile: str, documents: Sequence[Document]) -> Iterator[Candidate]:
