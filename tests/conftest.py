@@ -1,11 +1,16 @@
 """What holds for all tests."""
 
+import signal
+
 import structlog
 from hypothesis import HealthCheck, settings
 
 # These machines are shared: how long an example takes says nothing about the code.
 settings.register_profile("vortexd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("vortexd")
+
+# A shell that runs the tests in the background lets them ignore SIGINT, and what they start inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Events that no test looks at are printed, and where Rich is installed that is with all values on the way, however large.
 for each in structlog.get_config()["processors"]:

@@ -165,4 +165,7 @@ def test_watching_shows_a_change_runs_a_command_and_ends_with_ctrl_c(tmp_path: P
             assert said.startswith("stale: ")
             assert said.endswith("; trying again\n")
             watching.send_signal(signal.SIGINT)
-            assert 130 == watching.wait(10)
+            try:
+                assert 130 == watching.wait(10)
+            finally:
+                watching.kill()
