@@ -581,6 +581,29 @@ async def test_R3_a_mirror_that_is_broken_at_the_start_is_made_anew(
         assert {"application.yml", "orders.yml"} == set(contents(await found.tree(1)))
 
 
+@pytest.mark.parametrize("in_the_way", [".new.gitconfig", ".old"])
+async def test_R5_a_mirror_that_can_not_be_written_anew_is_reported_and_ends_nothing(
+    in_the_way: str, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> None:
+        if path.name.endswith(".old"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+        mirror = mirror_of(tmp_path / "state")
+        take_away(mirror)
+        if in_the_way == ".old":
+            monkeypatch.setattr("vortexd.source.mirror._remove", full)
+        else:
+            mirror.with_name(mirror.name + in_the_way).mkdir()
+        found.source.fetch_now()
+        await found.until(lambda: found.source.status.report().is_failing)
+
+        assert "can't be" in (found.source.status.report().last_error or "")
+        assert not mirror.with_name(mirror.name + ".new").exists()
+
+
 async def test_R3_a_swap_that_was_broken_off_is_undone(repository: Repository, tmp_path: Path) -> None:
     async with running(repository.uri, tmp_path / "state") as found:
         await found.tree(1)

@@ -13,6 +13,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -177,6 +178,16 @@ class Mirror:
             GitError: It can't be made now; the old one stays.
         """
         log.warning("mirror rebuilt", mirror=str(self._directory), consequence="what is served stays as it is")
+        try:
+            await self._replace()
+        except (OSError, SourceError) as error:
+            # On a full disk half a mirror is what would keep it full.
+            await threads.run_sync(partial(shutil.rmtree, self._beside(_REBUILT_SUFFIX), ignore_errors=True))
+            if isinstance(error, SourceError):
+                raise
+            raise GitError(f"the mirror can't be made anew: {(error.strerror or 'I/O error').lower()}") from None
+
+    async def _replace(self) -> None:
         new, old = self._beside(_REBUILT_SUFFIX), self._beside(_OLD_SUFFIX)
         await threads.run_sync(_remove, new)
         git = attrs.evolve(self.git, directory=str(new))
@@ -285,7 +296,15 @@ def _check_owner(path: Path) -> None:
 
 
 def _write_trust(path: str, repository: str) -> None:
-    """Name the one repository of this machine that git may serve to us, whoever owns it."""
+    """Name the one repository of this machine that git may serve to us, whoever owns it.
+
+    Raises:
+        GitError: The file can't be written.
+    """
     quoted = repository.replace("\\", "\\\\").replace('"', '\\"')
-    with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "w") as file:
-        file.write(f'[safe]\n\tdirectory = "{quoted}"\n\tdirectory = "{quoted}/.git"\n')
+    flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        with open(os.open(path, flags, 0o600), "w") as file:
+            file.write(f'[safe]\n\tdirectory = "{quoted}"\n\tdirectory = "{quoted}/.git"\n')
+    except OSError as error:
+        raise GitError(f"{path} can't be written: {(error.strerror or 'I/O error').lower()}") from None
