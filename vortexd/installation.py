@@ -26,6 +26,8 @@ _SOURCE = "/etc/vortexd/config"
 # What the units name as they come.
 _PROGRAM = "/opt/vortexd/bin/vortexd"
 _CTL_PROGRAM = "/opt/vortexd/bin/vortexctl"
+# What would say too little by its own name.
+_NAMED = {"vortexd.json": "vortexd.grafana.json"}
 _RECORD = "share/vortexd/installed.json"
 # What ProtectHome= takes out of the service's sight.
 _HOMES = ("/home", "/root", "/run/user")
@@ -100,10 +102,16 @@ def contents(command: Sequence[str]) -> dict[str, bytes]:
         found[f"lib/systemd/system/{unit.name}"] = text
     for page in sorted((data / "man").glob("*.[1-9]")):
         found[f"share/man/man{page.suffix[1:]}/{page.name}"] = page.read_bytes()
-    for example in ("agent.toml.example", "tokens.toml.example"):
-        found[f"share/doc/vortexd/{example}"] = (data / "conf" / example).read_bytes()
+    for example in _examples(data / "conf"):
+        found[f"share/doc/vortexd/{_NAMED.get(example.name, example.name)}"] = example.read_bytes()
     found[SETTINGS] = (data / "conf/vortexd.toml").read_bytes()
     return found
+
+
+def _examples(conf: Path) -> list[Path]:
+    """What is no file of ours to read, but for others to be set up by."""
+    monitoring = [conf / "prometheus/vortexd.rules.yml", conf / "grafana/vortexd.json"]
+    return [*sorted(conf.glob("*.example")), *sorted((conf / "proxies").iterdir()), *monitoring]
 
 
 def _ctl(command: Sequence[str]) -> list[str]:
