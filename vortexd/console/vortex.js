@@ -275,7 +275,7 @@ class Replica {
   }
 
   #replace(tree, version) {
-    if (tree === undefined || versionOf(tree) !== version) throw new OutOfSync("not the version that was named");
+    if (!(tree instanceof Map) || versionOf(tree) !== version) throw new OutOfSync("not the version that was named");
     const changed = version !== this.version;
     [this.tree, this.version] = [tree, version];
     return changed;
@@ -578,6 +578,15 @@ export function closed(code, text = "") {
   return { reason: `${code} ${text || known}`.trim(), mayReturn };
 }
 
+/** What the answer to a handshake means, where it could be had: {reason, mayReturn, afterMs}. `hadIt`: there was such a configuration before. */
+export function refused(status, retryAfter, message, hadIt) {
+  // 426 is what every server says over HTTP: it would take the handshake.
+  if (status < 400 || status === 426) return over("can't connect");
+  const mayReturn = status >= 500 || [408, 425, 429].includes(status) || (status === 404 && hadIt);
+  const afterMs = mayReturn && /^\d+$/.test(retryAfter ?? "") ? 1000 * Number(retryAfter) : null;
+  return { ...over(`refused with ${status} ${message}`.trim(), mayReturn), afterMs };
+}
+
 /** Seconds to wait before an attempt: at once for the first, then full jitter under a ceiling that doubles to 4 s. */
 export function delayBefore(attempt, chance, reconnectAfterMs = null) {
   const asked = Math.min((reconnectAfterMs ?? 0) / 1000, 300);
@@ -697,8 +706,8 @@ class Watch {
     if (label) query.set("label", label);
     if (instance !== undefined) query.set("instance", instance);
     if (this.#held.main.version !== null) query.set("last_version", this.#held.main.version);
-    const url = this.#urls[0] + this.#target;
-    const socket = new WebSocket(`${url}?${query}`, ["vortex.v1", ...(token ? [`bearer.${token}`] : [])]);
+    const url = `${this.#urls[0]}${this.#target}?${query}`;
+    const socket = new WebSocket(url, ["vortex.v1", ...(token ? [`bearer.${token}`] : [])]);
     this.#socket = socket;
     let isOpen = false;
     this.#timer = setTimeout(() => this.#ended(socket, over("no answer")), 1000 * OPEN_TIMEOUT);
@@ -729,9 +738,9 @@ class Watch {
     try {
       const headers = token ? { Authorization: `Bearer ${token}` } : {};
       const answer = await fetch(url.replace(/^ws/, "http"), { headers, signal: AbortSignal.timeout(5000) });
-      if (answer.status === 401 || answer.status === 403) {
-        return over(`refused with ${answer.status} ${(await answer.json()).message ?? ""}`.trim(), false);
-      }
+      const said = await answer.json().catch(() => null);
+      const message = typeof said?.message === "string" ? said.message : "";
+      return refused(answer.status, answer.headers.get("Retry-After"), message, this.#held.key !== null);
     } catch {
       // Nobody is there, or this page may not ask.
     }
@@ -757,10 +766,10 @@ class Watch {
     }
   }
 
-  #ended(socket, { reason, mayReturn }) {
+  #ended(socket, { reason, mayReturn, afterMs = null }) {
     if (socket !== this.#socket || this.#isClosed) return;
     clearTimeout(this.#timer);
-    this.#after = this.#conversation?.reconnectAfterMs ?? null;
+    this.#after = this.#conversation?.reconnectAfterMs ?? afterMs;
     this.#socket = this.#conversation = null;
     socket.close();
     if (!mayReturn) {

@@ -1,0 +1,122 @@
+// Plays the conversations of tests/client/transcripts to `watch` of vortex.js, over a socket, a clock and a fetch that are the test's.
+//
+// In come, as JSON on standard input, for each conversation its patterns and steps; out goes what came of each step, in the words of the transcripts.
+
+import { watch } from "../../vortexd/console/vortex.js";
+
+let now = 0;
+let timers = new Map();
+let count = 0;
+let sockets = [];
+let answer = null;
+
+Object.defineProperty(globalThis, "performance", { value: { now: () => 1000 * now } });
+globalThis.setTimeout = (call, delay) => {
+  timers.set(++count, { call, due: now + delay / 1000, delay });
+  return count;
+};
+globalThis.clearTimeout = (number) => timers.delete(number);
+// The shortest waits: then what a server asks for is all there is.
+Math.random = () => 0;
+const happened = () => new Promise((resolve) => setImmediate(resolve));
+
+class Socket {
+  constructor(url) {
+    this.url = url;
+    this.sent = [];
+    sockets.push(this);
+  }
+
+  send(text) {
+    this.sent.push(JSON.parse(text));
+  }
+
+  close() {
+    this.isClosed = true;
+  }
+}
+
+function fire(isDue) {
+  for (const [number, timer] of [...timers]) {
+    if (!isDue(timer) || !timers.delete(number)) continue;
+    timer.call();
+  }
+}
+
+async function played({ patterns, steps }) {
+  [now, timers, sockets] = [0, new Map(), []];
+  const fetch = async () => answer;
+  const config = watch("ws://server", "orders", "dev", { patterns, WebSocket: Socket, fetch });
+  let events = [];
+  let isOpen = false;
+  config.on("change", ({ key, oldVersion, version, document, patch }) => {
+    events.push({ expect: { change: { key, old_version: oldVersion, version, document, patch } } });
+  });
+  config.on("refused", ({ code }) => events.push({ expect: { refused: code } }));
+  config.on("state", ({ name }) => {
+    if (name === "connected") events.push({ expect: "current" });
+    if (name !== "stale" && name !== "failed") return;
+    isOpen = false;
+    // How long it waits before the next attempt is known when the step is over.
+    events.push({ end: name === "stale" });
+  });
+  const outcomes = [];
+  for (const [kind, value] of steps) {
+    const socket = sockets.at(-1);
+    const said = socket?.sent.length;
+    switch (kind) {
+      case "at":
+        now = value;
+        if (isOpen) fire(({ due }) => due <= now);
+        break;
+      case "open": {
+        if (socket?.isOver || socket?.isClosed) fire(() => true);
+        const asked = new URL(sockets.at(-1).url).searchParams.get("last_version");
+        if (asked !== value.last_version) throw new Error(`it asked for ${asked}`);
+        [answer, isOpen] = [null, true];
+        break;
+      }
+      case "accept":
+        socket.onopen();
+        break;
+      case "refused":
+        answer = new Response(value.body, { status: value.status, headers: value.headers });
+        socket.isOver = true;
+        socket.onclose({ code: 1006, reason: "" });
+        break;
+      case "recv_text":
+        socket.onmessage({ data: value });
+        break;
+      case "close":
+        socket.isOver = true;
+        socket.onclose(value);
+        break;
+      case "ack":
+        config.ack(value.version, value.status, value.error);
+        break;
+    }
+    await happened();
+    const waits = [...timers.values()].map(({ delay }) => delay);
+    outcomes.push({
+      events: events.map((each) =>
+        "end" in each ? { expect: { end: { return: each.end, after_ms: each.end ? waits[0] || null : null } } } : each,
+      ),
+      sent: kind === "open" ? [] : sockets.at(-1).sent.slice(said ?? 0).map((message) => ({ send: message })),
+    });
+    events = [];
+  }
+  config.close();
+  return outcomes;
+}
+
+let text = "";
+for await (const part of process.stdin) text += part;
+const all = [];
+for (const each of JSON.parse(text)) {
+  try {
+    all.push(await played(each));
+  } catch (error) {
+    all.push(String(error.stack));
+  }
+}
+process.stdout.write(JSON.stringify(all));

@@ -1,0 +1,101 @@
+"""The recorded conversations, played to the client in JavaScript as they are to the one in Python."""
+
+import json
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from .node import NODE, needs_node
+
+pytestmark = needs_node
+
+DIRECTORY = Path(__file__).parent.parent / "client" / "transcripts"
+PATHS = sorted(DIRECTORY.glob("*.jsonl"))
+ANSWERS = ("expect", "send")
+# A page isn't told how a handshake was answered, and asks over HTTP: there 426 is what every server says.
+UNKNOWABLE = {"refused_426"}
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("ascii").split("\n") if line]
+
+
+def steps(path: Path) -> tuple[list[str], list[tuple[str, Any]], list[list[dict[str, Any]]]]:
+    """The patterns, the steps as the player has them, and the answers to each."""
+    head, *rest = lines(path)
+    played: list[tuple[str, Any]] = []
+    answers: list[list[dict[str, Any]]] = []
+    is_accepted = True
+    for line in rest:
+        [(kind, value)] = line.items()
+        if kind in ANSWERS:
+            answers[-1].append(line)
+            continue
+        if not is_accepted and kind != "refused":
+            played.append(("accept", None))
+            answers.append([])
+        played.append(_translated(kind, value))
+        answers.append([])
+        is_accepted = kind != "open"
+    return head.get("patterns", []), played, answers
+
+
+def _translated(kind: str, value: Any) -> tuple[str, Any]:
+    match kind:
+        case "recv":
+            # As servers write it: numbers have one form (vortexd-api(7)).
+            return "recv_text", orjson.dumps(value).decode()
+        case "lost":
+            return "close", {"code": 1006, "reason": ""}
+    return kind, value
+
+
+@cache
+def outcomes() -> dict[str, Any]:
+    """What came of each conversation, all of them in one run."""
+    given = [dict(zip(("patterns", "steps"), steps(path)[:2], strict=True)) for path in PATHS]
+    command = [str(NODE), str(Path(__file__).parent / "player.mjs")]
+    done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, timeout=60, check=False)
+    assert 0 == done.returncode, done.stderr
+    return dict(zip((path.stem for path in PATHS), json.loads(done.stdout), strict=True))
+
+
+def _comparable(answer: Any) -> Any:
+    """With numbers as JavaScript has them."""
+    match answer:
+        case bool() | None | str():
+            return answer
+        case int() | float():
+            return ("number", float(answer))
+        case list():
+            return [_comparable(each) for each in answer]
+        case _:
+            return {name: _comparable(each) for name, each in answer.items()}
+
+
+def _without_unasked_patches(expected: list[Any], actual: list[Any]) -> list[Any]:
+    for wanted, event in zip(expected, actual, strict=False):
+        change = wanted["expect"]
+        if isinstance(change, dict) and "change" in change and "patch" not in change["change"]:
+            event["expect"]["change"].pop("patch", None)
+    return actual
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if path.stem not in UNKNOWABLE], ids=lambda path: path.stem)
+def test_the_client_in_javascript_does_what_a_transcript_says(path: Path) -> None:
+    _, played, answers = steps(path)
+    found = outcomes()[path.stem]
+    assert isinstance(found, list), found
+
+    # What is to be said on opening stands behind `open`, and the socket of a page can only say it when it is open.
+    for number, step in enumerate(played):
+        if step == ("accept", None):
+            answers[number], answers[number - 1] = answers[number - 1], []
+    for step, expected, outcome in zip(played, answers, found, strict=True):
+        events = [each for each in expected if "expect" in each]
+        assert _comparable(events) == _comparable(_without_unasked_patches(events, outcome["events"])), step
+        assert [each for each in expected if "send" in each] == outcome["sent"], step
