@@ -8,6 +8,7 @@ from typing import Any
 import trio
 import trio.testing
 from wsproto import ConnectionType, WSConnection
+from wsproto.connection import ConnectionState
 from wsproto.events import (
     AcceptConnection,
     BytesMessage,
@@ -61,8 +62,11 @@ class Peer:
     async def say_bytes(self, data: bytes) -> None:
         await self._send(BytesMessage(data))
 
-    async def close(self, code: int = 1000, reason: str | None = None) -> None:
+    async def say_close(self, code: int, reason: str | None = None) -> None:
         await self._send(CloseConnection(code, reason))
+
+    async def close(self, code: int = 1000, reason: str | None = None) -> None:
+        await self.say_close(code, reason)
         assert isinstance(await self._event(), CloseConnection)
         await self.stream.aclose()
 
@@ -72,7 +76,16 @@ class Peer:
 
     async def heard(self) -> dict[str, Any]:
         """The next message of the client."""
+        message = await self.heard_or_left()
+        assert message is not None
+        return message
+
+    async def heard_or_left(self) -> dict[str, Any] | None:
+        """The next message of the client, or None: it has closed, and was answered."""
         event = await self._event()
+        if isinstance(event, CloseConnection):
+            await self._leave(event)
+            return None
         assert isinstance(event, TextMessage), event
         message: dict[str, Any] = json.loads(event.data)
         return message
@@ -81,7 +94,10 @@ class Peer:
         """The code with which the client closes, 1006 without a close frame."""
         event = await self._event()
         assert isinstance(event, CloseConnection), event
-        if event.code != 1006:
+        return await self._leave(event)
+
+    async def _leave(self, event: CloseConnection) -> int:
+        if self._websocket.state is ConnectionState.REMOTE_CLOSING:
             with contextlib.suppress(trio.BrokenResourceError):
                 await self._send(event.response())
         await self.stream.aclose()

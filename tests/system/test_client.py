@@ -1,8 +1,12 @@
 """The client against the real process: killed, restarted, stopped, replaced."""
 
 import hashlib
+import re
 import secrets
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -138,3 +142,32 @@ async def test_a_unix_socket_is_an_address(source: Path, tmp_path: Path) -> None
     with await trio.to_thread.run_sync(lambda: Server(source, "--bind", f"unix:{path}")):
         async with watch(f"unix://{path}", "shop") as config:
             assert 1 == config["pool"]
+
+
+def examples() -> dict[str, str]:
+    """The programs of the README's section on clients, and the one that it describes."""
+    section = Path("README.md").read_text().partition("## Clients\n")[2].partition("\n## ")[0]
+    on_trio, in_threads = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    on_asyncio = (
+        on_trio.replace("import trio, vortexd.client", "import asyncio, vortexd.client.asyncio")
+        .replace("vortexd.client.watch", "vortexd.client.asyncio.watch")
+        .replace("trio.run(main)", "asyncio.run(main())")
+    )
+    return {"trio": on_trio, "asyncio": on_asyncio, "threads": in_threads}
+
+
+@pytest.mark.parametrize("kind", ["trio", "asyncio", "threads"])
+def test_the_examples_of_the_readme_do_what_they_say(tmp_path: Path, kind: str) -> None:
+    source = tmp_path / "config"
+    shutil.copytree("conf/example", source)
+    with Server(source) as server:
+        program = examples()[kind].replace("127.0.0.1:8888", f"127.0.0.1:{server.port}")
+        command = [sys.executable, "-u", "-c", program]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+            assert running.stdout is not None
+            size = int(running.stdout.readline())
+            file = source / "billing-prod.yml"
+            file.write_text(file.read_text().replace(f"size: {size}", f"size: {size + 1}"))
+            assert f"'/database/pool/size', 'value': {size + 1}" in running.stdout.readline()
+            running.send_signal(signal.SIGINT)
+            running.wait(10)

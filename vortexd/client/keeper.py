@@ -8,16 +8,15 @@ import os
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import trio
 
 from . import last_known_good
 from .address import Subject
 from .last_known_good import LastKnownGood, Saved, Unusable
-
-if TYPE_CHECKING:
-    from .watching import Config
+from .news import News
+from .view import View
 
 T = TypeVar("T")
 log = logging.getLogger("vortexd.client")
@@ -46,18 +45,18 @@ class Keeper:
             log.warning("the last known good configuration %s %s", self._file.path, error)
         return self._saved
 
-    async def run(self, config: "Config") -> None:
+    async def run(self, view: View, news: News) -> None:
         """Save what a server has confirmed, until nothing comes any more."""
         while True:
             # Before it is looked at: what comes while the file is written must not be slept over.
-            news = config.news
-            await self._save(config)
-            if config.is_over and config.news is news:
+            event = news.event
+            await self._save(view)
+            if view.is_over and not event.is_set():
                 return
-            await news.wait()
+            await event.wait()
 
-    async def _save(self, config: "Config") -> None:
-        saved, key, version, confirmed_at = self._saved, config.key, config.version, config.confirmed_at
+    async def _save(self, view: View) -> None:
+        saved, key, version, confirmed_at = self._saved, view.key, view.version, view.confirmed_at
         if confirmed_at is None or key is None:
             return
         if version is None:
@@ -67,7 +66,7 @@ class Keeper:
             return
         if saved and saved.version == version and confirmed_at - saved.confirmed_at < _CONFIRM_INTERVAL:
             return
-        new = Saved(key, version, config.document, confirmed_at)
+        new = Saved(key, version, view.document, confirmed_at)
         if await self._try(partial(last_known_good.save, self._file, self._subject, new)):
             self._saved = new
 

@@ -4,13 +4,15 @@ In come the events of conversations, one after the other over all connections. T
 application is, there is at most one `Change` of a key that it hasn't seen, from what it saw last to the newest.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
 import attrs
 
 from ..model import Key
 from .change import Change
+from .held import Ack
 
 
 @attrs.frozen
@@ -61,9 +63,13 @@ class View(Mapping[str, Any]):
 
     Args:
         since: The time, or that of what it begins with, in seconds since the epoch.
+        lock: Held by who changes it and who takes changes, where these are several threads; has to be reentrant.
     """
 
-    def __init__(self, since: float) -> None:
+    def __init__(self, since: float, lock: AbstractContextManager[object] | None = None) -> None:
+        self._lock = lock or nullcontext()
+        self._listeners: list[Callable[[], None]] = []
+        self._say: Callable[[Key, Ack], None] | None = None
         self._main: Change | None = None
         self._others: dict[Key, Change] = {}
         self._unseen: dict[Key, Change] = {}
@@ -94,7 +100,8 @@ class View(Mapping[str, Any]):
     @property
     def others(self) -> dict[Key, dict[str, Any]]:
         """The documents of the keys that patterns match."""
-        return {key: change.document for key, change in self._others.copy().items() if change.document is not None}
+        with self._lock:
+            return {key: change.document for key, change in self._others.items() if change.document is not None}
 
     @property
     def state(self) -> State:
@@ -128,7 +135,27 @@ class View(Mapping[str, Any]):
         # Without values: what is printed by accident isn't for everybody.
         return f"<{type(self).__name__} {self.key or ''} {self.version} {self._state}>"
 
-    # For the connection.
+    def acknowledge(self, version: str, status: str, error: str | None = None, key: Key | None = None) -> None:
+        """Have the server told what the application did with a version; see the `ack` of each kind of client.
+
+        Raises:
+            ValueError: The status is neither "applied" nor "rejected".
+        """
+        if status not in ("applied", "rejected"):
+            raise ValueError('the status of an ack is "applied" or "rejected"')
+        key = key or self.key
+        if self._say is not None and key is not None:
+            self._say(key, Ack(version, status, error))
+
+    # For the connection, and who waits for news.
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call this after everything that becomes different."""
+        self._listeners.append(listener)
+
+    def bind(self, say: Callable[[Key, Ack], None]) -> None:
+        """Say acknowledgements by this."""
+        self._say = say
 
     def begin(self, change: Change) -> None:
         """Show what the application begins with; it is no change."""
@@ -136,32 +163,43 @@ class View(Mapping[str, Any]):
 
     def change(self, change: Change, *, is_main: bool) -> None:
         """Show what has changed, and keep it until the application looks."""
-        if is_main:
-            self._main = change
-        elif change.document is None:
-            self._others.pop(change.key, None)
-        else:
-            self._others[change.key] = change
-        before = self._unseen.pop(change.key, None)
-        if step := before.followed_by(change) if before else change:
-            self._unseen[change.key] = step
+        with self._lock:
+            if is_main:
+                self._main = change
+            elif change.document is None:
+                self._others.pop(change.key, None)
+            else:
+                self._others[change.key] = change
+            before = self._unseen.pop(change.key, None)
+            if step := before.followed_by(change) if before else change:
+                self._unseen[change.key] = step
+        self._notify()
 
     def confirm(self, now: float) -> None:
         """Note that a server has said that what is shown is current."""
         self._confirmed_at = now
+        self._notify()
 
     def turn(self, state: State) -> None:
         """Show another state."""
         self._state = state
+        self._notify()
 
     def end(self) -> None:
         """Nothing comes any more: who waits for changes gets what is left, and then the end."""
         self._is_over = True
+        self._notify()
 
     def take(self) -> Change | None:
         """One change that the application hasn't seen, of each key at most one; it has now."""
-        return self._unseen.pop(next(iter(self._unseen))) if self._unseen else None
+        with self._lock:
+            return self._unseen.pop(next(iter(self._unseen))) if self._unseen else None
 
     def take_all(self) -> None:
         """Take everything that has come for seen: the application begins with it."""
-        self._unseen.clear()
+        with self._lock:
+            self._unseen.clear()
+
+    def _notify(self) -> None:
+        for listener in self._listeners:
+            listener()

@@ -1,29 +1,19 @@
 """`watch`: a configuration that keeps itself up to date, for programs on Trio."""
 
-import logging
-import math
 import os
-import socket
 import ssl
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 
 import trio
 
 from ..model import Key
-from ..patterns import parse_pattern
-from .address import headers, parse_address, subject_of
 from .change import Change
-from .held import Ack, Held
-from .keeper import Keeper
+from .following import MAX_MESSAGE_BYTES, Options, Url, following
 from .last_known_good import LastKnownGood
-from .link import Connect, Link, Timeouts, connector
-from .replica import Replica
-from .view import Stale, State, View, WatchFailed
-
-log = logging.getLogger("vortexd.client")
-MAX_MESSAGE_BYTES = 33_554_432
+from .link import Connect, Timeouts
+from .news import News
+from .view import State, View
 
 
 class Config(View):
@@ -35,8 +25,7 @@ class Config(View):
 
     def __init__(self, since: float) -> None:
         super().__init__(since)
-        self._event = trio.Event()
-        self._link: Link | None = None
+        self._news = News(self)
 
     async def ack(self, version: str, status: str, error: str | None = None, *, key: Key | None = None) -> None:
         """Tell the server what the application did with a version.
@@ -51,11 +40,7 @@ class Config(View):
         Raises:
             ValueError: Another status.
         """
-        if status not in ("applied", "rejected"):
-            raise ValueError('the status of an ack is "applied" or "rejected"')
-        key = key or self.key
-        if self._link is not None and key is not None:
-            self._link.acknowledge(key, Ack(version, status, error))
+        self.acknowledge(version, status, error, key)
         await trio.lowlevel.checkpoint()
 
     def __aiter__(self) -> AsyncIterator[Change]:
@@ -67,49 +52,20 @@ class Config(View):
         while (change := self.take()) is None:
             if self.is_over:
                 raise StopAsyncIteration
-            await self.news.wait()
+            await self._news.event.wait()
         return change
 
     def states(self) -> "States":
         """Iterate over the state and each one that it turns to, with `async for`. Ends as the changes do."""
-        return States(self)
-
-    async def wait_answer(self) -> None:
-        """Wait until a server has said what there is, or all have said no."""
-        while self.confirmed_at is None and isinstance(self.state, Stale):
-            await self.news.wait()
-
-    def confirm(self, now: float) -> None:
-        super().confirm(now)
-        self._notify()
-
-    def turn(self, state: State) -> None:
-        super().turn(state)
-        self._notify()
-
-    def change(self, change: Change, *, is_main: bool) -> None:
-        super().change(change, is_main=is_main)
-        self._notify()
-
-    def end(self) -> None:
-        super().end()
-        self._notify()
-
-    @property
-    def news(self) -> trio.Event:
-        """Is set when something becomes different; then there is another one."""
-        return self._event
-
-    def _notify(self) -> None:
-        self._event.set()
-        self._event = trio.Event()
+        return States(self, self._news)
 
 
 class States(AsyncIterator[State]):
     """The state of a `Config` now, and each one that it turns to; who is slow gets the newest."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, news: News) -> None:
         self._config = config
+        self._news = news
         self._shown: State | None = None
 
     async def __anext__(self) -> State:
@@ -117,14 +73,13 @@ class States(AsyncIterator[State]):
         while self._config.state == self._shown:
             if self._config.is_over:
                 raise StopAsyncIteration
-            await self._config.news.wait()
+            await self._news.event.wait()
         self._shown = self._config.state
         return self._shown
 
 
-@asynccontextmanager
-async def watch(
-    url: str | Sequence[str],
+def watch(
+    url: Url,
     app: str,
     profile: str = "default",
     label: str | None = None,
@@ -139,7 +94,7 @@ async def watch(
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
     connect: Connect | None = None,
-) -> AsyncIterator[Config]:
+) -> AbstractAsyncContextManager[Config]:
     """Follow a configuration. Entering waits for its current document; then it is kept up to date until the end of the block.
 
     Within the block nothing that a server does raises: `config.state` says how it is, and what was known last stays.
@@ -163,80 +118,16 @@ async def watch(
         ValueError: An argument can't be one.
         WatchFailed: There is no document to begin with, not even in a file: each server said no, or `start_timeout` has passed.
     """
-    addresses = [parse_address(each) for each in ([url] if isinstance(url, str) else url)]
-    if not addresses:
-        raise ValueError("watch needs at least one address")
-    if not callable(token):
-        # Now, rather than in a task of its own.
-        headers(token)
-    if ssl_context is None and ca_file is not None:
-        ssl_context = ssl.create_default_context(cafile=ca_file)
-    subject = subject_of(app, profile, label, _myself() if instance is None else instance)
-    wanted = [parse_pattern(text) for text in patterns]
-    keeper = None
-    saved = None
-    if last_known_good is not None:
-        keeper = Keeper(last_known_good, subject)
-        saved = await keeper.load()
-    config = Config(saved.confirmed_at if saved else time.time())
-    if saved:
-        config.begin(Change(saved.key, None, saved.version, saved.document))
-    link = Link(
-        addresses,
-        subject,
-        token if callable(token) else lambda: token,
-        wanted,
-        Held(saved.key, Replica(saved.version, saved.document)) if saved else Held(),
-        config,
-        has_other_tokens=callable(token),
-        max_message_bytes=max_message_bytes,
-        connect=connect or connector(ssl_context),
-        timeouts=timeouts,
-    )
-    config._link = link
-    error: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        ended = trio.Event()
-        nursery.start_soon(_run, link, config, keeper, ended, name="vortexd.client")
-        try:
-            await _begin(config, start_timeout, keeper)
-            yield config
-        except Exception as raised:  # noqa: BLE001 - it leaves below, not wrapped into a group of the nursery
-            error = raised
-        else:
-            link.stop()
-            with trio.move_on_after(timeouts.close):
-                await ended.wait()
-        nursery.cancel_scope.cancel()
-    if error is not None:
-        raise error
-
-
-async def _run(link: Link, config: Config, keeper: Keeper | None, ended: trio.Event) -> None:
-    try:
-        async with trio.open_nursery() as nursery:
-            if keeper is not None:
-                nursery.start_soon(keeper.run, config)
-            try:
-                await link.run()
-            finally:
-                config.end()
-    finally:
-        ended.set()
-
-
-async def _begin(config: Config, timeout: float | None, keeper: Keeper | None) -> None:
-    patience = math.inf if timeout is None else timeout
-    if keeper is not None and config.has_begun:
-        patience = min(patience, keeper.patience)
-    with trio.move_on_after(patience):
-        await config.wait_answer()
-    if not config.has_begun:
-        raise WatchFailed(str(config.state))
-    if config.confirmed_at is None:
-        log.warning("beginning with the last known good configuration, version %s: %s", config.version, config.state)
-    config.take_all()
-
-
-def _myself() -> str:
-    return f"{socket.gethostname()[:100]}:{os.getpid()}"
+    options: Options = {
+        "token": token,
+        "patterns": patterns,
+        "instance": instance,
+        "last_known_good": last_known_good,
+        "start_timeout": start_timeout,
+        "ssl_context": ssl_context,
+        "ca_file": ca_file,
+        "max_message_bytes": max_message_bytes,
+        "timeouts": timeouts,
+        "connect": connect,
+    }
+    return following(Config, url, app, profile, label, options)

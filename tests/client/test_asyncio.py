@@ -1,0 +1,146 @@
+"""The client on asyncio; these tests run loops of their own, within none of Trio's."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from vortexd.client import Connected, Failed, WatchFailed
+from vortexd.client.asyncio import Config, watch
+from vortexd.client.link import Timeouts
+from vortexd.client.replica import version_of
+
+from .elsewhere import Elsewhere
+from .said import change, snapshot
+from .server import URL
+
+OLD, NEW = {"pool": 1}, {"pool": 2}
+PATCH = [{"op": "replace", "path": "/pool", "value": 2}]
+
+
+@pytest.fixture
+def server() -> Elsewhere:
+    return Elsewhere().greet(snapshot(OLD))
+
+
+def run(do: Callable[[], Awaitable[None]]) -> None:
+    async def within_reason() -> None:
+        async with asyncio.timeout(10):
+            await do()
+
+    asyncio.run(within_reason())
+    assert "vortexd.client" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_it_is_a_mapping_and_a_stream(server: Elsewhere) -> None:
+    async def do() -> None:
+        async with watch(URL, "orders", "dev", connect=server.connect) as config:
+            assert OLD == dict(config)
+            assert Connected() == config.state
+            server.say(change(OLD, NEW, PATCH))
+            step = await anext(config)
+
+            assert (version_of(OLD), PATCH, NEW) == (step.old_version, step.patch, step.document)
+        assert [] == [step async for step in config]
+
+    run(do)
+
+
+def test_the_loop_runs_on_while_there_is_no_server(server: Elsewhere) -> None:
+    server.is_away = True
+
+    async def do() -> None:
+        entering = asyncio.create_task(enter())
+        await asyncio.sleep(0)
+        server.is_away = False
+        assert OLD == await entering
+
+    async def enter() -> dict[str, object]:
+        async with watch(URL, "orders", "dev", connect=server.connect) as config:
+            return config.document
+
+    run(do)
+
+
+def test_states_and_changes_end_where_the_server_says_no(server: Elsewhere) -> None:
+    async def do() -> None:
+        async with watch(URL, "orders", "dev", connect=server.connect) as config:
+            server.close(4403)
+            *_, last = [state async for state in config.states()]
+
+            assert isinstance(last, Failed)
+            assert [] == [step async for step in config]
+
+    run(do)
+
+
+def test_a_cancelled_wait_loses_no_change(server: Elsewhere) -> None:
+    async def do() -> None:
+        async with watch(URL, "orders", "dev", connect=server.connect) as config:
+            waiting = asyncio.ensure_future(anext(config))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            server.say(change(OLD, NEW, PATCH))
+
+            assert NEW == (await anext(config)).document
+
+    run(do)
+
+
+@pytest.mark.parametrize("is_away", [True, False])
+def test_cancelled_it_leaves_no_thread(server: Elsewhere, is_away: bool) -> None:
+    server.is_away = is_away
+
+    async def follow(entered: asyncio.Event) -> None:
+        async with watch(URL, "orders", "dev", connect=server.connect) as config:
+            entered.set()
+            async for _ in config:
+                pass
+
+    async def do() -> None:
+        entered = asyncio.Event()
+        task = asyncio.create_task(follow(entered))
+        await (asyncio.sleep(0) if is_away else entered.wait())
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(do)
+
+
+def test_an_ack_is_said_and_so_is_goodbye(server: Elsewhere) -> None:
+    async def do() -> None:
+        async with watch(URL, "orders", "dev", connect=server.connect, timeouts=Timeouts(close=0.05)) as config:
+            await config.ack(version_of(OLD), "rejected", "no")
+            said = await asyncio.to_thread(server.heard.get, timeout=10)
+            assert said is not None
+            assert ("ack", "rejected", "no") == (said["type"], said["status"], said["error"])
+
+    run(do)
+    assert server.heard.get(timeout=10) is None
+
+
+def test_where_there_is_nothing_to_begin_with_it_says_so(server: Elsewhere) -> None:
+    server.refusal = 403
+
+    async def do() -> None:
+        with pytest.raises(WatchFailed, match="403"):
+            async with watch(URL, "orders", "dev", connect=server.connect):
+                pytest.fail("there is nothing to begin with")
+
+    run(do)
+
+
+def test_two_loops_one_after_the_other_are_no_trouble(server: Elsewhere) -> None:
+    kept: list[Config] = []
+
+    async def do() -> None:
+        async with watch(URL, "orders", "dev", connect=server.connect) as config:
+            kept.append(config)
+
+    run(do)
+    run(do)
+    assert [OLD, OLD] == [config.document for config in kept]

@@ -1,0 +1,123 @@
+import threading
+
+import pytest
+
+from vortexd.client import Connected, Failed, WatchFailed
+from vortexd.client.blocking import Config, watch
+from vortexd.client.link import Timeouts
+from vortexd.client.replica import version_of
+
+from .elsewhere import Elsewhere
+from .said import change, snapshot
+from .server import URL
+
+OLD, NEW = {"pool": 1}, {"pool": 2}
+PATCH = [{"op": "replace", "path": "/pool", "value": 2}]
+
+
+@pytest.fixture
+def server() -> Elsewhere:
+    return Elsewhere().greet(snapshot(OLD))
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "vortexd.client"]
+
+
+def test_it_is_a_mapping_and_a_stream_and_its_thread_ends_with_the_block(server: Elsewhere) -> None:
+    with watch(URL, "orders", "dev", connect=server.connect) as config:
+        assert OLD == dict(config)
+        assert Connected() == config.state
+        server.say(change(OLD, NEW, PATCH))
+        step = config.next_change(10)
+
+        assert step is not None
+        assert (version_of(OLD), PATCH, NEW) == (step.old_version, step.patch, step.document)
+        assert NEW == config.document
+    assert [] == threads()
+    assert NEW == config.document
+    assert [] == list(config.changes())
+
+
+def test_who_waits_in_vain_waits_no_longer_than_said(server: Elsewhere) -> None:
+    with watch(URL, "orders", "dev", connect=server.connect) as config:
+        assert config.next_change(0.01) is None
+        assert not config.is_over
+
+
+def test_changes_end_where_the_server_says_no(server: Elsewhere) -> None:
+    with watch(URL, "orders", "dev", connect=server.connect) as config:
+        server.say(change(OLD, NEW, PATCH))
+        server.close(4403)
+        states = config.states()
+        while not isinstance(next(states), Failed):
+            pass
+
+        assert [NEW] == [step.document for step in config.changes()]
+        assert [] == list(states)
+        assert NEW == dict(config)
+
+
+def test_another_thread_may_wait_while_this_one_ends_the_block(server: Elsewhere) -> None:
+    seen, has_seen = [], threading.Event()
+
+    def follow(config: Config) -> None:
+        for step in config.changes():
+            seen.append(step.document)
+            has_seen.set()
+
+    with watch(URL, "orders", "dev", connect=server.connect) as config:
+        follower = threading.Thread(target=follow, args=(config,))
+        follower.start()
+        server.say(change(OLD, NEW, PATCH))
+        assert has_seen.wait(10)
+    follower.join(10)
+
+    assert not follower.is_alive()
+    assert [NEW] == seen
+
+
+def test_an_ack_is_said_and_so_is_goodbye(server: Elsewhere) -> None:
+    with watch(URL, "orders", "dev", connect=server.connect, timeouts=Timeouts(close=0.05)) as config:
+        config.ack(version_of(OLD), "applied")
+        said = server.heard.get(timeout=10)
+        assert said is not None
+        assert ("ack", "applied") == (said["type"], said["status"])
+        with pytest.raises(ValueError, match="status"):
+            config.ack(version_of(OLD), "maybe")
+    config.ack(version_of(OLD), "applied")
+
+    assert server.heard.get(timeout=10) is None
+
+
+def test_where_there_is_nothing_to_begin_with_it_says_so(server: Elsewhere) -> None:
+    server.refusal = 403
+    with pytest.raises(WatchFailed, match="403"), watch(URL, "orders", "dev", connect=server.connect):
+        pytest.fail("there is nothing to begin with")
+    server.is_away = True
+    with pytest.raises(WatchFailed, match="refused"):
+        with watch(URL, "orders", "dev", connect=server.connect, start_timeout=0.01):
+            pytest.fail("there is nothing to begin with")
+    assert [] == threads()
+
+
+def test_arguments_that_can_not_be_are_refused_in_the_callers_thread() -> None:
+    with pytest.raises(ValueError, match="address"), watch("nowhere", "orders"):
+        pytest.fail("there is nowhere to go")
+
+
+def test_errors_of_the_block_are_as_they_are(server: Elsewhere) -> None:
+    with pytest.raises(KeyError), watch(URL, "orders", "dev", connect=server.connect) as config:
+        config["missing"]
+    assert [] == threads()
+
+
+def test_an_error_of_the_thread_is_in_the_log_and_in_the_state(
+    server: Elsewhere, caplog: pytest.LogCaptureFixture
+) -> None:
+    with watch(URL, "orders", "dev", connect=server.connect) as config:
+        server.crash()
+        assert [] == list(config.changes())
+
+    assert Failed("an error of this client, which is in the log") == config.state
+    assert "a mistake of somebody" in caplog.text

@@ -1,0 +1,95 @@
+"""`watch` for programs on asyncio. The connection lives in a thread that runs Trio; nothing here blocks the loop.
+
+Cancellation means what it means in asyncio: who waits stops at once and has lost no change, and leaving the block, however, ends the thread.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from threading import RLock
+from typing import Unpack
+
+from ..model import Key
+from .background import Background
+from .change import Change
+from .following import Options, Url
+from .view import State, View
+
+
+class Config(View):
+    """The configuration that `watch` follows: a mapping of the nested document, and a stream of changes, as on Trio.
+
+    To be used on the loop that it was made on.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, since: float) -> None:
+        super().__init__(since, RLock())
+        self._loop = loop
+        self._news = asyncio.Event()
+        self.listen(self._tell)
+
+    async def ack(self, version: str, status: str, error: str | None = None, *, key: Key | None = None) -> None:
+        """Tell the server what the application did with a version, as Trio's `Config.ack`; it waits for no server.
+
+        Raises:
+            ValueError: The status is neither "applied" nor "rejected".
+        """
+        self.acknowledge(version, status, error, key)
+
+    def __aiter__(self) -> AsyncIterator[Change]:
+        return self
+
+    async def __anext__(self) -> Change:
+        # No wait between taking and returning: a cancellation can't lose it.
+        while (change := self.take()) is None:
+            if self.is_over:
+                raise StopAsyncIteration
+            await self._news.wait()
+        return change
+
+    async def states(self) -> AsyncIterator[State]:
+        """Give the state and wait for each one that it turns to; who is slow gets the newest. Ends as the changes do."""
+        shown: State | None = None
+        while True:
+            while self.state == shown:
+                if self.is_over:
+                    return
+                await self._news.wait()
+            shown = self.state
+            yield shown
+
+    def _tell(self) -> None:
+        # Of a loop that is closed nobody waits.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+@asynccontextmanager
+async def watch(
+    url: Url, app: str, profile: str = "default", label: str | None = None, **options: Unpack[Options]
+) -> AsyncIterator[Config]:
+    """Follow a configuration, as `vortexd.client.watch` does and with its arguments.
+
+    A function as `token` is called in the thread of the connection.
+
+    Raises:
+        ValueError: An argument can't be one.
+        WatchFailed: There is no document to begin with.
+    """
+    make = partial(Config, asyncio.get_running_loop())
+    background = Background(make, url, app, profile, label, options)
+    is_orderly = False
+    try:
+        config = await asyncio.wrap_future(background.begun)
+        assert isinstance(config, Config)
+        yield config
+        is_orderly = True
+    finally:
+        background.stop(at_once=not is_orderly)
+        await asyncio.wrap_future(background.ended)
+        background.join()

@@ -1,0 +1,157 @@
+"""What is the same for every kind of program: arguments in, a view that is kept up to date for as long as a block lasts. Trio.
+
+`watching` is this for programs on Trio; `background` runs it in a thread of its own, for all others.
+"""
+
+import logging
+import math
+import os
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TypedDict, TypeVar
+
+import trio
+
+from ..model import Key
+from ..patterns import parse_pattern
+from .address import Subject, headers, parse_address, subject_of
+from .change import Change
+from .held import Ack, Held
+from .keeper import Keeper
+from .last_known_good import LastKnownGood, Saved
+from .link import Connect, Link, Timeouts, connector
+from .news import News
+from .replica import Replica
+from .view import Stale, View, WatchFailed
+
+log = logging.getLogger("vortexd.client")
+MAX_MESSAGE_BYTES = 33_554_432
+V = TypeVar("V", bound=View)
+Url = str | Sequence[str]
+
+
+class Options(TypedDict, total=False):
+    """The keywords of `watch`, which says what they mean."""
+
+    token: str | Callable[[], str | None] | None
+    patterns: Iterable[str]
+    instance: str | None
+    last_known_good: str | os.PathLike[str] | LastKnownGood | None
+    start_timeout: float | None
+    ssl_context: ssl.SSLContext | None
+    ca_file: str | os.PathLike[str] | None
+    max_message_bytes: int
+    timeouts: Timeouts
+    connect: Connect | None
+
+
+@asynccontextmanager
+async def following(
+    make: Callable[[float], V],
+    url: Url,
+    app: str,
+    profile: str,
+    label: str | None,
+    options: Options,
+    through: Callable[[Callable[[Key, Ack], None], Key, Ack], None] | None = None,
+) -> AsyncIterator[V]:
+    """Follow a configuration, as `watch` says it.
+
+    Args:
+        make: Makes the view, from the time since when it is stale.
+        through: Calls a function in this thread, for acknowledgements of other ones.
+    """
+    instance = options.get("instance")
+    subject = subject_of(app, profile, label, _myself() if instance is None else instance)
+    # All that can be wrong with the arguments is said before anything is opened.
+    link_to = _linker(url, subject, options)
+    file = options.get("last_known_good")
+    keeper = None if file is None else Keeper(file, subject)
+    saved = await keeper.load() if keeper else None
+    view = make(saved.confirmed_at if saved else time.time())
+    if saved:
+        view.begin(Change(saved.key, None, saved.version, saved.document))
+    news = News(view)
+    link = link_to(view, saved)
+    view.bind(partial(through, link.acknowledge) if through else link.acknowledge)
+    error: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        ended = trio.Event()
+        nursery.start_soon(_run, link, view, news, keeper, ended, name="vortexd.client")
+        try:
+            await _begin(view, news, options.get("start_timeout"), keeper)
+            yield view
+        except Exception as raised:  # noqa: BLE001 - it leaves below, not wrapped into a group of the nursery
+            error = raised
+        else:
+            link.stop()
+            with trio.move_on_after(options.get("timeouts", Timeouts()).close):
+                await ended.wait()
+        nursery.cancel_scope.cancel()
+    if error is not None:
+        raise error
+
+
+def _linker(url: Url, subject: Subject, options: Options) -> Callable[[View, Saved | None], Link]:
+    addresses = [parse_address(each) for each in ([url] if isinstance(url, str) else url)]
+    if not addresses:
+        raise ValueError("watch needs at least one address")
+    token = options.get("token")
+    if not callable(token):
+        headers(token)
+    patterns = [parse_pattern(text) for text in options.get("patterns", ())]
+    context, ca_file = options.get("ssl_context"), options.get("ca_file")
+    if context is None and ca_file is not None:
+        context = ssl.create_default_context(cafile=ca_file)
+
+    def link_to(view: View, saved: Saved | None) -> Link:
+        return Link(
+            addresses,
+            subject,
+            token if callable(token) else lambda: token,
+            patterns,
+            Held(saved.key, Replica(saved.version, saved.document)) if saved else Held(),
+            view,
+            has_other_tokens=callable(token),
+            max_message_bytes=options.get("max_message_bytes", MAX_MESSAGE_BYTES),
+            connect=options.get("connect") or connector(context),
+            timeouts=options.get("timeouts", Timeouts()),
+        )
+
+    return link_to
+
+
+async def _run(link: Link, view: View, news: News, keeper: Keeper | None, ended: trio.Event) -> None:
+    try:
+        async with trio.open_nursery() as nursery:
+            if keeper is not None:
+                nursery.start_soon(keeper.run, view, news)
+            try:
+                await link.run()
+            finally:
+                view.end()
+    finally:
+        ended.set()
+
+
+async def _begin(view: View, news: News, timeout: float | None, keeper: Keeper | None) -> None:
+    patience = math.inf if timeout is None else timeout
+    if keeper is not None and view.has_begun:
+        patience = min(patience, keeper.patience)
+    with trio.move_on_after(patience):
+        # Until a server has said what there is, or all have said no.
+        while view.confirmed_at is None and isinstance(view.state, Stale):
+            await news.event.wait()
+    if not view.has_begun:
+        raise WatchFailed(str(view.state))
+    if view.confirmed_at is None:
+        log.warning("beginning with the last known good configuration, version %s: %s", view.version, view.state)
+    view.take_all()
+
+
+def _myself() -> str:
+    return f"{socket.gethostname()[:100]}:{os.getpid()}"
