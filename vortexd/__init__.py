@@ -35,7 +35,7 @@ Configuration flows one way, and each stage is a module or a package here:
     line.py     the stages from Tree to broadcast as one: publications one after the other, reads and subscriptions between them
     realtime/   the WebSocket: frames, messages, close reasons, session (pure); connection, parking and server (Trio)
     console/    the page for people, and a client in JavaScript; static files
-    http/       the listener that routes, the bridge to Hypercorn, the application; one endpoint per kind of request, found in routes.py
+    http/       the listener that routes, the bridge to Hypercorn, the application; an endpoint per kind of request, and the routes to them
     http/spring/ Spring's HTTP API as far as it is a matter of texts: paths, JSON, .properties, YAML, placeholders, plain files (pure)
     named_files.py                  who is let in, the certificate and the keys, from the files that settings name
     reload.py                       SIGHUP: new settings for everybody who goes by them, together or not at all
@@ -44,6 +44,7 @@ Configuration flows one way, and each stage is a module or a package here:
     client/     the client: one conversation and what its end means (pure), and the same for Trio, asyncio and threads
     agent/      files made of templates, and programs that are reloaded or started anew; the stages are named in it
     cli.py  commands.py  terminal.py    the command line: what serves, what doesn't, how errors are said
+    ctl/        vortexctl: a module for each command, and what they share
     installation.py                 units, man pages and settings where the system looks for them
 
 The import rule, kept by tests/test_imports.py: a stage imports the nouns and the stages to its left. Pure modules

@@ -91,7 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--log-format", metavar="FORMAT", help="auto, json (one object a line) or console")
     parser.add_argument(
-        "--check", action="store_true", help="only check the settings and the source, and print every error"
+        "--check",
+        action="store_true",
+        help="only check the settings and the files that they name, and print every error",
     )
     parser.add_argument("--version", action="version", version=f"vortexd {__version__}")
     return parser
