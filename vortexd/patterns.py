@@ -41,6 +41,14 @@ class Pattern:
             and all(_matches(self.profile, name) for name in key.profiles)
         )
 
+    def matched(self, key: Key) -> tuple[list[str], list[str], list[str]]:
+        """Which of a key's applications, profiles and labels are meant."""
+        return (
+            [name for name in key.applications if _matches(self.application, name)],
+            [name for name in key.profiles if _matches(self.profile, name)],
+            [name for name in key.labels if _matches(self.label, name)],
+        )
+
     def covers(self, other: "Pattern") -> bool:
         """Whether each key that matches `other` matches this one too. In doubt False."""
         # A glob taken as text: its stars are in no piece of ours, so only our stars can take them in.
@@ -100,6 +108,8 @@ def _single(text: str, kind: str) -> str:
 
 
 def _matches(glob: str, text: str) -> bool:
+    if glob == "*":
+        return True
     first, *pieces = glob.split("*")
     if not pieces:
         return glob == text

@@ -1,9 +1,12 @@
 """The one judge: who is somebody, and what they may do."""
 
+from itertools import product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import vortexd.patterns
 from vortexd.auth import (
     Authority,
     Credentials,
@@ -178,6 +181,41 @@ def test_T09_every_label_of_a_list_must_be_allowed():
     for where in ("main,secret", "secret,main", "release/1,secret"):
         with pytest.raises(Forbidden):
             judge.authorize(who(judge, "a"), Right.READ, Key("shop", "dev", where), NOW)
+
+
+PARTS = st.sampled_from(["a", "b", "c", "*"])
+
+
+@given(
+    st.lists(st.tuples(PARTS, PARTS, PARTS), min_size=1, max_size=6),
+    st.tuples(*(st.lists(st.sampled_from("abc"), min_size=1, max_size=3) for _ in range(3))),
+)
+def test_T09_a_list_is_allowed_if_and_only_if_each_pairing_is(patterns, names):
+    judge = authority(("a", "read", " ".join(map(":".join, patterns))))
+    pairings = [Key(*each) for each in product(*names)]
+    parsed = [parse_pattern(":".join(each)) for each in patterns]
+
+    expected = all(any(pattern.matches(each) for pattern in parsed) for each in pairings)
+    assert expected == who(judge, "a").may(Right.READ, Key(*map(",".join, names)))
+
+
+def test_T09_thousands_of_pairings_are_judged_by_looking_at_each_name_once(monkeypatch):
+    patterns = [f"a*:*-{number}:*" for number in range(16)]
+    judge = authority(("a", "read", " ".join(patterns)))
+    key = Key(*(",".join(f"{name}-{number}" for number in range(16)) for name in "apl"))
+    looked_at = 0
+
+    def counted(glob: str, text: str) -> bool:
+        nonlocal looked_at
+        looked_at += 1
+        return matches(glob, text)
+
+    matches = vortexd.patterns._matches
+    monkeypatch.setattr(vortexd.patterns, "_matches", counted)
+    judge.authorize(who(judge, "a"), Right.READ, key, NOW)
+
+    # Once for each pattern as a whole, and once for each of its parts.
+    assert looked_at <= 2 * len(patterns) * 3 * 16
 
 
 def test_the_names_that_tokens_name_in_full_are_known():

@@ -94,7 +94,9 @@ class Authority:
         elif isinstance(where, Pattern):
             is_allowed = principal.may(right, where)
         else:
-            is_allowed = principal.may(right, where) and all(principal.may(right, key) for key in self._owners(where))
+            is_allowed = principal.may(right, where) and all(
+                principal.may(right, key) for key in set(self._owners(where))
+            )
         if not is_allowed:
             raise Forbidden
 

@@ -5,7 +5,7 @@ isn't listed isn't there, and a pattern that isn't listed isn't meant.
 """
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 
 import attrs
@@ -108,12 +108,22 @@ class Principal:
         patterns = [pattern for grant in self.grants if right in grant.rights for pattern in grant.patterns]
         if isinstance(where, Pattern):
             return any(pattern.covers(where) for pattern in patterns)
-        if any(pattern.matches(where) for pattern in patterns):
-            return True
-        pairings = list(product(where.applications, where.profiles, where.labels))
-        return len(pairings) > 1 and all(
-            any(pattern.matches(Key(*pairing)) for pattern in patterns) for pairing in pairings
-        )
+        return any(pattern.matches(where) for pattern in patterns) or _meet_each_pairing(patterns, where)
+
+
+def _meet_each_pairing(patterns: Iterable[Pattern], key: Key) -> bool:
+    """Whether each pairing is matched by one pattern or another. There may be thousands of pairings, but each name is matched once."""
+    labels = (1 << len(key.labels)) - 1
+    missing = dict.fromkeys(product(key.applications, key.profiles), labels)
+    if len(missing) == len(key.labels) == 1:
+        # It is matched by one alone, or not at all.
+        return False
+    for pattern in patterns:
+        applications, profiles, matched = pattern.matched(key)
+        found = sum(1 << number for number, label in enumerate(key.labels) if label in matched)
+        for pair in product(applications, profiles) if found else ():
+            missing[pair] &= ~found
+    return not any(missing.values())
 
 
 def grant_problems(rights: object, patterns: object) -> Iterator[tuple[str, str]]:
