@@ -9,6 +9,7 @@ import jsonpatch
 import orjson
 import pytest
 import trio
+import trio.testing
 from structlog.testing import capture_logs
 
 from vortexd import line as line_module
@@ -19,13 +20,14 @@ from vortexd.encryption.keys import OneKey
 from vortexd.errors import UnknownLabel
 from vortexd.line import Line, TooManyKeys
 from vortexd.metrics import Metrics
-from vortexd.model import Files, Key, PropertySource, Tree
+from vortexd.model import Config, Files, Key, PropertySource, Tree
 from vortexd.patterns import Pattern, parse_pattern
 from vortexd.publication import Publication
 from vortexd.realtime.encoder import Encoder
 from vortexd.realtime.frames import text_frame
 from vortexd.registry import Found, Registry, find
 from vortexd.settings import FormatSettings, HistorySettings
+from vortexd.state import State
 from vortexd.store import Store
 from vortexd.version import version_of
 
@@ -67,6 +69,30 @@ def message(delivery: Delivery) -> dict[str, object]:
     payload = delivery.frame[delivery.frame.index(b"{") :]
     parsed: dict[str, object] = orjson.loads(payload)
     return parsed
+
+
+async def test_H02_a_publication_does_not_wait_for_those_who_read(
+    whole: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await whole.line.publish(tree(b"a: 1"))
+    resolve, may_end = State.resolve, threading.Event()
+
+    def waiting(state: State, key: Key) -> Config:
+        may_end.wait(10)
+        return resolve(state, key)
+
+    monkeypatch.setattr(State, "resolve", waiting)
+    async with trio.open_nursery() as asking:
+        for number in range(8):
+            asking.start_soon(whole.line.read, attrs.evolve(SHOP, profile=f"made-up-{number}"))
+        await trio.testing.wait_all_tasks_blocked()
+        try:
+            with trio.fail_after(5):
+                await whole.line.publish(tree(b"a: 2"))
+        finally:
+            may_end.set()
+
+    assert {"a": 2} == (await whole.line.read(SHOP)).document
 
 
 async def test_nothing_is_served_before_the_first_state(whole: Whole) -> None:

@@ -1,8 +1,11 @@
 """What is served, for those who ask once: read when it is asked for, made once, and kept within bounds."""
 
+import threading
+
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from vortexd import reading
 from vortexd.errors import FormatError, ResolveError, UnknownLabel
@@ -11,7 +14,7 @@ from vortexd.reading import Reading
 from vortexd.resolve.listing import list_keys
 from vortexd.resolve.tree import parse_tree
 from vortexd.settings import FormatSettings, HistorySettings
-from vortexd.state import next_state
+from vortexd.state import State, next_state
 from vortexd.store import Store, stage
 from vortexd.version import version_of
 
@@ -39,6 +42,31 @@ class Served:
 @pytest.fixture
 def served() -> Served:
     return Served()
+
+
+async def test_H02_nobody_who_reads_waits_for_those_who_want_explanations(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await served.publish(tree(b"a: 1"))
+    explain, may_end, explained = State.explain, threading.Event(), []
+
+    def waiting(state: State, key: Key) -> object:
+        explained.append(key)
+        may_end.wait(10)
+        return explain(state, key)
+
+    monkeypatch.setattr(State, "explain", waiting)
+    async with trio.open_nursery() as asking:
+        for name in ("a", "b", "c", "c"):
+            asking.start_soon(served.reading.explain, attrs.evolve(SHOP, profile=name))
+        await trio.testing.wait_all_tasks_blocked()
+        try:
+            with trio.fail_after(5):
+                assert {"a": 1} == (await served.reading.read(SHOP)).document
+        finally:
+            may_end.set()
+
+    assert ["a", "b", "c"] == sorted(each.profile for each in explained)
 
 
 async def test_a_label_that_was_not_read_yet_is_asked_for(served: Served) -> None:

@@ -92,7 +92,8 @@ class Line:
         # The work is bound by the processor, and one interpreter lock: more threads would only slow the loop down.
         self._threads = trio.CapacityLimiter(2)
         self._failing: dict[Key, str] = {}
-        self.reading = Reading(store, formats, self._threads)
+        # Threads of its own: publications don't queue behind those who ask.
+        self.reading = Reading(store, formats, trio.CapacityLimiter(2))
         # Who else wants to know of each publication, when it is done; it must not wait.
         self.on_publication: Callable[[Publication], None] | None = None
 

@@ -45,6 +45,8 @@ class Reading:
         self.formats = formats
         self._store = store
         self._threads = limiter
+        # An explanation takes many times as long as a configuration; nobody who wants one of those waits behind it.
+        self._explaining = trio.CapacityLimiter(1)
         self._listing: Listing | None = None
         self._failing: Mapping[Key, str] = {}
         self._cache: Cache[Key, Config] = Cache(_CACHE_BYTES, _CACHE_KEYS)
@@ -135,7 +137,9 @@ class Reading:
         Raises:
             UnknownLabel, FormatError, ResolveError: As `read`.
         """
-        return await self._in_thread((await self._state_with(key)).explain, key)
+        state = await self._state_with(key)
+        explain = partial(threads.run_sync, state.explain, key, abandon_on_cancel=True, limiter=self._explaining)
+        return await self._flight.shared((Explanation, state, key), explain)
 
     def history(self, key: Key) -> Mapping[str, bytes]:
         """The former versions of a key that are known, to their documents as JSON, oldest first: of keys in use, and lately in use."""
