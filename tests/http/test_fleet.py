@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
+import trio
 from werkzeug.datastructures import Headers
 
 from tests.fakes import open_gate
@@ -140,6 +141,25 @@ async def test_T09_a_list_is_shown_to_who_may_read_each_part_of_it() -> None:
 async def test_who_asks_for_one_key_without_the_right_is_refused_whether_it_is_there_or_not(query: str) -> None:
     with pytest.raises(Forbidden):
         await asked(fleet(ORDERS, BILLING, LIST), query, ("read", "orders:prod"))
+
+
+async def test_H02_others_have_their_turn_while_many_keys_are_judged(nursery: trio.Nursery) -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    nursery.start_soon(others)
+    of = fleet(*(Key(f"app-{number}", "prod", "main") for number in range(1_000)))
+    found = await keys(of, "limit=1000", ("read", "app-1*"))
+    nursery.cancel_scope.cancel()
+
+    assert 111 == len(found)
+    # About one for each hundred.
+    assert turns > 5
 
 
 async def test_pages_follow_each_other() -> None:

@@ -9,6 +9,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from operator import attrgetter
 
 import attrs
 
@@ -16,6 +17,9 @@ from ..model import Key
 from ..settings import FleetSettings
 from ..text import printable
 from .pages import NOBODY, STATES, Ack, Cursor, KeyState, Page, Question, Seen, end_of, marked
+
+# As keys compare, and many times faster.
+_in_order = attrgetter("application", "profile", "label")
 
 # What stands for applications that the settings don't name.
 OTHER = "other"
@@ -215,7 +219,8 @@ class Fleet:
         self.forget(now)
         states: list[KeyState] = []
         after, room = question.after, question.limit
-        for key in sorted(each for each in question.keys if each in self._rolls and (not after or each >= after[0])):
+        here = (each for each in question.keys if each in self._rolls and (not after or each >= after[0]))
+        for key in sorted(here, key=_in_order):
             start = after if after is not None and key == after[0] else None
             if start is None and not room:
                 return Page(tuple(states), end_of(states))

@@ -6,12 +6,13 @@ an answer that others exist.
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Protocol
 
 import attrs
 import orjson
+import trio
 
 from .. import names
 from ..auth import Admission, Forbidden, Right
@@ -26,6 +27,8 @@ from .query import parse_query
 
 _PARAMETERS = ("app", "profile", "label", "state", "limit", "after")
 _DEFAULT_LIMIT, _MOST = 100, 1_000
+# Keys that are judged before others have their turn.
+_AT_ONCE = 100
 
 
 class Labels(Protocol):
@@ -140,7 +143,8 @@ class FleetPages:
         wanted = parse_wanted(request.query)
         others = await self._peers.ask("fleet keys")
         keys = {*self._fleet.keys(), *(Key(*parts) for text in others.texts.values() for parts in _loaded(text))}
-        question = Question(tuple(self._visible(request.owner, wanted, keys)), wanted.state, wanted.limit, wanted.after)
+        visible = tuple(await self._visible(request.owner, wanted, keys))
+        question = Question(visible, wanted.state, wanted.limit, wanted.after)
         page = self._fleet.page(question, self._now())
         if self._peers.are_there:
             others = await self._peers.ask("fleet", question.to_json())
@@ -148,14 +152,20 @@ class FleetPages:
         body = orjson.dumps(_members(page, others if self._peers.are_there else None))
         return validated(request, body, JSON, {})
 
-    def _visible(self, owner: Admission, wanted: Wanted, keys: Iterable[Key]) -> list[Key]:
+    async def _visible(self, owner: Admission, wanted: Wanted, keys: Collection[Key]) -> list[Key]:
         """The keys that are meant and that may be seen.
 
         Raises:
             Forbidden: One key is asked for, and it may not be seen, whether it is there or not.
         """
         sees_all = owner.may(Right.ADMIN, None)
-        visible = [key for key in keys if wanted.matches(key) and (sees_all or owner.may(Right.READ, key))]
+        visible: list[Key] = []
+        for number, key in enumerate(keys, 1):
+            if wanted.matches(key) and (sees_all or owner.may(Right.READ, key)):
+                visible.append(key)
+            # A right over many patterns takes a while for each key.
+            if number % _AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
         one = wanted.key(self._labels.default_label)
         if not visible and one is not None and not sees_all and not owner.may(Right.READ, one):
             raise Forbidden
