@@ -11,7 +11,8 @@ import trio.testing
 from trio.testing import MockClock
 
 from vortexd.client import Connected, Failed, Stale, WatchFailed, watch
-from vortexd.client.link import Timeouts
+from vortexd.client.address import parse_address
+from vortexd.client.link import Timeouts, _said, connector
 from vortexd.client.replica import version_of
 from vortexd.model import Key
 
@@ -121,6 +122,45 @@ async def test_the_application_sees_its_own_errors_as_they_are(autojump_clock: M
     with pytest.RaisesGroup(pytest.RaisesExc(KeyError)):  # the one group is that of `watching` itself
         async with servers.watching(snapshot(OLD)) as (config, _):
             config["missing"]
+
+
+@pytest.mark.parametrize("error", [KeyError("a"), KeyboardInterrupt(), SystemExit(7), ExceptionGroup("", [KeyError()])])
+async def test_what_the_block_raises_is_in_no_group(
+    autojump_clock: MockClock, servers: Servers, error: BaseException
+) -> None:
+    """Ctrl-C must be one, and the exit status that of `sys.exit`."""
+
+    async def serve() -> None:
+        await (await servers.opened()).say(snapshot(OLD))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        with pytest.raises(type(error)) as caught:
+            async with watch(URL, "orders", "dev", connect=servers.connect):
+                raise error
+
+    assert error is caught.value
+
+
+async def test_an_error_of_the_block_is_not_lost_to_a_cancellation(autojump_clock: MockClock, servers: Servers) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def serve() -> None:
+            await (await servers.opened()).say(snapshot(OLD))
+
+        nursery.start_soon(serve)
+        with pytest.raises(KeyError), trio.CancelScope() as scope:
+            async with watch(URL, "orders", "dev", connect=servers.connect) as config:
+                scope.cancel()
+                config["missing"]
+
+
+async def test_nobody_at_home_is_said_in_the_systems_words() -> None:
+    """Not in those of Trio, which say that all attempts failed, and not why."""
+    with pytest.raises(OSError, match="all attempts") as caught:
+        await connector(None)(parse_address("ws://127.0.0.1:1"))
+
+    assert "Connection refused" == _said(caught.value)
 
 
 async def test_values_are_not_in_what_is_printed(

@@ -78,22 +78,34 @@ async def following(
     news = News(view)
     link = link_to(view, saved)
     view.bind(partial(through, link.acknowledge) if through else link.acknowledge)
-    error: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        ended = trio.Event()
-        nursery.start_soon(_run, link, view, news, keeper, ended, name="vortexd.client")
-        try:
-            await _begin(view, news, options.get("start_timeout"), keeper)
-            yield view
-        except Exception as raised:  # noqa: BLE001 - it leaves below, not wrapped into a group of the nursery
-            error = raised
-        else:
-            link.stop()
-            with trio.move_on_after(options.get("timeouts", Timeouts()).close):
-                await ended.wait()
-        nursery.cancel_scope.cancel()
-    if error is not None:
-        raise error
+    error: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            ended = trio.Event()
+            nursery.start_soon(_run, link, view, news, keeper, ended, name="vortexd.client")
+            try:
+                await _begin(view, news, options.get("start_timeout"), keeper)
+                yield view
+            except BaseException as raised:  # it leaves below, not wrapped into a group of the nursery
+                if _is_cancellation(raised):
+                    raise
+                error = raised
+            else:
+                link.stop()
+                with trio.move_on_after(options.get("timeouts", Timeouts()).close):
+                    await ended.wait()
+            nursery.cancel_scope.cancel()
+    finally:
+        # Even where the end of the nursery was cancelled: what the block has raised goes on.
+        if error is not None:
+            raise error
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Whether something of it is the business of a scope, which may be that of the nursery."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(trio.Cancelled) is not None
+    return isinstance(error, trio.Cancelled | GeneratorExit)
 
 
 def _linker(url: Url, subject: Subject, options: Options) -> Callable[[View, Saved | None], Link]:

@@ -6,6 +6,7 @@ that a server sends or fails to send ends the task, only `stop`, its cancellatio
 
 import logging
 import math
+import os
 import random
 import ssl
 import time
@@ -348,5 +349,9 @@ def _refusal(group: BaseExceptionGroup[ConnectionRejected], held: Held) -> End:
 def _said(error: BaseException) -> str:
     """Why a connection can't be opened; of TLS it is the cause that says it."""
     cause = error.__cause__ if isinstance(error, trio.BrokenResourceError) else error
+    if cause is not None and isinstance(cause.__cause__, BaseExceptionGroup):
+        # One for each address that a name has: what is the same of all is said once.
+        reasons = [os.strerror(each.errno or 0) for each in cause.__cause__.exceptions if isinstance(each, OSError)]
+        return ", ".join(dict.fromkeys(reasons))[:200]
     text = str(cause.strerror or cause) if isinstance(cause, OSError) else str(cause or error)
     return printable(text[:200]) or type(error).__name__
