@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
+import vortexd.peers.link
 from vortexd.peers import ANSWER_TIMEOUT, Answers, Peers, Seat
 from vortexd.peers.link import Link
-from vortexd.peers.wire import Frame
+from vortexd.peers.wire import MOST, Frame
 
 
 class Supervisor:
@@ -135,3 +137,29 @@ async def test_what_a_stopped_process_does_not_take_is_dropped(nursery: trio.Nur
     theirs.close()
 
     assert 1_000 < said < 100_000
+
+
+async def test_what_waits_for_a_stopped_process_is_bounded_in_bytes_too(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vortexd.peers.link, "MOST", 1_000_000)
+    ours, theirs = socket.socketpair()
+    link = Link(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+    nursery.start_soon(link.run, lambda _: None)
+    said = 0
+    while link.say(Frame("answer", text="x" * 100_000)) and said < 100:
+        said += 1
+        await trio.testing.wait_all_tasks_blocked()
+    theirs.close()
+
+    assert said < 20
+
+
+async def test_a_frame_that_the_other_end_would_refuse_is_not_sent(ends: tuple[Peers, Supervisor]) -> None:
+    peers, supervisor = ends
+    peers.answer("much", lambda _: "x" * (MOST + 1))
+    peers.answer("little", lambda _: "x")
+    supervisor.link.say(Frame("ask", "2:0", "much"))
+    supervisor.link.say(Frame("ask", "2:1", "little"))
+
+    assert Frame("answer", "2:1", "", "x") == await supervisor.next()

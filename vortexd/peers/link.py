@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import trio
 
-from .wire import Decoder, Frame, encode
+from .wire import MOST, Decoder, Frame, encode
 
 _MOST_WAITING = 1_024
 _RECEIVE_BYTES = 65_536
@@ -22,14 +22,22 @@ class Link:
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
-        self._send, self._waiting = trio.open_memory_channel[Frame](_MOST_WAITING)
+        self._send, self._waiting = trio.open_memory_channel[bytes](_MOST_WAITING)
+        self._bytes = 0
 
     def say(self, frame: Frame) -> bool:
-        """Send a frame once the other end takes it. Returns whether there was room for it."""
+        """Send a frame once the other end takes it. Returns whether there was room for it.
+
+        What waits has no more than `wire.MOST` bytes, so that no frame is longer, either: the other end would take that for a defect.
+        """
+        data = encode(frame)
+        if self._bytes + len(data) > MOST:
+            return False
         try:
-            self._send.send_nowait(frame)
+            self._send.send_nowait(data)
         except (trio.WouldBlock, trio.BrokenResourceError):
             return False
+        self._bytes += len(data)
         return True
 
     async def run(self, hear: Callable[[Frame], None]) -> None:
@@ -51,8 +59,9 @@ class Link:
 
     async def _write(self) -> None:
         # Without a deadline, for half a frame would be the end of the link: a process that doesn't read is the watchdog's.
-        async for frame in self._waiting:
+        async for data in self._waiting:
             try:
-                await self._stream.send_all(encode(frame))
+                await self._stream.send_all(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return
+            self._bytes -= len(data)
