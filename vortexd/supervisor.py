@@ -286,9 +286,12 @@ class Supervisor:
         told = -_STATUS_INTERVAL
         interval = min(_STATUS_INTERVAL, self._watchdog / 3)
         while True:
-            await trio.sleep(min(_LOOK_INTERVAL, interval))
+            due = trio.current_time() + min(_LOOK_INTERVAL, interval)
+            await trio.sleep_until(due)
             now = trio.current_time()
             for each in self._workers.values():
+                # As long as we were stopped ourselves, or all was frozen, nobody could be heard: what they said is yet to be read.
+                each.heard = min(now, each.heard + now - due)
                 if each.is_ready and now - each.heard > self._watchdog:
                     log.error("worker killed", worker=each.number, reason=f"silent for {self._watchdog:g} s")
                     each.process.kill()
