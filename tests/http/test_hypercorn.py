@@ -6,7 +6,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from tests.http.serving import read_all, serving, wait_until
+from tests.http.serving import FilesReader, read_all, serving, wait_until
 from vortexd.http import hypercorn
 from vortexd.http.listener import Accepted
 from vortexd.proxies import Sender
@@ -40,6 +40,16 @@ async def test_an_answer_is_one_write(writes: list[bytes], target: str, method: 
         answer = await http.ask(target, method, body)
 
     assert (status, 1) == (answer.status, len(writes))
+
+
+async def test_H02_a_large_body_is_one_in_memory_however_many_are_slow_to_read_it(writes: list[bytes]) -> None:
+    async with serving(reader=FilesReader({"shop.yml": "large: " + "x" * 100_000})) as http:
+        one, other = await http.ask("/shop/dev"), await http.ask("/shop/dev")
+
+    assert one == other
+    assert 4 == len(writes)
+    assert len(writes[1]) > 100_000
+    assert writes[1] is writes[3]
 
 
 async def test_requests_of_one_connection_are_answered_one_by_one(writes: list[bytes]) -> None:

@@ -27,6 +27,8 @@ from .listener import Accepted, socket_of
 # For a peer that is still sending when it is refused.
 _LINGER = 1.0
 _RECEIVE_BYTES = 65_536
+# A body that isn't copied.
+_LARGE = 65_536
 # Between two parts of one answer.
 _HURRIED = 0.5
 
@@ -90,7 +92,8 @@ class _Http11(H11Protocol):
     WebSockets are ours, and are told apart before Hypercorn sees the connection. HTTP/2 without TLS would escape the deadlines of
     a request, which here belong to the connection.
 
-    The head of an answer goes out with the beginning of its body, in one system call.
+    The head of an answer goes out with its body, in one system call; before a large one, which may be in the cache and is held by as many
+    connections as are slow to read it, it goes alone: one body is one body in memory.
     """
 
     _head = b""
@@ -106,8 +109,11 @@ class _Http11(H11Protocol):
         if isinstance(event, h11.Response):
             self._head = data
         elif self._head or data:
-            data, self._head = self._head + data, b""
-            await self.send(RawData(data=data))
+            head, self._head = self._head, b""
+            if len(data) > _LARGE:
+                await self.send(RawData(data=head))
+                head = b""
+            await self.send(RawData(data=head + data))
 
     async def _check_protocol(self, event: h11.Request) -> None:
         pass
