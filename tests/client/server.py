@@ -133,8 +133,13 @@ class Servers:
         if str(address) in self.away:
             raise ConnectionRefusedError(111, "Connection refused")
         ours, theirs = trio.testing.memory_stream_pair()
+        self._sending = ours.send_stream
         self._send.send_nowait(Peer(theirs, address, trio.current_time()))
         return ours
+
+    def stall(self) -> None:
+        """Read no more of what the newest connection sends."""
+        self._sending.send_all_hook = trio.sleep_forever
 
     async def peer(self) -> Peer:
         """The next connection."""

@@ -12,8 +12,9 @@ from trio.testing import MockClock
 
 from vortexd.client import Connected, Failed, Stale, WatchFailed, watch
 from vortexd.client.address import parse_address
-from vortexd.client.link import Timeouts, _said, connector
+from vortexd.client.link import Timeouts
 from vortexd.client.replica import version_of
+from vortexd.client.streams import connector, reason_of
 from vortexd.model import Key
 
 from .said import KEY, change, in_sync, message, ping, snapshot
@@ -160,7 +161,7 @@ async def test_nobody_at_home_is_said_in_the_systems_words() -> None:
     with pytest.raises(OSError, match="all attempts") as caught:
         await connector(None)(parse_address("ws://127.0.0.1:1"))
 
-    assert "Connection refused" == _said(caught.value)
+    assert "Connection refused" == reason_of(caught.value)
 
 
 async def test_values_are_not_in_what_is_printed(
@@ -483,6 +484,16 @@ async def test_what_nobody_thought_of_is_logged_and_tried_again(
     assert "the vault is closed" in caplog.text
 
 
+async def test_a_server_that_does_not_read_is_left(autojump_clock: MockClock, servers: Servers) -> None:
+    async with servers.watching(snapshot(OLD)) as (config, _):
+        servers.stall()
+        await config.ack(version_of(OLD), "applied")
+        began = trio.current_time()
+        again = await servers.opened()
+
+        assert 10.0 == again.at - began
+
+
 # Acknowledgements.
 
 
@@ -520,7 +531,7 @@ async def test_an_ack_waits_for_no_server(autojump_clock: MockClock, servers: Se
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_what_was_acknowledged_before_the_end_is_said(
+async def test_what_was_acknowledged_before_the_end_isreason_of(
     autojump_clock: MockClock, servers: Servers, seed: int
 ) -> None:
     # Whose turn it is among tasks is drawn by chance: several times.

@@ -6,8 +6,8 @@
     backoff.py  turns.py                which server is next, and when (pure)
     view.py                             what the application sees: a mapping, a state, changes (pure)
     last_known_good.py  keeper.py       the file for a start while every server is away
-    link.py  news.py  following.py      the same over connections, one after the other, on Trio
-    watching.py                         `watch` for programs on Trio
+    streams.py  link.py  following.py   the same over connections, one after the other, on Trio
+    news.py  watching.py                `watch` for programs on Trio
     background.py                       a thread that runs Trio, for all others
     asyncio.py  blocking.py             `watch` for programs on asyncio, and for any thread
 

@@ -23,9 +23,10 @@ from .change import Change
 from .held import Ack, Held
 from .keeper import Keeper
 from .last_known_good import LastKnownGood, Saved
-from .link import Connect, Link, Timeouts, connector
+from .link import Link, Timeouts
 from .news import News
 from .replica import Replica
+from .streams import Connect, connector
 from .view import Stale, View, WatchFailed
 
 log = logging.getLogger("vortexd.client")

@@ -6,11 +6,9 @@ that a server sends or fails to send ends the task, only `stop`, its cancellatio
 
 import logging
 import math
-import os
 import random
-import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 import trio
@@ -19,22 +17,18 @@ from wsproto.utilities import ProtocolError
 
 from ..model import Key
 from ..patterns import Pattern
-from ..text import printable
 from .address import SUBPROTOCOL, Address, Subject, headers, target
 from .change import Change
 from .ends import End, closed, refused
 from .held import Ack, Held
 from .protocol import Beat, Conversation, Current, Event, Over, Refused
+from .streams import Connect, Tapped, reason_of
 from .turns import Turns
 from .view import Connected, Failed, Stale, View
 
 log = logging.getLogger("vortexd.client")
-# The answer to a handshake: a head, and the JSON of a refusal.
-_MAX_ANSWER = 65_536
 # RFC 6455 section 7.1.5 has no name for it: what trio-websocket closes with when a message is beyond the limit.
 _TOO_BIG = 1009
-
-Connect = Callable[[Address], Awaitable[trio.abc.Stream]]
 
 
 @attrs.frozen
@@ -50,28 +44,6 @@ class Timeouts:
     connect: float = 10.0
     send: float = 10.0
     close: float = 1.0
-
-
-def connector(ssl_context: ssl.SSLContext | None) -> Connect:
-    """What opens a stream to an address, certificates checked by a context, or by the system's authorities."""
-
-    async def connect(address: Address) -> trio.abc.Stream:
-        if address.port is None:
-            return await trio.open_unix_socket(address.host)
-        stream = await trio.open_tcp_stream(address.host, address.port)
-        if not address.is_tls:
-            return stream
-        # Made when it is needed: reading the system's authorities takes a while.
-        context = ssl_context or ssl.create_default_context()
-        secure = trio.SSLStream(stream, context, server_hostname=address.host, https_compatible=True)
-        try:
-            await secure.do_handshake()
-        except BaseException:
-            await trio.aclose_forcefully(secure)
-            raise
-        return secure
-
-    return connect
 
 
 class Link:
@@ -192,18 +164,18 @@ class Link:
     async def _connection(self, address: Address, token: str | None) -> End:
         try:
             with trio.fail_after(self._timeouts.connect):
-                stream = _Tapped(await self._connect(address), self._hear)
+                stream = Tapped(await self._connect(address), self._hear)
         except trio.TooSlowError:
             return End("it doesn't answer")
         except (OSError, trio.BrokenResourceError) as error:
-            return End(_said(error))
+            return End(reason_of(error))
         try:
             return await self._over(stream, address, token)
         finally:
             stream.is_open = True
             await trio.aclose_forcefully(stream)
 
-    async def _over(self, stream: "_Tapped", address: Address, token: str | None) -> End:
+    async def _over(self, stream: "Tapped", address: Address, token: str | None) -> End:
         """A connection over an open stream. What ends it arrives as an exception of whichever task noticed."""
         end = closed(1006)
         try:
@@ -301,41 +273,6 @@ class Link:
             self._talk.hear(trio.current_time())
 
 
-class _Tapped(trio.abc.Stream):
-    """Passes a stream on, notes each arrival of bytes, and keeps the answer to the handshake within bounds.
-
-    Before `is_open`, an end is an OSError: trio-websocket would leave who waits for the handshake waiting.
-    """
-
-    def __init__(self, stream: trio.abc.Stream, on_bytes: Callable[[], None]) -> None:
-        self._stream = stream
-        self._on_bytes = on_bytes
-        self._received = 0
-        self.is_open = False
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        # What has come before: with the last of the answer may come much that is none of it.
-        if not self.is_open and self._received > _MAX_ANSWER:
-            raise ConnectionAbortedError("the answer to the handshake is too long")
-        data = await self._stream.receive_some(max_bytes)
-        self._on_bytes()
-        self._received += len(data)
-        if not self.is_open and not data:
-            raise ConnectionAbortedError("the connection ended within the handshake")
-        return data
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-        if not self.is_open:
-            raise ConnectionAbortedError("the answer to the handshake is none")
-
-
 def _refusal(group: BaseExceptionGroup[ConnectionRejected], held: Held) -> End:
     rejected: BaseException = group
     while isinstance(rejected, BaseExceptionGroup):
@@ -344,14 +281,3 @@ def _refusal(group: BaseExceptionGroup[ConnectionRejected], held: Held) -> End:
     found = {bytes(name).lower(): bytes(value) for name, value in rejected.headers}
     retry_after = found.get(b"retry-after", b"").decode("latin-1")
     return refused(rejected.status_code, retry_after or None, rejected.body or b"", had_it=held.key is not None)
-
-
-def _said(error: BaseException) -> str:
-    """Why a connection can't be opened; of TLS it is the cause that says it."""
-    cause = error.__cause__ if isinstance(error, trio.BrokenResourceError) else error
-    if cause is not None and isinstance(cause.__cause__, BaseExceptionGroup):
-        # One for each address that a name has: what is the same of all is said once.
-        reasons = [os.strerror(each.errno or 0) for each in cause.__cause__.exceptions if isinstance(each, OSError)]
-        return ", ".join(dict.fromkeys(reasons))[:200]
-    text = str(cause.strerror or cause) if isinstance(cause, OSError) else str(cause or error)
-    return printable(text[:200]) or type(error).__name__

@@ -11,8 +11,9 @@ from ..model import Key
 from .change import Change
 from .following import MAX_MESSAGE_BYTES, Options, Url, following
 from .last_known_good import LastKnownGood
-from .link import Connect, Timeouts
+from .link import Timeouts
 from .news import News
+from .streams import Connect
 from .view import State, View
 
 
