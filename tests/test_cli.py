@@ -15,6 +15,7 @@ from vortexd.errors import StartError
 from vortexd.settings import Settings
 
 ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "man/vortexd.8").read_text()
 
 
 @pytest.fixture
@@ -125,19 +126,35 @@ def test_ctrl_c_is_no_traceback(
     assert "" == capsys.readouterr().err
 
 
-def test_the_page_and_the_help_name_the_same_options(capsys: pytest.CaptureFixture[str]) -> None:
-    helped = set()
-    for command in ([], *([name] for name in COMMANDS)):
-        with pytest.raises(SystemExit):
-            cli.main([*command, "--help"])
-        helped |= set(re.findall(r"--([a-z-]+)", capsys.readouterr().out))
-    page = (ROOT / "man/vortexd.8").read_text()
-    options = page[page.index("serves the example") : page.index(".Sh SIGNALS")]
-    synopsis = page[page.index(".Sh SYNOPSIS") : page.index(".Sh DESCRIPTION")]
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_the_synopsis_of_each_command_has_the_options_of_its_help(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    helped = helped_options(command, capsys)
+    synopsis = PAGE[PAGE.index(".Sh SYNOPSIS") : PAGE.index(".Sh DESCRIPTION")]
+    forms = synopsis.split("\n.Nm\n")[1:]
+    # The last form is for what ends at once.
+    ours = [form for form in forms[:-1] if (command in form if command else ".Cm" not in form)]
 
-    assert helped == set(re.findall(r"Fl -([a-z-]+)", options))
-    assert helped == set(re.findall(r"Fl -([a-z-]+)", synopsis))
-    assert all(f".It Cm {name}" in options and name in synopsis for name in COMMANDS)
+    assert 1 == len(ours)
+    assert helped - {"help", "version"} == set(re.findall(r"Fl -([a-z-]+)", ours[0]))
+    assert ".Fl -version | Fl -help\n" == forms[-1]
+
+
+def test_the_page_describes_the_options_and_commands_of_the_help_and_no_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    helped = set().union(*(helped_options(command, capsys) for command in ("", *COMMANDS)))
+    options = PAGE[PAGE.index(".Sh DESCRIPTION") : PAGE.index(".Sh SIGNALS")]
+
+    assert helped == set(re.findall(r"^\.It .*?Fl -([a-z-]+)", options, re.MULTILINE))
+    assert set(COMMANDS) == set(re.findall(r"^\.It Cm ([a-z-]+)", options, re.MULTILINE))
+
+
+def helped_options(command: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
+    with pytest.raises(SystemExit):
+        cli.main([*command.split(), "--help"])
+    return set(re.findall(r"--([a-z-]+)", capsys.readouterr().out))
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
