@@ -7,10 +7,11 @@ from collections.abc import Collection
 from pathlib import Path
 
 import pytest
+import trio
 from structlog.testing import capture_logs
 
 from tests.fakes import open_gate
-from tests.http.serving import serving
+from tests.http.serving import serving, wait_until
 from tests.http.test_auth import bearer, gate
 from vortexd.auth import Authority
 from vortexd.http.monitor import Monitor
@@ -114,3 +115,33 @@ async def test_a_secret_that_can_not_be_read_is_said_in_the_log_and_opens_nothin
 
     assert (500, []) == (answer.status, sources.told)
     assert ["webhook secret unreadable"] == [each["event"] for each in logs if each["log_level"] == "error"]
+
+
+async def test_H02_nobody_fills_the_memory_with_many_large_hooks(nursery: trio.Nursery) -> None:
+    head = b"POST /monitor HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    answers: list[bytes] = []
+    async with serving(more={"/monitor": Monitor(FakeSources(), MonitorSettings())}) as http:
+
+        async def hold(framing: bytes) -> None:
+            async with await http.connect() as stream:
+                await stream.send_all(head + framing + b"\r\n\r\n" + b"5\r\nhello")
+                answers.append(await stream.receive_some())
+
+        for number in range(10):
+            nursery.start_soon(hold, (b"Content-Length: 5000000", b"Transfer-Encoding: chunked")[number % 2])
+        await wait_until(lambda: len(answers) == 2)
+        small = await http.ask(
+            "/monitor", "POST", b"path=application", Content_Type="application/x-www-form-urlencoded"
+        )
+        nursery.cancel_scope.cancel()
+
+    assert [b"HTTP/1.1 503"] * 2 == [each[:12] for each in answers]
+    assert 200 == small.status
+
+
+async def test_a_large_hook_is_taken() -> None:
+    async with serving(more={"/monitor": Monitor(FakeSources(), MonitorSettings())}) as http:
+        for _ in range(10):
+            answer = await http.ask("/monitor", "POST", b'{"path": "' + b"x" * 1_000_000 + b'"}')
+
+            assert 200 == answer.status

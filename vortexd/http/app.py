@@ -8,6 +8,7 @@ them apart.
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
+import trio
 from quart import Response, request
 from quart_trio import QuartTrio
 from quart_trio.wrappers.request import TrioRequest
@@ -25,6 +26,9 @@ _Receive = Callable[[], Awaitable[Any]]
 _Send = Callable[[Any], Awaitable[None]]
 _Asgi = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
 
+# Bodies beyond what others may send that are received at a time: who sends one needn't have shown yet who it is.
+_LARGE_BODIES = 8
+
 
 def create_app(
     routes: Routes, metrics: Metrics, body_bytes: Callable[[], int], timestamp: Callable[[], str], gate: Gate
@@ -38,12 +42,25 @@ def create_app(
     """
     answering = Answering(routes, metrics, timestamp, gate)
     with_bodies = _with_bodies(answering, body_bytes)
+    large = trio.CapacityLimiter(_LARGE_BODIES)
 
     async def application(scope: _Scope, receive: _Receive, send: _Send) -> None:
-        if scope["type"] != "http" or _may_have_body(scope):
+        if scope["type"] != "http" or (_may_have_body(scope) and not _has_large_body(scope, routes, body_bytes())):
             await with_bodies(scope, receive, send)
             return
-        made = await _answer(answering, scope)
+        if not _may_have_body(scope):
+            made = await _answer(answering, scope)
+        else:
+            try:
+                large.acquire_nowait()
+            except trio.WouldBlock:
+                made = answering.failure(RemoteError("too many large bodies at a time", 503, {"Retry-After": "1"}))
+            else:
+                try:
+                    await with_bodies(scope, receive, send)
+                finally:
+                    large.release()
+                return
         await send({"type": "http.response.start", "status": made.status, "headers": made.head()})
         await send({"type": "http.response.body", "body": made.body})
 
@@ -55,6 +72,14 @@ def _may_have_body(scope: _Scope) -> bool:
     return scope["method"] not in ("GET", "HEAD") or any(
         name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"]
     )
+
+
+def _has_large_body(scope: _Scope, routes: Routes, usual: int) -> bool:
+    if routes.body_bytes(_path(scope), usual) <= usual:
+        return False
+    # The parser has seen to it that it is one number; without it nobody knows the length.
+    length = next((int(value) for name, value in scope["headers"] if name == b"content-length"), None)
+    return length is None or length > usual
 
 
 async def _answer(answering: Answering, scope: _Scope, body: bytes = b"") -> Answer:

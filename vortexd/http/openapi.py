@@ -27,7 +27,7 @@ _ERRORS = {
     426: "this is a WebSocket",
     429: "too many wrong tokens from this address",
     500: "the configuration can't be read; the server's log says why",
-    503: "starting, or a source is too stale",
+    503: "starting, a source is too stale, or too many large bodies are received",
 }
 # What may come of any request that is asked for a token.
 _GUARDED = (400, 401, 403, 404, 429)
@@ -295,7 +295,7 @@ def _operations() -> dict[str, Any]:
         "monitor",
         "A repository has changed: signed with the secret, or right `admin`.",
         _answers("the applications whose files were named", {V1: ref("Applications")}),
-        errors=(413, 500),
+        errors=(413, 500, 503),
     )
     monitor["requestBody"] = {"content": _content({V1: {}})}
     return {
