@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "vortexd"
 
 # From left to right; a module imports those of its own group and of the groups before it.
 GROUPS = [
-    ("errors", "model", "names", "text", "patterns", "remotes", "proxies", "rules", "cache"),
+    ("errors", "model", "names", "text", "patterns", "remotes", "client_certificate", "proxies", "rules", "cache"),
     ("tables", "settings", "settings_file"),
     (
         "publication",
@@ -54,6 +54,7 @@ PURE = [
     "encryption",
     "remotes",
     "proxies",
+    "client_certificate",
     "rules",
     "tables",
     "source.labels",

@@ -72,3 +72,37 @@ def test_what_can_not_be_used_says_why(tmp_path: Path) -> None:
     assert "PEM" in problem(TlsSettings(str(nonsense), str(key)))[1]
     assert "tls.certificate" == problem(TlsSettings("", str(key)))[0]
     assert "no such file" in problem(TlsSettings(str(tmp_path / "missing"), str(key)))[1]
+
+
+def mutual(tmp_path: Path, mode: str, client_ca: Path | str) -> TlsSettings:
+    certificate, key = make(tmp_path)
+    return TlsSettings(str(certificate), str(key), client_ca=str(client_ca), client_certificates=mode)
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("optional", ssl.CERT_OPTIONAL), ("required", ssl.CERT_REQUIRED)])
+def test_clients_certificates_are_checked_against_the_authorities(
+    tmp_path: Path, mode: str, expected: ssl.VerifyMode
+) -> None:
+    authority, _ = make(tmp_path, "authority")
+    context = load_context(mutual(tmp_path, mode, authority), {})
+
+    assert context is not None
+    assert (expected, 1) == (context.verify_mode, len(context.authorities))
+    off = load_context(mutual(tmp_path, "off", authority), {})
+    assert off is not None
+    assert (ssl.CERT_NONE, frozenset()) == (off.verify_mode, off.authorities)
+
+
+def test_authorities_that_can_not_be_used_say_why(tmp_path: Path) -> None:
+    authority, _ = make(tmp_path, "authority")
+    nonsense = tmp_path / "nonsense"
+    nonsense.write_text("nonsense")
+
+    assert "must name" in problem(mutual(tmp_path, "required", ""))[1]
+    assert "no such file" in problem(mutual(tmp_path, "required", tmp_path / "missing"))[1]
+    assert ("tls.client_ca", f"{nonsense} must be PEM with a certificate for each authority") == problem(
+        mutual(tmp_path, "required", nonsense)
+    )
+    authority.chmod(0o666)
+    assert "chmod 644" in problem(mutual(tmp_path, "required", authority))[1]
+    assert "tls.client_certificates" == problem(TlsSettings(client_certificates="optional"))[0]

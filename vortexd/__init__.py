@@ -7,6 +7,7 @@ Configuration flows one way, and each stage is a module or a package here:
 
     model.py  names.py  patterns.py  errors.py  text.py   the nouns, what may be a name, whose mistake an error is
     remotes.py                      what may be the address of a git repository
+    client_certificate.py           the names in a certificate that TLS has checked
     proxies.py                      whose word counts of who has sent a request, and what it says
     rules.py  tables.py             what a field of settings may be, and TOML as such settings or as all of its problems
     cache.py                        a bounded cache that made-up names can't fill

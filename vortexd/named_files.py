@@ -1,6 +1,5 @@
 """The files that settings name, read together: in come the settings, out go who is let in, the certificate and the keys, or what is wrong."""
 
-import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import attrs
 from .auth import Authority, load_authority
 from .encryption.files import Encryption, load_encryption
 from .settings import Address, Settings
-from .tls import load_context
+from .tls import ServerContext, load_context
 
 
 @attrs.frozen(eq=False)
@@ -21,7 +20,7 @@ class NamedFiles:
     """
 
     authority: Authority
-    context: ssl.SSLContext | None
+    context: ServerContext | None
     encryption: Encryption
 
 
@@ -38,5 +37,12 @@ def load_named_files(settings: Settings, bound: Sequence[Address], environ: Mapp
     context = load_context(settings.tls, environ)
     encryption = load_encryption(settings.encryption, Path(), environ)
     is_proxied = bool(settings.server.trusted_proxies)
-    authority = load_authority(settings.auth, bound, Path(), environ, is_proxied=is_proxied)
+    authority = load_authority(
+        settings.auth,
+        bound,
+        Path(),
+        environ,
+        is_proxied=is_proxied,
+        authorities=context.authorities if context is not None else frozenset(),
+    )
     return NamedFiles(authority, context, encryption)

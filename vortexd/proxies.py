@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import attrs
 
+from .client_certificate import ClientCertificate
 from .errors import RemoteError
 
 UNIX = "unix"
@@ -33,11 +34,13 @@ class Sender:
         host: The address, or "" for a Unix socket.
         scheme: "http" or "https", as the proxy was spoken to; None where there is none, or it doesn't say.
         authority: The host that the proxy was asked for, as in a Host header; None likewise.
+        certificate: The client's, of the connection itself. That of a proxy is nobody's behind it.
     """
 
     host: str = ""
     scheme: str | None = None
     authority: bytes | None = None
+    certificate: ClientCertificate | None = None
 
 
 @attrs.frozen(slots=True)

@@ -206,11 +206,16 @@ class TlsSettings:
             `$CREDENTIALS_DIRECTORY` at the beginning is systemd's. Relative paths start at the directory of vortexd.toml.
         key: A PEM file with the private key, without a password, for the owner alone; "" where it is with the certificate.
         minimum_version: The oldest version that is spoken: "1.2" or "1.3".
+        client_ca: A PEM file with the certificates of the authorities that sign clients' ones; "" for none. It may be read by everybody.
+        client_certificates: "off" asks clients for none; "optional" takes them, and who has none sends a token; "required" refuses TLS without
+            one. What a certificate may do stands as [[certificate]] in the files of auth.tokens.
     """
 
     certificate: str = ""
     key: str = ""
     minimum_version: str = _choice("1.2", "1.3")
+    client_ca: str = _path()
+    client_certificates: str = _choice("off", "optional", "required")
 
 
 @attrs.frozen

@@ -87,7 +87,10 @@ def load(text: str, origin: str, base: Path, *, needs_source: bool = True) -> Se
     return attrs.evolve(
         settings,
         tls=attrs.evolve(
-            settings.tls, certificate=_below(base, settings.tls.certificate), key=_below(base, settings.tls.key)
+            settings.tls,
+            certificate=_below(base, settings.tls.certificate),
+            key=_below(base, settings.tls.key),
+            client_ca=_below(base, settings.tls.client_ca),
         ),
         monitor=attrs.evolve(settings.monitor, secret=_below(base, settings.monitor.secret)),
         encryption=_rooted(base, settings.encryption, _KEY_PATHS),
@@ -121,6 +124,7 @@ def own_files(settings: Settings) -> list[str]:
         settings.auth.jwks,
         settings.tls.certificate,
         settings.tls.key,
+        settings.tls.client_ca,
         settings.monitor.secret,
         *(getattr(settings.encryption, name) for name in _KEY_PATHS),
         settings.server.state_directory,

@@ -1,6 +1,6 @@
-"""TLS: the certificate that is in force, read from its files, and taken up anew at each reload.
+"""TLS: the certificate that is in force, and whose clients' certificates are taken, read from files, and taken up anew at each reload.
 
-In come the settings, out goes an `ssl.SSLContext`, or every problem at once. Connections that are open keep the certificate they have; new
+In come the settings, out goes a `ServerContext`, or every problem at once. Connections that are open keep the certificate they have; new
 ones get the one that is in force.
 """
 
@@ -10,25 +10,38 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from .client_certificate import read_authorities
 from .errors import SettingsError
 from .settings import TlsSettings
 from .systemd import credential_path
+from .trusted_files import OTHERS_READ_OR_WRITE, OTHERS_WRITE
 
+_MODES = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+
+class ServerContext(ssl.SSLContext):
+    """The server's end of TLS.
+
+    Attributes:
+        authorities: The fingerprints of what clients' certificates are checked against; none where they aren't asked for.
+    """
+
+    authorities: frozenset[str] = frozenset()
 
 
 class Tls:
     """The context in force; None where the port speaks plain HTTP."""
 
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, context: ServerContext | None = None) -> None:
         self.context = context
 
-    def replace(self, context: ssl.SSLContext | None) -> None:
+    def replace(self, context: ServerContext | None) -> None:
         """Put another one in force for connections to come."""
         self.context = context
 
 
-def load_context(settings: TlsSettings, environ: Mapping[str, str]) -> ssl.SSLContext | None:
+def load_context(settings: TlsSettings, environ: Mapping[str, str]) -> ServerContext | None:
     """Read certificate and key. Blocks on the file system.
 
     Args:
@@ -40,17 +53,25 @@ def load_context(settings: TlsSettings, environ: Mapping[str, str]) -> ssl.SSLCo
     Raises:
         SettingsError: They can't be used; says which file, and what to do.
     """
+    asks = settings.client_certificates != "off"
     if not settings.certificate and not settings.key:
+        if asks:
+            raise SettingsError([("tls.client_certificates", "must be off without tls.certificate")], "tls")
         return None
     if not settings.certificate:
         raise SettingsError([("tls.certificate", "must name the certificate that tls.key is for")], "tls")
     problems: list[tuple[str, str]] = []
     certificate = _readable("certificate", settings.certificate, environ, problems)
     # A file may hold both.
-    key = _readable("key", settings.key or settings.certificate, environ, problems, is_secret=True)
+    key = _readable("key", settings.key or settings.certificate, environ, problems, forbidden=OTHERS_READ_OR_WRITE)
+    authorities = settings.client_ca
+    if asks and not authorities:
+        problems.append(("tls.client_ca", "must name the authorities that sign clients' certificates"))
+    elif asks:
+        authorities = _readable("client_ca", authorities, environ, problems, forbidden=OTHERS_WRITE)
     if problems:
         raise SettingsError(problems, "tls")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[settings.minimum_version]
     context.set_alpn_protocols(["http/1.1"])
     # Renegotiation is a way to make a server work, and nobody needs it.
@@ -63,7 +84,22 @@ def load_context(settings: TlsSettings, environ: Mapping[str, str]) -> ssl.SSLCo
     except ValueError:
         text = "is encrypted; store it without a password, for the owner alone"
         raise SettingsError([("tls.key", f"{settings.key}: {text}")], "tls") from None
+    if asks:
+        _trust(context, authorities)
+        context.verify_mode = _MODES[settings.client_certificates]
     return context
+
+
+def _trust(context: ServerContext, path: str) -> None:
+    """Check clients' certificates against those of a file."""
+    try:
+        data = Path(path).read_bytes()
+        context.authorities = read_authorities(data)
+        context.load_verify_locations(cadata=data.decode("ascii"))
+    except (OSError, ValueError):
+        raise SettingsError(
+            [("tls.client_ca", f"{path} must be PEM with a certificate for each authority")], "tls"
+        ) from None
 
 
 _FORM = "must be PEM: the certificate first, then the chain; and the key, there or in tls.key"
@@ -74,7 +110,7 @@ def _no_password() -> str:
 
 
 def _readable(
-    name: str, path: str, environ: Mapping[str, str], problems: list[tuple[str, str]], *, is_secret: bool = False
+    name: str, path: str, environ: Mapping[str, str], problems: list[tuple[str, str]], *, forbidden: int = 0
 ) -> str:
     """Where a file is, once it has been looked at."""
     try:
@@ -90,6 +126,7 @@ def _readable(
         words = (getattr(error, "strerror", None) or "not a path").lower()
         problems.append((f"tls.{name}", f"{path} can't be read: {words}"))
         return path
-    if is_secret and credential is None and mode & 0o077:
-        problems.append((f"tls.{name}", f"{path} is open to other users; run chmod 600 on it"))
+    if credential is None and mode & forbidden:
+        wanted = "600" if forbidden == OTHERS_READ_OR_WRITE else "644"
+        problems.append((f"tls.{name}", f"{path} is open to other users; run chmod {wanted} on it"))
     return path

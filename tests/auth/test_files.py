@@ -229,3 +229,18 @@ def test_T03_who_says_open_is_open_but_for_the_daemon_itself(tmp_path):
 def test_open_with_tokens_is_a_contradiction():
     with pytest.raises(SettingsError, match=r"auth\.open"):
         check_exposure(AuthSettings(open=True, tokens=("x",)), LOOPBACK)
+
+
+def test_certificates_are_known_where_clients_are_asked_for_them(tmp_path):
+    file = tmp_path / "tokens.toml"
+    file.write_text('[[certificate]]\nname = "a"\ncommon_name = "A"\nrights = ["read"]\npatterns = ["orders:*"]\n')
+    file.chmod(0o600)
+    settings = AuthSettings(tokens=(str(file),))
+
+    made = load_authority(settings, EVERYWHERE, tmp_path, {}, authorities=frozenset({"ca"}))
+    assert (False, {"orders"}) == (made.is_open, set(made.names.applications))
+    with pytest.raises(SettingsError, match=r"tls\.client_certificates"):
+        load_authority(settings, EVERYWHERE, tmp_path, {})
+    file.write_text(file.read_text() * 2)
+    with pytest.raises(SettingsError, match="certificate a: is there twice"):
+        load_authority(settings, EVERYWHERE, tmp_path, {}, authorities=frozenset({"ca"}))

@@ -11,14 +11,17 @@ from structlog.contextvars import get_contextvars
 from tests.fakes import open_gate, timestamp
 from tests.http.serving import FakeReader, Serving, parse, read_all, serving, wait_until
 from vortexd.auth import Authority, Gate, Tokens
+from vortexd.auth.certificates import Certificates, load_certificates
 from vortexd.auth.tokens import entry_of, load_tokens, new_token
+from vortexd.client_certificate import ClientCertificate, NameKind
+from vortexd.http.answering import Answering
 from vortexd.http.app import create_app
 from vortexd.http.exchange import Answer, Request
 from vortexd.http.hypercorn import Bridge
 from vortexd.http.listener import Accepted, Listener
 from vortexd.http.routes import standard_routes
 from vortexd.metrics import Metrics
-from vortexd.proxies import Sender
+from vortexd.proxies import Proxies, Sender
 from vortexd.settings import AuthSettings, ServerSettings
 
 GET = b"GET /shop/dev HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
@@ -240,3 +243,15 @@ async def test_a_unix_socket_wants_a_proxy_header_where_it_is_listed(
             await stream.send_all(data)
             assert status == parse(await read_all(stream)).status
         nursery.cancel_scope.cancel()
+
+
+async def test_H10_the_certificate_of_a_proxy_is_nobodys_behind_it() -> None:
+    certificate = ClientCertificate(((NameKind.COMMON_NAME, "proxy"),), 1.0, frozenset({"ca"}))
+    text = '[[certificate]]\nname = "proxy"\ncommon_name = "proxy"\nrights = ["read"]\npatterns = ["*"]\n'
+    known = Certificates(load_certificates(text, "t"), frozenset({"ca"}))
+    gate = open_gate(Authority(certificates=known))
+    answering = Answering(standard_routes(FakeReader(), Metrics()), Metrics(), timestamp, gate)
+    sender, asked = Sender("127.0.0.1", certificate=certificate), ("GET", "/shop/dev", "", [(b"host", b"localhost")])
+
+    assert 200 == (await answering.answer(*asked, sender)).status
+    assert 401 == (await answering.answer(*asked, sender, proxies=Proxies(["127.0.0.1"]))).status

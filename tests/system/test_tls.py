@@ -1,5 +1,6 @@
 """TLS as clients see it: HTTP and WebSockets, a new certificate by SIGHUP, and those who don't speak it."""
 
+import http.client
 import signal
 import socket
 import ssl
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from trio_websocket import open_websocket_url
+from trio_websocket import ConnectionClosed, open_websocket_url, wrap_client_stream
 
 from tests.certificates import make
 
@@ -87,3 +88,88 @@ def test_who_does_not_speak_tls_is_told_so_and_holds_nothing_up(tmp_path: Path, 
         assert 0 == server.stop()
         silent.close()
         assert "Traceback" not in server.output()
+
+
+MUTUAL = """client_ca = "{authority}"
+client_certificates = "{mode}"
+[auth]
+tokens = ["tokens.toml"]
+[[source]]"""
+CERTIFICATES = """[[certificate]]
+name = "billing"
+uri = "spiffe://example/billing"
+rights = ["read", "subscribe"]
+patterns = ["billing:*"]
+[[certificate]]
+name = "shop"
+dns = "shop.example"
+rights = ["read", "subscribe"]
+patterns = ["shop:*"]
+"""
+
+
+async def test_W16_a_client_is_known_by_its_certificate_until_that_is_withdrawn(tmp_path: Path, source: Path) -> None:
+    certificate, key = make(tmp_path)
+    signer = make(tmp_path, "authority")
+    authorities = tmp_path / "authorities.pem"
+    authorities.write_bytes(signer[0].read_bytes())
+    clients = {
+        name: make(tmp_path, name, signer=signer, uri=uri)
+        for name, uri in (("one.example", "spiffe://example/billing"), ("shop.example", None), ("else.example", None))
+    }
+    stranger = make(tmp_path, "billing", uri="spiffe://example/billing")
+    tokens = tmp_path / "tokens.toml"
+    tokens.write_text(CERTIFICATES)
+    tokens.chmod(0o600)
+    settings = SETTINGS.replace("[[source]]", MUTUAL).format(
+        certificate=certificate, key=key, source=source, authority=authorities, mode="optional"
+    )
+
+    def context(name: str) -> ssl.SSLContext:
+        made = trusting(certificate)
+        if name:
+            made.load_cert_chain(*(stranger if name == "stranger" else clients[name]))
+        return made
+
+    def status(port: int, name: str = "") -> int:
+        asking = http.client.HTTPSConnection("localhost", port, timeout=10, context=context(name))
+        try:
+            asking.request("GET", "/billing/prod")
+            with asking.getresponse() as answer:
+                return answer.status
+        except OSError:
+            return 0
+        finally:
+            asking.close()
+
+    with Server(source, settings=settings) as server:
+        found = {name: status(server.port, name) for name in ("", *clients, "stranger")}
+        assert {"": 401, "one.example": 200, "shop.example": 403, "else.example": 401, "stranger": 0} == found
+
+        with trio.fail_after(20):
+            async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream, trio.open_nursery() as nursery:
+                encrypted = trio.SSLStream(stream, context("one.example"), server_hostname="localhost")
+                websocket = await wrap_client_stream(nursery, encrypted, "localhost", "/ws/billing/prod")
+                assert "config_snapshot" in await websocket.get_message()
+                # One more authority ends nothing.
+                authorities.write_bytes(signer[0].read_bytes() + stranger[0].read_bytes())
+                server.process.send_signal(signal.SIGHUP)
+                await wait_until(lambda: server.output().count('"reloaded"') == 1)
+                assert 200 == status(server.port, "stranger")
+                save(source / "billing.yml", f"number: 1\nfiller: {'x' * 300}\n")
+                assert "config_change" in await websocket.get_message()
+                tokens.write_text(CERTIFICATES[CERTIFICATES.index('[[certificate]]\nname = "shop') :])
+                server.process.send_signal(signal.SIGHUP)
+                with pytest.raises(ConnectionClosed):
+                    while True:
+                        await websocket.get_message()
+                assert websocket.closed is not None
+                assert 4401 == websocket.closed.code
+            await wait_until(lambda: server.output().count('"reloaded"') == 2)
+        assert 401 == status(server.port, "one.example")
+        path = source.parent / "vortexd.toml"
+        path.write_text(path.read_text().replace("optional", "required"))
+        server.process.send_signal(signal.SIGHUP)
+        await wait_until(lambda: server.output().count('"reloaded"') == 3)
+        assert (0, 403) == (status(server.port), status(server.port, "shop.example"))
+        assert 0 == server.stop()

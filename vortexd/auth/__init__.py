@@ -2,6 +2,7 @@
 
     credentials.py  the token in a request, and how to keep it out of logs
     tokens.py       random tokens, known by their digests
+    certificates.py clients' certificates, known by a name in them
     jwt.py          signed tokens of others
     principal.py    somebody we know: rights over patterns
     authority.py    the one judge, immutable; a reload makes a new one

@@ -6,11 +6,13 @@ An `Authority` is immutable. A reload makes a new one and puts it in the old one
 
 from collections.abc import Iterator
 
+from ..client_certificate import ClientCertificate
 from ..model import Key
 from ..patterns import Pattern
+from .certificates import Certificates
 from .credentials import MAX_TOKEN_LENGTH, Credentials
 from .jwt import JwtVerifier
-from .principal import Forbidden, Grant, Kind, Principal, Right, Unauthorized
+from .principal import Forbidden, Grant, Kind, Principal, Right, Unauthorized, names_of
 from .tokens import Tokens
 
 
@@ -21,6 +23,7 @@ class Authority:
         jwt: Checks JWTs, or None: there are none.
         anonymous: What anybody may do, for every key. Where it isn't empty nobody is asked for a token, and what is sent as one is
             ignored, whatever it is.
+        certificates: Who is known by a certificate.
     """
 
     def __init__(
@@ -28,17 +31,22 @@ class Authority:
         tokens: Tokens | None = None,
         jwt: JwtVerifier | None = None,
         anonymous: frozenset[Right] = frozenset(),
+        certificates: Certificates | None = None,
     ) -> None:
         self._tokens = tokens or Tokens()
         self._jwt = jwt
         self._anonymous = Principal("anonymous", Kind.ANONYMOUS, (Grant(anonymous, (Pattern(),)),))
-        self.names = self._tokens.names()
+        self._certificates = certificates or Certificates()
+        self.names = names_of([*self._tokens.grants, *self._certificates.grants])
         self.is_open = bool(anonymous)
 
-    def authenticate(self, credentials: Credentials, now: float) -> Principal:
+    def authenticate(
+        self, credentials: Credentials, now: float, certificate: ClientCertificate | None = None
+    ) -> Principal:
         """Find out who sent this. Principals of tokens are shared: the same token is the same object.
 
         Args:
+            certificate: The client's, as far as TLS has found it good. Where a token is sent, the token alone is judged.
             now: Seconds since the epoch.
 
         Raises:
@@ -46,12 +54,17 @@ class Authority:
         """
         if self.is_open:
             return self._anonymous
+        if credentials.is_empty and certificate is not None:
+            return self._valid(self._certificates.find(certificate), now)
         token = credentials.token
         if token is None or credentials.is_malformed or len(token) > MAX_TOKEN_LENGTH:
             raise Unauthorized
         if self._jwt is not None and token.count(".") == 2:
             return self._jwt.verify(token, now)
-        principal = self._tokens.find(token)
+        return self._valid(self._tokens.find(token), now)
+
+    @staticmethod
+    def _valid(principal: Principal, now: float) -> Principal:
         if principal.is_expired(now):
             raise Unauthorized
         return principal
@@ -60,13 +73,15 @@ class Authority:
         """Who somebody is by this authority, whom a former one has let in. What a token may do can have changed.
 
         Raises:
-            Unauthorized: The token or the key is gone, or it has expired.
+            Unauthorized: The token, the key or the certificate is gone, or it has expired.
         """
         renewed: Principal | None = None
         if principal.kind is Kind.TOKEN:
             renewed = self._tokens.holder(principal.identity)
         elif principal.kind is Kind.JWT and self._jwt is not None and self._jwt.trusts(principal.identity):
             renewed = principal
+        elif principal.kind is Kind.CERTIFICATE:
+            renewed = self._certificates.renewed(principal)
         if self.is_open:
             renewed = self._anonymous
         if renewed is None or renewed.is_expired(now):

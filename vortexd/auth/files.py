@@ -12,6 +12,7 @@ from ..errors import SettingsError
 from ..settings import Address, AuthSettings
 from ..trusted_files import OTHERS_READ_OR_WRITE, OTHERS_WRITE, TrustedFiles, as_text
 from .authority import Authority
+from .certificates import CertificateEntry, Certificates, load_certificates, repeated_certificates
 from .jwt import JwtKey, JwtVerifier, load_jwks, load_secret
 from .origin import is_loopback, parse_host, parse_origin
 from .principal import ALL_RIGHTS, Right
@@ -25,6 +26,7 @@ def load_authority(
     environ: Mapping[str, str],
     *,
     is_proxied: bool = False,
+    authorities: frozenset[str] = frozenset(),
 ) -> Authority:
     """Read what the settings name, and make the authority of it. Blocks on the file system.
 
@@ -35,13 +37,16 @@ def load_authority(
         base: Where relative paths start.
         environ: For $CREDENTIALS_DIRECTORY.
         is_proxied: There are proxies in front of us: whoever reaches them reaches all of our addresses.
+        authorities: The fingerprints of what clients' certificates are checked against; none where they aren't asked for.
 
     Raises:
         SettingsError: With every problem of every file; nothing has changed then.
     """
     reader = _Reader(base, environ)
     problems = [(f"auth.{path}", text) for path, text in _problems(settings, bound, is_proxied)]
-    tokens = reader.tokens(settings.tokens)
+    tokens, certificates = reader.entries(settings.tokens)
+    if certificates and not authorities:
+        reader.problems.append(("auth.tokens", "must have no [[certificate]] unless tls.client_certificates is on"))
     keys = reader.keys(settings)
     problems += reader.problems
     if problems:
@@ -49,7 +54,8 @@ def load_authority(
     if not settings.asks:
         return Authority(anonymous=ALL_RIGHTS if not settings.open else ALL_RIGHTS - {Right.ADMIN})
     verifier = JwtVerifier(keys, settings.jwt_audience or None, settings.jwt_issuer or None, settings.jwt_leeway)
-    return Authority(Tokens(tokens), verifier if keys else None)
+    known = Certificates(certificates, authorities)
+    return Authority(Tokens(tokens), verifier if keys else None, certificates=known)
 
 
 def read_tokens(paths: Sequence[str], base: Path, environ: Mapping[str, str]) -> tuple[Token, ...]:
@@ -59,7 +65,7 @@ def read_tokens(paths: Sequence[str], base: Path, environ: Mapping[str, str]) ->
         SettingsError: With every problem of every file.
     """
     reader = _Reader(base, environ)
-    tokens = reader.tokens(paths)
+    tokens, _ = reader.entries(paths)
     if reader.problems:
         raise SettingsError(reader.problems, "tokens")
     return tokens
@@ -107,21 +113,20 @@ def _problems(settings: AuthSettings, bound: Sequence[Address], is_proxied: bool
 class _Reader(TrustedFiles):
     """Makes tokens and keys of the files."""
 
-    def tokens(self, paths: Sequence[str]) -> tuple[Token, ...]:
-        files = [file for path in paths for file in self._files(path)]
-        tokens = [
-            token
-            for file in files
-            for token in self.load(
-                file, OTHERS_READ_OR_WRITE, lambda data, name: load_tokens(as_text(data, name), name)
-            )
-            or ()
-        ]
+    def entries(self, paths: Sequence[str]) -> tuple[tuple[Token, ...], tuple[CertificateEntry, ...]]:
+        tokens: list[Token] = []
+        certificates: list[CertificateEntry] = []
+        for file in (file for path in paths for file in self._files(path)):
+            loaded = self.load(file, OTHERS_READ_OR_WRITE, _entries)
+            tokens += loaded[0] if loaded else ()
+            certificates += loaded[1] if loaded else ()
         for name in repeated_tokens(tokens):
             self.problems.append((f"token {name}", "is there twice, by name or by digest; each token has its own"))
-        if paths and not tokens and not self.problems:
+        for name in repeated_certificates(certificates):
+            self.problems.append((f"certificate {name}", "is there twice, by name or by what it is known by"))
+        if paths and not tokens and not certificates and not self.problems:
             self.problems.append(("auth.tokens", "must have at least one [[token]]; nobody could get in"))
-        return tuple(tokens)
+        return tuple(tokens), tuple(certificates)
 
     def keys(self, settings: AuthSettings) -> tuple[JwtKey, ...]:
         keys: list[JwtKey] = []
@@ -146,3 +151,8 @@ class _Reader(TrustedFiles):
             # Said when it is opened.
             pass
         return [path]
+
+
+def _entries(data: bytes, name: str) -> tuple[tuple[Token, ...], tuple[CertificateEntry, ...]]:
+    text = as_text(data, name)
+    return load_tokens(text, name), load_certificates(text, name)

@@ -107,7 +107,7 @@ class Gate:
         self.check_headers(headers, sender)
         credentials = extract_credentials(headers, target)
         try:
-            principal = self.authority.authenticate(credentials, self._epoch())
+            principal = self.authority.authenticate(credentials, self._epoch(), sender.certificate)
         except Unauthorized:
             # Who hasn't been asked yet hasn't failed.
             wait = 0.0 if credentials.is_empty else self._failures.record(sender.host, self._monotonic())

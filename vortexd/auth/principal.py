@@ -11,7 +11,7 @@ from itertools import product
 import attrs
 
 from ..errors import InvalidName, RemoteError
-from ..model import Key
+from ..model import Key, Names
 from ..patterns import Pattern, parse_pattern
 
 MAX_PATTERNS = 1_024
@@ -66,6 +66,7 @@ class Kind(enum.Enum):
 
     TOKEN = "token"
     JWT = "jwt"
+    CERTIFICATE = "certificate"
     ANONYMOUS = "anonymous"
 
 
@@ -82,9 +83,10 @@ class Principal:
     """Somebody we know.
 
     Attributes:
-        name: For logs; the operator's name of a token, or the subject of a JWT.
+        name: For logs; the operator's name of a token or a certificate, or the subject of a JWT.
         expires_at: Seconds since the epoch from which on this is nobody, or None.
-        identity: What proved it (the digest of a token, the fingerprint of a key), for `Authority.renew`; "" for nobody in particular.
+        identity: What proved it (the digest of a token, the fingerprint of a key, the name in a certificate), for `Authority.renew`; "" for nobody in particular.
+        authorities: The fingerprints of what a certificate was checked against.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Principal:
     grants: tuple[Grant, ...]
     expires_at: float | None = None
     identity: str = attrs.field(default="", repr=False)
+    authorities: frozenset[str] = attrs.field(default=frozenset(), repr=False)
 
     def is_expired(self, now: float) -> bool:
         return self.expires_at is not None and now >= self.expires_at
@@ -124,6 +127,15 @@ def _meet_each_pairing(patterns: Iterable[Pattern], key: Key) -> bool:
         for pair in product(applications, profiles) if found else ():
             missing[pair] &= ~found
     return not any(missing.values())
+
+
+def names_of(grants: Iterable[Grant]) -> Names:
+    """The applications and profiles that patterns name in full."""
+    patterns = [pattern for grant in grants for pattern in grant.patterns]
+    return Names(
+        frozenset(each.application for each in patterns if "*" not in each.application),
+        frozenset(each.profile for each in patterns if "*" not in each.profile),
+    )
 
 
 def grant_problems(rights: object, patterns: object) -> Iterator[tuple[str, str]]:

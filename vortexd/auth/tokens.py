@@ -17,14 +17,14 @@ from typing import Any
 import attrs
 
 from ..errors import SettingsError
-from ..model import Names
-from .principal import Kind, Principal, Unauthorized, grant_problems, make_grant
+from .principal import Grant, Kind, Principal, Unauthorized, grant_problems, make_grant
 
 MAX_BYTES = 1_048_576
 _RANDOM_BYTES = 32
 _TOKEN = re.compile(r"vt_[A-Za-z0-9_-]{43}")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_KINDS = ("token", "certificate")
 _FIELDS = ("name", "sha256", "rights", "patterns", "expires")
 
 
@@ -75,14 +75,10 @@ class Tokens:
         token = self._tokens.get(digest)
         return token.principal if token is not None else None
 
-    def names(self) -> Names:
-        """The applications and profiles that patterns name in full."""
-        grants = [grant for token in self._tokens.values() for grant in token.principal.grants]
-        patterns = [pattern for grant in grants for pattern in grant.patterns]
-        return Names(
-            frozenset(each.application for each in patterns if "*" not in each.application),
-            frozenset(each.profile for each in patterns if "*" not in each.profile),
-        )
+    @property
+    def grants(self) -> list[Grant]:
+        """What they may do, all together."""
+        return [grant for token in self._tokens.values() for grant in token.principal.grants]
 
 
 def digest_of(token: str) -> str:
@@ -125,6 +121,22 @@ def load_tokens(text: str, origin: str) -> tuple[Token, ...]:
     Raises:
         SettingsError: With every problem.
     """
+    entries, problems = read_entries(text, origin, "token")
+    problems += [
+        (f"token[{index}].{path}", told) for index, entry in enumerate(entries) for path, told in _problems(entry)
+    ]
+    problems += _repeated(entries)
+    if problems:
+        raise SettingsError(problems, origin)
+    return tuple(_token(entry) for entry in entries)
+
+
+def read_entries(text: str, origin: str, wanted: str) -> tuple[list[Mapping[str, Any]], list[tuple[str, str]]]:
+    """The tables of one kind, "token" or "certificate", in the text of a token file, and what is wrong around all of them.
+
+    Raises:
+        SettingsError: It is no token file.
+    """
     if len(text) > MAX_BYTES:
         raise SettingsError([("", f"must be at most {MAX_BYTES} bytes long")], origin)
     try:
@@ -134,17 +146,15 @@ def load_tokens(text: str, origin: str) -> tuple[Token, ...]:
     except ValueError as error:
         raise SettingsError([("", f"isn't valid TOML: {_place_of(error)}")], origin) from None
     problems = [
-        (_key(name), "unknown key; a token file has [[token]] and nothing else") for name in table.keys() - {"token"}
+        (key_text(name), "unknown key; a token file has [[token]], [[certificate]] and nothing else")
+        for name in table.keys() - set(_KINDS)
     ]
-    entries = table.get("token", [])
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise SettingsError([*problems, ("token", "must be an array of tables, headed [[token]]")], origin)
-    for index, entry in enumerate(entries):
-        problems += [(f"token[{index}].{path}", text) for path, text in _problems(entry)]
-    problems += _repeated(entries)
-    if problems:
-        raise SettingsError(problems, origin)
-    return tuple(_token(entry) for entry in entries)
+    for kind in _KINDS:
+        entries = table.get(kind, [])
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            problems.append((kind, f"must be an array of tables, headed [[{kind}]]"))
+            table[kind] = []
+    return table.get(wanted, []), problems
 
 
 def repeated_tokens(tokens: Sequence[Token]) -> Iterator[str]:
@@ -164,8 +174,8 @@ def _token(entry: Mapping[str, Any]) -> Token:
 
 def _problems(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name in sorted(entry.keys() - set(_FIELDS)):
-        yield _key(name), f"unknown key; known are {', '.join(_FIELDS)}"
-    if not _is(entry.get("name"), _NAME):
+        yield key_text(name), f"unknown key; known are {', '.join(_FIELDS)}"
+    if not _is(entry.get("name"), NAME):
         yield "name", "must be 1 to 64 letters, digits, dots, hyphens, underscores or @, the first a letter or digit"
     if _is(entry.get("sha256"), _TOKEN):
         yield (
@@ -205,7 +215,7 @@ def _time_of(value: object) -> float | None:
     return None
 
 
-def _key(name: str) -> str:
+def key_text(name: str) -> str:
     """A key for a message; text that could be a secret in the wrong place isn't shown."""
     return name if re.fullmatch(r"[A-Za-z_-]{1,32}", name) else "?"
 

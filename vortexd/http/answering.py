@@ -44,7 +44,7 @@ class Answering:
         path: str,
         query: str,
         headers: Sequence[tuple[bytes, bytes]],
-        host: str,
+        sender: Sender,
         body: bytes = b"",
         proxies: Proxies | None = None,
     ) -> Answer:
@@ -55,11 +55,10 @@ class Answering:
             path: As it was sent, without the query.
             query: As it was sent, without the `?`.
             headers: Names in lower case.
-            host: The peer's address, or "" for a Unix socket.
+            sender: The peer.
             proxies: Where the peer is a proxy that is believed who has sent the request.
         """
         began = time.perf_counter()
-        sender = Sender(host)
 
         def admit() -> Admission:
             return self._gate.admit(headers, f"{path}?{query}", sender)
@@ -70,7 +69,7 @@ class Answering:
             if proxies is None:
                 made = await self._answer(path, request)
             else:
-                sender = proxies.sender(headers, host)
+                sender = proxies.sender(headers, sender.host)
                 # Of one connection with a proxy come the requests of many.
                 with bound_contextvars(peer=sender.host or "unix"):
                     made = await self._answer(path, request)

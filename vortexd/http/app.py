@@ -83,11 +83,11 @@ def _has_large_body(scope: _Scope, routes: Routes, usual: int) -> bool:
 
 
 async def _answer(answering: Answering, scope: _Scope, body: bytes = b"") -> Answer:
-    # A Unix socket has no address.
-    host = scope["client"][0] if scope["client"] else ""
     query = scope["query_string"].decode("latin-1")
-    proxies = scope["state"].get("proxies")
-    return await answering.answer(scope["method"], _path(scope), query, scope["headers"], host, body, proxies)
+    state = scope["state"]
+    return await answering.answer(
+        scope["method"], _path(scope), query, scope["headers"], state["sender"], body, state["proxies"]
+    )
 
 
 def _with_bodies(answering: Answering, body_bytes: Callable[[], int]) -> _Asgi:

@@ -69,9 +69,8 @@ class Bridge:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_close_when_cancelled, accepted.stream)
-                state = {"proxies": accepted.proxies} if accepted.proxies is not None else {}
+                state = {"sender": accepted.sender, "proxies": accepted.proxies}
                 server = _Server(self._app, self._config, self._context, state, stream)  # type: ignore[arg-type]  # not only its own streams
-                server.client = (accepted.sender.host, 0) if accepted.sender.host else None
                 await server
                 if server.has_unread:
                     await stream.linger()
@@ -128,13 +127,7 @@ class _Http11(H11Protocol):
 
 
 class _Server(TCPServer):
-    """Hypercorn's server of one connection, given a protocol of ours as soon as it has made its own.
-
-    Attributes:
-        client: Who is at the other end, whatever the socket says: a proxy may have named somebody. The port is nobody's to know.
-    """
-
-    client: tuple[str, int] | None = None
+    """Hypercorn's server of one connection, given a protocol of ours as soon as it has made its own."""
 
     # None as long as there is no protocol: a peer may be gone before.
     _wrapper: ProtocolWrapper | None = None
@@ -153,7 +146,7 @@ class _Server(TCPServer):
             wrapper.task_group,
             wrapper.state,
             wrapper.ssl,
-            self.client,
+            wrapper.client,
             wrapper.server,
             wrapper.send,
         )

@@ -18,6 +18,7 @@ import trio
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from .. import binding
+from ..client_certificate import ClientCertificate, read_certificate
 from ..errors import RemoteError
 from ..proxies import Proxies, Sender
 from ..settings import Address, ServerSettings
@@ -210,11 +211,15 @@ class Listener:
                 and not await self._introduce(stream, guest, timeout)
             ):
                 return False
-            if self._tls.context is not None and guest.is_tcp:
-                encrypted = await _encrypt(stream, self._tls.context, timeout)
+            context = self._tls.context
+            if context is not None and guest.is_tcp:
+                encrypted = await _encrypt(stream, context, timeout)
                 if encrypted is None:
                     return False
                 stream = encrypted
+                der = encrypted.getpeercert(binary_form=True)
+                if der is not None and context.authorities:
+                    guest.certificate = read_certificate(der, context.authorities)
             head = await read_head(stream, timeout, self._settings.head_bytes)
             if head is None:
                 return False
@@ -231,7 +236,7 @@ class Listener:
                 sender = guest.proxies.sender(list(request.headers), guest.host)
                 self._rename(guest, sender.host)
             else:
-                sender = Sender(guest.host)
+                sender = Sender(guest.host, certificate=guest.certificate)
         except Refused as error:
             await refuse(stream, error.status, error.reason, *error.headers)
             return False
@@ -290,12 +295,14 @@ class _Guest:
         port: None where it isn't known.
         is_tcp: Whether it came by TCP, whoever it is.
         proxies: Where it is one of them, and its requests say who has sent them.
+        certificate: Its own, where it has shown one.
     """
 
     host: str
     port: int | None
     is_tcp: bool
     proxies: Proxies | None
+    certificate: ClientCertificate | None = None
 
     def __str__(self) -> str:
         """For logs."""
