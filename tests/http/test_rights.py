@@ -1,0 +1,207 @@
+"""Every route that is described, by everybody who may not have what it gives: one table, so that none is forgotten."""
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from tests.fakes import open_gate, timestamp
+from tests.http.serving import Answer, Serving, serving
+from tests.http.test_openapi import PATHS
+from vortexd.auth import Authority, Tokens, load_tokens
+from vortexd.auth.tokens import digest_of
+from vortexd.broadcast import Broadcaster, Subscriber
+from vortexd.encryption.files import Keyring
+from vortexd.fleet import Fleet
+from vortexd.http.connections import Connections
+from vortexd.http.console import console_routes
+from vortexd.http.difference import Difference
+from vortexd.http.encryption import encryption_routes
+from vortexd.http.explain import Explain
+from vortexd.http.fleet import FleetPages
+from vortexd.http.monitor import Monitor
+from vortexd.http.openapi import OpenApi
+from vortexd.line import Line
+from vortexd.metrics import Metrics
+from vortexd.model import Files, Tree
+from vortexd.realtime.encoder import Encoder
+from vortexd.registry import Registry
+from vortexd.settings import FleetSettings, FormatSettings, HistorySettings, MonitorSettings
+from vortexd.store import Store
+
+SECRET = b"s3cret-value"
+GRANTS = {
+    "reader": ("read", "shop:dev:main"),
+    "other": ("read", "cart"),
+    "subscriber": ("subscribe", "*"),
+    "reporter": ("report", "*"),
+    "admin": ("admin", "*"),
+    "everything": ("read", "*"),
+    "expired": ("read", "*"),
+}
+TOKENS = {name: "vt_" + name.ljust(43, "x") for name in (*GRANTS, "unknown")}
+FILE = "".join(
+    f'[[token]]\nname = "{name}"\nsha256 = "{digest_of(TOKENS[name])}"\nrights = ["{right}"]\npatterns = ["{pattern}"]\n'
+    + ('expires = "1969-01-01T00:00:00Z"\n' if name == "expired" else "")
+    for name, (right, pattern) in GRANTS.items()
+)
+NOBODY = ("", "unknown", "expired")
+CONTENTS = {
+    name: b"a: " + SECRET + name.encode() for name in ("shop.yml", "shop-dev.yml", "shop-prod.yml", "cart.yml")
+} | dict.fromkeys(("shop/x.txt", "cart/x.txt"), SECRET)
+
+PUBLIC = {"/health", "/ready", "/openapi.json", "/console/", "/console/{file}"}
+ADMIN = {"/api/v1/connections", "/status", "/metrics", "/decrypt", "/decrypt/{application}/{profiles}", "/monitor"}
+ANYBODY = {
+    "/encrypt/status",
+    "/encrypt",
+    "/encrypt/{application}/{profiles}",
+    "/key",
+    "/key/{application}/{profiles}",
+    "/ws/{application}/{profile}",
+    "/api/v1/fleet",
+}
+KEYED = sorted(PATHS.keys() - PUBLIC - ADMIN - ANYBODY)
+# What the reader may have, and what is next to it.
+ALLOWED = ("shop", "dev", "main")
+FORBIDDEN = (
+    ("shop", "prod", "main"),
+    ("cart", "dev", "main"),
+    ("made-up", "dev", "main"),
+    ("shop,cart", "dev", "main"),
+    ("cart,shop", "dev", "main"),
+    ("shop", "dev,prod", "main"),
+    ("shop", "prod,dev", "main"),
+    ("shop", "dev", "secret"),
+    ("shop", "dev", "main,secret"),
+    ("shop", "dev", "nowhere"),
+)
+
+
+class Sources:
+    def notified(self, addresses: object, refs: object) -> int:
+        return 0
+
+
+@asynccontextmanager
+async def everything() -> AsyncIterator[Serving]:
+    """All that a daemon serves, from files, for who has the right token."""
+    store, registry, encoder, metrics = Store(HistorySettings()), Registry[Subscriber](), Encoder(timestamp), Metrics()
+    broadcaster = Broadcaster(registry, encoder.change, trio.current_time)
+    line = Line(FormatSettings(), store, registry, broadcaster, encoder, metrics)
+    files = Files(CONTENTS, root="file:/c/", locations=("", "{application}/"))
+    await line.publish(Tree({"main": files, "secret": files}, "main"))
+    more = {
+        "/monitor": Monitor(Sources(), MonitorSettings()),
+        "/api/v1/connections": Connections(lambda: ()),
+        "/api/v1/explain/": Explain(line.reading),
+        "/api/v1/diff/": Difference(line.reading),
+        OpenApi.route: OpenApi(lambda: "", lambda: False),
+        FleetPages.route: FleetPages(Fleet(FleetSettings(), line.version_of), line, lambda: 0.0),
+        **encryption_routes(Keyring()),
+        **console_routes(),
+    }
+    gate = open_gate(Authority(Tokens(load_tokens(FILE, "tokens.toml"))), failure_burst=1_000)
+    async with serving(gate=gate, more=more, reader=line.reading) as http:
+        yield http
+
+
+def target(path: str, application: str, profiles: str, label: str) -> str:
+    names = {"application": application, "profiles": profiles, "profile": profiles, "label": label}
+    names |= {"path": "x.txt", "file": "index.html"}
+    query = f"?from=label:{label}" if path.startswith("/api/v1/diff/") else ""
+    return re.sub(r"\{(\w+)\}", lambda match: names[match[1]], path) + query
+
+
+def method(path: str) -> str:
+    return "POST" if "post" in PATHS[path] else "GET"
+
+
+async def ask(http: Serving, name: str, path: str, key: tuple[str, str, str], etag: str = "", verb: str = "") -> Answer:
+    headers = {"Authorization": f"Bearer {TOKENS[name]}"} if name else {}
+    if etag:
+        headers["If_None_Match"] = etag
+    verb = verb or method(path)
+    return await http.ask(target(path, *key), verb, b"x" if verb == "POST" else b"", **headers)
+
+
+def test_each_route_is_in_one_of_the_tables() -> None:
+    assert PATHS.keys() == PUBLIC | ADMIN | ANYBODY | set(KEYED)
+    assert all("{application}" in path for path in KEYED)
+
+
+def asked_for(path: str) -> Iterator[tuple[str, tuple[str, str, str], int]]:
+    """Who asks for which key, and the status of the answer."""
+    for name in NOBODY:
+        yield name, ALLOWED, 401
+    for name in ("other", "subscriber", "reporter", "admin"):
+        yield name, ALLOWED, 403
+    yield "reader", ALLOWED, 200
+    for key in FORBIDDEN:
+        if "{label}" in path or key[2] == "main":
+            yield "reader", key, 403
+
+
+@pytest.mark.parametrize("path", KEYED)
+async def test_H10_M12_T09_H12_nobody_gets_from_a_route_what_is_not_theirs(path: str) -> None:
+    """Whoever may not read a key learns neither a value nor a version, nor whether it exists, though the answer is in the caches."""
+    async with everything() as http:
+        for name, key, status in asked_for(path):
+            there = await ask(http, "everything", path, key)
+            etag = there.headers.get("etag", "*")
+            for verb, tag in (("GET", ""), ("GET", etag), ("GET", "*"), ("HEAD", etag)):
+                answer = await ask(http, name, path, key, tag, verb)
+
+                expected = status if status != 200 or not tag else 304
+                assert (name, key, verb, expected) == (name, key, verb, answer.status)
+                if status != 200:
+                    assert not {"etag", "x-vortex-version", "x-vortex-stale"} & answer.headers.keys()
+                    assert SECRET not in answer.body
+
+
+@pytest.mark.parametrize("path", sorted(ADMIN))
+async def test_H10_what_is_for_operators_is_for_nobody_else(path: str) -> None:
+    async with everything() as http:
+        answers = {name: (await ask(http, name, path, ALLOWED)).status for name in ("", *TOKENS)}
+
+    admitted = answers.pop("admin")
+    assert admitted not in (401, 403)
+    assert answers == {name: 401 if name in NOBODY else 403 for name in answers}
+
+
+@pytest.mark.parametrize("path", sorted(ANYBODY))
+async def test_H10_what_is_for_everybody_with_a_token_takes_one(path: str) -> None:
+    async with everything() as http:
+        answers = {name: (await ask(http, name, path, ALLOWED)).status for name in ("", *TOKENS)}
+
+    assert [401] * 3 == [answers.pop(name) for name in NOBODY]
+    assert not {401, 403} & set(answers.values())
+
+
+@pytest.mark.parametrize("path", sorted(PUBLIC))
+async def test_what_is_public_is_the_same_for_everybody(path: str) -> None:
+    async with everything() as http:
+        answers = [await ask(http, name, path, ALLOWED) for name in ("", *TOKENS)]
+
+    assert {200} == {answer.status for answer in answers}
+    assert 1 == len({answer.body for answer in answers})
+
+
+@pytest.mark.parametrize("query", ["from=label:secret", "from=label:main&to=label:secret", "from=label:main,secret"])
+async def test_T09_a_difference_is_for_who_may_read_both_sides(query: str) -> None:
+    async with everything() as http:
+        headers = {"Authorization": f"Bearer {TOKENS['reader']}"}
+        answer = await http.ask(f"/api/v1/diff/shop/dev?{query}", **headers)
+
+    assert 403 == answer.status
+    assert SECRET not in answer.body
+
+
+@pytest.mark.parametrize("query", ["app=shop&profile=dev", "app=shop&profile=made-up", "app=made-up&profile=dev"])
+async def test_P17_the_fleet_of_a_key_is_for_who_may_read_it(query: str) -> None:
+    async with everything() as http:
+        answer = await http.ask(f"/api/v1/fleet?{query}", Authorization=f"Bearer {TOKENS['other']}")
+
+    assert 403 == answer.status
