@@ -178,6 +178,17 @@ async def test_a_heartbeat_keeps_it_young(
         assert first != kept(file)
 
 
+async def test_a_time_to_come_is_put_right(autojump_clock: MockClock, servers: Servers, file: LastKnownGood) -> None:
+    """The clock was ahead when it was written: it would be older than `max_age` years too late."""
+    save(file, SUBJECT, Saved(KEY, version_of(OLD), OLD, time.time() + 1e8))
+
+    async with servers.watching(in_sync(OLD), last_known_good=file):
+        await kept_version(file)
+
+    assert (now := kept(file)) is not None
+    assert time.time() >= now.confirmed_at
+
+
 async def test_where_it_can_not_be_written_the_application_goes_on_and_is_told_once(
     autojump_clock: MockClock, servers: Servers, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -455,6 +455,21 @@ async def test_an_answer_that_is_no_handshake_is_one_more_failure(
         assert 1.0 > servers.asked[-1][1]
 
 
+async def test_garbage_is_the_servers_mistake_and_no_traceback(
+    autojump_clock: MockClock, servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with servers.watching(snapshot(OLD)) as (config, peer):
+        await peer.vanish()
+        strange = await servers.peer()
+        await strange.requested()
+        await strange.stream.send_all(b"\x00\xff garbage \r\n" * 1_000)
+        await settle()
+
+        assert isinstance(config.state, Stale)
+        assert "what it answers is no HTTP" in config.state.reason
+    assert "Traceback" not in caplog.text
+
+
 async def test_a_server_that_never_answers_the_handshake_is_left(autojump_clock: MockClock, servers: Servers) -> None:
     async with servers.watching(snapshot(OLD)) as (_, peer):
         await peer.vanish()

@@ -64,7 +64,8 @@ class Keeper:
                 self._saved = None
                 await self._try(partial(last_known_good.remove, self._file))
             return
-        if saved and saved.version == version and confirmed_at - saved.confirmed_at < _CONFIRM_INTERVAL:
+        # A time to come is that of a clock that was wrong, and would keep the file young for as long.
+        if saved and saved.version == version and abs(confirmed_at - saved.confirmed_at) < _CONFIRM_INTERVAL:
             return
         new = Saved(key, version, view.document, confirmed_at)
         if await self._try(partial(last_known_good.save, self._file, self._subject, new)):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 import attrs
+import h11
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection, wrap_client_stream
 from wsproto.utilities import ProtocolError
@@ -203,6 +204,9 @@ class Link:
             end = _refusal(group, self._held)
         except* trio.TooSlowError:
             end = End("it doesn't answer")
+        except* h11.ProtocolError:
+            # Of what can't be HTTP trio-websocket wants to tell the server, which a client can't.
+            end = End("what it answers is no HTTP")
         except* (
             ConnectionClosed,
             HandshakeError,
