@@ -69,3 +69,37 @@ def test_where_nobody_reads_it_is_141_and_not_a_word(arguments: list[str]) -> No
         done = subprocess.run(command, stdout=nobody, stderr=subprocess.PIPE, env=environment)
 
     assert (141, b"") == (done.returncode, done.stderr)
+
+
+GET = "import sys; from vortexd.ctl.cli import main; sys.exit(main(['completion', 'bash']))"
+
+
+def test_a_full_disk_is_one_line_and_not_the_status_of_a_difference() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", GET], stdout=full, stderr=subprocess.PIPE, text=True)
+
+    assert (3, "vortexctl: error: the output can't be written: no space left on device\n") == (
+        done.returncode,
+        done.stderr,
+    )
+
+
+def test_a_closed_output_is_one_line() -> None:
+    done = subprocess.run(["sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, GET], stderr=subprocess.PIPE, text=True)
+
+    assert (3, "vortexctl: error: the output can't be written: bad file descriptor\n") == (
+        done.returncode,
+        done.stderr,
+    )
+
+
+def test_an_encoding_without_the_characters_is_one_line() -> None:
+    code = "import sys; from vortexd.ctl import cli, completion; completion.run = lambda _: print('\\xfc') or 0; "
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-c", code + "sys.exit(cli.main(['completion', 'bash']))"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+
+    assert (2, "vortexctl: error: what is to be printed can't be written in ascii; set PYTHONUTF8=1\n") == (
+        done.returncode,
+        done.stderr,
+    )

@@ -161,3 +161,11 @@ def test_a_wrong_command_line_is_2(arguments: list[str]) -> None:
         cli.main(["wait", *arguments])
 
     assert 2 == caught.value.code
+
+
+@pytest.mark.parametrize("option", ["--percent", "--min"])
+def test_what_is_no_number_is_said_in_words_of_people(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["wait", "--app", "a", "--profile", "b", option, "many"])
+
+    assert f"argument {option}: must be a " in capsys.readouterr().err

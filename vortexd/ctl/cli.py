@@ -1,10 +1,11 @@
 """The command line of vortexctl: finds the command, and turns what goes wrong into one line and an exit status.
 
 The statuses are stable: 0 it is as asked, 1 it isn't (messages lost, a difference, a timeout), 2 the command line is wrong, 3 the server
-can't be reached or refuses; 130 after Ctrl-C, and 141 where nobody reads what is printed.
+can't be reached or refuses, or the output can't be written; 130 after Ctrl-C, and 141 where nobody reads what is printed.
 """
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -33,6 +34,9 @@ COMMANDS = (
     "watch",
 )
 
+# Why a file or a device doesn't take what is printed.
+_UNWRITABLE = frozenset({errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC})
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -42,6 +46,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run vortexctl and return its exit status."""
+    _open_streams()
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         # The others take longer to import than most commands take to run.
@@ -60,9 +65,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read has read enough; the interpreter has nothing to complain of in the end. It isn't 0: who checks something must not
         # pass because somebody looked at its first line alone.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         return 128 + signal.SIGPIPE
+    except UnicodeEncodeError as error:
+        _complain(f"what is to be printed can't be written in {error.encoding}; set PYTHONUTF8=1")
+        return 2
+    except OSError as error:
+        if error.errno not in _UNWRITABLE or error.filename is not None:
+            raise
+        _write_no_more()
+        _complain(f"the output can't be written: {os.strerror(error.errno or 0).lower()}")
+        return 3
     return status
+
+
+def _open_streams() -> None:
+    """Let nothing else become descriptor 1 or 2 where the caller has closed them. Whoever prints is told that it can't be written."""
+    if sys.stdout is None:
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115 - as long as the process
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
+def _write_no_more() -> None:
+    """Drop what is still to be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
