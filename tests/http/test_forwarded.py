@@ -98,6 +98,15 @@ async def test_H10_headers_are_believed_of_trusted_proxies_only() -> None:
         assert Sender("127.0.0.1") == await sender_of(http, WEBSOCKET + forwarded("203.0.113.7"))
 
 
+async def test_H10_a_handshake_behind_requests_has_its_own_sender() -> None:
+    kept = GET.replace(b"Connection: close\r\n", b"") + forwarded("203.0.113.1")
+    async with serving(TRUSTING) as http:
+        assert Sender("203.0.113.2") == await sender_of(http, kept + WEBSOCKET + forwarded("203.0.113.2"))
+        contradiction = b"Forwarded: for=203.0.113.7\r\n" + forwarded("203.0.113.9")
+        assert b"HTTP/1.1 400" in await http.exchange(kept + WEBSOCKET + contradiction)
+        await wait_until(lambda: not http.listener._by_address)
+
+
 @pytest.mark.parametrize("request_line", [WEBSOCKET, GET])
 async def test_H10_headers_that_contradict_each_other_are_told_so(request_line: bytes) -> None:
     async with serving(TRUSTING, asking()) as http:

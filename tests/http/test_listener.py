@@ -76,19 +76,51 @@ async def test_an_upgrade_at_ws_goes_to_the_websocket_side_with_every_byte() -> 
         assert accepted.sender.host == "127.0.0.1"
 
 
-@pytest.mark.parametrize(
-    "upgrade",
-    [
-        b"websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
-        b"h2c\r\nHTTP2-Settings: AAMAAABk",
-    ],
-)
-async def test_an_upgrade_on_a_kept_alive_connection_upgrades_nothing(upgrade: bytes) -> None:
+async def test_an_upgrade_behind_requests_goes_to_the_websocket_side_with_every_byte() -> None:
+    """Proxies that keep their connections put handshakes on them."""
+    head = b"GET /ws/shop/dev?x=1 HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     async with serving() as http:
-        second = GET.replace(b"/shop", b"/ws/shop") + b"Connection: Upgrade, close\r\nUpgrade: " + upgrade + b"\r\n\r\n"
+        for first in (GET + b"\r\n", GET.replace(b"GET", b"POST") + b"Content-Length: 1\r\n\r\nx"):
+            answers = await http.exchange(first + head + b"frames")
+
+            accepted = http.websockets.pop()
+            assert (head + b"frames", "/ws/shop/dev?x=1") == (accepted.head, accepted.target)
+            assert 1 == answers.count(b"HTTP/1.1")
+        await wait_until(lambda: not http.connections.child_tasks)
+        assert [] == http.websockets
+
+
+async def test_an_upgrade_behind_requests_waits_for_their_answers() -> None:
+    head = b"GET /ws/shop/dev HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    async with serving() as http:
+        http.reader.change({"large": "x" * 10_000})
+        answers = await http.exchange((GET + b"\r\n") * 3 + head)
+
+        assert 3 == answers.count(b"HTTP/1.1 200")
+        assert 1 == len(http.websockets)
+
+
+async def test_H05_a_body_behind_a_handshake_stays_behind_it() -> None:
+    head = b"GET /ws/shop/dev HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nContent-Length: 60\r\n\r\n"
+    smuggled = b"GET /smuggled/dev HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with serving() as http:
+        await http.exchange(GET + b"\r\n" + head + smuggled)
+
+        assert head + smuggled == http.websockets.pop().head
+        assert "smuggled" not in {key.application for key in http.reader.asked}
+
+
+@pytest.mark.parametrize(
+    ("target", "upgrade", "status"),
+    [(b"/ws/shop/dev", b"h2c\r\nHTTP2-Settings: AAMAAABk", b"426"), (b"/shop/dev", b"websocket", b"200")],
+)
+async def test_any_other_upgrade_behind_requests_upgrades_nothing(target: bytes, upgrade: bytes, status: bytes) -> None:
+    async with serving() as http:
+        second = GET.replace(b"/shop/dev", target) + b"Connection: Upgrade, close\r\nUpgrade: " + upgrade + b"\r\n\r\n"
         answers = await http.exchange(GET + b"\r\n" + second)
 
-        assert [b"200", b"426"] == re.findall(rb"HTTP/1.1 (\d+)", answers)
+        assert [b"200", status] == re.findall(rb"HTTP/1.1 (\d+)", answers)
+        assert [] == http.websockets
 
 
 async def test_H09_requests_in_a_row_are_answered_in_a_row() -> None:

@@ -88,6 +88,11 @@ def parse_head(head: bytes) -> h11.Request:
     return request
 
 
+def wants_websocket(request: h11.Request) -> bool:
+    """Whether a request asks for a WebSocket, well or badly."""
+    return any(name == b"upgrade" and b"websocket" in value.lower() for name, value in request.headers)
+
+
 async def refuse(stream: Stream, status: int, reason: str, *headers: str) -> None:
     """Answer, and wait for a moment until the peer has read it."""
     phrase = HTTPStatus(status).phrase

@@ -7,6 +7,7 @@ for it shields its sends without a deadline: a client that stops reading would h
 import logging
 import math
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import h11
@@ -21,7 +22,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import H11SendableEvent
 
 from ..settings import ServerSettings
-from .head import Stream
+from .head import Stream, wants_websocket
 from .listener import Accepted, socket_of
 
 # For a peer that is still sending when it is refused.
@@ -60,23 +61,32 @@ class Bridge:
         self._config.h11_max_incomplete_size = settings.head_bytes
         self._config.keep_alive_timeout = settings.keep_alive_timeout
 
-    async def serve(self, accepted: Accepted) -> None:
-        """Serve the requests of one connection until it ends. Closes the stream."""
+    async def serve(self, accepted: Accepted) -> bytes | None:
+        """Serve the requests of one connection until it ends, and close the stream.
+
+        Returns:
+            The head of a WebSocket handshake, and what came behind it, where one came behind other requests, as proxies that keep their
+            connections may send it. The stream is open then.
+        """
         stream = _Stream(accepted.stream, accepted.head, self._settings)
         self._streams.add(stream)
         if self._context.terminated.is_set():
             stream.hurry()
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_close_when_cancelled, accepted.stream)
+                nursery.start_soon(_close_when_cancelled, stream)
                 state = {"sender": accepted.sender, "proxies": accepted.proxies}
                 server = _Server(self._app, self._config, self._context, state, stream)  # type: ignore[arg-type]  # not only its own streams
-                await server
-                if server.has_unread:
+                try:
+                    await server
+                except* _Upgraded:
+                    pass
+                if stream.upgrade is None and server.has_unread:
                     await stream.linger()
                 nursery.cancel_scope.cancel()
         finally:
             self._streams.discard(stream)
+        return stream.upgrade
 
     async def drain(self) -> None:
         """Let idle connections end now, and the others after the request they are at."""
@@ -85,17 +95,22 @@ class Bridge:
             each.hurry()
 
 
+class _Upgraded(Exception):
+    """The connection has become a WebSocket's: Hypercorn has no way to let go of one but an error."""
+
+
 class _Http11(H11Protocol):
     """HTTP/1.1 that stays HTTP/1.1: RFC 9110 section 7.8 lets a server ignore an Upgrade.
 
-    WebSockets are ours, and are told apart before Hypercorn sees the connection. HTTP/2 without TLS would escape the deadlines of
-    a request, which here belong to the connection.
+    WebSockets are ours: a handshake that comes first is told apart before Hypercorn sees the connection, and one that comes later is given
+    back. HTTP/2 without TLS would escape the deadlines of a request, which here belong to the connection.
 
     The head of an answer goes out with its body, in one system call; before a large one, which may be in the cache and is held by as many
     connections as are slow to read it, it goes alone: one body is one body in memory.
     """
 
     _head = b""
+    hand_over: Callable[[bytes], None]
 
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
         try:
@@ -118,6 +133,12 @@ class _Http11(H11Protocol):
         pass
 
     async def _create_stream(self, request: h11.Request) -> None:
+        if wants_websocket(request) and request.target.startswith(b"/ws/"):
+            # What was asked before is answered: h11 gives no request sooner.
+            lines = [b"%s %s HTTP/%s" % (request.method, request.target, request.http_version)]
+            lines += [b"%s: %s" % header for header in request.headers.raw_items()]
+            self.hand_over(b"\r\n".join([*lines, b"", b""]) + self.connection.trailing_data[0])
+            raise _Upgraded
         headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
         await super()._create_stream(
             h11.Request(
@@ -129,6 +150,8 @@ class _Http11(H11Protocol):
 class _Server(TCPServer):
     """Hypercorn's server of one connection, given a protocol of ours as soon as it has made its own."""
 
+    stream: "_Stream"  # type: ignore[assignment]  # in place of its own
+
     # None as long as there is no protocol: a peer may be gone before.
     _wrapper: ProtocolWrapper | None = None
 
@@ -139,7 +162,7 @@ class _Server(TCPServer):
 
     @protocol.setter
     def protocol(self, wrapper: ProtocolWrapper) -> None:
-        wrapper.protocol = _Http11(
+        wrapper.protocol = protocol = _Http11(
             wrapper.app,
             wrapper.config,
             wrapper.context,
@@ -150,6 +173,7 @@ class _Server(TCPServer):
             wrapper.server,
             wrapper.send,
         )
+        protocol.hand_over = self.stream.hand_over
         self._wrapper = wrapper
 
     async def _idle_timeout(self) -> None:
@@ -162,12 +186,13 @@ class _Server(TCPServer):
         return getattr(connection, "their_state", None) in (h11.SEND_BODY, h11.ERROR)
 
 
-async def _close_when_cancelled(stream: Stream) -> None:
-    """Close the socket under Hypercorn's shielded sends, which no cancellation of ours would end before the write deadline."""
+async def _close_when_cancelled(stream: "_Stream") -> None:
+    """Close the socket, unless it is a WebSocket's now, under Hypercorn's shielded sends, which no cancellation of ours would end before the write deadline."""
     try:
         await trio.sleep_forever()
     finally:
-        socket_of(stream).close()
+        if stream.upgrade is None:
+            stream.socket.close()
 
 
 class _Stream(trio.abc.HalfCloseableStream):
@@ -188,6 +213,8 @@ class _Stream(trio.abc.HalfCloseableStream):
         self._deadline = trio.current_time() + settings.request_timeout
         self._receiving = trio.CancelScope()
         self._is_closed = False
+        # See `Bridge.serve`.
+        self.upgrade: bytes | None = None
 
     @property
     def socket(self) -> trio.socket.SocketType:
@@ -209,6 +236,10 @@ class _Stream(trio.abc.HalfCloseableStream):
             return data
         self._check_open()
         return b""
+
+    def hand_over(self, head: bytes) -> None:
+        """Leave the socket as it is when Hypercorn closes it: it is a WebSocket's, which begins with these bytes."""
+        self.upgrade = head
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -248,7 +279,7 @@ class _Stream(trio.abc.HalfCloseableStream):
         """Say that nothing more comes."""
         try:
             # Behind TLS there are no halves.
-            if isinstance(self._stream, trio.SocketStream):
+            if self.upgrade is None and isinstance(self._stream, trio.SocketStream):
                 self._stream.socket.shutdown(socket.SHUT_WR)
         except OSError as error:
             raise trio.BrokenResourceError from error

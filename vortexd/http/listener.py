@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 import attrs
+import h11
 import structlog
 import trio
 from structlog.contextvars import bind_contextvars, bound_contextvars
@@ -24,7 +25,7 @@ from ..proxies import Proxies, Sender
 from ..settings import Address, ServerSettings
 from ..systemd import Inherited
 from ..tls import Tls
-from .head import Refused, Stream, parse_head, read_head, refuse
+from .head import Refused, Stream, parse_head, read_head, refuse, wants_websocket
 from .proxy_protocol import MAX_BYTES, InvalidHeader, ProxyHeader, parse_proxy_header
 
 log = structlog.get_logger()
@@ -64,7 +65,8 @@ class Accepted:
     proxies: Proxies | None = None
 
 
-Handler = Callable[[Accepted], Awaitable[None]]
+# Returns the head of a WebSocket handshake that came behind the requests, and leaves the stream open; else None.
+Handler = Callable[[Accepted], Awaitable[bytes | None]]
 # Returns whether the connection goes on without its task; then `Listener.leave` is called when it ends.
 WebSocketHandler = Callable[[Accepted], Awaitable[bool]]
 
@@ -224,31 +226,46 @@ class Listener:
             if head is None:
                 return False
             request = parse_head(head)
-            target = request.target.decode("ascii")
-            if is_full and target.partition("?")[0] not in _ALWAYS:
+            if is_full and request.target.partition(b"?")[0].decode("ascii") not in _ALWAYS:
                 raise Refused(503, "too many connections", "Retry-After: 1")
-            wants_websocket = any(
-                name == b"upgrade" and b"websocket" in value.lower() for name, value in request.headers
-            )
-            if wants_websocket and not target.startswith("/ws/"):
-                raise Refused(404, "WebSockets are at /ws/{application}/{profile}")
-            if wants_websocket and guest.proxies is not None:
-                sender = guest.proxies.sender(list(request.headers), guest.host)
-                self._rename(guest, sender.host)
-            else:
-                sender = Sender(guest.host, certificate=guest.certificate)
+            accepted = self._accepted(stream, guest, connection_id, head, request)
         except Refused as error:
             await refuse(stream, error.status, error.reason, *error.headers)
             return False
-        except RemoteError as error:
-            await refuse(stream, error.status, error.reason)
-            return False
         finally:
             self._reading -= 1
-        if wants_websocket:
-            return await websocket(Accepted(stream, head, target, sender, connection_id))
-        await http(Accepted(stream, head, target, sender, connection_id, guest.proxies))
-        return False
+        if not wants_websocket(request):
+            later = await http(accepted)
+            if later is None:
+                return False
+            # A proxy has put a handshake on a connection that has served requests.
+            try:
+                accepted = self._accepted(stream, guest, connection_id, later, parse_head(later))
+            except Refused as error:
+                await refuse(stream, error.status, error.reason, *error.headers)
+                return False
+        return await websocket(accepted)
+
+    def _accepted(
+        self, stream: Stream, guest: "_Guest", connection_id: str, head: bytes, request: h11.Request
+    ) -> Accepted:
+        """A request with its sender: of a WebSocket for good, of others until there is a next one.
+
+        Raises:
+            Refused: It is for nobody here, or from somebody who has enough.
+        """
+        target, sender = request.target.decode("ascii"), Sender(guest.host, certificate=guest.certificate)
+        if not wants_websocket(request):
+            return Accepted(stream, head, target, sender, connection_id, guest.proxies)
+        if not target.startswith("/ws/"):
+            raise Refused(404, "WebSockets are at /ws/{application}/{profile}")
+        if guest.proxies is not None:
+            try:
+                sender = guest.proxies.sender(list(request.headers), guest.host)
+            except RemoteError as error:
+                raise Refused(error.status, error.reason) from None
+            self._rename(guest, sender.host)
+        return Accepted(stream, head, target, sender, connection_id)
 
     def _check_share(self, guest: "_Guest") -> None:
         """Refuse who has too many connections; a proxy has them for others."""
