@@ -79,6 +79,7 @@ PURE = [
     "realtime.limits",
     "realtime.reports",
     "http.forms",
+    "http.outgoing",
     "http.proxy_protocol",
     "http.schemas",
     "http.webhooks",

@@ -24,6 +24,7 @@ from hypercorn.typing import H11SendableEvent
 from ..settings import ServerSettings
 from .head import Stream, wants_websocket
 from .listener import Accepted, socket_of
+from .outgoing import Outgoing
 
 # For a peer that is still sending when it is refused.
 _LINGER = 1.0
@@ -45,6 +46,7 @@ class Bridge:
         self._app = ASGIWrapper(app)
         self._context = WorkerContext(None)
         self._streams: set[_Stream] = set()
+        self.outgoing = Outgoing()
         self._config = Config()
         self.replace(settings)
         self._config.include_server_header = False
@@ -68,7 +70,7 @@ class Bridge:
             The head of a WebSocket handshake, and what came behind it, where one came behind other requests, as proxies that keep their
             connections may send it. The stream is open then.
         """
-        stream = _Stream(accepted.stream, accepted.head, self._settings)
+        stream = _Stream(accepted.stream, accepted.head, self._settings, self.outgoing)
         self._streams.add(stream)
         if self._context.terminated.is_set():
             stream.hurry()
@@ -202,10 +204,11 @@ class _Stream(trio.abc.HalfCloseableStream):
     outlives a peer that has gone.
     """
 
-    def __init__(self, stream: Stream, head: bytes, settings: ServerSettings) -> None:
+    def __init__(self, stream: Stream, head: bytes, settings: ServerSettings, outgoing: Outgoing) -> None:
         self._stream = stream
         self._head = head
         self._settings = settings
+        self._outgoing = outgoing
         self._keep_alive = settings.keep_alive_timeout
         # An answer was written, and nothing has come since.
         self._is_idle = False
@@ -255,18 +258,30 @@ class _Stream(trio.abc.HalfCloseableStream):
             self._wait_until(trio.current_time() + self._keep_alive)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send, each part under the write deadline; the connection is broken for a peer that doesn't read."""
+        """Send, each part under the write deadline, and all of it within what `Outgoing` bounds; a peer that doesn't read breaks the connection."""
         self._check_open()
         self._wait_until(math.inf)
-        view = memoryview(data)
+        with trio.CancelScope() as whole:
+            if len(data) > _LARGE:
+                with self._outgoing.holding(bytes(data), whole.cancel):
+                    await self._send_parts(memoryview(data))
+            else:
+                await self._send_parts(memoryview(data))
+        if whole.cancelled_caught:
+            await self._give_up()
+        self._is_idle = True
+        self._wait_until(trio.current_time() + self._keep_alive)
+
+    async def _send_parts(self, view: memoryview) -> None:
         for start in range(0, len(view), 65_536):
             with trio.move_on_after(self._settings.write_timeout) as scope:
                 await self._stream.send_all(view[start : start + 65_536])
             if scope.cancelled_caught:
-                await trio.aclose_forcefully(self._stream)
-                raise trio.BrokenResourceError("the peer doesn't read")
-        self._is_idle = True
-        self._wait_until(trio.current_time() + self._keep_alive)
+                await self._give_up()
+
+    async def _give_up(self) -> None:
+        await trio.aclose_forcefully(self._stream)
+        raise trio.BrokenResourceError("the peer doesn't read")
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until something may be sent."""
