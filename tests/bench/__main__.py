@@ -2,12 +2,13 @@
 
 import argparse
 
-from . import git, http, push, registry, slow, storm, tls, writers
+from . import git, http, push, recover, registry, slow, storm, tls, writers
 
 BENCHMARKS = {
     "git": git,
     "http": http,
     "push": push,
+    "recover": recover,
     "registry": registry,
     "slow": slow,
     "storm": storm,

@@ -145,9 +145,10 @@ async def test_a_unix_socket_is_an_address(source: Path, tmp_path: Path) -> None
 
 
 def examples() -> dict[str, str]:
-    """The programs of the README's section on clients, and the one that it describes."""
-    section = Path("README.md").read_text().partition("## Clients\n")[2].partition("\n## ")[0]
-    on_trio, in_threads = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    """The programs of the README, and the one that it describes."""
+    programs = re.findall(r"^```python\n(.*?)^```", Path("README.md").read_text(), re.MULTILINE | re.DOTALL)
+    [on_trio] = [program for program in programs if "trio.run" in program]
+    [in_threads] = [program for program in programs if "vortexd.client.blocking" in program]
     on_asyncio = (
         on_trio.replace("import trio, vortexd.client", "import asyncio, vortexd.client.asyncio")
         .replace("vortexd.client.watch", "vortexd.client.asyncio.watch")

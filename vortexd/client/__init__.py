@@ -21,13 +21,25 @@ from .last_known_good import LastKnownGood
 from .view import Connected, Failed, Stale, State, WatchFailed
 
 if TYPE_CHECKING:
+    from .link import Timeouts
     from .watching import Config, watch
 
-__all__ = ["Change", "Config", "Connected", "Failed", "LastKnownGood", "Stale", "State", "WatchFailed", "watch"]
+__all__ = [
+    "Change",
+    "Config",
+    "Connected",
+    "Failed",
+    "LastKnownGood",
+    "Stale",
+    "State",
+    "Timeouts",
+    "WatchFailed",
+    "watch",
+]
 
 
 def __getattr__(name: str) -> object:
-    if name in ("Config", "watch"):
+    if name in ("Config", "Timeouts", "watch"):
         from . import watching
 
         return getattr(watching, name)
