@@ -352,6 +352,20 @@ async def test_H03_R15_who_is_full_can_still_say_so() -> None:
     assert "1" == other.headers["retry-after"]
 
 
+async def test_H03_who_asks_how_it_goes_stays_no_longer_and_becomes_no_websocket() -> None:
+    head = b"GET /ws/shop/dev HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    health = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with serving(ServerSettings(connections=1)) as http:
+        async with await http.connect():
+            await wait_until(lambda: http.listener._count == 1)
+            upgraded = await http.exchange(health + head)
+            stayed = await http.exchange(health)
+
+    assert [b"HTTP/1.1 200", b"HTTP/1.1 503"] == [b"HTTP/1.1" + each[:4] for each in upgraded.split(b"HTTP/1.1")[1:]]
+    assert [] == http.websockets
+    assert stayed.startswith(b"HTTP/1.1 200")
+
+
 async def test_H03_the_spare_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vortexd.http.listener._SPARE", 1)
     async with serving(ServerSettings(connections=1)) as http:

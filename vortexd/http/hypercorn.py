@@ -72,7 +72,7 @@ class Bridge:
         """
         stream = _Stream(accepted.stream, accepted.head, self._settings, self.outgoing)
         self._streams.add(stream)
-        if self._context.terminated.is_set():
+        if accepted.is_spare or self._context.terminated.is_set():
             stream.hurry()
         try:
             async with trio.open_nursery() as nursery:

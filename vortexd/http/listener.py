@@ -55,6 +55,7 @@ class Accepted:
         sender: Who sent it: the peer, or, of a WebSocket handshake, whom a trusted proxy has named.
         connection_id: A UUID.
         proxies: Where the peer of an HTTP connection is one of them: each request says who has sent it.
+        is_spare: Whether it is one beyond the limit, which came to ask how it goes, and shall leave the place to others.
     """
 
     stream: Stream
@@ -63,6 +64,7 @@ class Accepted:
     sender: Sender
     connection_id: str
     proxies: Proxies | None = None
+    is_spare: bool = False
 
 
 # Returns the head of a WebSocket handshake that came behind the requests, and leaves the stream open; else None.
@@ -229,6 +231,7 @@ class Listener:
             if is_full and request.target.partition(b"?")[0].decode("ascii") not in _ALWAYS:
                 raise Refused(503, "too many connections", "Retry-After: 1")
             accepted = self._accepted(stream, guest, connection_id, head, request)
+            accepted = attrs.evolve(accepted, is_spare=is_full)
         except Refused as error:
             await refuse(stream, error.status, error.reason, *error.headers)
             return False
@@ -240,6 +243,8 @@ class Listener:
                 return False
             # A proxy has put a handshake on a connection that has served requests.
             try:
+                if is_full:
+                    raise Refused(503, "too many connections", "Retry-After: 1")
                 accepted = self._accepted(stream, guest, connection_id, later, parse_head(later))
             except Refused as error:
                 await refuse(stream, error.status, error.reason, *error.headers)
