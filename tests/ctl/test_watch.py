@@ -212,6 +212,8 @@ async def test_what_changes_while_a_command_runs_is_one_run_with_the_newest(tmp_
     async def script(servers: Servers) -> None:
         peer = await servers.opened()
         await peer.say(snapshot(documents[0]))
+        # What comes before the first state has been taken is part of it.
+        await trio.testing.wait_all_tasks_blocked()
         for old, new in itertools.pairwise(documents):
             await peer.say(change(old, new, [{"op": "replace", "path": "/n", "value": new["n"]}]))
             while not out.exists():  # noqa: ASYNC110
