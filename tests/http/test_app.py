@@ -174,6 +174,13 @@ async def test_H11_what_is_accepted_decides(accept: str, status: int) -> None:
         assert status == (await http.ask("/shop/dev", Accept=accept)).status
 
 
+async def test_a_body_over_the_limit_is_told_the_limit() -> None:
+    async with serving(ServerSettings(body_bytes=10)) as http:
+        answer = await http.ask("/shop/dev", "POST", b"x" * 11)
+
+    assert (413, "a body has at most 10 bytes here") == (answer.status, json.loads(answer.body)["message"])
+
+
 async def test_a_body_over_the_limit_is_413() -> None:
     async with serving() as http:
         assert 413 == (await http.ask("/shop/dev", "POST", b"x" * 70_000)).status

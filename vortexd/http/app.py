@@ -6,6 +6,7 @@ them apart.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import Any, cast
 
 import trio
@@ -103,7 +104,11 @@ def _with_bodies(answering: Answering, body_bytes: Callable[[], int]) -> _Asgi:
 
     @app.errorhandler(HTTPException)
     async def http_error(error: HTTPException) -> Response:
-        return _response(answering.failure(RemoteError(error.name, error.code or 500)))
+        reason = error.name
+        if error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            most = answering.routes.body_bytes(_path(request.scope), body_bytes())
+            reason = f"a body has at most {most} bytes here"
+        return _response(answering.failure(RemoteError(reason, error.code or 500)))
 
     return cast(_Asgi, app)
 
