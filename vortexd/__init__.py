@@ -36,7 +36,7 @@ Configuration flows one way, and each stage is a module or a package here:
     line.py     the stages from Tree to broadcast as one: publications one after the other, reads and subscriptions between them
     realtime/   the WebSocket: frames, messages, close reasons, session (pure); connection, parking and server (Trio)
     console/    the page for people, and a client in JavaScript; static files
-    http/       the listener that routes, the bridge to Hypercorn, the application; an endpoint per kind of request, and the routes to them
+    http/       the listener that routes, the bridge to Hypercorn, HTTP/2, the application; an endpoint per kind of request, and the routes to them
     http/spring/ Spring's HTTP API as far as it is a matter of texts: paths, JSON, .properties, YAML, placeholders, plain files (pure)
     named_files.py                  who is let in, the certificate and the keys, from the files that settings name
     reload.py                       SIGHUP: new settings for everybody who goes by them, together or not at all

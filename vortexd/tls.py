@@ -73,7 +73,7 @@ def load_context(settings: TlsSettings, environ: Mapping[str, str]) -> ServerCon
         raise SettingsError(problems, "tls")
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[settings.minimum_version]
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(["h2", "http/1.1"])
     # Renegotiation is a way to make a server work, and nobody needs it.
     context.options |= ssl.OP_NO_RENEGOTIATION
     try:

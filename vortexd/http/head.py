@@ -14,7 +14,7 @@ import trio
 Stream: TypeAlias = "trio.SocketStream | trio.SSLStream[trio.SocketStream]"
 
 _RECEIVE_BYTES = 16_384
-_MAX_TARGET_BYTES = 8_192
+MAX_TARGET_BYTES = 8_192
 _REFUSAL_TIMEOUT = 1.0
 
 
@@ -65,8 +65,8 @@ def _check_beginning(head: bytes) -> None:
     if head.startswith(b"PRI * HTTP/2.0"):
         raise Refused(400, "this port speaks HTTP/1.1; HTTP/2 needs TLS")
     line = head.partition(b"\r\n")[0]
-    if len(line) > _MAX_TARGET_BYTES:
-        raise Refused(414, f"a request line has at most {_MAX_TARGET_BYTES} bytes")
+    if len(line) > MAX_TARGET_BYTES:
+        raise Refused(414, f"a request line has at most {MAX_TARGET_BYTES} bytes")
 
 
 def parse_head(head: bytes) -> h11.Request:

@@ -23,6 +23,7 @@ from hypercorn.typing import H11SendableEvent
 
 from ..settings import ServerSettings
 from .head import Stream, wants_websocket
+from .http2 import Http2
 from .listener import Accepted, socket_of
 from .outgoing import Outgoing
 
@@ -43,9 +44,10 @@ class Bridge:
     """
 
     def __init__(self, app: Any, settings: ServerSettings) -> None:
+        self._asgi = app
         self._app = ASGIWrapper(app)
         self._context = WorkerContext(None)
-        self._streams: set[_Stream] = set()
+        self._streams: set[_Stream | Http2] = set()
         self.outgoing = Outgoing()
         self._config = Config()
         self.replace(settings)
@@ -70,6 +72,12 @@ class Bridge:
             The head of a WebSocket handshake, and what came behind it, where one came behind other requests, as proxies that keep their
             connections may send it. The stream is open then.
         """
+        state = {"sender": accepted.sender, "proxies": accepted.proxies}
+        if accepted.is_http2:
+            await self._serve_http2(
+                Http2(self._asgi, accepted.stream, self._settings, state, self.outgoing, accepted.only)
+            )
+            return None
         stream = _Stream(accepted.stream, accepted.head, self._settings, self.outgoing)
         self._streams.add(stream)
         if accepted.is_spare or self._context.terminated.is_set():
@@ -77,7 +85,6 @@ class Bridge:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_close_when_cancelled, stream)
-                state = {"sender": accepted.sender, "proxies": accepted.proxies}
                 server = _Server(self._app, self._config, self._context, state, stream)  # type: ignore[arg-type]  # not only its own streams
                 try:
                     await server
@@ -89,6 +96,15 @@ class Bridge:
         finally:
             self._streams.discard(stream)
         return stream.upgrade
+
+    async def _serve_http2(self, connection: Http2) -> None:
+        self._streams.add(connection)
+        if self._context.terminated.is_set():
+            connection.hurry()
+        try:
+            await connection.run()
+        finally:
+            self._streams.discard(connection)
 
     async def drain(self) -> None:
         """Let idle connections end now, and the others after the request they are at."""

@@ -56,6 +56,9 @@ class Accepted:
         connection_id: A UUID.
         proxies: Where the peer of an HTTP connection is one of them: each request says who has sent it.
         is_spare: Whether it is one beyond the limit, which came to ask how it goes, and shall leave the place to others.
+        is_websocket: It asks for one.
+        is_http2: TLS has agreed on HTTP/2, and nothing has been read.
+        only: Of such a connection, paths that are answered where there are too many connections; None for all.
     """
 
     stream: Stream
@@ -65,6 +68,9 @@ class Accepted:
     connection_id: str
     proxies: Proxies | None = None
     is_spare: bool = False
+    is_websocket: bool = False
+    is_http2: bool = False
+    only: frozenset[str] | None = None
 
 
 # Returns the head of a WebSocket handshake that came behind the requests, and leaves the stream open; else None.
@@ -182,12 +188,14 @@ class Listener:
             return
         # A Unix socket has no address.
         host, port = address[:2] if isinstance(address, tuple) else ("", 0)
-        guest = _Guest(host, port, is_tcp=bool(host), proxies=self._proxies if self._proxies.has(host) else None)
+        guest = _Guest(
+            stream, host, port, is_tcp=bool(host), proxies=self._proxies if self._proxies.has(host) else None
+        )
         with bound_contextvars(connection=connection_id, peer=str(guest)):
             self._enter(guest.host)
             goes_on = False
             try:
-                goes_on = await self._route(stream, guest, connection_id, websocket, http)
+                goes_on = await self._route(guest, connection_id, websocket, http)
             except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
                 log.debug("connection broke", reason=type(error).__name__)
             except Exception:
@@ -197,63 +205,61 @@ class Listener:
                     self.leave(guest.host)
                 await trio.aclose_forcefully(stream)
 
-    async def _route(
-        self, stream: Stream, guest: "_Guest", connection_id: str, websocket: WebSocketHandler, http: Handler
-    ) -> bool:
+    async def _route(self, guest: "_Guest", connection_id: str, websocket: WebSocketHandler, http: Handler) -> bool:
         """Let the right handler serve it. Returns whether it goes on without this task."""
         is_full = self._count > self._max_connections
         if self._count > self._max_connections + self._spare or self._reading >= self._settings.handshakes:
-            await refuse(stream, 503, "too many connections", "Retry-After: 1")
+            await refuse(guest.stream, 503, "too many connections", "Retry-After: 1")
             return False
-        self._reading += 1
         try:
-            self._check_share(guest)
-            timeout = _FULL_TIMEOUT if is_full else self._settings.head_timeout
-            if (
-                self._settings.proxy_protocol
-                and (guest.is_tcp or guest.proxies)
-                and not await self._introduce(stream, guest, timeout)
-            ):
-                return False
-            context = self._tls.context
-            if context is not None and guest.is_tcp:
-                encrypted = await _encrypt(stream, context, timeout)
-                if encrypted is None:
-                    return False
-                stream = encrypted
-                der = encrypted.getpeercert(binary_form=True)
-                if der is not None and context.authorities:
-                    guest.certificate = read_certificate(der, context.authorities)
-            head = await read_head(stream, timeout, self._settings.head_bytes)
-            if head is None:
-                return False
-            request = parse_head(head)
-            if is_full and request.target.partition(b"?")[0].decode("ascii") not in _ALWAYS:
-                raise Refused(503, "too many connections", "Retry-After: 1")
-            accepted = self._accepted(stream, guest, connection_id, head, request)
-            accepted = attrs.evolve(accepted, is_spare=is_full)
-        except Refused as error:
-            await refuse(stream, error.status, error.reason, *error.headers)
-            return False
-        finally:
-            self._reading -= 1
-        if not wants_websocket(request):
-            later = await http(accepted)
-            if later is None:
-                return False
-            # A proxy has put a handshake on a connection that has served requests.
+            self._reading += 1
             try:
-                if is_full:
+                accepted = await self._receive(guest, connection_id, is_full=is_full)
+            finally:
+                self._reading -= 1
+            if accepted is not None and not accepted.is_websocket:
+                later = await http(attrs.evolve(accepted, is_spare=is_full))
+                # A proxy may put a handshake on a connection that has served requests.
+                if later and is_full:
                     raise Refused(503, "too many connections", "Retry-After: 1")
-                accepted = self._accepted(stream, guest, connection_id, later, parse_head(later))
-            except Refused as error:
-                await refuse(stream, error.status, error.reason, *error.headers)
-                return False
-        return await websocket(accepted)
+                accepted = self._accepted(guest, connection_id, later, parse_head(later)) if later else None
+        except Refused as error:
+            await refuse(guest.stream, error.status, error.reason, *error.headers)
+            return False
+        return await websocket(accepted) if accepted else False
 
-    def _accepted(
-        self, stream: Stream, guest: "_Guest", connection_id: str, head: bytes, request: h11.Request
-    ) -> Accepted:
+    async def _receive(self, guest: "_Guest", connection_id: str, *, is_full: bool) -> Accepted | None:
+        """Hear what a connection is for; None where the peer went away, or never said a word.
+
+        Raises:
+            Refused: It is for nothing that we serve.
+        """
+        self._check_share(guest)
+        timeout = _FULL_TIMEOUT if is_full else self._settings.head_timeout
+        begins = self._settings.proxy_protocol and (guest.is_tcp or guest.proxies is not None)
+        if begins and not await self._introduce(guest, timeout):
+            return None
+        context = self._tls.context
+        if context is not None and guest.is_tcp:
+            encrypted = await _encrypt(guest.stream, context, timeout)
+            if encrypted is None:
+                return None
+            guest.stream = encrypted
+            der = encrypted.getpeercert(binary_form=True)
+            if der is not None and context.authorities:
+                guest.certificate = read_certificate(der, context.authorities)
+            if encrypted.selected_alpn_protocol() == "h2":
+                sender, only = Sender(guest.host, certificate=guest.certificate), _ALWAYS if is_full else None
+                return Accepted(encrypted, b"", "", sender, connection_id, guest.proxies, is_http2=True, only=only)
+        head = await read_head(guest.stream, timeout, self._settings.head_bytes)
+        if head is None:
+            return None
+        request = parse_head(head)
+        if is_full and request.target.partition(b"?")[0].decode("ascii") not in _ALWAYS:
+            raise Refused(503, "too many connections", "Retry-After: 1")
+        return self._accepted(guest, connection_id, head, request)
+
+    def _accepted(self, guest: "_Guest", connection_id: str, head: bytes, request: h11.Request) -> Accepted:
         """A request with its sender: of a WebSocket for good, of others until there is a next one.
 
         Raises:
@@ -261,7 +267,7 @@ class Listener:
         """
         target, sender = request.target.decode("ascii"), Sender(guest.host, certificate=guest.certificate)
         if not wants_websocket(request):
-            return Accepted(stream, head, target, sender, connection_id, guest.proxies)
+            return Accepted(guest.stream, head, target, sender, connection_id, guest.proxies)
         if not target.startswith("/ws/"):
             raise Refused(404, "WebSockets are at /ws/{application}/{profile}")
         if guest.proxies is not None:
@@ -270,7 +276,7 @@ class Listener:
             except RemoteError as error:
                 raise Refused(error.status, error.reason) from None
             self._rename(guest, sender.host)
-        return Accepted(stream, head, target, sender, connection_id)
+        return Accepted(guest.stream, head, target, sender, connection_id, is_websocket=True)
 
     def _check_share(self, guest: "_Guest") -> None:
         """Refuse who has too many connections; a proxy has them for others."""
@@ -287,13 +293,13 @@ class Listener:
         bind_contextvars(peer=str(guest))
         self._check_share(guest)
 
-    async def _introduce(self, stream: Stream, guest: "_Guest", timeout: float) -> bool:
+    async def _introduce(self, guest: "_Guest", timeout: float) -> bool:
         """Hear from a proxy whose connection it is. Returns False where it went away."""
         if guest.proxies is None:
             raise Refused(403, "this address isn't that of a proxy in server.trusted_proxies")
         try:
             with trio.fail_after(timeout):
-                header = await _read_proxy_header(socket_of(stream))
+                header = await _read_proxy_header(socket_of(guest.stream))
         except InvalidHeader:
             raise Refused(400, "a connection begins with a PROXY header here (server.proxy_protocol)") from None
         except trio.TooSlowError:
@@ -313,6 +319,7 @@ class _Guest:
     """Who is at the other end of a connection, as far as that is known by now.
 
     Attributes:
+        stream: What it is spoken to by: TLS, once that is there.
         host: The address that it counts for, or "" for a Unix socket.
         port: None where it isn't known.
         is_tcp: Whether it came by TCP, whoever it is.
@@ -320,6 +327,7 @@ class _Guest:
         certificate: Its own, where it has shown one.
     """
 
+    stream: Stream
     host: str
     port: int | None
     is_tcp: bool

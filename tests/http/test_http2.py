@@ -1,0 +1,484 @@
+"""HTTP/2: the same answers as over HTTP/1.1, and what a hostile peer gets for its frames."""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import h2.config
+import h2.connection
+import h2.events
+import h2.settings
+import pytest
+import trio
+from h2.errors import ErrorCodes
+from hyperframe.frame import ContinuationFrame, HeadersFrame, PriorityFrame
+from trio.testing import MockClock, memory_stream_pair
+
+from tests.certificates import make
+from tests.fakes import open_gate, timestamp
+from tests.http.serving import FakeReader
+from vortexd.http.app import create_app
+from vortexd.http.http2 import Http2
+from vortexd.http.hypercorn import Bridge
+from vortexd.http.listener import Accepted, Listener
+from vortexd.http.outgoing import Outgoing
+from vortexd.http.routes import standard_routes
+from vortexd.metrics import Metrics
+from vortexd.proxies import Sender
+from vortexd.settings import ServerSettings, TlsSettings
+from vortexd.tls import Tls, load_context
+
+STATE = {"sender": Sender("192.0.2.1"), "proxies": None}
+
+
+@attrs.define
+class Told:
+    """What a client was told of one stream."""
+
+    status: int = 0
+    headers: dict[bytes, bytes] = attrs.field(factory=dict)
+    body: bytes = b""
+    is_whole: bool = False
+    reset: int | None = None
+
+
+class Client:
+    """A client of the h2 package."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.stream = stream
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding=None))
+        self.told: dict[int, Told] = {}
+        self.goodbye: int | None = None
+        self.is_closed = False
+        self.takes = True
+
+    def request(self, path: str = "/shop/dev", method: str = "GET", body: bytes | None = None, **more: str) -> int:
+        number = self.h2.get_next_available_stream_id()
+        headers = [(":method", method), (":path", path), (":scheme", "https"), (":authority", "localhost")]
+        headers += [(name.replace("_", "-"), value) for name, value in more.items()]
+        self.h2.send_headers(number, headers, end_stream=body is None)
+        if body is not None:
+            self.h2.send_data(number, body, end_stream=True)
+        self.told[number] = Told()
+        return number
+
+    async def flush(self, more: bytes = b"") -> None:
+        await self.stream.send_all(self.h2.data_to_send() + more)
+
+    async def hear(self) -> None:
+        """Take in what comes next."""
+        try:
+            data = await self.stream.receive_some(65_536)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            data = b""
+        if not data:
+            self.is_closed = True
+            return
+        for event in self.h2.receive_data(data):
+            told = self.told.get(getattr(event, "stream_id", 0) or 0, Told())
+            if isinstance(event, h2.events.ResponseReceived):
+                told.headers = dict(event.headers)
+                told.status = int(told.headers[b":status"])
+            elif isinstance(event, h2.events.DataReceived):
+                told.body += event.data
+                if self.takes:
+                    self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            elif isinstance(event, h2.events.StreamEnded):
+                told.is_whole = True
+            elif isinstance(event, h2.events.StreamReset):
+                told.reset = event.error_code
+            elif isinstance(event, h2.events.ConnectionTerminated):
+                self.goodbye = event.error_code
+        if data := self.h2.data_to_send():
+            try:
+                await self.stream.send_all(data)
+            except trio.BrokenResourceError:
+                self.is_closed = True
+
+    async def answer(self, number: int) -> Told:
+        told = self.told[number]
+        while not told.is_whole and told.reset is None and not self.is_closed:
+            await self.hear()
+        return told
+
+    async def end(self) -> int | None:
+        """Everything until the server closes; the code of its GOAWAY."""
+        while not self.is_closed:
+            await self.hear()
+        return self.goodbye
+
+
+@attrs.define
+class Served:
+    client: Client
+    connection: Http2
+    reader: FakeReader
+    metrics: Metrics
+    ended: trio.Event
+
+
+@asynccontextmanager
+async def served(
+    settings: ServerSettings | None = None, only: frozenset[str] | None = None, app: Any = None
+) -> AsyncIterator[Served]:
+    settings = settings or ServerSettings()
+    ours, theirs = memory_stream_pair()
+    reader, metrics, ended = FakeReader(), Metrics(), trio.Event()
+    routes = standard_routes(reader, metrics)
+    asgi = app or create_app(routes, metrics, lambda: settings.body_bytes, timestamp, open_gate())
+    connection = Http2(asgi, ours, settings, STATE, Outgoing(), only)
+    client = Client(theirs)
+
+    async def run() -> None:
+        await connection.run()
+        ended.set()
+
+    with trio.fail_after(10_000):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            client.h2.initiate_connection()
+            await client.flush()
+            yield Served(client, connection, reader, metrics, ended)
+            nursery.cancel_scope.cancel()
+
+
+async def ask(http: Served, *arguments: Any, **options: Any) -> Told:
+    number = http.client.request(*arguments, **options)
+    await http.client.flush()
+    return await http.client.answer(number)
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "body", "status"),
+    [
+        ("/shop/dev", "GET", None, 200),
+        ("/shop/dev", "HEAD", None, 200),
+        ("/shop/dev?x=1", "GET", None, 200),
+        ("/nowhere", "GET", None, 404),
+        ("/shop/dev", "POST", b"x", 405),
+        ("/shop/dev", "GET", b"body", 200),
+        ("/ws/shop/dev", "GET", None, 426),
+        ("/" + "x" * 9_000, "GET", None, 414),
+    ],
+)
+async def test_requests_are_answered_as_over_http_1(path: str, method: str, body: bytes | None, status: int) -> None:
+    async with served() as http:
+        told = await ask(http, path, method, body)
+        again = await ask(http)
+
+    assert (status, 200) == (told.status, again.status)
+    assert (method == "HEAD" or status == 414) == (told.body == b"")
+
+
+async def test_what_is_known_is_not_sent_again() -> None:
+    async with served() as http:
+        first = await ask(http)
+        again = await ask(http, if_none_match=first.headers[b"etag"].decode())
+
+    assert (304, b"") == (again.status, again.body)
+
+
+async def test_many_requests_are_answered_side_by_side_and_counted() -> None:
+    async with served() as http:
+        numbers = [http.client.request() for _ in range(90)]
+        await http.client.flush()
+        told = [await http.client.answer(number) for number in numbers]
+
+    assert {200} == {each.status for each in told}
+    assert b'status="200"} 90' in http.metrics.render() or b" 90.0" in http.metrics.render()
+
+
+async def test_a_large_answer_goes_out_as_it_is_taken() -> None:
+    async with served() as http:
+        http.reader.change({"large": "x" * 9_000})
+        numbers = [http.client.request() for _ in range(20)]
+        await http.client.flush()
+        for number in numbers:
+            assert (await http.client.answer(number)).body.endswith(b"}]}")
+
+
+async def test_H04_a_body_that_is_too_large_is_413_and_the_connection_goes_on() -> None:
+    async with served() as http:
+        number = http.client.h2.get_next_available_stream_id()
+        headers = [(":method", "POST"), (":path", "/shop/dev"), (":scheme", "https"), (":authority", "localhost")]
+        http.client.h2.send_headers(number, [*headers, ("content-length", "1000000")])
+        http.client.told[number] = Told()
+        await http.client.flush()
+        assert 413 == (await http.client.answer(number)).status
+        assert 200 == (await ask(http)).status
+
+
+async def test_W02_websockets_are_not_for_http_2() -> None:
+    async with served() as http:
+        number = http.client.h2.get_next_available_stream_id()
+        http.client.h2.send_headers(number, [(":method", "CONNECT"), (":authority", "localhost")])
+        http.client.told[number] = Told()
+        await http.client.flush()
+        told = await http.client.answer(number)
+
+        assert 501 == told.status
+        assert 0 == http.client.h2.remote_settings.enable_connect_protocol
+
+
+async def test_H03_where_there_are_too_many_connections_health_is_answered() -> None:
+    async with served(only=frozenset({"/health"})) as http:
+        numbers = [http.client.request(path) for path in ("/health", "/shop/dev")]
+        await http.client.flush()
+        assert [200, 503] == [(await http.client.answer(number)).status for number in numbers]
+        assert ErrorCodes.NO_ERROR == await http.client.end()
+
+
+# Deadlines.
+
+
+async def test_an_idle_connection_is_told_and_closed_whatever_it_pings(autojump_clock: MockClock) -> None:
+    async with served(ServerSettings(keep_alive_timeout=60)) as http:
+        await ask(http)
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def ping() -> None:
+                while not http.client.is_closed:
+                    http.client.h2.ping(b"12345678")
+                    with trio.move_on_after(1):
+                        await http.client.flush()
+                    await trio.sleep(7)
+
+            assert ErrorCodes.NO_ERROR == await http.client.end()
+            assert 60 == pytest.approx(trio.current_time() - began, abs=1.5)
+            nursery.cancel_scope.cancel()
+
+
+async def test_H01_who_asks_nothing_is_closed_after_the_time_of_a_head(autojump_clock: MockClock) -> None:
+    async with served(ServerSettings(head_timeout=10)) as http:
+        began = trio.current_time()
+        # Its settings first, for nothing may come between the parts of a head.
+        await http.client.hear()
+        frame = HeadersFrame(1)
+        frame.data = b"\x82"
+        await http.client.flush(frame.serialize())
+        assert ErrorCodes.NO_ERROR == await http.client.end()
+        assert 10 == pytest.approx(trio.current_time() - began, abs=1.5)
+
+
+async def test_H02_a_body_that_never_ends_is_reset(autojump_clock: MockClock) -> None:
+    async with served() as http:
+        number = http.client.h2.get_next_available_stream_id()
+        headers = [(":method", "POST"), (":path", "/shop/dev"), (":scheme", "https"), (":authority", "localhost")]
+        http.client.h2.send_headers(number, headers)
+        http.client.told[number] = Told()
+        await http.client.flush()
+        told = await http.client.answer(number)
+
+        assert told.reset is not None or told.status >= 400
+        assert 200 == (await ask(http)).status
+
+
+async def test_H02_who_takes_nothing_of_an_answer_loses_it(autojump_clock: MockClock) -> None:
+    async with served(ServerSettings(write_timeout=10)) as http:
+        http.client.takes = False
+        http.reader.change({"large": "x" * 9_000})
+        told = [await ask(http) for _ in range(9)]
+
+    assert ErrorCodes.CANCEL in {each.reset for each in told}
+
+
+async def test_R12_a_drain_refuses_what_is_new_and_answers_what_is_there() -> None:
+    began, go_on = trio.Event(), trio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        began.set()
+        await go_on.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"late"})
+
+    async with served(app=app) as http:
+        first = http.client.request()
+        await http.client.flush()
+        await began.wait()
+        http.connection.hurry()
+        # A GOAWAY ends the h2 package's own end at once, so that frames are looked at as they are.
+        data = b""
+        while b"\x07\x00\x00\x00\x00\x00" + first.to_bytes(4, "big") not in data:
+            data += await http.client.stream.receive_some()
+        assert not http.ended.is_set()
+        go_on.set()
+        while b"late" not in data:
+            data += await http.client.stream.receive_some()
+        await http.ended.wait()
+
+
+async def test_R12_a_drain_ends_idle_connections_at_once() -> None:
+    async with served() as http:
+        await ask(http)
+        http.connection.hurry()
+        assert ErrorCodes.NO_ERROR == await http.client.end()
+
+
+# Attacks.
+
+
+async def calmed(http: Served) -> bool:
+    return ErrorCodes.ENHANCE_YOUR_CALM == await http.client.end()
+
+
+async def test_H03_rapid_reset_is_ended() -> None:
+    """CVE-2023-44487."""
+    async with served() as http:
+        for _ in range(150):
+            http.client.h2.reset_stream(http.client.request())
+        await http.client.flush()
+        assert await calmed(http)
+        await http.ended.wait()
+
+
+async def test_a_few_resets_are_everyday() -> None:
+    async with served() as http:
+        for _ in range(50):
+            http.client.h2.reset_stream(http.client.request())
+        await http.client.flush()
+        assert 200 == (await ask(http)).status
+
+
+@pytest.mark.parametrize("kind", ["ping", "settings", "priority", "empty data"])
+async def test_H03_a_flood_of_frames_without_use_is_ended(kind: str) -> None:
+    async with served() as http:
+        more = b""
+        number = http.client.h2.get_next_available_stream_id()
+        headers = [(":method", "POST"), (":path", "/shop/dev"), (":scheme", "https"), (":authority", "localhost")]
+        http.client.h2.send_headers(number, headers)
+        for _ in range(300):
+            if kind == "ping":
+                http.client.h2.ping(b"12345678")
+            elif kind == "settings":
+                http.client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 65_535})
+            elif kind == "priority":
+                more += PriorityFrame(9, depends_on=0, stream_weight=1).serialize()
+            else:
+                http.client.h2.send_data(number, b"")
+        await http.client.flush(more)
+        assert await calmed(http)
+
+
+async def test_H03_more_streams_than_allowed_end_the_connection() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await trio.sleep_forever()
+
+    async with served(app=app) as http:
+        http.client.h2.remote_settings = h2.settings.Settings(client=False)
+        for _ in range(101):
+            http.client.request()
+        await http.client.flush()
+        assert await http.client.end()
+
+
+async def test_H04_a_flood_of_continuations_is_ended() -> None:
+    async with served() as http:
+        frame = HeadersFrame(1)
+        frame.data = b"\x82"
+        more = frame.serialize()
+        for _ in range(100):
+            continued = ContinuationFrame(1)
+            continued.data = b""
+            more += continued.serialize()
+        await http.client.flush(more)
+        assert await http.client.end()
+
+
+async def test_H04_a_head_that_unfolds_beyond_its_bound_is_ended() -> None:
+    async with served(ServerSettings(head_bytes=16_384)) as http:
+        # One entry of the table, and many times its index.
+        http.client.h2.remote_settings = h2.settings.Settings(client=False)
+        frame = HeadersFrame(1)
+        frame.flags.add("END_HEADERS")
+        frame.data = b"\x40\x01a\x7f\xa1\x1e" + b"x" * 4_000 + b"\xbe" * 5_000
+        await http.client.flush(frame.serialize())
+        assert await http.client.end()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(":method", "GET"), (":path", "/shop/\udcff"), (":scheme", "https"), (":authority", "localhost")],
+        [(":method", "GET"), (":path", "shop"), (":scheme", "https"), (":authority", "localhost")],
+        [(":method", "GET"), (":path", "/shop/dev"), (":scheme", "https"), (":authority", "evil.example\udcff")],
+        [(":method", "GET"), (":path", "/shop/dev"), (":scheme", "https")],
+    ],
+)
+async def test_H05_what_is_no_good_request_is_400_and_the_connection_goes_on(headers: list[tuple[str, str]]) -> None:
+    async with served() as http:
+        http.client.h2.config.validate_outbound_headers = False
+        number = http.client.h2.get_next_available_stream_id()
+        raw = [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in headers]
+        http.client.h2.send_headers(number, raw, end_stream=True)
+        http.client.told[number] = Told()
+        await http.client.flush()
+        told = await http.client.answer(number)
+
+        assert told.status in (0, 400)
+        assert told.status or http.client.goodbye
+        assert b"Traceback" not in told.body
+
+
+async def test_H13_an_error_in_the_application_ends_one_request_alone() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["raw_path"] == b"/fail":
+            raise ZeroDivisionError
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+
+    async with served(app=app) as http:
+        assert ErrorCodes.INTERNAL_ERROR == (await ask(http, "/fail")).reset
+        assert 204 == (await ask(http)).status
+
+
+async def test_who_goes_in_the_middle_ends_it() -> None:
+    async with served() as http:
+        http.client.request()
+        await http.client.flush()
+        await http.client.stream.aclose()
+        await http.ended.wait()
+
+
+# By TLS.
+
+
+async def test_a_client_that_offers_it_by_alpn_gets_it_and_others_http_1(tmp_path: Path) -> None:
+    certificate, key = make(tmp_path)
+    settings = ServerSettings(bind=("127.0.0.1:0",))
+    listener = Listener(settings, tls=Tls(load_context(TlsSettings(str(certificate), str(key)), {})))
+    routes, metrics = standard_routes(FakeReader(), Metrics()), Metrics()
+    bridge = Bridge(create_app(routes, metrics, lambda: 0, timestamp, open_gate()), settings)
+    (url,) = await listener.bind()
+
+    async def websocket(accepted: Accepted) -> bool:
+        raise AssertionError
+
+    async def connect(*offered: str) -> trio.SSLStream[trio.SocketStream]:
+        context = ssl.create_default_context(cafile=str(certificate))
+        context.set_alpn_protocols([*offered])
+        stream = await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2]))
+        encrypted = trio.SSLStream(stream, context, server_hostname="localhost", https_compatible=True)
+        await encrypted.do_handshake()
+        return encrypted
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listener.serve, nursery, websocket, bridge.serve)
+            async with await connect("h2", "http/1.1") as stream:
+                assert "h2" == stream.selected_alpn_protocol()
+                client = Client(stream)
+                client.h2.initiate_connection()
+                number = client.request()
+                await client.flush()
+                assert 200 == (await client.answer(number)).status
+                async with await connect("http/1.1") as other:
+                    await other.send_all(b"GET /shop/dev HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                    assert (await other.receive_some()).startswith(b"HTTP/1.1 200")
+                await bridge.drain()
+                assert ErrorCodes.NO_ERROR == await client.end()
+            nursery.cancel_scope.cancel()
