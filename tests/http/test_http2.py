@@ -15,7 +15,7 @@ import pytest
 import trio
 from h2.errors import ErrorCodes
 from hyperframe.frame import ContinuationFrame, HeadersFrame, PriorityFrame
-from trio.testing import MockClock, memory_stream_pair
+from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.certificates import make
 from tests.fakes import open_gate, timestamp
@@ -442,6 +442,26 @@ async def test_who_goes_in_the_middle_ends_it() -> None:
         await http.client.flush()
         await http.client.stream.aclose()
         await http.ended.wait()
+
+
+async def test_cancelling_ends_a_stalled_write_at_once(autojump_clock: MockClock) -> None:
+    ours, theirs = lockstep_stream_pair()
+    connection = Http2(None, ours, ServerSettings(), STATE, Outgoing())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.run)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    await theirs.aclose()
+
+    assert 0 == pytest.approx(trio.current_time(), abs=0.1)
+
+
+async def test_H02_who_does_not_read_is_cut_after_the_write_deadline(autojump_clock: MockClock) -> None:
+    ours, theirs = lockstep_stream_pair()
+    await Http2(None, ours, ServerSettings(write_timeout=10), STATE, Outgoing()).run()
+    await theirs.aclose()
+
+    assert 10 == pytest.approx(trio.current_time(), abs=0.1)
 
 
 # By TLS.
