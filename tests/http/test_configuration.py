@@ -2,13 +2,15 @@
 
 import gc
 import json
+import threading
 import weakref
 from collections import Counter
 
 import pytest
+import trio
 
 from tests.fakes import open_gate
-from tests.http.serving import Answer, FilesReader, Serving, serving
+from tests.http.serving import Answer, FilesReader, Serving, serving, wait_until
 from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
 from vortexd.encryption.ciphers import AesEncryptor
@@ -17,6 +19,7 @@ from vortexd.encryption.keys import OneKey
 from vortexd.http import configuration
 from vortexd.http.spring import encoding, environment
 from vortexd.http.spring.encoding import Encoded, Variant
+from vortexd.http.spring.wanted import Form
 from vortexd.model import Files, Key, Origin
 from vortexd.settings import FormatSettings, HttpSettings
 
@@ -380,6 +383,40 @@ async def test_L04_nothing_of_a_former_state_is_kept() -> None:
         gc.collect()
 
     assert former() is None
+
+
+async def test_H02_of_made_up_keys_only_a_few_are_held_at_a_time_and_others_do_not_wait_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encode, may_end = configuration.encode, threading.Event()
+
+    def waiting(variant: Variant, origin: encoding.Origin, limits: FormatSettings) -> Encoded:
+        if variant.wanted.form is Form.YAML:
+            may_end.wait(10)
+        return encode(variant, origin, limits)
+
+    monkeypatch.setattr(configuration, "encode", waiting)
+    large = "".join(f"key{number}: value\n" for number in range(1_000))
+    reader = FilesReader({"shop.yml": large, "cart.yml": "a: 1"})
+    answers: list[Answer] = []
+    async with serving(reader=reader) as http:
+
+        async def ask(number: int) -> None:
+            answers.append(await http.ask(f"/shop-made_up{number}.yml"))
+
+        try:
+            async with trio.open_nursery() as asking:
+                for number in range(12):
+                    asking.start_soon(ask, number)
+                await wait_until(lambda: len(reader.asked) == 4)
+                known = await http.ask("/cart/default")
+                held = len(reader.asked) - 1
+                may_end.set()
+        finally:
+            may_end.set()
+
+    assert (200, 4) == (known.status, held)
+    assert [200] * 12 == [each.status for each in answers]
 
 
 async def test_what_is_encoded_while_the_state_changes_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ _CACHE_BYTES = 33_554_432
 _CACHE_ENTRIES = 4_096
 _ENTRY_BYTES = 1_024
 _FEW_DIRECTORIES = 1_000
+_MADE_UP = 4
 T = TypeVar("T")
 
 
@@ -105,6 +106,8 @@ class Configuration:
         self._flight = threads.SingleFlight()
         # The work is bound by the processor.
         self._threads = trio.CapacityLimiter(2)
+        # Of keys that are made up there is no end, and none is shared: no more are held than are worked at soon.
+        self._made_up = trio.CapacityLimiter(_MADE_UP)
 
     def replace(self, settings: HttpSettings) -> None:
         """Put other settings in force, for requests to come."""
@@ -145,6 +148,12 @@ class Configuration:
         found = self._found(variant)
         if found is not None:
             return found
+        if self._reader.exists(key):
+            return await self._read(variant, key)
+        async with self._made_up:
+            return self._found(variant) or await self._read(variant, key)
+
+    async def _read(self, variant: Variant, key: Key) -> Encoded:
         state = self._reader.state
         config = await self._reader.read(key)
         if not config.sources and not self._settings.accept_empty:
