@@ -132,3 +132,20 @@ def test_it_follows_changes_acknowledges_them_and_comes_back(source: Path, watch
         script.until(lambda said: said.get("state") == "connected")
         # It has had nothing new to say, and the new process knows what it had said.
         assert first["version"] == instance(server, "applied")["ack"]["version"]
+
+
+def test_a_server_that_is_away_is_left_at_once() -> None:
+    """Node 20 tells of a handshake that failed as an error alone, without the close that browsers send behind it."""
+    script = """
+    const { watch } = await import(process.argv[1]);
+    const config = watch("ws://127.0.0.1:1", "billing", "prod");
+    const began = performance.now();
+    config.on("state", ({ name }) => {
+      process.stdout.write(JSON.stringify([name, performance.now() - began < 5000]));
+      process.exit();
+    });
+    """
+    command = [str(NODE), "--experimental-websocket", "--input-type=module", "--eval", script, VORTEX.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert ["stale", True] == json.loads(done.stdout), done.stderr

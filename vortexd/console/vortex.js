@@ -723,13 +723,17 @@ class Watch {
       this.#flush();
       this.#schedule();
     };
+    let isOver = false;
     socket.onclose = async ({ code, reason }) => {
-      if (socket !== this.#socket) return;
+      if (isOver || socket !== this.#socket) return;
+      isOver = true;
       const end = isOpen ? closed(code, reason) : await this.#refusal(url);
       this.#ended(socket, end);
     };
-    // What it says of an error is nothing; `onclose` follows.
-    socket.onerror = () => {};
+    // What it says of an error is nothing. `onclose` follows, but in Node 20 not where there was no connection.
+    socket.onerror = () => {
+      if (!isOpen) socket.onclose({ code: 1006, reason: "" });
+    };
   }
 
   // Browsers don't tell a page why a handshake was refused: the same address says it over HTTP, where the page may ask.
