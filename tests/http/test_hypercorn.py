@@ -70,6 +70,15 @@ async def test_what_is_no_http_behind_a_first_request_is_refused_and_closed(writ
     assert [b"HTTP/1.1 200", b"HTTP/1.1 400"] == [each[:12] for each in writes]
 
 
+async def test_H05_a_later_request_with_a_length_and_a_coding_is_refused_and_nothing_behind_it_is_read() -> None:
+    one = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    two = b"POST /shop/dev HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    async with serving() as http:
+        answers = await http.exchange(one + two + one)
+
+    assert [b"200", b"400"] == [each[:3] for each in answers.split(b"HTTP/1.1 ")[1:]]
+
+
 async def test_who_is_still_sending_when_refused_reads_the_answer() -> None:
     head = b"POST /shop/dev HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
     async with serving() as http:

@@ -37,6 +37,7 @@ GET = b"GET /shop/dev HTTP/1.1\r\nHost: localhost\r\n"
         P(b"GET / HTTP/1.1\nHost: localhost\n\r\n\r\n", 400, id="H05 bare LF"),
         P(GET + b"A : b\r\n\r\n", 400, id="H05 space before the colon"),
         P(GET + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, id="H05 two lengths"),
+        P(GET + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", 400, id="H05 a length and a coding"),
         P(GET + b"Transfer-Encoding: xchunked\r\n\r\n", 501, id="H05 unknown coding"),
         P(GET + b"X: " + b"x" * 200_000 + b"\r\n\r\n", 431, id="H04 one header"),
         P(GET + b"X: y\r\n" * 10_000 + b"\r\n", 431, id="H04 many headers"),

@@ -85,7 +85,14 @@ def parse_head(head: bytes) -> h11.Request:
         raise Refused(400, "this is no valid HTTP request")
     if b"\n" in head.partition(b"\r\n\r\n")[0].replace(b"\r\n", b""):
         raise Refused(400, "lines end in CR LF")
+    if has_two_lengths(request):
+        raise Refused(400, "a request has a Content-Length or a Transfer-Encoding, not both")
     return request
+
+
+def has_two_lengths(request: h11.Request) -> bool:
+    """Whether a request says in two ways how long it is: a proxy in front may have gone by the other one (RFC 9112 section 6.3)."""
+    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in request.headers}
 
 
 def wants_websocket(request: h11.Request) -> bool:

@@ -14,7 +14,7 @@ import h11
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import RawData
+from hypercorn.events import Closed, RawData
 from hypercorn.protocol import ProtocolWrapper
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
@@ -22,7 +22,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import H11SendableEvent
 
 from ..settings import ServerSettings
-from .head import Stream, wants_websocket
+from .head import Stream, has_two_lengths, wants_websocket
 from .http2 import Http2
 from .listener import Accepted, socket_of
 from .outgoing import Outgoing
@@ -151,6 +151,10 @@ class _Http11(H11Protocol):
         pass
 
     async def _create_stream(self, request: h11.Request) -> None:
+        if has_two_lengths(request):
+            await self._send_error_response(400)
+            await self.send(Closed())
+            return
         if wants_websocket(request) and request.target.startswith(b"/ws/"):
             # What was asked before is answered: h11 gives no request sooner.
             lines = [b"%s %s HTTP/%s" % (request.method, request.target, request.http_version)]
