@@ -165,7 +165,7 @@ def test_every_unit_and_every_page_is_installed_and_in_the_wheel() -> None:
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("/root/.pyenv/bin/python", True),
+        ("/root/bin/python", True),
         ("/home/me/x", True),
         ("/opt/vortexd/bin/vortexd", False),
         ("/rooted/x", False),
