@@ -19,6 +19,7 @@ GROUPS = [
         "metrics",
         "systemd",
         "threads",
+        "processes",
         "late_signals",
         "tls",
         "trusted_files",

@@ -15,7 +15,7 @@ Configuration flows one way, and each stage is a module or a package here:
     logs.py                         what goes to people, without a value or a token
     metrics.py  collectors.py  tracing.py  publication.py   what goes to Prometheus and to collectors of traces
     late_signals.py                 signals that come too late to end anything
-    threads.py                      long work in threads, and patience where there are none
+    threads.py  processes.py        long work in threads, and patience where there are none; the end of what others' commands start
     tls.py                          the certificate in force
     trusted_files.py                files with secrets, read where nobody else could have
     systemd.py                      what goes to systemd, and the sockets that come from it

@@ -4,7 +4,6 @@ A command has a process group of its own, which is killed with it; no shell unle
 moment, whatever the command does, and nothing of it runs on after a deadline or a cancellation.
 """
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -13,12 +12,11 @@ from collections.abc import Mapping, Sequence
 import trio
 
 from ..errors import VortexdError
+from ..processes import end_group
 from ..text import printable
 
 # The end of it is where the reason is. It goes over the wire in one message.
 MAX_STDERR = 2_048
-# From SIGTERM to SIGKILL, and for a killed process to go.
-_GRACE = 2.0
 # What a program that stays in the background, as a reload may start one, keeps open isn't waited for.
 _LAST_WORDS = 0.2
 # Ours alone: what we start has no use for our token.
@@ -71,7 +69,7 @@ async def run(what: str, words: Sequence[str], variables: Mapping[str, str], tim
             await _finish(process, said)
     finally:
         if process.returncode is None:
-            await _kill(process)
+            await end_group(process)
         assert process.stderr is not None
         await trio.aclose_forcefully(process.stderr)
     if scope.cancelled_caught:
@@ -102,20 +100,6 @@ async def _keep_end(process: trio.Process, said: bytearray) -> None:
     while data := await process.stderr.receive_some(65_536):
         said += data
         del said[:-MAX_STDERR]
-
-
-async def _kill(process: trio.Process) -> None:
-    """End a group, cancelled or not: first it is asked to, then it is killed."""
-    with trio.CancelScope(shield=True):
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-            with trio.move_on_after(_GRACE):
-                await process.wait()
-                break
-    # What ignored SIGTERM in it goes, too.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _text(said: bytearray) -> str:

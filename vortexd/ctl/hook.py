@@ -7,17 +7,14 @@ cancellation.
 import contextlib
 import json
 import os
-import signal
 import subprocess
 
 import trio
 
 from ..client import Change
+from ..processes import end_group
 from ..text import printable
 from .server import TOKEN_VARIABLES
-
-# From SIGTERM to SIGKILL, and for a killed process to go.
-_GRACE = 2.0
 
 
 async def run_hook(command: str, change: Change, timeout: float, stdout: int | None) -> str | None:
@@ -44,7 +41,7 @@ async def run_hook(command: str, change: Change, timeout: float, stdout: int | N
             await _fed(process, b"" if change.document is None else json.dumps(change.document).encode())
     finally:
         if process.returncode is None:
-            await _end(process)
+            await end_group(process)
     if scope.cancelled_caught:
         return f"the command took longer than {timeout:g} s, and was ended"
     return f"the command ended with status {process.returncode}" if process.returncode else None
@@ -78,17 +75,3 @@ async def _feed(stream: trio.abc.SendStream, data: bytes) -> None:
     with contextlib.suppress(trio.BrokenResourceError):
         async with stream:
             await stream.send_all(data)
-
-
-async def _end(process: trio.Process) -> None:
-    """End a group, cancelled or not: first it is asked to, then it is killed."""
-    with trio.CancelScope(shield=True):
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-            with trio.move_on_after(_GRACE):
-                await process.wait()
-                break
-    # What ignored SIGTERM in it goes, too.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
