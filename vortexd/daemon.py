@@ -11,7 +11,6 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -51,6 +50,7 @@ from .settings_file import own_files
 from .source.composite import Sources, open_sources
 from .state import overrides_of
 from .store import Store
+from .text import rfc3339
 from .tls import Tls
 from .tracing import tracing
 
@@ -291,4 +291,4 @@ async def _announce(
 
 def timestamp() -> str:
     """The current time as RFC 3339, UTC, with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(time.time())

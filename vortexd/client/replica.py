@@ -4,12 +4,13 @@ Pure. The invariants: `version` is the version of `document`; a message that wou
 a document that is much larger than itself and what is held.
 """
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import jsonpatch
-import orjson
+
+from ..version import encode
+from ..version import version_of as version_of_body
 
 # RFC 6902's "copy" doubles a document with 20 bytes. No patch of ours has one.
 _MOST_COPIES = 16
@@ -32,7 +33,7 @@ class OutOfSync(Exception):
 
 def version_of(document: object) -> str:
     """The first 16 hex digits of SHA-256 over a document as compact JSON with sorted keys."""
-    return _version_of_bytes(_body(document))
+    return version_of_body(encode(document))
 
 
 class Replica:
@@ -88,8 +89,8 @@ class Replica:
     def _replace(self, document: Any, version: str) -> bool:
         if not isinstance(document, dict):
             raise OutOfSync("the document is no object")
-        body = _body(document)
-        if _version_of_bytes(body) != version:
+        body = encode(document)
+        if version_of_body(body) != version:
             raise OutOfSync("the document hasn't the version that was named")
         changed = version != self.version
         self.version, self.document, self.size = version, document, len(body)
@@ -106,14 +107,6 @@ def _patched(document: Any, diff: Any) -> Any:
         raise OutOfSync("the patch copies too often")
     for operation in diff:
         document = jsonpatch.apply_patch(document, [operation])
-        if operation["op"] == "copy" and len(_body(document)) > _MAX_COPIED_BYTES:
+        if operation["op"] == "copy" and len(encode(document)) > _MAX_COPIED_BYTES:
             raise OutOfSync("the patch copies too much")
     return document
-
-
-def _body(document: object) -> bytes:
-    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
-
-
-def _version_of_bytes(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()[:16]

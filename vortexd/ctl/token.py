@@ -8,13 +8,12 @@ import argparse
 import os
 import re
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..commands import new_token_lines
 from ..errors import SettingsError
-from ..text import printable
+from ..text import printable, rfc3339
 from .printing import aligned
 from .server import read_token
 
@@ -78,7 +77,7 @@ def _expiry(text: str) -> str:
     days = _DAYS.fullmatch(text)
     if days is None:
         return text
-    return (datetime.now(UTC) + timedelta(days=int(days[1]))).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return rfc3339(time.time() + 86_400 * int(days[1]), "seconds")
 
 
 def _list(tokens: "tuple[Token, ...]") -> int:
@@ -98,7 +97,7 @@ def _end(token: "Token") -> str:
     at = token.principal.expires_at
     if at is None:
         return "never"
-    moment = datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    moment = rfc3339(at, "seconds")
     return f"{moment} (over)" if token.principal.is_expired(time.time()) else moment
 
 

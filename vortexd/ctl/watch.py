@@ -8,8 +8,8 @@ import argparse
 import logging
 import signal
 import sys
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ import trio
 from .. import names, patterns
 from ..client import Config, Failed, WatchFailed
 from ..errors import InvalidName
-from ..text import printable
+from ..text import printable, rfc3339
 from .errors import CtlError
 from .hook import run_hook
 from .key import key_path
@@ -152,7 +152,7 @@ async def follow(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_tell_states, config, telling)
                 async for change in config:
-                    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+                    now = rfc3339(time.time())
                     _print(telling.changed(change, now))
                     # While it runs, changes gather to one: the next run has the newest.
                     if hook is not None and (

@@ -7,7 +7,6 @@ an answer that others exist.
 import base64
 import binascii
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime
 from typing import Any, ClassVar, Protocol
 
 import attrs
@@ -21,6 +20,7 @@ from ..fleet import NOBODY, STATES, Ack, Cursor, Fleet, KeyState, Page, Question
 from ..model import Key
 from ..patterns import Pattern, parse_pattern
 from ..peers import Answers, Peers
+from ..text import rfc3339
 from .exchange import JSON, Answer, Request
 from .keyed import validated
 from .query import parse_query
@@ -206,7 +206,7 @@ def _instance(seen: Seen) -> dict[str, Any]:
         "name": seen.name,
         "connection": seen.connection,
         "state": seen.state,
-        "since": _time(seen.since),
+        "since": rfc3339(seen.since),
         "ack": _ack(seen.ack),
         "shares_name": seen.is_shared,
     }
@@ -215,8 +215,4 @@ def _instance(seen: Seen) -> dict[str, Any]:
 def _ack(ack: Ack | None) -> dict[str, Any] | None:
     if ack is None:
         return None
-    return {"version": ack.version, "status": ack.status, "error": ack.error, "at": _time(ack.at)}
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {"version": ack.version, "status": ack.status, "error": ack.error, "at": rfc3339(ack.at)}

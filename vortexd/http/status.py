@@ -1,7 +1,6 @@
 """`/status`: how the sources are, for people and dashboards."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import orjson
@@ -9,6 +8,7 @@ import orjson
 from ..auth import Right
 from ..model import SourceReport
 from ..peers import Peers
+from ..text import rfc3339
 from .exchange import Answer, Request
 
 Reports = Callable[[], Sequence[SourceReport]]
@@ -63,6 +63,4 @@ def _members(report: SourceReport) -> dict[str, Any]:
 
 
 def _time(seconds: float | None) -> str | None:
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if seconds is None else rfc3339(seconds)
