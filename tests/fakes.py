@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -29,7 +29,7 @@ from vortexd.auth import ALL_RIGHTS, Authority, Gate
 from vortexd.broadcast import Broadcaster, Delivery, Subscriber
 from vortexd.diff import patch_between
 from vortexd.errors import RemoteError, UnknownLabel
-from vortexd.model import Change, Config, Json, Key
+from vortexd.model import Change, Config, Former, Json, Key
 from vortexd.patterns import Pattern
 from vortexd.publication import Publication
 from vortexd.realtime.encoder import Encoder
@@ -325,3 +325,34 @@ class StreamSpy(trio.abc.Stream):
 
     async def aclose(self) -> None:
         await self.stream.aclose()
+
+
+class FakePast:
+    """What files held before: path to contents, the newest first; None is a moment when there was no such file.
+
+    Attributes:
+        asked: The paths that were asked for, and how many contents were taken of each.
+        remembered: What it was told is good, each time.
+    """
+
+    def __init__(self, contents: Mapping[str, Sequence[bytes | None]], *, is_authoritative: bool = False) -> None:
+        self._contents = contents
+        self.is_authoritative = is_authoritative
+        self.asked: list[tuple[str, int]] = []
+        self.remembered: list[Callable[[], tuple[Mapping[str, bytes], Collection[str]]]] = []
+        self.failure: Exception | None = None
+
+    async def contents(self, path: str) -> AsyncGenerator[Former, None]:
+        taken = 0
+        try:
+            for number, content in enumerate(self._contents.get(path, ())):
+                await trio.lowlevel.checkpoint()
+                if self.failure is not None:
+                    raise self.failure
+                taken += 1
+                yield Former(content, f"c{number}")
+        finally:
+            self.asked.append((path, taken))
+
+    def remember(self, good: Callable[[], tuple[Mapping[str, bytes], Collection[str]]]) -> None:
+        self.remembered.append(good)

@@ -33,7 +33,7 @@ GROUPS = [
     ("named_files",),
     ("resolve",),
     ("diff", "comparison", "version", "state", "store", "registry"),
-    ("interests", "reading"),
+    ("interests", "reading", "last_good"),
     ("broadcast", "fleet"),
     ("realtime", "line"),
     ("http",),

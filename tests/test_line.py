@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -20,7 +21,7 @@ from vortexd.encryption.keys import OneKey
 from vortexd.errors import UnknownLabel
 from vortexd.line import Line, TooManyKeys
 from vortexd.metrics import Metrics
-from vortexd.model import Config, Files, Key, PropertySource, Tree
+from vortexd.model import Config, Edits, Files, Key, Origin, PropertySource, Tree
 from vortexd.patterns import Pattern, parse_pattern
 from vortexd.publication import Publication
 from vortexd.realtime.encoder import Encoder
@@ -31,7 +32,7 @@ from vortexd.state import State
 from vortexd.store import Store
 from vortexd.version import version_of
 
-from .fakes import timestamp
+from .fakes import FakePast, timestamp
 
 SHOP = Key("shop", "dev", "main")
 FILLER = b"filler: " + b"x" * 200
@@ -52,12 +53,20 @@ class Subscribed:
 class Whole:
     """A line and its neighbours."""
 
-    def __init__(self, history: HistorySettings | None = None, decryptor: Decryptor | None = None) -> None:
+    def __init__(
+        self,
+        history: HistorySettings | None = None,
+        decryptor: Decryptor | None = None,
+        now: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self.store = Store(history or HistorySettings())
         self.registry: Registry[Subscriber] = Registry()
         encoder = Encoder(timestamp)
         broadcaster = Broadcaster(self.registry, encoder.change, trio.current_time)
-        self.line = Line(FormatSettings(), self.store, self.registry, broadcaster, encoder, Metrics(), decryptor)
+        self.metrics = Metrics()
+        self.line = Line(
+            FormatSettings(), self.store, self.registry, broadcaster, encoder, self.metrics, decryptor, now=now
+        )
 
 
 @pytest.fixture
@@ -215,6 +224,94 @@ async def test_a_broken_file_is_logged_once_for_each_reason(whole: Whole) -> Non
         ("configuration file broken", 2),
         ("configuration file sound again", None),
     ] == told
+
+
+async def test_the_log_and_the_metrics_say_what_a_broken_file_means_for_those_who_read_it(whole: Whole) -> None:
+    with capture_logs() as logs:
+        await whole.line.publish(tree(b"a: 1", old=b"a: ["))
+        await whole.line.publish(tree(b"a: [", old=b"a: [", new=b"a: ["))
+        metrics = whole.metrics.render().decode()
+        await whole.line.publish(tree(b"a: 1", old=b"a: 1", new=b"a: 1"))
+
+    told = {each["file"]: each["consequence"] for each in logs if each["event"] == "configuration file broken"}
+    assert {
+        "old.yml": "keys that read it can't be served: no good content of it is known",
+        "shop.yml": "keys that read it are served with its last good content",
+        "new.yml": "keys that read it are served without it, as before it appeared",
+    } == told
+    assert "vortexd_broken_files 3.0" in metrics
+    assert "vortexd_broken_files_without_good_content 1.0" in metrics
+    assert "vortexd_broken_files 0.0" in whole.metrics.render().decode()
+
+
+async def test_a_broken_file_names_the_commit_of_its_last_good_content(whole: Whole) -> None:
+    with capture_logs() as logs:
+        for revision, content in (("c1", b"a: 1"), ("c2", b"a: [")):
+            await whole.line.publish(Tree({"main": Files({"shop.yml": content}, revision=revision)}))
+
+    assert ["c1"] == [each["last_good"] for each in logs if each["event"] == "configuration file broken"]
+
+
+# Who made a change, and when.
+
+
+def committed(number: int, content: bytes) -> Tree:
+    origin = Origin(f"c{number}", f"Author {number}", "2030-01-01T00:00:00Z")
+    edits = Edits(number, {"shop.yml": (number, origin)})
+    return Tree({"main": Files({"shop.yml": content}, revision=f"c{number}", origin=origin, edits=edits)})
+
+
+async def test_four_authors_toggle_a_flag_and_each_message_names_the_one_it_stands_for() -> None:
+    moments = iter([1.0, 2.0, 3.0, 2.5, 5.0])
+    whole = Whole(now=lambda: next(moments))
+    contents = [FILLER + b"\na: %d" % (number % 2) for number in range(5)]
+    await whole.line.publish(committed(0, contents[0]))
+    whole.line.hold(SHOP)
+    subscribed = Subscribed()
+    whole.registry.add(subscribed, SHOP)
+    versions, seen = [whole.line.version_of(SHOP)], []
+    for number in range(1, 5):
+        await whole.line.publish(committed(number, contents[number]))
+        live = message(subscribed.deliveries[-1])
+        resumed = message(await whole.line.catch_up(SHOP, versions[-1]))
+        fresh = message(await whole.line.catch_up(SHOP, None))
+        current = message(await whole.line.catch_up(SHOP, whole.line.version_of(SHOP)))
+        config = await whole.line.read(SHOP)
+        explanation, _ = await whole.line.reading.explain(SHOP)
+        assert ["config_change", "config_change", "config_snapshot", "in_sync"] == [
+            each["type"] for each in (live, resumed, fresh, current)
+        ]
+        authors = [each["origin"]["author"] for each in (live, resumed, fresh)]
+        assert [f"Author {number}"] * 3 == authors
+        assert f"c{number}" == config.revision == (config.origin and config.origin.commit)
+        assert [config.origin] == [each.origin for each in explanation.sources]
+        assert 1 == len({each["timestamp"] for each in (live, resumed, fresh, current)})
+        seen.append(str(live["timestamp"]))
+        versions.append(whole.line.version_of(SHOP))
+
+    assert 2 == len(set(versions))
+    # The clock was set back before the third change; no message is older than the one before it.
+    assert [f"1970-01-01T00:00:0{second}.000Z" for second in ("2", "3", "3", "5")] == seen
+
+
+async def test_a_client_that_missed_several_commits_is_told_of_the_last_one(whole: Whole) -> None:
+    await whole.line.publish(committed(0, FILLER + b"\na: 0"))
+    whole.line.hold(SHOP)
+    version = whole.line.version_of(SHOP)
+    for number in (1, 2, 3):
+        await whole.line.publish(committed(number, FILLER + b"\na: %d" % number))
+
+    resumed = message(await whole.line.catch_up(SHOP, version))
+    assert {"commit": "c3", "author": "Author 3", "time": "2030-01-01T00:00:00Z"} == resumed["origin"]
+
+
+async def test_a_source_is_told_what_is_good_and_what_is_broken(whole: Whole) -> None:
+    past = FakePast({})
+    files = Files({"shop.yml": b"a: 1", "new.yml": b"[", "x.txt": b"text"}, past=past)
+    await whole.line.publish(Tree({"main": files, "next": attrs.evolve(files, contents={"cart.yml": b"b: 1"})}))
+
+    [good] = past.remembered
+    assert ({"shop.yml": b"a: 1", "cart.yml": b"b: 1"}, {"new.yml"}) == good()
 
 
 # Patterns.

@@ -12,9 +12,9 @@ from vortexd.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.model import Files, Key, Origin, Tree
 from vortexd.reading import Reading
 from vortexd.resolve.listing import list_keys
-from vortexd.resolve.tree import parse_tree
+from vortexd.resolve.tree import ParsedTree, parse_tree
 from vortexd.settings import FormatSettings, HistorySettings
-from vortexd.state import State, next_state
+from vortexd.state import State
 from vortexd.store import Store, stage
 from vortexd.version import version_of
 
@@ -30,11 +30,12 @@ class Served:
 
     def __init__(self) -> None:
         self.store = Store(HistorySettings())
+        self.parsed: ParsedTree | None = None
         self.reading = Reading(self.store, FormatSettings(), trio.CapacityLimiter(2))
 
     async def publish(self, tree: Tree) -> None:
-        parsed = parse_tree(tree, FormatSettings())
-        staged = stage(next_state(parsed, self.store.state), self.store.configs())
+        self.parsed = parsed = parse_tree(tree, FormatSettings(), self.parsed)
+        staged = stage(State(parsed.labels, parsed.default_label), self.store.configs())
         self.store.commit(staged)
         self.reading.renew(list_keys(parsed), {key: str(failure) for key, failure in staged.failures.items()})
 

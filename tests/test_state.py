@@ -3,13 +3,18 @@
 import attrs
 import pytest
 
-from vortexd.errors import UnknownLabel
-from vortexd.model import Files, Key, Origin, Tree
-from vortexd.resolve.tree import parse_tree
+from vortexd.errors import FormatError, UnknownLabel
+from vortexd.model import Edits, Files, Key, Origin, Tree
+from vortexd.resolve.tree import ParsedTree, parse_tree
 from vortexd.settings import FormatSettings
-from vortexd.state import State, next_state, overrides_of
+from vortexd.state import State, overrides_of
 
 SHOP = Key("shop", "dev", "main")
+
+
+def served(parsed: ParsedTree | None) -> State:
+    assert parsed is not None
+    return State(parsed.labels, parsed.default_label)
 
 
 # What the operator sets for everybody.
@@ -17,9 +22,8 @@ SHOP = Key("shop", "dev", "main")
 
 def test_overrides_are_the_strongest_source_of_every_key_whatever_files_there_are() -> None:
     overrides = overrides_of({"a": "over", "b.c": "\\${x} $\\{y}"})
-    state = next_state(
-        parse_tree(Tree({"main": Files({"shop.yml": b"a: 1"})}), FormatSettings()), None, overrides=overrides
-    )
+    parsed = parse_tree(Tree({"main": Files({"shop.yml": b"a: 1"})}), FormatSettings())
+    state = State(parsed.labels, "main", None, overrides)
     shop, none = (state.resolve(attrs.evolve(SHOP, application=name)) for name in ("shop", "none"))
 
     assert ["overrides", "file:/shop.yml"] == [source.name for source in shop.sources]
@@ -34,15 +38,15 @@ def test_without_overrides_there_is_no_source_for_them() -> None:
 # Several labels.
 
 
-def test_several_labels_are_resolved_from_the_sound_generation_of_each() -> None:
-    state: State | None = None
+def test_several_labels_are_resolved_each_with_its_last_good_content() -> None:
+    parsed: ParsedTree | None = None
     for one in (b"a: 1", b"a: [1"):
         labels = {
             name: Files({"shop.yml": text}, revision=name, origin=Origin(name, "Ann", ""))
             for name, text in (("one", one), ("two", b"b: 2"))
         }
-        state = next_state(parse_tree(Tree(labels, "one"), FormatSettings()), state)
-    assert state
+        parsed = parse_tree(Tree(labels, "one"), FormatSettings(), parsed)
+    state = served(parsed)
     config = state.resolve(attrs.evolve(SHOP, label="two,one"))
 
     assert ({"a": 1, "b": 2}, "two,one") == (config.document, config.revision)
@@ -50,11 +54,21 @@ def test_several_labels_are_resolved_from_the_sound_generation_of_each() -> None
         state.resolve(attrs.evolve(SHOP, label="one,three"))
 
 
+def test_of_label_directories_that_are_asked_for_together_each_keeps_its_last_good_content() -> None:
+    parsed: ParsedTree | None = None
+    for one in (b"a: 1", b"a: [1"):
+        contents = {"one/shop.yml": one, "two/shop.yml": b"b: 2"}
+        labels = {name: Files(contents, locations=("", f"{name}/")) for name in ("one", "two")}
+        parsed = parse_tree(Tree(labels, "one"), FormatSettings(), parsed)
+
+    assert {"a": 1, "b": 2} == served(parsed).resolve(attrs.evolve(SHOP, label="two,one")).document
+
+
 def test_plain_files_are_those_of_the_newest_state_though_configuration_is_broken() -> None:
-    state: State | None = None
+    parsed: ParsedTree | None = None
     for content in ({"shop.yml": b"a: 0", "x.txt": b"old"}, {"shop.yml": b"a: [1", "x.txt": b"new"}):
-        state = next_state(parse_tree(Tree({"main": Files(content)}), FormatSettings()), state)
-    assert state
+        parsed = parse_tree(Tree({"main": Files(content)}), FormatSettings(), parsed)
+    state = served(parsed)
     [layer] = state.newest(SHOP)
 
     assert b"new" == layer.files.contents["x.txt"]
@@ -62,13 +76,61 @@ def test_plain_files_are_those_of_the_newest_state_though_configuration_is_broke
         state.newest(attrs.evolve(SHOP, label="none"))
 
 
-def test_what_is_broken_now_is_told_for_each_of_several_labels() -> None:
-    state: State | None = None
-    for two in (b"b: 2", b"b: [2"):
-        labels = {"one": Files({"shop.yml": b"a: 1"}), "two": Files({"shop.yml": two})}
-        state = next_state(parse_tree(Tree(labels, "one"), FormatSettings()), state)
-    assert state
+# What is broken.
 
-    found = {label: state.fault_of(attrs.evolve(SHOP, label=label)) for label in ("one", "two", "one,two")}
-    assert [None, "shop.yml", "shop.yml"] == [fault and fault.path for fault in found.values()]
-    assert state.fault_of(Key("cart", "dev", "two")) is None
+
+def test_what_is_broken_now_is_told_for_each_of_several_labels() -> None:
+    labels = {"one": Files({"shop.yml": b"a: 1"}), "two": Files({"shop.yml": b"b: [2"})}
+    state = served(parse_tree(Tree(labels, "one"), FormatSettings()))
+
+    found = {
+        label: [each.place for each in state.broken(attrs.evolve(SHOP, label=label))]
+        for label in ("one", "two", "one,two")
+    }
+    assert {"one": [], "two": ["shop.yml:2"], "one,two": ["shop.yml:2"]} == found
+    assert [] == state.broken(Key("cart", "dev", "two"))
+    with pytest.raises(UnknownLabel):
+        state.broken(attrs.evolve(SHOP, label="one,three"))
+
+
+def test_a_key_whose_file_was_never_good_cannot_be_resolved_and_all_others_can() -> None:
+    contents = {"application.yml": b"s: 1", "shop.yml": b"a: 1", "shop-dev.yml": b"a: [", "application-qa.yml": b"["}
+    state = served(parse_tree(Tree({"main": Files(contents)}), FormatSettings()))
+
+    for profile, file in (("dev", "shop-dev.yml"), ("qa", "application-qa.yml"), ("prod,dev", "shop-dev.yml")):
+        for ask in (state.resolve, state.explain):
+            with pytest.raises(FormatError, match=file):
+                ask(attrs.evolve(SHOP, profile=profile))
+    assert {"a": 1, "s": 1} == state.resolve(attrs.evolve(SHOP, profile="prod")).document
+    assert {"s": 1} == state.resolve(Key("cart", "dev", "main")).document
+
+
+def test_only_a_source_that_serves_a_key_can_be_in_its_way() -> None:
+    other = Files({"shop.yml": b"a: ["}, root="two/", applications=("cart",))
+    files = Files({"shop.yml": b"a: 1"}, root="one/", group=1, others=(other,))
+    state = served(parse_tree(Tree({"main": files}), FormatSettings()))
+
+    assert {"a": 1} == state.resolve(SHOP).document
+    assert [] == state.broken(SHOP)
+
+
+# Where a state comes from.
+
+
+def test_a_configuration_names_the_newest_commit_of_its_sources() -> None:
+    old, new = Origin("a", "Ann", "2030-01-01T00:00:00Z"), Origin("b", "Bob", "2031-01-01T00:00:00Z")
+    second = Files({}, root="two/", edits=Edits(1, {"shop-dev.yml": (1, new)}), group=1)
+    files = Files({"shop.yml": b"a: 1"}, root="one/", edits=Edits(9, {"shop.yml": (9, old)}), others=(second,))
+    state = served(parse_tree(Tree({"main": files}), FormatSettings()))
+
+    assert new == state.resolve(SHOP).origin
+    assert old == state.resolve(attrs.evolve(SHOP, profile="prod")).origin
+    assert state.resolve(Key("cart", "dev", "main")).origin is None
+
+
+def test_a_configuration_learns_when_its_state_was_committed() -> None:
+    state = served(parse_tree(Tree({"main": Files({"shop.yml": b"a: 1"})}), FormatSettings()))
+    config = state.resolve(SHOP)
+    state.published.seconds = 7.0
+
+    assert 7.0 == config.published.seconds

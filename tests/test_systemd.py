@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vortexd import systemd
-from vortexd.model import SourceReport
+from vortexd.model import BrokenFile, Served, SourceReport
 from vortexd.systemd import STORED, Notifier, describe, inherit
 
 
@@ -140,23 +140,39 @@ def test_sockets_for_somebody_else_are_left_alone(handed: list[socket.socket], e
 
 
 @pytest.mark.parametrize(
-    ("is_failing", "reload", "text"),
+    ("is_failing", "broken", "reload", "text"),
     [
-        (False, "", "3 WebSocket connections, 2 of them parked; all sources fresh"),
-        (True, "", "3 WebSocket connections, 2 of them parked; files:/x stale for 35 s"),
+        (False, 0, "", "3 WebSocket connections, 2 of them parked; all sources fresh"),
+        (True, 0, "", "3 WebSocket connections, 2 of them parked; files:/x stale for 35 s"),
+        (False, 1, "", "3 WebSocket connections, 2 of them parked; all sources fresh; 1 broken file: a0.yml:3"),
         (
             False,
+            3,
+            "",
+            "3 WebSocket connections, 2 of them parked; all sources fresh; 3 broken files: a0.yml:3, a1.yml:3, a2.yml:3",
+        ),
+        (
+            True,
+            4,
+            "refused",
+            "3 WebSocket connections, 2 of them parked; files:/x stale for 35 s; "
+            "4 broken files: a0.yml:3, a1.yml:3, a2.yml:3, …; refused",
+        ),
+        (
+            False,
+            0,
             "restart needed for server.bind",
             "3 WebSocket connections, 2 of them parked; all sources fresh; restart needed for server.bind",
         ),
     ],
 )
 def test_the_status_says_how_many_are_connected_how_old_it_is_and_what_became_of_a_reload(
-    is_failing: bool, reload: str, text: str
+    is_failing: bool, broken: int, reload: str, text: str
 ) -> None:
+    files = [BrokenFile("main", "", f"a{number}.yml", 3, 1, "", Served.NOTHING) for number in range(broken)]
     reports = [
         SourceReport("files:/x", "files", None, 1.0, None, None, is_failing, 35.2, False),
         SourceReport("files:/y", "files", None, 1.0, None, None, False, 0.0, False),
     ]
 
-    assert text == describe(3, 2, reports, reload)
+    assert text == describe(3, 2, reports, files, reload)

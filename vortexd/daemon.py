@@ -286,7 +286,11 @@ async def _announce(
     interval = min(notifier.watchdog / 3 if notifier.watchdog else _STATUS_INTERVAL, _STATUS_INTERVAL)
     while True:
         await trio.sleep(interval)
-        notifier.status(systemd.describe(len(websockets), websockets.parked, sources.reports(), reload.outcome))
+        notifier.status(
+            systemd.describe(
+                len(websockets), websockets.parked, sources.reports(), [*line.broken.values()], reload.outcome
+            )
+        )
 
 
 def timestamp() -> str:

@@ -21,8 +21,9 @@ from .diff import patch_between
 from .encryption.decryptor import Decryptor
 from .errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from .interests import Interests
+from .last_good import LastGood
 from .metrics import Metrics
-from .model import Change, Config, Key, PropertySource, Tree
+from .model import BrokenFile, Change, Config, Key, Moment, Past, PropertySource, Served, Tree
 from .patterns import Pattern
 from .publication import Publication, Stopwatch
 from .reading import Reading
@@ -30,9 +31,9 @@ from .realtime.encoder import Encoder
 from .realtime.frames import Frame
 from .registry import NOTHING_FOUND, Registry, find
 from .resolve.listing import Listing, list_keys
-from .resolve.tree import ParsedTree, parse_tree
+from .resolve.tree import ParsedFiles, ParsedTree, parse_tree
 from .settings import FormatSettings
-from .state import State, next_state
+from .state import State
 from .store import Staged, Store, stage
 
 log = structlog.get_logger()
@@ -44,6 +45,14 @@ _SMALL_EFFORT = 1_000
 _SMALL_BYTES = 16_384
 # Keys that come into use while others are staged: each time it is fewer that are left for the loop.
 _LATE_ROUNDS = 4
+
+
+# What a broken file means for the keys that read it.
+CONSEQUENCES = {
+    Served.LAST_GOOD: "keys that read it are served with its last good content",
+    Served.WITHOUT: "keys that read it are served without it, as before it appeared",
+    Served.NOTHING: "keys that read it can't be served: no good content of it is known",
+}
 
 
 class TooManyKeys(RemoteError):
@@ -61,6 +70,7 @@ class Line:
         encoder: Makes the frames.
         decryptor: Opens what is encrypted; None leaves it as it is.
         overrides: What goes over all that the sources have, or None.
+        now: Seconds since the epoch.
     """
 
     def __init__(
@@ -73,8 +83,10 @@ class Line:
         metrics: Metrics,
         decryptor: Decryptor | None = None,
         overrides: PropertySource | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._formats = formats
+        self._now = now
         self._decryptor = decryptor
         self._overrides = overrides
         self._store = store
@@ -92,6 +104,7 @@ class Line:
         # The work is bound by the processor, and one interpreter lock: more threads would only slow the loop down.
         self._threads = trio.CapacityLimiter(2)
         self._failing: dict[Key, str] = {}
+        self._last_good = LastGood(self._in_thread)
         # Threads of its own: publications don't queue behind those who ask.
         self.reading = Reading(store, formats, trio.CapacityLimiter(2))
         # Who else wants to know of each publication, when it is done; it must not wait.
@@ -109,10 +122,9 @@ class Line:
         await self._ready.wait()
 
     @property
-    def broken(self) -> Mapping[tuple[str, str], FormatError]:
-        """The files that can't be used now, by label and path."""
-        labels = self._parsed.labels.items() if self._parsed else ()
-        return {(label, name): error for label, files in labels for name, error in files.faults()}
+    def broken(self) -> Mapping[tuple[str, str], BrokenFile]:
+        """See `Reading.broken`."""
+        return self.reading.broken
 
     # What sources do.
 
@@ -136,9 +148,10 @@ class Line:
         """
         before = self.broken
         watch = Stopwatch(tree.noticed)
-        parsed = await self._in_thread(parse_tree, tree, self._formats, former)
+        parsed = await self._in_thread(parse_tree, tree, self._formats, former, self._parsed)
+        parsed = await self._last_good.fill(parsed, self._parsed, self._formats)
         watch.lap("parse")
-        state = next_state(parsed, self._store.state, self._decryptor, self._overrides)
+        state = State(parsed.labels, parsed.default_label, self._decryptor, self._overrides)
         listing = await self._in_thread(list_keys, parsed, self._listing)
         existing = listing.keys
         configs = self._store.configs() | dict.fromkeys(self._interests.appearing(existing))
@@ -157,6 +170,7 @@ class Line:
         self._report_broken(before)
         self._report_failures(staged)
         commits = frozenset(each.new.origin.commit for each in staged.changes if each.new and each.new.origin)
+        _remember(parsed)
         done = Publication(watch.began, watch.laps, staged.diff_seconds, len(tree.labels), changes, deliveries, commits)
         self._metrics.publication(done)
         if self.on_publication is not None:
@@ -169,7 +183,7 @@ class Line:
             self._decryptor, self._overrides = decryptor, overrides
             if self._store.state is None:
                 return
-            state = attrs.evolve(self._store.state, decryptor=decryptor, overrides=overrides)
+            state = attrs.evolve(self._store.state, decryptor=decryptor, overrides=overrides, published=Moment())
             staged = await self._staged(state, self._store.configs())
             # As in `publish`: no await from here on.
             changes, deliveries = self._commit(staged)
@@ -189,25 +203,29 @@ class Line:
 
     def _commit(self, staged: Staged) -> tuple[int, int]:
         """Put a publication in force, and broadcast it. Returns the numbers of changes and deliveries."""
+        # A clock that was set back in between makes no publication older than the one before it.
+        before = self._store.state.published.seconds if self._store.state else 0.0
+        staged.state.published.seconds = max(self._now(), before)
         changes = self._store.commit(staged)
         self.reading.renew(self._listing, {key: str(failure) for key, failure in staged.failures.items()})
         return len(changes), self._broadcaster.publish(changes)
 
-    def _report_broken(self, before: Mapping[tuple[str, str], FormatError]) -> None:
+    def _report_broken(self, before: Mapping[tuple[str, str], BrokenFile]) -> None:
         now = self.broken
-        for name, error in now.items():
-            if name not in before or str(before[name]) != str(error):
+        for name, each in now.items():
+            if before.get(name) != each:
                 log.warning(
                     "configuration file broken",
-                    label=name[0],
-                    file=error.path,
-                    line=error.line,
-                    reason=error.reason,
-                    consequence="its applications keep their last good state",
+                    label=each.label,
+                    file=each.path,
+                    line=each.line,
+                    reason=each.reason,
+                    consequence=CONSEQUENCES[each.served],
+                    **({"last_good": each.revision} if each.revision else {}),
                 )
         for label, path in before.keys() - now.keys():
             log.info("configuration file sound again", label=label, file=path)
-        self._metrics.broken_files(len(now))
+        self._metrics.broken_files(len(now), sum(each.served is Served.NOTHING for each in now.values()))
 
     def _report_failures(self, staged: Staged) -> None:
         failures = {key: str(failure) for key, failure in staged.failures.items()}
@@ -316,9 +334,9 @@ class Line:
             return Delivery(key, version, None, self._encoder.removed(key, version))
         if version == config.version:
             return Delivery(key, version, version, self._encoder.in_sync(config))
-        frame = self._encoder.known(key, version, config.version)
+        frame = self._encoder.known(version, config)
         if frame is None:
-            work = (key, version, config.version)
+            work = (key, version, config)
             frame = await self._flight.shared(work, partial(self._frame, key, version, config))
         return Delivery(key, version, config.version, frame)
 
@@ -335,6 +353,25 @@ class Line:
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         # Pure functions over immutable values: a thread that nobody waits for any more does no harm.
         return await threads.run_sync(function, *args, abandon_on_cancel=True, limiter=self._threads)
+
+
+def _remember(parsed: ParsedTree) -> None:
+    """Let sources that remember the last good content of their files know what is good now."""
+    layers: dict[Past, list[ParsedFiles]] = {}
+    for files in parsed.labels.values():
+        for layer in files.layers:
+            if layer.files.past is not None:
+                layers.setdefault(layer.files.past, []).append(layer)
+    for past, known in layers.items():
+        past.remember(partial(_contents, known))
+
+
+def _contents(layers: Sequence[ParsedFiles]) -> tuple[dict[str, bytes], set[str]]:
+    """The contents of the files that are good now, and the paths of those that are broken."""
+    broken = {path for layer in layers for path in layer.broken}
+    return {
+        path: layer.files.contents[path] for layer in layers for path in layer.documents if path not in broken
+    }, broken
 
 
 def _change(version: str, body: bytes, config: Config) -> Change:

@@ -53,6 +53,11 @@ class Metrics:
         self._deliveries = Counter("vortexd_deliveries", "Frames handed to connections", registry=registry)
         self._reloads = Counter("vortexd_reloads", "SIGHUPs", ["outcome"], registry=registry)
         self._broken = Gauge("vortexd_broken_files", "Files that can't be used now", registry=registry)
+        self._unserved = Gauge(
+            "vortexd_broken_files_without_good_content",
+            "Those of them that keys can't be served without",
+            registry=registry,
+        )
         self._lag = Histogram(
             "vortexd_loop_lag_seconds", "How late the event loop was", registry=registry, buckets=_LAG_BUCKETS
         )
@@ -96,9 +101,10 @@ class Metrics:
             self._phases.labels(name).observe(seconds - done.diff_seconds if name == "resolve" else seconds)
         self._phases.labels("diff").observe(done.diff_seconds)
 
-    def broken_files(self, count: int) -> None:
-        """So many files can't be used now."""
+    def broken_files(self, count: int, unserved: int) -> None:
+        """So many files can't be used now; for so many of them no good content is known, so that keys can't be served."""
         self._broken.set(count)
+        self._unserved.set(unserved)
 
     def reloaded(self, *, is_done: bool) -> None:
         """A SIGHUP was carried out, or refused."""

@@ -4,14 +4,17 @@ A source yields a `Tree`; resolve makes `PropertySource`s of it and the store a 
 Nothing here is ever mutated after it was made, mappings included: stages and threads share them without locks.
 """
 
-from collections.abc import Mapping
-from typing import TypeAlias
+import enum
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
+from typing import Protocol, TypeAlias
 
 import attrs
 
 Scalar: TypeAlias = "str | int | float | bool | None"
 Json: TypeAlias = "Scalar | list[Json] | dict[str, Json]"
 
+# So many commits of a label are looked at, along first parents: for who changed a file, and for the last good content of a broken one.
+EDIT_COMMITS = 1_000
 # The name of the property source that goes over all others: what the operator has set for everybody.
 OVERRIDES = "overrides"
 
@@ -70,13 +73,71 @@ class Origin:
 
 
 @attrs.frozen(slots=True, eq=False)
+class Edits:
+    """Which commit changed each path last, looking at the newest commits of one label along first parents.
+
+    Attributes:
+        newest: The number of the newest commit. Numbers rise by one from each commit to the next; only their differences mean something.
+        by_path: Path to the number and the origin of the newest commit that changed it, deleted paths included.
+        depth: So many commits count, the newest included; older entries of `by_path` don't.
+    """
+
+    newest: int
+    by_path: Mapping[str, tuple[int, Origin]]
+    depth: int = EDIT_COMMITS
+
+    def last(self, paths: Iterable[str]) -> Origin | None:
+        """The newest commit that changed one of these paths; None if that was before the first commit that counts."""
+        found = [edit for edit in map(self.by_path.get, paths) if edit and self.newest - edit[0] < self.depth]
+        return max(found, key=lambda edit: edit[0], default=(0, None))[1]
+
+
+class Past(Protocol):
+    """Former contents of a source's files, for the paths that are broken now."""
+
+    @property
+    def is_authoritative(self) -> bool:
+        """Whether it decides alone what replaces a broken file, on every instance alike, whatever was served before."""
+        ...
+
+    def contents(self, path: str) -> "AsyncGenerator[Former, None]":
+        """What a path held before, the newest first; nothing if that isn't known. The caller closes the iterator.
+
+        Raises:
+            SourceError: It can't be read now.
+        """
+        ...
+
+    def remember(self, good: Callable[[], tuple[Mapping[str, bytes], Collection[str]]]) -> None:
+        """Take note of what is good now, for the time when it is broken. Returns at once.
+
+        Args:
+            good: Gives the contents of all good configuration files, and the paths of the broken ones; call it in a thread.
+        """
+        ...
+
+
+@attrs.frozen(slots=True)
+class Former:
+    """What a path held at a former moment.
+
+    Attributes:
+        content: None if there was no such file.
+        revision: The commit that it is from, or None.
+    """
+
+    content: bytes | None
+    revision: str | None = None
+
+
+@attrs.frozen(slots=True, eq=False)
 class Files:
     """Everything one label holds, read at one moment.
 
     Attributes:
         contents: Path relative to the root, with `/`, to bytes.
         unreadable: Path to why it couldn't be read (permission, size, a link out of the tree, not a regular file). Such a
-            file is *broken*, not absent: what it touches keeps its last good state.
+            file is *broken*, not absent: the last good content that `past` knows takes its place.
         root: What goes before a path to name it for people and Spring clients: `file:/etc/vortexd/config/` (ends in `/`).
         locations: The directories searched, as path prefixes ("" is the root, others end in `/`); later ones win. {application} and
             {profile} stand for what is asked for, `*` for anything within one name.
@@ -85,6 +146,8 @@ class Files:
         applications: Which applications and profiles it is for, as `SourceSettings.applications`; empty is all.
         group: Of the sources of one group a key is served from the first that is for it; different groups go over one another.
         others: What other sources have under the same label, the stronger first; all weaker than this. Theirs are empty.
+        edits: Which commit changed each path last, or None.
+        past: Where the former contents of broken files are found, or None.
     """
 
     contents: Mapping[str, bytes]
@@ -96,6 +159,8 @@ class Files:
     applications: tuple[str, ...] = ()
     group: int = 0
     others: "tuple[Files, ...]" = ()
+    edits: Edits | None = None
+    past: Past | None = None
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -130,6 +195,17 @@ class PropertySource:
     origins: Mapping[str, tuple[int, int]]
 
 
+@attrs.define(slots=True, eq=False)
+class Moment:
+    """When a publication was committed: the one thing about a state that is known only after the state was made.
+
+    Attributes:
+        seconds: Since the epoch; set once, by the commit. Later publications never have a smaller one.
+    """
+
+    seconds: float = 0.0
+
+
 @attrs.frozen(slots=True, eq=False)
 class Config:
     """The resolved configuration of one key at one moment.
@@ -140,7 +216,9 @@ class Config:
         body: The document as compact JSON with sorted keys, UTF-8.
         sources: Spring's property sources, highest precedence first.
         revision: The git commit it was resolved from, or None; None with several sources. Of several labels the commits, separated by commas.
-        origin: The commit with which this version came, or None.
+        origin: The newest commit that changed a file which the key reads, or None. It is a function of the commit that is served, so every
+            instance names the same one.
+        published: When the publication that brought this version, or this origin, was committed.
     """
 
     key: Key
@@ -150,6 +228,7 @@ class Config:
     sources: tuple[PropertySource, ...]
     revision: str | None = None
     origin: Origin | None = None
+    published: Moment = attrs.field(factory=Moment)
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -169,6 +248,63 @@ class Change:
 
 
 @attrs.frozen(slots=True)
+class BrokenFile:
+    """A configuration file that can't be used now, as people and programs are told.
+
+    Attributes:
+        label: The label it is broken in.
+        root: As `Files.root` of its source.
+        path: Its path below the root.
+        line, column: From 1; None where they aren't known.
+        reason: What is wrong; quotes no value of the file.
+        served: What the keys that read it get in its place.
+        revision: The commit that the last good content is from, where `served` is LAST_GOOD and the source knows.
+    """
+
+    label: str
+    root: str
+    path: str
+    line: int | None
+    column: int | None
+    reason: str
+    served: "Served"
+    revision: str | None = None
+
+    @property
+    def place(self) -> str:
+        """`path:line`, as far as it is known."""
+        return self.path if self.line is None else f"{self.path}:{self.line}"
+
+
+class Served(enum.Enum):
+    """What keys get that read a broken file.
+
+    Attributes:
+        LAST_GOOD: The last content of the file that could be used.
+        WITHOUT: Everything but this file, because it wasn't there when the label was last sound.
+        NOTHING: An error, because no former content of the file is known.
+    """
+
+    LAST_GOOD = "last_good"
+    WITHOUT = "without"
+    NOTHING = "nothing"
+
+
+@attrs.frozen(slots=True)
+class HeldBack:
+    """A broken file, and the keys that it holds back.
+
+    Attributes:
+        count: How many keys; all that have files of their own, and those in use.
+        keys: The first of them.
+    """
+
+    file: BrokenFile
+    count: int
+    keys: tuple[Key, ...]
+
+
+@attrs.frozen(slots=True)
 class SourceReport:
     """A source at one moment, as people and programs are told.
 
@@ -183,6 +319,7 @@ class SourceReport:
         stale_for: Seconds since it was last read while it fails; 0 while it doesn't. Counts from the start if it never was read.
         is_too_stale: `stale_for` is beyond the source's max_staleness.
         errors: How often it couldn't be read.
+        root: As `Files.root` of what it gives.
     """
 
     name: str
@@ -195,3 +332,4 @@ class SourceReport:
     stale_for: float
     is_too_stale: bool
     errors: int = 0
+    root: str = ""

@@ -5,7 +5,7 @@ immutable values. The invariant: an answer is of one state, and what is kept of 
 the network.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -16,10 +16,10 @@ from . import threads
 from .cache import Cache
 from .encryption.decryptor import Decryptor
 from .errors import FormatError, ResolveError, UnknownLabel
-from .model import Config, Key, Names
+from .model import BrokenFile, Config, HeldBack, Key, Names
 from .resolve.explain import Explanation
 from .resolve.listing import Listing
-from .resolve.tree import ParsedFiles
+from .resolve.tree import ParsedFiles, broken_files
 from .settings import FormatSettings
 from .state import State
 from .store import Store
@@ -30,6 +30,10 @@ T = TypeVar("T")
 # Configurations that were read and that no connection holds.
 _CACHE_KEYS = 1_024
 _CACHE_BYTES = 67_108_864
+
+
+# Of the keys that a broken file holds back, so many are named.
+SHOWN_KEYS = 20
 
 
 class Reading:
@@ -49,6 +53,7 @@ class Reading:
         self._explaining = trio.CapacityLimiter(1)
         self._listing: Listing | None = None
         self._failing: Mapping[Key, str] = {}
+        self._held_back: tuple[State, Sequence[HeldBack]] | None = None
         self._cache: Cache[Key, Config] = Cache(_CACHE_BYTES, _CACHE_KEYS)
         self._flight = threads.SingleFlight()
         # How a label is brought in that sources have and that nobody has asked for yet: returns whether it may be there now.
@@ -145,11 +150,38 @@ class Reading:
         """The former versions of a key that are known, to their documents as JSON, oldest first: of keys in use, and lately in use."""
         return self._store.history(key)
 
+    # What is broken.
+
+    @property
+    def broken(self) -> Mapping[tuple[str, str], BrokenFile]:
+        """The files that can't be used now, by label and by a name that no two of a label have."""
+        return broken_files(self._store.state.labels) if self._store.state else {}
+
+    def broken_for(self, key: Key) -> list[BrokenFile]:
+        """The broken files that a key reads; none if it is served as its files are now, or can't be resolved for another reason."""
+        try:
+            return self._store.state.broken(key) if self._store.state else []
+        except (UnknownLabel, ResolveError):
+            return []
+
+    async def held_back(self) -> Sequence[HeldBack]:
+        """Every broken file, with the keys that it holds back: of those that exist and those in use. Takes its time in a thread."""
+        state = self._store.state
+        if state is None or not self.broken:
+            return ()
+        if self._held_back is None or self._held_back[0] is not state:
+            keys = {*(self._listing.keys if self._listing else ()), *self._store}
+            found = await self._flight.shared((HeldBack, state), partial(self._in_thread, _held_back, state, keys))
+            self._held_back = state, found
+        return self._held_back[1]
+
     def fault_of(self, key: Key) -> FormatError | ResolveError | None:
         """Why a key that is served is served as it was, and not as its files are now; None where it isn't."""
-        state = self._store.state
+        broken = self.broken_for(key)
+        if broken:
+            return FormatError(broken[0].path, broken[0].reason, broken[0].line, broken[0].column)
         reason = self._failing.get(key)
-        return (state.fault_of(key) if state else None) or (ResolveError(reason) if reason else None)
+        return ResolveError(reason) if reason else None
 
     def exists(self, key: Key) -> bool:
         """Whether a key is in use, or only names of files are in it: what is made of others isn't worth the room."""
@@ -172,3 +204,21 @@ class Reading:
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         # Pure functions over immutable values: a thread that nobody waits for any more does no harm.
         return await threads.run_sync(function, *arguments, abandon_on_cancel=True, limiter=self._threads)
+
+
+def _held_back(state: State, keys: Iterable[Key]) -> list[HeldBack]:
+    """Each broken file with the keys that read it, in order."""
+    found: dict[BrokenFile, list[Key]] = {each: [] for each in broken_files(state.labels).values()}
+    labels = {each.label for each in found}
+    for key in sorted(keys):
+        if not labels.isdisjoint(key.labels):
+            try:
+                for each in state.broken(key):
+                    found[each].append(key)
+            except (UnknownLabel, ResolveError):
+                continue
+    return [HeldBack(each, len(held), tuple(held[:SHOWN_KEYS])) for each, held in sorted(found.items(), key=_order)]
+
+
+def _order(item: tuple[BrokenFile, object]) -> tuple[str, str, str]:
+    return item[0].label, item[0].root, item[0].path

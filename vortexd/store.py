@@ -217,7 +217,7 @@ def stage(state: State, configs: Mapping[Key, Config | None], clock: Callable[[]
         except UnknownLabel:
             new = None
         except FormatError:
-            # Broken since its label began: there is nothing to serve, and nothing to take away from those who have it.
+            # The key reads a broken file without a fallback: there is nothing to serve, and nothing to take away from those who have it.
             new = old
         except ResolveError as failure:
             failures[key] = failure
@@ -234,5 +234,6 @@ def _carry_over(old: Config | None, new: Config) -> Config:
     """Share the old document where the new one is the same: most keys don't change, and memory counts."""
     if old is None or old.version != new.version:
         return new
-    # The commit with which this version came, not the last one: frames of a version are made once.
-    return attrs.evolve(new, document=old.document, body=old.body, origin=old.origin)
+    # A commit that only reformats a file is the origin of the same version from then on, and nothing is sent.
+    published = old.published if old.origin == new.origin else new.published
+    return attrs.evolve(new, document=old.document, body=old.body, published=published)

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 
 import attrs
 
-from .model import SourceReport
+from .model import BrokenFile, SourceReport
+from .text import printable
 
 # The first descriptor that is handed over, by sd_listen_fds(3).
 _FIRST_FD = 3
@@ -21,6 +22,8 @@ STORED = "vortexd-listener"
 
 
 CREDENTIALS = "$CREDENTIALS_DIRECTORY"
+# Broken files that `systemctl status` names.
+_NAMED_FILES = 3
 
 
 def credential_path(path: str, environment: Mapping[str, str]) -> str | None:
@@ -85,15 +88,22 @@ def _listening(fd: int) -> socket.socket | None:
     return taken
 
 
-def describe(connections: int, parked: int, reports: Sequence[SourceReport], reload: str) -> str:
+def describe(
+    connections: int, parked: int, reports: Sequence[SourceReport], broken: Sequence[BrokenFile], reload: str
+) -> str:
     """How it goes, in a line for `systemctl status`.
 
     Args:
+        broken: The files that can't be used now.
         reload: What is to be said of the last reload, or "".
     """
     stale = [f"{each.name} stale for {each.stale_for:.0f} s" for each in reports if each.is_failing]
     sources = "; ".join(stale) or "all sources fresh"
     text = f"{connections} WebSocket connections, {parked} of them parked; {sources}"
+    if broken:
+        named = ", ".join(dict.fromkeys(printable(each.place) for each in broken[:_NAMED_FILES]))
+        more = ", …" if len(broken) > _NAMED_FILES else ""
+        text += f"; {len(broken)} broken {'file' if len(broken) == 1 else 'files'}: {named}{more}"
     return f"{text}; {reload}" if reload else text
 
 

@@ -123,3 +123,38 @@ def test_what_no_vortexd_says_is_3(said: Any, capsys: pytest.CaptureFixture[str]
 
     assert (3, []) == (status, lines)
     assert "answers what no vortexd of this vortexctl's version says" in told
+
+
+# Broken files.
+
+BROKEN = {"label": "main", "file": "shop.yml", "line": 3, "column": 5, "reason": "a bracket is missing"}
+
+
+@pytest.mark.parametrize(
+    ("members", "end"),
+    [
+        ({"served": "last_good", "last_good": "0123456789abcdef"}, "its last good content is served (of 0123456789ab)"),
+        ({"served": "last_good", "last_good": None}, "its last good content is served"),
+        ({"served": "without", "last_good": None}, "it is left out"),
+    ],
+)
+def test_a_broken_file_is_named_with_what_is_served_in_its_place(
+    capsys: pytest.CaptureFixture[str], members: dict[str, Any], end: str
+) -> None:
+    _, lines, _, _ = explain(capsys, (200, SAID | {"broken": [BROKEN | members]}))
+
+    assert [HEAD, f"shop.yml:3:5 is broken: a bracket is missing; {end}"] == lines[:2]
+
+
+def test_a_place_that_is_not_known_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    broken = BROKEN | {"line": None, "column": None, "served": "without", "last_good": None}
+    _, lines, _, _ = explain(capsys, (200, SAID | {"broken": [broken]}))
+
+    assert lines[1].startswith("shop.yml is broken")
+
+
+def test_a_layer_of_a_broken_file_says_that_it_is_old(capsys: pytest.CaptureFixture[str]) -> None:
+    old = [layer("shop.yml", last_good=True), layer("shop-prod.yml", last_good=False)]
+    _, lines, _, _ = explain(capsys, (200, SAID | {"layers": old, "keys": []}), "--layers")
+
+    assert ["shop.yml       its last good content: the file is broken", "shop-prod.yml"] == lines[3:]

@@ -191,3 +191,12 @@ def test_what_is_no_name_or_form_is_2(arguments: list[str], capsys: pytest.Captu
         status = int(caught.code or 0)
 
     assert (2, 1) == (status, len(capsys.readouterr().err.splitlines()))
+
+
+def test_broken_files_are_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    header = '"shop.yml";line=3;served=last_good'
+    assert 0 == get(environment(VALUES, X_Vortex_Broken=header), "billing", "prod")[0]
+
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("vortexctl: warning: this holds old content")
+    assert line.endswith(header)

@@ -18,11 +18,11 @@ from vortexd.http.hypercorn import Bridge
 from vortexd.http.listener import Accepted, Listener
 from vortexd.http.routes import Routes, standard_routes
 from vortexd.metrics import Metrics
-from vortexd.model import Config, Files, Json, Key, Names, PropertySource, Tree
+from vortexd.model import BrokenFile, Config, Files, HeldBack, Json, Key, Names, PropertySource, Tree
 from vortexd.resolve.listing import list_keys
-from vortexd.resolve.tree import ParsedFiles, parse_tree
+from vortexd.resolve.tree import ParsedFiles, ParsedTree, broken_files, parse_tree
 from vortexd.settings import FormatSettings, HttpSettings, ServerSettings
-from vortexd.state import State, next_state, overrides_of
+from vortexd.state import State, overrides_of
 
 
 class FakeReader:
@@ -33,6 +33,7 @@ class FakeReader:
         self.document: dict[str, Json] = {"a": 1}
         self.origins: dict[str, tuple[int, int]] = {}
         self.error: Exception | None = None
+        self.held: list[HeldBack] = []
         self.asked: list[Key] = []
         self._configs: dict[Key, Config] = {}
         self._state = object()
@@ -54,6 +55,16 @@ class FakeReader:
 
     def fault_of(self, key: Key) -> FormatError | ResolveError | None:
         return None
+
+    def broken_for(self, key: Key) -> list[BrokenFile]:
+        return [held.file for held in self.held]
+
+    @property
+    def broken(self) -> dict[tuple[str, str], BrokenFile]:
+        return {(held.file.label, held.file.path): held.file for held in self.held}
+
+    async def held_back(self) -> list[HeldBack]:
+        return self.held
 
     def report_undecryptable(self) -> None:
         raise AssertionError("nothing is decrypted here")
@@ -88,6 +99,7 @@ class FilesReader:
         self.decryptor = decryptor
         self.formats = FormatSettings()
         self._overrides = overrides_of(overrides or {})
+        self._parsed: ParsedTree | None = None
         self._state: State | None = None
         self.default_label: str | None = "main"
         self.asked: list[Key] = []
@@ -99,8 +111,9 @@ class FilesReader:
         labels = {name: each for name, each in contents.items() if isinstance(each, Files)}
         texts = {name: each for name, each in contents.items() if not isinstance(each, Files)}
         files = {name: each.encode() if isinstance(each, str) else each for name, each in texts.items()}
-        parsed = parse_tree(Tree(labels or {"main": Files(files, root="file:/config/")}), self.formats)
-        self._state = next_state(parsed, self._state, self.decryptor, self._overrides)
+        tree = Tree(labels or {"main": Files(files, root="file:/config/")})
+        self._parsed = parsed = parse_tree(tree, self.formats, self._parsed)
+        self._state = State(parsed.labels, parsed.default_label, self.decryptor, self._overrides)
         self._listing = list_keys(parsed)
         self._configs: dict[Key, Config] = {}
 
@@ -121,8 +134,20 @@ class FilesReader:
         return self._state.newest(key)
 
     def fault_of(self, key: Key) -> FormatError | ResolveError | None:
+        broken = self.broken_for(key)
+        return FormatError(broken[0].path, broken[0].reason, broken[0].line) if broken else None
+
+    def broken_for(self, key: Key) -> list[BrokenFile]:
         assert self._state
-        return self._state.fault_of(key)
+        return self._state.broken(key)
+
+    @property
+    def broken(self) -> dict[tuple[str, str], BrokenFile]:
+        assert self._state
+        return broken_files(self._state.labels)
+
+    async def held_back(self) -> list[HeldBack]:
+        return [HeldBack(each, 0, ()) for each in self.broken.values()]
 
     def report_undecryptable(self) -> None:
         self.undecryptable += self.decryptor.take_failures() if self.decryptor else []

@@ -16,11 +16,11 @@ from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.keys import OneKey
 from vortexd.errors import RemoteError, UnknownLabel
 from vortexd.http.explain import Explain
-from vortexd.model import Config, Files, Key, Origin, Tree
+from vortexd.model import BrokenFile, Config, Files, Key, Origin, Tree
 from vortexd.resolve.explain import Explanation
 from vortexd.resolve.tree import parse_tree
 from vortexd.settings import FormatSettings
-from vortexd.state import next_state
+from vortexd.state import State
 
 AES = AesEncryptor("foo")
 COMMIT = Origin("c" * 40, "Ann", "2030-01-01T00:00:00Z")
@@ -39,11 +39,20 @@ class FakeExplainer:
         self.default_label: str | None = "main"
         self.asked: list[Key] = []
         files = Files(FILES, root="file:/c/", revision="c" * 40, origin=COMMIT)
-        parsed = parse_tree(Tree({"main": files, "release/1.0": files}), FormatSettings())
-        self._state = next_state(parsed, None, Decryptor(OneKey(AES)))
+        self._parsed = parsed = parse_tree(Tree({"main": files, "release/1.0": files}), FormatSettings())
+        self._state = State(parsed.labels, parsed.default_label, Decryptor(OneKey(AES)))
+
+    def change(self, contents: dict[str, bytes]) -> None:
+        """Explain other files, which take the place of those before."""
+        files = Files(contents, root="file:/c/", revision="d" * 40, origin=COMMIT)
+        self._parsed = parse_tree(Tree({"main": files}), FormatSettings(), self._parsed)
+        self._state = State(self._parsed.labels, "main", Decryptor(OneKey(AES)))
 
     async def read(self, key: Key) -> Config:
         return config(key, {})
+
+    def broken_for(self, key: Key) -> list[BrokenFile]:
+        return self._state.broken(key)
 
     async def explain(self, key: Key) -> tuple[Explanation, str]:
         self.asked.append(key)
@@ -93,6 +102,7 @@ async def test_layers_sources_and_profiles_are_described() -> None:
         "profile": None,
         "on_profile": "prod",
         "active": False,
+        "last_good": False,
     } == found["layers"][1]
     assert ["db", None, None, None] == [layer["profile"] for layer in found["layers"]]
 
@@ -213,3 +223,49 @@ async def test_what_goes_wrong_below_is_an_error_as_everywhere() -> None:
 
 async def _refuse(key: Key) -> tuple[Explanation, str]:
     raise RemoteError("a teapot", 418)
+
+
+# Broken files.
+
+
+async def test_a_broken_file_is_named_and_its_last_good_content_is_marked() -> None:
+    async with explaining() as (http, line):
+        line.change(FILES | {"shop.yml": b"a: ["})
+        answer = await http.ask("/api/v1/explain/shop/dev")
+        found = json.loads(answer.body)
+
+    assert [
+        {
+            "label": "main",
+            "file": "shop.yml",
+            "line": 2,
+            "column": 1,
+            "reason": found["broken"][0]["reason"],
+            "served": "last_good",
+            "last_good": "c" * 40,
+        }
+    ] == found["broken"]
+    assert {"shop.yml": True, "shop-db.yml": False, "application.yml": False} == {
+        each["file"]: each["last_good"] for each in found["layers"]
+    }
+    assert '"shop.yml";line=2;served=last_good' == answer.headers["x-vortex-broken"]
+
+
+async def test_a_key_that_no_broken_file_touches_says_nothing_of_it() -> None:
+    async with explaining() as (http, line):
+        line.change(FILES | {"shop.yml": b"a: ["})
+        answer = await http.ask("/api/v1/explain/cart/dev")
+
+    assert [] == json.loads(answer.body)["broken"]
+    assert "x-vortex-broken" not in answer.headers
+
+
+async def test_a_key_that_cannot_be_explained_names_the_file_in_a_header_only() -> None:
+    async with explaining() as (http, line):
+        line._parsed = None
+        line.change({"shop.yml": b"a: ["})
+        answer = await http.ask("/api/v1/explain/shop/dev")
+
+    assert 500 == answer.status
+    assert '"shop.yml";line=2;served=nothing' == answer.headers["x-vortex-broken"]
+    assert b"shop.yml" not in answer.body

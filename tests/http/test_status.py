@@ -1,5 +1,6 @@
 """How sources are, over HTTP: the page, the header and readiness."""
 
+import attrs
 import orjson
 from werkzeug.datastructures import Headers
 
@@ -10,7 +11,8 @@ from vortexd.http.exchange import Request
 from vortexd.http.health import Ready
 from vortexd.http.status import Status
 from vortexd.metrics import Metrics
-from vortexd.model import SourceReport
+from vortexd.model import BrokenFile, HeldBack, Key, Served, SourceReport
+from vortexd.peers import Peers
 from vortexd.proxies import Sender
 
 WELL = SourceReport("https://git.example/x", "git", "abc", 1_900_000_000.0, None, None, False, 0.0, False)
@@ -23,7 +25,7 @@ def request(path: str) -> Request:
 
 
 async def test_the_page_says_of_each_source_how_it_is() -> None:
-    answer = await Status(lambda: [WELL, ILL]).answer(request("/status"))
+    answer = await Status(lambda: [WELL, ILL], FakeReader()).answer(request("/status"))
 
     assert [
         {
@@ -35,6 +37,8 @@ async def test_the_page_says_of_each_source_how_it_is() -> None:
             "last_error": None,
             "last_error_at": None,
             "stale_for": 0.0,
+            "broken_files": 0,
+            "broken": [],
         },
         {
             "name": "files:/x",
@@ -45,8 +49,80 @@ async def test_the_page_says_of_each_source_how_it_is() -> None:
             "last_error": "gone",
             "last_error_at": "2030-03-17T17:46:40.500Z",
             "stale_for": 42.123,
+            "broken_files": 0,
+            "broken": [],
         },
     ] == orjson.loads(answer.body)["sources"]
+
+
+def broken(path: str, root: str = "https://git.example/x/", served: Served = Served.LAST_GOOD) -> BrokenFile:
+    revision = "c1" if served is Served.LAST_GOOD else None
+    return BrokenFile("main", root, path, 3, 7, "a bracket is missing", served, revision)
+
+
+async def test_the_page_names_each_broken_file_with_what_it_holds_back() -> None:
+    reader = FakeReader()
+    other = attrs.evolve(WELL, name="other", root="other/")
+    reader.held = [
+        HeldBack(broken("shop-dev.yml"), 30, (Key("shop", "dev", "main"), Key("shop", "qa", "main"))),
+        HeldBack(broken("x.yml", "elsewhere/"), 0, ()),
+    ]
+    well = attrs.evolve(WELL, root="https://git.example/x/")
+    answer = await Status(lambda: [well, other], reader).answer(request("/status"))
+    first, second = orjson.loads(answer.body)["sources"]
+
+    assert ("DEGRADED", 1) == (first["status"], first["broken_files"])
+    assert [
+        {
+            "label": "main",
+            "file": "shop-dev.yml",
+            "line": 3,
+            "column": 7,
+            "reason": "a bracket is missing",
+            "served": "last_good",
+            "last_good": "c1",
+            "held_back": {"count": 30, "first": ["shop:dev:main", "shop:qa:main"]},
+        }
+    ] == first["broken"]
+    assert ("UP", 0, []) == (second["status"], second["broken_files"], second["broken"])
+
+
+async def test_the_page_counts_all_broken_files_and_names_the_first_hundred() -> None:
+    reader = FakeReader()
+    reader.held = [HeldBack(broken(f"{number}.yml"), 0, ()) for number in range(101)]
+    well = attrs.evolve(WELL, root="https://git.example/x/")
+    [said] = orjson.loads((await Status(lambda: [well], reader).answer(request("/status"))).body)["sources"]
+
+    assert (101, 100) == (said["broken_files"], len(said["broken"]))
+
+
+async def test_a_source_that_is_stale_and_has_a_broken_file_is_stale() -> None:
+    reader = FakeReader()
+    reader.held = [HeldBack(broken("x.yml", "file:/x/"), 0, ())]
+    ill = attrs.evolve(ILL, root="file:/x/")
+    [said] = orjson.loads((await Status(lambda: [ill], reader).answer(request("/status"))).body)["sources"]
+
+    assert ("STALE", 1) == (said["status"], said["broken_files"])
+
+
+async def test_other_workers_are_told_of_broken_files_at_once_and_without_the_keys() -> None:
+    reader, peers = FakeReader(), Peers()
+    reader.held = [HeldBack(broken("x.yml"), 5, ())]
+    Status(lambda: [attrs.evolve(WELL, root="https://git.example/x/")], reader, peers)
+    [said] = orjson.loads(peers._handlers["status"](""))["sources"]
+
+    assert ["x.yml"] == [each["file"] for each in said["broken"]]
+    assert [None] == [each["held_back"] for each in said["broken"]]
+
+
+async def test_a_server_with_broken_files_is_ready_and_says_how_many_there_are() -> None:
+    reader = FakeReader()
+    sound = await Ready(reader).answer(request("/ready"))
+    reader.held = [HeldBack(broken("x.yml"), 5, ()), HeldBack(broken("y.yml"), 5, ())]
+    answer = await Ready(reader).answer(request("/ready"))
+
+    assert (200, {"status": "UP"}) == (sound.status, orjson.loads(sound.body))
+    assert (200, {"status": "UP", "broken_files": 2}) == (answer.status, orjson.loads(answer.body))
 
 
 async def test_answers_say_for_how_long_a_source_is_stale() -> None:

@@ -1,9 +1,12 @@
 """Frames that are made once."""
 
 import json
+from typing import Any
+
+import attrs
 
 from tests.fakes import KEY, config, timestamp
-from vortexd.model import Change
+from vortexd.model import Change, Moment, Origin
 from vortexd.realtime.encoder import Encoder
 
 OLD, NEW = config(KEY, {"a": 1}), config(KEY, {"a": 2})
@@ -20,7 +23,6 @@ def test_the_same_question_is_answered_with_the_same_bytes() -> None:
     assert encoder.change(change) is encoder.change(Change(KEY, OLD, NEW, b"[]"))
     assert encoder.snapshot(NEW) is encoder.snapshot(NEW)
     assert encoder.in_sync(NEW) is encoder.in_sync(NEW)
-    assert encoder.removed(KEY, "v") is encoder.removed(KEY, "v")
 
 
 def test_each_question_has_its_own_answer() -> None:
@@ -33,27 +35,59 @@ def test_each_question_has_its_own_answer() -> None:
     ]
 
     assert ["config_change", "config_snapshot", "in_sync", "config_removed"] == [kind(frame) for frame in frames]
-    assert frames[0] is encoder.known(KEY, OLD.version, NEW.version)
-    assert encoder.known(KEY, "other", NEW.version) is None
+    assert frames[0] is encoder.known(OLD.version, NEW)
+    assert frames[1] is encoder.known(None, NEW)
+    assert encoder.known("other", NEW) is None
+
+
+def message(frame: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(frame[frame.index(b"{") :])
+    return found
+
+
+def test_a_version_that_comes_back_with_another_commit_or_at_another_moment_has_frames_of_its_own() -> None:
+    encoder = Encoder(timestamp)
+    moments = [Moment(1.0), Moment(2.0), Moment(2.0)]
+    commits = ["c1", "c1", "c2"]
+    seen = []
+    for commit, moment in zip(commits, moments, strict=True):
+        new = attrs.evolve(NEW, origin=Origin(commit, "Ann", ""), published=moment)
+        for frame in (encoder.change(Change(KEY, OLD, new, b"[]")), encoder.snapshot(new)):
+            found = message(frame)
+            seen.append((found["origin"]["commit"], found["timestamp"]))
+        seen.append((commit, message(encoder.in_sync(new))["timestamp"]))
+
+    first, second = "1970-01-01T00:00:01.000Z", "1970-01-01T00:00:02.000Z"
+    assert [("c1", first)] * 3 + [("c1", second)] * 3 + [("c2", second)] * 3 == seen
+
+
+def test_the_end_of_a_key_says_when_it_ended_each_time() -> None:
+    moments = iter(["one", "two"])
+    encoder = Encoder(lambda: next(moments))
+    ended = Change(KEY, OLD, None)
+
+    assert ["one", "two"] == [message(encoder.change(ended))["timestamp"] for _ in range(2)]
 
 
 def test_the_frames_that_are_kept_are_bounded() -> None:
     encoder = Encoder(timestamp, cache_bytes=10_000)
-    for number in range(1_000):
-        encoder.removed(KEY, str(number))
+    configs = [config(KEY, {"a": number}) for number in range(1_000)]
+    for each in configs:
+        encoder.in_sync(each)
 
     assert len(encoder._frames) < 10_000 / 512
-    assert encoder.known(KEY, "999", None) is not None
-    assert encoder.known(KEY, "0", None) is None
+    assert encoder.known(configs[999].version, configs[999]) is not None
+    assert encoder.known(configs[0].version, configs[0]) is None
 
 
 def test_with_less_room_the_oldest_go_at_once() -> None:
     encoder = Encoder(timestamp)
-    for number in range(50):
-        encoder.snapshot(config(KEY, {"a": number}))
-    known = [encoder.known(KEY, None, config(KEY, {"a": number}).version) is not None for number in range(50)]
+    configs = [config(KEY, {"a": number}) for number in range(50)]
+    for each in configs:
+        encoder.snapshot(each)
+    known = [encoder.known(None, each) is not None for each in configs]
     encoder.replace(2_000)
-    left = [encoder.known(KEY, None, config(KEY, {"a": number}).version) is not None for number in range(50)]
+    left = [encoder.known(None, each) is not None for each in configs]
 
     assert all(known)
     assert left == sorted(left)

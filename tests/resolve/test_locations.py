@@ -8,8 +8,8 @@ from vortexd.model import Files, Key, Tree
 from vortexd.resolve.listing import existing_keys, list_keys
 from vortexd.resolve.locations import directories_of, matches, places_of, prefixes_for
 from vortexd.resolve.nest import effective_document
-from vortexd.resolve.spring import property_sources
-from vortexd.resolve.tree import parse_tree, touched_by
+from vortexd.resolve.spring import property_sources, selection
+from vortexd.resolve.tree import parse_tree
 from vortexd.settings import FormatSettings
 
 LIMITS = FormatSettings()
@@ -61,11 +61,15 @@ def test_a_directory_of_a_profile_is_for_that_profile() -> None:
 
 
 def test_a_broken_file_in_a_directory_of_an_application_touches_it_alone() -> None:
-    files = Files({}, locations=("", "{application}/"))
+    names = ("orders", "team/orders", "billing")
+    for path, touched in (
+        ("orders/application.yml", {"orders"}),
+        ("application.yml", {*names}),
+        ("team/orders/application.yml", {"team/orders"}),
+    ):
+        files = parsed(("", "{application}/"), **{path: "a: ["}).labels["main"]
 
-    assert frozenset({"orders"}) == touched_by("orders/application.yml", files)
-    assert frozenset({"application"}) == touched_by("application.yml", files)
-    assert frozenset({"team/orders", "team"}) == touched_by("team/orders/application.yml", files)
+        assert touched == {name for name in names if selection(files, key(name)).broken}
 
 
 def test_what_is_in_a_longer_location_is_not_in_a_shorter_one() -> None:

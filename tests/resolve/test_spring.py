@@ -1,10 +1,12 @@
 import pytest
 
 from vortexd.errors import ResolveError
-from vortexd.model import Key
-from vortexd.resolve.spring import property_sources
+from vortexd.model import Edits, Files, Former, Key, Origin, Tree
+from vortexd.resolve.formats import EXTENSIONS
+from vortexd.resolve.spring import property_sources, selection
+from vortexd.resolve.tree import Fallback, parse_tree
 
-from .support import parsed_files, source_names
+from .support import LIMITS, parsed_files, source_names
 
 
 def test_the_last_profile_wins_and_application_profile_beats_application() -> None:
@@ -276,7 +278,78 @@ def test_more_files_than_anybody_imports_are_an_error() -> None:
 def test_a_broken_import_touches_who_imports_it(broken: str) -> None:
     contents = {"a.yml": "spring.config.import: x.yml", "x.yml": "spring.config.import: y.yml", "b.yml": "c: 1"}
     files = parsed_files(contents | {broken: "a: [1"})
-    [(touched, _)] = files.own_faults()
 
-    assert "a" in touched
-    assert "b" not in touched
+    assert [broken] == selection(files, Key("a", "dev", "main")).broken
+    assert [] == selection(files, Key("b", "dev", "main")).broken
+
+
+# Which files a key depends on.
+
+
+def test_a_key_reads_the_files_of_its_own_profiles_and_no_others() -> None:
+    files = parsed_files({"a.yml": "b: 1"})
+    chosen = selection(files, Key("a", "dev", "main"))
+
+    names = ("a", "application", "a-dev", "application-dev")
+    assert {f"{name}.{extension}" for name in names for extension in EXTENSIONS} == set(chosen.reads)
+    assert len(set(chosen.reads)) == len(chosen.reads)
+
+
+@pytest.mark.parametrize(
+    ("broken", "profiles"),
+    [
+        ("a.yml", {"default", "dev", "prod"}),
+        ("application.yml", {"default", "dev", "prod"}),
+        ("a-dev.yml", {"dev"}),
+        ("application-dev.yml", {"dev"}),
+        ("a-extra.yml", {"prod"}),
+        ("a-member.yml", {"prod"}),
+        ("b.yml", set()),
+    ],
+)
+def test_a_broken_file_touches_the_profiles_that_read_it(broken: str, profiles: set[str]) -> None:
+    contents = {"a.yml": "spring.profiles.group.prod: [extra, member]", "b.yml": "c: 1"}
+    # Without its own content no file names a group.
+    groups = {"application.yaml": "spring.profiles.group.prod: [extra, member]"}
+    files = parsed_files(groups | contents | {broken: "a: [1"})
+
+    found = {name for name in ("default", "dev", "prod") if selection(files, Key("a", name, "main")).broken}
+    assert profiles == found
+
+
+def test_a_key_that_reads_a_broken_file_without_a_fallback_has_a_fault() -> None:
+    files = parsed_files({"a.yml": "b: 1", "a-dev.yml": "a: [1"})
+    chosen = selection(files, Key("a", "dev", "main"))
+
+    assert chosen.fault is files.broken["a-dev.yml"]
+    assert selection(files, Key("a", "prod", "main")).fault is None
+    with_fallback = files.with_fallbacks({"a-dev.yml": Fallback((), Former(None))})
+    assert selection(with_fallback, Key("a", "dev", "main")).fault is None
+    assert ["a-dev.yml"] == selection(with_fallback, Key("a", "dev", "main")).broken
+
+
+def test_the_origin_of_a_key_is_the_newest_commit_that_changed_a_file_it_reads() -> None:
+    first, second, third = (Origin(name, "Ann", "") for name in "abc")
+    edits = {"a.yml": (1, first), "a-dev.yml": (3, second), "b.yml": (5, third)}
+    files = Files({"a.yml": b"b: 1", "b.yml": b"b: 1"}, edits=Edits(5, edits), origin=third)
+    parsed = parse_tree(Tree({"main": files}), LIMITS).labels["main"]
+
+    # A deleted file counts: that it is gone is part of what the key is.
+    assert second == selection(parsed, Key("a", "dev", "main")).origin
+    assert first == selection(parsed, Key("a", "prod", "main")).origin
+    assert third == selection(parsed, Key("b", "dev", "main")).origin
+    assert selection(parsed, Key("c", "dev", "main")).origin is None
+
+
+def test_a_source_that_knows_no_edits_has_one_origin_for_all() -> None:
+    origin = Origin("a", "Ann", "")
+    parsed = parse_tree(Tree({"main": Files({"a.yml": b"b: 1"}, origin=origin)}), LIMITS).labels["main"]
+
+    assert origin == selection(parsed, Key("c", "dev", "main")).origin
+
+
+@pytest.mark.parametrize(("distance", "is_known"), [(999, True), (1_000, False)])
+def test_edits_count_within_a_thousand_commits(distance: int, is_known: bool) -> None:
+    origin = Origin("a", "Ann", "")
+
+    assert (origin if is_known else None) == Edits(5 + distance, {"a.yml": (5, origin)}).last(["x.yml", "a.yml"])

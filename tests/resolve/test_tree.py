@@ -1,7 +1,9 @@
 import pytest
 
-from vortexd.model import Files, Tree
-from vortexd.resolve.tree import is_configuration, location_of, parse_tree, touched_by
+from vortexd.model import Files, Former, Served, Tree
+from vortexd.resolve.formats import parse
+from vortexd.resolve.tree import Fallback, broken_files, is_configuration, location_of, parse_tree
+from vortexd.settings import FormatSettings
 
 from .support import LIMITS
 
@@ -82,17 +84,115 @@ def test_a_path_lies_in_the_longest_location() -> None:
     assert location_of("a.yml", ("prod/",)) is None
 
 
-@pytest.mark.parametrize(
-    ("path", "applications"),
-    [
-        ("a-b-c.yml", {"a-b-c", "a-b", "a"}),
-        ("application.yml", {"application"}),
-        ("application-dev.yml", {"application", "application-dev"}),
-        ("prod/a-b.yml", {"a", "a-b"}),
-        ("foo-x/app-dev.yml", {"foo-x/app", "foo-x/app-dev"}),
-        ("prod/foo/app.yml", {"foo/app"}),
-        ("a.b-c.yml", {"a.b", "a.b-c"}),
-    ],
-)
-def test_a_file_touches_every_application_it_can_be_for(path: str, applications: set[str]) -> None:
-    assert applications == touched_by(path, Files({}, locations=("", "prod/")))
+# What takes the place of broken files.
+
+A1 = {"a.yml": b"a: 1"}
+
+
+def test_a_file_that_breaks_is_replaced_by_its_last_good_documents() -> None:
+    before = parse_tree(tree(A1), LIMITS)
+    files = parse_tree(tree({"a.yml": b"a: ["}), LIMITS, before).labels["main"]
+
+    assert files.documents["a.yml"] is before.labels["main"].documents["a.yml"]
+    assert Former(b"a: 1") == files.fallbacks["a.yml"].former
+    assert frozenset({"a.yml"}) == files.paths
+    [broken] = broken_files({"main": files}).values()
+    assert ("main", "a.yml", 2, Served.LAST_GOOD) == (broken.label, broken.path, broken.line, broken.served)
+
+
+def test_a_file_that_stays_broken_keeps_its_fallback_whether_its_bytes_change_or_not() -> None:
+    parsed = parse_tree(tree(A1), LIMITS)
+    for content in (b"a: [", b"a: [", b"a: [[", b"\xff"):
+        parsed = parse_tree(tree({"a.yml": content}), LIMITS, parsed)
+
+        assert Former(b"a: 1") == parsed.labels["main"].fallbacks["a.yml"].former
+    sound = parse_tree(tree({"a.yml": b"a: 2"}), LIMITS, parsed).labels["main"]
+    assert ({}, {}) == (sound.fallbacks, sound.broken)
+    assert {"a": 2} == sound.documents["a.yml"][0].values
+
+
+def test_a_file_that_is_broken_when_it_appears_is_replaced_by_nothing() -> None:
+    before = parse_tree(tree(A1), LIMITS)
+    files = parse_tree(tree(A1 | {"b.yml": b"a: ["}), LIMITS, before).labels["main"]
+
+    assert Former(None) == files.fallbacks["b.yml"].former
+    assert "b.yml" not in files.documents
+    assert [Served.WITHOUT] == [each.served for each in broken_files({"main": files}).values()]
+
+
+def test_a_file_that_is_broken_from_the_start_has_no_fallback_and_goes_on_having_none() -> None:
+    parsed = parse_tree(tree({"a.yml": b"a: ["}), LIMITS)
+    assert [Served.NOTHING] == [each.served for each in broken_files(parsed.labels).values()]
+
+    parsed = parse_tree(tree({"a.yml": b"a: [["}), LIMITS, parsed)
+    assert {} == parsed.labels["main"].fallbacks
+
+
+def test_a_broken_file_that_is_deleted_leaves_nothing_behind() -> None:
+    before = parse_tree(tree({"a.yml": b"a: ["}), LIMITS, parse_tree(tree(A1), LIMITS))
+    files = parse_tree(tree({}), LIMITS, before).labels["main"]
+
+    assert ({}, {}, {}, frozenset()) == (files.documents, files.broken, files.fallbacks, files.paths)
+
+
+def test_a_file_that_is_good_again_with_its_former_bytes_is_parsed_and_not_taken_for_broken() -> None:
+    parsed = parse_tree(tree(A1), LIMITS)
+    for content in (b"a: [", b"a: 1"):
+        parsed = parse_tree(tree({"a.yml": content}), LIMITS, parsed)
+
+    assert {} == parsed.labels["main"].broken
+    assert {"a": 1} == parsed.labels["main"].documents["a.yml"][0].values
+
+
+def test_the_bytes_of_a_broken_file_under_another_label_are_broken_there_too() -> None:
+    first = parse_tree(tree(A1), LIMITS)
+    second = parse_tree(tree({"a.yml": b"a: ["}), LIMITS, first)
+    both = Tree({"main": Files({"a.yml": b"a: ["}), "next": Files({"a.yml": b"a: ["})})
+    parsed = parse_tree(both, LIMITS, second)
+
+    # `next` has no past of its own.
+    assert {"main": Served.LAST_GOOD, "next": Served.NOTHING} == {
+        each.label: each.served for each in broken_files(parsed.labels).values()
+    }
+
+
+def test_what_is_served_is_the_fallback_when_stricter_bounds_break_a_file() -> None:
+    before = parse_tree(tree({"a.yml": b"a: {b: {c: 1}}"}), LIMITS)
+    strict = FormatSettings(depth=1)
+    files = parse_tree(tree({"a.yml": b"a: {b: {c: 1}}"}), strict, None, before).labels["main"]
+
+    assert {"a.b.c": 1} == files.documents["a.yml"][0].values
+    assert ["a.yml"] == [*files.broken]
+
+
+def test_files_that_are_looked_for_elsewhere_have_no_fallback() -> None:
+    before = parse_tree(Tree({"main": Files({"x/a.yml": b"a: 1"}, locations=("x/",))}), LIMITS)
+    files = parse_tree(Tree({"main": Files({"x/a.yml": b"a: ["})}), LIMITS, before).labels["main"]
+
+    assert {} == files.fallbacks
+
+
+def test_a_fallback_names_the_revision_it_is_from() -> None:
+    before = parse_tree(Tree({"main": Files(A1, revision="c1")}), LIMITS)
+    files = parse_tree(Tree({"main": Files({"a.yml": b"a: ["}, revision="c2")}), LIMITS, before).labels["main"]
+
+    assert "c1" == files.broken_file("main", "a.yml").revision
+
+
+def test_fallbacks_can_be_put_in_place_and_taken_away() -> None:
+    files = parse_tree(tree({"a.yml": b"a: [", "b.yml": b"b: ["}), LIMITS).labels["main"]
+    [document] = parse("a.yml", b"a: 1", LIMITS)
+    found = files.with_fallbacks({"a.yml": Fallback((document,), Former(b"a: 1")), "b.yml": Fallback((), Former(None))})
+
+    assert {"a.yml": (document,)} == found.documents
+    assert {"a.yml", "b.yml"} == found.fallbacks.keys()
+    gone = found.with_fallbacks({"a.yml": None})
+    assert ({}, {"b.yml"}) == (gone.documents, gone.fallbacks.keys())
+
+
+def test_broken_files_of_several_sources_are_told_apart() -> None:
+    files = Files({"a.yml": b"a: ["}, root="one/", others=(Files({"a.yml": b"a: ["}, root="two/"),))
+    found = broken_files(parse_tree(Tree({"main": files}), LIMITS).labels)
+
+    assert [("main", "one/a.yml"), ("main", "two/a.yml")] == [*found]
+    assert ["one/", "two/"] == [each.root for each in found.values()]

@@ -7,14 +7,14 @@ import attrs
 import pytest
 import trio
 
-from vortexd.model import Files, Key, Origin, Tree
-from vortexd.resolve.tree import parse_tree
+from vortexd.model import Edits, Files, Key, Origin, Tree
+from vortexd.resolve.tree import ParsedTree, parse_tree
 from vortexd.settings import FormatSettings, GitSettings, HistorySettings, Settings, SourceSettings
 from vortexd.source.base import Publish
 from vortexd.source.composite import Sources, merge, open_sources, places, state_directory
 from vortexd.source.git import GitSource
 from vortexd.source.status import SourceStatus
-from vortexd.state import next_state
+from vortexd.state import State
 from vortexd.store import Store, stage
 
 from ..repository import Repository
@@ -43,8 +43,11 @@ def files(root: str, revision: str | None = None, **contents: str) -> Files:
 
 
 def resolved(tree: Tree, application: str = "orders", profile: str = "dev", label: str | None = None):  # type: ignore[no-untyped-def]
-    state = next_state(parse_tree(tree, FormatSettings()), None)
-    return state.resolve(Key(application, profile, label or tree.default_label))
+    return served(parse_tree(tree, FormatSettings())).resolve(Key(application, profile, label or tree.default_label))
+
+
+def served(parsed: ParsedTree) -> State:
+    return State(parsed.labels, parsed.default_label)
 
 
 def merged(*trees: Tree, patterns: tuple[tuple[str, ...], ...] = ()) -> Tree:
@@ -100,27 +103,28 @@ def test_sources_with_patterns_are_alternatives_to_the_one_behind_them() -> None
     assert {} == resolved(tree, "billing", "test,prod").document
 
 
-def test_a_broken_file_of_one_source_holds_the_applications_of_all() -> None:
+def test_a_broken_file_of_one_source_is_replaced_by_its_last_good_content_and_the_other_sources_move_on() -> None:
     limits = FormatSettings()
     one, two = files("one/", orders="a: 1"), files("two/", orders="b: 1", billing="c: 1")
-    before = next_state(parse_tree(merged(Tree({"main": one}), Tree({"main": two})), limits), None)
+    before = parse_tree(merged(Tree({"main": one}), Tree({"main": two})), limits)
     broken, newer = files("one/", orders="a: ["), files("two/", orders="b: 2", billing="c: 2")
-    after = next_state(parse_tree(merged(Tree({"main": broken}), Tree({"main": newer})), limits), before)
+    after = served(parse_tree(merged(Tree({"main": broken}), Tree({"main": newer})), limits, before))
 
-    assert {"a": 1, "b": 1} == after.resolve(Key("orders", "dev", "main")).document
+    assert {"a": 1, "b": 2} == after.resolve(Key("orders", "dev", "main")).document
     assert {"c": 2} == after.resolve(Key("billing", "dev", "main")).document
 
 
 def test_a_broken_file_for_everybody_holds_only_those_who_are_served_from_its_source() -> None:
     limits, patterns = FormatSettings(), (("orders",), ())
-    state = None
+    parsed = None
     # Each time it is the other source that is broken for everybody; `billing` must not go back to what it was first.
     for own, others in (("a: 1", "c: 1"), ("a: [", "c: 2"), ("a: 3", "c: [")):
         one = Tree({"main": files("own/", application=own)})
         rest = Tree({"main": files("rest/", application=others)})
-        state = next_state(parse_tree(merged(one, rest, patterns=patterns), limits), state)
+        parsed = parse_tree(merged(one, rest, patterns=patterns), limits, parsed)
 
-    assert state is not None
+    assert parsed is not None
+    state = served(parsed)
     assert {"a": 3} == state.resolve(Key("orders", "dev", "main")).document
     assert {"c": 2} == state.resolve(Key("billing", "dev", "main")).document
 
@@ -155,12 +159,15 @@ async def test_nothing_is_published_before_each_was_read_and_then_each_goes_on_a
     assert [False, True] == [report.is_failing for report in sources.reports()]
 
 
-def test_a_commit_that_changes_nothing_for_a_key_keeps_its_version_and_origin() -> None:
+def test_a_commit_that_touches_no_file_of_a_key_leaves_its_version_and_origin_alone() -> None:
     store = Store(HistorySettings())
     key = Key("orders", "dev", "main")
+    first = Origin("aa", "Ada", "2030-01-01T00:00:02Z")
     for revision, other in (("aa", "c: 1"), ("bbb", "c: 2")):
-        tree = merged(Tree({"main": files("one/", revision, orders="a: 1", billing=other)}))
-        state = next_state(parse_tree(tree, FormatSettings()), store.state)
+        one = attrs.evolve(
+            files("one/", revision, orders="a: 1", billing=other), edits=Edits(2, {"orders.yml": (1, first)})
+        )
+        state = served(parse_tree(merged(Tree({"main": one})), FormatSettings()))
         changes = store.commit(stage(state, store.configs()))
         if revision == "aa":
             store.hold(key)
@@ -168,7 +175,7 @@ def test_a_commit_that_changes_nothing_for_a_key_keeps_its_version_and_origin() 
 
     assert [] == changes
     assert config is not None
-    assert ("bbb", "aa") == (config.revision, config.origin and config.origin.commit)
+    assert ("bbb", first) == (config.revision, config.origin)
 
 
 async def test_fetch_now_names_the_sources_it_is_for(tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ def read_configuration(server: Server, application: str, profile: str, label: st
         raise CtlError(f"{server.url} answers what no vortexd of this vortexctl's version says; see --server")
     if seconds := answer.headers.get("x-vortex-stale"):
         warn(f"this may be old: the server hasn't been able to read one of its sources for {seconds} s")
+    if broken := answer.headers.get("x-vortex-broken"):
+        warn(f"this holds old content, or lacks a file: broken on the server: {broken}")
     return Configuration(document, version, bool(sources))
 
 

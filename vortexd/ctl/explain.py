@@ -48,6 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _lines(said: dict[str, Any], arguments: argparse.Namespace, paint: Paint) -> Iterator[str]:
     yield paint(printable(f"{said['app']}:{said['profile']}:{said['label']}  {said['version']}"), "bold")
+    # Older servers don't say it.
+    for each in said.get("broken", ()):
+        yield paint(printable(_broken(each)), "red")
     if arguments.layers:
         yield from _layers(said)
     elif arguments.key:
@@ -57,6 +60,13 @@ def _lines(said: dict[str, Any], arguments: argparse.Namespace, paint: Paint) ->
     else:
         rows = [_row(key, said["layers"]) for key in said["keys"]]
         yield from aligned(rows) if rows else ("no keys",)
+
+
+def _broken(broken: dict[str, Any]) -> str:
+    place = ":".join(str(each) for each in (broken["file"], broken["line"], broken["column"]) if each is not None)
+    commit = f" (of {broken['last_good'][:12]})" if broken["last_good"] else ""
+    instead = {"last_good": f"its last good content is served{commit}", "without": "it is left out"}
+    return f"{place} is broken: {broken['reason']}; {instead.get(broken['served'], 'nothing is served')}"
 
 
 def _layers(said: dict[str, Any]) -> Iterator[str]:
@@ -75,7 +85,8 @@ def _profile(profile: dict[str, Any]) -> str:
 
 def _remark(layer: dict[str, Any]) -> str:
     demand = f"for the profiles {layer['on_profile']}" if layer["on_profile"] is not None else ""
-    return ", ".join(filter(None, (demand, "" if layer["active"] else "not active")))
+    is_old = "its last good content: the file is broken" if layer.get("last_good") else ""
+    return ", ".join(filter(None, (demand, "" if layer["active"] else "not active", is_old)))
 
 
 def _row(key: dict[str, Any], layers: Sequence[dict[str, Any]]) -> tuple[str, str, str]:

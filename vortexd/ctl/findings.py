@@ -15,9 +15,9 @@ from ..encryption.values import PREFIX
 from ..errors import ResolveError
 from ..model import Key, PropertySource, Tree
 from ..resolve.listing import DEFAULT_PROFILE, list_keys
-from ..resolve.tree import ParsedTree, parse_tree
+from ..resolve.tree import ParsedTree, broken_files, parse_tree
 from ..settings import FormatSettings
-from ..state import next_state
+from ..state import State
 from ..text import printable
 
 _SHARED = "application"
@@ -90,9 +90,8 @@ def look_through(
 
 
 def _broken(parsed: ParsedTree) -> Iterator[Finding]:
-    for files in parsed.labels.values():
-        for _, error in files.faults():
-            yield Finding(error.path, error.line or 0, error.column or 0, error.reason)
+    for each in broken_files(parsed.labels).values():
+        yield Finding(each.path, each.line or 0, each.column or 0, each.reason)
 
 
 def _unresolvable(
@@ -100,7 +99,7 @@ def _unresolvable(
 ) -> Iterator[Finding]:
     # Broken files are told as such; what else is wrong isn't to come to light only once they are mended.
     sound = {label: attrs.evolve(files, broken={}) for label, files in parsed.labels.items()}
-    state = next_state(ParsedTree(sound, parsed.default_label), None, decryptor, overrides)
+    state = State(sound, parsed.default_label, decryptor, overrides)
     for key in keys:
         try:
             state.resolve(key)

@@ -15,13 +15,12 @@ from ..auth import Admission, Gate
 from ..errors import FormatError, RemoteError, ResolveError
 from ..metrics import Metrics
 from ..proxies import Proxies, Sender
+from .broken import unreadable
 from .exchange import Answer, Headers, Request
 from .routes import Routes
 from .spring.errors import error as spring_error
 
 log = structlog.get_logger()
-
-_UNREADABLE = "the configuration of this application can't be read; see the server's log"
 
 
 class Answering:
@@ -100,5 +99,5 @@ class Answering:
         try:
             made = await endpoint.answer(request if endpoint.is_public else request.admitted())
         except (FormatError, ResolveError):
-            return self.failure(RemoteError(_UNREADABLE, 500), endpoint.route)
+            return self.failure(unreadable(), endpoint.route)
         return made if made.route else made.on(endpoint.route)

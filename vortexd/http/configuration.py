@@ -4,7 +4,7 @@ In come requests, out go answers made of what the line serves. The invariant: wh
 read, so nobody learns from an answer what exists.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Protocol, TypeVar
 
@@ -15,10 +15,11 @@ from ..auth import Admission, Right
 from ..cache import Cache
 from ..encryption.decryptor import Decryptor
 from ..errors import FormatError, RemoteError, ResolveError
-from ..model import Config, Key, Names
+from ..model import BrokenFile, Config, HeldBack, Key, Names
 from ..patterns import Pattern
 from ..resolve.tree import ParsedFiles
 from ..settings import FormatSettings, HttpSettings
+from .broken import broken_headers, unreadable
 from .exchange import Answer, Request, is_known
 from .spring import environment, resources
 from .spring.encoding import BYTES, TEXT, Encoded, Origin, Variant, encode, is_quick
@@ -58,6 +59,19 @@ class ConfigReader(Protocol):
 
     def fault_of(self, key: Key) -> FormatError | ResolveError | None:
         """Why a key is served as it was, and not as its files are now; None where it isn't."""
+        ...
+
+    def broken_for(self, key: Key) -> Sequence[BrokenFile]:
+        """The broken files that a key reads."""
+        ...
+
+    @property
+    def broken(self) -> Mapping[tuple[str, str], BrokenFile]:
+        """All broken files."""
+        ...
+
+    async def held_back(self) -> Sequence[HeldBack]:
+        """All broken files, with the keys that they hold back."""
         ...
 
     @property
@@ -125,17 +139,21 @@ class Configuration:
         variant = _variant(wanted, request)
         key = wanted.key(default_label)
         request.owner.authorize(Right.READ, key)
-        if wanted.form is Form.FILE:
-            encoded = await self._file(variant, key, request.owner)
-        else:
-            encoded = await self._configuration(variant, key)
+        try:
+            if wanted.form is Form.FILE:
+                encoded = await self._file(variant, key, request.owner)
+            else:
+                encoded = await self._configuration(variant, key)
+        except (FormatError, ResolveError):
+            raise unreadable(self._reader.broken_for(key)) from None
         if encoded.error is not None:
             raise RemoteError(encoded.error.reason, encoded.error.status)
-        return self._answer(encoded, variant, request)
+        return self._answer(encoded, variant, key, request)
 
-    def _answer(self, encoded: Encoded, variant: Variant, request: Request) -> Answer:
+    def _answer(self, encoded: Encoded, variant: Variant, key: Key, request: Request) -> Answer:
         form = variant.wanted.form
         headers = {"ETag": encoded.etag, "Cache-Control": "no-cache, private", "Vary": _VARY[form]}
+        headers |= broken_headers(self._reader.broken_for(key))
         if encoded.version is not None:
             headers["X-Vortex-Version"] = encoded.version
         if (seconds := stale_for(self._reports)) is not None:

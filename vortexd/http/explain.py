@@ -8,8 +8,10 @@ import orjson
 import trio
 
 from .. import threads
-from ..model import Key
+from ..errors import FormatError, ResolveError
+from ..model import BrokenFile, Key
 from ..resolve.explain import Explanation, Holding, Layer, Outcome, Profile, Source, is_below
+from .broken import broken_headers, members, unreadable
 from .exchange import JSON, Answer, Request
 from .keyed import Labelled, accepted, key_of, validated
 from .query import parse_query
@@ -17,6 +19,10 @@ from .query import parse_query
 
 class Explainer(Labelled, Protocol):
     """What is asked of the line."""
+
+    def broken_for(self, key: Key) -> Sequence[BrokenFile]:
+        """The broken files that a key reads."""
+        ...
 
     async def explain(self, key: Key) -> tuple[Explanation, str]:
         """Why the configuration of a key is what it is, and its version."""
@@ -40,14 +46,18 @@ class Explain:
         key = key_of(request, self._line)
         form = accepted(request, (JSON,))
         wanted = parse_query(request.query, ("key",)).get("key", "")
-        explanation, version = await self._line.explain(key)
+        try:
+            explanation, version = await self._line.explain(key)
+        except (FormatError, ResolveError):
+            raise unreadable(self._line.broken_for(key)) from None
+        broken = self._line.broken_for(key)
         body = await threads.run_sync(
-            _encoded, explanation, version, wanted, abandon_on_cancel=True, limiter=self._threads
+            _encoded, explanation, version, wanted, broken, abandon_on_cancel=True, limiter=self._threads
         )
-        return validated(request, body, form, {"X-Vortex-Version": version})
+        return validated(request, body, form, {"X-Vortex-Version": version} | broken_headers(broken))
 
 
-def _encoded(explanation: Explanation, version: str, wanted: str) -> bytes:
+def _encoded(explanation: Explanation, version: str, wanted: str, broken: Sequence[BrokenFile]) -> bytes:
     key = explanation.key
     return orjson.dumps(
         {
@@ -55,6 +65,7 @@ def _encoded(explanation: Explanation, version: str, wanted: str) -> bytes:
             "profile": key.profile,
             "label": key.label,
             "version": version,
+            "broken": [members(each) for each in broken],
             "sources": [_source(each) for each in explanation.sources],
             "layers": [_layer(each) for each in explanation.layers],
             "keys": [
@@ -89,6 +100,7 @@ def _layer(layer: Layer) -> dict[str, Any]:
         "profile": layer.profile,
         "on_profile": layer.on_profile,
         "active": layer.is_active,
+        "last_good": layer.is_last_good,
     }
 
 

@@ -1,5 +1,6 @@
 """Is it alive, is it ready, what does it count: the endpoints for supervisors and Prometheus, and those that are only a hint."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Protocol
 
 from ..auth import Right
@@ -21,6 +22,11 @@ class Readiness(Protocol):
         """None until the first complete state is served."""
         ...
 
+    @property
+    def broken(self) -> Mapping[tuple[str, str], object]:
+        """All broken files."""
+        ...
+
 
 class Health:
     """`/health`: the loop turns. For everybody, and it says nothing else."""
@@ -35,7 +41,10 @@ class Health:
 
 
 class Ready:
-    """`/ready`: a complete state is served, and no source is staler than its `max_staleness`. For everybody."""
+    """`/ready`: a complete state is served, and no source is staler than its `max_staleness`. For everybody.
+
+    Broken files don't make a server unready, for all other keys are served and other servers read the same files: it says how many there are.
+    """
 
     route: ClassVar = "/ready"
     methods: ClassVar = _GET
@@ -49,7 +58,8 @@ class Ready:
         """See `exchange.Endpoint`."""
         if self._line.default_label is None or any(each.is_too_stale for each in self._reports()):
             return Answer(503, b'{"status":"OUT_OF_SERVICE"}', headers={"Retry-After": "1"})
-        return Answer(body=_UP)
+        broken = len(self._line.broken)
+        return Answer(body=b'{"status":"UP","broken_files":%d}' % broken if broken else _UP)
 
 
 class MetricsPage:

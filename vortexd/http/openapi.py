@@ -11,11 +11,15 @@ from typing import Any, ClassVar
 import orjson
 
 from ..fleet import NOBODY, STATES
+from .broken import HEADER
 from .exchange import Answer, Request, etag_of, is_known
 from .schemas import FILE, PATHS, PROFILES, PROFILES_WITHOUT_HYPHEN, SCHEMAS, SIDE, Schema, ref
 from .spring.environment import V1, V2
 
 _TEXT = "text/plain"
+# While a source is stale, and while the key reads broken files.
+_SOMETIMES = ("X-Vortex-Stale", HEADER)
+_OPTIONAL_HEADERS = frozenset(_SOMETIMES)
 _ERRORS = {
     400: "a name, parameter or header that can't be one",
     401: "a valid token is required",
@@ -26,7 +30,7 @@ _ERRORS = {
     415: "this can't be the type of a body",
     426: "this is a WebSocket",
     429: "too many wrong tokens from this address",
-    500: "the configuration can't be read; the server's log says why",
+    500: "the configuration can't be read; X-Vortex-Broken, /status and the server's log name the file",
     503: "starting, a source is too stale, or too many large bodies are received",
 }
 # What may come of any request that is asked for a token.
@@ -122,7 +126,7 @@ def _answers(description: str, content: dict[str, Schema], *headers: str, has_ta
     found: dict[str, Any] = {"description": description, "content": _content(content)}
     if names:
         found["headers"] = {
-            name: {"schema": {"type": "string"}, "required": name != "X-Vortex-Stale"} for name in names
+            name: {"schema": {"type": "string"}, "required": name not in _OPTIONAL_HEADERS} for name in names
         }
     return {"200": found} | ({"304": {"description": "the client has it"}} if has_tag else {})
 
@@ -133,7 +137,7 @@ def _content(content: dict[str, Schema]) -> dict[str, Any]:
 
 def _error(status: int) -> dict[str, Any]:
     found: dict[str, Any] = {"description": _ERRORS[status], "content": _content({V1: ref("Error")})}
-    named = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}.get(status)
+    named = {401: "WWW-Authenticate", 429: "Retry-After", 500: HEADER, 503: "Retry-After"}.get(status)
     if named is not None:
         found["headers"] = {named: {"schema": {"type": "string"}}}
     return found
@@ -172,7 +176,7 @@ def _configuration() -> dict[str, Any]:
 
     def environment(name: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
         content = {V1: ref("Environment"), V2: ref("EnvironmentWithOrigins")}
-        answers = _answers("its property sources", content, "X-Vortex-Version", "X-Vortex-Stale", has_tag=True)
+        answers = _answers("its property sources", content, "X-Vortex-Version", *_SOMETIMES, has_tag=True)
         return _operation(
             name, "The configuration, as Spring has it.", answers, [*parameters, _IF_NONE_MATCH], (406, 500, 503)
         )
@@ -191,9 +195,7 @@ def _suffixed(suffix: str, media_type: str, prefix: str) -> dict[str, Any]:
     if suffix == "properties":
         parameters.append(_in_query("escape", "true escapes what a reader of properties reads back", _FLAG))
     schema = ref("Document") if media_type == V1 else {"type": "string"}
-    answers = _answers(
-        "the merged configuration", {media_type: schema}, "X-Vortex-Version", "X-Vortex-Stale", has_tag=True
-    )
+    answers = _answers("the merged configuration", {media_type: schema}, "X-Vortex-Version", *_SOMETIMES, has_tag=True)
     summary = f"The configuration as .{suffix}."
     return _operation(suffix + ("OfLabel" if prefix else ""), summary, answers, parameters, (500, 503))
 
@@ -206,7 +208,7 @@ def _file() -> dict[str, Any]:
     return _operation(
         "file",
         "A plain file of the source.",
-        _answers("the file", content, "X-Vortex-Stale", has_tag=True),
+        _answers("the file", content, *_SOMETIMES, has_tag=True),
         [_APPLICATION, _PROFILES, _LABEL, path, _RESOLVE, default_label, _IF_NONE_MATCH],
         (500, 503),
     )

@@ -111,7 +111,7 @@ def standard_routes(
             "/health": Health(),
             "/ready": Ready(reader, reports),
             "/metrics": MetricsPage(metrics, peers),
-            "/status": Status(reports, peers),
+            "/status": Status(reports, reader, peers),
             "/ws/": UpgradeOnly(),
         },
         Configuration(reader, reports),

@@ -7,6 +7,7 @@ is found when answers are held against them.
 from typing import Any
 
 from ..fleet import STATES
+from ..model import Served
 
 Schema = dict[str, Any]
 
@@ -101,15 +102,27 @@ _HOLDING = optional(
 )
 _COUNTS = dict.fromkeys(("connected", "applied", "rejected", "silent", "gone", "unlisted"), _COUNT)
 _INSTANCE_STATE: Schema = {"enum": list(STATES)}
+_BROKEN: dict[str, Schema] = {
+    "label": _TEXT,
+    "file": _TEXT,
+    "line": nullable(_COUNT),
+    "column": nullable(_COUNT),
+    "reason": _TEXT,
+    "served": {"enum": [each.value for each in Served]},
+    "last_good": nullable(_TEXT),
+}
+_HELD_BACK = nullable(an_object(count=_COUNT, first=a_list(_TEXT)))
 _REPORT = an_object(
     name=_TEXT,
     kind={"enum": ["files", "git"]},
     revision=nullable(_TEXT),
-    status={"enum": ["UP", "STALE"]},
+    status={"enum": ["UP", "DEGRADED", "STALE"]},
     last_success=nullable(_TIME),
     last_error=nullable(_TEXT),
     last_error_at=nullable(_TIME),
     stale_for={"type": "number", "minimum": 0},
+    broken_files=_COUNT,
+    broken=a_list(an_object(**_BROKEN, held_back=_HELD_BACK)),
 )
 
 
@@ -141,6 +154,7 @@ SCHEMAS: dict[str, Schema] = {
     "Explanation": an_object(
         **_KEY,
         version=VERSION,
+        broken=a_list(an_object(**_BROKEN)),
         sources=a_list(
             an_object(
                 root=_TEXT,
@@ -158,6 +172,7 @@ SCHEMAS: dict[str, Schema] = {
                 profile=nullable(_TEXT),
                 on_profile=nullable(_TEXT),
                 active={"type": "boolean"},
+                last_good={"type": "boolean"},
             )
         ),
         keys=a_list(
@@ -246,7 +261,10 @@ SCHEMAS: dict[str, Schema] = {
         "workers",
         "workers_silent",
     ),
-    "Health": an_object(status={"enum": ["UP", "OUT_OF_SERVICE"]}),
+    "Health": optional(
+        an_object(status={"enum": ["UP", "OUT_OF_SERVICE"]}, broken_files={"type": "integer", "minimum": 1}),
+        "broken_files",
+    ),
     "CipherStatus": an_object(status={"enum": ["OK"]}),
     "Applications": a_list(_TEXT),
 }

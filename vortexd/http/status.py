@@ -1,38 +1,58 @@
-"""`/status`: how the sources are, for people and dashboards."""
+"""`/status`: how the sources are and which of their files are broken, for people and dashboards."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 import orjson
 
 from ..auth import Right
-from ..model import SourceReport
+from ..model import BrokenFile, HeldBack, SourceReport
 from ..peers import Peers
 from ..text import rfc3339
+from .broken import held_back_members, members
 from .exchange import Answer, Request
 
 Reports = Callable[[], Sequence[SourceReport]]
 
+# Broken files of one source that are named; `broken_files` counts all.
+_SHOWN_FILES = 100
+
+
+class Files(Protocol):
+    """What is asked of the line."""
+
+    @property
+    def broken(self) -> Mapping[tuple[str, str], BrokenFile]:
+        """All broken files."""
+        ...
+
+    async def held_back(self) -> Sequence[HeldBack]:
+        """All broken files, with the keys that they hold back."""
+        ...
+
 
 class Status:
-    """`/status`, for who has `admin`: per source its revision, when it was last read, what is wrong and since when.
+    """`/status`, for who has `admin`: per source its revision, when it was last read, what is wrong and since when, and its broken files.
 
-    Of several workers each reads for itself: `workers` has what the others say.
+    Each of several workers reads for itself: `workers` has what the others say, without the keys that broken files hold back.
     """
 
     route: ClassVar = "/status"
     methods: ClassVar = ("GET", "HEAD")
     is_public: ClassVar = False
 
-    def __init__(self, reports: Reports, peers: Peers | None = None) -> None:
+    def __init__(self, reports: Reports, files: Files, peers: Peers | None = None) -> None:
         self._reports = reports
+        self._files = files
         self._peers = peers or Peers()
-        self._peers.answer("status", lambda _: orjson.dumps(self._members()).decode())
+        # What others ask is answered at once, and which keys are held back takes its time.
+        self._peers.answer("status", lambda _: orjson.dumps(self._members(self._broken())).decode())
 
     async def answer(self, request: Request) -> Answer:
         """See `exchange.Endpoint`."""
         request.owner.authorize(Right.ADMIN, None)
-        said = self._members()
+        held = [held_back_members(each) | {"root": each.file.root} for each in await self._files.held_back()]
+        said = self._members(held)
         if self._peers.are_there:
             others = await self._peers.ask("status")
             said["worker"] = self._peers.number
@@ -40,8 +60,11 @@ class Status:
             said["workers_silent"] = others.missing
         return Answer(body=orjson.dumps(said))
 
-    def _members(self) -> dict[str, Any]:
-        return {"sources": [_members(each) for each in self._reports()]}
+    def _broken(self) -> list[dict[str, Any]]:
+        return [members(each) | {"held_back": None, "root": each.root} for each in self._files.broken.values()]
+
+    def _members(self, broken: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return {"sources": [_members(each, broken) for each in self._reports()]}
 
 
 def stale_for(reports: Reports) -> int | None:
@@ -49,16 +72,19 @@ def stale_for(reports: Reports) -> int | None:
     return max((int(each.stale_for) for each in reports() if each.is_failing), default=None)
 
 
-def _members(report: SourceReport) -> dict[str, Any]:
+def _members(report: SourceReport, broken: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    own = [each for each in broken if each["root"] == report.root]
     return {
         "name": report.name,
         "kind": report.kind,
         "revision": report.revision,
-        "status": "STALE" if report.is_failing else "UP",
+        "status": "STALE" if report.is_failing else "DEGRADED" if own else "UP",
         "last_success": _time(report.last_success),
         "last_error": report.last_error,
         "last_error_at": _time(report.last_error_at),
         "stale_for": round(report.stale_for, 3),
+        "broken_files": len(own),
+        "broken": [{name: each[name] for name in each if name != "root"} for each in own[:_SHOWN_FILES]],
     }
 
 

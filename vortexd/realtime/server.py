@@ -220,7 +220,7 @@ class WebSocketServer:
         except RemoteError as error:
             raise Refusal(error.status, error.reason, error.headers) from None
         except (FormatError, ResolveError):
-            raise Refusal(500, "the configuration of this application can't be read; see the server's log") from None
+            raise Refusal(500, "the configuration can't be read; the server's log names the file at fault") from None
         instance = Instance(key, connection_id, sys.intern(sender.host), wanted.instance, self._reports.now())
         return opening, self._client(opening, wanted.last_version, admission, instance)
 

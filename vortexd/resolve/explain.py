@@ -14,7 +14,7 @@ from ..encryption.values import PREFIX
 from ..model import Key, Origin, PropertySource, Scalar
 from .activation import canonical, written
 from .nest import standing_keys
-from .spring import Candidate, Reason, selection
+from .spring import Candidate, Reason, Selection, selection
 from .tree import ParsedFiles
 
 _INVALID = "invalid."
@@ -81,6 +81,7 @@ class Source:
 
     Attributes:
         root: As `Files.root`.
+        origin: The newest commit that changed a file of it which the key reads.
         profiles: The strongest last.
     """
 
@@ -102,6 +103,7 @@ class Layer:
         profile: The one that the name of its file is for.
         on_profile: What it demands by `spring.config.activate.on-profile`, or None.
         is_active: Whether it counts. Nothing that another layer holds is in `Explanation.keys`.
+        is_last_good: Whether its file is broken now, so that this is its last good content: lines are those of that content.
     """
 
     name: str
@@ -111,6 +113,7 @@ class Layer:
     profile: str | None = None
     on_profile: str | None = None
     is_active: bool = True
+    is_last_good: bool = False
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -174,12 +177,12 @@ def explain(
     for number, files in enumerate(layers):
         chosen = selection(files, key)
         active = set(chosen.active())
-        sources.append(_source(files, chosen.profiles))
+        sources.append(_source(chosen))
         for each in chosen.candidates:
             is_active = each in active
             if is_active:
                 raw[len(looked_at)] = each.property_source(files.files.root)
-            looked_at.append(_layer(number, files.files.root, each, is_active))
+            looked_at.append(_layer(number, files, each, is_active))
     # Nothing is decrypted in what goes over everything; it is the operator's own.
     served = {
         at: source if decryptor is None or source is overrides else decryptor.opened((source,))[0]
@@ -193,10 +196,10 @@ def is_below(key: str, wanted: str) -> bool:
     return key.startswith(wanted) and key[len(wanted) : len(wanted) + 1] in ("", ".", "[")
 
 
-def _source(files: ParsedFiles, profiles: Mapping[str, Reason | None]) -> Source:
-    root = files.files.root
-    found = tuple(_profile(root, name, reason) for name, reason in profiles.items())
-    return Source(root, files.files.revision, files.files.origin, found)
+def _source(chosen: Selection) -> Source:
+    files = chosen.files.files
+    found = tuple(_profile(files.root, name, reason) for name, reason in chosen.profiles.items())
+    return Source(files.root, files.revision, chosen.origin, found)
 
 
 def _profile(root: str, name: str, reason: Reason | None) -> Profile:
@@ -208,16 +211,17 @@ def _profile(root: str, name: str, reason: Reason | None) -> Profile:
     return Profile(name, reason.key.partition("[")[0], Place(root + reason.document.name, line, column))
 
 
-def _layer(source: int, root: str, candidate: Candidate, is_active: bool) -> Layer:
+def _layer(source: int, files: ParsedFiles, candidate: Candidate, is_active: bool) -> Layer:
     demand = candidate.document.profiles
     return Layer(
-        root + candidate.name,
+        files.files.root + candidate.name,
         source,
         candidate.path,
         candidate.number,
         candidate.profile or None,
         None if demand is None else ", ".join(map(written, demand.any_of)),
         is_active,
+        candidate.path in files.broken,
     )
 
 

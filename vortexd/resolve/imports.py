@@ -6,7 +6,6 @@ imported, so whoever writes a file of one source reaches no other one, no disk a
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
 
 from .activation import canonical
 from .flatten import Values
@@ -34,23 +33,6 @@ def for_profile(path: str, profile: str) -> str:
     return f"{stem}-{profile}{dot}{extension}" if profile else path
 
 
-def importers(path: str, imports: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """The files that would import a file, or one that does, if all of their documents counted.
-
-    Args:
-        imports: Pairs of a file and one that it imports.
-    """
-    by_file: Mapping[str, list[str]] = _by_file(imports)
-    seen = {path}
-    left = [path]
-    while left:
-        for importer in _direct(left.pop(), by_file):
-            if importer not in seen:
-                seen.add(importer)
-                left.append(importer)
-                yield importer
-
-
 def _target(path: str, text: str) -> str:
     """A path below the root; "" for anything else."""
     place = text.strip().removeprefix(_OPTIONAL)
@@ -58,19 +40,3 @@ def _target(path: str, text: str) -> str:
         return ""
     target = posixpath.normpath(posixpath.join(posixpath.dirname(path), place))
     return "" if target.startswith("..") else target
-
-
-def _by_file(imports: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for importer, imported in imports:
-        found.setdefault(imported, []).append(importer)
-    return found
-
-
-def _direct(path: str, by_file: Mapping[str, list[str]]) -> Iterator[str]:
-    yield from by_file.get(path, ())
-    # It may be that of a profile: each `-` may be where that begins.
-    stem, dot, extension = path.rpartition(".")
-    while (at := stem.rfind("-")) > stem.rfind("/"):
-        stem = stem[:at]
-        yield from by_file.get(stem + dot + extension, ())

@@ -43,4 +43,5 @@ def _together(layers: Sequence[ParsedFiles]) -> ParsedFiles:
         broken={path: error for layer in layers for path, error in layer.broken.items()},
         paths=frozenset().union(*(layer.paths for layer in layers)),
         directories=frozenset().union(*(layer.directories for layer in layers)),
+        fallbacks={path: found for layer in layers for path, found in layer.fallbacks.items()},
     )

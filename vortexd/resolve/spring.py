@@ -13,8 +13,8 @@ from itertools import product
 import attrs
 
 from .. import names
-from ..errors import InvalidName, ResolveError
-from ..model import Key, PropertySource
+from ..errors import FormatError, InvalidName, ResolveError
+from ..model import Key, Origin, PropertySource
 from .formats import EXTENSIONS, Document
 from .imports import for_profile
 from .locations import prefixes_for
@@ -78,16 +78,36 @@ class Selection:
     Attributes:
         profiles: Those that are active, the strongest last; None with those that were asked for.
         candidates: Highest precedence first, those that don't count included.
+        files: The layer.
+        reads: The paths that were looked for, whether there is such a file or not. The key depends on these files of the layer and on
+            no others.
     """
 
     key: Key
     profiles: Mapping[str, Reason | None]
     candidates: Sequence[Candidate]
+    files: ParsedFiles
+    reads: Sequence[str]
+
+    @property
+    def broken(self) -> list[str]:
+        """Those of `reads` that are broken."""
+        return [path for path in self.reads if path in self.files.broken] if self.files.broken else []
+
+    @property
+    def fault(self) -> FormatError | None:
+        """Why the key can't be resolved: a broken file that it reads and that has no fallback."""
+        return next((self.files.broken[path] for path in self.broken if path not in self.files.fallbacks), None)
+
+    @property
+    def origin(self) -> Origin | None:
+        """The newest commit that changed a file which the key reads."""
+        edits = self.files.files.edits
+        return self.files.files.origin if edits is None else edits.last(self.reads)
 
     def is_active(self, candidate: Candidate) -> bool:
         """Whether a document counts for these profiles."""
-        demand = candidate.document.profiles
-        return demand is None or demand.is_met(frozenset(self.profiles))
+        return _is_active(candidate.document, frozenset(self.profiles))
 
     def active(self) -> Iterator[Candidate]:
         """Those that count.
@@ -105,8 +125,8 @@ class Selection:
 def property_sources(layers: Iterable[ParsedFiles], key: Key) -> tuple[PropertySource, ...]:
     """The property sources of a key, highest precedence first; none where no file is for it.
 
-    All of a stronger layer go before those of a weaker one. Broken files are as if they weren't there: whoever asks looks at
-    `ParsedFiles.faults` first. For a profile other than `default`, `spring.profiles.include` and `spring.profiles.group` of documents without a
+    All of a stronger layer go before those of a weaker one. A broken file without a fallback is as if it weren't there: look at
+    `Selection.fault` first. For a profile other than `default`, `spring.profiles.include` and `spring.profiles.group` of documents without a
     condition are honoured; included profiles are stronger than those asked for, and so are the members of a group than its name.
 
     Args:
@@ -115,7 +135,13 @@ def property_sources(layers: Iterable[ParsedFiles], key: Key) -> tuple[PropertyS
     Raises:
         ResolveError: A document that is itself for a profile says which profiles are active, or there are too many of them.
     """
-    return tuple(each.property_source(layer.files.root) for layer in layers for each in selection(layer, key).active())
+    return tuple(source for layer in layers for source in sources_of(selection(layer, key)))
+
+
+def sources_of(chosen: Selection) -> Iterator[PropertySource]:
+    """The property sources of one layer. Raises as `Selection.active`."""
+    root = chosen.files.files.root
+    return (each.property_source(root) for each in chosen.active())
 
 
 def selection(files: ParsedFiles, key: Key) -> Selection:
@@ -126,32 +152,46 @@ def selection(files: ParsedFiles, key: Key) -> Selection:
     """
     applications = tuple(dict.fromkeys((_SHARED, *key.applications)))
     prefixes = prefixes_for(files.files.locations, key, files.directories)
-    general = list(_candidates(files, prefixes, applications, ""))
+    reads: dict[str, None] = {}
+    general = list(_candidates(files, prefixes, applications, "", reads))
     asked_for: dict[str, Reason | None] = dict.fromkeys(key.profiles)
     # What is imported may say, too, which profiles there are; what is for a profile may not.
-    saying = _with_imports(files, general, (), lambda each: each.document.profiles is None)
+    saying = _with_imports(files, general, (), lambda each: each.document.profiles is None, reads)
     profiles = asked_for if key.profile == _DEFAULT else _expanded(key.profiles, saying)
     candidates: list[Candidate] = []
     for profile in reversed(profiles):
-        candidates += _candidates(files, prefixes, applications, profile)
-    chosen = Selection(key, profiles, (*candidates, *general))
-    return attrs.evolve(chosen, candidates=_with_imports(files, chosen.candidates, tuple(profiles), chosen.is_active))
+        candidates += _candidates(files, prefixes, applications, profile, reads)
+    active = frozenset(profiles)
+    chosen = _with_imports(
+        files, (*candidates, *general), tuple(profiles), lambda each: _is_active(each.document, active), reads
+    )
+    return Selection(key, profiles, chosen, files, tuple(reads))
+
+
+def _is_active(document: Document, profiles: frozenset[str]) -> bool:
+    return document.profiles is None or document.profiles.is_met(profiles)
 
 
 def _candidates(
-    files: ParsedFiles, prefixes: Sequence[str], applications: Sequence[str], profile: str
+    files: ParsedFiles,
+    prefixes: Sequence[str],
+    applications: Sequence[str],
+    profile: str,
+    reads: dict[str, None],
 ) -> Iterator[Candidate]:
-    """The documents of all files `<prefix><application>[-<profile>].<extension>`, highest precedence first."""
+    """The documents of all files `<prefix><application>[-<profile>].<extension>`, highest precedence first; notes the paths in `reads`."""
     suffix = f"-{profile}" if profile else ""
     for prefix in reversed(prefixes):
         for application in reversed(applications):
             for extension in EXTENSIONS:
                 path = f"{prefix}{application}{suffix}.{extension}"
-                documents = files.documents.get(path)
                 # With the locations "" and `prod/`, `prod/x.yml` isn't the application `prod/x`.
-                if documents is None or ("/" in application and location_of(path, prefixes) != prefix):
+                if "/" in application and location_of(path, prefixes) != prefix:
                     continue
-                yield from _of_file(path, profile, documents)
+                reads[path] = None
+                documents = files.documents.get(path)
+                if documents is not None:
+                    yield from _of_file(path, profile, documents)
 
 
 def _with_imports(
@@ -159,16 +199,18 @@ def _with_imports(
     candidates: Sequence[Candidate],
     profiles: Sequence[str],
     is_active: Callable[[Candidate], bool],
+    reads: dict[str, None],
 ) -> Sequence[Candidate]:
     """The documents with those that they import, each before the one that imports it, the last import first; a file comes once.
 
     Args:
         profiles: For each of them the file of the import that is for it is imported, too.
         is_active: Whether what a document imports counts.
+        reads: Where the paths are noted that are looked for.
     """
     if not any(each.document.imports for each in candidates):
         return candidates
-    imports = _Imports(files, candidates, profiles, is_active)
+    imports = _Imports(files, candidates, profiles, is_active, reads)
     expanded = [imports.expand(each, not each.profile) for each in candidates]
     return [each for part in zip(*expanded, strict=True) for some in part for each in some]
 
@@ -182,8 +224,10 @@ class _Imports:
         candidates: Sequence[Candidate],
         profiles: Sequence[str],
         is_active: Callable[[Candidate], bool],
+        reads: dict[str, None],
     ) -> None:
         self._files = files
+        self._reads = reads
         self._taken = {each.path for each in candidates}
         self._profiles = profiles
         self._is_active = is_active
@@ -210,6 +254,7 @@ class _Imports:
     def _taken_in(self, importer: Candidate, pairs: Iterable[tuple[str, str]]) -> list[Candidate]:
         found: list[Candidate] = []
         for path, profile in ((for_profile(*pair), pair[1]) for pair in pairs):
+            self._reads[path] = None
             if path not in self._taken and path in self._files.documents:
                 self._taken.add(path)
                 self._count += 1

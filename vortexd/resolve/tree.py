@@ -2,7 +2,7 @@
 
 In comes a `Tree` and the `ParsedTree` made before it; out goes a new one, which shares with it all that is the same: a label's whole parsed files, their
 documents, what is known of their names. What it costs grows with the number of changed files. A file that can't be parsed is an
-entry in `broken`, never an exception: whoever resolves decides what it touches.
+entry in `broken`, never an exception. Its last good documents, if any are known, stand in its place, and `fallbacks` says so.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,13 +10,25 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import attrs
 
 from ..errors import FormatError
-from ..model import Files, Key, Tree
+from ..model import BrokenFile, Files, Former, Key, Served, Tree
 from ..settings import FormatSettings
 from .formats import EXTENSIONS, Document, extension, parse
-from .imports import importers
 from .locations import directories_of, is_plain, matches, places_of
 
 _Parsed = tuple[Document, ...] | FormatError
+
+
+@attrs.frozen(slots=True, eq=False)
+class Fallback:
+    """What takes the place of a broken file.
+
+    Attributes:
+        documents: The documents of the last good content; none if there was no such file.
+        former: That content, and where it comes from.
+    """
+
+    documents: tuple[Document, ...]
+    former: Former
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -25,11 +37,13 @@ class ParsedFiles:
 
     Attributes:
         files: What it was parsed from.
-        documents: Path to its documents, in no particular order; only configuration files in or below one of `files.locations`.
+        documents: Path to its documents, in no particular order; only configuration files in or below one of `files.locations`. For a broken
+            file these are the documents of its fallback.
         broken: Path to why it can't be used, files that couldn't be read included.
         paths: The paths of both; the same object as before where they are the same.
         directories: The directories that files lie in, whatever they are, where `files.locations` needs to know.
         others: As `Files.others`.
+        fallbacks: What takes the place of broken files. A broken path without an entry has none: keys that read it can't be resolved.
     """
 
     files: Files
@@ -38,6 +52,7 @@ class ParsedFiles:
     paths: frozenset[str] = frozenset()
     directories: frozenset[str] = frozenset()
     others: "tuple[ParsedFiles, ...]" = ()
+    fallbacks: Mapping[str, Fallback] = attrs.field(factory=dict)
 
     @property
     def layers(self) -> "tuple[ParsedFiles, ...]":
@@ -52,25 +67,24 @@ class ParsedFiles:
                 taken.add(layer.files.group)
                 yield layer
 
-    def own_faults(self) -> "Iterator[tuple[frozenset[str], FormatError]]":
-        """What is broken here, without the others, with the applications that it touches: those whose files import it, too."""
-        if not self.broken:
-            return
-        imports = [
-            (path, target)
-            for path, documents in self.documents.items()
-            for document in documents
-            for target in document.imports
-        ]
-        for path, error in self.broken.items():
-            touching = (path, *importers(path, imports))
-            yield frozenset().union(*(touched_by(each, self.files) for each in touching)), error
+    def broken_file(self, label: str, path: str) -> BrokenFile:
+        """What people are told of a broken file of this layer."""
+        error, fallback = self.broken[path], self.fallbacks.get(path)
+        served = Served.NOTHING
+        if fallback is not None:
+            served = Served.WITHOUT if fallback.former.content is None else Served.LAST_GOOD
+        revision = fallback.former.revision if fallback and served is Served.LAST_GOOD else None
+        return BrokenFile(label, self.files.root, path, error.line, error.column, error.reason, served, revision)
 
-    def faults(self) -> "Iterator[tuple[str, FormatError]]":
-        """All that is broken, the others included, with a name that no two have."""
-        for layer in self.layers:
-            for path, error in layer.broken.items():
-                yield (layer.files.root + path if self.others else path), error
+    def with_fallbacks(self, found: "Mapping[str, Fallback | None]") -> "ParsedFiles":
+        """The same files with other fallbacks for some broken paths; None takes one away."""
+        documents, fallbacks = dict(self.documents), dict(self.fallbacks)
+        for path, fallback in found.items():
+            documents.pop(path, None)
+            fallbacks.pop(path, None)
+            if fallback is not None:
+                _fall_back(path, fallback, documents, fallbacks)
+        return attrs.evolve(self, documents=documents, fallbacks=fallbacks)
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -81,15 +95,37 @@ class ParsedTree:
     default_label: str
 
 
-def parse_tree(tree: Tree, limits: FormatSettings, before: ParsedTree | None = None) -> ParsedTree:
+def broken_files(labels: Mapping[str, ParsedFiles]) -> dict[tuple[str, str], BrokenFile]:
+    """All files that are broken now, by label and by a name that no two files of a label have."""
+    return {
+        (label, layer.files.root + path if files.others else path): layer.broken_file(label, path)
+        for label, files in labels.items()
+        for layer in files.layers
+        for path in layer.broken
+    }
+
+
+def parse_tree(
+    tree: Tree, limits: FormatSettings, before: ParsedTree | None = None, served: ParsedTree | None = None
+) -> ParsedTree:
     """Parse every configuration file of the tree, taking over what `before` has of files with the same bytes.
 
     `before` must have been made with the same limits. The same path with the same bytes under several labels is parsed once.
     Takes as long as it takes (seconds for many megabytes): call it in a thread.
+
+    Args:
+        served: What is served now, within whatever limits: what it has of a file that is broken from now on becomes the fallback. None
+            means `before`.
     """
     known = _Known(before.labels.values() if before else (), limits)
+    served = served or before
     labels = {
-        label: _parse_label(files, known, before.labels.get(label) if before else None)
+        label: _parse_label(
+            files,
+            known,
+            before.labels.get(label) if before else None,
+            served.labels.get(label) if served else None,
+        )
         for label, files in tree.labels.items()
     }
     return ParsedTree(labels, tree.default_label)
@@ -112,30 +148,32 @@ class _Known:
     def _former(self, path: str, content: bytes) -> _Parsed | None:
         for layer in self._before:
             if layer.files.contents.get(path) == content and path not in layer.files.unreadable:
-                found = layer.documents.get(path)
-                return layer.broken.get(path) if found is None else found
+                return layer.broken.get(path) or layer.documents.get(path)
         return None
 
 
-def _parse_label(files: Files, known: _Known, before: ParsedFiles | None) -> ParsedFiles:
+def _parse_label(files: Files, known: _Known, before: ParsedFiles | None, served: ParsedFiles | None) -> ParsedFiles:
     if before is not None and before.files is files:
         return before
     # A source that came or went shifts the others: each is compared with what it was itself.
     former = {layer.files.root: layer for layer in before.layers} if before else {}
-    first, *others = (_parse_files(each, known, former.get(each.root)) for each in (files, *files.others))
+    shown = {layer.files.root: layer for layer in served.layers} if served else {}
+    first, *others = (
+        _parse_files(each, known, former.get(each.root), shown.get(each.root)) for each in (files, *files.others)
+    )
     return attrs.evolve(first, others=tuple(others)) if others else first
 
 
-def _parse_files(files: Files, known: _Known, before: ParsedFiles | None) -> ParsedFiles:
+def _parse_files(files: Files, known: _Known, before: ParsedFiles | None, served: ParsedFiles | None) -> ParsedFiles:
     if before is None or before.files.locations != files.locations:
         before = ParsedFiles(Files({}, locations=files.locations), {}, {})
     changed = _different(files, before.files)
     # Copies cost next to nothing; what isn't touched isn't looked at.
-    documents = dict(before.documents)
-    broken = dict(before.broken)
+    documents, broken, fallbacks = dict(before.documents), dict(before.broken), dict(before.fallbacks)
     for path in changed:
         documents.pop(path, None)
         broken.pop(path, None)
+        fallbacks.pop(path, None)
         if not is_configuration(path, files.locations):
             continue
         if path in files.unreadable:
@@ -146,12 +184,33 @@ def _parse_files(files: Files, known: _Known, before: ParsedFiles | None) -> Par
                 broken[path] = parsed
             else:
                 documents[path] = parsed
+        if path in broken and served is not None and served.files.locations == files.locations:
+            fallback = _served_fallback(path, served)
+            if fallback is not None:
+                _fall_back(path, fallback, documents, fallbacks)
     paths, directories = before.paths, before.directories
     if any((path in documents or path in broken) != (path in paths) for path in changed):
         paths = frozenset((*documents, *broken))
     if changed and not is_plain(files.locations):
         directories = directories_of((*files.contents, *files.unreadable))
-    return ParsedFiles(files, documents, broken, paths, directories)
+    return ParsedFiles(files, documents, broken, paths, directories, fallbacks=fallbacks)
+
+
+def _served_fallback(path: str, served: ParsedFiles) -> Fallback | None:
+    """What has been served of a path until now; None if that was an error."""
+    if path in served.broken:
+        return served.fallbacks.get(path)
+    if path in served.documents:
+        return Fallback(served.documents[path], Former(served.files.contents.get(path), served.files.revision))
+    return Fallback((), Former(None, served.files.revision))
+
+
+def _fall_back(
+    path: str, fallback: Fallback, documents: dict[str, tuple[Document, ...]], fallbacks: dict[str, Fallback]
+) -> None:
+    fallbacks[path] = fallback
+    if fallback.former.content is not None:
+        documents[path] = fallback.documents
 
 
 def _different(files: Files, before: Files) -> list[str]:
@@ -196,19 +255,3 @@ def is_configuration(path: str, locations: Sequence[str]) -> bool:
         not any(segment.startswith(".") for segment in path[len(prefix) :].split("/"))
         for prefix, _, _ in places_of(path, locations)
     )
-
-
-def touched_by(path: str, files: Files) -> frozenset[str]:
-    """The applications a file can have a part in; "application" among them means everybody.
-
-    `a-b-c.yml` may be `a-b-c`, or `a-b` in profile `c`, or `a` in profile `b-c`. In a location of one application it is for that alone.
-    """
-    touched: set[str] = set()
-    for prefix, application, _ in places_of(path, files.locations) if files.locations else ():
-        if application is not None:
-            touched.add(application)
-            continue
-        directory, slash, name = path[len(prefix) :].rpartition("/")
-        parts = name.rpartition(".")[0].split("-")
-        touched |= {directory + slash + "-".join(parts[:count]) for count in range(1, len(parts) + 1)}
-    return frozenset(touched)

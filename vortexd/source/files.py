@@ -47,7 +47,7 @@ class FilesSource:
         self._settings = settings
         self._own = frozenset(real for path in own for real in (os.path.abspath(path), os.path.realpath(path)))
         self._root = str(Path(base, settings.path).absolute())
-        self._status = SourceStatus(self.name, settings.kind, settings.max_staleness)
+        self._status = SourceStatus(self.name, settings.kind, settings.max_staleness, root=f"file:{self._root}/")
         self._hint = trio.Event()
         self._watching = trio.CancelScope()
         self._published: Scan | None = None

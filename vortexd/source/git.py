@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from random import Random
 
+import attrs
 import structlog
 import trio
 
@@ -20,6 +21,7 @@ from ..model import Files, Tree
 from ..remotes import parse_remote
 from ..settings import GitSettings
 from .base import Publish
+from .git_history import GitPast, Histories, History
 from .git_objects import Objects
 from .git_process import GitError
 from .labels import COMMIT, default_label, first_labels, labels_of, locations_of, may_be_served
@@ -43,6 +45,19 @@ _TIDY_AFTER = 200
 _REFUSED_COMMITS = 1_024
 
 
+@attrs.frozen(slots=True, eq=False)
+class Loaded:
+    """A label that was read.
+
+    Attributes:
+        id: Of the object that the branch or tag pointed to.
+    """
+
+    id: str
+    snapshot: Snapshot
+    history: History
+
+
 class GitSource:
     """A repository; a `base.Source`.
 
@@ -63,17 +78,18 @@ class GitSource:
     ) -> None:
         self._settings = settings
         self._remote = parse_remote(settings.uri)
-        self._status = status or SourceStatus(self.name, settings.kind, settings.max_staleness)
+        self._status = status or SourceStatus(self.name, settings.kind, settings.max_staleness, root=self.name + "/")
         name = mirror_name(self._remote)
         self._mirror = Mirror(directory / (f"{number}-{name}" if number else name), self._remote, settings)
         self._objects = Objects(self._mirror.git, settings.read_timeout)
         self._snapshots = Snapshots(self._mirror, self._objects, settings)
+        self._histories = Histories(self._mirror)
         self._random = random
         self._hint = trio.Event()
         # Whoever holds it may use the mirror's objects, and publish.
         self._reading = trio.Lock()
         self._labels: Mapping[str, Ref] = {}
-        self._loaded: dict[str, tuple[str, Snapshot]] = {}
+        self._loaded: dict[str, Loaded] = {}
         self._asked: OrderedDict[str, None] = OrderedDict()
         self._refused: OrderedDict[str, None] = OrderedDict()
         self._published: Tree | None = None
@@ -266,27 +282,28 @@ class GitSource:
 
     async def _publish(self, publish: Publish) -> None:
         default = default_label(self._settings.default_label, self._labels)
-        loaded: dict[str, tuple[str, Snapshot]] = {}
+        loaded: dict[str, Loaded] = {}
         for label in await self._wanted(default):
             found = await self._load(label, loaded)
             if found is not None:
                 loaded[label] = found
         before, self._loaded = self._loaded, loaded
-        self._snapshots.forget_all_but(snapshot for _, snapshot in loaded.values())
+        self._snapshots.forget_all_but(each.snapshot for each in loaded.values())
+        self._histories.forget_all_but([each.history for each in loaded.values()])
         is_same = self._published is not None and self._published.default_label == default and _same(before, loaded)
         if is_same:
             return
         former = self._published.labels if self._published else {}
         files = {
-            label: former[label] if label in former and before.get(label) == entry else self._files(label, entry[1])
-            for label, entry in loaded.items()
+            label: former[label] if label in former and before.get(label) is each else self._files(label, each)
+            for label, each in loaded.items()
         }
         tree = Tree(files, default, noticed=self._noticed)
         # Not before it is published: whoever cancels this must not make the next look believe that nothing is new.
         self._published = None
         await publish(tree)
         self._published = tree
-        self._status.serves(loaded[default][1].origin.commit if default in loaded else None)
+        self._status.serves(loaded[default].snapshot.origin.commit if default in loaded else None)
 
     async def _wanted(self, default: str) -> list[str]:
         """The labels to read: the first ones, and those that were asked for and still are there."""
@@ -299,15 +316,15 @@ class GitSource:
         in_use = [label for label in self._loaded if label in held and label in self._labels]
         return list(dict.fromkeys([*first, *self._asked, *in_use]))
 
-    async def _load(self, label: str, loaded: Mapping[str, tuple[str, Snapshot]]) -> tuple[str, Snapshot] | None:
+    async def _load(self, label: str, loaded: Mapping[str, Loaded]) -> Loaded | None:
         id = self._labels[label].id if label in self._labels else label
         former = self._loaded.get(label)
-        if former is not None and former[0] == id:
+        if former is not None and former.id == id:
             return former
         near = former or next(iter(loaded.values()), None)
-        known = (snapshot for each in (self._loaded, loaded) for _, snapshot in each.values())
+        known = (each.snapshot for them in (self._loaded, loaded) for each in them.values())
         try:
-            snapshot = await self._snapshots.read(id, near[1] if near else None, known)
+            snapshot = await self._snapshots.read(id, near.snapshot if near else None, known)
         except LabelError as error:
             if self._skipped.get(label) != str(error):
                 consequence = "it stays as it was" if former else "it isn't served"
@@ -315,9 +332,11 @@ class GitSource:
             self._skipped[label] = str(error)
             return former
         self._skipped.pop(label, None)
-        return id, snapshot
+        history = await self._histories.read(snapshot.origin.commit, former.history if former else None)
+        return Loaded(id, snapshot, history)
 
-    def _files(self, label: str, snapshot: Snapshot) -> Files:
+    def _files(self, label: str, loaded: Loaded) -> Files:
+        snapshot = loaded.snapshot
         locations = locations_of(self._settings.search_paths, label)
         return Files(
             snapshot.contents,
@@ -326,6 +345,8 @@ class GitSource:
             locations,
             snapshot.origin.commit,
             snapshot.origin,
+            edits=loaded.history.edits,
+            past=GitPast(self._mirror, self._settings, loaded.history),
         )
 
     # How it is.
@@ -349,6 +370,6 @@ class GitSource:
         self._trouble = reason
 
 
-def _same(one: Mapping[str, tuple[str, Snapshot]], other: Mapping[str, tuple[str, Snapshot]]) -> bool:
+def _same(one: Mapping[str, Loaded], other: Mapping[str, Loaded]) -> bool:
     """Whether the same labels lead to the same commits."""
-    return {label: id for label, (id, _) in one.items()} == {label: id for label, (id, _) in other.items()}
+    return {label: each.id for label, each in one.items()} == {label: each.id for label, each in other.items()}

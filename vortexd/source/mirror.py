@@ -11,7 +11,7 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -244,6 +244,33 @@ class Mirror:
         return await self._local(
             *("diff-tree", "-r", "-z", "--no-renames", "--end-of-options", before, tree), max_bytes=max_bytes
         )
+
+    async def commits(self, commit: str, count: int, known: Collection[str], max_bytes: int) -> bytes:
+        """A commit and those before it along first parents, each with its first parent and what it changed, as `git_history` reads it.
+
+        Args:
+            count: At most so many.
+            known: Commits that are left out, with all before them.
+
+        Raises:
+            GitError: The mirror can't be read.
+            TooMuch: There is more than that.
+        """
+        return await self._local(
+            *("log", "--first-parent", "--diff-merges=first-parent", "--raw", "-z", "--no-renames", "--no-abbrev"),
+            *("--root", "--no-show-signature", "--no-mailmap", f"--max-count={count}"),
+            *("--format=tformat:%x00%H%x00%P%x00%ct%x00%an", commit, *(f"^{each}" for each in known), "--"),
+            max_bytes=max_bytes,
+        )
+
+    async def blob(self, id: str, max_bytes: int) -> bytes:
+        """The bytes of a blob.
+
+        Raises:
+            GitError: The mirror can't be read.
+            TooMuch: It is larger.
+        """
+        return await self._local("cat-file", "blob", id, max_bytes=max_bytes)
 
     async def _local(self, *arguments: str, max_bytes: int = 2**26) -> bytes:
         return await self.git.run(*arguments, timeout=self._settings.read_timeout, max_bytes=max_bytes)

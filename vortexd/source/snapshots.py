@@ -171,11 +171,17 @@ def parse_commit(commit: Object) -> tuple[str, Origin]:
     fields = dict(line.partition(" ")[::2] for line in reversed(head.split("\n")))
     author = _PERSON.fullmatch(fields.get("author", ""))
     committer = _PERSON.fullmatch(fields.get("committer", ""))
-    name = "".join(filter(str.isprintable, author[1] if author else ""))[:128]
-    return fields["tree"], Origin(commit.id, name, _time(int(committer[2]) if committer else 0))
+    seconds = int(committer[2]) if committer else 0
+    return fields["tree"], Origin(commit.id, author_of(author[1] if author else ""), moment_of(seconds))
 
 
-def _time(seconds: int) -> str:
+def author_of(text: str) -> str:
+    """An author's name as it is shown: one line, and not without end."""
+    return "".join(filter(str.isprintable, text))[:128]
+
+
+def moment_of(seconds: int) -> str:
+    """When a commit was made, as RFC 3339, UTC; the epoch if it says something else than a time."""
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
     except (ValueError, OverflowError, OSError):
@@ -188,7 +194,7 @@ def _apply(
     """Former blobs and unreadable paths with what git says has become of some of them, and which those are."""
     new_blobs, new_unreadable, touched = dict(blobs), dict(unreadable), set[str]()
     for mode, id, raw in entries:
-        path = _path(raw)
+        path = path_of(raw)
         if path is None:
             continue
         touched.add(path)
@@ -201,7 +207,7 @@ def _apply(
     return new_blobs, new_unreadable, touched
 
 
-def _path(raw: bytes) -> str | None:
+def path_of(raw: bytes) -> str | None:
     """A path as text; None where it is hidden, not UTF-8, or has control characters: nobody can ask for it."""
     try:
         path = raw.decode("utf-8")

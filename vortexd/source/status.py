@@ -16,6 +16,7 @@ class SourceStatus:
         max_staleness: Seconds after which it is too stale to be called ready; 0 means never.
         now: Seconds since the epoch.
         monotonic: Seconds of a clock that nobody sets.
+        root: As `Files.root` of what it gives.
     """
 
     def __init__(
@@ -25,8 +26,10 @@ class SourceStatus:
         max_staleness: float = 0.0,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        root: str = "",
     ) -> None:
         self._name = name
+        self._root = root
         self._kind = kind
         self._max_staleness = max_staleness
         self._now = now
@@ -71,4 +74,5 @@ class SourceStatus:
             stale_for,
             0 < self._max_staleness < stale_for,
             self._errors,
+            self._root,
         )

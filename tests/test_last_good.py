@@ -1,0 +1,158 @@
+"""The last good content of broken files: found in the past of their source, tried until one parses."""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from structlog.testing import capture_logs
+from trio.testing import MockClock
+
+from vortexd import last_good as module
+from vortexd.errors import SourceError
+from vortexd.last_good import LastGood
+from vortexd.model import Files, Former, Tree
+from vortexd.resolve.tree import ParsedTree, parse_tree
+from vortexd.settings import FormatSettings
+
+from .fakes import FakePast
+
+LIMITS = FormatSettings()
+
+
+class Filling:
+    """The stage, with a thread that is none; it notes what is parsed."""
+
+    def __init__(self) -> None:
+        self.parsed: list[bytes] = []
+        self.stage = LastGood(self._run)
+
+    async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        self.parsed.append(arguments[1])
+        return function(*arguments)
+
+    async def fill(self, files: Files, before: ParsedTree | None = None, limits: FormatSettings = LIMITS) -> ParsedTree:
+        parsed = parse_tree(Tree({"main": files}), limits, before)
+        return await self.stage.fill(parsed, before, limits)
+
+
+async def test_the_newest_content_that_parses_is_taken() -> None:
+    past = FakePast({"a.yml": [b"a: [", b"a: [[", b"a: 1", b"a: 0"]})
+    files = (await Filling().fill(Files({"a.yml": b"["}, past=past))).labels["main"]
+
+    assert {"a": 1} == files.documents["a.yml"][0].values
+    assert Former(b"a: 1", "c2") == files.fallbacks["a.yml"].former
+    assert [("a.yml", 3)] == past.asked
+
+
+async def test_a_file_that_was_absent_before_it_broke_is_left_out() -> None:
+    past = FakePast({"a.yml": [b"a: [", None, b"a: 0"]})
+    files = (await Filling().fill(Files({"a.yml": b"["}, past=past))).labels["main"]
+
+    assert Former(None, "c1") == files.fallbacks["a.yml"].former
+    assert {} == files.documents
+
+
+@pytest.mark.parametrize("contents", [[], [b"a: [", b"a: [["]])
+async def test_a_file_without_a_good_past_has_no_fallback(contents: list[bytes | None]) -> None:
+    files = (await Filling().fill(Files({"a.yml": b"["}, past=FakePast({"a.yml": contents})))).labels["main"]
+
+    assert {} == files.fallbacks
+    assert {"a.yml"} == files.broken.keys()
+
+
+async def test_files_that_are_sound_and_sources_without_a_past_are_left_alone() -> None:
+    past = FakePast({"a.yml": [b"a: 0"]})
+    filling = Filling()
+    sound = parse_tree(Tree({"main": Files({"a.yml": b"a: 1"}, past=past)}), LIMITS)
+    broken = parse_tree(Tree({"main": Files({"a.yml": b"["})}), LIMITS)
+
+    for parsed in (sound, broken):
+        assert parsed.labels["main"] is (await filling.stage.fill(parsed, None, LIMITS)).labels["main"]
+    assert [] == past.asked
+
+
+async def test_what_is_served_stands_unless_the_source_decides_alone() -> None:
+    before = parse_tree(Tree({"main": Files({"a.yml": b"a: 5"})}), LIMITS)
+    for is_authoritative, expected in ((False, {"a": 5}), (True, {"a": 1})):
+        past = FakePast({"a.yml": [b"a: 1"]}, is_authoritative=is_authoritative)
+        files = (await Filling().fill(Files({"a.yml": b"["}, past=past), before)).labels["main"]
+
+        assert expected == files.documents["a.yml"][0].values
+
+
+async def test_a_source_that_decides_alone_takes_away_a_fallback_that_it_does_not_know() -> None:
+    before = parse_tree(Tree({"main": Files({"a.yml": b"a: 5"})}), LIMITS)
+    files = (await Filling().fill(Files({"a.yml": b"["}, past=FakePast({}, is_authoritative=True)), before)).labels[
+        "main"
+    ]
+
+    assert ({}, {}) == (files.fallbacks, files.documents)
+
+
+async def test_each_layer_asks_its_own_source() -> None:
+    one, two = FakePast({"a.yml": [b"a: 1"]}), FakePast({"a.yml": [b"b: 2"]})
+    files = Files({"a.yml": b"["}, root="1/", past=one, others=(Files({"a.yml": b"["}, root="2/", past=two),))
+    first, second = (await Filling().fill(files)).labels["main"].layers
+
+    assert [{"a": 1}, {"b": 2}] == [each.documents["a.yml"][0].values for each in (first, second)]
+
+
+async def test_labels_that_are_as_they_were_are_not_looked_at_again() -> None:
+    past = FakePast({"a.yml": [b"a: 1"]}, is_authoritative=True)
+    files = Files({"a.yml": b"["}, past=past)
+    filling = Filling()
+    before = await filling.fill(files)
+    after = await filling.fill(files, before)
+
+    assert before.labels["main"] is after.labels["main"]
+    assert 1 == len(past.asked)
+
+
+async def test_a_content_that_was_tried_is_not_parsed_again_unless_the_bounds_change() -> None:
+    past = FakePast({"a.yml": [b"a: [", b"a: 1"]}, is_authoritative=True)
+    filling = Filling()
+    for content in (b"[", b"[["):
+        await filling.fill(Files({"a.yml": content}, past=past))
+    assert [b"a: [", b"a: 1"] == filling.parsed
+
+    await filling.fill(Files({"a.yml": b"["}, past=past), None, attrs.evolve(LIMITS, nodes=50))
+    assert [b"a: [", b"a: 1"] * 2 == filling.parsed
+
+
+async def test_a_past_that_cannot_be_read_leaves_what_is_served() -> None:
+    before = parse_tree(Tree({"main": Files({"a.yml": b"a: 5"}, root="r/")}), LIMITS)
+    past = FakePast({"a.yml": [b"a: 1"]}, is_authoritative=True)
+    past.failure = SourceError("the mirror is gone")
+    with capture_logs() as logs:
+        files = (await Filling().fill(Files({"a.yml": b"["}, past=past, root="r/"), before)).labels["main"]
+
+    assert {"a": 5} == files.documents["a.yml"][0].values
+    [told] = logs
+    assert ("last good content not read", "main", "r/", "the mirror is gone") == (
+        told["event"],
+        told["label"],
+        told["source"],
+        told["reason"],
+    )
+
+
+class Endless(FakePast):
+    async def contents(self, path: str):  # type: ignore[no-untyped-def]
+        await trio.sleep_forever()
+        yield Former(b"")
+
+
+async def test_all_lookups_together_have_a_deadline(autojump_clock: MockClock) -> None:
+    before = parse_tree(Tree({"main": Files({"a.yml": b"a: 5"})}), LIMITS)
+    began = trio.current_time()
+    with capture_logs() as logs:
+        files = (await Filling().fill(Files({"a.yml": b"["}, past=Endless({}, is_authoritative=True)), before)).labels[
+            "main"
+        ]
+
+    assert {"a": 5} == files.documents["a.yml"][0].values
+    assert module._SECONDS == trio.current_time() - began
+    assert ["last good content not found in time"] == [each["event"] for each in logs]
