@@ -29,7 +29,7 @@ from vortexd.auth import ALL_RIGHTS, Authority, Gate
 from vortexd.broadcast import Broadcaster, Delivery, Subscriber
 from vortexd.diff import patch_between
 from vortexd.errors import RemoteError, UnknownLabel
-from vortexd.model import Change, Config, Former, Json, Key
+from vortexd.model import Change, Config, Former, Good, Json, Key
 from vortexd.patterns import Pattern
 from vortexd.publication import Publication
 from vortexd.realtime.encoder import Encoder
@@ -339,7 +339,7 @@ class FakePast:
         self._contents = contents
         self.is_authoritative = is_authoritative
         self.asked: list[tuple[str, int]] = []
-        self.remembered: list[Callable[[], tuple[Mapping[str, bytes], Collection[str]]]] = []
+        self.remembered: list[Callable[[], Good]] = []
         self.failure: Exception | None = None
 
     async def contents(self, path: str) -> AsyncGenerator[Former, None]:
@@ -354,5 +354,5 @@ class FakePast:
         finally:
             self.asked.append((path, taken))
 
-    def remember(self, good: Callable[[], tuple[Mapping[str, bytes], Collection[str]]]) -> None:
+    def remember(self, good: Callable[[], Good]) -> None:
         self.remembered.append(good)

@@ -23,7 +23,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """The settings that the daemon was run with; nothing is served."""
     found: list[Settings] = []
 
-    def run(settings: Settings, started: Callable[[Sequence[str]], None], reload: object, file: object) -> None:
+    def run(
+        settings: Settings, started: Callable[[Sequence[str]], None], reload: object, file: object, memory: object
+    ) -> None:
         found.append(settings)
         started(["http://127.0.0.1:8888"])
 
@@ -105,7 +107,7 @@ def test_check_only_checks(runs: list[Settings], capsys: pytest.CaptureFixture[s
 def test_a_daemon_that_cannot_start_is_one_line_and_status_1(
     runs: list[Settings], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(settings: Settings, started: object, reload: object, file: object) -> None:
+    def run(settings: Settings, started: object, reload: object, file: object, memory: object) -> None:
         raise ExceptionGroup("nursery", [StartError("can't listen on 127.0.0.1:80: in use")])
 
     monkeypatch.setattr("vortexd.daemon.run", run)
@@ -117,7 +119,7 @@ def test_a_daemon_that_cannot_start_is_one_line_and_status_1(
 def test_ctrl_c_is_no_traceback(
     runs: list[Settings], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(settings: Settings, started: object, reload: object, file: object) -> None:
+    def run(settings: Settings, started: object, reload: object, file: object, memory: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("vortexd.daemon.run", run)

@@ -311,7 +311,14 @@ async def test_a_source_is_told_what_is_good_and_what_is_broken(whole: Whole) ->
     await whole.line.publish(Tree({"main": files, "next": attrs.evolve(files, contents={"cart.yml": b"b: 1"})}))
 
     [good] = past.remembered
-    assert ({"shop.yml": b"a: 1", "cart.yml": b"b: 1"}, {"new.yml"}) == good()
+    assert {"shop.yml": b"a: 1", "cart.yml": b"b: 1"} == good().contents
+    # It was broken from the start: nobody knows what it was.
+    assert {"new.yml": False} == good().broken
+
+    broken = attrs.evolve(files, contents={"shop.yml": b"[", "new.yml": b"[", "newer.yml": b"["})
+    await whole.line.publish(Tree({"main": broken}))
+    assert {} == past.remembered[1]().contents
+    assert {"shop.yml": False, "new.yml": False, "newer.yml": True} == past.remembered[1]().broken
 
 
 # Patterns.

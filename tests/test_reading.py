@@ -9,7 +9,7 @@ import trio.testing
 
 from vortexd import reading
 from vortexd.errors import FormatError, ResolveError, UnknownLabel
-from vortexd.model import Files, Key, Origin, Tree
+from vortexd.model import BrokenFile, Files, Key, Origin, Tree
 from vortexd.reading import Reading
 from vortexd.resolve.listing import list_keys
 from vortexd.resolve.tree import ParsedTree, parse_tree
@@ -200,3 +200,64 @@ async def test_why_a_key_is_served_as_it_was_is_known(served: Served) -> None:
     assert {"a": 1} == (await served.reading.read(SHOP)).document
     assert [ResolveError, FormatError, type(None)] == [*map(type, faults)]
     assert "spring.profiles.include" in str(faults[0])
+
+
+# What is broken.
+
+
+async def test_nothing_is_broken_before_the_first_state_and_while_all_is_well(served: Served) -> None:
+    assert ({}, [], ()) == (served.reading.broken, served.reading.broken_for(SHOP), await served.reading.held_back())
+    await served.publish(tree(b"a: 1"))
+    assert ({}, [], ()) == (served.reading.broken, served.reading.broken_for(SHOP), await served.reading.held_back())
+
+
+async def test_each_broken_file_is_told_with_the_keys_that_exist_or_are_in_use_and_read_it(served: Served) -> None:
+    in_use = Key("shop", "made-up", "main")
+    more = {"shop-dev": b"c: 1", "shop-prod": b"c: 1"}
+    await served.publish(tree(b"a: 1", cart=b"b: 1", **more))
+    served.store.hold(in_use)
+    await served.publish(tree(b"a: [", cart=b"b: 1", **more | {"shop-dev": b"c: ["}))
+
+    held = await served.reading.held_back()
+    found = {each.file.path: (each.count, [key.profile for key in each.keys]) for each in held}
+    assert {"shop.yml": (4, ["default", "dev", "made-up", "prod"]), "shop-dev.yml": (1, ["dev"])} == found
+    assert {("main", "shop.yml"), ("main", "shop-dev.yml")} == served.reading.broken.keys()
+    assert ["shop-dev.yml", "shop.yml"] == sorted(each.path for each in served.reading.broken_for(SHOP))
+    assert [] == served.reading.broken_for(Key("cart", "dev", "main"))
+
+
+async def test_the_first_keys_are_named_and_all_are_counted(served: Served) -> None:
+    shops = {f"shop{number:02}": b"a: 1" for number in range(reading.SHOWN_KEYS + 5)}
+    await served.publish(tree(b"a: 1", application=b"a: [", **shops))
+    [held] = await served.reading.held_back()
+
+    assert (reading.SHOWN_KEYS + 6, reading.SHOWN_KEYS) == (held.count, len(held.keys))
+    assert sorted(held.keys) == list(held.keys)
+
+
+async def test_what_is_held_back_is_found_once_for_each_state(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Key] = []
+    broken = State.broken
+
+    def noted(state: State, key: Key) -> list[BrokenFile]:
+        asked.append(key)
+        return broken(state, key)
+
+    monkeypatch.setattr(State, "broken", noted)
+    await served.publish(tree(b"a: ["))
+    first = await served.reading.held_back()
+    assert first is await served.reading.held_back()
+    assert 1 == len(asked)
+    await served.publish(tree(b"a: ["))
+    await served.reading.held_back()
+    assert 2 == len(asked)
+
+
+async def test_a_key_with_too_many_profiles_is_held_back_by_no_file(served: Served) -> None:
+    many = ",".join(f"p{number}" for number in range(100))
+    await served.publish(tree(f"spring.profiles.include: [{many}]".encode(), application=b"a: ["))
+    served.store.expect(SHOP)
+
+    assert [] == served.reading.broken_for(SHOP)
+    assert SHOP not in (await served.reading.held_back())[0].keys
+    assert [] == served.reading.broken_for(attrs.evolve(SHOP, label="none"))

@@ -196,12 +196,16 @@ def _run(
 ) -> int:
     def daemon() -> int:
         from . import daemon, logs
+        from .source.composite import memory_directory
 
         logs.configure(settings.log, sys.stderr)
+        # All workers share one memory, of which one is the writer.
+        whole = settings if post is None else post.settings
+        memory = memory_directory(whole, os.environ, has_file=file is not None)
         if post is None:
-            daemon.run(settings, started, reload, file=file)
+            daemon.run(settings, started, reload, file=file, memory=memory)
         else:
-            daemon.run(settings, started, reload, post.listening, post.seat, file)
+            daemon.run(settings, started, reload, post.listening, post.seat, file, memory)
         return 0
 
     return _guarded(daemon)

@@ -77,6 +77,7 @@ def run(
     listening: Sequence[socket.socket] = (),
     seat: Seat | None = None,
     file: Path | None = None,
+    memory: Path | None = None,
 ) -> None:
     """Serve until a signal ends it, and return once everybody has been let go.
 
@@ -87,6 +88,7 @@ def run(
         listening: Sockets that were bound for us, where we are one of several workers.
         seat: Which one, then.
         file: Where the settings come from, if from a file; never served, like all the files that they name.
+        memory: Where the last good content of directories is kept; None if it isn't. Never served.
 
     Raises:
         SettingsError: The files that [auth], [tls] and [encryption] name can't be used.
@@ -97,11 +99,12 @@ def run(
     bound = _bound(settings, inherited)
     files = load_named_files(settings, bound, os.environ)
     notifier = peers.notifier or systemd.Notifier(os.environ, os.getpid())
-    own = [] if file is None else [str(file)]
+    own = [str(each) for each in (file, memory) if each is not None]
     sys.setswitchinterval(_SWITCH_INTERVAL)
     with tracing(settings.tracing) as trace, LateSignals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as late:
         trio.run(
-            serve, settings, files, started, read or (lambda: settings), late, inherited, notifier, peers, own, trace
+            partial(serve, trace=trace, memory=memory),
+            *(settings, files, started, read or (lambda: settings), late, inherited, notifier, peers, own),
         )
 
 
@@ -124,6 +127,7 @@ async def serve(
     peers: Peers,
     own: Sequence[str],
     trace: Callable[[Publication], None] | None = None,
+    memory: Path | None = None,
 ) -> None:
     """Run the daemon; see `run`. Returns after a drain; a second signal cancels what is left at once."""
     bound = _bound(settings, inherited)
@@ -151,7 +155,7 @@ async def serve(
     )
     fleet = Fleet(settings.fleet, line.version_of)
     metrics.watch_fleet(fleet.totals)
-    sources = open_sources(settings, os.environ, Random(), [*own_files(settings), *own])
+    sources = open_sources(settings, os.environ, Random(), [*own_files(settings), *own], memory)
     # The one question that goes against the stream: for a label that exists and that nobody has asked for yet.
     line.reading.load_label = sources.load
     line.on_publication = trace
@@ -197,7 +201,21 @@ async def serve(
     app = create_app(routes, metrics, lambda: reload.settings.server.body_bytes, timestamp, gate)
     bridge = Bridge(app, settings.server)
     parts = Parts(
-        gate, tls, keyring, sources, line, store, encoder, fleet, listener, bridge, websockets, monitor, routes, own
+        gate,
+        tls,
+        keyring,
+        sources,
+        line,
+        store,
+        encoder,
+        fleet,
+        listener,
+        bridge,
+        websockets,
+        monitor,
+        routes,
+        own,
+        memory,
     )
 
     async def serve_websocket(accepted: Accepted) -> bool:

@@ -23,7 +23,7 @@ from .errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from .interests import Interests
 from .last_good import LastGood
 from .metrics import Metrics
-from .model import BrokenFile, Change, Config, Key, Moment, Past, PropertySource, Served, Tree
+from .model import BrokenFile, Change, Config, Good, Key, Moment, Past, PropertySource, Served, Tree
 from .patterns import Pattern
 from .publication import Publication, Stopwatch
 from .reading import Reading
@@ -363,15 +363,19 @@ def _remember(parsed: ParsedTree) -> None:
             if layer.files.past is not None:
                 layers.setdefault(layer.files.past, []).append(layer)
     for past, known in layers.items():
-        past.remember(partial(_contents, known))
+        past.remember(partial(_good, known))
 
 
-def _contents(layers: Sequence[ParsedFiles]) -> tuple[dict[str, bytes], set[str]]:
-    """The contents of the files that are good now, and the paths of those that are broken."""
-    broken = {path for layer in layers for path in layer.broken}
-    return {
-        path: layer.files.contents[path] for layer in layers for path in layer.documents if path not in broken
-    }, broken
+def _good(layers: Sequence[ParsedFiles]) -> Good:
+    """What is good now of the layers of one source, which several labels may share."""
+    broken = {path: _was_absent(layer, path) for layer in layers for path in layer.broken}
+    contents = {path: layer.files.contents[path] for layer in layers for path in layer.documents if path not in broken}
+    return Good(contents, broken)
+
+
+def _was_absent(layer: ParsedFiles, path: str) -> bool:
+    fallback = layer.fallbacks.get(path)
+    return fallback is not None and fallback.former.content is None
 
 
 def _change(version: str, body: bytes, config: Config) -> Change:

@@ -5,7 +5,7 @@ Nothing here is ever mutated after it was made, mappings included: stages and th
 """
 
 import enum
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Protocol, TypeAlias
 
 import attrs
@@ -108,13 +108,26 @@ class Past(Protocol):
         """
         ...
 
-    def remember(self, good: Callable[[], tuple[Mapping[str, bytes], Collection[str]]]) -> None:
+    def remember(self, good: "Callable[[], Good]") -> None:
         """Take note of what is good now, for the time when it is broken. Returns at once.
 
         Args:
-            good: Gives the contents of all good configuration files, and the paths of the broken ones; call it in a thread.
+            good: Gives it; call it in a thread.
         """
         ...
+
+
+@attrs.frozen(slots=True, eq=False)
+class Good:
+    """What of a source is good at one moment.
+
+    Attributes:
+        contents: Path to bytes, of all configuration files that aren't broken.
+        broken: The paths of broken files; True for each that wasn't there when the source was last good.
+    """
+
+    contents: Mapping[str, bytes]
+    broken: Mapping[str, bool]
 
 
 @attrs.frozen(slots=True)

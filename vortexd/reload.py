@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from random import Random
 
 import attrs
@@ -65,6 +66,7 @@ class Parts:
     monitor: Monitor
     routes: Routes
     own: Sequence[str] = ()
+    memory: Path | None = None
 
     async def replace(self, before: Settings, settings: Settings, files: NamedFiles) -> None:
         """Put settings in force in place of others."""
@@ -84,7 +86,7 @@ class Parts:
             logs.configure(settings.log, sys.stderr)
         if _sources(settings) != _sources(before):
             own = [*own_files(settings), *self.own]
-            self.sources.replace(open_sources(settings, os.environ, Random(), own))
+            self.sources.replace(open_sources(settings, os.environ, Random(), own, self.memory))
         # What these change in documents is published, which takes a while.
         if self.keyring.replace(files.encryption) or settings.overrides != before.overrides:
             await self.line.resolve_by(self.keyring.current.decryptor, overrides_of(settings.overrides))

@@ -277,6 +277,8 @@ class SourceSettings:
         applications: What this source is asked for, as application/profile with `*`; a pattern without a slash is for every profile.
             Empty is everything. See "Several sources" in vortexd.toml(5).
         max_staleness: Seconds without a successful reading after which vortexd isn't ready any more; 0 means never.
+        remember: Keep a copy of the last good content of each configuration file in the state directory, for at most 7 days, so that a file
+            that is broken at a start has it. False removes the copy.
     """
 
     kind: str = _kind("files")
@@ -297,6 +299,7 @@ class SourceSettings:
     files: int = _whole(20_000, 1, 10_000_000)
     applications: tuple[str, ...] = _applications()
     max_staleness: float = _seconds(0.0, 0)
+    remember: bool = True
 
 
 @attrs.frozen

@@ -9,10 +9,12 @@ import trio
 
 from vortexd.model import Edits, Files, Key, Origin, Tree
 from vortexd.resolve.tree import ParsedTree, parse_tree
-from vortexd.settings import FormatSettings, GitSettings, HistorySettings, Settings, SourceSettings
+from vortexd.settings import FormatSettings, GitSettings, HistorySettings, ServerSettings, Settings, SourceSettings
 from vortexd.source.base import Publish
-from vortexd.source.composite import Sources, merge, open_sources, places, state_directory
+from vortexd.source.composite import Sources, memory_directory, merge, open_sources, places, state_directory
+from vortexd.source.files import FilesSource
 from vortexd.source.git import GitSource
+from vortexd.source.remembered import directory_for
 from vortexd.source.status import SourceStatus
 from vortexd.state import State
 from vortexd.store import Store, stage
@@ -285,3 +287,53 @@ async def test_labels_in_use_are_kept_by_sources_that_came_later(tmp_path: Path)
     sources.replace(later)
 
     assert [{"preview"}] == [each.labels_in_use() for each in later._sources if isinstance(each, GitSource)]
+
+
+# What is remembered.
+
+
+def memory_of(sources: Sources) -> list[bool]:
+    return [each._remembered is not None for each in sources._sources if isinstance(each, FilesSource)]
+
+
+def test_directories_are_remembered_unless_their_settings_say_otherwise(tmp_path: Path) -> None:
+    settings = Settings(
+        source=(
+            SourceSettings(path="/srv/a"),
+            SourceSettings(path="/srv/b", remember=False),
+            GitSettings(uri="https://git.example/a.git"),
+        )
+    )
+    kept, not_kept = (open_sources(settings, {}, Random(1), memory=memory) for memory in (tmp_path, None))
+
+    assert ([True, False], [False, False]) == (memory_of(kept), memory_of(not_kept))
+    assert not_kept._begin is None
+
+
+async def test_what_is_not_remembered_any_more_is_removed_before_sources_run(tmp_path: Path) -> None:
+    settings = Settings(source=(SourceSettings(path=str(tmp_path / "a")), SourceSettings(path="/b", remember=False)))
+    for root in (f"file:{tmp_path}/a/", "file:/b/", "file:/gone/"):
+        directory_for(tmp_path / "m", root).mkdir(parents=True)
+    sources = open_sources(settings, {}, Random(1), memory=tmp_path / "m")
+    assert sources._begin is not None
+    sources._begin()
+
+    assert [directory_for(tmp_path / "m", f"file:{tmp_path}/a/")] == [*(tmp_path / "m").iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("has_file", "setting", "variable", "expected"),
+    [
+        (False, "", "", None),
+        (True, "", "", "/home/x/.local/state/vortexd/remembered"),
+        (False, "/s", "", "/s/remembered"),
+        (False, "", "/v:/w", "/v/remembered"),
+    ],
+)
+def test_nothing_is_written_where_nobody_said_where_state_belongs(
+    has_file: bool, setting: str, variable: str, expected: str | None
+) -> None:
+    environ = {"HOME": "/home/x"} | ({"STATE_DIRECTORY": variable} if variable else {})
+    settings = Settings(server=ServerSettings(state_directory=setting))
+
+    assert (expected and Path(expected)) == memory_directory(settings, environ, has_file=has_file)

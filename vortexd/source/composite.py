@@ -14,12 +14,14 @@ import attrs
 import structlog
 import trio
 
+from .. import threads
 from ..model import Files, SourceReport, Tree
 from ..remotes import parse_remote
 from ..settings import GitSettings, Settings
 from .base import Publish, Source
 from .files import FilesSource
 from .git import GitSource
+from .remembered import Remembered, directory_for, forget_others
 from .repositories import repository_of
 
 log = structlog.get_logger()
@@ -53,9 +55,16 @@ class Sources:
     Args:
         sources: The strongest first.
         patterns: For each what it is asked for; empty is everything.
+        begin: Called in a thread before they run, or None.
     """
 
-    def __init__(self, sources: Sequence[Source], patterns: Sequence[tuple[str, ...]]) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        patterns: Sequence[tuple[str, ...]],
+        begin: Callable[[], None] | None = None,
+    ) -> None:
+        self._begin = begin
         self._sources = tuple(sources)
         self._places = places(patterns)
         self._trees: dict[int, Tree] = {}
@@ -68,6 +77,8 @@ class Sources:
         """Run all sources, for ever; each in a task of its own."""
         while True:
             with trio.CancelScope() as self._running:
+                if self._begin is not None:
+                    await threads.run_sync(self._begin)
                 async with trio.open_nursery() as nursery:
                     for number, source in enumerate(self._sources):
                         task = partial(source.run, partial(self._take, self._trees, number, publish))
@@ -79,7 +90,7 @@ class Sources:
         Args:
             others: Not run itself.
         """
-        self._sources, self._places = others._sources, others._places
+        self._sources, self._places, self._begin = others._sources, others._places, others._begin
         self._trees, self._merged = {}, {}
         self.keep_labels(self._labels_in_use)
         self._running.cancel()
@@ -139,15 +150,23 @@ class Sources:
         return [each.status.report() for each in self._sources]
 
 
-def open_sources(settings: Settings, environ: Mapping[str, str], random: Random, own: Sequence[str] = ()) -> Sources:
+def open_sources(
+    settings: Settings,
+    environ: Mapping[str, str],
+    random: Random,
+    own: Sequence[str] = (),
+    memory: Path | None = None,
+) -> Sources:
     """The sources that settings name; nothing is opened before they run.
 
     Args:
         environ: For the state directory, where there are git sources.
         random: For jitter.
         own: Files and directories that are vortexd's own, and never served.
+        memory: As `memory_directory`.
     """
     sources: list[Source] = []
+    roots: list[str] = []
     addresses: list[str] = []
     for each in settings.source:
         if isinstance(each, GitSettings):
@@ -157,8 +176,25 @@ def open_sources(settings: Settings, environ: Mapping[str, str], random: Random,
             directory = state_directory(settings.server.state_directory, environ) / "git"
             sources.append(GitSource(each, directory, random, number=number))
         else:
-            sources.append(FilesSource(each, Path(), own))
-    return Sources(sources, [each.applications for each in settings.source])
+            root = f"file:{Path(each.path).absolute()}/"
+            kept = Remembered(directory_for(memory, root), root) if memory is not None and each.remember else None
+            roots += [root] if kept is not None else []
+            sources.append(FilesSource(each, Path(), own, kept))
+    begin = partial(forget_others, memory, roots) if memory is not None else None
+    return Sources(sources, [each.applications for each in settings.source], begin)
+
+
+def memory_directory(settings: Settings, environ: Mapping[str, str], *, has_file: bool) -> Path | None:
+    """Where the last good content of directories is kept. None where nobody has said where state belongs: without a settings file and
+    without $STATE_DIRECTORY nothing is written.
+
+    Args:
+        settings: Of the daemon, not of one of its workers: they share it.
+        has_file: Whether the settings come from a file.
+    """
+    if not (has_file or settings.server.state_directory or environ.get("STATE_DIRECTORY")):
+        return None
+    return state_directory(settings.server.state_directory, environ) / "remembered"
 
 
 def state_directory(setting: str, environ: Mapping[str, str]) -> Path:

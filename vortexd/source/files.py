@@ -22,6 +22,7 @@ from ..settings import SourceSettings
 from . import directory
 from .base import Publish
 from .directory import Outline, Scan
+from .remembered import Remembered
 from .status import SourceStatus
 
 log = structlog.get_logger()
@@ -41,9 +42,17 @@ class FilesSource:
     Args:
         base: Where a relative path starts.
         own: Files and directories that are vortexd's own, and never served.
+        remembered: Where the last good content of its files is kept; None if it isn't.
     """
 
-    def __init__(self, settings: SourceSettings, base: Path, own: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        settings: SourceSettings,
+        base: Path,
+        own: Iterable[str] = (),
+        remembered: Remembered | None = None,
+    ) -> None:
+        self._remembered = remembered
         self._settings = settings
         self._own = frozenset(real for path in own for real in (os.path.abspath(path), os.path.realpath(path)))
         self._root = str(Path(base, settings.path).absolute())
@@ -68,6 +77,8 @@ class FilesSource:
         """See `base.Source`. Inside run the watcher and the scans."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, name=f"watch {self._root}")
+            if self._remembered is not None:
+                nursery.start_soon(self._remembered.run, name=f"remember {self._root}")
             while True:
                 self._hint = trio.Event()
                 wait = self._settings.scan_interval
@@ -123,7 +134,9 @@ class FilesSource:
     def _tree(self, scan: Scan, noticed: float) -> Tree:
         tree, skipped = tree_of(scan, self._settings, self._root)
         self._tell_skipped(frozenset(skipped.items()))
-        return attrs.evolve(tree, noticed=noticed)
+        labels = {label: attrs.evolve(files, past=self._remembered) for label, files in tree.labels.items()}
+        shared = attrs.evolve(tree.shared, past=self._remembered) if tree.shared is not None else None
+        return attrs.evolve(tree, labels=labels, shared=shared, noticed=noticed)
 
     def _tell_skipped(self, skipped: frozenset[tuple[str, str]]) -> None:
         for path, why in sorted(skipped - self._skipped):

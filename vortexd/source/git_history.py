@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapp
 import attrs
 
 from ..errors import SourceError
-from ..model import EDIT_COMMITS, Edits, Former, Origin
+from ..model import EDIT_COMMITS, Edits, Former, Good, Origin
 from ..settings import GitSettings
 from .git_process import GitError, TooMuch
 from .mirror import Mirror
@@ -157,7 +157,7 @@ class GitPast:
                     continue
                 yield Former(content, step.parent)
 
-    def remember(self, good: Callable[[], tuple[Mapping[str, bytes], Collection[str]]]) -> None:
+    def remember(self, good: Callable[[], Good]) -> None:
         """The mirror has it all."""
 
 
