@@ -26,7 +26,8 @@ Configuration flows one way, and each stage is a module or a package here:
     source/     a directory, or a git repository by a mirror, as whole immutable states (Tree); several of them as one
     resolve/    bytes to documents within bounds, Spring's order, one nested document, and why it is what it is
     diff.py  comparison.py          the RFC 6902 patch between two documents, and the same for people
-    state.py    everything served at one moment, with the last good state of each application; version.py: the version of a document
+    state.py    everything served at one moment: which files a key reads, and what they make; version.py: the version of a document
+    last_good.py                    the last good content of broken files, put in their place between parsing and resolving
     store.py    the current Config of each key in use, and a bounded history
     registry.py who wants which key or pattern, by index
     interests.py which keys are in use: those asked for, and those that exist and match a pattern

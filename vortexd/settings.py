@@ -384,7 +384,7 @@ AnySource = SourceSettings | GitSettings
 
 @attrs.frozen
 class FormatSettings:
-    """[formats]: the bounds within which a file is parsed. A file beyond one is broken, and what it touches stays as it was.
+    """[formats]: the bounds within which a file is parsed. A file beyond one is broken, and its last good content takes its place.
 
     Attributes:
         depth: Nesting of maps and lists.
@@ -570,7 +570,7 @@ class HttpSettings:
     Attributes:
         prefix: What goes before its paths, such as "/config"; what is for supervisors and Prometheus stays where it is, and so do WebSockets.
         accept_empty: Answer with an empty configuration where there is none; false answers 404.
-        strict_errors: Answer 500 for applications of which a file is broken now, as Spring does; false serves them as they were last.
+        strict_errors: Answer 500 for keys that read a file which is broken now, as Spring does; false serves them with its last good content.
     """
 
     prefix: str = attrs.field(

@@ -91,6 +91,31 @@ async def test_a_change_appears_and_each_value_says_where_it_is_from(page: Page,
     assert [] == page.complaints
 
 
+async def test_broken_files_are_shown_with_their_place_and_with_the_keys_that_read_them(
+    page: Page, server: Server, source: Path
+) -> None:
+    await page.go(f"http://127.0.0.1:{server.port}/console/#sources")
+    await page.wait(CONNECTED)
+    await trio.to_thread.run_sync(save, source / "billing.yml", f"a: 1\nb: [{MARKUP}\n")
+    await trio.to_thread.run_sync(save, source / "new.yml", "a: [")
+    body = "document.querySelector('#sources-body')"
+    await page.wait(f"{body}?.innerText.includes('2 broken files')")
+    sources = await page.evaluate(f"{body}.innerText")
+    await picture(page, "broken")
+    await choose(page, "billing:default:main")
+    await page.wait("document.querySelector('#document').innerText.includes('is broken')")
+    shown = await page.evaluate("document.querySelector('#document').innerText")
+
+    assert "billing.yml:3" in sources
+    assert "its last good content" in sources
+    assert "billing:default:main" in sources
+    assert "everything but this file" in sources
+    assert "billing.yml:3 is broken" in shown
+    assert "Served in its place: its last good content." in shown
+    assert 0 == await page.evaluate("document.querySelectorAll('main img').length")
+    assert [] == page.complaints
+
+
 async def test_it_says_who_is_connected_and_how_the_sources_are_on_a_phone_in_the_dark(
     page: Page, server: Server, source: Path
 ) -> None:

@@ -191,6 +191,7 @@ async function showDocument(key) {
   });
   $("document").replaceChildren(
     element("h3", {}, key),
+    ...explanation.broken.map((each) => element("p", { class: "bad" }, `${filePlace(each)} is broken: ${each.reason}. Served in its place: `, inPlaceOf(each), ".")),
     element("p", { class: "quiet" }, "version ", element("code", {}, explanation.version), ` · ${rows.length} values from ${layers.filter((each) => each.active).length} layers`),
     rows.length
       ? element("div", { class: "scroll" }, element("table", {}, element("tbody", {}, ...rows)))
@@ -277,15 +278,46 @@ async function showSources() {
           "div",
           { class: "title" },
           element("strong", {}, each.name),
-          element("span", { class: each.status === "UP" ? "good" : "bad" }, each.status === "UP" ? "up to date" : `stale for ${Math.round(each.stale_for)} s`),
+          element("span", { class: each.status === "UP" ? "good" : "bad" }, sourceStatus(each)),
         ),
         table(
           ["Revision", "Last read", "Last error"],
           [[element("code", {}, each.revision ?? "–"), when(each.last_success), each.last_error ? `${each.last_error} (${when(each.last_error_at)})` : "none"]],
         ),
+        ...brokenFiles(each),
       ),
     ),
   );
+}
+
+function sourceStatus(source) {
+  if (source.status === "UP") return "up to date";
+  if (source.status === "STALE") return `stale for ${Math.round(source.stale_for)} s`;
+  return `${source.broken_files} broken ${source.broken_files === 1 ? "file" : "files"}`;
+}
+
+/** The broken files of a source, and the keys that read them. */
+function brokenFiles(source) {
+  if (!source.broken_files) return [];
+  const rows = source.broken.map((each) => [each.label, element("code", {}, filePlace(each)), each.reason, inPlaceOf(each), heldBack(each.held_back)]);
+  const parts = [element("h3", {}, "Broken files"), table(["Label", "File", "Reason", "What is served", "Keys that read it"], rows)];
+  if (source.broken_files > rows.length) parts.push(element("p", { class: "quiet" }, `and ${source.broken_files - rows.length} more`));
+  return parts;
+}
+
+function filePlace(broken) {
+  return `${broken.file}${broken.line === null ? "" : `:${broken.line}`}`;
+}
+
+function inPlaceOf(broken) {
+  if (broken.served === "last_good") return `its last good content${broken.last_good ? ` (of ${broken.last_good.slice(0, 12)})` : ""}`;
+  return broken.served === "without" ? "everything but this file" : element("span", { class: "bad" }, "nothing: its keys are answered with an error");
+}
+
+function heldBack(held) {
+  if (held === null) return "–";
+  const more = held.count > held.first.length ? ` and ${held.count - held.first.length} more` : "";
+  return held.count ? `${held.first.join(", ")}${more}` : "none";
 }
 
 function when(text) {

@@ -40,7 +40,8 @@ MAX_AGE = 7 * 86_400.0
 _CONFIRM = 3_600.0
 _INDEX, _LOCK, _ASIDE = "index.json", "lock", "index.json.unknown"
 _PART = ".part"
-_UNWRITTEN = "content not remembered"
+_UNWRITTEN = "unwritten"
+_MAX_TOLD = 100
 _DIRECTORY = re.compile(r"[0-9a-f]{32}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_INDEX = 67_108_864
@@ -132,10 +133,10 @@ class Remembered:
         try:
             content = _read(self._directory / digest, self._max_bytes)
         except OSError as error:
-            self._warn("remembered content unreadable", path, _words(error))
+            self._warn_unreadable(path, _words(error))
             return None
         if hashlib.sha256(content).hexdigest() != digest:
-            self._warn("remembered content unreadable", path, "its hash doesn't fit")
+            self._warn_unreadable(path, "its hash doesn't fit")
             return None
         return Former(content)
 
@@ -151,7 +152,7 @@ class Remembered:
             return None
         except (OSError, ValueError) as error:
             reason = _words(error) if isinstance(error, OSError) else str(error)
-            self._warn("remembered content unreadable", _INDEX, reason)
+            self._warn_unreadable(_INDEX, reason)
             return None
 
     # Writing.
@@ -235,20 +236,30 @@ class Remembered:
                 os.unlink(each.path)
 
     def _warn_unwritten(self, reason: str) -> None:
-        self._warn(
-            _UNWRITTEN,
-            None,
-            reason,
-            "after a restart, a file that is broken then may have no good content",
-        )
+        if self._is_new(_UNWRITTEN):
+            log.warning(
+                "content not remembered",
+                source=self._root,
+                reason=reason,
+                consequence="after a restart, a file that is broken then may have no good content",
+            )
 
-    def _warn(self, event: str, file: str | None, reason: str, consequence: str = "it isn't used") -> None:
-        """Warn once until it goes well again."""
-        said = f"{event}{file}{reason}" if file else event
-        if said not in self._told and len(self._told) < 100:
-            self._told.add(said)
-            place = {} if file is None else {"file": file}
-            log.warning(event, source=self._root, **place, reason=reason, consequence=consequence)
+    def _warn_unreadable(self, file: str, reason: str) -> None:
+        if self._is_new(f"{file}: {reason}"):
+            log.warning(
+                "remembered content unreadable",
+                source=self._root,
+                file=file,
+                reason=reason,
+                consequence="it isn't used",
+            )
+
+    def _is_new(self, said: str) -> bool:
+        """Whether something wasn't said yet; what goes well again is taken out of what was said."""
+        if said in self._told or len(self._told) >= _MAX_TOLD:
+            return False
+        self._told.add(said)
+        return True
 
 
 def directory_for(memory: Path, root: str) -> Path:
