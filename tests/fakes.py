@@ -103,8 +103,9 @@ class FakeMetrics:
     def publication(self, done: Publication) -> None:
         self.published(done.changes, done.deliveries)
 
-    def broken_files(self, count: int) -> None:
+    def broken_files(self, count: int, unserved: int) -> None:
         self.counts["broken_files"] = count
+        self.counts["unserved_files"] = unserved
 
 
 class FakeLine:

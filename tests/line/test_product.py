@@ -418,8 +418,8 @@ class Stale(Encoder):
     def snapshot(self, config: Config) -> bytes:
         return self.first.setdefault(config.key, super().snapshot(config))
 
-    def known(self, key: Key, old_version: str | None, new_version: str | None) -> bytes | None:
-        return None if old_version is None else super().known(key, old_version, new_version)
+    def known(self, old_version: str | None, config: Config) -> bytes | None:
+        return None if old_version is None else super().known(old_version, config)
 
 
 @pytest.mark.parametrize("seed", seeds()[:2])

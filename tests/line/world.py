@@ -5,6 +5,7 @@ The layout is the simple one: JSON in `.yml` files (which is YAML), one document
 
 import copy
 import json
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -30,6 +31,8 @@ class World:
         self._random = random
         self._labels: dict[str, dict[str, bytes]] = {MAIN: {}, NEXT: {}}
         self._documents: dict[Key, dict[str, Any] | None] = {}
+        # What stands for each path: its content, or its last good content while it is broken.
+        self._good: dict[str, dict[str, bytes]] = {}
         for files in self._labels.values():
             for path in PATHS:
                 files[path] = self._content(path)
@@ -54,7 +57,7 @@ class World:
             case chance if chance < 0.15:
                 self._write(label, None)
             case chance if chance < 0.25:
-                # What was broken from a label's start has no former state to stay at: another story than this one.
+                # What was broken from a label's start has no good content: another story than this one.
                 if self._documents[Key(APPLICATIONS[0], PROFILES[0], label)] is not None:
                     self._write(label, BROKEN)
             case chance if chance < 0.35:
@@ -116,17 +119,19 @@ class World:
         return self._documents[key]
 
     def _resolve(self) -> None:
+        self._good = {label: dict(self._stand_ins(label, files)) for label, files in self._labels.items()}
         for key in KEYS:
-            files = self._labels.get(key.label)
-            if files is None:
-                self._documents[key] = None
-            elif not self._is_held_back(files, key) or self._documents.get(key) is None:
-                self._documents[key] = _merged(files, key)
+            good = self._good.get(key.label)
+            self._documents[key] = None if good is None else _merged(good, key)
 
-    def _is_held_back(self, files: dict[str, bytes], key: Key) -> bool:
-        """A broken file of its own, or of everybody, whatever the profile, keeps an application at what it was."""
-        names = ("application", key.application)
-        return any(content is BROKEN and path.split(".")[0].split("-")[0] in names for path, content in files.items())
+    def _stand_ins(self, label: str, files: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+        """A broken file is replaced by what it was at the publication before, and left out if it wasn't there then."""
+        before = self._good.get(label, {})
+        for path, content in files.items():
+            if content is not BROKEN:
+                yield path, content
+            elif path in before:
+                yield path, before[path]
 
 
 def _merged(files: dict[str, bytes], key: Key) -> dict[str, Any]:
