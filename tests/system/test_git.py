@@ -85,6 +85,56 @@ def test_a_push_reaches_http_and_websocket_clients_with_its_origin(repository: R
         assert 0 == server.stop()
 
 
+def test_each_toggle_names_its_own_author_live_resumed_fresh_and_after_a_restart(
+    repository: Repository, tmp_path: Path
+) -> None:
+    authors = ("Ann", "Bob", "Cy", "Dee")
+    versions: list[str] = []
+
+    def told(message: Any) -> tuple[str, str]:
+        return message["origin"]["author"], message["origin"]["commit"]
+
+    async def ask(port: int, query: str = "") -> Any:
+        async with open_websocket_url(f"ws://127.0.0.1:{port}/ws/orders/dev{query}") as client:
+            return json.loads(await client.get_message())
+
+    async def toggle(port: int) -> str:
+        async with open_websocket_url(f"ws://127.0.0.1:{port}/ws/orders/dev") as client:
+            first = json.loads(await client.get_message())
+            versions.append(first["version"])
+            times = [first["timestamp"]]
+            for number, author in enumerate(authors, 2):
+                pushed = repository.commit({"orders-dev.yml": f"size: {2 - number % 2}\n"}, author=f"{author} <a@b>")
+                with trio.fail_after(20):
+                    live = json.loads(await client.get_message())
+                resumed, fresh = await ask(port, f"?last_version={versions[-1]}"), await ask(port)
+                versions.append(fresh["version"])
+                explained = get(port, "/api/v1/explain/orders/dev")[0]["sources"][0]["origin"]
+                assert [(author, pushed)] * 4 == [
+                    *map(told, (live, resumed, fresh)),
+                    (explained["author"], explained["commit"]),
+                ]
+                assert pushed == get(port, "/orders/dev")[0]["version"]
+                assert live["timestamp"] == resumed["timestamp"] == fresh["timestamp"]
+                times.append(live["timestamp"])
+            # A commit that touches no file of the key changes neither the version nor the origin.
+            other = repository.commit({"billing.yml": "a: 1\n"}, author="Eve <e@b>")
+            until(port, "/billing/dev", {"a": 1})
+            assert (other, ("Dee", pushed)) == (get(port, "/orders/dev")[0]["version"], told(await ask(port)))
+        assert times == sorted(set(times))
+        return pushed
+
+    with Server(tmp_path / "x", settings=settings(tmp_path / "state", repository.uri)) as server:
+        pushed = trio.run(toggle, server.port)
+        assert 0 == server.stop()
+    assert versions[0] != versions[1]
+    assert versions[0::2] == [versions[0]] * 3
+    for state in ("state", "other-state"):
+        with Server(tmp_path / "x", settings=settings(tmp_path / state, repository.uri)) as server:
+            assert ("Dee", pushed) == told(trio.run(ask, server.port))
+            assert 0 == server.stop()
+
+
 def test_what_can_not_be_fetched_is_served_and_called_stale(repository: Repository, tmp_path: Path) -> None:
     text = settings(tmp_path / "state", repository.uri, max_staleness=0.5)
     with Server(tmp_path / "x", settings=text) as server:
