@@ -24,7 +24,7 @@ from .git_objects import Objects
 from .git_process import GitError
 from .labels import COMMIT, default_label, first_labels, labels_of, locations_of, may_be_served
 from .mirror import Mirror, Ref, mirror_name
-from .repositories import repository_of
+from .repositories import may_be_one_of, repository_of
 from .snapshots import LabelError, Snapshot, Snapshots
 from .status import SourceStatus
 
@@ -107,7 +107,7 @@ class GitSource:
             repositories: As `repository_of` has them; none means any.
             refs: Their full names; none means any.
         """
-        is_ours = not repositories or repository_of(self.name) in repositories
+        is_ours = not repositories or may_be_one_of(repository_of(self.name), repositories)
         return is_ours and (not refs or any(may_be_served(ref, self._settings.labels) for ref in refs))
 
     async def load(self, label: str) -> bool:
