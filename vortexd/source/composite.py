@@ -123,7 +123,7 @@ class Sources:
             addresses: Of the repository, in any spelling; none means any.
             refs: The full names of the branches and tags that were pushed or deleted; none means any.
         """
-        # What is no address says nothing.
+        # A text that is no address can't narrow anything down.
         repositories = {repository_of(address) for address in addresses} - {""}
         found = [each for each in self._sources if isinstance(each, GitSource) and each.is_meant(repositories, refs)]
         for each in found:
