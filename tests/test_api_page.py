@@ -10,7 +10,10 @@ import pytest
 
 from tests.fakes import KEY, config
 from vortexd.diff import patch_between
+from vortexd.http.monitor import MOST_UNKNOWN
+from vortexd.http.provider_events import EVENTS, PINGS
 from vortexd.http.routes import RESERVED
+from vortexd.http.webhooks import MAX_DESTINATIONS
 from vortexd.model import Change, Origin
 from vortexd.patterns import Pattern
 from vortexd.realtime import messages
@@ -145,3 +148,45 @@ def test_every_limit_is_a_setting(name: str) -> None:
 
     for key in name.split(" , "):
         assert re.search(rf"^# {key} = ", settings, re.MULTILINE), key
+
+
+PROVIDERS = {
+    "github": "GitHub",
+    "gitea": "Gitea",
+    "gitlab": "GitLab",
+    "gitee": "Gitee",
+    "bitbucket": "Bitbucket Cloud",
+    "bitbucket server": "Bitbucket Server",
+    "azure devops": "Azure DevOps",
+}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_each_event_of_a_provider_that_is_understood_is_named_and_no_other(provider: str) -> None:
+    found = re.search(rf"^\.It {PROVIDERS[provider]} , .*\n(.*)$", section("WEBHOOKS"), re.MULTILINE)
+    assert found
+    named = re.sub(r", for which nothing is fetched| as a System Hook", "", found[1].rstrip("."))
+
+    events = {event for each, event in {*EVENTS, *PINGS} if each == provider}
+    assert sorted(events) == sorted(re.split("[,;] ", named))
+
+
+def test_the_relatives_of_gitea_have_its_events() -> None:
+    events = {each: {event for provider, event in EVENTS if provider == each} for each, _ in EVENTS}
+
+    assert events["gitea"] == events["forgejo"] == events["gogs"]
+    assert {*events} - {"forgejo", "gogs", "plain"} == {*PROVIDERS}
+    assert 2 == section("WEBHOOKS").count("The same as Gitea.")
+
+
+def test_the_bounds_of_webhooks_are_on_their_page() -> None:
+    assert f"at most {MAX_DESTINATIONS:,}." in section("WEBHOOKS")
+    assert f"for {MOST_UNKNOWN} of them at most" in section("WEBHOOKS")
+
+
+def test_each_header_that_proves_something_is_on_the_page() -> None:
+    source = (ROOT / "vortexd/http/signatures.py").read_text()
+    headers = set(re.findall(r'"(X-[A-Za-z0-9-]+)"', source))
+
+    assert len(headers) > 7
+    assert set() == {header for header in headers if not re.search(rf"\b{header}\b", section("WEBHOOKS"))}

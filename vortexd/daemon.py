@@ -176,7 +176,7 @@ async def serve(
     )
     metrics.watch_tasks(lambda: trio.lowlevel.current_statistics().tasks_living)
     metrics.watch_connections(lambda: (len(websockets) - websockets.parked, websockets.parked))
-    monitor = Monitor(sources, settings.monitor, peers)
+    monitor = Monitor(sources, settings.monitor, peers, lambda: [*line.broken.values()])
     if gate.is_open and not settings.monitor.secret and any(isinstance(each, GitSettings) for each in settings.source):
         log.warning(
             "webhooks unsigned", consequence="whoever reaches us can make us fetch", remedy="set monitor.secret"

@@ -511,8 +511,8 @@ class MonitorSettings:
     """[monitor]: webhooks, at `/monitor`.
 
     Attributes:
-        secret: The file with the secret that webhooks are signed with; "" for none, and then only who has `admin` may call.
-            `$CREDENTIALS_DIRECTORY` at the beginning is systemd's. Relative paths start at the directory of vortexd.toml.
+        secret: The file with the secret by which webhooks are verified: a provider signs with it, or sends it. "" means that there is none,
+            and that a webhook needs a token with the right `admin`. `$CREDENTIALS_DIRECTORY` at the beginning is systemd's. Relative paths start at the directory of vortexd.toml.
         body_bytes: Size of a webhook's body.
     """
 

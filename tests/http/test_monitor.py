@@ -1,20 +1,32 @@
-"""`/monitor` through the real listener: who may call, how large a body may be, and what is told to the sources."""
+"""`/monitor` through the real listener: who may call, how large a body may be, what is told to the sources, and what is logged."""
 
+import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
+import orjson
 import pytest
 import trio
+import trio.lowlevel
 from structlog.testing import capture_logs
+from trio.testing import MockClock
 
 from tests.fakes import open_gate
 from tests.http.serving import serving, wait_until
 from tests.http.test_auth import bearer, gate
 from vortexd.auth import Authority
+from vortexd.http import monitor as module
+from vortexd.http.exchange import Answer, Headers, Request
 from vortexd.http.monitor import Monitor
+from vortexd.logs import fit, redact
+from vortexd.model import BrokenFile, Served
+from vortexd.peers import Peers
+from vortexd.proxies import Sender
 from vortexd.settings import MonitorSettings
 
 PUSH = {
@@ -28,10 +40,18 @@ class FakeSources:
     def __init__(self, count: int = 1) -> None:
         self.count = count
         self.told: list[tuple[list[str], list[str]]] = []
+        self.waiting = 0
+        self.looked = trio.Event()
+        self.looked.set()
 
     def notified(self, addresses: Collection[str], refs: Collection[str]) -> int:
         self.told.append((list(addresses), list(refs)))
         return self.count
+
+    async def wait_looked(self, addresses: Collection[str], refs: Collection[str]) -> None:
+        assert (list(addresses), list(refs)) == self.told[-1]
+        self.waiting += 1
+        await self.looked.wait()
 
 
 @pytest.fixture
@@ -40,6 +60,27 @@ def secret(tmp_path: Path) -> Path:
     path.write_text("s3cret\n")
     path.chmod(0o600)
     return path
+
+
+class FakePeers(Peers):
+    """Notes what other workers are told, and can be asked as they ask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[str, object]] = []
+
+    def tell(self, name: str, text: str = "") -> None:
+        self.told.append((name, orjson.loads(text)))
+
+    def asked(self, name: str, text: str) -> str:
+        return self._handlers[name](text)
+
+
+def about_hooks(logs: list[Any]) -> list[dict[str, Any]]:
+    """What was logged of hooks. All of it can be read: nothing is cut, and nothing looks like a token to the log."""
+    found = [dict(each) for each in logs if each["event"].startswith("webhook")]
+    assert found == [dict(redact(None, "", fit(None, "", dict(each)))) for each in found]
+    return found
 
 
 def signature(body: bytes) -> str:
@@ -80,6 +121,45 @@ async def test_who_signs_needs_no_token_and_who_does_not_needs_admin(secret: Pat
     assert 2 == len(sources.told)
 
 
+async def test_a_form_is_verified_as_it_was_sent(secret: Path) -> None:
+    """GitHub sends forms unless it is told otherwise, and signs the form, not the JSON in it."""
+    sources = FakeSources()
+    body = urlencode({"payload": json.dumps(PUSH)}).encode()
+    headers = {"X_Github_Event": "push", "Content_Type": "application/x-www-form-urlencoded"}
+    async with serving(gate=gate(), more={"/monitor": Monitor(sources, MonitorSettings(str(secret)))}) as http:
+        signed = await http.ask("/monitor", "POST", body, X_Hub_Signature_256=signature(body), **headers)
+        inner = signature(json.dumps(PUSH).encode())
+        unsigned = await http.ask("/monitor", "POST", body, X_Hub_Signature_256=inner, **headers)
+
+    assert [(200, b'["shop-dev","shop"]'), 401] == [(signed.status, signed.body), unsigned.status]
+    assert [(["https://git.example/a.git"], ["refs/heads/main"])] == sources.told
+
+
+async def test_the_secret_may_be_the_password_of_whoever_calls(secret: Path) -> None:
+    """Azure DevOps knows no signatures."""
+    sources = FakeSources()
+    monitor = Monitor(sources, MonitorSettings(str(secret)))
+    async with serving(gate=gate(), more={"/monitor": monitor}) as http:
+        statuses = [
+            (await http.ask("/monitor", "POST", b"{}", Authorization=f"Basic {base64.b64encode(each).decode()}")).status
+            for each in (b"azure:s3cret", b"azure:other")
+        ]
+
+    assert [200, 401] == statuses
+    assert 1 == len(sources.told)
+
+
+async def test_other_settings_are_in_force_at_once(secret: Path) -> None:
+    body = json.dumps(PUSH).encode()
+    monitor = Monitor(FakeSources(), MonitorSettings())
+    async with serving(gate=gate(), more={"/monitor": monitor}) as http:
+        before = await http.ask("/monitor", "POST", body, X_Hub_Signature_256=signature(body))
+        monitor.replace(MonitorSettings(str(secret), 2_048))
+        after = await http.ask("/monitor", "POST", body, X_Hub_Signature_256=signature(body))
+
+    assert [401, 200, 2_048] == [before.status, after.status, monitor.body_bytes]
+
+
 async def test_who_is_open_to_all_still_asks_for_a_signature(secret: Path) -> None:
     nobody = Authority(anonymous=frozenset())
     async with serving(gate=open_gate(nobody), more={"/monitor": Monitor(FakeSources(), MonitorSettings())}) as http:
@@ -105,6 +185,7 @@ async def test_only_posts_are_hooks(method: str) -> None:
         answer = await http.ask("/monitor", method)
 
     assert (405, "POST") == (answer.status, answer.headers["allow"])
+    assert "/monitor" == Monitor.route
 
 
 async def test_a_secret_that_can_not_be_read_is_said_in_the_log_and_opens_nothing(tmp_path: Path) -> None:
@@ -115,6 +196,7 @@ async def test_a_secret_that_can_not_be_read_is_said_in_the_log_and_opens_nothin
 
     assert (500, []) == (answer.status, sources.told)
     assert ["webhook secret unreadable"] == [each["event"] for each in logs if each["log_level"] == "error"]
+    assert 1 == len(about_hooks(logs))
 
 
 async def test_H02_nobody_fills_the_memory_with_many_large_hooks(nursery: trio.Nursery) -> None:
@@ -145,3 +227,331 @@ async def test_a_large_hook_is_taken() -> None:
             answer = await http.ask("/monitor", "POST", b'{"path": "' + b"x" * 1_000_000 + b'"}')
 
             assert 200 == answer.status
+
+
+# A verified request is a hint to look, and the log says the consequence.
+
+
+async def test_a_hook_is_logged_with_what_follows_from_it_and_passed_on_to_other_workers() -> None:
+    peers = FakePeers()
+    with capture_logs() as logs:
+        async with serving(more={"/monitor": Monitor(FakeSources(2), MonitorSettings(), peers)}) as http:
+            await http.ask("/monitor", "POST", json.dumps(PUSH).encode(), X_Github_Event="push")
+
+    assert [("notified", [["https://git.example/a.git"], ["refs/heads/main"]])] == peers.told
+    assert [
+        {
+            "event": "webhook",
+            "log_level": "info",
+            "provider": "github",
+            "kind": "push",
+            "refs": ["refs/heads/main"],
+            "sources": 2,
+            "consequence": "these sources fetch, at most once per hook_interval",
+        }
+    ] == about_hooks(logs)
+
+
+def test_another_worker_makes_its_own_sources_look() -> None:
+    sources, peers = FakeSources(3), FakePeers()
+    Monitor(sources, MonitorSettings(), peers)
+
+    assert "3" == peers.asked("notified", '[["https://git.example/a.git"],["refs/heads/main"]]')
+    assert [(["https://git.example/a.git"], ["refs/heads/main"])] == sources.told
+    assert [] == peers.told
+
+
+async def test_a_hook_that_no_source_is_meant_by_is_logged_without_passwords() -> None:
+    message = PUSH | {"repository": {"clone_url": "https://ada:pass@git.example/a.git", "html_url": "git.example:a"}}
+    peers = FakePeers()
+    with capture_logs() as logs:
+        async with serving(more={"/monitor": Monitor(FakeSources(0), MonitorSettings(), peers)}) as http:
+            answer = await http.ask("/monitor", "POST", json.dumps(message).encode(), X_Github_Event="push")
+            by_hand = await http.ask("/monitor", "POST", b'{"path": "a"}')
+
+    assert [b"[]", b'["a"]'] == [answer.body, by_hand.body]
+    # The other workers may have had a reload that this one hasn't had yet.
+    assert 2 == len(peers.told)
+    expected = {"event": "webhook for no source", "log_level": "info", "consequence": "nothing is fetched"}
+    assert [
+        expected
+        | {
+            "provider": "github",
+            "kind": "push",
+            "repositories": ["git.example/a"],
+            "refs": ["refs/heads/main"],
+            "reason": "no git source has this repository and serves these refs",
+        },
+        expected
+        | {"provider": "plain", "kind": "path", "repositories": [], "refs": [], "reason": "there is no git source"},
+    ] == about_hooks(logs)
+
+
+@pytest.mark.parametrize("message", [{"ref": "refs/heads/a"}, {"repository": {"clone_url": "https://git.example/a"}}])
+async def test_a_ref_or_a_repository_alone_is_reason_enough_to_leave_all_out(message: object) -> None:
+    with capture_logs() as logs:
+        async with serving(more={"/monitor": Monitor(FakeSources(0), MonitorSettings())}) as http:
+            await http.ask("/monitor", "POST", json.dumps(message).encode(), X_Github_Event="push")
+
+    assert ["no git source has this repository and serves these refs"] == [each["reason"] for each in about_hooks(logs)]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+async def test_a_line_of_the_log_names_a_handful_of_refs_and_repositories(count: int) -> None:
+    refs = [f"refs/heads/{number}" for number in range(20)]
+    links = [{"href": f"https://git.example/{number}"} for number in range(20)]
+    message = {"changes": [{"ref": {"id": ref}} for ref in refs], "repository": {"links": {"clone": links}}}
+    sources = FakeSources(count)
+    with capture_logs() as logs:
+        async with serving(more={"/monitor": Monitor(sources, MonitorSettings())}) as http:
+            await http.ask("/monitor", "POST", json.dumps(message).encode(), X_Event_Key="repo:refs_changed")
+
+    [line] = about_hooks(logs)
+    assert refs[:8] == line["refs"]
+    if not count:
+        assert [f"git.example/{number}" for number in range(8)] == line["repositories"]
+    assert [([each["href"] for each in links], refs)] == sources.told
+
+
+async def test_an_event_that_is_not_known_makes_all_look_and_is_logged_once_for_each_provider() -> None:
+    sources, peers = FakeSources(), FakePeers()
+    body = json.dumps(PUSH).encode()
+    with capture_logs() as logs:
+        async with serving(more={"/monitor": Monitor(sources, MonitorSettings(), peers)}) as http:
+            for headers in (
+                {"X_Github_Event": "star"},
+                {"X_Github_Event": "star"},
+                {"X_Github_Event": "fork"},
+                {"X_Gitea_Event": "star"},
+                {"X_Github_Event": "star"},
+            ):
+                answer = await http.ask("/monitor", "POST", body, **headers)
+                assert (200, b"[]") == (answer.status, answer.body)
+
+    assert [([], [])] * 5 == sources.told
+    assert [("notified", [[], []])] * 5 == peers.told
+    unknown = [each for each in about_hooks(logs) if each["event"] == "webhook not recognised"]
+    assert [
+        {
+            "event": "webhook not recognised",
+            "log_level": "info",
+            "provider": provider,
+            "kind": kind,
+            "consequence": "every git source fetches, for the server can't tell which are meant",
+        }
+        for provider, kind in (("github", "star"), ("github", "fork"), ("gitea", "star"))
+    ] == unknown
+    assert 5 == sum(each["event"] == "webhook" for each in about_hooks(logs))
+
+
+async def test_events_that_are_made_up_fill_neither_memory_nor_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_UNKNOWN", 3)
+    sources = FakeSources()
+    with capture_logs() as logs:
+        async with serving(more={"/monitor": Monitor(sources, MonitorSettings())}) as http:
+            for number in range(6):
+                await http.ask("/monitor", "POST", b"{}", X_Github_Event=f"event{number}")
+
+    unknown = [each["kind"] for each in about_hooks(logs) if each["event"] == "webhook not recognised"]
+    assert ["event0", "event1", "event2"] == unknown
+    assert 6 == len(sources.told)
+
+
+async def test_a_ping_is_answered_and_nothing_is_fetched() -> None:
+    sources, peers = FakeSources(), FakePeers()
+    with capture_logs() as logs:
+        async with serving(more={"/monitor": Monitor(sources, MonitorSettings(), peers)}) as http:
+            answer = await http.ask("/monitor", "POST", json.dumps(PUSH).encode(), X_Github_Event="ping")
+
+    assert (200, b"[]", [], []) == (answer.status, answer.body, sources.told, peers.told)
+    assert [
+        {
+            "event": "webhook ping",
+            "log_level": "info",
+            "provider": "github",
+            "kind": "ping",
+            "consequence": "nothing is fetched for a ping",
+        }
+    ] == about_hooks(logs)
+
+
+TOPIC = "arn:aws:sns:eu-west-1:123456789012:config"
+
+
+async def test_a_subscription_is_for_the_operator_to_confirm() -> None:
+    """Nothing follows its link: there is no client for HTTP in this module, and the log has what the command needs."""
+    sources, peers = FakeSources(), FakePeers()
+    confirmation = "2336412f37".ljust(255, "a")
+    message = {"TopicArn": TOPIC, "Token": confirmation, "SubscribeURL": f"https://sns.example/?Token={confirmation}"}
+    with capture_logs() as logs:
+        async with serving(more={"/monitor": Monitor(sources, MonitorSettings(), peers)}) as http:
+            answer = await http.ask(
+                "/monitor", "POST", json.dumps(message).encode(), X_Amz_Sns_Message_Type="SubscriptionConfirmation"
+            )
+
+    assert (200, b"[]", [], []) == (answer.status, answer.body, sources.told, peers.told)
+    assert [
+        {
+            "event": "webhook to be confirmed",
+            "log_level": "warning",
+            "provider": "sns",
+            "topic": TOPIC,
+            "confirmation": confirmation,
+            "consequence": "the topic sends nothing until you confirm its subscription; vortexd follows no link",
+            "remedy": "aws sns confirm-subscription --topic-arn <topic> --token <confirmation>",
+        }
+    ] == about_hooks(logs)
+
+
+async def test_a_subscription_that_was_ended_is_logged() -> None:
+    sources = FakeSources()
+    with capture_logs() as logs:
+        async with serving(more={"/monitor": Monitor(sources, MonitorSettings())}) as http:
+            body = json.dumps({"Type": "UnsubscribeConfirmation", "TopicArn": TOPIC}).encode()
+            answer = await http.ask("/monitor", "POST", body)
+
+    assert (200, b"[]", []) == (answer.status, answer.body, sources.told)
+    assert [
+        {
+            "event": "webhook subscription ended",
+            "log_level": "warning",
+            "provider": "sns",
+            "topic": TOPIC,
+            "consequence": "this topic makes no source fetch any more",
+            "remedy": "subscribe again, unless you ended the subscription",
+        }
+    ] == about_hooks(logs)
+
+
+@pytest.mark.parametrize(
+    ("headers", "has_secret", "status", "reason"),
+    [
+        ({}, True, 401, "the request isn't signed; a valid token is required"),
+        ({}, False, 401, "the request isn't signed; a valid token is required"),
+        (
+            {"X_Hub_Signature_256": "sha256=0"},
+            True,
+            401,
+            "the signature isn't made with monitor.secret; a valid token is required",
+        ),
+        (
+            {"X_Gitlab_Token": "s3cret"},
+            False,
+            401,
+            "the request is signed, but monitor.secret isn't set; a valid token is required",
+        ),
+        (bearer("reader"), True, 403, "the request isn't signed; the token doesn't allow this"),
+    ],
+)
+async def test_a_request_that_is_not_verified_is_logged_with_the_reason(
+    headers: dict[str, str], has_secret: bool, status: int, reason: str, secret: Path
+) -> None:
+    sources = FakeSources()
+    monitor = Monitor(sources, MonitorSettings(str(secret) if has_secret else ""))
+    with capture_logs() as logs:
+        async with serving(gate=gate(), more={"/monitor": monitor}) as http:
+            answer = await http.ask("/monitor", "POST", b"{}", X_Github_Event="push", **headers)
+
+    assert (status, []) == (answer.status, sources.told)
+    assert [
+        {
+            "event": "webhook refused",
+            "log_level": "warning",
+            "provider": "github",
+            "kind": "push",
+            "status": status,
+            "reason": reason,
+            "consequence": "nothing is fetched",
+        }
+    ] == about_hooks(logs)
+
+
+async def test_text_that_no_encoding_has_harms_nothing() -> None:
+    sources = FakeSources()
+    message = {
+        "ref": "refs/heads/\ud800",
+        "commits": [{"added": ["\ud800.yml", "shop.yml"]}],
+        "repository": {"clone_url": "https://git.example/\ud800"},
+    }
+    async with serving(more={"/monitor": Monitor(sources, MonitorSettings())}) as http:
+        answer = await http.ask("/monitor", "POST", json.dumps(message).encode(), X_Github_Event="push")
+
+    assert (200, b'["shop"]', [([], [])]) == (answer.status, answer.body, sources.told)
+
+
+# What the sender is told.
+
+PLAIN = b'{"path": "shop.yml"}'
+
+
+def broken(path: str) -> BrokenFile:
+    return BrokenFile("main", "", path, 3, None, "reason", Served.LAST_GOOD)
+
+
+def request() -> Request:
+    admission = open_gate().admit([], "/monitor", Sender("127.0.0.1"))
+    headers = Headers([(b"content-type", b"application/json")])
+    return Request("POST", "/monitor", "", headers, PLAIN, None, lambda: admission)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    with trio.fail_after(10):
+        while not is_so():
+            await trio.lowlevel.checkpoint()
+
+
+async def test_the_answer_names_what_is_broken_once_the_sources_have_looked() -> None:
+    sources, files = FakeSources(), [broken("before.yml")]
+    sources.looked = trio.Event()
+    monitor = Monitor(sources, MonitorSettings(), broken=lambda: files)
+    answers: list[Answer] = []
+
+    async def ask() -> None:
+        answers.append(await monitor.answer(request()))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await until(lambda: sources.waiting == 1)
+        assert [] == answers
+        files[:] = [broken("shop.yml")]
+        sources.looked.set()
+
+    assert b'["shop"]' == answers[0].body
+    assert {"X-Vortex-Broken": '"shop.yml";line=3;served=last_good'} == answers[0].headers
+
+
+async def test_the_answer_waits_for_no_longer_than_senders_do(autojump_clock: MockClock) -> None:
+    sources = FakeSources()
+    sources.looked = trio.Event()
+    began = trio.current_time()
+    answer = await Monitor(sources, MonitorSettings()).answer(request())
+
+    assert module.LOOK_SECONDS == trio.current_time() - began
+    assert {} == answer.headers
+
+
+async def test_a_hook_that_no_source_is_meant_by_is_answered_at_once(autojump_clock: MockClock) -> None:
+    sources = FakeSources(0)
+    await Monitor(sources, MonitorSettings()).answer(request())
+
+    assert 0 == sources.waiting
+
+
+async def test_of_a_storm_of_hooks_only_a_few_wait() -> None:
+    sources = FakeSources()
+    monitor = Monitor(sources, MonitorSettings())
+    answered: list[bytes] = []
+
+    async def ask() -> None:
+        answered.append((await monitor.answer(request())).body)
+
+    # The second time shows that those who have waited make room for others.
+    for number in (1, 2):
+        sources.looked = trio.Event()
+        answered.clear()
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(ask)
+            await until(lambda number=number: (sources.waiting, len(answered)) == (16 * number, 4))  # type: ignore[misc]
+            sources.looked.set()
+        assert 20 == len(answered)

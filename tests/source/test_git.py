@@ -202,6 +202,27 @@ async def test_a_label_that_somebody_uses_is_not_let_go_of(repository: Repositor
         assert "preview/0" in found.trees[-1].labels
 
 
+async def test_a_look_that_is_asked_for_is_one_that_begins_afterwards(repository: Repository, tmp_path: Path) -> None:
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+        for number in range(3):
+            commit = repository.commit({"orders.yml": f"b: {number + 5}\n"})
+            found.source.fetch_now()
+            with trio.fail_after(20):
+                await found.source.wait_looked()
+            assert commit == found.trees[-1].labels["main"].revision
+
+
+async def test_a_look_that_fails_has_ended_too(repository: Repository, tmp_path: Path) -> None:
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+        repository.path.rename(tmp_path / "away")
+        found.source.fetch_now()
+        with trio.fail_after(20):
+            await found.source.wait_looked()
+        assert found.source.status.report().is_failing
+
+
 async def test_R22_two_instances_serve_the_same(repository: Repository, tmp_path: Path) -> None:
     """What is served depends on the commit alone, so a client may go on at any instance."""
     async with running(repository.uri, tmp_path / "one") as one, running(repository.uri, tmp_path / "two") as two:

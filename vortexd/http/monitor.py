@@ -1,24 +1,39 @@
 """`/monitor`: a repository has changed, so look at once.
 
-In come webhooks, out goes a hint to the sources. The hook is only a hint: what it says of files is answered as Spring answers it, and believed by nobody.
+In come webhooks, out goes a hint to the sources. A hook is only a hint: the answer names the files as Spring's does, and no source relies on them.
+Every request that is verified makes sources fetch, whether the server knows its event or not, for `hook_interval` makes that cheap. The answer waits a
+little for that fetch, and then names the files that are broken.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import ClassVar, Protocol
 
 import orjson
 import structlog
+import trio
 
 from .. import threads
 from ..auth import Right
 from ..errors import RemoteError, SourceError
+from ..model import BrokenFile
 from ..peers import Peers
 from ..settings import MonitorSettings
+from ..source.repositories import repository_of
 from ..source.secrets import read_secret
-from . import webhooks
-from .exchange import Answer, Request
+from . import signatures, webhooks
+from .broken import broken_headers
+from .exchange import Answer, Headers, Request
+from .webhooks import Hook, Meaning
 
 log = structlog.get_logger()
+
+# Kinds of events that were logged as unknown. Their names come from the network, so the memory for them has an end.
+MOST_UNKNOWN = 256
+# Seconds that an answer waits for the sources to look; senders wait for ten seconds and more. And so many answers wait at a time.
+LOOK_SECONDS = 2.0
+_MOST_WAITING = 16
+# Refs and repositories in one line of the log.
+_MOST_LOGGED = 8
 
 
 class Notified(Protocol):
@@ -28,26 +43,40 @@ class Notified(Protocol):
         """Look at once, where a source is meant. Returns how many are."""
         ...
 
+    async def wait_looked(self, addresses: Collection[str], refs: Collection[str]) -> None:
+        """Wait until those sources have looked."""
+        ...
+
 
 class Monitor:
-    """`POST /monitor`: for who signs with the secret, and who has `admin`.
+    """`POST /monitor`, for senders that know the secret or have the right `admin`.
 
     Args:
-        sources: Who looks.
+        sources: They look for what is new.
         settings: Where the secret is.
         peers: Other workers, each of which looks for itself.
+        broken: The files that are broken now.
     """
 
     route: ClassVar = "/monitor"
     methods: ClassVar = ("POST",)
-    # The signature is looked at first, and where there is none, whoever asks is asked.
+    # The signature is checked first; a request without a good one needs a token.
     is_public: ClassVar = True
 
-    def __init__(self, sources: Notified, settings: MonitorSettings, peers: Peers | None = None) -> None:
+    def __init__(
+        self,
+        sources: Notified,
+        settings: MonitorSettings,
+        peers: Peers | None = None,
+        broken: Callable[[], Sequence[BrokenFile]] = tuple,
+    ) -> None:
+        self._broken = broken
+        self._waiting = 0
         self._sources = sources
         self._settings = settings
         self._peers = peers or Peers()
         self._peers.answer("notified", self._hear)
+        self._unknown: set[tuple[str, str]] = set()
 
     def replace(self, settings: MonitorSettings) -> None:
         """Put other settings in force, for requests to come."""
@@ -60,26 +89,157 @@ class Monitor:
 
     async def answer(self, request: Request) -> Answer:
         """See `exchange.Endpoint`."""
-        if not await self._is_signed(request):
-            request.admit().authorize(Right.ADMIN, None)
-        hook = webhooks.recognise(request.headers, request.body)
-        if hook is None:
-            return Answer(body=b"[]")
-        count = self._sources.notified(hook.addresses, hook.refs)
-        self._peers.tell("notified", orjson.dumps([list(hook.addresses), list(hook.refs)]).decode())
-        log.info("webhook", provider=hook.provider, refs=list(hook.refs), sources=count)
-        return Answer(body=orjson.dumps(webhooks.destinations(hook.paths) if count or not hook.addresses else []))
+        await self._verify(request)
+        hook, destinations = await threads.run_sync(_understood, request.headers, request.body)
+        count = self._pass_on(hook)
+        if count:
+            await self._wait_looked(hook)
+        # As Spring, but that a repository which is no source's concerns nobody.
+        found = destinations if count or not hook.addresses else []
+        return Answer(body=orjson.dumps(found), headers=broken_headers(self._broken()))
 
-    def _hear(self, text: str) -> str:
-        addresses, refs = orjson.loads(text)
-        return str(self._sources.notified(addresses, refs))
+    async def _wait_looked(self, hook: Hook) -> None:
+        """Wait a little, so that the answer tells who has pushed a broken file. A storm of hooks is answered at once."""
+        if self._waiting >= _MOST_WAITING:
+            return
+        self._waiting += 1
+        try:
+            with trio.move_on_after(LOOK_SECONDS):
+                await self._sources.wait_looked(hook.addresses, hook.refs)
+        finally:
+            self._waiting -= 1
+
+    # Permission to call.
+
+    async def _verify(self, request: Request) -> None:
+        """Let in a request that is signed with the secret, or whose sender has the right `admin`.
+
+        Raises:
+            RemoteError: As `Gate.admit` and `Admission.authorize`; or 500 where the secret can't be read.
+        """
+        if await self._is_signed(request):
+            return
+        try:
+            request.admit().authorize(Right.ADMIN, None)
+        except RemoteError as error:
+            # There is a limit on warnings of one name.
+            provider, kind = webhooks.sender(request.headers)
+            log.warning(
+                "webhook refused",
+                provider=provider,
+                kind=kind,
+                status=error.status,
+                reason=f"{self._doubt(request.headers)}; {error.reason}",
+                consequence="nothing is fetched",
+            )
+            raise
 
     async def _is_signed(self, request: Request) -> bool:
         if not self._settings.secret:
             return False
         try:
-            secret = await threads.run_sync(read_secret, self._settings.secret)
+            return await threads.run_sync(_is_signed, request.headers, request.body, self._settings.secret)
         except SourceError as error:
             log.error("webhook secret unreadable", reason=str(error))
             raise RemoteError("the secret can't be read; see the server's log", 500) from None
-        return webhooks.is_signed(request.headers, request.body, secret)
+
+    def _doubt(self, headers: Headers) -> str:
+        """Why a request isn't verified by a signature."""
+        if not signatures.has_signature(headers):
+            return "the request isn't signed"
+        if not self._settings.secret:
+            return "the request is signed, but monitor.secret isn't set"
+        return "the signature isn't made with monitor.secret"
+
+    # Consequences of a hook.
+
+    def _pass_on(self, hook: Hook) -> int:
+        """Do what a hook asks for, and say in the log what that is. Returns how many sources fetch."""
+        match hook.meaning:
+            case Meaning.PING:
+                log.info(
+                    "webhook ping", provider=hook.provider, kind=hook.event, consequence="nothing is fetched for a ping"
+                )
+            case Meaning.UNCONFIRMED:
+                log.warning(
+                    "webhook to be confirmed",
+                    provider=hook.provider,
+                    topic=hook.topic,
+                    confirmation=hook.confirmation,
+                    consequence="the topic sends nothing until you confirm its subscription; vortexd follows no link",
+                    remedy="aws sns confirm-subscription --topic-arn <topic> --token <confirmation>",
+                )
+            case Meaning.ENDED:
+                log.warning(
+                    "webhook subscription ended",
+                    provider=hook.provider,
+                    topic=hook.topic,
+                    consequence="this topic makes no source fetch any more",
+                    remedy="subscribe again, unless you ended the subscription",
+                )
+            case Meaning.CHANGE | Meaning.UNKNOWN:
+                return self._make_fetch(hook)
+        return 0
+
+    def _make_fetch(self, hook: Hook) -> int:
+        if hook.meaning is Meaning.UNKNOWN:
+            self._report_unknown(hook)
+        count = self._sources.notified(hook.addresses, hook.refs)
+        self._peers.tell("notified", orjson.dumps([list(hook.addresses), list(hook.refs)]).decode())
+        refs = list(hook.refs[:_MOST_LOGGED])
+        if count:
+            log.info(
+                "webhook",
+                provider=hook.provider,
+                kind=hook.event,
+                refs=refs,
+                sources=count,
+                consequence="these sources fetch, at most once per hook_interval",
+            )
+            return count
+        is_filtered = hook.addresses or hook.refs
+        log.info(
+            "webhook for no source",
+            provider=hook.provider,
+            kind=hook.event,
+            # Without what else an address may hold: a user and a password.
+            repositories=list(dict.fromkeys(map(repository_of, hook.addresses)))[:_MOST_LOGGED],
+            refs=refs,
+            reason="no git source has this repository and serves these refs"
+            if is_filtered
+            else "there is no git source",
+            consequence="nothing is fetched",
+        )
+        return 0
+
+    def _report_unknown(self, hook: Hook) -> None:
+        """Log an event that isn't known, once for each provider and event."""
+        name = (hook.provider, hook.event)
+        if name in self._unknown or len(self._unknown) >= MOST_UNKNOWN:
+            return
+        self._unknown.add(name)
+        log.info(
+            "webhook not recognised",
+            provider=hook.provider,
+            kind=hook.event,
+            consequence="every git source fetches, for the server can't tell which are meant",
+        )
+
+    def _hear(self, text: str) -> str:
+        addresses, refs = orjson.loads(text)
+        return str(self._sources.notified(addresses, refs))
+
+
+def _is_signed(headers: Headers, body: bytes, secret: str) -> bool:
+    """Whether a request is signed with the secret in a file. For a thread: a body may have megabytes.
+
+    Raises:
+        SourceError: As `read_secret`.
+    """
+    return signatures.is_signed(headers, body, read_secret(secret))
+
+
+def _understood(headers: Headers, body: bytes) -> tuple[Hook, list[str]]:
+    """The hook and what Spring answers to it. For a thread, too."""
+    hook = webhooks.recognise(headers, body)
+    return hook, webhooks.destinations(hook.paths)

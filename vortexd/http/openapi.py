@@ -20,6 +20,7 @@ _TEXT = "text/plain"
 # While a source is stale, and while the key reads broken files.
 _SOMETIMES = ("X-Vortex-Stale", HEADER)
 _OPTIONAL_HEADERS = frozenset(_SOMETIMES)
+_FORM = "application/x-www-form-urlencoded"
 _ERRORS = {
     400: "a name, parameter or header that can't be one",
     401: "a valid token is required",
@@ -295,11 +296,12 @@ def _operations() -> dict[str, Any]:
     ]
     monitor = _operation(
         "monitor",
-        "A repository has changed: signed with the secret, or right `admin`.",
-        _answers("the applications whose files were named", {V1: ref("Applications")}),
+        "A repository has changed: a webhook of any provider, verified by the secret; or right `admin`.",
+        _answers("the applications whose files were named", {V1: ref("Applications")}, HEADER),
         errors=(413, 500, 503),
     )
-    monitor["requestBody"] = {"content": _content({V1: {}})}
+    # Whatever the type says, the server tells JSON and forms apart by themselves.
+    monitor["requestBody"] = {"content": _content({V1: {}, _FORM: {"type": "object"}, _TEXT: {"type": "string"}})}
     return {
         "/api/v1/fleet": {
             "get": _operation(

@@ -134,11 +134,21 @@ class Sources:
             addresses: Of the repository, in any spelling; none means any.
             refs: The full names of the branches and tags that were pushed or deleted; none means any.
         """
-        repositories = {repository_of(address) for address in addresses}
-        found = [each for each in self._sources if isinstance(each, GitSource) and each.is_meant(repositories, refs)]
+        found = self._meant(addresses, refs)
         for each in found:
             each.fetch_now()
         return len(found)
+
+    async def wait_looked(self, addresses: Collection[str], refs: Collection[str]) -> None:
+        """Wait until those sources have looked that `notified` made fetch. Nothing is lost if it is cancelled."""
+        async with trio.open_nursery() as nursery:
+            for each in self._meant(addresses, refs):
+                nursery.start_soon(each.wait_looked)
+
+    def _meant(self, addresses: Collection[str], refs: Collection[str]) -> list[GitSource]:
+        # A text that is no address can't narrow anything down.
+        repositories = {repository_of(address) for address in addresses} - {""}
+        return [each for each in self._sources if isinstance(each, GitSource) and each.is_meant(repositories, refs)]
 
     async def load(self, label: str) -> bool:
         """Bring in a label that a git source has and hasn't read yet. Returns whether it may be there now."""

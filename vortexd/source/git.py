@@ -26,7 +26,7 @@ from .git_objects import Objects
 from .git_process import GitError
 from .labels import COMMIT, default_label, first_labels, labels_of, locations_of, may_be_served
 from .mirror import Mirror, Ref, mirror_name
-from .repositories import repository_of
+from .repositories import may_be_one_of, repository_of
 from .snapshots import LabelError, Snapshot, Snapshots
 from .status import SourceStatus
 
@@ -86,6 +86,9 @@ class GitSource:
         self._histories = Histories(self._mirror)
         self._random = random
         self._hint = trio.Event()
+        # How many looks at the remote have begun and ended; the event tells of the next end.
+        self._begun = self._ended = 0
+        self._looked = trio.Event()
         # Whoever holds it may use the mirror's objects, and publish.
         self._reading = trio.Lock()
         self._labels: Mapping[str, Ref] = {}
@@ -116,6 +119,12 @@ class GitSource:
         """Fetch soon: at once, or `hook_interval` after the last fetch began. However often it is called until then, that is one fetch."""
         self._hint.set()
 
+    async def wait_looked(self) -> None:
+        """Wait until a look at the remote that begins from now on has ended, well or not. Call `fetch_now` before."""
+        wanted = self._begun + 1
+        while self._ended < wanted:
+            await self._looked.wait()
+
     def is_meant(self, repositories: Collection[str], refs: Collection[str]) -> bool:
         """Whether news of these repositories and these branches and tags can change what is served.
 
@@ -123,7 +132,7 @@ class GitSource:
             repositories: As `repository_of` has them; none means any.
             refs: Their full names; none means any.
         """
-        is_ours = not repositories or repository_of(self.name) in repositories
+        is_ours = not repositories or may_be_one_of(repository_of(self.name), repositories)
         return is_ours and (not refs or any(may_be_served(ref, self._settings.labels) for ref in refs))
 
     async def load(self, label: str) -> bool:
@@ -169,6 +178,7 @@ class GitSource:
         timeout = min(_START_PATIENCE, self._settings.fetch_timeout) if has_state else self._settings.fetch_timeout
         while True:
             self._hint = trio.Event()
+            self._begun += 1
             began = trio.current_time()
             try:
                 await self._refresh(publish, timeout, failures)
@@ -180,6 +190,9 @@ class GitSource:
                 self._is_ill(str(error))
                 if self._published is None and has_state:
                     await self._serve_mirror(publish)
+            self._ended = self._begun
+            self._looked.set()
+            self._looked = trio.Event()
             timeout = self._settings.fetch_timeout
             with trio.move_on_after(self._wait(failures)):
                 await self._hint.wait()

@@ -1,6 +1,7 @@
 """Which repository an address means, however it is spelled. Pure."""
 
 import re
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 _SCP = re.compile(r"(?:[^@/]+@)?([^:/]+):(?!//)(.+)", re.DOTALL)
@@ -20,3 +21,13 @@ def repository_of(address: str) -> str:
     # Bitbucket Server serves HTTP below /scm.
     path = path.removeprefix("scm/")
     return f"{host}/{path}".casefold() if path else ""
+
+
+def may_be_one_of(repository: str, others: Iterable[str]) -> bool:
+    """Whether a repository may be one of others; each is as `repository_of` has it.
+
+    Only paths are compared, because a server has more names than one: inside a cluster, over a proxy, or in ssh's own configuration. A
+    repository without a host is a directory here, which no other machine can name.
+    """
+    host, _, path = repository.partition("/")
+    return not host or any(path == other.partition("/")[2] for other in others)
