@@ -1,12 +1,25 @@
 """What a daemon sets up before its loop runs."""
 
+import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
 
 from vortexd import daemon
-from vortexd.settings import Settings
+from vortexd.http.hypercorn import Bridge
+from vortexd.http.listener import Listener
+from vortexd.late_signals import LateSignals
+from vortexd.named_files import load_named_files
+from vortexd.peers import Peers
+from vortexd.realtime.server import WebSocketServer
+from vortexd.settings import ServerSettings, Settings, SourceSettings
+from vortexd.systemd import Inherited, Notifier
 
 
 @pytest.fixture(autouse=True)
@@ -22,3 +35,45 @@ def test_H02_threads_that_compute_hand_the_interpreter_on_soon(monkeypatch: pyte
     daemon.run(Settings(), lambda _: None)
 
     assert found[0] <= 0.001
+
+
+@pytest.fixture
+def signals() -> Iterator[tuple[signal.Signals, ...]]:
+    """Those that a daemon takes over; they are this process's again at the end."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    former = [signal.getsignal(number) for number in numbers]
+    yield numbers
+    for number, handler in zip(numbers, former, strict=True):
+        signal.signal(number, handler)
+
+
+async def test_a_drain_closes_the_port_first_then_ends_requests_and_then_says_goodbye(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, signals: tuple[signal.Signals, ...]
+) -> None:
+    done: list[str] = []
+    for owner, name in ((Listener, "stop_accepting"), (Bridge, "drain"), (WebSocketServer, "drain")):
+        monkeypatch.setattr(owner, name, noted(done, f"{owner.__name__}.{name}", getattr(owner, name)))
+    settings = Settings(server=ServerSettings(bind=("127.0.0.1:0",)), source=(SourceSettings(path=str(tmp_path)),))
+    files = load_named_files(settings, [], {})
+    ready = trio.Event()
+    with LateSignals(*signals) as late:
+        serve = partial(
+            daemon.serve,
+            *(settings, files, lambda _: ready.set(), lambda: settings, late, Inherited()),
+            *(Notifier({}, os.getpid()), Peers(), []),
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            with trio.fail_after(20):
+                await ready.wait()
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    assert ["Listener.stop_accepting", "Bridge.drain", "WebSocketServer.drain"] == done
+
+
+def noted(done: list[str], name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        done.append(name)
+        return function(*arguments)
+
+    return call

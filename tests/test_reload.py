@@ -34,6 +34,7 @@ from vortexd.realtime.server import WebSocketServer
 from vortexd.registry import Registry
 from vortexd.reload import Parts, Reload
 from vortexd.settings import RESTART, GitSettings, Settings, SourceSettings, reloaded
+from vortexd.settings_file import own_files
 from vortexd.source.composite import Sources, open_sources
 from vortexd.store import Store
 from vortexd.systemd import Notifier
@@ -124,6 +125,7 @@ class Daemon:
             websockets,
             Monitor(sources, settings.monitor),
             routes,
+            ["/etc/vortexd/vortexd.toml"],
         )
         self.reload = Reload(settings, self.read, [], metrics, Notifier({}, os.getpid()))
 
@@ -260,9 +262,11 @@ async def test_sources_begin_anew_only_where_they_differ(
     settings = Settings(source=SOURCES)
     daemon = Daemon(settings, tmp_path)
     opened: list[Settings] = []
+    served: list[list[str]] = []
 
-    def open_again(settings: Settings, *_: object) -> Sources:
+    def open_again(settings: Settings, environ: object, random: object, own: list[str], *_: object) -> Sources:
         opened.append(settings)
+        served.append(own)
         return Sources([], [])
 
     monkeypatch.setattr(reload_module, "open_sources", open_again)
@@ -270,3 +274,5 @@ async def test_sources_begin_anew_only_where_they_differ(
     await daemon.reload.reload(daemon.parts)
 
     assert [daemon.file] * is_replaced == opened
+    # Neither the settings file nor what the settings name is ever served.
+    assert [[*own_files(daemon.file), "/etc/vortexd/vortexd.toml"]] * is_replaced == served

@@ -187,6 +187,20 @@ def test_a_released_key_stays_until_newer_ones_need_the_room() -> None:
     assert keys[1:] == list(staged.store)
 
 
+def test_a_key_that_patterns_expect_again_isnt_among_those_that_make_room() -> None:
+    staged = Stage(HistorySettings(idle_keys=1))
+    staged.publish(GOOD)
+    expected, *others = (Key(name, "dev", "main") for name in ("a", "b", "c"))
+    staged.store.hold(expected)
+    staged.store.release(expected)
+    staged.store.expect(expected, staged.store.find(expected))
+    for key in others:
+        staged.store.hold(key)
+        staged.store.release(key)
+
+    assert [expected, others[1]] == list(staged.store)
+
+
 def test_a_key_held_twice_is_released_twice(staged: Stage) -> None:
     staged.store.hold(SHOP)
     staged.store.release(SHOP)

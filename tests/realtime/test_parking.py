@@ -17,10 +17,13 @@ from wsproto.events import Ping, Pong
 from tests.fakes import KEY, Client
 from vortexd.auth import Authority
 from vortexd.model import Key
+from vortexd.realtime import parking
+from vortexd.realtime.connection import Connection
 from vortexd.realtime.frames import Boundary, is_pong
 from vortexd.settings import AuthSettings
 
 from .test_connection import Closed, frame
+from .test_subscriptions import TOKEN, authority
 from .wire import FIRST, Wire, socket_stream_pair
 
 Start = Callable[..., Awaitable[Wire]]
@@ -342,6 +345,81 @@ async def test_a_right_that_is_withdrawn_ends_a_parked_connection(autojump_clock
     assert 4401 == (await client.closed()).code
     await trio.sleep(10)
     assert 0 == len(wire.server)
+
+
+async def test_a_parked_client_whose_token_has_expired_gets_no_change_and_is_closed(
+    autojump_clock: MockClock, start: Start
+) -> None:
+    wire = await start(heartbeat_interval=1_000.0)
+    wire.gate.replace(AuthSettings(), authority("*", expires_at=wire.now + 10))
+    client = await opened(wire, f"/ws/orders/dev?token={TOKEN}")
+    wire.now += 9
+    wire.publish(1)
+    assert "config_change" == (await client.message())["type"]
+    await wait_all_tasks_blocked()
+    assert 1 == wire.server.parked
+    wire.now += 1
+    sent = wire.metrics.counts["sent config_change"]
+    wire.publish(2)
+
+    assert 4401 == (await client.closed()).code
+    assert sent == wire.metrics.counts["sent config_change"]
+
+
+async def test_a_key_that_begins_while_the_socket_is_full_is_told_when_there_is_room(
+    autojump_clock: MockClock, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = await start()
+    client = await subscribed(wire)
+    await client.send({"type": "subscribe", "patterns": ["search:*"]})
+    assert "subscribed" == (await client.message())["type"]
+    await trio.sleep(5)
+    assert 1 == wire.server.parked
+
+    def full(fd: int, data: bytes) -> int:
+        raise BlockingIOError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(parking.os, "write", full)
+        wire.publish(1, Key("search", "dev", "main"))
+    begun = await client.message()
+
+    assert ("config_snapshot", "search") == named(begun)
+
+
+async def test_a_key_that_begins_just_before_a_client_wakes_is_told(autojump_clock: MockClock, start: Start) -> None:
+    wire = await start()
+    client = await subscribed(wire)
+    await client.send({"type": "subscribe", "patterns": ["search:*"]})
+    assert "subscribed" == (await client.message())["type"]
+    await trio.sleep(5)
+    [parked] = wire.server._lot
+    wire.publish(1, Key("search", "dev", "main"))
+    # Its frame is queued, and not written yet.
+    wire.server._lot.wake(parked)
+
+    assert ("config_snapshot", "search") == named(await client.message())
+
+
+async def test_a_drain_says_goodbye_to_each_parked_client_once(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        wire = Wire(nursery, socket_stream_pair)
+        await nursery.start(wire.server.park)
+        clients = [await opened(wire) for _ in range(5)]
+        told: list[Connection] = []
+        drain = Connection.drain
+
+        def noted(connection: Connection, reconnect_after_ms: int) -> None:
+            told.append(connection)
+            drain(connection, reconnect_after_ms=reconnect_after_ms)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Connection, "drain", noted)
+            await wire.server.drain(5)
+        for client in clients:
+            await client.stream.aclose()
+
+    assert len(set(map(id, told))) == len(told) == 5
 
 
 async def test_a_drain_tells_who_is_parked_and_closes_the_lot(autojump_clock: MockClock) -> None:

@@ -9,11 +9,14 @@ import wsproto.events
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.fakes import KEY, Client, FakeLine, FakeMetrics, StreamSpy, open_gate, timestamp
+from vortexd.auth import Authority, Gate
+from vortexd.auth.tokens import Tokens
 from vortexd.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.model import Config, Key
 from vortexd.realtime.server import WebSocketServer
-from vortexd.settings import RealtimeSettings
+from vortexd.settings import AuthSettings, RealtimeSettings
 
+from .test_subscriptions import TOKEN, authority
 from .wire import Wire
 
 
@@ -302,6 +305,40 @@ async def test_who_waits_for_its_configuration_when_the_drain_begins_is_turned_a
 
     assert (await theirs.receive_some()).startswith(b"HTTP/1.1 503")
     assert 0 == line.held[KEY]
+
+
+@pytest.mark.parametrize(
+    ("known", "seconds", "status"),
+    [
+        (authority("*", expires_at=1_003.0), 5.0, 401),
+        (Authority(Tokens([])), 0.0, 401),
+        (authority("billing"), 0.0, 403),
+        (authority("*", expires_at=1_006.0), 5.0, 101),
+    ],
+    ids=["expired", "withdrawn", "narrowed", "still good"],
+)
+async def test_rights_that_are_lost_while_the_configuration_is_awaited_are_lost(
+    autojump_clock: MockClock, nursery_of_peers: trio.Nursery, known: Authority, seconds: float, status: int
+) -> None:
+    class SlowLine(FakeLine):
+        async def read(self, key: Key) -> Config:
+            await trio.sleep(5)
+            return await super().read(key)
+
+    now = 1_000.0
+    line = SlowLine({KEY: {}})
+    gate = Gate(AuthSettings(), authority("*"), [], lambda: now, trio.current_time)
+    server = WebSocketServer(line, line.registry, RealtimeSettings(), FakeMetrics(), timestamp, Random(1), gate)
+    ours, theirs = memory_stream_pair()
+    target = f"/ws/orders/dev?token={TOKEN}"
+    nursery_of_peers.start_soon(server.serve, ours, Client(theirs, target).head(), target)
+    await wait_all_tasks_blocked()
+    gate.replace(AuthSettings(), known)
+    now += seconds
+
+    assert (await theirs.receive_some()).startswith(b"HTTP/1.1 %d" % status)
+    assert (status == 101) == line.held[KEY]
+    await theirs.aclose()
 
 
 async def test_a_drain_ends_whatever_clients_do(autojump_clock: MockClock, wire: Wire) -> None:

@@ -367,6 +367,17 @@ async def test_G07_a_large_blob_is_not_read(repository: Repository, tmp_path: Pa
     assert {} == files.unreadable
 
 
+async def test_G07_what_is_let_go_of_makes_room_however_often_a_file_changes(
+    repository: Repository, tmp_path: Path
+) -> None:
+    async with running(repository.uri, tmp_path / "state", total_bytes=4_096) as found:
+        await found.tree(1)
+        for number in range(20):
+            commit = repository.commit({"orders.yml": f"b: {number:04}{'x' * 500}\n"})
+            await found.fetched()
+            assert commit == found.trees[-1].labels["main"].revision
+
+
 async def test_G07_a_label_with_too_many_files_stays_as_it_was_and_others_go_on(
     repository: Repository, tmp_path: Path
 ) -> None:

@@ -230,3 +230,26 @@ def test_R13_signals_that_come_behind_the_drain_do_not_change_the_exit_status(se
         server.process.send_signal(signal.SIGTERM)
 
     assert 0 == server.stop()
+
+
+def test_while_requests_in_flight_are_finished_nobody_new_is_let_in(source: Path) -> None:
+    """The port is closed before the drain waits for anybody."""
+    with Server(source) as server, socket.create_connection(("127.0.0.1", server.port), timeout=10) as slow:
+        slow.sendall(
+            b"POST /monitor HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 20\r\nConnection: close\r\n\r\n{"
+        )
+        # It has been taken up: a request that comes later is answered.
+        assert 200 == get(server, "/health")[0]
+        server.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 3
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", server.port), timeout=1).close()
+            except ConnectionRefusedError:
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        slow.sendall(b'"path": "billing.yml')
+        assert slow.recv(65_536).startswith(b"HTTP/1.1 ")
+        assert 0 == server.process.wait(30)

@@ -594,6 +594,10 @@ class Connection:
         # No await from here to the write: deliveries after this moment build on this frame.
         if key not in self._had or self._had[key] != version:
             return
+        if not self._may_have(key):
+            # Behind the wait, for the token may have expired in it. A parked client is woken for this very check.
+            self._behind.pop(key, None)
+            return
         if delivery.new_version is None and version is None and key != self._key:
             # It has ended before the client was told that it is.
             self._forget(key)
