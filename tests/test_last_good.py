@@ -122,6 +122,32 @@ async def test_a_content_that_was_tried_is_not_parsed_again_unless_the_bounds_ch
     assert [b"a: [", b"a: 1"] * 2 == filling.parsed
 
 
+async def test_former_contents_are_judged_by_the_bounds_in_force() -> None:
+    past = FakePast({"a.yml": [b"a: {b: {c: 1}}", b"a: 0"]}, is_authoritative=True)
+    filling = Filling()
+    for limits, expected in ((LIMITS, {"a.b.c": 1}), (attrs.evolve(LIMITS, depth=2), {"a": 0}), (LIMITS, {"a.b.c": 1})):
+        files = (await filling.fill(Files({"a.yml": b"["}, past=past), None, limits)).labels["main"]
+
+        assert expected == files.documents["a.yml"][0].values
+
+
+async def test_of_several_layers_those_that_are_sound_stay_the_same_objects() -> None:
+    past = FakePast({"a.yml": [b"a: 1"]})
+    other = Files({"a.yml": b"["}, root="2/", past=past)
+    sound = Files({"a.yml": b"a: 2"}, root="2/")
+    parsed = parse_tree(
+        Tree(
+            {"one": Files({"b.yml": b"b: 1"}, root="1/", others=(other,)), "two": Files({}, root="1/", others=(sound,))}
+        ),
+        LIMITS,
+    )
+    filled = await Filling().stage.fill(parsed, None, LIMITS)
+
+    assert parsed.labels["two"] is filled.labels["two"]
+    assert parsed.labels["one"].documents is filled.labels["one"].documents
+    assert {"a": 1} == filled.labels["one"].others[0].documents["a.yml"][0].values
+
+
 async def test_a_past_that_cannot_be_read_leaves_what_is_served() -> None:
     before = parse_tree(Tree({"main": Files({"a.yml": b"a: 5"}, root="r/")}), LIMITS)
     past = FakePast({"a.yml": [b"a: 1"]}, is_authoritative=True)
