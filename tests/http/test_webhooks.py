@@ -105,7 +105,7 @@ def change(provider: str, event: str, paths: Any = ALL, addresses: Any = (), ref
         # GitLab.
         (
             {"X_Gitlab_Event": "Push Hook"},
-            {"ref": "refs/heads/x", "commits": [], "project": GITLAB_PROJECT},
+            {"object_kind": "push", "ref": "refs/heads/x", "commits": [], "project": GITLAB_PROJECT},
             change("gitlab", "Push Hook", (), GITLAB_ADDRESSES, ("refs/heads/x",)),
         ),
         (
@@ -259,6 +259,10 @@ def test_each_provider_is_recognised(headers: dict[str, str], message: object, h
         ({}, {"eventType": "build.complete", "resource": {}}, "azure devops", "build.complete"),
         ({}, {"eventType": "git.push"}, "unknown", ""),
         ({}, {"eventType": 7, "resource": {}}, "unknown", ""),
+        ({"X_Github_Event": "System Hook"}, {"event_name": "push"}, "github", "System Hook"),
+        ({"X_Github_Event": "Notification"}, {"Message": json.dumps(TRIGGER)}, "github", "Notification"),
+        ({"X_Gitlab_Event": "System Hook"}, [], "gitlab", "System Hook"),
+        ({"X_Amz_Sns_Message_Type": "Notification"}, [], "sns", "Notification"),
         ({"X_Amz_Sns_Message_Type": "Other"}, PUSH, "sns", "Other"),
         ({"X_Amz_Sns_Message_Type": "Notification"}, {"Message": "{}"}, "sns", "Notification"),
         ({"X_Amz_Sns_Message_Type": "Notification"}, {"Message": "a text"}, "sns", "Notification"),
@@ -423,6 +427,16 @@ def test_a_body_that_nobody_can_read_is_not_recognised(body: bytes) -> None:
 
 
 # Within bounds.
+
+
+def test_the_bounds_are_what_one_request_may_cost() -> None:
+    assert (1_000, 1_000) == (webhooks.MAX_PATHS, webhooks.MAX_DESTINATIONS)
+    assert (32, 100, 1_024, 64) == (
+        webhooks.MAX_ADDRESSES,
+        webhooks.MAX_REFS,
+        webhooks.MAX_REFERENCE,
+        webhooks.MAX_EVENT,
+    )
 
 
 def refs_of(*refs: object) -> tuple[str, ...]:
