@@ -161,7 +161,7 @@ async def follow(
                         print(f"vortexctl: warning: {problem}", file=sys.stderr)
                 nursery.cancel_scope.cancel()
     except WatchFailed as error:
-        raise CtlError(f"{server.url} gives no configuration: {printable(str(error))}") from None
+        raise CtlError(f"{server.url}: {printable(str(error))}") from None
     return config.state.reason if isinstance(config.state, Failed) else None
 
 
