@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from vortexd.errors import SettingsError
-from vortexd.settings import RESTART, Address, GitSettings, Settings, SourceSettings, parse_address
+from vortexd.settings import RESTART, Address, GitSettings, HttpSettings, Settings, SourceSettings, parse_address
 from vortexd.settings_file import load, override, own_files
 
 ROOT = Path(__file__).parent.parent
@@ -206,6 +206,16 @@ def test_an_override_that_is_no_text_is_refused_without_its_value(line: str, sai
 @pytest.mark.parametrize("prefix", ["config", "/config/", "/a b", "/%2F", "/a/../b", "//x"])
 def test_a_prefix_is_the_beginning_of_a_path(prefix: str) -> None:
     assert "http.prefix" in problems(f'{SOURCE}[http]\nprefix = "{prefix}"\n')
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "\\u0000", "a\\tb", "x" * 256])
+def test_a_hidden_file_is_the_name_of_one(name: str) -> None:
+    assert "http.hidden_files[1]" in problems(f'{SOURCE}[http]\nhidden_files = ["*", "{name}"]\n')
+
+
+def test_no_file_has_to_be_hidden() -> None:
+    assert () == load(f"{SOURCE}[http]\nhidden_files = []\n", "a.toml", ROOT).http.hidden_files
+    assert ("*.bak", "*.orig", "*.swp", "*~", ".#*", "*.rej", "*.tmp") == HttpSettings().hidden_files
 
 
 def test_P13_the_files_that_settings_name_are_vortexds_own() -> None:
