@@ -135,8 +135,10 @@ async def test_several_labels_are_one_configuration_and_each_must_be_there(serve
     both = await served.reading.read(attrs.evolve(SHOP, label="one,two"))
 
     assert {"a": 1, "b": 2} == both.document
-    with pytest.raises(UnknownLabel):
+    with pytest.raises(UnknownLabel, match="^no such label$"):
         await served.reading.read(attrs.evolve(SHOP, label="one,three"))
+    with pytest.raises(UnknownLabel, match="commits = true"):
+        await served.reading.read(attrs.evolve(SHOP, label="one," + "a" * 40))
 
 
 async def test_what_is_too_large_to_be_kept_is_read_all_the_same_and_once_for_all_that_ask(

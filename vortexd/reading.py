@@ -133,7 +133,7 @@ class Reading:
                     await self.load_label(label)
                 state = self._store.state or state
                 if label not in state.labels:
-                    raise UnknownLabel("no such label")
+                    raise UnknownLabel.named(label)
         return state
 
     async def explain(self, key: Key) -> tuple[Explanation, str]:
