@@ -230,3 +230,12 @@ def test_R13_signals_that_come_behind_the_drain_do_not_change_the_exit_status(se
         server.process.send_signal(signal.SIGTERM)
 
     assert 0 == server.stop()
+
+
+def test_a_directory_without_configuration_is_served_and_said(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    with Server(tmp_path / "config") as server:
+        assert 200 == get(server, "/billing/dev")[0]
+        [said] = [json.loads(line) for line in server.output().splitlines() if '"no configuration"' in line]
+
+    assert ("warning", f"file:{tmp_path}/config/") == (said["level"], said["source"])

@@ -135,6 +135,19 @@ def test_each_toggle_names_its_own_author_live_resumed_fresh_and_after_a_restart
             assert 0 == server.stop()
 
 
+def test_a_bare_repository_on_the_command_line_is_served_as_one_and_the_log_names_what_is_published(
+    repository: Repository, tmp_path: Path
+) -> None:
+    commit = repository.git("rev-parse", "main").strip()
+    with Server(repository.path, environment={"XDG_STATE_HOME": str(tmp_path / "state")}) as server:
+        body, _ = get(server.port, "/orders/dev")
+        said = server.output()
+
+    assert commit == body["version"]
+    [published] = [json.loads(line) for line in said.splitlines() if '"configuration published"' in line]
+    assert (commit, "Ada Lovelace") == (published["commit"], published["author"])
+
+
 def test_what_can_not_be_fetched_is_served_and_called_stale(repository: Repository, tmp_path: Path) -> None:
     text = settings(tmp_path / "state", repository.uri, max_staleness=0.5)
     with Server(tmp_path / "x", settings=text) as server:
