@@ -309,6 +309,20 @@ def test_profiles_are_one_list(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_an_application_that_no_file_is_named_after_is_warned_of(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def noted(server: Server, subject: dict[str, Any], telling: Telling, hook: Hook | None, **_: Any) -> None:
+        pass
+
+    monkeypatch.setattr("vortexd.ctl.watch.follow", noted)
+    with answering((304, "", {"X-Vortex-Version": V_OLD, "X-Vortex-Without-Files": "shp"})) as server:
+        assert 0 == cli.main(["watch", "--server", server.url, "shp"])
+
+    warning = "no file is named after shp, so it gets only what is for every application"
+    assert f"vortexctl: warning: {warning}\n" == capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("answer", "told"),
     [

@@ -273,6 +273,55 @@ async def test_several_labels_of_commits_are_one_configuration() -> None:
     assert [{"a": 2}, {"a": 1}] == [each["source"] for each in made["propertySources"]]
 
 
+# A misspelt name.
+
+
+@pytest.mark.parametrize(
+    ("target", "unknown"),
+    [
+        ("/shop/dev", None),
+        ("/shop/made-up", None),
+        ("/shop-default.yml", None),
+        ("/shop-admin/dev", None),
+        ("/application/dev", None),
+        ("/shp/dev", "shp"),
+        ("/shp-dev.properties", "shp"),
+        ("/Shop/dev", "Shop"),
+        ("/shop,shp,sho/dev", "shp,sho"),
+        # There are only files of profiles; nobody knows whether they are.
+        ("/pay/eu", None),
+        ("/pay-eu/west", None),
+        ("/pay-e/west", "pay-e"),
+        # It has files under another label.
+        ("/next/dev", "next"),
+        ("/next/dev/next", None),
+        ("/next/dev/next,main", None),
+    ],
+)
+async def test_an_application_that_no_file_is_named_after_is_said(target: str, unknown: str | None) -> None:
+    main = Files(
+        {
+            "application.yml": b"a: 1",
+            "shop.yml": b"a: 1",
+            "shop-admin.yml": b"",
+            "pay-eu-west.yml": b"",
+            "bad.yml": b"[",
+        }
+    )
+    async with serving(reader=FilesReader({"main": main, "next": Files({"next.yml": b"a: 1"})})) as http:
+        answer = await http.ask(target)
+        again = await http.ask(target, If_None_Match="*")
+
+    assert (200, 304) == (answer.status, again.status)
+    assert unknown == answer.headers.get("x-vortex-without-files") == again.headers.get("x-vortex-without-files")
+
+
+async def test_a_plain_file_and_an_error_say_nothing_of_it() -> None:
+    async with serving(reader=FilesReader(FILES)) as http:
+        for target in ("/shp/dev/main/nginx.conf", "/shp/dev/nowhere"):
+            assert "x-vortex-without-files" not in (await http.ask(target)).headers
+
+
 # Whose a file is.
 
 

@@ -13,7 +13,7 @@ from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
 from vortexd.errors import UnknownLabel
 from vortexd.http.difference import Difference
-from vortexd.model import Config, Json, Key
+from vortexd.model import Config, Json, Key, Names
 
 TOKEN = "vt_" + "x" * 43
 # The label's name could be a version.
@@ -47,6 +47,9 @@ class FakeHistorian:
         if key not in self._configs:
             raise UnknownLabel("no such label")
         return self._configs[key]
+
+    def names_in(self, label: str) -> Names:
+        return Names(beginnings=frozenset(["shop"]))
 
     def history(self, key: Key) -> Mapping[str, bytes]:
         return self._history.get(key, {})
@@ -207,3 +210,11 @@ async def test_T09_both_sides_must_be_allowed_and_nothing_is_read_before(
 
     assert (401, status) == (nobody.status, answer.status)
     assert (status == 200) == bool(line.asked)
+
+
+async def test_an_application_without_files_is_said_as_everywhere() -> None:
+    async with differing() as (http, line):
+        line.put(Key("biling", "dev", "main"), {})
+        answers = [await http.ask(f"/api/v1/diff/{name}/dev?from=label:main") for name in ("shop", "biling")]
+
+    assert [None, "biling"] == [answer.headers.get("x-vortex-without-files") for answer in answers]

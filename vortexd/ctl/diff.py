@@ -9,6 +9,7 @@ import sys
 
 from ..text import printable
 from .changes import lines_of
+from .configuration import warn_of_unknown
 from .errors import CtlError
 from .key import add_key_arguments, key_path
 from .printing import add_colour_argument, paint_of
@@ -34,10 +35,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Print it. Returns 1 where there is a difference."""
     server = server_of(arguments)
     sides = {"from": arguments.old, "to": arguments.new}
-    said = server.get(
+    answer = server.get(
         "/api/v1/diff" + key_path(arguments.app, arguments.profile, arguments.label),
         {name: side for name, side in sides.items() if side is not None},
-    ).json()
+    )
+    said = answer.json()
+    warn_of_unknown(answer)
     try:
         patch, rows = said["patch"], said["changes"]
         title = f"{said['app']}:{said['profile']}"

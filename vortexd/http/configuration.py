@@ -21,6 +21,7 @@ from ..resolve.tree import ParsedFiles
 from ..settings import FormatSettings, HttpSettings
 from .broken import broken_headers, unreadable
 from .exchange import Answer, Request, is_known
+from .keyed import without_files
 from .spring import environment, resources
 from .spring.encoding import BYTES, TEXT, Encoded, Origin, Variant, encode, is_quick
 from .spring.resources import Resource
@@ -157,6 +158,7 @@ class Configuration:
         headers |= broken_headers(self._reader.broken_for(key))
         if encoded.version is not None:
             headers["X-Vortex-Version"] = encoded.version
+            headers |= without_files(key, self._reader.names_in)
         if (seconds := stale_for(self._reports)) is not None:
             headers["X-Vortex-Stale"] = str(seconds)
         if is_known(request.headers.get("If-None-Match"), encoded.etag):

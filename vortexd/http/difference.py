@@ -19,7 +19,7 @@ from ..diff import steps
 from ..errors import RemoteError
 from ..model import Config, Key
 from .exchange import JSON, Answer, Request
-from .keyed import Labelled, accepted, key_of, validated
+from .keyed import Labelled, accepted, key_of, validated, without_files
 from .query import parse_query
 
 _PATCH = "application/json-patch+json"
@@ -77,7 +77,8 @@ class Difference:
             raise RemoteError("from is missing: a version or a label", 400)
         body = await threads.run_sync(_encoded, old, new, form, abandon_on_cancel=True, limiter=self._threads)
         content_type = f"{form};charset=UTF-8" if form == _TABLE else form
-        return validated(request, body, content_type, {"X-Vortex-Version": new.version})
+        headers = {"X-Vortex-Version": new.version, **without_files(new.key, self._line.names_in)}
+        return validated(request, body, content_type, headers)
 
     async def _side(self, key: Key, version: str | None) -> _Side:
         current = await self._line.read(key)
