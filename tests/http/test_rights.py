@@ -97,7 +97,7 @@ async def everything() -> AsyncIterator[Serving]:
         "/monitor": Monitor(Sources(), MonitorSettings()),
         "/api/v1/connections": Connections(lambda: ()),
         "/api/v1/explain/": Explain(line.reading),
-        "/api/v1/diff/": Difference(line.reading),
+        "/api/v1/diff/": Difference(line.reading, "2026-01-01T00:00:00Z"),
         OpenApi.route: OpenApi(lambda: "", lambda: False),
         FleetPages.route: FleetPages(Fleet(FleetSettings(), line.version_of), line, lambda: 0.0),
         **encryption_routes(Keyring()),

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         patch, rows = said["patch"], said["changes"]
         title = f"{said['app']}:{said['profile']}"
-        old, new = (f"{said[side]['label']}@{said[side]['version']}" for side in ("from", "to"))
+        old, new = (_named(said[side]) for side in ("from", "to"))
         paint = paint_of(arguments.color, sys.stdout.isatty())
         lines = [line for row in rows for line in lines_of(row, paint)]
     except (KeyError, TypeError, AttributeError):
@@ -55,3 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(paint(printable(f"{title}  {old} -> {new}"), "bold"))
         print("\n".join(lines or ["no difference"]))
     return 1 if rows else 0
+
+
+def _named(side: dict[str, str]) -> str:
+    """A side as the server names it in its own table."""
+    commit = f" (commit {side['commit'][:12]})" if "commit" in side else ""
+    return f"{side['label']}@{side['version']}{commit}"

@@ -183,7 +183,7 @@ SCHEMAS: dict[str, Schema] = {
     "Difference": an_object(
         app=_TEXT,
         profile=_TEXT,
-        **{"from": _SIDE, "to": _SIDE},
+        **{"from": optional(an_object(label=_TEXT, version=VERSION, commit=_TEXT), "commit"), "to": _SIDE},
         patch=ref("Patch"),
         changes=a_list(
             {
