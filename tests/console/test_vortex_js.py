@@ -265,3 +265,30 @@ def test_a_class_that_is_given_goes_before_the_package(tmp_path: Path) -> None:
     """
 
     assert "given" == without_websocket(tmp_path, script, has_package=True)
+
+
+# Why a handshake was refused.
+
+REFUSED = """
+class Refused { constructor() { setTimeout(() => this.onclose({ code: 1006, reason: "" }), 0); } close() {} }
+const headers = new Headers(%s);
+const fetch = async () => ({ status: %d, headers, json: async () => ({ message: "no way" }) });
+const config = watch("ws://127.0.0.1:1", "billing", "prod", { WebSocket: Refused, fetch });
+config.on("state", ({ name, reason }) => { process.stdout.write(JSON.stringify([name, reason])); process.exit(); });
+"""
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "state"),
+    [
+        (426, '{"X-Vortex-Refused": "403"}', ["failed", "refused with 403 no way"]),
+        (426, '{"X-Vortex-Refused": "404"}', ["failed", "refused with 404 no way"]),
+        (426, '{"X-Vortex-Refused": "503"}', ["stale", "refused with 503 no way"]),
+        (426, "{}", ["stale", "can't connect"]),
+        (401, "{}", ["failed", "refused with 401 no way"]),
+    ],
+)
+def test_what_the_address_says_over_http_is_why_a_handshake_was_refused(
+    tmp_path: Path, status: int, headers: str, state: list[str]
+) -> None:
+    assert state == json.loads(without_websocket(tmp_path, REFUSED % (headers, status), has_package=False))

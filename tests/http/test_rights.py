@@ -62,6 +62,7 @@ ANYBODY = {
     "/key/{application}/{profiles}",
     "/ws/{application}/{profile}",
     "/api/v1/fleet",
+    "/api/v1/whoami",
 }
 KEYED = sorted(PATHS.keys() - PUBLIC - ADMIN - ANYBODY)
 # What the reader may have, and what is next to it.

@@ -758,7 +758,9 @@ class Watch {
       const answer = await fetch(url.replace(/^ws/, "http"), { headers, signal: AbortSignal.timeout(5000) });
       const said = await answer.json().catch(() => null);
       const message = typeof said?.message === "string" ? said.message : "";
-      return refused(answer.status, answer.headers.get("Retry-After"), message, this.#held.key !== null);
+      // What a server says over HTTP of a handshake that it would refuse.
+      const status = Number(answer.headers.get("X-Vortex-Refused") ?? answer.status);
+      return refused(status, answer.headers.get("Retry-After"), message, this.#held.key !== null);
     } catch {
       // Nobody is there, or this page may not ask.
     }

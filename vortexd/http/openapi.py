@@ -321,6 +321,9 @@ def _operations() -> dict[str, Any]:
                 connections,
             )
         },
+        "/api/v1/whoami": {
+            "get": _operation("whoami", "What the token may do.", _answers("its rights", {V1: ref("Identity")}))
+        },
         "/status": {
             "get": _operation(
                 "status", "How each source is; right `admin`.", _answers("the sources", {V1: ref("Status")})

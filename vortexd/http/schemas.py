@@ -200,6 +200,17 @@ SCHEMAS: dict[str, Schema] = {
             }
         ),
     ),
+    "Identity": an_object(
+        name=_TEXT,
+        kind={"enum": ["token", "jwt", "certificate", "anonymous"]},
+        expires=nullable(_TEXT),
+        grants=a_list(
+            an_object(
+                rights=a_list({"enum": ["read", "subscribe", "report", "admin"]}),
+                patterns=a_list(_TEXT),
+            )
+        ),
+    ),
     "Fleet": optional(
         an_object(
             keys=a_list(
