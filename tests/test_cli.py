@@ -1,6 +1,7 @@
 """The command line: what it prints, and how it ends."""
 
 import re
+import subprocess
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from vortexd import __version__, cli
 from vortexd.auth.tokens import digest_of, load_tokens
 from vortexd.commands import COMMANDS
 from vortexd.errors import StartError
-from vortexd.settings import Settings
+from vortexd.settings import AnySource, GitSettings, Settings, SourceSettings
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "man/vortexd.8").read_text()
@@ -191,6 +192,110 @@ def test_check_reads_the_token_files_too(tmp_path: Path, capsys: pytest.CaptureF
 
     assert 2 == cli.main(["--check", "--config", str(tmp_path / "vortexd.toml")])
     assert "tokens.toml" in capsys.readouterr().err
+
+
+def told(arguments: list[str], capsys: pytest.CaptureFixture[str], status: int = 2) -> list[str]:
+    assert status == cli.main(arguments)
+    return [line.removeprefix("vortexd: error: ") for line in capsys.readouterr().err.splitlines()]
+
+
+@pytest.mark.parametrize("check", [["--check"], []])
+def test_everything_that_is_wrong_is_said_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], runs: list[Settings], check: list[str]
+) -> None:
+    file = tmp_path / "vortexd.toml"
+    file.write_text(
+        'colour = 1\n[server]\nbind = ["nowhere"]\n[tls]\ncertificate = "a.pem"\n[auth]\ntokens = ["tokens.toml"]\n'
+        '[encryption]\nkey_file = "key"\n[monitor]\nsecret = "hook"\n[[source]]\npath = "nowhere"\n'
+        '[[source]]\nkind = "git"\nuri = "https://git.example/a.git"\npassword_file = "password"\n'
+    )
+
+    said = told([*check, "--config", str(file), "--log-format", "loud"], capsys)
+    assert [] == runs
+    assert [
+        f"{file}: server.bind[0]",
+        f"{file}: colour",
+        "command line: --log-format",
+        f"{file}: source[0].path",
+        "tls: tls.certificate",
+        "tls: tls.key",
+        f"encryption: {tmp_path}/key",
+        f"auth: {tmp_path}/tokens.toml",
+        "settings: monitor.secret",
+        "settings: source[1].password_file",
+    ] == [": ".join(line.split(": ")[:2]) for line in said]
+
+
+def test_what_follows_from_a_key_that_is_wrong_is_not_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], runs: list[Settings]
+) -> None:
+    file = tmp_path / "vortexd.toml"
+    file.write_text(f'[server]\nbind = ["0.0.0.0:1"]\n[auth]\ntokens = [1]\n[[source]]\npath = "{tmp_path}"\n')
+
+    assert [f"{file}: auth.tokens[0]: must be text, not a whole number"] == told(
+        ["--check", "--config", str(file)], capsys
+    )
+
+
+def test_a_text_that_is_no_toml_leaves_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], runs: list[Settings]
+) -> None:
+    file = tmp_path / "vortexd.toml"
+    file.write_text("a = \n")
+
+    said = told(["--check", "--config", str(file), "--source", str(tmp_path / "none"), "--bind", "x"], capsys)
+    assert [f"{file}: isn't valid TOML", "command line: --bind x"] == [": ".join(each.split(": ")[:2]) for each in said]
+
+
+def test_check_says_of_a_daemon_without_a_file_that_the_command_line_is_valid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 0 == cli.main(["--check", "--source", str(tmp_path)], system_file=tmp_path / "none")
+    assert "vortexd: the command line is valid\n" == capsys.readouterr().out
+
+
+def source_of(runs: list[Settings], given: str, tmp_path: Path) -> AnySource:
+    assert 0 == cli.main(["--source", given], system_file=tmp_path / "none.toml")
+    (source,) = runs[-1].source
+    return source
+
+
+def test_a_bare_repository_is_served_as_one_and_a_working_tree_as_a_directory(
+    runs: list[Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare, tree = tmp_path / "a b%.git", tmp_path / "tree"
+    subprocess.run(["git", "init", "--quiet", "--bare", str(bare)], check=True)
+    subprocess.run(["git", "init", "--quiet", str(tree)], check=True)
+    monkeypatch.chdir(tmp_path)
+
+    as_git = GitSettings(uri=f"file://{tmp_path}/a%20b%25.git", schemes=("https", "ssh", "file"))
+    assert as_git == source_of(runs, str(bare), tmp_path)
+    assert as_git == source_of(runs, "a b%.git", tmp_path)
+    assert SourceSettings(path=str(tree)) == source_of(runs, str(tree), tmp_path)
+    assert f"file://{tree}/.git" == source_of(runs, "tree/.git", tmp_path).uri  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("missing", ["HEAD", "objects", "refs"])
+def test_a_directory_with_half_of_a_repository_is_a_directory(
+    runs: list[Settings], tmp_path: Path, missing: str
+) -> None:
+    for name in {"objects", "refs"} - {missing}:
+        (tmp_path / name).mkdir()
+    if missing != "HEAD":
+        (tmp_path / "HEAD").write_text("")
+
+    assert isinstance(source_of(runs, str(tmp_path), tmp_path), SourceSettings)
+
+
+def test_an_address_is_served_unless_it_is_a_path_that_is_there(
+    runs: list[Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "host:there").mkdir()
+
+    assert "https://git.example/a.git" == source_of(runs, "https://git.example/a.git", tmp_path).uri  # type: ignore[union-attr]
+    assert "git@git.example:a.git" == source_of(runs, "git@git.example:a.git", tmp_path).uri  # type: ignore[union-attr]
+    assert SourceSettings(path=str(tmp_path / "host:there")) == source_of(runs, "host:there", tmp_path)
 
 
 def test_units_are_installed_and_removed_below_a_root_with_a_word_for_each_file(

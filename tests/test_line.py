@@ -321,6 +321,51 @@ async def test_a_source_is_told_what_is_good_and_what_is_broken(whole: Whole) ->
     assert {"shop.yml": False, "new.yml": False, "newer.yml": True} == past.remembered[1]().broken
 
 
+async def test_a_publication_is_logged_with_its_keys_and_its_commit(whole: Whole) -> None:
+    def committed(content: bytes, commit: str) -> Tree:
+        return Tree({"main": Files({"shop.yml": content}, origin=Origin(commit, "Ada", "2026-01-01T00:00:00Z"))})
+
+    with capture_logs() as logs:
+        await whole.line.publish(committed(b"a: 1", "c1"))
+        whole.line.hold(SHOP)
+        await whole.line.publish(committed(b"a: 2", "c2"))
+        await whole.line.publish(committed(b"a: 2", "c2"))
+
+    counts = {"event": "configuration published", "log_level": "info", "labels": 1, "deliveries": 0}
+    assert [
+        {**counts, "changes": 0, "commit": "c1", "author": "Ada"},
+        {**counts, "changes": 1, "keys": ["shop:dev:main"], "commit": "c2", "author": "Ada"},
+        {**counts, "changes": 0},
+    ] == logs
+
+
+async def test_a_source_without_configuration_is_logged_once_until_it_has_some(whole: Whole) -> None:
+    def files(*others: Files, **contents: bytes) -> Tree:
+        named = {name.replace("_", "."): content for name, content in contents.items()}
+        return Tree({"main": Files(named, root="file:/a/", others=others)})
+
+    empty = Files({"README.md": b""}, root="file:/b/")
+    with capture_logs() as logs:
+        for tree in (
+            files(logo_png=b""),
+            files(logo_png=b"x"),
+            files(a_yml=b""),
+            files(empty),
+            files(empty, a_yml=b"a: ]"),
+        ):
+            await whole.line.publish(tree)
+
+    said = [each for each in logs if each["event"] == "no configuration"]
+    assert ["file:/a/", "file:/a/", "file:/b/"] == [each["source"] for each in said]
+    assert {
+        "event": "no configuration",
+        "log_level": "warning",
+        "source": "file:/a/",
+        "reason": "no file there is .yml, .yaml, .properties, .json or .toml",
+        "consequence": "it gives nothing to any application",
+    } == said[0]
+
+
 # Patterns.
 
 

@@ -1,6 +1,7 @@
 """What is served, for those who ask once: read when it is asked for, made once, and kept within bounds."""
 
 import threading
+from typing import Any
 
 import attrs
 import pytest
@@ -9,7 +10,7 @@ import trio.testing
 
 from vortexd import reading
 from vortexd.errors import FormatError, ResolveError, UnknownLabel
-from vortexd.model import BrokenFile, Files, Key, Origin, Tree
+from vortexd.model import BrokenFile, Edits, Files, Key, Origin, Tree
 from vortexd.reading import Reading
 from vortexd.resolve.listing import list_keys
 from vortexd.resolve.tree import ParsedTree, parse_tree
@@ -135,8 +136,10 @@ async def test_several_labels_are_one_configuration_and_each_must_be_there(serve
     both = await served.reading.read(attrs.evolve(SHOP, label="one,two"))
 
     assert {"a": 1, "b": 2} == both.document
-    with pytest.raises(UnknownLabel):
+    with pytest.raises(UnknownLabel, match="^no such label$"):
         await served.reading.read(attrs.evolve(SHOP, label="one,three"))
+    with pytest.raises(UnknownLabel, match="commits = true"):
+        await served.reading.read(attrs.evolve(SHOP, label="one," + "a" * 40))
 
 
 async def test_what_is_too_large_to_be_kept_is_read_all_the_same_and_once_for_all_that_ask(
@@ -261,3 +264,114 @@ async def test_a_key_with_too_many_profiles_is_held_back_by_no_file(served: Serv
     assert [] == served.reading.broken_for(SHOP)
     assert SHOP not in (await served.reading.held_back())[0].keys
     assert [] == served.reading.broken_for(attrs.evolve(SHOP, label="none"))
+
+
+# The commit before.
+
+
+def committed(content: bytes, commit: str | None = "c2", **more: Any) -> Tree:
+    files = Files(
+        {"shop.yml": content, "cart.yml": b"c: 1"}, root="https://git/", revision=commit, locations=("", "conf/")
+    )
+    return Tree({"main": attrs.evolve(files, **more)})
+
+
+class Before:
+    """Answers for the commit before, and notes what it was asked."""
+
+    def __init__(self, files: Files | None) -> None:
+        self.files = files
+        self.asked: list[tuple[str, str]] = []
+
+    async def __call__(self, root: str, commit: str) -> Files | None:
+        self.asked.append((root, commit))
+        await trio.lowlevel.checkpoint()
+        return self.files
+
+
+FORMER = Files({"shop.yml": b"a: 0", "conf/shop.yml": b"b: ${x}"}, revision="c1", origin=Origin("c1", "Ada", ""))
+
+
+async def test_what_the_commit_before_made_of_a_key_is_resolved_as_that_of_now(served: Served) -> None:
+    served.reading.load_before = load = Before(FORMER)
+    await served.publish(committed(b"a: 1"))
+
+    found = await served.reading.before(SHOP)
+    assert found is not None
+    assert ({"a": 0, "b": "${x}"}, "c1") == (found.document, found.revision)
+    assert [("https://git/", "c2")] == load.asked
+    assert {"a": 1} == (await served.reading.read(SHOP)).document
+
+
+async def test_it_is_the_commit_before_the_one_that_the_key_last_changed_with(served: Served) -> None:
+    served.reading.load_before = load = Before(FORMER)
+    edits = Edits(5, {"shop.yml": (3, Origin("c3", "Ada", ""))})
+    await served.publish(committed(b"a: 1", "c5", edits=edits))
+
+    assert await served.reading.before(SHOP) is not None
+    assert await served.reading.before(attrs.evolve(SHOP, application="cart")) is not None
+    assert [("https://git/", "c3"), ("https://git/", "c5")] == load.asked
+
+
+async def test_it_is_read_once_for_all_keys_until_something_new_is_served(served: Served) -> None:
+    served.reading.load_before = load = Before(FORMER)
+    await served.publish(committed(b"a: 1"))
+    async with trio.open_nursery() as nursery:
+        for name in ("shop", "cart", "shop"):
+            nursery.start_soon(served.reading.before, attrs.evolve(SHOP, application=name))
+    again = await served.reading.before(SHOP)
+    assert again is not None
+    assert again is await served.reading.before(SHOP)
+    assert 1 == len(load.asked)
+
+    await served.publish(committed(b"a: 2", "c3"))
+    await served.reading.before(SHOP)
+    assert ["c2", "c3"] == [commit for _, commit in load.asked]
+
+
+async def test_only_so_many_commits_are_held(served: Served) -> None:
+    served.reading.load_before = load = Before(FORMER)
+    files = committed(b"a: 1").labels["main"]
+    labels = {f"l{number}": attrs.evolve(files, revision=f"c{number}") for number in range(5)}
+    await served.publish(Tree(labels, "l0"))
+    for label in (*labels, "l4", "l0"):
+        await served.reading.before(Key("cart" if label == "l0" else "shop", label, label))
+
+    assert ["c0", "c1", "c2", "c3", "c4"] == [commit for _, commit in load.asked][:5]
+    await served.reading.before(Key("new", "dev", "l4"))
+    await served.reading.before(Key("new", "dev", "l0"))
+    assert 6 == len(load.asked)
+
+
+async def test_where_several_sources_serve_a_key_or_none_of_git_or_several_labels_there_is_none(
+    served: Served,
+) -> None:
+    served.reading.load_before = load = Before(FORMER)
+    other = Files({"shop.yml": b"z: 1"}, root="file:/x/", group=1)
+    await served.publish(committed(b"a: 1", others=(other,)))
+    assert await served.reading.before(SHOP) is None
+    await served.publish(committed(b"a: 1", None))
+    assert await served.reading.before(SHOP) is None
+    files = committed(b"a: 1").labels["main"]
+    await served.publish(Tree({"main": files, "next": files}))
+    assert await served.reading.before(attrs.evolve(SHOP, label="main,next")) is None
+    assert [] == load.asked
+    served.reading.load_before = None
+    assert await served.reading.before(SHOP) is None
+
+
+@pytest.mark.parametrize("files", [None, Files({"shop.yml": b"a: [", "application.yml": b""}, revision="c1")])
+async def test_a_commit_before_that_is_not_there_or_broken_is_none(served: Served, files: Files | None) -> None:
+    served.reading.load_before = load = Before(files)
+    await served.publish(committed(b"a: 1"))
+
+    assert await served.reading.before(SHOP) is None
+    assert await served.reading.before(SHOP) is None
+    assert 1 == len(load.asked)
+
+
+async def test_a_file_that_was_unreadable_in_the_commit_before_is_not_that_of_now(served: Served) -> None:
+    served.reading.load_before = Before(Files({}, {"shop.yml": "a link"}, revision="c1"))
+    await served.publish(committed(b"a: 1"))
+
+    assert await served.reading.before(SHOP) is None

@@ -7,8 +7,9 @@ import attrs
 import pytest
 
 from vortexd.errors import SettingsError
-from vortexd.settings import RESTART, Address, GitSettings, Settings, SourceSettings, parse_address
-from vortexd.settings_file import load, override, own_files
+from vortexd.settings import RESTART, Address, GitSettings, HttpSettings, Settings, SourceSettings, parse_address
+from vortexd.settings_file import examine, is_address, load, override, own_files
+from vortexd.tables import without
 
 ROOT = Path(__file__).parent.parent
 BASE = Path("/etc/vortexd")
@@ -208,6 +209,16 @@ def test_a_prefix_is_the_beginning_of_a_path(prefix: str) -> None:
     assert "http.prefix" in problems(f'{SOURCE}[http]\nprefix = "{prefix}"\n')
 
 
+@pytest.mark.parametrize("name", ["", "a/b", "\\u0000", "a\\tb", "x" * 256])
+def test_a_hidden_file_is_the_name_of_one(name: str) -> None:
+    assert "http.hidden_files[1]" in problems(f'{SOURCE}[http]\nhidden_files = ["*", "{name}"]\n')
+
+
+def test_no_file_has_to_be_hidden() -> None:
+    assert () == load(f"{SOURCE}[http]\nhidden_files = []\n", "a.toml", ROOT).http.hidden_files
+    assert ("*.bak", "*.orig", "*.swp", "*~", ".#*", "*.rej", "*.tmp") == HttpSettings().hidden_files
+
+
 def test_P13_the_files_that_settings_name_are_vortexds_own() -> None:
     text = (
         '[auth]\ntokens = ["tokens.toml", "$CREDENTIALS_DIRECTORY/more"]\njwt_secret = "jwt"\n[tls]\ncertificate = "c.pem"\n'
@@ -243,3 +254,135 @@ def test_what_takes_a_restart_is_a_key() -> None:
     keys = {f"{title}.{field.name}" for title, section in sections() for field in attrs.fields(section)}
 
     assert keys > RESTART
+
+
+# Settings as far as they can be used.
+
+
+@pytest.mark.parametrize(
+    ("wrong", "keys"),
+    [
+        ("[server]\nhead_bytes = true\nhead_byts = 7\n", ["server.head_bytes", "server.head_byts"]),
+        ('colour = 1\n"a b" = 2\n[log]\nlevel = 3\n', ["log.level", '"a b"', "colour"]),
+        (f'"{"x" * 80}" = 1\n', [f'"{"x" * 64}"']),
+        ("log = 1\n", ["log"]),
+        ('[server]\nbind = ["nowhere", "127.0.0.1:1", 2]\n', ["server.bind[0]", "server.bind[2]"]),
+        ("[overrides]\na = 1\n", ["overrides"]),
+    ],
+)
+def test_what_is_wrong_is_as_if_it_was_not_there(wrong: str, keys: list[str]) -> None:
+    settings, found = examine(f'{wrong}[tls]\ncertificate = "a.pem"\n{SOURCE}', "vortexd.toml", BASE)
+
+    assert keys == [key for key, _ in found]
+    assert "/etc/vortexd/a.pem" == settings.tls.certificate
+    assert "/etc/vortexd/config" == settings.source[0].path  # type: ignore[union-attr]
+
+
+def test_the_good_items_of_a_list_stay() -> None:
+    settings, _ = examine(f'[server]\nbind = ["nowhere", "127.0.0.1:1", 2, "127.0.0.1:2"]\n{SOURCE}', "a", BASE)
+
+    assert ("127.0.0.1:1", "127.0.0.1:2") == settings.server.bind
+
+
+def test_sources_keep_their_numbers() -> None:
+    text = '[[source]]\nkind = "ftp"\nuri = "https://a.example/b"\n[[source]]\npath = 1\n[[source]]\npath = "c"\n'
+    settings, found = examine(text, "a", BASE)
+
+    assert {"source[0].kind", "source[0].uri", "source[0].path", "source[1].path"} == {key for key, _ in found}
+    assert ["", "", "/etc/vortexd/c"] == [each.path for each in settings.source]  # type: ignore[union-attr]
+
+
+def test_what_is_wrong_between_keys_is_of_the_text_as_it_is() -> None:
+    _, found = examine('[server]\nbind = []\n[[source]]\nkind = "git"\nuri = "http://a.example/b"\n', "a", BASE)
+
+    assert ["source[0].uri", "server.bind"] == [key for key, _ in found]
+
+
+def test_all_that_is_found_is_what_is_refused() -> None:
+    text = 'colour = 1\n[server]\nbind = ["nowhere"]\n[[source]]\nkind = "ftp"\n'
+
+    assert dict(examine(text, "vortexd.toml", BASE)[1]) == problems(text)
+
+
+@pytest.mark.parametrize(
+    ("path", "rest"),
+    [
+        ("a.b", {"a": {"c": [1, 2, 3]}, "x y": 1}),
+        ("a.c[1]", {"a": {"b": 1, "c": [1, 3]}, "x y": 1}),
+        ('"x y"', {"a": {"b": 1, "c": [1, 2, 3]}}),
+        # What it doesn't lead to goes with what it begins in.
+        ("a.d", {"x y": 1}),
+        ("a.c[3]", {"x y": 1}),
+        ("a.b.c", {"x y": 1}),
+        ("a.c.b", {"x y": 1}),
+        ("a.b[0]", {"x y": 1}),
+        # And if it leads nowhere at all, nothing is left, for the same again would be wrong for ever.
+        ("z", {}),
+        ("", {}),
+    ],
+)
+def test_a_table_without_what_is_wrong(path: str, rest: object) -> None:
+    table = {"a": {"b": 1, "c": [1, 2, 3]}, "x y": 1}
+
+    assert rest == without(table, [path])
+    assert {"a": {"b": 1, "c": [1, 2, 3]}, "x y": 1} == table
+
+
+def test_several_items_of_a_list_are_taken_out_by_their_numbers() -> None:
+    assert {"a": [2]} == without({"a": [1, 2, 3]}, ["a[0]", "a[2]"])
+
+
+# The source of the command line.
+
+
+@pytest.mark.parametrize(
+    "text", ["https://a.example/b.git", "file:///srv/a.git", "ssh://git@a/b", "git@a.example:b.git", "host:b"]
+)
+def test_an_address_is_no_path(text: str) -> None:
+    assert is_address(text)
+
+
+@pytest.mark.parametrize("text", ["config", "/srv/config", "./a:b", "a/b:c", ":b", "a:", "a::b", "", "."])
+def test_a_path_is_no_address(text: str) -> None:
+    assert not is_address(text)
+
+
+def test_an_address_takes_the_place_of_all_sources_with_the_keys_of_the_first_repository() -> None:
+    first = GitSettings(
+        uri="https://a.example/one",
+        default_label="next",
+        username="u",
+        password_file="/p",
+        ca_file="/c",
+        loaded_labels=3,
+    )
+    settings = Settings(source=(SourceSettings(path="/x"), first, GitSettings(uri="https://b.example/two")))
+
+    (same,) = override(settings, source="https://a.example/other").source
+    assert attrs.evolve(first, uri="https://a.example/other") == same
+    (elsewhere,) = override(settings, source="https://c.example/other").source
+    expected = attrs.evolve(first, uri="https://c.example/other", username="", password_file="", ca_file="")
+    assert expected == elsewhere
+
+
+def test_no_credential_goes_to_another_host() -> None:
+    first = GitSettings(uri="git@a.example:one", ssh_key="/k", known_hosts="/h")
+
+    (found,) = override(Settings(source=(first,)), source="git@b.example:one").source
+    assert GitSettings(uri="git@b.example:one") == found
+
+
+@pytest.mark.parametrize("scheme", ["http", "git", "file"])
+def test_who_writes_an_address_has_asked_for_its_scheme(scheme: str) -> None:
+    host = "" if scheme == "file" else "a.example"
+
+    (found,) = override(Settings(), source=f"{scheme}://{host}/b").source
+    assert ("https", "ssh", scheme) == found.schemes  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("address", ["ftp://a.example/b", "https://", "file://host/b", "https://a.example/b c"])
+def test_an_address_that_can_not_be_one_is_refused(address: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        override(Settings(), source=address)
+
+    assert ("command line", "--source") == (caught.value.origin, caught.value.problems[0][0])

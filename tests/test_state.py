@@ -50,8 +50,10 @@ def test_several_labels_are_resolved_each_with_its_last_good_content() -> None:
     config = state.resolve(attrs.evolve(SHOP, label="two,one"))
 
     assert ({"a": 1, "b": 2}, "two,one") == (config.document, config.revision)
-    with pytest.raises(UnknownLabel):
+    with pytest.raises(UnknownLabel, match="^no such label$"):
         state.resolve(attrs.evolve(SHOP, label="one,three"))
+    with pytest.raises(UnknownLabel, match="commits = true"):
+        state.resolve(attrs.evolve(SHOP, label="one," + "a" * 40))
 
 
 def test_of_label_directories_that_are_asked_for_together_each_keeps_its_last_good_content() -> None:

@@ -14,12 +14,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
 
 from . import __version__
 from .commands import COMMANDS
 from .errors import SettingsError, StartError
 from .settings import Settings, SourceSettings, parse_address
-from .settings_file import load, override
+from .settings_file import examine, is_address, load, override
 from .tables import MAX_BYTES
 from .terminal import Parser, complain, complain_of
 from .text import printable
@@ -45,13 +46,13 @@ def main(arguments: Sequence[str] | None = None, system_file: Path = SYSTEM_FILE
     file = options.config or (system_file if _is_there(system_file) else None)
     try:
         settings = _settings(file, options)
-        if options.check:
-            _check_auth(settings)
-    except SettingsError as error:
-        return complain_of(error)
+    except SettingsError:
+        return _complain_of_all(file, options)
     if options.check:
-        print(f"vortexd: {printable(str(file or 'the command line'))} is valid")
-        return 0
+        status = _complain_of_all(file, options)
+        if status == 0:
+            print(f"vortexd: {printable(str(file or 'the command line'))} is valid")
+        return status
     welcome = _welcome if file is None and options.source is None else None
     if settings.server.workers > 1:
         return _supervise(settings, given, welcome, lambda: _settings(file, options))
@@ -81,7 +82,11 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--config", metavar="FILE", type=Path, help="read the settings from FILE")
-    parser.add_argument("--source", metavar="DIR", help="serve the files of DIR, whatever the settings say")
+    parser.add_argument(
+        "--source",
+        metavar="DIR|REPO",
+        help="serve a directory, a bare git repository or the address of one, whatever the settings say",
+    )
     parser.add_argument(
         "--bind",
         metavar="ADDR",
@@ -93,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="only check the settings and the files that they name, and print every error",
+        help="only check the settings and the files that they name, and print everything that is wrong",
     )
     parser.add_argument("--version", action="version", version=f"vortexd {__version__}")
     return parser
@@ -119,6 +124,10 @@ def read_settings(file: Path, *, needs_source: bool) -> Settings:
     Raises:
         SettingsError: With every problem.
     """
+    return load(_text_of(file), str(file), file.absolute().parent, needs_source=needs_source)
+
+
+def _text_of(file: Path) -> str:
     if file.is_dir():
         raise SettingsError([("", "is a directory; --config takes a file, such as vortexd.toml in it")], str(file))
     try:
@@ -127,30 +136,100 @@ def read_settings(file: Path, *, needs_source: bool) -> Settings:
     except (OSError, ValueError) as error:
         raise SettingsError([("", f"can't be read: {_reason(error)}; name another with --config")], str(file)) from None
     try:
-        text = data.decode("utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise SettingsError([("", f"isn't UTF-8 text (at line {line}); save it as UTF-8")], str(file)) from None
-    return load(text, str(file), file.absolute().parent, needs_source=needs_source)
 
 
 def _settings(file: Path | None, options: argparse.Namespace) -> Settings:
-    """The file's settings with the command line put over them, and a source that can be read."""
+    """The file's settings with the command line put over them, and a source that can be read.
+
+    Raises:
+        SettingsError: They can't be used; `_complain_of_all` says everything that is wrong.
+    """
     settings = Settings() if file is None else read_settings(file, needs_source=options.source is None)
+    settings = _overridden(settings, options)
+    problems = _source_problems(settings, file, options)
+    if problems is not None:
+        raise problems
+    return settings
+
+
+def _overridden(settings: Settings, options: argparse.Namespace) -> Settings:
+    settings = override(settings, options.bind, _source(options.source), options.log_format)
+    return settings if settings.source else override(settings, source=str(example()))
+
+
+def _source(given: str | None) -> str | None:
+    """What --source says: an absolute path, or the address of a git repository."""
     # An empty one stays empty, and is refused: made absolute it would be the directory one happens to be in.
-    source = os.path.abspath(options.source) if options.source else options.source
-    settings = override(settings, options.bind, source, options.log_format)
-    if not settings.source:
-        settings = override(settings, source=str(example()))
-    named_by_file = file is not None and source is None
+    if not given or (is_address(given) and not os.path.lexists(given)):
+        return given
+    path = os.path.abspath(given)
+    return f"file://{quote(path)}" if is_bare_repository(path) else path
+
+
+def is_bare_repository(path: str) -> bool:
+    """Whether a directory is a git repository without a working tree."""
+    parts = (os.path.isdir(os.path.join(path, name)) for name in ("objects", "refs"))
+    return os.path.isfile(os.path.join(path, "HEAD")) and all(parts)
+
+
+def _source_problems(settings: Settings, file: Path | None, options: argparse.Namespace) -> SettingsError | None:
+    """What keeps the directories of sources from being served now, or None."""
+    named_by_file = file is not None and options.source is None
     problems = [
         (f"source[{index}].path" if named_by_file else "--source", problem)
         for index, each in enumerate(settings.source)
-        if isinstance(each, SourceSettings) and (problem := _unreadable(each.path))
+        if isinstance(each, SourceSettings) and each.path and (problem := _unreadable(each.path))
     ]
-    if problems:
-        raise SettingsError(problems, str(file) if named_by_file else "command line")
-    return settings
+    return SettingsError(problems, str(file) if named_by_file else "command line") if problems else None
+
+
+def _complain_of_all(file: Path | None, options: argparse.Namespace) -> int:
+    """Print everything that is wrong with the settings, the command line and the files that they name. Returns the exit status."""
+    errors = list(_errors(file, options))
+    for error in errors:
+        complain_of(error)
+    return 2 if errors else 0
+
+
+def _errors(file: Path | None, options: argparse.Namespace) -> Iterator[SettingsError]:
+    from .named_files import check_named_files
+
+    settings, problems = Settings(), list[tuple[str, str]]()
+    if file is not None:
+        try:
+            settings, problems = examine(
+                _text_of(file), str(file), file.absolute().parent, needs_source=options.source is None
+            )
+        except SettingsError as error:
+            yield error
+        else:
+            if problems:
+                yield SettingsError(problems, str(file))
+    try:
+        settings = _overridden(settings, options)
+    except SettingsError as error:
+        yield error
+    if (problem := _source_problems(settings, file, options)) is not None:
+        yield problem
+    # What can't be an address has been said.
+    bound = []
+    for text in settings.server.bind:
+        with contextlib.suppress(ValueError):
+            bound.append(parse_address(text))
+    for named in check_named_files(settings, bound, os.environ):
+        # A key that can't be used is as if it weren't there, and what is missing by that has been said, too.
+        rest = [each for each in named.problems if not any(_is_of(path, each[0]) for path, _ in problems)]
+        if rest:
+            yield SettingsError(rest, named.origin)
+
+
+def _is_of(path: str, key: str) -> bool:
+    """Whether a path is a key, or something within it."""
+    return path == key or path.startswith((key + "[", key + "."))
 
 
 def _unreadable(directory: str) -> str | None:
@@ -180,7 +259,7 @@ def example() -> Path:
 # Running.
 
 
-def _check_auth(settings: Settings) -> None:
+def _check_files(settings: Settings) -> None:
     """Read the files that [auth], [tls] and [encryption] name, as the daemon would."""
     from .named_files import load_named_files
 
@@ -222,7 +301,7 @@ def _supervise(
 
         logs.configure(settings.log, sys.stderr)
         # What is wrong is said once, rather than by each worker.
-        _check_auth(settings)
+        _check_files(settings)
         return supervisor.run(settings, arguments, lambda urls: welcome(settings, urls) if welcome else None, read)
 
     return _guarded(supervisor)

@@ -156,8 +156,9 @@ async def serve(
     fleet = Fleet(settings.fleet, line.version_of)
     metrics.watch_fleet(fleet.totals)
     sources = open_sources(settings, os.environ, Random(), [*own_files(settings), *own], memory)
-    # The one question that goes against the stream: for a label that exists and that nobody has asked for yet.
+    # The questions that go against the stream: for a label that exists and that nobody has asked for yet, and for the commit before one.
     line.reading.load_label = sources.load
+    line.reading.load_before = sources.before
     line.on_publication = trace
     sources.keep_labels(lambda: line.main_labels)
     metrics.watch_sources(sources.reports)
@@ -190,7 +191,7 @@ async def serve(
             "/monitor": monitor,
             "/api/v1/connections": Connections(websockets.connected, peers),
             "/api/v1/explain/": Explain(line.reading),
-            "/api/v1/diff/": Difference(line.reading),
+            "/api/v1/diff/": Difference(line.reading, timestamp()),
             OpenApi.route: OpenApi(lambda: reload.settings.http.prefix, lambda: gate.is_open),
             FleetPages.route: FleetPages(fleet, line, time.time, peers),
             **encryption_routes(keyring),

@@ -13,7 +13,11 @@
 What isn't in this tree is nobody's expected error: it propagates and ends the daemon loudly.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+
+# The name of a git commit, whole or abbreviated as git does it.
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
 
 class VortexdError(Exception):
@@ -93,3 +97,9 @@ class UnknownLabel(RemoteError):
     """A label the sources don't have. Spring's clients try their next label on 404."""
 
     status = 404
+
+    @classmethod
+    def named(cls, label: str) -> "UnknownLabel":
+        """The error for a label, with a hint where it looks like a commit. The text doesn't repeat the label."""
+        hint = "; a commit is a label by its full name, where its git source has commits = true"
+        return cls("no such label" + (hint if _COMMIT.fullmatch(label) else ""))

@@ -25,7 +25,7 @@ from .last_good import LastGood
 from .metrics import Metrics
 from .model import BrokenFile, Change, Config, Good, Key, Moment, Past, PropertySource, Served, Tree
 from .patterns import Pattern
-from .publication import Publication, Stopwatch
+from .publication import Publication, Stopwatch, named, without_configuration
 from .reading import Reading
 from .realtime.encoder import Encoder
 from .realtime.frames import Frame
@@ -105,6 +105,7 @@ class Line:
         self._threads = trio.CapacityLimiter(2)
         self._failing: dict[Key, str] = {}
         self._last_good = LastGood(self._in_thread)
+        self._without_configuration: frozenset[str] = frozenset()
         # Threads of its own: publications don't queue behind those who ask.
         self.reading = Reading(store, formats, trio.CapacityLimiter(2))
         # Who else wants to know of each publication, when it is done; it must not wait.
@@ -160,10 +161,11 @@ class Line:
         # No await from here on: the commit and its broadcast are one moment for every reader and subscriber.
         # What has ended first: what is committed of it beyond its end is nobody's.
         deliveries = sum(map(self._end, self._interests.update(existing)))
-        self._tree = tree
+        former_tree, self._tree = self._tree, tree
         self._parsed = parsed
         self._listing = listing
-        changes, more = self._commit(staged)
+        changed, more = self._commit(staged)
+        changes = len(changed)
         deliveries += more
         self._ready.set()
         watch.lap("broadcast")
@@ -175,7 +177,14 @@ class Line:
         self._metrics.publication(done)
         if self.on_publication is not None:
             self.on_publication(done)
-        log.info("configuration published", labels=len(tree.labels), changes=changes, deliveries=deliveries)
+        log.info(
+            "configuration published",
+            labels=len(tree.labels),
+            changes=changes,
+            deliveries=deliveries,
+            **named(changed, former_tree, tree),
+        )
+        self._report_empty(parsed)
 
     async def resolve_by(self, decryptor: Decryptor | None, overrides: PropertySource | None = None) -> None:
         """Resolve everything in use again, by other keys and with other overrides, and publish what became another document by it."""
@@ -186,7 +195,8 @@ class Line:
             state = attrs.evolve(self._store.state, decryptor=decryptor, overrides=overrides, published=Moment())
             staged = await self._staged(state, self._store.configs())
             # As in `publish`: no await from here on.
-            changes, deliveries = self._commit(staged)
+            changed, deliveries = self._commit(staged)
+        changes = len(changed)
         self._report_failures(staged)
         self._metrics.published(changes, deliveries)
         log.info("configuration resolved anew", changes=changes, deliveries=deliveries)
@@ -201,14 +211,14 @@ class Line:
             staged = staged.with_more(await self._in_thread(stage, state, late, time.perf_counter))
         return staged
 
-    def _commit(self, staged: Staged) -> tuple[int, int]:
-        """Put a publication in force, and broadcast it. Returns the numbers of changes and deliveries."""
+    def _commit(self, staged: Staged) -> tuple[Sequence[Change], int]:
+        """Put a publication in force, and broadcast it. Returns the changes, and the number of deliveries."""
         # A clock that was set back in between makes no publication older than the one before it.
         before = self._store.state.published.seconds if self._store.state else 0.0
         staged.state.published.seconds = max(self._now(), before)
         changes = self._store.commit(staged)
         self.reading.renew(self._listing, {key: str(failure) for key, failure in staged.failures.items()})
-        return len(changes), self._broadcaster.publish(changes)
+        return changes, self._broadcaster.publish(changes)
 
     def _report_broken(self, before: Mapping[tuple[str, str], BrokenFile]) -> None:
         now = self.broken
@@ -226,6 +236,18 @@ class Line:
         for label, path in before.keys() - now.keys():
             log.info("configuration file sound again", label=label, file=path)
         self._metrics.broken_files(len(now), sum(each.served is Served.NOTHING for each in now.values()))
+
+    def _report_empty(self, parsed: ParsedTree) -> None:
+        layers = [layer for files in parsed.labels.values() for layer in files.layers]
+        now = without_configuration((layer.files.root, bool(layer.paths)) for layer in layers)
+        for root in sorted(now - self._without_configuration):
+            log.warning(
+                "no configuration",
+                source=root,
+                reason="no file there is .yml, .yaml, .properties, .json or .toml",
+                consequence="it gives nothing to any application",
+            )
+        self._without_configuration = now
 
     def _report_failures(self, staged: Staged) -> None:
         failures = {key: str(failure) for key, failure in staged.failures.items()}

@@ -51,10 +51,19 @@ class Key:
 
 @attrs.frozen(slots=True)
 class Names:
-    """The names that somebody speaks of: a label by its files, tokens by their patterns."""
+    """The names that somebody speaks of: a label by its files, tokens by their patterns.
+
+    Attributes:
+        beginnings: What names of files begin with, up to a hyphen or their end, of a label: `a-b.yml` may be `a-b`, or `a` in profile `b`.
+    """
 
     applications: frozenset[str] = frozenset()
     profiles: frozenset[str] = frozenset()
+    beginnings: frozenset[str] = frozenset()
+
+    def has_file_of(self, application: str) -> bool:
+        """Whether a file is named after an application, in whatever profile; `application` is everybody's."""
+        return application == "application" or application in self.beginnings
 
 
 @attrs.frozen(slots=True)

@@ -1,14 +1,23 @@
-"""The files that settings name, read together: in come the settings, out go who is let in, the certificate and the keys, or what is wrong."""
+"""The files that settings name, read together: in come the settings, out go who is let in, the certificate and the keys, or all that is wrong."""
 
-from collections.abc import Mapping, Sequence
+import os
+import ssl
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
 from .auth import Authority, load_authority
 from .encryption.files import Encryption, load_encryption
-from .settings import Address, Settings
+from .errors import SettingsError, SourceError
+from .settings import Address, GitSettings, Settings
+from .source.secrets import expanded, read_secret
 from .tls import ServerContext, load_context
+from .trusted_files import OTHERS_READ_OR_WRITE
+
+# Stands for the authorities of clients' certificates that can't be read: that is said already, and what needs them isn't wrong by it.
+_UNREAD = frozenset({""})
 
 
 @attrs.frozen(eq=False)
@@ -32,17 +41,110 @@ def load_named_files(settings: Settings, bound: Sequence[Address], environ: Mapp
         bound: The addresses listened on: without tokens, some are refused.
 
     Raises:
-        SettingsError: One can't be used; says which file, and what to do.
+        SettingsError: With everything that is wrong with them: which file it is, and what to do.
     """
-    context = load_context(settings.tls, environ)
-    encryption = load_encryption(settings.encryption, Path(), environ)
-    is_proxied = bool(settings.server.trusted_proxies)
-    authority = load_authority(
-        settings.auth,
-        bound,
-        Path(),
-        environ,
-        is_proxied=is_proxied,
-        authorities=context.authorities if context is not None else frozenset(),
-    )
-    return NamedFiles(authority, context, encryption)
+    read = _Read(settings, bound, environ)
+    if read.errors:
+        raise _together(read.errors)
+    assert read.authority is not None  # there was no error
+    assert read.encryption is not None
+    return NamedFiles(read.authority, read.context, read.encryption)
+
+
+def check_named_files(
+    settings: Settings, bound: Sequence[Address], environ: Mapping[str, str]
+) -> Iterator[SettingsError]:
+    """Everything that is wrong with the files that settings name: those of `load_named_files`, and those that are read only when they are used.
+
+    Blocks on the file system.
+
+    Args:
+        settings: As of `load_named_files`.
+    """
+    yield from _Read(settings, bound, environ).errors
+    problems = list(_unusable(settings, environ))
+    if problems:
+        yield SettingsError(problems, "settings")
+
+
+class _Read:
+    """What could be read, and what is wrong with the rest."""
+
+    def __init__(self, settings: Settings, bound: Sequence[Address], environ: Mapping[str, str]) -> None:
+        self.errors: list[SettingsError] = []
+        self.context: ServerContext | None = None
+        self.encryption: Encryption | None = None
+        self.authority: Authority | None = None
+        authorities: frozenset[str] = frozenset()
+        try:
+            self.context = load_context(settings.tls, environ)
+            authorities = self.context.authorities if self.context is not None else authorities
+        except SettingsError as error:
+            self.errors.append(error)
+            authorities = _UNREAD
+        try:
+            self.encryption = load_encryption(settings.encryption, Path(), environ)
+        except SettingsError as error:
+            self.errors.append(error)
+        is_proxied = bool(settings.server.trusted_proxies)
+        try:
+            self.authority = load_authority(
+                settings.auth, bound, Path(), environ, is_proxied=is_proxied, authorities=authorities
+            )
+        except SettingsError as error:
+            self.errors.append(error)
+
+
+def _together(errors: Sequence[SettingsError]) -> SettingsError:
+    """Several errors as one."""
+    if len(errors) == 1:
+        return errors[0]
+    return SettingsError([problem for error in errors for problem in error.problems], "settings")
+
+
+def _unusable(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the files that are read when they are used, each with its key."""
+    if settings.monitor.secret:
+        yield from _secret("monitor.secret", settings.monitor.secret, environ)
+    for index, source in enumerate(settings.source):
+        if not isinstance(source, GitSettings):
+            continue
+        if source.password_file:
+            yield from _secret(f"source[{index}].password_file", source.password_file, environ)
+        for name, forbidden in (("ssh_key", OTHERS_READ_OR_WRITE), ("known_hosts", 0), ("ca_file", 0)):
+            if path := getattr(source, name):
+                yield from _file(f"source[{index}].{name}", path, environ, forbidden, is_pem=name == "ca_file")
+    if any(isinstance(each, GitSettings) for each in settings.source):
+        directory = settings.server.state_directory
+        if directory and os.path.lexists(directory) and not os.path.isdir(directory):
+            yield "server.state_directory", f"{directory} is not a directory; name the one that mirrors are kept in"
+
+
+def _secret(key: str, path: str, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    try:
+        read_secret(path, environ)
+    except SourceError as error:
+        yield key, str(error)
+
+
+def _file(
+    key: str, path: str, environ: Mapping[str, str], forbidden: int, *, is_pem: bool
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with a file that git or ssh reads."""
+    try:
+        place = expanded(path, environ)
+        # A pipe would wait for somebody to write.
+        with open(os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as opened:
+            mode = os.fstat(opened.fileno()).st_mode
+        if not stat.S_ISREG(mode):
+            yield key, f"{path} must be a regular file"
+        elif place == path and stat.S_IMODE(mode) & forbidden:
+            yield key, f"{path} is open to other users; run chmod 600 on it"
+        elif is_pem:
+            ssl.create_default_context(cafile=place)
+    except SourceError as error:
+        yield key, str(error)
+    except ssl.SSLError:
+        yield key, f"{path} must be PEM with a certificate for each authority"
+    except (OSError, ValueError) as error:
+        yield key, f"{path} can't be read: {getattr(error, 'strerror', None) or 'not a path'}"

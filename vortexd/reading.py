@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
+import attrs
 import structlog
 import trio
 
@@ -16,10 +17,10 @@ from . import threads
 from .cache import Cache
 from .encryption.decryptor import Decryptor
 from .errors import FormatError, ResolveError, UnknownLabel
-from .model import BrokenFile, Config, HeldBack, Key, Names
+from .model import BrokenFile, Config, Files, HeldBack, Key, Names, Tree
 from .resolve.explain import Explanation
 from .resolve.listing import Listing
-from .resolve.tree import ParsedFiles, broken_files
+from .resolve.tree import ParsedFiles, ParsedTree, broken_files, parse_tree
 from .settings import FormatSettings
 from .state import State
 from .store import Store
@@ -30,6 +31,8 @@ T = TypeVar("T")
 # Configurations that were read and that no connection holds.
 _CACHE_KEYS = 1_024
 _CACHE_BYTES = 67_108_864
+# Commits before those that are served whose files are held.
+_FORMER = 4
 
 
 # Of the keys that a broken file holds back, so many are named.
@@ -55,9 +58,14 @@ class Reading:
         self._failing: Mapping[Key, str] = {}
         self._held_back: tuple[State, Sequence[HeldBack]] | None = None
         self._cache: Cache[Key, Config] = Cache(_CACHE_BYTES, _CACHE_KEYS)
+        # What the commits before those that are served hold, by root and commit; read one after the other.
+        self._former: dict[tuple[str, str], Files | None] = {}
+        self._reading_former = trio.CapacityLimiter(1)
         self._flight = threads.SingleFlight()
         # How a label is brought in that sources have and that nobody has asked for yet: returns whether it may be there now.
         self.load_label: Callable[[str], Awaitable[bool]] | None = None
+        # How what the commit before one holds is read, of the git source with a root; None where there is none.
+        self.load_before: Callable[[str, str], Awaitable[Files | None]] | None = None
 
     def renew(self, listing: Listing | None, failing: Mapping[Key, str]) -> None:
         """Let go of the former state.
@@ -69,6 +77,7 @@ class Reading:
         self._listing = listing
         self._failing = failing
         self._cache.clear()
+        self._former.clear()
 
     @property
     def state(self) -> State | None:
@@ -133,7 +142,7 @@ class Reading:
                     await self.load_label(label)
                 state = self._store.state or state
                 if label not in state.labels:
-                    raise UnknownLabel("no such label")
+                    raise UnknownLabel.named(label)
         return state
 
     async def explain(self, key: Key) -> tuple[Explanation, str]:
@@ -145,6 +154,53 @@ class Reading:
         state = await self._state_with(key)
         explain = partial(threads.run_sync, state.explain, key, abandon_on_cancel=True, limiter=self._explaining)
         return await self._flight.shared((Explanation, state, key), explain)
+
+    async def before(self, key: Key) -> Config | None:
+        """The configuration of a key by the commit before the one that it last changed with, where one git source serves it; else None.
+
+        Where that one isn't known, it is the commit before the one that is served.
+
+        It is for who may read the key: a server that ran when the commit came has it in the key's history.
+
+        Raises:
+            UnknownLabel, FormatError, ResolveError: As `read`.
+        """
+        config = await self.read(key)
+        layers = await self.files(key)
+        commit = config.origin.commit if config.origin is not None else config.revision
+        if (
+            self.load_before is None
+            or config.revision is None
+            or commit is None
+            or "," in key.label
+            or len(layers) != 1
+        ):
+            return None
+        # No label is called so.
+        former = attrs.evolve(key, label=f"{commit}^")
+        if (found := self.kept(former)) is not None:
+            return found
+        state = self._store.state
+        assert state is not None  # something has been read
+        made = await self._flight.shared((state, former), partial(self._before, state, layers[0], key, commit))
+        if made is not None and self._store.state is state:
+            self._cache.put(former, made, len(made.body), is_known=self.exists(key))
+        return made
+
+    async def _before(self, state: State, layer: ParsedFiles, key: Key, commit: str) -> Config | None:
+        assert self.load_before is not None  # it was asked for
+        place = layer.files.root, commit
+        async with self._reading_former:
+            if place not in self._former:
+                files = await self.load_before(*place)
+                while len(self._former) >= _FORMER:
+                    del self._former[next(iter(self._former))]
+                self._former[place] = files
+            files = self._former[place]
+        if files is None:
+            return None
+        resolve = partial(_resolved_by, files, layer, state, key, self.formats)
+        return await threads.run_sync(resolve, abandon_on_cancel=True, limiter=self._explaining)
 
     def history(self, key: Key) -> Mapping[str, bytes]:
         """The former versions of a key that are known, to their documents as JSON, oldest first: of keys in use, and lately in use."""
@@ -222,3 +278,25 @@ def _held_back(state: State, keys: Iterable[Key]) -> list[HeldBack]:
 
 def _order(item: tuple[BrokenFile, object]) -> tuple[str, str, str]:
     return item[0].label, item[0].root, item[0].path
+
+
+def _resolved_by(files: Files, layer: ParsedFiles, state: State, key: Key, limits: FormatSettings) -> Config | None:
+    """What a key is by other files in the place of a layer; None where they are broken."""
+    layer = attrs.evolve(layer, others=())
+    there = attrs.evolve(
+        layer.files,
+        contents=files.contents,
+        unreadable=files.unreadable,
+        revision=files.revision,
+        origin=files.origin,
+        others=(),
+        edits=None,
+        past=None,
+    )
+    label = key.label
+    # What is the same isn't parsed again; what is broken there has no content of now in its place.
+    parsed = parse_tree(Tree({label: there}, label), limits, ParsedTree({label: layer}, label), ParsedTree({}, label))
+    try:
+        return State(parsed.labels, label, state.decryptor, state.overrides).resolve(key)
+    except (FormatError, ResolveError):
+        return None

@@ -563,6 +563,14 @@ class EncryptionSettings:
     plain_text: bool = False
 
 
+# Backups, files in the way of being written, and what a merge or a patch has left over.
+_LEFT_BY_EDITORS = ("*.bak", "*.orig", "*.swp", "*~", ".#*", "*.rej", "*.tmp")
+
+
+def _is_file_name(value: object) -> bool:
+    return re.fullmatch(r"[^/\x00-\x1f]{1,255}", str(value)) is not None
+
+
 @attrs.frozen
 class HttpSettings:
     """[http]: Spring's HTTP API.
@@ -571,6 +579,8 @@ class HttpSettings:
         prefix: What goes before its paths, such as "/config"; what is for supervisors and Prometheus stays where it is, and so do WebSockets.
         accept_empty: Answer with an empty configuration where there is none; false answers 404.
         strict_errors: Answer 500 for keys that read a file which is broken now, as Spring does; false serves them with its last good content.
+        hidden_files: Names of files and directories that are never served as plain files, to nobody, as globs with `*`, in upper or lower
+            case: backups, and what editors leave behind. Configuration is still read from what is so called.
     """
 
     prefix: str = attrs.field(
@@ -584,6 +594,9 @@ class HttpSettings:
     )
     accept_empty: bool = True
     strict_errors: bool = False
+    hidden_files: tuple[str, ...] = _texts(
+        "the name of a file, in which * stands for anything", _is_file_name, *_LEFT_BY_EDITORS
+    )
 
 
 def _is_collector(value: object) -> bool:

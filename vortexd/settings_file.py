@@ -33,13 +33,15 @@ from .settings import (
     TracingSettings,
     parse_address,
 )
-from .tables import Hook, Hooks, Problem, checked, in_words, key_text, list_hook, parse, structure
+from .tables import Hook, Hooks, Problem, checked, in_words, key_text, list_hook, parse, structure, without
 
 S = TypeVar("S", AnySource, EncryptionSettings)
 _TWICE = "is there twice; remove one"
 # Of a list in [overrides], as for files.
 _INDEX = re.compile(r"\[0*([0-9]+)\]")
 _MAX_INDEX = 10_000
+# What git takes for an address, too: a colon before any slash.
+_HOST_AND_PATH = re.compile(r"[^/:]+:[^:]")
 
 _SECTIONS: Mapping[str, type] = {
     "server": ServerSettings,
@@ -79,11 +81,36 @@ def load(text: str, origin: str, base: Path, *, needs_source: bool = True) -> Se
     Raises:
         SettingsError: With every problem, in the order of the file where that is known.
     """
-    table = parse(text, origin)
-    settings, problems = structure(table, Settings, (*_SECTIONS.values(), GitSettings), _HOOKS, _home)
-    problems += _across(table, needs_source=needs_source)
-    if settings is None or problems:
+    settings, problems = examine(text, origin, base, needs_source=needs_source)
+    if problems:
         raise SettingsError(problems, origin)
+    return settings
+
+
+def examine(text: str, origin: str, base: Path, *, needs_source: bool = True) -> tuple[Settings, list[Problem]]:
+    """As `load`, but what is wrong is returned, beside the settings without it: a key that can't be used is as if it weren't there.
+
+    So the files that the other keys name can be looked at, too.
+
+    Raises:
+        SettingsError: The text isn't TOML.
+    """
+    whole = table = parse(text, origin)
+    settings, problems = _structured(table)
+    wrong = problems
+    # A key that is taken out leaves its default, which may not go with the others: each round takes out one key at least.
+    while settings is None:
+        table = without(table, [path for path, _ in wrong])
+        settings, wrong = _structured(table)
+    return _absolute(settings, base), [*problems, *_across(whole, needs_source=needs_source)]
+
+
+def _structured(table: Mapping[str, Any]) -> tuple[Settings | None, list[Problem]]:
+    return structure(table, Settings, (*_SECTIONS.values(), GitSettings), _HOOKS, _home)
+
+
+def _absolute(settings: Settings, base: Path) -> Settings:
+    """Settings with their paths made absolute."""
     return attrs.evolve(
         settings,
         tls=attrs.evolve(
@@ -138,6 +165,9 @@ def override(
 ) -> Settings:
     """Put what the command line says over settings; what is empty or None stays as it is.
 
+    Args:
+        source: The path of a directory, or the address of a git repository as `is_address` knows it.
+
     Raises:
         SettingsError: With every problem, each under its option.
     """
@@ -145,7 +175,10 @@ def override(
     if bind:
         problems += [(f"--bind {bind[index]}", problem) for index, problem in _bind_problems(bind)]
         settings = attrs.evolve(settings, server=attrs.evolve(settings.server, bind=tuple(bind)))
-    if source is not None:
+    if source is not None and is_address(source):
+        problems += _option_problem("--source", source, GitSettings, "uri")
+        settings = settings if problems else attrs.evolve(settings, source=(_repository(settings, source),))
+    elif source is not None:
         problems += _option_problem("--source", source, SourceSettings, "path")
         first = next((each for each in settings.source if isinstance(each, SourceSettings)), SourceSettings())
         settings = attrs.evolve(settings, source=(attrs.evolve(first, path=source),))
@@ -155,6 +188,28 @@ def override(
     if problems:
         raise SettingsError(problems, "command line")
     return settings
+
+
+def is_address(source: str) -> bool:
+    """Whether the source of a command line is the address of a git repository, and not a path: `scheme://…` or `[user@]host:path`."""
+    return "://" in source or _HOST_AND_PATH.match(source) is not None
+
+
+def _repository(settings: Settings, uri: str) -> GitSettings:
+    """The first repository of the settings with another address. Credentials stay only where the host is the same."""
+    first = next((each for each in settings.source if isinstance(each, GitSettings)), GitSettings())
+    remote = parse_remote(uri)
+    if _site(first.uri) != remote.site:
+        first = attrs.evolve(first, username="", password_file="", ssh_key="", known_hosts="", ca_file="")
+    # Whoever writes an address on the command line has asked for its scheme.
+    return attrs.evolve(first, uri=uri, schemes=tuple(dict.fromkeys((*first.schemes, remote.scheme))))
+
+
+def _site(uri: str) -> str:
+    try:
+        return parse_remote(uri).site
+    except ValueError:
+        return ""
 
 
 def _bind_problems(addresses: Sequence[str]) -> Iterator[tuple[int, str]]:

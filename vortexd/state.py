@@ -95,7 +95,7 @@ class State:
     def _files(self, label: str) -> ParsedFiles:
         files = self.labels.get(label)
         if files is None:
-            raise UnknownLabel("no such label")
+            raise UnknownLabel.named(label)
         return files
 
     def _config(

@@ -22,6 +22,8 @@ from .rules import Rule
 
 T = TypeVar("T")
 MAX_BYTES = 1_048_576
+# So many characters of a name are in a path.
+_NAME_LENGTH = 64
 
 Problem = tuple[str, str]
 Hook = Callable[[object, Any], Any]
@@ -86,6 +88,63 @@ def structure(
         return converter.structure(table, whole), []
     except cattrs.BaseValidationError as group:
         return None, list(_problems(group, "", elsewhere))
+
+
+def without(table: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+    """A table without the keys and items that problems are with. What a path doesn't lead to goes with the table that it begins in.
+
+    Args:
+        paths: As those of `structure`.
+    """
+    copied: dict[str, Any] = _copied(table)
+    for path in paths:
+        steps = [_step(*found) for found in _STEP.findall(path)]
+        if not _take_out(copied, steps) and steps:
+            copied.pop(str(steps[0]), None)
+    # A path that leads nowhere: better nothing than the same again.
+    return {} if copied == table else _without_gone(copied)
+
+
+_STEP = re.compile(r'([A-Za-z0-9_-]+)|("(?:[^"\\]|\\.)*")|\[([0-9]+)\]')
+# In the place of an item of a list, so that those behind it keep their numbers until all are out.
+_GONE = object()
+
+
+def _step(name: str, quoted: str, index: str) -> str | int:
+    return int(index) if index else str(json.loads(quoted)) if quoted else name
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _copied(each) for name, each in value.items()}
+    return [_copied(each) for each in value] if isinstance(value, list) else value
+
+
+def _take_out(table: Any, steps: Sequence[str | int]) -> bool:
+    """Take out what a path leads to. Returns whether it leads to something."""
+    for number, step in enumerate(steps):
+        if isinstance(table, dict):
+            # A path has no more than this of a name.
+            name = next((each for each in table if each[:_NAME_LENGTH] == step), None)
+            if name is None:
+                return False
+        elif isinstance(table, list) and step in range(len(table)):
+            name = step
+        else:
+            return False
+        if number < len(steps) - 1:
+            table = table[name]
+        elif isinstance(table, dict):
+            del table[name]
+        else:
+            table[name] = _GONE
+    return bool(steps)
+
+
+def _without_gone(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_gone(each) for name, each in value.items()}
+    return [_without_gone(each) for each in value if each is not _GONE] if isinstance(value, list) else value
 
 
 # One field.
@@ -201,4 +260,4 @@ def _unknown(name: str, section: type, elsewhere: Callable[[str, type], str | No
 
 def key_text(name: str) -> str:
     """A key as one would write it in TOML, on one line and not without end."""
-    return name if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) else json.dumps(name[:64])
+    return name if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) else json.dumps(name[:_NAME_LENGTH])

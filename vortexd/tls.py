@@ -51,7 +51,7 @@ def load_context(settings: TlsSettings, environ: Mapping[str, str]) -> ServerCon
         None where no certificate is configured.
 
     Raises:
-        SettingsError: They can't be used; says which file, and what to do.
+        SettingsError: They can't be used; says of each file what to do.
     """
     asks = settings.client_certificates != "off"
     if not settings.certificate and not settings.key:
@@ -64,42 +64,51 @@ def load_context(settings: TlsSettings, environ: Mapping[str, str]) -> ServerCon
     certificate = _readable("certificate", settings.certificate, environ, problems)
     # A file may hold both.
     key = _readable("key", settings.key or settings.certificate, environ, problems, forbidden=OTHERS_READ_OR_WRITE)
-    authorities = settings.client_ca
-    if asks and not authorities:
-        problems.append(("tls.client_ca", "must name the authorities that sign clients' certificates"))
-    elif asks:
-        authorities = _readable("client_ca", authorities, environ, problems, forbidden=OTHERS_WRITE)
-    if problems:
-        raise SettingsError(problems, "tls")
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[settings.minimum_version]
     context.set_alpn_protocols(["h2", "http/1.1"])
     # Renegotiation is a way to make a server work, and nobody needs it.
     context.options |= ssl.OP_NO_RENEGOTIATION
+    if not problems:
+        _present(context, settings, certificate, key, problems)
+    if asks and not settings.client_ca:
+        problems.append(("tls.client_ca", "must name the authorities that sign clients' certificates"))
+    elif asks:
+        _trust(context, settings, environ, problems)
+        context.verify_mode = _MODES[settings.client_certificates]
+    if problems:
+        raise SettingsError(problems, "tls")
+    return context
+
+
+def _present(
+    context: ServerContext, settings: TlsSettings, certificate: str, key: str, problems: list[tuple[str, str]]
+) -> None:
+    """Show clients the certificate of a file."""
     try:
         context.load_cert_chain(certificate, key, password=_no_password)
     except ssl.SSLError as error:
         reason = "the key isn't that of the certificate" if error.reason == "KEY_VALUES_MISMATCH" else _FORM
-        raise SettingsError([("tls.certificate", f"{settings.certificate}: {reason}")], "tls") from None
+        problems.append(("tls.certificate", f"{settings.certificate}: {reason}"))
     except ValueError:
         text = "is encrypted; store it without a password, for the owner alone"
-        raise SettingsError([("tls.key", f"{settings.key}: {text}")], "tls") from None
-    if asks:
-        _trust(context, authorities)
-        context.verify_mode = _MODES[settings.client_certificates]
-    return context
+        problems.append(("tls.key", f"{settings.key}: {text}"))
 
 
-def _trust(context: ServerContext, path: str) -> None:
+def _trust(
+    context: ServerContext, settings: TlsSettings, environ: Mapping[str, str], problems: list[tuple[str, str]]
+) -> None:
     """Check clients' certificates against those of a file."""
+    before = len(problems)
+    path = _readable("client_ca", settings.client_ca, environ, problems, forbidden=OTHERS_WRITE)
+    if len(problems) > before:
+        return
     try:
         data = Path(path).read_bytes()
         context.authorities = read_authorities(data)
         context.load_verify_locations(cadata=data.decode("ascii"))
     except (OSError, ValueError):
-        raise SettingsError(
-            [("tls.client_ca", f"{path} must be PEM with a certificate for each authority")], "tls"
-        ) from None
+        problems.append(("tls.client_ca", f"{path} must be PEM with a certificate for each authority"))
 
 
 _FORM = "must be PEM: the certificate first, then the chain; and the key, there or in tls.key"

@@ -1,11 +1,13 @@
 """The client on asyncio; these tests run loops of their own, within none of Trio's."""
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
 
+import vortexd.client
 from vortexd.client import Connected, Failed, WatchFailed
 from vortexd.client.asyncio import Config, watch
 from vortexd.client.link import Timeouts
@@ -144,3 +146,41 @@ def test_two_loops_one_after_the_other_are_no_trouble(server: Elsewhere) -> None
     run(do)
     run(do)
     assert [OLD, OLD] == [config.document for config in kept]
+
+
+def test_its_keywords_are_those_on_trio_but_for_how_long_a_start_may_take() -> None:
+    def keywords(function: Callable[..., object]) -> dict[str, inspect.Parameter]:
+        return {
+            name: each.replace(default=None) if name == "start_timeout" else each
+            for name, each in inspect.signature(function).parameters.items()
+        }
+
+    assert keywords(vortexd.client.watch) == keywords(watch)
+    assert 60.0 == inspect.signature(watch).parameters["start_timeout"].default
+
+
+@pytest.mark.parametrize("misspelt", ["tokn", "last_known_god", "starttimeout"])
+def test_a_keyword_that_there_is_not_is_refused(misspelt: str) -> None:
+    with pytest.raises(TypeError, match=misspelt):
+        watch(URL, "orders", **{misspelt: None})  # type: ignore[arg-type]
+    assert "vortexd.client" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_every_keyword_reaches_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+
+    class Elsewhither:
+        def __init__(self, _: object, *arguments: object) -> None:
+            given.extend(arguments)
+            raise KeyError("that is all")
+
+    monkeypatch.setattr("vortexd.client.asyncio.Background", Elsewhither)
+    options = {name: object() for name in list(inspect.signature(watch).parameters)[4:]}
+
+    async def do() -> None:
+        with pytest.raises(KeyError):
+            async with watch(URL, "orders", "dev", "main", **options):  # type: ignore[arg-type]
+                pytest.fail("nothing begins")
+
+    run(do)
+    assert [URL, "orders", "dev", "main", options] == given

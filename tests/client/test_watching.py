@@ -404,10 +404,73 @@ async def test_a_refused_token_is_tried_once_until_there_is_another_one(
 
 async def test_who_waits_no_longer_is_told_why_there_is_nothing(autojump_clock: MockClock, servers: Servers) -> None:
     servers.away.add(URL)
-    with pytest.raises(WatchFailed, match="Connection refused"):
-        async with watch(URL, "orders", "dev", connect=servers.connect, start_timeout=3):
+    with pytest.raises(WatchFailed) as caught:
+        async with watch(URL, "orders", "dev", connect=servers.connect, start_timeout=2.5):
             pytest.fail("there is nothing to begin with")
-    assert 3.0 == trio.current_time()
+    assert f"no configuration after 2.5 s: {URL}: Connection refused" == str(caught.value)
+    assert 2.5 == trio.current_time()
+
+
+def reminders(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int, str]]:
+    return [record for record in caplog.record_tuples if record[2].startswith("no configuration")]
+
+
+async def test_while_nobody_answers_the_log_says_why_after_a_few_seconds_and_then_each_minute(
+    autojump_clock: MockClock, servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    servers.away.add(URL)
+    with trio.move_on_after(123.5):
+        async with watch(URL, "orders", "dev", connect=servers.connect):
+            pytest.fail("there is nothing to begin with")
+
+    reason = f"and still trying: {URL}: Connection refused"
+    assert [
+        ("vortexd.client", logging.WARNING, f"no configuration after {waited} s, {reason}") for waited in (3, 63, 123)
+    ] == reminders(caplog)
+
+
+async def test_a_server_that_is_silent_is_a_reason_too(
+    autojump_clock: MockClock, servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(WatchFailed, match="^no configuration after 5 s: no server has answered yet$"):
+        async with watch(URL, "orders", "dev", connect=servers.connect, start_timeout=5):
+            pytest.fail("there is nothing to begin with")
+
+    assert ["no configuration after 3 s, and still trying: no server has answered yet"] == [
+        text for _, _, text in reminders(caplog)
+    ]
+
+
+async def test_a_start_within_a_few_seconds_reminds_nobody(
+    autojump_clock: MockClock, servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def serve() -> None:
+        peer = await servers.opened()
+        await trio.sleep(2.9)
+        await peer.say(snapshot(OLD))
+        await trio.sleep(10)
+        await peer.vanish()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        async with watch(URL, "orders", "dev", connect=servers.connect, timeouts=Timeouts(close=0)):
+            await trio.sleep(10)
+
+    assert [] == reminders(caplog)
+
+
+async def test_on_trio_a_start_takes_as_long_as_it_takes(autojump_clock: MockClock, servers: Servers) -> None:
+    servers.away.add(URL)
+
+    async def come() -> None:
+        await trio.sleep(1_000)
+        servers.away.clear()
+        await (await servers.opened()).say(snapshot(OLD))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(come)
+        async with watch(URL, "orders", "dev", connect=servers.connect, timeouts=Timeouts(close=0)) as config:
+            assert OLD == config.document
 
 
 # A server that is broken, or hostile.

@@ -1,6 +1,9 @@
 """The client in JavaScript comes to the same versions, documents, delays and ends as the one in Python."""
 
+import json
 import random
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from vortexd.model import Key
 from vortexd.patterns import parse_pattern
 from vortexd.realtime.close import CloseReason
 
-from .node import VORTEX, needs_node, run_js
+from .node import NODE, VORTEX, needs_node, run_js
 
 pytestmark = needs_node
 
@@ -197,3 +200,95 @@ def test_it_is_one_file_that_needs_no_other() -> None:
 
     assert "import " not in source.replace('//     import { watch } from "./vortex.js";', "")
     assert "require(" not in source
+
+
+# Where there is no WebSocket.
+
+FAKE_WS = """
+export default class {
+  constructor(url, protocols) { process.stdout.write(JSON.stringify({ url, protocols }) + "\\n"); setTimeout(() => process.exit(), 0); }
+  close() {}
+}
+"""
+
+
+def without_websocket(directory: Path, script: str, *, has_package: bool) -> str:
+    """What a script prints in a Node without a WebSocket, beside the client in a directory of its own."""
+    shutil.copy(VORTEX, directory / "vortex.mjs")
+    if has_package:
+        package = directory / "node_modules" / "ws"
+        package.mkdir(parents=True)
+        (package / "package.json").write_text('{"name": "ws", "type": "module", "main": "index.js"}')
+        (package / "index.js").write_text(FAKE_WS)
+    (directory / "script.mjs").write_text(
+        f'delete globalThis.WebSocket;\nconst {{ watch }} = await import("./vortex.mjs");\n{script}'
+    )
+    command = [str(NODE), str(directory / "script.mjs")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "" == done.stderr
+    return done.stdout
+
+
+WATCH = 'const config = watch("ws://127.0.0.1:1", "billing", "prod", { instance: "" });'
+FOLLOW = (
+    "const print = (what) => process.stdout.write(JSON.stringify(what) + '\\n');"
+    'config.on("state", ({ name, reason }) => print([name, reason]));'
+    "await config.ready.catch((error) => print(error.message));"
+    "for await (const _ of config) print('a change');"
+)
+
+
+def test_it_takes_the_package_ws(tmp_path: Path) -> None:
+    printed = without_websocket(tmp_path, WATCH, has_package=True)
+
+    assert {"url": "ws://127.0.0.1:1/ws/billing/prod?instance=", "protocols": ["vortex.v1"]} == json.loads(printed)
+
+
+def test_without_that_too_it_says_in_a_line_what_to_install(tmp_path: Path) -> None:
+    failed, said = without_websocket(tmp_path, WATCH + FOLLOW, has_package=False).splitlines()
+
+    reason = "there is no WebSocket here: run `npm install ws`, or use Node 22 or newer"
+    assert ["failed", reason] == json.loads(failed)
+    assert reason == json.loads(said)
+
+
+def test_who_has_closed_it_meanwhile_opens_nothing(tmp_path: Path) -> None:
+    script = f"{WATCH} config.close(); setTimeout(() => process.stdout.write(config.state.name), 100);"
+
+    assert "closed" == without_websocket(tmp_path, script, has_package=True)
+
+
+def test_a_class_that_is_given_goes_before_the_package(tmp_path: Path) -> None:
+    script = """
+    class Given { constructor(url) { process.stdout.write("given"); setTimeout(() => process.exit(), 0); } close() {} }
+    watch("ws://127.0.0.1:1", "billing", "prod", { WebSocket: Given });
+    """
+
+    assert "given" == without_websocket(tmp_path, script, has_package=True)
+
+
+# Why a handshake was refused.
+
+REFUSED = """
+class Refused { constructor() { setTimeout(() => this.onclose({ code: 1006, reason: "" }), 0); } close() {} }
+const headers = new Headers(%s);
+const fetch = async () => ({ status: %d, headers, json: async () => ({ message: "no way" }) });
+const config = watch("ws://127.0.0.1:1", "billing", "prod", { WebSocket: Refused, fetch });
+config.on("state", ({ name, reason }) => { process.stdout.write(JSON.stringify([name, reason])); process.exit(); });
+"""
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "state"),
+    [
+        (426, '{"X-Vortex-Refused": "403"}', ["failed", "refused with 403 no way"]),
+        (426, '{"X-Vortex-Refused": "404"}', ["failed", "refused with 404 no way"]),
+        (426, '{"X-Vortex-Refused": "503"}', ["stale", "refused with 503 no way"]),
+        (426, "{}", ["stale", "can't connect"]),
+        (401, "{}", ["failed", "refused with 401 no way"]),
+    ],
+)
+def test_what_the_address_says_over_http_is_why_a_handshake_was_refused(
+    tmp_path: Path, status: int, headers: str, state: list[str]
+) -> None:
+    assert state == json.loads(without_websocket(tmp_path, REFUSED % (headers, status), has_package=False))

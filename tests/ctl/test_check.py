@@ -259,3 +259,32 @@ def test_what_cannot_be_checked_is_2(
     printed = capsys.readouterr()
     assert (2, "") == (status, printed.out)
     assert told in printed.err
+
+
+# Nothing to check.
+
+NOTHING = "no file that the server reads ends in .properties, .yml, .yaml, .json, .toml"
+
+
+def test_a_directory_without_configuration_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = directory(tmp_path / "config", {"README.md": "", ".hidden/a.yml": "a: 1"})
+
+    warning = f"{source}: warning: there is no configuration here: {NOTHING}"
+    assert (0, [warning], "vortexctl: 0 files, 1 keys: 0 errors, 1 warnings\n") == check(capsys, source)
+    assert 1 == check(capsys, source, "--strict")[0]
+    assert (0, [warning]) == check(capsys, source, "--label-directories")[:2]
+
+
+def test_a_ref_without_configuration_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    repository = Repository(tmp_path / "repository")
+    repository.commit({"README.md": ""})
+
+    status, lines, _ = check(capsys, repository.path, "--ref", "main")
+    assert (0, [f"{repository.path}: warning: there is no configuration here in main: {NOTHING}"]) == (status, lines)
+
+
+def test_broken_configuration_is_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, lines, _ = check(capsys, directory(tmp_path, {"a.yml": "a: ["}))
+
+    assert 1 == len(lines)
+    assert "there is no configuration" not in lines[0]

@@ -34,6 +34,66 @@ def test_a_wrong_command_line_is_one_line_and_status_2(
     assert told[0].startswith("vortexctl: error: ")
 
 
+@pytest.mark.parametrize(
+    ("given", "means"),
+    [
+        ("--server URL get shop", "get --server URL shop"),
+        ("--server=URL get shop dev", "get --server=URL shop dev"),
+        ("--server URL --token-file F get shop", "get --server URL --token-file F shop"),
+        ("--color never --layers explain shop", "explain --color never --layers shop"),
+        # What stands behind an option that takes a value is its value.
+        ("--label diff get shop", "get --label diff shop"),
+        ("--server get get shop", "get --server get shop"),
+        ("--help get", "get --help"),
+        ("--server URL exec shop -- get", "exec --server URL shop -- get"),
+        ("get --server URL shop", "get --server URL shop"),
+        ("get diff", "get diff"),
+        # No command has these before it.
+        ("--server get", "--server get"),
+        ("URL get shop", "URL get shop"),
+        ("--server URL", "--server URL"),
+        ("--version", "--version"),
+        ("", ""),
+    ],
+)
+def test_options_may_stand_before_the_command(given: str, means: str) -> None:
+    assert means.split() == cli._command_first(given.split())
+
+
+def test_options_before_the_command_are_those_of_the_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VORTEXCTL_SERVER", "http://127.0.0.1:2")
+
+    assert 3 == cli.main(["--server", "http://127.0.0.1:1", "get", "shop"])
+    assert "http://127.0.0.1:1 can't be reached" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("--server URL check DIR", "check has no option --server; see vortexctl check --help"),
+        ("--colour never get shop", "get has no option --colour; see vortexctl get --help"),
+        ("--colour=never get shop", "get has no option --colour; see vortexctl get --help"),
+        ("--json get shop diff", "get has no option --json; see vortexctl get --help"),
+        ("--server URL more get shop", "get has no option more; see vortexctl get --help"),
+    ],
+)
+def test_other_options_before_a_command_are_one_line_and_status_2(
+    given: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 2 == cli.main(given.split())
+    assert f"vortexctl: error: {said}\n" == capsys.readouterr().err
+
+
+def test_options_without_a_command_are_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--server", "URL"])
+
+    assert 2 == caught.value.code
+    assert 1 == capsys.readouterr().err.count("\n")
+
+
 def test_every_command_and_option_is_on_the_page() -> None:
     page = PAGE.read_text()
     whole = command_of(cli.parser())

@@ -82,3 +82,20 @@ def test_a_label_that_there_is_not_is_3_with_what_to_do(capsys: pytest.CaptureFi
         status,
         told,
     )
+
+
+def test_an_application_that_no_file_is_named_after_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    status, body = said()[:2]
+    with answering((status, body, {"X-Vortex-Without-Files": "shop"})) as server:
+        assert 0 == cli.main(["diff", "--server", server.url, "shop", "prod"])
+
+    warning = "no file is named after shop, so it gets only what is for every application"
+    assert f"vortexctl: warning: {warning}\n" == capsys.readouterr().err
+
+
+def test_a_commit_that_stands_in_for_a_version_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    status, body = said()[:2]
+    body["from"]["commit"] = "c0ffee" * 6
+
+    _, lines, _ = diff(capsys, (status, body))
+    assert f"shop:prod  main@{'0' * 16} (commit c0ffeec0ffee) -> next@{'1' * 16}" == lines[0]

@@ -158,3 +158,10 @@ def test_a_layer_of_a_broken_file_says_that_it_is_old(capsys: pytest.CaptureFixt
     _, lines, _, _ = explain(capsys, (200, SAID | {"layers": old, "keys": []}), "--layers")
 
     assert ["shop.yml       its last good content: the file is broken", "shop-prod.yml"] == lines[3:]
+
+
+def test_an_application_that_no_file_is_named_after_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    status, lines, told, _ = explain(capsys, (200, SAID, {"X-Vortex-Without-Files": "shop"}))
+
+    assert (0, HEAD) == (status, lines[0])
+    assert "vortexctl: warning: no file is named after shop, so it gets only what is for every application\n" == told

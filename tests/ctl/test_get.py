@@ -200,3 +200,17 @@ def test_broken_files_are_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("vortexctl: warning: this holds old content")
     assert line.endswith(header)
+
+
+def test_an_application_that_no_file_is_named_after_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _ = get(environment(VALUES, X_Vortex_Without_Files="biling,shp"), "biling,shp", "prod", "zip")
+
+    warning = "no file is named after biling, shp, so it gets only what is for every application"
+    assert (0, "01234\n", f"vortexctl: warning: {warning}\n") == (status, *capsys.readouterr())
+
+
+def test_where_there_are_no_files_at_all_that_alone_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    get(environment(X_Vortex_Without_Files="biling"), "biling")
+
+    warning = "no file is for biling, nor for everybody; it has the empty document"
+    assert f"vortexctl: warning: {warning}\n" == capsys.readouterr().err

@@ -169,7 +169,7 @@ async def test_without_a_first_state_it_is_3(autojump_clock: MockClock) -> None:
         await (await servers.peer()).refuse(404, body=b'{"message": "no such label"}')
 
     with pytest.RaisesGroup(
-        pytest.RaisesExc(CtlError, match="gives no configuration: failed: .*refused with 404 no such label")
+        pytest.RaisesExc(CtlError, match="http://config.example:8888: failed: .*refused with 404 no such label")
     ):
         await watched(Servers(), script)
 
@@ -181,7 +181,12 @@ async def test_nobody_there_is_waited_for_no_longer_than_asked(autojump_clock: M
     async def script(_: Servers) -> None:
         pass
 
-    with pytest.RaisesGroup(pytest.RaisesExc(CtlError, match="gives no configuration: stale: .*[Cc]onnection refused")):
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(
+            CtlError,
+            match="http://config.example:8888: no configuration after 10 s: ws://config.example:8888: Connection refused$",
+        )
+    ):
         await watched(servers, script)
     assert 10.0 == trio.current_time()
 
@@ -302,6 +307,20 @@ def test_profiles_are_one_list(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [("default", None, []), ("b,c", "x", ["d"])] == [
         (each["profile"], each["label"], each["patterns"]) for each in asked
     ]
+
+
+def test_an_application_that_no_file_is_named_after_is_warned_of(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def noted(server: Server, subject: dict[str, Any], telling: Telling, hook: Hook | None, **_: Any) -> None:
+        pass
+
+    monkeypatch.setattr("vortexd.ctl.watch.follow", noted)
+    with answering((304, "", {"X-Vortex-Version": V_OLD, "X-Vortex-Without-Files": "shp"})) as server:
+        assert 0 == cli.main(["watch", "--server", server.url, "shp"])
+
+    warning = "no file is named after shp, so it gets only what is for every application"
+    assert f"vortexctl: warning: {warning}\n" == capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

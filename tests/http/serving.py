@@ -108,6 +108,7 @@ class FilesReader:
 
     def change(self, contents: Mapping[str, str | bytes | Files]) -> None:
         """Serve other files: paths to contents, of the one label `main`, or labels to `Files`."""
+        self.contents = contents
         labels = {name: each for name, each in contents.items() if isinstance(each, Files)}
         texts = {name: each for name, each in contents.items() if not isinstance(each, Files)}
         files = {name: each.encode() if isinstance(each, str) else each for name, each in texts.items()}

@@ -5,6 +5,7 @@ import json
 import threading
 import weakref
 from collections import Counter
+from typing import Any
 
 import pytest
 import trio
@@ -272,6 +273,55 @@ async def test_several_labels_of_commits_are_one_configuration() -> None:
     assert [{"a": 2}, {"a": 1}] == [each["source"] for each in made["propertySources"]]
 
 
+# A misspelt name.
+
+
+@pytest.mark.parametrize(
+    ("target", "unknown"),
+    [
+        ("/shop/dev", None),
+        ("/shop/made-up", None),
+        ("/shop-default.yml", None),
+        ("/shop-admin/dev", None),
+        ("/application/dev", None),
+        ("/shp/dev", "shp"),
+        ("/shp-dev.properties", "shp"),
+        ("/Shop/dev", "Shop"),
+        ("/shop,shp,sho/dev", "shp,sho"),
+        # There are only files of profiles; nobody knows whether they are.
+        ("/pay/eu", None),
+        ("/pay-eu/west", None),
+        ("/pay-e/west", "pay-e"),
+        # It has files under another label.
+        ("/next/dev", "next"),
+        ("/next/dev/next", None),
+        ("/next/dev/next,main", None),
+    ],
+)
+async def test_an_application_that_no_file_is_named_after_is_said(target: str, unknown: str | None) -> None:
+    main = Files(
+        {
+            "application.yml": b"a: 1",
+            "shop.yml": b"a: 1",
+            "shop-admin.yml": b"",
+            "pay-eu-west.yml": b"",
+            "bad.yml": b"[",
+        }
+    )
+    async with serving(reader=FilesReader({"main": main, "next": Files({"next.yml": b"a: 1"})})) as http:
+        answer = await http.ask(target)
+        again = await http.ask(target, If_None_Match="*")
+
+    assert (200, 304) == (answer.status, again.status)
+    assert unknown == answer.headers.get("x-vortex-without-files") == again.headers.get("x-vortex-without-files")
+
+
+async def test_a_plain_file_and_an_error_say_nothing_of_it() -> None:
+    async with serving(reader=FilesReader(FILES)) as http:
+        for target in ("/shp/dev/main/nginx.conf", "/shp/dev/nowhere"):
+            assert "x-vortex-without-files" not in (await http.ask(target)).headers
+
+
 # Whose a file is.
 
 
@@ -327,6 +377,144 @@ async def test_P17_not_there_and_not_allowed_are_one_answer() -> None:
 
     assert (hidden.status, hidden.body) == (absent.status, absent.body)
     assert set(hidden.headers) == set(absent.headers)
+
+
+OWNED: dict[str, str | bytes | Files] = {
+    "billing.yml": "a: 1",
+    "orders.yml": "a: 1",
+    "stock-prod.yml": "a: 1",
+    "stock-dev.yml": "a: 1",
+    **dict.fromkeys(
+        [
+            "nginx.conf",
+            "logback.xml",
+            "billing.tar.gz",
+            "billing_key.txt",
+            "billing-dev.pem",
+            "orders.tar.gz",
+            "orders_key.txt",
+            "ORDERS",
+            "orders1.txt",
+            "Orders/x.pem",
+            "orders-billing.txt",
+            "stock_key.txt",
+            "stock-prod.tar.gz",
+            "x.yml.bak",
+            "orders.yml.bak",
+            "orders.yml.swp",
+            "a/b~/c",
+        ],
+        "a secret",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "readers"),
+    [
+        # Whoever asks for something of theirs.
+        ("nginx.conf", "billing orders stock all"),
+        ("logback.xml", "billing orders stock all"),
+        # Its owner alone.
+        ("billing.tar.gz", "billing all"),
+        ("billing_key.txt", "billing all"),
+        ("billing-dev.pem", "billing all"),
+        ("orders.tar.gz", "orders all"),
+        ("orders_key.txt", "orders all"),
+        ("ORDERS", "orders all"),
+        ("Orders/x.pem", "orders all"),
+        ("orders-billing.txt", "orders all"),
+        ("orders.yml", "orders all"),
+        ("stock_key.txt", "stock all"),
+        ("stock-prod.tar.gz", "stock all"),
+        # Nobody knows whose.
+        ("orders1.txt", "all"),
+        # Nobody.
+        ("x.yml.bak", ""),
+        ("orders.yml.bak", ""),
+        ("orders.yml.swp", ""),
+        ("a/b~/c", ""),
+        ("none.txt", ""),
+    ],
+)
+@pytest.mark.parametrize("is_long", [False, True])
+async def test_P14_a_token_for_one_application_reads_no_file_of_another(
+    monkeypatch: pytest.MonkeyPatch, path: str, readers: str, is_long: bool
+) -> None:
+    monkeypatch.setattr(configuration, "_FEW_NAMES", 0 if is_long else 1_000)
+    patterns = {"billing": "billing:*", "orders": "orders", "stock": "stock*:*", "all": "*"}
+    tokens = {name: "vt_" + name.ljust(43, "x") for name in patterns}
+    text = "".join(
+        f'[[token]]\nname = "{name}"\nsha256 = "{digest_of(tokens[name])}"\nrights = ["read"]\npatterns = ["{pattern}"]\n'
+        for name, pattern in patterns.items()
+    )
+    guarded = open_gate(Authority(Tokens(load_tokens(text, "tokens.toml"))))
+    async with serving(gate=guarded, reader=FilesReader(OWNED)) as http:
+        answers = {}
+        for name, token in tokens.items():
+            application = "billing" if name == "all" else name
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = await http.ask(f"/{application}/dev/main/{path}", **headers)
+            answers[name] = (answer.status, b"secret" in answer.body and path != "orders.yml")
+
+    assert {name: 200 if name in readers.split() else 404 for name in patterns} == {
+        name: status for name, (status, _) in answers.items()
+    }
+    assert not any(has for status, has in answers.values() if status == 404)
+
+
+async def test_P14_an_application_of_another_label_owns_no_file_here() -> None:
+    labels = {
+        "main": Files({"orders.yml": b"a: 1", "orders_key.txt": b"x"}),
+        "next": Files({"shop.yml": b"a: 1", "orders_key.txt": b"x"}),
+    }
+    async with serving(gate=gate(), reader=FilesReader(labels)) as http:  # type: ignore[arg-type]
+        found = [
+            (await statuses(http, f"/shop/dev/{label}/orders_key.txt"))["shop"]
+            for label in ("main", "next", "next,main")
+        ]
+
+    assert [404, 200, 404] == found
+
+
+async def test_P14_of_several_sources_each_makes_applications_known() -> None:
+    other = Files({"orders.yml": b"a: 1"}, root="file:/other/")
+    files = Files({"shop.yml": b"a: 1", "orders_key.txt": b"x"}, others=(other,))
+    async with serving(gate=gate(), reader=FilesReader({"main": files})) as http:
+        assert 404 == (await statuses(http, "/shop/dev/main/orders_key.txt"))["shop"]
+
+
+async def test_P14_a_file_is_judged_by_the_names_of_the_state_that_it_is_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = FilesReader({"shop.yml": "a: 1", "orders_key.txt": "x"})
+    needed = configuration.resources.needed
+
+    def changing(*arguments: Any) -> Any:
+        found = needed(*arguments)
+        if "orders.yml" not in files.contents:
+            files.change({"orders.yml": "a: 1", "shop.yml": "a: 1", "orders_key.txt": "x"})
+        return found
+
+    monkeypatch.setattr(configuration.resources, "needed", changing)
+    monkeypatch.setattr(configuration, "_FEW_NAMES", 0)
+    async with serving(gate=gate(), reader=files) as http:
+        assert 404 == (await statuses(http, "/shop/dev/main/orders_key.txt"))["shop"]
+
+
+async def test_what_is_hidden_is_so_for_everybody_and_by_the_settings_in_force() -> None:
+    async with serving(reader=FilesReader({"shop.yml.bak": "x", "shop.pem": "y"})) as http:
+        first = [(await http.ask(f"/shop/dev/main/{path}")).status for path in ("shop.yml.bak", "shop.pem")]
+        http.routes.replace(HttpSettings(hidden_files=("*.pem",)))
+        second = [(await http.ask(f"/shop/dev/main/{path}")).status for path in ("shop.yml.bak", "shop.pem")]
+
+    assert ([404, 200], [200, 404]) == (first, second)
+
+
+async def test_hidden_and_absent_are_one_answer() -> None:
+    async with serving(reader=FilesReader({"shop.yml.bak": "x"})) as http:
+        hidden = await http.ask("/shop/dev/main/shop.yml.bak")
+        absent = await http.ask("/shop/dev/main/none.yml.bak")
+
+    assert (hidden.status, hidden.body) == (absent.status, absent.body)
 
 
 async def test_H12_P08_what_is_made_once_is_given_to_nobody_else() -> None:

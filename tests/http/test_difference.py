@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import attrs
 import jsonpatch
 import pytest
 
@@ -13,12 +14,16 @@ from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
 from vortexd.errors import UnknownLabel
 from vortexd.http.difference import Difference
-from vortexd.model import Config, Json, Key
+from vortexd.model import Config, Json, Key, Names
+from vortexd.version import version_of
 
 TOKEN = "vt_" + "x" * 43
 # The label's name could be a version.
 HEX = "0123456789abcdef"
 KEY = Key("shop", "dev", "main")
+
+
+SINCE = "2026-01-01T00:00:00.000Z"
 
 
 class FakeHistorian:
@@ -27,6 +32,8 @@ class FakeHistorian:
     def __init__(self) -> None:
         self.default_label: str | None = "main"
         self.asked: list[Key] = []
+        self.asked_before: list[Key] = []
+        self.former: Config | None = None
         self._history: dict[Key, dict[str, bytes]] = {}
         self._configs: dict[Key, Config] = {}
         self.versions = [self.put(KEY, {"a": number, "same": True}) for number in range(3)]
@@ -48,6 +55,13 @@ class FakeHistorian:
             raise UnknownLabel("no such label")
         return self._configs[key]
 
+    async def before(self, key: Key) -> Config | None:
+        self.asked_before.append(key)
+        return self.former
+
+    def names_in(self, label: str) -> Names:
+        return Names(beginnings=frozenset(["shop"]))
+
     def history(self, key: Key) -> Mapping[str, bytes]:
         return self._history.get(key, {})
 
@@ -55,7 +69,7 @@ class FakeHistorian:
 @asynccontextmanager
 async def differing(gate: Gate | None = None) -> AsyncIterator[tuple[Serving, FakeHistorian]]:
     line = FakeHistorian()
-    async with serving(gate=gate, more={"/api/v1/diff/": Difference(line)}) as http:
+    async with serving(gate=gate, more={"/api/v1/diff/": Difference(line, SINCE)}) as http:
         yield http, line
 
 
@@ -148,7 +162,7 @@ async def test_the_form_is_what_is_asked_for(query: str, headers: dict[str, str]
     [
         ("from=ffffffffffffffff", 404, "{2} (current), {1}, {0}"),
         ("to=ffffffffffffffff", 404, "isn't known"),
-        ("to={0}", 404, "nothing before it is known"),
+        ("to={0}", 404, f"nothing before it is known since {SINCE}; there is {{2}} (current)"),
         ("from=nowhere", 404, "no such label"),
         ("to=release/1.0", 400, "from is missing"),
         ("from=version:xyz", 400, "16 hex digits"),
@@ -207,3 +221,65 @@ async def test_T09_both_sides_must_be_allowed_and_nothing_is_read_before(
 
     assert (401, status) == (nobody.status, answer.status)
     assert (status == 200) == bool(line.asked)
+
+
+async def test_an_application_without_files_is_said_as_everywhere() -> None:
+    async with differing() as (http, line):
+        line.put(Key("biling", "dev", "main"), {})
+        answers = [await http.ask(f"/api/v1/diff/{name}/dev?from=label:main") for name in ("shop", "biling")]
+
+    assert [None, "biling"] == [answer.headers.get("x-vortex-without-files") for answer in answers]
+
+
+# Where the history has nothing before.
+
+COMMIT = "c0ffee" * 6 + "c0ff"
+VERSIONS = [version_of(b'{"a":0}'), version_of(b'{"a":1}')]
+
+
+async def first(query: str = "", document: dict[str, Json] | None = None) -> tuple[Answer, FakeHistorian]:
+    """The difference of a key that has always been the same, with what the commit before made of it."""
+    async with differing() as (http, line):
+        line.put(Key("cart", "dev", "main"), {"a": 1})
+        if document is not None:
+            line.former = attrs.evolve(config(Key("cart", "dev", "main"), document), revision=COMMIT)
+        return await http.ask(f"/api/v1/diff/cart/dev?{query}"), line
+
+
+async def test_the_commit_before_stands_in_for_a_version_before() -> None:
+    answer, line = await first(document={"a": 0})
+
+    body = json.loads(answer.body)
+    assert [Key("cart", "dev", "main")] == line.asked_before
+    assert {"label": "main", "version": VERSIONS[0], "commit": COMMIT} == body["from"]
+    assert {"label": "main", "version": VERSIONS[1]} == body["to"]
+    assert [a(0, 1)] == body["changes"]
+
+
+async def test_a_table_names_the_commit_before() -> None:
+    answer, _ = await first("format=table", {"a": 0})
+
+    named = f"main@{VERSIONS[0]} (commit {COMMIT[:12]}) -> main@{VERSIONS[1]}"
+    assert f"cart:dev  {named}" == answer.body.decode().splitlines()[0]
+
+
+async def test_a_commit_before_that_is_the_same_is_no_difference() -> None:
+    answer, _ = await first(document={"a": 1})
+
+    assert [] == json.loads(answer.body)["changes"]
+
+
+async def test_without_a_commit_before_the_error_says_since_when_it_would_be_known() -> None:
+    answer, _ = await first()
+
+    message = json.loads(answer.body)["message"]
+    assert 404 == answer.status
+    assert f"nothing before it is known since {SINCE}; there is {VERSIONS[1]} (current)" in message
+
+
+@pytest.mark.parametrize("query", ["", "from={1}", "to={1}", "to={0}", "from=main"])
+async def test_what_the_history_knows_is_asked_of_no_commit(query: str) -> None:
+    async with differing() as (http, line):
+        await http.ask(f"/api/v1/diff/shop/dev?{query.format(*line.versions)}")
+
+    assert [] == line.asked_before

@@ -16,7 +16,7 @@ from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.keys import OneKey
 from vortexd.errors import RemoteError, UnknownLabel
 from vortexd.http.explain import Explain
-from vortexd.model import BrokenFile, Config, Files, Key, Origin, Tree
+from vortexd.model import BrokenFile, Config, Files, Key, Names, Origin, Tree
 from vortexd.resolve.explain import Explanation
 from vortexd.resolve.tree import parse_tree
 from vortexd.settings import FormatSettings
@@ -53,6 +53,9 @@ class FakeExplainer:
 
     def broken_for(self, key: Key) -> list[BrokenFile]:
         return self._state.broken(key)
+
+    def names_in(self, label: str) -> Names:
+        return Names(beginnings=frozenset(["shop"]))
 
     async def explain(self, key: Key) -> tuple[Explanation, str]:
         self.asked.append(key)
@@ -269,3 +272,10 @@ async def test_a_key_that_cannot_be_explained_names_the_file_in_a_header_only() 
     assert 500 == answer.status
     assert '"shop.yml";line=2;served=nothing' == answer.headers["x-vortex-broken"]
     assert b"shop.yml" not in answer.body
+
+
+async def test_an_application_without_files_is_said_as_everywhere() -> None:
+    async with explaining() as (http, _):
+        answers = [await http.ask(f"/api/v1/explain/{name}/dev") for name in ("shop", "biling", "shop,biling,biling")]
+
+    assert [None, "biling", "biling,biling"] == [answer.headers.get("x-vortex-without-files") for answer in answers]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import jsonschema_rs
 import pytest
 
@@ -20,6 +21,7 @@ from vortexd.errors import InvalidName
 from vortexd.http.openapi import OpenApi, document
 from vortexd.http.schemas import FILE
 from vortexd.http.spring.wanted import Form
+from vortexd.model import Key
 
 PAGE = (Path(__file__).parent.parent.parent / "man" / "vortexd-api.7").read_text()
 PATHS: dict[str, dict[str, Any]] = document()["paths"]
@@ -168,8 +170,13 @@ async def test_explanations_and_differences_are_what_their_schemas_say() -> None
         explanation = (await http.ask("/api/v1/explain/shop/dev")).body
     async with differing() as (http, line):
         difference = (await http.ask(f"/api/v1/diff/shop/dev?from={line.versions[0]}&to=release/1.0")).body
+        line.put(Key("cart", "dev", "main"), {})
+        line.former = attrs.evolve(await line.read(Key("cart", "dev", "main")), revision="c" * 40)
+        commit = (await http.ask("/api/v1/diff/cart/dev")).body
         patch = (await http.ask(f"/api/v1/diff/shop/dev?from={line.versions[0]}&format=patch")).body
 
     assert [] == problems("Explanation", explanation) + problems("Difference", difference) + problems("Patch", patch)
+    assert b'"commit"' in commit
+    assert [] == problems("Difference", commit)
     assert problems("Explanation", explanation.replace(b'"outcome":"wins"', b'"outcome":"looses"'))
     assert problems("Difference", difference.replace(b'"old":', b'"older":'))

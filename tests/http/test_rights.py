@@ -62,6 +62,7 @@ ANYBODY = {
     "/key/{application}/{profiles}",
     "/ws/{application}/{profile}",
     "/api/v1/fleet",
+    "/api/v1/whoami",
 }
 KEYED = sorted(PATHS.keys() - PUBLIC - ADMIN - ANYBODY)
 # What the reader may have, and what is next to it.
@@ -97,7 +98,7 @@ async def everything() -> AsyncIterator[Serving]:
         "/monitor": Monitor(Sources(), MonitorSettings()),
         "/api/v1/connections": Connections(lambda: ()),
         "/api/v1/explain/": Explain(line.reading),
-        "/api/v1/diff/": Difference(line.reading),
+        "/api/v1/diff/": Difference(line.reading, "2026-01-01T00:00:00Z"),
         OpenApi.route: OpenApi(lambda: "", lambda: False),
         FleetPages.route: FleetPages(Fleet(FleetSettings(), line.version_of), line, lambda: 0.0),
         **encryption_routes(Keyring()),

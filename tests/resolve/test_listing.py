@@ -1,4 +1,6 @@
-from vortexd.resolve.listing import existing_keys
+from vortexd.model import Names
+from vortexd.resolve.listing import existing_keys, list_keys
+from vortexd.resolve.tree import ParsedTree
 
 from .support import parsed_files
 
@@ -28,3 +30,26 @@ def test_broken_files_are_listed_too() -> None:
     files = parsed_files({"a.yml": "a: ["})
 
     assert {"a:default:main"} == {str(key) for key in existing_keys("main", files)}
+
+
+def begun(*paths: str, locations: tuple[str, ...] = ("",)) -> set[str]:
+    files = parsed_files(dict.fromkeys(paths, "{}"), locations)
+    return set(list_keys(ParsedTree({"main": files}, "main")).labels["main"].names.beginnings)
+
+
+def test_what_files_are_named_after_is_known_up_to_each_hyphen() -> None:
+    assert {"a", "a-b", "a-b-c"} == begun("a-b-c.yml")
+    assert {"a", "a-b"} == begun("a.yml", "a-b.yml")
+    assert {"team/a", "team/a-b"} == begun("team/a-b.yml")
+    # A profile of everybody is no file of each application.
+    assert {"a", "application", "application-dev"} == begun("a.yml", "application-dev.yml", "b.txt")
+    assert {"a"} == begun("a/application.yml", locations=("{application}/",))
+
+
+def test_an_application_has_a_file_or_it_has_not() -> None:
+    names = Names(beginnings=frozenset(["a", "a-b"]))
+
+    assert [True, True, True, False, False] == [
+        names.has_file_of(each) for each in ("a", "a-b", "application", "b", "")
+    ]
+    assert not Names(frozenset(["a"])).has_file_of("a")

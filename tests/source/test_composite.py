@@ -340,3 +340,26 @@ def test_nothing_is_written_where_nobody_said_where_state_belongs(
     settings = Settings(server=ServerSettings(state_directory=setting))
 
     assert (expected and Path(expected)) == memory_directory(settings, environ, has_file=has_file)
+
+
+async def test_the_commit_before_is_asked_of_the_sources_with_that_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uris = ("https://git.example/a.git", "https://user:secret@git.example/b.git", "https://git.example/b.git")
+    settings = Settings(source=(*(GitSettings(uri=uri) for uri in uris), SourceSettings(path=str(tmp_path))))
+    sources = open_sources(settings, {"STATE_DIRECTORY": str(tmp_path)}, Random(1))
+    asked: list[tuple[str, str]] = []
+    known: dict[int, Files] = {}
+
+    async def before(source: GitSource, commit: str) -> Files | None:
+        asked.append((source.name, commit))
+        return known.get(len(asked))
+
+    monkeypatch.setattr(GitSource, "before", before)
+    assert await sources.before("https://git.example/b.git/", "c1") is None
+    assert [("https://git.example/b.git", "c1")] * 2 == asked
+    assert await sources.before(f"file:{tmp_path}/", "c1") is None
+    assert 2 == len(asked)
+    known[3] = Files({})
+    assert known[3] is await sources.before("https://git.example/b.git/", "c2")
+    assert 3 == len(asked)

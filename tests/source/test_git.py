@@ -762,3 +762,72 @@ async def test_hooks_do_not_hurry_fetches_that_fail(autojump_clock: MockClock, f
 
     assert [2, 4, 8, 16, 32] == [round(wait) for wait in waits[:5]]
     assert all(wait >= 31.9 for wait in waits[5:])
+
+
+# The commit before one.
+
+
+async def test_the_commit_before_one_is_read_and_becomes_no_label(repository: Repository, tmp_path: Path) -> None:
+    first = repository.git("rev-parse", "main").strip()
+    second = repository.commit({"orders.yml": "b: 2\n", "application.yml": None})
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+        before = await found.source.before(second)
+        nothing = await found.source.before(first)
+
+    assert before is not None
+    assert {"application.yml": b"a: 1\n", "orders.yml": b"b: 1\n"} == dict(before.contents)
+    assert (first, "Ada Lovelace") == (before.revision, before.origin and before.origin.author)
+    assert nothing is None
+    assert [{"main"}] == [set(tree.labels) for tree in found.trees]
+
+
+async def test_before_the_first_commit_and_before_one_that_is_not_served_there_is_nothing(
+    repository: Repository, tmp_path: Path
+) -> None:
+    only = repository.git("rev-parse", "main").strip()
+    async with running(repository.uri, tmp_path / "state") as found:
+        assert await found.source.before(only) is None
+        await found.tree(1)
+        assert await found.source.before(only) is None
+        assert await found.source.before("f" * 40) is None
+
+
+async def test_before_a_merge_is_what_the_branch_was(repository: Repository, tmp_path: Path) -> None:
+    main = repository.git("rev-parse", "main").strip()
+    other = repository.commit({"orders.yml": "b: 3\n"}, "other", parent="main")
+    tree = repository.git("rev-parse", f"{other}^{{tree}}").strip()
+    merge = repository.git("commit-tree", tree, "-p", main, "-p", other, "-m", "x").strip()
+    repository.git("update-ref", "refs/heads/main", merge)
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+        before = await found.source.before(merge)
+
+    assert before is not None
+    assert main == before.revision
+
+
+async def test_what_the_commit_before_held_is_in_the_way_of_no_commit_to_come(
+    repository: Repository, tmp_path: Path
+) -> None:
+    repository.commit({f"{number}.txt": bytes([number]) * 600 for number in range(4)})
+    head = repository.commit({f"{number}.txt": None for number in range(4)})
+    async with running(repository.uri, tmp_path / "state", total_bytes=2_500) as found:
+        await found.tree(1)
+        assert await found.source.before(head) is not None
+        repository.commit({"new.txt": b"x" * 1_000})
+        found.source.fetch_now()
+        tree = await found.tree(2)
+
+    assert "new.txt" in contents(tree)
+
+
+async def test_a_commit_before_that_can_not_be_served_is_none(repository: Repository, tmp_path: Path) -> None:
+    repository.commit({"large.txt": b"x" * 5_000})
+    head = repository.commit({"large.txt": None})
+    async with running(repository.uri, tmp_path / "state", total_bytes=2_500) as found:
+        await found.tree(1)
+        with capture_logs() as logs:
+            assert await found.source.before(head) is None
+
+    assert ["commit not read"] == [each["event"] for each in logs]

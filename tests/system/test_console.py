@@ -1,5 +1,6 @@
 """The console in a real browser: it shows what changes, why a value is what it is, who is connected, and nothing that only looks like markup."""
 
+import json
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -145,22 +146,42 @@ async def test_it_says_who_is_connected_and_how_the_sources_are_on_a_phone_in_th
     assert [] == page.complaints
 
 
-async def test_it_is_signed_in_with_a_token_and_shows_what_that_may_see(page: Page, source: Path) -> None:
+def guarded(source: Path, rights: str, patterns: str, more: str = "") -> tuple[str, str]:
+    """A token with rights to patterns, both as TOML, and the settings of a server that asks for it."""
     token = new_token()
-    (source.parent / "tokens.toml").write_text(
-        f'[[token]]\nname = "people"\nsha256 = "{digest_of(token)}"\nrights = ["read", "subscribe"]\npatterns = ["billing:*"]\n'
-    )
+    entry = f'[[token]]\nname = "people"\nsha256 = "{digest_of(token)}"\nrights = {rights}\npatterns = {patterns}\n'
+    (source.parent / "tokens.toml").write_text(entry)
     (source.parent / "tokens.toml").chmod(0o600)
-    settings = (
-        '[server]\nbind = ["127.0.0.1:0"]\n[auth]\ntokens = ["tokens.toml"]\n'
-        f'[[source]]\nkind = "files"\npath = "{source}"\n'
-    )
+    settings = f'[server]\nbind = ["127.0.0.1:0"]\n[auth]\ntokens = ["tokens.toml"]\n[[source]]\nkind = "files"\npath = "{source}"\n'
+    return token, settings + more
+
+
+async def signed_in(page: Page, server: Server, token: str, pattern: str = "") -> None:
+    await page.go(f"http://127.0.0.1:{server.port}/console/")
+    await page.wait("document.getElementById('sign-in').open")
+    # What was refused until now is in the browser's console.
+    page.complaints.clear()
+    await sign_in(page, token, pattern)
+
+
+async def view(page: Page, name: str, has: str) -> str:
+    """The text of a view, once something is in it."""
+    await page.evaluate(f"location.hash = '#{name}'")
+    await page.wait(f"document.querySelector('#{name}').innerText.includes({json.dumps(has)})")
+    text: str = await page.evaluate(f"document.querySelector('#{name}').innerText")
+    return text
+
+
+async def keys_of(page: Page) -> list[str]:
+    await page.evaluate("location.hash = '#configuration'")
+    text: str = await page.evaluate("document.querySelector('#key-list').innerText")
+    return text.split()
+
+
+async def test_it_is_signed_in_with_a_token_and_shows_what_that_may_see(page: Page, source: Path) -> None:
+    token, settings = guarded(source, '["read", "subscribe"]', '["billing:*"]')
     with Server(source, settings=settings) as server:
-        await page.go(f"http://127.0.0.1:{server.port}/console/")
-        await page.wait("document.getElementById('sign-in').open")
-        # What was refused until now is in the browser's console.
-        page.complaints.clear()
-        await sign_in(page, token, "billing:*")
+        await signed_in(page, server, token, "billing:*")
         await page.wait(CONNECTED)
         await choose(page, "billing:default:main")
         keys = await page.evaluate("document.querySelector('#key-list').innerText")
@@ -178,6 +199,159 @@ async def test_it_is_signed_in_with_a_token_and_shows_what_that_may_see(page: Pa
     assert "doesn't allow this" in sources
     assert '[0,"",false]' == stored
     assert token not in output
+
+
+@pytest.mark.parametrize(
+    ("patterns", "pattern", "keys"),
+    [
+        ('["billing:*"]', "", ["billing:default:main", "billing:prod:main"]),
+        ('["bill*"]', "*", ["billing:default:main", "billing:prod:main"]),
+        ('["*:prod"]', "", ["application:prod:main", "billing:prod:main", "shop:prod:main"]),
+        ('["billing:pro*:main", "shop"]', "", ["billing:prod:main", "shop:default:main", "shop:prod:main"]),
+    ],
+)
+async def test_a_token_without_the_right_admin_shows_its_keys_and_reduced_pages_that_say_so(
+    page: Page, source: Path, patterns: str, pattern: str, keys: list[str]
+) -> None:
+    save(source / "shop.yml", "open: true\n")
+    save(source / "billing-prod.yml", "database: {pool: {size: 20}}\n")
+    save(source / "shop-prod.yml", "open: false\n")
+    token, settings = guarded(source, '["read", "subscribe"]', patterns)
+    with Server(source, settings=settings) as server:
+        await signed_in(page, server, token, pattern)
+        await page.wait(CONNECTED)
+        await page.wait(f"document.querySelectorAll('#key-list button').length === {len(keys)}")
+        shown = await keys_of(page)
+        await choose(page, keys[-1])
+        clients = await view(page, "clients", "No application has said")
+        sources = await view(page, "sources", "The server is ready.")
+        notice = await page.evaluate("document.getElementById('notice').hidden")
+
+    assert keys == shown
+    assert "Your token doesn't allow this: the list of connections needs the right admin." in clients
+    assert "Your token doesn't allow this: the state of each source needs the right admin." in sources
+    assert notice
+    # No page has asked for what isn't allowed.
+    assert [] == page.complaints
+
+
+async def test_a_change_of_its_keys_appears_and_no_other(page: Page, source: Path) -> None:
+    save(source / "shop.yml", "open: true\n")
+    token, settings = guarded(source, '["read", "subscribe"]', '["bill*"]')
+    with Server(source, settings=settings) as server:
+        await signed_in(page, server, token)
+        await page.wait(CONNECTED)
+        await page.wait("document.querySelectorAll('#key-list button').length === 1")
+        await trio.to_thread.run_sync(save, source / "shop.yml", "open: false\n")
+        await trio.to_thread.run_sync(save, source / "billing.yml", BILLING.format(size=11))
+        await page.wait("document.querySelectorAll('#change-list > li').length === 1")
+        change = await page.evaluate("document.querySelector('#change-list').innerText")
+
+    assert "billing:default:main" in change
+
+
+async def test_without_the_right_read_values_are_shown_without_their_places(page: Page, source: Path) -> None:
+    token, settings = guarded(source, '["subscribe"]', '["billing:*"]')
+    with Server(source, settings=settings) as server:
+        await signed_in(page, server, token)
+        await page.wait(CONNECTED)
+        await choose(page, "billing:default:main")
+        document = await page.evaluate("document.querySelector('#document').innerText")
+        clients = await view(page, "clients", "what applications did")
+
+    assert "Your token doesn't allow this: where values come from needs the right read." in document
+    assert "database.pool.size\t10" in document
+    assert "hunter2" not in document
+    assert "what applications did with their configuration needs the right read" in clients
+
+
+async def test_without_the_right_subscribe_a_configuration_is_opened_by_its_name(page: Page, source: Path) -> None:
+    token, settings = guarded(source, '["read"]', '["billing:*"]')
+    with Server(source, settings=settings) as server:
+        await signed_in(page, server, token)
+        await page.wait("document.getElementById('state').textContent === 'signed in'")
+        notice = await page.evaluate("document.getElementById('notice').innerText")
+        await page.evaluate(
+            "location.hash = '#configuration'; document.getElementById('other-key').value = 'billing';"
+            "document.querySelector('#open-key button').click()"
+        )
+        await page.wait("document.querySelectorAll('#document tr').length > 0")
+        document = await page.evaluate("document.querySelector('#document').innerText")
+
+    assert "Your token has no right subscribe, so no change appears here." in notice
+    assert "billing.yml:4" in document
+    assert [] == page.complaints
+
+
+async def test_the_right_admin_alone_shows_connections_and_sources(page: Page, source: Path) -> None:
+    token, settings = guarded(source, '["admin"]', "[]")
+    with Server(source, settings=settings) as server:
+        await signed_in(page, server, token)
+        await page.wait("document.getElementById('state').textContent === 'signed in'")
+        clients = await view(page, "clients", "0 connections, 0 parked.")
+        sources = await view(page, "sources", "up to date")
+
+    assert "doesn't allow" not in clients + sources
+    assert [] == page.complaints
+
+
+@pytest.mark.parametrize(
+    ("token", "pattern", "said"),
+    [
+        ("", "shop:*", "refused with 403 the token doesn't allow this"),
+        ("", "billing:*:nowhere", "refused with 404 no such label"),
+        ("vt_" + "x" * 43, "", "a valid token is required"),
+    ],
+)
+async def test_who_can_not_be_let_in_is_told_why_and_asked_again(
+    page: Page, source: Path, token: str, pattern: str, said: str
+) -> None:
+    own, settings = guarded(source, '["read", "subscribe"]', '["billing:*"]')
+    with Server(source, settings=settings) as server:
+        await signed_in(page, server, token or own, pattern)
+        await page.wait(f"document.getElementById('notice').innerText.includes({json.dumps(said)})")
+        await page.wait("document.getElementById('sign-in').open")
+        await sign_in(page, own, "")
+        await page.wait(CONNECTED)
+        notice = await page.evaluate("document.getElementById('notice').hidden")
+
+    assert notice
+
+
+async def test_labels_that_only_the_server_knows_have_to_be_named(page: Page, source: Path) -> None:
+    token, settings = guarded(source, '["read", "subscribe"]', '["billing:*:mai*"]')
+    with Server(source, settings=settings) as server:
+        await signed_in(page, server, token)
+        await page.wait("document.getElementById('notice').innerText.includes('say under Show which')")
+        await sign_in(page, token, "billing:*:main")
+        await page.wait(CONNECTED)
+        await page.wait("document.querySelectorAll('#key-list button').length === 1")
+
+        assert ["billing:default:main"] == await keys_of(page)
+
+
+async def test_more_patterns_than_a_client_may_have_are_said(page: Page, source: Path) -> None:
+    patterns = ["billing", *(f"shop-{number}" for number in range(64))]
+    token, settings = guarded(source, '["read", "subscribe"]', json.dumps(patterns))
+    with Server(source, settings=settings) as server:
+        await signed_in(page, server, token)
+        await page.wait(CONNECTED)
+        notice = await page.evaluate("document.getElementById('notice').innerText")
+        await page.wait("document.querySelectorAll('#key-list button').length > 0")
+
+    assert "Your token has 65 patterns, of which the first 64 are shown." in notice
+    assert [] == page.complaints
+
+
+async def test_where_everybody_is_let_in_without_admin_the_pages_say_it_of_nobody(page: Page, source: Path) -> None:
+    settings = f'[server]\nbind = ["127.0.0.1:0"]\n[auth]\nopen = true\n[[source]]\npath = "{source}"\n'
+    with Server(source, settings=settings) as server:
+        await page.go(f"http://127.0.0.1:{server.port}/console/")
+        await page.wait(CONNECTED)
+        clients = await view(page, "clients", "needs the right admin")
+
+    assert "Nobody is allowed this here: the list of connections needs the right admin." in clients
+    assert [] == page.complaints
 
 
 async def sign_in(page: Page, token: str, pattern: str) -> None:

@@ -253,3 +253,12 @@ def test_while_requests_in_flight_are_finished_nobody_new_is_let_in(source: Path
         slow.sendall(b'"path": "billing.yml')
         assert slow.recv(65_536).startswith(b"HTTP/1.1 ")
         assert 0 == server.process.wait(30)
+
+
+def test_a_directory_without_configuration_is_served_and_said(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    with Server(tmp_path / "config") as server:
+        assert 200 == get(server, "/billing/dev")[0]
+        [said] = [json.loads(line) for line in server.output().splitlines() if '"no configuration"' in line]
+
+    assert ("warning", f"file:{tmp_path}/config/") == (said["level"], said["source"])

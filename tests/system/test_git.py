@@ -135,6 +135,43 @@ def test_each_toggle_names_its_own_author_live_resumed_fresh_and_after_a_restart
             assert 0 == server.stop()
 
 
+def test_a_bare_repository_on_the_command_line_is_served_as_one_and_the_log_names_what_is_published(
+    repository: Repository, tmp_path: Path
+) -> None:
+    commit = repository.git("rev-parse", "main").strip()
+    with Server(repository.path, environment={"XDG_STATE_HOME": str(tmp_path / "state")}) as server:
+        body, _ = get(server.port, "/orders/dev")
+        said = server.output()
+
+    assert commit == body["version"]
+    [published] = [json.loads(line) for line in said.splitlines() if '"configuration published"' in line]
+    assert (commit, "Ada Lovelace") == (published["commit"], published["author"])
+
+
+def test_a_server_that_knows_nothing_before_shows_what_the_last_commit_changed(
+    repository: Repository, tmp_path: Path
+) -> None:
+    def diff(server: Server, *arguments: str) -> tuple[int, str, str]:
+        command = [str(Path(sys.executable).with_name("vortexctl")), "diff", "orders", "dev", *arguments]
+        command += ["--server", f"http://127.0.0.1:{server.port}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stdout, done.stderr
+
+    first = repository.git("rev-parse", "main").strip()
+    with Server(tmp_path / "x", settings=settings(tmp_path / "state", repository.uri)) as server:
+        status, _, said = diff(server)
+        assert (3, True) == (status, "nothing before it is known since 20" in said)
+    repository.commit({"orders-dev.yml": "size: 2\n"})
+    # What changes another application stands in nobody's way.
+    repository.commit({"billing.yml": "a: 1\n"})
+    with Server(tmp_path / "x", settings=settings(tmp_path / "state", repository.uri)) as server:
+        status, lines, _ = diff(server)
+
+    title, *changes = lines.splitlines()
+    assert (1, ["- /size: 1", "+ /size: 2"]) == (status, changes)
+    assert f"(commit {first[:12]}) -> main@" in title
+
+
 def test_what_can_not_be_fetched_is_served_and_called_stale(repository: Repository, tmp_path: Path) -> None:
     text = settings(tmp_path / "state", repository.uri, max_staleness=0.5)
     with Server(tmp_path / "x", settings=text) as server:

@@ -1,6 +1,7 @@
 """The client for browsers and Node, in Node against the real process."""
 
 import json
+import shutil
 import subprocess
 import threading
 import time
@@ -15,6 +16,7 @@ from tests.console.node import NODE, VORTEX, needs_node
 
 from .fleet import save
 from .process import Server
+from .test_spring_clients import found, installed, run
 
 SCRIPT = """
 const { watch } = await import(process.argv[1]);
@@ -54,10 +56,10 @@ def source(tmp_path: Path) -> Path:
 class Watching:
     """The script in Node, line by line."""
 
-    def __init__(self, port: int) -> None:
-        command = [str(NODE), "--experimental-websocket", "--input-type=module", "--eval", SCRIPT]
+    def __init__(self, port: int, module: Path = VORTEX, option: str = "--experimental-websocket") -> None:
+        command = [str(NODE), option, "--input-type=module", "--eval", SCRIPT]
         self.process = subprocess.Popen(
-            [*command, VORTEX.as_uri(), f"ws://127.0.0.1:{port}"], stdout=subprocess.PIPE, text=True
+            [*command, module.as_uri(), f"ws://127.0.0.1:{port}"], stdout=subprocess.PIPE, text=True
         )
 
         # Whoever waits for a line doesn't wait for ever.
@@ -74,11 +76,11 @@ class Watching:
 
 
 @pytest.fixture
-def watching() -> Iterator[Callable[[int], Watching]]:
+def watching() -> Iterator[Callable[..., Watching]]:
     begun: list[Watching] = []
 
-    def begin(port: int) -> Watching:
-        begun.append(Watching(port))
+    def begin(*arguments: Any) -> Watching:
+        begun.append(Watching(*arguments))
         return begun[-1]
 
     yield begin
@@ -105,7 +107,7 @@ def instance(server: Server, state: str) -> dict[str, Any]:
 
 
 @needs_node
-def test_it_follows_changes_acknowledges_them_and_comes_back(source: Path, watching: Callable[[int], Watching]) -> None:
+def test_it_follows_changes_acknowledges_them_and_comes_back(source: Path, watching: Callable[..., Watching]) -> None:
     with Server(source, settings=SETTINGS.format(port=0, source=source)) as server:
         script = watching(server.port)
         first = script.until(lambda said: "document" in said)
@@ -149,3 +151,36 @@ def test_a_server_that_is_away_is_left_at_once() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     assert ["stale", True] == json.loads(done.stdout), done.stderr
+
+
+@pytest.fixture
+def project(tmp_path: Path, pytestconfig: pytest.Config) -> Path:
+    """The client in a project of its own, with the package `ws`."""
+    npm = found("npm")
+    package = "ws@8.18.0"
+    command = [npm, "install", "--no-audit", "--no-fund", "--no-save", package, "--prefix"]
+    modules = installed(pytestconfig, "ws", [package], lambda directory: run([*command, str(directory)], directory))
+    directory = tmp_path / "project"
+    directory.mkdir()
+    shutil.copy(VORTEX, directory / "vortex.mjs")
+    (directory / "node_modules").symlink_to(modules / "node_modules")
+    return directory
+
+
+@needs_node
+@pytest.mark.slow
+def test_without_a_websocket_of_its_own_it_follows_with_the_package_ws(
+    source: Path, project: Path, watching: Callable[..., Watching]
+) -> None:
+    module = project / "vortex.mjs"
+    with Server(source, settings=SETTINGS.format(port=0, source=source)) as server:
+        script = watching(server.port, module, "--no-experimental-websocket")
+        first = script.until(lambda said: "document" in said)
+        assert first["version"] == instance(server, "applied")["version"]
+        save(source / "billing.yml", DOCUMENT + "more: true\n")
+        changed = script.until(lambda said: said.get("key") == "billing:prod:main" and "more" in said["document"])
+        assert [{"op": "add", "path": "/more", "value": True}] == changed["patch"]
+        port = server.port
+    script.until(lambda said: said.get("state") == "stale")
+    with Server(source, settings=SETTINGS.format(port=port, source=source)):
+        script.until(lambda said: said.get("state") == "connected")

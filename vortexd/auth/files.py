@@ -155,4 +155,18 @@ class _Reader(TrustedFiles):
 
 def _entries(data: bytes, name: str) -> tuple[tuple[Token, ...], tuple[CertificateEntry, ...]]:
     text = as_text(data, name)
-    return load_tokens(text, name), load_certificates(text, name)
+    tokens: tuple[Token, ...] = ()
+    certificates: tuple[CertificateEntry, ...] = ()
+    problems: dict[tuple[str, str], None] = {}
+    try:
+        tokens = load_tokens(text, name)
+    except SettingsError as error:
+        problems |= dict.fromkeys(error.problems)
+    try:
+        certificates = load_certificates(text, name)
+    except SettingsError as error:
+        # What is wrong with the text as a whole is wrong for both.
+        problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise SettingsError([*problems], name)
+    return tokens, certificates

@@ -4,16 +4,20 @@ Cancellation means what it means in asyncio: who waits stops at once and has los
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from threading import RLock
-from typing import Unpack
 
 from ..model import Key
-from .background import Background
+from .background import START_TIMEOUT, Background
 from .change import Change
-from .following import Options, Url
+from .following import MAX_MESSAGE_BYTES, Options, Url
+from .last_known_good import LastKnownGood
+from .link import Timeouts
+from .streams import Connect
 from .view import State, View
 
 
@@ -71,16 +75,43 @@ class Config(View):
 
 @asynccontextmanager
 async def watch(
-    url: Url, app: str, profile: str = "default", label: str | None = None, **options: Unpack[Options]
+    url: Url,
+    app: str,
+    profile: str = "default",
+    label: str | None = None,
+    *,
+    token: str | Callable[[], str | None] | None = None,
+    patterns: Iterable[str] = (),
+    instance: str | None = None,
+    last_known_good: str | os.PathLike[str] | LastKnownGood | None = None,
+    start_timeout: float | None = START_TIMEOUT,
+    ssl_context: ssl.SSLContext | None = None,
+    ca_file: str | os.PathLike[str] | None = None,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+    connect: Connect | None = None,
 ) -> AsyncIterator[Config]:
     """Follow a configuration, as `vortexd.client.watch` does and with its arguments.
 
-    A function as `token` is called in the thread of the connection.
+    A function as `token` is called in the thread of the connection. `start_timeout` is `START_TIMEOUT` unless it is given; None waits as
+    long as it takes.
 
     Raises:
         ValueError: An argument can't be one.
         WatchFailed: There is no document to begin with.
     """
+    options: Options = {
+        "token": token,
+        "patterns": patterns,
+        "instance": instance,
+        "last_known_good": last_known_good,
+        "start_timeout": start_timeout,
+        "ssl_context": ssl_context,
+        "ca_file": ca_file,
+        "max_message_bytes": max_message_bytes,
+        "timeouts": timeouts,
+        "connect": connect,
+    }
     make = partial(Config, asyncio.get_running_loop())
     background = Background(make, url, app, profile, label, options)
     is_orderly = False

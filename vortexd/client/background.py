@@ -18,6 +18,8 @@ from .held import Ack
 from .view import Failed, View
 
 log = logging.getLogger("vortexd.client")
+# Seconds until the first document: a program that waits in a thread has no scope of its own to end the wait.
+START_TIMEOUT = 60.0
 
 
 class Background:

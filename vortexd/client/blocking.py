@@ -1,15 +1,19 @@
 """`watch` for programs without Trio or asyncio: any thread may read, wait and acknowledge."""
 
+import os
+import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Unpack
 
 from ..model import Key
-from .background import Background
+from .background import START_TIMEOUT, Background
 from .change import Change
-from .following import Options, Url
+from .following import MAX_MESSAGE_BYTES, Options, Url
+from .last_known_good import LastKnownGood
+from .link import Timeouts
+from .streams import Connect
 from .view import State, View
 
 
@@ -65,16 +69,43 @@ class Config(View):
 
 @contextmanager
 def watch(
-    url: Url, app: str, profile: str = "default", label: str | None = None, **options: Unpack[Options]
+    url: Url,
+    app: str,
+    profile: str = "default",
+    label: str | None = None,
+    *,
+    token: str | Callable[[], str | None] | None = None,
+    patterns: Iterable[str] = (),
+    instance: str | None = None,
+    last_known_good: str | os.PathLike[str] | LastKnownGood | None = None,
+    start_timeout: float | None = START_TIMEOUT,
+    ssl_context: ssl.SSLContext | None = None,
+    ca_file: str | os.PathLike[str] | None = None,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+    connect: Connect | None = None,
 ) -> Iterator[Config]:
     """Follow a configuration, as `vortexd.client.watch` does and with its arguments, in a thread of its own.
 
-    At the end of the block the thread has ended. A function as `token` is called there.
+    At the end of the block the thread has ended. A function as `token` is called there. `start_timeout` is `START_TIMEOUT` unless it is
+    given; None waits as long as it takes.
 
     Raises:
         ValueError: An argument can't be one.
         WatchFailed: There is no document to begin with.
     """
+    options: Options = {
+        "token": token,
+        "patterns": patterns,
+        "instance": instance,
+        "last_known_good": last_known_good,
+        "start_timeout": start_timeout,
+        "ssl_context": ssl_context,
+        "ca_file": ca_file,
+        "max_message_bytes": max_message_bytes,
+        "timeouts": timeouts,
+        "connect": connect,
+    }
     background = Background(Config, url, app, profile, label, options)
     is_orderly = False
     try:

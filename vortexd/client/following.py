@@ -31,6 +31,9 @@ from .view import Stale, View, WatchFailed
 
 log = logging.getLogger("vortexd.client")
 MAX_MESSAGE_BYTES = 33_554_432
+# Seconds without a first document after which the log says why, and between later reminders.
+FIRST_REMINDER = 3.0
+LATER_REMINDERS = 60.0
 V = TypeVar("V", bound=View)
 Url = str | Sequence[str]
 
@@ -155,15 +158,28 @@ async def _begin(view: View, news: News, timeout: float | None, keeper: Keeper |
     patience = math.inf if timeout is None else timeout
     if keeper is not None and view.has_begun:
         patience = min(patience, keeper.patience)
-    with trio.move_on_after(patience):
-        # Until a server has said what there is, or all have said no.
-        while view.confirmed_at is None and isinstance(view.state, Stale):
-            await news.event.wait()
+    with trio.move_on_after(patience) as waiting:
+        await _first_answer(view, news)
     if not view.has_begun:
+        if waiting.cancelled_caught and isinstance(view.state, Stale):
+            raise WatchFailed(f"no configuration after {timeout:g} s: {view.state.reason}")
         raise WatchFailed(str(view.state))
     if view.confirmed_at is None:
         log.warning("beginning with the last known good configuration, version %s: %s", view.version, view.state)
     view.take_all()
+
+
+async def _first_answer(view: View, news: News) -> None:
+    """Wait until a server has said what there is, or all servers have said no; remind the log while neither happens."""
+    began = trio.current_time()
+    reminder = began + FIRST_REMINDER
+    while view.confirmed_at is None and isinstance(view.state, Stale):
+        with trio.move_on_at(reminder) as waiting:
+            await news.event.wait()
+        if waiting.cancelled_caught:
+            waited = trio.current_time() - began
+            log.warning("no configuration after %.0f s, and still trying: %s", waited, view.state.reason)
+            reminder += LATER_REMINDERS
 
 
 def _myself() -> str:

@@ -8,6 +8,8 @@ import { watch } from "./vortex.js";
 const MOST_CHANGES = 200;
 const MOST_LINES = 60;
 const REFRESH = 5000;
+// As many as a server takes of one client, unless it is set otherwise.
+const MOST_PATTERNS = 64;
 const SECRET = /pass(word|wd|phrase)?s?$|secret|token|credential|private|api[-_.]?key|access[-_.]?key|client[-_.]?key/i;
 const MASK = "••••••••";
 
@@ -16,6 +18,11 @@ const $ = (id) => document.getElementById(id);
 const BASE = new URL("..", location.href).href.replace(/\/$/, "");
 
 let config = null;
+// What the token may do, as the server says it; null while it hasn't.
+let me = null;
+// What is said of that while the page is connected.
+let hint = null;
+let connecting = null;
 // By key: the document that was shown last, for what changed in it.
 const documents = new Map();
 // By key: its newest version.
@@ -162,7 +169,7 @@ async function showDocument(key) {
   try {
     explanation = await ask(`/api/v1/explain/${path}`);
   } catch (error) {
-    if (shownKey === key) $("document").replaceChildren(element("h3", {}, key), element("p", { class: "bad" }, error.message));
+    if (shownKey === key) $("document").replaceChildren(element("h3", {}, key), ...withoutPlaces(key, error));
     return;
   }
   if (shownKey !== key) return;
@@ -199,6 +206,15 @@ async function showDocument(key) {
   );
 }
 
+/** What can be shown of a key whose explanation can't be had: its values, where they have come over the WebSocket. */
+function withoutPlaces(key, error) {
+  const said = element("p", { class: "bad" }, error.status === 403 && !may("read") ? forbidden("where values come from", "read").textContent : error.message);
+  const document = documents.get(key);
+  if (error.status !== 403 || document === undefined) return [said];
+  const rows = [...flatten(document)].filter(([path]) => path).map(([path, text]) => element("tr", {}, element("td", { class: "path" }, path), element("td", { class: "value" }, shown(path, text))));
+  return [said, element("div", { class: "scroll" }, element("table", {}, element("tbody", {}, ...rows)))];
+}
+
 function place(layer, held) {
   const file = layer.file ?? layer.name;
   const document = layer.document !== null ? ` (document ${layer.document})` : "";
@@ -214,6 +230,12 @@ function why(held, layers) {
 // Clients and sources.
 
 async function showClients() {
+  const parts = may("admin") ? await connections() : [forbidden("the list of connections", "admin")];
+  parts.splice(3, 0, ...(await applied()));
+  $("clients-body").replaceChildren(...parts);
+}
+
+async function connections() {
   const found = await ask("/api/v1/connections?limit=200");
   const parts = [
     element("p", {}, `${found.total} ${found.total === 1 ? "connection" : "connections"}, ${found.parked} parked.`),
@@ -228,7 +250,6 @@ async function showClients() {
       }),
     ),
   ];
-  parts.push(...fleet(await ask("/api/v1/fleet?state=rejected&limit=200")));
   parts.push(
     element("h3", {}, "Connections"),
     table(
@@ -245,7 +266,12 @@ async function showClients() {
     ),
   );
   if (found.total > found.connections.length) parts.push(element("p", { class: "quiet" }, `and ${found.total - found.connections.length} more`));
-  $("clients-body").replaceChildren(...parts);
+  return parts;
+}
+
+async function applied() {
+  if (!may("admin") && !may("read")) return [forbidden("what applications did with their configuration", "read")];
+  return fleet(await ask("/api/v1/fleet?state=rejected&limit=200"));
 }
 
 /** What the instances of each application said of its version. */
@@ -268,6 +294,12 @@ function fleet({ keys }) {
 }
 
 async function showSources() {
+  if (!may("admin")) {
+    const { ok } = await fetch(`${BASE}/ready`, { cache: "no-store" });
+    const state = element("p", { class: ok ? "good" : "bad" }, ok ? "The server is ready." : "The server isn't ready: it starts, or a source is stale.");
+    $("sources-body").replaceChildren(forbidden("the state of each source", "admin"), state);
+    return;
+  }
   const { sources } = await ask("/status");
   $("sources-body").replaceChildren(
     ...sources.map((each) =>
@@ -331,7 +363,41 @@ async function ask(path) {
   const answer = await fetch(BASE + path, { headers: token ? { Authorization: `Bearer ${token}` } : {}, cache: "no-store" });
   if (answer.ok) return answer.json();
   const said = await answer.json().catch(() => ({}));
-  throw new Error(answer.status === 403 ? "Your token doesn't allow this; it needs the right admin or read." : (said.message ?? `${answer.status}`));
+  const reason = answer.status === 403 ? "Your token doesn't allow this." : (said.message ?? `${answer.status}`);
+  throw Object.assign(new Error(reason), { status: answer.status });
+}
+
+// What the token may do.
+
+function may(right) {
+  return me !== null && me.grants.some((grant) => grant.rights.includes(right));
+}
+
+function forbidden(what, right) {
+  const reason = me?.kind === "anonymous" ? "Nobody is allowed this here" : "Your token doesn't allow this";
+  return element("p", { class: "bad" }, `${reason}: ${what} needs the right ${right}.`);
+}
+
+/** The patterns to subscribe to: those that somebody asked for, or all of the token's. */
+function patternsToShow() {
+  const wanted = sessionStorage.getItem("pattern") ?? "";
+  if (wanted !== "" && wanted !== "*") return [wanted];
+  const patterns = me.grants.filter((grant) => grant.rights.includes("subscribe")).flatMap((grant) => grant.patterns);
+  return patterns.includes("*:*:*") ? ["*"] : [...new Set(patterns)];
+}
+
+/** A key within a pattern, which a connection needs one of: {app, profile, label, isMadeUp}; null where no label can be named. */
+function keyWithin(pattern) {
+  const [app, profile = "*", label = "*"] = pattern.split(":");
+  if (label !== "*" && label.includes("*")) return null;
+  // A letter is in every name's alphabet, wherever it stands.
+  const filled = (glob, whole) => (glob === "*" ? whole : glob.replaceAll("*", "a"));
+  return {
+    app: filled(app, "application"),
+    profile: filled(profile, "default"),
+    label: label === "*" ? undefined : label,
+    isMadeUp: [app, profile].some((each) => each !== "*" && each.includes("*")),
+  };
 }
 
 function notice(text) {
@@ -339,42 +405,79 @@ function notice(text) {
   $("notice").hidden = !text;
 }
 
-function connect() {
+async function connect() {
+  clearTimeout(connecting);
   config?.close();
+  config = null;
+  me = hint = null;
   documents.clear();
   versions.clear();
+  listKeys();
   $("change-list").replaceChildren();
   const token = sessionStorage.getItem("token");
-  const pattern = sessionStorage.getItem("pattern") ?? "*";
-  // What is watched beside the pattern needs a name.
-  const [app, profile] = pattern.split(":").map((part) => (part.includes("*") ? null : part));
-  config = watch(BASE.replace(/^http/, "ws"), app ?? "application", profile ?? "default", { token, patterns: [pattern], instance: "" });
+  $("sign-out").hidden = token === null;
+  showState({ name: "connecting", reason: null });
+  try {
+    const said = await ask("/api/v1/whoami");
+    // Somebody else may have signed in meanwhile.
+    if (token !== sessionStorage.getItem("token")) return;
+    me = said;
+  } catch (error) {
+    if (token !== sessionStorage.getItem("token")) return;
+    if (error.status === 401 || error.status === 403) {
+      showState({ name: "failed", reason: error.message });
+      return;
+    }
+    showState({ name: "stale", reason: "can't connect" });
+    connecting = setTimeout(connect, REFRESH);
+    return;
+  }
+  if (!may("subscribe")) {
+    hint = "Your token has no right subscribe, so no change appears here. If it has the right read, open a configuration by its name.";
+    showState({ name: "signed in", reason: null });
+    return;
+  }
+  follow(token, patternsToShow());
+}
+
+function follow(token, patterns) {
+  const key = patterns.map(keyWithin).find((each) => each !== null);
+  if (key === undefined) {
+    showState({ name: "failed", reason: `Your token is for labels that only the server knows (${patterns[0]}): say under Show which, such as billing:prod:main.` });
+    return;
+  }
+  if (patterns.length > MOST_PATTERNS) hint = `Your token has ${patterns.length} patterns, of which the first ${MOST_PATTERNS} are shown. Sign in with another one to see others.`;
+  const { app, profile, label, isMadeUp } = key;
+  const options = { token, label, patterns: patterns.slice(0, MOST_PATTERNS), instance: "" };
+  config = watch(BASE.replace(/^http/, "ws"), app, profile, options);
+  const own = config;
   config.on("change", (event) => {
+    // A key that is only there for the connection is nothing to look at.
+    if (isMadeUp && event.key === own.key) return;
     if (event.version === null) versions.delete(event.key);
     else versions.set(event.key, event.version);
     addChange(event);
   });
   config.on("state", showState);
   config.on("refused", ({ code, message }) =>
-    notice(code === "FORBIDDEN" ? `Your token may not watch ${pattern}: sign in with a pattern that it may.` : `${code}: ${message}`),
+    notice(code === "FORBIDDEN" ? `Your token may not watch ${patterns.join(", ")}: sign in with a pattern that it may.` : `${code}: ${message}`),
   );
   showState(config.state);
-  $("sign-out").hidden = token === null;
 }
 
 function showState({ name, reason }) {
   $("state").textContent = name;
   $("state").dataset.state = name;
   $("state").title = reason ?? "";
-  if (name === "connected") {
-    notice(null);
+  if (name === "connected" || name === "signed in") {
+    notice(hint);
     show();
   } else if (name === "stale") {
     notice(`Not connected: ${reason}. What is shown is as it was; this page comes back by itself.`);
   } else if (name === "failed") {
     notice(sessionStorage.getItem("token") === null ? null : reason);
     sessionStorage.removeItem("token");
-    $("sign-in").showModal();
+    if (!$("sign-in").open) $("sign-in").showModal();
   }
 }
 
@@ -388,7 +491,8 @@ function show() {
   }
   clearTimeout(refreshing);
   const refresh = { clients: showClients, sources: showSources }[view];
-  if (refresh === undefined) return;
+  // Before it is known what the token may do there is nothing to ask for.
+  if (refresh === undefined || me === null) return;
   const again = async () => {
     try {
       await refresh();
@@ -404,7 +508,7 @@ function show() {
 $("sign-in").addEventListener("close", () => {
   if (!$("token").value) return;
   sessionStorage.setItem("token", $("token").value.trim());
-  sessionStorage.setItem("pattern", $("pattern").value.trim() || "*");
+  sessionStorage.setItem("pattern", $("pattern").value.trim());
   $("token").value = "";
   connect();
 });
@@ -416,7 +520,7 @@ $("find-key").addEventListener("input", listKeys);
 $("open-key").addEventListener("submit", (event) => {
   event.preventDefault();
   const [app, profile = "default", ...label] = $("other-key").value.trim().split(/[/:]/);
-  if (app) showDocument([app, profile, label.join("/") || config.key?.split(":")[2] || "main"].join(":"));
+  if (app) showDocument([app, profile, label.join("/") || config?.key?.split(":")[2] || "main"].join(":"));
 });
 addEventListener("hashchange", show);
 document.addEventListener("visibilitychange", () => document.hidden || show());

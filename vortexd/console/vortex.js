@@ -10,6 +10,8 @@
 // It keeps the document of one application (and of all that `patterns` match), verifies each version before anybody is told of it, comes
 // back by itself with the version it has, and says in `state` how it is. The protocol is that of vortexd-api(7).
 //
+// Node has a WebSocket of its own from version 22 on. On older ones the package `ws` is used: `npm install ws`.
+//
 // Numbers are JavaScript's for you, but are kept as they were written: 1 and 1.0 are two values, and versions are hashes of the text.
 
 // JSON whose numbers stay as they are written.
@@ -597,13 +599,14 @@ export function delayBefore(attempt, chance, reconnectAfterMs = null) {
 
 const OPEN_TIMEOUT = 10;
 const MOST_WAITING = 1000;
+const NO_WEBSOCKET = "there is no WebSocket here: run `npm install ws`, or use Node 22 or newer";
 
 /**
  * Watch an application.
  *
  * @param {string | string[]} urls ws://, wss://, http:// or https:// with host and port; several are tried in turn.
- * @param {object} options label, token, patterns (besides the application itself), instance (its name in the fleet; "" for who only watches), WebSocket (a class, where
- *   there is none).
+ * @param {object} options label, token, patterns (besides the application itself), instance (its name in the fleet; "" for who only watches), WebSocket (a class to use
+ *   in place of the global one; without either, that of the package `ws`).
  */
 export function watch(urls, app, profile = "default", options = {}) {
   return new Watch(Array.isArray(urls) ? urls : [urls], app, profile, options);
@@ -627,12 +630,13 @@ class Watch {
   constructor(urls, app, profile, options) {
     this.#urls = urls.map((url) => url.replace(/^http/, "ws").replace(/\/+$/, ""));
     this.#target = `/ws/${encodeURIComponent(app)}/${encodeURIComponent(profile)}`;
-    this.#options = options;
+    this.#options = { ...options, WebSocket: options.WebSocket ?? globalThis.WebSocket };
     this.state = { name: "connecting", since: Date.now(), reason: null };
     this.ready = new Promise((resolve, reject) => (this.#said = { resolve, reject }));
     // Who doesn't wait for it isn't told of a promise that nobody handled.
     this.ready.catch(() => {});
-    this.#open();
+    if (this.#options.WebSocket) this.#open();
+    else this.#openWithPackage();
   }
 
   /** The document as it is now; null before the first one. Never changed in place. */
@@ -700,8 +704,18 @@ class Watch {
     }
   }
 
+  async #openWithPackage() {
+    try {
+      this.#options.WebSocket = (await import("ws")).default;
+    } catch {
+      this.#ended(null, over(NO_WEBSOCKET, false));
+      return;
+    }
+    if (!this.#isClosed) this.#open();
+  }
+
   #open() {
-    const { label, token, instance, WebSocket = globalThis.WebSocket } = this.#options;
+    const { label, token, instance, WebSocket } = this.#options;
     const query = new URLSearchParams();
     if (label) query.set("label", label);
     if (instance !== undefined) query.set("instance", instance);
@@ -744,7 +758,9 @@ class Watch {
       const answer = await fetch(url.replace(/^ws/, "http"), { headers, signal: AbortSignal.timeout(5000) });
       const said = await answer.json().catch(() => null);
       const message = typeof said?.message === "string" ? said.message : "";
-      return refused(answer.status, answer.headers.get("Retry-After"), message, this.#held.key !== null);
+      // What a server says over HTTP of a handshake that it would refuse.
+      const status = Number(answer.headers.get("X-Vortex-Refused") ?? answer.status);
+      return refused(status, answer.headers.get("Retry-After"), message, this.#held.key !== null);
     } catch {
       // Nobody is there, or this page may not ask.
     }
@@ -775,7 +791,7 @@ class Watch {
     clearTimeout(this.#timer);
     this.#after = this.#conversation?.reconnectAfterMs ?? afterMs;
     this.#socket = this.#conversation = null;
-    socket.close();
+    socket?.close();
     if (!mayReturn) {
       this.#become("failed", reason);
       this.#said.reject(new Error(reason));

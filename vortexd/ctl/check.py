@@ -15,6 +15,7 @@ from ..cli import read_settings
 from ..encryption.decryptor import Decryptor
 from ..encryption.files import load_encryption
 from ..errors import SourceError
+from ..resolve.formats import EXTENSIONS
 from ..settings import EncryptionSettings, GitSettings, Settings, SourceSettings
 from ..state import overrides_of
 from .errors import CtlError
@@ -65,12 +66,18 @@ def run(arguments: argparse.Namespace) -> int:
             Finding(os.path.join(read.where, name), 0, 0, f"it isn't served: {why}", False)
             for name, why in read.skipped.items()
         ]
-        report = attrs.evolve(report, findings=sorted([*report.findings, *skipped]))
+        empty = [] if report.files else [Finding(arguments.path, 0, 0, _nothing(arguments.ref), False)]
+        report = attrs.evolve(report, findings=sorted([*report.findings, *skipped, *empty]))
     for line in FORMS[arguments.format](report):
         print(line)
     errors, warnings = report.count(is_error=True), report.count(is_error=False)
     print(f"vortexctl: {report.files} files, {report.keys} keys: {errors} errors, {warnings} warnings", file=sys.stderr)
     return int(errors > 0 or (arguments.strict and warnings > 0))
+
+
+def _nothing(ref: str | None) -> str:
+    kinds = ", ".join(f".{each}" for each in EXTENSIONS)
+    return f"there is no configuration here{f' in {ref}' if ref else ''}: no file that the server reads ends in {kinds}"
 
 
 def _read(arguments: argparse.Namespace, settings: Settings) -> Read:

@@ -16,6 +16,7 @@ from typing import NoReturn
 from .. import __version__
 from ..errors import SettingsError
 from ..text import printable
+from .completion import command_of
 from .errors import CtlError
 
 # Each is a module that has `add_arguments(parser)` and `run(arguments) -> int`, and says in its docstring's first line what it does.
@@ -47,8 +48,8 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run vortexctl and return its exit status."""
     _open_streams()
-    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        given = _command_first(sys.argv[1:] if arguments is None else arguments)
         # The others take longer to import than most commands take to run.
         options = parser(given[:1] if given and given[0] in COMMANDS else COMMANDS).parse_args(given)
         status: int = options.run(options)
@@ -79,6 +80,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def _command_first(given: Sequence[str]) -> list[str]:
+    """The command line with the options that stand before the command moved behind it.
+
+    A word is the command if all that stands before it are options of that command, with their values.
+
+    Raises:
+        CtlError: No command has these options.
+    """
+    if not given or not given[0].startswith("-"):
+        return list(given)
+    found = [(at, word, _not_an_option(given[:at], word)) for at, word in enumerate(given) if word in COMMANDS]
+    for at, word, other in found:
+        if other is None:
+            return [word, *given[:at], *given[at + 1 :]]
+    for _, word, other in found:
+        if other:
+            raise CtlError(f"{word} has no option {other}; see vortexctl {word} --help", 2)
+    return list(given)
+
+
+def _not_an_option(words: Sequence[str], command: str) -> str | None:
+    """The first of some words that is no option of a command, nor the value of one: "" where a value is missing; None where there is none."""
+    [whole] = command_of(parser([command])).commands
+    takes = {name: bool(option.takes) for option in whole.options for name in option.names}
+    at = 0
+    while at < len(words):
+        name, equals, _ = words[at].partition("=")
+        if name not in takes:
+            return name
+        at += 2 if takes[name] and not equals else 1
+    return None if at == len(words) else ""
+
+
 def _open_streams() -> None:
     """Let nothing else become descriptor 1 or 2 where the caller has closed them. Whoever prints is told that it can't be written."""
     if sys.stdout is None:
@@ -94,7 +128,12 @@ def _write_no_more() -> None:
 
 def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """The whole command line, or that of some commands."""
-    whole = _Parser(prog="vortexctl", description="Ask a running vortexd.", allow_abbrev=False)
+    whole = _Parser(
+        prog="vortexctl",
+        description="Ask a running vortexd.",
+        epilog="Each command has a --help. Its options may stand before it, too: vortexctl --server URL get APP",
+        allow_abbrev=False,
+    )
     whole.add_argument("--version", action="version", version=f"vortexctl {__version__}")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     for name in names:

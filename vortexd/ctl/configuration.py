@@ -16,7 +16,7 @@ from ..text import printable
 from ..version import encode, version_of
 from .errors import CtlError
 from .key import key_path
-from .server import Server
+from .server import Answer, Server
 
 
 @attrs.frozen
@@ -53,7 +53,15 @@ def read_configuration(server: Server, application: str, profile: str, label: st
         warn(f"this may be old: the server hasn't been able to read one of its sources for {seconds} s")
     if broken := answer.headers.get("x-vortex-broken"):
         warn(f"this holds old content, or lacks a file: broken on the server: {broken}")
+    if sources:
+        warn_of_unknown(answer)
     return Configuration(document, version, bool(sources))
+
+
+def warn_of_unknown(answer: Answer) -> None:
+    """Say on stderr that no file is named after an application, which may be misspelt, if the server says so."""
+    if unknown := answer.headers.get("x-vortex-without-files"):
+        warn(f"no file is named after {unknown.replace(',', ', ')}, so it gets only what is for every application")
 
 
 def warn(text: str) -> None:

@@ -9,6 +9,7 @@ import sys
 
 from ..text import printable
 from .changes import lines_of
+from .configuration import warn_of_unknown
 from .errors import CtlError
 from .key import add_key_arguments, key_path
 from .printing import add_colour_argument, paint_of
@@ -34,14 +35,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Print it. Returns 1 where there is a difference."""
     server = server_of(arguments)
     sides = {"from": arguments.old, "to": arguments.new}
-    said = server.get(
+    answer = server.get(
         "/api/v1/diff" + key_path(arguments.app, arguments.profile, arguments.label),
         {name: side for name, side in sides.items() if side is not None},
-    ).json()
+    )
+    said = answer.json()
+    warn_of_unknown(answer)
     try:
         patch, rows = said["patch"], said["changes"]
         title = f"{said['app']}:{said['profile']}"
-        old, new = (f"{said[side]['label']}@{said[side]['version']}" for side in ("from", "to"))
+        old, new = (_named(said[side]) for side in ("from", "to"))
         paint = paint_of(arguments.color, sys.stdout.isatty())
         lines = [line for row in rows for line in lines_of(row, paint)]
     except (KeyError, TypeError, AttributeError):
@@ -52,3 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(paint(printable(f"{title}  {old} -> {new}"), "bold"))
         print("\n".join(lines or ["no difference"]))
     return 1 if rows else 0
+
+
+def _named(side: dict[str, str]) -> str:
+    """A side as the server names it in its own table."""
+    commit = f" (commit {side['commit'][:12]})" if "commit" in side else ""
+    return f"{side['label']}@{side['version']}{commit}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..text import printable
 from .changes import brief
+from .configuration import warn_of_unknown
 from .errors import CtlError
 from .key import add_key_arguments, key_path, near
 from .printing import Paint, add_colour_argument, aligned, paint_of
@@ -34,7 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Print it. Returns 1 where there is no such key."""
     server = server_of(arguments)
     path = "/api/v1/explain" + key_path(arguments.app, arguments.profile, arguments.label)
-    said = server.get(path, [("key", key) for key in arguments.key]).json()
+    answer = server.get(path, [("key", key) for key in arguments.key])
+    said = answer.json()
+    warn_of_unknown(answer)
     paint = paint_of(arguments.color, sys.stdout.isatty())
     try:
         if arguments.key and not said["keys"]:

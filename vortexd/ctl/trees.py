@@ -11,6 +11,7 @@ from pathlib import Path
 import attrs
 import trio
 
+from ..cli import is_bare_repository
 from ..model import Files, Tree
 from ..remotes import Remote
 from ..settings import GitSettings, SourceSettings
@@ -62,8 +63,7 @@ def repository_at(path: str) -> str | None:
         # A linked working tree, or a submodule.
         text = Path(inside).read_text()
     except (OSError, UnicodeError, ValueError):
-        is_bare = all(os.path.exists(os.path.join(path, name)) for name in ("HEAD", "objects", "refs"))
-        return os.path.abspath(path) if is_bare else None
+        return os.path.abspath(path) if is_bare_repository(path) else None
     return os.path.abspath(os.path.join(path, text.removeprefix("gitdir:").strip()))
 
 

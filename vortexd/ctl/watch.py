@@ -20,6 +20,7 @@ from .. import names, patterns
 from ..client import Config, Failed, WatchFailed
 from ..errors import InvalidName
 from ..text import printable, rfc3339
+from .configuration import warn_of_unknown
 from .errors import CtlError
 from .hook import run_hook
 from .key import key_path
@@ -128,6 +129,7 @@ def _look(server: Server, path: str) -> None:
     else:
         if "x-vortex-version" not in answer.headers:
             raise CtlError(f"{server.url} answers what no vortexd says; see --server")
+        warn_of_unknown(answer)
 
 
 async def follow(
@@ -161,7 +163,7 @@ async def follow(
                         print(f"vortexctl: warning: {problem}", file=sys.stderr)
                 nursery.cancel_scope.cancel()
     except WatchFailed as error:
-        raise CtlError(f"{server.url} gives no configuration: {printable(str(error))}") from None
+        raise CtlError(f"{server.url}: {printable(str(error))}") from None
     return config.state.reason if isinstance(config.state, Failed) else None
 
 

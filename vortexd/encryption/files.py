@@ -108,6 +108,8 @@ class _Reader(TrustedFiles):
     def key_store(self, settings: EncryptionSettings) -> Keys | None:
         password = self._secret(settings.key_store_password_file, _line)
         if password is None:
+            # Whether the store itself can be read is said all the same.
+            self._secret(settings.key_store, lambda data, origin: None)
             return None
         return self._secret(settings.key_store, partial(_key_store, settings, password))
 

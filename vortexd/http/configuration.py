@@ -21,6 +21,7 @@ from ..resolve.tree import ParsedFiles
 from ..settings import FormatSettings, HttpSettings
 from .broken import broken_headers, unreadable
 from .exchange import Answer, Request, is_known
+from .keyed import without_files
 from .spring import environment, resources
 from .spring.encoding import BYTES, TEXT, Encoded, Origin, Variant, encode, is_quick
 from .spring.resources import Resource
@@ -32,6 +33,7 @@ _CACHE_BYTES = 33_554_432
 _CACHE_ENTRIES = 4_096
 _ENTRY_BYTES = 1_024
 _FEW_DIRECTORIES = 1_000
+_FEW_NAMES = 1_000
 _MADE_UP = 4
 T = TypeVar("T")
 
@@ -156,6 +158,7 @@ class Configuration:
         headers |= broken_headers(self._reader.broken_for(key))
         if encoded.version is not None:
             headers["X-Vortex-Version"] = encoded.version
+            headers |= without_files(key, self._reader.names_in)
         if (seconds := stale_for(self._reports)) is not None:
             headers["X-Vortex-Stale"] = str(seconds)
         if is_known(request.headers.get("If-None-Match"), encoded.etag):
@@ -182,18 +185,14 @@ class Configuration:
 
     async def _file(self, variant: Variant, key: Key, owner: Admission) -> Encoded:
         wanted = variant.wanted
-        state, resource = object(), None
+        state, resource, is_theirs = object(), None, False
         # What is allowed is what is there already.
         while self._reader.state is not state:
             state = self._reader.state
-            layers = await self._reader.files(key)
-            # With wildcards all directories are looked through.
-            if sum(len(layer.directories) for layer in layers) > _FEW_DIRECTORIES:
-                resource = await self._in_thread(resources.find, layers, key, wanted.path)
-            else:
-                resource = resources.find(layers, key, wanted.path)
+            resource = await self._resource(key, wanted.path)
+            is_theirs = resource is not None and await self._may_read(owner, resource, key)
         # Not there and not allowed are one answer (P17).
-        if resource is None or not self._may_read(owner, resource, key):
+        if resource is None or not is_theirs:
             raise RemoteError("there is no such file", 404)
         if resource.content is None:
             raise RemoteError("this file can't be read; see the server's log", 500)
@@ -210,15 +209,22 @@ class Configuration:
         config = await self._reader.read(key) if needs_config else None
         return await self._made(state, variant, key, Origin(config, resource.content, decryptor))
 
-    def _may_read(self, owner: Admission, resource: Resource, key: Key) -> bool:
+    async def _resource(self, key: Key, path: str) -> Resource | None:
+        layers = await self._reader.files(key)
+        find = partial(resources.find, layers, key, path, self._settings.hidden_files)
+        # With wildcards all directories are looked through.
+        if sum(len(layer.directories) for layer in layers) > _FEW_DIRECTORIES:
+            return await self._in_thread(find)
+        return find()
+
+    async def _may_read(self, owner: Admission, resource: Resource, key: Key) -> bool:
         if all(owner.may(Right.READ, Pattern(label=label)) for label in key.labels):
             return True
-        known = [owner.names, *map(self._reader.names_in, key.labels)]
-        names = Names(
-            frozenset().union(*(each.applications for each in known)),
-            frozenset().union(*(each.profiles for each in known)),
-        )
-        return all(owner.may(Right.READ, each) for each in resources.needed(resource, key, names))
+        names = [owner.names, *map(self._reader.names_in, key.labels)]
+        needed = partial(resources.needed, resource, key, *names)
+        # The first time of a state, all names are put in order.
+        is_long = sum(len(each.applications) for each in names) > _FEW_NAMES
+        return all(owner.may(Right.READ, each) for each in (await self._in_thread(needed) if is_long else needed()))
 
     def _found(self, variant: Variant) -> Encoded | None:
         """What was made of the state that is served now."""

@@ -1,7 +1,8 @@
 """`/api/v1/diff/{application}/{profiles}[/{label}]?from=&to=`: what has changed between two versions, or from one label to another.
 
 A side is a version of 16 hex digits or a label; `version:` and `label:` before it say which, where it could be both. Versions are those that the
-history of the key has.
+history of the key has. Where it has none before the current one, what the key was before the commit that changed it last stands in for it, if a
+git source serves the key.
 """
 
 import re
@@ -19,7 +20,7 @@ from ..diff import steps
 from ..errors import RemoteError
 from ..model import Config, Key
 from .exchange import JSON, Answer, Request
-from .keyed import Labelled, accepted, key_of, validated
+from .keyed import Labelled, accepted, key_of, validated, without_files
 from .query import parse_query
 
 _PATCH = "application/json-patch+json"
@@ -36,26 +37,41 @@ class Historian(Labelled, Protocol):
         """The former versions of a key that are known, to their documents as JSON, oldest first."""
         ...
 
+    async def before(self, key: Key) -> Config | None:
+        """The configuration of a key by the commit before the one that it last changed with; None where that isn't known."""
+        ...
+
 
 @attrs.frozen(slots=True, eq=False)
 class _Side:
+    """What is compared.
+
+    Attributes:
+        commit: The commit that it was read from, where it is no version that was served here; else None.
+    """
+
     key: Key
     version: str
     body: bytes
+    commit: str | None = None
 
 
 class Difference:
     """See the module; for who may read the key, under both labels.
 
     Without `to` it is the current version, without `from` the one before it.
+
+    Args:
+        since: When this server began to keep former versions, for people.
     """
 
     route: ClassVar = "/api/v1/diff/{application}/{profiles}"
     methods: ClassVar = ("GET", "HEAD")
     is_public: ClassVar = False
 
-    def __init__(self, line: Historian) -> None:
+    def __init__(self, line: Historian, since: str) -> None:
         self._line = line
+        self._since = since
         # The work is bound by the processor.
         self._threads = trio.CapacityLimiter(2)
 
@@ -72,12 +88,13 @@ class Difference:
         if texts[0]:
             old = await self._side(*wanted[0])
         elif new.key == key:
-            old = self._before(new, await self._line.read(key))
+            old = await self._before(new, await self._line.read(key))
         else:
             raise RemoteError("from is missing: a version or a label", 400)
         body = await threads.run_sync(_encoded, old, new, form, abandon_on_cancel=True, limiter=self._threads)
         content_type = f"{form};charset=UTF-8" if form == _TABLE else form
-        return validated(request, body, content_type, {"X-Vortex-Version": new.version})
+        headers = {"X-Vortex-Version": new.version, **without_files(new.key, self._line.names_in)}
+        return validated(request, body, content_type, headers)
 
     async def _side(self, key: Key, version: str | None) -> _Side:
         current = await self._line.read(key)
@@ -88,13 +105,16 @@ class Difference:
             raise RemoteError(f"this version isn't known; {_known(history, current)}", 404)
         return _Side(key, version, history[version])
 
-    def _before(self, side: _Side, current: Config) -> _Side:
+    async def _before(self, side: _Side, current: Config) -> _Side:
         history = self._line.history(side.key)
         order = [each for each in history if each != current.version] + [current.version]
         at = order.index(side.version) if side.version in order else 0
-        if at == 0:
-            raise RemoteError(f"nothing before it is known; {_known(history, current)}", 404)
-        return _Side(side.key, order[at - 1], history[order[at - 1]])
+        if at > 0:
+            return _Side(side.key, order[at - 1], history[order[at - 1]])
+        former = await self._line.before(side.key) if side.version == current.version else None
+        if former is None:
+            raise RemoteError(f"nothing before it is known since {self._since}; {_known(history, current)}", 404)
+        return _Side(side.key, former.version, former.body, former.revision)
 
 
 def _form(request: Request, name: str) -> str:
@@ -141,13 +161,19 @@ def _encoded(old: _Side, new: _Side, form: str) -> bytes:
         {
             "app": key.application,
             "profile": key.profile,
-            "from": {"label": old.key.label, "version": old.version},
-            "to": {"label": new.key.label, "version": new.version},
+            "from": _members(old),
+            "to": _members(new),
             "patch": patch,
             "changes": [members(step) for step in made],
         }
     )
 
 
+def _members(side: _Side) -> dict[str, str]:
+    found = {"label": side.key.label, "version": side.version}
+    return found if side.commit is None else {**found, "commit": side.commit}
+
+
 def _named(side: _Side) -> str:
-    return f"{side.key.label}@{side.version}"
+    commit = f" (commit {side.commit[:12]})" if side.commit is not None else ""
+    return f"{side.key.label}@{side.version}{commit}"

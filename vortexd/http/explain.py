@@ -13,7 +13,7 @@ from ..model import BrokenFile, Key
 from ..resolve.explain import Explanation, Holding, Layer, Outcome, Profile, Source, is_below
 from .broken import broken_headers, members, unreadable
 from .exchange import JSON, Answer, Request
-from .keyed import Labelled, accepted, key_of, validated
+from .keyed import Labelled, accepted, key_of, validated, without_files
 from .query import parse_query
 
 
@@ -54,7 +54,8 @@ class Explain:
         body = await threads.run_sync(
             _encoded, explanation, version, wanted, broken, abandon_on_cancel=True, limiter=self._threads
         )
-        return validated(request, body, form, {"X-Vortex-Version": version} | broken_headers(broken))
+        headers = {"X-Vortex-Version": version, **without_files(key, self._line.names_in)}
+        return validated(request, body, form, headers | broken_headers(broken))
 
 
 def _encoded(explanation: Explanation, version: str, wanted: str, broken: Sequence[BrokenFile]) -> bytes:

@@ -6,7 +6,10 @@ from typing import ClassVar, Protocol
 from ..auth import Right
 from ..errors import RemoteError
 from ..metrics import CONTENT_TYPE, Metrics, merge
+from ..model import Key
 from ..peers import Peers
+from ..realtime.handshake import parse_target
+from ..resolve.tree import ParsedFiles
 from .exchange import Answer, Request
 from .status import Reports
 
@@ -84,15 +87,47 @@ class MetricsPage:
         return Answer(body=own, content_type=CONTENT_TYPE)
 
 
+class Handshakes(Protocol):
+    """What is asked of the line, as a handshake would."""
+
+    @property
+    def default_label(self) -> str | None:
+        """None until the first complete state is served."""
+        ...
+
+    async def files(self, key: Key) -> list[ParsedFiles]:
+        """Raises UnknownLabel."""
+        ...
+
+
 class UpgradeOnly:
-    """`/ws/...` without an upgrade."""
+    """`/ws/...` without an upgrade: 426, and in a header whether a handshake would be refused, for browsers don't tell a page why one was.
+
+    Its message is the reason then.
+    """
 
     route: ClassVar = "/ws"
     methods: ClassVar = _GET
     is_public: ClassVar = False
 
+    def __init__(self, line: Handshakes) -> None:
+        self._line = line
+
     async def answer(self, request: Request) -> Answer:
         """See `exchange.Endpoint`."""
-        raise RemoteError(
-            "this is a WebSocket: ask for an upgrade", 426, {"Upgrade": "websocket", "Connection": "upgrade"}
-        )
+        headers = {"Upgrade": "websocket", "Connection": "upgrade"}
+        try:
+            await self._would_open(request)
+        except RemoteError as error:
+            raise RemoteError(error.reason, 426, {**headers, "X-Vortex-Refused": str(error.status)}) from None
+        raise RemoteError("this is a WebSocket: ask for an upgrade", 426, headers)
+
+    async def _would_open(self, request: Request) -> None:
+        """Raise what a handshake would, as far as it is about what is asked for."""
+        wanted = parse_target(f"{request.path}?{request.query}")
+        label = wanted.label or self._line.default_label
+        if label is None:
+            raise RemoteError("starting", 503)
+        key = Key(wanted.application, wanted.profile, label)
+        request.owner.authorize(Right.SUBSCRIBE, key)
+        await self._line.files(key)

@@ -4,7 +4,7 @@ In come requests, out go keys that the owner of the request may read, and answer
 asked before anything is read.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from werkzeug.datastructures import MIMEAccept
@@ -13,9 +13,11 @@ from werkzeug.http import parse_accept_header
 from .. import names
 from ..auth import Right
 from ..errors import RemoteError
-from ..model import Config, Key
+from ..model import Config, Key, Names
 from .exchange import Answer, Request, etag_of, is_known
 
+# A misspelt application is served what is for everybody; this says that there is nothing of its own.
+WITHOUT_FILES = "X-Vortex-Without-Files"
 # /api/v1/<question>
 _BEFORE = 3
 
@@ -30,6 +32,10 @@ class Labelled(Protocol):
 
     async def read(self, key: Key) -> Config:
         """The current configuration of a key."""
+        ...
+
+    def names_in(self, label: str) -> Names:
+        """The applications and the profiles that have files of their own under a label."""
         ...
 
 
@@ -49,6 +55,17 @@ def key_of(request: Request, line: Labelled) -> Key:
     key = Key(names.application(application), names.profile(profile), labels)
     request.owner.authorize(Right.READ, key)
     return key
+
+
+def without_files(key: Key, names_in: Callable[[str], Names]) -> dict[str, str]:
+    """The header that names those applications of a key that no file is named after, under any of its labels; none where there are none.
+
+    Args:
+        names_in: As `Labelled.names_in`, of the state that the key was read from.
+    """
+    known = [names_in(label) for label in key.labels]
+    found = [name for name in key.applications if not any(names.has_file_of(name) for names in known)]
+    return {WITHOUT_FILES: ",".join(found)} if found else {}
 
 
 def accepted(request: Request, offered: Sequence[str]) -> str:

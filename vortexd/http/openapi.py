@@ -13,13 +13,14 @@ import orjson
 from ..fleet import NOBODY, STATES
 from .broken import HEADER
 from .exchange import Answer, Request, etag_of, is_known
+from .keyed import WITHOUT_FILES
 from .schemas import FILE, PATHS, PROFILES, PROFILES_WITHOUT_HYPHEN, SCHEMAS, SIDE, Schema, ref
 from .spring.environment import V1, V2
 
 _TEXT = "text/plain"
 # While a source is stale, and while the key reads broken files.
 _SOMETIMES = ("X-Vortex-Stale", HEADER)
-_OPTIONAL_HEADERS = frozenset(_SOMETIMES)
+_OPTIONAL_HEADERS = frozenset([*_SOMETIMES, WITHOUT_FILES])
 _FORM = "application/x-www-form-urlencoded"
 _ERRORS = {
     400: "a name, parameter or header that can't be one",
@@ -177,7 +178,9 @@ def _configuration() -> dict[str, Any]:
 
     def environment(name: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
         content = {V1: ref("Environment"), V2: ref("EnvironmentWithOrigins")}
-        answers = _answers("its property sources", content, "X-Vortex-Version", *_SOMETIMES, has_tag=True)
+        answers = _answers(
+            "its property sources", content, "X-Vortex-Version", *_SOMETIMES, WITHOUT_FILES, has_tag=True
+        )
         return _operation(
             name, "The configuration, as Spring has it.", answers, [*parameters, _IF_NONE_MATCH], (406, 500, 503)
         )
@@ -196,7 +199,9 @@ def _suffixed(suffix: str, media_type: str, prefix: str) -> dict[str, Any]:
     if suffix == "properties":
         parameters.append(_in_query("escape", "true escapes what a reader of properties reads back", _FLAG))
     schema = ref("Document") if media_type == V1 else {"type": "string"}
-    answers = _answers("the merged configuration", {media_type: schema}, "X-Vortex-Version", *_SOMETIMES, has_tag=True)
+    answers = _answers(
+        "the merged configuration", {media_type: schema}, "X-Vortex-Version", *_SOMETIMES, WITHOUT_FILES, has_tag=True
+    )
     summary = f"The configuration as .{suffix}."
     return _operation(suffix + ("OfLabel" if prefix else ""), summary, answers, parameters, (500, 503))
 
@@ -222,7 +227,7 @@ def _questions() -> dict[str, Any]:
         return _operation(
             name,
             "For each key, which layers hold it, which wins, from which line of which file.",
-            _answers("the explanation", {V1: ref("Explanation")}, "X-Vortex-Version", has_tag=True),
+            _answers("the explanation", {V1: ref("Explanation")}, "X-Vortex-Version", WITHOUT_FILES, has_tag=True),
             [*parameters, _in_query("key", "this flat key and those below it alone"), _IF_NONE_MATCH],
             (406, 500, 503),
         )
@@ -238,7 +243,7 @@ def _questions() -> dict[str, Any]:
         return _operation(
             name,
             "What has changed between two versions or labels.",
-            _answers("the difference", content, "X-Vortex-Version", has_tag=True),
+            _answers("the difference", content, "X-Vortex-Version", WITHOUT_FILES, has_tag=True),
             [*parameters, *own, _IF_NONE_MATCH],
             (406, 500, 503),
         )
@@ -315,6 +320,9 @@ def _operations() -> dict[str, Any]:
                 _answers("a count, and some", {V1: ref("Connections")}),
                 connections,
             )
+        },
+        "/api/v1/whoami": {
+            "get": _operation("whoami", "What the token may do.", _answers("its rights", {V1: ref("Identity")}))
         },
         "/status": {
             "get": _operation(

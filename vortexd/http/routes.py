@@ -14,6 +14,7 @@ from .configuration import ConfigReader, Configuration
 from .exchange import Endpoint
 from .health import Health, MetricsPage, Ready, UpgradeOnly
 from .status import Reports, Status
+from .whoami import WhoAmI
 
 # First segments that are never an application.
 RESERVED = frozenset(
@@ -112,7 +113,8 @@ def standard_routes(
             "/ready": Ready(reader, reports),
             "/metrics": MetricsPage(metrics, peers),
             "/status": Status(reports, reader, peers),
-            "/ws/": UpgradeOnly(),
+            "/ws/": UpgradeOnly(reader),
+            WhoAmI.route: WhoAmI(),
         },
         Configuration(reader, reports),
         settings or HttpSettings(),

@@ -183,7 +183,7 @@ SCHEMAS: dict[str, Schema] = {
     "Difference": an_object(
         app=_TEXT,
         profile=_TEXT,
-        **{"from": _SIDE, "to": _SIDE},
+        **{"from": optional(an_object(label=_TEXT, version=VERSION, commit=_TEXT), "commit"), "to": _SIDE},
         patch=ref("Patch"),
         changes=a_list(
             {
@@ -198,6 +198,17 @@ SCHEMAS: dict[str, Schema] = {
                 },
                 "additionalProperties": False,
             }
+        ),
+    ),
+    "Identity": an_object(
+        name=_TEXT,
+        kind={"enum": ["token", "jwt", "certificate", "anonymous"]},
+        expires=nullable(_TEXT),
+        grants=a_list(
+            an_object(
+                rights=a_list({"enum": ["read", "subscribe", "report", "admin"]}),
+                patterns=a_list(_TEXT),
+            )
         ),
     ),
     "Fleet": optional(

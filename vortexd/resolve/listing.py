@@ -5,7 +5,7 @@ profile's where the part before some `-` is an application with a file of its ow
 application. What is served doesn't depend on it: whoever asks for a key gets it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import attrs
 
@@ -55,13 +55,20 @@ def list_keys(parsed: ParsedTree, before: Listing | None = None) -> Listing:
         if former is not None and _are_same(former.found_in, found_in):
             labels[label] = former
         else:
-            keys = existing_keys(label, files)
-            names = Names(frozenset(key.application for key in keys), frozenset(key.profile for key in keys))
-            labels[label] = Listed(found_in, keys, names)
+            owned = _all_owned(label, files)
+            keys = _existing(label, owned)
+            labels[label] = Listed(found_in, keys, _names_in(keys, owned))
             is_same = False
     if before is not None and is_same:
         return Listing(labels, before.keys)
     return Listing(labels, frozenset[Key]().union(*(each.keys for each in labels.values())))
+
+
+def _names_in(keys: frozenset[Key], owned: Collection[tuple[str, str]]) -> Names:
+    stems = {name if profile == DEFAULT_PROFILE else f"{name}-{profile}" for name, profile in owned}
+    beginnings = {stem[:at] for stem in stems for at in range(1, len(stem) + 1) if stem[at : at + 1] in ("", "-")}
+    applications = frozenset(key.application for key in keys)
+    return Names(applications, frozenset(key.profile for key in keys), frozenset(beginnings))
 
 
 def _are_same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
@@ -70,7 +77,15 @@ def _are_same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
 
 def existing_keys(label: str, files: ParsedFiles) -> frozenset[Key]:
     """The keys that have files of their own: each application in `default` and in every profile that it, or everybody, has."""
-    owned = {each for layer in files.layers for each in _owned(layer, label)}
+    return _existing(label, _all_owned(label, files))
+
+
+def _all_owned(label: str, files: ParsedFiles) -> frozenset[tuple[str, str]]:
+    """The applications and profiles that the files of all sources belong to."""
+    return frozenset(each for layer in files.layers for each in _owned(layer, label))
+
+
+def _existing(label: str, owned: Collection[tuple[str, str]]) -> frozenset[Key]:
     shared = {profile for name, profile in owned if name == _SHARED}
     profiles: dict[str, set[str]] = {}
     for name, profile in owned:

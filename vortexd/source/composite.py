@@ -155,6 +155,17 @@ class Sources:
         found = [await each.load(label) for each in self._sources if isinstance(each, GitSource)]
         return any(found)
 
+    async def before(self, root: str, commit: str) -> Files | None:
+        """What the commit before one holds, of the git source whose files have a root; None where there is none.
+
+        Args:
+            root: As `Files.root`.
+        """
+        for each in self._sources:
+            if isinstance(each, GitSource) and each.root == root and (found := await each.before(commit)) is not None:
+                return found
+        return None
+
     def reports(self) -> list[SourceReport]:
         """How each source is now."""
         return [each.status.report() for each in self._sources]

@@ -111,6 +111,11 @@ class GitSource:
         return self._remote.uri
 
     @property
+    def root(self) -> str:
+        """What goes before the path of a file; see `Files.root`."""
+        return self.name + "/"
+
+    @property
     def status(self) -> SourceStatus:
         """See `base.Source`."""
         return self._status
@@ -152,6 +157,32 @@ class GitSource:
         with trio.move_on_after(self._settings.read_timeout):
             await wish.wait()
         return label in self._loaded
+
+    async def before(self, commit: str) -> Files | None:
+        """What the commit before one holds; None where there is none, or where it can't be read now.
+
+        It becomes no label, and isn't kept. Cancelling it does no harm.
+        """
+        loaded = [each.snapshot for each in self._loaded.values()]
+        if not loaded:
+            return None
+        near = next((each for each in loaded if each.origin.commit == commit), loaded[0])
+        with trio.move_on_after(self._settings.read_timeout):
+            async with self._reading:
+                try:
+                    parent = await self._snapshots.parent(commit)
+                    snapshot = await self._snapshots.read(parent, near, ()) if parent is not None else None
+                except SourceError as error:
+                    log.info("commit not read", source=self.name, reason=str(error))
+                    return None
+                finally:
+                    # They must not be in the way of a commit to come, whose blobs count together with those that are held.
+                    self._snapshots.forget_all_but((each.snapshot for each in self._loaded.values()), at_once=True)
+                if snapshot is None:
+                    return None
+                origin = snapshot.origin
+                return Files(snapshot.contents, snapshot.unreadable, revision=origin.commit, origin=origin)
+        return None
 
     def _may_exist(self, label: str) -> bool:
         if label in self._labels:
@@ -354,7 +385,7 @@ class GitSource:
         return Files(
             snapshot.contents,
             snapshot.unreadable,
-            self.name + "/",
+            self.root,
             locations,
             snapshot.origin.commit,
             snapshot.origin,

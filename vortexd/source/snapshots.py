@@ -85,6 +85,16 @@ class Snapshots:
             pass  # The former one is too different, or the mirror doesn't have it any more: read it from scratch.
         return await self._whole(origin, tree)
 
+    async def parent(self, id: str) -> str | None:
+        """The commit before one, on the branch itself where it is a merge; None where it is the first.
+
+        Raises:
+            LabelError, GitError: As `read`.
+        """
+        head = (await self._commit(id)).content.partition(b"\n\n")[0]
+        found = re.search(rb"^parent ([0-9a-f]+)$", head, re.MULTILINE)
+        return found[1].decode() if found else None
+
     async def _commit(self, id: str) -> Object:
         """The commit that an object is, or that a tag leads to."""
         for _ in range(_MAX_TAGS):
@@ -152,10 +162,10 @@ class Snapshots:
             self._blobs[each.id] = each.content
             self._bytes += each.size
 
-    def forget_all_but(self, snapshots: Iterable[Snapshot]) -> None:
-        """Let go of the blobs that none of these has, once they are as many as those in use."""
+    def forget_all_but(self, snapshots: Iterable[Snapshot], *, at_once: bool = False) -> None:
+        """Let go of the blobs that none of these has, once they are as many as those in use, or at once."""
         used = {id for each in {id(each.blobs): each for each in snapshots}.values() for id in each.blobs.values()}
-        if len(self._blobs) + len(self._too_large) <= 2 * len(used):
+        if len(self._blobs) + len(self._too_large) <= (1 if at_once else 2) * len(used):
             return
         self._blobs = {id: content for id, content in self._blobs.items() if id in used}
         self._too_large = {id: size for id, size in self._too_large.items() if id in used}
