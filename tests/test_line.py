@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -14,11 +14,13 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from vortexd import line as line_module
+from vortexd import parsing
 from vortexd.broadcast import Broadcaster, Delivery, Subscriber
 from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.keys import OneKey
 from vortexd.errors import UnknownLabel
+from vortexd.isolated import Isolated
 from vortexd.line import Line, TooManyKeys
 from vortexd.metrics import Metrics
 from vortexd.model import Config, Edits, Files, Key, Origin, PropertySource, Tree
@@ -644,6 +646,21 @@ async def test_other_bounds_of_parsing_publish_what_became_readable_by_them(whol
     assert {} == whole.line.broken
     assert ["config_change"] == [message(each)["type"] for each in subscriber.deliveries]
     assert {"filler": "x" * 200, "list": [1]} == (await whole.line.read(SHOP)).document
+
+
+async def test_a_large_file_is_parsed_in_a_process_of_its_own(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Recording(Isolated):
+        def ask(self, request: Any, content: bytes = b"") -> Iterator[Any]:
+            asked.append(request[0])
+            return super().ask(request, content)
+
+    monkeypatch.setattr(parsing, "Isolated", Recording)
+    await whole.line.publish(tree(b"list: [0]" + b"\n" * parsing.SMALL_BYTES, small=b"a: 1"))
+
+    assert ["shop.yml"] == asked
+    assert {"list": [0]} == (await whole.line.read(SHOP)).document
 
 
 async def test_other_bounds_before_the_first_state_are_those_it_is_parsed_by(whole: Whole) -> None:

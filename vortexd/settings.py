@@ -395,6 +395,8 @@ class FormatSettings:
         text_bytes: Size of one key or value.
         expanded_bytes: Size of all keys and values of one file, with aliases and merges expanded.
         ciphertexts: Values in one file that begin with `{cipher}`: with an RSA key each takes a millisecond.
+        memory_bytes: Memory that the process may take in which a large file is parsed, beside its own code.
+        cpu_seconds: Processor time that such a file may take; by the clock it may take ten times as long.
     """
 
     depth: int = _whole(64, 1, 500)
@@ -405,6 +407,8 @@ class FormatSettings:
     text_bytes: int = _whole(1_048_576, 1_024)
     expanded_bytes: int = _whole(10_485_760, 1_024)
     ciphertexts: int = _whole(1_000, 0)
+    memory_bytes: int = _whole(536_870_912, 67_108_864)
+    cpu_seconds: int = _whole(10, 1, 3_600)
 
 
 @attrs.frozen

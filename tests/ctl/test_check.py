@@ -1,6 +1,8 @@
 """`vortexctl check`: everything that the server would refuse of a directory, a working tree or a push, at once."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -259,3 +261,28 @@ def test_what_cannot_be_checked_is_2(
     printed = capsys.readouterr()
     assert (2, "") == (status, printed.out)
     assert told in printed.err
+
+
+def test_large_files_are_parsed_within_the_bounds_of_the_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "vortexd.toml"
+    config.write_text("[formats]\nnodes = 10_000_000\nmemory_bytes = 67_108_864\n")
+    source = directory(tmp_path / "config", {"a.toml": "".join(f"[k{n}{'.a' * 60}]\n" for n in range(3_000))})
+
+    status, lines, _ = check(capsys, source, "--config", config)
+    assert (1, [f"{source}/a.toml: parsing it takes more than 67108864 bytes of memory"]) == (status, lines)
+
+
+def test_without_a_process_to_spare_they_are_parsed_all_the_same_and_that_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    status, lines, told = check(capsys, directory(tmp_path, {"a.yml": "a: 1" + "\n" * 300_000}))
+
+    assert (0, []) == (status, lines)
+    reason = "no process can be started: Resource temporarily unavailable"
+    assert f"vortexctl: warning: a.yml is parsed without a bound of its memory and time: {reason}\n" in told

@@ -15,8 +15,10 @@ from ..cli import read_settings
 from ..encryption.decryptor import Decryptor
 from ..encryption.files import load_encryption
 from ..errors import SourceError
+from ..parsing import Parser
 from ..settings import EncryptionSettings, GitSettings, Settings, SourceSettings
 from ..state import overrides_of
+from ..text import printable
 from .errors import CtlError
 from .findings import FORMS, Finding, Report, look_through
 from .trees import Read, read_directory, read_ref, read_working_tree, repository_at
@@ -54,13 +56,15 @@ def run(arguments: argparse.Namespace) -> int:
     except SourceError as error:
         report = Report([Finding("", 0, 0, str(error))], 0, 0)
     else:
-        report = look_through(
-            read.tree,
-            settings.formats,
-            decryptor,
-            overrides_of(settings.overrides),
-            lambda file: os.path.normpath(os.path.join(read.where, file)),
-        )
+        with Parser(_warn) as parser:
+            report = look_through(
+                read.tree,
+                settings.formats,
+                decryptor,
+                overrides_of(settings.overrides),
+                lambda file: os.path.normpath(os.path.join(read.where, file)),
+                parser.parse,
+            )
         skipped = [
             Finding(os.path.join(read.where, name), 0, 0, f"it isn't served: {why}", False)
             for name, why in read.skipped.items()
@@ -71,6 +75,11 @@ def run(arguments: argparse.Namespace) -> int:
     errors, warnings = report.count(is_error=True), report.count(is_error=False)
     print(f"vortexctl: {report.files} files, {report.keys} keys: {errors} errors, {warnings} warnings", file=sys.stderr)
     return int(errors > 0 or (arguments.strict and warnings > 0))
+
+
+def _warn(file: str, reason: str) -> None:
+    text = f"{file} is parsed without a bound of its memory and time: no process can be started: {reason}"
+    print(f"vortexctl: warning: {printable(text)}", file=sys.stderr)
 
 
 def _read(arguments: argparse.Namespace, settings: Settings) -> Read:

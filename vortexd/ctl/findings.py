@@ -14,6 +14,7 @@ from ..encryption.decryptor import Decryptor
 from ..encryption.values import PREFIX
 from ..errors import ResolveError
 from ..model import Key, PropertySource, Tree
+from ..resolve.formats import Parse, parse
 from ..resolve.listing import DEFAULT_PROFILE, list_keys
 from ..resolve.tree import ParsedTree, broken_files, parse_tree
 from ..settings import FormatSettings
@@ -72,6 +73,7 @@ def look_through(
     decryptor: Decryptor | None,
     overrides: PropertySource | None,
     where: Callable[[str], str],
+    parse_file: Parse = parse,
 ) -> Report:
     """Parse, resolve and decrypt a tree.
 
@@ -79,9 +81,11 @@ def look_through(
         decryptor: With keys, or None: then what is encrypted isn't looked into.
         overrides: As of `store.State`.
         where: Makes the path of a file one from here.
+        parse_file: Parses one file, wherever that is done.
     """
-    parsed = parse_tree(tree, formats)
-    found = [*_broken(parsed), *(_undecryptable(parsed, decryptor) if decryptor is not None else ())]
+    parsed = parse_tree(tree, formats, parse_file=parse_file)
+    found = [*_broken(parsed)]
+    found += _undecryptable(parsed, decryptor) if decryptor is not None else ()
     keys = list_keys(parsed).keys | {Key(_SHARED, DEFAULT_PROFILE, label) for label in parsed.labels}
     found += _unresolvable(parsed, sorted(keys), decryptor, overrides)
     placed = {attrs.evolve(each, file=where(each.file) if each.file else "") for each in found}

@@ -11,7 +11,7 @@ Whose a file is (ATTACKS P14, T09), for those who may not read everything under 
   that profile's.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 
 import attrs
@@ -20,10 +20,9 @@ from ...encryption.values import PREFIX
 from ...errors import FormatError
 from ...model import Key, Names
 from ...patterns import Pattern
-from ...resolve.formats import extension, parse
+from ...resolve.formats import Document, extension
 from ...resolve.locations import places_of, prefixes_for
 from ...resolve.tree import ParsedFiles, is_configuration
-from ...settings import FormatSettings
 
 _SHARED = "application"
 _DEFAULT = "default"
@@ -33,6 +32,10 @@ _ENCRYPTED = ("yml", "yaml", "json", "properties")
 _CHARSETS = frozenset(
     ["utf-8", "utf-16", "utf-16be", "utf-16le", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252"]
 )
+
+
+# As `formats.parse`, by the bounds in force.
+ParseFile = Callable[[str, bytes], tuple[Document, ...]]
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -131,10 +134,10 @@ def may_hold_ciphertext(path: str, content: bytes) -> bool:
     return extension(path) in _ENCRYPTED and PREFIX.encode() in content
 
 
-def texts_in(path: str, content: bytes, limits: FormatSettings) -> Iterator[str]:
+def texts_in(path: str, content: bytes, parse_file: ParseFile) -> Iterator[str]:
     """The values of a file that are texts; none where it can't be parsed."""
     try:
-        documents = parse(path, content, limits)
+        documents = parse_file(path, content)
     except FormatError:
         return
     for document in documents:
