@@ -263,6 +263,42 @@ def test_what_cannot_be_checked_is_2(
     assert told in printed.err
 
 
+MARK, MISREAD = "a byte order mark of UTF-8", "UTF-8, where ISO-8859-1 is read"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.properties", b"a=1\n", []),
+        ("a.properties", "a=gr\\u00fc\u00df\n".encode("iso-8859-1"), []),
+        ("a.properties", "# gr\u00fc\u00df\n".encode(), [(":1", MISREAD)]),
+        ("a.properties", "a=1\r\nb=2\rc=3\nd=\U0001f600\ne=\u00e9".encode(), [(":4", MISREAD)]),
+        ("a.properties", b"\xef\xbb\xbfa=1\n", [(":1:1", MARK)]),
+        ("a.properties", "\ufeffa=1\nb=\u00e9\n".encode(), [(":1:1", MARK), (":2", MISREAD)]),
+        ("a.properties", b"a=\xe9\nb=\xc3\xa9\n", []),
+        ("a.yml", "\ufeffa: \u00e9\n".encode(), []),
+    ],
+)
+def test_properties_in_utf8_are_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, expected: list[tuple[str, str]]
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    status, lines, _ = check(capsys, tmp_path)
+
+    assert (0, len(expected)) == (status, len(lines))
+    for line, (place, reason) in zip(lines, expected, strict=True):
+        assert line.startswith(f"{tmp_path}/{name}{place}: warning: {reason}")
+    assert int(bool(expected)) == check(capsys, tmp_path, "--strict")[0]
+
+
+def test_broken_properties_are_told_as_broken_and_not_of_their_encoding_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.properties").write_bytes("a=\u00e9\\u00\n".encode())
+
+    assert 1 == len(check(capsys, tmp_path)[1])
+
+
 def test_large_files_are_parsed_within_the_bounds_of_the_server(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
