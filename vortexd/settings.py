@@ -231,7 +231,8 @@ class AuthSettings:
         jwt_audience: What `aud` of a JWT must contain; "" refuses JWTs that have one.
         jwt_issuer: What `iss` of a JWT must be; "" for any.
         jwt_leeway: Seconds by which our clock and the issuer's may differ.
-        origins: Origins of web pages that may connect, such as `https://config.example.com`; none by default.
+        origins: Origins of web pages that may connect, such as `https://config.example.com`; none by default. "null" is the origin of pages in
+            files and in sandboxed frames, which any page can open.
         hosts: Names that we are called by in Host headers, beside this machine's own and the addresses listened on.
         failure_burst: Wrong tokens from one address before it is told to wait.
         failures_per_second: Wrong tokens per second from one address that are forgiven.
