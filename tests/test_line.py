@@ -215,6 +215,31 @@ async def test_a_key_whose_label_has_gone_is_removed(whole: Whole) -> None:
     assert ("config_removed", None) == (message(removed)["type"], removed.new_version)
 
 
+async def test_a_key_of_several_labels_changes_with_each_of_them_and_ends_with_one(whole: Whole) -> None:
+    def labels(**contents: bytes) -> Tree:
+        names = {"main": "application.yml"}
+        return Tree({name: Files({names.get(name, "shop.yml"): content}) for name, content in contents.items()})
+
+    both = Key("shop", "dev", "next,main")
+    await whole.line.publish(labels(main=b"a: 1\nb: 1", next=b"a: 2", other=b"a: 9"))
+    whole.line.hold(both)
+    assert {"next", "main"} == whole.line.main_labels
+    subscriber = Subscribed()
+    whole.registry.add(subscriber, both)
+    first = (await whole.line.read(both)).document
+    await whole.line.publish(labels(main=b"a: 1\nb: 2", next=b"a: 2"))
+    await whole.line.publish(labels(main=b"a: 1\nb: 2", next=b"a: 3"))
+    await whole.line.publish(labels(main=b"a: 1\nb: 2"))
+
+    assert {"a": 2, "b": 1} == first
+    assert ["next,main"] * 3 == [message(each)["label"] for each in subscriber.deliveries]
+    kinds = [message(each)["type"] for each in subscriber.deliveries]
+    assert "config_removed" == kinds[-1]
+    assert "config_removed" not in kinds[:-1]
+    whole.line.release(both)
+    assert frozenset() == whole.line.main_labels
+
+
 async def test_a_broken_file_is_logged_once_for_each_reason(whole: Whole) -> None:
     with capture_logs() as logs:
         for content in (b"a: 1", b"a: ]", b"a: ]", b"a: 1\na: 2", b"a: 3"):
