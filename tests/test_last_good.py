@@ -13,6 +13,8 @@ from vortexd import last_good as module
 from vortexd.errors import SourceError
 from vortexd.last_good import LastGood
 from vortexd.model import Files, Former, Tree
+from vortexd.parsing import parse_file
+from vortexd.resolve.formats import Document
 from vortexd.resolve.tree import ParsedTree, parse_tree
 from vortexd.settings import FormatSettings
 
@@ -120,6 +122,20 @@ async def test_a_content_that_was_tried_is_not_parsed_again_unless_the_bounds_ch
 
     await filling.fill(Files({"a.yml": b"["}, past=past), None, attrs.evolve(LIMITS, nodes=50))
     assert [b"a: [", b"a: 1"] * 2 == filling.parsed
+
+
+async def test_a_former_content_is_parsed_where_any_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = []
+
+    def recorded(path: str, content: bytes, limits: FormatSettings) -> tuple[Document, ...]:
+        parsed.append((path, content, limits))
+        return parse_file(path, content, limits)
+
+    monkeypatch.setattr(module, "parse_file", recorded)
+    limits = attrs.evolve(LIMITS, nodes=9)
+    await Filling().fill(Files({"a.yml": b"["}, past=FakePast({"a.yml": [b"a: 1"]})), limits=limits)
+
+    assert [("a.yml", b"a: 1", limits)] == parsed
 
 
 async def test_a_past_that_cannot_be_read_leaves_what_is_served() -> None:
