@@ -13,6 +13,8 @@ from vortexd import last_good as module
 from vortexd.errors import SourceError
 from vortexd.last_good import LastGood
 from vortexd.model import Files, Former, Tree
+from vortexd.parsing import parse_file
+from vortexd.resolve.formats import Document
 from vortexd.resolve.tree import ParsedTree, parse_tree
 from vortexd.settings import FormatSettings
 
@@ -146,6 +148,20 @@ async def test_of_several_layers_those_that_are_sound_stay_the_same_objects() ->
     assert parsed.labels["two"] is filled.labels["two"]
     assert parsed.labels["one"].documents is filled.labels["one"].documents
     assert {"a": 1} == filled.labels["one"].others[0].documents["a.yml"][0].values
+
+
+async def test_a_former_content_is_parsed_where_any_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = []
+
+    def recorded(path: str, content: bytes, limits: FormatSettings) -> tuple[Document, ...]:
+        parsed.append((path, content, limits))
+        return parse_file(path, content, limits)
+
+    monkeypatch.setattr(module, "parse_file", recorded)
+    limits = attrs.evolve(LIMITS, nodes=9)
+    await Filling().fill(Files({"a.yml": b"["}, past=FakePast({"a.yml": [b"a: 1"]})), limits=limits)
+
+    assert [("a.yml", b"a: 1", limits)] == parsed
 
 
 async def test_a_past_that_cannot_be_read_leaves_what_is_served() -> None:

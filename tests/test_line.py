@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -14,11 +14,13 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from vortexd import line as line_module
+from vortexd import parsing
 from vortexd.broadcast import Broadcaster, Delivery, Subscriber
 from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.keys import OneKey
 from vortexd.errors import UnknownLabel
+from vortexd.isolated import Isolated
 from vortexd.line import Line, TooManyKeys
 from vortexd.metrics import Metrics
 from vortexd.model import Config, Edits, Files, Key, Origin, PropertySource, Tree
@@ -211,6 +213,31 @@ async def test_a_key_whose_label_has_gone_is_removed(whole: Whole) -> None:
 
     removed = await whole.line.catch_up(SHOP, version_of(b'{"a":1}'))
     assert ("config_removed", None) == (message(removed)["type"], removed.new_version)
+
+
+async def test_a_key_of_several_labels_changes_with_each_of_them_and_ends_with_one(whole: Whole) -> None:
+    def labels(**contents: bytes) -> Tree:
+        names = {"main": "application.yml"}
+        return Tree({name: Files({names.get(name, "shop.yml"): content}) for name, content in contents.items()})
+
+    both = Key("shop", "dev", "next,main")
+    await whole.line.publish(labels(main=b"a: 1\nb: 1", next=b"a: 2", other=b"a: 9"))
+    whole.line.hold(both)
+    assert {"next", "main"} == whole.line.main_labels
+    subscriber = Subscribed()
+    whole.registry.add(subscriber, both)
+    first = (await whole.line.read(both)).document
+    await whole.line.publish(labels(main=b"a: 1\nb: 2", next=b"a: 2"))
+    await whole.line.publish(labels(main=b"a: 1\nb: 2", next=b"a: 3"))
+    await whole.line.publish(labels(main=b"a: 1\nb: 2"))
+
+    assert {"a": 2, "b": 1} == first
+    assert ["next,main"] * 3 == [message(each)["label"] for each in subscriber.deliveries]
+    kinds = [message(each)["type"] for each in subscriber.deliveries]
+    assert "config_removed" == kinds[-1]
+    assert "config_removed" not in kinds[:-1]
+    whole.line.release(both)
+    assert frozenset() == whole.line.main_labels
 
 
 async def test_a_broken_file_is_logged_once_for_each_reason(whole: Whole) -> None:
@@ -689,6 +716,21 @@ async def test_other_bounds_of_parsing_publish_what_became_readable_by_them(whol
     assert {} == whole.line.broken
     assert ["config_change"] == [message(each)["type"] for each in subscriber.deliveries]
     assert {"filler": "x" * 200, "list": [1]} == (await whole.line.read(SHOP)).document
+
+
+async def test_a_large_file_is_parsed_in_a_process_of_its_own(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Recording(Isolated):
+        def ask(self, request: Any, content: bytes = b"") -> Iterator[Any]:
+            asked.append(request[0])
+            return super().ask(request, content)
+
+    monkeypatch.setattr(parsing, "Isolated", Recording)
+    await whole.line.publish(tree(b"list: [0]" + b"\n" * parsing.SMALL_BYTES, small=b"a: 1"))
+
+    assert ["shop.yml"] == asked
+    assert {"list": [0]} == (await whole.line.read(SHOP)).document
 
 
 async def test_other_bounds_before_the_first_state_are_those_it_is_parsed_by(whole: Whole) -> None:

@@ -74,6 +74,9 @@ def test_decoding_happens_once() -> None:
 
 def test_a_key_is_made_of_three_names() -> None:
     assert Key("shop,cart", "dev,mysql", "main") == names.parse_key("shop,cart", "dev,mysql", "main")
+    assert Key("shop", "dev", "a/b,main") == names.parse_key("shop", "dev", "a(_)b,main")
+    with pytest.raises(InvalidName):
+        names.parse_key("shop", "dev", "main,")
 
 
 @given(st.text())

@@ -16,6 +16,7 @@ Configuration flows one way, and each stage is a module or a package here:
     metrics.py  collectors.py  tracing.py  publication.py   what goes to Prometheus and to collectors of traces
     late_signals.py                 signals that come too late to end anything
     threads.py  processes.py        long work in threads, and patience where there are none; the end of what others' commands start
+    isolated.py  isolated_main.py   work in a process of its own, within bounds of memory and time
     tls.py                          the certificate in force
     trusted_files.py                files with secrets, read where nobody else could have
     systemd.py                      what goes to systemd, and the sockets that come from it
@@ -25,6 +26,7 @@ Configuration flows one way, and each stage is a module or a package here:
     encryption/ the ciphers that Spring writes, read and written alike
     source/     a directory, or a git repository by a mirror, as whole immutable states (Tree); several of them as one
     resolve/    bytes to documents within bounds, Spring's order, one nested document, and why it is what it is
+    parsing.py  where a file is parsed: in the thread that asks, or in a process of its own
     diff.py  comparison.py          the RFC 6902 patch between two documents, and the same for people
     state.py    everything served at one moment: which files a key reads, and what they make; version.py: the version of a document
     last_good.py                    the last good content of broken files, put in their place between parsing and resolving

@@ -71,7 +71,7 @@ class Interests(Generic[S]):
 
     def main_labels(self) -> frozenset[str]:
         """The labels of the main subscriptions."""
-        return frozenset(key.label for key in self._mains)
+        return frozenset(label for key in self._mains for label in key.labels)
 
     def is_served(self, key: Key) -> bool:
         """Whether somebody has a claim on the key now. The store may know it still; for subscribers it has ended."""

@@ -16,7 +16,8 @@ import trio
 from .cache import Cache
 from .errors import FormatError, SourceError
 from .model import Past
-from .resolve.formats import Document, parse
+from .parsing import parse_file
+from .resolve.formats import Document
 from .resolve.tree import Fallback, ParsedFiles, ParsedTree
 from .settings import FormatSettings
 
@@ -113,6 +114,6 @@ class LastGood:
 
 def _parse(path: str, content: bytes, limits: FormatSettings) -> _Tried:
     try:
-        return parse(path, content, limits)
+        return parse_file(path, content, limits)
     except FormatError as error:
         return error.with_traceback(None)

@@ -24,6 +24,7 @@ from .interests import Interests
 from .last_good import LastGood
 from .metrics import Metrics
 from .model import BrokenFile, Change, Config, Good, Key, Moment, Past, PropertySource, Served, Tree
+from .parsing import parse_all
 from .patterns import Pattern
 from .publication import Publication, Stopwatch, named, without_configuration
 from .reading import Reading
@@ -31,7 +32,7 @@ from .realtime.encoder import Encoder
 from .realtime.frames import Frame
 from .registry import NOTHING_FOUND, Registry, find
 from .resolve.listing import Listing, list_keys
-from .resolve.tree import ParsedFiles, ParsedTree, parse_tree
+from .resolve.tree import ParsedFiles, ParsedTree
 from .settings import FormatSettings
 from .state import State
 from .store import Staged, Store, stage
@@ -149,7 +150,7 @@ class Line:
         """
         before = self.broken
         watch = Stopwatch(tree.noticed)
-        parsed = await self._in_thread(parse_tree, tree, self._formats, former, self._parsed)
+        parsed = await self._in_thread(parse_all, tree, self._formats, former, self._parsed)
         parsed = await self._last_good.fill(parsed, self._parsed, self._formats)
         watch.lap("parse")
         state = State(parsed.labels, parsed.default_label, self._decryptor, self._overrides)

@@ -57,7 +57,7 @@ def label(text: str) -> str:
 
 
 def labels(text: str) -> str:
-    """Validate a label, or several separated by commas, as HTTP takes them."""
+    """Validate a label, or several separated by commas, as clients may ask for them."""
     found = text.split(",")
     if len(found) > MAX_LIST_LENGTH:
         raise InvalidName(f"more than {MAX_LIST_LENGTH} labels")
@@ -92,7 +92,7 @@ def parse_key(application_text: str, profile_text: str, label_text: str) -> Key:
     Raises:
         InvalidName: Says which of the three, and never repeats it: the text may be an attack on whoever reads the log.
     """
-    return Key(application(application_text), profile(profile_text), label(label_text))
+    return Key(application(application_text), profile(profile_text), labels(label_text))
 
 
 def _names(text: str, kind: str, is_valid: Callable[[str], bool]) -> str:

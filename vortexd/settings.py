@@ -231,7 +231,8 @@ class AuthSettings:
         jwt_audience: What `aud` of a JWT must contain; "" refuses JWTs that have one.
         jwt_issuer: What `iss` of a JWT must be; "" for any.
         jwt_leeway: Seconds by which our clock and the issuer's may differ.
-        origins: Origins of web pages that may connect, such as `https://config.example.com`; none by default.
+        origins: Origins of web pages that may connect, such as `https://config.example.com`; none by default. "null" is the origin of pages in
+            files and in sandboxed frames, which any page can open.
         hosts: Names that we are called by in Host headers, beside this machine's own and the addresses listened on.
         failure_burst: Wrong tokens from one address before it is told to wait.
         failures_per_second: Wrong tokens per second from one address that are forgiven.
@@ -395,6 +396,8 @@ class FormatSettings:
         text_bytes: Size of one key or value.
         expanded_bytes: Size of all keys and values of one file, with aliases and merges expanded.
         ciphertexts: Values in one file that begin with `{cipher}`: with an RSA key each takes a millisecond.
+        memory_bytes: Memory that the process may take in which a large file is parsed, beside its own code.
+        cpu_seconds: Processor time that such a file may take; by the clock it may take ten times as long.
     """
 
     depth: int = _whole(64, 1, 500)
@@ -405,6 +408,8 @@ class FormatSettings:
     text_bytes: int = _whole(1_048_576, 1_024)
     expanded_bytes: int = _whole(10_485_760, 1_024)
     ciphertexts: int = _whole(1_000, 0)
+    memory_bytes: int = _whole(536_870_912, 67_108_864)
+    cpu_seconds: int = _whole(10, 1, 3_600)
 
 
 @attrs.frozen

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from vortexd.agent import rendering
 from vortexd.agent.rendering import RenderError, Scope, render
 from vortexd.errors import SettingsError
 
@@ -143,3 +144,11 @@ def test_the_document_of_one_rendering_is_as_it_was(templates: Path) -> None:
     refusal(templates, "{% set x = config.list.append(2) %}", config)
 
     assert {"list": [1]} == config
+
+
+def test_memory_that_is_not_there_is_an_error_of_the_template(templates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> str:
+        raise MemoryError
+
+    monkeypatch.setattr(rendering, "text_of", fail)
+    assert f"{templates}/main.j2:2: takes more memory than a template may" == refusal(templates, "\n{{ 1 }}")

@@ -110,7 +110,13 @@ def test_T03_an_authority_of_nothing_lets_nobody_in():
 def test_what_nobody_asked_for_is_ignored_where_it_is_open():
     judge = Authority(anonymous=frozenset({Right.READ}))
 
-    for credentials in (Credentials(), Credentials("x"), Credentials(is_malformed=True), Credentials("\ud800")):
+    for credentials in (
+        Credentials(),
+        Credentials("x"),
+        Credentials(is_malformed=True),
+        Credentials("\ud800"),
+        Credentials("x", is_spare=True),
+    ):
         assert Kind.ANONYMOUS == judge.authenticate(credentials, NOW).kind
     judge.authorize(judge.authenticate(Credentials(), NOW), Right.READ, Key("a,b", "c", "d"), NOW)
     with pytest.raises(Forbidden):

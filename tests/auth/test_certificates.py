@@ -76,6 +76,19 @@ def test_where_a_token_is_sent_the_token_alone_is_judged() -> None:
             judge.authenticate(wrong, NOW, ORDERS)
 
 
+def test_a_spare_token_is_not_judged_where_a_certificate_says_who_it_is() -> None:
+    token = new_token()
+    judge = authority(tokens=Tokens(load_tokens(entry_of("ci", token), "t")))
+    spare = (Credentials(token, is_spare=True), Credentials(is_malformed=True, is_spare=True))
+
+    assert {judge.authenticate(Credentials(), NOW, ORDERS).name} == {
+        judge.authenticate(each, NOW, ORDERS).name for each in spare
+    }
+    assert "ci" == judge.authenticate(spare[0], NOW).name
+    with pytest.raises(Unauthorized):
+        judge.authenticate(spare[1], NOW)
+
+
 def test_W16_a_withdrawn_certificate_is_nobody_and_a_changed_one_has_its_new_rights() -> None:
     principal = authority().authenticate(Credentials(), NOW, ORDERS)
 

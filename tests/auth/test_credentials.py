@@ -39,6 +39,49 @@ def test_a_token_is_found_wherever_clients_can_put_one(headers, target):
     assert Credentials(TOKEN) == extract_credentials(headers, target)
 
 
+CONFIG = b"X-Config-Token"
+
+
+@pytest.mark.parametrize("value", [TOKEN, f" {TOKEN} "])
+def test_without_another_one_the_token_of_springs_clients_counts(value):
+    assert Credentials(TOKEN, is_spare=True) == extract_credentials(header(value, CONFIG), "/shop/dev?x=1")
+    assert Credentials(TOKEN, is_spare=True) == extract_credentials(header(value, b"x-config-token") * 2, "/")
+
+
+@pytest.mark.parametrize(
+    ("headers", "target", "found"),
+    [
+        (header(f"Bearer {TOKEN}"), "/", Credentials(TOKEN)),
+        (header(basic(f"x:{TOKEN}")), "/", Credentials(TOKEN)),
+        (header("Bearer "), "/", MALFORMED),
+        (header("Digest x"), "/", MALFORMED),
+        (header(f"bearer.{TOKEN}", b"sec-websocket-protocol"), "/", Credentials(TOKEN)),
+        ([], f"/?token={TOKEN}", Credentials(TOKEN)),
+        ([], "/?token=", MALFORMED),
+    ],
+)
+def test_with_another_one_it_is_somebody_elses(headers, target, found):
+    """Of Vault, as Spring's clients send it."""
+    for others in (OTHER, TOKEN, "", "not one"):
+        assert found == extract_credentials([*header(others, CONFIG), *headers], target)
+        assert found == extract_credentials([*headers, *header(others, CONFIG)], target)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        header("", CONFIG),
+        header("two words", CONFIG),
+        header(b"\xff", CONFIG),
+        header("x" * 8_193, CONFIG),
+        [*header(TOKEN, CONFIG), *header(OTHER, CONFIG)],
+        [*header(TOKEN, CONFIG), *header("", CONFIG)],
+    ],
+)
+def test_what_is_no_token_there_is_malformed(headers):
+    assert Credentials(is_malformed=True, is_spare=True) == extract_credentials(headers, "/")
+
+
 def test_a_jwt_is_a_token():
     assert Credentials("ey.ey.x-_") == extract_credentials(
         header("vortex.v1,bearer.ey.ey.x-_", b"sec-websocket-protocol"), "/"
@@ -103,7 +146,14 @@ def test_two_tokens_that_differ_are_malformed(headers, target):
 def test_H10_no_other_header_is_a_token():
     headers = [
         (name, TOKEN.encode())
-        for name in (b"x-forwarded-for", b"x-config-token", b"user-agent", b"cookie", b"serveridentity")
+        for name in (
+            b"x-forwarded-for",
+            b"x-vault-token",
+            b"x-config-tokens",
+            b"user-agent",
+            b"cookie",
+            b"serveridentity",
+        )
     ]
 
     assert extract_credentials(headers, "/").is_empty
@@ -113,9 +163,12 @@ def test_T02_credentials_do_not_show_their_token():
     assert TOKEN not in repr(Credentials(TOKEN))
 
 
-@given(st.lists(st.tuples(st.sampled_from([b"Authorization", b"Sec-WebSocket-Protocol"]), st.binary())), st.text())
+NAMES = [b"Authorization", b"Sec-WebSocket-Protocol", b"X-Config-Token"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(NAMES), st.binary())), st.text())
 def test_any_request_has_credentials(headers, target):
-    credentials = extract_credentials(headers, "/?token=" + target)
+    credentials = extract_credentials(headers, "/?" + target)
 
     assert credentials.token is None or not credentials.is_malformed
 

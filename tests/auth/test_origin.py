@@ -77,11 +77,24 @@ def test_W01_without_an_origin_a_token_is_needed_where_one_is_asked_for():
 
 
 @pytest.mark.parametrize(
-    "text", ["good.example", "https://*.example", "https://x/", "https://x:99999", "https://u@x", "*", "null", ""]
+    "text",
+    ["good.example", "https://*.example", "https://x/", "https://x:99999", "https://u@x", "*", "NULL", "null:80", ""],
 )
 def test_what_is_no_origin_can_not_be_listed(text):
     with pytest.raises(ValueError, match="must be an origin"):
         parse_origin(text)
+
+
+def test_W01_pages_without_an_origin_may_be_listed_and_are_no_others():
+    assert "null" == parse_origin("null")
+    check_origin(b"null", {"null"}, has_credentials=False, is_open=True)
+    for other in (b"https://evil.example", b"file://", b"NULL", b" null", b"null null", b"", b"https://null"):
+        with pytest.raises(Forbidden):
+            check_origin(other, {"null"}, has_credentials=True, is_open=True)
+
+
+def test_W01_no_host_makes_a_page_without_an_origin_one_of_ours():
+    assert "http://null:80" == own_origin(b"null", "http", {"null"}, EVERYWHERE, is_open=False)
 
 
 @pytest.mark.parametrize(

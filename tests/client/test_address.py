@@ -46,7 +46,7 @@ def test_what_is_none_is_refused_and_not_repeated(url: str) -> None:
     assert "s3cret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("label", [None, "main", "feature/x", "v1.0"])
+@pytest.mark.parametrize("label", [None, "main", "feature/x", "v1.0", "feature/x,main"])
 @pytest.mark.parametrize(("app", "profile"), [("orders", "dev"), ("team/orders,base", "dev,a+b@c")])
 def test_the_server_reads_the_target_as_it_was_meant(app: str, profile: str, label: str | None) -> None:
     read = parse_target(target(LOCAL, subject_of(app, profile, label, "a b&c:1"), "05ec"))
@@ -60,7 +60,9 @@ def test_a_prefix_goes_before_the_path_and_an_empty_instance_is_said() -> None:
     assert "/vortex/ws/orders/dev?instance=" == target(Address("h", 80, prefix="/vortex"), subject, None)
 
 
-@pytest.mark.parametrize("names", [("..", "dev", None), ("orders", "de/v", None), ("orders", "dev", "a b")])
+@pytest.mark.parametrize(
+    "names", [("..", "dev", None), ("orders", "de/v", None), ("orders", "dev", "a b"), ("orders", "dev", "a,")]
+)
 def test_names_that_can_not_be_ones_are_refused(names: tuple[str, str, str | None]) -> None:
     with pytest.raises(ValueError, match="invalid"):
         subject_of(*names, "web:1")

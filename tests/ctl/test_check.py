@@ -1,6 +1,8 @@
 """`vortexctl check`: everything that the server would refuse of a directory, a working tree or a push, at once."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -288,3 +290,64 @@ def test_broken_configuration_is_configuration(tmp_path: Path, capsys: pytest.Ca
 
     assert 1 == len(lines)
     assert "there is no configuration" not in lines[0]
+
+
+MARK, MISREAD = "a byte order mark of UTF-8", "UTF-8, where ISO-8859-1 is read"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.properties", b"a=1\n", []),
+        ("a.properties", "a=gr\\u00fc\u00df\n".encode("iso-8859-1"), []),
+        ("a.properties", "# gr\u00fc\u00df\n".encode(), [(":1", MISREAD)]),
+        ("a.properties", "a=1\r\nb=2\rc=3\nd=\U0001f600\ne=\u00e9".encode(), [(":4", MISREAD)]),
+        ("a.properties", b"\xef\xbb\xbfa=1\n", [(":1:1", MARK)]),
+        ("a.properties", "\ufeffa=1\nb=\u00e9\n".encode(), [(":1:1", MARK), (":2", MISREAD)]),
+        ("a.properties", b"a=\xe9\nb=\xc3\xa9\n", []),
+        ("a.yml", "\ufeffa: \u00e9\n".encode(), []),
+    ],
+)
+def test_properties_in_utf8_are_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, expected: list[tuple[str, str]]
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    status, lines, _ = check(capsys, tmp_path)
+
+    assert (0, len(expected)) == (status, len(lines))
+    for line, (place, reason) in zip(lines, expected, strict=True):
+        assert line.startswith(f"{tmp_path}/{name}{place}: warning: {reason}")
+    assert int(bool(expected)) == check(capsys, tmp_path, "--strict")[0]
+
+
+def test_broken_properties_are_told_as_broken_and_not_of_their_encoding_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.properties").write_bytes("a=\u00e9\\u00\n".encode())
+
+    assert 1 == len(check(capsys, tmp_path)[1])
+
+
+def test_large_files_are_parsed_within_the_bounds_of_the_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "vortexd.toml"
+    config.write_text("[formats]\nnodes = 10_000_000\nmemory_bytes = 67_108_864\n")
+    source = directory(tmp_path / "config", {"a.toml": "".join(f"[k{n}{'.a' * 60}]\n" for n in range(3_000))})
+
+    status, lines, _ = check(capsys, source, "--config", config)
+    assert (1, [f"{source}/a.toml: parsing it takes more than 67108864 bytes of memory"]) == (status, lines)
+
+
+def test_without_a_process_to_spare_they_are_parsed_all_the_same_and_that_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    status, lines, told = check(capsys, directory(tmp_path, {"a.yml": "a: 1" + "\n" * 300_000}))
+
+    assert (0, []) == (status, lines)
+    reason = "no process can be started: Resource temporarily unavailable"
+    assert f"vortexctl: warning: a.yml is parsed without a bound of its memory and time: {reason}\n" in told

@@ -283,7 +283,9 @@ def test_what_a_command_learns_is_printable() -> None:
 # The command line.
 
 
-@pytest.mark.parametrize("arguments", [["../a"], ["a", "b c"], ["a", "--label", "-x"], ["a", "--pattern", "a:b:c:d"]])
+@pytest.mark.parametrize(
+    "arguments", [["../a"], ["a", "b c"], ["a", "--label", "-x"], ["a", "--label", "x,"], ["a", "--pattern", "a:b:c:d"]]
+)
 def test_what_is_no_name_or_pattern_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     try:
         status = cli.main(["watch", *arguments])
@@ -301,10 +303,10 @@ def test_profiles_are_one_list(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("vortexd.ctl.watch.follow", noted)
     with answering((304, "", {"X-Vortex-Version": V_OLD}), (403, {"message": "not for this token"})) as server:
-        for arguments in (["a"], ["a", "b", "c", "--label", "x", "--pattern", "d"]):
+        for arguments in (["a"], ["a", "b", "c", "--label", "x,y", "--pattern", "d"]):
             assert 0 == cli.main(["watch", "--server", server.url, *arguments])
-    assert ["/a/default", "/a/b,c/x"] == server.asked
-    assert [("default", None, []), ("b,c", "x", ["d"])] == [
+    assert ["/a/default", "/a/b,c/x,y"] == server.asked
+    assert [("default", None, []), ("b,c", "x,y", ["d"])] == [
         (each["profile"], each["label"], each["patterns"]) for each in asked
     ]
 

@@ -111,6 +111,8 @@ async def test_P17_what_is_not_allowed_is_refused_before_anything_is_read() -> N
         (f"/shop/dev?token={TOKENS['reader']}", {}),
         (f"/shop/dev?%74oken={TOKENS['reader']}", {}),
         (f"/shop/dev?token={TOKENS['reader']}", bearer("reader")),
+        ("/shop/dev", {"X_Config_Token": TOKENS["reader"]}),
+        ("/shop/dev", {"X_Config_Token": "hvs.of-vault", **bearer("reader")}),
     ],
 )
 async def test_a_token_is_taken_wherever_clients_can_put_one(target: str, headers: dict[str, str]) -> None:
@@ -145,6 +147,12 @@ async def test_T04_what_is_no_token_is_401_whatever_it_is(authorization: str) ->
 async def test_unasked_for_credentials_are_ignored() -> None:
     async with serving() as http:
         assert 200 == (await http.ask("/shop/dev?token=x&token=y", Authorization="Bearer nonsense")).status
+        assert 200 == (await http.ask("/shop/dev", X_Config_Token="hvs.of-vault")).status
+
+
+async def test_another_ones_token_alone_is_401() -> None:
+    async with serving(gate=gate()) as http:
+        assert 401 == (await http.ask("/shop/dev", X_Config_Token="hvs.of-vault")).status
 
 
 async def test_T07_wrong_tokens_are_slowed_down_and_right_ones_are_not() -> None:
@@ -219,6 +227,8 @@ async def test_T02_no_token_gets_into_a_body_a_log_or_a_metric() -> None:
                 ):
                     bodies += (await http.ask(f"/shop/prod?{query}")).body
                 bodies += (await http.ask("/shop/prod", Authorization=f"Bearer {token}")).body
+                bodies += (await http.ask("/shop/prod", X_Config_Token=token)).body
+                bodies += (await http.ask("/nothing", X_Config_Token=token)).body
                 bodies += (await http.ask(f"/ws/shop/dev?token={token}")).body
             metrics = (await http.ask("/metrics", **bearer("admin"))).body
 

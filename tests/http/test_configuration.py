@@ -22,6 +22,8 @@ from vortexd.http.spring import encoding, environment
 from vortexd.http.spring.encoding import Encoded, Variant
 from vortexd.http.spring.wanted import Form
 from vortexd.model import Files, Key, Origin
+from vortexd.parsing import parse_file
+from vortexd.resolve.formats import Document
 from vortexd.settings import FormatSettings, HttpSettings
 
 FILES: dict[str, str | bytes | Files] = {
@@ -231,6 +233,23 @@ async def test_plain_files_are_decrypted_where_that_is_set_and_then_their_placeh
     assert SECRET.encode() in (await ask(target, files, Accept="application/octet-stream")).body
     assert SECRET.encode() in (await ask(target, sealed(plain_text=False))).body
     assert SECRET.encode() in (await ask(target, FilesReader(ENCRYPTED))).body
+
+
+async def test_plain_files_with_something_to_decrypt_are_parsed_within_the_bounds_in_force(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parsed = []
+
+    def recorded(path: str, content: bytes, limits: FormatSettings) -> tuple[Document, ...]:
+        parsed.append((path, limits))
+        return parse_file(path, content, limits)
+
+    monkeypatch.setattr(configuration, "parse_file", recorded)
+    files = sealed()
+    await ask("/shop/default/main/sealed.yml", files)
+    await ask("/shop/default/main/shop.yml", files)
+
+    assert [("sealed.yml", files.formats)] == parsed
 
 
 async def test_what_can_not_be_decrypted_in_a_plain_file_stays_and_is_told_without_a_value() -> None:

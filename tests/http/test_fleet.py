@@ -110,11 +110,21 @@ async def test_a_key_is_shown_with_its_counts_and_instances() -> None:
         ("app=ord*&profile=*rod", ["orders:prod"]),
         ("app=b%69lling&label=main", ["billing:prod"]),
         ("label=other", []),
+        ("label=next,main", []),
         ("app=nobody&profile=prod", []),
     ],
 )
 async def test_keys_are_asked_for_by_name_or_glob(query: str, expected: list[str]) -> None:
     assert expected == await keys(fleet(ORDERS, BILLING, LIST), query)
+
+
+async def test_the_labels_of_a_key_are_one_list() -> None:
+    several = Key("orders", "prod", "next,main")
+
+    assert ["orders:prod"] == await keys(fleet(several), "label=next,main")
+    assert [] == await keys(fleet(several), "label=main")
+    assert [] == await keys(fleet(several), "label=n*")
+    assert ["orders:prod"] == await keys(fleet(several), "label=*n*")
 
 
 @pytest.mark.parametrize(
@@ -190,6 +200,7 @@ async def test_an_answer_that_is_the_same_is_304() -> None:
         "app=..",
         "profile=a/b",
         "label=-x",
+        "label=main,",
         "app=a:b*",
         "state=well",
         "limit=0",

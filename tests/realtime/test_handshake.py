@@ -94,6 +94,8 @@ def test_a_target_is_decoded_once_and_validated() -> None:
         "/ws/shop/dev%2Cmysql?label=release%2F1.0&last_version=v1&token=secret"
     )
     assert Target("a/b", "c", None, None) == parse_target("/ws/a(_)b/c?label=&last_version=")
+    assert Target("a", "b", "release/1.0,main", None) == parse_target("/ws/a/b?label=release(_)1.0%2Cmain")
+    assert Target("a", "b", "x,y", None) == parse_target("/ws/a/b?label=x,y")
 
 
 @pytest.mark.parametrize(
@@ -114,6 +116,10 @@ def test_a_target_is_decoded_once_and_validated() -> None:
         pytest.param("/ws/a/" + "b," * 5_000 + "b", 400, id="P15 profiles"),
         pytest.param("/ws/x%0d%0aSet-Cookie:a=b/b", 400, id="H06"),
         ("/ws/a/b?label=x&label=y", 400),
+        ("/ws/a/b?label=x,", 400),
+        ("/ws/a/b?label=,x", 400),
+        ("/ws/a/b?label=x,..", 400),
+        pytest.param("/ws/a/b?label=" + ",".join("b" * 17), 400, id="P15 labels"),
         ("/ws/a/b?label=x&%6cabel=y", 400),
         ("/ws/a/b?last_version=" + "x" * 65, 400),
         ("/ws/a/b?last_version=%ff", 400),

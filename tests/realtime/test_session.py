@@ -62,6 +62,7 @@ def test_a_resync_is_of_the_main_subscription_or_of_the_one_it_names() -> None:
 
     assert [Resync(Key("billing", "prod", "next"), "v")] == Talking().say(named)
     assert [Resync(Key("orders", "prod", "main"), None)] == Talking().say({"type": "resync", "profile": "prod"})
+    assert [Resync(Key("orders", "dev", "next,main"), None)] == Talking().say({"type": "resync", "label": "next,main"})
 
 
 def test_patterns_are_subscribed_to_once_and_told_each_time() -> None:

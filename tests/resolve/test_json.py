@@ -117,3 +117,12 @@ def test_any_object_of_plain_keys_nests_back_to_itself(document: dict[str, objec
     flat = values("a.json", json.dumps(document, indent=indent))
 
     assert document == effective_document([source(flat)])
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [('{"a": 1,\n "b": "x\x1by"}', "2:7"), ('{"a": 1,\n "b": "\\ud83d"}', "2:7"), ('{"a":\n "\x01": 1}', "2:2")],
+)
+def test_Y10_what_a_string_cannot_hold_is_refused_with_its_line(text: str, place: str) -> None:
+    with pytest.raises(FormatError, match=f"^a.json:{place}: "):
+        parse_text("a.json", text)

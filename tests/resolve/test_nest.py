@@ -171,3 +171,26 @@ def test_any_keys_nest_without_an_error_and_lose_no_scalar_of_the_highest_source
         if key and key.strip("ab") == "":
             assert key in document
             assert value == document[key] or isinstance(document[key], list)
+
+
+@pytest.mark.parametrize(
+    ("layers", "keys"),
+    [
+        # Recorded of Spring's server, tests/spring/corpus/values/layered.
+        ([{"foo.bar-baz": 3, "middle": 4}, {"first": 1, "foo": 2, "last": 5}], "first foo last foo.bar-baz middle"),
+        ([{"foo": 1, "x": 2, "foo.b": 3, "y": 4, "foo.a": 5}], "foo x foo.b y foo.a"),
+        # The name below came first: both stand where it does.
+        ([{"foo": 3, "x": 4}, {"a": 1, "foo.bar": 2, "b": 5}], "a foo foo.bar b x"),
+        ([{"foo.bar.c": 3}, {"foo": 1, "x": 1, "foo.bar.d": 1, "y": 1}], "foo x foo.bar y"),
+        ([{"l[0]": 1, "x": 2, "l[0].b": 3, "l.c": 4, "y": 5}], "x l l.c y l[0].b"),
+    ],
+)
+def test_a_compound_name_stands_where_its_first_key_comes(layers: list[dict[str, Scalar]], keys: str) -> None:
+    assert keys.split() == list(nested(*layers))
+
+
+def test_compound_names_are_in_order_in_the_mapping_that_they_are_in() -> None:
+    document = nested({"a.foo": 1, "a.x": 2, "a.foo.b": 3, "z": 4, "a.foo.c.d": 5, "a.y": 6})
+
+    assert {"a": {"foo": 1, "x": 2, "foo.b": 3, "foo.c": {"d": 5}, "y": 6}, "z": 4} == document
+    assert ["foo", "x", "foo.b", "foo.c", "y"] == list(document["a"])  # type: ignore[call-overload]

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import pytest
 
 from vortexd.errors import FormatError
@@ -103,3 +105,24 @@ def test_Y11_keys_too_deep_or_indexes_too_high_are_refused() -> None:
         with pytest.raises(FormatError, match="a list index above 10000"):
             parse_text("a.properties", f"a[{index}]=1")
     assert {"a[10000]": "1", "a[00010]": "2"} == values("a.properties", "a[10000]=1\na[00010]=2")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("\n" * 300_000 + "a=1", {"a": "1"}), ("a=" + "x\\\n" * 300_000, {"a": "x" * 300_000})],
+    ids=["empty lines", "continued lines"],
+)
+def test_Y13_many_lines_take_little_more_memory_than_their_text(text: str, expected: dict[str, str]) -> None:
+    tracemalloc.start()
+    try:
+        assert expected == values("a.properties", text)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 64 * 300_000
+
+
+def test_a_line_that_begins_with_nothing_but_a_continuation_is_no_comment() -> None:
+    assert {"#a": "1", "b": "2"} == values("a.properties", "\\\n#a=1\nb=\\\n  2")
+    assert {"a": "#b"} == values("a.properties", "a=\\\n#b")

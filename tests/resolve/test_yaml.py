@@ -1,3 +1,5 @@
+import json
+
 import orjson
 import pytest
 import yaml
@@ -312,3 +314,91 @@ def test_errors_never_quote_a_value() -> None:
             parse_text("a.yml", text)
 
         assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r'a: "Sale \ud83d\ude00!"', "Sale 😀!"),
+        (r'a: "\uD83D\uDE00\ud83d\ude01"', "😀😁"),
+        (r'a: "\ud800\udc00\udbff\udfff"', "\U00010000\U0010ffff"),
+        (r'a: "\\\ud83d\ude00"', "\\😀"),
+        (r'a: "\\\\ud83d\\ude00"', r"\\ud83d\ude00"),
+        ('a: "\\ud83d\\ude00\n  \\ud83d\\ude00"', "😀 😀"),
+        (r"a: '\ud83d\ude00'", r"\ud83d\ude00"),
+        (r"a: \ud83d\ude00", r"\ud83d\ude00"),
+        ("a: |-\n  \\ud83d\\ude00", r"\ud83d\ude00"),
+        ("a: >-\n  \\ud83d\\ude00", r"\ud83d\ude00"),
+        ('# "\\ud83d\\ude00"\na: 1', 1),
+    ],
+)
+@pytest.mark.usefixtures("_loaders")
+def test_surrogate_pairs_in_double_quotes_are_one_character_and_text_elsewhere(text: str, value: object) -> None:
+    assert {"a": value} == values("a.yml", text)
+
+
+@pytest.mark.usefixtures("_loaders")
+def test_what_json_writers_make_of_a_document_is_read_from_yaml_with_its_places() -> None:
+    text = '{"😀": {"x": "😀😀", "y": 1}, "z": 2}\n'
+    escaped = json.dumps(json.loads(text)) + "\n"
+    (document,) = parse_text("a.yml", escaped)
+
+    assert {"😀.x": "😀😀", "😀.y": 1, "z": 2} == document.values
+    assert {key: (1, 1 + escaped.index(part)) for key, part in (("😀.x", '"\\ud83d\\ude00\\ud'), ("z", "2}"))} == {
+        key: document.origins[key] for key in ("😀.x", "z")
+    }
+
+
+@pytest.mark.usefixtures("_loaders")
+def test_places_behind_surrogate_pairs_are_those_of_the_file_on_each_line() -> None:
+    (document,) = parse_text("a.yml", '{"a": "\\ud83d\\ude00", b: 1,\nc: 2, "\\ud83d\\ude00": 3,\n d: 4}')
+
+    assert {"a": (1, 7), "b": (1, 26), "c": (2, 4), "😀": (2, 23), "d": (3, 5)} == document.origins
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('a: 1\nb: "x\\ud83d"', "2:8"),
+        ('a: 1\nb: "x\\ude00"', "2:8"),
+        ('a: "\\ud83d\\ude00"\nb: "x\\ud83d\\u0041"', "2:8"),
+        ('a: "\\\\ud83d\\ude00"', "1:14"),
+    ],
+)
+def test_Y10_half_of_a_surrogate_pair_is_refused_at_its_place(text: str, place: str) -> None:
+    with pytest.raises(FormatError, match=f"^a.yml:{place}: not YAML: found invalid Unicode character escape code$"):
+        parse_text("a.yml", text)
+
+
+def test_Y10_half_of_a_surrogate_pair_is_refused_without_libyaml_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yaml_module, "_Loader", yaml.SafeLoader)
+    with pytest.raises(FormatError, match=r"^a.yml:2:4: a NUL character or half of a surrogate pair$"):
+        parse_text("a.yml", 'a: "\\ud83d\\ude00"\nb: "x\\ud83d"')
+
+
+@pytest.mark.usefixtures("_loaders")
+def test_bad_syntax_behind_a_surrogate_pair_is_an_error_at_its_place() -> None:
+    with pytest.raises(FormatError, match=r"^a.yml:1:23: duplicate key 'a'"):
+        parse_text("a.yml", '{"a": "\\ud83d\\ude00", a: 1}')
+    with pytest.raises(FormatError, match=r"^a.yml:1:20: not YAML: "):
+        parse_text("a.yml", '"\\ud83d\\ude00": 1, : }')
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "code"),
+    [
+        ('a: "x\x1by"', "1:6", "001B"),
+        ("é: 1\nb: é\x01", "2:5", "0001"),
+        ("a: 1\r\nb: 2\r\n\r\nc: \x7f", "4:4", "007F"),
+        ("a: 😀\nb: 😀\x08", "2:5", "0008"),
+        ("a: 1\u2028b: \x80", "2:4", "0080"),
+        ("\x1b", "1:1", "001B"),
+        ("k: v\n" * 3_000 + "bad: \x1b\n" + "k: v\n" * 3_000, "3001:6", "001B"),
+        ('a: "\\ud83d\\ude00"\nb: \x1b', "2:4", "001B"),
+    ],
+)
+@pytest.mark.usefixtures("_loaders")
+def test_Y10_a_control_character_is_refused_at_its_place(text: str, place: str, code: str) -> None:
+    reason = f"not YAML: the character U\\+{code}; write it as an escape in double quotes"
+    with pytest.raises(FormatError, match=f"^a.yml:{place}: {reason}$"):
+        parse_text("a.yml", text)

@@ -136,7 +136,7 @@ def prepare(root: Path) -> Corpus:
     legacy.git("symbolic-ref", "HEAD", "refs/heads/master")
     legacy.commit(_files("legacy"), "master")
     _clone(legacy, root / "legacy")
-    return Corpus(root, {"first": first, "second": second})
+    return Corpus(root, {"first": first, "second": second, "short": first[:8]})
 
 
 def _files(directory: str) -> dict[str, str | bytes | None]:

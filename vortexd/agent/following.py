@@ -13,9 +13,10 @@ import attrs
 from .. import client
 from ..errors import SettingsError
 from ..trusted_files import OTHERS_READ_OR_WRITE
-from .item import Subject, read_trusted
+from .item import Subject
 from .loop import AgentError, Watch, Watched
 from .record import digest_of
+from .trusted import read_trusted
 
 
 @attrs.frozen

@@ -21,13 +21,15 @@ import trio
 
 from .. import threads
 from ..errors import SettingsError, VortexdError
-from ..trusted_files import OTHERS_READ_OR_WRITE, OTHERS_WRITE, TrustedFiles, as_text
+from ..trusted_files import OTHERS_READ_OR_WRITE
 from . import commands, post, signals
+from .apart import render_apart
 from .commands import Failure
 from .files import Held, Ownership, Target, difference, ownership
 from .record import Known, Record, digest_of
-from .rendering import Scope, render
+from .rendering import Scope
 from .settings import HookSettings, TemplateSettings
+from .trusted import read_trusted
 
 T = TypeVar("T")
 # Beside the commands: what disks may take, and killed processes to go.
@@ -179,9 +181,7 @@ class TemplateItem:
         env = {name: os.environ[name] for name in template.environment if name in os.environ}
         subject = state.subject
         scope = Scope(state.document, state.version, subject.application, subject.profile, subject.label, env)
-        return render(
-            Path(template.source), scope, template.max_bytes, lambda path: read_trusted(str(path), OTHERS_WRITE)
-        )
+        return render_apart(Path(template.source), scope, template.max_bytes)
 
     async def _apply(self, state: State) -> bool:
         """Bring the target to a version; whether it wasn't there."""
@@ -265,20 +265,6 @@ def hook_name(settings: HookSettings) -> str:
         f"{settings.signal} {settings.pid_file}" if settings.signal else "\0".join(settings.reload)
     )
     return f"{subject_of(settings)} {digest_of(what.encode())[:8]}"
-
-
-def read_trusted(path: str, forbidden: int) -> str:
-    """The text of a file that nobody else could have written, or read where `forbidden` says so.
-
-    Raises:
-        SettingsError: It can't be used; says why.
-    """
-    files = TrustedFiles(Path("/"), os.environ)
-    whole = files.expanded(path)
-    text = files.load(whole, forbidden, as_text) if whole is not None else None
-    if text is None:
-        raise SettingsError([("", f"{place}: {problem}") for place, problem in files.problems], "file")
-    return text
 
 
 def _variables(state: State) -> dict[str, str]:

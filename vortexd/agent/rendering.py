@@ -82,6 +82,7 @@ def render(source: Path, scope: Scope, max_bytes: int, read: Callable[[Path], st
         LookupError,
         AttributeError,
         RecursionError,
+        MemoryError,
     ) as error:
         raise RenderError(f"{_place(error, loader, source)}: {_reason(error, loader)}") from None
 
@@ -173,6 +174,8 @@ def _reason(error: Exception, loader: _Loader) -> str:
             return printable(str(error))
         case RecursionError():
             return "templates nested without end"
+        case MemoryError():
+            return "takes more memory than a template may"
         case _:
             # The text of such an error may hold a value.
             return f"{type(error).__name__} in an expression"

@@ -124,7 +124,7 @@ class HookSettings:
 
     application: str = _name("", "an application", names.application)
     profile: str = _name("default", "a profile", names.profile)
-    label: str = _name("", "a label", names.label)
+    label: str = _name("", "a label, or several separated by commas", names.labels)
     reload: tuple[str, ...] = _command()
     signal: str = _text(
         "", "the name of a signal, such as HUP or USR1, or empty", lambda text: not text or text in SIGNALS

@@ -46,7 +46,7 @@ class Authority:
         """Find out who sent this. Principals of tokens are shared: the same token is the same object.
 
         Args:
-            certificate: The client's, as far as TLS has found it good. Where a token is sent, the token alone is judged.
+            certificate: The client's, as far as TLS has found it good. Where a token is sent that isn't a spare one, the token alone is judged.
             now: Seconds since the epoch.
 
         Raises:
@@ -54,7 +54,7 @@ class Authority:
         """
         if self.is_open:
             return self._anonymous
-        if credentials.is_empty and certificate is not None:
+        if certificate is not None and (credentials.is_empty or credentials.is_spare):
             return self._valid(self._certificates.find(certificate), now)
         token = credentials.token
         if token is None or credentials.is_malformed or len(token) > MAX_TOKEN_LENGTH:

@@ -34,10 +34,12 @@ class Credentials:
     Attributes:
         token: The one token, or None.
         is_malformed: There was something, but not one token: empty, of an unknown scheme, or two that differ.
+        is_spare: It was in `X-Config-Token`, where clients of Spring send a token of Vault: nobody is judged by it who needs no token.
     """
 
     token: str | None = attrs.field(default=None, repr=False)
     is_malformed: bool = False
+    is_spare: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -47,7 +49,7 @@ class Credentials:
 
 def extract_credentials(headers: Iterable[tuple[bytes, bytes]], target: str) -> Credentials:
     """Find the token of a request: `Authorization: Bearer` or `Basic` (the password; any user), the subprotocol
-    `bearer.<token>`, or `?token=`.
+    `bearer.<token>`, or `?token=`; where there is none of these, `X-Config-Token`.
 
     Never raises. The same token in several places is one token.
 
@@ -56,17 +58,23 @@ def extract_credentials(headers: Iterable[tuple[bytes, bytes]], target: str) -> 
         target: The request target as sent, with its query.
     """
     found: set[str | None] = set()
+    spare: set[str | None] = set()
     for name, value in headers:
         name = name.lower()
         if name == b"authorization":
             found.add(_of_authorization(value))
         elif name == b"sec-websocket-protocol":
             found.update(_of_subprotocols(value))
+        elif name == b"x-config-token":
+            spare.add(_ascii(value.strip()))
     found.update(_of_query(target.partition("?")[2]))
-    tokens = {token if token is not None and _is_token(token) else None for token in found}
+    is_spare = bool(spare and not found)
+    tokens = {token if token is not None and _is_token(token) else None for token in found or spare}
     if not tokens:
         return Credentials()
-    return Credentials(tokens.pop()) if len(tokens) == 1 and None not in tokens else Credentials(is_malformed=True)
+    if len(tokens) > 1 or None in tokens:
+        return Credentials(is_malformed=True, is_spare=is_spare)
+    return Credentials(tokens.pop(), is_spare=is_spare)
 
 
 def redact_target(target: str) -> str:

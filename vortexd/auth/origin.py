@@ -16,19 +16,25 @@ from .principal import Forbidden, Unauthorized
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]{0,31})://(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::([0-9]{1,5}))?")
 _HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::[0-9]{0,5})?")
+# What browsers send for a page that has no origin: of a file, or in a sandboxed frame.
+NULL_ORIGIN = "null"
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 def parse_origin(text: str) -> str:
     """An origin in the one form that is compared: `scheme://host:port`, in lower case, with the scheme's own port where it names none.
 
+    `null` is itself: it is the origin of pages without one.
+
     Raises:
         ValueError: Says what is allowed, as the end of a sentence that begins with the key.
     """
+    if text == NULL_ORIGIN:
+        return NULL_ORIGIN
     match = _ORIGIN.fullmatch(text.lower())
     if match is None or (match[3] is not None and int(match[3]) > 65_535):
         raise ValueError(
-            "must be an origin such as https://config.example.com: scheme, host and port, nothing behind them"
+            'must be an origin such as https://config.example.com: scheme, host and port, nothing behind them; or "null"'
         )
     port = int(match[3]) if match[3] is not None else _DEFAULT_PORTS.get(match[1], 0)
     return f"{match[1]}://{match[2]}:{port}"
@@ -77,7 +83,7 @@ def check_origin(origin: bytes | None, allowed: Collection[str], has_credentials
         allowed: What `parse_origin` returned for each that is listed.
 
     Raises:
-        Forbidden: A page that isn't listed, or one that hides where it comes from (`null`).
+        Forbidden: A page that isn't listed.
         Unauthorized: No browser, and no token where one is asked for.
     """
     if origin is None:

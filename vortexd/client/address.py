@@ -88,7 +88,7 @@ def subject_of(application: str, profile: str, label: str | None, instance: str)
     try:
         # A label is optional, and "" means none, as in the handshake.
         return Subject(
-            names.application(application), names.profile(profile), names.label(label) if label else None, instance
+            names.application(application), names.profile(profile), names.labels(label) if label else None, instance
         )
     except InvalidName as error:
         raise ValueError(error.reason) from None

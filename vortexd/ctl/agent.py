@@ -14,11 +14,12 @@ from .. import logs
 from ..agent import running
 from ..agent.commands import Failure
 from ..agent.following import Origin, kept_in, token_of, watch_of
-from ..agent.item import Outcome, read_trusted
+from ..agent.item import Outcome
 from ..agent.loop import told
 from ..agent.record import state_directory
 from ..agent.settings import Settings
 from ..agent.settings_file import load
+from ..agent.trusted import read_trusted
 from ..errors import SettingsError, StartError
 from ..text import printable
 from ..trusted_files import OTHERS_WRITE

@@ -15,9 +15,11 @@ from ..cli import read_settings
 from ..encryption.decryptor import Decryptor
 from ..encryption.files import load_encryption
 from ..errors import SourceError
+from ..parsing import Parser
 from ..resolve.formats import EXTENSIONS
 from ..settings import EncryptionSettings, GitSettings, Settings, SourceSettings
 from ..state import overrides_of
+from ..text import printable
 from .errors import CtlError
 from .findings import FORMS, Finding, Report, look_through
 from .trees import Read, read_directory, read_ref, read_working_tree, repository_at
@@ -55,13 +57,15 @@ def run(arguments: argparse.Namespace) -> int:
     except SourceError as error:
         report = Report([Finding("", 0, 0, str(error))], 0, 0)
     else:
-        report = look_through(
-            read.tree,
-            settings.formats,
-            decryptor,
-            overrides_of(settings.overrides),
-            lambda file: os.path.normpath(os.path.join(read.where, file)),
-        )
+        with Parser(_warn) as parser:
+            report = look_through(
+                read.tree,
+                settings.formats,
+                decryptor,
+                overrides_of(settings.overrides),
+                lambda file: os.path.normpath(os.path.join(read.where, file)),
+                parser.parse,
+            )
         skipped = [
             Finding(os.path.join(read.where, name), 0, 0, f"it isn't served: {why}", False)
             for name, why in read.skipped.items()
@@ -78,6 +82,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _nothing(ref: str | None) -> str:
     kinds = ", ".join(f".{each}" for each in EXTENSIONS)
     return f"there is no configuration here{f' in {ref}' if ref else ''}: no file that the server reads ends in {kinds}"
+
+
+def _warn(file: str, reason: str) -> None:
+    text = f"{file} is parsed without a bound of its memory and time: no process can be started: {reason}"
+    print(f"vortexctl: warning: {printable(text)}", file=sys.stderr)
 
 
 def _read(arguments: argparse.Namespace, settings: Settings) -> Read:

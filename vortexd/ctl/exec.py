@@ -95,7 +95,7 @@ async def _run(plan: Plan, subject: Subject, watch: Watch) -> int:
 
 def _subject(arguments: argparse.Namespace) -> Subject:
     try:
-        label = arguments.label and names.label(arguments.label)
+        label = arguments.label and names.labels(arguments.label)
         return Subject(names.application(arguments.app), names.profile(arguments.profile), label)
     except InvalidName as error:
         raise CtlError(f"{error}; names are letters, digits, dots, hyphens and underscores", 2) from None

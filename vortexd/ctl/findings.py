@@ -4,8 +4,10 @@ In comes a `Tree`; out go findings, each once however many labels and keys it to
 and decrypted goes through the code that serves, so a tree without errors is served whole.
 """
 
+import codecs
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import attrs
@@ -14,6 +16,7 @@ from ..encryption.decryptor import Decryptor
 from ..encryption.values import PREFIX
 from ..errors import ResolveError
 from ..model import Key, PropertySource, Tree
+from ..resolve.formats import Parse, extension, parse
 from ..resolve.listing import DEFAULT_PROFILE, list_keys
 from ..resolve.tree import ParsedTree, broken_files, parse_tree
 from ..settings import FormatSettings
@@ -21,6 +24,9 @@ from ..state import State
 from ..text import printable
 
 _SHARED = "application"
+_BEYOND_ASCII = re.compile(rb"[^\x00-\x7f]")
+# As `.properties` are read.
+_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 @attrs.frozen(order=True)
@@ -72,6 +78,7 @@ def look_through(
     decryptor: Decryptor | None,
     overrides: PropertySource | None,
     where: Callable[[str], str],
+    parse_file: Parse = parse,
 ) -> Report:
     """Parse, resolve and decrypt a tree.
 
@@ -79,9 +86,11 @@ def look_through(
         decryptor: With keys, or None: then what is encrypted isn't looked into.
         overrides: As of `store.State`.
         where: Makes the path of a file one from here.
+        parse_file: Parses one file, wherever that is done.
     """
-    parsed = parse_tree(tree, formats)
-    found = [*_broken(parsed), *(_undecryptable(parsed, decryptor) if decryptor is not None else ())]
+    parsed = parse_tree(tree, formats, parse_file=parse_file)
+    found = [*_broken(parsed), *_misread(parsed)]
+    found += _undecryptable(parsed, decryptor) if decryptor is not None else ()
     keys = list_keys(parsed).keys | {Key(_SHARED, DEFAULT_PROFILE, label) for label in parsed.labels}
     found += _unresolvable(parsed, sorted(keys), decryptor, overrides)
     placed = {attrs.evolve(each, file=where(each.file) if each.file else "") for each in found}
@@ -92,6 +101,33 @@ def look_through(
 def _broken(parsed: ParsedTree) -> Iterator[Finding]:
     for each in broken_files(parsed.labels).values():
         yield Finding(each.path, each.line or 0, each.column or 0, each.reason)
+
+
+def _misread(parsed: ParsedTree) -> Iterator[Finding]:
+    """Warn of `.properties` that were written in UTF-8: Spring and the server read ISO-8859-1, which any bytes are."""
+    for files in parsed.labels.values():
+        for layer in files.layers:
+            for path in sorted(path for path in layer.documents if extension(path) == "properties"):
+                content = layer.files.contents[path]
+                if content.startswith(codecs.BOM_UTF8):
+                    reason = "a byte order mark of UTF-8: it is read as three characters before what follows"
+                    yield Finding(path, 1, 1, f"{reason}; save the file without it", is_error=False)
+                    content = content.removeprefix(codecs.BOM_UTF8)
+                if (line := _first_line_of_utf8(content)) is not None:
+                    reason = "UTF-8, where ISO-8859-1 is read: each such character becomes several"
+                    yield Finding(path, line, 0, f"{reason}; write \\uXXXX for it, or use YAML", is_error=False)
+
+
+def _first_line_of_utf8(content: bytes) -> int | None:
+    """The line of the first character beyond ASCII, from 1; None where there is none, or the bytes aren't UTF-8."""
+    match = _BEYOND_ASCII.search(content)
+    if match is None:
+        return None
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return len(_LINE_END.findall(content, 0, match.start())) + 1
 
 
 def _unresolvable(

@@ -104,7 +104,7 @@ def _subject(arguments: argparse.Namespace) -> dict[str, Any]:
         subject = {
             "app": names.application(arguments.app),
             "profile": names.profile(",".join(arguments.profile) or "default"),
-            "label": names.label(arguments.label) if arguments.label is not None else None,
+            "label": names.labels(arguments.label) if arguments.label is not None else None,
         }
         for each in arguments.pattern:
             patterns.parse_pattern(each)

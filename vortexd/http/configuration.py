@@ -16,6 +16,7 @@ from ..cache import Cache
 from ..encryption.decryptor import Decryptor
 from ..errors import FormatError, RemoteError, ResolveError
 from ..model import BrokenFile, Config, HeldBack, Key, Names
+from ..parsing import parse_file
 from ..patterns import Pattern
 from ..resolve.tree import ParsedFiles
 from ..settings import FormatSettings, HttpSettings
@@ -235,12 +236,12 @@ class Configuration:
 
     async def _made(self, state: object, variant: Variant, key: Key, origin: Origin) -> Encoded:
         """Encode what was read from a state, once however many ask for it, and keep it as long as that state is served."""
-        limits = self._reader.formats
+        parse = partial(parse_file, limits=self._reader.formats)
         if is_quick(variant.wanted, origin):
-            encoded = encode(variant, origin, limits)
+            encoded = encode(variant, origin, parse)
         else:
             encoded = await self._flight.shared(
-                (state, variant), partial(self._in_thread, encode, variant, origin, limits)
+                (state, variant), partial(self._in_thread, encode, variant, origin, parse)
             )
             self._reader.report_undecryptable()
         if self._reader.state is state:

@@ -93,7 +93,7 @@ def parse_wanted(query: str) -> Wanted:
     parts = (
         _part(parameters.get("app"), 0, names.application),
         _part(parameters.get("profile"), 1, names.profile),
-        _part(parameters.get("label"), 2, names.label),
+        _part(parameters.get("label"), 2, names.labels),
     )
     return Wanted(parts, state, int(limit), _cursor(after) if after else None)
 

@@ -52,7 +52,7 @@ class Target:
     """What the path and the query of a WebSocket request ask for, decoded and validated.
 
     Attributes:
-        label: None where the request names none.
+        label: One, or several separated by commas, as over HTTP; None where the request names none.
         last_version: What the client has, or None; any text, since versions are opaque.
         instance: What the client calls itself, "" where it isn't to be counted, or None.
     """
@@ -80,7 +80,7 @@ def parse_target(target: str) -> Target:
         return Target(
             names.application(names.decode_segment(segments[2])),
             names.profile(names.decode_segment(segments[3])),
-            names.label(label) if label else None,
+            names.labels(label) if label else None,
             parameters.get("last_version") or None,
             parameters.get("instance"),
         )

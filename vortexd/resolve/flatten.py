@@ -11,7 +11,7 @@ from ..encryption.values import PREFIX
 from ..errors import FormatError
 from ..model import Scalar
 from ..settings import FormatSettings
-from .nodes import Leaf, List, Map, Node
+from .nodes import Leaf, List, Map, Node, TooManyValues
 
 Values = dict[str, Scalar]
 Origins = dict[str, tuple[int, int]]
@@ -39,7 +39,7 @@ class Budget:
     def charge_node(self, line: int | None, column: int | None) -> None:
         self._nodes += 1
         if self._nodes > self._limits.nodes:
-            self.refuse(f"more than {self._limits.nodes} values, aliases expanded; split the file", line, column)
+            raise TooManyValues(self._path, self._limits.nodes, line, column, are_expanded=True)
 
     def charge(self, key: str, value: Scalar, line: int | None, column: int | None) -> None:
         """Charge one flat key and its value.

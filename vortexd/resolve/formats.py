@@ -47,6 +47,10 @@ class Document:
     imports: tuple[str, ...] = ()
 
 
+# As `parse`, wherever it is done.
+Parse = Callable[[str, bytes, FormatSettings], tuple[Document, ...]]
+
+
 def extension(path: str) -> str:
     """The extension of a path without its dot; "" where it has none."""
     name = path.rpartition("/")[2]

@@ -6,7 +6,7 @@ and nothing depends on the order of keys in a file:
 - Of a scalar, the highest source's stands. Of a list (all keys with the same text before their first `[`), the highest source's
   stands as a whole; indexes it leaves out are null.
 - A name with a value, or a list, and with names below it keeps both: `org: WARN` and `org.cloud: ERROR` become
-  `{"org": "WARN", "org.cloud": "ERROR"}`.
+  `{"org": "WARN", "org.cloud": "ERROR"}`. A compound name stands where its first key comes, as in Spring.
 - A scalar against a list of the same name: the one of the higher source stands; within one source, the later.
 - What can't be taken apart is a literal key where it stands: an empty name (`a..b`, `.a`, `a.`) makes the rest of the key, with its
   dot, literal: `{"a": {".b": ...}}`; brackets that aren't an index at the end of a name (`a[x]`, `a[]`, `a[0]x`, `[0]`) belong to
@@ -32,10 +32,12 @@ class _Node:
     """A place in the document that may hold a value, a list and names below it at the same time.
 
     Attributes:
+        at: Which key it came with first, counted from 0.
         rank: When its value was set: of a value and a list the later one stands.
         items_rank: When its list was last added to.
     """
 
+    at: int = 0
     value: Scalar = None
     rank: int = -1
     items: "dict[int, _Node] | None" = None
@@ -54,9 +56,7 @@ def effective_document(sources: Sequence[PropertySource]) -> dict[str, Json]:
     Raises:
         ResolveError: A list index is above 10,000, or lists leave out more than 100,000 indexes in all.
     """
-    document: dict[str, Json] = {}
-    _Writer().names(_tree(merged(sources)), "", document)
-    return document
+    return _Writer().mapping(_tree(merged(sources)))
 
 
 def standing_keys(sources: Sequence[PropertySource]) -> set[str]:
@@ -77,16 +77,16 @@ def standing_keys(sources: Sequence[PropertySource]) -> set[str]:
 
 def _tree(entries: Iterable[tuple[str, Scalar, int]]) -> _Node:
     root = _Node()
-    for key, value, rank in entries:
+    for at, (key, value, rank) in enumerate(entries):
         node = root
         for step in split_key(key):
             if isinstance(step, int):
                 node.items = {} if node.items is None else node.items
                 node.items_rank = rank
-                node = node.items.setdefault(step, _Node())
+                node = node.items.setdefault(step, _Node(at))
             else:
                 node.names = {} if node.names is None else node.names
-                node = node.names.setdefault(step, _Node())
+                node = node.names.setdefault(step, _Node(at))
         node.value = value
         node.rank = rank
     return root
@@ -169,27 +169,52 @@ def _indexes(name: str) -> tuple[str, list[int]]:
     return name[:end], indexes[::-1]
 
 
+@attrs.define(slots=True, eq=False)
+class _Mapping:
+    """A mapping of the document, while it is written.
+
+    Attributes:
+        places: Of each name the key that it came with.
+        is_mixed: There are compound names in it, which are out of order.
+    """
+
+    entries: dict[str, Json] = attrs.field(factory=dict)
+    places: dict[str, int] = attrs.field(factory=dict)
+    is_mixed: bool = False
+
+    def ordered(self) -> dict[str, Json]:
+        if not self.is_mixed:
+            return self.entries
+        return {name: self.entries[name] for name in sorted(self.entries, key=self.places.__getitem__)}
+
+
 class _Writer:
     """Writes nodes as JSON. What a place can't hold beside its value goes under a compound key into the mapping around it."""
 
     def __init__(self) -> None:
         self._gaps = 0
 
-    def names(self, node: _Node, prefix: str, target: dict[str, Json]) -> None:
+    def mapping(self, node: _Node) -> dict[str, Json]:
+        """The names below a node, as a mapping."""
+        target = _Mapping()
+        self._names(node, "", target)
+        return target.ordered()
+
+    def _names(self, node: _Node, prefix: str, target: _Mapping) -> None:
         """Write the names below a node into a mapping, each with the prefix before it."""
         for name, child in (node.names or {}).items():
+            target.is_mixed = target.is_mixed or bool(prefix)
+            target.places[prefix + name] = child.at
             self._named(child, prefix + name, target)
 
-    def _named(self, node: _Node, name: str, target: dict[str, Json]) -> None:
+    def _named(self, node: _Node, name: str, target: _Mapping) -> None:
         if node.rank >= 0 or node.items is not None:
-            target[name] = self._value(node, name, target)
-            self.names(node, name + ".", target)
+            target.entries[name] = self._value(node, name, target)
+            self._names(node, name + ".", target)
         else:
-            below: dict[str, Json] = {}
-            target[name] = below
-            self.names(node, "", below)
+            target.entries[name] = self.mapping(node)
 
-    def _value(self, node: _Node, name: str, around: dict[str, Json]) -> Json:
+    def _value(self, node: _Node, name: str, around: _Mapping) -> Json:
         if node.items is None or node.has_value:
             return node.value
         last = max(node.items)
@@ -201,11 +226,9 @@ class _Writer:
             items[index] = self._item(item, f"{name}[{index}]", around)
         return items
 
-    def _item(self, node: _Node, name: str, around: dict[str, Json]) -> Json:
+    def _item(self, node: _Node, name: str, around: _Mapping) -> Json:
         if node.rank >= 0 or node.items is not None:
             value = self._value(node, name, around)
-            self.names(node, name + ".", around)
+            self._names(node, name + ".", around)
             return value
-        below: dict[str, Json] = {}
-        self.names(node, "", below)
-        return below
+        return self.mapping(node)

@@ -58,6 +58,16 @@ Node: TypeAlias = Leaf | Map | List
 MERGE = "<<"
 
 
+class TooManyValues(FormatError):
+    """A file has more values than `formats.nodes` allows."""
+
+    def __init__(
+        self, path: str, nodes: int, line: int | None, column: int | None, *, are_expanded: bool = False
+    ) -> None:
+        expanded = ", aliases expanded" if are_expanded else ""
+        super().__init__(path, f"more than {nodes} values{expanded}; split the file", line, column)
+
+
 class Builder:
     """Builds the documents of one file; the bounds hold for all of them together.
 
@@ -96,11 +106,11 @@ class Builder:
         """Charge nodes to the file.
 
         Raises:
-            FormatError: There are more than the limit.
+            TooManyValues: There are more than the limit.
         """
         self._nodes += nodes
         if self._nodes > self.limits.nodes:
-            raise self.error(f"more than {self.limits.nodes} values; split the file", line, column)
+            raise TooManyValues(self.path, self.limits.nodes, line, column)
 
     def key(self, text: str, is_text: bool, line: int | None, column: int | None) -> None:
         """Set the key of the next node. `is_text` says whether it was a string in the file."""

@@ -5,10 +5,13 @@ directly below or above a comment line of the same kind; `name[]=a,b,c` is a lis
 an error.
 """
 
+import io
 import re
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import accumulate
+
+import attrs
 
 from ..errors import FormatError
 from .flatten import Budget, Origins, Values
@@ -33,10 +36,10 @@ def parse_properties(path: str, content: bytes, budget: Budget) -> list[tuple[Va
     values: Values = {}
     origins: Origins = {}
     comment = None
-    for number, line in _logical_lines(content.decode("iso-8859-1")):
-        text = line[0][2]
-        if text.startswith(("#", "!")):
-            if text[0] != comment and line[0][1] == 1 and _SEPARATOR.fullmatch(text):
+    for line in _logical_lines(content.decode("iso-8859-1")):
+        if line.is_comment:
+            text = line.text
+            if text[0] != comment and line.columns[0] == 1 and _SEPARATOR.fullmatch(text):
                 if values:
                     documents.append((values, origins))
                 values, origins = {}, {}
@@ -46,7 +49,7 @@ def parse_properties(path: str, content: bytes, budget: Budget) -> list[tuple[Va
             comment = text[0]
             continue
         comment = None
-        for key, value, place in _entries(path, number, line):
+        for key, value, place in _entries(path, line):
             budget.charge_node(*place)
             budget.charge(key, value, *place)
             values[key] = value
@@ -56,47 +59,83 @@ def parse_properties(path: str, content: bytes, budget: Budget) -> list[tuple[Va
     return documents
 
 
-# One physical line: its number and the column of its text, both from 1, and the text without what continues it.
-_Part = tuple[int, int, str]
+@attrs.define(slots=True, eq=False)
+class _Line:
+    """A logical line: the text of one physical line, or of several, and where each begins. There may be millions, so they are packed.
+
+    Attributes:
+        numbers: Of each physical line its number, from 1.
+        columns: Where its text begins in it, from 1.
+        starts: Where its text begins in the logical line, from 0.
+    """
+
+    is_comment: bool = False
+    numbers: "array[int]" = attrs.field(factory=lambda: array("q"))
+    columns: "array[int]" = attrs.field(factory=lambda: array("q"))
+    starts: "array[int]" = attrs.field(factory=lambda: array("q"))
+    _parts: io.StringIO = attrs.field(factory=io.StringIO)
+
+    def add(self, number: int, column: int, text: str) -> None:
+        self.numbers.append(number)
+        self.columns.append(column)
+        self.starts.append(self._parts.tell())
+        self._parts.write(text)
+
+    @property
+    def text(self) -> str:
+        return self._parts.getvalue()
+
+    def place(self, offset: int) -> tuple[int, int]:
+        """The line and the column of an offset in the text."""
+        # Of parts that begin at the same offset all but the last are empty.
+        index = bisect_right(self.starts, offset) - 1
+        return self.numbers[index], self.columns[index] + offset - self.starts[index]
 
 
-def _logical_lines(text: str) -> Iterator[tuple[int, list[_Part]]]:
-    parts: list[_Part] = []
-    for number, raw in enumerate(_BREAK.split(text), 1):
+def _logical_lines(text: str) -> Iterator[_Line]:
+    logical: _Line | None = None
+    for number, raw in enumerate(_lines(text), 1):
         line = raw.lstrip(_BLANKS)
         column = len(raw) - len(line) + 1
-        if not parts and (not line or line[0] in "#!"):
-            if line:
-                yield number, [(number, column, line)]
+        if logical is None and not line:
             continue
-        backslashes = len(line) - len(line.rstrip("\\"))
-        if backslashes % 2:
-            parts.append((number, column, line[:-1]))
-            continue
-        yield parts[0][0] if parts else number, [*parts, (number, column, line)]
-        parts = []
-    if any(part[2] for part in parts):
-        yield parts[0][0], parts
+        if logical is None:
+            logical = _Line(is_comment=line[0] in "#!")
+        is_continued = not logical.is_comment and (len(line) - len(line.rstrip("\\"))) % 2 == 1
+        logical.add(number, column, line[:-1] if is_continued else line)
+        if not is_continued:
+            yield logical
+            logical = None
+    if logical is not None and logical.text:
+        yield logical
 
 
-def _entries(path: str, number: int, line: list[_Part]) -> Iterator[tuple[str, str, tuple[int, int]]]:
-    text = "".join(part[2] for part in line)
-    # Where each part begins in the text: looked up by bisection, for a list may have many entries on many lines.
-    starts = [0, *accumulate(len(part[2]) for part in line[:-1])]
+def _lines(text: str) -> Iterator[str]:
+    """Its physical lines, one at a time: a file may have millions."""
+    at = 0
+    for match in _BREAK.finditer(text):
+        yield text[at : match.start()]
+        at = match.end()
+    yield text[at:]
+
+
+def _entries(path: str, line: _Line) -> Iterator[tuple[str, str, tuple[int, int]]]:
+    text = line.text
+    number = line.numbers[0]
     head = _ENTRY.match(text)
     assert head is not None
     key = _unescape(path, number, head[1]).strip()
     if not key:
         return
     if not key.endswith("[]"):
-        yield key, _unescape(path, number, text[head.end() :]), _place(line, starts, head.end())
+        yield key, _unescape(path, number, text[head.end() :]), line.place(head.end())
         return
     at = head.end()
     index = 0
     while True:
         element = _ELEMENT.match(text, at)
         assert element is not None
-        yield f"{key[:-2]}[{index}]", _unescape(path, number, element[1]), _place(line, starts, element.start(1))
+        yield f"{key[:-2]}[{index}]", _unescape(path, number, element[1]), line.place(element.start(1))
         at = element.end()
         index += 1
         if at >= len(text):
@@ -119,10 +158,3 @@ def _unescape(path: str, number: int, text: str) -> str:
         # Two escapes that are a pair of surrogates are one character; a single half stays, and is refused.
         plain = plain.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     return plain
-
-
-def _place(line: list[_Part], starts: list[int], offset: int) -> tuple[int, int]:
-    # Of parts that begin at the same offset all but the last are empty.
-    index = bisect_right(starts, offset) - 1
-    number, column, _ = line[index]
-    return number, column + offset - starts[index]

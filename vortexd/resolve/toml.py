@@ -1,7 +1,7 @@
-"""TOML text to trees, by tomllib behind a scan for nesting. vortexd's own addition to Spring's formats.
+"""TOML text to trees, by tomllib behind a scan for nesting and numbers of values. vortexd's own addition to Spring's formats.
 
-tomllib recurses for each bracket and takes quadratic time for long dotted keys, so both are bounded before it sees the text. It
-keeps no places: origins are missing, errors have theirs. Dates and times become their TOML text.
+tomllib recurses for each bracket, takes quadratic time for long dotted keys, and builds whatever the text says, so all of that is bounded
+before it sees the text. It keeps no places: origins are missing, errors have theirs. Dates and times become their TOML text.
 """
 
 import math
@@ -14,11 +14,12 @@ from typing import Any
 from ..errors import FormatError
 from ..model import Scalar
 from ..settings import FormatSettings
-from .nodes import Builder, Leaf, List, Map, Node
+from .nodes import Builder, Leaf, List, Map, Node, TooManyValues
 
-# Strings and comments in one piece, so that what is in them isn't counted.
+# Strings and comments in one piece, so that what is in them isn't counted; so are runs of empty lines, of which there may be millions.
 _PIECE = re.compile(
-    r'"""(?:[^\\"]++|\\.|"(?!""))*+"""|\'\'\'(?:[^\']++|\'(?!\'\'))*+\'\'\'|"(?:[^"\\\n]++|\\.)*+"|\'[^\'\n]*+\'|#[^\n]*+|[\[\]{}.,=\n]',
+    r'"""(?:[^\\"]++|\\.|"(?!""))*+"""(?:"{1,2}+)?|\'\'\'(?:[^\']++|\'(?!\'\'))*+\'\'\'(?:\'{1,2}+)?'
+    r'|"(?:[^"\\\n]++|\\.)*+"|\'[^\'\n]*+\'|#[^\n]*+|[\[\]{}.,=]|\n[ \t\r\n]*+',
     re.DOTALL,
 )
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
@@ -31,7 +32,7 @@ def parse_toml(path: str, text: str, limits: FormatSettings) -> list[Node]:
     Raises:
         FormatError: The text isn't TOML, or is beyond a limit.
     """
-    _check_nesting(path, text, limits.depth)
+    _Scan(path, limits).run(text)
     builder = Builder(path, limits)
     try:
         tables = tomllib.loads(text, parse_float=_float)
@@ -47,21 +48,73 @@ def parse_toml(path: str, text: str, limits: FormatSettings) -> list[Node]:
     return builder.documents
 
 
-def _check_nesting(path: str, text: str, depth: int) -> None:
-    level = dots = line = 0
-    for match in _PIECE.finditer(text):
-        piece = match[0]
-        if piece in ("[", "{"):
-            level += 1
-        elif piece in ("]", "}"):
-            level = max(level - 1, 0)
-        if piece == ".":
-            dots += 1
-        elif piece in ("[", "{", ",", "=", "\n"):
-            dots = 0
-        if level > depth or dots > depth:
-            raise FormatError(path, f"nested deeper than {depth} levels", line + 1)
-        line += piece.count("\n")
+class _Scan:
+    """Counts what a text nests and holds, before anything is built of it.
+
+    Each part of a dotted key or of a table's header counts as a value each time it is written, and so does each item of a list that has a
+    comma behind it.
+    """
+
+    def __init__(self, path: str, limits: FormatSettings) -> None:
+        self._path = path
+        self._limits = limits
+        # The brackets that are open: "[" of a list, "{" of an inline table, "(" of a table's header.
+        self._open: list[str] = []
+        self._is_key = True
+        self._dots = 0
+        self._nodes = 0
+        self._line = 1
+
+    def run(self, text: str) -> None:
+        """Look through a text.
+
+        Raises:
+            FormatError: It is beyond a limit.
+        """
+        for match in _PIECE.finditer(text):
+            piece = match[0]
+            if piece in "[{":
+                self._opened(piece)
+            elif piece in "]}":
+                self._closed()
+            elif piece == "," and self._open:
+                self._begin_key(self._open[-1] == "{")
+                self._count(int(self._open[-1] == "["))
+            elif piece == "=" and self._is_key:
+                self._count(1)
+                self._begin_key(False)
+            elif piece == "." and self._is_key:
+                self._count(1)
+                self._dots += 1
+                self._check_depth(self._dots)
+            elif piece[0] == "\n" and not self._open:
+                self._begin_key(True)
+            self._line += piece.count("\n")
+
+    def _opened(self, bracket: str) -> None:
+        is_header = bracket == "[" and self._is_key and self._open in ([], ["("])
+        self._open.append("(" if is_header else bracket)
+        self._begin_key(is_header or bracket == "{")
+        self._check_depth(len(self._open))
+
+    def _closed(self) -> None:
+        # The last part of a header's name.
+        self._count(int(self._open == ["("]))
+        self._begin_key(False)
+        del self._open[-1:]
+
+    def _begin_key(self, is_key: bool) -> None:
+        self._is_key = is_key
+        self._dots = 0
+
+    def _count(self, nodes: int) -> None:
+        self._nodes += nodes
+        if self._nodes > self._limits.nodes:
+            raise TooManyValues(self._path, self._limits.nodes, self._line, None)
+
+    def _check_depth(self, depth: int) -> None:
+        if depth > self._limits.depth:
+            raise FormatError(self._path, f"nested deeper than {self._limits.depth} levels", self._line)
 
 
 def _build(builder: Builder, tables: dict[str, Any]) -> None:

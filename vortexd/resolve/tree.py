@@ -12,7 +12,7 @@ import attrs
 from ..errors import FormatError
 from ..model import BrokenFile, Files, Former, Key, Served, Tree
 from ..settings import FormatSettings
-from .formats import EXTENSIONS, Document, extension, parse
+from .formats import EXTENSIONS, Document, Parse, extension, parse
 from .locations import directories_of, is_plain, matches, places_of
 
 _Parsed = tuple[Document, ...] | FormatError
@@ -106,7 +106,11 @@ def broken_files(labels: Mapping[str, ParsedFiles]) -> dict[tuple[str, str], Bro
 
 
 def parse_tree(
-    tree: Tree, limits: FormatSettings, before: ParsedTree | None = None, served: ParsedTree | None = None
+    tree: Tree,
+    limits: FormatSettings,
+    before: ParsedTree | None = None,
+    served: ParsedTree | None = None,
+    parse_file: Parse = parse,
 ) -> ParsedTree:
     """Parse every configuration file of the tree, taking over what `before` has of files with the same bytes.
 
@@ -116,8 +120,9 @@ def parse_tree(
     Args:
         served: What is served now, within whatever limits: what it has of a file that is broken from now on becomes the fallback. None
             means `before`.
+        parse_file: Parses one file, wherever that is done.
     """
-    known = _Known(before.labels.values() if before else (), limits)
+    known = _Known(before.labels.values() if before else (), limits, parse_file)
     served = served or before
     labels = {
         label: _parse_label(
@@ -134,16 +139,24 @@ def parse_tree(
 class _Known:
     """What was parsed already, in this tree or the one before."""
 
-    def __init__(self, before: Iterable[ParsedFiles], limits: FormatSettings) -> None:
+    def __init__(self, before: Iterable[ParsedFiles], limits: FormatSettings, parse_file: Parse) -> None:
         self._before = [layer for files in before for layer in files.layers]
         self._limits = limits
+        self._parse_file = parse_file
         self._new: dict[tuple[str, bytes], _Parsed] = {}
 
     def parsed(self, path: str, content: bytes) -> _Parsed:
         found = self._new.get((path, content))
         if found is None:
-            found = self._new[path, content] = self._former(path, content) or _parse(path, content, self._limits)
+            found = self._new[path, content] = self._former(path, content) or self._parse(path, content)
         return found
+
+    def _parse(self, path: str, content: bytes) -> _Parsed:
+        try:
+            return self._parse_file(path, content, self._limits)
+        except FormatError as error:
+            # Kept for as long as the file is broken: without the frames it passed through.
+            return error.with_traceback(None)
 
     def _former(self, path: str, content: bytes) -> _Parsed | None:
         for layer in self._before:
@@ -229,14 +242,6 @@ def _different(files: Files, before: Files) -> list[str]:
             if len(new) != len(old) or not old.keys() <= new.keys():
                 found |= dict.fromkeys(path for path in old if path not in new)
     return list(found)
-
-
-def _parse(path: str, content: bytes, limits: FormatSettings) -> _Parsed:
-    try:
-        return parse(path, content, limits)
-    except FormatError as error:
-        # Kept for as long as the file is broken: without the frames it passed through.
-        return error.with_traceback(None)
 
 
 def location_of(path: str, locations: Iterable[str]) -> str | None:

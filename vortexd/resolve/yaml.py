@@ -8,9 +8,13 @@ parser are read, and counted while they come. Decided where YAML 1.1 leaves room
 - Integers beyond 64 bits, `.nan`, `.inf` and floats beyond the range stay strings as they were written.
 - Keys that aren't strings keep their type's text in brackets; keys that are equal as text, whatever their types, are duplicates.
 - Tags: those of the JSON types and `!!timestamp` (a string). All others are refused.
+- In double quotes two `\\u` escapes that are a surrogate pair are one character, for that is what JSON's writers make of emoji. Half of a pair is
+  refused.
 """
 
 import re
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -45,6 +49,16 @@ _NUMBER_STARTS = frozenset("-+.0123456789")
 _MAX_NUMBER = 1_000
 _INT64 = range(-(2**63), 2**63)
 
+_HIGH, _LOW = "[dD][89abAB][0-9a-fA-F]{2}", "[dD][c-fC-F][0-9a-fA-F]{2}"
+_PAIR = re.compile(rf"\\u({_HIGH})\\u({_LOW})")
+# In double quotes, where a backslash may stand for itself.
+_ESCAPE = re.compile(rf"\\(?:u({_HIGH})\\u({_LOW})|.)", re.DOTALL)
+# As long as a pair, and sound wherever one may be.
+_NO_PAIR = r"\u0020\u0020"
+# By so many characters an escape of eight digits is shorter than a pair.
+_SHORTER = 2
+_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+
 _TAG = "tag:yaml.org,2002:"
 _SCALAR_TAGS = {_TAG + name for name in ("str", "int", "float", "bool", "null", "timestamp")}
 
@@ -57,21 +71,68 @@ def parse_yaml(path: str, text: str, limits: FormatSettings) -> list[Node]:
     """
     reader = _Reader(path, limits)
     try:
-        for event in yaml.parse(text, Loader=_Loader):
+        if _PAIR.search(text):
+            text, reader.shortened = _with_pairs_joined(text)
+        for event in _events(text):
             reader.receive(event)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = (mark.line + 1, mark.column + 1) if mark else (None, None)
+        place = reader.place(mark) if mark else (None, None)
         problem = error.problem or error.context
         if problem == _LIBYAML_TOO_DEEP:
             raise FormatError(path, f"nested deeper than {limits.depth} levels", *place) from None
         raise FormatError(path, f"not YAML: {problem}", *place) from None
     except yaml.reader.ReaderError as error:
-        raise FormatError(path, f"not YAML: {error.reason}") from None
+        code = ord(error.character) if isinstance(error.character, str) else error.character
+        reason = f"not YAML: the character U+{code:04X}; write it as an escape in double quotes"
+        raise FormatError(path, reason, *_place_of(text, error.position)) from None
     except (yaml.YAMLError, ValueError, OverflowError):
         # What the pure Python scanner lets through of numbers in directives and escapes.
         raise FormatError(path, "not YAML") from None
     return reader.builder.documents
+
+
+def _with_pairs_joined(text: str) -> tuple[str, Sequence[int]]:
+    """Write each surrogate pair in double quotes as one escape; elsewhere a backslash is only a backslash.
+
+    Returns:
+        The text, and where in it these escapes are.
+
+    Raises:
+        yaml.YAMLError: It isn't YAML, at the place that is named.
+    """
+    parts: list[str] = []
+    escapes: list[int] = []
+    at = length = 0
+    for start, end in list(_double_quoted(_PAIR.sub(lambda _: _NO_PAIR, text))):
+        for match in _ESCAPE.finditer(text, start, end) if _PAIR.search(text, start, end) else ():
+            if match[1] is not None:
+                escapes.append(length + match.start() - at)
+                code = 0x10000 + ((int(match[1], 16) - 0xD800) << 10) + int(match[2], 16) - 0xDC00
+                parts += (text[at : match.start()], f"\\U{code:08x}")
+                length = escapes[-1] + len(parts[-1])
+                at = match.end()
+    return "".join((*parts, text[at:])), escapes
+
+
+def _double_quoted(text: str) -> Iterator[tuple[int, int]]:
+    """Where the scalars in double quotes are."""
+    for event in _events(text):
+        kind = type(event)
+        if kind is yaml.ScalarEvent and event.style == '"':
+            yield event.start_mark.index, event.end_mark.index
+
+
+def _events(text: str) -> Iterator[Any]:
+    return yaml.parse(text, Loader=_Loader)
+
+
+def _place_of(text: str, position: int) -> tuple[int, int]:
+    """The line and column of a character that the reader of the stream doesn't take."""
+    # libyaml counts bytes, PyYAML's own parser characters.
+    before = text[:position] if _Loader is yaml.SafeLoader else text.encode()[:position].decode()
+    *lines, last = _BREAK.split(before)
+    return len(lines) + 1, len(last) + 1
 
 
 class _Reader:
@@ -82,15 +143,25 @@ class _Reader:
         self._limits = limits
         self._anchors: dict[str, Node] = {}
         self._aliases = 0
+        # Where in the text escapes are that were longer in the file.
+        self.shortened: Sequence[int] = ()
+
+    def place(self, mark: Any) -> tuple[int, int]:
+        """The line and column of a mark in the file."""
+        column = mark.column + 1
+        if self.shortened:
+            before = bisect_left(self.shortened, mark.index) - bisect_left(self.shortened, mark.index - mark.column)
+            column += _SHORTER * before
+        return mark.line + 1, column
 
     def receive(self, event: Any) -> None:
         kind = type(event)
         if kind is yaml.ScalarEvent:
             self._scalar(event)
         elif kind is yaml.MappingStartEvent:
-            self._container(event, Map(*_place(event)), "map")
+            self._container(event, Map(*self.place(event.start_mark)), "map")
         elif kind is yaml.SequenceStartEvent:
-            self._container(event, List(*_place(event)), "seq")
+            self._container(event, List(*self.place(event.start_mark)), "seq")
         elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
             self.builder.close()
         elif kind is yaml.AliasEvent:
@@ -99,7 +170,7 @@ class _Reader:
             self._anchors = {}
 
     def _scalar(self, event: Any) -> None:
-        line, column = _place(event)
+        line, column = self.place(event.start_mark)
         is_plain = event.tag is None and event.implicit[0]
         builder = self.builder
         if is_plain and event.value == "<<" and builder.needs_key:
@@ -129,12 +200,16 @@ class _Reader:
                 return float(value)
             if type(value).__name__ == tag.removeprefix(_TAG) or _is_number(text):
                 return value
-            raise self.builder.error(f"a value that isn't what its tag !!{tag.removeprefix(_TAG)} says", *_place(event))
+            raise self.builder.error(
+                f"a value that isn't what its tag !!{tag.removeprefix(_TAG)} says", *self.place(event.start_mark)
+            )
         raise self._refused_tag(event)
 
     def _refused_tag(self, event: Any) -> FormatError:
         tag = event.tag.replace(_TAG, "!!", 1) if event.tag.startswith(_TAG) else event.tag
-        return self.builder.error(f"the tag {shown(tag)} isn't supported; write the value without it", *_place(event))
+        return self.builder.error(
+            f"the tag {shown(tag)} isn't supported; write the value without it", *self.place(event.start_mark)
+        )
 
     def _container(self, event: Any, node: Map | List, tag: str) -> None:
         if event.tag not in (None, "!", _TAG + tag):
@@ -146,10 +221,10 @@ class _Reader:
 
     def _refuse_as_key(self, event: Any) -> None:
         if self.builder.needs_key:
-            raise self.builder.error("a list or mapping can't be a key", *_place(event))
+            raise self.builder.error("a list or mapping can't be a key", *self.place(event.start_mark))
 
     def _alias(self, event: Any) -> None:
-        line, column = _place(event)
+        line, column = self.place(event.start_mark)
         self._aliases += 1
         if self._aliases > self._limits.aliases:
             raise self.builder.error(f"more than {self._limits.aliases} aliases; write the values out", line, column)
@@ -222,8 +297,3 @@ def _key_text(value: Scalar) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return "null" if value is None else str(value)
-
-
-def _place(event: Any) -> tuple[int, int]:
-    mark = event.start_mark
-    return mark.line + 1, mark.column + 1

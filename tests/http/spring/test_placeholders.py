@@ -122,7 +122,7 @@ def test_Y12_braces_that_are_never_closed_cost_no_more_than_their_length() -> No
 
 
 def test_Y12_what_stands_for_nothing_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(placeholders, "MAX_STEPS", 1_000)
+    monkeypatch.setattr(placeholders, "MAX_STEPS", 4_000)
 
     assert "x" * 200 == resolver().in_text("${none:x}" * 200)
     with pytest.raises(Unresolvable):
@@ -132,3 +132,65 @@ def test_Y12_what_stands_for_nothing_is_counted_too(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("value", ["${" * 200_000, "${}" * 200_000, "}${" * 200_000])
 def test_Y12_a_value_costs_no_more_than_its_length(value: str) -> None:
     assert value == resolver().in_value(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        # A lookup is four steps, a `${` and a colon are one each, and so are four braces, if not fewer.
+        ("${x}", 4 + 1),
+        ("${x}" * 2, 2 * 5 + 1),
+        ("${none}", 4 + 1),
+        ("${none:y}", 2 * 4 + 1 + 1),
+        ("${a\\:b\\:c}", 4 + 4 + 1 + 2),
+        ("${${x}}", 2 * 4 + 2 + 1),
+        ("${" * 7, 7 + 1),
+        ("${x}" + "{}" * 20, 4 + 1 + 10),
+        ("${x}" + "{" * 42, 4 + 1 + 11),
+        ("${outer}", 4 + 1 + 4 + 2),
+        ("\\${x}" * 3, 1),
+    ],
+)
+def test_Y12_every_step_is_counted(monkeypatch: pytest.MonkeyPatch, text: str, steps: int) -> None:
+    values = {"x": "1", "outer": "${y}${", "y": "2"}
+    monkeypatch.setattr(placeholders, "MAX_STEPS", steps)
+    resolver(**values).in_text(text)
+    monkeypatch.setattr(placeholders, "MAX_STEPS", steps - 1)
+    with pytest.raises(Unresolvable, match="too much"):
+        resolver(**values).in_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("${x}", 1_000),
+        ("${x}${x}", 2_000),
+        ("${none}", 4),
+        ("${none" + "e" * 996 + "}", 1_000),
+        ("${${x}}", 2_000),
+        # What a value is, and what is written for it.
+        ("${outer}", 4 + 1_000 + 1_000),
+        ("${unresolved}", 7 + 4 + 7),
+        ("${none:default}", 0),
+    ],
+)
+def test_Y12_what_is_written_is_counted_whether_it_stands_for_something_or_not(
+    monkeypatch: pytest.MonkeyPatch, text: str, found: int
+) -> None:
+    values = {"x": "x" * 1_000, "outer": "${x}", "unresolved": "${none}"}
+    monkeypatch.setattr(placeholders, "MAX_FOUND", found)
+    resolver(**values).in_text(text)
+    monkeypatch.setattr(placeholders, "MAX_FOUND", found - 1)
+    with pytest.raises(Unresolvable, match="too much"):
+        resolver(**values).in_text(text)
+
+
+@pytest.mark.parametrize(
+    "unit", ["${", "{}", "\\${a}", "${" + "\\:" * 50 + "}", "${" + "{}" * 50 + "}", "${" + ":" * 100 + "}"]
+)
+def test_Y12_a_large_value_that_is_used_ten_times_is_refused_or_costs_little(unit: str) -> None:
+    big = "${a}" + unit * (1_048_000 // len(unit))
+    resolving = resolver(big=big)
+    with pytest.raises(Unresolvable, match="too much"):
+        resolving.in_value("${big}" * 10)
+    assert resolving._steps < placeholders.MAX_STEPS + 600_000

@@ -9,7 +9,6 @@ import attrs
 from ...encryption.decryptor import Decryptor
 from ...errors import RemoteError
 from ...model import Config
-from ...settings import FormatSettings
 from ..exchange import etag_of
 from . import environment, resources, suffixes
 from .placeholders import Placeholders
@@ -74,13 +73,17 @@ def is_quick(wanted: Wanted, origin: Origin) -> bool:
     return size <= (_SMALL_YAML if wanted.form is Form.YAML else _SMALL)
 
 
-def encode(variant: Variant, origin: Origin, limits: FormatSettings) -> Encoded:
-    """The long part, which may run in a thread: only what is immutable is touched, and what threads may share."""
+def encode(variant: Variant, origin: Origin, parse_file: resources.ParseFile) -> Encoded:
+    """The long part, which may run in a thread: only what is immutable is touched, and what threads may share.
+
+    Args:
+        parse_file: Parses a plain file in which values are to be decrypted.
+    """
     wanted, config = variant.wanted, origin.config
     placeholders = Placeholders(config.sources) if config is not None and wanted.resolves else None
     try:
         if origin.file is not None:
-            body = _file_body(variant, origin.file, placeholders, origin.decryptor, limits)
+            body = _file_body(variant, origin.file, placeholders, origin.decryptor, parse_file)
             return Encoded(body, etag_of(body))
         assert config is not None  # one of the two is what a body is made from
         body = _body(variant, config, placeholders)
@@ -94,14 +97,14 @@ def _file_body(
     file: bytes,
     placeholders: Placeholders | None,
     decryptor: Decryptor | None,
-    limits: FormatSettings,
+    parse_file: resources.ParseFile,
 ) -> bytes:
     if variant.media_type == BYTES:
         return file
     path = variant.wanted.path
     text = file.decode(variant.charset, "replace")
     if decryptor is not None:
-        text = decryptor.opened_text(path, text, resources.texts_in(path, file, limits))
+        text = decryptor.opened_text(path, text, resources.texts_in(path, file, parse_file))
     return (placeholders.in_text(text) if placeholders else text).encode("utf-8", "replace")
 
 

@@ -8,6 +8,7 @@ The invariant: what it may cost is bounded, however placeholders refer to each o
 """
 
 import re
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ...errors import RemoteError
@@ -16,9 +17,12 @@ from .scalars import text_of
 
 # Placeholders in placeholders, and values that lead to values.
 MAX_DEPTH = 32
-# What may be found in place of placeholders, in characters, and how many of these may be looked at.
+# What may be found and written in place of placeholders, in characters, and the steps that this may take: some for each placeholder, one for each
+# part of a text and each colon that is looked at, and one for several braces. A million of them take one or two seconds.
 MAX_FOUND = 10_485_760
-MAX_STEPS = 250_000
+MAX_STEPS = 1_000_000
+_PLACEHOLDER_STEPS = 4
+_BRACES_A_STEP = 4
 
 _ESCAPED = re.compile(r"\\{1,2}\$\{")
 # Stands for an escaped `${` while the others are resolved; Spring's own choice, so that who has it in a text sees what Spring shows.
@@ -74,23 +78,29 @@ class Placeholders:
     def _text(self, text: str, find: _Find, depth: int) -> str:
         return _Text(self, text, find, depth).written(0, len(text))
 
-    def value(self, key: str, find: _Find, depth: int) -> str | None:
-        """What is there for a key, with its own placeholders resolved."""
-        self._steps += 1
-        value = find(key)
-        self._found += len(value or "")
-        # Those that stand for nothing cost, too.
+    def charge(self, *, steps: int = 0, found: int = 0) -> None:
+        """Count effort, and characters that are found or written.
+
+        Raises:
+            Unresolvable: It is too much.
+        """
+        self._steps += steps
+        self._found += found
         if self._steps > MAX_STEPS or self._found > MAX_FOUND:
             raise Unresolvable("the placeholders stand for too much")
-        if value is None:
-            return None
-        if "${" not in value:
+
+    def value(self, key: str, find: _Find, depth: int) -> str | None:
+        """What is there for a key, with its own placeholders resolved."""
+        value = find(key)
+        self.charge(steps=_PLACEHOLDER_STEPS, found=len(value or ""))
+        if value is None or "${" not in value:
             return value
         if key in self._under_way:
             raise Unresolvable("placeholders refer to each other in a circle")
         self._under_way.add(key)
         written = self._text(value, find, depth)
         self._under_way.remove(key)
+        self.charge(found=len(written))
         return written
 
 
@@ -102,7 +112,8 @@ class _Text:
         self._text = text
         self._find = find
         self._depth = depth
-        self._ends = _matching_braces(text)
+        owner.charge(steps=(text.count("{") + text.count("}")) // _BRACES_A_STEP)
+        self._ends = _ends_of(text)
 
     def written(self, start: int, end: int, nesting: int = 0) -> str:
         """A part of the text, with its placeholders resolved."""
@@ -114,6 +125,7 @@ class _Text:
     def _parts(self, start: int, end: int) -> Iterator[str | _Inside]:
         at = start
         while (opening := self._text.find("${", at, end)) >= 0:
+            self._owner.charge(steps=1)
             closing = self._ends.get(opening + 1)
             if closing is None:
                 yield self._text[at : opening + 2]
@@ -132,18 +144,18 @@ class _Text:
             raise Unresolvable(f"placeholders are nested deeper than {MAX_DEPTH} levels")
         whole = self._text[start:end]
         if "${" not in whole:
-            key, default = _key_and_default(whole)
+            key, default = self._key_and_default(whole)
             # A key may have colons of its own.
             value = self._value(whole, nesting) if key != whole else None
             value = self._value(key, nesting) if value is None else value
-            return value if value is not None else default if default is not None else f"${{{key}}}"
+            return value if value is not None else default if default is not None else self._unresolved(key)
         keys: list[str | _Inside] = []
         defaults: list[str | _Inside] | None = None
         for part in self._parts(start, end):
             if defaults is not None:
                 defaults.append(part)
             elif isinstance(part, str):
-                name, rest = _key_and_default(part)
+                name, rest = self._key_and_default(part)
                 keys.append(name)
                 defaults = None if rest is None else [rest]
             else:
@@ -151,8 +163,24 @@ class _Text:
         key = self._joined(keys, nesting)
         value = self._value(key, nesting)
         if value is None:
-            value = f"${{{key}}}" if defaults is None else self._joined(defaults, nesting)
+            value = self._unresolved(key) if defaults is None else self._joined(defaults, nesting)
         return value
+
+    def _unresolved(self, key: str) -> str:
+        self._owner.charge(found=len(key))
+        return f"${{{key}}}"
+
+    def _key_and_default(self, text: str) -> tuple[str, str | None]:
+        """Part a placeholder at its first colon that isn't escaped."""
+        names, at = [], 0
+        while (colon := text.find(":", at)) >= 0:
+            self._owner.charge(steps=1)
+            if colon > 0 and text[colon - 1] == "\\":
+                names += [text[at : colon - 1], ":"]
+                at = colon + 1
+            else:
+                return "".join((*names, text[at:colon])), text[colon + 1 :]
+        return "".join((*names, text[at:])), None
 
     def _value(self, key: str, nesting: int) -> str | None:
         return self._owner.value(key, self._find, self._depth + nesting)
@@ -168,25 +196,15 @@ def _has_placeholder(value: str) -> bool:
     return False
 
 
-def _matching_braces(text: str) -> Mapping[int, int]:
-    """Each brace that is closed to the one that closes it."""
+def _ends_of(text: str) -> Mapping[int, int]:
+    """The brace of each placeholder that is closed to the one that closes it."""
     found: dict[int, int] = {}
-    left: list[int] = []
+    # Packed, for there may be millions.
+    left = array("q")
     for match in _BRACE.finditer(text):
+        at = match.start()
         if match[0] == "{":
-            left.append(match.start())
-        elif left:
-            found[left.pop()] = match.start()
+            left.append(at)
+        elif left and text[(opening := left.pop()) - 1 : opening] == "$":
+            found[opening] = at
     return found
-
-
-def _key_and_default(text: str) -> tuple[str, str | None]:
-    """Part a placeholder at its first colon that isn't escaped."""
-    names, at = [], 0
-    while (colon := text.find(":", at)) >= 0:
-        if colon > 0 and text[colon - 1] == "\\":
-            names += [text[at : colon - 1], ":"]
-            at = colon + 1
-        else:
-            return "".join((*names, text[at:colon])), text[colon + 1 :]
-    return "".join((*names, text[at:])), None

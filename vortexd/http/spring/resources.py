@@ -17,7 +17,7 @@ Whose a file is (ATTACKS P14, T09), for those who may not read everything under 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import product
@@ -28,10 +28,9 @@ from ...encryption.values import PREFIX
 from ...errors import FormatError
 from ...model import Key, Names
 from ...patterns import Pattern
-from ...resolve.formats import extension, parse
+from ...resolve.formats import Document, extension
 from ...resolve.locations import places_of, prefixes_for
 from ...resolve.tree import ParsedFiles, is_configuration
-from ...settings import FormatSettings
 
 _SHARED = "application"
 _DEFAULT = "default"
@@ -45,6 +44,10 @@ _PLACEHOLDER = re.compile(r"[{*]")
 _CHARSETS = frozenset(
     ["utf-8", "utf-16", "utf-16be", "utf-16le", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252"]
 )
+
+
+# As `formats.parse`, by the bounds in force.
+ParseFile = Callable[[str, bytes], tuple[Document, ...]]
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -254,10 +257,10 @@ def may_hold_ciphertext(path: str, content: bytes) -> bool:
     return extension(path) in _ENCRYPTED and PREFIX.encode() in content
 
 
-def texts_in(path: str, content: bytes, limits: FormatSettings) -> Iterator[str]:
+def texts_in(path: str, content: bytes, parse_file: ParseFile) -> Iterator[str]:
     """The values of a file that are texts; none where it can't be parsed."""
     try:
-        documents = parse(path, content, limits)
+        documents = parse_file(path, content)
     except FormatError:
         return
     for document in documents:

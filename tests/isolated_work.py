@@ -1,0 +1,49 @@
+"""What `isolated` is tested with: a module whose `work` does what it is told."""
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+
+def work(request: Any, content: bytes) -> Iterator[Any]:
+    match request:
+        case "echo":
+            yield content
+        case ["count", number]:
+            yield from range(number)
+        case "pid":
+            yield os.getpid()
+        case "limits":
+            kinds = (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_CORE)
+            yield [resource.getrlimit(kind)[0] for kind in kinds]
+        case "fill":
+            filled = []
+            while True:
+                filled.append(bytearray(1_000_000))
+        case ["burn", seconds]:
+            while time.process_time() < seconds:
+                pass
+            yield "burnt"
+        case ["large", size]:
+            yield "x" * size
+        case "spin":
+            yield "begun"
+            while True:
+                pass
+        case "sleep":
+            time.sleep(60)
+        case "fail":
+            yield 1
+            raise ValueError("hunter2")
+        case ["signal", number]:
+            os.kill(os.getpid(), number)
+            time.sleep(0.05)
+            yield "alive"
+        case ["exit", status]:
+            os._exit(status)
+        case "hang up":
+            os.close(1)
+            signal.pause()

@@ -1,0 +1,234 @@
+"""Work in a process of its own: what comes back, and every way in which it can end."""
+
+import errno
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vortexd import isolated
+from vortexd.isolated import Exceeded, Isolated, Unavailable
+
+MEMORY = 67_108_864
+WORK = "tests.isolated_work"
+
+
+@pytest.fixture
+def process() -> Iterator[Isolated]:
+    with Isolated(WORK, MEMORY, 1) as process:
+        yield process
+
+
+def asked(process: Isolated, request: Any, content: bytes = b"") -> list[Any]:
+    return list(process.ask(request, content))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_values_come_back_in_order_and_large_content_whole(process: Isolated) -> None:
+    content = os.urandom(1_000) * 3_000
+
+    assert [*range(1_000)] == asked(process, ["count", 1_000])
+    assert [content] == asked(process, "echo", content)
+    assert [b""] == asked(process, "echo")
+    assert [] == asked(process, ["count", 0])
+
+
+def test_requests_share_one_process_that_is_another_than_this(process: Isolated) -> None:
+    (first,) = asked(process, "pid")
+
+    assert [first] == asked(process, "pid")
+    assert first != os.getpid()
+
+
+def test_nothing_is_started_before_the_first_request() -> None:
+    with Isolated(WORK, MEMORY, 1, ["/nowhere"]) as process:
+        process.close()
+    with pytest.raises(Unavailable, match="^No such file or directory$"):
+        asked(process, "pid")
+
+
+def test_closing_ends_the_process_and_it_can_be_used_again(process: Isolated) -> None:
+    (first,) = asked(process, "pid")
+    process.close()
+    assert not is_running(first)
+
+    (second,) = asked(process, "pid")
+    assert first != second
+
+
+def test_whoever_stops_reading_ends_the_process(process: Isolated) -> None:
+    (first,) = asked(process, "pid")
+    values = process.ask(["count", 1_000_000])
+    assert 0 == next(values)
+    values.close()  # type: ignore[attr-defined]  # a generator
+
+    assert not is_running(first)
+    assert [0, 1] == asked(process, ["count", 2])
+
+
+def test_R20_memory_beyond_the_bound_is_the_end_of_the_request_and_of_nothing_else(process: Isolated) -> None:
+    with pytest.raises(Exceeded, match=f"^takes more than {MEMORY} bytes of memory$"):
+        asked(process, "fill")
+    assert [0] == asked(process, ["count", 1])
+
+
+def test_memory_that_a_request_or_a_value_takes_counts(process: Isolated) -> None:
+    with pytest.raises(Exceeded, match=f"^takes more than {MEMORY} bytes of memory$"):
+        asked(process, "echo", bytes(MEMORY))
+    with pytest.raises(Exceeded, match=f"^takes more than {MEMORY} bytes of memory$"):
+        asked(process, ["large", MEMORY // 2])
+
+
+def test_limits_are_those_that_were_asked_for_beside_what_the_interpreter_has(process: Isolated) -> None:
+    ((space, _, core),) = asked(process, "limits")
+
+    assert MEMORY < space < MEMORY + 1_073_741_824
+    assert 0 == core
+
+
+def test_R20_processor_time_beyond_the_bound_ends_it() -> None:
+    with Isolated(WORK, MEMORY, 1) as process, pytest.raises(Exceeded, match="^takes more than 1 s of processor time$"):
+        asked(process, "spin")
+
+
+def test_each_request_has_processor_time_of_its_own(process: Isolated) -> None:
+    ((_, first, _),) = asked(process, "limits")
+    assert ["burnt"] == asked(process, ["burn", 1.1])
+    ((_, second, _),) = asked(process, "limits")
+
+    assert 2 == first
+    assert 3 == second
+
+
+def test_a_process_that_does_nothing_is_ended_at_the_deadline(
+    process: Isolated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pid,) = asked(process, "pid")
+    monkeypatch.setattr(isolated, "_PATIENCE", 0.05)
+    with pytest.raises(Exceeded, match=r"^takes longer than 0.05 s$"):
+        asked(process, "sleep")
+
+    assert not is_running(pid)
+
+
+def test_a_process_that_takes_no_request_is_ended_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolated, "_PATIENCE", 0.05)
+    with Isolated("", 1, 1, ["sleep", "60"]) as process, pytest.raises(Exceeded, match=r"^takes longer than 0.05 s$"):
+        asked(process, "echo", bytes(1_000_000))
+
+
+def test_an_unexpected_error_is_told_by_its_place_and_without_its_text(process: Isolated) -> None:
+    with pytest.raises(Exceeded, match=r"^fails unexpectedly: ValueError in isolated_work.py:\d+$"):
+        asked(process, "fail")
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (["signal", 9], "its process was killed by signal 9"),
+        (["signal", 15], "its process was killed by signal 15"),
+        (["exit", 7], "its process has ended with status 7"),
+        (["exit", 0], "its process has ended with status 0"),
+    ],
+)
+def test_a_process_that_ends_is_told_with_its_status(process: Isolated, request_: Any, reason: str) -> None:
+    with pytest.raises(Exceeded, match=f"^fails unexpectedly: {reason}$"):
+        asked(process, request_)
+
+
+def test_a_process_that_ends_before_it_has_read_the_request_is_told_too() -> None:
+    with Isolated("", 1, 1, ["false"]) as process, pytest.raises(Exceeded, match="has ended with status 1"):
+        asked(process, "echo", bytes(1_000_000))
+
+
+def test_a_process_that_only_closes_its_pipe_is_told_and_killed(
+    process: Isolated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolated, "_GRACE", 0.05)
+    (pid,) = asked(process, "pid")
+    with pytest.raises(Exceeded, match="^fails unexpectedly: its process has closed its pipe$"):
+        asked(process, "hang up")
+
+    assert not is_running(pid)
+
+
+def test_another_thread_can_end_it(process: Isolated) -> None:
+    asked(process, "pid")
+    timer = threading.Timer(0.05, process.kill)
+    timer.start()
+    with pytest.raises(Exceeded, match="its process was killed by signal 9"):
+        asked(process, "spin")
+    timer.join()
+
+
+def test_killing_without_a_process_does_nothing() -> None:
+    Isolated(WORK, MEMORY, 1).kill()
+    isolated.kill_all()
+
+
+def test_a_ctrl_c_is_not_for_it(process: Isolated) -> None:
+    assert ["alive"] == asked(process, ["signal", 2])
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
+def test_R17_a_machine_without_processes_is_told_as_such(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    with Isolated(WORK, MEMORY, 1) as process, pytest.raises(Unavailable, match=f"^{os.strerror(number)}$"):
+        asked(process, "pid")
+
+
+def test_it_ends_while_it_works_when_nobody_is_there_any_more_to_read(process: Isolated) -> None:
+    values = process.ask("spin")
+    assert "begun" == next(values)
+    inner = process._process
+    assert inner is not None
+    assert inner.stdin is not None
+    inner.stdin.close()
+
+    assert 0 == inner.wait(5)
+
+
+def test_nothing_of_the_working_directory_is_run(
+    process: Isolated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("json", "marshal", "vortexd", "tests"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+
+    assert [0] == asked(process, ["count", 1])
+
+
+def test_it_does_not_outlive_an_interpreter_that_exits_while_it_works() -> None:
+    program = (
+        "import threading\n"
+        "from vortexd.isolated import Isolated\n"
+        f"process = Isolated({WORK!r}, {MEMORY}, 60)\n"
+        "begun = threading.Event()\n"
+        "def spin():\n"
+        "    for _ in process.ask('spin'): begun.set()\n"
+        "print(*process.ask('pid'), flush=True)\n"
+        "threading.Thread(target=spin, daemon=True).start()\n"
+        "begun.wait()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True, timeout=30)
+    pid = int(done.stdout)
+    deadline = time.monotonic() + 5
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    assert not is_running(pid)

@@ -1,0 +1,102 @@
+"""Parsing in a process of its own: what goes there, and what comes back. Pure.
+
+`work` is the far side: a file in, its documents out as plain values, in pieces. `documents_from` is the near side, which makes them documents
+again. No piece is large, however large a document is, since the interpreter is held while one is read.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import attrs
+
+from ..errors import FormatError
+from ..model import Scalar
+from ..settings import FormatSettings
+from .activation import Demand, Expression
+from .flatten import Origins
+from .formats import Document, parse
+
+# Of what comes back, in one piece. Texts alone may be larger.
+_ITEMS = 256
+_CHARACTERS = 65_536
+
+
+def request_for(path: str, limits: FormatSettings) -> Any:
+    """What `work` is to be asked."""
+    return path, attrs.asdict(limits)
+
+
+def work(request: Any, content: bytes) -> Iterator[Any]:
+    """Parse a file."""
+    path, limits = request
+    try:
+        documents = parse(path, content, FormatSettings(**limits))
+    except FormatError as error:
+        yield "broken", (error.reason, error.line, error.column)
+        return
+    for document in documents:
+        values = ((key, value, document.origins.get(key)) for key, value in document.values.items())
+        yield from (("values", piece) for piece in _pieces(values))
+        yield from (("profile keys", piece) for piece in _pieces(document.profile_keys.items()))
+        yield from (("imports", piece) for piece in _pieces((each,) for each in document.imports))
+        demand = document.profiles
+        yield from (("demands", piece) for piece in _pieces((each,) for each in (demand.any_of if demand else ())))
+        yield "document", demand is not None
+
+
+def documents_from(path: str, values: Iterable[Any]) -> tuple[Document, ...]:
+    """What `parse` would return, from what `work` yields.
+
+    Raises:
+        FormatError: What `parse` would raise.
+    """
+    documents: list[Document] = []
+    found = _Found()
+    for kind, value in values:
+        if kind == "broken":
+            raise FormatError(path, *value)
+        if kind == "document":
+            documents.append(found.document(is_conditional=value))
+            found = _Found()
+        else:
+            found.add(kind, value)
+    return tuple(documents)
+
+
+@attrs.define(slots=True, eq=False)
+class _Found:
+    """The pieces of one document, put together."""
+
+    values: dict[str, Scalar] = attrs.field(factory=dict)
+    origins: Origins = attrs.field(factory=dict)
+    profile_keys: dict[str, Scalar] = attrs.field(factory=dict)
+    imports: list[str] = attrs.field(factory=list)
+    demands: list[Expression] = attrs.field(factory=list)
+
+    def add(self, kind: str, piece: Sequence[Any]) -> None:
+        if kind == "values":
+            self.values.update((key, value) for key, value, _ in piece)
+            self.origins.update((key, origin) for key, _, origin in piece if origin is not None)
+        elif kind == "profile keys":
+            self.profile_keys.update(piece)
+        elif kind == "imports":
+            self.imports += (each for (each,) in piece)
+        else:
+            self.demands += (each for (each,) in piece)
+
+    def document(self, *, is_conditional: bool) -> Document:
+        demand = Demand(tuple(self.demands)) if is_conditional else None
+        return Document(self.values, self.origins, demand, self.profile_keys, tuple(self.imports))
+
+
+def _pieces(items: Iterable[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
+    piece: list[Sequence[Any]] = []
+    size = 0
+    for item in items:
+        piece.append(item)
+        size += sum(len(part) for part in item if isinstance(part, str))
+        if len(piece) >= _ITEMS or size >= _CHARACTERS:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
