@@ -25,6 +25,7 @@ Configuration flows one way, and each stage is a module or a package here:
     encryption/ the ciphers that Spring writes, read and written alike
     source/     a directory, or a git repository by a mirror, as whole immutable states (Tree); several of them as one
     resolve/    bytes to documents within bounds, Spring's order, one nested document, and why it is what it is
+    effort.py  subsequence.py  alignment.py   what became of each element of a list, within a bound of effort
     diff.py  comparison.py          the RFC 6902 patch between two documents, and the same for people
     state.py    everything served at one moment, with the last good state of each application; version.py: the version of a document
     store.py    the current Config of each key in use, and a bounded history
