@@ -43,7 +43,7 @@ def said() -> list[dict[str, object]]:
     new = attrs.evolve(config(KEY, document | {"size": 2}), origin=Origin("c" * 40, "Ann", NOW))
     change = Change(KEY, old, new, patch_between(old, new))
     texts = [
-        messages.hello("id", "vortexd", 30, 10, "snapshot", NOW),
+        messages.hello("id", "vortexd", 30, 10, "config_snapshot", NOW),
         messages.config_snapshot(new, NOW),
         messages.config_change(change, NOW),
         messages.config_removed(KEY, "v", NOW),

@@ -37,6 +37,13 @@ def test_each_question_has_its_own_answer() -> None:
     assert encoder.known(KEY, "other", NEW.version) is None
 
 
+def test_a_change_without_a_patch_is_the_frame_of_the_snapshot() -> None:
+    encoder = Encoder(timestamp)
+
+    assert encoder.snapshot(NEW) is encoder.change(Change(KEY, OLD, NEW)) is encoder.change(Change(KEY, None, NEW))
+    assert encoder.known(KEY, OLD.version, NEW.version) is None
+
+
 def test_the_frames_that_are_kept_are_bounded() -> None:
     encoder = Encoder(timestamp, cache_bytes=10_000)
     for number in range(1_000):

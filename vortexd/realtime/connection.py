@@ -109,7 +109,7 @@ class Client:
         instance: Who it is to the fleet.
         answer: The 101 answer to its handshake.
         window_bits: The window of permessage-deflate, or None without compression.
-        hello: What it is told first, or None: nothing.
+        hello: Makes what it is told first, from the type of its first state and the time; None if it is told nothing.
         settings: Those that were in force, which stay the connection's.
     """
 
@@ -119,8 +119,12 @@ class Client:
     instance: Instance
     answer: bytes
     window_bits: int | None = None
-    hello: bytes | None = None
+    hello: Callable[[str, str], bytes] | None = None
     settings: RealtimeSettings = attrs.field(factory=RealtimeSettings)
+
+    def greeting(self, first: Delivery, timestamp: str) -> bytes:
+        """The frame with `hello`, which is made with the first state, so that it announces what follows; nothing if there is none."""
+        return bytes(text_frame(self.hello(first.kind, timestamp))) if self.hello is not None else b""
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -200,8 +204,8 @@ class Connection:
         self._send, self._receive = trio.open_memory_channel[Delivery | _Reply](settings.queue_messages)
         self._queued_bytes = 0
         self._kept: deque[_Reply] = deque()
-        if client.hello is not None:
-            self._kept.append(_Reply(text_frame(client.hello)))
+        # Nothing is written before it.
+        self._is_greeted = client.hello is None
         self._dropped = 0
 
     # The parking lot.
@@ -553,7 +557,9 @@ class Connection:
 
     async def _writer(self) -> CloseReason | None:
         while True:
-            if self._kept:
+            if not self._is_greeted:
+                await self._catch_up(self._key)
+            elif self._kept:
                 reply = self._kept.popleft()
                 await self._write(reply.data)
                 if reply.ends is not None:
@@ -603,7 +609,10 @@ class Connection:
             self._behind.pop(key, None)
             if delivery.new_version is None and key != self._key:
                 self._forget(key)
-        await self._write(await self._on_the_wire([delivery.frame]))
+        greeting = b"" if self._is_greeted else self._client.greeting(delivery, self._timestamp())
+        self._is_greeted = True
+        data = await self._on_the_wire([delivery.frame])
+        await self._write(greeting + data if greeting else data)
         self._count([delivery])
 
     def _count(self, deliveries: Iterable[Delivery]) -> None:
