@@ -81,7 +81,7 @@ def test_the_messages_here_are_all_there_are() -> None:
 EXAMPLES: dict[str, dict[str, object]] = {
     "subscribe": {"patterns": ["a:b"]},
     "unsubscribe": {"patterns": ["a:b"]},
-    "resync": {"last_version": "v", "app": "orders", "profile": "dev", "label": "main"},
+    "resync": {"last_version": "v", "mode": "diff", "app": "orders", "profile": "dev", "label": "main"},
     "ping": {},
     "pong": {},
     "ack": {

@@ -13,7 +13,7 @@ from wsproto.extensions import PerMessageDeflate
 
 from tests.fakes import KEY, Client, timestamp
 from tests.realtime.test_connection import frame
-from tests.realtime.wire import Wire, socket_stream_pair
+from tests.realtime.wire import Wire, lockstep, socket_stream_pair
 from vortexd.auth import Authority, Gate, Grant, Kind, Principal, Right
 from vortexd.auth.tokens import Token, Tokens, digest_of
 from vortexd.model import Key
@@ -110,6 +110,50 @@ async def test_the_main_subscription_outlives_every_pattern(wire: Wire) -> None:
 
     message = await client.message()
     assert ("config_change", "orders") == (message["type"], message["app"])
+
+
+async def test_a_resync_of_a_key_that_ends_on_the_way_is_told_so(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        wire = Wire(nursery)
+        client = await lockstep(wire)
+        await client.message()
+        await ask(client, type="subscribe", patterns=["billing"])
+        assert "billing" == (await client.message())["app"]
+        await wait_all_tasks_blocked()
+        wire.publish(1)
+        await client.send({"type": "resync", "app": "billing"})
+        await wait_all_tasks_blocked()
+        wire.line.publish(None, BILLING)
+        told = [await client.message(), await client.message()]
+        nursery.cancel_scope.cancel()
+
+    assert [("config_change", "orders"), ("config_removed", "billing")] == [
+        (each["type"], each["app"]) for each in told
+    ]
+
+
+async def test_an_old_resync_says_nothing_of_a_subscription_that_is_new(autojump_clock: MockClock) -> None:
+    """The key ends before the client, which has asked for it anew, is told that it is there."""
+    async with trio.open_nursery() as nursery:
+        wire = Wire(nursery)
+        client = await lockstep(wire)
+        await client.message()
+        await ask(client, type="subscribe", patterns=["billing"])
+        await client.message()
+        await wait_all_tasks_blocked()
+        wire.publish(1)
+        await client.send({"type": "resync", "app": "billing"})
+        await client.send({"type": "unsubscribe", "patterns": ["billing"]})
+        await client.send({"type": "subscribe", "patterns": ["billing"]})
+        await wait_all_tasks_blocked()
+        wire.line.publish(None, BILLING)
+        told = [(await client.message())["type"] for _ in range(3)]
+        wire.publish(2)
+        last = await client.message()
+        nursery.cancel_scope.cancel()
+
+    assert ["config_change", "unsubscribed", "subscribed"] == told
+    assert ("config_change", "orders") == (last["type"], last["app"])
 
 
 async def test_a_subscription_may_be_resynced_and_others_may_not(wire: Wire) -> None:

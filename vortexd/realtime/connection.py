@@ -201,6 +201,8 @@ class Connection:
         self._had: dict[Key, str | None] = {key: client.last_version}
         self._last: dict[Key, str | None] = {key: client.last_version}
         self._behind: dict[Key, None] = {key: None}
+        # Those of them of which the client has asked for the whole document, unless it has the newest.
+        self._in_full: set[Key] = set()
         self._send, self._receive = trio.open_memory_channel[Delivery | _Reply](settings.queue_messages)
         self._queued_bytes = 0
         self._kept: deque[_Reply] = deque()
@@ -487,8 +489,8 @@ class Connection:
             match request:
                 case Answer(message):
                     await self._send.send(_Reply(text_frame(message)))
-                case Resync(key, last_version):
-                    await self._resync(key, last_version)
+                case Resync():
+                    await self._resync(request)
                 case Subscribe(patterns, new):
                     await self._subscribe(patterns, new)
                 case Unsubscribe(patterns):
@@ -505,13 +507,18 @@ class Connection:
     async def _refuse(self, code: str, reason: str) -> None:
         await self._answer(self._session.refuse(code, reason, trio.current_time(), self._timestamp()))
 
-    async def _resync(self, key: Key, last_version: str | None) -> None:
+    async def _resync(self, asked: Resync) -> None:
+        key = asked.key
         if key not in self._had:
             await self._refuse("SUBSCRIPTION_FAILED", "there is no such subscription")
         elif not self._client.admission.may(Right.SUBSCRIBE, key):
             await self._refuse("FORBIDDEN", "the token doesn't allow this")
         else:
-            self._had[key] = self._last[key] = last_version
+            self._had[key] = self._last[key] = asked.last_version
+            if asked.wants_diff and asked.last_version is not None:
+                self._in_full.discard(key)
+            else:
+                self._in_full.add(key)
             if key not in self._behind:
                 # Else the queue was dropped already. Each time it is, what is kept grows, and the writer has to
                 # have written that before a key stops being behind: so a client can't make it grow for ever.
@@ -553,6 +560,7 @@ class Connection:
         self._had.pop(key, None)
         self._last.pop(key, None)
         self._behind.pop(key, None)
+        self._in_full.discard(key)
         self._reports.drop(self._client.instance, key)
 
     async def _writer(self) -> CloseReason | None:
@@ -595,15 +603,17 @@ class Connection:
                 return None
 
     async def _catch_up(self, key: Key) -> None:
-        version = self._had[key]
-        delivery = await self._keys.catch_up(key, version)
+        version, in_full = self._had[key], key in self._in_full
+        skips = in_full and self._keys.version_of(key) not in (None, version)
+        delivery = await self._keys.catch_up(key, None if skips else version)
         # No await from here to the write: deliveries after this moment build on this frame.
-        if key not in self._had or self._had[key] != version:
+        if key not in self._had or (self._had[key], key in self._in_full) != (version, in_full):
             return
-        if delivery.new_version is None and version is None and key != self._key:
+        if delivery.new_version is None and version is None and key != self._key and not in_full:
             # It has ended before the client was told that it is.
             self._forget(key)
             return
+        self._in_full.discard(key)
         self._had[key] = self._last[key] = delivery.new_version
         if self._keys.version_of(key) == delivery.new_version:
             self._behind.pop(key, None)
