@@ -162,11 +162,6 @@ class FakeLine:
     def version_of(self, key: Key) -> str | None:
         return self._configs[key].version if key in self._configs else None
 
-    def resumes_by(self, key: Key, version: str | None) -> str:
-        if version == self.version_of(key):
-            return "in_sync"
-        return "diff" if version and (key, version) in self._history else "snapshot"
-
     async def subscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern], max_keys: int) -> Collection[Key]:
         await trio.lowlevel.checkpoint()
         for key in self._configs:
@@ -196,9 +191,9 @@ class FakeLine:
         if version == new.version:
             return Delivery(key, version, version, self.encoder.in_sync(new))
         old = self._history.get((key, version)) if version else None
-        if old is None:
-            return Delivery(key, version, new.version, self.encoder.snapshot(new))
-        return Delivery(key, version, new.version, self.encoder.change(Change(key, old, new, patch_between(old, new))))
+        patch = patch_between(old, new) if old else None
+        frame = self.encoder.change(Change(key, old, new, patch))
+        return Delivery(key, None if patch is None else version, new.version, frame)
 
 
 @attrs.frozen

@@ -46,7 +46,7 @@ def said() -> list[dict[str, object]]:
     new = attrs.evolve(config(KEY, document | {"size": 2}), origin=Origin("c" * 40, "Ann", NOW))
     change = Change(KEY, old, new, patch_between(old, new))
     texts = [
-        messages.hello("id", "vortexd", 30, 10, "snapshot", NOW),
+        messages.hello("id", "vortexd", 30, 10, "config_snapshot", NOW),
         messages.config_snapshot(new, NOW),
         messages.config_change(change, NOW),
         messages.config_removed(KEY, "v", NOW),
@@ -84,7 +84,7 @@ def test_the_messages_here_are_all_there_are() -> None:
 EXAMPLES: dict[str, dict[str, object]] = {
     "subscribe": {"patterns": ["a:b"]},
     "unsubscribe": {"patterns": ["a:b"]},
-    "resync": {"last_version": "v", "app": "orders", "profile": "dev", "label": "main"},
+    "resync": {"last_version": "v", "mode": "diff", "app": "orders", "profile": "dev", "label": "main"},
     "ping": {},
     "pong": {},
     "ack": {

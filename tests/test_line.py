@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from vortexd import line as line_module
 from vortexd import parsing
 from vortexd.broadcast import Broadcaster, Delivery, Subscriber
+from vortexd.diff import patch_between
 from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.keys import OneKey
@@ -511,13 +512,91 @@ async def test_a_subscription_across_a_publication_begins_at_the_new_state(whole
     assert seen in ([], [newest])
 
 
-async def test_how_a_client_resumes_is_known_beforehand(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: 1"))
-    whole.line.hold(SHOP)
-    await whole.line.publish(tree(b"a: 2"))
-    versions = (version_of(b'{"a":2}'), version_of(b'{"a":1}'), "unknown", None)
+def flags(count: int, value: str) -> bytes:
+    """Flat keys that are short, so that changing them all takes a patch far longer than the document."""
+    return b"".join(b"k%d: %s\n" % (number, value.encode()) for number in range(count))
 
-    assert ["in_sync", "diff", "snapshot", "snapshot"] == [whole.line.resumes_by(SHOP, each) for each in versions]
+
+async def test_each_way_to_catch_up_is_what_its_delivery_says(whole: Whole) -> None:
+    await whole.line.publish(tree(flags(200, "1")))
+    whole.line.hold(SHOP)
+    far = whole.line.version_of(SHOP)
+    await whole.line.publish(tree(flags(199, "2")))
+    near = whole.line.version_of(SHOP)
+    await whole.line.publish(tree(flags(200, "2")))
+    newest = whole.line.version_of(SHOP)
+
+    for version, kind in (
+        (newest, "in_sync"),
+        (near, "config_change"),
+        (far, "config_snapshot"),
+        ("unknown", "config_snapshot"),
+        (None, "config_snapshot"),
+    ):
+        # The second time it is known what there is to be sent.
+        for _ in range(2):
+            delivery = await whole.line.catch_up(SHOP, version)
+
+            assert kind == delivery.kind == message(delivery)["type"]
+            assert newest == delivery.new_version
+            assert delivery.old_version == (None if kind == "config_snapshot" else version)
+
+
+@pytest.mark.parametrize("versions", [[b"{}", b"a: 1"], [b"a: 1", b"{}"], [b"a: 1\nb: 1", b"a: 2\nb: 1"]])
+async def test_a_change_of_a_tiny_document_is_a_change(whole: Whole, versions: list[bytes]) -> None:
+    await whole.line.publish(tree(versions[0]))
+    subscribed = Subscribed()
+    whole.line.hold(SHOP)
+    whole.registry.add(subscribed, SHOP)
+    old = whole.line.version_of(SHOP)
+    await whole.line.publish(tree(versions[1]))
+
+    for delivery in (*subscribed.deliveries, await whole.line.catch_up(SHOP, old)):
+        assert ("config_change", "config_change", old) == (
+            delivery.kind,
+            message(delivery)["type"],
+            message(delivery)["old_version"],
+        )
+    assert 1 == len(subscribed.deliveries)
+
+
+async def test_a_change_whose_patch_is_too_long_is_the_snapshot_that_others_get(whole: Whole) -> None:
+    await whole.line.publish(tree(flags(200, "1")))
+    subscribed = Subscribed()
+    whole.line.hold(SHOP)
+    whole.registry.add(subscribed, SHOP)
+    await whole.line.publish(tree(flags(200, "2")))
+    (delivery,) = subscribed.deliveries
+
+    assert ("config_snapshot", "config_snapshot", None) == (
+        delivery.kind,
+        message(delivery)["type"],
+        delivery.old_version,
+    )
+    assert delivery.frame is (await whole.line.catch_up(SHOP, None)).frame
+
+
+async def test_a_patch_that_is_too_long_is_made_once(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line_module, "_MOST_REPLACED", 2)
+    made: list[str] = []
+
+    def counted(old: Config, new: Config) -> bytes | None:
+        made.append(old.version)
+        return patch_between(old, new)
+
+    monkeypatch.setattr(line_module, "patch_between", counted)
+    versions = []
+    for value in "1234":
+        await whole.line.publish(tree(flags(200, value)))
+        if value == "1":
+            whole.line.hold(SHOP)
+        versions.append(whole.line.version_of(SHOP))
+    one, two, three, _ = versions
+    for version in (one, one, two, two, one, three, two, one):
+        assert "config_snapshot" == (await whole.line.catch_up(SHOP, version)).kind
+
+    # The oldest is forgotten, and made again.
+    assert [one, two, three, one] == made
 
 
 async def test_a_large_frame_is_compressed_once_for_all_who_ask(whole: Whole) -> None:

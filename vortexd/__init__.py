@@ -27,6 +27,7 @@ Configuration flows one way, and each stage is a module or a package here:
     source/     a directory, or a git repository by a mirror, as whole immutable states (Tree); several of them as one
     resolve/    bytes to documents within bounds, Spring's order, one nested document, and why it is what it is
     parsing.py  where a file is parsed: in the thread that asks, or in a process of its own
+    effort.py  subsequence.py  alignment.py   what became of each element of a list, within a bound of effort
     diff.py  comparison.py          the RFC 6902 patch between two documents, and the same for people
     state.py    everything served at one moment: which files a key reads, and what they make; version.py: the version of a document
     last_good.py                    the last good content of broken files, put in their place between parsing and resolving

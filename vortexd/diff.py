@@ -1,21 +1,25 @@
 """The RFC 6902 patch between two documents.
 
-In come two nested documents, out goes a list of operations. Types count: 1, 1.0, true and "1" are four values. jsonpatch
-makes the patches of lists, where edit scripts are hard; around it the documents are narrowed to what changed, so that the
-cost is linear in the size of the documents and only the changed lists cost more, up to a bound.
+In come two nested documents, out goes a list of operations. Types count: 1, 1.0, true and "1" are four values. Objects are compared member by
+member, at a cost that is linear in their size. For lists `alignment` finds out what became of each element, within one bound of effort for the
+whole diff; a list that takes more, or whose edits would be longer than the list itself, is replaced as a whole.
 """
 
-import copy
-from typing import Any
+from bisect import bisect_left, insort
 
 import attrs
-import jsonpatch
 import orjson
 
+from .alignment import MAX_LONGER_BYTES, Alignment, align, encoded
+from .effort import Effort
 from .model import Config, Json
 
-# jsonpatch's list diff is quadratic in the worst case: 200 elements take about 20 ms, 10,000 would take minutes.
-MAX_LIST_LENGTH = 200
+# A patch says what has changed, so it may be longer than the document by this much before the document is sent in its place.
+MAX_LONGER_PATCH_BYTES = 4_096
+# The least of an operation beside its path and its value.
+_OPERATION_BYTES = len('{"op":"replace","path":"","value":},')
+# Values of these types are the same if Python says so.
+_PLAIN = frozenset({str, int, bool, type(None)})
 
 Operation = dict[str, Json]
 
@@ -40,14 +44,14 @@ def diff(old: dict[str, Json], new: dict[str, Json]) -> list[Operation]:
 def steps(old: dict[str, Json], new: dict[str, Json]) -> list[Step]:
     """As `diff`, with the former values."""
     made: list[Step] = []
-    _diff_objects(old, new, "", made)
+    _diff_objects(old, new, "", made, Effort())
     return made
 
 
 def patch_between(old: Config, new: Config) -> bytes | None:
-    """Make the patch as compact JSON, or None where it would be no shorter than the new document itself."""
+    """Make the patch as compact JSON, or None where it would be longer than the new document by more than `MAX_LONGER_PATCH_BYTES`."""
     patch = orjson.dumps(diff(old.document, new.document))
-    return patch if len(patch) < len(new.body) else None
+    return patch if len(patch) <= len(new.body) + MAX_LONGER_PATCH_BYTES else None
 
 
 def is_same(one: Json, other: Json) -> bool:
@@ -64,17 +68,22 @@ def is_same(one: Json, other: Json) -> bool:
     return one == other
 
 
-def _diff_values(old: Json, new: Json, path: str, made: list[Step]) -> None:
+def _diff_values(old: Json, new: Json, path: str, made: list[Step], effort: Effort) -> None:
     if isinstance(old, dict) and isinstance(new, dict):
-        _diff_objects(old, new, path, made)
+        _diff_objects(old, new, path, made, effort)
     elif isinstance(old, list) and isinstance(new, list):
-        _diff_lists(old, new, path, made)
+        _diff_lists(old, new, path, made, effort)
     elif not is_same(old, new):
         made.append(Step({"op": "replace", "path": path, "value": new}, old))
 
 
-def _diff_objects(old: dict[str, Json], new: dict[str, Json], path: str, made: list[Step]) -> None:
+def _diff_objects(old: dict[str, Json], new: dict[str, Json], path: str, made: list[Step], effort: Effort) -> None:
     for name in sorted(old.keys() | new.keys()):
+        if name in new and name in old:
+            one, other = old[name], new[name]
+            if type(one) is type(other) and type(one) in _PLAIN and one == other:
+                # Most values, and no pointer to be made for them.
+                continue
         # RFC 6901 section 3: "~" first, or the "~" of "~1" would be escaped again.
         pointer = f"{path}/{name.replace('~', '~0').replace('/', '~1')}"
         if name not in new:
@@ -82,78 +91,99 @@ def _diff_objects(old: dict[str, Json], new: dict[str, Json], path: str, made: l
         elif name not in old:
             made.append(Step({"op": "add", "path": pointer, "value": new[name]}, None))
         else:
-            _diff_values(old[name], new[name], pointer, made)
+            _diff_values(old[name], new[name], pointer, made, effort)
 
 
-def _diff_lists(old: list[Json], new: list[Json], path: str, made: list[Step]) -> None:
-    start = _common_prefix(old, new)
-    if start == len(old) == len(new):
-        return
-    end = _common_prefix(old[start:][::-1], new[start:][::-1])
-    old_middle, new_middle = old[start : len(old) - end], new[start : len(new) - end]
-    if len(old_middle) == len(new_middle) == 1:
-        _diff_values(old_middle[0], new_middle[0], f"{path}/{start}", made)
-        return
-    edits = _patch_lists(old_middle, new_middle)
-    if edits is not None:
-        made += [Step(_moved(edit.operation, path, start), edit.old) for edit in edits]
-        return
-    differing = _differing(old_middle, new_middle)
-    if differing is None:
+# Lists.
+
+
+def _diff_lists(old: list[Json], new: list[Json], path: str, made: list[Step], effort: Effort) -> None:
+    effort.depth += 1
+    aligned = align(old, new, effort)
+    edits = _edits(aligned, path, effort) if aligned else None
+    if edits is None:
+        if encoded(old) != encoded(new):
+            made.append(Step({"op": "replace", "path": path, "value": new}, old))
+    elif _are_much_longer(edits, new, effort):
         made.append(Step({"op": "replace", "path": path, "value": new}, old))
     else:
-        for index in differing:
-            _diff_values(old_middle[index], new_middle[index], f"{path}/{start + index}", made)
+        made += edits
+    effort.depth -= 1
 
 
-def _common_prefix(one: list[Json], other: list[Json]) -> int:
-    count = 0
-    for left, right in zip(one, other, strict=False):
-        if not is_same(left, right):
-            break
-        count += 1
-    return count
+def _are_much_longer(edits: list[Step], new: Json, effort: Effort) -> bool:
+    """Whether edits are so much longer than what they lead to that this is sent as a whole."""
+    # The values in edits are different parts of it, so only what is around the values counts.
+    around = sum(_OPERATION_BYTES + len(_pointers(step.operation)) for step in edits)
+    if around <= MAX_LONGER_BYTES or not effort.may_look:
+        return False
+    size = len(orjson.dumps([step.operation for step in edits]))
+    effort.read(size)
+    if isinstance(new, list) and size <= 2 * len(new):
+        # An element takes two bytes at least.
+        return False
+    whole = len(orjson.dumps(new))
+    effort.read(whole)
+    return size > whole + MAX_LONGER_BYTES
 
 
-def _differing(old: list[Json], new: list[Json]) -> list[int] | None:
-    """Where two lists of one length differ; None where that is in too many places, or the lengths differ."""
-    if len(old) != len(new):
-        return None
-    differing = [index for index, (left, right) in enumerate(zip(old, new, strict=True)) if not is_same(left, right)]
-    return differing if len(differing) <= MAX_LIST_LENGTH else None
+def _pointers(operation: Operation) -> str:
+    return f"{operation['path']}{operation.get('from', '')}"
 
 
-def _patch_lists(old: list[Json], new: list[Json]) -> list[Step] | None:
-    """Let jsonpatch find the edits of a list; None where that would take too long."""
-    if len(old) > MAX_LIST_LENGTH or len(new) > MAX_LIST_LENGTH:
-        return None
-    patch = jsonpatch.make_patch(old, new)
-    # The proof is cheap beside the search, and a client must never be led to a state that no file describes.
-    state = copy.deepcopy(old)
-    made: list[Step] = []
-    try:
-        for operation in patch.patch:
-            made.append(Step(operation, _former(state, operation)))
-            # A copy, for what is put into the state is changed by what follows.
-            state = jsonpatch.apply_patch(state, [copy.deepcopy(operation)], in_place=True)
-    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException):
-        return None
-    return made if is_same(state, new) else None
+def _edits(aligned: Alignment, path: str, effort: Effort) -> list[Step]:
+    """Make the operations of one list: removals, then moves, then from its beginning to its end additions and edits."""
+    olds, news = aligned.olds, aligned.news
+    pairs = (*aligned.staying, *aligned.moved)
+    kept, sources = {index for index, _ in pairs}, {new_index: index for index, new_index in pairs}
+    # From the end, so that no removal shifts another one.
+    gone = (index for index in range(len(olds) - 1, -1, -1) if index not in kept)
+    made = [Step({"op": "remove", "path": f"{path}/{aligned.start + index}"}, olds[index]) for index in gone]
+    made += _moves(aligned, path)
+    # Now all that is kept is in order, so an element is where it will be once those before it have been added.
+    for index, new in enumerate(news):
+        if index not in sources:
+            made.append(Step({"op": "add", "path": f"{path}/{aligned.start + index}", "value": new}, None))
+        elif index in aligned.edited:
+            made += _edit(olds[sources[index]], new, f"{path}/{aligned.start + index}", effort)
+    return made
 
 
-def _former(state: list[Json], operation: dict[str, Any]) -> Json:
-    """What an operation takes away from a state, or from another place in it."""
-    if operation["op"] == "add":
-        return None
-    former: Json = jsonpatch.JsonPointer(operation.get("from", operation["path"])).resolve(state)
-    return copy.deepcopy(former)
+def _edit(old: Json, new: Json, path: str, effort: Effort) -> list[Step]:
+    """Make the operations within one element, or the one that replaces it."""
+    edits: list[Step] = []
+    _diff_values(old, new, path, edits, effort)
+    if _are_much_longer(edits, new, effort):
+        return [Step({"op": "replace", "path": path, "value": new}, old)]
+    return edits
 
 
-def _moved(operation: Operation, path: str, start: int) -> Operation:
-    """Shift an operation on the middle of a list to its place in the document."""
-    moved = dict(operation)
-    for member in ("path", "from"):
-        if member in moved:
-            _, index, *rest = str(moved[member]).split("/")
-            moved[member] = "/".join((path, str(int(index) + start), *rest))
-    return moved
+def _moves(aligned: Alignment, path: str) -> list[Step]:
+    """Make the moves, when all that is removed is gone. Each element goes right behind the one that is to be before it."""
+    if not aligned.moved:
+        return []
+    present = sorted(index for index, _ in (*aligned.staying, *aligned.moved))
+    place = {index: at for at, index in enumerate(present)}
+    anchors = [new_index for _, new_index in aligned.staying]
+    # Places are those before the first move. An element that moves leaves the place `gone`, and comes behind the place `behind`.
+    gone: list[int] = []
+    behind: list[int] = []
+    made = []
+    for index, new_index in aligned.moved:
+        at = place[index]
+        anchor = bisect_left(anchors, new_index) - 1
+        before = place[aligned.staying[anchor][0]] if anchor >= 0 else -1
+        source = at - bisect_left(gone, at) + bisect_left(behind, at)
+        insort(gone, at)
+        # What came behind the same element before is to be before this one, for moves ascend.
+        target = before + 1 - bisect_left(gone, before + 1) + len(behind)
+        behind.append(before)
+        if source != target:
+            start = aligned.start
+            operation: Operation = {
+                "op": "move",
+                "from": f"{path}/{start + source}",
+                "path": f"{path}/{start + target}",
+            }
+            made.append(Step(operation, aligned.olds[index]))
+    return made

@@ -44,6 +44,8 @@ T = TypeVar("T")
 _SMALL_EFFORT = 1_000
 # Up to this size a diff or a resolution takes well under a millisecond; a thread costs a tenth of one.
 _SMALL_BYTES = 16_384
+# Steps that are remembered to be longer as a patch than as a snapshot. Few are.
+_MOST_REPLACED = 1_024
 # Keys that come into use while others are staged: each time it is fewer that are left for the loop.
 _LATE_ROUNDS = 4
 
@@ -107,6 +109,8 @@ class Line:
         self._failing: dict[Key, str] = {}
         self._last_good = LastGood(self._in_thread)
         self._without_configuration: frozenset[str] = frozenset()
+        # Steps whose patch would be too long, so that it isn't made anew for each client that takes one. Oldest first.
+        self._replaced: dict[tuple[Key, str, str], None] = {}
         # Threads of its own: publications don't queue behind those who ask.
         self.reading = Reading(store, formats, trio.CapacityLimiter(2))
         # Who else wants to know of each publication, when it is done; it must not wait.
@@ -332,12 +336,6 @@ class Line:
     def _served(self, key: Key) -> Config | None:
         return self._store.find(key) if self._interests.is_served(key) else None
 
-    def resumes_by(self, key: Key, version: str | None) -> str:
-        """How a client with a version would be brought up to date now: "in_sync", "diff" or "snapshot"."""
-        if version is not None and version == self.version_of(key):
-            return "in_sync"
-        return "diff" if version and self._store.body_of(key, version) is not None else "snapshot"
-
     async def compress(self, frame: Frame, window_bits: int) -> bytes:
         """The form of a frame for a client that agreed on compression, made once however many ask for it at a time."""
         if frame.is_ready(window_bits) or len(frame) <= _SMALL_BYTES:
@@ -349,29 +347,36 @@ class Line:
     async def catch_up(self, key: Key, version: str | None) -> Delivery:
         """The frame that brings a client from a version (None: from nothing) to the newest state of a held key.
 
-        Equal versions give `in_sync`, a version in the history one `config_change`, any other a snapshot. By the time this
-        returns, the state may have gone on: compare `new_version` with the store before counting the client as up to date.
+        Equal versions give `in_sync`, a version in the history one `config_change`, any other a snapshot, as does a patch that would be too
+        long. By the time this returns, the state may have gone on: compare `new_version` with the store before counting the client as up to date.
         """
         config = self._served(key)
         if config is None:
             return Delivery(key, version, None, self._encoder.removed(key, version))
         if version == config.version:
             return Delivery(key, version, version, self._encoder.in_sync(config))
-        frame = self._encoder.known(version, config)
-        if frame is None:
-            work = (key, version, config)
-            frame = await self._flight.shared(work, partial(self._frame, key, version, config))
-        return Delivery(key, version, config.version, frame)
+        if version is not None and (key, version, config.version) not in self._replaced:
+            frame = self._encoder.known(version, config)
+            if frame is not None:
+                return Delivery(key, version, config.version, frame)
+            body = self._store.body_of(key, version)
+            if body is not None:
+                work = (key, version, config)
+                return await self._flight.shared(work, partial(self._change_from, version, body, config))
+        return Delivery(key, None, config.version, self._encoder.snapshot(config))
 
-    async def _frame(self, key: Key, version: str | None, config: Config) -> bytes:
-        body = self._store.body_of(key, version) if version else None
-        if version is None or body is None:
-            return self._encoder.snapshot(config)
+    async def _change_from(self, version: str, body: bytes, config: Config) -> Delivery:
+        """The step from a former version, of which only the body is kept; the snapshot if the patch would be too long."""
         if max(len(body), len(config.body)) <= _SMALL_BYTES:
             change = _change(version, body, config)
         else:
             change = await self._in_thread(_change, version, body, config)
-        return self._encoder.change(change)
+        if change.patch is not None:
+            return Delivery(config.key, version, config.version, self._encoder.change(change))
+        self._replaced[config.key, version, config.version] = None
+        if len(self._replaced) > _MOST_REPLACED:
+            del self._replaced[next(iter(self._replaced))]
+        return Delivery(config.key, None, config.version, self._encoder.snapshot(config))
 
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         # Pure functions over immutable values: a thread that nobody waits for any more does no harm.

@@ -260,7 +260,7 @@ class Change:
     Attributes:
         old: What the key was, or None where it begins to exist.
         new: What the key is, or None where it ends (its label is gone).
-        patch: The RFC 6902 patch from old to new as compact JSON, or None where there is none or the snapshot is no longer.
+        patch: The RFC 6902 patch from old to new as compact JSON, or None if there is none, or if it is so long that a snapshot is sent.
     """
 
     key: Key

@@ -2,11 +2,12 @@
 
 import argparse
 
-from . import git, http, push, recover, registry, slow, storm, tls, writers
+from . import git, http, lists, push, recover, registry, slow, storm, tls, writers
 
 BENCHMARKS = {
     "git": git,
     "http": http,
+    "lists": lists,
     "push": push,
     "recover": recover,
     "registry": registry,

@@ -222,7 +222,9 @@ class Product:
                     await connection.aclose(1000)
                     return
                 case chance if chance < 0.13:
-                    await connection.send_message(json.dumps({"type": "resync"}))
+                    # In full, for this client applies whatever comes, also a diff behind a change that was on its way.
+                    version = random.choice([None, recorder.version])
+                    await connection.send_message(json.dumps({"type": "resync", "last_version": version}))
                 case chance if chance < 0.33:
                     await self._wait_publications(random.randrange(1, 40))
 

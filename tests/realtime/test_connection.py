@@ -276,26 +276,117 @@ async def test_resync_from_nothing_is_a_snapshot(autojump_clock: MockClock, wire
     assert first == await client.message()
 
 
-async def test_resync_from_the_newest_is_in_sync(autojump_clock: MockClock, wire: Wire) -> None:
+MODES: list[dict[str, str]] = [{}, {"mode": "full"}, {"mode": "diff"}]
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_resync_from_the_newest_is_in_sync(autojump_clock: MockClock, wire: Wire, mode: dict[str, str]) -> None:
     client = await wire.open()
     version = (await client.message())["version"]
-    await client.send({"type": "resync", "last_version": version})
+    await client.send({"type": "resync", "last_version": version, **mode})
+    message = await client.message()
 
-    assert "in_sync" == (await client.message())["type"]
+    assert ("in_sync", version) == (message["type"], message["version"])
+    await witness_is_undisturbed(wire, client, version)
 
 
-async def test_resync_from_a_former_version_is_a_change_and_the_chain_goes_on(
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("version", [None, "0123456789abcdef"])
+async def test_resync_from_what_nobody_knows_is_a_snapshot(
+    autojump_clock: MockClock, wire: Wire, mode: dict[str, str], version: str | None
+) -> None:
+    client = await wire.open()
+    first = await client.message()
+    await client.send({"type": "resync", "last_version": version, **mode})
+
+    assert first == await client.message()
+    await witness_is_undisturbed(wire, client, first["version"])
+
+
+@pytest.mark.parametrize("mode", MODES[:2])
+async def test_resync_from_a_former_version_is_a_snapshot_and_the_chain_goes_on(
+    autojump_clock: MockClock, wire: Wire, mode: dict[str, str]
+) -> None:
+    """A client that has taken its snapshot already mustn't be led from a former version to it once more."""
+    client = await wire.open()
+    old = (await client.message())["version"]
+    new = wire.publish(1)
+    await client.message()
+    await client.send({"type": "resync", "last_version": old, **mode})
+    message = await client.message()
+
+    assert ("config_snapshot", new, 1) == (message["type"], message["version"], message["config"]["number"])
+    await witness_is_undisturbed(wire, client, new)
+
+
+async def test_resync_for_a_diff_from_a_former_version_is_a_change_and_the_chain_goes_on(
     autojump_clock: MockClock, wire: Wire
 ) -> None:
     client = await wire.open()
     old = (await client.message())["version"]
     new = wire.publish(1)
     await client.message()
-    await client.send({"type": "resync", "last_version": old})
+    await client.send({"type": "resync", "last_version": old, "mode": "diff"})
     message = await client.message()
 
     assert ("config_change", old, new) == (message["type"], message["old_version"], message["new_version"])
     await witness_is_undisturbed(wire, client, new)
+
+
+async def test_what_a_client_lags_behind_its_resync_is_a_change_again(
+    autojump_clock: MockClock, nursery_of_peers: trio.Nursery
+) -> None:
+    wire = Wire(nursery_of_peers, queue_messages=1)
+    client = await lockstep(wire)
+    await client.message()
+    await client.send({"type": "resync"})
+    await client.message()
+    await wait_all_tasks_blocked()
+    versions = [wire.publish(number) for number in range(1, 5)]
+    told = [await client.message() for _ in range(3)]
+
+    assert ["config_change", "lagged", "config_change"] == [each["type"] for each in told]
+    assert (versions[0], versions[3]) == (told[2]["old_version"], told[2]["new_version"])
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("full", "config_snapshot"), ("diff", "config_change")])
+async def test_a_resync_from_what_was_the_newest_is_answered_as_asked(
+    autojump_clock: MockClock, nursery_of_peers: trio.Nursery, mode: str, kind: str
+) -> None:
+    """The state goes on between the question and the answer."""
+    wire = Wire(nursery_of_peers)
+    client = await lockstep(wire)
+    await client.message()
+    await wait_all_tasks_blocked()
+    newest = wire.publish(1)
+    await client.send({"type": "resync", "last_version": newest, "mode": mode})
+    await wait_all_tasks_blocked()
+    newer = wire.publish(2)
+    told = [await client.message(), await client.message()]
+
+    assert ("config_change", newest) == (told[0]["type"], told[0]["new_version"])
+    assert (kind, newer) == (told[1]["type"], told[1].get("version", told[1].get("new_version")))
+    await witness_is_undisturbed(wire, client, newer)
+
+
+@pytest.mark.parametrize(
+    ("modes", "kind"), [(["full", "diff"], "config_change"), (["diff", "full"], "config_snapshot")]
+)
+async def test_of_two_resyncs_the_last_one_is_answered(
+    autojump_clock: MockClock, awake: Wire, modes: list[str], kind: str
+) -> None:
+    client = await awake.open()
+    old = (await client.message())["version"]
+    new = awake.publish(1)
+    await client.message()
+    gate = awake.line.gate = trio.Event()
+    for mode in modes:
+        await client.send({"type": "resync", "last_version": old, "mode": mode})
+        await wait_all_tasks_blocked()
+    gate.set()
+
+    assert kind == (await client.message())["type"]
+    await witness_is_undisturbed(awake, client, new)
 
 
 async def test_a_resync_while_a_frame_is_made_is_answered_from_what_it_said(

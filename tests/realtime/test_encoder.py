@@ -69,6 +69,13 @@ def test_the_end_of_a_key_says_when_it_ended_each_time() -> None:
     assert ["one", "two"] == [message(encoder.change(ended))["timestamp"] for _ in range(2)]
 
 
+def test_a_change_without_a_patch_is_the_frame_of_the_snapshot() -> None:
+    encoder = Encoder(timestamp)
+
+    assert encoder.snapshot(NEW) is encoder.change(Change(KEY, OLD, NEW)) is encoder.change(Change(KEY, None, NEW))
+    assert encoder.known(OLD.version, NEW) is None
+
+
 def test_the_frames_that_are_kept_are_bounded() -> None:
     encoder = Encoder(timestamp, cache_bytes=10_000)
     configs = [config(KEY, {"a": number}) for number in range(1_000)]

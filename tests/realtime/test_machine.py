@@ -31,9 +31,10 @@ MESSAGES = st.one_of(
         st.lists(PATTERNS, max_size=4),
     ),
     st.builds(
-        lambda version, app: {"type": "resync", "last_version": version, "app": app},
+        lambda version, app, mode: {"type": "resync", "last_version": version, "app": app} | mode,
         st.sampled_from([None, "", "x", 7, "f" * 16]),
         st.sampled_from(["orders", "billing", "..", 1, None]),
+        st.sampled_from([{}, {"mode": "full"}, {"mode": "diff"}, {"mode": "x"}]),
     ),
     st.builds(
         lambda version, status: {"type": "ack", "version": version, "status": status},

@@ -68,6 +68,19 @@ def test_a_server_message_has_its_members_and_no_others(message: bytes, kind: st
 
 
 @pytest.mark.parametrize(
+    ("first", "resume"),
+    [
+        ("config_snapshot", "snapshot"),
+        ("config_change", "diff"),
+        ("in_sync", "in_sync"),
+        ("config_removed", "removed"),
+    ],
+)
+def test_hello_announces_the_first_state(first: str, resume: str) -> None:
+    assert resume == json.loads(messages.hello("id", "vortexd", 30, 10, first, TIMESTAMP))["resume"]
+
+
+@pytest.mark.parametrize(
     "text",
     [
         pytest.param("", id="M01 empty"),

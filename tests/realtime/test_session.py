@@ -57,6 +57,22 @@ def test_M08_a_resync_is_from_any_version_that_is_text(version: str | None) -> N
     assert [Resync(KEY, version)] == Talking().say({"type": "resync", "last_version": version})
 
 
+def test_a_resync_is_for_the_whole_document_unless_it_asks_for_a_diff() -> None:
+    asked = {"type": "resync", "last_version": "v"}
+
+    assert [Resync(KEY, "v", wants_diff=False)] == Talking().say(asked) == Talking().say(asked | {"mode": "full"})
+    assert [Resync(KEY, "v", wants_diff=True)] == Talking().say(asked | {"mode": "diff"})
+
+
+@pytest.mark.parametrize("mode", ["", "patch", "Diff", None, True, 1, ["diff"], {"diff": 1}])
+def test_another_mode_of_a_resync_is_no_message(mode: object) -> None:
+    assert ["INVALID_MESSAGE"] == Talking().codes({"type": "resync", "last_version": "v", "mode": mode})
+
+
+def test_members_that_the_server_does_not_know_are_ignored() -> None:
+    assert [Resync(KEY, "v")] == Talking().say({"type": "resync", "last_version": "v", "since": 7, "modes": ["x"]})
+
+
 def test_a_resync_is_of_the_main_subscription_or_of_the_one_it_names() -> None:
     named = {"type": "resync", "app": "billing", "profile": "prod", "label": "next", "last_version": "v"}
 

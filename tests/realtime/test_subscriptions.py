@@ -12,7 +12,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from wsproto.extensions import PerMessageDeflate
 
 from tests.fakes import KEY, Client, timestamp
-from tests.realtime.wire import Wire, socket_stream_pair
+from tests.realtime.test_connection import frame
+from tests.realtime.wire import Wire, lockstep, socket_stream_pair
 from vortexd.auth import Authority, Gate, Grant, Kind, Principal, Right
 from vortexd.auth.tokens import Token, Tokens, digest_of
 from vortexd.model import Key
@@ -111,6 +112,50 @@ async def test_the_main_subscription_outlives_every_pattern(wire: Wire) -> None:
     assert ("config_change", "orders") == (message["type"], message["app"])
 
 
+async def test_a_resync_of_a_key_that_ends_on_the_way_is_told_so(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        wire = Wire(nursery)
+        client = await lockstep(wire)
+        await client.message()
+        await ask(client, type="subscribe", patterns=["billing"])
+        assert "billing" == (await client.message())["app"]
+        await wait_all_tasks_blocked()
+        wire.publish(1)
+        await client.send({"type": "resync", "app": "billing"})
+        await wait_all_tasks_blocked()
+        wire.line.publish(None, BILLING)
+        told = [await client.message(), await client.message()]
+        nursery.cancel_scope.cancel()
+
+    assert [("config_change", "orders"), ("config_removed", "billing")] == [
+        (each["type"], each["app"]) for each in told
+    ]
+
+
+async def test_an_old_resync_says_nothing_of_a_subscription_that_is_new(autojump_clock: MockClock) -> None:
+    """The key ends before the client, which has asked for it anew, is told that it is there."""
+    async with trio.open_nursery() as nursery:
+        wire = Wire(nursery)
+        client = await lockstep(wire)
+        await client.message()
+        await ask(client, type="subscribe", patterns=["billing"])
+        await client.message()
+        await wait_all_tasks_blocked()
+        wire.publish(1)
+        await client.send({"type": "resync", "app": "billing"})
+        await client.send({"type": "unsubscribe", "patterns": ["billing"]})
+        await client.send({"type": "subscribe", "patterns": ["billing"]})
+        await wait_all_tasks_blocked()
+        wire.line.publish(None, BILLING)
+        told = [(await client.message())["type"] for _ in range(3)]
+        wire.publish(2)
+        last = await client.message()
+        nursery.cancel_scope.cancel()
+
+    assert ["config_change", "unsubscribed", "subscribed"] == told
+    assert ("config_change", "orders") == (last["type"], last["app"])
+
+
 async def test_a_subscription_may_be_resynced_and_others_may_not(wire: Wire) -> None:
     client = await begun(wire)
     refused = await ask(client, type="resync", app="billing")
@@ -185,6 +230,105 @@ async def test_a_client_of_the_subprotocol_is_told_first_what_it_talks_to(wire: 
         "resume": "snapshot",
     } == hello
     assert "config_snapshot" == state["type"]
+
+
+async def greeted(wire: Wire, target: str, *said: bytes) -> Client:
+    """A client of the subprotocol that says something right behind its handshake."""
+    ours, theirs = socket_stream_pair()
+    client = Client(theirs, target)
+    wire.clients.append(client)
+    head = client.head(subprotocols=["vortex.v1"])
+    wire.nursery.start_soon(wire.server.serve, ours, head + b"".join(said), target)
+    return client
+
+
+ONES, TWOS = ({f"k{number}": value for number in range(200)} for value in (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("had", "kind", "resume"),
+    [
+        ("nothing", "config_snapshot", "snapshot"),
+        ("what nobody knows", "config_snapshot", "snapshot"),
+        ("the newest", "in_sync", "in_sync"),
+        ("a former one", "config_change", "diff"),
+        ("one from which the patch is too long", "config_snapshot", "snapshot"),
+    ],
+)
+async def test_what_hello_announces_is_what_comes_and_what_is_counted(
+    wire: Wire, had: str, kind: str, resume: str
+) -> None:
+    documents = {"one from which the patch is too long": ONES, "a former one": TWOS | {"k0": 1}, "the newest": TWOS}
+    versions = {"what nobody knows": "0123456789abcdef"}
+    for name, document in documents.items():
+        published = wire.line.publish(dict(document))
+        assert published is not None
+        versions[name] = published.version
+    asked = f"?last_version={versions[had]}" if had in versions else ""
+    client = await greeted(wire, f"/ws/orders/dev{asked}")
+    await client.opened()
+    hello, state = await client.message(), await client.message()
+    await wait_all_tasks_blocked()
+
+    assert ("hello", resume, kind) == (hello["type"], hello["resume"], state["type"])
+    assert [f"sent {kind}"] == [name for name in wire.metrics.counts if name.startswith("sent ")]
+    assert 1 == wire.metrics.counts[f"sent {kind}"]
+
+
+async def test_hello_announces_what_comes_if_that_changes_on_the_way(wire: Wire) -> None:
+    version = wire.line.version_of(KEY)
+    gate = wire.line.gate = trio.Event()
+    client = await greeted(wire, f"/ws/orders/dev?last_version={version}")
+    await wait_all_tasks_blocked()
+    newest = wire.publish(1)
+    gate.set()
+    await client.opened()
+    hello, state = await client.message(), await client.message()
+
+    # With tasks the client is first told that it had the state from before.
+    assert (hello["resume"], state["type"]) in (("diff", "config_change"), ("in_sync", "in_sync"))
+    if state["type"] == "in_sync":
+        state = await client.message()
+    assert ("config_change", version, newest) == (state["type"], state["old_version"], state["new_version"])
+
+
+async def test_hello_announces_that_the_key_has_ended(wire: Wire) -> None:
+    gate = wire.line.gate = trio.Event()
+    client = await greeted(wire, "/ws/orders/dev?last_version=v")
+    await wait_all_tasks_blocked()
+    wire.line.gate = None
+    wire.line.publish(None)
+    gate.set()
+    await client.opened()
+    told = [await client.message(), await client.message()]
+
+    assert "hello" == told[0]["type"]
+    assert (told[0]["resume"], told[1]["type"]) in (("removed", "config_removed"), ("snapshot", "config_snapshot"))
+
+
+async def test_nothing_is_said_before_hello(wire: Wire) -> None:
+    gate = wire.line.gate = trio.Event()
+    client = await greeted(wire, "/ws/orders/dev", frame(0x81, b'{"type":"dance"}'), frame(0x81, b'{"type":"resync"}'))
+    await client.opened()
+    await wait_all_tasks_blocked()
+    wire.nursery.start_soon(wire.server.drain, 0.0)
+    await wait_all_tasks_blocked()
+    gate.set()
+
+    assert ["hello", "config_snapshot", "connection_closing"] == [(await client.message())["type"] for _ in range(3)]
+
+
+async def test_hello_comes_once_where_the_first_state_is_too_long_for_one_write(wire: Wire) -> None:
+    wire.line.publish({"padding": "p" * 3_000_000})
+    client = await greeted(wire, "/ws/orders/dev")
+    await client.opened()
+    hello, state = await client.message(), await client.message()
+    wire.line.publish({"padding": ""})
+    change = await client.message()
+
+    assert ["hello", "config_snapshot", "config_change"] == [each["type"] for each in (hello, state, change)]
+    assert 3_000_000 == len(state["config"]["padding"])
+    assert 1 == wire.metrics.counts["sent config_snapshot"]
 
 
 async def test_a_client_that_compresses_is_sent_less_and_reads_the_same(wire: Wire) -> None:

@@ -291,7 +291,8 @@ class Conversation:
         last_version = replica.version if replica and not trouble.asked else None
         trouble.asked += 1
         trouble.asked_at, trouble.due = now, now + _RESYNC_PATIENCE
-        self._say("resync", last_version=last_version, **_named(key))
+        # Without a mode newer servers send the whole document; older ones know none, and send a diff.
+        self._say("resync", last_version=last_version, mode="diff", **_named(key))
         return []
 
     def _say(self, kind: str, **members: Any) -> None:

@@ -503,7 +503,8 @@ export class Conversation {
     const version = trouble.asked ? null : (this.#replica(key)?.version ?? null);
     trouble.asked += 1;
     [trouble.notBefore, trouble.atLast, trouble.hasFailed] = [now + RESYNC_PAUSE, now + RESYNC_PATIENCE, false];
-    this.#say("resync", { last_version: version, ...parts(key) });
+    // Without a mode newer servers send the whole document; older ones know none, and send a diff.
+    this.#say("resync", { last_version: version, mode: "diff", ...parts(key) });
     return [];
   }
 

@@ -109,7 +109,7 @@ class Client:
         instance: Who it is to the fleet.
         answer: The 101 answer to its handshake.
         window_bits: The window of permessage-deflate, or None without compression.
-        hello: What it is told first, or None: nothing.
+        hello: Makes what it is told first, from the type of its first state and the time; None if it is told nothing.
         settings: Those that were in force, which stay the connection's.
     """
 
@@ -119,8 +119,12 @@ class Client:
     instance: Instance
     answer: bytes
     window_bits: int | None = None
-    hello: bytes | None = None
+    hello: Callable[[str, str], bytes] | None = None
     settings: RealtimeSettings = attrs.field(factory=RealtimeSettings)
+
+    def greeting(self, first: Delivery, timestamp: str) -> bytes:
+        """The frame with `hello`, which is made with the first state, so that it announces what follows; nothing if there is none."""
+        return bytes(text_frame(self.hello(first.kind, timestamp))) if self.hello is not None else b""
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -197,11 +201,13 @@ class Connection:
         self._had: dict[Key, str | None] = {key: client.last_version}
         self._last: dict[Key, str | None] = {key: client.last_version}
         self._behind: dict[Key, None] = {key: None}
+        # Those of them of which the client has asked for the whole document, unless it has the newest.
+        self._in_full: set[Key] = set()
         self._send, self._receive = trio.open_memory_channel[Delivery | _Reply](settings.queue_messages)
         self._queued_bytes = 0
         self._kept: deque[_Reply] = deque()
-        if client.hello is not None:
-            self._kept.append(_Reply(text_frame(client.hello)))
+        # Nothing is written before it.
+        self._is_greeted = client.hello is None
         self._dropped = 0
 
     # The parking lot.
@@ -483,8 +489,8 @@ class Connection:
             match request:
                 case Answer(message):
                     await self._send.send(_Reply(text_frame(message)))
-                case Resync(key, last_version):
-                    await self._resync(key, last_version)
+                case Resync():
+                    await self._resync(request)
                 case Subscribe(patterns, new):
                     await self._subscribe(patterns, new)
                 case Unsubscribe(patterns):
@@ -501,13 +507,18 @@ class Connection:
     async def _refuse(self, code: str, reason: str) -> None:
         await self._answer(self._session.refuse(code, reason, trio.current_time(), self._timestamp()))
 
-    async def _resync(self, key: Key, last_version: str | None) -> None:
+    async def _resync(self, asked: Resync) -> None:
+        key = asked.key
         if key not in self._had:
             await self._refuse("SUBSCRIPTION_FAILED", "there is no such subscription")
         elif not self._client.admission.may(Right.SUBSCRIBE, key):
             await self._refuse("FORBIDDEN", "the token doesn't allow this")
         else:
-            self._had[key] = self._last[key] = last_version
+            self._had[key] = self._last[key] = asked.last_version
+            if asked.wants_diff and asked.last_version is not None:
+                self._in_full.discard(key)
+            else:
+                self._in_full.add(key)
             if key not in self._behind:
                 # Else the queue was dropped already. Each time it is, what is kept grows, and the writer has to
                 # have written that before a key stops being behind: so a client can't make it grow for ever.
@@ -549,11 +560,14 @@ class Connection:
         self._had.pop(key, None)
         self._last.pop(key, None)
         self._behind.pop(key, None)
+        self._in_full.discard(key)
         self._reports.drop(self._client.instance, key)
 
     async def _writer(self) -> CloseReason | None:
         while True:
-            if self._kept:
+            if not self._is_greeted:
+                await self._catch_up(self._key)
+            elif self._kept:
                 reply = self._kept.popleft()
                 await self._write(reply.data)
                 if reply.ends is not None:
@@ -589,25 +603,30 @@ class Connection:
                 return None
 
     async def _catch_up(self, key: Key) -> None:
-        version = self._had[key]
-        delivery = await self._keys.catch_up(key, version)
+        version, in_full = self._had[key], key in self._in_full
+        skips = in_full and self._keys.version_of(key) not in (None, version)
+        delivery = await self._keys.catch_up(key, None if skips else version)
         # No await from here to the write: deliveries after this moment build on this frame.
-        if key not in self._had or self._had[key] != version:
+        if key not in self._had or (self._had[key], key in self._in_full) != (version, in_full):
             return
         if not self._may_have(key):
             # Behind the wait, for the token may have expired in it. A parked client is woken for this very check.
             self._behind.pop(key, None)
             return
-        if delivery.new_version is None and version is None and key != self._key:
+        if delivery.new_version is None and version is None and key != self._key and not in_full:
             # It has ended before the client was told that it is.
             self._forget(key)
             return
+        self._in_full.discard(key)
         self._had[key] = self._last[key] = delivery.new_version
         if self._keys.version_of(key) == delivery.new_version:
             self._behind.pop(key, None)
             if delivery.new_version is None and key != self._key:
                 self._forget(key)
-        await self._write(await self._on_the_wire([delivery.frame]))
+        greeting = b"" if self._is_greeted else self._client.greeting(delivery, self._timestamp())
+        self._is_greeted = True
+        data = await self._on_the_wire([delivery.frame])
+        await self._write(greeting + data if greeting else data)
         self._count([delivery])
 
     def _count(self, deliveries: Iterable[Delivery]) -> None:

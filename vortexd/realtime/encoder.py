@@ -39,7 +39,9 @@ class Encoder:
         self._shrink()
 
     def change(self, change: Change) -> bytes:
-        """The frame of a change; a snapshot where that costs less."""
+        """The frame of a change; the one of the snapshot if it has no patch."""
+        if change.new is not None and change.patch is None:
+            return self.snapshot(change.new)
         old = change.old.version if change.old else None
         if change.new is None:
             return self.removed(change.key, old)

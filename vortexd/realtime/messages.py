@@ -19,6 +19,8 @@ from ..patterns import Pattern
 
 SCHEMA = 1
 MAX_DEPTH = 32
+# The first state by its type, as `hello` announces it.
+_RESUMES = {"config_snapshot": "snapshot", "config_change": "diff", "in_sync": "in_sync", "config_removed": "removed"}
 
 
 class InvalidMessage(RemoteError):
@@ -43,7 +45,7 @@ def config_snapshot(config: Config, timestamp: str) -> bytes:
 
 
 def config_change(change: Change, timestamp: str) -> bytes:
-    """A change as the message that costs least: the patch, the snapshot, or the end of the key."""
+    """A change: its patch, the snapshot if it has none, or the end of the key."""
     if change.new is None:
         return config_removed(change.key, change.old.version if change.old else None, timestamp)
     if change.old is None or change.patch is None:
@@ -74,12 +76,12 @@ def pong(timestamp: str) -> bytes:
 
 
 def hello(
-    connection_id: str, server: str, heartbeat_interval: float, heartbeat_timeout: float, resume: str, timestamp: str
+    connection_id: str, server: str, heartbeat_interval: float, heartbeat_timeout: float, first: str, timestamp: str
 ) -> bytes:
-    """What a client of the subprotocol is told first.
+    """What a client of the subprotocol is told before its first state.
 
     Args:
-        resume: What follows: "snapshot", "diff" or "in_sync".
+        first: The type of the message with that state.
     """
     return _message(
         "hello",
@@ -90,7 +92,7 @@ def hello(
             "protocol": 1,
             "heartbeat_interval_ms": round(heartbeat_interval * 1_000),
             "heartbeat_timeout_ms": round(heartbeat_timeout * 1_000),
-            "resume": resume,
+            "resume": _RESUMES[first],
         },
     )
 

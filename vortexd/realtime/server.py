@@ -10,6 +10,7 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from random import Random
 from typing import Protocol, TypeAlias
 from uuid import uuid4
@@ -36,7 +37,7 @@ from . import connection, messages
 from .close import CloseReason
 from .connection import Client, Connection
 from .deflate import Deflate
-from .frames import Frame, text_frame
+from .frames import Frame
 from .handshake import Opening, Refusal, open_handshake, parse_target
 from .parking import Parked, ParkingLot, Subscriptions
 from .reports import Reports
@@ -63,7 +64,6 @@ class Keys(connection.Keys, Protocol):
     async def read(self, key: Key) -> Config: ...
     def hold(self, key: Key) -> None: ...
     def release(self, key: Key) -> None: ...
-    def resumes_by(self, key: Key, version: str | None) -> str: ...
 
 
 class Counters(connection.Counters, Protocol):
@@ -231,14 +231,8 @@ class WebSocketServer:
         answer = opening.accept(connection_id, deflate)
         hello = None
         if opening.is_versioned:
-            hello = messages.hello(
-                connection_id,
-                f"vortexd/{__version__}",
-                settings.heartbeat_interval,
-                settings.heartbeat_timeout,
-                self._keys.resumes_by(key, last_version),
-                self._timestamp(),
-            )
+            interval, timeout = settings.heartbeat_interval, settings.heartbeat_timeout
+            hello = partial(messages.hello, connection_id, f"vortexd/{__version__}", interval, timeout)
         bits = deflate.window_bits if deflate else None
         return Client(key, last_version, admission, instance, answer, bits, hello, settings)
 
@@ -258,16 +252,16 @@ class WebSocketServer:
         if first is not None and isinstance(stream, trio.SocketStream) and self._can_park(client):
             delivery, frame = first
             version = delivery.new_version
-            hello = text_frame(client.hello) if client.hello is not None else b""
-            whole = client.answer + hello + frame
+            whole = client.answer + client.greeting(delivery, self._timestamp()) + frame
             # Answer and state in one go, and no tasks: they would leave a hole in the heap where they were.
             written = _write_now(stream, whole)
+            if written:
+                self._counters.sent(delivery.kind)
             if written == len(whole):
                 self._begin(self._park(stream, client, version, self._first_ping(client)), client)
-                self._counters.sent(delivery.kind)
                 return True
             if written:
-                connection = self._connection(stream, opening.websocket, client)
+                connection = self._connection(stream, opening.websocket, attrs.evolve(client, hello=None))
                 connection.resume({client.key: version}, (), self._first_ping(client), None, b"", whole[written:])
                 self._begin(connection, client)
                 return await self._run(connection, stream, client)

@@ -32,10 +32,16 @@ class Answer:
 
 @attrs.frozen(slots=True)
 class Resync:
-    """Bring the client up to date from the version it says it has; None is from nothing."""
+    """Send the client the newest document, unless it has that.
+
+    Attributes:
+        last_version: What the client says it has; None is nothing.
+        wants_diff: It takes the patch from there in place of the document.
+    """
 
     key: Key
     last_version: str | None
+    wants_diff: bool = False
 
 
 @attrs.frozen(slots=True)
@@ -165,7 +171,7 @@ class Session:
             case "resync":
                 if not self._resyncs.take(now):
                     return (Answer(messages.error("RATE_LIMITED", "more resyncs than are allowed", timestamp)),)
-                return (Resync(self._key_of(message), _text(message, "last_version", None)),)
+                return (self._resync(message),)
             case "subscribe":
                 patterns = _patterns(message)
                 if len(self._patterns.keys() | set(patterns)) > self._settings.patterns:
@@ -195,6 +201,12 @@ class Session:
             )
         ]
         return names.parse_key(*(member or "" for member in members))
+
+    def _resync(self, message: dict[str, Any]) -> Resync:
+        mode = message.get("mode", "full")
+        if mode not in ("full", "diff"):
+            raise InvalidMessage("mode is full or diff")
+        return Resync(self._key_of(message), _text(message, "last_version", None), mode == "diff")
 
     def _acknowledge(self, message: dict[str, Any]) -> Acknowledge:
         version, status = _text(message, "version", ""), _text(message, "status", "")

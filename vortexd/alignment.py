@@ -1,0 +1,279 @@
+"""Which elements of one list are which elements of another, within a bound of effort. Pure.
+
+In come two lists, out goes an `Alignment`: the elements that stay in their order, edited or not, and those that move. Elements are the same if
+they are the same bytes as compact JSON with sorted keys, so 1, 1.0, true and "1" are four values. An edited element is paired with the former one
+between the same neighbours, and among several with the one that it shares unique values with, such as a name.
+"""
+
+import itertools
+import operator
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from operator import itemgetter
+from typing import TypeAlias
+
+import attrs
+import orjson
+
+from .effort import Effort
+from .model import Json, Scalar
+from .subsequence import Pairs, common_subsequence, longest_ascending
+
+# Edits say what has changed, so they may be longer than what they lead to by this much before that is sent as a whole.
+MAX_LONGER_BYTES = 128
+# What an operation takes beside its value, at least.
+_LEAST_BYTES = len('{"op":"remove","path":"//0"},')
+# A value that is as short as this is replaced where it is: a move would be as long. So short ones may be equal by chance.
+_SHORT_BYTES = 32
+# So many values of an element are looked at to find out which former element it was.
+_MAX_TRAITS = 16
+# `version.encode`, without the call in between: elements are many.
+_ENCODE = partial(orjson.dumps, option=orjson.OPT_SORT_KEYS)
+# What it costs, in units of the effort, to begin with a list, to pass over an element and over so many bytes, to make an operation, and to
+# look at a value.
+_LIST, _ELEMENT, _BYTES, _CHANGE, _TRAIT = 300, 5, 25, 100, 8
+
+# A name and a value. Those that are equal to Python only, such as 1 and True, are as good.
+_Trait: TypeAlias = tuple[str, Scalar]
+
+
+@attrs.frozen(slots=True, eq=False)
+class Alignment:
+    """Which old element is which new one, as pairs of indices; old elements in no pair are gone, new ones in none were added.
+
+    Attributes:
+        start: How many elements at the beginning are the same. All indices count from here.
+        olds: The old elements between those at both ends that are the same.
+        news: The new ones.
+        staying: Pairs of elements that are in the same order, ascending on both sides.
+        moved: Pairs of elements that aren't, ascending in the new index.
+        edited: The new indices of those elements in pairs that differ from the old ones.
+    """
+
+    start: int
+    olds: Sequence[Json]
+    news: Sequence[Json]
+    staying: Pairs = ()
+    moved: Pairs = ()
+    edited: Collection[int] = ()
+
+
+def align(old: list[Json], new: list[Json], effort: Effort) -> Alignment | None:
+    """Find what became of the elements of a list. Returns None if that takes too much, or if the edits are sure to be much longer than the new list.
+
+    Raises:
+        RecursionError: The lists are nested deeper than JSON that can be sent.
+    """
+    if not effort.may_look:
+        return None
+    start, start_bytes = _common(old, new, effort)
+    end, end_bytes = _common(old[start:][::-1], new[start:][::-1], effort)
+    olds, news = old[start : len(old) - end], new[start : len(new) - end]
+    if not olds or not news:
+        # The values that are added are part of the new list, too.
+        is_longer = max(len(olds), len(news)) * _LEAST_BYTES > start_bytes + end_bytes + MAX_LONGER_BYTES
+        return None if is_longer else Alignment(start, olds, news)
+    if len(olds) == len(news) == 1:
+        if effort.depth <= 1:
+            effort.read(len(encoded(olds)) + len(encoded(news)))
+        return Alignment(start, olds, news, staying=((0, 0),), edited=(0,))
+    if not effort.take(_LIST):
+        return None
+    return _Search(olds, news, effort).run(start, start_bytes + end_bytes)
+
+
+def encoded(value: object) -> bytes:
+    """A value as compact JSON with sorted keys: equal bytes for equal values.
+
+    Raises:
+        RecursionError: It is nested deeper than JSON that can be sent.
+    """
+    try:
+        return _ENCODE(value)
+    except orjson.JSONEncodeError:
+        raise RecursionError("nested too deep") from None
+
+
+def _texts(values: Iterable[object]) -> list[str]:
+    """Values as `encoded`, a character a byte. Bytes fresh from the encoder would each hold on to a kilobyte."""
+    try:
+        return [*map(bytes.decode, map(_ENCODE, values), itertools.repeat("latin-1"))]
+    except orjson.JSONEncodeError:
+        raise RecursionError("nested too deep") from None
+
+
+def _common(one: list[Json], other: list[Json], effort: Effort) -> tuple[int, int]:
+    """How many elements at the beginning are the same, and how many bytes those take."""
+    differing = itertools.compress(itertools.count(), map(operator.ne, one, other))
+    count = next(differing, min(len(one), len(other)))
+    if not count:
+        return 0, 0
+    ours, theirs = (encoded(each[:count]) for each in (one, other))
+    effort.read(len(ours) + len(theirs))
+    if ours != theirs:
+        # To Python 1, 1.0 and True are equal.
+        pairs = enumerate(zip(one, other, strict=False))
+        count = next(index for index, (left, right) in pairs if encoded(left) != encoded(right))
+    return count, len(ours)
+
+
+class _Search:
+    """Lists with different elements at both ends. An element goes by a number, the same for equal elements."""
+
+    def __init__(self, olds: list[Json], news: list[Json], effort: Effort) -> None:
+        self._olds, self._news = olds, news
+        self._effort = effort
+        old_texts, new_texts = _texts(olds), _texts(news)
+        texts = dict.fromkeys(itertools.chain(old_texts, new_texts))
+        numbers = dict(zip(texts, itertools.count(), strict=False))
+        self._old, self._new = ([*map(numbers.__getitem__, each)] for each in (old_texts, new_texts))
+        self._sizes = [*map(len, texts)]
+        # With the commas between them.
+        self._new_bytes = sum(map(len, new_texts)) + len(news)
+        size = sum(map(len, old_texts)) + self._new_bytes
+        effort.read(size)
+        effort.spend(_ELEMENT * (len(olds) + len(news)) + size // _BYTES)
+
+    def run(self, start: int, more_bytes: int) -> Alignment | None:
+        """See `align`.
+
+        Args:
+            start: How many elements there are before these.
+            more_bytes: What the elements before and behind these take.
+        """
+        same = common_subsequence(self._old, self._new, self._effort)
+        least = max(len(self._old), len(self._new)) - len(same)
+        if least * _LEAST_BYTES > self._new_bytes + more_bytes + MAX_LONGER_BYTES or not self._effort.take(
+            _CHANGE * least
+        ):
+            return None
+        edited, moved = self._others(same)
+        changes = len(self._old) + len(self._new) - 2 * len(same) - len(edited) - len(moved)
+        differing = sum(map(operator.ne, self._old, self._new)) + abs(len(self._old) - len(self._new))
+        if differing < changes and max(self._sizes) <= _SHORT_BYTES:
+            # Short elements may be equal by chance: [2, 3, 5] becomes [3, 3, 4] by two edits where they are.
+            staying, moved = [*zip(range(len(self._old)), range(len(self._new)), strict=False)], []
+        else:
+            staying = sorted([*same, *edited])
+        differ = {pair[1] for pair in (*staying, *moved) if not self._is_same(pair)}
+        return Alignment(start, self._olds, self._news, staying, moved, differ)
+
+    def _is_same(self, pair: tuple[int, int]) -> bool:
+        return self._old[pair[0]] == self._new[pair[1]]
+
+    def _others(self, same: Pairs) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """The elements that were edited between the same neighbours, and those that moved, edited or not."""
+        edited: list[tuple[int, int]] = []
+        gaps = []
+        for olds, news in self._gaps(same):
+            if len(olds) == len(news) and self._are_short(olds, news):
+                edited += zip(olds, news, strict=True)
+            else:
+                gaps.append((olds, news))
+        moved = self._moves(gaps)
+        gone, come = {index for index, _ in moved}, {index for _, index in moved}
+        for olds, news in gaps:
+            edited += self._pairs(
+                [index for index in olds if index not in gone], [index for index in news if index not in come]
+            )
+        gone |= {index for index, _ in edited}
+        come |= {index for _, index in edited}
+        # Far from its former neighbours only an element that is mostly the same is taken for the former one.
+        moved += self._alike(
+            [index for olds, _ in gaps for index in olds if index not in gone],
+            [index for _, news in gaps for index in news if index not in come],
+            least_share=0.5,
+        )
+        return edited, sorted(moved, key=itemgetter(1))
+
+    def _gaps(self, same: Pairs) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
+        """The old and the new indices between one pair and the next."""
+        before, new_before = -1, -1
+        for index, new_index in itertools.chain(same, [(len(self._old), len(self._new))]):
+            if index > before + 1 or new_index > new_before + 1:
+                yield range(before + 1, index), range(new_before + 1, new_index)
+            before, new_before = index, new_index
+
+    def _are_short(self, olds: Sequence[int], news: Sequence[int]) -> bool:
+        numbers = itertools.chain((self._old[index] for index in olds), (self._new[index] for index in news))
+        return all(self._sizes[number] <= _SHORT_BYTES for number in numbers)
+
+    def _moves(self, gaps: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[int, int]]:
+        """Elements that are gone from one place and have come to another."""
+        waiting: dict[int, deque[int]] = {}
+        for olds, _ in gaps:
+            for index in olds:
+                waiting.setdefault(self._old[index], deque()).append(index)
+        come = (index for _, news in gaps for index in news)
+        return [(places.popleft(), index) for index in come if (places := waiting.get(self._new[index]))]
+
+    def _pairs(self, olds: Sequence[int], news: Sequence[int]) -> list[tuple[int, int]]:
+        """Pair the elements of one gap, those that are alike first and then those at the same place between them."""
+        if len(olds) <= 1 and len(news) <= 1:
+            return [*zip(olds, news, strict=False)]
+        found: list[tuple[int, int]] = []
+        at, new_at = 0, 0
+        for index, new_index in longest_ascending(self._alike(olds, news)):
+            place, new_place = bisect_left(olds, index), bisect_left(news, new_index)
+            found += zip(olds[at:place], news[new_at:new_place], strict=False)
+            found.append((index, new_index))
+            at, new_at = place + 1, new_place + 1
+        return [*found, *zip(olds[at:], news[new_at:], strict=False)]
+
+    def _alike(self, olds: Sequence[int], news: Sequence[int], least_share: float = 0.0) -> list[tuple[int, int]]:
+        """Elements among these that share values which no other has, ascending in the old index.
+
+        Args:
+            least_share: How much of the new element's values that has to be.
+        """
+        if not olds or not news or not self._effort.take(_TRAIT * _MAX_TRAITS * (len(olds) + len(news))):
+            return []
+        owners = _owners({index: _traits(self._olds[index]) for index in olds})
+        traits = {index: _traits(self._news[index]) for index in news}
+        votes: Counter[tuple[int, int]] = Counter()
+        for trait, new_owner in _owners(traits).items():
+            owner = owners.get(trait)
+            if owner is not None and new_owner is not None:
+                votes[owner, new_owner] += _weight(trait)
+        chosen: dict[int, int] = {}
+        taken: set[int] = set()
+        for owner, new_owner in sorted(votes, key=lambda pair: (-votes[pair], pair)):
+            is_enough = votes[owner, new_owner] >= least_share * sum(map(_weight, traits[new_owner]))
+            if is_enough and owner not in chosen and new_owner not in taken:
+                chosen[owner] = new_owner
+                taken.add(new_owner)
+        return sorted(chosen.items())
+
+
+def _owners(traits: Mapping[int, Collection[_Trait]]) -> dict[_Trait, int | None]:
+    """Each trait with the index of the element that has it; None if several have it."""
+    owners: dict[_Trait, int | None] = {}
+    for index, each in traits.items():
+        for trait in each:
+            owners[trait] = None if trait in owners else index
+    return owners
+
+
+def _traits(element: Json) -> set[_Trait]:
+    """The scalars of an element with their names, the outer ones first, up to a number."""
+    return set(itertools.islice(_scalars(element), _MAX_TRAITS))
+
+
+def _scalars(element: Json) -> Iterator[_Trait]:
+    waiting: deque[tuple[str, Json]] = deque([("", element)])
+    while waiting:
+        name, value = waiting.popleft()
+        if isinstance(value, dict):
+            waiting += value.items()
+        elif isinstance(value, list):
+            waiting += ((name, each) for each in value)
+        else:
+            yield name, value
+
+
+def _weight(trait: _Trait) -> int:
+    """About how many bytes a trait takes."""
+    name, value = trait
+    return len(name) + (len(value) + 2 if isinstance(value, str) else 1)

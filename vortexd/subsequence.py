@@ -1,0 +1,167 @@
+"""The elements that two sequences have in common, in their order. Pure.
+
+In come two sequences of numbers, out go pairs of indices, ascending on both sides. With few edits these are as many as there are. With many edits
+they are those around which the sequences can be told apart: numbers that each sequence has once. The first look takes time in proportion to the
+length. What the others take is paid for from an `Effort`, and without it less is found.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from .effort import Effort
+
+# The rounds of Myers' algorithm. With more edits than this its time grows with their square.
+_MAX_EDITS = 128
+# What it takes to compare two elements, to begin a diagonal, and to look at an element of a range, in units.
+_STEP, _DIAGONAL, _LOOK = 1, 5, 5
+
+Pairs: TypeAlias = Sequence[tuple[int, int]]
+# From and to an index of the old sequence, and of the new one.
+_Range: TypeAlias = tuple[int, int, int, int]
+
+
+def common_subsequence(old: Sequence[int], new: Sequence[int], effort: Effort) -> list[tuple[int, int]]:
+    """Find equal elements that are in the same order in both."""
+    found: list[tuple[int, int]] = []
+    ranges = [(0, len(old), 0, len(new))]
+    is_first = True
+    while ranges:
+        begin, end, new_begin, new_end = ranges.pop()
+        while begin < end and new_begin < new_end and old[begin] == new[new_begin]:
+            found.append((begin, new_begin))
+            begin, new_begin = begin + 1, new_begin + 1
+        while begin < end and new_begin < new_end and old[end - 1] == new[new_end - 1]:
+            end, new_end = end - 1, new_end - 1
+            found.append((end, new_end))
+        size = end - begin + new_end - new_begin
+        if begin == end or new_begin == new_end or size == 2:
+            continue
+        within = (begin, end, new_begin, new_end)
+        if is_first or effort.take(_LOOK * size):
+            matches, gaps = _look(old, new, within, effort)
+            ranges += gaps
+        else:
+            matches = _by_position(old, new, within)
+        found += matches
+        is_first = False
+    return sorted(found)
+
+
+def longest_ascending(pairs: Pairs) -> list[tuple[int, int]]:
+    """Of pairs that ascend in their first members, choose as many as there are that ascend in the second, too."""
+    # For each length: the least last member of a choice of that length, and which pair that is.
+    tops: list[int] = []
+    last: list[int] = []
+    before: list[int] = []
+    for at, (_, value) in enumerate(pairs):
+        length = bisect_left(tops, value)
+        before.append(last[length - 1] if length else -1)
+        if length == len(tops):
+            tops.append(value)
+            last.append(at)
+        else:
+            tops[length] = value
+            last[length] = at
+    found = []
+    at = last[-1] if last else -1
+    while at >= 0:
+        found.append(pairs[at])
+        at = before[at]
+    return found[::-1]
+
+
+def _look(old: Sequence[int], new: Sequence[int], within: _Range, effort: Effort) -> tuple[Pairs, Sequence[_Range]]:
+    """Match what is within a range. Returns the pairs, and the ranges between them that are still to be matched."""
+    begin, end, new_begin, new_end = within
+    size = end - begin + new_end - new_begin
+    olds, news = old[begin:end], new[new_begin:new_end]
+    counts, new_counts = Counter(olds), Counter(news)
+    common = counts.keys() & new_counts.keys()
+    unique = {number for number in common if counts[number] == new_counts[number] == 1}
+    if len(unique) < len(common):
+        edits = size - 2 * sum(min(counts[number], new_counts[number]) for number in common)
+        script = _shortest_edits(olds, news, effort) if edits <= _MAX_EDITS else None
+        if script is not None:
+            return [(begin + index, new_begin + new_index) for index, new_index in script], ()
+    places = {number: index for index, number in enumerate(news, new_begin) if number in unique}
+    anchors = longest_ascending(
+        [(index, places[number]) for index, number in enumerate(olds, begin) if number in unique]
+    )
+    if len(unique) == len(common):
+        # There is nothing else to be found.
+        return anchors, ()
+    if not anchors:
+        return _by_position(old, new, within), ()
+    befores = [(begin - 1, new_begin - 1), *anchors]
+    gaps = [
+        (before + 1, behind, new_before + 1, new_behind)
+        for (before, new_before), (behind, new_behind) in zip(befores, [*anchors, (end, new_end)], strict=True)
+        if before + 1 < behind and new_before + 1 < new_behind
+    ]
+    return anchors, gaps
+
+
+def _by_position(old: Sequence[int], new: Sequence[int], within: _Range) -> list[tuple[int, int]]:
+    begin, end, new_begin, new_end = within
+    pairs = zip(range(begin, end), range(new_begin, new_end), strict=False)
+    return [(index, new_index) for index, new_index in pairs if old[index] == new[new_index]]
+
+
+def _shortest_edits(old: Sequence[int], new: Sequence[int], effort: Effort) -> list[tuple[int, int]] | None:
+    """Find as many equal elements in order as there are, by Myers' algorithm; None beyond `_MAX_EDITS` or the effort.
+
+    Myers, "An O(ND) Difference Algorithm and Its Variations", 1986. A path leads through the table of both sequences: over an old element,
+    which removes it; over a new one, which adds it; or over two equal ones. On a diagonal the old index is ahead of the new one by the same
+    number. `furthest` is the old index up to which a path with so many edits comes on each diagonal.
+    """
+    limit, spent = effort.share, 0
+    length, new_length = len(old), len(new)
+    furthest = {1: 0}
+    rounds: list[dict[int, int]] = []
+    for edits in range(_MAX_EDITS + 1):
+        rounds.append(dict(furthest))
+        for diagonal in range(-edits, edits + 1, 2):
+            if not -new_length <= diagonal <= length:
+                continue
+            index = began = max(_ways(furthest, diagonal, length, new_length))
+            new_index = index - diagonal
+            while 0 <= index < length and new_index < new_length and old[index] == new[new_index]:
+                index, new_index = index + 1, new_index + 1
+            furthest[diagonal] = index
+            spent += _DIAGONAL + _STEP * (index - began)
+            if index == length and new_index == new_length:
+                effort.take(min(spent, limit))
+                return _way_back(rounds, length, new_length)
+            if spent > limit:
+                effort.take(limit)
+                return None
+    effort.take(spent)
+    return None
+
+
+def _ways(furthest: dict[int, int], diagonal: int, length: int, new_length: int) -> tuple[int, int]:
+    """The old index to which one more edit leads on a diagonal: an addition, and a removal. Negative where none does."""
+    added = furthest.get(diagonal + 1, -1)
+    removed = furthest.get(diagonal - 1, -1)
+    return (
+        added if added - diagonal <= new_length else -1,
+        removed + 1 if 0 <= removed < length else -1,
+    )
+
+
+def _way_back(rounds: Sequence[dict[int, int]], length: int, new_length: int) -> list[tuple[int, int]]:
+    """The equal elements on the path that came to the end of both sequences."""
+    found = []
+    index, new_index = length, new_length
+    for furthest in reversed(rounds):
+        added, removed = _ways(furthest, index - new_index, length, new_length)
+        while index > max(added, removed):
+            index, new_index = index - 1, new_index - 1
+            found.append((index, new_index))
+        if removed > added:
+            index -= 1
+        else:
+            new_index -= 1
+    return found[::-1]
