@@ -59,6 +59,8 @@ PURE = [
     "rules",
     "tables",
     "source.labels",
+    "source.settling",
+    "source.writes",
     "resolve",
     "diff",
     "comparison",
