@@ -62,6 +62,8 @@ PURE = [
     "rules",
     "tables",
     "source.labels",
+    "source.settling",
+    "source.writes",
     "resolve",
     "effort",
     "subsequence",

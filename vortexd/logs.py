@@ -1,6 +1,6 @@
 """Logs: one event a line, as JSON or for people, whatever is in the values.
 
-Events come from structlog, and from the standard library's logging (trio, hypercorn, quart, watchfiles) at warning and above.
+Events come from structlog, and from the standard library's logging (trio, hypercorn, quart) at warning and above.
 Both pass one chain: repetitions are limited, text is cut, secrets are redacted, what breaks lines is escaped. Nothing that goes
 wrong while writing, a full disk or a closed pipe, ever reaches who logs.
 """

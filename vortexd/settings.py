@@ -271,7 +271,11 @@ class SourceSettings:
         default_label: The label of a request that names none; without label_directories the only one.
         scan_interval: Seconds between scans. The scan is the truth; change notifications only make it come sooner.
         quiet: Seconds without a change before a new state is published.
+        quiet_one_file: Seconds that are enough in place of `quiet` where the kernel says that one file was closed, renamed or deleted, and
+            nothing else has changed or is being written.
         max_wait: Seconds after the first change at which it is published although changes go on.
+        hold: Seconds for which a file keeps its former content while a program writes it, and after it has become empty. Then it is
+            published with a warning. 0 holds no file.
         file_bytes: Size of one file; a larger one counts as broken.
         total_bytes: Size of all files together.
         files: Number of files.
@@ -294,7 +298,9 @@ class SourceSettings:
     )
     scan_interval: float = _seconds(5.0, 0.1)
     quiet: float = _seconds(0.1, 0)
+    quiet_one_file: float = _seconds(0.02, 0)
     max_wait: float = _seconds(1.0, 0)
+    hold: float = _seconds(2.0, 0)
     file_bytes: int = _whole(10_485_760, 1_024)
     total_bytes: int = _whole(268_435_456, 1_024)
     files: int = _whole(20_000, 1, 10_000_000)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from . import git, http, lists, push, recover, registry, slow, storm, tls, writers
+from . import git, http, lists, push, recover, registry, save, slow, storm, tls, writers
 
 BENCHMARKS = {
     "git": git,
@@ -11,6 +11,7 @@ BENCHMARKS = {
     "push": push,
     "recover": recover,
     "registry": registry,
+    "save": save,
     "slow": slow,
     "storm": storm,
     "tls": tls,

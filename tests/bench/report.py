@@ -3,8 +3,10 @@
 import statistics
 from collections.abc import Sequence
 
-# What the files source waits after the last change before it publishes (its default).
-DEBOUNCE = 0.1
+from vortexd.settings import SourceSettings
+
+# What the files source waits after the last change of one file before it publishes (its default).
+DEBOUNCE = SourceSettings().quiet_one_file
 
 
 def percentiles(seconds: Sequence[float]) -> tuple[float, float, float]:

@@ -5,13 +5,14 @@ import os
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vortexd.errors import SourceError
 from vortexd.settings import SourceSettings
 from vortexd.source import directory
-from vortexd.source.directory import Scan
+from vortexd.source.directory import Outline, Scan
 
 SETTINGS = SourceSettings(kind="files", path="unused", file_bytes=2_000, total_bytes=10_000, files=20)
 
@@ -49,7 +50,7 @@ def test_unchanged_files_are_taken_over_and_not_opened(tmp_path: Path, monkeypat
     opened = []
     really = directory._read_file
 
-    def noted(root: str, path: str, mark: directory._Mark, limit: int, own: Collection[str]) -> bytes:
+    def noted(root: str, path: str, mark: directory.Mark, limit: int, own: Collection[str]) -> bytes:
         opened.append(path)
         return really(root, path, mark, limit, own)
 
@@ -247,7 +248,7 @@ def test_a_swap_in_the_middle_of_a_reading_gives_one_of_the_two_states(
     config_map(tmp_path, "1", a="x: 1", b="x: 1", c="x: 1")
     really = directory._read_file
 
-    def swapping(root: str, path: str, mark: directory._Mark, limit: int, own: Collection[str]) -> bytes:
+    def swapping(root: str, path: str, mark: directory.Mark, limit: int, own: Collection[str]) -> bytes:
         content = really(root, path, mark, limit, own)
         if path == "a.yml" and not (tmp_path / "..2").exists():
             config_map(tmp_path, "2", a="x: 2", b="x: 2", c="x: 2")
@@ -268,7 +269,7 @@ def test_Y14_a_file_that_never_holds_still_is_broken_and_the_rest_is_read(
     really = directory._read_file
     counter = iter(range(1_000))
 
-    def restless(root: str, path: str, mark: directory._Mark, limit: int, own: Collection[str]) -> bytes:
+    def restless(root: str, path: str, mark: directory.Mark, limit: int, own: Collection[str]) -> bytes:
         content = really(root, path, mark, limit, own)
         if path == "shop.yml":
             text = "a: 1" + "0" * next(counter)
@@ -374,3 +375,269 @@ def test_P13_what_is_vortexds_own_is_not_served_and_neither_is_what_links_to_it(
 
     assert ["shop.yml"] == list(scan.contents)
     assert dict.fromkeys(("below.toml", "link.toml"), "it is vortexd's own") == scan.unreadable
+
+
+# What an outline says beside the state.
+
+
+def outline(root: Path) -> Outline:
+    return directory.outline(str(root), SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("4913", "shop.yml~", ".shop.yml.swp", ".shop.yml.swo", "shop.swp", "shop.swa", ".#shop.yml", "#shop.yml#"),
+        *(".shop.yml.aB3dE6", ".~tmp~", "shop.tmp", ".shop.temp", "shop.yml.part", "shop.partial", "shop.filepart"),
+        *("sedAb3dE6", ".goutputstream-ABC", "shop.yml___jb_tmp___", "___jb_old___", ".ansible_tmp1shop.yml"),
+    ],
+)
+@pytest.mark.parametrize("place", ["", "sub/"])
+def test_a_temporary_name_says_that_something_is_under_way(tmp_path: Path, name: str, place: str) -> None:
+    write(tmp_path, shop="a: 1", sub__shop="a: 1")
+    calm = outline(tmp_path)
+    (tmp_path / place / name).write_text("a: 1")
+
+    assert not calm.beside.is_busy
+    assert outline(tmp_path).beside.is_busy
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["14913", "shop.swq", ".#", "shop#", ".shop.aB3dE", ".shop.aB3dE67", "tmp", "part.yml", "sedAb3d", ".hidden"],
+)
+def test_other_names_say_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("a: 1")
+
+    assert (name == ".#") == outline(tmp_path).beside.is_busy
+
+
+@pytest.mark.parametrize("place", [".", "sub", "above"])
+@pytest.mark.parametrize("name", ["index.lock", "HEAD.lock"])
+def test_a_lock_of_git_says_that_something_is_under_way(tmp_path: Path, place: str, name: str) -> None:
+    root = tmp_path / "deep" / "root"
+    (root / "sub").mkdir(parents=True)
+    git = (tmp_path if place == "above" else root / place) / ".git"
+    git.mkdir()
+    (git / "index").touch()
+    calm = outline(root)
+    (git / name).touch()
+
+    assert not calm.beside.is_busy
+    assert outline(root).beside.is_busy
+
+
+def test_of_the_repositories_above_only_the_nearest_counts(tmp_path: Path) -> None:
+    root = tmp_path / "inner" / "root"
+    root.mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "index.lock").touch()
+    outer = outline(root)
+    (tmp_path / "inner" / ".git").mkdir()
+    inner = outline(root)
+    (tmp_path / "inner" / ".git").rmdir()
+    (root / ".git").mkdir()
+
+    assert [True, False, False] == [each.beside.is_busy for each in (outer, inner, outline(root))]
+
+
+@pytest.mark.parametrize("target", ["absolute", "relative"])
+def test_the_lock_of_a_linked_work_tree_is_where_its_file_says(tmp_path: Path, target: str) -> None:
+    root = tmp_path / "root"
+    git = tmp_path / "repository" / "worktrees" / "root"
+    root.mkdir()
+    git.mkdir(parents=True)
+    (root / ".git").write_text(f"gitdir: {git if target == 'absolute' else '../repository/worktrees/root'}\n")
+    calm = outline(root)
+    (git / "index.lock").touch()
+
+    assert not calm.beside.is_busy
+    assert outline(root).beside.is_busy
+
+
+def test_what_is_no_repository_holds_no_lock(tmp_path: Path) -> None:
+    found = []
+    for make in (
+        lambda git: git.write_text("gitdir: ../nowhere\n"),
+        lambda git: git.write_bytes(b"gitdir: \0\n"),
+        lambda git: git.write_text("gitdir: .\n" + " " * directory._GITDIR_BYTES),
+        lambda git: os.mkfifo(git),
+        lambda git: git.symlink_to("nowhere"),
+    ):
+        make(tmp_path / ".git")
+        (tmp_path / "index.lock").touch()
+        found.append(outline(tmp_path).beside.is_busy)
+        (tmp_path / ".git").unlink()
+
+    assert [False] * 5 == found
+
+
+@pytest.mark.parametrize(("entries", "is_busy"), [(0, False), (1, True)])
+def test_no_more_entries_of_a_repository_are_looked_at_than_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entries: int, is_busy: bool
+) -> None:
+    monkeypatch.setattr(directory, "_GIT_ENTRIES", entries)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "index.lock").touch()
+
+    assert is_busy == outline(tmp_path).beside.is_busy
+
+
+def test_links_and_second_names_are_known_by_the_file_that_they_lead_to(tmp_path: Path) -> None:
+    write(tmp_path, shop="a: 1", cart="b: 1", alone="c: 1")
+    (tmp_path / "link.yml").symlink_to("shop.yml")
+    os.link(tmp_path / "cart.yml", tmp_path / "twin.yml")
+    os.mkfifo(tmp_path / "pipe")
+    found = outline(tmp_path)
+    identity = {name: found.files[name][:2] for name in found.files}
+
+    assert {identity["shop.yml"]: {"link.yml"}, identity["cart.yml"]: {"cart.yml", "twin.yml"}} == {
+        each: set(names) for each, names in found.beside.names.items()
+    }
+    assert {"link.yml", "pipe"} == set(found.beside.special)
+
+
+def test_directories_that_only_links_lead_into_are_known_and_not_served(tmp_path: Path) -> None:
+    (tmp_path / "..1" / "deep" / "..er").mkdir(parents=True)
+    (tmp_path / "..1" / "deep" / "..er" / "shop.yml").write_text("a: 1")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "..data").symlink_to("..1")
+    found = outline(tmp_path)
+    identity = {prefix: Path(tmp_path, prefix).stat() for prefix in ("..1/", "..1/deep/", "..1/deep/..er/")}
+
+    assert {prefix: (each.st_dev, each.st_ino) for prefix, each in identity.items()} == found.beside.directories
+    inner = (tmp_path / "..1" / "deep" / "..er" / "shop.yml").stat()
+    place = (found.beside.directories["..1/deep/..er/"], "shop.yml")
+    assert {place: (inner.st_dev, inner.st_ino)} == found.beside.files
+    assert {} == found.files
+
+
+def test_no_more_of_them_are_looked_at_than_files_are_allowed(tmp_path: Path) -> None:
+    for number in range(SETTINGS.files + 5):
+        (tmp_path / f"..{number}").mkdir()
+    many = outline(tmp_path)
+    (tmp_path / "sub").mkdir()
+    for number in range(SETTINGS.files):
+        (tmp_path / "..0" / str(number)).touch()
+    found = outline(tmp_path)
+
+    assert SETTINGS.files == len(many.beside.directories)
+    assert len(found.beside.directories) <= SETTINGS.files
+
+
+def test_one_of_them_that_cannot_be_listed_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("..1", "..2"):
+        (tmp_path / name).mkdir()
+    really = directory._list_behind
+
+    def refused(root: str, prefix: str, *rest: Any) -> directory.Identity:
+        if prefix == "..1/":
+            raise PermissionError
+        return really(root, prefix, *rest)
+
+    monkeypatch.setattr(directory, "_list_behind", refused)
+
+    assert {"..2/"} == outline(tmp_path).beside.directories.keys()
+
+
+def test_what_is_beside_the_state_is_no_part_of_it(tmp_path: Path) -> None:
+    write(tmp_path, shop="a: 1")
+    before = outline(tmp_path)
+    (tmp_path / ".shop.yml.swp").touch()
+    (tmp_path / "..1").mkdir()
+
+    assert before == outline(tmp_path)
+
+
+def test_P13_vortexds_own_directories_are_not_even_watched(tmp_path: Path) -> None:
+    (tmp_path / "..own").mkdir()
+    own = [str(tmp_path / "..own")]
+
+    assert {} == directory.outline(str(tmp_path), SETTINGS, own).beside.directories
+
+
+# Differences, and files that are held back.
+
+
+def test_a_difference_is_each_path_with_the_mark_that_it_has_now(tmp_path: Path) -> None:
+    write(tmp_path, same="a: 1", changed="a: 1", gone="a: 1")
+    before = outline(tmp_path)
+    write(tmp_path, changed="a: 10", new="a: 1")
+    (tmp_path / "gone.yml").unlink()
+    after = outline(tmp_path)
+
+    assert {"gone.yml": None, "changed.yml": after.files["changed.yml"], "new.yml": after.files["new.yml"]} == (
+        directory.difference(before, after)
+    )
+    assert {} == directory.difference(after, after)
+
+
+def test_what_is_held_back_is_as_it_was_and_unsettled(tmp_path: Path) -> None:
+    write(tmp_path, held="a: 1", free="a: 1", refused="a" * 3_000, gone="a: 1")
+    aged(tmp_path)
+    before = read(tmp_path)
+    write(tmp_path, held="a: 10", free="a: 10", refused="a: 10", new="a: 10")
+    (tmp_path / "gone.yml").unlink()
+    aged(tmp_path)
+    after = read(tmp_path, before)
+    scan = directory.held_back(after, before, {"held.yml", "refused.yml", "new.yml"})
+
+    assert {"held.yml": b"a: 1", "free.yml": b"a: 10"} == scan.contents
+    assert {"refused.yml": "larger than 2000 bytes; raise source.file_bytes if that is meant"} == scan.unreadable
+    assert {"held.yml", "refused.yml", "new.yml"} == scan.unsettled
+    assert {
+        "held.yml": before.outline.files["held.yml"],
+        "free.yml": after.outline.files["free.yml"],
+        "refused.yml": before.outline.files["refused.yml"],
+    } == scan.outline.files
+    assert after.outline.directories == scan.outline.directories
+    assert {"held.yml", "refused.yml", "new.yml"} == directory.difference(scan.outline, after.outline).keys()
+    assert after is directory.held_back(after, before, ())
+
+
+def test_a_file_that_was_held_back_is_read_when_it_is_not_held_any_more(tmp_path: Path) -> None:
+    write(tmp_path, held="a: 1")
+    before = read(tmp_path)
+    write(tmp_path, held="a: 2")
+    held = directory.held_back(read(tmp_path, before), before, {"held.yml"})
+
+    assert b"a: 2" == read(tmp_path, held).contents["held.yml"]
+
+
+def test_an_outline_of_a_moment_ago_is_not_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, shop="a: 1")
+    aged(tmp_path)
+    shown = outline(tmp_path)
+    really, taken = directory.outline, []
+    monkeypatch.setattr(directory, "outline", lambda *arguments: taken.append(1) or really(*arguments))
+
+    assert {"shop.yml": b"a: 1"} == directory.read(str(tmp_path), SETTINGS, None, (), shown).contents
+    assert [1] == taken  # to see whether it is the same after the reading
+
+
+# Where a path leads.
+
+
+def test_the_parent_of_a_directory_decides_where_its_path_leads(tmp_path: Path) -> None:
+    assert {str(tmp_path): {"config"}} == directory.signposts(str(tmp_path / "config"))
+
+
+def test_so_do_the_parents_of_links_on_the_way(tmp_path: Path) -> None:
+    (tmp_path / "releases" / "2" / "config").mkdir(parents=True)
+    (tmp_path / "current").symlink_to("releases/../latest")
+    (tmp_path / "latest").symlink_to(tmp_path / "releases" / "2")
+
+    assert {str(tmp_path): {"current", "latest"}, str(tmp_path / "releases" / "2"): {"config"}} == (
+        directory.signposts(str(tmp_path / "current" / "config"))
+    )
+
+
+def test_a_link_that_leads_to_itself_ends(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop/loop")
+
+    assert {"loop"} == directory.signposts(str(tmp_path / "loop"))[str(tmp_path)]
+
+
+def test_nothing_decides_where_the_root_of_all_leads() -> None:
+    assert {} == directory.signposts("/")
+    assert {"/": {"nowhere"}} == directory.signposts("/nowhere")

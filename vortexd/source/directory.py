@@ -6,11 +6,13 @@ the very state of the file that the outline shows.
 """
 
 import errno
+import itertools
 import os
+import re
 import stat
 import time
 from collections.abc import Collection, Iterable, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import attrs
 
@@ -25,8 +27,46 @@ _GONE = {errno.ENOENT, errno.ENOTDIR}
 # read can change again without a trace.
 _TICK_NS = 50_000_000
 
+# Names that programs give to a file while they write it, or to a lock beside the file that they edit.
+_UNFINISHED = re.compile(
+    r"4913|.*~|.*\.(?:sw[a-p]|tmp|temp|part|partial|filepart)|#.*#|\.\#.*"  # vim, Emacs, nano, WinSCP and many others
+    r"|\..+\.[A-Za-z0-9]{6}|\.~tmp~"  # rsync; mkstemp of many programs
+    r"|sed[A-Za-z0-9]{6}|\.goutputstream-.*|___jb_(?:tmp|old)___|.*___jb_(?:tmp|old)___|\.ansible_tmp.*",
+    re.DOTALL,
+)
+# Most names end so, and none of these is one of the above: it is quicker to ask for this first.
+_FINISHED = (".yml", ".yaml", ".properties", ".json", ".toml")
+# The directory of git has about 15 entries. More are not looked at.
+_GIT_ENTRIES = 1_000
+_GITDIR_BYTES = 4_096
+# As many links as Linux follows on the way to a file.
+_LINKS = 40
+
+_Value = TypeVar("_Value")
+
+# Device and inode.
+Identity: TypeAlias = tuple[int, int]
 # What says that a file is the same as at the last reading: device, inode, size, time of modification, time of change.
-_Mark: TypeAlias = tuple[int, int, int, int, int]
+Mark: TypeAlias = tuple[int, int, int, int, int]
+
+
+@attrs.frozen(slots=True)
+class Beside:
+    """What the file system says beside the state that is served.
+
+    Attributes:
+        directories: Path prefix to identity of the directories `..NAME`, and of those below them. Only links lead into them.
+        files: The files of these directories, as identity of the directory and name, to their own identity.
+        names: Identity of a file to the paths that are links to it. A file with several names is here with each of them.
+        special: Paths that are links, or no regular files: nobody writes to these names.
+        is_busy: A lock of git is there, or a file with a temporary name of an editor or of rsync.
+    """
+
+    directories: Mapping[str, Identity] = attrs.field(factory=dict)
+    files: Mapping[tuple[Identity, str], Identity] = attrs.field(factory=dict)
+    names: Mapping[Identity, Collection[str]] = attrs.field(factory=dict)
+    special: Collection[str] = attrs.field(factory=frozenset)
+    is_busy: bool = False
 
 
 @attrs.frozen(slots=True)
@@ -35,16 +75,18 @@ class Outline:
 
     Attributes:
         files: Path to mark.
-        directories: Path prefix ("" is the root, others end in `/`) to device and inode, of those that were listed.
+        directories: Path prefix ("" is the root, others end in `/`) to identity, of those that were listed.
         closed: Path prefix to why that directory can't be listed.
+        beside: What is no part of the state.
     """
 
-    files: Mapping[str, _Mark]
-    directories: Mapping[str, tuple[int, int]]
+    files: Mapping[str, Mark]
+    directories: Mapping[str, Identity]
     closed: Mapping[str, str]
+    beside: Beside = attrs.field(factory=Beside, eq=False)
 
     @property
-    def root(self) -> tuple[int, int]:
+    def root(self) -> Identity:
         """The device and the inode of the directory itself."""
         return self.directories[""]
 
@@ -75,18 +117,25 @@ class _Restless(Exception):
     """A file that isn't what the outline shows any more."""
 
 
-def read(root: str, settings: SourceSettings, before: Scan | None, own: Collection[str] = ()) -> Scan:
+def read(
+    root: str,
+    settings: SourceSettings,
+    before: Scan | None,
+    own: Collection[str] = (),
+    shown: Outline | None = None,
+) -> Scan:
     """Read the directory whole, taking over what `before` has of unchanged files.
 
     A file that won't hold still, or that can't be read, is `unreadable` in the result.
 
     Args:
         own: Real paths of files and directories that are vortexd's own, and never served (ATTACKS P13).
+        shown: The outline of a moment ago, or None to take one.
 
     Raises:
         SourceError: The directory isn't there, is too large, or can't be read as a whole now.
     """
-    scan = _read_once(outline(root, settings, own), root, settings, before, own)
+    scan = _read_once(shown or outline(root, settings, own), root, settings, before, own)
     for _ in range(_ATTEMPTS - 1):
         after = outline(root, settings, own)
         if after == scan.outline and not scan.unsettled & scan.unreadable.keys():
@@ -101,15 +150,16 @@ def outline(root: str, settings: SourceSettings, own: Collection[str] = ()) -> O
     Raises:
         SourceError: As `read`.
     """
-    files: dict[str, _Mark] = {}
-    directories: dict[str, tuple[int, int]] = {}
+    files: dict[str, Mark] = {}
+    directories: dict[str, Identity] = {}
     closed: dict[str, str] = {}
+    noted = _Noted()
     real = os.path.realpath(root)
     left = [""]
     while left:
         prefix = left.pop()
         try:
-            directories[prefix] = _list(real, prefix, files, left, own)
+            directories[prefix] = _list(real, prefix, files, left, own, noted)
         except OSError as error:
             if not prefix or error.errno in _EXHAUSTED:
                 raise SourceError(f"{root} can't be read: {_words(error)}") from None
@@ -119,17 +169,120 @@ def outline(root: str, settings: SourceSettings, own: Collection[str] = ()) -> O
             if len(found) > settings.files:
                 excess = f"{root} holds more than {settings.files} {kind}"
                 raise SourceError(f"{excess}; raise source.files if that is meant")
-    return Outline(files, directories, closed)
+    return Outline(files, directories, closed, noted.beside(real, settings.files))
 
 
-def _list(root: str, prefix: str, files: dict[str, _Mark], left: list[str], own: Collection[str]) -> tuple[int, int]:
+def difference(before: Outline, after: Outline) -> dict[str, Mark | None]:
+    """The paths whose files differ, with the marks that they have now; None for a file that is gone."""
+    if before.files == after.files:
+        return {}
+    changed: dict[str, Mark | None] = {
+        path: mark for path, mark in after.files.items() if before.files.get(path) != mark
+    }
+    return changed | dict.fromkeys(before.files.keys() - after.files.keys())
+
+
+def held_back(scan: Scan, before: Scan, held: Collection[str]) -> Scan:
+    """A scan in which some paths are as they were before: with their bytes and their mark, or absent.
+
+    They are unsettled in it, so that the next reading opens them whatever their mark is.
+    """
+    if not held:
+        return scan
+    return Scan(
+        attrs.evolve(scan.outline, files=_as_before(scan.outline.files, before.outline.files, held)),
+        _as_before(scan.contents, before.contents, held),
+        _as_before(scan.unreadable, before.unreadable, held),
+        scan.unsettled | frozenset(held),
+    )
+
+
+def _as_before(now: Mapping[str, _Value], before: Mapping[str, _Value], held: Collection[str]) -> dict[str, _Value]:
+    kept = {path: value for path, value in now.items() if path not in held}
+    return kept | {path: before[path] for path in held if path in before}
+
+
+def signposts(root: str) -> dict[str, set[str]]:
+    """The directories that decide where a path leads, each with the names that matter in it.
+
+    These are the parent of the directory that the path leads to, and the parents of all links on the way.
+
+    Args:
+        root: An absolute path. It need not exist.
+    """
+    found: dict[str, set[str]] = {}
+    place, left, links = "/", [part for part in root.split("/") if part], 0
+    while left:
+        name = left.pop(0)
+        path = os.path.normpath(os.path.join(place, name))
+        try:
+            target = os.readlink(path) if links < _LINKS else ""
+        except OSError:
+            target = ""
+        if target:
+            links += 1
+            found.setdefault(place, set()).add(name)
+            place = "/" if target.startswith("/") else place
+            left = [part for part in target.split("/") if part] + left
+        else:
+            place = path
+    if place != "/":
+        found.setdefault(os.path.dirname(place), set()).add(os.path.basename(place))
+    return found
+
+
+@attrs.define(eq=False)
+class _Noted:
+    """What is noted about a directory while it is listed, beside its files."""
+
+    is_busy: bool = False
+    has_git: bool = False
+    left: list[str] = attrs.field(factory=list)
+    names: dict[Identity, list[str]] = attrs.field(factory=dict)
+    special: set[str] = attrs.field(factory=set)
+
+    def entry(self, entry: os.DirEntry[str]) -> None:
+        if not self.is_busy and _UNFINISHED.fullmatch(entry.name):
+            self.is_busy = True
+        if entry.name == ".git":
+            self.has_git = True
+            self.is_busy = self.is_busy or _is_locked(entry.path)
+
+    def file(self, path: str, found: os.stat_result, *, is_link: bool) -> None:
+        if is_link or found.st_nlink > 1:
+            self.names.setdefault((found.st_dev, found.st_ino), []).append(path)
+        if is_link or not stat.S_ISREG(found.st_mode):
+            self.special.add(path)
+
+    def beside(self, root: str, limit: int) -> Beside:
+        directories: dict[str, Identity] = {}
+        files: dict[tuple[Identity, str], Identity] = {}
+        while self.left and len(directories) < limit and len(files) < limit:
+            prefix = self.left.pop()
+            try:
+                directories[prefix] = _list_behind(root, prefix, files, self.left)
+            except OSError:
+                continue  # it is only watched, and not served
+        is_busy = self.is_busy or (not self.has_git and _is_work_tree_locked(root))
+        return Beside(directories, files, self.names, self.special, is_busy)
+
+
+def _list(
+    root: str, prefix: str, files: dict[str, Mark], left: list[str], own: Collection[str], noted: _Noted
+) -> Identity:
     """Note a directory's files and the directories to look at next; return its device and inode."""
     place = os.path.join(root, prefix)
     status = os.stat(place)
     with os.scandir(place) as entries:
         for entry in entries:
+            if entry.path in own:
+                continue
+            if entry.name.startswith(".") or not entry.name.endswith(_FINISHED):
+                noted.entry(entry)
+            if entry.name.startswith("..") and entry.is_dir(follow_symlinks=False):
+                noted.left.append(f"{prefix}{entry.name}/")
             # Hidden, or not UTF-8, or with control characters: nobody can ask for it.
-            if entry.name.startswith(".") or not entry.name.isprintable() or entry.path in own:
+            if entry.name.startswith(".") or not entry.name.isprintable():
                 continue
             path = prefix + entry.name
             found = _status(entry)
@@ -137,9 +290,53 @@ def _list(root: str, prefix: str, files: dict[str, _Mark], left: list[str], own:
                 continue
             if not stat.S_ISDIR(found.st_mode):
                 files[path] = _mark(found)
+                noted.file(path, found, is_link=entry.is_symlink())
             elif not entry.is_symlink() or (not prefix and _is_projected(root, entry.name)):
                 left.append(path + "/")
     return status.st_dev, status.st_ino
+
+
+def _list_behind(root: str, prefix: str, files: dict[tuple[Identity, str], Identity], left: list[str]) -> Identity:
+    """The same for a directory that only links lead into."""
+    place = os.path.join(root, prefix)
+    status = os.stat(place)
+    identity = status.st_dev, status.st_ino
+    with os.scandir(place) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                left.append(f"{prefix}{entry.name}/")
+            elif entry.is_file(follow_symlinks=False):
+                files[identity, entry.name] = (status.st_dev, entry.inode())
+    return identity
+
+
+def _is_work_tree_locked(root: str) -> bool:
+    """Whether git is at work on the work tree that a directory is a part of."""
+    place = root
+    while place != "/":
+        place = os.path.dirname(place)
+        git = os.path.join(place, ".git")
+        if os.path.lexists(git):
+            return _is_locked(git)
+    return False
+
+
+def _is_locked(git: str) -> bool:
+    """Whether the directory of a repository has a lock, as git holds one while it changes the index or the work tree.
+
+    Args:
+        git: The path of `.git`: the directory itself, or the file of a linked work tree that names the directory.
+    """
+    try:
+        status = os.lstat(git)
+        if stat.S_ISREG(status.st_mode) and status.st_size <= _GITDIR_BYTES:
+            with open(os.open(git, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+                named = os.fsdecode(file.read(_GITDIR_BYTES)).removeprefix("gitdir:").strip()
+            git = os.path.join(os.path.dirname(git), named)
+        with os.scandir(git) as entries:
+            return any(entry.name.endswith(".lock") for entry in itertools.islice(entries, _GIT_ENTRIES))
+    except (OSError, ValueError):
+        return False  # no repository, or none that can be looked at
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
@@ -162,7 +359,7 @@ def _is_projected(root: str, name: str) -> bool:
     return parts is not None and len(parts) > 1 and parts[0].startswith("..") and not _is_hidden(parts)
 
 
-def _mark(status: os.stat_result) -> _Mark:
+def _mark(status: os.stat_result) -> Mark:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
@@ -230,7 +427,7 @@ def _without_restless(scan: Scan, after: Outline) -> Scan:
     return Scan(scan.outline, contents, {**scan.unreadable, **reasons}, scan.unsettled | restless)
 
 
-def _read_file(root: str, path: str, mark: _Mark, limit: int, own: Collection[str]) -> bytes:
+def _read_file(root: str, path: str, mark: Mark, limit: int, own: Collection[str]) -> bytes:
     """Read one file in the state that `mark` shows. `root` holds no links."""
     parts = _parts_below(root, path)
     if parts is None:

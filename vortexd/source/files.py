@@ -1,19 +1,19 @@
 """The files source: a directory, watched.
 
-What arrives are hints of the kernel and the time; what leaves are whole `Tree`s, debounced. The scan is the truth and the hint only makes it
-come sooner, so a lost hint costs `scan_interval` seconds and nothing else.
+The kernel's events, the time and scans come in; whole `Tree`s go out, debounced. The scan is the truth. An event makes it come sooner and says
+which files are half-written, so a lost event costs `scan_interval` seconds and nothing else.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import attrs
 import structlog
 import trio
-from watchfiles import awatch
 
 from .. import names, threads
 from ..errors import InvalidName, SourceError
@@ -21,19 +21,39 @@ from ..model import Files, Tree
 from ..settings import SourceSettings
 from . import directory
 from .base import Publish
-from .directory import Outline, Scan
+from .directory import Identity, Mark, Outline, Scan
 from .remembered import Remembered
+from .settling import Action, Outcome, Reason, Settling, Verdict
 from .status import SourceStatus
+from .watches import Place
+from .watching import Watching
+from .writes import Event
 
 log = structlog.get_logger()
 
 _Value = TypeVar("_Value")
+_Changed: TypeAlias = Mapping[str, Mark | None]
+# A directory that was read, and how it differs from what is published.
+_Read: TypeAlias = tuple[Scan, _Changed]
 
-# The watcher gathers hints for at most this long, in steps of this length; what is published is debounced by the settings.
-_GATHER_MS = 50
-_STEP_MS = 10
-# How often the watcher's thread looks up when nothing happens; it is woken at once when it is to end.
-_WATCH_MS = 1_000
+# After a new directory is watched, it is looked at again. So often at most: directories may come for ever.
+_ROUNDS = 3
+
+
+@attrs.frozen
+class _Seen:
+    """A look at the directory.
+
+    Attributes:
+        changed: How it differs from what is published.
+        is_watched: Whether the kernel tells of all of it.
+        read: The directory as it was read in the same moment, if it was.
+    """
+
+    outline: Outline
+    changed: _Changed
+    is_watched: bool
+    read: _Read | None
 
 
 class FilesSource:
@@ -58,7 +78,8 @@ class FilesSource:
         self._root = str(Path(base, settings.path).absolute())
         self._status = SourceStatus(self.name, settings.kind, settings.max_staleness, root=f"file:{self._root}/")
         self._hint = trio.Event()
-        self._watching = trio.CancelScope()
+        self._settling = Settling(settings)
+        self._watching = Watching(self.name, settings.scan_interval, self._heard)
         self._published: Scan | None = None
         self._trouble: str | None = None
         self._skipped: frozenset[tuple[str, str]] = frozenset()
@@ -74,62 +95,159 @@ class FilesSource:
         return self._status
 
     async def run(self, publish: Publish) -> None:
-        """See `base.Source`. Inside run the watcher and the scans."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch, name=f"watch {self._root}")
-            if self._remembered is not None:
-                nursery.start_soon(self._remembered.run, name=f"remember {self._root}")
-            while True:
-                self._hint = trio.Event()
-                wait = self._settings.scan_interval
-                try:
-                    if await self._look(publish):
-                        wait = min(wait, self._settings.quiet)
-                    self._is_well()
-                except SourceError as error:
-                    self._is_ill(str(error))
-                with trio.move_on_after(wait):
-                    await self._hint.wait()
+        """See `base.Source`. Inside run the scans, and a task that takes the kernel's events."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watching.run, name=f"watch {self._root}")
+                if self._remembered is not None:
+                    nursery.start_soon(self._remembered.run, name=f"remember {self._root}")
+                while True:
+                    self._hint = trio.Event()
+                    until = trio.current_time() + self._settings.scan_interval
+                    try:
+                        until = min(until, await self._look(publish))
+                        self._is_well()
+                    except SourceError as error:
+                        self._is_ill(str(error))
+                    with trio.move_on_at(until):
+                        await self._hint.wait()
+        finally:
+            self._watching.close()
 
-    async def _look(self, publish: Publish) -> bool:
-        """Publish what is new, and say whether to look again soon."""
+    async def _look(self, publish: Publish) -> float:
+        """Publish what is new once it has settled, and say when to look again at the latest."""
         before = self._published
         noticed = time.time()
-        if before is not None:
-            shown = await self._outline()
-            if shown != before.outline:
-                await self._settle(shown)
-            elif not before.unsettled:
-                return False
-        scan = await threads.run_sync(
-            directory.read, self._root, self._settings, before, self._own, abandon_on_cancel=True
-        )
-        self._published = scan
         if before is None:
-            await publish(self._tree(scan, noticed))
-            return bool(scan.unsettled)
-        if before.outline.root != scan.outline.root:
-            self._watching.cancel()  # a watch on a directory that was replaced never tells anything again
-        if before.contents != scan.contents or before.unreadable != scan.unreadable:
-            if before.contents and not scan.outline.files and scan.outline.root[0] != before.outline.root[0]:
-                # A volume that was unmounted leaves an empty directory on another device: that is no empty configuration.
-                self._published = before
-                raise SourceError(f"{self._root} is empty and on another device: its volume isn't mounted")
-            await publish(self._tree(scan, noticed))
-        return not scan.unsettled <= before.unsettled
+            scan, outcome = await self._first()
+            return await self._publish(None, scan, outcome, noticed, publish)
+        while True:
+            seen, verdict = await self._settled(before)
+            if verdict.action is Action.REST:
+                return verdict.at
+            scan, changed = seen.read or await self._reading(before, None if verdict.is_last else seen.outline)
+            outcome = self._settling.finish(
+                verdict, before.outline, scan.outline, changed, before.unsettled, trio.current_time()
+            )
+            if outcome.is_settled:
+                return await self._publish(before, scan, outcome, noticed, publish)
 
-    async def _settle(self, shown: Outline) -> None:
-        """Wait until nothing has changed for `quiet` seconds, at most `max_wait` in all."""
-        with trio.move_on_after(self._settings.max_wait):
-            while True:
-                await trio.sleep(self._settings.quiet)
-                now = await self._outline()
-                if now == shown:
-                    return
-                shown = now
+    async def _first(self) -> tuple[Scan, Outcome]:
+        """Read the directory for the first time, and again while a file is being written, for at most `hold` seconds."""
+        began = trio.current_time()
+        while True:
+            seen = await self._see(None)
+            scan, _ = await self._reading(None, seen.outline)
+            outcome = self._settling.first(scan.outline, trio.current_time(), began)
+            if outcome.is_settled:
+                return scan, outcome
+            with trio.move_on_at(outcome.at):
+                await self._hint.wait()
+            self._hint = trio.Event()
 
-    async def _outline(self) -> Outline:
-        return await threads.run_sync(directory.outline, self._root, self._settings, self._own, abandon_on_cancel=True)
+    async def _settled(self, before: Scan) -> tuple[_Seen, Verdict]:
+        """Wait until the directory is to be read, or has nothing new. It may have been read by then."""
+        expected = None
+        while True:
+            begun = trio.current_time()
+            self._settling.begin_reading(begun)
+            seen = await self._see(before, expected)
+            await self._watching.take_all()
+            verdict = self._settling.judge(
+                before.outline,
+                seen.outline,
+                seen.changed,
+                before.unsettled,
+                begun,
+                trio.current_time(),
+                is_watched=seen.is_watched,
+            )
+            if verdict.action is not Action.WAIT:
+                return seen, verdict
+            expected = seen.outline
+            await trio.sleep_until(verdict.at)
+
+    async def _reading(self, before: Scan | None, shown: Outline | None) -> _Read:
+        """Read the directory, and take all events of that time."""
+        self._settling.begin_reading(trio.current_time())
+        found = await threads.run_sync(self._read, before, shown, abandon_on_cancel=True)
+        await self._watching.take_all()
+        return found
+
+    def _read(self, before: Scan | None, shown: Outline | None) -> _Read:
+        scan = directory.read(self._root, self._settings, before, self._own, shown)
+        return scan, {} if before is None else directory.difference(before.outline, scan.outline)
+
+    async def _publish(
+        self, before: Scan | None, found: Scan, outcome: Outcome, noticed: float, publish: Publish
+    ) -> float:
+        scan = found
+        if before is not None and outcome.held:
+            scan = await threads.run_sync(directory.held_back, found, before, outcome.held, abandon_on_cancel=True)
+        self._published = scan
+        is_new = before is None or before.contents != scan.contents or before.unreadable != scan.unreadable
+        if before is not None and is_new and _is_unmounted(before, scan):
+            self._published = before
+            raise SourceError(f"{self._root} is empty and on another device: its volume isn't mounted")
+        altered = {path: _differs(before, scan, path) for path in outcome.overdue}
+        self._settling.published(found.outline, outcome.held, altered)
+        for path, reason in outcome.overdue.items():
+            if altered[path]:
+                self._warn(path, reason)
+        if is_new:
+            await publish(self._tree(scan, noticed))
+        is_unsettled = bool(scan.unsettled) if before is None else not scan.unsettled <= before.unsettled
+        return min(outcome.at, trio.current_time() + self._settings.quiet) if is_unsettled else outcome.at
+
+    async def _see(self, before: Scan | None, expected: Outline | None = None) -> _Seen:
+        """Look at the directory, and see to it that all of it is watched. If it is as expected, read it at once."""
+        rounds = 0
+        while True:
+            shown, changed, wanted, read = await threads.run_sync(
+                self._outline, before, expected, abandon_on_cancel=True
+            )
+            is_new = await self._watching.follow(wanted)
+            if isinstance(shown, SourceError):
+                raise shown
+            rounds += 1
+            if not is_new:
+                return _Seen(shown, changed, self._watching.is_complete, read)
+            if rounds == _ROUNDS:
+                self._hint.set()
+                return _Seen(shown, changed, False, read)
+
+    def _outline(
+        self, before: Scan | None, expected: Outline | None
+    ) -> tuple[Outline | SourceError, _Changed, Mapping[Identity, Place] | None, _Read | None]:
+        """The outline, its difference from what is published, and the directories to watch; None if they are watched."""
+        wanted: dict[Identity, Place] = {}
+        try:
+            shown = directory.outline(self._root, self._settings, self._own)
+        except SourceError as error:
+            wanted = self._signposts()  # events tell of its return
+            return error, {}, None if self._watching.follows(wanted) else wanted, None
+        for prefix, identity in (*shown.directories.items(), *shown.beside.directories.items()):
+            wanted[identity] = Place(os.path.join(self._root, prefix))
+        for identity, place in self._signposts().items():
+            wanted.setdefault(identity, place)
+        changed = {} if before is None else directory.difference(before.outline, shown)
+        read = self._read(before, shown) if before is not None and shown == expected else None
+        return shown, changed, None if self._watching.follows(wanted) else wanted, read
+
+    def _signposts(self) -> dict[Identity, Place]:
+        """The directories in which it shows that the path of the root leads elsewhere."""
+        found = {}
+        for path, entries in directory.signposts(self._root).items():
+            # They are watched where that is allowed: many users may not list the parent of a directory that they may list.
+            with contextlib.suppress(OSError):
+                status = os.stat(path)
+                if os.access(path, os.R_OK):
+                    found[status.st_dev, status.st_ino] = Place(path, frozenset(entries))
+        return found
+
+    def _heard(self, event: Event, now: float) -> None:
+        if self._settling.heard(event, now):
+            self._hint.set()
 
     def _tree(self, scan: Scan, noticed: float) -> Tree:
         tree, skipped = tree_of(scan, self._settings, self._root)
@@ -143,27 +261,14 @@ class FilesSource:
             log.warning("directory skipped", source=self.name, directory=path, reason=why)
         self._skipped = skipped
 
-    async def _watch(self) -> None:
-        """Turn notifications into hints, for ever; without them the scans go on."""
-        is_told = False
-        while True:
-            with trio.CancelScope() as self._watching:
-                try:
-                    async for _ in awatch(
-                        self._root, watch_filter=None, debounce=_GATHER_MS, step=_STEP_MS, rust_timeout=_WATCH_MS
-                    ):
-                        is_told = False
-                        self._hint.set()
-                except (OSError, RuntimeError) as error:
-                    if isinstance(error, RuntimeError) and not threads.is_shortage(error):
-                        raise
-                    if not is_told:
-                        log.info(
-                            "directory not watched", source=self.name, reason=str(error), consequence="it is scanned"
-                        )
-                    is_told = True
-                await trio.sleep(self._settings.scan_interval)
-            self._hint.set()  # what changed while nobody watched
+    def _warn(self, path: str, reason: Reason) -> None:
+        log.warning(
+            "unfinished file published",
+            source=self.name,
+            file=path,
+            reason=f"{reason.value}, for {self._settings.hold:g} s",
+            remedy="write a new file and rename it over this one, or raise hold of the source",
+        )
 
     def _is_well(self) -> None:
         self._status.succeeded()
@@ -178,6 +283,20 @@ class FilesSource:
                 "source unreadable", source=self.name, reason=reason, consequence="what is served stays as it is"
             )
         self._trouble = reason
+
+
+def _is_unmounted(before: Scan, after: Scan) -> bool:
+    """A volume that was unmounted leaves an empty directory on another device. That is no empty configuration."""
+    return bool(before.contents) and not after.outline.files and before.outline.root[0] != after.outline.root[0]
+
+
+def _differs(before: Scan | None, after: Scan, path: str) -> bool:
+    """Whether what is published of a path has changed."""
+    if before is None:
+        return True
+    return before.contents.get(path) != after.contents.get(path) or (
+        before.unreadable.get(path) != after.unreadable.get(path)
+    )
 
 
 def tree_of(scan: Scan, settings: SourceSettings, root: str) -> tuple[Tree, dict[str, str]]:
