@@ -130,7 +130,7 @@ def _is_remote(value: object) -> bool:
 # A search location: names, {application}, {profile}, {label} and *; never a hidden directory, and never out of the tree.
 _LOCATION = re.compile(r"/?(?:(?!\.)(?:[A-Za-z0-9._*-]|\{(?:application|profile|label)\})+/?)+")
 _APPLIES = re.compile(r"[A-Za-z0-9._,*/-]+")
-_LABELS = re.compile(r"[A-Za-z0-9._*/+-]+")
+_LABELS = re.compile(r"[A-Za-z0-9._*/+@-]+")
 
 
 def _is_location(value: object) -> bool:
@@ -289,7 +289,7 @@ class SourceSettings:
     label_directories: bool = False
     default_label: str = attrs.field(
         default="main",
-        metadata={"rule": Rule("a label: letters, digits, dots, hyphens, underscores, slashes", _is_label)},
+        metadata={"rule": Rule("a label: letters, digits, dots, hyphens, underscores, slashes, + and @", _is_label)},
     )
     scan_interval: float = _seconds(5.0, 0.1)
     quiet: float = _seconds(0.1, 0)
@@ -345,7 +345,7 @@ class GitSettings:
         default="",
         metadata={
             "rule": Rule(
-                "a label (letters, digits, dots, hyphens, underscores, slashes), or empty",
+                "a label (letters, digits, dots, hyphens, underscores, slashes, + and @), or empty",
                 lambda value: value == "" or _is_label(value),
             )
         },
