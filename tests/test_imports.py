@@ -59,6 +59,8 @@ PURE = [
     "rules",
     "tables",
     "source.labels",
+    "source.lfs",
+    "source.links",
     "resolve",
     "diff",
     "comparison",

@@ -12,6 +12,7 @@ from vortexd.errors import SourceError
 from vortexd.settings import SourceSettings
 from vortexd.source import directory
 from vortexd.source.directory import Scan
+from vortexd.source.lfs import POINTER
 
 SETTINGS = SourceSettings(kind="files", path="unused", file_bytes=2_000, total_bytes=10_000, files=20)
 
@@ -374,3 +375,14 @@ def test_P13_what_is_vortexds_own_is_not_served_and_neither_is_what_links_to_it(
 
     assert ["shop.yml"] == list(scan.contents)
     assert dict.fromkeys(("below.toml", "link.toml"), "it is vortexd's own") == scan.unreadable
+
+
+def test_an_lfs_pointer_is_broken_until_it_is_replaced_by_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "app.yml"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n")
+    scan = read(tmp_path)
+    path.write_text("a: 1\n")
+    after = read(tmp_path, scan)
+
+    assert ({}, {"app.yml": POINTER}) == (scan.contents, scan.unreadable)
+    assert ({"app.yml": b"a: 1\n"}, {}) == (after.contents, after.unreadable)

@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
             lambda file: os.path.normpath(os.path.join(read.where, file)),
         )
         skipped = [
-            Finding(os.path.join(read.where, name), 0, 0, f"it isn't served: {why}", False)
+            Finding(os.path.normpath(os.path.join(read.where, name)), 0, 0, f"it isn't served: {why}", False)
             for name, why in read.skipped.items()
         ]
         report = attrs.evolve(report, findings=sorted([*report.findings, *skipped]))
