@@ -13,7 +13,12 @@
 What isn't in this tree is nobody's expected error: it propagates and ends the daemon loudly.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+from .model import Key
+
+# Labels in one sentence.
+_NAMED = 10
 
 
 class VortexdError(Exception):
@@ -90,6 +95,23 @@ class InvalidName(RemoteError):
 
 
 class UnknownLabel(RemoteError):
-    """A label the sources don't have. Spring's clients try their next label on 404."""
+    """A label the sources don't have. Spring's clients try their next label on 404.
+
+    Attributes:
+        alternatives: The same key under labels that there are; to be named to those who may have them.
+    """
 
     status = 404
+
+    def __init__(self, reason: str, status: int | None = None, alternatives: Sequence[Key] = ()) -> None:
+        self.alternatives = tuple(alternatives)
+        super().__init__(reason, status)
+
+    def for_peer(self, may_have: Callable[[Key], bool]) -> RemoteError:
+        """What one peer is told: the reason, with the labels that it may have."""
+        there_are = [key.label for key in self.alternatives if may_have(key)]
+        if not there_are:
+            return RemoteError(self.reason, self.status)
+        more = len(there_are) - _NAMED
+        named = ", ".join(there_are[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+        return RemoteError(f"{self.reason}; there are {named}", self.status)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
+import attrs
 import structlog
 import trio
 
@@ -27,6 +28,8 @@ from .store import Store
 log = structlog.get_logger()
 T = TypeVar("T")
 
+# Labels that are looked at for those that a client may be told of.
+_MOST_LABELS = 100
 # Configurations that were read and that no connection holds.
 _CACHE_KEYS = 1_024
 _CACHE_BYTES = 67_108_864
@@ -133,7 +136,7 @@ class Reading:
                     await self.load_label(label)
                 state = self._store.state or state
                 if label not in state.labels:
-                    raise UnknownLabel("no such label")
+                    raise _unknown(key, label, state)
         return state
 
     async def explain(self, key: Key) -> tuple[Explanation, str]:
@@ -222,3 +225,13 @@ def _held_back(state: State, keys: Iterable[Key]) -> list[HeldBack]:
 
 def _order(item: tuple[BrokenFile, object]) -> tuple[str, str, str]:
     return item[0].label, item[0].root, item[0].path
+
+
+def _unknown(key: Key, label: str, state: State) -> UnknownLabel:
+    if label != state.default_label:
+        return UnknownLabel("no such label")
+    there_are = sorted(state.labels)[:_MOST_LABELS]
+    return UnknownLabel(
+        "there is no default label; name a label, or set default_label of the source",
+        alternatives=[attrs.evolve(key, label=each) for each in there_are],
+    )

@@ -1,0 +1,30 @@
+"""What a peer is told of an error."""
+
+import pytest
+
+from vortexd.errors import UnknownLabel
+from vortexd.model import Key
+
+
+def error(count: int) -> UnknownLabel:
+    keys = [Key("shop", "dev", f"{number:02}") for number in range(count)]
+    return UnknownLabel("there is no default label", alternatives=keys)
+
+
+def test_a_peer_is_told_of_the_labels_that_it_may_have() -> None:
+    told = error(5).for_peer(lambda key: key.label in ("01", "03"))
+
+    assert (404, "there is no default label; there are 01, 03") == (told.status, told.reason)
+
+
+@pytest.mark.parametrize(("count", "end"), [(10, "08, 09"), (11, "08, 09 and 1 more"), (20, "08, 09 and 10 more")])
+def test_a_few_are_named(count: int, end: str) -> None:
+    assert error(count).for_peer(lambda _: True).reason.endswith(end)
+
+
+def test_a_peer_that_may_have_none_is_told_of_none() -> None:
+    assert "there is no default label" == error(5).for_peer(lambda _: False).reason
+    assert (503, "starting") == (
+        (told := UnknownLabel("starting", 503).for_peer(lambda _: True)).status,
+        told.reason,
+    )
