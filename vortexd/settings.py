@@ -310,7 +310,8 @@ class GitSettings:
         kind: "git".
         uri: The address of the repository: https://, ssh:// or user@host:path; others need `schemes`.
         schemes: What the address may begin with: "https", "ssh", and "http", "git" and "file", which nothing protects.
-        default_label: The label of a request that names none; "" means main, and master where there is no main.
+        default_label: The label of a request that names none; "" means the branch that the remote's HEAD stands for, and, where it doesn't
+            say, main, or master where there is no main.
         search_paths: Directories to search beside the top, later ones win. {application}, {profile} and {label} stand for what is asked
             for, and `*` for anything within one name.
         labels: Which branches and tags are served, as patterns with `*`; one that begins with refs/ is matched against the whole
