@@ -3,7 +3,18 @@
 import pytest
 
 from vortexd.source import links
-from vortexd.source.links import DANGLING, DIRECTORY, ENDLESS, HIDDEN, MAX_HOPS, MAX_STEPS, OUTSIDE, TOO_LONG, follow
+from vortexd.source.links import (
+    DANGLING,
+    DIRECTORY,
+    ENDLESS,
+    HIDDEN,
+    MAX_HOPS,
+    MAX_STEPS,
+    OUTSIDE,
+    TOO_LONG,
+    Way,
+    follow,
+)
 
 FILES = {"app.yml", "team/real.yml", "team/deep/x.yml"}
 
@@ -11,10 +22,9 @@ FILES = {"app.yml", "team/real.yml", "team/deep/x.yml"}
 def leads(target: str, path: str = "link.yml", **others: str) -> str:
     """The file that a link leads to, or why it leads to none."""
     found = {path: target.encode(), **{name: text.encode() for name, text in others.items()}}
-    targets, refused = follow(found, FILES)
-    assert {path} <= targets.keys() | refused.keys()
-    assert not targets.keys() & refused.keys()
-    return targets.get(path) or refused[path]
+    way = follow(found, FILES)[path]
+    assert path == way.through[0]
+    return way.why or way.end
 
 
 @pytest.mark.parametrize(
@@ -74,7 +84,7 @@ def test_a_link_that_leads_to_no_file_says_why(path: str, target: str, why: str)
 
 
 def test_a_target_that_is_no_text_is_not_followed() -> None:
-    assert ({}, {"link": TOO_LONG}) == follow({"link": b"\xff"}, FILES)
+    assert {"link": Way(("link",), TOO_LONG)} == follow({"link": b"\xff"}, FILES)
 
 
 def test_a_link_through_one_that_is_not_followed_is_not_followed() -> None:
@@ -83,23 +93,39 @@ def test_a_link_through_one_that_is_not_followed_is_not_followed() -> None:
 
 
 def test_links_that_lead_to_each_other_end() -> None:
-    targets, refused = follow({"a": b"b", "b": b"a", "c": b"app.yml"}, FILES)
+    ways = follow({"a": b"b", "b": b"a", "c": b"app.yml"}, FILES)
 
-    assert {"c": "app.yml"} == targets
-    assert {"a": ENDLESS, "b": ENDLESS} == refused
+    assert {"a": ENDLESS, "b": ENDLESS, "c": ""} == {link: way.why for link, way in ways.items()}
 
 
 @pytest.mark.parametrize(("count", "is_followed"), [(MAX_HOPS, True), (MAX_HOPS + 1, False)])
 def test_the_links_on_the_way_are_bounded(count: int, is_followed: bool) -> None:
     chain = {f"l{number}": f"l{number + 1}".encode() for number in range(count - 1)}
     chain[f"l{count - 1}"] = b"app.yml"
-    targets, refused = follow(chain, FILES)
+    way = follow(chain, FILES)["l0"]
 
-    assert is_followed == (targets.get("l0") == "app.yml")
-    assert is_followed == ("l0" not in refused)
+    assert is_followed == (way.end == "app.yml")
+    assert ("" if is_followed else ENDLESS) == way.why
 
 
 @pytest.mark.parametrize(("names", "is_followed"), [(MAX_STEPS - 2, True), (MAX_STEPS - 1, False)])
 def test_the_names_on_the_way_are_bounded(names: int, is_followed: bool) -> None:
     """The link itself is one, and so is the file."""
     assert ("app.yml" if is_followed else ENDLESS) == leads("./" * names + "app.yml")
+
+
+def test_a_way_says_which_paths_decide_on_it() -> None:
+    links = {
+        "link": b"linked/../other",
+        "linked": b"team",
+        "other": b"app.yml",
+        "lost": b"linked/gone.yml",
+        "out": b"/x",
+    }
+    ways = follow(links, FILES)
+
+    assert Way(("link", "linked", "other", "app.yml")) == ways["link"]
+    assert Way(("linked", "team"), DIRECTORY) == ways["linked"]
+    # What appears there makes it a file.
+    assert Way(("lost", "linked", "team/gone.yml"), DANGLING) == ways["lost"]
+    assert Way(("out",), OUTSIDE) == ways["out"]

@@ -10,7 +10,7 @@ from vortexd.remotes import Remote
 from vortexd.settings import GitSettings
 from vortexd.source.git_objects import Objects
 from vortexd.source.lfs import POINTER
-from vortexd.source.links import DANGLING, OUTSIDE, TOO_LONG
+from vortexd.source.links import DANGLING, OUTSIDE, TOO_LONG, Way
 from vortexd.source.mirror import Mirror
 from vortexd.source.snapshots import SUBMODULE, LabelError, Snapshot, Snapshots
 
@@ -55,7 +55,8 @@ async def test_a_link_has_the_content_of_the_file_it_leads_to(reader: Reader) ->
 
     assert {"app.yml": b"a: 1\n", "link.yml": b"a: 1\n"} == found.contents
     assert found.contents["link.yml"] is found.contents["app.yml"]
-    assert ({"link.yml": "app.yml"}, {}, {}) == (found.targets, found.not_followed, found.unreadable)
+    assert {"link.yml": Way(("link.yml", "app.yml"))} == found.ways
+    assert ({}, {}) == (found.not_followed, found.unreadable)
     assert {"app.yml"} == set(found.blobs)
     assert {"link.yml"} == set(found.links)
 
@@ -87,8 +88,8 @@ async def test_a_link_may_become_a_file_and_a_file_a_link(reader: Reader) -> Non
     gone = await reader.read(repository.commit({"link.yml": None}))
 
     assert [b"b: 1\n", b"a: 1\n", b"c: 1\n"] == [each.contents["link.yml"] for each in (file, link, other)]
-    assert ({}, {}) == (file.links, file.targets)
-    assert ({"app.yml", "new.yml"}, {}, {}) == (set(gone.contents), gone.links, gone.targets)
+    assert ({}, {}) == (file.links, file.ways)
+    assert ({"app.yml", "new.yml"}, {}, {}) == (set(gone.contents), gone.links, gone.ways)
 
 
 async def test_a_link_that_leads_elsewhere_is_missing_and_not_broken(reader: Reader) -> None:
@@ -155,7 +156,7 @@ async def test_the_same_tree_under_another_commit_is_the_same_files(reader: Read
     other = await snapshots.read(second, one, [one])
 
     assert (first, second) == (one.origin.commit, other.origin.commit)
-    for name in ("blobs", "links", "targets", "not_followed", "contents", "unreadable"):
+    for name in ("blobs", "links", "ways", "contents", "unreadable"):
         assert getattr(one, name) is getattr(other, name)
 
 

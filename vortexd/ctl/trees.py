@@ -93,9 +93,10 @@ def read_working_tree(path: str, settings: GitSettings, label: str) -> Read:
     contents = {each: content for each, content in scan.contents.items() if each not in links}
     unreadable = {each: why for each, why in scan.unreadable.items() if each not in links}
     # As a commit has them, not as this machine does: an absolute target is none elsewhere.
-    targets, not_followed = follow(links, {*contents, *unreadable})
-    contents |= {link: contents[target] for link, target in targets.items() if target in contents}
-    unreadable |= {link: unreadable[target] for link, target in targets.items() if target in unreadable}
+    ways = follow(links, {*contents, *unreadable})
+    contents |= {link: contents[way.end] for link, way in ways.items() if not way.why and way.end in contents}
+    unreadable |= {link: unreadable[way.end] for link, way in ways.items() if not way.why and way.end in unreadable}
+    not_followed = {link: way.why for link, way in ways.items() if way.why}
     files = Files(contents, unreadable, "", locations_of(settings.search_paths, label))
     return Read(Tree({label: files}, label), path, not_followed)
 

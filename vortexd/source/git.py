@@ -21,7 +21,7 @@ from ..model import Files, Tree
 from ..remotes import parse_remote
 from ..settings import GitSettings
 from .base import Publish
-from .git_history import GitPast, Histories, History
+from .git_history import GitPast, Histories, History, edits_through
 from .git_objects import Objects
 from .git_process import GitError
 from .labels import COMMIT, default_label, first_labels, labels_of, locations_of, may_be_served, obstructed
@@ -415,8 +415,8 @@ class GitSource:
             locations,
             snapshot.origin.commit,
             snapshot.origin,
-            edits=loaded.history.edits,
-            past=GitPast(self._mirror, self._settings, loaded.history),
+            edits=edits_through(loaded.history.edits, snapshot.ways),
+            past=GitPast(self._mirror, self._settings, loaded.history, snapshot.ways),
         )
 
     def _obstructed(self, loaded: Mapping[str, Loaded]) -> Iterator[tuple[str, str]]:

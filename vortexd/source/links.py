@@ -5,6 +5,8 @@ The invariant: a link leads to a regular file of the same commit that is served 
 
 from collections.abc import Collection, Iterator, Mapping
 
+import attrs
+
 # Links that lead to links, and the names on the way. Real ones need two or three; without a bound a loop would never end.
 MAX_HOPS = 8
 MAX_STEPS = 128
@@ -18,8 +20,26 @@ DIRECTORY = "it leads to a directory"
 DANGLING = "it leads to no file that is served"
 
 
-def follow(links: Mapping[str, bytes], files: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Follow all links. Returns the file that each leads to, and, for those that lead to none, why.
+@attrs.frozen(slots=True)
+class Way:
+    """Where a link leads.
+
+    Attributes:
+        through: The paths that decide on it: the link, those that it leads through, and the one at the end, as far as it was followed.
+        why: Why it leads to no file; "" if it does.
+    """
+
+    through: tuple[str, ...]
+    why: str = ""
+
+    @property
+    def end(self) -> str:
+        """The file that it leads to, if it leads to one."""
+        return self.through[-1]
+
+
+def follow(links: Mapping[str, bytes], files: Collection[str]) -> dict[str, Way]:
+    """Follow all links.
 
     A link may lead through linked directories, as long as it ends at a file.
 
@@ -27,55 +47,52 @@ def follow(links: Mapping[str, bytes], files: Collection[str]) -> tuple[dict[str
         links: Path to the target as git has it.
         files: The paths of the regular files, as they may be asked for.
     """
-    targets: dict[str, str] = {}
-    refused: dict[str, str] = {}
+    ways: dict[str, Way] = {}
     texts = {path: _text(target) for path, target in links.items()}
     directories: set[str] | None = None
     for path in links:
-        end, why = _followed(path, texts, files)
-        if not why and end not in files:
+        way = _followed(path, texts, files)
+        if not way.why and way.end not in files:
             if directories is None:
                 directories = set(_directories(files))
-            why = DIRECTORY if end in directories else DANGLING
-        if why:
-            refused[path] = why
-        else:
-            targets[path] = end
-    return targets, refused
+            way = Way(way.through, DIRECTORY if way.end in directories else DANGLING)
+        ways[path] = way
+    return ways
 
 
-def _followed(path: str, texts: Mapping[str, str | None], files: Collection[str]) -> tuple[str, str]:
-    """Where a link ends, and why it isn't followed, or ""."""
+def _followed(path: str, texts: Mapping[str, str | None], files: Collection[str]) -> Way:
+    """Follow one link to its end, whatever is there."""
     place: list[str] = []
     left = path.split("/")[::-1]
-    hops = steps = 0
+    through: list[str] = []
+    steps = 0
     while left:
         steps += 1
-        if steps > MAX_STEPS or hops > MAX_HOPS:
-            return "", ENDLESS
+        if steps > MAX_STEPS or len(through) > MAX_HOPS:
+            return Way(tuple(through), ENDLESS)
         name = left.pop()
         here = "/".join(place)
         if name in ("", "."):
             continue
         if name == "..":
             if not place:
-                return "", OUTSIDE
+                return Way(tuple(through), OUTSIDE)
             if here in files:
-                return "", DANGLING  # a file has no parent to go on from
+                return Way(tuple(through), DANGLING)  # a file has no parent to go on from
             place.pop()
         elif name.startswith("."):
-            return "", HIDDEN
+            return Way(tuple(through), HIDDEN)
         elif (there := f"{here}/{name}" if place else name) not in texts:
             place.append(name)
         else:
+            through.append(there)
             target = texts[there]
             if target is None:
-                return "", TOO_LONG
+                return Way(tuple(through), TOO_LONG)
             if target.startswith("/"):
-                return "", OUTSIDE
-            hops += 1
+                return Way(tuple(through), OUTSIDE)
             left += target.split("/")[::-1]
-    return "/".join(place), ""
+    return Way((*through, "/".join(place)))
 
 
 def _text(target: bytes) -> str | None:

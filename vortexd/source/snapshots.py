@@ -17,7 +17,7 @@ from ..settings import GitSettings
 from .git_objects import Object, Objects
 from .git_process import GitError, TooMuch
 from .lfs import POINTER, is_pointer
-from .links import MAX_TARGET_BYTES, follow
+from .links import MAX_TARGET_BYTES, Way, follow
 from .mirror import Mirror
 
 # One entry of `ls-tree -r -z`, and of `diff-tree -r -z`: mode, id and path of what is there now.
@@ -43,8 +43,7 @@ class Snapshot:
         tree: The id of its tree. The same tree is the same mappings.
         blobs: Path to the id of its blob, of all regular files.
         links: Path to the id of the blob that holds its target, of all symbolic links.
-        targets: Path of a link to that of the regular file it leads to, and what it stands for here.
-        not_followed: Path of a link to why it leads to none; such a link counts as missing.
+        ways: Path of a link to where it leads. It has the content of the file that it leads to, or is missing.
         contents: Path to bytes, of links as well.
         unreadable: Path to why it can't be used, of links as well.
     """
@@ -53,10 +52,14 @@ class Snapshot:
     tree: str
     blobs: Mapping[str, str]
     links: Mapping[str, str]
-    targets: Mapping[str, str]
-    not_followed: Mapping[str, str]
+    ways: Mapping[str, Way]
     contents: Mapping[str, bytes]
     unreadable: Mapping[str, str]
+
+    @property
+    def not_followed(self) -> Mapping[str, str]:
+        """Path of each link that leads to no file, to why; such a link counts as missing."""
+        return {link: way.why for link, way in self.ways.items() if way.why}
 
 
 @attrs.define(eq=False)
@@ -172,17 +175,19 @@ class Snapshots:
                 paths.unreadable[path] = POINTER
             else:
                 paths.contents[path] = content
-        targets, not_followed = await self._follow(paths)
-        for link, path in targets.items():
-            if path in paths.contents:
-                paths.contents[link] = paths.contents[path]
+        ways = await self._follow(paths)
+        for link, way in ways.items():
+            if way.why:
+                continue
+            if way.end in paths.contents:
+                paths.contents[link] = paths.contents[way.end]
             else:
-                paths.unreadable[link] = paths.unreadable[path]
-        return Snapshot(origin, tree, paths.blobs, paths.links, targets, not_followed, paths.contents, paths.unreadable)
+                paths.unreadable[link] = paths.unreadable[way.end]
+        return Snapshot(origin, tree, paths.blobs, paths.links, ways, paths.contents, paths.unreadable)
 
-    async def _follow(self, paths: _Paths) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    async def _follow(self, paths: _Paths) -> Mapping[str, Way]:
         if not paths.links:
-            return {}, {}
+            return {}
         # A target that is too large to be read is too long to be followed.
         texts = {path: self._blobs.get(id, bytes(MAX_TARGET_BYTES + 1)) for path, id in paths.links.items()}
         return await threads.run_sync(follow, texts, paths.blobs.keys())
