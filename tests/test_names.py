@@ -66,6 +66,28 @@ def test_spring_writes_a_slash_as_an_underscore_in_parentheses() -> None:
         names.label("(_)x")
 
 
+@pytest.mark.parametrize(
+    "text", ["v1.2.3+build.5", "dependabot/npm/@types/node", "+a", "@", "a+", "a@", "@a/+b", "2.0.x", "_x", "JIRA-1_x"]
+)
+def test_a_label_is_the_name_of_a_branch_or_tag(text: str) -> None:
+    assert text == names.label(text)
+    assert text == names.label(text.replace("/", "(_)"))
+
+
+@pytest.mark.parametrize("text", ["v1+b", "a@b", "@types/node"])
+def test_an_application_holds_neither_plus_nor_at(text: str) -> None:
+    with pytest.raises(InvalidName):
+        names.application(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["main@{1}", "@{-1}", "a+..+b", "-a", "a/-b", "a.", "+.", "a/@.", "a b", "größe", "fix/(x)"]
+)
+def test_a_label_is_no_notation_and_nothing_hidden(text: str) -> None:
+    with pytest.raises(InvalidName):
+        names.label(text)
+
+
 def test_decoding_happens_once() -> None:
     assert "%2e" == names.decode_segment("%252e")
     with pytest.raises(InvalidName, match="UTF-8"):

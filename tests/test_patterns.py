@@ -114,6 +114,22 @@ def test_T09_every_label_of_a_list_must_match():
     assert matches("shop:dev:release-*", label="release-1,release-2")
 
 
+@pytest.mark.parametrize("pattern", ["shop:dev:v1.2.3+build.5", "shop:dev:v1*+build.*", "shop:dev:*+build.5"])
+def test_a_pattern_of_labels_may_hold_a_plus(pattern: str):
+    assert matches(pattern, label="v1.2.3+build.5")
+    assert not matches(pattern, label="v1.2.3")
+
+
+def test_a_pattern_of_labels_may_hold_an_at():
+    assert matches("shop:dev:dependabot(_)*(_)@types(_)*", label="dependabot/npm/@types/node")
+
+
+@pytest.mark.parametrize("pattern", ["v1+*:dev:main", "@*:dev:main", "v1+b:dev:main"])
+def test_a_pattern_of_applications_holds_neither(pattern: str):
+    with pytest.raises(InvalidName):
+        parse_pattern(pattern)
+
+
 def test_a_label_outside_is_not_matched():
     assert not matches("shop:dev:release-*", label="main")
     assert matches("shop:dev:release-*", label="release-1")

@@ -90,6 +90,29 @@ async def test_a_label_that_was_not_read_yet_is_asked_for(served: Served) -> Non
     assert ["preview", "nothing"] == asked
 
 
+async def test_without_a_default_label_the_reader_is_told_what_to_set(served: Served) -> None:
+    files = Files({"shop.yml": b"a: 1"})
+    await served.publish(Tree({"trunk": files, "dev": files}, "main"))
+    with pytest.raises(UnknownLabel) as missing:
+        await served.reading.read(SHOP)
+    with pytest.raises(UnknownLabel) as other:
+        await served.reading.read(attrs.evolve(SHOP, label="nothing"))
+
+    assert 404 == missing.value.status
+    assert "there is no default label; name a label, or set default_label of the source" == missing.value.reason
+    assert [attrs.evolve(SHOP, label=each) for each in ("dev", "trunk")] == list(missing.value.alternatives)
+    assert ("no such label", ()) == (other.value.reason, other.value.alternatives)
+
+
+async def test_of_many_labels_a_hundred_are_looked_at(served: Served) -> None:
+    files = Files({"shop.yml": b"a: 1"})
+    await served.publish(Tree({f"{number:03}": files for number in range(101)}, "main"))
+    with pytest.raises(UnknownLabel) as missing:
+        await served.reading.read(SHOP)
+
+    assert [f"{number:03}" for number in range(100)] == [key.label for key in missing.value.alternatives]
+
+
 async def test_concurrent_reads_of_a_key_resolve_it_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     await served.publish(tree(b"a: 1"))
     resolved = []

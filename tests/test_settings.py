@@ -53,6 +53,20 @@ def test_every_key_is_documented(name: str) -> None:
             assert re.search(rf"^(?:# |\.It Ic )?{field.name}\b", text[start:], re.MULTILINE), (section, field.name)
 
 
+@pytest.mark.parametrize("label", ["v1.2.3+build.5", "dependabot/npm/@types/node"])
+def test_a_default_label_and_the_labels_served_may_hold_plus_and_at(label: str) -> None:
+    settings = load(f'{GIT}default_label = "{label}"\nlabels = ["{label}", "*+*", "@*"]\n', "vortexd.toml", BASE)
+
+    [source] = settings.source
+    assert isinstance(source, GitSettings)
+    assert (label, (label, "*+*", "@*")) == (source.default_label, source.labels)
+
+
+@pytest.mark.parametrize("label", ["a#b", "größe", "-x", "a..b", "@{-1}"])
+def test_a_default_label_that_no_label_can_be_is_refused(label: str) -> None:
+    assert ["source[0].default_label"] == list(problems(f'{GIT}default_label = "{label}"\n'))
+
+
 @pytest.mark.parametrize("value", ['"7400"', "true", "7.9", "[1]", "-1"])
 def test_a_number_is_a_number_and_nothing_like_it(value: str) -> None:
     found = problems(f"{SOURCE}[server]\nhead_bytes = {value}\n")

@@ -14,7 +14,12 @@ What isn't in this tree is nobody's expected error: it propagates and ends the d
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+from .model import Key
+
+# Labels in one sentence.
+_NAMED = 10
 
 # The name of a git commit, whole or abbreviated as git does it.
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
@@ -94,7 +99,11 @@ class InvalidName(RemoteError):
 
 
 class UnknownLabel(RemoteError):
-    """A label the sources don't have. Spring's clients try their next label on 404."""
+    """A label the sources don't have. Spring's clients try their next label on 404.
+
+    Attributes:
+        alternatives: The same key under labels that there are; to be named to those who may have them.
+    """
 
     status = 404
 
@@ -103,3 +112,16 @@ class UnknownLabel(RemoteError):
         """The error for a label, with a hint where it looks like a commit. The text doesn't repeat the label."""
         hint = "; a commit is a label by its full name, where its git source has commits = true"
         return cls("no such label" + (hint if _COMMIT.fullmatch(label) else ""))
+
+    def __init__(self, reason: str, status: int | None = None, alternatives: Sequence[Key] = ()) -> None:
+        self.alternatives = tuple(alternatives)
+        super().__init__(reason, status)
+
+    def for_peer(self, may_have: Callable[[Key], bool]) -> RemoteError:
+        """What one peer is told: the reason, with the labels that it may have."""
+        there_are = [key.label for key in self.alternatives if may_have(key)]
+        if not there_are:
+            return RemoteError(self.reason, self.status)
+        more = len(there_are) - _NAMED
+        named = ", ".join(there_are[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+        return RemoteError(f"{self.reason}; there are {named}", self.status)

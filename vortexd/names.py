@@ -16,8 +16,10 @@ MAX_NAME_LENGTH = 128
 MAX_LIST_LENGTH = 16
 MAX_PATH_LENGTH = 1_024
 
-# One segment of an application or label: no empty one, no `.` or `..`, nothing hidden, nothing that looks like an option.
+# One segment of an application: no empty one, no `.` or `..`, nothing hidden, nothing that looks like an option.
 _SEGMENT = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?")
+# The same of a label, which is a branch or tag: `v1.2.3+build.5`, `dependabot/npm/@types/node`.
+_LABEL_SEGMENT = re.compile(r"[A-Za-z0-9_+@](?:[A-Za-z0-9._+@-]*[A-Za-z0-9_+@-])?")
 # Spring's rule for profiles (PathUtils.isInvalidProfiles): begins and ends with a letter or digit.
 _PROFILE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._+@-]*[A-Za-z0-9])?")
 
@@ -51,7 +53,7 @@ def profile(text: str) -> str:
 def label(text: str) -> str:
     """Validate a label; `(_)` stands for `/`, as Spring has it."""
     name = text.replace("(_)", "/")
-    if len(name) > MAX_NAME_LENGTH or text.startswith("(_)") or not _is_path(name):
+    if len(name) > MAX_NAME_LENGTH or text.startswith("(_)") or not _is_path(name, _LABEL_SEGMENT):
         raise InvalidName("invalid label")
     return name
 
@@ -106,5 +108,5 @@ def _names(text: str, kind: str, is_valid: Callable[[str], bool]) -> str:
     return ",".join(names)
 
 
-def _is_path(name: str) -> bool:
-    return all(_SEGMENT.fullmatch(segment) and ".." not in segment for segment in name.split("/"))
+def _is_path(name: str, segment: re.Pattern[str] = _SEGMENT) -> bool:
+    return all(segment.fullmatch(each) and ".." not in each for each in name.split("/"))

@@ -15,6 +15,7 @@ from .model import Key
 
 _NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
 _PATH_CHARACTERS = _NAME_CHARACTERS | {"/", "*"}
+_LABEL_CHARACTERS = _PATH_CHARACTERS | {"+", "@"}
 _PROFILE_CHARACTERS = _NAME_CHARACTERS | {"+", "@", "*"}
 _MAX_LENGTH = 3 * names.MAX_NAME_LENGTH + 2
 
@@ -77,14 +78,14 @@ def parse_pattern(text: str) -> Pattern:
         raise InvalidName("a pattern has more than three parts")
     application, profile, label = parts + ["*"] * (3 - len(parts))
     return Pattern(
-        _path(application, "application"),
+        _path(application, "application", _PATH_CHARACTERS),
         _part(profile, "profile", _PROFILE_CHARACTERS) if "*" in profile else _single(profile, "profile"),
-        _path(label, "label"),
+        _path(label, "label", _LABEL_CHARACTERS),
     )
 
 
-def _path(text: str, kind: str) -> str:
-    return _part(text.replace("(_)", "/"), kind, _PATH_CHARACTERS) if "*" in text else _single(text, kind)
+def _path(text: str, kind: str, allowed: frozenset[str]) -> str:
+    return _part(text.replace("(_)", "/"), kind, allowed) if "*" in text else _single(text, kind)
 
 
 def _part(text: str, kind: str, allowed: frozenset[str]) -> str:

@@ -28,6 +28,8 @@ from .store import Store
 log = structlog.get_logger()
 T = TypeVar("T")
 
+# Labels that are looked at for those that a client may be told of.
+_MOST_LABELS = 100
 # Configurations that were read and that no connection holds.
 _CACHE_KEYS = 1_024
 _CACHE_BYTES = 67_108_864
@@ -142,7 +144,7 @@ class Reading:
                     await self.load_label(label)
                 state = self._store.state or state
                 if label not in state.labels:
-                    raise UnknownLabel.named(label)
+                    raise _unknown(key, label, state)
         return state
 
     async def explain(self, key: Key) -> tuple[Explanation, str]:
@@ -300,3 +302,13 @@ def _resolved_by(files: Files, layer: ParsedFiles, state: State, key: Key, limit
         return State(parsed.labels, label, state.decryptor, state.overrides).resolve(key)
     except (FormatError, ResolveError):
         return None
+
+
+def _unknown(key: Key, label: str, state: State) -> UnknownLabel:
+    if label != state.default_label:
+        return UnknownLabel.named(label)
+    there_are = sorted(state.labels)[:_MOST_LABELS]
+    return UnknownLabel(
+        "there is no default label; name a label, or set default_label of the source",
+        alternatives=[attrs.evolve(key, label=each) for each in there_are],
+    )

@@ -130,7 +130,7 @@ def _is_remote(value: object) -> bool:
 # A search location: names, {application}, {profile}, {label} and *; never a hidden directory, and never out of the tree.
 _LOCATION = re.compile(r"/?(?:(?!\.)(?:[A-Za-z0-9._*-]|\{(?:application|profile|label)\})+/?)+")
 _APPLIES = re.compile(r"[A-Za-z0-9._,*/-]+")
-_LABELS = re.compile(r"[A-Za-z0-9._*/+-]+")
+_LABELS = re.compile(r"[A-Za-z0-9._*/+@-]+")
 
 
 def _is_location(value: object) -> bool:
@@ -294,7 +294,7 @@ class SourceSettings:
     label_directories: bool = False
     default_label: str = attrs.field(
         default="main",
-        metadata={"rule": Rule("a label: letters, digits, dots, hyphens, underscores, slashes", _is_label)},
+        metadata={"rule": Rule("a label: letters, digits, dots, hyphens, underscores, slashes, + and @", _is_label)},
     )
     scan_interval: float = _seconds(5.0, 0.1)
     quiet: float = _seconds(0.1, 0)
@@ -317,7 +317,8 @@ class GitSettings:
         kind: "git".
         uri: The address of the repository: https://, ssh:// or user@host:path; others need `schemes`.
         schemes: What the address may begin with: "https", "ssh", and "http", "git" and "file", which nothing protects.
-        default_label: The label of a request that names none; "" means main, and master where there is no main.
+        default_label: The label of a request that names none; "" means the branch that the remote's HEAD stands for, and, where it doesn't
+            say, main, or master where there is no main.
         search_paths: Directories to search beside the top, later ones win. {application}, {profile} and {label} stand for what is asked
             for, and `*` for anything within one name.
         labels: Which branches and tags are served, as patterns with `*`; one that begins with refs/ is matched against the whole
@@ -352,7 +353,7 @@ class GitSettings:
         default="",
         metadata={
             "rule": Rule(
-                "a label (letters, digits, dots, hyphens, underscores, slashes), or empty",
+                "a label (letters, digits, dots, hyphens, underscores, slashes, + and @), or empty",
                 lambda value: value == "" or _is_label(value),
             )
         },

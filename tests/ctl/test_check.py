@@ -157,16 +157,16 @@ def repository(tmp_path: Path) -> Repository:
 
 
 def test_a_ref_is_read_without_a_working_tree(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
-    first = repository.commit({"shop.yml": "a: [1\n", "link.yml": "shop.yml"}, modes={"link.yml": "120000"})
-    repository.commit({"shop.yml": "a: 1\n", "link.yml": None})
+    files = {"shop.yml": "a: [1\n", "link.yml": "shop.yml", "lost.yml": "/etc/passwd"}
+    first = repository.commit(files, modes={"link.yml": "120000", "lost.yml": "120000"})
+    repository.commit({"shop.yml": "a: 1\n", "lost.yml": None})
     repository.git("tag", "v1", first)
 
     for ref in ("v1", "refs/tags/v1", first, "main~1"):
         status, lines, _ = check(capsys, repository.path, "--ref", ref)
-        assert (1, ["link.yml: a symbolic link; links are not followed", "shop.yml:2:1"]) == (
-            status,
-            [lines[0], lines[1].partition(": ")[0]],
-        )
+        assert 1 == status
+        assert ["link.yml:2:1", "lost.yml", "shop.yml:2:1"] == [line.partition(": ")[0] for line in lines]
+        assert "lost.yml: warning: it isn't served: it leads out of the repository" == lines[1]
     assert 0 == check(capsys, repository.path)[0]
 
 
@@ -180,13 +180,29 @@ def test_a_working_tree_is_read_as_it_is_and_as_git_will_have_it(
     assert 0 == check(capsys, ".", "--search-path", "{label}", "--label", "prod")[0]
 
     directory(tree, {"prod/new.yml": "a: [1\n", "secret.txt": ""})
-    (tree / "prod" / "link.yml").symlink_to("shop.yml")
+    (tree / "shared").symlink_to("prod")
+    for name, target in {
+        "good": "shop.yml",
+        "bad": "new.yml",
+        "through": "../shared/new.yml",
+        "outside": tree / "prod/shop.yml",
+        "up": "../../x",
+    }.items():
+        (tree / f"prod/{name}.yml").symlink_to(target)
+    (tree / "prod/.hidden.yml").symlink_to("nowhere")
+    (tree / ".hidden").mkdir()
+    (tree / ".hidden/x.yml").symlink_to("nowhere")
     status, lines, _ = check(capsys, ".", "--search-path", "{label}", "--label", "prod")
     assert 1 == status
-    assert ["prod/link.yml: a symbolic link; links are not followed", "prod/new.yml:2:1"] == [
-        lines[0],
-        lines[1].partition(": ")[0],
-    ]
+    assert ["prod/bad.yml:2:1", "prod/new.yml:2:1", "prod/through.yml:2:1"] == sorted(
+        line.partition(": ")[0] for line in lines if "warning" not in line
+    )
+    warnings = [line for line in lines if "warning" in line]
+    assert [
+        "prod/outside.yml: warning: it isn't served: it leads out of the repository",
+        "prod/up.yml: warning: it isn't served: it leads out of the repository",
+        "shared: warning: it isn't served: it leads to a directory",
+    ] == warnings
     assert 0 == check(capsys, ".", "--ref", "HEAD")[0]
     repository.git("-C", str(tree), "worktree", "add", "--quiet", str(tmp_path / "linked"))
     assert 0 == check(capsys, tmp_path / "linked", "--ref", "linked")[0]

@@ -127,6 +127,16 @@ def test_two_keys_of_one_name_are_1(capsys: pytest.CaptureFixture[str]) -> None:
     ) == (status, capsys.readouterr().err)
 
 
+@pytest.mark.parametrize(
+    ("label", "path"),
+    [("v1.2.3+build.5", "v1.2.3+build.5"), ("dependabot/npm/@types/node", "dependabot(_)npm(_)@types(_)node")],
+)
+def test_the_name_of_any_branch_or_tag_that_is_served_can_be_asked_for(label: str, path: str) -> None:
+    _, asked = get(environment(VALUES), "billing", "prod", "--label", label)
+
+    assert [f"/billing/prod/{path}"] == asked
+
+
 def test_names_and_labels_are_written_as_spring_has_them() -> None:
     _, asked = get(environment(VALUES), "team/billing", "prod,eu+1", "--label", "feature/x")
 

@@ -3,13 +3,16 @@
 import base64
 import json
 
+import attrs
 import pytest
 from structlog.testing import capture_logs
 
 from tests.fakes import open_gate
-from tests.http.serving import serving
+from tests.http.serving import FakeReader, serving
 from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
+from vortexd.errors import UnknownLabel
+from vortexd.model import Config, Key
 from vortexd.settings import AuthSettings
 
 TOKENS = {name: "vt_" + name.ljust(43, "x") for name in ("reader", "subscriber", "admin", "expired")}
@@ -235,6 +238,24 @@ async def test_T02_no_token_gets_into_a_body_a_log_or_a_metric() -> None:
     for token in sent:
         assert token.encode() not in bodies + metrics
         assert token not in str(logs)
+
+
+async def test_H12_of_the_labels_that_there_are_those_are_named_that_the_token_may_read() -> None:
+    class Missing(FakeReader):
+        async def read(self, key: Key) -> Config:
+            others = [attrs.evolve(key, label=label) for label in ("release/1", "secret")]
+            raise UnknownLabel("there is no default label", alternatives=others)
+
+    async with serving(reader=Missing(), gate=gate()) as http:
+        for target in ("/shop/dev", "/shop-dev.yml"):
+            both = await http.ask(target, **bearer("reader"))
+            assert (404, "there is no default label; there are release/1, secret") == (
+                both.status,
+                json.loads(both.body)["message"],
+            )
+        one = await http.ask("/shop/default/release(_)9", **bearer("reader"))
+
+    assert "there is no default label; there are release/1" == json.loads(one.body)["message"]
 
 
 async def test_T05_rights_change_from_one_request_to_the_next() -> None:

@@ -28,7 +28,7 @@ def is_taken(gate: Callable[[str], str], text: str) -> bool:
 @given(TEXTS)
 @pytest.mark.parametrize(
     ("schema", "gate"),
-    [(schemas.PATHS, names.application), (schemas.PATHS, names.labels), (schemas.PROFILES, names.profile)],
+    [(schemas.PATHS, names.application), (schemas.LABELS, names.labels), (schemas.PROFILES, names.profile)],
     ids=["application", "label", "profile"],
 )
 def test_a_name_that_matches_is_taken_and_no_other(
@@ -39,7 +39,7 @@ def test_a_name_that_matches_is_taken_and_no_other(
 
 @pytest.mark.parametrize("text", ["a" * 128, "a" * 129, ",".join("a" * 16), ",".join("a" * 17)])
 def test_names_have_the_same_bounds(text: str) -> None:
-    for schema, gate in ((schemas.PATHS, names.labels), (schemas.PROFILES, names.profile)):
+    for schema, gate in ((schemas.LABELS, names.labels), (schemas.PROFILES, names.profile)):
         assert is_taken(gate, text) == bool(re.search(schema["pattern"], text))
 
 
@@ -51,6 +51,8 @@ def test_names_have_the_same_bounds(text: str) -> None:
         ("version:0123456789abcdef", True),
         ("version:main", False),
         ("label:release/1.0", True),
+        ("label:v1.2.3+build.5", True),
+        ("dependabot/npm/@types/node", True),
         ("label:", False),
         ("branch:main", False),
     ],

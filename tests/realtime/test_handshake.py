@@ -93,6 +93,10 @@ def test_a_target_is_decoded_once_and_validated() -> None:
     assert Target("shop", "dev,mysql", "release/1.0", "v1") == parse_target(
         "/ws/shop/dev%2Cmysql?label=release%2F1.0&last_version=v1&token=secret"
     )
+    for label in ("v1.2.3+build.5", "v1.2.3%2Bbuild.5"):
+        assert Target("a", "b", "v1.2.3+build.5", None) == parse_target(f"/ws/a/b?label={label}")
+    for label in ("dependabot/npm/@types/node", "dependabot(_)npm(_)%40types(_)node"):
+        assert Target("a", "b", "dependabot/npm/@types/node", None) == parse_target(f"/ws/a/b?label={label}")
     assert Target("a/b", "c", None, None) == parse_target("/ws/a(_)b/c?label=&last_version=")
     assert Target("a", "b", "release/1.0,main", None) == parse_target("/ws/a/b?label=release(_)1.0%2Cmain")
     assert Target("a", "b", "x,y", None) == parse_target("/ws/a/b?label=x,y")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -16,7 +17,8 @@ from tests.realtime.test_connection import frame
 from tests.realtime.wire import Wire, lockstep, socket_stream_pair
 from vortexd.auth import Authority, Gate, Grant, Kind, Principal, Right
 from vortexd.auth.tokens import Token, Tokens, digest_of
-from vortexd.model import Key
+from vortexd.errors import UnknownLabel
+from vortexd.model import Config, Key
 from vortexd.patterns import parse_pattern
 from vortexd.realtime.server import WebSocketServer
 from vortexd.settings import AuthSettings
@@ -455,6 +457,25 @@ async def test_who_may_not_is_refused_before_the_upgrade(nursery: trio.Nursery, 
 
     assert status == found
     assert TOKEN not in json.dumps(body)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "named"),
+    [(["orders:dev"], "; there are dev, trunk"), (["orders:dev:main", "orders:dev:trunk"], "; there are trunk")],
+)
+async def test_H12_without_a_default_label_those_are_named_that_the_token_may_have(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, patterns: list[str], named: str
+) -> None:
+    wire = Guarded(nursery, authority(*patterns))
+
+    async def read(key: Key) -> Config:
+        others = [attrs.evolve(key, label=label) for label in ("dev", "trunk")]
+        raise UnknownLabel("there is no default label", alternatives=others)
+
+    monkeypatch.setattr(wire.line, "read", read)
+    status, body = await wire.refused(f"/ws/orders/dev?token={TOKEN}")
+
+    assert (404, "there is no default label" + named) == (status, body["message"])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from vortexd.errors import SourceError
 from vortexd.settings import SourceSettings
 from vortexd.source import directory
 from vortexd.source.directory import Outline, Scan
+from vortexd.source.lfs import POINTER
 
 SETTINGS = SourceSettings(kind="files", path="unused", file_bytes=2_000, total_bytes=10_000, files=20)
 
@@ -641,3 +642,14 @@ def test_a_link_that_leads_to_itself_ends(tmp_path: Path) -> None:
 def test_nothing_decides_where_the_root_of_all_leads() -> None:
     assert {} == directory.signposts("/")
     assert {"/": {"nowhere"}} == directory.signposts("/nowhere")
+
+
+def test_an_lfs_pointer_is_broken_until_it_is_replaced_by_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "app.yml"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n")
+    scan = read(tmp_path)
+    path.write_text("a: 1\n")
+    after = read(tmp_path, scan)
+
+    assert ({}, {"app.yml": POINTER}) == (scan.contents, scan.unreadable)
+    assert ({"app.yml": b"a: 1\n"}, {}) == (after.contents, after.unreadable)

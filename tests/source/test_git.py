@@ -22,12 +22,16 @@ from vortexd.errors import SourceError
 from vortexd.model import Origin, Tree
 from vortexd.remotes import parse_remote
 from vortexd.settings import GitSettings
+from vortexd.source import fetch as fetching
 from vortexd.source import git as git_source
+from vortexd.source.disk import remove_leftovers
 from vortexd.source.git import GitSource
 from vortexd.source.git_process import Git, GitError, TooMuch
-from vortexd.source.mirror import mirror_name, remove_leftovers
+from vortexd.source.mirror import mirror_name
+from vortexd.source.snapshots import SUBMODULE
 
 from ..repository import Repository
+from .test_fetch import refused
 
 
 class Running:
@@ -325,8 +329,7 @@ async def test_G06_nothing_of_the_repository_is_run_or_followed(repository: Repo
     async with running(repository.uri, tmp_path / "state") as found:
         files = (await found.tree(1)).labels["main"]
 
-    assert {"link.yml", "sub.yml"} == set(files.unreadable)
-    assert "link" in files.unreadable["link.yml"]
+    assert {"sub.yml": SUBMODULE} == files.unreadable
     assert {"application.yml", "orders.yml", "run.yml"} == set(files.contents)
 
 
@@ -626,7 +629,7 @@ async def test_R5_a_mirror_that_can_not_be_written_anew_is_reported_and_ends_not
         mirror = mirror_of(tmp_path / "state")
         take_away(mirror)
         if in_the_way == ".old":
-            monkeypatch.setattr("vortexd.source.mirror._remove", full)
+            monkeypatch.setattr("vortexd.source.mirror.remove", full)
         else:
             mirror.with_name(mirror.name + in_the_way).mkdir()
         found.source.fetch_now()
@@ -831,3 +834,362 @@ async def test_a_commit_before_that_can_not_be_served_is_none(repository: Reposi
             assert await found.source.before(head) is None
 
     assert ["commit not read"] == [each["event"] for each in logs]
+
+
+# The default label: what is set, else the branch of the remote's HEAD.
+
+
+def on_trunk(repository: Repository) -> None:
+    """Rename the default branch; HEAD goes with it."""
+    repository.git("branch", "-m", "main", "trunk")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The commands of git that speak to the remote, as they are called."""
+    calls: list[str] = []
+    run = Git.run
+
+    async def counted(self: Git, *arguments: str, **options: Any) -> bytes:
+        if options.get("is_remote"):
+            calls.append(arguments[0])
+        return await run(self, *arguments, **options)
+
+    monkeypatch.setattr(Git, "run", counted)
+    return calls
+
+
+async def test_the_default_label_is_the_branch_of_the_remotes_head(repository: Repository, tmp_path: Path) -> None:
+    on_trunk(repository)
+    repository.commit({"orders.yml": "b: 2\n"}, "main", parent="trunk")
+    with capture_logs() as logs:
+        async with running(repository.uri, tmp_path / "state") as found:
+            tree = await found.tree(1)
+            report = found.source.status.report()
+
+    assert "trunk" == tree.default_label
+    assert tree.labels["trunk"].revision == report.revision
+    assert ["trunk"] == [entry["label"] for entry in logs if entry["event"] == "default label"]
+    assert report.last_error is None
+
+
+async def test_a_label_that_is_set_goes_before_the_remotes_head_which_nobody_asks_for(
+    repository: Repository, tmp_path: Path, asked: list[str]
+) -> None:
+    repository.commit({}, "dev", parent="main")
+    async with running(repository.uri, tmp_path / "state", default_label="dev") as found:
+        assert "dev" == (await found.tree(1)).default_label
+        repository.commit({"orders.yml": "b: 2\n"})
+        await found.fetched()
+        await found.fetched()
+
+    assert {"fetch"} == set(asked)
+
+
+async def test_a_default_branch_that_is_renamed_is_followed_in_one_step(repository: Repository, tmp_path: Path) -> None:
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+        on_trunk(repository)
+        await found.fetched()
+
+    assert [("main", {"main"}), ("trunk", {"trunk"})] == [
+        (each.default_label, set(each.labels)) for each in found.trees
+    ]
+
+
+async def test_another_default_branch_is_followed_with_the_next_push(
+    repository: Repository, tmp_path: Path, asked: list[str]
+) -> None:
+    repository.commit({}, "trunk", parent="main")
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+        repository.git("symbolic-ref", "HEAD", "refs/heads/trunk")
+        repository.commit({"orders.yml": "b: 2\n"}, "trunk")
+        asked.clear()
+        await found.fetched()
+
+    # What was pushed doesn't wait for the answer.
+    assert [("main", b"b: 1\n"), ("main", b"b: 2\n"), ("trunk", b"b: 2\n")] == [
+        (each.default_label, contents(each, "trunk")["orders.yml"]) for each in found.trees
+    ]
+    assert ["fetch", "ls-remote"] == asked
+
+
+async def test_another_default_branch_is_followed_in_the_end_without_a_push(
+    repository: Repository, tmp_path: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git_source, "_ASK_HEAD_AFTER", 3)
+    repository.commit({}, "trunk", parent="main")
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+        await found.fetched()
+        repository.git("symbolic-ref", "HEAD", "refs/heads/trunk")
+        asked.clear()
+        for _ in range(5):
+            await found.fetched()
+
+    # The second and the third since it was asked last, and so on.
+    assert ["fetch", "fetch", "ls-remote", "fetch", "fetch", "fetch", "ls-remote"] == asked
+    assert ["main", "trunk"] == [each.default_label for each in found.trees]
+
+
+async def test_while_nothing_changes_there_is_one_round_trip(
+    repository: Repository, tmp_path: Path, asked: list[str]
+) -> None:
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+        await found.fetched()
+        asked.clear()
+        for _ in range(4):
+            await found.fetched()
+
+    assert ["fetch"] * 4 == asked
+
+
+async def test_a_start_without_the_remote_has_the_same_default_label(repository: Repository, tmp_path: Path) -> None:
+    on_trunk(repository)
+    repository.commit({}, "main", parent="trunk")
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+    repository.path.rename(tmp_path / "away")
+    async with running(repository.uri, tmp_path / "state") as found:
+        assert "trunk" == (await found.tree(1)).default_label
+
+
+@pytest.mark.parametrize("head", ["refs/heads/nothing", "detached"])
+async def test_where_the_remotes_head_says_nothing_main_is_the_default_as_before(
+    head: str, repository: Repository, tmp_path: Path
+) -> None:
+    repository.commit({}, "trunk", parent="main")
+    if head == "detached":
+        repository.git("update-ref", "--no-deref", "HEAD", "refs/heads/trunk")
+    else:
+        repository.git("symbolic-ref", "HEAD", head)
+    async with running(repository.uri, tmp_path / "state") as found:
+        assert "main" == (await found.tree(1)).default_label
+
+
+async def test_a_remote_that_does_not_say_changes_nothing_and_is_asked_again(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str]
+) -> None:
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+        await found.fetched()
+        run, is_away = Git.run, True
+
+        async def away(self: Git, *arguments: str, **options: Any) -> bytes:
+            if is_away and arguments[0] == "ls-remote":
+                raise GitError("away")
+            return await run(self, *arguments, **options)
+
+        monkeypatch.setattr(Git, "run", away)
+        on_trunk(repository)
+        with capture_logs() as logs:
+            found.source.fetch_now()
+            await found.until(lambda: found.source.status.report().is_failing)
+        assert 1 == len(found.trees)
+        assert "away" == found.source.status.report().last_error
+        assert not any(entry["event"] == "mirror rebuilt" for entry in logs)
+        is_away = False
+        found.source.fetch_now()
+
+        assert ("trunk", {"trunk"}) == ((tree := await found.tree(2)).default_label, set(tree.labels))
+
+
+async def test_without_a_default_label_it_is_said_what_to_set(repository: Repository, tmp_path: Path) -> None:
+    repository.git("branch", "-m", "main", "dev")
+    repository.git("symbolic-ref", "HEAD", "refs/heads/nothing")
+    with capture_logs() as logs:
+        async with running(repository.uri, tmp_path / "state") as found:
+            tree = await found.tree(1)
+            await found.fetched()
+            await found.fetched()
+            report = found.source.status.report()
+
+    assert ("main", {"dev"}) == (tree.default_label, set(tree.labels))
+    [entry] = [entry for entry in logs if entry["event"] == "no default label"]
+    assert "set default_label to one of those that there are: dev" == entry["remedy"]
+    assert entry["remedy"] in (report.last_error or "")
+    assert not report.is_failing
+
+
+# A bad object of the remote.
+
+
+async def test_a_bad_ref_is_named_once_and_the_others_go_on(repository: Repository, tmp_path: Path) -> None:
+    repository.commit({}, "dev", parent="main")
+    with capture_logs() as logs:
+        async with running(repository.uri, tmp_path / "state") as found:
+            await found.tree(1)
+            _, tree = refused(repository, "dev")
+            refused(repository, "new")
+            repository.commit({"orders.yml": "b: 2\n"})
+            found.source.fetch_now()
+            after = await found.tree(2)
+            await found.fetched()
+            report = found.source.status.report()
+
+    assert {"main", "dev"} == set(after.labels)
+    assert b"b: 2\n" == contents(after)["orders.yml"]
+    assert b"b: 1\n" == contents(after, "dev")["orders.yml"]
+    skipped = [entry for entry in logs if entry["event"] == "label skipped"]
+    assert [("refs/heads/dev", "it stays as it was"), ("refs/heads/new", "it isn't served")] == [
+        (entry["label"], entry["consequence"]) for entry in skipped
+    ]
+    assert f"object {tree}: hasDotgit" in skipped[0]["reason"]
+    assert "git filter-repo" in skipped[0]["reason"]
+    assert f"refs/heads/new can't be fetched: object {tree}: hasDotgit" in (report.last_error or "")
+    assert not report.is_failing
+    assert not any(entry["event"] in ("mirror rebuilt", "source unreadable") for entry in logs)
+
+
+async def test_a_bad_ref_that_is_not_to_be_served_is_not_spoken_of(repository: Repository, tmp_path: Path) -> None:
+    refused(repository, "private")
+    with capture_logs() as logs:
+        async with running(repository.uri, tmp_path / "state", labels=("main",)) as found:
+            await found.tree(1)
+            await found.fetched()
+            report = found.source.status.report()
+
+    assert not any(entry["event"] == "label skipped" for entry in logs)
+    assert report.last_error is None
+
+
+async def test_a_repository_of_which_git_refuses_all_says_which_object(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "config.git")
+    repository.commit({"app.yml": "a: 1\n"})
+    _, tree = refused(repository, "main")
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.until(lambda: found.source.status.report().is_failing)
+        report = found.source.status.report()
+
+    assert f"object {tree}: hasDotgit" in (report.last_error or "")
+    assert [] == found.trees
+
+
+async def test_refs_that_there_was_no_time_for_are_said_and_the_others_are_served(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "_MOST_FETCHES", 1)
+    repository.commit({"orders.yml": "b: 2\n"}, "other", parent="main")
+    refused(repository)
+    async with running(repository.uri, tmp_path / "state") as found:
+        assert {"main"} == set((await found.tree(1)).labels)
+        await found.until(lambda: found.source.status.report().is_failing)
+        assert "2 branches and tags are still to be fetched" in (found.source.status.report().last_error or "")
+        monkeypatch.setattr(fetching, "_MOST_FETCHES", 9)
+        await found.fetched()
+
+    assert {"main", "other"} == set(found.trees[-1].labels)
+
+
+@pytest.mark.parametrize("has_whole", [True, False])
+async def test_a_shallow_remote_is_said_whether_or_not_anything_of_it_is_served(
+    has_whole: bool, repository: Repository, tmp_path: Path
+) -> None:
+    repository.commit({"orders.yml": "b: 2\n"})
+    repository.git("clone", "--quiet", "--bare", "--depth=1", repository.uri, str(tmp_path / "shallow.git"))
+    shallow = Repository(tmp_path / "shallow.git")
+    if has_whole:
+        shallow.commit({"orders.yml": "b: 3\n"}, "whole", parent=None)
+    with capture_logs() as logs:
+        async with running(shallow.uri, tmp_path / "state") as found:
+            await found.until(lambda: found.source.status.report().is_failing)
+            report = found.source.status.report()
+
+    assert "the remote is a shallow clone" in (report.last_error or "")
+    assert "git fetch --unshallow" in (report.last_error or "")
+    assert [{"whole"}] * has_whole == [set(each.labels) for each in found.trees]
+    assert not any(entry["event"] == "mirror rebuilt" for entry in logs)
+
+
+# What is left out is said.
+
+
+async def test_what_is_left_out_is_said_once(repository: Repository, tmp_path: Path) -> None:
+    commit = repository.git("rev-parse", "main").strip()
+    files = {"app.yml": "a: 1\n", "lost.yml": "/etc/passwd", "dir": commit}
+    repository.commit(files, modes={"lost.yml": "120000", "dir": "160000"})
+    repository.git("update-ref", "refs/heads/svc#1", "refs/heads/main")
+    repository.git("update-ref", "refs/heads/v1+b", "refs/heads/main")
+    with capture_logs() as logs:
+        async with running(repository.uri, tmp_path / "state", search_paths=("dir/{application}", "other")) as found:
+            tree = await found.tree(1)
+            repository.commit({"app.yml": "a: 2\n"})
+            await found.fetched()
+
+    assert {"main", "v1+b"} == set(tree.labels)
+    assert "lost.yml" not in {**tree.labels["main"].contents, **tree.labels["main"].unreadable}
+    said = {entry["event"]: entry for entry in logs if entry["log_level"] == "warning"}
+    assert ["refs/heads/svc#1"] == said["labels left out"]["labels"]
+    assert ["lost.yml: it leads out of the repository"] == said["links not followed"]["links"]
+    obstacle = said["search path leads into a submodule"]
+    assert ("dir/{application}/", "dir") == (obstacle["search_path"], obstacle["submodule"])
+    assert len(said) == sum(entry["log_level"] == "warning" for entry in logs)
+
+
+async def test_without_search_paths_a_submodule_is_in_nobodys_way(repository: Repository, tmp_path: Path) -> None:
+    commit = repository.git("rev-parse", "main").strip()
+    repository.commit({"dir": commit}, modes={"dir": "160000"})
+    with capture_logs() as logs:
+        async with running(repository.uri, tmp_path / "state") as found:
+            await found.tree(1)
+
+    assert [] == [entry for entry in logs if entry["log_level"] == "warning"]
+
+
+async def test_a_label_with_too_much_in_it_is_an_error_of_the_source(repository: Repository, tmp_path: Path) -> None:
+    async with running(repository.uri, tmp_path / "state", files=4) as found:
+        await found.tree(1)
+        repository.commit({f"{number}.yml": "a: 1\n" for number in range(9)})
+        await found.fetched()
+        report = found.source.status.report()
+
+    assert "label main skipped: it holds more than 4 files" in (report.last_error or "")
+    assert not report.is_failing
+
+
+# A full disk.
+
+
+async def test_a_disk_that_was_full_is_fetched_to_once_there_is_room(
+    autojump_clock: MockClock, fetches: Fetches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freed = trio.Event()
+
+    async def wait_for_room() -> None:
+        await freed.wait()
+
+    fetches.fails = True
+    monkeypatch.setattr(fetches.source._mirror, "wait_for_room", wait_for_room)
+    fetches.source.fetch_now()
+    await trio.sleep(1)
+    before = len(fetches.began)
+    await trio.sleep(60)
+    assert before == len(fetches.began)
+
+    freed.set()
+    freed = trio.Event()
+    await trio.sleep(0.001)
+    assert before + 1 == len(fetches.began)
+
+
+async def test_no_wait_for_room_outlives_the_wait_for_the_next_fetch(
+    autojump_clock: MockClock, fetches: Fetches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[int] = []
+
+    async def wait_for_room() -> None:
+        waiting.append(1)
+        try:
+            await trio.sleep_forever()
+        finally:
+            waiting.append(-1)
+
+    monkeypatch.setattr(fetches.source._mirror, "wait_for_room", wait_for_room)
+    for _ in range(3):
+        fetches.source.fetch_now()
+        await trio.sleep(2)
+
+    assert 1 == sum(waiting)
+    assert 5 == len(waiting)

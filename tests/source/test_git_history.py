@@ -1,6 +1,6 @@
 """The newest commits of a label: who changed which path last, and what it held before."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import pytest
 from vortexd.model import EDIT_COMMITS, Former, Origin
 from vortexd.remotes import parse_remote
 from vortexd.settings import GitSettings
-from vortexd.source.git_history import GitPast, Histories, History
+from vortexd.source.git_history import GitPast, Histories, History, edits_through
 from vortexd.source.git_process import GitError
+from vortexd.source.links import DANGLING, Way
 from vortexd.source.mirror import Mirror
 
 from ..repository import Repository
@@ -38,8 +39,8 @@ class Mirrored:
         await self.mirror.fetch(30)
         return await (histories or self.histories).read(commit, former)
 
-    async def past(self, commit: str, path: str) -> list[Former]:
-        past = GitPast(self.mirror, self.settings, await self.read(commit))
+    async def past(self, commit: str, path: str, ways: Mapping[str, Way] | None = None) -> list[Former]:
+        past = GitPast(self.mirror, self.settings, await self.read(commit), ways or {})
         return [former async for former in past.contents(path)]
 
 
@@ -248,12 +249,76 @@ async def test_links_and_files_that_are_too_large_are_passed_over(mirrored: Mirr
     assert [Former(b"1" * 1_024, first), Former(None, None)] == await mirrored.past(tip, "a.yml")
 
 
+async def test_a_pointer_of_lfs_was_never_good(mirrored: Mirrored) -> None:
+    commit = mirrored.repository.commit
+    first = commit({"a.yml": "1"})
+    commit({"a.yml": "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"})
+    tip = commit({"a.yml": "["})
+
+    assert [Former(b"1", first), Former(None, None)] == await mirrored.past(tip, "a.yml")
+
+
+# Links.
+
+LINK = {"link.yml": "120000"}
+WAYS = {"link.yml": Way(("link.yml", "other", "a.yml"))}
+
+
+async def test_a_broken_link_falls_back_to_what_its_file_held(mirrored: Mirrored) -> None:
+    commit = mirrored.repository.commit
+    commit({"link.yml": "old"})
+    first = commit({"link.yml": "other", "other": "a.yml", "a.yml": "1"}, modes={**LINK, "other": "120000"})
+    second = commit({"a.yml": "2", "b.yml": "x"})
+    tip = commit({"a.yml": "["})
+    start = await mirrored.past(first, "link.yml")
+
+    # Before it was a link, it was a file of its own.
+    assert [Former(b"2", second), Former(b"1", first), *start] == await mirrored.past(tip, "link.yml", WAYS)
+    assert [b"old", None] == [each.content for each in start]
+
+
+async def test_a_broken_link_does_not_fall_back_to_what_it_was_not(mirrored: Mirrored) -> None:
+    """Another link in its way led elsewhere, and nobody knows where to."""
+    commit = mirrored.repository.commit
+    links = {**LINK, "other": "120000"}
+    commit({"a.yml": "0"})
+    commit({"link.yml": "other", "other": "b.yml", "b.yml": "x", "a.yml": "1"}, modes=links)
+    commit({"a.yml": "2"})
+    turned = commit({"other": "a.yml"}, modes={"other": "120000"})
+    commit({"a.yml": "["})
+    tip = commit({"a.yml": "[["})
+
+    assert [b"[", b"2", None] == [each.content for each in await mirrored.past(tip, "link.yml", WAYS)]
+    assert turned in [each.revision for each in await mirrored.past(tip, "link.yml", WAYS)]
+
+
+async def test_a_link_is_changed_by_what_changes_anything_on_its_way(mirrored: Mirrored) -> None:
+    commit = mirrored.repository.commit
+    texts = {"link.yml": "other", "other": "a.yml", "a.yml": "1", "lost.yml": "gone.yml", "gone.yml": "1", "b.yml": "1"}
+    first = commit(texts, modes={**LINK, "other": "120000", "lost.yml": "120000"})
+    second = commit({"a.yml": "2"})
+    third = commit({"gone.yml": None})
+    tip = commit({"b.yml": "2"})
+    edits = (await mirrored.read(tip)).edits
+    ways = {**WAYS, "lost.yml": Way(("lost.yml", "gone.yml"), DANGLING), "new.yml": Way(("new.yml", "x"))}
+    through = edits_through(edits, ways)
+
+    def changed(path: str) -> str | None:
+        origin = through.last([path])
+        return origin and origin.commit
+
+    assert [second, third, first, tip] == [changed(path) for path in ("link.yml", "lost.yml", "other", "b.yml")]
+    assert changed("new.yml") is None
+    assert (edits.newest, edits.depth) == (through.newest, through.depth)
+    assert edits_through(edits, {}) is edits
+
+
 async def test_a_past_that_is_gone_from_the_mirror_is_an_error(mirrored: Mirrored) -> None:
     commit = mirrored.repository.commit
     commit({"a.yml": "1"})
     history = await mirrored.read(commit({"a.yml": "["}))
     steps = [attrs.evolve(step, before={"a.yml": "1" * 40}) for step in history.steps]
-    past = GitPast(mirrored.mirror, mirrored.settings, attrs.evolve(history, steps=steps))
+    past = GitPast(mirrored.mirror, mirrored.settings, attrs.evolve(history, steps=steps), {})
 
     with pytest.raises(GitError):
         [former async for former in past.contents("a.yml")]

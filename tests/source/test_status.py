@@ -46,6 +46,19 @@ def test_a_source_that_is_read_again_is_fresh_and_remembers_what_was_wrong() -> 
     )
 
 
+def test_what_is_wrong_with_a_part_is_no_failure() -> None:
+    clock = Clock()
+    status = SourceStatus("x", "git", 30.0, clock, clock)
+    status.succeeded("abc")
+    clock.time += 50
+    status.noted("one label")
+    report = status.report()
+
+    assert ("one label", 150.0) == (report.last_error, report.last_error_at)
+    assert (False, 0.0, False, 0) == (report.is_failing, report.stale_for, report.is_too_stale, report.errors)
+    assert (100.0, "abc") == (report.last_success, report.revision)
+
+
 def test_without_a_bound_no_source_is_too_stale() -> None:
     clock = Clock()
     status = SourceStatus("x", "git", 0.0, clock, clock)

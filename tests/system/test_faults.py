@@ -24,6 +24,7 @@ import trio
 
 from tests.line.history import Reads
 
+from ..repository import Repository
 from .fleet import Fleet, save, wait_until
 from .process import Server
 
@@ -222,6 +223,71 @@ async def test_R5_a_full_disk_under_the_log_stops_nothing(source: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+_MIB = 1_048_576
+_REPOSITORY = """
+[server]
+bind = ["127.0.0.1:0"]
+state_directory = "{state}"
+[[source]]
+kind = "git"
+uri = "{uri}"
+schemes = ["file"]
+refresh_interval = 0.2
+"""
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 24 MiB."""
+    place = tmp_path / "state"
+    place.mkdir(mode=0o700)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted")
+    yield place
+    for server in _started:
+        server.__exit__()
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def halves(place: Path, seconds: float) -> list[Path]:
+    """What is half-written, and nobody has written to for so long."""
+    return [path for path in place.rglob("tmp_*") if path.stat().st_mtime < time.time() - seconds]
+
+
+async def test_R5_a_full_disk_under_the_mirror_stops_nothing_and_is_noticed_when_it_has_room(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    repository = Repository(tmp_path / "config.git")
+    repository.commit({"orders.json": json.dumps(document(0))})
+    server = await start(tmp_path / "x", _REPOSITORY.format(state=small_disk, uri=repository.uri))
+    fillers = [trio.Path(small_disk / f"filler{size}") for size in (14, 6)]
+    for path, size in zip(fillers, (14, 6), strict=True):
+        await path.write_bytes(b"x" * size * _MIB)
+    async with following(server.port, 3) as fleet:
+        fleet.publishing({KEY: document(1)})
+        big = random.Random(SEED).randbytes(8 * _MIB)
+        await trio.to_thread.run_sync(
+            partial(repository.commit, {"orders.json": json.dumps(document(1)), "big.bin": big})
+        )
+        await wait_until(lambda: "source unreadable" in server.output())
+        # Some fetches that fail, with longer and longer waits between them.
+        await trio.sleep(5)
+        assert document(0) == await served(server.port)
+        assert 200 == get(server.port, "/ready")[0]
+        [report] = json.loads(get(server.port, "/status")[1])["sources"]
+        assert "free some, or move server.state_directory" in report["last_error"]
+        assert [] == halves(small_disk, 3)
+
+        # Enough for what was pushed, if nothing is left of the fetches that failed.
+        await fillers[1].unlink()
+        began = time.monotonic()
+        await fleet.wait_all({KEY: document(1)})
+        assert time.monotonic() - began < 10
+        assert "mirror rebuilt" not in server.output()
+    ends_well(server)
 
 
 async def test_R6_a_directory_that_vanishes_leaves_what_is_served_and_is_found_again(source: Path) -> None:

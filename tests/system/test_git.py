@@ -416,15 +416,19 @@ PermitRootLogin prohibit-password
 """
 
 
-@pytest.mark.parametrize("is_known", [True, False])
-def test_G05_ssh_with_a_key_and_only_with_known_hosts(is_known: bool, repository: Repository, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("is_known", "passphrase"), [(True, ""), (False, ""), (True, "hunter2")], ids=["well", "unknown host", "passphrase"]
+)
+def test_G05_ssh_with_a_key_and_only_with_known_hosts(
+    is_known: bool, passphrase: str, repository: Repository, tmp_path: Path
+) -> None:
     needs(("sshd", "openssh-server"), ("ssh", "openssh-client"), ("ssh-keygen", "openssh-client"))
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
     place, port = tmp_path / "ssh", free_port()
     place.mkdir()
-    for name in ("host", "key", "other"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / name)], check=True)
+    for name, secret in (("host", ""), ("key", passphrase), ("other", "")):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", secret, "-f", str(place / name)], check=True)
     (place / "sshd_config").write_text(SSHD.format(port=port, place=place))
     host = (place / ("host.pub" if is_known else "other.pub")).read_text()
     (place / "known_hosts").write_text(f"[127.0.0.1]:{port} {host}")
@@ -436,6 +440,10 @@ def test_G05_ssh_with_a_key_and_only_with_known_hosts(is_known: bool, repository
             assert "ost key verification failed" in refusal(
                 tmp_path, settings(tmp_path / "state", uri, **keys), "PRIVATE"
             )
+            return
+        if passphrase:
+            said = refusal(tmp_path, settings(tmp_path / "state", uri, **keys), passphrase)
+            assert f"{place / 'key'} is protected by a passphrase" in said
             return
         with Server(tmp_path / "x", settings=settings(tmp_path / "state", uri, **keys)) as server:
             until(server.port, "/orders/dev", {"size": 1})

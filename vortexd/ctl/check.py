@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
                 parser.parse,
             )
         skipped = [
-            Finding(os.path.join(read.where, name), 0, 0, f"it isn't served: {why}", False)
+            Finding(os.path.normpath(os.path.join(read.where, name)), 0, 0, f"it isn't served: {why}", False)
             for name, why in read.skipped.items()
         ]
         empty = [] if report.files else [Finding(arguments.path, 0, 0, _nothing(arguments.ref), False)]

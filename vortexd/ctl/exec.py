@@ -98,7 +98,10 @@ def _subject(arguments: argparse.Namespace) -> Subject:
         label = arguments.label and names.labels(arguments.label)
         return Subject(names.application(arguments.app), names.profile(arguments.profile), label)
     except InvalidName as error:
-        raise CtlError(f"{error}; names are letters, digits, dots, hyphens and underscores", 2) from None
+        raise CtlError(
+            f"{error}; names are letters, digits, dots, hyphens and underscores; profiles and labels may hold + and @",
+            2,
+        ) from None
 
 
 def _signal(text: str) -> str:

@@ -32,7 +32,10 @@ def key_path(application: str, profile: str, label: str | None) -> str:
         if label is not None:
             parts.append(names.labels(label))
     except InvalidName as error:
-        raise CtlError(f"{error}; names are letters, digits, dots, hyphens and underscores", 2) from None
+        raise CtlError(
+            f"{error}; names are letters, digits, dots, hyphens and underscores; profiles and labels may hold + and @",
+            2,
+        ) from None
     # A slash within a name is written as Spring has it: proxies are at odds about %2F.
     return "".join("/" + quote(part.replace("/", "(_)"), safe="(_)@+,") for part in parts)
 

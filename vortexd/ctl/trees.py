@@ -20,8 +20,9 @@ from ..source.files import tree_of
 from ..source.git_objects import Objects
 from ..source.git_process import Git, GitError
 from ..source.labels import locations_of
+from ..source.links import follow
 from ..source.mirror import Mirror
-from ..source.snapshots import LINK, Snapshots
+from ..source.snapshots import Snapshots
 from .errors import CtlError
 
 # Where a hook that runs before a push is taken finds the objects of the push (githooks(5), git-receive-pack(1)).
@@ -34,7 +35,7 @@ class Read:
 
     Attributes:
         where: What goes before the path of a file to make it one from here.
-        skipped: Directories that aren't served, and why.
+        skipped: Directories and links that aren't served, and why.
     """
 
     tree: Tree
@@ -88,11 +89,28 @@ def read_working_tree(path: str, settings: GitSettings, label: str) -> Read:
         file_bytes=settings.file_bytes, total_bytes=settings.total_bytes, files=settings.files, path=path
     )
     scan = directory.read(path, limits, None)
-    links = [each for each in (*scan.contents, *scan.unreadable) if os.path.islink(os.path.join(path, each))]
+    links = _links(path)
     contents = {each: content for each, content in scan.contents.items() if each not in links}
-    unreadable = {**scan.unreadable, **dict.fromkeys(links, LINK)}
+    unreadable = {each: why for each, why in scan.unreadable.items() if each not in links}
+    # As a commit has them, not as this machine does: an absolute target is none elsewhere.
+    ways = follow(links, {*contents, *unreadable})
+    contents |= {link: contents[way.end] for link, way in ways.items() if not way.why and way.end in contents}
+    unreadable |= {link: unreadable[way.end] for link, way in ways.items() if not way.why and way.end in unreadable}
+    not_followed = {link: way.why for link, way in ways.items() if way.why}
     files = Files(contents, unreadable, "", locations_of(settings.search_paths, label))
-    return Read(Tree({label: files}, label), path)
+    return Read(Tree({label: files}, label), path, not_followed)
+
+
+def _links(root: str) -> dict[str, bytes]:
+    """The symbolic links of a working tree, and their targets; those that are hidden left out."""
+    found = {}
+    for place, directories, files in os.walk(root):
+        directories[:] = [name for name in directories if not name.startswith(".")]
+        for name in (*directories, *files):
+            link = os.path.join(place, name)
+            if os.path.islink(link) and not name.startswith("."):
+                found[os.path.relpath(link, root)] = os.fsencode(os.readlink(link))
+    return found
 
 
 def read_ref(repository: str, settings: GitSettings, label: str, ref: str) -> Read:
@@ -124,4 +142,4 @@ async def _read_ref(repository: str, settings: GitSettings, label: str, ref: str
     locations = locations_of(settings.search_paths, label)
     origin = snapshot.origin
     files = Files(snapshot.contents, snapshot.unreadable, "", locations, origin.commit, origin)
-    return Read(Tree({label: files}, label))
+    return Read(Tree({label: files}, label), skipped=snapshot.not_followed)

@@ -6,13 +6,14 @@ sent, because one that is decoded first can't tell `/` from `%2F`.
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from uuid import uuid4
 
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from ..auth import Admission, Gate
-from ..errors import FormatError, RemoteError, ResolveError
+from ..auth import Admission, Gate, Right
+from ..errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from ..metrics import Metrics
 from ..proxies import Proxies, Sender
 from .broken import unreadable
@@ -96,8 +97,13 @@ class Answering:
         if request.method not in endpoint.methods:
             allowed = ", ".join(endpoint.methods)
             return self.failure(RemoteError(f"only {allowed}", 405, {"Allow": allowed}), "other")
+        if not endpoint.is_public:
+            request = request.admitted()
         try:
-            made = await endpoint.answer(request if endpoint.is_public else request.admitted())
+            made = await endpoint.answer(request)
+        except UnknownLabel as error:
+            # Nobody gets here who wasn't let in: what is public knows no labels.
+            raise error.for_peer(partial(request.owner.may, Right.READ)) from None
         except (FormatError, ResolveError):
             return self.failure(unreadable(), endpoint.route)
         return made if made.route else made.on(endpoint.route)

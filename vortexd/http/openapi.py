@@ -14,7 +14,7 @@ from ..fleet import NOBODY, STATES
 from .broken import HEADER
 from .exchange import Answer, Request, etag_of, is_known
 from .keyed import WITHOUT_FILES
-from .schemas import FILE, PATHS, PROFILES, PROFILES_WITHOUT_HYPHEN, SCHEMAS, SIDE, Schema, ref
+from .schemas import FILE, LABELS, PATHS, PROFILES, PROFILES_WITHOUT_HYPHEN, SCHEMAS, SIDE, Schema, ref
 from .spring.environment import V1, V2
 
 _TEXT = "text/plain"
@@ -166,7 +166,7 @@ def _in_query(name: str, description: str, schema: Schema | None = None) -> dict
 
 _APPLICATION = _in_path("application", PATHS, "billing")
 _PROFILES = _in_path("profiles", PROFILES, "prod")
-_LABEL = _in_path("label", PATHS, "main")
+_LABEL = _in_path("label", LABELS, "main")
 _IF_NONE_MATCH = {"name": "If-None-Match", "in": "header", "schema": {"type": "string"}}
 _FLAG: Schema = {"type": "boolean"}
 _RESOLVE = _in_query("resolvePlaceholders", "false leaves placeholders as they are", _FLAG)

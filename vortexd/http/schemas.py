@@ -22,9 +22,11 @@ VERSION: Schema = {"type": "string", "pattern": "^[0-9a-f]{16}$"}
 # what generates or checks texts by these is slow with.
 _BOUNDS = "(?!.*[^,]{129})(?!([^,]*,){16})"
 _PATHS = r"[A-Za-z0-9_]((\(_\)|[A-Za-z0-9._/,-])*[A-Za-z0-9_-])?"
+_LABELS = r"[A-Za-z0-9_+@]((\(_\)|[A-Za-z0-9._/,+@-])*[A-Za-z0-9_+@-])?"
 _NO_EMPTY_SEGMENT = rf"{_BOUNDS}(?!.*([./,]|\(_\))([./,]|\(_\)))(?!.*([/,]|\(_\))-)"
 _NO_EMPTY_PROFILE = rf"{_BOUNDS}(?!.*[.][.])(?!.*(,[^A-Za-z0-9]|[^A-Za-z0-9],))"
 PATHS: Schema = {"type": "string", "pattern": f"^{_NO_EMPTY_SEGMENT}{_PATHS}$"}
+LABELS: Schema = {"type": "string", "pattern": f"^{_NO_EMPTY_SEGMENT}{_LABELS}$"}
 PROFILES: Schema = {
     "type": "string",
     "pattern": f"^{_NO_EMPTY_PROFILE}[A-Za-z0-9]([A-Za-z0-9.,_+@-]*[A-Za-z0-9])?$",
@@ -41,7 +43,7 @@ FILE: Schema = {
 }
 SIDE: Schema = {
     "type": "string",
-    "pattern": f"^{_NO_EMPTY_SEGMENT}((version:)?[0-9a-f]{{16}}|(label:)?{_PATHS})?$",
+    "pattern": f"^{_NO_EMPTY_SEGMENT}((version:)?[0-9a-f]{{16}}|(label:)?{_LABELS})?$",
 }
 
 

@@ -26,7 +26,7 @@ from wsproto.extensions import Extension
 from .. import __version__
 from ..auth import Admission, Gate, Right
 from ..broadcast import Delivery, Subscriber
-from ..errors import FormatError, RemoteError, ResolveError
+from ..errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from ..fleet import Fleet, Instance
 from ..model import Config, Key
 from ..patterns import Pattern
@@ -217,6 +217,9 @@ class WebSocketServer:
             self._keys.hold(key)
         except Refusal:
             raise
+        except UnknownLabel as error:
+            said = error.for_peer(lambda key: admission.may(Right.SUBSCRIBE, key))
+            raise Refusal(said.status, said.reason) from None
         except RemoteError as error:
             raise Refusal(error.status, error.reason, error.headers) from None
         except (FormatError, ResolveError):

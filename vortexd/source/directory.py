@@ -18,6 +18,7 @@ import attrs
 
 from ..errors import SourceError
 from ..settings import SourceSettings
+from .lfs import POINTER, is_pointer
 
 # A file that goes on changing while it is read is written in place by somebody; the next scan will see it whole.
 _ATTEMPTS = 3
@@ -447,6 +448,8 @@ def _read_file(root: str, path: str, mark: Mark, limit: int, own: Collection[str
             content = file.read(first.st_size + 1)
         if not mark == _mark(first) == _mark(os.fstat(descriptor)) or len(content) != first.st_size:
             raise _Restless
+        if is_pointer(content):
+            raise _Refused(POINTER)
         return content
     finally:
         os.close(descriptor)

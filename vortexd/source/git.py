@@ -7,7 +7,7 @@ fetches, and the one that reads labels somebody asked for while a fetch may be u
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from random import Random
 
@@ -21,13 +21,15 @@ from ..model import Files, Tree
 from ..remotes import parse_remote
 from ..settings import GitSettings
 from .base import Publish
-from .git_history import GitPast, Histories, History
+from .git_history import GitPast, Histories, History, edits_through
 from .git_objects import Objects
 from .git_process import GitError
-from .labels import COMMIT, default_label, first_labels, labels_of, locations_of, may_be_served
-from .mirror import Mirror, Ref, mirror_name
+from .labels import COMMIT, default_label, first_labels, labels_of, locations_of, may_be_served, obstructed
+from .mirror import Fetched, Mirror, mirror_name
+from .notices import Notices
+from .refs import Ref
 from .repositories import may_be_one_of, repository_of
-from .snapshots import LabelError, Snapshot, Snapshots
+from .snapshots import SUBMODULE, LabelError, Snapshot, Snapshots
 from .status import SourceStatus
 
 log = structlog.get_logger()
@@ -41,6 +43,8 @@ _JITTER = 0.1
 _MOST_DOUBLINGS = 5
 # Pushes after which the mirror is packed.
 _TIDY_AFTER = 200
+# A default branch that was changed without a push is followed after so many fetches.
+_ASK_HEAD_AFTER = 20
 # Answers to "is this commit served?" that were no.
 _REFUSED_COMMITS = 1_024
 
@@ -102,6 +106,9 @@ class GitSource:
         self._noticed = 0.0
         self._trouble: str | None = None
         self._skipped: dict[str, str] = {}
+        self._notices = Notices(self.name)
+        # Fetches since the remote was asked for its default branch; None where something has changed since, or it never was.
+        self._head_age: int | None = None
         # The labels that may not be let go of; whoever knows them puts a better function here.
         self.labels_in_use: Callable[[], Collection[str]] = frozenset
 
@@ -226,9 +233,17 @@ class GitSource:
             self._looked = trio.Event()
             timeout = self._settings.fetch_timeout
             with trio.move_on_after(self._wait(failures)):
-                await self._hint.wait()
-                # What is hinted at meanwhile is in the next fetch, too: a storm of hooks, or one at a remote that fails, is few of them.
-                await trio.sleep_until(began + self._settings.hook_interval * 2.0 ** min(failures, _MOST_DOUBLINGS))
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._wait_for_room, nursery.cancel_scope)
+                    await self._hint.wait()
+                    # What is hinted at meanwhile is in the next fetch, too: a storm of hooks, or one at a remote that fails, is few of them.
+                    await trio.sleep_until(began + self._settings.hook_interval * 2.0 ** min(failures, _MOST_DOUBLINGS))
+                    nursery.cancel_scope.cancel()
+
+    async def _wait_for_room(self, waiting: trio.CancelScope) -> None:
+        """End the wait for the next fetch once a full disk has room again: the remote needs no back-off then."""
+        await self._mirror.wait_for_room()
+        waiting.cancel()
 
     async def _tidy(self) -> None:
         """Pack the mirror now and then; what it costs doesn't depend on how often anything is pushed."""
@@ -249,21 +264,58 @@ class GitSource:
     async def _refresh(self, publish: Publish, timeout: float, failures: int) -> None:
         self._noticed = time.time()
         try:
-            await self._mirror.fetch(timeout)
-            await self._read(publish)
+            await self._take(publish, await self._mirror.fetch(timeout), timeout)
         except GitError as error:
             # To make a mirror anew costs the remote as much as a first fetch: after the first failure, the second, the fourth, the eighth.
             is_due = failures & (failures - 1) == 0
             if not is_due or not await self._mirror.is_at_fault(error):
                 raise
-            await self._mirror.rebuild()
+            fetched = await self._mirror.rebuild()
             async with self._reading:
                 await self._objects.restart()
-            await self._read(publish)
+            await self._take(publish, fetched, timeout)
+
+    async def _take(self, publish: Publish, fetched: Fetched, timeout: float) -> None:
+        """Publish the refs that a fetch has brought, follow the remote's default branch, and report the refs that it couldn't bring.
+
+        Raises:
+            SourceError: Nothing can be served, or refs are out of date.
+        """
+        is_due = self._is_head_due(fetched)
+        # It is another round trip. While the default branch is still there, a push is published without waiting for it.
+        is_first = is_due and (self._published is None or self._mirror.head not in fetched.refs)
+        if is_first:
+            await self._mirror.follow_head(timeout)
+        refused = {name: why for name, why in fetched.refused.items() if may_be_served(name, self._settings.labels)}
+        for sentence in self._notices.refused(refused, fetched.refs):
+            self._status.noted(sentence)
+        try:
+            await self._read(publish, fetched.refs)
+        except GitError:
+            raise
+        except SourceError as error:
+            raise SourceError(fetched.problem or next(iter(refused.values()), str(error))) from None
+        if is_due and not is_first and await self._mirror.follow_head(timeout):
+            await self._read(publish, fetched.refs)
+        if is_due:
+            self._head_age = 0
+        if fetched.problem:
+            raise SourceError(fetched.problem)
+
+    def _is_head_due(self, fetched: Fetched) -> bool:
+        """Whether the remote's default branch may be another one by now."""
+        if self._settings.default_label:
+            return False
+        if fetched.is_new:
+            self._head_age = None
+        if self._head_age is None:
+            return True
+        self._head_age += 1
+        return self._head_age >= _ASK_HEAD_AFTER
 
     async def _serve_mirror(self, publish: Publish) -> None:
         try:
-            await self._read(publish)
+            await self._read(publish, await self._mirror.refs())
             log.warning("served from the mirror", source=self.name, consequence="it may be old")
         except SourceError as error:
             log.warning("mirror unreadable", source=self.name, reason=str(error))
@@ -306,11 +358,11 @@ class GitSource:
 
     # From refs to a tree.
 
-    async def _read(self, publish: Publish) -> None:
-        """Publish what the mirror holds, if it is something new."""
+    async def _read(self, publish: Publish, refs: Mapping[str, Ref]) -> None:
+        """Publish what these refs of the mirror hold, if it is something new."""
         async with self._reading:
-            refs = await self._mirror.refs()
-            labels = await threads.run_sync(labels_of, refs, self._settings.labels)
+            labels, left_out = await threads.run_sync(labels_of, refs, self._settings.labels)
+            self._notices.left_out(left_out)
             if not labels:
                 # All branches at once are deleted by accident; and a repository without any is no configuration.
                 raise SourceError(f"{self.name} has no branch or tag that is served")
@@ -325,7 +377,9 @@ class GitSource:
             await self._publish(publish)
 
     async def _publish(self, publish: Publish) -> None:
-        default = default_label(self._settings.default_label, self._labels)
+        default = default_label(self._settings.default_label, self._mirror.head, self._labels)
+        if problem := self._notices.default_label(default, bool(self._settings.default_label), self._labels):
+            self._status.noted(problem)
         loaded: dict[str, Loaded] = {}
         for label in await self._wanted(default):
             found = await self._load(label, loaded)
@@ -337,6 +391,8 @@ class GitSource:
         is_same = self._published is not None and self._published.default_label == default and _same(before, loaded)
         if is_same:
             return
+        self._notices.not_followed(each.snapshot.not_followed for each in loaded.values())
+        self._notices.obstructed(self._obstructed(loaded))
         former = self._published.labels if self._published else {}
         files = {
             label: former[label] if label in former and before.get(label) is each else self._files(label, each)
@@ -373,6 +429,7 @@ class GitSource:
             if self._skipped.get(label) != str(error):
                 consequence = "it stays as it was" if former else "it isn't served"
                 log.warning("label skipped", source=self.name, label=label, reason=str(error), consequence=consequence)
+                self._status.noted(f"label {label} skipped: {error}")
             self._skipped[label] = str(error)
             return former
         self._skipped.pop(label, None)
@@ -389,9 +446,16 @@ class GitSource:
             locations,
             snapshot.origin.commit,
             snapshot.origin,
-            edits=loaded.history.edits,
-            past=GitPast(self._mirror, self._settings, loaded.history),
+            edits=edits_through(loaded.history.edits, snapshot.ways),
+            past=GitPast(self._mirror, self._settings, loaded.history, snapshot.ways),
         )
+
+    def _obstructed(self, loaded: Mapping[str, Loaded]) -> Iterator[tuple[str, str]]:
+        for label, each in loaded.items():
+            locations = locations_of(self._settings.search_paths, label)
+            if len(locations) > 1:
+                submodules = [path for path, why in each.snapshot.unreadable.items() if why == SUBMODULE]
+                yield from obstructed(locations, submodules)
 
     # How it is.
 

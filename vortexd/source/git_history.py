@@ -15,6 +15,8 @@ from ..errors import SourceError
 from ..model import EDIT_COMMITS, Edits, Former, Good, Origin
 from ..settings import GitSettings
 from .git_process import GitError, TooMuch
+from .lfs import is_pointer
+from .links import Way
 from .mirror import Mirror
 from .snapshots import author_of, moment_of, path_of
 
@@ -133,21 +135,27 @@ class GitPast:
 
     Args:
         history: Of the commit.
+        ways: As `Snapshot.ways` of the commit. A broken link falls back to what the file held that it leads to now.
     """
 
     is_authoritative = True
 
-    def __init__(self, mirror: Mirror, settings: GitSettings, history: History) -> None:
+    def __init__(self, mirror: Mirror, settings: GitSettings, history: History, ways: Mapping[str, Way]) -> None:
         self._mirror = mirror
         self._settings = settings
         self._history = history
+        self._ways = ways
 
     async def contents(self, path: str) -> AsyncGenerator[Former, None]:
         """See `model.Past`."""
+        *links, file = self._ways[path].through if path in self._ways else (path,)
         for step in self._history.steps:
-            if path not in step.before:
+            if not step.before.keys().isdisjoint(links):
+                # Before this, it was a file of its own, or led elsewhere.
+                links, file = [], path
+            if file not in step.before:
                 continue
-            blob = step.before[path]
+            blob = step.before[file]
             if blob is None:
                 yield Former(None, step.parent)
             elif blob != _NO_FILE:
@@ -155,10 +163,23 @@ class GitPast:
                     content = await self._mirror.blob(blob, self._settings.file_bytes)
                 except TooMuch:
                     continue
-                yield Former(content, step.parent)
+                if not is_pointer(content):
+                    yield Former(content, step.parent)
 
     def remember(self, good: Callable[[], Good]) -> None:
         """The mirror has it all."""
+
+
+def edits_through(edits: Edits, ways: Mapping[str, Way]) -> Edits:
+    """Edits in which each commit that changed something a link leads through, or to, has changed the link as well.
+
+    Args:
+        ways: As `Snapshot.ways` of the newest commit.
+    """
+    by_path = edits.by_path
+    found = {link: [by_path[path] for path in way.through if path in by_path] for link, way in ways.items()}
+    newest = {link: max(each, key=lambda edit: edit[0]) for link, each in found.items() if each}
+    return attrs.evolve(edits, by_path={**by_path, **newest}) if newest else edits
 
 
 def _edits(steps: Sequence[Step], former: History | None) -> Edits:

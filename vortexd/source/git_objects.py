@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, suppress
 import attrs
 import trio
 
+from .complaints import Fault
 from .git_process import Git, GitError
 
 _MAX_HEADER = 512
@@ -92,7 +93,7 @@ class _Batch:
             raise
         if scope.cancelled_caught:
             await self.end()
-            raise GitError(f"git cat-file took longer than {self._timeout:g} s", is_late=True)
+            raise GitError(f"git cat-file took longer than {self._timeout:g} s", Fault.LATE)
         if failure is not None:
             await self.end()
             raise failure

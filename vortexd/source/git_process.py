@@ -18,7 +18,8 @@ import trio
 from ..errors import SourceError
 from ..remotes import Remote
 from ..settings import GitSettings
-from .secrets import expanded, read_secret
+from .complaints import Fault, culprit, fault_of, is_key_refused, is_shallow
+from .secrets import expanded, needs_passphrase, read_secret
 
 # What is handed on of our own environment: to find git and ssh, the user's ssh keys, proxies and certificates.
 _HANDED_ON = (
@@ -55,16 +56,20 @@ _CONFIGURATION = {
     "protocol.version": "2",
     "transfer.bundleURI": "false",
     "transfer.fsckObjects": "true",
-    # Habits of old programs that harm nobody.
-    "fetch.fsck.zeroPaddedFilemode": "ignore",
-    "fetch.fsck.missingSpaceBeforeDate": "ignore",
-    "fetch.fsck.badTimezone": "ignore",
     "http.followRedirects": "false",
     "http.lowSpeedLimit": "100",
     "core.packedGitWindowSize": "32m",
     "core.packedGitLimit": "256m",
     "pack.threads": "1",
 }
+# Faults of old commits, tags and modes, which `git clone` takes as well: identities, dates, time zones, messages, names of tags. git 2.31 knows
+# each of them; a git that doesn't know one warns, and goes on. Every check that guards paths and submodules stays an error.
+_HARMLESS = (
+    *("badDate", "badDateOverflow", "badEmail", "badName", "badTimezone", "zeroPaddedDate"),
+    *("missingAuthor", "missingCommitter", "missingEmail", "missingNameBeforeEmail", "multipleAuthors"),
+    *("missingSpaceBeforeDate", "missingSpaceBeforeEmail", "missingTaggerEntry", "badTagName"),
+    *("extraHeaderEntry", "nulInCommit", "badFilemode", "zeroPaddedFilemode"),
+)
 _SSH = (
     *("ssh", "-F", "/dev/null", "-oBatchMode=yes", "-oStrictHostKeyChecking=yes", "-oConnectTimeout=15"),
     *("-oServerAliveInterval=15", "-oServerAliveCountMax=2", "-oClearAllForwardings=yes"),
@@ -74,6 +79,11 @@ _LIMITED = 'ulimit -f "$1" 2>/dev/null; ulimit -v "$2" 2>/dev/null; shift 2; exe
 _MEMORY_BYTES = 4 * 2**30
 _HELPER = '!f() { if test "$1" = get; then cat "/proc/self/fd/%d"; fi; }; f'
 
+_SHALLOW = (
+    "the remote is a shallow clone, and git fetches no branch without its past from one; "
+    "run git fetch --unshallow there, or name the repository that it was cloned from"
+)
+_KEY_REMEDY = "take it off with ssh-keygen -p, or give the key to an agent, and its SSH_AUTH_SOCK to vortexd"
 _MAX_OUTPUT = 64 * 2**20
 _MAX_COMPLAINT = 16_384
 _REAP_TIMEOUT = 5.0
@@ -83,11 +93,13 @@ class GitError(SourceError):
     """A call of git that failed, with what git said about it in one line.
 
     Attributes:
-        is_late: It was ended because it took too long.
+        fault: Where the fault lies.
+        culprit: The object of the remote that is at fault, and why; "" where none is.
     """
 
-    def __init__(self, reason: str, *, is_late: bool = False) -> None:
-        self.is_late = is_late
+    def __init__(self, reason: str, fault: Fault = Fault.UNKNOWN, culprit: str = "") -> None:
+        self.fault = fault
+        self.culprit = culprit
         super().__init__(reason)
 
 
@@ -130,17 +142,20 @@ class Git:
                     assert process.stderr is not None
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(_feed, process.stdin, input)
-                        nursery.start_soon(_keep, process.stderr, complaint, _MAX_COMPLAINT)
+                        nursery.start_soon(_keep_end, process.stderr, complaint, _MAX_COMPLAINT)
                         is_whole = await _keep(process.stdout, output, max_bytes, True)
                         if not is_whole:
                             nursery.cancel_scope.cancel()
                     status = await process.wait() if is_whole else 0
         if scope.cancelled_caught:
-            raise GitError(f"git {arguments[0]} took longer than {timeout:g} s", is_late=True)
+            raise GitError(f"git {arguments[0]} took longer than {round(timeout, 1):g} s", Fault.LATE)
         if not is_whole:
             raise TooMuch(f"git {arguments[0]} printed more than {max_bytes} bytes")
+        said = complaint.decode("utf-8", "replace")
         if status != 0:
-            raise GitError(self._reason(arguments[0], status, bytes(complaint)))
+            raise self._error(arguments[0], status, said)
+        if is_remote and is_shallow(said):
+            raise GitError(_SHALLOW, Fault.SHALLOW)
         return bytes(output)
 
     @asynccontextmanager
@@ -192,7 +207,8 @@ class Git:
         }
         if self.settings.ca_file:
             environment["GIT_SSL_CAINFO"] = expanded(self.settings.ca_file)
-        configuration = _CONFIGURATION | {
+        configuration = _CONFIGURATION | dict.fromkeys((f"fetch.fsck.{each}" for each in _HARMLESS), "ignore")
+        configuration |= {
             "http.lowSpeedTime": str(max(1, min(30, int(self.settings.fetch_timeout)))),
             "safe.directory": self.directory,
         }
@@ -233,9 +249,18 @@ class Git:
     def _password(self) -> str:
         return read_secret(self.settings.password_file) if self.settings.password_file else self.remote.password
 
-    def _reason(self, command: str, status: int | None, complaint: bytes) -> str:
+    def _error(self, command: str, status: int | None, complaint: str) -> GitError:
+        fault = fault_of(complaint)
+        if fault is Fault.SHALLOW:
+            return GitError(_SHALLOW, fault)
+        if fault is Fault.OBJECT:
+            why = culprit(complaint)
+            return GitError(f"git {command} failed: {why}", fault, why)
+        return GitError(self._reason(command, status, complaint), fault)
+
+    def _reason(self, command: str, status: int | None, complaint: str) -> str:
         """What git said about its failure: its own words in one line, never those of the remote, and no secret."""
-        lines = [line.strip() for line in complaint.decode("utf-8", "replace").splitlines()]
+        lines = [line.strip() for line in complaint.splitlines()]
         own = [line for line in lines if line and not line.startswith(("remote:", "warning:", "hint:", "@"))]
         # What ends git is said last, and the reason just before it; advice may follow.
         end = next((index for index, line in enumerate(own) if line.startswith("fatal:")), len(own) - 1) + 1
@@ -244,6 +269,8 @@ class Git:
             said = said.replace(secret, "***")
         if "dubious ownership" in said:
             said = f"{self.directory} or the repository belongs to another user; chown it to the one vortexd runs as"
+        if is_key_refused(complaint) and self.settings.ssh_key and needs_passphrase(self.settings.ssh_key):
+            said = f"{self.settings.ssh_key} is protected by a passphrase, which nobody can type; {_KEY_REMEDY}"
         if status is not None and status < 0:
             said = f"ended by {signal.Signals(-status).name}; raise source.mirror_bytes if the repository is that large"
         return f"git {command} failed: {said or f'exit status {status}'}"
@@ -271,6 +298,13 @@ async def _feed(stream: trio.abc.SendStream, data: bytes) -> None:
     with suppress(trio.BrokenResourceError):
         await stream.send_all(data)
     await stream.aclose()
+
+
+async def _keep_end(stream: trio.abc.ReceiveStream, kept: bytearray, max_bytes: int) -> None:
+    """Read to the end, and keep the last part: what ended a program is what it said last."""
+    while data := await stream.receive_some(65_536):
+        kept += data
+        del kept[:-max_bytes]
 
 
 async def _keep(stream: trio.abc.ReceiveStream, kept: bytearray, max_bytes: int, is_strict: bool = False) -> bool:

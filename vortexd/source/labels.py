@@ -10,32 +10,35 @@ from fnmatch import translate
 
 from .. import names
 from ..errors import InvalidName
-from .mirror import Ref
+from .refs import BRANCH, TAG, Ref
 
-_BRANCH, _TAG = "refs/heads/", "refs/tags/"
+_ANYTHING = re.compile(r"\{\w+\}|\*")
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
-def labels_of(refs: Mapping[str, Ref], patterns: Sequence[str]) -> dict[str, Ref]:
-    """The labels that refs make; a branch goes before a tag of the same name. What can't be a label is left out.
+def labels_of(refs: Mapping[str, Ref], patterns: Sequence[str]) -> tuple[dict[str, Ref], list[str]]:
+    """The labels that refs make, and the refs that are left out, for their names can't be labels. A branch goes before a tag of the same name.
 
     Args:
         patterns: As `GitSettings.labels`.
     """
     allowed = _compiled(patterns)
     labels: dict[str, Ref] = {}
+    left_out = []
     for name, ref in refs.items():
-        label = _short(name)
         if not _is_allowed(name, allowed):
             continue
-        if _is_label(label) and (label not in labels or name.startswith(_BRANCH)):
+        label = short(name)
+        if not _is_label(label):
+            left_out.append(name)
+        elif label not in labels or name.startswith(BRANCH):
             labels[label] = ref
-    return labels
+    return labels, left_out
 
 
 def may_be_served(ref: str, patterns: Sequence[str]) -> bool:
     """Whether a branch or tag, by its full name, could be a label."""
-    return ref.startswith((_BRANCH, _TAG)) and _is_allowed(ref, _compiled(patterns))
+    return ref.startswith((BRANCH, TAG)) and _is_allowed(ref, _compiled(patterns))
 
 
 _Compiled = list[tuple[bool, re.Pattern[str]]]
@@ -46,18 +49,47 @@ def _compiled(patterns: Sequence[str]) -> _Compiled:
 
 
 def _is_allowed(name: str, allowed: _Compiled) -> bool:
-    return any(pattern.match(name if is_whole else _short(name)) for is_whole, pattern in allowed)
+    return any(pattern.match(name if is_whole else short(name)) for is_whole, pattern in allowed)
 
 
-def _short(name: str) -> str:
-    return name.removeprefix(_BRANCH) if name.startswith(_BRANCH) else name.removeprefix(_TAG)
+def short(name: str) -> str:
+    """A branch or tag without what comes before its own name."""
+    return name.removeprefix(BRANCH) if name.startswith(BRANCH) else name.removeprefix(TAG)
 
 
-def default_label(setting: str, labels: Iterable[str]) -> str:
-    """The label of a request that names none: what is set, else main, and master where there is no main."""
+def default_label(setting: str, head: str, labels: Mapping[str, Ref]) -> str:
+    """The label of a request that names none: what is set, else the branch of the remote's HEAD, else main, and master where there is no main.
+
+    Args:
+        head: The full name of that branch, which may be missing or not be served.
+    """
     if setting:
         return setting
+    label = short(head)
+    if label in labels and labels[label].name == head:
+        return label
     return "master" if "main" not in labels and "master" in labels else "main"
+
+
+def obstructed(locations: Iterable[str], submodules: Iterable[str]) -> list[tuple[str, str]]:
+    """The locations that lead into a submodule, each with the submodule.
+
+    Args:
+        locations: As `Files.locations` has them.
+    """
+    ways = [(location, [_name(part) for part in location.split("/")[:-1]]) for location in locations]
+    return [(location, path) for path in submodules for location, parts in ways if _leads_into(parts, path.split("/"))]
+
+
+def _leads_into(parts: Sequence[re.Pattern[str]], submodule: Sequence[str]) -> bool:
+    return len(parts) >= len(submodule) and all(
+        part.fullmatch(name) for part, name in zip(parts, submodule, strict=False)
+    )
+
+
+def _name(part: str) -> re.Pattern[str]:
+    """One name of a location, with `*` and placeholders for anything."""
+    return re.compile(".*".join(map(re.escape, _ANYTHING.split(part))))
 
 
 def first_labels(labels: Mapping[str, Ref], newest: Sequence[str], default: str, count: int) -> list[str]:

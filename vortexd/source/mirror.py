@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import stat
-import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -18,20 +17,20 @@ from pathlib import Path
 
 import attrs
 import structlog
+import trio
 
 from .. import threads
 from ..errors import SourceError
 from ..remotes import Remote
 from ..settings import GitSettings
+from .complaints import Fault, fault_of
+from .disk import Room, remove, remove_halves, remove_leftovers, room_at
+from .fetch import Fetch
 from .git_process import Git, GitError, trusting
+from .refs import BRANCH, Ref, parse_advertised, parse_refs, shown
 
 log = structlog.get_logger()
 
-_REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-_FETCH = (
-    *("fetch", "--quiet", "--force", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"),
-    "--no-auto-maintenance",
-)
 # What git says when it is its own repository that is broken. What it doesn't say so clearly is found out by asking the remote.
 _BROKEN = re.compile(
     r"corrupt|bad object|missing (?:blob|tree|commit|object)|loose object|packfile|not a git repository|bad config|"
@@ -39,14 +38,27 @@ _BROKEN = re.compile(
     r"unable to resolve reference|cannot lock ref"
 )
 _REBUILT_SUFFIX, _OLD_SUFFIX = ".new", ".old"
+# Seconds between two looks at a full disk: cheap, and the remote is left alone meanwhile.
+_ROOM_INTERVAL = 1.0
+# What HEAD of a mirror is where nobody knows that of the remote.
+_NO_HEAD = f"{BRANCH}main"
 
 
 @attrs.frozen
-class Ref:
-    """A branch or tag: its full name and the object it points to."""
+class Fetched:
+    """What a fetch has brought.
 
-    name: str
-    id: str
+    Attributes:
+        refs: All branches and tags of the mirror by full name.
+        is_new: They aren't what they were after the fetch before.
+        refused: Branches and tags of the remote that lead to an object that git refuses, and why. They stay as they were.
+        problem: Why other refs are out of date; "" if none is.
+    """
+
+    refs: Mapping[str, Ref]
+    is_new: bool
+    refused: Mapping[str, str]
+    problem: str
 
 
 def mirror_name(remote: Remote) -> str:
@@ -67,6 +79,16 @@ class Mirror:
         self._remote = remote
         self._settings = settings
         self.git = Git(str(directory), remote, settings)
+        self._fetch = Fetch(self.git)
+        self._listed: bytes | None = None
+        self._head = _NO_HEAD
+        # The room that was left after the clean-up of a fetch that ran out of it.
+        self._room: Room | None = None
+
+    @property
+    def head(self) -> str:
+        """The full name of the branch that the remote's HEAD stood for when it was asked last; there may be no such branch."""
+        return self._head
 
     @contextmanager
     def owned(self) -> Iterator[None]:
@@ -112,8 +134,15 @@ class Mirror:
             await self._create(self.git)
             return False
         try:
-            return bool(await self.refs())
+            refs = await self.refs()
+            await self._fetch.remember()
+            # Whatever else HEAD is, it is asked for again.
+            with suppress(GitError):
+                self._head = (await self._local("symbolic-ref", "HEAD")).decode("utf-8", "replace").strip()
+            return bool(refs)
         except GitError as error:
+            if error.fault is not Fault.UNKNOWN:
+                raise  # a disk that is slow or full is no reason to lose what is on it
             log.warning("mirror broken", mirror=str(self._directory), reason=str(error), consequence="made anew")
             await threads.run_sync(shutil.rmtree, self._directory)
             await self._create(self.git)
@@ -129,20 +158,78 @@ class Mirror:
         if self._directory.exists():
             remove_leftovers(self._directory, 0.0)
 
-    async def fetch(self, timeout: float) -> None:
-        """Bring the mirror up to date with the remote.
+    async def fetch(self, timeout: float) -> Fetched:
+        """Bring the mirror up to date with the remote, as far as git takes what the remote has.
 
         Raises:
             GitError: The remote can't be reached, or not in time; the mirror is what it was, or newer.
             SourceError: A secret can't be read.
         """
+        self._room = None
         try:
-            await self._fetch(self.git, timeout)
+            await self._fetch.run(timeout)
         except GitError as error:
+            raise await threads.run_sync(self._cleaned_up, error) from None
+        return await self._fetched()
+
+    async def _fetched(self) -> Fetched:
+        listed = await self._list()
+        before, self._listed = self._listed, listed
+        # There may be a hundred thousand.
+        refs = await threads.run_sync(parse_refs, listed)
+        return Fetched(refs, listed != before, self._fetch.names, self._fetch.problem)
+
+    def _cleaned_up(self, error: GitError) -> GitError:
+        """Remove the leftovers of our own failed fetch. Returns the error to raise."""
+        try:
+            is_full = error.fault is Fault.FULL or (
+                error.fault is Fault.UNKNOWN and room_at(self._directory).is_used_up
+            )
+            remove_halves(self._directory)
             # What was killed has left its locks behind; who works here by hand is done long before a fetch may end.
-            age = 0.0 if error.is_late else self._settings.fetch_timeout
-            await threads.run_sync(remove_leftovers, self._directory, age)
-            raise
+            remove_leftovers(self._directory, 0.0 if error.fault is Fault.LATE else self._settings.fetch_timeout)
+            if not is_full:
+                return error
+            self._room = room_at(self._directory)
+        except OSError:
+            return error
+        remedy = "free some, or move server.state_directory"
+        return GitError(f"the disk of {self._directory.parent} is full; {remedy}; {error}", Fault.FULL)
+
+    async def wait_for_room(self) -> None:
+        """Wait until there is more room than after the last fetch, if that found too little; else for ever."""
+        if self._room is None:
+            await trio.sleep_forever()
+        assert self._room is not None
+        while True:
+            await trio.sleep(_ROOM_INTERVAL)
+            with suppress(OSError):
+                if (await threads.run_sync(room_at, self._directory)).is_more_than(self._room):
+                    return
+
+    async def follow_head(self, timeout: float) -> bool:
+        """Ask the remote which branch its HEAD stands for, and remember it. Returns whether it is another one than before.
+
+        Raises:
+            SourceError: The remote can't be asked, which isn't the mirror's fault.
+        """
+        try:
+            listed = await self.git.run(
+                *("ls-remote", "--quiet", "--symref", "--end-of-options", self._remote.uri, "HEAD"),
+                timeout=timeout,
+                is_remote=True,
+            )
+        except GitError as error:
+            raise SourceError(str(error)) from None
+        before, self._head = self._head, parse_advertised(listed).head or _NO_HEAD
+        if self._head != before:
+            await self._remember_head(self.git)
+        return self._head != before
+
+    async def _remember_head(self, git: Git) -> None:
+        # A start that can't reach the remote goes by it. Where it can't be written, the next start asks anew.
+        with suppress(GitError):
+            await git.run("symbolic-ref", "HEAD", self._head, timeout=self._settings.read_timeout)
 
     async def tidy(self) -> None:
         """Pack what has gathered: git does so by itself only where it may leave processes behind.
@@ -152,12 +239,9 @@ class Mirror:
         """
         await self.git.run("gc", "--quiet", "--prune=1.day.ago", timeout=self._settings.fetch_timeout)
 
-    async def _fetch(self, git: Git, timeout: float) -> None:
-        await git.run(*_FETCH, "--end-of-options", self._remote.uri, *_REFSPECS, timeout=timeout, is_remote=True)
-
     async def is_at_fault(self, error: GitError) -> bool:
         """Whether a fetch failed because of the mirror rather than of the remote, which answers then."""
-        if error.is_late:
+        if error.fault is not Fault.UNKNOWN:
             return False
         if _BROKEN.search(str(error)):
             return True
@@ -171,7 +255,7 @@ class Mirror:
             return False
         return True
 
-    async def rebuild(self) -> None:
+    async def rebuild(self) -> Fetched:
         """Make the mirror anew beside the old one, and put it in its place when it is whole.
 
         Raises:
@@ -183,23 +267,37 @@ class Mirror:
         except (OSError, SourceError) as error:
             # On a full disk half a mirror is what would keep it full.
             await threads.run_sync(partial(shutil.rmtree, self._beside(_REBUILT_SUFFIX), ignore_errors=True))
-            if isinstance(error, SourceError):
-                raise
-            raise GitError(f"the mirror can't be made anew: {(error.strerror or 'I/O error').lower()}") from None
+            if isinstance(error, OSError):
+                words = (error.strerror or "I/O error").lower()
+                error = GitError(f"the mirror can't be made anew: {words}", fault_of(words))
+            if isinstance(error, GitError):
+                error = await threads.run_sync(self._cleaned_up, error)
+            raise error from None
+        return await self._fetched()
 
     async def _replace(self) -> None:
         new, old = self._beside(_REBUILT_SUFFIX), self._beside(_OLD_SUFFIX)
-        await threads.run_sync(_remove, new)
+        await threads.run_sync(remove, new)
         git = attrs.evolve(self.git, directory=str(new))
         if self._remote.scheme == "file":
             _write_trust(trusting(str(new)), self._remote.path)
         await self._create(git)
-        await self._fetch(git, self._settings.fetch_timeout)
-        await threads.run_sync(_remove, old)
+        fetch = Fetch(git, self._fetch.refused)
+        await fetch.run(self._settings.fetch_timeout)
+        if fetch.unreached:
+            raise GitError(fetch.problem, Fault.OBJECT)
+        for name, why in fetch.names.items():
+            if name in parse_refs(self._listed or b""):
+                # It stays what it was, and only the old mirror has that.
+                raise GitError(f"the mirror can't be made anew without {shown(name)}: {why}", Fault.OBJECT)
+        await self._remember_head(git)
+        await threads.run_sync(remove, old)
         with suppress(FileNotFoundError):
             self._directory.rename(old)
         new.rename(self._directory)
-        await threads.run_sync(_remove, old)
+        fetch.git = self.git
+        self._fetch = fetch
+        await threads.run_sync(remove, old)
 
     async def refs(self) -> Mapping[str, Ref]:
         """All branches and tags by full name.
@@ -207,9 +305,10 @@ class Mirror:
         Raises:
             GitError: The mirror can't be read.
         """
-        listed = await self._local("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags")
-        # There may be a hundred thousand.
-        return await threads.run_sync(_parse_refs, listed)
+        return await threads.run_sync(parse_refs, await self._list())
+
+    async def _list(self) -> bytes:
+        return await self._local("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags")
 
     async def newest(self) -> list[str]:
         """The full names of all branches and tags, those with the newest commits first."""
@@ -283,35 +382,6 @@ class Mirror:
         return self._directory.with_name(self._directory.name + suffix)
 
 
-def _parse_refs(listed: bytes) -> dict[str, Ref]:
-    lines = (line.partition(" ") for line in listed.decode("utf-8", "replace").splitlines())
-    return {name: Ref(name, id) for id, _, name in lines}
-
-
-def remove_leftovers(directory: Path, older_than: float) -> None:
-    """Remove locks and half-written packs of calls that were killed, if nothing has touched them for so many seconds."""
-    moment = time.time() - older_than
-    for pattern in (
-        "*.lock",
-        "gc.pid",
-        "refs/**/*.lock",
-        "objects/pack/tmp_*",
-        "objects/pack/*.lock",
-        "objects/incoming-*",
-    ):
-        for path in directory.glob(pattern):
-            with suppress(FileNotFoundError):
-                if path.lstat().st_mtime <= moment:
-                    _remove(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def _check_owner(path: Path) -> None:
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode):
@@ -334,4 +404,5 @@ def _write_trust(path: str, repository: str) -> None:
         with open(os.open(path, flags, 0o600), "w") as file:
             file.write(f'[safe]\n\tdirectory = "{quoted}"\n\tdirectory = "{quoted}/.git"\n')
     except OSError as error:
-        raise GitError(f"{path} can't be written: {(error.strerror or 'I/O error').lower()}") from None
+        words = (error.strerror or "I/O error").lower()
+        raise GitError(f"{path} can't be written: {words}", fault_of(words)) from None

@@ -2,12 +2,14 @@
 
 import os
 import stat
+from base64 import b64decode
 from collections.abc import Mapping
 
 from ..errors import SourceError
 from ..systemd import credential_path
 
 _MAX_BYTES = 65_536
+_MAGIC = b"openssh-key-v1\0"
 
 
 def expanded(path: str, environ: Mapping[str, str] = os.environ) -> str:
@@ -20,6 +22,25 @@ def expanded(path: str, environ: Mapping[str, str] = os.environ) -> str:
         return credential_path(path, environ) or path
     except LookupError as error:
         raise SourceError(f"{path} can't be read: {error.args[0]}") from None
+
+
+def needs_passphrase(path: str, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether a file holds a private key that takes a passphrase; where it can't be read, no."""
+    try:
+        with open(os.open(expanded(path, environ), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            return _is_encrypted(file.read(_MAX_BYTES))
+    except (OSError, ValueError, SourceError):
+        return False
+
+
+def _is_encrypted(key: bytes) -> bool:
+    """By what stands outside of the key: to load one takes seconds where it is long, for it is checked."""
+    _, begins, rest = key.partition(b"-----BEGIN OPENSSH PRIVATE KEY-----")
+    if not begins:
+        return b"ENCRYPTED" in key
+    # PROTOCOL.key of OpenSSH: after the magic, the name of the cipher, with its length before it.
+    data = b64decode(rest.partition(b"-----END")[0])
+    return data.startswith(_MAGIC) and not data[len(_MAGIC) :].startswith(b"\0\0\0\x04none")
 
 
 def read_secret(path: str, environ: Mapping[str, str] = os.environ) -> str:

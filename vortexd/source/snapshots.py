@@ -1,7 +1,7 @@
 """Commits of a mirror as immutable files: in come ids, out come `Snapshot`s, which share what they have in common.
 
 What a new commit costs grows with what is different in it: its tree is compared with the former one by git, and only blobs that nobody has yet are read.
-Links and submodules are never followed, and nothing is ever checked out.
+Links are followed within the commit alone, submodules never, and nothing is ever checked out.
 """
 
 import re
@@ -10,20 +10,21 @@ from datetime import UTC, datetime
 
 import attrs
 
+from .. import threads
 from ..errors import SourceError
 from ..model import Origin
 from ..settings import GitSettings
 from .git_objects import Object, Objects
 from .git_process import GitError, TooMuch
+from .lfs import POINTER, is_pointer
+from .links import MAX_TARGET_BYTES, Way, follow
 from .mirror import Mirror
 
 # One entry of `ls-tree -r -z`, and of `diff-tree -r -z`: mode, id and path of what is there now.
 _LISTED = re.compile(rb"(\d{6}) \w+ ([0-9a-f]+)\t([^\0]+)\0")
 _CHANGED = re.compile(rb":\d{6} (\d{6}) [0-9a-f]+ ([0-9a-f]+) \w+\0([^\0]+)\0")
-_GONE = b"000000"
-LINK = "a symbolic link; links are not followed"
-# Of a path that is no file of ours, why not.
-_SPECIAL = {b"120000": LINK, b"160000": "a submodule; submodules are not followed"}
+_GONE, _LINK, _SUBMODULE = b"000000", b"120000", b"160000"
+SUBMODULE = "a submodule; submodules are not followed"
 _ENTRY_BYTES = 512
 _MAX_COMMIT = 1_048_576
 _MAX_TAGS = 8
@@ -41,15 +42,55 @@ class Snapshot:
     Attributes:
         tree: The id of its tree. The same tree is the same mappings.
         blobs: Path to the id of its blob, of all regular files.
-        contents: Path to bytes.
-        unreadable: Path to why it can't be used.
+        links: Path to the id of the blob that holds its target, of all symbolic links.
+        ways: Path of a link to where it leads. It has the content of the file that it leads to, or is missing.
+        contents: Path to bytes, of links as well.
+        unreadable: Path to why it can't be used, of links as well.
     """
 
     origin: Origin
     tree: str
     blobs: Mapping[str, str]
+    links: Mapping[str, str]
+    ways: Mapping[str, Way]
     contents: Mapping[str, bytes]
     unreadable: Mapping[str, str]
+
+    @property
+    def not_followed(self) -> Mapping[str, str]:
+        """Path of each link that leads to no file, to why; such a link counts as missing."""
+        return {link: way.why for link, way in self.ways.items() if way.why}
+
+
+@attrs.define(eq=False)
+class _Paths:
+    """A snapshot that is being made.
+
+    Attributes:
+        touched: The paths that aren't what they were in the former one.
+    """
+
+    blobs: dict[str, str] = attrs.field(factory=dict)
+    links: dict[str, str] = attrs.field(factory=dict)
+    contents: dict[str, bytes] = attrs.field(factory=dict)
+    unreadable: dict[str, str] = attrs.field(factory=dict)
+    touched: set[str] = attrs.field(factory=set)
+
+    def apply(self, entries: Iterable[tuple[bytes, bytes, bytes]]) -> None:
+        """Take in what git says has become of some paths."""
+        for mode, id, raw in entries:
+            path = path_of(raw)
+            if path is None:
+                continue
+            self.touched.add(path)
+            for each in (self.blobs, self.links, self.contents, self.unreadable):
+                each.pop(path, None)
+            if mode == _SUBMODULE:
+                self.unreadable[path] = SUBMODULE
+            elif mode == _LINK:
+                self.links[path] = id.decode()
+            elif mode != _GONE:
+                self.blobs[path] = id.decode()
 
 
 class Snapshots:
@@ -77,7 +118,7 @@ class Snapshots:
         tree, origin = parse_commit(await self._commit(id))
         for each in known:
             if each.tree == tree:
-                return Snapshot(origin, tree, each.blobs, each.contents, each.unreadable)
+                return attrs.evolve(each, origin=origin)
         try:
             if near is not None:
                 return await self._changed(origin, tree, near)
@@ -114,40 +155,52 @@ class Snapshots:
             listed = await self._mirror.listing(tree, None, limit * _ENTRY_BYTES)
         except TooMuch:
             raise self._too_many() from None
-        blobs, unreadable, touched = _apply(_LISTED.findall(listed), {}, {})
-        return await self._filled(origin, tree, blobs, {}, unreadable, touched)
+        paths = _Paths()
+        paths.apply(_LISTED.findall(listed))
+        return await self._filled(origin, tree, paths)
 
     async def _changed(self, origin: Origin, tree: str, near: Snapshot) -> Snapshot:
         listed = await self._mirror.listing(tree, near.tree, self._settings.files * _ENTRY_BYTES)
-        blobs, unreadable, touched = _apply(_CHANGED.findall(listed), near.blobs, near.unreadable)
-        contents = dict(near.contents)
-        for path in touched:
-            contents.pop(path, None)
-        return await self._filled(origin, tree, blobs, contents, unreadable, touched)
+        paths = _Paths(dict(near.blobs), dict(near.links), dict(near.contents), dict(near.unreadable))
+        for link in near.links:
+            # What a link stands for may have changed though the link didn't.
+            paths.contents.pop(link, None)
+            paths.unreadable.pop(link, None)
+        paths.apply(_CHANGED.findall(listed))
+        return await self._filled(origin, tree, paths)
 
-    async def _filled(
-        self,
-        origin: Origin,
-        tree: str,
-        blobs: dict[str, str],
-        contents: dict[str, bytes],
-        unreadable: dict[str, str],
-        touched: Iterable[str],
-    ) -> Snapshot:
-        """Read the contents of what was touched."""
-        if len(blobs) + len(unreadable) > self._settings.files:
+    async def _filled(self, origin: Origin, tree: str, paths: _Paths) -> Snapshot:
+        """Read the contents of what was touched, and follow the links."""
+        if len(paths.blobs) + len(paths.links) + len(paths.unreadable) > self._settings.files:
             raise self._too_many()
-        missing = [path for path in touched if path in blobs]
-        await self._read_blobs(dict.fromkeys(blobs[path] for path in missing))
+        missing = [path for path in paths.touched if path in paths.blobs]
+        await self._read_blobs(dict.fromkeys([*(paths.blobs[path] for path in missing), *paths.links.values()]))
         for path in missing:
-            id = blobs[path]
-            if id in self._blobs:
-                contents[path] = self._blobs[id]
-            else:
-                unreadable[path] = (
+            content = self._blobs.get(paths.blobs[path])
+            if content is None:
+                paths.unreadable[path] = (
                     f"larger than {self._settings.file_bytes} bytes; raise source.file_bytes if that is meant"
                 )
-        return Snapshot(origin, tree, blobs, contents, unreadable)
+            elif is_pointer(content):
+                paths.unreadable[path] = POINTER
+            else:
+                paths.contents[path] = content
+        ways = await self._follow(paths)
+        for link, way in ways.items():
+            if way.why:
+                continue
+            if way.end in paths.contents:
+                paths.contents[link] = paths.contents[way.end]
+            else:
+                paths.unreadable[link] = paths.unreadable[way.end]
+        return Snapshot(origin, tree, paths.blobs, paths.links, ways, paths.contents, paths.unreadable)
+
+    async def _follow(self, paths: _Paths) -> Mapping[str, Way]:
+        if not paths.links:
+            return {}
+        # A target that is too large to be read is too long to be followed.
+        texts = {path: self._blobs.get(id, bytes(MAX_TARGET_BYTES + 1)) for path, id in paths.links.items()}
+        return await threads.run_sync(follow, texts, paths.blobs.keys())
 
     async def _read_blobs(self, ids: Mapping[str, None]) -> None:
         unknown = [id for id in ids if id not in self._blobs and id not in self._too_large]
@@ -164,7 +217,8 @@ class Snapshots:
 
     def forget_all_but(self, snapshots: Iterable[Snapshot], *, at_once: bool = False) -> None:
         """Let go of the blobs that none of these has, once they are as many as those in use, or at once."""
-        used = {id for each in {id(each.blobs): each for each in snapshots}.values() for id in each.blobs.values()}
+        different = {id(each.blobs): each for each in snapshots}.values()
+        used = {id for each in different for id in (*each.blobs.values(), *each.links.values())}
         if len(self._blobs) + len(self._too_large) <= (1 if at_once else 2) * len(used):
             return
         self._blobs = {id: content for id, content in self._blobs.items() if id in used}
@@ -196,25 +250,6 @@ def moment_of(seconds: int) -> str:
         return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
     except (ValueError, OverflowError, OSError):
         return "1970-01-01T00:00:00Z"
-
-
-def _apply(
-    entries: Iterable[tuple[bytes, bytes, bytes]], blobs: Mapping[str, str], unreadable: Mapping[str, str]
-) -> tuple[dict[str, str], dict[str, str], set[str]]:
-    """Former blobs and unreadable paths with what git says has become of some of them, and which those are."""
-    new_blobs, new_unreadable, touched = dict(blobs), dict(unreadable), set[str]()
-    for mode, id, raw in entries:
-        path = path_of(raw)
-        if path is None:
-            continue
-        touched.add(path)
-        new_blobs.pop(path, None)
-        new_unreadable.pop(path, None)
-        if mode in _SPECIAL:
-            new_unreadable[path] = _SPECIAL[mode]
-        elif mode != _GONE:
-            new_blobs[path] = id.decode()
-    return new_blobs, new_unreadable, touched
 
 
 def path_of(raw: bytes) -> str | None:

@@ -56,6 +56,11 @@ class SourceStatus:
         self._is_failing = True
         self._errors += 1
 
+    def noted(self, reason: str) -> None:
+        """Something is wrong with a part of it, and it was read nonetheless."""
+        self._last_error = reason
+        self._last_error_at = self._now()
+
     def serves(self, revision: str | None) -> None:
         """What is served of it now, though it may not be what it is now."""
         self._revision = revision
