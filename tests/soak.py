@@ -100,9 +100,14 @@ class Result:
         return statistics.median(slopes) if slopes else 0.0
 
 
+# In a minute the pools of the allocator are still being filled: six runs with different seeds grew by 3 to 42 KB/s behind the warm-up. With two to
+# three clients that leave in a second, what this bound finds is a leak of more than 20 KB for each of them. Longer runs find smaller ones.
+SHORT_RUN, SHORT_GROWTH, LONG_GROWTH = 600.0, 60_000.0, 4_000.0
+
+
 def allowed_growth(seconds: float) -> float:
-    """Bytes per second that a run of this length can't tell from the filling of pools: in a minute, or in many."""
-    return 100_000.0 if seconds < 600 else 4_000.0
+    """Bytes per second that a run of this length can't tell from the filling of pools."""
+    return SHORT_GROWTH if seconds < SHORT_RUN else LONG_GROWTH
 
 
 class Soak:

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from tests.soak import allowed_growth, soak
+from tests.soak import LONG_GROWTH, SHORT_GROWTH, SHORT_RUN, Idle, Result, allowed_growth, soak
 
 SECONDS = float(os.environ.get("VORTEXD_SOAK") or 60)
 SEED = int(os.environ.get("VORTEXD_SEED") or random.SystemRandom().randrange(2**32))
@@ -25,3 +25,21 @@ def test_L06_nothing_stays_behind_of_what_comes_and_goes() -> None:
     # The file that a scan has open in this moment may be there.
     assert last.descriptors <= first.descriptors + 1
     assert result.growth < allowed_growth(SECONDS), result.idle
+
+
+@pytest.mark.parametrize(
+    ("seconds", "leak"), [(60, SHORT_GROWTH), (SHORT_RUN - 1, SHORT_GROWTH), (SHORT_RUN, LONG_GROWTH)]
+)
+@pytest.mark.parametrize(("share", "is_found"), [(0.9, False), (1.1, True)])
+def test_a_leak_is_found_by_the_slope_behind_the_warm_up(
+    seconds: float, leak: float, share: float, is_found: bool
+) -> None:
+    moments = [seconds * number / 15 for number in range(1, 16)]
+    # Pools are filled first, and one round is odd.
+    pools = [20_000_000 * min(1.0, moment / (seconds * 0.4)) for moment in moments]
+    idle = [
+        Idle(moment, round(pool + share * leak * moment), 10, 10) for moment, pool in zip(moments, pools, strict=True)
+    ]
+    idle[-3] = Idle(idle[-3].seconds, idle[-3].private + 5_000_000, 10, 10)
+
+    assert is_found == (Result(idle).growth > allowed_growth(seconds))
