@@ -16,6 +16,8 @@ def work(request: Any, content: bytes) -> Iterator[Any]:
             yield from range(number)
         case "pid":
             yield os.getpid()
+        case "arenas":
+            yield os.environ["MALLOC_ARENA_MAX"]
         case "limits":
             kinds = (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_CORE)
             yield [resource.getrlimit(kind)[0] for kind in kinds]

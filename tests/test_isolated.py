@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -34,6 +35,14 @@ def is_running(pid: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
         return False
+
+
+def ends(pid: int) -> bool:
+    """Whether a process that was killed, or whose pipe was closed, goes."""
+    deadline = time.monotonic() + 5
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not is_running(pid)
 
 
 def test_values_come_back_in_order_and_large_content_whole(process: Isolated) -> None:
@@ -91,11 +100,25 @@ def test_memory_that_a_request_or_a_value_takes_counts(process: Isolated) -> Non
         asked(process, ["large", MEMORY // 2])
 
 
+def test_threads_reserve_no_memory_that_would_count(process: Isolated) -> None:
+    assert ["1"] == asked(process, "arenas")
+
+
+def test_no_memory_is_written_to_a_disk_when_it_is_killed(process: Isolated) -> None:
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
+    try:
+        ((_, _, core),) = asked(process, "limits")
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
+
+    assert 0 == core
+
+
 def test_limits_are_those_that_were_asked_for_beside_what_the_interpreter_has(process: Isolated) -> None:
-    ((space, _, core),) = asked(process, "limits")
+    ((space, _, _),) = asked(process, "limits")
 
     assert MEMORY < space < MEMORY + 1_073_741_824
-    assert 0 == core
 
 
 def test_R20_processor_time_beyond_the_bound_ends_it() -> None:
@@ -213,6 +236,18 @@ def test_nothing_of_the_working_directory_is_run(
     assert [0] == asked(process, ["count", 1])
 
 
+def test_a_process_that_does_not_look_at_its_pipe_is_killed_when_the_interpreter_exits() -> None:
+    program = (
+        "import threading\n"
+        "from vortexd.isolated import Isolated\n"
+        "process = Isolated('', 1, 60, ['sleep', '60'])\n"
+        "threading.Thread(target=lambda: next(process.ask(1)), daemon=True).start()\n"
+        "while process._process is None: pass\n"
+        "print(process._process.pid, flush=True)\n"
+    )
+    assert ends(int(subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True).stdout))
+
+
 def test_it_does_not_outlive_an_interpreter_that_exits_while_it_works() -> None:
     program = (
         "import threading\n"
@@ -227,8 +262,4 @@ def test_it_does_not_outlive_an_interpreter_that_exits_while_it_works() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True, timeout=30)
     pid = int(done.stdout)
-    deadline = time.monotonic() + 5
-    while is_running(pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
-
-    assert not is_running(pid)
+    assert ends(pid)

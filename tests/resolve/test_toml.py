@@ -91,6 +91,10 @@ def test_Y16_parts_of_keys_and_headers_are_counted_before_anything_is_built(monk
         "a = [" + "1, " * 60 + "1]",
         "a = [" + "[], " * 60 + "[]]",
         "a = [\n[\n" + "1,\n" * 60 + "1\n]\n]",
+        "a = [" + '"""x"""", [1, 2, 3], "z", ' * 20 + "1]",
+        "a = [" + '"""x""""", [1, 2, 3], "z", ' * 20 + "1]",
+        "a = [" + "'''x'''', [1, 2, 3], 'z', " * 20 + "1]",
+        "a = [" + "'''x''''', [1, 2, 3], 'z', " * 20 + "1]",
     ):
         with pytest.raises(TooManyValues, match=r"^a.toml:\d+: more than 50 values; split the file"):
             parse_text("a.toml", text, nodes=50)
@@ -120,6 +124,8 @@ def test_Y16_the_line_is_that_of_the_first_value_too_many() -> None:
         ("# a.b.c = [1, 2]\nd = 1", 1),
         ("a = [\n  1,\n  # b.c.d\n  2,\n]\nb = 1", 4),
         ("a = ']]]'\nb = 1", 2),
+        ("a = [\n" + "1.5,\n" * 20 + "]\nb = 1", 22),
+        ("a = {b = [\n1.5,\n2.5\n], c = 1}", 5),
         ("a = 'x'\r\nb.c = 1\r\n", 3),
     ],
 )
@@ -144,6 +150,11 @@ def test_Y03_as_many_levels_as_are_allowed_are_read() -> None:
     for text in ("a" + ".a" * 6 + " = 1", "[a" + ".a" * 6 + "]", "a = " + "[" * 6 + "1" + "]" * 6):
         with pytest.raises(FormatError, match="nested deeper than 5 levels"):
             parse_text("a.toml", text, depth=5)
+
+
+def test_many_keys_and_headers_with_parts_do_not_add_up_to_nesting() -> None:
+    text = "".join(f"a{n}.b = {{c.d = 1, e.f = 2}}\n" for n in range(100)) + "".join(f"[t{n}.u]\n" for n in range(100))
+    assert 200 == len(values("a.toml", text))
 
 
 def test_Y16_millions_of_empty_lines_and_comments_are_read() -> None:

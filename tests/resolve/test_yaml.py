@@ -356,6 +356,20 @@ def test_places_behind_surrogate_pairs_are_those_of_the_file_on_each_line() -> N
     assert {"a": (1, 7), "b": (1, 26), "c": (2, 4), "😀": (2, 23), "d": (3, 5)} == document.origins
 
 
+@pytest.mark.usefixtures("_loaders")
+def test_places_behind_many_surrogate_pairs_are_those_of_the_file() -> None:
+    pair = r"\ud83d\ude00"
+    lines = [f'{{a: "{pair * 20}", b: 1, ' + f'c: "{pair}", d: 1,', f'e: "{pair}", f: 1}}']
+    (document,) = parse_text("a.yml", "\n".join(lines))
+
+    assert {
+        key: (number, line.index(f"{key}: ") + 4)
+        for number, line in enumerate(lines, 1)
+        for key in "abcdef"
+        if f"{key}: " in line
+    } == document.origins
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [
