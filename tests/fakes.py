@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -54,6 +54,23 @@ def config(key: Key, document: dict[str, Json]) -> Config:
     """A configuration as the store would make it, without sources."""
     body = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     return Config(key, hashlib.sha256(body).hexdigest()[:16], document, body, ())
+
+
+class Rounds(trio.abc.Instrument):
+    """Counts the rounds of the loop, each of which runs every task that can go on."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @classmethod
+    def counting(cls) -> "Rounds":
+        """One that counts from now on."""
+        rounds = cls()
+        trio.lowlevel.add_instrument(rounds)
+        return rounds
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.count += 1
 
 
 class FakeMetrics:
@@ -114,6 +131,10 @@ class FakeLine:
     Attributes:
         held: How often each key is in use.
         gate: Set to a new Event to make `catch_up` wait for it behind its look at the state, as a thread would.
+        entrance: Set to a new Event to make `subscribe` wait for it before it does anything, as for a turn.
+        doorway: Likewise for `arriving`.
+        looks: How often a version was looked up.
+        refusal: What `subscribe` raises, or None.
     """
 
     default_label: str | None = "main"
@@ -124,6 +145,10 @@ class FakeLine:
         self.broadcaster = Broadcaster(self.registry, self.encoder.change, trio.current_time)
         self.held: Counter[Key] = Counter()
         self.gate: trio.Event | None = None
+        self.entrance: trio.Event | None = None
+        self.doorway: trio.Event | None = None
+        self.looks = 0
+        self.refusal: RemoteError | None = None
         self.catch_ups = 0
         self._configs: dict[Key, Config] = {}
         self._history: dict[tuple[Key, str], Config] = {}
@@ -151,6 +176,13 @@ class FakeLine:
             self._set(config(key, {}))
         return self._configs[key]
 
+    @contextlib.asynccontextmanager
+    async def arriving(self, key: Key) -> AsyncIterator[None]:
+        await trio.lowlevel.checkpoint()
+        if self.doorway is not None:
+            await self.doorway.wait()
+        yield
+
     def hold(self, key: Key) -> None:
         if key not in self._configs:
             raise UnknownLabel("no such label")
@@ -160,22 +192,31 @@ class FakeLine:
         self.held[key] -= 1
 
     def version_of(self, key: Key) -> str | None:
+        self.looks += 1
         return self._configs[key].version if key in self._configs else None
 
     async def subscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern], max_keys: int) -> Collection[Key]:
         await trio.lowlevel.checkpoint()
+        if self.entrance is not None:
+            await self.entrance.wait()
+        if self.refusal is not None:
+            raise self.refusal
         for key in self._configs:
             self.registry.appear(key)
-        matched = {key for pattern in patterns for key in self.registry.matches(pattern)}
+        matched = self.registry.matches(*patterns)
         if len(matched) > max_keys:
             raise RemoteError(f"the patterns match more than {max_keys} keys")
-        for pattern in patterns:
-            self.registry.subscribe(subscriber, pattern)
+        self.registry.subscribe(subscriber, *patterns)
         return sorted(matched)
 
     def unsubscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern]) -> None:
-        for pattern in patterns:
-            self.registry.unsubscribe(subscriber, pattern)
+        self.registry.unsubscribe(subscriber, *patterns)
+
+    def unmatched(self, keys: Iterable[Key], patterns: Sequence[Pattern]) -> Sequence[Key]:
+        return self.registry.unmatched_by(keys, patterns)
+
+    async def turn(self) -> None:
+        await trio.lowlevel.checkpoint()
 
     async def compress(self, frame: Frame, window_bits: int) -> bytes:
         await trio.lowlevel.checkpoint()

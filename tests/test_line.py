@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,8 +14,10 @@ import trio
 import trio.testing
 from structlog.testing import capture_logs
 
+from vortexd import interests as interests_module
 from vortexd import line as line_module
 from vortexd import parsing
+from vortexd import registry as registry_module
 from vortexd.broadcast import Broadcaster, Delivery, Subscriber
 from vortexd.diff import patch_between
 from vortexd.encryption.ciphers import AesEncryptor
@@ -27,15 +30,16 @@ from vortexd.metrics import Metrics
 from vortexd.model import Config, Edits, Files, Key, Origin, PropertySource, Tree
 from vortexd.patterns import Pattern, parse_pattern
 from vortexd.publication import Publication
+from vortexd.realtime import messages
 from vortexd.realtime.encoder import Encoder
 from vortexd.realtime.frames import text_frame
-from vortexd.registry import Found, Registry, find
+from vortexd.registry import Registry
 from vortexd.settings import FormatSettings, HistorySettings
 from vortexd.state import State
 from vortexd.store import Store
 from vortexd.version import version_of
 
-from .fakes import FakePast, timestamp
+from .fakes import FakePast, Rounds, timestamp
 
 SHOP = Key("shop", "dev", "main")
 FILLER = b"filler: " + b"x" * 200
@@ -474,6 +478,7 @@ async def test_patterns_that_match_too_much_subscribe_to_nothing(whole: Whole) -
     await whole.line.publish(tree(b"a: 2", cart=b"b: 2"))
 
     assert [] == subscribed.deliveries
+    assert 2 == len(await whole.line.subscribe(subscribed, patterns("*"), 2))
 
 
 async def test_what_nobody_wants_any_more_is_released(whole: Whole) -> None:
@@ -491,6 +496,17 @@ async def test_what_nobody_wants_any_more_is_released(whole: Whole) -> None:
     )
     whole.line.unsubscribe(one, patterns("shop"))
     assert whole.line.version_of(shop) is None
+
+
+async def test_what_nobody_wants_any_more_is_held_by_nobody_either() -> None:
+    whole = Whole(HistorySettings(idle_keys=0))
+    await whole.line.publish(tree(b"a: 1", cart=b"b: 1"))
+    subscribed = Subscribed()
+    await whole.line.subscribe(subscribed, patterns("*", "shop"), 10)
+    whole.line.unsubscribe(subscribed, patterns("*"))
+    assert ["shop"] == [key.application for key in whole.store]
+    whole.line.unsubscribe(subscribed, patterns("shop"))
+    assert [] == list(whole.store)
 
 
 async def test_a_subscription_across_a_publication_begins_at_the_new_state(whole: Whole) -> None:
@@ -647,39 +663,259 @@ async def test_R22_another_instance_resumes_what_the_first_began_by_content_alon
     assert ("config_snapshot", version) == (ahead["type"], ahead["version"])
 
 
-async def test_globs_over_many_keys_are_matched_in_a_thread_and_keys_that_begin_meanwhile_are_not_missed(
+# Turns: the long work of clients, and what comes between its steps.
+
+
+def names(count: int) -> dict[str, bytes]:
+    return {f"app{number}": b"a: 1" for number in range(count)}
+
+
+def step(size: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Pattern, Key]]:
+    """Make steps so small, and note what is tried from now on."""
+    monkeypatch.setattr(registry_module, "STEP", size)
+    tried: list[tuple[Pattern, Key]] = []
+    matches = Pattern.matches
+
+    def counting(pattern: Pattern, key: Key) -> bool:
+        tried.append((pattern, key))
+        return matches(pattern, key)
+
+    monkeypatch.setattr(Pattern, "matches", counting)
+    return tried
+
+
+async def test_a_subscription_is_matched_in_steps_and_others_do_theirs_in_between(
     whole: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(line_module, "_SMALL_EFFORT", 0)
-    begun, may_end = trio.Event(), threading.Event()
-    threads: list[int] = []
+    await whole.line.publish(tree(b"a: 1", **names(100)))
+    tried = step(17 * 10, monkeypatch)
+    rounds, when = Rounds.counting(), []
+    matches = Pattern.matches
 
-    def find_slowly(*arguments: Any) -> Found:
-        threads.append(threading.get_ident())
-        found = find(*arguments)
-        trio.from_thread.run_sync(begun.set)
-        may_end.wait(10)
-        return found
+    def noting(pattern: Pattern, key: Key) -> bool:
+        when.append(rounds.count)
+        return matches(pattern, key)
 
-    monkeypatch.setattr(line_module, "find", find_slowly)
-    await whole.line.publish(tree(b"a: 1"))
+    monkeypatch.setattr(Pattern, "matches", noting)
+    async with trio.open_nursery() as nursery:
+        for number in range(10):
+            nursery.start_soon(whole.line.subscribe, Subscribed(), patterns(f"*p*:*:*{'m' * (number % 2)}ain"), 1_000)
+    # Ten of them want two patterns; whoever comes first tries, ten pairs in each round of the loop.
+    assert 2 * 101 == len(tried) == len(set(tried))
+    assert max(Counter(when).values()) <= 11
+
+
+async def test_nothing_falls_between_the_steps_of_a_subscription(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys begin, change, end and come again while it goes on: each is in what is returned, or delivered, as it is in the end."""
+    await whole.line.publish(tree(b"a: 1", **names(40)))
+    tried = step(17 * 4, monkeypatch)
     subscribed = Subscribed()
-    keys: list[Key] = []
+    returned: list[Key] = []
+    versions: dict[Key, str | None] = {}
 
     async def subscribe() -> None:
-        keys.extend(await whole.line.subscribe(subscribed, patterns("*o*", "*a*"), 10))
+        keys = await whole.line.subscribe(subscribed, patterns("*p*", "*9*", "none"), 1_000)
+        # At this moment, before anything else runs.
+        returned.extend(keys)
+        versions.update({key: whole.line.version_of(key) for key in keys})
+        assert [] == subscribed.deliveries
 
+    made_up = Key("app-made-up", "dev", "main")
+    some = {name: text for name, text in names(60).items() if name not in ("app0", "app2")}
     async with trio.open_nursery() as nursery:
         nursery.start_soon(subscribe)
-        await begun.wait()
-        await whole.line.publish(tree(b"a: 1", cart=b"b: 1"))
-        may_end.set()
+        while len(tried) < 20:
+            await trio.lowlevel.checkpoint()
+        # Whoever has the turn keeps it meanwhile.
+        async with whole.line._turns._places:
+            before = len(tried)
+            await whole.line.publish(tree(b"a: 1", **names(41) | {"app1": b"a: 2"}))
+            whole.line.hold(made_up)
+            await whole.line.publish(tree(b"a: 1", **some))
+            await whole.line.publish(tree(b"a: 1", **some | {"app2": b"a: 3"}))
+            assert [] == returned
+    assert before < len(tried)
+    assert {Key("app59", "default", "main"), made_up} <= set(returned)
+    await whole.line.publish(tree(b"a: 1", **some | {"app2": b"a: 4", "app5": b"a: 5"}))
 
-    assert {"shop", "cart"} == {key.application for key in keys}
-    assert [] == subscribed.deliveries
-    assert 2 == len(threads)
-    assert threading.get_ident() not in threads
-    assert len(whole.store.configs()) == len(keys)
+    for delivery in subscribed.deliveries:
+        assert delivery.old_version in (None, versions.get(delivery.key))
+        versions[delivery.key] = delivery.new_version
+    expected = {key: whole.line.version_of(key) for key in whole.registry if "p" in key.application}
+    assert len(expected) == 61
+    assert expected == {key: version for key, version in versions.items() if version is not None}
+
+
+async def test_a_new_key_is_matched_before_it_is_held_in_turns_and_against_a_part_of_the_patterns(
+    whole: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was found: a handshake for an application that nobody has heard of tried each pattern of every client, on the loop."""
+    await whole.line.publish(tree(b"a: 1"))
+    subscribed = Subscribed()
+    for number in range(100, 200):
+        await whole.line.subscribe(subscribed, patterns(*(f"*a{number}*b{each}*c*" for each in range(64))), 10)
+    tried = step(17 * 8, monkeypatch)
+    rounds, when = Rounds.counting(), []
+    keys = [Key(f"a{number}-b7-c", "dev", "main") for number in (110, 120)]
+    matches = Pattern.matches
+
+    def noting(pattern: Pattern, key: Key) -> bool:
+        when.append(rounds.count)
+        return matches(pattern, key)
+
+    monkeypatch.setattr(Pattern, "matches", noting)
+
+    async def arrive(key: Key) -> None:
+        async with whole.line.arriving(key):
+            before = len(tried)
+            whole.line.hold(key)
+            assert before == len(tried)
+
+    async with trio.open_nursery() as nursery:
+        for key in keys:
+            nursery.start_soon(arrive, key)
+
+    assert 2 * 64 == len(tried)
+    assert max(Counter(when).values()) <= 9
+    assert {("config_snapshot", key.application, "dev") for key in keys} == set(told(subscribed))
+
+
+async def test_a_key_that_is_known_or_that_no_pattern_can_match_waits_for_no_turn(whole: Whole) -> None:
+    await whole.line.publish(tree(b"a: 1"))
+    rounds = Rounds.counting()
+    async with whole.line.arriving(SHOP):
+        whole.line.hold(SHOP)
+    assert 0 == rounds.count
+    await whole.line.subscribe(Subscribed(), patterns("*"), 10)
+    began = rounds.count
+    async with whole.line.arriving(SHOP):
+        whole.line.hold(SHOP)
+    assert began == rounds.count
+    async with whole.line.arriving(Key("made-up", "dev", "main")):
+        pass
+    assert began < rounds.count
+
+
+async def test_who_gives_up_on_the_way_leaves_nothing_behind(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+    await whole.line.publish(tree(b"a: 1", **names(100)))
+    step(17, monkeypatch)
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(whole.line.subscribe, Subscribed(), patterns("*p*"), 1_000)
+            for _ in range(10):
+                await trio.lowlevel.checkpoint()
+            scope.cancel()
+    with pytest.raises(ZeroDivisionError):
+        async with whole.line.arriving(Key("made-up", "dev", "main")):
+            raise ZeroDivisionError
+    with pytest.raises(TooManyKeys):
+        await whole.line.subscribe(Subscribed(), patterns("*p*"), 10)
+
+    assert not whole.registry.has_patterns
+    assert Key("made-up", "dev", "main") not in set(whole.registry)
+
+
+async def test_a_publication_does_not_wait_for_the_turns_or_the_threads_of_clients(
+    whole: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await whole.line.publish(tree(b"a: 1", cart=b"b: 1"))
+    resolve, may_end, main = State.resolve, threading.Event(), threading.get_ident()
+    is_waiting = True
+
+    def waiting(state: State, key: Key) -> Config:
+        if is_waiting and threading.get_ident() != main:
+            may_end.wait(10)
+        return resolve(state, key)
+
+    monkeypatch.setattr(State, "resolve", waiting)
+    subscribed = Subscribed()
+    async with trio.open_nursery() as nursery:
+        for number in range(8):
+            nursery.start_soon(whole.line.subscribe, subscribed, patterns("cart", f"none{number}"), 10)
+        await trio.testing.wait_all_tasks_blocked()
+        is_waiting = False
+        try:
+            with trio.fail_after(5):
+                await whole.line.publish(tree(b"a: 2", cart=b"b: 2", more=b"c: 1"))
+        finally:
+            may_end.set()
+
+    assert {"b": 2} == (await whole.line.read(Key("cart", "default", "main"))).document
+
+
+async def test_the_new_keys_of_a_publication_are_matched_in_steps(
+    whole: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await whole.line.publish(tree(b"a: 1"))
+    subscribed = Subscribed()
+    await whole.line.subscribe(subscribed, patterns("*p*"), 10)
+    tried = step(17 * 4, monkeypatch)
+    rounds, when = Rounds.counting(), []
+    matches = Pattern.matches
+
+    def noting(pattern: Pattern, key: Key) -> bool:
+        when.append(rounds.count)
+        return matches(pattern, key)
+
+    monkeypatch.setattr(Pattern, "matches", noting)
+    await whole.line.publish(tree(b"a: 1", **names(100)))
+
+    assert 100 == len(tried)
+    assert max(Counter(when).values()) <= 4
+    assert {f"app{number}" for number in range(100)} == {str(app) for _, app, _ in told(subscribed)}
+
+
+async def test_a_publication_lets_go_of_whatever_nobody_wants_any_more(
+    whole: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interests_module, "_SETTLED_AT_ONCE", 3)
+    await whole.line.publish(tree(b"a: 1", **names(9)))
+    subscribed = Subscribed()
+    await whole.line.subscribe(subscribed, patterns("*"), 100)
+    served = [key for key in whole.registry if whole.line.version_of(key) is not None]
+    assert 10 == len(served)
+    whole.line.unsubscribe(subscribed, patterns("*"))
+    assert 7 == sum(whole.line.version_of(key) is not None for key in served)
+    rounds, when = Rounds.counting(), []
+    unmatched = whole.registry.unmatched
+
+    def noting(most: int) -> tuple[list[Key], bool]:
+        when.append(rounds.count)
+        return unmatched(most)
+
+    monkeypatch.setattr(whole.registry, "unmatched", noting)
+    await whole.line.publish(tree(b"a: 1", **names(9)))
+
+    assert 0 == sum(whole.line.version_of(key) is not None for key in served)
+    # Seven are left, three at a time.
+    assert 3 == len(when) == len(set(when))
+
+
+@pytest.mark.parametrize(("size", "in_turns"), [(line_module._LARGE_BYTES + 100, True), (1_000, False)])
+async def test_large_snapshots_are_made_one_in_a_round_of_the_loop_and_once(
+    whole: Whole, monkeypatch: pytest.MonkeyPatch, size: int, in_turns: bool
+) -> None:
+    await whole.line.publish(tree(b"a: 1", application=b"x: " + b"y" * size))
+    keys = [Key(f"made-up-{number}", "dev", "main") for number in range(8)]
+    for key in keys:
+        whole.line.hold(key)
+    rounds, made = Rounds.counting(), []
+    snapshot = messages.config_snapshot
+
+    def making(config: Config, timestamp: str) -> bytes:
+        made.append((rounds.count, config.key))
+        return snapshot(config, timestamp)
+
+    monkeypatch.setattr(messages, "config_snapshot", making)
+    async with trio.open_nursery() as nursery:
+        for key in keys * 3:
+            nursery.start_soon(whole.line.catch_up, key, None)
+    assert set(keys) == {key for _, key in made}
+    assert len(keys) == len(made)
+    assert (1 if in_turns else len(keys)) == max(Counter(when for when, _ in made).values())
+    for key in keys:
+        await whole.line.catch_up(key, "unknown")
+    assert len(keys) == len(made)
 
 
 # What is encrypted.

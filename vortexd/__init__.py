@@ -17,6 +17,7 @@ Configuration flows one way, and each stage is a module or a package here:
     late_signals.py                 signals that come too late to end anything
     threads.py  processes.py        long work in threads, and patience where there are none; the end of what others' commands start
     isolated.py  isolated_main.py   work in a process of its own, within bounds of memory and time
+    turns.py                        what many clients ask for, a few pieces in each round of the loop
     tls.py                          the certificate in force
     trusted_files.py                files with secrets, read where nobody else could have
     systemd.py                      what goes to systemd, and the sockets that come from it
@@ -32,6 +33,7 @@ Configuration flows one way, and each stage is a module or a package here:
     state.py    everything served at one moment: which files a key reads, and what they make; version.py: the version of a document
     last_good.py                    the last good content of broken files, put in their place between parsing and resolving
     store.py    the current Config of each key in use, and a bounded history
+    matching.py which patterns match which keys: each pair once, and in steps
     registry.py who wants which key or pattern, by index
     interests.py which keys are in use: those asked for, and those that exist and match a pattern
     fleet/      which instances have applied what, bounded, and as pages that workers merge

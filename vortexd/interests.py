@@ -11,10 +11,13 @@ from typing import Generic, TypeVar
 
 from .model import Config, Key
 from .patterns import Pattern
-from .registry import NOTHING_FOUND, Found, Registry
+from .registry import Registry
 from .store import Store
 
 S = TypeVar("S")
+
+# To look at so many takes less than a millisecond.
+_SETTLED_AT_ONCE = 1_024
 
 
 class Interests(Generic[S]):
@@ -79,42 +82,39 @@ class Interests(Generic[S]):
 
     # Patterns.
 
-    def matches(self, patterns: Iterable[Pattern], found: Found = NOTHING_FOUND) -> set[Key]:
-        """The known keys that patterns match now; see `Registry.matches`."""
-        return {key for pattern in patterns for key in self._registry.matches(pattern, found)}
-
     def unresolved(self, keys: Iterable[Key]) -> set[Key]:
         """Those that the store doesn't have."""
         return {key for key in keys if key not in self._store}
 
     def subscribe(
-        self,
-        subscriber: S,
-        patterns: Iterable[Pattern],
-        resolved: Mapping[Key, Config | None],
-        found: Found = NOTHING_FOUND,
+        self, subscriber: S, patterns: Collection[Pattern], resolved: Mapping[Key, Config | None]
     ) -> Collection[Key]:
         """Subscribe to patterns, and return the keys that they match now.
 
         Args:
             resolved: What the state in force makes of those that `unresolved` named; None for those it can't resolve.
         """
-        keys: dict[Key, None] = {}
-        for pattern in patterns:
-            keys |= dict.fromkeys(self._registry.subscribe(subscriber, pattern, found))
+        keys = self._registry.subscribe(subscriber, *patterns)
         for key in keys:
             self._hold_matched(key, resolved.get(key))
         return keys
 
-    def unsubscribe(self, subscriber: S, patterns: Iterable[Pattern]) -> None:
-        """End subscriptions to patterns; nothing happens where there are none."""
-        for pattern in patterns:
-            keys = self._registry.matches(pattern)
-            self._registry.unsubscribe(subscriber, pattern)
-            for key in keys:
-                if key in self._matched and not self._registry.is_matched(key):
-                    self._matched.discard(key)
-                    self._store.release(key)
+    def unsubscribe(self, subscriber: S, patterns: Collection[Pattern]) -> None:
+        """End subscriptions to patterns; nothing happens where there are none. See `settle`."""
+        self._registry.unsubscribe(subscriber, *patterns)
+        self.settle()
+
+    def settle(self) -> bool:
+        """Let go of keys that no pattern matches any more, among a bounded number that have lost one. Returns whether others are left.
+
+        A key that is held a while longer harms nobody: each publication lets go of all of them.
+        """
+        keys, is_more = self._registry.unmatched(_SETTLED_AT_ONCE)
+        for key in keys:
+            if key in self._matched:
+                self._matched.discard(key)
+                self._store.release(key)
+        return is_more
 
     def _hold_matched(self, key: Key, resolved: Config | None = None) -> None:
         """Hold a known key for the patterns that match it, if there are any."""
@@ -124,15 +124,15 @@ class Interests(Generic[S]):
 
     # Publications.
 
+    def new(self, existing: frozenset[Key]) -> Collection[Key]:
+        """The keys of a new tree that aren't known yet."""
+        if existing is self._existing:
+            return ()
+        return [key for key in existing - self._existing if not self._registry.is_known(key)]
+
     def appearing(self, existing: frozenset[Key]) -> set[Key]:
         """The keys of a new tree that aren't known yet and that patterns will match."""
-        if existing is self._existing:
-            return set()
-        return {
-            key
-            for key in existing - self._existing
-            if not self._registry.is_known(key) and self._registry.would_match(key)
-        }
+        return {key for key in self.new(existing) if self._registry.would_match(key)}
 
     def update(self, existing: frozenset[Key]) -> list[Key]:
         """Make the keys of a new tree known, before it is committed. Returns those that have ended; call `forget` for each."""

@@ -6,7 +6,8 @@ threads over immutable values; what changes the state runs on the loop between t
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -30,22 +31,23 @@ from .publication import Publication, Stopwatch, named, without_configuration
 from .reading import Reading
 from .realtime.encoder import Encoder
 from .realtime.frames import Frame
-from .registry import NOTHING_FOUND, Registry, find
+from .registry import Registry
 from .resolve.listing import Listing, list_keys
 from .resolve.tree import ParsedFiles, ParsedTree
 from .settings import FormatSettings
 from .state import State
 from .store import Staged, Store, stage
+from .turns import Turns
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
-# So many times a pattern is tried on a key in about a millisecond.
-_SMALL_EFFORT = 1_000
 # Up to this size a diff or a resolution takes well under a millisecond; a thread costs a tenth of one.
 _SMALL_BYTES = 16_384
 # Steps that are remembered to be longer as a patch than as a snapshot. Few are.
 _MOST_REPLACED = 1_024
+# A larger document takes more than a tenth of a millisecond to become a frame, and its clients may all ask at once.
+_LARGE_BYTES = 65_536
 # Keys that come into use while others are staged: each time it is fewer that are left for the loop.
 _LATE_ROUNDS = 4
 
@@ -105,7 +107,10 @@ class Line:
         self._ready = trio.Event()
         self._flight = threads.SingleFlight()
         # The work is bound by the processor, and one interpreter lock: more threads would only slow the loop down.
-        self._threads = trio.CapacityLimiter(2)
+        self._threads = trio.CapacityLimiter(1)
+        # What clients ask for has threads of its own, so that publications don't wait behind it.
+        self._client_threads = trio.CapacityLimiter(2)
+        self._turns = Turns()
         self._failing: dict[Key, str] = {}
         self._last_good = LastGood(self._in_thread)
         self._without_configuration: frozenset[str] = frozenset()
@@ -160,12 +165,18 @@ class Line:
         state = State(parsed.labels, parsed.default_label, self._decryptor, self._overrides)
         listing = await self._in_thread(list_keys, parsed, self._listing)
         existing = listing.keys
-        configs = self._store.configs() | dict.fromkeys(self._interests.appearing(existing))
-        staged = await self._staged(state, configs)
-        watch.lap("resolve")
-        # No await from here on: the commit and its broadcast are one moment for every reader and subscriber.
-        # What has ended first: what is committed of it beyond its end is nobody's.
-        deliveries = sum(map(self._end, self._interests.update(existing)))
+        while self._interests.settle():
+            await trio.lowlevel.checkpoint()
+        with self._registry.ahead(keys=self._interests.new(existing)) as steps:
+            # Not in turns: nobody waits for a publication longer than for its own work.
+            for _ in steps:
+                await trio.lowlevel.checkpoint()
+            configs = self._store.configs() | dict.fromkeys(self._interests.appearing(existing))
+            staged = await self._staged(state, configs)
+            watch.lap("resolve")
+            # No await from here on: the commit and its broadcast are one moment for every reader and subscriber.
+            # What has ended first: what is committed of it beyond its end is nobody's.
+            deliveries = sum(map(self._end, self._interests.update(existing)))
         former_tree, self._tree = self._tree, tree
         self._parsed = parsed
         self._listing = listing
@@ -278,6 +289,16 @@ class Line:
         """The labels that connections have as their main subscriptions."""
         return self._interests.main_labels()
 
+    @asynccontextmanager
+    async def arriving(self, key: Key) -> AsyncIterator[None]:
+        """Match a key against the patterns, so that `hold` inside of this finds it done. It takes turns with what others have asked for."""
+        if not self._registry.has_patterns or self._registry.is_known(key):
+            yield
+            return
+        with self._registry.ahead(keys=[key]) as steps:
+            await self._turns.work(steps)
+            yield
+
     def hold(self, key: Key) -> None:
         """Bring a key into use: from now on its changes are published. `Store.hold` says what it raises."""
         # What `read` resolved in a thread isn't resolved again on the loop.
@@ -306,23 +327,30 @@ class Line:
             TooManyKeys: They match more keys than a client may have; nothing is subscribed to then.
         """
         resolved: dict[Key, Config | None] = {}
-        found = NOTHING_FOUND
-        while True:
-            if self._registry.effort(patterns, found) > _SMALL_EFFORT:
-                found = await self._in_thread(find, patterns, found, *self._registry.later(found))
-                continue
-            keys = self._interests.matches(patterns, found)
-            if len(keys) > max_keys:
-                raise TooManyKeys(f"the patterns match more than {max_keys} keys")
-            state = self._store.state
-            missing = self._interests.unresolved(keys) - resolved.keys()
-            if state is None or not missing:
-                break
-            more = await self._in_thread(_resolve_all, state, missing)
-            # A publication in between makes them old.
-            resolved = resolved | more if self._store.state is state else {}
-        matched = self._interests.subscribe(subscriber, patterns, resolved, found)
-        return [key for key in matched if self._store.find(key) is not None]
+        with self._registry.ahead(patterns) as steps:
+            await self._turns.work(steps)
+            while True:
+                keys = self._registry.matches(*patterns)
+                if len(keys) > max_keys:
+                    raise TooManyKeys(f"the patterns match more than {max_keys} keys")
+                state = self._store.state
+                missing = self._interests.unresolved(keys) - resolved.keys()
+                if state is None or not missing:
+                    break
+                more = await self._in_client_thread(_resolve_all, state, missing)
+                # A publication in between makes them old.
+                resolved = resolved | more if self._store.state is state else {}
+            # No await from here on: what is published next is delivered, and what was published before is what the keys are now.
+            matched = self._interests.subscribe(subscriber, patterns, resolved)
+            return [key for key in matched if self._store.find(key) is not None]
+
+    async def turn(self) -> None:
+        """Wait for a turn at the loop: for what a client asks for and what takes a while."""
+        await self._turns.take()
+
+    def unmatched(self, keys: Iterable[Key], patterns: Sequence[Pattern]) -> list[Key]:
+        """See `Registry.unmatched_by`."""
+        return self._registry.unmatched_by(keys, patterns)
 
     def unsubscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern]) -> None:
         """End subscriptions to patterns; nothing happens where there are none."""
@@ -341,7 +369,7 @@ class Line:
         if frame.is_ready(window_bits) or len(frame) <= _SMALL_BYTES:
             return frame.for_window(window_bits)
         return await self._flight.shared(
-            (id(frame), window_bits), partial(self._in_thread, frame.for_window, window_bits)
+            (id(frame), window_bits), partial(self._in_client_thread, frame.for_window, window_bits)
         )
 
     async def catch_up(self, key: Key, version: str | None) -> Delivery:
@@ -363,20 +391,29 @@ class Line:
             if body is not None:
                 work = (key, version, config)
                 return await self._flight.shared(work, partial(self._change_from, version, body, config))
-        return Delivery(key, None, config.version, self._encoder.snapshot(config))
+        return await self._flight.shared((key, None, config), partial(self._snapshot, config))
 
     async def _change_from(self, version: str, body: bytes, config: Config) -> Delivery:
         """The step from a former version, of which only the body is kept; the snapshot if the patch would be too long."""
         if max(len(body), len(config.body)) <= _SMALL_BYTES:
             change = _change(version, body, config)
         else:
-            change = await self._in_thread(_change, version, body, config)
+            change = await self._in_client_thread(_change, version, body, config)
         if change.patch is not None:
             return Delivery(config.key, version, config.version, self._encoder.change(change))
         self._replaced[config.key, version, config.version] = None
         if len(self._replaced) > _MOST_REPLACED:
             del self._replaced[next(iter(self._replaced))]
+        return await self._snapshot(config)
+
+    async def _snapshot(self, config: Config) -> Delivery:
+        """The whole document; a large one is made into a frame in a turn."""
+        if len(config.body) > _LARGE_BYTES and self._encoder.known(None, config) is None:
+            await self._turns.take()
         return Delivery(config.key, None, config.version, self._encoder.snapshot(config))
+
+    async def _in_client_thread(self, function: Callable[..., T], *args: object) -> T:
+        return await threads.run_sync(function, *args, abandon_on_cancel=True, limiter=self._client_threads)
 
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         # Pure functions over immutable values: a thread that nobody waits for any more does no harm.

@@ -456,6 +456,9 @@ class RealtimeSettings:
         resyncs_per_second: Resyncs of one client per second.
         resync_burst: Resyncs of one client at once.
         patterns: Patterns of one client.
+        distinct_patterns: Different patterns of all clients together. Each one takes memory, and each key is matched against it.
+        distinct_patterns_per_owner: Different patterns of all connections with one token, or, where nobody is asked for a token, from one
+            address. A client that a proxy of `server.trusted_proxies` names counts by its own address.
         keys: Keys that the patterns of one client may match when it subscribes.
         compression: Accept permessage-deflate where a client offers it.
         park_after: Seconds of quiet after which a connection that had something to do waits without tasks, for under 1 KB; new ones do at
@@ -477,6 +480,8 @@ class RealtimeSettings:
     resyncs_per_second: float = _number(1.0, 0.01, 1_000_000)
     resync_burst: int = _whole(10, 1, 1_000_000)
     patterns: int = _whole(64, 0, 100_000)
+    distinct_patterns: int = _whole(16_384, 0, 1_000_000)
+    distinct_patterns_per_owner: int = _whole(1_024, 0, 1_000_000)
     keys: int = _whole(10_000, 0, 1_000_000)
     compression: bool = True
     park_after: float = attrs.field(default=0.5, metadata={"rule": _SECONDS_OR_NEVER})

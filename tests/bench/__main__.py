@@ -2,10 +2,11 @@
 
 import argparse
 
-from . import git, http, lists, push, recover, registry, save, slow, storm, tls, writers
+from . import git, globs, http, lists, push, recover, registry, save, slow, storm, tls, writers
 
 BENCHMARKS = {
     "git": git,
+    "globs": globs,
     "http": http,
     "lists": lists,
     "push": push,

@@ -1,5 +1,7 @@
 import math
+import os
 import tracemalloc
+from collections import Counter
 from collections.abc import AsyncIterator
 from random import Random
 
@@ -8,8 +10,13 @@ import trio
 import wsproto.events
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
-from tests.fakes import KEY, Client, Closed, StreamSpy
+from tests.fakes import KEY, Client, Closed, Rounds, StreamSpy
+from vortexd.auth import Admission, Right
+from vortexd.model import Key
+from vortexd.patterns import Pattern
 from vortexd.realtime.close import CloseReason
+from vortexd.realtime.connection import _KEYS_AT_ONCE, Connection
+from vortexd.realtime.server import _MESSAGES_AT_ONCE
 
 from .wire import FIRST, Wire, lockstep, socket_stream_pair
 
@@ -848,3 +855,126 @@ async def test_M15_pongs_that_answer_nothing_are_counted_like_messages_and_are_n
 
     assert 1008 == (await client.closed()).code
     assert 0 == wire.metrics.counts["heartbeat_answered"]
+
+
+# Turns.
+
+ACK = b'{"type":"ack","status":"applied","version":"v"}'
+
+
+@pytest.fixture
+async def sockets(nursery_of_peers: trio.Nursery) -> AsyncIterator[Wire]:
+    """One whose clients can say many words in one write."""
+    wire = Wire(nursery_of_peers, socket_stream_pair, errors_per_minute=6, heartbeat_interval=10_000.0)
+    yield wire
+    for client in wire.clients:
+        await trio.aclose_forcefully(client.stream)
+
+
+async def flood(wire: Wire, clients: int, messages: int) -> tuple[list[int], Client]:
+    """As many clients that say as many words each, all there before the first is read; and the witness.
+
+    Returns the rounds of the loop in which words were taken, one for each word, as a list that grows.
+    """
+    rounds, taken = Rounds.counting(), []
+    witness, *others = [await wire.open() for _ in range(1 + clients)]
+    for client in (witness, *others):
+        await client.message()
+    count = wire.metrics.message_received
+
+    def received(kind: str) -> None:
+        if kind == "acknowledge":
+            taken.append(rounds.count)
+        count(kind)
+
+    wire.metrics.message_received = received  # type: ignore[method-assign]
+    await wait_all_tasks_blocked()
+    for client in others:
+        assert isinstance(client.stream, trio.SocketStream)
+        os.write(client.stream.socket.fileno(), frame(0x81, ACK) * messages)
+    return taken, witness
+
+
+async def test_a_round_of_the_loop_takes_a_few_words_of_all_clients_together(
+    autojump_clock: MockClock, sockets: Wire
+) -> None:
+    taken, _ = await flood(sockets, clients=20, messages=10)
+    await wait_all_tasks_blocked()
+
+    assert 200 == len(taken)
+    assert _MESSAGES_AT_ONCE == max(Counter(taken).values())
+
+
+async def test_what_one_client_says_at_once_is_taken_a_word_at_a_time_and_others_in_between(
+    autojump_clock: MockClock, sockets: Wire
+) -> None:
+    taken, witness = await flood(sockets, clients=1, messages=100)
+    await witness.send({"type": "ping"})
+    assert "pong" == (await witness.message())["type"]
+    assert len(taken) < 20
+    await wait_all_tasks_blocked()
+
+    assert 100 == len(taken) == len(set(taken))
+
+
+async def test_a_word_waits_for_one_word_of_each_other_client_at_most(autojump_clock: MockClock, sockets: Wire) -> None:
+    taken, witness = await flood(sockets, clients=50, messages=20)
+    while len(taken) < 100:
+        await trio.lowlevel.checkpoint()
+    before = len(taken)
+    await witness.send({"type": "ping"})
+    assert "pong" == (await witness.message())["type"]
+
+    # One of each, and what is taken in the rounds that it takes to read, to answer and to be read.
+    assert len(taken) - before <= 50 + 10 * _MESSAGES_AT_ONCE
+
+
+async def test_a_connection_that_is_not_fresh_is_not_asked_again_before_it_may_be(
+    autojump_clock: MockClock, sockets: Wire, nursery_of_peers: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await nursery_of_peers.start(sockets.server.park)
+    client = await sockets.open()
+    await client.message()
+    await wait_all_tasks_blocked()
+    asked: list[float] = []
+    is_quiet = Connection.is_quiet
+
+    def asking(connection: Connection) -> bool:
+        asked.append(trio.current_time())
+        return is_quiet(connection)
+
+    monkeypatch.setattr(Connection, "is_quiet", asking)
+    began = trio.current_time()
+    await client.send({"type": "dance"})
+    assert "error" == (await client.message())["type"]
+    await trio.sleep(9.9)
+    assert (0, []) == (sockets.server.parked, asked)
+    await trio.sleep(0.3)
+
+    assert 1 == sockets.server.parked
+    assert all(10.0 <= when - began < 10.2 for when in asked)
+
+
+async def test_many_keys_are_marked_in_several_rounds_of_the_loop(
+    autojump_clock: MockClock, sockets: Wire, nursery_of_peers: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3 * _KEYS_AT_ONCE):
+        sockets.line.publish({"n": number}, Key(f"app{number}", "dev", "main"))
+    client = await sockets.open()
+    await client.message()
+    rounds = Rounds.counting()
+    marked: dict[Key, int] = {}
+    may = Admission.may
+
+    def asking(admission: Admission, right: Right, where: Key | Pattern | None) -> bool:
+        if isinstance(where, Key) and where.application.startswith("app"):
+            marked.setdefault(where, rounds.count)
+        return may(admission, right, where)
+
+    monkeypatch.setattr(Admission, "may", asking)
+    await client.send({"type": "subscribe", "patterns": ["app*"]})
+    assert "subscribed" == (await client.message())["type"]
+    keys = {(await client.message())["app"] for _ in range(3 * _KEYS_AT_ONCE)}
+
+    assert 3 * _KEYS_AT_ONCE == len(keys)
+    assert [_KEYS_AT_ONCE] * 3 == list(Counter(marked.values()).values())

@@ -21,3 +21,13 @@ def test_several_are_taken_whole_or_not_at_all() -> None:
     bucket = Bucket(rate=1, burst=5)
 
     assert [False, True, False] == [bucket.take(0.0, 6), bucket.take(0.0, 5), bucket.take(0.0)]
+
+
+def test_a_bucket_says_when_it_is_full_again() -> None:
+    bucket = Bucket(rate=2, burst=3)
+    assert (True, 0.0) == (bucket.is_full(7.0), bucket.full_in(7.0))
+    bucket.take(10.0)
+    bucket.take(10.0)
+
+    assert [1.0, 0.25, 0.0, 0.0] == [bucket.full_in(now) for now in (10.0, 10.75, 11.0, 20.0)]
+    assert [False, False, True] == [bucket.is_full(now) for now in (10.0, 10.75, 11.0)]

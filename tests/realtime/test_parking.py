@@ -15,11 +15,13 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from wsproto.events import Ping, Pong
 
 from tests.fakes import KEY, Client
-from vortexd.auth import Authority
-from vortexd.model import Key
-from vortexd.realtime import parking
+from vortexd.auth import Authority, Right
+from vortexd.model import Config, Key
+from vortexd.patterns import Pattern
+from vortexd.realtime import messages, parking
 from vortexd.realtime.connection import Connection
 from vortexd.realtime.frames import Boundary, is_pong
+from vortexd.realtime.parking import Parked
 from vortexd.settings import AuthSettings
 
 from .test_connection import Closed, frame
@@ -508,3 +510,140 @@ async def test_a_parked_connection_keeps_the_heartbeat_that_it_began_with(
     assert "ping" == (await first.message())["type"]
 
     assert 15.0 <= trio.current_time() - began + 0.2
+
+
+# What a client missed while it was on its way out of the lot.
+
+
+async def everything(wire: Wire, *others: Key) -> tuple[Client, Parked]:
+    """A client that is parked with a pattern for everything, and has it all."""
+    for number, key in enumerate(others):
+        wire.line.publish({"number": number}, key)
+    client = await opened(wire)
+    await client.send({"type": "subscribe", "patterns": ["*"]})
+    for _ in range(2 + len(others)):
+        await client.message()
+    await trio.sleep(15)
+    (parked,) = wire.server._lot
+    return client, parked
+
+
+SEARCH, LATE = Key("search", "dev", "main"), Key("late", "dev", "main")
+
+
+async def test_what_was_delivered_and_not_written_is_brought_by_the_tasks(
+    autojump_clock: MockClock, start: Start
+) -> None:
+    """Changes, beginnings and ends, of several keys in one publication, and the client speaks before they are written."""
+    wire = await start(heartbeat_interval=10_000.0)
+    client, parked = await everything(wire, SEARCH)
+    version = wire.publish(1)
+    wire.line.publish({"b": 2}, BILLING)
+    wire.line.publish(None, SEARCH)
+    wire.publish(1, LATE)
+    wire.publish(2, gone := Key("gone", "dev", "main"))
+    wire.line.publish(None, gone)
+    wire.server._lot.wake(parked)
+    told = {each["app"]: each for each in [await client.message() for _ in range(4)]}
+
+    kinds = {app: each["type"] for app, each in told.items()}
+    assert kinds.pop("search") == "config_removed"
+    assert kinds.pop("late") == "config_snapshot"
+    assert {"orders", "billing"} == kinds.keys()
+    assert version in (told["orders"].get("version"), told["orders"].get("new_version"))
+    await trio.sleep(15)
+    wire.publish(3)
+    # Nothing is left, and nothing comes twice.
+    assert ("config_change", "orders") == named(await client.message())
+    assert 1 == wire.server.parked
+
+
+async def test_what_cannot_be_written_at_once_is_missed_with_all_that_came_with_it(
+    autojump_clock: MockClock, start: Start
+) -> None:
+    wire = await start(heartbeat_interval=10_000.0)
+    client, _ = await everything(wire, SEARCH)
+    # An end takes more than a write.
+    wire.publish(1)
+    wire.line.publish(None, SEARCH)
+    wire.publish(1, LATE)
+    told = {each["app"]: each["type"] for each in [await client.message() for _ in range(3)]}
+
+    assert {"orders": "config_change", "search": "config_removed", "late": "config_snapshot"} == told
+
+
+async def test_what_finds_no_room_in_the_socket_is_missed(
+    autojump_clock: MockClock, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = await start(heartbeat_interval=10_000.0)
+    client, _ = await everything(wire)
+
+    def full(fd: int, data: bytes) -> int:
+        raise BlockingIOError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("vortexd.realtime.parking.os.write", full)
+        wire.publish(1)
+        wire.publish(1, LATE)
+        while wire.server.parked:
+            await trio.lowlevel.checkpoint()
+    told = {each["app"]: each["type"] for each in [await client.message() for _ in range(2)]}
+
+    assert {"orders": "config_change", "late": "config_snapshot"} == told
+
+
+async def test_P14_what_a_parked_client_may_not_have_is_not_brought_by_its_tasks_either(
+    autojump_clock: MockClock, start: Start
+) -> None:
+    """The pattern is allowed; one key that it matches reads a file that belongs to another application."""
+    wire = await start(heartbeat_interval=10_000.0)
+    client, parked = await everything(wire)
+    may = parked.admission.may
+
+    class Admission:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(client_admission, name)
+
+        def may(self, right: Right, where: Key | Pattern | None) -> bool:
+            return where != LATE and may(right, where)
+
+    client_admission = parked.admission
+    parked.admission = Admission()  # type: ignore[assignment]
+    wire.publish(1, LATE)
+    wire.publish(1, SEARCH)
+    wire.server._lot.wake(parked)
+
+    assert ("config_snapshot", "search") == named(await client.message())
+    wire.publish(1)
+    assert ("config_change", "orders") == named(await client.message())
+
+
+async def test_a_resync_costs_the_same_however_many_keys_the_client_has(
+    autojump_clock: MockClock, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was found: each resync of a parked client matched all its patterns and looked at all its keys."""
+    made: list[Key] = []
+    snapshot = messages.config_snapshot
+
+    def making(config: Config, timestamp: str) -> bytes:
+        made.append(config.key)
+        return snapshot(config, timestamp)
+
+    monkeypatch.setattr(messages, "config_snapshot", making)
+    looks = []
+    for count in (1, 500):
+        wire = await start(heartbeat_interval=10_000.0)
+        client, _ = await everything(wire, *(Key(f"app{number}", "dev", "main") for number in range(count)))
+        matched: list[object] = []
+        monkeypatch.setattr(wire.line.registry, "matches", matched.append)
+        wire.line.looks = 0
+        made.clear()
+        for _ in range(3):
+            await client.send({"type": "resync"})
+            assert ("config_snapshot", "orders") == named(await client.message())
+            await trio.sleep(15)
+            assert 1 == wire.server.parked
+        looks.append(wire.line.looks)
+        assert ([], []) == (matched, made)
+
+    assert looks[0] == looks[1] < 20

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.fakes import KEY, TIMESTAMP
 from vortexd.model import Key
-from vortexd.patterns import Pattern
+from vortexd.patterns import Pattern, parse_pattern
 from vortexd.realtime.close import CloseReason
 from vortexd.realtime.session import (
     Acknowledge,
@@ -88,9 +88,49 @@ def test_patterns_are_subscribed_to_once_and_told_each_time() -> None:
     assert [Subscribe((one, two), (one, two))] == talking.say({"type": "subscribe", "patterns": ["a", "b:*:main", "a"]})
     assert [Subscribe((two,), ())] == talking.say({"type": "subscribe", "patterns": ["b:*:main"]})
     assert (one, two) == talking.session.patterns
-    assert [Unsubscribe((one,))] == talking.say({"type": "unsubscribe", "patterns": ["a:*"]})
-    assert [Unsubscribe((one,))] == talking.say({"type": "unsubscribe", "patterns": ["a"]})
+    assert [Unsubscribe((one,), (one,))] == talking.say({"type": "unsubscribe", "patterns": ["a:*"]})
+    assert [Unsubscribe((one,), ())] == talking.say({"type": "unsubscribe", "patterns": ["a"]})
     assert (two,) == talking.session.patterns
+    assert [Unsubscribe((one, two), (two,))] == talking.say({"type": "unsubscribe", "patterns": ["a", "b:*:main"]})
+    assert () == talking.session.patterns
+
+
+@pytest.mark.parametrize("kind", ["subscribe", "unsubscribe"])
+def test_M16_more_texts_than_patterns_are_allowed_are_refused_unread(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    read: list[str] = []
+
+    def reading(text: str) -> Pattern:
+        read.append(text)
+        return parse_pattern(text)
+
+    monkeypatch.setattr("vortexd.realtime.session.parse_pattern", reading)
+    talking = Talking(patterns=3)
+    # One text that stands there many times is read once.
+    talking.say({"type": kind, "patterns": ["a", "b", "c"] * 100})
+    assert ["a", "b", "c"] == read
+    (refused,) = talking.say({"type": kind, "patterns": ["a", "b", "c", "d"]})
+
+    assert isinstance(refused, Answer)
+    error = json.loads(refused.message)
+    assert ("SUBSCRIPTION_FAILED", "at most 3 patterns") == (error["code"], error["message"])
+    assert ["a", "b", "c"] == read
+
+
+def test_a_session_is_fresh_when_all_that_was_said_is_forgotten() -> None:
+    talking = Talking(messages_per_second=100, resyncs_per_second=0.5, resync_burst=10, errors_per_minute=6)
+    assert 0.0 == talking.session.fresh_in(5.0)
+    talking.say({"type": "pong"})
+    assert pytest.approx(0.01) == talking.session.fresh_in(0.0)
+    talking.say({"type": "resync"})
+    assert (pytest.approx(2.0), pytest.approx(0.5)) == (talking.session.fresh_in(0.0), talking.session.fresh_in(1.5))
+    talking.say({"type": "dance"})
+    assert pytest.approx(10.0) == talking.session.fresh_in(0.0)
+
+    assert not talking.session.is_fresh(9.99)
+    assert talking.session.is_fresh(10.01)
+    assert 0.0 == talking.session.fresh_in(10.01)
 
 
 @pytest.mark.parametrize(

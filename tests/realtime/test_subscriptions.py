@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 from wsproto.extensions import PerMessageDeflate
 
@@ -17,9 +18,10 @@ from tests.realtime.test_connection import frame
 from tests.realtime.wire import Wire, lockstep, socket_stream_pair
 from vortexd.auth import Authority, Gate, Grant, Kind, Principal, Right
 from vortexd.auth.tokens import Token, Tokens, digest_of
-from vortexd.errors import UnknownLabel
+from vortexd.errors import RemoteError, UnknownLabel
 from vortexd.model import Config, Key
 from vortexd.patterns import parse_pattern
+from vortexd.proxies import Sender
 from vortexd.realtime.server import WebSocketServer
 from vortexd.settings import AuthSettings
 
@@ -206,6 +208,218 @@ async def test_more_keys_than_allowed_are_refused(autojump_clock: MockClock) -> 
         nursery.cancel_scope.cancel()
 
     assert "SUBSCRIPTION_FAILED" == refused["code"]
+
+
+# How many different patterns there may be.
+
+
+class Few(Wire):
+    """A server with a quota of patterns, and clients of several addresses.
+
+    Attributes:
+        park_after: As the tests of this module have it.
+    """
+
+    async def begin(self, host: str = "192.0.2.1") -> Client:
+        ours, theirs = self.pair()
+        client = Client(theirs, "/ws/orders/dev")
+        self.clients.append(client)
+        self.nursery.start_soon(self.server.serve, ours, client.head(), client.target, None, Sender(host))
+        await client.opened()
+        assert "config_snapshot" == (await client.message())["type"]
+        return client
+
+    async def end(self, client: Client) -> None:
+        await trio.aclose_forcefully(client.stream)
+        await trio.sleep(15)
+
+
+@pytest.fixture(params=[0.0, 0.5, math.inf], ids=["parked at once", "parked after a while", "never parked"])
+async def few(autojump_clock: MockClock, request: pytest.FixtureRequest) -> AsyncIterator[Few]:
+    async with trio.open_nursery() as nursery:
+        few = Few(
+            nursery,
+            socket_stream_pair,
+            park_after=request.param,
+            heartbeat_interval=10_000.0,
+            distinct_patterns=5,
+            distinct_patterns_per_owner=3,
+        )
+        await nursery.start(few.server.park)
+        yield few
+        for client in few.clients:
+            await trio.aclose_forcefully(client.stream)
+        nursery.cancel_scope.cancel()
+
+
+async def is_subscribed(client: Client, *patterns: str) -> bool:
+    answer = await ask(client, type="subscribe", patterns=patterns)
+    await trio.sleep(15)
+    assert answer["type"] == "subscribed" or answer["code"] == "SUBSCRIPTION_FAILED"
+    return bool(answer["type"] == "subscribed")
+
+
+async def test_the_connections_of_an_address_share_its_patterns_and_others_have_their_own(
+    autojump_clock: MockClock, few: Few
+) -> None:
+    one, two, other = await few.begin(), await few.begin(), await few.begin("192.0.2.2")
+    assert await is_subscribed(one, "a", "b")
+    refused = await ask(two, type="subscribe", patterns=["c", "d"])
+    assert "SUBSCRIPTION_FAILED" == refused["code"]
+    assert "at most 3 different patterns for all connections of this address" == refused["message"]
+    assert await is_subscribed(two, "c", "b")
+    assert not await is_subscribed(one, "d")
+    assert await is_subscribed(other, "d", "e")
+    assert not await is_subscribed(other, "f")
+    few.publish(1)
+
+    # Nobody has lost anything by a refusal.
+    for client in (one, two, other):
+        assert "config_change" == (await client.message())["type"]
+
+
+async def test_what_was_refused_is_not_in_force(autojump_clock: MockClock, few: Few) -> None:
+    client = await few.begin()
+    assert not await is_subscribed(client, "a", "b", "c", "billing")
+    few.publish(1, BILLING)
+    few.publish(1)
+
+    assert "orders" == (await client.message())["app"]
+    assert await is_subscribed(client, "a", "b", "c")
+
+
+@pytest.mark.parametrize("end", ["unsubscribe", "leave"])
+async def test_patterns_that_end_leave_room_for_others_but_not_those_of_another_connection(
+    autojump_clock: MockClock, few: Few, end: str
+) -> None:
+    one, two = await few.begin(), await few.begin()
+    assert await is_subscribed(one, "a", "b", "c")
+    assert await is_subscribed(two, "a")
+    if end == "unsubscribe":
+        # What isn't in force, or stands there twice, counts for nothing.
+        assert "unsubscribed" == (await ask(one, type="unsubscribe", patterns=["a", "b", "c"]))["type"]
+        assert "unsubscribed" == (await ask(one, type="unsubscribe", patterns=["a", "a", "never"]))["type"]
+    else:
+        await few.end(one)
+    assert not await is_subscribed(two, "d", "e", "f")
+    assert await is_subscribed(two, "d", "e")
+    await few.end(two)
+    await few.end(one)
+
+    assert 0 == len(few.server._quota)
+    assert {} == few.server._quota._owners
+
+
+async def test_a_subscription_that_fails_for_another_reason_takes_no_room(autojump_clock: MockClock, few: Few) -> None:
+    client = await few.begin()
+    for _ in range(3):
+        few.line.refusal = RemoteError("too many keys")
+        assert not await is_subscribed(client, "a", "b", "c")
+        few.line.refusal = None
+        assert await is_subscribed(client, "d", "e", "f")
+        assert "unsubscribed" == (await ask(client, type="unsubscribe", patterns=["d", "e", "f"]))["type"]
+
+
+async def test_other_limits_of_patterns_hold_at_once(autojump_clock: MockClock, few: Few) -> None:
+    client = await few.begin()
+    assert await is_subscribed(client, "a", "b", "c")
+    few.server.replace(attrs.evolve(few.settings, distinct_patterns=5, distinct_patterns_per_owner=4), 0)
+    assert await is_subscribed(client, "d")
+    few.server.replace(attrs.evolve(few.settings, distinct_patterns=4, distinct_patterns_per_owner=9), 0)
+    assert not await is_subscribed(client, "e")
+
+
+async def test_the_operator_is_told_which_setting_refuses(autojump_clock: MockClock, few: Few) -> None:
+    clients = [await few.begin(f"192.0.2.{number}") for number in range(2)]
+    with capture_logs() as logs:
+        assert not await is_subscribed(clients[0], "a", "b", "c", "d")
+        assert await is_subscribed(clients[0], "a", "b", "c")
+        assert not await is_subscribed(clients[1], "d", "e", "f")
+
+    event = {"event": "patterns refused", "log_level": "warning"}
+    assert [
+        {"setting": "realtime.distinct_patterns_per_owner", "limit": 3, "patterns": 0, **event},
+        {"setting": "realtime.distinct_patterns", "limit": 5, "patterns": 3, **event},
+    ] == [each for each in logs if each["event"] == "patterns refused"]
+
+
+async def test_a_right_that_is_withdrawn_while_a_subscription_waits_takes_it_along(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    wire = Guarded(nursery, authority("*"))
+    client = await begun(wire, f"/ws/orders/dev?token={TOKEN}")
+    wire.line.entrance = trio.Event()
+    await client.send({"type": "subscribe", "patterns": ["billing", "search"]})
+    await wait_all_tasks_blocked()
+    wire.reload(authority("orders", "search"))
+    lost = await client.message()
+    wire.line.entrance.set()
+    confirmed = await client.message()
+    wire.publish(1, BILLING)
+    wire.publish(1, SEARCH)
+
+    assert ("unsubscribed", ["billing:*:*"]) == (lost["type"], lost["patterns"])
+    assert ("subscribed", ["search:*:*"]) == (confirmed["type"], confirmed["patterns"])
+    assert "search" == (await client.message())["app"]
+    assert not wire.line.registry.is_matched(BILLING)
+    assert 1 == len(wire.server._quota)
+
+
+async def test_a_right_that_is_withdrawn_while_a_subscription_fails_gives_its_room_back_once(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    wire = Guarded(nursery, authority("*"))
+    client = await begun(wire, f"/ws/orders/dev?token={TOKEN}")
+    wire.line.entrance, wire.line.refusal = trio.Event(), RemoteError("too many keys")
+    await client.send({"type": "subscribe", "patterns": ["billing", "search"]})
+    await wait_all_tasks_blocked()
+    wire.reload(authority("orders", "search"))
+    assert "unsubscribed" == (await client.message())["type"]
+    wire.line.entrance.set()
+    assert "SUBSCRIPTION_FAILED" == (await client.message())["code"]
+
+    assert (0, {}) == (len(wire.server._quota), wire.server._quota._owners)
+
+
+@pytest.mark.parametrize(("change", "status"), [("revoked", 401), ("narrowed", 403), ("stopping", 503)])
+async def test_a_handshake_is_judged_by_what_is_in_force_when_its_key_has_been_matched(
+    autojump_clock: MockClock, nursery: trio.Nursery, change: str, status: int
+) -> None:
+    wire = Guarded(nursery, authority("*"))
+    wire.line.doorway = trio.Event()
+    ours, theirs = wire.pair()
+    client = Client(theirs, f"/ws/orders/dev?token={TOKEN}")
+    nursery.start_soon(wire.server.serve, ours, client.head(), client.target)
+    await wait_all_tasks_blocked()
+    if change == "revoked":
+        wire.reload(Authority(Tokens([])))
+    elif change == "narrowed":
+        wire.reload(authority("billing"))
+    else:
+        nursery.start_soon(wire.server.drain, 1)
+        await wait_all_tasks_blocked()
+    wire.line.doorway.set()
+
+    assert status == (await client.refused())[0]
+    assert 0 == wire.line.held.total()
+
+
+async def test_patterns_count_for_the_token_wherever_its_connections_come_from(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    wire = Guarded(nursery, authority("*"))
+    wire.server.replace(attrs.evolve(wire.settings, distinct_patterns_per_owner=2), 0)
+    clients = []
+    for host in ("192.0.2.1", "192.0.2.2"):
+        ours, theirs = wire.pair()
+        clients.append(client := Client(theirs, f"/ws/orders/dev?token={TOKEN}"))
+        nursery.start_soon(wire.server.serve, ours, client.head(), client.target, None, Sender(host))
+        await client.opened()
+        assert "config_snapshot" == (await client.message())["type"]
+    assert "subscribed" == (await ask(clients[0], type="subscribe", patterns=["a", "b"]))["type"]
+    refused = await ask(clients[1], type="subscribe", patterns=["c"])
+
+    assert "at most 2 different patterns for all connections of this token" == refused["message"]
 
 
 # The subprotocol and compression.

@@ -32,10 +32,12 @@ from ..fleet import Instance
 from ..model import Key
 from ..patterns import Pattern
 from ..settings import RealtimeSettings
+from ..turns import Turns
 from . import messages
 from .close import CloseReason
 from .frames import Boundary, Frame, text_frame
 from .inbound import Inbound, Unacceptable
+from .quota import PatternOwner, PatternQuota
 from .reports import Counters as ReportCounters
 from .reports import Reports
 from .session import (
@@ -54,6 +56,8 @@ _RECEIVE_BYTES = 16_384
 _WRITE_BYTES = 65_536
 # When all is being cancelled, what a close frame may wait for: it is a courtesy then, and a process is waiting to end.
 _HURRIED_TIMEOUT = 0.5
+# To mark so many keys takes less than a millisecond.
+_KEYS_AT_ONCE = 128
 # How often to ask whether it is quiet, where it isn't yet.
 _PARK_PAUSE = 0.1
 
@@ -79,6 +83,14 @@ class Keys(Protocol):
 
     def unsubscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern]) -> None:
         """End subscriptions to patterns."""
+        ...
+
+    def unmatched(self, keys: Iterable[Key], patterns: Sequence[Pattern]) -> Sequence[Key]:
+        """Those of some keys that none of these patterns, all of them subscribed to, matches."""
+        ...
+
+    async def turn(self) -> None:
+        """Wait for a turn at the loop, for work that takes a while."""
         ...
 
     async def compress(self, frame: Frame, window_bits: int) -> bytes:
@@ -110,6 +122,7 @@ class Client:
         answer: The 101 answer to its handshake.
         window_bits: The window of permessage-deflate, or None without compression.
         hello: Makes what it is told first, from the type of its first state and the time; None if it is told nothing.
+        owner: For whom its patterns count.
         settings: Those that were in force, which stay the connection's.
     """
 
@@ -120,6 +133,7 @@ class Client:
     answer: bytes
     window_bits: int | None = None
     hello: Callable[[str, str], bytes] | None = None
+    owner: PatternOwner = ("", "")
     settings: RealtimeSettings = attrs.field(factory=RealtimeSettings)
 
     def greeting(self, first: Delivery, timestamp: str) -> bytes:
@@ -155,6 +169,8 @@ class Connection:
         stream: The socket; `run` closes it.
         websocket: The wsproto connection, opened; may hold frames already.
         reports: Where acks go.
+        quota: How many patterns there may be.
+        turns: For each message: what clients say at once holds nobody up.
         timestamp: The current time as RFC 3339, UTC.
         random: For jitter.
     """
@@ -167,6 +183,8 @@ class Connection:
         keys: Keys,
         counters: Counters,
         reports: Reports,
+        quota: PatternQuota,
+        turns: Turns,
         timestamp: Callable[[], str],
         random: Random,
     ) -> None:
@@ -179,6 +197,8 @@ class Connection:
         self._settings = settings
         self._counters = counters
         self._reports = reports
+        self._quota = quota
+        self._turns = turns
         self._timestamp = timestamp
         self._random = random
         self._session = Session(key, settings)
@@ -222,27 +242,35 @@ class Connection:
 
     def resume(
         self,
-        versions: Mapping[Key, str | None],
+        versions: dict[Key, str | None],
         patterns: Iterable[Pattern],
         next_ping: float,
         pinged: float | None,
         received: bytes,
         unsent: bytes,
+        missed: Iterable[Key] = (),
     ) -> None:
         """Go on from the parking lot, before `run`.
 
         Args:
-            versions: What the client has of each of its keys, once `unsent` is written; None of those it is still to have.
+            versions: What the client has of each of its keys, once `unsent` is written; None of those it is still to have. From now on it is
+                the connection's own.
             patterns: Those in force.
             next_ping: When the next heartbeat is due.
             pinged: When the client was sent the one it hasn't answered, or None.
             received: What has come from it.
             unsent: The rest of a frame.
+            missed: Those of its keys of which it may not have the newest, beside the main one.
         """
         self._session.restore(patterns)
-        self._had = dict(versions)
+        self._had = versions
         self._last = dict(versions)
-        self._behind = {key: None for key, version in versions.items() if version != self._keys.version_of(key)}
+        # No look at each key: there may be thousands, and a client may come back to say a word each second.
+        self._behind = {
+            key: None
+            for key in (*missed, self._key)
+            if versions[key] is None or versions[key] != self._keys.version_of(key)
+        }
         self._next_ping, self._pinged = next_ping, pinged
         self._received = received
         if received or pinged is None:
@@ -328,7 +356,7 @@ class Connection:
 
     def unsubscribe_all(self) -> None:
         """End its subscriptions to patterns, when the connection has ended."""
-        self._keys.unsubscribe(self, self._session.patterns)
+        self._end_patterns(self._session.patterns)
 
     def recheck(self) -> None:
         """Judge the client by the rights that are in force now: what it may no longer have ends here."""
@@ -343,7 +371,8 @@ class Connection:
             lost = [each for each in self._session.patterns if not self._client.admission.may(Right.SUBSCRIBE, each)]
             if lost:
                 self._session.forget(lost)
-                self._unsubscribe(lost)
+                self._end_patterns(lost)
+                self._forget_unmatched()
                 self._kept.append(_Reply(text_frame(messages.unsubscribed(lost, self._timestamp()))))
                 self._wake()
 
@@ -435,6 +464,7 @@ class Connection:
                             message = self._inbound.receive(event)
                             if message is not None:
                                 message_deadline = math.inf
+                                await self._turns.take()
                                 await self._take(message)
                         case Ping():
                             await self._answer(self._session.receive_control(trio.current_time()))
@@ -493,8 +523,12 @@ class Connection:
                     await self._resync(request)
                 case Subscribe(patterns, new):
                     await self._subscribe(patterns, new)
-                case Unsubscribe(patterns):
-                    self._unsubscribe(patterns)
+                case Unsubscribe(patterns, ended):
+                    # What is ended is ended at once, or a connection that is lost while it waits would leave it behind.
+                    self._end_patterns(ended)
+                    if ended:
+                        await self._keys.turn()
+                        self._forget_unmatched()
                     await self._send.send(_Reply(text_frame(messages.unsubscribed(patterns, self._timestamp()))))
                 case Acknowledge():
                     await self._acknowledge(request)
@@ -536,25 +570,39 @@ class Connection:
         try:
             for pattern in new:
                 self._client.admission.authorize(Right.SUBSCRIBE, pattern)
-            keys = await self._keys.subscribe(self, new, self._settings.keys)
+            self._quota.take(self._client.owner, new)
+            try:
+                keys = await self._keys.subscribe(self, new, self._settings.keys)
+            except RemoteError:
+                self._quota.give_back(self._client.owner, self._session.in_force(new))
+                raise
         except RemoteError as error:
             self._session.forget(new)
             await self._refuse("FORBIDDEN" if error.status == 403 else "SUBSCRIPTION_FAILED", error.reason)
             return
+        # Some may have ended meanwhile, before they were there to be ended: see `recheck`.
+        in_force = self._session.in_force(patterns)
+        self._keys.unsubscribe(self, [pattern for pattern in new if pattern not in in_force])
         # What is delivered of these keys while this waits is either whole, or marks them as behind; and their states are written
         # behind the confirmation, whether that is queued or kept.
-        await self._send.send(_Reply(text_frame(messages.subscribed(patterns, self._timestamp()))))
-        for key in keys:
+        await self._send.send(_Reply(text_frame(messages.subscribed(in_force, self._timestamp()))))
+        for number, key in enumerate(keys, 1):
             if key not in self._had and self._may_have(key):
                 self._had[key] = None
                 self._behind[key] = None
+            if number % _KEYS_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
         self._wake()
 
-    def _unsubscribe(self, patterns: Sequence[Pattern]) -> None:
+    def _end_patterns(self, patterns: Sequence[Pattern]) -> None:
+        """End subscriptions to patterns that were in force."""
         self._keys.unsubscribe(self, patterns)
-        for key in list(self._had):
-            if key != self._key and not any(pattern.matches(key) for pattern in self._session.patterns):
-                self._forget(key)
+        self._quota.give_back(self._client.owner, patterns)
+
+    def _forget_unmatched(self) -> None:
+        """Forget the keys that the client had by patterns which have ended."""
+        for key in self._keys.unmatched([key for key in self._had if key != self._key], self._session.patterns):
+            self._forget(key)
 
     def _forget(self, key: Key) -> None:
         self._had.pop(key, None)
@@ -594,7 +642,10 @@ class Connection:
         while True:
             with contextlib.suppress(trio.WouldBlock):
                 return self._receive.receive_nowait()
-            pause = max(self._settings.park_after, _PARK_PAUSE) if self._may_park else math.inf
+            pause = math.inf
+            if self._may_park:
+                # There may be thousands of connections that aren't fresh: each looks again when it may be.
+                pause = max(self._settings.park_after, _PARK_PAUSE, self._session.fresh_in(trio.current_time()))
             if self._may_park and self._settings.park_after == 0 and self._is_listening and self.is_quiet():
                 return None
             with trio.move_on_after(pause):

@@ -33,3 +33,7 @@ class Bucket:
     def is_full(self, now: float) -> bool:
         """Whether it is as a fresh one."""
         return self._then is None or self._level + (now - self._then) * self.rate >= self.burst
+
+    def full_in(self, now: float) -> float:
+        """Seconds until it is as a fresh one, if nothing passes until then."""
+        return 0.0 if self._then is None else max(0.0, self._then + (self.burst - self._level) / self.rate - now)

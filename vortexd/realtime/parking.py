@@ -11,7 +11,7 @@ import math
 import os
 import select
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import attrs
@@ -29,14 +29,15 @@ from .connection import Connection
 from .deflate import Deflate
 from .frames import PING, Frame, is_pong, text_frame
 from .inbound import sole_text
+from .quota import PatternOwner
 from .reports import Reports
 from .session import Acknowledge, Session
 
 _RECEIVE_BYTES = 16_384
 # What is done for parked connections before others of the loop have their turn.
 _AT_ONCE = 256
-# Fewer, for an ack takes some sixty microseconds and thousands come at once after a change.
-_HEARD_AT_ONCE = 64
+# Fewer, for an ack takes some sixty microseconds and a connection that wakes some three hundred, and thousands come at once after a change.
+_HEARD_AT_ONCE = 8
 # An ack that is taken here, and how long after the one before.
 _ACK_BYTES = 2_048
 _ACK_PAUSE = 0.1
@@ -55,10 +56,12 @@ class Subscriptions:
     Attributes:
         patterns: Those in force.
         versions: What the client has of each key that they match, but the main one.
+        owner: For whom the patterns count.
     """
 
     patterns: tuple[Pattern, ...]
     versions: dict[Key, str | None]
+    owner: PatternOwner
 
 
 class Parked:
@@ -140,12 +143,13 @@ class Parked:
 class Owner(Protocol):
     """Who put the connections here."""
 
-    def awaken(self, parked: Parked, received: bytes, unsent: bytes) -> Connection:
+    def awaken(self, parked: Parked, received: bytes, unsent: bytes, missed: Iterable[Key]) -> Connection:
         """Give a connection, which has left the lot, its tasks again. Synchronous; raises nothing.
 
         Args:
             received: What has come from the client and was not looked at.
             unsent: The rest of a frame of which the beginning was written.
+            missed: The keys of what was delivered and not written. Of all others but the main key, the client has the newest.
         """
         ...
 
@@ -232,10 +236,16 @@ class ParkingLot:
         self._epoll.register(parked.fd, select.EPOLLIN | select.EPOLLRDHUP)
         self._schedule(parked, parked.next_ping)
 
-    def wake(self, parked: Parked, received: bytes = b"", unsent: bytes = b"") -> Connection:
-        """Let a connection leave with its tasks."""
-        self._leave(parked)
-        return self._owner.awaken(parked, received, unsent)
+    def wake(
+        self, parked: Parked, received: bytes = b"", unsent: bytes = b"", missed: Sequence[Delivery] = ()
+    ) -> Connection:
+        """Let a connection leave with its tasks.
+
+        Args:
+            missed: What was delivered to it, is queued no longer, and couldn't be written.
+        """
+        waiting = self._leave(parked)
+        return self._owner.awaken(parked, received, unsent, [each.key for each in (*missed, *waiting)])
 
     # Outbound.
 
@@ -314,8 +324,7 @@ class ParkingLot:
             had = versions.get(delivery.key, parked.had(delivery.key))
             frame = self._frame_for(parked, delivery, had)
             if frame is None:
-                # What it has tells the connection what it has missed, all of these.
-                self.wake(parked)
+                self.wake(parked, missed=deliveries)
                 return
             frames.append(frame)
             versions[delivery.key] = delivery.new_version
@@ -328,8 +337,10 @@ class ParkingLot:
                 parked.has(key, version)
             for delivery in deliveries:
                 self._count(delivery, 1)
-        if written < len(data):
-            self.wake(parked, unsent=data[written:] if written else b"")
+            if written < len(data):
+                self.wake(parked, unsent=data[written:])
+        else:
+            self.wake(parked, missed=deliveries)
 
     def _frame_for(self, parked: Parked, delivery: Delivery, had: str | None) -> bytes | None:
         """What can be written as it is to who had this version; None where that takes more than one write to know."""
@@ -466,10 +477,11 @@ class ParkingLot:
 
     # Leaving.
 
-    def _leave(self, parked: Parked) -> None:
+    def _leave(self, parked: Parked) -> Sequence[Delivery]:
+        """Let go of a connection, and return what is gathered for it."""
         del self._parked[parked.fd]
-        self._gathered.pop(parked, None)
         self._epoll.unregister(parked.fd)
+        return self._gathered.pop(parked, ())
 
     def _end(self, parked: Parked, reason: CloseReason) -> None:
         self._leave(parked)

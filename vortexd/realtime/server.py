@@ -10,6 +10,7 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from random import Random
 from typing import Protocol, TypeAlias
@@ -33,6 +34,7 @@ from ..patterns import Pattern
 from ..proxies import Sender
 from ..registry import Registry
 from ..settings import FleetSettings, RealtimeSettings
+from ..turns import Turns
 from . import connection, messages
 from .close import CloseReason
 from .connection import Client, Connection
@@ -40,6 +42,7 @@ from .deflate import Deflate
 from .frames import Frame
 from .handshake import Opening, Refusal, open_handshake, parse_target
 from .parking import Parked, ParkingLot, Subscriptions
+from .quota import PatternQuota, TooManyPatterns, owner_of
 from .reports import Reports
 
 log = structlog.get_logger()
@@ -48,6 +51,8 @@ log = structlog.get_logger()
 _DRAIN_INTERVAL = 0.01
 
 
+# Messages of clients that are taken in one round of the loop, which is about two milliseconds with the answers.
+_MESSAGES_AT_ONCE = 4
 # What is sent when a connection begins, at most, without a task that waits for the client to take it.
 _FIRST_BYTES = 1_048_576
 
@@ -62,6 +67,7 @@ class Keys(connection.Keys, Protocol):
     @property
     def default_label(self) -> str | None: ...
     async def read(self, key: Key) -> Config: ...
+    def arriving(self, key: Key) -> AbstractAsyncContextManager[None]: ...
     def hold(self, key: Key) -> None: ...
     def release(self, key: Key) -> None: ...
 
@@ -128,6 +134,10 @@ class WebSocketServer:
         self._timestamp = timestamp
         self._random = random
         self._awake: dict[Connection, None] = {}
+        self._quota = PatternQuota(
+            settings.distinct_patterns, settings.distinct_patterns_per_owner, self._report_refusal
+        )
+        self._turns = Turns(_MESSAGES_AT_ONCE)
         self._reports = Reports(fleet or Fleet(FleetSettings(), keys.version_of), counters, gate.now)
         self._lot = ParkingLot(self, counters, self._reports, timestamp)
         self._is_draining = False
@@ -136,6 +146,10 @@ class WebSocketServer:
         """Put other settings in force for connections to come. Those that are there keep theirs: some were told them."""
         self._settings = settings
         self._connections_per_token = connections_per_token
+        self._quota.replace(settings.distinct_patterns, settings.distinct_patterns_per_owner)
+
+    def _report_refusal(self, error: TooManyPatterns) -> None:
+        log.warning("patterns refused", setting=error.setting, limit=error.limit, patterns=len(self._quota))
 
     def __len__(self) -> int:
         return len(self._awake) + len(self._lot)
@@ -206,15 +220,16 @@ class WebSocketServer:
             admission.authorize(Right.SUBSCRIBE, key)
             # In a thread, and shared with others that want the same: `hold` finds it done.
             key = (await self._keys.read(key)).key
-            # Asked behind the await, or who waited in it would be overlooked by the drain, or by a reload.
-            admission.renew()
-            admission.authorize(Right.SUBSCRIBE, key)
-            if self._is_draining:
-                raise Refusal(503, "stopping", {"Retry-After": "1"})
-            limit = self._connections_per_token
-            if limit and admission.identity and self._by_token[admission.identity] >= limit:
-                raise Refusal(429, "too many connections with this token", {"Retry-After": "1"})
-            self._keys.hold(key)
+            async with self._keys.arriving(key):
+                # Asked behind the awaits, or who waited in them would be overlooked by the drain, or by a reload.
+                admission.renew()
+                admission.authorize(Right.SUBSCRIBE, key)
+                if self._is_draining:
+                    raise Refusal(503, "stopping", {"Retry-After": "1"})
+                limit = self._connections_per_token
+                if limit and admission.identity and self._by_token[admission.identity] >= limit:
+                    raise Refusal(429, "too many connections with this token", {"Retry-After": "1"})
+                self._keys.hold(key)
         except Refusal:
             raise
         except UnknownLabel as error:
@@ -237,7 +252,8 @@ class WebSocketServer:
             interval, timeout = settings.heartbeat_interval, settings.heartbeat_timeout
             hello = partial(messages.hello, connection_id, f"vortexd/{__version__}", interval, timeout)
         bits = deflate.window_bits if deflate else None
-        return Client(key, last_version, admission, instance, answer, bits, hello, settings)
+        owner = owner_of(admission, instance.host)
+        return Client(key, last_version, admission, instance, answer, bits, hello, owner, settings)
 
     # The life of a connection.
 
@@ -303,6 +319,8 @@ class WebSocketServer:
             self._keys,
             self._counters,
             self._reports,
+            self._quota,
+            self._turns,
             self._timestamp,
             self._random,
         )
@@ -332,8 +350,9 @@ class WebSocketServer:
                     del self._awake[connection]
                     more = None
                     if connection.patterns:
-                        others = {key: had for key, had in connection.versions.items() if key != client.key}
-                        more = Subscriptions(connection.patterns, others)
+                        others = dict(connection.versions)
+                        del others[client.key]
+                        more = Subscriptions(connection.patterns, others, client.owner)
                     version = connection.versions[client.key]
                     parked = self._park(stream, client, version, connection.next_ping, more)
                     self._hand_over(connection, parked, client.key, connection.patterns)
@@ -391,28 +410,35 @@ class WebSocketServer:
         """Let one subscriber take another's place, without a moment in which nobody wants what both do."""
         self._registry.add(new, key)
         self._registry.discard(old, key)
-        for pattern in patterns:
-            self._registry.subscribe(new, pattern)
-            self._registry.unsubscribe(old, pattern)
+        self._registry.replace(old, new, patterns)
 
-    def awaken(self, parked: Parked, received: bytes, unsent: bytes) -> Connection:
+    def awaken(self, parked: Parked, received: bytes, unsent: bytes, missed: Iterable[Key]) -> Connection:
         """See `parking.Owner`."""
         assert self._lot.nursery is not None  # nobody is parked while it is closed
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=parked.fd)))
         deflate: list[Extension] = []
         if parked.window_bits is not None:
             deflate.append(Deflate(parked.settings.message_bytes, parked.window_bits))
+        owner = parked.more.owner if parked.more is not None else owner_of(parked.admission, parked.instance.host)
         client = Client(
-            parked.key, None, parked.admission, parked.instance, b"", parked.window_bits, settings=parked.settings
+            parked.key,
+            None,
+            parked.admission,
+            parked.instance,
+            b"",
+            parked.window_bits,
+            owner=owner,
+            settings=parked.settings,
         )
         woken = self._connection(stream, WebSocket(ConnectionType.SERVER, deflate), client)
-        versions: dict[Key, str | None] = {parked.key: parked.version}
-        if parked.more is not None:
-            # What has begun to exist and was on its way to the parked client is still to be told.
-            matched = [key for pattern in parked.patterns for key in self._registry.matches(pattern)]
-            begun = dict.fromkeys(key for key in matched if self._keys.version_of(key) is not None)
-            versions = {**begun, **parked.more.versions} | versions
-        woken.resume(versions, parked.patterns, parked.next_ping, parked.pinged, received, unsent)
+        versions: dict[Key, str | None] = parked.more.versions if parked.more is not None else {}
+        versions[parked.key] = parked.version
+        # What has begun to exist and was on its way to the parked client is still to be told.
+        for key in (missed := tuple(missed)):
+            if key not in versions and parked.admission.may(Right.SUBSCRIBE, key):
+                versions[key] = None
+        missed = [key for key in missed if key in versions]
+        woken.resume(versions, parked.patterns, parked.next_ping, parked.pinged, received, unsent, missed)
         self._hand_over(parked, woken, parked.key, parked.patterns)
         self._awake[woken] = None
         self._lot.nursery.start_soon(self._run_again, woken, stream, client)
@@ -434,7 +460,9 @@ class WebSocketServer:
 
     def end_parked(self, parked: Parked, reason: CloseReason) -> None:
         """See `parking.Owner`."""
-        self._keys.unsubscribe(parked, parked.patterns)
+        if parked.more is not None:
+            self._keys.unsubscribe(parked, parked.patterns)
+            self._quota.give_back(parked.more.owner, parked.patterns)
         self._forget(parked, parked.instance, parked.admission, reason)
         self._leave(parked.instance.host)
 

@@ -59,9 +59,15 @@ class Subscribe:
 
 @attrs.frozen(slots=True)
 class Unsubscribe:
-    """End subscriptions to patterns, and confirm it."""
+    """End subscriptions to patterns, and confirm it.
+
+    Attributes:
+        patterns: What the client asked for.
+        ended: Those of them that were in force.
+    """
 
     patterns: tuple[Pattern, ...]
+    ended: tuple[Pattern, ...]
 
 
 @attrs.frozen(slots=True)
@@ -98,6 +104,7 @@ class Session:
         self._messages = Bucket(settings.messages_per_second, settings.messages_per_second)
         self._resyncs = Bucket(settings.resyncs_per_second, settings.resync_burst)
         self._errors = Bucket(settings.errors_per_minute / 60, settings.errors_per_minute)
+        self._buckets = self._messages, self._resyncs, self._errors
         # Messages over the limit since the last one within it.
         self._over = 0
         self._patterns: dict[Pattern, None] = {}
@@ -109,7 +116,11 @@ class Session:
 
     def is_fresh(self, now: float) -> bool:
         """Whether nothing but patterns is left of what the client has said: it could as well be a new session with these."""
-        return all(bucket.is_full(now) for bucket in (self._messages, self._resyncs, self._errors))
+        return all(bucket.is_full(now) for bucket in self._buckets)
+
+    def fresh_in(self, now: float) -> float:
+        """Seconds until it is fresh, if the client says nothing until then."""
+        return max(bucket.full_in(now) for bucket in self._buckets)
 
     def restore(self, patterns: Iterable[Pattern]) -> None:
         """Put in force the patterns of a former session that was fresh."""
@@ -153,8 +164,12 @@ class Session:
         answer = Answer(messages.error(code, reason, timestamp))
         return (answer,) if self._errors.take(now) else (answer, Close(CloseReason.POLICY))
 
+    def in_force(self, patterns: Iterable[Pattern]) -> tuple[Pattern, ...]:
+        """Those of some patterns that are in force."""
+        return tuple(pattern for pattern in patterns if pattern in self._patterns)
+
     def forget(self, patterns: Iterable[Pattern]) -> None:
-        """Take back patterns that couldn't be subscribed to."""
+        """Let patterns be in force no longer."""
         for pattern in patterns:
             self._patterns.pop(pattern, None)
 
@@ -173,7 +188,7 @@ class Session:
                     return (Answer(messages.error("RATE_LIMITED", "more resyncs than are allowed", timestamp)),)
                 return (self._resync(message),)
             case "subscribe":
-                patterns = _patterns(message)
+                patterns = _patterns(message, self._settings.patterns)
                 if len(self._patterns.keys() | set(patterns)) > self._settings.patterns:
                     raise InvalidMessage(f"at most {self._settings.patterns} patterns", "SUBSCRIPTION_FAILED")
                 # Those in force already are told again, and nothing else.
@@ -181,10 +196,10 @@ class Session:
                 self._patterns.update(dict.fromkeys(new))
                 return (Subscribe(patterns, new),)
             case "unsubscribe":
-                patterns = _patterns(message)
-                for pattern in patterns:
-                    self._patterns.pop(pattern, None)
-                return (Unsubscribe(patterns),)
+                patterns = _patterns(message, self._settings.patterns)
+                ended = self.in_force(patterns)
+                self.forget(ended)
+                return (Unsubscribe(patterns, ended),)
             case "ack":
                 return (self._acknowledge(message),)
             case _:
@@ -223,8 +238,12 @@ def _text(message: dict[str, Any], member: str, default: str | None) -> str | No
     return value
 
 
-def _patterns(message: dict[str, Any]) -> tuple[Pattern, ...]:
+def _patterns(message: dict[str, Any], most: int) -> tuple[Pattern, ...]:
     texts = message.get("patterns")
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
         raise InvalidMessage("patterns is a list of text", "SUBSCRIPTION_FAILED")
+    texts = dict.fromkeys(texts)
+    if len(texts) > most:
+        # Before they are parsed: a message has room for thousands.
+        raise InvalidMessage(f"at most {most} patterns", "SUBSCRIPTION_FAILED")
     return tuple(dict.fromkeys(parse_pattern(text) for text in texts))

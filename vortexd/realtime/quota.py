@@ -1,0 +1,109 @@
+"""How many different patterns there may be: in the process, and of one owner. Pure.
+
+Each pattern costs memory and work for every key that becomes known, however many clients share it. So a pattern counts once for the process, and
+once for each owner: a token, or an address where nobody is asked for a token.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
+
+from ..auth import Admission
+from ..errors import RemoteError
+from ..patterns import Pattern
+
+# What proved who somebody is, and a name: of a token or of a JWT's subject, or an address. A JWT's key stands for all its subjects.
+PatternOwner: TypeAlias = tuple[str, str]
+
+
+def owner_of(admission: Admission, host: str) -> PatternOwner:
+    """For whom a connection's patterns count.
+
+    Args:
+        host: The address of the client, which a trusted proxy may have named; "" for a Unix socket.
+    """
+    return (admission.identity, admission.name) if admission.identity else ("", host)
+
+
+class TooManyPatterns(RemoteError):
+    """More different patterns than there may be.
+
+    Attributes:
+        setting: The name of the limit, for the operator.
+        limit: What it is set to.
+    """
+
+    def __init__(self, reason: str, setting: str, limit: int) -> None:
+        super().__init__(reason)
+        self.setting = setting
+        self.limit = limit
+
+
+class PatternQuota:
+    """See the module.
+
+    Args:
+        report: Called with each refusal.
+    """
+
+    def __init__(
+        self, distinct_patterns: int, per_owner: int, report: Callable[[TooManyPatterns], None] = lambda _: None
+    ) -> None:
+        self._report = report
+        self.replace(distinct_patterns, per_owner)
+        # How many connections of an owner have a pattern, and how many owners.
+        self._owners: dict[PatternOwner, Counter[Pattern]] = {}
+        self._patterns: Counter[Pattern] = Counter()
+
+    def replace(self, distinct_patterns: int, per_owner: int) -> None:
+        """Put other limits in force, for patterns to come."""
+        self._distinct_patterns = distinct_patterns
+        self._per_owner = per_owner
+
+    def __len__(self) -> int:
+        """How many different patterns there are."""
+        return len(self._patterns)
+
+    def take(self, owner: PatternOwner, patterns: Sequence[Pattern]) -> None:
+        """Count patterns that a connection of an owner begins to have, each once.
+
+        Raises:
+            TooManyPatterns: None of them is counted then.
+        """
+        own = self._owners.get(owner, Counter())
+        new = [pattern for pattern in patterns if pattern not in own]
+        if new and len(own) + len(new) > self._per_owner:
+            whose = "this token" if owner[0] else "this address"
+            self._refuse(f"at most {self._per_owner} different patterns for all connections of {whose}", _PER_OWNER)
+        unknown = sum(pattern not in self._patterns for pattern in new)
+        if unknown and len(self._patterns) + unknown > self._distinct_patterns:
+            self._refuse(f"at most {self._distinct_patterns} different patterns for all clients together", _DISTINCT)
+        self._owners[owner] = own
+        own.update(patterns)
+        self._patterns.update(new)
+
+    def give_back(self, owner: PatternOwner, patterns: Iterable[Pattern]) -> None:
+        """Count patterns out that a connection of an owner had, each once."""
+        own = self._owners.get(owner, Counter())
+        for pattern in patterns:
+            _count_out(own, pattern)
+            if pattern not in own:
+                _count_out(self._patterns, pattern)
+        if not own:
+            self._owners.pop(owner, None)
+
+    def _refuse(self, reason: str, setting: str) -> None:
+        limit = self._per_owner if setting == _PER_OWNER else self._distinct_patterns
+        error = TooManyPatterns(reason, setting, limit)
+        self._report(error)
+        raise error
+
+
+_DISTINCT = "realtime.distinct_patterns"
+_PER_OWNER = "realtime.distinct_patterns_per_owner"
+
+
+def _count_out(counts: "Counter[Pattern]", pattern: Pattern) -> None:
+    counts[pattern] -= 1
+    if not counts[pattern]:
+        del counts[pattern]
