@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "vortexd"
 
 # From left to right; a module imports those of its own group and of the groups before it.
 GROUPS = [
+    ("early_signals",),
     ("errors", "model", "names", "text", "patterns", "remotes", "client_certificate", "proxies", "rules", "cache"),
     ("tables", "settings", "settings_file"),
     (
@@ -42,7 +43,7 @@ GROUPS = [
     ("client",),
     ("agent",),
     ("installation", "terminal", "commands"),
-    ("cli", "worker", "__main__"),
+    ("cli", "post", "worker", "__main__"),
     ("ctl",),
 ]
 PURE = [

@@ -215,6 +215,7 @@ async def serve(
         _ends(peers) as ends,
         trio.open_signal_receiver(signal.SIGHUP) as reloads,
     ):
+        late.are_awaited()
         urls = await listener.bind()
         async with trio.open_nursery() as root:
             root.start_soon(partial(sources.run, line.publish), name="sources")
