@@ -345,7 +345,7 @@ async def test_a_few_resets_are_everyday() -> None:
         assert 200 == (await ask(http)).status
 
 
-@pytest.mark.parametrize("kind", ["ping", "settings", "priority", "empty data"])
+@pytest.mark.parametrize("kind", ["ping", "settings", "priority", "empty data", "padded empty data"])
 async def test_H03_a_flood_of_frames_without_use_is_ended(kind: str) -> None:
     async with served() as http:
         more = b""
@@ -360,9 +360,81 @@ async def test_H03_a_flood_of_frames_without_use_is_ended(kind: str) -> None:
             elif kind == "priority":
                 more += PriorityFrame(9, depends_on=0, stream_weight=1).serialize()
             else:
-                http.client.h2.send_data(number, b"")
+                http.client.h2.send_data(number, b"", pad_length=0 if kind == "padded empty data" else None)
         await http.client.flush(more)
         assert await calmed(http)
+
+
+async def test_an_empty_frame_that_ends_a_body_is_no_abuse(autojump_clock: MockClock) -> None:
+    """So do httpx and others, for each request with a body."""
+    async with served() as http:
+        for _ in range(500):
+            number = http.client.request(method="POST", body=b"")
+            http.client.told[number] = Told()
+            await http.client.flush()
+            assert 405 == (await http.client.answer(number)).status
+
+
+async def test_behind_the_last_part_of_a_body_the_application_is_told_nothing(autojump_clock: MockClock) -> None:
+    """Quart asks again as soon as it has an answer, and takes what it hears for the end of the peer."""
+    heard: list[Any] = []
+    asked_in_vain = trio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while not heard or heard[-1]["more_body"]:
+            heard.append(await receive())
+        with trio.move_on_after(3_600) as scope:
+            heard.append(await receive())
+        assert scope.cancelled_caught
+        asked_in_vain.set()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"done"})
+
+    async with served(app=app) as http:
+        number = http.client.h2.get_next_available_stream_id()
+        headers = [(":method", "POST"), (":path", "/shop/dev"), (":scheme", "https"), (":authority", "localhost")]
+        http.client.h2.send_headers(number, headers)
+        http.client.told[number] = Told()
+        for part in (b"ab", b"cd"):
+            http.client.h2.send_data(number, part)
+            await http.client.flush()
+            await wait_all_tasks_blocked()
+        http.client.h2.end_stream(number)
+        await http.client.flush()
+
+        assert b"done" == (await http.client.answer(number)).body
+        assert asked_in_vain.is_set()
+    assert [(b"ab", True), (b"cd", True), (b"", False)] == [(each["body"], each["more_body"]) for each in heard]
+
+
+async def test_a_reset_ends_who_waits_behind_the_last_part() -> None:
+    ended = trio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            while True:
+                await receive()
+        finally:
+            ended.set()
+
+    async with served(app=app) as http:
+        number = http.client.request(method="POST", body=b"x")
+        await http.client.flush()
+        await wait_all_tasks_blocked()
+        assert not ended.is_set()
+        http.client.h2.reset_stream(number)
+        await http.client.flush()
+        await ended.wait()
+
+
+@pytest.mark.parametrize("method", ["get", "Get", "post"])
+async def test_methods_are_case_sensitive(method: str) -> None:
+    async with served() as http:
+        number = http.client.request(method=method)
+        await http.client.flush()
+        told = await http.client.answer(number)
+
+        assert (405, b"GET, HEAD") == (told.status, told.headers[b"allow"])
 
 
 async def test_H03_more_streams_than_allowed_end_the_connection() -> None:

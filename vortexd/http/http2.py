@@ -73,6 +73,7 @@ class _Exchange:
     Attributes:
         received: Parts of the body that the application hasn't taken, each with what it counts for flow control.
         is_whole: Whether the body has come to its end.
+        is_delivered: Whether the application has been given all of it.
         arrived: Set when there is something new in either.
     """
 
@@ -81,6 +82,7 @@ class _Exchange:
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     received: list[tuple[bytes, int]] = attrs.field(factory=list)
     is_whole: bool = False
+    is_delivered: bool = False
     arrived: trio.Event = attrs.field(factory=trio.Event)
 
 
@@ -194,7 +196,8 @@ class Http2:
             case h2.events.RequestReceived():
                 self._begin(event, nursery)
             case h2.events.DataReceived():
-                if not event.flow_controlled_length:
+                # Each stream ends once, and many clients end it by an empty frame. Others say nothing, however they are padded.
+                if not event.data and event.stream_ended is None:
                     self._control.take()
                 if exchange is not None:
                     exchange.received.append((event.data, event.flow_controlled_length))
@@ -325,7 +328,7 @@ class Http2:
             "type": "http",
             "asgi": {"spec_version": "2.1", "version": "3.0"},
             "http_version": "2",
-            "method": method.decode("ascii").upper(),
+            "method": method.decode("ascii"),
             "scheme": "https",
             # Of no use to us, who look paths up as they were sent.
             "path": path.decode("ascii"),
@@ -340,17 +343,20 @@ class Http2:
         }
 
     async def _receive(self, exchange: _Exchange, until: float) -> dict[str, Any]:
-        """The next part of a body, as ASGI has it."""
+        """The next part of a body, as ASGI has it. Behind the last one nothing comes: a peer that goes away cancels the request."""
+        if exchange.is_delivered:
+            await trio.sleep_forever()
         while not exchange.received and not exchange.is_whole:
             exchange.arrived = trio.Event()
             with trio.fail_at(until):
                 await exchange.arrived.wait()
         parts, exchange.received = exchange.received, []
+        exchange.is_delivered = exchange.is_whole
         for _, length in parts:
             self._acknowledge(length, exchange.number)
         await self._flush()
         body = b"".join(data for data, _ in parts)
-        return {"type": "http.request", "body": body, "more_body": not exchange.is_whole}
+        return {"type": "http.request", "body": body, "more_body": not exchange.is_delivered}
 
     async def _send(self, exchange: _Exchange, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Send an answer, as fast as the peer takes it.

@@ -16,13 +16,15 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.events import Closed, RawData
 from hypercorn.protocol import ProtocolWrapper
-from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.events import Request
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import H11SendableEvent
 
 from ..settings import ServerSettings
-from .head import Stream, has_two_lengths, wants_websocket
+from .head import EMPTY_LINE, Http1, Refused, Stream, has_two_lengths, origin_form, to_bytes, wants_websocket
 from .http2 import Http2
 from .listener import Accepted, socket_of
 from .outgoing import Outgoing
@@ -151,22 +153,42 @@ class _Http11(H11Protocol):
         pass
 
     async def _create_stream(self, request: h11.Request) -> None:
-        if has_two_lengths(request):
-            await self._send_error_response(400)
+        try:
+            if has_two_lengths(request):
+                raise Refused(400, "two lengths")
+            request = origin_form(request)
+        except Refused as refused:
+            await self._send_error_response(refused.status)
             await self.send(Closed())
             return
         if wants_websocket(request) and request.target.startswith(b"/ws/"):
             # What was asked before is answered: h11 gives no request sooner.
-            lines = [b"%s %s HTTP/%s" % (request.method, request.target, request.http_version)]
-            lines += [b"%s: %s" % header for header in request.headers.raw_items()]
-            self.hand_over(b"\r\n".join([*lines, b"", b""]) + self.connection.trailing_data[0])
+            self.hand_over(to_bytes(request) + self.connection.trailing_data[0])
             raise _Upgraded
-        headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
-        await super()._create_stream(
-            h11.Request(
-                method=request.method, target=request.target, headers=headers, http_version=request.http_version
+        # As Hypercorn does it, but for two things: methods are as they were sent (RFC 9110 section 9.1), and nothing is upgraded.
+        self.stream = HTTPStream(
+            self.app,
+            self.config,
+            self.context,
+            self.task_group,
+            self.ssl,
+            self.client,
+            self.server,
+            self.stream_send,
+            STREAM_ID,
+        )
+        await self.stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                headers=[(name, value) for name, value in request.headers if name != b"upgrade"],
+                http_version=request.http_version.decode("ascii"),
+                method=request.method.decode("ascii"),
+                raw_path=request.target,
+                state=self.connection_state,
             )
         )
+        self.keep_alive_requests += 1
+        await self.context.mark_request()
 
 
 class _Server(TCPServer):
@@ -195,6 +217,7 @@ class _Server(TCPServer):
             wrapper.server,
             wrapper.send,
         )
+        protocol.connection = Http1(self.config.h11_max_incomplete_size)
         protocol.hand_over = self.stream.hand_over
         self._wrapper = wrapper
 
@@ -253,7 +276,8 @@ class _Stream(trio.abc.HalfCloseableStream):
         with self._receiving:
             self._check_open()
             data = bytes(await self._stream.receive_some(max_bytes))
-            if data and self._is_idle:
+            # An empty line behind a request begins no other one.
+            if data and self._is_idle and data != EMPTY_LINE:
                 self._is_idle = False
                 self._wait_until(trio.current_time() + self._settings.request_timeout)
             return data

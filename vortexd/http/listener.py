@@ -25,7 +25,7 @@ from ..proxies import Proxies, Sender
 from ..settings import Address, ServerSettings
 from ..systemd import Inherited
 from ..tls import Tls
-from .head import Refused, Stream, parse_head, read_head, refuse, wants_websocket
+from .head import Refused, Stream, in_origin_form, parse_head, read_head, refuse, wants_websocket
 from .proxy_protocol import MAX_BYTES, InvalidHeader, ProxyHeader, parse_proxy_header
 
 log = structlog.get_logger()
@@ -254,7 +254,7 @@ class Listener:
         head = await read_head(guest.stream, timeout, self._settings.head_bytes)
         if head is None:
             return None
-        request = parse_head(head)
+        head, request = in_origin_form(head)
         if is_full and request.target.partition(b"?")[0].decode("ascii") not in _ALWAYS:
             raise Refused(503, "too many connections", "Retry-After: 1")
         return self._accepted(guest, connection_id, head, request)
