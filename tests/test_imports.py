@@ -11,7 +11,19 @@ PACKAGE = Path(__file__).parent.parent / "vortexd"
 # From left to right; a module imports those of its own group and of the groups before it.
 GROUPS = [
     ("early_signals",),
-    ("errors", "model", "names", "text", "patterns", "remotes", "client_certificate", "proxies", "rules", "cache"),
+    (
+        "errors",
+        "model",
+        "names",
+        "text",
+        "patterns",
+        "remotes",
+        "client_certificate",
+        "proxies",
+        "rules",
+        "cache",
+        "faults",
+    ),
     ("tables", "settings", "settings_file"),
     (
         "publication",
@@ -53,6 +65,7 @@ PURE = [
     "text",
     "patterns",
     "cache",
+    "faults",
     "encryption",
     "remotes",
     "proxies",

@@ -11,6 +11,7 @@ Configuration flows one way, and each stage is a module or a package here:
     proxies.py                      whose word counts of who has sent a request, and what it says
     rules.py  tables.py             what a field of settings may be, and TOML as such settings or as all of its problems
     cache.py                        a bounded cache that made-up names can't fill
+    faults.py                       which faults are new, so that each is logged once while it lasts
     settings.py  settings_file.py   what may be set, and vortexd.toml as those settings or as all of its problems
     logs.py                         what goes to people, without a value or a token
     metrics.py  collectors.py  tracing.py  publication.py   what goes to Prometheus and to collectors of traces

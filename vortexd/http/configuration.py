@@ -178,7 +178,8 @@ class Configuration:
         if resource is None or not self._may_read(owner, resource, key):
             raise RemoteError("there is no such file", 404)
         if resource.content is None:
-            raise RemoteError("this file can't be read; see the server's log", 500)
+            cause = FormatError(resource.path, resource.layer.files.unreadable[resource.path])
+            raise RemoteError("this file can't be read; see the server's log", 500) from cause
         found = self._found(variant)
         if found is not None:
             return found
