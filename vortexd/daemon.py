@@ -235,6 +235,7 @@ async def serve(
                 listener.stop_accepting()
                 await bridge.drain()
                 await websockets.drain(settings.server.drain_timeout * _DRAIN_SPREAD)
+                await listener.wait_settled()
             root.cancel_scope.cancel()
         late.over()
     log.info("stopped")

@@ -2,7 +2,7 @@
 
 import argparse
 
-from . import git, http, push, recover, registry, slow, storm, tls, writers
+from . import git, http, push, recover, registry, silent, slow, storm, tls, writers
 
 BENCHMARKS = {
     "git": git,
@@ -10,6 +10,7 @@ BENCHMARKS = {
     "push": push,
     "recover": recover,
     "registry": registry,
+    "silent": silent,
     "slow": slow,
     "storm": storm,
     "tls": tls,

@@ -12,6 +12,7 @@ from tests.http.serving import FilesReader, read_all, serving, wait_until
 from vortexd.auth import Gate
 from vortexd.http import hypercorn
 from vortexd.http.listener import Accepted
+from vortexd.http.places import Standing
 from vortexd.proxies import Sender
 from vortexd.settings import AuthSettings, ServerSettings
 
@@ -222,7 +223,7 @@ async def test_a_handshake_in_absolute_form_goes_to_the_websocket_side_in_origin
 async def test_health_in_absolute_form_is_answered_where_there_are_too_many_connections() -> None:
     async with serving(ServerSettings(connections=1)) as http:
         async with await http.connect():
-            await wait_until(lambda: http.listener._count == 1)
+            await wait_until(lambda: http.listener.places.count == 1)
 
             assert 200 == (await http.ask("http://localhost/health")).status
 
@@ -233,3 +234,72 @@ async def test_methods_are_case_sensitive(method: str) -> None:
         answer = await http.ask("/shop/dev", method)
 
     assert (405, "GET, HEAD") == (answer.status, answer.headers["allow"])
+
+
+# What the bridge says of a connection, for the limits.
+
+
+class Recorded(Standing):
+    """A connection whose standing is written down, without repetitions."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.may_read = trio.Event()
+
+    def _say(self, what: str) -> None:
+        self.said += [what] if self.said[-1:] != [what] else []
+
+    def works(self) -> None:
+        self._say("works")
+
+    def idles(self) -> None:
+        self._say("idles")
+
+    async def reads(self) -> None:
+        self._say("reads")
+        await self.may_read.wait()
+
+
+async def stood(*parts: bytes, may_read: bool = True) -> list[str]:
+    """What was said of a connection on which these parts came, one by one, and on which the first of them holds a head."""
+    standing = Recorded()
+    if may_read:
+        standing.may_read.set()
+    async with serving() as http:
+        ours, theirs = socket.socketpair()
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+        client = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+        accepted = Accepted(stream, parts[0], "/", Sender("192.0.2.1"), "id", standing=standing)
+        http.connections.start_soon(http.bridge.serve, accepted)
+        with trio.fail_after(10):
+            for part in parts[1:]:
+                await wait_until(lambda: standing.said[-1:] in (["idles"], ["reads"]))
+                await client.send_all(part)
+                await trio.sleep(0.02)
+            if may_read:
+                await wait_until(lambda: standing.said[-1:] == ["idles"])
+        await client.aclose()
+    return standing.said
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ([HEALTH], ["works", "idles"]),
+        ([POST], ["works", "idles"]),
+        ([POST[:-1], b"}"], ["reads", "works", "idles"]),
+        ([POST[:-2], b"{", b"}"], ["reads", "works", "idles"]),
+        ([HEALTH, HEALTH], ["works", "idles", "works", "idles"]),
+        ([HEALTH, POST[:-1], b"}"], ["works", "idles", "reads", "works", "idles"]),
+        ([HEALTH, HEALTH[:5], HEALTH[5:]], ["works", "idles", "reads", "works", "idles"]),
+        ([HEALTH + HEALTH], ["works", "idles", "works", "idles"]),
+    ],
+)
+async def test_a_peer_is_waited_for_from_when_a_request_begins_until_it_is_whole(
+    parts: list[bytes], said: list[str]
+) -> None:
+    assert said == await stood(*parts)
+
+
+async def test_the_rest_of_a_request_is_not_read_before_there_is_a_slot() -> None:
+    assert ["reads"] == await stood(POST[:-1], b"}", may_read=False)

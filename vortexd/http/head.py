@@ -5,6 +5,7 @@ something else is told so at once, rather than when the head's time is over.
 """
 
 import re
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import TypeAlias
 
@@ -83,12 +84,21 @@ class Http1(h11.Connection):
     """h11 as a server, which ignores one empty line before each request (RFC 9112 section 2.2).
 
     Some clients send one behind a body. h11 takes it for a request line; there is no public way to take bytes out of its buffer.
+
+    Args:
+        whole: Called when the end of a request has come.
     """
 
     _may_be_empty = True
 
-    def __init__(self, max_incomplete_event_size: int) -> None:
+    def __init__(self, max_incomplete_event_size: int, whole: Callable[[], None] = lambda: None) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size)
+        self._whole = whole
+
+    @property
+    def is_partly(self) -> bool:
+        """Whether a request has begun to come, and not all of it has."""
+        return self.their_state is h11.SEND_BODY or (self.their_state is h11.IDLE and bool(self.trailing_data[0]))
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         """See `h11.Connection`."""
@@ -102,6 +112,8 @@ class Http1(h11.Connection):
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._may_be_empty = True
+        elif isinstance(event, h11.EndOfMessage):
+            self._whole()
         return event
 
 
@@ -182,8 +194,14 @@ def wants_websocket(request: h11.Request) -> bool:
     return any(name == b"upgrade" and b"websocket" in value.lower() for name, value in request.headers)
 
 
-async def refuse(stream: Stream, status: int, reason: str, *headers: str) -> None:
-    """Answer, and wait for a moment until the peer has read it."""
+async def refuse(
+    stream: Stream, status: int, reason: str, *headers: str, told: Callable[[], None] = lambda: None
+) -> None:
+    """Answer, and wait for a moment until the peer has read it.
+
+    Args:
+        told: Called once the answer is written.
+    """
     phrase = HTTPStatus(status).phrase
     body = orjson.dumps({"status": status, "error": phrase, "message": reason})
     lines = [
@@ -199,6 +217,7 @@ async def refuse(stream: Stream, status: int, reason: str, *headers: str) -> Non
         await stream.send_all("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
         if isinstance(stream, trio.SocketStream):
             await stream.send_eof()
+        told()
         # Closing with unread bytes would reset the connection, and with it the answer on its way.
         while await stream.receive_some(_RECEIVE_BYTES):
             pass

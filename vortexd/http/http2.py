@@ -24,6 +24,7 @@ from hyperframe.frame import GoAwayFrame
 from ..settings import ServerSettings
 from .head import MAX_TARGET_BYTES
 from .outgoing import Outgoing
+from .places import Standing
 
 log = structlog.get_logger()
 
@@ -94,6 +95,7 @@ class Http2:
         state: What requests have in `scope["state"]`.
         outgoing: What is held of large answers of all connections.
         only: Paths that are answered, and then the connection ends, where there are too many connections for others; None for all.
+        standing: Where to say whether the peer is waited for.
     """
 
     def __init__(
@@ -104,7 +106,9 @@ class Http2:
         state: Mapping[str, Any],
         outgoing: Outgoing,
         only: frozenset[str] | None = None,
+        standing: Standing | None = None,
     ) -> None:
+        self._standing = standing or Standing()
         self._app, self._stream, self._settings, self._state, self._only = app, stream, settings, state, only
         self._outgoing = outgoing
         self._connection = h2.connection.H2Connection(
@@ -174,6 +178,10 @@ class Http2:
                 return
             data = None
             with trio.CancelScope(deadline=self._deadline) as self._receiving:
+                if self._is_partly:
+                    await self._standing.reads()
+                else:
+                    self._say_standing()
                 data = await self._stream.receive_some(_RECEIVE_BYTES)
             if data is None:
                 continue
@@ -182,6 +190,19 @@ class Http2:
             for event in self._connection.receive_data(bytes(data)):
                 self._handle(event, nursery)
             await self._flush()
+
+    @property
+    def _is_partly(self) -> bool:
+        """Whether the peer is waited for: before its first request, and while no request has come as a whole."""
+        if not self._exchanges:
+            return not self._last
+        return not any(each.is_whole for each in self._exchanges.values())
+
+    def _say_standing(self) -> None:
+        if self._exchanges:
+            self._standing.works()
+        else:
+            self._standing.idles()
 
     @property
     def _deadline(self) -> float:
@@ -267,7 +288,9 @@ class Http2:
             if not self._exchanges:
                 self._idle_until = trio.current_time() + self._settings.keep_alive_timeout
             self._receiving.deadline = self._deadline
-            if self._is_draining:
+            if not self._is_partly:
+                self._say_standing()
+            if self._is_draining or self._is_partly:
                 self._receiving.cancel()
         if not exchange.is_whole:
             # Nobody reads the rest (RFC 9113 section 8.1).

@@ -26,8 +26,10 @@ from hypercorn.typing import H11SendableEvent
 from ..settings import ServerSettings
 from .head import EMPTY_LINE, Http1, Refused, Stream, has_two_lengths, origin_form, to_bytes, wants_websocket
 from .http2 import Http2
-from .listener import Accepted, socket_of
+from .listener import Accepted
+from .opening import socket_of
 from .outgoing import Outgoing
+from .places import Standing
 
 # For a peer that is still sending when it is refused.
 _LINGER = 1.0
@@ -77,10 +79,18 @@ class Bridge:
         state = {"sender": accepted.sender, "proxies": accepted.proxies}
         if accepted.is_http2:
             await self._serve_http2(
-                Http2(self._asgi, accepted.stream, self._settings, state, self.outgoing, accepted.only)
+                Http2(
+                    self._asgi,
+                    accepted.stream,
+                    self._settings,
+                    state,
+                    self.outgoing,
+                    accepted.only,
+                    accepted.standing,
+                )
             )
             return None
-        stream = _Stream(accepted.stream, accepted.head, self._settings, self.outgoing)
+        stream = _Stream(accepted.stream, accepted.head, self._settings, self.outgoing, accepted.standing)
         self._streams.add(stream)
         if accepted.is_spare or self._context.terminated.is_set():
             stream.hurry()
@@ -217,7 +227,9 @@ class _Server(TCPServer):
             wrapper.server,
             wrapper.send,
         )
-        protocol.connection = Http1(self.config.h11_max_incomplete_size)
+        protocol.connection = self.stream.protocol = Http1(
+            self.config.h11_max_incomplete_size, self.stream.standing.works
+        )
         protocol.hand_over = self.stream.hand_over
         self._wrapper = wrapper
 
@@ -247,7 +259,13 @@ class _Stream(trio.abc.HalfCloseableStream):
     outlives a peer that has gone.
     """
 
-    def __init__(self, stream: Stream, head: bytes, settings: ServerSettings, outgoing: Outgoing) -> None:
+    # What has been made of the bytes that were received; None as long as Hypercorn has taken none.
+    protocol: Http1 | None = None
+
+    def __init__(
+        self, stream: Stream, head: bytes, settings: ServerSettings, outgoing: Outgoing, standing: Standing
+    ) -> None:
+        self.standing = standing
         self._stream = stream
         self._head = head
         self._settings = settings
@@ -275,6 +293,8 @@ class _Stream(trio.abc.HalfCloseableStream):
         self._receiving = trio.CancelScope(deadline=self._deadline)
         with self._receiving:
             self._check_open()
+            if self.protocol is not None and self.protocol.is_partly:
+                await self.standing.reads()
             data = bytes(await self._stream.receive_some(max_bytes))
             # An empty line behind a request begins no other one.
             if data and self._is_idle and data != EMPTY_LINE:
@@ -304,6 +324,7 @@ class _Stream(trio.abc.HalfCloseableStream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send, each part under the write deadline, and all of it within what `Outgoing` bounds; a peer that doesn't read breaks the connection."""
         self._check_open()
+        self.standing.works()
         self._wait_until(math.inf)
         with trio.CancelScope() as whole:
             if len(data) > _LARGE:
@@ -314,6 +335,7 @@ class _Stream(trio.abc.HalfCloseableStream):
         if whole.cancelled_caught:
             await self._give_up()
         self._is_idle = True
+        self.standing.idles()
         self._wait_until(trio.current_time() + self._keep_alive)
 
     async def _send_parts(self, view: memoryview) -> None:
