@@ -10,7 +10,20 @@ PACKAGE = Path(__file__).parent.parent / "vortexd"
 
 # From left to right; a module imports those of its own group and of the groups before it.
 GROUPS = [
-    ("errors", "model", "names", "text", "patterns", "remotes", "client_certificate", "proxies", "rules", "cache"),
+    ("early_signals",),
+    (
+        "errors",
+        "model",
+        "names",
+        "text",
+        "patterns",
+        "remotes",
+        "client_certificate",
+        "proxies",
+        "rules",
+        "cache",
+        "faults",
+    ),
     ("tables", "settings", "settings_file"),
     (
         "publication",
@@ -46,7 +59,7 @@ GROUPS = [
     ("client",),
     ("agent",),
     ("installation", "terminal", "commands"),
-    ("cli", "worker", "__main__"),
+    ("cli", "post", "worker", "__main__"),
     ("ctl",),
 ]
 PURE = [
@@ -56,6 +69,7 @@ PURE = [
     "text",
     "patterns",
     "cache",
+    "faults",
     "encryption",
     "remotes",
     "proxies",
@@ -94,10 +108,12 @@ PURE = [
     "realtime.limits",
     "realtime.quota",
     "realtime.reports",
+    "http.first_bytes",
     "http.forms",
     "http.outgoing",
     "http.proxy_protocol",
     "http.schemas",
+    "http.slots",
     "http.webhooks",
     "http.spring",
     "source.repositories",

@@ -11,10 +11,11 @@ Configuration flows one way, and each stage is a module or a package here:
     proxies.py                      whose word counts of who has sent a request, and what it says
     rules.py  tables.py             what a field of settings may be, and TOML as such settings or as all of its problems
     cache.py                        a bounded cache that made-up names can't fill
+    faults.py                       which faults are new, so that each is logged once while it lasts
     settings.py  settings_file.py   what may be set, and vortexd.toml as those settings or as all of its problems
     logs.py                         what goes to people, without a value or a token
     metrics.py  collectors.py  tracing.py  publication.py   what goes to Prometheus and to collectors of traces
-    late_signals.py                 signals that come too late to end anything
+    early_signals.py  late_signals.py   signals that come before anybody awaits them, and signals that come too late to end anything
     threads.py  processes.py        long work in threads, and patience where there are none; the end of what others' commands start
     isolated.py  isolated_main.py   work in a process of its own, within bounds of memory and time
     turns.py                        what many clients ask for, a few pieces in each round of the loop
@@ -47,7 +48,7 @@ Configuration flows one way, and each stage is a module or a package here:
     named_files.py                  who is let in, the certificate and the keys, from the files that settings name
     reload.py                       SIGHUP: new settings for everybody who goes by them, together or not at all
     daemon.py   puts the line together; owns the root nursery, signals and the order of shutdown
-    supervisor.py  worker.py        several daemons on one port: who starts and watches them, and one of them
+    supervisor.py  post.py  worker.py   several daemons on one port: the process that starts and watches them, what it hands to each, and one of them
     client/     the client: one conversation and what its end means (pure), and the same for Trio, asyncio and threads
     agent/      files made of templates, and programs that are reloaded or started anew; the stages are named in it
     cli.py  commands.py  terminal.py    the command line: what serves, what doesn't, how errors are said

@@ -1,8 +1,21 @@
-"""`python -m vortexd`."""
+"""The entry point of `vortexd` and of `python -m vortexd`: signals come first, and then the imports, which take a moment."""
 
+import signal
 import sys
 
-from .cli import main
+from . import early_signals
+
+
+def main() -> int:
+    """Run vortexd and return its exit status."""
+    early_signals.begin()
+    try:
+        from .cli import main
+
+        return main()
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
 
 if __name__ == "__main__":
     sys.exit(main())

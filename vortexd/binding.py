@@ -17,7 +17,8 @@ from .errors import StartError
 from .settings import Address, parse_address
 from .systemd import Inherited
 
-_BACKLOG = 1_024
+# As many as Linux allows by default (net.core.somaxconn): what finds the queue full is tried again by the client's kernel, a second later.
+_BACKLOG = 4_096
 
 
 class Bound:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from . import __version__
+from . import __version__, early_signals
 from .commands import COMMANDS
 from .errors import SettingsError, StartError
 from .settings import Settings, SourceSettings, parse_address
@@ -26,7 +26,7 @@ from .terminal import Parser, complain, complain_of
 from .text import printable
 
 if TYPE_CHECKING:
-    from .worker import Post
+    from .post import Post
 
 E = TypeVar("E", bound=Exception)
 SYSTEM_FILE = Path("/etc/vortexd/vortexd.toml")
@@ -39,10 +39,22 @@ def main(arguments: Sequence[str] | None = None, system_file: Path = SYSTEM_FILE
         arguments: The command line without the program's name; None means that of the process.
         system_file: What is read without --config, if it is there.
     """
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    early_signals.begin()
+    try:
+        return _main(sys.argv[1:] if arguments is None else list(arguments), system_file)
+    finally:
+        # A reload that nobody did is for nobody any more.
+        early_signals.take_reload()
+        early_signals.end()
+
+
+def _main(given: list[str], system_file: Path) -> int:
     if given and given[0] in COMMANDS:
+        early_signals.end()
         return COMMANDS[given[0]](given[1:])
     options = _parser().parse_args(given)
+    if options.check:
+        early_signals.end()
     file = options.config or (system_file if _is_there(system_file) else None)
     try:
         settings = _settings(file, options)

@@ -234,6 +234,7 @@ async def serve(
         _ends(peers) as ends,
         trio.open_signal_receiver(signal.SIGHUP) as reloads,
     ):
+        late.are_awaited()
         urls = await listener.bind()
         async with trio.open_nursery() as root:
             root.start_soon(partial(sources.run, line.publish), name="sources")
@@ -253,6 +254,7 @@ async def serve(
                 listener.stop_accepting()
                 await bridge.drain()
                 await websockets.drain(settings.server.drain_timeout * _DRAIN_SPREAD)
+                await listener.wait_settled()
             root.cancel_scope.cancel()
         late.over()
     log.info("stopped")

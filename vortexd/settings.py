@@ -159,14 +159,16 @@ class ServerSettings:
         bind: Addresses to listen on: `host:port`, `[::1]:port`, `unix:/path`. Port 0 takes a free one.
         workers: Processes that serve on the same addresses, each with its own copy of the configuration and its own look at the sources.
             Limits hold for each of them, but `connections` for all together.
-        connections: Connections in all, WebSocket and HTTP together. 0 means what RLIMIT_NOFILE allows less a reserve of 256.
+        connections: Connections in all, WebSocket and HTTP together. 0 means what RLIMIT_NOFILE allows less a reserve of 256. When there are
+            so many, the one whose peer has kept us waiting for longest gives way, after a second; if there is none, new ones get 503.
         connections_per_address: Connections from one address; 0 means no limit. A proxy of `trusted_proxies` has none: whom it names has, with
             WebSockets, and with all connections by `proxy_protocol`.
         trusted_proxies: Addresses and networks of proxies, and "unix" for what comes by Unix sockets. They are believed who their clients are:
             by Forwarded (RFC 7239) or X-Forwarded-For, -Proto and -Host. Then tokens are asked for on loopback, too, unless open is true.
         proxy_protocol: TCP connections have to begin with a PROXY header (version 1 or 2), before TLS, and come from `trusted_proxies`; those by
             Unix sockets have to where "unix" is one of them.
-        handshakes: Connections whose request head is being read or whose handshake is under way, at a time.
+        handshakes: Connections that a task waits for at a time: in a TLS handshake, for a head within TLS, or for a body. When there are so many,
+            others wait, and the one that has kept us waiting for longest gives way, after a second. Plain requests that are whole need no slot.
         head_timeout: Seconds from accept to a complete request head.
         head_bytes: Size of a request head.
         body_bytes: Size of a request body.

@@ -31,7 +31,7 @@ from .settings import Settings
 
 log = structlog.get_logger()
 
-# What a worker is told in its environment; see `worker.Post`.
+# What a worker is told in its environment; see `post.Post`.
 VARIABLE = "VORTEXD_WORKER"
 # Seconds in which the loop of a worker has to be heard of, where systemd doesn't say.
 _WATCHDOG = 30.0
@@ -116,6 +116,7 @@ class Supervisor:
             trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as ends,
             trio.open_signal_receiver(signal.SIGHUP) as reloads,
         ):
+            late.are_awaited()
             bound = await binding.bind(server.bind, inherited, server.workers)
             self._announce = partial(self._say_ready, bound)
             async with trio.open_nursery() as nursery:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from . import git, globs, http, lists, push, recover, registry, save, slow, storm, tls, writers
+from . import git, globs, http, lists, push, recover, registry, save, silent, slow, storm, tls, writers
 
 BENCHMARKS = {
     "git": git,
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "recover": recover,
     "registry": registry,
     "save": save,
+    "silent": silent,
     "slow": slow,
     "storm": storm,
     "tls": tls,

@@ -1,12 +1,15 @@
 """Spring's API and the rest of HTTP, through the real listener and bridge."""
 
 import json
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any
 
 import pytest
+import structlog
 
-from tests.http.serving import serving
-from vortexd.errors import FormatError
-from vortexd.model import Key
+from tests.http.serving import FilesReader, serving
+from vortexd.errors import FormatError, ResolveError
+from vortexd.model import Files, Key
 from vortexd.settings import ServerSettings
 
 P = pytest.param
@@ -231,6 +234,86 @@ async def test_an_application_that_was_never_sound_is_500_without_its_path() -> 
 
         assert 500 == answer.status
         assert b"shop.yml" not in answer.body
+
+
+@pytest.fixture
+def logs() -> Iterator[list[MutableMapping[str, Any]]]:
+    """Warnings and errors, each with what is bound to its connection."""
+    found: list[MutableMapping[str, Any]] = []
+
+    def keep(_logger: object, level: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+        if level in ("warning", "error"):
+            found.append(dict(event))
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, keep])
+    yield found
+    structlog.configure(**before)
+
+
+@pytest.mark.parametrize("error", [FormatError("secret/shop.yml", "reason", 3), ResolveError("reason", "shop.yml")])
+async def test_what_is_answered_with_500_is_in_the_log_once_while_it_lasts(
+    error: Exception, logs: list[MutableMapping[str, Any]]
+) -> None:
+    async with serving() as http:
+        http.reader.error = error
+        for target in ("/shop/dev?token=x", "/shop/dev", "/other/dev", "/shop/dev"):
+            assert 500 == (await http.ask(target)).status
+        (event,) = logs
+        assert {"connection", "peer"} < set(event)
+        assert {
+            "event": "request not served",
+            "method": "GET",
+            "route": "/{application}/{profiles}",
+            "path": "/shop/dev",
+            "reason": str(error),
+        } == {name: value for name, value in event.items() if name not in ("connection", "peer")}
+
+        http.reader.error = FormatError("other.yml", "another one")
+        await http.ask("/shop/dev")
+        assert 2 == len(logs)
+
+        http.reader.error = None
+        assert 200 == (await http.ask("/shop/dev")).status
+        assert 2 == len(logs)
+        http.reader.change({"a": 2})
+        http.reader.error = error
+        await http.ask("/shop/dev")
+        assert 3 == len(logs)
+
+
+async def test_what_the_peer_does_wrong_is_in_no_log(logs: list[MutableMapping[str, Any]]) -> None:
+    async with serving() as http:
+        for target, method in (("/nowhere", "GET"), ("/shop/dev/unknown", "GET"), ("/shop/dev", "PUT")):
+            assert 400 <= (await http.ask(target, method)).status < 500
+
+    assert [] == logs
+
+
+async def test_a_bug_is_logged_with_its_number_method_and_path(logs: list[MutableMapping[str, Any]]) -> None:
+    async with serving() as http:
+        http.reader.error = ZeroDivisionError("x")
+        answer = await http.ask("/shop/dev?token=x")
+
+    (event,) = logs
+    number = json.loads(answer.body)["message"].rpartition(" ")[2]
+    assert ("request failed", number, "GET", "/shop/dev") == tuple(
+        event[name] for name in ("event", "request", "method", "path")
+    )
+    assert {"connection", "peer", "exc_info"} < set(event)
+
+
+async def test_a_plain_file_that_cannot_be_read_says_why_in_the_log(logs: list[MutableMapping[str, Any]]) -> None:
+    files = Files({}, {"nginx.conf": "it has 2 bytes, 1 is the limit"}, "file:/config/")
+    async with serving(reader=FilesReader({"main": files})) as http:
+        for _ in range(2):
+            answer = await http.ask("/shop/dev/main/nginx.conf")
+            assert 500 == answer.status
+            assert b"bytes" not in answer.body
+
+    (event,) = logs
+    assert "nginx.conf: it has 2 bytes, 1 is the limit" == event["reason"]
 
 
 async def test_a_websocket_path_without_an_upgrade_is_426() -> None:

@@ -104,7 +104,7 @@ async def test_H10_a_handshake_behind_requests_has_its_own_sender() -> None:
         assert Sender("203.0.113.2") == await sender_of(http, kept + WEBSOCKET + forwarded("203.0.113.2"))
         contradiction = b"Forwarded: for=203.0.113.7\r\n" + forwarded("203.0.113.9")
         assert b"HTTP/1.1 400" in await http.exchange(kept + WEBSOCKET + contradiction)
-        await wait_until(lambda: not http.listener._by_address)
+        await wait_until(lambda: not http.listener.places.by_address)
 
 
 @pytest.mark.parametrize("request_line", [WEBSOCKET, GET])
@@ -141,11 +141,11 @@ async def test_H03_websockets_count_for_whom_a_trusted_proxy_names() -> None:
         await streams[3].send_all(WEBSOCKET + forwarded("203.0.113.1"))
         async with streams[3]:
             assert 429 == parse(await read_all(streams[3])).status
-        await wait_until(lambda: listener._count == 3)
-        assert {f"203.0.113.{number}": 1 for number in range(3)} == dict(listener._by_address)
+        await wait_until(lambda: listener.places.count == 3)
+        assert {f"203.0.113.{number}": 1 for number in range(3)} == dict(listener.places.by_address)
         ended.set()
-        await wait_until(lambda: not listener._count)
-        assert {} == dict(listener._by_address)
+        await wait_until(lambda: not listener.places.count)
+        assert {} == dict(listener.places.by_address)
         for stream in streams:
             await stream.aclose()
         nursery.cancel_scope.cancel()
@@ -225,7 +225,7 @@ async def test_H03_connections_count_for_whom_a_proxy_header_names() -> None:
             assert (await first.receive_some()).startswith(b"HTTP/1.1 200")
             assert 429 == parse(await http.exchange(HEADER + GET + b"\r\n")).status
             assert 200 == parse(await http.exchange(HEADER.replace(b"113.7", b"113.8") + GET + b"\r\n")).status
-        await wait_until(lambda: not http.listener._by_address)
+        await wait_until(lambda: not http.listener.places.by_address)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from vortexd.http.http2 import Http2
 from vortexd.http.hypercorn import Bridge
 from vortexd.http.listener import Accepted, Listener
 from vortexd.http.outgoing import Outgoing
+from vortexd.http.places import Standing
 from vortexd.http.routes import standard_routes
 from vortexd.metrics import Metrics
 from vortexd.proxies import Sender
@@ -123,14 +124,17 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    settings: ServerSettings | None = None, only: frozenset[str] | None = None, app: Any = None
+    settings: ServerSettings | None = None,
+    only: frozenset[str] | None = None,
+    app: Any = None,
+    standing: Standing | None = None,
 ) -> AsyncIterator[Served]:
     settings = settings or ServerSettings()
     ours, theirs = memory_stream_pair()
     reader, metrics, ended = FakeReader(), Metrics(), trio.Event()
     routes = standard_routes(reader, metrics)
     asgi = app or create_app(routes, metrics, lambda: settings.body_bytes, timestamp, open_gate())
-    connection = Http2(asgi, ours, settings, STATE, Outgoing(), only)
+    connection = Http2(asgi, ours, settings, STATE, Outgoing(), only, standing)
     client = Client(theirs)
 
     async def run() -> None:
@@ -230,6 +234,96 @@ async def test_H03_where_there_are_too_many_connections_health_is_answered() -> 
         await http.client.flush()
         assert [200, 503] == [(await http.client.answer(number)).status for number in numbers]
         assert ErrorCodes.NO_ERROR == await http.client.end()
+
+
+# What is said of a connection, for the limits.
+
+
+class Recorded(Standing):
+    """A connection whose standing is written down, without repetitions."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.may_read = True
+
+    def _say(self, what: str) -> None:
+        self.said += [what] if self.said[-1:] != [what] else []
+
+    def works(self) -> None:
+        self._say("works")
+
+    def idles(self) -> None:
+        self._say("idles")
+
+    async def reads(self) -> None:
+        self._say("reads")
+        if not self.may_read:
+            await trio.sleep_forever()
+
+
+def begin(http: Served) -> int:
+    """Send the head of a request, and leave the body away."""
+    number = http.client.h2.get_next_available_stream_id()
+    headers = [(":method", "POST"), (":path", "/shop/dev"), (":scheme", "https"), (":authority", "localhost")]
+    http.client.h2.send_headers(number, headers)
+    http.client.told[number] = Told()
+    return number
+
+
+async def test_the_peer_is_waited_for_before_its_first_request_and_within_each(autojump_clock: MockClock) -> None:
+    standing = Recorded()
+    async with served(standing=standing) as http:
+        await wait_all_tasks_blocked()
+        assert ["reads"] == standing.said
+        await ask(http)
+        await wait_all_tasks_blocked()
+        assert ["reads", "works", "idles"] == standing.said
+
+        number = begin(http)
+        await http.client.flush()
+        await wait_all_tasks_blocked()
+        assert ["reads"] == standing.said[3:]
+        http.client.h2.send_data(number, b"x", end_stream=True)
+        await http.client.flush()
+        await http.client.answer(number)
+        await wait_all_tasks_blocked()
+        assert ["works", "idles"] == standing.said[4:]
+
+
+async def test_while_one_request_is_answered_others_may_be_halves(autojump_clock: MockClock) -> None:
+    standing, may_answer = Recorded(), trio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["method"] == "POST":
+            while True:
+                await receive()
+        await may_answer.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"done"})
+
+    async with served(app=app, standing=standing) as http:
+        whole = http.client.request()
+        begin(http)
+        await http.client.flush()
+        await wait_all_tasks_blocked()
+        assert ["reads", "works"] == standing.said
+        may_answer.set()
+        await http.client.answer(whole)
+        await wait_all_tasks_blocked()
+        assert ["reads", "works", "reads"] == standing.said
+
+
+async def test_nothing_is_read_before_there_is_a_slot_and_a_head_has_its_time(autojump_clock: MockClock) -> None:
+    standing = Recorded()
+    standing.may_read = False
+    async with served(ServerSettings(head_timeout=10), standing=standing) as http:
+        began = trio.current_time()
+        http.client.request()
+        await http.client.flush()
+
+        assert ErrorCodes.NO_ERROR == await http.client.end()
+        assert 10 == pytest.approx(trio.current_time() - began, abs=1.5)
+        assert not http.reader.asked
 
 
 # Deadlines.
@@ -345,7 +439,7 @@ async def test_a_few_resets_are_everyday() -> None:
         assert 200 == (await ask(http)).status
 
 
-@pytest.mark.parametrize("kind", ["ping", "settings", "priority", "empty data"])
+@pytest.mark.parametrize("kind", ["ping", "settings", "priority", "empty data", "padded empty data"])
 async def test_H03_a_flood_of_frames_without_use_is_ended(kind: str) -> None:
     async with served() as http:
         more = b""
@@ -360,9 +454,81 @@ async def test_H03_a_flood_of_frames_without_use_is_ended(kind: str) -> None:
             elif kind == "priority":
                 more += PriorityFrame(9, depends_on=0, stream_weight=1).serialize()
             else:
-                http.client.h2.send_data(number, b"")
+                http.client.h2.send_data(number, b"", pad_length=0 if kind == "padded empty data" else None)
         await http.client.flush(more)
         assert await calmed(http)
+
+
+async def test_an_empty_frame_that_ends_a_body_is_no_abuse(autojump_clock: MockClock) -> None:
+    """So do httpx and others, for each request with a body."""
+    async with served() as http:
+        for _ in range(500):
+            number = http.client.request(method="POST", body=b"")
+            http.client.told[number] = Told()
+            await http.client.flush()
+            assert 405 == (await http.client.answer(number)).status
+
+
+async def test_behind_the_last_part_of_a_body_the_application_is_told_nothing(autojump_clock: MockClock) -> None:
+    """Quart asks again as soon as it has an answer, and takes what it hears for the end of the peer."""
+    heard: list[Any] = []
+    asked_in_vain = trio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while not heard or heard[-1]["more_body"]:
+            heard.append(await receive())
+        with trio.move_on_after(3_600) as scope:
+            heard.append(await receive())
+        assert scope.cancelled_caught
+        asked_in_vain.set()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"done"})
+
+    async with served(app=app) as http:
+        number = http.client.h2.get_next_available_stream_id()
+        headers = [(":method", "POST"), (":path", "/shop/dev"), (":scheme", "https"), (":authority", "localhost")]
+        http.client.h2.send_headers(number, headers)
+        http.client.told[number] = Told()
+        for part in (b"ab", b"cd"):
+            http.client.h2.send_data(number, part)
+            await http.client.flush()
+            await wait_all_tasks_blocked()
+        http.client.h2.end_stream(number)
+        await http.client.flush()
+
+        assert b"done" == (await http.client.answer(number)).body
+        assert asked_in_vain.is_set()
+    assert [(b"ab", True), (b"cd", True), (b"", False)] == [(each["body"], each["more_body"]) for each in heard]
+
+
+async def test_a_reset_ends_who_waits_behind_the_last_part() -> None:
+    ended = trio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            while True:
+                await receive()
+        finally:
+            ended.set()
+
+    async with served(app=app) as http:
+        number = http.client.request(method="POST", body=b"x")
+        await http.client.flush()
+        await wait_all_tasks_blocked()
+        assert not ended.is_set()
+        http.client.h2.reset_stream(number)
+        await http.client.flush()
+        await ended.wait()
+
+
+@pytest.mark.parametrize("method", ["get", "Get", "post"])
+async def test_methods_are_case_sensitive(method: str) -> None:
+    async with served() as http:
+        number = http.client.request(method=method)
+        await http.client.flush()
+        told = await http.client.answer(number)
+
+        assert (405, b"GET, HEAD") == (told.status, told.headers[b"allow"])
 
 
 async def test_H03_more_streams_than_allowed_end_the_connection() -> None:

@@ -1,15 +1,20 @@
 """The bridge: what goes to the socket, and when."""
 
+import re
 import socket
 
 import pytest
 import trio
 from structlog.testing import capture_logs
 
+from tests.fakes import open_gate
 from tests.http.serving import FilesReader, read_all, serving, wait_until
+from vortexd.auth import Gate
 from vortexd.http import hypercorn
 from vortexd.http.listener import Accepted
+from vortexd.http.places import Standing
 from vortexd.proxies import Sender
+from vortexd.settings import AuthSettings, ServerSettings
 
 
 @pytest.fixture
@@ -133,3 +138,168 @@ async def test_W15_a_socket_that_is_broken_before_hypercorn_looks_at_it_is_no_er
         head = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
         ours.close()
         await http.bridge.serve(Accepted(stream, head, "/health", Sender(), "id"))
+
+
+# What RFC 9112 has beside the usual.
+
+HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+POST = b"POST /shop/dev HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
+LAST = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+def statuses(answers: bytes) -> list[int]:
+    return [int(each) for each in re.findall(rb"HTTP/1\.1 (\d{3})", answers)]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        pytest.param(b"\r\n" + LAST, [200], id="first"),
+        pytest.param(POST + b"\r\n" + LAST, [405, 200], id="behind a body"),
+        pytest.param(HEALTH + b"\r\n" + HEALTH + b"\r\n" + LAST, [200, 200, 200], id="between requests"),
+        pytest.param(b"\r\n\r\n" + LAST, [400], id="two at first"),
+        pytest.param(HEALTH + b"\r\n\r\n" + LAST, [200, 400], id="two between requests"),
+    ],
+)
+async def test_one_empty_line_before_a_request_is_ignored(data: bytes, expected: list[int]) -> None:
+    async with serving() as http:
+        assert expected == statuses(await http.exchange(data))
+
+
+async def test_an_empty_line_behind_a_request_wins_an_idle_connection_no_time() -> None:
+    settings = ServerSettings(keep_alive_timeout=0.2, request_timeout=30)
+    async with serving(settings) as http:
+        async with await http.connect() as stream:
+            await stream.send_all(POST)
+            assert [405] == statuses(await stream.receive_some(65_536))
+            await trio.sleep(0.01)
+            await stream.send_all(b"\r\n")
+            with trio.fail_after(5):
+                assert b"" == await read_all(stream)
+
+
+def guarded() -> Gate:
+    return Gate(AuthSettings(hosts=("ours.example",)), open_gate().authority, [], lambda: 0, lambda: 0)
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("http://ours.example/shop/dev", "ours.example", 200),
+        ("http://ours.example/shop/dev", "evil.example", 200),
+        ("https://ours.example:8443/shop/dev?x=1", "evil.example", 200),
+        ("http://evil.example/shop/dev", "ours.example", 403),
+        ("/shop/dev", "evil.example", 403),
+        ("ftp://ours.example/shop/dev", "ours.example", 403),
+        ("http://user@ours.example/shop/dev", "ours.example", 400),
+        ("http://ours.example/nowhere", "ours.example", 404),
+    ],
+)
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_the_host_of_an_absolute_target_counts_in_place_of_the_header(
+    target: str, host: str, status: int, is_first: bool
+) -> None:
+    data = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+    async with serving(gate=guarded()) as http:
+        answers = await http.exchange(data if is_first else HEALTH + data)
+
+    assert status == statuses(answers)[-1]
+
+
+@pytest.mark.parametrize("first", [b"", HEALTH])
+async def test_a_handshake_in_absolute_form_goes_to_the_websocket_side_in_origin_form(first: bytes) -> None:
+    head = b"GET http://ours.example/ws/shop/dev?x=1 HTTP/1.1\r\nHost: evil.example\r\nUpgrade: websocket\r\n\r\n"
+    async with serving() as http:
+        await http.exchange(first + head + b"frames")
+
+    (accepted,) = http.websockets
+    assert "/ws/shop/dev?x=1" == accepted.target
+    assert (
+        b"GET /ws/shop/dev?x=1 HTTP/1.1\r\nHost: ours.example\r\nUpgrade: websocket\r\n\r\nframes".lower()
+        == accepted.head.lower()
+    )
+
+
+async def test_health_in_absolute_form_is_answered_where_there_are_too_many_connections() -> None:
+    async with serving(ServerSettings(connections=1)) as http:
+        async with await http.connect():
+            await wait_until(lambda: http.listener.places.count == 1)
+
+            assert 200 == (await http.ask("http://localhost/health")).status
+
+
+@pytest.mark.parametrize("method", ["get", "Get", "head", "GETT"])
+async def test_methods_are_case_sensitive(method: str) -> None:
+    async with serving() as http:
+        answer = await http.ask("/shop/dev", method)
+
+    assert (405, "GET, HEAD") == (answer.status, answer.headers["allow"])
+
+
+# What the bridge says of a connection, for the limits.
+
+
+class Recorded(Standing):
+    """A connection whose standing is written down, without repetitions."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.may_read = trio.Event()
+
+    def _say(self, what: str) -> None:
+        self.said += [what] if self.said[-1:] != [what] else []
+
+    def works(self) -> None:
+        self._say("works")
+
+    def idles(self) -> None:
+        self._say("idles")
+
+    async def reads(self) -> None:
+        self._say("reads")
+        await self.may_read.wait()
+
+
+async def stood(*parts: bytes, may_read: bool = True) -> list[str]:
+    """What was said of a connection on which these parts came, one by one, and on which the first of them holds a head."""
+    standing = Recorded()
+    if may_read:
+        standing.may_read.set()
+    async with serving() as http:
+        ours, theirs = socket.socketpair()
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+        client = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+        accepted = Accepted(stream, parts[0], "/", Sender("192.0.2.1"), "id", standing=standing)
+        http.connections.start_soon(http.bridge.serve, accepted)
+        with trio.fail_after(10):
+            for part in parts[1:]:
+                await wait_until(lambda: standing.said[-1:] in (["idles"], ["reads"]))
+                await client.send_all(part)
+                await trio.sleep(0.02)
+            if may_read:
+                await wait_until(lambda: standing.said[-1:] == ["idles"])
+        await client.aclose()
+    return standing.said
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ([HEALTH], ["works", "idles"]),
+        ([POST], ["works", "idles"]),
+        ([POST[:-1], b"}"], ["reads", "works", "idles"]),
+        ([POST[:-2], b"{", b"}"], ["reads", "works", "idles"]),
+        ([HEALTH, HEALTH], ["works", "idles", "works", "idles"]),
+        ([HEALTH, POST[:-1], b"}"], ["works", "idles", "reads", "works", "idles"]),
+        ([HEALTH, HEALTH[:5], HEALTH[5:]], ["works", "idles", "reads", "works", "idles"]),
+        ([HEALTH + HEALTH], ["works", "idles", "works", "idles"]),
+    ],
+)
+async def test_a_peer_is_waited_for_from_when_a_request_begins_until_it_is_whole(
+    parts: list[bytes], said: list[str]
+) -> None:
+    assert said == await stood(*parts)
+
+
+async def test_the_rest_of_a_request_is_not_read_before_there_is_a_slot() -> None:
+    assert ["reads"] == await stood(POST[:-1], b"}", may_read=False)

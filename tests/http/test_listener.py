@@ -1,5 +1,6 @@
 """The listener and the bridge: what a peer may send, how long it may take, and how it ends."""
 
+import contextlib
 import importlib.metadata
 import inspect
 import re
@@ -12,7 +13,7 @@ import trio
 from hypercorn.trio.tcp_server import TCPServer
 
 from tests.fakes import open_gate, timestamp
-from tests.http.serving import FakeReader, parse, read_all, serving, wait_until
+from tests.http.serving import FakeReader, Serving, parse, read_all, serving, wait_until
 from vortexd.errors import StartError
 from vortexd.http.app import create_app
 from vortexd.http.hypercorn import Bridge
@@ -251,12 +252,93 @@ async def test_H03_one_connection_too_many_is_told_so(settings: ServerSettings, 
         assert 200 == (await http.ask("/shop/dev")).status
 
 
-async def test_H03_heads_that_are_being_read_are_bounded() -> None:
+async def test_H03_half_a_head_takes_no_slot_and_no_task() -> None:
+    async with serving(ServerSettings(handshakes=1)) as http:
+        async with await http.connect() as first, await http.connect() as second:
+            await first.send_all(b"GET")
+            await second.send_all(b"\r\nPOST /shop/dev HTTP/1.1\r\n")
+            await wait_until(lambda: http.listener.places.count == 2)
+            assert 200 == parse(await http.exchange(GET + b"Connection: close\r\n\r\n")).status
+            await wait_until(lambda: not http.connections.child_tasks)
+
+            await first.send_all(GET[3:] + b"Connection: close\r\n\r\n")
+            assert 200 == parse(await read_all(first)).status
+
+
+POST = b"POST /shop/dev HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\n"
+
+
+async def test_H03_bodies_that_are_waited_for_are_bounded_and_the_first_gives_way_after_a_second() -> None:
     async with serving(ServerSettings(handshakes=1)) as http:
         async with await http.connect() as first:
-            await first.send_all(b"GET")
+            await first.send_all(POST + b"{")
             await wait_until(lambda: http.connections.child_tasks)
-            assert 503 == parse(await http.exchange(GET + b"\r\n")).status
+            # A request that has come as a whole needs no slot.
+            assert 200 == (await http.ask("/shop/dev")).status
+            assert 405 == parse(await http.exchange(POST + b"{}")).status
+            began = trio.current_time()
+            async with await http.connect() as second:
+                await second.send_all(POST + b"{")
+                with trio.fail_after(5):
+                    assert b"" == (await read_all(first)).replace(b"<reset>", b"")
+                assert 0.7 < trio.current_time() - began
+                await second.send_all(b"}")
+                assert 405 == parse(await read_all(second)).status
+
+
+async def test_H03_a_body_that_trickles_gives_way_too() -> None:
+    async with serving(ServerSettings(handshakes=1)) as http:
+        async with await http.connect() as first, await http.connect() as second, trio.open_nursery() as nursery:
+            await first.send_all(POST.replace(b": 2", b": 60000"))
+            await wait_until(lambda: http.connections.child_tasks)
+
+            @nursery.start_soon
+            async def trickle() -> None:
+                with contextlib.suppress(trio.BrokenResourceError):
+                    while True:
+                        await first.send_all(b"x")
+                        await trio.sleep(0.05)
+
+            await second.send_all(POST + b"{")
+            await trio.sleep(0.1)
+            await second.send_all(b"}")
+            with trio.fail_after(5):
+                assert 405 == parse(await read_all(second)).status
+            nursery.cancel_scope.cancel()
+
+
+async def test_H03_a_body_on_a_kept_connection_takes_a_slot_from_when_it_begins() -> None:
+    async with serving(ServerSettings(handshakes=1)) as http:
+        async with await http.connect() as kept, await http.connect() as other:
+            await kept.send_all(GET + b"\r\n")
+            assert (await kept.receive_some()).startswith(b"HTTP/1.1 200")
+            await kept.send_all(POST)
+            await wait_until(lambda: not http.listener.places.has_slot())
+            began = trio.current_time()
+            await other.send_all(POST + b"{")
+            with trio.fail_after(5):
+                assert b"" == (await read_all(kept)).replace(b"<reset>", b"")
+            assert 0.7 < trio.current_time() - began
+
+
+async def connect_from(http: Serving, host: str) -> trio.SocketStream:
+    return await trio.open_tcp_stream("127.0.0.1", http.port, local_address=host)
+
+
+async def test_H03_nobody_is_refused_for_silent_connections_and_the_oldest_of_them_gives_way() -> None:
+    async with serving(ServerSettings(connections=2)) as http:
+        async with await connect_from(http, "127.0.0.2") as first, await connect_from(http, "127.0.0.3") as second:
+            await wait_until(lambda: http.listener.places.count == 2)
+            began = trio.current_time()
+            assert 200 == (await http.ask("/health")).status
+            assert trio.current_time() - began < 0.5
+            assert 200 == (await http.ask("/shop/dev")).status
+            assert 0.7 < trio.current_time() - began < 3
+            with trio.fail_after(5):
+                assert b"" == (await read_all(first)).replace(b"<reset>", b"")
+            # Who has said something is heard, however long it took.
+            await second.send_all(GET + b"Connection: close\r\n\r\n")
+            assert 200 == parse(await read_all(second)).status
 
 
 async def test_W15_peers_that_break_off_harm_nobody() -> None:
@@ -344,8 +426,9 @@ def test_hypercorn_is_the_one_the_bridge_was_written_for() -> None:
 
 async def test_H03_R15_who_is_full_can_still_say_so() -> None:
     async with serving(ServerSettings(connections=1)) as http:
-        async with await http.connect():
-            await wait_until(lambda: http.listener._count == 1)
+        async with await http.connect() as busy:
+            await busy.send_all(GET + b"\r\n")
+            assert (await busy.receive_some()).startswith(b"HTTP/1.1 200")
             health = await http.ask("/health")
             other = await http.ask("/shop/dev")
 
@@ -357,8 +440,9 @@ async def test_H03_who_asks_how_it_goes_stays_no_longer_and_becomes_no_websocket
     head = b"GET /ws/shop/dev HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     health = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
     async with serving(ServerSettings(connections=1)) as http:
-        async with await http.connect():
-            await wait_until(lambda: http.listener._count == 1)
+        async with await http.connect() as busy:
+            await busy.send_all(GET + b"\r\n")
+            assert (await busy.receive_some()).startswith(b"HTTP/1.1 200")
             upgraded = await http.exchange(health + head)
             stayed = await http.exchange(health)
 
@@ -367,13 +451,114 @@ async def test_H03_who_asks_how_it_goes_stays_no_longer_and_becomes_no_websocket
     assert stayed.startswith(b"HTTP/1.1 200")
 
 
-async def test_H03_the_spare_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vortexd.http.listener._SPARE", 1)
+async def test_H03_the_spare_is_bounded_too_and_whoever_comes_then_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vortexd.http.places._SPARE", 1)
     async with serving(ServerSettings(connections=1)) as http:
-        async with await http.connect(), await http.connect():
-            await wait_until(lambda: http.listener._count == 2)
+        async with await connect_from(http, "127.0.0.2") as first, await connect_from(http, "127.0.0.3") as second:
+            for stream in (first, second):
+                await stream.send_all(b"POST /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n")
+            await wait_until(lambda: http.listener.places.count == 2)
+            began = trio.current_time()
+            assert 200 == (await http.ask("/health")).status
+            assert 0.7 < trio.current_time() - began < 3
+        assert http.listener.places.count <= 2
 
-            assert 503 == (await http.ask("/health")).status
+
+async def test_H03_an_address_with_more_than_its_share_gives_way_sooner() -> None:
+    async with serving(ServerSettings(connections=2)) as http:
+        async with await connect_from(http, "127.0.0.2") as first, await connect_from(http, "127.0.0.2"):
+            await wait_until(lambda: http.listener.places.count == 2)
+            began = trio.current_time()
+            assert 200 == (await http.ask("/shop/dev")).status
+            assert trio.current_time() - began < 0.7
+            assert b"" == (await read_all(first)).replace(b"<reset>", b"")
+
+
+async def test_H03_an_idle_connection_gives_its_place_to_who_comes_a_second_later() -> None:
+    async with serving(ServerSettings(connections=1)) as http:
+        async with await http.connect() as idle:
+            await idle.send_all(GET + b"\r\n")
+            assert (await idle.receive_some()).startswith(b"HTTP/1.1 200")
+            assert 503 == (await http.ask("/shop/dev")).status
+            await trio.sleep(1)
+            assert 200 == (await http.ask("/shop/dev")).status
+            assert b"" == (await read_all(idle)).replace(b"<reset>", b"")
+
+
+async def test_H03_who_was_refused_holds_no_place_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused peers that don't read, and don't close, make room for those who ask how the daemon does."""
+    monkeypatch.setattr("vortexd.http.places._SPARE", 4)
+    async with serving(ServerSettings(connections=1)) as http:
+        async with await http.connect() as busy, contextlib.AsyncExitStack() as refused:
+            await busy.send_all(GET + b"\r\n")
+            assert (await busy.receive_some()).startswith(b"HTTP/1.1 200")
+            for _ in range(40):
+                stream = await refused.enter_async_context(await http.connect())
+                await stream.send_all(GET + b"\r\n")
+            began = trio.current_time()
+            assert 200 == (await http.ask("/health")).status
+            assert trio.current_time() - began < 0.9
+            assert http.listener.places.count <= 5
+
+
+async def test_R12_who_was_accepted_before_a_stop_may_still_say_what_it_wants_for_a_second() -> None:
+    async with serving() as http:
+        async with await http.connect() as quick, await http.connect() as silent, await http.connect() as half:
+            await half.send_all(b"GET /")
+            await wait_until(lambda: http.listener.places.count == 3)
+            http.listener.stop_accepting()
+            await trio.testing.wait_all_tasks_blocked()
+            await quick.send_all(GET + b"Connection: close\r\n\r\n")
+            assert 200 == parse(await read_all(quick)).status
+            with trio.fail_after(3):
+                assert b"" == await read_all(silent)
+                assert 408 == parse(await read_all(half)).status
+                await http.listener.wait_settled()
+
+
+async def test_who_waits_when_everything_is_cancelled_is_let_go() -> None:
+    async with serving() as http:
+        silent = await http.connect()
+        await wait_until(lambda: http.listener.places.count == 1)
+    with trio.fail_after(3):
+        assert b"" == (await read_all(silent)).replace(b"<reset>", b"")
+    assert (0, {}) == (http.listener.places.count, http.listener.places.by_address)
+    await silent.aclose()
+
+
+async def test_a_peer_that_comes_when_nobody_is_served_any_more_is_let_go() -> None:
+    listener = Listener(ServerSettings(bind=("127.0.0.1:0",)))
+    (url,) = await listener.bind()
+
+    async def nobody(accepted: object) -> None:
+        raise AssertionError
+
+    async with trio.open_nursery() as outer:
+        async with trio.open_nursery() as ended:
+            outer.start_soon(listener.serve, ended, nobody, nobody)
+        async with await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2])) as stream:
+            await stream.send_all(GET + b"\r\n")
+            with trio.fail_after(5):
+                assert b"" == (await read_all(stream)).replace(b"<reset>", b"")
+        assert 0 == listener.places.count
+        outer.cancel_scope.cancel()
+
+
+async def test_a_crowd_is_accepted_at_once_and_all_are_answered() -> None:
+    async with serving() as http:
+        clients = []
+        for _ in range(300):
+            client = socket.socket()
+            client.connect(("127.0.0.1", http.port))
+            clients.append(client)
+        await wait_until(lambda: http.listener.places.count == 300)
+        assert not http.connections.child_tasks
+        for client in clients:
+            client.sendall(GET + b"Connection: close\r\n\r\n")
+        for client in clients:
+            assert b"HTTP/1.1 200" in await trio.to_thread.run_sync(client.recv, 65_536)
+            client.close()
+        await wait_until(lambda: not http.listener.places.count)
 
 
 async def test_other_limits_are_for_connections_to_come() -> None:

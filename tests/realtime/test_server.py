@@ -6,6 +6,7 @@ import attrs
 import pytest
 import trio
 import wsproto.events
+from structlog.testing import capture_logs
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.fakes import KEY, Client, FakeLine, FakeMetrics, StreamSpy, open_gate, timestamp
@@ -138,11 +139,32 @@ async def test_a_key_that_cannot_be_resolved_is_a_500_that_names_no_file(
     async def read(key: Key) -> Config:
         raise error
 
+    sound = wire.line.read
     monkeypatch.setattr(wire.line, "read", read)
-    said = await answer(wire, request())
+    with capture_logs() as logs:
+        for _ in range(2):
+            said = await answer(wire, request())
 
-    assert said.startswith(b"HTTP/1.1 500")
-    assert b"orders.yml" not in said
+            assert said.startswith(b"HTTP/1.1 500")
+            assert b"orders.yml" not in said
+        assert [
+            {
+                "event": "handshake not served",
+                "log_level": "warning",
+                "method": "GET",
+                "route": "/ws/{application}/{profile}",
+                "key": str(KEY),
+                "reason": str(error),
+            }
+        ] == [each for each in logs if each["log_level"] != "debug"]
+
+        # Once it is over, it is told again.
+        monkeypatch.setattr(wire.line, "read", sound)
+        client = wire.connect()
+        await client.opened()
+        monkeypatch.setattr(wire.line, "read", read)
+        await answer(wire, request())
+        assert 2 == sum(each["event"] == "handshake not served" for each in logs)
 
 
 async def test_a_label_that_ends_while_it_is_read_is_refused_before_the_upgrade(

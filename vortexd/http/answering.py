@@ -14,6 +14,7 @@ from structlog.contextvars import bound_contextvars
 
 from ..auth import Admission, Gate, Right
 from ..errors import FormatError, RemoteError, ResolveError, UnknownLabel
+from ..faults import Faults
 from ..metrics import Metrics
 from ..proxies import Proxies, Sender
 from .broken import unreadable
@@ -37,6 +38,7 @@ class Answering:
         self._metrics = metrics
         self._timestamp = timestamp
         self._gate = gate
+        self._faults = Faults()
 
     async def answer(
         self,
@@ -51,7 +53,7 @@ class Answering:
         """Answer a request.
 
         Args:
-            method: In capitals.
+            method: As it was sent.
             path: As it was sent, without the query.
             query: As it was sent, without the `?`.
             headers: Names in lower case.
@@ -77,7 +79,7 @@ class Answering:
             made = self.failure(error)
         except Exception as error:
             number = str(uuid4())
-            log.error("request failed", request=number, exc_info=error)
+            log.error("request failed", request=number, method=method, path=path, exc_info=error)
             made = self.failure(RemoteError(f"internal error; in the server's log it is {number}", 500))
         self._metrics.answered(made.route, made.status, time.perf_counter() - began)
         return made
@@ -104,6 +106,18 @@ class Answering:
         except UnknownLabel as error:
             # Nobody gets here who wasn't let in: what is public knows no labels.
             raise error.for_peer(partial(request.owner.may, Right.READ)) from None
-        except (FormatError, ResolveError):
+        except (FormatError, ResolveError) as error:
+            self._report(request, path, endpoint.route, error)
             return self.failure(unreadable(), endpoint.route)
+        except RemoteError as error:
+            if error.status == 500 and error.__cause__ is not None:
+                self._report(request, path, endpoint.route, error.__cause__)
+            raise
+        self._faults.works(path)
         return made if made.route else made.on(endpoint.route)
+
+    def _report(self, request: Request, path: str, route: str, error: BaseException) -> None:
+        """Log why a request is answered with 500: once while it lasts, for clients ask again and again."""
+        reason = str(error)
+        if self._faults.is_new((route, reason), path, time.monotonic()):
+            log.warning("request not served", method=request.method, route=route, path=path, reason=reason)

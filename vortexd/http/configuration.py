@@ -147,8 +147,8 @@ class Configuration:
                 encoded = await self._file(variant, key, request.owner)
             else:
                 encoded = await self._configuration(variant, key)
-        except (FormatError, ResolveError):
-            raise unreadable(self._reader.broken_for(key)) from None
+        except (FormatError, ResolveError) as error:
+            raise unreadable(self._reader.broken_for(key)) from error
         if encoded.error is not None:
             raise RemoteError(encoded.error.reason, encoded.error.status)
         return self._answer(encoded, variant, key, request)
@@ -196,7 +196,8 @@ class Configuration:
         if resource is None or not is_theirs:
             raise RemoteError("there is no such file", 404)
         if resource.content is None:
-            raise RemoteError("this file can't be read; see the server's log", 500)
+            cause = FormatError(resource.path, resource.layer.files.unreadable[resource.path])
+            raise RemoteError("this file can't be read; see the server's log", 500) from cause
         found = self._found(variant)
         if found is not None:
             return found

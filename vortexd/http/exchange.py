@@ -45,7 +45,7 @@ class Request:
     """What is asked for.
 
     Attributes:
-        method: In capitals; one of the endpoint's.
+        method: As it was sent; one of the endpoint's, in capitals, once the endpoint is asked.
         path: As it was sent, without the query, and without the prefix of the settings.
         query: As it was sent, without the `?`.
         headers: Names without regard to case.

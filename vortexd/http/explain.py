@@ -48,8 +48,8 @@ class Explain:
         wanted = parse_query(request.query, ("key",)).get("key", "")
         try:
             explanation, version = await self._line.explain(key)
-        except (FormatError, ResolveError):
-            raise unreadable(self._line.broken_for(key)) from None
+        except (FormatError, ResolveError) as error:
+            raise unreadable(self._line.broken_for(key)) from error
         broken = self._line.broken_for(key)
         body = await threads.run_sync(
             _encoded, explanation, version, wanted, broken, abandon_on_cancel=True, limiter=self._threads

@@ -1,9 +1,11 @@
 """A request head: read within a size and a time, and what is answered where it is none.
 
-In come the first bytes of a connection, out goes the request in them, or a whole HTTP answer that says what is wrong with them. Who speaks something
-else is told at once, rather than when the head's time is over.
+In come the first bytes of a connection, out goes the request in them, or a whole HTTP answer that says what is wrong with them. A peer that speaks
+something else is told so at once, rather than when the head's time is over.
 """
 
+import re
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import TypeAlias
 
@@ -16,6 +18,9 @@ Stream: TypeAlias = "trio.SocketStream | trio.SSLStream[trio.SocketStream]"
 _RECEIVE_BYTES = 16_384
 MAX_TARGET_BYTES = 8_192
 _REFUSAL_TIMEOUT = 1.0
+# RFC 9112 section 3.2.2: scheme, authority, and what is the target by itself.
+_ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)(.*)", re.DOTALL)
+EMPTY_LINE = b"\r\n"
 
 
 class Refused(Exception):
@@ -32,7 +37,7 @@ class Refused(Exception):
 
 
 async def read_head(stream: Stream, timeout: float, most: int) -> bytes | None:
-    """Read until the head is whole; None where the peer went away, or never said a word.
+    """Read until the head is whole; None where the peer went away, or never said a word. One empty line before it is left out.
 
     Args:
         timeout: Seconds.
@@ -42,13 +47,19 @@ async def read_head(stream: Stream, timeout: float, most: int) -> bytes | None:
         Refused: It can't become a head, or not in time.
     """
     head = b""
+    has_begun = False
     with trio.move_on_after(timeout):
         while b"\r\n\r\n" not in head:
             data = await stream.receive_some(_RECEIVE_BYTES)
             if not data:
                 return None
             head += data
-            _check_beginning(head)
+            if head == EMPTY_LINE[:1]:
+                continue
+            if not has_begun:
+                head, has_begun = head.removeprefix(EMPTY_LINE), True
+            if head:
+                _check_beginning(head)
             if head.find(b"\r\n\r\n") < 0 and len(head) > most:
                 raise Refused(431, f"a request head has at most {most} bytes")
         return head
@@ -67,6 +78,43 @@ def _check_beginning(head: bytes) -> None:
     line = head.partition(b"\r\n")[0]
     if len(line) > MAX_TARGET_BYTES:
         raise Refused(414, f"a request line has at most {MAX_TARGET_BYTES} bytes")
+
+
+class Http1(h11.Connection):
+    """h11 as a server, which ignores one empty line before each request (RFC 9112 section 2.2).
+
+    Some clients send one behind a body. h11 takes it for a request line; there is no public way to take bytes out of its buffer.
+
+    Args:
+        whole: Called when the end of a request has come.
+    """
+
+    _may_be_empty = True
+
+    def __init__(self, max_incomplete_event_size: int, whole: Callable[[], None] = lambda: None) -> None:
+        super().__init__(h11.SERVER, max_incomplete_event_size)
+        self._whole = whole
+
+    @property
+    def is_partly(self) -> bool:
+        """Whether a request has begun to come, and not all of it has."""
+        return self.their_state is h11.SEND_BODY or (self.their_state is h11.IDLE and bool(self.trailing_data[0]))
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """See `h11.Connection`."""
+        if self.their_state is h11.IDLE and self._may_be_empty:
+            received, is_closed = self.trailing_data
+            if received == EMPTY_LINE[:1] and not is_closed:
+                return h11.NEED_DATA
+            if received.startswith(EMPTY_LINE):
+                self._receive_buffer.maybe_extract_at_most(len(EMPTY_LINE))
+                self._may_be_empty = False
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._may_be_empty = True
+        elif isinstance(event, h11.EndOfMessage):
+            self._whole()
+        return event
 
 
 def parse_head(head: bytes) -> h11.Request:
@@ -90,6 +138,52 @@ def parse_head(head: bytes) -> h11.Request:
     return request
 
 
+def origin_form(request: h11.Request) -> h11.Request:
+    """The same request, with what an absolute target (RFC 9112 section 3.2.2) says of the host in the Host header's place.
+
+    Clients send such targets to proxies, and some proxies pass them on. Whether the host is ours is checked where Host headers are.
+
+    Raises:
+        Refused: The target names nobody, or isn't HTTP's.
+    """
+    match = _ABSOLUTE.fullmatch(request.target)
+    if match is None:
+        return request
+    scheme, authority, target = match.groups()
+    if scheme.lower() not in (b"http", b"https"):
+        # As for a Host that isn't ours.
+        raise Refused(403, "the Host isn't allowed")
+    if not authority or b"@" in authority:
+        raise Refused(400, "an absolute target names a host, and nobody before it")
+    headers = [each for each in request.headers.raw_items() if each[0].lower() != b"host"]
+    return h11.Request(
+        method=request.method,
+        target=target if target.startswith(b"/") else b"/" + target,
+        headers=[(b"Host", authority), *headers],
+        http_version=request.http_version,
+    )
+
+
+def in_origin_form(head: bytes) -> tuple[bytes, h11.Request]:
+    """The request of a whole head, by `parse_head` and `origin_form`, and its bytes with whatever came behind them.
+
+    Raises:
+        Refused: It is none.
+    """
+    parsed = parse_head(head)
+    request = origin_form(parsed)
+    if request is parsed:
+        return head, request
+    return to_bytes(request) + head.partition(b"\r\n\r\n")[2], request
+
+
+def to_bytes(request: h11.Request) -> bytes:
+    """A request head as it goes on the wire."""
+    lines = [b"%s %s HTTP/%s" % (request.method, request.target, request.http_version)]
+    lines += [b"%s: %s" % header for header in request.headers.raw_items()]
+    return b"\r\n".join([*lines, b"", b""])
+
+
 def has_two_lengths(request: h11.Request) -> bool:
     """Whether a request says in two ways how long it is: a proxy in front may have gone by the other one (RFC 9112 section 6.3)."""
     return {b"content-length", b"transfer-encoding"} <= {name for name, _ in request.headers}
@@ -100,8 +194,14 @@ def wants_websocket(request: h11.Request) -> bool:
     return any(name == b"upgrade" and b"websocket" in value.lower() for name, value in request.headers)
 
 
-async def refuse(stream: Stream, status: int, reason: str, *headers: str) -> None:
-    """Answer, and wait for a moment until the peer has read it."""
+async def refuse(
+    stream: Stream, status: int, reason: str, *headers: str, told: Callable[[], None] = lambda: None
+) -> None:
+    """Answer, and wait for a moment until the peer has read it.
+
+    Args:
+        told: Called once the answer is written.
+    """
     phrase = HTTPStatus(status).phrase
     body = orjson.dumps({"status": status, "error": phrase, "message": reason})
     lines = [
@@ -117,6 +217,7 @@ async def refuse(stream: Stream, status: int, reason: str, *headers: str) -> Non
         await stream.send_all("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
         if isinstance(stream, trio.SocketStream):
             await stream.send_eof()
+        told()
         # Closing with unread bytes would reset the connection, and with it the answer on its way.
         while await stream.receive_some(_RECEIVE_BYTES):
             pass

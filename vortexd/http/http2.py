@@ -24,6 +24,7 @@ from hyperframe.frame import GoAwayFrame
 from ..settings import ServerSettings
 from .head import MAX_TARGET_BYTES
 from .outgoing import Outgoing
+from .places import Standing
 
 log = structlog.get_logger()
 
@@ -73,6 +74,7 @@ class _Exchange:
     Attributes:
         received: Parts of the body that the application hasn't taken, each with what it counts for flow control.
         is_whole: Whether the body has come to its end.
+        is_delivered: Whether the application has been given all of it.
         arrived: Set when there is something new in either.
     """
 
@@ -81,6 +83,7 @@ class _Exchange:
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     received: list[tuple[bytes, int]] = attrs.field(factory=list)
     is_whole: bool = False
+    is_delivered: bool = False
     arrived: trio.Event = attrs.field(factory=trio.Event)
 
 
@@ -92,6 +95,7 @@ class Http2:
         state: What requests have in `scope["state"]`.
         outgoing: What is held of large answers of all connections.
         only: Paths that are answered, and then the connection ends, where there are too many connections for others; None for all.
+        standing: Where to say whether the peer is waited for.
     """
 
     def __init__(
@@ -102,7 +106,9 @@ class Http2:
         state: Mapping[str, Any],
         outgoing: Outgoing,
         only: frozenset[str] | None = None,
+        standing: Standing | None = None,
     ) -> None:
+        self._standing = standing or Standing()
         self._app, self._stream, self._settings, self._state, self._only = app, stream, settings, state, only
         self._outgoing = outgoing
         self._connection = h2.connection.H2Connection(
@@ -172,6 +178,10 @@ class Http2:
                 return
             data = None
             with trio.CancelScope(deadline=self._deadline) as self._receiving:
+                if self._is_partly:
+                    await self._standing.reads()
+                else:
+                    self._say_standing()
                 data = await self._stream.receive_some(_RECEIVE_BYTES)
             if data is None:
                 continue
@@ -180,6 +190,19 @@ class Http2:
             for event in self._connection.receive_data(bytes(data)):
                 self._handle(event, nursery)
             await self._flush()
+
+    @property
+    def _is_partly(self) -> bool:
+        """Whether the peer is waited for: before its first request, and while no request has come as a whole."""
+        if not self._exchanges:
+            return not self._last
+        return not any(each.is_whole for each in self._exchanges.values())
+
+    def _say_standing(self) -> None:
+        if self._exchanges:
+            self._standing.works()
+        else:
+            self._standing.idles()
 
     @property
     def _deadline(self) -> float:
@@ -194,7 +217,8 @@ class Http2:
             case h2.events.RequestReceived():
                 self._begin(event, nursery)
             case h2.events.DataReceived():
-                if not event.flow_controlled_length:
+                # Each stream ends once, and many clients end it by an empty frame. Others say nothing, however they are padded.
+                if not event.data and event.stream_ended is None:
                     self._control.take()
                 if exchange is not None:
                     exchange.received.append((event.data, event.flow_controlled_length))
@@ -264,7 +288,9 @@ class Http2:
             if not self._exchanges:
                 self._idle_until = trio.current_time() + self._settings.keep_alive_timeout
             self._receiving.deadline = self._deadline
-            if self._is_draining:
+            if not self._is_partly:
+                self._say_standing()
+            if self._is_draining or self._is_partly:
                 self._receiving.cancel()
         if not exchange.is_whole:
             # Nobody reads the rest (RFC 9113 section 8.1).
@@ -325,7 +351,7 @@ class Http2:
             "type": "http",
             "asgi": {"spec_version": "2.1", "version": "3.0"},
             "http_version": "2",
-            "method": method.decode("ascii").upper(),
+            "method": method.decode("ascii"),
             "scheme": "https",
             # Of no use to us, who look paths up as they were sent.
             "path": path.decode("ascii"),
@@ -340,17 +366,20 @@ class Http2:
         }
 
     async def _receive(self, exchange: _Exchange, until: float) -> dict[str, Any]:
-        """The next part of a body, as ASGI has it."""
+        """The next part of a body, as ASGI has it. Behind the last one nothing comes: a peer that goes away cancels the request."""
+        if exchange.is_delivered:
+            await trio.sleep_forever()
         while not exchange.received and not exchange.is_whole:
             exchange.arrived = trio.Event()
             with trio.fail_at(until):
                 await exchange.arrived.wait()
         parts, exchange.received = exchange.received, []
+        exchange.is_delivered = exchange.is_whole
         for _, length in parts:
             self._acknowledge(length, exchange.number)
         await self._flush()
         body = b"".join(data for data, _ in parts)
-        return {"type": "http.request", "body": body, "more_body": not exchange.is_whole}
+        return {"type": "http.request", "body": body, "more_body": not exchange.is_delivered}
 
     async def _send(self, exchange: _Exchange, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Send an answer, as fast as the peer takes it.

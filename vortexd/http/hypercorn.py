@@ -16,16 +16,20 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.events import Closed, RawData
 from hypercorn.protocol import ProtocolWrapper
-from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.events import Request
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import H11SendableEvent
 
 from ..settings import ServerSettings
-from .head import Stream, has_two_lengths, wants_websocket
+from .head import EMPTY_LINE, Http1, Refused, Stream, has_two_lengths, origin_form, to_bytes, wants_websocket
 from .http2 import Http2
-from .listener import Accepted, socket_of
+from .listener import Accepted
+from .opening import socket_of
 from .outgoing import Outgoing
+from .places import Standing
 
 # For a peer that is still sending when it is refused.
 _LINGER = 1.0
@@ -75,10 +79,18 @@ class Bridge:
         state = {"sender": accepted.sender, "proxies": accepted.proxies}
         if accepted.is_http2:
             await self._serve_http2(
-                Http2(self._asgi, accepted.stream, self._settings, state, self.outgoing, accepted.only)
+                Http2(
+                    self._asgi,
+                    accepted.stream,
+                    self._settings,
+                    state,
+                    self.outgoing,
+                    accepted.only,
+                    accepted.standing,
+                )
             )
             return None
-        stream = _Stream(accepted.stream, accepted.head, self._settings, self.outgoing)
+        stream = _Stream(accepted.stream, accepted.head, self._settings, self.outgoing, accepted.standing)
         self._streams.add(stream)
         if accepted.is_spare or self._context.terminated.is_set():
             stream.hurry()
@@ -151,22 +163,42 @@ class _Http11(H11Protocol):
         pass
 
     async def _create_stream(self, request: h11.Request) -> None:
-        if has_two_lengths(request):
-            await self._send_error_response(400)
+        try:
+            if has_two_lengths(request):
+                raise Refused(400, "two lengths")
+            request = origin_form(request)
+        except Refused as refused:
+            await self._send_error_response(refused.status)
             await self.send(Closed())
             return
         if wants_websocket(request) and request.target.startswith(b"/ws/"):
             # What was asked before is answered: h11 gives no request sooner.
-            lines = [b"%s %s HTTP/%s" % (request.method, request.target, request.http_version)]
-            lines += [b"%s: %s" % header for header in request.headers.raw_items()]
-            self.hand_over(b"\r\n".join([*lines, b"", b""]) + self.connection.trailing_data[0])
+            self.hand_over(to_bytes(request) + self.connection.trailing_data[0])
             raise _Upgraded
-        headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
-        await super()._create_stream(
-            h11.Request(
-                method=request.method, target=request.target, headers=headers, http_version=request.http_version
+        # As Hypercorn does it, but for two things: methods are as they were sent (RFC 9110 section 9.1), and nothing is upgraded.
+        self.stream = HTTPStream(
+            self.app,
+            self.config,
+            self.context,
+            self.task_group,
+            self.ssl,
+            self.client,
+            self.server,
+            self.stream_send,
+            STREAM_ID,
+        )
+        await self.stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                headers=[(name, value) for name, value in request.headers if name != b"upgrade"],
+                http_version=request.http_version.decode("ascii"),
+                method=request.method.decode("ascii"),
+                raw_path=request.target,
+                state=self.connection_state,
             )
         )
+        self.keep_alive_requests += 1
+        await self.context.mark_request()
 
 
 class _Server(TCPServer):
@@ -194,6 +226,9 @@ class _Server(TCPServer):
             wrapper.client,
             wrapper.server,
             wrapper.send,
+        )
+        protocol.connection = self.stream.protocol = Http1(
+            self.config.h11_max_incomplete_size, self.stream.standing.works
         )
         protocol.hand_over = self.stream.hand_over
         self._wrapper = wrapper
@@ -224,7 +259,13 @@ class _Stream(trio.abc.HalfCloseableStream):
     outlives a peer that has gone.
     """
 
-    def __init__(self, stream: Stream, head: bytes, settings: ServerSettings, outgoing: Outgoing) -> None:
+    # What has been made of the bytes that were received; None as long as Hypercorn has taken none.
+    protocol: Http1 | None = None
+
+    def __init__(
+        self, stream: Stream, head: bytes, settings: ServerSettings, outgoing: Outgoing, standing: Standing
+    ) -> None:
+        self.standing = standing
         self._stream = stream
         self._head = head
         self._settings = settings
@@ -252,8 +293,11 @@ class _Stream(trio.abc.HalfCloseableStream):
         self._receiving = trio.CancelScope(deadline=self._deadline)
         with self._receiving:
             self._check_open()
+            if self.protocol is not None and self.protocol.is_partly:
+                await self.standing.reads()
             data = bytes(await self._stream.receive_some(max_bytes))
-            if data and self._is_idle:
+            # An empty line behind a request begins no other one.
+            if data and self._is_idle and data != EMPTY_LINE:
                 self._is_idle = False
                 self._wait_until(trio.current_time() + self._settings.request_timeout)
             return data
@@ -280,6 +324,7 @@ class _Stream(trio.abc.HalfCloseableStream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send, each part under the write deadline, and all of it within what `Outgoing` bounds; a peer that doesn't read breaks the connection."""
         self._check_open()
+        self.standing.works()
         self._wait_until(math.inf)
         with trio.CancelScope() as whole:
             if len(data) > _LARGE:
@@ -290,6 +335,7 @@ class _Stream(trio.abc.HalfCloseableStream):
         if whole.cancelled_caught:
             await self._give_up()
         self._is_idle = True
+        self.standing.idles()
         self._wait_until(trio.current_time() + self._keep_alive)
 
     async def _send_parts(self, view: memoryview) -> None:

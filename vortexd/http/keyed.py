@@ -75,10 +75,22 @@ def accepted(request: Request, offered: Sequence[str]) -> str:
         RemoteError: 406.
     """
     accept = request.headers.get("Accept", "").strip()
-    wanted = parse_accept_header(accept, MIMEAccept).best_match(offered) if accept else offered[0]
+    wanted = _parsed(accept, offered).best_match(offered) if accept else offered[0]
     if wanted is None:
         raise RemoteError(f"this comes as {' or '.join(offered)}", 406)
     return wanted
+
+
+def _parsed(accept: str, offered: Sequence[str]) -> MIMEAccept:
+    """An Accept header; a range such as `application/*+json` stands for what is on offer with this suffix, unless that is named itself."""
+    parsed = parse_accept_header(accept, MIMEAccept)
+    named = {name.lower() for name, _ in parsed}
+    values: list[tuple[str, float]] = []
+    for name, quality in parsed:
+        kind, _, suffix = name.lower().partition("/*+")
+        matched = [each for each in offered if each.startswith(f"{kind}/") and each.endswith(f"+{suffix}")]
+        values += [(each, quality) for each in matched if each not in named] if suffix else [(name, quality)]
+    return MIMEAccept(values)
 
 
 def validated(request: Request, body: bytes, content_type: str, headers: Mapping[str, str]) -> Answer:

@@ -1,15 +1,28 @@
 """One port, two protocols: accepts, reads the request head within limits, and routes on it.
 
-In come sockets; out go WebSocket handshakes to one handler and everything else to the other, each with the bytes already read. No
-peer that hasn't said what it wants holds more than a head's size for more than a head's time.
+In come sockets; out go WebSocket handshakes to one handler and everything else to the other, each with the bytes already read. A connection is in one of
+these states, and each state has a limit of its own:
+
+    kernel's queue ──accept──▶ waiting ─────▶ reading ─────▶ serving
+                               no task        a task         a task, or a parked WebSocket
+                               (arrivals)     (slots)
+
+    waiting   The first bytes aren't complete: a PROXY header, a TLS record, a request head. It costs a descriptor and a small object.
+    reading   A task waits for the rest: a TLS handshake, a head within TLS, a body. `server.handshakes` is how many slots there are. A plain request that
+              has come as a whole takes none.
+    serving   The request is whole. From here on its peer isn't waited for, but to read the answer, and that has a deadline.
+
+All of them together are at most `server.connections`. A few more are accepted so that they can ask for /health and its like, and a reserve of descriptors
+is left alone. If there is no slot, or no place, the connection whose peer has kept us waiting for longest is closed, by the rule in `slots`. HTTP connections
+that are idle between two requests come after those. If no connection can be closed yet, accepting pauses for a tenth of a second at most. So silent peers
+never make the server refuse others: 503 says that all places are taken by peers that have said what they want.
 """
 
 import errno
-import resource
+import select
 import socket
-import ssl
-from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from uuid import uuid4
 
 import attrs
@@ -19,30 +32,26 @@ import trio
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from .. import binding
-from ..client_certificate import ClientCertificate, read_certificate
+from ..client_certificate import read_certificate
 from ..errors import RemoteError
 from ..proxies import Proxies, Sender
-from ..settings import Address, ServerSettings
+from ..settings import ServerSettings
 from ..systemd import Inherited
 from ..tls import Tls
-from .head import Refused, Stream, parse_head, read_head, refuse, wants_websocket
-from .proxy_protocol import MAX_BYTES, InvalidHeader, ProxyHeader, parse_proxy_header
+from .arrivals import Arrival, Arrivals, peek
+from .first_bytes import ALWAYS, Expected, Verdict, is_whole, judge
+from .head import Refused, Stream, in_origin_form, parse_head, read_head, refuse, wants_websocket
+from .opening import encrypt, forget, read_proxy_header, socket_of
+from .places import Placed, Places, Standing
+from .proxy_protocol import InvalidHeader, parse_proxy_header
 
 log = structlog.get_logger()
 
-# Descriptors that connections may not use up: files, git, the log. At most a quarter of what there are, where these are few.
-_RESERVE = 256
-# Connections beyond the limit that may still ask how it goes: who is full has to be able to say so.
-_SPARE = 32
-_ALWAYS = frozenset({"/health", "/ready", "/metrics", "/status"})
-# How long the head of one who comes when it is full may take.
-_FULL_TIMEOUT = 1.0
 _OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-
-
-def socket_of(stream: Stream) -> trio.socket.SocketType:
-    """The socket below a stream."""
-    return stream.transport_stream.socket if isinstance(stream, trio.SSLStream) else stream.socket
+# Accepted from one socket before others of the loop have their turn.
+_AT_ONCE = 128
+# Seconds that those who were accepted before a drain have to say what they are for.
+_LAST_WORDS = 1.0
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -55,10 +64,11 @@ class Accepted:
         sender: Who sent it: the peer, or, of a WebSocket handshake, whom a trusted proxy has named.
         connection_id: A UUID.
         proxies: Where the peer of an HTTP connection is one of them: each request says who has sent it.
-        is_spare: Whether it is one beyond the limit, which came to ask how it goes, and shall leave the place to others.
+        is_spare: Whether it is one beyond the limit, which came to ask how the daemon does, and shall leave the place to others.
         is_websocket: It asks for one.
         is_http2: TLS has agreed on HTTP/2, and nothing has been read.
         only: Of such a connection, paths that are answered where there are too many connections; None for all.
+        standing: Where to say whether the peer is waited for.
     """
 
     stream: Stream
@@ -71,6 +81,7 @@ class Accepted:
     is_websocket: bool = False
     is_http2: bool = False
     only: frozenset[str] | None = None
+    standing: Standing = attrs.field(factory=Standing)
 
 
 # Returns the head of a WebSocket handshake that came behind the requests, and leaves the stream open; else None.
@@ -86,19 +97,19 @@ class Listener:
         inherited: Listening sockets that were handed over by systemd. Those of socket units take the place of the addresses; stored
             ones are taken up where their address is bound, and closed otherwise.
         tls: The certificate in force, for TCP.
+
+    Attributes:
+        places: How many connections there are, and may be.
     """
 
     def __init__(self, settings: ServerSettings, inherited: Inherited | None = None, tls: Tls | None = None) -> None:
         self._tls = tls or Tls()
         self._inherited = inherited or Inherited()
-        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        reserve = min(_RESERVE, descriptors // 4)
-        self._limit = descriptors - reserve
-        self._spare = min(_SPARE, reserve // 4)
+        self.places = Places(settings, lambda each: self._arrivals.discard(each), lambda: self._arrivals.freed())
+        self._arrivals = Arrivals(self._judge, self.places, self._begin)
+        self._start: Callable[[Arrival], None] = lambda _: None
+        self._settled = trio.Event()
         self.replace(settings)
-        self._count = 0
-        self._reading = 0
-        self._by_address: Counter[str] = Counter()
         self._bound: binding.Bound | None = None
         self._accepting = trio.CancelScope()
 
@@ -106,7 +117,7 @@ class Listener:
         """Put other limits in force, for connections to come. The addresses stay."""
         self._settings = settings
         self._proxies = Proxies(settings.trusted_proxies)
-        self._max_connections = min(settings.connections or self._limit, self._limit)
+        self.places.replace(settings)
 
     async def bind(self) -> list[str]:
         """Bind and listen on every address, and return them as URLs.
@@ -128,178 +139,281 @@ class Listener:
         http: Handler,
         first: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
     ) -> None:
-        """Accept until `stop_accepting`; each connection is a task in the given nursery, which outlives this call.
+        """Accept until `stop_accepting`, and then until everybody who was accepted has said what they are for.
+
+        Each connection whose first bytes have come is a task in the given nursery, which outlives this call.
 
         Args:
             first: Awaited before the first one is accepted; who comes meanwhile waits in the queue of the socket.
         """
         assert self._bound is not None, "bind comes first"
         bound = self._bound
+
+        def start(arrival: Arrival) -> None:
+            try:
+                nursery.start_soon(self._serve, arrival, websocket, http, name="connection")
+            except RuntimeError:
+                # The nursery has ended: nobody is served any more.
+                arrival.close()
+                self.places.end(arrival)
+
+        self._start = start
         try:
-            with self._accepting:
-                await first()
-                async with trio.open_nursery() as accepting:
-                    for each in bound.share():
-                        accepting.start_soon(self._accept, each, nursery, websocket, http)
+            async with trio.open_nursery() as arriving:
+                arriving.start_soon(self._arrivals.run)
+                with self._accepting:
+                    await first()
+                    async with trio.open_nursery() as accepting:
+                        for each in bound.share():
+                            accepting.start_soon(self._accept, each)
+                bound.close()
+                self._arrivals.hasten(_LAST_WORDS)
+                await self._arrivals.wait_empty()
+                arriving.cancel_scope.cancel()
         finally:
             bound.close()
+            self._settled.set()
 
     def stop_accepting(self) -> None:
         """Close the listening sockets; connections go on."""
         self._accepting.cancel()
 
-    async def _accept(
-        self, bound: trio.socket.SocketType, nursery: trio.Nursery, websocket: WebSocketHandler, http: Handler
-    ) -> None:
-        is_told = False
-        while True:
-            try:
-                accepted, _ = await bound.accept()
-            except OSError as error:
-                # A peer that has gone already is no trouble; without descriptors, only time helps.
-                if error.errno in _OUT_OF_DESCRIPTORS:
-                    if not is_told:
-                        log.warning("connections not accepted", reason=error.strerror)
-                    is_told = True
-                    await trio.sleep(0.1)
-                continue
-            is_told = False
-            nursery.start_soon(self._serve, accepted, websocket, http, name="connection")
+    async def wait_settled(self) -> None:
+        """Wait until a task works on everybody who was accepted before `stop_accepting`, or they are gone."""
+        await self._settled.wait()
 
     def leave(self, host: str) -> None:
         """Count a connection out that has gone on without its task."""
-        self._count -= 1
-        self._by_address[host] -= 1
-        if not self._by_address[host]:
-            del self._by_address[host]
+        self.places.leave(host)
 
-    def _enter(self, host: str) -> None:
-        self._count += 1
-        self._by_address[host] += 1
+    # Before there is a task.
 
-    async def _serve(self, accepted: trio.socket.SocketType, websocket: WebSocketHandler, http: Handler) -> None:
-        """One connection, from accept to its end, or until it goes on without a task; the handler of last resort."""
-        stream = trio.SocketStream(accepted)
-        connection_id = str(uuid4())
+    async def _accept(self, bound: trio.socket.SocketType) -> None:
+        # Trio's own accepts one in each round of the loop: with many tasks that leaves a crowd in the kernel's queue.
+        listening = socket.socket(fileno=bound.fileno())
+        queue = select.poll()
+        queue.register(listening, select.POLLIN)
         try:
-            address = accepted.getpeername()
-        except OSError:
-            await trio.aclose_forcefully(stream)
-            return
-        # A Unix socket has no address.
-        host, port = address[:2] if isinstance(address, tuple) else ("", 0)
-        guest = _Guest(
-            stream, host, port, is_tcp=bool(host), proxies=self._proxies if self._proxies.has(host) else None
-        )
-        with bound_contextvars(connection=connection_id, peer=str(guest)):
-            self._enter(guest.host)
+            is_told = False
+            while True:
+                await trio.lowlevel.wait_readable(listening)
+                try:
+                    is_paused = self._accept_some(listening, queue)
+                    is_told = False
+                except OSError as error:
+                    # A peer that has gone already is no trouble; without descriptors, only time helps.
+                    if error.errno in _OUT_OF_DESCRIPTORS:
+                        if not is_told:
+                            log.warning("connections not accepted", reason=error.strerror)
+                        is_told = True
+                        await trio.sleep(0.1)
+                    continue
+                if is_paused:
+                    await self.places.wait_room()
+        finally:
+            # It is closed by its owner.
+            listening.detach()
+
+    def _accept_some(self, listening: socket.socket, queue: select.poll) -> bool:
+        """Accept those who are in the kernel's queue. Returns whether there is no place for more of them."""
+        for _ in range(_AT_ONCE):
+            # Nobody gives way for a queue that is empty.
+            if self.places.is_full and queue.poll(0) and not self.places.has_room():
+                return True
+            try:
+                accepted, address = listening.accept()
+            except BlockingIOError:
+                return False
+            # A Unix socket has no address.
+            host, port = address[:2] if isinstance(address, tuple) else ("", 0)
+            proxies = self._proxies if self._proxies.has(host) else None
+            now = trio.current_time()
+            deadline = now + self._settings.head_timeout
+            begins = self._settings.proxy_protocol and (bool(host) or proxies is not None)
+            arrival = Arrival(accepted, host, port, bool(host), proxies, now, deadline, begins)
+            self.places.enter(arrival)
+            self._arrivals.add(arrival)
+        return False
+
+    def _judge(self, arrival: Arrival, data: bytes) -> Verdict:
+        """What the first bytes of a connection are enough for: nothing is waited for from one that is refused anyway."""
+        if self.places.has_too_many(arrival) or (arrival.has_proxy_header and arrival.proxies is None):
+            verdict = Verdict.WHOLE
+        else:
+            is_tls = self._tls.context is not None and arrival.is_tcp
+            verdict = judge(data, Expected(arrival.has_proxy_header, is_tls, self._settings.head_bytes))
+        if verdict is not Verdict.WAIT:
+            self.places.works(arrival)
+        return verdict
+
+    def _begin(self, arrival: Arrival, verdict: Verdict) -> None:
+        """Have a task work on a connection."""
+        arrival.stream = trio.SocketStream(trio.socket.from_stdlib_socket(arrival.socket))
+        if verdict is Verdict.PARTLY:
+            self.places.reads(arrival)
+        self._start(arrival)
+
+    # The task of a connection.
+
+    async def _serve(self, arrival: Arrival, websocket: WebSocketHandler, http: Handler) -> None:
+        """One connection, from its first bytes to its end, or until it goes on without a task; the handler of last resort."""
+        connection_id = str(uuid4())
+        stream = arrival.stream
+        assert stream is not None
+        with bound_contextvars(connection=connection_id, peer=str(arrival)):
             goes_on = False
             try:
-                goes_on = await self._route(guest, connection_id, websocket, http)
+                goes_on = await self._route(arrival, connection_id, websocket, http)
             except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
                 log.debug("connection broke", reason=type(error).__name__)
             except Exception:
                 log.exception("connection failed")
             finally:
                 if not goes_on:
-                    self.leave(guest.host)
+                    self.places.end(arrival)
                 await trio.aclose_forcefully(stream)
+                if isinstance(arrival.stream, trio.SSLStream):
+                    forget(arrival.stream)
 
-    async def _route(self, guest: "_Guest", connection_id: str, websocket: WebSocketHandler, http: Handler) -> bool:
+    async def _route(self, arrival: Arrival, connection_id: str, websocket: WebSocketHandler, http: Handler) -> bool:
         """Let the right handler serve it. Returns whether it goes on without this task."""
-        is_full = self._count > self._max_connections
-        if self._count > self._max_connections + self._spare or self._reading >= self._settings.handshakes:
-            await refuse(guest.stream, 503, "too many connections", "Retry-After: 1")
-            return False
         try:
-            self._reading += 1
-            try:
-                accepted = await self._receive(guest, connection_id, is_full=is_full)
-            finally:
-                self._reading -= 1
+            accepted = await self._receive(arrival, connection_id)
             if accepted is not None and not accepted.is_websocket:
-                later = await http(attrs.evolve(accepted, is_spare=is_full))
+                later = await http(accepted)
                 # A proxy may put a handshake on a connection that has served requests.
-                if later and is_full:
-                    raise Refused(503, "too many connections", "Retry-After: 1")
-                accepted = self._accepted(guest, connection_id, later, parse_head(later)) if later else None
+                accepted = None
+                if later:
+                    await self._admit(arrival)
+                    accepted = self._accepted(arrival, connection_id, later, parse_head(later))
         except Refused as error:
-            await refuse(guest.stream, error.status, error.reason, *error.headers)
+            self.places.works(arrival)
+            assert arrival.stream is not None
+            told = partial(self.places.is_told, arrival)
+            await refuse(arrival.stream, error.status, error.reason, *error.headers, told=told)
             return False
+        self.places.works(arrival)
         return await websocket(accepted) if accepted else False
 
-    async def _receive(self, guest: "_Guest", connection_id: str, *, is_full: bool) -> Accepted | None:
+    async def _receive(self, arrival: Arrival, connection_id: str) -> Accepted | None:
         """Hear what a connection is for; None where the peer went away, or never said a word.
 
         Raises:
             Refused: It is for nothing that we serve.
         """
-        self._check_share(guest)
-        timeout = _FULL_TIMEOUT if is_full else self._settings.head_timeout
-        begins = self._settings.proxy_protocol and (guest.is_tcp or guest.proxies is not None)
-        if begins and not await self._introduce(guest, timeout):
+        assert arrival.stream is not None
+        self._check_share(arrival)
+        if arrival.has_proxy_header and not await self._introduce(arrival):
             return None
         context = self._tls.context
-        if context is not None and guest.is_tcp:
-            encrypted = await _encrypt(guest.stream, context, timeout)
+        if context is not None and arrival.is_tcp:
+            encrypted = await encrypt(arrival.stream, context, _left(arrival))
             if encrypted is None:
                 return None
-            guest.stream = encrypted
+            arrival.stream = encrypted
             der = encrypted.getpeercert(binary_form=True)
             if der is not None and context.authorities:
-                guest.certificate = read_certificate(der, context.authorities)
+                arrival.certificate = read_certificate(der, context.authorities)
             if encrypted.selected_alpn_protocol() == "h2":
-                sender, only = Sender(guest.host, certificate=guest.certificate), _ALWAYS if is_full else None
-                return Accepted(encrypted, b"", "", sender, connection_id, guest.proxies, is_http2=True, only=only)
-        head = await read_head(guest.stream, timeout, self._settings.head_bytes)
+                self.places.has_spoken(arrival)
+                return await self._http2(arrival, connection_id)
+        elif arrival.is_late:
+            raise Refused(408, "the request head took too long")
+        head = await read_head(arrival.stream, _left(arrival), self._settings.head_bytes)
         if head is None:
             return None
-        request = parse_head(head)
-        if is_full and request.target.partition(b"?")[0].decode("ascii") not in _ALWAYS:
-            raise Refused(503, "too many connections", "Retry-After: 1")
-        return self._accepted(guest, connection_id, head, request)
+        head, request = in_origin_form(head)
+        self.places.has_spoken(arrival)
+        if request.target.partition(b"?")[0].decode("ascii") not in ALWAYS:
+            await self._admit(arrival)
+        if is_whole(head):
+            self.places.works(arrival)
+        else:
+            await self.places.wait_reads(arrival)
+        return self._accepted(arrival, connection_id, head, request)
 
-    def _accepted(self, guest: "_Guest", connection_id: str, head: bytes, request: h11.Request) -> Accepted:
+    async def _http2(self, arrival: Arrival, connection_id: str) -> Accepted:
+        """A connection on which TLS has agreed on HTTP/2: what it asks for comes later."""
+        sender = Sender(arrival.host, certificate=arrival.certificate)
+        only = None
+        if arrival.is_beyond and not await self.places.make_room(arrival):
+            only = ALWAYS
+        assert arrival.stream is not None
+        standing = Placed(self.places, arrival)
+        return Accepted(
+            arrival.stream,
+            b"",
+            "",
+            sender,
+            connection_id,
+            arrival.proxies,
+            is_http2=True,
+            only=only,
+            standing=standing,
+        )
+
+    async def _admit(self, arrival: Arrival) -> None:
+        """Have a place for a connection that was accepted beyond the limit, and doesn't ask how the daemon does.
+
+        Raises:
+            Refused: All places are taken by those who have said what they want.
+        """
+        if arrival.is_beyond:
+            self.places.works(arrival)
+            if not await self.places.make_room(arrival):
+                raise Refused(503, "too many connections", "Retry-After: 1")
+
+    def _accepted(self, arrival: Arrival, connection_id: str, head: bytes, request: h11.Request) -> Accepted:
         """A request with its sender: of a WebSocket for good, of others until there is a next one.
 
         Raises:
             Refused: It is for nobody here, or from somebody who has enough.
         """
-        target, sender = request.target.decode("ascii"), Sender(guest.host, certificate=guest.certificate)
+        assert arrival.stream is not None
+        target, sender = request.target.decode("ascii"), Sender(arrival.host, certificate=arrival.certificate)
         if not wants_websocket(request):
-            return Accepted(guest.stream, head, target, sender, connection_id, guest.proxies)
+            return Accepted(
+                arrival.stream,
+                head,
+                target,
+                sender,
+                connection_id,
+                arrival.proxies,
+                is_spare=arrival.is_beyond,
+                standing=Placed(self.places, arrival),
+            )
         if not target.startswith("/ws/"):
             raise Refused(404, "WebSockets are at /ws/{application}/{profile}")
-        if guest.proxies is not None:
+        if arrival.proxies is not None:
             try:
-                sender = guest.proxies.sender(list(request.headers), guest.host)
+                sender = arrival.proxies.sender(list(request.headers), arrival.host)
             except RemoteError as error:
                 raise Refused(error.status, error.reason) from None
-            self._rename(guest, sender.host)
-        return Accepted(guest.stream, head, target, sender, connection_id, is_websocket=True)
+            self._rename(arrival, sender.host)
+        return Accepted(arrival.stream, head, target, sender, connection_id, is_websocket=True)
 
-    def _check_share(self, guest: "_Guest") -> None:
-        """Refuse who has too many connections; a proxy has them for others."""
-        limit = self._settings.connections_per_address
-        if limit and guest.proxies is None and self._by_address[guest.host] > limit:
+    def _check_share(self, arrival: Arrival) -> None:
+        """Refuse who has too many connections."""
+        if self.places.has_too_many(arrival):
             raise Refused(429, "too many connections from this address", "Retry-After: 1")
 
-    def _rename(self, guest: "_Guest", host: str, port: int | None = None) -> None:
+    def _rename(self, arrival: Arrival, host: str, port: int | None = None) -> None:
         """Have a connection count for somebody else than who has brought it."""
-        self.leave(guest.host)
-        guest.host, guest.port = host, port
-        self._enter(host)
-        guest.proxies = self._proxies if self._proxies.has(host) else None
-        bind_contextvars(peer=str(guest))
-        self._check_share(guest)
+        self.places.rename(arrival, host, port, self._proxies if self._proxies.has(host) else None)
+        bind_contextvars(peer=str(arrival))
+        self._check_share(arrival)
 
-    async def _introduce(self, guest: "_Guest", timeout: float) -> bool:
+    async def _introduce(self, arrival: Arrival) -> bool:
         """Hear from a proxy whose connection it is. Returns False where it went away."""
-        if guest.proxies is None:
+        assert arrival.stream is not None
+        if arrival.proxies is None:
             raise Refused(403, "this address isn't that of a proxy in server.trusted_proxies")
         try:
-            with trio.fail_after(timeout):
-                header = await _read_proxy_header(socket_of(guest.stream))
+            if arrival.is_late and parse_proxy_header(peek(arrival.socket)) is None:
+                raise Refused(408, "the PROXY header took too long")
+            # All of it has come, unless it is refused.
+            with trio.fail_after(self._settings.head_timeout):
+                header = await read_proxy_header(socket_of(arrival.stream))
         except InvalidHeader:
             raise Refused(400, "a connection begins with a PROXY header here (server.proxy_protocol)") from None
         except trio.TooSlowError:
@@ -307,68 +421,13 @@ class Listener:
         if header is None:
             return False
         if header.source is not None:
-            self._rename(guest, *header.source)
+            self._rename(arrival, *header.source)
         else:
             # Whoever is behind it: what their requests say of themselves was written by nobody we know.
-            guest.proxies = None
+            arrival.proxies = None
         return True
 
 
-@attrs.define(slots=True, eq=False)
-class _Guest:
-    """Who is at the other end of a connection, as far as that is known by now.
-
-    Attributes:
-        stream: What it is spoken to by: TLS, once that is there.
-        host: The address that it counts for, or "" for a Unix socket.
-        port: None where it isn't known.
-        is_tcp: Whether it came by TCP, whoever it is.
-        proxies: Where it is one of them, and its requests say who has sent them.
-        certificate: Its own, where it has shown one.
-    """
-
-    stream: Stream
-    host: str
-    port: int | None
-    is_tcp: bool
-    proxies: Proxies | None
-    certificate: ClientCertificate | None = None
-
-    def __str__(self) -> str:
-        """For logs."""
-        if not self.host or self.port is None:
-            return self.host or "unix"
-        return str(Address(host=self.host, port=self.port))
-
-
-async def _read_proxy_header(peer: trio.socket.SocketType) -> ProxyHeader | None:
-    """Read a PROXY header and not a byte more; None where the peer went away.
-
-    Raises:
-        InvalidHeader: There is none.
-    """
-    received = b""
-    while data := await peer.recv(MAX_BYTES - len(received), socket.MSG_PEEK):
-        header = parse_proxy_header(received + data)
-        rest = len(data) if header is None else header.length - len(received)
-        # All of it is there already.
-        received += await peer.recv(rest)
-        if header is not None:
-            return header
-    return None
-
-
-async def _encrypt(
-    stream: Stream, context: ssl.SSLContext, timeout: float
-) -> "trio.SSLStream[trio.SocketStream] | None":
-    """Shake hands; None where the peer takes too long, doesn't speak TLS, or trusts nobody like us."""
-    assert isinstance(stream, trio.SocketStream)
-    with trio.move_on_after(timeout):
-        first = await stream.socket.recv(1, socket.MSG_PEEK)
-        if first.isalpha():
-            await refuse(stream, 400, "this port speaks TLS: use https:// or wss://")
-            return None
-        encrypted = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
-        await encrypted.do_handshake()
-        return encrypted
-    return None
+def _left(arrival: Arrival) -> float:
+    """Seconds until the head of a connection has to be complete."""
+    return max(0.0, arrival.deadline - trio.current_time())

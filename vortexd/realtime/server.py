@@ -28,6 +28,7 @@ from .. import __version__
 from ..auth import Admission, Gate, Right
 from ..broadcast import Delivery, Subscriber
 from ..errors import FormatError, RemoteError, ResolveError, UnknownLabel
+from ..faults import Faults
 from ..fleet import Fleet, Instance
 from ..model import Config, Key
 from ..patterns import Pattern
@@ -55,6 +56,8 @@ _DRAIN_INTERVAL = 0.01
 _MESSAGES_AT_ONCE = 4
 # What is sent when a connection begins, at most, without a task that waits for the client to take it.
 _FIRST_BYTES = 1_048_576
+
+_ROUTE = "/ws/{application}/{profile}"
 
 _Member: TypeAlias = Connection | Parked
 # By a Unix socket.
@@ -141,6 +144,7 @@ class WebSocketServer:
         self._reports = Reports(fleet or Fleet(FleetSettings(), keys.version_of), counters, gate.now)
         self._lot = ParkingLot(self, counters, self._reports, timestamp)
         self._is_draining = False
+        self._faults = Faults()
 
     def replace(self, settings: RealtimeSettings, connections_per_token: int) -> None:
         """Put other settings in force for connections to come. Those that are there keep theirs: some were told them."""
@@ -237,8 +241,11 @@ class WebSocketServer:
             raise Refusal(said.status, said.reason) from None
         except RemoteError as error:
             raise Refusal(error.status, error.reason, error.headers) from None
-        except (FormatError, ResolveError):
+        except (FormatError, ResolveError) as error:
+            if self._faults.is_new(str(error), str(key), trio.current_time()):
+                log.warning("handshake not served", method="GET", route=_ROUTE, key=str(key), reason=str(error))
             raise Refusal(500, "the configuration can't be read; the server's log names the file at fault") from None
+        self._faults.works(str(key))
         instance = Instance(key, connection_id, sys.intern(sender.host), wanted.instance, self._reports.now())
         return opening, self._client(opening, wanted.last_version, admission, instance)
 

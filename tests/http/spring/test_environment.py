@@ -27,6 +27,14 @@ WANTED = Wanted(Form.ENVIRONMENT, "orders", "dev")
         (f"{V2};q=0", None),
         ("application/json;q=nonsense", "application/json"),
         ("application/xml", None),
+        ("application/*+json", V2),
+        ("Application/*+JSON;q=0.1, application/json;q=0.2", "application/json"),
+        ("application/*+json;q=0", None),
+        (f"application/*+json, {V2};q=0", None),
+        (f"application/*+json;q=0.1, {V2};q=0, application/json;q=0.01", "application/json"),
+        (f"application/*+json;q=0.2, {V2};q=0.1, application/json;q=0.15", V2),
+        ("text/*+json", None),
+        ("application/*+xml", None),
     ],
 )
 def test_what_is_accepted_decides_between_the_forms(accept: str | None, form: str | None) -> None:

@@ -11,6 +11,8 @@ from .wanted import Wanted
 # Spring's Java client asks for the second unless it is told otherwise.
 V1 = "application/json"
 V2 = "application/vnd.spring-cloud.config-server.v2+json"
+_ANY_JSON = "application/*+json"
+_WANTED = {V1: V1, "*/*": V1, "application/*": V1, V2: V2, _ANY_JSON: V2}
 # Where Spring says that overrides come from.
 _SERVER = "Config server overrides"
 
@@ -52,14 +54,17 @@ def _with_origins(source: PropertySource) -> Mapping[str, Any]:
 def media_type(accept: str | None) -> str | None:
     """Which of the two forms an Accept header (RFC 9110 section 12.5.1) asks for first; None where it wants neither.
 
-    Without one, and for anything, it is the first version, as Spring has it.
+    Without one, and for anything, it is the first version, as Spring has it. `application/*+json` asks for the second: the name of the first has
+    no suffix.
     """
     if not accept or not accept.strip():
         return V1
     ranked: list[tuple[float, int, str]] = []
-    for position, (name, weight) in enumerate(_accepted(accept)):
-        wanted = V2 if name == V2 else V1 if name in ("*/*", "application/*", V1) else None
-        if wanted is not None and weight > 0:
+    accepted = _accepted(accept)
+    for position, (name, weight) in enumerate(accepted):
+        wanted = _WANTED.get(name)
+        # What is named in full and refused isn't wanted by its suffix.
+        if wanted is not None and weight > 0 and not (name == _ANY_JSON and (V2, 0.0) in accepted):
             ranked.append((-weight, position, wanted))
     return min(ranked)[2] if ranked else None
 

@@ -1,0 +1,60 @@
+"""Signals that come before the daemon awaits them: SIGTERM ends the process with status 0, and SIGHUP is remembered.
+
+The imports of a daemon take a moment, and so do its settings. Without this module the kernel would end the process in that time: with
+-15 at an orderly stop, with -1 at a reload. The module imports next to nothing, so an entry point can call it in its first line.
+"""
+
+import os
+import signal
+from types import FrameType
+
+_former: "dict[signal.Signals, signal._HANDLER]" = {}
+_is_reload_wanted = False
+
+
+def begin() -> None:
+    """Handle both signals, until `end` or until the daemon handles them itself. May be called again."""
+    _install(signal.SIGTERM, _exit)
+    _install(signal.SIGHUP, _remember)
+
+
+def begin_worker() -> None:
+    """Ignore SIGTERM and SIGINT, which are for the supervisor, and remember SIGHUP."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _install(signal.SIGHUP, _remember)
+
+
+def end() -> None:
+    """Let signals do what they did before `begin`, for commands that don't serve. A remembered SIGHUP is raised again.
+
+    Signals that somebody else handles meanwhile are left alone.
+    """
+    for number, former in _former.items():
+        if signal.getsignal(number) in (_exit, _remember):
+            signal.signal(number, former)
+    _former.clear()
+    if take_reload():
+        signal.raise_signal(signal.SIGHUP)
+
+
+def take_reload() -> bool:
+    """Whether SIGHUP has come since the last call."""
+    global _is_reload_wanted
+    is_wanted, _is_reload_wanted = _is_reload_wanted, False
+    return is_wanted
+
+
+def _install(number: signal.Signals, handler: "signal._HANDLER") -> None:
+    if number not in _former:
+        _former[number] = signal.signal(number, handler)
+
+
+def _exit(_number: int, _frame: FrameType | None) -> None:
+    # Nothing has begun that has to be put in order. An exception could be lost in whatever is being imported.
+    os._exit(0)
+
+
+def _remember(_number: int, _frame: FrameType | None) -> None:
+    global _is_reload_wanted
+    _is_reload_wanted = True

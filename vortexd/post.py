@@ -1,0 +1,60 @@
+"""What a supervisor hands to each worker that it starts: its number, its sockets, the link to the others and the settings."""
+
+import os
+import pickle
+import socket
+from collections.abc import MutableMapping
+
+import attrs
+import orjson
+
+from .peers import Seat
+from .settings import Settings
+from .source.composite import state_directory
+from .supervisor import VARIABLE
+
+
+@attrs.frozen
+class Post:
+    """What a worker is told.
+
+    Attributes:
+        listening: The sockets to accept from.
+        settings: Those of the supervisor.
+    """
+
+    seat: Seat
+    listening: tuple[socket.socket, ...]
+    settings: Settings
+
+    def own(self, settings: Settings) -> Settings:
+        """Settings as they are for this worker: a state directory of its own, and its part of the connections.
+
+        The first one has that of a daemon that is alone, so that mirrors survive a change of the number.
+        """
+        server = settings.server
+        directory = state_directory(server.state_directory, os.environ)
+        return attrs.evolve(
+            settings,
+            server=attrs.evolve(
+                server,
+                state_directory=str(directory / f"worker-{self.seat.number}" if self.seat.number else directory),
+                connections=-(-server.connections // self.seat.count),
+            ),
+        )
+
+
+def take_post(environment: MutableMapping[str, str]) -> Post:
+    """Take what the supervisor has left, out of the environment and of open descriptors.
+
+    Raises:
+        KeyError: There is no supervisor.
+    """
+    told = orjson.loads(environment.pop(VARIABLE))
+    for fd in (*told["listening"], told["link"]):
+        os.set_inheritable(fd, False)
+    with open(told["settings"], "rb") as file:
+        # By our own supervisor, through memory that nobody else has.
+        settings = pickle.load(file)
+    seat = Seat(told["number"], told["count"], socket.socket(fileno=told["link"]), told["watchdog"])
+    return Post(seat, tuple(socket.socket(fileno=fd) for fd in told["listening"]), settings)
