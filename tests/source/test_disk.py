@@ -49,6 +49,18 @@ def test_leftovers_are_removed_when_nothing_touches_them_any_more(tmp_path: Path
     assert set(KEPT) == files(tmp_path)
 
 
+@pytest.mark.parametrize(("now", "is_removed"), [(160.0, True), (159.0, False)])
+def test_leftovers_are_as_old_as_they_must_be(
+    now: float, is_removed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, "gc.pid")
+    os.utime(tmp_path / "gc.pid", (100, 100))
+    monkeypatch.setattr(time, "time", lambda: now)
+    remove_leftovers(tmp_path, 60.0)
+
+    assert is_removed != (tmp_path / "gc.pid").exists()
+
+
 def test_a_link_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
     fill(tmp_path, "elsewhere/x", "objects/y")
     (tmp_path / "objects/incoming-abc").symlink_to(tmp_path / "elsewhere")

@@ -16,7 +16,7 @@ from vortexd.source.links import (
     follow,
 )
 
-FILES = {"app.yml", "team/real.yml", "team/deep/x.yml"}
+FILES = {"app.yml", "team/real.yml", "team/deep/x.yml", "t/x.yml"}
 
 
 def leads(target: str, path: str = "link.yml", **others: str) -> str:
@@ -66,6 +66,7 @@ def test_a_link_may_lead_through_a_linked_directory() -> None:
         ("link.yml", ".x/../app.yml", HIDDEN),
         ("link.yml", "team", DIRECTORY),
         ("link.yml", "team/deep", DIRECTORY),
+        ("link.yml", "t", DIRECTORY),
         ("link.yml", "team/deep/", DIRECTORY),
         ("link.yml", ".", DIRECTORY),
         ("team/link.yml", "..", DIRECTORY),
@@ -81,6 +82,10 @@ def test_a_link_may_lead_through_a_linked_directory() -> None:
 )
 def test_a_link_that_leads_to_no_file_says_why(path: str, target: str, why: str) -> None:
     assert why == leads(target, path)
+
+
+def test_the_bounds_are_those_of_the_man_page() -> None:
+    assert (8, 128, 1_024) == (MAX_HOPS, MAX_STEPS, links.MAX_TARGET_BYTES)
 
 
 def test_a_target_that_is_no_text_is_not_followed() -> None:
