@@ -359,6 +359,23 @@ def test_a_file_that_is_open_for_writing_is_held_until_it_is_closed() -> None:
     assert Outcome(True) == table.publish(2.93)
 
 
+def test_of_several_files_the_one_that_is_held_for_longest_is_looked_at_first() -> None:
+    table = Table()
+    table.modified(1.0, "shop.yml")
+    table.judge(1.0)
+    table.modified(1.5, "cart.yml")
+    rest = table.judge(1.5)
+    table.renamed(1.6, "mail.yml")
+
+    assert Verdict(REST, pytest.approx(3.0)) == rest
+    quiet = table.judge(1.6)
+    assert waits(1.7) == quiet
+    outcome = table.publish(quiet.at)
+    assert Outcome(True, frozenset({"shop.yml", "cart.yml"}), {}, pytest.approx(3.0)) == outcome
+    table.renamed(2.95, "mail.yml", 51)
+    assert waits(3.0) == table.judge(2.95)
+
+
 def test_a_new_file_that_is_open_for_writing_stays_absent() -> None:
     table = Table()
     table.set({"new.yml": mark(9)})
@@ -595,10 +612,11 @@ def test_one_byte_is_not_empty() -> None:
     assert WAIT is table.judge(1.0).action
 
 
-def test_an_empty_file_that_was_empty_or_is_new_is_not_held() -> None:
+@pytest.mark.parametrize("path", ["shop.yml", "new.yml"])
+def test_an_empty_file_that_was_empty_or_is_new_is_not_held(path: str) -> None:
     table = Table()
     table.published = table.shown = outline({"shop.yml": mark(1, 0)})
-    table.set({"shop.yml": mark(2, 0), "new.yml": mark(3, 0)})
+    table.set({path: mark(2, 0)})
 
     assert WAIT is table.judge(1.0).action
 
@@ -773,6 +791,15 @@ def test_the_first_state_waits_no_longer_than_hold_in_all() -> None:
 
     assert not first(table, 2.999, 1.0).is_settled
     assert Outcome(True, overdue={"shop.yml": Reason.OPEN}) == first(table, 3.0, 1.0)
+
+
+def test_the_first_state_is_looked_at_again_when_the_first_file_is_due() -> None:
+    table = Table()
+    table.hear(1.1, Kind.MODIFIED, "shop.yml")
+    first(table, 1.1, 1.0)
+    table.hear(1.5, Kind.MODIFIED, "cart.yml")
+
+    assert Outcome(False, frozenset({"shop.yml", "cart.yml"}), {}, pytest.approx(3.0)) == first(table, 1.5, 1.0)
 
 
 def test_the_first_state_waits_for_nothing_without_a_hold() -> None:

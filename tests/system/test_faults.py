@@ -562,6 +562,29 @@ async def test_a_storm_of_saves_is_a_handful_of_publications(source: Path) -> No
     ends_well(server)
 
 
+async def test_half_a_file_is_served_to_nobody_and_holds_no_other_up(source: Path) -> None:
+    """A program truncates a file and writes it slowly. Half of it is a valid document."""
+    file = source / "orders.yml"
+    (source / "orders.json").unlink()
+    save(file, f"filler: {FILLER}\nfirst: 0\nsecond: 0\n")
+    server = await start(source, settings(source) + "hold = 600.0\n")
+    async with following(server.port, 5) as fleet:
+        with file.open("w") as opened:
+            opened.write(f"filler: {FILLER}\nfirst: 1\n")
+            opened.flush()
+            before = metric(server.port, "vortexd_publications_total")
+            save(source / "cart.yml", "size: 2\n")
+            with trio.fail_after(10):
+                await wait_until(lambda: metric(server.port, "vortexd_publications_total") > before)
+            assert b'"size":2' in get(server.port, "/cart/dev")[1].replace(b" ", b"")
+            assert document(0) == await served(server.port)
+            fleet.publishing({KEY: document(1)})
+            opened.write("second: 1\n")
+        await fleet.wait_all({KEY: document(1)})
+    assert "unfinished file published" not in server.output()
+    ends_well(server)
+
+
 async def test_R24_soak(source: Path) -> None:
     """Clients that come and go, changes and faults at random: memory, descriptors and order are at the end as at the start."""
     chosen = random.Random(SEED)

@@ -258,7 +258,7 @@ class Settling:
             if mark is not None and former is not None and size(mark) == 0 < size(former):
                 found[path] = _Found(Reason.EMPTY, now)
         for path, write in self._writes.unfinished(shown).items():
-            found[path] = _Found(Reason.OPEN, now if write.since is None else write.since, write)
+            found[path] = _Found(Reason.OPEN, write.since, write)
         return found
 
     def _restless(self, shown: Outline, now: float) -> dict[str, _Found]:
@@ -287,7 +287,7 @@ class Settling:
                 # Whatever was written, it is what is published.
                 del self._held[path]
                 if found.write is not None:
-                    found.write.since = None
+                    found.write.is_idle = True
         return held, overdue
 
 

@@ -60,13 +60,15 @@ class Write:
     """A file that was created or modified and not closed since.
 
     Attributes:
-        since: When that began; None after it turned out that nothing else was written than what it held before.
+        since: When that began.
         is_created: It was created only. A new link looks the same, so this counts for an empty file alone.
+        is_idle: Nothing else was written than what it held before. The next modification begins anew.
         is_released: It was published before it was closed, and isn't held again until it is closed.
     """
 
-    since: float | None
+    since: float
     is_created: bool = False
+    is_idle: bool = False
     is_released: bool = False
 
 
@@ -119,9 +121,9 @@ class Writes:
                 if write is None:
                     self._open[name] = Write(now)
                     return True
-                is_new = write.since is None or write.is_created
-                write.since = now if write.since is None else write.since
-                write.is_created = False
+                is_new = write.is_idle or write.is_created
+                write.since = now if write.is_idle else write.since
+                write.is_created = write.is_idle = False
                 return is_new
             case Kind.CLOSED | Kind.DELETED:
                 self._open.pop(name, None)
@@ -161,7 +163,7 @@ class Writes:
         found: dict[str, Write] = {}
         prefixes = _prefixes(shown) if self._open else {}
         for name, write in self._open.items():
-            if write.is_released or write.since is None:
+            if write.is_released or write.is_idle:
                 continue
             for path in _paths(shown, prefixes, name):
                 is_link = size(shown.files[path]) > 0 or path in shown.beside.special
@@ -199,7 +201,7 @@ class Writes:
             if any(altered.get(path) for path in paths):
                 write.is_released = True
             elif any(path in altered for path in paths):
-                write.since = None
+                write.is_idle = True
             elif write.is_created and not any(path in held for path in paths):
                 del self._open[name]  # a link, or an empty file that was published
         self.done(self._reading)
