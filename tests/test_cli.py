@@ -226,6 +226,17 @@ def test_everything_that_is_wrong_is_said_at_once(
     ] == [": ".join(line.split(": ")[:2]) for line in said]
 
 
+def test_a_source_without_a_path_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], runs: list[Settings]
+) -> None:
+    file = tmp_path / "vortexd.toml"
+    file.write_text("[[source]]\nquiet = 1\n")
+
+    assert [f"{file}: source[0].path"] == [
+        ": ".join(line.split(": ")[:2]) for line in told(["--check", "--config", str(file)], capsys)
+    ]
+
+
 def test_what_follows_from_a_key_that_is_wrong_is_not_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], runs: list[Settings]
 ) -> None:

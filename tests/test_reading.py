@@ -352,6 +352,30 @@ async def test_it_is_read_once_for_all_keys_until_something_new_is_served(served
     assert ["c2", "c3"] == [commit for _, commit in load.asked]
 
 
+async def test_what_could_not_be_read_is_asked_for_again_with_the_next_state(served: Served) -> None:
+    served.reading.load_before = load = Before(None)
+    await served.publish(committed(b"a: 1"))
+    assert await served.reading.before(SHOP) is None
+    await served.publish(committed(b"a: 1"))
+    load.files = FORMER
+
+    assert await served.reading.before(SHOP) is not None
+
+
+async def test_what_is_published_while_a_commit_is_read_is_not_given_what_was_before_it(served: Served) -> None:
+    async def publishing(root: str, commit: str) -> Files | None:
+        await served.publish(committed(b"a: 2", "c3"))
+        return FORMER
+
+    served.reading.load_before = publishing
+    await served.publish(committed(b"a: 1"))
+    found = await served.reading.before(SHOP)
+
+    assert found is not None
+    assert {"a": 0, "b": "${x}"} == found.document
+    assert served.reading.kept(attrs.evolve(SHOP, label="c2^")) is None
+
+
 async def test_only_so_many_commits_are_held(served: Served) -> None:
     served.reading.load_before = load = Before(FORMER)
     files = committed(b"a: 1").labels["main"]

@@ -813,12 +813,12 @@ async def test_before_a_merge_is_what_the_branch_was(repository: Repository, tmp
 async def test_what_the_commit_before_held_is_in_the_way_of_no_commit_to_come(
     repository: Repository, tmp_path: Path
 ) -> None:
-    repository.commit({f"{number}.txt": bytes([number]) * 600 for number in range(4)})
-    head = repository.commit({f"{number}.txt": None for number in range(4)})
+    repository.commit({"old.txt": b"x" * 2_000})
+    head = repository.commit({"old.txt": None})
     async with running(repository.uri, tmp_path / "state", total_bytes=2_500) as found:
         await found.tree(1)
         assert await found.source.before(head) is not None
-        repository.commit({"new.txt": b"x" * 1_000})
+        repository.commit({"new.txt": b"y" * 1_000})
         found.source.fetch_now()
         tree = await found.tree(2)
 

@@ -158,10 +158,11 @@ async def _begin(view: View, news: News, timeout: float | None, keeper: Keeper |
     patience = math.inf if timeout is None else timeout
     if keeper is not None and view.has_begun:
         patience = min(patience, keeper.patience)
-    with trio.move_on_after(patience) as waiting:
+    with trio.move_on_after(patience):
         await _first_answer(view, news)
     if not view.has_begun:
-        if waiting.cancelled_caught and isinstance(view.state, Stale):
+        # Nobody has said no, so it was the time.
+        if isinstance(view.state, Stale):
             raise WatchFailed(f"no configuration after {timeout:g} s: {view.state.reason}")
         raise WatchFailed(str(view.state))
     if view.confirmed_at is None:
