@@ -20,8 +20,10 @@ from vortexd.realtime.connection import Client, Connection, _Reply
 from vortexd.realtime.deflate import Deflate
 from vortexd.realtime.frames import text_frame
 from vortexd.realtime.handshake import Refusal, open_handshake
+from vortexd.realtime.quota import PatternQuota
 from vortexd.realtime.reports import Reports
 from vortexd.settings import FleetSettings, RealtimeSettings, ServerSettings
+from vortexd.turns import Turns
 
 # The suite sends messages of 16 MiB, and what it sends at once is more than any client of ours says in an hour.
 SETTINGS = attrs.evolve(
@@ -41,7 +43,8 @@ class Echo(Connection):
     def __init__(self, stream: trio.abc.Stream, websocket: WSConnection, client: Client) -> None:
         line, metrics = FakeLine({KEY: {}}), FakeMetrics()
         reports = Reports(Fleet(FleetSettings(), line.version_of), metrics, lambda: 0.0)
-        super().__init__(stream, websocket, client, line, metrics, reports, timestamp, Random(1))
+        quota = PatternQuota(0, 0)
+        super().__init__(stream, websocket, client, line, metrics, reports, quota, Turns(), timestamp, Random(1))
         self._behind.clear()
         self._bits = client.window_bits
 
