@@ -201,14 +201,26 @@ async def test_clients_that_missed_the_same_share_one_frame(whole: Whole) -> Non
     assert frames[2] is frames[3]
 
 
-async def test_a_large_document_is_diffed_off_the_loop(whole: Whole) -> None:
-    large = b"".join(b"key%d: %s\n" % (number, b"x" * 100) for number in range(1_000))
-    await whole.line.publish(tree(large + b"a: 1"))
+@pytest.mark.parametrize(("size", "is_off_the_loop"), [(512, False), (513, True)])
+@pytest.mark.parametrize("is_newest", [True, False])
+async def test_all_but_small_documents_are_diffed_off_the_loop(
+    whole: Whole, monkeypatch: pytest.MonkeyPatch, size: int, is_off_the_loop: bool, is_newest: bool
+) -> None:
+    sized = b"a: " + b"x" * (size - len(b'{"a":""}'))
+    await whole.line.publish(tree(b"a: 1" if is_newest else sized))
     whole.line.hold(SHOP)
     old = whole.line.version_of(SHOP)
-    await whole.line.publish(tree(large + b"a: 2"))
+    await whole.line.publish(tree(sized if is_newest else b"a: 1"))
+    threads: list[threading.Thread] = []
+
+    def noted(old: Config, new: Config) -> bytes | None:
+        threads.append(threading.current_thread())
+        return patch_between(old, new)
+
+    monkeypatch.setattr(line_module, "patch_between", noted)
 
     assert "config_change" == message(await whole.line.catch_up(SHOP, old))["type"]
+    assert [is_off_the_loop] == [thread is not threading.current_thread() for thread in threads]
 
 
 async def test_a_key_whose_label_has_gone_is_removed(whole: Whole) -> None:

@@ -42,8 +42,10 @@ from .turns import Turns
 log = structlog.get_logger()
 T = TypeVar("T")
 
-# Up to this size a diff or a resolution takes well under a millisecond; a thread costs a tenth of one.
+# Up to this size a frame is compressed in well under a millisecond; a thread costs a tenth of one.
 _SMALL_BYTES = 16_384
+# Up to this size a diff takes no more than that, even if the document is nothing but short lists that have changed.
+_SMALL_DIFF_BYTES = 512
 # Steps that are remembered to be longer as a patch than as a snapshot. Few are.
 _MOST_REPLACED = 1_024
 # A larger document takes more than a tenth of a millisecond to become a frame, and its clients may all ask at once.
@@ -395,7 +397,7 @@ class Line:
 
     async def _change_from(self, version: str, body: bytes, config: Config) -> Delivery:
         """The step from a former version, of which only the body is kept; the snapshot if the patch would be too long."""
-        if max(len(body), len(config.body)) <= _SMALL_BYTES:
+        if max(len(body), len(config.body)) <= _SMALL_DIFF_BYTES:
             change = _change(version, body, config)
         else:
             change = await self._in_client_thread(_change, version, body, config)
