@@ -198,6 +198,11 @@ def test_what_stays_counts_for_what_the_list_takes() -> None:
     assert align(["x" * 12], ["x" * 12, *range(5)], entered()) is None
 
 
+def test_a_list_is_not_begun_with_too_little_effort() -> None:
+    assert align([1, 2], [2, 1], entered(600)) is not None
+    assert align([1, 2], [2, 1], entered(599)) is None
+
+
 def test_edits_of_one_list_take_no_more_than_the_share_of_the_effort() -> None:
     old = [{"name": f"n{number}", "text": "x" * 100} for number in range(10)]
     new = [each | {"text": "y" * 100} for each in old]

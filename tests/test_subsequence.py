@@ -105,17 +105,38 @@ def test_beyond_the_bound_elements_match_between_those_that_both_lists_have_once
 
 
 def test_gaps_that_cannot_be_paid_for_are_matched_by_position() -> None:
-    old = [number for mark in range(100, 300) for number in (mark, 5, 0, 1, 0, 6)]
-    new = [number for mark in range(100, 300) for number in (mark, 7, 0, 0, 0, 8)]
+    marks = range(100, 300)
+    old = [number for mark in marks for number in (mark, 5, 0, 1, 0, 2, 6)]
+    new = [number for mark in marks for number in (mark, 7, 1, 0, 2, 2, 8)]
 
-    assert {(6 * gap + at, 6 * gap + at) for gap in range(200) for at in (0, 2, 4)} == set(pairs(old, new, 0))
+    assert {(7 * gap + at, 7 * gap + at) for gap in range(200) for at in (0, 5)} == set(pairs(old, new, 0))
+    assert longest(old, new) == len(pairs(old, new)) == 800
 
 
-def test_one_search_takes_no_more_than_its_share() -> None:
+def test_repeated_elements_that_changed_in_many_places_are_matched_by_position() -> None:
+    new = [1 - number if index % 3 == 0 else number for index, number in enumerate(ALTERNATING)]
+    found = pairs(ALTERNATING, new)
+
+    assert {(index, index) for index in range(800) if index % 3} <= set(found)
+
+
+def test_one_search_takes_no_more_than_its_share_and_finds_less() -> None:
+    new = [number for index, number in enumerate(ALTERNATING) if index not in (10, 400, 790)]
+    found = []
+    for units in (1_000, 100_000):
+        effort = Effort(units)
+        found.append(len(common_subsequence(ALTERNATING, new, effort)))
+
+        assert units // 2 <= effort.left < units
+
+    assert found[0] < found[1] == 797
+
+
+def test_elements_that_each_list_has_once_take_no_effort() -> None:
     effort = Effort(1_000)
-    common_subsequence(ALTERNATING, [1, *ALTERNATING[:-1], 2, 1], effort)
+    common_subsequence([*range(100)], [*range(50, 100), *range(50)], effort)
 
-    assert 500 == effort.left
+    assert 1_000 == effort.left
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -125,9 +125,9 @@ def _shortest_edits(old: Sequence[int], new: Sequence[int], effort: Effort) -> l
         for diagonal in range(-edits, edits + 1, 2):
             if not -new_length <= diagonal <= length:
                 continue
-            index = began = max(_ways(furthest, diagonal, length, new_length))
+            index = began = max(_ways(furthest, diagonal))
             new_index = index - diagonal
-            while 0 <= index < length and new_index < new_length and old[index] == new[new_index]:
+            while index < length and new_index < new_length and old[index] == new[new_index]:
                 index, new_index = index + 1, new_index + 1
             furthest[diagonal] = index
             spent += _DIAGONAL + _STEP * (index - began)
@@ -141,14 +141,9 @@ def _shortest_edits(old: Sequence[int], new: Sequence[int], effort: Effort) -> l
     return None
 
 
-def _ways(furthest: dict[int, int], diagonal: int, length: int, new_length: int) -> tuple[int, int]:
-    """The old index to which one more edit leads on a diagonal: an addition, and a removal. Negative where none does."""
-    added = furthest.get(diagonal + 1, -1)
-    removed = furthest.get(diagonal - 1, -1)
-    return (
-        added if added - diagonal <= new_length else -1,
-        removed + 1 if 0 <= removed < length else -1,
-    )
+def _ways(furthest: dict[int, int], diagonal: int) -> tuple[int, int]:
+    """The old index at which one more edit comes to a diagonal: by an addition, and by a removal."""
+    return furthest.get(diagonal + 1, -1), furthest.get(diagonal - 1, -1) + 1
 
 
 def _way_back(rounds: Sequence[dict[int, int]], length: int, new_length: int) -> list[tuple[int, int]]:
@@ -156,7 +151,7 @@ def _way_back(rounds: Sequence[dict[int, int]], length: int, new_length: int) ->
     found = []
     index, new_index = length, new_length
     for furthest in reversed(rounds):
-        added, removed = _ways(furthest, index - new_index, length, new_length)
+        added, removed = _ways(furthest, index - new_index)
         while index > max(added, removed):
             index, new_index = index - 1, new_index - 1
             found.append((index, new_index))
