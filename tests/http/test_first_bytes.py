@@ -99,6 +99,10 @@ def test_a_body_makes_it_less_urgent() -> None:
         (b"\x15\x03\x03", PARTLY),
         (b"\x16\x02", PARTLY),
         (b"\0\0\0\0\0\0", PARTLY),
+        (b"\x16\x03\x01\x40\x00", WAIT),
+        (b"\x16\x03\x01\x40\x01", PARTLY),
+        (b"\x16\x03\x01\x40\x00".ljust(16_388, b"x"), WAIT),
+        (b"\x16\x03\x01\x40\x00".ljust(16_389, b"x"), PARTLY),
     ],
 )
 def test_tls_waits_for_the_first_record(data: bytes, verdict: Verdict) -> None:

@@ -22,6 +22,7 @@ _LINE = re.compile(rb"(?:GET|HEAD) (/[!-~]*) HTTP/1\.[01]\r\n")
 _LENGTH = re.compile(rb"\r\n(?:content-length:[ \t]*([0-9]{1,18})[ \t]*\r|(?:content-length|transfer-encoding):)", re.I)
 # RFC 8446 section 5.1: the type, the version and the length of what follows.
 _RECORD_HEAD_BYTES = 5
+_RECORD_BYTES = 16_384
 _HANDSHAKE = b"\x16\x03"
 
 
@@ -74,8 +75,9 @@ def _judge_tls(data: bytes) -> Verdict:
         return Verdict.WHOLE
     if len(data) < _RECORD_HEAD_BYTES:
         return Verdict.WAIT if _HANDSHAKE.startswith(data[:2]) else Verdict.PARTLY
-    whole = _RECORD_HEAD_BYTES + int.from_bytes(data[3:5])
-    return Verdict.WAIT if data.startswith(_HANDSHAKE) and len(data) < whole else Verdict.PARTLY
+    length = int.from_bytes(data[3:5])
+    is_record = data.startswith(_HANDSHAKE) and length <= _RECORD_BYTES
+    return Verdict.WAIT if is_record and len(data) < _RECORD_HEAD_BYTES + length else Verdict.PARTLY
 
 
 def _judge_http(data: bytes, most: int) -> Verdict:
