@@ -831,11 +831,11 @@ async def test_a_publication_does_not_wait_for_the_turns_or_the_threads_of_clien
     whole: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await whole.line.publish(tree(b"a: 1", cart=b"b: 1"))
-    resolve, may_end, main = State.resolve, threading.Event(), threading.get_ident()
-    is_waiting = True
+    resolve, begun, may_end, former = State.resolve, threading.Event(), threading.Event(), whole.store.state
 
     def waiting(state: State, key: Key) -> Config:
-        if is_waiting and threading.get_ident() != main:
+        if state is former:
+            begun.set()
             may_end.wait(10)
         return resolve(state, key)
 
@@ -844,8 +844,8 @@ async def test_a_publication_does_not_wait_for_the_turns_or_the_threads_of_clien
     async with trio.open_nursery() as nursery:
         for number in range(8):
             nursery.start_soon(whole.line.subscribe, subscribed, patterns("cart", f"none{number}"), 10)
+        assert await trio.to_thread.run_sync(begun.wait, 10)
         await trio.testing.wait_all_tasks_blocked()
-        is_waiting = False
         try:
             with trio.fail_after(5):
                 await whole.line.publish(tree(b"a: 2", cart=b"b: 2", more=b"c: 1"))
