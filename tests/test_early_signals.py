@@ -94,7 +94,7 @@ def test_what_does_not_serve_is_ended_as_any_program_is(
         return 7
 
     monkeypatch.setitem(cli.COMMANDS, "command", end)
-    monkeypatch.setattr(cli, "_check_auth", end)
+    monkeypatch.setattr(cli, "_complain_of_all", end)
     cli.main(arguments)
 
     assert ([], [signal.SIGTERM]) == (exits, received)
