@@ -270,6 +270,15 @@ async def test_a_broken_file_is_logged_once_for_each_reason(whole: Whole) -> Non
     ] == told
 
 
+async def test_a_broken_file_that_is_deleted_is_gone_and_not_sound(whole: Whole) -> None:
+    with capture_logs() as logs:
+        await whole.line.publish(tree(b"a: 1", cart=b"[", next=b"["))
+        await whole.line.publish(tree(b"a: 1", next=b"b: 1"))
+
+    told = {each["file"]: each["event"] for each in logs if each["log_level"] == "info" and "file" in each}
+    assert {"cart.yml": "broken configuration file gone", "next.yml": "configuration file sound again"} == told
+
+
 async def test_the_log_and_the_metrics_say_what_a_broken_file_means_for_those_who_read_it(whole: Whole) -> None:
     with capture_logs() as logs:
         await whole.line.publish(tree(b"a: 1", old=b"a: ["))

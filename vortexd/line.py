@@ -251,8 +251,11 @@ class Line:
                     consequence=CONSEQUENCES[each.served],
                     **({"last_good": each.revision} if each.revision else {}),
                 )
-        for label, path in before.keys() - now.keys():
-            log.info("configuration file sound again", label=label, file=path)
+        for name in before.keys() - now.keys():
+            if self._is_there(before[name]):
+                log.info("configuration file sound again", label=name[0], file=name[1])
+            else:
+                log.info("broken configuration file gone", label=name[0], file=name[1])
         self._metrics.broken_files(len(now), sum(each.served is Served.NOTHING for each in now.values()))
 
     def _report_empty(self, parsed: ParsedTree) -> None:
@@ -266,6 +269,11 @@ class Line:
                 consequence="it gives nothing to any application",
             )
         self._without_configuration = now
+
+    def _is_there(self, broken: BrokenFile) -> bool:
+        files = self._parsed.labels.get(broken.label) if self._parsed else None
+        layers = files.layers if files else ()
+        return any(layer.files.root == broken.root and broken.path in layer.files.contents for layer in layers)
 
     def _report_failures(self, staged: Staged) -> None:
         failures = {key: str(failure) for key, failure in staged.failures.items()}

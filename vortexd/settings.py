@@ -176,7 +176,7 @@ class ServerSettings:
         keep_alive_timeout: Seconds an HTTP connection may be idle.
         write_timeout: Seconds that one write may wait for a peer that doesn't read.
         drain_timeout: Seconds from SIGTERM until what is left is cancelled; at most 30.
-        state_directory: Where mirrors of git repositories are kept; nothing else needs one. "" means $STATE_DIRECTORY, as systemd
+        state_directory: Where mirrors of git repositories and copies of good files (`remember`) are kept. "" means $STATE_DIRECTORY, as systemd
             sets it, else $XDG_STATE_HOME/vortexd, else ~/.local/state/vortexd.
     """
 

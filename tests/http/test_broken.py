@@ -46,18 +46,21 @@ def test_an_error_points_to_where_the_file_is_named() -> None:
 
 
 async def test_each_form_of_a_configuration_names_the_broken_files_that_its_key_reads() -> None:
-    good = {"shop.yml": "a: 1", "shop-dev.yml": "b: 1", "x.txt": "text", "cart.yml": "c: 1"}
+    good = {"shop.yml": "a: 1", "shop-dev.yml": "b: 1", "x.txt": "text", "holder.txt": "${a}", "cart.yml": "c: 1"}
     reader = FilesReader(good)
     reader.change(good | {"shop-dev.yml": "b: ["})
     async with serving(reader=reader) as http:
-        for target in ("/shop/dev", "/shop-dev.json", "/shop-dev.yml", "/shop/dev/main/x.txt"):
+        for target in ("/shop/dev", "/shop-dev.json", "/shop-dev.yml", "/shop/dev/main/holder.txt"):
             answer = await http.ask(target)
             known = await http.ask(target, If_None_Match=answer.headers["etag"])
 
             assert (200, 304) == (answer.status, known.status)
             assert '"shop-dev.yml";line=2;served=last_good' == answer.headers["x-vortex-broken"]
             assert answer.headers["x-vortex-broken"] == known.headers["x-vortex-broken"]
-        for target in ("/shop/prod", "/cart/dev"):
+        # A plain file is served as it is, a broken one, too.
+        plain = await http.ask("/shop/dev/main/shop-dev.yml")
+        assert (200, b"b: [") == (plain.status, plain.body)
+        for target in ("/shop/prod", "/cart/dev", "/shop/dev/main/x.txt", "/shop/dev/main/shop-dev.yml"):
             assert "x-vortex-broken" not in (await http.ask(target)).headers
 
 

@@ -121,6 +121,29 @@ async def test_who_signs_needs_no_token_and_who_does_not_needs_admin(secret: Pat
     assert 2 == len(sources.told)
 
 
+@pytest.mark.parametrize(("has_secret", "statuses"), [(True, [200, 401, 401]), (False, [200, 200, 200])])
+async def test_where_nobody_is_asked_for_a_token_a_secret_that_is_set_is_asked_for(
+    secret: Path, has_secret: bool, statuses: list[int]
+) -> None:
+    sources = FakeSources()
+    monitor = Monitor(sources, MonitorSettings(str(secret) if has_secret else ""))
+    body = json.dumps(PUSH).encode()
+    async with serving(more={"/monitor": monitor}) as http:
+        with capture_logs() as logs:
+            found = [
+                (await http.ask("/monitor", "POST", body, X_Github_Event="push", **headers)).status
+                for headers in (
+                    {"X_Hub_Signature_256": signature(body)},
+                    {"X_Hub_Signature_256": signature(body + b" ")},
+                    {},
+                )
+            ]
+
+    assert statuses == found
+    assert statuses.count(200) == len(sources.told)
+    assert statuses.count(401) == sum(each["event"] == "webhook refused" for each in logs)
+
+
 async def test_a_form_is_verified_as_it_was_sent(secret: Path) -> None:
     """GitHub sends forms unless it is told otherwise, and signs the form, not the JSON in it."""
     sources = FakeSources()

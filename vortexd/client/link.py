@@ -28,6 +28,9 @@ from .turns import Turns
 from .view import Connected, Failed, Stale, View
 
 log = logging.getLogger("vortexd.client")
+
+# What is logged of an `error` of the server; `vortexctl watch` prints it.
+REFUSED = "the server refused something: %s %s"
 # RFC 6455 section 7.1.5 has no name for it: what trio-websocket closes with when a message is beyond the limit.
 _TOO_BIG = 1009
 
@@ -270,7 +273,7 @@ class Link:
             case Beat():
                 self._view.confirm(time.time())
             case Refused(code, message):
-                log.warning("the server refused something: %s %s", code, message)
+                log.warning(REFUSED, code, message)
 
     def _hear(self) -> None:
         if self._talk is not None:

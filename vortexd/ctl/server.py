@@ -248,6 +248,8 @@ class Server:
         else:
             hint = "; name another with --label" if reason == "no such label" else ""
             text = f"{self.url} answers {answer.status}: {reason}{hint}"
+        if broken := answer.headers.get("x-vortex-broken"):
+            text += f"; broken: {broken}"
         if answer.status >= 500 or answer.status == 429:
             return Unreachable(text)
         return Refused(text, answer.status, reason or "")

@@ -18,9 +18,10 @@ import trio
 
 from .. import names, patterns
 from ..client import Config, Failed, WatchFailed
+from ..client.link import REFUSED
 from ..errors import InvalidName
 from ..text import printable, rfc3339
-from .configuration import warn_of_unknown
+from .configuration import warn, warn_of_unknown
 from .errors import CtlError
 from .hook import run_hook
 from .key import key_path
@@ -57,10 +58,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_server_arguments(parser)
 
 
+class _Refusals(logging.Handler):
+    """Prints what the server refuses, such as a pattern that the token isn't for."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == REFUSED:
+            warn(record.getMessage())
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Watch, until Ctrl-C or until the server says no for good (3)."""
-    # What the client logs is said here in lines.
-    logging.getLogger("vortexd").addHandler(logging.NullHandler())
+    # What the client logs is said here in lines, but for what the server refuses.
+    logging.getLogger("vortexd").addHandler(_Refusals())
     server = server_of(arguments)
     subject = _subject(arguments)
     _look(server, key_path(subject["app"], subject["profile"], subject["label"]))

@@ -156,7 +156,9 @@ class Configuration:
     def _answer(self, encoded: Encoded, variant: Variant, key: Key, request: Request) -> Answer:
         form = variant.wanted.form
         headers = {"ETag": encoded.etag, "Cache-Control": "no-cache, private", "Vary": _VARY[form]}
-        headers |= broken_headers(self._reader.broken_for(key))
+        if form is not Form.FILE or encoded.version is not None:
+            # A plain file is served as it is; only its placeholders come from the key.
+            headers |= broken_headers(self._reader.broken_for(key))
         if encoded.version is not None:
             headers["X-Vortex-Version"] = encoded.version
             headers |= without_files(key, self._reader.names_in)

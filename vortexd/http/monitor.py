@@ -120,7 +120,11 @@ class Monitor:
         if await self._is_signed(request):
             return
         try:
-            request.admit().authorize(Right.ADMIN, None)
+            admission = request.admit()
+            if self._settings.secret and not admission.identity:
+                # Whoever sets a secret wants it asked for, also where nobody is asked for a token.
+                raise RemoteError("a webhook must be signed with monitor.secret", 401)
+            admission.authorize(Right.ADMIN, None)
         except RemoteError as error:
             # There is a limit on warnings of one name.
             provider, kind = webhooks.sender(request.headers)
