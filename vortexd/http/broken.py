@@ -14,6 +14,8 @@ HEADER = "X-Vortex-Broken"
 # A header has to stay within what proxies take.
 _IN_HEADER = 8
 _PATH_BYTES = 256
+# What stands for itself in a string of RFC 9651, but for the percent sign.
+_UNQUOTED = "/ !#$&'()*+,;=:@[]^`{|}~-._"
 
 
 def broken_headers(broken: Sequence[BrokenFile]) -> dict[str, str]:
@@ -52,6 +54,16 @@ def held_back_members(held: HeldBack) -> dict[str, Any]:
 
 
 def _item(broken: BrokenFile) -> str:
-    path = quote(broken.path, safe="/ !#$&'()*+,;=:@[]^`{|}~-._")[:_PATH_BYTES]
     line = "" if broken.line is None else f";line={broken.line}"
-    return f'"{path}"{line};served={broken.served.value}'
+    return f'"{_quoted(broken.path)}"{line};served={broken.served.value}'
+
+
+def _quoted(path: str) -> str:
+    """A path, percent-encoded, and cut between two characters where it is too long."""
+    found = ""
+    for character in path:
+        quoted = quote(character, safe=_UNQUOTED)
+        if len(found) + len(quoted) > _PATH_BYTES:
+            break
+        found += quoted
+    return found

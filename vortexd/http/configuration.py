@@ -156,8 +156,8 @@ class Configuration:
     def _answer(self, encoded: Encoded, variant: Variant, key: Key, request: Request) -> Answer:
         form = variant.wanted.form
         headers = {"ETag": encoded.etag, "Cache-Control": "no-cache, private", "Vary": _VARY[form]}
-        if form is not Form.FILE or encoded.version is not None:
-            # A plain file is served as it is; only its placeholders come from the key.
+        if form is not Form.FILE:
+            # A plain file is served as it is now.
             headers |= broken_headers(self._reader.broken_for(key))
         if encoded.version is not None:
             headers["X-Vortex-Version"] = encoded.version

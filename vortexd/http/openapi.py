@@ -225,7 +225,7 @@ def _file() -> dict[str, Any]:
     return _operation(
         "file",
         "A plain file of the source.",
-        _answers("the file", content, *_SOMETIMES, has_tag=True),
+        _answers("the file", content, "X-Vortex-Stale", has_tag=True),
         [_APPLICATION, _PROFILES, _LABEL, path, _RESOLVE, default_label, _IF_NONE_MATCH],
         (500, 503),
     )
