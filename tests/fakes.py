@@ -379,15 +379,20 @@ class FakePast:
         self.remembered: list[Callable[[], Good]] = []
         self.failure: Exception | None = None
 
-    async def contents(self, path: str) -> AsyncGenerator[Former, None]:
+    async def contents(
+        self, path: str, passed_over: Callable[[str], bool] = lambda _: False
+    ) -> AsyncGenerator[Former, None]:
         taken = 0
         try:
             for number, content in enumerate(self._contents.get(path, ())):
                 await trio.lowlevel.checkpoint()
+                id = None if content is None else f"{path}: {content!r}"
+                if id is not None and passed_over(id):
+                    continue
                 if self.failure is not None:
                     raise self.failure
                 taken += 1
-                yield Former(content, f"c{number}")
+                yield Former(content, f"c{number}", id)
         finally:
             self.asked.append((path, taken))
 

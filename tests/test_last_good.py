@@ -1,6 +1,7 @@
 """The last good content of broken files: found in the past of their source, tried until one parses."""
 
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import Any
 
 import attrs
@@ -182,7 +183,7 @@ async def test_a_past_that_cannot_be_read_leaves_what_is_served() -> None:
 
 
 class Endless(FakePast):
-    async def contents(self, path: str):  # type: ignore[no-untyped-def]
+    async def contents(self, path: str, passed_over: object = None):  # type: ignore[no-untyped-def]
         await trio.sleep_forever()
         yield Former(b"")
 
@@ -198,3 +199,70 @@ async def test_all_lookups_together_have_a_deadline(autojump_clock: MockClock) -
     assert {"a": 5} == files.documents["a.yml"][0].values
     assert module._SECONDS == trio.current_time() - began
     assert ["last good content not found in time"] == [each["event"] for each in logs]
+
+
+# What is left for later.
+
+
+class Slow(FakePast):
+    """Takes a second for each content."""
+
+    async def contents(self, path: str, passed_over: Callable[[str], bool] = lambda _: False):  # type: ignore[no-untyped-def]
+        async with aclosing(super().contents(path, passed_over)) as formers:
+            async for former in formers:
+                await trio.sleep(1)
+                yield former
+
+
+async def test_a_file_with_a_long_past_keeps_no_other_one_waiting(autojump_clock: MockClock) -> None:
+    past = Slow({"a.yml": [b"[%d" % number for number in range(100)], "b.yml": [b"[", b"b: 1"]}, is_authoritative=True)
+    filling = Filling()
+    with capture_logs() as logs:
+        files = (await filling.fill(Files({"a.yml": b"[", "b.yml": b"["}, past=past))).labels["main"]
+
+    assert {"b.yml"} == files.fallbacks.keys()
+    assert frozenset({"main"}) == filling.stage.incomplete
+    assert [["main"]] == [each["labels"] for each in logs]
+
+
+async def test_what_was_not_found_in_time_is_found_by_going_on_from_there(autojump_clock: MockClock) -> None:
+    past = Slow({"a.yml": [*(b"[%d" % number for number in range(12)), b"a: 1"]}, is_authoritative=True)
+    filling = Filling()
+    with capture_logs():
+        parsed = await filling.fill(Files({"a.yml": b"["}, past=past))
+        rounds = 0
+        while filling.stage.incomplete:
+            # A publication in between doesn't look again by itself.
+            assert parsed.labels["main"] is (await filling.stage.fill(parsed, parsed, LIMITS)).labels["main"]
+            assert filling.stage.incomplete
+            parsed = await filling.stage.fill(parsed, parsed, LIMITS, again=True)
+            rounds += 1
+            assert rounds < 9
+
+    assert {"a": 1} == parsed.labels["main"].documents["a.yml"][0].values
+    # Each content was parsed once.
+    assert 13 == len(filling.parsed) == len(set(filling.parsed))
+
+
+async def test_a_lookup_that_failed_is_made_good_when_it_is_asked_for_again() -> None:
+    past = FakePast({"a.yml": [b"a: 1"], "b.yml": [b"b: 1"]}, is_authoritative=True)
+    filling = Filling()
+    past.failure = SourceError("the mirror is gone")
+    with capture_logs():
+        parsed = await filling.fill(Files({"a.yml": b"[", "b.yml": b"["}, past=past))
+    assert ({}, frozenset({"main"})) == (parsed.labels["main"].fallbacks, filling.stage.incomplete)
+
+    past.failure = None
+    parsed = await filling.stage.fill(parsed, parsed, LIMITS, again=True)
+    assert ({"a.yml", "b.yml"}, frozenset()) == (parsed.labels["main"].fallbacks.keys(), filling.stage.incomplete)
+
+
+async def test_labels_that_are_gone_are_not_incomplete_any_more() -> None:
+    past = FakePast({"a.yml": [b"a: 1"]}, is_authoritative=True)
+    past.failure = SourceError("the mirror is gone")
+    filling = Filling()
+    with capture_logs():
+        parsed = await filling.fill(Files({"a.yml": b"["}, past=past))
+    await filling.stage.fill(ParsedTree({}, "main"), parsed, LIMITS)
+
+    assert frozenset() == filling.stage.incomplete

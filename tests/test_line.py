@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 from structlog.testing import capture_logs
+from trio.testing import MockClock
 
 from vortexd import interests as interests_module
 from vortexd import line as line_module
@@ -23,7 +24,7 @@ from vortexd.diff import patch_between
 from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.keys import OneKey
-from vortexd.errors import UnknownLabel
+from vortexd.errors import FormatError, SourceError, UnknownLabel
 from vortexd.isolated import Isolated
 from vortexd.line import Line, TooManyKeys
 from vortexd.metrics import Metrics
@@ -356,6 +357,36 @@ async def test_a_client_that_missed_several_commits_is_told_of_the_last_one(whol
 
     resumed = message(await whole.line.catch_up(SHOP, version))
     assert {"commit": "c3", "author": "Author 3", "time": "2030-01-01T00:00:00Z"} == resumed["origin"]
+
+
+async def test_a_good_content_that_could_not_be_looked_up_is_published_later(
+    whole: Whole, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def inline(function: Callable[..., Any], *arguments: object, **_: object) -> Any:
+        await trio.lowlevel.checkpoint()
+        return function(*arguments)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", inline)
+    past = FakePast({"shop.yml": [b"a: 1"]}, is_authoritative=True)
+    past.failure = SourceError("the mirror is gone")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(whole.line.run)
+        with capture_logs():
+            await whole.line.publish(Tree({"main": Files({"shop.yml": b"["}, past=past)}))
+            with pytest.raises(FormatError):
+                await whole.line.read(SHOP)
+            for moment in (5, 15, 35):
+                asked = len(past.asked)
+                await trio.sleep_until(moment - 0.1)
+                assert asked == len(past.asked)
+                past.failure = None if moment == 35 else past.failure
+                await trio.sleep_until(moment + 0.1)
+                assert asked + 1 == len(past.asked)
+        assert {"a": 1} == (await whole.line.read(SHOP)).document
+        asked = len(past.asked)
+        await trio.sleep(1_000)
+        assert asked == len(past.asked)
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_source_is_told_what_is_good_and_what_is_broken(whole: Whole) -> None:

@@ -238,6 +238,7 @@ async def serve(
         urls = await listener.bind()
         async with trio.open_nursery() as root:
             root.start_soon(partial(sources.run, line.publish), name="sources")
+            root.start_soon(line.run)
             root.start_soon(_announce, line, started, urls, notifier, listener, websockets, sources, reload)
             root.start_soon(_watch_loop, metrics)
             root.start_soon(peers.run)

@@ -54,6 +54,8 @@ _LARGE_BYTES = 65_536
 _LATE_ROUNDS = 4
 
 
+# Seconds until the last good content that couldn't be found is looked for again; twice as long each time, and at least this often.
+_AGAIN, _AGAIN_AT_LEAST = 5.0, 60.0
 # What a broken file means for the keys that read it.
 CONSEQUENCES = {
     Served.LAST_GOOD: "keys that read it are served with its last good content",
@@ -115,6 +117,7 @@ class Line:
         self._turns = Turns()
         self._failing: dict[Key, str] = {}
         self._last_good = LastGood(self._in_thread)
+        self._incomplete = trio.Event()
         self._without_configuration: frozenset[str] = frozenset()
         # Steps whose patch would be too long, so that it isn't made anew for each client that takes one. Oldest first.
         self._replaced: dict[tuple[Key, str, str], None] = {}
@@ -146,6 +149,18 @@ class Line:
         async with self._publishing:
             await self._publish(tree, self._parsed)
 
+    async def run(self) -> None:
+        """Look again, for ever, for the last good content that couldn't be found when it was needed."""
+        pause = _AGAIN
+        while True:
+            await self._incomplete.wait()
+            await trio.sleep(pause)
+            async with self._publishing:
+                self._incomplete = trio.Event()
+                if self._tree is not None and self._last_good.incomplete:
+                    await self._publish(attrs.evolve(self._tree, noticed=None), self._parsed, again=True)
+            pause = min(2 * pause, _AGAIN_AT_LEAST) if self._last_good.incomplete else _AGAIN
+
     async def parse_by(self, formats: FormatSettings) -> None:
         """Parse everything again, within other bounds, and publish what became another document by it."""
         async with self._publishing:
@@ -153,16 +168,19 @@ class Line:
             if self._tree is not None:
                 await self._publish(attrs.evolve(self._tree, noticed=None), None)
 
-    async def _publish(self, tree: Tree, former: ParsedTree | None) -> None:
+    async def _publish(self, tree: Tree, former: ParsedTree | None, *, again: bool = False) -> None:
         """See `publish`.
 
         Args:
             former: What was parsed within the same bounds.
+            again: As `LastGood.fill`.
         """
         before = self.broken
         watch = Stopwatch(tree.noticed)
         parsed = await self._in_thread(parse_all, tree, self._formats, former, self._parsed)
-        parsed = await self._last_good.fill(parsed, self._parsed, self._formats)
+        parsed = await self._last_good.fill(parsed, self._parsed, self._formats, again=again)
+        if self._last_good.incomplete:
+            self._incomplete.set()
         watch.lap("parse")
         state = State(parsed.labels, parsed.default_label, self._decryptor, self._overrides)
         listing = await self._in_thread(list_keys, parsed, self._listing)

@@ -109,8 +109,13 @@ class Past(Protocol):
         """Whether it decides alone what replaces a broken file, on every instance alike, whatever was served before."""
         ...
 
-    def contents(self, path: str) -> "AsyncGenerator[Former, None]":
+    def contents(
+        self, path: str, passed_over: Callable[[str], bool] = lambda _: False
+    ) -> "AsyncGenerator[Former, None]":
         """What a path held before, the newest first; nothing if that isn't known. The caller closes the iterator.
+
+        Args:
+            passed_over: Whether a content is of no use, by its `Former.id`; then it needn't be read.
 
         Raises:
             SourceError: It can't be read now.
@@ -146,10 +151,12 @@ class Former:
     Attributes:
         content: None if there was no such file.
         revision: The commit that it is from, or None.
+        id: A name of the content that no other one has, or None.
     """
 
     content: bytes | None
     revision: str | None = None
+    id: str | None = attrs.field(default=None, eq=False)
 
 
 @attrs.frozen(slots=True, eq=False)

@@ -311,6 +311,37 @@ async def test_what_is_newest_is_written_and_the_index_is_confirmed_each_hour(
     assert disk.memory._lock is None
 
 
+async def test_a_write_that_failed_is_tried_again_and_the_former_index_is_not_confirmed(
+    disk: Disk, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def inline(function: Callable[..., Any], *arguments: object, **_: object) -> Any:
+        await trio.lowlevel.checkpoint()
+        return function(*arguments)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", inline)
+    disk.write({"a.yml": b"a: 1", "gone.yml": b"g: 1"})
+    written = disk.index.stat().st_mtime
+    sync = os.fsync
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    disk.now += MAX_AGE + 1
+    async with trio.open_nursery() as nursery:
+        with capture_logs():
+            disk.memory.remember(lambda: Good({"a.yml": b"a: 2"}, {}))
+            nursery.start_soon(disk.memory.run)
+            await trio.sleep(3 * module._CONFIRM)
+            assert written == disk.index.stat().st_mtime
+            assert [] == [former async for former in disk.open().contents("gone.yml")]
+            monkeypatch.setattr(os, "fsync", sync)
+            await trio.sleep(module._RETRY + 1)
+            assert [Former(b"a: 2")] == [former async for former in disk.open().contents("a.yml")]
+            assert [Former(None)] == [former async for former in disk.open().contents("gone.yml")]
+        nursery.cancel_scope.cancel()
+
+
 async def until(is_so: Callable[[], bool]) -> None:
     for _ in range(100_000):
         if is_so():

@@ -146,7 +146,9 @@ class GitPast:
         self._history = history
         self._ways = ways
 
-    async def contents(self, path: str) -> AsyncGenerator[Former, None]:
+    async def contents(
+        self, path: str, passed_over: Callable[[str], bool] = lambda _: False
+    ) -> AsyncGenerator[Former, None]:
         """See `model.Past`."""
         *links, file = self._ways[path].through if path in self._ways else (path,)
         for step in self._history.steps:
@@ -158,13 +160,13 @@ class GitPast:
             blob = step.before[file]
             if blob is None:
                 yield Former(None, step.parent)
-            elif blob != _NO_FILE:
+            elif blob != _NO_FILE and not passed_over(blob):
                 try:
                     content = await self._mirror.blob(blob, self._settings.file_bytes)
                 except TooMuch:
                     continue
                 if not is_pointer(content):
-                    yield Former(content, step.parent)
+                    yield Former(content, step.parent, blob)
 
     def remember(self, good: Callable[[], Good]) -> None:
         """The mirror has it all."""

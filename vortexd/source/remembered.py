@@ -36,8 +36,9 @@ FORMAT = 1
 MAX_BYTES = 67_108_864
 # Seconds after which a content is too old to take the place of a broken file.
 MAX_AGE = 7 * 86_400.0
-# Seconds after which an index is confirmed although nothing has changed.
+# Seconds after which an index is confirmed although nothing has changed, and after which a write that failed is tried again.
 _CONFIRM = 3_600.0
+_RETRY = 60.0
 _INDEX, _LOCK, _ASIDE = "index.json", "lock", "index.json.unknown"
 _PART = ".part"
 _UNWRITTEN = "unwritten"
@@ -80,6 +81,7 @@ class Remembered:
         self._now = now
         self._max_bytes = max_bytes
         self._good: Callable[[], Good] | None = None
+        self._unwritten: Callable[[], Good] | None = None
         self._news = trio.Event()
         self._lock: int | None = None
         self._told: set[str] = set()
@@ -91,7 +93,9 @@ class Remembered:
         self._good = good
         self._news.set()
 
-    async def contents(self, path: str) -> AsyncGenerator[Former, None]:
+    async def contents(
+        self, path: str, passed_over: Callable[[str], bool] = lambda _: False
+    ) -> AsyncGenerator[Former, None]:
         """See `model.Past`: the last good content, if it isn't too old."""
         found = await threads.run_sync(self._recall, path)
         if found is not None:
@@ -101,14 +105,16 @@ class Remembered:
         """Write what there is to remember, for ever."""
         try:
             while True:
-                with trio.move_on_after(_CONFIRM):
+                with trio.move_on_after(_CONFIRM if self._unwritten is None else _RETRY):
                     await self._news.wait()
                 self._news = trio.Event()
-                good, self._good = self._good, None
+                good, self._good = self._good or self._unwritten, None
                 if good is None:
                     await threads.run_sync(self._confirm, limiter=self._threads)
                 else:
-                    await threads.run_sync(self._write, good, limiter=self._threads)
+                    # What couldn't be written is tried again, and until then the former index isn't confirmed.
+                    is_written = await threads.run_sync(self._write, good, limiter=self._threads)
+                    self._unwritten = None if is_written else good
         finally:
             if self._lock is not None:
                 os.close(self._lock)
@@ -157,10 +163,11 @@ class Remembered:
 
     # Writing.
 
-    def _write(self, good: Callable[[], Good]) -> None:
+    def _write(self, good: Callable[[], Good]) -> bool:
+        """Write what is good. Returns False if that failed; where another process writes, nothing is to be done."""
         try:
             if not self._is_writer():
-                return
+                return True
             former = self._read_index()
             before = former[0] if former else {}
             self._set_aside(former is not None)
@@ -175,6 +182,8 @@ class Remembered:
                 self._told.discard(_UNWRITTEN)
         except OSError as error:
             self._warn_unwritten(_words(error))
+            return False
+        return True
 
     def _stored(self, good: Good, before: Mapping[str, _Entry]) -> tuple[dict[str, _Entry], int]:
         """Write the contents that aren't there yet. Returns the entries of all paths, and how many contents there is no room for."""
