@@ -8,6 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 
+class _NoMemory(type):
+    @property
+    def __name__(cls) -> str:
+        raise MemoryError
+
+
+class Nameless(Exception, metaclass=_NoMemory):
+    """Its name takes more memory than there is."""
+
+
 def work(request: Any, content: bytes) -> Iterator[Any]:
     match request:
         case "echo":
@@ -40,6 +50,8 @@ def work(request: Any, content: bytes) -> Iterator[Any]:
         case "fail":
             yield 1
             raise ValueError("hunter2")
+        case "fail without memory to say so":
+            raise Nameless
         case ["signal", number]:
             os.kill(os.getpid(), number)
             time.sleep(0.05)

@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -14,10 +15,19 @@ from typing import Any
 import pytest
 
 from vortexd import isolated
-from vortexd.isolated import Exceeded, Isolated, Unavailable
+from vortexd.isolated import Died, Exceeded, Isolated, Unavailable
 
 MEMORY = 67_108_864
 WORK = "tests.isolated_work"
+CRASHES = (
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGABRT,
+    signal.SIGSYS,
+    signal.SIGTRAP,
+)
 
 
 @pytest.fixture
@@ -140,15 +150,17 @@ def test_a_process_that_does_nothing_is_ended_at_the_deadline(
 ) -> None:
     (pid,) = asked(process, "pid")
     monkeypatch.setattr(isolated, "_PATIENCE", 0.05)
-    with pytest.raises(Exceeded, match=r"^takes longer than 0.05 s$"):
+    with pytest.raises(Died, match=r"^takes longer than 0.05 s$") as caught:
         asked(process, "sleep")
+
+    assert not caught.value.is_crash
 
     assert not is_running(pid)
 
 
 def test_a_process_that_takes_no_request_is_ended_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolated, "_PATIENCE", 0.05)
-    with Isolated("", 1, 1, ["sleep", "60"]) as process, pytest.raises(Exceeded, match=r"^takes longer than 0.05 s$"):
+    with Isolated("", 1, 1, ["sleep", "60"]) as process, pytest.raises(Died, match=r"^takes longer than 0.05 s$"):
         asked(process, "echo", bytes(1_000_000))
 
 
@@ -158,21 +170,48 @@ def test_an_unexpected_error_is_told_by_its_place_and_without_its_text(process: 
 
 
 @pytest.mark.parametrize(
-    ("request_", "reason"),
+    ("request_", "reason", "is_crash"),
     [
-        (["signal", 9], "its process was killed by signal 9"),
-        (["signal", 15], "its process was killed by signal 15"),
-        (["exit", 7], "its process has ended with status 7"),
-        (["exit", 0], "its process has ended with status 0"),
+        (["signal", 9], "its process was killed by signal 9", False),
+        (["signal", 15], "its process was killed by signal 15", False),
+        *(([["signal", int(each)], f"its process was killed by signal {int(each)}", True]) for each in CRASHES),
+        (["exit", 7], "its process has ended with status 7", False),
+        (["exit", 11], "its process has ended with status 11", False),
+        (["exit", 0], "its process has ended with status 0", False),
     ],
 )
-def test_a_process_that_ends_is_told_with_its_status(process: Isolated, request_: Any, reason: str) -> None:
-    with pytest.raises(Exceeded, match=f"^fails unexpectedly: {reason}$"):
+def test_a_process_that_ends_is_told_with_its_status_and_whether_it_crashed(
+    process: Isolated, request_: Any, reason: str, is_crash: bool
+) -> None:
+    with pytest.raises(Died, match=f"^fails unexpectedly: {reason}$") as caught:
         asked(process, request_)
+    assert is_crash == caught.value.is_crash
+
+
+@pytest.mark.parametrize("request_", ["fill", "spin", "fail", ["signal", int(signal.SIGXCPU)], ["exit", 3]])
+def test_the_end_at_a_bound_and_an_error_of_the_work_are_no_accident(process: Isolated, request_: Any) -> None:
+    with pytest.raises(Exceeded) as caught:
+        asked(process, request_)
+    assert not isinstance(caught.value, Died)
+
+
+def test_no_memory_to_tell_an_error_is_the_bound_of_memory(process: Isolated) -> None:
+    with pytest.raises(Exceeded, match=f"^takes more than {MEMORY} bytes of memory$"):
+        asked(process, "fail without memory to say so")
+
+
+def test_processor_time_ends_a_second_before_the_hard_limit_of_the_user_which_would_not_say_why() -> None:
+    program = (
+        "import resource\n"
+        "from vortexd.isolated import Isolated\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (50, 50))\n"
+        f"with Isolated({WORK!r}, {MEMORY}, 100) as process: print(next(process.ask('limits'))[1])\n"
+    )
+    assert b"49\n" == subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True).stdout
 
 
 def test_a_process_that_ends_before_it_has_read_the_request_is_told_too() -> None:
-    with Isolated("", 1, 1, ["false"]) as process, pytest.raises(Exceeded, match="has ended with status 1"):
+    with Isolated("", 1, 1, ["false"]) as process, pytest.raises(Died, match="has ended with status 1"):
         asked(process, "echo", bytes(1_000_000))
 
 
@@ -181,19 +220,21 @@ def test_a_process_that_only_closes_its_pipe_is_told_and_killed(
 ) -> None:
     monkeypatch.setattr(isolated, "_GRACE", 0.05)
     (pid,) = asked(process, "pid")
-    with pytest.raises(Exceeded, match="^fails unexpectedly: its process has closed its pipe$"):
+    with pytest.raises(Died, match="^fails unexpectedly: its process has closed its pipe$"):
         asked(process, "hang up")
 
     assert not is_running(pid)
 
 
-def test_another_thread_can_end_it(process: Isolated) -> None:
+def test_another_thread_can_end_it_for_good(process: Isolated) -> None:
     asked(process, "pid")
     timer = threading.Timer(0.05, process.kill)
     timer.start()
-    with pytest.raises(Exceeded, match="its process was killed by signal 9"):
+    with pytest.raises(Died, match="its process was killed by signal 9"):
         asked(process, "spin")
     timer.join()
+    with pytest.raises(Unavailable, match="^this program is ending$"):
+        asked(process, "pid")
 
 
 def test_killing_without_a_process_does_nothing() -> None:

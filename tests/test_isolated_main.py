@@ -25,6 +25,19 @@ def test_a_limit_is_never_above_that_of_the_user(
     assert [(resource.RLIMIT_AS, expected)] == made
 
 
+@pytest.mark.parametrize(
+    ("hard", "expected"),
+    [(resource.RLIM_INFINITY, 500), (502, 500), (501, 500), (500, 499), (1, 0), (0, 0)],
+)
+def test_a_limit_can_be_kept_below_the_hard_one(monkeypatch: pytest.MonkeyPatch, hard: int, expected: int) -> None:
+    made = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (7, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda *limit: made.append(limit))
+    isolated_main._limit(resource.RLIMIT_CPU, 500, below=1)
+
+    assert [(resource.RLIMIT_CPU, (expected, hard))] == made
+
+
 def test_what_is_mapped_is_guessed_where_the_machine_does_not_say(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < isolated_main._address_space()
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from structlog.testing import capture_logs
 
 from vortexd import parsing
 from vortexd.errors import FormatError
-from vortexd.isolated import Exceeded, Unavailable
+from vortexd.isolated import Died, Exceeded, Isolated, Unavailable
 from vortexd.model import Files, Tree
 from vortexd.parsing import SMALL_BYTES, SMALL_NODES, Parser, parse_all, parse_file
 from vortexd.resolve import apart
@@ -27,6 +28,8 @@ class Apart:
 
     made: "list[Apart]"
     error: Exception | None
+    # One for each request to come, before `error`.
+    errors: list[Exception]
 
     def __init__(self, *arguments: object) -> None:
         self.arguments = arguments
@@ -36,9 +39,12 @@ class Apart:
 
     def ask(self, request: Any, content: bytes) -> Iterator[Any]:
         self.asked.append(request[0])
+        if Apart.errors:
+            yield from list(apart.work(request, content))[:1]
+            raise Apart.errors.pop(0)
         if Apart.error is not None:
             raise Apart.error
-        return apart.work(request, content)
+        yield from apart.work(request, content)
 
     def close(self) -> None:
         self.is_closed = True
@@ -46,7 +52,7 @@ class Apart:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Apart]:
-    Apart.made, Apart.error = [], None
+    Apart.made, Apart.error, Apart.errors = [], None, []
     monkeypatch.setattr(parsing, "Isolated", Apart)
     return Apart.made
 
@@ -118,6 +124,64 @@ def test_R17_without_a_process_it_is_parsed_all_the_same_and_that_is_told(made: 
     ] == logs
 
 
+KILLED = "fails unexpectedly: its process was killed by signal 9"
+CRASHED = "fails unexpectedly: its process was killed by signal 11"
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_a_file_whose_process_dies_is_parsed_by_another(made: list[Apart], deaths: int) -> None:
+    Apart.errors = [Died(KILLED) for _ in range(deaths)]
+    with capture_logs() as logs:
+        assert {"a": 1} == values_of(padded(SMALL_BYTES + 1))
+
+    assert [["a.yml"] * (deaths + 1)] == [each.asked for each in made]
+    assert [] == logs
+
+
+def test_a_file_whose_processes_all_die_is_parsed_here_and_that_is_told(made: list[Apart]) -> None:
+    Apart.error = Died(KILLED)
+    with capture_logs() as logs:
+        assert {"a": 1} == values_of(padded(SMALL_BYTES + 1))
+
+    assert [["a.yml"] * 3] == [each.asked for each in made]
+    assert [
+        {
+            "event": "parsing processes died",
+            "log_level": "warning",
+            "file": "a.yml",
+            "reason": f"parsing it {KILLED}",
+            "consequence": "the file is parsed without a bound of its memory and time",
+        }
+    ] == logs
+
+
+def test_a_file_that_takes_too_much_is_not_tried_again(made: list[Apart]) -> None:
+    Apart.errors = [Died(KILLED), Exceeded("takes more than 3 s of processor time")]
+    with pytest.raises(FormatError, match=r"^a.yml: parsing it takes more than 3 s of processor time$"):
+        values_of(padded(SMALL_BYTES + 1))
+    assert ["a.yml"] * 2 == made[0].asked
+
+
+def test_a_process_that_crashes_once_is_an_accident_too(made: list[Apart]) -> None:
+    Apart.errors = [Died(CRASHED, is_crash=True)]
+    assert {"a": 1} == values_of(padded(SMALL_BYTES + 1))
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        [Died(CRASHED, is_crash=True), Died(CRASHED, is_crash=True)],
+        [Died(KILLED), Died(KILLED)],
+        [Unavailable("Resource temporarily unavailable")],
+    ],
+)
+def test_a_file_that_may_make_a_process_crash_is_never_parsed_here(made: list[Apart], after: list[Exception]) -> None:
+    Apart.errors = [Died(CRASHED, is_crash=True), *after]
+    with capture_logs() as logs, pytest.raises(FormatError, match=f"^a.yml: parsing it {CRASHED}$"):
+        values_of(padded(SMALL_BYTES + 1))
+    assert [] == logs
+
+
 def test_R17_the_bounds_of_values_hold_without_a_process_too(made: list[Apart]) -> None:
     Apart.error = Unavailable("Resource temporarily unavailable")
     with pytest.raises(TooManyValues, match="more than 100000 values"):
@@ -126,11 +190,11 @@ def test_R17_the_bounds_of_values_hold_without_a_process_too(made: list[Apart]) 
 
 def test_who_asks_may_be_told_in_another_way(made: list[Apart]) -> None:
     Apart.error = Unavailable("why")
-    told = []
+    told: list[tuple[str, Died | Unavailable]] = []
     with Parser(lambda *report: told.append(report)) as parser, capture_logs() as logs:
         assert parser.parse("a.yml", padded(SMALL_BYTES + 1), LIMITS)
 
-    assert [("a.yml", "why")] == told
+    assert [("a.yml", Apart.error)] == told
     assert [] == logs
 
 
@@ -179,6 +243,39 @@ def test_Y16_a_file_that_would_fill_the_memory_is_broken() -> None:
     content = b"".join(b"[k%d%s]\n" % (number, b".a" * 60) for number in range(3_000))
     with pytest.raises(FormatError, match=r"^a.toml: parsing it takes more than 67108864 bytes of memory$"):
         values_of(content, limits, "a.toml")
+
+
+@pytest.mark.parametrize("kills", [1, 3])
+def test_a_large_file_is_served_however_often_its_process_is_killed(
+    monkeypatch: pytest.MonkeyPatch, kills: int
+) -> None:
+    pids = []
+
+    class Killed(Isolated):
+        """Its processes are killed as soon as they are started."""
+
+        def _started(self) -> "subprocess.Popen[bytes]":
+            process = super()._started()
+            pids.append(process.pid)
+            if len(pids) <= kills:
+                process.send_signal(signal.SIGKILL)
+            return process
+
+    monkeypatch.setattr(parsing, "Isolated", Killed)
+    with capture_logs() as logs:
+        parsed = parse_all(tree(a=padded(SMALL_BYTES + 1)), LIMITS)
+
+    assert {} == parsed.labels["main"].broken
+    assert {"a.yml"} == parsed.labels["main"].documents.keys()
+    assert min(kills + 1, 3) == len(set(pids))
+    assert ["parsing processes died"] * (kills == 3) == [each["event"] for each in logs]
+
+
+def test_a_file_that_takes_too_much_processor_time_is_broken() -> None:
+    content = b"".join(b"k%d: {a: [%d, x]}\n" % (number, number) for number in range(100_000))
+    limits = attrs.evolve(LIMITS, nodes=10_000_000, cpu_seconds=1)
+    with pytest.raises(FormatError, match=r"^a.yml: parsing it takes more than 1 s of processor time$"):
+        values_of(content, limits)
 
 
 def test_R17_a_machine_that_starts_no_process_serves_large_files(monkeypatch: pytest.MonkeyPatch) -> None:

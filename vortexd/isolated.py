@@ -34,6 +34,10 @@ _READ = 65_536
 _PATIENCE = 10
 # From the end of a process's pipe to its end.
 _GRACE = 5.0
+# What a process gets for a fault of its own: it would get the same in the thread of whoever asked.
+_CRASHES = frozenset(
+    (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGSYS, signal.SIGTRAP)
+)
 
 _known: "weakref.WeakSet[Isolated]" = weakref.WeakSet()
 
@@ -44,6 +48,18 @@ class Unavailable(VortexdError):
 
 class Exceeded(VortexdError):
     """The work took more than it may, or failed. The text is the end of a sentence that begins with the work."""
+
+
+class Died(Exceeded):
+    """The process ended or got stuck for no reason that is known, as when the machine runs out of memory. Another one may do the work.
+
+    Attributes:
+        is_crash: The process was ended by a signal for a fault in its own code, which the work may have caused.
+    """
+
+    def __init__(self, reason: str, *, is_crash: bool = False) -> None:
+        super().__init__(reason)
+        self.is_crash = is_crash
 
 
 class _Ended(Exception):
@@ -69,6 +85,7 @@ class Isolated:
         self._cpu_seconds = cpu_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._received = bytearray()
+        self._is_over = False
         _known.add(self)
 
     def __enter__(self) -> "Isolated":
@@ -85,7 +102,8 @@ class Isolated:
 
         Raises:
             Unavailable: No process can be started.
-            Exceeded: The work took too much memory or time, or failed.
+            Exceeded: The work took too much memory or processor time, or failed.
+            Died: The process ended in another way, or missed the deadline. The next request starts another.
         """
         process = self._started()
         deadline = time.monotonic() + self._cpu_seconds * _PATIENCE
@@ -102,9 +120,10 @@ class Isolated:
                     return
                 raise Exceeded(self._too_much_memory() if kind == "memory" else f"fails unexpectedly: {value}")
         except _Ended:
-            raise Exceeded(self._reason(process)) from None
+            raise self._end_of(process) from None
         except TimeoutError:
-            raise Exceeded(f"takes longer than {self._cpu_seconds * _PATIENCE} s") from None
+            # Its own limit comes first, unless the machine gives it next to no processor time.
+            raise Died(f"takes longer than {self._cpu_seconds * _PATIENCE} s") from None
         finally:
             if not is_over:
                 self.close()
@@ -123,12 +142,15 @@ class Isolated:
             process.wait(_GRACE)
 
     def kill(self) -> None:
-        """End the process from another thread: the one that waits for it is told that it has ended."""
+        """End the process from another thread, for good: the one that waits for it is told that it has ended, and none is started again."""
+        self._is_over = True
         if (process := self._process) is not None:
             process.kill()
 
     def _started(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
+            if self._is_over:
+                raise Unavailable("this program is ending")
             # glibc reserves address space for each thread that allocates, which would count.
             environment = os.environ | {"MALLOC_ARENA_MAX": "1"}
             try:
@@ -176,18 +198,18 @@ class Isolated:
                 raise _Ended
             self._received += more
 
-    def _reason(self, process: "subprocess.Popen[bytes]") -> str:
+    def _end_of(self, process: "subprocess.Popen[bytes]") -> Exceeded:
         """Why a process has ended by itself."""
         try:
             status = process.wait(_GRACE)
         except subprocess.TimeoutExpired:
-            return "fails unexpectedly: its process has closed its pipe"
+            return Died("fails unexpectedly: its process has closed its pipe")
         if status == -signal.SIGXCPU:
-            return f"takes more than {self._cpu_seconds} s of processor time"
+            return Exceeded(f"takes more than {self._cpu_seconds} s of processor time")
         if status == OUT_OF_MEMORY:
-            return self._too_much_memory()
+            return Exceeded(self._too_much_memory())
         cause = f"was killed by signal {-status}" if status < 0 else f"has ended with status {status}"
-        return f"fails unexpectedly: its process {cause}"
+        return Died(f"fails unexpectedly: its process {cause}", is_crash=-status in _CRASHES)
 
     def _too_much_memory(self) -> str:
         return f"takes more than {self._memory_bytes} bytes of memory"

@@ -11,7 +11,7 @@ import resource
 import signal
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .isolated import HEADER, OUT_OF_MEMORY
@@ -36,25 +36,34 @@ def main(arguments: Sequence[str]) -> None:
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_AS, _address_space() + int(memory_bytes))
-    while True:
-        request, content = requests.get()
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + int(cpu_seconds))
-        try:
-            for value in work(request, content):
-                _send("value", value)
-            _send("end", None)
-        except MemoryError:
-            _send("memory", None)
-        except Exception as error:  # noqa: BLE001  # the parent is told, and the file at fault with it
-            # The text of an error may hold a value of the file.
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            _send("fault", f"{type(error).__name__} in {os.path.basename(place.filename)}:{place.lineno}")
+    try:
+        while True:
+            request, content = requests.get()
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            # At its hard limit the system kills a process without saying why: a second before, it says so.
+            _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + int(cpu_seconds), below=1)
+            _serve(work, request, content)
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)
 
 
-def _limit(kind: int, value: int) -> None:
+def _serve(work: Callable[[Any, bytes], Iterable[Any]], request: Any, content: bytes) -> None:
+    try:
+        for value in work(request, content):
+            _send("value", value)
+        _send("end", None)
+    except MemoryError:
+        _send("memory", None)
+    except Exception as error:  # noqa: BLE001  # the parent is told, and the file at fault with it
+        # The text of an error may hold a value of the file.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        _send("fault", f"{type(error).__name__} in {os.path.basename(place.filename)}:{place.lineno}")
+
+
+def _limit(kind: int, value: int, below: int = 0) -> None:
+    """Set a limit, at least that far below the hard one of the user."""
     _, hard = resource.getrlimit(kind)
-    resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+    resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, max(hard - below, 0)), hard))
 
 
 def _address_space() -> int:

@@ -3,7 +3,8 @@
 In come paths and bytes, out go documents, as from `resolve.formats.parse`. The invariant: no file holds the interpreter up for long, takes more
 memory than `formats.memory_bytes`, or more time than `formats.cpu_seconds`; one that would is broken, with that reason.
 
-Without a process to spare a file is parsed in the thread all the same, by the bounds of `formats` alone.
+Without a process to spare a file is parsed in the thread all the same, by the bounds of `formats` alone. So it is when its processes die for no
+fault of its own: what becomes of a file is the same everywhere and every time.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import attrs
 import structlog
 
 from .errors import FormatError
-from .isolated import Exceeded, Isolated, Unavailable
+from .isolated import Died, Exceeded, Isolated, Unavailable
 from .model import Tree
 from .resolve import apart, formats
 from .resolve.formats import Document
@@ -25,15 +26,16 @@ log = structlog.get_logger()
 # Up to both of these a file takes a few hundredths of a second, of which the interpreter is never held for more than some milliseconds.
 SMALL_BYTES = 262_144
 SMALL_NODES = 10_000
+# How many processes may die over one file.
+_TRIES = 3
+_CONSEQUENCE = "the file is parsed without a bound of its memory and time"
 
 
-def _report(path: str, reason: str) -> None:
-    log.warning(
-        "no process can be started",
-        file=path,
-        reason=reason,
-        consequence="the file is parsed without a bound of its memory and time",
-    )
+def _report(path: str, error: Died | Unavailable) -> None:
+    if isinstance(error, Died):
+        log.warning("parsing processes died", file=path, reason=f"parsing it {error}", consequence=_CONSEQUENCE)
+    else:
+        log.warning("no process can be started", file=path, reason=str(error), consequence=_CONSEQUENCE)
 
 
 class Parser:
@@ -43,7 +45,7 @@ class Parser:
         report: Called with a path, and why it is parsed without a process of its own.
     """
 
-    def __init__(self, report: Callable[[str, str], None] = _report) -> None:
+    def __init__(self, report: Callable[[str, Died | Unavailable], None] = _report) -> None:
         self._report = report
         self._isolated: Isolated | None = None
 
@@ -73,12 +75,38 @@ class Parser:
         if self._isolated is None:
             self._isolated = Isolated(apart.__name__, limits.memory_bytes, limits.cpu_seconds)
         try:
-            return apart.documents_from(path, self._isolated.ask(apart.request_for(path, limits), content))
+            return _parse_apart(self._isolated, path, content, limits)
+        except (Died, Unavailable) as error:
+            self._report(path, error)
+        return formats.parse(path, content, limits)
+
+
+def _parse_apart(isolated: Isolated, path: str, content: bytes, limits: FormatSettings) -> tuple[Document, ...]:
+    """Parse a file in a process, and in another if that one dies.
+
+    Raises:
+        FormatError: It can't be used, takes too much memory or time, or makes the process crash.
+        Died: One process after the other has died for another reason.
+        Unavailable: No process can be started.
+    """
+    last: Died | Unavailable | None = None
+    crash: Died | None = None
+    for _ in range(_TRIES):
+        try:
+            return apart.documents_from(path, isolated.ask(apart.request_for(path, limits), content))
+        except Died as error:
+            last = error
+            crash = error if error.is_crash else crash
+        except Unavailable as error:
+            last = error
+            break
         except Exceeded as error:
             raise FormatError(path, f"parsing it {error}") from None
-        except Unavailable as error:
-            self._report(path, str(error))
-        return formats.parse(path, content, limits)
+    if crash is not None:
+        # In the thread it might end the whole server.
+        raise FormatError(path, f"parsing it {crash}") from None
+    assert last is not None  # there was a try
+    raise last
 
 
 def parse_file(path: str, content: bytes, limits: FormatSettings) -> tuple[Document, ...]:

@@ -12,6 +12,7 @@ import pytest
 from tests.repository import Repository
 from vortexd.ctl import cli
 from vortexd.encryption.ciphers import AesEncryptor
+from vortexd.isolated import Died, Isolated
 
 BROKEN = {
     "application.yml": "a: 1\n",
@@ -366,4 +367,18 @@ def test_without_a_process_to_spare_they_are_parsed_all_the_same_and_that_is_tol
 
     assert (0, []) == (status, lines)
     reason = "no process can be started: Resource temporarily unavailable"
+    assert f"vortexctl: warning: a.yml is parsed without a bound of its memory and time: {reason}\n" in told
+
+
+def test_processes_that_die_are_told_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise Died("fails unexpectedly: its process was killed by signal 9")
+
+    monkeypatch.setattr(Isolated, "ask", die)
+    status, lines, told = check(capsys, directory(tmp_path, {"a.yml": "a: 1" + "\n" * 300_000}))
+
+    assert (0, []) == (status, lines)
+    reason = "parsing it fails unexpectedly: its process was killed by signal 9"
     assert f"vortexctl: warning: a.yml is parsed without a bound of its memory and time: {reason}\n" in told

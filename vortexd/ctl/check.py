@@ -15,6 +15,7 @@ from ..cli import read_settings
 from ..encryption.decryptor import Decryptor
 from ..encryption.files import load_encryption
 from ..errors import SourceError
+from ..isolated import Died, Unavailable
 from ..parsing import Parser
 from ..resolve.formats import EXTENSIONS
 from ..settings import EncryptionSettings, GitSettings, Settings, SourceSettings
@@ -84,8 +85,9 @@ def _nothing(ref: str | None) -> str:
     return f"there is no configuration here{f' in {ref}' if ref else ''}: no file that the server reads ends in {kinds}"
 
 
-def _warn(file: str, reason: str) -> None:
-    text = f"{file} is parsed without a bound of its memory and time: no process can be started: {reason}"
+def _warn(file: str, error: Died | Unavailable) -> None:
+    reason = f"parsing it {error}" if isinstance(error, Died) else f"no process can be started: {error}"
+    text = f"{file} is parsed without a bound of its memory and time: {reason}"
     print(f"vortexctl: warning: {printable(text)}", file=sys.stderr)
 
 
