@@ -7,17 +7,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import attrs
 import pytest
 import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from vortexd.errors import SourceError
-from vortexd.model import Tree
+from vortexd.model import Good, Tree
 from vortexd.settings import SourceSettings
 from vortexd.source import directory, watching
 from vortexd.source.directory import Identity
 from vortexd.source.files import FilesSource
+from vortexd.source.remembered import Remembered
 from vortexd.source.watches import Followed, Place, Watches
 from vortexd.source.writes import Event, Kind
 
@@ -1009,3 +1011,24 @@ async def test_lost_events_are_told_once_and_the_scan_finds_what_they_were_about
             "consequence": "it is scanned",
         }
     ] * 2 == logs
+
+
+async def test_what_was_remembered_below_a_directory_that_cannot_be_listed_at_a_start_is_broken_and_not_absent(
+    root: Path, kernel: Kernel, mock_clock: MockClock, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remembered = Remembered(tmp_path / "memory", f"file:{root}/")
+    good = Good({"shop.yml": b"a: 1", "orders/pay.yml": b"v: 1", "other/x.yml": b"x: 1"}, {})
+    remembered._write(lambda: good)
+    outline = directory.outline
+
+    def closed(*arguments: Any) -> directory.Outline:
+        return attrs.evolve(outline(*arguments), closed={"orders/": "permission denied"})
+
+    monkeypatch.setattr(directory, "outline", closed)
+    running = Running(root)
+    running.source = FilesSource(SourceSettings(path=str(root)), Path("/"), (), remembered)
+    await start(running)
+
+    files = running.trees[0].labels["main"]
+    assert {"orders/pay.yml": "its directory can't be listed: permission denied"} == files.unreadable
+    assert files.past is remembered

@@ -112,6 +112,22 @@ async def test_a_state_says_which_commit_it_is_and_who_made_it(repository: Repos
     assert Origin(commit, "Grace[31m Hopper", "2023-11-14T22:13:22Z") == files.origin
 
 
+@pytest.mark.parametrize("encoding", ["ISO-8859-1", "utf-8", "no-such-encoding"])
+async def test_a_name_is_read_in_the_encoding_of_its_commit(
+    repository: Repository, tmp_path: Path, encoding: str
+) -> None:
+    name = "Jörg".encode("utf-8" if encoding == "no-such-encoding" else encoding)
+    tree = repository.git("rev-parse", "main^{tree}").strip().encode()
+    who = name + b" <j@example.org> 1700000000 +0000"
+    body = b"tree %s\nauthor %s\ncommitter %s\nencoding %s\n\nx\n" % (tree, who, who, encoding.encode())
+    commit = repository.git("hash-object", "-t", "commit", "-w", "--stdin", input=body).strip()
+    repository.git("update-ref", "refs/heads/main", commit)
+    async with running(repository.uri, tmp_path / "state") as found:
+        files = (await found.tree(1)).labels["main"]
+
+    assert "Jörg" == (files.origin and files.origin.author)
+
+
 async def test_one_push_is_one_tree_and_shares_what_did_not_change(repository: Repository, tmp_path: Path) -> None:
     repository.commit({}, "dev", parent="main")
     async with running(repository.uri, tmp_path / "state") as found:

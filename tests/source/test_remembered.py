@@ -55,6 +55,14 @@ async def test_what_was_good_is_known_after_a_restart(disk: Disk) -> None:
     assert [Former(None)] == await disk.recall("new.yml")
 
 
+async def test_the_paths_that_have_a_content_are_known(disk: Disk) -> None:
+    assert [] == [*disk.open().paths()]
+    disk.write({"a.yml": b"a: 1", "b.yml": b"b: 1"}, never=False)
+    disk.write({"a.yml": b"a: 1"}, b=False, never=False)
+
+    assert {"a.yml", "b.yml"} == {*disk.open().paths()}
+
+
 async def test_nothing_is_known_before_anything_was_written(disk: Disk) -> None:
     with capture_logs() as logs:
         assert [] == await disk.recall("a.yml")

@@ -176,6 +176,15 @@ class FilesSource:
 
     def _read(self, before: Scan | None, shown: Outline | None) -> _Read:
         scan = directory.read(self._root, self._settings, before, self._own, shown)
+        if before is None and scan.outline.closed and self._remembered is not None:
+            # Nobody knows what is in a directory that can't be listed, but for what was remembered of it.
+            lost = {
+                path: f"its directory can't be listed: {why}"
+                for path in self._remembered.paths()
+                for prefix, why in scan.outline.closed.items()
+                if path.startswith(prefix)
+            }
+            scan = attrs.evolve(scan, unreadable={**scan.unreadable, **lost})
         return scan, {} if before is None else directory.difference(before.outline, scan.outline)
 
     async def _publish(

@@ -101,6 +101,11 @@ class Remembered:
         if found is not None:
             yield found
 
+    def paths(self) -> Collection[str]:
+        """The paths of which something is remembered. Blocks on the file system."""
+        index = self._read_index()
+        return [path for path, entry in index[0].items() if entry.digest] if index else ()
+
     async def run(self) -> None:
         """Write what there is to remember, for ever."""
         try:

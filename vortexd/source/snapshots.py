@@ -28,6 +28,8 @@ SUBMODULE = "a submodule; submodules are not followed"
 _ENTRY_BYTES = 512
 _MAX_COMMIT = 1_048_576
 _MAX_TAGS = 8
+# How the names in a commit are encoded, if not in UTF-8.
+_ENCODING = re.compile(rb"^encoding ([\x21-\x7e]{1,64})$", re.MULTILINE)
 _PERSON = re.compile(r"(.*?) ?<[^>]*> (\d{1,12}) [+-]\d{4}")
 
 
@@ -231,7 +233,12 @@ class Snapshots:
 
 def parse_commit(commit: Object) -> tuple[str, Origin]:
     """The tree of a commit, and where it comes from. The author's name is a stranger's text: one line, and not without end."""
-    head = commit.content.partition(b"\n\n")[0].decode("utf-8", "replace")
+    raw = commit.content.partition(b"\n\n")[0]
+    named = _ENCODING.search(raw)
+    try:
+        head = raw.decode(named[1].decode("ascii") if named else "utf-8", "replace")
+    except (LookupError, UnicodeError):
+        head = raw.decode("utf-8", "replace")
     fields = dict(line.partition(" ")[::2] for line in reversed(head.split("\n")))
     author = _PERSON.fullmatch(fields.get("author", ""))
     committer = _PERSON.fullmatch(fields.get("committer", ""))
