@@ -96,7 +96,7 @@ def watch(witness: Clients | None, source: Path, seconds: float) -> list[float]:
         began = time.monotonic()
         if witness is not None:
             save(source, number)
-            times += [moment - began for moment in witness.wait(f'"number":{number}'.encode(), 60)]
+            times += [moment - began for moment in witness.wait(f'"value":{number}'.encode(), 60)]
         time.sleep(max(0, began + 0.5 - time.monotonic()))
     return times
 

@@ -102,7 +102,7 @@ def test_H03_a_burst_leaves_the_reserve_of_descriptors_alone(source: Path, addre
         with probe, Crowd(server.port, 400, addresses=addresses) as crowd:
             crowd.over.wait(3)
             (source / "billing.yml").write_text("number: 1\n")
-            witness.wait(b'"number":1', 10)
+            witness.wait(b'"value":1', 10)
             assert len(list(Path(f"/proc/{server.process.pid}/fd").iterdir())) < 256
         # From so many addresses the first round takes a second.
         assert [] == probe.failures
