@@ -256,8 +256,28 @@ async def test_the_newest_and_the_oldest_and_those_that_are_alone_take_turns(
         open_hall.arrive(f"alone{number}", b"w", is_alone=True)
     await settled()
 
-    assert ["alone3", "0", "alone0", "7", "alone2", "1", "alone1", "6"] == open_hall.names[:8]
+    assert ["alone0", "7", "alone3", "0", "alone1", "6", "alone2", "1"] == open_hall.names[:8]
     assert 12 == len(set(open_hall.names))
+
+
+async def test_every_other_turn_is_that_of_addresses_that_are_known(autojump_clock: MockClock, open_hall: Hall) -> None:
+    for number in range(5):
+        open_hall.arrive(f"{number}", b"w")
+        open_hall.arrive(f"known{number}", b"w", is_known=True, is_alone=True)
+    await settled()
+
+    assert [f"known{number}" for number in range(5)] == open_hall.names[::2]
+    assert {"0", "1", "2", "3", "4"} == set(open_hall.names[1::2])
+
+
+async def test_those_that_are_known_need_no_turn_where_there_are_no_others(
+    autojump_clock: MockClock, open_hall: Hall
+) -> None:
+    for number in range(3):
+        open_hall.arrive(f"{number}", b"w", is_known=True)
+    await settled()
+
+    assert ["0", "1", "2"] == open_hall.names
 
 
 async def test_where_nobody_is_alone_the_newest_and_the_oldest_take_turns(

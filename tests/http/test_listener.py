@@ -464,6 +464,22 @@ async def test_H03_the_spare_is_bounded_too_and_whoever_comes_then_waits(monkeyp
         assert http.listener.places.count <= 2
 
 
+async def test_H03_where_one_more_comes_one_gives_way_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vortexd.http.places._SPARE", 1)
+    async with serving(ServerSettings(connections=3)) as http, contextlib.AsyncExitStack() as silent:
+        for number in range(4):
+            await silent.enter_async_context(await connect_from(http, f"127.0.0.{number + 2}"))
+        await wait_until(lambda: http.listener.places.count == 4)
+        await trio.sleep(1.1)
+        assert 4 == http.listener.places.count
+        await silent.enter_async_context(await connect_from(http, "127.0.0.9"))
+        await wait_until(lambda: "127.0.0.9" in http.listener.places.by_address)
+        await trio.sleep(0.1)
+
+        assert 4 == http.listener.places.count
+        assert {"127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.9"} == set(http.listener.places.by_address)
+
+
 async def test_H03_an_address_with_more_than_its_share_gives_way_sooner() -> None:
     async with serving(ServerSettings(connections=2)) as http:
         async with await connect_from(http, "127.0.0.2") as first, await connect_from(http, "127.0.0.2"):

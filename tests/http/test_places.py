@@ -370,6 +370,33 @@ async def test_somebody_is_told_when_a_connection_is_worked_on_or_ends(autojump_
 # Addresses.
 
 
+async def test_an_address_is_known_for_an_hour_once_it_has_completed_a_request(
+    autojump_clock: MockClock, house: House
+) -> None:
+    house.open()
+    first = house.arrive("a")
+    assert not first.is_known
+    house.places.has_spoken(first)
+    assert [True, False] == [house.arrive(host).is_known for host in ("a", "b")]
+    assert not house.arrive("a", proxies=Proxies(("192.0.2.1",))).is_known
+    await trio.sleep(3_600)
+    assert house.arrive("a").is_known
+    await trio.sleep(1)
+    assert not house.arrive("a").is_known
+
+
+async def test_an_address_that_has_to_give_way_is_no_longer_known(autojump_clock: MockClock, house: House) -> None:
+    for each in house.crowd(12):
+        house.places.has_spoken(each)
+    await trio.sleep(1)
+    assert house.places.has_room()
+    house.places.leave("10.0.0.1")
+    again, other = house.arrive("10.0.0.0"), house.arrive("10.0.0.1")
+
+    assert ("suspects", False, False) == (again.address, again.is_known, again.is_alone)
+    assert ("10.0.0.1", True) == (other.address, other.is_known)
+
+
 async def test_the_first_connection_of_an_address_is_alone(autojump_clock: MockClock, house: House) -> None:
     assert [True, False, True] == [house.arrive(host).is_alone for host in ("a", "a", "b")]
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import pytest
 
-from vortexd.http.slots import Suspects, Waiting, share_of
+from vortexd.http.slots import Addresses, Waiting, share_of
 
 
 def victim(waiting: Waiting[str], now: float, loud: Collection[str] = ()) -> str | None:
@@ -156,23 +156,23 @@ def test_it_is_known_when_somebody_may_give_way() -> None:
 
 
 def test_an_address_is_remembered_for_a_while() -> None:
-    suspects = Suspects(memory=60)
-    suspects.add("a", 0)
+    addresses = Addresses(60)
+    addresses.add("a", 0)
 
-    assert (True, False) == (suspects.has("a", 60), suspects.has("a", 60.1))
-    suspects.add("a", 50)
-    assert suspects.has("a", 110)
-    suspects.discard("a")
-    suspects.discard("b")
-    assert not suspects.has("a", 110)
+    assert (True, False) == (addresses.has("a", 60), addresses.has("a", 60.1))
+    addresses.add("a", 50)
+    assert addresses.has("a", 110)
+    addresses.discard("a")
+    addresses.discard("b")
+    assert not addresses.has("a", 110)
 
 
 def test_of_too_many_addresses_those_that_were_told_of_last_are_remembered() -> None:
-    suspects = Suspects(most=2)
+    addresses = Addresses(60, most=2)
     for address in ("a", "b", "a", "c"):
-        suspects.add(address, 0)
+        addresses.add(address, 0)
 
-    assert [True, False, True] == [suspects.has(address, 0) for address in ("a", "b", "c")]
+    assert [True, False, True] == [addresses.has(address, 0) for address in ("a", "b", "c")]
 
 
 @pytest.mark.parametrize(

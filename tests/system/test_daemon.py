@@ -179,6 +179,28 @@ def test_a_second_signal_ends_at_once(source: Path) -> None:
         connection.close()
 
 
+def test_R12_who_was_accepted_before_the_stop_is_answered_behind_it(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        # Accepted in the order in which they come.
+        assert 200 == get(server, "/health")[0]
+        server.process.send_signal(signal.SIGTERM)
+        wait_for_output(server, '"stopping"')
+        connection.sendall(b"GET /billing/dev HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+    assert 0 == server.stop()
+
+
+def test_R12_a_silent_connection_holds_no_drain_up(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        assert 200 == get(server, "/health")[0]
+        began = time.monotonic()
+
+        assert 0 == server.stop()
+        assert time.monotonic() - began < 5
+        assert b"" == connection.recv(100)
+
+
 def wait_for_output(server: Server, text: str) -> None:
     deadline = time.monotonic() + 10
     while text not in server.output():

@@ -2,8 +2,8 @@
 
 In come accepted sockets, out go connections whose first bytes are enough to work on (see `first_bytes`), one after the other. One epoll waits for
 the bytes of all connections, and they are looked at where they are, in the kernel. So a silent peer costs a descriptor, and so does a peer whose bytes
-trickle. A connection that asks how the daemon does goes first. After that connections take turns: the newest, the oldest, and those whose address has no
-other one. So none is stuck behind a crowd, and none waits for ever.
+trickle. A connection that asks how the daemon does goes first. After that connections take turns, so that none is stuck behind a crowd, and none waits for
+ever.
 """
 
 import math
@@ -11,6 +11,7 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Protocol
 
 import attrs
@@ -40,6 +41,7 @@ class Arrival:
         deadline: Until when its head has to be complete. What it waits for us is added.
         has_proxy_header: Whether it has to begin with one; one that is late is told so, whoever it is.
         address: Whose share of the places it takes; None for what brings the connections of others.
+        is_known: Whether its address has completed a request lately.
         is_alone: Whether its address has no other connection, and wasn't silent lately.
         is_beyond: Whether it is one more than there may be, and has to ask how the daemon does, or take another's place.
         is_late: Whether its time was over before its first bytes were complete.
@@ -58,6 +60,7 @@ class Arrival:
     deadline: float
     has_proxy_header: bool = False
     address: str | None = None
+    is_known: bool = False
     is_alone: bool = False
     is_beyond: bool = False
     is_late: bool = False
@@ -105,30 +108,38 @@ class Slots(Protocol):
 
 
 class _Turns:
-    """Arrivals that wait for a task. Those whose address has no other connection take turns with all others, and of both the newest with the oldest."""
+    """Arrivals that wait for a task.
+
+    Every other turn is that of an address which has completed a request lately: a health check isn't stuck behind strangers. The rest is shared by
+    addresses that have no other connection and by all others, and among both by the newest and the oldest.
+    """
 
     def __init__(self) -> None:
+        self._known: deque[Arrival] = deque()
         self._alone: deque[Arrival] = deque()
         self._others: deque[Arrival] = deque()
-        self._turn = 0
+        self._is_known_next = False
+        self._strangers = 0
 
     def __len__(self) -> int:
-        return len(self._alone) + len(self._others)
+        return len(self._known) + len(self._alone) + len(self._others)
 
     def __iter__(self) -> Iterator[Arrival]:
-        yield from self._alone
-        yield from self._others
+        return chain(self._known, self._alone, self._others)
 
     def append(self, arrival: Arrival) -> None:
         """Put an arrival in."""
-        (self._alone if arrival.is_alone else self._others).append(arrival)
+        (self._known if arrival.is_known else self._alone if arrival.is_alone else self._others).append(arrival)
 
     def take(self) -> Arrival:
         """Take out the arrival whose turn it is; there has to be one."""
-        self._turn = (self._turn + 1) % 4
-        first, second = (self._alone, self._others) if self._turn % 2 else (self._others, self._alone)
+        self._is_known_next = not self._is_known_next
+        if self._known and (self._is_known_next or not (self._alone or self._others)):
+            return self._known.popleft()
+        self._strangers += 1
+        first, second = (self._alone, self._others) if self._strangers % 2 else (self._others, self._alone)
         arrivals = first or second
-        return arrivals.pop() if self._turn < 2 else arrivals.popleft()
+        return arrivals.pop() if self._strangers // 2 % 2 else arrivals.popleft()
 
 
 class Arrivals:

@@ -16,7 +16,7 @@ import trio
 from ..proxies import Proxies
 from ..settings import ServerSettings
 from .arrivals import Arrival
-from .slots import CROWDED_GRACE, GRACE, SUSPECT_GRACE, Suspects, Waiting, share_of
+from .slots import CROWDED_GRACE, GRACE, SUSPECT_GRACE, Addresses, Waiting, share_of
 
 log = structlog.get_logger()
 
@@ -28,6 +28,8 @@ _SPARE = 32
 _SHORT_PAUSE, _PAUSE = 0.01, 0.1
 # The share of all addresses of which a connection had to give way lately.
 _SUSPECTS = "suspects"
+# Seconds for which it is remembered that an address had to give way, and that one has completed a request.
+_SUSPECT_SECONDS, _KNOWN_SECONDS = 60.0, 3_600.0
 # Seconds from one warning of closed connections to the next.
 _TOLD_INTERVAL = 10.0
 
@@ -60,7 +62,7 @@ class Places:
         self._reading: Waiting[Arrival] = Waiting(1)
         self._idle: Waiting[Arrival] = Waiting(1)
         self._refused: Waiting[Arrival] = Waiting(1, 0.0, 0.0)
-        self._suspects = Suspects()
+        self._suspects, self._known = Addresses(_SUSPECT_SECONDS), Addresses(_KNOWN_SECONDS)
         self._changes = trio.lowlevel.ParkingLot()
         self._closed: Counter[str] = Counter()
         self._told = -math.inf
@@ -81,7 +83,9 @@ class Places:
         self.by_address[arrival.host] += 1
         arrival.is_beyond = self.count > self._most
         arrival.address = self._share_of(arrival)
-        arrival.is_alone = self.by_address[arrival.host] == 1 and arrival.address != _SUSPECTS
+        if arrival.address is not None and arrival.address != _SUSPECTS:
+            arrival.is_known = self._known.has(arrival.address, arrival.since)
+            arrival.is_alone = self.by_address[arrival.host] == 1
         self._silent.add(arrival, arrival.address, arrival.since)
 
     def leave(self, host: str) -> None:
@@ -130,7 +134,9 @@ class Places:
 
     def has_spoken(self, arrival: Arrival) -> None:
         """A request head of it is complete."""
-        self._suspects.discard(share_of(arrival.host))
+        share = share_of(arrival.host)
+        self._suspects.discard(share)
+        self._known.add(share, trio.current_time())
 
     def idles(self, arrival: Arrival) -> None:
         """Its peer may ask for something else, or not."""
@@ -215,7 +221,9 @@ class Places:
             victim = each.victim(now, Arrival.is_quiet)
             if victim is not None:
                 if victim.address is not None:
-                    self._suspects.add(share_of(victim.host), now)
+                    share = share_of(victim.host)
+                    self._suspects.add(share, now)
+                    self._known.discard(share)
                 self._forget(victim)
                 victim.close()
                 self.end(victim)

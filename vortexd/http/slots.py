@@ -25,9 +25,7 @@ SUSPECT_GRACE = 0.25
 _SHARES = 4
 # Connections that are looked at to find one: each look is a system call.
 _LOOKS = 64
-# Addresses that are remembered, and for how many seconds.
-_SUSPECTS = 10_000
-_MEMORY = 60.0
+_ADDRESSES = 10_000
 
 # Since when it waits, a number that makes ties impossible, and who it is; in order.
 _Order: TypeAlias = "list[tuple[float, int, T]]"
@@ -41,11 +39,16 @@ def share_of(host: str) -> str:
     return str(address.ipv4_mapped or address.packed[:8].hex(":", 2))
 
 
-class Suspects:
-    """Addresses of which a connection had to give way lately."""
+class Addresses:
+    """Addresses that are remembered for a while.
 
-    def __init__(self, most: int = _SUSPECTS, memory: float = _MEMORY) -> None:
-        self._most, self._memory = most, memory
+    Args:
+        memory: For how many seconds.
+        most: How many; beyond that, the one that was added least recently is forgotten.
+    """
+
+    def __init__(self, memory: float, most: int = _ADDRESSES) -> None:
+        self._memory, self._most = memory, most
         # Each with when that was; the longest ago comes first.
         self._times: dict[str, float] = {}
 
