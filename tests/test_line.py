@@ -848,6 +848,18 @@ async def test_a_key_that_is_known_or_that_no_pattern_can_match_waits_for_no_tur
     assert began < rounds.count
 
 
+async def test_a_new_key_does_not_wait_for_the_turns_of_those_who_are_connected(whole: Whole) -> None:
+    await whole.line.publish(tree(b"a: 1"))
+    await whole.line.subscribe(Subscribed(), patterns("*"), 10)
+    async with whole.line._turns._places:
+        with trio.fail_after(5):
+            async with whole.line.arriving(Key("made-up", "dev", "main")):
+                pass
+        with trio.move_on_after(0.01) as scope:
+            await whole.line.turn()
+    assert scope.cancelled_caught
+
+
 async def test_who_gives_up_on_the_way_leaves_nothing_behind(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
     await whole.line.publish(tree(b"a: 1", **names(100)))
     step(17, monkeypatch)

@@ -115,6 +115,8 @@ class Line:
         # What clients ask for has threads of its own, so that publications don't wait behind it.
         self._client_threads = trio.CapacityLimiter(2)
         self._turns = Turns()
+        # Those of handshakes: they wait behind each other, and not behind what clients ask for that are connected.
+        self._arrivals = Turns()
         self._failing: dict[Key, str] = {}
         self._last_good = LastGood(self._in_thread)
         self._incomplete = trio.Event()
@@ -319,12 +321,12 @@ class Line:
 
     @asynccontextmanager
     async def arriving(self, key: Key) -> AsyncIterator[None]:
-        """Match a key against the patterns, so that `hold` inside of this finds it done. It takes turns with what others have asked for."""
+        """Match a key against the patterns, so that `hold` inside of this finds it done. It takes turns with other keys."""
         if not self._registry.has_patterns or self._registry.is_known(key):
             yield
             return
         with self._registry.ahead(keys=[key]) as steps:
-            await self._turns.work(steps)
+            await self._arrivals.work(steps)
             yield
 
     def hold(self, key: Key) -> None:
