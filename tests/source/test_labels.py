@@ -2,7 +2,7 @@
 
 import pytest
 
-from vortexd.source.labels import default_label, labels_of, may_be_served, obstructed
+from vortexd.source.labels import default_label, first_labels, labels_of, locations_of, may_be_served, obstructed
 from vortexd.source.refs import Ref
 
 
@@ -56,6 +56,27 @@ def test_the_default_label_is_what_is_set_then_what_the_remote_says(
     labels, _ = labels_of(refs(*(f"refs/heads/{name}" for name in names)), ["*"])
 
     assert expected == default_label(setting, head, labels)
+
+
+@pytest.mark.parametrize(
+    ("default", "count", "expected"),
+    [
+        ("main", 9, ["main", "new", "old"]),
+        ("main", 2, ["main", "new"]),
+        ("old", 9, ["old", "new", "main"]),
+        ("gone", 9, ["new", "main", "old"]),
+    ],
+)
+def test_the_default_label_is_read_first_then_the_newest(default: str, count: int, expected: list[str]) -> None:
+    labels, _ = labels_of(refs("refs/heads/main", "refs/heads/new", "refs/tags/old"), ["*"])
+    newest = ["refs/heads/new", "refs/heads/main", "refs/heads/a#b", "refs/tags/old"]
+
+    assert expected == first_labels(labels, newest, default, count)
+
+
+def test_search_paths_follow_the_top_and_come_once() -> None:
+    assert ("",) == locations_of([], "main")
+    assert ("", "main/", "x/") == locations_of(["/", "{label}", "/x/", "x"], "main")
 
 
 def test_a_head_that_is_a_tag_by_name_only_is_none() -> None:
