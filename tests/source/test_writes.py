@@ -188,6 +188,10 @@ def test_only_the_first_modification_of_an_unfinished_file_asks_for_a_look() -> 
     assert not writes.is_stirred
 
 
+def test_an_unfinished_file_that_is_touched_asks_for_no_look() -> None:
+    assert not heard(event(Kind.MODIFIED)).heard(event(Kind.TOUCHED), 5.0)
+
+
 def test_an_unfinished_file_under_a_new_name_asks_for_a_look_and_nobody_waits_for_it() -> None:
     writes = heard(event(Kind.MODIFIED, ".new"), event(Kind.MOVED_AWAY, ".new", cookie=7))
 
@@ -365,3 +369,4 @@ def test_more_files_written_during_a_reading_than_are_remembered_make_it_be_repe
 
     assert not few
     assert writes.is_stirred
+    assert 0 == len(writes._written)
