@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 from wsproto.events import Ping, Pong
 
-from tests.fakes import KEY, Client
+from tests.fakes import KEY, Client, Rounds
 from vortexd.auth import Authority, Right
 from vortexd.model import Config, Key
 from vortexd.patterns import Pattern
@@ -616,6 +617,9 @@ async def test_P14_what_a_parked_client_may_not_have_is_not_brought_by_its_tasks
     assert ("config_snapshot", "search") == named(await client.message())
     wire.publish(1)
     assert ("config_change", "orders") == named(await client.message())
+    # It isn't waited for either.
+    await trio.sleep(15)
+    assert 1 == wire.server.parked
 
 
 async def test_a_resync_costs_the_same_however_many_keys_the_client_has(
@@ -647,3 +651,25 @@ async def test_a_resync_costs_the_same_however_many_keys_the_client_has(
         assert ([], []) == (matched, made)
 
     assert looks[0] == looks[1] < 20
+
+
+async def test_a_round_of_the_loop_wakes_a_few_connections_that_speak_at_once(
+    autojump_clock: MockClock, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = await start()
+    clients = [await opened(wire) for _ in range(3 * parking._HEARD_AT_ONCE)]
+    rounds, woken = Rounds.counting(), []
+    awaken = wire.server.awaken
+
+    def noting(*arguments: Any) -> Connection:
+        woken.append(rounds.count)
+        return awaken(*arguments)
+
+    monkeypatch.setattr(wire.server, "awaken", noting)
+    for client in clients:
+        assert isinstance(client.stream, trio.SocketStream)
+        os.write(client.stream.socket.fileno(), frame(0x81, b'{"type":"ping"}'))
+    for client in clients:
+        assert "pong" == (await client.message())["type"]
+
+    assert [parking._HEARD_AT_ONCE] * 3 == list(Counter(woken).values())

@@ -725,6 +725,8 @@ async def test_R23_rights_that_are_lost_end_what_they_allowed(nursery: trio.Nurs
 
     assert ("unsubscribed", ["billing:*:*"]) == (lost["type"], lost["patterns"])
     assert "search" == (await client.message())["app"]
+    # Not FORBIDDEN: the key is none of the client's any more.
+    assert "SUBSCRIPTION_FAILED" == (await ask(client, type="resync", app="billing"))["code"]
 
 
 @pytest.mark.parametrize(
