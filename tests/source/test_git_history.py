@@ -239,14 +239,17 @@ async def test_the_past_of_a_file_is_told_from_the_newest_on(mirrored: Mirrored)
     assert [] == await mirrored.past(tip, "c.yml")
 
 
-async def test_links_and_files_that_are_too_large_are_passed_over(mirrored: Mirrored) -> None:
+async def test_files_that_are_too_large_are_passed_over_and_a_link_to_nothing_counts_as_missing(
+    mirrored: Mirrored,
+) -> None:
     commit = mirrored.repository.commit
     first = commit({"a.yml": "1" * 1_024})
     commit({"a.yml": "2" * 1_025})
-    commit({"a.yml": "b.yml"}, modes={"a.yml": "120000"})
+    link = commit({"a.yml": "b.yml"}, modes={"a.yml": "120000"})
     tip = commit({"a.yml": "["})
+    formers = [Former(None, link), Former(b"1" * 1_024, first), Former(None, None)]
 
-    assert [Former(b"1" * 1_024, first), Former(None, None)] == await mirrored.past(tip, "a.yml")
+    assert formers == await mirrored.past(tip, "a.yml")
 
 
 async def test_a_pointer_of_lfs_was_never_good(mirrored: Mirrored) -> None:
@@ -277,19 +280,158 @@ async def test_a_broken_link_falls_back_to_what_its_file_held(mirrored: Mirrored
     assert [b"old", None] == [each.content for each in start]
 
 
-async def test_a_broken_link_does_not_fall_back_to_what_it_was_not(mirrored: Mirrored) -> None:
-    """Another link in its way led elsewhere, and nobody knows where to."""
+async def test_a_broken_link_falls_back_to_the_file_that_it_led_to_then(mirrored: Mirrored) -> None:
+    """Another link in its way led elsewhere."""
     commit = mirrored.repository.commit
     links = {**LINK, "other": "120000"}
     commit({"a.yml": "0"})
     commit({"link.yml": "other", "other": "b.yml", "b.yml": "x", "a.yml": "1"}, modes=links)
-    commit({"a.yml": "2"})
+    before = commit({"a.yml": "2"})
     turned = commit({"other": "a.yml"}, modes={"other": "120000"})
-    commit({"a.yml": "["})
+    broken = commit({"a.yml": "["})
     tip = commit({"a.yml": "[["})
+    formers = await mirrored.past(tip, "link.yml", WAYS)
 
-    assert [b"[", b"2", None] == [each.content for each in await mirrored.past(tip, "link.yml", WAYS)]
-    assert turned in [each.revision for each in await mirrored.past(tip, "link.yml", WAYS)]
+    assert [b"[", b"2", b"x", None] == [each.content for each in formers]
+    assert [broken, turned, before] == [each.revision for each in formers[:3]]
+
+
+SAME = {"current": "120000", "orders.yml": "120000", "pay.yml": "120000"}
+TURNED = {
+    "orders.yml": Way(("orders.yml", "current", "v2/orders.yml")),
+    "pay.yml": Way(("pay.yml", "v2/orders.yml")),
+}
+
+
+@pytest.mark.parametrize("path", ["orders.yml", "pay.yml"])
+async def test_a_link_that_is_moved_to_a_broken_file_falls_back_to_where_it_led(mirrored: Mirrored, path: str) -> None:
+    commit = mirrored.repository.commit
+    texts = {"current": "v1", "orders.yml": "current/orders.yml", "pay.yml": "v1/orders.yml"}
+    first = commit({"v1/orders.yml": "0", **texts}, modes=SAME)
+    second = commit({"v1/orders.yml": "1", "v2/orders.yml": "["})
+    tip = commit({"current": "v2", "pay.yml": "v2/orders.yml"}, modes=SAME)
+    formers = [Former(b"1", second), Former(b"0", first), Former(None, None)]
+
+    assert formers == await mirrored.past(tip, path, TURNED)
+
+
+async def test_a_link_that_becomes_a_broken_file_falls_back_to_where_it_led(mirrored: Mirrored) -> None:
+    commit = mirrored.repository.commit
+    first = commit({"link.yml": "a.yml", "a.yml": "1"}, modes=LINK)
+    commit({"link.yml": "["})
+    second = commit({"a.yml": "2", "link.yml": "a.yml"}, modes=LINK)
+    tip = commit({"link.yml": "[["})
+    formers = await mirrored.past(tip, "link.yml")
+
+    # What it leads to is read at each commit anew.
+    assert [b"2", b"["] == [each.content for each in formers[:2]]
+    assert [second, Former(b"1", first), Former(None, None)] == [formers[0].revision, *formers[2:]]
+
+
+async def test_a_link_to_a_file_that_replaces_a_link_falls_back_through_that_one(mirrored: Mirrored) -> None:
+    commit = mirrored.repository.commit
+    first = commit({"link.yml": "other", "other": "a.yml", "a.yml": "1"}, modes={**LINK, "other": "120000"})
+    tip = commit({"other": "["})
+    ways = {"link.yml": Way(("link.yml", "other"))}
+
+    assert [Former(b"1", first), Former(None, None)] == await mirrored.past(tip, "link.yml", ways)
+
+
+async def test_a_linked_directory_that_becomes_a_directory_is_gone_through_as_it_was(mirrored: Mirrored) -> None:
+    commit = mirrored.repository.commit
+    links = {**LINK, "now": "120000"}
+    first = commit({"link.yml": "now/x/a.yml", "now": "old", "old/x/a.yml": "1"}, modes=links)
+    tip = commit({"now": None, "now/x/a.yml": "["})
+    ways = {"link.yml": Way(("link.yml", "now/x/a.yml"))}
+
+    assert [Former(b"1", first), Former(None, None)] == await mirrored.past(tip, "link.yml", ways)
+
+
+@pytest.mark.parametrize(
+    "target", ["nowhere.yml", "../a.yml", ".git/a.yml", "/a.yml", "link.yml", "d", "x/" * 509 + "x.yml"]
+)
+async def test_a_moved_link_that_led_nowhere_counts_as_missing(mirrored: Mirrored, target: str) -> None:
+    commit = mirrored.repository.commit
+    first = commit({"link.yml": target, "d/a.yml": "1"}, modes=LINK)
+    tip = commit({"link.yml": "a.yml", "a.yml": "["}, modes=LINK)
+    ways = {"link.yml": Way(("link.yml", "a.yml"))}
+
+    assert [Former(None, first), Former(None, None)] == await mirrored.past(tip, "link.yml", ways)
+
+
+@pytest.mark.parametrize(("length", "content"), [(1_024, b"1"), (1_025, None)])
+async def test_a_target_of_a_former_link_is_as_long_as_it_may_be_now(
+    mirrored: Mirrored, length: int, content: bytes | None
+) -> None:
+    mirrored.settings = attrs.evolve(mirrored.settings, file_bytes=2_048)
+    commit = mirrored.repository.commit
+    first = commit({"link.yml": "x" * (length - 11) + "/../d/a.yml", "d/a.yml": "1"}, modes=LINK)
+    tip = commit({"link.yml": "b.yml", "b.yml": "["}, modes=LINK)
+
+    formers = await mirrored.past(tip, "link.yml", {"link.yml": Way(("link.yml", "b.yml"))})
+    assert Former(content, first) == formers[0]
+
+
+async def test_what_a_moved_link_led_to_is_passed_over_if_it_is_of_no_use(mirrored: Mirrored) -> None:
+    commit = mirrored.repository.commit
+    sub = commit({"link.yml": "0"})
+    commit({"link.yml": sub}, modes={"link.yml": "160000"})
+    commit(
+        {"link.yml": "a.yml", "a.yml": "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n"}, modes=LINK
+    )
+    commit({"link.yml": "b.yml", "b.yml": "2" * 1_025}, modes=LINK)
+    tip = commit({"link.yml": "c.yml", "c.yml": "["}, modes=LINK)
+    ways = {"link.yml": Way(("link.yml", "c.yml"))}
+
+    assert [Former(b"0", sub), Former(None, None)] == await mirrored.past(tip, "link.yml", ways)
+
+
+async def test_other_changes_on_the_way_of_a_link_cost_no_listing(
+    mirrored: Mirrored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = mirrored.repository.commit
+    commit({"link.yml": "d/a.yml", "d/a.yml": "1", "e": "d", "b.yml": "x"}, modes={**LINK, "e": "120000"})
+    commit({"d/a.yml": "2", "d/b.yml": "x"})
+    tip = commit({"d/a.yml": "[", "e": "f", "b.yml": None}, modes={"e": "120000"})
+    monkeypatch.delattr(Mirror, "listing")
+    ways = {"link.yml": Way(("link.yml", "d/a.yml"))}
+
+    assert [b"2", b"1", None] == [each.content for each in await mirrored.past(tip, "link.yml", ways)]
+
+
+@pytest.mark.parametrize(("moves", "found"), [(32, 34), (33, 32)])
+async def test_a_link_is_followed_through_at_most_32_moves(mirrored: Mirrored, moves: int, found: int) -> None:
+    commit = mirrored.repository.commit
+    commit({"link.yml": "0"})
+    for number in range(moves + 1):
+        tip = commit({"link.yml": f"{number}.yml", f"{number}.yml": f"[{number}"}, modes=LINK)
+    ways = {"link.yml": Way(("link.yml", f"{moves}.yml"))}
+    formers = await mirrored.past(tip, "link.yml", ways)
+
+    # Beyond that nobody knows: it doesn't count as missing.
+    assert found == len(formers)
+    assert f"[{moves - 1}".encode() == formers[0].content
+
+
+@pytest.mark.parametrize(("files", "contents"), [(3, [b"1", None]), (2, [])])
+async def test_a_former_commit_of_too_many_files_ends_the_past(
+    mirrored: Mirrored, files: int, contents: list[bytes | None]
+) -> None:
+    commit = mirrored.repository.commit
+    commit({"link.yml": "a.yml", "a.yml": "1", "c.yml": "x"}, modes=LINK)
+    tip = commit({"link.yml": "["})
+    mirrored.settings = attrs.evolve(mirrored.settings, files=files)
+
+    assert contents == [each.content for each in await mirrored.past(tip, "link.yml")]
+
+
+async def test_a_former_commit_whose_paths_take_too_many_bytes_ends_the_past(mirrored: Mirrored) -> None:
+    commit = mirrored.repository.commit
+    commit({"link.yml": "a.yml", **{f"{'x' * 200}{number}.yml": "x" for number in range(5)}}, modes=LINK)
+    tip = commit({"link.yml": "["})
+    mirrored.settings = attrs.evolve(mirrored.settings, files=2)
+
+    assert [] == await mirrored.past(tip, "link.yml")
 
 
 async def test_a_link_is_changed_by_what_changes_anything_on_its_way(mirrored: Mirrored) -> None:

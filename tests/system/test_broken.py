@@ -78,6 +78,27 @@ def test_every_instance_serves_the_same_in_place_of_broken_files_whenever_it_sta
         assert 0 == old.stop()
 
 
+def test_a_link_that_is_moved_to_a_broken_file_leaves_its_keys_with_what_it_led_to(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "config.git")
+    links = dict.fromkeys(("current", "orders.yml", "pay.yml", "shop.yml"), "120000")
+    texts = {"current": "v1", "orders.yml": "current/orders.yml", "pay.yml": "v1/orders.yml", "shop.yml": "pay.yml"}
+    good = repository.commit({"v1/orders.yml": "a: 1\n", **texts}, modes=links)
+    moved = {"current": "v2", "pay.yml": "v2/orders.yml"}
+    # One link becomes a file of its own.
+    tip = repository.commit(
+        {"v2/orders.yml": BROKEN, **moved, "shop.yml": BROKEN}, modes={**links, "shop.yml": "100644"}
+    )
+    with Server(tmp_path / "x", settings=git_settings(tmp_path / "state", repository)) as server:
+        for app in ("orders", "pay", "shop"):
+            status, body, _ = ask(server, f"/{app}/default")
+
+            assert (200, tip) == (status, body["version"])
+            assert [{"a": 1}] == [each["source"] for each in body["propertySources"]]
+            [broken] = ask(server, f"/api/v1/explain/{app}/default")[1]["broken"]
+            assert (f"{app}.yml", "last_good", good) == (broken["file"], broken["served"], broken["last_good"])
+        assert 0 == server.stop()
+
+
 def test_every_surface_names_the_file_the_line_and_what_is_served(tmp_path: Path) -> None:
     directory, state = tmp_path / "config", tmp_path / "state"
     directory.mkdir()

@@ -11,14 +11,15 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapp
 
 import attrs
 
+from .. import threads
 from ..errors import SourceError
 from ..model import EDIT_COMMITS, Edits, Former, Good, Origin
 from ..settings import GitSettings
 from .git_process import GitError, TooMuch
 from .lfs import is_pointer
-from .links import Way
+from .links import MAX_TARGET_BYTES, TOO_LONG, Way, followed, text_of
 from .mirror import Mirror
-from .snapshots import author_of, moment_of, path_of
+from .snapshots import ENTRY_BYTES, author_of, listed_paths, moment_of, path_of
 
 # All changes of files of one history together. The commit beyond it, and all before that, don't count.
 _MAX_CHANGES = 100_000
@@ -26,6 +27,8 @@ _MAX_CHANGES = 100_000
 _MAX_BYTES = 16_777_216
 # So many commits are named to git as known.
 _MAX_TIPS = 64
+# So many trees are listed for one broken file, to follow its link as it was then.
+_MAX_LISTINGS = 32
 _GONE = b"000000"
 _REGULAR = (b"100644", b"100755", b"100664")
 # In place of a blob's id: a link or a submodule, whose content isn't the file's.
@@ -135,7 +138,7 @@ class GitPast:
 
     Args:
         history: Of the commit.
-        ways: As `Snapshot.ways` of the commit. A broken link falls back to what the file held that it leads to now.
+        ways: As `Snapshot.ways` of the commit. A broken link falls back to the file that it led to in each former commit.
     """
 
     is_authoritative = True
@@ -150,26 +153,76 @@ class GitPast:
         self, path: str, passed_over: Callable[[str], bool] = lambda _: False
     ) -> AsyncGenerator[Former, None]:
         """See `model.Past`."""
-        *links, file = self._ways[path].through if path in self._ways else (path,)
+        way = self._ways.get(path) or Way((path,))
+        listings = 0
         for step in self._history.steps:
-            if not step.before.keys().isdisjoint(links):
-                # Before this, it was a file of its own, or led elsewhere.
-                links, file = [], path
-            if file not in step.before:
+            before = step.before
+            if before.get(path, _NO_FILE) != _NO_FILE:
+                way, blob = Way((path,)), before[path]
+            elif step.parent is not None and _turned(step, way):
+                listings += 1
+                then = await self._followed(path, step.parent) if listings <= _MAX_LISTINGS else None
+                if then is None:
+                    return
+                way, blob = then
+            elif way.end in before:
+                blob = before[way.end]
+            else:
                 continue
-            blob = step.before[file]
             if blob is None:
                 yield Former(None, step.parent)
             elif blob != _NO_FILE and not passed_over(blob):
-                try:
-                    content = await self._mirror.blob(blob, self._settings.file_bytes)
-                except TooMuch:
-                    continue
-                if not is_pointer(content):
+                content = await self._content(blob)
+                if content is not None and not is_pointer(content):
                     yield Former(content, step.parent, blob)
+
+    async def _followed(self, path: str, commit: str) -> tuple[Way, str | None] | None:
+        """Where a path led in a former commit, and the blob there, as in `Step.before`; None if the commit holds too much to tell."""
+        limit = self._settings.files
+        try:
+            listed = await self._mirror.listing(commit, None, limit * ENTRY_BYTES)
+        except TooMuch:
+            return None
+        paths = await threads.run_sync(listed_paths, listed)
+        if paths.count > limit:
+            return None
+        if path not in paths.links:
+            return Way((path,)), _NO_FILE if path in paths.unreadable else paths.blobs.get(path)
+        # Only the targets on the way are read: the way ends at each link whose target isn't known yet.
+        texts: dict[str, str | None] = dict.fromkeys(paths.links)
+        unknown = set(paths.links)
+        way = followed(path, texts, paths.blobs)
+        while way.why == TOO_LONG and way.end in unknown:
+            unknown.remove(way.end)
+            target = await self._content(paths.links[way.end], MAX_TARGET_BYTES)
+            texts[way.end] = None if target is None else text_of(target)
+            way = followed(path, texts, paths.blobs)
+        return way, None if way.why else paths.blobs.get(way.end)
+
+    async def _content(self, blob: str, max_bytes: int | None = None) -> bytes | None:
+        """The bytes of a blob; None if there are more than may be read."""
+        limit = self._settings.file_bytes
+        try:
+            return await self._mirror.blob(blob, limit if max_bytes is None else min(limit, max_bytes))
+        except TooMuch:
+            return None
 
     def remember(self, good: Callable[[], Good]) -> None:
         """The mirror has it all."""
+
+
+def _turned(step: Step, way: Way) -> bool:
+    """Whether the way may have been another one before a step: a link on it was changed, or there was one where there is none now."""
+    *links, _ = way.through
+    if not step.before.keys().isdisjoint(links):
+        return True
+    places = (place for path in way.through for place in (path, *_directories(path)))
+    return any(step.before.get(place) == _NO_FILE for place in places)
+
+
+def _directories(path: str) -> Iterator[str]:
+    """The directories that a path is in."""
+    return (path[:end] for end, character in enumerate(path) if character == "/")
 
 
 def edits_through(edits: Edits, ways: Mapping[str, Way]) -> Edits:

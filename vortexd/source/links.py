@@ -48,10 +48,10 @@ def follow(links: Mapping[str, bytes], files: Collection[str]) -> dict[str, Way]
         files: The paths of the regular files, as they may be asked for.
     """
     ways: dict[str, Way] = {}
-    texts = {path: _text(target) for path, target in links.items()}
+    texts = {path: text_of(target) for path, target in links.items()}
     directories: set[str] | None = None
     for path in links:
-        way = _followed(path, texts, files)
+        way = followed(path, texts, files)
         if not way.why and way.end not in files:
             if directories is None:
                 directories = set(_directories(files))
@@ -60,8 +60,12 @@ def follow(links: Mapping[str, bytes], files: Collection[str]) -> dict[str, Way]
     return ways
 
 
-def _followed(path: str, texts: Mapping[str, str | None], files: Collection[str]) -> Way:
-    """Follow one link to its end, whatever is there."""
+def followed(path: str, texts: Mapping[str, str | None], files: Collection[str]) -> Way:
+    """Follow one link to its end, whatever is there.
+
+    Args:
+        texts: Path to the target, of all links; None if it can't be followed, so that the way ends there as `TOO_LONG`.
+    """
     place: list[str] = []
     left = path.split("/")[::-1]
     through: list[str] = []
@@ -95,7 +99,8 @@ def _followed(path: str, texts: Mapping[str, str | None], files: Collection[str]
     return Way((*through, "/".join(place)))
 
 
-def _text(target: bytes) -> str | None:
+def text_of(target: bytes) -> str | None:
+    """A target as text; None if it is too long, or isn't text."""
     if len(target) > MAX_TARGET_BYTES:
         return None
     try:

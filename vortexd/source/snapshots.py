@@ -25,7 +25,8 @@ _LISTED = re.compile(rb"(\d{6}) \w+ ([0-9a-f]+)\t([^\0]+)\0")
 _CHANGED = re.compile(rb":\d{6} (\d{6}) [0-9a-f]+ ([0-9a-f]+) \w+\0([^\0]+)\0")
 _GONE, _LINK, _SUBMODULE = b"000000", b"120000", b"160000"
 SUBMODULE = "a submodule; submodules are not followed"
-_ENTRY_BYTES = 512
+# Of a listing, for each file that may be there.
+ENTRY_BYTES = 512
 _MAX_COMMIT = 1_048_576
 _MAX_TAGS = 8
 # How the names in a commit are encoded, if not in UTF-8.
@@ -65,7 +66,7 @@ class Snapshot:
 
 
 @attrs.define(eq=False)
-class _Paths:
+class Paths:
     """A snapshot that is being made.
 
     Attributes:
@@ -77,6 +78,11 @@ class _Paths:
     contents: dict[str, bytes] = attrs.field(factory=dict)
     unreadable: dict[str, str] = attrs.field(factory=dict)
     touched: set[str] = attrs.field(factory=set)
+
+    @property
+    def count(self) -> int:
+        """How many files there are, before any was read."""
+        return len(self.blobs) + len(self.links) + len(self.unreadable)
 
     def apply(self, entries: Iterable[tuple[bytes, bytes, bytes]]) -> None:
         """Take in what git says has become of some paths."""
@@ -154,16 +160,14 @@ class Snapshots:
     async def _whole(self, origin: Origin, tree: str) -> Snapshot:
         limit = self._settings.files
         try:
-            listed = await self._mirror.listing(tree, None, limit * _ENTRY_BYTES)
+            listed = await self._mirror.listing(tree, None, limit * ENTRY_BYTES)
         except TooMuch:
             raise self._too_many() from None
-        paths = _Paths()
-        paths.apply(_LISTED.findall(listed))
-        return await self._filled(origin, tree, paths)
+        return await self._filled(origin, tree, listed_paths(listed))
 
     async def _changed(self, origin: Origin, tree: str, near: Snapshot) -> Snapshot:
-        listed = await self._mirror.listing(tree, near.tree, self._settings.files * _ENTRY_BYTES)
-        paths = _Paths(dict(near.blobs), dict(near.links), dict(near.contents), dict(near.unreadable))
+        listed = await self._mirror.listing(tree, near.tree, self._settings.files * ENTRY_BYTES)
+        paths = Paths(dict(near.blobs), dict(near.links), dict(near.contents), dict(near.unreadable))
         for link in near.links:
             # What a link stands for may have changed though the link didn't.
             paths.contents.pop(link, None)
@@ -171,9 +175,9 @@ class Snapshots:
         paths.apply(_CHANGED.findall(listed))
         return await self._filled(origin, tree, paths)
 
-    async def _filled(self, origin: Origin, tree: str, paths: _Paths) -> Snapshot:
+    async def _filled(self, origin: Origin, tree: str, paths: Paths) -> Snapshot:
         """Read the contents of what was touched, and follow the links."""
-        if len(paths.blobs) + len(paths.links) + len(paths.unreadable) > self._settings.files:
+        if paths.count > self._settings.files:
             raise self._too_many()
         missing = [path for path in paths.touched if path in paths.blobs]
         await self._read_blobs(dict.fromkeys([*(paths.blobs[path] for path in missing), *paths.links.values()]))
@@ -197,7 +201,7 @@ class Snapshots:
                 paths.unreadable[link] = paths.unreadable[way.end]
         return Snapshot(origin, tree, paths.blobs, paths.links, ways, paths.contents, paths.unreadable)
 
-    async def _follow(self, paths: _Paths) -> Mapping[str, Way]:
+    async def _follow(self, paths: Paths) -> Mapping[str, Way]:
         if not paths.links:
             return {}
         # A target that is too large to be read is too long to be followed.
@@ -229,6 +233,13 @@ class Snapshots:
 
     def _too_many(self) -> LabelError:
         return LabelError(f"it holds more than {self._settings.files} files; raise source.files if that is meant")
+
+
+def listed_paths(listed: bytes) -> Paths:
+    """What a tree holds, as `Mirror.listing` has it. Submodules are unreadable; nothing is read yet."""
+    paths = Paths()
+    paths.apply(_LISTED.findall(listed))
+    return paths
 
 
 def parse_commit(commit: Object) -> tuple[str, Origin]:
