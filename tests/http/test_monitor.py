@@ -578,3 +578,10 @@ async def test_of_a_storm_of_hooks_only_a_few_wait() -> None:
             await until(lambda number=number: (sources.waiting, len(answered)) == (16 * number, 4))  # type: ignore[misc]
             sources.looked.set()
         assert 20 == len(answered)
+        # A sender that calls again and again isn't kept waiting each time.
+        sources.looked = trio.Event()
+        for _ in range(3):
+            await ask()
+        assert 16 * number == sources.waiting
+        assert module.LOOK_SECONDS - 1 < monitor._rests_until - trio.current_time() <= module.LOOK_SECONDS
+        monitor._rests_until = trio.current_time()

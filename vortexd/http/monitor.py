@@ -5,6 +5,7 @@ Every request that is verified makes sources fetch, whether the server knows its
 little for that fetch, and then names the files that are broken.
 """
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from typing import ClassVar, Protocol
 
@@ -72,6 +73,7 @@ class Monitor:
     ) -> None:
         self._broken = broken
         self._waiting = 0
+        self._rests_until = -math.inf
         self._sources = sources
         self._settings = settings
         self._peers = peers or Peers()
@@ -100,7 +102,8 @@ class Monitor:
 
     async def _wait_looked(self, hook: Hook) -> None:
         """Wait a little, so that the answer tells who has pushed a broken file. A storm of hooks is answered at once."""
-        if self._waiting >= _MOST_WAITING:
+        # A sender that calls again and again waits once in a while, and not each time.
+        if self._waiting >= _MOST_WAITING or trio.current_time() < self._rests_until:
             return
         self._waiting += 1
         try:
@@ -108,6 +111,7 @@ class Monitor:
                 await self._sources.wait_looked(hook.addresses, hook.refs)
         finally:
             self._waiting -= 1
+            self._rests_until = trio.current_time() + LOOK_SECONDS
 
     # Permission to call.
 
