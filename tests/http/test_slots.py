@@ -138,6 +138,8 @@ def test_a_connection_counts_for_whom_it_was_moved_to_and_waits_since_before() -
     for member in ("one", "two", "three"):
         some.discard(member)
     assert (0, None) == (len(some), victim(some, 100))
+    # Nothing is left of addresses that have gone.
+    assert {} == some._by_address
 
 
 def test_it_is_known_when_somebody_may_give_way() -> None:
