@@ -15,6 +15,7 @@ from tests.certificates import make
 from tests.http.serving import parse, read_all, wait_until
 from tests.system.crowd import client_hello
 from vortexd.http.listener import Accepted, Listener
+from vortexd.http.opening import let_go
 from vortexd.settings import ServerSettings, TlsSettings
 from vortexd.tls import Tls, load_context
 
@@ -119,21 +120,22 @@ def without_collection() -> Iterator[None]:
     gc.enable()
 
 
-def streams() -> int:
-    return sum(type(each) is trio.SSLStream for each in gc.get_objects())
+def held() -> int:
+    """What the interpreter has of OpenSSL's: of each connection that is the most."""
+    return sum(type(each) is ssl.SSLObject for each in gc.get_objects())
 
 
 @pytest.mark.parametrize("fate", ["served", "given up", "too late", "broken"])
 @pytest.mark.usefixtures("without_collection")
 async def test_nothing_of_tls_is_left_when_a_connection_has_ended(tmp_path: Path, fate: str) -> None:
-    before = streams()
+    before = held()
     async with serving(tmp_path, head_timeout=0.3 if fate == "too late" else 10) as tls:
         if fate == "served":
             context = ssl.create_default_context(cafile=str(tmp_path / "localhost.crt"))
             await trio.to_thread.run_sync(blocking, tls.port, context)
         else:
             stalled = await tls.connect(client_hello())
-            await wait_until(lambda: streams() > before)
+            await wait_until(lambda: held() > before)
             if fate == "given up":
                 await stalled.aclose()
             elif fate == "broken":
@@ -142,7 +144,42 @@ async def test_nothing_of_tls_is_left_when_a_connection_has_ended(tmp_path: Path
             await stalled.aclose()
         await wait_until(lambda: not tls.connections.child_tasks)
 
-        assert before == streams()
+        assert before == held()
+
+
+class Held:
+    pass
+
+
+@pytest.mark.usefixtures("without_collection")
+def test_an_error_that_is_let_go_holds_nothing_nor_do_those_that_it_came_of() -> None:
+    def first(held: Held) -> None:
+        raise ValueError
+
+    def second(held: Held) -> None:
+        try:
+            first(Held())
+        except ValueError as error:
+            raise KeyError from error
+
+    def third(held: Held) -> None:
+        try:
+            second(Held())
+        except KeyError:
+            raise OSError  # noqa: B904 - it came of the other one, and doesn't say so
+
+    def alive() -> int:
+        return sum(type(each) is Held for each in gc.get_objects())
+
+    error: BaseException | None = None
+    try:
+        third(Held())
+    except OSError as caught:
+        error = caught
+    assert error is not None
+    assert 3 == alive()
+    let_go(error)
+    assert 0 == alive()
 
 
 def blocking(port: int, context: ssl.SSLContext) -> None:

@@ -41,7 +41,7 @@ from ..tls import Tls
 from .arrivals import Arrival, Arrivals, peek
 from .first_bytes import ALWAYS, Expected, Verdict, is_whole, judge
 from .head import Refused, Stream, in_origin_form, parse_head, read_head, refuse, wants_websocket
-from .opening import encrypt, forget, read_proxy_header, socket_of
+from .opening import encrypt, forget, let_go, read_proxy_header, socket_of
 from .places import Placed, Places, Standing
 from .proxy_protocol import InvalidHeader, parse_proxy_header
 
@@ -266,6 +266,7 @@ class Listener:
                 goes_on = await self._route(arrival, connection_id, websocket, http)
             except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
                 log.debug("connection broke", reason=type(error).__name__)
+                let_go(error)
             except Exception:
                 log.exception("connection failed")
             finally:

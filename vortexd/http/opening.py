@@ -2,11 +2,15 @@
 
 import socket
 import ssl
+import traceback
 
 import trio
 
 from .head import Stream, refuse
 from .proxy_protocol import MAX_BYTES, ProxyHeader, parse_proxy_header
+
+# Of an error: the errors that it came of.
+_MOST_CAUSES = 16
 
 
 def socket_of(stream: Stream) -> trio.socket.SocketType:
@@ -59,3 +63,13 @@ def forget(encrypted: "trio.SSLStream[trio.SocketStream]") -> None:
     Trio's stream refers to itself: its 45 KB of OpenSSL would stay until all garbage is collected, and peers can make more meanwhile.
     """
     vars(encrypted).clear()
+
+
+def let_go(error: BaseException) -> None:
+    """Free what an error holds: the frames that it came through, and what was in them. Some of these frames refer to the error again."""
+    each: BaseException | None = error
+    for _ in range(_MOST_CAUSES):
+        if each is None:
+            return
+        traceback.clear_frames(each.__traceback__)
+        each = each.__cause__ or each.__context__
