@@ -183,20 +183,29 @@ async def test_who_comes_when_somebody_waits_already_has_its_time_too(
 
 async def test_what_a_connection_waits_for_us_does_not_count(autojump_clock: MockClock, open_hall: Hall) -> None:
     open_hall.slots = 0
-    _, arrival = open_hall.arrive("a", b"p", timeout=5)
+    await trio.sleep(2)
+    theirs, arrival = open_hall.arrive("a", timeout=5)
+    await trio.sleep(1)
+    theirs.send(b"p")
     await trio.sleep(3)
     open_hall.slots = 1
     await trio.sleep(1)
 
     assert ["a"] == open_hall.names
-    assert 8 <= arrival.deadline <= 8.6
+    # Its five seconds, and the three in which it waited for us.
+    assert 10 <= arrival.deadline <= 10.6
+    assert not arrival.is_late
+    assert not arrival.has_left
 
 
 async def test_those_who_wait_can_be_given_less_time(autojump_clock: MockClock, open_hall: Hall) -> None:
     open_hall.arrive("long", timeout=100)
     open_hall.arrive("short", timeout=0.5)
+    await settled()
     open_hall.arrivals.hasten(1)
-    await trio.sleep(1.1)
+    await trio.sleep(0.9)
+    assert "long" not in open_hall.ended
+    await trio.sleep(0.2)
 
     assert {"long", "short"} == set(open_hall.ended)
 
@@ -224,6 +233,31 @@ async def test_it_is_empty_once_everybody_has_begun_or_gone(autojump_clock: Mock
         assert (["silent"], True) == (open_hall.ended, is_empty)
 
 
+async def test_it_is_empty_when_the_last_one_has_its_task(autojump_clock: MockClock, open_hall: Hall) -> None:
+    open_hall.slots = 0
+    open_hall.arrive("partly", b"p")
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(open_hall.arrivals.wait_empty)
+            await settled()
+            open_hall.slots = 1
+
+    assert ["partly"] == open_hall.names
+
+
+async def test_everybody_who_is_here_is_counted(autojump_clock: MockClock, open_hall: Hall) -> None:
+    for name, data, more in (
+        ("silent", b"", {}),
+        ("urgent", b"u", {}),
+        ("known", b"w", {"is_known": True}),
+        ("alone", b"w", {"is_alone": True}),
+        ("other", b"p", {}),
+    ):
+        before = len(open_hall.arrivals)
+        open_hall.arrive(name, data, **more)
+        assert before + 1 == len(open_hall.arrivals)
+
+
 # Order and slots.
 
 
@@ -231,9 +265,10 @@ async def test_who_asks_how_the_daemon_does_goes_first(autojump_clock: MockClock
     for number in range(3):
         open_hall.arrive(str(number), b"w")
     open_hall.arrive("urgent", b"u")
+    open_hall.arrive("second", b"u")
     await settled()
 
-    assert "urgent" == open_hall.names[0]
+    assert ["urgent", "second"] == open_hall.names[:2]
 
 
 async def test_who_came_beyond_the_limit_is_soon_told(autojump_clock: MockClock, open_hall: Hall) -> None:
@@ -333,8 +368,14 @@ async def test_who_is_let_go_of_is_not_heard_any_more(autojump_clock: MockClock,
     open_hall.arrivals.discard(arrival)
     theirs.send(b"w")
     await settled()
-
     assert ([], [], 0) == (open_hall.started, open_hall.ended, len(open_hall.arrivals))
+
+    # Nothing is left of it here: it may come again.
+    theirs.send(b"x")
+    open_hall.arrivals.add(arrival)
+    theirs.send(b"w")
+    await settled()
+    assert ["a"] == open_hall.names
 
 
 async def test_who_is_closed_while_it_waits_for_us_gets_no_task(autojump_clock: MockClock, open_hall: Hall) -> None:
@@ -359,6 +400,7 @@ async def test_in_the_end_everybody_is_let_go(autojump_clock: MockClock, hall: H
         nursery.cancel_scope.cancel()
 
     assert {"silent", "partly"} == set(hall.ended)
+    assert hall.arrivals._epoll.closed
 
 
 # One of them.

@@ -200,6 +200,32 @@ async def test_an_idle_connection_gives_way_a_second_after_it_was_last_used(
     assert ["10.0.0.1"] == house.forgotten
 
 
+async def test_who_was_idle_and_has_begun_a_request_has_its_second(autojump_clock: MockClock, house: House) -> None:
+    reading, *others = house.crowd(12)
+    for each in others:
+        house.places.works(each)
+    house.places.idles(reading)
+    await trio.sleep(5)
+    house.places.reads(reading)
+    assert not house.places.has_room()
+
+    await trio.sleep(1)
+    assert house.places.has_room()
+    assert ["10.0.0.0"] == house.forgotten
+
+
+async def test_who_was_told_of_a_refusal_is_not_waited_for(autojump_clock: MockClock, house: House) -> None:
+    for each in house.crowd(7):
+        house.places.works(each)
+    house.places.is_told(house.arrive("refused", data=b"never read"))
+    beyond = house.arrive("beyond")
+    house.places.works(beyond)
+    began = trio.current_time()
+
+    assert not await house.places.make_room(beyond)
+    assert began == trio.current_time()
+
+
 # A place for one beyond the limit.
 
 
@@ -346,6 +372,7 @@ async def test_a_slot_that_gets_free_is_taken_at_once(autojump_clock: MockClock,
         Placed(house.places, reading[2]).works()
         began = trio.current_time()
     assert (began, []) == (trio.current_time(), house.forgotten)
+    assert not house.places.has_slot()
 
 
 async def test_an_idle_connection_has_no_slot(autojump_clock: MockClock, house: House) -> None:
@@ -395,6 +422,8 @@ async def test_an_address_that_has_to_give_way_is_no_longer_known(autojump_clock
 
     assert ("suspects", False, False) == (again.address, again.is_known, again.is_alone)
     assert ("10.0.0.1", True) == (other.address, other.is_known)
+    await trio.sleep(61)
+    assert not house.arrive("10.0.0.0").is_known
 
 
 async def test_the_first_connection_of_an_address_is_alone(autojump_clock: MockClock, house: House) -> None:
@@ -455,6 +484,19 @@ async def test_a_connection_counts_for_whom_a_proxy_names(autojump_clock: MockCl
     assert (None, "192.0.2.2") == (arrival.address, str(arrival))
     house.places.end(arrival)
     assert (0, {}) == (house.places.count, house.places.by_address)
+
+
+async def test_connections_of_several_proxies_share_the_share_of_whom_they_name(
+    autojump_clock: MockClock, house: House
+) -> None:
+    proxies = Proxies(("192.0.2.1",))
+    house.crowd(9)
+    for arrival in [house.arrive("192.0.2.1", proxies=proxies) for _ in range(3)]:
+        house.places.rename(arrival, "203.0.113.7", 80, None)
+    await trio.sleep(0.1)
+
+    assert house.places.has_room()
+    assert ["203.0.113.7"] == house.forgotten
 
 
 async def test_an_address_may_have_so_many_and_a_proxy_any_number(autojump_clock: MockClock, house: House) -> None:

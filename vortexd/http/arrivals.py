@@ -215,7 +215,6 @@ class Arrivals:
                 nursery.start_soon(self._admit)
         finally:
             left = [*self._waiting.values(), *self._urgent, *(each for turns in self._ready.values() for each in turns)]
-            self._waiting.clear()
             for each in left:
                 self._end(each)
             self._epoll.close()
