@@ -89,16 +89,24 @@ def test_short_elements_are_replaced_where_they_are() -> None:
     assert ([], [(4, 1), (1, 4)]) == shown(aligned([0, longer, 2, 3, 4, 5], [0, 4, 2, 3, longer, 5]))
 
 
+def test_what_is_short_is_counted_in_bytes() -> None:
+    short, longer = "é" * 15, "é" * 16
+    assert ([(1, 1), (4, 4)], []) == shown(aligned([0, short, 2, 3, 4, 5], [0, 4, 2, 3, short, 5]))
+    assert ([], [(4, 1), (1, 4)]) == shown(aligned([0, longer, 2, 3, 4, 5], [0, 4, 2, 3, longer, 5]))
+
+
 def test_elements_that_are_equal_by_chance_stay_where_they_are() -> None:
     assert ([(0, 0), (2, 2)], []) == shown(aligned([2, 3, 5], [3, 3, 4]))
 
 
-def test_long_elements_are_not_sent_again_for_fewer_operations() -> None:
-    """By position these are three edits; as a removal, two additions and two elements that stay they are as many."""
-    one, other = {"text": "x" * 200}, {"text": "y" * 200}
-    made = aligned([0, one, other, 1], [one, other, 5, 6])
+def test_elements_stay_in_order_if_that_takes_no_more_edits() -> None:
+    """A removal and an addition, or two edits."""
+    assert [(1, 0)] == [*aligned([1, 2], [2, 3]).staying]
 
-    assert [(1, 0), (2, 1)] == [pair for pair in made.staying if pair[1] not in made.edited]
+
+def test_long_elements_are_not_sent_again_for_fewer_operations() -> None:
+    """Three removals and three additions, or four edits of which one sends the long element."""
+    assert [(3, 0)] == [*aligned([1, 2, 3, "x" * 200], ["x" * 200, 4, 5, 6]).staying]
 
 
 def record(name: str, **more: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vortexd import diff as diff_module
+from vortexd.alignment import Alignment
 from vortexd.diff import diff, is_same, patch_between, steps
 from vortexd.effort import Effort
 from vortexd.model import Config, Key
@@ -337,14 +338,28 @@ def test_a_list_that_takes_too_much_leaves_enough_for_others() -> None:
 
 
 def test_equal_lists_are_no_operation_where_nothing_is_looked_into_any_more() -> None:
-    old: Any = {"a": 1, "b": [1, 2, 3]}
-    new: Any = {"a": 2, "b": [1, 2, 3]}
+    old: Any = {"a": 1}
+    new: Any = {"a": 2}
     for number in range(40):
-        old, new = {"l": [number, old, 0]}, {"l": [number, new, 0]}
+        old, new = ({"l": [number, value, 0], "same": [1, 2, 3]} for value in (old, new))
     (operation,) = diff(old, new)
 
     assert "/l/1" * 16 + "/l" == operation["path"]
     assert encode(new) == applied(old, [operation])
+
+
+def test_many_lists_beside_each_other_are_not_within_each_other() -> None:
+    old = {f"{number:02}": [0, 1, 2, 3] for number in range(40)}
+    new = {name: [4, 1, 2, 5] for name in old}
+
+    assert [f"/{name}/{index}" for name in old for index in (0, 3)] == [each["path"] for each in diff(old, new)]
+
+
+def test_an_element_that_is_in_its_place_once_others_have_moved_is_not_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = Alignment(0, [1, 2], [2, 1], moved=((1, 0), (0, 1)))
+    monkeypatch.setattr(diff_module, "align", lambda old, new, effort: moved)
+
+    assert [{"op": "move", "from": "/l/1", "path": "/l/0"}] == diff({"l": [1, 2]}, {"l": [2, 1]})
 
 
 @pytest.mark.parametrize("length", [100, 300, 1_500])
@@ -499,6 +514,7 @@ def nested(depth: int, wrap: Callable[[int, Any], Any], value: Any) -> Any:
         lambda level, value: [level, value, *MANY[:150], level],
         lambda level, value: [*MANY[:150], value, 1],
         lambda level, value: [{"n": level}, value, {"v": value if level < 2 else 0}],
+        lambda level, value: [{"name of a member, which makes paths long": value}],
     ],
 )
 def test_lists_within_lists_are_gone_over_a_bounded_number_of_times(
