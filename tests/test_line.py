@@ -644,6 +644,27 @@ async def test_a_change_whose_patch_is_too_long_is_the_snapshot_that_others_get(
     assert delivery.frame is (await whole.line.catch_up(SHOP, None)).frame
 
 
+async def test_a_patch_is_made_once_for_clients_that_come_one_after_the_other(
+    whole: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await whole.line.publish(tree(b"a: 1"))
+    whole.line.hold(SHOP)
+    old = whole.line.version_of(SHOP)
+    await whole.line.publish(tree(b"a: 2"))
+    made: list[str] = []
+
+    def counted(old: Config, new: Config) -> bytes | None:
+        made.append(old.version)
+        return patch_between(old, new)
+
+    monkeypatch.setattr(line_module, "patch_between", counted)
+    deliveries = [await whole.line.catch_up(SHOP, old) for _ in range(3)]
+
+    assert [old] == made
+    assert 1 == len({id(delivery.frame) for delivery in deliveries})
+    assert {("config_change", old)} == {(delivery.kind, delivery.old_version) for delivery in deliveries}
+
+
 async def test_a_patch_that_is_too_long_is_made_once(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line_module, "_MOST_REPLACED", 2)
     made: list[str] = []
@@ -653,7 +674,7 @@ async def test_a_patch_that_is_too_long_is_made_once(whole: Whole, monkeypatch: 
         return patch_between(old, new)
 
     monkeypatch.setattr(line_module, "patch_between", counted)
-    versions = []
+    versions: list[str | None] = []
     for value in "1234":
         await whole.line.publish(tree(flags(200, value)))
         if value == "1":

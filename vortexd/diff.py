@@ -176,7 +176,7 @@ def _moves(aligned: Alignment, path: str) -> list[Step]:
         source = at - bisect_left(gone, at) + bisect_left(behind, at)
         insort(gone, at)
         # What came behind the same element before is to be before this one, for moves ascend.
-        target = before + 1 - bisect_left(gone, before + 1) + len(behind)
+        target = before + 1 - bisect_left(gone, before) + len(behind)
         behind.append(before)
         if source != target:
             start = aligned.start

@@ -116,7 +116,11 @@ async def test_the_main_subscription_outlives_every_pattern(wire: Wire) -> None:
     assert ("config_change", "orders") == (message["type"], message["app"])
 
 
-async def test_a_resync_of_a_key_that_ends_on_the_way_is_told_so(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("mode", [{}, {"mode": "diff"}])
+@pytest.mark.parametrize("last_version", [None, "v"])
+async def test_a_resync_of_a_key_that_ends_on_the_way_is_told_so(
+    autojump_clock: MockClock, mode: dict[str, str], last_version: str | None
+) -> None:
     async with trio.open_nursery() as nursery:
         wire = Wire(nursery)
         client = await lockstep(wire)
@@ -125,7 +129,7 @@ async def test_a_resync_of_a_key_that_ends_on_the_way_is_told_so(autojump_clock:
         assert "billing" == (await client.message())["app"]
         await wait_all_tasks_blocked()
         wire.publish(1)
-        await client.send({"type": "resync", "app": "billing"})
+        await client.send({"type": "resync", "app": "billing", "last_version": last_version, **mode})
         await wait_all_tasks_blocked()
         wire.line.publish(None, BILLING)
         told = [await client.message(), await client.message()]
@@ -134,6 +138,7 @@ async def test_a_resync_of_a_key_that_ends_on_the_way_is_told_so(autojump_clock:
     assert [("config_change", "orders"), ("config_removed", "billing")] == [
         (each["type"], each["app"]) for each in told
     ]
+    assert last_version == told[1]["old_version"]
 
 
 async def test_an_old_resync_says_nothing_of_a_subscription_that_is_new(autojump_clock: MockClock) -> None:
