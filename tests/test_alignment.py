@@ -180,6 +180,60 @@ def test_what_is_left_of_a_gap_is_paired_by_place() -> None:
     assert ([(1, 1), (2, 2)], []) == shown(aligned(old, new))
 
 
+# Edits where the elements are.
+
+
+def test_elements_that_are_edited_where_they_are_are_all_that_is_looked_at() -> None:
+    old = [record(f"n{number}") for number in range(1_000)]
+    new = [each | {"on": False} if index in (3, 500, 996) else each for index, each in enumerate(old)]
+    effort = entered()
+    made = aligned(old, new, effort)
+
+    assert ([(3, 3), (500, 500), (996, 996)], []) == shown(made)
+    assert 994 == len(made.staying)
+    # The list, six elements, three edits, and all bytes once.
+    size = len(encode(old[3:997])) + len(encode(new[3:997]))
+    assert size // 80 <= 400_000 - effort.left - 300 - 5 * 6 - 3 * 100 <= size // 25
+
+
+def test_what_stays_between_edits_counts_for_what_the_list_takes() -> None:
+    old, new = ([part for _ in range(20) for part in (number, "x" * 50, "y" * 50)] for number in (0, 1))
+
+    assert 20 == len(shown(aligned(old, new))[0])
+
+
+def test_equal_to_python_at_the_same_place_is_an_edit() -> None:
+    old, new = [7, 1, 2, 3, {"a": 1}, 5, 8], [9, 1.0, 2, 3, {"a": True}, 5, 0]
+
+    assert ([(0, 0), (1, 1), (4, 4), (6, 6)], []) == shown(aligned(old, new))
+
+
+@pytest.mark.parametrize("count", [5, 6])
+def test_an_edit_beside_another_is_known_by_what_only_it_has(count: int) -> None:
+    """Where half of the elements differ, and where more do."""
+    old = [record("a", n=1), record("gone", n=1), *range(count), record("c", n=1)]
+    new = [record("new", n=1), record("a", n=2), *range(count), record("c", n=2)]
+    edited = shown(aligned(old, new))[0]
+
+    assert (0, 1) in edited
+    assert (count + 2, count + 2) in edited
+
+
+def test_an_element_that_moved_among_elements_that_were_edited_is_a_move() -> None:
+    moved = record("moved")
+    old = [record("a", n=1), 1, 2, moved, 4, 5, "x" * 40, 7, 8, record("z", n=1)]
+    new = [record("a", n=2), 1, 2, "y" * 40, 4, 5, moved, 7, 8, record("z", n=2)]
+
+    assert [(3, 6)] == shown(aligned(old, new))[1]
+
+
+def test_repeated_elements_that_were_shifted_are_not_edited_where_they_are() -> None:
+    old = ([0] * 9 + [1]) * 10
+    made = aligned(old, [7, *old[:-1]])
+
+    assert [(index, index + 1) for index in range(99)] == [*made.staying]
+
+
 # When it would take too much.
 
 
@@ -230,17 +284,27 @@ def test_a_list_within_lists_is_looked_into_down_to_a_depth() -> None:
     assert align([1, 2], [2, 1], effort) is None
 
 
-def test_what_is_gone_over_of_lists_within_lists_is_bounded() -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "rounds"),
+    [
+        # What is equal at an end is compared, what isn't is looked at, and what is equal in between is compared.
+        (["y" * 997, 1], ["y" * 997, 2], 4),
+        (["y" * 997, 1, 2], [2, 1, "y" * 997], 4),
+        ([1, "y" * 997, 2], [3, "y" * 997, 4], 4),
+        ([1, "y" * 997, 0, 2], [3, "y" * 997, 0, 4], 4),
+    ],
+)
+def test_what_is_gone_over_of_lists_within_lists_is_bounded(old: list[Any], new: list[Any], rounds: int) -> None:
     """Three times what the outer list has."""
     outer = ["x" * 1_000]
     effort = entered()
     aligned([*outer, 1], [*outer, 2], effort)
     effort.depth = 2
-    rounds = 0
-    while align(["y" * 997, 1], ["y" * 997, 2], effort) is not None:
-        rounds += 1
+    done = 0
+    while done < 20 and align(old, new, effort) is not None:
+        done += 1
 
-    assert 4 == rounds
+    assert rounds == done
 
 
 @pytest.mark.parametrize("pair", [([[1, 2]], [[2, 3]]), ([1, [1, 2], 3, 4], [3, [2, 3], 4, 1])])

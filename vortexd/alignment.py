@@ -31,9 +31,11 @@ _SHORT_BYTES = 32
 _MAX_TRAITS = 16
 # `version.encode`, without the call in between: elements are many.
 _ENCODE = partial(orjson.dumps, option=orjson.OPT_SORT_KEYS)
-# What it costs, in units of the effort, to begin with a list, to pass over an element and over so many bytes, to make an operation, and to
-# look at a value.
-_LIST, _ELEMENT, _BYTES, _CHANGE, _TRAIT = 300, 5, 25, 100, 8
+# The number of an element that is the same at the same place in both lists.
+_SAME_PLACE = -1
+# What it costs, in units of the effort, to begin with a list, to make an operation, to look at a value, and to pass over an element. So many bytes
+# are a unit if each element is looked at, and if they are only compared.
+_LIST, _CHANGE, _TRAIT, _ELEMENT, _BYTES, _PLAIN_BYTES = 300, 100, 8, 5, 25, 75
 
 # A name and a value. Those that are equal to Python only, such as 1 and True, are as good.
 _Trait: TypeAlias = tuple[str, Scalar]
@@ -125,16 +127,10 @@ class _Search:
     def __init__(self, olds: list[Json], news: list[Json], effort: Effort) -> None:
         self._olds, self._news = olds, news
         self._effort = effort
-        old_texts, new_texts = _texts(olds), _texts(news)
-        texts = dict.fromkeys(itertools.chain(old_texts, new_texts))
-        numbers = dict(zip(texts, itertools.count(), strict=False))
-        self._old, self._new = ([*map(numbers.__getitem__, each)] for each in (old_texts, new_texts))
-        self._sizes = [*map(len, texts)]
-        # With the commas between them.
-        self._new_bytes = sum(map(len, new_texts)) + len(news)
-        size = sum(map(len, old_texts)) + self._new_bytes
-        effort.read(size)
-        effort.spend(_ELEMENT * (len(olds) + len(news)) + size // _BYTES)
+        self._old, self._new = ([_SAME_PLACE] * len(each) for each in (olds, news))
+        self._sizes: list[int] = []
+        # Of the new elements, with the commas between them.
+        self._new_bytes = 0
 
     def run(self, start: int, more_bytes: int) -> Alignment | None:
         """See `align`.
@@ -143,7 +139,10 @@ class _Search:
             start: How many elements there are before these.
             more_bytes: What the elements before and behind these take.
         """
-        same = common_subsequence(self._old, self._new, self._effort)
+        same = self._same_places()
+        if same is None:
+            self._number(range(len(self._olds)), range(len(self._news)), 0)
+            same = common_subsequence(self._old, self._new, self._effort)
         least = max(len(self._old), len(self._new)) - len(same)
         if least * _LEAST_BYTES > self._new_bytes + more_bytes + MAX_LONGER_BYTES or not self._effort.take(
             _CHANGE * least
@@ -159,6 +158,49 @@ class _Search:
             staying = sorted([*same, *edited])
         differ = {pair[1] for pair in (*staying, *moved) if not self._is_same(pair)}
         return Alignment(start, self._olds, self._news, staying, moved, differ)
+
+    def _same_places(self) -> list[tuple[int, int]] | None:
+        """The elements that are the same at the same places, if all others are edited where they are; None if more than that has happened.
+
+        This needs no look at most elements of a list of which a few are edited.
+        """
+        if len(self._olds) != len(self._news):
+            return None
+        differing = [*itertools.compress(itertools.count(), map(operator.ne, self._olds, self._news))]
+        if 2 * len(differing) > len(self._olds):
+            return None
+        equal = (map(operator.eq, self._olds, self._news) for _ in range(2))
+        ours, theirs = (
+            encoded([*itertools.compress(values, which)])
+            for values, which in zip((self._olds, self._news), equal, strict=True)
+        )
+        self._effort.read(len(ours) + len(theirs))
+        self._effort.spend((len(ours) + len(theirs)) // _PLAIN_BYTES)
+        self._number(differing, differing, len(theirs))
+        is_moved = not {self._old[index] for index in differing}.isdisjoint(self._new[index] for index in differing)
+        if ours != theirs or is_moved:
+            return None
+        gone = set(differing)
+        return [(index, index) for index in range(len(self._olds)) if index not in gone]
+
+    def _number(self, at: Sequence[int], new_at: Sequence[int], more_bytes: int) -> None:
+        """Give the elements at these places their numbers.
+
+        Args:
+            more_bytes: What the other new elements take.
+        """
+        old_texts, new_texts = _texts(map(self._olds.__getitem__, at)), _texts(map(self._news.__getitem__, new_at))
+        texts = dict.fromkeys(itertools.chain(old_texts, new_texts))
+        numbers = dict(zip(texts, itertools.count(), strict=False))
+        for all_numbers, places, found in ((self._old, at, old_texts), (self._new, new_at, new_texts)):
+            for place, number in zip(places, map(numbers.__getitem__, found), strict=True):
+                all_numbers[place] = number
+        self._sizes = [*map(len, texts)]
+        new_bytes = sum(map(len, new_texts)) + len(new_texts)
+        self._new_bytes = new_bytes + more_bytes
+        size = sum(map(len, old_texts)) + new_bytes
+        self._effort.read(size)
+        self._effort.spend(_ELEMENT * (len(at) + len(new_at)) + size // _BYTES)
 
     def _is_same(self, pair: tuple[int, int]) -> bool:
         return self._old[pair[0]] == self._new[pair[1]]
