@@ -169,6 +169,7 @@ class ServerSettings:
             Unix sockets have to where "unix" is one of them.
         handshakes: Connections that a task waits for at a time: in a TLS handshake, for a head within TLS, or for a body. When there are so many,
             others wait, and the one that has kept us waiting for longest gives way, after a second. Plain requests that are whole need no slot.
+            An eighth of the slots is kept for addresses that have completed a request within the last hour.
         head_timeout: Seconds from accept to a complete request head.
         head_bytes: Size of a request head.
         body_bytes: Size of a request body.

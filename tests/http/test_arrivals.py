@@ -22,6 +22,7 @@ class Hall:
     started: list[tuple[str, Verdict]] = attrs.field(factory=list)
     ended: list[str] = attrs.field(factory=list)
     slots: float = float("inf")
+    kept: int = 0
     arrivals: Arrivals = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -31,8 +32,8 @@ class Hall:
         self.started.append((arrival.host, verdict))
         self.slots -= verdict is Verdict.PARTLY
 
-    def has_slot(self) -> bool:
-        return self.slots > 0
+    def has_slot(self, *, is_known: bool = False) -> bool:
+        return self.slots > (0 if is_known else self.kept)
 
     def slot_in(self) -> float:
         return 0.5
@@ -337,6 +338,19 @@ async def test_without_a_slot_whole_requests_go_on_and_others_wait(autojump_cloc
     open_hall.arrivals.freed()
     await settled()
     assert {"one", "two", "whole", "urgent"} == set(open_hall.names)
+
+
+async def test_an_address_that_is_known_goes_ahead_where_slots_are_left_for_it_only(
+    autojump_clock: MockClock, open_hall: Hall
+) -> None:
+    open_hall.slots, open_hall.kept = 2, 2
+    open_hall.arrive("stranger", b"p", is_alone=True)
+    for name in ("first", "second", "third"):
+        open_hall.arrive(name, b"p", is_known=True)
+    await settled()
+
+    assert [("first", Verdict.PARTLY), ("second", Verdict.PARTLY)] == open_hall.started
+    assert 2 == len(open_hall.arrivals)
 
 
 async def test_a_slot_that_nobody_tells_of_is_found(autojump_clock: MockClock, open_hall: Hall) -> None:

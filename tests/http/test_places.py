@@ -332,6 +332,36 @@ async def test_when_all_slots_are_taken_the_one_that_has_waited_longest_gives_wa
     assert 1 == len(house.forgotten)
 
 
+async def test_an_eighth_of_the_slots_is_kept_for_addresses_that_are_known(
+    autojump_clock: MockClock, house: House
+) -> None:
+    house.open(connections=20, handshakes=16)
+    reading = house.crowd(16)
+    for each in reading[:14]:
+        assert house.places.has_slot()
+        house.places.reads(each)
+    assert not house.places.has_slot()
+    for each in reading[14:]:
+        assert house.places.has_slot(is_known=True)
+        house.places.reads(each)
+    assert not house.places.has_slot(is_known=True)
+    assert [] == house.forgotten
+
+
+async def test_a_known_address_does_not_wait_for_a_slot_that_is_kept_for_it(
+    autojump_clock: MockClock, house: House
+) -> None:
+    house.open(connections=20, handshakes=8)
+    house.places.has_spoken(house.arrive("192.0.2.7"))
+    for each in house.crowd(7):
+        house.places.reads(each)
+    began = trio.current_time()
+    await house.places.wait_reads(house.arrive("192.0.2.7"))
+    assert began == trio.current_time()
+    await house.places.wait_reads(house.arrive("192.0.2.8"))
+    assert 1 == pytest.approx(trio.current_time() - began, abs=0.02)
+
+
 async def test_what_a_connection_has_waited_for_us_is_not_its_silence(autojump_clock: MockClock, house: House) -> None:
     waiting = house.crowd(4)
     await trio.sleep(5)

@@ -94,8 +94,8 @@ class Arrival:
 class Slots(Protocol):
     """How many connections a task may wait for."""
 
-    def has_slot(self) -> bool:
-        """Whether there is a slot for one more; another connection may give way for it."""
+    def has_slot(self, *, is_known: bool = False) -> bool:
+        """Whether there is a slot for one more, whose address is known or not; another connection may give way for it."""
         ...
 
     def slot_in(self) -> float:
@@ -127,9 +127,18 @@ class _Turns:
     def __iter__(self) -> Iterator[Arrival]:
         return chain(self._known, self._alone, self._others)
 
+    @property
+    def has_known(self) -> bool:
+        """Whether an address that has completed a request lately waits."""
+        return bool(self._known)
+
     def append(self, arrival: Arrival) -> None:
         """Put an arrival in."""
         (self._known if arrival.is_known else self._alone if arrival.is_alone else self._others).append(arrival)
+
+    def take_known(self) -> Arrival:
+        """Take out the oldest arrival of an address that is known; there has to be one."""
+        return self._known.popleft()
 
     def take(self) -> Arrival:
         """Take out the arrival whose turn it is; there has to be one."""
@@ -289,6 +298,8 @@ class Arrivals:
             turns = self._ready[verdict]
             if turns and (verdict is not Verdict.PARTLY or self._slots.has_slot()):
                 return turns.take(), verdict
+            if turns.has_known and self._slots.has_slot(is_known=True):
+                return turns.take_known(), verdict
         return None, Verdict.WAIT
 
     def _end(self, arrival: Arrival) -> None:

@@ -30,6 +30,8 @@ _SHORT_PAUSE, _PAUSE = 0.01, 0.1
 _SUSPECTS = "suspects"
 # Seconds for which it is remembered that an address had to give way, and that one has completed a request.
 _SUSPECT_SECONDS, _KNOWN_SECONDS = 60.0, 3_600.0
+# The part of the slots that is kept for addresses that have completed a request lately, so that a health check needs not wait for strangers.
+_KEPT = 8
 # Seconds from one warning of closed connections to the next.
 _TOLD_INTERVAL = 10.0
 
@@ -162,7 +164,7 @@ class Places:
 
     async def wait_reads(self, arrival: Arrival) -> None:
         """Wait for a slot, and have its peer waited for in a task."""
-        while arrival not in self._reading and not self.has_slot():
+        while arrival not in self._reading and not self.has_slot(is_known=arrival.is_known):
             await self._pause(self._reading)
         self.reads(arrival)
 
@@ -172,9 +174,14 @@ class Places:
 
     # Limits.
 
-    def has_slot(self) -> bool:
-        """Whether one more connection may wait for its peer in a task; if need be, another one gives way."""
-        return len(self._reading) < self._reading.places or self._close_one("handshakes", self._reading)
+    def has_slot(self, *, is_known: bool = False) -> bool:
+        """Whether one more connection may wait for its peer in a task; if need be, another one gives way.
+
+        Args:
+            is_known: Whether its address has completed a request lately. An eighth of the slots is kept for such addresses.
+        """
+        most = self._reading.places if is_known else self._reading.places - self._reading.places // _KEPT
+        return len(self._reading) < most or self._close_one("handshakes", self._reading)
 
     @property
     def is_full(self) -> bool:
