@@ -7,7 +7,7 @@ import pytest
 
 from vortexd.binding import bind
 from vortexd.errors import StartError
-from vortexd.systemd import Inherited
+from vortexd.inherited import Inherited
 
 
 async def test_each_process_has_a_socket_of_its_own_on_the_same_port() -> None:

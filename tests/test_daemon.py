@@ -14,12 +14,13 @@ import trio
 from vortexd import daemon
 from vortexd.http.hypercorn import Bridge
 from vortexd.http.listener import Listener
+from vortexd.inherited import Inherited
 from vortexd.late_signals import LateSignals
 from vortexd.named_files import load_named_files
 from vortexd.peers import Peers
 from vortexd.realtime.server import WebSocketServer
 from vortexd.settings import ServerSettings, Settings, SourceSettings
-from vortexd.systemd import Inherited, Notifier
+from vortexd.systemd import Notifier
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import trio
 
 from .errors import StartError
+from .inherited import Inherited
 from .settings import Address, parse_address
-from .systemd import Inherited
 
 # As many as Linux allows by default (net.core.somaxconn): what finds the queue full is tried again by the client's kernel, a second later.
 _BACKLOG = 4_096

@@ -287,7 +287,7 @@ def _run(
 ) -> int:
     def daemon() -> int:
         from . import daemon, logs
-        from .source.composite import memory_directory
+        from .state_directory import memory_directory
 
         logs.configure(settings.log, sys.stderr)
         # All workers share one memory, of which one is the writer.

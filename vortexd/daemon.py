@@ -35,6 +35,7 @@ from .http.listener import Accepted, Listener
 from .http.monitor import Monitor
 from .http.openapi import OpenApi
 from .http.routes import standard_routes
+from .inherited import Inherited, inherit
 from .late_signals import LateSignals
 from .line import Line
 from .metrics import Metrics
@@ -95,7 +96,7 @@ def run(
         StartError: The daemon can't start.
     """
     peers = Peers(seat)
-    inherited = systemd.Inherited(tuple(listening)) if seat else systemd.inherit(os.environ, os.getpid())
+    inherited = Inherited(tuple(listening)) if seat else inherit(os.environ, os.getpid())
     bound = _bound(settings, inherited)
     files = load_named_files(settings, bound, os.environ)
     notifier = peers.notifier or systemd.Notifier(os.environ, os.getpid())
@@ -108,7 +109,7 @@ def run(
         )
 
 
-def _bound(settings: Settings, inherited: systemd.Inherited) -> list[Address]:
+def _bound(settings: Settings, inherited: Inherited) -> list[Address]:
     """Where we are reached: by the sockets of systemd, if there are any, else by those of the settings."""
     if not inherited.activated:
         return [parse_address(text) for text in settings.server.bind]
@@ -122,7 +123,7 @@ async def serve(
     started: Started,
     read: Callable[[], Settings],
     late: LateSignals,
-    inherited: systemd.Inherited,
+    inherited: Inherited,
     notifier: systemd.Notifier,
     peers: Peers,
     own: Sequence[str],

@@ -10,7 +10,7 @@ import orjson
 
 from .peers import Seat
 from .settings import Settings
-from .source.composite import state_directory
+from .state_directory import state_directory
 from .supervisor import VARIABLE
 
 

@@ -14,11 +14,9 @@ import attrs
 
 from .client_certificate import ClientCertificate
 from .errors import RemoteError
-
-UNIX = "unix"
+from .networks import UNIX, parse_network
 
 _Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
-_Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 # RFC 7239 section 4: forwarded-pair, and what stands between two of them. An element may be empty (RFC 9110 section 5.6.1).
@@ -50,21 +48,6 @@ class _Hop:
     node: str = ""
     scheme: str = ""
     authority: str = ""
-
-
-def parse_network(text: str) -> _Network:
-    """An address, or a network such as 10.0.0.0/8.
-
-    Raises:
-        ValueError: Says what is allowed, as the end of a sentence that begins with the key.
-    """
-    try:
-        network = ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise ValueError('must be an address, a network such as 10.0.0.0/8 or fd00::/8, or "unix"') from None
-    if "/" in text and str(network.network_address) != str(ipaddress.ip_address(text.partition("/")[0])):
-        raise ValueError(f"must be the network {network}, or the address alone")
-    return network
 
 
 class Proxies:

@@ -18,7 +18,7 @@ import attrs
 
 from . import names
 from .errors import InvalidName
-from .proxies import UNIX, parse_network
+from .networks import UNIX, parse_network
 from .remotes import DEFAULT_SCHEMES, SCHEMES, parse_remote
 from .rules import SECONDS_OR_NEVER as _SECONDS_OR_NEVER
 from .rules import Rule

@@ -22,6 +22,7 @@ import trio
 
 from . import binding, logs, systemd, threads
 from .errors import SettingsError
+from .inherited import Inherited, inherit
 from .late_signals import LateSignals
 from .metrics import SupervisorMetrics
 from .peers import SUPERVISOR
@@ -79,7 +80,7 @@ def run(
     Raises:
         StartError: An address can't be bound.
     """
-    inherited = systemd.inherit(os.environ, os.getpid())
+    inherited = inherit(os.environ, os.getpid())
     notifier = systemd.Notifier(os.environ, os.getpid())
     with LateSignals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as late:
         return trio.run(Supervisor(settings, arguments, started, notifier, read).run, inherited, late)
@@ -109,7 +110,7 @@ class Supervisor:
         self._is_announced = self._is_reloading = self._has_reloaded = False
         self._announce: Callable[[], None] = lambda: None
 
-    async def run(self, inherited: systemd.Inherited, late: LateSignals) -> int:
+    async def run(self, inherited: Inherited, late: LateSignals) -> int:
         """Run until all workers have ended; returns the exit status."""
         server = self._settings.server
         with (

@@ -1,4 +1,4 @@
-"""What vortexd says to systemd and takes over from it: sd_notify(3), the watchdog, and sockets that are open already.
+"""What vortexd says to systemd: sd_notify(3), the watchdog, and listening sockets that systemd keeps for the next start.
 
 In come the variables that systemd puts into the environment, out go datagrams to its socket. Where there is no systemd nothing
 happens, and nothing here fails: a supervisor that doesn't listen is no reason not to serve.
@@ -6,86 +6,15 @@ happens, and nothing here fails: a supervisor that doesn't listen is no reason n
 
 import array
 import contextlib
-import os
 import socket
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-import attrs
-
+from .inherited import STORED
 from .model import BrokenFile, SourceReport
 from .text import printable
 
-# The first descriptor that is handed over, by sd_listen_fds(3).
-_FIRST_FD = 3
-# Sockets that we have put into systemd's store ourselves, for the next start.
-STORED = "vortexd-listener"
-
-
-CREDENTIALS = "$CREDENTIALS_DIRECTORY"
 # Broken files that `systemctl status` names.
 _NAMED_FILES = 3
-
-
-def credential_path(path: str, environment: Mapping[str, str]) -> str | None:
-    """Where a credential of systemd is, for a path that begins with $CREDENTIALS_DIRECTORY; None for any other path.
-
-    Raises:
-        LookupError: There is no such directory; says what to do, as the end of a sentence that begins with the path.
-    """
-    if path != CREDENTIALS and not path.startswith(CREDENTIALS + "/"):
-        return None
-    directory = environment.get(CREDENTIALS[1:])
-    if not directory:
-        raise LookupError(f"{CREDENTIALS} isn't set; start with systemd's LoadCredential=, or name another path")
-    return directory + path.removeprefix(CREDENTIALS)
-
-
-@attrs.frozen(slots=True, eq=False)
-class Inherited:
-    """Listening sockets that were handed over.
-
-    Attributes:
-        activated: Those of socket units: they say where to listen, in place of the settings.
-        stored: Those that the process before us left in the store: they are taken up where the settings name their address.
-    """
-
-    activated: tuple[socket.socket, ...] = ()
-    stored: tuple[socket.socket, ...] = ()
-
-
-def inherit(environment: MutableMapping[str, str], pid: int) -> Inherited:
-    """Take over the sockets that systemd has opened for us, and remove its variables, so that no child takes them for its own.
-
-    What isn't a listening stream socket is closed.
-    """
-    names = environment.pop("LISTEN_FDNAMES", "")
-    count, owner = environment.pop("LISTEN_FDS", ""), environment.pop("LISTEN_PID", "")
-    if owner != str(pid) or not count.isdigit():
-        return Inherited()
-    labels = names.split(":")
-    activated: list[socket.socket] = []
-    stored: list[socket.socket] = []
-    for index in range(int(count)):
-        taken = _listening(_FIRST_FD + index)
-        if taken is not None:
-            is_stored = index < len(labels) and labels[index] == STORED
-            (stored if is_stored else activated).append(taken)
-    return Inherited(tuple(activated), tuple(stored))
-
-
-def _listening(fd: int) -> socket.socket | None:
-    try:
-        os.set_inheritable(fd, False)
-        taken = socket.socket(fileno=fd)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.close(fd)
-        return None
-    is_listening = taken.type == socket.SOCK_STREAM and taken.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    if not is_listening or taken.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
-        taken.close()
-        return None
-    return taken
 
 
 def describe(

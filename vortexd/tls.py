@@ -13,7 +13,7 @@ from pathlib import Path
 from .client_certificate import read_authorities
 from .errors import SettingsError
 from .settings import TlsSettings
-from .systemd import credential_path
+from .systemd_credentials import credential_path
 from .trusted_files import OTHERS_READ_OR_WRITE, OTHERS_WRITE
 
 _MODES = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from .errors import SettingsError
-from .systemd import CREDENTIALS, credential_path
+from .systemd_credentials import CREDENTIALS, credential_path
 
 T = TypeVar("T")
 OTHERS_READ_OR_WRITE = 0o077

@@ -9,9 +9,9 @@ import trio
 
 from vortexd.model import Edits, Files, Key, Origin, Tree
 from vortexd.resolve.tree import ParsedTree, parse_tree
-from vortexd.settings import FormatSettings, GitSettings, HistorySettings, ServerSettings, Settings, SourceSettings
+from vortexd.settings import FormatSettings, GitSettings, HistorySettings, Settings, SourceSettings
 from vortexd.source.base import Publish
-from vortexd.source.composite import Sources, memory_directory, merge, open_sources, places, state_directory
+from vortexd.source.composite import Sources, merge, open_sources, places
 from vortexd.source.files import FilesSource
 from vortexd.source.git import GitSource
 from vortexd.source.remembered import directory_for
@@ -245,19 +245,6 @@ async def test_two_sources_of_one_repository_have_a_mirror_each(tmp_path: Path) 
     assert 2 == len(list((tmp_path / "git").glob("*.git")))
 
 
-@pytest.mark.parametrize(
-    ("setting", "environ", "expected"),
-    [
-        ("/x", {"STATE_DIRECTORY": "/y"}, "/x"),
-        ("", {"STATE_DIRECTORY": "/y:/z"}, "/y"),
-        ("", {"XDG_STATE_HOME": "/home/a/state"}, "/home/a/state/vortexd"),
-        ("", {"HOME": "/home/a"}, "/home/a/.local/state/vortexd"),
-    ],
-)
-def test_where_state_is_kept(setting: str, environ: dict[str, str], expected: str) -> None:
-    assert Path(expected) == state_directory(setting, environ)
-
-
 async def test_sources_take_the_place_of_others_and_what_those_gave_stays_until_all_were_read() -> None:
     former, one, two = Hand("former"), Hand("one"), Hand("two")
     sources = Sources([former], [()])
@@ -322,24 +309,6 @@ async def test_what_is_not_remembered_any_more_is_removed_before_sources_run(tmp
     sources._begin()
 
     assert [directory_for(tmp_path / "m", f"file:{tmp_path}/a/")] == [*(tmp_path / "m").iterdir()]
-
-
-@pytest.mark.parametrize(
-    ("has_file", "setting", "variable", "expected"),
-    [
-        (False, "", "", None),
-        (True, "", "", "/home/x/.local/state/vortexd/remembered"),
-        (False, "/s", "", "/s/remembered"),
-        (False, "", "/v:/w", "/v/remembered"),
-    ],
-)
-def test_nothing_is_written_where_nobody_said_where_state_belongs(
-    has_file: bool, setting: str, variable: str, expected: str | None
-) -> None:
-    environ = {"HOME": "/home/x"} | ({"STATE_DIRECTORY": variable} if variable else {})
-    settings = Settings(server=ServerSettings(state_directory=setting))
-
-    assert (expected and Path(expected)) == memory_directory(settings, environ, has_file=has_file)
 
 
 async def test_the_commit_before_is_asked_of_the_sources_with_that_root(

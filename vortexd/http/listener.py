@@ -34,9 +34,9 @@ from structlog.contextvars import bind_contextvars, bound_contextvars
 from .. import binding
 from ..client_certificate import read_certificate
 from ..errors import RemoteError
+from ..inherited import Inherited
 from ..proxies import Proxies, Sender
 from ..settings import ServerSettings
-from ..systemd import Inherited
 from ..tls import Tls
 from .arrivals import Arrival, Arrivals, peek
 from .first_bytes import ALWAYS, Expected, Verdict, is_whole, judge

@@ -4,7 +4,6 @@ Each fails alone: what it had stays in the merged tree until it has something ne
 an application must not start with half of what it is configured with.
 """
 
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from .. import threads
 from ..model import Files, SourceReport, Tree
 from ..remotes import parse_remote
 from ..settings import GitSettings, Settings
+from ..state_directory import state_directory
 from .base import Publish, Source
 from .files import FilesSource
 from .git import GitSource
@@ -203,29 +203,6 @@ def open_sources(
             sources.append(FilesSource(each, Path(), own, kept))
     begin = partial(forget_others, memory, roots) if memory is not None else None
     return Sources(sources, [each.applications for each in settings.source], begin)
-
-
-def memory_directory(settings: Settings, environ: Mapping[str, str], *, has_file: bool) -> Path | None:
-    """Where the last good content of directories is kept. None where nobody has said where state belongs: without a settings file and
-    without $STATE_DIRECTORY nothing is written.
-
-    Args:
-        settings: Of the daemon, not of one of its workers: they share it.
-        has_file: Whether the settings come from a file.
-    """
-    if not (has_file or settings.server.state_directory or environ.get("STATE_DIRECTORY")):
-        return None
-    return state_directory(settings.server.state_directory, environ) / "remembered"
-
-
-def state_directory(setting: str, environ: Mapping[str, str]) -> Path:
-    """Where state is kept: as set, else as systemd says, else where the user keeps state."""
-    # systemd separates several by colons; the first is ours.
-    found = setting or environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    if found:
-        return Path(found)
-    home = environ.get("XDG_STATE_HOME") or os.path.join(environ.get("HOME") or "/nonexistent", ".local", "state")
-    return Path(home) / "vortexd"
 
 
 def merge(trees: Sequence[Tree], where: Sequence[Place], before: Mapping[str, Files]) -> Tree:

@@ -1,0 +1,24 @@
+"""IP addresses and networks, as settings name them. Pure."""
+
+import ipaddress
+from typing import TypeAlias
+
+# In the place of an address: peers that come by Unix sockets.
+UNIX = "unix"
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def parse_network(text: str) -> Network:
+    """An address, or a network such as 10.0.0.0/8.
+
+    Raises:
+        ValueError: Says what is allowed, as the end of a sentence that begins with the key.
+    """
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError('must be an address, a network such as 10.0.0.0/8 or fd00::/8, or "unix"') from None
+    if "/" in text and str(network.network_address) != str(ipaddress.ip_address(text.partition("/")[0])):
+        raise ValueError(f"must be the network {network}, or the address alone")
+    return network
