@@ -27,10 +27,10 @@ from wsproto.events import (
 
 from vortexd.auth import ALL_RIGHTS, Authority, Gate
 from vortexd.broadcast import Broadcaster, Delivery, Subscriber
-from vortexd.diff import patch_between
-from vortexd.errors import RemoteError, UnknownLabel
-from vortexd.model import Change, Config, Former, Good, Json, Key
-from vortexd.patterns import Pattern
+from vortexd.core.diff import patch_between
+from vortexd.core.errors import RemoteError, UnknownLabel
+from vortexd.core.model import Change, Config, Former, Good, Json, Key
+from vortexd.core.patterns import Pattern
 from vortexd.publication import Publication
 from vortexd.realtime.encoder import Encoder
 from vortexd.realtime.frames import Frame

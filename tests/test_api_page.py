@@ -9,13 +9,13 @@ import attrs
 import pytest
 
 from tests.fakes import KEY, config
-from vortexd.diff import patch_between
+from vortexd.core.diff import patch_between
+from vortexd.core.model import Change, Origin
+from vortexd.core.patterns import Pattern
 from vortexd.http.monitor import MOST_UNKNOWN
 from vortexd.http.provider_events import EVENTS, PINGS
 from vortexd.http.routes import RESERVED
 from vortexd.http.webhooks import MAX_DESTINATIONS
-from vortexd.model import Change, Origin
-from vortexd.patterns import Pattern
 from vortexd.realtime import messages
 from vortexd.realtime.close import CloseReason
 from vortexd.realtime.session import Answer, Session

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vortexd.binding import bind
-from vortexd.errors import StartError
+from vortexd.core.errors import StartError
 from vortexd.inherited import Inherited
 
 

@@ -12,7 +12,7 @@ import pytest
 from vortexd import __version__, cli
 from vortexd.auth.tokens import digest_of, load_tokens
 from vortexd.commands import COMMANDS
-from vortexd.errors import StartError
+from vortexd.core.errors import StartError
 from vortexd.settings import AnySource, GitSettings, Settings, SourceSettings
 
 ROOT = Path(__file__).parent.parent

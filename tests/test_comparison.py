@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vortexd.comparison import members, table
-from vortexd.diff import steps
+from vortexd.core.diff import steps
 
 TEXTS = st.dictionaries(st.text(max_size=3), st.text(max_size=5), max_size=4)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vortexd.errors import StartError
+from vortexd.core.errors import StartError
 from vortexd.installation import Fate, Place, contents, install, is_hidden, uninstall
 
 ROOT = Path(__file__).parent.parent

@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from vortexd import last_good as module
-from vortexd.errors import SourceError
+from vortexd.core.errors import SourceError
+from vortexd.core.model import Files, Former, Tree
 from vortexd.last_good import LastGood
-from vortexd.model import Files, Former, Tree
 from vortexd.parsing import parse_file
 from vortexd.resolve.formats import Document
 from vortexd.resolve.tree import ParsedTree, parse_tree

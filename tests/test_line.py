@@ -20,16 +20,17 @@ from vortexd import line as line_module
 from vortexd import parsing
 from vortexd import registry as registry_module
 from vortexd.broadcast import Broadcaster, Delivery, Subscriber
-from vortexd.diff import patch_between
+from vortexd.core.diff import patch_between
+from vortexd.core.errors import FormatError, SourceError, UnknownLabel
+from vortexd.core.model import Config, Edits, Files, Key, Origin, PropertySource, Tree
+from vortexd.core.patterns import Pattern, parse_pattern
+from vortexd.core.version import version_of
 from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.keys import OneKey
-from vortexd.errors import FormatError, SourceError, UnknownLabel
 from vortexd.isolated import Isolated
 from vortexd.line import Line, TooManyKeys
 from vortexd.metrics import Metrics
-from vortexd.model import Config, Edits, Files, Key, Origin, PropertySource, Tree
-from vortexd.patterns import Pattern, parse_pattern
 from vortexd.publication import Publication
 from vortexd.realtime import messages
 from vortexd.realtime.encoder import Encoder
@@ -38,7 +39,6 @@ from vortexd.registry import Registry
 from vortexd.settings import FormatSettings, HistorySettings
 from vortexd.state import State
 from vortexd.store import Store
-from vortexd.version import version_of
 
 from .fakes import FakePast, Rounds, timestamp
 

@@ -5,9 +5,9 @@ from random import Random
 
 import pytest
 
+from vortexd.core.model import Key
+from vortexd.core.patterns import Pattern, parse_pattern
 from vortexd.matching import _SWEEP_AFTER, _SWEEP_LINES, STEP, KeyLine, Line, Matching, PatternLine, numbers_of
-from vortexd.model import Key
-from vortexd.patterns import Pattern, parse_pattern
 
 
 def key(application: str, profile: str = "dev", label: str = "main") -> Key:

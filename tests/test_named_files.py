@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from vortexd.errors import SettingsError
+from vortexd.core.errors import SettingsError
 from vortexd.named_files import check_named_files, load_named_files
 from vortexd.settings import (
     Address,

@@ -12,9 +12,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from vortexd import parsing
-from vortexd.errors import FormatError
+from vortexd.core.errors import FormatError
+from vortexd.core.model import Files, Tree
 from vortexd.isolated import Died, Exceeded, Isolated, Unavailable
-from vortexd.model import Files, Tree
 from vortexd.parsing import SMALL_BYTES, SMALL_NODES, Parser, parse_all, parse_file
 from vortexd.resolve import apart
 from vortexd.resolve.nodes import TooManyValues

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vortexd.errors import RemoteError
+from vortexd.core.errors import RemoteError
 from vortexd.proxies import Proxies, Sender, plain_address
 
 PROXIES = Proxies(["10.0.0.0/8", "fd00::/8", "192.0.2.1", "unix"])

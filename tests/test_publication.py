@@ -1,6 +1,6 @@
 """What the log says of a publication by name."""
 
-from vortexd.model import Change, Files, Key, Origin, Tree
+from vortexd.core.model import Change, Files, Key, Origin, Tree
 from vortexd.publication import MOST_NAMED, named, without_configuration
 
 WHEN = "2026-01-01T00:00:00Z"

@@ -9,15 +9,15 @@ import trio
 import trio.testing
 
 from vortexd import reading
-from vortexd.errors import FormatError, ResolveError, UnknownLabel
-from vortexd.model import BrokenFile, Edits, Files, Key, Origin, Tree
+from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
+from vortexd.core.model import BrokenFile, Edits, Files, Key, Origin, Tree
+from vortexd.core.version import version_of
 from vortexd.reading import Reading
 from vortexd.resolve.listing import list_keys
 from vortexd.resolve.tree import ParsedTree, parse_tree
 from vortexd.settings import FormatSettings, HistorySettings
 from vortexd.state import State
 from vortexd.store import Store, stage
-from vortexd.version import version_of
 
 SHOP = Key("shop", "dev", "main")
 

@@ -4,9 +4,9 @@ from random import Random
 
 import pytest
 
+from vortexd.core.model import Key
+from vortexd.core.patterns import Pattern, parse_pattern
 from vortexd.matching import STEP
-from vortexd.model import Key
-from vortexd.patterns import Pattern, parse_pattern
 from vortexd.registry import Registry
 
 ONE, TWO = Key("shop", "dev", "main"), Key("shop", "prod", "main")

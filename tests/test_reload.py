@@ -18,8 +18,8 @@ from trio.testing import MockClock
 from vortexd import reload as reload_module
 from vortexd.auth import ALL_RIGHTS, Authority, Gate
 from vortexd.broadcast import Broadcaster, Subscriber
+from vortexd.core.errors import SettingsError
 from vortexd.encryption.files import Encryption, Keyring
-from vortexd.errors import SettingsError
 from vortexd.fleet import Fleet
 from vortexd.http.app import create_app
 from vortexd.http.hypercorn import Bridge

@@ -6,7 +6,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from vortexd.errors import SettingsError
+from vortexd.core.errors import SettingsError
 from vortexd.settings import RESTART, Address, GitSettings, HttpSettings, Settings, SourceSettings, parse_address
 from vortexd.settings_file import examine, is_address, load, override, own_files
 from vortexd.tables import without

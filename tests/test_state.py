@@ -3,8 +3,8 @@
 import attrs
 import pytest
 
-from vortexd.errors import FormatError, UnknownLabel
-from vortexd.model import Edits, Files, Key, Origin, Tree
+from vortexd.core.errors import FormatError, UnknownLabel
+from vortexd.core.model import Edits, Files, Key, Origin, Tree
 from vortexd.resolve.tree import ParsedTree, parse_tree
 from vortexd.settings import FormatSettings
 from vortexd.state import State, overrides_of

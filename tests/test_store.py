@@ -5,13 +5,13 @@ import weakref
 
 import pytest
 
-from vortexd.errors import FormatError, UnknownLabel
-from vortexd.model import Change, Config, Edits, Files, Key, Moment, Origin, Tree
+from vortexd.core.errors import FormatError, UnknownLabel
+from vortexd.core.model import Change, Config, Edits, Files, Key, Moment, Origin, Tree
+from vortexd.core.version import version_of
 from vortexd.resolve.tree import ParsedTree, parse_tree
 from vortexd.settings import FormatSettings, HistorySettings
 from vortexd.state import State
 from vortexd.store import Store, stage
-from vortexd.version import version_of
 
 SHOP, CART = Key("shop", "dev", "main"), Key("cart", "dev", "main")
 GOOD = {"application.yml": b"shared: 0", "shop.yml": b"a: 0", "cart.yml": b"b: 0"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import make
-from vortexd.errors import SettingsError
+from vortexd.core.errors import SettingsError
 from vortexd.settings import TlsSettings
 from vortexd.tls import load_context
 

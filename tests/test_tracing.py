@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from vortexd.errors import SettingsError
+from vortexd.core.errors import SettingsError
 from vortexd.publication import Publication
 from vortexd.settings import TracingSettings
 from vortexd.tracing import Tracer, tracing

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vortexd.errors import SettingsError
+from vortexd.core.errors import SettingsError
 from vortexd.trusted_files import MAX_BYTES, OTHERS_READ_OR_WRITE, OTHERS_WRITE, TrustedFiles, as_text
 
 

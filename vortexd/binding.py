@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import trio
 
-from .errors import StartError
+from .core.errors import StartError
 from .inherited import Inherited
 from .settings import Address, parse_address
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import attrs
 
-from .model import Change, Key
+from .core.model import Change, Key
 from .registry import Registry
 
 

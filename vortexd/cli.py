@@ -18,12 +18,12 @@ from urllib.parse import quote
 
 from . import __version__, early_signals
 from .commands import COMMANDS
-from .errors import SettingsError, StartError
+from .core.errors import SettingsError, StartError
+from .core.text import printable
 from .settings import Settings, SourceSettings, parse_address
 from .settings_file import examine, is_address, load, override
 from .tables import MAX_BYTES
 from .terminal import Parser, complain, complain_of
-from .text import printable
 
 if TYPE_CHECKING:
     from .post import Post

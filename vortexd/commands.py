@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import SettingsError, StartError
+from .core.errors import SettingsError, StartError
+from .core.text import printable
 from .installation import PREFIX, Fate, Place, contents, install, is_hidden, program, uninstall
 from .terminal import Parser, complain, complain_of
-from .text import printable
 
 
 def _token(arguments: Sequence[str]) -> int:

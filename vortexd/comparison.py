@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 
-from .diff import Step
-from .model import Json
-from .text import printable
+from .core.diff import Step
+from .core.model import Json
+from .core.text import printable
 
 _WORDS = {"add": "added", "remove": "removed", "replace": "changed", "move": "moved"}
 # A person reads no more, and a program takes the JSON.

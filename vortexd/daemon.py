@@ -21,6 +21,7 @@ import trio
 from . import systemd
 from .auth import Gate
 from .broadcast import Broadcaster, Subscriber
+from .core.text import rfc3339
 from .encryption.files import Keyring
 from .fleet import Fleet
 from .http.app import create_app
@@ -51,7 +52,6 @@ from .settings_file import own_files
 from .source.composite import Sources, open_sources
 from .state import overrides_of
 from .store import Store
-from .text import rfc3339
 from .tls import Tls
 from .tracing import tracing
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import attrs
 
-from .errors import StartError
+from .core.errors import StartError
 
 PREFIX = "/usr/local"
 SETTINGS = "/etc/vortexd/vortexd.toml"

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Generic, TypeVar
 
-from .model import Config, Key
-from .patterns import Pattern
+from .core.model import Config, Key
+from .core.patterns import Pattern
 from .registry import Registry
 from .store import Store
 

@@ -16,9 +16,9 @@ import attrs
 import structlog
 import trio
 
-from .cache import Cache
-from .errors import FormatError, SourceError
-from .model import Former
+from .core.cache import Cache
+from .core.errors import FormatError, SourceError
+from .core.model import Former
 from .parsing import parse_file
 from .resolve.formats import Document
 from .resolve.tree import Fallback, ParsedFiles, ParsedTree

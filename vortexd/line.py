@@ -18,15 +18,15 @@ import trio
 
 from . import threads
 from .broadcast import Broadcaster, Delivery, Subscriber
-from .diff import patch_between
+from .core.diff import patch_between
+from .core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
+from .core.model import BrokenFile, Change, Config, Good, Key, Moment, Past, PropertySource, Served, Tree
+from .core.patterns import Pattern
 from .encryption.decryptor import Decryptor
-from .errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from .interests import Interests
 from .last_good import LastGood
 from .metrics import Metrics
-from .model import BrokenFile, Change, Config, Good, Key, Moment, Past, PropertySource, Served, Tree
 from .parsing import parse_all
-from .patterns import Pattern
 from .publication import Publication, Stopwatch, named, without_configuration
 from .reading import Reading
 from .realtime.encoder import Encoder

@@ -19,8 +19,8 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from .core.text import printable
 from .settings import LogSettings
-from .text import printable
 
 MAX_TEXT = 256
 MAX_TRACEBACK = 8_192

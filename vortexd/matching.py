@@ -17,8 +17,8 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from .model import Key
-from .patterns import Pattern
+from .core.model import Key
+from .core.patterns import Pattern
 
 # What deciding costs, in looks at a piece of text: about a tenth of a microsecond each.
 _LOOK = 1

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from .collectors import Connections, Delays, Fleet, Merged, Sources
-from .model import SourceReport
+from .core.model import SourceReport
 from .publication import Publication
 
 # 50 ms is what is promised for 1,000 clients.

@@ -9,8 +9,8 @@ from pathlib import Path
 import attrs
 
 from .auth import Authority, load_authority
+from .core.errors import SettingsError, SourceError
 from .encryption.files import Encryption, load_encryption
-from .errors import SettingsError, SourceError
 from .settings import Address, GitSettings, Settings
 from .source.secrets import expanded, read_secret
 from .tls import ServerContext, load_context

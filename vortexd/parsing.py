@@ -12,9 +12,9 @@ from collections.abc import Callable
 import attrs
 import structlog
 
-from .errors import FormatError
+from .core.errors import FormatError
+from .core.model import Tree
 from .isolated import Died, Exceeded, Isolated, Unavailable
-from .model import Tree
 from .resolve import apart, formats
 from .resolve.formats import Document
 from .resolve.nodes import TooManyValues

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import attrs
 
 from .client_certificate import ClientCertificate
-from .errors import RemoteError
+from .core.errors import RemoteError
 from .networks import UNIX, parse_network
 
 _Headers: TypeAlias = Sequence[tuple[bytes, bytes]]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
-from .model import Change, Files, Origin, Tree
+from .core.model import Change, Files, Origin, Tree
 
 # How many keys, and how many commits, one line of the log names.
 MOST_NAMED = 10

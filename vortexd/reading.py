@@ -14,10 +14,10 @@ import structlog
 import trio
 
 from . import threads
-from .cache import Cache
+from .core.cache import Cache
+from .core.errors import FormatError, ResolveError, UnknownLabel
+from .core.model import BrokenFile, Config, Files, HeldBack, Key, Names, Tree
 from .encryption.decryptor import Decryptor
-from .errors import FormatError, ResolveError, UnknownLabel
-from .model import BrokenFile, Config, Files, HeldBack, Key, Names, Tree
 from .resolve.explain import Explanation
 from .resolve.listing import Listing
 from .resolve.tree import ParsedFiles, ParsedTree, broken_files, parse_tree

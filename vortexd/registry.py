@@ -15,9 +15,9 @@ from functools import partial
 from itertools import islice
 from typing import Generic, TypeVar
 
+from .core.model import Key
+from .core.patterns import Pattern
 from .matching import STEP, Line, Matching, numbers_of
-from .model import Key
-from .patterns import Pattern
 
 S = TypeVar("S")
 

@@ -18,8 +18,8 @@ import trio
 
 from . import logs, threads
 from .auth import Gate
+from .core.errors import SettingsError
 from .encryption.files import Keyring
-from .errors import SettingsError
 from .fleet import Fleet
 from .http.hypercorn import Bridge
 from .http.listener import Listener

@@ -16,19 +16,19 @@ from collections.abc import Mapping
 
 import attrs
 
-from . import names
-from .errors import InvalidName
+from .core import names
+from .core.constraints import SECONDS_OR_NEVER as _SECONDS_OR_NEVER
+from .core.constraints import Rule
+from .core.constraints import choice as _choice
+from .core.constraints import is_path as _is_path
+from .core.constraints import number as _number
+from .core.constraints import path as _path
+from .core.constraints import seconds as _seconds
+from .core.constraints import texts as _texts
+from .core.constraints import whole as _whole
+from .core.errors import InvalidName
 from .networks import UNIX, parse_network
 from .remotes import DEFAULT_SCHEMES, SCHEMES, parse_remote
-from .rules import SECONDS_OR_NEVER as _SECONDS_OR_NEVER
-from .rules import Rule
-from .rules import choice as _choice
-from .rules import is_path as _is_path
-from .rules import number as _number
-from .rules import path as _path
-from .rules import seconds as _seconds
-from .rules import texts as _texts
-from .rules import whole as _whole
 
 # What sun_path of a Unix socket's address holds, less its closing NUL.
 _SOCKET_PATH_BYTES = 107

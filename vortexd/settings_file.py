@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import attrs
 import cattrs
 
-from .errors import SettingsError
+from .core.errors import SettingsError
 from .remotes import DEFAULT_SCHEMES, parse_remote
 from .settings import (
     AnySource,

@@ -10,15 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
+from .core.errors import UnknownLabel
+from .core.model import OVERRIDES, BrokenFile, Config, Key, Moment, PropertySource
+from .core.version import encode, version_of
 from .encryption.decryptor import Decryptor
-from .errors import UnknownLabel
-from .model import OVERRIDES, BrokenFile, Config, Key, Moment, PropertySource
 from .resolve.explain import Explanation, explain
 from .resolve.labels import layers_of
 from .resolve.nest import effective_document
 from .resolve.spring import Selection, selection, sources_of
 from .resolve.tree import ParsedFiles
-from .version import encode, version_of
 
 
 @attrs.frozen(slots=True, eq=False)

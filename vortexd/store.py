@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import attrs
 
-from .diff import patch_between
-from .errors import FormatError, ResolveError, UnknownLabel
-from .model import Change, Config, Key
+from .core.diff import patch_between
+from .core.errors import FormatError, ResolveError, UnknownLabel
+from .core.model import Change, Config, Key
 from .settings import HistorySettings
 from .state import State
 

@@ -21,7 +21,7 @@ import structlog
 import trio
 
 from . import binding, logs, systemd, threads
-from .errors import SettingsError
+from .core.errors import SettingsError
 from .inherited import Inherited, inherit
 from .late_signals import LateSignals
 from .metrics import SupervisorMetrics

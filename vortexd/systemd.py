@@ -9,9 +9,9 @@ import contextlib
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 
+from .core.model import BrokenFile, SourceReport
+from .core.text import printable
 from .inherited import STORED
-from .model import BrokenFile, SourceReport
-from .text import printable
 
 # Broken files that `systemctl status` names.
 _NAMED_FILES = 3

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .client_certificate import read_authorities
-from .errors import SettingsError
+from .core.errors import SettingsError
 from .settings import TlsSettings
 from .systemd_credentials import credential_path
 from .trusted_files import OTHERS_READ_OR_WRITE, OTHERS_WRITE

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from . import __version__
-from .errors import SettingsError
+from .core.errors import SettingsError
 from .publication import Publication
 from .settings import TracingSettings
 

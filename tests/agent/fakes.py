@@ -9,7 +9,7 @@ import trio
 
 from vortexd.agent.item import Subject
 from vortexd.client.replica import version_of
-from vortexd.model import Key
+from vortexd.core.model import Key
 
 SUBJECT = Subject("shop", "prod", "")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vortexd.agent.files import FileError, Held, Ownership, Target, difference, ownership
-from vortexd.errors import StartError
+from vortexd.core.errors import StartError
 
 IS_ROOT = os.geteuid() == 0
 

@@ -6,7 +6,7 @@ import pytest
 
 from vortexd.agent.files import Held
 from vortexd.agent.record import Known, Record, make_private, state_directory
-from vortexd.errors import StartError
+from vortexd.core.errors import StartError
 
 HELD = Held(b"old\nbytes\x00\xff", 0o640, 1, 2)
 

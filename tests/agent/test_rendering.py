@@ -7,7 +7,7 @@ import pytest
 
 from vortexd.agent import rendering
 from vortexd.agent.rendering import RenderError, Scope, render
-from vortexd.errors import SettingsError
+from vortexd.core.errors import SettingsError
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from vortexd.agent.commands import Failure
 from vortexd.agent.item import Subject
 from vortexd.agent.loop import AgentError
 from vortexd.agent.settings import Settings, TemplateSettings
-from vortexd.errors import StartError
+from vortexd.core.errors import StartError
 
 from .fakes import FakeWatched, comes_true
 

@@ -8,7 +8,7 @@ import pytest
 
 from vortexd.agent.settings import AgentSettings, HookSettings, ServerSettings, Settings, TemplateSettings
 from vortexd.agent.settings_file import load
-from vortexd.errors import SettingsError
+from vortexd.core.errors import SettingsError
 from vortexd.settings import LogSettings
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import vortexd.patterns
+import vortexd.core.patterns
 from vortexd.auth import (
     Authority,
     Credentials,
@@ -24,9 +24,9 @@ from vortexd.auth import (
 )
 from vortexd.auth.jwt import JwtVerifier, load_secret
 from vortexd.auth.principal import ALL_RIGHTS
-from vortexd.errors import RemoteError
-from vortexd.model import Key, Names
-from vortexd.patterns import parse_pattern
+from vortexd.core.errors import RemoteError
+from vortexd.core.model import Key, Names
+from vortexd.core.patterns import parse_pattern
 from vortexd.proxies import Sender
 from vortexd.settings import AuthSettings
 

@@ -7,8 +7,8 @@ from vortexd.auth import Authority, Credentials, Kind, Right, Tokens, Unauthoriz
 from vortexd.auth.certificates import Certificates, load_certificates, repeated_certificates
 from vortexd.auth.tokens import entry_of, load_tokens, new_token
 from vortexd.client_certificate import ClientCertificate, NameKind
-from vortexd.errors import SettingsError
-from vortexd.model import Key
+from vortexd.core.errors import SettingsError
+from vortexd.core.model import Key
 
 from .conftest import NOW
 

@@ -17,8 +17,8 @@ from vortexd.auth import (
     load_authority,
 )
 from vortexd.auth import files as auth_files
-from vortexd.errors import SettingsError
-from vortexd.model import Key
+from vortexd.core.errors import SettingsError
+from vortexd.core.model import Key
 from vortexd.settings import Address, AuthSettings, parse_address
 
 from .conftest import NOW

@@ -15,8 +15,8 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from vortexd.auth import Kind, Right, Unauthorized
 from vortexd.auth.jwt import JwtVerifier, load_jwks, load_secret
-from vortexd.errors import SettingsError
-from vortexd.patterns import Pattern
+from vortexd.core.errors import SettingsError
+from vortexd.core.patterns import Pattern
 
 from .conftest import NOW
 

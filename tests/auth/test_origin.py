@@ -18,7 +18,7 @@ from vortexd.auth import (
     sole_header,
 )
 from vortexd.auth.origin import own_origin
-from vortexd.errors import RemoteError
+from vortexd.core.errors import RemoteError
 from vortexd.proxies import Sender
 from vortexd.settings import Address, AuthSettings, parse_address
 

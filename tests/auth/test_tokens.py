@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vortexd.auth import Kind, Right, Tokens, Unauthorized, digest_of, load_tokens, new_token
-from vortexd.errors import SettingsError
-from vortexd.patterns import Pattern
+from vortexd.core.errors import SettingsError
+from vortexd.core.patterns import Pattern
 
 TOKEN = "vt_" + "a" * 43
 GOOD = f'[[token]]\nname = "ci"\nsha256 = "{digest_of(TOKEN)}"\nrights = ["read"]\npatterns = ["shop:*"]\n'

@@ -17,8 +17,8 @@ from typing import Any
 import jsonpatch
 import orjson
 
-from vortexd.diff import diff
-from vortexd.version import encode
+from vortexd.core.diff import diff
+from vortexd.core.version import encode
 
 ROUNDS = 5
 

@@ -8,8 +8,8 @@ import random
 import statistics
 import time
 
-from vortexd.model import Key
-from vortexd.patterns import parse_pattern
+from vortexd.core.model import Key
+from vortexd.core.patterns import parse_pattern
 from vortexd.registry import Registry
 
 ROUNDS = 200

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vortexd.client.replica import version_of
-from vortexd.model import Key
+from vortexd.core.model import Key
 
 KEY = Key("orders", "dev", "main")
 

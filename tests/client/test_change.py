@@ -2,7 +2,7 @@ import jsonpatch
 import pytest
 
 from vortexd.client.change import Change
-from vortexd.model import Key
+from vortexd.core.model import Key
 
 KEY = Key("orders", "dev", "main")
 A, B, C = {"a": 1, "l": [1, 2]}, {"a": 2, "l": [1, 2]}, {"a": 2, "l": [2]}

@@ -10,7 +10,7 @@ from vortexd.client.change import Change
 from vortexd.client.held import Held
 from vortexd.client.protocol import Conversation, Current, Over
 from vortexd.client.replica import version_of
-from vortexd.diff import diff
+from vortexd.core.diff import diff
 
 from .said import change, in_sync, ping, snapshot
 

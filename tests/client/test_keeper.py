@@ -15,7 +15,7 @@ from vortexd.client.address import subject_of
 from vortexd.client.last_known_good import Saved, load, save
 from vortexd.client.link import Timeouts
 from vortexd.client.replica import version_of
-from vortexd.model import Key
+from vortexd.core.model import Key
 
 from .said import KEY, change, in_sync, message, ping, snapshot
 from .server import URL, Servers

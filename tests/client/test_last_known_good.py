@@ -10,7 +10,7 @@ import pytest
 from vortexd.client.address import subject_of
 from vortexd.client.last_known_good import LastKnownGood, Saved, Unusable, load, remove, save
 from vortexd.client.replica import version_of
-from vortexd.model import Key
+from vortexd.core.model import Key
 
 SUBJECT = subject_of("orders", "dev", None, "web:1")
 SAVED = Saved(Key("orders", "dev", "main"), version_of({"a": 1}), {"a": 1}, 1_000.0)

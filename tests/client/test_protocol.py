@@ -8,8 +8,8 @@ from vortexd.client.change import Change
 from vortexd.client.held import Ack, Held
 from vortexd.client.protocol import Beat, Conversation, Current, Event, Over, Refused
 from vortexd.client.replica import version_of
-from vortexd.model import Key
-from vortexd.patterns import parse_pattern
+from vortexd.core.model import Key
+from vortexd.core.patterns import parse_pattern
 
 from .said import KEY, change, in_sync, message, ping, snapshot
 

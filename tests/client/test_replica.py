@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vortexd import version
 from vortexd.client.replica import OutOfSync, Replica, version_of
+from vortexd.core import version
 
 OLD, NEW = {"a": 1, "b": {"c": "x"}}, {"a": 1.0, "b": {"c": "y"}}
 CHANGE = {

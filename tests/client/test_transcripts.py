@@ -10,7 +10,7 @@ from vortexd.client.change import Change
 from vortexd.client.ends import End, closed, refused
 from vortexd.client.held import Ack, Held
 from vortexd.client.protocol import Conversation, Current, Event, Over, Refused
-from vortexd.patterns import parse_pattern
+from vortexd.core.patterns import parse_pattern
 
 DIRECTORY = Path(__file__).parent / "transcripts"
 ANSWERS = ("expect", "send")

@@ -8,9 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vortexd.core.model import PropertySource
 from vortexd.ctl import forms
 from vortexd.http.spring.scalars import text_of
-from vortexd.model import PropertySource
 from vortexd.resolve.formats import parse
 from vortexd.resolve.nest import effective_document
 from vortexd.settings import FormatSettings

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from vortexd.core.model import PropertySource
+from vortexd.core.version import encode, version_of
 from vortexd.ctl import cli
-from vortexd.model import PropertySource
 from vortexd.resolve.nest import effective_document
-from vortexd.version import encode, version_of
 
 from .answering import Said, answering
 

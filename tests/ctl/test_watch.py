@@ -15,6 +15,7 @@ from tests.client.said import KEY, change, message, snapshot
 from tests.client.server import Peer, Servers
 from vortexd.client import Change
 from vortexd.client.replica import version_of
+from vortexd.core.model import Key
 from vortexd.ctl import cli
 from vortexd.ctl.errors import CtlError
 from vortexd.ctl.hook import run_hook, variables_of
@@ -22,7 +23,6 @@ from vortexd.ctl.printing import Paint
 from vortexd.ctl.server import Server
 from vortexd.ctl.telling import JsonLines, Lines, Telling
 from vortexd.ctl.watch import Hook, follow
-from vortexd.model import Key
 
 from .answering import Said, answering
 

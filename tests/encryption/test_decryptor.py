@@ -2,10 +2,10 @@
 
 import pytest
 
+from vortexd.core.model import PropertySource, Scalar
 from vortexd.encryption.ciphers import AesEncryptor, Undecryptable
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.keys import OneKey
-from vortexd.model import PropertySource, Scalar
 
 AES = AesEncryptor("foo")
 

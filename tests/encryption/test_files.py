@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from vortexd.core.errors import SettingsError
+from vortexd.core.model import PropertySource
 from vortexd.encryption.ciphers import AesEncryptor, RsaEncryptor
 from vortexd.encryption.files import Encryption, Keyring, load_encryption
-from vortexd.errors import SettingsError
-from vortexd.model import PropertySource
 from vortexd.settings import EncryptionSettings
 
 HERE = Path(__file__).parent

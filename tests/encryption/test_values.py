@@ -1,8 +1,8 @@
 """Encrypted values become plain at the end of their source, or are marked as invalid."""
 
+from vortexd.core.model import PropertySource
 from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.values import decrypted
-from vortexd.model import PropertySource
 
 AES = AesEncryptor("foo")
 SOURCE = PropertySource(

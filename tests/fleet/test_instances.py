@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vortexd.core.model import Key
 from vortexd.fleet import OTHER, Fleet, Instance, KeyState, Question, Seen, make_ack
-from vortexd.model import Key
 from vortexd.settings import FleetSettings
 
 KEY = Key("orders", "prod", "main")

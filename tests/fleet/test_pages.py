@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vortexd.core.model import Key
 from vortexd.fleet import NOBODY, STATES, KeyState, Page, Question, Seen, merge
-from vortexd.model import Key
 
 from .test_instances import KEY, OTHER_KEY, Fleets
 

@@ -9,8 +9,9 @@ import trio
 
 from tests.fakes import config, open_gate, timestamp
 from vortexd.auth import Gate
+from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
+from vortexd.core.model import BrokenFile, Config, Files, HeldBack, Json, Key, Names, PropertySource, Tree
 from vortexd.encryption.decryptor import Decryptor
-from vortexd.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.http.app import create_app
 from vortexd.http.configuration import ConfigReader
 from vortexd.http.exchange import Endpoint
@@ -18,7 +19,6 @@ from vortexd.http.hypercorn import Bridge
 from vortexd.http.listener import Accepted, Listener
 from vortexd.http.routes import Routes, standard_routes
 from vortexd.metrics import Metrics
-from vortexd.model import BrokenFile, Config, Files, HeldBack, Json, Key, Names, PropertySource, Tree
 from vortexd.resolve.listing import list_keys
 from vortexd.resolve.tree import ParsedFiles, ParsedTree, broken_files, parse_tree
 from vortexd.settings import FormatSettings, HttpSettings, ServerSettings

@@ -8,8 +8,8 @@ import pytest
 import structlog
 
 from tests.http.serving import FilesReader, serving
-from vortexd.errors import FormatError, ResolveError
-from vortexd.model import Files, Key
+from vortexd.core.errors import FormatError, ResolveError
+from vortexd.core.model import Files, Key
 from vortexd.settings import ServerSettings
 
 P = pytest.param

@@ -11,8 +11,8 @@ from tests.fakes import open_gate
 from tests.http.serving import FakeReader, serving
 from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
-from vortexd.errors import UnknownLabel
-from vortexd.model import Config, Key
+from vortexd.core.errors import UnknownLabel
+from vortexd.core.model import Config, Key
 from vortexd.settings import AuthSettings
 
 TOKENS = {name: "vt_" + name.ljust(43, "x") for name in ("reader", "subscriber", "admin", "expired")}

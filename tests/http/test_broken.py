@@ -3,8 +3,8 @@
 import pytest
 
 from tests.http.serving import FilesReader, serving
+from vortexd.core.model import BrokenFile, Served
 from vortexd.http.broken import broken_headers, unreadable
-from vortexd.model import BrokenFile, Served
 
 
 def broken(path: str, line: int | None = 3, served: Served = Served.LAST_GOOD) -> BrokenFile:

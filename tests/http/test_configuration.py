@@ -14,6 +14,7 @@ from tests.fakes import open_gate
 from tests.http.serving import Answer, FilesReader, Serving, serving, wait_until
 from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
+from vortexd.core.model import Files, Key, Origin
 from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.keys import OneKey
@@ -21,7 +22,6 @@ from vortexd.http import configuration
 from vortexd.http.spring import encoding, environment
 from vortexd.http.spring.encoding import Encoded, Variant
 from vortexd.http.spring.wanted import Form
-from vortexd.model import Files, Key, Origin
 from vortexd.parsing import parse_file
 from vortexd.resolve.formats import Document
 from vortexd.settings import FormatSettings, HttpSettings

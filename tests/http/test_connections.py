@@ -10,11 +10,11 @@ from werkzeug.datastructures import Headers
 
 from tests.fakes import open_gate
 from vortexd.auth import ALL_RIGHTS, Authority, Forbidden, Gate, Right
-from vortexd.errors import RemoteError
+from vortexd.core.errors import RemoteError
+from vortexd.core.model import Key
 from vortexd.fleet import Instance
 from vortexd.http.connections import Connections
 from vortexd.http.exchange import Request
-from vortexd.model import Key
 from vortexd.peers import Answers, Peers
 from vortexd.proxies import Sender
 from vortexd.realtime.server import Connected

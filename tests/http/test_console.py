@@ -6,7 +6,7 @@ import pytest
 from werkzeug.datastructures import Headers
 
 from tests.fakes import open_gate
-from vortexd.errors import RemoteError
+from vortexd.core.errors import RemoteError
 from vortexd.http.console import console_routes
 from vortexd.http.exchange import Answer, Request
 from vortexd.proxies import Sender

@@ -12,10 +12,10 @@ from tests.fakes import config, open_gate
 from tests.http.serving import Answer, Serving, serving
 from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
-from vortexd.errors import UnknownLabel
+from vortexd.core.errors import UnknownLabel
+from vortexd.core.model import Config, Json, Key, Names
+from vortexd.core.version import version_of
 from vortexd.http.difference import Difference
-from vortexd.model import Config, Json, Key, Names
-from vortexd.version import version_of
 
 TOKEN = "vt_" + "x" * 43
 # The label's name could be a version.

@@ -12,12 +12,12 @@ from tests.fakes import open_gate
 from tests.http.serving import serving
 from tests.http.test_auth import bearer, gate
 from vortexd.auth import Authority, Gate, Right
+from vortexd.core.errors import RemoteError
 from vortexd.encryption.ciphers import AesEncryptor, RsaEncryptor
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.files import Encryption, Keyring
 from vortexd.encryption.keys import Keys, KeyStore, OneKey
 from vortexd.encryption.pkcs12 import encrypted_keys
-from vortexd.errors import RemoteError
 from vortexd.http.encryption import encryption_routes
 from vortexd.http.exchange import Answer, Request
 from vortexd.proxies import Sender

@@ -11,12 +11,12 @@ from tests.fakes import config, open_gate
 from tests.http.serving import Serving, serving
 from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
+from vortexd.core.errors import RemoteError, UnknownLabel
+from vortexd.core.model import BrokenFile, Config, Files, Key, Names, Origin, Tree
 from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.keys import OneKey
-from vortexd.errors import RemoteError, UnknownLabel
 from vortexd.http.explain import Explain
-from vortexd.model import BrokenFile, Config, Files, Key, Names, Origin, Tree
 from vortexd.resolve.explain import Explanation
 from vortexd.resolve.tree import parse_tree
 from vortexd.settings import FormatSettings

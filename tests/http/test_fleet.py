@@ -12,13 +12,13 @@ from tests.fakes import open_gate
 from vortexd.auth import Authority, Forbidden, Grant, Right
 from vortexd.auth.gate import Admission
 from vortexd.auth.principal import Kind, Principal
-from vortexd.errors import RemoteError
+from vortexd.core.errors import RemoteError
+from vortexd.core.model import Key
+from vortexd.core.patterns import parse_pattern
 from vortexd.fleet import Fleet, Instance, Question, make_ack
 from vortexd.http.exchange import Answer, Request
 from vortexd.http.fleet import FleetPages, parse_wanted
 from vortexd.http.query import parse_query
-from vortexd.model import Key
-from vortexd.patterns import parse_pattern
 from vortexd.peers import Answers, Peers
 from vortexd.proxies import Sender
 from vortexd.settings import FleetSettings

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vortexd.errors import RemoteError
+from vortexd.core.errors import RemoteError
 from vortexd.http.forms import media_type_of, received, unwrapped
 
 FORM = "application/x-www-form-urlencoded"

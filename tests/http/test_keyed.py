@@ -2,7 +2,7 @@
 
 import pytest
 
-from vortexd.errors import RemoteError
+from vortexd.core.errors import RemoteError
 from vortexd.http.exchange import Headers, Request
 from vortexd.http.keyed import accepted
 

@@ -14,7 +14,7 @@ from hypercorn.trio.tcp_server import TCPServer
 
 from tests.fakes import open_gate, timestamp
 from tests.http.serving import FakeReader, Serving, parse, read_all, serving, wait_until
-from vortexd.errors import StartError
+from vortexd.core.errors import StartError
 from vortexd.http.app import create_app
 from vortexd.http.hypercorn import Bridge
 from vortexd.http.listener import Accepted, Listener

@@ -20,11 +20,11 @@ from tests.fakes import open_gate
 from tests.http.serving import serving, wait_until
 from tests.http.test_auth import bearer, gate
 from vortexd.auth import Authority
+from vortexd.core.model import BrokenFile, Served
 from vortexd.http import monitor as module
 from vortexd.http.exchange import Answer, Headers, Request
 from vortexd.http.monitor import Monitor
 from vortexd.logs import fit, redact
-from vortexd.model import BrokenFile, Served
 from vortexd.peers import Peers
 from vortexd.proxies import Sender
 from vortexd.settings import MonitorSettings

@@ -16,12 +16,12 @@ import vortexd.http
 from tests.http.serving import serving
 from tests.http.test_difference import differing
 from tests.http.test_explain import explaining
-from vortexd import names
-from vortexd.errors import InvalidName
+from vortexd.core import names
+from vortexd.core.errors import InvalidName
+from vortexd.core.model import Key
 from vortexd.http.openapi import OpenApi, document
 from vortexd.http.schemas import FILE
 from vortexd.http.spring.wanted import Form
-from vortexd.model import Key
 
 PAGE = (Path(__file__).parent.parent.parent / "man" / "vortexd-api.7").read_text()
 PATHS: dict[str, dict[str, Any]] = document()["paths"]

@@ -13,6 +13,7 @@ from tests.http.test_openapi import PATHS
 from vortexd.auth import Authority, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
 from vortexd.broadcast import Broadcaster, Subscriber
+from vortexd.core.model import Files, Tree
 from vortexd.encryption.files import Keyring
 from vortexd.fleet import Fleet
 from vortexd.http.connections import Connections
@@ -25,7 +26,6 @@ from vortexd.http.monitor import Monitor
 from vortexd.http.openapi import OpenApi
 from vortexd.line import Line
 from vortexd.metrics import Metrics
-from vortexd.model import Files, Tree
 from vortexd.realtime.encoder import Encoder
 from vortexd.registry import Registry
 from vortexd.settings import FleetSettings, FormatSettings, HistorySettings, MonitorSettings

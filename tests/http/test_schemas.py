@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vortexd import names
-from vortexd.errors import InvalidName
+from vortexd.core import names
+from vortexd.core.errors import InvalidName
 from vortexd.http import schemas
 
 TEXTS = st.text("aZ0_.-+@,/# ", max_size=9) | st.lists(

@@ -6,12 +6,12 @@ from werkzeug.datastructures import Headers
 
 from tests.fakes import open_gate
 from tests.http.serving import FakeReader
+from vortexd.core.model import BrokenFile, HeldBack, Key, Served, SourceReport
 from vortexd.http.configuration import Configuration
 from vortexd.http.exchange import Request
 from vortexd.http.health import Ready
 from vortexd.http.status import Status
 from vortexd.metrics import Metrics
-from vortexd.model import BrokenFile, HeldBack, Key, Served, SourceReport
 from vortexd.peers import Peers
 from vortexd.proxies import Sender
 

@@ -23,8 +23,8 @@ from wsproto.utilities import LocalProtocolError
 
 from tests.fakes import FakeMetrics, open_gate, timestamp
 from vortexd.broadcast import Broadcaster, Delivery, Subscriber
+from vortexd.core.model import Change, Config, Key, Tree
 from vortexd.line import Line
-from vortexd.model import Change, Config, Key, Tree
 from vortexd.realtime.encoder import Encoder
 from vortexd.realtime.server import WebSocketServer
 from vortexd.registry import Registry

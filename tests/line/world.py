@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from vortexd.model import Files, Key, Tree
+from vortexd.core.model import Files, Key, Tree
 
 APPLICATIONS = ("orders", "billing", "search")
 PROFILES = ("default", "dev")

@@ -12,8 +12,8 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.fakes import KEY, Client, Closed, Rounds, StreamSpy
 from vortexd.auth import Admission, Right
-from vortexd.model import Key
-from vortexd.patterns import Pattern
+from vortexd.core.model import Key
+from vortexd.core.patterns import Pattern
 from vortexd.realtime.close import CloseReason
 from vortexd.realtime.connection import _KEYS_AT_ONCE, Connection
 from vortexd.realtime.server import _MESSAGES_AT_ONCE

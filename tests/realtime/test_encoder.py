@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 
 from tests.fakes import KEY, config, timestamp
-from vortexd.model import Change, Moment, Origin
+from vortexd.core.model import Change, Moment, Origin
 from vortexd.realtime.encoder import Encoder
 
 OLD, NEW = config(KEY, {"a": 1}), config(KEY, {"a": 2})

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from wsproto.utilities import LocalProtocolError
 
 from tests.fakes import KEY, Client
-from vortexd.model import Key
+from vortexd.core.model import Key
 from vortexd.realtime.close import CloseReason
 from vortexd.realtime.session import Answer, Close, Resync, Session, Subscribe, Unsubscribe
 from vortexd.settings import RealtimeSettings

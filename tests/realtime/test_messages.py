@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from tests.fakes import KEY, TIMESTAMP, config
-from vortexd.model import Change, Origin
+from vortexd.core.model import Change, Origin
 from vortexd.realtime import messages
 from vortexd.realtime.messages import InvalidMessage, parse
 

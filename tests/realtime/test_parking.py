@@ -17,8 +17,8 @@ from wsproto.events import Ping, Pong
 
 from tests.fakes import KEY, Client, Rounds
 from vortexd.auth import Authority, Right
-from vortexd.model import Config, Key
-from vortexd.patterns import Pattern
+from vortexd.core.model import Config, Key
+from vortexd.core.patterns import Pattern
 from vortexd.realtime import messages, parking
 from vortexd.realtime.connection import Connection
 from vortexd.realtime.frames import Boundary, is_pong

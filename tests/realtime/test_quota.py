@@ -4,7 +4,7 @@ import pytest
 
 from tests.fakes import open_gate
 from vortexd.auth import Admission, Kind, Principal
-from vortexd.patterns import Pattern, parse_pattern
+from vortexd.core.patterns import Pattern, parse_pattern
 from vortexd.realtime.quota import PatternOwner, PatternQuota, TooManyPatterns, owner_of
 
 ONE, OTHER = ("", "192.0.2.1"), ("", "192.0.2.2")

@@ -11,8 +11,8 @@ from wsproto.extensions import PerMessageDeflate
 
 from tests.fakes import KEY, Client
 from vortexd.auth import Authority, Right
+from vortexd.core.model import Key
 from vortexd.fleet import KeyState, Question
-from vortexd.model import Key
 from vortexd.settings import AuthSettings
 
 from .wire import Wire, memory_stream_pair, socket_stream_pair

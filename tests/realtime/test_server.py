@@ -12,8 +12,8 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wa
 from tests.fakes import KEY, Client, FakeLine, FakeMetrics, StreamSpy, open_gate, timestamp
 from vortexd.auth import Authority, Gate
 from vortexd.auth.tokens import Tokens
-from vortexd.errors import FormatError, ResolveError, UnknownLabel
-from vortexd.model import Config, Key
+from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
+from vortexd.core.model import Config, Key
 from vortexd.realtime.server import WebSocketServer
 from vortexd.settings import AuthSettings, RealtimeSettings
 

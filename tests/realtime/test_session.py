@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes import KEY, TIMESTAMP
-from vortexd.model import Key
-from vortexd.patterns import Pattern, parse_pattern
+from vortexd.core.model import Key
+from vortexd.core.patterns import Pattern, parse_pattern
 from vortexd.realtime.close import CloseReason
 from vortexd.realtime.session import (
     Acknowledge,

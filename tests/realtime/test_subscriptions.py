@@ -18,9 +18,9 @@ from tests.realtime.test_connection import frame
 from tests.realtime.wire import Wire, lockstep, socket_stream_pair
 from vortexd.auth import Authority, Gate, Grant, Kind, Principal, Right
 from vortexd.auth.tokens import Token, Tokens, digest_of
-from vortexd.errors import RemoteError, UnknownLabel
-from vortexd.model import Config, Key
-from vortexd.patterns import parse_pattern
+from vortexd.core.errors import RemoteError, UnknownLabel
+from vortexd.core.model import Config, Key
+from vortexd.core.patterns import parse_pattern
 from vortexd.proxies import Sender
 from vortexd.realtime.server import WebSocketServer
 from vortexd.settings import AuthSettings

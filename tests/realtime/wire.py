@@ -11,8 +11,8 @@ from trio.testing import lockstep_stream_pair, memory_stream_pair
 
 from tests.fakes import KEY, Client, FakeLine, FakeMetrics, timestamp
 from vortexd.auth import ALL_RIGHTS, Authority, Gate
+from vortexd.core.model import Json, Key
 from vortexd.fleet import Fleet
-from vortexd.model import Json, Key
 from vortexd.realtime.server import WebSocketServer
 from vortexd.settings import AuthSettings, FleetSettings, RealtimeSettings
 

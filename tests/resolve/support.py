@@ -1,6 +1,6 @@
 """What the tests of this folder share: short ways to parse, and to ask for keys."""
 
-from vortexd.model import Files, Key, PropertySource, Scalar, Tree
+from vortexd.core.model import Files, Key, PropertySource, Scalar, Tree
 from vortexd.resolve.formats import Document, parse
 from vortexd.resolve.spring import property_sources
 from vortexd.resolve.tree import ParsedFiles, parse_tree

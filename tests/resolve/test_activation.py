@@ -1,6 +1,6 @@
 import pytest
 
-from vortexd.errors import FormatError
+from vortexd.core.errors import FormatError
 from vortexd.resolve.activation import parse_expression
 
 from .support import parse_text

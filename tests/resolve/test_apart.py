@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vortexd.errors import FormatError
+from vortexd.core.errors import FormatError
 from vortexd.resolve.apart import documents_from, request_for, work
 from vortexd.resolve.formats import EXTENSIONS, Document, parse
 from vortexd.settings import FormatSettings

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vortexd.errors import FormatError
+from vortexd.core.errors import FormatError
 from vortexd.resolve.formats import EXTENSIONS, extension, parse
 from vortexd.resolve.nest import effective_document
 

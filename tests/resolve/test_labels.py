@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vortexd.model import Files, Key, Origin, Tree
+from vortexd.core.model import Files, Key, Origin, Tree
 from vortexd.resolve.labels import layers_of
 from vortexd.resolve.spring import property_sources
 from vortexd.resolve.tree import ParsedFiles, parse_tree

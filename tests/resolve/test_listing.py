@@ -1,4 +1,4 @@
-from vortexd.model import Names
+from vortexd.core.model import Names
 from vortexd.resolve.listing import existing_keys, list_keys
 from vortexd.resolve.tree import ParsedTree
 

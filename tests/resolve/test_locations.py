@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vortexd.model import Files, Key, Tree
+from vortexd.core.model import Files, Key, Tree
 from vortexd.resolve.listing import existing_keys, list_keys
 from vortexd.resolve.locations import directories_of, matches, places_of, prefixes_for
 from vortexd.resolve.nest import effective_document

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vortexd.errors import ResolveError
-from vortexd.model import Scalar
+from vortexd.core.errors import ResolveError
+from vortexd.core.model import Scalar
 from vortexd.resolve.nest import effective_document, split_key
 
 from .support import source

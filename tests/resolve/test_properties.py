@@ -2,7 +2,7 @@ import tracemalloc
 
 import pytest
 
-from vortexd.errors import FormatError
+from vortexd.core.errors import FormatError
 
 from .support import parse_text, values
 

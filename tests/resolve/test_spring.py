@@ -1,7 +1,7 @@
 import pytest
 
-from vortexd.errors import ResolveError
-from vortexd.model import Edits, Files, Former, Key, Origin, Tree
+from vortexd.core.errors import ResolveError
+from vortexd.core.model import Edits, Files, Former, Key, Origin, Tree
 from vortexd.resolve.formats import EXTENSIONS
 from vortexd.resolve.spring import property_sources, selection
 from vortexd.resolve.tree import Fallback, parse_tree

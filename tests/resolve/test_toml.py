@@ -2,7 +2,7 @@ import tomllib
 
 import pytest
 
-from vortexd.errors import FormatError
+from vortexd.core.errors import FormatError
 from vortexd.resolve.nodes import TooManyValues
 
 from .support import parse_text, typed, values

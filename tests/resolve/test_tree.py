@@ -1,6 +1,6 @@
 import pytest
 
-from vortexd.model import Files, Former, Served, Tree
+from vortexd.core.model import Files, Former, Served, Tree
 from vortexd.resolve.formats import parse
 from vortexd.resolve.tree import Fallback, broken_files, is_configuration, location_of, parse_tree
 from vortexd.settings import FormatSettings

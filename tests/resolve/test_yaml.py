@@ -4,7 +4,7 @@ import orjson
 import pytest
 import yaml
 
-from vortexd.errors import FormatError
+from vortexd.core.errors import FormatError
 from vortexd.resolve import yaml as yaml_module
 from vortexd.resolve.yaml import resolve
 

@@ -7,7 +7,7 @@ import attrs
 import pytest
 import trio
 
-from vortexd.model import Edits, Files, Key, Origin, Tree
+from vortexd.core.model import Edits, Files, Key, Origin, Tree
 from vortexd.resolve.tree import ParsedTree, parse_tree
 from vortexd.settings import FormatSettings, GitSettings, HistorySettings, Settings, SourceSettings
 from vortexd.source.base import Publish

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vortexd.errors import SourceError
+from vortexd.core.errors import SourceError
 from vortexd.settings import SourceSettings
 from vortexd.source import directory
 from vortexd.source.directory import Outline, Scan

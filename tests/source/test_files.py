@@ -13,8 +13,8 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from vortexd.errors import SourceError
-from vortexd.model import Good, Tree
+from vortexd.core.errors import SourceError
+from vortexd.core.model import Good, Tree
 from vortexd.settings import SourceSettings
 from vortexd.source import directory, watching
 from vortexd.source.directory import Identity

@@ -18,8 +18,8 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from vortexd.errors import SourceError
-from vortexd.model import Origin, Tree
+from vortexd.core.errors import SourceError
+from vortexd.core.model import Origin, Tree
 from vortexd.remotes import parse_remote
 from vortexd.settings import GitSettings
 from vortexd.source import fetch as fetching

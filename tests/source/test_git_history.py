@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from vortexd.model import EDIT_COMMITS, Former, Origin
+from vortexd.core.model import EDIT_COMMITS, Former, Origin
 from vortexd.remotes import parse_remote
 from vortexd.settings import GitSettings
 from vortexd.source.git_history import GitPast, Histories, History, edits_through

@@ -12,7 +12,7 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from vortexd.model import Former, Good
+from vortexd.core.model import Former, Good
 from vortexd.source import remembered as module
 from vortexd.source.remembered import FORMAT, MAX_AGE, Remembered, directory_for, forget_others
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import trio
 
-from ..errors import VortexdError
+from ..core.errors import VortexdError
+from ..core.text import printable
 from ..processes import end_group
-from ..text import printable
 
 # The end of it is where the reason is. It goes over the wire in one message.
 MAX_STDERR = 2_048

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import attrs
 
-from ..errors import StartError, VortexdError
+from ..core.errors import StartError, VortexdError
 
 NEW_MODE = 0o600
 _BEGINNING = ".vortexctl-"

@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 
 from .. import client
-from ..errors import SettingsError
+from ..core.errors import SettingsError
 from ..trusted_files import OTHERS_READ_OR_WRITE
 from .item import Subject
 from .loop import AgentError, Watch, Watched

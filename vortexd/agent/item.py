@@ -20,7 +20,7 @@ import attrs
 import trio
 
 from .. import threads
-from ..errors import SettingsError, VortexdError
+from ..core.errors import SettingsError, VortexdError
 from ..trusted_files import OTHERS_READ_OR_WRITE
 from . import commands, post, signals
 from .apart import render_apart

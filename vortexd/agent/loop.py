@@ -13,8 +13,8 @@ import attrs
 import structlog
 import trio
 
-from ..errors import VortexdError
-from ..model import Key
+from ..core.errors import VortexdError
+from ..core.model import Key
 from .commands import Failure
 from .item import Item, Outcome, State, Subject
 from .pacing import Pace

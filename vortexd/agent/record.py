@@ -14,7 +14,7 @@ from pathlib import Path
 
 import attrs
 
-from ..errors import StartError
+from ..core.errors import StartError
 from .files import Held
 
 _MODE = 0o600

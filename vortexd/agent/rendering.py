@@ -24,8 +24,8 @@ from jinja2.exceptions import SecurityError
 from jinja2.loaders import split_template_path
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from ..errors import VortexdError
-from ..text import printable
+from ..core.errors import VortexdError
+from ..core.text import printable
 from .environment import text_of
 from .filters import FILTERS, FilterError
 

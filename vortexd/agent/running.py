@@ -16,7 +16,7 @@ import attrs
 import structlog
 import trio
 
-from ..errors import VortexdError
+from ..core.errors import VortexdError
 from ..systemd import Notifier
 from .commands import Failure
 from .item import Hook, Item, Outcome, Subject, TemplateItem, hook_name, subject_of

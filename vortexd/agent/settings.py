@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from .. import names
 from ..client.address import parse_address
-from ..errors import InvalidName
-from ..rules import Rule, path, seconds, texts, whole
+from ..core import names
+from ..core.constraints import Rule, path, seconds, texts, whole
+from ..core.errors import InvalidName
 from ..settings import LogSettings
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

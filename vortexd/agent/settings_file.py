@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import attrs
 import cattrs
 
-from ..errors import SettingsError
+from ..core.errors import SettingsError
 from ..settings import LogSettings
 from ..tables import Hook, Hooks, Problem, list_hook, parse, structure
 from .settings import AgentSettings, HookSettings, ServerSettings, Settings, TemplateSettings

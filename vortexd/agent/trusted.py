@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from ..errors import SettingsError
+from ..core.errors import SettingsError
 from ..trusted_files import TrustedFiles, as_text
 
 

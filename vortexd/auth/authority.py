@@ -7,8 +7,8 @@ An `Authority` is immutable. A reload makes a new one and puts it in the old one
 from collections.abc import Iterator
 
 from ..client_certificate import ClientCertificate
-from ..model import Key
-from ..patterns import Pattern
+from ..core.model import Key
+from ..core.patterns import Pattern
 from .certificates import Certificates
 from .credentials import MAX_TOKEN_LENGTH, Credentials
 from .jwt import JwtVerifier

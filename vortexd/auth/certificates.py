@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from ..client_certificate import ClientCertificate, NameKind
-from ..errors import SettingsError
+from ..core.errors import SettingsError
 from .principal import Grant, Kind, Principal, Unauthorized, grant_problems, make_grant
 from .tokens import NAME, key_text, read_entries
 

@@ -12,8 +12,8 @@ from urllib.parse import unquote_to_bytes
 
 import attrs
 
-from .. import names
-from ..errors import InvalidName
+from ..core import names
+from ..core.errors import InvalidName
 
 MAX_TOKEN_LENGTH = 8_192
 REDACTED = "[redacted]"

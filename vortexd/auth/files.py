@@ -8,7 +8,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..errors import SettingsError
+from ..core.errors import SettingsError
 from ..settings import Address, AuthSettings
 from ..trusted_files import OTHERS_READ_OR_WRITE, OTHERS_WRITE, TrustedFiles, as_text
 from .authority import Authority

@@ -7,9 +7,9 @@ its owner may do. A reload puts a new authority in force in one step, and every 
 import math
 from collections.abc import Callable, Sequence
 
-from ..errors import RemoteError
-from ..model import Key, Names
-from ..patterns import Pattern
+from ..core.errors import RemoteError
+from ..core.model import Key, Names
+from ..core.patterns import Pattern
 from ..proxies import Sender
 from ..settings import Address, AuthSettings
 from .authority import Authority

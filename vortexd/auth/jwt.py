@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
 
-from ..errors import SettingsError
+from ..core.errors import SettingsError
 from .principal import Kind, Principal, Unauthorized, grant_problems, make_grant
 
 CLAIM = "vortexd"

@@ -9,7 +9,7 @@ import ipaddress
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-from ..errors import RemoteError
+from ..core.errors import RemoteError
 from ..settings import Address
 from .principal import Forbidden, Unauthorized
 

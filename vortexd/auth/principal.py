@@ -10,9 +10,9 @@ from itertools import product
 
 import attrs
 
-from ..errors import InvalidName, RemoteError
-from ..model import Key, Names
-from ..patterns import Pattern, parse_pattern
+from ..core.errors import InvalidName, RemoteError
+from ..core.model import Key, Names
+from ..core.patterns import Pattern, parse_pattern
 
 MAX_PATTERNS = 1_024
 # What a client without a token is told to send (RFC 9110 section 11.6.1); the same for whatever was wrong.

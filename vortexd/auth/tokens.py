@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from ..errors import SettingsError
+from ..core.errors import SettingsError
 from .principal import Grant, Kind, Principal, Unauthorized, grant_problems, make_grant
 
 MAX_BYTES = 1_048_576

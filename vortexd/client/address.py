@@ -7,9 +7,9 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 
-from .. import names
-from ..errors import InvalidName
-from ..text import printable
+from ..core import names
+from ..core.errors import InvalidName
+from ..core.text import printable
 
 SUBPROTOCOL = "vortex.v1"
 _PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}

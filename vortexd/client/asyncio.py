@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from threading import RLock
 
-from ..model import Key
+from ..core.model import Key
 from .background import START_TIMEOUT, Background
 from .change import Change
 from .following import MAX_MESSAGE_BYTES, Options, Url

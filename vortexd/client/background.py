@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import trio
 
-from ..model import Key
+from ..core.model import Key
 from .following import Options, Url, following
 from .held import Ack
 from .view import Failed, View

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from ..model import Key
+from ..core.model import Key
 from .background import START_TIMEOUT, Background
 from .change import Change
 from .following import MAX_MESSAGE_BYTES, Options, Url

@@ -6,8 +6,8 @@ from typing import Any
 
 import attrs
 
-from ..diff import diff
-from ..model import Key
+from ..core.diff import diff
+from ..core.model import Key
 
 Patch = list[dict[str, Any]]
 

@@ -6,8 +6,8 @@ The rule is that of vortexd-api(7): what isn't known is for the future, and its 
 import attrs
 import orjson
 
+from ..core.text import printable
 from ..realtime.close import CloseReason
-from ..text import printable
 
 _KNOWN = {reason.code: reason for reason in CloseReason}
 # No close frame, or one without a code: nobody said anything, as in 1006 (RFC 6455 section 7.4.1).

@@ -16,8 +16,8 @@ from typing import TypedDict, TypeVar
 
 import trio
 
-from ..model import Key
-from ..patterns import parse_pattern
+from ..core.model import Key
+from ..core.patterns import parse_pattern
 from .address import Subject, headers, parse_address, subject_of
 from .change import Change
 from .held import Ack, Held

@@ -2,7 +2,7 @@
 
 import attrs
 
-from ..model import Key
+from ..core.model import Key
 from .replica import Replica
 
 

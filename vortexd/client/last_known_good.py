@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import orjson
 
-from ..model import Key
+from ..core.model import Key
 from .address import Subject
 from .replica import version_of
 

@@ -16,8 +16,8 @@ import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection, wrap_client_stream
 from wsproto.utilities import ProtocolError
 
-from ..model import Key
-from ..patterns import Pattern
+from ..core.model import Key
+from ..core.patterns import Pattern
 from .address import SUBPROTOCOL, Address, Subject, headers, target
 from .change import Change
 from .ends import End, closed, refused

@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 import attrs
 import orjson
 
-from ..model import Key
-from ..patterns import Pattern
+from ..core.model import Key
+from ..core.patterns import Pattern
+from ..core.text import printable
 from ..realtime.limits import Bucket
-from ..text import printable
 from .change import Change
 from .ends import End
 from .held import Ack, Held

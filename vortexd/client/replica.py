@@ -9,8 +9,8 @@ from typing import Any
 
 import jsonpatch
 
-from ..version import encode
-from ..version import version_of as version_of_body
+from ..core.version import encode
+from ..core.version import version_of as version_of_body
 
 # RFC 6902's "copy" doubles a document with 20 bytes. No patch of ours has one.
 _MOST_COPIES = 16

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from ..text import printable
+from ..core.text import printable
 from .address import Address
 
 # The answer to a handshake: a head, and the JSON of a refusal.

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from ..model import Key
+from ..core.model import Key
 from .change import Change
 from .held import Ack
 

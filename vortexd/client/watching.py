@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 
 import trio
 
-from ..model import Key
+from ..core.model import Key
 from .change import Change
 from .following import MAX_MESSAGE_BYTES, Options, Url, following
 from .last_known_good import LastKnownGood

@@ -20,8 +20,8 @@ from ..agent.record import state_directory
 from ..agent.settings import Settings
 from ..agent.settings_file import load
 from ..agent.trusted import read_trusted
-from ..errors import SettingsError, StartError
-from ..text import printable
+from ..core.errors import SettingsError, StartError
+from ..core.text import printable
 from ..trusted_files import OTHERS_WRITE
 from .errors import CtlError
 from .server import read_token

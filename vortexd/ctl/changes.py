@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..model import Json
-from ..text import printable
+from ..core.model import Json
+from ..core.text import printable
 from .printing import Paint
 
 # Of one value; whoever wants all of it takes JSON.

@@ -12,15 +12,15 @@ from pathlib import Path
 import attrs
 
 from ..cli import read_settings
+from ..core.errors import SourceError
+from ..core.text import printable
 from ..encryption.decryptor import Decryptor
 from ..encryption.files import load_encryption
-from ..errors import SourceError
 from ..isolated import Died, Unavailable
 from ..parsing import Parser
 from ..resolve.formats import EXTENSIONS
 from ..settings import EncryptionSettings, GitSettings, Settings, SourceSettings
 from ..state import overrides_of
-from ..text import printable
 from .errors import CtlError
 from .findings import FORMS, Finding, Report, look_through
 from .trees import Read, read_directory, read_ref, read_working_tree, repository_at

@@ -14,8 +14,8 @@ from importlib import import_module
 from typing import NoReturn
 
 from .. import __version__
-from ..errors import SettingsError
-from ..text import printable
+from ..core.errors import SettingsError
+from ..core.text import printable
 from .completion import command_of
 from .errors import CtlError
 

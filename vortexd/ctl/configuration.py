@@ -9,11 +9,11 @@ from typing import Any
 
 import attrs
 
-from ..errors import VortexdError
-from ..model import Json, PropertySource
+from ..core.errors import VortexdError
+from ..core.model import Json, PropertySource
+from ..core.text import printable
+from ..core.version import encode, version_of
 from ..resolve.nest import effective_document
-from ..text import printable
-from ..version import encode, version_of
 from .errors import CtlError
 from .key import key_path
 from .server import Answer, Server

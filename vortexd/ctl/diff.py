@@ -7,7 +7,7 @@ import argparse
 import json
 import sys
 
-from ..text import printable
+from ..core.text import printable
 from .changes import lines_of
 from .configuration import warn_of_unknown
 from .errors import CtlError

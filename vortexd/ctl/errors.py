@@ -1,6 +1,6 @@
 """What ends a command of vortexctl."""
 
-from ..errors import VortexdError
+from ..core.errors import VortexdError
 
 
 class CtlError(VortexdError):

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import trio
 
-from .. import logs, names
+from .. import logs
 from ..agent.child import Child, Plan
 from ..agent.following import Origin, watch_of
 from ..agent.item import Subject
 from ..agent.loop import AgentError, Watch, reason_of
 from ..agent.pacing import Pace
 from ..agent.settings import SIGNALS
-from ..errors import InvalidName
+from ..core import names
+from ..core.errors import InvalidName
 from ..settings import LogSettings
 from .errors import CtlError
 from .server import add_server_arguments, duration, server_of

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..text import printable
+from ..core.text import printable
 from .changes import brief
 from .configuration import warn_of_unknown
 from .errors import CtlError

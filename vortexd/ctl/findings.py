@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import attrs
 
+from ..core.errors import ResolveError
+from ..core.model import Key, PropertySource, Tree
+from ..core.text import printable
 from ..encryption.decryptor import Decryptor
 from ..encryption.values import PREFIX
-from ..errors import ResolveError
-from ..model import Key, PropertySource, Tree
 from ..resolve.formats import Parse, extension, parse
 from ..resolve.listing import DEFAULT_PROFILE, list_keys
 from ..resolve.tree import ParsedTree, broken_files, parse_tree
 from ..settings import FormatSettings
 from ..state import State
-from ..text import printable
 
 _SHARED = "application"
 _BEYOND_ASCII = re.compile(rb"[^\x00-\x7f]")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from ..text import printable
+from ..core.text import printable
 from .instances import Fleet, add_key_arguments, asked_for, read_fleet
 from .printing import aligned
 from .server import add_server_arguments, server_of

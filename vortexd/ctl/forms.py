@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
+from ..core.model import Json, PropertySource, Scalar
 from ..http.spring.suffixes import to_properties
-from ..model import Json, PropertySource, Scalar
 
 # What one reader of YAML or another takes for a number, a time or a truth value.
 _TAKEN = re.compile(r"[-+.]*[0-9].*|[-+]?\.(?:inf|nan)|y|n", re.IGNORECASE | re.DOTALL)

@@ -7,8 +7,8 @@ import argparse
 from collections.abc import Callable
 
 from ..agent.environment import variables_of
+from ..core.model import Json
 from ..http.spring.scalars import text_of
-from ..model import Json
 from . import forms
 from .configuration import read_configuration, warn
 from .errors import CtlError

@@ -12,8 +12,8 @@ import subprocess
 import trio
 
 from ..client import Change
+from ..core.text import printable
 from ..processes import end_group
-from ..text import printable
 from .server import TOKEN_VARIABLES
 
 

@@ -5,8 +5,8 @@ import difflib
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from .. import names
-from ..errors import InvalidName
+from ..core import names
+from ..core.errors import InvalidName
 from .errors import CtlError
 
 _NEAR = 3

@@ -22,7 +22,7 @@ from urllib.parse import urlencode, urlsplit
 
 import attrs
 
-from ..text import printable
+from ..core.text import printable
 from ..trusted_files import OTHERS_READ_OR_WRITE, TrustedFiles, as_text
 from .errors import CtlError
 

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 from ..client import Change, Connected, State
 from ..client.replica import version_of
 from ..comparison import members
-from ..diff import steps
-from ..model import Key
-from ..text import printable
+from ..core.diff import steps
+from ..core.model import Key
+from ..core.text import printable
 from .changes import lines_of
 from .printing import Paint
 

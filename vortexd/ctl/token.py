@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..commands import new_token_lines
-from ..errors import SettingsError
-from ..text import printable, rfc3339
+from ..core.errors import SettingsError
+from ..core.text import printable, rfc3339
 from .printing import aligned
 from .server import read_token
 

@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from ..cli import is_bare_repository
-from ..model import Files, Tree
+from ..core.model import Files, Tree
 from ..remotes import Remote
 from ..settings import GitSettings, SourceSettings
 from ..source import directory

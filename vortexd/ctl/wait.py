@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from ..text import printable
+from ..core.text import printable
 from .errors import CtlError
 from .fleet import name_of, summary
 from .instances import Fleet, add_key_arguments, asked_for, read_fleet

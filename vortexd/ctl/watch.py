@@ -16,11 +16,11 @@ from typing import Any
 import attrs
 import trio
 
-from .. import names, patterns
 from ..client import Config, Failed, WatchFailed
 from ..client.link import REFUSED
-from ..errors import InvalidName
-from ..text import printable, rfc3339
+from ..core import names, patterns
+from ..core.errors import InvalidName
+from ..core.text import printable, rfc3339
 from .configuration import warn, warn_of_unknown
 from .errors import CtlError
 from .hook import run_hook

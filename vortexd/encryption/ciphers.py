@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.padding import PKCS7
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from ..errors import RemoteError
+from ..core.errors import RemoteError
 
 DEFAULT_SALT = "deadbeef"
 _BLOCK_BYTES = 16

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from functools import partial
 
-from ..model import PropertySource
+from ..core.model import PropertySource
 from . import prefixes
 from .ciphers import Undecryptable
 from .keys import Keys, NoSuchKey

@@ -15,7 +15,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from ..errors import SettingsError
+from ..core.errors import SettingsError
 from ..settings import EncryptionSettings
 from ..trusted_files import OTHERS_READ_OR_WRITE, TrustedFiles, as_text
 from . import pkcs12

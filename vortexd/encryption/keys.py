@@ -11,7 +11,7 @@ import attrs
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
-from ..errors import RemoteError
+from ..core.errors import RemoteError
 from .ciphers import Encryptor
 
 # Keys that were opened by a password which a text named; it is kept for as long.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ..model import PropertySource, Scalar
+from ..core.model import PropertySource, Scalar
 from .ciphers import Undecryptable
 
 PREFIX = "{cipher}"

@@ -13,9 +13,9 @@ from operator import attrgetter
 
 import attrs
 
-from ..model import Key
+from ..core.model import Key
+from ..core.text import printable
 from ..settings import FleetSettings
-from ..text import printable
 from .pages import NOBODY, STATES, Ack, Cursor, KeyState, Page, Question, Seen, end_of, marked
 
 # As keys compare, and many times faster.

@@ -13,7 +13,7 @@ import attrs
 import cattrs
 import orjson
 
-from ..model import Key
+from ..core.model import Key
 
 STATES = ("applied", "rejected", "silent", "gone")
 NOBODY = "none"

@@ -13,8 +13,8 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from ..auth import Admission, Gate, Right
-from ..errors import FormatError, RemoteError, ResolveError, UnknownLabel
-from ..faults import Faults
+from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
+from ..core.faults import Faults
 from ..metrics import Metrics
 from ..proxies import Proxies, Sender
 from .broken import unreadable

@@ -16,7 +16,7 @@ from quart_trio.wrappers.request import TrioRequest
 from werkzeug.exceptions import HTTPException
 
 from ..auth import Gate
-from ..errors import RemoteError
+from ..core.errors import RemoteError
 from ..metrics import Metrics
 from .answering import Answering
 from .exchange import Answer

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from ..errors import RemoteError
-from ..model import BrokenFile, HeldBack
+from ..core.errors import RemoteError
+from ..core.model import BrokenFile, HeldBack
 
 HEADER = "X-Vortex-Broken"
 # A header has to stay within what proxies take.

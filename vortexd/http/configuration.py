@@ -12,12 +12,12 @@ import trio
 
 from .. import threads
 from ..auth import Admission, Right
-from ..cache import Cache
+from ..core.cache import Cache
+from ..core.errors import FormatError, RemoteError, ResolveError
+from ..core.model import BrokenFile, Config, HeldBack, Key, Names
+from ..core.patterns import Pattern
 from ..encryption.decryptor import Decryptor
-from ..errors import FormatError, RemoteError, ResolveError
-from ..model import BrokenFile, Config, HeldBack, Key, Names
 from ..parsing import parse_file
-from ..patterns import Pattern
 from ..resolve.tree import ParsedFiles
 from ..settings import FormatSettings, HttpSettings
 from .broken import broken_headers, unreadable

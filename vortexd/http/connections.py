@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 import orjson
 
 from ..auth import Right
-from ..errors import RemoteError
+from ..core.errors import RemoteError
 from ..peers import Peers
 from ..realtime.server import Connected
 from .exchange import Answer, Request

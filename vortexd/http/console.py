@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import ClassVar
 
-from ..errors import RemoteError
+from ..core.errors import RemoteError
 from .exchange import Answer, Endpoint, Request
 
 _TYPES = {

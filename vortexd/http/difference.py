@@ -13,12 +13,13 @@ import attrs
 import orjson
 import trio
 
-from .. import names, threads
+from .. import threads
 from ..auth import Right
 from ..comparison import members, table
-from ..diff import steps
-from ..errors import RemoteError
-from ..model import Config, Key
+from ..core import names
+from ..core.diff import steps
+from ..core.errors import RemoteError
+from ..core.model import Config, Key
 from .exchange import JSON, Answer, Request
 from .keyed import Labelled, accepted, key_of, validated, without_files
 from .query import parse_query

@@ -10,13 +10,14 @@ from typing import ClassVar
 import orjson
 import trio
 
-from .. import names, threads
+from .. import threads
 from ..auth import Forbidden, Right
+from ..core import names
+from ..core.errors import RemoteError
 from ..encryption import prefixes
 from ..encryption.ciphers import RsaEncryptor, Undecryptable
 from ..encryption.files import Keyring
 from ..encryption.keys import Keys, NoSuchKey
-from ..errors import RemoteError
 from .exchange import Answer, Endpoint, Request
 from .forms import media_type_of, received, unwrapped
 

@@ -8,8 +8,8 @@ import orjson
 import trio
 
 from .. import threads
-from ..errors import FormatError, ResolveError
-from ..model import BrokenFile, Key
+from ..core.errors import FormatError, ResolveError
+from ..core.model import BrokenFile, Key
 from ..resolve.explain import Explanation, Holding, Layer, Outcome, Profile, Source, is_below
 from .broken import broken_headers, members, unreadable
 from .exchange import JSON, Answer, Request

@@ -13,14 +13,14 @@ import attrs
 import orjson
 import trio
 
-from .. import names
 from ..auth import Admission, Forbidden, Right
-from ..errors import RemoteError
+from ..core import names
+from ..core.errors import RemoteError
+from ..core.model import Key
+from ..core.patterns import Pattern, parse_pattern
+from ..core.text import rfc3339
 from ..fleet import NOBODY, STATES, Ack, Cursor, Fleet, KeyState, Page, Question, Seen, merge
-from ..model import Key
-from ..patterns import Pattern, parse_pattern
 from ..peers import Answers, Peers
-from ..text import rfc3339
 from .exchange import JSON, Answer, Request
 from .keyed import validated
 from .query import parse_query

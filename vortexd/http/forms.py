@@ -8,7 +8,7 @@ whatever its parameters say.
 import re
 from urllib.parse import quote_plus, unquote_to_bytes
 
-from ..errors import RemoteError
+from ..core.errors import RemoteError
 
 _TEXT = "text/plain"
 _FORM = "application/x-www-form-urlencoded"

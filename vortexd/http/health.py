@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import ClassVar, Protocol
 
 from ..auth import Right
-from ..errors import RemoteError
+from ..core.errors import RemoteError
+from ..core.model import Key
 from ..metrics import CONTENT_TYPE, Metrics, merge
-from ..model import Key
 from ..peers import Peers
 from ..realtime.handshake import parse_target
 from ..resolve.tree import ParsedFiles

@@ -10,10 +10,10 @@ from typing import Protocol
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
-from .. import names
 from ..auth import Right
-from ..errors import RemoteError
-from ..model import Config, Key, Names
+from ..core import names
+from ..core.errors import RemoteError
+from ..core.model import Config, Key, Names
 from .exchange import Answer, Request, etag_of, is_known
 
 # A misspelt application is served what is for everybody; this says that there is nothing of its own.

@@ -33,7 +33,7 @@ from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from .. import binding
 from ..client_certificate import read_certificate
-from ..errors import RemoteError
+from ..core.errors import RemoteError
 from ..inherited import Inherited
 from ..proxies import Proxies, Sender
 from ..settings import ServerSettings

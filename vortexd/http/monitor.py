@@ -15,8 +15,8 @@ import trio
 
 from .. import threads
 from ..auth import Right
-from ..errors import RemoteError, SourceError
-from ..model import BrokenFile
+from ..core.errors import RemoteError, SourceError
+from ..core.model import BrokenFile
 from ..peers import Peers
 from ..settings import MonitorSettings
 from ..source.repositories import repository_of

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection
 
-from .. import names
-from ..errors import RemoteError
+from ..core import names
+from ..core.errors import RemoteError
 
 
 def parse_query(query: str, allowed: Collection[str]) -> dict[str, str]:

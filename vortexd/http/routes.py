@@ -6,7 +6,7 @@ counts. What is in no entry is an application's, except below the first segments
 
 from collections.abc import Mapping
 
-from ..errors import RemoteError
+from ..core.errors import RemoteError
 from ..metrics import Metrics
 from ..peers import Peers
 from ..settings import HttpSettings

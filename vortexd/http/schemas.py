@@ -6,8 +6,8 @@ is found when answers are held against them.
 
 from typing import Any
 
+from ..core.model import Served
 from ..fleet import STATES
-from ..model import Served
 
 Schema = dict[str, Any]
 

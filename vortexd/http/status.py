@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Protocol
 import orjson
 
 from ..auth import Right
-from ..model import BrokenFile, HeldBack, SourceReport
+from ..core.model import BrokenFile, HeldBack, SourceReport
+from ..core.text import rfc3339
 from ..peers import Peers
-from ..text import rfc3339
 from .broken import held_back_members, members
 from .exchange import Answer, Request
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import orjson
 
 from ..auth.principal import Grant, Right
-from ..text import rfc3339
+from ..core.text import rfc3339
 from .exchange import Answer, Request
 
 

@@ -27,10 +27,10 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from ..auth import Admission, Forbidden, Right, Unauthorized
 from ..broadcast import Delivery, Subscriber
-from ..errors import RemoteError
+from ..core.errors import RemoteError
+from ..core.model import Key
+from ..core.patterns import Pattern
 from ..fleet import Instance
-from ..model import Key
-from ..patterns import Pattern
 from ..settings import RealtimeSettings
 from ..turns import Turns
 from . import messages

@@ -8,8 +8,8 @@ lag, and which frames it holds changes nothing that a client can see. A version 
 from collections import OrderedDict
 from collections.abc import Callable
 
-from ..model import Change, Config, Key, Origin
-from ..text import rfc3339
+from ..core.model import Change, Config, Key, Origin
+from ..core.text import rfc3339
 from . import messages
 from .frames import text_frame
 

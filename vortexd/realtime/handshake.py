@@ -15,8 +15,8 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, RejectConnection, Request
 from wsproto.utilities import RemoteProtocolError
 
-from .. import names
-from ..errors import InvalidName, RemoteError
+from ..core import names
+from ..core.errors import InvalidName, RemoteError
 from .deflate import Deflate
 
 SUBPROTOCOL = "vortex.v1"

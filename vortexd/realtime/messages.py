@@ -13,9 +13,9 @@ from typing import Any
 import attrs
 import orjson
 
-from ..errors import RemoteError
-from ..model import Change, Config, Key
-from ..patterns import Pattern
+from ..core.errors import RemoteError
+from ..core.model import Change, Config, Key
+from ..core.patterns import Pattern
 
 SCHEMA = 1
 MAX_DEPTH = 32

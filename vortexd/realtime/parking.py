@@ -19,9 +19,9 @@ import trio
 
 from ..auth import Admission, Right
 from ..broadcast import Delivery
+from ..core.model import Key
+from ..core.patterns import Pattern
 from ..fleet import Instance
-from ..model import Key
-from ..patterns import Pattern
 from ..settings import RealtimeSettings
 from . import messages
 from .close import CloseReason

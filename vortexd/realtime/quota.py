@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from ..auth import Admission
-from ..errors import RemoteError
-from ..patterns import Pattern
+from ..core.errors import RemoteError
+from ..core.patterns import Pattern
 
 # What proved who somebody is, and a name: of a token or of a JWT's subject, or an address. A JWT's key stands for all its subjects.
 PatternOwner: TypeAlias = tuple[str, str]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..auth import Admission, Right
+from ..core.model import Key
 from ..fleet import Fleet, Instance, make_ack
-from ..model import Key
 from .session import Acknowledge
 
 

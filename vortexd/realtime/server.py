@@ -27,11 +27,11 @@ from wsproto.extensions import Extension
 from .. import __version__
 from ..auth import Admission, Gate, Right
 from ..broadcast import Delivery, Subscriber
-from ..errors import FormatError, RemoteError, ResolveError, UnknownLabel
-from ..faults import Faults
+from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
+from ..core.faults import Faults
+from ..core.model import Config, Key
+from ..core.patterns import Pattern
 from ..fleet import Fleet, Instance
-from ..model import Config, Key
-from ..patterns import Pattern
 from ..proxies import Sender
 from ..registry import Registry
 from ..settings import FleetSettings, RealtimeSettings

@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from .. import names
-from ..errors import InvalidName
-from ..model import Key
-from ..patterns import Pattern, parse_pattern
+from ..core import names
+from ..core.errors import InvalidName
+from ..core.model import Key
+from ..core.patterns import Pattern, parse_pattern
 from ..settings import RealtimeSettings
 from . import messages
 from .close import CloseReason

@@ -11,8 +11,8 @@ from typing import TypeAlias
 
 import attrs
 
-from ..errors import FormatError
-from ..model import Scalar
+from ..core.errors import FormatError
+from ..core.model import Scalar
 from .flatten import Origins, Values
 
 _ON_PROFILE = re.compile(r"spring\.config\.activate\.onprofile(?:\[\d+\])?")

@@ -9,8 +9,8 @@ from typing import Any
 
 import attrs
 
-from ..errors import FormatError
-from ..model import Scalar
+from ..core.errors import FormatError
+from ..core.model import Scalar
 from ..settings import FormatSettings
 from .activation import Demand, Expression
 from .flatten import Origins

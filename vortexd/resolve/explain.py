@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
+from ..core.model import Key, Origin, PropertySource, Scalar
 from ..encryption.decryptor import Decryptor
 from ..encryption.values import PREFIX
-from ..model import Key, Origin, PropertySource, Scalar
 from .activation import canonical, written
 from .nest import standing_keys
 from .spring import Candidate, Reason, Selection, selection

@@ -7,9 +7,9 @@ the limits when written out in full, aliases expanded, or that JSON can't hold.
 import re
 from collections.abc import Iterator
 
+from ..core.errors import FormatError
+from ..core.model import Scalar
 from ..encryption.values import PREFIX
-from ..errors import FormatError
-from ..model import Scalar
 from ..settings import FormatSettings
 from .nodes import Leaf, List, Map, Node, TooManyValues
 

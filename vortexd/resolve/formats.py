@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from ..errors import FormatError
-from ..model import Scalar
+from ..core.errors import FormatError
+from ..core.model import Scalar
 from ..settings import FormatSettings
 from .activation import Demand, directives
 from .flatten import Budget, Origins, Values, flatten, is_nothing

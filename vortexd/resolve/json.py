@@ -8,8 +8,8 @@ as written.
 import json
 import re
 
-from ..errors import FormatError
-from ..model import Scalar
+from ..core.errors import FormatError
+from ..core.model import Scalar
 from ..settings import FormatSettings
 from .nodes import Builder, Leaf, List, Map, Node
 

@@ -7,7 +7,7 @@ the one that was named first, and they are searched together with the files at t
 
 from collections.abc import Iterator, Sequence
 
-from ..model import Files
+from ..core.model import Files
 from .tree import ParsedFiles
 
 

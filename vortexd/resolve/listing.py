@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 
 import attrs
 
-from ..model import Key, Names
+from ..core.model import Key, Names
 from .locations import matches, places_of
 from .tree import ParsedFiles, ParsedTree
 

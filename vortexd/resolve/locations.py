@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
-from ..model import Key
+from ..core.model import Key
 
 _PLACEHOLDER = re.compile(r"(\{application\}|\{profile\}|\*)")
 # An application may be several names deep (`team/orders`), a profile is one name.

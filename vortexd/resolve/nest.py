@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
-from ..errors import ResolveError
-from ..model import Json, PropertySource, Scalar
+from ..core.errors import ResolveError
+from ..core.model import Json, PropertySource, Scalar
 
 MAX_INDEX = 10_000
 # Nulls for the indexes that lists leave out, in one document: a few keys could otherwise fill the memory.

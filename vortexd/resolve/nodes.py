@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 import attrs
 
-from ..errors import FormatError
-from ..model import Scalar
+from ..core.errors import FormatError
+from ..core.model import Scalar
 from ..settings import FormatSettings
 
 

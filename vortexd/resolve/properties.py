@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from ..errors import FormatError
+from ..core.errors import FormatError
 from .flatten import Budget, Origins, Values
 
 _BREAK = re.compile(r"\r\n|\r|\n")

@@ -12,9 +12,9 @@ from itertools import product
 
 import attrs
 
-from .. import names
-from ..errors import FormatError, InvalidName, ResolveError
-from ..model import Key, Origin, PropertySource
+from ..core import names
+from ..core.errors import FormatError, InvalidName, ResolveError
+from ..core.model import Key, Origin, PropertySource
 from .formats import EXTENSIONS, Document
 from .imports import for_profile
 from .locations import prefixes_for

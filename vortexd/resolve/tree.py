@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
-from ..errors import FormatError
-from ..model import BrokenFile, Files, Former, Key, Served, Tree
+from ..core.errors import FormatError
+from ..core.model import BrokenFile, Files, Former, Key, Served, Tree
 from ..settings import FormatSettings
 from .formats import EXTENSIONS, Document, Parse, extension, parse
 from .locations import directories_of, is_plain, matches, places_of

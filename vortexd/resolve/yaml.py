@@ -19,8 +19,8 @@ from typing import Any
 
 import yaml
 
-from ..errors import FormatError
-from ..model import Scalar
+from ..core.errors import FormatError
+from ..core.model import Scalar
 from ..settings import FormatSettings
 from .nodes import Builder, Leaf, List, Map, Node, shown
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from ..model import Tree
+from ..core.model import Tree
 from .status import SourceStatus
 
 Publish = Callable[[Tree], Awaitable[None]]

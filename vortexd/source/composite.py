@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from .. import threads
-from ..model import Files, SourceReport, Tree
+from ..core.model import Files, SourceReport, Tree
 from ..remotes import parse_remote
 from ..settings import GitSettings, Settings
 from ..state_directory import state_directory

@@ -16,7 +16,7 @@ from typing import TypeAlias, TypeVar
 
 import attrs
 
-from ..errors import SourceError
+from ..core.errors import SourceError
 from ..settings import SourceSettings
 from .lfs import POINTER, is_pointer
 

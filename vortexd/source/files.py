@@ -15,9 +15,10 @@ import attrs
 import structlog
 import trio
 
-from .. import names, threads
-from ..errors import InvalidName, SourceError
-from ..model import Files, Tree
+from .. import threads
+from ..core import names
+from ..core.errors import InvalidName, SourceError
+from ..core.model import Files, Tree
 from ..settings import SourceSettings
 from . import directory
 from .base import Publish

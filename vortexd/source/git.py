@@ -16,8 +16,8 @@ import structlog
 import trio
 
 from .. import threads
-from ..errors import SourceError
-from ..model import Files, Tree
+from ..core.errors import SourceError
+from ..core.model import Files, Tree
 from ..remotes import parse_remote
 from ..settings import GitSettings
 from .base import Publish

@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapp
 import attrs
 
 from .. import threads
-from ..errors import SourceError
-from ..model import EDIT_COMMITS, Edits, Former, Good, Origin
+from ..core.errors import SourceError
+from ..core.model import EDIT_COMMITS, Edits, Former, Good, Origin
 from ..settings import GitSettings
 from .git_process import GitError, TooMuch
 from .lfs import is_pointer

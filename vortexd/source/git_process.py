@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 import attrs
 import trio
 
-from ..errors import SourceError
+from ..core.errors import SourceError
 from ..remotes import Remote
 from ..settings import GitSettings
 from .complaints import Fault, culprit, fault_of, is_key_refused, is_shallow

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import translate
 
-from .. import names
-from ..errors import InvalidName
+from ..core import names
+from ..core.errors import InvalidName
 from .refs import BRANCH, TAG, Ref
 
 _ANYTHING = re.compile(r"\{\w+\}|\*")

@@ -20,7 +20,7 @@ import structlog
 import trio
 
 from .. import threads
-from ..errors import SourceError
+from ..core.errors import SourceError
 from ..remotes import Remote
 from ..settings import GitSettings
 from .complaints import Fault, fault_of

@@ -26,7 +26,7 @@ import structlog
 import trio
 
 from .. import threads
-from ..model import Former, Good
+from ..core.model import Former, Good
 
 log = structlog.get_logger()
 

@@ -5,7 +5,7 @@ import stat
 from base64 import b64decode
 from collections.abc import Mapping
 
-from ..errors import SourceError
+from ..core.errors import SourceError
 from ..systemd_credentials import credential_path
 
 _MAX_BYTES = 65_536

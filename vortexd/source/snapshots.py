@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 import attrs
 
 from .. import threads
-from ..errors import SourceError
-from ..model import Origin
+from ..core.errors import SourceError
+from ..core.model import Origin
 from ..settings import GitSettings
 from .git_objects import Object, Objects
 from .git_process import GitError, TooMuch

@@ -6,7 +6,7 @@ The source reports; everybody else only reads. Time is given as arguments-to-be:
 import time
 from collections.abc import Callable
 
-from ..model import SourceReport
+from ..core.model import SourceReport
 
 
 class SourceStatus:

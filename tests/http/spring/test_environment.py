@@ -5,9 +5,9 @@ import json
 import pytest
 
 from tests.fakes import KEY
+from vortexd.core.model import OVERRIDES, Config, PropertySource
 from vortexd.http.spring.environment import V2, environment, media_type, wants_bytes
 from vortexd.http.spring.wanted import Form, Wanted
-from vortexd.model import OVERRIDES, Config, PropertySource
 
 WANTED = Wanted(Form.ENVIRONMENT, "orders", "dev")
 

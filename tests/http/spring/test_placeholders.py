@@ -2,9 +2,9 @@
 
 import pytest
 
+from vortexd.core.model import PropertySource, Scalar
 from vortexd.http.spring import placeholders
 from vortexd.http.spring.placeholders import MAX_DEPTH, Placeholders, Unresolvable
-from vortexd.model import PropertySource, Scalar
 
 
 def resolver(**values: Scalar) -> Placeholders:

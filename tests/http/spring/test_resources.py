@@ -3,9 +3,9 @@
 import attrs
 import pytest
 
+from vortexd.core.model import Files, Key, Names, Tree
+from vortexd.core.patterns import Pattern, parse_pattern
 from vortexd.http.spring.resources import Resource, charset, find, needed
-from vortexd.model import Files, Key, Names, Tree
-from vortexd.patterns import Pattern, parse_pattern
 from vortexd.resolve.tree import ParsedFiles, parse_tree
 from vortexd.settings import FormatSettings, HttpSettings
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from vortexd.core.model import Scalar
 from vortexd.http.spring.scalars import text_of
-from vortexd.model import Scalar
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vortexd.errors import RemoteError
+from vortexd.core.errors import RemoteError
+from vortexd.core.model import PropertySource, Scalar
 from vortexd.http.spring.placeholders import Placeholders, Unresolvable
 from vortexd.http.spring.suffixes import check_key, to_json, to_properties, to_yaml
-from vortexd.model import PropertySource, Scalar
 from vortexd.resolve.formats import parse
 from vortexd.settings import FormatSettings
 

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from vortexd.errors import InvalidName, RemoteError
+from vortexd.core.errors import InvalidName, RemoteError
 from vortexd.http.spring.wanted import Form, Wanted, parse_path
 
 P = pytest.param

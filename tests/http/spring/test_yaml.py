@@ -5,8 +5,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vortexd.core.model import Json, Scalar
 from vortexd.http.spring.yaml import dump
-from vortexd.model import Json, Scalar
 
 LONG = "a very long line of plain text that goes beyond eighty columns and therefore is split somewhere by the emitter"
 

@@ -6,9 +6,9 @@ what is made once is good for everybody who may have it.
 
 import attrs
 
+from ...core.errors import RemoteError
+from ...core.model import Config
 from ...encryption.decryptor import Decryptor
-from ...errors import RemoteError
-from ...model import Config
 from ..exchange import etag_of
 from . import environment, resources, suffixes
 from .placeholders import Placeholders

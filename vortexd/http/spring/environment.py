@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from ...model import OVERRIDES, Config, PropertySource
+from ...core.model import OVERRIDES, Config, PropertySource
 from .wanted import Wanted
 
 # Spring's Java client asks for the second unless it is told otherwise.

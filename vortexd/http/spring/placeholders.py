@@ -11,8 +11,8 @@ import re
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from ...errors import RemoteError
-from ...model import PropertySource
+from ...core.errors import RemoteError
+from ...core.model import PropertySource
 from .scalars import text_of
 
 # Placeholders in placeholders, and values that lead to values.

@@ -24,10 +24,10 @@ from itertools import product
 
 import attrs
 
+from ...core.errors import FormatError
+from ...core.model import Key, Names
+from ...core.patterns import Pattern
 from ...encryption.values import PREFIX
-from ...errors import FormatError
-from ...model import Key, Names
-from ...patterns import Pattern
 from ...resolve.formats import Document, extension
 from ...resolve.locations import places_of, prefixes_for
 from ...resolve.tree import ParsedFiles, is_configuration

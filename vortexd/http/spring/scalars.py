@@ -1,6 +1,6 @@
 """Scalars as Java writes them, for what Spring puts into texts."""
 
-from ...model import Scalar
+from ...core.model import Scalar
 
 # Double.toString writes what lies between in decimal, and the rest with an exponent.
 _SMALL, _LARGE = 1e-3, 1e7

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import attrs
 import orjson
 
-from ...errors import RemoteError
-from ...model import Json, PropertySource
+from ...core.errors import RemoteError
+from ...core.model import Json, PropertySource
 from ...resolve.nest import effective_document, merged
 from . import yaml
 from .placeholders import Placeholders

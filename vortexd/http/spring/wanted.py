@@ -11,9 +11,9 @@ from urllib.parse import parse_qsl
 
 import attrs
 
-from ... import names
-from ...errors import RemoteError
-from ...model import Key
+from ...core import names
+from ...core.errors import RemoteError
+from ...core.model import Key
 
 
 class Form(enum.Enum):

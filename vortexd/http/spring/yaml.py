@@ -12,7 +12,7 @@ from typing import Any
 
 from yaml import emitter, events
 
-from ...model import Json, Scalar
+from ...core.model import Json, Scalar
 from .scalars import text_of
 
 _TAG = "tag:yaml.org,2002:"

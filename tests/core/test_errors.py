@@ -2,8 +2,8 @@
 
 import pytest
 
-from vortexd.errors import UnknownLabel
-from vortexd.model import Key
+from vortexd.core.errors import UnknownLabel
+from vortexd.core.model import Key
 
 HINT = "no such label; a commit is a label by its full name, where its git source has commits = true"
 

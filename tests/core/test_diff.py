@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vortexd import diff as diff_module
-from vortexd.alignment import Alignment
-from vortexd.diff import diff, is_same, patch_between, steps
-from vortexd.effort import Effort
-from vortexd.model import Config, Key
-from vortexd.version import encode, version_of
+from vortexd.core import diff as diff_module
+from vortexd.core.alignment import Alignment
+from vortexd.core.diff import diff, is_same, patch_between, steps
+from vortexd.core.effort import Effort
+from vortexd.core.model import Config, Key
+from vortexd.core.version import encode, version_of
 
 NAMES = st.sampled_from(["", "a", "b", "/", "~", "~1", "~0", "a/b", "0", "-", "é", "\U0001f600", "a.b[0]"]) | st.text(
     max_size=3

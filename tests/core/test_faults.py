@@ -1,6 +1,6 @@
 """Which faults are reported."""
 
-from vortexd.faults import Faults
+from vortexd.core.faults import Faults
 
 
 def test_a_fault_is_reported_once_while_it_lasts() -> None:

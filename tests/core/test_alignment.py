@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vortexd.alignment import Alignment, align
-from vortexd.effort import MAX_DEPTH, Effort
-from vortexd.version import encode
+from vortexd.core.alignment import Alignment, align
+from vortexd.core.effort import MAX_DEPTH, Effort
+from vortexd.core.version import encode
 
 SCALARS = st.sampled_from([None, True, False, 0, 1, 1.0, 0.0, -0.0, "", "1", "true", "x" * 40])
 ELEMENTS = SCALARS | st.dictionaries(st.sampled_from("ab"), SCALARS, max_size=2) | st.lists(SCALARS, max_size=2)

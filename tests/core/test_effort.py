@@ -1,6 +1,6 @@
 """What a diff may spend."""
 
-from vortexd.effort import MAX_DEPTH, Effort
+from vortexd.core.effort import MAX_DEPTH, Effort
 
 
 def test_a_search_gets_half_of_what_is_left() -> None:

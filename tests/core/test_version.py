@@ -2,7 +2,7 @@
 
 import pytest
 
-from vortexd.version import encode, version_of
+from vortexd.core.version import encode, version_of
 
 
 def test_a_version_is_a_function_of_the_content_alone() -> None:

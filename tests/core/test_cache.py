@@ -1,6 +1,6 @@
 """The cache that strangers can't fill."""
 
-from vortexd.cache import Cache
+from vortexd.core.cache import Cache
 
 
 def cache() -> Cache[str, int]:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vortexd.errors import InvalidName
-from vortexd.model import Key
-from vortexd.patterns import Pattern, parse_pattern
+from vortexd.core.errors import InvalidName
+from vortexd.core.model import Key
+from vortexd.core.patterns import Pattern, parse_pattern
 
 PARTS = st.text("ab*", min_size=1, max_size=8)
 NAMES = st.text("ab", min_size=1, max_size=8)

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vortexd import names
-from vortexd.errors import InvalidName
-from vortexd.model import Key
+from vortexd.core import names
+from vortexd.core.errors import InvalidName
+from vortexd.core.model import Key
 
 HOSTILE = [
     pytest.param("..%2f..%2fetc", id="P01"),

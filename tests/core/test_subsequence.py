@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vortexd.effort import Effort
-from vortexd.subsequence import common_subsequence, longest_ascending
+from vortexd.core.effort import Effort
+from vortexd.core.subsequence import common_subsequence, longest_ascending
 
 NUMBERS = st.lists(st.integers(0, 5), max_size=14) | st.lists(st.integers(0, 40), max_size=14)
 ENDLESS = 10**12
