@@ -31,11 +31,11 @@ from vortexd.core.diff import patch_between
 from vortexd.core.errors import RemoteError, UnknownLabel
 from vortexd.core.model import Change, Config, Former, Good, Json, Key
 from vortexd.core.patterns import Pattern
+from vortexd.protocol.encoder import Encoder
+from vortexd.protocol.frames import Frame
 from vortexd.publication import Publication
-from vortexd.realtime.encoder import Encoder
-from vortexd.realtime.frames import Frame
 from vortexd.registry import Registry
-from vortexd.settings import AuthSettings
+from vortexd.settings.sections import AuthSettings
 
 TIMESTAMP = "2030-01-01T00:00:00.000Z"
 KEY = Key("orders", "dev", "main")

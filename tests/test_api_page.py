@@ -16,10 +16,10 @@ from vortexd.http.monitor import MOST_UNKNOWN
 from vortexd.http.provider_events import EVENTS, PINGS
 from vortexd.http.routes import RESERVED
 from vortexd.http.webhooks import MAX_DESTINATIONS
-from vortexd.realtime import messages
-from vortexd.realtime.close import CloseReason
+from vortexd.protocol import messages
+from vortexd.protocol.close import CloseReason
 from vortexd.realtime.session import Answer, Session
-from vortexd.settings import RealtimeSettings
+from vortexd.settings.sections import RealtimeSettings
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "man" / "vortexd-api.7").read_text()

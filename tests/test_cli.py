@@ -13,7 +13,7 @@ from vortexd import __version__, cli
 from vortexd.auth.tokens import digest_of, load_tokens
 from vortexd.commands import COMMANDS
 from vortexd.core.errors import StartError
-from vortexd.settings import AnySource, GitSettings, Settings, SourceSettings
+from vortexd.settings.sections import AnySource, GitSettings, Settings, SourceSettings
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "man/vortexd.8").read_text()

@@ -19,7 +19,7 @@ from vortexd.late_signals import LateSignals
 from vortexd.named_files import load_named_files
 from vortexd.peers import Peers
 from vortexd.realtime.server import WebSocketServer
-from vortexd.settings import ServerSettings, Settings, SourceSettings
+from vortexd.settings.sections import ServerSettings, Settings, SourceSettings
 from vortexd.systemd import Notifier
 
 

@@ -17,7 +17,7 @@ from vortexd.last_good import LastGood
 from vortexd.parsing import parse_file
 from vortexd.resolve.formats import Document
 from vortexd.resolve.tree import ParsedTree, parse_tree
-from vortexd.settings import FormatSettings
+from vortexd.settings.sections import FormatSettings
 
 from .fakes import FakePast
 

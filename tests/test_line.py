@@ -19,6 +19,7 @@ from vortexd import interests as interests_module
 from vortexd import line as line_module
 from vortexd import parsing
 from vortexd import registry as registry_module
+from vortexd.aio.isolated import Isolated
 from vortexd.broadcast import Broadcaster, Delivery, Subscriber
 from vortexd.core.diff import patch_between
 from vortexd.core.errors import FormatError, SourceError, UnknownLabel
@@ -28,15 +29,14 @@ from vortexd.core.version import version_of
 from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.keys import OneKey
-from vortexd.isolated import Isolated
 from vortexd.line import Line, TooManyKeys
 from vortexd.metrics import Metrics
+from vortexd.protocol import messages
+from vortexd.protocol.encoder import Encoder
+from vortexd.protocol.frames import text_frame
 from vortexd.publication import Publication
-from vortexd.realtime import messages
-from vortexd.realtime.encoder import Encoder
-from vortexd.realtime.frames import text_frame
 from vortexd.registry import Registry
-from vortexd.settings import FormatSettings, HistorySettings
+from vortexd.settings.sections import FormatSettings, HistorySettings
 from vortexd.state import State
 from vortexd.store import Store
 

@@ -9,7 +9,7 @@ import pytest
 
 from vortexd.core.errors import SettingsError
 from vortexd.named_files import check_named_files, load_named_files
-from vortexd.settings import (
+from vortexd.settings.sections import (
     Address,
     AuthSettings,
     EncryptionSettings,

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from vortexd.installation import contents
-from vortexd.settings import GitSettings, Settings, SourceSettings
+from vortexd.settings.sections import GitSettings, Settings, SourceSettings
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "man/vortexd-operations.7").read_text()

@@ -12,13 +12,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from vortexd import parsing
+from vortexd.aio.isolated import Died, Exceeded, Isolated, Unavailable
 from vortexd.core.errors import FormatError
 from vortexd.core.model import Files, Tree
-from vortexd.isolated import Died, Exceeded, Isolated, Unavailable
 from vortexd.parsing import SMALL_BYTES, SMALL_NODES, Parser, parse_all, parse_file
 from vortexd.resolve import apart
 from vortexd.resolve.nodes import TooManyValues
-from vortexd.settings import FormatSettings
+from vortexd.settings.sections import FormatSettings
 
 LIMITS = FormatSettings()
 

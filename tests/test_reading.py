@@ -15,7 +15,7 @@ from vortexd.core.version import version_of
 from vortexd.reading import Reading
 from vortexd.resolve.listing import list_keys
 from vortexd.resolve.tree import ParsedTree, parse_tree
-from vortexd.settings import FormatSettings, HistorySettings
+from vortexd.settings.sections import FormatSettings, HistorySettings
 from vortexd.state import State
 from vortexd.store import Store, stage
 

@@ -29,12 +29,12 @@ from vortexd.http.routes import standard_routes
 from vortexd.line import Line
 from vortexd.metrics import Metrics
 from vortexd.named_files import NamedFiles
-from vortexd.realtime.encoder import Encoder
+from vortexd.protocol.encoder import Encoder
 from vortexd.realtime.server import WebSocketServer
 from vortexd.registry import Registry
 from vortexd.reload import Parts, Reload
-from vortexd.settings import RESTART, GitSettings, Settings, SourceSettings, reloaded
-from vortexd.settings_file import own_files
+from vortexd.settings.file import own_files
+from vortexd.settings.sections import RESTART, GitSettings, Settings, SourceSettings, reloaded
 from vortexd.source.composite import Sources, open_sources
 from vortexd.store import Store
 from vortexd.systemd import Notifier

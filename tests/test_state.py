@@ -6,7 +6,7 @@ import pytest
 from vortexd.core.errors import FormatError, UnknownLabel
 from vortexd.core.model import Edits, Files, Key, Origin, Tree
 from vortexd.resolve.tree import ParsedTree, parse_tree
-from vortexd.settings import FormatSettings
+from vortexd.settings.sections import FormatSettings
 from vortexd.state import State, overrides_of
 
 SHOP = Key("shop", "dev", "main")

@@ -9,7 +9,7 @@ from vortexd.core.errors import FormatError, UnknownLabel
 from vortexd.core.model import Change, Config, Edits, Files, Key, Moment, Origin, Tree
 from vortexd.core.version import version_of
 from vortexd.resolve.tree import ParsedTree, parse_tree
-from vortexd.settings import FormatSettings, HistorySettings
+from vortexd.settings.sections import FormatSettings, HistorySettings
 from vortexd.state import State
 from vortexd.store import Store, stage
 

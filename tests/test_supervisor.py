@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import trio
 from trio.testing import MockClock
 
-from vortexd.settings import Settings
+from vortexd.settings.sections import Settings
 from vortexd.supervisor import Supervisor, _Worker
 from vortexd.systemd import Notifier
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.certificates import make
 from vortexd.core.errors import SettingsError
-from vortexd.settings import TlsSettings
+from vortexd.settings.sections import TlsSettings
 from vortexd.tls import load_context
 
 

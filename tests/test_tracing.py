@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from vortexd.core.errors import SettingsError
 from vortexd.publication import Publication
-from vortexd.settings import TracingSettings
+from vortexd.settings.sections import TracingSettings
 from vortexd.tracing import Tracer, tracing
 
 DONE = Publication(

@@ -15,7 +15,7 @@ import trio
 
 from .core.errors import StartError
 from .inherited import Inherited
-from .settings import Address, parse_address
+from .settings.sections import Address, parse_address
 
 # As many as Linux allows by default (net.core.somaxconn): what finds the queue full is tried again by the client's kernel, a second later.
 _BACKLOG = 4_096

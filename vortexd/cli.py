@@ -20,9 +20,9 @@ from . import __version__, early_signals
 from .commands import COMMANDS
 from .core.errors import SettingsError, StartError
 from .core.text import printable
-from .settings import Settings, SourceSettings, parse_address
-from .settings_file import examine, is_address, load, override
-from .tables import MAX_BYTES
+from .settings.file import examine, is_address, load, override
+from .settings.sections import Settings, SourceSettings, parse_address
+from .settings.toml_schema import MAX_BYTES
 from .terminal import Parser, complain, complain_of
 
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ def _run(
 ) -> int:
     def daemon() -> int:
         from . import daemon, logs
-        from .state_directory import memory_directory
+        from .settings.state_directory import memory_directory
 
         logs.configure(settings.log, sys.stderr)
         # All workers share one memory, of which one is the writer.

@@ -42,13 +42,13 @@ from .line import Line
 from .metrics import Metrics
 from .named_files import NamedFiles, load_named_files
 from .peers import Peers, Seat
+from .protocol.encoder import Encoder
 from .publication import Publication
-from .realtime.encoder import Encoder
 from .realtime.server import WebSocketServer
 from .registry import Registry
 from .reload import Parts, Reload, pages_of
-from .settings import Address, GitSettings, Settings, parse_address
-from .settings_file import own_files
+from .settings.file import own_files
+from .settings.sections import Address, GitSettings, Settings, parse_address
 from .source.composite import Sources, open_sources
 from .state import overrides_of
 from .store import Store

@@ -22,7 +22,7 @@ from .core.model import Former
 from .parsing import parse_file
 from .resolve.formats import Document
 from .resolve.tree import Fallback, ParsedFiles, ParsedTree
-from .settings import FormatSettings
+from .settings.sections import FormatSettings
 
 log = structlog.get_logger()
 

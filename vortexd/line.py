@@ -16,7 +16,8 @@ import orjson
 import structlog
 import trio
 
-from . import threads
+from .aio import threads
+from .aio.fair_turns import Turns
 from .broadcast import Broadcaster, Delivery, Subscriber
 from .core.diff import patch_between
 from .core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
@@ -27,17 +28,16 @@ from .interests import Interests
 from .last_good import LastGood
 from .metrics import Metrics
 from .parsing import parse_all
+from .protocol.encoder import Encoder
+from .protocol.frames import Frame
 from .publication import Publication, Stopwatch, named, without_configuration
 from .reading import Reading
-from .realtime.encoder import Encoder
-from .realtime.frames import Frame
 from .registry import Registry
 from .resolve.listing import Listing, list_keys
 from .resolve.tree import ParsedFiles, ParsedTree
-from .settings import FormatSettings
+from .settings.sections import FormatSettings
 from .state import State
 from .store import Staged, Store, stage
-from .turns import Turns
 
 log = structlog.get_logger()
 T = TypeVar("T")

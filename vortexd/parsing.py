@@ -12,14 +12,14 @@ from collections.abc import Callable
 import attrs
 import structlog
 
+from .aio.isolated import Died, Exceeded, Isolated, Unavailable
 from .core.errors import FormatError
 from .core.model import Tree
-from .isolated import Died, Exceeded, Isolated, Unavailable
 from .resolve import apart, formats
 from .resolve.formats import Document
 from .resolve.nodes import TooManyValues
 from .resolve.tree import ParsedTree, parse_tree
-from .settings import FormatSettings
+from .settings.sections import FormatSettings
 
 log = structlog.get_logger()
 

@@ -9,8 +9,8 @@ import attrs
 import orjson
 
 from .peers import Seat
-from .settings import Settings
-from .state_directory import state_directory
+from .settings.sections import Settings
+from .settings.state_directory import state_directory
 from .supervisor import VARIABLE
 
 

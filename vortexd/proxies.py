@@ -14,7 +14,7 @@ import attrs
 
 from .client_certificate import ClientCertificate
 from .core.errors import RemoteError
-from .networks import UNIX, parse_network
+from .settings.networks import UNIX, parse_network
 
 _Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}

@@ -13,7 +13,7 @@ import attrs
 import structlog
 import trio
 
-from . import threads
+from .aio import threads
 from .core.cache import Cache
 from .core.errors import FormatError, ResolveError, UnknownLabel
 from .core.model import BrokenFile, Config, Files, HeldBack, Key, Names, Tree
@@ -21,7 +21,7 @@ from .encryption.decryptor import Decryptor
 from .resolve.explain import Explanation
 from .resolve.listing import Listing
 from .resolve.tree import ParsedFiles, ParsedTree, broken_files, parse_tree
-from .settings import FormatSettings
+from .settings.sections import FormatSettings
 from .state import State
 from .store import Store
 

@@ -16,7 +16,8 @@ import attrs
 import structlog
 import trio
 
-from . import logs, threads
+from . import logs
+from .aio import threads
 from .auth import Gate
 from .core.errors import SettingsError
 from .encryption.files import Keyring
@@ -28,10 +29,10 @@ from .http.routes import Routes
 from .line import Line
 from .metrics import Metrics
 from .named_files import NamedFiles, load_named_files
-from .realtime.encoder import Encoder
+from .protocol.encoder import Encoder
 from .realtime.server import WebSocketServer
-from .settings import Address, Settings, reloaded
-from .settings_file import own_files
+from .settings.file import own_files
+from .settings.sections import Address, Settings, reloaded
 from .source.composite import Sources, open_sources
 from .state import overrides_of
 from .store import Store

@@ -14,7 +14,7 @@ import attrs
 from .core.diff import patch_between
 from .core.errors import FormatError, ResolveError, UnknownLabel
 from .core.model import Change, Config, Key
-from .settings import HistorySettings
+from .settings.sections import HistorySettings
 from .state import State
 
 

@@ -20,7 +20,8 @@ import orjson
 import structlog
 import trio
 
-from . import binding, logs, systemd, threads
+from . import binding, logs, systemd
+from .aio import threads
 from .core.errors import SettingsError
 from .inherited import Inherited, inherit
 from .late_signals import LateSignals
@@ -28,7 +29,7 @@ from .metrics import SupervisorMetrics
 from .peers import SUPERVISOR
 from .peers.link import Link
 from .peers.wire import Frame
-from .settings import Settings
+from .settings.sections import Settings
 
 log = structlog.get_logger()
 

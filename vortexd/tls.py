@@ -12,9 +12,9 @@ from pathlib import Path
 
 from .client_certificate import read_authorities
 from .core.errors import SettingsError
-from .settings import TlsSettings
-from .systemd_credentials import credential_path
-from .trusted_files import OTHERS_READ_OR_WRITE, OTHERS_WRITE
+from .settings.sections import TlsSettings
+from .settings.secure_files import OTHERS_READ_OR_WRITE, OTHERS_WRITE
+from .settings.systemd_credentials import credential_path
 
 _MODES = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}

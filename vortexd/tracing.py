@@ -12,7 +12,7 @@ from typing import Any
 from . import __version__
 from .core.errors import SettingsError
 from .publication import Publication
-from .settings import TracingSettings
+from .settings.sections import TracingSettings
 
 _NANOSECONDS = 1_000_000_000
 # What is on its way to a collector when we stop, has this long, in milliseconds.

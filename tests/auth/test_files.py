@@ -19,7 +19,7 @@ from vortexd.auth import (
 from vortexd.auth import files as auth_files
 from vortexd.core.errors import SettingsError
 from vortexd.core.model import Key
-from vortexd.settings import Address, AuthSettings, parse_address
+from vortexd.settings.sections import Address, AuthSettings, parse_address
 
 from .conftest import NOW
 

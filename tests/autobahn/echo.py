@@ -12,18 +12,18 @@ from wsproto import WSConnection
 from wsproto.events import BytesMessage, TextMessage
 
 from tests.fakes import KEY, FakeLine, FakeMetrics, open_gate, timestamp
+from vortexd.aio.fair_turns import Turns
 from vortexd.fleet import Fleet, Instance
 from vortexd.http.listener import Accepted, Listener
+from vortexd.protocol.close import CloseReason
+from vortexd.protocol.deflate import Deflate
+from vortexd.protocol.frames import text_frame
 from vortexd.proxies import Sender
-from vortexd.realtime.close import CloseReason
 from vortexd.realtime.connection import Client, Connection, _Reply
-from vortexd.realtime.deflate import Deflate
-from vortexd.realtime.frames import text_frame
 from vortexd.realtime.handshake import Refusal, open_handshake
 from vortexd.realtime.quota import PatternQuota
 from vortexd.realtime.reports import Reports
-from vortexd.settings import FleetSettings, RealtimeSettings, ServerSettings
-from vortexd.turns import Turns
+from vortexd.settings.sections import FleetSettings, RealtimeSettings, ServerSettings
 
 # The suite sends messages of 16 MiB, and what it sends at once is more than any client of ours says in an hour.
 SETTINGS = attrs.evolve(

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Sequence
 
-from vortexd.settings import SourceSettings
+from vortexd.settings.sections import SourceSettings
 
 # What the files source waits after the last change of one file before it publishes (its default).
 DEBOUNCE = SourceSettings().quiet_one_file

@@ -1,7 +1,7 @@
 import pytest
 
 from vortexd.client.ends import closed, refused
-from vortexd.realtime.close import CloseReason
+from vortexd.protocol.close import CloseReason
 
 
 @pytest.mark.parametrize("reason", list(CloseReason))

@@ -9,7 +9,7 @@ import orjson
 from tests.fakes import KEY, timestamp
 from vortexd.client.replica import version_of
 from vortexd.core.model import Change, Config, Key
-from vortexd.realtime import messages
+from vortexd.protocol import messages
 
 from .node import needs_node, run_js
 

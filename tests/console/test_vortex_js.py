@@ -15,7 +15,7 @@ from vortexd.client.backoff import delay_before
 from vortexd.client.replica import version_of
 from vortexd.core.model import Key
 from vortexd.core.patterns import parse_pattern
-from vortexd.realtime.close import CloseReason
+from vortexd.protocol.close import CloseReason
 
 from .node import NODE, VORTEX, needs_node, run_js
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.repository import Repository
+from vortexd.aio.isolated import Died, Isolated
 from vortexd.ctl import cli
 from vortexd.encryption.ciphers import AesEncryptor
-from vortexd.isolated import Died, Isolated
 
 BROKEN = {
     "application.yml": "a: 1\n",

@@ -13,7 +13,7 @@ from vortexd.ctl import forms
 from vortexd.http.spring.scalars import text_of
 from vortexd.resolve.formats import parse
 from vortexd.resolve.nest import effective_document
-from vortexd.settings import FormatSettings
+from vortexd.settings.sections import FormatSettings
 
 # Text that readers of YAML and terminals are known to have ideas about, among any other.
 TEXTS = st.sampled_from(

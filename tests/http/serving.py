@@ -21,7 +21,7 @@ from vortexd.http.routes import Routes, standard_routes
 from vortexd.metrics import Metrics
 from vortexd.resolve.listing import list_keys
 from vortexd.resolve.tree import ParsedFiles, ParsedTree, broken_files, parse_tree
-from vortexd.settings import FormatSettings, HttpSettings, ServerSettings
+from vortexd.settings.sections import FormatSettings, HttpSettings, ServerSettings
 from vortexd.state import State, overrides_of
 
 

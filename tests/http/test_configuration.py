@@ -24,7 +24,7 @@ from vortexd.http.spring.encoding import Encoded, Variant
 from vortexd.http.spring.wanted import Form
 from vortexd.parsing import parse_file
 from vortexd.resolve.formats import Document
-from vortexd.settings import FormatSettings, HttpSettings
+from vortexd.settings.sections import FormatSettings, HttpSettings
 
 FILES: dict[str, str | bytes | Files] = {
     "application.yml": "host: example.org\n",

@@ -19,7 +19,7 @@ from vortexd.encryption.keys import OneKey
 from vortexd.http.explain import Explain
 from vortexd.resolve.explain import Explanation
 from vortexd.resolve.tree import parse_tree
-from vortexd.settings import FormatSettings
+from vortexd.settings.sections import FormatSettings
 from vortexd.state import State
 
 AES = AesEncryptor("foo")

@@ -21,7 +21,7 @@ from vortexd.http.fleet import FleetPages, parse_wanted
 from vortexd.http.query import parse_query
 from vortexd.peers import Answers, Peers
 from vortexd.proxies import Sender
-from vortexd.settings import FleetSettings
+from vortexd.settings.sections import FleetSettings
 
 ORDERS, BILLING, LIST = (
     Key("orders", "prod", "main"),

@@ -22,7 +22,7 @@ from vortexd.http.listener import Accepted, Listener
 from vortexd.http.routes import standard_routes
 from vortexd.metrics import Metrics
 from vortexd.proxies import Proxies, Sender
-from vortexd.settings import AuthSettings, ServerSettings
+from vortexd.settings.sections import AuthSettings, ServerSettings
 
 GET = b"GET /shop/dev HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
 WEBSOCKET = b"GET /ws/shop/dev HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

@@ -29,7 +29,7 @@ from vortexd.http.places import Standing
 from vortexd.http.routes import standard_routes
 from vortexd.metrics import Metrics
 from vortexd.proxies import Sender
-from vortexd.settings import ServerSettings, TlsSettings
+from vortexd.settings.sections import ServerSettings, TlsSettings
 from vortexd.tls import Tls, load_context
 
 STATE = {"sender": Sender("192.0.2.1"), "proxies": None}

@@ -14,7 +14,7 @@ from vortexd.http import hypercorn
 from vortexd.http.listener import Accepted
 from vortexd.http.places import Standing
 from vortexd.proxies import Sender
-from vortexd.settings import AuthSettings, ServerSettings
+from vortexd.settings.sections import AuthSettings, ServerSettings
 
 
 @pytest.fixture

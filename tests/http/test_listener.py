@@ -20,7 +20,7 @@ from vortexd.http.hypercorn import Bridge
 from vortexd.http.listener import Accepted, Listener
 from vortexd.http.routes import standard_routes
 from vortexd.metrics import Metrics
-from vortexd.settings import ServerSettings
+from vortexd.settings.sections import ServerSettings
 
 P = pytest.param
 GET = b"GET /shop/dev HTTP/1.1\r\nHost: localhost\r\n"

@@ -27,7 +27,7 @@ from vortexd.http.monitor import Monitor
 from vortexd.logs import fit, redact
 from vortexd.peers import Peers
 from vortexd.proxies import Sender
-from vortexd.settings import MonitorSettings
+from vortexd.settings.sections import MonitorSettings
 
 PUSH = {
     "ref": "refs/heads/main",

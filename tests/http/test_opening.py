@@ -16,7 +16,7 @@ from tests.http.serving import parse, read_all, wait_until
 from tests.system.crowd import client_hello
 from vortexd.http.listener import Accepted, Listener
 from vortexd.http.opening import let_go
-from vortexd.settings import ServerSettings, TlsSettings
+from vortexd.settings.sections import ServerSettings, TlsSettings
 from vortexd.tls import Tls, load_context
 
 GET = b"GET /shop/dev HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from vortexd.http.arrivals import Arrival
 from vortexd.http.places import Placed, Places, Standing
 from vortexd.proxies import Proxies
-from vortexd.settings import ServerSettings
+from vortexd.settings.sections import ServerSettings
 
 
 @attrs.define

@@ -26,9 +26,9 @@ from vortexd.http.monitor import Monitor
 from vortexd.http.openapi import OpenApi
 from vortexd.line import Line
 from vortexd.metrics import Metrics
-from vortexd.realtime.encoder import Encoder
+from vortexd.protocol.encoder import Encoder
 from vortexd.registry import Registry
-from vortexd.settings import FleetSettings, FormatSettings, HistorySettings, MonitorSettings
+from vortexd.settings.sections import FleetSettings, FormatSettings, HistorySettings, MonitorSettings
 from vortexd.store import Store
 
 SECRET = b"s3cret-value"

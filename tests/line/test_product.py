@@ -25,10 +25,10 @@ from tests.fakes import FakeMetrics, open_gate, timestamp
 from vortexd.broadcast import Broadcaster, Delivery, Subscriber
 from vortexd.core.model import Change, Config, Key, Tree
 from vortexd.line import Line
-from vortexd.realtime.encoder import Encoder
+from vortexd.protocol.encoder import Encoder
 from vortexd.realtime.server import WebSocketServer
 from vortexd.registry import Registry
-from vortexd.settings import FormatSettings, HistorySettings, RealtimeSettings
+from vortexd.settings.sections import FormatSettings, HistorySettings, RealtimeSettings
 from vortexd.store import Store
 
 from .history import (

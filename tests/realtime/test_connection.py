@@ -14,7 +14,7 @@ from tests.fakes import KEY, Client, Closed, Rounds, StreamSpy
 from vortexd.auth import Admission, Right
 from vortexd.core.model import Key
 from vortexd.core.patterns import Pattern
-from vortexd.realtime.close import CloseReason
+from vortexd.protocol.close import CloseReason
 from vortexd.realtime.connection import _KEYS_AT_ONCE, Connection
 from vortexd.realtime.server import _MESSAGES_AT_ONCE
 

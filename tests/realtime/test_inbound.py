@@ -6,8 +6,8 @@ from wsproto.connection import Connection
 from wsproto.events import BytesMessage, CloseConnection, Event, Pong, TextMessage
 from wsproto.extensions import PerMessageDeflate
 
-from vortexd.realtime.close import CloseReason
-from vortexd.realtime.deflate import Deflate
+from vortexd.protocol.close import CloseReason
+from vortexd.protocol.deflate import Deflate
 from vortexd.realtime.inbound import Inbound, Unacceptable, sole_text
 
 

@@ -15,9 +15,9 @@ from wsproto.utilities import LocalProtocolError
 
 from tests.fakes import KEY, Client
 from vortexd.core.model import Key
-from vortexd.realtime.close import CloseReason
+from vortexd.protocol.close import CloseReason
 from vortexd.realtime.session import Answer, Close, Resync, Session, Subscribe, Unsubscribe
-from vortexd.settings import RealtimeSettings
+from vortexd.settings.sections import RealtimeSettings
 
 from .wire import Wire
 

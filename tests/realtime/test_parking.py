@@ -19,11 +19,12 @@ from tests.fakes import KEY, Client, Rounds
 from vortexd.auth import Authority, Right
 from vortexd.core.model import Config, Key
 from vortexd.core.patterns import Pattern
-from vortexd.realtime import messages, parking
+from vortexd.protocol import messages
+from vortexd.protocol.frames import Boundary, is_pong
+from vortexd.realtime import parking
 from vortexd.realtime.connection import Connection
-from vortexd.realtime.frames import Boundary, is_pong
 from vortexd.realtime.parking import Parked
-from vortexd.settings import AuthSettings
+from vortexd.settings.sections import AuthSettings
 
 from .test_connection import Closed, frame
 from .test_subscriptions import TOKEN, authority

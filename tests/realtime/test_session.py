@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.fakes import KEY, TIMESTAMP
 from vortexd.core.model import Key
 from vortexd.core.patterns import Pattern, parse_pattern
-from vortexd.realtime.close import CloseReason
+from vortexd.protocol.close import CloseReason
 from vortexd.realtime.session import (
     Acknowledge,
     Answer,
@@ -22,7 +22,7 @@ from vortexd.realtime.session import (
     Subscribe,
     Unsubscribe,
 )
-from vortexd.settings import RealtimeSettings
+from vortexd.settings.sections import RealtimeSettings
 
 SETTINGS = RealtimeSettings()
 

@@ -14,7 +14,7 @@ from vortexd.auth import ALL_RIGHTS, Authority, Gate
 from vortexd.core.model import Json, Key
 from vortexd.fleet import Fleet
 from vortexd.realtime.server import WebSocketServer
-from vortexd.settings import AuthSettings, FleetSettings, RealtimeSettings
+from vortexd.settings.sections import AuthSettings, FleetSettings, RealtimeSettings
 
 
 def socket_stream_pair() -> tuple[trio.SocketStream, trio.SocketStream]:

@@ -9,7 +9,7 @@ import trio
 
 from vortexd.core.model import Edits, Files, Key, Origin, Tree
 from vortexd.resolve.tree import ParsedTree, parse_tree
-from vortexd.settings import FormatSettings, GitSettings, HistorySettings, Settings, SourceSettings
+from vortexd.settings.sections import FormatSettings, GitSettings, HistorySettings, Settings, SourceSettings
 from vortexd.source.base import Publish
 from vortexd.source.composite import Sources, merge, open_sources, places
 from vortexd.source.files import FilesSource

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vortexd.core.errors import SourceError
-from vortexd.settings import SourceSettings
+from vortexd.settings.sections import SourceSettings
 from vortexd.source import directory
 from vortexd.source.directory import Outline, Scan
 from vortexd.source.lfs import POINTER

@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 import pytest
 
-from vortexd.remotes import parse_remote
-from vortexd.settings import GitSettings
+from vortexd.settings.remotes import parse_remote
+from vortexd.settings.sections import GitSettings
 from vortexd.source import fetch as fetching
 from vortexd.source.complaints import Fault
 from vortexd.source.fetch import Fetch

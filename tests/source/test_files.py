@@ -15,7 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from vortexd.core.errors import SourceError
 from vortexd.core.model import Good, Tree
-from vortexd.settings import SourceSettings
+from vortexd.settings.sections import SourceSettings
 from vortexd.source import directory, watching
 from vortexd.source.directory import Identity
 from vortexd.source.files import FilesSource

@@ -20,8 +20,8 @@ from trio.testing import MockClock
 
 from vortexd.core.errors import SourceError
 from vortexd.core.model import Origin, Tree
-from vortexd.remotes import parse_remote
-from vortexd.settings import GitSettings
+from vortexd.settings.remotes import parse_remote
+from vortexd.settings.sections import GitSettings
 from vortexd.source import fetch as fetching
 from vortexd.source import git as git_source
 from vortexd.source.disk import remove_leftovers

@@ -8,8 +8,8 @@ import attrs
 import pytest
 
 from vortexd.core.model import EDIT_COMMITS, Former, Origin
-from vortexd.remotes import parse_remote
-from vortexd.settings import GitSettings
+from vortexd.settings.remotes import parse_remote
+from vortexd.settings.sections import GitSettings
 from vortexd.source.git_history import GitPast, Histories, History, edits_through
 from vortexd.source.git_process import GitError
 from vortexd.source.links import DANGLING, Way

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vortexd.remotes import parse_remote
-from vortexd.settings import GitSettings
+from vortexd.settings.remotes import parse_remote
+from vortexd.settings.sections import GitSettings
 from vortexd.source.complaints import Fault
 from vortexd.source.git_process import Git, GitError
 

@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from vortexd.core.errors import SourceError
-from vortexd.remotes import parse_remote
-from vortexd.settings import GitSettings
+from vortexd.settings.remotes import parse_remote
+from vortexd.settings.sections import GitSettings
 from vortexd.source import fetch as fetching
 from vortexd.source import mirror as mirrors
 from vortexd.source.complaints import Fault

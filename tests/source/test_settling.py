@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from vortexd.settings import SourceSettings
+from vortexd.settings.sections import SourceSettings
 from vortexd.source.directory import Mark, Outline, difference
 from vortexd.source.settling import Action, Outcome, Reason, Settling, Verdict
 from vortexd.source.writes import Event, Kind

@@ -6,8 +6,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from vortexd.remotes import Remote
-from vortexd.settings import GitSettings
+from vortexd.settings.remotes import Remote
+from vortexd.settings.sections import GitSettings
 from vortexd.source.git_objects import Objects
 from vortexd.source.lfs import POINTER
 from vortexd.source.links import DANGLING, OUTSIDE, TOO_LONG, Way

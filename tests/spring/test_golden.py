@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 import trio
 
-from vortexd import settings_file
 from vortexd.daemon import serve
 from vortexd.inherited import Inherited
 from vortexd.late_signals import LateSignals
 from vortexd.named_files import load_named_files
 from vortexd.peers import Peers
-from vortexd.settings import parse_address
+from vortexd.settings import file as settings_file
+from vortexd.settings.sections import parse_address
 from vortexd.systemd import Notifier
 
 from . import oracle

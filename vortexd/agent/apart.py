@@ -9,8 +9,8 @@ from typing import Any
 
 import attrs
 
-from ..isolated import Exceeded, Isolated, Unavailable
-from ..trusted_files import OTHERS_WRITE
+from ..aio.isolated import Exceeded, Isolated, Unavailable
+from ..settings.secure_files import OTHERS_WRITE
 from .rendering import RenderError, Scope, render
 from .trusted import read_trusted
 

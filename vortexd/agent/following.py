@@ -12,7 +12,7 @@ import attrs
 
 from .. import client
 from ..core.errors import SettingsError
-from ..trusted_files import OTHERS_READ_OR_WRITE
+from ..settings.secure_files import OTHERS_READ_OR_WRITE
 from .item import Subject
 from .loop import AgentError, Watch, Watched
 from .record import digest_of

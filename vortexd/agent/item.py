@@ -19,9 +19,9 @@ from typing import Any, Protocol, TypeVar
 import attrs
 import trio
 
-from .. import threads
+from ..aio import threads
 from ..core.errors import SettingsError, VortexdError
-from ..trusted_files import OTHERS_READ_OR_WRITE
+from ..settings.secure_files import OTHERS_READ_OR_WRITE
 from . import commands, post, signals
 from .apart import render_apart
 from .commands import Failure

@@ -9,8 +9,8 @@ import attrs
 import cattrs
 
 from ..core.errors import SettingsError
-from ..settings import LogSettings
-from ..tables import Hook, Hooks, Problem, list_hook, parse, structure
+from ..settings.sections import LogSettings
+from ..settings.toml_schema import Hook, Hooks, Problem, list_hook, parse, structure
 from .settings import AgentSettings, HookSettings, ServerSettings, Settings, TemplateSettings
 
 _Section = TypeVar("_Section", ServerSettings, AgentSettings, HookSettings, TemplateSettings)

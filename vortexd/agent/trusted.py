@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from ..core.errors import SettingsError
-from ..trusted_files import TrustedFiles, as_text
+from ..settings.secure_files import TrustedFiles, as_text
 
 
 def read_trusted(path: str, forbidden: int) -> str:

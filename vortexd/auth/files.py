@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.errors import SettingsError
-from ..settings import Address, AuthSettings
-from ..trusted_files import OTHERS_READ_OR_WRITE, OTHERS_WRITE, TrustedFiles, as_text
+from ..settings.sections import Address, AuthSettings
+from ..settings.secure_files import OTHERS_READ_OR_WRITE, OTHERS_WRITE, TrustedFiles, as_text
 from .authority import Authority
 from .certificates import CertificateEntry, Certificates, load_certificates, repeated_certificates
 from .jwt import JwtKey, JwtVerifier, load_jwks, load_secret

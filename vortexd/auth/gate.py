@@ -11,7 +11,7 @@ from ..core.errors import RemoteError
 from ..core.model import Key, Names
 from ..core.patterns import Pattern
 from ..proxies import Sender
-from ..settings import Address, AuthSettings
+from ..settings.sections import Address, AuthSettings
 from .authority import Authority
 from .credentials import extract_credentials
 from .failures import Failures

@@ -7,7 +7,7 @@ import attrs
 import orjson
 
 from ..core.text import printable
-from ..realtime.close import CloseReason
+from ..protocol.close import CloseReason
 
 _KNOWN = {reason.code: reason for reason in CloseReason}
 # No close frame, or one without a code: nobody said anything, as in 1006 (RFC 6455 section 7.4.1).

@@ -15,7 +15,7 @@ import orjson
 from ..core.model import Key
 from ..core.patterns import Pattern
 from ..core.text import printable
-from ..realtime.limits import Bucket
+from ..protocol.limits import Bucket
 from .change import Change
 from .ends import End
 from .held import Ack, Held

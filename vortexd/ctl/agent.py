@@ -22,7 +22,7 @@ from ..agent.settings_file import load
 from ..agent.trusted import read_trusted
 from ..core.errors import SettingsError, StartError
 from ..core.text import printable
-from ..trusted_files import OTHERS_WRITE
+from ..settings.secure_files import OTHERS_WRITE
 from .errors import CtlError
 from .server import read_token
 

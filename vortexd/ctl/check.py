@@ -11,15 +11,15 @@ from pathlib import Path
 
 import attrs
 
+from ..aio.isolated import Died, Unavailable
 from ..cli import read_settings
 from ..core.errors import SourceError
 from ..core.text import printable
 from ..encryption.decryptor import Decryptor
 from ..encryption.files import load_encryption
-from ..isolated import Died, Unavailable
 from ..parsing import Parser
 from ..resolve.formats import EXTENSIONS
-from ..settings import EncryptionSettings, GitSettings, Settings, SourceSettings
+from ..settings.sections import EncryptionSettings, GitSettings, Settings, SourceSettings
 from ..state import overrides_of
 from .errors import CtlError
 from .findings import FORMS, Finding, Report, look_through

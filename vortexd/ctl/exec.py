@@ -21,7 +21,7 @@ from ..agent.pacing import Pace
 from ..agent.settings import SIGNALS
 from ..core import names
 from ..core.errors import InvalidName
-from ..settings import LogSettings
+from ..settings.sections import LogSettings
 from .errors import CtlError
 from .server import add_server_arguments, duration, server_of
 

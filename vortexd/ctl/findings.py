@@ -20,7 +20,7 @@ from ..encryption.values import PREFIX
 from ..resolve.formats import Parse, extension, parse
 from ..resolve.listing import DEFAULT_PROFILE, list_keys
 from ..resolve.tree import ParsedTree, broken_files, parse_tree
-from ..settings import FormatSettings
+from ..settings.sections import FormatSettings
 from ..state import State
 
 _SHARED = "application"

@@ -23,7 +23,7 @@ from urllib.parse import urlencode, urlsplit
 import attrs
 
 from ..core.text import printable
-from ..trusted_files import OTHERS_READ_OR_WRITE, TrustedFiles, as_text
+from ..settings.secure_files import OTHERS_READ_OR_WRITE, TrustedFiles, as_text
 from .errors import CtlError
 
 DEFAULT_SERVER = "http://127.0.0.1:8888"

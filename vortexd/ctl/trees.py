@@ -13,8 +13,8 @@ import trio
 
 from ..cli import is_bare_repository
 from ..core.model import Files, Tree
-from ..remotes import Remote
-from ..settings import GitSettings, SourceSettings
+from ..settings.remotes import Remote
+from ..settings.sections import GitSettings, SourceSettings
 from ..source import directory
 from ..source.files import tree_of
 from ..source.git_objects import Objects

@@ -15,7 +15,7 @@ import attrs
 
 from ..core.model import Key
 from ..core.text import printable
-from ..settings import FleetSettings
+from ..settings.sections import FleetSettings
 from .pages import NOBODY, STATES, Ack, Cursor, KeyState, Page, Question, Seen, end_of, marked
 
 # As keys compare, and many times faster.

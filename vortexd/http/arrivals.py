@@ -19,7 +19,7 @@ import trio
 
 from ..client_certificate import ClientCertificate
 from ..proxies import Proxies
-from ..settings import Address
+from ..settings.sections import Address
 from .first_bytes import PEEK_BYTES, Verdict
 from .head import Stream
 

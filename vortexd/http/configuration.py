@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol, TypeVar
 
 import trio
 
-from .. import threads
+from ..aio import threads
 from ..auth import Admission, Right
 from ..core.cache import Cache
 from ..core.errors import FormatError, RemoteError, ResolveError
@@ -19,7 +19,7 @@ from ..core.patterns import Pattern
 from ..encryption.decryptor import Decryptor
 from ..parsing import parse_file
 from ..resolve.tree import ParsedFiles
-from ..settings import FormatSettings, HttpSettings
+from ..settings.sections import FormatSettings, HttpSettings
 from .broken import broken_headers, unreadable
 from .exchange import Answer, Request, is_known
 from .keyed import without_files

@@ -13,7 +13,7 @@ import attrs
 import orjson
 import trio
 
-from .. import threads
+from ..aio import threads
 from ..auth import Right
 from ..comparison import members, table
 from ..core import names

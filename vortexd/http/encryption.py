@@ -10,7 +10,7 @@ from typing import ClassVar
 import orjson
 import trio
 
-from .. import threads
+from ..aio import threads
 from ..auth import Forbidden, Right
 from ..core import names
 from ..core.errors import RemoteError

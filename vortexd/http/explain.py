@@ -7,7 +7,7 @@ import attrs
 import orjson
 import trio
 
-from .. import threads
+from ..aio import threads
 from ..core.errors import FormatError, ResolveError
 from ..core.model import BrokenFile, Key
 from ..resolve.explain import Explanation, Holding, Layer, Outcome, Profile, Source, is_below

@@ -21,7 +21,7 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
-from ..settings import ServerSettings
+from ..settings.sections import ServerSettings
 from .head import MAX_TARGET_BYTES
 from .outgoing import Outgoing
 from .places import Standing

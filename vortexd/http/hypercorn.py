@@ -23,7 +23,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import H11SendableEvent
 
-from ..settings import ServerSettings
+from ..settings.sections import ServerSettings
 from .head import EMPTY_LINE, Http1, Refused, Stream, has_two_lengths, origin_form, to_bytes, wants_websocket
 from .http2 import Http2
 from .listener import Accepted

@@ -36,7 +36,7 @@ from ..client_certificate import read_certificate
 from ..core.errors import RemoteError
 from ..inherited import Inherited
 from ..proxies import Proxies, Sender
-from ..settings import ServerSettings
+from ..settings.sections import ServerSettings
 from ..tls import Tls
 from .arrivals import Arrival, Arrivals, peek
 from .first_bytes import ALWAYS, Expected, Verdict, is_whole, judge

@@ -13,14 +13,14 @@ import orjson
 import structlog
 import trio
 
-from .. import threads
+from ..aio import threads
 from ..auth import Right
 from ..core.errors import RemoteError, SourceError
 from ..core.model import BrokenFile
 from ..peers import Peers
-from ..settings import MonitorSettings
+from ..settings.secrets import read_secret
+from ..settings.sections import MonitorSettings
 from ..source.repositories import repository_of
-from ..source.secrets import read_secret
 from . import signatures, webhooks
 from .broken import broken_headers
 from .exchange import Answer, Headers, Request

@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from ..proxies import Proxies
-from ..settings import ServerSettings
+from ..settings.sections import ServerSettings
 from .arrivals import Arrival
 from .slots import CROWDED_GRACE, GRACE, SUSPECT_GRACE, Addresses, Waiting, share_of
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from ..core.errors import RemoteError
 from ..metrics import Metrics
 from ..peers import Peers
-from ..settings import HttpSettings
+from ..settings.sections import HttpSettings
 from .configuration import ConfigReader, Configuration
 from .exchange import Endpoint
 from .health import Health, MetricsPage, Ready, UpgradeOnly

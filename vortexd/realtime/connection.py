@@ -25,17 +25,17 @@ from wsproto.connection import ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
+from ..aio.fair_turns import Turns
 from ..auth import Admission, Forbidden, Right, Unauthorized
 from ..broadcast import Delivery, Subscriber
 from ..core.errors import RemoteError
 from ..core.model import Key
 from ..core.patterns import Pattern
 from ..fleet import Instance
-from ..settings import RealtimeSettings
-from ..turns import Turns
-from . import messages
-from .close import CloseReason
-from .frames import Boundary, Frame, text_frame
+from ..protocol import messages
+from ..protocol.close import CloseReason
+from ..protocol.frames import Boundary, Frame, text_frame
+from ..settings.sections import RealtimeSettings
 from .inbound import Inbound, Unacceptable
 from .quota import PatternOwner, PatternQuota
 from .reports import Counters as ReportCounters

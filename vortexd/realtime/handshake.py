@@ -17,7 +17,7 @@ from wsproto.utilities import RemoteProtocolError
 
 from ..core import names
 from ..core.errors import InvalidName, RemoteError
-from .deflate import Deflate
+from ..protocol.deflate import Deflate
 
 SUBPROTOCOL = "vortex.v1"
 # RFC 9110 has no limit; versions are 16 characters, and whatever else is sent can only be an unknown one.

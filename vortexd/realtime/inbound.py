@@ -11,8 +11,8 @@ from wsproto.events import BytesMessage, TextMessage
 from wsproto.extensions import Extension
 from wsproto.utilities import RemoteProtocolError
 
-from .close import CloseReason
-from .frames import Boundary
+from ..protocol.close import CloseReason
+from ..protocol.frames import Boundary
 
 
 class Unacceptable(Exception):

@@ -22,12 +22,12 @@ from ..broadcast import Delivery
 from ..core.model import Key
 from ..core.patterns import Pattern
 from ..fleet import Instance
-from ..settings import RealtimeSettings
-from . import messages
-from .close import CloseReason
+from ..protocol import messages
+from ..protocol.close import CloseReason
+from ..protocol.deflate import Deflate
+from ..protocol.frames import PING, Frame, is_pong, text_frame
+from ..settings.sections import RealtimeSettings
 from .connection import Connection
-from .deflate import Deflate
-from .frames import PING, Frame, is_pong, text_frame
 from .inbound import sole_text
 from .quota import PatternOwner
 from .reports import Reports

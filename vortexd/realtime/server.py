@@ -25,6 +25,7 @@ from wsproto.connection import Connection as WebSocket
 from wsproto.extensions import Extension
 
 from .. import __version__
+from ..aio.fair_turns import Turns
 from ..auth import Admission, Gate, Right
 from ..broadcast import Delivery, Subscriber
 from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
@@ -32,15 +33,15 @@ from ..core.faults import Faults
 from ..core.model import Config, Key
 from ..core.patterns import Pattern
 from ..fleet import Fleet, Instance
+from ..protocol import messages
+from ..protocol.close import CloseReason
+from ..protocol.deflate import Deflate
+from ..protocol.frames import Frame
 from ..proxies import Sender
 from ..registry import Registry
-from ..settings import FleetSettings, RealtimeSettings
-from ..turns import Turns
-from . import connection, messages
-from .close import CloseReason
+from ..settings.sections import FleetSettings, RealtimeSettings
+from . import connection
 from .connection import Client, Connection
-from .deflate import Deflate
-from .frames import Frame
 from .handshake import Opening, Refusal, open_handshake, parse_target
 from .parking import Parked, ParkingLot, Subscriptions
 from .quota import PatternQuota, TooManyPatterns, owner_of

@@ -13,11 +13,11 @@ from ..core import names
 from ..core.errors import InvalidName
 from ..core.model import Key
 from ..core.patterns import Pattern, parse_pattern
-from ..settings import RealtimeSettings
-from . import messages
-from .close import CloseReason
-from .limits import Bucket
-from .messages import InvalidMessage
+from ..protocol import messages
+from ..protocol.close import CloseReason
+from ..protocol.limits import Bucket
+from ..protocol.messages import InvalidMessage
+from ..settings.sections import RealtimeSettings
 
 _MAX_VERSION_LENGTH = 64
 _MAX_ERROR_LENGTH = 4_096

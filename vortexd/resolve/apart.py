@@ -11,7 +11,7 @@ import attrs
 
 from ..core.errors import FormatError
 from ..core.model import Scalar
-from ..settings import FormatSettings
+from ..settings.sections import FormatSettings
 from .activation import Demand, Expression
 from .flatten import Origins
 from .formats import Document, parse

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core.errors import FormatError
 from ..core.model import Scalar
-from ..settings import FormatSettings
+from ..settings.sections import FormatSettings
 from .nodes import Builder, Leaf, List, Map, Node, TooManyValues
 
 # Strings and comments in one piece, so that what is in them isn't counted; so are runs of empty lines, of which there may be millions.

@@ -21,7 +21,7 @@ import yaml
 
 from ..core.errors import FormatError
 from ..core.model import Scalar
-from ..settings import FormatSettings
+from ..settings.sections import FormatSettings
 from .nodes import Builder, Leaf, List, Map, Node, shown
 
 # libyaml is many times as fast, where PyYAML was built with it.

@@ -13,11 +13,11 @@ import attrs
 import structlog
 import trio
 
-from .. import threads
+from ..aio import threads
 from ..core.model import Files, SourceReport, Tree
-from ..remotes import parse_remote
-from ..settings import GitSettings, Settings
-from ..state_directory import state_directory
+from ..settings.remotes import parse_remote
+from ..settings.sections import GitSettings, Settings
+from ..settings.state_directory import state_directory
 from .base import Publish, Source
 from .files import FilesSource
 from .git import GitSource

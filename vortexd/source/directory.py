@@ -17,7 +17,7 @@ from typing import TypeAlias, TypeVar
 import attrs
 
 from ..core.errors import SourceError
-from ..settings import SourceSettings
+from ..settings.sections import SourceSettings
 from .lfs import POINTER, is_pointer
 
 # A file that goes on changing while it is read is written in place by somebody; the next scan will see it whole.

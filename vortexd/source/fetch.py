@@ -15,7 +15,7 @@ from typing import TypeAlias
 import attrs
 import trio
 
-from .. import threads
+from ..aio import threads
 from .complaints import Fault
 from .disk import packs_of, remove_halves, remove_packs
 from .git_process import Git, GitError

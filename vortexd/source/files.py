@@ -15,11 +15,11 @@ import attrs
 import structlog
 import trio
 
-from .. import threads
+from ..aio import threads
 from ..core import names
 from ..core.errors import InvalidName, SourceError
 from ..core.model import Files, Tree
-from ..settings import SourceSettings
+from ..settings.sections import SourceSettings
 from . import directory
 from .base import Publish
 from .directory import Identity, Mark, Outline, Scan

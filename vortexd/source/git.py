@@ -15,11 +15,11 @@ import attrs
 import structlog
 import trio
 
-from .. import threads
+from ..aio import threads
 from ..core.errors import SourceError
 from ..core.model import Files, Tree
-from ..remotes import parse_remote
-from ..settings import GitSettings
+from ..settings.remotes import parse_remote
+from ..settings.sections import GitSettings
 from .base import Publish
 from .git_history import GitPast, Histories, History, edits_through
 from .git_objects import Objects

@@ -11,10 +11,10 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapp
 
 import attrs
 
-from .. import threads
+from ..aio import threads
 from ..core.errors import SourceError
 from ..core.model import EDIT_COMMITS, Edits, Former, Good, Origin
-from ..settings import GitSettings
+from ..settings.sections import GitSettings
 from .git_process import GitError, TooMuch
 from .lfs import is_pointer
 from .links import MAX_TARGET_BYTES, TOO_LONG, Way, followed, text_of

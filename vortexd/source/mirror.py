@@ -19,10 +19,10 @@ import attrs
 import structlog
 import trio
 
-from .. import threads
+from ..aio import threads
 from ..core.errors import SourceError
-from ..remotes import Remote
-from ..settings import GitSettings
+from ..settings.remotes import Remote
+from ..settings.sections import GitSettings
 from .complaints import Fault, fault_of
 from .disk import Room, remove, remove_halves, remove_leftovers, room_at
 from .fetch import Fetch

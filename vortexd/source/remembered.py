@@ -25,7 +25,7 @@ import orjson
 import structlog
 import trio
 
-from .. import threads
+from ..aio import threads
 from ..core.model import Former, Good
 
 log = structlog.get_logger()

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import attrs
 
-from ..settings import SourceSettings
+from ..settings.sections import SourceSettings
 from .directory import Identity, Mark, Outline
 from .writes import Event, Write, Writes, size
 

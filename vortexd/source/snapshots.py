@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 
 import attrs
 
-from .. import threads
+from ..aio import threads
 from ..core.errors import SourceError
 from ..core.model import Origin
-from ..settings import GitSettings
+from ..settings.sections import GitSettings
 from .git_objects import Object, Objects
 from .git_process import GitError, TooMuch
 from .lfs import POINTER, is_pointer

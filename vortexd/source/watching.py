@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import structlog
 import trio
 
-from .. import threads
+from ..aio import threads
 from .directory import Identity
 from .watches import Followed, Place, Watches
 from .writes import Event, Kind

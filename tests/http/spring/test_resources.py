@@ -7,7 +7,7 @@ from vortexd.core.model import Files, Key, Names, Tree
 from vortexd.core.patterns import Pattern, parse_pattern
 from vortexd.http.spring.resources import Resource, charset, find, needed
 from vortexd.resolve.tree import ParsedFiles, parse_tree
-from vortexd.settings import FormatSettings, HttpSettings
+from vortexd.settings.sections import FormatSettings, HttpSettings
 
 NAMES = Names(frozenset(["shop", "shop-admin", "team/orders"]), frozenset(["default", "dev", "prod", "prod-eu"]))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vortexd.networks import parse_network
+from vortexd.settings.networks import parse_network
 
 
 @pytest.mark.parametrize("text", ["10.0.0.1", "10.0.0.0/8", "fd00::/8", "::1", "10.0.0.1/32"])

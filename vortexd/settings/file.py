@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import attrs
 import cattrs
 
-from .core.errors import SettingsError
+from ..core.errors import SettingsError
 from .remotes import DEFAULT_SCHEMES, parse_remote
-from .settings import (
+from .sections import (
     AnySource,
     AuthSettings,
     ConsoleSettings,
@@ -33,7 +33,7 @@ from .settings import (
     TracingSettings,
     parse_address,
 )
-from .tables import Hook, Hooks, Problem, checked, in_words, key_text, list_hook, parse, structure, without
+from .toml_schema import Hook, Hooks, Problem, checked, in_words, key_text, list_hook, parse, structure, without
 
 S = TypeVar("S", AnySource, EncryptionSettings)
 _TWICE = "is there twice; remove one"

@@ -9,8 +9,8 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Ping, TextMessage
 from wsproto.extensions import PerMessageDeflate
 
-from vortexd.realtime.deflate import Deflate, deflate
-from vortexd.realtime.frames import text_frame
+from vortexd.protocol.deflate import Deflate, deflate
+from vortexd.protocol.frames import text_frame
 
 NAME = "permessage-deflate"
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from .core.errors import SettingsError
+from ..core.errors import SettingsError
 from .systemd_credentials import CREDENTIALS, credential_path
 
 T = TypeVar("T")

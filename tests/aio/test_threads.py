@@ -9,7 +9,7 @@ import trio.testing
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from vortexd import threads
+from vortexd.aio import threads
 
 
 async def test_R17_without_threads_it_waits_until_there_is_one(

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from tests.fakes import Rounds
-from vortexd.turns import Turns
+from vortexd.aio.fair_turns import Turns
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vortexd import isolated_main
+from vortexd.aio import isolated_main
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from vortexd.settings import ServerSettings, Settings
-from vortexd.state_directory import memory_directory, state_directory
+from vortexd.settings.sections import ServerSettings, Settings
+from vortexd.settings.state_directory import memory_directory, state_directory
 
 
 @pytest.mark.parametrize(

@@ -16,17 +16,17 @@ from collections.abc import Mapping
 
 import attrs
 
-from .core import names
-from .core.constraints import SECONDS_OR_NEVER as _SECONDS_OR_NEVER
-from .core.constraints import Rule
-from .core.constraints import choice as _choice
-from .core.constraints import is_path as _is_path
-from .core.constraints import number as _number
-from .core.constraints import path as _path
-from .core.constraints import seconds as _seconds
-from .core.constraints import texts as _texts
-from .core.constraints import whole as _whole
-from .core.errors import InvalidName
+from ..core import names
+from ..core.constraints import SECONDS_OR_NEVER as _SECONDS_OR_NEVER
+from ..core.constraints import Rule
+from ..core.constraints import choice as _choice
+from ..core.constraints import is_path as _is_path
+from ..core.constraints import number as _number
+from ..core.constraints import path as _path
+from ..core.constraints import seconds as _seconds
+from ..core.constraints import texts as _texts
+from ..core.constraints import whole as _whole
+from ..core.errors import InvalidName
 from .networks import UNIX, parse_network
 from .remotes import DEFAULT_SCHEMES, SCHEMES, parse_remote
 

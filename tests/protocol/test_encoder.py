@@ -7,7 +7,7 @@ import attrs
 
 from tests.fakes import KEY, config, timestamp
 from vortexd.core.model import Change, Moment, Origin
-from vortexd.realtime.encoder import Encoder
+from vortexd.protocol.encoder import Encoder
 
 OLD, NEW = config(KEY, {"a": 1}), config(KEY, {"a": 2})
 

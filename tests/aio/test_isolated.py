@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from vortexd import isolated
-from vortexd.isolated import Died, Exceeded, Isolated, Unavailable
+from vortexd.aio import isolated
+from vortexd.aio.isolated import Died, Exceeded, Isolated, Unavailable
 
 MEMORY = 67_108_864
-WORK = "tests.isolated_work"
+WORK = "tests.aio.isolated_work"
 CRASHES = (
     signal.SIGSEGV,
     signal.SIGBUS,

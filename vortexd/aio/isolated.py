@@ -22,7 +22,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from .core.errors import VortexdError
+from ..core.errors import VortexdError
 
 HEADER = struct.Struct("!Q")
 # The status of a process that ran out of memory.

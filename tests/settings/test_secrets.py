@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vortexd.source.secrets import needs_passphrase
+from vortexd.settings.secrets import needs_passphrase
 
 HEAD, END = b"-----BEGIN OPENSSH PRIVATE KEY-----\n", b"\n-----END OPENSSH PRIVATE KEY-----\n"
 

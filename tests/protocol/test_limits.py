@@ -1,6 +1,6 @@
 """The token bucket."""
 
-from vortexd.realtime.limits import Bucket
+from vortexd.protocol.limits import Bucket
 
 
 def test_a_burst_passes_and_then_the_rate() -> None:

@@ -7,11 +7,19 @@ import attrs
 import pytest
 
 from vortexd.core.errors import SettingsError
-from vortexd.settings import RESTART, Address, GitSettings, HttpSettings, Settings, SourceSettings, parse_address
-from vortexd.settings_file import examine, is_address, load, override, own_files
-from vortexd.tables import without
+from vortexd.settings.file import examine, is_address, load, override, own_files
+from vortexd.settings.sections import (
+    RESTART,
+    Address,
+    GitSettings,
+    HttpSettings,
+    Settings,
+    SourceSettings,
+    parse_address,
+)
+from vortexd.settings.toml_schema import without
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 BASE = Path("/etc/vortexd")
 SOURCE = '[[source]]\npath = "config"\n'
 

@@ -7,8 +7,8 @@ import pytest
 
 from tests.fakes import KEY, TIMESTAMP, config
 from vortexd.core.model import Change, Origin
-from vortexd.realtime import messages
-from vortexd.realtime.messages import InvalidMessage, parse
+from vortexd.protocol import messages
+from vortexd.protocol.messages import InvalidMessage, parse
 
 OLD, NEW = config(KEY, {"a": 1}), config(KEY, {"a": 2})
 NAMES = {"app": "orders", "profile": "dev", "label": "main"}

@@ -6,7 +6,7 @@ from base64 import b64decode
 from collections.abc import Mapping
 
 from ..core.errors import SourceError
-from ..systemd_credentials import credential_path
+from .systemd_credentials import credential_path
 
 _MAX_BYTES = 65_536
 _MAGIC = b"openssh-key-v1\0"

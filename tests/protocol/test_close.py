@@ -1,6 +1,6 @@
 """Close reasons: legal in a frame, and each its own."""
 
-from vortexd.realtime.close import CloseReason
+from vortexd.protocol.close import CloseReason
 
 
 def test_every_code_is_legal_and_its_own() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vortexd.core.errors import SettingsError
-from vortexd.trusted_files import MAX_BYTES, OTHERS_READ_OR_WRITE, OTHERS_WRITE, TrustedFiles, as_text
+from vortexd.settings.secure_files import MAX_BYTES, OTHERS_READ_OR_WRITE, OTHERS_WRITE, TrustedFiles, as_text
 
 
 def file(path: Path, data: bytes = b"x", mode: int = 0o600) -> Path:

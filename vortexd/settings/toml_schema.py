@@ -17,8 +17,8 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn
 from cattrs.gen import override as for_attribute
 
-from .core.constraints import Rule
-from .core.errors import SettingsError
+from ..core.constraints import Rule
+from ..core.errors import SettingsError
 
 T = TypeVar("T")
 MAX_BYTES = 1_048_576
