@@ -31,9 +31,9 @@ from vortexd.core.diff import patch_between
 from vortexd.core.errors import RemoteError, UnknownLabel
 from vortexd.core.model import Change, Config, Former, Good, Json, Key
 from vortexd.core.patterns import Pattern
+from vortexd.observe.publication import Publication
 from vortexd.protocol.encoder import Encoder
 from vortexd.protocol.frames import Frame
-from vortexd.publication import Publication
 from vortexd.registry import Registry
 from vortexd.settings.sections import AuthSettings
 

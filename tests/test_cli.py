@@ -33,7 +33,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     daemon = types.SimpleNamespace(run=run)
     monkeypatch.setitem(sys.modules, "vortexd.daemon", daemon)
     monkeypatch.setattr("vortexd.daemon", daemon, raising=False)
-    monkeypatch.setattr("vortexd.logs.configure", lambda *_: None)
+    monkeypatch.setattr("vortexd.observe.logs.configure", lambda *_: None)
     return found
 
 

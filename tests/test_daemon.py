@@ -13,10 +13,10 @@ import trio
 
 from vortexd import daemon
 from vortexd.http.hypercorn import Bridge
-from vortexd.http.listener import Listener
-from vortexd.inherited import Inherited
 from vortexd.late_signals import LateSignals
 from vortexd.named_files import load_named_files
+from vortexd.net.inherited import Inherited
+from vortexd.net.listener import Listener
 from vortexd.peers import Peers
 from vortexd.realtime.server import WebSocketServer
 from vortexd.settings.sections import ServerSettings, Settings, SourceSettings

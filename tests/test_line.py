@@ -30,11 +30,11 @@ from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.keys import OneKey
 from vortexd.line import Line, TooManyKeys
-from vortexd.metrics import Metrics
+from vortexd.observe.metrics import Metrics
+from vortexd.observe.publication import Publication
 from vortexd.protocol import messages
 from vortexd.protocol.encoder import Encoder
 from vortexd.protocol.frames import text_frame
-from vortexd.publication import Publication
 from vortexd.registry import Registry
 from vortexd.settings.sections import FormatSettings, HistorySettings
 from vortexd.state import State

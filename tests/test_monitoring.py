@@ -12,8 +12,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from vortexd.core.model import SourceReport
-from vortexd.metrics import Metrics, SupervisorMetrics
-from vortexd.publication import Publication
+from vortexd.observe.metrics import Metrics, SupervisorMetrics
+from vortexd.observe.publication import Publication
 
 CONF = Path(__file__).parent.parent / "conf"
 RULES = CONF / "prometheus" / "vortexd.core.constraints.yml"

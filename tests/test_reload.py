@@ -23,12 +23,13 @@ from vortexd.encryption.files import Encryption, Keyring
 from vortexd.fleet import Fleet
 from vortexd.http.app import create_app
 from vortexd.http.hypercorn import Bridge
-from vortexd.http.listener import Listener
 from vortexd.http.monitor import Monitor
 from vortexd.http.routes import standard_routes
 from vortexd.line import Line
-from vortexd.metrics import Metrics
 from vortexd.named_files import NamedFiles
+from vortexd.net.listener import Listener
+from vortexd.net.tls import Tls
+from vortexd.observe.metrics import Metrics
 from vortexd.protocol.encoder import Encoder
 from vortexd.realtime.server import WebSocketServer
 from vortexd.registry import Registry
@@ -38,7 +39,6 @@ from vortexd.settings.sections import RESTART, GitSettings, Settings, SourceSett
 from vortexd.source.composite import Sources, open_sources
 from vortexd.store import Store
 from vortexd.systemd import Notifier
-from vortexd.tls import Tls
 
 from .fakes import timestamp
 

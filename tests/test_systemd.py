@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vortexd.core.model import BrokenFile, Served, SourceReport
-from vortexd.inherited import STORED
+from vortexd.net.inherited import STORED
 from vortexd.systemd import Notifier, describe
 
 

@@ -286,7 +286,8 @@ def _run(
     post: "Post | None" = None,
 ) -> int:
     def daemon() -> int:
-        from . import daemon, logs
+        from . import daemon
+        from .observe import logs
         from .settings.state_directory import memory_directory
 
         logs.configure(settings.log, sys.stderr)
@@ -309,7 +310,8 @@ def _supervise(
     read: Callable[[], Settings],
 ) -> int:
     def supervisor() -> int:
-        from . import logs, supervisor
+        from . import supervisor
+        from .observe import logs
 
         logs.configure(settings.log, sys.stderr)
         # What is wrong is said once, rather than by each worker.

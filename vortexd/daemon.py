@@ -32,18 +32,20 @@ from .http.encryption import encryption_routes
 from .http.explain import Explain
 from .http.fleet import FleetPages
 from .http.hypercorn import Bridge
-from .http.listener import Accepted, Listener
 from .http.monitor import Monitor
 from .http.openapi import OpenApi
 from .http.routes import standard_routes
-from .inherited import Inherited, inherit
 from .late_signals import LateSignals
 from .line import Line
-from .metrics import Metrics
 from .named_files import NamedFiles, load_named_files
+from .net.inherited import Inherited, inherit
+from .net.listener import Accepted, Listener
+from .net.tls import Tls
+from .observe.metrics import Metrics
+from .observe.publication import Publication
+from .observe.tracing import tracing
 from .peers import Peers, Seat
 from .protocol.encoder import Encoder
-from .publication import Publication
 from .realtime.server import WebSocketServer
 from .registry import Registry
 from .reload import Parts, Reload, pages_of
@@ -52,8 +54,6 @@ from .settings.sections import Address, GitSettings, Settings, parse_address
 from .source.composite import Sources, open_sources
 from .state import overrides_of
 from .store import Store
-from .tls import Tls
-from .tracing import tracing
 
 log = structlog.get_logger()
 

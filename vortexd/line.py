@@ -26,11 +26,11 @@ from .core.patterns import Pattern
 from .encryption.decryptor import Decryptor
 from .interests import Interests
 from .last_good import LastGood
-from .metrics import Metrics
+from .observe.metrics import Metrics
+from .observe.publication import Publication, Stopwatch, named, without_configuration
 from .parsing import parse_all
 from .protocol.encoder import Encoder
 from .protocol.frames import Frame
-from .publication import Publication, Stopwatch, named, without_configuration
 from .reading import Reading
 from .registry import Registry
 from .resolve.listing import Listing, list_keys

@@ -16,19 +16,20 @@ import attrs
 import structlog
 import trio
 
-from . import logs
 from .aio import threads
 from .auth import Gate
 from .core.errors import SettingsError
 from .encryption.files import Keyring
 from .fleet import Fleet
 from .http.hypercorn import Bridge
-from .http.listener import Listener
 from .http.monitor import Monitor
 from .http.routes import Routes
 from .line import Line
-from .metrics import Metrics
 from .named_files import NamedFiles, load_named_files
+from .net.listener import Listener
+from .net.tls import Tls
+from .observe import logs
+from .observe.metrics import Metrics
 from .protocol.encoder import Encoder
 from .realtime.server import WebSocketServer
 from .settings.file import own_files
@@ -37,7 +38,6 @@ from .source.composite import Sources, open_sources
 from .state import overrides_of
 from .store import Store
 from .systemd import Notifier
-from .tls import Tls
 
 log = structlog.get_logger()
 

@@ -20,12 +20,14 @@ import orjson
 import structlog
 import trio
 
-from . import binding, logs, systemd
+from . import systemd
 from .aio import threads
 from .core.errors import SettingsError
-from .inherited import Inherited, inherit
 from .late_signals import LateSignals
-from .metrics import SupervisorMetrics
+from .net import binding
+from .net.inherited import Inherited, inherit
+from .observe import logs
+from .observe.metrics import SupervisorMetrics
 from .peers import SUPERVISOR
 from .peers.link import Link
 from .peers.wire import Frame

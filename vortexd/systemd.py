@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from .core.model import BrokenFile, SourceReport
 from .core.text import printable
-from .inherited import STORED
+from .net.inherited import STORED
 
 # Broken files that `systemctl status` names.
 _NAMED_FILES = 3

@@ -27,7 +27,7 @@ from vortexd.auth.principal import ALL_RIGHTS
 from vortexd.core.errors import RemoteError
 from vortexd.core.model import Key, Names
 from vortexd.core.patterns import parse_pattern
-from vortexd.proxies import Sender
+from vortexd.net.proxies import Sender
 from vortexd.settings.sections import AuthSettings
 
 from .conftest import NOW

@@ -6,9 +6,9 @@ import pytest
 from vortexd.auth import Authority, Credentials, Kind, Right, Tokens, Unauthorized
 from vortexd.auth.certificates import Certificates, load_certificates, repeated_certificates
 from vortexd.auth.tokens import entry_of, load_tokens, new_token
-from vortexd.client_certificate import ClientCertificate, NameKind
 from vortexd.core.errors import SettingsError
 from vortexd.core.model import Key
+from vortexd.net.client_certificate import ClientCertificate, NameKind
 
 from .conftest import NOW
 

@@ -19,7 +19,7 @@ from vortexd.auth import (
 )
 from vortexd.auth.origin import own_origin
 from vortexd.core.errors import RemoteError
-from vortexd.proxies import Sender
+from vortexd.net.proxies import Sender
 from vortexd.settings.sections import Address, AuthSettings, parse_address
 
 ALLOWED = {parse_origin("https://good.example"), parse_origin("http://localhost:3000")}

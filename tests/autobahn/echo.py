@@ -14,11 +14,11 @@ from wsproto.events import BytesMessage, TextMessage
 from tests.fakes import KEY, FakeLine, FakeMetrics, open_gate, timestamp
 from vortexd.aio.fair_turns import Turns
 from vortexd.fleet import Fleet, Instance
-from vortexd.http.listener import Accepted, Listener
+from vortexd.net.listener import Accepted, Listener
+from vortexd.net.proxies import Sender
 from vortexd.protocol.close import CloseReason
 from vortexd.protocol.deflate import Deflate
 from vortexd.protocol.frames import text_frame
-from vortexd.proxies import Sender
 from vortexd.realtime.connection import Client, Connection, _Reply
 from vortexd.realtime.handshake import Refusal, open_handshake
 from vortexd.realtime.quota import PatternQuota

@@ -16,9 +16,9 @@ from vortexd.http.app import create_app
 from vortexd.http.configuration import ConfigReader
 from vortexd.http.exchange import Endpoint
 from vortexd.http.hypercorn import Bridge
-from vortexd.http.listener import Accepted, Listener
 from vortexd.http.routes import Routes, standard_routes
-from vortexd.metrics import Metrics
+from vortexd.net.listener import Accepted, Listener
+from vortexd.observe.metrics import Metrics
 from vortexd.resolve.listing import list_keys
 from vortexd.resolve.tree import ParsedFiles, ParsedTree, broken_files, parse_tree
 from vortexd.settings.sections import FormatSettings, HttpSettings, ServerSettings

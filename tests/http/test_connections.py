@@ -15,8 +15,8 @@ from vortexd.core.model import Key
 from vortexd.fleet import Instance
 from vortexd.http.connections import Connections
 from vortexd.http.exchange import Request
+from vortexd.net.proxies import Sender
 from vortexd.peers import Answers, Peers
-from vortexd.proxies import Sender
 from vortexd.realtime.server import Connected
 
 BILLING = Key("billing", "prod", "main")

@@ -9,7 +9,7 @@ from tests.fakes import open_gate
 from vortexd.core.errors import RemoteError
 from vortexd.http.console import console_routes
 from vortexd.http.exchange import Answer, Request
-from vortexd.proxies import Sender
+from vortexd.net.proxies import Sender
 
 CONSOLE = console_routes()["/console/"]
 

@@ -20,7 +20,7 @@ from vortexd.encryption.keys import Keys, KeyStore, OneKey
 from vortexd.encryption.pkcs12 import encrypted_keys
 from vortexd.http.encryption import encryption_routes
 from vortexd.http.exchange import Answer, Request
-from vortexd.proxies import Sender
+from vortexd.net.proxies import Sender
 
 HERE = Path(__file__).parent.parent / "encryption"
 RECORDED = json.loads((HERE / "answers.json").read_text())

@@ -19,8 +19,8 @@ from vortexd.fleet import Fleet, Instance, Question, make_ack
 from vortexd.http.exchange import Answer, Request
 from vortexd.http.fleet import FleetPages, parse_wanted
 from vortexd.http.query import parse_query
+from vortexd.net.proxies import Sender
 from vortexd.peers import Answers, Peers
-from vortexd.proxies import Sender
 from vortexd.settings.sections import FleetSettings
 
 ORDERS, BILLING, LIST = (

@@ -13,15 +13,15 @@ from tests.http.serving import FakeReader, Serving, parse, read_all, serving, wa
 from vortexd.auth import Authority, Gate, Tokens
 from vortexd.auth.certificates import Certificates, load_certificates
 from vortexd.auth.tokens import entry_of, load_tokens, new_token
-from vortexd.client_certificate import ClientCertificate, NameKind
 from vortexd.http.answering import Answering
 from vortexd.http.app import create_app
 from vortexd.http.exchange import Answer, Request
 from vortexd.http.hypercorn import Bridge
-from vortexd.http.listener import Accepted, Listener
 from vortexd.http.routes import standard_routes
-from vortexd.metrics import Metrics
-from vortexd.proxies import Proxies, Sender
+from vortexd.net.client_certificate import ClientCertificate, NameKind
+from vortexd.net.listener import Accepted, Listener
+from vortexd.net.proxies import Proxies, Sender
+from vortexd.observe.metrics import Metrics
 from vortexd.settings.sections import AuthSettings, ServerSettings
 
 GET = b"GET /shop/dev HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"

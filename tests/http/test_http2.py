@@ -23,14 +23,14 @@ from tests.http.serving import FakeReader
 from vortexd.http.app import create_app
 from vortexd.http.http2 import Http2
 from vortexd.http.hypercorn import Bridge
-from vortexd.http.listener import Accepted, Listener
-from vortexd.http.outgoing import Outgoing
-from vortexd.http.places import Standing
 from vortexd.http.routes import standard_routes
-from vortexd.metrics import Metrics
-from vortexd.proxies import Sender
+from vortexd.net.listener import Accepted, Listener
+from vortexd.net.outgoing import Outgoing
+from vortexd.net.places import Standing
+from vortexd.net.proxies import Sender
+from vortexd.net.tls import Tls, load_context
+from vortexd.observe.metrics import Metrics
 from vortexd.settings.sections import ServerSettings, TlsSettings
-from vortexd.tls import Tls, load_context
 
 STATE = {"sender": Sender("192.0.2.1"), "proxies": None}
 

@@ -11,9 +11,9 @@ from tests.fakes import open_gate
 from tests.http.serving import FilesReader, read_all, serving, wait_until
 from vortexd.auth import Gate
 from vortexd.http import hypercorn
-from vortexd.http.listener import Accepted
-from vortexd.http.places import Standing
-from vortexd.proxies import Sender
+from vortexd.net.listener import Accepted
+from vortexd.net.places import Standing
+from vortexd.net.proxies import Sender
 from vortexd.settings.sections import AuthSettings, ServerSettings
 
 

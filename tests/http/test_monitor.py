@@ -24,9 +24,9 @@ from vortexd.core.model import BrokenFile, Served
 from vortexd.http import monitor as module
 from vortexd.http.exchange import Answer, Headers, Request
 from vortexd.http.monitor import Monitor
-from vortexd.logs import fit, redact
+from vortexd.net.proxies import Sender
+from vortexd.observe.logs import fit, redact
 from vortexd.peers import Peers
-from vortexd.proxies import Sender
 from vortexd.settings.sections import MonitorSettings
 
 PUSH = {

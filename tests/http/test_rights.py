@@ -25,7 +25,7 @@ from vortexd.http.fleet import FleetPages
 from vortexd.http.monitor import Monitor
 from vortexd.http.openapi import OpenApi
 from vortexd.line import Line
-from vortexd.metrics import Metrics
+from vortexd.observe.metrics import Metrics
 from vortexd.protocol.encoder import Encoder
 from vortexd.registry import Registry
 from vortexd.settings.sections import FleetSettings, FormatSettings, HistorySettings, MonitorSettings

@@ -21,7 +21,7 @@ from vortexd.auth.tokens import Token, Tokens, digest_of
 from vortexd.core.errors import RemoteError, UnknownLabel
 from vortexd.core.model import Config, Key
 from vortexd.core.patterns import parse_pattern
-from vortexd.proxies import Sender
+from vortexd.net.proxies import Sender
 from vortexd.realtime.server import WebSocketServer
 from vortexd.settings.sections import AuthSettings
 

@@ -19,9 +19,9 @@ import pytest
 import trio
 
 from vortexd.daemon import serve
-from vortexd.inherited import Inherited
 from vortexd.late_signals import LateSignals
 from vortexd.named_files import load_named_files
+from vortexd.net.inherited import Inherited
 from vortexd.peers import Peers
 from vortexd.settings import file as settings_file
 from vortexd.settings.sections import parse_address

@@ -6,9 +6,9 @@ An `Authority` is immutable. A reload makes a new one and puts it in the old one
 
 from collections.abc import Iterator
 
-from ..client_certificate import ClientCertificate
 from ..core.model import Key
 from ..core.patterns import Pattern
+from ..net.client_certificate import ClientCertificate
 from .certificates import Certificates
 from .credentials import MAX_TOKEN_LENGTH, Credentials
 from .jwt import JwtVerifier

@@ -10,8 +10,8 @@ from typing import Any
 
 import attrs
 
-from ..client_certificate import ClientCertificate, NameKind
 from ..core.errors import SettingsError
+from ..net.client_certificate import ClientCertificate, NameKind
 from .principal import Grant, Kind, Principal, Unauthorized, grant_problems, make_grant
 from .tokens import NAME, key_text, read_entries
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from ..core.errors import RemoteError
 from ..core.model import Key, Names
 from ..core.patterns import Pattern
-from ..proxies import Sender
+from ..net.proxies import Sender
 from ..settings.sections import Address, AuthSettings
 from .authority import Authority
 from .credentials import extract_credentials

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import trio
 
-from .. import logs
 from ..agent import running
 from ..agent.commands import Failure
 from ..agent.following import Origin, kept_in, token_of, watch_of
@@ -22,6 +21,7 @@ from ..agent.settings_file import load
 from ..agent.trusted import read_trusted
 from ..core.errors import SettingsError, StartError
 from ..core.text import printable
+from ..observe import logs
 from ..settings.secure_files import OTHERS_WRITE
 from .errors import CtlError
 from .server import read_token

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import trio
 
-from .. import logs
 from ..agent.child import Child, Plan
 from ..agent.following import Origin, watch_of
 from ..agent.item import Subject
@@ -21,6 +20,7 @@ from ..agent.pacing import Pace
 from ..agent.settings import SIGNALS
 from ..core import names
 from ..core.errors import InvalidName
+from ..observe import logs
 from ..settings.sections import LogSettings
 from .errors import CtlError
 from .server import add_server_arguments, duration, server_of

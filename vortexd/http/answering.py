@@ -15,8 +15,8 @@ from structlog.contextvars import bound_contextvars
 from ..auth import Admission, Gate, Right
 from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from ..core.faults import Faults
-from ..metrics import Metrics
-from ..proxies import Proxies, Sender
+from ..net.proxies import Proxies, Sender
+from ..observe.metrics import Metrics
 from .broken import unreadable
 from .exchange import Answer, Headers, Request
 from .routes import Routes

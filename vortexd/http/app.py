@@ -17,7 +17,7 @@ from werkzeug.exceptions import HTTPException
 
 from ..auth import Gate
 from ..core.errors import RemoteError
-from ..metrics import Metrics
+from ..observe.metrics import Metrics
 from .answering import Answering
 from .exchange import Answer
 from .routes import Routes

@@ -6,7 +6,7 @@ from typing import ClassVar, Protocol
 from ..auth import Right
 from ..core.errors import RemoteError
 from ..core.model import Key
-from ..metrics import CONTENT_TYPE, Metrics, merge
+from ..observe.metrics import CONTENT_TYPE, Metrics, merge
 from ..peers import Peers
 from ..realtime.handshake import parse_target
 from ..resolve.tree import ParsedFiles

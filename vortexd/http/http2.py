@@ -21,10 +21,10 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
+from ..net.head import MAX_TARGET_BYTES
+from ..net.outgoing import Outgoing
+from ..net.places import Standing
 from ..settings.sections import ServerSettings
-from .head import MAX_TARGET_BYTES
-from .outgoing import Outgoing
-from .places import Standing
 
 log = structlog.get_logger()
 

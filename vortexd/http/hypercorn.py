@@ -23,13 +23,13 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import H11SendableEvent
 
+from ..net.head import EMPTY_LINE, Http1, Refused, Stream, has_two_lengths, origin_form, to_bytes, wants_websocket
+from ..net.listener import Accepted
+from ..net.opening import socket_of
+from ..net.outgoing import Outgoing
+from ..net.places import Standing
 from ..settings.sections import ServerSettings
-from .head import EMPTY_LINE, Http1, Refused, Stream, has_two_lengths, origin_form, to_bytes, wants_websocket
 from .http2 import Http2
-from .listener import Accepted
-from .opening import socket_of
-from .outgoing import Outgoing
-from .places import Standing
 
 # For a peer that is still sending when it is refused.
 _LINGER = 1.0

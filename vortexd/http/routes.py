@@ -7,7 +7,7 @@ counts. What is in no entry is an application's, except below the first segments
 from collections.abc import Mapping
 
 from ..core.errors import RemoteError
-from ..metrics import Metrics
+from ..observe.metrics import Metrics
 from ..peers import Peers
 from ..settings.sections import HttpSettings
 from .configuration import ConfigReader, Configuration

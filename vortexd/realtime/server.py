@@ -33,11 +33,11 @@ from ..core.faults import Faults
 from ..core.model import Config, Key
 from ..core.patterns import Pattern
 from ..fleet import Fleet, Instance
+from ..net.proxies import Sender
 from ..protocol import messages
 from ..protocol.close import CloseReason
 from ..protocol.deflate import Deflate
 from ..protocol.frames import Frame
-from ..proxies import Sender
 from ..registry import Registry
 from ..settings.sections import FleetSettings, RealtimeSettings
 from . import connection
