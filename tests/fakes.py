@@ -26,15 +26,15 @@ from wsproto.events import (
 )
 
 from vortexd.auth import ALL_RIGHTS, Authority, Gate
-from vortexd.broadcast import Broadcaster, Delivery, Subscriber
 from vortexd.core.diff import patch_between
 from vortexd.core.errors import RemoteError, UnknownLabel
 from vortexd.core.model import Change, Config, Former, Good, Json, Key
 from vortexd.core.patterns import Pattern
 from vortexd.observe.publication import Publication
+from vortexd.pipeline.broadcast import Broadcaster, Delivery, Subscriber
+from vortexd.pipeline.registry import Registry
 from vortexd.protocol.encoder import Encoder
 from vortexd.protocol.frames import Frame
-from vortexd.registry import Registry
 from vortexd.settings.sections import AuthSettings
 
 TIMESTAMP = "2030-01-01T00:00:00.000Z"

@@ -17,7 +17,6 @@ from trio.testing import MockClock
 
 from vortexd import reload as reload_module
 from vortexd.auth import ALL_RIGHTS, Authority, Gate
-from vortexd.broadcast import Broadcaster, Subscriber
 from vortexd.core.errors import SettingsError
 from vortexd.encryption.files import Encryption, Keyring
 from vortexd.fleet import Fleet
@@ -25,19 +24,20 @@ from vortexd.http.app import create_app
 from vortexd.http.hypercorn import Bridge
 from vortexd.http.monitor import Monitor
 from vortexd.http.routes import standard_routes
-from vortexd.line import Line
 from vortexd.named_files import NamedFiles
 from vortexd.net.listener import Listener
 from vortexd.net.tls import Tls
 from vortexd.observe.metrics import Metrics
+from vortexd.pipeline.broadcast import Broadcaster, Subscriber
+from vortexd.pipeline.pipeline import Line
+from vortexd.pipeline.registry import Registry
+from vortexd.pipeline.store import Store
 from vortexd.protocol.encoder import Encoder
 from vortexd.realtime.server import WebSocketServer
-from vortexd.registry import Registry
 from vortexd.reload import Parts, Reload
 from vortexd.settings.file import own_files
 from vortexd.settings.sections import RESTART, GitSettings, Settings, SourceSettings, reloaded
 from vortexd.source.composite import Sources, open_sources
-from vortexd.store import Store
 from vortexd.systemd import Notifier
 
 from .fakes import timestamp

@@ -20,7 +20,6 @@ import trio
 
 from . import systemd
 from .auth import Gate
-from .broadcast import Broadcaster, Subscriber
 from .core.text import rfc3339
 from .encryption.files import Keyring
 from .fleet import Fleet
@@ -36,7 +35,6 @@ from .http.monitor import Monitor
 from .http.openapi import OpenApi
 from .http.routes import standard_routes
 from .late_signals import LateSignals
-from .line import Line
 from .named_files import NamedFiles, load_named_files
 from .net.inherited import Inherited, inherit
 from .net.listener import Accepted, Listener
@@ -45,15 +43,17 @@ from .observe.metrics import Metrics
 from .observe.publication import Publication
 from .observe.tracing import tracing
 from .peers import Peers, Seat
+from .pipeline.broadcast import Broadcaster, Subscriber
+from .pipeline.pipeline import Line
+from .pipeline.registry import Registry
+from .pipeline.state import overrides_of
+from .pipeline.store import Store
 from .protocol.encoder import Encoder
 from .realtime.server import WebSocketServer
-from .registry import Registry
 from .reload import Parts, Reload, pages_of
 from .settings.file import own_files
 from .settings.sections import Address, GitSettings, Settings, parse_address
 from .source.composite import Sources, open_sources
-from .state import overrides_of
-from .store import Store
 
 log = structlog.get_logger()
 

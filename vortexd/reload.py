@@ -24,19 +24,19 @@ from .fleet import Fleet
 from .http.hypercorn import Bridge
 from .http.monitor import Monitor
 from .http.routes import Routes
-from .line import Line
 from .named_files import NamedFiles, load_named_files
 from .net.listener import Listener
 from .net.tls import Tls
 from .observe import logs
 from .observe.metrics import Metrics
+from .pipeline.pipeline import Line
+from .pipeline.state import overrides_of
+from .pipeline.store import Store
 from .protocol.encoder import Encoder
 from .realtime.server import WebSocketServer
 from .settings.file import own_files
 from .settings.sections import Address, Settings, reloaded
 from .source.composite import Sources, open_sources
-from .state import overrides_of
-from .store import Store
 from .systemd import Notifier
 
 log = structlog.get_logger()

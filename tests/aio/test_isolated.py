@@ -203,7 +203,7 @@ def test_no_memory_to_tell_an_error_is_the_bound_of_memory(process: Isolated) ->
 def test_processor_time_ends_a_second_before_the_hard_limit_of_the_user_which_would_not_say_why() -> None:
     program = (
         "import resource\n"
-        "from vortexd.isolated import Isolated\n"
+        "from vortexd.aio.isolated import Isolated\n"
         "resource.setrlimit(resource.RLIMIT_CPU, (50, 50))\n"
         f"with Isolated({WORK!r}, {MEMORY}, 100) as process: print(next(process.ask('limits'))[1])\n"
     )
@@ -280,7 +280,7 @@ def test_nothing_of_the_working_directory_is_run(
 def test_a_process_that_does_not_look_at_its_pipe_is_killed_when_the_interpreter_exits() -> None:
     program = (
         "import threading\n"
-        "from vortexd.isolated import Isolated\n"
+        "from vortexd.aio.isolated import Isolated\n"
         "process = Isolated('', 1, 60, ['sleep', '60'])\n"
         "threading.Thread(target=lambda: next(process.ask(1)), daemon=True).start()\n"
         "while process._process is None: pass\n"
@@ -292,7 +292,7 @@ def test_a_process_that_does_not_look_at_its_pipe_is_killed_when_the_interpreter
 def test_it_does_not_outlive_an_interpreter_that_exits_while_it_works() -> None:
     program = (
         "import threading\n"
-        "from vortexd.isolated import Isolated\n"
+        "from vortexd.aio.isolated import Isolated\n"
         f"process = Isolated({WORK!r}, {MEMORY}, 60)\n"
         "begun = threading.Event()\n"
         "def spin():\n"

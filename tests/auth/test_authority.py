@@ -216,8 +216,8 @@ def test_T09_thousands_of_pairings_are_judged_by_looking_at_each_name_once(monke
         looked_at += 1
         return matches(glob, text)
 
-    matches = vortexd.patterns._matches
-    monkeypatch.setattr(vortexd.patterns, "_matches", counted)
+    matches = vortexd.core.patterns._matches
+    monkeypatch.setattr(vortexd.core.patterns, "_matches", counted)
     judge.authorize(who(judge, "a"), Right.READ, key, NOW)
 
     # Once for each pattern as a whole, and once for each of its parts.

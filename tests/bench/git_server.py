@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from vortexd import line, store
-from vortexd.broadcast import Broadcaster
 from vortexd.cli import main
-from vortexd.line import Line
-from vortexd.source.git import GitSource
-from vortexd.source.mirror import Mirror
+from vortexd.pipeline import pipeline as line
+from vortexd.pipeline import store
+from vortexd.pipeline.broadcast import Broadcaster
+from vortexd.pipeline.pipeline import Line
+from vortexd.source.git.mirror import Mirror
+from vortexd.source.git.source import GitSource
 
 spent: Counter[str] = Counter()
 

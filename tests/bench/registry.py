@@ -10,7 +10,7 @@ import time
 
 from vortexd.core.model import Key
 from vortexd.core.patterns import parse_pattern
-from vortexd.registry import Registry
+from vortexd.pipeline.registry import Registry
 
 ROUNDS = 200
 # Many ways to want the same.

@@ -19,10 +19,10 @@ from vortexd.http.hypercorn import Bridge
 from vortexd.http.routes import Routes, standard_routes
 from vortexd.net.listener import Accepted, Listener
 from vortexd.observe.metrics import Metrics
+from vortexd.pipeline.state import State, overrides_of
 from vortexd.resolve.listing import list_keys
 from vortexd.resolve.tree import ParsedFiles, ParsedTree, broken_files, parse_tree
 from vortexd.settings.sections import FormatSettings, HttpSettings, ServerSettings
-from vortexd.state import State, overrides_of
 
 
 class FakeReader:

@@ -22,7 +22,7 @@ from vortexd.http import configuration
 from vortexd.http.spring import encoding, environment
 from vortexd.http.spring.encoding import Encoded, Variant
 from vortexd.http.spring.wanted import Form
-from vortexd.parsing import parse_file
+from vortexd.pipeline.parsing import parse_file
 from vortexd.resolve.formats import Document
 from vortexd.settings.sections import FormatSettings, HttpSettings
 

@@ -17,10 +17,10 @@ from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.keys import OneKey
 from vortexd.http.explain import Explain
+from vortexd.pipeline.state import State
 from vortexd.resolve.explain import Explanation
 from vortexd.resolve.tree import parse_tree
 from vortexd.settings.sections import FormatSettings
-from vortexd.state import State
 
 AES = AesEncryptor("foo")
 COMMIT = Origin("c" * 40, "Ann", "2030-01-01T00:00:00Z")

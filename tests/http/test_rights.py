@@ -12,7 +12,6 @@ from tests.http.serving import Answer, Serving, serving
 from tests.http.test_openapi import PATHS
 from vortexd.auth import Authority, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
-from vortexd.broadcast import Broadcaster, Subscriber
 from vortexd.core.model import Files, Tree
 from vortexd.encryption.files import Keyring
 from vortexd.fleet import Fleet
@@ -24,12 +23,13 @@ from vortexd.http.explain import Explain
 from vortexd.http.fleet import FleetPages
 from vortexd.http.monitor import Monitor
 from vortexd.http.openapi import OpenApi
-from vortexd.line import Line
 from vortexd.observe.metrics import Metrics
+from vortexd.pipeline.broadcast import Broadcaster, Subscriber
+from vortexd.pipeline.pipeline import Line
+from vortexd.pipeline.registry import Registry
+from vortexd.pipeline.store import Store
 from vortexd.protocol.encoder import Encoder
-from vortexd.registry import Registry
 from vortexd.settings.sections import FleetSettings, FormatSettings, HistorySettings, MonitorSettings
-from vortexd.store import Store
 
 SECRET = b"s3cret-value"
 GRANTS = {

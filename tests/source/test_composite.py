@@ -8,16 +8,16 @@ import pytest
 import trio
 
 from vortexd.core.model import Edits, Files, Key, Origin, Tree
+from vortexd.pipeline.state import State
+from vortexd.pipeline.store import Store, stage
 from vortexd.resolve.tree import ParsedTree, parse_tree
 from vortexd.settings.sections import FormatSettings, GitSettings, HistorySettings, Settings, SourceSettings
 from vortexd.source.base import Publish
 from vortexd.source.composite import Sources, merge, open_sources, places
-from vortexd.source.files import FilesSource
-from vortexd.source.git import GitSource
-from vortexd.source.remembered import directory_for
+from vortexd.source.files.remembered import directory_for
+from vortexd.source.files.source import FilesSource
+from vortexd.source.git.source import GitSource
 from vortexd.source.status import SourceStatus
-from vortexd.state import State
-from vortexd.store import Store, stage
 
 from ..repository import Repository
 

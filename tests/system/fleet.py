@@ -1,6 +1,6 @@
 """Recording WebSocket clients of a real process: they follow, resume, come back by themselves, and write down what they are told.
 
-Everything they see becomes one history, which `tests.line.history.check` holds against the promises.
+Everything they see becomes one history, which `tests.pipeline_runs.history.check` holds against the promises.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from wsproto.events import CloseConnection, Ping, TextMessage
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from tests.fakes import Client
-from tests.line.history import Event, Publisher, Recorder, check
+from tests.pipeline_runs.history import Event, Publisher, Recorder, check
 
 _RETRY = 0.02
 

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.line.history import Reads
+from tests.pipeline_runs.history import Reads
 
 from ..repository import Repository
 from .fleet import Fleet, save, wait_until

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.line.history import CHANGE, IN_SYNC, OPENED, SNAPSHOT
+from tests.pipeline_runs.history import CHANGE, IN_SYNC, OPENED, SNAPSHOT
 
 from ..repository import Repository
 from .fleet import Fleet

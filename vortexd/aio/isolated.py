@@ -28,7 +28,7 @@ HEADER = struct.Struct("!Q")
 # The status of a process that ran out of memory.
 OUT_OF_MEMORY = 3
 # The parent's own search path. `-P` keeps the working directory out of it, which may be somebody else's.
-_PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from vortexd.isolated_main import main; main(sys.argv[2:])"
+_PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from vortexd.aio.isolated_main import main; main(sys.argv[2:])"
 _READ = 65_536
 # A process that gets less than this share of a processor is as good as stuck.
 _PATIENCE = 10

@@ -17,10 +17,10 @@ from ..core.errors import SourceError
 from ..core.text import printable
 from ..encryption.decryptor import Decryptor
 from ..encryption.files import load_encryption
-from ..parsing import Parser
+from ..pipeline.parsing import Parser
+from ..pipeline.state import overrides_of
 from ..resolve.formats import EXTENSIONS
 from ..settings.sections import EncryptionSettings, GitSettings, Settings, SourceSettings
-from ..state import overrides_of
 from .errors import CtlError
 from .findings import FORMS, Finding, Report, look_through
 from .trees import Read, read_directory, read_ref, read_working_tree, repository_at

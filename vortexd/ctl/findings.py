@@ -17,11 +17,11 @@ from ..core.model import Key, PropertySource, Tree
 from ..core.text import printable
 from ..encryption.decryptor import Decryptor
 from ..encryption.values import PREFIX
+from ..pipeline.state import State
 from ..resolve.formats import Parse, extension, parse
 from ..resolve.listing import DEFAULT_PROFILE, list_keys
 from ..resolve.tree import ParsedTree, broken_files, parse_tree
 from ..settings.sections import FormatSettings
-from ..state import State
 
 _SHARED = "application"
 _BEYOND_ASCII = re.compile(rb"[^\x00-\x7f]")

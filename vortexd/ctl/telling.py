@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from ..client import Change, Connected, State
 from ..client.replica import version_of
-from ..comparison import members
 from ..core.diff import steps
 from ..core.model import Key
 from ..core.text import printable
+from ..pipeline.comparison import members
 from .changes import lines_of
 from .printing import Paint
 

@@ -15,14 +15,14 @@ from ..cli import is_bare_repository
 from ..core.model import Files, Tree
 from ..settings.remotes import Remote
 from ..settings.sections import GitSettings, SourceSettings
-from ..source import directory
-from ..source.files import tree_of
-from ..source.git_objects import Objects
-from ..source.git_process import Git, GitError
-from ..source.labels import locations_of
-from ..source.links import follow
-from ..source.mirror import Mirror
-from ..source.snapshots import Snapshots
+from ..source.files import directory
+from ..source.files.source import tree_of
+from ..source.git.labels import locations_of
+from ..source.git.links import follow
+from ..source.git.mirror import Mirror
+from ..source.git.objects import Objects
+from ..source.git.process import Git, GitError
+from ..source.git.snapshots import Snapshots
 from .errors import CtlError
 
 # Where a hook that runs before a push is taken finds the objects of the push (githooks(5), git-receive-pack(1)).

@@ -17,7 +17,7 @@ from ..core.errors import FormatError, RemoteError, ResolveError
 from ..core.model import BrokenFile, Config, HeldBack, Key, Names
 from ..core.patterns import Pattern
 from ..encryption.decryptor import Decryptor
-from ..parsing import parse_file
+from ..pipeline.parsing import parse_file
 from ..resolve.tree import ParsedFiles
 from ..settings.sections import FormatSettings, HttpSettings
 from .broken import broken_headers, unreadable

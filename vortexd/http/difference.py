@@ -15,11 +15,11 @@ import trio
 
 from ..aio import threads
 from ..auth import Right
-from ..comparison import members, table
 from ..core import names
 from ..core.diff import steps
 from ..core.errors import RemoteError
 from ..core.model import Config, Key
+from ..pipeline.comparison import members, table
 from .exchange import JSON, Answer, Request
 from .keyed import Labelled, accepted, key_of, validated, without_files
 from .query import parse_query

@@ -20,7 +20,7 @@ from ..core.model import BrokenFile
 from ..peers import Peers
 from ..settings.secrets import read_secret
 from ..settings.sections import MonitorSettings
-from ..source.repositories import repository_of
+from ..source.git.repositories import repository_of
 from . import signatures, webhooks
 from .broken import broken_headers
 from .exchange import Answer, Headers, Request

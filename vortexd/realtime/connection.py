@@ -27,11 +27,11 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from ..aio.fair_turns import Turns
 from ..auth import Admission, Forbidden, Right, Unauthorized
-from ..broadcast import Delivery, Subscriber
 from ..core.errors import RemoteError
 from ..core.model import Key
 from ..core.patterns import Pattern
 from ..fleet import Instance
+from ..pipeline.broadcast import Delivery, Subscriber
 from ..protocol import messages
 from ..protocol.close import CloseReason
 from ..protocol.frames import Boundary, Frame, text_frame

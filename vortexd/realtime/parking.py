@@ -18,10 +18,10 @@ import attrs
 import trio
 
 from ..auth import Admission, Right
-from ..broadcast import Delivery
 from ..core.model import Key
 from ..core.patterns import Pattern
 from ..fleet import Instance
+from ..pipeline.broadcast import Delivery
 from ..protocol import messages
 from ..protocol.close import CloseReason
 from ..protocol.deflate import Deflate

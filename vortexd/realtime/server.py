@@ -27,18 +27,18 @@ from wsproto.extensions import Extension
 from .. import __version__
 from ..aio.fair_turns import Turns
 from ..auth import Admission, Gate, Right
-from ..broadcast import Delivery, Subscriber
 from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from ..core.faults import Faults
 from ..core.model import Config, Key
 from ..core.patterns import Pattern
 from ..fleet import Fleet, Instance
 from ..net.proxies import Sender
+from ..pipeline.broadcast import Delivery, Subscriber
+from ..pipeline.registry import Registry
 from ..protocol import messages
 from ..protocol.close import CloseReason
 from ..protocol.deflate import Deflate
 from ..protocol.frames import Frame
-from ..registry import Registry
 from ..settings.sections import FleetSettings, RealtimeSettings
 from . import connection
 from .connection import Client, Connection

@@ -19,10 +19,10 @@ from ..settings.remotes import parse_remote
 from ..settings.sections import GitSettings, Settings
 from ..settings.state_directory import state_directory
 from .base import Publish, Source
-from .files import FilesSource
-from .git import GitSource
-from .remembered import Remembered, directory_for, forget_others
-from .repositories import repository_of
+from .files.remembered import Remembered, directory_for, forget_others
+from .files.source import FilesSource
+from .git.repositories import repository_of
+from .git.source import GitSource
 
 log = structlog.get_logger()
 

@@ -1,0 +1,363 @@
+"""The store: last good states, history, and what is a change."""
+
+import gc
+import weakref
+
+import pytest
+
+from vortexd.core.errors import FormatError, UnknownLabel
+from vortexd.core.model import Change, Config, Edits, Files, Key, Moment, Origin, Tree
+from vortexd.core.version import version_of
+from vortexd.pipeline.state import State
+from vortexd.pipeline.store import Store, stage
+from vortexd.resolve.tree import ParsedTree, parse_tree
+from vortexd.settings.sections import FormatSettings, HistorySettings
+
+SHOP, CART = Key("shop", "dev", "main"), Key("cart", "dev", "main")
+GOOD = {"application.yml": b"shared: 0", "shop.yml": b"a: 0", "cart.yml": b"b: 0"}
+BROKEN = b"a: [1"
+
+
+class Stage:
+    """A store that is published to, one set of files after the other."""
+
+    def __init__(self, history: HistorySettings | None = None) -> None:
+        self.store = Store(history or HistorySettings())
+        self.files: dict[str, bytes] = {}
+        self.parsed: ParsedTree | None = None
+
+    def publish(self, files: dict[str, bytes], label: str = "main") -> list[Change]:
+        self.files = dict(files)
+        self.parsed = parsed = parse_tree(Tree({label: Files(files)}, label), FormatSettings(), self.parsed)
+        return self.store.commit(stage(State(parsed.labels, label), self.store.configs()))
+
+    def update(self, **contents: bytes) -> list[Change]:
+        return self.publish(self.files | {f"{name}.yml": content for name, content in contents.items()})
+
+    def document(self, key: Key) -> object:
+        config = self.store.find(key)
+        return config and config.document
+
+
+@pytest.fixture
+def staged() -> Stage:
+    staged = Stage()
+    staged.publish(GOOD)
+    staged.store.hold(SHOP)
+    staged.store.hold(CART)
+    return staged
+
+
+def test_only_keys_with_another_document_change(staged: Stage) -> None:
+    changes = staged.update(shop=b"a: 1")
+
+    assert [SHOP] == [change.key for change in changes]
+    assert {"a": 1, "shared": 0} == staged.document(SHOP)
+    assert [] == staged.update(shop=b"a:   1  # the same")
+
+
+def test_an_unknown_label_is_refused_and_not_held(staged: Stage) -> None:
+    with pytest.raises(UnknownLabel):
+        staged.store.hold(Key("shop", "dev", "other"))
+    assert [SHOP, CART] == list(staged.store)
+
+
+def test_a_broken_file_holds_its_application_and_the_others_move_on(staged: Stage) -> None:
+    changes = staged.update(shop=BROKEN, cart=b"b: 1")
+
+    assert [CART] == [change.key for change in changes]
+    assert {"a": 0, "shared": 0} == staged.document(SHOP)
+    assert [SHOP] == [change.key for change in staged.update(shop=b"a: 2")]
+
+
+def test_a_key_first_asked_for_while_its_file_is_broken_gets_the_last_good_state(staged: Stage) -> None:
+    staged.update(shop=BROKEN, application=b"shared: 1")
+    other = Key("shop", "prod", "main")
+    staged.store.hold(other)
+
+    assert {"a": 0, "shared": 1} == staged.document(other)
+
+
+@pytest.mark.parametrize("fixed_first", ["application", "shop"])
+def test_a_shared_file_broken_on_top_of_an_own_one_is_mended_in_either_order(staged: Stage, fixed_first: str) -> None:
+    staged.update(shop=BROKEN, cart=b"b: 1")
+    staged.update(application=BROKEN, cart=b"b: 2")
+    assert {"a": 0, "shared": 0} == staged.document(SHOP)
+    assert {"b": 2, "shared": 0} == staged.document(CART)
+
+    fixes = {"application": b"shared: 3", "shop": b"a: 3"}
+    staged.update(**{fixed_first: fixes[fixed_first]})
+    is_shared = fixed_first == "application"
+    assert {"a": 0 if is_shared else 3, "shared": 3 if is_shared else 0} == staged.document(SHOP)
+    assert {"b": 2, "shared": 3 if is_shared else 0} == staged.document(CART)
+
+    staged.update(**fixes)
+    assert {"a": 3, "shared": 3} == staged.document(SHOP)
+    assert {"b": 2, "shared": 3} == staged.document(CART)
+
+
+def test_former_states_are_let_go_of_however_long_a_file_stays_broken(staged: Stage) -> None:
+    first = weakref.ref(staged.store.state)
+    staged.update(shop=BROKEN)
+    staged.update(cart=b"b: 1")
+
+    assert first() is None
+    assert {"a": 0, "shared": 0} == staged.document(SHOP)
+
+
+def test_what_is_broken_from_the_start_says_which_file() -> None:
+    staged = Stage()
+    staged.publish(GOOD | {"shop.yml": BROKEN})
+    staged.store.hold(CART)
+
+    with pytest.raises(FormatError, match="shop.yml"):
+        staged.store.hold(SHOP)
+
+
+def test_an_unreadable_file_is_broken_and_not_absent(staged: Stage) -> None:
+    files = Files({"application.yml": b"shared: 1"}, {"shop.yml": "permission denied"})
+    parsed = parse_tree(Tree({"main": files}), FormatSettings(), staged.parsed)
+    staged.store.commit(stage(State(parsed.labels, "main"), staged.store.configs()))
+
+    assert {"a": 0, "shared": 1} == staged.document(SHOP)
+    assert {"shared": 1} == staged.document(CART)
+
+
+@pytest.mark.parametrize(("limit", "known"), [(7, 6), (8, 7), (9, 8)])
+def test_history_holds_as_many_versions_as_it_may(limit: int, known: int) -> None:
+    staged = Stage(HistorySettings(versions=limit))
+    versions = []
+    for number in range(known + 2):
+        staged.publish({"shop.yml": b"a: %d" % number})
+        if not number:
+            staged.store.hold(SHOP)
+        config = staged.store.find(SHOP)
+        assert config is not None
+        versions.append(config.version)
+
+    found = [staged.store.body_of(SHOP, version) is not None for version in versions]
+    assert [len(versions) - 1 - number <= limit for number in range(len(versions))] == found
+
+
+def test_history_is_bounded_in_bytes() -> None:
+    staged = Stage(HistorySettings(bytes=30))
+    staged.publish({"shop.yml": b"a: 0"})
+    staged.store.hold(SHOP)
+    first = staged.store.find(SHOP)
+    assert first is not None
+    for number in range(1, 6):
+        staged.publish({"shop.yml": b"a: %d" % number})
+
+    # Four bodies of seven bytes fit.
+    assert staged.store.body_of(SHOP, first.version) is None
+    assert staged.store.body_of(SHOP, version_of(b'{"a":1}')) is not None
+
+
+def test_a_document_that_comes_back_is_known_and_current(staged: Stage) -> None:
+    first = staged.store.find(SHOP)
+    assert first is not None
+    staged.update(shop=b"a: 1")
+    changes = staged.update(shop=b"a: 0")
+
+    assert [first.version] == [change.new.version for change in changes if change.new]
+    assert first.body == staged.store.body_of(SHOP, first.version)
+    assert staged.store.body_of(SHOP, version_of(b'{"a":1,"shared":0}')) is not None
+
+
+def test_a_label_that_goes_ends_its_keys_and_one_that_comes_back_begins_them(staged: Stage) -> None:
+    gone = staged.publish(GOOD, label="next")
+    assert {(SHOP, None), (CART, None)} == {(change.key, change.new) for change in gone}
+    assert staged.store.find(SHOP) is None
+    with pytest.raises(UnknownLabel):
+        staged.store.hold(SHOP)
+
+    back = staged.publish(GOOD)
+    assert {(SHOP, None), (CART, None)} == {(change.key, change.old) for change in back}
+    assert {"a": 0, "shared": 0} == staged.document(SHOP)
+
+
+def test_a_released_key_stays_until_newer_ones_need_the_room() -> None:
+    staged = Stage(HistorySettings(idle_keys=2))
+    staged.publish(GOOD)
+    keys = [Key(name, "dev", "main") for name in ("a", "b", "c")]
+    for key in keys:
+        staged.store.hold(key)
+        staged.store.release(key)
+
+    assert keys[1:] == list(staged.store)
+
+
+def test_a_key_that_patterns_expect_again_isnt_among_those_that_make_room() -> None:
+    staged = Stage(HistorySettings(idle_keys=1))
+    staged.publish(GOOD)
+    expected, *others = (Key(name, "dev", "main") for name in ("a", "b", "c"))
+    staged.store.hold(expected)
+    staged.store.release(expected)
+    staged.store.expect(expected, staged.store.find(expected))
+    for key in others:
+        staged.store.hold(key)
+        staged.store.release(key)
+
+    assert [expected, others[1]] == list(staged.store)
+
+
+def test_a_key_held_twice_is_released_twice(staged: Stage) -> None:
+    staged.store.hold(SHOP)
+    staged.store.release(SHOP)
+
+    assert [SHOP] == [change.key for change in staged.update(shop=b"a: 1")]
+
+
+def test_a_key_that_came_into_use_while_staging_is_resolved_by_the_commit(staged: Stage) -> None:
+    parsed = parse_tree(Tree({"main": Files({"late.yml": b"c: 1"})}), FormatSettings())
+    prepared = stage(State(parsed.labels, "main"), staged.store.configs())
+    late = Key("late", "dev", "main")
+    staged.store.hold(late)
+    changes = staged.store.commit(prepared)
+
+    assert late in [change.key for change in changes]
+    assert {"c": 1} == staged.document(late)
+
+
+@pytest.mark.parametrize("settings", [HistorySettings(versions=8), HistorySettings(versions=10_000, bytes=1_000)])
+def test_L05_history_has_its_bounds_however_often_a_key_changes(settings: HistorySettings) -> None:
+    staged = Stage(settings)
+    staged.publish(GOOD)
+    staged.store.hold(SHOP)
+    versions = []
+    for number in range(1_000):
+        staged.update(shop=b"a: %d" % number)
+        config = staged.store.find(SHOP)
+        assert config is not None
+        versions.append((config.version, len(config.body)))
+    known = [(version, size) for version, size in versions[:-1] if staged.store.body_of(SHOP, version) is not None]
+
+    assert 0 < len(known) <= settings.versions
+    assert sum(size for _, size in known) <= settings.bytes
+    assert known == versions[-1 - len(known) : -1]
+
+
+def test_L07_publications_leave_nothing_to_the_collector_of_cycles() -> None:
+    """Documents that only a collection frees would make memory grow, and the loop stop for each.
+
+    What jsonpatch keeps of the edits of a list is a cycle, and small; whole documents and bodies are in none.
+    """
+    staged = Stage()
+    staged.publish(GOOD)
+    staged.store.hold(SHOP)
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(20):
+            staged.update(shop=b"a: {b: [%d, {c: %d}]}" % (number, number))
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        left = [type(each) for each in gc.garbage if isinstance(each, Config | State | bytes)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+    assert [] == left
+
+
+def test_the_history_of_a_key_is_in_order_and_without_the_current_version(staged: Stage) -> None:
+    for number in (1, 2, 1):
+        staged.update(shop=b"a: %d" % number)
+
+    history = staged.store.history(SHOP)
+    assert [b'{"a":0,"shared":0}', b'{"a":1,"shared":0}', b'{"a":2,"shared":0}'] == list(history.values())
+    assert all(version_of(body) == version for version, body in history.items())
+    assert {} == staged.store.history(Key("shop", "prod", "main"))
+
+
+def test_what_is_explained_is_what_is_served_the_last_good_state_too(staged: Stage) -> None:
+    staged.update(shop=BROKEN)
+    state = staged.store.state
+    assert state is not None
+    explanation, version = state.explain(SHOP)
+
+    config = staged.store.find(SHOP)
+    assert config is not None
+    assert config.version == version
+    assert ["a", "shared"] == list(explanation.keys)
+
+
+def test_what_was_never_sound_and_what_is_not_there_cannot_be_explained(staged: Stage) -> None:
+    staged.publish({"shop.yml": BROKEN}, "other")
+    state = staged.store.state
+    assert state is not None
+
+    with pytest.raises(FormatError):
+        state.explain(Key("shop", "dev", "other"))
+    with pytest.raises(UnknownLabel):
+        state.explain(Key("shop", "dev", "nowhere"))
+
+
+def test_other_bounds_let_go_at_once_of_what_is_beyond_them(staged: Stage) -> None:
+    old = staged.store.find(SHOP)
+    assert old is not None
+    staged.update(shop=b"a: 1")
+    staged.store.hold(Key("gone", "dev", "main"))
+    staged.store.release(Key("gone", "dev", "main"))
+    assert staged.store.body_of(SHOP, old.version) is not None
+
+    staged.store.replace(HistorySettings(versions=0, idle_keys=0))
+
+    assert staged.store.body_of(SHOP, old.version) is None
+    assert {SHOP, CART} == set(staged.store)
+
+
+# Who made a version, and when.
+
+
+def commit(staged: Stage, number: int, content: bytes, seconds: float) -> list[Change]:
+    """Publish a commit that changes `shop.yml`, at a moment."""
+    origin = Origin(f"c{number}", f"Author {number}", "")
+    files = Files({"shop.yml": content}, origin=origin, edits=Edits(number, {"shop.yml": (number, origin)}))
+    state = State(parse_tree(Tree({"main": files}), FormatSettings()).labels, "main", published=Moment(seconds))
+    return staged.store.commit(stage(state, staged.store.configs()))
+
+
+def shop(staged: Stage) -> Config:
+    config = staged.store.find(SHOP)
+    assert config is not None
+    return config
+
+
+def test_a_version_that_comes_back_is_that_of_the_commit_that_brought_it_back(staged: Stage) -> None:
+    seen = []
+    for number, content in enumerate((b"a: 0", b"a: 1", b"a: 0", b"a: 1"), 1):
+        [change] = [each for each in commit(staged, number, content, number) if each.key == SHOP]
+        assert change.new is not None
+        seen.append((change.new.origin and change.new.origin.author, change.new.published.seconds))
+
+    assert [(f"Author {number}", number) for number in (1, 2, 3, 4)] == seen
+    assert "c4" == (shop(staged).origin or Origin("", "", "")).commit
+
+
+def test_a_commit_that_only_reformats_a_file_sends_nothing_and_is_the_origin_from_then_on(staged: Stage) -> None:
+    commit(staged, 1, b"a: 0", 1.0)
+    before = shop(staged)
+    assert [] == commit(staged, 2, b"a:  0 # the same", 2.0)
+    after = shop(staged)
+
+    assert before.version == after.version
+    assert after.document is before.document
+    assert after.body is before.body
+    assert ("c1", 1.0, "c2", 2.0) == (
+        before.origin and before.origin.commit,
+        before.published.seconds,
+        after.origin and after.origin.commit,
+        after.published.seconds,
+    )
+
+
+def test_a_publication_that_leaves_a_key_as_it_is_leaves_the_moment_of_its_version_alone(staged: Stage) -> None:
+    origin = Origin("c1", "Ann", "")
+    for seconds in (1.0, 2.0):
+        files = Files({"shop.yml": b"a: 5"}, edits=Edits(int(seconds), {"shop.yml": (1, origin)}))
+        state = State(parse_tree(Tree({"main": files}), FormatSettings()).labels, "main", published=Moment(seconds))
+        staged.store.commit(stage(state, staged.store.configs()))
+
+    assert 1.0 == shop(staged).published.seconds

@@ -1,0 +1,18 @@
+"""Outlines made by hand, for decisions that open no file."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vortexd.source.files.directory import Beside, Identity, Mark, Outline
+
+ROOT: Identity = (1, 100)
+
+
+def mark(inode: int = 1, size: int = 10, changed: int = 0) -> Mark:
+    """What `stat` says of a file."""
+    return 1, inode, size, changed, changed
+
+
+def outline(paths: Mapping[str, Mark], directories: Mapping[str, Identity] | None = None, **beside: Any) -> Outline:
+    """A directory with these files; its root is `ROOT`."""
+    return Outline(dict(paths), {"": ROOT, **(directories or {})}, {}, Beside(**beside))

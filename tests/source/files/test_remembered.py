@@ -1,0 +1,384 @@
+"""What is remembered of a directory: written whole, read back only if it is whole, and never in the way of serving."""
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from vortexd.core.model import Former, Good
+from vortexd.source.files import remembered as module
+from vortexd.source.files.remembered import FORMAT, MAX_AGE, Remembered, directory_for, forget_others
+
+ROOT = "file:/c/"
+
+
+class Disk:
+    """What is remembered in a directory, at a time that the test sets."""
+
+    def __init__(self, path: Path, **options: Any) -> None:
+        self.path = path
+        self.now = 1_900_000_000.0
+        self.options = options
+        self.memory = self.open()
+
+    def open(self) -> Remembered:
+        """What another process sees, or this one after a restart."""
+        return Remembered(self.path, ROOT, lambda: self.now, **self.options)
+
+    def write(self, contents: dict[str, bytes], **broken: bool) -> None:
+        self.memory._write(lambda: Good(contents, {f"{name}.yml": absent for name, absent in broken.items()}))
+
+    @property
+    def index(self) -> Path:
+        return self.path / "index.json"
+
+    async def recall(self, path: str) -> list[Former]:
+        return [former async for former in self.open().contents(path)]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Disk:
+    return Disk(tmp_path / "state" / "remembered" / "one")
+
+
+async def test_what_was_good_is_known_after_a_restart(disk: Disk) -> None:
+    disk.write({"a.yml": b"a: 1", "b.yml": b"b: 1"})
+
+    assert [Former(b"a: 1")] == await disk.recall("a.yml")
+    assert [Former(None)] == await disk.recall("new.yml")
+
+
+async def test_the_paths_that_have_a_content_are_known(disk: Disk) -> None:
+    assert [] == [*disk.open().paths()]
+    disk.write({"a.yml": b"a: 1", "b.yml": b"b: 1"}, never=False)
+    disk.write({"a.yml": b"a: 1"}, b=False, never=False)
+
+    assert {"a.yml", "b.yml"} == {*disk.open().paths()}
+
+
+async def test_nothing_is_known_before_anything_was_written(disk: Disk) -> None:
+    with capture_logs() as logs:
+        assert [] == await disk.recall("a.yml")
+    assert [] == logs
+
+
+async def test_a_broken_file_keeps_what_it_was_and_a_deleted_one_is_forgotten(disk: Disk) -> None:
+    disk.write({"a.yml": b"a: 1", "b.yml": b"b: 1"})
+    disk.write({}, a=False)
+
+    assert [Former(b"a: 1")] == await disk.recall("a.yml")
+    assert [Former(None)] == await disk.recall("b.yml")
+    assert 1 == sum(len(each.name) == 64 for each in disk.path.iterdir())
+
+
+async def test_a_file_that_was_never_good_is_not_taken_for_one_that_was_absent(disk: Disk) -> None:
+    disk.write({}, never=False, new=True)
+
+    assert [] == await disk.recall("never.yml")
+    assert [Former(None)] == await disk.recall("new.yml")
+
+
+async def test_a_file_that_is_good_again_is_remembered_as_it_is_then(disk: Disk) -> None:
+    for contents, broken in (({"a.yml": b"a: 1"}, {}), ({}, {"a": False}), ({"a.yml": b"a: 2"}, {})):
+        disk.write(contents, **broken)
+        disk.now += MAX_AGE - 1
+
+    assert [Former(b"a: 2")] == await disk.recall("a.yml")
+
+
+@pytest.mark.parametrize(("age", "is_known"), [(MAX_AGE, True), (MAX_AGE + 1, False)])
+async def test_what_is_too_old_is_not_used(disk: Disk, age: float, is_known: bool) -> None:
+    disk.write({"a.yml": b"a: 1"})
+    disk.now += age
+
+    assert is_known == bool(await disk.recall("a.yml"))
+    assert is_known == bool(await disk.recall("new.yml"))
+
+
+async def test_the_age_of_a_broken_file_counts_from_when_it_broke_and_its_content_goes_with_it(disk: Disk) -> None:
+    disk.write({"a.yml": b"a: 1", "b.yml": b"b: 1"})
+    for _ in range(3):
+        disk.now += MAX_AGE / 2
+        disk.write({"b.yml": b"b: 1"}, a=False)
+    # It was first seen broken MAX_AGE ago.
+    assert [Former(b"a: 1")] == await disk.recall("a.yml")
+    disk.now += 1
+    assert [] == await disk.recall("a.yml")
+    disk.write({"b.yml": b"b: 1"}, a=False)
+
+    assert [] == await disk.recall("a.yml")
+    assert [Former(b"b: 1")] == await disk.recall("b.yml")
+    assert 1 == sum(len(each.name) == 64 for each in disk.path.iterdir())
+
+
+async def test_contents_are_bounded_and_what_is_beyond_is_not_taken_for_absent(tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "m", max_bytes=10)
+    with capture_logs() as logs:
+        for _ in range(2):
+            disk.write({"a.yml": b"1" * 6, "b.yml": b"2" * 5, "c.yml": b"3" * 4, "d.yml": b"1" * 6})
+
+    assert [Former(b"1" * 6)] == await disk.recall("a.yml") == await disk.recall("d.yml")
+    assert [] == await disk.recall("b.yml")
+    assert [Former(b"3" * 4)] == await disk.recall("c.yml")
+    [told] = logs
+    assert ("content not remembered", "1 files are beyond 10 bytes together") == (told["event"], told["reason"])
+
+
+async def test_the_content_of_a_broken_file_counts_too(tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "m", max_bytes=10)
+    disk.write({"a.yml": b"1" * 6})
+    with capture_logs():
+        disk.write({"b.yml": b"2" * 5, "c.yml": b"3" * 4}, a=False)
+
+    assert [Former(b"1" * 6)] == await disk.recall("a.yml")
+    assert [] == await disk.recall("b.yml")
+    assert [Former(b"3" * 4)] == await disk.recall("c.yml")
+
+
+def test_only_vortexds_user_can_read_it(disk: Disk) -> None:
+    disk.write({"a.yml": b"a: 1"})
+
+    assert 0o700 == disk.path.stat().st_mode & 0o777
+    assert {0o600} == {each.stat().st_mode & 0o777 for each in disk.path.iterdir()}
+
+
+def test_what_is_written_is_on_the_disk_before_it_counts(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    sync, replace = os.fsync, Path.replace
+
+    def note(what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*arguments: Any) -> Any:
+            done.append(what)
+            return function(*arguments)
+
+        return noted
+
+    monkeypatch.setattr(os, "fsync", note("sync", sync))
+    monkeypatch.setattr(Path, "replace", note("rename", replace))
+    disk.write({"a.yml": b"a: 1"})
+
+    assert ["sync", "rename", "sync", "rename", "sync"] == done[-5:]
+
+
+async def test_one_process_writes_and_the_others_read(disk: Disk) -> None:
+    disk.write({"a.yml": b"a: 1"})
+    other = disk.open()
+    other._write(lambda: Good({"a.yml": b"a: 2"}, {}))
+
+    assert [Former(b"a: 1")] == await disk.recall("a.yml")
+    os.close(disk.memory._lock or 0)
+    other._write(lambda: Good({"a.yml": b"a: 2"}, {}))
+    assert [Former(b"a: 2")] == await disk.recall("a.yml")
+    os.close(other._lock or 0)
+
+
+# What is damaged.
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        json.dumps({"format": FORMAT, "root": "other", "files": {}}).encode(),
+        json.dumps({"format": FORMAT, "root": ROOT, "files": []}).encode(),
+        json.dumps(
+            {"format": FORMAT, "root": ROOT, "files": {"a.yml": {"sha256": "../x", "broken_since": None}}}
+        ).encode(),
+        json.dumps({"format": FORMAT, "root": ROOT, "files": {"a.yml": {"sha256": "", "broken_since": "x"}}}).encode(),
+        json.dumps({"format": FORMAT, "root": ROOT, "files": {"a.yml": 1}}).encode(),
+        json.dumps({"format": FORMAT + 1, "root": ROOT, "files": {}}).encode(),
+    ],
+)
+async def test_an_index_that_cannot_be_read_is_one_warning_and_is_set_aside(disk: Disk, index: bytes) -> None:
+    disk.write({"a.yml": b"a: 1"})
+    disk.index.write_bytes(index)
+    memory = disk.open()
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert [] == [former async for former in memory.contents("a.yml")]
+
+    assert ["remembered content unreadable"] == [each["event"] for each in logs]
+    with capture_logs():
+        disk.write({"a.yml": b"a: 2"})
+    assert [Former(b"a: 2")] == await disk.recall("a.yml")
+    assert index == (disk.path / "index.json.unknown").read_bytes()
+
+
+@pytest.mark.parametrize("damage", [b"a: 2", b"", None])
+async def test_a_content_that_is_damaged_or_gone_is_not_used_and_is_written_again(
+    disk: Disk, damage: bytes | None
+) -> None:
+    disk.write({"a.yml": b"a: 1"})
+    [content] = [each for each in disk.path.iterdir() if len(each.name) == 64]
+    content.unlink()
+    if damage is not None:
+        content.write_bytes(damage)
+    with capture_logs() as logs:
+        assert [] == await disk.recall("a.yml")
+    assert [("remembered content unreadable", "a.yml")] == [(each["event"], each["file"]) for each in logs]
+
+    if damage != b"a: 2":
+        disk.write({"a.yml": b"a: 1"})
+        assert [Former(b"a: 1")] == await disk.recall("a.yml")
+
+
+async def test_a_link_in_place_of_a_content_is_not_followed(disk: Disk, tmp_path: Path) -> None:
+    disk.write({"a.yml": b"a: 1"})
+    [content] = [each for each in disk.path.iterdir() if len(each.name) == 64]
+    content.rename(tmp_path / "elsewhere")
+    content.symlink_to(tmp_path / "elsewhere")
+    with capture_logs():
+        assert [] == await disk.recall("a.yml")
+
+
+async def test_a_directory_that_others_can_enter_is_neither_read_nor_written(disk: Disk) -> None:
+    disk.write({"a.yml": b"a: 1"})
+    disk.path.chmod(0o750)
+    with capture_logs() as logs:
+        assert [] == await disk.recall("a.yml")
+        disk.open()._write(lambda: Good({"a.yml": b"a: 2"}, {}))
+
+    assert ["remembered content unreadable", "content not remembered"] == [each["event"] for each in logs]
+    assert all("mode 700" in each["reason"] for each in logs)
+
+
+async def test_a_full_disk_is_one_warning_and_leaves_what_was_remembered(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk.write({"a.yml": b"a: 1"})
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr(os, "fsync", full)
+        for _ in range(2):
+            disk.write({"a.yml": b"a: 2"})
+    assert [("content not remembered", "no space left on device")] == [(each["event"], each["reason"]) for each in logs]
+    assert [Former(b"a: 1")] == await disk.recall("a.yml")
+    assert not [each for each in disk.path.iterdir() if each.name.endswith(".part")]
+
+    disk.write({"a.yml": b"a: 2"})
+    assert [Former(b"a: 2")] == await disk.recall("a.yml")
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr(os, "fsync", full)
+        disk.write({"a.yml": b"a: 3"})
+    assert 1 == len(logs)
+
+
+def test_a_place_that_cannot_be_made_is_one_warning(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    disk = Disk(tmp_path / "file" / "one")
+    with capture_logs() as logs:
+        disk.write({"a.yml": b"a: 1"})
+        disk.write({"a.yml": b"a: 1"})
+
+    assert ["content not remembered"] == [each["event"] for each in logs]
+
+
+# The task that writes.
+
+
+async def test_what_is_newest_is_written_and_the_index_is_confirmed_each_hour(
+    disk: Disk, autojump_clock: MockClock
+) -> None:
+    autojump_clock.autojump_threshold = float("inf")
+    written: list[dict[str, bytes]] = []
+
+    def good(**contents: bytes) -> Callable[[], Good]:
+        def made() -> Good:
+            written.append(contents)
+            return Good(contents, {})
+
+        return made
+
+    async with trio.open_nursery() as nursery:
+        disk.memory.remember(good(a=b"1"))
+        disk.memory.remember(good(a=b"2"))
+        nursery.start_soon(disk.memory.run)
+        await until(lambda: disk.index.exists())
+        disk.memory.remember(good(a=b"3"))
+        await until(lambda: len(written) == 2)
+        await wait_all_tasks_blocked()
+        disk.now += 5_000.0
+        autojump_clock.jump(module._CONFIRM)
+        await until(lambda: disk.index.stat().st_mtime == disk.now)
+        nursery.cancel_scope.cancel()
+
+    assert [{"a": b"2"}, {"a": b"3"}] == written
+    assert disk.memory._lock is None
+
+
+async def test_a_write_that_failed_is_tried_again_and_the_former_index_is_not_confirmed(
+    disk: Disk, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def inline(function: Callable[..., Any], *arguments: object, **_: object) -> Any:
+        await trio.lowlevel.checkpoint()
+        return function(*arguments)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", inline)
+    disk.write({"a.yml": b"a: 1", "gone.yml": b"g: 1"})
+    written = disk.index.stat().st_mtime
+    sync = os.fsync
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    disk.now += MAX_AGE + 1
+    async with trio.open_nursery() as nursery:
+        with capture_logs():
+            disk.memory.remember(lambda: Good({"a.yml": b"a: 2"}, {}))
+            nursery.start_soon(disk.memory.run)
+            await trio.sleep(3 * module._CONFIRM)
+            assert written == disk.index.stat().st_mtime
+            assert [] == [former async for former in disk.open().contents("gone.yml")]
+            monkeypatch.setattr(os, "fsync", sync)
+            await trio.sleep(module._RETRY + 1)
+            assert [Former(b"a: 2")] == [former async for former in disk.open().contents("a.yml")]
+            assert [Former(None)] == [former async for former in disk.open().contents("gone.yml")]
+        nursery.cancel_scope.cancel()
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    for _ in range(100_000):
+        if is_so():
+            return
+        await trio.lowlevel.checkpoint()
+    raise AssertionError("it never came true")
+
+
+# Sources that are remembered no more.
+
+
+def test_what_is_remembered_of_other_sources_is_removed(tmp_path: Path) -> None:
+    one, two = directory_for(tmp_path, "file:/1/"), directory_for(tmp_path, "file:/2/")
+    for each in (one, two):
+        Disk(each).write({"a.yml": b"a: 1"})
+    held = Disk(directory_for(tmp_path, "file:/3/"))
+    (tmp_path / "unrelated").mkdir()
+    for each in (one, two):
+        # The process that wrote them has ended.
+        (each / "lock").unlink()
+    held.write({"a.yml": b"a: 1"})
+    with capture_logs() as logs:
+        forget_others(tmp_path, ["file:/1/"])
+
+    assert {one.name, held.path.name, "unrelated"} == {each.name for each in tmp_path.iterdir()}
+    assert [str(two)] == [each["directory"] for each in logs]
+
+
+def test_where_nothing_is_remembered_there_is_nothing_to_forget(tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        forget_others(tmp_path / "none", [])
+    assert [] == logs

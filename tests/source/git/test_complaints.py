@@ -1,0 +1,72 @@
+"""What git's complaints mean."""
+
+import pytest
+
+from vortexd.source.git.complaints import Fault, culprit, fault_of, is_key_refused, is_shallow
+
+ID = "0730ab3a50ddb98b82084368b4cf3a44f54f8ebd"
+REFUSED = f"error: object {ID}: hasDotgit: contains '.git'\nfatal: fsck error in packed object\n"
+SHALLOW = "warning: rejected refs/heads/main because shallow roots are not allowed to be updated\n"
+
+
+@pytest.mark.parametrize(
+    ("complaint", "fault"),
+    [
+        ("fatal: write error: No space left on device\n", Fault.FULL),
+        ("error: unable to write file: Disk quota exceeded\n", Fault.FULL),
+        ("no space left on device", Fault.FULL),
+        (REFUSED + "fatal: write error: No space left on device\n", Fault.FULL),
+        (REFUSED, Fault.OBJECT),
+        (REFUSED.replace("error in packed object", "error in pack objects"), Fault.OBJECT),
+        (REFUSED.replace("fsck error in packed object", "fsck failed"), Fault.OBJECT),
+        (
+            "remote: aborting due to possible repository corruption on the remote side.\nfatal: early EOF\n",
+            Fault.OBJECT,
+        ),
+        (SHALLOW, Fault.SHALLOW),
+        (REFUSED.splitlines()[0], Fault.UNKNOWN),
+        ("fatal: fsck error in packed object\n", Fault.UNKNOWN),
+        ("".join(f"remote: {line}\n" for line in REFUSED.splitlines()), Fault.UNKNOWN),
+        ("fatal: unable to access 'https://x/': Could not resolve host: x\n", Fault.UNKNOWN),
+        ("", Fault.UNKNOWN),
+    ],
+)
+def test_the_fault_is_told_from_gits_own_words(complaint: str, fault: Fault) -> None:
+    assert fault is fault_of(complaint)
+
+
+REWRITE = "; rewrite the commits that have it (git filter-repo)"
+
+
+def test_the_culprit_is_an_object_and_what_is_wrong_with_it() -> None:
+    assert f"object {ID}: hasDotgit: contains '.git'{REWRITE}" == culprit(REFUSED)
+    named = f"error: object {ID} (refs/heads/x): badTree: cannot be parsed as a tree\n"
+    assert f"object {ID}: badTree: cannot be parsed as a tree{REWRITE}" == culprit(named)
+    assert "the remote can't read an object of its own; run git fsck there" == culprit("remote: aborting due to ...")
+
+
+def test_the_culprit_quotes_nothing_of_what_the_object_holds() -> None:
+    said = f"error: object {ID}: gitmodulesUrl: disallowed submodule url: https://user:hunter2@x\x1b[31m\n"
+
+    assert f"object {ID}: gitmodulesUrl: disallowed submodule url{REWRITE}" == culprit(said)
+    assert f"object {ID}: x: {'y' * 200}{REWRITE}" == culprit(f"error: object {ID}: x: {'y' * 300}")
+    assert f"object {ID}: x: [31m{REWRITE}" == culprit(f"error: object {ID}: x: \x1b[31m")
+
+
+def test_a_shallow_remote_is_told_from_a_warning() -> None:
+    assert is_shallow(SHALLOW)
+    assert not is_shallow("warning: something else\n")
+
+
+@pytest.mark.parametrize(
+    ("complaint", "is_so"),
+    [
+        ("git@host.example: Permission denied (publickey).\r\nfatal: Could not read from remote repository.\n", True),
+        ("git@host.example: Permission denied (publickey,password).\n", True),
+        ("git@host.example: Permission denied (password).\n", False),
+        ("remote: git@x: Permission denied (publickey).\n", False),
+        ("Host key verification failed.\n", False),
+    ],
+)
+def test_a_key_that_is_refused_is_told_from_what_ssh_says(complaint: str, is_so: bool) -> None:
+    assert is_so == is_key_refused(complaint)

@@ -1,0 +1,97 @@
+"""The git program, tamed: what becomes of its complaints."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vortexd.settings.remotes import parse_remote
+from vortexd.settings.sections import GitSettings
+from vortexd.source.git.complaints import Fault
+from vortexd.source.git.process import Git, GitError
+
+SHALLOW = "warning: rejected refs/heads/main because shallow roots are not allowed to be updated"
+REFUSED = "error: object {id}: hasDotgit: contains '.git'\nfatal: fsck error in packed object"
+DENIED = "git@git.example: Permission denied (publickey).\nfatal: Could not read from remote repository."
+
+
+def git_saying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, status: int = 128, **settings: str) -> Git:
+    """A program in the place of git that says this, and ends so."""
+    (tmp_path / "said").write_text(text + "\n")
+    program = tmp_path / "bin/git"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ncat {tmp_path}/said >&2\necho done\nexit {status}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    uri = "ssh://git@git.example/x"
+    return Git(str(tmp_path), parse_remote(uri), GitSettings(uri=uri, **settings))
+
+
+async def failure(git: Git, *, is_remote: bool = True) -> GitError:
+    with pytest.raises(GitError) as caught:
+        await git.run("fetch", timeout=10, is_remote=is_remote)
+    return caught.value
+
+
+async def test_the_fault_goes_with_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = await failure(git_saying(tmp_path, monkeypatch, "fatal: write error: No space left on device"))
+
+    assert (Fault.FULL, "") == (error.fault, error.culprit)
+    assert "git fetch failed: fatal: write error: No space left on device" == str(error)
+
+
+async def test_an_object_that_is_refused_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = await failure(git_saying(tmp_path, monkeypatch, REFUSED.format(id="a" * 40)))
+
+    assert Fault.OBJECT is error.fault
+    assert error.culprit.startswith(f"object {'a' * 40}: hasDotgit: contains '.git'; rewrite")
+    assert f"git fetch failed: {error.culprit}" == str(error)
+
+
+@pytest.mark.parametrize("status", [0, 1])
+async def test_a_shallow_remote_is_an_error_though_git_calls_it_none(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = await failure(git_saying(tmp_path, monkeypatch, SHALLOW, status))
+
+    assert Fault.SHALLOW is error.fault
+    assert str(error).startswith("the remote is a shallow clone")
+
+
+async def test_without_a_remote_nothing_is_shallow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git = git_saying(tmp_path, monkeypatch, SHALLOW, 0)
+
+    assert b"done\n" == await git.run("gc", timeout=10)
+
+
+async def test_what_git_said_last_is_kept_however_much_a_remote_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flood = "remote: x\n" * 10_000
+
+    assert Fault.OBJECT is (await failure(git_saying(tmp_path, monkeypatch, flood + REFUSED.format(id="a" * 40)))).fault
+
+
+KEYS = {"locked": "-----BEGIN ENCRYPTED PRIVATE KEY-----\n", "open": "-----BEGIN PRIVATE KEY-----\n"}
+
+
+@pytest.mark.parametrize(
+    ("key", "said", "is_locked"),
+    [
+        ("locked", DENIED, True),
+        ("open", DENIED, False),
+        ("", DENIED, False),
+        ("locked", "fatal: something else", False),
+    ],
+)
+async def test_a_key_with_a_passphrase_is_said_where_it_is_refused(
+    key: str, said: str, is_locked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in KEYS.items():
+        (tmp_path / name).write_text(text)
+    path = str(tmp_path / key) if key else ""
+    error = await failure(git_saying(tmp_path, monkeypatch, said, ssh_key=path))
+
+    assert is_locked == (f"{path} is protected by a passphrase, which nobody can type" in str(error))
+    assert is_locked == ("ssh-keygen -p" in str(error))
+    assert is_locked != (said.partition("\n")[0] in str(error))

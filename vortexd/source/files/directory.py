@@ -1,0 +1,486 @@
+"""One reading of a directory: from a file system that may change under us to immutable bytes.
+
+In come a directory and what was read of it before; out goes a `Scan`. Synchronous, for a thread. The invariant: only regular files that
+really lie below the root are ever opened, whatever links are swapped meanwhile, and bytes count for a path only if they were read from
+the very state of the file that the outline shows.
+"""
+
+import errno
+import itertools
+import os
+import re
+import stat
+import time
+from collections.abc import Collection, Iterable, Mapping
+from typing import TypeAlias, TypeVar
+
+import attrs
+
+from ...core.errors import SourceError
+from ...settings.sections import SourceSettings
+from ..lfs import POINTER, is_pointer
+
+# A file that goes on changing while it is read is written in place by somebody; the next scan will see it whole.
+_ATTEMPTS = 3
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_GONE = {errno.ENOENT, errno.ENOTDIR}
+# File systems stamp changes with the time of the kernel's last tick, at most 10 ms ago. A file that was changed so shortly before it was
+# read can change again without a trace.
+_TICK_NS = 50_000_000
+
+# Names that programs give to a file while they write it, or to a lock beside the file that they edit.
+_UNFINISHED = re.compile(
+    r"4913|.*~|.*\.(?:sw[a-p]|tmp|temp|part|partial|filepart)|#.*#|\.\#.*"  # vim, Emacs, nano, WinSCP and many others
+    r"|\..+\.[A-Za-z0-9]{6}|\.~tmp~"  # rsync; mkstemp of many programs
+    r"|sed[A-Za-z0-9]{6}|\.goutputstream-.*|___jb_(?:tmp|old)___|.*___jb_(?:tmp|old)___|\.ansible_tmp.*",
+    re.DOTALL,
+)
+# Most names end so, and none of these is one of the above: it is quicker to ask for this first.
+_FINISHED = (".yml", ".yaml", ".properties", ".json", ".toml")
+# The directory of git has about 15 entries. More are not looked at.
+_GIT_ENTRIES = 1_000
+_GITDIR_BYTES = 4_096
+# As many links as Linux follows on the way to a file.
+_LINKS = 40
+
+_Value = TypeVar("_Value")
+
+# Device and inode.
+Identity: TypeAlias = tuple[int, int]
+# What says that a file is the same as at the last reading: device, inode, size, time of modification, time of change.
+Mark: TypeAlias = tuple[int, int, int, int, int]
+
+
+@attrs.frozen(slots=True)
+class Beside:
+    """What the file system says beside the state that is served.
+
+    Attributes:
+        directories: Path prefix to identity of the directories `..NAME`, and of those below them. Only links lead into them.
+        files: The files of these directories, as identity of the directory and name, to their own identity.
+        names: Identity of a file to the paths that are links to it. A file with several names is here with each of them.
+        special: Paths that are links, or no regular files: nobody writes to these names.
+        is_busy: A lock of git is there, or a file with a temporary name of an editor or of rsync.
+    """
+
+    directories: Mapping[str, Identity] = attrs.field(factory=dict)
+    files: Mapping[tuple[Identity, str], Identity] = attrs.field(factory=dict)
+    names: Mapping[Identity, Collection[str]] = attrs.field(factory=dict)
+    special: Collection[str] = attrs.field(factory=frozenset)
+    is_busy: bool = False
+
+
+@attrs.frozen(slots=True)
+class Outline:
+    """Everything of a directory but its bytes. Equal outlines are the same state, but for what a `Scan` calls unsettled.
+
+    Attributes:
+        files: Path to mark.
+        directories: Path prefix ("" is the root, others end in `/`) to identity, of those that were listed.
+        closed: Path prefix to why that directory can't be listed.
+        beside: What is no part of the state.
+    """
+
+    files: Mapping[str, Mark]
+    directories: Mapping[str, Identity]
+    closed: Mapping[str, str]
+    beside: Beside = attrs.field(factory=Beside, eq=False)
+
+    @property
+    def root(self) -> Identity:
+        """The device and the inode of the directory itself."""
+        return self.directories[""]
+
+
+@attrs.frozen(slots=True, eq=False)
+class Scan:
+    """A directory at one moment.
+
+    Attributes:
+        outline: What was there.
+        contents: Path to bytes.
+        unreadable: Path to why it can't be read.
+        unsettled: Paths to read again even if the outline stays the same: what failed may succeed, and what was changed in the same
+            tick of the clock may have changed after it was read.
+    """
+
+    outline: Outline
+    contents: Mapping[str, bytes]
+    unreadable: Mapping[str, str]
+    unsettled: frozenset[str]
+
+
+class _Refused(Exception):
+    """A file that won't be read for what it is; stays so until its mark changes."""
+
+
+class _Restless(Exception):
+    """A file that isn't what the outline shows any more."""
+
+
+def read(
+    root: str,
+    settings: SourceSettings,
+    before: Scan | None,
+    own: Collection[str] = (),
+    shown: Outline | None = None,
+) -> Scan:
+    """Read the directory whole, taking over what `before` has of unchanged files.
+
+    A file that won't hold still, or that can't be read, is `unreadable` in the result.
+
+    Args:
+        own: Real paths of files and directories that are vortexd's own, and never served (ATTACKS P13).
+        shown: The outline of a moment ago, or None to take one.
+
+    Raises:
+        SourceError: The directory isn't there, is too large, or can't be read as a whole now.
+    """
+    scan = _read_once(shown or outline(root, settings, own), root, settings, before, own)
+    for _ in range(_ATTEMPTS - 1):
+        after = outline(root, settings, own)
+        if after == scan.outline and not scan.unsettled & scan.unreadable.keys():
+            return scan
+        scan = _read_once(after, root, settings, scan, own)
+    return _without_restless(scan, outline(root, settings, own))
+
+
+def outline(root: str, settings: SourceSettings, own: Collection[str] = ()) -> Outline:
+    """What identifies the state of each file, without opening any: cheap enough for every scan.
+
+    Raises:
+        SourceError: As `read`.
+    """
+    files: dict[str, Mark] = {}
+    directories: dict[str, Identity] = {}
+    closed: dict[str, str] = {}
+    noted = _Noted()
+    real = os.path.realpath(root)
+    left = [""]
+    while left:
+        prefix = left.pop()
+        try:
+            directories[prefix] = _list(real, prefix, files, left, own, noted)
+        except OSError as error:
+            if not prefix or error.errno in _EXHAUSTED:
+                raise SourceError(f"{root} can't be read: {_words(error)}") from None
+            if error.errno not in _GONE:
+                closed[prefix] = _words(error)
+        for kind, found in (("files", files), ("directories", directories)):
+            if len(found) > settings.files:
+                excess = f"{root} holds more than {settings.files} {kind}"
+                raise SourceError(f"{excess}; raise source.files if that is meant")
+    return Outline(files, directories, closed, noted.beside(real, settings.files))
+
+
+def difference(before: Outline, after: Outline) -> dict[str, Mark | None]:
+    """The paths whose files differ, with the marks that they have now; None for a file that is gone."""
+    if before.files == after.files:
+        return {}
+    changed: dict[str, Mark | None] = {
+        path: mark for path, mark in after.files.items() if before.files.get(path) != mark
+    }
+    return changed | dict.fromkeys(before.files.keys() - after.files.keys())
+
+
+def held_back(scan: Scan, before: Scan, held: Collection[str]) -> Scan:
+    """A scan in which some paths are as they were before: with their bytes and their mark, or absent.
+
+    They are unsettled in it, so that the next reading opens them whatever their mark is.
+    """
+    if not held:
+        return scan
+    return Scan(
+        attrs.evolve(scan.outline, files=_as_before(scan.outline.files, before.outline.files, held)),
+        _as_before(scan.contents, before.contents, held),
+        _as_before(scan.unreadable, before.unreadable, held),
+        scan.unsettled | frozenset(held),
+    )
+
+
+def _as_before(now: Mapping[str, _Value], before: Mapping[str, _Value], held: Collection[str]) -> dict[str, _Value]:
+    kept = {path: value for path, value in now.items() if path not in held}
+    return kept | {path: before[path] for path in held if path in before}
+
+
+def signposts(root: str) -> dict[str, set[str]]:
+    """The directories that decide where a path leads, each with the names that matter in it.
+
+    These are the parent of the directory that the path leads to, and the parents of all links on the way.
+
+    Args:
+        root: An absolute path. It need not exist.
+    """
+    found: dict[str, set[str]] = {}
+    place, left, links = "/", [part for part in root.split("/") if part], 0
+    while left:
+        name = left.pop(0)
+        path = os.path.normpath(os.path.join(place, name))
+        try:
+            target = os.readlink(path) if links < _LINKS else ""
+        except OSError:
+            target = ""
+        if target:
+            links += 1
+            found.setdefault(place, set()).add(name)
+            place = "/" if target.startswith("/") else place
+            left = [part for part in target.split("/") if part] + left
+        else:
+            place = path
+    if place != "/":
+        found.setdefault(os.path.dirname(place), set()).add(os.path.basename(place))
+    return found
+
+
+@attrs.define(eq=False)
+class _Noted:
+    """What is noted about a directory while it is listed, beside its files."""
+
+    is_busy: bool = False
+    has_git: bool = False
+    left: list[str] = attrs.field(factory=list)
+    names: dict[Identity, list[str]] = attrs.field(factory=dict)
+    special: set[str] = attrs.field(factory=set)
+
+    def entry(self, entry: os.DirEntry[str]) -> None:
+        if not self.is_busy and _UNFINISHED.fullmatch(entry.name):
+            self.is_busy = True
+        if entry.name == ".git":
+            self.has_git = True
+            self.is_busy = self.is_busy or _is_locked(entry.path)
+
+    def file(self, path: str, found: os.stat_result, *, is_link: bool) -> None:
+        if is_link or found.st_nlink > 1:
+            self.names.setdefault((found.st_dev, found.st_ino), []).append(path)
+        if is_link or not stat.S_ISREG(found.st_mode):
+            self.special.add(path)
+
+    def beside(self, root: str, limit: int) -> Beside:
+        directories: dict[str, Identity] = {}
+        files: dict[tuple[Identity, str], Identity] = {}
+        while self.left and len(directories) < limit and len(files) < limit:
+            prefix = self.left.pop()
+            try:
+                directories[prefix] = _list_behind(root, prefix, files, self.left)
+            except OSError:
+                continue  # it is only watched, and not served
+        is_busy = self.is_busy or (not self.has_git and _is_work_tree_locked(root))
+        return Beside(directories, files, self.names, self.special, is_busy)
+
+
+def _list(
+    root: str, prefix: str, files: dict[str, Mark], left: list[str], own: Collection[str], noted: _Noted
+) -> Identity:
+    """Note a directory's files and the directories to look at next; return its device and inode."""
+    place = os.path.join(root, prefix)
+    status = os.stat(place)
+    with os.scandir(place) as entries:
+        for entry in entries:
+            if entry.path in own:
+                continue
+            if entry.name.startswith(".") or not entry.name.endswith(_FINISHED):
+                noted.entry(entry)
+            if entry.name.startswith("..") and entry.is_dir(follow_symlinks=False):
+                noted.left.append(f"{prefix}{entry.name}/")
+            # Hidden, or not UTF-8, or with control characters: nobody can ask for it.
+            if entry.name.startswith(".") or not entry.name.isprintable():
+                continue
+            path = prefix + entry.name
+            found = _status(entry)
+            if found is None:
+                continue
+            if not stat.S_ISDIR(found.st_mode):
+                files[path] = _mark(found)
+                noted.file(path, found, is_link=entry.is_symlink())
+            elif not entry.is_symlink() or (not prefix and _is_projected(root, entry.name)):
+                left.append(path + "/")
+    return status.st_dev, status.st_ino
+
+
+def _list_behind(root: str, prefix: str, files: dict[tuple[Identity, str], Identity], left: list[str]) -> Identity:
+    """The same for a directory that only links lead into."""
+    place = os.path.join(root, prefix)
+    status = os.stat(place)
+    identity = status.st_dev, status.st_ino
+    with os.scandir(place) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                left.append(f"{prefix}{entry.name}/")
+            elif entry.is_file(follow_symlinks=False):
+                files[identity, entry.name] = (status.st_dev, entry.inode())
+    return identity
+
+
+def _is_work_tree_locked(root: str) -> bool:
+    """Whether git is at work on the work tree that a directory is a part of."""
+    place = root
+    while place != "/":
+        place = os.path.dirname(place)
+        git = os.path.join(place, ".git")
+        if os.path.lexists(git):
+            return _is_locked(git)
+    return False
+
+
+def _is_locked(git: str) -> bool:
+    """Whether the directory of a repository has a lock, as git holds one while it changes the index or the work tree.
+
+    Args:
+        git: The path of `.git`: the directory itself, or the file of a linked work tree that names the directory.
+    """
+    try:
+        status = os.lstat(git)
+        if stat.S_ISREG(status.st_mode) and status.st_size <= _GITDIR_BYTES:
+            with open(os.open(git, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+                named = os.fsdecode(file.read(_GITDIR_BYTES)).removeprefix("gitdir:").strip()
+            git = os.path.join(os.path.dirname(git), named)
+        with os.scandir(git) as entries:
+            return any(entry.name.endswith(".lock") for entry in itertools.islice(entries, _GIT_ENTRIES))
+    except (OSError, ValueError):
+        return False  # no repository, or none that can be looked at
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """The status of what an entry leads to, or of the link itself where it leads nowhere; None if the entry has gone."""
+    try:
+        return entry.stat()
+    except OSError:
+        try:
+            return entry.stat(follow_symlinks=False)
+        except OSError:
+            return None
+
+
+def _is_projected(root: str, name: str) -> bool:
+    """Whether a link at the top is one of a Kubernetes volume, which leads into a directory such as `..2026_11_24`.
+
+    No other linked directory is entered: a link to a parent would never end. This one can't lead to what is entered anyway.
+    """
+    parts = _parts_below(root, name)
+    return parts is not None and len(parts) > 1 and parts[0].startswith("..") and not _is_hidden(parts)
+
+
+def _mark(status: os.stat_result) -> Mark:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or "error").lower()
+
+
+def _read_once(shown: Outline, root: str, settings: SourceSettings, before: Scan | None, own: Collection[str]) -> Scan:
+    now = time.time_ns()
+    contents: dict[str, bytes] = {}
+    unreadable = dict(_lost(shown, before))
+    unsettled = set()
+    total = 0
+    real = os.path.realpath(root)
+    for path, mark in sorted(shown.files.items()):
+        if before and path not in before.unsettled and before.outline.files.get(path) == mark:
+            if path in before.contents:
+                contents[path] = before.contents[path]
+            else:
+                unreadable[path] = before.unreadable[path]
+        else:
+            if abs(now - mark[4]) < _TICK_NS:
+                unsettled.add(path)
+            try:
+                contents[path] = _same(_read_file(real, path, mark, settings.file_bytes, own), path, before)
+            except _Refused as refusal:
+                unreadable[path] = str(refusal)
+            except _Restless:
+                unreadable[path] = "it goes on changing while it is read"
+                unsettled.add(path)
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    raise SourceError(f"{root} can't be read now: {_words(error)}") from None
+                unreadable[path] = _words(error)
+                unsettled.add(path)
+        total += len(contents.get(path, b""))
+        if total > settings.total_bytes:
+            raise SourceError(
+                f"{root} holds more than {settings.total_bytes} bytes; raise source.total_bytes if that is meant"
+            )
+    return Scan(shown, contents, unreadable, frozenset(unsettled))
+
+
+def _same(content: bytes, path: str, before: Scan | None) -> bytes:
+    """The former object if it holds the same bytes: whoever compares states does so by identity first."""
+    former = before.contents.get(path) if before else None
+    return content if former is None or former != content else former
+
+
+def _lost(shown: Outline, before: Scan | None) -> Iterable[tuple[str, str]]:
+    """What was known below directories that can't be listed any more: broken, not absent."""
+    for prefix, why in shown.closed.items():
+        for path in (*before.contents, *before.unreadable) if before else ():
+            if path.startswith(prefix):
+                yield path, f"its directory can't be listed: {why}"
+
+
+def _without_restless(scan: Scan, after: Outline) -> Scan:
+    """Take what still differs for broken. The rest was the same before and after it was read, so it is one state."""
+    restless = {
+        path for path in {*scan.outline.files, *after.files} if scan.outline.files.get(path) != after.files.get(path)
+    }
+    contents = {path: content for path, content in scan.contents.items() if path not in restless}
+    reasons = dict.fromkeys(restless, "it goes on changing while it is read")
+    return Scan(scan.outline, contents, {**scan.unreadable, **reasons}, scan.unsettled | restless)
+
+
+def _read_file(root: str, path: str, mark: Mark, limit: int, own: Collection[str]) -> bytes:
+    """Read one file in the state that `mark` shows. `root` holds no links."""
+    parts = _parts_below(root, path)
+    if parts is None:
+        raise _Refused("the link leads out of the directory")
+    if not parts or _is_hidden(parts):
+        raise _Refused("the link leads to a hidden file")
+    if any(os.path.join(root, *parts[:count]) in own for count in range(1, len(parts) + 1) if own):
+        raise _Refused("it is vortexd's own")
+    descriptor = _open_beneath(root, parts)
+    try:
+        first = os.fstat(descriptor)
+        if not stat.S_ISREG(first.st_mode):
+            raise _Refused("not a regular file")
+        if first.st_size > limit:
+            raise _Refused(f"larger than {limit} bytes; raise source.file_bytes if that is meant")
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(first.st_size + 1)
+        if not mark == _mark(first) == _mark(os.fstat(descriptor)) or len(content) != first.st_size:
+            raise _Restless
+        if is_pointer(content):
+            raise _Refused(POINTER)
+        return content
+    finally:
+        os.close(descriptor)
+
+
+def _parts_below(root: str, path: str) -> list[str] | None:
+    """What a path leads to in the end, as names below the root; None if it lies elsewhere."""
+    target = os.path.realpath(os.path.join(root, path))
+    start = root.rstrip("/") + "/"
+    return target.removeprefix(start).split("/") if target.startswith(start) else None
+
+
+def _is_hidden(parts: Iterable[str]) -> bool:
+    """`.git` is nobody's business; `..2026_11_24` and `..data` are what the links of a Kubernetes volume lead through."""
+    return any(part.startswith(".") and not part.startswith("..") for part in parts)
+
+
+def _open_beneath(root: str, parts: list[str]) -> int:
+    """Open component by component, following no link: what was resolved a moment ago may be another link by now."""
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    for number, part in enumerate(parts):
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        is_last = number == len(parts) - 1
+        # Non-blocking, for opening a FIFO would wait for its writer.
+        flags |= os.O_NONBLOCK if is_last else os.O_DIRECTORY
+        try:
+            # Not even opened, if it can be helped: to open a watchdog's device is to start it.
+            if is_last and not stat.S_ISREG(os.stat(part, dir_fd=descriptor, follow_symlinks=False).st_mode):
+                raise _Refused("not a regular file")
+            inner = os.open(part, flags, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        descriptor = inner
+    return descriptor

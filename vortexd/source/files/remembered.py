@@ -1,0 +1,391 @@
+"""The last good content of a directory's files, kept on disk: so that a broken file and a restart together are no outage.
+
+In comes what is good now, out goes a copy of its bytes in the state directory; and in comes a path that is broken, out goes what it held before. The bytes are
+those of the source: what is encrypted there stays encrypted here. Git sources need nothing of this, for their mirror has every former content.
+
+The layout below the directory of one source: `index.json` with a format number, the root and each path's SHA-256; and one file for each content, named by its
+SHA-256. The index is written last, in one step, so a crash leaves the former index, whose contents are all there. Nothing here stops the service: what can't be
+read or written is a warning.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import stat
+import time
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import attrs
+import orjson
+import structlog
+import trio
+
+from ...aio import threads
+from ...core.model import Former, Good
+
+log = structlog.get_logger()
+
+# Raised when a reader of this version couldn't understand the index any more.
+FORMAT = 1
+# All contents of one source together. Beyond it files aren't remembered.
+MAX_BYTES = 67_108_864
+# Seconds after which a content is too old to take the place of a broken file.
+MAX_AGE = 7 * 86_400.0
+# Seconds after which an index is confirmed although nothing has changed, and after which a write that failed is tried again.
+_CONFIRM = 3_600.0
+_RETRY = 60.0
+_INDEX, _LOCK, _ASIDE = "index.json", "lock", "index.json.unknown"
+_PART = ".part"
+_UNWRITTEN = "unwritten"
+_MAX_TOLD = 100
+_DIRECTORY = re.compile(r"[0-9a-f]{32}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_MAX_INDEX = 67_108_864
+
+
+@attrs.frozen
+class _Entry:
+    """What is remembered of a path.
+
+    Attributes:
+        digest: The SHA-256 of its last good content; "" if that isn't kept.
+        broken_since: When it was first seen broken, in seconds since the epoch; None while it is good.
+    """
+
+    digest: str
+    broken_since: float | None = None
+
+
+class Remembered:
+    """What is remembered of one source; a `model.Past`.
+
+    Args:
+        directory: Where it is kept; made when something is written.
+        root: As `Files.root` of the source.
+        now: Seconds since the epoch.
+        max_bytes: Of all contents.
+    """
+
+    is_authoritative = False
+
+    def __init__(
+        self, directory: Path, root: str, now: Callable[[], float] = time.time, max_bytes: int = MAX_BYTES
+    ) -> None:
+        self._directory = directory
+        self._root = root
+        self._now = now
+        self._max_bytes = max_bytes
+        self._good: Callable[[], Good] | None = None
+        self._unwritten: Callable[[], Good] | None = None
+        self._news = trio.Event()
+        self._lock: int | None = None
+        self._told: set[str] = set()
+        # Writing waits for the disk, and must not take the threads of those who serve.
+        self._threads = trio.CapacityLimiter(1)
+
+    def remember(self, good: Callable[[], Good]) -> None:
+        """See `model.Past`. What isn't written yet is passed over for what is newer."""
+        self._good = good
+        self._news.set()
+
+    async def contents(
+        self, path: str, passed_over: Callable[[str], bool] = lambda _: False
+    ) -> AsyncGenerator[Former, None]:
+        """See `model.Past`: the last good content, if it isn't too old."""
+        found = await threads.run_sync(self._recall, path)
+        if found is not None:
+            yield found
+
+    def paths(self) -> Collection[str]:
+        """The paths of which something is remembered. Blocks on the file system."""
+        index = self._read_index()
+        return [path for path, entry in index[0].items() if entry.digest] if index else ()
+
+    async def run(self) -> None:
+        """Write what there is to remember, for ever."""
+        try:
+            while True:
+                with trio.move_on_after(_CONFIRM if self._unwritten is None else _RETRY):
+                    await self._news.wait()
+                self._news = trio.Event()
+                good, self._good = self._good or self._unwritten, None
+                if good is None:
+                    await threads.run_sync(self._confirm, limiter=self._threads)
+                else:
+                    # What couldn't be written is tried again, and until then the former index isn't confirmed.
+                    is_written = await threads.run_sync(self._write, good, limiter=self._threads)
+                    self._unwritten = None if is_written else good
+        finally:
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+
+    # Reading.
+
+    def _recall(self, path: str) -> Former | None:
+        index = self._read_index()
+        if index is None:
+            return None
+        entries, confirmed = index
+        entry = entries.get(path)
+        since = confirmed if entry is None or entry.broken_since is None else entry.broken_since
+        if self._now() - since > MAX_AGE:
+            return None
+        if entry is None:
+            return Former(None)
+        return None if not entry.digest else self._content(path, entry.digest)
+
+    def _content(self, path: str, digest: str) -> Former | None:
+        try:
+            content = _read(self._directory / digest, self._max_bytes)
+        except OSError as error:
+            self._warn_unreadable(path, _words(error))
+            return None
+        if hashlib.sha256(content).hexdigest() != digest:
+            self._warn_unreadable(path, "its hash doesn't fit")
+            return None
+        return Former(content)
+
+    def _read_index(self) -> tuple[dict[str, _Entry], float] | None:
+        """The entries by path, and when the index was last confirmed; None if there is no index that can be used."""
+        file = self._directory / _INDEX
+        try:
+            _check_private(self._directory)
+            confirmed = file.lstat().st_mtime
+            found = orjson.loads(_read(file, _MAX_INDEX))
+            return _entries(found, self._root), confirmed
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            reason = _words(error) if isinstance(error, OSError) else str(error)
+            self._warn_unreadable(_INDEX, reason)
+            return None
+
+    # Writing.
+
+    def _write(self, good: Callable[[], Good]) -> bool:
+        """Write what is good. Returns False if that failed; where another process writes, nothing is to be done."""
+        try:
+            if not self._is_writer():
+                return True
+            former = self._read_index()
+            before = former[0] if former else {}
+            self._set_aside(former is not None)
+            entries, left_out = self._stored(good(), before)
+            _replace(self._directory / _INDEX, _encoded(self._root, entries))
+            self._confirm()
+            _sync(self._directory)
+            self._remove_all_but({entry.digest for entry in entries.values()})
+            if left_out:
+                self._warn_unwritten(f"{left_out} files are beyond {self._max_bytes} bytes together")
+            else:
+                self._told.discard(_UNWRITTEN)
+        except OSError as error:
+            self._warn_unwritten(_words(error))
+            return False
+        return True
+
+    def _stored(self, good: Good, before: Mapping[str, _Entry]) -> tuple[dict[str, _Entry], int]:
+        """Write the contents that aren't there yet. Returns the entries of all paths, and how many contents there is no room for."""
+        entries: dict[str, _Entry] = {}
+        kept: set[str] = set()
+        left = self._max_bytes
+        now = self._now()
+        for path, was_absent in good.broken.items():
+            known = before.get(path)
+            if known is not None:
+                since = now if known.broken_since is None else known.broken_since
+                digest = known.digest if now - since <= MAX_AGE else ""
+                entries[path] = _Entry(digest, since)
+                if digest and digest not in kept:
+                    kept.add(digest)
+                    left -= _size(self._directory / digest) or 0
+            elif not was_absent:
+                entries[path] = _Entry("", now)
+        left_out = 0
+        for path, content in sorted(good.contents.items()):
+            digest = hashlib.sha256(content).hexdigest()
+            if digest not in kept:
+                if len(content) > left:
+                    entries[path] = _Entry("")
+                    left_out += 1
+                    continue
+                if _size(self._directory / digest) != len(content):
+                    _replace(self._directory / digest, content)
+                kept.add(digest)
+                left -= len(content)
+            entries[path] = _Entry(digest)
+        return entries, left_out
+
+    def _confirm(self) -> None:
+        """Note that what is remembered is still so."""
+        if self._lock is not None:
+            with suppress(OSError):
+                os.utime(self._directory / _INDEX, (self._now(), self._now()))
+
+    def _is_writer(self) -> bool:
+        """Whether this process is the one that writes: the first of several workers to get the lock, until it ends."""
+        if self._lock is not None:
+            return True
+        for each in (self._directory.parent, self._directory):
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_private(self._directory)
+        self._lock = _locked(self._directory)
+        return self._lock is not None
+
+    def _set_aside(self, is_known: bool) -> None:
+        """Keep an index that can't be read, for whoever looks into it: a newer version may have written it."""
+        if not is_known:
+            with suppress(FileNotFoundError):
+                (self._directory / _INDEX).replace(self._directory / _ASIDE)
+
+    def _remove_all_but(self, digests: Collection[str]) -> None:
+        for each in os.scandir(self._directory):
+            if (_DIGEST.fullmatch(each.name) and each.name not in digests) or each.name.endswith(_PART):
+                os.unlink(each.path)
+
+    def _warn_unwritten(self, reason: str) -> None:
+        if self._is_new(_UNWRITTEN):
+            log.warning(
+                "content not remembered",
+                source=self._root,
+                reason=reason,
+                consequence="after a restart, a file that is broken then may have no good content",
+            )
+
+    def _warn_unreadable(self, file: str, reason: str) -> None:
+        if self._is_new(f"{file}: {reason}"):
+            log.warning(
+                "remembered content unreadable",
+                source=self._root,
+                file=file,
+                reason=reason,
+                consequence="it isn't used",
+            )
+
+    def _is_new(self, said: str) -> bool:
+        """Whether something wasn't said yet; what goes well again is taken out of what was said."""
+        if said in self._told or len(self._told) >= _MAX_TOLD:
+            return False
+        self._told.add(said)
+        return True
+
+
+def directory_for(memory: Path, root: str) -> Path:
+    """Where the content of a source is remembered."""
+    return memory / hashlib.sha256(root.encode()).hexdigest()[:32]
+
+
+def forget_others(memory: Path, roots: Collection[str]) -> None:
+    """Remove what is remembered of all sources but these: they left the settings, or aren't to be remembered.
+
+    What another process writes at this time stays. Blocks on the file system; raises nothing.
+    """
+    kept = {directory_for(memory, root).name for root in roots}
+    with suppress(OSError):
+        for each in os.scandir(memory):
+            if _DIRECTORY.fullmatch(each.name) and each.name not in kept and each.is_dir(follow_symlinks=False):
+                with suppress(OSError):
+                    lock = _locked(Path(each.path))
+                    if lock is not None:
+                        shutil.rmtree(each.path, ignore_errors=True)
+                        os.close(lock)
+                        log.info(
+                            "remembered content removed", directory=each.path, reason="its source isn't remembered"
+                        )
+
+
+def _entries(found: Any, root: str) -> dict[str, _Entry]:
+    """Raises ValueError for anything but an index of this format and source."""
+    if not isinstance(found, dict) or not isinstance(found.get("format"), int):
+        raise ValueError("it isn't an index")
+    if found["format"] != FORMAT:
+        raise ValueError(f"it has format {found['format']}, and this version knows {FORMAT}")
+    files = found.get("files")
+    if found.get("root") != root or not isinstance(files, dict):
+        raise ValueError("it is the index of another source")
+    return {path: _entry(each) for path, each in files.items()}
+
+
+def _entry(found: Any) -> _Entry:
+    digest, since = (found.get("sha256"), found.get("broken_since")) if isinstance(found, dict) else (None, None)
+    is_digest = isinstance(digest, str) and (not digest or _DIGEST.fullmatch(digest) is not None)
+    if not is_digest or not isinstance(since, int | float | None):
+        raise ValueError("an entry can't be read")
+    return _Entry(str(digest), since)
+
+
+def _encoded(root: str, entries: Mapping[str, _Entry]) -> bytes:
+    files = {path: {"sha256": each.digest, "broken_since": each.broken_since} for path, each in entries.items()}
+    return orjson.dumps({"format": FORMAT, "root": root, "files": files})
+
+
+def _locked(directory: Path) -> int | None:
+    """The lock of a directory as a descriptor; None if another process has it."""
+    lock = os.open(directory / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def _check_private(directory: Path) -> None:
+    """Raises OSError where others could have written what is in it."""
+    status = directory.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
+        raise OSError(0, f"{directory} must be a directory of vortexd's own user with mode 700")
+
+
+def _read(file: Path, max_bytes: int) -> bytes:
+    with open(os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise OSError(0, "not a regular file")
+        content = opened.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise OSError(0, f"larger than {max_bytes} bytes")
+    return content
+
+
+def _size(file: Path) -> int | None:
+    """The size of a regular file; None if there is none."""
+    try:
+        status = file.lstat()
+    except FileNotFoundError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Write a file whole, down to the disk, and put it in its place in one step."""
+    part = file.with_name(file.name + _PART)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        with open(os.open(part, flags, 0o600), "wb") as opened:
+            opened.write(content)
+            opened.flush()
+            os.fsync(opened.fileno())
+        part.replace(file)
+    except OSError:
+        # Half a file on a full disk would keep it full.
+        with suppress(OSError):
+            part.unlink()
+        raise
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or "I/O error").lower() if error.errno else str(error.strerror)

@@ -1,0 +1,347 @@
+"""The files source: a directory, watched.
+
+The kernel's events, the time and scans come in; whole `Tree`s go out, debounced. The scan is the truth. An event makes it come sooner and says
+which files are half-written, so a lost event costs `scan_interval` seconds and nothing else.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import attrs
+import structlog
+import trio
+
+from ...aio import threads
+from ...core import names
+from ...core.errors import InvalidName, SourceError
+from ...core.model import Files, Tree
+from ...settings.sections import SourceSettings
+from ..base import Publish
+from ..status import SourceStatus
+from . import directory
+from .directory import Identity, Mark, Outline, Scan
+from .remembered import Remembered
+from .settling import Action, Outcome, Reason, Settling, Verdict
+from .watches import Place
+from .watching import Watching
+from .writes import Event
+
+log = structlog.get_logger()
+
+_Value = TypeVar("_Value")
+_Changed: TypeAlias = Mapping[str, Mark | None]
+# A directory that was read, and how it differs from what is published.
+_Read: TypeAlias = tuple[Scan, _Changed]
+
+# After a new directory is watched, it is looked at again. So often at most: directories may come for ever.
+_ROUNDS = 3
+
+
+@attrs.frozen
+class _Seen:
+    """A look at the directory.
+
+    Attributes:
+        changed: How it differs from what is published.
+        is_watched: Whether the kernel tells of all of it.
+        read: The directory as it was read in the same moment, if it was.
+    """
+
+    outline: Outline
+    changed: _Changed
+    is_watched: bool
+    read: _Read | None
+
+
+class FilesSource:
+    """A directory in Spring's layout; a `base.Source`.
+
+    Args:
+        base: Where a relative path starts.
+        own: Files and directories that are vortexd's own, and never served.
+        remembered: Where the last good content of its files is kept; None if it isn't.
+    """
+
+    def __init__(
+        self,
+        settings: SourceSettings,
+        base: Path,
+        own: Iterable[str] = (),
+        remembered: Remembered | None = None,
+    ) -> None:
+        self._remembered = remembered
+        self._settings = settings
+        self._own = frozenset(real for path in own for real in (os.path.abspath(path), os.path.realpath(path)))
+        self._root = str(Path(base, settings.path).absolute())
+        self._status = SourceStatus(self.name, settings.kind, settings.max_staleness, root=f"file:{self._root}/")
+        self._hint = trio.Event()
+        self._settling = Settling(settings)
+        self._watching = Watching(self.name, settings.scan_interval, self._heard)
+        self._published: Scan | None = None
+        self._trouble: str | None = None
+        self._skipped: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """The kind and the directory."""
+        return f"files:{self._root}"
+
+    @property
+    def status(self) -> SourceStatus:
+        """See `base.Source`."""
+        return self._status
+
+    async def run(self, publish: Publish) -> None:
+        """See `base.Source`. Inside run the scans, and a task that takes the kernel's events."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watching.run, name=f"watch {self._root}")
+                if self._remembered is not None:
+                    nursery.start_soon(self._remembered.run, name=f"remember {self._root}")
+                while True:
+                    self._hint = trio.Event()
+                    until = trio.current_time() + self._settings.scan_interval
+                    try:
+                        until = min(until, await self._look(publish))
+                        self._is_well()
+                    except SourceError as error:
+                        self._is_ill(str(error))
+                    with trio.move_on_at(until):
+                        await self._hint.wait()
+        finally:
+            self._watching.close()
+
+    async def _look(self, publish: Publish) -> float:
+        """Publish what is new once it has settled, and say when to look again at the latest."""
+        before = self._published
+        noticed = time.time()
+        if before is None:
+            scan, outcome = await self._first()
+            return await self._publish(None, scan, outcome, noticed, publish)
+        while True:
+            seen, verdict = await self._settled(before)
+            if verdict.action is Action.REST:
+                return verdict.at
+            scan, changed = seen.read or await self._reading(before, None if verdict.is_last else seen.outline)
+            outcome = self._settling.finish(
+                verdict, before.outline, scan.outline, changed, before.unsettled, trio.current_time()
+            )
+            if outcome.is_settled:
+                return await self._publish(before, scan, outcome, noticed, publish)
+
+    async def _first(self) -> tuple[Scan, Outcome]:
+        """Read the directory for the first time, and again while a file is being written, for at most `hold` seconds."""
+        began = trio.current_time()
+        while True:
+            seen = await self._see(None)
+            scan, _ = await self._reading(None, seen.outline)
+            outcome = self._settling.first(scan.outline, trio.current_time(), began)
+            if outcome.is_settled:
+                return scan, outcome
+            with trio.move_on_at(outcome.at):
+                await self._hint.wait()
+            self._hint = trio.Event()
+
+    async def _settled(self, before: Scan) -> tuple[_Seen, Verdict]:
+        """Wait until the directory is to be read, or has nothing new. It may have been read by then."""
+        expected = None
+        while True:
+            begun = trio.current_time()
+            self._settling.begin_reading(begun)
+            seen = await self._see(before, expected)
+            await self._watching.take_all()
+            verdict = self._settling.judge(
+                before.outline,
+                seen.outline,
+                seen.changed,
+                before.unsettled,
+                begun,
+                trio.current_time(),
+                is_watched=seen.is_watched,
+            )
+            if verdict.action is not Action.WAIT:
+                return seen, verdict
+            expected = seen.outline
+            await trio.sleep_until(verdict.at)
+
+    async def _reading(self, before: Scan | None, shown: Outline | None) -> _Read:
+        """Read the directory, and take all events of that time."""
+        self._settling.begin_reading(trio.current_time())
+        found = await threads.run_sync(self._read, before, shown, abandon_on_cancel=True)
+        await self._watching.take_all()
+        return found
+
+    def _read(self, before: Scan | None, shown: Outline | None) -> _Read:
+        scan = directory.read(self._root, self._settings, before, self._own, shown)
+        if before is None and scan.outline.closed and self._remembered is not None:
+            # Nobody knows what is in a directory that can't be listed, but for what was remembered of it.
+            lost = {
+                path: f"its directory can't be listed: {why}"
+                for path in self._remembered.paths()
+                for prefix, why in scan.outline.closed.items()
+                if path.startswith(prefix)
+            }
+            scan = attrs.evolve(scan, unreadable={**scan.unreadable, **lost})
+        return scan, {} if before is None else directory.difference(before.outline, scan.outline)
+
+    async def _publish(
+        self, before: Scan | None, found: Scan, outcome: Outcome, noticed: float, publish: Publish
+    ) -> float:
+        scan = found
+        if before is not None and outcome.held:
+            scan = await threads.run_sync(directory.held_back, found, before, outcome.held, abandon_on_cancel=True)
+        self._published = scan
+        is_new = before is None or before.contents != scan.contents or before.unreadable != scan.unreadable
+        if before is not None and is_new and _is_unmounted(before, scan):
+            self._published = before
+            raise SourceError(f"{self._root} is empty and on another device: its volume isn't mounted")
+        altered = {path: _differs(before, scan, path) for path in outcome.overdue}
+        self._settling.published(found.outline, outcome.held, altered)
+        for path, reason in outcome.overdue.items():
+            if altered[path]:
+                self._warn(path, reason)
+        if is_new:
+            await publish(self._tree(scan, noticed))
+        is_unsettled = bool(scan.unsettled) if before is None else not scan.unsettled <= before.unsettled
+        return min(outcome.at, trio.current_time() + self._settings.quiet) if is_unsettled else outcome.at
+
+    async def _see(self, before: Scan | None, expected: Outline | None = None) -> _Seen:
+        """Look at the directory, and see to it that all of it is watched. If it is as expected, read it at once."""
+        rounds = 0
+        while True:
+            shown, changed, wanted, read = await threads.run_sync(
+                self._outline, before, expected, abandon_on_cancel=True
+            )
+            is_new = await self._watching.follow(wanted)
+            if isinstance(shown, SourceError):
+                raise shown
+            rounds += 1
+            if not is_new:
+                return _Seen(shown, changed, self._watching.is_complete, read)
+            if rounds == _ROUNDS:
+                self._hint.set()
+                return _Seen(shown, changed, False, read)
+
+    def _outline(
+        self, before: Scan | None, expected: Outline | None
+    ) -> tuple[Outline | SourceError, _Changed, Mapping[Identity, Place] | None, _Read | None]:
+        """The outline, its difference from what is published, and the directories to watch; None if they are watched."""
+        wanted: dict[Identity, Place] = {}
+        try:
+            shown = directory.outline(self._root, self._settings, self._own)
+        except SourceError as error:
+            wanted = self._signposts()  # events tell of its return
+            return error, {}, None if self._watching.follows(wanted) else wanted, None
+        for prefix, identity in (*shown.directories.items(), *shown.beside.directories.items()):
+            wanted[identity] = Place(os.path.join(self._root, prefix))
+        for identity, place in self._signposts().items():
+            wanted.setdefault(identity, place)
+        changed = {} if before is None else directory.difference(before.outline, shown)
+        read = self._read(before, shown) if before is not None and shown == expected else None
+        return shown, changed, None if self._watching.follows(wanted) else wanted, read
+
+    def _signposts(self) -> dict[Identity, Place]:
+        """The directories in which it shows that the path of the root leads elsewhere."""
+        found = {}
+        for path, entries in directory.signposts(self._root).items():
+            # They are watched where that is allowed: many users may not list the parent of a directory that they may list.
+            with contextlib.suppress(OSError):
+                status = os.stat(path)
+                if os.access(path, os.R_OK):
+                    found[status.st_dev, status.st_ino] = Place(path, frozenset(entries))
+        return found
+
+    def _heard(self, event: Event, now: float) -> None:
+        if self._settling.heard(event, now):
+            self._hint.set()
+
+    def _tree(self, scan: Scan, noticed: float) -> Tree:
+        tree, skipped = tree_of(scan, self._settings, self._root)
+        self._tell_skipped(frozenset(skipped.items()))
+        labels = {label: attrs.evolve(files, past=self._remembered) for label, files in tree.labels.items()}
+        shared = attrs.evolve(tree.shared, past=self._remembered) if tree.shared is not None else None
+        return attrs.evolve(tree, labels=labels, shared=shared, noticed=noticed)
+
+    def _tell_skipped(self, skipped: frozenset[tuple[str, str]]) -> None:
+        for path, why in sorted(skipped - self._skipped):
+            log.warning("directory skipped", source=self.name, directory=path, reason=why)
+        self._skipped = skipped
+
+    def _warn(self, path: str, reason: Reason) -> None:
+        log.warning(
+            "unfinished file published",
+            source=self.name,
+            file=path,
+            reason=f"{reason.value}, for {self._settings.hold:g} s",
+            remedy="write a new file and rename it over this one, or raise hold of the source",
+        )
+
+    def _is_well(self) -> None:
+        self._status.succeeded()
+        if self._trouble is not None:
+            log.info("source readable again", source=self.name)
+        self._trouble = None
+
+    def _is_ill(self, reason: str) -> None:
+        self._status.failed(reason)
+        if reason != self._trouble:
+            log.warning(
+                "source unreadable", source=self.name, reason=reason, consequence="what is served stays as it is"
+            )
+        self._trouble = reason
+
+
+def _is_unmounted(before: Scan, after: Scan) -> bool:
+    """A volume that was unmounted leaves an empty directory on another device. That is no empty configuration."""
+    return bool(before.contents) and not after.outline.files and before.outline.root[0] != after.outline.root[0]
+
+
+def _differs(before: Scan | None, after: Scan, path: str) -> bool:
+    """Whether what is published of a path has changed."""
+    if before is None:
+        return True
+    return before.contents.get(path) != after.contents.get(path) or (
+        before.unreadable.get(path) != after.unreadable.get(path)
+    )
+
+
+def tree_of(scan: Scan, settings: SourceSettings, root: str) -> tuple[Tree, dict[str, str]]:
+    """What a directory is as a tree, and which directories are none of it, with the reasons.
+
+    Args:
+        root: Its path.
+    """
+    root = f"file:{root}/"
+    skipped = {path.rstrip("/"): why for path, why in scan.outline.closed.items()}
+    if not settings.label_directories:
+        shared = Files(scan.contents, scan.unreadable, root)
+        return Tree({settings.default_label: shared}, settings.default_label, shared), skipped
+    labels = {}
+    for name in _directories(scan):
+        try:
+            label = names.label(name)
+        except InvalidName:
+            skipped[name] = "its name can't be a label"
+        else:
+            prefix = f"{label}/"
+            labels[label] = Files(_below(scan.contents, prefix), _below(scan.unreadable, prefix), root, ("", prefix))
+    shared = Files(_below(scan.contents, None), _below(scan.unreadable, None), root)
+    return Tree(labels, settings.default_label, shared), skipped
+
+
+def _directories(scan: Scan) -> Iterator[str]:
+    """The directories at the top that hold a file, or held one."""
+    yield from sorted({path.partition("/")[0] for path in (*scan.contents, *scan.unreadable) if "/" in path})
+
+
+def _below(found: Mapping[str, _Value], prefix: str | None) -> dict[str, _Value]:
+    """What a label is made of: the files at the top, which are every label's, and those of its directory if it has one."""
+    return {
+        path: value
+        for path, value in found.items()
+        if "/" not in path or (prefix is not None and path.startswith(prefix))
+    }

@@ -1,0 +1,284 @@
+"""The newest commits of a label along first parents: who changed which path last, and what broken files held before.
+
+In comes the id of a commit, out comes a `History` of at most `EDIT_COMMITS` commits, read by one `git log` for those commits that no label has yet.
+
+The invariant: a history is a function of its newest commit alone. What is kept between two readings saves time and changes no answer, so two
+instances, an old mirror and a new one agree.
+"""
+
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
+
+import attrs
+
+from ...aio import threads
+from ...core.errors import SourceError
+from ...core.model import EDIT_COMMITS, Edits, Former, Good, Origin
+from ...settings.sections import GitSettings
+from ..lfs import is_pointer
+from .links import MAX_TARGET_BYTES, TOO_LONG, Way, followed, text_of
+from .mirror import Mirror
+from .process import GitError, TooMuch
+from .snapshots import ENTRY_BYTES, author_of, listed_paths, moment_of, path_of
+
+# All changes of files of one history together. The commit beyond it, and all before that, don't count.
+_MAX_CHANGES = 100_000
+# One reading of git's output. If it is more, fewer commits are read at a time.
+_MAX_BYTES = 16_777_216
+# So many commits are named to git as known.
+_MAX_TIPS = 64
+# So many trees are listed for one broken file, to follow its link as it was then.
+_MAX_LISTINGS = 32
+_GONE = b"000000"
+_REGULAR = (b"100644", b"100755", b"100664")
+# In place of a blob's id: a link or a submodule, whose content isn't the file's.
+_NO_FILE = ""
+
+
+@attrs.frozen(slots=True, eq=False)
+class Step:
+    """One commit and what it changed.
+
+    Attributes:
+        parent: Its first parent; None for a commit without one.
+        before: Path to the id of the blob that it held before; None if there was nothing, "" if it was no regular file.
+    """
+
+    parent: str | None
+    origin: Origin
+    before: Mapping[str, str | None]
+
+
+@attrs.frozen(slots=True, eq=False)
+class History:
+    """The newest commits of a label, the newest first.
+
+    Attributes:
+        edits: Which commit changed each path last.
+    """
+
+    steps: Sequence[Step]
+    edits: Edits
+
+
+class Histories:
+    """Reads histories, and keeps the commits that it has read for those to come."""
+
+    def __init__(self, mirror: Mirror, max_changes: int = _MAX_CHANGES, max_bytes: int = _MAX_BYTES) -> None:
+        self._mirror = mirror
+        self._max_changes = max_changes
+        self._max_bytes = max_bytes
+        self._steps: dict[str, Step] = {}
+        # The newest commits of the histories that were read last.
+        self._tips: OrderedDict[str, None] = OrderedDict()
+
+    async def read(self, commit: str, former: History | None = None) -> History:
+        """Read the history of a commit.
+
+        Args:
+            former: Of the same label, which probably is its end.
+
+        Raises:
+            GitError: The mirror can't be read.
+        """
+        steps: list[Step] = []
+        left, id = self._max_changes, commit
+        while len(steps) < EDIT_COMMITS:
+            if id not in self._steps and not await self._fetch(id, EDIT_COMMITS - len(steps)):
+                break
+            step = self._steps[id]
+            left -= len(step.before)
+            if left < 0:
+                break
+            steps.append(step)
+            if step.parent is None:
+                break
+            id = step.parent
+        self._tips[commit] = None
+        self._tips.move_to_end(commit)
+        while len(self._tips) > _MAX_TIPS:
+            self._tips.popitem(last=False)
+        return History(steps, _edits(steps, former))
+
+    async def _fetch(self, commit: str, count: int) -> bool:
+        """Read a commit and those before it, until one is known. Returns False if that one changes too much to be read."""
+        # Most labels have most of their commits in common: git stops where the commits of another label begin.
+        known = tuple(self._tips)
+        while count:
+            try:
+                listed = await self._mirror.commits(commit, count, known, self._max_bytes)
+            except TooMuch:
+                count //= 8
+                continue
+            except GitError:
+                if not known:
+                    raise
+                # One of them may be gone from the mirror.
+                self._tips.clear()
+                listed = b""
+            found = {step.origin.commit: step for step in _parse(listed)}
+            self._steps |= found
+            if commit in found:
+                return True
+            # It is an ancestor of a known commit, but not along first parents.
+            known = ()
+        return False
+
+    def forget_all_but(self, histories: Collection[History]) -> None:
+        """Let go of the commits that none of these has, once they are as many as those in use."""
+        used = {step.origin.commit: step for each in histories for step in each.steps}
+        if len(self._steps) > 2 * len(used):
+            self._steps = used
+
+
+class GitPast:
+    """What the files of a commit held before; a `model.Past`.
+
+    It is a function of the commit, so it decides alone: every instance puts the same content in the place of a broken file.
+
+    Args:
+        history: Of the commit.
+        ways: As `Snapshot.ways` of the commit. A broken link falls back to the file that it led to in each former commit.
+    """
+
+    is_authoritative = True
+
+    def __init__(self, mirror: Mirror, settings: GitSettings, history: History, ways: Mapping[str, Way]) -> None:
+        self._mirror = mirror
+        self._settings = settings
+        self._history = history
+        self._ways = ways
+
+    async def contents(
+        self, path: str, passed_over: Callable[[str], bool] = lambda _: False
+    ) -> AsyncGenerator[Former, None]:
+        """See `model.Past`."""
+        way = self._ways.get(path) or Way((path,))
+        listings = 0
+        for step in self._history.steps:
+            before = step.before
+            if before.get(path, _NO_FILE) != _NO_FILE:
+                way, blob = Way((path,)), before[path]
+            elif step.parent is not None and _turned(step, way):
+                listings += 1
+                then = await self._followed(path, step.parent) if listings <= _MAX_LISTINGS else None
+                if then is None:
+                    return
+                way, blob = then
+            elif way.end in before:
+                blob = before[way.end]
+            else:
+                continue
+            if blob is None:
+                yield Former(None, step.parent)
+            elif blob != _NO_FILE and not passed_over(blob):
+                content = await self._content(blob)
+                if content is not None and not is_pointer(content):
+                    yield Former(content, step.parent, blob)
+
+    async def _followed(self, path: str, commit: str) -> tuple[Way, str | None] | None:
+        """Where a path led in a former commit, and the blob there, as in `Step.before`; None if the commit holds too much to tell."""
+        limit = self._settings.files
+        try:
+            listed = await self._mirror.listing(commit, None, limit * ENTRY_BYTES)
+        except TooMuch:
+            return None
+        paths = await threads.run_sync(listed_paths, listed)
+        if paths.count > limit:
+            return None
+        if path not in paths.links:
+            return Way((path,)), _NO_FILE if path in paths.unreadable else paths.blobs.get(path)
+        # Only the targets on the way are read: the way ends at each link whose target isn't known yet.
+        texts: dict[str, str | None] = dict.fromkeys(paths.links)
+        unknown = set(paths.links)
+        way = followed(path, texts, paths.blobs)
+        while way.why == TOO_LONG and way.end in unknown:
+            unknown.remove(way.end)
+            target = await self._content(paths.links[way.end], MAX_TARGET_BYTES)
+            texts[way.end] = None if target is None else text_of(target)
+            way = followed(path, texts, paths.blobs)
+        return way, None if way.why else paths.blobs.get(way.end)
+
+    async def _content(self, blob: str, max_bytes: int | None = None) -> bytes | None:
+        """The bytes of a blob; None if there are more than may be read."""
+        limit = self._settings.file_bytes
+        try:
+            return await self._mirror.blob(blob, limit if max_bytes is None else min(limit, max_bytes))
+        except TooMuch:
+            return None
+
+    def remember(self, good: Callable[[], Good]) -> None:
+        """The mirror has it all."""
+
+
+def _turned(step: Step, way: Way) -> bool:
+    """Whether the way may have been another one before a step: a link on it was changed, or there was one where there is none now."""
+    *links, _ = way.through
+    if not step.before.keys().isdisjoint(links):
+        return True
+    places = (place for path in way.through for place in (path, *_directories(path)))
+    return any(step.before.get(place) == _NO_FILE for place in places)
+
+
+def _directories(path: str) -> Iterator[str]:
+    """The directories that a path is in."""
+    return (path[:end] for end, character in enumerate(path) if character == "/")
+
+
+def edits_through(edits: Edits, ways: Mapping[str, Way]) -> Edits:
+    """Edits in which each commit that changed something a link leads through, or to, has changed the link as well.
+
+    Args:
+        ways: As `Snapshot.ways` of the newest commit.
+    """
+    by_path = edits.by_path
+    found = {link: [by_path[path] for path in way.through if path in by_path] for link, way in ways.items()}
+    newest = {link: max(each, key=lambda edit: edit[0]) for link, each in found.items() if each}
+    return attrs.evolve(edits, by_path={**by_path, **newest}) if newest else edits
+
+
+def _edits(steps: Sequence[Step], former: History | None) -> Edits:
+    added = _added(steps, former) if former is not None else None
+    # Entries of commits that don't count any more are left behind, so now and then all are made anew.
+    if former is None or added is None or former.edits.newest > 2 * EDIT_COMMITS:
+        newest, by_path, added = len(steps), {}, steps
+    else:
+        newest, by_path = former.edits.newest + len(added), dict(former.edits.by_path)
+    for distance in range(len(added) - 1, -1, -1):
+        step = added[distance]
+        by_path |= dict.fromkeys(step.before, (newest - distance, step.origin))
+    return Edits(newest, by_path, len(steps))
+
+
+def _added(steps: Sequence[Step], former: History) -> Sequence[Step] | None:
+    """The steps that came on top of a former history; None if it isn't the end of these."""
+    if not former.steps:
+        return None
+    tip = former.steps[0]
+    number = next((number for number, step in enumerate(steps) if step is tip), None)
+    return None if number is None else steps[:number]
+
+
+def _parse(listed: bytes) -> Iterator[Step]:
+    """The commits that `Mirror.commits` lists."""
+    tokens = iter(listed.split(b"\0"))
+    header: tuple[str, str | None, Origin] | None = None
+    before: dict[str, str | None] = {}
+    for token in tokens:
+        if token.lstrip(b"\n").startswith(b":"):
+            old_mode, _, old_id, *_ = token.lstrip(b"\n")[1:].split(b" ")
+            path = path_of(next(tokens, b""))
+            if path is not None:
+                before[path] = None if old_mode == _GONE else old_id.decode() if old_mode in _REGULAR else _NO_FILE
+            continue
+        if header is not None:
+            yield Step(header[1], header[2], before)
+            header = None
+        id = next(tokens, b"").decode()
+        if not id:
+            return
+        parents, seconds, author = (next(tokens, b"").decode("utf-8", "replace") for _ in range(3))
+        origin = Origin(id, author_of(author), moment_of(int(seconds) if seconds.isdigit() else 0))
+        header, before = (id, parents.partition(" ")[0] or None, origin), {}
+    if header is not None:
+        raise SourceError("git log ended early")

@@ -1,0 +1,142 @@
+"""Objects of a mirror by their ids, from one `git cat-file` that is kept open: in come ids, out come bytes.
+
+Measured with 2,000 files of 1 KB: 22 ms this way, 11 ms with libgit2 in our own process. A push changes few files, so what counts is that none but
+those are read; and a hostile repository is better parsed in a process that may fail.
+"""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
+
+import attrs
+import trio
+
+from .complaints import Fault
+from .process import Git, GitError
+
+_MAX_HEADER = 512
+
+
+@attrs.frozen
+class Object:
+    """An object.
+
+    Attributes:
+        kind: "commit", "tree", "blob" or "tag".
+        content: Its bytes; b"" where only its size was asked for.
+    """
+
+    id: str
+    kind: str
+    size: int
+    content: bytes = b""
+
+
+class Objects:
+    """Reads objects, one question at a time. Use it with `async with`; processes are started when they are needed.
+
+    Args:
+        timeout: Seconds that one answer may take.
+    """
+
+    def __init__(self, git: Git, timeout: float) -> None:
+        self._headers = _Batch(git, "--batch-check", timeout)
+        self._contents = _Batch(git, "--batch", timeout)
+
+    async def __aenter__(self) -> "Objects":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.restart()
+
+    async def restart(self) -> None:
+        """End the processes; the next question starts new ones. Needed when the mirror was replaced."""
+        await self._headers.end()
+        await self._contents.end()
+
+    async def sizes(self, ids: Sequence[str]) -> list[Object]:
+        """The kinds and sizes of objects. Raises as `read`."""
+        return await self._headers.ask(ids, has_content=False)
+
+    async def read(self, names: Sequence[str]) -> list[Object]:
+        """Whole objects, in the order of their names, which are full ids; ask for their `sizes` before.
+
+        Raises:
+            GitError: One of them isn't there, or the mirror can't be read.
+        """
+        return await self._contents.ask(names, has_content=True)
+
+
+class _Batch:
+    """One kept-open `git cat-file`. A question that was broken off ends the process: the rest of its answer would be the next one's."""
+
+    def __init__(self, git: Git, flag: str, timeout: float) -> None:
+        self._git = git
+        self._flag = flag
+        self._timeout = timeout
+        self._stack = AsyncExitStack()
+        self._process: trio.Process | None = None
+        self._data = bytearray()
+
+    async def end(self) -> None:
+        self._process = None
+        self._data.clear()
+        await self._stack.aclose()
+
+    async def ask(self, names: Sequence[str], *, has_content: bool) -> list[Object]:
+        if not names:
+            return []
+        try:
+            with trio.move_on_after(self._timeout) as scope:
+                found, failure = await self._ask(names, has_content)
+        except BaseException:
+            await self.end()
+            raise
+        if scope.cancelled_caught:
+            await self.end()
+            raise GitError(f"git cat-file took longer than {self._timeout:g} s", Fault.LATE)
+        if failure is not None:
+            await self.end()
+            raise failure
+        return found
+
+    async def _ask(self, names: Sequence[str], has_content: bool) -> tuple[list[Object], GitError | None]:
+        found: list[Object] = []
+        if self._process is None:
+            self._process = await self._stack.enter_async_context(self._git.kept_open("cat-file", self._flag))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send, self._process, "".join(f"{name}\n" for name in names))
+            try:
+                found += [await self._answer(self._process, name, has_content) for name in names]
+            except GitError as failure:
+                nursery.cancel_scope.cancel()
+                return found, failure
+        return found, None
+
+    async def _send(self, process: trio.Process, text: str) -> None:
+        assert process.stdin is not None
+        # Whoever waits for the answer sees the end, too.
+        with suppress(trio.BrokenResourceError):
+            await process.stdin.send_all(text.encode())
+
+    async def _answer(self, process: trio.Process, name: str, has_content: bool) -> Object:
+        while (end := self._data.find(b"\n", 0, _MAX_HEADER)) < 0:
+            await self._receive(process)
+        header = self._data[:end].decode("utf-8", "replace").split(" ")
+        if len(header) != 3 or not header[2].isdigit():
+            raise GitError(f"the mirror lacks the object {name}")
+        id, kind, size = header[0], header[1], int(header[2])
+        del self._data[: end + 1]
+        if not has_content:
+            return Object(id, kind, size)
+        while len(self._data) <= size:
+            await self._receive(process)
+        content = bytes(self._data[:size])
+        del self._data[: size + 1]
+        return Object(id, kind, size, content)
+
+    async def _receive(self, process: trio.Process) -> None:
+        assert process.stdout is not None
+        data = await process.stdout.receive_some(1_048_576)
+        if not data:
+            raise GitError("git cat-file has ended")
+        self._data += data

@@ -1,0 +1,279 @@
+"""Commits of a mirror as immutable files: in come ids, out come `Snapshot`s, which share what they have in common.
+
+What a new commit costs grows with what is different in it: its tree is compared with the former one by git, and only blobs that nobody has yet are read.
+Links are followed within the commit alone, submodules never, and nothing is ever checked out.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+import attrs
+
+from ...aio import threads
+from ...core.errors import SourceError
+from ...core.model import Origin
+from ...settings.sections import GitSettings
+from ..lfs import POINTER, is_pointer
+from .links import MAX_TARGET_BYTES, Way, follow
+from .mirror import Mirror
+from .objects import Object, Objects
+from .process import GitError, TooMuch
+
+# One entry of `ls-tree -r -z`, and of `diff-tree -r -z`: mode, id and path of what is there now.
+_LISTED = re.compile(rb"(\d{6}) \w+ ([0-9a-f]+)\t([^\0]+)\0")
+_CHANGED = re.compile(rb":\d{6} (\d{6}) [0-9a-f]+ ([0-9a-f]+) \w+\0([^\0]+)\0")
+_GONE, _LINK, _SUBMODULE = b"000000", b"120000", b"160000"
+SUBMODULE = "a submodule; submodules are not followed"
+# Of a listing, for each file that may be there.
+ENTRY_BYTES = 512
+_MAX_COMMIT = 1_048_576
+_MAX_TAGS = 8
+# How the names in a commit are encoded, if not in UTF-8.
+_ENCODING = re.compile(rb"^encoding ([\x21-\x7e]{1,64})$", re.MULTILINE)
+_PERSON = re.compile(r"(.*?) ?<[^>]*> (\d{1,12}) [+-]\d{4}")
+
+
+class LabelError(SourceError):
+    """One label that can't be served as it is; the others go on."""
+
+
+@attrs.frozen(slots=True, eq=False)
+class Snapshot:
+    """A commit.
+
+    Attributes:
+        tree: The id of its tree. The same tree is the same mappings.
+        blobs: Path to the id of its blob, of all regular files.
+        links: Path to the id of the blob that holds its target, of all symbolic links.
+        ways: Path of a link to where it leads. It has the content of the file that it leads to, or is missing.
+        contents: Path to bytes, of links as well.
+        unreadable: Path to why it can't be used, of links as well.
+    """
+
+    origin: Origin
+    tree: str
+    blobs: Mapping[str, str]
+    links: Mapping[str, str]
+    ways: Mapping[str, Way]
+    contents: Mapping[str, bytes]
+    unreadable: Mapping[str, str]
+
+    @property
+    def not_followed(self) -> Mapping[str, str]:
+        """Path of each link that leads to no file, to why; such a link counts as missing."""
+        return {link: way.why for link, way in self.ways.items() if way.why}
+
+
+@attrs.define(eq=False)
+class Paths:
+    """A snapshot that is being made.
+
+    Attributes:
+        touched: The paths that aren't what they were in the former one.
+    """
+
+    blobs: dict[str, str] = attrs.field(factory=dict)
+    links: dict[str, str] = attrs.field(factory=dict)
+    contents: dict[str, bytes] = attrs.field(factory=dict)
+    unreadable: dict[str, str] = attrs.field(factory=dict)
+    touched: set[str] = attrs.field(factory=set)
+
+    @property
+    def count(self) -> int:
+        """How many files there are, before any was read."""
+        return len(self.blobs) + len(self.links) + len(self.unreadable)
+
+    def apply(self, entries: Iterable[tuple[bytes, bytes, bytes]]) -> None:
+        """Take in what git says has become of some paths."""
+        for mode, id, raw in entries:
+            path = path_of(raw)
+            if path is None:
+                continue
+            self.touched.add(path)
+            for each in (self.blobs, self.links, self.contents, self.unreadable):
+                each.pop(path, None)
+            if mode == _SUBMODULE:
+                self.unreadable[path] = SUBMODULE
+            elif mode == _LINK:
+                self.links[path] = id.decode()
+            elif mode != _GONE:
+                self.blobs[path] = id.decode()
+
+
+class Snapshots:
+    """Reads commits, and keeps the blobs that it has read for those to come.
+
+    Args:
+        objects: Of the same mirror.
+    """
+
+    def __init__(self, mirror: Mirror, objects: Objects, settings: GitSettings) -> None:
+        self._mirror = mirror
+        self._objects = objects
+        self._settings = settings
+        self._blobs: dict[str, bytes] = {}
+        self._too_large: dict[str, int] = {}
+        self._bytes = 0
+
+    async def read(self, id: str, near: Snapshot | None, known: Iterable[Snapshot]) -> Snapshot:
+        """Read the commit that an id leads to; `near` and `known` are former ones, of which `near` is probably much the same.
+
+        Raises:
+            LabelError: It can't be served: no commit, too many files, too many bytes.
+            GitError: The mirror can't be read.
+        """
+        tree, origin = parse_commit(await self._commit(id))
+        for each in known:
+            if each.tree == tree:
+                return attrs.evolve(each, origin=origin)
+        try:
+            if near is not None:
+                return await self._changed(origin, tree, near)
+        except (TooMuch, GitError):
+            pass  # The former one is too different, or the mirror doesn't have it any more: read it from scratch.
+        return await self._whole(origin, tree)
+
+    async def parent(self, id: str) -> str | None:
+        """The commit before one, on the branch itself where it is a merge; None where it is the first.
+
+        Raises:
+            LabelError, GitError: As `read`.
+        """
+        head = (await self._commit(id)).content.partition(b"\n\n")[0]
+        found = re.search(rb"^parent ([0-9a-f]+)$", head, re.MULTILINE)
+        return found[1].decode() if found else None
+
+    async def _commit(self, id: str) -> Object:
+        """The commit that an object is, or that a tag leads to."""
+        for _ in range(_MAX_TAGS):
+            # Looked at before it is read: a message has no bound.
+            [header] = await self._objects.sizes([id])
+            if header.kind not in ("commit", "tag") or header.size > _MAX_COMMIT:
+                break
+            [found] = await self._objects.read([id])
+            if found.kind == "commit":
+                return found
+            id = found.content.partition(b"\n")[0].removeprefix(b"object ").decode("ascii", "replace")
+        raise LabelError("it doesn't lead to a commit")
+
+    async def _whole(self, origin: Origin, tree: str) -> Snapshot:
+        limit = self._settings.files
+        try:
+            listed = await self._mirror.listing(tree, None, limit * ENTRY_BYTES)
+        except TooMuch:
+            raise self._too_many() from None
+        return await self._filled(origin, tree, listed_paths(listed))
+
+    async def _changed(self, origin: Origin, tree: str, near: Snapshot) -> Snapshot:
+        listed = await self._mirror.listing(tree, near.tree, self._settings.files * ENTRY_BYTES)
+        paths = Paths(dict(near.blobs), dict(near.links), dict(near.contents), dict(near.unreadable))
+        for link in near.links:
+            # What a link stands for may have changed though the link didn't.
+            paths.contents.pop(link, None)
+            paths.unreadable.pop(link, None)
+        paths.apply(_CHANGED.findall(listed))
+        return await self._filled(origin, tree, paths)
+
+    async def _filled(self, origin: Origin, tree: str, paths: Paths) -> Snapshot:
+        """Read the contents of what was touched, and follow the links."""
+        if paths.count > self._settings.files:
+            raise self._too_many()
+        missing = [path for path in paths.touched if path in paths.blobs]
+        await self._read_blobs(dict.fromkeys([*(paths.blobs[path] for path in missing), *paths.links.values()]))
+        for path in missing:
+            content = self._blobs.get(paths.blobs[path])
+            if content is None:
+                paths.unreadable[path] = (
+                    f"larger than {self._settings.file_bytes} bytes; raise source.file_bytes if that is meant"
+                )
+            elif is_pointer(content):
+                paths.unreadable[path] = POINTER
+            else:
+                paths.contents[path] = content
+        ways = await self._follow(paths)
+        for link, way in ways.items():
+            if way.why:
+                continue
+            if way.end in paths.contents:
+                paths.contents[link] = paths.contents[way.end]
+            else:
+                paths.unreadable[link] = paths.unreadable[way.end]
+        return Snapshot(origin, tree, paths.blobs, paths.links, ways, paths.contents, paths.unreadable)
+
+    async def _follow(self, paths: Paths) -> Mapping[str, Way]:
+        if not paths.links:
+            return {}
+        # A target that is too large to be read is too long to be followed.
+        texts = {path: self._blobs.get(id, bytes(MAX_TARGET_BYTES + 1)) for path, id in paths.links.items()}
+        return await threads.run_sync(follow, texts, paths.blobs.keys())
+
+    async def _read_blobs(self, ids: Mapping[str, None]) -> None:
+        unknown = [id for id in ids if id not in self._blobs and id not in self._too_large]
+        sizes = await self._objects.sizes(unknown)
+        # What is too large is never read: a blob may be larger than memory.
+        self._too_large |= {each.id: each.size for each in sizes if each.size > self._settings.file_bytes}
+        wanted = [each for each in sizes if each.id not in self._too_large]
+        if self._bytes + sum(each.size for each in wanted) > self._settings.total_bytes:
+            limit = self._settings.total_bytes
+            raise LabelError(f"it takes the repository beyond {limit} bytes; raise source.total_bytes if that is meant")
+        for each in await self._objects.read([each.id for each in wanted]):
+            self._blobs[each.id] = each.content
+            self._bytes += each.size
+
+    def forget_all_but(self, snapshots: Iterable[Snapshot], *, at_once: bool = False) -> None:
+        """Let go of the blobs that none of these has, once they are as many as those in use, or at once."""
+        different = {id(each.blobs): each for each in snapshots}.values()
+        used = {id for each in different for id in (*each.blobs.values(), *each.links.values())}
+        if len(self._blobs) + len(self._too_large) <= (1 if at_once else 2) * len(used):
+            return
+        self._blobs = {id: content for id, content in self._blobs.items() if id in used}
+        self._too_large = {id: size for id, size in self._too_large.items() if id in used}
+        self._bytes = sum(map(len, self._blobs.values()))
+
+    def _too_many(self) -> LabelError:
+        return LabelError(f"it holds more than {self._settings.files} files; raise source.files if that is meant")
+
+
+def listed_paths(listed: bytes) -> Paths:
+    """What a tree holds, as `Mirror.listing` has it. Submodules are unreadable; nothing is read yet."""
+    paths = Paths()
+    paths.apply(_LISTED.findall(listed))
+    return paths
+
+
+def parse_commit(commit: Object) -> tuple[str, Origin]:
+    """The tree of a commit, and where it comes from. The author's name is a stranger's text: one line, and not without end."""
+    raw = commit.content.partition(b"\n\n")[0]
+    named = _ENCODING.search(raw)
+    try:
+        head = raw.decode(named[1].decode("ascii") if named else "utf-8", "replace")
+    except (LookupError, UnicodeError):
+        head = raw.decode("utf-8", "replace")
+    fields = dict(line.partition(" ")[::2] for line in reversed(head.split("\n")))
+    author = _PERSON.fullmatch(fields.get("author", ""))
+    committer = _PERSON.fullmatch(fields.get("committer", ""))
+    seconds = int(committer[2]) if committer else 0
+    return fields["tree"], Origin(commit.id, author_of(author[1] if author else ""), moment_of(seconds))
+
+
+def author_of(text: str) -> str:
+    """An author's name as it is shown: one line, and not without end."""
+    return "".join(filter(str.isprintable, text))[:128]
+
+
+def moment_of(seconds: int) -> str:
+    """When a commit was made, as RFC 3339, UTC; the epoch if it says something else than a time."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return "1970-01-01T00:00:00Z"
+
+
+def path_of(raw: bytes) -> str | None:
+    """A path as text; None where it is hidden, not UTF-8, or has control characters: nobody can ask for it."""
+    try:
+        path = raw.decode("utf-8")
+    except UnicodeError:
+        return None
+    return path if path.isprintable() and not path.startswith(".") and "/." not in path else None
