@@ -12,15 +12,15 @@ import pytest
 import trio
 
 from vortexd import daemon
+from vortexd.auth.credential_files import load_named_files
 from vortexd.http.hypercorn import Bridge
-from vortexd.late_signals import LateSignals
-from vortexd.named_files import load_named_files
 from vortexd.net.inherited import Inherited
 from vortexd.net.listener import Listener
-from vortexd.peers import Peers
+from vortexd.process.late_signals import LateSignals
+from vortexd.process.peers import Peers
+from vortexd.process.systemd import Notifier
 from vortexd.realtime.server import WebSocketServer
 from vortexd.settings.sections import ServerSettings, Settings, SourceSettings
-from vortexd.systemd import Notifier
 
 
 @pytest.fixture(autouse=True)

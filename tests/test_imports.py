@@ -1,4 +1,4 @@
-"""The import rule of the map in vortexd/__init__.py: to the left only, and nothing impure in what is pure."""
+"""The import rule of the map in vortexd/__init__.py: which package imports which, without circles, and nothing impure in pure modules."""
 
 import ast
 from collections.abc import Iterator
@@ -8,104 +8,44 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "vortexd"
 
-# From left to right; a module imports those of its own group and of the groups before it.
-GROUPS = [
-    ("core",),
-    ("settings",),
-    ("net",),
-    ("auth",),
-    ("installation",),
-    ("terminal",),
-    ("commands",),
-    ("encryption",),
-    ("fleet",),
-    ("aio",),
-    ("observe",),
-    ("systemd",),
-    ("peers",),
-    ("protocol",),
-    ("resolve",),
-    ("pipeline",),
-    ("realtime",),
-    ("source",),
-    ("http",),
-    ("early_signals",),
-    ("late_signals",),
-    ("named_files",),
-    ("reload",),
-    ("daemon",),
-    ("supervisor",),
-    ("post",),
-    ("cli",),
-    ("__main__",),
-    ("client",),
-    ("processes",),
-    ("agent",),
-    ("ctl",),
-    ("worker",),
-]
+# What each package, and each module beside the packages, may import of the others. The graph has no circles: a package stands below those it imports.
+ALLOWED = {
+    "core": "",
+    "aio": "core",
+    "protocol": "core",
+    "settings": "core",
+    "encryption": "core settings",
+    "source": "aio core settings",
+    "fleet": "core settings",
+    "net": "core settings",
+    "observe": "core settings",
+    "resolve": "core encryption settings",
+    "auth": "core encryption net settings",
+    "process": "aio core net observe settings",
+    "pipeline": "aio core encryption observe protocol resolve settings",
+    "realtime": "aio auth core fleet net pipeline protocol settings",
+    "http": "aio auth core encryption fleet net observe pipeline process realtime resolve settings source",
+    "reload": "aio auth core encryption fleet http net observe pipeline process protocol realtime settings source",
+    "daemon": "auth core encryption fleet http net observe pipeline process protocol realtime reload settings source",
+    "cli": "auth core daemon observe process settings",
+    "__main__": "cli process",
+    "client": "core protocol",
+    "agent": "aio client core process settings",
+    "ctl": "agent aio auth cli client core encryption http observe pipeline process resolve settings source",
+}
+MOST_MODULES = 6
 PURE = [
-    "core.errors",
-    "core.model",
-    "core.names",
-    "core.text",
-    "core.patterns",
-    "core.cache",
-    "core.faults",
+    "core",
+    "protocol",
     "encryption",
-    "settings.remotes",
-    "net.proxies",
-    "net.client_certificate",
-    "core.constraints",
-    "settings.toml_schema",
-    "source.git.complaints",
-    "source.git.labels",
-    "source.lfs",
-    "source.git.links",
-    "source.git.refs",
-    "source.files.settling",
-    "source.files.writes",
     "resolve",
-    "core.effort",
-    "core.subsequence",
-    "core.alignment",
-    "core.diff",
-    "pipeline.comparison",
-    "core.version",
-    "pipeline.state",
-    "pipeline.store",
-    "pipeline.matching",
-    "pipeline.registry",
-    "pipeline.key_usage",
-    "pipeline.broadcast",
     "fleet",
-    "realtime.session",
-    "protocol.messages",
-    "protocol.close",
-    "protocol.frames",
-    "realtime.inbound",
-    "realtime.handshake",
-    "protocol.encoder",
-    "protocol.deflate",
-    "protocol.limits",
-    "realtime.quota",
-    "realtime.reports",
-    "net.first_bytes",
-    "http.forms",
-    "net.outgoing",
-    "net.proxy_protocol",
-    "http.schemas",
-    "net.slots",
-    "http.webhooks",
-    "http.spring",
-    "source.git.repositories",
-    "peers.wire",
-    "agent.settings",
-    "agent.settings_file",
-    "agent.pacing",
-    "agent.rendering",
     "agent.environment",
     "agent.filters",
+    "agent.pacing",
+    "agent.rendering",
+    "agent.settings",
+    "agent.settings_file",
     "client.address",
     "client.backoff",
     "client.change",
@@ -115,6 +55,38 @@ PURE = [
     "client.replica",
     "client.turns",
     "client.view",
+    "http.forms",
+    "http.schemas",
+    "http.spring",
+    "http.webhooks",
+    "net.client_certificate",
+    "net.first_bytes",
+    "net.outgoing",
+    "net.proxies",
+    "net.proxy_protocol",
+    "net.slots",
+    "pipeline.broadcast",
+    "pipeline.comparison",
+    "pipeline.key_usage",
+    "pipeline.matching",
+    "pipeline.registry",
+    "pipeline.state",
+    "pipeline.store",
+    "process.peers.wire",
+    "realtime.handshake",
+    "realtime.inbound",
+    "realtime.quota",
+    "realtime.reports",
+    "realtime.session",
+    "source.files.settling",
+    "source.files.writes",
+    "source.git.complaints",
+    "source.git.labels",
+    "source.git.links",
+    "source.git.refs",
+    "source.git.repositories",
+    "source.lfs",
+    "settings",
 ]
 IMPURE = {"trio", "socket", "time", "random", "logging", "structlog", "threading", "asyncio"}
 
@@ -142,29 +114,80 @@ def imported(module: str, source: str, *, is_package: bool = False) -> Iterator[
                 yield from (".".join([*above, alias.name]) for alias in node.names)
 
 
-def group_of(module: str) -> int:
-    first = module.split(".")[0]
-    return next(number for number, group in enumerate(GROUPS) if first in group)
-
-
 def violations(module: str, source: str, *, is_package: bool = False) -> list[str]:
+    """Imports that `ALLOWED` or `PURE` forbid."""
+    package = module.split(".")[0]
+    is_pure = any(module == each or module.startswith(each + ".") for each in PURE)
     found = []
     for name in imported(module, source, is_package=is_package):
+        top = name.removeprefix("/").split(".")[0]
         if name.startswith("/"):
-            top = name[1:].split(".")[0]
-            is_pure = any(module == each or module.startswith(each + ".") for each in PURE)
             if top == "vortexd" or (is_pure and top in IMPURE):
                 found.append(f"{module} imports {name[1:]}")
-        elif name != "__version__" and group_of(name) > group_of(module):
-            found.append(f"{module} imports {name}, which is to its right")
+        elif top not in (package, "__version__") and top not in ALLOWED[package].split():
+            found.append(f"{module} imports {name}, and {package} may not import {top}")
     return found
 
 
-@pytest.mark.parametrize(("module", "source"), list(modules()), ids=lambda value: value if len(value) < 40 else "")
-def test_a_module_imports_to_its_left_only_and_stays_pure(module: str, source: str) -> None:
-    is_package = (PACKAGE / module.replace(".", "/") / "__init__.py").exists()
+MODULES = list(modules())
 
-    assert [] == violations(module, source, is_package=is_package)
+
+def is_package(module: str) -> bool:
+    return (PACKAGE / module.replace(".", "/") / "__init__.py").exists()
+
+
+@pytest.mark.parametrize(("module", "source"), MODULES, ids=[name for name, _ in MODULES])
+def test_a_module_imports_what_its_package_may_import_and_stays_pure(module: str, source: str) -> None:
+    assert [] == violations(module, source, is_package=is_package(module))
+
+
+def test_packages_import_each_other_without_circles() -> None:
+    below: set[str] = set()
+    for package, allowed in ALLOWED.items():
+        assert set(allowed.split()) <= below, f"{package} stands above one that it imports"
+        below.add(package)
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_a_package_may_import_only_what_it_does_import(package: str) -> None:
+    """A line that is wider than the code would let the next import in unseen."""
+    found = {
+        name.split(".")[0]
+        for module, source in MODULES
+        if module.split(".")[0] == package
+        for name in imported(module, source, is_package=is_package(module))
+        if not name.startswith("/") and name != "__version__"
+    }
+
+    assert set(ALLOWED[package].split()) == found - {package}
+
+
+def test_the_folder_shows_packages_and_few_modules_beside_them() -> None:
+    modules = list(PACKAGE.glob("*.py"))
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+
+    assert len(modules) <= MOST_MODULES
+    assert set(ALLOWED) == packages | {path.stem for path in modules} - {"__init__"}
+
+
+@pytest.mark.parametrize("package", sorted(path.parent.relative_to(PACKAGE) for path in PACKAGE.rglob("*/__init__.py")))
+def test_a_package_says_what_it_is_for(package: Path) -> None:
+    docstring = ast.get_docstring(ast.parse((PACKAGE / package / "__init__.py").read_text()))
+
+    assert docstring
+    assert docstring.splitlines()[0].rstrip().endswith((".", ":"))
+
+
+def test_the_map_names_every_package_on_one_screen() -> None:
+    docstring = ast.get_docstring(ast.parse((PACKAGE / "__init__.py").read_text())) or ""
+    named = {
+        line.split()[0].removesuffix("/").removesuffix(".py")
+        for line in docstring.splitlines()
+        if line.startswith("    ")
+    }
+
+    assert len(docstring.splitlines()) <= 50
+    assert set(ALLOWED) - {"__main__"} <= named
 
 
 @pytest.mark.parametrize(
@@ -173,9 +196,10 @@ def test_a_module_imports_to_its_left_only_and_stays_pure(module: str, source: s
         ("pipeline.store", "import trio"),
         ("resolve.yaml", "from time import monotonic"),
         ("realtime.session", "import structlog"),
-        ("resolve.yaml", "from ..realtime import messages"),
+        ("resolve.yaml", "from ..protocol import messages"),
         ("source.files.source", "from ...http.app import create_app"),
         ("http.app", "from .. import daemon"),
+        ("core.diff", "from ..pipeline import state"),
         ("pipeline.pipeline", "from vortexd.core.model import Key"),
     ],
 )

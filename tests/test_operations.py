@@ -7,7 +7,7 @@ import attrs
 import pytest
 import yaml
 
-from vortexd.installation import contents
+from vortexd.process.installation import contents
 from vortexd.settings.sections import GitSettings, Settings, SourceSettings
 
 ROOT = Path(__file__).parent.parent

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vortexd.commands import COMMANDS
+from vortexd.cli.commands import COMMANDS
 from vortexd.ctl import cli
 from vortexd.ctl.completion import command_of
 

@@ -17,6 +17,7 @@ from trio.testing import MockClock
 
 from vortexd import reload as reload_module
 from vortexd.auth import ALL_RIGHTS, Authority, Gate
+from vortexd.auth.credential_files import NamedFiles
 from vortexd.core.errors import SettingsError
 from vortexd.encryption.files import Encryption, Keyring
 from vortexd.fleet import Fleet
@@ -24,7 +25,6 @@ from vortexd.http.app import create_app
 from vortexd.http.hypercorn import Bridge
 from vortexd.http.monitor import Monitor
 from vortexd.http.routes import standard_routes
-from vortexd.named_files import NamedFiles
 from vortexd.net.listener import Listener
 from vortexd.net.tls import Tls
 from vortexd.observe.metrics import Metrics
@@ -32,13 +32,13 @@ from vortexd.pipeline.broadcast import Broadcaster, Subscriber
 from vortexd.pipeline.pipeline import Line
 from vortexd.pipeline.registry import Registry
 from vortexd.pipeline.store import Store
+from vortexd.process.systemd import Notifier
 from vortexd.protocol.encoder import Encoder
 from vortexd.realtime.server import WebSocketServer
 from vortexd.reload import Parts, Reload
 from vortexd.settings.file import own_files
 from vortexd.settings.sections import RESTART, GitSettings, Settings, SourceSettings, reloaded
 from vortexd.source.composite import Sources, open_sources
-from vortexd.systemd import Notifier
 
 from .fakes import timestamp
 

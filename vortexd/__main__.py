@@ -3,14 +3,14 @@
 import signal
 import sys
 
-from . import early_signals
+from .process import early_signals
 
 
 def main() -> int:
     """Run vortexd and return its exit status."""
     early_signals.begin()
     try:
-        from .cli import main
+        from .cli.main import main
 
         return main()
     except KeyboardInterrupt:

@@ -18,8 +18,8 @@ from random import Random
 import structlog
 import trio
 
-from . import systemd
 from .auth import Gate
+from .auth.credential_files import NamedFiles, load_named_files
 from .core.text import rfc3339
 from .encryption.files import Keyring
 from .fleet import Fleet
@@ -34,20 +34,20 @@ from .http.hypercorn import Bridge
 from .http.monitor import Monitor
 from .http.openapi import OpenApi
 from .http.routes import standard_routes
-from .late_signals import LateSignals
-from .named_files import NamedFiles, load_named_files
 from .net.inherited import Inherited, inherit
 from .net.listener import Accepted, Listener
 from .net.tls import Tls
 from .observe.metrics import Metrics
 from .observe.publication import Publication
 from .observe.tracing import tracing
-from .peers import Peers, Seat
 from .pipeline.broadcast import Broadcaster, Subscriber
 from .pipeline.pipeline import Line
 from .pipeline.registry import Registry
 from .pipeline.state import overrides_of
 from .pipeline.store import Store
+from .process import systemd
+from .process.late_signals import LateSignals
+from .process.peers import Peers, Seat
 from .protocol.encoder import Encoder
 from .realtime.server import WebSocketServer
 from .reload import Parts, Reload, pages_of

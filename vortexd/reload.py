@@ -18,13 +18,13 @@ import trio
 
 from .aio import threads
 from .auth import Gate
+from .auth.credential_files import NamedFiles, load_named_files
 from .core.errors import SettingsError
 from .encryption.files import Keyring
 from .fleet import Fleet
 from .http.hypercorn import Bridge
 from .http.monitor import Monitor
 from .http.routes import Routes
-from .named_files import NamedFiles, load_named_files
 from .net.listener import Listener
 from .net.tls import Tls
 from .observe import logs
@@ -32,12 +32,12 @@ from .observe.metrics import Metrics
 from .pipeline.pipeline import Line
 from .pipeline.state import overrides_of
 from .pipeline.store import Store
+from .process.systemd import Notifier
 from .protocol.encoder import Encoder
 from .realtime.server import WebSocketServer
 from .settings.file import own_files
 from .settings.sections import Address, Settings, reloaded
 from .source.composite import Sources, open_sources
-from .systemd import Notifier
 
 log = structlog.get_logger()
 

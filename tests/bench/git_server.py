@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from vortexd.cli import main
+from vortexd.cli.main import main
 from vortexd.pipeline import pipeline as line
 from vortexd.pipeline import store
 from vortexd.pipeline.broadcast import Broadcaster

@@ -16,7 +16,7 @@ from vortexd.fleet import Instance
 from vortexd.http.connections import Connections
 from vortexd.http.exchange import Request
 from vortexd.net.proxies import Sender
-from vortexd.peers import Answers, Peers
+from vortexd.process.peers import Answers, Peers
 from vortexd.realtime.server import Connected
 
 BILLING = Key("billing", "prod", "main")

@@ -20,7 +20,7 @@ from vortexd.http.exchange import Answer, Request
 from vortexd.http.fleet import FleetPages, parse_wanted
 from vortexd.http.query import parse_query
 from vortexd.net.proxies import Sender
-from vortexd.peers import Answers, Peers
+from vortexd.process.peers import Answers, Peers
 from vortexd.settings.sections import FleetSettings
 
 ORDERS, BILLING, LIST = (

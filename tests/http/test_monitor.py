@@ -26,7 +26,7 @@ from vortexd.http.exchange import Answer, Headers, Request
 from vortexd.http.monitor import Monitor
 from vortexd.net.proxies import Sender
 from vortexd.observe.logs import fit, redact
-from vortexd.peers import Peers
+from vortexd.process.peers import Peers
 from vortexd.settings.sections import MonitorSettings
 
 PUSH = {

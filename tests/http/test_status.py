@@ -13,7 +13,7 @@ from vortexd.http.health import Ready
 from vortexd.http.status import Status
 from vortexd.net.proxies import Sender
 from vortexd.observe.metrics import Metrics
-from vortexd.peers import Peers
+from vortexd.process.peers import Peers
 
 WELL = SourceReport("https://git.example/x", "git", "abc", 1_900_000_000.0, None, None, False, 0.0, False)
 ILL = SourceReport("files:/x", "files", None, None, "gone", 1_900_000_000.5, True, 42.1234, True)

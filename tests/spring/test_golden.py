@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 import trio
 
+from vortexd.auth.credential_files import load_named_files
 from vortexd.daemon import serve
-from vortexd.late_signals import LateSignals
-from vortexd.named_files import load_named_files
 from vortexd.net.inherited import Inherited
-from vortexd.peers import Peers
+from vortexd.process.late_signals import LateSignals
+from vortexd.process.peers import Peers
+from vortexd.process.systemd import Notifier
 from vortexd.settings import file as settings_file
 from vortexd.settings.sections import parse_address
-from vortexd.systemd import Notifier
 
 from . import oracle
 from .oracle import Answered

@@ -64,7 +64,7 @@ sys.path.insert(0, "{_CHECKOUT}")
 if sys.argv[0].endswith("ctl"):
     from vortexd.ctl.cli import main
 else:
-    from vortexd.cli import main
+    from vortexd.cli.main import main
 sys.exit(main())
 """
 

@@ -89,7 +89,7 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("start", [("-m", "vortexd"), ("-c", SCRIPT)], ids=["module", "script"])
-@pytest.mark.parametrize("module", ["vortexd.cli", "cattrs", "vortexd.reload"])
+@pytest.mark.parametrize("module", ["vortexd.cli.main", "cattrs", "vortexd.reload"])
 def test_SIGTERM_in_an_import_ends_with_0(tmp_path: Path, source: Path, module: str, start: tuple[str, ...]) -> None:
     arguments = ("--source", str(source), "--bind", "127.0.0.1:0")
     with held(tmp_path, module, *start, *arguments) as early:
@@ -101,13 +101,13 @@ def test_SIGTERM_in_an_import_ends_with_0(tmp_path: Path, source: Path, module: 
 def test_SIGTERM_in_an_import_of_a_supervisor_ends_with_0(tmp_path: Path, source: Path) -> None:
     settings = tmp_path / "vortexd.toml"
     settings.write_text(SETTINGS.format(source))
-    with held(tmp_path, "vortexd.supervisor", "-m", "vortexd", "--config", str(settings)) as early:
+    with held(tmp_path, "vortexd.process.supervisor", "-m", "vortexd", "--config", str(settings)) as early:
         early.process.send_signal(signal.SIGTERM)
 
         assert 0 == early.process.wait(10)
 
 
-@pytest.mark.parametrize("module", ["vortexd.cli", "vortexd.daemon"])
+@pytest.mark.parametrize("module", ["vortexd.cli.main", "vortexd.daemon"])
 def test_SIGHUP_in_an_import_reloads_once_it_serves(tmp_path: Path, source: Path, module: str) -> None:
     arguments = ("--source", str(source), "--bind", "127.0.0.1:0", "--log-format", "json")
     with held(tmp_path, module, "-m", "vortexd", *arguments) as early:
@@ -124,7 +124,7 @@ def test_SIGHUP_in_an_import_of_a_supervisor_reloads_every_worker(tmp_path: Path
     settings = tmp_path / "vortexd.toml"
     settings.write_text(SETTINGS.format(source))
     command = ("-m", "vortexd", "--config", str(settings), "--log-format", "json")
-    with held(tmp_path, "vortexd.supervisor", *command) as early:
+    with held(tmp_path, "vortexd.process.supervisor", *command) as early:
         early.process.send_signal(signal.SIGHUP)
         early.release()
         early.wait_for("reloaded", 2)
@@ -134,7 +134,7 @@ def test_SIGHUP_in_an_import_of_a_supervisor_reloads_every_worker(tmp_path: Path
 
 
 def test_SIGINT_in_an_import_is_no_traceback(tmp_path: Path, source: Path) -> None:
-    with held(tmp_path, "vortexd.cli", "-m", "vortexd", "--source", str(source)) as early:
+    with held(tmp_path, "vortexd.cli.main", "-m", "vortexd", "--source", str(source)) as early:
         early.process.send_signal(signal.SIGINT)
 
         assert 130 == early.process.wait(10)
@@ -143,7 +143,7 @@ def test_SIGINT_in_an_import_is_no_traceback(tmp_path: Path, source: Path) -> No
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_worker_that_is_importing_is_ended_by_none(tmp_path: Path, number: int) -> None:
-    with held(tmp_path, "vortexd.cli", "-m", "vortexd.worker") as early:
+    with held(tmp_path, "vortexd.cli.main", "-m", "vortexd.cli.worker") as early:
         early.process.send_signal(number)
         early.release()
 
@@ -154,7 +154,10 @@ def test_a_worker_that_is_importing_is_ended_by_none(tmp_path: Path, number: int
 
 @pytest.mark.parametrize(
     ("module", "arguments"),
-    [("vortexd.auth.tokens", ("token", "new", "name")), ("vortexd.named_files", ("--check", "--source", "."))],
+    [
+        ("vortexd.auth.tokens", ("token", "new", "name")),
+        ("vortexd.auth.credential_files", ("--check", "--source", ".")),
+    ],
     ids=["token", "--check"],
 )
 def test_what_does_not_serve_is_ended_as_any_program_is(

@@ -13,7 +13,7 @@ import trio
 
 from ..core.errors import VortexdError
 from ..core.text import printable
-from ..processes import end_group
+from ..process.processes import end_group
 
 # The end of it is where the reason is. It goes over the wire in one message.
 MAX_STDERR = 2_048

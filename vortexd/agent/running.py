@@ -17,7 +17,7 @@ import structlog
 import trio
 
 from ..core.errors import VortexdError
-from ..systemd import Notifier
+from ..process.systemd import Notifier
 from .commands import Failure
 from .item import Hook, Item, Outcome, Subject, TemplateItem, hook_name, subject_of
 from .loop import Keeper, Watch, reason_of

@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 
 from ..aio.isolated import Died, Unavailable
-from ..cli import read_settings
+from ..cli.main import read_settings
 from ..core.errors import SourceError
 from ..core.text import printable
 from ..encryption.decryptor import Decryptor

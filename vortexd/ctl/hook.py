@@ -13,7 +13,7 @@ import trio
 
 from ..client import Change
 from ..core.text import printable
-from ..processes import end_group
+from ..process.processes import end_group
 from .server import TOKEN_VARIABLES
 
 

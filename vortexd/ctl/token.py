@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..commands import new_token_lines
+from ..cli.commands import new_token_lines
 from ..core.errors import SettingsError
 from ..core.text import printable, rfc3339
 from .printing import aligned

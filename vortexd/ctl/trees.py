@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from ..cli import is_bare_repository
+from ..cli.main import is_bare_repository
 from ..core.model import Files, Tree
 from ..settings.remotes import Remote
 from ..settings.sections import GitSettings, SourceSettings

@@ -1,1 +1,4 @@
-"""The HTTP side: the listener that accepts and routes, the bridge to Hypercorn, and the quart-trio application."""
+"""The HTTP side: from complete requests to answers.
+
+Requests arrive from net; each route has an endpoint that answers. Hypercorn and Quart serve requests behind the listener's first look.
+"""

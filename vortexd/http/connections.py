@@ -13,7 +13,7 @@ import orjson
 
 from ..auth import Right
 from ..core.errors import RemoteError
-from ..peers import Peers
+from ..process.peers import Peers
 from ..realtime.server import Connected
 from .exchange import Answer, Request
 

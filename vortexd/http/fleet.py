@@ -20,7 +20,7 @@ from ..core.model import Key
 from ..core.patterns import Pattern, parse_pattern
 from ..core.text import rfc3339
 from ..fleet import NOBODY, STATES, Ack, Cursor, Fleet, KeyState, Page, Question, Seen, merge
-from ..peers import Answers, Peers
+from ..process.peers import Answers, Peers
 from .exchange import JSON, Answer, Request
 from .keyed import validated
 from .query import parse_query

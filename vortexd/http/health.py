@@ -7,7 +7,7 @@ from ..auth import Right
 from ..core.errors import RemoteError
 from ..core.model import Key
 from ..observe.metrics import CONTENT_TYPE, Metrics, merge
-from ..peers import Peers
+from ..process.peers import Peers
 from ..realtime.handshake import parse_target
 from ..resolve.tree import ParsedFiles
 from .exchange import Answer, Request

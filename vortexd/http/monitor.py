@@ -17,7 +17,7 @@ from ..aio import threads
 from ..auth import Right
 from ..core.errors import RemoteError, SourceError
 from ..core.model import BrokenFile
-from ..peers import Peers
+from ..process.peers import Peers
 from ..settings.secrets import read_secret
 from ..settings.sections import MonitorSettings
 from ..source.git.repositories import repository_of

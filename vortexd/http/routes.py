@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from ..core.errors import RemoteError
 from ..observe.metrics import Metrics
-from ..peers import Peers
+from ..process.peers import Peers
 from ..settings.sections import HttpSettings
 from .configuration import ConfigReader, Configuration
 from .exchange import Endpoint

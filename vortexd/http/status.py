@@ -8,7 +8,7 @@ import orjson
 from ..auth import Right
 from ..core.model import BrokenFile, HeldBack, SourceReport
 from ..core.text import rfc3339
-from ..peers import Peers
+from ..process.peers import Peers
 from .broken import held_back_members, members
 from .exchange import Answer, Request
 

@@ -1,1 +1,4 @@
-"""The WebSocket side: frames, messages, close reasons and the session are pure; connection is the Trio part."""
+"""The WebSocket side: connections, subscriptions and the parking lot of quiet connections.
+
+Deliveries arrive from the pipeline and messages from clients; frames leave. Never imports the HTTP side.
+"""

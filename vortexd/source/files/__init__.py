@@ -1,0 +1,1 @@
+"""The files source: a directory, watched by inotify and read whole."""

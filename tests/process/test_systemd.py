@@ -9,7 +9,7 @@ import pytest
 
 from vortexd.core.model import BrokenFile, Served, SourceReport
 from vortexd.net.inherited import STORED
-from vortexd.systemd import Notifier, describe
+from vortexd.process.systemd import Notifier, describe
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .core.errors import SettingsError, StartError
-from .core.text import printable
-from .installation import PREFIX, Fate, Place, contents, install, is_hidden, program, uninstall
+from ..core.errors import SettingsError, StartError
+from ..core.text import printable
+from ..process.installation import PREFIX, Fate, Place, contents, install, is_hidden, program, uninstall
 from .terminal import Parser, complain, complain_of
 
 
@@ -37,7 +37,7 @@ def new_token_lines(name: str, **members: Any) -> list[str]:
     Raises:
         SettingsError: The entry would be none.
     """
-    from .auth.tokens import entry_of, new_token
+    from ..auth.tokens import entry_of, new_token
 
     token = new_token()
     entry = entry_of(name, token, **members)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from vortexd import early_signals
-from vortexd.late_signals import LateSignals
+from vortexd.process import early_signals
+from vortexd.process.late_signals import LateSignals
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import attrs
 
-from .core.errors import StartError
+from ..core.errors import StartError
 
 PREFIX = "/usr/local"
 SETTINGS = "/etc/vortexd/vortexd.toml"
@@ -122,7 +122,7 @@ def _ctl(command: Sequence[str]) -> list[str]:
 
 def _data() -> Path:
     """What comes with vortexd: inside the package where it is installed, beside it in a checkout."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parent.parent
     return package / "data" if (package / "data").is_dir() else package.parent
 
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import trio
 from trio.testing import MockClock
 
+from vortexd.process.supervisor import Supervisor, _Worker
+from vortexd.process.systemd import Notifier
 from vortexd.settings.sections import Settings
-from vortexd.supervisor import Supervisor, _Worker
-from vortexd.systemd import Notifier
 
 
 class Process:

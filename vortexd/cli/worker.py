@@ -1,4 +1,4 @@
-"""One of several workers: what `supervisor.py` starts as `python -m vortexd.worker`. A whole daemon, on sockets that were bound for it.
+"""One of several workers: what `process.supervisor` starts as `python -m vortexd.cli.worker`. A whole daemon, on sockets that were bound for it.
 
 It ends when its supervisor says so, or is gone; SIGTERM and SIGINT are the supervisor's, so that a terminal's Ctrl-C and a `kill` of the whole
 group begin one drain and not two. As in `__main__`, signals come first, and then the imports.
@@ -7,7 +7,7 @@ group begin one drain and not two. As in `__main__`, signals come first, and the
 import os
 import sys
 
-from . import early_signals
+from ..process import early_signals
 
 
 def main() -> int:
@@ -15,7 +15,8 @@ def main() -> int:
     early_signals.begin_worker()
     import structlog
 
-    from . import cli, post
+    from ..process import assignment as post
+    from . import main as cli
 
     try:
         taken = post.take_post(os.environ)

@@ -4,8 +4,8 @@ import argparse
 import sys
 from typing import NoReturn
 
-from .core.errors import SettingsError
-from .core.text import printable
+from ..core.errors import SettingsError
+from ..core.text import printable
 
 
 class Parser(argparse.ArgumentParser):

@@ -9,10 +9,10 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-import vortexd.peers.link
-from vortexd.peers import ANSWER_TIMEOUT, Answers, Peers, Seat
-from vortexd.peers.link import Link
-from vortexd.peers.wire import MOST, Frame
+import vortexd.process.peers.link
+from vortexd.process.peers import ANSWER_TIMEOUT, Answers, Peers, Seat
+from vortexd.process.peers.link import Link
+from vortexd.process.peers.wire import MOST, Frame
 
 
 class Supervisor:
@@ -142,7 +142,7 @@ async def test_what_a_stopped_process_does_not_take_is_dropped(nursery: trio.Nur
 async def test_what_waits_for_a_stopped_process_is_bounded_in_bytes_too(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vortexd.peers.link, "MOST", 1_000_000)
+    monkeypatch.setattr(vortexd.process.peers.link, "MOST", 1_000_000)
     ours, theirs = socket.socketpair()
     link = Link(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
     nursery.start_soon(link.run, lambda _: None)

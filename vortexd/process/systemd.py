@@ -9,9 +9,9 @@ import contextlib
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 
-from .core.model import BrokenFile, SourceReport
-from .core.text import printable
-from .net.inherited import STORED
+from ..core.model import BrokenFile, SourceReport
+from ..core.text import printable
+from ..net.inherited import STORED
 
 # Broken files that `systemctl status` names.
 _NAMED_FILES = 3

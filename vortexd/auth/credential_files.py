@@ -8,13 +8,13 @@ from pathlib import Path
 
 import attrs
 
-from .auth import Authority, load_authority
-from .core.errors import SettingsError, SourceError
-from .encryption.files import Encryption, load_encryption
-from .net.tls import ServerContext, load_context
-from .settings.secrets import expanded, read_secret
-from .settings.sections import Address, GitSettings, Settings
-from .settings.secure_files import OTHERS_READ_OR_WRITE
+from ..core.errors import SettingsError, SourceError
+from ..encryption.files import Encryption, load_encryption
+from ..net.tls import ServerContext, load_context
+from ..settings.secrets import expanded, read_secret
+from ..settings.sections import Address, GitSettings, Settings
+from ..settings.secure_files import OTHERS_READ_OR_WRITE
+from . import Authority, load_authority
 
 # Stands for the authorities of clients' certificates that can't be read: that is said already, and what needs them isn't wrong by it.
 _UNREAD = frozenset({""})

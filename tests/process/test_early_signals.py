@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from vortexd import cli, early_signals
+from vortexd.cli import main as cli
+from vortexd.process import early_signals
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 

@@ -20,18 +20,18 @@ import orjson
 import structlog
 import trio
 
+from ..aio import threads
+from ..core.errors import SettingsError
+from ..net import binding
+from ..net.inherited import Inherited, inherit
+from ..observe import logs
+from ..observe.metrics import SupervisorMetrics
+from ..settings.sections import Settings
 from . import systemd
-from .aio import threads
-from .core.errors import SettingsError
 from .late_signals import LateSignals
-from .net import binding
-from .net.inherited import Inherited, inherit
-from .observe import logs
-from .observe.metrics import SupervisorMetrics
 from .peers import SUPERVISOR
 from .peers.link import Link
 from .peers.wire import Frame
-from .settings.sections import Settings
 
 log = structlog.get_logger()
 
@@ -173,7 +173,7 @@ class Supervisor:
                 "watchdog": self._watchdog,
             }
             process = await trio.lowlevel.open_process(
-                [sys.executable, "-m", "vortexd.worker", *self._arguments],
+                [sys.executable, "-m", "vortexd.cli.worker", *self._arguments],
                 pass_fds=[*listening, theirs.fileno(), memory],
                 env={**_without_supervisor(os.environ), VARIABLE: orjson.dumps(post).decode()},
                 # A terminal's Ctrl-C is for the supervisor, which tells the workers.

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vortexd.peers.wire import MOST, Decoder, Frame, encode
+from vortexd.process.peers.wire import MOST, Decoder, Frame, encode
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 

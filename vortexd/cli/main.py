@@ -16,17 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from . import __version__, early_signals
+from .. import __version__
+from ..core.errors import SettingsError, StartError
+from ..core.text import printable
+from ..process import early_signals
+from ..settings.file import examine, is_address, load, override
+from ..settings.sections import Settings, SourceSettings, parse_address
+from ..settings.toml_schema import MAX_BYTES
 from .commands import COMMANDS
-from .core.errors import SettingsError, StartError
-from .core.text import printable
-from .settings.file import examine, is_address, load, override
-from .settings.sections import Settings, SourceSettings, parse_address
-from .settings.toml_schema import MAX_BYTES
 from .terminal import Parser, complain, complain_of
 
 if TYPE_CHECKING:
-    from .post import Post
+    from ..process.assignment import Post
 
 E = TypeVar("E", bound=Exception)
 SYSTEM_FILE = Path("/etc/vortexd/vortexd.toml")
@@ -208,7 +209,7 @@ def _complain_of_all(file: Path | None, options: argparse.Namespace) -> int:
 
 
 def _errors(file: Path | None, options: argparse.Namespace) -> Iterator[SettingsError]:
-    from .named_files import check_named_files
+    from ..auth.credential_files import check_named_files
 
     settings, problems = Settings(), list[tuple[str, str]]()
     if file is not None:
@@ -263,7 +264,7 @@ def _reason(error: OSError | ValueError) -> str:
 
 def example() -> Path:
     """The example that comes with vortexd: beside the package in a checkout, inside it where it is installed."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parent.parent
     checkout = package.parent / "conf" / "example"
     return checkout if checkout.is_dir() else package / "example"
 
@@ -273,7 +274,7 @@ def example() -> Path:
 
 def _check_files(settings: Settings) -> None:
     """Read the files that [auth], [tls] and [encryption] name, as the daemon would."""
-    from .named_files import load_named_files
+    from ..auth.credential_files import load_named_files
 
     load_named_files(settings, [parse_address(text) for text in settings.server.bind], os.environ)
 
@@ -286,9 +287,9 @@ def _run(
     post: "Post | None" = None,
 ) -> int:
     def daemon() -> int:
-        from . import daemon
-        from .observe import logs
-        from .settings.state_directory import memory_directory
+        from .. import daemon
+        from ..observe import logs
+        from ..settings.state_directory import memory_directory
 
         logs.configure(settings.log, sys.stderr)
         # All workers share one memory, of which one is the writer.
@@ -310,8 +311,8 @@ def _supervise(
     read: Callable[[], Settings],
 ) -> int:
     def supervisor() -> int:
-        from . import supervisor
-        from .observe import logs
+        from ..observe import logs
+        from ..process import supervisor
 
         logs.configure(settings.log, sys.stderr)
         # What is wrong is said once, rather than by each worker.

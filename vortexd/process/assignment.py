@@ -8,9 +8,9 @@ from collections.abc import MutableMapping
 import attrs
 import orjson
 
+from ..settings.sections import Settings
+from ..settings.state_directory import state_directory
 from .peers import Seat
-from .settings.sections import Settings
-from .settings.state_directory import state_directory
 from .supervisor import VARIABLE
 
 

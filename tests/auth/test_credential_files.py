@@ -7,8 +7,8 @@ from typing import Any
 import attrs
 import pytest
 
+from vortexd.auth.credential_files import check_named_files, load_named_files
 from vortexd.core.errors import SettingsError
-from vortexd.named_files import check_named_files, load_named_files
 from vortexd.settings.sections import (
     Address,
     AuthSettings,
@@ -20,7 +20,7 @@ from vortexd.settings.sections import (
     TlsSettings,
 )
 
-from .certificates import make
+from ..certificates import make
 
 BOUND = [Address("127.0.0.1", 8888)]
 GIT = GitSettings(uri="https://git.example/a.git")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from vortexd.core.errors import StartError
-from vortexd.installation import Fate, Place, contents, install, is_hidden, uninstall
+from vortexd.process.installation import Fate, Place, contents, install, is_hidden, uninstall
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SETTINGS = "/etc/vortexd/vortexd.toml"
 UNIT = "lib/systemd/system/vortexd.service"
 OLD = {UNIT: b"old unit", SETTINGS: b"old settings"}

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from vortexd import __version__, cli
+from vortexd import __version__
 from vortexd.auth.tokens import digest_of, load_tokens
-from vortexd.commands import COMMANDS
+from vortexd.cli import main as cli
+from vortexd.cli.commands import COMMANDS
 from vortexd.core.errors import StartError
 from vortexd.settings.sections import AnySource, GitSettings, Settings, SourceSettings
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "man/vortexd.8").read_text()
 
 
