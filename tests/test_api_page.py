@@ -123,7 +123,9 @@ def test_no_other_type_is_understood() -> None:
 
 
 def test_every_error_code_is_described() -> None:
-    sources = "".join(path.read_text() for path in (ROOT / "vortexd" / "realtime").glob("*.py"))
+    sources = "".join(
+        path.read_text() for package in ("protocol", "realtime") for path in (ROOT / "vortexd" / package).glob("*.py")
+    )
     used = set(re.findall(r'"([A-Z]+_[A-Z]+|FORBIDDEN)"', sources))
 
     assert used == set(re.findall(r"^\.It Cm ([A-Z_]+)$", section("MESSAGES OF THE SERVER"), re.MULTILINE))

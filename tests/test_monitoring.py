@@ -16,7 +16,7 @@ from vortexd.observe.metrics import Metrics, SupervisorMetrics
 from vortexd.observe.publication import Publication
 
 CONF = Path(__file__).parent.parent / "conf"
-RULES = CONF / "prometheus" / "vortexd.core.constraints.yml"
+RULES = CONF / "prometheus" / "vortexd.rules.yml"
 REPORT = SourceReport("git", "git", "1f3a", 1.0, None, None, False, 0.0, False)
 
 
@@ -83,7 +83,7 @@ def test_panels_have_ids_of_their_own_and_do_not_lie_upon_each_other() -> None:
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool")
 def test_prometheus_loads_the_rules_and_they_alert_when_they_should() -> None:
     done = subprocess.run(
-        ["promtool", "test", "rules", str(RULES.with_name("vortexd.core.constraints.test.yml"))],
+        ["promtool", "test", "rules", str(RULES.with_name("vortexd.rules.test.yml"))],
         capture_output=True,
         text=True,
         timeout=60,

@@ -47,7 +47,7 @@ def test_it_is_installed_with_what_it_speaks_of() -> None:
     installed = contents(["/opt/vortexd/bin/vortexd"])
     spoken = {
         *("nginx.conf", "haproxy.cfg", "haproxy-tcp.cfg", "Caddyfile"),
-        *("vortexd.core.constraints.yml", "vortexd.grafana.json"),
+        *("vortexd.rules.yml", "vortexd.grafana.json"),
     }
 
     assert "share/man/man7/vortexd-operations.7" in installed

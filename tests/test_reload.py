@@ -29,7 +29,7 @@ from vortexd.net.listener import Listener
 from vortexd.net.tls import Tls
 from vortexd.observe.metrics import Metrics
 from vortexd.pipeline.broadcast import Broadcaster, Subscriber
-from vortexd.pipeline.pipeline import Line
+from vortexd.pipeline.pipeline import Pipeline
 from vortexd.pipeline.registry import Registry
 from vortexd.pipeline.store import Store
 from vortexd.process.systemd import Notifier
@@ -99,7 +99,7 @@ class Daemon:
         gate = Gate(settings.auth, OPEN, [], lambda: 0.0, lambda: 0.0)
         store, registry = Store(settings.history), Registry[Subscriber]()
         encoder = Encoder(timestamp)
-        line = Line(
+        line = Pipeline(
             settings.formats,
             store,
             registry,

@@ -41,13 +41,13 @@ from .observe.metrics import Metrics
 from .observe.publication import Publication
 from .observe.tracing import tracing
 from .pipeline.broadcast import Broadcaster, Subscriber
-from .pipeline.pipeline import Line
+from .pipeline.pipeline import Pipeline
 from .pipeline.registry import Registry
 from .pipeline.state import overrides_of
 from .pipeline.store import Store
 from .process import systemd
 from .process.late_signals import LateSignals
-from .process.peers import Peers, Seat
+from .process.peers import Peers, WorkerSlot
 from .protocol.encoder import Encoder
 from .realtime.server import WebSocketServer
 from .reload import Parts, Reload, pages_of
@@ -76,7 +76,7 @@ def run(
     started: Started,
     read: Callable[[], Settings] | None = None,
     listening: Sequence[socket.socket] = (),
-    seat: Seat | None = None,
+    slot: WorkerSlot | None = None,
     file: Path | None = None,
     memory: Path | None = None,
 ) -> None:
@@ -95,8 +95,8 @@ def run(
         SettingsError: The files that [auth], [tls] and [encryption] name can't be used.
         StartError: The daemon can't start.
     """
-    peers = Peers(seat)
-    inherited = Inherited(tuple(listening)) if seat else inherit(os.environ, os.getpid())
+    peers = Peers(slot)
+    inherited = Inherited(tuple(listening)) if slot else inherit(os.environ, os.getpid())
     bound = _bound(settings, inherited)
     files = load_named_files(settings, bound, os.environ)
     notifier = peers.notifier or systemd.Notifier(os.environ, os.getpid())
@@ -139,7 +139,7 @@ async def serve(
     store = Store(settings.history)
     registry: Registry[Subscriber] = Registry()
     encoder = Encoder(timestamp, settings.history.frames_bytes)
-    line = Line(
+    line = Pipeline(
         settings.formats,
         store,
         registry,
@@ -289,7 +289,7 @@ async def _stop(signals: AsyncIterator[int], scope: trio.CancelScope, ended: tri
 
 
 async def _announce(
-    line: Line,
+    line: Pipeline,
     started: Started,
     urls: Sequence[str],
     notifier: systemd.Notifier,

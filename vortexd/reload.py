@@ -29,7 +29,7 @@ from .net.listener import Listener
 from .net.tls import Tls
 from .observe import logs
 from .observe.metrics import Metrics
-from .pipeline.pipeline import Line
+from .pipeline.pipeline import Pipeline
 from .pipeline.state import overrides_of
 from .pipeline.store import Store
 from .process.systemd import Notifier
@@ -57,7 +57,7 @@ class Parts:
     tls: Tls
     keyring: Keyring
     sources: Sources
-    line: Line
+    line: Pipeline
     store: Store
     encoder: Encoder
     fleet: Fleet

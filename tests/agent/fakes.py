@@ -27,17 +27,17 @@ class FakeWatched:
         self.state = "connected"
         self.version: str | None = version_of(document)
         self.acks: list[tuple[str, str, str | None]] = []
-        self._news, self._changes = trio.open_memory_channel[str](100)
+        self._notifier, self._changes = trio.open_memory_channel[str](100)
 
     def change(self, document: dict[str, Any]) -> str:
         """Let the server have another document; its version."""
         self.document = document
         self.version = version_of(document)
-        self._news.send_nowait(self.version)
+        self._notifier.send_nowait(self.version)
         return self.version
 
     def end(self) -> None:
-        self._news.close()
+        self._notifier.close()
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self._changes.__aiter__()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vortexd.agent.files import FileError, Held, Ownership, Target, difference, ownership
+from vortexd.agent.files import FileError, FileSnapshot, Ownership, Target, difference, ownership
 from vortexd.core.errors import StartError
 
 IS_ROOT = os.geteuid() == 0
@@ -150,7 +150,7 @@ def test_a_failed_write_leaves_everything_as_it_was(file: Path, monkeypatch: pyt
 def test_what_was_there_is_put_back_and_so_is_that_nothing_was(file: Path) -> None:
     one = target(file)
     put(file, b"new")
-    one.restore(Held(b"old", 0o640, os.geteuid(), os.getegid()))
+    one.restore(FileSnapshot(b"old", 0o640, os.geteuid(), os.getegid()))
     assert (b"old", 0o640) == (file.read_bytes(), mode(file))
     one.restore(None)
 

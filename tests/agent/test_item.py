@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from vortexd.agent.commands import Failure
-from vortexd.agent.files import Held
+from vortexd.agent.files import FileSnapshot
 from vortexd.agent.item import Hook, Outcome, State, TemplateItem
 from vortexd.agent.record import Known, Record, digest_of, make_private
 from vortexd.agent.settings import HookSettings, TemplateSettings
@@ -166,7 +166,7 @@ async def test_another_mode_in_the_settings_is_reason_to_write_again(bench: Benc
 async def killed_after_the_replacement(bench: Bench, size: str) -> None:
     """Leave everything as a kill between the replacement and the reload does."""
     old = bench.target.read_bytes() if bench.target.exists() else None
-    held = Held(old, 0o600, os.geteuid(), os.getegid()) if old is not None else None
+    held = FileSnapshot(old, 0o600, os.geteuid(), os.getegid()) if old is not None else None
     content = f"size={size}\n".encode()
     record = bench.record()
     record.begin(record.read(), digest_of(content), held)

@@ -6,7 +6,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from vortexd.agent.commands import Failure
 from vortexd.agent.item import Outcome, State
-from vortexd.agent.loop import Keeper, Verdicts
+from vortexd.agent.loop import Reconciler, Verdicts
 from vortexd.agent.settings import HookSettings
 from vortexd.client.replica import version_of
 
@@ -43,15 +43,15 @@ def watched() -> FakeWatched:
     return FakeWatched({"n": 0})
 
 
-def keeper(watched: FakeWatched, *items: FakeItem, has_stderr: bool = True) -> Keeper:
-    return Keeper(SUBJECT, items, watched.watch, lambda: 0.5, lambda name, outcome: None, has_stderr=has_stderr)
+def reconciler(watched: FakeWatched, *items: FakeItem, has_stderr: bool = True) -> Reconciler:
+    return Reconciler(SUBJECT, items, watched.watch, lambda: 0.5, lambda name, outcome: None, has_stderr=has_stderr)
 
 
 async def test_the_first_state_is_applied_at_once_and_a_change_when_it_is_quiet(
     autojump_clock: MockClock, watched: FakeWatched, nursery: trio.Nursery
 ) -> None:
     item = FakeItem("a")
-    nursery.start_soon(keeper(watched, item).run)
+    nursery.start_soon(reconciler(watched, item).run)
     await trio.sleep(5)
     watched.change({"n": 1})
     await trio.sleep(0.5)
@@ -65,7 +65,7 @@ async def test_changes_without_end_are_applied_after_the_longest_wait(
     autojump_clock: MockClock, watched: FakeWatched, nursery: trio.Nursery
 ) -> None:
     item = FakeItem("a", max_wait=3.0)
-    nursery.start_soon(keeper(watched, item).run)
+    nursery.start_soon(reconciler(watched, item).run)
     await trio.sleep(1)
     for number in range(10):
         watched.change({"n": number})
@@ -78,7 +78,7 @@ async def test_splay_puts_it_off_by_chance_but_not_the_first_state(
     autojump_clock: MockClock, watched: FakeWatched, nursery: trio.Nursery
 ) -> None:
     item = FakeItem("a", splay=60.0)
-    nursery.start_soon(keeper(watched, item).run)
+    nursery.start_soon(reconciler(watched, item).run)
     await trio.sleep(1)
     watched.change({"n": 1})
     await trio.sleep(100)
@@ -89,7 +89,7 @@ async def test_splay_puts_it_off_by_chance_but_not_the_first_state(
 async def test_a_version_is_acknowledged_once_all_items_have_come_to_it(
     autojump_clock: MockClock, watched: FakeWatched, nursery: trio.Nursery
 ) -> None:
-    nursery.start_soon(keeper(watched, FakeItem("a"), FakeItem("b", seconds=20.0)).run)
+    nursery.start_soon(reconciler(watched, FakeItem("a"), FakeItem("b", seconds=20.0)).run)
     await trio.sleep(10)
     assert [] == watched.acks
     await trio.sleep(20)
@@ -101,7 +101,7 @@ async def test_what_one_item_refuses_is_rejected_with_the_reason_and_does_not_st
     autojump_clock: MockClock, watched: FakeWatched, nursery: trio.Nursery
 ) -> None:
     good = FakeItem("good")
-    nursery.start_soon(keeper(watched, FakeItem("bad"), good).run)
+    nursery.start_soon(reconciler(watched, FakeItem("bad"), good).run)
     await trio.sleep(1)
     version = watched.change({"bad": 1})
     await trio.sleep(5)
@@ -114,7 +114,7 @@ async def test_stderr_is_left_out_where_settings_say_so(
     autojump_clock: MockClock, watched: FakeWatched, nursery: trio.Nursery
 ) -> None:
     watched.document["bad"] = 1
-    nursery.start_soon(keeper(watched, FakeItem("bad"), has_stderr=False).run)
+    nursery.start_soon(reconciler(watched, FakeItem("bad"), has_stderr=False).run)
     await trio.sleep(1)
 
     assert "bad: check ended with status 1" == watched.acks[0][2]
@@ -124,7 +124,7 @@ async def test_what_changes_while_an_item_is_busy_is_applied_afterwards_and_ackn
     autojump_clock: MockClock, watched: FakeWatched, nursery: trio.Nursery
 ) -> None:
     item = FakeItem("a", seconds=30.0)
-    nursery.start_soon(keeper(watched, item).run)
+    nursery.start_soon(reconciler(watched, item).run)
     await trio.sleep(10)
     watched.change({"n": 1})
     newest = watched.change({"n": 2})
@@ -136,7 +136,7 @@ async def test_what_changes_while_an_item_is_busy_is_applied_afterwards_and_ackn
 
 async def test_again_renders_at_once(autojump_clock: MockClock, watched: FakeWatched, nursery: trio.Nursery) -> None:
     item = FakeItem("a")
-    one = keeper(watched, item)
+    one = reconciler(watched, item)
     nursery.start_soon(one.run)
     await trio.sleep(5)
     one.again()
@@ -149,7 +149,7 @@ async def test_a_configuration_that_ends_leaves_files_as_they_are(
     autojump_clock: MockClock, watched: FakeWatched, nursery: trio.Nursery
 ) -> None:
     item = FakeItem("a")
-    nursery.start_soon(keeper(watched, item).run)
+    nursery.start_soon(reconciler(watched, item).run)
     await trio.sleep(5)
     watched.change({})
     watched.version = None
@@ -162,7 +162,7 @@ async def test_a_server_that_has_refused_is_asked_again(
     autojump_clock: MockClock, watched: FakeWatched, nursery: trio.Nursery
 ) -> None:
     item = FakeItem("a")
-    nursery.start_soon(keeper(watched, item).run)
+    nursery.start_soon(reconciler(watched, item).run)
     await trio.sleep(5)
     watched.end()
     await trio.sleep(100)
@@ -175,7 +175,7 @@ async def test_what_is_known_of_a_server_that_refuses_is_worked_on(
 ) -> None:
     watched.end()
     item = FakeItem("a", seconds=5.0)
-    nursery.start_soon(keeper(watched, item).run)
+    nursery.start_soon(reconciler(watched, item).run)
     await trio.sleep(10)
 
     assert [(version_of({"n": 0}), "applied", None)] == watched.acks
@@ -183,7 +183,7 @@ async def test_what_is_known_of_a_server_that_refuses_is_worked_on(
 
 async def test_once_brings_all_items_to_the_state_and_says_so(autojump_clock: MockClock, watched: FakeWatched) -> None:
     watched.document["bad"] = 1
-    found = await keeper(watched, FakeItem("bad"), FakeItem("good")).once()
+    found = await reconciler(watched, FakeItem("bad"), FakeItem("good")).once()
 
     assert ["bad", "good"] == [name for name, _ in found]
     assert [True, False] == [outcome.failure is not None for _, outcome in found]
@@ -191,7 +191,7 @@ async def test_once_brings_all_items_to_the_state_and_says_so(autojump_clock: Mo
 
 
 async def test_a_preview_says_nothing_to_the_server(autojump_clock: MockClock, watched: FakeWatched) -> None:
-    found = await keeper(watched, FakeItem("a"), FakeItem("n")).preview()
+    found = await reconciler(watched, FakeItem("a"), FakeItem("n")).preview()
 
     assert (("a", "{'n': 0}"), "n", []) == (found[0], found[1][0], watched.acks)
     assert isinstance(found[1][1], Failure)

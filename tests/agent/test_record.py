@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from vortexd.agent.files import Held
+from vortexd.agent.files import FileSnapshot
 from vortexd.agent.record import Known, Record, make_private, state_directory
 from vortexd.core.errors import StartError
 
-HELD = Held(b"old\nbytes\x00\xff", 0o640, 1, 2)
+HELD = FileSnapshot(b"old\nbytes\x00\xff", 0o640, 1, 2)
 
 
 @pytest.fixture

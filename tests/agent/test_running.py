@@ -79,7 +79,7 @@ async def test_a_broken_template_and_a_refused_configuration_stop_nobody_else(tm
 async def test_a_preview_takes_no_lock_and_writes_nothing(tmp_path: Path) -> None:
     settings = Settings(template=(template(tmp_path, "good"), template(tmp_path, "broken", "{{ nothing }}")))
     configurations = Configurations(good={"size": 1}, broken={})
-    with running.keepers(settings, tmp_path / "state", configurations.watch, lambda name, outcome: None):
+    with running.reconcilers(settings, tmp_path / "state", configurations.watch, lambda name, outcome: None):
         results = await running.preview(settings, tmp_path / "state", configurations.watch)
 
     assert "+1" in str(results.items[0][1])

@@ -12,7 +12,7 @@ from wsproto import WSConnection
 from wsproto.events import BytesMessage, TextMessage
 
 from tests.fakes import KEY, FakeLine, FakeMetrics, open_gate, timestamp
-from vortexd.aio.fair_turns import Turns
+from vortexd.aio.fair_queue import FairQueue
 from vortexd.fleet import Fleet, Instance
 from vortexd.net.listener import Accepted, Listener
 from vortexd.net.proxies import Sender
@@ -44,7 +44,7 @@ class Echo(Connection):
         line, metrics = FakeLine({KEY: {}}), FakeMetrics()
         reports = Reports(Fleet(FleetSettings(), line.version_of), metrics, lambda: 0.0)
         quota = PatternQuota(0, 0)
-        super().__init__(stream, websocket, client, line, metrics, reports, quota, Turns(), timestamp, Random(1))
+        super().__init__(stream, websocket, client, line, metrics, reports, quota, FairQueue(), timestamp, Random(1))
         self._behind.clear()
         self._bits = client.window_bits
 

@@ -14,7 +14,7 @@ from vortexd.cli.main import main
 from vortexd.pipeline import pipeline as line
 from vortexd.pipeline import store
 from vortexd.pipeline.broadcast import Broadcaster
-from vortexd.pipeline.pipeline import Line
+from vortexd.pipeline.pipeline import Pipeline
 from vortexd.source.git.mirror import Mirror
 from vortexd.source.git.source import GitSource
 
@@ -55,7 +55,7 @@ def timed_async(owner: Any, name: str, stage: str, inner: str | None = None) -> 
 
 if __name__ == "__main__":
     timed_async(Mirror, "fetch", "fetch")
-    timed_async(Line, "publish", "publish")
+    timed_async(Pipeline, "publish", "publish")
     timed_async(GitSource, "_read", "read", "publish")
     for name, stage in (("parse_tree", "parse"), ("list_keys", "list"), ("stage", "resolve and diff")):
         timed(line, name, stage)

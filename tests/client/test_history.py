@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vortexd.client.change import Change
-from vortexd.client.held import Held
+from vortexd.client.client_state import ClientState
 from vortexd.client.protocol import Conversation, Current, Over
 from vortexd.client.replica import version_of
 from vortexd.core.diff import diff
@@ -28,7 +28,7 @@ class World:
 
     def __init__(self) -> None:
         self.history: list[dict[str, Any]] = [{}]
-        self.held = Held()
+        self.held = ClientState()
         self.shown: list[Change] = []
         self.now = 0.0
         self.is_current = False

@@ -5,7 +5,7 @@ import pytest
 
 from vortexd.client import protocol
 from vortexd.client.change import Change
-from vortexd.client.held import Ack, Held
+from vortexd.client.client_state import Ack, ClientState
 from vortexd.client.protocol import Beat, Conversation, Current, Event, Over, Refused
 from vortexd.client.replica import version_of
 from vortexd.core.model import Key
@@ -18,9 +18,9 @@ PATCH = [{"op": "replace", "path": "/a", "value": 2}]
 OTHER = Key("billing", "dev", "main")
 
 
-def begun(*patterns: str, held: Held | None = None) -> Conversation:
+def begun(*patterns: str, held: ClientState | None = None) -> Conversation:
     """A conversation whose first state is OLD, at 0; what it said until then is taken."""
-    talk = Conversation(held or Held(), [parse_pattern(text) for text in patterns], 0.0)
+    talk = Conversation(held or ClientState(), [parse_pattern(text) for text in patterns], 0.0)
     talk.receive(snapshot(OLD), 0.0)
     talk.take_outgoing(0.0)
     return talk
@@ -39,7 +39,7 @@ def ends(events: list[Event]) -> list[bool]:
 
 
 def test_the_first_state_makes_it_current_and_names_the_key() -> None:
-    held = Held()
+    held = ClientState()
     events = Conversation(held, [], 0.0).receive(snapshot(OLD), 0.0)
 
     assert [Change(KEY, None, version_of(OLD), OLD), Current()] == events
@@ -56,7 +56,7 @@ def test_a_change_comes_with_its_patch_and_its_origin() -> None:
 
 
 def test_what_is_held_outlives_a_connection() -> None:
-    held = Held()
+    held = ClientState()
     begun(held=held)
     again = Conversation(held, [], 10.0)
 
@@ -64,7 +64,7 @@ def test_what_is_held_outlives_a_connection() -> None:
 
 
 def test_another_default_label_is_another_key_and_the_same_subscription() -> None:
-    held = Held()
+    held = ClientState()
     begun(held=held)
     renamed = Key("orders", "dev", "trunk")
     again = Conversation(held, [], 10.0)
@@ -150,7 +150,7 @@ def test_resyncs_of_many_keys_stay_below_what_a_server_lets_pass() -> None:
 
 
 def test_patterns_are_subscribed_to_on_each_connection() -> None:
-    talk = Conversation(Held(), [parse_pattern("billing:*"), parse_pattern("*:prod")], 0.0)
+    talk = Conversation(ClientState(), [parse_pattern("billing:*"), parse_pattern("*:prod")], 0.0)
 
     assert [{"type": "subscribe", "patterns": ["billing:*:*", "*:prod:*"]}] == said(talk)
 
@@ -169,7 +169,7 @@ def test_a_key_that_no_pattern_matches_is_none_of_ours() -> None:
 
 
 def test_a_key_that_ended_while_nobody_was_connected_is_gone_at_the_second_heartbeat() -> None:
-    held = Held()
+    held = ClientState()
     begun("billing", held=held).receive(snapshot(NEW, OTHER), 1.0)
     again = Conversation(held, [parse_pattern("billing")], 10.0)
     again.receive(in_sync(OLD), 10.0)
@@ -182,7 +182,7 @@ def test_a_key_that_ended_while_nobody_was_connected_is_gone_at_the_second_heart
 
 
 def test_a_key_that_is_still_there_stays() -> None:
-    held = Held()
+    held = ClientState()
     begun("billing", held=held).receive(snapshot(NEW, OTHER), 1.0)
     again = Conversation(held, [parse_pattern("billing")], 10.0)
     for text in (in_sync(OLD), message("subscribed", patterns=["billing:*:*"]), snapshot(NEW, OTHER), ping(OLD)):
@@ -218,14 +218,14 @@ def test_any_byte_is_a_sign_of_life() -> None:
 
 
 def test_the_times_are_those_of_the_server() -> None:
-    talk = Conversation(Held(), [], 0.0)
+    talk = Conversation(ClientState(), [], 0.0)
     talk.receive(message("hello", heartbeat_interval_ms=3_000, heartbeat_timeout_ms=2_000), 1.0)
     assert 6.0 == talk.wake_at(0.0)
 
 
 @pytest.mark.parametrize("interval", [-1, 10**30, "x", None, True, 1.5])
 def test_times_that_can_not_be_do_not_switch_it_off(interval: object) -> None:
-    talk = Conversation(Held(), [], 0.0)
+    talk = Conversation(ClientState(), [], 0.0)
     talk.receive(message("hello", heartbeat_interval_ms=interval, heartbeat_timeout_ms=0), 0.0)
     assert 1.0 <= talk.wake_at(0.0) <= 3_600.0
 
@@ -294,7 +294,7 @@ def acknowledged(talk: Conversation, now: float = 0.0) -> list[str]:
 
 
 def test_what_was_acknowledged_is_said_again_to_a_server_in_sync() -> None:
-    held = Held()
+    held = ClientState()
     begun(held=held)
     held.acks[KEY] = Ack(version_of(OLD), "applied")
     again = Conversation(held, [], 10.0)
@@ -304,7 +304,7 @@ def test_what_was_acknowledged_is_said_again_to_a_server_in_sync() -> None:
 
 
 def test_another_version_is_not_acknowledged_by_itself() -> None:
-    held = Held()
+    held = ClientState()
     begun(held=held)
     held.acks[KEY] = Ack(version_of(OLD), "applied")
     again = Conversation(held, [], 10.0)
@@ -365,7 +365,7 @@ def test_more_keys_than_can_be_end_the_connection(monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_a_key_had_is_not_counted_any_more() -> None:
-    held = Held()
+    held = ClientState()
     talk = begun("*", held=held)
     before = held.size
     talk.receive(snapshot(NEW, OTHER), 0.0)

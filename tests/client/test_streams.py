@@ -8,7 +8,7 @@ import trio.testing
 
 from tests.fakes import StreamSpy
 from vortexd.client.address import Address
-from vortexd.client.streams import Tapped, connector, reason_of
+from vortexd.client.streams import ObservedStream, connector, reason_of
 
 
 def test_what_went_wrong_is_one_printable_line() -> None:
@@ -53,7 +53,7 @@ async def test_a_peer_without_tls_leaves_no_stream_open() -> None:
 async def test_each_arrival_is_noted_and_an_end_within_the_handshake_is_an_error() -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     heard: list[int] = []
-    tapped = Tapped(StreamSpy(ours), lambda: heard.append(1))
+    tapped = ObservedStream(StreamSpy(ours), lambda: heard.append(1))
     await theirs.send_all(b"x")
     assert b"x" == await tapped.receive_some()
     await theirs.aclose()

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from vortexd.client.change import Change
-from vortexd.client.ends import End, closed, refused
-from vortexd.client.held import Ack, Held
+from vortexd.client.client_state import Ack, ClientState
+from vortexd.client.disconnect import Disconnect, closed, refused
 from vortexd.client.protocol import Conversation, Current, Event, Over, Refused
 from vortexd.core.patterns import parse_pattern
 
@@ -20,7 +20,7 @@ class Player:
     """A client that does what the lines say, and notes what comes of it."""
 
     def __init__(self, patterns: list[str]) -> None:
-        self._held = Held()
+        self._held = ClientState()
         self._patterns = [parse_pattern(text) for text in patterns]
         self._now = 0.0
         self._talk: Conversation | None = None
@@ -78,7 +78,7 @@ class Player:
                 case Over(end):
                     self._end(end)
 
-    def _end(self, end: End) -> None:
+    def _end(self, end: Disconnect) -> None:
         self._talk = None
         self.events.append({"end": {"return": end.may_return, "after_ms": end.reconnect_after_ms}})
 

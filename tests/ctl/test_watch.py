@@ -19,9 +19,9 @@ from vortexd.core.model import Key
 from vortexd.ctl import cli
 from vortexd.ctl.errors import CtlError
 from vortexd.ctl.hook import run_hook, variables_of
+from vortexd.ctl.output import JsonLines, Lines, OutputFormat
 from vortexd.ctl.printing import Paint
 from vortexd.ctl.server import Server
-from vortexd.ctl.telling import JsonLines, Lines, Telling
 from vortexd.ctl.watch import Hook, follow
 
 from .answering import Said, answering
@@ -39,7 +39,7 @@ SERVER = Server("http://config.example:8888")
 async def watched(
     servers: Servers,
     script: Callable[[Servers], Awaitable[None]],
-    telling: Telling | None = None,
+    telling: OutputFormat | None = None,
     hook: Hook | None = None,
     patterns: tuple[str, ...] = (),
 ) -> str | None:
@@ -314,7 +314,9 @@ def test_profiles_are_one_list(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_application_that_no_file_is_named_after_is_warned_of(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def noted(server: Server, subject: dict[str, Any], telling: Telling, hook: Hook | None, **_: Any) -> None:
+    async def noted(
+        server: Server, subject: dict[str, Any], telling: OutputFormat, hook: Hook | None, **_: Any
+    ) -> None:
         pass
 
     monkeypatch.setattr("vortexd.ctl.watch.follow", noted)

@@ -13,8 +13,8 @@ from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.core.model import BrokenFile, Config, Files, HeldBack, Json, Key, Names, PropertySource, Tree
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.http.app import create_app
-from vortexd.http.configuration import ConfigReader
-from vortexd.http.exchange import Endpoint
+from vortexd.http.configuration import ReadsConfig
+from vortexd.http.endpoint import Endpoint
 from vortexd.http.hypercorn import Bridge
 from vortexd.http.routes import Routes, standard_routes
 from vortexd.net.listener import Accepted, Listener
@@ -183,7 +183,7 @@ class Serving:
                 await stream.send_all(data)
                 return await read_all(stream)
 
-    async def ask(self, target: str, method: str = "GET", body: bytes = b"", **headers: str) -> "Answer":
+    async def ask(self, target: str, method: str = "GET", body: bytes = b"", **headers: str) -> "Response":
         lines = [f"{method} {target} HTTP/1.1", "Host: localhost", "Connection: close"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         if body:
@@ -193,7 +193,7 @@ class Serving:
 
 
 @attrs.frozen
-class Answer:
+class Response:
     status: int
     headers: dict[str, str]
     body: bytes
@@ -216,7 +216,7 @@ async def read_all(stream: trio.SocketStream) -> bytes:
     return data
 
 
-def parse(data: bytes, method: str = "GET") -> Answer:
+def parse(data: bytes, method: str = "GET") -> Response:
     """Read one whole answer strictly, as h11 does."""
     client = h11.Connection(h11.CLIENT)
     client.send(h11.Request(method=method, target="/", headers=[("Host", "x"), ("Connection", "close")]))
@@ -229,7 +229,7 @@ def parse(data: bytes, method: str = "GET") -> Answer:
     while isinstance(event := client.next_event(), h11.Data):
         body += event.data
     assert isinstance(event, h11.EndOfMessage), event
-    return Answer(response.status_code, {name.decode(): value.decode() for name, value in response.headers}, body)
+    return Response(response.status_code, {name.decode(): value.decode() for name, value in response.headers}, body)
 
 
 @asynccontextmanager
@@ -237,7 +237,7 @@ async def serving(
     settings: ServerSettings | None = None,
     gate: Gate | None = None,
     more: Mapping[str, Endpoint] | None = None,
-    reader: ConfigReader | None = None,
+    reader: ReadsConfig | None = None,
     http: HttpSettings | None = None,
 ) -> AsyncIterator[Serving]:
     settings = attrs.evolve(settings or ServerSettings(), bind=("127.0.0.1:0",))

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from tests.fakes import open_gate
-from tests.http.serving import Answer, FilesReader, Serving, serving, wait_until
+from tests.http.serving import FilesReader, Response, Serving, serving, wait_until
 from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
 from vortexd.core.model import Files, Key, Origin
@@ -20,8 +20,8 @@ from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.keys import OneKey
 from vortexd.http import configuration
 from vortexd.http.spring import encoding, environment
+from vortexd.http.spring.config_request import Form
 from vortexd.http.spring.encoding import Encoded, Variant
-from vortexd.http.spring.wanted import Form
 from vortexd.pipeline.parsing import parse_file
 from vortexd.resolve.formats import Document
 from vortexd.settings.sections import FormatSettings, HttpSettings
@@ -42,7 +42,7 @@ FILES: dict[str, str | bytes | Files] = {
 }
 
 
-async def ask(target: str, files: FilesReader | None = None, **headers: str) -> Answer:
+async def ask(target: str, files: FilesReader | None = None, **headers: str) -> Response:
     async with serving(reader=files or FilesReader(FILES)) as http:
         return await http.ask(target, **headers)
 
@@ -561,7 +561,7 @@ async def test_an_answer_is_encoded_once_per_state_and_variant(monkeypatch: pyte
     encode = configuration.encode
 
     def counted(variant: Variant, origin: encoding.Origin, limits: FormatSettings) -> Encoded:
-        made[f"{variant.wanted.form.name} {variant.media_type.partition(';')[0]}"] += 1
+        made[f"{variant.config_request.form.name} {variant.media_type.partition(';')[0]}"] += 1
         return encode(variant, origin, limits)
 
     monkeypatch.setattr(configuration, "encode", counted)
@@ -598,14 +598,14 @@ async def test_H02_of_made_up_keys_only_a_few_are_held_at_a_time_and_others_do_n
     encode, may_end = configuration.encode, threading.Event()
 
     def waiting(variant: Variant, origin: encoding.Origin, limits: FormatSettings) -> Encoded:
-        if variant.wanted.form is Form.YAML:
+        if variant.config_request.form is Form.YAML:
             may_end.wait(10)
         return encode(variant, origin, limits)
 
     monkeypatch.setattr(configuration, "encode", waiting)
     large = "".join(f"key{number}: value\n" for number in range(1_000))
     reader = FilesReader({"shop.yml": large, "cart.yml": "a: 1"})
-    answers: list[Answer] = []
+    answers: list[Response] = []
     async with serving(reader=reader) as http:
 
         async def ask(number: int) -> None:
@@ -660,7 +660,7 @@ async def test_L04_made_up_names_push_no_answer_out(monkeypatch: pytest.MonkeyPa
     encode = configuration.encode
 
     def noted(variant: Variant, origin: encoding.Origin, limits: FormatSettings) -> Encoded:
-        made.append(variant.wanted.application)
+        made.append(variant.config_request.application)
         return encode(variant, origin, limits)
 
     monkeypatch.setattr(configuration, "encode", noted)

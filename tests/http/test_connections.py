@@ -14,7 +14,7 @@ from vortexd.core.errors import RemoteError
 from vortexd.core.model import Key
 from vortexd.fleet import Instance
 from vortexd.http.connections import Connections
-from vortexd.http.exchange import Request
+from vortexd.http.endpoint import Request
 from vortexd.net.proxies import Sender
 from vortexd.process.peers import Answers, Peers
 from vortexd.realtime.server import Connected

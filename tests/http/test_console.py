@@ -8,13 +8,13 @@ from werkzeug.datastructures import Headers
 from tests.fakes import open_gate
 from vortexd.core.errors import RemoteError
 from vortexd.http.console import console_routes
-from vortexd.http.exchange import Answer, Request
+from vortexd.http.endpoint import Request, Response
 from vortexd.net.proxies import Sender
 
 CONSOLE = console_routes()["/console/"]
 
 
-async def get(path: str, **headers: str) -> Answer:
+async def get(path: str, **headers: str) -> Response:
     admission = open_gate().admit([], path, Sender("127.0.0.1"))
     return await CONSOLE.answer(Request("GET", path, "", Headers(headers), b"", None, lambda: admission))
 

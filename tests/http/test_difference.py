@@ -9,7 +9,7 @@ import jsonpatch
 import pytest
 
 from tests.fakes import config, open_gate
-from tests.http.serving import Answer, Serving, serving
+from tests.http.serving import Response, Serving, serving
 from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
 from vortexd.core.errors import UnknownLabel
@@ -73,7 +73,7 @@ async def differing(gate: Gate | None = None) -> AsyncIterator[tuple[Serving, Fa
         yield http, line
 
 
-async def asked(query: str, **headers: str) -> Answer:
+async def asked(query: str, **headers: str) -> Response:
     async with differing() as (http, line):
         return await http.ask(f"/api/v1/diff/shop/dev?{query.format(*line.versions)}", **headers)
 
@@ -237,7 +237,7 @@ COMMIT = "c0ffee" * 6 + "c0ff"
 VERSIONS = [version_of(b'{"a":0}'), version_of(b'{"a":1}')]
 
 
-async def first(query: str = "", document: dict[str, Json] | None = None) -> tuple[Answer, FakeHistorian]:
+async def first(query: str = "", document: dict[str, Json] | None = None) -> tuple[Response, FakeHistorian]:
     """The difference of a key that has always been the same, with what the commit before made of it."""
     async with differing() as (http, line):
         line.put(Key("cart", "dev", "main"), {"a": 1})

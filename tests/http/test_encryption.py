@@ -19,7 +19,7 @@ from vortexd.encryption.files import Encryption, Keyring
 from vortexd.encryption.keys import Keys, KeyStore, OneKey
 from vortexd.encryption.pkcs12 import encrypted_keys
 from vortexd.http.encryption import encryption_routes
-from vortexd.http.exchange import Answer, Request
+from vortexd.http.endpoint import Request, Response
 from vortexd.net.proxies import Sender
 
 HERE = Path(__file__).parent.parent / "encryption"
@@ -39,7 +39,7 @@ def keyring(keys: Keys | None) -> Keyring:
     return Keyring(Encryption(keys, Decryptor(keys)))
 
 
-async def post(keys: Keys | None, path: str, text: str, content_type: str = TEXT, by: Gate | None = None) -> Answer:
+async def post(keys: Keys | None, path: str, text: str, content_type: str = TEXT, by: Gate | None = None) -> Response:
     """The answer of an endpoint; an error as the application makes it, less its body."""
     admission = (by or open_gate()).admit([(b"host", b"localhost")], path, Sender())
     request = Request(
@@ -48,7 +48,7 @@ async def post(keys: Keys | None, path: str, text: str, content_type: str = TEXT
     try:
         return await encryption_routes(keyring(keys))["/" + path.split("/")[1]].answer(request)
     except RemoteError as error:
-        return Answer(error.status)
+        return Response(error.status)
 
 
 @pytest.mark.parametrize("content_type", sorted({row[0] for row in RECORDED["encrypt"]}))

@@ -16,7 +16,7 @@ from vortexd.core.errors import RemoteError
 from vortexd.core.model import Key
 from vortexd.core.patterns import parse_pattern
 from vortexd.fleet import Fleet, Instance, Question, make_ack
-from vortexd.http.exchange import Answer, Request
+from vortexd.http.endpoint import Request, Response
 from vortexd.http.fleet import FleetPages, parse_wanted
 from vortexd.http.query import parse_query
 from vortexd.net.proxies import Sender
@@ -57,7 +57,7 @@ def admission(*grants: tuple[str, str]) -> Admission:
 
 async def asked(
     of: Fleet, query: str = "", *grants: tuple[str, str], peers: Peers | None = None, headers: Mapping[str, str] = {}
-) -> Answer:
+) -> Response:
     who = admission(*grants)
     pages = FleetPages(of, Labels(), lambda: NOW, peers)
     return await pages.answer(Request("GET", "/api/v1/fleet", query, Headers(headers), b"", who, lambda: who))

@@ -13,10 +13,10 @@ from tests.http.serving import FakeReader, Serving, parse, read_all, serving, wa
 from vortexd.auth import Authority, Gate, Tokens
 from vortexd.auth.certificates import Certificates, load_certificates
 from vortexd.auth.tokens import entry_of, load_tokens, new_token
-from vortexd.http.answering import Answering
 from vortexd.http.app import create_app
-from vortexd.http.exchange import Answer, Request
+from vortexd.http.endpoint import Request, Response
 from vortexd.http.hypercorn import Bridge
+from vortexd.http.request_handler import RequestHandler
 from vortexd.http.routes import standard_routes
 from vortexd.net.client_certificate import ClientCertificate, NameKind
 from vortexd.net.listener import Accepted, Listener
@@ -76,9 +76,9 @@ async def test_H10_each_request_of_a_connection_has_its_own_sender() -> None:
     class Endpoint:
         route, methods, is_public = "/x", ("GET",), True
 
-        async def answer(self, request: Request) -> Answer:
+        async def answer(self, request: Request) -> Response:
             seen.append(get_contextvars()["peer"])
-            return Answer()
+            return Response()
 
     async with serving(TRUSTING, more={"/x": Endpoint()}) as http:
         lines = b"GET /x HTTP/1.1\r\nHost: localhost\r\n"
@@ -259,8 +259,8 @@ async def test_H10_the_certificate_of_a_proxy_is_nobodys_behind_it() -> None:
     text = '[[certificate]]\nname = "proxy"\ncommon_name = "proxy"\nrights = ["read"]\npatterns = ["*"]\n'
     known = Certificates(load_certificates(text, "t"), frozenset({"ca"}))
     gate = open_gate(Authority(certificates=known))
-    answering = Answering(standard_routes(FakeReader(), Metrics()), Metrics(), timestamp, gate)
+    handler = RequestHandler(standard_routes(FakeReader(), Metrics()), Metrics(), timestamp, gate)
     sender, asked = Sender("127.0.0.1", certificate=certificate), ("GET", "/shop/dev", "", [(b"host", b"localhost")])
 
-    assert 200 == (await answering.answer(*asked, sender)).status
-    assert 401 == (await answering.answer(*asked, sender, proxies=Proxies(["127.0.0.1"]))).status
+    assert 200 == (await handler.answer(*asked, sender)).status
+    assert 401 == (await handler.answer(*asked, sender, proxies=Proxies(["127.0.0.1"]))).status

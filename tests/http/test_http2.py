@@ -395,7 +395,7 @@ async def test_R12_a_drain_refuses_what_is_new_and_answers_what_is_there() -> No
         first = http.client.request()
         await http.client.flush()
         await began.wait()
-        http.connection.hurry()
+        http.connection.shut_down()
         # A GOAWAY ends the h2 package's own end at once, so that frames are looked at as they are.
         data = b""
         while b"\x07\x00\x00\x00\x00\x00" + first.to_bytes(4, "big") not in data:
@@ -410,7 +410,7 @@ async def test_R12_a_drain_refuses_what_is_new_and_answers_what_is_there() -> No
 async def test_R12_a_drain_ends_idle_connections_at_once() -> None:
     async with served() as http:
         await ask(http)
-        http.connection.hurry()
+        http.connection.shut_down()
         assert ErrorCodes.NO_ERROR == await http.client.end()
 
 

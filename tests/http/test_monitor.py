@@ -22,7 +22,7 @@ from tests.http.test_auth import bearer, gate
 from vortexd.auth import Authority
 from vortexd.core.model import BrokenFile, Served
 from vortexd.http import monitor as module
-from vortexd.http.exchange import Answer, Headers, Request
+from vortexd.http.endpoint import Headers, Request, Response
 from vortexd.http.monitor import Monitor
 from vortexd.net.proxies import Sender
 from vortexd.observe.logs import fit, redact
@@ -527,7 +527,7 @@ async def test_the_answer_names_what_is_broken_once_the_sources_have_looked() ->
     sources, files = FakeSources(), [broken("before.yml")]
     sources.looked = trio.Event()
     monitor = Monitor(sources, MonitorSettings(), broken=lambda: files)
-    answers: list[Answer] = []
+    answers: list[Response] = []
 
     async def ask() -> None:
         answers.append(await monitor.answer(request()))

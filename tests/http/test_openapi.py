@@ -21,7 +21,7 @@ from vortexd.core.errors import InvalidName
 from vortexd.core.model import Key
 from vortexd.http.openapi import OpenApi, document
 from vortexd.http.schemas import FILE
-from vortexd.http.spring.wanted import Form
+from vortexd.http.spring.config_request import Form
 
 PAGE = (Path(__file__).parent.parent.parent / "man" / "vortexd-api.7").read_text()
 PATHS: dict[str, dict[str, Any]] = document()["paths"]

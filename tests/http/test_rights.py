@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from tests.fakes import open_gate, timestamp
-from tests.http.serving import Answer, Serving, serving
+from tests.http.serving import Response, Serving, serving
 from tests.http.test_openapi import PATHS
 from vortexd.auth import Authority, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
@@ -25,7 +25,7 @@ from vortexd.http.monitor import Monitor
 from vortexd.http.openapi import OpenApi
 from vortexd.observe.metrics import Metrics
 from vortexd.pipeline.broadcast import Broadcaster, Subscriber
-from vortexd.pipeline.pipeline import Line
+from vortexd.pipeline.pipeline import Pipeline
 from vortexd.pipeline.registry import Registry
 from vortexd.pipeline.store import Store
 from vortexd.protocol.encoder import Encoder
@@ -91,7 +91,7 @@ async def everything() -> AsyncIterator[Serving]:
     """All that a daemon serves, from files, for who has the right token."""
     store, registry, encoder, metrics = Store(HistorySettings()), Registry[Subscriber](), Encoder(timestamp), Metrics()
     broadcaster = Broadcaster(registry, encoder.change, trio.current_time)
-    line = Line(FormatSettings(), store, registry, broadcaster, encoder, metrics)
+    line = Pipeline(FormatSettings(), store, registry, broadcaster, encoder, metrics)
     files = Files(CONTENTS, root="file:/c/", locations=("", "{application}/"))
     await line.publish(Tree({"main": files, "secret": files}, "main"))
     more = {
@@ -120,7 +120,9 @@ def method(path: str) -> str:
     return "POST" if "post" in PATHS[path] else "GET"
 
 
-async def ask(http: Serving, name: str, path: str, key: tuple[str, str, str], etag: str = "", verb: str = "") -> Answer:
+async def ask(
+    http: Serving, name: str, path: str, key: tuple[str, str, str], etag: str = "", verb: str = ""
+) -> Response:
     headers = {"Authorization": f"Bearer {TOKENS[name]}"} if name else {}
     if etag:
         headers["If_None_Match"] = etag

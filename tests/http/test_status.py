@@ -8,7 +8,7 @@ from tests.fakes import open_gate
 from tests.http.serving import FakeReader
 from vortexd.core.model import BrokenFile, HeldBack, Key, Served, SourceReport
 from vortexd.http.configuration import Configuration
-from vortexd.http.exchange import Request
+from vortexd.http.endpoint import Request
 from vortexd.http.health import Ready
 from vortexd.http.status import Status
 from vortexd.net.proxies import Sender

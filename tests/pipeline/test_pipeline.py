@@ -31,7 +31,7 @@ from vortexd.pipeline import parsing
 from vortexd.pipeline import pipeline as line_module
 from vortexd.pipeline import registry as registry_module
 from vortexd.pipeline.broadcast import Broadcaster, Delivery, Subscriber
-from vortexd.pipeline.pipeline import Line, TooManyKeys
+from vortexd.pipeline.pipeline import Pipeline, TooManyKeys
 from vortexd.pipeline.registry import Registry
 from vortexd.pipeline.state import State
 from vortexd.pipeline.store import Store
@@ -72,7 +72,7 @@ class Whole:
         encoder = Encoder(timestamp)
         broadcaster = Broadcaster(self.registry, encoder.change, trio.current_time)
         self.metrics = Metrics()
-        self.line = Line(
+        self.line = Pipeline(
             FormatSettings(), self.store, self.registry, broadcaster, encoder, self.metrics, decryptor, now=now
         )
 

@@ -12,7 +12,7 @@ from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.core.model import BrokenFile, Edits, Files, Key, Origin, Tree
 from vortexd.core.version import version_of
 from vortexd.pipeline import reader as reading
-from vortexd.pipeline.reader import Reading
+from vortexd.pipeline.reader import ConfigReader
 from vortexd.pipeline.state import State
 from vortexd.pipeline.store import Store, stage
 from vortexd.resolve.listing import list_keys
@@ -32,7 +32,7 @@ class Served:
     def __init__(self) -> None:
         self.store = Store(HistorySettings())
         self.parsed: ParsedTree | None = None
-        self.reading = Reading(self.store, FormatSettings(), trio.CapacityLimiter(2))
+        self.reading = ConfigReader(self.store, FormatSettings(), trio.CapacityLimiter(2))
 
     async def publish(self, tree: Tree) -> None:
         self.parsed = parsed = parse_tree(tree, FormatSettings(), self.parsed)

@@ -1,7 +1,7 @@
 """The product as one property: whatever happens to files, connections and readers, every client ends with what the files say,
 and the history of what it was told breaks no promise.
 
-Everything from `Line.publish` to the socket is real; only the source is left out, for files that change on their own would make
+Everything from `Pipeline.publish` to the socket is real; only the source is left out, for files that change on their own would make
 nobody know what was to be published. Nothing sleeps: what has to pass in between is counted in publications.
 """
 
@@ -24,7 +24,7 @@ from wsproto.utilities import LocalProtocolError
 from tests.fakes import FakeMetrics, open_gate, timestamp
 from vortexd.core.model import Change, Config, Key, Tree
 from vortexd.pipeline.broadcast import Broadcaster, Delivery, Subscriber
-from vortexd.pipeline.pipeline import Line
+from vortexd.pipeline.pipeline import Pipeline
 from vortexd.pipeline.registry import Registry
 from vortexd.pipeline.store import Store
 from vortexd.protocol.encoder import Encoder
@@ -78,7 +78,7 @@ class Parts:
 
     broadcaster: Callable[..., Broadcaster] = Broadcaster
     registry: Callable[[], Registry[Subscriber]] = Registry
-    line: Callable[..., Line] = Line
+    line: Callable[..., Pipeline] = Pipeline
     encoder: Callable[..., Encoder] = Encoder
     settle_timeout: float = SETTLE_TIMEOUT
 
@@ -368,10 +368,10 @@ class Late:
 
         return LateRegistry()
 
-    def line(self, *parts: Any) -> Line:
+    def line(self, *parts: Any) -> Pipeline:
         late = self
 
-        class LateLine(Line):
+        class LateLine(Pipeline):
             def __init__(self, *parts: Any) -> None:
                 super().__init__(*parts)
                 self.next_publication = trio.Event()
@@ -398,7 +398,7 @@ class Late:
         return LateLine(*parts)
 
 
-class OffByOne(Line):
+class OffByOne(Pipeline):
     """Resumes from the version behind the one that was asked for."""
 
     async def catch_up(self, key: Key, version: str | None) -> Delivery:

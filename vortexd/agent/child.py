@@ -74,7 +74,7 @@ class Child:
         self._chance = chance
         self._process: trio.Process | None = None
         self._state: State | None = None
-        self._news = trio.Event()
+        self._notifier = trio.Event()
         self._told_to_end = trio.Event()
         self._shares_group = _is_in_foreground()
         self._failures = 0
@@ -105,8 +105,8 @@ class Child:
         async for _ in watched:
             self._take(watched)
             self._plan.pace.note(trio.current_time(), self._chance())
-            self._news.set()
-            self._news = trio.Event()
+            self._notifier.set()
+            self._notifier = trio.Event()
         # No reason to end what runs.
         log.error("configuration isn't followed any more", configuration=str(self._subject), reason=str(watched.state))
 
@@ -164,11 +164,11 @@ class Child:
             if self._told_to_end.is_set():
                 await self._ended()
                 return False
-            news = self._news
+            notifier = self._notifier
             if pace.take(trio.current_time()):
                 return True
             with trio.move_on_at(math.inf if pace.due is None else pace.due):
-                await _first_of(news.wait, self._ended, self._told_to_end.wait)
+                await _first_of(notifier.wait, self._ended, self._told_to_end.wait)
         return False
 
     async def _restart(self, state: State, environment: dict[str, str]) -> tuple[dict[str, str], Failure | None]:

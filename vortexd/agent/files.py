@@ -33,7 +33,7 @@ class FileError(VortexdError):
 
 
 @attrs.frozen
-class Held:
+class FileSnapshot:
     """A file as it is.
 
     Attributes:
@@ -91,7 +91,7 @@ class Target:
         self.candidate = self.path.with_name(f"{_BEGINNING}{self.path.name}")
         self._lock_path = self.path.with_name(f"{_BEGINNING}{self.path.name}.lock")
 
-    def read(self) -> Held | None:
+    def read(self) -> FileSnapshot | None:
         """The file as it is; None where there is none.
 
         Raises:
@@ -112,11 +112,11 @@ class Target:
                     raise FileError(
                         f"{self.name} has more than {self._max_bytes} bytes (max_bytes); nothing of ours is as large"
                     )
-                return Held(
+                return FileSnapshot(
                     content, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, _attributes(descriptor)
                 )
 
-    def prepare(self, content: bytes, wanted: Ownership, old: Held | None) -> None:
+    def prepare(self, content: bytes, wanted: Ownership, old: FileSnapshot | None) -> None:
         """Write the candidate beside the target, with its owner and mode, down to the disk.
 
         Args:
@@ -153,7 +153,7 @@ class Target:
             os.replace(self.candidate, self.path)
             self._sync_directory()
 
-    def restore(self, old: Held | None) -> None:
+    def restore(self, old: FileSnapshot | None) -> None:
         """Put back what was there: a file with its owner and mode, or none.
 
         Raises:
@@ -238,7 +238,7 @@ def difference(name: str, old: bytes, new: bytes) -> str:
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
-def _own(descriptor: int, wanted: Ownership, old: Held | None) -> None:
+def _own(descriptor: int, wanted: Ownership, old: FileSnapshot | None) -> None:
     """Give a new file its owner, then its mode: chown takes some bits away."""
     uid = wanted.uid if wanted.uid is not None else old.uid if old else -1
     gid = wanted.gid if wanted.gid is not None else old.gid if old else -1

@@ -25,7 +25,7 @@ from ..settings.secure_files import OTHERS_READ_OR_WRITE
 from . import commands, post, signals
 from .apart import render_apart
 from .commands import Failure
-from .files import Held, Ownership, Target, difference, ownership
+from .files import FileSnapshot, Ownership, Target, difference, ownership
 from .record import Known, Record, digest_of
 from .rendering import Scope
 from .settings import HookSettings, TemplateSettings
@@ -207,7 +207,7 @@ class TemplateItem:
             await self._replace(digest, state, known, old)
         return True
 
-    async def _old(self, known: Known, found: Held | None) -> Held | None:
+    async def _old(self, known: Known, found: FileSnapshot | None) -> FileSnapshot | None:
         """What to go back to after a crash: nobody knows whether the file that it left is good, but the one before it was."""
         try:
             return await _explained(self._record.old, known)
@@ -221,7 +221,7 @@ class TemplateItem:
             variables = {**_variables(state), "VORTEXD_FILE": file, "VORTEXD_TARGET": str(self.target.path)}
             await commands.run("check", words, variables, self._template.check_timeout, shell=self._template.shell)
 
-    async def _replace(self, digest: str, state: State, known: Known, old: Held | None) -> None:
+    async def _replace(self, digest: str, state: State, known: Known, old: FileSnapshot | None) -> None:
         await _explained(self._record.begin, known, digest, old)
         await _explained(self.target.commit)
         try:
@@ -240,7 +240,7 @@ class TemplateItem:
         if scope.cancelled_caught:
             raise Failure("the disk takes too long; what was begun is looked at again at the next start")
 
-    async def _back(self, failure: Failure, old: Held | None, state: State) -> Failure:
+    async def _back(self, failure: Failure, old: FileSnapshot | None, state: State) -> Failure:
         """Put the old file back and reload it; what has failed, and what of that failed, too."""
         try:
             await _explained(self.target.restore, old)
@@ -277,11 +277,11 @@ def _variables(state: State) -> dict[str, str]:
     }
 
 
-def _is_applied(digest: str, known: Known, found: Held) -> bool:
+def _is_applied(digest: str, known: Known, found: FileSnapshot) -> bool:
     return digest == digest_of(found.content) == known.applied and not known.pending
 
 
-def _has(found: Held, wanted: Ownership) -> bool:
+def _has(found: FileSnapshot, wanted: Ownership) -> bool:
     pairs = ((wanted.mode, found.mode), (wanted.uid, found.uid), (wanted.gid, found.gid))
     return all(asked is None or asked == given for asked, given in pairs)
 

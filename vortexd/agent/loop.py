@@ -90,7 +90,7 @@ def told(failure: Failure, has_stderr: bool) -> str:
     return f"{failure.reason}\n{failure.stderr}" if has_stderr and failure.stderr else failure.reason
 
 
-class Keeper:
+class Reconciler:
     """Keeps the items of one configuration in step with it.
 
     Args:
@@ -119,7 +119,7 @@ class Keeper:
             each.name: Pace(each.settings.quiet_period, each.settings.max_wait, each.settings.splay) for each in items
         }
         self._state: State | None = None
-        self._news = trio.Event()
+        self._notifier = trio.Event()
         # Counts what is to be done at once, whatever the pace.
         self._urgency = 0
 
@@ -199,15 +199,15 @@ class Keeper:
         self._wake()
 
     def _wake(self) -> None:
-        self._news.set()
-        self._news = trio.Event()
+        self._notifier.set()
+        self._notifier = trio.Event()
 
     async def _work(self, item: Item, watched: Watched) -> None:
         """Apply each version to one item when it is time."""
         pace = self._paces[item.name]
         urgency = 0
         while True:
-            news = self._news
+            notifier = self._notifier
             is_due = pace.take(trio.current_time())
             if self._state is not None and (is_due or urgency != self._urgency):
                 urgency = self._urgency
@@ -216,7 +216,7 @@ class Keeper:
                 await self._tell(watched, item, outcome)
             else:
                 with trio.move_on_at(math.inf if pace.due is None else pace.due):
-                    await news.wait()
+                    await notifier.wait()
 
     async def _tell(self, watched: Watched, item: Item, outcome: Outcome) -> None:
         _log(item, outcome)

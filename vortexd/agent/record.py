@@ -15,7 +15,7 @@ from pathlib import Path
 import attrs
 
 from ..core.errors import StartError
-from .files import Held
+from .files import FileSnapshot
 
 _MODE = 0o600
 
@@ -65,7 +65,7 @@ class Record:
             return Known()
         return known
 
-    def begin(self, known: Known, pending: str, old: Held | None) -> Known:
+    def begin(self, known: Known, pending: str, old: FileSnapshot | None) -> Known:
         """Keep what a target holds, before it is replaced by the content with this digest.
 
         Raises:
@@ -78,7 +78,7 @@ class Record:
         self._save(now)
         return now
 
-    def old(self, known: Known) -> Held | None:
+    def old(self, known: Known) -> FileSnapshot | None:
         """What the target held before the pending content; None where there was no file.
 
         Raises:
@@ -89,7 +89,7 @@ class Record:
             return None
         head, _, content = self._old_path.read_bytes().partition(b"\n")
         found = json.loads(head)
-        return Held(content, int(found["mode"]), int(found["uid"]), int(found["gid"]))
+        return FileSnapshot(content, int(found["mode"]), int(found["uid"]), int(found["gid"]))
 
     def settle(self, applied: str, version: str) -> Known:
         """Note which content is in force, and forget the one before it.

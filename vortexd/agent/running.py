@@ -20,7 +20,7 @@ from ..core.errors import VortexdError
 from ..process.systemd import Notifier
 from .commands import Failure
 from .item import Hook, Item, Outcome, Subject, TemplateItem, hook_name, subject_of
-from .loop import Keeper, Watch, reason_of
+from .loop import Reconciler, Watch, reason_of
 from .record import Record, make_private
 from .settings import Settings
 
@@ -41,7 +41,7 @@ class Results(Generic[T]):
 
 
 @contextmanager
-def keepers(
+def reconcilers(
     settings: Settings,
     directory: Path,
     watch: Watch,
@@ -49,7 +49,7 @@ def keepers(
     *,
     writes: bool = True,
     chance: Callable[[], float] = random.random,
-) -> Iterator[list[Keeper]]:
+) -> Iterator[list[Reconciler]]:
     """The keepers of all configurations that settings name, with every target locked as long as the context lasts.
 
     Args:
@@ -72,7 +72,7 @@ def keepers(
         for template in templates if writes else ():
             stack.enter_context(template.target.locked())
         yield [
-            Keeper(subject, items, watch, chance, on_outcome, has_stderr=settings.agent.report_stderr)
+            Reconciler(subject, items, watch, chance, on_outcome, has_stderr=settings.agent.report_stderr)
             for subject, items in groups.items()
         ]
 
@@ -85,7 +85,7 @@ async def run(settings: Settings, directory: Path, watch: Watch, environment: Ma
     """
     notifier = Notifier(environment, os.getpid())
     board = _Board(notifier)
-    with keepers(settings, directory, watch, board.note) as kept:
+    with reconcilers(settings, directory, watch, board.note) as kept:
         async with trio.open_nursery() as nursery:
             await nursery.start(_obey, kept, nursery.cancel_scope, notifier)
             for each in kept:
@@ -103,13 +103,13 @@ async def once(settings: Settings, directory: Path, watch: Watch) -> Results[Out
     Raises:
         StartError: A target or a state file can't be had.
     """
-    with keepers(settings, directory, watch, _ignore) as kept:
+    with reconcilers(settings, directory, watch, _ignore) as kept:
         return await _gathered([each.once for each in kept])
 
 
 async def preview(settings: Settings, directory: Path, watch: Watch) -> Results[str | Failure]:
     """What `once` would change, as diffs."""
-    with keepers(settings, directory, watch, _ignore, writes=False) as kept:
+    with reconcilers(settings, directory, watch, _ignore, writes=False) as kept:
         return await _gathered([each.preview for each in kept])
 
 
@@ -134,7 +134,7 @@ def _ignore(name: str, outcome: Outcome) -> None:
 
 
 async def _obey(
-    kept: Sequence[Keeper],
+    kept: Sequence[Reconciler],
     scope: trio.CancelScope,
     notifier: Notifier,
     *,

@@ -27,7 +27,7 @@ from .commands import COMMANDS
 from .terminal import Parser, complain, complain_of
 
 if TYPE_CHECKING:
-    from ..process.assignment import Post
+    from ..process.assignment import WorkerAssignment
 
 E = TypeVar("E", bound=Exception)
 SYSTEM_FILE = Path("/etc/vortexd/vortexd.toml")
@@ -74,7 +74,7 @@ def _main(given: list[str], system_file: Path) -> int:
     )
 
 
-def work(arguments: Sequence[str], post: "Post") -> int:
+def work(arguments: Sequence[str], assignment: "WorkerAssignment") -> int:
     """Run as one of several workers, and return the exit status.
 
     Args:
@@ -82,7 +82,13 @@ def work(arguments: Sequence[str], post: "Post") -> int:
     """
     options = _parser().parse_args(arguments)
     file = options.config or (SYSTEM_FILE if _is_there(SYSTEM_FILE) else None)
-    return _run(post.own(post.settings), lambda _: None, lambda: post.own(_settings(file, options)), file, post)
+    return _run(
+        assignment.own(assignment.settings),
+        lambda _: None,
+        lambda: assignment.own(_settings(file, options)),
+        file,
+        assignment,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -284,7 +290,7 @@ def _run(
     started: Callable[[Sequence[str]], None],
     reload: Callable[[], Settings],
     file: Path | None,
-    post: "Post | None" = None,
+    assignment: "WorkerAssignment | None" = None,
 ) -> int:
     def daemon() -> int:
         from .. import daemon
@@ -293,12 +299,12 @@ def _run(
 
         logs.configure(settings.log, sys.stderr)
         # All workers share one memory, of which one is the writer.
-        whole = settings if post is None else post.settings
+        whole = settings if assignment is None else assignment.settings
         memory = memory_directory(whole, os.environ, has_file=file is not None)
-        if post is None:
+        if assignment is None:
             daemon.run(settings, started, reload, file=file, memory=memory)
         else:
-            daemon.run(settings, started, reload, post.listening, post.seat, file, memory)
+            daemon.run(settings, started, reload, assignment.listening, assignment.slot, file, memory)
         return 0
 
     return _guarded(daemon)

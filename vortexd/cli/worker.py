@@ -19,11 +19,11 @@ def main() -> int:
     from . import main as cli
 
     try:
-        taken = post.take_post(os.environ)
+        taken = post.take_assignment(os.environ)
     except KeyError:
         print("vortexd: error: a worker is started by vortexd; see server.workers", file=sys.stderr)
         return 2
-    structlog.contextvars.bind_contextvars(worker=taken.seat.number)
+    structlog.contextvars.bind_contextvars(worker=taken.slot.number)
     return cli.work(sys.argv[1:], taken)
 
 

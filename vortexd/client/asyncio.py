@@ -30,7 +30,7 @@ class Config(View):
     def __init__(self, loop: asyncio.AbstractEventLoop, since: float) -> None:
         super().__init__(since, RLock())
         self._loop = loop
-        self._news = asyncio.Event()
+        self._notifier = asyncio.Event()
         self.listen(self._tell)
 
     async def ack(self, version: str, status: str, error: str | None = None, *, key: Key | None = None) -> None:
@@ -49,7 +49,7 @@ class Config(View):
         while (change := self.take()) is None:
             if self.is_over:
                 raise StopAsyncIteration
-            await self._news.wait()
+            await self._notifier.wait()
         return change
 
     async def states(self) -> AsyncIterator[State]:
@@ -59,7 +59,7 @@ class Config(View):
             while self.state == shown:
                 if self.is_over:
                     return
-                await self._news.wait()
+                await self._notifier.wait()
             shown = self.state
             yield shown
 
@@ -69,8 +69,8 @@ class Config(View):
             self._loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+        self._notifier.set()
+        self._notifier = asyncio.Event()
 
 
 @asynccontextmanager

@@ -13,8 +13,8 @@ from contextlib import suppress
 import trio
 
 from ..core.model import Key
+from .client_state import Ack
 from .following import Options, Url, following
-from .held import Ack
 from .view import Failed, View
 
 log = logging.getLogger("vortexd.client")

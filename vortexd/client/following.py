@@ -19,12 +19,12 @@ import trio
 from ..core.model import Key
 from ..core.patterns import parse_pattern
 from .address import Subject, headers, parse_address, subject_of
+from .cache_writer import CacheWriter
 from .change import Change
-from .held import Ack, Held
-from .keeper import Keeper
+from .change_notifier import ChangeNotifier
+from .client_state import Ack, ClientState
 from .last_known_good import LastKnownGood, Saved
 from .link import Link, Timeouts
-from .news import News
 from .replica import Replica
 from .streams import Connect, connector
 from .view import Stale, View, WatchFailed
@@ -74,21 +74,21 @@ async def following(
     # All that can be wrong with the arguments is said before anything is opened.
     link_to = _linker(url, subject, options)
     file = options.get("last_known_good")
-    keeper = None if file is None else Keeper(file, subject)
-    saved = await keeper.load() if keeper else None
+    cache_writer = None if file is None else CacheWriter(file, subject)
+    saved = await cache_writer.load() if cache_writer else None
     view = make(saved.confirmed_at if saved else time.time())
     if saved:
         view.begin(Change(saved.key, None, saved.version, saved.document))
-    news = News(view)
+    notifier = ChangeNotifier(view)
     link = link_to(view, saved)
     view.bind(partial(through, link.acknowledge) if through else link.acknowledge)
     error: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
             ended = trio.Event()
-            nursery.start_soon(_run, link, view, news, keeper, ended, name="vortexd.client")
+            nursery.start_soon(_run, link, view, notifier, cache_writer, ended, name="vortexd.client")
             try:
-                await _begin(view, news, options.get("start_timeout"), keeper)
+                await _begin(view, notifier, options.get("start_timeout"), cache_writer)
                 yield view
             except BaseException as raised:  # it leaves below, not wrapped into a group of the nursery
                 if _is_cancellation(raised):
@@ -130,7 +130,7 @@ def _linker(url: Url, subject: Subject, options: Options) -> Callable[[View, Sav
             subject,
             token if callable(token) else lambda: token,
             patterns,
-            Held(saved.key, Replica(saved.version, saved.document)) if saved else Held(),
+            ClientState(saved.key, Replica(saved.version, saved.document)) if saved else ClientState(),
             view,
             has_other_tokens=callable(token),
             max_message_bytes=options.get("max_message_bytes", MAX_MESSAGE_BYTES),
@@ -141,11 +141,13 @@ def _linker(url: Url, subject: Subject, options: Options) -> Callable[[View, Sav
     return link_to
 
 
-async def _run(link: Link, view: View, news: News, keeper: Keeper | None, ended: trio.Event) -> None:
+async def _run(
+    link: Link, view: View, notifier: ChangeNotifier, cache_writer: CacheWriter | None, ended: trio.Event
+) -> None:
     try:
         async with trio.open_nursery() as nursery:
-            if keeper is not None:
-                nursery.start_soon(keeper.run, view, news)
+            if cache_writer is not None:
+                nursery.start_soon(cache_writer.run, view, notifier)
             try:
                 await link.run()
             finally:
@@ -154,12 +156,12 @@ async def _run(link: Link, view: View, news: News, keeper: Keeper | None, ended:
         ended.set()
 
 
-async def _begin(view: View, news: News, timeout: float | None, keeper: Keeper | None) -> None:
+async def _begin(view: View, notifier: ChangeNotifier, timeout: float | None, cache_writer: CacheWriter | None) -> None:
     patience = math.inf if timeout is None else timeout
-    if keeper is not None and view.has_begun:
-        patience = min(patience, keeper.patience)
+    if cache_writer is not None and view.has_begun:
+        patience = min(patience, cache_writer.patience)
     with trio.move_on_after(patience):
-        await _first_answer(view, news)
+        await _first_answer(view, notifier)
     if not view.has_begun:
         # Nobody has said no, so it was the time.
         if isinstance(view.state, Stale):
@@ -170,13 +172,13 @@ async def _begin(view: View, news: News, timeout: float | None, keeper: Keeper |
     view.take_all()
 
 
-async def _first_answer(view: View, news: News) -> None:
+async def _first_answer(view: View, notifier: ChangeNotifier) -> None:
     """Wait until a server has said what there is, or all servers have said no; remind the log while neither happens."""
     began = trio.current_time()
     reminder = began + FIRST_REMINDER
     while view.confirmed_at is None and isinstance(view.state, Stale):
         with trio.move_on_at(reminder) as waiting:
-            await news.event.wait()
+            await notifier.event.wait()
         if waiting.cancelled_caught:
             waited = trio.current_time() - began
             log.warning("no configuration after %.0f s, and still trying: %s", waited, view.state.reason)

@@ -20,11 +20,11 @@ from ..core.model import Key
 from ..core.patterns import Pattern
 from .address import SUBPROTOCOL, Address, Subject, headers, target
 from .change import Change
-from .ends import End, closed, refused
-from .held import Ack, Held
+from .client_state import Ack, ClientState
+from .disconnect import Disconnect, closed, refused
 from .protocol import Beat, Conversation, Current, Event, Over, Refused
-from .streams import Connect, Tapped, reason_of
-from .turns import Turns
+from .server_rotation import ServerRotation
+from .streams import Connect, ObservedStream, reason_of
 from .view import Connected, Failed, Stale, View
 
 log = logging.getLogger("vortexd.client")
@@ -68,7 +68,7 @@ class Link:
         subject: Subject,
         token: Callable[[], str | None],
         patterns: Iterable[Pattern],
-        held: Held,
+        held: ClientState,
         view: View,
         *,
         has_other_tokens: bool,
@@ -95,8 +95,8 @@ class Link:
 
     async def run(self) -> None:
         """Connect, follow and come back, until all servers say no or `stop` was called."""
-        turns = Turns(len(self._addresses))
-        while turn := turns.next():
+        rotation = ServerRotation(len(self._addresses))
+        while turn := rotation.next():
             number, due = turn
             with trio.CancelScope() as self._waiting:
                 await trio.sleep_until(max(due, trio.current_time()))
@@ -110,7 +110,7 @@ class Link:
             now = trio.current_time()
             lasted = 0.0 if self._current_since is None else now - self._current_since
             self._stale(end, self._addresses[number])
-            turns.ended(number, end, lasted, now, random.random())
+            rotation.ended(number, end, lasted, now, random.random())
         reason = self._view.state.reason if isinstance(self._view.state, Stale) else ""
         log.error("configuration is followed no longer: %s", reason)
         self._view.turn(Failed(reason))
@@ -136,7 +136,7 @@ class Link:
         if self._waiting is not None:
             self._waiting.cancel()
 
-    def _stale(self, end: End, address: Address) -> None:
+    def _stale(self, end: Disconnect, address: Address) -> None:
         """Say that there is no connection any more; the first time to the log, too."""
         reason = f"{address}: {end.reason}"
         if isinstance(self._view.state, Connected):
@@ -150,36 +150,36 @@ class Link:
         self._talk = self._current_since = None
         self._view.turn(Stale(since, reason))
 
-    async def _attempt(self, address: Address) -> End:
+    async def _attempt(self, address: Address) -> Disconnect:
         """One connection, from the first packet to its end."""
         try:
             token = self._token()
             if token is not None and token == self._refused_token:
-                return End("the token was refused, and there is no other one yet")
+                return Disconnect("the token was refused, and there is no other one yet")
             end = await self._connection(address, token)
         except Exception:  # the handler of last resort: an application must not fall with a server
             log.exception("connection failed")
-            return End("an error of this client, which is in the log")
+            return Disconnect("an error of this client, which is in the log")
         if end.is_token and self._has_other_tokens:
             self._refused_token = token
             return attrs.evolve(end, may_return=True)
         return end
 
-    async def _connection(self, address: Address, token: str | None) -> End:
+    async def _connection(self, address: Address, token: str | None) -> Disconnect:
         try:
             with trio.fail_after(self._timeouts.connect):
-                stream = Tapped(await self._connect(address), self._hear)
+                stream = ObservedStream(await self._connect(address), self._hear)
         except trio.TooSlowError:
-            return End("it doesn't answer")
+            return Disconnect("it doesn't answer")
         except (OSError, trio.BrokenResourceError) as error:
-            return End(reason_of(error))
+            return Disconnect(reason_of(error))
         try:
             return await self._over(stream, address, token)
         finally:
             stream.is_open = True
             await trio.aclose_forcefully(stream)
 
-    async def _over(self, stream: "Tapped", address: Address, token: str | None) -> End:
+    async def _over(self, stream: "ObservedStream", address: Address, token: str | None) -> Disconnect:
         """A connection over an open stream. What ends it arrives as an exception of whichever task noticed."""
         end = closed(1006)
         try:
@@ -206,10 +206,10 @@ class Link:
         except* ConnectionRejected as group:
             end = _refusal(group, self._held)
         except* trio.TooSlowError:
-            end = End("it doesn't answer")
+            end = Disconnect("it doesn't answer")
         except* h11.ProtocolError:
             # Of what can't be HTTP trio-websocket wants to tell the server, which a client can't.
-            end = End("what it answers is no HTTP")
+            end = Disconnect("what it answers is no HTTP")
         except* (
             ConnectionClosed,
             HandshakeError,
@@ -222,7 +222,7 @@ class Link:
             pass
         return end
 
-    async def _follow(self, websocket: WebSocketConnection) -> End:
+    async def _follow(self, websocket: WebSocketConnection) -> Disconnect:
         self._talk = talk = Conversation(self._held, self._patterns, trio.current_time())
         while True:
             try:
@@ -234,7 +234,7 @@ class Link:
                     return closed(1000)
                 events = await self._next(websocket, talk)
             except trio.TooSlowError:
-                return End("it doesn't read")
+                return Disconnect("it doesn't read")
             except ConnectionClosed as error:
                 return self._closed(error, talk)
             for event in events:
@@ -252,12 +252,14 @@ class Link:
         events = [] if message is None else talk.receive(message, now)
         return events + talk.tick(now)
 
-    def _closed(self, error: ConnectionClosed, talk: Conversation) -> End:
+    def _closed(self, error: ConnectionClosed, talk: Conversation) -> Disconnect:
         reason = error.reason
         if reason is None:
             return closed(1006, reconnect_after_ms=talk.reconnect_after_ms)
         if reason.code == _TOO_BIG and (reason.reason or "").startswith("Exceeded maximum message size"):
-            return End(f"it sent more than max_message_bytes ({self._max_message_bytes}) at once", may_return=False)
+            return Disconnect(
+                f"it sent more than max_message_bytes ({self._max_message_bytes}) at once", may_return=False
+            )
         return closed(reason.code, reason.reason, talk.reconnect_after_ms)
 
     def _tell(self, event: Event) -> None:
@@ -280,7 +282,7 @@ class Link:
             self._talk.hear(trio.current_time())
 
 
-def _refusal(group: BaseExceptionGroup[ConnectionRejected], held: Held) -> End:
+def _refusal(group: BaseExceptionGroup[ConnectionRejected], held: ClientState) -> Disconnect:
     rejected: BaseException = group
     while isinstance(rejected, BaseExceptionGroup):
         rejected = rejected.exceptions[0]

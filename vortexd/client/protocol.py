@@ -17,8 +17,8 @@ from ..core.patterns import Pattern
 from ..core.text import printable
 from ..protocol.limits import Bucket
 from .change import Change
-from .ends import End
-from .held import Ack, Held
+from .client_state import Ack, ClientState
+from .disconnect import Disconnect
 from .replica import OutOfSync, Replica
 
 SCHEMA = 1
@@ -63,7 +63,7 @@ class Refused:
 class Over:
     """Nothing good can come of this connection any more."""
 
-    end: End
+    end: Disconnect
 
 
 Event: TypeAlias = Change | Current | Beat | Refused | Over
@@ -90,7 +90,7 @@ class Conversation:
         reconnect_after_ms: What the server said before it closes, or None.
     """
 
-    def __init__(self, held: Held, patterns: Iterable[Pattern], now: float) -> None:
+    def __init__(self, held: ClientState, patterns: Iterable[Pattern], now: float) -> None:
         self._held = held
         self._patterns = {str(pattern): pattern for pattern in patterns}
         self._heard = now
@@ -137,7 +137,7 @@ class Conversation:
     def tick(self, now: float) -> list[Event]:
         """Do what is due by now: take a silent server for dead, ask again for what hasn't come."""
         if now >= self._heard + self._heartbeat:
-            return [Over(End("the server gives no sign of life"))]
+            return [Over(Disconnect("the server gives no sign of life"))]
         return [event for key in list(self._troubles) for event in self._ask_if_due(key, now)]
 
     def acknowledge(self, key: Key, ack: Ack) -> None:
@@ -154,13 +154,17 @@ class Conversation:
         except ValueError:
             message = None
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-            return [Over(End("the server sent something that is no message"))]
+            return [Over(Disconnect("the server sent something that is no message"))]
         if message.get("schema", SCHEMA) != SCHEMA:
-            return [Over(End("the server speaks a schema that this client doesn't know; update it", may_return=False))]
+            return [
+                Over(
+                    Disconnect("the server speaks a schema that this client doesn't know; update it", may_return=False)
+                )
+            ]
         try:
             return self._understand(message["type"], message, now)
         except _Unfit as error:
-            return [Over(End(f"the server sent {error}"))]
+            return [Over(Disconnect(f"the server sent {error}"))]
 
     def _understand(self, kind: str, message: dict[str, Any], now: float) -> list[Event]:
         if kind in _STATES:
@@ -282,7 +286,7 @@ class Conversation:
         if now < trouble.due:
             return []
         if trouble.asked >= _MOST_RESYNCS:
-            return [Over(End("what the server sends doesn't lead to the version that it names"))]
+            return [Over(Disconnect("what the server sends doesn't lead to the version that it names"))]
         if not self._resyncs.take(now):
             trouble.due = now + _RESYNC_PAUSE
             return []

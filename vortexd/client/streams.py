@@ -38,7 +38,7 @@ def connector(ssl_context: ssl.SSLContext | None) -> Connect:
     return connect
 
 
-class Tapped(trio.abc.Stream):
+class ObservedStream(trio.abc.Stream):
     """Passes a stream on, notes each arrival of bytes, and keeps the answer to the handshake within bounds.
 
     Before `is_open`, an end is an OSError: trio-websocket would leave who waits for the handshake waiting.

@@ -12,7 +12,7 @@ import attrs
 
 from ..core.model import Key
 from .change import Change
-from .held import Ack
+from .client_state import Ack
 
 
 @attrs.frozen

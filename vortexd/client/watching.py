@@ -9,10 +9,10 @@ import trio
 
 from ..core.model import Key
 from .change import Change
+from .change_notifier import ChangeNotifier
 from .following import MAX_MESSAGE_BYTES, Options, Url, following
 from .last_known_good import LastKnownGood
 from .link import Timeouts
-from .news import News
 from .streams import Connect
 from .view import State, View
 
@@ -26,7 +26,7 @@ class Config(View):
 
     def __init__(self, since: float) -> None:
         super().__init__(since)
-        self._news = News(self)
+        self._notifier = ChangeNotifier(self)
 
     async def ack(self, version: str, status: str, error: str | None = None, *, key: Key | None = None) -> None:
         """Tell the server what the application did with a version.
@@ -53,20 +53,20 @@ class Config(View):
         while (change := self.take()) is None:
             if self.is_over:
                 raise StopAsyncIteration
-            await self._news.event.wait()
+            await self._notifier.event.wait()
         return change
 
     def states(self) -> "States":
         """Iterate over the state and each one that it turns to, with `async for`. Ends as the changes do."""
-        return States(self, self._news)
+        return States(self, self._notifier)
 
 
 class States(AsyncIterator[State]):
     """The state of a `Config` now, and each one that it turns to; who is slow gets the newest."""
 
-    def __init__(self, config: Config, news: News) -> None:
+    def __init__(self, config: Config, notifier: ChangeNotifier) -> None:
         self._config = config
-        self._news = news
+        self._notifier = notifier
         self._shown: State | None = None
 
     async def __anext__(self) -> State:
@@ -74,7 +74,7 @@ class States(AsyncIterator[State]):
         while self._config.state == self._shown:
             if self._config.is_over:
                 raise StopAsyncIteration
-            await self._news.event.wait()
+            await self._notifier.event.wait()
         self._shown = self._config.state
         return self._shown
 

@@ -25,9 +25,9 @@ from .configuration import warn, warn_of_unknown
 from .errors import CtlError
 from .hook import run_hook
 from .key import key_path
+from .output import JsonLines, Lines, OutputFormat
 from .printing import add_colour_argument, paint_of
 from .server import TIMEOUT, Refused, Server, add_server_arguments, duration, server_of
-from .telling import JsonLines, Lines, Telling
 
 _HOOK_TIMEOUT = 60.0
 
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     server = server_of(arguments)
     subject = _subject(arguments)
     _look(server, key_path(subject["app"], subject["profile"], subject["label"]))
-    telling: Telling = JsonLines() if arguments.json else Lines(paint_of(arguments.color, sys.stdout.isatty()))
+    telling: OutputFormat = JsonLines() if arguments.json else Lines(paint_of(arguments.color, sys.stdout.isatty()))
     hook = Hook(arguments.exec, arguments.exec_timeout, 2 if arguments.json else None) if arguments.exec else None
     ended: str | None = None
     status, is_read = 0, True
@@ -142,7 +142,7 @@ def _look(server: Server, path: str) -> None:
 
 
 async def follow(
-    server: Server, subject: dict[str, Any], telling: Telling, hook: Hook | None, *, timeout: float, **more: Any
+    server: Server, subject: dict[str, Any], telling: OutputFormat, hook: Hook | None, *, timeout: float, **more: Any
 ) -> str | None:
     """Print what happens. Returns why the server doesn't want this client any more.
 
@@ -176,14 +176,14 @@ async def follow(
     return config.state.reason if isinstance(config.state, Failed) else None
 
 
-def _begin(config: Config, telling: Telling) -> None:
+def _begin(config: Config, telling: OutputFormat) -> None:
     if config.key is not None and config.version is not None:
         _print(telling.begun(config.key, config.document))
     for key, document in sorted(config.others.items()):
         _print(telling.begun(key, document))
 
 
-async def _tell_states(config: Config, telling: Telling) -> None:
+async def _tell_states(config: Config, telling: OutputFormat) -> None:
     shown = config.state
     async for state in config.states():
         if state != shown and not isinstance(state, Failed):

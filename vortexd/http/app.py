@@ -1,6 +1,6 @@
 """The ASGI application: from ASGI to answers and back.
 
-In come ASGI requests from the bridge, out go what `Answering` makes of them. What has no body is answered at once, in the request's own task;
+In come ASGI requests from the bridge, out go what `RequestHandler` makes of them. What has no body is answered at once, in the request's own task;
 bodies are received by Quart, within the bounds of the endpoint that they are for. Quart's router isn't used: it decodes paths before it takes
 them apart.
 """
@@ -10,7 +10,8 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import trio
-from quart import Response, request
+from quart import Response as QuartResponse
+from quart import request
 from quart_trio import QuartTrio
 from quart_trio.wrappers.request import TrioRequest
 from werkzeug.exceptions import HTTPException
@@ -18,8 +19,8 @@ from werkzeug.exceptions import HTTPException
 from ..auth import Gate
 from ..core.errors import RemoteError
 from ..observe.metrics import Metrics
-from .answering import Answering
-from .exchange import Answer
+from .endpoint import Response
+from .request_handler import RequestHandler
 from .routes import Routes
 
 _Scope = Mapping[str, Any]
@@ -41,8 +42,8 @@ def create_app(
         timestamp: The current time as RFC 3339, for error bodies.
         gate: Who is let in.
     """
-    answering = Answering(routes, metrics, timestamp, gate)
-    with_bodies = _with_bodies(answering, body_bytes)
+    handler = RequestHandler(routes, metrics, timestamp, gate)
+    with_bodies = _with_bodies(handler, body_bytes)
     large = trio.CapacityLimiter(_LARGE_BODIES)
 
     async def application(scope: _Scope, receive: _Receive, send: _Send) -> None:
@@ -50,12 +51,12 @@ def create_app(
             await with_bodies(scope, receive, send)
             return
         if not _may_have_body(scope):
-            made = await _answer(answering, scope)
+            made = await _answer(handler, scope)
         else:
             try:
                 large.acquire_nowait()
             except trio.WouldBlock:
-                made = answering.failure(RemoteError("too many large bodies at a time", 503, {"Retry-After": "1"}))
+                made = handler.failure(RemoteError("too many large bodies at a time", 503, {"Retry-After": "1"}))
             else:
                 try:
                     await with_bodies(scope, receive, send)
@@ -83,32 +84,32 @@ def _has_large_body(scope: _Scope, routes: Routes, usual: int) -> bool:
     return length is None or length > usual
 
 
-async def _answer(answering: Answering, scope: _Scope, body: bytes = b"") -> Answer:
+async def _answer(handler: RequestHandler, scope: _Scope, body: bytes = b"") -> Response:
     query = scope["query_string"].decode("latin-1")
     state = scope["state"]
-    return await answering.answer(
+    return await handler.answer(
         scope["method"], _path(scope), query, scope["headers"], state["sender"], body, state["proxies"]
     )
 
 
-def _with_bodies(answering: Answering, body_bytes: Callable[[], int]) -> _Asgi:
+def _with_bodies(handler: RequestHandler, body_bytes: Callable[[], int]) -> _Asgi:
     """The quart-trio application, for requests with bodies."""
     app = QuartTrio("vortexd", static_folder=None)
-    app.request_class = _request_class(answering.routes, body_bytes)
+    app.request_class = _request_class(handler.routes, body_bytes)
     app.config["PROPAGATE_EXCEPTIONS"] = False
 
     # Before routing, and in its place.
     @app.before_request
-    async def everything() -> Response:
-        return _response(await _answer(answering, request.scope, await request.body))
+    async def everything() -> QuartResponse:
+        return _response(await _answer(handler, request.scope, await request.body))
 
     @app.errorhandler(HTTPException)
-    async def http_error(error: HTTPException) -> Response:
+    async def http_error(error: HTTPException) -> QuartResponse:
         reason = error.name
         if error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            most = answering.routes.body_bytes(_path(request.scope), body_bytes())
+            most = handler.routes.body_bytes(_path(request.scope), body_bytes())
             reason = f"a body has at most {most} bytes here"
-        return _response(answering.failure(RemoteError(reason, error.code or 500)))
+        return _response(handler.failure(RemoteError(reason, error.code or 500)))
 
     return cast(_Asgi, app)
 
@@ -129,8 +130,8 @@ def _request_class(routes: Routes, body_bytes: Callable[[], int]) -> type[TrioRe
     return Bounded
 
 
-def _response(answer: Answer) -> Response:
-    response = Response(answer.body, answer.status)
+def _response(answer: Response) -> QuartResponse:
+    response = QuartResponse(answer.body, answer.status)
     response.headers.clear()
     for name, value in answer.head():
         response.headers[name.decode("latin-1")] = value.decode("latin-1")

@@ -21,12 +21,12 @@ from ..pipeline.parsing import parse_file
 from ..resolve.tree import ParsedFiles
 from ..settings.sections import FormatSettings, HttpSettings
 from .broken import broken_headers, unreadable
-from .exchange import Answer, Request, is_known
-from .keyed import without_files
+from .endpoint import Request, Response, is_known
+from .key_queries import without_files
 from .spring import environment, resources
+from .spring.config_request import ConfigRequest, Form, parse_path
 from .spring.encoding import BYTES, TEXT, Encoded, Origin, Variant, encode, is_quick
 from .spring.resources import Resource
-from .spring.wanted import Form, Wanted, parse_path
 from .status import Reports, stale_for
 
 # Encoded answers, each kept as long as what it was made from is what is served.
@@ -39,7 +39,7 @@ _MADE_UP = 4
 T = TypeVar("T")
 
 
-class ConfigReader(Protocol):
+class ReadsConfig(Protocol):
     """What the HTTP side asks of the line."""
 
     @property
@@ -113,7 +113,7 @@ class Configuration:
     methods: ClassVar = ("GET", "HEAD")
     is_public: ClassVar = False
 
-    def __init__(self, reader: ConfigReader, reports: Reports = tuple) -> None:
+    def __init__(self, reader: ReadsConfig, reports: Reports = tuple) -> None:
         self._reader = reader
         self._reports = reports
         self._cache: Cache[Variant, Encoded] = Cache(_CACHE_BYTES, _CACHE_ENTRIES)
@@ -131,19 +131,19 @@ class Configuration:
         self._settings = settings
         self._cache.clear()
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """See `exchange.Endpoint`."""
-        wanted = parse_path(request.path, request.query)
-        if wanted is None:
+        config_request = parse_path(request.path, request.query)
+        if config_request is None:
             raise RemoteError("there is nothing here", 404)
         default_label = self._reader.default_label
         if default_label is None:
             raise RemoteError("starting", 503, {"Retry-After": "1"})
-        variant = _variant(wanted, request)
-        key = wanted.key(default_label)
+        variant = _variant(config_request, request)
+        key = config_request.key(default_label)
         request.owner.authorize(Right.READ, key)
         try:
-            if wanted.form is Form.FILE:
+            if config_request.form is Form.FILE:
                 encoded = await self._file(variant, key, request.owner)
             else:
                 encoded = await self._configuration(variant, key)
@@ -153,8 +153,8 @@ class Configuration:
             raise RemoteError(encoded.error.reason, encoded.error.status)
         return self._answer(encoded, variant, key, request)
 
-    def _answer(self, encoded: Encoded, variant: Variant, key: Key, request: Request) -> Answer:
-        form = variant.wanted.form
+    def _answer(self, encoded: Encoded, variant: Variant, key: Key, request: Request) -> Response:
+        form = variant.config_request.form
         headers = {"ETag": encoded.etag, "Cache-Control": "no-cache, private", "Vary": _VARY[form]}
         if form is not Form.FILE:
             # A plain file is served as it is now.
@@ -165,8 +165,8 @@ class Configuration:
         if (seconds := stale_for(self._reports)) is not None:
             headers["X-Vortex-Stale"] = str(seconds)
         if is_known(request.headers.get("If-None-Match"), encoded.etag):
-            return Answer(304, content_type=None, headers=headers, route=form.value)
-        return Answer(200, encoded.body, variant.media_type, headers, form.value)
+            return Response(304, content_type=None, headers=headers, route=form.value)
+        return Response(200, encoded.body, variant.media_type, headers, form.value)
 
     async def _configuration(self, variant: Variant, key: Key) -> Encoded:
         found = self._found(variant)
@@ -187,12 +187,12 @@ class Configuration:
         return await self._made(state, variant, key, Origin(config))
 
     async def _file(self, variant: Variant, key: Key, owner: Admission) -> Encoded:
-        wanted = variant.wanted
+        config_request = variant.config_request
         state, resource, is_theirs = object(), None, False
         # What is allowed is what is there already.
         while self._reader.state is not state:
             state = self._reader.state
-            resource = await self._resource(key, wanted.path)
+            resource = await self._resource(key, config_request.path)
             is_theirs = resource is not None and await self._may_read(owner, resource, key)
         # Not there and not allowed are one answer (P17).
         if resource is None or not is_theirs:
@@ -205,11 +205,13 @@ class Configuration:
             return found
         if variant.media_type == BYTES:
             return await self._made(state, variant, key, Origin(None, resource.content))
-        decryptor = self._reader.decryptor if resources.may_hold_ciphertext(wanted.path, resource.content) else None
+        decryptor = (
+            self._reader.decryptor if resources.may_hold_ciphertext(config_request.path, resource.content) else None
+        )
         if decryptor is not None and not decryptor.plain_text:
             decryptor = None
         # What is decrypted may be placeholders.
-        needs_config = wanted.resolves and (b"${" in resource.content or decryptor is not None)
+        needs_config = config_request.resolves and (b"${" in resource.content or decryptor is not None)
         config = await self._reader.read(key) if needs_config else None
         return await self._made(state, variant, key, Origin(config, resource.content, decryptor))
 
@@ -240,7 +242,7 @@ class Configuration:
     async def _made(self, state: object, variant: Variant, key: Key, origin: Origin) -> Encoded:
         """Encode what was read from a state, once however many ask for it, and keep it as long as that state is served."""
         parse = partial(parse_file, limits=self._reader.formats)
-        if is_quick(variant.wanted, origin):
+        if is_quick(variant.config_request, origin):
             encoded = encode(variant, origin, parse)
         else:
             encoded = await self._flight.shared(
@@ -263,16 +265,16 @@ _VARY = dict.fromkeys(Form, "Authorization") | {
 }
 
 
-def _variant(wanted: Wanted, request: Request) -> Variant:
+def _variant(config_request: ConfigRequest, request: Request) -> Variant:
     """In which media type the answer comes. Where Spring has one whatever is accepted, so do we."""
     accept = request.headers.get("Accept")
-    if wanted.form is Form.ENVIRONMENT:
+    if config_request.form is Form.ENVIRONMENT:
         form = environment.media_type(accept)
         if form is None:
             raise RemoteError(f"configuration comes as {environment.V1} or {environment.V2}", 406)
-        return Variant(wanted, form)
-    if wanted.form is not Form.FILE:
-        return Variant(wanted, environment.V1 if wanted.form is Form.JSON else TEXT)
+        return Variant(config_request, form)
+    if config_request.form is not Form.FILE:
+        return Variant(config_request, environment.V1 if config_request.form is Form.JSON else TEXT)
     if environment.wants_bytes(accept):
-        return Variant(wanted, BYTES)
-    return Variant(wanted, TEXT, resources.charset(request.headers.get("Accept-Charset")))
+        return Variant(config_request, BYTES)
+    return Variant(config_request, TEXT, resources.charset(request.headers.get("Accept-Charset")))

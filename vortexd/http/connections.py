@@ -15,7 +15,7 @@ from ..auth import Right
 from ..core.errors import RemoteError
 from ..process.peers import Peers
 from ..realtime.server import Connected
-from .exchange import Answer, Request
+from .endpoint import Request, Response
 
 _DEFAULT_LIMIT = 100
 _MOST = 1_000
@@ -39,14 +39,14 @@ class Connections:
         self._peers = peers or Peers()
         self._peers.answer("connections", lambda text: orjson.dumps(self._found(orjson.loads(text))).decode())
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """See `exchange.Endpoint`."""
         request.owner.authorize(Right.ADMIN, None)
         wanted = _wanted(request.query)
         found = [self._found(wanted)]
         others = await self._peers.ask("connections", orjson.dumps(wanted).decode())
         found += [orjson.loads(text) for text in others.texts.values() if text]
-        return Answer(body=orjson.dumps(_merged(found, wanted["limit"]) | {"workers_silent": others.missing}))
+        return Response(body=orjson.dumps(_merged(found, wanted["limit"]) | {"workers_silent": others.missing}))
 
     def _found(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """What this process has."""

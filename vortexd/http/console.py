@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import ClassVar
 
 from ..core.errors import RemoteError
-from .exchange import Answer, Endpoint, Request
+from .endpoint import Endpoint, Request, Response
 
 _TYPES = {
     "html": "text/html; charset=utf-8",
@@ -46,18 +46,18 @@ class Console:
     def __init__(self, pages: Mapping[str, tuple[bytes, str]]) -> None:
         self._pages = pages
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """See `exchange.Endpoint`."""
         if request.path == "/console":
-            return Answer(308, b"", None, {"Location": "console/"})
+            return Response(308, b"", None, {"Location": "console/"})
         name = request.path.removeprefix("/console/") or "index.html"
         page = self._pages.get(name)
         if page is None:
             raise RemoteError("there is nothing here", 404)
         body, tag = page
         if request.headers.get("If-None-Match") == tag:
-            return Answer(304, b"", None, {**_HEADERS, "ETag": tag})
-        return Answer(200, body, _TYPES[name.rpartition(".")[2]], {**_HEADERS, "ETag": tag})
+            return Response(304, b"", None, {**_HEADERS, "ETag": tag})
+        return Response(200, body, _TYPES[name.rpartition(".")[2]], {**_HEADERS, "ETag": tag})
 
 
 def console_routes() -> dict[str, Endpoint]:

@@ -20,8 +20,8 @@ from ..core.diff import steps
 from ..core.errors import RemoteError
 from ..core.model import Config, Key
 from ..pipeline.comparison import members, table
-from .exchange import JSON, Answer, Request
-from .keyed import Labelled, accepted, key_of, validated, without_files
+from .endpoint import JSON, Request, Response
+from .key_queries import Labelled, accepted, key_of, validated, without_files
 from .query import parse_query
 
 _PATCH = "application/json-patch+json"
@@ -76,7 +76,7 @@ class Difference:
         # The work is bound by the processor.
         self._threads = trio.CapacityLimiter(2)
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """See `exchange.Endpoint`."""
         key = key_of(request, self._line)
         query = parse_query(request.query, ("from", "to", "format"))

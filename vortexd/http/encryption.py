@@ -18,7 +18,7 @@ from ..encryption import prefixes
 from ..encryption.ciphers import RsaEncryptor, Undecryptable
 from ..encryption.files import Keyring
 from ..encryption.keys import Keys, NoSuchKey
-from .exchange import Answer, Endpoint, Request
+from .endpoint import Endpoint, Request, Response
 from .forms import media_type_of, received, unwrapped
 
 _PLAIN = "text/plain;charset=UTF-8"
@@ -54,9 +54,9 @@ class EncryptStatus:
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """See `exchange.Endpoint`."""
-        return Answer(body=b'{"status":"OK"}') if self._keyring.current.keys else _no_key()
+        return Response(body=b'{"status":"OK"}') if self._keyring.current.keys else _no_key()
 
 
 class PublicKey:
@@ -69,7 +69,7 @@ class PublicKey:
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """See `exchange.Endpoint`."""
         _check_path(request)
         keys = self._keyring.current.keys
@@ -77,7 +77,7 @@ class PublicKey:
         encryptor = keys.find({}) if keys else None
         if not isinstance(encryptor, RsaEncryptor):
             return _failure(404, "NOT_FOUND", "No public key available")
-        return Answer(body=encryptor.public_key.encode(), content_type=_PLAIN)
+        return Response(body=encryptor.public_key.encode(), content_type=_PLAIN)
 
 
 class Encrypt:
@@ -91,7 +91,7 @@ class Encrypt:
         self._keyring = keyring
         self._limiter = limiter
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """See `exchange.Endpoint`."""
         _check_path(request)
         media_type = media_type_of(request.headers.get("Content-Type"))
@@ -116,7 +116,7 @@ class Decrypt:
         self._keyring = keyring
         self._limiter = limiter
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """See `exchange.Endpoint`."""
         try:
             request.owner.authorize(Right.ADMIN, None)
@@ -137,9 +137,9 @@ class Decrypt:
             return _failure(400, "INVALID", error.reason)
 
 
-async def _worked(limiter: trio.CapacityLimiter, work: Callable[..., str], *arguments: object) -> Answer:
+async def _worked(limiter: trio.CapacityLimiter, work: Callable[..., str], *arguments: object) -> Response:
     text = await threads.run_sync(work, *arguments, abandon_on_cancel=True, limiter=limiter)
-    return Answer(body=text.encode(), content_type=_PLAIN)
+    return Response(body=text.encode(), content_type=_PLAIN)
 
 
 def _encrypted(keys: Keys, text: str) -> str:
@@ -160,9 +160,9 @@ def _check_path(request: Request) -> None:
         check(name)
 
 
-def _no_key() -> Answer:
+def _no_key() -> Response:
     return _failure(404, "NO_KEY", "No key was installed for encryption service")
 
 
-def _failure(status: int, name: str, description: str) -> Answer:
-    return Answer(status, orjson.dumps({"description": description, "status": name}))
+def _failure(status: int, name: str, description: str) -> Response:
+    return Response(status, orjson.dumps({"description": description, "status": name}))

@@ -12,8 +12,8 @@ from ..core.errors import FormatError, ResolveError
 from ..core.model import BrokenFile, Key
 from ..resolve.explain import Explanation, Holding, Layer, Outcome, Profile, Source, is_below
 from .broken import broken_headers, members, unreadable
-from .exchange import JSON, Answer, Request
-from .keyed import Labelled, accepted, key_of, validated, without_files
+from .endpoint import JSON, Request, Response
+from .key_queries import Labelled, accepted, key_of, validated, without_files
 from .query import parse_query
 
 
@@ -41,7 +41,7 @@ class Explain:
         # The work is bound by the processor.
         self._threads = trio.CapacityLimiter(2)
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """See `exchange.Endpoint`."""
         key = key_of(request, self._line)
         form = accepted(request, (JSON,))

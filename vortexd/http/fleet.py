@@ -21,8 +21,8 @@ from ..core.patterns import Pattern, parse_pattern
 from ..core.text import rfc3339
 from ..fleet import NOBODY, STATES, Ack, Cursor, Fleet, KeyState, Page, Question, Seen, merge
 from ..process.peers import Answers, Peers
-from .exchange import JSON, Answer, Request
-from .keyed import validated
+from .endpoint import JSON, Request, Response
+from .key_queries import validated
 from .query import parse_query
 
 _PARAMETERS = ("app", "profile", "label", "state", "limit", "after")
@@ -51,7 +51,7 @@ class _Part:
 
 
 @attrs.frozen
-class Wanted:
+class FleetQuery:
     """What a request asks for.
 
     Attributes:
@@ -76,7 +76,7 @@ class Wanted:
         return Key(application.text, profile.text, label.text if label.is_exact else default_label or "")
 
 
-def parse_wanted(query: str) -> Wanted:
+def parse_wanted(query: str) -> FleetQuery:
     """Take a query apart.
 
     Raises:
@@ -95,7 +95,7 @@ def parse_wanted(query: str) -> Wanted:
         _part(parameters.get("profile"), 1, names.profile),
         _part(parameters.get("label"), 2, names.labels),
     )
-    return Wanted(parts, state, int(limit), _cursor(after) if after else None)
+    return FleetQuery(parts, state, int(limit), _cursor(after) if after else None)
 
 
 def _part(text: str | None, place: int, gate: Callable[[str], str]) -> _Part:
@@ -138,7 +138,7 @@ class FleetPages:
         self._peers.answer("fleet keys", lambda _: orjson.dumps(list(map(attrs.astuple, fleet.keys()))).decode())
         self._peers.answer("fleet", lambda text: fleet.page(Question.from_json(text), now()).to_json())
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """See `exchange.Endpoint`."""
         wanted = parse_wanted(request.query)
         others = await self._peers.ask("fleet keys")
@@ -152,7 +152,7 @@ class FleetPages:
         body = orjson.dumps(_members(page, others if self._peers.are_there else None))
         return validated(request, body, JSON, {})
 
-    async def _visible(self, owner: Admission, wanted: Wanted, keys: Collection[Key]) -> list[Key]:
+    async def _visible(self, owner: Admission, wanted: FleetQuery, keys: Collection[Key]) -> list[Key]:
         """The keys that are meant and that may be seen.
 
         Raises:

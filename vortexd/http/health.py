@@ -10,7 +10,7 @@ from ..observe.metrics import CONTENT_TYPE, Metrics, merge
 from ..process.peers import Peers
 from ..realtime.handshake import parse_target
 from ..resolve.tree import ParsedFiles
-from .exchange import Answer, Request
+from .endpoint import Request, Response
 from .status import Reports
 
 _UP = b'{"status":"UP"}'
@@ -38,9 +38,9 @@ class Health:
     methods: ClassVar = _GET
     is_public: ClassVar = True
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """See `exchange.Endpoint`."""
-        return Answer(body=_UP)
+        return Response(body=_UP)
 
 
 class Ready:
@@ -57,12 +57,12 @@ class Ready:
         self._line = line
         self._reports = reports
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """See `exchange.Endpoint`."""
         if self._line.default_label is None or any(each.is_too_stale for each in self._reports()):
-            return Answer(503, b'{"status":"OUT_OF_SERVICE"}', headers={"Retry-After": "1"})
+            return Response(503, b'{"status":"OUT_OF_SERVICE"}', headers={"Retry-After": "1"})
         broken = len(self._line.broken)
-        return Answer(body=b'{"status":"UP","broken_files":%d}' % broken if broken else _UP)
+        return Response(body=b'{"status":"UP","broken_files":%d}' % broken if broken else _UP)
 
 
 class MetricsPage:
@@ -77,14 +77,14 @@ class MetricsPage:
         self._peers = peers or Peers()
         self._peers.answer("metrics", lambda _: metrics.render().decode())
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """See `exchange.Endpoint`."""
         request.owner.authorize(Right.ADMIN, None)
         own = self._metrics.render()
         if self._peers.are_there:
             others = await self._peers.ask("metrics")
             own = merge({str(self._peers.number): own.decode(), **others.texts})
-        return Answer(body=own, content_type=CONTENT_TYPE)
+        return Response(body=own, content_type=CONTENT_TYPE)
 
 
 class Handshakes(Protocol):
@@ -113,7 +113,7 @@ class UpgradeOnly:
     def __init__(self, line: Handshakes) -> None:
         self._line = line
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """See `exchange.Endpoint`."""
         headers = {"Upgrade": "websocket", "Connection": "upgrade"}
         try:

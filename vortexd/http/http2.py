@@ -68,7 +68,7 @@ class _Bucket:
 
 
 @attrs.define(slots=True, eq=False)
-class _Exchange:
+class _RequestStream:
     """A request that is being received or answered.
 
     Attributes:
@@ -121,7 +121,7 @@ class Http2:
         }
         self._connection.local_settings = Settings(client=False, initial_values=limits)
         self._connection.decoder.max_header_list_size = settings.head_bytes
-        self._exchanges: dict[int, _Exchange] = {}
+        self._exchanges: dict[int, _RequestStream] = {}
         self._last = 0
         self._sending = trio.Lock()
         self._receiving = trio.CancelScope()
@@ -131,7 +131,7 @@ class Http2:
         self._resets, self._control = _Bucket(*_RESETS), _Bucket(*_CONTROL)
         self._window_updates = _Bucket(*_WINDOW_UPDATES)
 
-    def hurry(self) -> None:
+    def shut_down(self) -> None:
         """End after the requests that are under way."""
         self._is_draining = True
         self._receiving.cancel()
@@ -212,7 +212,7 @@ class Http2:
         return -math.inf if self._is_draining else self._idle_until
 
     def _handle(self, event: h2.events.Event, nursery: trio.Nursery) -> None:
-        exchange = self._exchanges.get(getattr(event, "stream_id", None) or 0)
+        stream_state = self._exchanges.get(getattr(event, "stream_id", None) or 0)
         match event:
             case h2.events.RequestReceived():
                 self._begin(event, nursery)
@@ -220,20 +220,20 @@ class Http2:
                 # Each stream ends once, and many clients end it by an empty frame. Others say nothing, however they are padded.
                 if not event.data and event.stream_ended is None:
                     self._control.take()
-                if exchange is not None:
-                    exchange.received.append((event.data, event.flow_controlled_length))
-                    exchange.arrived.set()
+                if stream_state is not None:
+                    stream_state.received.append((event.data, event.flow_controlled_length))
+                    stream_state.arrived.set()
                 else:
                     # It is answered already.
                     self._acknowledge(event.flow_controlled_length, event.stream_id)
             case h2.events.StreamEnded():
-                if exchange is not None:
-                    exchange.is_whole = True
-                    exchange.arrived.set()
+                if stream_state is not None:
+                    stream_state.is_whole = True
+                    stream_state.arrived.set()
             case h2.events.StreamReset():
                 self._resets.take()
-                if exchange is not None:
-                    exchange.scope.cancel()
+                if stream_state is not None:
+                    stream_state.scope.cancel()
             case h2.events.WindowUpdated():
                 self._window_updates.take()
                 self._wake()
@@ -254,36 +254,36 @@ class Http2:
             self._reset(event.stream_id, ErrorCodes.REFUSED_STREAM)
             return
         self._last = event.stream_id
-        exchange = _Exchange(event.stream_id, [(bytes(name), bytes(value)) for name, value in event.headers])
-        self._exchanges[event.stream_id] = exchange
-        nursery.start_soon(self._exchange, exchange)
+        stream_state = _RequestStream(event.stream_id, [(bytes(name), bytes(value)) for name, value in event.headers])
+        self._exchanges[event.stream_id] = stream_state
+        nursery.start_soon(self._exchange, stream_state)
 
-    async def _exchange(self, exchange: _Exchange) -> None:
+    async def _exchange(self, stream_state: _RequestStream) -> None:
         """One request, to the end of its answer; the handler of last resort."""
         try:
-            with exchange.scope:
+            with stream_state.scope:
                 try:
-                    status, headers, body = await self._answer(exchange)
-                    with self._outgoing.holding(body, exchange.scope.cancel):
-                        await self._send(exchange, status, headers, body)
+                    status, headers, body = await self._answer(stream_state)
+                    with self._outgoing.holding(body, stream_state.scope.cancel):
+                        await self._send(stream_state, status, headers, body)
                 except trio.TooSlowError:
-                    self._reset(exchange.number, ErrorCodes.CANCEL)
+                    self._reset(stream_state.number, ErrorCodes.CANCEL)
                 except h2.exceptions.ProtocolError:
                     # The stream was closed meanwhile; else the answer can't be one.
-                    self._reset(exchange.number, ErrorCodes.INTERNAL_ERROR)
+                    self._reset(stream_state.number, ErrorCodes.INTERNAL_ERROR)
                 except _GONE:
                     # The reader is told the same.
                     pass
                 except Exception:
                     log.exception("request failed")
-                    self._reset(exchange.number, ErrorCodes.INTERNAL_ERROR)
+                    self._reset(stream_state.number, ErrorCodes.INTERNAL_ERROR)
         finally:
-            del self._exchanges[exchange.number]
-            for _, length in exchange.received:
-                self._acknowledge(length, exchange.number)
-            if exchange.scope.cancelled_caught:
+            del self._exchanges[stream_state.number]
+            for _, length in stream_state.received:
+                self._acknowledge(length, stream_state.number)
+            if stream_state.scope.cancelled_caught:
                 # By its peer, or for it takes too long over too much.
-                self._reset(exchange.number, ErrorCodes.CANCEL)
+                self._reset(stream_state.number, ErrorCodes.CANCEL)
             self._is_draining |= self._only is not None
             if not self._exchanges:
                 self._idle_until = trio.current_time() + self._settings.keep_alive_timeout
@@ -292,21 +292,21 @@ class Http2:
                 self._say_standing()
             if self._is_draining or self._is_partly:
                 self._receiving.cancel()
-        if not exchange.is_whole:
+        if not stream_state.is_whole:
             # Nobody reads the rest (RFC 9113 section 8.1).
-            self._reset(exchange.number, ErrorCodes.NO_ERROR)
+            self._reset(stream_state.number, ErrorCodes.NO_ERROR)
         with contextlib.suppress(*_GONE):
             await self._flush()
 
-    async def _answer(self, exchange: _Exchange) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    async def _answer(self, stream_state: _RequestStream) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         """What the application answers, once it is whole.
 
         Raises:
             trio.TooSlowError: The request takes too long to arrive.
         """
-        pseudo = {name: value for name, value in exchange.headers if name.startswith(b":")}
+        pseudo = {name: value for name, value in stream_state.headers if name.startswith(b":")}
         method, target, authority = (pseudo.get(name, b"") for name in (b":method", b":path", b":authority"))
-        headers = [each for each in exchange.headers if not each[0].startswith(b":")]
+        headers = [each for each in stream_state.headers if not each[0].startswith(b":")]
         # One that says the same is no second one.
         headers = (
             [(b"host", authority), *(each for each in headers if each != (b"host", authority))]
@@ -324,7 +324,7 @@ class Http2:
         path, _, query = target.partition(b"?")
         if self._only is not None and path.decode("ascii") not in self._only:
             return 503, [(b"retry-after", b"1")], b""
-        if not exchange.is_whole and not any(name == b"content-length" for name, _ in headers):
+        if not stream_state.is_whole and not any(name == b"content-length" for name, _ in headers):
             headers.append((b"transfer-encoding", b"chunked"))
         began: dict[str, Any] = {"status": 500, "headers": []}
         parts: list[bytes] = []
@@ -337,7 +337,7 @@ class Http2:
 
         until = trio.current_time() + self._settings.request_timeout
         scope = self._scope(method, path, query, headers)
-        await self._app(scope, lambda: self._receive(exchange, until), send)
+        await self._app(scope, lambda: self._receive(stream_state, until), send)
         if method == b"HEAD" or began["status"] in (204, 304):
             parts = []
         return (
@@ -365,29 +365,31 @@ class Http2:
             "extensions": {},
         }
 
-    async def _receive(self, exchange: _Exchange, until: float) -> dict[str, Any]:
+    async def _receive(self, stream_state: _RequestStream, until: float) -> dict[str, Any]:
         """The next part of a body, as ASGI has it. Behind the last one nothing comes: a peer that goes away cancels the request."""
-        if exchange.is_delivered:
+        if stream_state.is_delivered:
             await trio.sleep_forever()
-        while not exchange.received and not exchange.is_whole:
-            exchange.arrived = trio.Event()
+        while not stream_state.received and not stream_state.is_whole:
+            stream_state.arrived = trio.Event()
             with trio.fail_at(until):
-                await exchange.arrived.wait()
-        parts, exchange.received = exchange.received, []
-        exchange.is_delivered = exchange.is_whole
+                await stream_state.arrived.wait()
+        parts, stream_state.received = stream_state.received, []
+        stream_state.is_delivered = stream_state.is_whole
         for _, length in parts:
-            self._acknowledge(length, exchange.number)
+            self._acknowledge(length, stream_state.number)
         await self._flush()
         body = b"".join(data for data, _ in parts)
-        return {"type": "http.request", "body": body, "more_body": not exchange.is_delivered}
+        return {"type": "http.request", "body": body, "more_body": not stream_state.is_delivered}
 
-    async def _send(self, exchange: _Exchange, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    async def _send(
+        self, stream_state: _RequestStream, status: int, headers: list[tuple[bytes, bytes]], body: bytes
+    ) -> None:
         """Send an answer, as fast as the peer takes it.
 
         Raises:
             trio.TooSlowError: It doesn't take any for too long, or too little of it.
         """
-        number, timeout = exchange.number, self._settings.write_timeout
+        number, timeout = stream_state.number, self._settings.write_timeout
         with trio.fail_after(timeout * (1 + math.ceil(len(body) / _PART_BYTES))):
             self._connection.send_headers(number, [(b":status", b"%d" % status), *headers], end_stream=not body)
             sent = 0

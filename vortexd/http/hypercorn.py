@@ -93,7 +93,7 @@ class Bridge:
         stream = _Stream(accepted.stream, accepted.head, self._settings, self.outgoing, accepted.standing)
         self._streams.add(stream)
         if accepted.is_spare or self._context.terminated.is_set():
-            stream.hurry()
+            stream.shut_down()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_close_when_cancelled, stream)
@@ -112,7 +112,7 @@ class Bridge:
     async def _serve_http2(self, connection: Http2) -> None:
         self._streams.add(connection)
         if self._context.terminated.is_set():
-            connection.hurry()
+            connection.shut_down()
         try:
             await connection.run()
         finally:
@@ -122,7 +122,7 @@ class Bridge:
         """Let idle connections end now, and the others after the request they are at."""
         await self._context.terminated.set()
         for each in self._streams:
-            each.hurry()
+            each.shut_down()
 
 
 class _Upgraded(Exception):
@@ -315,7 +315,7 @@ class _Stream(trio.abc.HalfCloseableStream):
     def _wait_until(self, deadline: float) -> None:
         self._deadline = self._receiving.deadline = deadline
 
-    def hurry(self) -> None:
+    def shut_down(self) -> None:
         """Be idle no longer than it takes to write an answer that has begun."""
         self._keep_alive = min(self._keep_alive, _HURRIED)
         if self._is_idle:

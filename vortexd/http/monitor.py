@@ -23,7 +23,7 @@ from ..settings.sections import MonitorSettings
 from ..source.git.repositories import repository_of
 from . import signatures, webhooks
 from .broken import broken_headers
-from .exchange import Answer, Headers, Request
+from .endpoint import Headers, Request, Response
 from .webhooks import Hook, Meaning
 
 log = structlog.get_logger()
@@ -89,7 +89,7 @@ class Monitor:
         """Larger than what others may send: providers list every commit."""
         return self._settings.body_bytes
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """See `exchange.Endpoint`."""
         await self._verify(request)
         hook, destinations = await threads.run_sync(_understood, request.headers, request.body)
@@ -98,7 +98,7 @@ class Monitor:
             await self._wait_looked(hook)
         # As Spring, but that a repository which is no source's concerns nobody.
         found = destinations if count or not hook.addresses else []
-        return Answer(body=orjson.dumps(found), headers=broken_headers(self._broken()))
+        return Response(body=orjson.dumps(found), headers=broken_headers(self._broken()))
 
     async def _wait_looked(self, hook: Hook) -> None:
         """Wait a little, so that the answer tells who has pushed a broken file. A storm of hooks is answered at once."""

@@ -12,8 +12,8 @@ import orjson
 
 from ..fleet import NOBODY, STATES
 from .broken import HEADER
-from .exchange import Answer, Request, etag_of, is_known
-from .keyed import WITHOUT_FILES
+from .endpoint import Request, Response, etag_of, is_known
+from .key_queries import WITHOUT_FILES
 from .schemas import FILE, LABELS, PATHS, PROFILES, PROFILES_WITHOUT_HYPHEN, SCHEMAS, SIDE, Schema, ref
 from .spring.environment import V1, V2
 
@@ -55,13 +55,13 @@ class OpenApi:
         self._prefix = prefix
         self._is_open = is_open
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """See `exchange.Endpoint`."""
         body, etag = _encoded(self._prefix(), self._is_open())
         headers = {"ETag": etag, "Cache-Control": "no-cache"}
         if is_known(request.headers.get("If-None-Match"), etag):
-            return Answer(304, content_type=None, headers=headers)
-        return Answer(body=body, headers=headers)
+            return Response(304, content_type=None, headers=headers)
+        return Response(body=body, headers=headers)
 
 
 @lru_cache(maxsize=4)

@@ -10,8 +10,8 @@ from ..core.errors import RemoteError
 from ..observe.metrics import Metrics
 from ..process.peers import Peers
 from ..settings.sections import HttpSettings
-from .configuration import ConfigReader, Configuration
-from .exchange import Endpoint
+from .configuration import Configuration, ReadsConfig
+from .endpoint import Endpoint
 from .health import Health, MetricsPage, Ready, UpgradeOnly
 from .status import Reports, Status
 from .whoami import WhoAmI
@@ -91,7 +91,7 @@ class Routes:
 
 
 def standard_routes(
-    reader: ConfigReader,
+    reader: ReadsConfig,
     metrics: Metrics,
     reports: Reports = tuple,
     more: Mapping[str, Endpoint] | None = None,

@@ -10,7 +10,7 @@ from ..core.model import BrokenFile, HeldBack, SourceReport
 from ..core.text import rfc3339
 from ..process.peers import Peers
 from .broken import held_back_members, members
-from .exchange import Answer, Request
+from .endpoint import Request, Response
 
 Reports = Callable[[], Sequence[SourceReport]]
 
@@ -48,7 +48,7 @@ class Status:
         # What others ask is answered at once, and which keys are held back takes its time.
         self._peers.answer("status", lambda _: orjson.dumps(self._members(self._broken())).decode())
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """See `exchange.Endpoint`."""
         request.owner.authorize(Right.ADMIN, None)
         held = [held_back_members(each) | {"root": each.file.root} for each in await self._files.held_back()]
@@ -58,7 +58,7 @@ class Status:
             said["worker"] = self._peers.number
             said["workers"] = {number: orjson.loads(text) for number, text in sorted(others.texts.items())}
             said["workers_silent"] = others.missing
-        return Answer(body=orjson.dumps(said))
+        return Response(body=orjson.dumps(said))
 
     def _broken(self) -> list[dict[str, Any]]:
         return [members(each) | {"held_back": None, "root": each.root} for each in self._files.broken.values()]

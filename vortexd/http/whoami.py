@@ -6,7 +6,7 @@ import orjson
 
 from ..auth.principal import Grant, Right
 from ..core.text import rfc3339
-from .exchange import Answer, Request
+from .endpoint import Request, Response
 
 
 class WhoAmI:
@@ -16,7 +16,7 @@ class WhoAmI:
     methods: ClassVar = ("GET", "HEAD")
     is_public: ClassVar = False
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """See `exchange.Endpoint`."""
         principal = request.owner.principal
         expires = principal.expires_at
@@ -26,7 +26,7 @@ class WhoAmI:
             "expires": None if expires is None else rfc3339(expires),
             "grants": [_members(each) for each in principal.grants],
         }
-        return Answer(body=orjson.dumps(members))
+        return Response(body=orjson.dumps(members))
 
 
 def _members(grant: Grant) -> dict[str, Any]:

@@ -195,7 +195,7 @@ def wants_websocket(request: h11.Request) -> bool:
 
 
 async def refuse(
-    stream: Stream, status: int, reason: str, *headers: str, told: Callable[[], None] = lambda: None
+    stream: Stream, status: int, reason: str, *headers: str, on_written: Callable[[], None] = lambda: None
 ) -> None:
     """Answer, and wait for a moment until the peer has read it.
 
@@ -217,7 +217,7 @@ async def refuse(
         await stream.send_all("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
         if isinstance(stream, trio.SocketStream):
             await stream.send_eof()
-        told()
+        on_written()
         # Closing with unread bytes would reset the connection, and with it the answer on its way.
         while await stream.receive_some(_RECEIVE_BYTES):
             pass

@@ -290,8 +290,8 @@ class Listener:
         except Refused as error:
             self.places.works(arrival)
             assert arrival.stream is not None
-            told = partial(self.places.is_told, arrival)
-            await refuse(arrival.stream, error.status, error.reason, *error.headers, told=told)
+            on_written = partial(self.places.is_told, arrival)
+            await refuse(arrival.stream, error.status, error.reason, *error.headers, on_written=on_written)
             return False
         self.places.works(arrival)
         return await websocket(accepted) if accepted else False

@@ -20,7 +20,7 @@ S = TypeVar("S")
 _SETTLED_AT_ONCE = 1_024
 
 
-class Interests(Generic[S]):
+class KeyUsage(Generic[S]):
     """See the module.
 
     Args:

@@ -17,7 +17,7 @@ import structlog
 import trio
 
 from ..aio import threads
-from ..aio.fair_turns import Turns
+from ..aio.fair_queue import FairQueue
 from ..core.diff import patch_between
 from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from ..core.model import BrokenFile, Change, Config, Good, Key, Moment, Past, PropertySource, Served, Tree
@@ -31,10 +31,10 @@ from ..resolve.listing import Listing, list_keys
 from ..resolve.tree import ParsedFiles, ParsedTree
 from ..settings.sections import FormatSettings
 from .broadcast import Broadcaster, Delivery, Subscriber
-from .key_usage import Interests
+from .key_usage import KeyUsage
 from .last_good import LastGood
 from .parsing import parse_all
-from .reader import Reading
+from .reader import ConfigReader
 from .registry import Registry
 from .state import State
 from .store import Staged, Store, stage
@@ -68,7 +68,7 @@ class TooManyKeys(RemoteError):
     """Patterns that match more keys than one client may have."""
 
 
-class Line:
+class Pipeline:
     """What sources publish to, and what HTTP and WebSocket connections ask.
 
     Args:
@@ -100,7 +100,7 @@ class Line:
         self._overrides = overrides
         self._store = store
         self._registry = registry
-        self._interests = Interests(store, registry)
+        self._key_usage = KeyUsage(store, registry)
         self._broadcaster = broadcaster
         self._encoder = encoder
         self._metrics = metrics
@@ -114,9 +114,9 @@ class Line:
         self._threads = trio.CapacityLimiter(1)
         # What clients ask for has threads of its own, so that publications don't wait behind it.
         self._client_threads = trio.CapacityLimiter(2)
-        self._turns = Turns()
+        self._turns = FairQueue()
         # Those of handshakes: they wait behind each other, and not behind what clients ask for that are connected.
-        self._arrivals = Turns()
+        self._arrivals = FairQueue()
         self._failing: dict[Key, str] = {}
         self._last_good = LastGood(self._in_thread)
         self._incomplete = trio.Event()
@@ -124,7 +124,7 @@ class Line:
         # Steps whose patch would be too long, so that it isn't made anew for each client that takes one. Oldest first.
         self._replaced: dict[tuple[Key, str, str], None] = {}
         # Threads of its own: publications don't queue behind those who ask.
-        self.reading = Reading(store, formats, trio.CapacityLimiter(2))
+        self.reading = ConfigReader(store, formats, trio.CapacityLimiter(2))
         # Who else wants to know of each publication, when it is done; it must not wait.
         self.on_publication: Callable[[Publication], None] | None = None
 
@@ -132,7 +132,7 @@ class Line:
 
     @property
     def default_label(self) -> str | None:
-        """See `Reading.default_label`."""
+        """See `ConfigReader.default_label`."""
         return self.reading.default_label
 
     async def wait_ready(self) -> None:
@@ -141,7 +141,7 @@ class Line:
 
     @property
     def broken(self) -> Mapping[tuple[str, str], BrokenFile]:
-        """See `Reading.broken`."""
+        """See `ConfigReader.broken`."""
         return self.reading.broken
 
     # What sources do.
@@ -187,18 +187,18 @@ class Line:
         state = State(parsed.labels, parsed.default_label, self._decryptor, self._overrides)
         listing = await self._in_thread(list_keys, parsed, self._listing)
         existing = listing.keys
-        while self._interests.settle():
+        while self._key_usage.settle():
             await trio.lowlevel.checkpoint()
-        with self._registry.ahead(keys=self._interests.new(existing)) as steps:
+        with self._registry.ahead(keys=self._key_usage.new(existing)) as steps:
             # Not in turns: nobody waits for a publication longer than for its own work.
             for _ in steps:
                 await trio.lowlevel.checkpoint()
-            configs = self._store.configs() | dict.fromkeys(self._interests.appearing(existing))
+            configs = self._store.configs() | dict.fromkeys(self._key_usage.appearing(existing))
             staged = await self._staged(state, configs)
             watch.lap("resolve")
             # No await from here on: the commit and its broadcast are one moment for every reader and subscriber.
             # What has ended first: what is committed of it beyond its end is nobody's.
-            deliveries = sum(map(self._end, self._interests.update(existing)))
+            deliveries = sum(map(self._end, self._key_usage.update(existing)))
         former_tree, self._tree = self._tree, tree
         self._parsed = parsed
         self._listing = listing
@@ -311,13 +311,13 @@ class Line:
     # What connections ask.
 
     async def read(self, key: Key) -> Config:
-        """See `Reading.read`."""
+        """See `ConfigReader.read`."""
         return await self.reading.read(key)
 
     @property
     def main_labels(self) -> frozenset[str]:
         """The labels that connections have as their main subscriptions."""
-        return self._interests.main_labels()
+        return self._key_usage.main_labels()
 
     @asynccontextmanager
     async def arriving(self, key: Key) -> AsyncIterator[None]:
@@ -332,19 +332,19 @@ class Line:
     def hold(self, key: Key) -> None:
         """Bring a key into use: from now on its changes are published. `Store.hold` says what it raises."""
         # What `read` resolved in a thread isn't resolved again on the loop.
-        if self._interests.hold(key, self.reading.kept(key)):
+        if self._key_usage.hold(key, self.reading.kept(key)):
             self._broadcaster.publish([Change(key, None, self._store.find(key))])
 
     def release(self, key: Key) -> None:
         """Take back one `hold`."""
-        if self._interests.release(key):
+        if self._key_usage.release(key):
             self._end(key)
 
     def _end(self, key: Key) -> int:
         """Tell those whose patterns match a key that it has ended. Returns the number of deliveries."""
         config = self._store.find(key)
         deliveries = self._broadcaster.publish([Change(key, config, None)]) if config else 0
-        self._interests.forget(key)
+        self._key_usage.forget(key)
         return deliveries
 
     async def subscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern], max_keys: int) -> Collection[Key]:
@@ -364,14 +364,14 @@ class Line:
                 if len(keys) > max_keys:
                     raise TooManyKeys(f"the patterns match more than {max_keys} keys")
                 state = self._store.state
-                missing = self._interests.unresolved(keys) - resolved.keys()
+                missing = self._key_usage.unresolved(keys) - resolved.keys()
                 if state is None or not missing:
                     break
                 more = await self._in_client_thread(_resolve_all, state, missing)
                 # A publication in between makes them old.
                 resolved = resolved | more if self._store.state is state else {}
             # No await from here on: what is published next is delivered, and what was published before is what the keys are now.
-            matched = self._interests.subscribe(subscriber, patterns, resolved)
+            matched = self._key_usage.subscribe(subscriber, patterns, resolved)
             return [key for key in matched if self._store.find(key) is not None]
 
     async def turn(self) -> None:
@@ -384,7 +384,7 @@ class Line:
 
     def unsubscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern]) -> None:
         """End subscriptions to patterns; nothing happens where there are none."""
-        self._interests.unsubscribe(subscriber, patterns)
+        self._key_usage.unsubscribe(subscriber, patterns)
 
     def version_of(self, key: Key) -> str | None:
         """The current version of a held key; None where the key has ended."""
@@ -392,7 +392,7 @@ class Line:
         return config.version if config else None
 
     def _served(self, key: Key) -> Config | None:
-        return self._store.find(key) if self._interests.is_served(key) else None
+        return self._store.find(key) if self._key_usage.is_served(key) else None
 
     async def compress(self, frame: Frame, window_bits: int) -> bytes:
         """The form of a frame for a client that agreed on compression, made once however many ask for it at a time."""

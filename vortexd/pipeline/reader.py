@@ -41,7 +41,7 @@ _FORMER = 4
 SHOWN_KEYS = 20
 
 
-class Reading:
+class ConfigReader:
     """See the module.
 
     Args:

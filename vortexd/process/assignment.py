@@ -10,12 +10,12 @@ import orjson
 
 from ..settings.sections import Settings
 from ..settings.state_directory import state_directory
-from .peers import Seat
+from .peers import WorkerSlot
 from .supervisor import VARIABLE
 
 
 @attrs.frozen
-class Post:
+class WorkerAssignment:
     """What a worker is told.
 
     Attributes:
@@ -23,7 +23,7 @@ class Post:
         settings: Those of the supervisor.
     """
 
-    seat: Seat
+    slot: WorkerSlot
     listening: tuple[socket.socket, ...]
     settings: Settings
 
@@ -38,13 +38,13 @@ class Post:
             settings,
             server=attrs.evolve(
                 server,
-                state_directory=str(directory / f"worker-{self.seat.number}" if self.seat.number else directory),
-                connections=-(-server.connections // self.seat.count),
+                state_directory=str(directory / f"worker-{self.slot.number}" if self.slot.number else directory),
+                connections=-(-server.connections // self.slot.count),
             ),
         )
 
 
-def take_post(environment: MutableMapping[str, str]) -> Post:
+def take_assignment(environment: MutableMapping[str, str]) -> WorkerAssignment:
     """Take what the supervisor has left, out of the environment and of open descriptors.
 
     Raises:
@@ -56,5 +56,5 @@ def take_post(environment: MutableMapping[str, str]) -> Post:
     with open(told["settings"], "rb") as file:
         # By our own supervisor, through memory that nobody else has.
         settings = pickle.load(file)
-    seat = Seat(told["number"], told["count"], socket.socket(fileno=told["link"]), told["watchdog"])
-    return Post(seat, tuple(socket.socket(fileno=fd) for fd in told["listening"]), settings)
+    slot = WorkerSlot(told["number"], told["count"], socket.socket(fileno=told["link"]), told["watchdog"])
+    return WorkerAssignment(slot, tuple(socket.socket(fileno=fd) for fd in told["listening"]), settings)

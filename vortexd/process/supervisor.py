@@ -35,7 +35,7 @@ from .peers.wire import Frame
 
 log = structlog.get_logger()
 
-# What a worker is told in its environment; see `post.Post`.
+# What a worker is told in its environment; see `post.WorkerAssignment`.
 VARIABLE = "VORTEXD_WORKER"
 # Seconds in which the loop of a worker has to be heard of, where systemd doesn't say.
 _WATCHDOG = 30.0

@@ -25,7 +25,7 @@ from wsproto.connection import ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
-from ..aio.fair_turns import Turns
+from ..aio.fair_queue import FairQueue
 from ..auth import Admission, Forbidden, Right, Unauthorized
 from ..core.errors import RemoteError
 from ..core.model import Key
@@ -184,7 +184,7 @@ class Connection:
         counters: Counters,
         reports: Reports,
         quota: PatternQuota,
-        turns: Turns,
+        turns: FairQueue,
         timestamp: Callable[[], str],
         random: Random,
     ) -> None:

@@ -25,7 +25,7 @@ from wsproto.connection import Connection as WebSocket
 from wsproto.extensions import Extension
 
 from .. import __version__
-from ..aio.fair_turns import Turns
+from ..aio.fair_queue import FairQueue
 from ..auth import Admission, Gate, Right
 from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from ..core.faults import Faults
@@ -141,7 +141,7 @@ class WebSocketServer:
         self._quota = PatternQuota(
             settings.distinct_patterns, settings.distinct_patterns_per_owner, self._report_refusal
         )
-        self._turns = Turns(_MESSAGES_AT_ONCE)
+        self._turns = FairQueue(_MESSAGES_AT_ONCE)
         self._reports = Reports(fleet or Fleet(FleetSettings(), keys.version_of), counters, gate.now)
         self._lot = ParkingLot(self, counters, self._reports, timestamp)
         self._is_draining = False

@@ -6,10 +6,10 @@ import pytest
 
 from tests.fakes import KEY
 from vortexd.core.model import OVERRIDES, Config, PropertySource
+from vortexd.http.spring.config_request import ConfigRequest, Form
 from vortexd.http.spring.environment import V2, environment, media_type, wants_bytes
-from vortexd.http.spring.wanted import Form, Wanted
 
-WANTED = Wanted(Form.ENVIRONMENT, "orders", "dev")
+WANTED = ConfigRequest(Form.ENVIRONMENT, "orders", "dev")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import trio.testing
 from trio.testing import MockClock
 
 import vortexd.process.peers.link
-from vortexd.process.peers import ANSWER_TIMEOUT, Answers, Peers, Seat
+from vortexd.process.peers import ANSWER_TIMEOUT, Answers, Peers, WorkerSlot
 from vortexd.process.peers.link import Link
 from vortexd.process.peers.wire import MOST, Frame
 
@@ -33,7 +33,7 @@ class Supervisor:
 @pytest.fixture
 async def ends(nursery: trio.Nursery) -> AsyncIterator[tuple[Peers, Supervisor]]:
     ours, theirs = socket.socketpair()
-    peers, supervisor = Peers(Seat(1, 3, theirs, 6.0)), Supervisor(ours)
+    peers, supervisor = Peers(WorkerSlot(1, 3, theirs, 6.0)), Supervisor(ours)
     nursery.start_soon(peers.run)
     nursery.start_soon(supervisor.link.run, supervisor.hear)
     yield peers, supervisor

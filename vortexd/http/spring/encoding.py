@@ -9,10 +9,10 @@ import attrs
 from ...core.errors import RemoteError
 from ...core.model import Config
 from ...encryption.decryptor import Decryptor
-from ..exchange import etag_of
+from ..endpoint import etag_of
 from . import environment, resources, suffixes
+from .config_request import ConfigRequest, Form
 from .placeholders import Placeholders
-from .wanted import Form, Wanted
 
 TEXT = "text/plain;charset=UTF-8"
 BYTES = "application/octet-stream"
@@ -25,7 +25,7 @@ _VALUE_BYTES = 64
 class Variant:
     """What is wanted, in all that makes its bytes different."""
 
-    wanted: Wanted
+    config_request: ConfigRequest
     media_type: str
     charset: str = ""
 
@@ -59,7 +59,7 @@ class Encoded:
     error: RemoteError | None = None
 
 
-def is_quick(wanted: Wanted, origin: Origin) -> bool:
+def is_quick(config_request: ConfigRequest, origin: Origin) -> bool:
     """Whether encoding takes no more than the event loop may be held up for."""
     if origin.decryptor is not None:
         return False
@@ -67,10 +67,10 @@ def is_quick(wanted: Wanted, origin: Origin) -> bool:
     config = origin.config
     if config is not None:
         # What placeholders stand for isn't known before.
-        if wanted.form is not Form.ENVIRONMENT and wanted.resolves and b"${" in config.body:
+        if config_request.form is not Form.ENVIRONMENT and config_request.resolves and b"${" in config.body:
             return False
         size += len(config.body) + sum(len(source.values) * _VALUE_BYTES for source in config.sources)
-    return size <= (_SMALL_YAML if wanted.form is Form.YAML else _SMALL)
+    return size <= (_SMALL_YAML if config_request.form is Form.YAML else _SMALL)
 
 
 def encode(variant: Variant, origin: Origin, parse_file: resources.ParseFile) -> Encoded:
@@ -79,8 +79,8 @@ def encode(variant: Variant, origin: Origin, parse_file: resources.ParseFile) ->
     Args:
         parse_file: Parses a plain file in which values are to be decrypted.
     """
-    wanted, config = variant.wanted, origin.config
-    placeholders = Placeholders(config.sources) if config is not None and wanted.resolves else None
+    config_request, config = variant.config_request, origin.config
+    placeholders = Placeholders(config.sources) if config is not None and config_request.resolves else None
     try:
         if origin.file is not None:
             body = _file_body(variant, origin.file, placeholders, origin.decryptor, parse_file)
@@ -101,7 +101,7 @@ def _file_body(
 ) -> bytes:
     if variant.media_type == BYTES:
         return file
-    path = variant.wanted.path
+    path = variant.config_request.path
     text = file.decode(variant.charset, "replace")
     if decryptor is not None:
         text = decryptor.opened_text(path, text, resources.texts_in(path, file, parse_file))
@@ -109,13 +109,13 @@ def _file_body(
 
 
 def _body(variant: Variant, config: Config, placeholders: Placeholders | None) -> bytes:
-    wanted = variant.wanted
-    match wanted.form:
+    config_request = variant.config_request
+    match config_request.form:
         case Form.PROPERTIES:
-            return suffixes.to_properties(config.sources, placeholders, is_escaped=wanted.escapes)
+            return suffixes.to_properties(config.sources, placeholders, is_escaped=config_request.escapes)
         case Form.YAML:
             return suffixes.to_yaml(config.sources, placeholders)
         case Form.JSON:
             return suffixes.to_json(config.sources, placeholders)
         case _:
-            return environment.environment(config, wanted, variant.media_type)
+            return environment.environment(config, config_request, variant.media_type)

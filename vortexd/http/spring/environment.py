@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from ...core.model import OVERRIDES, Config, PropertySource
-from .wanted import Wanted
+from .config_request import ConfigRequest
 
 # Spring's Java client asks for the second unless it is told otherwise.
 V1 = "application/json"
@@ -17,7 +17,7 @@ _WANTED = {V1: V1, "*/*": V1, "application/*": V1, V2: V2, _ANY_JSON: V2}
 _SERVER = "Config server overrides"
 
 
-def environment(config: Config, wanted: Wanted, form: str = V1) -> bytes:
+def environment(config: Config, config_request: ConfigRequest, form: str = V1) -> bytes:
     """Spring's `Environment` as JSON.
 
     Args:
@@ -26,9 +26,9 @@ def environment(config: Config, wanted: Wanted, form: str = V1) -> bytes:
     values = _with_origins if form == V2 else _plain
     return orjson.dumps(
         {
-            "name": wanted.application,
-            "profiles": [wanted.profiles],
-            "label": wanted.label,
+            "name": config_request.application,
+            "profiles": [config_request.profiles],
+            "label": config_request.label,
             "version": config.revision,
             "state": None if config.revision is None else "",
             "propertySources": [{"name": each.name, "source": values(each)} for each in config.sources],
@@ -62,17 +62,17 @@ def media_type(accept: str | None) -> str | None:
     ranked: list[tuple[float, int, str]] = []
     accepted = _accepted(accept)
     for position, (name, weight) in enumerate(accepted):
-        wanted = _WANTED.get(name)
+        config_request = _WANTED.get(name)
         # What is named in full and refused isn't wanted by its suffix.
-        if wanted is not None and weight > 0 and not (name == _ANY_JSON and (V2, 0.0) in accepted):
-            ranked.append((-weight, position, wanted))
+        if config_request is not None and weight > 0 and not (name == _ANY_JSON and (V2, 0.0) in accepted):
+            ranked.append((-weight, position, config_request))
     return min(ranked)[2] if ranked else None
 
 
 def wants_bytes(accept: str | None) -> bool:
     """Whether a plain file is wanted as it is: for who names `application/octet-stream`, or `application/*`, as Spring has it."""
-    wanted = ("application/octet-stream", "application/*")
-    return any(name in wanted and weight > 0 for name, weight in _accepted(accept or ""))
+    config_request = ("application/octet-stream", "application/*")
+    return any(name in config_request and weight > 0 for name, weight in _accepted(accept or ""))
 
 
 def _accepted(accept: str) -> list[tuple[str, float]]:

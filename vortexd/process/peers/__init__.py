@@ -26,7 +26,7 @@ Answer = Callable[[str], str]
 
 
 @attrs.frozen(eq=False)
-class Seat:
+class WorkerSlot:
     """What makes a daemon one of several workers.
 
     Attributes:
@@ -73,15 +73,15 @@ class Peers:
         seat: None where there are no others.
     """
 
-    def __init__(self, seat: Seat | None = None) -> None:
-        self.count = seat.count if seat else 1
-        self.number = seat.number if seat else 0
-        self._link = Link(trio.SocketStream(trio.socket.from_stdlib_socket(seat.link))) if seat else None
+    def __init__(self, slot: WorkerSlot | None = None) -> None:
+        self.count = slot.count if slot else 1
+        self.number = slot.number if slot else 0
+        self._link = Link(trio.SocketStream(trio.socket.from_stdlib_socket(slot.link))) if slot else None
         self._ids = itertools.count()
         self._questions: dict[str, _Question] = {}
         self._handlers: dict[str, Answer] = {}
         self._stop, self._stops = trio.open_memory_channel[int](_MOST_STOPS)
-        self.notifier: Notifier | None = _Reporter(self._link, seat.watchdog) if self._link and seat else None
+        self.notifier: Notifier | None = _Reporter(self._link, slot.watchdog) if self._link and slot else None
 
     @property
     def are_there(self) -> bool:

@@ -14,7 +14,7 @@ from ..auth import Right
 from ..core import names
 from ..core.errors import RemoteError
 from ..core.model import Config, Key, Names
-from .exchange import Answer, Request, etag_of, is_known
+from .endpoint import Request, Response, etag_of, is_known
 
 # A misspelt application is served what is for everybody; this says that there is nothing of its own.
 WITHOUT_FILES = "X-Vortex-Without-Files"
@@ -93,10 +93,10 @@ def _parsed(accept: str, offered: Sequence[str]) -> MIMEAccept:
     return MIMEAccept(values)
 
 
-def validated(request: Request, body: bytes, content_type: str, headers: Mapping[str, str]) -> Answer:
+def validated(request: Request, body: bytes, content_type: str, headers: Mapping[str, str]) -> Response:
     """The answer with a body, or, where the client has that very body, without."""
     etag = etag_of(body)
     headers = {**headers, "ETag": etag, "Cache-Control": "no-cache, private", "Vary": "Accept, Authorization"}
     if is_known(request.headers.get("If-None-Match"), etag):
-        return Answer(304, content_type=None, headers=headers)
-    return Answer(body=body, content_type=content_type, headers=headers)
+        return Response(304, content_type=None, headers=headers)
+    return Response(body=body, content_type=content_type, headers=headers)

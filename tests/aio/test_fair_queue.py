@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from tests.fakes import Rounds
-from vortexd.aio.fair_turns import Turns
+from vortexd.aio.fair_queue import FairQueue
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ async def rounds() -> Rounds:
 
 @pytest.mark.parametrize("at_once", [1, 3])
 async def test_a_round_of_the_loop_does_as_many_pieces_as_it_may(rounds: Rounds, at_once: int) -> None:
-    turns = Turns(at_once)
+    turns = FairQueue(at_once)
     done: list[int] = []
 
     async def work() -> None:
@@ -37,7 +37,7 @@ async def test_a_round_of_the_loop_does_as_many_pieces_as_it_may(rounds: Rounds,
 
 
 async def test_a_client_with_much_work_waits_behind_all_others_before_each_piece() -> None:
-    turns = Turns()
+    turns = FairQueue()
     done: list[str] = []
 
     def steps(name: str, count: int) -> Iterator[None]:
@@ -59,7 +59,7 @@ async def test_a_client_with_much_work_waits_behind_all_others_before_each_piece
 
 
 async def test_work_without_steps_takes_one_turn(rounds: Rounds) -> None:
-    turns = Turns()
+    turns = FairQueue()
     began = rounds.count
     await turns.work(iter(()))
     one = rounds.count - began
@@ -69,7 +69,7 @@ async def test_work_without_steps_takes_one_turn(rounds: Rounds) -> None:
 
 
 async def test_the_last_turn_is_the_callers_until_it_waits_again(rounds: Rounds) -> None:
-    turns = Turns()
+    turns = FairQueue()
     ends: list[int] = []
 
     async def work() -> None:
@@ -84,7 +84,7 @@ async def test_the_last_turn_is_the_callers_until_it_waits_again(rounds: Rounds)
 
 
 async def test_who_is_cancelled_while_it_waits_takes_no_turn() -> None:
-    turns = Turns()
+    turns = FairQueue()
     done: list[int] = []
 
     def steps(number: int) -> Iterator[None]:
@@ -109,7 +109,7 @@ async def test_who_is_cancelled_while_it_waits_takes_no_turn() -> None:
 
 
 async def test_steps_that_fail_leave_the_turns_to_others() -> None:
-    turns = Turns()
+    turns = FairQueue()
 
     def steps() -> Iterator[None]:
         yield

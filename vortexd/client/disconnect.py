@@ -1,4 +1,4 @@
-"""Why a connection ended, and what follows from it: close codes and refused handshakes in, an `End` out. Pure.
+"""Why a connection ended, and what follows from it: close codes and refused handshakes in, an `Disconnect` out. Pure.
 
 The rule is that of vortexd-api(7): what isn't known is for the future, and its range says whether to come back.
 """
@@ -19,7 +19,7 @@ _MAX_RETRY_AFTER = 86_400
 
 
 @attrs.frozen
-class End:
+class Disconnect:
     """The end of a connection, or of an attempt to have one.
 
     Attributes:
@@ -35,17 +35,19 @@ class End:
     is_token: bool = False
 
 
-def closed(code: int, text: str | None = None, reconnect_after_ms: int | None = None) -> End:
+def closed(code: int, text: str | None = None, reconnect_after_ms: int | None = None) -> Disconnect:
     """What a close code means; `text` is what came with it."""
     if code in _SILENT:
-        return End("the connection broke", reconnect_after_ms=reconnect_after_ms)
+        return Disconnect("the connection broke", reconnect_after_ms=reconnect_after_ms)
     known = _KNOWN.get(code)
     may_return = known.may_return if known else 4000 <= code <= 4399 or 4500 <= code <= 4999
     said = _line(text) or (known.text if known else "")
-    return End(f"{code} {said}".rstrip(), may_return, reconnect_after_ms, is_token=known is CloseReason.UNAUTHORIZED)
+    return Disconnect(
+        f"{code} {said}".rstrip(), may_return, reconnect_after_ms, is_token=known is CloseReason.UNAUTHORIZED
+    )
 
 
-def refused(status: int, retry_after: str | None = None, body: bytes = b"", *, had_it: bool = False) -> End:
+def refused(status: int, retry_after: str | None = None, body: bytes = b"", *, had_it: bool = False) -> Disconnect:
     """What the answer to a handshake means, where it isn't 101.
 
     Args:
@@ -58,7 +60,7 @@ def refused(status: int, retry_after: str | None = None, body: bytes = b"", *, h
     if may_return and retry_after is not None and retry_after.isascii() and retry_after.isdecimal():
         after = min(int(retry_after[:9]), _MAX_RETRY_AFTER) * 1_000
     reason = f"refused with {status} {_message(body)}".rstrip()
-    return End(reason, may_return, after, is_token=status == 401)
+    return Disconnect(reason, may_return, after, is_token=status == 401)
 
 
 def _message(body: bytes) -> str:

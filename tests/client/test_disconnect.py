@@ -1,6 +1,6 @@
 import pytest
 
-from vortexd.client.ends import closed, refused
+from vortexd.client.disconnect import closed, refused
 from vortexd.protocol.close import CloseReason
 
 

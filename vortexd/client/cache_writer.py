@@ -14,8 +14,8 @@ import trio
 
 from . import last_known_good
 from .address import Subject
+from .change_notifier import ChangeNotifier
 from .last_known_good import LastKnownGood, Saved, Unusable
-from .news import News
 from .view import View
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ log = logging.getLogger("vortexd.client")
 _CONFIRM_INTERVAL = 600.0
 
 
-class Keeper:
+class CacheWriter:
     """The file of one configuration."""
 
     def __init__(self, file: str | os.PathLike[str] | LastKnownGood, subject: Subject) -> None:
@@ -45,11 +45,11 @@ class Keeper:
             log.warning("the last known good configuration %s %s", self._file.path, error)
         return self._saved
 
-    async def run(self, view: View, news: News) -> None:
+    async def run(self, view: View, notifier: ChangeNotifier) -> None:
         """Save what a server has confirmed, until nothing comes any more."""
         while True:
             # Before it is looked at: what comes while the file is written must not be slept over.
-            event = news.event
+            event = notifier.event
             await self._save(view)
             if view.is_over and not event.is_set():
                 return

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import trio
 
 
-class Turns:
+class FairQueue:
     """See the module.
 
     Args:

@@ -3,8 +3,8 @@
 import pytest
 
 from vortexd.core.errors import RemoteError
-from vortexd.http.exchange import Headers, Request
-from vortexd.http.keyed import accepted
+from vortexd.http.endpoint import Headers, Request
+from vortexd.http.key_queries import accepted
 
 OFFERED = ("application/json", "application/json-patch+json", "text/plain")
 

@@ -10,7 +10,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from vortexd.client import Connected, Failed, LastKnownGood, Stale, WatchFailed, watch
-from vortexd.client import keeper as keeper_module
+from vortexd.client import cache_writer as keeper_module
 from vortexd.client.address import subject_of
 from vortexd.client.last_known_good import Saved, load, save
 from vortexd.client.link import Timeouts

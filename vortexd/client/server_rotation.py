@@ -8,7 +8,7 @@ import math
 import attrs
 
 from .backoff import LAST_CEILING, delay_before
-from .ends import End
+from .disconnect import Disconnect
 
 # A connection that lasted less is no reason to begin anew with short waits: a server may end each one right after its first state.
 _WORKED = LAST_CEILING
@@ -22,26 +22,26 @@ class _Turn:
     due: float = -math.inf
 
 
-class Turns:
+class ServerRotation:
     """The turns of some servers, of which the first is asked first."""
 
     def __init__(self, count: int) -> None:
-        self._turns = [_Turn() for _ in range(count)]
+        self._rotation = [_Turn() for _ in range(count)]
         self._last = -1
 
     def next(self) -> tuple[int, float] | None:
         """Whose turn it is, and when (monotonic, may have passed); None where none may be asked again."""
-        count = len(self._turns)
-        due, distance = min((turn.due, (number - self._last - 1) % count) for number, turn in enumerate(self._turns))
+        count = len(self._rotation)
+        due, distance = min((turn.due, (number - self._last - 1) % count) for number, turn in enumerate(self._rotation))
         return None if due == math.inf else ((self._last + 1 + distance) % count, due)
 
-    def ended(self, number: int, end: End, lasted: float, now: float, chance: float) -> None:
+    def ended(self, number: int, end: Disconnect, lasted: float, now: float, chance: float) -> None:
         """Note how an attempt ended, and `lasted`: for how long it had the current state."""
         if lasted >= _WORKED:
             # What was long ago says nothing of the others either.
-            self._turns = [_Turn() for _ in self._turns]
+            self._rotation = [_Turn() for _ in self._rotation]
         self._last = number
-        turn = self._turns[number]
+        turn = self._rotation[number]
         if end.may_return:
             turn.due = now + delay_before(turn.failures, chance, end.reconnect_after_ms)
             turn.failures += 1

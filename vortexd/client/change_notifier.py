@@ -5,7 +5,7 @@ import trio
 from .view import View
 
 
-class News:
+class ChangeNotifier:
     """Tells one or more tasks that a view is different.
 
     Attributes:

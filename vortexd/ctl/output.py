@@ -18,7 +18,7 @@ from .changes import lines_of
 from .printing import Paint
 
 
-class Telling(Protocol):
+class OutputFormat(Protocol):
     """A form of what is said."""
 
     def begun(self, key: Key, document: dict[str, Any]) -> Iterator[str]:
@@ -43,12 +43,12 @@ class Lines:
         self._said: str | None = None
 
     def begun(self, key: Key, document: dict[str, Any]) -> Iterator[str]:
-        """See `Telling`."""
+        """See `OutputFormat`."""
         self._documents[key] = document
         yield self._paint(printable(f"{key}  {version_of(document)}"), "bold")
 
     def changed(self, change: Change, time: str) -> Iterator[str]:
-        """See `Telling`. Of a key that begins only that it does."""
+        """See `OutputFormat`. Of a key that begins only that it does."""
         step = f"{change.old_version} -> {change.version}" if change.old_version else f"begins, {change.version}"
         if change.version is None:
             step = "has ended"
@@ -60,7 +60,7 @@ class Lines:
                 yield from lines_of(members(each), self._paint)
 
     def turned(self, state: State) -> Iterator[str]:
-        """See `Telling`. The same trouble is said once."""
+        """See `OutputFormat`. The same trouble is said once."""
         text = "connected again" if isinstance(state, Connected) else f"{state}; trying again"
         if text != self._said:
             self._said = text
@@ -71,11 +71,11 @@ class JsonLines:
     """For programs."""
 
     def begun(self, key: Key, document: dict[str, Any]) -> Iterator[str]:
-        """See `Telling`."""
+        """See `OutputFormat`."""
         yield _object("begun", key, version=version_of(document), config=document)
 
     def changed(self, change: Change, time: str) -> Iterator[str]:
-        """See `Telling`."""
+        """See `OutputFormat`."""
         origin = None if change.origin is None else dict(change.origin)
         if change.document is None:
             yield _object("ended", change.key, time=time, old_version=change.old_version)
@@ -86,7 +86,7 @@ class JsonLines:
             yield _object("change", change.key, time=time, **versions, patch=change.patch, origin=origin)
 
     def turned(self, state: State) -> Iterator[str]:
-        """See `Telling`."""
+        """See `OutputFormat`."""
         reason = getattr(state, "reason", None)
         yield json.dumps({"type": "state", "state": type(state).__name__.lower(), "reason": reason})
 

@@ -83,7 +83,7 @@ class Request:
 
 
 @attrs.frozen(slots=True, eq=False)
-class Answer:
+class Response:
     """What is answered.
 
     Attributes:
@@ -98,9 +98,9 @@ class Answer:
     headers: Mapping[str, str] = attrs.field(factory=dict)
     route: str = ""
 
-    def on(self, route: str) -> "Answer":
+    def on(self, route: str) -> "Response":
         """The same, of a route."""
-        return Answer(self.status, self.body, self.content_type, self.headers, route)
+        return Response(self.status, self.body, self.content_type, self.headers, route)
 
     def head(self) -> list[tuple[bytes, bytes]]:
         """All headers, as ASGI has them."""
@@ -135,7 +135,7 @@ class Endpoint(Protocol):
     @property
     def is_public(self) -> bool: ...
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """Answer a request with one of `methods`."""
         ...
 

@@ -1,6 +1,6 @@
 """Headers of requests and answers, as endpoints see them and as ASGI has them."""
 
-from vortexd.http.exchange import Answer, Headers
+from vortexd.http.endpoint import Headers, Response
 
 
 def test_headers_are_found_whatever_their_case_and_the_first_counts() -> None:
@@ -21,11 +21,11 @@ def test_an_answer_says_how_long_it_is_and_that_nobody_keeps_it() -> None:
         (b"content-length", b"2"),
         (b"cache-control", b"no-store"),
         (b"allow", b"GET"),
-    ] == Answer(405, b"{}", headers={"Allow": "GET"}).head()
+    ] == Response(405, b"{}", headers={"Allow": "GET"}).head()
 
 
 def test_an_answer_without_content_has_no_length_and_may_say_who_keeps_it() -> None:
-    answer = Answer(304, content_type=None, headers={"Cache-Control": "no-cache", "ETag": '"x"'})
+    answer = Response(304, content_type=None, headers={"Cache-Control": "no-cache", "ETag": '"x"'})
 
     assert [
         (b"x-content-type-options", b"nosniff"),

@@ -27,7 +27,7 @@ class Form(enum.Enum):
 
 
 @attrs.frozen(slots=True)
-class Wanted:
+class ConfigRequest:
     """What is asked for.
 
     Attributes:
@@ -56,7 +56,7 @@ _YES, _NO = ("true", "on", "yes", "1"), ("false", "off", "no", "0")
 _DEFAULT_LABEL = "useDefaultLabel"
 
 
-def parse_path(path: str, query: str = "") -> Wanted | None:
+def parse_path(path: str, query: str = "") -> ConfigRequest | None:
     """Take a request apart; None where the path is no route of Spring's.
 
     Raises:
@@ -79,9 +79,9 @@ def parse_path(path: str, query: str = "") -> Wanted | None:
     return _file(segments, parameters)
 
 
-def _environment(segments: list[str], label: str | None) -> Wanted:
+def _environment(segments: list[str], label: str | None) -> ConfigRequest:
     application, profiles = map(names.decode_segment, segments)
-    return Wanted(
+    return ConfigRequest(
         Form.ENVIRONMENT,
         names.application(application),
         names.profile(profiles),
@@ -89,14 +89,14 @@ def _environment(segments: list[str], label: str | None) -> Wanted:
     )
 
 
-def _suffixed(segment: str, label: str | None, parameters: Mapping[str, str]) -> Wanted | None:
+def _suffixed(segment: str, label: str | None, parameters: Mapping[str, str]) -> ConfigRequest | None:
     stem, _, suffix = names.decode_segment(segment).rpartition(".")
     # The last one counts: `foo-bar-dev.yml` is the application `foo-bar`.
     application, dash, profiles = stem.rpartition("-")
     form = _FORMS.get(suffix)
     if not dash or form is None:
         return None
-    return Wanted(
+    return ConfigRequest(
         form,
         names.application(application),
         names.profile(profiles),
@@ -106,15 +106,15 @@ def _suffixed(segment: str, label: str | None, parameters: Mapping[str, str]) ->
     )
 
 
-def _file(segments: list[str], parameters: Mapping[str, str]) -> Wanted | None:
+def _file(segments: list[str], parameters: Mapping[str, str]) -> ConfigRequest | None:
     # With the parameter there is no label, however deep the path.
     label = None if _DEFAULT_LABEL in parameters else segments[2]
     path = names.file_path("/".join(map(names.decode_segment, segments[2 if label is None else 3 :])))
-    wanted = _environment(segments[:2], None if label is None else names.decode_segment(label))
+    config_request = _environment(segments[:2], None if label is None else names.decode_segment(label))
     if path is None:
         return None
     resolves = _flag(parameters, "resolvePlaceholders", default=True)
-    return attrs.evolve(wanted, form=Form.FILE, path=path, resolves=resolves)
+    return attrs.evolve(config_request, form=Form.FILE, path=path, resolves=resolves)
 
 
 def _flag(parameters: Mapping[str, str], name: str, *, default: bool) -> bool:

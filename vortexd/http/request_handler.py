@@ -1,6 +1,6 @@
 """From a request to its answer: one place for tokens, methods, errors and what is counted, whoever has read the request.
 
-In come the parts of an HTTP request, out goes an `Answer`, always: whatever an endpoint raises becomes one here. Paths are looked up as they were
+In come the parts of an HTTP request, out goes an `Response`, always: whatever an endpoint raises becomes one here. Paths are looked up as they were
 sent, because one that is decoded first can't tell `/` from `%2F`.
 """
 
@@ -18,14 +18,14 @@ from ..core.faults import Faults
 from ..net.proxies import Proxies, Sender
 from ..observe.metrics import Metrics
 from .broken import unreadable
-from .exchange import Answer, Headers, Request
+from .endpoint import Headers, Request, Response
 from .routes import Routes
 from .spring.errors import error as spring_error
 
 log = structlog.get_logger()
 
 
-class Answering:
+class RequestHandler:
     """See the module.
 
     Args:
@@ -49,7 +49,7 @@ class Answering:
         sender: Sender,
         body: bytes = b"",
         proxies: Proxies | None = None,
-    ) -> Answer:
+    ) -> Response:
         """Answer a request.
 
         Args:
@@ -84,12 +84,12 @@ class Answering:
         self._metrics.answered(made.route, made.status, time.perf_counter() - began)
         return made
 
-    def failure(self, error: RemoteError, route: str = "refused") -> Answer:
+    def failure(self, error: RemoteError, route: str = "refused") -> Response:
         """What is answered to a mistake."""
         body = spring_error(error.status, error.reason, self._timestamp())
-        return Answer(error.status, body, headers=error.headers, route=route)
+        return Response(error.status, body, headers=error.headers, route=route)
 
-    async def _answer(self, path: str, request: Request) -> Answer:
+    async def _answer(self, path: str, request: Request) -> Response:
         try:
             endpoint = self.routes.find(path)
         except RemoteError:

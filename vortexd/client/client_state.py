@@ -16,7 +16,7 @@ class Ack:
 
 
 @attrs.define(eq=False)
-class Held:
+class ClientState:
     """What is known.
 
     Attributes:
