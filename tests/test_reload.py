@@ -99,7 +99,7 @@ class Daemon:
         gate = Gate(settings.auth, OPEN, [], lambda: 0.0, lambda: 0.0)
         store, registry = Store(settings.history), Registry[Subscriber]()
         encoder = Encoder(timestamp)
-        line = Pipeline(
+        pipeline = Pipeline(
             settings.formats,
             store,
             registry,
@@ -108,15 +108,18 @@ class Daemon:
             metrics,
         )
         sources = open_sources(settings, {"STATE_DIRECTORY": str(tmp_path)}, Random(1))
-        websockets = WebSocketServer(line, registry, settings.realtime, metrics, timestamp, Random(1), gate)
-        fleet, routes = Fleet(settings.fleet, line.version_of), standard_routes(line, metrics, settings=settings.http)
+        websockets = WebSocketServer(pipeline, registry, settings.realtime, metrics, timestamp, Random(1), gate)
+        fleet, routes = (
+            Fleet(settings.fleet, pipeline.version_of),
+            standard_routes(pipeline, metrics, settings=settings.http),
+        )
         app = create_app(routes, metrics, lambda: self.reload.settings.server.body_bytes, timestamp, gate)
         self.parts = Parts(
             gate,
             Tls(),
             Keyring(),
             sources,
-            line,
+            pipeline,
             store,
             encoder,
             fleet,

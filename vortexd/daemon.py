@@ -1,6 +1,6 @@
-"""The composition root: builds the stages, puts the line together, owns the root nursery, the signals and the order of shutdown.
+"""The composition root: builds the stages, puts the pipeline together, owns the root nursery, the signals and the order of shutdown.
 
-What runs: the sources, which publish to the line as one, one listener that accepts, a task per connection. What ends it: SIGTERM or SIGINT
+What runs: the sources, which publish to the pipeline as one, one listener that accepts, a task per connection. What ends it: SIGTERM or SIGINT
 (the drain, then exit), or an error nobody expects (loudly). SIGHUP is for `reload`.
 """
 
@@ -139,7 +139,7 @@ async def serve(
     store = Store(settings.history)
     registry: Registry[Subscriber] = Registry()
     encoder = Encoder(timestamp, settings.history.frames_bytes)
-    line = Pipeline(
+    pipeline = Pipeline(
         settings.formats,
         store,
         registry,
@@ -154,18 +154,18 @@ async def serve(
         keyring.current.decryptor,
         overrides_of(settings.overrides),
     )
-    fleet = Fleet(settings.fleet, line.version_of)
+    fleet = Fleet(settings.fleet, pipeline.version_of)
     metrics.watch_fleet(fleet.totals)
     sources = open_sources(settings, os.environ, Random(), [*own_files(settings), *own], memory)
     # The questions that go against the stream: for a label that exists and that nobody has asked for yet, and for the commit before one.
-    line.reading.load_label = sources.load
-    line.reading.load_before = sources.before
-    line.on_publication = trace
-    sources.keep_labels(lambda: line.main_labels)
+    pipeline.reading.load_label = sources.load
+    pipeline.reading.load_before = sources.before
+    pipeline.on_publication = trace
+    sources.keep_labels(lambda: pipeline.main_labels)
     metrics.watch_sources(sources.reports)
     listener = Listener(settings.server, inherited, tls)
     websockets = WebSocketServer(
-        line,
+        pipeline,
         registry,
         settings.realtime,
         metrics,
@@ -178,23 +178,23 @@ async def serve(
     )
     metrics.watch_tasks(lambda: trio.lowlevel.current_statistics().tasks_living)
     metrics.watch_connections(lambda: (len(websockets) - websockets.parked, websockets.parked))
-    monitor = Monitor(sources, settings.monitor, peers, lambda: [*line.broken.values()])
+    monitor = Monitor(sources, settings.monitor, peers, lambda: [*pipeline.broken.values()])
     if gate.is_open and not settings.monitor.secret and any(isinstance(each, GitSettings) for each in settings.source):
         log.warning(
             "webhooks unsigned", consequence="whoever reaches us can make us fetch", remedy="set monitor.secret"
         )
     routes = standard_routes(
-        line.reading,
+        pipeline.reading,
         metrics,
         sources.reports,
         peers=peers,
         more={
             "/monitor": monitor,
             "/api/v1/connections": Connections(websockets.connected, peers),
-            "/api/v1/explain/": Explain(line.reading),
-            "/api/v1/diff/": Difference(line.reading, timestamp()),
+            "/api/v1/explain/": Explain(pipeline.reading),
+            "/api/v1/diff/": Difference(pipeline.reading, timestamp()),
             OpenApi.route: OpenApi(lambda: reload.settings.http.prefix, lambda: gate.is_open),
-            FleetPages.route: FleetPages(fleet, line, time.time, peers),
+            FleetPages.route: FleetPages(fleet, pipeline, time.time, peers),
             **encryption_routes(keyring),
             **(console_routes() if settings.console.enabled else {}),
         },
@@ -207,7 +207,7 @@ async def serve(
         tls,
         keyring,
         sources,
-        line,
+        pipeline,
         store,
         encoder,
         fleet,
@@ -229,7 +229,7 @@ async def serve(
         if inherited.activated or inherited.stored:
             # A restart behind a socket that stayed open turns nobody away.
             with trio.move_on_after(_PATIENCE):
-                await line.wait_ready()
+                await pipeline.wait_ready()
 
     with (
         _ends(peers) as ends,
@@ -238,9 +238,9 @@ async def serve(
         late.are_awaited()
         urls = await listener.bind()
         async with trio.open_nursery() as root:
-            root.start_soon(partial(sources.run, line.publish), name="sources")
-            root.start_soon(line.run)
-            root.start_soon(_announce, line, started, urls, notifier, listener, websockets, sources, reload)
+            root.start_soon(partial(sources.run, pipeline.publish), name="sources")
+            root.start_soon(pipeline.run)
+            root.start_soon(_announce, pipeline, started, urls, notifier, listener, websockets, sources, reload)
             root.start_soon(_watch_loop, metrics)
             root.start_soon(peers.run)
             root.start_soon(reload.run, parts, reloads)
@@ -289,7 +289,7 @@ async def _stop(signals: AsyncIterator[int], scope: trio.CancelScope, ended: tri
 
 
 async def _announce(
-    line: Pipeline,
+    pipeline: Pipeline,
     started: Started,
     urls: Sequence[str],
     notifier: systemd.Notifier,
@@ -299,7 +299,7 @@ async def _announce(
     reload: Reload,
 ) -> None:
     """Say that we serve once we do, and from then on how it goes, from the loop that serves: a stuck one falls silent."""
-    await line.wait_ready()
+    await pipeline.wait_ready()
     log.info("ready", addresses=list(urls))
     started(urls)
     notifier.ready("serving")
@@ -311,7 +311,7 @@ async def _announce(
         await trio.sleep(interval)
         notifier.status(
             systemd.describe(
-                len(websockets), websockets.parked, sources.reports(), [*line.broken.values()], reload.outcome
+                len(websockets), websockets.parked, sources.reports(), [*pipeline.broken.values()], reload.outcome
             )
         )
 

@@ -57,7 +57,7 @@ class Parts:
     tls: Tls
     keyring: Keyring
     sources: Sources
-    line: Pipeline
+    pipeline: Pipeline
     store: Store
     encoder: Encoder
     fleet: Fleet
@@ -90,9 +90,9 @@ class Parts:
             self.sources.replace(open_sources(settings, os.environ, Random(), own, self.memory))
         # What these change in documents is published, which takes a while.
         if self.keyring.replace(files.encryption) or settings.overrides != before.overrides:
-            await self.line.resolve_by(self.keyring.current.decryptor, overrides_of(settings.overrides))
+            await self.pipeline.resolve_by(self.keyring.current.decryptor, overrides_of(settings.overrides))
         if settings.formats != before.formats:
-            await self.line.parse_by(settings.formats)
+            await self.pipeline.parse_by(settings.formats)
 
 
 def pages_of(settings: Settings, files: NamedFiles) -> str | None:

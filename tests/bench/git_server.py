@@ -11,8 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from vortexd.cli.main import main
-from vortexd.pipeline import pipeline as line
-from vortexd.pipeline import store
+from vortexd.pipeline import pipeline, store
 from vortexd.pipeline.broadcast import Broadcaster
 from vortexd.pipeline.pipeline import Pipeline
 from vortexd.source.git.mirror import Mirror
@@ -58,7 +57,7 @@ if __name__ == "__main__":
     timed_async(Pipeline, "publish", "publish")
     timed_async(GitSource, "_read", "read", "publish")
     for name, stage in (("parse_tree", "parse"), ("list_keys", "list"), ("stage", "resolve and diff")):
-        timed(line, name, stage)
+        timed(pipeline, name, stage)
     timed(store, "patch_between", "diff")
     timed(Broadcaster, "publish", "broadcast")
     sys.exit(main())

@@ -91,21 +91,21 @@ async def everything() -> AsyncIterator[Serving]:
     """All that a daemon serves, from files, for who has the right token."""
     store, registry, encoder, metrics = Store(HistorySettings()), Registry[Subscriber](), Encoder(timestamp), Metrics()
     broadcaster = Broadcaster(registry, encoder.change, trio.current_time)
-    line = Pipeline(FormatSettings(), store, registry, broadcaster, encoder, metrics)
+    pipeline = Pipeline(FormatSettings(), store, registry, broadcaster, encoder, metrics)
     files = Files(CONTENTS, root="file:/c/", locations=("", "{application}/"))
-    await line.publish(Tree({"main": files, "secret": files}, "main"))
+    await pipeline.publish(Tree({"main": files, "secret": files}, "main"))
     more = {
         "/monitor": Monitor(Sources(), MonitorSettings()),
         "/api/v1/connections": Connections(lambda: ()),
-        "/api/v1/explain/": Explain(line.reading),
-        "/api/v1/diff/": Difference(line.reading, "2026-01-01T00:00:00Z"),
+        "/api/v1/explain/": Explain(pipeline.reading),
+        "/api/v1/diff/": Difference(pipeline.reading, "2026-01-01T00:00:00Z"),
         OpenApi.route: OpenApi(lambda: "", lambda: False),
-        FleetPages.route: FleetPages(Fleet(FleetSettings(), line.version_of), line, lambda: 0.0),
+        FleetPages.route: FleetPages(Fleet(FleetSettings(), pipeline.version_of), pipeline, lambda: 0.0),
         **encryption_routes(Keyring()),
         **console_routes(),
     }
     gate = open_gate(Authority(Tokens(load_tokens(FILE, "tokens.toml"))), failure_burst=1_000)
-    async with serving(gate=gate, more=more, reader=line.reading) as http:
+    async with serving(gate=gate, more=more, reader=pipeline.reading) as http:
         yield http
 
 

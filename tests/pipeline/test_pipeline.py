@@ -72,7 +72,7 @@ class Whole:
         encoder = Encoder(timestamp)
         broadcaster = Broadcaster(self.registry, encoder.change, trio.current_time)
         self.metrics = Metrics()
-        self.line = Pipeline(
+        self.pipeline = Pipeline(
             FormatSettings(), self.store, self.registry, broadcaster, encoder, self.metrics, decryptor, now=now
         )
 
@@ -91,7 +91,7 @@ def message(delivery: Delivery) -> dict[str, object]:
 async def test_H02_a_publication_does_not_wait_for_those_who_read(
     whole: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await whole.line.publish(tree(b"a: 1"))
+    await whole.pipeline.publish(tree(b"a: 1"))
     resolve, may_end = State.resolve, threading.Event()
 
     def waiting(state: State, key: Key) -> Config:
@@ -101,37 +101,37 @@ async def test_H02_a_publication_does_not_wait_for_those_who_read(
     monkeypatch.setattr(State, "resolve", waiting)
     async with trio.open_nursery() as asking:
         for number in range(8):
-            asking.start_soon(whole.line.read, attrs.evolve(SHOP, profile=f"made-up-{number}"))
+            asking.start_soon(whole.pipeline.read, attrs.evolve(SHOP, profile=f"made-up-{number}"))
         await trio.testing.wait_all_tasks_blocked()
         try:
             with trio.fail_after(5):
-                await whole.line.publish(tree(b"a: 2"))
+                await whole.pipeline.publish(tree(b"a: 2"))
         finally:
             may_end.set()
 
-    assert {"a": 2} == (await whole.line.read(SHOP)).document
+    assert {"a": 2} == (await whole.pipeline.read(SHOP)).document
 
 
 async def test_nothing_is_served_before_the_first_state(whole: Whole) -> None:
-    assert whole.line.default_label is None
+    assert whole.pipeline.default_label is None
     with pytest.raises(UnknownLabel) as caught:
-        await whole.line.read(SHOP)
+        await whole.pipeline.read(SHOP)
     assert 503 == caught.value.status
 
-    await whole.line.publish(tree(b"a: 1"))
-    await whole.line.wait_ready()
-    assert {"a": 1} == (await whole.line.read(SHOP)).document
+    await whole.pipeline.publish(tree(b"a: 1"))
+    await whole.pipeline.wait_ready()
+    assert {"a": 1} == (await whole.pipeline.read(SHOP)).document
 
 
 async def test_what_a_publication_took_is_known_when_it_is_done(whole: Whole) -> None:
     done: list[Publication] = []
-    whole.line.on_publication = done.append
-    await whole.line.publish(tree(b"a: 1\n" + FILLER))
-    whole.line.hold(SHOP)
+    whole.pipeline.on_publication = done.append
+    await whole.pipeline.publish(tree(b"a: 1\n" + FILLER))
+    whole.pipeline.hold(SHOP)
     whole.registry.add(Subscribed(), SHOP)
     noticed = time.time() - 5
-    await whole.line.publish(attrs.evolve(tree(b"a: 2\n" + FILLER), noticed=noticed))
-    await whole.line.publish(attrs.evolve(tree(b"a: 3\n" + FILLER), noticed=time.time() + 3_600))
+    await whole.pipeline.publish(attrs.evolve(tree(b"a: 2\n" + FILLER), noticed=noticed))
+    await whole.pipeline.publish(attrs.evolve(tree(b"a: 3\n" + FILLER), noticed=time.time() + 3_600))
     _, second, third = done
 
     assert ["source", "parse", "resolve", "broadcast"] == list(second.phases)
@@ -143,30 +143,30 @@ async def test_what_a_publication_took_is_known_when_it_is_done(whole: Whole) ->
 
 
 async def test_a_publication_reaches_subscribers_as_one_patch(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: 1\n" + FILLER))
+    await whole.pipeline.publish(tree(b"a: 1\n" + FILLER))
     subscribed = Subscribed()
-    whole.line.hold(SHOP)
+    whole.pipeline.hold(SHOP)
     whole.registry.add(subscribed, SHOP)
-    await whole.line.publish(tree(b"a: 2\n" + FILLER))
+    await whole.pipeline.publish(tree(b"a: 2\n" + FILLER))
 
     (delivery,) = subscribed.deliveries
     assert [{"op": "replace", "path": "/a", "value": 2}] == message(delivery)["diff"]
-    assert whole.line.version_of(SHOP) == delivery.new_version
+    assert whole.pipeline.version_of(SHOP) == delivery.new_version
 
 
 async def test_a_reader_that_gives_up_leaves_the_others_served(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: 1"))
+    await whole.pipeline.publish(tree(b"a: 1"))
     found = []
 
     async def read() -> None:
-        found.append((await whole.line.read(SHOP)).document)
+        found.append((await whole.pipeline.read(SHOP)).document)
 
     async with trio.open_nursery() as nursery:
         first = trio.CancelScope()
 
         async def give_up() -> None:
             with first:
-                await whole.line.read(SHOP)
+                await whole.pipeline.read(SHOP)
 
         nursery.start_soon(give_up)
         await trio.lowlevel.checkpoint()
@@ -177,27 +177,27 @@ async def test_a_reader_that_gives_up_leaves_the_others_served(whole: Whole) -> 
 
 
 async def test_catching_up_costs_what_was_missed(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: 1\n" + FILLER))
-    whole.line.hold(SHOP)
-    old = whole.line.version_of(SHOP)
-    await whole.line.publish(tree(b"a: 2\n" + FILLER))
-    await whole.line.publish(tree(b"a: 3\n" + FILLER))
-    new = whole.line.version_of(SHOP)
+    await whole.pipeline.publish(tree(b"a: 1\n" + FILLER))
+    whole.pipeline.hold(SHOP)
+    old = whole.pipeline.version_of(SHOP)
+    await whole.pipeline.publish(tree(b"a: 2\n" + FILLER))
+    await whole.pipeline.publish(tree(b"a: 3\n" + FILLER))
+    new = whole.pipeline.version_of(SHOP)
 
-    kinds = [message(await whole.line.catch_up(SHOP, version))["type"] for version in (new, old, "unknown", None)]
+    kinds = [message(await whole.pipeline.catch_up(SHOP, version))["type"] for version in (new, old, "unknown", None)]
     assert ["in_sync", "config_change", "config_snapshot", "config_snapshot"] == kinds
-    change = message(await whole.line.catch_up(SHOP, old))
+    change = message(await whole.pipeline.catch_up(SHOP, old))
     assert (old, new) == (change["old_version"], change["new_version"])
     assert [{"op": "replace", "path": "/a", "value": 3}] == change["diff"]
 
 
 async def test_clients_that_missed_the_same_share_one_frame(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: 1\n" + FILLER))
-    whole.line.hold(SHOP)
-    old = whole.line.version_of(SHOP)
-    await whole.line.publish(tree(b"a: 2\n" + FILLER))
+    await whole.pipeline.publish(tree(b"a: 1\n" + FILLER))
+    whole.pipeline.hold(SHOP)
+    old = whole.pipeline.version_of(SHOP)
+    await whole.pipeline.publish(tree(b"a: 2\n" + FILLER))
 
-    frames = [(await whole.line.catch_up(SHOP, version)).frame for version in (old, old, None, None)]
+    frames = [(await whole.pipeline.catch_up(SHOP, version)).frame for version in (old, old, None, None)]
     assert frames[0] is frames[1]
     assert frames[2] is frames[3]
 
@@ -208,10 +208,10 @@ async def test_all_but_small_documents_are_diffed_off_the_loop(
     whole: Whole, monkeypatch: pytest.MonkeyPatch, size: int, is_off_the_loop: bool, is_newest: bool
 ) -> None:
     sized = b"a: " + b"x" * (size - len(b'{"a":""}'))
-    await whole.line.publish(tree(b"a: 1" if is_newest else sized))
-    whole.line.hold(SHOP)
-    old = whole.line.version_of(SHOP)
-    await whole.line.publish(tree(sized if is_newest else b"a: 1"))
+    await whole.pipeline.publish(tree(b"a: 1" if is_newest else sized))
+    whole.pipeline.hold(SHOP)
+    old = whole.pipeline.version_of(SHOP)
+    await whole.pipeline.publish(tree(sized if is_newest else b"a: 1"))
     threads: list[threading.Thread] = []
 
     def noted(old: Config, new: Config) -> bytes | None:
@@ -220,16 +220,16 @@ async def test_all_but_small_documents_are_diffed_off_the_loop(
 
     monkeypatch.setattr(line_module, "patch_between", noted)
 
-    assert "config_change" == message(await whole.line.catch_up(SHOP, old))["type"]
+    assert "config_change" == message(await whole.pipeline.catch_up(SHOP, old))["type"]
     assert [is_off_the_loop] == [thread is not threading.current_thread() for thread in threads]
 
 
 async def test_a_key_whose_label_has_gone_is_removed(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: 1"))
-    whole.line.hold(SHOP)
-    await whole.line.publish(Tree({"next": Files({})}, "next"))
+    await whole.pipeline.publish(tree(b"a: 1"))
+    whole.pipeline.hold(SHOP)
+    await whole.pipeline.publish(Tree({"next": Files({})}, "next"))
 
-    removed = await whole.line.catch_up(SHOP, version_of(b'{"a":1}'))
+    removed = await whole.pipeline.catch_up(SHOP, version_of(b'{"a":1}'))
     assert ("config_removed", None) == (message(removed)["type"], removed.new_version)
 
 
@@ -239,29 +239,29 @@ async def test_a_key_of_several_labels_changes_with_each_of_them_and_ends_with_o
         return Tree({name: Files({names.get(name, "shop.yml"): content}) for name, content in contents.items()})
 
     both = Key("shop", "dev", "next,main")
-    await whole.line.publish(labels(main=b"a: 1\nb: 1", next=b"a: 2", other=b"a: 9"))
-    whole.line.hold(both)
-    assert {"next", "main"} == whole.line.main_labels
+    await whole.pipeline.publish(labels(main=b"a: 1\nb: 1", next=b"a: 2", other=b"a: 9"))
+    whole.pipeline.hold(both)
+    assert {"next", "main"} == whole.pipeline.main_labels
     subscriber = Subscribed()
     whole.registry.add(subscriber, both)
-    first = (await whole.line.read(both)).document
-    await whole.line.publish(labels(main=b"a: 1\nb: 2", next=b"a: 2"))
-    await whole.line.publish(labels(main=b"a: 1\nb: 2", next=b"a: 3"))
-    await whole.line.publish(labels(main=b"a: 1\nb: 2"))
+    first = (await whole.pipeline.read(both)).document
+    await whole.pipeline.publish(labels(main=b"a: 1\nb: 2", next=b"a: 2"))
+    await whole.pipeline.publish(labels(main=b"a: 1\nb: 2", next=b"a: 3"))
+    await whole.pipeline.publish(labels(main=b"a: 1\nb: 2"))
 
     assert {"a": 2, "b": 1} == first
     assert ["next,main"] * 3 == [message(each)["label"] for each in subscriber.deliveries]
     kinds = [message(each)["type"] for each in subscriber.deliveries]
     assert "config_removed" == kinds[-1]
     assert "config_removed" not in kinds[:-1]
-    whole.line.release(both)
-    assert frozenset() == whole.line.main_labels
+    whole.pipeline.release(both)
+    assert frozenset() == whole.pipeline.main_labels
 
 
 async def test_a_broken_file_is_logged_once_for_each_reason(whole: Whole) -> None:
     with capture_logs() as logs:
         for content in (b"a: 1", b"a: ]", b"a: ]", b"a: 1\na: 2", b"a: 3"):
-            await whole.line.publish(tree(content))
+            await whole.pipeline.publish(tree(content))
 
     told = [(each["event"], each.get("line")) for each in logs if each["event"] != "configuration published"]
     assert [
@@ -273,8 +273,8 @@ async def test_a_broken_file_is_logged_once_for_each_reason(whole: Whole) -> Non
 
 async def test_a_broken_file_that_is_deleted_is_gone_and_not_sound(whole: Whole) -> None:
     with capture_logs() as logs:
-        await whole.line.publish(tree(b"a: 1", cart=b"[", next=b"["))
-        await whole.line.publish(tree(b"a: 1", next=b"b: 1"))
+        await whole.pipeline.publish(tree(b"a: 1", cart=b"[", next=b"["))
+        await whole.pipeline.publish(tree(b"a: 1", next=b"b: 1"))
 
     told = {each["file"]: each["event"] for each in logs if each["log_level"] == "info" and "file" in each}
     assert {"cart.yml": "broken configuration file gone", "next.yml": "configuration file sound again"} == told
@@ -282,10 +282,10 @@ async def test_a_broken_file_that_is_deleted_is_gone_and_not_sound(whole: Whole)
 
 async def test_the_log_and_the_metrics_say_what_a_broken_file_means_for_those_who_read_it(whole: Whole) -> None:
     with capture_logs() as logs:
-        await whole.line.publish(tree(b"a: 1", old=b"a: ["))
-        await whole.line.publish(tree(b"a: [", old=b"a: [", new=b"a: ["))
+        await whole.pipeline.publish(tree(b"a: 1", old=b"a: ["))
+        await whole.pipeline.publish(tree(b"a: [", old=b"a: [", new=b"a: ["))
         metrics = whole.metrics.render().decode()
-        await whole.line.publish(tree(b"a: 1", old=b"a: 1", new=b"a: 1"))
+        await whole.pipeline.publish(tree(b"a: 1", old=b"a: 1", new=b"a: 1"))
 
     told = {each["file"]: each["consequence"] for each in logs if each["event"] == "configuration file broken"}
     assert {
@@ -301,7 +301,7 @@ async def test_the_log_and_the_metrics_say_what_a_broken_file_means_for_those_wh
 async def test_a_broken_file_names_the_commit_of_its_last_good_content(whole: Whole) -> None:
     with capture_logs() as logs:
         for revision, content in (("c1", b"a: 1"), ("c2", b"a: [")):
-            await whole.line.publish(Tree({"main": Files({"shop.yml": content}, revision=revision)}))
+            await whole.pipeline.publish(Tree({"main": Files({"shop.yml": content}, revision=revision)}))
 
     assert ["c1"] == [each["last_good"] for each in logs if each["event"] == "configuration file broken"]
 
@@ -319,19 +319,19 @@ async def test_four_authors_toggle_a_flag_and_each_message_names_the_one_it_stan
     moments = iter([1.0, 2.0, 3.0, 2.5, 5.0])
     whole = Whole(now=lambda: next(moments))
     contents = [FILLER + b"\na: %d" % (number % 2) for number in range(5)]
-    await whole.line.publish(committed(0, contents[0]))
-    whole.line.hold(SHOP)
+    await whole.pipeline.publish(committed(0, contents[0]))
+    whole.pipeline.hold(SHOP)
     subscribed = Subscribed()
     whole.registry.add(subscribed, SHOP)
-    versions, seen = [whole.line.version_of(SHOP)], []
+    versions, seen = [whole.pipeline.version_of(SHOP)], []
     for number in range(1, 5):
-        await whole.line.publish(committed(number, contents[number]))
+        await whole.pipeline.publish(committed(number, contents[number]))
         live = message(subscribed.deliveries[-1])
-        resumed = message(await whole.line.catch_up(SHOP, versions[-1]))
-        fresh = message(await whole.line.catch_up(SHOP, None))
-        current = message(await whole.line.catch_up(SHOP, whole.line.version_of(SHOP)))
-        config = await whole.line.read(SHOP)
-        explanation, _ = await whole.line.reading.explain(SHOP)
+        resumed = message(await whole.pipeline.catch_up(SHOP, versions[-1]))
+        fresh = message(await whole.pipeline.catch_up(SHOP, None))
+        current = message(await whole.pipeline.catch_up(SHOP, whole.pipeline.version_of(SHOP)))
+        config = await whole.pipeline.read(SHOP)
+        explanation, _ = await whole.pipeline.reading.explain(SHOP)
         assert ["config_change", "config_change", "config_snapshot", "in_sync"] == [
             each["type"] for each in (live, resumed, fresh, current)
         ]
@@ -341,7 +341,7 @@ async def test_four_authors_toggle_a_flag_and_each_message_names_the_one_it_stan
         assert [config.origin] == [each.origin for each in explanation.sources]
         assert 1 == len({each["timestamp"] for each in (live, resumed, fresh, current)})
         seen.append(str(live["timestamp"]))
-        versions.append(whole.line.version_of(SHOP))
+        versions.append(whole.pipeline.version_of(SHOP))
 
     assert 2 == len(set(versions))
     # The clock was set back before the third change; no message is older than the one before it.
@@ -349,13 +349,13 @@ async def test_four_authors_toggle_a_flag_and_each_message_names_the_one_it_stan
 
 
 async def test_a_client_that_missed_several_commits_is_told_of_the_last_one(whole: Whole) -> None:
-    await whole.line.publish(committed(0, FILLER + b"\na: 0"))
-    whole.line.hold(SHOP)
-    version = whole.line.version_of(SHOP)
+    await whole.pipeline.publish(committed(0, FILLER + b"\na: 0"))
+    whole.pipeline.hold(SHOP)
+    version = whole.pipeline.version_of(SHOP)
     for number in (1, 2, 3):
-        await whole.line.publish(committed(number, FILLER + b"\na: %d" % number))
+        await whole.pipeline.publish(committed(number, FILLER + b"\na: %d" % number))
 
-    resumed = message(await whole.line.catch_up(SHOP, version))
+    resumed = message(await whole.pipeline.catch_up(SHOP, version))
     assert {"commit": "c3", "author": "Author 3", "time": "2030-01-01T00:00:00Z"} == resumed["origin"]
 
 
@@ -370,11 +370,11 @@ async def test_a_good_content_that_could_not_be_looked_up_is_published_later(
     past = FakePast({"shop.yml": [b"a: 1"]}, is_authoritative=True)
     past.failure = SourceError("the mirror is gone")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(whole.line.run)
+        nursery.start_soon(whole.pipeline.run)
         with capture_logs():
-            await whole.line.publish(Tree({"main": Files({"shop.yml": b"["}, past=past)}))
+            await whole.pipeline.publish(Tree({"main": Files({"shop.yml": b"["}, past=past)}))
             with pytest.raises(FormatError):
-                await whole.line.read(SHOP)
+                await whole.pipeline.read(SHOP)
             for moment in (5, 15, 35):
                 asked = len(past.asked)
                 await trio.sleep_until(moment - 0.1)
@@ -382,7 +382,7 @@ async def test_a_good_content_that_could_not_be_looked_up_is_published_later(
                 past.failure = None if moment == 35 else past.failure
                 await trio.sleep_until(moment + 0.1)
                 assert asked + 1 == len(past.asked)
-        assert {"a": 1} == (await whole.line.read(SHOP)).document
+        assert {"a": 1} == (await whole.pipeline.read(SHOP)).document
         asked = len(past.asked)
         await trio.sleep(1_000)
         assert asked == len(past.asked)
@@ -392,7 +392,7 @@ async def test_a_good_content_that_could_not_be_looked_up_is_published_later(
 async def test_a_source_is_told_what_is_good_and_what_is_broken(whole: Whole) -> None:
     past = FakePast({})
     files = Files({"shop.yml": b"a: 1", "new.yml": b"[", "x.txt": b"text"}, past=past)
-    await whole.line.publish(Tree({"main": files, "next": attrs.evolve(files, contents={"cart.yml": b"b: 1"})}))
+    await whole.pipeline.publish(Tree({"main": files, "next": attrs.evolve(files, contents={"cart.yml": b"b: 1"})}))
 
     [good] = past.remembered
     assert {"shop.yml": b"a: 1", "cart.yml": b"b: 1"} == good().contents
@@ -400,7 +400,7 @@ async def test_a_source_is_told_what_is_good_and_what_is_broken(whole: Whole) ->
     assert {"new.yml": False} == good().broken
 
     broken = attrs.evolve(files, contents={"shop.yml": b"[", "new.yml": b"[", "newer.yml": b"["})
-    await whole.line.publish(Tree({"main": broken}))
+    await whole.pipeline.publish(Tree({"main": broken}))
     assert {} == past.remembered[1]().contents
     assert {"shop.yml": False, "new.yml": False, "newer.yml": True} == past.remembered[1]().broken
 
@@ -410,10 +410,10 @@ async def test_a_publication_is_logged_with_its_keys_and_its_commit(whole: Whole
         return Tree({"main": Files({"shop.yml": content}, origin=Origin(commit, "Ada", "2026-01-01T00:00:00Z"))})
 
     with capture_logs() as logs:
-        await whole.line.publish(committed(b"a: 1", "c1"))
-        whole.line.hold(SHOP)
-        await whole.line.publish(committed(b"a: 2", "c2"))
-        await whole.line.publish(committed(b"a: 2", "c2"))
+        await whole.pipeline.publish(committed(b"a: 1", "c1"))
+        whole.pipeline.hold(SHOP)
+        await whole.pipeline.publish(committed(b"a: 2", "c2"))
+        await whole.pipeline.publish(committed(b"a: 2", "c2"))
 
     counts = {"event": "configuration published", "log_level": "info", "labels": 1, "deliveries": 0}
     assert [
@@ -437,7 +437,7 @@ async def test_a_source_without_configuration_is_logged_once_until_it_has_some(w
             files(empty),
             files(empty, a_yml=b"a: ]"),
         ):
-            await whole.line.publish(tree)
+            await whole.pipeline.publish(tree)
 
     said = [each for each in logs if each["event"] == "no configuration"]
     assert ["file:/a/", "file:/a/", "file:/b/"] == [each["source"] for each in said]
@@ -465,118 +465,118 @@ def told(subscribed: Subscribed) -> list[tuple[object, ...]]:
 
 
 async def test_a_pattern_matches_what_exists_and_is_told_of_its_changes(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: 1\n" + FILLER, cart=b"b: 1", **{"shop-prod": b"c: 1"}))
+    await whole.pipeline.publish(tree(b"a: 1\n" + FILLER, cart=b"b: 1", **{"shop-prod": b"c: 1"}))
     subscribed = Subscribed()
-    keys = await whole.line.subscribe(subscribed, patterns("shop"), 10)
+    keys = await whole.pipeline.subscribe(subscribed, patterns("shop"), 10)
 
     assert {Key("shop", "default", "main"), Key("shop", "prod", "main")} == set(keys)
-    assert all(whole.line.version_of(key) for key in keys)
-    await whole.line.publish(tree(b"a: 2\n" + FILLER, cart=b"b: 2", **{"shop-prod": b"c: 1"}))
+    assert all(whole.pipeline.version_of(key) for key in keys)
+    await whole.pipeline.publish(tree(b"a: 2\n" + FILLER, cart=b"b: 2", **{"shop-prod": b"c: 1"}))
     assert {("config_change", "shop", "default"), ("config_change", "shop", "prod")} == set(told(subscribed))
 
 
 async def test_a_key_that_begins_is_told_whole_and_its_end_too(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: 1"))
+    await whole.pipeline.publish(tree(b"a: 1"))
     subscribed = Subscribed()
-    await whole.line.subscribe(subscribed, patterns("*:*:main"), 10)
-    await whole.line.publish(tree(b"a: 1", cart=b"b: 1"))
+    await whole.pipeline.subscribe(subscribed, patterns("*:*:main"), 10)
+    await whole.pipeline.publish(tree(b"a: 1", cart=b"b: 1"))
     assert [("config_snapshot", "cart", "default")] == told(subscribed)
 
-    await whole.line.publish(tree(b"a: 1"))
+    await whole.pipeline.publish(tree(b"a: 1"))
     assert [("config_removed", "cart", "default")] == told(subscribed)
-    assert whole.line.version_of(Key("cart", "default", "main")) is None
-    await whole.line.publish(tree(b"a: 1", cart=b"b: 1"))
+    assert whole.pipeline.version_of(Key("cart", "default", "main")) is None
+    await whole.pipeline.publish(tree(b"a: 1", cart=b"b: 1"))
     assert [("config_snapshot", "cart", "default")] == told(subscribed)
 
 
 async def test_a_label_that_ends_ends_its_keys_once(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: 1"))
+    await whole.pipeline.publish(tree(b"a: 1"))
     subscribed = Subscribed()
-    await whole.line.subscribe(subscribed, patterns("*"), 10)
-    await whole.line.publish(Tree({"next": Files({"shop.yml": b"a: 1"})}, "next"))
+    await whole.pipeline.subscribe(subscribed, patterns("*"), 10)
+    await whole.pipeline.publish(Tree({"next": Files({"shop.yml": b"a: 1"})}, "next"))
 
     found = sorted((str(message(each)["type"]), str(message(each)["label"])) for each in subscribed.deliveries)
     assert [("config_removed", "main"), ("config_snapshot", "next")] == found
 
 
 async def test_a_key_in_use_is_known_to_patterns_for_as_long(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: 1", application=b"shared: 1"))
+    await whole.pipeline.publish(tree(b"a: 1", application=b"shared: 1"))
     subscribed = Subscribed()
-    await whole.line.subscribe(subscribed, patterns("made-up"), 10)
+    await whole.pipeline.subscribe(subscribed, patterns("made-up"), 10)
     made_up = Key("made-up", "dev", "main")
-    whole.line.hold(made_up)
+    whole.pipeline.hold(made_up)
     assert [("config_snapshot", "made-up", "dev")] == told(subscribed)
 
     late = Subscribed()
-    assert [made_up] == list(await whole.line.subscribe(late, patterns("made-up"), 10))
-    whole.line.release(made_up)
+    assert [made_up] == list(await whole.pipeline.subscribe(late, patterns("made-up"), 10))
+    whole.pipeline.release(made_up)
     assert [("config_removed", "made-up", "dev")] == told(subscribed) == told(late)
 
 
 async def test_a_broken_key_that_a_pattern_matches_begins_when_it_is_mended(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: ]", cart=b"b: 1"))
+    await whole.pipeline.publish(tree(b"a: ]", cart=b"b: 1"))
     subscribed = Subscribed()
 
-    assert [Key("cart", "default", "main")] == list(await whole.line.subscribe(subscribed, patterns("*"), 10))
-    await whole.line.publish(tree(b"a: 1", cart=b"b: 1"))
+    assert [Key("cart", "default", "main")] == list(await whole.pipeline.subscribe(subscribed, patterns("*"), 10))
+    await whole.pipeline.publish(tree(b"a: 1", cart=b"b: 1"))
     assert [("config_snapshot", "shop", "default")] == told(subscribed)
 
 
 async def test_patterns_that_match_too_much_subscribe_to_nothing(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: 1", cart=b"b: 1"))
+    await whole.pipeline.publish(tree(b"a: 1", cart=b"b: 1"))
     subscribed = Subscribed()
     with pytest.raises(TooManyKeys):
-        await whole.line.subscribe(subscribed, patterns("*"), 1)
-    await whole.line.publish(tree(b"a: 2", cart=b"b: 2"))
+        await whole.pipeline.subscribe(subscribed, patterns("*"), 1)
+    await whole.pipeline.publish(tree(b"a: 2", cart=b"b: 2"))
 
     assert [] == subscribed.deliveries
-    assert 2 == len(await whole.line.subscribe(subscribed, patterns("*"), 2))
+    assert 2 == len(await whole.pipeline.subscribe(subscribed, patterns("*"), 2))
 
 
 async def test_what_nobody_wants_any_more_is_released(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: 1", cart=b"b: 1"))
+    await whole.pipeline.publish(tree(b"a: 1", cart=b"b: 1"))
     one, two = Subscribed(), Subscribed()
-    await whole.line.subscribe(one, patterns("*", "shop"), 10)
-    await whole.line.subscribe(two, patterns("*"), 10)
-    whole.line.unsubscribe(one, patterns("*"))
-    whole.line.unsubscribe(two, patterns("*"))
+    await whole.pipeline.subscribe(one, patterns("*", "shop"), 10)
+    await whole.pipeline.subscribe(two, patterns("*"), 10)
+    whole.pipeline.unsubscribe(one, patterns("*"))
+    whole.pipeline.unsubscribe(two, patterns("*"))
     shop = Key("shop", "default", "main")
 
     assert (True, None) == (
-        whole.line.version_of(shop) is not None,
-        whole.line.version_of(Key("cart", "default", "main")),
+        whole.pipeline.version_of(shop) is not None,
+        whole.pipeline.version_of(Key("cart", "default", "main")),
     )
-    whole.line.unsubscribe(one, patterns("shop"))
-    assert whole.line.version_of(shop) is None
+    whole.pipeline.unsubscribe(one, patterns("shop"))
+    assert whole.pipeline.version_of(shop) is None
 
 
 async def test_what_nobody_wants_any_more_is_held_by_nobody_either() -> None:
     whole = Whole(HistorySettings(idle_keys=0))
-    await whole.line.publish(tree(b"a: 1", cart=b"b: 1"))
+    await whole.pipeline.publish(tree(b"a: 1", cart=b"b: 1"))
     subscribed = Subscribed()
-    await whole.line.subscribe(subscribed, patterns("*", "shop"), 10)
-    whole.line.unsubscribe(subscribed, patterns("*"))
+    await whole.pipeline.subscribe(subscribed, patterns("*", "shop"), 10)
+    whole.pipeline.unsubscribe(subscribed, patterns("*"))
     assert ["shop"] == [key.application for key in whole.store]
-    whole.line.unsubscribe(subscribed, patterns("shop"))
+    whole.pipeline.unsubscribe(subscribed, patterns("shop"))
     assert [] == list(whole.store)
 
 
 async def test_a_subscription_across_a_publication_begins_at_the_new_state(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: 1", application=b"x: " + b"y" * 100_000))
+    await whole.pipeline.publish(tree(b"a: 1", application=b"x: " + b"y" * 100_000))
     subscribed = Subscribed()
     found: list[Key] = []
 
     async def subscribe() -> None:
-        found.extend(await whole.line.subscribe(subscribed, patterns("*"), 10))
+        found.extend(await whole.pipeline.subscribe(subscribed, patterns("*"), 10))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(subscribe)
-        nursery.start_soon(whole.line.publish, tree(b"a: 2"))
+        nursery.start_soon(whole.pipeline.publish, tree(b"a: 2"))
 
     (key,) = found
     newest = version_of(b'{"a":2}')
     seen = [delivery.new_version for delivery in subscribed.deliveries]
-    assert newest == whole.line.version_of(key)
+    assert newest == whole.pipeline.version_of(key)
     assert seen in ([], [newest])
 
 
@@ -586,13 +586,13 @@ def flags(count: int, value: str) -> bytes:
 
 
 async def test_each_way_to_catch_up_is_what_its_delivery_says(whole: Whole) -> None:
-    await whole.line.publish(tree(flags(200, "1")))
-    whole.line.hold(SHOP)
-    far = whole.line.version_of(SHOP)
-    await whole.line.publish(tree(flags(199, "2")))
-    near = whole.line.version_of(SHOP)
-    await whole.line.publish(tree(flags(200, "2")))
-    newest = whole.line.version_of(SHOP)
+    await whole.pipeline.publish(tree(flags(200, "1")))
+    whole.pipeline.hold(SHOP)
+    far = whole.pipeline.version_of(SHOP)
+    await whole.pipeline.publish(tree(flags(199, "2")))
+    near = whole.pipeline.version_of(SHOP)
+    await whole.pipeline.publish(tree(flags(200, "2")))
+    newest = whole.pipeline.version_of(SHOP)
 
     for version, kind in (
         (newest, "in_sync"),
@@ -603,7 +603,7 @@ async def test_each_way_to_catch_up_is_what_its_delivery_says(whole: Whole) -> N
     ):
         # The second time it is known what there is to be sent.
         for _ in range(2):
-            delivery = await whole.line.catch_up(SHOP, version)
+            delivery = await whole.pipeline.catch_up(SHOP, version)
 
             assert kind == delivery.kind == message(delivery)["type"]
             assert newest == delivery.new_version
@@ -612,14 +612,14 @@ async def test_each_way_to_catch_up_is_what_its_delivery_says(whole: Whole) -> N
 
 @pytest.mark.parametrize("versions", [[b"{}", b"a: 1"], [b"a: 1", b"{}"], [b"a: 1\nb: 1", b"a: 2\nb: 1"]])
 async def test_a_change_of_a_tiny_document_is_a_change(whole: Whole, versions: list[bytes]) -> None:
-    await whole.line.publish(tree(versions[0]))
+    await whole.pipeline.publish(tree(versions[0]))
     subscribed = Subscribed()
-    whole.line.hold(SHOP)
+    whole.pipeline.hold(SHOP)
     whole.registry.add(subscribed, SHOP)
-    old = whole.line.version_of(SHOP)
-    await whole.line.publish(tree(versions[1]))
+    old = whole.pipeline.version_of(SHOP)
+    await whole.pipeline.publish(tree(versions[1]))
 
-    for delivery in (*subscribed.deliveries, await whole.line.catch_up(SHOP, old)):
+    for delivery in (*subscribed.deliveries, await whole.pipeline.catch_up(SHOP, old)):
         assert ("config_change", "config_change", old) == (
             delivery.kind,
             message(delivery)["type"],
@@ -629,11 +629,11 @@ async def test_a_change_of_a_tiny_document_is_a_change(whole: Whole, versions: l
 
 
 async def test_a_change_whose_patch_is_too_long_is_the_snapshot_that_others_get(whole: Whole) -> None:
-    await whole.line.publish(tree(flags(200, "1")))
+    await whole.pipeline.publish(tree(flags(200, "1")))
     subscribed = Subscribed()
-    whole.line.hold(SHOP)
+    whole.pipeline.hold(SHOP)
     whole.registry.add(subscribed, SHOP)
-    await whole.line.publish(tree(flags(200, "2")))
+    await whole.pipeline.publish(tree(flags(200, "2")))
     (delivery,) = subscribed.deliveries
 
     assert ("config_snapshot", "config_snapshot", None) == (
@@ -641,16 +641,16 @@ async def test_a_change_whose_patch_is_too_long_is_the_snapshot_that_others_get(
         message(delivery)["type"],
         delivery.old_version,
     )
-    assert delivery.frame is (await whole.line.catch_up(SHOP, None)).frame
+    assert delivery.frame is (await whole.pipeline.catch_up(SHOP, None)).frame
 
 
 async def test_a_patch_is_made_once_for_clients_that_come_one_after_the_other(
     whole: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await whole.line.publish(tree(b"a: 1"))
-    whole.line.hold(SHOP)
-    old = whole.line.version_of(SHOP)
-    await whole.line.publish(tree(b"a: 2"))
+    await whole.pipeline.publish(tree(b"a: 1"))
+    whole.pipeline.hold(SHOP)
+    old = whole.pipeline.version_of(SHOP)
+    await whole.pipeline.publish(tree(b"a: 2"))
     made: list[str] = []
 
     def counted(old: Config, new: Config) -> bytes | None:
@@ -658,7 +658,7 @@ async def test_a_patch_is_made_once_for_clients_that_come_one_after_the_other(
         return patch_between(old, new)
 
     monkeypatch.setattr(line_module, "patch_between", counted)
-    deliveries = [await whole.line.catch_up(SHOP, old) for _ in range(3)]
+    deliveries = [await whole.pipeline.catch_up(SHOP, old) for _ in range(3)]
 
     assert [old] == made
     assert 1 == len({id(delivery.frame) for delivery in deliveries})
@@ -676,13 +676,13 @@ async def test_a_patch_that_is_too_long_is_made_once(whole: Whole, monkeypatch: 
     monkeypatch.setattr(line_module, "patch_between", counted)
     versions: list[str | None] = []
     for value in "1234":
-        await whole.line.publish(tree(flags(200, value)))
+        await whole.pipeline.publish(tree(flags(200, value)))
         if value == "1":
-            whole.line.hold(SHOP)
-        versions.append(whole.line.version_of(SHOP))
+            whole.pipeline.hold(SHOP)
+        versions.append(whole.pipeline.version_of(SHOP))
     one, two, three, _ = versions
     for version in (one, one, two, two, one, three, two, one):
-        assert "config_snapshot" == (await whole.line.catch_up(SHOP, version)).kind
+        assert "config_snapshot" == (await whole.pipeline.catch_up(SHOP, version)).kind
 
     # The oldest is forgotten, and made again.
     assert [one, two, three, one] == made
@@ -693,7 +693,7 @@ async def test_a_large_frame_is_compressed_once_for_all_who_ask(whole: Whole) ->
     forms: list[bytes] = []
 
     async def compress() -> None:
-        forms.append(await whole.line.compress(frame, 15))
+        forms.append(await whole.pipeline.compress(frame, 15))
 
     async with trio.open_nursery() as nursery:
         for _ in range(5):
@@ -707,13 +707,13 @@ async def test_a_large_frame_is_compressed_once_for_all_who_ask(whole: Whole) ->
 @pytest.mark.parametrize(("missed", "kind"), [(3, "config_change"), (4, "config_change"), (5, "config_snapshot")])
 async def test_a_client_away_for_less_exactly_and_more_than_the_history_ends_right(missed: int, kind: str) -> None:
     whole = Whole(HistorySettings(versions=4))
-    await whole.line.publish(tree(b"a: 0\n" + FILLER))
-    whole.line.hold(SHOP)
-    begun = await whole.line.read(SHOP)
+    await whole.pipeline.publish(tree(b"a: 0\n" + FILLER))
+    whole.pipeline.hold(SHOP)
+    begun = await whole.pipeline.read(SHOP)
     for number in range(missed):
-        await whole.line.publish(tree(b"a: %d\n" % (number + 1) + FILLER))
-    now = await whole.line.read(SHOP)
-    told = message(await whole.line.catch_up(SHOP, begun.version))
+        await whole.pipeline.publish(tree(b"a: %d\n" % (number + 1) + FILLER))
+    now = await whole.pipeline.read(SHOP)
+    told = message(await whole.pipeline.catch_up(SHOP, begun.version))
 
     assert kind == told["type"]
     document = told["config"] if kind == "config_snapshot" else jsonpatch.apply_patch(begun.document, told["diff"])
@@ -724,13 +724,13 @@ async def test_a_client_away_for_less_exactly_and_more_than_the_history_ends_rig
 async def test_R22_another_instance_resumes_what_the_first_began_by_content_alone() -> None:
     first, second = Whole(), Whole()
     for whole in (first, second):
-        await whole.line.publish(tree(b"a: 1\n" + FILLER))
-        whole.line.hold(SHOP)
-        await whole.line.read(SHOP)
-    version = first.line.version_of(SHOP)
-    same = message(await second.line.catch_up(SHOP, version))
-    await first.line.publish(tree(b"a: 2\n" + FILLER))
-    ahead = message(await second.line.catch_up(SHOP, first.line.version_of(SHOP)))
+        await whole.pipeline.publish(tree(b"a: 1\n" + FILLER))
+        whole.pipeline.hold(SHOP)
+        await whole.pipeline.read(SHOP)
+    version = first.pipeline.version_of(SHOP)
+    same = message(await second.pipeline.catch_up(SHOP, version))
+    await first.pipeline.publish(tree(b"a: 2\n" + FILLER))
+    ahead = message(await second.pipeline.catch_up(SHOP, first.pipeline.version_of(SHOP)))
 
     assert "in_sync" == same["type"]
     assert ("config_snapshot", version) == (ahead["type"], ahead["version"])
@@ -760,7 +760,7 @@ def step(size: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Pattern, Key]
 async def test_a_subscription_is_matched_in_steps_and_others_do_theirs_in_between(
     whole: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await whole.line.publish(tree(b"a: 1", **names(100)))
+    await whole.pipeline.publish(tree(b"a: 1", **names(100)))
     tried = step(17 * 10, monkeypatch)
     rounds, when = Rounds.counting(), []
     matches = Pattern.matches
@@ -772,7 +772,9 @@ async def test_a_subscription_is_matched_in_steps_and_others_do_theirs_in_betwee
     monkeypatch.setattr(Pattern, "matches", noting)
     async with trio.open_nursery() as nursery:
         for number in range(10):
-            nursery.start_soon(whole.line.subscribe, Subscribed(), patterns(f"*p*:*:*{'m' * (number % 2)}ain"), 1_000)
+            nursery.start_soon(
+                whole.pipeline.subscribe, Subscribed(), patterns(f"*p*:*:*{'m' * (number % 2)}ain"), 1_000
+            )
     # Ten of them want two patterns; whoever comes first tries, ten pairs in each round of the loop.
     assert 2 * 101 == len(tried) == len(set(tried))
     assert max(Counter(when).values()) <= 11
@@ -780,17 +782,17 @@ async def test_a_subscription_is_matched_in_steps_and_others_do_theirs_in_betwee
 
 async def test_nothing_falls_between_the_steps_of_a_subscription(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys begin, change, end and come again while it goes on: each is in what is returned, or delivered, as it is in the end."""
-    await whole.line.publish(tree(b"a: 1", **names(40)))
+    await whole.pipeline.publish(tree(b"a: 1", **names(40)))
     tried = step(17 * 4, monkeypatch)
     subscribed = Subscribed()
     returned: list[Key] = []
     versions: dict[Key, str | None] = {}
 
     async def subscribe() -> None:
-        keys = await whole.line.subscribe(subscribed, patterns("*p*", "*9*", "none"), 1_000)
+        keys = await whole.pipeline.subscribe(subscribed, patterns("*p*", "*9*", "none"), 1_000)
         # At this moment, before anything else runs.
         returned.extend(keys)
-        versions.update({key: whole.line.version_of(key) for key in keys})
+        versions.update({key: whole.pipeline.version_of(key) for key in keys})
         assert [] == subscribed.deliveries
 
     made_up = Key("app-made-up", "dev", "main")
@@ -800,21 +802,21 @@ async def test_nothing_falls_between_the_steps_of_a_subscription(whole: Whole, m
         while len(tried) < 20:
             await trio.lowlevel.checkpoint()
         # Whoever has the turn keeps it meanwhile.
-        async with whole.line._turns._places:
+        async with whole.pipeline._turns._places:
             before = len(tried)
-            await whole.line.publish(tree(b"a: 1", **names(41) | {"app1": b"a: 2"}))
-            whole.line.hold(made_up)
-            await whole.line.publish(tree(b"a: 1", **some))
-            await whole.line.publish(tree(b"a: 1", **some | {"app2": b"a: 3"}))
+            await whole.pipeline.publish(tree(b"a: 1", **names(41) | {"app1": b"a: 2"}))
+            whole.pipeline.hold(made_up)
+            await whole.pipeline.publish(tree(b"a: 1", **some))
+            await whole.pipeline.publish(tree(b"a: 1", **some | {"app2": b"a: 3"}))
             assert [] == returned
     assert before < len(tried)
     assert {Key("app59", "default", "main"), made_up} <= set(returned)
-    await whole.line.publish(tree(b"a: 1", **some | {"app2": b"a: 4", "app5": b"a: 5"}))
+    await whole.pipeline.publish(tree(b"a: 1", **some | {"app2": b"a: 4", "app5": b"a: 5"}))
 
     for delivery in subscribed.deliveries:
         assert delivery.old_version in (None, versions.get(delivery.key))
         versions[delivery.key] = delivery.new_version
-    expected = {key: whole.line.version_of(key) for key in whole.registry if "p" in key.application}
+    expected = {key: whole.pipeline.version_of(key) for key in whole.registry if "p" in key.application}
     assert len(expected) == 61
     assert expected == {key: version for key, version in versions.items() if version is not None}
 
@@ -823,10 +825,10 @@ async def test_a_new_key_is_matched_before_it_is_held_in_turns_and_against_a_par
     whole: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was found: a handshake for an application that nobody has heard of tried each pattern of every client, on the loop."""
-    await whole.line.publish(tree(b"a: 1"))
+    await whole.pipeline.publish(tree(b"a: 1"))
     subscribed = Subscribed()
     for number in range(100, 200):
-        await whole.line.subscribe(subscribed, patterns(*(f"*a{number}*b{each}*c*" for each in range(64))), 10)
+        await whole.pipeline.subscribe(subscribed, patterns(*(f"*a{number}*b{each}*c*" for each in range(64))), 10)
     tried = step(17 * 8, monkeypatch)
     rounds, when = Rounds.counting(), []
     keys = [Key(f"a{number}-b7-c", "dev", "main") for number in (110, 120)]
@@ -839,9 +841,9 @@ async def test_a_new_key_is_matched_before_it_is_held_in_turns_and_against_a_par
     monkeypatch.setattr(Pattern, "matches", noting)
 
     async def arrive(key: Key) -> None:
-        async with whole.line.arriving(key):
+        async with whole.pipeline.arriving(key):
             before = len(tried)
-            whole.line.hold(key)
+            whole.pipeline.hold(key)
             assert before == len(tried)
 
     async with trio.open_nursery() as nursery:
@@ -854,47 +856,47 @@ async def test_a_new_key_is_matched_before_it_is_held_in_turns_and_against_a_par
 
 
 async def test_a_key_that_is_known_or_that_no_pattern_can_match_waits_for_no_turn(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: 1"))
+    await whole.pipeline.publish(tree(b"a: 1"))
     rounds = Rounds.counting()
-    async with whole.line.arriving(SHOP):
-        whole.line.hold(SHOP)
+    async with whole.pipeline.arriving(SHOP):
+        whole.pipeline.hold(SHOP)
     assert 0 == rounds.count
-    await whole.line.subscribe(Subscribed(), patterns("*"), 10)
+    await whole.pipeline.subscribe(Subscribed(), patterns("*"), 10)
     began = rounds.count
-    async with whole.line.arriving(SHOP):
-        whole.line.hold(SHOP)
+    async with whole.pipeline.arriving(SHOP):
+        whole.pipeline.hold(SHOP)
     assert began == rounds.count
-    async with whole.line.arriving(Key("made-up", "dev", "main")):
+    async with whole.pipeline.arriving(Key("made-up", "dev", "main")):
         pass
     assert began < rounds.count
 
 
 async def test_a_new_key_does_not_wait_for_the_turns_of_those_who_are_connected(whole: Whole) -> None:
-    await whole.line.publish(tree(b"a: 1"))
-    await whole.line.subscribe(Subscribed(), patterns("*"), 10)
-    async with whole.line._turns._places:
+    await whole.pipeline.publish(tree(b"a: 1"))
+    await whole.pipeline.subscribe(Subscribed(), patterns("*"), 10)
+    async with whole.pipeline._turns._places:
         with trio.fail_after(5):
-            async with whole.line.arriving(Key("made-up", "dev", "main")):
+            async with whole.pipeline.arriving(Key("made-up", "dev", "main")):
                 pass
         with trio.move_on_after(0.01) as scope:
-            await whole.line.turn()
+            await whole.pipeline.turn()
     assert scope.cancelled_caught
 
 
 async def test_who_gives_up_on_the_way_leaves_nothing_behind(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
-    await whole.line.publish(tree(b"a: 1", **names(100)))
+    await whole.pipeline.publish(tree(b"a: 1", **names(100)))
     step(17, monkeypatch)
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(whole.line.subscribe, Subscribed(), patterns("*p*"), 1_000)
+            nursery.start_soon(whole.pipeline.subscribe, Subscribed(), patterns("*p*"), 1_000)
             for _ in range(10):
                 await trio.lowlevel.checkpoint()
             scope.cancel()
     with pytest.raises(ZeroDivisionError):
-        async with whole.line.arriving(Key("made-up", "dev", "main")):
+        async with whole.pipeline.arriving(Key("made-up", "dev", "main")):
             raise ZeroDivisionError
     with pytest.raises(TooManyKeys):
-        await whole.line.subscribe(Subscribed(), patterns("*p*"), 10)
+        await whole.pipeline.subscribe(Subscribed(), patterns("*p*"), 10)
 
     assert not whole.registry.has_patterns
     assert Key("made-up", "dev", "main") not in set(whole.registry)
@@ -903,7 +905,7 @@ async def test_who_gives_up_on_the_way_leaves_nothing_behind(whole: Whole, monke
 async def test_a_publication_does_not_wait_for_the_turns_or_the_threads_of_clients(
     whole: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await whole.line.publish(tree(b"a: 1", cart=b"b: 1"))
+    await whole.pipeline.publish(tree(b"a: 1", cart=b"b: 1"))
     resolve, begun, may_end, former = State.resolve, threading.Event(), threading.Event(), whole.store.state
 
     def waiting(state: State, key: Key) -> Config:
@@ -916,24 +918,24 @@ async def test_a_publication_does_not_wait_for_the_turns_or_the_threads_of_clien
     subscribed = Subscribed()
     async with trio.open_nursery() as nursery:
         for number in range(8):
-            nursery.start_soon(whole.line.subscribe, subscribed, patterns("cart", f"none{number}"), 10)
+            nursery.start_soon(whole.pipeline.subscribe, subscribed, patterns("cart", f"none{number}"), 10)
         assert await trio.to_thread.run_sync(begun.wait, 10)
         await trio.testing.wait_all_tasks_blocked()
         try:
             with trio.fail_after(5):
-                await whole.line.publish(tree(b"a: 2", cart=b"b: 2", more=b"c: 1"))
+                await whole.pipeline.publish(tree(b"a: 2", cart=b"b: 2", more=b"c: 1"))
         finally:
             may_end.set()
 
-    assert {"b": 2} == (await whole.line.read(Key("cart", "default", "main"))).document
+    assert {"b": 2} == (await whole.pipeline.read(Key("cart", "default", "main"))).document
 
 
 async def test_the_new_keys_of_a_publication_are_matched_in_steps(
     whole: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await whole.line.publish(tree(b"a: 1"))
+    await whole.pipeline.publish(tree(b"a: 1"))
     subscribed = Subscribed()
-    await whole.line.subscribe(subscribed, patterns("*p*"), 10)
+    await whole.pipeline.subscribe(subscribed, patterns("*p*"), 10)
     tried = step(17 * 4, monkeypatch)
     rounds, when = Rounds.counting(), []
     matches = Pattern.matches
@@ -943,7 +945,7 @@ async def test_the_new_keys_of_a_publication_are_matched_in_steps(
         return matches(pattern, key)
 
     monkeypatch.setattr(Pattern, "matches", noting)
-    await whole.line.publish(tree(b"a: 1", **names(100)))
+    await whole.pipeline.publish(tree(b"a: 1", **names(100)))
 
     assert 100 == len(tried)
     assert max(Counter(when).values()) <= 4
@@ -954,13 +956,13 @@ async def test_a_publication_lets_go_of_whatever_nobody_wants_any_more(
     whole: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(interests_module, "_SETTLED_AT_ONCE", 3)
-    await whole.line.publish(tree(b"a: 1", **names(9)))
+    await whole.pipeline.publish(tree(b"a: 1", **names(9)))
     subscribed = Subscribed()
-    await whole.line.subscribe(subscribed, patterns("*"), 100)
-    served = [key for key in whole.registry if whole.line.version_of(key) is not None]
+    await whole.pipeline.subscribe(subscribed, patterns("*"), 100)
+    served = [key for key in whole.registry if whole.pipeline.version_of(key) is not None]
     assert 10 == len(served)
-    whole.line.unsubscribe(subscribed, patterns("*"))
-    assert 7 == sum(whole.line.version_of(key) is not None for key in served)
+    whole.pipeline.unsubscribe(subscribed, patterns("*"))
+    assert 7 == sum(whole.pipeline.version_of(key) is not None for key in served)
     rounds, when = Rounds.counting(), []
     unmatched = whole.registry.unmatched
 
@@ -969,9 +971,9 @@ async def test_a_publication_lets_go_of_whatever_nobody_wants_any_more(
         return unmatched(most)
 
     monkeypatch.setattr(whole.registry, "unmatched", noting)
-    await whole.line.publish(tree(b"a: 1", **names(9)))
+    await whole.pipeline.publish(tree(b"a: 1", **names(9)))
 
-    assert 0 == sum(whole.line.version_of(key) is not None for key in served)
+    assert 0 == sum(whole.pipeline.version_of(key) is not None for key in served)
     # Seven are left, three at a time.
     assert 3 == len(when) == len(set(when))
 
@@ -980,10 +982,10 @@ async def test_a_publication_lets_go_of_whatever_nobody_wants_any_more(
 async def test_large_snapshots_are_made_one_in_a_round_of_the_loop_and_once(
     whole: Whole, monkeypatch: pytest.MonkeyPatch, size: int, in_turns: bool
 ) -> None:
-    await whole.line.publish(tree(b"a: 1", application=b"x: " + b"y" * size))
+    await whole.pipeline.publish(tree(b"a: 1", application=b"x: " + b"y" * size))
     keys = [Key(f"made-up-{number}", "dev", "main") for number in range(8)]
     for key in keys:
-        whole.line.hold(key)
+        whole.pipeline.hold(key)
     rounds, made = Rounds.counting(), []
     snapshot = messages.config_snapshot
 
@@ -994,12 +996,12 @@ async def test_large_snapshots_are_made_one_in_a_round_of_the_loop_and_once(
     monkeypatch.setattr(messages, "config_snapshot", making)
     async with trio.open_nursery() as nursery:
         for key in keys * 3:
-            nursery.start_soon(whole.line.catch_up, key, None)
+            nursery.start_soon(whole.pipeline.catch_up, key, None)
     assert set(keys) == {key for _, key in made}
     assert len(keys) == len(made)
     assert (1 if in_turns else len(keys)) == max(Counter(when for when, _ in made).values())
     for key in keys:
-        await whole.line.catch_up(key, "unknown")
+        await whole.pipeline.catch_up(key, "unknown")
     assert len(keys) == len(made)
 
 
@@ -1020,8 +1022,8 @@ def ciphers() -> Tree:
 
 async def test_encrypted_values_are_served_in_the_open_with_the_version_of_what_is_served() -> None:
     whole = Whole(decryptor=decryptor("old"))
-    await whole.line.publish(ciphers())
-    config = await whole.line.read(SHOP)
+    await whole.pipeline.publish(ciphers())
+    config = await whole.pipeline.read(SHOP)
 
     assert ("by old", "<n/a>") == (config.document["o"], config.document["invalid"]["n"])  # type: ignore[call-overload,index]
     assert version_of(config.body) == config.version
@@ -1029,70 +1031,70 @@ async def test_encrypted_values_are_served_in_the_open_with_the_version_of_what_
 
 
 async def test_without_a_decryptor_they_are_served_as_they_are(whole: Whole) -> None:
-    await whole.line.publish(ciphers())
+    await whole.pipeline.publish(ciphers())
 
-    assert str((await whole.line.read(SHOP)).document["o"]).startswith("{cipher}")
+    assert str((await whole.pipeline.read(SHOP)).document["o"]).startswith("{cipher}")
 
 
 async def test_other_keys_publish_what_became_readable_and_unreadable_by_them() -> None:
     whole = Whole(decryptor=decryptor("old"))
-    await whole.line.publish(ciphers())
-    await whole.line.read(Key("shop", "other", "main"))
+    await whole.pipeline.publish(ciphers())
+    await whole.pipeline.read(Key("shop", "other", "main"))
     subscribed = Subscribed()
-    whole.line.hold(SHOP)
+    whole.pipeline.hold(SHOP)
     whole.registry.add(subscribed, SHOP)
-    await whole.line.resolve_by(decryptor("new"))
+    await whole.pipeline.resolve_by(decryptor("new"))
 
     (delivery,) = subscribed.deliveries
     expected = {"filler": "x" * 200, "invalid": {"o": "<n/a>"}, "n": "by new", "plain": 1}
     before = {"filler": "x" * 200, "invalid": {"n": "<n/a>"}, "o": "by old", "plain": 1}
     assert expected == jsonpatch.apply_patch(before, message(delivery)["diff"])
-    assert delivery.new_version == whole.line.version_of(SHOP)
+    assert delivery.new_version == whole.pipeline.version_of(SHOP)
     # What was read and is in use by nobody is by the new keys, too.
-    assert expected == (await whole.line.read(Key("shop", "other", "main"))).document
-    await whole.line.publish(ciphers())
+    assert expected == (await whole.pipeline.read(Key("shop", "other", "main"))).document
+    await whole.pipeline.publish(ciphers())
     assert 1 == len(subscribed.deliveries)
 
 
 async def test_other_keys_before_the_first_state_are_those_of_the_first_state() -> None:
     whole = Whole(decryptor=decryptor("old"))
-    await whole.line.resolve_by(decryptor("new"))
-    await whole.line.publish(ciphers())
+    await whole.pipeline.resolve_by(decryptor("new"))
+    await whole.pipeline.publish(ciphers())
 
-    assert "by new" == (await whole.line.read(SHOP)).document["n"]
+    assert "by new" == (await whole.pipeline.read(SHOP)).document["n"]
 
 
 async def test_what_comes_into_use_while_others_are_decrypted_is_decrypted_in_a_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = Whole()
-    await whole.line.publish(ciphers())
-    whole.line.hold(SHOP)
+    await whole.pipeline.publish(ciphers())
+    whole.pipeline.hold(SHOP)
     late = Key("shop", "late", "main")
-    await whole.line.read(late)
+    await whole.pipeline.read(late)
     threads = []
 
     class Noting(Decryptor):
         def opened(self, sources: tuple[PropertySource, ...]) -> tuple[PropertySource, ...]:
             threads.append(threading.current_thread())
             if len(threads) == 1:
-                trio.from_thread.run_sync(whole.line.hold, late)
+                trio.from_thread.run_sync(whole.pipeline.hold, late)
             return super().opened(sources)
 
-    await whole.line.resolve_by(Noting(OneKey(AES["new"])))
+    await whole.pipeline.resolve_by(Noting(OneKey(AES["new"])))
 
     assert 2 == len(threads)
     assert threading.current_thread() not in threads
-    assert "by new" == (await whole.line.read(late)).document["n"]
+    assert "by new" == (await whole.pipeline.read(late)).document["n"]
 
 
 async def test_what_cannot_be_decrypted_is_told_once_by_its_place_and_without_its_text() -> None:
     whole = Whole(decryptor=decryptor("old"))
     with capture_logs() as logs:
         for _ in range(2):
-            await whole.line.publish(ciphers())
-            await whole.line.read(SHOP)
-        again = await whole.line.read(Key("shop", "other", "main"))
+            await whole.pipeline.publish(ciphers())
+            await whole.pipeline.read(SHOP)
+        again = await whole.pipeline.read(Key("shop", "other", "main"))
 
     told = [each for each in logs if each["event"] == "value not decrypted"]
     assert {"n"} == {each["property"] for each in told}
@@ -1102,20 +1104,20 @@ async def test_what_cannot_be_decrypted_is_told_once_by_its_place_and_without_it
 
 
 async def test_other_bounds_of_parsing_publish_what_became_readable_by_them(whole: Whole) -> None:
-    await whole.line.publish(tree(FILLER + b"\nlist: [0]"))
-    whole.line.hold(SHOP)
+    await whole.pipeline.publish(tree(FILLER + b"\nlist: [0]"))
+    whole.pipeline.hold(SHOP)
     subscriber = Subscribed()
     whole.registry.add(subscriber, SHOP)
     with capture_logs():
-        await whole.line.parse_by(FormatSettings(nodes=1))
-        assert {("main", "shop.yml")} == whole.line.broken.keys()
-        await whole.line.publish(tree(FILLER + b"\nlist: [1]"))
+        await whole.pipeline.parse_by(FormatSettings(nodes=1))
+        assert {("main", "shop.yml")} == whole.pipeline.broken.keys()
+        await whole.pipeline.publish(tree(FILLER + b"\nlist: [1]"))
         assert [] == subscriber.deliveries  # the last good state
-        await whole.line.parse_by(FormatSettings())
+        await whole.pipeline.parse_by(FormatSettings())
 
-    assert {} == whole.line.broken
+    assert {} == whole.pipeline.broken
     assert ["config_change"] == [message(each)["type"] for each in subscriber.deliveries]
-    assert {"filler": "x" * 200, "list": [1]} == (await whole.line.read(SHOP)).document
+    assert {"filler": "x" * 200, "list": [1]} == (await whole.pipeline.read(SHOP)).document
 
 
 async def test_a_large_file_is_parsed_in_a_process_of_its_own(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1127,15 +1129,15 @@ async def test_a_large_file_is_parsed_in_a_process_of_its_own(whole: Whole, monk
             return super().ask(request, content)
 
     monkeypatch.setattr(parsing, "Isolated", Recording)
-    await whole.line.publish(tree(b"list: [0]" + b"\n" * parsing.SMALL_BYTES, small=b"a: 1"))
+    await whole.pipeline.publish(tree(b"list: [0]" + b"\n" * parsing.SMALL_BYTES, small=b"a: 1"))
 
     assert ["shop.yml"] == asked
-    assert {"list": [0]} == (await whole.line.read(SHOP)).document
+    assert {"list": [0]} == (await whole.pipeline.read(SHOP)).document
 
 
 async def test_other_bounds_before_the_first_state_are_those_it_is_parsed_by(whole: Whole) -> None:
-    await whole.line.parse_by(FormatSettings(nodes=1))
+    await whole.pipeline.parse_by(FormatSettings(nodes=1))
     with capture_logs():
-        await whole.line.publish(tree(b"list: [0]"))
+        await whole.pipeline.publish(tree(b"list: [0]"))
 
-    assert {("main", "shop.yml")} == whole.line.broken.keys()
+    assert {("main", "shop.yml")} == whole.pipeline.broken.keys()

@@ -78,7 +78,7 @@ class Parts:
 
     broadcaster: Callable[..., Broadcaster] = Broadcaster
     registry: Callable[[], Registry[Subscriber]] = Registry
-    line: Callable[..., Pipeline] = Pipeline
+    pipeline: Callable[..., Pipeline] = Pipeline
     encoder: Callable[..., Encoder] = Encoder
     settle_timeout: float = SETTLE_TIMEOUT
 
@@ -101,7 +101,7 @@ class Product:
         self._publisher = Publisher(self.events.append, trio.current_time)
         registry = parts.registry()
         encoder = parts.encoder(timestamp, cache_bytes=20_000)
-        self.line = parts.line(
+        self.pipeline = parts.pipeline(
             FormatSettings(),
             Store(HistorySettings(versions=4, idle_keys=2)),
             registry,
@@ -118,7 +118,9 @@ class Product:
             messages_per_second=1_000_000,
             resyncs_per_second=1_000_000,
         )
-        self.server = WebSocketServer(self.line, registry, realtime, self.metrics, timestamp, Random(seed), open_gate())
+        self.server = WebSocketServer(
+            self.pipeline, registry, realtime, self.metrics, timestamp, Random(seed), open_gate()
+        )
 
     async def run(self) -> list[Violation]:
         """Run to the end, and return what the history and the clients' last states are guilty of."""
@@ -146,7 +148,7 @@ class Product:
     async def _publish(self) -> None:
         documents = self.world.documents()
         self._publisher.publishing(documents)
-        await self.line.publish(self.world.tree())
+        await self.pipeline.publish(self.world.tree())
         self._publisher.published(documents)
         self.publications += 1
         self._published.set()
@@ -368,7 +370,7 @@ class Late:
 
         return LateRegistry()
 
-    def line(self, *parts: Any) -> Pipeline:
+    def pipeline(self, *parts: Any) -> Pipeline:
         late = self
 
         class LateLine(Pipeline):
@@ -431,8 +433,10 @@ class Stale(Encoder):
         pytest.param(lambda: Parts(Dropping), {"gapless"}, id="drop one message"),
         pytest.param(lambda: Parts(Duplicating), {"gapless"}, id="say one message twice"),
         pytest.param(lambda: Parts(Swapping), {"gapless"}, id="swap two messages"),
-        pytest.param(lambda: Parts(Unchecked, (late := Late()).registry, late.line), {"gapless"}, id="register late"),
-        pytest.param(lambda: Parts(line=OffByOne), {"resumable"}, id="resume one version off"),
+        pytest.param(
+            lambda: Parts(Unchecked, (late := Late()).registry, late.pipeline), {"gapless"}, id="register late"
+        ),
+        pytest.param(lambda: Parts(pipeline=OffByOne), {"resumable"}, id="resume one version off"),
         pytest.param(lambda: Parts(encoder=Stale), {"fresh"}, id="keep a snapshot too long"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The nouns of the line, all frozen: what one stage hands to the next.
+"""The nouns of the pipeline, all frozen: what one stage hands to the next.
 
 A source yields a `Tree`; resolve makes `PropertySource`s of it and the store a `Config`; two of these make a `Change`.
 Nothing here is ever mutated after it was made, mappings included: stages and threads share them without locks.

@@ -1,6 +1,6 @@
 """Spring's routes: from a path to the configuration of a key or to a plain file, and to its encoded form, made once.
 
-In come requests, out go answers made of what the line serves. The invariant: what a request may have is asked before anything is
+In come requests, out go answers made of what the pipeline serves. The invariant: what a request may have is asked before anything is
 read, so nobody learns from an answer what exists.
 """
 
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class ReadsConfig(Protocol):
-    """What the HTTP side asks of the line."""
+    """What the HTTP side asks of the pipeline."""
 
     @property
     def default_label(self) -> str | None:
@@ -104,7 +104,7 @@ class Configuration:
     """`/{application}/{profiles}[/{label}]`, its forms with a suffix, and the files beside it, as Spring has them.
 
     Args:
-        reader: The line.
+        reader: The pipeline's.
         reports: How the sources are; while one can't be read, answers say since when.
         settings: [http]; the defaults where there are none.
     """

@@ -32,7 +32,7 @@ _MOST_NAMED = 16
 
 
 class Historian(Labelled, Protocol):
-    """What is asked of the line."""
+    """What is asked of the pipeline."""
 
     def history(self, key: Key) -> Mapping[str, bytes]:
         """The former versions of a key that are known, to their documents as JSON, oldest first."""

@@ -18,7 +18,7 @@ from .query import parse_query
 
 
 class Explainer(Labelled, Protocol):
-    """What is asked of the line."""
+    """What is asked of the pipeline."""
 
     def broken_for(self, key: Key) -> Sequence[BrokenFile]:
         """The broken files that a key reads."""

@@ -32,7 +32,7 @@ _AT_ONCE = 100
 
 
 class Labels(Protocol):
-    """What is asked of the line."""
+    """What is asked of the pipeline."""
 
     @property
     def default_label(self) -> str | None: ...

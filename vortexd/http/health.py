@@ -18,7 +18,7 @@ _GET = ("GET", "HEAD")
 
 
 class Readiness(Protocol):
-    """What readiness asks of the line."""
+    """What readiness asks of the pipeline."""
 
     @property
     def default_label(self) -> str | None:
@@ -88,7 +88,7 @@ class MetricsPage:
 
 
 class Handshakes(Protocol):
-    """What is asked of the line, as a handshake would."""
+    """What is asked of the pipeline, as a handshake would."""
 
     @property
     def default_label(self) -> str | None:

@@ -23,7 +23,7 @@ _BEFORE = 3
 
 
 class Labelled(Protocol):
-    """What a question asks of the line first."""
+    """What a question asks of the pipeline first."""
 
     @property
     def default_label(self) -> str | None:

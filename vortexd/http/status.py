@@ -19,7 +19,7 @@ _SHOWN_FILES = 100
 
 
 class Files(Protocol):
-    """What is asked of the line."""
+    """What is asked of the pipeline."""
 
     @property
     def broken(self) -> Mapping[tuple[str, str], BrokenFile]:

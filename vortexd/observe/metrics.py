@@ -86,7 +86,7 @@ class Metrics:
         """The event loop did something this much later than it should have."""
         self._lag.observe(seconds)
 
-    # What the line counts.
+    # What the pipeline counts.
 
     def published(self, changes: int, deliveries: int) -> None:
         """A state was put in force."""

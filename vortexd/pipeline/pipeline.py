@@ -1,4 +1,4 @@
-"""The line in motion: the Trio shell around the pure stages from resolve to broadcast.
+"""The pipeline in motion: the Trio shell around the pure stages from resolve to broadcast.
 
 In come whole `Tree`s from a source, and questions from HTTP and WebSocket connections; out go publications, configurations
 and the frames that bring one client up to date. The long work (parsing, resolving many keys, diffing large documents) runs in

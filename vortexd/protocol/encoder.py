@@ -1,4 +1,4 @@
-"""Messages of the line as frames, each made once and shared by everybody who is sent it.
+"""Messages of the pipeline as frames, each made once and shared by everybody who is sent it.
 
 In come configurations and changes, out go frames. A frame is named by all that it is made of: the key, the two versions, and the origin
 and the moment of the publication that it stands for. So a bounded cache of frames serves any number of clients that connect, resume or

@@ -67,7 +67,7 @@ WebSocket: TypeAlias = WSConnection | _OpenConnection
 
 
 class Keys(Protocol):
-    """What a connection asks of the line."""
+    """What a connection asks of the pipeline."""
 
     def version_of(self, key: Key) -> str | None:
         """The current version of a held key; None where the key has ended."""

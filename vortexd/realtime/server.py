@@ -66,7 +66,7 @@ _NOBODY_KNOWN = Sender()
 
 
 class Keys(connection.Keys, Protocol):
-    """What the server asks of the line."""
+    """What the server asks of the pipeline."""
 
     @property
     def default_label(self) -> str | None: ...
