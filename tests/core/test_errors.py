@@ -5,7 +5,7 @@ import pytest
 from vortexd.core.errors import UnknownLabel
 from vortexd.core.model import Key
 
-HINT = "no such label; a commit is a label by its full name, where its git source has commits = true"
+HINT = "no such label; if the label is a commit, use its full name and set commits = true for its git source"
 
 
 @pytest.mark.parametrize("label", ["0123abc", "a" * 40, "0" * 64])

@@ -1,4 +1,5 @@
-"""The nouns that every other package speaks of, and the RFC 6902 diff between two documents. Pure.
+"""The types that every other package uses, and the RFC 6902 diff between two documents. Pure.
 
-Bytes and settings arrive from elsewhere; keys, trees, configurations, patches and errors leave. This package imports no other package.
+Other packages pass in bytes and settings. Keys, trees, configurations, patches and errors come out. This package
+imports no other package.
 """

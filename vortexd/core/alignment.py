@@ -1,8 +1,9 @@
-"""Which elements of one list are which elements of another, within a bound of effort. Pure.
+"""Matches the elements of an old list with those of a new list, within a bounded effort. Pure.
 
-In come two lists, out goes an `Alignment`: the elements that stay in their order, edited or not, and those that move. Elements are the same if
-they are the same bytes as compact JSON with sorted keys, so 1, 1.0, true and "1" are four values. An edited element is paired with the former one
-between the same neighbours, and among several with the one that it shares unique values with, such as a name.
+`align` takes two lists and returns an `Alignment`. It names the elements that stay in order, edited or not, and the
+elements that move. Two elements are equal if they have the same bytes as compact JSON with sorted keys. So 1, 1.0,
+true and "1" are four different values. An edited element is paired with an old element between the same neighbours.
+If there are several, the algorithm chooses the old element that shares unique values with it, such as a name.
 """
 
 import itertools
@@ -21,37 +22,37 @@ from .effort import Effort
 from .model import Json, Scalar
 from .subsequence import Pairs, common_subsequence, longest_ascending
 
-# Edits say what has changed, so they may be longer than what they lead to by this much before that is sent as a whole.
+# The edits show what has changed, so they may be longer than the new list by this much before the list is replaced.
 MAX_LONGER_BYTES = 128
-# What an operation takes beside its value, at least.
+# The fewest bytes that an operation takes, apart from its value.
 _LEAST_BYTES = len('{"op":"remove","path":"//0"},')
-# A value that is as short as this is replaced where it is: a move would be as long. So short ones may be equal by chance.
+# A value of at most this size is replaced in place, because a move would be as long. Short values may be equal by chance.
 _SHORT_BYTES = 32
-# So many values of an element are looked at to find out which former element it was.
+# At most this many values of an element are compared to find the old element that it was.
 _MAX_TRAITS = 16
 # `version.encode`, without the call in between: elements are many.
 _ENCODE = partial(orjson.dumps, option=orjson.OPT_SORT_KEYS)
-# The number of an element that is the same at the same place in both lists.
+# The number of an element that is the same in both lists at the same index.
 _SAME_PLACE = -1
-# What it costs, in units of the effort, to begin with a list, to make an operation, to look at a value, and to pass over an element. So many bytes
-# are a unit if each element is looked at, and if they are only compared.
+# Costs in units of effort: to begin a list, to make an operation, to examine a value, and to pass over an element.
+# One unit pays for _BYTES bytes if each element is examined, and for _PLAIN_BYTES bytes if they are only compared.
 _LIST, _CHANGE, _TRAIT, _ELEMENT, _BYTES, _PLAIN_BYTES = 300, 100, 8, 5, 25, 75
 
-# A name and a value. Those that are equal to Python only, such as 1 and True, are as good.
+# A name and a value. Python takes some different values for equal, such as 1 and True. That does no harm here.
 _Trait: TypeAlias = tuple[str, Scalar]
 
 
 @attrs.frozen(slots=True, eq=False)
 class Alignment:
-    """Which old element is which new one, as pairs of indices; old elements in no pair are gone, new ones in none were added.
+    """The result of `align`: pairs of an old and a new index. Unpaired old elements were removed, unpaired new ones added.
 
     Attributes:
-        start: How many elements at the beginning are the same. All indices count from here.
-        olds: The old elements between those at both ends that are the same.
-        news: The new ones.
-        staying: Pairs of elements that are in the same order, ascending on both sides.
-        moved: Pairs of elements that aren't, ascending in the new index.
-        edited: The new indices of those elements in pairs that differ from the old ones.
+        start: The number of equal elements at the beginning. All indices count from here.
+        olds: The old elements, without the equal elements at both ends.
+        news: The new elements, without the equal elements at both ends.
+        staying: Pairs of elements that keep their order, ascending on both sides.
+        moved: Pairs of elements that change their order, ascending in the new index.
+        edited: The new indices of the paired elements that differ from their old elements.
     """
 
     start: int
@@ -63,10 +64,12 @@ class Alignment:
 
 
 def align(old: list[Json], new: list[Json], effort: Effort) -> Alignment | None:
-    """Find what became of the elements of a list. Returns None if that takes too much, or if the edits are sure to be much longer than the new list.
+    """Match the elements of two lists.
+
+    Returns None if that takes too much effort, or if the edits are certain to be much longer than the new list.
 
     Raises:
-        RecursionError: The lists are nested deeper than JSON that can be sent.
+        RecursionError: The lists are nested more deeply than the JSON encoder allows.
     """
     if not effort.may_look:
         return None
@@ -87,10 +90,10 @@ def align(old: list[Json], new: list[Json], effort: Effort) -> Alignment | None:
 
 
 def encoded(value: object) -> bytes:
-    """A value as compact JSON with sorted keys: equal bytes for equal values.
+    """Encode a value as compact JSON with sorted keys. Equal values have equal bytes.
 
     Raises:
-        RecursionError: It is nested deeper than JSON that can be sent.
+        RecursionError: The value is nested more deeply than the JSON encoder allows.
     """
     try:
         return _ENCODE(value)
@@ -99,7 +102,7 @@ def encoded(value: object) -> bytes:
 
 
 def _texts(values: Iterable[object]) -> list[str]:
-    """Values as `encoded`, a character a byte. Bytes fresh from the encoder would each hold on to a kilobyte."""
+    """Encode values as `encoded` does, one character per byte. A new bytes object from the encoder holds a kilobyte."""
     try:
         return [*map(bytes.decode, map(_ENCODE, values), itertools.repeat("latin-1"))]
     except orjson.JSONEncodeError:
@@ -107,7 +110,7 @@ def _texts(values: Iterable[object]) -> list[str]:
 
 
 def _common(one: list[Json], other: list[Json], effort: Effort) -> tuple[int, int]:
-    """How many elements at the beginning are the same, and how many bytes those take."""
+    """Count the equal elements at the beginning, and the bytes that they take."""
     differing = itertools.compress(itertools.count(), map(operator.ne, one, other))
     count = next(differing, min(len(one), len(other)))
     if not count:
@@ -115,29 +118,29 @@ def _common(one: list[Json], other: list[Json], effort: Effort) -> tuple[int, in
     ours, theirs = (encoded(each[:count]) for each in (one, other))
     effort.read(len(ours) + len(theirs))
     if ours != theirs:
-        # To Python 1, 1.0 and True are equal.
+        # In Python 1, 1.0 and True are equal.
         pairs = enumerate(zip(one, other, strict=False))
         count = next(index for index, (left, right) in pairs if encoded(left) != encoded(right))
     return count, len(ours)
 
 
 class _Search:
-    """Lists with different elements at both ends. An element goes by a number, the same for equal elements."""
+    """Searches two lists that differ at both ends. Each element has a number, and equal elements have the same number."""
 
     def __init__(self, olds: list[Json], news: list[Json], effort: Effort) -> None:
         self._olds, self._news = olds, news
         self._effort = effort
         self._old, self._new = ([_SAME_PLACE] * len(each) for each in (olds, news))
         self._sizes: list[int] = []
-        # Of the new elements, with the commas between them.
+        # The size of the new elements, with the commas between them.
         self._new_bytes = 0
 
     def run(self, start: int, more_bytes: int) -> Alignment | None:
-        """See `align`.
+        """Search, as `align` describes.
 
         Args:
-            start: How many elements there are before these.
-            more_bytes: What the elements before and behind these take.
+            start: The number of elements before these lists.
+            more_bytes: The bytes that the elements before and after these lists take.
         """
         same = self._same_places()
         if same is None:
@@ -152,7 +155,7 @@ class _Search:
         changes = len(self._old) + len(self._new) - 2 * len(same) - len(edited) - len(moved)
         differing = sum(map(operator.ne, self._old, self._new)) + abs(len(self._old) - len(self._new))
         if differing < changes and max(self._sizes) <= _SHORT_BYTES:
-            # Short elements may be equal by chance: [2, 3, 5] becomes [3, 3, 4] by two edits where they are.
+            # Short elements may be equal by chance: two edits in place turn [2, 3, 5] into [3, 3, 4].
             staying, moved = [*zip(range(len(self._old)), range(len(self._new)), strict=False)], []
         else:
             staying = sorted([*same, *edited])
@@ -160,9 +163,9 @@ class _Search:
         return Alignment(start, self._olds, self._news, staying, moved, differ)
 
     def _same_places(self) -> list[tuple[int, int]] | None:
-        """The elements that are the same at the same places, if all others are edited where they are; None if more than that has happened.
+        """Find the elements that are equal at the same index. Returns None if elements were added, removed or moved.
 
-        This needs no look at most elements of a list of which a few are edited.
+        If only a few elements of a list were edited, this avoids examining the others.
         """
         if len(self._olds) != len(self._news):
             return None
@@ -184,10 +187,10 @@ class _Search:
         return [(index, index) for index in range(len(self._olds)) if index not in gone]
 
     def _number(self, at: Sequence[int], new_at: Sequence[int], more_bytes: int) -> None:
-        """Give the elements at these places their numbers.
+        """Give numbers to the elements at these indices.
 
         Args:
-            more_bytes: What the other new elements take.
+            more_bytes: The bytes that the other new elements take.
         """
         old_texts, new_texts = _texts(map(self._olds.__getitem__, at)), _texts(map(self._news.__getitem__, new_at))
         texts = dict.fromkeys(itertools.chain(old_texts, new_texts))
@@ -206,7 +209,7 @@ class _Search:
         return self._old[pair[0]] == self._new[pair[1]]
 
     def _others(self, same: Pairs) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """The elements that were edited between the same neighbours, and those that moved, edited or not."""
+        """Find the elements that were edited between the same neighbours, and the elements that moved, edited or not."""
         edited: list[tuple[int, int]] = []
         gaps = []
         for olds, news in self._gaps(same):
@@ -222,7 +225,7 @@ class _Search:
             )
         gone |= {index for index, _ in edited}
         come |= {index for _, index in edited}
-        # Far from its former neighbours only an element that is mostly the same is taken for the former one.
+        # Far from its old neighbours, an element is matched only if at least half of its values are the same.
         moved += self._alike(
             [index for olds, _ in gaps for index in olds if index not in gone],
             [index for _, news in gaps for index in news if index not in come],
@@ -231,7 +234,7 @@ class _Search:
         return edited, sorted(moved, key=itemgetter(1))
 
     def _gaps(self, same: Pairs) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
-        """The old and the new indices between one pair and the next."""
+        """Yield the old and the new indices between each pair and the next."""
         before, new_before = -1, -1
         for index, new_index in itertools.chain(same, [(len(self._old), len(self._new))]):
             if index > before + 1 or new_index > new_before + 1:
@@ -243,7 +246,7 @@ class _Search:
         return all(self._sizes[number] <= _SHORT_BYTES for number in numbers)
 
     def _moves(self, gaps: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[int, int]]:
-        """Elements that are gone from one place and have come to another."""
+        """Find the elements that were removed in one place and added in another."""
         waiting: dict[int, deque[int]] = {}
         for olds, _ in gaps:
             for index in olds:
@@ -252,7 +255,7 @@ class _Search:
         return [(places.popleft(), index) for index in come if (places := waiting.get(self._new[index]))]
 
     def _pairs(self, olds: Sequence[int], news: Sequence[int]) -> list[tuple[int, int]]:
-        """Pair the elements of one gap, those that are alike first and then those at the same place between them."""
+        """Pair the elements of one gap: similar elements first, then the elements between them by position."""
         if len(olds) <= 1 and len(news) <= 1:
             return [*zip(olds, news, strict=False)]
         found: list[tuple[int, int]] = []
@@ -265,10 +268,10 @@ class _Search:
         return [*found, *zip(olds[at:], news[new_at:], strict=False)]
 
     def _alike(self, olds: Sequence[int], news: Sequence[int], least_share: float = 0.0) -> list[tuple[int, int]]:
-        """Elements among these that share values which no other has, ascending in the old index.
+        """Pair the elements that share values which no other element has. The pairs ascend in the old index.
 
         Args:
-            least_share: How much of the new element's values that has to be.
+            least_share: The least share of the new element's values that the pair must have in common.
         """
         if not olds or not news or not self._effort.take(_TRAIT * _MAX_TRAITS * (len(olds) + len(news))):
             return []
@@ -290,7 +293,7 @@ class _Search:
 
 
 def _owners(traits: Mapping[int, Collection[_Trait]]) -> dict[_Trait, int | None]:
-    """Each trait with the index of the element that has it; None if several have it."""
+    """Map each trait to the index of the only element that has it, or to None if several elements have it."""
     owners: dict[_Trait, int | None] = {}
     for index, each in traits.items():
         for trait in each:
@@ -299,7 +302,7 @@ def _owners(traits: Mapping[int, Collection[_Trait]]) -> dict[_Trait, int | None
 
 
 def _traits(element: Json) -> set[_Trait]:
-    """The scalars of an element with their names, the outer ones first, up to a number."""
+    """Return the scalars of an element with their names, the outermost first, at most `_MAX_TRAITS`."""
     return set(itertools.islice(_scalars(element), _MAX_TRAITS))
 
 
@@ -316,6 +319,6 @@ def _scalars(element: Json) -> Iterator[_Trait]:
 
 
 def _weight(trait: _Trait) -> int:
-    """About how many bytes a trait takes."""
+    """Estimate how many bytes a trait takes."""
     name, value = trait
     return len(name) + (len(value) + 2 if isinstance(value, str) else 1)

@@ -1,6 +1,7 @@
-"""A cache that strangers can't fill: bounded by size and by number, with a small part of its own for what isn't known to exist. Pure.
+"""A cache that clients cannot fill with made-up names. It is bounded in bytes and in entries. Pure.
 
-Names come from the network, and Spring answers any of them. Made-up ones push out only each other.
+Names come from the network, and Spring answers every name. Entries for names that are not known to exist have a
+small part of the cache of their own. So made-up names evict only each other.
 """
 
 from collections import OrderedDict
@@ -12,7 +13,7 @@ import attrs
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-# What isn't known to exist has this part of the room.
+# The entries for unknown names get one part in this many of the size.
 _UNKNOWN_SHARE = 8
 
 
@@ -39,11 +40,11 @@ class _Part(Generic[K, V]):
 
 
 class Cache(Generic[K, V]):
-    """See the module. What was used last stays longest.
+    """Evicts the entry that was used least recently.
 
     Args:
-        max_bytes: Of everything that is known to exist; what isn't may have an eighth beside it.
-        max_entries: Likewise.
+        max_bytes: The limit for all known entries. Unknown entries may take an eighth of it in addition.
+        max_entries: The limit on the number of known entries. Unknown entries may take an eighth of it in addition.
     """
 
     def __init__(self, max_bytes: int, max_entries: int) -> None:
@@ -59,7 +60,7 @@ class Cache(Generic[K, V]):
         return None
 
     def put(self, key: K, value: V, size: int, *, is_known: bool) -> None:
-        """Keep a value in place of the former one; not at all if it is larger than its part of the cache."""
+        """Replace the value of a key. If the value is larger than its part of the cache, nothing is kept."""
         part, other = (self._known, self._unknown) if is_known else (self._unknown, self._known)
         other.drop(key)
         part.put(key, value, size)

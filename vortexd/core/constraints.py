@@ -1,6 +1,7 @@
-"""Rules: what an operator may set a field of the settings to. Pure.
+"""Rules for the values of settings. Pure.
 
-Each function makes a field of an attrs class with its default and its `Rule`, which `tables` checks where settings come from outside.
+Each function makes a field of an attrs class, with its default and its `Rule`. `tables` checks the rule for settings
+that come from outside.
 """
 
 import math
@@ -8,19 +9,19 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-# A day and a tebibyte: far above what makes sense, and low enough that no clock or counter overflows.
+# A day and a tebibyte. They are far above any sensible value, and low enough that no clock or counter overflows.
 LONGEST = 86_400.0
 LARGEST = 2**40
 
 
 @attrs.frozen
 class Rule:
-    """What an operator may set a field to.
+    """States which values an operator may give to a setting.
 
     Attributes:
         allowed: Completes "must be ...".
-        accepts: Whether a value of the field's own type is allowed. It may raise ValueError with a clearer sentence instead.
-        words: Texts that stand for a value.
+        accepts: Returns whether a value of the field's own type is allowed. It may raise ValueError with a clearer text.
+        words: Maps each allowed word to the value that it sets.
     """
 
     allowed: str
@@ -29,13 +30,13 @@ class Rule:
 
 
 def whole(default: int, low: int, high: int = LARGEST) -> int:
-    """A whole number within a range."""
+    """Make a field for a whole number within a range."""
     rule = Rule(f"a whole number from {low} to {high}", lambda value: isinstance(value, int) and low <= value <= high)
     return attrs.field(default=default, metadata={"rule": rule})
 
 
 def seconds(default: float, low: float = 0.001, high: float = LONGEST) -> float:
-    """A duration within a range."""
+    """Make a field for a duration in seconds, within a range."""
     rule = Rule(
         f"a number of seconds from {low:g} to {high:g}",
         lambda value: isinstance(value, int | float) and low <= value <= high,
@@ -51,7 +52,7 @@ SECONDS_OR_NEVER = Rule(
 
 
 def number(default: float, low: float, high: float) -> float:
-    """A number within a range."""
+    """Make a field for a number within a range."""
     rule = Rule(
         f"a number from {low:g} to {high:g}", lambda value: isinstance(value, int | float) and low <= value <= high
     )
@@ -59,22 +60,22 @@ def number(default: float, low: float, high: float) -> float:
 
 
 def choice(default: str, *others: str) -> str:
-    """One of several words."""
+    """Make a field for one of several words."""
     choices = (default, *others)
     rule = Rule(" or ".join(f'"{choice}"' for choice in choices), lambda value: value in choices)
     return attrs.field(default=default, metadata={"rule": rule})
 
 
 def texts(allowed: str, accepts: Callable[[object], bool], *default: str) -> tuple[str, ...]:
-    """A list of texts, each of which the rule is for."""
+    """Make a field for a list of texts. The rule applies to each text."""
     return attrs.field(default=default, metadata={"rule": Rule(allowed, accepts)})
 
 
 def is_path(value: object) -> bool:
-    """Whether a text can be a path."""
+    """Return whether a text can be a path."""
     return "\0" not in str(value)
 
 
 def path() -> str:
-    """The path of a file; empty for none."""
+    """Make a field for the path of a file. An empty text means no file."""
     return attrs.field(default="", metadata={"rule": Rule("the path of a file, or empty", is_path)})

@@ -1,8 +1,9 @@
 """The RFC 6902 patch between two documents.
 
-In come two nested documents, out goes a list of operations. Types count: 1, 1.0, true and "1" are four values. Objects are compared member by
-member, at a cost that is linear in their size. For lists `alignment` finds out what became of each element, within one bound of effort for the
-whole diff; a list that takes more, or whose edits would be longer than the list itself, is replaced as a whole.
+`diff` takes two nested documents and returns a list of operations. Types count: 1, 1.0, true and "1" are four values.
+Objects are compared member by member, at a cost that is linear in their size. For lists, `alignment` finds out what
+became of each element. One bound of effort applies to all lists of a diff. A list is replaced as a whole if it takes
+more effort, or if its edits would be longer than the list itself.
 """
 
 from bisect import bisect_left, insort
@@ -14,11 +15,11 @@ from .alignment import MAX_LONGER_BYTES, Alignment, align, encoded
 from .effort import Effort
 from .model import Config, Json
 
-# A patch says what has changed, so it may be longer than the document by this much before the document is sent in its place.
+# A patch shows what has changed, so it may be longer than the document by this much before the document is sent instead.
 MAX_LONGER_PATCH_BYTES = 4_096
-# The least of an operation beside its path and its value.
+# The bytes of an operation apart from its path and its value.
 _OPERATION_BYTES = len('{"op":"replace","path":"","value":},')
-# Values of these types are the same if Python says so.
+# Python's == tells values of these types apart.
 _PLAIN = frozenset({str, int, bool, type(None)})
 
 Operation = dict[str, Json]
@@ -26,36 +27,42 @@ Operation = dict[str, Json]
 
 @attrs.frozen(slots=True, eq=False)
 class Step:
-    """An operation, and what it takes away: None with an addition. Neither may be changed: they are parts of the documents."""
+    """An operation, and the value that it removes or replaces (None for an addition).
+
+    Both are parts of the documents, so callers must not change them.
+    """
 
     operation: Operation
     old: Json
 
 
 def diff(old: dict[str, Json], new: dict[str, Json]) -> list[Operation]:
-    """Make the operations that turn `old` into `new`; none when they are the same.
+    """Make the operations that turn `old` into `new`. The list is empty if the documents are equal.
 
-    Removals and replacements carry no former values. Deterministic. Takes milliseconds per 10,000 values, so large
-    documents belong into a thread.
+    Removals and replacements carry no former values. The result is deterministic. A diff takes milliseconds per
+    10,000 values, so large documents must be compared in a thread.
     """
     return [step.operation for step in steps(old, new)]
 
 
 def steps(old: dict[str, Json], new: dict[str, Json]) -> list[Step]:
-    """As `diff`, with the former values."""
+    """Make the operations as `diff` does, with the former values."""
     made: list[Step] = []
     _diff_objects(old, new, "", made, Effort())
     return made
 
 
 def patch_between(old: Config, new: Config) -> bytes | None:
-    """Make the patch as compact JSON, or None where it would be longer than the new document by more than `MAX_LONGER_PATCH_BYTES`."""
+    """Make the patch as compact JSON.
+
+    Returns None if the patch would be longer than the new document by more than `MAX_LONGER_PATCH_BYTES`.
+    """
     patch = orjson.dumps(diff(old.document, new.document))
     return patch if len(patch) <= len(new.body) + MAX_LONGER_PATCH_BYTES else None
 
 
 def is_same(one: Json, other: Json) -> bool:
-    """Whether two JSON values are the same, types included."""
+    """Return whether two JSON values are equal, types included."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict) and isinstance(other, dict):
@@ -63,7 +70,7 @@ def is_same(one: Json, other: Json) -> bool:
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(is_same, one, other))
     if isinstance(one, float):
-        # As text, which tells 0.0 from -0.0: versions are made of text, so an equal pair with two versions must not be.
+        # Compare the texts, because they tell 0.0 from -0.0. Versions are made from text, so equality must agree with it.
         return repr(one) == repr(other)
     return one == other
 
@@ -82,9 +89,9 @@ def _diff_objects(old: dict[str, Json], new: dict[str, Json], path: str, made: l
         if name in new and name in old:
             one, other = old[name], new[name]
             if type(one) is type(other) and type(one) in _PLAIN and one == other:
-                # Most values, and no pointer to be made for them.
+                # Most values are equal. They need no pointer.
                 continue
-        # RFC 6901 section 3: "~" first, or the "~" of "~1" would be escaped again.
+        # RFC 6901 section 3: escape "~" first. Otherwise the "~" of "~1" would be escaped again.
         pointer = f"{path}/{name.replace('~', '~0').replace('/', '~1')}"
         if name not in new:
             made.append(Step({"op": "remove", "path": pointer}, old[name]))
@@ -112,15 +119,15 @@ def _diff_lists(old: list[Json], new: list[Json], path: str, made: list[Step], e
 
 
 def _are_much_longer(edits: list[Step], new: Json, effort: Effort) -> bool:
-    """Whether edits are so much longer than what they lead to that this is sent as a whole."""
-    # The values in edits are different parts of it, so only what is around the values counts.
+    """Return whether edits are so much longer than the new value that it is sent as a whole."""
+    # The values in the edits are disjoint parts of the new value, so only the bytes around the values count.
     around = sum(_OPERATION_BYTES + len(_pointers(step.operation)) for step in edits)
     if around <= MAX_LONGER_BYTES or not effort.may_look:
         return False
     size = len(orjson.dumps([step.operation for step in edits]))
     effort.read(size)
     if isinstance(new, list) and size <= 2 * len(new):
-        # An element takes two bytes at least.
+        # An element takes at least two bytes.
         return False
     whole = len(orjson.dumps(new))
     effort.read(whole)
@@ -132,15 +139,15 @@ def _pointers(operation: Operation) -> str:
 
 
 def _edits(aligned: Alignment, path: str, effort: Effort) -> list[Step]:
-    """Make the operations of one list: removals, then moves, then from its beginning to its end additions and edits."""
+    """Make the operations of one list: removals, then moves, then additions and edits from beginning to end."""
     olds, news = aligned.olds, aligned.news
     pairs = (*aligned.staying, *aligned.moved)
     kept, sources = {index for index, _ in pairs}, {new_index: index for index, new_index in pairs}
-    # From the end, so that no removal shifts another one.
+    # Begin at the end, so that no removal shifts another.
     gone = (index for index in range(len(olds) - 1, -1, -1) if index not in kept)
     made = [Step({"op": "remove", "path": f"{path}/{aligned.start + index}"}, olds[index]) for index in gone]
     made += _moves(aligned, path)
-    # Now all that is kept is in order, so an element is where it will be once those before it have been added.
+    # All kept elements are in order now. An element is at its final index once the elements before it have been added.
     for index, new in enumerate(news):
         if index not in sources:
             made.append(Step({"op": "add", "path": f"{path}/{aligned.start + index}", "value": new}, None))
@@ -150,7 +157,7 @@ def _edits(aligned: Alignment, path: str, effort: Effort) -> list[Step]:
 
 
 def _edit(old: Json, new: Json, path: str, effort: Effort) -> list[Step]:
-    """Make the operations within one element, or the one that replaces it."""
+    """Make the operations within one element, or the operation that replaces it."""
     edits: list[Step] = []
     _diff_values(old, new, path, edits, effort)
     if _are_much_longer(edits, new, effort):
@@ -159,13 +166,13 @@ def _edit(old: Json, new: Json, path: str, effort: Effort) -> list[Step]:
 
 
 def _moves(aligned: Alignment, path: str) -> list[Step]:
-    """Make the moves, when all that is removed is gone. Each element goes right behind the one that is to be before it."""
+    """Make the moves, which follow the removals. Each element moves to the place right after its new predecessor."""
     if not aligned.moved:
         return []
     present = sorted(index for index, _ in (*aligned.staying, *aligned.moved))
     place = {index: at for at, index in enumerate(present)}
     anchors = [new_index for _, new_index in aligned.staying]
-    # Places are those before the first move. An element that moves leaves the place `gone`, and comes behind the place `behind`.
+    # Indices here are those before the first move. A moved element leaves the index `gone` and follows the index `behind`.
     gone: list[int] = []
     behind: list[int] = []
     made = []
@@ -175,7 +182,7 @@ def _moves(aligned: Alignment, path: str) -> list[Step]:
         before = place[aligned.staying[anchor][0]] if anchor >= 0 else -1
         source = at - bisect_left(gone, at) + bisect_left(behind, at)
         insort(gone, at)
-        # What came behind the same element before is to be before this one, for moves ascend.
+        # Moves ascend, so elements that were placed earlier behind the same predecessor come before this element.
         target = before + 1 - bisect_left(gone, before) + len(behind)
         behind.append(before)
         if source != target:

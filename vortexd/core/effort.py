@@ -1,26 +1,26 @@
-"""What one diff may spend on its lists, so that no document makes it take long. Pure."""
+"""The effort that one diff may spend on its lists. It bounds the time that any document can take. Pure."""
 
-# A unit is about a tenth of a microsecond, so the lists of one diff take about 40 ms together.
+# A unit is about a tenth of a microsecond. So all lists of one diff together take about 40 ms.
 MAX_EFFORT = 400_000
-# What is left for searches at least, however much the first pass over long lists takes.
+# At least this much is left for searches, however much the first pass over long lists takes.
 _MIN_EFFORT = 60_000
-# Lists within lists are looked into so deep. At each level the elements that changed are compared again.
+# Lists within lists are compared down to this depth. At each level the changed elements are compared again.
 MAX_DEPTH = 16
-# So often one diff may go over the bytes of its lists, with those of the lists within them.
+# One diff may pass this many times over the bytes of its lists, including the lists within them.
 _PASSES = 4
 
 
 class Effort:
-    """What one diff may spend on its lists. The first pass over a list is always made; searches are only made while there is enough left.
+    """Counts the effort of one diff. The first pass over a list always takes place. Searches need effort that is left.
 
-    A single search gets at most half of what is left, so a list that changed everywhere leaves enough for lists with few edits.
+    One search gets at most half of the effort that is left. So a list that changed everywhere leaves enough for others.
 
     Args:
-        units: See `MAX_EFFORT`.
+        units: The effort, in the units of `MAX_EFFORT`.
 
     Attributes:
-        left: Units. Never negative.
-        depth: How many lists there are around what is looked at. The caller counts.
+        left: The units that are left. Never negative.
+        depth: The number of lists around the current value. The caller counts them.
     """
 
     def __init__(self, units: int = MAX_EFFORT) -> None:
@@ -30,11 +30,11 @@ class Effort:
 
     @property
     def share(self) -> int:
-        """How many units one search may take."""
+        """The number of units that one search may take."""
         return self.left // 2
 
     def take(self, units: int) -> bool:
-        """Spend units on a search, if that is no more than its share. Returns whether it is."""
+        """Spend units on a search if they don't exceed its share. Returns whether they were spent."""
         if units > self.share:
             return False
         self.left -= units
@@ -46,9 +46,9 @@ class Effort:
 
     @property
     def may_look(self) -> bool:
-        """Whether the list that was entered last may be looked into."""
+        """Whether the elements of the current list may be compared."""
         return self.depth <= 1 or (self.depth <= MAX_DEPTH and self._bytes >= 0)
 
     def read(self, count: int) -> None:
-        """Note a pass over bytes. A list that is within no other list brings in the bytes for those within it."""
+        """Record a pass over bytes. An outermost list adds the bytes that the lists within it may use."""
         self._bytes += (_PASSES - 1) * count if self.depth <= 1 else -count

@@ -1,16 +1,16 @@
-"""The errors vortexd raises, and whose mistake each one is.
+"""The errors that vortexd raises, and who made the mistake.
 
     VortexdError
-    ├── SettingsError      the operator's: vortexd.toml or the command line, every problem at once
-    ├── StartError         the operator's or the machine's: a port in use, a directory that isn't there
-    ├── SourceError        a source that can't be read now; the last good state stays, it is tried again
-    ├── FormatError        the author's of one configuration file: path, line, reason
+    ├── SettingsError      the operator: vortexd.toml or the command line; lists every problem at once
+    ├── StartError         the operator or the machine: a port in use, a missing directory
+    ├── SourceError        a source can't be read now; the last good state stays, and the server tries again
+    ├── FormatError        the author of one configuration file: path, line, reason
     ├── ResolveError       files that parse but can't be combined for one key
-    └── RemoteError        the peer's: carries the HTTP status it deserves
-        ├── InvalidName    an application, profile or label that can't be one
-        └── UnknownLabel   a label the sources don't have
+    └── RemoteError        the peer: carries the HTTP status of the answer
+        ├── InvalidName    an invalid application, profile or label
+        └── UnknownLabel   a label that the sources don't have
 
-What isn't in this tree is nobody's expected error: it propagates and ends the daemon loudly.
+vortexd doesn't expect any other error. Such an error propagates and ends the daemon, with a traceback in the log.
 """
 
 import re
@@ -18,23 +18,24 @@ from collections.abc import Callable, Mapping, Sequence
 
 from .model import Key
 
-# Labels in one sentence.
+# The largest number of labels that one error text lists.
 _NAMED = 10
 
-# The name of a git commit, whole or abbreviated as git does it.
+# A git commit, in full or abbreviated as git does it.
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
 
 class VortexdError(Exception):
-    """The root of the tree. Never raised itself."""
+    """The root of the tree. It is never raised itself."""
 
 
 class SettingsError(VortexdError):
-    """Settings that can't be used.
+    """The settings can't be used.
 
     Attributes:
-        problems: Pairs of key path (`server.bind[0]`, or "" for the whole file) and what is wrong and allowed.
-        origin: The file they were read from, or "command line".
+        problems: Pairs of a key path and a text. The path is like `server.bind[0]`, or "" for the whole file. The
+            text says what is wrong and what is allowed.
+        origin: The file that the settings come from, or "command line".
     """
 
     def __init__(self, problems: Sequence[tuple[str, str]], origin: str = "settings") -> None:
@@ -44,17 +45,17 @@ class SettingsError(VortexdError):
 
 
 class StartError(VortexdError):
-    """The daemon can't start: one sentence that says what, where and what to do."""
+    """The daemon can't start. The text is one sentence: what is wrong, where, and what to do."""
 
 
 class SourceError(VortexdError):
-    """A source can't be read now. Expected: the caller keeps the last good state, says so, and tries again."""
+    """A source can't be read now. This is expected: the caller keeps the last good state, reports it and tries again."""
 
 
 class FormatError(VortexdError):
-    """A configuration file that can't be used. `str()` is `path:line:column: reason`; lines and columns count from 1.
+    """A configuration file can't be used. `str()` is `path:line:column: reason`. Lines and columns count from 1.
 
-    The reason never quotes a value from the file: it goes to logs, and values may be secrets.
+    The reason never quotes a value from the file, because it is logged and values may be secrets.
     """
 
     def __init__(self, path: str, reason: str, line: int | None = None, column: int | None = None) -> None:
@@ -67,7 +68,7 @@ class FormatError(VortexdError):
 
 
 class ResolveError(VortexdError):
-    """Files that are sound one by one can't be combined for this key. `path` names the file at fault, if there is one."""
+    """Files that parse separately can't be combined for a key. `path` names the file at fault, or is None."""
 
     def __init__(self, reason: str, path: str | None = None) -> None:
         self.reason = reason
@@ -76,12 +77,12 @@ class ResolveError(VortexdError):
 
 
 class RemoteError(VortexdError):
-    """The peer's mistake.
+    """The peer made a mistake.
 
     Attributes:
-        status: The HTTP status to answer with.
-        reason: A sentence for the peer; holds nothing of the file system.
-        headers: What HTTP says beside the status: `Retry-After`, `Allow`, `WWW-Authenticate`.
+        status: The HTTP status of the answer.
+        reason: A sentence for the peer. It reveals nothing about the file system.
+        headers: Additional HTTP headers: `Retry-After`, `Allow`, `WWW-Authenticate`.
     """
 
     status = 400
@@ -95,22 +96,22 @@ class RemoteError(VortexdError):
 
 
 class InvalidName(RemoteError):
-    """An application, profile or label that can't be one, whatever the sources hold."""
+    """An application, profile or label is invalid, independently of the sources."""
 
 
 class UnknownLabel(RemoteError):
-    """A label the sources don't have. Spring's clients try their next label on 404.
+    """The sources don't have a label. On status 404, Spring's clients try their next label.
 
     Attributes:
-        alternatives: The same key under labels that there are; to be named to those who may have them.
+        alternatives: The same key under labels that exist. They may be named only to peers that may read them.
     """
 
     status = 404
 
     @classmethod
     def named(cls, label: str) -> "UnknownLabel":
-        """The error for a label, with a hint where it looks like a commit. The text doesn't repeat the label."""
-        hint = "; a commit is a label by its full name, where its git source has commits = true"
+        """Make the error for a label, with a hint if it looks like a commit. The text doesn't repeat the label."""
+        hint = "; if the label is a commit, use its full name and set commits = true for its git source"
         return cls("no such label" + (hint if _COMMIT.fullmatch(label) else ""))
 
     def __init__(self, reason: str, status: int | None = None, alternatives: Sequence[Key] = ()) -> None:
@@ -118,7 +119,7 @@ class UnknownLabel(RemoteError):
         super().__init__(reason, status)
 
     def for_peer(self, may_have: Callable[[Key], bool]) -> RemoteError:
-        """What one peer is told: the reason, with the labels that it may have."""
+        """Make the error for one peer: the reason, and the labels that the peer may read."""
         there_are = [key.label for key in self.alternatives if may_have(key)]
         if not there_are:
             return RemoteError(self.reason, self.status)

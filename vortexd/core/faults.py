@@ -1,4 +1,4 @@
-"""Which faults are new, so that each is logged once while it lasts, however many requests meet it. Pure."""
+"""Tells new faults from known faults, so that each is logged once while it lasts, however many requests meet it. Pure."""
 
 from collections.abc import Hashable
 
@@ -7,11 +7,11 @@ import attrs
 
 @attrs.define(slots=True)
 class _Lasting:
-    """A fault that was reported.
+    """A fault that has been reported.
 
     Attributes:
-        place: Where it was met at first; once that place works, the fault is over.
-        met: When it was last met.
+        place: Where the fault first occurred. When that place works, the fault has ended.
+        met: When the fault last occurred.
     """
 
     place: str
@@ -19,21 +19,21 @@ class _Lasting:
 
 
 class Faults:
-    """The faults that last. One is over when the place where it was first met works again, or when nobody has met it for a while.
+    """The faults that last. A fault ends when its first place works again, or when it hasn't occurred for a while.
 
     Args:
-        most: Faults that are remembered; beyond that, the one that was met least recently is forgotten.
-        memory: Seconds after which a fault that nobody meets is over.
+        most: The number of faults that are remembered. Beyond it, the fault that occurred least recently is forgotten.
+        memory: A fault that doesn't occur for this many seconds has ended.
     """
 
     def __init__(self, most: int = 256, memory: float = 300.0) -> None:
         self._most = most
         self._memory = memory
-        # The one met least recently comes first.
+        # The fault that occurred least recently comes first.
         self._lasting: dict[Hashable, _Lasting] = {}
 
     def is_new(self, fault: Hashable, place: str, now: float) -> bool:
-        """Note that a fault was met. Returns whether it has to be reported.
+        """Record that a fault occurred. Returns whether it must be reported.
 
         Args:
             now: The time in seconds.
@@ -46,8 +46,8 @@ class Faults:
         return is_new
 
     def works(self, place: str) -> None:
-        """Note that a place works, so that its faults are over."""
-        # Seldom more than none.
+        """Record that a place works, which ends its faults."""
+        # Usually there are no faults.
         if self._lasting:
             for fault in [fault for fault, lasting in self._lasting.items() if lasting.place == place]:
                 del self._lasting[fault]

@@ -1,7 +1,7 @@
-"""The nouns of the pipeline, all frozen: what one stage hands to the next.
+"""The values that the stages of the pipeline hand to each other, all frozen.
 
-A source yields a `Tree`; resolve makes `PropertySource`s of it and the store a `Config`; two of these make a `Change`.
-Nothing here is ever mutated after it was made, mappings included: stages and threads share them without locks.
+A source yields a `Tree`. `resolve` makes `PropertySource`s of it, and the store makes a `Config`. Two of these make a
+`Change`. Nothing here is mutated after it was made, mappings included, so stages and threads share them without locks.
 """
 
 import enum
@@ -13,20 +13,22 @@ import attrs
 Scalar: TypeAlias = "str | int | float | bool | None"
 Json: TypeAlias = "Scalar | list[Json] | dict[str, Json]"
 
-# So many commits of a label are looked at, along first parents: for who changed a file, and for the last good content of a broken one.
+# The server reads at most this many commits of a label, along first parents. It searches them for the last change of a
+# file and for the last good content of a broken file.
 EDIT_COMMITS = 1_000
-# The name of the property source that goes over all others: what the operator has set for everybody.
+# The property source that takes precedence over all others. It holds the values that the operator sets for every client.
 OVERRIDES = "overrides"
 
 
 @attrs.frozen(slots=True, order=True)
 class Key:
-    """What is asked for: Spring's triple. Make one with `names.parse_key`, which validates.
+    """Names one configuration by application, profile and label, as Spring does. `names.parse_key` makes and validates it.
 
     Attributes:
         application: One name, or several separated by commas (later ones win).
         profile: One name, or several separated by commas (later ones win).
-        label: A git branch or tag, a label directory, or the one label of a plain directory; over HTTP several separated by commas.
+        label: A git branch or tag, a label directory, or the only label of a plain directory. Over HTTP a client may
+            name several labels, separated by commas.
     """
 
     application: str
@@ -51,10 +53,11 @@ class Key:
 
 @attrs.frozen(slots=True)
 class Names:
-    """The names that somebody speaks of: a label by its files, tokens by their patterns.
+    """Names that appear in the files of a label or in the patterns of tokens.
 
     Attributes:
-        beginnings: What names of files begin with, up to a hyphen or their end, of a label: `a-b.yml` may be `a-b`, or `a` in profile `b`.
+        beginnings: Each file name of a label up to each of its hyphens, and in full. `a-b.yml` may belong to
+            application `a-b`, or to application `a` in profile `b`.
     """
 
     applications: frozenset[str] = frozenset()
@@ -62,13 +65,13 @@ class Names:
     beginnings: frozenset[str] = frozenset()
 
     def has_file_of(self, application: str) -> bool:
-        """Whether a file is named after an application, in whatever profile; `application` is everybody's."""
+        """Return whether a file is named after an application, in any profile. `application` belongs to all applications."""
         return application == "application" or application in self.beginnings
 
 
 @attrs.frozen(slots=True)
 class Origin:
-    """Where a state comes from, for people who ask who did that.
+    """The commit that a state comes from.
 
     Attributes:
         commit: The git commit.
@@ -83,12 +86,12 @@ class Origin:
 
 @attrs.frozen(slots=True, eq=False)
 class Edits:
-    """Which commit changed each path last, looking at the newest commits of one label along first parents.
+    """The commit that last changed each path, among the newest commits of one label along first parents.
 
     Attributes:
-        newest: The number of the newest commit. Numbers rise by one from each commit to the next; only their differences mean something.
-        by_path: Path to the number and the origin of the newest commit that changed it, deleted paths included.
-        depth: So many commits count, the newest included; older entries of `by_path` don't.
+        newest: The number of the newest commit. Numbers rise by one per commit. Only their differences have a meaning.
+        by_path: Maps each path to the number and origin of the newest commit that changed it, deleted paths included.
+        depth: The number of commits that count, including the newest. Older entries of `by_path` are ignored.
     """
 
     newest: int
@@ -96,48 +99,51 @@ class Edits:
     depth: int = EDIT_COMMITS
 
     def last(self, paths: Iterable[str]) -> Origin | None:
-        """The newest commit that changed one of these paths; None if that was before the first commit that counts."""
+        """Return the newest commit that changed one of these paths, or None if no counted commit did."""
         found = [edit for edit in map(self.by_path.get, paths) if edit and self.newest - edit[0] < self.depth]
         return max(found, key=lambda edit: edit[0], default=(0, None))[1]
 
 
 class Past(Protocol):
-    """Former contents of a source's files, for the paths that are broken now."""
+    """Former contents of a source's files. They replace files that are broken now."""
 
     @property
     def is_authoritative(self) -> bool:
-        """Whether it decides alone what replaces a broken file, on every instance alike, whatever was served before."""
+        """Whether this source alone decides what replaces a broken file.
+
+        If so, every instance chooses the same content, whatever it served before.
+        """
         ...
 
     def contents(
         self, path: str, passed_over: Callable[[str], bool] = lambda _: False
     ) -> "AsyncGenerator[Former, None]":
-        """What a path held before, the newest first; nothing if that isn't known. The caller closes the iterator.
+        """Yield the former contents of a path, newest first, or nothing if none is known. The caller closes the iterator.
 
         Args:
-            passed_over: Whether a content is of no use, by its `Former.id`; then it needn't be read.
+            passed_over: Returns whether a content is useless, given its `Former.id`. Such contents needn't be read.
 
         Raises:
-            SourceError: It can't be read now.
+            SourceError: The source can't be read now.
         """
         ...
 
     def remember(self, good: "Callable[[], Good]") -> None:
-        """Take note of what is good now, for the time when it is broken. Returns at once.
+        """Record the files that are good now, for the time when they are broken. Returns at once.
 
         Args:
-            good: Gives it; call it in a thread.
+            good: Returns the good files. It must be called in a thread.
         """
         ...
 
 
 @attrs.frozen(slots=True, eq=False)
 class Good:
-    """What of a source is good at one moment.
+    """The good and the broken files of a source at one moment.
 
     Attributes:
-        contents: Path to bytes, of all configuration files that aren't broken.
-        broken: The paths of broken files; True for each that wasn't there when the source was last good.
+        contents: Maps the path of each configuration file that isn't broken to its bytes.
+        broken: Maps the path of each broken file to True if it was absent when the source was last good.
     """
 
     contents: Mapping[str, bytes]
@@ -146,12 +152,12 @@ class Good:
 
 @attrs.frozen(slots=True)
 class Former:
-    """What a path held at a former moment.
+    """The content of a path at a former moment.
 
     Attributes:
-        content: None if there was no such file.
-        revision: The commit that it is from, or None.
-        id: A name of the content that no other one has, or None.
+        content: The bytes, or None if there was no such file.
+        revision: The commit that the content comes from, or None.
+        id: A unique name of the content, or None.
     """
 
     content: bytes | None
@@ -161,22 +167,26 @@ class Former:
 
 @attrs.frozen(slots=True, eq=False)
 class Files:
-    """Everything one label holds, read at one moment.
+    """All files of one label from one source, read at one moment.
 
     Attributes:
-        contents: Path relative to the root, with `/`, to bytes.
-        unreadable: Path to why it couldn't be read (permission, size, a link out of the tree, not a regular file). Such a
-            file is *broken*, not absent: the last good content that `past` knows takes its place.
-        root: What goes before a path to name it for people and Spring clients: `file:/etc/vortexd/config/` (ends in `/`).
-        locations: The directories searched, as path prefixes ("" is the root, others end in `/`); later ones win. {application} and
-            {profile} stand for what is asked for, `*` for anything within one name.
+        contents: Maps each path, relative to the root and with `/`, to its bytes.
+        unreadable: Maps each path that couldn't be read to the reason: permission, size, a link out of the tree, or not
+            a regular file. Such a file is *broken*, not absent. The last good content that `past` knows replaces it.
+        root: The prefix that turns a path into its name for people and Spring clients: `file:/etc/vortexd/config/`. It
+            ends in `/`.
+        locations: The directories to search, as path prefixes. "" is the root, others end in `/`, and later ones win.
+            The server replaces {application} and {profile} by the requested names. `*` matches any text within a name.
         revision: The git commit, or None.
-        origin: Who made that commit and when, or None.
-        applications: Which applications and profiles it is for, as `SourceSettings.applications`; empty is all.
-        group: Of the sources of one group a key is served from the first that is for it; different groups go over one another.
-        others: What other sources have under the same label, the stronger first; all weaker than this. Theirs are empty.
-        edits: Which commit changed each path last, or None.
-        past: Where the former contents of broken files are found, or None.
+        origin: The author and the time of that commit, or None.
+        applications: The applications and profiles that these files serve, as in `SourceSettings.applications`. Empty
+            means all.
+        group: Within a group, a key is served from the first source that serves its application. Groups override one
+            another.
+        others: The files of other sources under the same label, strongest first, all weaker than these. Their own
+            `others` is empty.
+        edits: The commit that last changed each path, or None.
+        past: The former contents that replace broken files, or None.
     """
 
     contents: Mapping[str, bytes]
@@ -197,10 +207,10 @@ class Tree:
     """A source's whole state at one moment, never a delta.
 
     Attributes:
-        labels: Label to its files. A label that isn't here doesn't exist.
-        default_label: The label of a request that names none.
-        shared: What belongs to every label that other sources have and this one doesn't, or None.
-        noticed: When the source noticed that there is something new, in seconds since the epoch; None where it doesn't say.
+        labels: Maps each label to its files. A label that is missing here doesn't exist.
+        default_label: The label of a request that names no label.
+        shared: Files for every label that only other sources have, or None.
+        noticed: When the source noticed the change, in seconds since the epoch, or None if it doesn't report this.
     """
 
     labels: Mapping[str, Files]
@@ -214,9 +224,10 @@ class PropertySource:
     """One of Spring's property sources: one document of one file, flattened.
 
     Attributes:
-        name: `<root><path>`, with ` (document #N)` behind it where a file has several, or `OVERRIDES`; Spring's clients match on it.
-        values: Flat key (`a.b[0].c`) to scalar, in file order.
-        origins: Flat key to its (line, column) in the file, both from 1; keys without a place in a file are missing.
+        name: `<root><path>`, followed by ` (document #N)` if a file has several documents, or `OVERRIDES`. Spring's
+            clients match on it.
+        values: Maps each flat key (`a.b[0].c`) to its scalar, in file order.
+        origins: Maps each flat key to its (line, column) in the file, both from 1. Keys without a place are missing.
     """
 
     name: str
@@ -226,10 +237,10 @@ class PropertySource:
 
 @attrs.define(slots=True, eq=False)
 class Moment:
-    """When a publication was committed: the one thing about a state that is known only after the state was made.
+    """When a publication was committed. This is the only fact about a state that is known only after it was made.
 
     Attributes:
-        seconds: Since the epoch; set once, by the commit. Later publications never have a smaller one.
+        seconds: Seconds since the epoch. The commit sets it once. It never decreases from one publication to the next.
     """
 
     seconds: float = 0.0
@@ -240,13 +251,14 @@ class Config:
     """The resolved configuration of one key at one moment.
 
     Attributes:
-        version: 16 hex digits, a function of `body` alone (`version.version_of`); the same content has it everywhere.
+        version: 16 hex digits, a function of `body` alone (`version.version_of`). Equal contents have equal versions.
         document: The effective nested document.
         body: The document as compact JSON with sorted keys, UTF-8.
         sources: Spring's property sources, highest precedence first.
-        revision: The git commit it was resolved from, or None; None with several sources. Of several labels the commits, separated by commas.
-        origin: The newest commit that changed a file which the key reads, or None. It is a function of the commit that is served, so every
-            instance names the same one.
+        revision: The git commit of the files, or None. It is None if there are several sources. For several labels it
+            is their commits, separated by commas.
+        origin: The newest commit that changed a file of this key, or None. It depends only on the commit that is
+            served, so every instance names the same commit.
         published: When the publication that brought this version, or this origin, was committed.
     """
 
@@ -262,12 +274,13 @@ class Config:
 
 @attrs.frozen(slots=True, eq=False)
 class Change:
-    """One key's step from one state to another; never one to itself.
+    """The step of one key from one state to another. The two states always differ.
 
     Attributes:
-        old: What the key was, or None where it begins to exist.
-        new: What the key is, or None where it ends (its label is gone).
-        patch: The RFC 6902 patch from old to new as compact JSON, or None if there is none, or if it is so long that a snapshot is sent.
+        old: The former state, or None if the key is new.
+        new: The new state, or None if the key has been removed with its label.
+        patch: The RFC 6902 patch from old to new as compact JSON. It is None if `old` or `new` is None, or if the
+            patch is so long that the server sends a snapshot.
     """
 
     key: Key
@@ -278,16 +291,16 @@ class Change:
 
 @attrs.frozen(slots=True)
 class BrokenFile:
-    """A configuration file that can't be used now, as people and programs are told.
+    """A configuration file that can't be used now, in the form in which people and programs see it.
 
     Attributes:
-        label: The label it is broken in.
+        label: The label in which the file is broken.
         root: As `Files.root` of its source.
-        path: Its path below the root.
-        line, column: From 1; None where they aren't known.
-        reason: What is wrong; quotes no value of the file.
-        served: What the keys that read it get in its place.
-        revision: The commit that the last good content is from, where `served` is LAST_GOOD and the source knows.
+        path: The path below the root.
+        line, column: From 1, or None if they aren't known.
+        reason: What is wrong. It quotes no value of the file.
+        served: What replaces the file for the keys that read it.
+        revision: The commit of the last good content, if `served` is LAST_GOOD and the source knows the commit.
     """
 
     label: str
@@ -301,16 +314,16 @@ class BrokenFile:
 
     @property
     def place(self) -> str:
-        """`path:line`, as far as it is known."""
+        """`path:line`, or only the path if the line isn't known."""
         return self.path if self.line is None else f"{self.path}:{self.line}"
 
 
 class Served(enum.Enum):
-    """What keys get that read a broken file.
+    """What replaces a broken file for the keys that read it.
 
     Attributes:
-        LAST_GOOD: The last content of the file that could be used.
-        WITHOUT: Everything but this file, because it wasn't there when the label was last sound.
+        LAST_GOOD: The last good content of the file.
+        WITHOUT: Nothing, because the file was absent when the label was last good. The other files are served.
         NOTHING: An error, because no former content of the file is known.
     """
 
@@ -321,11 +334,11 @@ class Served(enum.Enum):
 
 @attrs.frozen(slots=True)
 class HeldBack:
-    """A broken file, and the keys that it holds back.
+    """A broken file, and the keys that can't be updated because of it.
 
     Attributes:
-        count: How many keys; all that have files of their own, and those in use.
-        keys: The first of them.
+        count: The number of these keys: keys that have files of their own, and keys in use.
+        keys: The first of these keys.
     """
 
     file: BrokenFile
@@ -335,20 +348,21 @@ class HeldBack:
 
 @attrs.frozen(slots=True)
 class SourceReport:
-    """A source at one moment, as people and programs are told.
+    """The state of a source at one moment, in the form in which people and programs see it.
 
     Attributes:
-        name: The source's name; holds no credentials.
+        name: The source's name. It contains no credentials.
         kind: "files" or "git".
         revision: The commit of the default label, or None.
-        last_success: When it was last read, in seconds since the epoch; None if it never was.
-        last_error: What is wrong now, or was last; None if nothing ever was. Holds no secret.
-        last_error_at: When that was, in seconds since the epoch.
-        is_failing: The last attempt failed.
-        stale_for: Seconds since it was last read while it fails; 0 while it doesn't. Counts from the start if it never was read.
-        is_too_stale: `stale_for` is beyond the source's max_staleness.
-        errors: How often it couldn't be read.
-        root: As `Files.root` of what it gives.
+        last_success: When the source was last read, in seconds since the epoch, or None if it never was.
+        last_error: The present or last error, or None if there never was an error. It contains no secret.
+        last_error_at: When that error occurred, in seconds since the epoch.
+        is_failing: Whether the last attempt failed.
+        stale_for: While the source fails, the seconds since it was last read, else 0. If it was never read, the
+            seconds since the start.
+        is_too_stale: Whether `stale_for` exceeds the source's max_staleness.
+        errors: How many attempts to read the source have failed.
+        root: As `Files.root` of its files.
     """
 
     name: str

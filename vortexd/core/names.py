@@ -1,8 +1,8 @@
-"""What may be a name: the one gate for applications, profiles and labels, whoever sends them.
+"""Validates applications, profiles and labels, whoever sends them.
 
-HTTP paths (those of plain files, too), the WebSocket path and its query, and messages all come through here. The rule (ATTACKS P01-P17 in the tests):
-percent-decoding happens exactly once, then `(_)` becomes `/` exactly once, and then the final string is matched against an
-allow-list. Nothing is normalised, so nothing can become `.` or `/` afterwards.
+HTTP paths (also those of plain files), the WebSocket path and its query, and messages are all checked here. The rule
+(ATTACKS P01-P17 in the tests) has three steps. Percent-decoding happens exactly once, then `(_)` becomes `/` exactly
+once, and then the final string must match an allow-list. Nothing is normalised, so no later step can produce `.` or `/`.
 """
 
 import re
@@ -16,14 +16,14 @@ MAX_NAME_LENGTH = 128
 MAX_LIST_LENGTH = 16
 MAX_PATH_LENGTH = 1_024
 
-# One segment of an application: no empty one, no `.` or `..`, nothing hidden, nothing that looks like an option.
+# One segment of an application. It isn't empty, `.` or `..`, isn't hidden, and doesn't look like an option.
 _SEGMENT = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?")
-# The same of a label, which is a branch or tag: `v1.2.3+build.5`, `dependabot/npm/@types/node`.
+# One segment of a label, which is a branch or tag: `v1.2.3+build.5`, `dependabot/npm/@types/node`.
 _LABEL_SEGMENT = re.compile(r"[A-Za-z0-9_+@](?:[A-Za-z0-9._+@-]*[A-Za-z0-9_+@-])?")
-# Spring's rule for profiles (PathUtils.isInvalidProfiles): begins and ends with a letter or digit.
+# Spring's rule for profiles (PathUtils.isInvalidProfiles): a profile begins and ends with a letter or digit.
 _PROFILE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._+@-]*[A-Za-z0-9])?")
 
-# What begins a fragment, a query, another encoding, a URL or a path of another system.
+# These characters begin a fragment, a query, a second encoding, a URL or a path of another system.
 _NOT_IN_PATHS = re.compile(r"[#?%:\\]")
 _NOT_SERVED = ("", "WEB-INF", "META-INF")
 
@@ -32,7 +32,7 @@ def decode_segment(raw: str) -> str:
     """Percent-decode one path segment or query value, exactly once.
 
     Raises:
-        InvalidName: It isn't UTF-8 underneath. (A `%` that stays behind is refused by the allow-lists.)
+        InvalidName: The decoded bytes aren't UTF-8. (The allow-lists refuse a `%` that remains.)
     """
     try:
         return unquote_to_bytes(raw).decode("utf-8")
@@ -41,7 +41,7 @@ def decode_segment(raw: str) -> str:
 
 
 def application(text: str) -> str:
-    """Validate an application, or several separated by commas; `(_)` stands for `/`, as Spring has it."""
+    """Validate an application, or several separated by commas. As in Spring, `(_)` means `/`."""
     return _names(text, "application", _is_path)
 
 
@@ -51,7 +51,7 @@ def profile(text: str) -> str:
 
 
 def label(text: str) -> str:
-    """Validate a label; `(_)` stands for `/`, as Spring has it."""
+    """Validate a label. As in Spring, `(_)` means `/`."""
     name = text.replace("(_)", "/")
     if len(name) > MAX_NAME_LENGTH or text.startswith("(_)") or not _is_path(name, _LABEL_SEGMENT):
         raise InvalidName("invalid label")
@@ -59,7 +59,7 @@ def label(text: str) -> str:
 
 
 def labels(text: str) -> str:
-    """Validate a label, or several separated by commas, as clients may ask for them."""
+    """Validate a label, or several separated by commas, as a client requests them."""
     found = text.split(",")
     if len(found) > MAX_LIST_LENGTH:
         raise InvalidName(f"more than {MAX_LIST_LENGTH} labels")
@@ -67,13 +67,13 @@ def labels(text: str) -> str:
 
 
 def file_path(text: str) -> str | None:
-    """Validate the path of a file that somebody asks for by name; `(_)` stands for `/`, as Spring has it.
+    """Validate the path of a file that a client requests by name. As in Spring, `(_)` means `/`.
 
     Returns:
-        None where nothing that is served is called so: what is hidden, or has empty names on its way.
+        None if the server never serves such a path: it is hidden, or it has an empty segment.
 
     Raises:
-        InvalidName: It leads elsewhere, or is written in another way than the one there is.
+        InvalidName: The path leads out of the tree, or isn't in its only valid form.
     """
     path = text.replace("(_)", "/")
     if (
@@ -92,7 +92,7 @@ def parse_key(application_text: str, profile_text: str, label_text: str) -> Key:
     """Make a Key of three decoded strings.
 
     Raises:
-        InvalidName: Says which of the three, and never repeats it: the text may be an attack on whoever reads the log.
+        InvalidName: The text says which of the three, and never repeats it: it may be an attack on a reader of the log.
     """
     return Key(application(application_text), profile(profile_text), labels(label_text))
 

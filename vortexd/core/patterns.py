@@ -1,10 +1,11 @@
-"""Patterns: which keys are meant, by name or by glob. Pure.
+"""Patterns select keys by name or by glob. Pure.
 
-In comes the text of a client, a token or an operator, out goes a `Pattern`, which a key either matches or doesn't. Rights and
-subscriptions share this one rule, so that what may be read and what is delivered can't differ.
+`parse_pattern` takes text from a client, a token or an operator, and returns a `Pattern`. Access rights and
+subscriptions share this rule, so a client receives exactly what it may read.
 
-A `*` stands for any characters, none included, and for `/` as well; nothing else is special. No text from outside becomes a regular
-expression: each piece between two stars is searched for once, from left to right, and never tried again elsewhere.
+A `*` matches any characters, including `/`, and also no characters. No other character is special. Text from outside
+never becomes a regular expression. Each piece between two stars is searched for once, from left to right, without
+backtracking.
 """
 
 import attrs
@@ -22,11 +23,11 @@ _MAX_LENGTH = 3 * names.MAX_NAME_LENGTH + 2
 
 @attrs.frozen(slots=True, order=True)
 class Pattern:
-    """Which keys are meant. Make one with `parse_pattern`, which validates.
+    """Selects keys. `parse_pattern` makes and validates it.
 
     Attributes:
-        application: A name or a glob; never a list.
-        profile: A name or a glob; never a list.
+        application: A name or a glob, never a list.
+        profile: A name or a glob, never a list.
         label: A name or a glob.
     """
 
@@ -35,7 +36,7 @@ class Pattern:
     label: str = "*"
 
     def matches(self, key: Key) -> bool:
-        """Whether the key is meant. Of a key with several applications, profiles or labels *every* one must match (T09)."""
+        """Return whether the key matches. If it has several applications, profiles or labels, *each* must match (T09)."""
         return (
             all(_matches(self.label, label) for label in key.labels)
             and all(_matches(self.application, name) for name in key.applications)
@@ -43,7 +44,7 @@ class Pattern:
         )
 
     def matched(self, key: Key) -> tuple[list[str], list[str], list[str]]:
-        """Which of a key's applications, profiles and labels are meant."""
+        """Return those of the key's applications, profiles and labels that match."""
         return (
             [name for name in key.applications if _matches(self.application, name)],
             [name for name in key.profiles if _matches(self.profile, name)],
@@ -51,8 +52,8 @@ class Pattern:
         )
 
     def covers(self, other: "Pattern") -> bool:
-        """Whether each key that matches `other` matches this one too. In doubt False."""
-        # A glob taken as text: its stars are in no piece of ours, so only our stars can take them in.
+        """Return whether this pattern matches each key that `other` matches. If that isn't certain, returns False."""
+        # Take the other glob as text. Its stars are in none of our pieces, so only our own stars can match them.
         return (
             _matches(self.application, other.application)
             and _matches(self.profile, other.profile)
@@ -64,12 +65,12 @@ class Pattern:
 
 
 def parse_pattern(text: str) -> Pattern:
-    """Parse `application:profile:label`; parts missing at the end mean `*`.
+    """Parse `application:profile:label`. Missing parts at the end mean `*`.
 
-    As in names, `(_)` stands for `/`. Several stars in a row are one, so that equal patterns compare equal.
+    As in names, `(_)` means `/`. Several stars in a row become a single star, so that equal patterns compare equal.
 
     Raises:
-        InvalidName: Says which part, and never repeats it.
+        InvalidName: The text says which part is invalid, and never repeats it.
     """
     if len(text) > _MAX_LENGTH:
         raise InvalidName(f"a pattern is longer than {_MAX_LENGTH} characters")
@@ -89,7 +90,7 @@ def _path(text: str, kind: str, allowed: frozenset[str]) -> str:
 
 
 def _part(text: str, kind: str, allowed: frozenset[str]) -> str:
-    # Dots in a row are in no name; a glob with them would match nothing, which nobody means.
+    # No name contains two dots in a row. A glob that contains them would match nothing, so it is a mistake.
     if len(text) > names.MAX_NAME_LENGTH or not allowed.issuperset(text) or ".." in text:
         raise InvalidName(f"a pattern has an invalid {kind}")
     while "**" in text:
@@ -98,7 +99,7 @@ def _part(text: str, kind: str, allowed: frozenset[str]) -> str:
 
 
 def _single(text: str, kind: str) -> str:
-    """One name, by the gate that keys come through."""
+    """Validate one name by the rules for keys."""
     gate = {"application": names.application, "profile": names.profile, "label": names.label}[kind]
     try:
         if "," not in text:
@@ -119,7 +120,7 @@ def _matches(glob: str, text: str) -> bool:
         return False
     position, end = len(first), len(text) - len(last)
     for piece in pieces:
-        # The leftmost place is as good as any: what follows has the most room behind it.
+        # The leftmost match leaves the most room for the following pieces, so no other match needs to be tried.
         found = text.find(piece, position, end)
         if found < 0:
             return False

@@ -1,8 +1,9 @@
-"""The elements that two sequences have in common, in their order. Pure.
+"""Finds the elements that two sequences have in common, in order. Pure.
 
-In come two sequences of numbers, out go pairs of indices, ascending on both sides. With few edits these are as many as there are. With many edits
-they are those around which the sequences can be told apart: numbers that each sequence has once. The first look takes time in proportion to the
-length. What the others take is paid for from an `Effort`, and without it less is found.
+The input is two sequences of numbers. The result is pairs of indices, ascending on both sides. If there are few edits,
+the result is as long as possible. If there are many, the search relies on numbers that occur once in each sequence.
+The first pass takes time in proportion to the length. Further passes are paid from an `Effort`. If it is used up, the
+search finds fewer pairs.
 """
 
 from bisect import bisect_left
@@ -12,18 +13,18 @@ from typing import TypeAlias
 
 from .effort import Effort
 
-# The rounds of Myers' algorithm. With more edits than this its time grows with their square.
+# The largest number of rounds of Myers' algorithm. Its time grows with the square of the number of edits.
 _MAX_EDITS = 128
-# What it takes to compare two elements, to begin a diagonal, and to look at an element of a range, in units.
+# Costs in units of effort: to compare two elements, to begin a diagonal, and to examine an element of a range.
 _STEP, _DIAGONAL, _LOOK = 1, 5, 5
 
 Pairs: TypeAlias = Sequence[tuple[int, int]]
-# From and to an index of the old sequence, and of the new one.
+# The first and the last index in the old sequence, then in the new sequence. The last index is excluded.
 _Range: TypeAlias = tuple[int, int, int, int]
 
 
 def common_subsequence(old: Sequence[int], new: Sequence[int], effort: Effort) -> list[tuple[int, int]]:
-    """Find equal elements that are in the same order in both."""
+    """Find equal elements that have the same order in both sequences."""
     found: list[tuple[int, int]] = []
     ranges = [(0, len(old), 0, len(new))]
     is_first = True
@@ -50,8 +51,8 @@ def common_subsequence(old: Sequence[int], new: Sequence[int], effort: Effort) -
 
 
 def longest_ascending(pairs: Pairs) -> list[tuple[int, int]]:
-    """Of pairs that ascend in their first members, choose as many as there are that ascend in the second, too."""
-    # For each length: the least last member of a choice of that length, and which pair that is.
+    """Choose the most pairs that ascend in their second members. The given pairs ascend in their first members."""
+    # For each length: the smallest last member of a choice of that length, and the index of that pair.
     tops: list[int] = []
     last: list[int] = []
     before: list[int] = []
@@ -73,7 +74,7 @@ def longest_ascending(pairs: Pairs) -> list[tuple[int, int]]:
 
 
 def _look(old: Sequence[int], new: Sequence[int], within: _Range, effort: Effort) -> tuple[Pairs, Sequence[_Range]]:
-    """Match what is within a range. Returns the pairs, and the ranges between them that are still to be matched."""
+    """Match the elements of a range. Returns the pairs, and the ranges between them that remain to be matched."""
     begin, end, new_begin, new_end = within
     size = end - begin + new_end - new_begin
     olds, news = old[begin:end], new[new_begin:new_end]
@@ -90,7 +91,7 @@ def _look(old: Sequence[int], new: Sequence[int], within: _Range, effort: Effort
         [(index, places[number]) for index, number in enumerate(olds, begin) if number in unique]
     )
     if len(unique) == len(common):
-        # There is nothing else to be found.
+        # No other pairs exist.
         return anchors, ()
     if not anchors:
         return _by_position(old, new, within), ()
@@ -110,11 +111,12 @@ def _by_position(old: Sequence[int], new: Sequence[int], within: _Range) -> list
 
 
 def _shortest_edits(old: Sequence[int], new: Sequence[int], effort: Effort) -> list[tuple[int, int]] | None:
-    """Find as many equal elements in order as there are, by Myers' algorithm; None beyond `_MAX_EDITS` or the effort.
+    """Find the most equal elements in order, by Myers' algorithm. Returns None beyond `_MAX_EDITS` or the effort.
 
-    Myers, "An O(ND) Difference Algorithm and Its Variations", 1986. A path leads through the table of both sequences: over an old element,
-    which removes it; over a new one, which adds it; or over two equal ones. On a diagonal the old index is ahead of the new one by the same
-    number. `furthest` is the old index up to which a path with so many edits comes on each diagonal.
+    Myers, "An O(ND) Difference Algorithm and Its Variations", 1986. A path leads through the table of both sequences.
+    Each step passes an old element, which removes it, a new element, which adds it, or two equal elements. On a
+    diagonal, the old and the new index have a constant difference. `furthest` maps each diagonal to the largest old
+    index that a path with the present number of edits reaches.
     """
     limit, spent = effort.share, 0
     length, new_length = len(old), len(new)
@@ -142,12 +144,12 @@ def _shortest_edits(old: Sequence[int], new: Sequence[int], effort: Effort) -> l
 
 
 def _ways(furthest: dict[int, int], diagonal: int) -> tuple[int, int]:
-    """The old index at which one more edit comes to a diagonal: by an addition, and by a removal."""
+    """Return the old index that one more edit reaches on a diagonal: by an addition, and by a removal."""
     return furthest.get(diagonal + 1, -1), furthest.get(diagonal - 1, -1) + 1
 
 
 def _way_back(rounds: Sequence[dict[int, int]], length: int, new_length: int) -> list[tuple[int, int]]:
-    """The equal elements on the path that came to the end of both sequences."""
+    """Return the equal elements on the path that reached the end of both sequences."""
     found = []
     index, new_index = length, new_length
     for furthest in reversed(rounds):

@@ -1,4 +1,4 @@
-"""The version of a document: a function of its content alone, so that it is the same on every node and after every restart. Pure."""
+"""Computes the version of a document from its content alone. So it is equal on every node and after every restart. Pure."""
 
 import hashlib
 
@@ -6,10 +6,10 @@ import orjson
 
 
 def version_of(body: bytes) -> str:
-    """The version of a document: the first 16 hex digits of SHA-256 over it as compact JSON with sorted keys."""
+    """Return the version of a document in compact JSON with sorted keys: the first 16 hex digits of its SHA-256."""
     return hashlib.sha256(body).hexdigest()[:16]
 
 
 def encode(document: object) -> bytes:
-    """A document as compact JSON with sorted keys, UTF-8: the form that versions are computed from."""
+    """Encode a document as compact JSON with sorted keys, UTF-8. Versions are computed from this form."""
     return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
