@@ -1,4 +1,4 @@
-"""Helpers on Trio: work in threads, work in processes with bounds, and fair turns at the event loop.
+"""Helpers for Trio: work in threads, work in bounded processes, and fair turns at the event loop.
 
-Imports nothing but core.
+This package imports only core.
 """

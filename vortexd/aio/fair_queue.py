@@ -1,8 +1,8 @@
-"""Turns at the loop: what many clients ask for goes in small pieces, a bounded number in each round of the loop, and each client in its turn.
+"""Fair turns at the event loop. Work for clients is done in small pieces, with a bounded number per round of the loop.
 
-Without turns each round of the loop would do a piece of everybody's work. So its length, and with it every answer, would grow with the number of
-clients that are busy. A client has one piece of work at a time, for it does its messages one after the other. So a queue of those who wait is
-fair: a client with much work waits behind all the others before each piece.
+Without turns, each round of the loop would do a piece of every client's work. Then a round, and with it every answer,
+would take longer the more clients are busy. A client handles its messages one after the other, so it has one piece of
+work at a time. So the queue is fair: before each piece, a busy client waits behind all waiting clients.
 """
 
 from collections.abc import Iterator
@@ -11,22 +11,22 @@ import trio
 
 
 class FairQueue:
-    """See the module.
+    """Gives out turns in the order of requests.
 
     Args:
-        at_once: How many pieces are done in one round of the loop.
+        at_once: The number of pieces in one round of the loop.
     """
 
     def __init__(self, at_once: int = 1) -> None:
-        # Trio hands a place over in the order of asking, and the task that is given it runs in the next round of the loop.
+        # Trio hands a place over in the order of requests. The task that receives it runs in the next round of the loop.
         self._places = trio.Semaphore(at_once, max_value=at_once)
 
     async def take(self) -> None:
-        """Wait for a turn. What the caller does before its next await is the piece."""
+        """Wait for a turn. The turn lasts until the caller's next await."""
         await self.work(iter(()))
 
     async def work(self, steps: Iterator[None]) -> None:
-        """Go through all steps, each in a turn of its own. What the caller does before its next await belongs to the last one."""
+        """Do each step in a turn of its own. The last turn lasts until the caller's next await."""
         while True:
             async with self._places:
                 if next(steps, self) is self:

@@ -1,10 +1,11 @@
-"""Work in a process of its own, within bounds of memory and time: parsing and rendering that hostile input can make expensive.
+"""Work in a separate process with bounds on memory and time. Hostile input can make parsing and rendering expensive.
 
-In come the name of a module with a function `work`, and requests to it; out come the values that the function yields. Requests and values are
-what `marshal` writes (text, numbers, lists, mappings), so nothing that comes back is ever executed. The calls block: use them in a thread.
+The caller names a module with a function `work` and sends requests. The function's values come back. Requests and
+values are encoded by `marshal` (text, numbers, lists, mappings), so nothing that comes back is ever executed. The calls
+block, so use them in a thread.
 
-The process starts with the first request and serves one request at a time. It is killed at its deadline, by `close`, and when the interpreter
-exits. It ends by itself when its pipes are closed, so it never outlives the process that started it.
+The process starts with the first request and serves one request at a time. It is killed at its deadline, by `close`,
+and when the interpreter exits. It ends by itself when its pipes are closed, so it never outlives its parent.
 """
 
 import atexit
@@ -25,16 +26,16 @@ from typing import Any
 from ..core.errors import VortexdError
 
 HEADER = struct.Struct("!Q")
-# The status of a process that ran out of memory.
+# The exit status of a process that ran out of memory.
 OUT_OF_MEMORY = 3
-# The parent's own search path. `-P` keeps the working directory out of it, which may be somebody else's.
+# The child uses the parent's search path. `-P` keeps the working directory out of it, which may belong to another user.
 _PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from vortexd.aio.isolated_main import main; main(sys.argv[2:])"
 _READ = 65_536
-# A process that gets less than this share of a processor is as good as stuck.
+# A process that gets less than one part in this many of a processor counts as stuck.
 _PATIENCE = 10
-# From the end of a process's pipe to its end.
+# Seconds to wait for the process to end after its pipe has been closed.
 _GRACE = 5.0
-# What a process gets for a fault of its own: it would get the same in the thread of whoever asked.
+# Signals that a process gets for a fault in its own code. In a thread the same fault would end the whole daemon.
 _CRASHES = frozenset(
     (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGSYS, signal.SIGTRAP)
 )
@@ -43,18 +44,20 @@ _known: "weakref.WeakSet[Isolated]" = weakref.WeakSet()
 
 
 class Unavailable(VortexdError):
-    """No process can be started now: the machine, or the limits of this user, have none to spare."""
+    """No process can be started now, because the machine or the user's limits have none to spare."""
 
 
 class Exceeded(VortexdError):
-    """The work took more than it may, or failed. The text is the end of a sentence that begins with the work."""
+    """The work exceeded a limit, or failed. The text completes a sentence whose subject is the work."""
 
 
 class Died(Exceeded):
-    """The process ended or got stuck for no reason that is known, as when the machine runs out of memory. Another one may do the work.
+    """The process ended or got stuck for an unknown reason, for example because the machine ran out of memory.
+
+    Another process may be able to do the work.
 
     Attributes:
-        is_crash: The process was ended by a signal for a fault in its own code, which the work may have caused.
+        is_crash: Whether a signal for a fault in its own code ended the process. The work may have caused the fault.
     """
 
     def __init__(self, reason: str, *, is_crash: bool = False) -> None:
@@ -67,15 +70,16 @@ class _Ended(Exception):
 
 
 class Isolated:
-    """One process for the `work` of one module, started when it is needed, and again after it was killed.
+    """One process for the `work` of one module. It starts when it is needed, and again after it was killed.
 
     Use it in one thread at a time.
 
     Args:
-        module: Its full name. `work` takes a request and its content and yields values; while one is read the interpreter is held, so none should be large.
-        memory_bytes: Address space that the process may take beyond what it has when it begins to work.
-        cpu_seconds: Processor time of one request. By the clock a request may take ten times as long.
-        command: What to start; by default this interpreter.
+        module: The module's full name. `work` takes a request and its content and yields values. Values should be
+            small, because the interpreter lock is held while a value is decoded.
+        memory_bytes: The address space that the process may take in addition to its size when it begins to work.
+        cpu_seconds: The processor time of one request. By the clock, a request may take ten times as long.
+        command: The command that starts the process. By default, it is this interpreter.
     """
 
     def __init__(self, module: str, memory_bytes: int, cpu_seconds: int, command: Sequence[str] | None = None) -> None:
@@ -95,15 +99,15 @@ class Isolated:
         self.close()
 
     def ask(self, request: Any, content: bytes = b"") -> Iterator[Any]:
-        """Have a request worked at, and yield what comes of it. Whoever stops reading before the end kills the process.
+        """Send a request, and yield the values of the work. If the caller stops reading early, the process is killed.
 
         Args:
-            content: What goes with the request and may be large; it isn't copied.
+            content: Bytes that belong to the request. They may be large, and they aren't copied.
 
         Raises:
             Unavailable: No process can be started.
             Exceeded: The work took too much memory or processor time, or failed.
-            Died: The process ended in another way, or missed the deadline. The next request starts another.
+            Died: The process ended in another way, or missed the deadline. The next request starts another process.
         """
         process = self._started()
         deadline = time.monotonic() + self._cpu_seconds * _PATIENCE
@@ -122,27 +126,27 @@ class Isolated:
         except _Ended:
             raise self._end_of(process) from None
         except TimeoutError:
-            # Its own limit comes first, unless the machine gives it next to no processor time.
+            # The processor limit applies first, unless the machine gives the process almost no processor time.
             raise Died(f"takes longer than {self._cpu_seconds * _PATIENCE} s") from None
         finally:
             if not is_over:
                 self.close()
 
     def close(self) -> None:
-        """Kill the process, if there is one. The next request starts another."""
+        """Kill the process, if it runs. The next request starts another process."""
         process, self._process = self._process, None
         self._received.clear()
         if process is None:
             return
         process.kill()
         for pipe in (process.stdin, process.stdout):
-            assert pipe is not None  # both are ours
+            assert pipe is not None  # we asked for both pipes
             pipe.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE)
 
     def kill(self) -> None:
-        """End the process from another thread, for good: the one that waits for it is told that it has ended, and none is started again."""
+        """End the process for good, from another thread. The waiting thread gets an error, and no process starts again."""
         self._is_over = True
         if (process := self._process) is not None:
             process.kill()
@@ -151,7 +155,7 @@ class Isolated:
         if self._process is None:
             if self._is_over:
                 raise Unavailable("this program is ending")
-            # glibc reserves address space for each thread that allocates, which would count.
+            # glibc reserves address space for each thread that allocates memory. It would count against the limit.
             environment = os.environ | {"MALLOC_ARENA_MAX": "1"}
             try:
                 self._process = subprocess.Popen(
@@ -159,14 +163,14 @@ class Isolated:
                     bufsize=0,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    # What an interpreter prints of an error may hold a value.
+                    # The interpreter's report of an error may contain a value.
                     stderr=subprocess.DEVNULL,
                     env=environment,
                 )
             except OSError as error:
                 raise Unavailable(os.strerror(error.errno or 0)) from None
             for pipe in (self._process.stdin, self._process.stdout):
-                assert pipe is not None  # both are ours
+                assert pipe is not None  # we asked for both pipes
                 os.set_blocking(pipe.fileno(), False)
         return self._process
 
@@ -199,7 +203,7 @@ class Isolated:
             self._received += more
 
     def _end_of(self, process: "subprocess.Popen[bytes]") -> Exceeded:
-        """Why a process has ended by itself."""
+        """Explain why the process has ended by itself."""
         try:
             status = process.wait(_GRACE)
         except subprocess.TimeoutExpired:
@@ -216,10 +220,10 @@ class Isolated:
 
 
 def _wait(descriptor: int, events: int, deadline: float) -> None:
-    """Wait until a pipe can be used, or its other end is closed.
+    """Wait until a pipe is ready, or its other end is closed.
 
     Raises:
-        TimeoutError: The deadline has come before.
+        TimeoutError: The deadline passed first.
     """
     poll = select.poll()
     poll.register(descriptor, events)
@@ -229,6 +233,6 @@ def _wait(descriptor: int, events: int, deadline: float) -> None:
 
 @atexit.register
 def kill_all() -> None:
-    """Kill every process that is still at work: its thread may have been abandoned."""
+    """Kill every process that is still working. Its thread may have been abandoned."""
     for isolated in list(_known):
         isolated.kill()

@@ -1,6 +1,6 @@
-"""The process at the other end of `isolated`: one request after the other, within bounds that it sets itself.
+"""The child process of `isolated`. It handles one request after the other, within limits that it sets for itself.
 
-A thread of its own reads requests, so that the process ends at once when nobody is there any more to read what comes of them.
+A separate thread reads the requests. So the process ends at once when its parent has closed the pipe.
 """
 
 import importlib
@@ -17,19 +17,20 @@ from typing import Any
 from .isolated import HEADER, OUT_OF_MEMORY
 
 _STDIN, _STDOUT = 0, 1
-# About what an interpreter has mapped, for a machine that doesn't say.
+# The approximate address space of an interpreter, for machines that don't report it.
 _ADDRESS_SPACE = 268_435_456
 _Requests = queue.SimpleQueue[tuple[Any, bytes]]
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Serve requests until the standard input ends.
+    """Handle requests until the standard input ends.
 
     Args:
-        arguments: The full name of a module with a function `work`, bytes of memory, and seconds of processor time for each request.
+        arguments: The full name of a module with a function `work`, the limit of memory in bytes, and the limit of
+            processor time for each request in seconds.
     """
     module, memory_bytes, cpu_seconds = arguments
-    # A Ctrl-C is for the process that started us.
+    # Ctrl-C is meant for the parent process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     work = importlib.import_module(module).work
     requests: _Requests = queue.SimpleQueue()
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
         while True:
             request, content = requests.get()
             used = resource.getrusage(resource.RUSAGE_SELF)
-            # At its hard limit the system kills a process without saying why: a second before, it says so.
+            # At the hard limit the system kills a process with SIGKILL. A second earlier, it sends SIGXCPU, which names the cause.
             _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + int(cpu_seconds), below=1)
             _serve(work, request, content)
     except MemoryError:
@@ -54,20 +55,20 @@ def _serve(work: Callable[[Any, bytes], Iterable[Any]], request: Any, content: b
         _send("end", None)
     except MemoryError:
         _send("memory", None)
-    except Exception as error:  # noqa: BLE001  # the parent is told, and the file at fault with it
-        # The text of an error may hold a value of the file.
+    except Exception as error:  # noqa: BLE001  # the parent reports it with the file at fault
+        # The text of an error may contain a value of the file.
         place = traceback.extract_tb(error.__traceback__)[-1]
         _send("fault", f"{type(error).__name__} in {os.path.basename(place.filename)}:{place.lineno}")
 
 
 def _limit(kind: int, value: int, below: int = 0) -> None:
-    """Set a limit, at least that far below the hard one of the user."""
+    """Set a limit. It stays at least `below` under the user's hard limit."""
     _, hard = resource.getrlimit(kind)
     resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, max(hard - below, 0)), hard))
 
 
 def _address_space() -> int:
-    """What this process has mapped already."""
+    """Return the address space that this process has mapped already."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[0]) * resource.getpagesize()

@@ -1,7 +1,7 @@
-"""Threads for long work, on a machine that may have none to spare.
+"""Threads for long work, also on a machine that temporarily has no thread to spare.
 
-Where no thread can be started (RLIMIT_NPROC, a full pids cgroup) whoever wants one waits until one can: what is served goes on being served
-from memory, and the source recovers by itself.
+If no thread can be started (RLIMIT_NPROC, a full pids cgroup), the caller waits until a thread can be started. Meanwhile
+the server answers from memory, and the source recovers by itself.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,13 +14,13 @@ import trio
 log = structlog.get_logger()
 T = TypeVar("T")
 
-# CPython's own words; there is no class for it.
+# CPython's error text. There is no exception class for this error.
 _SHORTAGE = "can't start new thread"
 _PAUSE = 0.2
 
 
 def is_shortage(error: RuntimeError) -> bool:
-    """Whether an error says that no thread could be started."""
+    """Return whether an error says that no thread could be started."""
     return str(error) == _SHORTAGE
 
 
@@ -30,8 +30,8 @@ async def run_sync(
     abandon_on_cancel: bool = False,
     limiter: trio.CapacityLimiter | None = None,
 ) -> T:
-    """`trio.to_thread.run_sync`, again and again while no thread can be started."""
-    is_told = False
+    """Run `trio.to_thread.run_sync`. If no thread can be started, try again until it succeeds."""
+    is_logged = False
     while True:
         try:
             return await trio.to_thread.run_sync(
@@ -40,9 +40,11 @@ async def run_sync(
         except RuntimeError as error:
             if not is_shortage(error):
                 raise
-        if not is_told:
-            log.warning("no thread can be started", consequence="what is served stays as it is until one can")
-        is_told = True
+        if not is_logged:
+            log.warning(
+                "no thread can be started", consequence="the configuration stays as it is until one can be started"
+            )
+        is_logged = True
         await trio.sleep(_PAUSE)
 
 
@@ -53,18 +55,18 @@ class _Flight(Generic[T]):
 
 
 class SingleFlight:
-    """Has a piece of work done once for all those that want it at the same time."""
+    """Does a piece of work once for all callers that want it at the same time."""
 
     def __init__(self) -> None:
         self._under_way: dict[object, _Flight[Any]] = {}
 
     async def shared(self, work: object, make: Callable[[], Awaitable[T]]) -> T:
-        """Make something, or wait for whom makes it already, and return what was made.
+        """Make a value, or wait for the caller that is making it already. Returns the value.
 
-        Where that one fails or is cancelled, the next of those that wait makes it, so each error is raised for one of them.
+        If that caller fails or is cancelled, the next waiting caller makes the value. So each error reaches one caller.
 
         Args:
-            work: What is made; equal where the results are.
+            work: Identifies the work. It must be equal if the results are equal.
         """
         while (flight := self._under_way.get(work)) is not None:
             await flight.ended.wait()
