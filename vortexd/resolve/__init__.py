@@ -1,1 +1,1 @@
-"""From bytes to configuration: formats within bounds, Spring's order of property sources, one nested document. Pure."""
+"""From bytes to configuration: bounded parsers, Spring's order of property sources, and one nested document. Pure."""

@@ -1,8 +1,8 @@
-"""When a document counts: `spring.config.activate.on-profile` and what else of a file steers profiles.
+"""Decides when a document is active: `spring.config.activate.on-profile`, and other keys of a file that control profiles.
 
-In come the flat values of one document; out go the demand they make and the `spring.profiles.*` keys in it. An expression that
-can't be understood is an error of its file, never a document that is silently active. Keys are compared as Spring binds them:
-without regard to case, `-` and `_`.
+`directives` takes the flat values of one document. It returns the document's condition and its `spring.profiles.*`
+keys. An expression that can't be parsed is an error of its file, so a document is never active by mistake. Keys are
+compared as Spring binds them: without regard to case, `-` and `_`.
 """
 
 import re
@@ -28,16 +28,16 @@ Expression: TypeAlias = "str | tuple[str, tuple[Expression, ...]]"
 
 @attrs.frozen(slots=True)
 class Demand:
-    """What a document demands of the profiles asked for.
+    """The condition under which a document is active.
 
     Attributes:
-        any_of: It counts if one of these holds; none of them can where it is for a cloud platform only.
+        any_of: The document is active if one of these holds. If it is for a cloud platform only, this is empty.
     """
 
     any_of: tuple[Expression, ...]
 
     def is_met(self, profiles: frozenset[str]) -> bool:
-        """Whether the document counts for these profiles, which are the accepted ones: expanded, or `default`."""
+        """Return whether the document is active for these accepted profiles: the expanded ones, or `default`."""
         return any(_holds(expression, profiles) for expression in self.any_of)
 
 
@@ -45,17 +45,17 @@ _NEVER = Demand(())
 
 
 def canonical(key: str) -> str:
-    """A key as Spring's binder compares it."""
+    """Return a key in the form in which Spring's binder compares keys."""
     if "[" in key:
         key = re.sub(r"\[([^\]\d][^\]]*)\]", r".\1", key)
     return key.lower().replace("-", "").replace("_", "")
 
 
 def directives(path: str, values: Values, origins: Origins) -> tuple[Demand | None, Mapping[str, Scalar]]:
-    """What a document demands (None: nothing, it always counts), and its canonical `spring.profiles.*` keys.
+    """Return the condition of a document (None if it is always active), and its canonical `spring.profiles.*` keys.
 
     Raises:
-        FormatError: An expression that can't be understood, or the key `spring.profiles`, which Spring gave up.
+        FormatError: An expression can't be parsed, or there is the key `spring.profiles`, which Spring has removed.
     """
     profile_keys: dict[str, Scalar] = {}
     expressions: list[Expression] = []
@@ -82,20 +82,20 @@ def parse_expression(text: str) -> Expression:
     """Parse one profile expression: names, `!`, `&`, `|` and parentheses.
 
     Raises:
-        ValueError: Says what is wrong with it.
+        ValueError: The text is invalid. The error says why.
     """
     tokens: list[str] = []
     at = 0
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
-            raise ValueError("a character that can't be in a profile expression")
+            raise ValueError("a profile expression contains an invalid character")
         tokens.append(match[1])
         at = match.end()
     tokens.reverse()
     expression = _operands(tokens, 0)
     if tokens:
-        raise ValueError("a closing parenthesis, or a name, too many")
+        raise ValueError("a closing parenthesis or a name is unexpected")
     return expression
 
 
@@ -110,7 +110,7 @@ def _alternatives(path: str, value: Scalar, place: tuple[int | None, int | None]
 
 
 def _operands(tokens: list[str], nesting: int) -> Expression:
-    # Tokens are taken from the end of the list. One level holds one operator: Spring demands parentheses for a mixture.
+    # The end of the list is the next token. One level has one kind of operator, because Spring requires parentheses otherwise.
     operands = [_operand(tokens, nesting)]
     operator = None
     while tokens and tokens[-1] in "&|":
@@ -147,7 +147,7 @@ def _holds(expression: Expression, profiles: frozenset[str]) -> bool:
 
 
 def written(expression: Expression) -> str:
-    """An expression as one would write it."""
+    """Write an expression as text, in the form in which people write it."""
     if isinstance(expression, str):
         return expression
     operator, operands = expression

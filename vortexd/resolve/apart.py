@@ -1,7 +1,8 @@
-"""Parsing in a process of its own: what goes there, and what comes back. Pure.
+"""Parsing in a separate process: the request that is sent, and the values that come back. Pure.
 
-`work` is the far side: a file in, its documents out as plain values, in pieces. `documents_from` is the near side, which makes them documents
-again. No piece is large, however large a document is, since the interpreter is held while one is read.
+`work` runs in the separate process: it takes a file and yields its documents as plain values, in pieces.
+`documents_from` runs in the server: it makes documents of the pieces. Even if a document is large, each piece is small,
+because the interpreter lock is held while a piece is decoded.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,13 +17,13 @@ from .activation import Demand, Expression
 from .flatten import Origins
 from .formats import Document, parse
 
-# Of what comes back, in one piece. Texts alone may be larger.
+# The largest number of items and characters in one piece. A single text may be larger.
 _ITEMS = 256
 _CHARACTERS = 65_536
 
 
 def request_for(path: str, limits: FormatSettings) -> Any:
-    """What `work` is to be asked."""
+    """Make the request for `work`."""
     return path, attrs.asdict(limits)
 
 
@@ -45,10 +46,10 @@ def work(request: Any, content: bytes) -> Iterator[Any]:
 
 
 def documents_from(path: str, values: Iterable[Any]) -> tuple[Document, ...]:
-    """What `parse` would return, from what `work` yields.
+    """Make the documents that `parse` would return, from the values of `work`.
 
     Raises:
-        FormatError: What `parse` would raise.
+        FormatError: `parse` would raise this error.
     """
     documents: list[Document] = []
     found = _Found()
@@ -65,7 +66,7 @@ def documents_from(path: str, values: Iterable[Any]) -> tuple[Document, ...]:
 
 @attrs.define(slots=True, eq=False)
 class _Found:
-    """The pieces of one document, put together."""
+    """Collects the pieces of one document."""
 
     values: dict[str, Scalar] = attrs.field(factory=dict)
     origins: Origins = attrs.field(factory=dict)

@@ -1,7 +1,8 @@
-"""Why a configuration is what it is: for each key the layers that hold it, which of them wins, and where in its file each value stands.
+"""Explains a configuration: for each key, the layers that hold it, the layer that wins, and the place of each value.
 
-In come the files that serve a key, before anything is decrypted; out goes an `Explanation`. The invariant: what is said to win is what
-`effective_document` has, for both look at the same values by the same rules, and no layer is left out because its value can't be shown.
+`explain` takes the files that serve a key, before decryption, and returns an `Explanation`. The invariant: the winners
+are exactly the values in `effective_document`. Both apply the same rules to the same values. A layer is never left out
+because its value can't be shown.
 """
 
 import enum
@@ -24,11 +25,11 @@ class Outcome(enum.Enum):
     """What became of a value.
 
     Attributes:
-        WINS: It is what is served.
+        WINS: The value is served.
         OVERRIDDEN: A stronger layer has the same key.
-        LIST_REPLACED: A stronger layer has a list of the same name, and lists are replaced as a whole.
-        SHADOWED: A list stands where it is a scalar, or a scalar where it is part of a list.
-        UNREADABLE: It can't be decrypted, and is served as `invalid.<key>` in place of its key.
+        LIST_REPLACED: A stronger layer has a list of the same name. Lists are replaced as a whole.
+        SHADOWED: The value is a scalar where a list is served, or part of a list where a scalar is served.
+        UNREADABLE: The value can't be decrypted. The server sends `invalid.<key>` in place of its key.
     """
 
     WINS = "wins"
@@ -39,12 +40,12 @@ class Outcome(enum.Enum):
 
 
 class Cipher(enum.Enum):
-    """How it is with a value that is encrypted in its file.
+    """What became of a value that is encrypted in its file.
 
     Attributes:
-        DECRYPTED: It is shown, and served, in the open.
-        FAILED: No key decrypts it.
-        KEPT: Nothing is decrypted here; it is served as it was written.
+        DECRYPTED: The value is shown, and served, as plain text.
+        FAILED: No key decrypts the value.
+        KEPT: The server decrypts nothing. It serves the encrypted value.
     """
 
     DECRYPTED = "decrypted"
@@ -54,7 +55,7 @@ class Cipher(enum.Enum):
 
 @attrs.frozen(slots=True)
 class Place:
-    """Where somebody has written something; line and column count from 1, None where the format doesn't tell."""
+    """A place in a file. Line and column count from 1. They are None if the format doesn't record them."""
 
     document: str
     line: int | None
@@ -63,11 +64,12 @@ class Place:
 
 @attrs.frozen(slots=True)
 class Profile:
-    """A profile that is active.
+    """An active profile.
 
     Attributes:
-        because: The key that made it so, `spring.profiles.include` or `spring.profiles.group.<name>`; None where it was asked for.
-        place: Where that is.
+        because: The key that activated the profile, `spring.profiles.include` or `spring.profiles.group.<name>`. None if
+            the client requested the profile.
+        place: The place of that key.
     """
 
     name: str
@@ -77,12 +79,12 @@ class Profile:
 
 @attrs.frozen(slots=True, eq=False)
 class Source:
-    """Where layers come from, and what is active in it.
+    """A source of layers, with its active profiles.
 
     Attributes:
         root: As `Files.root`.
-        origin: The newest commit that changed a file of it which the key reads.
-        profiles: The strongest last.
+        origin: The newest commit of this source that changed a file of the key.
+        profiles: The active profiles, the strongest last.
     """
 
     root: str
@@ -93,17 +95,17 @@ class Source:
 
 @attrs.frozen(slots=True, eq=False)
 class Layer:
-    """A document that was looked at.
+    """A document that was considered for the key.
 
     Attributes:
         name: As `PropertySource.name`.
-        source: Its place in `Explanation.sources`; None with what is no file.
-        file: Its path below the root of its source.
-        document: Its number in a file of several, from 0.
-        profile: The one that the name of its file is for.
-        on_profile: What it demands by `spring.config.activate.on-profile`, or None.
-        is_active: Whether it counts. Nothing that another layer holds is in `Explanation.keys`.
-        is_last_good: Whether its file is broken now, so that this is its last good content: lines are those of that content.
+        source: The index of its source in `Explanation.sources`, or None if it isn't a file.
+        file: The path below the root of its source.
+        document: The document's number in a file of several documents, from 0.
+        profile: The profile in the name of its file.
+        on_profile: Its condition in `spring.config.activate.on-profile`, or None.
+        is_active: Whether the document is active. `Explanation.keys` has only values of active layers.
+        is_last_good: Whether its file is broken now, so that this is the last good content. Lines refer to that content.
     """
 
     name: str
@@ -118,13 +120,13 @@ class Layer:
 
 @attrs.frozen(slots=True, eq=False)
 class Holding:
-    """What one layer holds under a key.
+    """The value of one layer for a key.
 
     Attributes:
-        layer: Its place in `Explanation.layers`.
-        value: As it would be served; None, too, where it is unreadable.
-        cipher: None where it isn't encrypted in its file.
-        by: The layer that is in its way, where it doesn't win; None where it is unreadable.
+        layer: The index of the layer in `Explanation.layers`.
+        value: The value in the form in which it is served. None if it is unreadable.
+        cipher: None if the value isn't encrypted in its file.
+        by: If the value doesn't win, the layer that overrides it. None if the value is unreadable.
     """
 
     layer: int
@@ -138,12 +140,12 @@ class Holding:
 
 @attrs.frozen(slots=True, eq=False)
 class Explanation:
-    """See the module.
+    """The explanation of one key.
 
     Attributes:
-        layers: The strongest first.
-        keys: Flat key to those that hold it, the strongest first; in order of their names.
-        served: The property sources that the active layers are, decrypted.
+        layers: All layers, strongest first.
+        keys: Maps each flat key to its values, strongest first. The keys are in alphabetical order.
+        served: The property sources of the active layers, decrypted.
     """
 
     key: Key
@@ -159,14 +161,14 @@ def explain(
     decryptor: Decryptor | None = None,
     overrides: PropertySource | None = None,
 ) -> Explanation:
-    """Explain a key. Takes time in proportion to what its layers hold.
+    """Explain a key. The time is proportional to the content of its layers.
 
     Args:
-        layers: Those that serve it, the strongest first.
-        overrides: What goes over all of them, and isn't decrypted.
+        layers: The layers that serve the key, strongest first.
+        overrides: The property source over all layers. It isn't decrypted.
 
     Raises:
-        ResolveError: As `property_sources` and `effective_document`.
+        ResolveError: As in `property_sources` and `effective_document`.
     """
     sources: list[Source] = []
     looked_at: list[Layer] = []
@@ -183,7 +185,7 @@ def explain(
             if is_active:
                 raw[len(looked_at)] = each.property_source(files.files.root)
             looked_at.append(_layer(number, files, each, is_active))
-    # Nothing is decrypted in what goes over everything; it is the operator's own.
+    # The overrides aren't decrypted, because they come from the operator's settings.
     served = {
         at: source if decryptor is None or source is overrides else decryptor.opened((source,))[0]
         for at, source in raw.items()
@@ -192,7 +194,7 @@ def explain(
 
 
 def is_below(key: str, wanted: str) -> bool:
-    """Whether a flat key is the one wanted, or one of those below it: `a.b` and `a[0]` are below `a`."""
+    """Return whether a flat key is the wanted key or is below it: `a.b` and `a[0]` are below `a`."""
     return key.startswith(wanted) and key[len(wanted) : len(wanted) + 1] in ("", ".", "[")
 
 
@@ -227,7 +229,7 @@ def _layer(source: int, files: ParsedFiles, candidate: Candidate, is_active: boo
 
 @attrs.frozen(slots=True)
 class _Value:
-    """A value of a layer, with its place from before it was decrypted, and the key that it has there."""
+    """A value of a layer, with the place and the key that it had before decryption."""
 
     written_as: str
     line: int | None
@@ -237,7 +239,7 @@ class _Value:
 
 
 def _keys(raw: Mapping[int, PropertySource], served: Mapping[int, PropertySource]) -> dict[str, Sequence[Holding]]:
-    """The keys of all layers, each with what holds it."""
+    """Map each key of all layers to its values."""
     values: dict[str, dict[int, _Value]] = {}
     owners: dict[str, int] = {}
     keys: dict[str, list[Holding]] = {}
@@ -286,5 +288,5 @@ def _outcome(
         return (Outcome.OVERRIDDEN if owner in held else Outcome.LIST_REPLACED), owner
     if key in standing:
         return Outcome.WINS, None
-    # The other of the two; where both are in one layer, or deep within a list, it is that layer's own.
+    # The other kind of value overrides this one. If both are in one layer, or deep in a list, it is that same layer.
     return Outcome.SHADOWED, owners.get(name if bracket else name + "[", at)

@@ -1,7 +1,7 @@
-"""Trees to flat keys, as Spring's YamlProcessor does it: `a: {b: [{c: 1}]}` is `a.b[0].c: 1`.
+"""Turns trees into flat keys, as Spring's YamlProcessor does: `a: {b: [{c: 1}]}` becomes `a.b[0].c: 1`.
 
-In come the trees of one file, out go for each document its values and their places. The invariant: nothing leaves that is beyond
-the limits when written out in full, aliases expanded, or that JSON can't hold.
+`flatten` takes the tree of a document and returns its values and their places. The invariant: no result exceeds the
+limits when written out in full with aliases expanded, and no result contains text that JSON can't hold.
 """
 
 import re
@@ -16,17 +16,17 @@ from .nodes import Leaf, List, Map, Node, TooManyValues
 Values = dict[str, Scalar]
 Origins = dict[str, tuple[int, int]]
 
-# Neither can be in JSON text that every client reads.
+# No JSON text that every client can read may contain these characters.
 _UNFIT = re.compile("[\0\ud800-\udfff]")
 _INDEX = re.compile(r"\[([0-9]+)\]")
 
 
 class Budget:
-    """What the documents of one file may hold when written out, all together.
+    """Limits what all documents of one file may hold together when written out.
 
     Args:
         path: The file, for errors.
-        limits: `nodes`, `text_bytes`, `expanded_bytes`, `depth`, `list_index` and `ciphertexts` are kept here.
+        limits: This class applies `nodes`, `text_bytes`, `expanded_bytes`, `depth`, `list_index` and `ciphertexts`.
     """
 
     def __init__(self, path: str, limits: FormatSettings) -> None:
@@ -42,10 +42,10 @@ class Budget:
             raise TooManyValues(self._path, self._limits.nodes, line, column, are_expanded=True)
 
     def charge(self, key: str, value: Scalar, line: int | None, column: int | None) -> None:
-        """Charge one flat key and its value.
+        """Count one flat key and its value.
 
         Raises:
-            FormatError: The key or the value is beyond a limit, or holds what JSON can't.
+            FormatError: The key or the value exceeds a limit, or contains text that JSON can't hold.
         """
         if _UNFIT.search(key) or (isinstance(value, str) and _UNFIT.search(value)):
             self.refuse("a NUL character or half of a surrogate pair", line, column)
@@ -71,15 +71,15 @@ class Budget:
 
 
 def flatten(root: Node, budget: Budget, depth: int) -> tuple[Values, Origins]:
-    """Flatten one document; of a key that comes twice (`a.b: 1` and `a: {b: 2}`) the later one stands.
+    """Flatten one document. If a key occurs twice (`a.b: 1` and `a: {b: 2}`), the later value wins.
 
-    Empty lists and nulls become "", empty mappings nothing at all. A document that is no mapping stands under the key `document`.
+    Empty lists and nulls become "". Empty mappings are left out. If a document isn't a mapping, its key is `document`.
 
     Args:
-        depth: How deep nodes may nest, aliases expanded.
+        depth: How deeply nodes may nest, aliases expanded.
 
     Raises:
-        FormatError: As `Budget.charge`.
+        FormatError: As in `Budget.charge`.
     """
     values: Values = {}
     origins: Origins = {}
@@ -89,7 +89,7 @@ def flatten(root: Node, budget: Budget, depth: int) -> tuple[Values, Origins]:
             budget.charge_node(node.line, node.column)
             if type(node) is Leaf:
                 value = "" if node.value is None else node.value
-            elif node.entries if type(node) is Map else node.items:  # type: ignore[union-attr]  # no Leaf gets here
+            elif node.entries if type(node) is Map else node.items:  # type: ignore[union-attr]  # a Leaf was handled above
                 if len(stack) >= depth:
                     budget.refuse(f"nested deeper than {depth} levels, aliases expanded", node.line, node.column)
                 stack.append(_children(key, node))
@@ -108,12 +108,12 @@ def flatten(root: Node, budget: Budget, depth: int) -> tuple[Values, Origins]:
 
 
 def is_nothing(root: Node) -> bool:
-    """Whether a document is as good as absent: empty, or null. A mapping isn't, even one without entries."""
+    """Return whether a document is empty or null. A mapping without entries is not nothing."""
     return type(root) is Leaf and root.value is None
 
 
 def size(text: str) -> int:
-    """The size of a text in UTF-8, in bytes."""
+    """Return the size of a text in UTF-8, in bytes."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
@@ -122,7 +122,7 @@ def _children(prefix: str, node: Node) -> Iterator[tuple[str, Node]]:
         for index, item in enumerate(node.items):
             yield f"{prefix}[{index}]", item
     elif type(node) is Map:
-        # Spring joins without a dot before `[`, and leaves out a path that is blank.
+        # As Spring does: join without a dot before `[`, and leave out a blank path.
         is_blank = not prefix.strip()
         for key, value in node.entries.items():
             if is_blank:

@@ -1,8 +1,9 @@
-"""Bytes to documents, within bounds: the one door for configuration files, whatever their format.
+"""Parses configuration files of every format, within limits.
 
-In come a path and bytes that somebody could commit; out go flattened documents, or a FormatError and nothing else. By extension:
-`.properties`, `.yml` and `.yaml`, `.json`, `.toml`. Text is UTF-8, a byte order mark is allowed, and UTF-16 is read where it has
-one (properties are ISO-8859-1).
+`parse` takes a path and bytes that may come from anybody with write access. It returns flattened documents or raises
+FormatError, and never another error. The extension selects the format: `.properties`, `.yml` and `.yaml`, `.json`,
+`.toml`. Text is UTF-8 and may begin with a byte order mark. UTF-16 is read if it has a byte order mark. Properties
+files are ISO-8859-1.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ from .properties import parse_properties
 from .toml import parse_toml
 from .yaml import parse_yaml
 
-# Of one name all existing files count; the earlier extension wins.
+# If several files have the same name, all of them count. The earlier extension wins.
 EXTENSIONS = ("properties", "yml", "yaml", "json", "toml")
 
 _Parser = Callable[[str, str, FormatSettings], list[Node]]
@@ -33,11 +34,11 @@ class Document:
     """One document of one configuration file, flattened.
 
     Attributes:
-        values: Flat key to scalar, in file order.
-        origins: Flat key to (line, column), from 1.
-        profiles: What `spring.config.activate.on-profile` demands, parsed; None where the document is always active.
-        profile_keys: The document's `spring.profiles.*`, with canonical keys.
-        imports: As `imports.imports_of`.
+        values: Maps each flat key to its scalar, in file order.
+        origins: Maps each flat key to (line, column), from 1.
+        profiles: The parsed condition in `spring.config.activate.on-profile`. None if the document is always active.
+        profile_keys: The document's `spring.profiles.*` keys, in canonical form.
+        imports: As in `imports.imports_of`.
     """
 
     values: Mapping[str, Scalar]
@@ -47,21 +48,21 @@ class Document:
     imports: tuple[str, ...] = ()
 
 
-# As `parse`, wherever it is done.
+# The type of `parse`, and of functions that parse in another process.
 Parse = Callable[[str, bytes, FormatSettings], tuple[Document, ...]]
 
 
 def extension(path: str) -> str:
-    """The extension of a path without its dot; "" where it has none."""
+    """Return the extension of a path without its dot, or "" if it has none."""
     name = path.rpartition("/")[2]
     return name.rpartition(".")[2] if "." in name else ""
 
 
 def parse(path: str, content: bytes, limits: FormatSettings) -> tuple[Document, ...]:
-    """Parse a configuration file into its documents, in file order; documents without anything are left out.
+    """Parse a configuration file into its documents, in file order. Empty documents are left out.
 
     Raises:
-        FormatError: It can't be used. Nothing else is raised, whatever the bytes.
+        FormatError: The file can't be used. No other error is raised, whatever the bytes.
     """
     budget = Budget(path, limits)
     flat: list[tuple[Values, Origins]]

@@ -1,7 +1,8 @@
-"""`spring.config.import`: which files a document takes in beside itself. Pure.
+"""`spring.config.import`: finds the files that a document imports. Pure.
 
-In come the flat values of a document and the path of its file; out go paths below the root of the same source. The invariant: nothing else can be
-imported, so whoever writes a file of one source reaches no other one, no disk and no network. What can't be followed is a key like any other.
+`imports_of` takes the flat values of a document and the path of its file. It returns paths below the root of the same
+source. The invariant: nothing else can be imported. So the author of a file can't reach another source, the disk or
+the network. If an import can't be followed, its key is served like any other key.
 """
 
 import posixpath
@@ -15,9 +16,9 @@ _OPTIONAL = "optional:"
 
 
 def imports_of(path: str, values: Values) -> tuple[str, ...]:
-    """The files that a document imports, in order; a relative path starts at the directory of the document's file.
+    """Return the files that a document imports, in order. A relative path starts at the directory of its file.
 
-    What isn't there is left out when it is looked for, as Spring's server does, whether it is `optional:` or not.
+    Missing files are left out later, as Spring's server does, whether they are `optional:` or not.
     """
     found: dict[str, None] = {}
     for key, value in values.items():
@@ -28,13 +29,13 @@ def imports_of(path: str, values: Values) -> tuple[str, ...]:
 
 
 def for_profile(path: str, profile: str) -> str:
-    """The file of a profile that goes with an imported one."""
+    """Return the path of the file that belongs to an imported file and a profile."""
     stem, dot, extension = path.rpartition(".")
     return f"{stem}-{profile}{dot}{extension}" if profile else path
 
 
 def _target(path: str, text: str) -> str:
-    """A path below the root; "" for anything else."""
+    """Return a path below the root, or "" for any other target."""
     place = text.strip().removeprefix(_OPTIONAL)
     if not place or place.startswith("/") or ":" in place or place.endswith("/"):
         return ""

@@ -1,8 +1,8 @@
-"""JSON text to trees: strict RFC 8259, with places, and without recursion.
+"""Parses JSON text into trees: strict RFC 8259, with places, and without recursion.
 
-The standard parser keeps the last of duplicate keys, reads NaN, recurses and knows no places; so the tokens are read here, one
-expression a token, and only the escapes of strings are left to it. Integers beyond 64 bits and floats beyond the range stay text
-as written.
+The standard parser keeps the last of duplicate keys, accepts NaN, recurses, and reports no places. So this module reads
+the tokens, with one regular expression per token. Only string escapes are left to the standard parser. Integers beyond
+64 bits and floats out of range stay text, as they were written.
 """
 
 import json
@@ -21,21 +21,24 @@ _SPACE = re.compile(r"[ \t\n\r]*+")
 _PUNCTUATION, _STRING, _NUMBER, _WORD = 1, 2, 3, 4
 _WORDS = {"true": True, "false": False, "null": None}
 _INT64 = range(-(2**63), 2**63)
-# More digits than any number in range needs; Python's own conversion refuses several thousand.
+# No number in range needs more digits. Python's own conversion refuses several thousand digits.
 _MAX_NUMBER = 1_000
 
 
 def parse_json(path: str, text: str, limits: FormatSettings) -> list[Node]:
-    """Parse a JSON file: one document.
+    """Parse a JSON file. It has one document.
 
     Raises:
-        FormatError: The text isn't JSON, has a key twice, or is beyond a limit.
+        FormatError: The text isn't JSON, has a duplicate key, or exceeds a limit.
     """
     return _Parser(path, text, limits).run()
 
 
 class _Parser:
-    """One pass over the tokens. `_expects` names what may come next: value, first value, key, first key, colon, comma, end."""
+    """Passes once over the tokens.
+
+    `_expects` names what may come next: value, first value, key, first key, colon, comma, end.
+    """
 
     def __init__(self, path: str, text: str, limits: FormatSettings) -> None:
         self._builder = Builder(path, limits)

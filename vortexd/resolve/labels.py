@@ -1,8 +1,9 @@
-"""Several labels at once: which of their layers goes over which.
+"""Combines the layers of several labels in the order of precedence.
 
-In come the layers of each label, in the order in which the labels were named; out go all layers, the strongest first. As Spring has it, and it has
-it differently for each kind of source: of the commits of a repository the one that was named last is the strongest; of label directories
-the one that was named first, and they are searched together with the files at the top, which come once.
+`layers_of` takes the layers of each label, in the order of the request. It returns all layers, the strongest first. As
+in Spring, the order depends on the kind of source. For commits of a repository, the last label is the strongest. For
+label directories, the first label is the strongest. Label directories are searched together with the files at the top,
+which count once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from .tree import ParsedFiles
 
 
 def layers_of(labels: Sequence[Sequence[ParsedFiles]]) -> Iterator[ParsedFiles]:
-    """The layers of several labels. Sources go over one another as they do for each label."""
+    """Yield the layers of several labels. Sources override one another in the same order as for each label."""
     if len(labels) == 1:
         yield from labels[0]
         return

@@ -1,8 +1,9 @@
-"""Which keys exist: what a pattern can match before anybody has asked for it.
+"""Lists the keys that exist, so that a pattern can match keys that no client has requested yet.
 
-Spring's file names say less than one would like: `a-b.yml` may be application `a-b`, or `a` in profile `b`. The rule here: a file is a
-profile's where the part before some `-` is an application with a file of its own (the longest such), else its whole name is an
-application. What is served doesn't depend on it: whoever asks for a key gets it.
+Spring's file names are ambiguous: `a-b.yml` may belong to application `a-b`, or to `a` in profile `b`. The rule here is
+this. If the part before some `-` names an application with a file of its own, the file belongs to a profile of that
+application. The longest such part counts. Otherwise the whole name is an application. This rule affects only the
+list: the server answers every key that a client requests.
 """
 
 from collections.abc import Collection, Iterator
@@ -19,11 +20,11 @@ DEFAULT_PROFILE = "default"
 
 @attrs.frozen(slots=True, eq=False)
 class Listed:
-    """What exists under one label.
+    """The keys that exist under one label.
 
     Attributes:
-        found_in: What is the same isn't looked through again.
-        names: Those that are in the keys.
+        found_in: The objects that were searched. If they are the same, they aren't searched again.
+        names: The names that occur in the keys and in the names of the files.
     """
 
     found_in: tuple[object, ...]
@@ -36,8 +37,8 @@ class Listing:
     """The keys that exist in a tree.
 
     Attributes:
-        labels: What exists under each.
-        keys: All of them; the same object as before where they are the same.
+        labels: Maps each label to its keys.
+        keys: All keys. If they haven't changed, it is the same object as before.
     """
 
     labels: dict[str, Listed]
@@ -45,11 +46,11 @@ class Listing:
 
 
 def list_keys(parsed: ParsedTree, before: Listing | None = None) -> Listing:
-    """List the keys of a whole tree; costs nothing for labels whose file names are what they were before."""
+    """List the keys of a whole tree. Labels whose file names haven't changed aren't searched again."""
     labels = {}
     is_same = before is not None and parsed.labels.keys() == before.labels.keys()
     for label, files in parsed.labels.items():
-        # Kept, so that the same identity is the same object.
+        # Keep references to the objects, so that the same identity means the same object.
         found_in = tuple(part for each in files.layers for part in (each.paths, each.files.locations))
         former = before.labels.get(label) if before else None
         if former is not None and _are_same(former.found_in, found_in):
@@ -76,12 +77,12 @@ def _are_same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
 
 
 def existing_keys(label: str, files: ParsedFiles) -> frozenset[Key]:
-    """The keys that have files of their own: each application in `default` and in every profile that it, or everybody, has."""
+    """Return the keys that have files of their own: each application in `default`, its profiles and the shared profiles."""
     return _existing(label, _all_owned(label, files))
 
 
 def _all_owned(label: str, files: ParsedFiles) -> frozenset[tuple[str, str]]:
-    """The applications and profiles that the files of all sources belong to."""
+    """Return the applications and profiles that the files of all sources belong to."""
     return frozenset(each for layer in files.layers for each in _owned(layer, label))
 
 
@@ -95,7 +96,7 @@ def _existing(label: str, owned: Collection[tuple[str, str]]) -> frozenset[Key]:
 
 
 def _owned(layer: ParsedFiles, label: str) -> Iterator[tuple[str, str]]:
-    """The applications and profiles that the files of one source belong to, if it serves them."""
+    """Yield the applications and profiles that the files of one source belong to, if the source serves them."""
     stems: set[str] = set()
     placed: list[tuple[str, str | None, str | None]] = []
     for path in layer.paths:
@@ -108,7 +109,7 @@ def _owned(layer: ParsedFiles, label: str) -> Iterator[tuple[str, str]]:
         if application is None:
             name, profile = _owner(stem, stems)
         else:
-            # A directory of one application: its own files, and those for everybody, which are for it alone here.
+            # A directory for one application holds its own files, and shared files, which apply only to it here.
             own = next((each for each in (application, _SHARED) if stem == each or stem.startswith(each + "-")), None)
             if own is None:
                 continue

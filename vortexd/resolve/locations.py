@@ -1,7 +1,8 @@
-"""Search locations: where in a tree the files of a key may lie, with Spring's placeholders and wildcards.
+"""Search locations: the places in a tree where the files of a key may be, with Spring's placeholders and wildcards. Pure.
 
-A location is a path prefix ("" is the root, others end in `/`). `{application}` and `{profile}` in it stand for each of those asked for, `*` for anything
-within one name. In come locations with a key, or with a path; out go prefixes. Pure.
+A location is a path prefix ("" is the root, others end in `/`). In it, `{application}` and `{profile}` are replaced by
+each requested name. `*` matches any text within one name. The functions take locations with a key or a path, and
+return prefixes.
 """
 
 import re
@@ -11,20 +12,20 @@ from functools import lru_cache
 from ..core.model import Key
 
 _PLACEHOLDER = re.compile(r"(\{application\}|\{profile\}|\*)")
-# An application may be several names deep (`team/orders`), a profile is one name.
+# An application may contain slashes (`team/orders`). A profile may not.
 _STANDS_FOR = {"{application}": "(?P<application>[^*]+)", "{profile}": "(?P<profile>[^/*]+)", "*": "[^/]*"}
 
 
 def is_plain(locations: Iterable[str]) -> bool:
-    """Whether locations are prefixes just as they stand."""
+    """Return whether no location contains a placeholder or wildcard."""
     return not any(_PLACEHOLDER.search(each) for each in locations)
 
 
 def prefixes_for(locations: Sequence[str], key: Key, directories: Iterable[str]) -> tuple[str, ...]:
-    """The prefixes that a key is searched in, in Spring's order: later ones win.
+    """Return the prefixes in which to search for a key, in Spring's order: later ones win.
 
     Args:
-        directories: The prefixes that exist, for wildcards.
+        directories: The existing prefixes, for wildcards.
     """
     if is_plain(locations):
         return tuple(locations)
@@ -41,9 +42,10 @@ def prefixes_for(locations: Sequence[str], key: Key, directories: Iterable[str])
 
 
 def places_of(path: str, locations: Sequence[str]) -> Iterator[tuple[str, str | None, str | None]]:
-    """The prefixes that a path may be searched under, with the application and the profile that each is for, if it is for one only.
+    """Yield the prefixes under which the server may search for a path, with their application and profile, or None.
 
-    The longest plain prefix counts alone: with "" and `prod/`, `prod/x.yml` is in `prod/`, unless a placeholder says that it is elsewhere, too.
+    Only the longest plain prefix counts. With "" and `prod/`, `prod/x.yml` is in `prod/`, and also in each place that a
+    location with placeholders allows.
     """
     plain = [each for each in locations if is_plain((each,)) and path.startswith(each)]
     longest = max(plain, key=len, default=None)
@@ -68,7 +70,7 @@ def _matching(pattern: str, directories: Iterable[str]) -> list[str]:
 
 
 def directories_of(paths: Iterable[str]) -> frozenset[str]:
-    """The prefixes of all directories that paths lie in, however deep; not the root."""
+    """Return the prefixes of all directories that contain paths, at any depth, without the root."""
     found: set[str] = set()
     for path in paths:
         end = path.rfind("/")
@@ -83,7 +85,7 @@ def _pattern(location: str) -> re.Pattern[str]:
     seen: set[str] = set()
     parts = []
     for part in _PLACEHOLDER.split(location):
-        # The second time it is the same name again.
+        # A placeholder that occurs again must match the same name.
         parts.append(f"(?P={part[1:-1]})" if part in seen else _STANDS_FOR.get(part) or re.escape(part))
         if part.startswith("{"):
             seen.add(part)
@@ -91,9 +93,9 @@ def _pattern(location: str) -> re.Pattern[str]:
 
 
 def matches(patterns: Sequence[str], key: Key) -> bool:
-    """Whether patterns `application/profile` are for a key, as Spring's repositories have it: any of its profiles will do.
+    """Return whether patterns `application/profile` match a key. As for Spring's repositories, one of its profiles suffices.
 
-    A pattern without a slash is for every profile. No pattern at all is for everything.
+    A pattern without a slash matches every profile. An empty list matches every key.
     """
     if not patterns:
         return True

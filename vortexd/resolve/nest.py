@@ -1,16 +1,16 @@
-"""Flat keys to the one nested document that a key's clients see: what is versioned, diffed and pushed.
+"""Turns flat keys into the nested document of a key, which the server versions, compares and pushes.
 
-In come property sources, highest precedence first; out goes one mapping, by the rules of Spring's suffix formats. Nothing is lost
-and nothing depends on the order of keys in a file:
+`effective_document` takes property sources, highest precedence first, and returns one mapping, by the rules of Spring's
+suffix formats. No value is lost, and the result doesn't depend on the order of keys in a file:
 
-- Of a scalar, the highest source's stands. Of a list (all keys with the same text before their first `[`), the highest source's
-  stands as a whole; indexes it leaves out are null.
-- A name with a value, or a list, and with names below it keeps both: `org: WARN` and `org.cloud: ERROR` become
-  `{"org": "WARN", "org.cloud": "ERROR"}`. A compound name stands where its first key comes, as in Spring.
-- A scalar against a list of the same name: the one of the higher source stands; within one source, the later.
-- What can't be taken apart is a literal key where it stands: an empty name (`a..b`, `.a`, `a.`) makes the rest of the key, with its
-  dot, literal: `{"a": {".b": ...}}`; brackets that aren't an index at the end of a name (`a[x]`, `a[]`, `a[0]x`, `[0]`) belong to
-  the name; a bracket that isn't closed makes the rest literal.
+- For a scalar, the highest source wins. A list is all keys with the same text before their first `[`. For a list, the
+  highest source wins as a whole. Indexes that it leaves out are null.
+- If a name has a value or a list, and also names below it, both are kept. `org: WARN` and `org.cloud: ERROR` become
+  `{"org": "WARN", "org.cloud": "ERROR"}`. As in Spring, a compound name has the position of its first key.
+- If a scalar and a list have the same name, the higher source wins. Within one source, the later wins.
+- If a key can't be split, the rest of it is a literal name. An empty name (`a..b`, `.a`, `a.`) makes the rest of the key
+  literal, with its dot: `{"a": {".b": ...}}`. Brackets that aren't an index at the end of a name (`a[x]`, `a[]`,
+  `a[0]x`, `[0]`) belong to the name. A bracket that isn't closed makes the rest literal.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,9 +21,9 @@ from ..core.errors import ResolveError
 from ..core.model import Json, PropertySource, Scalar
 
 MAX_INDEX = 10_000
-# Nulls for the indexes that lists leave out, in one document: a few keys could otherwise fill the memory.
+# The most nulls that one document may have for indexes that lists leave out. Otherwise a few keys could fill the memory.
 _MAX_GAPS = 100_000
-# Levels a key is taken apart into; the rest of it is literal. JSON writers and readers stop at some hundred.
+# A key is split into at most this many levels. The rest is literal. JSON writers and readers stop at a few hundred levels.
 _MAX_LEVELS = 128
 
 
@@ -32,9 +32,9 @@ class _Node:
     """A place in the document that may hold a value, a list and names below it at the same time.
 
     Attributes:
-        at: Which key it came with first, counted from 0.
-        rank: When its value was set: of a value and a list the later one stands.
-        items_rank: When its list was last added to.
+        at: The number of the key that created this place, from 0.
+        rank: When the value was set. If there are a value and a list, the later one wins.
+        items_rank: When an item was last added to the list.
     """
 
     at: int = 0
@@ -46,21 +46,24 @@ class _Node:
 
     @property
     def has_value(self) -> bool:
-        """Whether its value is what stands here."""
+        """Whether the value wins over the list."""
         return self.rank > self.items_rank
 
 
 def effective_document(sources: Sequence[PropertySource]) -> dict[str, Json]:
-    """Merge property sources, highest precedence first, into one nested document. Takes linear time.
+    """Merge property sources, highest precedence first, into one nested document, in linear time.
 
     Raises:
-        ResolveError: A list index is above 10,000, or lists leave out more than 100,000 indexes in all.
+        ResolveError: A list index is above 10,000, or lists leave out more than 100,000 indexes in total.
     """
     return _Writer().mapping(_tree(merged(sources)))
 
 
 def standing_keys(sources: Sequence[PropertySource]) -> set[str]:
-    """Those of the flat keys in `merged` whose values are in the effective document: not a scalar where a list of its name stands, nor the other way round."""
+    """Return the flat keys of `merged` whose values are in the effective document.
+
+    A scalar is missing if a list of its name wins, and a list is missing if a scalar of its name wins.
+    """
     entries = list(merged(sources))
     standing: set[int] = set()
     nodes = [_tree(entries)]
@@ -93,7 +96,7 @@ def _tree(entries: Iterable[tuple[str, Scalar, int]]) -> _Node:
 
 
 def merged(sources: Sequence[PropertySource]) -> Iterator[tuple[str, Scalar, int]]:
-    """The keys that stand, each with a rank that grows with precedence: scalars first, then lists, as Spring has it."""
+    """Yield the keys that win, each with a rank that grows with precedence. As in Spring, scalars come before lists."""
     scalars: dict[str, tuple[Scalar, int]] = {}
     lists: dict[str, tuple[int, dict[str, tuple[Scalar, int]]]] = {}
     rank = 0
@@ -116,7 +119,7 @@ def merged(sources: Sequence[PropertySource]) -> Iterator[tuple[str, Scalar, int
 
 
 def split_key(key: str) -> list[str | int]:
-    """A flat key as steps: names, and the indexes of lists. The module says what becomes of malformed ones.
+    """Split a flat key into names and list indexes. The module describes how malformed keys are split.
 
     Raises:
         ResolveError: An index is above 10,000.
@@ -142,7 +145,10 @@ def split_key(key: str) -> list[str | int]:
 
 
 def _name_end(key: str, at: int) -> int:
-    """Where the name that begins here ends: at a dot outside brackets, or the key's end; -1 where a bracket isn't closed."""
+    """Find the end of the name that begins here: a dot outside brackets, or the key's end.
+
+    Returns -1 if a bracket isn't closed.
+    """
     while True:
         dot = key.find(".", at)
         bracket = key.find("[", at, dot if dot >= 0 else len(key))
@@ -154,7 +160,7 @@ def _name_end(key: str, at: int) -> int:
 
 
 def _indexes(name: str) -> tuple[str, list[int]]:
-    """Part a name from the indexes at its end."""
+    """Split a name from the indexes at its end."""
     indexes: list[int] = []
     end = len(name)
     while name[end - 1] == "]":
@@ -171,11 +177,11 @@ def _indexes(name: str) -> tuple[str, list[int]]:
 
 @attrs.define(slots=True, eq=False)
 class _Mapping:
-    """A mapping of the document, while it is written.
+    """A mapping of the document while it is being written.
 
     Attributes:
-        places: Of each name the key that it came with.
-        is_mixed: There are compound names in it, which are out of order.
+        places: Maps each name to the number of the key that created it.
+        is_mixed: Whether the mapping contains compound names, which are out of order.
     """
 
     entries: dict[str, Json] = attrs.field(factory=dict)
@@ -189,19 +195,22 @@ class _Mapping:
 
 
 class _Writer:
-    """Writes nodes as JSON. What a place can't hold beside its value goes under a compound key into the mapping around it."""
+    """Writes nodes as JSON.
+
+    If a place has a value and also names below it, those names become compound keys of the surrounding mapping.
+    """
 
     def __init__(self) -> None:
         self._gaps = 0
 
     def mapping(self, node: _Node) -> dict[str, Json]:
-        """The names below a node, as a mapping."""
+        """Return the names below a node as a mapping."""
         target = _Mapping()
         self._names(node, "", target)
         return target.ordered()
 
     def _names(self, node: _Node, prefix: str, target: _Mapping) -> None:
-        """Write the names below a node into a mapping, each with the prefix before it."""
+        """Write the names below a node into a mapping, each with the given prefix."""
         for name, child in (node.names or {}).items():
             target.is_mixed = target.is_mixed or bool(prefix)
             target.places[prefix + name] = child.at

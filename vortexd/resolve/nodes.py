@@ -1,8 +1,8 @@
-"""Trees of parsed values, and the one builder that makes them within bounds.
+"""Trees of parsed values, and the builder that makes them within limits.
 
-The parsers of YAML, JSON and TOML hand over what they read, event by event; out comes a tree of `Leaf`, `Map` and `List`. Aliases
-make it a graph without cycles: a node may hang in several places, so only `flatten` knows how large it is when it is written out.
-Nothing here recurses, whatever the nesting.
+The parsers of YAML, JSON and TOML report what they read, event by event. The builder makes a tree of `Leaf`, `Map` and
+`List`. Aliases make it a graph without cycles, because a node may have several parents. So only `flatten` knows the
+size of a node when it is written out. No function here recurses, however deep the nesting.
 """
 
 from typing import TypeAlias
@@ -16,7 +16,7 @@ from ..settings.sections import FormatSettings
 
 @attrs.define(slots=True, eq=False)
 class Leaf:
-    """A scalar and where it stands; lines and columns count from 1, and are None where the format doesn't tell."""
+    """A scalar and its place. Lines and columns count from 1. They are None if the format doesn't record them."""
 
     value: Scalar
     line: int | None = None
@@ -28,10 +28,10 @@ class Map:
     """A mapping.
 
     Attributes:
-        entries: Key as it is flattened (`name`, or `[200]` where it isn't a string) to value.
+        entries: Maps each key to its value. The key is in flattened form: `name`, or `[200]` if it isn't a string.
         typed: The keys that aren't strings, as text.
-        merges: What `<<` brings in, until the mapping is closed.
-        is_open: It is still being read, so that an alias to it would be recursive.
+        merges: The nodes that `<<` merges, until the mapping is closed.
+        is_open: Whether it is still being read. If so, an alias to it would be recursive.
     """
 
     line: int | None = None
@@ -44,7 +44,7 @@ class Map:
 
 @attrs.define(slots=True, eq=False)
 class List:
-    """A sequence. `is_open` as in `Map`."""
+    """A sequence. `is_open` has the meaning that it has in `Map`."""
 
     line: int | None = None
     column: int | None = None
@@ -54,7 +54,7 @@ class List:
 
 Node: TypeAlias = Leaf | Map | List
 
-# Stands for the key `<<`: what comes next isn't an entry but is merged into the mapping.
+# Replaces the key `<<`. The next node isn't an entry. It is merged into the mapping.
 MERGE = "<<"
 
 
@@ -69,15 +69,15 @@ class TooManyValues(FormatError):
 
 
 class Builder:
-    """Builds the documents of one file; the bounds hold for all of them together.
+    """Builds the documents of one file. The limits apply to all of them together.
 
     Args:
         path: The file, for errors.
-        limits: `depth`, `nodes`, `documents` and `list_index` are kept here.
+        limits: This class applies `depth`, `nodes`, `documents` and `list_index`.
 
     Attributes:
         documents: The finished documents, in file order.
-        needs_key: The next node belongs to a mapping that waits for a key.
+        needs_key: Whether the next node is a key of a mapping.
     """
 
     def __init__(self, path: str, limits: FormatSettings) -> None:
@@ -85,7 +85,7 @@ class Builder:
         self.limits = limits
         self.documents: list[Node] = []
         self._open: list[Map | List] = []
-        # Of each open container the key that waits for its value.
+        # For each open container, the key whose value comes next.
         self._keys: list[str | None] = []
         self._is_merge = False
         self._nodes = 0
@@ -103,7 +103,7 @@ class Builder:
         return FormatError(self.path, reason, line, column)
 
     def count(self, nodes: int, line: int | None, column: int | None) -> None:
-        """Charge nodes to the file.
+        """Count nodes of the file.
 
         Raises:
             TooManyValues: There are more than the limit.
@@ -113,7 +113,7 @@ class Builder:
             raise TooManyValues(self.path, self.limits.nodes, line, column)
 
     def key(self, text: str, is_text: bool, line: int | None, column: int | None) -> None:
-        """Set the key of the next node. `is_text` says whether it was a string in the file."""
+        """Set the key of the next node. `is_text` is whether it was a string in the file."""
         mapping = self._open[-1]
         assert isinstance(mapping, Map)
         flat = text if is_text else f"[{text}]"
@@ -129,12 +129,12 @@ class Builder:
         self._keys[-1] = flat
 
     def merge_key(self) -> None:
-        """Let the next node be merged into the open mapping."""
+        """Merge the next node into the open mapping."""
         self._keys[-1] = MERGE
         self._is_merge = True
 
     def add(self, node: Node) -> None:
-        """Put a node where the file is: into the open container under its key, or as a document of its own."""
+        """Add a node: to the open container under its key, or as a new document."""
         self.count(1, node.line, node.column)
         if not self._open:
             if len(self.documents) >= self.limits.documents:
@@ -158,7 +158,7 @@ class Builder:
             container.entries[key] = node
 
     def open(self, container: Map | List) -> None:
-        """Add a container and go into it."""
+        """Add a container, and make it the innermost open container."""
         self.add(container)
         if len(self._open) >= self.limits.depth:
             reason = f"nested deeper than {self.limits.depth} levels"
@@ -167,7 +167,7 @@ class Builder:
         self._keys.append(None)
 
     def close(self) -> None:
-        """Leave the innermost container; what it merges becomes its own."""
+        """Close the innermost container. If it merges mappings, their entries become its own."""
         container = self._open.pop()
         self._keys.pop()
         container.is_open = False
@@ -175,9 +175,9 @@ class Builder:
             self._merge(container)
 
     def _merge(self, mapping: Map) -> None:
-        """Take over what `<<` names: the mapping's own keys win, then those of earlier merges.
+        """Add the entries of the mappings that `<<` names. The mapping's own keys win, then those of earlier merges.
 
-        Every key looked at is charged, so that merges of merges can't multiply.
+        Every examined key is counted, so that merges of merges can't multiply.
         """
         merged: dict[str, Node] = {}
         for source in mapping.merges or ():
@@ -193,5 +193,5 @@ class Builder:
 
 
 def shown(key: str) -> str:
-    """A key as errors show it: bounded, and nothing in it that could forge a line of a log."""
+    """Return a key in a form for errors. It is bounded, and it can't forge a line of a log."""
     return ascii(key if len(key) <= 100 else key[:100] + "...")

@@ -1,8 +1,8 @@
-"""`.properties` files as Spring Boot's OriginTrackedPropertiesLoader reads them.
+"""Parses `.properties` files as Spring Boot's OriginTrackedPropertiesLoader does.
 
-ISO-8859-1 with `\\uXXXX` escapes, so every byte sequence is some text; `#---` and `!---` lines part documents, unless they stand
-directly below or above a comment line of the same kind; `name[]=a,b,c` is a list. Values are always strings. A malformed escape is
-an error.
+The encoding is ISO-8859-1 with `\\uXXXX` escapes, so every byte sequence is valid text. `#---` and `!---` lines separate
+documents, unless they are directly below or above a comment line of the same kind. `name[]=a,b,c` is a list. Values are
+always strings. A malformed escape is an error.
 """
 
 import io
@@ -27,10 +27,10 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 
 def parse_properties(path: str, content: bytes, budget: Budget) -> list[tuple[Values, Origins]]:
-    """Parse the documents of a properties file; those without a key are left out.
+    """Parse the documents of a properties file. Documents without a key are left out.
 
     Raises:
-        FormatError: A malformed `\\u` escape, or something beyond a limit.
+        FormatError: A `\\u` escape is malformed, or a limit is exceeded.
     """
     documents: list[tuple[Values, Origins]] = []
     values: Values = {}
@@ -61,12 +61,14 @@ def parse_properties(path: str, content: bytes, budget: Budget) -> list[tuple[Va
 
 @attrs.define(slots=True, eq=False)
 class _Line:
-    """A logical line: the text of one physical line, or of several, and where each begins. There may be millions, so they are packed.
+    """A logical line: the text of one or more physical lines, and where each begins.
+
+    There may be millions of lines, so the numbers are packed.
 
     Attributes:
-        numbers: Of each physical line its number, from 1.
-        columns: Where its text begins in it, from 1.
-        starts: Where its text begins in the logical line, from 0.
+        numbers: The number of each physical line, from 1.
+        columns: The column in the physical line at which its text begins, from 1.
+        starts: The offset in the logical line at which its text begins, from 0.
     """
 
     is_comment: bool = False
@@ -86,8 +88,8 @@ class _Line:
         return self._parts.getvalue()
 
     def place(self, offset: int) -> tuple[int, int]:
-        """The line and the column of an offset in the text."""
-        # Of parts that begin at the same offset all but the last are empty.
+        """Return the line and the column of an offset in the text."""
+        # If several parts begin at the same offset, all but the last are empty.
         index = bisect_right(self.starts, offset) - 1
         return self.numbers[index], self.columns[index] + offset - self.starts[index]
 
@@ -111,7 +113,7 @@ def _logical_lines(text: str) -> Iterator[_Line]:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Its physical lines, one at a time: a file may have millions."""
+    """Yield the physical lines one at a time, because a file may have millions."""
     at = 0
     for match in _BREAK.finditer(text):
         yield text[at : match.start()]
@@ -155,6 +157,6 @@ def _unescape(path: str, number: int, text: str) -> str:
 
     plain = _ESCAPE.sub(replace, text)
     if _HALF.search(plain):
-        # Two escapes that are a pair of surrogates are one character; a single half stays, and is refused.
+        # A pair of surrogate escapes is one character. A single surrogate remains, and is refused later.
         plain = plain.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     return plain

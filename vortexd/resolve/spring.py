@@ -1,10 +1,11 @@
-"""Spring's order of precedence: which documents make up a key, and which of them wins.
+"""Spring's order of precedence: selects the documents of a key, and decides which document wins.
 
-In come the parsed files of one label and a key; out go its property sources, highest precedence first: for each profile, last
-first, the profile's files; then the files without a profile. Within each: the last location, the last application, the extensions
-in order, the last document of a file. `application-{profile}` so beats `{application}`, and a location beats a name.
+The functions take the parsed files of one label and a key. They return property sources, highest precedence first. The
+files of profiles come first, the last profile before the others. The files without a profile follow. Within each group,
+the order is: last location first, last application first, extensions in order, last document of a file first. So
+`application-{profile}` wins over `{application}`, and the location counts more than the name.
 
-The cost grows with the number of names that are candidates, not with the number of files.
+The cost grows with the number of possible file names, not with the number of files.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ _SHARED = "application"
 _DEFAULT = "default"
 _MAX_PROFILES = 64
 _MAX_IMPORTS = 64
-# What Spring refuses where it can only be read once the profiles are known.
+# Spring refuses these keys in documents that can be read only when the profiles are known.
 _UNCONDITIONAL = ("spring.profiles.active", "spring.profiles.include", "spring.profiles.default")
 _INCLUDE = "spring.profiles.include"
 _GROUP = "spring.profiles.group."
@@ -35,8 +36,8 @@ class Candidate:
     """A document that may be part of a key.
 
     Attributes:
-        number: Its number in a file of several documents, from 0; None where it is the only one.
-        profile: The one that its file is for, by its name; "" where it is for all.
+        number: The number in a file of several documents, from 0, or None if it is the only document.
+        profile: The profile in the name of its file, or "" if the file is for all profiles.
     """
 
     path: str
@@ -46,11 +47,11 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """As Spring names it, without the root of its source."""
+        """The document's name in Spring's form, without the root of its source."""
         return self.path if self.number is None else f"{self.path} (document #{self.number})"
 
     def property_source(self, root: str) -> PropertySource:
-        """As it is served.
+        """Return the document as a property source.
 
         Args:
             root: As `Files.root`.
@@ -60,11 +61,11 @@ class Candidate:
 
 @attrs.frozen(slots=True)
 class Reason:
-    """Why a profile is active that nobody asked for.
+    """Why a profile is active that the client didn't request.
 
     Attributes:
-        document: The one that says so.
-        key: Where in it, in the form of `activation.canonical`.
+        document: The document that activates the profile.
+        key: The key in the document, in the form of `activation.canonical`.
     """
 
     document: Candidate
@@ -73,14 +74,14 @@ class Reason:
 
 @attrs.frozen(slots=True, eq=False)
 class Selection:
-    """What of one layer is looked at for a key.
+    """The documents of one layer that are considered for a key.
 
     Attributes:
-        profiles: Those that are active, the strongest last; None with those that were asked for.
-        candidates: Highest precedence first, those that don't count included.
+        profiles: The active profiles, the strongest last. Requested profiles have the reason None.
+        candidates: The documents, highest precedence first, including those that aren't active.
         files: The layer.
-        reads: The paths that were looked for, whether there is such a file or not. The key depends on these files of the layer and on
-            no others.
+        reads: The paths that were searched for, whether such a file exists or not. The key depends only on these files
+            of the layer.
     """
 
     key: Key
@@ -91,29 +92,29 @@ class Selection:
 
     @property
     def broken(self) -> list[str]:
-        """Those of `reads` that are broken."""
+        """The paths in `reads` whose files are broken."""
         return [path for path in self.reads if path in self.files.broken] if self.files.broken else []
 
     @property
     def fault(self) -> FormatError | None:
-        """Why the key can't be resolved: a broken file that it reads and that has no fallback."""
+        """The error of a broken file in `reads` without a fallback, because of which the key can't be resolved, or None."""
         return next((self.files.broken[path] for path in self.broken if path not in self.files.fallbacks), None)
 
     @property
     def origin(self) -> Origin | None:
-        """The newest commit that changed a file which the key reads."""
+        """The newest commit that changed a file in `reads`."""
         edits = self.files.files.edits
         return self.files.files.origin if edits is None else edits.last(self.reads)
 
     def is_active(self, candidate: Candidate) -> bool:
-        """Whether a document counts for these profiles."""
+        """Return whether a document is active for these profiles."""
         return _is_active(candidate.document, frozenset(self.profiles))
 
     def active(self) -> Iterator[Candidate]:
-        """Those that count.
+        """Yield the active documents.
 
         Raises:
-            ResolveError: One that is itself for a profile says which profiles are active.
+            ResolveError: A document that is itself for a profile activates profiles.
         """
         for each in filter(self.is_active, self.candidates):
             is_conditional = bool(each.profile) or each.document.profiles is not None
@@ -123,29 +124,30 @@ class Selection:
 
 
 def property_sources(layers: Iterable[ParsedFiles], key: Key) -> tuple[PropertySource, ...]:
-    """The property sources of a key, highest precedence first; none where no file is for it.
+    """Return the property sources of a key, highest precedence first. The result is empty if no file is for the key.
 
-    All of a stronger layer go before those of a weaker one. A broken file without a fallback is as if it weren't there: look at
-    `Selection.fault` first. For a profile other than `default`, `spring.profiles.include` and `spring.profiles.group` of documents without a
-    condition are honoured; included profiles are stronger than those asked for, and so are the members of a group than its name.
+    All sources of a stronger layer precede those of a weaker layer. A broken file without a fallback is treated as
+    absent, so check `Selection.fault` first. For a profile other than `default`, this function applies
+    `spring.profiles.include` and `spring.profiles.group` of documents without a condition. Included profiles are stronger
+    than requested profiles. The members of a group are stronger than the group's name.
 
     Args:
-        layers: Those that serve the key, the strongest first.
+        layers: The layers that serve the key, strongest first.
 
     Raises:
-        ResolveError: A document that is itself for a profile says which profiles are active, or there are too many of them.
+        ResolveError: A document that is itself for a profile activates profiles, or there are too many profiles.
     """
     return tuple(source for layer in layers for source in sources_of(selection(layer, key)))
 
 
 def sources_of(chosen: Selection) -> Iterator[PropertySource]:
-    """The property sources of one layer. Raises as `Selection.active`."""
+    """Yield the property sources of one layer. Raises the errors of `Selection.active`."""
     root = chosen.files.files.root
     return (each.property_source(root) for each in chosen.active())
 
 
 def selection(files: ParsedFiles, key: Key) -> Selection:
-    """The documents of one layer that are looked at for a key, and the profiles that decide between them.
+    """Select the documents of one layer for a key, and the profiles that decide which of them are active.
 
     Raises:
         ResolveError: There are too many profiles.
@@ -155,7 +157,7 @@ def selection(files: ParsedFiles, key: Key) -> Selection:
     reads: dict[str, None] = {}
     general = list(_candidates(files, prefixes, applications, "", reads))
     asked_for: dict[str, Reason | None] = dict.fromkeys(key.profiles)
-    # What is imported may say, too, which profiles there are; what is for a profile may not.
+    # Imported documents may activate profiles, too, unless they are themselves for a profile.
     saying = _with_imports(files, general, (), lambda each: each.document.profiles is None, reads)
     profiles = asked_for if key.profile == _DEFAULT else _expanded(key.profiles, saying)
     candidates: list[Candidate] = []
@@ -179,7 +181,10 @@ def _candidates(
     profile: str,
     reads: dict[str, None],
 ) -> Iterator[Candidate]:
-    """The documents of all files `<prefix><application>[-<profile>].<extension>`, highest precedence first; notes the paths in `reads`."""
+    """Yield the documents of all files `<prefix><application>[-<profile>].<extension>`, highest precedence first.
+
+    Adds the paths to `reads`.
+    """
     suffix = f"-{profile}" if profile else ""
     for prefix in reversed(prefixes):
         for application in reversed(applications):
@@ -201,12 +206,12 @@ def _with_imports(
     is_active: Callable[[Candidate], bool],
     reads: dict[str, None],
 ) -> Sequence[Candidate]:
-    """The documents with those that they import, each before the one that imports it, the last import first; a file comes once.
+    """Add the imported documents. Each comes before its importer, the last import first, and each file occurs once.
 
     Args:
-        profiles: For each of them the file of the import that is for it is imported, too.
-        is_active: Whether what a document imports counts.
-        reads: Where the paths are noted that are looked for.
+        profiles: For each of these profiles, the profile's file of each import is imported, too.
+        is_active: Whether a document's imports count.
+        reads: Collects the paths that are searched for.
     """
     if not any(each.document.imports for each in candidates):
         return candidates
@@ -216,7 +221,7 @@ def _with_imports(
 
 
 class _Imports:
-    """Follows imports from document to document, each file once. Recursion is as deep as there may be imports."""
+    """Follows imports from document to document, each file once. The limit on imports bounds the recursion."""
 
     def __init__(
         self,
@@ -234,10 +239,11 @@ class _Imports:
         self._count = 0
 
     def expand(self, candidate: Candidate, is_lifting: bool) -> tuple[list[Candidate], list[Candidate]]:
-        """What goes above the place of a document, and its place: itself below what it imports.
+        """Return the documents above a document's place, and those in its place: its imports, then the document itself.
 
-        Spring knows the profiles only when it has read what is for none. What is imported for a profile from there goes, at the end, to the top of
-        the document that imports the importer, or of all there is; from elsewhere it stays.
+        Spring knows the profiles only after it has read the documents that have no profile. In such a document, the
+        imports for a profile move to the top at the end. The top is that of the importing document, or of all
+        documents. In any other document, imports stay in place.
         """
         if not candidate.document.imports or not self._is_active(candidate):
             return [], [candidate]
@@ -265,7 +271,7 @@ class _Imports:
 
 
 def _of_file(path: str, profile: str, documents: Sequence[Document]) -> Iterator[Candidate]:
-    """The documents of a file, the last one first."""
+    """Yield the documents of a file, the last document first."""
     for number in reversed(range(len(documents))):
         yield Candidate(path, number if len(documents) > 1 else None, profile, documents[number])
 
@@ -278,7 +284,7 @@ def _refuse_profile_keys(candidate: Candidate) -> None:
 
 
 def _expanded(requested: Sequence[str], general: Sequence[Candidate]) -> dict[str, Reason | None]:
-    """The profiles asked for, with the members of groups behind each group, and those that the files include behind all."""
+    """Return the requested profiles, each followed by its group's members, and then the profiles that files include."""
     included: list[tuple[str, Reason | None]] = []
     groups: dict[str, list[tuple[str, Reason | None]]] = {}
     for each in general:
@@ -288,7 +294,7 @@ def _expanded(requested: Sequence[str], general: Sequence[Candidate]) -> dict[st
         included += _listed(each, _INCLUDE)
         for name in dict.fromkeys(name.partition("[")[0] for name in keys if name.startswith(_GROUP)):
             groups.setdefault(name.removeprefix(_GROUP), _listed(each, name))
-    # As Spring's Profiles.expandProfiles: depth first, each profile once.
+    # As in Spring's Profiles.expandProfiles: depth first, each profile once.
     stack = [*reversed(included), *((profile, None) for profile in reversed(requested))]
     expanded: dict[str, Reason | None] = {}
     while stack:
@@ -302,12 +308,12 @@ def _expanded(requested: Sequence[str], general: Sequence[Candidate]) -> dict[st
 
 
 def _group_name(profile: str) -> str:
-    # Keys are kept in the canonical form; see activation.canonical.
+    # Keys have the canonical form (see activation.canonical).
     return profile.lower().replace("-", "").replace("_", "")
 
 
 def _listed(document: Candidate, name: str) -> list[tuple[str, Reason | None]]:
-    """The profiles of a comma list, or of a list's entries."""
+    """Return the profiles in a comma-separated list, or in the entries of a list."""
     found: list[tuple[str, Reason | None]] = []
     for key, value in document.document.profile_keys.items():
         if key == name or key.startswith(name + "["):

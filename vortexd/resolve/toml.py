@@ -1,7 +1,8 @@
-"""TOML text to trees, by tomllib behind a scan for nesting and numbers of values. vortexd's own addition to Spring's formats.
+"""Parses TOML text into trees, by tomllib after a scan for nesting and numbers of values. Spring doesn't read TOML.
 
-tomllib recurses for each bracket, takes quadratic time for long dotted keys, and builds whatever the text says, so all of that is bounded
-before it sees the text. It keeps no places: origins are missing, errors have theirs. Dates and times become their TOML text.
+tomllib recurses for each bracket, takes quadratic time for long dotted keys, and builds everything in the text. So the
+scan enforces limits first. tomllib reports places only in errors, so values have no origins. Dates and times become
+their TOML text.
 """
 
 import math
@@ -16,7 +17,7 @@ from ..core.model import Scalar
 from ..settings.sections import FormatSettings
 from .nodes import Builder, Leaf, List, Map, Node, TooManyValues
 
-# Strings and comments in one piece, so that what is in them isn't counted; so are runs of empty lines, of which there may be millions.
+# A string or comment is one match, so its characters aren't counted. So is a run of empty lines, which may be millions.
 _PIECE = re.compile(
     r'"""(?:[^\\"]++|\\.|"(?!""))*+"""(?:"{1,2}+)?|\'\'\'(?:[^\']++|\'(?!\'\'))*+\'\'\'(?:\'{1,2}+)?'
     r'|"(?:[^"\\\n]++|\\.)*+"|\'[^\'\n]*+\'|#[^\n]*+|[\[\]{}.,=]|\n[ \t\r\n]*+',
@@ -27,10 +28,10 @@ _INT64 = range(-(2**63), 2**63)
 
 
 def parse_toml(path: str, text: str, limits: FormatSettings) -> list[Node]:
-    """Parse a TOML file: one document.
+    """Parse a TOML file. It has one document.
 
     Raises:
-        FormatError: The text isn't TOML, or is beyond a limit.
+        FormatError: The text isn't TOML, or exceeds a limit.
     """
     _Scan(path, limits).run(text)
     builder = Builder(path, limits)
@@ -49,16 +50,16 @@ def parse_toml(path: str, text: str, limits: FormatSettings) -> list[Node]:
 
 
 class _Scan:
-    """Counts what a text nests and holds, before anything is built of it.
+    """Counts the nesting and the values of a text before anything is built from it.
 
-    Each part of a dotted key or of a table's header counts as a value each time it is written, and so does each item of a list that has a
-    comma behind it.
+    Each part of a dotted key or of a table's header counts as a value each time it occurs. So does each list item that
+    is followed by a comma.
     """
 
     def __init__(self, path: str, limits: FormatSettings) -> None:
         self._path = path
         self._limits = limits
-        # The brackets that are open: "[" of a list, "{" of an inline table, "(" of a table's header.
+        # The open brackets: "[" for a list, "{" for an inline table, "(" for a table's header.
         self._open: list[str] = []
         self._is_key = True
         self._dots = 0
@@ -66,10 +67,10 @@ class _Scan:
         self._line = 1
 
     def run(self, text: str) -> None:
-        """Look through a text.
+        """Scan a text.
 
         Raises:
-            FormatError: It is beyond a limit.
+            FormatError: The text exceeds a limit.
         """
         for match in _PIECE.finditer(text):
             piece = match[0]
@@ -98,7 +99,7 @@ class _Scan:
         self._check_depth(len(self._open))
 
     def _closed(self) -> None:
-        # The last part of a header's name.
+        # Count the last part of a header's name.
         self._count(int(self._open == ["("]))
         self._begin_key(False)
         del self._open[-1:]

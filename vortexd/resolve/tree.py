@@ -1,8 +1,9 @@
-"""Parsed trees: a Tree's bytes become documents once, and again only where they changed.
+"""Parses trees. The bytes of a Tree become documents once, and again only if they change.
 
-In comes a `Tree` and the `ParsedTree` made before it; out goes a new one, which shares with it all that is the same: a label's whole parsed files, their
-documents, what is known of their names. What it costs grows with the number of changed files. A file that can't be parsed is an
-entry in `broken`, never an exception. Its last good documents, if any are known, stand in its place, and `fallbacks` says so.
+`parse_tree` takes a `Tree` and the `ParsedTree` before it. It returns a new `ParsedTree` that shares all unchanged parts:
+the parsed files of a label, their documents, and their names. The cost grows with the number of changed files. If a
+file can't be parsed, it becomes an entry in `broken`, never an exception. If its last good documents are known, they
+replace it, and `fallbacks` records this.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,11 +21,11 @@ _Parsed = tuple[Document, ...] | FormatError
 
 @attrs.frozen(slots=True, eq=False)
 class Fallback:
-    """What takes the place of a broken file.
+    """The replacement of a broken file.
 
     Attributes:
-        documents: The documents of the last good content; none if there was no such file.
-        former: That content, and where it comes from.
+        documents: The documents of the last good content, or none if there was no such file.
+        former: The last good content, and where it comes from.
     """
 
     documents: tuple[Document, ...]
@@ -33,17 +34,18 @@ class Fallback:
 
 @attrs.frozen(slots=True, eq=False)
 class ParsedFiles:
-    """One label's files of one source, parsed, with those of other sources under the same label.
+    """The parsed files of one label from one source, with those of other sources under the same label.
 
     Attributes:
-        files: What it was parsed from.
-        documents: Path to its documents, in no particular order; only configuration files in or below one of `files.locations`. For a broken
-            file these are the documents of its fallback.
-        broken: Path to why it can't be used, files that couldn't be read included.
-        paths: The paths of both; the same object as before where they are the same.
-        directories: The directories that files lie in, whatever they are, where `files.locations` needs to know.
+        files: The files that were parsed.
+        documents: Maps each path to its documents, in no particular order. It has only configuration files in or below
+            one of `files.locations`. For a broken file, these are the documents of its fallback.
+        broken: Maps each path that can't be used to the error. This includes files that couldn't be read.
+        paths: The paths in `documents` and `broken`. If they haven't changed, it is the same object as before.
+        directories: The directories of all files, if `files.locations` has placeholders or wildcards.
         others: As `Files.others`.
-        fallbacks: What takes the place of broken files. A broken path without an entry has none: keys that read it can't be resolved.
+        fallbacks: The replacements of broken files. A broken path without an entry has no replacement, so keys that
+            read it can't be resolved.
     """
 
     files: Files
@@ -56,11 +58,11 @@ class ParsedFiles:
 
     @property
     def layers(self) -> "tuple[ParsedFiles, ...]":
-        """This and the others, the strongest first."""
+        """This object and the others, strongest first."""
         return (self, *self.others)
 
     def layers_for(self, key: Key) -> "Iterator[ParsedFiles]":
-        """Those that serve a key, the strongest first: of each group the first that is for it."""
+        """Yield the layers that serve a key, strongest first. From each group, only the first matching layer counts."""
         taken: set[int] = set()
         for layer in self.layers:
             if layer.files.group not in taken and matches(layer.files.applications, key):
@@ -68,7 +70,7 @@ class ParsedFiles:
                 yield layer
 
     def broken_file(self, label: str, path: str) -> BrokenFile:
-        """What people are told of a broken file of this layer."""
+        """Describe a broken file of this layer for people and programs."""
         error, fallback = self.broken[path], self.fallbacks.get(path)
         served = Served.NOTHING
         if fallback is not None:
@@ -77,7 +79,7 @@ class ParsedFiles:
         return BrokenFile(label, self.files.root, path, error.line, error.column, error.reason, served, revision)
 
     def with_fallbacks(self, found: "Mapping[str, Fallback | None]") -> "ParsedFiles":
-        """The same files with other fallbacks for some broken paths; None takes one away."""
+        """Return the same files with other fallbacks for some broken paths. None removes a fallback."""
         documents, fallbacks = dict(self.documents), dict(self.fallbacks)
         for path, fallback in found.items():
             documents.pop(path, None)
@@ -89,14 +91,14 @@ class ParsedFiles:
 
 @attrs.frozen(slots=True, eq=False)
 class ParsedTree:
-    """A Tree, parsed: label to its parsed files."""
+    """A parsed Tree: maps each label to its parsed files."""
 
     labels: Mapping[str, ParsedFiles]
     default_label: str
 
 
 def broken_files(labels: Mapping[str, ParsedFiles]) -> dict[tuple[str, str], BrokenFile]:
-    """All files that are broken now, by label and by a name that no two files of a label have."""
+    """Return all files that are broken now, by label and by a name that is unique within the label."""
     return {
         (label, layer.files.root + path if files.others else path): layer.broken_file(label, path)
         for label, files in labels.items()
@@ -112,15 +114,15 @@ def parse_tree(
     served: ParsedTree | None = None,
     parse_file: Parse = parse,
 ) -> ParsedTree:
-    """Parse every configuration file of the tree, taking over what `before` has of files with the same bytes.
+    """Parse every configuration file of the tree. Files with unchanged bytes are taken from `before`.
 
-    `before` must have been made with the same limits. The same path with the same bytes under several labels is parsed once.
-    Takes as long as it takes (seconds for many megabytes): call it in a thread.
+    `before` must have been made with the same limits. If a path has the same bytes under several labels, it is parsed
+    once. Parsing many megabytes takes seconds, so call this function in a thread.
 
     Args:
-        served: What is served now, within whatever limits: what it has of a file that is broken from now on becomes the fallback. None
-            means `before`.
-        parse_file: Parses one file, wherever that is done.
+        served: The tree that is served now, made with any limits. If a file is broken from now on, its content in
+            `served` becomes the fallback. None means `before`.
+        parse_file: Parses one file, in this process or another.
     """
     known = _Known(before.labels.values() if before else (), limits, parse_file)
     served = served or before
@@ -137,7 +139,7 @@ def parse_tree(
 
 
 class _Known:
-    """What was parsed already, in this tree or the one before."""
+    """Results of earlier parsing, of this tree and of the tree before it."""
 
     def __init__(self, before: Iterable[ParsedFiles], limits: FormatSettings, parse_file: Parse) -> None:
         self._before = [layer for files in before for layer in files.layers]
@@ -155,7 +157,7 @@ class _Known:
         try:
             return self._parse_file(path, content, self._limits)
         except FormatError as error:
-            # Kept for as long as the file is broken: without the frames it passed through.
+            # The error is kept while the file is broken. Drop the traceback, which would keep its frames alive.
             return error.with_traceback(None)
 
     def _former(self, path: str, content: bytes) -> _Parsed | None:
@@ -168,7 +170,7 @@ class _Known:
 def _parse_label(files: Files, known: _Known, before: ParsedFiles | None, served: ParsedFiles | None) -> ParsedFiles:
     if before is not None and before.files is files:
         return before
-    # A source that came or went shifts the others: each is compared with what it was itself.
+    # A source that is added or removed shifts the others. So compare each source with its own former state.
     former = {layer.files.root: layer for layer in before.layers} if before else {}
     shown = {layer.files.root: layer for layer in served.layers} if served else {}
     first, *others = (
@@ -181,7 +183,7 @@ def _parse_files(files: Files, known: _Known, before: ParsedFiles | None, served
     if before is None or before.files.locations != files.locations:
         before = ParsedFiles(Files({}, locations=files.locations), {}, {})
     changed = _different(files, before.files)
-    # Copies cost next to nothing; what isn't touched isn't looked at.
+    # Copies are cheap. Unchanged files aren't examined.
     documents, broken, fallbacks = dict(before.documents), dict(before.broken), dict(before.fallbacks)
     for path in changed:
         documents.pop(path, None)
@@ -210,7 +212,7 @@ def _parse_files(files: Files, known: _Known, before: ParsedFiles | None, served
 
 
 def _served_fallback(path: str, served: ParsedFiles) -> Fallback | None:
-    """What has been served of a path until now; None if that was an error."""
+    """Return the content that was served for a path until now, or None if that was an error."""
     if path in served.broken:
         return served.fallbacks.get(path)
     if path in served.documents:
@@ -227,7 +229,7 @@ def _fall_back(
 
 
 def _different(files: Files, before: Files) -> list[str]:
-    """The paths of which the bytes, or the reason why there are none, aren't what they were."""
+    """Return the paths whose bytes, or whose reason for having no bytes, have changed."""
     found: dict[str, None] = {}
     pairs: tuple[tuple[Mapping[str, object], Mapping[str, object]], ...] = (
         (files.contents, before.contents),
@@ -235,7 +237,7 @@ def _different(files: Files, before: Files) -> list[str]:
     )
     for new, old in pairs:
         if new is not old:
-            # The same object first: that is all it takes for most.
+            # Compare identities first. For most files this suffices.
             found |= {
                 path: None for path, value in new.items() if old.get(path) is not value and old.get(path) != value
             }
@@ -245,14 +247,18 @@ def _different(files: Files, before: Files) -> list[str]:
 
 
 def location_of(path: str, locations: Iterable[str]) -> str | None:
-    """The location a path lies in, or None. The longest counts: with "" and `prod/`, `prod/x.yml` is in `prod/` alone."""
+    """Return the location that contains a path, or None.
+
+    The longest location counts: with "" and `prod/`, `prod/x.yml` is only in `prod/`.
+    """
     return max((each for each in locations if path.startswith(each)), key=len, default=None)
 
 
 def is_configuration(path: str, locations: Sequence[str]) -> bool:
-    """Whether a path is a configuration file: a known extension, in or below a location, and nothing hidden on its way.
+    """Return whether a path is a configuration file.
 
-    Below, because an application's name may hold `/`: `foo/app.yml` is the file of `foo/app`.
+    Such a file has a known extension, is in or below a location, and is not hidden, nor is a directory on its way.
+    It may be below a location because an application's name may contain `/`: `foo/app.yml` is the file of `foo/app`.
     """
     if extension(path) not in EXTENSIONS:
         return False

@@ -1,15 +1,16 @@
-"""YAML text to trees, from the event stream alone, as SnakeYAML and Spring understand it.
+"""Parses YAML text into trees from the event stream alone, as SnakeYAML and Spring understand it.
 
-The composer and constructors of PyYAML recurse (in C, until the process dies) and multiply merges; here only the events of the
-parser are read, and counted while they come. Decided where YAML 1.1 leaves room or Spring differs from PyYAML:
+PyYAML's composer and constructors recurse (in C, until the process crashes) and multiply merges. So this module reads
+only the parser's events, and counts them as they come. It decides as follows where YAML 1.1 leaves room, or where Spring
+differs from PyYAML:
 
-- Plain scalars resolve by SnakeYAML's expressions: `yes no on off` are booleans, `010` is 8, `0x1F` 31, `1_000` 1000, `1e3` a float,
-  `22:22` is 1342 (base 60), `0o17` and every timestamp are strings.
-- Integers beyond 64 bits, `.nan`, `.inf` and floats beyond the range stay strings as they were written.
-- Keys that aren't strings keep their type's text in brackets; keys that are equal as text, whatever their types, are duplicates.
-- Tags: those of the JSON types and `!!timestamp` (a string). All others are refused.
-- In double quotes two `\\u` escapes that are a surrogate pair are one character, for that is what JSON's writers make of emoji. Half of a pair is
-  refused.
+- Plain scalars resolve by SnakeYAML's expressions. `yes no on off` are booleans. `010` is 8, `0x1F` is 31, `1_000` is
+  1000, `1e3` is a float, and `22:22` is 1342 (base 60). `0o17` and every timestamp are strings.
+- Integers beyond 64 bits, `.nan`, `.inf` and floats out of range remain strings, as they were written.
+- A key that isn't a string becomes its text in brackets. Keys with equal text are duplicates, whatever their types.
+- The tags of the JSON types and `!!timestamp` (a string) are supported. All other tags are refused.
+- In double quotes, two `\\u` escapes that form a surrogate pair are one character, because JSON writers encode emoji
+  in this way. A single surrogate is refused.
 """
 
 import re
@@ -24,9 +25,9 @@ from ..core.model import Scalar
 from ..settings.sections import FormatSettings
 from .nodes import Builder, Leaf, List, Map, Node, shown
 
-# libyaml is many times as fast, where PyYAML was built with it.
+# libyaml is many times as fast. PyYAML may have been built without it.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# It looks ahead, and may come upon its own bound, which is above any of ours, before we have seen the events.
+# libyaml reads ahead. So it may reach its own limit, which is above all of ours, before we see the events.
 _LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"
 
 _BOOLEANS = {
@@ -45,17 +46,17 @@ _FLOAT = re.compile(
     r"|[-+]?\.[0-9_]+(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+\.[0-9_]*"
 )
 _NUMBER_STARTS = frozenset("-+.0123456789")
-# No number that is this long fits a JSON number that clients can read; it stays text.
+# Such a long number doesn't fit a JSON number that clients can read, so it stays text.
 _MAX_NUMBER = 1_000
 _INT64 = range(-(2**63), 2**63)
 
 _HIGH, _LOW = "[dD][89abAB][0-9a-fA-F]{2}", "[dD][c-fC-F][0-9a-fA-F]{2}"
 _PAIR = re.compile(rf"\\u({_HIGH})\\u({_LOW})")
-# In double quotes, where a backslash may stand for itself.
+# Escapes in double quotes. A doubled backslash is not the beginning of an escape.
 _ESCAPE = re.compile(rf"\\(?:u({_HIGH})\\u({_LOW})|.)", re.DOTALL)
-# As long as a pair, and sound wherever one may be.
+# Text of the same length as a pair, and valid wherever a pair may be.
 _NO_PAIR = r"\u0020\u0020"
-# By so many characters an escape of eight digits is shorter than a pair.
+# An escape of eight digits is this many characters shorter than a pair.
 _SHORTER = 2
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
@@ -64,10 +65,10 @@ _SCALAR_TAGS = {_TAG + name for name in ("str", "int", "float", "bool", "null", 
 
 
 def parse_yaml(path: str, text: str, limits: FormatSettings) -> list[Node]:
-    """Parse the documents of a YAML file, empty ones included.
+    """Parse the documents of a YAML file, including empty documents.
 
     Raises:
-        FormatError: The text isn't YAML, or is beyond a limit, or holds what the module refuses.
+        FormatError: The text isn't YAML, exceeds a limit, or contains something that this module refuses.
     """
     reader = _Reader(path, limits)
     try:
@@ -87,19 +88,19 @@ def parse_yaml(path: str, text: str, limits: FormatSettings) -> list[Node]:
         reason = f"not YAML: the character U+{code:04X}; write it as an escape in double quotes"
         raise FormatError(path, reason, *_place_of(text, error.position)) from None
     except (yaml.YAMLError, ValueError, OverflowError):
-        # What the pure Python scanner lets through of numbers in directives and escapes.
+        # The pure Python scanner raises these errors for some numbers in directives and escapes.
         raise FormatError(path, "not YAML") from None
     return reader.builder.documents
 
 
 def _with_pairs_joined(text: str) -> tuple[str, Sequence[int]]:
-    """Write each surrogate pair in double quotes as one escape; elsewhere a backslash is only a backslash.
+    """Write each surrogate pair in double quotes as one escape. Outside double quotes, a backslash isn't an escape.
 
     Returns:
-        The text, and where in it these escapes are.
+        The text, and the positions of these escapes in it.
 
     Raises:
-        yaml.YAMLError: It isn't YAML, at the place that is named.
+        yaml.YAMLError: The text isn't YAML. The error names the place.
     """
     parts: list[str] = []
     escapes: list[int] = []
@@ -116,7 +117,7 @@ def _with_pairs_joined(text: str) -> tuple[str, Sequence[int]]:
 
 
 def _double_quoted(text: str) -> Iterator[tuple[int, int]]:
-    """Where the scalars in double quotes are."""
+    """Yield the beginning and the end of each scalar in double quotes."""
     for event in _events(text):
         kind = type(event)
         if kind is yaml.ScalarEvent and event.style == '"':
@@ -128,8 +129,8 @@ def _events(text: str) -> Iterator[Any]:
 
 
 def _place_of(text: str, position: int) -> tuple[int, int]:
-    """The line and column of a character that the reader of the stream doesn't take."""
-    # libyaml counts bytes, PyYAML's own parser characters.
+    """Return the line and column of a character that the stream reader refuses."""
+    # libyaml counts bytes, and PyYAML's own parser counts characters.
     before = text[:position] if _Loader is yaml.SafeLoader else text.encode()[:position].decode()
     *lines, last = _BREAK.split(before)
     return len(lines) + 1, len(last) + 1
@@ -143,11 +144,11 @@ class _Reader:
         self._limits = limits
         self._anchors: dict[str, Node] = {}
         self._aliases = 0
-        # Where in the text escapes are that were longer in the file.
+        # The positions of escapes in the text that were longer in the file.
         self.shortened: Sequence[int] = ()
 
     def place(self, mark: Any) -> tuple[int, int]:
-        """The line and column of a mark in the file."""
+        """Return the line and column of a mark in the file."""
         column = mark.column + 1
         if self.shortened:
             before = bisect_left(self.shortened, mark.index) - bisect_left(self.shortened, mark.index - mark.column)
@@ -241,7 +242,7 @@ class _Reader:
 
 
 def resolve(text: str) -> Scalar:
-    """What a plain scalar means."""
+    """Return the value of a plain scalar."""
     if text in _NULLS:
         return None
     if text[0] not in _NUMBER_STARTS:
@@ -288,7 +289,7 @@ def _float(text: str) -> Scalar:
 
 
 def _is_number(text: str) -> bool:
-    """Whether a text is a number that stays text because JSON has none for it."""
+    """Return whether a text is a number that stays text because JSON can't hold it."""
     bare = text.lstrip("+-").lower()
     return bare in (".inf", ".nan") or bool(_INT.fullmatch(text) or _FLOAT.fullmatch(text))
 
