@@ -90,7 +90,7 @@ def test_failures_that_nobody_takes_do_not_grow() -> None:
         decryptor.opened((source({f"k{number}": "{cipher}x"}),))
 
     assert 64 == len(decryptor.take_failures())
-    assert len(decryptor._told) <= 1_024
+    assert len(decryptor._reported) <= 1_024
 
 
 @pytest.mark.parametrize("text", ["\ud800", "}" * 10_000, "{key:" * 10_000, ""])

@@ -1,7 +1,7 @@
-"""Spring Security's text encryptors: what `AesBytesEncryptor` and `RsaSecretEncryptor` write, read and written alike. Pure.
+"""Spring Security's text encryptors, compatible with `AesBytesEncryptor` and `RsaSecretEncryptor`. Pure.
 
-In come a key and text, out comes ciphertext; and the other way round. Whatever a ciphertext holds, the only error it causes is
-`Undecryptable`, which quotes neither it nor a key; nor does the `repr` of an encryptor.
+An encryptor turns text into ciphertext with a key, and back. Whatever a ciphertext contains, the only possible error is
+`Undecryptable`. Neither this error nor the `repr` of an encryptor shows the ciphertext or the key.
 """
 
 import base64
@@ -29,23 +29,23 @@ _LENGTH_BYTES = 2
 
 
 class Undecryptable(RemoteError):
-    """Text that isn't a ciphertext of this key, in Spring's words. It never says why: that would be an oracle."""
+    """A text can't be decrypted with this key. The text is Spring's. It gives no reason, which would be an oracle."""
 
     def __init__(self) -> None:
         super().__init__("Text not encrypted with this key")
 
 
 class Encryptor(Protocol):
-    """One key, in one of Spring's forms."""
+    """Encrypts and decrypts with one key, in one of Spring's forms."""
 
     def encrypt(self, text: str) -> str:
-        """Encrypt; the same text gives another ciphertext each time."""
+        """Encrypt a text. The same text gives a different ciphertext each time."""
 
     def decrypt(self, ciphertext: str) -> str:
-        """Decrypt.
+        """Decrypt a ciphertext.
 
         Raises:
-            Undecryptable: It was not encrypted with this key and form, or was changed since.
+            Undecryptable: The text was encrypted with another key or form, or has been changed.
         """
 
 
@@ -53,14 +53,14 @@ def derive_key(password: str, salt: str) -> bytes:
     """Derive an AES-256 key as Spring does.
 
     Raises:
-        ValueError: The salt is not hex digits.
+        ValueError: The salt doesn't consist of hex digits.
     """
     kdf = PBKDF2HMAC(hashes.SHA1(), length=32, salt=bytes.fromhex(salt), iterations=_ROUNDS)
     return kdf.derive(password.encode())
 
 
 class AesEncryptor:
-    """`Encryptors.text`: hex(IV || AES-256-CBC), under a key derived once from a password."""
+    """`Encryptors.text`: hex(IV || AES-256-CBC), with a key that is derived once from a password."""
 
     def __init__(self, password: str, salt: str = DEFAULT_SALT) -> None:
         self._key = derive_key(password, salt)
@@ -78,12 +78,14 @@ class AesEncryptor:
 
 @attrs.frozen(slots=True, eq=False)
 class RsaEncryptor:
-    """`RsaSecretEncryptor`: base64(length of the next, RSA(16 random bytes), AES under a key derived from these).
+    """`RsaSecretEncryptor`: base64(length of the RSA part, RSA(16 random bytes), AES ciphertext).
+
+    The AES key is derived from the random bytes.
 
     Attributes:
-        oaep: Pad by OAEP with SHA-1 (Spring's `OAEP`), not by PKCS #1 v1.5 (its `DEFAULT`).
-        strong: AES is GCM, not CBC.
-        salt: Of the derivation, hex digits.
+        oaep: Whether to pad by OAEP with SHA-1 (Spring's `OAEP`) instead of PKCS #1 v1.5 (its `DEFAULT`).
+        strong: Whether AES uses GCM instead of CBC.
+        salt: The salt of the key derivation, as hex digits.
     """
 
     key: RSAPrivateKey = attrs.field(repr=False)
@@ -110,7 +112,7 @@ class RsaEncryptor:
 
     @property
     def public_key(self) -> str:
-        """The public key as OpenSSH writes it, which is how Spring hands it out."""
+        """The public key in OpenSSH's format, in which Spring publishes it."""
         encoded = self.key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
         return f"{encoded.decode()} application"
 
@@ -122,7 +124,7 @@ class RsaEncryptor:
 
 
 def _base64(text: str) -> bytes:
-    # As Java: `=` at the end only where it fills up four characters, and it may be missing there.
+    # As in Java: `=` may only fill the last group of four characters, and it may be missing.
     if text.endswith("=") and len(text) % 4:
         raise ValueError("too much padding")
     return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
@@ -146,7 +148,7 @@ def _open_cbc(key: bytes, sealed: bytes) -> bytes:
 
 
 def _seal_gcm(key: bytes, plain: bytes) -> bytes:
-    # Spring's IV has the size of a block here, too, where 12 bytes are usual.
+    # Spring uses an IV of a whole block here, too. 12 bytes are usual.
     iv = os.urandom(_BLOCK_BYTES)
     return iv + AESGCM(key).encrypt(iv, plain, None)
 
@@ -159,7 +161,7 @@ def _open_gcm(key: bytes, sealed: bytes) -> bytes:
 
 
 def _text(plain: bytes) -> str:
-    # CBC has no tag: about one wrong key in 256 passes the padding, and most of these fail here.
+    # CBC has no tag. About one wrong key in 256 produces valid padding, and most of those fail here.
     try:
         return plain.decode()
     except UnicodeDecodeError:

@@ -1,7 +1,7 @@
-"""The encrypted values of what is resolved, each distinct ciphertext decrypted once. Pure, and the same in any thread.
+"""Decrypts the encrypted values of property sources. Each distinct ciphertext is decrypted once. Pure and thread-safe.
 
-In come property sources as files have them, out go the same with their values in the open. A decryptor has one set of keys for its whole life;
-other keys are another decryptor.
+The input is property sources with the values of their files. The output is the same sources with decrypted values. A
+decryptor keeps the same keys for its whole life. Other keys need another decryptor.
 """
 
 import hashlib
@@ -15,20 +15,21 @@ from .ciphers import Undecryptable
 from .keys import Keys, NoSuchKey
 from .values import PREFIX, decrypted
 
-# Of what is remembered, half: RSA costs a millisecond for each value, and publications decrypt what they had before.
+# The size of each of the two generations of the cache. RSA takes a millisecond per value, and each publication decrypts
+# the same values again.
 _ROOM_BYTES = 16_777_216
-# What an entry takes beside its text.
+# The bytes that an entry takes in addition to its text.
 _ENTRY_BYTES = 256
 _MAX_FAILURES = 64
 
 
 class Decryptor:
-    """See the module.
+    """Decrypts values and caches the results.
 
     Args:
-        keys: None where there are none; then nothing can be decrypted.
-        prefix_invalid: As of `values.decrypted`.
-        plain_text: Whether values in plain files are to be decrypted, too, by `opened_text`.
+        keys: The keys, or None. Without keys, nothing can be decrypted.
+        prefix_invalid: As in `values.decrypted`.
+        plain_text: Whether `opened_text` must decrypt values in plain files.
     """
 
     def __init__(
@@ -43,15 +44,16 @@ class Decryptor:
         self.plain_text = plain_text
         self._prefix_invalid = prefix_invalid
         self._room_bytes = room_bytes
-        # Two generations in place of an order of use: threads share them without a lock, and what is lost to a race is decrypted again.
+        # Two generations replace an order of use. So threads share them without a lock. If a race loses an entry, its
+        # value is decrypted again.
         self._young: dict[bytes, str | None] = {}
         self._old: dict[bytes, str | None] = {}
         self._young_bytes = 0
-        self._told: set[tuple[str, str, bytes]] = set()
+        self._reported: set[tuple[str, str, bytes]] = set()
         self._failures: deque[tuple[str, str]] = deque(maxlen=_MAX_FAILURES)
 
     def opened(self, sources: tuple[PropertySource, ...]) -> tuple[PropertySource, ...]:
-        """Decrypt what is encrypted in property sources; those without any such value stay what they are."""
+        """Decrypt the encrypted values of property sources. Sources without such values are returned unchanged."""
         return tuple(
             decrypted(
                 source, self._decrypt, prefix_invalid=self._prefix_invalid, failed=partial(self._failed, source.name)
@@ -60,11 +62,11 @@ class Decryptor:
         )
 
     def opened_text(self, name: str, text: str, values: Iterable[str]) -> str:
-        """Decrypt values where they stand in the text of a file; what can't be decrypted stays as it is.
+        """Decrypt values in the text of a file. If a value can't be decrypted, it stays encrypted.
 
         Args:
-            name: The file, for logs.
-            values: Those that may be encrypted, as a parser has read them.
+            name: The name of the file, for logs.
+            values: The values that may be encrypted, as a parser has read them.
         """
         opened = {}
         for value in {each.strip() for each in values if each.startswith(PREFIX)}:
@@ -72,7 +74,7 @@ class Decryptor:
                 opened[value] = self._decrypt(value.removeprefix(PREFIX))
             except Undecryptable:
                 self._failed(name, "", value)
-        # The longest first: one may begin with another.
+        # Try the longest value first, because a value may begin with another.
         longest_first = sorted(opened, key=len, reverse=True)
         parts = []
         at = 0
@@ -83,7 +85,7 @@ class Decryptor:
         return "".join((*parts, text[at:]))
 
     def take_failures(self) -> list[tuple[str, str]]:
-        """What couldn't be decrypted since the last call, for logs: source and key, each text once."""
+        """Return the source and key of each value that couldn't be decrypted since the last call, once per text."""
         taken = []
         while self._failures:
             taken.append(self._failures.popleft())
@@ -117,13 +119,13 @@ class Decryptor:
 
     def _failed(self, name: str, key: str, text: str) -> None:
         failure = (name, key, _digest(text))
-        if failure not in self._told:
-            if len(self._told) >= 16 * _MAX_FAILURES:
-                self._told.clear()
-            self._told.add(failure)
+        if failure not in self._reported:
+            if len(self._reported) >= 16 * _MAX_FAILURES:
+                self._reported.clear()
+            self._reported.add(failure)
             self._failures.append((name, key))
 
 
 def _digest(text: str) -> bytes:
-    # Not the text: a ciphertext is twice as long as what is in it.
+    # Keep a digest, because a ciphertext is twice as long as its text.
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

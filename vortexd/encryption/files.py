@@ -1,7 +1,7 @@
-"""The files of [encryption], read and put together: in come the settings, out goes a whole `Encryption` or every problem at once.
+"""Reads the files of [encryption]. It returns a whole `Encryption`, or reports every problem at once.
 
-Who may own, read and write them is for `trusted_files` to say. The only module here that touches the file system. Neither a key nor a password
-gets into a message or a `repr`.
+`secure_files` checks who may own, read and write the files. Only this module of the package accesses the file system.
+No error text and no `repr` shows a key or a password.
 """
 
 import hashlib
@@ -30,12 +30,12 @@ _PUBLIC = (b"PUBLIC KEY-----", b"CERTIFICATE-----")
 
 @attrs.frozen(slots=True, eq=False)
 class Encryption:
-    """The keys that are in force together, and what they make of configuration.
+    """The keys in force, and the decryptor that uses them.
 
     Attributes:
-        keys: None where none is configured.
-        decryptor: None where clients decrypt, and are served ciphertext.
-        fingerprint: The same for the same keys and settings.
+        keys: The keys, or None if none is configured.
+        decryptor: The decryptor, or None if clients decrypt the values and the server sends ciphertext.
+        fingerprint: Equal for equal keys and settings.
     """
 
     keys: Keys | None = None
@@ -44,13 +44,16 @@ class Encryption:
 
 
 class Keyring:
-    """The `Encryption` in force, for those who must see a reload."""
+    """Holds the `Encryption` in force, for parts that must notice a reload."""
 
     def __init__(self, current: Encryption | None = None) -> None:
         self.current = current or Encryption()
 
     def replace(self, encryption: Encryption) -> bool:
-        """Put another in force. Returns whether it is another: the same keys stay, with what was decrypted by them."""
+        """Put another `Encryption` in force. Returns whether it differs.
+
+        If the keys are the same, the present object stays, with its decrypted values.
+        """
         if encryption.fingerprint == self.current.fingerprint:
             return False
         self.current = encryption
@@ -58,14 +61,14 @@ class Keyring:
 
 
 def load_encryption(settings: EncryptionSettings, base: Path, environ: Mapping[str, str]) -> Encryption:
-    """Read what the settings name. Blocks on the file system.
+    """Read the files that the settings name. Blocks on the file system.
 
     Args:
-        base: Where relative paths start.
-        environ: For $CREDENTIALS_DIRECTORY.
+        base: The directory for relative paths.
+        environ: The environment, for $CREDENTIALS_DIRECTORY.
 
     Raises:
-        SettingsError: With every problem of every file; nothing has changed then.
+        SettingsError: The error lists every problem of every file. Nothing has changed.
     """
     problems = list(_problems(settings))
     reader = _Reader(base, environ)
@@ -88,14 +91,14 @@ def load_encryption(settings: EncryptionSettings, base: Path, environ: Mapping[s
 def _problems(settings: EncryptionSettings) -> list[tuple[str, str]]:
     problems = []
     if settings.key_file and settings.key_store:
-        problems.append(("encryption.key_file", "must not be there beside key_store; keep one"))
+        problems.append(("encryption.key_file", "can't be used together with key_store; keep one of them"))
     if settings.key_store and not settings.key_store_password_file:
         problems.append(("encryption.key_store_password_file", "must name the file with the password of key_store"))
     return problems
 
 
 class _Reader(TrustedFiles):
-    """Makes keys of the files."""
+    """Reads the files and makes keys of their contents."""
 
     def __init__(self, base: Path, environ: Mapping[str, str]) -> None:
         super().__init__(base, environ)
@@ -108,7 +111,7 @@ class _Reader(TrustedFiles):
     def key_store(self, settings: EncryptionSettings) -> Keys | None:
         password = self._secret(settings.key_store_password_file, _line)
         if password is None:
-            # Whether the store itself can be read is said all the same.
+            # Report all the same whether the store itself can be read.
             self._secret(settings.key_store, lambda data, origin: None)
             return None
         return self._secret(settings.key_store, partial(_key_store, settings, password))
@@ -134,11 +137,13 @@ def _encryptor(settings: EncryptionSettings, data: bytes, origin: str) -> Encryp
     if _PEM not in data and not data.startswith(b"ssh-rsa "):
         return AesEncryptor(_line(data, origin), settings.salt)
     if data.startswith(b"ssh-rsa ") or any(each in data for each in _PUBLIC):
-        raise SettingsError([("", "must be a private key; with a public one nothing can be decrypted")], origin)
+        raise SettingsError([("", "must be a private key; a public key can't decrypt anything")], origin)
     try:
         key = load_pem_private_key(data, None)
     except TypeError:
-        raise SettingsError([("", "is encrypted; store it without a password, for the owner alone")], origin) from None
+        raise SettingsError(
+            [("", "is encrypted; store it without a password, readable only by its owner")], origin
+        ) from None
     except (ValueError, UnsupportedAlgorithm):
         raise SettingsError([("", "must be a password on one line, or an RSA private key as PEM")], origin) from None
     if not isinstance(key, RSAPrivateKey):
@@ -160,7 +165,7 @@ def _key_store(settings: EncryptionSettings, password: str, data: bytes, origin:
     try:
         encrypted = pkcs12.encrypted_keys(data, password.encode())
     except ValueError:
-        text = "must be a PKCS #12 key store, of the password in key_store_password_file"
+        text = "must be a PKCS #12 key store with the password in key_store_password_file"
         raise SettingsError([("", text)], origin) from None
     alias = settings.key_store_alias or (next(iter(encrypted)) if len(encrypted) == 1 else "")
     if not alias:

@@ -1,6 +1,6 @@
-"""Which keys there are: one for everything, or those of a key store, by alias. Pure.
+"""The keys for decryption: one key for everything, or the keys of a key store by alias. Pure.
 
-In come `prefixes.selectors`, out goes the `Encryptor` that they mean.
+`find` takes `prefixes.selectors` and returns the `Encryptor` that they select.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key
 from ..core.errors import RemoteError
 from .ciphers import Encryptor
 
-# Keys that were opened by a password which a text named; it is kept for as long.
+# The number of keys to cache that were opened with a password from a text. The password is cached with the key.
 _REOPENED = 64
 
 
 class NoSuchKey(RemoteError):
-    """There is no key of that alias, or the password isn't its own; it never says which."""
+    """There is no key with this alias, or the password is wrong. The text never says which."""
 
     status = 404
 
@@ -28,20 +28,20 @@ class NoSuchKey(RemoteError):
 
 
 class Keys(Protocol):
-    """The keys in force."""
+    """Finds keys."""
 
     def find(self, selectors: Mapping[str, str]) -> Encryptor:
-        """The key that a text says it is for; the default key where it says nothing. May take milliseconds.
+        """Return the key that a text selects, or the default key if it selects none. This may take milliseconds.
 
         Raises:
-            NoSuchKey: There is none.
+            NoSuchKey: There is no such key.
         """
         ...
 
 
 @attrs.frozen(slots=True, eq=False)
 class OneKey:
-    """One key for everything; what a text says of others doesn't matter, as in Spring."""
+    """One key for everything. As in Spring, it ignores the key that a text selects."""
 
     encryptor: Encryptor = attrs.field(repr=False)
 
@@ -50,12 +50,12 @@ class OneKey:
 
 
 class KeyStore:
-    """The RSA keys of a key store; its other keys are as if they weren't there.
+    """The RSA keys of a key store. Other kinds of keys are ignored.
 
     Args:
-        encrypted: Alias in lower case to an EncryptedPrivateKeyInfo in DER.
-        password: Of all keys for which a text names no other.
-        alias: The default key's.
+        encrypted: Maps each alias in lower case to an EncryptedPrivateKeyInfo in DER.
+        password: The password of all keys, unless a text names another.
+        alias: The alias of the default key.
         encryptor: Makes an encryptor of a key.
 
     Raises:
@@ -73,7 +73,7 @@ class KeyStore:
         self._password = password
         self._alias = alias.lower()
         self._encryptor = encryptor
-        # To open a key takes tens of milliseconds, and a file may name the same one for all of its values.
+        # Opening a key takes tens of milliseconds, and all values of a file may name the same key.
         self._reopened = lru_cache(_REOPENED)(self._reopen)
         self._opened = {
             each: opened for each, data in encrypted.items() if (opened := self._open(data, password)) is not None

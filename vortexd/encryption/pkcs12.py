@@ -1,7 +1,7 @@
-"""The private keys of a PKCS #12 key store (RFC 7292), as keytool and openssl write it. Pure.
+"""Reads the private keys of a PKCS #12 key store (RFC 7292), as keytool and openssl write it. Pure.
 
-`cryptography` reads the first key of a store and no other; here are all of them, each by its alias and still encrypted, for it may have a password
-of its own.
+`cryptography` reads only the first key of a store. This module finds all keys, by alias. It leaves them encrypted,
+because each may have a password of its own.
 """
 
 from collections.abc import Iterator
@@ -14,27 +14,27 @@ _OTHER_STORES = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")
 
 
 def is_java_store(data: bytes) -> bool:
-    """Whether this is a store of Java's own two kinds, JKS and JCEKS, which nobody else reads."""
+    """Return whether this is a store in a format that only Java reads, JKS or JCEKS."""
     return data.startswith(_OTHER_STORES)
 
 
 def encrypted_keys(data: bytes, password: bytes) -> dict[str, bytes]:
-    """The keys of a store: alias in lower case (as Java compares them) to an EncryptedPrivateKeyInfo in DER.
+    """Return the keys of a store: alias in lower case (as Java compares it) to EncryptedPrivateKeyInfo in DER.
 
     Raises:
-        ValueError: It isn't such a store, or the password isn't its own.
+        ValueError: The data isn't such a store, or the password is wrong.
     """
-    load_pkcs12(data, password)  # checks its seal
+    load_pkcs12(data, password)  # verifies the integrity of the store
     try:
         return dict(_keys(data))
     except (TypeError, AttributeError) as error:
-        # What asn1crypto makes of some structures that aren't as they should be.
+        # asn1crypto raises these errors for some malformed structures.
         raise ValueError("isn't a PKCS #12 key store") from error
 
 
 def _keys(data: bytes) -> Iterator[tuple[str, bytes]]:
     for part in pkcs12.Pfx.load(data).authenticated_safe:
-        # Keys are encrypted one by one; what is encrypted as a whole are certificates.
+        # Keys are encrypted one by one. Parts that are encrypted as a whole contain certificates.
         if part["content_type"].native != "data":
             continue
         for number, bag in enumerate(pkcs12.SafeContents.load(part["content"].native)):

@@ -1,20 +1,21 @@
-"""The prefixes by which a text says what key is meant for it, as Spring's `EnvironmentPrefixHelper` reads them. Pure.
+"""The prefixes of a text that select its key, as Spring's `EnvironmentPrefixHelper` reads them. Pure.
 
-    {key:alias}{secret:password}text    the key of that alias, which has that password
-    {key:alias}{plain}{x:y}             the same, and the text is `{x:y}`
+    {key:alias}{secret:password}text    the key with this alias, which has this password
+    {key:alias}{plain}{x:y}             the same key, and the text is `{x:y}`
 
-What Spring does with text that only looks like a prefix is done here, too, odd as some of it is: who moves from it finds what he had.
+If text only looks like a prefix, this module does the same as Spring, even where that is odd. So a configuration that
+moves from Spring is read in the same way.
 """
 
 from collections.abc import Mapping
 
 _ESCAPE = "{plain}"
-# Spring knows application and profiles of a value, and takes them from nobody else.
+# Spring takes the application and the profiles from the environment, never from a text.
 _ENVIRONMENT = ("{name:", "{profiles:")
 
 
 def selectors(text: str) -> dict[str, str]:
-    """What the prefixes of a text say, in order: `{"key": "alias"}`."""
+    """Return the values in the prefixes of a text, in order: `{"key": "alias"}`."""
     for opening in _ENVIRONMENT:
         text = _without_first(text, opening)
     text = text.partition(_ESCAPE)[0]
@@ -26,12 +27,12 @@ def selectors(text: str) -> dict[str, str]:
             if token.endswith(":"):
                 name, value = token[1:], ""
             found[name] = value
-    # Those that the environment has are never a text's own.
+    # A text can't set the values that come from the environment.
     return {name: value for name, value in found.items() if name not in ("name", "profiles")}
 
 
 def strip(text: str) -> str:
-    """A text without its prefixes."""
+    """Remove the prefixes of a text."""
     _, escape, plain = text.partition(_ESCAPE)
     if escape:
         return plain
@@ -42,12 +43,12 @@ def strip(text: str) -> str:
 
 
 def prefixed(found: Mapping[str, str], text: str) -> str:
-    """A text with its `selectors` before it."""
+    """Put `selectors` before a text."""
     return "".join(f"{{{name}:{value}}}" for name, value in found.items()) + text
 
 
 def _end_of_prefix(text: str, start: int) -> int | None:
-    """Where a `{name:value}` ends that begins at a place; None where none does."""
+    """Return the end of the `{name:value}` that begins at `start`, or None if there is none."""
     if not text.startswith("{", start):
         return None
     colon = text.find(":", start)
@@ -56,7 +57,7 @@ def _end_of_prefix(text: str, start: int) -> int | None:
 
 
 def _without_first(text: str, opening: str) -> str:
-    """A text without the first stretch from an opening to the last `}` of its line."""
+    """Remove the first stretch from an opening to the last `}` of its line."""
     start = text.find(opening)
     while start >= 0:
         line_end = text.find("\n", start)

@@ -1,4 +1,4 @@
-"""The encrypted values of a property source, as Spring's `CipherEnvironmentEncryptor` serves them. Pure."""
+"""Decrypts the values of a property source, as Spring's `CipherEnvironmentEncryptor` does. Pure."""
 
 from collections.abc import Callable
 
@@ -16,14 +16,15 @@ def decrypted(
     prefix_invalid: bool = True,
     failed: Callable[[str, str], None] | None = None,
 ) -> PropertySource:
-    """Decrypt each value that starts with `{cipher}`; a source without any is returned as it is.
+    """Decrypt each value that starts with `{cipher}`. A source without such values is returned unchanged.
 
     Args:
-        decrypt: Called with what follows `{cipher}`; raises `Undecryptable`.
-        prefix_invalid: What can't be decrypted becomes `invalid.<key>: <n/a>`, or else its text without `{cipher}`.
-        failed: Told the key and the text of what can't be decrypted.
+        decrypt: Decrypts the text after `{cipher}`, or raises `Undecryptable`.
+        prefix_invalid: If a value can't be decrypted, it becomes `invalid.<key>: <n/a>`. If this is False, the text
+            without `{cipher}` is kept.
+        failed: Called with the key and the text of each value that can't be decrypted.
 
-    What was encrypted comes last, in order, and has no origin any more: that of V2 is a bare string.
+    Decrypted values come last, in order, and have no origin, because in V2 such a value is a bare string.
     """
     kept: dict[str, Scalar] = {}
     opened: dict[str, Scalar] = {}

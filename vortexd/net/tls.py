@@ -91,7 +91,7 @@ def _present(
         reason = "the key isn't that of the certificate" if error.reason == "KEY_VALUES_MISMATCH" else _FORM
         problems.append(("tls.certificate", f"{settings.certificate}: {reason}"))
     except ValueError:
-        text = "is encrypted; store it without a password, for the owner alone"
+        text = "is encrypted; store it without a password, readable only by its owner"
         problems.append(("tls.key", f"{settings.key}: {text}"))
 
 
