@@ -242,5 +242,5 @@ def test_certificates_are_known_where_clients_are_asked_for_them(tmp_path):
     with pytest.raises(SettingsError, match=r"tls\.client_certificates"):
         load_authority(settings, EVERYWHERE, tmp_path, {})
     file.write_text(file.read_text() * 2)
-    with pytest.raises(SettingsError, match="certificate a: is there twice"):
+    with pytest.raises(SettingsError, match="certificate a: occurs twice"):
         load_authority(settings, EVERYWHERE, tmp_path, {}, authorities=frozenset({"ca"}))

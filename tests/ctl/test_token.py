@@ -97,7 +97,7 @@ def test_T06_check_says_all_that_the_server_would(tmp_path: Path, capsys: pytest
     printed = capsys.readouterr().out
     assert f"{open_to_all}: is open to other users; run chmod 600 on it\n" in printed
     assert f"{wrong}: token[0].rights[0]: must be one of read, subscribe, report, admin\n" in printed
-    assert "token billing: is there twice" in printed
+    assert "token billing: occurs twice" in printed
 
 
 def test_check_says_whose_a_token_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

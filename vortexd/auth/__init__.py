@@ -1,17 +1,19 @@
-"""Who is let in, and what for. In come the credentials of a request, out goes a `Principal`, and for each thing it wants to do a yes or an error.
+"""Authenticates clients and authorizes what they do. The input is the credentials of a request. The output is a `Principal`.
 
-    credentials.py  the token in a request, and how to keep it out of logs
-    tokens.py       random tokens, known by their digests
-    certificates.py clients' certificates, known by a name in them
-    jwt.py          signed tokens of others
-    principal.py    somebody we know: rights over patterns
-    authority.py    the one judge, immutable; a reload makes a new one
-    origin.py       Origin and Host, against web pages
+For each action of the principal, the authority then allows it or raises an error.
+
+    credentials.py  the token in a request, and its redaction in logs
+    tokens.py       random tokens, stored as digests
+    certificates.py clients' certificates, identified by a name in them
+    jwt.py          tokens that another service has signed
+    principal.py    an authenticated client: rights over patterns
+    authority.py    the only judge of rights, immutable; a reload makes a new authority
+    origin.py       Origin and Host, as a defence against web pages
     failures.py     wrong tokens, counted per address
-    gate.py         the checks of a request in their order, by what is in force now
-    files.py        the files that [auth] names; the only one that touches the file system
+    gate.py         the checks of a request in their order, by the authority in force
+    files.py        the files that [auth] names; with credential_files.py, the only access to the file system
 
-A request is judged in this order: check_host, check_origin, authenticate, authorize.
+A request passes these checks in order: check_host, check_origin, authenticate, authorize.
 """
 
 from .authority import Authority

@@ -1,7 +1,7 @@
-"""The one place that says who somebody is and what they may do: for HTTP, handshakes, subscriptions, resyncs and deliveries alike. Pure.
+"""Decides who a client is and what it may do, for HTTP, handshakes, subscriptions, resyncs and deliveries. Pure.
 
-An `Authority` is immutable. A reload makes a new one and puts it in the old one's place in one step, so no request is judged by half of each
-(T05); who was let in by the old one is judged anew with `renew` (W16).
+An `Authority` is immutable. A reload makes a new authority and replaces the old one in one step. So no request is judged
+partly by each (T05). `renew` judges clients again that the old authority had admitted (W16).
 """
 
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ from .tokens import Tokens
 
 
 class Authority:
-    """Who is let in, and what for.
+    """Authenticates and authorizes clients.
 
     Args:
-        jwt: Checks JWTs, or None: there are none.
-        anonymous: What anybody may do, for every key. Where it isn't empty nobody is asked for a token, and what is sent as one is
-            ignored, whatever it is.
-        certificates: Who is known by a certificate.
+        jwt: Verifies JWTs, or None if there are none.
+        anonymous: The rights of every client, for every key. If this isn't empty, the server asks for no token and
+            ignores any token that is sent.
+        certificates: The clients that are identified by a certificate.
     """
 
     def __init__(
@@ -43,14 +43,15 @@ class Authority:
     def authenticate(
         self, credentials: Credentials, now: float, certificate: ClientCertificate | None = None
     ) -> Principal:
-        """Find out who sent this. Principals of tokens are shared: the same token is the same object.
+        """Find out who sent a request. Principals of tokens are shared: the same token gives the same object.
 
         Args:
-            certificate: The client's, as far as TLS has found it good. Where a token is sent that isn't a spare one, the token alone is judged.
+            certificate: The client's certificate, if TLS has verified it. If the client also sends a token, only the
+                token counts, unless it is a spare token.
             now: Seconds since the epoch.
 
         Raises:
-            Unauthorized: Nobody we know; nothing else, whatever the credentials are.
+            Unauthorized: The credentials are invalid. No other error is raised, whatever the credentials are.
         """
         if self.is_open:
             return self._anonymous
@@ -70,10 +71,10 @@ class Authority:
         return principal
 
     def renew(self, principal: Principal, now: float) -> Principal:
-        """Who somebody is by this authority, whom a former one has let in. What a token may do can have changed.
+        """Judge a client again that a former authority has admitted. The rights of its token may have changed.
 
         Raises:
-            Unauthorized: The token, the key or the certificate is gone, or it has expired.
+            Unauthorized: The token, the key or the certificate is gone, or has expired.
         """
         renewed: Principal | None = None
         if principal.kind is Kind.TOKEN:
@@ -89,18 +90,18 @@ class Authority:
         return renewed
 
     def authorize(self, principal: Principal, right: Right, where: Key | Pattern | None, now: float) -> None:
-        """Let somebody do something, or raise.
+        """Allow a client to do something, or raise.
 
-        A pattern is allowed where every key that it may ever match is allowed. The deliveries that follow are still asked for key by key,
-        for a key can be refused for its file (see `_owners`).
+        A pattern is allowed if every key that it may ever match is allowed. Each delivery is still authorized by key,
+        because a key can be refused for its file (see `_owners`).
 
         Args:
-            where: None for the daemon itself, where only ADMIN holds.
+            where: None for the daemon itself. Only ADMIN applies to it.
             now: Seconds since the epoch.
 
         Raises:
-            Unauthorized: The principal has expired since it was let in.
-            Forbidden: It hasn't the right there.
+            Unauthorized: The principal has expired since it was admitted.
+            Forbidden: The principal doesn't have the right there.
         """
         if principal.is_expired(now):
             raise Unauthorized
@@ -116,10 +117,10 @@ class Authority:
             raise Forbidden
 
     def _owners(self, key: Key) -> Iterator[Key]:
-        """The keys of other applications whose files this key would read (P14).
+        """Yield the keys of other applications whose files this key would read (P14).
 
-        Application `a` with profile `b-c` reads `a-b-c.yml`, and so do `a-b` with `c` and `a-b-c`. Where several could own a file, it is the longest
-        application that some token names in full.
+        Application `a` with profile `b-c` reads `a-b-c.yml`. So do `a-b` with profile `c`, and `a-b-c`. If several
+        applications could own a file, its owner is the longest application that some token names in full.
         """
         for application in key.applications:
             for profile in key.profiles:

@@ -1,7 +1,7 @@
-"""Clients that are known by a certificate: [[certificate]] in token files, and who each one is. Pure.
+"""Clients that are identified by a certificate: the [[certificate]] entries of token files. Pure.
 
-In comes the text of a token file, out go the `CertificateEntry`s in it, or every problem at once. A certificate is known by one name, exactly as
-it stands there; that it was signed for us TLS has found out before.
+`load_certificates` takes the text of a token file. It returns its `CertificateEntry`s, or reports every problem at once.
+A certificate is identified by exactly one name in it. TLS has already verified its signature.
 """
 
 import re
@@ -24,7 +24,7 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")
 
 @attrs.frozen(slots=True)
 class CertificateEntry:
-    """One certificate of a file: the name that it is known by, and what it may do."""
+    """One [[certificate]] entry of a file: the name that identifies the certificate, and its rights."""
 
     name: str
     kind: NameKind
@@ -33,15 +33,15 @@ class CertificateEntry:
 
     @property
     def identity(self) -> str:
-        """What counts as one owner."""
+        """Identifies the owner, for limits."""
         return f"{self.kind.value}:{self.value}"
 
 
 class Certificates:
-    """Who is known by a certificate; immutable.
+    """Identifies clients by their certificates. Immutable.
 
     Args:
-        authorities: The fingerprints of the certificates that clients' ones are checked against.
+        authorities: The fingerprints of the certificates that client certificates are verified against.
     """
 
     def __init__(self, entries: Sequence[CertificateEntry] = (), authorities: frozenset[str] = frozenset()) -> None:
@@ -50,10 +50,10 @@ class Certificates:
         self.grants = [each.grant for each in entries]
 
     def find(self, certificate: ClientCertificate) -> Principal:
-        """Who this is, by the first of its names that is known: URIs, then DNS names, then the common name.
+        """Return the principal of the first known name in a certificate: URIs, then DNS names, then the common name.
 
         Raises:
-            Unauthorized: Nobody, or it was checked against an authority that isn't one any more.
+            Unauthorized: No name is known, or the certificate was verified against an authority that has been removed.
         """
         identities = (f"{kind.value}:{value}" for kind, value in certificate.names)
         for identity in identities:
@@ -63,32 +63,33 @@ class Certificates:
         raise Unauthorized
 
     def renewed(self, principal: Principal) -> Principal | None:
-        """Who somebody is now, who was let in by a certificate before; None for nobody."""
-        assert principal.expires_at is not None  # every certificate has an end
+        """Return the present principal of a client that was admitted by a certificate, or None."""
+        assert principal.expires_at is not None  # every certificate has an expiry time
         return self._principal(principal.identity, principal.expires_at, principal.authorities)
 
     def _principal(self, identity: str, expires_at: float, authorities: frozenset[str]) -> Principal | None:
         entry = self._entries.get(identity)
-        # By which of them it was signed isn't known: where one is withdrawn, all who came before it was come again.
+        # We don't know which authority signed the certificate. If any authority was removed, clients that connected
+        # before must connect again.
         if entry is None or not authorities <= self._authorities:
             return None
         return Principal(entry.name, Kind.CERTIFICATE, (entry.grant,), expires_at, identity, authorities)
 
 
 def load_certificates(text: str, origin: str) -> tuple[CertificateEntry, ...]:
-    """Make entries of the text of a token file: TOML with one [[certificate]] for each.
+    """Make entries from the text of a token file: TOML with one [[certificate]] for each.
 
     Args:
-        origin: The file's name for messages.
+        origin: The file's name, for error texts.
 
     Raises:
-        SettingsError: With every problem.
+        SettingsError: The error lists every problem.
     """
     entries, problems = read_entries(text, origin, "certificate")
     problems += [
-        (f"certificate[{index}].{path}".rstrip("."), told)
+        (f"certificate[{index}].{path}".rstrip("."), text)
         for index, entry in enumerate(entries)
-        for path, told in _problems(entry)
+        for path, text in _problems(entry)
     ]
     if problems:
         raise SettingsError(problems, origin)
@@ -96,7 +97,7 @@ def load_certificates(text: str, origin: str) -> tuple[CertificateEntry, ...]:
 
 
 def repeated_certificates(entries: Sequence[CertificateEntry]) -> Iterator[str]:
-    """The names of entries that are there twice, or whose certificates another one has."""
+    """Yield the names of entries whose name or certificate occurs twice."""
     seen: set[str] = set()
     for entry in entries:
         if entry.name in seen or entry.identity in seen:
@@ -117,7 +118,7 @@ def _problems(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "name", "must be 1 to 64 letters, digits, dots, hyphens, underscores or @, the first a letter or digit"
     named = [key for key in _KINDS if key in entry]
     if len(named) != 1:
-        yield "", "must have one of uri, dns and common_name, exactly as it stands in the certificate"
+        yield "", "must have one of uri, dns and common_name, exactly as in the certificate"
     for key in named:
         if problem := _name_problem(key, entry[key]):
             yield key, problem
@@ -128,7 +129,7 @@ def _name_problem(key: str, value: object) -> str | None:
     if not isinstance(value, str) or not value or len(value) > _MAX_LENGTH:
         return f"must be a text of 1 to {_MAX_LENGTH} characters"
     if key == NameKind.DNS.value and not _DNS.fullmatch(value):
-        return "must be a DNS name in lower case, such as orders.example.com; nothing else matches it, * neither"
+        return "must be a DNS name in lower case, such as orders.example.com; it must equal the name in the certificate, and * is no wildcard"
     if key == NameKind.URI.value and not _URI.fullmatch(value):
         return "must be a URI such as spiffe://example.com/orders"
     return None

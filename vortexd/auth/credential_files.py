@@ -1,4 +1,4 @@
-"""The files that settings name, read together: in come the settings, out go who is let in, the certificate and the keys, or all that is wrong."""
+"""Reads the files that settings name, all together. Returns the authority, the TLS context and the keys, or every problem."""
 
 import os
 import ssl
@@ -16,16 +16,17 @@ from ..settings.sections import Address, GitSettings, Settings
 from ..settings.secure_files import OTHERS_READ_OR_WRITE
 from . import Authority, load_authority
 
-# Stands for the authorities of clients' certificates that can't be read: that is said already, and what needs them isn't wrong by it.
+# Replaces the authorities of client certificates if they can't be read. That error has been reported already, so
+# entries that need them mustn't cause another.
 _UNREAD = frozenset({""})
 
 
 @attrs.frozen(eq=False)
 class NamedFiles:
-    """What the files of [auth], [tls] and [encryption] hold.
+    """The contents of the files of [auth], [tls] and [encryption].
 
     Attributes:
-        context: None where the port speaks plain HTTP.
+        context: None if the port uses plain HTTP.
     """
 
     authority: Authority
@@ -34,14 +35,14 @@ class NamedFiles:
 
 
 def load_named_files(settings: Settings, bound: Sequence[Address], environ: Mapping[str, str]) -> NamedFiles:
-    """Read them. Blocks on the file system.
+    """Read the files. Blocks on the file system.
 
     Args:
-        settings: With absolute paths, or such that begin with $CREDENTIALS_DIRECTORY.
-        bound: The addresses listened on: without tokens, some are refused.
+        settings: Their paths are absolute or begin with $CREDENTIALS_DIRECTORY.
+        bound: The addresses that the server listens on. Without tokens, some of them are refused.
 
     Raises:
-        SettingsError: With everything that is wrong with them: which file it is, and what to do.
+        SettingsError: The error lists every problem: which file it is, and what to do.
     """
     read = _Read(settings, bound, environ)
     if read.errors:
@@ -54,12 +55,14 @@ def load_named_files(settings: Settings, bound: Sequence[Address], environ: Mapp
 def check_named_files(
     settings: Settings, bound: Sequence[Address], environ: Mapping[str, str]
 ) -> Iterator[SettingsError]:
-    """Everything that is wrong with the files that settings name: those of `load_named_files`, and those that are read only when they are used.
+    """Yield every problem of the files that settings name.
+
+    These are the files of `load_named_files`, and the files that the server reads only when it uses them.
 
     Blocks on the file system.
 
     Args:
-        settings: As of `load_named_files`.
+        settings: As in `load_named_files`.
     """
     yield from _Read(settings, bound, environ).errors
     problems = list(_unusable(settings, environ))
@@ -68,7 +71,7 @@ def check_named_files(
 
 
 class _Read:
-    """What could be read, and what is wrong with the rest."""
+    """The files that could be read, and the problems of the others."""
 
     def __init__(self, settings: Settings, bound: Sequence[Address], environ: Mapping[str, str]) -> None:
         self.errors: list[SettingsError] = []
@@ -96,14 +99,14 @@ class _Read:
 
 
 def _together(errors: Sequence[SettingsError]) -> SettingsError:
-    """Several errors as one."""
+    """Combine several errors into one."""
     if len(errors) == 1:
         return errors[0]
     return SettingsError([problem for error in errors for problem in error.problems], "settings")
 
 
 def _unusable(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """What is wrong with the files that are read when they are used, each with its key."""
+    """Yield the problems of the files that are read only when they are used, each with its key."""
     if settings.monitor.secret:
         yield from _secret("monitor.secret", settings.monitor.secret, environ)
     for index, source in enumerate(settings.source):
@@ -117,7 +120,7 @@ def _unusable(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[
     if any(isinstance(each, GitSettings) for each in settings.source):
         directory = settings.server.state_directory
         if directory and os.path.lexists(directory) and not os.path.isdir(directory):
-            yield "server.state_directory", f"{directory} is not a directory; name the one that mirrors are kept in"
+            yield "server.state_directory", f"{directory} is not a directory; name the directory for the mirrors"
 
 
 def _secret(key: str, path: str, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -130,10 +133,10 @@ def _secret(key: str, path: str, environ: Mapping[str, str]) -> Iterator[tuple[s
 def _file(
     key: str, path: str, environ: Mapping[str, str], forbidden: int, *, is_pem: bool
 ) -> Iterator[tuple[str, str]]:
-    """What is wrong with a file that git or ssh reads."""
+    """Yield the problems of a file that git or ssh reads."""
     try:
         place = expanded(path, environ)
-        # A pipe would wait for somebody to write.
+        # Without O_NONBLOCK, opening a pipe would wait for a writer.
         with open(os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as opened:
             mode = os.fstat(opened.fileno()).st_mode
         if not stat.S_ISREG(mode):

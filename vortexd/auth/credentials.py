@@ -1,7 +1,7 @@
-"""Credentials: the token that a request carries, wherever clients can put one. Pure.
+"""Finds the token of a request, wherever a client may put it. Pure.
 
-In come headers and a request target, out goes `Credentials`, which are never judged here: whether anybody asked for them is the
-authority's to know. The token of a request is never shown by `repr`, and `redact_target` takes it out of what goes to logs.
+`extract_credentials` takes headers and a request target, and returns `Credentials`. It judges nothing, because only the
+authority knows whether a token is needed. `repr` never shows a token, and `redact_target` removes it from log texts.
 """
 
 import base64
@@ -19,22 +19,24 @@ MAX_TOKEN_LENGTH = 8_192
 REDACTED = "[redacted]"
 
 _SUBPROTOCOL = "bearer."
-# RFC 6750's b64token, and nothing that could end a header, a log line or a query.
+# The b64token of RFC 6750. It contains nothing that could end a header, a log line or a query.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _DELIMITERS = re.compile(r"([?&;#])")
 _SECRET = re.compile(r"token[^=]*=|vt_[a-z0-9_-]{16}", re.DOTALL)
-# How often a target may have been percent-encoded before it is taken as it stands.
+# The most layers of percent-encoding that are removed from a target before it is searched for tokens.
 _ROUNDS = 4
 
 
 @attrs.frozen(slots=True)
 class Credentials:
-    """What a request says to prove who sent it.
+    """The proof of identity that a request carries.
 
     Attributes:
-        token: The one token, or None.
-        is_malformed: There was something, but not one token: empty, of an unknown scheme, or two that differ.
-        is_spare: It was in `X-Config-Token`, where clients of Spring send a token of Vault: nobody is judged by it who needs no token.
+        token: The only token, or None.
+        is_malformed: Whether there was something other than one token: an empty token, an unknown scheme, or two
+            different tokens.
+        is_spare: Whether the token was in `X-Config-Token`, where Spring's clients send a token for Vault. The server
+            ignores it if the client needs no token.
     """
 
     token: str | None = attrs.field(default=None, repr=False)
@@ -43,19 +45,21 @@ class Credentials:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing was sent: somebody who hasn't been asked yet, and no failed attempt."""
+        """Whether nothing was sent. Then the client hasn't been asked yet, and this is no failed attempt."""
         return self.token is None and not self.is_malformed
 
 
 def extract_credentials(headers: Iterable[tuple[bytes, bytes]], target: str) -> Credentials:
-    """Find the token of a request: `Authorization: Bearer` or `Basic` (the password; any user), the subprotocol
-    `bearer.<token>`, or `?token=`; where there is none of these, `X-Config-Token`.
+    """Find the token of a request.
 
-    Never raises. The same token in several places is one token.
+    The token may be in `Authorization: Bearer`, in `Basic` (the password, with any user), in the subprotocol
+    `bearer.<token>`, or in `?token=`. If there is none of these, `X-Config-Token` counts.
+
+    This function never raises. The same token in several places counts as one token.
 
     Args:
-        headers: Names in any case.
-        target: The request target as sent, with its query.
+        headers: The names may be in any case.
+        target: The request target as it was sent, with its query.
     """
     found: set[str | None] = set()
     spare: set[str | None] = set()
@@ -78,9 +82,9 @@ def extract_credentials(headers: Iterable[tuple[bytes, bytes]], target: str) -> 
 
 
 def redact_target(target: str) -> str:
-    """A request target for logs: whatever may be a token is replaced, the rest stays as it was sent.
+    """Remove possible tokens from a request target, for logs. The rest stays as it was sent.
 
-    It errs on the side of silence: any parameter with `token` in its name, in whatever case and however often encoded, loses its value.
+    In doubt, a text is removed. A parameter loses its value if its name contains `token`, in any case and encoding.
     """
     return "".join(_redacted(piece) for piece in _DELIMITERS.split(target))
 
@@ -89,7 +93,7 @@ def _is_token(token: str) -> bool:
     return len(token) <= MAX_TOKEN_LENGTH and _TOKEN.fullmatch(token) is not None
 
 
-# Where a token can be; None stands for something that isn't one.
+# The places of a token. None means that there is something other than a token.
 
 
 def _of_authorization(value: bytes) -> str | None:

@@ -1,6 +1,7 @@
-"""Wrong tokens, counted per address (T07). Pure.
+"""Counts wrong tokens per address (T07). Pure.
 
-Only what has failed is counted, after it has failed: a right token is never held up, whoever else sends wrong ones from the same address.
+Only failures are counted, and only after they have failed. So a client with a valid token never waits, even if other
+clients send wrong tokens from the same address.
 """
 
 import ipaddress
@@ -11,19 +12,19 @@ import attrs
 
 @attrs.define(slots=True)
 class _Bucket:
-    """What is left of the allowance, and when that was so."""
+    """The rest of the allowance at a moment."""
 
     left: float
     at: float
 
 
 class Failures:
-    """A token bucket of failures for each address, for a bounded number of addresses.
+    """A token bucket of failures for each address, for a limited number of addresses.
 
     Args:
-        burst: Failures that are answered plainly before they are held against the address.
-        per_second: Failures per second that are forgiven.
-        addresses: Addresses remembered; the one that failed longest ago is forgotten first.
+        burst: The failures that get a normal answer before the address is limited.
+        per_second: The number of failures that are forgiven per second.
+        addresses: The number of addresses to remember. The address whose last failure is oldest is forgotten first.
     """
 
     def __init__(self, burst: int, per_second: float, addresses: int) -> None:
@@ -39,11 +40,11 @@ class Failures:
         """Count a failure.
 
         Args:
-            address: The peer's, or "" for a Unix socket. IPv6 addresses count by /64, which is what one customer is given.
-            now: Seconds of a clock that never goes back.
+            address: The peer's address, or "" for a Unix socket. IPv6 addresses count by /64, the usual size for a customer.
+            now: Seconds of a monotonic clock.
 
         Returns:
-            Seconds to wait, for a 429 in place of the 401; 0.0 while the allowance lasts.
+            The seconds to wait, for a 429 instead of the 401, or 0.0 while the allowance lasts.
         """
         network = _network_of(address)
         bucket = self._buckets.pop(network, None) or _Bucket(self._burst, now)

@@ -1,6 +1,6 @@
-"""The files of [auth], read and put together: in come the settings, out goes a whole `Authority` or every problem at once.
+"""Reads the files of [auth]. It returns a whole `Authority`, or reports every problem at once.
 
-Who may own, read and write them is for `trusted_files` to say. The only module here that touches the file system.
+`secure_files` checks who may own, read and write the files.
 """
 
 import os
@@ -28,19 +28,20 @@ def load_authority(
     is_proxied: bool = False,
     authorities: frozenset[str] = frozenset(),
 ) -> Authority:
-    """Read what the settings name, and make the authority of it. Blocks on the file system.
+    """Read the files that the settings name, and make the authority. Blocks on the file system.
 
-    Nobody is asked for a token where none is configured: on loopback addresses and Unix sockets everybody may do everything then, and with `open` everybody
-    everywhere may do all but ADMIN.
+    If no token is configured, the server asks nobody for a token. Then on loopback addresses and Unix sockets, every client
+    has every right. With `open`, every client on any address has every right except ADMIN.
 
     Args:
-        base: Where relative paths start.
-        environ: For $CREDENTIALS_DIRECTORY.
-        is_proxied: There are proxies in front of us: whoever reaches them reaches all of our addresses.
-        authorities: The fingerprints of what clients' certificates are checked against; none where they aren't asked for.
+        base: The directory for relative paths.
+        environ: The environment, for $CREDENTIALS_DIRECTORY.
+        is_proxied: Whether proxies forward to the server. If so, the clients of a proxy reach all of its addresses.
+        authorities: The fingerprints of the certificates that verify client certificates. Empty if the server doesn't
+            ask for client certificates.
 
     Raises:
-        SettingsError: With every problem of every file; nothing has changed then.
+        SettingsError: The error lists every problem of every file. Nothing has changed.
     """
     reader = _Reader(base, environ)
     problems = [(f"auth.{path}", text) for path, text in _problems(settings, bound, is_proxied)]
@@ -59,10 +60,10 @@ def load_authority(
 
 
 def read_tokens(paths: Sequence[str], base: Path, environ: Mapping[str, str]) -> tuple[Token, ...]:
-    """Read token files and directories of them as the server does, together.
+    """Read token files and directories of token files together, as the server does.
 
     Raises:
-        SettingsError: With every problem of every file.
+        SettingsError: The error lists every problem of every file.
     """
     reader = _Reader(base, environ)
     tokens, _ = reader.entries(paths)
@@ -72,10 +73,10 @@ def read_tokens(paths: Sequence[str], base: Path, environ: Mapping[str, str]) ->
 
 
 def check_exposure(settings: AuthSettings, bound: Sequence[Address]) -> None:
-    """Refuse to be open to others by accident (T03).
+    """Refuse settings that would expose the server to other hosts by accident (T03).
 
     Raises:
-        SettingsError: No tokens, not said to be open, and an address that others can reach.
+        SettingsError: There are no tokens, `open` isn't set, and other hosts can reach an address.
     """
     problems = [(f"auth.{path}", text) for path, text in _exposure(settings, bound, is_proxied=False)]
     if problems:
@@ -84,16 +85,16 @@ def check_exposure(settings: AuthSettings, bound: Sequence[Address]) -> None:
 
 def _exposure(settings: AuthSettings, bound: Sequence[Address], is_proxied: bool) -> list[tuple[str, str]]:
     if settings.asks and settings.open:
-        return [("open", "must not be true where there are tokens or keys: nobody would be asked for them")]
+        return [("open", "must not be true if there are tokens or keys, because nobody would be asked for them")]
     if settings.asks or settings.open:
         return []
     if is_proxied:
-        text = "must name a token file, for others reach us by server.trusted_proxies; or say open = true to let everybody in"
+        text = "must name a token file, because other hosts reach the server through server.trusted_proxies; or set open = true to admit everybody"
         return [("tokens", text)]
     if not is_loopback(bound):
         text = (
-            "must name a token file, for server.bind has an address that others can reach; or bind to 127.0.0.1, "
-            "or say open = true to let everybody in"
+            "must name a token file, because other hosts can reach an address in server.bind; or bind to 127.0.0.1, "
+            "or set open = true to admit everybody"
         )
         return [("tokens", text)]
     return []
@@ -111,7 +112,7 @@ def _problems(settings: AuthSettings, bound: Sequence[Address], is_proxied: bool
 
 
 class _Reader(TrustedFiles):
-    """Makes tokens and keys of the files."""
+    """Makes tokens and keys from the files."""
 
     def entries(self, paths: Sequence[str]) -> tuple[tuple[Token, ...], tuple[CertificateEntry, ...]]:
         tokens: list[Token] = []
@@ -121,11 +122,13 @@ class _Reader(TrustedFiles):
             tokens += loaded[0] if loaded else ()
             certificates += loaded[1] if loaded else ()
         for name in repeated_tokens(tokens):
-            self.problems.append((f"token {name}", "is there twice, by name or by digest; each token has its own"))
+            self.problems.append((f"token {name}", "occurs twice, by name or by digest; each token must have its own"))
         for name in repeated_certificates(certificates):
-            self.problems.append((f"certificate {name}", "is there twice, by name or by what it is known by"))
+            self.problems.append((f"certificate {name}", "occurs twice, by name or by its uri, dns or common_name"))
         if paths and not tokens and not certificates and not self.problems:
-            self.problems.append(("auth.tokens", "must have at least one [[token]]; nobody could get in"))
+            self.problems.append(
+                ("auth.tokens", "must have at least one [[token]]; otherwise no client could authenticate")
+            )
         return tuple(tokens), tuple(certificates)
 
     def keys(self, settings: AuthSettings) -> tuple[JwtKey, ...]:
@@ -134,10 +137,10 @@ class _Reader(TrustedFiles):
             secret = self.load(path, OTHERS_READ_OR_WRITE, load_secret)
             keys += [secret] if secret is not None else []
         if settings.jwks and (path := self.expanded(settings.jwks)):
-            # Public keys may be read by everybody; who writes them decides who gets in.
+            # Everybody may read public keys. But a writer of this file decides which clients are admitted.
             keys += self.load(path, OTHERS_WRITE, lambda data, name: load_jwks(as_text(data, name), name)) or ()
         if len({key.kid for key in keys}) < len(keys):
-            self.problems.append(("auth.jwks", "must have a kid for its key, since there is a jwt_secret beside it"))
+            self.problems.append(("auth.jwks", "must have a kid for its key, because there is also a jwt_secret"))
         return tuple(keys)
 
     def _files(self, text: str) -> list[Path]:
@@ -148,7 +151,7 @@ class _Reader(TrustedFiles):
             if stat.S_ISDIR(os.stat(path).st_mode):
                 return sorted(path / name for name in os.listdir(path) if name.endswith(".toml") and name[0] != ".")
         except (OSError, ValueError):
-            # Said when it is opened.
+            # The error is reported when the file is opened.
             pass
         return [path]
 
@@ -165,7 +168,7 @@ def _entries(data: bytes, name: str) -> tuple[tuple[Token, ...], tuple[Certifica
     try:
         certificates = load_certificates(text, name)
     except SettingsError as error:
-        # What is wrong with the text as a whole is wrong for both.
+        # Both loaders report problems of the whole text.
         problems |= dict.fromkeys(error.problems)
     if problems:
         raise SettingsError([*problems], name)

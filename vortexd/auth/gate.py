@@ -1,7 +1,8 @@
-"""The gate that every request passes, over HTTP and WebSockets alike: what is in force now, and the order of the checks.
+"""The gate that every request passes, over HTTP and WebSockets alike. It applies the checks in order, by the authority in force.
 
-In come the headers, the target and the sender of a request; out goes an `Admission`, which answers for as long as the connection lasts what
-its owner may do. A reload puts a new authority in force in one step, and every admission is judged by that one from then on.
+`Gate.admit` takes the headers, the target and the sender of a request. It returns an `Admission`, which judges the
+client's actions as long as the connection lasts. A reload replaces the authority in one step. From then on, every
+admission uses the new authority.
 """
 
 import math
@@ -20,7 +21,7 @@ from .principal import Forbidden, Principal, Right, Unauthorized
 
 
 class TooManyFailures(RemoteError):
-    """Wrong tokens from this address, one after the other.
+    """This address has sent too many wrong tokens in succession.
 
     Args:
         retry_after: Seconds to wait.
@@ -35,13 +36,13 @@ class TooManyFailures(RemoteError):
 
 
 class Gate:
-    """See the module.
+    """Admits requests by the authority in force.
 
     Args:
-        bound: The addresses listened on.
-        epoch: The time in seconds since the epoch, which tokens expire by.
-        monotonic: The time in seconds of a clock that never goes back.
-        pages: The scheme of our addresses, where we serve pages of our own that may connect to us; else None.
+        bound: The addresses that the server listens on.
+        epoch: Returns the seconds since the epoch, for the expiry of tokens.
+        monotonic: Returns the seconds of a monotonic clock.
+        pages: The scheme of our addresses, if we serve pages that may connect to us, else None.
     """
 
     def __init__(
@@ -60,32 +61,32 @@ class Gate:
         self.replace(settings, authority, pages)
 
     def replace(self, settings: AuthSettings, authority: Authority, pages: str | None = None) -> None:
-        """Put another authority in force; `Admission.renew` judges those who are in by it."""
+        """Put another authority in force. `Admission.renew` judges connected clients by it."""
         self.authority = authority
         self._pages = pages
         limits = (settings.failure_burst, settings.failures_per_second, settings.failure_addresses)
         if limits != self._failure_limits:
-            # By other limits everybody begins anew.
+            # If the limits have changed, all counts begin anew.
             self._failure_limits, self._failures = limits, Failures(*limits)
         self._origins = frozenset(map(parse_origin, settings.origins))
         self._hosts = frozenset(map(parse_host, settings.hosts))
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody is asked for a token."""
+        """Whether the server asks nobody for a token."""
         return self.authority.is_open
 
     def check_headers(self, headers: Sequence[tuple[bytes, bytes]], sender: Sender) -> None:
-        """Refuse requests for another host, and those of web pages that aren't listed.
+        """Refuse requests for another host, and requests of web pages that aren't listed.
 
         Args:
-            sender: Says what a proxy was asked for; it is judged as well, and doesn't take the place of what we were asked for.
+            sender: It may name the host that the client asked the proxy for. That host is checked in addition to ours.
 
         Raises:
             RemoteError: 400 or 403.
         """
         host = sole_header(headers, b"host")
-        # HTTP/1.1 without one was refused before; HTTP/1.0 may have none, and no browser speaks it.
+        # HTTP/1.1 without Host was refused earlier. HTTP/1.0 may omit it, and no browser uses HTTP/1.0.
         if host is not None:
             check_host(host, self._hosts, self._bound)
         if sender.authority is not None:
@@ -95,7 +96,7 @@ class Gate:
         if host is not None and self._pages is not None:
             own = own_origin(host, sender.scheme or self._pages, self._hosts, self._bound, self.is_open)
             origins = origins | {own} if own is not None else origins
-        # Whether there are credentials is for `admit` to ask.
+        # `admit` checks later whether there are credentials.
         check_origin(sole_header(headers, b"origin"), origins, has_credentials=True, is_open=self.is_open)
 
     def admit(self, headers: Sequence[tuple[bytes, bytes]], target: str, sender: Sender) -> "Admission":
@@ -109,7 +110,7 @@ class Gate:
         try:
             principal = self.authority.authenticate(credentials, self._epoch(), sender.certificate)
         except Unauthorized:
-            # Who hasn't been asked yet hasn't failed.
+            # A client that sent no credentials hasn't been asked yet, so this isn't a failure.
             wait = 0.0 if credentials.is_empty else self._failures.record(sender.host, self._monotonic())
             if wait:
                 raise TooManyFailures(wait) from None
@@ -117,14 +118,14 @@ class Gate:
         return Admission(self, principal)
 
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Return the seconds since the epoch."""
         return self._epoch()
 
 
 class Admission:
-    """Somebody who was let in, and what they may do now."""
+    """A client that was admitted, and its present rights."""
 
-    # One for each connection.
+    # There is one object per connection.
     __slots__ = ("_gate", "_principal")
 
     def __init__(self, gate: Gate, principal: Principal) -> None:
@@ -133,39 +134,39 @@ class Admission:
 
     @property
     def name(self) -> str:
-        """For logs."""
+        """The client's name, for logs."""
         return self._principal.name
 
     @property
     def principal(self) -> Principal:
-        """Who was let in; who proved the same is the same object for as long as the same authority is in force."""
+        """The client that was admitted. While an authority is in force, equal credentials give the same object."""
         return self._principal
 
     @property
     def identity(self) -> str:
-        """What counts as one owner, for limits per token; "" where nobody was asked."""
+        """Identifies the owner, for limits per token. "" if the client wasn't asked for a token."""
         return self._principal.identity
 
     @property
     def names(self) -> Names:
-        """The applications and profiles that tokens, anybody's, name in full."""
+        """The applications and profiles that any token names in full."""
         return self._gate.authority.names
 
     @property
     def is_expired(self) -> bool:
-        """Whether the token has expired since."""
+        """Whether the token has expired in the meantime."""
         return self._principal.is_expired(self._gate.now())
 
     def authorize(self, right: Right, where: Key | Pattern | None) -> None:
-        """Let the owner do something, or raise.
+        """Allow the client to do something, or raise.
 
         Raises:
-            Unauthorized, Forbidden: As `Authority.authorize`.
+            Unauthorized, Forbidden: As in `Authority.authorize`.
         """
         self._gate.authority.authorize(self._principal, right, where, self._gate.now())
 
     def may(self, right: Right, where: Key | Pattern | None) -> bool:
-        """Whether `authorize` lets it pass."""
+        """Return whether `authorize` allows it."""
         try:
             self.authorize(right, where)
         except (Unauthorized, Forbidden):
@@ -173,9 +174,9 @@ class Admission:
         return True
 
     def renew(self) -> None:
-        """Judge the owner by the authority that is in force now.
+        """Judge the client by the authority that is in force now.
 
         Raises:
-            Unauthorized: It doesn't know the owner any more.
+            Unauthorized: The authority doesn't know the client any more.
         """
         self._principal = self._gate.authority.renew(self._principal, self._gate.now())

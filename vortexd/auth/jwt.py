@@ -1,7 +1,8 @@
-"""JSON Web Tokens (RFC 7519), signed by somebody whose keys the operator has put into files. Pure.
+"""JSON Web Tokens (RFC 7519) from issuers whose keys the operator has put into files. Pure.
 
-In comes a token, out goes a `Principal`. Each key is pinned to one algorithm when it is loaded, and the token's own `alg` chooses nothing. A `kid`
-chooses among the loaded keys and leads nowhere else: no path, no address. No claim is looked at before the signature holds (T08).
+`verify` takes a token and returns a `Principal`. Each key is pinned to one algorithm when it is loaded, so the token's
+`alg` selects nothing. A `kid` selects only among the loaded keys, and never a path or an address. The signature is
+verified before any claim is read (T08).
 """
 
 import hashlib
@@ -28,12 +29,12 @@ _SUBJECT = re.compile(r"[A-Za-z0-9._@:+/|-]{1,128}")
 
 @attrs.frozen(slots=True, eq=False)
 class JwtKey:
-    """A key that signatures are checked with.
+    """A key that verifies signatures.
 
     Attributes:
-        kid: What a token calls it, or None.
-        algorithm: HS256, RS256 or EdDSA; the only one it is ever used with.
-        fingerprint: SHA-256 over what it is, as hex digits.
+        kid: The key's name in tokens, or None.
+        algorithm: HS256, RS256 or EdDSA. The key is never used with another algorithm.
+        fingerprint: SHA-256 of the algorithm and the key, as hex digits.
     """
 
     kid: str | None
@@ -43,12 +44,13 @@ class JwtKey:
 
 
 class JwtVerifier:
-    """Checks tokens against the loaded keys; immutable.
+    """Verifies tokens with the loaded keys. Immutable.
 
     Args:
-        audience: What `aud` must contain; None refuses tokens that have one, for they are meant for somebody else.
-        issuer: What `iss` must be, or None.
-        leeway: Seconds by which clocks may differ.
+        audience: `aud` must contain this. If it is None, tokens with an `aud` are refused, because they are meant for
+            another server.
+        issuer: `iss` must equal this, unless it is None.
+        leeway: The seconds by which clocks may differ.
     """
 
     def __init__(
@@ -61,18 +63,18 @@ class JwtVerifier:
         self._identities = {self._identity(key) for key in keys}
 
     def verify(self, token: str, now: float) -> Principal:
-        """Who signed this, and for whom.
+        """Verify a token, and return its principal.
 
         Args:
             now: Seconds since the epoch.
 
         Raises:
-            Unauthorized: Whatever is wrong.
+            Unauthorized: The token is invalid, for whatever reason.
         """
         try:
             header = jwt.get_unverified_header(token)
             key = self._select(header)
-            # Times are checked below, against the clock that is passed in.
+            # The times are checked below, by the clock that the caller passes.
             claims = jwt.decode(
                 token,
                 key.key,
@@ -86,12 +88,12 @@ class JwtVerifier:
         return self._principal(claims, key, now)
 
     def trusts(self, identity: str) -> bool:
-        """Whether a principal with this identity was signed with a key, and for an audience, that are still in force."""
+        """Return whether the key and the audience that admitted this identity are still in force."""
         return identity in self._identities
 
     def _select(self, header: Mapping[str, Any]) -> JwtKey:
-        """The key that the header names; without a name the one that has none, or the only one there is."""
-        # An extension that must be understood (RFC 7515 section 4.1.11) is one that nothing here understands.
+        """Return the key that the header names. Without a name, return the key without a name, or the only key."""
+        # RFC 7515 section 4.1.11: a verifier must refuse extensions that it doesn't understand. We understand none.
         if "crit" in header or "b64" in header:
             raise Unauthorized
         kid = header.get("kid")
@@ -124,10 +126,10 @@ class JwtVerifier:
 
 
 def load_secret(secret: bytes, origin: str) -> JwtKey:
-    """The HS256 key of a file's bytes, less one line end behind them.
+    """Make the HS256 key from the bytes of a file, without the line end.
 
     Raises:
-        SettingsError: It is too short (RFC 7518 section 3.2).
+        SettingsError: The key is too short (RFC 7518 section 3.2).
     """
     secret = secret.removesuffix(b"\n").removesuffix(b"\r")
     if len(secret) < _MIN_SECRET_BYTES:
@@ -138,10 +140,10 @@ def load_secret(secret: bytes, origin: str) -> JwtKey:
 
 
 def load_jwks(text: str, origin: str) -> tuple[JwtKey, ...]:
-    """The RS256 and EdDSA keys of a JWK set (RFC 7517); keys for encryption are passed over.
+    """Make the RS256 and EdDSA keys of a JWK set (RFC 7517). Keys for encryption are ignored.
 
     Raises:
-        SettingsError: With every problem.
+        SettingsError: The error lists every problem.
     """
     try:
         table = json.loads(text)
@@ -159,9 +161,11 @@ def load_jwks(text: str, origin: str) -> tuple[JwtKey, ...]:
         found = [(f"keys[{index}].{path}".rstrip("."), text) for path, text in _key_problems(entry, len(signing) == 1)]
         key = None if found else _public_key(entry)
         if not found and key is None:
-            found = [(f"keys[{index}]", f"must be a whole public key, an RSA key one of at least {_MIN_RSA_BITS} bits")]
+            found = [
+                (f"keys[{index}]", f"must be a complete public key; an RSA key must have at least {_MIN_RSA_BITS} bits")
+            ]
         elif key is not None and key.kid in keys:
-            found = [(f"keys[{index}].kid", "is there twice; each key has its own")]
+            found = [(f"keys[{index}].kid", "occurs twice; each key must have its own")]
         problems += found
         if key is not None:
             keys[key.kid] = key
@@ -175,9 +179,9 @@ def load_jwks(text: str, origin: str) -> tuple[JwtKey, ...]:
 def _key_problems(entry: Mapping[str, Any], is_only: bool) -> Iterator[tuple[str, str]]:
     kid, kind, algorithm = entry.get("kid"), entry.get("kty"), entry.get("alg")
     if not (isinstance(kid, str) and kid) and not (kid is None and is_only):
-        yield "kid", "must be there where there are several keys, as text"
+        yield "kid", "must be text; it may be missing only if there is a single key"
     if "d" in entry:
-        yield "", "must be a public key; this is a private one, which belongs to who signs and to nobody else"
+        yield "", "must be a public key; this is a private key, which only the issuer of the tokens may have"
     if kind == "RSA":
         if algorithm not in (None, "RS256"):
             yield "alg", "must be RS256 for an RSA key"
@@ -191,7 +195,7 @@ def _key_problems(entry: Mapping[str, Any], is_only: bool) -> Iterator[tuple[str
 
 
 def _public_key(entry: Mapping[str, Any]) -> JwtKey | None:
-    """The key, or None where its numbers don't make one."""
+    """Make the key, or return None if its numbers are invalid."""
     kid = entry.get("kid")
     try:
         if entry["kty"] == "RSA":

@@ -1,8 +1,7 @@
-"""Where a request comes from and whom it thinks it speaks to: the Origin and Host headers, against web pages that reach for us through
-somebody's browser. Pure.
+"""Checks the Origin and Host headers, as a defence against web pages that reach the server through a user's browser. Pure.
 
-A page can open a WebSocket to any address (W01), and by rebinding its own name to 127.0.0.1 it can read answers too (H07). Both are told from
-the headers alone, which a browser doesn't let a page choose. No header ever grants a right (H10).
+A page can open a WebSocket to any address (W01). If it rebinds its own name to 127.0.0.1, it can also read answers (H07).
+Both attacks show in these headers, because a browser doesn't let a page choose them. A header never grants a right (H10).
 """
 
 import ipaddress
@@ -16,35 +15,36 @@ from .principal import Forbidden, Unauthorized
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]{0,31})://(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::([0-9]{1,5}))?")
 _HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::[0-9]{0,5})?")
-# What browsers send for a page that has no origin: of a file, or in a sandboxed frame.
+# The Origin that browsers send for a page without an origin: a page from a file, or in a sandboxed frame.
 NULL_ORIGIN = "null"
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 def parse_origin(text: str) -> str:
-    """An origin in the one form that is compared: `scheme://host:port`, in lower case, with the scheme's own port where it names none.
+    """Return an origin in its canonical form for comparisons: `scheme://host:port`, in lower case.
 
-    `null` is itself: it is the origin of pages without one.
+    If the text names no port, the default port of its scheme is added. `null`, the origin of pages without an origin,
+    is returned unchanged.
 
     Raises:
-        ValueError: Says what is allowed, as the end of a sentence that begins with the key.
+        ValueError: The text is invalid. The error text completes a sentence that begins with the key.
     """
     if text == NULL_ORIGIN:
         return NULL_ORIGIN
     match = _ORIGIN.fullmatch(text.lower())
     if match is None or (match[3] is not None and int(match[3]) > 65_535):
         raise ValueError(
-            'must be an origin such as https://config.example.com: scheme, host and port, nothing behind them; or "null"'
+            'must be an origin such as https://config.example.com: scheme, host and port, and nothing else; or "null"'
         )
     port = int(match[3]) if match[3] is not None else _DEFAULT_PORTS.get(match[1], 0)
     return f"{match[1]}://{match[2]}:{port}"
 
 
 def parse_host(text: str) -> str:
-    """A host name or address as it stands in a Host header (IPv6 in brackets), in lower case, without its port.
+    """Return a host name or address of a Host header in lower case, without its port. IPv6 addresses have brackets.
 
     Raises:
-        ValueError: Says what is allowed, as the end of a sentence that begins with the key.
+        ValueError: The text is invalid. The error text completes a sentence that begins with the key.
     """
     match = _HOST.fullmatch(text.lower())
     if match is None:
@@ -58,33 +58,33 @@ def parse_host(text: str) -> str:
 
 
 def sole_header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
-    """The value of a header that stands once at most; None where it isn't there.
+    """Return the value of a header that may occur once, or None if it is missing.
 
     Args:
-        name: In lower case.
+        name: The name in lower case.
 
     Raises:
-        RemoteError: It is there twice: who looks at the other one would decide otherwise.
+        RemoteError: The header occurs twice. Another program that reads the other value would decide differently.
     """
     values = [value for each, value in headers if each.lower() == name]
     if len(values) > 1:
-        raise RemoteError("a header that stands once stands twice")
+        raise RemoteError("a header that may occur once occurs twice")
     return values[0] if values else None
 
 
 def check_origin(origin: bytes | None, allowed: Collection[str], has_credentials: bool, is_open: bool) -> None:
-    """Let pages of listed origins in, and whatever isn't a browser.
+    """Allow pages of listed origins, and clients that aren't browsers.
 
-    The origin of our own address has no privilege by itself: another daemon on this host, or a page that got there by rebinding, could have it.
-    See `own_origin`.
+    The origin of our own address has no privilege by itself. Another daemon on this host, or a page that rebinds its
+    name, could have that origin, too. See `own_origin`.
 
     Args:
-        origin: The header, or None where there is none.
-        allowed: What `parse_origin` returned for each that is listed.
+        origin: The header, or None if it is missing.
+        allowed: The listed origins, as `parse_origin` returned them.
 
     Raises:
-        Forbidden: A page that isn't listed.
-        Unauthorized: No browser, and no token where one is asked for.
+        Forbidden: The page's origin isn't listed.
+        Unauthorized: The client isn't a browser, and has no token although the server asks for one.
     """
     if origin is None:
         if not has_credentials and not is_open:
@@ -101,16 +101,16 @@ def check_origin(origin: bytes | None, allowed: Collection[str], has_credentials
 def own_origin(
     host: bytes, scheme: str, allowed: Collection[str], bound: Sequence[Address], is_open: bool
 ) -> str | None:
-    """The origin of pages that we serve ourselves, as the sender of a request knows us; None where it could be somebody else's.
+    """Return the origin of our own pages, under the name that the client used. None if that could be another's origin.
 
-    Port and all, it is ours alone where the name is: one that is surely ours, or any where a token is asked for, which a page that
-    has rebound its own name hasn't got.
+    With its port, the origin is ours if the name is ours. If the server asks for a token, any name is safe, because a
+    page that has rebound its name doesn't have a token.
 
     Args:
-        host: The header, which `check_host` has let pass.
-        scheme: What is spoken on our ports.
-        allowed, bound: As for `check_host`.
-        is_open: Whether nobody is asked for a token.
+        host: The header, which `check_host` has accepted.
+        scheme: The scheme of our ports.
+        allowed, bound: As in `check_host`.
+        is_open: Whether the server asks nobody for a token.
     """
     text = host.decode("ascii")
     if is_open and not _is_ours(parse_host(text), allowed, bound):
@@ -119,17 +119,17 @@ def own_origin(
 
 
 def check_host(host: bytes | None, allowed: Collection[str], bound: Sequence[Address]) -> None:
-    """Refuse requests for somebody else. The port doesn't matter.
+    """Refuse requests for another host. The port doesn't matter.
 
-    This machine's own names and the addresses bound to are always right. Where nothing is listed and we can be reached from outside, we can't know
-    what we are called, and any name is.
+    This machine's own names and the bound addresses are always accepted. If no host is listed and other hosts can reach
+    us, we can't know our names, so every name is accepted.
 
     Args:
-        allowed: What `parse_host` returned for each that is listed.
+        allowed: The listed hosts, as `parse_host` returned them.
 
     Raises:
-        RemoteError: 400, the header isn't there or can't be one.
-        Forbidden: It is another's name.
+        RemoteError: 400. The header is missing or invalid.
+        Forbidden: The name is another host's.
     """
     try:
         name = parse_host((host or b"").decode("ascii"))
@@ -146,7 +146,7 @@ def _is_ours(name: str, allowed: Collection[str], bound: Sequence[Address]) -> b
 
 
 def is_loopback(bound: Iterable[Address]) -> bool:
-    """Whether all these addresses can be reached from this machine only: Unix sockets, 127.0.0.0/8, ::1, localhost."""
+    """Return whether only this machine can reach these addresses: Unix sockets, 127.0.0.0/8, ::1, localhost."""
     return all(address.path is not None or _is_loopback_host(address.host) for address in bound)
 
 
@@ -158,7 +158,7 @@ def _is_loopback_host(host: str) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        # What other names stand for is the resolver's to say, and may change.
+        # The resolver decides what other names mean, and its answer may change.
         return host.lower() == "localhost"
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback

@@ -1,7 +1,7 @@
-"""Who asks, and what they may do: rights over patterns. Pure.
+"""Clients and their rights over patterns. Pure.
 
-A `Principal` is immutable and says nothing about how it proved itself; the `Authority` judges with it. Nothing implies anything: a right that
-isn't listed isn't there, and a pattern that isn't listed isn't meant.
+A `Principal` is immutable and doesn't depend on how it was authenticated. The `Authority` judges by it. No right implies
+another, and a right holds only for the listed patterns.
 """
 
 import enum
@@ -15,12 +15,12 @@ from ..core.model import Key, Names
 from ..core.patterns import Pattern, parse_pattern
 
 MAX_PATTERNS = 1_024
-# What a client without a token is told to send (RFC 9110 section 11.6.1); the same for whatever was wrong.
+# The WWW-Authenticate header for clients without a valid token (RFC 9110 section 11.6.1). It is the same for all errors.
 CHALLENGE = 'Bearer realm="vortexd", Basic realm="vortexd", charset="UTF-8"'
 
 
 class Unauthorized(RemoteError):
-    """Nobody we know, or no longer. One text for every reason: what was wrong with a token is for its owner to know."""
+    """The client isn't known, or not any more. All reasons have the same text, so that it reveals nothing about a token."""
 
     status = 401
 
@@ -29,10 +29,10 @@ class Unauthorized(RemoteError):
 
 
 class Forbidden(RemoteError):
-    """Somebody we know may not do this. The text doesn't say whether what was asked for exists.
+    """A known client may not do this. The text doesn't reveal whether the requested thing exists.
 
     Args:
-        reason: A constant, and never taken from the request.
+        reason: A constant. It never contains text of the request.
     """
 
     status = 403
@@ -42,14 +42,14 @@ class Forbidden(RemoteError):
 
 
 class Right(enum.Enum):
-    """What may be done.
+    """An action that a client may be allowed.
 
     Attributes:
         READ: Fetch configuration over HTTP.
-        SUBSCRIBE: Open a WebSocket for configuration, subscribe, resync, and be sent what changes.
-        REPORT: Say over a WebSocket whether a configuration was applied.
-        ADMIN: Ask about the daemon and its connections, and tell it to look at its sources again. It holds for the whole daemon,
-            whatever the patterns, and gives no configuration.
+        SUBSCRIBE: Open a WebSocket for configuration, subscribe, resync, and receive changes.
+        REPORT: Report over a WebSocket whether a configuration was applied.
+        ADMIN: Query the daemon and its connections, and make it read its sources again. It holds for the whole
+            daemon, whatever the patterns, and doesn't allow reading configuration.
     """
 
     READ = "read"
@@ -62,7 +62,7 @@ ALL_RIGHTS = frozenset(Right)
 
 
 class Kind(enum.Enum):
-    """How somebody proved who they are."""
+    """How a client was authenticated."""
 
     TOKEN = "token"
     JWT = "jwt"
@@ -72,7 +72,7 @@ class Kind(enum.Enum):
 
 @attrs.frozen(slots=True)
 class Grant:
-    """Rights, and the keys they hold for."""
+    """Rights, and the keys for which they hold."""
 
     rights: frozenset[Right]
     patterns: tuple[Pattern, ...]
@@ -80,13 +80,14 @@ class Grant:
 
 @attrs.frozen(slots=True)
 class Principal:
-    """Somebody we know.
+    """A known client.
 
     Attributes:
-        name: For logs; the operator's name of a token or a certificate, or the subject of a JWT.
-        expires_at: Seconds since the epoch from which on this is nobody, or None.
-        identity: What proved it (the digest of a token, the fingerprint of a key, the name in a certificate), for `Authority.renew`; "" for nobody in particular.
-        authorities: The fingerprints of what a certificate was checked against.
+        name: The name for logs: the operator's name of a token or a certificate, or the subject of a JWT.
+        expires_at: When the principal expires, in seconds since the epoch, or None.
+        identity: The proof of identity, for `Authority.renew`: the digest of a token, the fingerprint of a key, or the
+            name in a certificate. "" for anonymous clients.
+        authorities: The fingerprints of the authorities that a certificate was verified against.
     """
 
     name: str
@@ -100,13 +101,14 @@ class Principal:
         return self.expires_at is not None and now >= self.expires_at
 
     def has(self, right: Right) -> bool:
-        """Whether the right is held at all, for any key."""
+        """Return whether the client has the right for any key."""
         return any(right in grant.rights for grant in self.grants)
 
     def may(self, right: Right, where: Key | Pattern) -> bool:
-        """Whether the right holds for a key, or for every key that a pattern may ever match.
+        """Return whether the right holds for a key, or for every key that a pattern may ever match.
 
-        Each pairing of a key's applications, profiles and labels must be allowed, by one pattern or another; a pattern by one pattern alone.
+        Each combination of a key's applications, profiles and labels must match some pattern. A pattern must be covered
+        by a single pattern.
         """
         patterns = [pattern for grant in self.grants if right in grant.rights for pattern in grant.patterns]
         if isinstance(where, Pattern):
@@ -115,11 +117,14 @@ class Principal:
 
 
 def _meet_each_pairing(patterns: Iterable[Pattern], key: Key) -> bool:
-    """Whether each pairing is matched by one pattern or another. There may be thousands of pairings, but each name is matched once."""
+    """Return whether each combination matches some pattern.
+
+    There may be thousands of combinations, but each name is matched only once.
+    """
     labels = (1 << len(key.labels)) - 1
     missing = dict.fromkeys(product(key.applications, key.profiles), labels)
     if len(missing) == len(key.labels) == 1:
-        # It is matched by one alone, or not at all.
+        # A single combination matches one pattern, or none. The caller has already tested this.
         return False
     for pattern in patterns:
         applications, profiles, matched = pattern.matched(key)
@@ -130,7 +135,7 @@ def _meet_each_pairing(patterns: Iterable[Pattern], key: Key) -> bool:
 
 
 def names_of(grants: Iterable[Grant]) -> Names:
-    """The applications and profiles that patterns name in full."""
+    """Return the applications and profiles that patterns name in full."""
     patterns = [pattern for grant in grants for pattern in grant.patterns]
     return Names(
         frozenset(each.application for each in patterns if "*" not in each.application),
@@ -139,7 +144,7 @@ def names_of(grants: Iterable[Grant]) -> Names:
 
 
 def grant_problems(rights: object, patterns: object) -> Iterator[tuple[str, str]]:
-    """What is wrong with the two lists of a grant from outside: pairs of `rights[0]` or the like and what is allowed."""
+    """Yield the problems of the two lists of a grant from outside: pairs of a path such as `rights[0]` and what is allowed."""
     allowed = ", ".join(right.value for right in Right)
     if not isinstance(rights, list) or not rights:
         yield "rights", f"must be a list with at least one of {allowed}"
@@ -161,7 +166,7 @@ def grant_problems(rights: object, patterns: object) -> Iterator[tuple[str, str]
 
 
 def make_grant(rights: list[str], patterns: list[str]) -> Grant:
-    """Make a grant of two lists without `grant_problems`."""
+    """Make a grant from two lists that have no `grant_problems`."""
     return Grant(frozenset(map(Right, rights)), tuple(dict.fromkeys(map(parse_pattern, patterns))))
 
 

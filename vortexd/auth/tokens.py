@@ -1,6 +1,7 @@
-"""Tokens: the file of their digests, and who each one is. Pure but for `new_token`.
+"""Random tokens: a file holds their digests, and maps each to a principal. Pure except `new_token`.
 
-In comes the text of a token file, out go the `Token`s in it, or every problem at once. Neither a token nor a digest gets into a message.
+`load_tokens` takes the text of a token file. It returns its `Token`s, or reports every problem at once. No error text
+contains a token or a digest.
 """
 
 import base64
@@ -33,15 +34,15 @@ class Token:
     """One token of a file.
 
     Attributes:
-        digest: SHA-256 of the token's text, `vt_` included, as hex digits in lower case. A fast hash is enough, for there is nothing
-            to guess: a token is 32 random bytes, where a slow hash is for what people make up.
+        digest: SHA-256 of the token's text, including `vt_`, as hex digits in lower case. A fast hash is sufficient,
+            because a token is 32 random bytes and can't be guessed. Slow hashes are for passwords that people choose.
     """
 
     digest: str = attrs.field(repr=False)
     principal: Principal
 
 
-# Compared with where there is no such token, for the same work.
+# If there is no such token, the digest is compared with this one, so that the work is the same.
 _NOBODY = Token("0" * 64, Principal("", Kind.TOKEN, ()))
 
 
@@ -55,14 +56,14 @@ class Tokens:
         return len(self._tokens)
 
     def find(self, token: str) -> Principal:
-        """Who this token is.
+        """Return the principal of a token.
 
-        A token of the wrong form is nobody, even where its digest is in the file: so no short or made-up secret gets in.
+        A token of the wrong form is refused, even if its digest is in the file. So a short or made-up secret never works.
 
         Raises:
-            Unauthorized: Nobody, after the same work as for somebody.
+            Unauthorized: The token isn't known. The work is the same as for a known token.
         """
-        # The look-up may take longer or shorter by digest, but nobody can choose the digest of a token step by step.
+        # The time of the look-up depends on the digest. But a client can't choose the digest of a token step by step.
         digest = digest_of(token)
         found = self._tokens.get(digest, _NOBODY)
         is_equal = hmac.compare_digest(digest, found.digest)
@@ -71,23 +72,23 @@ class Tokens:
         return found.principal
 
     def holder(self, digest: str) -> Principal | None:
-        """Who had the token with this digest, if it is still in force."""
+        """Return the principal of the token with this digest, if it is still in force, else None."""
         token = self._tokens.get(digest)
         return token.principal if token is not None else None
 
     @property
     def grants(self) -> list[Grant]:
-        """What they may do, all together."""
+        """The grants of all tokens."""
         return [grant for token in self._tokens.values() for grant in token.principal.grants]
 
 
 def digest_of(token: str) -> str:
-    """What a token file has in `sha256`."""
+    """Return the digest for `sha256` in a token file."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def new_token() -> str:
-    """A new random token; it is nowhere but in the answer."""
+    """Make a new random token. No copy of it is stored."""
     return "vt_" + base64.urlsafe_b64encode(secrets.token_bytes(_RANDOM_BYTES)).rstrip(b"=").decode("ascii")
 
 
@@ -98,32 +99,32 @@ def entry_of(
     patterns: Sequence[str] = ("*",),
     expires: str | None = None,
 ) -> str:
-    """The entry of a token for a token file, with its digest in its place.
+    """Write the entry for a token file, with the token's digest instead of the token.
 
     Raises:
-        SettingsError: It would be none that can be used.
+        SettingsError: The entry would be invalid.
     """
     lines = {"name": name, "sha256": digest_of(token), "rights": list(rights), "patterns": list(patterns)}
     if expires is not None:
         lines["expires"] = expires
-    # Of lists and texts TOML is written as JSON is.
+    # TOML and JSON write lists and texts in the same way.
     entry = "[[token]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
     load_tokens(entry, "the new token")
     return entry
 
 
 def load_tokens(text: str, origin: str) -> tuple[Token, ...]:
-    """Make tokens of the text of a token file: TOML with one [[token]] for each.
+    """Make tokens from the text of a token file: TOML with one [[token]] for each.
 
     Args:
-        origin: The file's name for messages.
+        origin: The file's name, for error texts.
 
     Raises:
-        SettingsError: With every problem.
+        SettingsError: The error lists every problem.
     """
     entries, problems = read_entries(text, origin, "token")
     problems += [
-        (f"token[{index}].{path}", told) for index, entry in enumerate(entries) for path, told in _problems(entry)
+        (f"token[{index}].{path}", problem) for index, entry in enumerate(entries) for path, problem in _problems(entry)
     ]
     problems += _repeated(entries)
     if problems:
@@ -132,17 +133,17 @@ def load_tokens(text: str, origin: str) -> tuple[Token, ...]:
 
 
 def read_entries(text: str, origin: str, wanted: str) -> tuple[list[Mapping[str, Any]], list[tuple[str, str]]]:
-    """The tables of one kind, "token" or "certificate", in the text of a token file, and what is wrong around all of them.
+    """Return the tables of one kind, "token" or "certificate", of a token file, and the problems of the whole file.
 
     Raises:
-        SettingsError: It is no token file.
+        SettingsError: The text isn't a token file.
     """
     if len(text) > MAX_BYTES:
         raise SettingsError([("", f"must be at most {MAX_BYTES} bytes long")], origin)
     try:
         table = tomllib.loads(text)
     except RecursionError:
-        raise SettingsError([("", "isn't TOML that can be read: it is nested too deeply")], origin) from None
+        raise SettingsError([("", "isn't valid TOML: it is nested too deeply")], origin) from None
     except ValueError as error:
         raise SettingsError([("", f"isn't valid TOML: {_place_of(error)}")], origin) from None
     problems = [
@@ -158,7 +159,7 @@ def read_entries(text: str, origin: str, wanted: str) -> tuple[list[Mapping[str,
 
 
 def repeated_tokens(tokens: Sequence[Token]) -> Iterator[str]:
-    """The names of tokens that several files together have twice, or whose digest they have under another name."""
+    """Yield the names of tokens whose name or digest occurs twice across several files."""
     seen: set[str] = set()
     for token in tokens:
         if token.principal.name in seen or token.digest in seen:
@@ -180,7 +181,7 @@ def _problems(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if _is(entry.get("sha256"), _TOKEN):
         yield (
             "sha256",
-            "must not be the token itself; put its SHA-256 there, and make a new token, for this one has been in a file",
+            "must not be the token itself; make a new token, because this one has been in a file, and enter its SHA-256 here",
         )
     elif not _is(entry.get("sha256"), _DIGEST):
         yield "sha256", "must be the SHA-256 of the token: 64 hex digits in lower case"
@@ -200,12 +201,12 @@ def _repeated(entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]
             value = entry.get(field)
             if isinstance(value, str):
                 if value in seen:
-                    yield f"token[{index}].{field}", "is there twice; each token has its own"
+                    yield f"token[{index}].{field}", "occurs twice; each token must have its own"
                 seen.add(value)
 
 
 def _time_of(value: object) -> float | None:
-    """Seconds since the epoch of a TOML time or its text; None where it isn't one, or has no offset."""
+    """Return a TOML time, or its text, in seconds since the epoch. None if it isn't a time or has no offset."""
     try:
         time = datetime.fromisoformat(value) if isinstance(value, str) else value
         if isinstance(time, datetime) and time.tzinfo is not None:
@@ -216,11 +217,11 @@ def _time_of(value: object) -> float | None:
 
 
 def key_text(name: str) -> str:
-    """A key for a message; text that could be a secret in the wrong place isn't shown."""
+    """Return a key for an error text. Text that could be a misplaced secret isn't shown."""
     return name if re.fullmatch(r"[A-Za-z_-]{1,32}", name) else "?"
 
 
 def _place_of(error: ValueError) -> str:
-    """Where tomllib gave up, without the reason: that can quote the text, and the text may be a token."""
+    """Return the place of a tomllib error without its reason, which may quote a token."""
     place = re.search(r"\(at (line \d+, column \d+|end of document)\)", str(error))
     return place[1] if place else "it can't be read"
