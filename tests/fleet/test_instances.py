@@ -228,7 +228,7 @@ def test_M14_versions_that_nobody_says_any_more_are_not_kept(fleets: Fleets) -> 
     for number in range(1_000):
         fleets.say(one, f"v{number}")
 
-    assert 1 == len(fleets.fleet._rolls[KEY].said)
+    assert 1 == len(fleets.fleet._rolls[KEY].counts)
 
 
 def test_what_is_said_is_cut_and_fit_for_a_terminal() -> None:

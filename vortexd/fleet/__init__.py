@@ -1,8 +1,8 @@
-"""Who uses a configuration, and what they say they did with it. Pure.
+"""Tracks the instances that use each configuration, and what they report about it. Pure.
 
-In come connections that begin and end, what their applications acknowledge, and the moments at which a key gets another version; out go counts, and pages
-of instances that those of other workers can be merged with. The invariant: whatever is said costs the same, however many say it, and nothing that
-is kept grows beyond the settings.
+The input is connections that begin and end, acknowledgements from applications, and the times at which a key's version
+changes. The output is counts, and pages of instances, which can be merged with the pages of other workers. The
+invariant: a report costs the same, however many instances send reports. The settings bound everything that is stored.
 """
 
 from .instances import OTHER, Fleet, Instance, make_ack

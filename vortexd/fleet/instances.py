@@ -1,7 +1,7 @@
-"""The instances of each key: who is connected, what they said last, and who has left.
+"""The instances of each key: the connected instances, their last acknowledgements, and the instances that have left.
 
-What was said is counted by version, so a new version touches no instance: it makes silent, at once, whoever hasn't spoken of it. Time is in seconds
-since the epoch.
+Acknowledgements are counted by version. So a new version changes no instance: instances that haven't acknowledged it are
+silent at once. Times are in seconds since the epoch.
 """
 
 import heapq
@@ -18,12 +18,12 @@ from ..core.text import printable
 from ..settings.sections import FleetSettings
 from .pages import NOBODY, STATES, Ack, Cursor, KeyState, Page, Question, Seen, end_of, marked
 
-# As keys compare, and many times faster.
+# Sorts as keys compare, and is many times faster.
 _in_order = attrgetter("application", "profile", "label")
 
-# What stands for applications that the settings don't name.
+# The name for applications that the settings don't list.
 OTHER = "other"
-# Of why a version was rejected; enough for a sentence, and small enough to be kept for thousands.
+# The longest reason for a rejection. It suffices for a sentence, and is small enough to store for thousands of instances.
 _MAX_ERROR_LENGTH = 256
 _MAX_VERSION_LENGTH = 64
 
@@ -32,11 +32,12 @@ class Instance:
     """One connection of an application.
 
     Args:
-        key: What it came for.
-        connection: Its id.
+        key: The main key, for which the connection was opened.
+        connection: The id of the connection.
         host: The peer's address, or "".
-        name: What the client calls itself; "" is somebody who only watches, and isn't counted. None where it says nothing: then it is the id.
-        since: When it came.
+        name: The client's own name. If it is "", the client only watches and isn't counted. If it is None, the client
+            gave no name, and the id of the connection is its name.
+        since: When it connected.
     """
 
     __slots__ = ("connection", "host", "key", "name", "others", "since")
@@ -47,12 +48,12 @@ class Instance:
         self.connection = connection
         self.host = host
         self.since = since
-        # The keys beside its main one that it has spoken of.
+        # The keys besides the main key that the instance has acknowledged.
         self.others: tuple[Key, ...] = ()
 
 
 def make_ack(version: str, status: str, error: str | None, at: float) -> Ack:
-    """An ack of what a client has sent: bounded, on one line, and shared where it is the same for many."""
+    """Make an acknowledgement from a client's message. It is bounded, has a single line, and shares equal texts."""
     version = sys.intern(printable(version)[:_MAX_VERSION_LENGTH])
     return Ack(version, sys.intern(status), printable(error)[:_MAX_ERROR_LENGTH] if error else None, at)
 
@@ -69,13 +70,13 @@ class _Roll:
     """The instances of one key.
 
     Attributes:
-        live: Those connected, with what they said last.
-        said: How many of these said what of which version.
-        gone: Those that left, by name.
+        live: The connected instances with their last acknowledgements.
+        counts: How many of them have acknowledged each version with each status.
+        gone: The instances that have left, by name.
     """
 
     live: dict[Instance, Ack | None] = attrs.field(factory=dict)
-    said: dict[tuple[str, str], int] = attrs.field(factory=dict)
+    counts: dict[tuple[str, str], int] = attrs.field(factory=dict)
     gone: dict[str, _Gone] = attrs.field(factory=dict)
     unlisted: int = 0
     changed: float = 0.0
@@ -84,23 +85,26 @@ class _Roll:
         self.take(instance)
         self.live[instance] = ack
         if ack is not None:
-            what = ack.status, ack.version
-            self.said[what] = self.said.get(what, 0) + 1
+            acknowledged = ack.status, ack.version
+            self.counts[acknowledged] = self.counts.get(acknowledged, 0) + 1
 
     def take(self, instance: Instance) -> Ack | None:
         ack = self.live.pop(instance, None)
         if ack is not None:
-            what = ack.status, ack.version
-            self.said[what] -= 1
-            if not self.said[what]:
-                del self.said[what]
+            acknowledged = ack.status, ack.version
+            self.counts[acknowledged] -= 1
+            if not self.counts[acknowledged]:
+                del self.counts[acknowledged]
         return ack
 
     def see(self, version: str | None, state: str | None) -> Iterator[tuple[str, str, Instance | None]]:
-        """The name and connection of those in a state, in no order, and who it is; None for who has left. Any state where it is None."""
+        """Yield the name and connection of each instance in a state (None means any state), unordered.
+
+        The third item is the instance, or None if it has left.
+        """
         if state != "gone":
             for instance, ack in self.live.items():
-                if state is None or state == _said(ack, version):
+                if state is None or state == _state_of(ack, version):
                     yield instance.name, instance.connection, instance
         if state is None or state == "gone":
             for name, gone in self.gone.items():
@@ -111,21 +115,21 @@ class _Roll:
             gone = self.gone[name]
             return Seen(name, gone.connection, "gone", gone.left, gone.ack)
         ack = self.live[instance]
-        state = _said(ack, version)
+        state = _state_of(ack, version)
         since = ack.at if ack is not None and state != "silent" else max(instance.since, self.changed)
         return Seen(name, instance.connection, state, since, ack)
 
 
-def _said(ack: Ack | None, version: str | None) -> str:
-    """The state of one who is connected."""
+def _state_of(ack: Ack | None, version: str | None) -> str:
+    """Return the state of a connected instance."""
     return ack.status if ack is not None and version is not None and ack.version == version else "silent"
 
 
 class Fleet:
-    """See the module.
+    """Tracks the instances of all keys.
 
     Args:
-        version_of: The version that the server has of a key, or None.
+        version_of: Returns the server's version of a key, or None.
     """
 
     def __init__(self, settings: FleetSettings, version_of: Callable[[Key], str | None]) -> None:
@@ -133,37 +137,40 @@ class Fleet:
         self._version_of = version_of
         self._rolls: dict[Key, _Roll] = {}
         self._listed = 0
-        # Those that left, whoever left first first.
+        # The instances that have left, in the order in which they left.
         self._left: dict[tuple[Key, str], float] = {}
 
     def replace(self, settings: FleetSettings) -> None:
-        """Put other bounds in force, for what happens from then on."""
+        """Put other limits in force for later events."""
         self._settings = settings
 
-    # What happens.
+    # Events.
 
     def join(self, instance: Instance, now: float) -> None:
-        """An instance has come."""
+        """Record that an instance has connected."""
         self.forget(now)
         if instance.name and not self._list(instance.key, instance, None):
             self._roll(instance.key).unlisted += 1
 
     def acknowledge(self, instance: Instance, key: Key, ack: Ack) -> None:
-        """An instance has said something of a key that it is sent."""
+        """Record that an instance has acknowledged a key that it receives."""
         roll = self._rolls.get(key)
         if roll is not None and instance in roll.live:
             roll.put(instance, ack)
         elif not instance.name:
             return
         elif key == instance.key:
-            # There wasn't room for it when it came.
+            # There was no room for it when it connected.
             if self._list(key, instance, ack):
                 self._rolls[key].unlisted -= 1
         elif len(instance.others) < self._settings.keys and self._list(key, instance, ack):
             instance.others = (*instance.others, key)
 
     def last_word(self, instance: Instance) -> float | None:
-        """When a listed instance last spoke of the key that it came for, `-inf` where it never has; None where it isn't listed."""
+        """Return when a listed instance last acknowledged its main key.
+
+        Returns `-inf` if it never has, and None if it isn't listed.
+        """
         roll = self._rolls.get(instance.key)
         if roll is None or instance not in roll.live:
             return None
@@ -171,26 +178,26 @@ class Fleet:
         return -math.inf if ack is None else ack.at
 
     def changed(self, key: Key, now: float) -> None:
-        """A key has another version."""
+        """Record that a key has another version."""
         if (roll := self._rolls.get(key)) is not None:
             roll.changed = now
 
     def drop(self, instance: Instance, key: Key) -> None:
-        """An instance isn't sent a key any more that it didn't come for."""
+        """Record that an instance doesn't receive a key any more. The key isn't its main key."""
         if key in instance.others:
             instance.others = tuple(each for each in instance.others if each != key)
             self._take(instance, key)
             self._tidy(key)
 
     def leave(self, instance: Instance, now: float) -> None:
-        """An instance has left."""
+        """Record that an instance has disconnected."""
         for key in (instance.key, *instance.others) if instance.name else ():
             roll = self._rolls[key]
             if instance not in roll.live:
                 roll.unlisted -= 1
             else:
                 ack = self._take(instance, key)
-                # Of who gave no name and said nothing there is nothing to know.
+                # If an instance gave no name and acknowledged nothing, there is nothing to remember.
                 if ack is not None or instance.name != instance.connection:
                     self._left.pop((key, instance.name), None)
                     self._left[key, instance.name] = now
@@ -199,7 +206,7 @@ class Fleet:
         self.forget(now)
 
     def forget(self, now: float) -> None:
-        """Forget those who left long ago, or are too many."""
+        """Forget the instances that left too long ago, and the oldest if there are too many."""
         while self._left:
             (key, name), left = next(iter(self._left.items()))
             if len(self._left) <= self._settings.gone and left > now - self._settings.forget_after:
@@ -208,14 +215,17 @@ class Fleet:
             del self._rolls[key].gone[name]
             self._tidy(key)
 
-    # What is asked.
+    # Queries.
 
     def keys(self) -> Collection[Key]:
-        """The keys that have instances, or had."""
+        """Return the keys that have instances, or had instances."""
         return self._rolls.keys()
 
     def page(self, question: Question, now: float) -> Page:
-        """Some of the instances; what follows comes with the cursor. Takes about a millisecond for each thousand of a key that is listed."""
+        """Return a page of instances, and the cursor of the next page.
+
+        This takes about a millisecond per thousand instances of the listed keys.
+        """
         self.forget(now)
         states: list[KeyState] = []
         after, room = question.after, question.limit
@@ -233,7 +243,7 @@ class Fleet:
         return Page(tuple(states))
 
     def totals(self) -> dict[tuple[str, str], int]:
-        """How many instances are in which state, by application and state; those of applications that the settings don't name are OTHER."""
+        """Count the instances by application and state. Applications that the settings don't list count as OTHER."""
         named = frozenset(self._settings.applications)
         totals = {(application, state): 0 for application in (*self._settings.applications, OTHER) for state in STATES}
         for key, roll in self._rolls.items():
@@ -252,7 +262,7 @@ class Fleet:
         return roll
 
     def _list(self, key: Key, instance: Instance, ack: Ack | None) -> bool:
-        """Enter an instance, if there is room; it is what one of the same name was that left."""
+        """List an instance, if there is room. It replaces an instance of the same name that has left."""
         if self._listed >= self._settings.instances:
             return False
         roll = self._roll(key)
@@ -273,7 +283,7 @@ class Fleet:
 
     def _counts(self, key: Key, roll: _Roll) -> KeyState:
         version = self._version_of(key)
-        applied, rejected = (roll.said.get((status, version or ""), 0) for status in ("applied", "rejected"))
+        applied, rejected = (roll.counts.get((status, version or ""), 0) for status in ("applied", "rejected"))
         connected = len(roll.live) + roll.unlisted
         return KeyState(key, version, roll.changed, connected, applied, rejected, len(roll.gone), roll.unlisted)
 

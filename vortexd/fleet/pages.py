@@ -1,7 +1,7 @@
-"""A fleet at one moment, page by page: what one worker knows of the instances of some keys, and several of them as one. Pure.
+"""A fleet at one moment, page by page: the instances of some keys that one worker knows, and the merged pages of several. Pure.
 
-The invariant: a page is the beginning of what there is behind its cursor, by key, name and connection. So of the pages of several workers that were
-asked the same, the beginning is a page as well.
+The invariant: a page is the beginning of everything after its cursor, by key, name and connection. Several workers may
+answer the same question. Then the beginning of their merged pages is a page as well.
 """
 
 from collections import Counter
@@ -17,18 +17,18 @@ from ..core.model import Key
 
 STATES = ("applied", "rejected", "silent", "gone")
 NOBODY = "none"
-# The key, name and connection of the last instance on a page; name and connection are "" behind a key itself.
+# The key, name and connection of the last instance on a page. If the page ends after a key, name and connection are "".
 Cursor: TypeAlias = tuple[Key, str, str]
 
 
 @attrs.frozen(slots=True, weakref_slot=False)
 class Ack:
-    """What an application said of a version.
+    """An application's report about a version.
 
     Attributes:
         status: "applied" or "rejected".
-        error: Why it was rejected, fit for a terminal, or None.
-        at: When it said so.
+        error: Why the version was rejected, printable on a terminal, or None.
+        at: When the application reported it.
     """
 
     version: str
@@ -43,9 +43,9 @@ class Seen:
 
     Attributes:
         state: One of STATES.
-        since: When it came to be in this state.
-        ack: What it said last, of whatever version.
-        is_shared: Another connection goes by the same name.
+        since: When it entered this state.
+        ack: Its last acknowledgement, of any version.
+        is_shared: Whether another connection has the same name.
     """
 
     name: str
@@ -61,14 +61,14 @@ class KeyState:
     """The instances of one key at one moment.
 
     Attributes:
-        version: What the server has; None where nobody uses the key any more, or it has ended.
+        version: The server's version, or None if no client uses the key any more, or the key has been removed.
         changed: When the version last changed while there were instances, or 0.
-        connected: How many are there now.
+        connected: The number of connected instances.
         applied: How many of them have applied this version.
         rejected: How many of them have rejected it.
-        gone: How many have left, and aren't forgotten yet.
-        unlisted: How many of the connected ones aren't known one by one, because there are too many; they count as silent.
-        instances: Those of the page.
+        gone: The number of instances that have left and aren't forgotten yet.
+        unlisted: The number of connected instances that aren't listed, because there are too many. They count as silent.
+        instances: The instances on this page.
     """
 
     key: Key
@@ -83,12 +83,12 @@ class KeyState:
 
     @property
     def silent(self) -> int:
-        """How many of the connected ones haven't said anything of this version."""
+        """The number of connected instances that haven't acknowledged this version."""
         return self.connected - self.applied - self.rejected
 
     @property
     def percent(self) -> float | None:
-        """How many of the connected ones have applied it: never 100 before all have. None where there are none."""
+        """The percentage of connected instances that have applied it. It isn't 100 before all have. None without instances."""
         return self.applied * 10_000 // self.connected / 100 if self.connected else None
 
 
@@ -97,31 +97,31 @@ class Page:
     """Some keys with some of their instances, in order.
 
     Attributes:
-        next: What to ask for next, or None: this is the end.
+        next: The cursor of the next page, or None if this is the last.
     """
 
     keys: tuple[KeyState, ...]
     next: Cursor | None = None
 
     def to_json(self) -> str:
-        """For another worker."""
+        """Encode the page for another worker."""
         return orjson.dumps(cattrs.unstructure(self)).decode()
 
     @classmethod
     def from_json(cls, text: str) -> "Page":
-        """What `to_json` gave."""
+        """Decode a page from `to_json`."""
         return cattrs.structure(orjson.loads(text), cls)
 
 
 @attrs.frozen(slots=True)
 class Question:
-    """What a page is asked for.
+    """The request for a page.
 
     Attributes:
-        keys: The keys, in any order; those without instances are left out.
-        state: List only instances in this state; None is all, and NOBODY lists none.
-        limit: How many keys and instances to list, together.
-        after: Where the page before this one ended.
+        keys: The keys, in any order. Keys without instances are left out.
+        state: List only instances in this state. None lists all, and NOBODY lists none.
+        limit: The number of keys and instances to list, together.
+        after: The cursor at which the previous page ended.
     """
 
     keys: tuple[Key, ...]
@@ -130,19 +130,20 @@ class Question:
     after: Cursor | None = None
 
     def to_json(self) -> str:
-        """For another worker."""
+        """Encode the question for another worker."""
         return orjson.dumps(cattrs.unstructure(self)).decode()
 
     @classmethod
     def from_json(cls, text: str) -> "Question":
-        """What `to_json` gave."""
+        """Decode a question from `to_json`."""
         return cattrs.structure(orjson.loads(text), cls)
 
 
 def merge(pages: Collection[Page], question: Question) -> Page:
-    """What several workers answered to one question, as one page.
+    """Merge the answers of several workers to one question into one page.
 
-    Where one of them has another version of a key, because it is about to change, the newest counts, and its instances have yet to speak of that.
+    During a change, the workers may have different versions of a key. Then the newest version counts. Instances of
+    workers with another version are silent, because they haven't acknowledged the newest version.
     """
     by_key: dict[Key, list[KeyState]] = {}
     for state in chain.from_iterable(page.keys for page in pages):
@@ -166,8 +167,8 @@ def merge(pages: Collection[Page], question: Question) -> Page:
 
 
 def _one(states: list[KeyState]) -> KeyState:
-    """What is known of one key, by several workers, as one."""
-    # A worker that has only those who left knows of no version.
+    """Merge the states of one key from several workers."""
+    # A worker where all instances of the key have left has no version.
     newest = max(states, key=lambda each: (each.version is not None, each.changed))
     current = [each for each in states if each.version == newest.version]
     seen = [row if each in current else _silenced(row) for each in states for row in each.instances]
@@ -184,7 +185,7 @@ def _one(states: list[KeyState]) -> KeyState:
         tuple(
             marked(each, shared)
             for each in sorted(seen, key=lambda each: (each.name, each.connection))
-            # Who left one worker may have come to another.
+            # An instance that left one worker may have connected to another.
             if each.state != "gone" or not shared[each.name]
         ),
     )
@@ -195,12 +196,12 @@ def _silenced(seen: Seen) -> Seen:
 
 
 def marked(seen: Seen, connected: Counter[str]) -> Seen:
-    """Mark one whose name others have, too."""
+    """Mark a connected instance if other connections have the same name."""
     return attrs.evolve(seen, is_shared=True) if seen.state != "gone" and connected[seen.name] > 1 else seen
 
 
 def end_of(states: Sequence[KeyState]) -> Cursor | None:
-    """Where a page ends."""
+    """Return the cursor after the last entry of a page."""
     if not states:
         return None
     last = states[-1]
