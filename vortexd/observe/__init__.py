@@ -1,4 +1,4 @@
-"""What operators see: logs, metrics and traces.
+"""Logs, metrics and traces for operators.
 
-Events and finished publications arrive; log lines, Prometheus samples and OpenTelemetry spans leave.
+The input is events and finished publications. The output is log lines, Prometheus samples and OpenTelemetry spans.
 """

@@ -1,4 +1,4 @@
-"""Collectors of prometheus_client: what is looked up when somebody asks, and histograms that take many observations at once."""
+"""Collectors for prometheus_client: values that are read at each scrape, and histograms with bulk observations."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,23 +12,23 @@ from ..core.model import SourceReport
 
 
 class Merged(Collector):
-    """What several processes count, each sample labelled with the worker it is from.
+    """The metrics of several processes. Each sample has the label of its worker.
 
-    Counters aren't added up: one that begins anew with its worker would make a sum that goes down.
+    Counters aren't summed, because a worker that restarts would make the sum decrease.
 
     Args:
-        texts: By worker, in Prometheus' text format.
+        texts: The metrics of each worker, in Prometheus' text format.
     """
 
     def __init__(self, texts: Mapping[str, str]) -> None:
         self._texts = texts
 
     def describe(self) -> Iterator[Metric]:
-        """See prometheus_client."""
+        """Return no descriptions, so that registration doesn't collect. See prometheus_client."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """See prometheus_client."""
+        """Return the metrics. See prometheus_client."""
         families: dict[str, Metric] = {}
         for worker, text in self._texts.items():
             for each in text_string_to_metric_families(text):
@@ -40,10 +40,10 @@ class Merged(Collector):
 
 
 class Delays(Collector):
-    """A histogram that takes many observations of one value at once: a write to 9,000 clients is a few of them.
+    """A histogram that records many equal observations at once. A write to 9,000 clients needs only a few of them.
 
     Args:
-        bounds: The buckets' upper ends, ascending.
+        bounds: The upper bounds of the buckets, ascending.
     """
 
     def __init__(self, name: str, documentation: str, bounds: Sequence[float]) -> None:
@@ -54,25 +54,25 @@ class Delays(Collector):
         self._sum = 0.0
 
     def observe(self, seconds: float, count: int) -> None:
-        """So many took this long."""
+        """Record `count` observations of the same duration."""
         self._counts[bisect_left(self._bounds, seconds)] += count
         self._sum += seconds * count
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """See prometheus_client."""
+        """Return the metrics. See prometheus_client."""
         ends = (*map(str, self._bounds), "+Inf")
         buckets = list(zip(ends, accumulate(self._counts), strict=True))
         yield HistogramMetricFamily(self._name, self._documentation, buckets, self._sum)
 
 
 class Connections(Collector):
-    """How many connections there are by what they cost, read when it is asked for."""
+    """The number of connections by state, read at each scrape."""
 
     def __init__(self, count: Callable[[], tuple[int, int]]) -> None:
         self._count = count
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """See prometheus_client."""
+        """Return the metrics. See prometheus_client."""
         family = GaugeMetricFamily("vortexd_connections", "Open WebSocket connections", labels=["state"])
         for state, count in zip(("awake", "parked"), self._count(), strict=True):
             family.add_metric([state], count)
@@ -80,7 +80,7 @@ class Connections(Collector):
 
 
 class Sources(Collector):
-    """How the sources are, read when it is asked for. Their number and names are the operator's."""
+    """The state of the sources, read at each scrape. The operator chooses their number and names."""
 
     def __init__(self, reports: Callable[[], Sequence[SourceReport]]) -> None:
         self._reports = reports
@@ -89,17 +89,27 @@ class Sources(Collector):
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """See prometheus_client."""
-        failing = GaugeMetricFamily("vortexd_source_failing", "The last reading failed", labels=["source", "number"])
+        """Return the metrics. See prometheus_client."""
+        failing = GaugeMetricFamily(
+            "vortexd_source_failing", "Whether the last attempt to read the source failed", labels=["source", "number"]
+        )
         stale = GaugeMetricFamily(
-            "vortexd_source_stale_seconds", "Since it was read, while it fails", labels=["source", "number"]
+            "vortexd_source_stale_seconds",
+            "Seconds since the source was last read, while it fails",
+            labels=["source", "number"],
         )
         success = GaugeMetricFamily(
-            "vortexd_source_last_success_timestamp_seconds", "When it was last read", labels=["source", "number"]
+            "vortexd_source_last_success_timestamp_seconds",
+            "When the source was last read",
+            labels=["source", "number"],
         )
-        errors = CounterMetricFamily("vortexd_source_errors", "Readings that failed", labels=["source", "number"])
+        errors = CounterMetricFamily(
+            "vortexd_source_errors", "Failed attempts to read the source", labels=["source", "number"]
+        )
         info = GaugeMetricFamily(
-            "vortexd_source_info", "What is served of it", labels=["source", "number", "kind", "revision"]
+            "vortexd_source_info",
+            "Kind and served revision of the source",
+            labels=["source", "number", "kind", "revision"],
         )
         for number, report in enumerate(self._reports()):
             labels = [report.name, str(number)]
@@ -113,7 +123,7 @@ class Sources(Collector):
 
 
 class Fleet(Collector):
-    """How many instances are in which state, counted when it is asked for."""
+    """The number of instances in each state, counted at each scrape."""
 
     def __init__(self, totals: Callable[[], Mapping[tuple[str, str], int]]) -> None:
         self._totals = totals
@@ -122,9 +132,9 @@ class Fleet(Collector):
         return iter(())
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """See prometheus_client."""
+        """Return the metrics. See prometheus_client."""
         instances = GaugeMetricFamily(
-            "vortexd_fleet_instances", "What instances did with the current version", labels=["app", "state"]
+            "vortexd_fleet_instances", "Instances by their report about the current version", labels=["app", "state"]
         )
         for labels, number in self._totals().items():
             instances.add_metric(labels, number)

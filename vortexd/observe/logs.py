@@ -1,8 +1,8 @@
-"""Logs: one event a line, as JSON or for people, whatever is in the values.
+"""Logs: one event per line, as JSON or for people, whatever the values contain.
 
-Events come from structlog, and from the standard library's logging (trio, hypercorn, quart) at warning and above.
-Both pass one chain: repetitions are limited, text is cut, secrets are redacted, what breaks lines is escaped. Nothing that goes
-wrong while writing, a full disk or a closed pipe, ever reaches who logs.
+Events come from structlog. The standard library's logging (trio, hypercorn, quart) adds events at warning and above. All
+events pass one chain. It limits repetitions, cuts text, redacts secrets, and escapes characters that break lines. If
+writing fails, for example because of a full disk or a closed pipe, the caller that logs never gets an error.
 """
 
 import contextlib
@@ -24,19 +24,19 @@ from ..settings.sections import LogSettings
 
 MAX_TEXT = 256
 MAX_TRACEBACK = 8_192
-# Of one value: far more than any event of ours has, and an end to what a library may hand in.
+# The limit of items in one value. It is far above that of our own events, and it bounds the values of libraries.
 MAX_ITEMS = 64
 MAX_DEPTH = 4
 MARK = "…"
 REDACTED = "[redacted]"
-# What the rest of a line may wait for whoever reads it.
+# How many milliseconds the rest of a line may wait for the reader of the log.
 _TORN_MS = 10
 
 _LEVELS: Mapping[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _SEVERE = frozenset({"warning", "error", "critical"})
 _SECRET_KEY = re.compile(r"(?i)(.*[_-])?(token|authorization|passw(or)?d|secret|cookie|api[_-]?key)")
-# Any letter of `token` and the sign behind it may be percent-encoded. The value ends where a query parameter or a quoted string
-# does; it runs over line ends, because a token may have been decoded into some.
+# Each letter of `token` and the following sign may be percent-encoded. The value ends with its query parameter or quoted
+# string. It may contain line ends, because percent-decoding a token may have produced them.
 _TOKEN = "".join(f"(?:{each}|%{ord(each):02x}|%{ord(each.upper()):02x})" for each in "token")
 _SECRET_TEXT = re.compile(
     rf"""(?i)({_TOKEN}(?:\s*=\s*["']?|%3d|["']\s*:\s*b?["'])|\bbearer(?:\s+|\.|%20)|\bbasic\s+)[^& \t#;,"'<>]+"""
@@ -44,11 +44,11 @@ _SECRET_TEXT = re.compile(
 
 
 def configure(settings: LogSettings, stream: TextIO, now: Callable[[], float] = time.monotonic) -> None:
-    """Send all events of the process to a stream. Called once, before the first event.
+    """Send all events of the process to a stream. The program calls it before the first event, and again at a reload.
 
     Args:
-        stream: Where lines go. The format "auto" means console where it is a terminal, else JSON.
-        now: The clock of the limit on repetitions, in seconds.
+        stream: The stream for the lines. With the format "auto", a terminal gets console lines, anything else JSON.
+        now: Returns the seconds of the clock that limits repetitions.
     """
     lines = Lines(stream)
     terminal = not stream.closed and stream.isatty()
@@ -75,10 +75,10 @@ def configure(settings: LogSettings, stream: TextIO, now: Callable[[], float] = 
 
 
 class Lines:
-    """Writes lines to a stream, and never waits: who reads the log, or doesn't, is not who is served.
+    """Writes lines to a stream without waiting for its reader. So a slow log reader never delays clients.
 
-    A line that finds a full pipe is dropped, and counted before the next one that doesn't. What else fails is kept quiet, for there is
-    nobody left to tell.
+    If the pipe is full, the line is dropped. The number of dropped lines is logged before the next line that is written.
+    Other errors are ignored, because there is nowhere left to report them.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -108,7 +108,7 @@ class Lines:
         if self._is_torn:
             data = b"\n" + data
         for start in range(0, len(data), select.PIPE_BUF):
-            # A pipe that is ready takes this much at once (pipe(7)). One that isn't any more in the middle of a line is waited for, briefly.
+            # A pipe that is ready takes this many bytes at once (pipe(7)). In the middle of a line, wait briefly for room.
             if not _is_ready(fd, _TORN_MS if start else 0):
                 self._dropped += 1
                 self._is_torn = self._is_torn or start > 0
@@ -124,13 +124,13 @@ def _is_ready(fd: int, milliseconds: int) -> bool:
 
 
 class StandardEvents(logging.Handler):
-    """Hands records of the standard library's logging to structlog, so that there is one format and one chain."""
+    """Passes records of the standard library's logging to structlog, so that there is one format and one chain."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = record.getMessage()
         except (TypeError, ValueError, KeyError):
-            # Arguments that don't fit their format.
+            # The arguments don't match the format.
             text = str(record.msg)
         level = logging.ERROR if record.levelno >= logging.ERROR else logging.WARNING
         exc_info = record.exc_info if record.exc_info and record.exc_info[0] else None
@@ -139,16 +139,16 @@ class StandardEvents(logging.Handler):
 
 
 class RepetitionLimit:
-    """Lets the first events of a name at warning and above pass, and leaves out the rest of the period.
+    """Passes the first events of each name at warning and above, and drops the others until the period ends.
 
-    How many were left out is reported with the first event of any kind after the period. The names are bounded too: beyond
-    `MAX_NAMES` in one period, new ones count as one.
+    The first event of any kind after the period reports how many were dropped. The names are bounded, too: if there are
+    more than `MAX_NAMES` in one period, all further names count as one.
 
     Args:
-        now: The time in seconds.
-        report: Called with a name and how many of its events were left out. It may log.
-        limit: Events of one name in one period.
-        period: Seconds from the first event.
+        now: Returns the time in seconds.
+        report: Called with a name and the number of its dropped events. It may log.
+        limit: The number of events of one name that pass in one period.
+        period: The length of a period in seconds, from the first event.
     """
 
     MAX_NAMES = 256
@@ -161,7 +161,7 @@ class RepetitionLimit:
         self._report = report
         self._limit = limit
         self._period = period
-        # Name to when its period began and how many events it has had; the oldest period is first.
+        # Maps each name to the start of its period and the number of its events. The oldest period is first.
         self._periods: dict[str, tuple[float, int]] = {}
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
@@ -187,7 +187,7 @@ class RepetitionLimit:
                 break
             del self._periods[name]
             ended.append((name, count - self._limit))
-        # Only now: a report may log, and come back here.
+        # Report only now, because a report may log and call this object again.
         for name, suppressed in ended:
             if suppressed > 0:
                 self._report(name, suppressed)
@@ -197,11 +197,11 @@ def _report_suppressed(name: str, count: int) -> None:
     structlog.get_logger().warning("events suppressed", of=name, suppressed=count)
 
 
-# What values look like.
+# The format of values.
 
 
 def fit(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Cut text at MAX_TEXT characters, and make of everything else what JSON has, within bounds."""
+    """Cut text at MAX_TEXT characters, and convert other values to JSON types, within limits."""
     exception = event.pop("exception", None)
     fitted: EventDict = {_cut(str(name)): _fitted(value, MAX_DEPTH) for name, value in event.items()}
     if exception is not None:
@@ -210,7 +210,7 @@ def fit(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
 
 
 def redact(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Take out what is under a secret's name, and what follows `token=` or `Bearer` in any text."""
+    """Redact values with the name of a secret, and text after `token=`, `Bearer` or `Basic`."""
     return {name: _redacted(name, value) for name, value in event.items()}
 
 
@@ -219,7 +219,7 @@ def _cut(text: str) -> str:
 
 
 def _cut_traceback(text: str) -> str:
-    """Keep whole lines from the end, where the error is; a half line could have lost what tells it is secret."""
+    """Keep whole lines from the end, which has the error. A partial line might lose the text that marks a secret."""
     if len(text) <= MAX_TRACEBACK:
         return text
     lines = text[-MAX_TRACEBACK:].split("\n")[1:]
@@ -248,18 +248,18 @@ def _redacted(name: str, value: Any) -> Any:
     return value
 
 
-# What lines look like.
+# The format of lines.
 
 
 def _json(logger: WrappedLogger, method: str, event: EventDict) -> str:
     first = {name: event[name] for name in ("timestamp", "level", "event") if name in event}
-    # ASCII alone: so every separator, control and lone surrogate is escaped, and can be had back. DEL is the one that is ASCII.
+    # Only ASCII, so every separator, control and lone surrogate is escaped and can be restored. DEL is an ASCII control.
     return json.dumps(first | dict(event), ensure_ascii=True, allow_nan=False).replace("\x7f", "\\u007f")
 
 
 def _console(*, colors: bool) -> list[Processor]:
-    # repr() of the values escapes them; what is left are the name of the event and the traceback.
-    # A traceback is text already, and never one with the values on its way, which Rich makes where it is installed.
+    # The renderer escapes values with repr(). It doesn't escape the event's name and the traceback.
+    # The traceback is text already. It doesn't show local values, as Rich would if it were installed.
     renderer = structlog.dev.ConsoleRenderer(
         colors=colors, pad_event_to=0, repr_native_str=True, exception_formatter=structlog.dev.plain_traceback
     )
@@ -267,7 +267,7 @@ def _console(*, colors: bool) -> list[Processor]:
 
 
 def _printable(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Escape what is printed as it is. A traceback keeps its lines, each with a bar that no event begins with."""
+    """Escape text that the renderer prints unchanged. Each line of a traceback gets a prefix that no event begins with."""
     printed: EventDict = {printable(name): value for name, value in event.items()}
     printed["event"] = printable(str(event.get("event")))
     if "exception" in event:

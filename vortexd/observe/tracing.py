@@ -1,7 +1,8 @@
-"""Traces, for who has a collector: each publication as one span, from the source that noticed a change to the broadcast, with its parts below it.
+"""Traces: each publication is a span, from the source that noticed the change to the broadcast, with one child per phase.
 
-Spans are made when all is done, with the times that were measured, and sent by a thread of OpenTelemetry's: nobody waits for a collector, and one
-that is away costs nothing but its spans. The packages are those of the extra `otel`; without [tracing] they aren't imported.
+Spans are made at the end, from the measured times, and a thread of OpenTelemetry sends them. So nothing waits for a
+collector. If the collector is down, only the spans are lost. The packages belong to the extra `otel`. Without [tracing],
+they aren't imported.
 """
 
 import os
@@ -15,12 +16,12 @@ from ..settings.sections import TracingSettings
 from .publication import Publication
 
 _NANOSECONDS = 1_000_000_000
-# What is on its way to a collector when we stop, has this long, in milliseconds.
-_LAST_WORDS = 1_000
+# How long spans may still be sent when the daemon stops, in milliseconds.
+_FLUSH_MILLISECONDS = 1_000
 
 
 class Tracer:
-    """Makes spans of publications.
+    """Makes spans from publications.
 
     Args:
         provider: An OpenTelemetry `TracerProvider`.
@@ -54,10 +55,10 @@ class Tracer:
 
 @contextmanager
 def tracing(settings: TracingSettings) -> Iterator[Callable[[Publication], None] | None]:
-    """What traces publications while the block runs; None where nothing is set.
+    """Yield a function that traces publications while the block runs, or None without an endpoint.
 
     Raises:
-        SettingsError: The extra isn't installed.
+        SettingsError: The extra `otel` isn't installed.
     """
     if not settings.endpoint:
         yield None
@@ -77,5 +78,5 @@ def tracing(settings: TracingSettings) -> Iterator[Callable[[Publication], None]
     try:
         yield Tracer(provider)
     finally:
-        provider.force_flush(_LAST_WORDS)
+        provider.force_flush(_FLUSH_MILLISECONDS)
         provider.shutdown()
