@@ -1,4 +1,4 @@
-"""The process and its surroundings: systemd, signals, several workers on one port, and the installation.
+"""The process and its environment: systemd, signals, several workers on one port, and the installation.
 
-Never imports what the workers serve.
+This package never imports the packages that workers serve with.
 """

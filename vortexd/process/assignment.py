@@ -1,4 +1,4 @@
-"""What a supervisor hands to each worker that it starts: its number, its sockets, the link to the others and the settings."""
+"""The data that a supervisor passes to each worker: its number, its sockets, the link to the supervisor, and the settings."""
 
 import os
 import pickle
@@ -16,11 +16,11 @@ from .supervisor import VARIABLE
 
 @attrs.frozen
 class WorkerAssignment:
-    """What a worker is told.
+    """The data that a worker receives from its supervisor.
 
     Attributes:
-        listening: The sockets to accept from.
-        settings: Those of the supervisor.
+        listening: The sockets that the worker accepts connections from.
+        settings: The settings of the supervisor.
     """
 
     slot: WorkerSlot
@@ -28,9 +28,9 @@ class WorkerAssignment:
     settings: Settings
 
     def own(self, settings: Settings) -> Settings:
-        """Settings as they are for this worker: a state directory of its own, and its part of the connections.
+        """Return the settings of this worker: its own state directory, and its share of the connections.
 
-        The first one has that of a daemon that is alone, so that mirrors survive a change of the number.
+        The first worker has the state directory of a single daemon. So mirrors survive a change of the number of workers.
         """
         server = settings.server
         directory = state_directory(server.state_directory, os.environ)
@@ -45,16 +45,18 @@ class WorkerAssignment:
 
 
 def take_assignment(environment: MutableMapping[str, str]) -> WorkerAssignment:
-    """Take what the supervisor has left, out of the environment and of open descriptors.
+    """Take the supervisor's data from the environment and from inherited descriptors.
 
     Raises:
         KeyError: There is no supervisor.
     """
-    told = orjson.loads(environment.pop(VARIABLE))
-    for fd in (*told["listening"], told["link"]):
+    assigned = orjson.loads(environment.pop(VARIABLE))
+    for fd in (*assigned["listening"], assigned["link"]):
         os.set_inheritable(fd, False)
-    with open(told["settings"], "rb") as file:
-        # By our own supervisor, through memory that nobody else has.
+    with open(assigned["settings"], "rb") as file:
+        # The supervisor wrote this data, and no other process can change it.
         settings = pickle.load(file)
-    slot = WorkerSlot(told["number"], told["count"], socket.socket(fileno=told["link"]), told["watchdog"])
-    return WorkerAssignment(slot, tuple(socket.socket(fileno=fd) for fd in told["listening"]), settings)
+    slot = WorkerSlot(
+        assigned["number"], assigned["count"], socket.socket(fileno=assigned["link"]), assigned["watchdog"]
+    )
+    return WorkerAssignment(slot, tuple(socket.socket(fileno=fd) for fd in assigned["listening"]), settings)

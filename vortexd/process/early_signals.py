@@ -1,7 +1,7 @@
-"""Signals that come before the daemon awaits them: SIGTERM ends the process with status 0, and SIGHUP is remembered.
+"""Signals that arrive before the daemon handles them. SIGTERM ends the process with status 0. SIGHUP is remembered.
 
-The imports of a daemon take a moment, and so do its settings. Without this module the kernel would end the process in that time: with
--15 at an orderly stop, with -1 at a reload. The module imports next to nothing, so an entry point can call it in its first line.
+Imports and settings take a moment. Without this module, the kernel would end the process in that time: with status -15 at
+an orderly stop, and with -1 at a reload. The module imports almost nothing, so an entry point can call it first.
 """
 
 import os
@@ -13,22 +13,22 @@ _is_reload_wanted = False
 
 
 def begin() -> None:
-    """Handle both signals, until `end` or until the daemon handles them itself. May be called again."""
+    """Handle both signals until `end`, or until the daemon handles them itself. May be called repeatedly."""
     _install(signal.SIGTERM, _exit)
     _install(signal.SIGHUP, _remember)
 
 
 def begin_worker() -> None:
-    """Ignore SIGTERM and SIGINT, which are for the supervisor, and remember SIGHUP."""
+    """Ignore SIGTERM and SIGINT, which are meant for the supervisor, and remember SIGHUP."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _install(signal.SIGHUP, _remember)
 
 
 def end() -> None:
-    """Let signals do what they did before `begin`, for commands that don't serve. A remembered SIGHUP is raised again.
+    """Restore the signal handlers from before `begin`, for commands that don't serve. Raise a remembered SIGHUP again.
 
-    Signals that somebody else handles meanwhile are left alone.
+    If other code has replaced a handler meanwhile, that handler stays.
     """
     for number, former in _former.items():
         if signal.getsignal(number) in (_exit, _remember):
@@ -39,7 +39,7 @@ def end() -> None:
 
 
 def take_reload() -> bool:
-    """Whether SIGHUP has come since the last call."""
+    """Return whether SIGHUP has arrived since the last call."""
     global _is_reload_wanted
     is_wanted, _is_reload_wanted = _is_reload_wanted, False
     return is_wanted
@@ -51,7 +51,7 @@ def _install(number: signal.Signals, handler: "signal._HANDLER") -> None:
 
 
 def _exit(_number: int, _frame: FrameType | None) -> None:
-    # Nothing has begun that has to be put in order. An exception could be lost in whatever is being imported.
+    # Nothing has started that needs cleaning up. An exception could be lost in the module that is being imported.
     os._exit(0)
 
 

@@ -1,8 +1,8 @@
-"""Units, man pages and settings put where the system looks for them, and taken away again.
+"""Installs units, man pages and settings where the system looks for them, and removes them again.
 
-In comes what vortexd brings along, out go files below a root, and a list of what became of each. The invariant: a file that somebody
-else wrote or changed is never touched. What was installed is remembered by its digest: a file that still has it is ours to replace and to
-remove; beside any other a new one is put as `NAME.new`.
+The input is the files that come with vortexd. The output is files below a root, and a result for each. The invariant: a
+file that somebody else wrote or changed is never touched. vortexd records the digest of each installed file. A file that
+still has its digest may be replaced and removed. If a file was changed, a new version is written as `NAME.new` beside it.
 """
 
 import contextlib
@@ -21,34 +21,34 @@ from ..core.errors import StartError
 
 PREFIX = "/usr/local"
 SETTINGS = "/etc/vortexd/vortexd.toml"
-# The directory that the settings name as they come: the first start has something to serve, if nothing is in it.
+# The directory in the default settings. It is created, so that the first start has a source, even if that is empty.
 _SOURCE = "/etc/vortexd/config"
-# What the units name as they come.
+# The programs in the units as they are shipped.
 _PROGRAM = "/opt/vortexd/bin/vortexd"
 _CTL_PROGRAM = "/opt/vortexd/bin/vortexctl"
-# What would say too little by its own name.
+# Files whose own names would not be clear enough.
 _NAMED = {"vortexd.json": "vortexd.grafana.json"}
 _RECORD = "share/vortexd/installed.json"
-# What ProtectHome= takes out of the service's sight.
+# The directories that ProtectHome= hides from the service.
 _HOMES = ("/home", "/root", "/run/user")
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_./+@:=,-]+")
 
 
 class Fate(Enum):
-    """What became, or would become, of a file."""
+    """The result, or the planned result, for one file."""
 
     INSTALLED = "installed"
     UPDATED = "updated"
     UNCHANGED = "unchanged"
-    EDITED = "left as it is, for it was changed; there is nothing new in it"
-    BESIDE = "left as it is, for it was changed; the new one is beside it as .new"
+    EDITED = "left as it is, because it was changed; there is no newer version"
+    BESIDE = "left as it is, because it was changed; the new version is beside it with the suffix .new"
     REMOVED = "removed"
-    KEPT = "left there, for it was changed"
+    KEPT = "not removed, because it was changed"
 
 
 @attrs.frozen
 class Outcome:
-    """One file, and what became of it."""
+    """A file and its result."""
 
     path: Path
     fate: Fate
@@ -56,40 +56,40 @@ class Outcome:
 
 @attrs.frozen
 class Place:
-    """Where to install.
+    """The location of an installation.
 
     Attributes:
-        root: The root of the system that is installed into.
-        prefix: The absolute path in it below which units and man pages go; settings go below /etc.
+        root: The root directory of the target system.
+        prefix: The absolute path in it for units and man pages. Settings are always below /etc.
     """
 
     root: Path = Path("/")
     prefix: str = PREFIX
 
     def of(self, path: str) -> Path:
-        """Where a path of that system is; one that isn't absolute is below the prefix."""
+        """Return the location of a path of the target system. A relative path is below the prefix."""
         return self.root / os.path.join(self.prefix, path).lstrip("/")
 
 
-# What there is to install.
+# The files to install.
 
 
 def program() -> list[str]:
-    """The command that starts the vortexd that is running: the script beside its interpreter, or the interpreter with the module."""
+    """Return the command of the running vortexd: the script beside its interpreter, or the interpreter with the module."""
     script = Path(sys.executable).parent / "vortexd"
     return [str(script)] if script.is_file() else [sys.executable, "-m", "vortexd"]
 
 
 def is_hidden(paths: Sequence[str]) -> bool:
-    """Whether one of these is in a home directory, of which the service sees nothing."""
+    """Return whether one of these paths is in a home directory, which the service can't read."""
     return any(Path(each).is_relative_to(home) for each in paths for home in _HOMES)
 
 
 def contents(command: Sequence[str]) -> dict[str, bytes]:
-    """What is installed, by its path: absolute, or from the prefix on.
+    """Return the files to install by their path, which is absolute or relative to the prefix.
 
     Args:
-        command: What the units start.
+        command: The command that the units start.
     """
     data = _data()
     starts = {_PROGRAM: command, _CTL_PROGRAM: _ctl(command)}
@@ -109,41 +109,41 @@ def contents(command: Sequence[str]) -> dict[str, bytes]:
 
 
 def _examples(conf: Path) -> list[Path]:
-    """What is no file of ours to read, but for others to be set up by."""
+    """Return the examples for other programs, which vortexd itself doesn't read."""
     monitoring = [conf / "prometheus/vortexd.rules.yml", conf / "grafana/vortexd.json"]
     return [*sorted(conf.glob("*.example")), *sorted((conf / "proxies").iterdir()), *monitoring]
 
 
 def _ctl(command: Sequence[str]) -> list[str]:
-    """The command that starts the vortexctl of a vortexd: beside it, or a module as it is."""
+    """Return the command for the vortexctl of a vortexd: the script beside it, or the module `vortexd.ctl`."""
     *interpreter, name = command
     return [*interpreter, f"{name}.ctl"] if interpreter else [str(Path(name).with_name("vortexctl"))]
 
 
 def _data() -> Path:
-    """What comes with vortexd: inside the package where it is installed, beside it in a checkout."""
+    """Return the directory of the shipped files: inside an installed package, or beside the package in a checkout."""
     package = Path(__file__).resolve().parent.parent
     return package / "data" if (package / "data").is_dir() else package.parent
 
 
 def _unit_word(word: str) -> str:
-    """A word of ExecStart=, by systemd.service(5)."""
+    """Quote a word for ExecStart=, as in systemd.service(5)."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return word if _PLAIN_WORD.fullmatch(word) else f'"{escaped}"'
 
 
-# Putting it in place, and taking it away.
+# Installing and removing.
 
 
 def install(place: Place, files: Mapping[str, bytes], *, is_dry: bool = False) -> Iterator[Outcome]:
-    """Install or update files one by one, and say what became of each.
+    """Install or update files one by one, and yield the result for each.
 
     Args:
-        files: As `contents` returns them.
-        is_dry: Write nothing, and only say what would happen.
+        files: The files from `contents`.
+        is_dry: Write nothing, and only yield the planned results.
 
     Raises:
-        StartError: One can't be read or written; says why. Those before it are in place and remembered.
+        StartError: A file can't be read or written. The text says why. Earlier files are installed and recorded.
     """
     known = _read_record(place)
     try:
@@ -154,7 +154,7 @@ def install(place: Place, files: Mapping[str, bytes], *, is_dry: bool = False) -
                 if fate in (Fate.INSTALLED, Fate.UPDATED):
                     _write(file, content)
                 elif fate is Fate.BESIDE:
-                    _write(_beside(file), content)
+                    _write(_new_version_of(file), content)
                 known[path] = _digest(content)
             yield Outcome(file, fate)
         if not is_dry:
@@ -165,10 +165,10 @@ def install(place: Place, files: Mapping[str, bytes], *, is_dry: bool = False) -
 
 
 def uninstall(place: Place, *, is_dry: bool = False) -> Iterator[Outcome]:
-    """Remove what was installed and is unchanged, and say what became of each file. Nothing was installed: nothing happens.
+    """Remove installed files that are unchanged, and yield the result for each. Without a record, nothing happens.
 
     Raises:
-        StartError: A file can't be read or removed; says why.
+        StartError: A file can't be read or removed. The text says why.
     """
     known = _read_record(place)
     for path, digest in known.items():
@@ -179,7 +179,7 @@ def uninstall(place: Place, *, is_dry: bool = False) -> Iterator[Outcome]:
         is_ours = _digest(found) == digest
         if not is_dry:
             with _explained(file):
-                for each in (file, _beside(file)):
+                for each in (file, _new_version_of(file)):
                     if (held := _read(each)) is not None and _digest(held) == digest:
                         each.unlink()
         yield Outcome(file, Fate.REMOVED if is_ours else Fate.KEPT)
@@ -188,7 +188,7 @@ def uninstall(place: Place, *, is_dry: bool = False) -> Iterator[Outcome]:
         with _explained(record):
             record.unlink(missing_ok=True)
         for directory in (_SOURCE, os.path.dirname(SETTINGS), "share/doc/vortexd", os.path.dirname(_RECORD)):
-            # What is in use, or somebody else's, stays.
+            # A directory that isn't empty stays.
             with contextlib.suppress(OSError):
                 place.of(directory).rmdir()
 
@@ -204,7 +204,7 @@ def _fate(file: Path, content: bytes, known: str | None) -> Fate:
     return Fate.EDITED if known == _digest(content) else Fate.BESIDE
 
 
-def _beside(file: Path) -> Path:
+def _new_version_of(file: Path) -> Path:
     return file.with_name(f"{file.name}.new")
 
 
@@ -213,7 +213,7 @@ def _digest(content: bytes) -> str:
 
 
 def _read(file: Path) -> bytes | None:
-    """What a file holds; None where there is none. What is no plain file, such as a link, holds what nobody has installed."""
+    """Return the content of a file, or None if it is missing. For a link, the content never equals an installed file's."""
     with _explained(file):
         if file.is_symlink():
             return b"\0" + os.fsencode(os.readlink(file))
@@ -224,7 +224,7 @@ def _read(file: Path) -> bytes | None:
 
 
 def _read_record(place: Place) -> dict[str, str]:
-    """The digests of what was installed, by path. A record that is broken is none: then everything counts as changed."""
+    """Return the digests of installed files by path. A broken record counts as empty, so every file counts as changed."""
     try:
         found = json.loads(_read(place.of(_RECORD)) or b"{}")
     except ValueError:
@@ -233,7 +233,7 @@ def _read_record(place: Place) -> dict[str, str]:
 
 
 def _write(file: Path, content: bytes) -> None:
-    """Write a file for everybody to read, whole or not at all."""
+    """Write a file that everybody may read, completely or not at all."""
     _make_directory(file.parent)
     temporary = file.with_name(f".{file.name}.part")
     with _explained(file):
@@ -255,7 +255,7 @@ def _make_directory(directory: Path) -> None:
         missing = [each for each in (directory, *directory.parents) if not each.exists()]
         for each in reversed(missing):
             each.mkdir(exist_ok=True)
-            # Whatever the umask is: the service reads it as a user of its own.
+            # Set the mode regardless of the umask, because the service runs as another user.
             each.chmod(0o755)
 
 

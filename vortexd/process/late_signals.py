@@ -1,6 +1,6 @@
-"""Signals outside of the part that awaits them: before it has begun they do what they did, and once it is over they do nothing.
+"""Handles signals that arrive before the event loop starts (previous action) or after it has ended (ignored).
 
-An orderly stop ends with 0, even if the operator was impatient, or asked for a reload, in the moment in which the interpreter ends.
+An orderly stop ends with status 0. This holds even if the operator sends another signal while the interpreter ends.
 """
 
 import signal
@@ -10,19 +10,19 @@ from . import early_signals
 
 
 class LateSignals:
-    """See the module. Use it with `with`, around everything that receives the signals by itself."""
+    """Holds the signal handlers outside the event loop. Use it with `with`, around the code that receives the signals."""
 
     def __init__(self, *numbers: signal.Signals) -> None:
         self._numbers = numbers
         self._is_over = False
 
     def are_awaited(self) -> None:
-        """Raise a SIGHUP again that came too early. Call it as soon as somebody awaits it."""
+        """Raise a SIGHUP again that came too early. Call this as soon as a task awaits the signal."""
         if early_signals.take_reload():
             signal.raise_signal(signal.SIGHUP)
 
     def over(self) -> None:
-        """From now on they do nothing."""
+        """Ignore the signals from now on."""
         self._is_over = True
 
     def __enter__(self) -> "LateSignals":
@@ -31,7 +31,7 @@ class LateSignals:
 
     def __exit__(self, *_: object) -> None:
         for number, former in self._former.items():
-            # A handler in Python would be taken back when the interpreter ends; to be ignored is the process's own.
+            # The interpreter resets Python handlers when it ends. SIG_IGN belongs to the process and stays.
             signal.signal(number, signal.SIG_IGN if self._is_over else former)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Processes that others' commands start: ended with all that they have started themselves."""
+"""Ends processes together with the processes that they have started."""
 
 import contextlib
 import os
@@ -6,12 +6,12 @@ import signal
 
 import trio
 
-# From SIGTERM to SIGKILL, and for a killed process to go.
+# Seconds from SIGTERM to SIGKILL, and for a killed process to end.
 _GRACE = 2.0
 
 
 async def end_group(process: trio.Process) -> None:
-    """End the process group of a process that leads one, cancelled or not: first it is asked to, then it is killed."""
+    """End the process group that a process leads, by SIGTERM and then SIGKILL. Cancellation doesn't interrupt this."""
     with trio.CancelScope(shield=True):
         for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
@@ -19,6 +19,6 @@ async def end_group(process: trio.Process) -> None:
             with trio.move_on_after(_GRACE):
                 await process.wait()
                 break
-    # What ignored SIGTERM in it goes, too.
+    # Kill the members of the group that ignored SIGTERM.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

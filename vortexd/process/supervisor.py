@@ -1,8 +1,8 @@
-"""Several workers on one port: binds, starts them, starts those again that end, hands on what they ask each other, and stops them all.
+"""Runs several workers on one port. It binds the sockets, starts and restarts workers, forwards their messages, and stops them.
 
-The supervisor serves nobody and holds no configuration but the settings that a worker is started with, which were read and found good: a file that
-is broken later can't keep a worker from coming back. The invariant: a port that is open stays open while any worker lives, and
-the sockets outlive every worker.
+The supervisor serves no client, and holds no configuration. It holds the settings with which workers start, which were
+valid when they were read. So a settings file that is broken later doesn't prevent a restart. The invariant: an open port
+stays open while any worker lives, and the sockets outlive every worker.
 """
 
 import contextlib
@@ -35,14 +35,14 @@ from .peers.wire import Frame
 
 log = structlog.get_logger()
 
-# What a worker is told in its environment; see `post.WorkerAssignment`.
+# The environment variable with the data for a worker (see `assignment.WorkerAssignment`).
 VARIABLE = "VORTEXD_WORKER"
-# Seconds in which the loop of a worker has to be heard of, where systemd doesn't say.
+# The seconds within which the event loop of a worker must send a message, if systemd sets no watchdog.
 _WATCHDOG = 30.0
-# Between the ends of a worker that ends again and again; one that has lived for a while begins anew.
+# Seconds to wait before a worker that ended repeatedly is restarted. After _LIVED seconds the count begins anew.
 _PAUSES = (0.0, 0.5, 1.0, 2.0, 5.0)
 _LIVED = 60.0
-# What a worker may take beyond its drain before it is killed.
+# Seconds in addition to the drain before a worker is killed.
 _GRACE = 4.0
 _LOOK_INTERVAL = 1.0
 _STATUS_INTERVAL = 10.0
@@ -50,11 +50,11 @@ _STATUS_INTERVAL = 10.0
 
 @attrs.define(eq=False)
 class _Worker:
-    """A worker that runs.
+    """A running worker.
 
     Attributes:
-        heard: When it was last heard of.
-        status: What it says of itself.
+        heard: When its last message arrived.
+        status: Its last status message.
     """
 
     number: int
@@ -75,10 +75,10 @@ def run(
     """Run `server.workers` workers until a signal ends them, and return the exit status.
 
     Args:
-        settings: With absolute paths.
-        arguments: The command line without the program's name, for the workers: they read the settings again at SIGHUP.
+        settings: Their paths are absolute.
+        arguments: The command line for the workers, without the program's name. They read the settings again at SIGHUP.
         started: Called with the bound addresses as URLs once all workers serve.
-        read: Reads the settings again, for what of them is the supervisor's own; raises SettingsError.
+        read: Reads the settings again, for the supervisor's own part. It raises SettingsError.
 
     Raises:
         StartError: An address can't be bound.
@@ -90,7 +90,7 @@ def run(
 
 
 class Supervisor:
-    """See the module and `run`."""
+    """Runs the workers (see `run`)."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class Supervisor:
         self._announce: Callable[[], None] = lambda: None
 
     async def run(self, inherited: Inherited, late: LateSignals) -> int:
-        """Run until all workers have ended; returns the exit status."""
+        """Run until all workers have ended. Returns the exit status."""
         server = self._settings.server
         with (
             trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as ends,
@@ -122,15 +122,15 @@ class Supervisor:
         ):
             late.are_awaited()
             bound = await binding.bind(server.bind, inherited, server.workers)
-            self._announce = partial(self._say_ready, bound)
+            self._announce = partial(self._announce_ready, bound)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._heed, ends)
+                nursery.start_soon(self._handle_signals, ends)
                 nursery.start_soon(self._reload, reloads)
                 nursery.start_soon(self._watch)
                 nursery.start_soon(self._stop, bound)
                 async with trio.open_nursery() as keeping:
                     for number in range(server.workers):
-                        keeping.start_soon(self._keep, number, bound)
+                        keeping.start_soon(self._keep_running, number, bound)
                 nursery.cancel_scope.cancel()
             bound.close()
             late.over()
@@ -139,16 +139,16 @@ class Supervisor:
 
     # Workers.
 
-    async def _keep(self, number: int, bound: binding.Bound) -> None:
-        """Have a worker run until we stop: one that ends is started again, unless nothing has ever been served."""
+    async def _keep_running(self, number: int, bound: binding.Bound) -> None:
+        """Run a worker until the supervisor stops, and restart it when it ends. Before the first success, stop instead."""
         ends = 0
         while not self._stopping.is_set():
             began = trio.current_time()
-            status = await self._work(number, bound)
+            status = await self._run_worker(number, bound)
             if self._stopping.is_set():
                 return
             if not self._is_announced:
-                # It has said why.
+                # The worker has logged the reason.
                 self._status = status if status in (1, 2) else 1
                 self._stopping.set()
                 return
@@ -159,12 +159,12 @@ class Supervisor:
             with trio.move_on_after(pause):
                 await self._stopping.wait()
 
-    async def _work(self, number: int, bound: binding.Bound) -> int:
-        """Run one worker to its end, and return its exit status."""
+    async def _run_worker(self, number: int, bound: binding.Bound) -> int:
+        """Run one worker until it ends, and return its exit status."""
         ours, theirs = socket.socketpair()
         with theirs, _in_memory(pickle.dumps(self._settings)) as memory:
             listening = [each.fileno() for each in bound.share(number)]
-            post = {
+            assignment = {
                 "number": number,
                 "count": self._settings.server.workers,
                 "listening": listening,
@@ -175,8 +175,8 @@ class Supervisor:
             process = await trio.lowlevel.open_process(
                 [sys.executable, "-m", "vortexd.cli.worker", *self._arguments],
                 pass_fds=[*listening, theirs.fileno(), memory],
-                env={**_without_supervisor(os.environ), VARIABLE: orjson.dumps(post).decode()},
-                # A terminal's Ctrl-C is for the supervisor, which tells the workers.
+                env={**_without_systemd(os.environ), VARIABLE: orjson.dumps(assignment).decode()},
+                # A terminal's Ctrl-C is meant for the supervisor, which forwards it to the workers.
                 start_new_session=True,
             )
         link = Link(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
@@ -193,11 +193,11 @@ class Supervisor:
             del self._workers[number]
             if process.returncode is None:
                 process.kill()
-            self._look_whether_reloaded()
+            self._check_reloaded()
         return status
 
     def _hear(self, worker: _Worker, frame: Frame) -> None:
-        """Take what a worker says: of itself, or to others."""
+        """Handle a message of a worker. It is for the supervisor or for other workers."""
         match frame.kind:
             case "notify":
                 self._notified(worker, dict(line.split("=", 1) for line in frame.text.split("\n")))
@@ -222,13 +222,13 @@ class Supervisor:
             is_new, worker.is_ready = not worker.is_ready, True
             worker.is_reloading = False
             if is_new and self._has_reloaded:
-                # It has begun with the settings of our start, as the others did before they reloaded.
+                # Like the other workers, this worker has started with the first settings, so it must reload, too.
                 worker.process.send_signal(signal.SIGHUP)
-            self._look_whether_reloaded()
+            self._check_reloaded()
             self._announce()
 
-    def _say_ready(self, bound: binding.Bound) -> None:
-        """Say once that we serve, when all workers do."""
+    def _announce_ready(self, bound: binding.Bound) -> None:
+        """Announce once that the server is ready, when all workers are."""
         if self._is_announced or sum(each.is_ready for each in self._workers.values()) < self._settings.server.workers:
             return
         self._is_announced = True
@@ -243,12 +243,12 @@ class Supervisor:
 
     # Signals and time.
 
-    async def _heed(self, signals: AsyncIterator[int]) -> None:
-        """Let the first signal begin the drain of all workers, and a second one end them at once."""
+    async def _handle_signals(self, signals: AsyncIterator[int]) -> None:
+        """Begin the drain of all workers at the first signal, and end them at once at the second."""
         async for number in signals:
             log.info("signal received", signal=signal.Signals(number).name)
             if self._stopping.is_set():
-                self._tell_to_stop()
+                self._send_stop()
             self._stopping.set()
 
     async def _stop(self, bound: binding.Bound) -> None:
@@ -256,13 +256,13 @@ class Supervisor:
         log.info("stopping", workers=len(self._workers))
         self._notifier.stopping()
         bound.close()
-        self._tell_to_stop()
+        self._send_stop()
         await trio.sleep(self._settings.server.drain_timeout + _GRACE)
         for each in self._workers.values():
-            log.error("worker killed", worker=each.number, reason="it hasn't ended with its drain")
+            log.error("worker killed", worker=each.number, reason="it hasn't ended after its drain")
             each.process.kill()
 
-    def _tell_to_stop(self) -> None:
+    def _send_stop(self) -> None:
         for each in self._workers.values():
             each.link.say(Frame("stop"))
 
@@ -271,51 +271,51 @@ class Supervisor:
             self._has_reloaded = self._is_reloading = True
             self._notifier.reloading(time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000)
             for each in self._workers.values():
-                # One that hasn't begun to serve is told when it has.
+                # A worker that isn't ready yet is notified when it is.
                 if each.is_ready:
                     each.is_reloading = True
                     each.process.send_signal(signal.SIGHUP)
-            self._look_whether_reloaded()
-            # Each worker says what is wrong.
+            self._check_reloaded()
+            # Each worker logs what is wrong with the settings.
             with contextlib.suppress(SettingsError):
                 logs.configure((await threads.run_sync(self._read)).log, sys.stderr)
 
-    def _look_whether_reloaded(self) -> None:
+    def _check_reloaded(self) -> None:
         if self._is_reloading and not any(each.is_reloading for each in self._workers.values()):
             self._is_reloading = False
             refused = [each.status for each in self._workers.values() if each.status != "reloaded"]
             self._notifier.ready(refused[0] if refused else "reloaded")
 
     async def _watch(self) -> None:
-        """Kill workers that are stuck, and tell systemd how all are."""
-        told = -_STATUS_INTERVAL
+        """Kill workers that are stuck, and report the state of all workers to systemd."""
+        reported = -_STATUS_INTERVAL
         interval = min(_STATUS_INTERVAL, self._watchdog / 3)
         while True:
             due = trio.current_time() + min(_LOOK_INTERVAL, interval)
             await trio.sleep_until(due)
             now = trio.current_time()
             for each in self._workers.values():
-                # As long as we were stopped ourselves, or all was frozen, nobody could be heard: what they said is yet to be read.
+                # If we were stopped or frozen ourselves, messages may still be unread. So that time doesn't count.
                 each.heard = min(now, each.heard + now - due)
                 if each.is_ready and now - each.heard > self._watchdog:
                     log.error("worker killed", worker=each.number, reason=f"silent for {self._watchdog:g} s")
                     each.process.kill()
-            if self._is_announced and now - told >= interval:
-                told = now
+            if self._is_announced and now - reported >= interval:
+                reported = now
                 ready = [each for each in self._workers.values() if each.is_ready]
                 each_of_them = "; ".join(f"{each.number}: {each.status}" for each in ready)
                 self._notifier.status(f"{len(ready)} of {self._settings.server.workers} workers: {each_of_them}")
 
 
-def _without_supervisor(environment: os._Environ[str]) -> dict[str, str]:
-    """The environment without what is between systemd and us."""
+def _without_systemd(environment: os._Environ[str]) -> dict[str, str]:
+    """Return the environment without the variables that systemd sets for the supervisor."""
     ours = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
     return {name: value for name, value in environment.items() if name not in ours}
 
 
 @contextlib.contextmanager
 def _in_memory(data: bytes) -> Iterator[int]:
-    """A descriptor that the data can be read from."""
+    """Yield a descriptor from which the data can be read."""
     fd = os.memfd_create("vortexd-settings")
     try:
         os.write(fd, data)

@@ -1,7 +1,7 @@
-"""What vortexd says to systemd: sd_notify(3), the watchdog, and listening sockets that systemd keeps for the next start.
+"""Messages to systemd: sd_notify(3), the watchdog, and listening sockets that systemd stores for the next start.
 
-In come the variables that systemd puts into the environment, out go datagrams to its socket. Where there is no systemd nothing
-happens, and nothing here fails: a supervisor that doesn't listen is no reason not to serve.
+The input is the variables that systemd puts into the environment. The output is datagrams to its socket. Without systemd,
+nothing happens. No error leaves this module, because the daemon can serve even if its supervisor doesn't listen.
 """
 
 import array
@@ -13,18 +13,18 @@ from ..core.model import BrokenFile, SourceReport
 from ..core.text import printable
 from ..net.inherited import STORED
 
-# Broken files that `systemctl status` names.
+# The most broken files that `systemctl status` names.
 _NAMED_FILES = 3
 
 
 def describe(
     connections: int, parked: int, reports: Sequence[SourceReport], broken: Sequence[BrokenFile], reload: str
 ) -> str:
-    """How it goes, in a line for `systemctl status`.
+    """Describe the state of the daemon in one line for `systemctl status`.
 
     Args:
         broken: The files that can't be used now.
-        reload: What is to be said of the last reload, or "".
+        reload: The result of the last reload, or "".
     """
     stale = [f"{each.name} stale for {each.stale_for:.0f} s" for each in reports if each.is_failing]
     sources = "; ".join(stale) or "all sources fresh"
@@ -37,11 +37,11 @@ def describe(
 
 
 class Notifier:
-    """Says to the supervisor how it goes.
+    """Reports the state of the daemon to its supervisor.
 
     Args:
-        environment: Where NOTIFY_SOCKET and WATCHDOG_USEC are, or aren't.
-        pid: Our own, for WATCHDOG_PID.
+        environment: It may contain NOTIFY_SOCKET and WATCHDOG_USEC.
+        pid: Our own process id, for WATCHDOG_PID.
     """
 
     def __init__(self, environment: Mapping[str, str], pid: int) -> None:
@@ -51,15 +51,15 @@ class Notifier:
 
     @property
     def watchdog(self) -> float | None:
-        """Seconds in which the supervisor wants to hear of us; None where it doesn't."""
+        """The seconds within which the supervisor expects a message, or None if it has no watchdog."""
         return self._watchdog
 
     def ready(self, status: str) -> None:
-        """Everything is bound, and a complete state is served; also the end of a reload."""
+        """Report that everything is bound and a complete state is served, or that a reload has ended."""
         self._say(f"READY=1\nSTATUS={_line(status)}")
 
     def reloading(self, monotonic_usec: int) -> None:
-        """A reload begins; `ready` says that it has ended.
+        """Report that a reload begins. `ready` reports its end.
 
         Args:
             monotonic_usec: CLOCK_MONOTONIC, in microseconds.
@@ -67,17 +67,17 @@ class Notifier:
         self._say(f"RELOADING=1\nMONOTONIC_USEC={monotonic_usec}\nSTATUS=reloading")
 
     def stopping(self) -> None:
-        """The drain begins."""
+        """Report that the drain begins."""
         self._is_stopping = True
         self._say("STOPPING=1\nSTATUS=draining")
 
     def status(self, text: str) -> None:
-        """A line for people; and a sign of life for the watchdog."""
+        """Report a line for people. It also feeds the watchdog."""
         line = f"STATUS={'draining: ' if self._is_stopping else ''}{_line(text)}"
         self._say(f"WATCHDOG=1\n{line}" if self._watchdog else line)
 
     def store(self, listening: Iterable[socket.socket]) -> None:
-        """Leave listening sockets with the supervisor in place of those it has, so that nobody is refused until the next start."""
+        """Store listening sockets with the supervisor, in place of those it has. So no client is refused until the next start."""
         self._say(f"FDSTOREREMOVE=1\nFDNAME={STORED}")
         for each in listening:
             self._say(f"FDSTORE=1\nFDNAME={STORED}", each.fileno())
@@ -86,7 +86,7 @@ class Notifier:
         if self._address is None:
             return
         rights = [] if fd is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
-        # A supervisor that doesn't read, or is gone, must not hold up who serves.
+        # If the supervisor doesn't read, or has gone, the daemon must not wait for it.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
             sender.connect(self._address)

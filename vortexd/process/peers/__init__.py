@@ -1,6 +1,7 @@
-"""The other workers on the same port, as one of them sees them: questions to all of them, and what they ask.
+"""The other workers on the same port: a worker asks all of them questions, and answers theirs.
 
-Out go questions by name, in come the answers of those who gave one in time. A daemon that is alone has no peers: nobody answers, at once.
+A worker sends questions by name, and collects the answers that come in time. A single daemon has no peers, so it gets
+empty answers at once.
 """
 
 import contextlib
@@ -16,24 +17,24 @@ from ..systemd import Notifier
 from .link import Link
 from .wire import Frame
 
-# Who is asked answers from memory; one that hasn't by then is busy, stuck or starting.
+# Workers answer from memory. A worker that hasn't answered by then is busy, stuck or starting.
 ANSWER_TIMEOUT = 1.0
-# One more than mean something.
+# Two stop signals have a meaning. One more may wait.
 _MOST_STOPS = 3
-# Who answers beside the workers.
+# The name under which the supervisor answers.
 SUPERVISOR = "supervisor"
 Answer = Callable[[str], str]
 
 
 @attrs.frozen(eq=False)
 class WorkerSlot:
-    """What makes a daemon one of several workers.
+    """The place of a daemon among several workers.
 
     Attributes:
-        number: Which one, from 0.
-        count: How many there are.
-        link: To the supervisor.
-        watchdog: In how many seconds it has to be heard of.
+        number: The worker's number, from 0.
+        count: The number of workers.
+        link: The socket to the supervisor.
+        watchdog: The seconds within which the supervisor expects a message.
     """
 
     number: int
@@ -44,11 +45,11 @@ class WorkerSlot:
 
 @attrs.frozen(slots=True)
 class Answers:
-    """What the others said.
+    """The answers of the other workers.
 
     Attributes:
-        texts: By who said it: the number of a worker, or `SUPERVISOR`.
-        missing: How many gave no answer in time.
+        texts: Maps the number of a worker, or `SUPERVISOR`, to its answer.
+        missing: How many workers didn't answer in time.
     """
 
     texts: Mapping[str, str] = attrs.field(factory=dict)
@@ -67,10 +68,10 @@ class _Question:
 
 
 class Peers:
-    """See the module.
+    """Connects a worker with the other workers, by way of the supervisor.
 
     Args:
-        seat: None where there are no others.
+        slot: The worker's place, or None if there are no others.
     """
 
     def __init__(self, slot: WorkerSlot | None = None) -> None:
@@ -85,26 +86,26 @@ class Peers:
 
     @property
     def are_there(self) -> bool:
-        """Whether this is one of several."""
+        """Whether this daemon is one of several workers."""
         return self._link is not None
 
     @property
     def stops(self) -> AsyncIterator[int]:
-        """The signals of the supervisor: the first begins the drain, and a second one ends at once."""
+        """The stop signals from the supervisor: the first begins the drain, and the second ends the worker at once."""
         return self._stops
 
     async def run(self) -> None:
-        """Talk with the supervisor. One that is gone has stopped us."""
+        """Exchange frames with the supervisor. If the supervisor is gone, stop."""
         if self._link is not None:
             await self._link.run(self.hear)
             self._stop_now()
 
     def answer(self, name: str, handler: Answer) -> None:
-        """Answer questions of that name with what a function says; it must not take long."""
+        """Answer questions of this name by a function, which must be fast."""
         self._handlers[name] = handler
 
     async def ask(self, name: str, text: str = "") -> Answers:
-        """Ask all others, and return what they have answered after `ANSWER_TIMEOUT` seconds at the latest."""
+        """Ask all other workers. Returns the answers after at most `ANSWER_TIMEOUT` seconds."""
         if self._link is None:
             return Answers()
         id, question = str(next(self._ids)), _Question()
@@ -119,12 +120,12 @@ class Peers:
         return Answers(question.texts, expected - len(question.texts))
 
     def tell(self, name: str, text: str = "") -> None:
-        """As `ask`, for what needs no answer."""
+        """Send a message to all other workers, without waiting for answers."""
         if self._link is not None:
             self._link.say(Frame("ask", "", name, text))
 
     def hear(self, frame: Frame) -> None:
-        """Take what came over the link."""
+        """Handle a frame from the link."""
         question = self._questions.get(frame.id)
         match frame.kind:
             case "ask":
@@ -150,7 +151,7 @@ class Peers:
 
 
 class _Reporter(Notifier):
-    """Says to the supervisor how it goes, as a daemon that is alone says it to systemd."""
+    """Reports the state to the supervisor, as a single daemon reports it to systemd."""
 
     def __init__(self, link: Link, watchdog: float) -> None:
         super().__init__({}, 0)

@@ -1,6 +1,7 @@
-"""One end of the pair of sockets between a supervisor and a worker, the same on both sides.
+"""One end of the socket pair between a supervisor and a worker. Both ends use the same code.
 
-To say something never waits: what the other end doesn't take, because it is stopped or stuck, is dropped, and who waits for an answer has a deadline.
+Sending never waits. If the other end is stopped or stuck and doesn't read, frames are dropped. So every wait for an
+answer has a deadline.
 """
 
 from collections.abc import Callable
@@ -14,10 +15,10 @@ _RECEIVE_BYTES = 65_536
 
 
 class Link:
-    """See the module.
+    """Sends and receives frames.
 
     Args:
-        stream: One of the pair.
+        stream: One socket of the pair.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -26,9 +27,9 @@ class Link:
         self._bytes = 0
 
     def say(self, frame: Frame) -> bool:
-        """Send a frame once the other end takes it. Returns whether there was room for it.
+        """Queue a frame for sending. Returns whether there was room for it.
 
-        What waits has no more than `wire.MOST` bytes, so that no frame is longer, either: the other end would take that for a defect.
+        The queue has at most `wire.MOST` bytes. This also bounds each frame, because the other end refuses longer frames.
         """
         data = encode(frame)
         if self._bytes + len(data) > MOST:
@@ -41,7 +42,7 @@ class Link:
         return True
 
     async def run(self, hear: Callable[[Frame], None]) -> None:
-        """Send what is said, and pass on what is heard, until the other end is gone; then the link is closed."""
+        """Send queued frames, and pass received frames to `hear`, until the other end has gone. Then close the link."""
         async with self._stream, self._waiting, trio.open_nursery() as nursery:
             nursery.start_soon(self._write)
             decoder = Decoder()
@@ -54,11 +55,11 @@ class Link:
             nursery.cancel_scope.cancel()
 
     async def aclose(self) -> None:
-        """Close it at once, with what hasn't been sent."""
+        """Close the link at once. Frames in the queue are lost."""
         await trio.aclose_forcefully(self._stream)
 
     async def _write(self) -> None:
-        # Without a deadline, for half a frame would be the end of the link: a process that doesn't read is the watchdog's.
+        # There is no deadline, because half a frame would break the link. The watchdog handles a process that doesn't read.
         async for data in self._waiting:
             try:
                 await self._stream.send_all(data)

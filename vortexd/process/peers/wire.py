@@ -1,6 +1,6 @@
-"""What supervisor and workers say to each other: frames of JSON behind their length, over a pair of sockets. Pure.
+"""The frames between supervisor and workers: JSON with a length prefix, over a pair of sockets. Pure.
 
-The two are one program of one version, so that what can't be read is a defect, not an enemy.
+Both ends run the same version of one program. So an unreadable frame is a defect, not an attack.
 """
 
 from collections.abc import Iterator
@@ -9,19 +9,20 @@ import attrs
 import orjson
 
 _LENGTH = 4
-# Of one frame; far above what metrics or a fleet come to.
+# The largest frame. It is far above the size of metrics or a page of a fleet.
 MOST = 64 * 1024 * 1024
 
 
 @attrs.frozen(slots=True)
 class Frame:
-    """One thing that is said.
+    """A message between a worker and the supervisor.
 
     Attributes:
-        kind: "ask", "asked" (how many others were), "answer", "notify" (to systemd, by way of the supervisor), or "stop".
-        id: Whose question it is about, as the asker's link has it; the supervisor puts the asker in front.
-        name: The name of a question, or who answers.
-        text: The rest.
+        kind: "ask", "asked" (the number of workers that were asked), "answer", "notify" (for systemd, through the
+            supervisor), or "stop".
+        id: The id of the question, from the asker's link. The supervisor prefixes the number of the asker.
+        name: The name of a question, or of the worker that answers.
+        text: The content.
     """
 
     kind: str
@@ -31,22 +32,22 @@ class Frame:
 
 
 def encode(frame: Frame) -> bytes:
-    """A frame as bytes."""
+    """Encode a frame as bytes."""
     body = orjson.dumps([frame.kind, frame.id, frame.name, frame.text])
     return len(body).to_bytes(_LENGTH, "big") + body
 
 
 class Decoder:
-    """Bytes in, whole frames out."""
+    """Decodes bytes into whole frames."""
 
     def __init__(self) -> None:
         self._held = bytearray()
 
     def receive(self, data: bytes | bytearray) -> Iterator[Frame]:
-        """The frames that are whole now.
+        """Add bytes, and yield the frames that are complete now.
 
         Raises:
-            ValueError: It is no frame.
+            ValueError: The bytes aren't a frame.
         """
         self._held += data
         while len(self._held) >= _LENGTH:
