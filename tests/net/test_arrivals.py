@@ -203,7 +203,7 @@ async def test_those_who_wait_can_be_given_less_time(autojump_clock: MockClock, 
     open_hall.arrive("long", timeout=100)
     open_hall.arrive("short", timeout=0.5)
     await settled()
-    open_hall.arrivals.hasten(1)
+    open_hall.arrivals.shorten_deadlines(1)
     await trio.sleep(0.9)
     assert "long" not in open_hall.ended
     await trio.sleep(0.2)

@@ -414,7 +414,7 @@ async def test_a_file_is_not_taken_for_a_socket(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("precious")
 
-    with pytest.raises(StartError, match="no socket"):
+    with pytest.raises(StartError, match="isn't a socket"):
         await Listener(ServerSettings(bind=(f"unix:{path}",))).bind()
     assert "precious" == path.read_text()
 

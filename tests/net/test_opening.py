@@ -15,7 +15,7 @@ from tests.certificates import make
 from tests.http.serving import parse, read_all, wait_until
 from tests.system.crowd import client_hello
 from vortexd.net.listener import Accepted, Listener
-from vortexd.net.opening import let_go
+from vortexd.net.opening import release_frames
 from vortexd.net.tls import Tls, load_context
 from vortexd.settings.sections import ServerSettings, TlsSettings
 
@@ -178,7 +178,7 @@ def test_an_error_that_is_let_go_holds_nothing_nor_do_those_that_it_came_of() ->
         error = caught
     assert error is not None
     assert 3 == alive()
-    let_go(error)
+    release_frames(error)
     assert 0 == alive()
 
 

@@ -171,7 +171,7 @@ async def test_those_that_were_refused_give_way_at_once_and_idle_ones_last(
     house.places.idles(idle)
     house.crowd(10)
     refused = house.arrive("refused")
-    house.places.is_told(refused)
+    house.places.refusal_sent(refused)
     assert house.places.has_room()
     assert ["refused"] == house.forgotten
 
@@ -217,7 +217,7 @@ async def test_who_was_idle_and_has_begun_a_request_has_its_second(autojump_cloc
 async def test_who_was_told_of_a_refusal_is_not_waited_for(autojump_clock: MockClock, house: House) -> None:
     for each in house.crowd(7):
         house.places.works(each)
-    house.places.is_told(house.arrive("refused", data=b"never read"))
+    house.places.refusal_sent(house.arrive("refused", data=b"never read"))
     beyond = house.arrive("beyond")
     house.places.works(beyond)
     began = trio.current_time()
@@ -418,7 +418,7 @@ async def test_an_idle_connection_has_no_slot(autojump_clock: MockClock, house: 
 
 async def test_somebody_is_told_when_a_connection_is_worked_on_or_ends(autojump_clock: MockClock, house: House) -> None:
     arrival = house.arrive()
-    for change in (house.places.works, house.places.idles, house.places.is_told, house.places.end):
+    for change in (house.places.works, house.places.idles, house.places.refusal_sent, house.places.end):
         before = house.freed
         change(arrival)
         assert before + 1 == house.freed

@@ -67,7 +67,7 @@ def test_what_can_not_be_used_says_why(tmp_path: Path) -> None:
     nonsense = tmp_path / "nonsense"
     nonsense.write_text("nonsense")
 
-    assert "isn't that of" in problem(TlsSettings(str(certificate), str(other)))[1]
+    assert "doesn't belong to the certificate" in problem(TlsSettings(str(certificate), str(other)))[1]
     assert "without a password" in problem(TlsSettings(str(certificate), str(locked)))[1]
     assert "PEM" in problem(TlsSettings(str(nonsense), str(key)))[1]
     assert "tls.certificate" == problem(TlsSettings("", str(key)))[0]

@@ -1,4 +1,5 @@
 """From sockets to requests: listeners, limits on connections, TLS, proxies and the request head.
 
-Sockets arrive; connections with a complete request head leave, each for the WebSocket or the HTTP side. Never imports either.
+The input is sockets. The output is connections with a complete request head, each for WebSockets or for HTTP. This
+package imports neither of the two.
 """

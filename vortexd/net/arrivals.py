@@ -1,9 +1,9 @@
-"""Connections that were accepted and haven't said yet what they are for: each a socket and a small object, and no task.
+"""Accepted connections whose first bytes aren't complete. Each costs a socket and a small object, and no task.
 
-In come accepted sockets, out go connections whose first bytes are enough to work on (see `first_bytes`), one after the other. One epoll waits for
-the bytes of all connections, and they are looked at where they are, in the kernel. So a silent peer costs a descriptor, and so does a peer whose bytes
-trickle. A connection that asks how the daemon does goes first. After that connections take turns, so that none is stuck behind a crowd, and none waits for
-ever.
+`Arrivals` takes accepted sockets. When the first bytes of a connection suffice (see `first_bytes`), it starts a task, for
+one connection after the other. One epoll waits for the bytes of all connections. The bytes are examined while they stay
+in the kernel. So a peer that is silent, or sends its bytes slowly, costs only a descriptor. Health checks come first. The
+other connections take turns. So no connection waits behind a crowd, and no connection waits forever.
 """
 
 import math
@@ -23,32 +23,32 @@ from .first_bytes import PEEK_BYTES, Verdict
 from .head import Stream
 from .proxies import Proxies
 
-# Looked at before others of the loop have their turn.
+# The number of events to handle before other tasks of the event loop get their turn.
 _AT_ONCE = 64
 _GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
 @attrs.define(slots=True, eq=False)
 class Arrival:
-    """A connection, from accept on, as far as it is known by now.
+    """A connection since it was accepted, as far as it is known.
 
     Attributes:
-        host: The address that it counts for, or "" for a Unix socket.
-        port: None where it isn't known.
-        is_tcp: Whether it came by TCP, whoever it is.
-        proxies: Where its peer is one of them, and its requests say who has sent them.
+        host: The address that the connection counts for, or "" for a Unix socket.
+        port: The peer's port, or None if it isn't known.
+        is_tcp: Whether the connection came over TCP.
+        proxies: The trusted proxies, if the peer is one of them. Then each request names its sender. Otherwise None.
         since: When it was accepted.
-        deadline: Until when its head has to be complete. What it waits for us is added.
-        has_proxy_header: Whether it has to begin with one; one that is late is told so, whoever it is.
-        address: Whose share of the places it takes; None for what brings the connections of others.
-        is_known: Whether its address has completed a request lately.
-        is_alone: Whether its address has no other connection, and wasn't silent lately.
-        is_beyond: Whether it is one more than there may be, and has to ask how the daemon does, or take another's place.
-        is_late: Whether its time was over before its first bytes were complete.
-        has_left: Whether it was closed, and counts no more.
-        stream: What it is spoken to by, once a task works on it: TLS, once that is there.
-        certificate: The client's own, where it has shown one.
-        queued: Since when it waits for us.
+        deadline: When its request head must be complete. Time that it waits for the server is added.
+        has_proxy_header: Whether it must begin with a PROXY header. If the header is late, any such peer gets an answer.
+        address: The address whose share of the places it takes. None for peers that bring other clients' connections.
+        is_known: Whether its address has completed a request recently.
+        is_alone: Whether its address has no other connection, and wasn't silent recently.
+        is_beyond: Whether it exceeds the limit of connections. Then it must be a health check, or replace another.
+        is_late: Whether its time ended before its first bytes were complete.
+        has_left: Whether it has been closed and isn't counted any more.
+        stream: The stream for the task that works on it. After the handshake, this is the TLS stream.
+        certificate: The client's certificate, if it has sent one.
+        queued: Since when it has been waiting for the server.
     """
 
     socket: socket.socket
@@ -70,20 +70,20 @@ class Arrival:
     queued: float = 0.0
 
     def __str__(self) -> str:
-        """For logs."""
+        """The peer's address, for logs."""
         if not self.host or self.port is None:
             return self.host or "unix"
         return str(Address(host=self.host, port=self.port))
 
     def is_quiet(self) -> bool:
-        """Whether nothing that its peer has sent is left to read."""
+        """Return whether there is nothing to read from the peer."""
         try:
             return not self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except OSError:
             return True
 
     def close(self) -> None:
-        """Close the socket; a task that waits for it is told."""
+        """Close the socket. A task that waits on it gets an error."""
         if self.stream is None:
             self.socket.close()
         else:
@@ -92,26 +92,31 @@ class Arrival:
 
 
 class Slots(Protocol):
-    """How many connections a task may wait for."""
+    """Limits how many connections tasks may wait for."""
 
     def has_slot(self, *, is_known: bool = False) -> bool:
-        """Whether there is a slot for one more, whose address is known or not; another connection may give way for it."""
+        """Return whether there is a free slot. If necessary, another connection is closed for it.
+
+        Args:
+            is_known: Whether the address of the connection is known.
+        """
         ...
 
     def slot_in(self) -> float:
-        """Seconds after which there may be one, unless a connection ends or is worked on before."""
+        """Return the seconds until there may be a free slot, unless a connection ends or makes progress earlier."""
         ...
 
     def end(self, arrival: Arrival) -> None:
-        """Count a connection out that has ended without a task."""
+        """Remove a connection that has ended without a task from the counts."""
         ...
 
 
 class _Turns:
     """Arrivals that wait for a task.
 
-    Every other turn is that of an address which has completed a request lately: a health check isn't stuck behind strangers. The rest is shared by
-    addresses that have no other connection and by all others, and among both by the newest and the oldest.
+    Every second turn belongs to an address that has completed a request recently. So a health check doesn't wait behind
+    unknown peers. The other turns alternate between addresses with a single connection and all others. In both groups,
+    they alternate between the newest and the oldest arrival.
     """
 
     def __init__(self) -> None:
@@ -129,19 +134,19 @@ class _Turns:
 
     @property
     def has_known(self) -> bool:
-        """Whether an address that has completed a request lately waits."""
+        """Whether an arrival of a known address is waiting."""
         return bool(self._known)
 
     def append(self, arrival: Arrival) -> None:
-        """Put an arrival in."""
+        """Add an arrival."""
         (self._known if arrival.is_known else self._alone if arrival.is_alone else self._others).append(arrival)
 
     def take_known(self) -> Arrival:
-        """Take out the oldest arrival of an address that is known; there has to be one."""
+        """Remove and return the oldest arrival of a known address. There must be one."""
         return self._known.popleft()
 
     def take(self) -> Arrival:
-        """Take out the arrival whose turn it is; there has to be one."""
+        """Remove and return the next arrival. There must be one."""
         self._is_known_next = not self._is_known_next
         if self._known and (self._is_known_next or not (self._alone or self._others)):
             return self._known.popleft()
@@ -152,12 +157,12 @@ class _Turns:
 
 
 class Arrivals:
-    """See the module.
+    """Waits for the first bytes of connections, and starts tasks for them.
 
     Args:
-        judge: What the first bytes of an arrival are enough for.
-        slots: How many connections a task may wait for.
-        start: Has a task work on an arrival; the verdict says whether the task has to wait for the peer.
+        judge: Decides what the first bytes of an arrival suffice for.
+        slots: Limits how many connections tasks may wait for.
+        start: Starts a task for an arrival. The verdict says whether the task must wait for the peer.
     """
 
     def __init__(
@@ -168,7 +173,7 @@ class Arrivals:
     ) -> None:
         self._judge, self._slots, self._start = judge, slots, start
         self._epoll = select.epoll()
-        # By descriptor, in the order in which they came.
+        # By descriptor, in the order of arrival.
         self._waiting: dict[int, Arrival] = {}
         self._urgent: deque[Arrival] = deque()
         self._ready = {Verdict.WHOLE: _Turns(), Verdict.PARTLY: _Turns()}
@@ -181,7 +186,7 @@ class Arrivals:
         return len(self._waiting) + len(self._urgent) + sum(map(len, self._ready.values()))
 
     def add(self, arrival: Arrival) -> None:
-        """Take in a connection that was just accepted."""
+        """Add a connection that was just accepted."""
         if self._look(arrival):
             return
         fd = arrival.socket.fileno()
@@ -191,7 +196,7 @@ class Arrivals:
             self._earlier.set()
 
     def discard(self, arrival: Arrival) -> None:
-        """Let go of a connection that waits here; its socket isn't closed."""
+        """Remove a connection that waits here. Its socket stays open."""
         fd = arrival.socket.fileno()
         if self._waiting.get(fd) is arrival:
             del self._waiting[fd]
@@ -199,24 +204,24 @@ class Arrivals:
             self._left.unpark_all()
 
     def freed(self) -> None:
-        """Look again whether there is a slot, if anybody waits for one."""
+        """Check again for a free slot, if any arrival needs one."""
         if self._ready[Verdict.PARTLY]:
             self._changed.set()
 
-    def hasten(self, seconds: float) -> None:
-        """Give those who haven't said what they are for no more time than this."""
+    def shorten_deadlines(self, seconds: float) -> None:
+        """Limit the remaining time of all connections whose first bytes aren't complete."""
         until = trio.current_time() + seconds
         for each in self._waiting.values():
             each.deadline = min(each.deadline, until)
         self._earlier.set()
 
     async def wait_empty(self) -> None:
-        """Wait until nobody is here any more."""
+        """Wait until no arrival is left."""
         while self:
             await self._left.park()
 
     async def run(self) -> None:
-        """Wait for first bytes, and have tasks work on those that are complete, until cancelled. Whoever still waits then is closed."""
+        """Wait for first bytes, and start tasks for complete ones, until cancelled. Then close the arrivals that still wait."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen)
@@ -242,13 +247,13 @@ class Arrivals:
                     self._end(arrival)
 
     def _look(self, arrival: Arrival) -> bool:
-        """Look at what has come. Returns whether it is enough, and queued."""
+        """Examine the bytes that have come. Returns whether they suffice. Then the arrival is queued."""
         data = peek(arrival.socket)
         verdict = self._judge(arrival, data)
         if verdict is Verdict.WAIT:
             return False
         arrival.queued = trio.current_time()
-        # One beyond the limit takes somebody's place, or is told that there is none: either is soon done.
+        # An arrival beyond the limit either replaces a connection or is refused. Both are done quickly.
         if verdict is Verdict.URGENT or (arrival.is_beyond and verdict is Verdict.WHOLE):
             self._urgent.append(arrival)
         else:
@@ -257,7 +262,7 @@ class Arrivals:
         return True
 
     async def _expire(self) -> None:
-        """Let those go whose time is over: who has said something is told so by a task."""
+        """End the arrivals whose time is over. If a peer has sent something, a task sends it an error."""
         while True:
             first = next(iter(self._waiting.values()), None)
             with trio.move_on_at(math.inf if first is None else first.deadline):
@@ -276,7 +281,7 @@ class Arrivals:
                 self._changed.set()
 
     async def _admit(self) -> None:
-        """Start tasks, one for each round of the loop: the longer a round takes, the fewer begin."""
+        """Start tasks, one in each round of the loop. So fewer tasks start when rounds take longer."""
         while True:
             arrival, verdict = self._next()
             if arrival is None:
@@ -308,7 +313,7 @@ class Arrivals:
 
 
 def peek(peer: socket.socket) -> bytes:
-    """What has come on a socket, which stays there."""
+    """Return the first bytes of a socket without removing them from the kernel's buffer."""
     try:
         return peer.recv(PEEK_BYTES, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except OSError:

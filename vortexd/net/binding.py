@@ -1,7 +1,7 @@
-"""The listening sockets: in come addresses and sockets that were handed over, out go sockets that listen, for one process or for several.
+"""Binds the listening sockets, from addresses and from sockets of systemd, for one process or for several.
 
-Several processes share a port by one socket each (SO_REUSEPORT), so that the kernel spreads who comes among them; where there can be only
-one socket (a Unix socket, one of systemd's), they share that.
+Several processes share a port with one socket each (SO_REUSEPORT), and the kernel distributes connections among them. If
+there can be only one socket (a Unix socket, or a socket of systemd), they share it.
 """
 
 import contextlib
@@ -17,15 +17,15 @@ from ..core.errors import StartError
 from ..settings.sections import Address, parse_address
 from .inherited import Inherited
 
-# As many as Linux allows by default (net.core.somaxconn): what finds the queue full is tried again by the client's kernel, a second later.
+# Linux's default limit (net.core.somaxconn). If the queue is full, the client's kernel tries again a second later.
 _BACKLOG = 4_096
 
 
 class Bound:
-    """Sockets that listen, until `close`.
+    """Listening sockets, open until `close`.
 
     Attributes:
-        shares: For each address its sockets: one, or one for each process.
+        shares: The sockets of each address: one, or one per process.
     """
 
     def __init__(self, shares: Sequence[Sequence[trio.socket.SocketType]], *, is_ours: bool) -> None:
@@ -33,21 +33,22 @@ class Bound:
         self._is_ours = is_ours
 
     def share(self, number: int = 0) -> list[trio.socket.SocketType]:
-        """The sockets of one process, one for each address."""
+        """Return the sockets of one process, one for each address."""
         return [each[number % len(each)] for each in self.shares]
 
     def urls(self, scheme: str) -> list[str]:
-        """Where we are reached.
+        """Return the addresses of the server as URLs.
 
         Args:
-            scheme: That of TCP addresses.
+            scheme: The scheme of TCP addresses.
         """
         return [_url(each[0], scheme) for each in self.shares]
 
     def storable(self) -> list[socket.socket]:
-        """Duplicates of the sockets that the settings name, for `systemd.Notifier.store`. The caller closes them.
+        """Duplicate the sockets that the settings name, for `systemd.Notifier.store`. The caller closes the duplicates.
 
-        Those of socket units are systemd's own, and Unix sockets are bound anew, for their path is in the file system.
+        Sockets of socket units are excluded, because systemd has them. Unix sockets are, too: a restart binds them again,
+        because their path is in the file system.
         """
         if not self._is_ours:
             return []
@@ -59,7 +60,7 @@ class Bound:
         ]
 
     def close(self) -> None:
-        """Close all, and take the paths of Unix sockets away. May be called again."""
+        """Close all sockets, and remove the paths of Unix sockets. May be called repeatedly."""
         for each in self.shares:
             for bound in each:
                 path = bound.getsockname() if bound.fileno() >= 0 and bound.family == socket.AF_UNIX else None
@@ -71,15 +72,15 @@ class Bound:
 
 
 async def bind(addresses: Sequence[str], inherited: Inherited, processes: int = 1) -> Bound:
-    """Bind and listen on every address; sockets that were handed over are taken up, or closed.
+    """Bind and listen on every address. Inherited sockets are used, or closed.
 
     Args:
-        addresses: As server.bind has them.
-        inherited: Those of socket units take the place of the addresses; stored ones are taken up where their address is bound.
-        processes: How many share each address.
+        addresses: The addresses in the form of server.bind.
+        inherited: Sockets of socket units replace the addresses. A stored socket is used if its address is bound.
+        processes: The number of processes that share each address.
 
     Raises:
-        StartError: One can't be bound; none is then.
+        StartError: An address can't be bound. Then all sockets are closed.
     """
     if inherited.activated:
         shares = [[trio.socket.from_stdlib_socket(each)] for each in inherited.activated]
@@ -113,7 +114,7 @@ def _url(bound: trio.socket.SocketType, scheme: str) -> str:
 async def _bind(
     address: Address, text: str, stored: list[socket.socket], processes: int
 ) -> list[list[trio.socket.SocketType]]:
-    """Bind and listen; takes up what is stored for an address, and takes that out of the list."""
+    """Bind and listen on an address. A stored socket for it is used, and removed from the list."""
     try:
         if address.path is not None:
             return [[_listening(await _bind_unix(address.path))]]
@@ -148,15 +149,15 @@ async def _bind_tcp(
 ) -> list[trio.socket.SocketType]:
     found = _taken_up(stored, family, name, processes)
     if found and not found[0].getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT):
-        # It was bound for one process: nobody else can be bound beside it, so all share it.
+        # The stored socket was bound for one process. No other socket can share its address, so all processes share it.
         return found
     if processes > 1 and not found:
-        # To share a port is allowed to every process of the same user: without this another vortexd would be joined, unnoticed.
+        # Any process of the same user may share a port. This exclusive bind detects another vortexd on the port.
         (await _bind_one(family, name, is_shared=False)).close()
     try:
         while len(found) < processes:
             found.append(_listening(await _bind_one(family, name, is_shared=processes > 1)))
-            # The next ones take the same port where any was asked for.
+            # If the settings ask for any port, the other sockets use the port of the first.
             name = found[0].getsockname()
     except BaseException:
         for each in found:
@@ -181,10 +182,10 @@ async def _bind_one(family: int, name: object, *, is_shared: bool) -> trio.socke
 
 
 async def _bind_unix(path: str) -> trio.socket.SocketType:
-    """Bind a Unix socket for the owner and the group, taking the place of one that nobody listens on any more."""
+    """Bind a Unix socket for the owner and the group. It replaces a socket that no process listens on."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.stat(path, follow_symlinks=False).st_mode):
-            raise OSError(errno.EEXIST, "there is a file of this name that is no socket")
+            raise OSError(errno.EEXIST, "a file of this name exists and isn't a socket")
         with trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             try:
                 await probe.connect(path)

@@ -1,6 +1,6 @@
-"""A client's certificate: who it says the client is, once TLS has found that it was signed for us. Pure.
+"""Reads the names in a client's certificate that TLS has verified. Pure.
 
-In comes the certificate as TLS has it, out go its names. Whether the chain is good is for TLS to say, and what a name may do for `auth`.
+TLS verifies the chain of certificates. `auth` decides what the holder of a name may do.
 """
 
 import enum
@@ -12,7 +12,7 @@ from cryptography.x509.oid import ExtensionOID, NameOID
 
 
 class NameKind(enum.Enum):
-    """Where in a certificate a name stands, in the order in which they are looked at; the value is the key of token files."""
+    """The place of a name in a certificate, in the order of the search. The value is the key in token files."""
 
     URI = "uri"
     DNS = "dns"
@@ -21,12 +21,12 @@ class NameKind(enum.Enum):
 
 @attrs.frozen(slots=True)
 class ClientCertificate:
-    """What is known of a client by its certificate.
+    """The facts about a client in its certificate.
 
     Attributes:
-        names: URIs and DNS names of the subject's alternative names, and the common name of the subject, where it has one.
-        expires_at: Seconds since the epoch.
-        authorities: The fingerprints of all the certificates that it was checked against.
+        names: The URIs and DNS names of the subject's alternative names, and the subject's common name, if it has one.
+        expires_at: The time of expiry, in seconds since the epoch.
+        authorities: The fingerprints of all authorities that the certificate was verified against.
     """
 
     names: tuple[tuple[NameKind, str], ...]
@@ -35,7 +35,7 @@ class ClientCertificate:
 
 
 def read_certificate(der: bytes, authorities: frozenset[str]) -> ClientCertificate:
-    """The names in a certificate that TLS has checked. One whose names can't be read has none."""
+    """Read the names in a certificate that TLS has verified. If its names can't be read, it has none."""
     certificate = x509.load_der_x509_certificate(der)
     try:
         names = tuple(_names(certificate))
@@ -55,16 +55,16 @@ def _names(certificate: x509.Certificate) -> list[tuple[NameKind, str]]:
         names += [(NameKind.URI, uri) for uri in found.get_values_for_type(x509.UniformResourceIdentifier)]
         names += [(NameKind.DNS, name.lower()) for name in found.get_values_for_type(x509.DNSName)]
     common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    # Of several nobody knows which one the authority has meant.
+    # If there are several common names, we don't know which of them the authority has verified.
     if len(common) == 1 and isinstance(common[0].value, str):
         names.append((NameKind.COMMON_NAME, common[0].value))
     return names
 
 
 def read_authorities(pem: bytes) -> frozenset[str]:
-    """The fingerprints of the certificates in a PEM file.
+    """Return the fingerprints of the certificates in a PEM file.
 
     Raises:
-        ValueError: There are none, or they can't be read.
+        ValueError: There are no certificates, or they can't be read.
     """
     return frozenset(each.fingerprint(hashes.SHA256()).hex() for each in x509.load_pem_x509_certificates(pem))

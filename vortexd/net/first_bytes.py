@@ -1,7 +1,8 @@
-"""What the first bytes of a connection are enough for. Pure.
+"""Decides what the first bytes of a connection suffice for. Pure.
 
-In come bytes that are still in the kernel's hands, out goes a verdict: whether a task is worth its memory by now, and what it will have to wait
-for. As long as more has to come, a connection is a descriptor and a small object, however long its peer takes.
+`judge` takes bytes that are still in the kernel's buffer. The verdict says whether a task is worth its memory, and
+whether the task must wait for the peer. Until then, a connection costs only a descriptor and a small object, however slow
+its peer is.
 """
 
 import enum
@@ -12,15 +13,15 @@ import attrs
 from .head import EMPTY_LINE, MAX_TARGET_BYTES
 from .proxy_protocol import InvalidHeader, parse_proxy_header
 
-# More isn't looked at; a TLS record and a usual head have less.
+# The most bytes to examine. A TLS record and a usual head are shorter.
 PEEK_BYTES = 20_480
-# Paths that ask how the daemon does: they are answered first, and beyond the limit of connections.
+# The paths of health checks. They are answered first, also beyond the limit of connections.
 ALWAYS = frozenset({"/health", "/ready", "/metrics", "/status"})
 
 _END = b"\r\n\r\n"
 _LINE = re.compile(rb"(?:GET|HEAD) (/[!-~]*) HTTP/1\.[01]\r\n")
 _LENGTH = re.compile(rb"\r\n(?:content-length:[ \t]*([0-9]{1,18})[ \t]*\r|(?:content-length|transfer-encoding):)", re.I)
-# RFC 8446 section 5.1: the type, the version and the length of what follows.
+# RFC 8446 section 5.1: the type, the version and the length of the record.
 _RECORD_HEAD_BYTES = 5
 _RECORD_BYTES = 16_384
 _HANDSHAKE = b"\x16\x03"
@@ -29,20 +30,20 @@ _HANDSHAKE = b"\x16\x03"
 class Verdict(enum.Enum):
     """What to do with a connection."""
 
-    WAIT = "more has to come"
-    URGENT = "it asks how the daemon does"
-    WHOLE = "a request, or something that is refused: a task needn't wait for the peer"
-    PARTLY = "a task has to wait for the rest"
+    WAIT = "more bytes are needed"
+    URGENT = "a health check"
+    WHOLE = "a complete request, or a refusal: a task needn't wait for the peer"
+    PARTLY = "a task must wait for the rest"
 
 
 @attrs.frozen(slots=True)
 class Expected:
-    """What a connection begins with.
+    """The expected beginning of a connection.
 
     Attributes:
-        proxy_header: A header of the PROXY protocol comes first.
-        tls: Then comes TLS.
-        head_bytes: What a request head may have.
+        proxy_header: Whether a header of the PROXY protocol comes first.
+        tls: Whether TLS comes next.
+        head_bytes: The largest size of a request head.
     """
 
     proxy_header: bool
@@ -51,10 +52,10 @@ class Expected:
 
 
 def judge(data: bytes, expected: Expected) -> Verdict:
-    """What the first bytes are enough for.
+    """Decide what the first bytes suffice for.
 
     Args:
-        data: All that has come, up to `PEEK_BYTES`.
+        data: All bytes that have come, up to `PEEK_BYTES`.
     """
     is_all = len(data) < PEEK_BYTES
     if expected.proxy_header:
@@ -70,7 +71,7 @@ def judge(data: bytes, expected: Expected) -> Verdict:
 
 
 def _judge_tls(data: bytes) -> Verdict:
-    """Wait for the first record, which holds what a client says first; it is refused at once where it speaks HTTP."""
+    """Wait for the first record, which holds the ClientHello. If the client speaks HTTP, it is refused at once."""
     if data[:1].isalpha():
         return Verdict.WHOLE
     if len(data) < _RECORD_HEAD_BYTES:
@@ -92,13 +93,13 @@ def _judge_http(data: bytes, most: int) -> Verdict:
         line = _LINE.match(data)
         is_urgent = line is not None and line[1].partition(b"?")[0].decode("ascii") in ALWAYS
         return Verdict.URGENT if is_urgent else Verdict.WHOLE
-    # These are refused by `head.read_head`.
+    # `head.read_head` refuses these requests.
     is_refused = len(data) > most or len(data.partition(b"\r\n")[0]) > MAX_TARGET_BYTES
     return Verdict.WHOLE if is_refused else Verdict.WAIT
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether the body of a request has come with its head; a body whose length isn't told hasn't."""
+    """Return whether the body of a request has come with its head. Without a known length, it hasn't."""
     head, _, body = data.partition(_END)
     length = _LENGTH.search(head + b"\r\n")
     return length is None or (length[1] is not None and len(body) >= int(length[1]))

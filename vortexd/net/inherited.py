@@ -1,4 +1,4 @@
-"""Listening sockets that systemd hands over at the start: those of socket units, and those that the process before stored there (sd_listen_fds(3))."""
+"""Listening sockets from systemd at the start: from socket units, and those that the previous process stored (sd_listen_fds(3))."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from collections.abc import MutableMapping
 
 import attrs
 
-# The first descriptor that is handed over, by sd_listen_fds(3).
+# The first inherited descriptor, as in sd_listen_fds(3).
 _FIRST_FD = 3
 # The name under which vortexd stores its own sockets with systemd, for the next start.
 STORED = "vortexd-listener"
@@ -15,11 +15,11 @@ STORED = "vortexd-listener"
 
 @attrs.frozen(slots=True, eq=False)
 class Inherited:
-    """Listening sockets that were handed over.
+    """The listening sockets from systemd.
 
     Attributes:
-        activated: Those of socket units: they say where to listen, in place of the settings.
-        stored: Those that the process before us left in the store: they are taken up where the settings name their address.
+        activated: The sockets of socket units. They replace the addresses in the settings.
+        stored: The sockets that the previous process stored. A stored socket is used if the settings name its address.
     """
 
     activated: tuple[socket.socket, ...] = ()
@@ -27,9 +27,9 @@ class Inherited:
 
 
 def inherit(environment: MutableMapping[str, str], pid: int) -> Inherited:
-    """Take over the sockets that systemd has opened for us, and remove its variables, so that no child takes them for its own.
+    """Take the sockets from systemd, and remove its variables, so that no child process uses the sockets.
 
-    What isn't a listening stream socket is closed.
+    Descriptors that aren't listening stream sockets are closed.
     """
     names = environment.pop("LISTEN_FDNAMES", "")
     count, owner = environment.pop("LISTEN_FDS", ""), environment.pop("LISTEN_PID", "")

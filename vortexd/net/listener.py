@@ -1,21 +1,24 @@
-"""One port, two protocols: accepts, reads the request head within limits, and routes on it.
+"""One port for two protocols: accepts connections, reads the request head within limits, and routes by it.
 
-In come sockets; out go WebSocket handshakes to one handler and everything else to the other, each with the bytes already read. A connection is in one of
-these states, and each state has a limit of its own:
+The input is sockets. WebSocket handshakes go to one handler and all other requests to another, each with the bytes that
+were already read. A connection is in one of these states, and each state has its own limit:
 
     kernel's queue ──accept──▶ waiting ─────▶ reading ─────▶ serving
                                no task        a task         a task, or a parked WebSocket
                                (arrivals)     (slots)
 
-    waiting   The first bytes aren't complete: a PROXY header, a TLS record, a request head. It costs a descriptor and a small object.
-    reading   A task waits for the rest: a TLS handshake, a head within TLS, a body. `server.handshakes` is how many slots there are. A plain request that
-              has come as a whole takes none.
-    serving   The request is whole. From here on its peer isn't waited for, but to read the answer, and that has a deadline.
+    waiting   The first bytes (a PROXY header, a TLS record, a request head) aren't complete. The connection costs a
+              descriptor and a small object.
+    reading   A task waits for the rest: a TLS handshake, a head within TLS, a body. `server.handshakes` is the number of
+              slots. A plain request that has arrived completely takes no slot.
+    serving   The request is complete. The server waits for the peer only while the peer reads the answer, and that wait
+              has a deadline.
 
-All of them together are at most `server.connections`. A few more are accepted so that they can ask for /health and its like, and a reserve of descriptors
-is left alone. If there is no slot, or no place, the connection whose peer has kept us waiting for longest is closed, by the rule in `slots`. HTTP connections
-that are idle between two requests come after those. If no connection can be closed yet, accepting pauses for a tenth of a second at most. So silent peers
-never make the server refuse others: 503 says that all places are taken by peers that have said what they want.
+There are at most `server.connections` in total. A few more are accepted for /health and similar requests, and a reserve
+of descriptors stays free. If there is no slot or no place, the listener closes the connection whose peer has been silent
+longest, by the rule in `slots`. HTTP connections that are idle between two requests are closed only after those. If no
+connection may be closed yet, the listener stops accepting for at most a tenth of a second. So silent peers never make the
+server refuse others. A 503 means that all places are taken by peers that have sent a request.
 """
 
 import errno
@@ -39,7 +42,7 @@ from .client_certificate import read_certificate
 from .first_bytes import ALWAYS, Expected, Verdict, is_whole, judge
 from .head import Refused, Stream, in_origin_form, parse_head, read_head, refuse, wants_websocket
 from .inherited import Inherited
-from .opening import encrypt, forget, let_go, read_proxy_header, socket_of
+from .opening import encrypt, forget, read_proxy_header, release_frames, socket_of
 from .places import Placed, Places, Standing
 from .proxies import Proxies, Sender
 from .proxy_protocol import InvalidHeader, parse_proxy_header
@@ -48,27 +51,27 @@ from .tls import Tls
 log = structlog.get_logger()
 
 _OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-# Accepted from one socket before others of the loop have their turn.
+# The number of connections to accept from one socket before other tasks of the event loop get their turn.
 _AT_ONCE = 128
-# Seconds that those who were accepted before a drain have to say what they are for.
-_LAST_WORDS = 1.0
+# Seconds in which connections that were accepted before a drain must complete their first bytes.
+_DRAIN_SECONDS = 1.0
 
 
 @attrs.frozen(slots=True, eq=False)
 class Accepted:
-    """A connection whose request head has been read and is sound.
+    """A connection with a valid request head.
 
     Attributes:
-        head: The head, and whatever came behind it.
+        head: The head, and all bytes after it that were read.
         target: The request target.
-        sender: Who sent it: the peer, or, of a WebSocket handshake, whom a trusted proxy has named.
+        sender: The sender of the request: the peer, or for a WebSocket handshake, the client that a trusted proxy named.
         connection_id: A UUID.
-        proxies: Where the peer of an HTTP connection is one of them: each request says who has sent it.
-        is_spare: Whether it is one beyond the limit, which came to ask how the daemon does, and shall leave the place to others.
-        is_websocket: It asks for one.
-        is_http2: TLS has agreed on HTTP/2, and nothing has been read.
-        only: Of such a connection, paths that are answered where there are too many connections; None for all.
-        standing: Where to say whether the peer is waited for.
+        proxies: The trusted proxies, if the peer of an HTTP connection is one of them. Then each request names its sender.
+        is_spare: Whether the connection exceeds the limit. It is for a health check, and must be closed after it.
+        is_websocket: Whether the request asks for a WebSocket.
+        is_http2: Whether TLS has agreed on HTTP/2. Then no request has been read.
+        only: For HTTP/2 beyond the limit of connections, the only paths that may be answered. None for all paths.
+        standing: Records whether the server waits for the peer.
     """
 
     stream: Stream
@@ -84,9 +87,9 @@ class Accepted:
     standing: Standing = attrs.field(factory=Standing)
 
 
-# Returns the head of a WebSocket handshake that came behind the requests, and leaves the stream open; else None.
+# Returns the head of a WebSocket handshake that followed the requests, and leaves the stream open. Otherwise returns None.
 Handler = Callable[[Accepted], Awaitable[bytes | None]]
-# Returns whether the connection goes on without its task; then `Listener.leave` is called when it ends.
+# Returns whether the connection continues without its task. Then `Listener.leave` is called when it ends.
 WebSocketHandler = Callable[[Accepted], Awaitable[bool]]
 
 
@@ -94,12 +97,12 @@ class Listener:
     """Accepts connections on all addresses of the settings.
 
     Args:
-        inherited: Listening sockets that were handed over by systemd. Those of socket units take the place of the addresses; stored
-            ones are taken up where their address is bound, and closed otherwise.
-        tls: The certificate in force, for TCP.
+        inherited: Listening sockets from systemd. Sockets of socket units replace the addresses. A stored socket is used
+            if its address is bound, and closed otherwise.
+        tls: The TLS context in force, for TCP.
 
     Attributes:
-        places: How many connections there are, and may be.
+        places: Counts and limits the connections.
     """
 
     def __init__(self, settings: ServerSettings, inherited: Inherited | None = None, tls: Tls | None = None) -> None:
@@ -114,7 +117,7 @@ class Listener:
         self._accepting = trio.CancelScope()
 
     def replace(self, settings: ServerSettings) -> None:
-        """Put other limits in force, for connections to come. The addresses stay."""
+        """Put other limits in force for new connections. The addresses don't change."""
         self._settings = settings
         self._proxies = Proxies(settings.trusted_proxies)
         self.places.replace(settings)
@@ -123,13 +126,13 @@ class Listener:
         """Bind and listen on every address, and return them as URLs.
 
         Raises:
-            StartError: One can't be bound; none is then.
+            StartError: An address can't be bound. Then all sockets are closed.
         """
         self._bound = await binding.bind(self._settings.bind, self._inherited)
         return self._bound.urls("http" if self._tls.context is None else "https")
 
     def storable(self) -> list[socket.socket]:
-        """See `binding.Bound.storable`."""
+        """Duplicate the listening sockets, as `binding.Bound.storable` describes."""
         return self._bound.storable() if self._bound is not None else []
 
     async def serve(
@@ -139,12 +142,12 @@ class Listener:
         http: Handler,
         first: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
     ) -> None:
-        """Accept until `stop_accepting`, and then until everybody who was accepted has said what they are for.
+        """Accept until `stop_accepting`, and then until no accepted connection waits for its first bytes.
 
-        Each connection whose first bytes have come is a task in the given nursery, which outlives this call.
+        Each connection whose first bytes are complete is a task in the given nursery, which outlives this call.
 
         Args:
-            first: Awaited before the first one is accepted; who comes meanwhile waits in the queue of the socket.
+            first: Awaited before the first connection is accepted. Meanwhile clients wait in the queue of the socket.
         """
         assert self._bound is not None, "bind comes first"
         bound = self._bound
@@ -153,7 +156,7 @@ class Listener:
             try:
                 nursery.start_soon(self._serve, arrival, websocket, http, name="connection")
             except RuntimeError:
-                # The nursery has ended: nobody is served any more.
+                # The nursery has ended, so no connection is served any more.
                 arrival.close()
                 self.places.end(arrival)
 
@@ -167,7 +170,7 @@ class Listener:
                         for each in bound.share():
                             accepting.start_soon(self._accept, each)
                 bound.close()
-                self._arrivals.hasten(_LAST_WORDS)
+                self._arrivals.shorten_deadlines(_DRAIN_SECONDS)
                 await self._arrivals.wait_empty()
                 arriving.cancel_scope.cancel()
         finally:
@@ -175,49 +178,49 @@ class Listener:
             self._settled.set()
 
     def stop_accepting(self) -> None:
-        """Close the listening sockets; connections go on."""
+        """Close the listening sockets. Open connections continue."""
         self._accepting.cancel()
 
     async def wait_settled(self) -> None:
-        """Wait until a task works on everybody who was accepted before `stop_accepting`, or they are gone."""
+        """Wait until each connection that was accepted before `stop_accepting` has a task, or has been closed."""
         await self._settled.wait()
 
     def leave(self, host: str) -> None:
-        """Count a connection out that has gone on without its task."""
+        """Remove a connection that has continued without its task from the counts."""
         self.places.leave(host)
 
-    # Before there is a task.
+    # Before a connection has a task.
 
     async def _accept(self, bound: trio.socket.SocketType) -> None:
-        # Trio's own accepts one in each round of the loop: with many tasks that leaves a crowd in the kernel's queue.
+        # Trio accepts one connection in each round of the loop. With many tasks, a crowd would wait in the kernel's queue.
         listening = socket.socket(fileno=bound.fileno())
         queue = select.poll()
         queue.register(listening, select.POLLIN)
         try:
-            is_told = False
+            is_logged = False
             while True:
                 await trio.lowlevel.wait_readable(listening)
                 try:
                     is_paused = self._accept_some(listening, queue)
-                    is_told = False
+                    is_logged = False
                 except OSError as error:
-                    # A peer that has gone already is no trouble; without descriptors, only time helps.
+                    # If the peer has gone already, go on. If descriptors have run out, only waiting helps.
                     if error.errno in _OUT_OF_DESCRIPTORS:
-                        if not is_told:
+                        if not is_logged:
                             log.warning("connections not accepted", reason=error.strerror)
-                        is_told = True
+                        is_logged = True
                         await trio.sleep(0.1)
                     continue
                 if is_paused:
                     await self.places.wait_room()
         finally:
-            # It is closed by its owner.
+            # The owner of the socket closes it.
             listening.detach()
 
     def _accept_some(self, listening: socket.socket, queue: select.poll) -> bool:
-        """Accept those who are in the kernel's queue. Returns whether there is no place for more of them."""
+        """Accept connections from the kernel's queue. Returns whether there is no place for more."""
         for _ in range(_AT_ONCE):
-            # Nobody gives way for a queue that is empty.
+            # Close no connection if the queue is empty.
             if self.places.is_full and queue.poll(0) and not self.places.has_room():
                 return True
             try:
@@ -236,7 +239,7 @@ class Listener:
         return False
 
     def _judge(self, arrival: Arrival, data: bytes) -> Verdict:
-        """What the first bytes of a connection are enough for: nothing is waited for from one that is refused anyway."""
+        """Decide what the first bytes of a connection suffice for. A connection that will be refused needn't wait."""
         if self.places.has_too_many(arrival) or (arrival.has_proxy_header and arrival.proxies is None):
             verdict = Verdict.WHOLE
         else:
@@ -247,7 +250,7 @@ class Listener:
         return verdict
 
     def _begin(self, arrival: Arrival, verdict: Verdict) -> None:
-        """Have a task work on a connection."""
+        """Start a task for a connection."""
         arrival.stream = trio.SocketStream(trio.socket.from_stdlib_socket(arrival.socket))
         if verdict is Verdict.PARTLY:
             self.places.reads(arrival)
@@ -256,7 +259,7 @@ class Listener:
     # The task of a connection.
 
     async def _serve(self, arrival: Arrival, websocket: WebSocketHandler, http: Handler) -> None:
-        """One connection, from its first bytes to its end, or until it goes on without a task; the handler of last resort."""
+        """Serve one connection, until it ends or continues without this task. Any unexpected error ends here."""
         connection_id = str(uuid4())
         stream = arrival.stream
         assert stream is not None
@@ -266,7 +269,7 @@ class Listener:
                 goes_on = await self._route(arrival, connection_id, websocket, http)
             except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
                 log.debug("connection broke", reason=type(error).__name__)
-                let_go(error)
+                release_frames(error)
             except Exception:
                 log.exception("connection failed")
             finally:
@@ -277,12 +280,12 @@ class Listener:
                     forget(arrival.stream)
 
     async def _route(self, arrival: Arrival, connection_id: str, websocket: WebSocketHandler, http: Handler) -> bool:
-        """Let the right handler serve it. Returns whether it goes on without this task."""
+        """Route a connection to its handler. Returns whether it continues without this task."""
         try:
             accepted = await self._receive(arrival, connection_id)
             if accepted is not None and not accepted.is_websocket:
                 later = await http(accepted)
-                # A proxy may put a handshake on a connection that has served requests.
+                # A proxy may send a handshake on a connection that has served requests.
                 accepted = None
                 if later:
                     await self._admit(arrival)
@@ -290,21 +293,21 @@ class Listener:
         except Refused as error:
             self.places.works(arrival)
             assert arrival.stream is not None
-            on_written = partial(self.places.is_told, arrival)
+            on_written = partial(self.places.refusal_sent, arrival)
             await refuse(arrival.stream, error.status, error.reason, *error.headers, on_written=on_written)
             return False
         self.places.works(arrival)
         return await websocket(accepted) if accepted else False
 
     async def _receive(self, arrival: Arrival, connection_id: str) -> Accepted | None:
-        """Hear what a connection is for; None where the peer went away, or never said a word.
+        """Read what a connection asks for. Returns None if the peer closed the connection, or sent nothing.
 
         Raises:
-            Refused: It is for nothing that we serve.
+            Refused: The server doesn't serve this request.
         """
         assert arrival.stream is not None
         self._check_share(arrival)
-        if arrival.has_proxy_header and not await self._introduce(arrival):
+        if arrival.has_proxy_header and not await self._read_proxy_header(arrival):
             return None
         context = self._tls.context
         if context is not None and arrival.is_tcp:
@@ -334,7 +337,7 @@ class Listener:
         return self._accepted(arrival, connection_id, head, request)
 
     async def _http2(self, arrival: Arrival, connection_id: str) -> Accepted:
-        """A connection on which TLS has agreed on HTTP/2: what it asks for comes later."""
+        """Make a connection on which TLS has agreed on HTTP/2. Its requests come later."""
         sender = Sender(arrival.host, certificate=arrival.certificate)
         only = None
         if arrival.is_beyond and not await self.places.make_room(arrival):
@@ -354,10 +357,10 @@ class Listener:
         )
 
     async def _admit(self, arrival: Arrival) -> None:
-        """Have a place for a connection that was accepted beyond the limit, and doesn't ask how the daemon does.
+        """Get a place for a connection that was accepted beyond the limit, and isn't a health check.
 
         Raises:
-            Refused: All places are taken by those who have said what they want.
+            Refused: All places are taken by peers that have sent a request.
         """
         if arrival.is_beyond:
             self.places.works(arrival)
@@ -365,10 +368,10 @@ class Listener:
                 raise Refused(503, "too many connections", "Retry-After: 1")
 
     def _accepted(self, arrival: Arrival, connection_id: str, head: bytes, request: h11.Request) -> Accepted:
-        """A request with its sender: of a WebSocket for good, of others until there is a next one.
+        """Combine a request with its sender. For a WebSocket the sender is final, for HTTP each request has its own.
 
         Raises:
-            Refused: It is for nobody here, or from somebody who has enough.
+            Refused: The path isn't served, or the sender has too many connections.
         """
         assert arrival.stream is not None
         target, sender = request.target.decode("ascii"), Sender(arrival.host, certificate=arrival.certificate)
@@ -394,29 +397,31 @@ class Listener:
         return Accepted(arrival.stream, head, target, sender, connection_id, is_websocket=True)
 
     def _check_share(self, arrival: Arrival) -> None:
-        """Refuse who has too many connections."""
+        """Refuse a connection if its address has too many."""
         if self.places.has_too_many(arrival):
             raise Refused(429, "too many connections from this address", "Retry-After: 1")
 
     def _rename(self, arrival: Arrival, host: str, port: int | None = None) -> None:
-        """Have a connection count for somebody else than who has brought it."""
+        """Count a connection for another address than that of its peer."""
         self.places.rename(arrival, host, port, self._proxies if self._proxies.has(host) else None)
         bind_contextvars(peer=str(arrival))
         self._check_share(arrival)
 
-    async def _introduce(self, arrival: Arrival) -> bool:
-        """Hear from a proxy whose connection it is. Returns False where it went away."""
+    async def _read_proxy_header(self, arrival: Arrival) -> bool:
+        """Read from the PROXY header which client the connection belongs to. Returns False if the peer closed it."""
         assert arrival.stream is not None
         if arrival.proxies is None:
-            raise Refused(403, "this address isn't that of a proxy in server.trusted_proxies")
+            raise Refused(403, "this address isn't listed in server.trusted_proxies")
         try:
             if arrival.is_late and parse_proxy_header(peek(arrival.socket)) is None:
                 raise Refused(408, "the PROXY header took too long")
-            # All of it has come, unless it is refused.
+            # The whole header has arrived, unless it is refused.
             with trio.fail_after(self._settings.head_timeout):
                 header = await read_proxy_header(socket_of(arrival.stream))
         except InvalidHeader:
-            raise Refused(400, "a connection begins with a PROXY header here (server.proxy_protocol)") from None
+            raise Refused(
+                400, "a connection to this port must begin with a PROXY header (server.proxy_protocol)"
+            ) from None
         except trio.TooSlowError:
             raise Refused(408, "the PROXY header took too long") from None
         if header is None:
@@ -424,11 +429,11 @@ class Listener:
         if header.source is not None:
             self._rename(arrival, *header.source)
         else:
-            # Whoever is behind it: what their requests say of themselves was written by nobody we know.
+            # The proxy doesn't name the client. So don't trust any headers that name one.
             arrival.proxies = None
         return True
 
 
 def _left(arrival: Arrival) -> float:
-    """Seconds until the head of a connection has to be complete."""
+    """Return the seconds until the head of a connection must be complete."""
     return max(0.0, arrival.deadline - trio.current_time())

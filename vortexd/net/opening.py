@@ -1,4 +1,4 @@
-"""What comes before a request head: the header of a proxy, and TLS."""
+"""The beginning of a connection, before the request head: the PROXY header, and TLS."""
 
 import socket
 import ssl
@@ -9,26 +9,26 @@ import trio
 from .head import Stream, refuse
 from .proxy_protocol import MAX_BYTES, ProxyHeader, parse_proxy_header
 
-# Of an error: the errors that it came of.
+# The longest chain of causes of an error to follow.
 _MOST_CAUSES = 16
 
 
 def socket_of(stream: Stream) -> trio.socket.SocketType:
-    """The socket below a stream."""
+    """Return the socket below a stream."""
     return stream.transport_stream.socket if isinstance(stream, trio.SSLStream) else stream.socket
 
 
 async def read_proxy_header(peer: trio.socket.SocketType) -> ProxyHeader | None:
-    """Read a PROXY header and not a byte more; None where the peer went away.
+    """Read a PROXY header, and no further byte. Returns None if the peer closed the connection.
 
     Raises:
-        InvalidHeader: There is none.
+        InvalidHeader: The connection doesn't begin with a PROXY header.
     """
     received = b""
     while data := await peer.recv(MAX_BYTES - len(received), socket.MSG_PEEK):
         header = parse_proxy_header(received + data)
         rest = len(data) if header is None else header.length - len(received)
-        # All of it is there already.
+        # All of these bytes have arrived already.
         received += await peer.recv(rest)
         if header is not None:
             return header
@@ -38,7 +38,7 @@ async def read_proxy_header(peer: trio.socket.SocketType) -> ProxyHeader | None:
 async def encrypt(
     stream: Stream, context: ssl.SSLContext, timeout: float
 ) -> "trio.SSLStream[trio.SocketStream] | None":
-    """Shake hands; None where the peer takes too long, doesn't speak TLS, or trusts nobody like us."""
+    """Do the TLS handshake. Returns None if the peer is too slow, doesn't speak TLS, or doesn't trust our certificate."""
     assert isinstance(stream, trio.SocketStream)
     with trio.move_on_after(timeout):
         first = await stream.socket.recv(1, socket.MSG_PEEK)
@@ -58,15 +58,16 @@ async def encrypt(
 
 
 def forget(encrypted: "trio.SSLStream[trio.SocketStream]") -> None:
-    """Free what TLS holds for a connection that nobody uses any more.
+    """Free the TLS state of a connection that isn't used any more.
 
-    Trio's stream refers to itself: its 45 KB of OpenSSL would stay until all garbage is collected, and peers can make more meanwhile.
+    Trio's stream refers to itself. So its 45 KB of OpenSSL would stay until the garbage collector runs, and peers could
+    create more of them meanwhile.
     """
     vars(encrypted).clear()
 
 
-def let_go(error: BaseException) -> None:
-    """Free what an error holds: the frames that it came through, and what was in them. Some of these frames refer to the error again."""
+def release_frames(error: BaseException) -> None:
+    """Free the frames of an error and their local variables. Some of these frames refer to the error again."""
     each: BaseException | None = error
     for _ in range(_MOST_CAUSES):
         if each is None:

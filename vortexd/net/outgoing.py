@@ -1,36 +1,36 @@
-"""How much of large answers is held for those who are slow to read them. Pure.
+"""Bounds the memory for large answers to clients that read slowly. Pure.
 
-In come bodies as they begin to be sent, out goes, where together they are too large, a word to whoever has been at it longest: that is the one who
-doesn't read. One body that is sent to many counts once, for it is one in memory.
+Each body is registered while it is sent. If all bodies together are too large, the send that has taken longest is ended,
+because its client doesn't read. A body that is sent to many clients counts once, because it is in memory once.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# In bytes, of all together; far above what those who read have under way.
+# The limit for all bodies together, in bytes. It is far above what clients that read have in transit.
 _MOST = 134_217_728
 
 
 class Outgoing:
-    """See the module."""
+    """Registers bodies while they are sent."""
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
         self._bytes = 0
-        # By who is at it, in order: the body, and how to end it.
+        # The sends in the order of their begin: the body, and a function that ends the send.
         self._sending: dict[object, tuple[bytes, Callable[[], None]]] = {}
         self._counts: Counter[int] = Counter()
 
     @contextmanager
     def holding(self, body: bytes, end: Callable[[], None]) -> Iterator[None]:
-        """Hold a body while it is sent.
+        """Register a body while it is sent.
 
         Args:
-            end: Called if it takes longest while all together are too large. Never the only one's.
+            end: Called if all bodies together are too large and this send has taken longest. Never called for a single send.
         """
-        who = object()
-        self._sending[who] = body, end
+        send = object()
+        self._sending[send] = body, end
         self._bytes += 0 if self._counts[id(body)] else len(body)
         self._counts[id(body)] += 1
         while self._bytes > self._most and len(self._sending) > 1:
@@ -38,11 +38,11 @@ class Outgoing:
         try:
             yield
         finally:
-            if who in self._sending:
-                self._leave(who)
+            if send in self._sending:
+                self._leave(send)
 
-    def _leave(self, who: object) -> Callable[[], None]:
-        body, end = self._sending.pop(who)
+    def _leave(self, send: object) -> Callable[[], None]:
+        body, end = self._sending.pop(send)
         self._counts[id(body)] -= 1
         if not self._counts[id(body)]:
             del self._counts[id(body)]

@@ -1,8 +1,9 @@
-"""How many connections there may be, and which of them gives way when there are more.
+"""Limits the number of connections, and decides which are closed if there are too many.
 
-In comes what each connection is at: it waits for its peer, it is idle between two requests, or it is being worked on. Out go answers: whether one more may
-be accepted, and whether one more may hold a task while its peer is waited for. If not, a connection that waits is closed by the rule in `slots`. The
-invariant: `count` is the number of open sockets, parked ones among them, and no more than the limit and a few spare ones are open at any time.
+The input is the state of each connection: the server waits for its peer, it is idle between two requests, or it is being
+worked on. The output is whether another connection may be accepted, and whether another task may wait for a peer. If not,
+a waiting connection is closed by the rule in `slots`. The invariant: `count` is the number of open sockets, including
+parked connections, and it never exceeds the limit by more than a few spare connections.
 """
 
 import math
@@ -20,32 +21,33 @@ from .slots import CROWDED_GRACE, GRACE, SUSPECT_GRACE, Addresses, Waiting, shar
 
 log = structlog.get_logger()
 
-# Descriptors that connections may not use up: files, git, the log. At most a quarter of what there are, where these are few.
+# Descriptors that stay free for files, git and the log. If there are few descriptors, at most a quarter of them stays free.
 _RESERVE = 256
-# Connections beyond the limit, so that /health is answered and others are told that there are too many.
+# Connections beyond the limit, so that /health is answered, and other clients learn that there are too many.
 _SPARE = 32
-# Between two looks whether a connection gives way: at least, while all that may do so are being read, and at most.
+# The shortest and the longest pause before the next check whether a connection may be closed. The shortest applies if all
+# connections that may be closed have bytes left to read.
 _SHORT_PAUSE, _PAUSE = 0.01, 0.1
-# The share of all addresses of which a connection had to give way lately.
+# The common share of all addresses that recently had a connection closed for being silent.
 _SUSPECTS = "suspects"
-# Seconds for which it is remembered that an address had to give way, and that one has completed a request.
+# How many seconds to remember that an address had a silent connection closed, and that an address completed a request.
 _SUSPECT_SECONDS, _KNOWN_SECONDS = 60.0, 3_600.0
-# The part of the slots that is kept for addresses that have completed a request lately, so that a health check needs not wait for strangers.
+# One slot in this many is reserved for addresses that completed a request recently. So a health check needn't wait.
 _KEPT = 8
-# Seconds from one warning of closed connections to the next.
-_TOLD_INTERVAL = 10.0
+# Seconds between two warnings about closed connections.
+_WARNING_INTERVAL = 10.0
 
 
 class Places:
-    """See the module.
+    """Counts connections, and closes waiting connections to make room for others.
 
     Args:
-        forget: Called for a connection that is to be closed while no task works on it.
-        freed: Called when a connection has ended or is worked on.
+        forget: Called for a connection that is about to be closed and has no task.
+        freed: Called when a connection has ended or makes progress.
 
     Attributes:
-        count: Connections that are open.
-        by_address: How many of them each address has.
+        count: The number of open connections.
+        by_address: The number of open connections of each address.
     """
 
     def __init__(
@@ -58,8 +60,8 @@ class Places:
         self._forget, self._freed = forget, freed
         self.count = 0
         self.by_address: Counter[str] = Counter()
-        # Those whose peers have begun something, or nothing, and are waited for; those that wait in a task; those between two requests; those that
-        # were refused and have been told so.
+        # Peers that have sent nothing or only a part, peers that a task waits for, connections between two requests, and
+        # connections that were refused and have received the answer.
         self._silent: Waiting[Arrival] = Waiting(1, GRACE, CROWDED_GRACE)
         self._reading: Waiting[Arrival] = Waiting(1)
         self._idle: Waiting[Arrival] = Waiting(1)
@@ -67,20 +69,20 @@ class Places:
         self._suspects, self._known = Addresses(_SUSPECT_SECONDS), Addresses(_KNOWN_SECONDS)
         self._changes = trio.lowlevel.ParkingLot()
         self._closed: Counter[str] = Counter()
-        self._told = -math.inf
+        self._warned = -math.inf
         self.replace(settings)
 
     def replace(self, settings: ServerSettings) -> None:
-        """Put other limits in force, for connections to come."""
+        """Put other limits in force for new connections."""
         self._per_address = settings.connections_per_address
         self._most = min(settings.connections or self._limit, self._limit)
         self._silent.replace(self._most)
         self._reading.replace(settings.handshakes)
 
-    # Who comes and goes.
+    # Beginning and end of connections.
 
     def enter(self, arrival: Arrival) -> None:
-        """Count a connection that was accepted; its peer is waited for."""
+        """Count an accepted connection. The server waits for its peer."""
         self.count += 1
         self.by_address[arrival.host] += 1
         arrival.is_beyond = self.count > self._most
@@ -91,7 +93,7 @@ class Places:
         self._silent.add(arrival, arrival.address, arrival.since)
 
     def leave(self, host: str) -> None:
-        """Count a connection out that has ended."""
+        """Remove a connection that has ended from the counts."""
         self.count -= 1
         self.by_address[host] -= 1
         if not self.by_address[host]:
@@ -99,14 +101,14 @@ class Places:
         self._notify()
 
     def end(self, arrival: Arrival) -> None:
-        """Count a connection out that has ended, unless it has given way before."""
+        """Remove a connection that has ended from the counts, unless it was closed to make room."""
         self._discard(arrival)
         if not arrival.has_left:
             arrival.has_left = True
             self.leave(arrival.host)
 
     def rename(self, arrival: Arrival, host: str, port: int | None, proxies: Proxies | None) -> None:
-        """Have a connection count for somebody else than for whom it was accepted."""
+        """Count a connection for another address than before."""
         self.leave(arrival.host)
         self.count += 1
         self.by_address[host] += 1
@@ -116,46 +118,46 @@ class Places:
             each.move(arrival, arrival.address)
 
     def _share_of(self, arrival: Arrival) -> str | None:
-        """Whose share of the places a connection takes; None for what brings the connections of others."""
+        """Return the address whose share of the places a connection takes, or None if it brings other clients' connections."""
         if not arrival.host or arrival.proxies is not None:
             return None
         share = share_of(arrival.host)
         return _SUSPECTS if self._suspects.has(share, trio.current_time()) else share
 
     def has_too_many(self, arrival: Arrival) -> bool:
-        """Whether an address has more connections than it may have. A proxy has them for others."""
+        """Return whether an address has too many connections. A proxy isn't limited, because it has them for others."""
         limit = self._per_address
         return bool(limit) and arrival.proxies is None and self.by_address[arrival.host] > limit
 
-    # What they are at.
+    # States of connections.
 
     def works(self, arrival: Arrival) -> None:
-        """Its peer isn't waited for."""
+        """Record that the server doesn't wait for the peer."""
         self._discard(arrival)
         self._notify()
 
     def has_spoken(self, arrival: Arrival) -> None:
-        """A request head of it is complete."""
+        """Record that a request head is complete."""
         share = share_of(arrival.host)
         self._suspects.discard(share)
         self._known.add(share, trio.current_time())
 
     def idles(self, arrival: Arrival) -> None:
-        """Its peer may ask for something else, or not."""
+        """Record that the connection is idle between two requests."""
         self._discard(arrival)
         self._idle.add(arrival, None, trio.current_time())
         self._notify()
 
-    def is_told(self, arrival: Arrival) -> None:
-        """It was refused, and the answer is written."""
+    def refusal_sent(self, arrival: Arrival) -> None:
+        """Record that the connection was refused, and the answer has been written."""
         self._discard(arrival)
         self._refused.add(arrival, None, arrival.since)
         self._notify()
 
     def reads(self, arrival: Arrival) -> None:
-        """A task waits for its peer; there has to be a slot."""
+        """Record that a task waits for the peer. There must be a free slot."""
         self._idle.discard(arrival)
-        # Until now it may have waited for us: what is counted begins here.
+        # Until now the connection may have waited for the server, so its time begins here.
         since = trio.current_time()
         if arrival.address == _SUSPECTS:
             since = max(arrival.since, since - GRACE + SUSPECT_GRACE)
@@ -163,7 +165,7 @@ class Places:
         self._reading.add(arrival, arrival.address, since)
 
     async def wait_reads(self, arrival: Arrival) -> None:
-        """Wait for a slot, and have its peer waited for in a task."""
+        """Wait for a free slot, and then record that a task waits for the peer."""
         while arrival not in self._reading and not self.has_slot(is_known=arrival.is_known):
             await self._pause(self._reading)
         self.reads(arrival)
@@ -175,27 +177,27 @@ class Places:
     # Limits.
 
     def has_slot(self, *, is_known: bool = False) -> bool:
-        """Whether one more connection may wait for its peer in a task; if need be, another one gives way.
+        """Return whether another task may wait for its peer. If necessary, another connection is closed.
 
         Args:
-            is_known: Whether its address has completed a request lately. An eighth of the slots is kept for such addresses.
+            is_known: Whether the address has completed a request recently. An eighth of the slots is for such addresses.
         """
         most = self._reading.places if is_known else self._reading.places - self._reading.places // _KEPT
         return len(self._reading) < most or self._close_one("handshakes", self._reading)
 
     @property
     def is_full(self) -> bool:
-        """Whether there is no place for one more connection, not even a spare one."""
+        """Whether there is no place for another connection, not even a spare place."""
         return self.count >= self._most + self._spare
 
     def has_room(self) -> bool:
-        """Whether one more connection may be accepted; if need be, another one gives way."""
+        """Return whether another connection may be accepted. If necessary, another connection is closed."""
         return not self.is_full or self._close_one("connections", self._refused, self._silent, self._idle)
 
     async def make_room(self, arrival: Arrival) -> bool:
-        """Have a place for a connection that was accepted beyond the limit. Returns whether it has one.
+        """Find a place for a connection that was accepted beyond the limit. Returns whether it has a place.
 
-        Where others are silent, and not for long enough yet, it waits for them to give way.
+        If other connections are silent, but not for long enough yet, this waits until one of them may be closed.
         """
         with trio.move_on_after(GRACE + _PAUSE):
             while self.count > self._most:
@@ -207,11 +209,11 @@ class Places:
         return not arrival.is_beyond
 
     async def wait_room(self) -> None:
-        """Wait until `has_room` may say something else, but no longer than a tenth of a second."""
+        """Wait until the result of `has_room` may change, but at most a tenth of a second."""
         await self._pause(self._silent)
 
     def slot_in(self) -> float:
-        """Seconds after which `has_slot` may say something else, unless a connection ends or is worked on before."""
+        """Return the seconds until the result of `has_slot` may change, unless a connection ends or makes progress earlier."""
         return min(_PAUSE, max(_SHORT_PAUSE, self._reading.gives_way_in(trio.current_time())))
 
     async def _pause(self, waiting: Waiting[Arrival]) -> None:
@@ -234,49 +236,49 @@ class Places:
                 self._forget(victim)
                 victim.close()
                 self.end(victim)
-                self._tell(limit, now)
+                self._warn(limit, now)
                 return True
         return False
 
-    def _tell(self, limit: str, now: float) -> None:
+    def _warn(self, limit: str, now: float) -> None:
         self._closed[limit] += 1
-        if now - self._told >= _TOLD_INTERVAL:
+        if now - self._warned >= _WARNING_INTERVAL:
             log.warning(
                 "silent connections closed",
                 open=self.count,
                 **{f"for_{key}": count for key, count in self._closed.items()},
             )
             self._closed.clear()
-            self._told = now
+            self._warned = now
 
 
 class Standing:
-    """How a connection stands, for those who serve it to say. This one is of a connection that no limit concerns."""
+    """Records the state of a connection, for the code that serves it. This class is for connections without limits."""
 
     def works(self) -> None:
-        """Its peer isn't waited for."""
+        """Record that the server doesn't wait for the peer."""
 
     def idles(self) -> None:
-        """Its peer may ask for something else, or not."""
+        """Record that the connection is idle between two requests."""
 
     async def reads(self) -> None:
-        """Its peer is waited for, once there is a slot for it."""
+        """Wait for a free slot, and record that the server waits for the peer."""
 
 
 class Placed(Standing):
-    """That of a connection which has one of the places."""
+    """Records the state of a connection that has one of the places."""
 
     def __init__(self, places: Places, arrival: Arrival) -> None:
         self._places, self._arrival = places, arrival
 
     def works(self) -> None:
-        """See `Standing`."""
+        """Record that the server doesn't wait for the peer."""
         self._places.works(self._arrival)
 
     def idles(self) -> None:
-        """See `Standing`."""
+        """Record that the connection is idle between two requests."""
         self._places.idles(self._arrival)
 
     async def reads(self) -> None:
-        """See `Standing`."""
+        """Wait for a free slot, and record that the server waits for the peer."""
         await self._places.wait_reads(self._arrival)

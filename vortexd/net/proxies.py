@@ -1,8 +1,8 @@
-"""Proxies in front of us: which ones we believe, and what they say of who is behind them (RFC 7239, and the headers before it). Pure.
+"""The trusted proxies, and their headers that name the client (RFC 7239, and the headers before it). Pure.
 
-In come the headers of a request and the address that it came from; out goes its `Sender`. What a header says counts only where it was
-written by a proxy that is listed: it is read from its end, the part that was added last, and no further than the first address that isn't
-listed. No header ever grants a right (H10).
+`Proxies.sender` takes the headers of a request and the address of its peer, and returns the `Sender`. A header counts only
+if a listed proxy has written it. So headers are read from the end, which was added last, up to the first address that
+isn't listed. A header never grants a right (H10).
 """
 
 import ipaddress
@@ -19,20 +19,20 @@ from .client_certificate import ClientCertificate
 _Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
-# RFC 7239 section 4: forwarded-pair, and what stands between two of them. An element may be empty (RFC 9110 section 5.6.1).
+# RFC 7239 section 4: a forwarded-pair, and the separators between pairs. An element may be empty (RFC 9110 section 5.6.1).
 _PAIR = re.compile(rf'[ \t]*({_TOKEN})=({_TOKEN}|"(?:[^"\\]|\\.)*")[ \t]*')
 _WITH_PORT = re.compile(r"\[([^\]]*)\](?::[^:]*)?|([^:]*)(?::[^:]*)?")
 
 
 @attrs.frozen(slots=True)
 class Sender:
-    """Who sends a request, before anybody is asked to prove it.
+    """The sender of a request, before it is authenticated.
 
     Attributes:
         host: The address, or "" for a Unix socket.
-        scheme: "http" or "https", as the proxy was spoken to; None where there is none, or it doesn't say.
-        authority: The host that the proxy was asked for, as in a Host header; None likewise.
-        certificate: The client's, of the connection itself. That of a proxy is nobody's behind it.
+        scheme: The scheme that the client used to the proxy, "http" or "https". None without a proxy, or if it doesn't say.
+        authority: The host that the client asked the proxy for, as in a Host header. None in the same cases.
+        certificate: The certificate that the peer sent on this connection. A proxy's certificate doesn't identify its clients.
     """
 
     host: str = ""
@@ -43,7 +43,7 @@ class Sender:
 
 @attrs.frozen(slots=True)
 class _Hop:
-    """What one proxy says of who came to it; each part may be missing, or be no address."""
+    """A proxy's statement about its peer. Parts may be missing, and `node` may not be an address."""
 
     node: str = ""
     scheme: str = ""
@@ -51,7 +51,7 @@ class _Hop:
 
 
 class Proxies:
-    """The proxies that are believed; immutable.
+    """The proxies that vortexd trusts to name the client's address. Immutable.
 
     Args:
         listed: Addresses and networks, and "unix" for Unix sockets.
@@ -62,21 +62,21 @@ class Proxies:
         self._networks = [parse_network(each) for each in listed if each != UNIX]
 
     def has(self, host: str) -> bool:
-        """Whether this address, or "" for a Unix socket, is one of them."""
+        """Return whether this address, or "" for a Unix socket, is listed."""
         if not host:
             return self._has_unix
         address = ipaddress.ip_address(host)
         return any(address in network for network in self._networks)
 
     def sender(self, headers: _Headers, host: str) -> Sender:
-        """Who sends a request that came from one of them.
+        """Return the sender of a request that came from a listed proxy.
 
         Args:
             headers: Names in lower case.
             host: The proxy's address, or "" for a Unix socket.
 
         Raises:
-            RemoteError: 400. The headers can't be read, or contradict each other: one of them isn't the proxy's.
+            RemoteError: 400. The headers are malformed, or contradict each other, so the proxy hasn't written all of them.
         """
         found = [each for each in (_forwarded(headers), _x_forwarded(headers)) if each]
         senders = [self._sender(hops, host) for hops in found]
@@ -91,7 +91,7 @@ class Proxies:
         for hop in reversed(hops):
             address = _address(hop.node)
             if address is None:
-                # Hidden, or unknown to the proxy: what is known is who came to us with it.
+                # The proxy hides the address or doesn't know it. Use the peer that the next proxy has named.
                 break
             host = address
             if not self.has(address):
@@ -101,11 +101,11 @@ class Proxies:
 
 
 def _agreed(one: Sender, other: Sender) -> Sender:
-    """One of the two was let through from a client if they differ, and nobody can tell which."""
+    """Combine two statements. If they differ, a client has sent one of them, and we can't tell which. Then raise."""
     for name in ("host", "scheme", "authority"):
         values = {getattr(one, name), getattr(other, name)} - {None}
         if len(values) > 1:
-            raise RemoteError("Forwarded and X-Forwarded-* contradict each other; a proxy has to take one of them away")
+            raise RemoteError("Forwarded and X-Forwarded-* contradict each other; the proxy must remove one of them")
     return Sender(one.host, one.scheme or other.scheme, one.authority or other.authority)
 
 
@@ -118,7 +118,7 @@ def _forwarded(headers: _Headers) -> list[_Hop]:
 
 
 def _elements(line: str) -> Iterator[_Hop]:
-    """The elements of a Forwarded header. Text that can't be read may have swallowed what a proxy has added behind it."""
+    """Yield the elements of a Forwarded header. Malformed text is an error, because it could hide what a proxy has added."""
     pairs: dict[str, str] = {}
     position = 0
     while True:
@@ -126,7 +126,7 @@ def _elements(line: str) -> Iterator[_Hop]:
         if match is not None:
             name = match[1].lower()
             if name in pairs:
-                raise RemoteError("the Forwarded header says something twice")
+                raise RemoteError("the Forwarded header has a parameter twice")
             pairs[name] = _unquoted(match[2])
             position = match.end()
         else:
@@ -159,14 +159,14 @@ def _x_forwarded(headers: _Headers) -> list[_Hop]:
 
 
 def _at(values: Sequence[str], index: int, length: int) -> str:
-    """Of a list that goes with another one the same place; of any other list the end, which the last proxy has written."""
+    """Return the element at the same index as in another list. If the lengths differ, return the last, by the last proxy."""
     if not values:
         return ""
     return values[index] if len(values) == length else values[-1]
 
 
 def _address(node: str) -> str | None:
-    """The address in `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`."""
+    """Return the address in `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`."""
     match = _WITH_PORT.fullmatch(node)
     text = node if match is None else match[1] or match[2]
     try:
@@ -176,14 +176,14 @@ def _address(node: str) -> str | None:
 
 
 def plain_address(text: str) -> str:
-    """An address in the one form that is compared: an IPv4 address that is mapped into IPv6 is the IPv4 address.
+    """Return an address in its canonical form. An IPv4 address that is mapped into IPv6 becomes an IPv4 address.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text isn't an address.
     """
     address = ipaddress.ip_address(text)
     if isinstance(address, ipaddress.IPv6Address):
         if address.scope_id is not None:
-            raise ValueError("an address of one link means nothing elsewhere")
+            raise ValueError("an address with a zone is valid only on its own link")
         return str(address.ipv4_mapped or address)
     return str(address)

@@ -1,7 +1,7 @@
-"""The PROXY protocol, versions 1 and 2: what a proxy says of a connection before the connection begins. Pure.
+"""The PROXY protocol, versions 1 and 2: a header in which a proxy names the client of a connection. Pure.
 
-In come the first bytes of a connection, out goes what its header says, once it is whole. Nothing is read beyond the header, for what
-follows is somebody else's: TLS or HTTP.
+`parse_proxy_header` takes the first bytes of a connection. It returns the header once that is complete. It reads nothing
+after the header, because TLS or HTTP begins there.
 """
 
 import re
@@ -11,16 +11,16 @@ import attrs
 
 from .proxies import plain_address
 
-# Addresses and a few TLVs; the longest that a header of version 2 may be is 65,551 bytes, for what nobody sends.
+# Addresses and a few TLVs fit. Version 2 allows 65,551 bytes, but no proxy sends that many.
 MAX_BYTES = 4_096
 
 _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 _BEGINNING = b"PROXY "
-# CR LF included.
+# Includes CR LF.
 _MAX_LINE_BYTES = 107
 _FIXED_BYTES = 16
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}")
-# Of each address family: the length of both addresses, with ports, and of one address.
+# For each address family: the length of both addresses with their ports, and the length of one address.
 _UNSPECIFIED, _INET, _INET6, _UNIX = range(4)
 _LENGTHS = {_UNSPECIFIED: (0, 0), _INET: (12, 4), _INET6: (36, 16), _UNIX: (216, 0)}
 _LOCAL, _PROXY = 0, 1
@@ -28,16 +28,16 @@ _STREAM, _DATAGRAM = 1, 2
 
 
 class InvalidHeader(Exception):
-    """These bytes don't begin with a PROXY header."""
+    """The bytes don't begin with a PROXY header."""
 
 
 @attrs.frozen(slots=True)
 class ProxyHeader:
-    """What a proxy says.
+    """A complete header.
 
     Attributes:
-        length: The bytes of the header.
-        source: Address and port of who came to the proxy. None where the proxy speaks for itself, or can't say: then it is the proxy's.
+        length: The size of the header in bytes.
+        source: The address and port of the proxy's client. None if the connection is the proxy's own, or it can't say.
     """
 
     length: int
@@ -48,10 +48,10 @@ def parse_proxy_header(data: bytes) -> ProxyHeader | None:
     """Read a header from the first bytes of a connection.
 
     Returns:
-        None where it isn't whole yet: all of the bytes are its own, then, and it has more.
+        None if the header isn't complete yet. Then all of the bytes belong to the header.
 
     Raises:
-        InvalidHeader: It can't become one.
+        InvalidHeader: The bytes can't become a header.
     """
     if data[: len(_SIGNATURE)] == _SIGNATURE[: len(data)]:
         return _version_2(data) if len(data) >= _FIXED_BYTES else None
@@ -71,7 +71,7 @@ def _version_1(data: bytes) -> ProxyHeader | None:
         words = line.decode("ascii").split(" ")
     except UnicodeError:
         raise InvalidHeader from None
-    # What follows UNKNOWN is to be ignored.
+    # The specification says to ignore the text after UNKNOWN.
     if words[1] == "UNKNOWN":
         return ProxyHeader(length)
     if len(words) != 6 or words[1] not in ("TCP4", "TCP6") or not all(map(_PORT.fullmatch, words[4:])):
@@ -100,7 +100,7 @@ def _version_2(data: bytes) -> ProxyHeader | None:
         raise InvalidHeader
     if len(data) < length:
         return None
-    # Health checks of the proxy, and what doesn't come by TCP. TLVs, behind the addresses, say nothing that is asked for here.
+    # The proxy's own health checks, and clients that don't use TCP. The TLVs after the addresses aren't needed.
     if command == _LOCAL or not size or transport != _STREAM:
         return ProxyHeader(length)
     source = data[_FIXED_BYTES : _FIXED_BYTES + size]

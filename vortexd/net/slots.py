@@ -1,9 +1,10 @@
-"""Connections that wait for their peers, and which of them gives way to others when there are too many. Pure.
+"""Connections that wait for their peers, and the rule that decides which is closed when there are too many. Pure.
 
-The rule: the connection that was accepted longest ago is closed, if that is more than a second ago and nothing of it is left to read. An address that
-has more than a quarter of the places gives way first, and may do so sooner. Addresses of which a connection had to give way within the last minute
-have one share together, until one of their requests is complete: peers that come again and again, from however many addresses, hold no more than a
-single one could. Proxies and Unix sockets bring the connections of others, and have no share.
+The rule: the oldest connection is closed, if it was accepted more than a second ago and has nothing left to read. An
+address with more than a quarter of the places comes first, and its connections may be closed sooner. All addresses that
+had a connection closed in this way within the last minute have one common share. An address leaves that share when one of
+its requests is complete. So peers that reconnect again and again, from any number of addresses, hold no more places than a
+single address could. Proxies and Unix sockets bring other clients' connections, so they have no share.
 """
 
 import math
@@ -15,24 +16,24 @@ from typing import Generic, TypeAlias, TypeVar
 
 T = TypeVar("T", bound=Hashable)
 
-# How long a connection that others want the place of may be silent.
+# Seconds for which a connection may be silent while others need its place.
 GRACE = 1.0
-# Of one whose address has more than its share.
+# The same, for a connection whose address has more than its share.
 CROWDED_GRACE = 0.1
-# Of one whose address was silent lately, from when a task waits for it; it may have waited for us before.
+# The same, for an address that was silent recently, counted from the start of its task. Before, it may have waited for us.
 SUSPECT_GRACE = 0.25
-# The part of the places that is the share of an address.
+# One place in this many is the share of an address.
 _SHARES = 4
-# Connections that are looked at to find one: each look is a system call.
+# The most connections to examine in a search. Each examination is a system call.
 _LOOKS = 64
 _ADDRESSES = 10_000
 
-# Since when it waits, a number that makes ties impossible, and who it is; in order.
+# In order: since when a connection waits, a number that makes ties impossible, and the connection.
 _Order: TypeAlias = "list[tuple[float, int, T]]"
 
 
 def share_of(host: str) -> str:
-    """Whose share an address belongs to: its own, or that of its network of 64 bits, which one host of IPv6 may have to itself."""
+    """Return whose share an address belongs to: itself, or its 64-bit network, which one IPv6 host may have to itself."""
     if ":" not in host:
         return host
     address = IPv6Address(host)
@@ -40,20 +41,20 @@ def share_of(host: str) -> str:
 
 
 class Addresses:
-    """Addresses that are remembered for a while.
+    """Addresses that are remembered for some time.
 
     Args:
-        memory: For how many seconds.
-        most: How many; beyond that, the one that was added least recently is forgotten.
+        memory: The number of seconds to remember an address.
+        most: The number of addresses. Beyond it, the address that was added least recently is forgotten.
     """
 
     def __init__(self, memory: float, most: int = _ADDRESSES) -> None:
         self._memory, self._most = memory, most
-        # Each with when that was; the longest ago comes first.
+        # Maps each address to the time when it was added. The oldest comes first.
         self._times: dict[str, float] = {}
 
     def add(self, address: str, now: float) -> None:
-        """Remember an address, from now on."""
+        """Remember an address from now on."""
         self._times.pop(address, None)
         self._times[address] = now
         if len(self._times) > self._most:
@@ -64,22 +65,22 @@ class Addresses:
         self._times.pop(address, None)
 
     def has(self, address: str, now: float) -> bool:
-        """Whether an address is remembered."""
+        """Return whether an address is remembered."""
         return now - self._times.get(address, -math.inf) <= self._memory
 
 
 class Waiting(Generic[T]):
-    """Connections that wait.
+    """Connections that wait for their peers.
 
     Args:
-        places: How many may wait; a share is a part of them.
-        grace: Seconds that each may wait, whoever wants its place.
-        crowded_grace: The same, for those of an address with more than its share.
+        places: The number of connections that may wait. A share is a part of them.
+        grace: The seconds for which each connection may wait, even if others need its place.
+        crowded_grace: The same, for addresses with more than their share.
     """
 
     def __init__(self, places: int, grace: float = GRACE, crowded_grace: float = GRACE) -> None:
         self._grace, self._crowded_grace = grace, crowded_grace
-        # Each with its address; None where it has no share.
+        # Maps each connection to its place in the order and its address, which is None if it has no share.
         self._members: dict[T, tuple[float, int, str | None]] = {}
         self._order: _Order[T] = []
         self._by_address: dict[str, _Order[T]] = {}
@@ -94,13 +95,13 @@ class Waiting(Generic[T]):
         return member in self._members
 
     def replace(self, places: int) -> None:
-        """Put another number of places in force."""
+        """Change the number of places."""
         self.places = places
         self._share = max(1, places // _SHARES)
         self._crowded = {address for address, order in self._by_address.items() if len(order) > self._share}
 
     def add(self, member: T, address: str | None, since: float) -> None:
-        """Note since when a connection waits. Of one that waits already nothing changes."""
+        """Add a connection with the time since when it waits. If it waits already, nothing changes."""
         if member in self._members:
             return
         self._number += 1
@@ -109,14 +110,14 @@ class Waiting(Generic[T]):
         self._count_in(member)
 
     def discard(self, member: T) -> None:
-        """Note that a connection waits no more."""
+        """Remove a connection, if it is here."""
         if member in self._members:
             self._count_out(member)
             since, number, _ = self._members.pop(member)
             del self._order[bisect_left(self._order, (since, number, member))]
 
     def move(self, member: T, address: str | None) -> None:
-        """Have a connection, if it waits, count for another address than before."""
+        """Count a connection, if it waits, for another address than before."""
         if member in self._members:
             self._count_out(member)
             since, number, _ = self._members[member]
@@ -124,10 +125,10 @@ class Waiting(Generic[T]):
             self._count_in(member)
 
     def victim(self, now: float, is_quiet: Callable[[T], bool]) -> T | None:
-        """Which connection gives way; None where none does yet.
+        """Return the connection to close, or None if none may be closed yet.
 
         Args:
-            is_quiet: Whether nothing of it is left to read.
+            is_quiet: Returns whether a connection has nothing left to read.
         """
         found = [
             victim
@@ -139,7 +140,7 @@ class Waiting(Generic[T]):
         return _first(self._order, now - self._grace, is_quiet)
 
     def gives_way_in(self, now: float) -> float:
-        """Seconds until a connection may give way for all that is known now; infinite where none waits."""
+        """Return the seconds until a connection may be closed, as far as is known now. Infinite if no connection waits."""
         times = [self._by_address[address][0][0] + self._crowded_grace for address in self._crowded]
         times += [self._order[0][0] + self._grace] if self._order else []
         return max(0.0, min(times, default=math.inf) - now)

@@ -1,7 +1,7 @@
-"""TLS: the certificate that is in force, and whose clients' certificates are taken, read from files, and taken up anew at each reload.
+"""TLS: the server's certificate and the authorities for client certificates. They are read from files, and again at each reload.
 
-In come the settings, out goes a `ServerContext`, or every problem at once. Connections that are open keep the certificate they have; new
-ones get the one that is in force.
+`load_context` takes the settings. It returns a `ServerContext`, or reports every problem at once. Open connections keep
+their certificate. New connections use the certificate in force.
 """
 
 import os
@@ -21,37 +21,37 @@ _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
 class ServerContext(ssl.SSLContext):
-    """The server's end of TLS.
+    """The server's TLS context.
 
     Attributes:
-        authorities: The fingerprints of what clients' certificates are checked against; none where they aren't asked for.
+        authorities: The fingerprints of the authorities for client certificates. Empty if the server doesn't ask for those.
     """
 
     authorities: frozenset[str] = frozenset()
 
 
 class Tls:
-    """The context in force; None where the port speaks plain HTTP."""
+    """Holds the context in force, or None if the port speaks plain HTTP."""
 
     def __init__(self, context: ServerContext | None = None) -> None:
         self.context = context
 
     def replace(self, context: ServerContext | None) -> None:
-        """Put another one in force for connections to come."""
+        """Put another context in force for new connections."""
         self.context = context
 
 
 def load_context(settings: TlsSettings, environ: Mapping[str, str]) -> ServerContext | None:
-    """Read certificate and key. Blocks on the file system.
+    """Read the certificate and the key. Blocks on the file system.
 
     Args:
-        settings: With absolute paths, or such that begin with $CREDENTIALS_DIRECTORY.
+        settings: Their paths are absolute or begin with $CREDENTIALS_DIRECTORY.
 
     Returns:
-        None where no certificate is configured.
+        None if no certificate is configured.
 
     Raises:
-        SettingsError: They can't be used; says of each file what to do.
+        SettingsError: The files can't be used. The error says for each file what to do.
     """
     asks = settings.client_certificates != "off"
     if not settings.certificate and not settings.key:
@@ -59,15 +59,15 @@ def load_context(settings: TlsSettings, environ: Mapping[str, str]) -> ServerCon
             raise SettingsError([("tls.client_certificates", "must be off without tls.certificate")], "tls")
         return None
     if not settings.certificate:
-        raise SettingsError([("tls.certificate", "must name the certificate that tls.key is for")], "tls")
+        raise SettingsError([("tls.certificate", "must name the certificate for tls.key")], "tls")
     problems: list[tuple[str, str]] = []
     certificate = _readable("certificate", settings.certificate, environ, problems)
-    # A file may hold both.
+    # One file may contain both.
     key = _readable("key", settings.key or settings.certificate, environ, problems, forbidden=OTHERS_READ_OR_WRITE)
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[settings.minimum_version]
     context.set_alpn_protocols(["h2", "http/1.1"])
-    # Renegotiation is a way to make a server work, and nobody needs it.
+    # Renegotiation lets clients cause work for the server, and no client needs it.
     context.options |= ssl.OP_NO_RENEGOTIATION
     if not problems:
         _present(context, settings, certificate, key, problems)
@@ -84,11 +84,11 @@ def load_context(settings: TlsSettings, environ: Mapping[str, str]) -> ServerCon
 def _present(
     context: ServerContext, settings: TlsSettings, certificate: str, key: str, problems: list[tuple[str, str]]
 ) -> None:
-    """Show clients the certificate of a file."""
+    """Load the certificate that the server presents."""
     try:
         context.load_cert_chain(certificate, key, password=_no_password)
     except ssl.SSLError as error:
-        reason = "the key isn't that of the certificate" if error.reason == "KEY_VALUES_MISMATCH" else _FORM
+        reason = "the key doesn't belong to the certificate" if error.reason == "KEY_VALUES_MISMATCH" else _FORM
         problems.append(("tls.certificate", f"{settings.certificate}: {reason}"))
     except ValueError:
         text = "is encrypted; store it without a password, readable only by its owner"
@@ -98,7 +98,7 @@ def _present(
 def _trust(
     context: ServerContext, settings: TlsSettings, environ: Mapping[str, str], problems: list[tuple[str, str]]
 ) -> None:
-    """Check clients' certificates against those of a file."""
+    """Load the authorities that verify client certificates."""
     before = len(problems)
     path = _readable("client_ca", settings.client_ca, environ, problems, forbidden=OTHERS_WRITE)
     if len(problems) > before:
@@ -111,7 +111,7 @@ def _trust(
         problems.append(("tls.client_ca", f"{path} must be PEM with a certificate for each authority"))
 
 
-_FORM = "must be PEM: the certificate first, then the chain; and the key, there or in tls.key"
+_FORM = "must be PEM: the certificate first, then the chain; the key may be in this file or in tls.key"
 
 
 def _no_password() -> str:
@@ -121,7 +121,7 @@ def _no_password() -> str:
 def _readable(
     name: str, path: str, environ: Mapping[str, str], problems: list[tuple[str, str]], *, forbidden: int = 0
 ) -> str:
-    """Where a file is, once it has been looked at."""
+    """Return the location of a file after checking that it can be read, and its mode."""
     try:
         credential = credential_path(path, environ)
     except LookupError as error:
