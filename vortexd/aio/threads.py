@@ -42,7 +42,7 @@ async def run_sync(
                 raise
         if not is_logged:
             log.warning(
-                "no thread can be started", consequence="the configuration stays as it is until one can be started"
+                "no thread can be started", consequence="the configuration stays as it is until a thread can be started"
             )
         is_logged = True
         await trio.sleep(_PAUSE)

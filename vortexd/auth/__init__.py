@@ -1,4 +1,4 @@
-"""Authenticates clients and authorizes what they do. The input is the credentials of a request. The output is a `Principal`.
+"""Authenticates clients and authorizes their actions. The input is the credentials of a request. The output is a `Principal`.
 
 For each action of the principal, the authority then allows it or raises an error.
 

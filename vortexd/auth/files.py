@@ -30,7 +30,7 @@ def load_authority(
 ) -> Authority:
     """Read the files that the settings name, and make the authority. Blocks on the file system.
 
-    If no token is configured, the server asks nobody for a token. Then on loopback addresses and Unix sockets, every client
+    If no token is configured, the server asks no client for a token. Then on loopback addresses and Unix sockets, every client
     has every right. With `open`, every client on any address has every right except ADMIN.
 
     Args:
@@ -85,7 +85,7 @@ def check_exposure(settings: AuthSettings, bound: Sequence[Address]) -> None:
 
 def _exposure(settings: AuthSettings, bound: Sequence[Address], is_proxied: bool) -> list[tuple[str, str]]:
     if settings.asks and settings.open:
-        return [("open", "must not be true if there are tokens or keys, because nobody would be asked for them")]
+        return [("open", "must not be true if there are tokens or keys, because no client would be asked for them")]
     if settings.asks or settings.open:
         return []
     if is_proxied:
@@ -137,7 +137,7 @@ class _Reader(TrustedFiles):
             secret = self.load(path, OTHERS_READ_OR_WRITE, load_secret)
             keys += [secret] if secret is not None else []
         if settings.jwks and (path := self.expanded(settings.jwks)):
-            # Everybody may read public keys. But a writer of this file decides which clients are admitted.
+            # Any user may read public keys. But a writer of this file decides which clients are admitted.
             keys += self.load(path, OTHERS_WRITE, lambda data, name: load_jwks(as_text(data, name), name)) or ()
         if len({key.kid for key in keys}) < len(keys):
             self.problems.append(("auth.jwks", "must have a kid for its key, because there is also a jwt_secret"))

@@ -73,7 +73,7 @@ class Gate:
 
     @property
     def is_open(self) -> bool:
-        """Whether the server asks nobody for a token."""
+        """Whether the server asks no client for a token."""
         return self.authority.is_open
 
     def check_headers(self, headers: Sequence[tuple[bytes, bytes]], sender: Sender) -> None:

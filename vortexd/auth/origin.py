@@ -103,14 +103,14 @@ def own_origin(
 ) -> str | None:
     """Return the origin of our own pages, under the name that the client used. None if that could be another's origin.
 
-    With its port, the origin is ours if the name is ours. If the server asks for a token, any name is safe, because a
-    page that has rebound its name doesn't have a token.
+    With its port, the origin is ours if the name is ours. If the server asks for a token, any name is safe. A page that
+    has rebound its name doesn't have a token.
 
     Args:
         host: The header, which `check_host` has accepted.
         scheme: The scheme of our ports.
         allowed, bound: As in `check_host`.
-        is_open: Whether the server asks nobody for a token.
+        is_open: Whether the server asks no client for a token.
     """
     text = host.decode("ascii")
     if is_open and not _is_ours(parse_host(text), allowed, bound):
@@ -158,7 +158,7 @@ def _is_loopback_host(host: str) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        # The resolver decides what other names mean, and its answer may change.
+        # Other names depend on the resolver, and its answer may change.
         return host.lower() == "localhost"
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback

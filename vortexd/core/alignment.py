@@ -1,4 +1,4 @@
-"""Matches the elements of an old list with those of a new list, within a bounded effort. Pure.
+"""Matches the elements of an old list with the elements of a new list, within a bounded effort. Pure.
 
 `align` takes two lists and returns an `Alignment`. It names the elements that stay in order, edited or not, and the
 elements that move. Two elements are equal if they have the same bytes as compact JSON with sorted keys. So 1, 1.0,
@@ -22,7 +22,7 @@ from .effort import Effort
 from .model import Json, Scalar
 from .subsequence import Pairs, common_subsequence, longest_ascending
 
-# The edits show what has changed, so they may be longer than the new list by this much before the list is replaced.
+# The edits name each change. So they may be longer than the new list by this much before the list is replaced.
 MAX_LONGER_BYTES = 128
 # The fewest bytes that an operation takes, apart from its value.
 _LEAST_BYTES = len('{"op":"remove","path":"//0"},')
@@ -34,7 +34,7 @@ _MAX_TRAITS = 16
 _ENCODE = partial(orjson.dumps, option=orjson.OPT_SORT_KEYS)
 # The number of an element that is the same in both lists at the same index.
 _SAME_PLACE = -1
-# Costs in units of effort: to begin a list, to make an operation, to examine a value, and to pass over an element.
+# Costs in units of effort: of a list, of an operation, of an examined value, and of an element that is passed over.
 # One unit pays for _BYTES bytes if each element is examined, and for _PLAIN_BYTES bytes if they are only compared.
 _LIST, _CHANGE, _TRAIT, _ELEMENT, _BYTES, _PLAIN_BYTES = 300, 100, 8, 5, 25, 75
 
@@ -293,7 +293,7 @@ class _Search:
 
 
 def _owners(traits: Mapping[int, Collection[_Trait]]) -> dict[_Trait, int | None]:
-    """Map each trait to the index of the only element that has it, or to None if several elements have it."""
+    """Map each trait to the index of its only element, or to None if several elements have it."""
     owners: dict[_Trait, int | None] = {}
     for index, each in traits.items():
         for trait in each:

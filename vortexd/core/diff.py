@@ -2,8 +2,8 @@
 
 `diff` takes two nested documents and returns a list of operations. Types count: 1, 1.0, true and "1" are four values.
 Objects are compared member by member, at a cost that is linear in their size. For lists, `alignment` finds out what
-became of each element. One bound of effort applies to all lists of a diff. A list is replaced as a whole if it takes
-more effort, or if its edits would be longer than the list itself.
+became of each element. One bound of effort applies to all lists of a diff. If a list takes more effort, it is
+replaced as a whole. It is also replaced if its edits would be longer than the list.
 """
 
 from bisect import bisect_left, insort
@@ -15,7 +15,7 @@ from .alignment import MAX_LONGER_BYTES, Alignment, align, encoded
 from .effort import Effort
 from .model import Config, Json
 
-# A patch shows what has changed, so it may be longer than the document by this much before the document is sent instead.
+# A patch names each change. So it may be longer than the document by this much before the document is sent instead.
 MAX_LONGER_PATCH_BYTES = 4_096
 # The bytes of an operation apart from its path and its value.
 _OPERATION_BYTES = len('{"op":"replace","path":"","value":},')

@@ -1,4 +1,4 @@
-"""The errors that vortexd raises, and who made the mistake.
+"""The errors that vortexd raises, each with the party that made the mistake.
 
     VortexdError
     ├── SettingsError      the operator: vortexd.toml or the command line; lists every problem at once

@@ -1,6 +1,6 @@
-"""Validates applications, profiles and labels, whoever sends them.
+"""Validates applications, profiles and labels from every sender.
 
-HTTP paths (also those of plain files), the WebSocket path and its query, and messages are all checked here. The rule
+HTTP paths (including paths of plain files), the WebSocket path and its query, and messages are all checked here. The rule
 (ATTACKS P01-P17 in the tests) has three steps. Percent-decoding happens exactly once, then `(_)` becomes `/` exactly
 once, and then the final string must match an allow-list. Nothing is normalised, so no later step can produce `.` or `/`.
 """
@@ -92,7 +92,7 @@ def parse_key(application_text: str, profile_text: str, label_text: str) -> Key:
     """Make a Key of three decoded strings.
 
     Raises:
-        InvalidName: The text says which of the three, and never repeats it: it may be an attack on a reader of the log.
+        InvalidName: The text names the invalid part, but never repeats it. The part could be an attack on readers of the log.
     """
     return Key(application(application_text), profile(profile_text), labels(label_text))
 

@@ -1,7 +1,7 @@
 """Patterns select keys by name or by glob. Pure.
 
 `parse_pattern` takes text from a client, a token or an operator, and returns a `Pattern`. Access rights and
-subscriptions share this rule, so a client receives exactly what it may read.
+subscriptions share this rule. So a client receives exactly the keys that it may read.
 
 A `*` matches any characters, including `/`, and also no characters. No other character is special. Text from outside
 never becomes a regular expression. Each piece between two stars is searched for once, from left to right, without
@@ -44,7 +44,7 @@ class Pattern:
         )
 
     def matched(self, key: Key) -> tuple[list[str], list[str], list[str]]:
-        """Return those of the key's applications, profiles and labels that match."""
+        """Return the key's applications, profiles and labels that match."""
         return (
             [name for name in key.applications if _matches(self.application, name)],
             [name for name in key.profiles if _matches(self.profile, name)],

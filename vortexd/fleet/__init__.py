@@ -1,4 +1,4 @@
-"""Tracks the instances that use each configuration, and what they report about it. Pure.
+"""Tracks the instances that use each configuration, and their reports about it. Pure.
 
 The input is connections that begin and end, acknowledgements from applications, and the times at which a key's version
 changes. The output is counts, and pages of instances, which can be merged with the pages of other workers. The

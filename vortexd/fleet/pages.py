@@ -1,4 +1,4 @@
-"""A fleet at one moment, page by page: the instances of some keys that one worker knows, and the merged pages of several. Pure.
+"""A fleet at one moment, page by page. A page comes from one worker, or merges the pages of several workers. Pure.
 
 The invariant: a page is the beginning of everything after its cursor, by key, name and connection. Several workers may
 answer the same question. Then the beginning of their merged pages is a page as well.

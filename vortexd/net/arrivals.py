@@ -160,7 +160,7 @@ class Arrivals:
     """Waits for the first bytes of connections, and starts tasks for them.
 
     Args:
-        judge: Decides what the first bytes of an arrival suffice for.
+        judge: Decides whether the first bytes of an arrival suffice for a task.
         slots: Limits how many connections tasks may wait for.
         start: Starts a task for an arrival. The verdict says whether the task must wait for the peer.
     """

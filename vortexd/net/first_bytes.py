@@ -1,4 +1,4 @@
-"""Decides what the first bytes of a connection suffice for. Pure.
+"""Decides whether the first bytes of a connection suffice for a task. Pure.
 
 `judge` takes bytes that are still in the kernel's buffer. The verdict says whether a task is worth its memory, and
 whether the task must wait for the peer. Until then, a connection costs only a descriptor and a small object, however slow
@@ -52,7 +52,7 @@ class Expected:
 
 
 def judge(data: bytes, expected: Expected) -> Verdict:
-    """Decide what the first bytes suffice for.
+    """Decide whether the first bytes suffice for a task.
 
     Args:
         data: All bytes that have come, up to `PEEK_BYTES`.

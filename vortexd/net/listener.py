@@ -11,11 +11,10 @@ were already read. A connection is in one of these states, and each state has it
               descriptor and a small object.
     reading   A task waits for the rest: a TLS handshake, a head within TLS, a body. `server.handshakes` is the number of
               slots. A plain request that has arrived completely takes no slot.
-    serving   The request is complete. The server waits for the peer only while the peer reads the answer, and that wait
-              has a deadline.
+    serving   The request is complete. The server waits for the peer only to read the answer, with a deadline.
 
 There are at most `server.connections` in total. A few more are accepted for /health and similar requests, and a reserve
-of descriptors stays free. If there is no slot or no place, the listener closes the connection whose peer has been silent
+of descriptors stays free. If there is no slot or no place, the listener closes the connection that has been silent
 longest, by the rule in `slots`. HTTP connections that are idle between two requests are closed only after those. If no
 connection may be closed yet, the listener stops accepting for at most a tenth of a second. So silent peers never make the
 server refuse others. A 503 means that all places are taken by peers that have sent a request.
@@ -239,7 +238,7 @@ class Listener:
         return False
 
     def _judge(self, arrival: Arrival, data: bytes) -> Verdict:
-        """Decide what the first bytes of a connection suffice for. A connection that will be refused needn't wait."""
+        """Decide whether the first bytes of a connection suffice for a task. A connection that will be refused needn't wait."""
         if self.places.has_too_many(arrival) or (arrival.has_proxy_header and arrival.proxies is None):
             verdict = Verdict.WHOLE
         else:
@@ -300,7 +299,7 @@ class Listener:
         return await websocket(accepted) if accepted else False
 
     async def _receive(self, arrival: Arrival, connection_id: str) -> Accepted | None:
-        """Read what a connection asks for. Returns None if the peer closed the connection, or sent nothing.
+        """Read the request of a connection. Returns None if the peer closed the connection, or sent nothing.
 
         Raises:
             Refused: The server doesn't serve this request.
@@ -402,7 +401,7 @@ class Listener:
             raise Refused(429, "too many connections from this address", "Retry-After: 1")
 
     def _rename(self, arrival: Arrival, host: str, port: int | None = None) -> None:
-        """Count a connection for another address than that of its peer."""
+        """Count a connection for another address instead of its peer's."""
         self.places.rename(arrival, host, port, self._proxies if self._proxies.has(host) else None)
         bind_contextvars(peer=str(arrival))
         self._check_share(arrival)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# The limit for all bodies together, in bytes. It is far above what clients that read have in transit.
+# The limit for all bodies together, in bytes. Clients that read have far less in transit.
 _MOST = 134_217_728
 
 

@@ -1,9 +1,9 @@
 """Limits the number of connections, and decides which are closed if there are too many.
 
-The input is the state of each connection: the server waits for its peer, it is idle between two requests, or it is being
-worked on. The output is whether another connection may be accepted, and whether another task may wait for a peer. If not,
-a waiting connection is closed by the rule in `slots`. The invariant: `count` is the number of open sockets, including
-parked connections, and it never exceeds the limit by more than a few spare connections.
+A connection has one of three states: the server waits for its peer, it is idle between two requests, or it is served.
+`Places` answers whether another connection may be accepted, and whether another task may wait for a peer. If not, a
+waiting connection is closed by the rule in `slots`. The invariant: `count` is the number of open sockets, including
+parked connections. It never exceeds the limit by more than a few spare connections.
 """
 
 import math
@@ -60,11 +60,13 @@ class Places:
         self._forget, self._freed = forget, freed
         self.count = 0
         self.by_address: Counter[str] = Counter()
-        # Peers that have sent nothing or only a part, peers that a task waits for, connections between two requests, and
-        # connections that were refused and have received the answer.
+        # The server waits for these peers, with or without a task.
         self._silent: Waiting[Arrival] = Waiting(1, GRACE, CROWDED_GRACE)
+        # A task waits for these peers.
         self._reading: Waiting[Arrival] = Waiting(1)
+        # These connections are between two requests.
         self._idle: Waiting[Arrival] = Waiting(1)
+        # These connections were refused, and the answer has been written.
         self._refused: Waiting[Arrival] = Waiting(1, 0.0, 0.0)
         self._suspects, self._known = Addresses(_SUSPECT_SECONDS), Addresses(_KNOWN_SECONDS)
         self._changes = trio.lowlevel.ParkingLot()

@@ -118,7 +118,7 @@ def _forwarded(headers: _Headers) -> list[_Hop]:
 
 
 def _elements(line: str) -> Iterator[_Hop]:
-    """Yield the elements of a Forwarded header. Malformed text is an error, because it could hide what a proxy has added."""
+    """Yield the elements of a Forwarded header. Malformed text is an error, because it could hide an element that a proxy has added."""
     pairs: dict[str, str] = {}
     position = 0
     while True:

@@ -33,7 +33,7 @@ _Order: TypeAlias = "list[tuple[float, int, T]]"
 
 
 def share_of(host: str) -> str:
-    """Return whose share an address belongs to: itself, or its 64-bit network, which one IPv6 host may have to itself."""
+    """Return the share of an address: the address itself, or its 64-bit network, because one IPv6 host may have all of it."""
     if ":" not in host:
         return host
     address = IPv6Address(host)

@@ -51,7 +51,7 @@ def load_context(settings: TlsSettings, environ: Mapping[str, str]) -> ServerCon
         None if no certificate is configured.
 
     Raises:
-        SettingsError: The files can't be used. The error says for each file what to do.
+        SettingsError: The files can't be used. The error says for each file how to correct it.
     """
     asks = settings.client_certificates != "off"
     if not settings.certificate and not settings.key:

@@ -24,7 +24,7 @@ from ..settings.sections import LogSettings
 
 MAX_TEXT = 256
 MAX_TRACEBACK = 8_192
-# The limit of items in one value. It is far above that of our own events, and it bounds the values of libraries.
+# The limit of items in one value. Our own events have far fewer items. The limit bounds the values of libraries.
 MAX_ITEMS = 64
 MAX_DEPTH = 4
 MARK = "…"

@@ -31,7 +31,7 @@ class Metrics:
         self._sent = Counter("vortexd_sent_messages", "Messages sent to WebSocket clients", ["type"], registry=registry)
         self._delays = Delays(
             "vortexd_publish_to_written_seconds",
-            "From the commit of a change to the write to one client",
+            "Time from the commit of a change to the write to one client",
             _DELAY_BUCKETS,
         )
         registry.register(self._delays)

@@ -79,7 +79,7 @@ def named(changes: Sequence[Change], before: Tree | None, tree: Tree) -> dict[st
 
 
 def _origins(tree: Tree) -> list[Origin]:
-    """Return the commits of all labels and sources, that of the default label first."""
+    """Return the commits of all labels and sources, beginning with those of the default label."""
     first = tree.labels.get(tree.default_label)
     layers: list[Files] = [
         layer for files in (*filter(None, [first]), *tree.labels.values()) for layer in (files, *files.others)

@@ -1,7 +1,7 @@
 """Signals that arrive before the daemon handles them. SIGTERM ends the process with status 0. SIGHUP is remembered.
 
-Imports and settings take a moment. Without this module, the kernel would end the process in that time: with status -15 at
-an orderly stop, and with -1 at a reload. The module imports almost nothing, so an entry point can call it first.
+Imports and settings take a moment. Without this module, the kernel would end the process in that time. The status
+would be -15 at an orderly stop, and -1 at a reload. The module imports almost nothing, so an entry point can call it first.
 """
 
 import os

@@ -1,8 +1,8 @@
 """Installs units, man pages and settings where the system looks for them, and removes them again.
 
-The input is the files that come with vortexd. The output is files below a root, and a result for each. The invariant: a
-file that somebody else wrote or changed is never touched. vortexd records the digest of each installed file. A file that
-still has its digest may be replaced and removed. If a file was changed, a new version is written as `NAME.new` beside it.
+The input is the files that come with vortexd. The output is files below a root, and a result for each. The invariant:
+vortexd never touches a file that another author wrote or changed. vortexd records the digest of each installed file. A file that
+still has its digest may be replaced and removed. If a file was changed, the new version is written next to it as `NAME.new`.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ class Fate(Enum):
     UPDATED = "updated"
     UNCHANGED = "unchanged"
     EDITED = "left as it is, because it was changed; there is no newer version"
-    BESIDE = "left as it is, because it was changed; the new version is beside it with the suffix .new"
+    BESIDE = "left as it is, because it was changed; the new version is next to it with the suffix .new"
     REMOVED = "removed"
     KEPT = "not removed, because it was changed"
 
@@ -75,7 +75,7 @@ class Place:
 
 
 def program() -> list[str]:
-    """Return the command of the running vortexd: the script beside its interpreter, or the interpreter with the module."""
+    """Return the command of the running vortexd: the script next to its interpreter, or the interpreter with the module."""
     script = Path(sys.executable).parent / "vortexd"
     return [str(script)] if script.is_file() else [sys.executable, "-m", "vortexd"]
 
@@ -115,13 +115,13 @@ def _examples(conf: Path) -> list[Path]:
 
 
 def _ctl(command: Sequence[str]) -> list[str]:
-    """Return the command for the vortexctl of a vortexd: the script beside it, or the module `vortexd.ctl`."""
+    """Return the command for the vortexctl of a vortexd: the script next to it, or the module `vortexd.ctl`."""
     *interpreter, name = command
     return [*interpreter, f"{name}.ctl"] if interpreter else [str(Path(name).with_name("vortexctl"))]
 
 
 def _data() -> Path:
-    """Return the directory of the shipped files: inside an installed package, or beside the package in a checkout."""
+    """Return the directory of the shipped files: inside an installed package, or next to the package in a checkout."""
     package = Path(__file__).resolve().parent.parent
     return package / "data" if (package / "data").is_dir() else package.parent
 
@@ -233,7 +233,7 @@ def _read_record(place: Place) -> dict[str, str]:
 
 
 def _write(file: Path, content: bytes) -> None:
-    """Write a file that everybody may read, completely or not at all."""
+    """Write a file that every user may read, completely or not at all."""
     _make_directory(file.parent)
     temporary = file.with_name(f".{file.name}.part")
     with _explained(file):

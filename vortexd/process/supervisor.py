@@ -276,7 +276,7 @@ class Supervisor:
                     each.is_reloading = True
                     each.process.send_signal(signal.SIGHUP)
             self._check_reloaded()
-            # Each worker logs what is wrong with the settings.
+            # Each worker logs the problems of the settings.
             with contextlib.suppress(SettingsError):
                 logs.configure((await threads.run_sync(self._read)).log, sys.stderr)
 

@@ -37,7 +37,7 @@ class Demand:
     any_of: tuple[Expression, ...]
 
     def is_met(self, profiles: frozenset[str]) -> bool:
-        """Return whether the document is active for these accepted profiles: the expanded ones, or `default`."""
+        """Return whether the document is active for these accepted profiles: the expanded profiles, or `default`."""
         return any(_holds(expression, profiles) for expression in self.any_of)
 
 

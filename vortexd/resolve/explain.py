@@ -22,7 +22,7 @@ _INVALID = "invalid."
 
 
 class Outcome(enum.Enum):
-    """What became of a value.
+    """The outcome for a value.
 
     Attributes:
         WINS: The value is served.
@@ -40,7 +40,7 @@ class Outcome(enum.Enum):
 
 
 class Cipher(enum.Enum):
-    """What became of a value that is encrypted in its file.
+    """The result of decryption for a value that is encrypted in its file.
 
     Attributes:
         DECRYPTED: The value is shown, and served, as plain text.

@@ -1,7 +1,7 @@
 """Turns trees into flat keys, as Spring's YamlProcessor does: `a: {b: [{c: 1}]}` becomes `a.b[0].c: 1`.
 
 `flatten` takes the tree of a document and returns its values and their places. The invariant: no result exceeds the
-limits when written out in full with aliases expanded, and no result contains text that JSON can't hold.
+limits, even when it is written out with aliases expanded. No result contains text that JSON can't hold.
 """
 
 import re
@@ -22,7 +22,7 @@ _INDEX = re.compile(r"\[([0-9]+)\]")
 
 
 class Budget:
-    """Limits what all documents of one file may hold together when written out.
+    """Limits the total size of all documents of one file when written out.
 
     Args:
         path: The file, for errors.

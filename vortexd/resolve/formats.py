@@ -1,6 +1,6 @@
 """Parses configuration files of every format, within limits.
 
-`parse` takes a path and bytes that may come from anybody with write access. It returns flattened documents or raises
+`parse` takes a path and bytes that may come from any author. It returns flattened documents or raises
 FormatError, and never another error. The extension selects the format: `.properties`, `.yml` and `.yaml`, `.json`,
 `.toml`. Text is UTF-8 and may begin with a byte order mark. UTF-16 is read if it has a byte order mark. Properties
 files are ISO-8859-1.
@@ -73,7 +73,7 @@ def parse(path: str, content: bytes, limits: FormatSettings) -> tuple[Document, 
         trees = _PARSERS[kind](path, _text(path, content), limits)
         flat = [flatten(tree, budget, limits.depth) for tree in trees if not is_nothing(tree)]
     else:
-        raise FormatError(path, f"not a configuration file; its name ends in one of {', '.join(EXTENSIONS)}")
+        raise FormatError(path, f"not a configuration file; its name must end in one of {', '.join(EXTENSIONS)}")
     if len(flat) > limits.documents:
         raise FormatError(path, f"more than {limits.documents} documents; split the file")
     return tuple(

@@ -1,9 +1,9 @@
 """Lists the keys that exist, so that a pattern can match keys that no client has requested yet.
 
-Spring's file names are ambiguous: `a-b.yml` may belong to application `a-b`, or to `a` in profile `b`. The rule here is
-this. If the part before some `-` names an application with a file of its own, the file belongs to a profile of that
-application. The longest such part counts. Otherwise the whole name is an application. This rule affects only the
-list: the server answers every key that a client requests.
+Spring's file names are ambiguous: `a-b.yml` may belong to application `a-b`, or to `a` in profile `b`. The rule here: if
+the part before some `-` is an application with its own file, `a-b.yml` belongs to a profile of that application. The
+longest such part counts. Otherwise the whole name is an application. This rule affects only the list: the server answers
+every key that a client requests.
 """
 
 from collections.abc import Collection, Iterator

@@ -62,7 +62,7 @@ def effective_document(sources: Sequence[PropertySource]) -> dict[str, Json]:
 def standing_keys(sources: Sequence[PropertySource]) -> set[str]:
     """Return the flat keys of `merged` whose values are in the effective document.
 
-    A scalar is missing if a list of its name wins, and a list is missing if a scalar of its name wins.
+    If a list of the same name wins over a scalar, the scalar is missing, and vice versa.
     """
     entries = list(merged(sources))
     standing: set[int] = set()

@@ -1,6 +1,6 @@
 """Trees of parsed values, and the builder that makes them within limits.
 
-The parsers of YAML, JSON and TOML report what they read, event by event. The builder makes a tree of `Leaf`, `Map` and
+The parsers of YAML, JSON and TOML report their input, event by event. The builder makes a tree of `Leaf`, `Map` and
 `List`. Aliases make it a graph without cycles, because a node may have several parents. So only `flatten` knows the
 size of a node when it is written out. No function here recurses, however deep the nesting.
 """
@@ -175,7 +175,7 @@ class Builder:
             self._merge(container)
 
     def _merge(self, mapping: Map) -> None:
-        """Add the entries of the mappings that `<<` names. The mapping's own keys win, then those of earlier merges.
+        """Add the entries of the mappings that `<<` names. The mapping's own keys win, then the keys of earlier merges.
 
         Every examined key is counted, so that merges of merges can't multiply.
         """

@@ -126,7 +126,7 @@ class Selection:
 def property_sources(layers: Iterable[ParsedFiles], key: Key) -> tuple[PropertySource, ...]:
     """Return the property sources of a key, highest precedence first. The result is empty if no file is for the key.
 
-    All sources of a stronger layer precede those of a weaker layer. A broken file without a fallback is treated as
+    All sources of a stronger layer precede the sources of a weaker layer. A broken file without a fallback is treated as
     absent, so check `Selection.fault` first. For a profile other than `default`, this function applies
     `spring.profiles.include` and `spring.profiles.group` of documents without a condition. Included profiles are stronger
     than requested profiles. The members of a group are stronger than the group's name.
@@ -239,10 +239,10 @@ class _Imports:
         self._count = 0
 
     def expand(self, candidate: Candidate, is_lifting: bool) -> tuple[list[Candidate], list[Candidate]]:
-        """Return the documents above a document's place, and those in its place: its imports, then the document itself.
+        """Return the documents above a document's place, and the documents in its place: its imports, then itself.
 
         Spring knows the profiles only after it has read the documents that have no profile. In such a document, the
-        imports for a profile move to the top at the end. The top is that of the importing document, or of all
+        imports for a profile move to the top at the end. This is the top of the importing document, or of all
         documents. In any other document, imports stay in place.
         """
         if not candidate.document.imports or not self._is_active(candidate):
@@ -266,7 +266,7 @@ class _Imports:
                 self._count += 1
                 found += _of_file(path, profile, self._files.documents[path])
         if self._count > _MAX_IMPORTS:
-            raise ResolveError(f"spring.config.import takes in more than {_MAX_IMPORTS} files", importer.path)
+            raise ResolveError(f"spring.config.import imports more than {_MAX_IMPORTS} files", importer.path)
         return found
 
 
@@ -279,7 +279,7 @@ def _of_file(path: str, profile: str, documents: Sequence[Document]) -> Iterator
 def _refuse_profile_keys(candidate: Candidate) -> None:
     for name in candidate.document.profile_keys:
         if name.partition("[")[0] in _UNCONDITIONAL:
-            reason = f"{name} can't be in a file or document that is itself for a profile; move it to one that isn't"
+            reason = f"{name} can't be in a file or document that is itself for a profile; move it to a file or document without one"
             raise ResolveError(reason, candidate.path)
 
 
@@ -303,7 +303,7 @@ def _expanded(requested: Sequence[str], general: Sequence[Candidate]) -> dict[st
             expanded[profile] = None if profile in requested else reason
             stack += reversed(groups.get(_group_name(profile), []))
         if len(expanded) > _MAX_PROFILES:
-            raise ResolveError(f"spring.profiles.include and group make more than {_MAX_PROFILES} profiles")
+            raise ResolveError(f"spring.profiles.include and group activate more than {_MAX_PROFILES} profiles")
     return expanded
 
 
@@ -322,4 +322,4 @@ def _listed(document: Candidate, name: str) -> list[tuple[str, Reason | None]]:
     try:
         return [(names.profile(profile), reason) for profile, reason in found]
     except InvalidName:
-        raise ResolveError(f"{name} holds what can't be the name of a profile") from None
+        raise ResolveError(f"{name} has an entry that isn't a valid name of a profile") from None

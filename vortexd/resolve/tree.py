@@ -34,7 +34,7 @@ class Fallback:
 
 @attrs.frozen(slots=True, eq=False)
 class ParsedFiles:
-    """The parsed files of one label from one source, with those of other sources under the same label.
+    """The parsed files of one label from one source, with the files of other sources under the same label.
 
     Attributes:
         files: The files that were parsed.
@@ -257,7 +257,7 @@ def location_of(path: str, locations: Iterable[str]) -> str | None:
 def is_configuration(path: str, locations: Sequence[str]) -> bool:
     """Return whether a path is a configuration file.
 
-    Such a file has a known extension, is in or below a location, and is not hidden, nor is a directory on its way.
+    Such a file has a known extension, and is in or below a location. Neither the file nor a directory on its way is hidden.
     It may be below a location because an application's name may contain `/`: `foo/app.yml` is the file of `foo/app`.
     """
     if extension(path) not in EXTENSIONS:

@@ -202,7 +202,7 @@ class _Reader:
             if type(value).__name__ == tag.removeprefix(_TAG) or _is_number(text):
                 return value
             raise self.builder.error(
-                f"a value that isn't what its tag !!{tag.removeprefix(_TAG)} says", *self.place(event.start_mark)
+                f"a value that doesn't match its tag !!{tag.removeprefix(_TAG)}", *self.place(event.start_mark)
             )
         raise self._refused_tag(event)
 
