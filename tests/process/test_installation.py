@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vortexd.core.errors import StartError
-from vortexd.process.installation import Fate, Place, contents, install, is_hidden, uninstall
+from vortexd.process.installation import Place, Result, contents, install, is_hidden, uninstall
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = "/etc/vortexd/vortexd.toml"
@@ -21,8 +21,8 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def put(place: Place, files: dict[str, bytes]) -> list[Fate]:
-    return [each.fate for each in install(place, files)]
+def put(place: Place, files: dict[str, bytes]) -> list[Result]:
+    return [each.result for each in install(place, files)]
 
 
 def held(place: Place) -> dict[str, bytes]:
@@ -32,9 +32,9 @@ def held(place: Place) -> dict[str, bytes]:
 
 
 def test_what_is_not_there_is_installed_and_again_nothing_happens(place: Place) -> None:
-    assert [Fate.INSTALLED, Fate.INSTALLED] == put(place, OLD)
+    assert [Result.INSTALLED, Result.INSTALLED] == put(place, OLD)
     assert {f"usr/local/{UNIT}": b"old unit", "etc/vortexd/vortexd.toml": b"old settings"} == held(place)
-    assert [Fate.UNCHANGED, Fate.UNCHANGED] == put(place, OLD)
+    assert [Result.UNCHANGED, Result.UNCHANGED] == put(place, OLD)
     assert 0o644 == place.of(SETTINGS).stat().st_mode & 0o777
     assert (place.root / "etc/vortexd/config").is_dir()
 
@@ -42,7 +42,7 @@ def test_what_is_not_there_is_installed_and_again_nothing_happens(place: Place) 
 def test_what_nobody_changed_is_updated(place: Place) -> None:
     put(place, OLD)
 
-    assert [Fate.UPDATED, Fate.UPDATED] == put(place, NEW)
+    assert [Result.UPDATED, Result.UPDATED] == put(place, NEW)
     assert {f"usr/local/{UNIT}": b"new unit", "etc/vortexd/vortexd.toml": b"new settings"} == held(place)
 
 
@@ -50,9 +50,9 @@ def test_a_changed_file_stays_and_what_is_new_is_put_beside_it_once(place: Place
     put(place, OLD)
     place.of(SETTINGS).write_bytes(b"mine")
 
-    assert [Fate.UNCHANGED, Fate.EDITED] == put(place, OLD)
-    assert [Fate.UPDATED, Fate.BESIDE] == put(place, NEW)
-    assert [Fate.UNCHANGED, Fate.EDITED] == put(place, NEW)
+    assert [Result.UNCHANGED, Result.EDITED] == put(place, OLD)
+    assert [Result.UPDATED, Result.NEW_VERSION_SAVED] == put(place, NEW)
+    assert [Result.UNCHANGED, Result.EDITED] == put(place, NEW)
     assert b"mine" == place.of(SETTINGS).read_bytes()
     assert b"new settings" == place.of(SETTINGS + ".new").read_bytes()
 
@@ -61,8 +61,8 @@ def test_a_file_that_was_there_before_is_somebody_elses(place: Place) -> None:
     place.of(SETTINGS).parent.mkdir(parents=True)
     place.of(SETTINGS).write_bytes(b"theirs")
 
-    assert [Fate.INSTALLED, Fate.BESIDE] == put(place, OLD)
-    assert [Fate.REMOVED, Fate.KEPT] == [each.fate for each in uninstall(place)]
+    assert [Result.INSTALLED, Result.NEW_VERSION_SAVED] == put(place, OLD)
+    assert [Result.REMOVED, Result.KEPT] == [each.result for each in uninstall(place)]
     assert {"etc/vortexd/vortexd.toml": b"theirs"} == held(place)
 
 
@@ -72,8 +72,8 @@ def test_a_link_is_never_followed(place: Place) -> None:
     place.of(SETTINGS).parent.mkdir(parents=True)
     place.of(SETTINGS).symlink_to(target)
 
-    assert [Fate.INSTALLED, Fate.BESIDE] == put(place, NEW)
-    assert [Fate.REMOVED, Fate.KEPT] == [each.fate for each in uninstall(place)]
+    assert [Result.INSTALLED, Result.NEW_VERSION_SAVED] == put(place, NEW)
+    assert [Result.REMOVED, Result.KEPT] == [each.result for each in uninstall(place)]
     assert b"old settings" == target.read_bytes()
     assert place.of(SETTINGS).is_symlink()
 
@@ -82,13 +82,13 @@ def test_without_its_record_everything_counts_as_changed(place: Place) -> None:
     put(place, OLD)
     place.of("share/vortexd/installed.json").write_text("{")
 
-    assert [Fate.BESIDE, Fate.BESIDE] == put(place, NEW)
+    assert [Result.NEW_VERSION_SAVED, Result.NEW_VERSION_SAVED] == put(place, NEW)
 
 
 def test_what_is_removed_leaves_nothing_of_ours_behind(place: Place) -> None:
     put(place, contents_of_a_release := contents(["/opt/vortexd/bin/vortexd"]))
 
-    assert [Fate.REMOVED] * len(contents_of_a_release) == [each.fate for each in uninstall(place)]
+    assert [Result.REMOVED] * len(contents_of_a_release) == [each.result for each in uninstall(place)]
     assert {} == held(place)
     assert not place.of(SETTINGS).parent.exists()
     assert [] == list(uninstall(place))
@@ -103,13 +103,13 @@ def test_what_is_served_stays_when_vortexd_is_removed(place: Place) -> None:
 
 
 def test_a_dry_run_says_the_same_and_writes_nothing(place: Place) -> None:
-    assert [Fate.INSTALLED, Fate.INSTALLED] == [each.fate for each in install(place, OLD, is_dry=True)]
+    assert [Result.INSTALLED, Result.INSTALLED] == [each.result for each in install(place, OLD, is_dry=True)]
     assert [] == list(place.root.iterdir())
     put(place, OLD)
     before = held(place)
 
-    assert [Fate.UPDATED, Fate.UPDATED] == [each.fate for each in install(place, NEW, is_dry=True)]
-    assert [Fate.REMOVED, Fate.REMOVED] == [each.fate for each in uninstall(place, is_dry=True)]
+    assert [Result.UPDATED, Result.UPDATED] == [each.result for each in install(place, NEW, is_dry=True)]
+    assert [Result.REMOVED, Result.REMOVED] == [each.result for each in uninstall(place, is_dry=True)]
     assert before == held(place)
 
 
@@ -120,7 +120,7 @@ def test_what_is_in_place_before_an_error_is_remembered(place: Place) -> None:
 
     assert {UNIT} <= json.loads(place.of("share/vortexd/installed.json").read_bytes()).keys()
     (place.root / "etc").unlink()
-    assert [Fate.UPDATED, Fate.INSTALLED] == put(place, NEW)
+    assert [Result.UPDATED, Result.INSTALLED] == put(place, NEW)
 
 
 @pytest.mark.parametrize(

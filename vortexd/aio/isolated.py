@@ -89,7 +89,7 @@ class Isolated:
         self._cpu_seconds = cpu_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._received = bytearray()
-        self._is_over = False
+        self._is_killed = False
         _known.add(self)
 
     def __enter__(self) -> "Isolated":
@@ -111,7 +111,7 @@ class Isolated:
         """
         process = self._started()
         deadline = time.monotonic() + self._cpu_seconds * _PATIENCE
-        is_over = False
+        has_ended = False
         try:
             self._send(process, (marshal.dumps(request), content), deadline)
             while True:
@@ -119,8 +119,8 @@ class Isolated:
                 if kind == "value":
                     yield value
                     continue
-                is_over = kind == "end"
-                if is_over:
+                has_ended = kind == "end"
+                if has_ended:
                     return
                 raise Exceeded(self._too_much_memory() if kind == "memory" else f"fails unexpectedly: {value}")
         except _Ended:
@@ -129,7 +129,7 @@ class Isolated:
             # The processor limit applies first, unless the machine gives the process almost no processor time.
             raise Died(f"takes longer than {self._cpu_seconds * _PATIENCE} s") from None
         finally:
-            if not is_over:
+            if not has_ended:
                 self.close()
 
     def close(self) -> None:
@@ -147,13 +147,13 @@ class Isolated:
 
     def kill(self) -> None:
         """End the process for good, from another thread. The waiting thread gets an error, and no process starts again."""
-        self._is_over = True
+        self._is_killed = True
         if (process := self._process) is not None:
             process.kill()
 
     def _started(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
-            if self._is_over:
+            if self._is_killed:
                 raise Unavailable("this program is ending")
             # glibc reserves address space for each thread that allocates memory. It would count against the limit.
             environment = os.environ | {"MALLOC_ARENA_MAX": "1"}

@@ -43,7 +43,7 @@ class Token:
 
 
 # If there is no such token, the digest is compared with this one, so that the work is the same.
-_NOBODY = Token("0" * 64, Principal("", Kind.TOKEN, ()))
+_NO_TOKEN = Token("0" * 64, Principal("", Kind.TOKEN, ()))
 
 
 class Tokens:
@@ -65,9 +65,9 @@ class Tokens:
         """
         # The time of the look-up depends on the digest. But a client can't choose the digest of a token step by step.
         digest = digest_of(token)
-        found = self._tokens.get(digest, _NOBODY)
+        found = self._tokens.get(digest, _NO_TOKEN)
         is_equal = hmac.compare_digest(digest, found.digest)
-        if not is_equal or found is _NOBODY or not _TOKEN.fullmatch(token):
+        if not is_equal or found is _NO_TOKEN or not _TOKEN.fullmatch(token):
             raise Unauthorized
         return found.principal
 

@@ -120,9 +120,9 @@ class UnknownLabel(RemoteError):
 
     def for_peer(self, may_have: Callable[[Key], bool]) -> RemoteError:
         """Make the error for one peer: the reason, and the labels that the peer may read."""
-        there_are = [key.label for key in self.alternatives if may_have(key)]
-        if not there_are:
+        existing = [key.label for key in self.alternatives if may_have(key)]
+        if not existing:
             return RemoteError(self.reason, self.status)
-        more = len(there_are) - _NAMED
-        named = ", ".join(there_are[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+        more = len(existing) - _NAMED
+        named = ", ".join(existing[:_NAMED]) + (f" and {more} more" if more > 0 else "")
         return RemoteError(f"{self.reason}; there are {named}", self.status)

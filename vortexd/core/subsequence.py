@@ -127,7 +127,7 @@ def _shortest_edits(old: Sequence[int], new: Sequence[int], effort: Effort) -> l
         for diagonal in range(-edits, edits + 1, 2):
             if not -new_length <= diagonal <= length:
                 continue
-            index = began = max(_ways(furthest, diagonal))
+            index = began = max(_next_indices(furthest, diagonal))
             new_index = index - diagonal
             while index < length and new_index < new_length and old[index] == new[new_index]:
                 index, new_index = index + 1, new_index + 1
@@ -135,7 +135,7 @@ def _shortest_edits(old: Sequence[int], new: Sequence[int], effort: Effort) -> l
             spent += _DIAGONAL + _STEP * (index - began)
             if index == length and new_index == new_length:
                 effort.take(min(spent, limit))
-                return _way_back(rounds, length, new_length)
+                return _backtrack(rounds, length, new_length)
             if spent > limit:
                 effort.take(limit)
                 return None
@@ -143,17 +143,17 @@ def _shortest_edits(old: Sequence[int], new: Sequence[int], effort: Effort) -> l
     return None
 
 
-def _ways(furthest: dict[int, int], diagonal: int) -> tuple[int, int]:
+def _next_indices(furthest: dict[int, int], diagonal: int) -> tuple[int, int]:
     """Return the old index that one more edit reaches on a diagonal: by an addition, and by a removal."""
     return furthest.get(diagonal + 1, -1), furthest.get(diagonal - 1, -1) + 1
 
 
-def _way_back(rounds: Sequence[dict[int, int]], length: int, new_length: int) -> list[tuple[int, int]]:
+def _backtrack(rounds: Sequence[dict[int, int]], length: int, new_length: int) -> list[tuple[int, int]]:
     """Return the equal elements on the path that reached the end of both sequences."""
     found = []
     index, new_index = length, new_length
     for furthest in reversed(rounds):
-        added, removed = _ways(furthest, index - new_index)
+        added, removed = _next_indices(furthest, index - new_index)
         while index > max(added, removed):
             index, new_index = index - 1, new_index - 1
             found.append((index, new_index))

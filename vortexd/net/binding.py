@@ -128,7 +128,7 @@ async def _bind(
         raise StartError(f"can't listen on {text}: {(error.strerror or str(error)).lower()}{hint}") from None
 
 
-def _taken_up(stored: list[socket.socket], family: int, name: object, most: int) -> list[trio.socket.SocketType]:
+def _take_stored(stored: list[socket.socket], family: int, name: object, most: int) -> list[trio.socket.SocketType]:
     found = [each for each in stored if each.family == family and each.getsockname() == name][:most]
     for each in found:
         stored.remove(each)
@@ -147,7 +147,7 @@ def _listening(bound: trio.socket.SocketType) -> trio.socket.SocketType:
 async def _bind_tcp(
     family: int, name: object, stored: list[socket.socket], processes: int
 ) -> list[trio.socket.SocketType]:
-    found = _taken_up(stored, family, name, processes)
+    found = _take_stored(stored, family, name, processes)
     if found and not found[0].getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT):
         # The stored socket was bound for one process. No other socket can share its address, so all processes share it.
         return found

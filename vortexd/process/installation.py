@@ -34,14 +34,14 @@ _HOMES = ("/home", "/root", "/run/user")
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_./+@:=,-]+")
 
 
-class Fate(Enum):
+class Result(Enum):
     """The result, or the planned result, for one file."""
 
     INSTALLED = "installed"
     UPDATED = "updated"
     UNCHANGED = "unchanged"
     EDITED = "left as it is, because it was changed; there is no newer version"
-    BESIDE = "left as it is, because it was changed; the new version is next to it with the suffix .new"
+    NEW_VERSION_SAVED = "left as it is, because it was changed; the new version is next to it with the suffix .new"
     REMOVED = "removed"
     KEPT = "not removed, because it was changed"
 
@@ -51,7 +51,7 @@ class Outcome:
     """A file and its result."""
 
     path: Path
-    fate: Fate
+    result: Result
 
 
 @attrs.frozen
@@ -149,14 +149,14 @@ def install(place: Place, files: Mapping[str, bytes], *, is_dry: bool = False) -
     try:
         for path, content in files.items():
             file = place.of(path)
-            fate = _fate(file, content, known.get(path))
+            result = _planned(file, content, known.get(path))
             if not is_dry:
-                if fate in (Fate.INSTALLED, Fate.UPDATED):
+                if result in (Result.INSTALLED, Result.UPDATED):
                     _write(file, content)
-                elif fate is Fate.BESIDE:
+                elif result is Result.NEW_VERSION_SAVED:
                     _write(_new_version_of(file), content)
                 known[path] = _digest(content)
-            yield Outcome(file, fate)
+            yield Outcome(file, result)
         if not is_dry:
             _make_directory(place.of(_SOURCE))
     finally:
@@ -182,7 +182,7 @@ def uninstall(place: Place, *, is_dry: bool = False) -> Iterator[Outcome]:
                 for each in (file, _new_version_of(file)):
                     if (held := _read(each)) is not None and _digest(held) == digest:
                         each.unlink()
-        yield Outcome(file, Fate.REMOVED if is_ours else Fate.KEPT)
+        yield Outcome(file, Result.REMOVED if is_ours else Result.KEPT)
     if not is_dry and known:
         record = place.of(_RECORD)
         with _explained(record):
@@ -193,15 +193,15 @@ def uninstall(place: Place, *, is_dry: bool = False) -> Iterator[Outcome]:
                 place.of(directory).rmdir()
 
 
-def _fate(file: Path, content: bytes, known: str | None) -> Fate:
+def _planned(file: Path, content: bytes, known: str | None) -> Result:
     found = _read(file)
     if found is None:
-        return Fate.INSTALLED
+        return Result.INSTALLED
     if found == content:
-        return Fate.UNCHANGED
+        return Result.UNCHANGED
     if _digest(found) == known:
-        return Fate.UPDATED
-    return Fate.EDITED if known == _digest(content) else Fate.BESIDE
+        return Result.UPDATED
+    return Result.EDITED if known == _digest(content) else Result.NEW_VERSION_SAVED
 
 
 def _new_version_of(file: Path) -> Path:

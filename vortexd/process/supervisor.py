@@ -184,7 +184,7 @@ class Supervisor:
         self._workers[number] = worker
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(link.run, partial(self._hear, worker))
+                nursery.start_soon(link.run, partial(self._receive, worker))
                 if self._stopping.is_set():
                     link.say(Frame("stop"))
                 status = await process.wait()
@@ -196,7 +196,7 @@ class Supervisor:
             self._check_reloaded()
         return status
 
-    def _hear(self, worker: _Worker, frame: Frame) -> None:
+    def _receive(self, worker: _Worker, frame: Frame) -> None:
         """Handle a message of a worker. It is for the supervisor or for other workers."""
         match frame.kind:
             case "notify":
@@ -215,10 +215,10 @@ class Supervisor:
                 if to is not None and id:
                     to.link.say(Frame("answer", id, str(worker.number), frame.text))
 
-    def _notified(self, worker: _Worker, said: dict[str, str]) -> None:
+    def _notified(self, worker: _Worker, fields: dict[str, str]) -> None:
         worker.heard = trio.current_time()
-        worker.status = said.get("STATUS", worker.status)
-        if "READY" in said:
+        worker.status = fields.get("STATUS", worker.status)
+        if "READY" in fields:
             is_new, worker.is_ready = not worker.is_ready, True
             worker.is_reloading = False
             if is_new and self._has_reloaded:
@@ -303,8 +303,8 @@ class Supervisor:
             if self._is_announced and now - reported >= interval:
                 reported = now
                 ready = [each for each in self._workers.values() if each.is_ready]
-                each_of_them = "; ".join(f"{each.number}: {each.status}" for each in ready)
-                self._notifier.status(f"{len(ready)} of {self._settings.server.workers} workers: {each_of_them}")
+                statuses = "; ".join(f"{each.number}: {each.status}" for each in ready)
+                self._notifier.status(f"{len(ready)} of {self._settings.server.workers} workers: {statuses}")
 
 
 def _without_systemd(environment: os._Environ[str]) -> dict[str, str]:

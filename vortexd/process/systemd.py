@@ -56,7 +56,7 @@ class Notifier:
 
     def ready(self, status: str) -> None:
         """Report that everything is bound and a complete state is served, or that a reload has ended."""
-        self._say(f"READY=1\nSTATUS={_line(status)}")
+        self._send(f"READY=1\nSTATUS={_line(status)}")
 
     def reloading(self, monotonic_usec: int) -> None:
         """Report that a reload begins. `ready` reports its end.
@@ -64,25 +64,25 @@ class Notifier:
         Args:
             monotonic_usec: CLOCK_MONOTONIC, in microseconds.
         """
-        self._say(f"RELOADING=1\nMONOTONIC_USEC={monotonic_usec}\nSTATUS=reloading")
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={monotonic_usec}\nSTATUS=reloading")
 
     def stopping(self) -> None:
         """Report that the drain begins."""
         self._is_stopping = True
-        self._say("STOPPING=1\nSTATUS=draining")
+        self._send("STOPPING=1\nSTATUS=draining")
 
     def status(self, text: str) -> None:
         """Report a line for people. It also feeds the watchdog."""
         line = f"STATUS={'draining: ' if self._is_stopping else ''}{_line(text)}"
-        self._say(f"WATCHDOG=1\n{line}" if self._watchdog else line)
+        self._send(f"WATCHDOG=1\n{line}" if self._watchdog else line)
 
     def store(self, listening: Iterable[socket.socket]) -> None:
         """Store listening sockets with the supervisor, in place of those it has. So no client is refused until the next start."""
-        self._say(f"FDSTOREREMOVE=1\nFDNAME={STORED}")
+        self._send(f"FDSTOREREMOVE=1\nFDNAME={STORED}")
         for each in listening:
-            self._say(f"FDSTORE=1\nFDNAME={STORED}", each.fileno())
+            self._send(f"FDSTORE=1\nFDNAME={STORED}", each.fileno())
 
-    def _say(self, text: str, fd: int | None = None) -> None:
+    def _send(self, text: str, fd: int | None = None) -> None:
         if self._address is None:
             return
         rights = [] if fd is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]

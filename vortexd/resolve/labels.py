@@ -32,7 +32,7 @@ def layers_of(labels: Sequence[Sequence[ParsedFiles]]) -> Iterator[ParsedFiles]:
 def _together(layers: Sequence[ParsedFiles]) -> ParsedFiles:
     files = Files(
         contents={path: content for layer in layers for path, content in layer.files.contents.items()},
-        unreadable={path: why for layer in layers for path, why in layer.files.unreadable.items()},
+        unreadable={path: reason for layer in layers for path, reason in layer.files.unreadable.items()},
         root=layers[0].files.root,
         locations=tuple(dict.fromkeys(each for layer in layers for each in layer.files.locations)),
         applications=layers[0].files.applications,

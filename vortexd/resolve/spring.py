@@ -158,8 +158,8 @@ def selection(files: ParsedFiles, key: Key) -> Selection:
     general = list(_candidates(files, prefixes, applications, "", reads))
     asked_for: dict[str, Reason | None] = dict.fromkeys(key.profiles)
     # Imported documents may activate profiles, too, unless they are themselves for a profile.
-    saying = _with_imports(files, general, (), lambda each: each.document.profiles is None, reads)
-    profiles = asked_for if key.profile == _DEFAULT else _expanded(key.profiles, saying)
+    unconditional = _with_imports(files, general, (), lambda each: each.document.profiles is None, reads)
+    profiles = asked_for if key.profile == _DEFAULT else _expanded(key.profiles, unconditional)
     candidates: list[Candidate] = []
     for profile in reversed(profiles):
         candidates += _candidates(files, prefixes, applications, profile, reads)
@@ -248,8 +248,8 @@ class _Imports:
         if not candidate.document.imports or not self._is_active(candidate):
             return [], [candidate]
         targets = candidate.document.imports[::-1]
-        general = self._taken_in(candidate, product(targets, ("",)))
-        special = self._taken_in(candidate, product(targets, self._profiles[::-1]))
+        general = self._imported(candidate, product(targets, ("",)))
+        special = self._imported(candidate, product(targets, self._profiles[::-1]))
         is_inner = is_lifting and candidate.document.profiles is None
         for_all = [self.expand(each, is_inner) for each in general]
         above = [each for document in special for each in self.expand(document, False)[1]]
@@ -257,7 +257,7 @@ class _Imports:
         place = [*inner, *(each for _, below in for_all for each in below), candidate]
         return (above, place) if is_lifting else ([], above + place)
 
-    def _taken_in(self, importer: Candidate, pairs: Iterable[tuple[str, str]]) -> list[Candidate]:
+    def _imported(self, importer: Candidate, pairs: Iterable[tuple[str, str]]) -> list[Candidate]:
         found: list[Candidate] = []
         for path, profile in ((for_profile(*pair), pair[1]) for pair in pairs):
             self._reads[path] = None

@@ -60,11 +60,11 @@ class Answers:
 class _Question:
     texts: dict[str, str] = attrs.field(factory=dict)
     expected: int | None = None
-    is_over: trio.Event = attrs.field(factory=trio.Event)
+    is_complete: trio.Event = attrs.field(factory=trio.Event)
 
-    def look(self) -> None:
+    def check(self) -> None:
         if self.expected is not None and len(self.texts) >= self.expected:
-            self.is_over.set()
+            self.is_complete.set()
 
 
 class Peers:
@@ -113,7 +113,7 @@ class Peers:
         try:
             self._link.say(Frame("ask", id, name, text))
             with trio.move_on_after(ANSWER_TIMEOUT):
-                await question.is_over.wait()
+                await question.is_complete.wait()
         finally:
             del self._questions[id]
         expected = self.count - 1 if question.expected is None else question.expected
@@ -134,10 +134,10 @@ class Peers:
                 self._stop_now()
             case "asked" if question is not None:
                 question.expected = int(frame.text)
-                question.look()
+                question.check()
             case "answer" if question is not None:
                 question.texts[frame.name] = frame.text
-                question.look()
+                question.check()
 
     def _stop_now(self) -> None:
         with contextlib.suppress(trio.WouldBlock):
@@ -158,6 +158,6 @@ class _Reporter(Notifier):
         self._link = link
         self._watchdog = watchdog
 
-    def _say(self, text: str, fd: int | None = None) -> None:
+    def _send(self, text: str, fd: int | None = None) -> None:
         if fd is None:
             self._link.say(Frame("notify", text=text))
