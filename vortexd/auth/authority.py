@@ -43,7 +43,7 @@ class Authority:
     def authenticate(
         self, credentials: Credentials, now: float, certificate: ClientCertificate | None = None
     ) -> Principal:
-        """Find out who sent a request. Principals of tokens are shared: the same token gives the same object.
+        """Identify the sender of a request. Principals of tokens are shared: the same token gives the same object.
 
         Args:
             certificate: The client's certificate, if TLS has verified it. If the client also sends a token, only the

@@ -100,7 +100,7 @@ class Gate:
         check_origin(sole_header(headers, b"origin"), origins, has_credentials=True, is_open=self.is_open)
 
     def admit(self, headers: Sequence[tuple[bytes, bytes]], target: str, sender: Sender) -> "Admission":
-        """Find out who sent a request.
+        """Identify the sender of a request.
 
         Raises:
             RemoteError: 400, 401, 403 or 429.

@@ -30,7 +30,7 @@ _LEAST_BYTES = len('{"op":"remove","path":"//0"},')
 _SHORT_BYTES = 32
 # At most this many values of an element are compared to find the old element that it was.
 _MAX_TRAITS = 16
-# `version.encode`, without the call in between: elements are many.
+# Does the same as `version.encode` without an extra call, because there are many elements.
 _ENCODE = partial(orjson.dumps, option=orjson.OPT_SORT_KEYS)
 # The number of an element that is the same in both lists at the same index.
 _SAME_PLACE = -1
@@ -77,7 +77,7 @@ def align(old: list[Json], new: list[Json], effort: Effort) -> Alignment | None:
     end, end_bytes = _common(old[start:][::-1], new[start:][::-1], effort)
     olds, news = old[start : len(old) - end], new[start : len(new) - end]
     if not olds or not news:
-        # The values that are added are part of the new list, too.
+        # The new list contains the added values, too. So only the bytes around them count.
         is_longer = max(len(olds), len(news)) * _LEAST_BYTES > start_bytes + end_bytes + MAX_LONGER_BYTES
         return None if is_longer else Alignment(start, olds, news)
     if len(olds) == len(news) == 1:

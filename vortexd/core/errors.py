@@ -10,7 +10,7 @@
         ├── InvalidName    an invalid application, profile or label
         └── UnknownLabel   a label that the sources don't have
 
-vortexd doesn't expect any other error. Such an error propagates and ends the daemon, with a traceback in the log.
+vortexd doesn't expect any other error. Such an error propagates and ends the daemon with a traceback.
 """
 
 import re

@@ -140,7 +140,10 @@ class Supervisor:
     # Workers.
 
     async def _keep_running(self, number: int, bound: binding.Bound) -> None:
-        """Run a worker until the supervisor stops, and restart it when it ends. Before the first success, stop instead."""
+        """Run a worker until the supervisor stops, and restart it when it ends.
+
+        If it ends before all workers have been ready, the supervisor stops instead.
+        """
         ends = 0
         while not self._stopping.is_set():
             began = trio.current_time()
