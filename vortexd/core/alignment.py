@@ -163,7 +163,9 @@ class _Search:
         return Alignment(start, self._olds, self._news, staying, moved, differ)
 
     def _same_places(self) -> list[tuple[int, int]] | None:
-        """Find the elements that are equal at the same index. Returns None if elements were added, removed or moved.
+        """Find the elements that are equal at the same index.
+
+        Returns None if elements were added, removed or moved, or if more than half of them differ.
 
         If only a few elements of a list were edited, this avoids examining the others.
         """
