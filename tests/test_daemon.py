@@ -20,7 +20,8 @@ from vortexd.process.late_signals import LateSignals
 from vortexd.process.peers import Peers
 from vortexd.process.systemd import Notifier
 from vortexd.realtime.server import WebSocketServer
-from vortexd.settings.sections import ServerSettings, Settings, SourceSettings
+from vortexd.settings.sections import ServerSettings, Settings
+from vortexd.source.files.settings import FilesSettings
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +55,7 @@ async def test_a_drain_closes_the_port_first_then_ends_requests_and_then_says_go
     done: list[str] = []
     for owner, name in ((Listener, "stop_accepting"), (Bridge, "drain"), (WebSocketServer, "drain")):
         monkeypatch.setattr(owner, name, noted(done, f"{owner.__name__}.{name}", getattr(owner, name)))
-    settings = Settings(server=ServerSettings(bind=("127.0.0.1:0",)), source=(SourceSettings(path=str(tmp_path)),))
+    settings = Settings(server=ServerSettings(bind=("127.0.0.1:0",)), source=(FilesSettings(path=str(tmp_path)),))
     files = load_named_files(settings, [], {})
     ready = trio.Event()
     with LateSignals(*signals) as late:

@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from vortexd.process.installation import contents
-from vortexd.settings.sections import GitSettings, Settings, SourceSettings
+from vortexd.settings.sections import Settings
+from vortexd.source.files.settings import FilesSettings
+from vortexd.source.git.settings import GitSettings
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "man/vortexd-operations.7").read_text()
@@ -31,7 +33,7 @@ def test_each_setting_that_it_names_exists() -> None:
 
 
 def test_each_key_of_a_source_that_it_names_exists() -> None:
-    known = attrs.fields_dict(SourceSettings).keys() | attrs.fields_dict(GitSettings).keys()
+    known = attrs.fields_dict(FilesSettings).keys() | attrs.fields_dict(GitSettings).keys()
     named = set(re.findall(r"^\.Ic ([a-z_]+)(?: [.,;])?$", PAGE, re.MULTILINE)) - {"proxy_pass"}
 
     assert named

@@ -37,13 +37,15 @@ from vortexd.protocol.encoder import Encoder
 from vortexd.realtime.server import WebSocketServer
 from vortexd.reload import Parts, Reload
 from vortexd.settings.file import own_files
-from vortexd.settings.sections import RESTART, GitSettings, Settings, SourceSettings, reloaded
+from vortexd.settings.sections import RESTART, Settings, reloaded
 from vortexd.source.composite import Sources, open_sources
+from vortexd.source.files.settings import FilesSettings
+from vortexd.source.git.settings import GitSettings
 
 from .fakes import timestamp
 
 OPEN = Authority(anonymous=ALL_RIGHTS)
-SOURCES = (SourceSettings(path="/nowhere"), GitSettings(uri="https://git.example/a.git"))
+SOURCES = (FilesSettings(path="/nowhere"), GitSettings(uri="https://git.example/a.git"))
 # Where one more character would be nothing that can be set.
 _OTHERS = {
     "trusted_proxies": ("192.0.2.1",),

@@ -52,7 +52,7 @@ from .protocol.encoder import Encoder
 from .realtime.server import WebSocketServer
 from .reload import Parts, Reload, pages_of
 from .settings.file import own_files
-from .settings.sections import Address, GitSettings, Settings, parse_address
+from .settings.sections import Address, Settings, parse_address
 from .source.composite import Sources, open_sources
 
 log = structlog.get_logger()
@@ -179,7 +179,7 @@ async def serve(
     metrics.watch_tasks(lambda: trio.lowlevel.current_statistics().tasks_living)
     metrics.watch_connections(lambda: (len(websockets) - websockets.parked, websockets.parked))
     monitor = Monitor(sources, settings.monitor, peers, lambda: [*pipeline.broken.values()])
-    if gate.is_open and not settings.monitor.secret and any(isinstance(each, GitSettings) for each in settings.source):
+    if gate.is_open and not settings.monitor.secret and sources.can_fetch:
         log.warning(
             "webhooks unsigned", consequence="whoever reaches us can make us fetch", remedy="set monitor.secret"
         )

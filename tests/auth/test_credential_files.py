@@ -13,12 +13,12 @@ from vortexd.settings.sections import (
     Address,
     AuthSettings,
     EncryptionSettings,
-    GitSettings,
     MonitorSettings,
     ServerSettings,
     Settings,
     TlsSettings,
 )
+from vortexd.source.git.settings import GitSettings
 
 from ..certificates import make
 

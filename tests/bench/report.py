@@ -3,10 +3,10 @@
 import statistics
 from collections.abc import Sequence
 
-from vortexd.settings.sections import SourceSettings
+from vortexd.source.files.settings import FilesSettings
 
 # What the files source waits after the last change of one file before it publishes (its default).
-DEBOUNCE = SourceSettings().quiet_one_file
+DEBOUNCE = FilesSettings().quiet_one_file
 
 
 def percentiles(seconds: Sequence[float]) -> tuple[float, float, float]:

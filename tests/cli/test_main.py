@@ -14,7 +14,10 @@ from vortexd.auth.tokens import digest_of, load_tokens
 from vortexd.cli import main as cli
 from vortexd.cli.commands import COMMANDS
 from vortexd.core.errors import StartError
-from vortexd.settings.sections import AnySource, GitSettings, Settings, SourceSettings
+from vortexd.settings.sections import Settings
+from vortexd.settings.source import SourceSettings
+from vortexd.source.files.settings import FilesSettings
+from vortexd.source.git.settings import GitSettings
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "man/vortexd.8").read_text()
@@ -266,7 +269,7 @@ def test_check_says_of_a_daemon_without_a_file_that_the_command_line_is_valid(
     assert "vortexd: the command line is valid\n" == capsys.readouterr().out
 
 
-def source_of(runs: list[Settings], given: str, tmp_path: Path) -> AnySource:
+def source_of(runs: list[Settings], given: str, tmp_path: Path) -> SourceSettings:
     assert 0 == cli.main(["--source", given], system_file=tmp_path / "none.toml")
     (source,) = runs[-1].source
     return source
@@ -283,7 +286,7 @@ def test_a_bare_repository_is_served_as_one_and_a_working_tree_as_a_directory(
     as_git = GitSettings(uri=f"file://{tmp_path}/a%20b%25.git", schemes=("https", "ssh", "file"))
     assert as_git == source_of(runs, str(bare), tmp_path)
     assert as_git == source_of(runs, "a b%.git", tmp_path)
-    assert SourceSettings(path=str(tree)) == source_of(runs, str(tree), tmp_path)
+    assert FilesSettings(path=str(tree)) == source_of(runs, str(tree), tmp_path)
     assert f"file://{tree}/.git" == source_of(runs, "tree/.git", tmp_path).uri  # type: ignore[union-attr]
 
 
@@ -296,7 +299,7 @@ def test_a_directory_with_half_of_a_repository_is_a_directory(
     if missing != "HEAD":
         (tmp_path / "HEAD").write_text("")
 
-    assert isinstance(source_of(runs, str(tmp_path), tmp_path), SourceSettings)
+    assert isinstance(source_of(runs, str(tmp_path), tmp_path), FilesSettings)
 
 
 def test_an_address_is_served_unless_it_is_a_path_that_is_there(
@@ -307,7 +310,7 @@ def test_an_address_is_served_unless_it_is_a_path_that_is_there(
 
     assert "https://git.example/a.git" == source_of(runs, "https://git.example/a.git", tmp_path).uri  # type: ignore[union-attr]
     assert "git@git.example:a.git" == source_of(runs, "git@git.example:a.git", tmp_path).uri  # type: ignore[union-attr]
-    assert SourceSettings(path=str(tmp_path / "host:there")) == source_of(runs, "host:there", tmp_path)
+    assert FilesSettings(path=str(tmp_path / "host:there")) == source_of(runs, "host:there", tmp_path)
 
 
 def test_units_are_installed_and_removed_below_a_root_with_a_word_for_each_file(

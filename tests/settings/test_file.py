@@ -1,27 +1,27 @@
 """Settings: what the sample file says, and what is refused."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import attrs
 import pytest
 
 from vortexd.core.errors import SettingsError
-from vortexd.settings.file import examine, is_address, load, override, own_files
-from vortexd.settings.sections import (
-    RESTART,
-    Address,
-    GitSettings,
-    HttpSettings,
-    Settings,
-    SourceSettings,
-    parse_address,
-)
+from vortexd.settings import file
+from vortexd.settings.file import own_files
+from vortexd.settings.sections import RESTART, Address, HttpSettings, Settings, parse_address
 from vortexd.settings.toml_schema import without
+from vortexd.source.files.settings import FilesSettings
+from vortexd.source.git.settings import GitSettings
+from vortexd.source.kinds import KINDS
 
 ROOT = Path(__file__).parents[2]
 BASE = Path("/etc/vortexd")
 SOURCE = '[[source]]\npath = "config"\n'
+load = partial(file.load, kinds=KINDS)
+examine = partial(file.examine, kinds=KINDS)
+override = partial(file.override, kinds=KINDS)
 
 
 def problems(text: str) -> dict[str, str]:
@@ -37,8 +37,7 @@ def sections() -> list[tuple[str, type]]:
             for field in attrs.fields(Settings)
             if field.name not in ("source", "overrides")
         ),
-        ("source", SourceSettings),
-        ("source", GitSettings),
+        *(("source", kind) for kind in KINDS.values()),
     ]
 
 
@@ -46,7 +45,7 @@ def test_the_sample_file_holds_the_defaults_of_the_code() -> None:
     sample = (ROOT / "conf/vortexd.toml").read_text()
     uncommented = re.sub(r"^# (\[\[source\]\]|\w+ = .+)$", r"\1", sample, flags=re.MULTILINE)
     settings = load(uncommented, "vortexd.toml", BASE)
-    directory = SourceSettings(path="/etc/vortexd/config")
+    directory = FilesSettings(path="/etc/vortexd/config")
 
     assert Settings(source=(directory, GitSettings(uri="https://git.example/team/config.git"))) == settings
     assert Settings(source=(directory,)) == load(sample, "vortexd.toml", BASE)
@@ -121,7 +120,7 @@ def test_sources_of_both_kinds_stand_beside_each_other() -> None:
     settings = load(SOURCE + GIT + 'password_file = "token"\n', "vortexd.toml", BASE)
 
     assert settings.source == (
-        SourceSettings(path="/etc/vortexd/config"),
+        FilesSettings(path="/etc/vortexd/config"),
         GitSettings(uri="https://git.example/config.git", password_file="/etc/vortexd/token"),
     )
 
@@ -357,18 +356,6 @@ def test_several_items_of_a_list_are_taken_out_by_their_numbers() -> None:
 # The source of the command line.
 
 
-@pytest.mark.parametrize(
-    "text", ["https://a.example/b.git", "file:///srv/a.git", "ssh://git@a/b", "git@a.example:b.git", "host:b"]
-)
-def test_an_address_is_no_path(text: str) -> None:
-    assert is_address(text)
-
-
-@pytest.mark.parametrize("text", ["config", "/srv/config", "./a:b", "a/b:c", ":b", "a:", "a::b", "", "."])
-def test_a_path_is_no_address(text: str) -> None:
-    assert not is_address(text)
-
-
 def test_an_address_takes_the_place_of_all_sources_with_the_keys_of_the_first_repository() -> None:
     first = GitSettings(
         uri="https://a.example/one",
@@ -378,7 +365,7 @@ def test_an_address_takes_the_place_of_all_sources_with_the_keys_of_the_first_re
         ca_file="/c",
         loaded_labels=3,
     )
-    settings = Settings(source=(SourceSettings(path="/x"), first, GitSettings(uri="https://b.example/two")))
+    settings = Settings(source=(FilesSettings(path="/x"), first, GitSettings(uri="https://b.example/two")))
 
     (same,) = override(settings, source="https://a.example/other").source
     assert attrs.evolve(first, uri="https://a.example/other") == same

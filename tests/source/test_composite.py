@@ -11,12 +11,14 @@ from vortexd.core.model import Edits, Files, Key, Origin, Tree
 from vortexd.pipeline.state import State
 from vortexd.pipeline.store import Store, stage
 from vortexd.resolve.tree import ParsedTree, parse_tree
-from vortexd.settings.sections import FormatSettings, GitSettings, HistorySettings, Settings, SourceSettings
+from vortexd.settings.sections import FormatSettings, HistorySettings, Settings
 from vortexd.source.base import Publish
 from vortexd.source.composite import Sources, merge, open_sources, places
-from vortexd.source.files.remembered import directory_for
+from vortexd.source.files.settings import FilesSettings
 from vortexd.source.files.source import FilesSource
+from vortexd.source.git.settings import GitSettings
 from vortexd.source.git.source import GitSource
+from vortexd.source.memory import directory_for
 from vortexd.source.status import SourceStatus
 
 from ..repository import Repository
@@ -185,7 +187,7 @@ async def test_fetch_now_names_the_sources_it_is_for(tmp_path: Path) -> None:
         source=(
             GitSettings(uri="https://git.example/a.git"),
             GitSettings(uri="https://user:secret@git.example/b.git"),
-            SourceSettings(path=str(tmp_path)),
+            FilesSettings(path=str(tmp_path)),
         )
     )
     sources = open_sources(settings, {"STATE_DIRECTORY": str(tmp_path)}, Random(1))
@@ -218,7 +220,7 @@ def test_news_are_for_the_sources_that_have_the_repository_and_serve_the_branch(
         source=(
             GitSettings(uri="https://git.example/a.git"),
             GitSettings(uri="ssh://git@git.example/b.git", labels=("release/*",)),
-            SourceSettings(path=str(tmp_path)),
+            FilesSettings(path=str(tmp_path)),
         )
     )
 
@@ -276,7 +278,7 @@ async def test_labels_in_use_are_kept_by_sources_that_came_later(tmp_path: Path)
     sources.keep_labels(lambda: {"preview"})
     sources.replace(later)
 
-    assert [{"preview"}] == [each.labels_in_use() for each in later._sources if isinstance(each, GitSource)]
+    assert [{"preview"}] == [each._labels_in_use() for each in later._sources if isinstance(each, GitSource)]
 
 
 # What is remembered.
@@ -289,8 +291,8 @@ def memory_of(sources: Sources) -> list[bool]:
 def test_directories_are_remembered_unless_their_settings_say_otherwise(tmp_path: Path) -> None:
     settings = Settings(
         source=(
-            SourceSettings(path="/srv/a"),
-            SourceSettings(path="/srv/b", remember=False),
+            FilesSettings(path="/srv/a"),
+            FilesSettings(path="/srv/b", remember=False),
             GitSettings(uri="https://git.example/a.git"),
         )
     )
@@ -301,7 +303,7 @@ def test_directories_are_remembered_unless_their_settings_say_otherwise(tmp_path
 
 
 async def test_what_is_not_remembered_any_more_is_removed_before_sources_run(tmp_path: Path) -> None:
-    settings = Settings(source=(SourceSettings(path=str(tmp_path / "a")), SourceSettings(path="/b", remember=False)))
+    settings = Settings(source=(FilesSettings(path=str(tmp_path / "a")), FilesSettings(path="/b", remember=False)))
     for root in (f"file:{tmp_path}/a/", "file:/b/", "file:/gone/"):
         directory_for(tmp_path / "m", root).mkdir(parents=True)
     sources = open_sources(settings, {}, Random(1), memory=tmp_path / "m")
@@ -315,7 +317,7 @@ async def test_the_commit_before_is_asked_of_the_sources_with_that_root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uris = ("https://git.example/a.git", "https://user:secret@git.example/b.git", "https://git.example/b.git")
-    settings = Settings(source=(*(GitSettings(uri=uri) for uri in uris), SourceSettings(path=str(tmp_path))))
+    settings = Settings(source=(*(GitSettings(uri=uri) for uri in uris), FilesSettings(path=str(tmp_path))))
     sources = open_sources(settings, {"STATE_DIRECTORY": str(tmp_path)}, Random(1))
     asked: list[tuple[str, str]] = []
     known: dict[int, Files] = {}

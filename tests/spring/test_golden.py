@@ -26,6 +26,7 @@ from vortexd.process.peers import Peers
 from vortexd.process.systemd import Notifier
 from vortexd.settings import file as settings_file
 from vortexd.settings.sections import parse_address
+from vortexd.source.kinds import KINDS
 
 from . import oracle
 from .oracle import Answered
@@ -40,7 +41,7 @@ SECONDS = 60
 @asynccontextmanager
 async def serving(text: str, base: Path) -> AsyncIterator[int]:
     """The whole daemon in this process, by its port."""
-    settings = settings_file.load(text, "vortexd.toml", base)
+    settings = settings_file.load(text, "vortexd.toml", base, KINDS)
     send, receive = trio.open_memory_channel[str](1)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(

@@ -1,19 +1,16 @@
 """Reads the files that settings name, all together. Returns the authority, the TLS context and the keys, or every problem."""
 
 import os
-import ssl
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
-from ..core.errors import SettingsError, SourceError
+from ..core.errors import SettingsError
 from ..encryption.files import Encryption, load_encryption
 from ..net.tls import ServerContext, load_context
-from ..settings.secrets import expanded, read_secret
-from ..settings.sections import Address, GitSettings, Settings
-from ..settings.secure_files import OTHERS_READ_OR_WRITE
+from ..settings.secrets import secret_problem
+from ..settings.sections import Address, Settings
 from . import Authority, load_authority
 
 # Replaces the authorities of client certificates if they can't be read. That error has been reported already, so
@@ -107,47 +104,12 @@ def _together(errors: Sequence[SettingsError]) -> SettingsError:
 
 def _unusable(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the problems of the files that are read only when they are used, each with its key."""
-    if settings.monitor.secret:
-        yield from _secret("monitor.secret", settings.monitor.secret, environ)
+    secret = settings.monitor.secret
+    if secret and (problem := secret_problem(secret, environ)) is not None:
+        yield "monitor.secret", problem
     for index, source in enumerate(settings.source):
-        if not isinstance(source, GitSettings):
-            continue
-        if source.password_file:
-            yield from _secret(f"source[{index}].password_file", source.password_file, environ)
-        for name, forbidden in (("ssh_key", OTHERS_READ_OR_WRITE), ("known_hosts", 0), ("ca_file", 0)):
-            if path := getattr(source, name):
-                yield from _file(f"source[{index}].{name}", path, environ, forbidden, is_pem=name == "ca_file")
-    if any(isinstance(each, GitSettings) for each in settings.source):
+        yield from ((f"source[{index}].{name}", problem) for name, problem in source.unusable_files(environ))
+    if any(each.keeps_mirrors for each in settings.source):
         directory = settings.server.state_directory
         if directory and os.path.lexists(directory) and not os.path.isdir(directory):
             yield "server.state_directory", f"{directory} is not a directory; name the directory for the mirrors"
-
-
-def _secret(key: str, path: str, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    try:
-        read_secret(path, environ)
-    except SourceError as error:
-        yield key, str(error)
-
-
-def _file(
-    key: str, path: str, environ: Mapping[str, str], forbidden: int, *, is_pem: bool
-) -> Iterator[tuple[str, str]]:
-    """Yield the problems of a file that git or ssh reads."""
-    try:
-        place = expanded(path, environ)
-        # Without O_NONBLOCK, opening a pipe would wait for a writer.
-        with open(os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as opened:
-            mode = os.fstat(opened.fileno()).st_mode
-        if not stat.S_ISREG(mode):
-            yield key, f"{path} must be a regular file"
-        elif place == path and stat.S_IMODE(mode) & forbidden:
-            yield key, f"{path} is open to other users; run chmod 600 on it"
-        elif is_pem:
-            ssl.create_default_context(cafile=place)
-    except SourceError as error:
-        yield key, str(error)
-    except ssl.SSLError:
-        yield key, f"{path} must be PEM with a certificate for each authority"
-    except (OSError, ValueError) as error:
-        yield key, f"{path} can't be read: {getattr(error, 'strerror', None) or 'not a path'}"

@@ -14,15 +14,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import quote
 
 from .. import __version__
 from ..core.errors import SettingsError, StartError
 from ..core.text import printable
 from ..process import early_signals
-from ..settings.file import examine, is_address, load, override
-from ..settings.sections import Settings, SourceSettings, parse_address
+from ..settings.file import examine, load, override
+from ..settings.sections import Settings, parse_address
 from ..settings.toml_schema import MAX_BYTES
+from ..source.kinds import KINDS
 from .commands import COMMANDS
 from .terminal import Parser, complain, complain_of
 
@@ -69,9 +69,7 @@ def _main(given: list[str], system_file: Path) -> int:
     welcome = _welcome if file is None and options.source is None else None
     if settings.server.workers > 1:
         return _supervise(settings, given, welcome, lambda: _settings(file, options))
-    return _run(
-        settings, lambda urls: welcome(settings, urls) if welcome else None, lambda: _settings(file, options), file
-    )
+    return _run(settings, lambda urls: welcome(urls) if welcome else None, lambda: _settings(file, options), file)
 
 
 def work(arguments: Sequence[str], assignment: "WorkerAssignment") -> int:
@@ -143,7 +141,7 @@ def read_settings(file: Path, *, needs_source: bool) -> Settings:
     Raises:
         SettingsError: With every problem.
     """
-    return load(_text_of(file), str(file), file.absolute().parent, needs_source=needs_source)
+    return load(_text_of(file), str(file), file.absolute().parent, KINDS, needs_source=needs_source)
 
 
 def _text_of(file: Path) -> str:
@@ -176,32 +174,26 @@ def _settings(file: Path | None, options: argparse.Namespace) -> Settings:
 
 
 def _overridden(settings: Settings, options: argparse.Namespace) -> Settings:
-    settings = override(settings, options.bind, _source(options.source), options.log_format)
-    return settings if settings.source else override(settings, source=str(example()))
+    settings = override(settings, KINDS, options.bind, _source(options.source), options.log_format)
+    return settings if settings.source else override(settings, KINDS, source=str(example()))
 
 
 def _source(given: str | None) -> str | None:
-    """What --source says: an absolute path, or the address of a git repository."""
-    # An empty one stays empty, and is refused: made absolute it would be the directory one happens to be in.
-    if not given or (is_address(given) and not os.path.lexists(given)):
+    """The location that --source names: that of a kind which knows it, or else an absolute path."""
+    # An empty text stays empty and is refused. As an absolute path it would be the working directory.
+    if not given:
         return given
-    path = os.path.abspath(given)
-    return f"file://{quote(path)}" if is_bare_repository(path) else path
-
-
-def is_bare_repository(path: str) -> bool:
-    """Whether a directory is a git repository without a working tree."""
-    parts = (os.path.isdir(os.path.join(path, name)) for name in ("objects", "refs"))
-    return os.path.isfile(os.path.join(path, "HEAD")) and all(parts)
+    found = (kind.location_of(given) for kind in KINDS.values())
+    return next((location for location in found if location is not None), os.path.abspath(given))
 
 
 def _source_problems(settings: Settings, file: Path | None, options: argparse.Namespace) -> SettingsError | None:
-    """What keeps the directories of sources from being served now, or None."""
+    """What keeps sources from being served now, or None."""
     named_by_file = file is not None and options.source is None
     problems = [
-        (f"source[{index}].path" if named_by_file else "--source", problem)
+        (f"source[{index}].{key}" if named_by_file else "--source", problem)
         for index, each in enumerate(settings.source)
-        if isinstance(each, SourceSettings) and each.path and (problem := _unreadable(each.path))
+        for key, problem in each.unreadable()
     ]
     return SettingsError(problems, str(file) if named_by_file else "command line") if problems else None
 
@@ -221,7 +213,7 @@ def _errors(file: Path | None, options: argparse.Namespace) -> Iterator[Settings
     if file is not None:
         try:
             settings, problems = examine(
-                _text_of(file), str(file), file.absolute().parent, needs_source=options.source is None
+                _text_of(file), str(file), file.absolute().parent, KINDS, needs_source=options.source is None
             )
         except SettingsError as error:
             yield error
@@ -249,19 +241,6 @@ def _errors(file: Path | None, options: argparse.Namespace) -> Iterator[Settings
 def _is_of(path: str, key: str) -> bool:
     """Whether a path is a key, or something within it."""
     return path == key or path.startswith((key + "[", key + "."))
-
-
-def _unreadable(directory: str) -> str | None:
-    """Why a source's directory can't be served now, or None."""
-    try:
-        with os.scandir(directory):
-            return None
-    except FileNotFoundError:
-        return f"there is no directory {directory}; make it, or name another"
-    except NotADirectoryError:
-        return f"{directory} is not a directory; name the directory that the files are in"
-    except (OSError, ValueError) as error:
-        return f"the directory {directory} can't be read: {_reason(error)}; vortexd must be able to list it"
 
 
 def _reason(error: OSError | ValueError) -> str:
@@ -313,7 +292,7 @@ def _run(
 def _supervise(
     settings: Settings,
     arguments: Sequence[str],
-    welcome: Callable[[Settings, Sequence[str]], None] | None,
+    welcome: Callable[[Sequence[str]], None] | None,
     read: Callable[[], Settings],
 ) -> int:
     def supervisor() -> int:
@@ -323,7 +302,7 @@ def _supervise(
         logs.configure(settings.log, sys.stderr)
         # What is wrong is said once, rather than by each worker.
         _check_files(settings)
-        return supervisor.run(settings, arguments, lambda urls: welcome(settings, urls) if welcome else None, read)
+        return supervisor.run(settings, arguments, lambda urls: welcome(urls) if welcome else None, read)
 
     return _guarded(supervisor)
 
@@ -357,12 +336,9 @@ def _leaves(group: BaseExceptionGroup[E]) -> Iterator[E]:
             yield each
 
 
-def _welcome(settings: Settings, urls: Sequence[str]) -> None:
+def _welcome(urls: Sequence[str]) -> None:
     """Say to a newcomer what is served where, and what to try next. Nothing fails when nobody listens."""
-    source = settings.source[0]
-    if not isinstance(source, SourceSettings):
-        return
-    directory = Path(source.path)
+    directory = example()
     file = directory / "billing-prod.yml"
     url = next((url for url in urls if url.startswith("http")), urls[0])
     if url.startswith("unix:"):

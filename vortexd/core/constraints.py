@@ -5,13 +5,18 @@ that come from outside.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 
 import attrs
 
+from . import names
+from .errors import InvalidName
+
 # A day and a tebibyte. They are far above any sensible value, and low enough that no clock or counter overflows.
 LONGEST = 86_400.0
 LARGEST = 2**40
+_APPLICATIONS = re.compile(r"[A-Za-z0-9._,*/-]+")
 
 
 @attrs.frozen
@@ -79,3 +84,18 @@ def is_path(value: object) -> bool:
 def path() -> str:
     """Make a field for the path of a file. An empty text means no file."""
     return attrs.field(default="", metadata={"rule": Rule("the path of a file, or empty", is_path)})
+
+
+def is_label(value: object) -> bool:
+    """Return whether a text can be a label."""
+    try:
+        return names.label(str(value)) == value
+    except InvalidName:
+        return False
+
+
+def applications() -> tuple[str, ...]:
+    """Make a field for the applications and profiles that a source serves, as patterns. No pattern means all."""
+    return texts(
+        "a pattern such as orders, team-* or */prod", lambda value: _APPLICATIONS.fullmatch(str(value)) is not None
+    )

@@ -20,7 +20,10 @@ from ..encryption.files import load_encryption
 from ..pipeline.parsing import Parser
 from ..pipeline.state import overrides_of
 from ..resolve.formats import EXTENSIONS
-from ..settings.sections import EncryptionSettings, GitSettings, Settings, SourceSettings
+from ..settings.sections import EncryptionSettings, Settings
+from ..settings.source import first_of
+from ..source.files.settings import FilesSettings
+from ..source.git.settings import GitSettings
 from .errors import CtlError
 from .findings import FORMS, Finding, Report, look_through
 from .trees import Read, read_directory, read_ref, read_working_tree, repository_at
@@ -97,13 +100,13 @@ def _read(arguments: argparse.Namespace, settings: Settings) -> Read:
     if arguments.ref is not None and repository is None:
         raise CtlError(f"{path} is no git repository, as --ref needs one; name its top directory", 2)
     if repository is None and not arguments.search_path:
-        directory = next((each for each in settings.source if isinstance(each, SourceSettings)), SourceSettings())
+        directory = first_of(settings.source, FilesSettings)
         if arguments.label_directories:
             directory = attrs.evolve(directory, label_directories=True)
         return read_directory(path, directory)
     if arguments.label_directories:
         raise CtlError("--label-directories is for a directory; of a repository, branches and tags are the labels", 2)
-    git = next((each for each in settings.source if isinstance(each, GitSettings)), GitSettings())
+    git = first_of(settings.source, GitSettings)
     if arguments.search_path:
         git = attrs.evolve(git, search_paths=tuple(arguments.search_path))
     label = arguments.label or (arguments.ref or "main").removeprefix("refs/heads/").removeprefix("refs/tags/")

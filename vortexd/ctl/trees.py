@@ -11,17 +11,18 @@ from pathlib import Path
 import attrs
 import trio
 
-from ..cli.main import is_bare_repository
 from ..core.model import Files, Tree
-from ..settings.remotes import Remote
-from ..settings.sections import GitSettings, SourceSettings
 from ..source.files import directory
+from ..source.files.settings import FilesSettings
 from ..source.files.source import tree_of
+from ..source.git.command_line import is_bare_repository
 from ..source.git.labels import locations_of
 from ..source.git.links import follow
 from ..source.git.mirror import Mirror
 from ..source.git.objects import Objects
 from ..source.git.process import Git, GitError
+from ..source.git.remotes import Remote
+from ..source.git.settings import GitSettings
 from ..source.git.snapshots import Snapshots
 from .errors import CtlError
 
@@ -68,7 +69,7 @@ def repository_at(path: str) -> str | None:
     return os.path.abspath(os.path.join(path, text.removeprefix("gitdir:").strip()))
 
 
-def read_directory(path: str, settings: SourceSettings) -> Read:
+def read_directory(path: str, settings: FilesSettings) -> Read:
     """The files of a directory.
 
     Raises:
@@ -85,7 +86,7 @@ def read_working_tree(path: str, settings: GitSettings, label: str) -> Read:
     Raises:
         SourceError: The server would serve nothing of it.
     """
-    limits = SourceSettings(
+    limits = FilesSettings(
         file_bytes=settings.file_bytes, total_bytes=settings.total_bytes, files=settings.files, path=path
     )
     scan = directory.read(path, limits, None)

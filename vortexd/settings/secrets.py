@@ -67,3 +67,43 @@ def read_secret(path: str, environ: Mapping[str, str] = os.environ) -> str:
     if not text or not text.isprintable():
         raise SourceError(f"{path} must hold one line of text and nothing else")
     return text
+
+
+def secret_problem(path: str, environ: Mapping[str, str]) -> str | None:
+    """Why the secret in a file can't be used, or None if it can. Blocks on the file system."""
+    try:
+        read_secret(path, environ)
+    except SourceError as error:
+        return str(error)
+    return None
+
+
+def file_problem(path: str, environ: Mapping[str, str], forbidden: int, *, is_pem: bool) -> str | None:
+    """Why a file that another program reads can't be used, or None if it can. Blocks on the file system.
+
+    Args:
+        forbidden: The mode bits that the file must not have.
+        is_pem: The file must hold certificates.
+    """
+    # Only a check of the settings needs it.
+    import ssl
+
+    try:
+        place = expanded(path, environ)
+        # Without O_NONBLOCK, a pipe would wait for a writer.
+        with open(os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as opened:
+            mode = os.fstat(opened.fileno()).st_mode
+        if not stat.S_ISREG(mode):
+            return f"{path} must be a regular file"
+        # systemd keeps its credentials from others by itself.
+        if place == path and stat.S_IMODE(mode) & forbidden:
+            return f"{path} is open to other users; run chmod 600 on it"
+        if is_pem:
+            ssl.create_default_context(cafile=place)
+    except SourceError as error:
+        return str(error)
+    except ssl.SSLError:
+        return f"{path} must be PEM with a certificate for each authority"
+    except (OSError, ValueError) as error:
+        return f"{path} can't be read: {getattr(error, 'strerror', None) or 'not a path'}"
+    return None

@@ -28,7 +28,7 @@ from ..core.constraints import texts as _texts
 from ..core.constraints import whole as _whole
 from ..core.errors import InvalidName
 from .networks import UNIX, parse_network
-from .remotes import DEFAULT_SCHEMES, SCHEMES, parse_remote
+from .source import SourceSettings
 
 # What sun_path of a Unix socket's address holds, less its closing NUL.
 _SOCKET_PATH_BYTES = 107
@@ -102,10 +102,6 @@ def _host(host: str) -> str:
     return host
 
 
-def _kind(own: str) -> str:
-    return attrs.field(default=own, metadata={"rule": Rule('"files" or "git"', lambda value: value == own)})
-
-
 def _is_address(value: object) -> bool:
     parse_address(str(value))
     return True
@@ -113,35 +109,6 @@ def _is_address(value: object) -> bool:
 
 def _is_proxy(value: object) -> bool:
     return value == UNIX or parse_network(str(value)) is not None
-
-
-def _is_label(value: object) -> bool:
-    try:
-        return names.label(str(value)) == value
-    except InvalidName:
-        return False
-
-
-def _is_remote(value: object) -> bool:
-    parse_remote(str(value))
-    return True
-
-
-# A search location: names, {application}, {profile}, {label} and *; never a hidden directory, and never out of the tree.
-_LOCATION = re.compile(r"/?(?:(?!\.)(?:[A-Za-z0-9._*-]|\{(?:application|profile|label)\})+/?)+")
-_APPLIES = re.compile(r"[A-Za-z0-9._,*/-]+")
-_LABELS = re.compile(r"[A-Za-z0-9._*/+@-]+")
-
-
-def _is_location(value: object) -> bool:
-    text = str(value)
-    return len(text) <= 512 and _LOCATION.fullmatch(text) is not None and ".." not in text and "//" not in text
-
-
-def _applications() -> tuple[str, ...]:
-    return _texts(
-        "a pattern such as orders, team-* or */prod", lambda value: _APPLIES.fullmatch(str(value)) is not None
-    )
 
 
 def _is_application(value: object) -> bool:
@@ -261,136 +228,6 @@ class AuthSettings:
     def asks(self) -> bool:
         """Whether anybody is asked for a token."""
         return bool(self.tokens or self.jwt_secret or self.jwks)
-
-
-@attrs.frozen
-class SourceSettings:
-    """[[source]] of kind "files": a directory.
-
-    Attributes:
-        kind: "files".
-        path: The directory; relative paths start at the directory of vortexd.toml.
-        label_directories: Sub-directories are labels, beside the files at the top, which all labels share.
-        default_label: The label of a request that names none; without label_directories the only one.
-        scan_interval: Seconds between scans. The scan is the truth; change notifications only make it come sooner.
-        quiet: Seconds without a change before a new state is published.
-        quiet_one_file: Seconds that are enough in place of `quiet` where the kernel says that one file was closed, renamed or deleted, and
-            nothing else has changed or is being written.
-        max_wait: Seconds after the first change at which it is published although changes go on.
-        hold: Seconds for which a file keeps its former content while a program writes it, and after it has become empty. Then it is
-            published with a warning. 0 holds no file.
-        file_bytes: Size of one file; a larger one counts as broken.
-        total_bytes: Size of all files together.
-        files: Number of files.
-        applications: What this source is asked for, as application/profile with `*`; a pattern without a slash is for every profile.
-            Empty is everything. See "Several sources" in vortexd.toml(5).
-        max_staleness: Seconds without a successful reading after which vortexd isn't ready any more; 0 means never.
-        remember: Keep a copy of the last good content of each configuration file in the state directory, for at most 7 days, so that a file
-            that is broken at a start has it. False removes the copy.
-    """
-
-    kind: str = _kind("files")
-    path: str = attrs.field(
-        default="",
-        metadata={"rule": Rule("the path of a directory", lambda value: value != "" and "\0" not in str(value))},
-    )
-    label_directories: bool = False
-    default_label: str = attrs.field(
-        default="main",
-        metadata={"rule": Rule("a label: letters, digits, dots, hyphens, underscores, slashes, + and @", _is_label)},
-    )
-    scan_interval: float = _seconds(5.0, 0.1)
-    quiet: float = _seconds(0.1, 0)
-    quiet_one_file: float = _seconds(0.02, 0)
-    max_wait: float = _seconds(1.0, 0)
-    hold: float = _seconds(2.0, 0)
-    file_bytes: int = _whole(10_485_760, 1_024)
-    total_bytes: int = _whole(268_435_456, 1_024)
-    files: int = _whole(20_000, 1, 10_000_000)
-    applications: tuple[str, ...] = _applications()
-    max_staleness: float = _seconds(0.0, 0)
-    remember: bool = True
-
-
-@attrs.frozen
-class GitSettings:
-    """[[source]] of kind "git": a repository, each branch and tag of which is a label.
-
-    Attributes:
-        kind: "git".
-        uri: The address of the repository: https://, ssh:// or user@host:path; others need `schemes`.
-        schemes: What the address may begin with: "https", "ssh", and "http", "git" and "file", which nothing protects.
-        default_label: The label of a request that names none; "" means the branch that the remote's HEAD stands for, and, where it doesn't
-            say, main, or master where there is no main.
-        search_paths: Directories to search beside the top, later ones win. {application}, {profile} and {label} stand for what is asked
-            for, and `*` for anything within one name.
-        labels: Which branches and tags are served, as patterns with `*`; one that begins with refs/ is matched against the whole
-            name, as in refs/tags/v*.
-        commits: Serve commits by their full name, too, if a served branch or tag has them in its past.
-        loaded_labels: Labels that are read without being asked for: the default label and those with the newest commits. Others are read
-            when they are asked for by name, and as many of those are kept; patterns of clients match those that are read.
-        username: The user for HTTP; "" means that of the address, else x-access-token, which goes with most tokens.
-        password_file: The file with the token or password for HTTP, read at each fetch. $CREDENTIALS_DIRECTORY at the beginning is systemd's.
-        ssh_key: The file with the private key for ssh; "" means those of the user that vortexd runs as.
-        known_hosts: The file with the keys of ssh hosts; "" means that of the user that vortexd runs as. Unknown hosts are refused.
-        ca_file: The file with the certificates that https is checked against; "" means the system's.
-        refresh_interval: Seconds between fetches.
-        hook_interval: Seconds from the beginning of one fetch to that of the next where webhooks ask for both; the first is at once.
-            While fetches fail it doubles with each.
-        fetch_timeout: Seconds a fetch may take.
-        read_timeout: Seconds that reading the mirror may take.
-        mirror_bytes: Size of what one fetch may bring.
-        file_bytes: Size of one file; a larger one counts as broken.
-        total_bytes: Size of all files together, those that labels share counted once.
-        files: Number of files of one label.
-        applications: As of kind "files".
-        max_staleness: Seconds without a successful fetch after which vortexd isn't ready any more; 0 means never.
-    """
-
-    kind: str = _kind("git")
-    uri: str = attrs.field(default="", metadata={"rule": Rule("the address of a git repository", _is_remote)})
-    schemes: tuple[str, ...] = _texts(
-        " or ".join(f'"{each}"' for each in SCHEMES), lambda value: value in SCHEMES, *DEFAULT_SCHEMES
-    )
-    default_label: str = attrs.field(
-        default="",
-        metadata={
-            "rule": Rule(
-                "a label (letters, digits, dots, hyphens, underscores, slashes, + and @), or empty",
-                lambda value: value == "" or _is_label(value),
-            )
-        },
-    )
-    search_paths: tuple[str, ...] = _texts(
-        "a directory of the repository, with {application}, {profile}, {label} and * where they are meant", _is_location
-    )
-    labels: tuple[str, ...] = _texts(
-        "a pattern such as main, release/* or refs/tags/v*",
-        lambda value: _LABELS.fullmatch(str(value)) is not None,
-        "*",
-    )
-    commits: bool = False
-    loaded_labels: int = _whole(100, 1, 100_000)
-    username: str = attrs.field(
-        default="", metadata={"rule": Rule("a name on one line", lambda value: str(value).isprintable())}
-    )
-    password_file: str = _path()
-    ssh_key: str = _path()
-    known_hosts: str = _path()
-    ca_file: str = _path()
-    refresh_interval: float = _seconds(60.0, 0.1)
-    hook_interval: float = _seconds(1.0, 0)
-    fetch_timeout: float = _seconds(60.0, 0.1)
-    read_timeout: float = _seconds(30.0, 0.1)
-    mirror_bytes: int = _whole(1_073_741_824, 1_048_576)
-    file_bytes: int = _whole(10_485_760, 1_024)
-    total_bytes: int = _whole(268_435_456, 1_024)
-    files: int = _whole(20_000, 1, 10_000_000)
-    applications: tuple[str, ...] = _applications()
-    max_staleness: float = _seconds(0.0, 0)
-
-
-AnySource = SourceSettings | GitSettings
 
 
 @attrs.frozen
@@ -661,7 +498,7 @@ class Settings:
     server: ServerSettings = attrs.field(factory=ServerSettings)
     tls: TlsSettings = attrs.field(factory=TlsSettings)
     auth: AuthSettings = attrs.field(factory=AuthSettings)
-    source: tuple[AnySource, ...] = ()
+    source: tuple[SourceSettings, ...] = ()
     formats: FormatSettings = attrs.field(factory=FormatSettings)
     history: HistorySettings = attrs.field(factory=HistorySettings)
     realtime: RealtimeSettings = attrs.field(factory=RealtimeSettings)

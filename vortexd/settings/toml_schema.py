@@ -152,7 +152,11 @@ def _without_gone(value: Any) -> Any:
 
 def checked(value: object, field: "attrs.Attribute[Any]", kind: type) -> Any:
     """The value itself, if it is of the kind and its field's rule accepts it; ValueError with the sentence otherwise."""
-    rule = field.metadata.get("rule") or _ANYTHING[kind]
+    return accepted(value, field.metadata.get("rule") or _ANYTHING[kind], kind)
+
+
+def accepted(value: object, rule: Rule, kind: type) -> Any:
+    """The value itself, if it is of the kind and a rule accepts it; ValueError with the sentence otherwise."""
     if isinstance(value, str) and value in rule.words:
         return rule.words[value]
     # bool is an int to Python, and `port = true` a mistake to everybody else.

@@ -15,14 +15,20 @@ import trio
 
 from ..aio import threads
 from ..core.model import Files, SourceReport, Tree
-from ..settings.remotes import parse_remote
-from ..settings.sections import GitSettings, Settings
+from ..settings.sections import Settings
 from ..settings.state_directory import state_directory
-from .base import Publish, Source
-from .files.remembered import Remembered, directory_for, forget_others
-from .files.source import FilesSource
-from .git.repositories import repository_of
-from .git.source import GitSource
+from .base import (
+    LabelKeeper,
+    LabelLoader,
+    LabelsInUse,
+    PastReader,
+    Publish,
+    Refreshable,
+    Rememberer,
+    Source,
+    Surroundings,
+)
+from .memory import forget_others
 
 log = structlog.get_logger()
 
@@ -71,7 +77,7 @@ class Sources:
         self._merged: dict[str, Files] = {}
         self._publishing = trio.Lock()
         self._running = trio.CancelScope()
-        self._labels_in_use: Callable[[], Collection[str]] = frozenset
+        self._labels_in_use: LabelsInUse = frozenset
 
     async def run(self, publish: Publish) -> None:
         """Run all sources, for ever; each in a task of its own."""
@@ -107,28 +113,33 @@ class Sources:
             self._merged = dict(merged.labels)
             await publish(attrs.evolve(merged, noticed=tree.noticed))
 
-    def keep_labels(self, in_use: Callable[[], Collection[str]]) -> None:
-        """Let no git source let go of the labels that this returns."""
+    def keep_labels(self, in_use: LabelsInUse) -> None:
+        """Keep the labels that this function returns in every source that forgets labels."""
         self._labels_in_use = in_use
         for each in self._sources:
-            if isinstance(each, GitSource):
-                each.labels_in_use = in_use
+            if isinstance(each, LabelKeeper):
+                each.keep_labels(in_use)
 
     # What others ask for.
 
+    @property
+    def can_fetch(self) -> bool:
+        """Whether there is a source that fetches when it is asked to."""
+        return any(isinstance(each, Refreshable) for each in self._sources)
+
     def fetch_now(self, uri: str | None = None) -> int:
-        """Make git sources fetch at once, without waiting for it; see `GitSource.fetch_now`. Returns how many.
+        """Make sources fetch at once, without waiting for it. Returns the number of these sources.
 
         Args:
-            uri: Only those with this address, as `GitSource.name` has it; None means all.
+            uri: Only those with this name; None means all.
         """
-        found = [each for each in self._sources if isinstance(each, GitSource) and uri in (None, each.name)]
+        found = [each for each in self._sources if isinstance(each, Refreshable) and uri in (None, each.name)]
         for each in found:
             each.fetch_now()
         return len(found)
 
     def notified(self, addresses: Collection[str], refs: Collection[str]) -> int:
-        """Make those git sources fetch at once that news of a repository are for. Returns how many.
+        """Make the sources fetch at once that a webhook is for. Returns the number of these sources.
 
         Args:
             addresses: Of the repository, in any spelling; none means any.
@@ -145,24 +156,22 @@ class Sources:
             for each in self._meant(addresses, refs):
                 nursery.start_soon(each.wait_looked)
 
-    def _meant(self, addresses: Collection[str], refs: Collection[str]) -> list[GitSource]:
-        # A text that is no address can't narrow anything down.
-        repositories = {repository_of(address) for address in addresses} - {""}
-        return [each for each in self._sources if isinstance(each, GitSource) and each.is_meant(repositories, refs)]
+    def _meant(self, addresses: Collection[str], refs: Collection[str]) -> list[Refreshable]:
+        return [each for each in self._sources if isinstance(each, Refreshable) and each.is_meant(addresses, refs)]
 
     async def load(self, label: str) -> bool:
-        """Bring in a label that a git source has and hasn't read yet. Returns whether it may be there now."""
-        found = [await each.load(label) for each in self._sources if isinstance(each, GitSource)]
+        """Read a label that a source has and hasn't read yet. Returns whether it may be there now."""
+        found = [await each.load(label) for each in self._sources if isinstance(each, LabelLoader)]
         return any(found)
 
     async def before(self, root: str, commit: str) -> Files | None:
-        """What the commit before one holds, of the git source whose files have a root; None where there is none.
+        """Read the commit before one, from the sources whose files have a root. Returns None if there is none.
 
         Args:
             root: As `Files.root`.
         """
         for each in self._sources:
-            if isinstance(each, GitSource) and each.root == root and (found := await each.before(commit)) is not None:
+            if isinstance(each, PastReader) and each.root == root and (found := await each.before(commit)) is not None:
                 return found
         return None
 
@@ -181,27 +190,18 @@ def open_sources(
     """The sources that settings name; nothing is opened before they run.
 
     Args:
-        environ: For the state directory, where there are git sources.
+        environ: For the state directory.
         random: For jitter.
         own: Files and directories that are vortexd's own, and never served.
         memory: As `memory_directory`.
     """
+    state = state_directory(settings.server.state_directory, environ)
     sources: list[Source] = []
-    roots: list[str] = []
-    addresses: list[str] = []
     for each in settings.source:
-        if isinstance(each, GitSettings):
-            address = parse_remote(each.uri).uri
-            number = addresses.count(address)
-            addresses.append(address)
-            directory = state_directory(settings.server.state_directory, environ) / "git"
-            sources.append(GitSource(each, directory, random, number=number))
-        else:
-            root = f"file:{Path(each.path).absolute()}/"
-            kept = Remembered(directory_for(memory, root), root) if memory is not None and each.remember else None
-            roots += [root] if kept is not None else []
-            sources.append(FilesSource(each, Path(), own, kept))
-    begin = partial(forget_others, memory, roots) if memory is not None else None
+        sources.append(each.open(Surroundings(random, state, own, memory, tuple(sources))))
+    roots = [each.remembered_root for each in sources if isinstance(each, Rememberer)]
+    kept = [root for root in roots if root is not None]
+    begin = partial(forget_others, memory, kept) if memory is not None else None
     return Sources(sources, [each.applications for each in settings.source], begin)
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from vortexd.core.errors import SourceError
-from vortexd.settings.sections import SourceSettings
 from vortexd.source.files import directory
 from vortexd.source.files.directory import Outline, Scan
+from vortexd.source.files.settings import FilesSettings
 from vortexd.source.lfs import POINTER
 
-SETTINGS = SourceSettings(kind="files", path="unused", file_bytes=2_000, total_bytes=10_000, files=20)
+SETTINGS = FilesSettings(kind="files", path="unused", file_bytes=2_000, total_bytes=10_000, files=20)
 
 
 def write(root: Path, **files: str) -> None:

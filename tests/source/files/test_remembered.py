@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from vortexd.core.model import Former, Good
 from vortexd.source.files import remembered as module
-from vortexd.source.files.remembered import FORMAT, MAX_AGE, Remembered, directory_for, forget_others
+from vortexd.source.files.remembered import FORMAT, MAX_AGE, Remembered
 
 ROOT = "file:/c/"
 
@@ -356,29 +356,3 @@ async def until(is_so: Callable[[], bool]) -> None:
             return
         await trio.lowlevel.checkpoint()
     raise AssertionError("it never came true")
-
-
-# Sources that are remembered no more.
-
-
-def test_what_is_remembered_of_other_sources_is_removed(tmp_path: Path) -> None:
-    one, two = directory_for(tmp_path, "file:/1/"), directory_for(tmp_path, "file:/2/")
-    for each in (one, two):
-        Disk(each).write({"a.yml": b"a: 1"})
-    held = Disk(directory_for(tmp_path, "file:/3/"))
-    (tmp_path / "unrelated").mkdir()
-    for each in (one, two):
-        # The process that wrote them has ended.
-        (each / "lock").unlink()
-    held.write({"a.yml": b"a: 1"})
-    with capture_logs() as logs:
-        forget_others(tmp_path, ["file:/1/"])
-
-    assert {one.name, held.path.name, "unrelated"} == {each.name for each in tmp_path.iterdir()}
-    assert [str(two)] == [each["directory"] for each in logs]
-
-
-def test_where_nothing_is_remembered_there_is_nothing_to_forget(tmp_path: Path) -> None:
-    with capture_logs() as logs:
-        forget_others(tmp_path / "none", [])
-    assert [] == logs

@@ -7,8 +7,8 @@ from typing import Any
 import attrs
 import pytest
 
-from vortexd.settings.sections import SourceSettings
 from vortexd.source.files.directory import Mark, Outline, difference
+from vortexd.source.files.settings import FilesSettings
 from vortexd.source.files.settling import Action, Outcome, Reason, Settling, Verdict
 from vortexd.source.files.writes import Event, Kind
 
@@ -23,7 +23,7 @@ class Table:
 
     def __init__(self, **settings: Any) -> None:
         defaults = {"quiet": 0.1, "quiet_one_file": 0.02, "max_wait": 1.0, "hold": 2.0}
-        self.settling = Settling(SourceSettings(kind="files", path="/x", **{**defaults, **settings}))
+        self.settling = Settling(FilesSettings(kind="files", path="/x", **{**defaults, **settings}))
         self.published = outline(FILES)
         self.shown = self.published
         self.unsettled: frozenset[str] = frozenset()

@@ -15,10 +15,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from vortexd.core.errors import SourceError
 from vortexd.core.model import Good, Tree
-from vortexd.settings.sections import SourceSettings
 from vortexd.source.files import directory, watching
 from vortexd.source.files.directory import Identity
 from vortexd.source.files.remembered import Remembered
+from vortexd.source.files.settings import FilesSettings
 from vortexd.source.files.source import FilesSource
 from vortexd.source.files.watches import Followed, Place, Watches
 from vortexd.source.files.writes import Event, Kind
@@ -85,7 +85,7 @@ class Running:
     """A source at work, and what it published, with the time."""
 
     def __init__(self, root: Path, **settings: Any) -> None:
-        self.source = FilesSource(SourceSettings(kind="files", path=str(root), **settings), Path("/"))
+        self.source = FilesSource(FilesSettings(kind="files", path=str(root), **settings), Path("/"))
         self.trees: list[Tree] = []
         self.times: list[float] = []
 
@@ -458,7 +458,7 @@ async def test_cancellation_ends_the_real_watcher_and_leaves_no_thread_and_no_de
 
 def test_errors_of_a_source_name_the_directory(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=str(tmp_path / "none")):
-        directory.outline(str(tmp_path / "none"), SourceSettings(kind="files", path="x"))
+        directory.outline(str(tmp_path / "none"), FilesSettings(kind="files", path="x"))
 
 
 # Half-written files.
@@ -1026,7 +1026,7 @@ async def test_what_was_remembered_below_a_directory_that_cannot_be_listed_at_a_
 
     monkeypatch.setattr(directory, "outline", closed)
     running = Running(root)
-    running.source = FilesSource(SourceSettings(path=str(root)), Path("/"), (), remembered)
+    running.source = FilesSource(FilesSettings(path=str(root)), Path("/"), (), remembered)
     await start(running)
 
     files = running.trees[0].labels["main"]

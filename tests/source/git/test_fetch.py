@@ -10,12 +10,12 @@ from typing import Any
 import attrs
 import pytest
 
-from vortexd.settings.remotes import parse_remote
-from vortexd.settings.sections import GitSettings
 from vortexd.source.git import fetch as fetching
 from vortexd.source.git.complaints import Fault
 from vortexd.source.git.fetch import Fetch
 from vortexd.source.git.process import Git, GitError, trusting
+from vortexd.source.git.remotes import parse_remote
+from vortexd.source.git.settings import GitSettings
 
 from ...repository import Repository
 

@@ -8,12 +8,12 @@ import attrs
 import pytest
 
 from vortexd.core.model import EDIT_COMMITS, Former, Origin
-from vortexd.settings.remotes import parse_remote
-from vortexd.settings.sections import GitSettings
 from vortexd.source.git.history import GitPast, Histories, History, edits_through
 from vortexd.source.git.links import DANGLING, Way
 from vortexd.source.git.mirror import Mirror
 from vortexd.source.git.process import GitError
+from vortexd.source.git.remotes import parse_remote
+from vortexd.source.git.settings import GitSettings
 
 from ...repository import Repository
 

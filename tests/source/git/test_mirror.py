@@ -10,14 +10,14 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from vortexd.core.errors import SourceError
-from vortexd.settings.remotes import parse_remote
-from vortexd.settings.sections import GitSettings
 from vortexd.source.git import fetch as fetching
 from vortexd.source.git import mirror as mirrors
 from vortexd.source.git.complaints import Fault
 from vortexd.source.git.disk import Room
 from vortexd.source.git.mirror import Mirror
 from vortexd.source.git.process import Git, GitError
+from vortexd.source.git.remotes import parse_remote
+from vortexd.source.git.settings import GitSettings
 
 from ...repository import Repository
 from .test_fetch import refs_of, refused

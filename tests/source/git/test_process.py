@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from vortexd.settings.remotes import parse_remote
-from vortexd.settings.sections import GitSettings
 from vortexd.source.git.complaints import Fault
 from vortexd.source.git.process import Git, GitError
+from vortexd.source.git.remotes import parse_remote
+from vortexd.source.git.settings import GitSettings
 
 SHALLOW = "warning: rejected refs/heads/main because shallow roots are not allowed to be updated"
 REFUSED = "error: object {id}: hasDotgit: contains '.git'\nfatal: fsck error in packed object"

@@ -6,11 +6,11 @@ from pathlib import Path
 import attrs
 import pytest
 
-from vortexd.settings.remotes import Remote
-from vortexd.settings.sections import GitSettings
 from vortexd.source.git.links import DANGLING, OUTSIDE, TOO_LONG, Way
 from vortexd.source.git.mirror import Mirror
 from vortexd.source.git.objects import Objects
+from vortexd.source.git.remotes import Remote
+from vortexd.source.git.settings import GitSettings
 from vortexd.source.git.snapshots import SUBMODULE, LabelError, Snapshot, Snapshots
 from vortexd.source.lfs import POINTER
 

@@ -20,13 +20,13 @@ from trio.testing import MockClock
 
 from vortexd.core.errors import SourceError
 from vortexd.core.model import Origin, Tree
-from vortexd.settings.remotes import parse_remote
-from vortexd.settings.sections import GitSettings
 from vortexd.source.git import fetch as fetching
 from vortexd.source.git import source as git_source
 from vortexd.source.git.disk import remove_leftovers
 from vortexd.source.git.mirror import mirror_name
 from vortexd.source.git.process import Git, GitError, TooMuch
+from vortexd.source.git.remotes import parse_remote
+from vortexd.source.git.settings import GitSettings
 from vortexd.source.git.snapshots import SUBMODULE
 from vortexd.source.git.source import GitSource
 
@@ -214,7 +214,7 @@ async def test_a_label_that_somebody_uses_is_not_let_go_of(repository: Repositor
     for number in range(4):
         repository.commit({"orders.yml": f"b: {number}\n"}, f"preview/{number}", parent="main")
     async with running(repository.uri, tmp_path / "state", loaded_labels=1) as found:
-        found.source.labels_in_use = lambda: {"preview/0"}
+        found.source.keep_labels(lambda: {"preview/0"})
         await found.tree(1)
         for number in range(3):
             await found.source.load(f"preview/{number}")

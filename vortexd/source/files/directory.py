@@ -17,8 +17,8 @@ from typing import TypeAlias, TypeVar
 import attrs
 
 from ...core.errors import SourceError
-from ...settings.sections import SourceSettings
 from ..lfs import POINTER, is_pointer
+from .settings import FilesSettings
 
 # A file that goes on changing while it is read is written in place by somebody; the next scan will see it whole.
 _ATTEMPTS = 3
@@ -120,7 +120,7 @@ class _Restless(Exception):
 
 def read(
     root: str,
-    settings: SourceSettings,
+    settings: FilesSettings,
     before: Scan | None,
     own: Collection[str] = (),
     shown: Outline | None = None,
@@ -145,7 +145,7 @@ def read(
     return _without_restless(scan, outline(root, settings, own))
 
 
-def outline(root: str, settings: SourceSettings, own: Collection[str] = ()) -> Outline:
+def outline(root: str, settings: FilesSettings, own: Collection[str] = ()) -> Outline:
     """What identifies the state of each file, without opening any: cheap enough for every scan.
 
     Raises:
@@ -368,7 +368,7 @@ def _words(error: OSError) -> str:
     return (error.strerror or "error").lower()
 
 
-def _read_once(shown: Outline, root: str, settings: SourceSettings, before: Scan | None, own: Collection[str]) -> Scan:
+def _read_once(shown: Outline, root: str, settings: FilesSettings, before: Scan | None, own: Collection[str]) -> Scan:
     now = time.time_ns()
     contents: dict[str, bytes] = {}
     unreadable = dict(_lost(shown, before))

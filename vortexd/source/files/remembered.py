@@ -8,11 +8,9 @@ SHA-256. The index is written last, in one step, so a crash leaves the former in
 read or written is a warning.
 """
 
-import fcntl
 import hashlib
 import os
 import re
-import shutil
 import stat
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
@@ -27,6 +25,7 @@ import trio
 
 from ...aio import threads
 from ...core.model import Former, Good
+from ..memory import locked
 
 log = structlog.get_logger()
 
@@ -39,11 +38,10 @@ MAX_AGE = 7 * 86_400.0
 # Seconds after which an index is confirmed although nothing has changed, and after which a write that failed is tried again.
 _CONFIRM = 3_600.0
 _RETRY = 60.0
-_INDEX, _LOCK, _ASIDE = "index.json", "lock", "index.json.unknown"
+_INDEX, _ASIDE = "index.json", "index.json.unknown"
 _PART = ".part"
 _UNWRITTEN = "unwritten"
 _MAX_TOLD = 100
-_DIRECTORY = re.compile(r"[0-9a-f]{32}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_INDEX = 67_108_864
 
@@ -235,7 +233,7 @@ class Remembered:
         for each in (self._directory.parent, self._directory):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_private(self._directory)
-        self._lock = _locked(self._directory)
+        self._lock = locked(self._directory)
         return self._lock is not None
 
     def _set_aside(self, is_known: bool) -> None:
@@ -276,30 +274,6 @@ class Remembered:
         return True
 
 
-def directory_for(memory: Path, root: str) -> Path:
-    """Where the content of a source is remembered."""
-    return memory / hashlib.sha256(root.encode()).hexdigest()[:32]
-
-
-def forget_others(memory: Path, roots: Collection[str]) -> None:
-    """Remove what is remembered of all sources but these: they left the settings, or aren't to be remembered.
-
-    What another process writes at this time stays. Blocks on the file system; raises nothing.
-    """
-    kept = {directory_for(memory, root).name for root in roots}
-    with suppress(OSError):
-        for each in os.scandir(memory):
-            if _DIRECTORY.fullmatch(each.name) and each.name not in kept and each.is_dir(follow_symlinks=False):
-                with suppress(OSError):
-                    lock = _locked(Path(each.path))
-                    if lock is not None:
-                        shutil.rmtree(each.path, ignore_errors=True)
-                        os.close(lock)
-                        log.info(
-                            "remembered content removed", directory=each.path, reason="its source isn't remembered"
-                        )
-
-
 def _entries(found: Any, root: str) -> dict[str, _Entry]:
     """Raises ValueError for anything but an index of this format and source."""
     if not isinstance(found, dict) or not isinstance(found.get("format"), int):
@@ -323,17 +297,6 @@ def _entry(found: Any) -> _Entry:
 def _encoded(root: str, entries: Mapping[str, _Entry]) -> bytes:
     files = {path: {"sha256": each.digest, "broken_since": each.broken_since} for path, each in entries.items()}
     return orjson.dumps({"format": FORMAT, "root": root, "files": files})
-
-
-def _locked(directory: Path) -> int | None:
-    """The lock of a directory as a descriptor; None if another process has it."""
-    lock = os.open(directory / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        return None
-    return lock
 
 
 def _check_private(directory: Path) -> None:

@@ -14,8 +14,8 @@ from typing import TypeAlias
 
 import attrs
 
-from ...settings.sections import SourceSettings
 from .directory import Identity, Mark, Outline
+from .settings import FilesSettings
 from .writes import Event, Write, Writes, size
 
 # What an outline says of directories.
@@ -104,7 +104,7 @@ class _Round:
 class Settling:
     """The decisions about one directory."""
 
-    def __init__(self, settings: SourceSettings) -> None:
+    def __init__(self, settings: FilesSettings) -> None:
         self._settings = settings
         self._writes = Writes()
         # Since when a path is held without having been published meanwhile.

@@ -19,12 +19,13 @@ from ...aio import threads
 from ...core import names
 from ...core.errors import InvalidName, SourceError
 from ...core.model import Files, Tree
-from ...settings.sections import SourceSettings
-from ..base import Publish
+from ..base import Publish, Surroundings
+from ..memory import directory_for
 from ..status import SourceStatus
 from . import directory
 from .directory import Identity, Mark, Outline, Scan
 from .remembered import Remembered
+from .settings import FilesSettings
 from .settling import Action, Outcome, Reason, Settling, Verdict
 from .watches import Place
 from .watching import Watching
@@ -68,7 +69,7 @@ class FilesSource:
 
     def __init__(
         self,
-        settings: SourceSettings,
+        settings: FilesSettings,
         base: Path,
         own: Iterable[str] = (),
         remembered: Remembered | None = None,
@@ -94,6 +95,11 @@ class FilesSource:
     def status(self) -> SourceStatus:
         """See `base.Source`."""
         return self._status
+
+    @property
+    def remembered_root(self) -> str | None:
+        """See `base.Rememberer`."""
+        return f"file:{self._root}/" if self._remembered is not None else None
 
     async def run(self, publish: Publish) -> None:
         """See `base.Source`. Inside run the scans, and a task that takes the kernel's events."""
@@ -295,6 +301,14 @@ class FilesSource:
         self._trouble = reason
 
 
+def open_files(settings: FilesSettings, surroundings: Surroundings) -> FilesSource:
+    """The source that settings name."""
+    root = f"file:{Path(settings.path).absolute()}/"
+    memory = surroundings.memory
+    kept = Remembered(directory_for(memory, root), root) if memory is not None and settings.remember else None
+    return FilesSource(settings, Path(), surroundings.own, kept)
+
+
 def _is_unmounted(before: Scan, after: Scan) -> bool:
     """A volume that was unmounted leaves an empty directory on another device. That is no empty configuration."""
     return bool(before.contents) and not after.outline.files and before.outline.root[0] != after.outline.root[0]
@@ -309,7 +323,7 @@ def _differs(before: Scan | None, after: Scan, path: str) -> bool:
     )
 
 
-def tree_of(scan: Scan, settings: SourceSettings, root: str) -> tuple[Tree, dict[str, str]]:
+def tree_of(scan: Scan, settings: FilesSettings, root: str) -> tuple[Tree, dict[str, str]]:
     """What a directory is as a tree, and which directories are none of it, with the reasons.
 
     Args:

@@ -14,11 +14,11 @@ import attrs
 from ...aio import threads
 from ...core.errors import SourceError
 from ...core.model import EDIT_COMMITS, Edits, Former, Good, Origin
-from ...settings.sections import GitSettings
 from ..lfs import is_pointer
 from .links import MAX_TARGET_BYTES, TOO_LONG, Way, followed, text_of
 from .mirror import Mirror
 from .process import GitError, TooMuch
+from .settings import GitSettings
 from .snapshots import ENTRY_BYTES, author_of, listed_paths, moment_of, path_of
 
 # All changes of files of one history together. The commit beyond it, and all before that, don't count.

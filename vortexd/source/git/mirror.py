@@ -21,13 +21,13 @@ import trio
 
 from ...aio import threads
 from ...core.errors import SourceError
-from ...settings.remotes import Remote
-from ...settings.sections import GitSettings
 from .complaints import Fault, fault_of
 from .disk import Room, remove, remove_halves, remove_leftovers, room_at
 from .fetch import Fetch
 from .process import Git, GitError, trusting
 from .refs import BRANCH, Ref, parse_advertised, parse_refs, shown
+from .remotes import Remote
+from .settings import GitSettings
 
 log = structlog.get_logger()
 

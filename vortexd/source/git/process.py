@@ -16,10 +16,10 @@ import attrs
 import trio
 
 from ...core.errors import SourceError
-from ...settings.remotes import Remote
 from ...settings.secrets import expanded, needs_passphrase, read_secret
-from ...settings.sections import GitSettings
 from .complaints import Fault, culprit, fault_of, is_key_refused, is_shallow
+from .remotes import Remote
+from .settings import GitSettings
 
 # What is handed on of our own environment: to find git and ssh, the user's ssh keys, proxies and certificates.
 _HANDED_ON = (

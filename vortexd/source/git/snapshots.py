@@ -13,12 +13,12 @@ import attrs
 from ...aio import threads
 from ...core.errors import SourceError
 from ...core.model import Origin
-from ...settings.sections import GitSettings
 from ..lfs import POINTER, is_pointer
 from .links import MAX_TARGET_BYTES, Way, follow
 from .mirror import Mirror
 from .objects import Object, Objects
 from .process import GitError, TooMuch
+from .settings import GitSettings
 
 # One entry of `ls-tree -r -z`, and of `diff-tree -r -z`: mode, id and path of what is there now.
 _LISTED = re.compile(rb"(\d{6}) \w+ ([0-9a-f]+)\t([^\0]+)\0")

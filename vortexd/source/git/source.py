@@ -7,7 +7,7 @@ fetches, and the one that reads labels somebody asked for while a fetch may be u
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from random import Random
 
@@ -18,9 +18,7 @@ import trio
 from ...aio import threads
 from ...core.errors import SourceError
 from ...core.model import Files, Tree
-from ...settings.remotes import parse_remote
-from ...settings.sections import GitSettings
-from ..base import Publish
+from ..base import LabelsInUse, Publish, Surroundings
 from ..status import SourceStatus
 from .history import GitPast, Histories, History, edits_through
 from .labels import COMMIT, default_label, first_labels, labels_of, locations_of, may_be_served, obstructed
@@ -29,7 +27,9 @@ from .notices import Notices
 from .objects import Objects
 from .process import GitError
 from .refs import Ref
+from .remotes import parse_remote
 from .repositories import may_be_one_of, repository_of
+from .settings import GitSettings
 from .snapshots import SUBMODULE, LabelError, Snapshot, Snapshots
 
 log = structlog.get_logger()
@@ -109,8 +109,7 @@ class GitSource:
         self._notices = Notices(self.name)
         # Fetches since the remote was asked for its default branch; None where something has changed since, or it never was.
         self._head_age: int | None = None
-        # The labels that may not be let go of; whoever knows them puts a better function here.
-        self.labels_in_use: Callable[[], Collection[str]] = frozenset
+        self._labels_in_use: LabelsInUse = frozenset
 
     @property
     def name(self) -> str:
@@ -137,15 +136,16 @@ class GitSource:
         while self._ended < wanted:
             await self._looked.wait()
 
-    def is_meant(self, repositories: Collection[str], refs: Collection[str]) -> bool:
-        """Whether news of these repositories and these branches and tags can change what is served.
-
-        Args:
-            repositories: As `repository_of` has them; none means any.
-            refs: Their full names; none means any.
-        """
+    def is_meant(self, addresses: Collection[str], refs: Collection[str]) -> bool:
+        """See `base.Refreshable`."""
+        # A text that is no address can't narrow anything down.
+        repositories = {repository_of(address) for address in addresses} - {""}
         is_ours = not repositories or may_be_one_of(repository_of(self.name), repositories)
         return is_ours and (not refs or any(may_be_served(ref, self._settings.labels) for ref in refs))
+
+    def keep_labels(self, in_use: LabelsInUse) -> None:
+        """See `base.LabelKeeper`."""
+        self._labels_in_use = in_use
 
     async def load(self, label: str) -> bool:
         """Bring a label into what is published that exists and wasn't asked for yet. Returns whether it may be there now.
@@ -351,7 +351,7 @@ class GitSource:
                 return
         self._asked[label] = None
         self._asked.move_to_end(label)
-        in_use = self.labels_in_use()
+        in_use = self._labels_in_use()
         idle = [each for each in self._asked if each not in in_use and each != label]
         for each in idle[: max(0, len(self._asked) - self._settings.loaded_labels)]:
             del self._asked[each]
@@ -412,7 +412,7 @@ class GitSource:
         else:
             newest = await self._mirror.newest()
             first = first_labels(self._labels, newest, default, self._settings.loaded_labels)
-        held = self.labels_in_use()
+        held = self._labels_in_use()
         in_use = [label for label in self._loaded if label in held and label in self._labels]
         return list(dict.fromkeys([*first, *self._asked, *in_use]))
 
@@ -476,6 +476,13 @@ class GitSource:
                 "source unreadable", source=self.name, reason=reason, consequence="what is served stays as it is"
             )
         self._trouble = reason
+
+
+def open_git(settings: GitSettings, surroundings: Surroundings) -> GitSource:
+    """The source that settings name. Sources of the same repository have a mirror each."""
+    address = parse_remote(settings.uri).uri
+    number = sum(1 for each in surroundings.opened if isinstance(each, GitSource) and each.name == address)
+    return GitSource(settings, surroundings.state / "git", surroundings.random, number=number)
 
 
 def _same(one: Mapping[str, Loaded], other: Mapping[str, Loaded]) -> bool:

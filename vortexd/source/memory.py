@@ -1,0 +1,52 @@
+"""Directories in the state directory in which sources keep the last good content of their files, one for each root. Synchronous, for a thread."""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger()
+
+_DIRECTORY = re.compile(r"[0-9a-f]{32}")
+LOCK = "lock"
+
+
+def directory_for(memory: Path, root: str) -> Path:
+    """Where the content of a source is remembered."""
+    return memory / hashlib.sha256(root.encode()).hexdigest()[:32]
+
+
+def forget_others(memory: Path, roots: Collection[str]) -> None:
+    """Remove what is remembered of all sources but these: they left the settings, or aren't to be remembered.
+
+    What another process writes at this time stays. Blocks on the file system; raises nothing.
+    """
+    kept = {directory_for(memory, root).name for root in roots}
+    with suppress(OSError):
+        for each in os.scandir(memory):
+            if _DIRECTORY.fullmatch(each.name) and each.name not in kept and each.is_dir(follow_symlinks=False):
+                with suppress(OSError):
+                    lock = locked(Path(each.path))
+                    if lock is not None:
+                        shutil.rmtree(each.path, ignore_errors=True)
+                        os.close(lock)
+                        log.info(
+                            "remembered content removed", directory=each.path, reason="its source isn't remembered"
+                        )
+
+
+def locked(directory: Path) -> int | None:
+    """The lock of a directory as a descriptor; None if another process has it."""
+    lock = os.open(directory / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return None
+    return lock
