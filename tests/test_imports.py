@@ -86,6 +86,8 @@ PURE = [
     "source.git.refs",
     "source.git.remotes",
     "source.git.repositories",
+    "source.git.schedule",
+    "source.git.wanted_labels",
     "source.lfs",
     "settings",
 ]
@@ -197,6 +199,7 @@ def test_the_map_names_every_package_on_one_screen() -> None:
         ("pipeline.store", "import trio"),
         ("resolve.yaml", "from time import monotonic"),
         ("realtime.session", "import structlog"),
+        ("settings.file", "from ..source.kinds import KINDS"),
         ("resolve.yaml", "from ..protocol import messages"),
         ("source.files.source", "from ...http.app import create_app"),
         ("http.app", "from .. import daemon"),

@@ -278,7 +278,7 @@ async def test_labels_in_use_are_kept_by_sources_that_came_later(tmp_path: Path)
     sources.keep_labels(lambda: {"preview"})
     sources.replace(later)
 
-    assert [{"preview"}] == [each._labels_in_use() for each in later._sources if isinstance(each, GitSource)]
+    assert [{"preview"}] == [each._reader._wanted.in_use() for each in later._sources if isinstance(each, GitSource)]
 
 
 # What is remembered.

@@ -21,6 +21,7 @@ from trio.testing import MockClock
 from vortexd.core.errors import SourceError
 from vortexd.core.model import Origin, Tree
 from vortexd.source.git import fetch as fetching
+from vortexd.source.git import schedule
 from vortexd.source.git import source as git_source
 from vortexd.source.git.disk import remove_leftovers
 from vortexd.source.git.mirror import mirror_name
@@ -455,15 +456,6 @@ async def test_R4_with_a_mirror_from_before_a_start_does_not_need_the_remote(
     assert b"b: 1\n" == contents(tree)["orders.yml"]
     assert report.is_failing
     assert tree.labels["main"].revision == report.revision
-
-
-def test_R4_failures_are_followed_by_longer_and_longer_waits_that_differ(tmp_path: Path) -> None:
-    source = GitSource(GitSettings(uri="https://x/y", refresh_interval=10.0), tmp_path, Random(1))
-    waits = [source._wait(failures) for failures in range(12)]
-
-    assert waits[1] < waits[2] < waits[3] < waits[4]
-    assert all(9 <= waits[0] <= 11 and wait <= 330 for wait in waits)
-    assert len(waits) == len(set(waits))
 
 
 async def test_G09_rewritten_history_and_deleted_and_renamed_branches_are_ordinary(
@@ -934,7 +926,7 @@ async def test_another_default_branch_is_followed_with_the_next_push(
 async def test_another_default_branch_is_followed_in_the_end_without_a_push(
     repository: Repository, tmp_path: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(git_source, "_ASK_HEAD_AFTER", 3)
+    monkeypatch.setattr(schedule, "ASK_HEAD_AFTER", 3)
     repository.commit({}, "trunk", parent="main")
     async with running(repository.uri, tmp_path / "state") as found:
         await found.tree(1)

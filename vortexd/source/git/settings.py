@@ -134,12 +134,13 @@ class GitSettings(SourceSettings):
     @classmethod
     def conflicts(cls, table: Mapping[str, Any]) -> Iterator[KeyProblem]:
         """See `SourceSettings`."""
-        try:
-            remote = parse_remote(table["uri"])
-        except KeyError:
+        if "uri" not in table:
             yield "uri", "must be there: the address of the repository to serve"
             return
-        except (TypeError, ValueError):
+        uri = table["uri"]
+        try:
+            remote = parse_remote(uri if isinstance(uri, str) else "")
+        except ValueError:
             return  # reported for the key itself
         schemes = table.get("schemes", DEFAULT_SCHEMES)
         if isinstance(schemes, list | tuple) and remote.scheme not in schemes:

@@ -1,0 +1,176 @@
+"""Trees of a repository: in come labels and the objects that they point to, out goes a `Tree`, if it is a new one.
+
+What didn't change is shared: a label that hasn't moved is the same object in the next tree. A label that can't be read keeps its former state,
+or is left out if it has none.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import attrs
+import structlog
+
+from ...core.errors import SourceError
+from ...core.model import Files, Tree
+from ..status import SourceStatus
+from .history import GitPast, Histories, History, edits_through
+from .labels import locations_of, obstructed
+from .mirror import Mirror
+from .notices import Notices
+from .objects import Objects
+from .settings import GitSettings
+from .snapshots import SUBMODULE, LabelError, Snapshot, Snapshots
+
+log = structlog.get_logger()
+
+
+@attrs.frozen(slots=True, eq=False)
+class Loaded:
+    """A label that was read.
+
+    Attributes:
+        id: Of the object that the branch or tag pointed to.
+    """
+
+    id: str
+    snapshot: Snapshot
+    history: History
+
+
+class TreeAssembly:
+    """See the module. One call at a time: the caller holds the lock of the mirror's objects.
+
+    Args:
+        name: Of the source.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        mirror: Mirror,
+        objects: Objects,
+        settings: GitSettings,
+        status: SourceStatus,
+        notices: Notices,
+    ) -> None:
+        self._name = name
+        self._mirror = mirror
+        self._settings = settings
+        self._status = status
+        self._notices = notices
+        self._snapshots = Snapshots(mirror, objects, settings)
+        self._histories = Histories(mirror)
+        self._loaded: dict[str, Loaded] = {}
+        self._published: Tree | None = None
+        self._skipped: dict[str, str] = {}
+
+    @property
+    def loaded(self) -> Mapping[str, Loaded]:
+        """The labels that were read last."""
+        return self._loaded
+
+    @property
+    def published(self) -> Tree | None:
+        """The tree that was published last; None if there is none, or it isn't known whether the last one was."""
+        return self._published
+
+    def is_skipped(self, label: str) -> bool:
+        """Whether a label couldn't be read when that was last tried."""
+        return label in self._skipped
+
+    async def assemble(self, wanted: Mapping[str, str], default: str, noticed: float) -> Tree | None:
+        """Read labels, and return a tree of them, or None if it would be the one that is published.
+
+        Publish the tree and call `has_published`. Until then no tree counts as published, so whoever cancels the publication doesn't make the
+        next call believe that nothing is new.
+
+        Args:
+            wanted: The labels to read, and the object that each of them points to.
+            default: The default label.
+            noticed: When the change was noticed, in seconds since the epoch.
+        """
+        loaded: dict[str, Loaded] = {}
+        for label, id in wanted.items():
+            found = await self._load(label, id, loaded)
+            if found is not None:
+                loaded[label] = found
+        before, self._loaded = self._loaded, loaded
+        self._snapshots.forget_all_but(each.snapshot for each in loaded.values())
+        self._histories.forget_all_but([each.history for each in loaded.values()])
+        former = self._published
+        if former is not None and former.default_label == default and _same(before, loaded):
+            return None
+        self._notices.not_followed(each.snapshot.not_followed for each in loaded.values())
+        self._notices.obstructed(self._obstructed(loaded))
+        labels = former.labels if former else {}
+        files = {
+            label: labels[label] if label in labels and before.get(label) is each else self._files(label, each)
+            for label, each in loaded.items()
+        }
+        self._published = None
+        return Tree(files, default, noticed=noticed)
+
+    def has_published(self, tree: Tree) -> None:
+        """A tree of `assemble` was published."""
+        self._published = tree
+
+    async def before(self, commit: str) -> Files | None:
+        """The files of the commit before one; None if there is none, or it can't be read now. It isn't kept."""
+        loaded = [each.snapshot for each in self._loaded.values()]
+        near = next((each for each in loaded if each.origin.commit == commit), loaded[0] if loaded else None)
+        try:
+            parent = await self._snapshots.parent(commit)
+            snapshot = await self._snapshots.read(parent, near, ()) if parent is not None else None
+        except SourceError as error:
+            log.info("commit not read", source=self._name, reason=str(error))
+            return None
+        finally:
+            # Its blobs would count together with those that are held when the next commit is read.
+            self._snapshots.forget_all_but((each.snapshot for each in self._loaded.values()), at_once=True)
+        if snapshot is None:
+            return None
+        origin = snapshot.origin
+        return Files(snapshot.contents, snapshot.unreadable, revision=origin.commit, origin=origin)
+
+    async def _load(self, label: str, id: str, loaded: Mapping[str, Loaded]) -> Loaded | None:
+        former = self._loaded.get(label)
+        if former is not None and former.id == id:
+            return former
+        near = former or next(iter(loaded.values()), None)
+        known = (each.snapshot for them in (self._loaded, loaded) for each in them.values())
+        try:
+            snapshot = await self._snapshots.read(id, near.snapshot if near else None, known)
+        except LabelError as error:
+            if self._skipped.get(label) != str(error):
+                consequence = "it stays as it was" if former else "it isn't served"
+                log.warning("label skipped", source=self._name, label=label, reason=str(error), consequence=consequence)
+                self._status.noted(f"label {label} skipped: {error}")
+            self._skipped[label] = str(error)
+            return former
+        self._skipped.pop(label, None)
+        history = await self._histories.read(snapshot.origin.commit, former.history if former else None)
+        return Loaded(id, snapshot, history)
+
+    def _files(self, label: str, loaded: Loaded) -> Files:
+        snapshot = loaded.snapshot
+        return Files(
+            snapshot.contents,
+            snapshot.unreadable,
+            self._name + "/",
+            locations_of(self._settings.search_paths, label),
+            snapshot.origin.commit,
+            snapshot.origin,
+            edits=edits_through(loaded.history.edits, snapshot.ways),
+            past=GitPast(self._mirror, self._settings, loaded.history, snapshot.ways),
+        )
+
+    def _obstructed(self, loaded: Mapping[str, Loaded]) -> Iterator[tuple[str, str]]:
+        for label, each in loaded.items():
+            locations = locations_of(self._settings.search_paths, label)
+            if len(locations) > 1:
+                submodules = [path for path, why in each.snapshot.unreadable.items() if why == SUBMODULE]
+                yield from obstructed(locations, submodules)
+
+
+def _same(one: Mapping[str, Loaded], other: Mapping[str, Loaded]) -> bool:
+    """Whether the same labels lead to the same commits."""
+    return {label: each.id for label, each in one.items()} == {label: each.id for label, each in other.items()}

@@ -1,0 +1,173 @@
+"""What is read of a mirror and published: the labels that are wanted, each time the repository or the wishes of clients have changed.
+
+In come refs and labels that clients ask for; out go whole `Tree`s. Two tasks read, one at a time: the one that fetches, and the one that reads
+labels which clients ask for while a fetch may be under way.
+"""
+
+import time
+from collections.abc import Mapping
+
+import structlog
+import trio
+
+from ...aio import threads
+from ...core.errors import SourceError
+from ...core.model import Files
+from ..base import LabelsInUse, Publish
+from ..status import SourceStatus
+from .assembly import TreeAssembly
+from .labels import default_label, labels_of
+from .mirror import Mirror
+from .notices import Notices
+from .objects import Objects
+from .refs import Ref
+from .settings import GitSettings
+from .wanted_labels import WantedLabels
+
+log = structlog.get_logger()
+
+
+class MirrorReader:
+    """See the module.
+
+    Args:
+        name: Of the source.
+
+    Attributes:
+        objects: The mirror's objects; open while anything is read.
+        noticed: When the change was noticed that is read next, in seconds since the epoch.
+        unpacked: Labels that have moved since the mirror was packed; each has brought one object at least.
+    """
+
+    def __init__(
+        self, name: str, mirror: Mirror, settings: GitSettings, status: SourceStatus, notices: Notices
+    ) -> None:
+        self._name = name
+        self._mirror = mirror
+        self._settings = settings
+        self._status = status
+        self._notices = notices
+        self._wanted = WantedLabels(settings)
+        self._wishes: dict[str, trio.Event] = {}
+        self._wished = trio.Event()
+        # The task that holds it may use the mirror's objects, and publish.
+        self._reading = trio.Lock()
+        self.objects = Objects(mirror.git, settings.read_timeout)
+        self._assembly = TreeAssembly(name, mirror, self.objects, settings, status, notices)
+        self.noticed = 0.0
+        self.unpacked = 0
+
+    @property
+    def has_published(self) -> bool:
+        """Whether a tree was published, as far as that is known."""
+        return self._assembly.published is not None
+
+    @property
+    def revision(self) -> str | None:
+        """The commit of the default label that is published."""
+        tree = self._assembly.published
+        files = tree.labels.get(tree.default_label) if tree else None
+        return files.revision if files else None
+
+    def keep_labels(self, in_use: LabelsInUse) -> None:
+        """See `base.LabelKeeper`."""
+        self._wanted.in_use = in_use
+
+    async def restart(self) -> None:
+        """Read from a mirror that was made anew."""
+        async with self._reading:
+            await self.objects.restart()
+
+    # Labels that clients ask for.
+
+    async def load(self, label: str) -> bool:
+        """Publish a label that exists and that no client has asked for yet. Returns whether it may be there now.
+
+        If there is no such label, it returns at once. Cancelling it does no harm.
+        """
+        if label in self._assembly.loaded:
+            # It may be on its way.
+            with trio.move_on_after(self._settings.read_timeout):
+                async with self._reading:
+                    return True
+        if not self._may_exist(label):
+            return False
+        wish = self._wishes.setdefault(label, trio.Event())
+        self._wished.set()
+        with trio.move_on_after(self._settings.read_timeout):
+            await wish.wait()
+        return label in self._assembly.loaded
+
+    def _may_exist(self, label: str) -> bool:
+        is_skipped = label in self._wanted.known and self._assembly.is_skipped(label)
+        return self._wanted.may_exist(label) and not is_skipped
+
+    async def before(self, commit: str) -> Files | None:
+        """See `base.PastReader`. The commit becomes no label, and isn't kept."""
+        if not self._assembly.loaded:
+            return None
+        with trio.move_on_after(self._settings.read_timeout):
+            async with self._reading:
+                return await self._assembly.before(commit)
+        return None
+
+    async def grant_wishes(self, publish: Publish) -> None:
+        """Read the labels that clients ask for, for ever."""
+        while True:
+            await self._wished.wait()
+            self._wished = trio.Event()
+            wishes, self._wishes = self._wishes, {}
+            self.noticed = time.time()
+            try:
+                async with self._reading:
+                    for label in wishes:
+                        await self._ask(label)
+                    await self._publish(publish)
+            except SourceError as error:
+                log.warning("labels not read", source=self._name, reason=str(error))
+            finally:
+                for event in wishes.values():
+                    event.set()
+
+    async def _ask(self, label: str) -> None:
+        known = self._wanted.known
+        if label not in known:
+            names = frozenset(ref.name for ref in known.values())
+            if not self._wanted.is_commit(label) or not await self._mirror.holds(label, names):
+                self._wanted.refuse(label)
+                return
+        self._wanted.ask(label)
+
+    # From refs to a tree.
+
+    async def read(self, publish: Publish, refs: Mapping[str, Ref]) -> None:
+        """Publish what these refs of the mirror hold, if it is something new.
+
+        Raises:
+            SourceError: Nothing can be served, or the mirror can't be read.
+        """
+        async with self._reading:
+            labels, left_out = await threads.run_sync(labels_of, refs, self._settings.labels)
+            self._notices.left_out(left_out)
+            if not labels:
+                # All branches at once are deleted by accident; and a repository without any is no configuration.
+                raise SourceError(f"{self._name} has no branch or tag that is served")
+            moved, commits = self._wanted.update(labels)
+            self.unpacked += moved
+            for commit in commits:
+                self._wanted.forget(commit)
+                await self._ask(commit)
+            await self._publish(publish)
+
+    async def _publish(self, publish: Publish) -> None:
+        known, is_set = self._wanted.known, bool(self._settings.default_label)
+        default = default_label(self._settings.default_label, self._mirror.head, known)
+        if problem := self._notices.default_label(default, is_set, known):
+            self._status.noted(problem)
+        newest = await self._mirror.newest() if self._wanted.are_many else ()
+        wanted = self._wanted.to_read(default, newest, self._assembly.loaded)
+        tree = await self._assembly.assemble(wanted, default, self.noticed)
+        if tree is not None:
+            await publish(tree)
+            self._assembly.has_published(tree)
+            self._status.serves(self.revision)
