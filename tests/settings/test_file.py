@@ -131,6 +131,7 @@ def test_sources_of_both_kinds_stand_beside_each_other() -> None:
         (SOURCE + 'uri = "https://x/y"\n', "source[0].uri", 'for kind = "git"'),
         (GIT + 'path = "x"\n', "source[0].path", 'for kind = "files"'),
         ('[[source]]\nkind = "git"\n', "source[0].uri", "must be there"),
+        ('[[source]]\nkind = "git"\nuri = 5\n', "source[0].uri", "not a whole number"),
         (GIT + 'ssh_key = "x"\n', "source[0].ssh_key", "ssh"),
         (GIT + 'search_paths = ["../up"]\n', "source[0].search_paths[0]", "directory"),
         (GIT + 'search_paths = [".git"]\n', "source[0].search_paths[0]", "directory"),

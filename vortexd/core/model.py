@@ -352,7 +352,7 @@ class SourceReport:
 
     Attributes:
         name: The source's name. It contains no credentials.
-        kind: "files" or "git".
+        kind: The name of its kind, as `[[source]] kind` has it.
         revision: The commit of the default label, or None.
         last_success: When the source was last read, in seconds since the epoch, or None if it never was.
         last_error: The present or last error, or None if there never was an error. It contains no secret.

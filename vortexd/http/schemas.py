@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.model import Served
 from ..fleet import STATES
+from ..source.kinds import KINDS
 
 Schema = dict[str, Any]
 
@@ -116,7 +117,7 @@ _BROKEN: dict[str, Schema] = {
 _HELD_BACK = nullable(an_object(count=_COUNT, first=a_list(_TEXT)))
 _REPORT = an_object(
     name=_TEXT,
-    kind={"enum": ["files", "git"]},
+    kind={"enum": [*KINDS]},
     revision=nullable(_TEXT),
     status={"enum": ["UP", "DEGRADED", "STALE"]},
     last_success=nullable(_TIME),
