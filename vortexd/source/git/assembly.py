@@ -16,7 +16,6 @@ from .history import GitPast, Histories, History, edits_through
 from .labels import locations_of, obstructed
 from .mirror import Mirror
 from .notices import Notices
-from .objects import Objects
 from .settings import GitSettings
 from .snapshots import SUBMODULE, LabelError, Snapshot, Snapshots
 
@@ -47,7 +46,8 @@ class TreeAssembly:
         self,
         name: str,
         mirror: Mirror,
-        objects: Objects,
+        snapshots: Snapshots,
+        histories: Histories,
         settings: GitSettings,
         status: SourceStatus,
         notices: Notices,
@@ -57,8 +57,8 @@ class TreeAssembly:
         self._settings = settings
         self._status = status
         self._notices = notices
-        self._snapshots = Snapshots(mirror, objects, settings)
-        self._histories = Histories(mirror)
+        self._snapshots = snapshots
+        self._histories = histories
         self._loaded: dict[str, Loaded] = {}
         self._published: Tree | None = None
         self._skipped: dict[str, str] = {}

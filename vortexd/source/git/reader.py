@@ -16,12 +16,14 @@ from ...core.model import Files
 from ..base import LabelsInUse, Publish
 from ..status import SourceStatus
 from .assembly import TreeAssembly
+from .history import Histories
 from .labels import default_label, labels_of
 from .mirror import Mirror
 from .notices import Notices
 from .objects import Objects
 from .refs import Ref
 from .settings import GitSettings
+from .snapshots import Snapshots
 from .wanted_labels import WantedLabels
 
 log = structlog.get_logger()
@@ -53,7 +55,8 @@ class MirrorReader:
         # The task that holds it may use the mirror's objects, and publish.
         self._reading = trio.Lock()
         self.objects = Objects(mirror.git, settings.read_timeout)
-        self._assembly = TreeAssembly(name, mirror, self.objects, settings, status, notices)
+        snapshots = Snapshots(mirror, self.objects, settings)
+        self._assembly = TreeAssembly(name, mirror, snapshots, Histories(mirror), settings, status, notices)
         self.noticed = 0.0
         self.unpacked = 0
 
