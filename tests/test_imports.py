@@ -70,6 +70,7 @@ PURE = [
     "pipeline.key_usage",
     "pipeline.matching",
     "pipeline.registry",
+    "pipeline.served",
     "pipeline.state",
     "pipeline.store",
     "process.peers.wire",

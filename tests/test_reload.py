@@ -28,12 +28,7 @@ from vortexd.http.routes import standard_routes
 from vortexd.net.listener import Listener
 from vortexd.net.tls import Tls
 from vortexd.observe.metrics import Metrics
-from vortexd.pipeline.broadcast import Broadcaster, Subscriber
-from vortexd.pipeline.pipeline import Pipeline
-from vortexd.pipeline.registry import Registry
-from vortexd.pipeline.store import Store
 from vortexd.process.systemd import Notifier
-from vortexd.protocol.encoder import Encoder
 from vortexd.realtime.server import WebSocketServer
 from vortexd.reload import Parts, Reload
 from vortexd.settings.file import own_files
@@ -41,6 +36,7 @@ from vortexd.settings.sections import RESTART, GitSettings, Settings, SourceSett
 from vortexd.source.composite import Sources, open_sources
 
 from .fakes import timestamp
+from .wiring import Wired
 
 OPEN = Authority(anonymous=ALL_RIGHTS)
 SOURCES = (SourceSettings(path="/nowhere"), GitSettings(uri="https://git.example/a.git"))
@@ -97,21 +93,13 @@ class Daemon:
         self.file: Settings | SettingsError = settings
         self.metrics = metrics = Metrics()
         gate = Gate(settings.auth, OPEN, [], lambda: 0.0, lambda: 0.0)
-        store, registry = Store(settings.history), Registry[Subscriber]()
-        encoder = Encoder(timestamp)
-        pipeline = Pipeline(
-            settings.formats,
-            store,
-            registry,
-            Broadcaster(registry, encoder.change, trio.current_time),
-            encoder,
-            metrics,
-        )
+        wired = Wired(settings.history, metrics=metrics, formats=settings.formats)
+        pipeline, reader = wired.pipeline, wired.reader
         sources = open_sources(settings, {"STATE_DIRECTORY": str(tmp_path)}, Random(1))
-        websockets = WebSocketServer(pipeline, registry, settings.realtime, metrics, timestamp, Random(1), gate)
+        websockets = WebSocketServer(pipeline, wired.registry, settings.realtime, metrics, timestamp, Random(1), gate)
         fleet, routes = (
-            Fleet(settings.fleet, pipeline.version_of),
-            standard_routes(pipeline, metrics, settings=settings.http),
+            Fleet(settings.fleet, wired.key_usage.version_of),
+            standard_routes(reader, metrics, settings=settings.http),
         )
         app = create_app(routes, metrics, lambda: self.reload.settings.server.body_bytes, timestamp, gate)
         self.parts = Parts(
@@ -119,9 +107,10 @@ class Daemon:
             Tls(),
             Keyring(),
             sources,
-            pipeline,
-            store,
-            encoder,
+            wired.publisher,
+            wired.store,
+            wired.key_usage,
+            wired.encoder,
             fleet,
             Listener(settings.server),
             Bridge(app, settings.server),

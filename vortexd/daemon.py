@@ -41,7 +41,10 @@ from .observe.metrics import Metrics
 from .observe.publication import Publication
 from .observe.tracing import tracing
 from .pipeline.broadcast import Broadcaster, Subscriber
+from .pipeline.key_usage import KeyUsage
 from .pipeline.pipeline import Pipeline
+from .pipeline.publisher import Publisher
+from .pipeline.reader import ConfigReader
 from .pipeline.registry import Registry
 from .pipeline.state import overrides_of
 from .pipeline.store import Store
@@ -138,30 +141,30 @@ async def serve(
     reload = Reload(settings, read, bound, metrics, notifier)
     store = Store(settings.history)
     registry: Registry[Subscriber] = Registry()
+    key_usage = KeyUsage(store, registry, settings.history)
+    fleet = Fleet(settings.fleet, key_usage.version_of)
+    metrics.watch_fleet(fleet.totals)
     encoder = Encoder(timestamp, settings.history.frames_bytes)
-    pipeline = Pipeline(
+    broadcaster = Broadcaster(
+        registry, encoder.change, trio.current_time, lambda change: fleet.changed(change.key, time.time())
+    )
+    sources = open_sources(settings, os.environ, Random(), [*own_files(settings), *own], memory, key_usage.main_labels)
+    # Two questions go from the reader back to the sources: for a label that nobody has asked for yet, and for the commit before one.
+    # The reader has threads of its own, so publications don't wait behind requests.
+    reader = ConfigReader(store, settings.formats, trio.CapacityLimiter(2), sources.load, sources.before)
+    publisher = Publisher(
         settings.formats,
         store,
+        key_usage,
         registry,
-        Broadcaster(
-            registry,
-            encoder.change,
-            trio.current_time,
-            lambda change: fleet.changed(change.key, time.time()),
-        ),
-        encoder,
+        broadcaster,
+        reader,
         metrics,
         keyring.current.decryptor,
         overrides_of(settings.overrides),
+        on_publication=trace,
     )
-    fleet = Fleet(settings.fleet, pipeline.version_of)
-    metrics.watch_fleet(fleet.totals)
-    sources = open_sources(settings, os.environ, Random(), [*own_files(settings), *own], memory)
-    # The questions that go against the stream: for a label that exists and that nobody has asked for yet, and for the commit before one.
-    pipeline.reading.load_label = sources.load
-    pipeline.reading.load_before = sources.before
-    pipeline.on_publication = trace
-    sources.keep_labels(lambda: pipeline.main_labels)
+    pipeline = Pipeline(store, key_usage, registry, broadcaster, encoder, reader)
     metrics.watch_sources(sources.reports)
     listener = Listener(settings.server, inherited, tls)
     websockets = WebSocketServer(
@@ -178,23 +181,23 @@ async def serve(
     )
     metrics.watch_tasks(lambda: trio.lowlevel.current_statistics().tasks_living)
     metrics.watch_connections(lambda: (len(websockets) - websockets.parked, websockets.parked))
-    monitor = Monitor(sources, settings.monitor, peers, lambda: [*pipeline.broken.values()])
+    monitor = Monitor(sources, settings.monitor, peers, lambda: [*reader.broken.values()])
     if gate.is_open and not settings.monitor.secret and any(isinstance(each, GitSettings) for each in settings.source):
         log.warning(
             "webhooks unsigned", consequence="whoever reaches us can make us fetch", remedy="set monitor.secret"
         )
     routes = standard_routes(
-        pipeline.reading,
+        reader,
         metrics,
         sources.reports,
         peers=peers,
         more={
             "/monitor": monitor,
             "/api/v1/connections": Connections(websockets.connected, peers),
-            "/api/v1/explain/": Explain(pipeline.reading),
-            "/api/v1/diff/": Difference(pipeline.reading, timestamp()),
+            "/api/v1/explain/": Explain(reader),
+            "/api/v1/diff/": Difference(reader, timestamp()),
             OpenApi.route: OpenApi(lambda: reload.settings.http.prefix, lambda: gate.is_open),
-            FleetPages.route: FleetPages(fleet, pipeline, time.time, peers),
+            FleetPages.route: FleetPages(fleet, reader, time.time, peers),
             **encryption_routes(keyring),
             **(console_routes() if settings.console.enabled else {}),
         },
@@ -207,8 +210,9 @@ async def serve(
         tls,
         keyring,
         sources,
-        pipeline,
+        publisher,
         store,
+        key_usage,
         encoder,
         fleet,
         listener,
@@ -229,7 +233,7 @@ async def serve(
         if inherited.activated or inherited.stored:
             # A restart behind a socket that stayed open turns nobody away.
             with trio.move_on_after(_PATIENCE):
-                await pipeline.wait_ready()
+                await publisher.wait_ready()
 
     with (
         _ends(peers) as ends,
@@ -238,9 +242,11 @@ async def serve(
         late.are_awaited()
         urls = await listener.bind()
         async with trio.open_nursery() as root:
-            root.start_soon(partial(sources.run, pipeline.publish), name="sources")
-            root.start_soon(pipeline.run)
-            root.start_soon(_announce, pipeline, started, urls, notifier, listener, websockets, sources, reload)
+            root.start_soon(partial(sources.run, publisher.publish), name="sources")
+            root.start_soon(publisher.run)
+            root.start_soon(
+                _announce, publisher, reader, started, urls, notifier, listener, websockets, sources, reload
+            )
             root.start_soon(_watch_loop, metrics)
             root.start_soon(peers.run)
             root.start_soon(reload.run, parts, reloads)
@@ -289,7 +295,8 @@ async def _stop(signals: AsyncIterator[int], scope: trio.CancelScope, ended: tri
 
 
 async def _announce(
-    pipeline: Pipeline,
+    publisher: Publisher,
+    reader: ConfigReader,
     started: Started,
     urls: Sequence[str],
     notifier: systemd.Notifier,
@@ -299,7 +306,7 @@ async def _announce(
     reload: Reload,
 ) -> None:
     """Say that we serve once we do, and from then on how it goes, from the loop that serves: a stuck one falls silent."""
-    await pipeline.wait_ready()
+    await publisher.wait_ready()
     log.info("ready", addresses=list(urls))
     started(urls)
     notifier.ready("serving")
@@ -311,7 +318,7 @@ async def _announce(
         await trio.sleep(interval)
         notifier.status(
             systemd.describe(
-                len(websockets), websockets.parked, sources.reports(), [*pipeline.broken.values()], reload.outcome
+                len(websockets), websockets.parked, sources.reports(), [*reader.broken.values()], reload.outcome
             )
         )
 

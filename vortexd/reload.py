@@ -29,7 +29,9 @@ from .net.listener import Listener
 from .net.tls import Tls
 from .observe import logs
 from .observe.metrics import Metrics
-from .pipeline.pipeline import Pipeline
+from .pipeline.broadcast import Subscriber
+from .pipeline.key_usage import KeyUsage
+from .pipeline.publisher import Publisher
 from .pipeline.state import overrides_of
 from .pipeline.store import Store
 from .process.systemd import Notifier
@@ -57,8 +59,9 @@ class Parts:
     tls: Tls
     keyring: Keyring
     sources: Sources
-    pipeline: Pipeline
+    publisher: Publisher
     store: Store
+    key_usage: KeyUsage[Subscriber]
     encoder: Encoder
     fleet: Fleet
     listener: Listener
@@ -79,6 +82,7 @@ class Parts:
         self.monitor.replace(settings.monitor)
         self.routes.replace(settings.http)
         self.store.replace(settings.history)
+        self.key_usage.replace(settings.history)
         self.encoder.replace(settings.history.frames_bytes)
         self.fleet.replace(settings.fleet)
         self.websockets.replace(settings.realtime, settings.auth.connections_per_token)
@@ -90,9 +94,9 @@ class Parts:
             self.sources.replace(open_sources(settings, os.environ, Random(), own, self.memory))
         # What these change in documents is published, which takes a while.
         if self.keyring.replace(files.encryption) or settings.overrides != before.overrides:
-            await self.pipeline.resolve_by(self.keyring.current.decryptor, overrides_of(settings.overrides))
+            await self.publisher.resolve_by(self.keyring.current.decryptor, overrides_of(settings.overrides))
         if settings.formats != before.formats:
-            await self.pipeline.parse_by(settings.formats)
+            await self.publisher.parse_by(settings.formats)
 
 
 def pages_of(settings: Settings, files: NamedFiles) -> str | None:

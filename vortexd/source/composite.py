@@ -56,6 +56,7 @@ class Sources:
         sources: The strongest first.
         patterns: For each what it is asked for; empty is everything.
         begin: Called in a thread before they run, or None.
+        labels_in_use: As of `keep_labels`.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Sources:
         sources: Sequence[Source],
         patterns: Sequence[tuple[str, ...]],
         begin: Callable[[], None] | None = None,
+        labels_in_use: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         self._begin = begin
         self._sources = tuple(sources)
@@ -71,7 +73,7 @@ class Sources:
         self._merged: dict[str, Files] = {}
         self._publishing = trio.Lock()
         self._running = trio.CancelScope()
-        self._labels_in_use: Callable[[], Collection[str]] = frozenset
+        self.keep_labels(labels_in_use)
 
     async def run(self, publish: Publish) -> None:
         """Run all sources, for ever; each in a task of its own."""
@@ -177,6 +179,7 @@ def open_sources(
     random: Random,
     own: Sequence[str] = (),
     memory: Path | None = None,
+    labels_in_use: Callable[[], Collection[str]] = frozenset,
 ) -> Sources:
     """The sources that settings name; nothing is opened before they run.
 
@@ -185,6 +188,7 @@ def open_sources(
         random: For jitter.
         own: Files and directories that are vortexd's own, and never served.
         memory: As `memory_directory`.
+        labels_in_use: As of `Sources.keep_labels`.
     """
     sources: list[Source] = []
     roots: list[str] = []
@@ -202,7 +206,7 @@ def open_sources(
             roots += [root] if kept is not None else []
             sources.append(FilesSource(each, Path(), own, kept))
     begin = partial(forget_others, memory, roots) if memory is not None else None
-    return Sources(sources, [each.applications for each in settings.source], begin)
+    return Sources(sources, [each.applications for each in settings.source], begin, labels_in_use)
 
 
 def merge(trees: Sequence[Tree], where: Sequence[Place], before: Mapping[str, Files]) -> Tree:
