@@ -25,7 +25,7 @@ ALLOWED = {
     "pipeline": "aio core encryption observe protocol resolve settings",
     "realtime": "aio auth core fleet net pipeline protocol settings",
     "http": "aio auth core encryption fleet net observe pipeline process realtime resolve settings source",
-    "reload": "aio auth core encryption fleet http net observe pipeline process protocol realtime settings source",
+    "reload": "aio auth core encryption observe pipeline process realtime settings source",
     "daemon": "auth core encryption fleet http net observe pipeline process protocol realtime reload settings source",
     "cli": "auth core daemon observe process settings",
     "__main__": "cli process",
