@@ -30,7 +30,7 @@ def served_state(state: State) -> ServedState:
     """What is served with a state, of sources that gave the same labels."""
     parsed = ParsedTree(state.labels, state.default_label)
     tree = Tree({label: files.files for label, files in state.labels.items()}, state.default_label)
-    return ServedState(tree, state, list_keys(parsed))
+    return ServedState(tree, state, list_keys(parsed), FormatSettings())
 
 
 class Wired:
@@ -57,7 +57,7 @@ class Wired:
         self.registry: Registry[Subscriber] = registry if registry is not None else Registry()
         self.key_usage = KeyUsage(self.store, self.registry, history)
         self.broadcaster = broadcaster(self.registry, self.encoder.change, trio.current_time)
-        self.reader = ConfigReader(self.store, formats, trio.CapacityLimiter(2))
+        self.reader = ConfigReader(self.store, trio.CapacityLimiter(2))
         self.publisher = Publisher(
             formats,
             self.store,

@@ -327,7 +327,7 @@ def _stages(settings: Settings, keyring: Keyring, metrics: Metrics, process: Pro
     metrics.watch_sources(sources.reports)
     # Two questions go from the reader back to the sources: for a label that nobody has asked for yet, and for the commit before one.
     # The reader has threads of its own, so publications don't wait behind requests.
-    reader = ConfigReader(store, settings.formats, trio.CapacityLimiter(2), sources.load, sources.before)
+    reader = ConfigReader(store, trio.CapacityLimiter(2), sources.load, sources.before)
     publisher = Publisher(
         settings.formats,
         store,

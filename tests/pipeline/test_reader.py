@@ -1,6 +1,7 @@
 """What is served, for those who ask once: read when it is asked for, made once, and kept within bounds."""
 
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -46,7 +47,6 @@ class Served:
         self.load_before: Callable[[str, str], Awaitable[Files | None]] = nothing_before
         self.reader = ConfigReader(
             self.store,
-            FormatSettings(),
             trio.CapacityLimiter(2),
             lambda label: self.load_label(label),
             lambda root, commit: self.load_before(root, commit),
@@ -54,7 +54,7 @@ class Served:
 
     async def publish(self, tree: Tree) -> None:
         self.parsed = parsed = parse_tree(tree, FormatSettings(), self.parsed)
-        served = ServedState(tree, State(parsed.labels, parsed.default_label), list_keys(parsed))
+        served = ServedState(tree, State(parsed.labels, parsed.default_label), list_keys(parsed), FormatSettings())
         self.store.commit(stage(served, self.store.configs()))
 
 
@@ -420,7 +420,7 @@ async def test_where_several_sources_serve_a_key_or_none_of_git_or_several_label
     await served.publish(Tree({"main": files, "next": files}))
     assert await served.reader.before(attrs.evolve(SHOP, label="main,next")) is None
     assert [] == load.asked
-    without_git = ConfigReader(served.store, FormatSettings(), trio.CapacityLimiter(2))
+    without_git = ConfigReader(served.store, trio.CapacityLimiter(2))
     await served.publish(committed(b"a: 1"))
     assert await without_git.before(SHOP) is None
 
@@ -438,5 +438,53 @@ async def test_a_commit_before_that_is_not_there_or_broken_is_none(served: Serve
 async def test_a_file_that_was_unreadable_in_the_commit_before_is_not_that_of_now(served: Served) -> None:
     served.load_before = Before(Files({}, {"shop.yml": "a link"}, revision="c1"))
     await served.publish(committed(b"a: 1"))
+
+    assert await served.reader.before(SHOP) is None
+
+
+# One served state after the other.
+
+
+async def test_answers_end_with_the_served_state_that_they_are_from(served: Served) -> None:
+    await served.publish(tree(b"a: 1"))
+    first = weakref.ref(served.store.served)
+    kept = await served.reader.read(SHOP)
+    assert kept is served.reader.kept(SHOP)
+    await served.publish(tree(b"a: 2"))
+
+    assert served.reader.kept(SHOP) is None
+    assert {"a": 2} == (await served.reader.read(SHOP)).document
+    assert first() is None
+
+
+async def test_old_answers_are_freed_before_the_next_question(served: Served) -> None:
+    await served.publish(tree(b"a: 1"))
+    await served.reader.read(SHOP)
+    answers = weakref.ref(served.reader._answers)
+    await served.publish(tree(b"a: 2"))
+    assert answers() is not None
+    served.reader.drop_old_answers()
+
+    assert answers() is None
+
+
+async def test_the_bounds_of_parsing_are_those_of_what_is_served(served: Served) -> None:
+    assert FormatSettings() == served.reader.formats
+    await served.publish(tree(b"a: 1"))
+    value = served.store.served
+    assert value is not None
+    other = attrs.evolve(value, formats=FormatSettings(nodes=5))
+    served.store.commit(stage(other, served.store.configs()))
+
+    assert 5 == served.reader.formats.nodes
+
+
+async def test_a_former_commit_is_parsed_within_the_bounds_of_what_is_served(served: Served) -> None:
+    served.load_before = Before(Files({"shop.yml": b"a: [1, 2, 3, 4, 5, 6, 7, 8, 9]"}, revision="c1"))
+    await served.publish(committed(b"a: 1"))
+    value = served.store.served
+    assert value is not None
+    assert await served.reader.before(SHOP) is not None
+    served.store.commit(stage(attrs.evolve(value, formats=FormatSettings(nodes=5)), served.store.configs()))
 
     assert await served.reader.before(SHOP) is None

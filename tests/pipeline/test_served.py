@@ -25,7 +25,7 @@ def tree(**contents: bytes) -> Tree:
 
 def served(files: Tree) -> ServedState:
     parsed = parse_tree(files, FormatSettings())
-    return ServedState(files, State(parsed.labels, parsed.default_label), list_keys(parsed))
+    return ServedState(files, State(parsed.labels, parsed.default_label), list_keys(parsed), FormatSettings())
 
 
 def test_a_served_state_never_changes() -> None:

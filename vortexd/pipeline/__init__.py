@@ -7,6 +7,6 @@ Deliveries leave, one per changed key, for the subscribers that registered. Neve
     served.py       what is served at one moment, as one frozen value; state.py resolves keys from it
     store.py        the served state, and the configurations of the keys that are kept
     key_usage.py    the owner of "in use": it alone adds keys to the store and makes them known to registry.py
-    reader.py       answers single questions about what is served
+    reader.py       answers single questions about what is served; former_commits.py those about the commits before
     pipeline.py     what WebSocket connections ask
 """

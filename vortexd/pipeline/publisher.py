@@ -117,7 +117,6 @@ class Publisher:
         """Parse everything again, within other bounds, and publish what became another document by it."""
         async with self._publishing:
             self._formats = formats
-            self._reader.replace(formats)
             if self._store.served is not None:
                 await self._publish(attrs.evolve(self._store.served.tree, noticed=None), None)
 
@@ -181,7 +180,7 @@ class Publisher:
             self._incomplete.set()
         state = State(parsed.labels, parsed.default_label, self._decryptor, self._overrides)
         listing = await self._in_thread(list_keys, parsed, before.listing if before is not None else None)
-        return ServedState(tree, state, listing)
+        return ServedState(tree, state, listing, self._formats)
 
     async def _staged(self, served: ServedState, configs: Mapping[Key, Config | None]) -> Staged:
         """Stage keys in a thread, and those, too, that come into use meanwhile: to decrypt their values would hold the loop up."""
@@ -199,7 +198,7 @@ class Publisher:
         before = self._store.state.published.seconds if self._store.state else 0.0
         staged.served.state.published.seconds = max(self._now(), before)
         changes = self._store.commit(staged)
-        self._reader.drop_former()
+        self._reader.drop_old_answers()
         served = self._store.served
         assert served is not None  # it was committed
         return changes, self._broadcaster.publish(changes), served

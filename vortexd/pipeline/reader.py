@@ -14,11 +14,12 @@ import trio
 from ..aio import threads
 from ..core.cache import Cache
 from ..core.errors import FormatError, ResolveError, UnknownLabel
-from ..core.model import BrokenFile, Config, Files, HeldBack, Key, Names, Tree
+from ..core.model import BrokenFile, Config, Files, HeldBack, Key, Names
 from ..encryption.decryptor import Decryptor
 from ..resolve.explain import Explanation
-from ..resolve.tree import ParsedFiles, ParsedTree, parse_tree
+from ..resolve.tree import ParsedFiles
 from ..settings.sections import FormatSettings
+from .former_commits import FormerCommits
 from .publication_log import report_undecryptable
 from .served import ServedState
 from .state import State
@@ -31,10 +32,6 @@ _MOST_LABELS = 100
 # Bounds of the configurations that are kept.
 _CACHE_KEYS = 1_024
 _CACHE_BYTES = 67_108_864
-# Commits before those that are served whose files are held.
-_FORMER = 4
-
-
 # Of the keys that a broken file holds back, so many are named.
 SHOWN_KEYS = 20
 
@@ -45,13 +42,13 @@ class _Answers:
 
     Attributes:
         configs: Configurations that were read and that no connection holds.
-        former: The files of the commits before those that are served, by root and commit.
+        former: What was served by the commits before; None where nobody knows them.
         held_back: None until they are asked for.
     """
 
-    served: ServedState | None
+    served: ServedState | None = None
+    former: FormerCommits | None = None
     configs: Cache[Key, Config] = attrs.field(factory=lambda: Cache(_CACHE_BYTES, _CACHE_KEYS))
-    former: dict[tuple[str, str], Files | None] = attrs.field(factory=dict)
     held_back: Sequence[HeldBack] | None = None
 
 
@@ -60,7 +57,6 @@ class ConfigReader:
 
     Args:
         store: The served state, and the keys in use.
-        formats: The bounds of parsing.
         limiter: Of the threads for this work.
         load_label: Reads a label that sources have and that nobody has asked for yet; returns whether it may be there now.
         load_before: Reads the files of the commit before one, of the git source with a root; None where there is none.
@@ -69,42 +65,45 @@ class ConfigReader:
     def __init__(
         self,
         store: Store,
-        formats: FormatSettings,
         limiter: trio.CapacityLimiter,
         load_label: Callable[[str], Awaitable[bool]] | None = None,
         load_before: Callable[[str, str], Awaitable[Files | None]] | None = None,
     ) -> None:
-        self.formats = formats
         self._store = store
         self._threads = limiter
         self._load_label = load_label
         self._load_before = load_before
         # An explanation takes many times as long as a configuration, so explanations have a thread of their own.
         self._explaining = trio.CapacityLimiter(1)
-        self._current = _Answers(None)
+        self._current = _Answers()
         # The files of former commits are read one after the other.
         self._reading_former = trio.CapacityLimiter(1)
         self._flight = threads.SingleFlight()
 
-    def replace(self, formats: FormatSettings) -> None:
-        """Parse what is asked for within other bounds from now on."""
-        self.formats = formats
-
-    def drop_former(self) -> None:
+    def drop_old_answers(self) -> None:
         """Free the answers from a served state that is no longer in force; otherwise the next question frees them."""
         _ = self._answers
 
     @property
     def _answers(self) -> _Answers:
         """What is kept of the answers from the served state that is in force."""
-        if self._current.served is not self._store.served:
-            self._current = _Answers(self._store.served)
+        served = self._store.served
+        if served is not None and self._current.served is not served:
+            former = None
+            if self._load_before is not None:
+                former = FormerCommits(served, self._load_before, self._reading_former, self._explaining)
+            self._current = _Answers(served, former)
         return self._current
 
     @property
     def state(self) -> State | None:
         """What is served now; None until the first complete state is."""
         return self._store.state
+
+    @property
+    def formats(self) -> FormatSettings:
+        """The bounds that the files which are served were parsed within; the defaults until the first complete state is served."""
+        return self._store.served.formats if self._store.served is not None else FormatSettings()
 
     @property
     def default_label(self) -> str | None:
@@ -190,41 +189,18 @@ class ConfigReader:
         config = await self.read(key)
         layers = await self.files(key)
         commit = config.origin.commit if config.origin is not None else config.revision
-        if (
-            self._load_before is None
-            or config.revision is None
-            or commit is None
-            or "," in key.label
-            or len(layers) != 1
-        ):
+        answers = self._answers
+        if answers.former is None or config.revision is None or commit is None or "," in key.label or len(layers) != 1:
             return None
         # No label is called so.
         former = attrs.evolve(key, label=f"{commit}^")
-        if (found := self.kept(former)) is not None:
+        if (found := answers.configs.get(former)) is not None:
             return found
-        state = self._store.state
-        assert state is not None  # something has been read
-        made = await self._flight.shared((state, former), partial(self._before, state, layers[0], key, commit))
-        if made is not None and self._store.state is state:
-            self._answers.configs.put(former, made, len(made.body), is_known=self.exists(key))
+        resolve = partial(answers.former.resolve, layers[0], key, commit)
+        made = await self._flight.shared((answers.served, former), resolve)
+        if made is not None:
+            answers.configs.put(former, made, len(made.body), is_known=self.exists(key))
         return made
-
-    async def _before(self, state: State, layer: ParsedFiles, key: Key, commit: str) -> Config | None:
-        assert self._load_before is not None  # it was asked for
-        place = layer.files.root, commit
-        async with self._reading_former:
-            if place in self._answers.former:
-                files = self._answers.former[place]
-            else:
-                files = await self._load_before(*place)
-                former = self._answers.former
-                while len(former) >= _FORMER:
-                    del former[next(iter(former))]
-                former[place] = files
-        if files is None:
-            return None
-        resolve = partial(_resolved_by, files, layer, state, key, self.formats)
-        return await threads.run_sync(resolve, abandon_on_cancel=True, limiter=self._explaining)
 
     def history(self, key: Key) -> Mapping[str, bytes]:
         """The former versions of a key that are known, to their documents as JSON, oldest first: of keys in use, and lately in use."""
@@ -301,28 +277,6 @@ def _held_back(served: ServedState, keys: Iterable[Key]) -> list[HeldBack]:
 
 def _order(item: tuple[BrokenFile, object]) -> tuple[str, str, str]:
     return item[0].label, item[0].root, item[0].path
-
-
-def _resolved_by(files: Files, layer: ParsedFiles, state: State, key: Key, limits: FormatSettings) -> Config | None:
-    """What a key is by other files in the place of a layer; None where they are broken."""
-    layer = attrs.evolve(layer, others=())
-    there = attrs.evolve(
-        layer.files,
-        contents=files.contents,
-        unreadable=files.unreadable,
-        revision=files.revision,
-        origin=files.origin,
-        others=(),
-        edits=None,
-        past=None,
-    )
-    label = key.label
-    # What is the same isn't parsed again; what is broken there has no content of now in its place.
-    parsed = parse_tree(Tree({label: there}, label), limits, ParsedTree({label: layer}, label), ParsedTree({}, label))
-    try:
-        return State(parsed.labels, label, state.decryptor, state.overrides).resolve(key)
-    except (FormatError, ResolveError):
-        return None
 
 
 def _unknown(key: Key, label: str, state: State) -> UnknownLabel:

@@ -1,6 +1,6 @@
 """What is served at one moment, as one frozen value. Pure.
 
-In come the tree of a publication, the state that keys are resolved from, and the listing of what exists. The store swaps the whole value in its
+In come the tree of a publication, the state that keys are resolved from, the listing of what exists, and the bounds of parsing. The store swaps the whole value in its
 commit, and everybody reads it there. The invariant: a reader that has the value never sees a part of one publication beside a part of another.
 """
 
@@ -12,6 +12,7 @@ from ..core.model import BrokenFile, Key, Tree
 from ..observe.publication import without_configuration
 from ..resolve.listing import Listing
 from ..resolve.tree import ParsedFiles, ParsedTree, broken_files
+from ..settings.sections import FormatSettings
 from .state import State
 
 
@@ -23,6 +24,7 @@ class ServedState:
         tree: What the sources gave.
         state: What keys are resolved from.
         listing: The keys and the names that exist in it.
+        formats: The bounds that its files were parsed within.
         failures: The keys that keep their last good configuration because their files can't be combined, each with the reason.
         broken: The files that can't be used, by label and by a name that no two files of a label have.
         empty_sources: The roots of the sources that hold no configuration file under any label.
@@ -31,6 +33,7 @@ class ServedState:
     tree: Tree
     state: State
     listing: Listing
+    formats: FormatSettings
     failures: Mapping[Key, str] = attrs.field(factory=dict)
     broken: Mapping[tuple[str, str], BrokenFile] = attrs.field()
     empty_sources: frozenset[str] = attrs.field()
