@@ -18,9 +18,9 @@ from trio.testing import MockClock
 from vortexd import reload as reload_module
 from vortexd.auth import ALL_RIGHTS, Authority
 from vortexd.auth.credential_files import NamedFiles
+from vortexd.composition import Process, build
 from vortexd.core.errors import SettingsError
 from vortexd.core.model import PropertySource
-from vortexd.daemon import Process, build
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.files import Encryption, Keyring
 from vortexd.encryption.keys import OneKey

@@ -1,8 +1,7 @@
-"""The composition root: `build` makes all parts of a daemon, fully wired, and `Daemon.run` runs them.
+"""Runs the parts that `composition` has made: owns the root nursery, the signals and the order of shutdown.
 
-Each part gets its neighbours when it is made, so `build` makes the parts in the order of the pipeline, and nothing is set afterwards. `Daemon` owns
-the root nursery, the signals and the order of shutdown. What runs: the sources, which publish as one, one listener that accepts, a task per
-connection. What ends it: SIGTERM or SIGINT (the drain, then exit), or an error nobody expects (loudly). SIGHUP is for `reload`.
+What runs: the sources, which publish as one, one listener that accepts, a task per connection. What ends it: SIGTERM or SIGINT (the drain, then
+exit), or an error nobody expects (loudly). SIGHUP is for `reload`.
 """
 
 import contextlib
@@ -10,68 +9,23 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from random import Random
-from typing import Any
 
-import attrs
 import structlog
 import trio
 
-from .auth import Authority, Gate
-from .auth.credential_files import NamedFiles, load_named_files
-from .core.text import rfc3339
-from .encryption.files import Keyring
-from .fleet import Fleet
-from .http.app import create_app
-from .http.connections import Connections
-from .http.console import console_routes
-from .http.difference import Difference
-from .http.encryption import encryption_routes
-from .http.explain import Explain
-from .http.fleet import FleetPages
-from .http.hypercorn import Bridge
-from .http.monitor import Monitor
-from .http.openapi import OpenApi
-from .http.routes import Routes, standard_routes
+from .auth.credential_files import load_named_files
+from .composition import Parts, Process, bound_addresses, build
 from .net.inherited import Inherited, inherit
-from .net.listener import Accepted, Listener
-from .net.tls import Tls
+from .net.listener import Accepted
 from .observe.metrics import Metrics
-from .observe.publication import Publication
 from .observe.tracing import tracing
-from .pipeline.broadcast import Broadcaster, Subscriber
-from .pipeline.key_usage import KeyUsage
-from .pipeline.pipeline import Pipeline
-from .pipeline.publisher import Publisher
-from .pipeline.reader import ConfigReader
-from .pipeline.registry import Registry
-from .pipeline.state import overrides_of
-from .pipeline.store import Store
 from .process import systemd
 from .process.late_signals import LateSignals
 from .process.peers import Peers, WorkerSlot
-from .protocol.encoder import Encoder
-from .realtime.server import WebSocketServer
-from .reload import (
-    InForce,
-    Logging,
-    NewSettings,
-    OpenSources,
-    Parsing,
-    Part,
-    Realtime,
-    Reload,
-    Resolution,
-    Taken,
-    pages_of,
-)
-from .settings.file import own_files
-from .settings.sections import Address, AuthSettings, GitSettings, Settings, parse_address
-from .source.composite import Sources, open_sources
+from .settings.sections import Settings
 
 log = structlog.get_logger()
 
@@ -115,7 +69,7 @@ def run(
     """
     peers = Peers(slot)
     inherited = Inherited(tuple(listening)) if slot else inherit(os.environ, os.getpid())
-    files = load_named_files(settings, _bound(settings, inherited), os.environ)
+    files = load_named_files(settings, bound_addresses(settings, inherited), os.environ)
     notifier = peers.notifier or systemd.Notifier(os.environ, os.getpid())
     own = [str(each) for each in (file, memory) if each is not None]
     sys.setswitchinterval(_SWITCH_INTERVAL)
@@ -123,85 +77,38 @@ def run(
         process = Process(inherited, notifier, peers, own, memory, trace)
 
         async def serve() -> None:
-            await build(settings, files, read or (lambda: settings), process).run(started, late)
+            await Daemon(build(settings, files, read or (lambda: settings), process)).run(started, late)
 
         trio.run(serve)
 
 
-def _bound(settings: Settings, inherited: Inherited) -> list[Address]:
-    """Where we are reached: by the sockets of systemd, if there are any, else by those of the settings."""
-    if not inherited.activated:
-        return [parse_address(text) for text in settings.server.bind]
-    names = [each.getsockname() for each in inherited.activated]
-    return [Address(path=str(name)) if isinstance(name, str | bytes) else Address(name[0], name[1]) for name in names]
+class Daemon:
+    """Runs the parts of a daemon.
 
-
-@attrs.frozen(eq=False)
-class Process:
-    """What a daemon gets from its process.
-
-    Attributes:
-        inherited: The sockets that were bound for it.
-        notifier: Where its state goes: to systemd, or to the supervisor.
-        peers: The other workers on the same port.
-        own: Files that are never served, beside those that settings name.
-        memory: Where the last good content of directories is kept; None if it isn't.
-        trace: Called with each publication; None where nobody traces.
+    Args:
+        parts: As `build` has made them.
     """
 
-    inherited: Inherited
-    notifier: systemd.Notifier
-    peers: Peers
-    own: Sequence[str] = ()
-    memory: Path | None = None
-    trace: Callable[[Publication], None] | None = None
-
-
-@attrs.frozen(eq=False)
-class Stages:
-    """The parts that a configuration passes on its way, and those that know which keys are in use."""
-
-    store: Store
-    registry: Registry[Subscriber]
-    key_usage: KeyUsage[Subscriber]
-    fleet: Fleet
-    encoder: Encoder
-    sources: Sources
-    reader: ConfigReader
-    publisher: Publisher
-    pipeline: Pipeline
-
-
-@attrs.frozen(eq=False)
-class Daemon:
-    """All parts, wired. `build` makes it."""
-
-    in_force: InForce
-    process: Process
-    gate: Gate
-    metrics: Metrics
-    stages: Stages
-    listener: Listener
-    websockets: WebSocketServer
-    bridge: Bridge
-    routes: Routes
-    reload: Reload
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._process = parts.process
+        self._stages = parts.stages
 
     async def run(self, started: Started, late: LateSignals) -> None:
         """Serve until a signal ends it; see the function `run`. Returns after a drain; a second signal cancels what is left at once."""
         with (
-            _ends(self.process.peers) as ends,
+            _ends(self._process.peers) as ends,
             trio.open_signal_receiver(signal.SIGHUP) as reloads,
         ):
             late.are_awaited()
-            urls = await self.listener.bind()
+            urls = await self._parts.listener.bind()
             async with trio.open_nursery() as root:
-                root.start_soon(partial(self.stages.sources.run, self.stages.publisher.publish), name="sources")
-                root.start_soon(self.stages.publisher.run)
+                root.start_soon(partial(self._stages.sources.run, self._stages.publisher.publish), name="sources")
+                root.start_soon(self._stages.publisher.run)
                 root.start_soon(self._announce, started, urls)
-                root.start_soon(_watch_loop, self.metrics)
-                root.start_soon(self.process.peers.run)
-                root.start_soon(self.reload.run, reloads)
+                root.start_soon(_watch_loop, self._parts.metrics)
+                root.start_soon(self._process.peers.run)
+                root.start_soon(self._parts.reload.run, reloads)
                 ended = trio.Event()
                 root.start_soon(_stop, ends, root.cancel_scope, ended)
                 await self._accept(ended)
@@ -212,170 +119,48 @@ class Daemon:
     async def _accept(self, ended: trio.Event) -> None:
         """Serve connections until the event, and then drain them. The nursery inside ends with the last of them, or at the drain's deadline."""
         async with trio.open_nursery() as connections:
-            await connections.start(self.websockets.park)
-            serve = self._serve_websocket, self.bridge.serve, self._wait_served
-            connections.start_soon(self.listener.serve, connections, *serve)
+            await connections.start(self._parts.websockets.park)
+            serve = self._serve_websocket, self._parts.bridge.serve, self._wait_served
+            connections.start_soon(self._parts.listener.serve, connections, *serve)
             await ended.wait()
-            log.info("stopping", connections=len(self.websockets))
-            self.process.notifier.stopping()
-            timeout = self.in_force.settings.server.drain_timeout
+            log.info("stopping", connections=len(self._parts.websockets))
+            self._process.notifier.stopping()
+            timeout = self._parts.in_force.settings.server.drain_timeout
             connections.cancel_scope.deadline = trio.current_time() + timeout
-            self.listener.stop_accepting()
-            await self.bridge.drain()
-            await self.websockets.drain(timeout * _DRAIN_SPREAD)
-            await self.listener.wait_settled()
+            self._parts.listener.stop_accepting()
+            await self._parts.bridge.drain()
+            await self._parts.websockets.drain(timeout * _DRAIN_SPREAD)
+            await self._parts.listener.wait_settled()
 
     async def _serve_websocket(self, accepted: Accepted) -> bool:
-        return await self.websockets.serve(
+        return await self._parts.websockets.serve(
             accepted.stream, accepted.head, accepted.target, accepted.connection_id, accepted.sender
         )
 
     async def _wait_served(self) -> None:
         """Wait, for a while, until something is served, if clients could connect before we ran: a restart behind an open socket refuses nobody."""
-        if self.process.inherited.activated or self.process.inherited.stored:
+        if self._process.inherited.activated or self._process.inherited.stored:
             with trio.move_on_after(_PATIENCE):
-                await self.stages.publisher.wait_ready()
+                await self._stages.publisher.wait_ready()
 
     async def _announce(self, started: Started, urls: Sequence[str]) -> None:
         """Say that we serve once we do, and from then on how it goes, from the loop that serves: a stuck one falls silent."""
-        await self.stages.publisher.wait_ready()
+        await self._stages.publisher.wait_ready()
         log.info("ready", addresses=list(urls))
         started(urls)
-        notifier = self.process.notifier
+        notifier = self._process.notifier
         notifier.ready("serving")
         with contextlib.ExitStack() as duplicates:
-            notifier.store([duplicates.enter_context(each) for each in self.listener.storable()])
+            notifier.store([duplicates.enter_context(each) for each in self._parts.listener.storable()])
         # A third, for one may be late or lost.
         interval = min(notifier.watchdog / 3 if notifier.watchdog else _STATUS_INTERVAL, _STATUS_INTERVAL)
         while True:
             await trio.sleep(interval)
-            counts = len(self.websockets), self.websockets.parked
-            broken = [*self.stages.reader.broken.values()]
-            notifier.status(systemd.describe(*counts, self.stages.sources.reports(), broken, self.reload.outcome))
-
-
-def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], process: Process) -> Daemon:
-    """Make all parts of a daemon, fully wired. Binds no socket, reads no source and runs nothing.
-
-    Args:
-        settings: With absolute paths.
-        files: What the files hold that the settings name.
-        read: Reads the settings again, for SIGHUP; raises SettingsError, and then nothing changes.
-    """
-    bound = _bound(settings, process.inherited)
-    in_force, metrics = InForce(settings), Metrics()
-    tls, keyring = Tls(files.context), Keyring(files.encryption)
-    gate = Gate(settings.auth, files.authority, bound, time.time, trio.current_time, pages_of(settings, files))
-    stages = _stages(settings, keyring, metrics, process)
-    listener = Listener(settings.server, process.inherited, tls)
-    websockets = WebSocketServer(
-        stages.pipeline,
-        stages.registry,
-        settings.realtime,
-        metrics,
-        timestamp,
-        Random(),
-        gate,
-        settings.auth.connections_per_token,
-        listener.leave,
-        stages.fleet,
-    )
-    metrics.watch_tasks(lambda: trio.lowlevel.current_statistics().tasks_living)
-    metrics.watch_connections(lambda: (len(websockets) - websockets.parked, websockets.parked))
-    monitor = Monitor(stages.sources, settings.monitor, process.peers, lambda: [*stages.reader.broken.values()])
-    if gate.is_open and not settings.monitor.secret and any(isinstance(each, GitSettings) for each in settings.source):
-        log.warning(
-            "webhooks unsigned", consequence="whoever reaches us can make us fetch", remedy="set monitor.secret"
-        )
-    routes = _routes(in_force, stages, metrics, gate, keyring, websockets, monitor, process.peers)
-    app = create_app(routes, metrics, lambda: in_force.settings.server.body_bytes, timestamp, gate)
-    bridge = Bridge(app, settings.server)
-    # In the order in which they apply new settings: rights first, for open connections are checked against them.
-    parts: list[Part[Any]] = [
-        Taken(_access, lambda access: gate.replace(*access)),
-        Taken(lambda new: new.files.context, tls.replace),
-        Taken(lambda new: new.settings.server, listener.replace),
-        Taken(lambda new: new.settings.server, bridge.replace),
-        Taken(lambda new: new.settings.monitor, monitor.replace),
-        Taken(lambda new: new.settings.http, routes.replace),
-        Taken(lambda new: new.settings.history, stages.store.replace),
-        Taken(lambda new: new.settings.history, stages.key_usage.replace),
-        Taken(lambda new: new.settings.history.frames_bytes, stages.encoder.replace),
-        Taken(lambda new: new.settings.fleet, stages.fleet.replace),
-        Realtime(websockets),
-        Logging(),
-        OpenSources(stages.sources, process.own, process.memory),
-        Resolution(keyring, stages.publisher),
-        Parsing(stages.publisher),
-    ]
-    reload = Reload(in_force, parts, read, bound, metrics, process.notifier)
-    return Daemon(in_force, process, gate, metrics, stages, listener, websockets, bridge, routes, reload)
-
-
-def _stages(settings: Settings, keyring: Keyring, metrics: Metrics, process: Process) -> Stages:
-    store = Store(settings.history)
-    registry: Registry[Subscriber] = Registry()
-    key_usage = KeyUsage(store, registry, settings.history)
-    fleet = Fleet(settings.fleet, key_usage.version_of)
-    metrics.watch_fleet(fleet.totals)
-    encoder = Encoder(timestamp, settings.history.frames_bytes)
-    broadcaster = Broadcaster(
-        registry, encoder.change, trio.current_time, lambda change: fleet.changed(change.key, time.time())
-    )
-    own = [*own_files(settings), *process.own]
-    sources = open_sources(settings, os.environ, Random(), own, process.memory, key_usage.main_labels)
-    metrics.watch_sources(sources.reports)
-    # Two questions go from the reader back to the sources: for a label that nobody has asked for yet, and for the commit before one.
-    # The reader has threads of its own, so publications don't wait behind requests.
-    reader = ConfigReader(store, trio.CapacityLimiter(2), sources.load, sources.before)
-    publisher = Publisher(
-        settings.formats,
-        store,
-        key_usage,
-        registry,
-        broadcaster,
-        reader,
-        metrics,
-        keyring.current.decryptor,
-        overrides_of(settings.overrides),
-        on_publication=process.trace,
-    )
-    pipeline = Pipeline(store, key_usage, registry, broadcaster, encoder, reader)
-    return Stages(store, registry, key_usage, fleet, encoder, sources, reader, publisher, pipeline)
-
-
-def _routes(
-    in_force: InForce,
-    stages: Stages,
-    metrics: Metrics,
-    gate: Gate,
-    keyring: Keyring,
-    websockets: WebSocketServer,
-    monitor: Monitor,
-    peers: Peers,
-) -> Routes:
-    return standard_routes(
-        stages.reader,
-        metrics,
-        stages.sources.reports,
-        peers=peers,
-        more={
-            "/monitor": monitor,
-            "/api/v1/connections": Connections(websockets.connected, peers),
-            "/api/v1/explain/": Explain(stages.reader),
-            "/api/v1/diff/": Difference(stages.reader, timestamp()),
-            OpenApi.route: OpenApi(lambda: in_force.settings.http.prefix, lambda: gate.is_open),
-            FleetPages.route: FleetPages(stages.fleet, stages.reader, time.time, peers),
-            **encryption_routes(keyring),
-            **(console_routes() if in_force.settings.console.enabled else {}),
-        },
-        settings=in_force.settings.http,
-    )
-
-
-def _access(new: NewSettings) -> tuple[AuthSettings, Authority, str | None]:
-    """What the gate judges by."""
-    return new.settings.auth, new.files.authority, pages_of(new.settings, new.files)
+            counts = len(self._parts.websockets), self._parts.websockets.parked
+            broken = [*self._stages.reader.broken.values()]
+            notifier.status(
+                systemd.describe(*counts, self._stages.sources.reports(), broken, self._parts.reload.outcome)
+            )
 
 
 async def _watch_loop(metrics: Metrics) -> None:
@@ -402,8 +187,3 @@ async def _stop(signals: AsyncIterator[int], scope: trio.CancelScope, ended: tri
     ended.set()
     log.warning("stopping at once", signal=signal.Signals(await anext(signals)).name)
     scope.cancel()
-
-
-def timestamp() -> str:
-    """The current time as RFC 3339, UTC, with milliseconds."""
-    return rfc3339(time.time())
