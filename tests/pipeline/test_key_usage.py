@@ -129,6 +129,7 @@ def apply(used: Used, model: Model, name: str, *arguments: Any) -> None:
             model.mains[key] += 1
             is_new = key not in before and bool(model.subscribers(key))
             assert [(key, "begin")] * is_new == used.taken()
+            assert used.usage.version_of(key) is not None
         case "release" if not model.mains[arguments[0]]:
             with pytest.raises(KeyError):
                 used.release(arguments[0])

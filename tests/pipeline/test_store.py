@@ -5,11 +5,11 @@ import weakref
 
 import pytest
 
-from vortexd.core.errors import FormatError, UnknownLabel
+from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.core.model import Change, Config, Edits, Files, Key, Moment, Origin, Tree
 from vortexd.core.version import version_of
 from vortexd.pipeline.state import State
-from vortexd.pipeline.store import Store, stage
+from vortexd.pipeline.store import Staged, Store, stage
 from vortexd.resolve.tree import ParsedTree, parse_tree
 from vortexd.settings.sections import FormatSettings, HistorySettings
 
@@ -274,6 +274,79 @@ def test_other_bounds_let_go_at_once_of_what_is_beyond_them(staged: Stage) -> No
 
     assert staged.store.body_of(SHOP, old.version) is None
     assert {SHOP, CART} == set(staged.store)
+
+
+# Keys that are kept.
+
+
+def test_a_key_that_is_added_is_resolved_unless_it_is_here(staged: Stage) -> None:
+    before = staged.store.find(SHOP)
+    staged.store.add(SHOP, staged.store.find(CART))
+    assert before is staged.store.find(SHOP)
+
+    known, late = staged.store.find(CART), Key("late", "dev", "main")
+    staged.store.add(late, known)
+    assert known is staged.store.find(late)
+
+
+def test_a_key_that_is_expected_is_not_resolved_until_it_is_added(staged: Stage) -> None:
+    late, other, known = Key("late", "dev", "main"), Key("other", "dev", "main"), staged.store.find(SHOP)
+    staged.store.expect(late)
+    assert staged.store.find(late) is None
+    staged.store.add(late)
+    assert {"shared": 0} == staged.document(late)
+
+    staged.store.expect(other)
+    staged.store.expect(other, known)
+    assert known is staged.store.find(other)
+    staged.store.expect(other, staged.store.find(CART))
+    assert known is staged.store.find(other)
+
+
+def test_an_expected_key_that_cannot_be_resolved_is_as_it_was_after_an_attempt(staged: Stage) -> None:
+    gone = Key("shop", "dev", "gone")
+    staged.store.expect(gone)
+    with pytest.raises(UnknownLabel):
+        staged.store.add(gone)
+
+    assert gone in staged.store
+    assert staged.store.find(gone) is None
+
+
+def test_a_key_that_is_dropped_has_no_history(staged: Stage) -> None:
+    staged.update(shop=b"a: 1")
+    assert staged.store.history(SHOP)
+    staged.store.drop(SHOP)
+
+    assert SHOP not in staged.store
+    assert 1 == len(staged.store)
+    assert {} == staged.store.history(SHOP)
+
+
+# What is served.
+
+
+def test_the_commit_puts_the_staged_state_and_its_failures_in_force_at_once(staged: Stage) -> None:
+    before = staged.store.served
+    prepared = stage(served_state(State({}, "main")), {})
+    prepared = prepared.with_more(Staged(prepared.served, {}, [], {SHOP: ResolveError("why")}, 2.0))
+    assert before is staged.store.served
+    assert 2.0 == prepared.diff_seconds
+    staged.store.commit(prepared)
+    after = staged.store.served
+
+    assert after is not None
+    assert after.state is prepared.served.state is staged.store.state
+    assert {SHOP: "why"} == after.failures
+
+
+def test_nothing_is_served_or_resolved_before_the_first_commit() -> None:
+    store = Store(HistorySettings())
+
+    assert (None, None) == (store.served, store.state)
+    with pytest.raises(ResolveError):
+        store.add(SHOP)
+    assert [] == list(store)
 
 
 # Who made a version, and when.
