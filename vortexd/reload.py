@@ -119,7 +119,7 @@ class Logging(Part[LogSettings | None]):
 
 
 class Realtime(Part[tuple[RealtimeSettings, int]]):
-    """The limits of WebSocket connections. It stands behind the part with the rights, for it checks the open connections against them."""
+    """The limits of WebSocket connections. It must come after the part with the rights: it checks the open connections against them."""
 
     def __init__(self, websockets: WebSocketServer) -> None:
         self._websockets = websockets

@@ -48,7 +48,7 @@ def test_a_broken_file_is_logged_once_and_again_when_its_reason_is_another() -> 
     assert ([event], [(1, 1)]) == broken(first, other)
 
 
-def test_a_file_that_is_sound_again_and_one_that_is_gone_are_told_apart() -> None:
+def test_a_file_that_is_sound_again_and_one_that_is_gone_have_events_of_their_own() -> None:
     before = served(shop=b"a: [", cart=b"b: [")
     events, counts = broken(before, served(shop=b"a: 1"))
 

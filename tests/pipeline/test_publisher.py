@@ -76,7 +76,7 @@ async def test_a_publication_frees_the_answers_from_the_one_before() -> None:
     assert answers() is None
 
 
-async def test_subscribers_are_told_once_the_new_state_is_in_force() -> None:
+async def test_subscribers_get_a_change_once_the_new_state_is_in_force() -> None:
     """And `on_publication` is called last, when all of it is done."""
     order: list[str] = []
     whole = Wired(on_publication=lambda done: order.append(f"{done.changes} published"))
@@ -105,7 +105,7 @@ async def test_the_clock_of_publications_never_runs_back() -> None:
     assert [5.0, 5.0, 9.0] == seen
 
 
-async def test_publications_are_one_after_the_other_and_each_is_told_what_was_before_it() -> None:
+async def test_publications_are_one_after_the_other_and_each_counts_its_own_changes() -> None:
     done: list[Publication] = []
     whole = Wired(on_publication=done.append)
     await whole.publisher.publish(tree(b"a: 0"))

@@ -1,8 +1,8 @@
 """What WebSocket connections ask of the pipeline: keys to hold, patterns to subscribe to, and the frames that bring a client up to date.
 
-In come main subscriptions and patterns, which pass on to the owner of what is in use; out go configurations, keys and deliveries. The long work
-(resolving many keys, diffing large documents) runs in threads over immutable values. The invariant: a subscription and the first state that it
-returns are one moment on the loop, so nothing falls between.
+In come main subscriptions and patterns; out go configurations, keys and deliveries. The long work (resolving many keys, diffing large documents)
+runs in threads over immutable values. The invariant: a subscription and the first state that it returns are one moment on the loop, so no change
+falls between them.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
@@ -75,7 +75,7 @@ class Pipeline:
         # What clients ask for has threads of its own, so that publications don't wait behind it.
         self._client_threads = trio.CapacityLimiter(2)
         self._turns = FairQueue()
-        # Those of handshakes: they wait behind each other, and not behind what clients ask for that are connected.
+        # Handshakes wait behind each other, and not behind the requests of connected clients.
         self._arrivals = FairQueue()
         # Steps whose patch would be too long, so that it isn't made anew for each client that takes one. Oldest first.
         self._replaced: dict[tuple[Key, str, str], None] = {}
