@@ -173,8 +173,9 @@ async def test_keys_overrides_and_bounds_of_the_settings_are_in_force_from_the_s
     ],
 )
 async def test_unsigned_webhooks_that_make_an_open_server_fetch_are_warned_of(
-    opened: Opened, tmp_path: Path, source: Any, secret: bool, is_open: bool, is_warned: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Any, secret: bool, is_open: bool, is_warned: bool
 ) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     (file := tmp_path / "secret").write_text("s")
     file.chmod(0o600)
     settings = Settings(source=(source,), monitor=MonitorSettings(secret=str(file) if secret else ""))
