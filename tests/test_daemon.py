@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ import trio
 
 from vortexd import daemon
 from vortexd.auth.credential_files import load_named_files
+from vortexd.composition import Process, build
+from vortexd.daemon import Daemon
 from vortexd.http.hypercorn import Bridge
 from vortexd.net.inherited import Inherited
 from vortexd.net.listener import Listener
@@ -58,14 +59,11 @@ async def test_a_drain_closes_the_port_first_then_ends_requests_and_then_says_go
     settings = Settings(server=ServerSettings(bind=("127.0.0.1:0",)), source=(FilesSettings(path=str(tmp_path)),))
     files = load_named_files(settings, [], {})
     ready = trio.Event()
+    process = Process(Inherited(), Notifier({}, os.getpid()), Peers())
     with LateSignals(*signals) as late:
-        serve = partial(
-            daemon.serve,
-            *(settings, files, lambda _: ready.set(), lambda: settings, late, Inherited()),
-            *(Notifier({}, os.getpid()), Peers(), []),
-        )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve)
+            daemon_of = Daemon(build(settings, files, lambda: settings, process))
+            nursery.start_soon(daemon_of.run, lambda _: ready.set(), late)
             with trio.fail_after(20):
                 await ready.wait()
                 os.kill(os.getpid(), signal.SIGTERM)

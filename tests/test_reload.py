@@ -5,9 +5,9 @@ import os
 import signal
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from random import Random
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -16,33 +16,33 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from vortexd import reload as reload_module
-from vortexd.auth import ALL_RIGHTS, Authority, Gate
+from vortexd.auth import ALL_RIGHTS, Authority
 from vortexd.auth.credential_files import NamedFiles
+from vortexd.composition import Process, build
 from vortexd.core.errors import SettingsError
+from vortexd.core.model import PropertySource
+from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.files import Encryption, Keyring
-from vortexd.fleet import Fleet
-from vortexd.http.app import create_app
-from vortexd.http.hypercorn import Bridge
-from vortexd.http.monitor import Monitor
-from vortexd.http.routes import standard_routes
-from vortexd.net.listener import Listener
-from vortexd.net.tls import Tls
+from vortexd.encryption.keys import OneKey
+from vortexd.net.inherited import Inherited
 from vortexd.observe.metrics import Metrics
-from vortexd.pipeline.broadcast import Broadcaster, Subscriber
-from vortexd.pipeline.pipeline import Pipeline
-from vortexd.pipeline.registry import Registry
-from vortexd.pipeline.store import Store
+from vortexd.pipeline.publisher import Publisher
+from vortexd.process.peers import Peers
 from vortexd.process.systemd import Notifier
-from vortexd.protocol.encoder import Encoder
 from vortexd.realtime.server import WebSocketServer
-from vortexd.reload import Parts, Reload
+from vortexd.reload import InForce, Logging, NewSettings, Parsing, Part, Realtime, Reload, Resolution, Taken
 from vortexd.settings.file import own_files
-from vortexd.settings.sections import RESTART, Settings, reloaded
-from vortexd.source.composite import Sources, open_sources
+from vortexd.settings.sections import (
+    RESTART,
+    AuthSettings,
+    FormatSettings,
+    HttpSettings,
+    Settings,
+    reloaded,
+)
+from vortexd.source.composite import Sources
 from vortexd.source.files.settings import FilesSettings
 from vortexd.source.git.settings import GitSettings
-
-from .fakes import timestamp
 
 OPEN = Authority(anonymous=ALL_RIGHTS)
 SOURCES = (FilesSettings(path="/nowhere"), GitSettings(uri="https://git.example/a.git"))
@@ -93,46 +93,19 @@ def all_other(settings: Settings) -> Settings:
 
 
 class Daemon:
-    """The parts of a daemon that nobody runs, put together as the real one does, and its reload."""
+    """A daemon that nobody runs, and the settings that its reload reads."""
 
-    def __init__(self, settings: Settings, tmp_path: Path) -> None:
+    def __init__(self, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
         self.file: Settings | SettingsError = settings
-        self.metrics = metrics = Metrics()
-        gate = Gate(settings.auth, OPEN, [], lambda: 0.0, lambda: 0.0)
-        store, registry = Store(settings.history), Registry[Subscriber]()
-        encoder = Encoder(timestamp)
-        pipeline = Pipeline(
-            settings.formats,
-            store,
-            registry,
-            Broadcaster(registry, encoder.change, trio.current_time),
-            encoder,
-            metrics,
-        )
-        sources = open_sources(settings, {"STATE_DIRECTORY": str(tmp_path)}, Random(1))
-        websockets = WebSocketServer(pipeline, registry, settings.realtime, metrics, timestamp, Random(1), gate)
-        fleet, routes = (
-            Fleet(settings.fleet, pipeline.version_of),
-            standard_routes(pipeline, metrics, settings=settings.http),
-        )
-        app = create_app(routes, metrics, lambda: self.reload.settings.server.body_bytes, timestamp, gate)
-        self.parts = Parts(
-            gate,
-            Tls(),
-            Keyring(),
-            sources,
-            pipeline,
-            store,
-            encoder,
-            fleet,
-            Listener(settings.server),
-            Bridge(app, settings.server),
-            websockets,
-            Monitor(sources, settings.monitor),
-            routes,
-            ["/etc/vortexd/vortexd.toml"],
-        )
-        self.reload = Reload(settings, self.read, [], metrics, Notifier({}, os.getpid()))
+        files = NamedFiles(OPEN, None, Encryption())
+        process = Process(Inherited(), Notifier({}, os.getpid()), Peers(), ["/etc/vortexd/vortexd.toml"])
+        self.parts = build(settings, files, self.read, process)
+        self.reload, self.metrics = self.parts.reload, self.parts.metrics
+
+    @property
+    def settings(self) -> Settings:
+        return self.parts.in_force.settings
 
     def read(self) -> Settings:
         if isinstance(self.file, SettingsError):
@@ -162,20 +135,20 @@ def no_files(monkeypatch: pytest.MonkeyPatch) -> NamedFiles:
 
 
 async def test_every_key_is_in_force_but_those_that_wait_and_nobody_goes_by_the_old_ones(
-    tmp_path: Path, no_files: NamedFiles, configured: list[object]
+    tmp_path: Path, no_files: NamedFiles, configured: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(source=tuple(map(attrs.evolve, SOURCES)))
     read = all_other(settings)
     former = {title: weakref.ref(section) for title, section in sections(settings)}
-    daemon = Daemon(settings, tmp_path)
+    daemon = Daemon(settings, tmp_path, monkeypatch)
     daemon.file = read
     expected, waiting = reloaded(settings, read)
     with capture_logs() as logs:
-        await daemon.reload.reload(daemon.parts)
+        await daemon.reload.reload()
     del settings
     gc.collect()
 
-    assert expected == daemon.reload.settings
+    assert expected == daemon.settings
     assert sorted(RESTART) == waiting
     assert [sorted(RESTART)] == [each["keys"] for each in logs if each["event"] == "restart needed"]
     assert [] == [title for title, section in former.items() if section() is not None]
@@ -203,22 +176,22 @@ def test_what_waits_for_a_restart_stays_as_it_was() -> None:
     assert (before, []) == reloaded(before, before)
 
 
-async def test_R14_what_is_refused_changes_nothing_and_says_so(tmp_path: Path) -> None:
+async def test_R14_what_is_refused_changes_nothing_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(source=SOURCES)
-    daemon = Daemon(settings, tmp_path)
+    daemon = Daemon(settings, tmp_path, monkeypatch)
     missing = attrs.evolve(settings, auth=attrs.evolve(settings.auth, tokens=(str(tmp_path / "none.toml"),)))
     wrong: list[Settings | SettingsError] = [SettingsError([("server.bind", "must be there")], "vortexd.toml"), missing]
     for number, daemon.file in enumerate(wrong, 1):
         with capture_logs() as logs:
-            await daemon.reload.reload(daemon.parts)
+            await daemon.reload.reload()
         assert (0, number) == (daemon.count("done"), daemon.count("refused"))
         assert ["reload refused"] == [each["event"] for each in logs]
 
-    assert settings is daemon.reload.settings
+    assert settings is daemon.settings
     assert OPEN is daemon.parts.gate.authority
     assert "reload refused" in daemon.reload.outcome
     daemon.file = settings
-    await daemon.reload.reload(daemon.parts)
+    await daemon.reload.reload()
     assert "" == daemon.reload.outcome
 
 
@@ -231,10 +204,10 @@ async def test_R14_a_thousand_signals_in_a_second_are_a_few_reloads(
 
     # A clock that jumps doesn't wait for threads.
     monkeypatch.setattr(reload_module.threads, "run_sync", at_once)
-    daemon = Daemon(Settings(source=SOURCES), tmp_path)
+    daemon = Daemon(Settings(source=SOURCES), tmp_path, monkeypatch)
     with trio.open_signal_receiver(signal.SIGHUP) as signals:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(daemon.reload.run, daemon.parts, signals)
+            nursery.start_soon(daemon.reload.run, signals)
             for _ in range(1_000):
                 signal.raise_signal(signal.SIGHUP)
                 await trio.sleep(0.001)
@@ -265,7 +238,7 @@ async def test_sources_begin_anew_only_where_they_differ(
     is_replaced: bool,
 ) -> None:
     settings = Settings(source=SOURCES)
-    daemon = Daemon(settings, tmp_path)
+    daemon = Daemon(settings, tmp_path, monkeypatch)
     opened: list[Settings] = []
     served: list[list[str]] = []
 
@@ -276,8 +249,194 @@ async def test_sources_begin_anew_only_where_they_differ(
 
     monkeypatch.setattr(reload_module, "open_sources", open_again)
     daemon.file = change(settings)
-    await daemon.reload.reload(daemon.parts)
+    await daemon.reload.reload()
 
     assert [daemon.file] * is_replaced == opened
     # Neither the settings file nor what the settings name is ever served.
     assert [[*own_files(daemon.file), "/etc/vortexd/vortexd.toml"]] * is_replaced == served
+
+
+# Parts.
+
+
+class Noted(Part[str]):
+    """A part that notes what is done with it, in order with the others.
+
+    Attributes:
+        problem: What preparing it raises, or None.
+        is_publishing: What applying it returns.
+    """
+
+    def __init__(self, name: str, done: list[str], problem: str | None = None, *, is_publishing: bool = False) -> None:
+        self.name = name
+        self.done = done
+        self.problem = problem
+        self.is_publishing = is_publishing
+
+    def prepare(self, new: NewSettings) -> str:
+        self.done.append(f"prepare {self.name}")
+        if self.problem is not None:
+            raise SettingsError([(self.name, self.problem)], f"{self.name}.toml")
+        return f"{self.name} from {new.before.http.prefix} to {new.settings.http.prefix}"
+
+    def apply(self, prepared: str) -> bool:
+        self.done.append(f"apply {prepared}")
+        return self.is_publishing
+
+    async def publish(self, prepared: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.done.append(f"publish {prepared}")
+
+
+BEFORE, AFTER = (Settings(http=HttpSettings(prefix=prefix)) for prefix in ("/old", "/new"))
+
+
+def reload_of(*parts: Part[Any]) -> tuple[Reload, InForce, Metrics]:
+    in_force, metrics = InForce(BEFORE), Metrics()
+    return Reload(in_force, parts, lambda: AFTER, [], metrics, Notifier({}, os.getpid())), in_force, metrics
+
+
+async def test_all_parts_are_prepared_before_the_first_applies_and_all_apply_before_the_first_publishes(
+    no_files: NamedFiles,
+) -> None:
+    done: list[str] = []
+    parts = Noted("a", done, is_publishing=True), Noted("b", done), Noted("c", done, is_publishing=True)
+    reload, in_force, _ = reload_of(*parts)
+    await reload.reload()
+
+    change = "from /old to /new"
+    assert done == [
+        *(f"prepare {each}" for each in "abc"),
+        *(f"apply {each} {change}" for each in "abc"),
+        *(f"publish {each} {change}" for each in "ac"),
+    ]
+    assert AFTER is in_force.settings
+
+
+@pytest.mark.parametrize("failing", [("a",), ("b",), ("c",), ("a", "c")])
+async def test_a_part_that_fails_in_preparation_leaves_everything_as_it_was(
+    no_files: NamedFiles, failing: tuple[str, ...]
+) -> None:
+    done: list[str] = []
+    parts = [Noted(each, done, "is wrong" if each in failing else None, is_publishing=True) for each in "abc"]
+    reload, in_force, metrics = reload_of(*parts)
+    with capture_logs() as logs:
+        await reload.reload()
+
+    assert ["prepare a", "prepare b", "prepare c"] == done
+    assert BEFORE is in_force.settings
+    assert [(each, "is wrong") for each in failing] == [(each["key"], each["problem"]) for each in logs]
+    assert {"reload refused"} == {each["event"] for each in logs}
+    assert f"{failing[0]}.toml" == logs[0]["file"]
+    assert "nothing has changed" in reload.outcome
+    assert b'vortexd_reloads_total{outcome="refused"} 1.0' in metrics.render()
+    assert b'vortexd_reloads_total{outcome="done"} 1.0' not in metrics.render()
+
+
+async def test_nothing_else_runs_while_parts_apply(no_files: NamedFiles) -> None:
+    """A task that runs at every step of the loop never sees one part with the new settings and another with the old ones."""
+    values = {"a": "", "b": ""}
+    reload, in_force, _ = reload_of(
+        Taken(lambda new: new.settings.http.prefix, partial(values.__setitem__, "a")),
+        Taken(lambda new: new.settings.http.prefix, partial(values.__setitem__, "b")),
+        Noted("c", [], is_publishing=True),
+    )
+    seen: set[tuple[str, str, str]] = set()
+
+    async def watch() -> None:
+        while True:
+            seen.add((values["a"], values["b"], in_force.settings.http.prefix))
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        await reload.reload()
+        await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+
+    assert {("", "", "/old"), ("/new", "/new", "/new")} == seen
+
+
+class Published:
+    """Notes what is published again."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[object, ...]] = []
+
+    async def resolve_by(self, decryptor: object, overrides: PropertySource | None) -> None:
+        self.done.append(("resolve", decryptor, overrides and dict(overrides.values)))
+
+    async def parse_by(self, formats: object) -> None:
+        self.done.append(("parse", formats))
+
+
+async def run_part(part: Part[Any], new: NewSettings) -> None:
+    prepared = part.prepare(new)
+    if part.apply(prepared):
+        await part.publish(prepared)
+
+
+async def test_documents_are_resolved_again_where_keys_or_overrides_are_others() -> None:
+    published, keyring = Published(), Keyring()
+    part = Resolution(keyring, cast(Publisher, published))
+    same, other = Encryption(), Encryption(fingerprint=b"other", decryptor=Decryptor(OneKey(None)))
+    overridden = Settings(overrides={"a": "b"})
+
+    await run_part(part, NewSettings(Settings(), Settings(), NamedFiles(OPEN, None, same)))
+    assert [] == published.done
+    await run_part(part, NewSettings(Settings(), overridden, NamedFiles(OPEN, None, same)))
+    assert [("resolve", None, {"a": "b"})] == published.done
+    await run_part(part, NewSettings(overridden, overridden, NamedFiles(OPEN, None, other)))
+    assert ("resolve", other.decryptor, {"a": "b"}) == published.done[-1]
+    assert other is keyring.current
+    await run_part(part, NewSettings(overridden, Settings(), NamedFiles(OPEN, None, other)))
+    assert ("resolve", other.decryptor, None) == published.done[-1]
+    assert 3 == len(published.done)
+
+
+async def test_files_are_parsed_again_where_the_bounds_are_others() -> None:
+    published, files = Published(), NamedFiles(OPEN, None, Encryption())
+    settings = Settings(formats=FormatSettings(nodes=5))
+    part = Parsing(cast(Publisher, published))
+    await run_part(part, NewSettings(settings, settings, files))
+    assert [] == published.done
+    await run_part(part, NewSettings(Settings(), settings, files))
+    assert [("parse", settings.formats)] == published.done
+
+
+@pytest.mark.parametrize("is_other", [True, False])
+async def test_the_log_is_configured_where_its_settings_are_others(configured: list[object], is_other: bool) -> None:
+    settings = Settings(log=other(Settings().log)) if is_other else Settings()
+    await run_part(Logging(), NewSettings(Settings(), settings, NamedFiles(OPEN, None, Encryption())))
+
+    assert [settings.log] * is_other == configured
+
+
+async def test_open_connections_are_checked_once_their_limits_are_in_force() -> None:
+    done: list[object] = []
+
+    class WebSockets:
+        def replace(self, *settings: object) -> None:
+            done.append(settings)
+
+        def recheck(self) -> None:
+            done.append("recheck")
+
+    settings = Settings(auth=AuthSettings(connections_per_token=7))
+    part = Realtime(cast(WebSocketServer, WebSockets()))
+    await run_part(part, NewSettings(Settings(), settings, NamedFiles(OPEN, None, Encryption())))
+
+    assert [(settings.realtime, 7), "recheck"] == done
+
+
+async def test_open_connections_are_checked_against_the_new_rights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon = Daemon(Settings(source=SOURCES), tmp_path, monkeypatch)
+    nobody = NamedFiles(Authority(), None, Encryption())
+    monkeypatch.setattr(reload_module, "load_named_files", lambda *_: nobody)
+    seen: list[object] = []
+    monkeypatch.setattr(type(daemon.parts.websockets), "recheck", lambda _: seen.append(daemon.parts.gate.authority))
+    await daemon.reload.reload()
+
+    assert [nobody.authority] == seen

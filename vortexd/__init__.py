@@ -23,7 +23,8 @@ Each package says in its __init__.py what arrives, what leaves and what it never
     observe/     logs, metrics and traces
     process/     systemd, signals, several workers on one port, the installation
     console/     the page for people, and a client in JavaScript; static files
-    daemon.py    the composition root: the root nursery, signals and the order of shutdown
+    composition.py  the composition root: makes all parts, wired
+    daemon.py    runs the parts: the root nursery, signals and the order of shutdown
     reload.py    SIGHUP: new settings for all parts, together or not at all
     cli/         the command line of vortexd
     client/      the client for Trio, asyncio and threads
@@ -31,7 +32,7 @@ Each package says in its __init__.py what arrives, what leaves and what it never
     ctl/         vortexctl, one module per command
 
 The import rule, kept by tests/test_imports.py: packages import each other without circles, and only as listed there. Pure modules import no
-trio, socket, time, random or logging. Only daemon.py and reload.py know every part.
+trio, socket, time, random or logging. Only composition.py knows every part.
 """
 
 __version__ = "0.1.0"

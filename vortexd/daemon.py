@@ -1,7 +1,7 @@
-"""The composition root: builds the stages, puts the pipeline together, owns the root nursery, the signals and the order of shutdown.
+"""Runs the parts that `composition` has made: owns the root nursery, the signals and the order of shutdown.
 
-What runs: the sources, which publish to the pipeline as one, one listener that accepts, a task per connection. What ends it: SIGTERM or SIGINT
-(the drain, then exit), or an error nobody expects (loudly). SIGHUP is for `reload`.
+What runs: the sources, which publish as one, one listener that accepts, a task per connection. What ends it: SIGTERM or SIGINT (the drain, then
+exit), or an error nobody expects (loudly). SIGHUP is for `reload`.
 """
 
 import contextlib
@@ -9,51 +9,23 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from random import Random
 
 import structlog
 import trio
 
-from .auth import Gate
-from .auth.credential_files import NamedFiles, load_named_files
-from .core.text import rfc3339
-from .encryption.files import Keyring
-from .fleet import Fleet
-from .http.app import create_app
-from .http.connections import Connections
-from .http.console import console_routes
-from .http.difference import Difference
-from .http.encryption import encryption_routes
-from .http.explain import Explain
-from .http.fleet import FleetPages
-from .http.hypercorn import Bridge
-from .http.monitor import Monitor
-from .http.openapi import OpenApi
-from .http.routes import standard_routes
+from .auth.credential_files import load_named_files
+from .composition import Parts, Process, bound_addresses, build
 from .net.inherited import Inherited, inherit
-from .net.listener import Accepted, Listener
-from .net.tls import Tls
+from .net.listener import Accepted
 from .observe.metrics import Metrics
-from .observe.publication import Publication
 from .observe.tracing import tracing
-from .pipeline.broadcast import Broadcaster, Subscriber
-from .pipeline.pipeline import Pipeline
-from .pipeline.registry import Registry
-from .pipeline.state import overrides_of
-from .pipeline.store import Store
 from .process import systemd
 from .process.late_signals import LateSignals
 from .process.peers import Peers, WorkerSlot
-from .protocol.encoder import Encoder
-from .realtime.server import WebSocketServer
-from .reload import Parts, Reload, pages_of
-from .settings.file import own_files
-from .settings.sections import Address, Settings, parse_address
-from .source.composite import Sources, open_sources
+from .settings.sections import Settings
 
 log = structlog.get_logger()
 
@@ -87,7 +59,7 @@ def run(
         started: Called with the bound addresses as URLs once the sockets are bound and the first complete state is served.
         read: Reads the settings again, for SIGHUP; raises SettingsError, and then nothing changes.
         listening: Sockets that were bound for us, where we are one of several workers.
-        seat: Which one, then.
+        slot: Which one, then.
         file: Where the settings come from, if from a file; never served, like all the files that they name.
         memory: Where the last good content of directories is kept; None if it isn't. Never served.
 
@@ -97,169 +69,98 @@ def run(
     """
     peers = Peers(slot)
     inherited = Inherited(tuple(listening)) if slot else inherit(os.environ, os.getpid())
-    bound = _bound(settings, inherited)
-    files = load_named_files(settings, bound, os.environ)
+    files = load_named_files(settings, bound_addresses(settings, inherited), os.environ)
     notifier = peers.notifier or systemd.Notifier(os.environ, os.getpid())
     own = [str(each) for each in (file, memory) if each is not None]
     sys.setswitchinterval(_SWITCH_INTERVAL)
     with tracing(settings.tracing) as trace, LateSignals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as late:
-        trio.run(
-            partial(serve, trace=trace, memory=memory),
-            *(settings, files, started, read or (lambda: settings), late, inherited, notifier, peers, own),
-        )
+        process = Process(inherited, notifier, peers, own, memory, trace)
+
+        async def serve() -> None:
+            await Daemon(build(settings, files, read or (lambda: settings), process)).run(started, late)
+
+        trio.run(serve)
 
 
-def _bound(settings: Settings, inherited: Inherited) -> list[Address]:
-    """Where we are reached: by the sockets of systemd, if there are any, else by those of the settings."""
-    if not inherited.activated:
-        return [parse_address(text) for text in settings.server.bind]
-    names = [each.getsockname() for each in inherited.activated]
-    return [Address(path=str(name)) if isinstance(name, str | bytes) else Address(name[0], name[1]) for name in names]
+class Daemon:
+    """Runs the parts of a daemon.
 
+    Args:
+        parts: As `build` has made them.
+    """
 
-async def serve(
-    settings: Settings,
-    files: NamedFiles,
-    started: Started,
-    read: Callable[[], Settings],
-    late: LateSignals,
-    inherited: Inherited,
-    notifier: systemd.Notifier,
-    peers: Peers,
-    own: Sequence[str],
-    trace: Callable[[Publication], None] | None = None,
-    memory: Path | None = None,
-) -> None:
-    """Run the daemon; see `run`. Returns after a drain; a second signal cancels what is left at once."""
-    bound = _bound(settings, inherited)
-    tls, keyring = Tls(files.context), Keyring(files.encryption)
-    gate = Gate(settings.auth, files.authority, bound, time.time, trio.current_time, pages_of(settings, files))
-    metrics = Metrics()
-    reload = Reload(settings, read, bound, metrics, notifier)
-    store = Store(settings.history)
-    registry: Registry[Subscriber] = Registry()
-    encoder = Encoder(timestamp, settings.history.frames_bytes)
-    pipeline = Pipeline(
-        settings.formats,
-        store,
-        registry,
-        Broadcaster(
-            registry,
-            encoder.change,
-            trio.current_time,
-            lambda change: fleet.changed(change.key, time.time()),
-        ),
-        encoder,
-        metrics,
-        keyring.current.decryptor,
-        overrides_of(settings.overrides),
-    )
-    fleet = Fleet(settings.fleet, pipeline.version_of)
-    metrics.watch_fleet(fleet.totals)
-    sources = open_sources(settings, os.environ, Random(), [*own_files(settings), *own], memory)
-    # The questions that go against the stream: for a label that exists and that nobody has asked for yet, and for the commit before one.
-    pipeline.reading.load_label = sources.load
-    pipeline.reading.load_before = sources.before
-    pipeline.on_publication = trace
-    sources.keep_labels(lambda: pipeline.main_labels)
-    metrics.watch_sources(sources.reports)
-    listener = Listener(settings.server, inherited, tls)
-    websockets = WebSocketServer(
-        pipeline,
-        registry,
-        settings.realtime,
-        metrics,
-        timestamp,
-        Random(),
-        gate,
-        settings.auth.connections_per_token,
-        listener.leave,
-        fleet,
-    )
-    metrics.watch_tasks(lambda: trio.lowlevel.current_statistics().tasks_living)
-    metrics.watch_connections(lambda: (len(websockets) - websockets.parked, websockets.parked))
-    monitor = Monitor(sources, settings.monitor, peers, lambda: [*pipeline.broken.values()])
-    if gate.is_open and not settings.monitor.secret and sources.can_fetch:
-        log.warning(
-            "webhooks unsigned", consequence="whoever reaches us can make us fetch", remedy="set monitor.secret"
-        )
-    routes = standard_routes(
-        pipeline.reading,
-        metrics,
-        sources.reports,
-        peers=peers,
-        more={
-            "/monitor": monitor,
-            "/api/v1/connections": Connections(websockets.connected, peers),
-            "/api/v1/explain/": Explain(pipeline.reading),
-            "/api/v1/diff/": Difference(pipeline.reading, timestamp()),
-            OpenApi.route: OpenApi(lambda: reload.settings.http.prefix, lambda: gate.is_open),
-            FleetPages.route: FleetPages(fleet, pipeline, time.time, peers),
-            **encryption_routes(keyring),
-            **(console_routes() if settings.console.enabled else {}),
-        },
-        settings=settings.http,
-    )
-    app = create_app(routes, metrics, lambda: reload.settings.server.body_bytes, timestamp, gate)
-    bridge = Bridge(app, settings.server)
-    parts = Parts(
-        gate,
-        tls,
-        keyring,
-        sources,
-        pipeline,
-        store,
-        encoder,
-        fleet,
-        listener,
-        bridge,
-        websockets,
-        monitor,
-        routes,
-        own,
-        memory,
-    )
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._process = parts.process
+        self._stages = parts.stages
 
-    async def serve_websocket(accepted: Accepted) -> bool:
-        return await websockets.serve(
+    async def run(self, started: Started, late: LateSignals) -> None:
+        """Serve until a signal ends it; see the function `run`. Returns after a drain; a second signal cancels what is left at once."""
+        with (
+            _ends(self._process.peers) as ends,
+            trio.open_signal_receiver(signal.SIGHUP) as reloads,
+        ):
+            late.are_awaited()
+            urls = await self._parts.listener.bind()
+            async with trio.open_nursery() as root:
+                root.start_soon(partial(self._stages.sources.run, self._stages.publisher.publish), name="sources")
+                root.start_soon(self._stages.publisher.run)
+                root.start_soon(self._announce, started, urls)
+                root.start_soon(_watch_loop, self._parts.metrics)
+                root.start_soon(self._process.peers.run)
+                root.start_soon(self._parts.reload.run, reloads)
+                ended = trio.Event()
+                root.start_soon(_stop, ends, root.cancel_scope, ended)
+                await self._accept(ended)
+                root.cancel_scope.cancel()
+            late.over()
+        log.info("stopped")
+
+    async def _accept(self, ended: trio.Event) -> None:
+        """Serve connections until the event, and then drain them. The nursery inside ends with the last of them, or at the drain's deadline."""
+        async with trio.open_nursery() as connections:
+            await connections.start(self._parts.websockets.park)
+            serve = self._serve_websocket, self._parts.bridge.serve, self._wait_served
+            connections.start_soon(self._parts.listener.serve, connections, *serve)
+            await ended.wait()
+            log.info("stopping", connections=len(self._parts.websockets))
+            self._process.notifier.stopping()
+            timeout = self._parts.in_force.settings.server.drain_timeout
+            connections.cancel_scope.deadline = trio.current_time() + timeout
+            self._parts.listener.stop_accepting()
+            await self._parts.bridge.drain()
+            await self._parts.websockets.drain(timeout * _DRAIN_SPREAD)
+            await self._parts.listener.wait_settled()
+
+    async def _serve_websocket(self, accepted: Accepted) -> bool:
+        return await self._parts.websockets.serve(
             accepted.stream, accepted.head, accepted.target, accepted.connection_id, accepted.sender
         )
 
-    async def served_at_once() -> None:
-        if inherited.activated or inherited.stored:
-            # A restart behind a socket that stayed open turns nobody away.
+    async def _wait_served(self) -> None:
+        """Wait, for a while, until something is served, if clients could connect before we ran: a restart behind an open socket refuses nobody."""
+        if self._process.inherited.activated or self._process.inherited.stored:
             with trio.move_on_after(_PATIENCE):
-                await pipeline.wait_ready()
+                await self._stages.publisher.wait_ready()
 
-    with (
-        _ends(peers) as ends,
-        trio.open_signal_receiver(signal.SIGHUP) as reloads,
-    ):
-        late.are_awaited()
-        urls = await listener.bind()
-        async with trio.open_nursery() as root:
-            root.start_soon(partial(sources.run, pipeline.publish), name="sources")
-            root.start_soon(pipeline.run)
-            root.start_soon(_announce, pipeline, started, urls, notifier, listener, websockets, sources, reload)
-            root.start_soon(_watch_loop, metrics)
-            root.start_soon(peers.run)
-            root.start_soon(reload.run, parts, reloads)
-            ended = trio.Event()
-            root.start_soon(_stop, ends, root.cancel_scope, ended)
-            async with trio.open_nursery() as connections:
-                await connections.start(websockets.park)
-                root.start_soon(listener.serve, connections, serve_websocket, bridge.serve, served_at_once)
-                await ended.wait()
-                log.info("stopping", connections=len(websockets))
-                notifier.stopping()
-                connections.cancel_scope.deadline = trio.current_time() + settings.server.drain_timeout
-                listener.stop_accepting()
-                await bridge.drain()
-                await websockets.drain(settings.server.drain_timeout * _DRAIN_SPREAD)
-                await listener.wait_settled()
-            root.cancel_scope.cancel()
-        late.over()
-    log.info("stopped")
+    async def _announce(self, started: Started, urls: Sequence[str]) -> None:
+        """Say that we serve once we do, and from then on how it goes, from the loop that serves: a stuck one falls silent."""
+        await self._stages.publisher.wait_ready()
+        log.info("ready", addresses=list(urls))
+        started(urls)
+        notifier = self._process.notifier
+        notifier.ready("serving")
+        with contextlib.ExitStack() as duplicates:
+            notifier.store([duplicates.enter_context(each) for each in self._parts.listener.storable()])
+        # A third, for one may be late or lost.
+        interval = min(notifier.watchdog / 3 if notifier.watchdog else _STATUS_INTERVAL, _STATUS_INTERVAL)
+        while True:
+            await trio.sleep(interval)
+            counts = len(self._parts.websockets), self._parts.websockets.parked
+            broken = [*self._stages.reader.broken.values()]
+            notifier.status(
+                systemd.describe(*counts, self._stages.sources.reports(), broken, self._parts.reload.outcome)
+            )
 
 
 async def _watch_loop(metrics: Metrics) -> None:
@@ -286,36 +187,3 @@ async def _stop(signals: AsyncIterator[int], scope: trio.CancelScope, ended: tri
     ended.set()
     log.warning("stopping at once", signal=signal.Signals(await anext(signals)).name)
     scope.cancel()
-
-
-async def _announce(
-    pipeline: Pipeline,
-    started: Started,
-    urls: Sequence[str],
-    notifier: systemd.Notifier,
-    listener: Listener,
-    websockets: WebSocketServer,
-    sources: Sources,
-    reload: Reload,
-) -> None:
-    """Say that we serve once we do, and from then on how it goes, from the loop that serves: a stuck one falls silent."""
-    await pipeline.wait_ready()
-    log.info("ready", addresses=list(urls))
-    started(urls)
-    notifier.ready("serving")
-    with contextlib.ExitStack() as duplicates:
-        notifier.store([duplicates.enter_context(each) for each in listener.storable()])
-    # A third, for one may be late or lost.
-    interval = min(notifier.watchdog / 3 if notifier.watchdog else _STATUS_INTERVAL, _STATUS_INTERVAL)
-    while True:
-        await trio.sleep(interval)
-        notifier.status(
-            systemd.describe(
-                len(websockets), websockets.parked, sources.reports(), [*pipeline.broken.values()], reload.outcome
-            )
-        )
-
-
-def timestamp() -> str:
-    """The current time as RFC 3339, UTC, with milliseconds."""
-    return rfc3339(time.time())

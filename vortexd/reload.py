@@ -1,98 +1,212 @@
 """SIGHUP: the settings and the files that they name are read again, and are in force together or not at all.
 
-In come signals; out go new settings to everybody who goes by them, and the outcome to the log, to systemd and to the metrics. The invariant:
-until everything has been read and found good nothing changes, and between two awaits everybody goes by the same settings. Connections
-that are open stay open: they are judged by the new rights, and keep the limits and heartbeats that they began with.
+In come signals; out go new settings to all parts, and the outcome to the log, to systemd and to the metrics. The daemon registers its parts as a
+list. A reload prepares all of them and then applies all of them: `prepare` may fail and changes nothing, `apply` can't fail and doesn't wait. The
+invariant: between two awaits all parts go by the same settings. Open connections stay open: the new rights apply to them, and they keep the limits
+and heartbeats that they began with.
 """
 
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any, Generic, TypeVar
 
 import attrs
 import structlog
 import trio
 
 from .aio import threads
-from .auth import Gate
 from .auth.credential_files import NamedFiles, load_named_files
 from .core.errors import SettingsError
-from .encryption.files import Keyring
-from .fleet import Fleet
-from .http.hypercorn import Bridge
-from .http.monitor import Monitor
-from .http.routes import Routes
-from .net.listener import Listener
-from .net.tls import Tls
+from .core.model import PropertySource
+from .encryption.files import Encryption, Keyring
 from .observe import logs
 from .observe.metrics import Metrics
-from .pipeline.pipeline import Pipeline
+from .pipeline.publisher import Publisher
 from .pipeline.state import overrides_of
-from .pipeline.store import Store
 from .process.systemd import Notifier
-from .protocol.encoder import Encoder
 from .realtime.server import WebSocketServer
 from .settings.file import own_files
-from .settings.sections import Address, Settings, reloaded
+from .settings.sections import Address, FormatSettings, LogSettings, RealtimeSettings, Settings, reloaded
 from .source.composite import Sources, open_sources
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 # Seconds from one reload to the next: however many signals come meanwhile, they are one.
 _PAUSE = 0.25
 
 
+class InForce:
+    """The settings in force, for parts that look at them each time they need one."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+
 @attrs.frozen(eq=False)
-class Parts:
-    """Everybody who goes by settings that a reload changes.
+class NewSettings:
+    """Settings that a reload is about to put in force.
 
     Attributes:
-        own: Files that are never served, beside those that settings name.
+        before: The settings in force.
+        settings: Those that take their place.
+        files: What the files of [auth], [tls] and [encryption] hold that the new settings name.
     """
 
-    gate: Gate
-    tls: Tls
-    keyring: Keyring
-    sources: Sources
-    pipeline: Pipeline
-    store: Store
-    encoder: Encoder
-    fleet: Fleet
-    listener: Listener
-    bridge: Bridge
-    websockets: WebSocketServer
-    monitor: Monitor
-    routes: Routes
-    own: Sequence[str] = ()
-    memory: Path | None = None
+    before: Settings
+    settings: Settings
+    files: NamedFiles
 
-    async def replace(self, before: Settings, settings: Settings, files: NamedFiles) -> None:
-        """Put settings in force in place of others."""
-        # No await until all is in force: requests are judged by the old rights or by the new ones, and so are those who are in.
-        self.gate.replace(settings.auth, files.authority, pages_of(settings, files))
-        self.tls.replace(files.context)
-        self.listener.replace(settings.server)
-        self.bridge.replace(settings.server)
-        self.monitor.replace(settings.monitor)
-        self.routes.replace(settings.http)
-        self.store.replace(settings.history)
-        self.encoder.replace(settings.history.frames_bytes)
-        self.fleet.replace(settings.fleet)
-        self.websockets.replace(settings.realtime, settings.auth.connections_per_token)
-        self.websockets.recheck()
-        if settings.log != before.log:
-            logs.configure(settings.log, sys.stderr)
-        if _sources(settings) != _sources(before):
-            own = [*own_files(settings), *self.own]
-            self.sources.replace(open_sources(settings, os.environ, Random(), own, self.memory))
-        # What these change in documents is published, which takes a while.
-        if self.keyring.replace(files.encryption) or settings.overrides != before.overrides:
-            await self.pipeline.resolve_by(self.keyring.current.decryptor, overrides_of(settings.overrides))
-        if settings.formats != before.formats:
-            await self.pipeline.parse_by(settings.formats)
+
+class Part(ABC, Generic[T]):
+    """A part of the daemon that goes by settings."""
+
+    @abstractmethod
+    def prepare(self, new: NewSettings) -> T:
+        """Make everything that can fail, and change nothing. Returns what `apply` needs.
+
+        Raises:
+            SettingsError: The new settings can't be used; then no part applies them.
+        """
+
+    @abstractmethod
+    def apply(self, prepared: T) -> bool:
+        """Put the new settings in force. Returns whether documents may become others by it: then `publish` is called, too."""
+
+    async def publish(self, prepared: T) -> None:
+        """Publish the documents that became others. Called once all parts have applied their settings."""
+
+
+class Taken(Part[T]):
+    """A part that takes values as they are.
+
+    Args:
+        select: Picks the values.
+        replace: Puts them in force.
+    """
+
+    def __init__(self, select: Callable[[NewSettings], T], replace: Callable[[T], object]) -> None:
+        self._select = select
+        self._replace = replace
+
+    def prepare(self, new: NewSettings) -> T:
+        """See `Part`."""
+        return self._select(new)
+
+    def apply(self, prepared: T) -> bool:
+        """See `Part`."""
+        self._replace(prepared)
+        return False
+
+
+class Logging(Part[LogSettings | None]):
+    """The log. The same settings leave it as it is."""
+
+    def prepare(self, new: NewSettings) -> LogSettings | None:
+        """See `Part`."""
+        return new.settings.log if new.settings.log != new.before.log else None
+
+    def apply(self, prepared: LogSettings | None) -> bool:
+        """See `Part`."""
+        if prepared is not None:
+            logs.configure(prepared, sys.stderr)
+        return False
+
+
+class Realtime(Part[tuple[RealtimeSettings, int]]):
+    """The limits of WebSocket connections. It must come after the part with the rights: it checks the open connections against them."""
+
+    def __init__(self, websockets: WebSocketServer) -> None:
+        self._websockets = websockets
+
+    def prepare(self, new: NewSettings) -> tuple[RealtimeSettings, int]:
+        """See `Part`."""
+        return new.settings.realtime, new.settings.auth.connections_per_token
+
+    def apply(self, prepared: tuple[RealtimeSettings, int]) -> bool:
+        """See `Part`."""
+        self._websockets.replace(*prepared)
+        self._websockets.recheck()
+        return False
+
+
+class OpenSources(Part[Sources | None]):
+    """The sources. The same settings leave them as they are.
+
+    Args:
+        own: Files that are never served, beside those that settings name.
+        memory: As of `open_sources`.
+    """
+
+    def __init__(self, sources: Sources, own: Sequence[str] = (), memory: Path | None = None) -> None:
+        self._sources = sources
+        self._own = own
+        self._memory = memory
+
+    def prepare(self, new: NewSettings) -> Sources | None:
+        """See `Part`."""
+        if _made_of(new.settings) == _made_of(new.before):
+            return None
+        own = [*own_files(new.settings), *self._own]
+        return open_sources(new.settings, os.environ, Random(), own, self._memory)
+
+    def apply(self, prepared: Sources | None) -> bool:
+        """See `Part`."""
+        if prepared is not None:
+            self._sources.replace(prepared)
+        return False
+
+
+@attrs.frozen(eq=False)
+class _Resolving:
+    encryption: Encryption
+    overrides: PropertySource | None
+    are_others: bool
+
+
+class Resolution(Part[_Resolving]):
+    """The keys of encryption and the overrides: what documents are resolved with."""
+
+    def __init__(self, keyring: Keyring, publisher: Publisher) -> None:
+        self._keyring = keyring
+        self._publisher = publisher
+
+    def prepare(self, new: NewSettings) -> _Resolving:
+        """See `Part`."""
+        are_others = new.settings.overrides != new.before.overrides
+        return _Resolving(new.files.encryption, overrides_of(new.settings.overrides), are_others)
+
+    def apply(self, prepared: _Resolving) -> bool:
+        """See `Part`."""
+        return self._keyring.replace(prepared.encryption) or prepared.are_others
+
+    async def publish(self, prepared: _Resolving) -> None:
+        """See `Part`."""
+        await self._publisher.resolve_by(self._keyring.current.decryptor, prepared.overrides)
+
+
+class Parsing(Part[tuple[FormatSettings, bool]]):
+    """The bounds of parsing."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    def prepare(self, new: NewSettings) -> tuple[FormatSettings, bool]:
+        """See `Part`."""
+        return new.settings.formats, new.settings.formats != new.before.formats
+
+    def apply(self, prepared: tuple[FormatSettings, bool]) -> bool:
+        """See `Part`."""
+        return prepared[1]
+
+    async def publish(self, prepared: tuple[FormatSettings, bool]) -> None:
+        """See `Part`."""
+        await self._publisher.parse_by(prepared[0])
 
 
 def pages_of(settings: Settings, files: NamedFiles) -> str | None:
@@ -102,7 +216,7 @@ def pages_of(settings: Settings, files: NamedFiles) -> str | None:
     return "http" if files.context is None else "https"
 
 
-def _sources(settings: Settings) -> object:
+def _made_of(settings: Settings) -> object:
     """What sources are made of."""
     return settings.source, settings.server.state_directory, own_files(settings)
 
@@ -111,20 +225,23 @@ class Reload:
     """See the module.
 
     Args:
-        settings: What is in force.
+        in_force: The settings in force; a reload replaces them.
+        parts: In the order in which they apply new settings.
         read: Reads the settings again; blocks, and raises SettingsError.
         bound: The addresses listened on.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        in_force: InForce,
+        parts: Sequence[Part[Any]],
         read: Callable[[], Settings],
         bound: Sequence[Address],
         metrics: Metrics,
         notifier: Notifier,
     ) -> None:
-        self._settings = settings
+        self._in_force = in_force
+        self._parts = tuple(parts)
         self._read = read
         self._bound = bound
         self._metrics = metrics
@@ -132,38 +249,60 @@ class Reload:
         self._outcome = ""
 
     @property
-    def settings(self) -> Settings:
-        """What is in force."""
-        return self._settings
-
-    @property
     def outcome(self) -> str:
         """What is to be said of the last one as long as there is no other; "" where all that was read is in force."""
         return self._outcome
 
-    async def run(self, parts: Parts, signals: AsyncIterator[int]) -> None:
+    async def run(self, signals: AsyncIterator[int]) -> None:
         """Reload at each signal, for ever. Those that come while it reloads, or soon after, are one."""
         async for _ in signals:
-            await self.reload(parts)
+            await self.reload()
             await trio.sleep(_PAUSE)
 
-    async def reload(self, parts: Parts) -> None:
+    async def reload(self) -> None:
         """Reload once. Raises nothing that an operator can cause."""
         self._notifier.reloading(time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000)
+        before = self._in_force.settings
         try:
-            read, waiting = reloaded(self._settings, await threads.run_sync(self._read))
+            read, waiting = reloaded(before, await threads.run_sync(self._read))
             files = await threads.run_sync(load_named_files, read, self._bound, os.environ)
+            prepared = self._prepared(NewSettings(before, read, files))
         except SettingsError as error:
             self._refuse(error)
             return
-        before, self._settings = self._settings, read
-        await parts.replace(before, read, files)
+        await self._apply(read, prepared)
         self._metrics.reloaded(is_done=True)
         self._outcome = f"restart needed for {', '.join(waiting)}" if waiting else ""
         if waiting:
             log.warning("restart needed", keys=waiting, consequence="they are as they were; all others are in force")
         log.info("reloaded")
         self._notifier.ready(f"reloaded; {self._outcome}" if waiting else "reloaded")
+
+    def _prepared(self, new: NewSettings) -> list[tuple[Part[Any], Any]]:
+        """Each part with what it has prepared.
+
+        Raises:
+            SettingsError: With the problems of all parts.
+        """
+        prepared: list[tuple[Part[Any], Any]] = []
+        errors: list[SettingsError] = []
+        for part in self._parts:
+            try:
+                prepared.append((part, part.prepare(new)))
+            except SettingsError as error:
+                errors.append(error)
+        if errors:
+            raise SettingsError([problem for error in errors for problem in error.problems], errors[0].origin)
+        return prepared
+
+    async def _apply(self, settings: Settings, prepared: Sequence[tuple[Part[Any], Any]]) -> None:
+        """Put settings in force in all parts."""
+        # No await until all parts have applied them: each request is judged by the old settings or by the new ones, never by a mixture.
+        self._in_force.settings = settings
+        publishing = [(part, each) for part, each in prepared if part.apply(each)]
+        # This takes a while.
+        for part, each in publishing:
+            await part.publish(each)
 
     def _refuse(self, error: SettingsError) -> None:
         self._metrics.reloaded(is_done=False)

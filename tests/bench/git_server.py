@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from vortexd.cli.main import main
-from vortexd.pipeline import pipeline, store
+from vortexd.pipeline import publisher, store
 from vortexd.pipeline.broadcast import Broadcaster
-from vortexd.pipeline.pipeline import Pipeline
+from vortexd.pipeline.publisher import Publisher
 from vortexd.source.git.mirror import Mirror
 from vortexd.source.git.source import GitSource
 
@@ -54,10 +54,10 @@ def timed_async(owner: Any, name: str, stage: str, inner: str | None = None) -> 
 
 if __name__ == "__main__":
     timed_async(Mirror, "fetch", "fetch")
-    timed_async(Pipeline, "publish", "publish")
+    timed_async(Publisher, "publish", "publish")
     timed_async(GitSource, "_read", "read", "publish")
-    for name, stage in (("parse_tree", "parse"), ("list_keys", "list"), ("stage", "resolve and diff")):
-        timed(pipeline, name, stage)
+    for name, stage in (("parse_all", "parse"), ("list_keys", "list"), ("stage", "resolve and diff")):
+        timed(publisher, name, stage)
     timed(store, "patch_between", "diff")
     timed(Broadcaster, "publish", "broadcast")
     sys.exit(main())

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
-import trio
 
-from tests.fakes import open_gate, timestamp
+from tests.fakes import open_gate
 from tests.http.serving import Response, Serving, serving
 from tests.http.test_openapi import PATHS
+from tests.wiring import Wired
 from vortexd.auth import Authority, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
 from vortexd.core.model import Files, Tree
@@ -23,13 +23,7 @@ from vortexd.http.explain import Explain
 from vortexd.http.fleet import FleetPages
 from vortexd.http.monitor import Monitor
 from vortexd.http.openapi import OpenApi
-from vortexd.observe.metrics import Metrics
-from vortexd.pipeline.broadcast import Broadcaster, Subscriber
-from vortexd.pipeline.pipeline import Pipeline
-from vortexd.pipeline.registry import Registry
-from vortexd.pipeline.store import Store
-from vortexd.protocol.encoder import Encoder
-from vortexd.settings.sections import FleetSettings, FormatSettings, HistorySettings, MonitorSettings
+from vortexd.settings.sections import FleetSettings, MonitorSettings
 
 SECRET = b"s3cret-value"
 GRANTS = {
@@ -89,23 +83,23 @@ class Sources:
 @asynccontextmanager
 async def everything() -> AsyncIterator[Serving]:
     """All that a daemon serves, from files, for who has the right token."""
-    store, registry, encoder, metrics = Store(HistorySettings()), Registry[Subscriber](), Encoder(timestamp), Metrics()
-    broadcaster = Broadcaster(registry, encoder.change, trio.current_time)
-    pipeline = Pipeline(FormatSettings(), store, registry, broadcaster, encoder, metrics)
+    pipeline = Wired()
     files = Files(CONTENTS, root="file:/c/", locations=("", "{application}/"))
-    await pipeline.publish(Tree({"main": files, "secret": files}, "main"))
+    await pipeline.publisher.publish(Tree({"main": files, "secret": files}, "main"))
     more = {
         "/monitor": Monitor(Sources(), MonitorSettings()),
         "/api/v1/connections": Connections(lambda: ()),
-        "/api/v1/explain/": Explain(pipeline.reading),
-        "/api/v1/diff/": Difference(pipeline.reading, "2026-01-01T00:00:00Z"),
+        "/api/v1/explain/": Explain(pipeline.reader),
+        "/api/v1/diff/": Difference(pipeline.reader, "2026-01-01T00:00:00Z"),
         OpenApi.route: OpenApi(lambda: "", lambda: False),
-        FleetPages.route: FleetPages(Fleet(FleetSettings(), pipeline.version_of), pipeline, lambda: 0.0),
+        FleetPages.route: FleetPages(
+            Fleet(FleetSettings(), pipeline.key_usage.version_of), pipeline.reader, lambda: 0.0
+        ),
         **encryption_routes(Keyring()),
         **console_routes(),
     }
     gate = open_gate(Authority(Tokens(load_tokens(FILE, "tokens.toml"))), failure_burst=1_000)
-    async with serving(gate=gate, more=more, reader=pipeline.reading) as http:
+    async with serving(gate=gate, more=more, reader=pipeline.reader) as http:
         yield http
 
 

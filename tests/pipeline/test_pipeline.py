@@ -24,23 +24,20 @@ from vortexd.core.version import version_of
 from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.keys import OneKey
-from vortexd.observe.metrics import Metrics
 from vortexd.observe.publication import Publication
 from vortexd.pipeline import key_usage as interests_module
 from vortexd.pipeline import parsing
 from vortexd.pipeline import pipeline as line_module
 from vortexd.pipeline import registry as registry_module
-from vortexd.pipeline.broadcast import Broadcaster, Delivery, Subscriber
-from vortexd.pipeline.pipeline import Pipeline, TooManyKeys
-from vortexd.pipeline.registry import Registry
+from vortexd.pipeline.broadcast import Delivery
+from vortexd.pipeline.pipeline import TooManyKeys
 from vortexd.pipeline.state import State
-from vortexd.pipeline.store import Store
 from vortexd.protocol import messages
-from vortexd.protocol.encoder import Encoder
 from vortexd.protocol.frames import text_frame
 from vortexd.settings.sections import FormatSettings, HistorySettings
 
-from ..fakes import FakePast, Rounds, timestamp
+from ..fakes import FakePast, Rounds
+from ..wiring import Wired
 
 SHOP = Key("shop", "dev", "main")
 FILLER = b"filler: " + b"x" * 200
@@ -58,28 +55,9 @@ class Subscribed:
         self.deliveries.append(delivery)
 
 
-class Whole:
-    """A line and its neighbours."""
-
-    def __init__(
-        self,
-        history: HistorySettings | None = None,
-        decryptor: Decryptor | None = None,
-        now: Callable[[], float] = lambda: 0.0,
-    ) -> None:
-        self.store = Store(history or HistorySettings())
-        self.registry: Registry[Subscriber] = Registry()
-        encoder = Encoder(timestamp)
-        broadcaster = Broadcaster(self.registry, encoder.change, trio.current_time)
-        self.metrics = Metrics()
-        self.pipeline = Pipeline(
-            FormatSettings(), self.store, self.registry, broadcaster, encoder, self.metrics, decryptor, now=now
-        )
-
-
 @pytest.fixture
-def whole() -> Whole:
-    return Whole()
+def whole() -> Wired:
+    return Wired()
 
 
 def message(delivery: Delivery) -> dict[str, object]:
@@ -89,9 +67,9 @@ def message(delivery: Delivery) -> dict[str, object]:
 
 
 async def test_H02_a_publication_does_not_wait_for_those_who_read(
-    whole: Whole, monkeypatch: pytest.MonkeyPatch
+    whole: Wired, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await whole.pipeline.publish(tree(b"a: 1"))
+    await whole.publisher.publish(tree(b"a: 1"))
     resolve, may_end = State.resolve, threading.Event()
 
     def waiting(state: State, key: Key) -> Config:
@@ -105,33 +83,33 @@ async def test_H02_a_publication_does_not_wait_for_those_who_read(
         await trio.testing.wait_all_tasks_blocked()
         try:
             with trio.fail_after(5):
-                await whole.pipeline.publish(tree(b"a: 2"))
+                await whole.publisher.publish(tree(b"a: 2"))
         finally:
             may_end.set()
 
     assert {"a": 2} == (await whole.pipeline.read(SHOP)).document
 
 
-async def test_nothing_is_served_before_the_first_state(whole: Whole) -> None:
+async def test_nothing_is_served_before_the_first_state(whole: Wired) -> None:
     assert whole.pipeline.default_label is None
     with pytest.raises(UnknownLabel) as caught:
         await whole.pipeline.read(SHOP)
     assert 503 == caught.value.status
 
-    await whole.pipeline.publish(tree(b"a: 1"))
-    await whole.pipeline.wait_ready()
+    await whole.publisher.publish(tree(b"a: 1"))
+    await whole.publisher.wait_ready()
     assert {"a": 1} == (await whole.pipeline.read(SHOP)).document
 
 
-async def test_what_a_publication_took_is_known_when_it_is_done(whole: Whole) -> None:
+async def test_what_a_publication_took_is_known_when_it_is_done() -> None:
     done: list[Publication] = []
-    whole.pipeline.on_publication = done.append
-    await whole.pipeline.publish(tree(b"a: 1\n" + FILLER))
+    whole = Wired(on_publication=done.append)
+    await whole.publisher.publish(tree(b"a: 1\n" + FILLER))
     whole.pipeline.hold(SHOP)
     whole.registry.add(Subscribed(), SHOP)
     noticed = time.time() - 5
-    await whole.pipeline.publish(attrs.evolve(tree(b"a: 2\n" + FILLER), noticed=noticed))
-    await whole.pipeline.publish(attrs.evolve(tree(b"a: 3\n" + FILLER), noticed=time.time() + 3_600))
+    await whole.publisher.publish(attrs.evolve(tree(b"a: 2\n" + FILLER), noticed=noticed))
+    await whole.publisher.publish(attrs.evolve(tree(b"a: 3\n" + FILLER), noticed=time.time() + 3_600))
     _, second, third = done
 
     assert ["source", "parse", "resolve", "broadcast"] == list(second.phases)
@@ -142,20 +120,20 @@ async def test_what_a_publication_took_is_known_when_it_is_done(whole: Whole) ->
     assert 0 == third.phases["source"]
 
 
-async def test_a_publication_reaches_subscribers_as_one_patch(whole: Whole) -> None:
-    await whole.pipeline.publish(tree(b"a: 1\n" + FILLER))
+async def test_a_publication_reaches_subscribers_as_one_patch(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: 1\n" + FILLER))
     subscribed = Subscribed()
     whole.pipeline.hold(SHOP)
     whole.registry.add(subscribed, SHOP)
-    await whole.pipeline.publish(tree(b"a: 2\n" + FILLER))
+    await whole.publisher.publish(tree(b"a: 2\n" + FILLER))
 
     (delivery,) = subscribed.deliveries
     assert [{"op": "replace", "path": "/a", "value": 2}] == message(delivery)["diff"]
     assert whole.pipeline.version_of(SHOP) == delivery.new_version
 
 
-async def test_a_reader_that_gives_up_leaves_the_others_served(whole: Whole) -> None:
-    await whole.pipeline.publish(tree(b"a: 1"))
+async def test_a_reader_that_gives_up_leaves_the_others_served(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: 1"))
     found = []
 
     async def read() -> None:
@@ -176,12 +154,12 @@ async def test_a_reader_that_gives_up_leaves_the_others_served(whole: Whole) -> 
     assert [{"a": 1}] == found
 
 
-async def test_catching_up_costs_what_was_missed(whole: Whole) -> None:
-    await whole.pipeline.publish(tree(b"a: 1\n" + FILLER))
+async def test_catching_up_costs_what_was_missed(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: 1\n" + FILLER))
     whole.pipeline.hold(SHOP)
     old = whole.pipeline.version_of(SHOP)
-    await whole.pipeline.publish(tree(b"a: 2\n" + FILLER))
-    await whole.pipeline.publish(tree(b"a: 3\n" + FILLER))
+    await whole.publisher.publish(tree(b"a: 2\n" + FILLER))
+    await whole.publisher.publish(tree(b"a: 3\n" + FILLER))
     new = whole.pipeline.version_of(SHOP)
 
     kinds = [message(await whole.pipeline.catch_up(SHOP, version))["type"] for version in (new, old, "unknown", None)]
@@ -191,11 +169,11 @@ async def test_catching_up_costs_what_was_missed(whole: Whole) -> None:
     assert [{"op": "replace", "path": "/a", "value": 3}] == change["diff"]
 
 
-async def test_clients_that_missed_the_same_share_one_frame(whole: Whole) -> None:
-    await whole.pipeline.publish(tree(b"a: 1\n" + FILLER))
+async def test_clients_that_missed_the_same_share_one_frame(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: 1\n" + FILLER))
     whole.pipeline.hold(SHOP)
     old = whole.pipeline.version_of(SHOP)
-    await whole.pipeline.publish(tree(b"a: 2\n" + FILLER))
+    await whole.publisher.publish(tree(b"a: 2\n" + FILLER))
 
     frames = [(await whole.pipeline.catch_up(SHOP, version)).frame for version in (old, old, None, None)]
     assert frames[0] is frames[1]
@@ -205,13 +183,13 @@ async def test_clients_that_missed_the_same_share_one_frame(whole: Whole) -> Non
 @pytest.mark.parametrize(("size", "is_off_the_loop"), [(512, False), (513, True)])
 @pytest.mark.parametrize("is_newest", [True, False])
 async def test_all_but_small_documents_are_diffed_off_the_loop(
-    whole: Whole, monkeypatch: pytest.MonkeyPatch, size: int, is_off_the_loop: bool, is_newest: bool
+    whole: Wired, monkeypatch: pytest.MonkeyPatch, size: int, is_off_the_loop: bool, is_newest: bool
 ) -> None:
     sized = b"a: " + b"x" * (size - len(b'{"a":""}'))
-    await whole.pipeline.publish(tree(b"a: 1" if is_newest else sized))
+    await whole.publisher.publish(tree(b"a: 1" if is_newest else sized))
     whole.pipeline.hold(SHOP)
     old = whole.pipeline.version_of(SHOP)
-    await whole.pipeline.publish(tree(sized if is_newest else b"a: 1"))
+    await whole.publisher.publish(tree(sized if is_newest else b"a: 1"))
     threads: list[threading.Thread] = []
 
     def noted(old: Config, new: Config) -> bytes | None:
@@ -224,30 +202,30 @@ async def test_all_but_small_documents_are_diffed_off_the_loop(
     assert [is_off_the_loop] == [thread is not threading.current_thread() for thread in threads]
 
 
-async def test_a_key_whose_label_has_gone_is_removed(whole: Whole) -> None:
-    await whole.pipeline.publish(tree(b"a: 1"))
+async def test_a_key_whose_label_has_gone_is_removed(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: 1"))
     whole.pipeline.hold(SHOP)
-    await whole.pipeline.publish(Tree({"next": Files({})}, "next"))
+    await whole.publisher.publish(Tree({"next": Files({})}, "next"))
 
     removed = await whole.pipeline.catch_up(SHOP, version_of(b'{"a":1}'))
     assert ("config_removed", None) == (message(removed)["type"], removed.new_version)
 
 
-async def test_a_key_of_several_labels_changes_with_each_of_them_and_ends_with_one(whole: Whole) -> None:
+async def test_a_key_of_several_labels_changes_with_each_of_them_and_ends_with_one(whole: Wired) -> None:
     def labels(**contents: bytes) -> Tree:
         names = {"main": "application.yml"}
         return Tree({name: Files({names.get(name, "shop.yml"): content}) for name, content in contents.items()})
 
     both = Key("shop", "dev", "next,main")
-    await whole.pipeline.publish(labels(main=b"a: 1\nb: 1", next=b"a: 2", other=b"a: 9"))
+    await whole.publisher.publish(labels(main=b"a: 1\nb: 1", next=b"a: 2", other=b"a: 9"))
     whole.pipeline.hold(both)
-    assert {"next", "main"} == whole.pipeline.main_labels
+    assert {"next", "main"} == whole.key_usage.main_labels()
     subscriber = Subscribed()
     whole.registry.add(subscriber, both)
     first = (await whole.pipeline.read(both)).document
-    await whole.pipeline.publish(labels(main=b"a: 1\nb: 2", next=b"a: 2"))
-    await whole.pipeline.publish(labels(main=b"a: 1\nb: 2", next=b"a: 3"))
-    await whole.pipeline.publish(labels(main=b"a: 1\nb: 2"))
+    await whole.publisher.publish(labels(main=b"a: 1\nb: 2", next=b"a: 2"))
+    await whole.publisher.publish(labels(main=b"a: 1\nb: 2", next=b"a: 3"))
+    await whole.publisher.publish(labels(main=b"a: 1\nb: 2"))
 
     assert {"a": 2, "b": 1} == first
     assert ["next,main"] * 3 == [message(each)["label"] for each in subscriber.deliveries]
@@ -255,13 +233,13 @@ async def test_a_key_of_several_labels_changes_with_each_of_them_and_ends_with_o
     assert "config_removed" == kinds[-1]
     assert "config_removed" not in kinds[:-1]
     whole.pipeline.release(both)
-    assert frozenset() == whole.pipeline.main_labels
+    assert frozenset() == whole.key_usage.main_labels()
 
 
-async def test_a_broken_file_is_logged_once_for_each_reason(whole: Whole) -> None:
+async def test_a_broken_file_is_logged_once_for_each_reason(whole: Wired) -> None:
     with capture_logs() as logs:
         for content in (b"a: 1", b"a: ]", b"a: ]", b"a: 1\na: 2", b"a: 3"):
-            await whole.pipeline.publish(tree(content))
+            await whole.publisher.publish(tree(content))
 
     told = [(each["event"], each.get("line")) for each in logs if each["event"] != "configuration published"]
     assert [
@@ -271,21 +249,21 @@ async def test_a_broken_file_is_logged_once_for_each_reason(whole: Whole) -> Non
     ] == told
 
 
-async def test_a_broken_file_that_is_deleted_is_gone_and_not_sound(whole: Whole) -> None:
+async def test_a_broken_file_that_is_deleted_is_gone_and_not_sound(whole: Wired) -> None:
     with capture_logs() as logs:
-        await whole.pipeline.publish(tree(b"a: 1", cart=b"[", next=b"["))
-        await whole.pipeline.publish(tree(b"a: 1", next=b"b: 1"))
+        await whole.publisher.publish(tree(b"a: 1", cart=b"[", next=b"["))
+        await whole.publisher.publish(tree(b"a: 1", next=b"b: 1"))
 
     told = {each["file"]: each["event"] for each in logs if each["log_level"] == "info" and "file" in each}
     assert {"cart.yml": "broken configuration file gone", "next.yml": "configuration file sound again"} == told
 
 
-async def test_the_log_and_the_metrics_say_what_a_broken_file_means_for_those_who_read_it(whole: Whole) -> None:
+async def test_the_log_and_the_metrics_say_what_a_broken_file_means_for_those_who_read_it(whole: Wired) -> None:
     with capture_logs() as logs:
-        await whole.pipeline.publish(tree(b"a: 1", old=b"a: ["))
-        await whole.pipeline.publish(tree(b"a: [", old=b"a: [", new=b"a: ["))
+        await whole.publisher.publish(tree(b"a: 1", old=b"a: ["))
+        await whole.publisher.publish(tree(b"a: [", old=b"a: [", new=b"a: ["))
         metrics = whole.metrics.render().decode()
-        await whole.pipeline.publish(tree(b"a: 1", old=b"a: 1", new=b"a: 1"))
+        await whole.publisher.publish(tree(b"a: 1", old=b"a: 1", new=b"a: 1"))
 
     told = {each["file"]: each["consequence"] for each in logs if each["event"] == "configuration file broken"}
     assert {
@@ -298,10 +276,10 @@ async def test_the_log_and_the_metrics_say_what_a_broken_file_means_for_those_wh
     assert "vortexd_broken_files 0.0" in whole.metrics.render().decode()
 
 
-async def test_a_broken_file_names_the_commit_of_its_last_good_content(whole: Whole) -> None:
+async def test_a_broken_file_names_the_commit_of_its_last_good_content(whole: Wired) -> None:
     with capture_logs() as logs:
         for revision, content in (("c1", b"a: 1"), ("c2", b"a: [")):
-            await whole.pipeline.publish(Tree({"main": Files({"shop.yml": content}, revision=revision)}))
+            await whole.publisher.publish(Tree({"main": Files({"shop.yml": content}, revision=revision)}))
 
     assert ["c1"] == [each["last_good"] for each in logs if each["event"] == "configuration file broken"]
 
@@ -317,21 +295,21 @@ def committed(number: int, content: bytes) -> Tree:
 
 async def test_four_authors_toggle_a_flag_and_each_message_names_the_one_it_stands_for() -> None:
     moments = iter([1.0, 2.0, 3.0, 2.5, 5.0])
-    whole = Whole(now=lambda: next(moments))
+    whole = Wired(now=lambda: next(moments))
     contents = [FILLER + b"\na: %d" % (number % 2) for number in range(5)]
-    await whole.pipeline.publish(committed(0, contents[0]))
+    await whole.publisher.publish(committed(0, contents[0]))
     whole.pipeline.hold(SHOP)
     subscribed = Subscribed()
     whole.registry.add(subscribed, SHOP)
     versions, seen = [whole.pipeline.version_of(SHOP)], []
     for number in range(1, 5):
-        await whole.pipeline.publish(committed(number, contents[number]))
+        await whole.publisher.publish(committed(number, contents[number]))
         live = message(subscribed.deliveries[-1])
         resumed = message(await whole.pipeline.catch_up(SHOP, versions[-1]))
         fresh = message(await whole.pipeline.catch_up(SHOP, None))
         current = message(await whole.pipeline.catch_up(SHOP, whole.pipeline.version_of(SHOP)))
         config = await whole.pipeline.read(SHOP)
-        explanation, _ = await whole.pipeline.reading.explain(SHOP)
+        explanation, _ = await whole.reader.explain(SHOP)
         assert ["config_change", "config_change", "config_snapshot", "in_sync"] == [
             each["type"] for each in (live, resumed, fresh, current)
         ]
@@ -348,19 +326,19 @@ async def test_four_authors_toggle_a_flag_and_each_message_names_the_one_it_stan
     assert [f"1970-01-01T00:00:0{second}.000Z" for second in ("2", "3", "3", "5")] == seen
 
 
-async def test_a_client_that_missed_several_commits_is_told_of_the_last_one(whole: Whole) -> None:
-    await whole.pipeline.publish(committed(0, FILLER + b"\na: 0"))
+async def test_a_client_that_missed_several_commits_is_told_of_the_last_one(whole: Wired) -> None:
+    await whole.publisher.publish(committed(0, FILLER + b"\na: 0"))
     whole.pipeline.hold(SHOP)
     version = whole.pipeline.version_of(SHOP)
     for number in (1, 2, 3):
-        await whole.pipeline.publish(committed(number, FILLER + b"\na: %d" % number))
+        await whole.publisher.publish(committed(number, FILLER + b"\na: %d" % number))
 
     resumed = message(await whole.pipeline.catch_up(SHOP, version))
     assert {"commit": "c3", "author": "Author 3", "time": "2030-01-01T00:00:00Z"} == resumed["origin"]
 
 
 async def test_a_good_content_that_could_not_be_looked_up_is_published_later(
-    whole: Whole, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    whole: Wired, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def inline(function: Callable[..., Any], *arguments: object, **_: object) -> Any:
         await trio.lowlevel.checkpoint()
@@ -370,9 +348,9 @@ async def test_a_good_content_that_could_not_be_looked_up_is_published_later(
     past = FakePast({"shop.yml": [b"a: 1"]}, is_authoritative=True)
     past.failure = SourceError("the mirror is gone")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(whole.pipeline.run)
+        nursery.start_soon(whole.publisher.run)
         with capture_logs():
-            await whole.pipeline.publish(Tree({"main": Files({"shop.yml": b"["}, past=past)}))
+            await whole.publisher.publish(Tree({"main": Files({"shop.yml": b"["}, past=past)}))
             with pytest.raises(FormatError):
                 await whole.pipeline.read(SHOP)
             for moment in (5, 15, 35):
@@ -389,10 +367,10 @@ async def test_a_good_content_that_could_not_be_looked_up_is_published_later(
         nursery.cancel_scope.cancel()
 
 
-async def test_a_source_is_told_what_is_good_and_what_is_broken(whole: Whole) -> None:
+async def test_a_source_is_told_what_is_good_and_what_is_broken(whole: Wired) -> None:
     past = FakePast({})
     files = Files({"shop.yml": b"a: 1", "new.yml": b"[", "x.txt": b"text"}, past=past)
-    await whole.pipeline.publish(Tree({"main": files, "next": attrs.evolve(files, contents={"cart.yml": b"b: 1"})}))
+    await whole.publisher.publish(Tree({"main": files, "next": attrs.evolve(files, contents={"cart.yml": b"b: 1"})}))
 
     [good] = past.remembered
     assert {"shop.yml": b"a: 1", "cart.yml": b"b: 1"} == good().contents
@@ -400,20 +378,20 @@ async def test_a_source_is_told_what_is_good_and_what_is_broken(whole: Whole) ->
     assert {"new.yml": False} == good().broken
 
     broken = attrs.evolve(files, contents={"shop.yml": b"[", "new.yml": b"[", "newer.yml": b"["})
-    await whole.pipeline.publish(Tree({"main": broken}))
+    await whole.publisher.publish(Tree({"main": broken}))
     assert {} == past.remembered[1]().contents
     assert {"shop.yml": False, "new.yml": False, "newer.yml": True} == past.remembered[1]().broken
 
 
-async def test_a_publication_is_logged_with_its_keys_and_its_commit(whole: Whole) -> None:
+async def test_a_publication_is_logged_with_its_keys_and_its_commit(whole: Wired) -> None:
     def committed(content: bytes, commit: str) -> Tree:
         return Tree({"main": Files({"shop.yml": content}, origin=Origin(commit, "Ada", "2026-01-01T00:00:00Z"))})
 
     with capture_logs() as logs:
-        await whole.pipeline.publish(committed(b"a: 1", "c1"))
+        await whole.publisher.publish(committed(b"a: 1", "c1"))
         whole.pipeline.hold(SHOP)
-        await whole.pipeline.publish(committed(b"a: 2", "c2"))
-        await whole.pipeline.publish(committed(b"a: 2", "c2"))
+        await whole.publisher.publish(committed(b"a: 2", "c2"))
+        await whole.publisher.publish(committed(b"a: 2", "c2"))
 
     counts = {"event": "configuration published", "log_level": "info", "labels": 1, "deliveries": 0}
     assert [
@@ -423,7 +401,7 @@ async def test_a_publication_is_logged_with_its_keys_and_its_commit(whole: Whole
     ] == logs
 
 
-async def test_a_source_without_configuration_is_logged_once_until_it_has_some(whole: Whole) -> None:
+async def test_a_source_without_configuration_is_logged_once_until_it_has_some(whole: Wired) -> None:
     def files(*others: Files, **contents: bytes) -> Tree:
         named = {name.replace("_", "."): content for name, content in contents.items()}
         return Tree({"main": Files(named, root="file:/a/", others=others)})
@@ -437,7 +415,7 @@ async def test_a_source_without_configuration_is_logged_once_until_it_has_some(w
             files(empty),
             files(empty, a_yml=b"a: ]"),
         ):
-            await whole.pipeline.publish(tree)
+            await whole.publisher.publish(tree)
 
     said = [each for each in logs if each["event"] == "no configuration"]
     assert ["file:/a/", "file:/a/", "file:/b/"] == [each["source"] for each in said]
@@ -464,43 +442,43 @@ def told(subscribed: Subscribed) -> list[tuple[object, ...]]:
     return [(each["type"], each["app"], each["profile"]) for each in found]
 
 
-async def test_a_pattern_matches_what_exists_and_is_told_of_its_changes(whole: Whole) -> None:
-    await whole.pipeline.publish(tree(b"a: 1\n" + FILLER, cart=b"b: 1", **{"shop-prod": b"c: 1"}))
+async def test_a_pattern_matches_what_exists_and_is_told_of_its_changes(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: 1\n" + FILLER, cart=b"b: 1", **{"shop-prod": b"c: 1"}))
     subscribed = Subscribed()
     keys = await whole.pipeline.subscribe(subscribed, patterns("shop"), 10)
 
     assert {Key("shop", "default", "main"), Key("shop", "prod", "main")} == set(keys)
     assert all(whole.pipeline.version_of(key) for key in keys)
-    await whole.pipeline.publish(tree(b"a: 2\n" + FILLER, cart=b"b: 2", **{"shop-prod": b"c: 1"}))
+    await whole.publisher.publish(tree(b"a: 2\n" + FILLER, cart=b"b: 2", **{"shop-prod": b"c: 1"}))
     assert {("config_change", "shop", "default"), ("config_change", "shop", "prod")} == set(told(subscribed))
 
 
-async def test_a_key_that_begins_is_told_whole_and_its_end_too(whole: Whole) -> None:
-    await whole.pipeline.publish(tree(b"a: 1"))
+async def test_a_key_that_begins_is_told_whole_and_its_end_too(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: 1"))
     subscribed = Subscribed()
     await whole.pipeline.subscribe(subscribed, patterns("*:*:main"), 10)
-    await whole.pipeline.publish(tree(b"a: 1", cart=b"b: 1"))
+    await whole.publisher.publish(tree(b"a: 1", cart=b"b: 1"))
     assert [("config_snapshot", "cart", "default")] == told(subscribed)
 
-    await whole.pipeline.publish(tree(b"a: 1"))
+    await whole.publisher.publish(tree(b"a: 1"))
     assert [("config_removed", "cart", "default")] == told(subscribed)
     assert whole.pipeline.version_of(Key("cart", "default", "main")) is None
-    await whole.pipeline.publish(tree(b"a: 1", cart=b"b: 1"))
+    await whole.publisher.publish(tree(b"a: 1", cart=b"b: 1"))
     assert [("config_snapshot", "cart", "default")] == told(subscribed)
 
 
-async def test_a_label_that_ends_ends_its_keys_once(whole: Whole) -> None:
-    await whole.pipeline.publish(tree(b"a: 1"))
+async def test_a_label_that_ends_ends_its_keys_once(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: 1"))
     subscribed = Subscribed()
     await whole.pipeline.subscribe(subscribed, patterns("*"), 10)
-    await whole.pipeline.publish(Tree({"next": Files({"shop.yml": b"a: 1"})}, "next"))
+    await whole.publisher.publish(Tree({"next": Files({"shop.yml": b"a: 1"})}, "next"))
 
     found = sorted((str(message(each)["type"]), str(message(each)["label"])) for each in subscribed.deliveries)
     assert [("config_removed", "main"), ("config_snapshot", "next")] == found
 
 
-async def test_a_key_in_use_is_known_to_patterns_for_as_long(whole: Whole) -> None:
-    await whole.pipeline.publish(tree(b"a: 1", application=b"shared: 1"))
+async def test_a_key_in_use_is_known_to_patterns_for_as_long(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: 1", application=b"shared: 1"))
     subscribed = Subscribed()
     await whole.pipeline.subscribe(subscribed, patterns("made-up"), 10)
     made_up = Key("made-up", "dev", "main")
@@ -513,28 +491,28 @@ async def test_a_key_in_use_is_known_to_patterns_for_as_long(whole: Whole) -> No
     assert [("config_removed", "made-up", "dev")] == told(subscribed) == told(late)
 
 
-async def test_a_broken_key_that_a_pattern_matches_begins_when_it_is_mended(whole: Whole) -> None:
-    await whole.pipeline.publish(tree(b"a: ]", cart=b"b: 1"))
+async def test_a_broken_key_that_a_pattern_matches_begins_when_it_is_mended(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: ]", cart=b"b: 1"))
     subscribed = Subscribed()
 
     assert [Key("cart", "default", "main")] == list(await whole.pipeline.subscribe(subscribed, patterns("*"), 10))
-    await whole.pipeline.publish(tree(b"a: 1", cart=b"b: 1"))
+    await whole.publisher.publish(tree(b"a: 1", cart=b"b: 1"))
     assert [("config_snapshot", "shop", "default")] == told(subscribed)
 
 
-async def test_patterns_that_match_too_much_subscribe_to_nothing(whole: Whole) -> None:
-    await whole.pipeline.publish(tree(b"a: 1", cart=b"b: 1"))
+async def test_patterns_that_match_too_much_subscribe_to_nothing(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: 1", cart=b"b: 1"))
     subscribed = Subscribed()
     with pytest.raises(TooManyKeys):
         await whole.pipeline.subscribe(subscribed, patterns("*"), 1)
-    await whole.pipeline.publish(tree(b"a: 2", cart=b"b: 2"))
+    await whole.publisher.publish(tree(b"a: 2", cart=b"b: 2"))
 
     assert [] == subscribed.deliveries
     assert 2 == len(await whole.pipeline.subscribe(subscribed, patterns("*"), 2))
 
 
-async def test_what_nobody_wants_any_more_is_released(whole: Whole) -> None:
-    await whole.pipeline.publish(tree(b"a: 1", cart=b"b: 1"))
+async def test_what_nobody_wants_any_more_is_released(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: 1", cart=b"b: 1"))
     one, two = Subscribed(), Subscribed()
     await whole.pipeline.subscribe(one, patterns("*", "shop"), 10)
     await whole.pipeline.subscribe(two, patterns("*"), 10)
@@ -551,8 +529,8 @@ async def test_what_nobody_wants_any_more_is_released(whole: Whole) -> None:
 
 
 async def test_what_nobody_wants_any_more_is_held_by_nobody_either() -> None:
-    whole = Whole(HistorySettings(idle_keys=0))
-    await whole.pipeline.publish(tree(b"a: 1", cart=b"b: 1"))
+    whole = Wired(HistorySettings(idle_keys=0))
+    await whole.publisher.publish(tree(b"a: 1", cart=b"b: 1"))
     subscribed = Subscribed()
     await whole.pipeline.subscribe(subscribed, patterns("*", "shop"), 10)
     whole.pipeline.unsubscribe(subscribed, patterns("*"))
@@ -561,8 +539,8 @@ async def test_what_nobody_wants_any_more_is_held_by_nobody_either() -> None:
     assert [] == list(whole.store)
 
 
-async def test_a_subscription_across_a_publication_begins_at_the_new_state(whole: Whole) -> None:
-    await whole.pipeline.publish(tree(b"a: 1", application=b"x: " + b"y" * 100_000))
+async def test_a_subscription_across_a_publication_begins_at_the_new_state(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: 1", application=b"x: " + b"y" * 100_000))
     subscribed = Subscribed()
     found: list[Key] = []
 
@@ -571,7 +549,7 @@ async def test_a_subscription_across_a_publication_begins_at_the_new_state(whole
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(subscribe)
-        nursery.start_soon(whole.pipeline.publish, tree(b"a: 2"))
+        nursery.start_soon(whole.publisher.publish, tree(b"a: 2"))
 
     (key,) = found
     newest = version_of(b'{"a":2}')
@@ -585,13 +563,13 @@ def flags(count: int, value: str) -> bytes:
     return b"".join(b"k%d: %s\n" % (number, value.encode()) for number in range(count))
 
 
-async def test_each_way_to_catch_up_is_what_its_delivery_says(whole: Whole) -> None:
-    await whole.pipeline.publish(tree(flags(200, "1")))
+async def test_each_way_to_catch_up_is_what_its_delivery_says(whole: Wired) -> None:
+    await whole.publisher.publish(tree(flags(200, "1")))
     whole.pipeline.hold(SHOP)
     far = whole.pipeline.version_of(SHOP)
-    await whole.pipeline.publish(tree(flags(199, "2")))
+    await whole.publisher.publish(tree(flags(199, "2")))
     near = whole.pipeline.version_of(SHOP)
-    await whole.pipeline.publish(tree(flags(200, "2")))
+    await whole.publisher.publish(tree(flags(200, "2")))
     newest = whole.pipeline.version_of(SHOP)
 
     for version, kind in (
@@ -611,13 +589,13 @@ async def test_each_way_to_catch_up_is_what_its_delivery_says(whole: Whole) -> N
 
 
 @pytest.mark.parametrize("versions", [[b"{}", b"a: 1"], [b"a: 1", b"{}"], [b"a: 1\nb: 1", b"a: 2\nb: 1"]])
-async def test_a_change_of_a_tiny_document_is_a_change(whole: Whole, versions: list[bytes]) -> None:
-    await whole.pipeline.publish(tree(versions[0]))
+async def test_a_change_of_a_tiny_document_is_a_change(whole: Wired, versions: list[bytes]) -> None:
+    await whole.publisher.publish(tree(versions[0]))
     subscribed = Subscribed()
     whole.pipeline.hold(SHOP)
     whole.registry.add(subscribed, SHOP)
     old = whole.pipeline.version_of(SHOP)
-    await whole.pipeline.publish(tree(versions[1]))
+    await whole.publisher.publish(tree(versions[1]))
 
     for delivery in (*subscribed.deliveries, await whole.pipeline.catch_up(SHOP, old)):
         assert ("config_change", "config_change", old) == (
@@ -628,12 +606,12 @@ async def test_a_change_of_a_tiny_document_is_a_change(whole: Whole, versions: l
     assert 1 == len(subscribed.deliveries)
 
 
-async def test_a_change_whose_patch_is_too_long_is_the_snapshot_that_others_get(whole: Whole) -> None:
-    await whole.pipeline.publish(tree(flags(200, "1")))
+async def test_a_change_whose_patch_is_too_long_is_the_snapshot_that_others_get(whole: Wired) -> None:
+    await whole.publisher.publish(tree(flags(200, "1")))
     subscribed = Subscribed()
     whole.pipeline.hold(SHOP)
     whole.registry.add(subscribed, SHOP)
-    await whole.pipeline.publish(tree(flags(200, "2")))
+    await whole.publisher.publish(tree(flags(200, "2")))
     (delivery,) = subscribed.deliveries
 
     assert ("config_snapshot", "config_snapshot", None) == (
@@ -645,12 +623,12 @@ async def test_a_change_whose_patch_is_too_long_is_the_snapshot_that_others_get(
 
 
 async def test_a_patch_is_made_once_for_clients_that_come_one_after_the_other(
-    whole: Whole, monkeypatch: pytest.MonkeyPatch
+    whole: Wired, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await whole.pipeline.publish(tree(b"a: 1"))
+    await whole.publisher.publish(tree(b"a: 1"))
     whole.pipeline.hold(SHOP)
     old = whole.pipeline.version_of(SHOP)
-    await whole.pipeline.publish(tree(b"a: 2"))
+    await whole.publisher.publish(tree(b"a: 2"))
     made: list[str] = []
 
     def counted(old: Config, new: Config) -> bytes | None:
@@ -665,7 +643,7 @@ async def test_a_patch_is_made_once_for_clients_that_come_one_after_the_other(
     assert {("config_change", old)} == {(delivery.kind, delivery.old_version) for delivery in deliveries}
 
 
-async def test_a_patch_that_is_too_long_is_made_once(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_patch_that_is_too_long_is_made_once(whole: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line_module, "_MOST_REPLACED", 2)
     made: list[str] = []
 
@@ -676,7 +654,7 @@ async def test_a_patch_that_is_too_long_is_made_once(whole: Whole, monkeypatch: 
     monkeypatch.setattr(line_module, "patch_between", counted)
     versions: list[str | None] = []
     for value in "1234":
-        await whole.pipeline.publish(tree(flags(200, value)))
+        await whole.publisher.publish(tree(flags(200, value)))
         if value == "1":
             whole.pipeline.hold(SHOP)
         versions.append(whole.pipeline.version_of(SHOP))
@@ -688,7 +666,7 @@ async def test_a_patch_that_is_too_long_is_made_once(whole: Whole, monkeypatch: 
     assert [one, two, three, one] == made
 
 
-async def test_a_large_frame_is_compressed_once_for_all_who_ask(whole: Whole) -> None:
+async def test_a_large_frame_is_compressed_once_for_all_who_ask(whole: Wired) -> None:
     frame = text_frame(b"x" * 100_000)
     forms: list[bytes] = []
 
@@ -706,12 +684,12 @@ async def test_a_large_frame_is_compressed_once_for_all_who_ask(whole: Whole) ->
 
 @pytest.mark.parametrize(("missed", "kind"), [(3, "config_change"), (4, "config_change"), (5, "config_snapshot")])
 async def test_a_client_away_for_less_exactly_and_more_than_the_history_ends_right(missed: int, kind: str) -> None:
-    whole = Whole(HistorySettings(versions=4))
-    await whole.pipeline.publish(tree(b"a: 0\n" + FILLER))
+    whole = Wired(HistorySettings(versions=4))
+    await whole.publisher.publish(tree(b"a: 0\n" + FILLER))
     whole.pipeline.hold(SHOP)
     begun = await whole.pipeline.read(SHOP)
     for number in range(missed):
-        await whole.pipeline.publish(tree(b"a: %d\n" % (number + 1) + FILLER))
+        await whole.publisher.publish(tree(b"a: %d\n" % (number + 1) + FILLER))
     now = await whole.pipeline.read(SHOP)
     told = message(await whole.pipeline.catch_up(SHOP, begun.version))
 
@@ -722,14 +700,14 @@ async def test_a_client_away_for_less_exactly_and_more_than_the_history_ends_rig
 
 
 async def test_R22_another_instance_resumes_what_the_first_began_by_content_alone() -> None:
-    first, second = Whole(), Whole()
+    first, second = Wired(), Wired()
     for whole in (first, second):
-        await whole.pipeline.publish(tree(b"a: 1\n" + FILLER))
+        await whole.publisher.publish(tree(b"a: 1\n" + FILLER))
         whole.pipeline.hold(SHOP)
         await whole.pipeline.read(SHOP)
     version = first.pipeline.version_of(SHOP)
     same = message(await second.pipeline.catch_up(SHOP, version))
-    await first.pipeline.publish(tree(b"a: 2\n" + FILLER))
+    await first.publisher.publish(tree(b"a: 2\n" + FILLER))
     ahead = message(await second.pipeline.catch_up(SHOP, first.pipeline.version_of(SHOP)))
 
     assert "in_sync" == same["type"]
@@ -758,9 +736,9 @@ def step(size: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Pattern, Key]
 
 
 async def test_a_subscription_is_matched_in_steps_and_others_do_theirs_in_between(
-    whole: Whole, monkeypatch: pytest.MonkeyPatch
+    whole: Wired, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await whole.pipeline.publish(tree(b"a: 1", **names(100)))
+    await whole.publisher.publish(tree(b"a: 1", **names(100)))
     tried = step(17 * 10, monkeypatch)
     rounds, when = Rounds.counting(), []
     matches = Pattern.matches
@@ -780,9 +758,9 @@ async def test_a_subscription_is_matched_in_steps_and_others_do_theirs_in_betwee
     assert max(Counter(when).values()) <= 11
 
 
-async def test_nothing_falls_between_the_steps_of_a_subscription(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_falls_between_the_steps_of_a_subscription(whole: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys begin, change, end and come again while it goes on: each is in what is returned, or delivered, as it is in the end."""
-    await whole.pipeline.publish(tree(b"a: 1", **names(40)))
+    await whole.publisher.publish(tree(b"a: 1", **names(40)))
     tried = step(17 * 4, monkeypatch)
     subscribed = Subscribed()
     returned: list[Key] = []
@@ -804,14 +782,14 @@ async def test_nothing_falls_between_the_steps_of_a_subscription(whole: Whole, m
         # Whoever has the turn keeps it meanwhile.
         async with whole.pipeline._turns._places:
             before = len(tried)
-            await whole.pipeline.publish(tree(b"a: 1", **names(41) | {"app1": b"a: 2"}))
+            await whole.publisher.publish(tree(b"a: 1", **names(41) | {"app1": b"a: 2"}))
             whole.pipeline.hold(made_up)
-            await whole.pipeline.publish(tree(b"a: 1", **some))
-            await whole.pipeline.publish(tree(b"a: 1", **some | {"app2": b"a: 3"}))
+            await whole.publisher.publish(tree(b"a: 1", **some))
+            await whole.publisher.publish(tree(b"a: 1", **some | {"app2": b"a: 3"}))
             assert [] == returned
     assert before < len(tried)
     assert {Key("app59", "default", "main"), made_up} <= set(returned)
-    await whole.pipeline.publish(tree(b"a: 1", **some | {"app2": b"a: 4", "app5": b"a: 5"}))
+    await whole.publisher.publish(tree(b"a: 1", **some | {"app2": b"a: 4", "app5": b"a: 5"}))
 
     for delivery in subscribed.deliveries:
         assert delivery.old_version in (None, versions.get(delivery.key))
@@ -822,10 +800,10 @@ async def test_nothing_falls_between_the_steps_of_a_subscription(whole: Whole, m
 
 
 async def test_a_new_key_is_matched_before_it_is_held_in_turns_and_against_a_part_of_the_patterns(
-    whole: Whole, monkeypatch: pytest.MonkeyPatch
+    whole: Wired, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was found: a handshake for an application that nobody has heard of tried each pattern of every client, on the loop."""
-    await whole.pipeline.publish(tree(b"a: 1"))
+    await whole.publisher.publish(tree(b"a: 1"))
     subscribed = Subscribed()
     for number in range(100, 200):
         await whole.pipeline.subscribe(subscribed, patterns(*(f"*a{number}*b{each}*c*" for each in range(64))), 10)
@@ -855,8 +833,8 @@ async def test_a_new_key_is_matched_before_it_is_held_in_turns_and_against_a_par
     assert {("config_snapshot", key.application, "dev") for key in keys} == set(told(subscribed))
 
 
-async def test_a_key_that_is_known_or_that_no_pattern_can_match_waits_for_no_turn(whole: Whole) -> None:
-    await whole.pipeline.publish(tree(b"a: 1"))
+async def test_a_key_that_is_known_or_that_no_pattern_can_match_waits_for_no_turn(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: 1"))
     rounds = Rounds.counting()
     async with whole.pipeline.arriving(SHOP):
         whole.pipeline.hold(SHOP)
@@ -871,8 +849,8 @@ async def test_a_key_that_is_known_or_that_no_pattern_can_match_waits_for_no_tur
     assert began < rounds.count
 
 
-async def test_a_new_key_does_not_wait_for_the_turns_of_those_who_are_connected(whole: Whole) -> None:
-    await whole.pipeline.publish(tree(b"a: 1"))
+async def test_a_new_key_does_not_wait_for_the_turns_of_those_who_are_connected(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: 1"))
     await whole.pipeline.subscribe(Subscribed(), patterns("*"), 10)
     async with whole.pipeline._turns._places:
         with trio.fail_after(5):
@@ -883,8 +861,8 @@ async def test_a_new_key_does_not_wait_for_the_turns_of_those_who_are_connected(
     assert scope.cancelled_caught
 
 
-async def test_who_gives_up_on_the_way_leaves_nothing_behind(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
-    await whole.pipeline.publish(tree(b"a: 1", **names(100)))
+async def test_who_gives_up_on_the_way_leaves_nothing_behind(whole: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
+    await whole.publisher.publish(tree(b"a: 1", **names(100)))
     step(17, monkeypatch)
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
@@ -903,9 +881,9 @@ async def test_who_gives_up_on_the_way_leaves_nothing_behind(whole: Whole, monke
 
 
 async def test_a_publication_does_not_wait_for_the_turns_or_the_threads_of_clients(
-    whole: Whole, monkeypatch: pytest.MonkeyPatch
+    whole: Wired, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await whole.pipeline.publish(tree(b"a: 1", cart=b"b: 1"))
+    await whole.publisher.publish(tree(b"a: 1", cart=b"b: 1"))
     resolve, begun, may_end, former = State.resolve, threading.Event(), threading.Event(), whole.store.state
 
     def waiting(state: State, key: Key) -> Config:
@@ -923,7 +901,7 @@ async def test_a_publication_does_not_wait_for_the_turns_or_the_threads_of_clien
         await trio.testing.wait_all_tasks_blocked()
         try:
             with trio.fail_after(5):
-                await whole.pipeline.publish(tree(b"a: 2", cart=b"b: 2", more=b"c: 1"))
+                await whole.publisher.publish(tree(b"a: 2", cart=b"b: 2", more=b"c: 1"))
         finally:
             may_end.set()
 
@@ -931,9 +909,9 @@ async def test_a_publication_does_not_wait_for_the_turns_or_the_threads_of_clien
 
 
 async def test_the_new_keys_of_a_publication_are_matched_in_steps(
-    whole: Whole, monkeypatch: pytest.MonkeyPatch
+    whole: Wired, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await whole.pipeline.publish(tree(b"a: 1"))
+    await whole.publisher.publish(tree(b"a: 1"))
     subscribed = Subscribed()
     await whole.pipeline.subscribe(subscribed, patterns("*p*"), 10)
     tried = step(17 * 4, monkeypatch)
@@ -945,7 +923,7 @@ async def test_the_new_keys_of_a_publication_are_matched_in_steps(
         return matches(pattern, key)
 
     monkeypatch.setattr(Pattern, "matches", noting)
-    await whole.pipeline.publish(tree(b"a: 1", **names(100)))
+    await whole.publisher.publish(tree(b"a: 1", **names(100)))
 
     assert 100 == len(tried)
     assert max(Counter(when).values()) <= 4
@@ -953,10 +931,10 @@ async def test_the_new_keys_of_a_publication_are_matched_in_steps(
 
 
 async def test_a_publication_lets_go_of_whatever_nobody_wants_any_more(
-    whole: Whole, monkeypatch: pytest.MonkeyPatch
+    whole: Wired, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(interests_module, "_SETTLED_AT_ONCE", 3)
-    await whole.pipeline.publish(tree(b"a: 1", **names(9)))
+    await whole.publisher.publish(tree(b"a: 1", **names(9)))
     subscribed = Subscribed()
     await whole.pipeline.subscribe(subscribed, patterns("*"), 100)
     served = [key for key in whole.registry if whole.pipeline.version_of(key) is not None]
@@ -971,7 +949,7 @@ async def test_a_publication_lets_go_of_whatever_nobody_wants_any_more(
         return unmatched(most)
 
     monkeypatch.setattr(whole.registry, "unmatched", noting)
-    await whole.pipeline.publish(tree(b"a: 1", **names(9)))
+    await whole.publisher.publish(tree(b"a: 1", **names(9)))
 
     assert 0 == sum(whole.pipeline.version_of(key) is not None for key in served)
     # Seven are left, three at a time.
@@ -980,9 +958,9 @@ async def test_a_publication_lets_go_of_whatever_nobody_wants_any_more(
 
 @pytest.mark.parametrize(("size", "in_turns"), [(line_module._LARGE_BYTES + 100, True), (1_000, False)])
 async def test_large_snapshots_are_made_one_in_a_round_of_the_loop_and_once(
-    whole: Whole, monkeypatch: pytest.MonkeyPatch, size: int, in_turns: bool
+    whole: Wired, monkeypatch: pytest.MonkeyPatch, size: int, in_turns: bool
 ) -> None:
-    await whole.pipeline.publish(tree(b"a: 1", application=b"x: " + b"y" * size))
+    await whole.publisher.publish(tree(b"a: 1", application=b"x: " + b"y" * size))
     keys = [Key(f"made-up-{number}", "dev", "main") for number in range(8)]
     for key in keys:
         whole.pipeline.hold(key)
@@ -1021,8 +999,8 @@ def ciphers() -> Tree:
 
 
 async def test_encrypted_values_are_served_in_the_open_with_the_version_of_what_is_served() -> None:
-    whole = Whole(decryptor=decryptor("old"))
-    await whole.pipeline.publish(ciphers())
+    whole = Wired(decryptor=decryptor("old"))
+    await whole.publisher.publish(ciphers())
     config = await whole.pipeline.read(SHOP)
 
     assert ("by old", "<n/a>") == (config.document["o"], config.document["invalid"]["n"])  # type: ignore[call-overload,index]
@@ -1030,20 +1008,20 @@ async def test_encrypted_values_are_served_in_the_open_with_the_version_of_what_
     assert b"by old" in config.body
 
 
-async def test_without_a_decryptor_they_are_served_as_they_are(whole: Whole) -> None:
-    await whole.pipeline.publish(ciphers())
+async def test_without_a_decryptor_they_are_served_as_they_are(whole: Wired) -> None:
+    await whole.publisher.publish(ciphers())
 
     assert str((await whole.pipeline.read(SHOP)).document["o"]).startswith("{cipher}")
 
 
 async def test_other_keys_publish_what_became_readable_and_unreadable_by_them() -> None:
-    whole = Whole(decryptor=decryptor("old"))
-    await whole.pipeline.publish(ciphers())
+    whole = Wired(decryptor=decryptor("old"))
+    await whole.publisher.publish(ciphers())
     await whole.pipeline.read(Key("shop", "other", "main"))
     subscribed = Subscribed()
     whole.pipeline.hold(SHOP)
     whole.registry.add(subscribed, SHOP)
-    await whole.pipeline.resolve_by(decryptor("new"))
+    await whole.publisher.resolve_by(decryptor("new"))
 
     (delivery,) = subscribed.deliveries
     expected = {"filler": "x" * 200, "invalid": {"o": "<n/a>"}, "n": "by new", "plain": 1}
@@ -1052,14 +1030,14 @@ async def test_other_keys_publish_what_became_readable_and_unreadable_by_them() 
     assert delivery.new_version == whole.pipeline.version_of(SHOP)
     # What was read and is in use by nobody is by the new keys, too.
     assert expected == (await whole.pipeline.read(Key("shop", "other", "main"))).document
-    await whole.pipeline.publish(ciphers())
+    await whole.publisher.publish(ciphers())
     assert 1 == len(subscribed.deliveries)
 
 
 async def test_other_keys_before_the_first_state_are_those_of_the_first_state() -> None:
-    whole = Whole(decryptor=decryptor("old"))
-    await whole.pipeline.resolve_by(decryptor("new"))
-    await whole.pipeline.publish(ciphers())
+    whole = Wired(decryptor=decryptor("old"))
+    await whole.publisher.resolve_by(decryptor("new"))
+    await whole.publisher.publish(ciphers())
 
     assert "by new" == (await whole.pipeline.read(SHOP)).document["n"]
 
@@ -1067,8 +1045,8 @@ async def test_other_keys_before_the_first_state_are_those_of_the_first_state() 
 async def test_what_comes_into_use_while_others_are_decrypted_is_decrypted_in_a_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = Whole()
-    await whole.pipeline.publish(ciphers())
+    whole = Wired()
+    await whole.publisher.publish(ciphers())
     whole.pipeline.hold(SHOP)
     late = Key("shop", "late", "main")
     await whole.pipeline.read(late)
@@ -1081,7 +1059,7 @@ async def test_what_comes_into_use_while_others_are_decrypted_is_decrypted_in_a_
                 trio.from_thread.run_sync(whole.pipeline.hold, late)
             return super().opened(sources)
 
-    await whole.pipeline.resolve_by(Noting(OneKey(AES["new"])))
+    await whole.publisher.resolve_by(Noting(OneKey(AES["new"])))
 
     assert 2 == len(threads)
     assert threading.current_thread() not in threads
@@ -1089,10 +1067,10 @@ async def test_what_comes_into_use_while_others_are_decrypted_is_decrypted_in_a_
 
 
 async def test_what_cannot_be_decrypted_is_told_once_by_its_place_and_without_its_text() -> None:
-    whole = Whole(decryptor=decryptor("old"))
+    whole = Wired(decryptor=decryptor("old"))
     with capture_logs() as logs:
         for _ in range(2):
-            await whole.pipeline.publish(ciphers())
+            await whole.publisher.publish(ciphers())
             await whole.pipeline.read(SHOP)
         again = await whole.pipeline.read(Key("shop", "other", "main"))
 
@@ -1103,24 +1081,24 @@ async def test_what_cannot_be_decrypted_is_told_once_by_its_place_and_without_it
     assert "by old" not in str(logs)
 
 
-async def test_other_bounds_of_parsing_publish_what_became_readable_by_them(whole: Whole) -> None:
-    await whole.pipeline.publish(tree(FILLER + b"\nlist: [0]"))
+async def test_other_bounds_of_parsing_publish_what_became_readable_by_them(whole: Wired) -> None:
+    await whole.publisher.publish(tree(FILLER + b"\nlist: [0]"))
     whole.pipeline.hold(SHOP)
     subscriber = Subscribed()
     whole.registry.add(subscriber, SHOP)
     with capture_logs():
-        await whole.pipeline.parse_by(FormatSettings(nodes=1))
-        assert {("main", "shop.yml")} == whole.pipeline.broken.keys()
-        await whole.pipeline.publish(tree(FILLER + b"\nlist: [1]"))
+        await whole.publisher.parse_by(FormatSettings(nodes=1))
+        assert {("main", "shop.yml")} == whole.reader.broken.keys()
+        await whole.publisher.publish(tree(FILLER + b"\nlist: [1]"))
         assert [] == subscriber.deliveries  # the last good state
-        await whole.pipeline.parse_by(FormatSettings())
+        await whole.publisher.parse_by(FormatSettings())
 
-    assert {} == whole.pipeline.broken
+    assert {} == whole.reader.broken
     assert ["config_change"] == [message(each)["type"] for each in subscriber.deliveries]
     assert {"filler": "x" * 200, "list": [1]} == (await whole.pipeline.read(SHOP)).document
 
 
-async def test_a_large_file_is_parsed_in_a_process_of_its_own(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_large_file_is_parsed_in_a_process_of_its_own(whole: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     class Recording(Isolated):
@@ -1129,15 +1107,15 @@ async def test_a_large_file_is_parsed_in_a_process_of_its_own(whole: Whole, monk
             return super().ask(request, content)
 
     monkeypatch.setattr(parsing, "Isolated", Recording)
-    await whole.pipeline.publish(tree(b"list: [0]" + b"\n" * parsing.SMALL_BYTES, small=b"a: 1"))
+    await whole.publisher.publish(tree(b"list: [0]" + b"\n" * parsing.SMALL_BYTES, small=b"a: 1"))
 
     assert ["shop.yml"] == asked
     assert {"list": [0]} == (await whole.pipeline.read(SHOP)).document
 
 
-async def test_other_bounds_before_the_first_state_are_those_it_is_parsed_by(whole: Whole) -> None:
-    await whole.pipeline.parse_by(FormatSettings(nodes=1))
+async def test_other_bounds_before_the_first_state_are_those_it_is_parsed_by(whole: Wired) -> None:
+    await whole.publisher.parse_by(FormatSettings(nodes=1))
     with capture_logs():
-        await whole.pipeline.publish(tree(b"list: [0]"))
+        await whole.publisher.publish(tree(b"list: [0]"))
 
-    assert {("main", "shop.yml")} == whole.pipeline.broken.keys()
+    assert {("main", "shop.yml")} == whole.reader.broken.keys()

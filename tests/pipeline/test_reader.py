@@ -1,6 +1,8 @@
 """What is served, for those who ask once: read when it is asked for, made once, and kept within bounds."""
 
 import threading
+import weakref
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
@@ -13,6 +15,7 @@ from vortexd.core.model import BrokenFile, Edits, Files, Key, Origin, Tree
 from vortexd.core.version import version_of
 from vortexd.pipeline import reader as reading
 from vortexd.pipeline.reader import ConfigReader
+from vortexd.pipeline.served import ServedState
 from vortexd.pipeline.state import State
 from vortexd.pipeline.store import Store, stage
 from vortexd.resolve.listing import list_keys
@@ -26,19 +29,33 @@ def tree(content: bytes, **more: bytes) -> Tree:
     return Tree({"main": Files({"shop.yml": content, **{f"{name}.yml": text for name, text in more.items()}})})
 
 
+async def nothing_loaded(label: str) -> bool:
+    return False
+
+
+async def nothing_before(root: str, commit: str) -> Files | None:
+    return None
+
+
 class Served:
     """What is published is served at once."""
 
     def __init__(self) -> None:
         self.store = Store(HistorySettings())
         self.parsed: ParsedTree | None = None
-        self.reading = ConfigReader(self.store, FormatSettings(), trio.CapacityLimiter(2))
+        self.load_label: Callable[[str], Awaitable[bool]] = nothing_loaded
+        self.load_before: Callable[[str, str], Awaitable[Files | None]] = nothing_before
+        self.reader = ConfigReader(
+            self.store,
+            trio.CapacityLimiter(2),
+            lambda label: self.load_label(label),
+            lambda root, commit: self.load_before(root, commit),
+        )
 
     async def publish(self, tree: Tree) -> None:
         self.parsed = parsed = parse_tree(tree, FormatSettings(), self.parsed)
-        staged = stage(State(parsed.labels, parsed.default_label), self.store.configs())
-        self.store.commit(staged)
-        self.reading.renew(list_keys(parsed), {key: str(failure) for key, failure in staged.failures.items()})
+        served = ServedState(tree, State(parsed.labels, parsed.default_label), list_keys(parsed), FormatSettings())
+        self.store.commit(stage(served, self.store.configs()))
 
 
 @pytest.fixture
@@ -60,11 +77,11 @@ async def test_H02_nobody_who_reads_waits_for_those_who_want_explanations(
     monkeypatch.setattr(State, "explain", waiting)
     async with trio.open_nursery() as asking:
         for name in ("a", "b", "c", "c"):
-            asking.start_soon(served.reading.explain, attrs.evolve(SHOP, profile=name))
+            asking.start_soon(served.reader.explain, attrs.evolve(SHOP, profile=name))
         await trio.testing.wait_all_tasks_blocked()
         try:
             with trio.fail_after(5):
-                assert {"a": 1} == (await served.reading.read(SHOP)).document
+                assert {"a": 1} == (await served.reader.read(SHOP)).document
         finally:
             may_end.set()
 
@@ -81,12 +98,12 @@ async def test_a_label_that_was_not_read_yet_is_asked_for(served: Served) -> Non
             await served.publish(Tree(dict(tree(b"a: 1").labels) | {label: Files({"shop.yml": b"a: 2"})}))
         return label == "preview"
 
-    served.reading.load_label = load
+    served.load_label = load
 
-    assert {"a": 2} == (await served.reading.read(attrs.evolve(SHOP, label="preview"))).document
+    assert {"a": 2} == (await served.reader.read(attrs.evolve(SHOP, label="preview"))).document
     with pytest.raises(UnknownLabel):
-        await served.reading.read(attrs.evolve(SHOP, label="nothing"))
-    await served.reading.read(SHOP)
+        await served.reader.read(attrs.evolve(SHOP, label="nothing"))
+    await served.reader.read(SHOP)
     assert ["preview", "nothing"] == asked
 
 
@@ -94,9 +111,9 @@ async def test_without_a_default_label_the_reader_is_told_what_to_set(served: Se
     files = Files({"shop.yml": b"a: 1"})
     await served.publish(Tree({"trunk": files, "dev": files}, "main"))
     with pytest.raises(UnknownLabel) as missing:
-        await served.reading.read(SHOP)
+        await served.reader.read(SHOP)
     with pytest.raises(UnknownLabel) as other:
-        await served.reading.read(attrs.evolve(SHOP, label="nothing"))
+        await served.reader.read(attrs.evolve(SHOP, label="nothing"))
 
     assert 404 == missing.value.status
     assert "there is no default label; name a label, or set default_label of the source" == missing.value.reason
@@ -108,7 +125,7 @@ async def test_of_many_labels_a_hundred_are_looked_at(served: Served) -> None:
     files = Files({"shop.yml": b"a: 1"})
     await served.publish(Tree({f"{number:03}": files for number in range(101)}, "main"))
     with pytest.raises(UnknownLabel) as missing:
-        await served.reading.read(SHOP)
+        await served.reader.read(SHOP)
 
     assert [f"{number:03}" for number in range(100)] == [key.label for key in missing.value.alternatives]
 
@@ -125,7 +142,7 @@ async def test_concurrent_reads_of_a_key_resolve_it_once(served: Served, monkeyp
     monkeypatch.setattr(reading.trio.to_thread, "run_sync", counting)
     async with trio.open_nursery() as nursery:
         for _ in range(10):
-            nursery.start_soon(served.reading.read, SHOP)
+            nursery.start_soon(served.reader.read, SHOP)
 
     assert [(SHOP,)] == resolved
 
@@ -134,18 +151,18 @@ async def test_a_key_that_was_never_sound_says_so_to_its_reader(served: Served) 
     await served.publish(tree(b"a: ["))
 
     with pytest.raises(FormatError):
-        await served.reading.read(SHOP)
+        await served.reader.read(SHOP)
 
 
 async def test_L04_names_from_the_network_fill_a_small_part_and_push_nobody_out(served: Served) -> None:
     await served.publish(tree(b"a: 1", application=b"shared: 1"))
     own = attrs.evolve(SHOP, profile="default")
-    mine = await served.reading.read(own)
+    mine = await served.reader.read(own)
     for number in range(reading._CACHE_KEYS):
-        await served.reading.read(Key(f"made-up-{number}", "dev", "main"))
+        await served.reader.read(Key(f"made-up-{number}", "dev", "main"))
 
-    assert reading._CACHE_KEYS // 8 + 1 == len(served.reading._cache)
-    assert mine is await served.reading.read(own)
+    assert reading._CACHE_KEYS // 8 + 1 == len(served.reader._answers.configs)
+    assert mine is await served.reader.read(own)
     assert 0 == len(served.store)
 
 
@@ -156,13 +173,13 @@ async def test_several_labels_are_one_configuration_and_each_must_be_there(serve
     }
     await served.publish(Tree(files, "one"))
 
-    both = await served.reading.read(attrs.evolve(SHOP, label="one,two"))
+    both = await served.reader.read(attrs.evolve(SHOP, label="one,two"))
 
     assert {"a": 1, "b": 2} == both.document
     with pytest.raises(UnknownLabel, match="^no such label$"):
-        await served.reading.read(attrs.evolve(SHOP, label="one,three"))
+        await served.reader.read(attrs.evolve(SHOP, label="one,three"))
     with pytest.raises(UnknownLabel, match="commits = true"):
-        await served.reading.read(attrs.evolve(SHOP, label="one," + "a" * 40))
+        await served.reader.read(attrs.evolve(SHOP, label="one," + "a" * 40))
 
 
 async def test_what_is_too_large_to_be_kept_is_read_all_the_same_and_once_for_all_that_ask(
@@ -174,7 +191,7 @@ async def test_what_is_too_large_to_be_kept_is_read_all_the_same_and_once_for_al
     configs = []
 
     async def read() -> None:
-        configs.append(await served.reading.read(SHOP))
+        configs.append(await served.reader.read(SHOP))
 
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
@@ -183,7 +200,7 @@ async def test_what_is_too_large_to_be_kept_is_read_all_the_same_and_once_for_al
 
     assert {"a": 1_000_000_000} == configs[0].document
     assert 1 == len(set(map(id, configs)))
-    assert not served.reading._cache
+    assert not served.reader._answers.configs
 
 
 async def test_what_exists_is_what_has_files_or_is_in_use(served: Served) -> None:
@@ -192,38 +209,38 @@ async def test_what_exists_is_what_has_files_or_is_in_use(served: Served) -> Non
     own = Key(SHOP.application, "default", SHOP.label)
 
     lists = [Key("shop", "prod,default", "main"), Key("shop", "prod,x", "main"), Key("shop,y", "prod", "main")]
-    assert (True, False) == (served.reading.exists(own), served.reading.exists(made_up))
-    assert [True, False, False] == [served.reading.exists(each) for each in lists]
-    served.store.hold(made_up)
-    assert served.reading.exists(made_up)
-    assert SHOP.application in served.reading.names_in(SHOP.label).applications
+    assert (True, False) == (served.reader.exists(own), served.reader.exists(made_up))
+    assert [True, False, False] == [served.reader.exists(each) for each in lists]
+    served.store.add(made_up)
+    assert served.reader.exists(made_up)
+    assert SHOP.application in served.reader.names_in(SHOP.label).applications
 
 
 async def test_explanations_and_history_come_from_the_state_in_force(served: Served) -> None:
     await served.publish(tree(b"a: 1"))
-    served.store.hold(SHOP)
+    served.store.add(SHOP)
     await served.publish(tree(b"# a line\na: 2"))
-    explanation, version = await served.reading.explain(SHOP)
+    explanation, version = await served.reader.explain(SHOP)
 
     assert [2] == [each.line for each in explanation.keys["a"]]
     assert version_of(b'{"a":2}') == version
-    assert {version_of(b'{"a":1}'): b'{"a":1}'} == served.reading.history(SHOP)
+    assert {version_of(b'{"a":1}'): b'{"a":1}'} == served.reader.history(SHOP)
     with pytest.raises(UnknownLabel):
-        await served.reading.explain(Key("shop", "dev", "nowhere"))
+        await served.reader.explain(Key("shop", "dev", "nowhere"))
 
 
 async def test_before_the_first_state_nothing_can_be_explained(served: Served) -> None:
     with pytest.raises(UnknownLabel):
-        await served.reading.explain(SHOP)
+        await served.reader.explain(SHOP)
 
 
 async def test_why_a_key_is_served_as_it_was_is_known(served: Served) -> None:
     await served.publish(tree(b"a: 1", cart=b"b: 1"))
-    served.store.hold(SHOP)
+    served.store.add(SHOP)
     await served.publish(tree(b"a: 2", cart=b"b: [1", **{"shop-dev": b"spring.profiles.include: x"}))
 
-    faults = [served.reading.fault_of(Key(name, "dev", "main")) for name in ("shop", "cart", "other")]
-    assert {"a": 1} == (await served.reading.read(SHOP)).document
+    faults = [served.reader.fault_of(Key(name, "dev", "main")) for name in ("shop", "cart", "other")]
+    assert {"a": 1} == (await served.reader.read(SHOP)).document
     assert [ResolveError, FormatError, type(None)] == [*map(type, faults)]
     assert "spring.profiles.include" in str(faults[0])
 
@@ -232,30 +249,30 @@ async def test_why_a_key_is_served_as_it_was_is_known(served: Served) -> None:
 
 
 async def test_nothing_is_broken_before_the_first_state_and_while_all_is_well(served: Served) -> None:
-    assert ({}, [], ()) == (served.reading.broken, served.reading.broken_for(SHOP), await served.reading.held_back())
+    assert ({}, [], ()) == (served.reader.broken, served.reader.broken_for(SHOP), await served.reader.held_back())
     await served.publish(tree(b"a: 1"))
-    assert ({}, [], ()) == (served.reading.broken, served.reading.broken_for(SHOP), await served.reading.held_back())
+    assert ({}, [], ()) == (served.reader.broken, served.reader.broken_for(SHOP), await served.reader.held_back())
 
 
 async def test_each_broken_file_is_told_with_the_keys_that_exist_or_are_in_use_and_read_it(served: Served) -> None:
     in_use = Key("shop", "made-up", "main")
     more = {"shop-dev": b"c: 1", "shop-prod": b"c: 1"}
     await served.publish(tree(b"a: 1", cart=b"b: 1", **more))
-    served.store.hold(in_use)
+    served.store.add(in_use)
     await served.publish(tree(b"a: [", cart=b"b: 1", **more | {"shop-dev": b"c: ["}))
 
-    held = await served.reading.held_back()
+    held = await served.reader.held_back()
     found = {each.file.path: (each.count, [key.profile for key in each.keys]) for each in held}
     assert {"shop.yml": (4, ["default", "dev", "made-up", "prod"]), "shop-dev.yml": (1, ["dev"])} == found
-    assert {("main", "shop.yml"), ("main", "shop-dev.yml")} == served.reading.broken.keys()
-    assert ["shop-dev.yml", "shop.yml"] == sorted(each.path for each in served.reading.broken_for(SHOP))
-    assert [] == served.reading.broken_for(Key("cart", "dev", "main"))
+    assert {("main", "shop.yml"), ("main", "shop-dev.yml")} == served.reader.broken.keys()
+    assert ["shop-dev.yml", "shop.yml"] == sorted(each.path for each in served.reader.broken_for(SHOP))
+    assert [] == served.reader.broken_for(Key("cart", "dev", "main"))
 
 
 async def test_the_first_keys_are_named_and_all_are_counted(served: Served) -> None:
     shops = {f"shop{number:02}": b"a: 1" for number in range(reading.SHOWN_KEYS + 5)}
     await served.publish(tree(b"a: 1", application=b"a: [", **shops))
-    [held] = await served.reading.held_back()
+    [held] = await served.reader.held_back()
 
     assert (reading.SHOWN_KEYS + 6, reading.SHOWN_KEYS) == (held.count, len(held.keys))
     assert sorted(held.keys) == list(held.keys)
@@ -271,11 +288,11 @@ async def test_what_is_held_back_is_found_once_for_each_state(served: Served, mo
 
     monkeypatch.setattr(State, "broken", noted)
     await served.publish(tree(b"a: ["))
-    first = await served.reading.held_back()
-    assert first is await served.reading.held_back()
+    first = await served.reader.held_back()
+    assert first is await served.reader.held_back()
     assert 1 == len(asked)
     await served.publish(tree(b"a: ["))
-    await served.reading.held_back()
+    await served.reader.held_back()
     assert 2 == len(asked)
 
 
@@ -284,9 +301,9 @@ async def test_a_key_with_too_many_profiles_is_held_back_by_no_file(served: Serv
     await served.publish(tree(f"spring.profiles.include: [{many}]".encode(), application=b"a: ["))
     served.store.expect(SHOP)
 
-    assert [] == served.reading.broken_for(SHOP)
-    assert SHOP not in (await served.reading.held_back())[0].keys
-    assert [] == served.reading.broken_for(attrs.evolve(SHOP, label="none"))
+    assert [] == served.reader.broken_for(SHOP)
+    assert SHOP not in (await served.reader.held_back())[0].keys
+    assert [] == served.reader.broken_for(attrs.evolve(SHOP, label="none"))
 
 
 # The commit before.
@@ -316,50 +333,50 @@ FORMER = Files({"shop.yml": b"a: 0", "conf/shop.yml": b"b: ${x}"}, revision="c1"
 
 
 async def test_what_the_commit_before_made_of_a_key_is_resolved_as_that_of_now(served: Served) -> None:
-    served.reading.load_before = load = Before(FORMER)
+    served.load_before = load = Before(FORMER)
     await served.publish(committed(b"a: 1"))
 
-    found = await served.reading.before(SHOP)
+    found = await served.reader.before(SHOP)
     assert found is not None
     assert ({"a": 0, "b": "${x}"}, "c1") == (found.document, found.revision)
     assert [("https://git/", "c2")] == load.asked
-    assert {"a": 1} == (await served.reading.read(SHOP)).document
+    assert {"a": 1} == (await served.reader.read(SHOP)).document
 
 
 async def test_it_is_the_commit_before_the_one_that_the_key_last_changed_with(served: Served) -> None:
-    served.reading.load_before = load = Before(FORMER)
+    served.load_before = load = Before(FORMER)
     edits = Edits(5, {"shop.yml": (3, Origin("c3", "Ada", ""))})
     await served.publish(committed(b"a: 1", "c5", edits=edits))
 
-    assert await served.reading.before(SHOP) is not None
-    assert await served.reading.before(attrs.evolve(SHOP, application="cart")) is not None
+    assert await served.reader.before(SHOP) is not None
+    assert await served.reader.before(attrs.evolve(SHOP, application="cart")) is not None
     assert [("https://git/", "c3"), ("https://git/", "c5")] == load.asked
 
 
 async def test_it_is_read_once_for_all_keys_until_something_new_is_served(served: Served) -> None:
-    served.reading.load_before = load = Before(FORMER)
+    served.load_before = load = Before(FORMER)
     await served.publish(committed(b"a: 1"))
     async with trio.open_nursery() as nursery:
         for name in ("shop", "cart", "shop"):
-            nursery.start_soon(served.reading.before, attrs.evolve(SHOP, application=name))
-    again = await served.reading.before(SHOP)
+            nursery.start_soon(served.reader.before, attrs.evolve(SHOP, application=name))
+    again = await served.reader.before(SHOP)
     assert again is not None
-    assert again is await served.reading.before(SHOP)
+    assert again is await served.reader.before(SHOP)
     assert 1 == len(load.asked)
 
     await served.publish(committed(b"a: 2", "c3"))
-    await served.reading.before(SHOP)
+    await served.reader.before(SHOP)
     assert ["c2", "c3"] == [commit for _, commit in load.asked]
 
 
 async def test_what_could_not_be_read_is_asked_for_again_with_the_next_state(served: Served) -> None:
-    served.reading.load_before = load = Before(None)
+    served.load_before = load = Before(None)
     await served.publish(committed(b"a: 1"))
-    assert await served.reading.before(SHOP) is None
+    assert await served.reader.before(SHOP) is None
     await served.publish(committed(b"a: 1"))
     load.files = FORMER
 
-    assert await served.reading.before(SHOP) is not None
+    assert await served.reader.before(SHOP) is not None
 
 
 async def test_what_is_published_while_a_commit_is_read_is_not_given_what_was_before_it(served: Served) -> None:
@@ -367,58 +384,107 @@ async def test_what_is_published_while_a_commit_is_read_is_not_given_what_was_be
         await served.publish(committed(b"a: 2", "c3"))
         return FORMER
 
-    served.reading.load_before = publishing
+    served.load_before = publishing
     await served.publish(committed(b"a: 1"))
-    found = await served.reading.before(SHOP)
+    found = await served.reader.before(SHOP)
 
     assert found is not None
     assert {"a": 0, "b": "${x}"} == found.document
-    assert served.reading.kept(attrs.evolve(SHOP, label="c2^")) is None
+    assert served.reader.kept(attrs.evolve(SHOP, label="c2^")) is None
 
 
 async def test_only_so_many_commits_are_held(served: Served) -> None:
-    served.reading.load_before = load = Before(FORMER)
+    served.load_before = load = Before(FORMER)
     files = committed(b"a: 1").labels["main"]
     labels = {f"l{number}": attrs.evolve(files, revision=f"c{number}") for number in range(5)}
     await served.publish(Tree(labels, "l0"))
     for label in (*labels, "l4", "l0"):
-        await served.reading.before(Key("cart" if label == "l0" else "shop", label, label))
+        await served.reader.before(Key("cart" if label == "l0" else "shop", label, label))
 
     assert ["c0", "c1", "c2", "c3", "c4"] == [commit for _, commit in load.asked][:5]
-    await served.reading.before(Key("new", "dev", "l4"))
-    await served.reading.before(Key("new", "dev", "l0"))
+    await served.reader.before(Key("new", "dev", "l4"))
+    await served.reader.before(Key("new", "dev", "l0"))
     assert 6 == len(load.asked)
 
 
 async def test_where_several_sources_serve_a_key_or_none_of_git_or_several_labels_there_is_none(
     served: Served,
 ) -> None:
-    served.reading.load_before = load = Before(FORMER)
+    served.load_before = load = Before(FORMER)
     other = Files({"shop.yml": b"z: 1"}, root="file:/x/", group=1)
     await served.publish(committed(b"a: 1", others=(other,)))
-    assert await served.reading.before(SHOP) is None
+    assert await served.reader.before(SHOP) is None
     await served.publish(committed(b"a: 1", None))
-    assert await served.reading.before(SHOP) is None
+    assert await served.reader.before(SHOP) is None
     files = committed(b"a: 1").labels["main"]
     await served.publish(Tree({"main": files, "next": files}))
-    assert await served.reading.before(attrs.evolve(SHOP, label="main,next")) is None
+    assert await served.reader.before(attrs.evolve(SHOP, label="main,next")) is None
     assert [] == load.asked
-    served.reading.load_before = None
-    assert await served.reading.before(SHOP) is None
+    without_git = ConfigReader(served.store, trio.CapacityLimiter(2))
+    await served.publish(committed(b"a: 1"))
+    assert await without_git.before(SHOP) is None
 
 
 @pytest.mark.parametrize("files", [None, Files({"shop.yml": b"a: [", "application.yml": b""}, revision="c1")])
 async def test_a_commit_before_that_is_not_there_or_broken_is_none(served: Served, files: Files | None) -> None:
-    served.reading.load_before = load = Before(files)
+    served.load_before = load = Before(files)
     await served.publish(committed(b"a: 1"))
 
-    assert await served.reading.before(SHOP) is None
-    assert await served.reading.before(SHOP) is None
+    assert await served.reader.before(SHOP) is None
+    assert await served.reader.before(SHOP) is None
     assert 1 == len(load.asked)
 
 
 async def test_a_file_that_was_unreadable_in_the_commit_before_is_not_that_of_now(served: Served) -> None:
-    served.reading.load_before = Before(Files({}, {"shop.yml": "a link"}, revision="c1"))
+    served.load_before = Before(Files({}, {"shop.yml": "a link"}, revision="c1"))
     await served.publish(committed(b"a: 1"))
 
-    assert await served.reading.before(SHOP) is None
+    assert await served.reader.before(SHOP) is None
+
+
+# One served state after the other.
+
+
+async def test_answers_end_with_the_served_state_that_they_are_from(served: Served) -> None:
+    await served.publish(tree(b"a: 1"))
+    first = weakref.ref(served.store.served)
+    kept = await served.reader.read(SHOP)
+    assert kept is served.reader.kept(SHOP)
+    await served.publish(tree(b"a: 2"))
+
+    assert served.reader.kept(SHOP) is None
+    assert {"a": 2} == (await served.reader.read(SHOP)).document
+    assert first() is None
+
+
+async def test_old_answers_are_freed_before_the_next_question(served: Served) -> None:
+    await served.publish(tree(b"a: 1"))
+    await served.reader.read(SHOP)
+    answers = weakref.ref(served.reader._answers)
+    await served.publish(tree(b"a: 2"))
+    assert answers() is not None
+    served.reader.drop_old_answers()
+
+    assert answers() is None
+
+
+async def test_the_bounds_of_parsing_are_those_of_what_is_served(served: Served) -> None:
+    assert FormatSettings() == served.reader.formats
+    await served.publish(tree(b"a: 1"))
+    value = served.store.served
+    assert value is not None
+    other = attrs.evolve(value, formats=FormatSettings(nodes=5))
+    served.store.commit(stage(other, served.store.configs()))
+
+    assert 5 == served.reader.formats.nodes
+
+
+async def test_a_former_commit_is_parsed_within_the_bounds_of_what_is_served(served: Served) -> None:
+    served.load_before = Before(Files({"shop.yml": b"a: [1, 2, 3, 4, 5, 6, 7, 8, 9]"}, revision="c1"))
+    await served.publish(committed(b"a: 1"))
+    value = served.store.served
+    assert value is not None
+    assert await served.reader.before(SHOP) is not None
+    served.store.commit(stage(attrs.evolve(value, formats=FormatSettings(nodes=5)), served.store.configs()))
+
+    assert await served.reader.before(SHOP) is None

@@ -5,13 +5,15 @@ import weakref
 
 import pytest
 
-from vortexd.core.errors import FormatError, UnknownLabel
+from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.core.model import Change, Config, Edits, Files, Key, Moment, Origin, Tree
 from vortexd.core.version import version_of
 from vortexd.pipeline.state import State
-from vortexd.pipeline.store import Store, stage
+from vortexd.pipeline.store import Staged, Store, stage
 from vortexd.resolve.tree import ParsedTree, parse_tree
 from vortexd.settings.sections import FormatSettings, HistorySettings
+
+from ..wiring import served_state
 
 SHOP, CART = Key("shop", "dev", "main"), Key("cart", "dev", "main")
 GOOD = {"application.yml": b"shared: 0", "shop.yml": b"a: 0", "cart.yml": b"b: 0"}
@@ -29,7 +31,7 @@ class Stage:
     def publish(self, files: dict[str, bytes], label: str = "main") -> list[Change]:
         self.files = dict(files)
         self.parsed = parsed = parse_tree(Tree({label: Files(files)}, label), FormatSettings(), self.parsed)
-        return self.store.commit(stage(State(parsed.labels, label), self.store.configs()))
+        return self.store.commit(stage(served_state(State(parsed.labels, label)), self.store.configs()))
 
     def update(self, **contents: bytes) -> list[Change]:
         return self.publish(self.files | {f"{name}.yml": content for name, content in contents.items()})
@@ -43,8 +45,8 @@ class Stage:
 def staged() -> Stage:
     staged = Stage()
     staged.publish(GOOD)
-    staged.store.hold(SHOP)
-    staged.store.hold(CART)
+    staged.store.add(SHOP)
+    staged.store.add(CART)
     return staged
 
 
@@ -58,7 +60,7 @@ def test_only_keys_with_another_document_change(staged: Stage) -> None:
 
 def test_an_unknown_label_is_refused_and_not_held(staged: Stage) -> None:
     with pytest.raises(UnknownLabel):
-        staged.store.hold(Key("shop", "dev", "other"))
+        staged.store.add(Key("shop", "dev", "other"))
     assert [SHOP, CART] == list(staged.store)
 
 
@@ -73,7 +75,7 @@ def test_a_broken_file_holds_its_application_and_the_others_move_on(staged: Stag
 def test_a_key_first_asked_for_while_its_file_is_broken_gets_the_last_good_state(staged: Stage) -> None:
     staged.update(shop=BROKEN, application=b"shared: 1")
     other = Key("shop", "prod", "main")
-    staged.store.hold(other)
+    staged.store.add(other)
 
     assert {"a": 0, "shared": 1} == staged.document(other)
 
@@ -108,16 +110,16 @@ def test_former_states_are_let_go_of_however_long_a_file_stays_broken(staged: St
 def test_what_is_broken_from_the_start_says_which_file() -> None:
     staged = Stage()
     staged.publish(GOOD | {"shop.yml": BROKEN})
-    staged.store.hold(CART)
+    staged.store.add(CART)
 
     with pytest.raises(FormatError, match="shop.yml"):
-        staged.store.hold(SHOP)
+        staged.store.add(SHOP)
 
 
 def test_an_unreadable_file_is_broken_and_not_absent(staged: Stage) -> None:
     files = Files({"application.yml": b"shared: 1"}, {"shop.yml": "permission denied"})
     parsed = parse_tree(Tree({"main": files}), FormatSettings(), staged.parsed)
-    staged.store.commit(stage(State(parsed.labels, "main"), staged.store.configs()))
+    staged.store.commit(stage(served_state(State(parsed.labels, "main")), staged.store.configs()))
 
     assert {"a": 0, "shared": 1} == staged.document(SHOP)
     assert {"shared": 1} == staged.document(CART)
@@ -130,7 +132,7 @@ def test_history_holds_as_many_versions_as_it_may(limit: int, known: int) -> Non
     for number in range(known + 2):
         staged.publish({"shop.yml": b"a: %d" % number})
         if not number:
-            staged.store.hold(SHOP)
+            staged.store.add(SHOP)
         config = staged.store.find(SHOP)
         assert config is not None
         versions.append(config.version)
@@ -142,7 +144,7 @@ def test_history_holds_as_many_versions_as_it_may(limit: int, known: int) -> Non
 def test_history_is_bounded_in_bytes() -> None:
     staged = Stage(HistorySettings(bytes=30))
     staged.publish({"shop.yml": b"a: 0"})
-    staged.store.hold(SHOP)
+    staged.store.add(SHOP)
     first = staged.store.find(SHOP)
     assert first is not None
     for number in range(1, 6):
@@ -169,50 +171,18 @@ def test_a_label_that_goes_ends_its_keys_and_one_that_comes_back_begins_them(sta
     assert {(SHOP, None), (CART, None)} == {(change.key, change.new) for change in gone}
     assert staged.store.find(SHOP) is None
     with pytest.raises(UnknownLabel):
-        staged.store.hold(SHOP)
+        staged.store.add(SHOP)
 
     back = staged.publish(GOOD)
     assert {(SHOP, None), (CART, None)} == {(change.key, change.old) for change in back}
     assert {"a": 0, "shared": 0} == staged.document(SHOP)
 
 
-def test_a_released_key_stays_until_newer_ones_need_the_room() -> None:
-    staged = Stage(HistorySettings(idle_keys=2))
-    staged.publish(GOOD)
-    keys = [Key(name, "dev", "main") for name in ("a", "b", "c")]
-    for key in keys:
-        staged.store.hold(key)
-        staged.store.release(key)
-
-    assert keys[1:] == list(staged.store)
-
-
-def test_a_key_that_patterns_expect_again_isnt_among_those_that_make_room() -> None:
-    staged = Stage(HistorySettings(idle_keys=1))
-    staged.publish(GOOD)
-    expected, *others = (Key(name, "dev", "main") for name in ("a", "b", "c"))
-    staged.store.hold(expected)
-    staged.store.release(expected)
-    staged.store.expect(expected, staged.store.find(expected))
-    for key in others:
-        staged.store.hold(key)
-        staged.store.release(key)
-
-    assert [expected, others[1]] == list(staged.store)
-
-
-def test_a_key_held_twice_is_released_twice(staged: Stage) -> None:
-    staged.store.hold(SHOP)
-    staged.store.release(SHOP)
-
-    assert [SHOP] == [change.key for change in staged.update(shop=b"a: 1")]
-
-
 def test_a_key_that_came_into_use_while_staging_is_resolved_by_the_commit(staged: Stage) -> None:
     parsed = parse_tree(Tree({"main": Files({"late.yml": b"c: 1"})}), FormatSettings())
-    prepared = stage(State(parsed.labels, "main"), staged.store.configs())
+    prepared = stage(served_state(State(parsed.labels, "main")), staged.store.configs())
     late = Key("late", "dev", "main")
-    staged.store.hold(late)
+    staged.store.add(late)
     changes = staged.store.commit(prepared)
 
     assert late in [change.key for change in changes]
@@ -223,7 +193,7 @@ def test_a_key_that_came_into_use_while_staging_is_resolved_by_the_commit(staged
 def test_L05_history_has_its_bounds_however_often_a_key_changes(settings: HistorySettings) -> None:
     staged = Stage(settings)
     staged.publish(GOOD)
-    staged.store.hold(SHOP)
+    staged.store.add(SHOP)
     versions = []
     for number in range(1_000):
         staged.update(shop=b"a: %d" % number)
@@ -244,7 +214,7 @@ def test_L07_publications_leave_nothing_to_the_collector_of_cycles() -> None:
     """
     staged = Stage()
     staged.publish(GOOD)
-    staged.store.hold(SHOP)
+    staged.store.add(SHOP)
     gc.collect()
     gc.disable()
     try:
@@ -298,14 +268,85 @@ def test_other_bounds_let_go_at_once_of_what_is_beyond_them(staged: Stage) -> No
     old = staged.store.find(SHOP)
     assert old is not None
     staged.update(shop=b"a: 1")
-    staged.store.hold(Key("gone", "dev", "main"))
-    staged.store.release(Key("gone", "dev", "main"))
     assert staged.store.body_of(SHOP, old.version) is not None
 
-    staged.store.replace(HistorySettings(versions=0, idle_keys=0))
+    staged.store.replace(HistorySettings(versions=0))
 
     assert staged.store.body_of(SHOP, old.version) is None
     assert {SHOP, CART} == set(staged.store)
+
+
+# Keys that are kept.
+
+
+def test_a_key_that_is_added_is_resolved_unless_it_is_here(staged: Stage) -> None:
+    before = staged.store.find(SHOP)
+    staged.store.add(SHOP, staged.store.find(CART))
+    assert before is staged.store.find(SHOP)
+
+    known, late = staged.store.find(CART), Key("late", "dev", "main")
+    staged.store.add(late, known)
+    assert known is staged.store.find(late)
+
+
+def test_a_key_that_is_expected_is_not_resolved_until_it_is_added(staged: Stage) -> None:
+    late, other, known = Key("late", "dev", "main"), Key("other", "dev", "main"), staged.store.find(SHOP)
+    staged.store.expect(late)
+    assert staged.store.find(late) is None
+    staged.store.add(late)
+    assert {"shared": 0} == staged.document(late)
+
+    staged.store.expect(other)
+    staged.store.expect(other, known)
+    assert known is staged.store.find(other)
+    staged.store.expect(other, staged.store.find(CART))
+    assert known is staged.store.find(other)
+
+
+def test_an_expected_key_that_cannot_be_resolved_is_as_it_was_after_an_attempt(staged: Stage) -> None:
+    gone = Key("shop", "dev", "gone")
+    staged.store.expect(gone)
+    with pytest.raises(UnknownLabel):
+        staged.store.add(gone)
+
+    assert gone in staged.store
+    assert staged.store.find(gone) is None
+
+
+def test_a_key_that_is_dropped_has_no_history(staged: Stage) -> None:
+    staged.update(shop=b"a: 1")
+    assert staged.store.history(SHOP)
+    staged.store.drop(SHOP)
+
+    assert SHOP not in staged.store
+    assert 1 == len(staged.store)
+    assert {} == staged.store.history(SHOP)
+
+
+# What is served.
+
+
+def test_the_commit_puts_the_staged_state_and_its_failures_in_force_at_once(staged: Stage) -> None:
+    before = staged.store.served
+    prepared = stage(served_state(State({}, "main")), {})
+    prepared = prepared.with_more(Staged(prepared.served, {}, [], {SHOP: ResolveError("why")}, 2.0))
+    assert before is staged.store.served
+    assert 2.0 == prepared.diff_seconds
+    staged.store.commit(prepared)
+    after = staged.store.served
+
+    assert after is not None
+    assert after.state is prepared.served.state is staged.store.state
+    assert {SHOP: "why"} == after.failures
+
+
+def test_nothing_is_served_or_resolved_before_the_first_commit() -> None:
+    store = Store(HistorySettings())
+
+    assert (None, None) == (store.served, store.state)
+    with pytest.raises(ResolveError):
+        store.add(SHOP)
+    assert [] == list(store)
 
 
 # Who made a version, and when.
@@ -316,7 +357,7 @@ def commit(staged: Stage, number: int, content: bytes, seconds: float) -> list[C
     origin = Origin(f"c{number}", f"Author {number}", "")
     files = Files({"shop.yml": content}, origin=origin, edits=Edits(number, {"shop.yml": (number, origin)}))
     state = State(parse_tree(Tree({"main": files}), FormatSettings()).labels, "main", published=Moment(seconds))
-    return staged.store.commit(stage(state, staged.store.configs()))
+    return staged.store.commit(stage(served_state(state), staged.store.configs()))
 
 
 def shop(staged: Stage) -> Config:
@@ -358,6 +399,6 @@ def test_a_publication_that_leaves_a_key_as_it_is_leaves_the_moment_of_its_versi
     for seconds in (1.0, 2.0):
         files = Files({"shop.yml": b"a: 5"}, edits=Edits(int(seconds), {"shop.yml": (1, origin)}))
         state = State(parse_tree(Tree({"main": files}), FormatSettings()).labels, "main", published=Moment(seconds))
-        staged.store.commit(stage(state, staged.store.configs()))
+        staged.store.commit(stage(served_state(state), staged.store.configs()))
 
     assert 1.0 == shop(staged).published.seconds

@@ -1,7 +1,7 @@
 """The product as one property: whatever happens to files, connections and readers, every client ends with what the files say,
 and the history of what it was told breaks no promise.
 
-Everything from `Pipeline.publish` to the socket is real; only the source is left out, for files that change on their own would make
+Everything from `Publisher.publish` to the socket is real; only the source is left out, for files that change on their own would make
 nobody know what was to be published. Nothing sleeps: what has to pass in between is counted in publications.
 """
 
@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import socket
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from random import Random, SystemRandom
@@ -22,14 +23,15 @@ from trio.testing import lockstep_stream_pair
 from wsproto.utilities import LocalProtocolError
 
 from tests.fakes import FakeMetrics, open_gate, timestamp
-from vortexd.core.model import Change, Config, Key, Tree
+from tests.wiring import Wired
+from vortexd.core.model import Change, Config, Key
+from vortexd.observe.publication import Publication
 from vortexd.pipeline.broadcast import Broadcaster, Delivery, Subscriber
 from vortexd.pipeline.pipeline import Pipeline
 from vortexd.pipeline.registry import Registry
-from vortexd.pipeline.store import Store
 from vortexd.protocol.encoder import Encoder
 from vortexd.realtime.server import WebSocketServer
-from vortexd.settings.sections import FormatSettings, HistorySettings, RealtimeSettings
+from vortexd.settings.sections import HistorySettings, RealtimeSettings
 
 from .history import (
     CHANGE,
@@ -80,6 +82,7 @@ class Parts:
     registry: Callable[[], Registry[Subscriber]] = Registry
     pipeline: Callable[..., Pipeline] = Pipeline
     encoder: Callable[..., Encoder] = Encoder
+    on_publication: Callable[[Publication], None] | None = None
     settle_timeout: float = SETTLE_TIMEOUT
 
 
@@ -101,14 +104,17 @@ class Product:
         self._publisher = Publisher(self.events.append, trio.current_time)
         registry = parts.registry()
         encoder = parts.encoder(timestamp, cache_bytes=20_000)
-        self.pipeline = parts.pipeline(
-            FormatSettings(),
-            Store(HistorySettings(versions=4, idle_keys=2)),
-            registry,
-            parts.broadcaster(registry, encoder.change, trio.current_time),
-            encoder,
-            self.metrics,
+        wired = Wired(
+            HistorySettings(versions=4, idle_keys=2),
+            now=time.time,
+            on_publication=parts.on_publication,
+            metrics=self.metrics,
+            encoder=encoder,
+            registry=registry,
+            broadcaster=parts.broadcaster,
+            pipeline=parts.pipeline,
         )
+        self.publish, pipeline = wired.publisher.publish, wired.pipeline
         realtime = RealtimeSettings(
             queue_messages=2,
             queue_bytes=4_096,
@@ -118,9 +124,7 @@ class Product:
             messages_per_second=1_000_000,
             resyncs_per_second=1_000_000,
         )
-        self.server = WebSocketServer(
-            self.pipeline, registry, realtime, self.metrics, timestamp, Random(seed), open_gate()
-        )
+        self.server = WebSocketServer(pipeline, registry, realtime, self.metrics, timestamp, Random(seed), open_gate())
 
     async def run(self) -> list[Violation]:
         """Run to the end, and return what the history and the clients' last states are guilty of."""
@@ -148,7 +152,7 @@ class Product:
     async def _publish(self) -> None:
         documents = self.world.documents()
         self._publisher.publishing(documents)
-        await self.pipeline.publish(self.world.tree())
+        await self.publish(self.world.tree())
         self._publisher.published(documents)
         self.publications += 1
         self._published.set()
@@ -360,6 +364,11 @@ class Late:
 
     def __init__(self) -> None:
         self.pending: dict[Key, list[Callable[[], None]]] = {}
+        self.next_publication = trio.Event()
+
+    def published(self, _: Publication) -> None:
+        self.next_publication.set()
+        self.next_publication = trio.Event()
 
     def registry(self) -> Registry[Subscriber]:
         late = self
@@ -376,19 +385,13 @@ class Late:
         class LateLine(Pipeline):
             def __init__(self, *parts: Any) -> None:
                 super().__init__(*parts)
-                self.next_publication = trio.Event()
                 self.versions: dict[Key, str | None] = {}
-
-            async def publish(self, tree: Tree) -> None:
-                await super().publish(tree)
-                self.next_publication.set()
-                self.next_publication = trio.Event()
 
             async def catch_up(self, key: Key, version: str | None) -> Delivery:
                 delivery = await super().catch_up(key, version)
                 if key in late.pending:
                     with trio.move_on_after(0.05):
-                        await self.next_publication.wait()
+                        await late.next_publication.wait()
                     for register in late.pending.pop(key, []):
                         register()
                 self.versions[key] = delivery.new_version
@@ -434,7 +437,9 @@ class Stale(Encoder):
         pytest.param(lambda: Parts(Duplicating), {"gapless"}, id="say one message twice"),
         pytest.param(lambda: Parts(Swapping), {"gapless"}, id="swap two messages"),
         pytest.param(
-            lambda: Parts(Unchecked, (late := Late()).registry, late.pipeline), {"gapless"}, id="register late"
+            lambda: Parts(Unchecked, (late := Late()).registry, late.pipeline, on_publication=late.published),
+            {"gapless"},
+            id="register late",
         ),
         pytest.param(lambda: Parts(pipeline=OffByOne), {"resumable"}, id="resume one version off"),
         pytest.param(lambda: Parts(encoder=Stale), {"fresh"}, id="keep a snapshot too long"),

@@ -22,6 +22,7 @@ from vortexd.source.memory import directory_for
 from vortexd.source.status import SourceStatus
 
 from ..repository import Repository
+from ..wiring import served_state
 
 
 class Hand:
@@ -172,9 +173,9 @@ def test_a_commit_that_touches_no_file_of_a_key_leaves_its_version_and_origin_al
             files("one/", revision, orders="a: 1", billing=other), edits=Edits(2, {"orders.yml": (1, first)})
         )
         state = served(parse_tree(merged(Tree({"main": one})), FormatSettings()))
-        changes = store.commit(stage(state, store.configs()))
+        changes = store.commit(stage(served_state(state), store.configs()))
         if revision == "aa":
-            store.hold(key)
+            store.add(key)
         config = store.find(key)
 
     assert [] == changes

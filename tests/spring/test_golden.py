@@ -19,7 +19,8 @@ import pytest
 import trio
 
 from vortexd.auth.credential_files import load_named_files
-from vortexd.daemon import serve
+from vortexd.composition import Process, build
+from vortexd.daemon import Daemon
 from vortexd.net.inherited import Inherited
 from vortexd.process.late_signals import LateSignals
 from vortexd.process.peers import Peers
@@ -43,19 +44,10 @@ async def serving(text: str, base: Path) -> AsyncIterator[int]:
     """The whole daemon in this process, by its port."""
     settings = settings_file.load(text, "vortexd.toml", base, KINDS)
     send, receive = trio.open_memory_channel[str](1)
+    files = load_named_files(settings, [parse_address(each) for each in settings.server.bind], os.environ)
+    parts = build(settings, files, lambda: settings, Process(Inherited(), Notifier({}, 0), Peers(None)))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(
-            serve,
-            settings,
-            load_named_files(settings, [parse_address(each) for each in settings.server.bind], os.environ),
-            lambda urls: send.send_nowait(urls[0]),
-            lambda: settings,
-            LateSignals(),
-            Inherited(),
-            Notifier({}, 0),
-            Peers(None),
-            (),
-        )
+        nursery.start_soon(Daemon(parts).run, lambda urls: send.send_nowait(urls[0]), LateSignals())
         yield int((await receive.receive()).rpartition(":")[2])
         nursery.cancel_scope.cancel()
 

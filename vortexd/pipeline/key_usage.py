@@ -1,20 +1,27 @@
-"""What is in use, and why: ties who wants what (the registry) to what is kept resolved (the store). Pure.
+"""The owner of "in use": which keys are in use, and for whom. Pure.
 
-In come connections that begin and end, patterns, and the keys that a new tree has; out goes the registry's and the store's state, kept
-equal. A key is *known*, so that patterns match it, while it exists in the tree or a connection has it as its main subscription. It is
-*held* in the store once for each such connection, and once for all the patterns that match it.
+In come main subscriptions that begin and end, patterns, and the keys that exist in a new tree. Out go the keys that the store keeps and the
+registry knows: only this module adds and drops them, so the three always agree. A key is
+
+    known       while it exists in the tree or is the main subscription of a connection: patterns match it
+    in use      while it is the main subscription of a connection, or a pattern that somebody wants matches it
+    idle        once it is no longer in use: the store keeps it for clients that come back, until newer keys need the room
+
+Each method leaves all of that complete: a caller has nothing to do afterwards, whatever the order of its calls.
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from typing import Generic, TypeVar
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Generic, TypeAlias, TypeVar
 
-from ..core.model import Config, Key
+from ..core.model import Change, Config, Key
 from ..core.patterns import Pattern
+from ..settings.sections import HistorySettings
 from .registry import Registry
 from .store import Store
 
 S = TypeVar("S")
+Broadcast: TypeAlias = Callable[[Iterable[Change]], int]
 
 # To look at so many takes less than a millisecond.
 _SETTLED_AT_ONCE = 1_024
@@ -24,61 +31,88 @@ class KeyUsage(Generic[S]):
     """See the module.
 
     Args:
-        store: Where keys are held; nobody else holds any.
+        store: Where the configurations of keys are kept; nobody else adds or drops any.
         registry: Where subscribers are found; nobody else makes keys known or adds patterns.
+        settings: `idle_keys` bounds the keys that are kept though they aren't in use.
     """
 
-    def __init__(self, store: Store, registry: Registry[S]) -> None:
+    def __init__(self, store: Store, registry: Registry[S], settings: HistorySettings) -> None:
         self._store = store
         self._registry = registry
+        self._settings = settings
         self._existing: frozenset[Key] = frozenset()
-        self._mains: Counter[Key] = Counter()
+        # How many connections have a key as their main subscription.
+        self._mains: dict[Key, int] = {}
+        # The keys that are in use because patterns match them.
         self._matched: set[Key] = set()
+        # Oldest first.
+        self._idle: OrderedDict[Key, None] = OrderedDict()
 
-    # Main subscriptions.
+    def replace(self, settings: HistorySettings) -> None:
+        """Put another bound of idle keys in force, and drop at once the keys that are beyond it."""
+        self._settings = settings
+        self._trim()
 
-    def hold(self, key: Key, resolved: Config | None = None) -> bool:
-        """Begin a main subscription, before its subscriber is added to the registry.
+    # What is in use.
 
-        Args:
-            resolved: What the state in force makes of the key, where the caller knows it already.
+    def is_used(self, key: Key) -> bool:
+        """Whether a key is in use. The store may keep it even so; for subscribers it has ended."""
+        return key in self._mains or key in self._matched
 
-        Returns:
-            Whether the key became known by it, and is new to patterns that match it.
+    def is_known(self, key: Key) -> bool:
+        """Whether patterns can match a key."""
+        return key in self._existing or key in self._mains
 
-        Raises:
-            UnknownLabel, FormatError, ResolveError: The key can't be resolved; nothing has changed then.
-        """
-        self._store.hold(key, resolved)
-        self._mains[key] += 1
-        is_new = not self._registry.is_known(key)
-        self._registry.appear(key)
-        self._hold_matched(key)
-        return is_new and self._registry.is_matched(key)
+    def find(self, key: Key) -> Config | None:
+        """The current configuration of a key that is in use; None where the key has ended."""
+        return self._store.find(key) if self.is_used(key) else None
 
-    def release(self, key: Key) -> bool:
-        """End a main subscription. Returns whether the key ended by it, for patterns that match it; then call `forget`."""
-        self._mains[key] -= 1
-        self._store.release(key)
-        if self._mains[key]:
-            return False
-        del self._mains[key]
-        return key not in self._existing
-
-    def forget(self, key: Key) -> None:
-        """Make a key unknown that nothing but patterns wants any more."""
-        self._registry.vanish(key)
-        if key in self._matched:
-            self._matched.discard(key)
-            self._store.release(key)
+    def version_of(self, key: Key) -> str | None:
+        """The current version of a key that is in use; None where the key has ended."""
+        config = self.find(key)
+        return config.version if config else None
 
     def main_labels(self) -> frozenset[str]:
         """The labels of the main subscriptions."""
         return frozenset(label for key in self._mains for label in key.labels)
 
-    def is_served(self, key: Key) -> bool:
-        """Whether somebody has a claim on the key now. The store may know it still; for subscribers it has ended."""
-        return key in self._mains or key in self._matched
+    # Main subscriptions.
+
+    def hold(self, key: Key, broadcast: Broadcast, resolved: Config | None = None) -> None:
+        """Begin a main subscription, before its subscriber is added to the registry.
+
+        Args:
+            broadcast: Called with the beginning of the key, if patterns match it and didn't know it before.
+            resolved: What the state in force makes of the key, where the caller knows it already.
+
+        Raises:
+            UnknownLabel, FormatError, ResolveError: The key can't be resolved; nothing has changed then.
+        """
+        self._store.add(key, resolved)
+        is_new = not self.is_known(key)
+        self._mains[key] = self._mains.get(key, 0) + 1
+        self._idle.pop(key, None)
+        self._registry.appear(key)
+        self._match(key)
+        if is_new and self._registry.is_matched(key):
+            broadcast([Change(key, None, self._store.find(key))])
+
+    def release(self, key: Key, broadcast: Broadcast) -> None:
+        """End a main subscription.
+
+        Args:
+            broadcast: Called with the end of the key, if it ends by this.
+
+        Raises:
+            KeyError: There is none.
+        """
+        self._mains[key] -= 1
+        if self._mains[key]:
+            return
+        del self._mains[key]
+        if key not in self._existing:
+            self._end(key, broadcast)
+        self._retire(key)
 
     # Patterns.
 
@@ -96,7 +130,7 @@ class KeyUsage(Generic[S]):
         """
         keys = self._registry.subscribe(subscriber, *patterns)
         for key in keys:
-            self._hold_matched(key, resolved.get(key))
+            self._match(key, resolved.get(key))
         return keys
 
     def unsubscribe(self, subscriber: S, patterns: Collection[Pattern]) -> None:
@@ -105,22 +139,15 @@ class KeyUsage(Generic[S]):
         self.settle()
 
     def settle(self) -> bool:
-        """Let go of keys that no pattern matches any more, among a bounded number that have lost one. Returns whether others are left.
+        """Retire keys that no pattern matches any more, among a bounded number that have lost one. Returns whether others are left.
 
-        A key that is held a while longer harms nobody: each publication lets go of all of them.
+        A key that stays in use a while longer does no harm: each publication retires all of them.
         """
         keys, is_more = self._registry.unmatched(_SETTLED_AT_ONCE)
         for key in keys:
-            if key in self._matched:
-                self._matched.discard(key)
-                self._store.release(key)
+            self._matched.discard(key)
+            self._retire(key)
         return is_more
-
-    def _hold_matched(self, key: Key, resolved: Config | None = None) -> None:
-        """Hold a known key for the patterns that match it, if there are any."""
-        if key not in self._matched and self._registry.is_matched(key):
-            self._matched.add(key)
-            self._store.expect(key, resolved)
 
     # Publications.
 
@@ -128,19 +155,56 @@ class KeyUsage(Generic[S]):
         """The keys of a new tree that aren't known yet."""
         if existing is self._existing:
             return ()
-        return [key for key in existing - self._existing if not self._registry.is_known(key)]
+        return [key for key in existing - self._existing if not self.is_known(key)]
 
     def appearing(self, existing: frozenset[Key]) -> set[Key]:
         """The keys of a new tree that aren't known yet and that patterns will match."""
         return {key for key in self.new(existing) if self._registry.would_match(key)}
 
-    def update(self, existing: frozenset[Key]) -> list[Key]:
-        """Make the keys of a new tree known, before it is committed. Returns those that have ended; call `forget` for each."""
+    def update(self, existing: frozenset[Key], broadcast: Broadcast) -> int:
+        """Make the keys of a new tree known, before it is committed, and end those that are gone. Returns the number of deliveries.
+
+        Args:
+            broadcast: Called with the end of each key that ends by this.
+        """
         if existing is self._existing:
-            return []
+            return 0
         for key in existing - self._existing:
             self._registry.appear(key)
-            self._hold_matched(key)
-        ended = [key for key in self._existing - existing if key not in self._mains]
+            self._match(key)
+        gone = [key for key in self._existing - existing if key not in self._mains]
         self._existing = existing
-        return ended
+        deliveries = 0
+        for key in gone:
+            deliveries += self._end(key, broadcast)
+            self._retire(key)
+        return deliveries
+
+    # Steps of the above.
+
+    def _match(self, key: Key, resolved: Config | None = None) -> None:
+        """Bring a known key into use for the patterns that match it, if there are any."""
+        if key not in self._matched and self._registry.is_matched(key):
+            self._matched.add(key)
+            self._idle.pop(key, None)
+            self._store.expect(key, resolved)
+
+    def _end(self, key: Key, broadcast: Broadcast) -> int:
+        """Make a key unknown. Returns the number of deliveries to those whose patterns match it."""
+        config = self._store.find(key)
+        # Before the registry forgets the key: until then it finds the subscribers.
+        deliveries = broadcast([Change(key, config, None)]) if config else 0
+        self._registry.vanish(key)
+        self._matched.discard(key)
+        return deliveries
+
+    def _retire(self, key: Key) -> None:
+        """Make a key idle if the store has it and it isn't in use; one that is idle already keeps its place."""
+        if key in self._store and not self.is_used(key):
+            self._idle.setdefault(key)
+            self._trim()
+
+    def _trim(self) -> None:
+        while len(self._idle) > self._settings.idle_keys:
+            oldest, _ = self._idle.popitem(last=False)
+            self._store.drop(oldest)

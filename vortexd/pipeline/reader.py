@@ -1,8 +1,7 @@
-"""What is served now, for those who ask once: configurations of any key, plain files, explanations, and what is known of names.
+"""Answers single questions about what is served now: configurations of any key, plain files, explanations, and names.
 
-In come questions, and each new state with the listing that belongs to it; out go answers from the state in force. Long work runs in threads over
-immutable values. The invariant: an answer is of one state, and what is kept of answers is bounded and goes with its state, for names come from
-the network.
+In come questions; out go answers from the served state that the store has. Long work runs in threads over immutable values. The invariant: an
+answer comes from one served state. Answers are kept within bounds, for names come from the network, and no longer than their served state.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -10,81 +9,101 @@ from functools import partial
 from typing import TypeVar
 
 import attrs
-import structlog
 import trio
 
 from ..aio import threads
 from ..core.cache import Cache
 from ..core.errors import FormatError, ResolveError, UnknownLabel
-from ..core.model import BrokenFile, Config, Files, HeldBack, Key, Names, Tree
+from ..core.model import BrokenFile, Config, Files, HeldBack, Key, Names
 from ..encryption.decryptor import Decryptor
 from ..resolve.explain import Explanation
-from ..resolve.listing import Listing
-from ..resolve.tree import ParsedFiles, ParsedTree, broken_files, parse_tree
+from ..resolve.tree import ParsedFiles
 from ..settings.sections import FormatSettings
+from .former_commits import FormerCommits
+from .publication_log import report_undecryptable
+from .served import ServedState
 from .state import State
 from .store import Store
 
-log = structlog.get_logger()
 T = TypeVar("T")
 
 # Labels that are looked at for those that a client may be told of.
 _MOST_LABELS = 100
-# Configurations that were read and that no connection holds.
+# Bounds of the configurations that are kept.
 _CACHE_KEYS = 1_024
 _CACHE_BYTES = 67_108_864
-# Commits before those that are served whose files are held.
-_FORMER = 4
-
-
 # Of the keys that a broken file holds back, so many are named.
 SHOWN_KEYS = 20
+
+
+@attrs.define(eq=False)
+class _Answers:
+    """What is kept of the answers from one served state.
+
+    Attributes:
+        configs: Configurations that were read and that no connection holds.
+        former: What was served by the commits before; None where nobody knows them.
+        held_back: None until they are asked for.
+    """
+
+    served: ServedState | None = None
+    former: FormerCommits | None = None
+    configs: Cache[Key, Config] = attrs.field(factory=lambda: Cache(_CACHE_BYTES, _CACHE_KEYS))
+    held_back: Sequence[HeldBack] | None = None
 
 
 class ConfigReader:
     """See the module.
 
     Args:
-        store: The state, and the keys in use.
-        formats: The bounds of parsing.
+        store: The served state, and the keys in use.
         limiter: Of the threads for this work.
+        load_label: Reads a label that sources have and that nobody has asked for yet; returns whether it may be there now.
+        load_before: Reads the files of the commit before one, of the git source with a root; None where there is none.
     """
 
-    def __init__(self, store: Store, formats: FormatSettings, limiter: trio.CapacityLimiter) -> None:
-        self.formats = formats
+    def __init__(
+        self,
+        store: Store,
+        limiter: trio.CapacityLimiter,
+        load_label: Callable[[str], Awaitable[bool]] | None = None,
+        load_before: Callable[[str, str], Awaitable[Files | None]] | None = None,
+    ) -> None:
         self._store = store
         self._threads = limiter
-        # An explanation takes many times as long as a configuration; nobody who wants one of those waits behind it.
+        self._load_label = load_label
+        self._load_before = load_before
+        # An explanation takes many times as long as a configuration, so explanations have a thread of their own.
         self._explaining = trio.CapacityLimiter(1)
-        self._listing: Listing | None = None
-        self._failing: Mapping[Key, str] = {}
-        self._held_back: tuple[State, Sequence[HeldBack]] | None = None
-        self._cache: Cache[Key, Config] = Cache(_CACHE_BYTES, _CACHE_KEYS)
-        # What the commits before those that are served hold, by root and commit; read one after the other.
-        self._former: dict[tuple[str, str], Files | None] = {}
+        self._current = _Answers()
+        # The files of former commits are read one after the other.
         self._reading_former = trio.CapacityLimiter(1)
         self._flight = threads.SingleFlight()
-        # How a label is brought in that sources have and that nobody has asked for yet: returns whether it may be there now.
-        self.load_label: Callable[[str], Awaitable[bool]] | None = None
-        # How what the commit before one holds is read, of the git source with a root; None where there is none.
-        self.load_before: Callable[[str, str], Awaitable[Files | None]] | None = None
 
-    def renew(self, listing: Listing | None, failing: Mapping[Key, str]) -> None:
-        """Let go of the former state.
+    def drop_old_answers(self) -> None:
+        """Free the answers from a served state that is no longer in force; otherwise the next question frees them."""
+        _ = self._answers
 
-        Args:
-            listing: What exists in the one in force.
-            failing: The keys that keep what they had, and why.
-        """
-        self._listing = listing
-        self._failing = failing
-        self._cache.clear()
-        self._former.clear()
+    @property
+    def _answers(self) -> _Answers:
+        """What is kept of the answers from the served state that is in force."""
+        served = self._store.served
+        if served is not None and self._current.served is not served:
+            former = None
+            if self._load_before is not None:
+                former = FormerCommits(served, self._load_before, self._reading_former, self._explaining)
+            self._current = _Answers(served, former)
+        return self._current
 
     @property
     def state(self) -> State | None:
         """What is served now; None until the first complete state is."""
         return self._store.state
+
+    @property
+    def formats(self) -> FormatSettings:
+        """The bounds that the files which are served were parsed within; the defaults until the first complete state is served."""
+        return self._store.served.formats if self._store.served is not None else FormatSettings()
 
     @property
     def default_label(self) -> str | None:
@@ -114,13 +133,13 @@ class ConfigReader:
 
     def kept(self, key: Key) -> Config | None:
         """What was read of a key lately, if it is still so."""
-        return self._cache.get(key)
+        return self._answers.configs.get(key)
 
     async def _resolved(self, state: State, key: Key) -> Config:
         config = await self._in_thread(state.resolve, key)
         self.report_undecryptable()
         if self._store.state is state:
-            self._cache.put(key, config, len(config.body), is_known=self.exists(key))
+            self._answers.configs.put(key, config, len(config.body), is_known=self.exists(key))
         return config
 
     async def files(self, key: Key) -> list[ParsedFiles]:
@@ -140,8 +159,8 @@ class ConfigReader:
             raise UnknownLabel("nothing has been read yet", status=503)
         for label in key.labels:
             if label not in state.labels:
-                if self.load_label is not None:
-                    await self.load_label(label)
+                if self._load_label is not None:
+                    await self._load_label(label)
                 state = self._store.state or state
                 if label not in state.labels:
                     raise _unknown(key, label, state)
@@ -170,39 +189,18 @@ class ConfigReader:
         config = await self.read(key)
         layers = await self.files(key)
         commit = config.origin.commit if config.origin is not None else config.revision
-        if (
-            self.load_before is None
-            or config.revision is None
-            or commit is None
-            or "," in key.label
-            or len(layers) != 1
-        ):
+        answers = self._answers
+        if answers.former is None or config.revision is None or commit is None or "," in key.label or len(layers) != 1:
             return None
         # No label is called so.
         former = attrs.evolve(key, label=f"{commit}^")
-        if (found := self.kept(former)) is not None:
+        if (found := answers.configs.get(former)) is not None:
             return found
-        state = self._store.state
-        assert state is not None  # something has been read
-        made = await self._flight.shared((state, former), partial(self._before, state, layers[0], key, commit))
-        if made is not None and self._store.state is state:
-            self._cache.put(former, made, len(made.body), is_known=self.exists(key))
+        resolve = partial(answers.former.resolve, layers[0], key, commit)
+        made = await self._flight.shared((answers.served, former), resolve)
+        if made is not None:
+            answers.configs.put(former, made, len(made.body), is_known=self.exists(key))
         return made
-
-    async def _before(self, state: State, layer: ParsedFiles, key: Key, commit: str) -> Config | None:
-        assert self.load_before is not None  # it was asked for
-        place = layer.files.root, commit
-        async with self._reading_former:
-            if place not in self._former:
-                files = await self.load_before(*place)
-                while len(self._former) >= _FORMER:
-                    del self._former[next(iter(self._former))]
-                self._former[place] = files
-            files = self._former[place]
-        if files is None:
-            return None
-        resolve = partial(_resolved_by, files, layer, state, key, self.formats)
-        return await threads.run_sync(resolve, abandon_on_cancel=True, limiter=self._explaining)
 
     def history(self, key: Key) -> Mapping[str, bytes]:
         """The former versions of a key that are known, to their documents as JSON, oldest first: of keys in use, and lately in use."""
@@ -213,7 +211,7 @@ class ConfigReader:
     @property
     def broken(self) -> Mapping[tuple[str, str], BrokenFile]:
         """The files that can't be used now, by label and by a name that no two of a label have."""
-        return broken_files(self._store.state.labels) if self._store.state else {}
+        return self._store.served.broken if self._store.served is not None else {}
 
     def broken_for(self, key: Key) -> list[BrokenFile]:
         """The broken files that a key reads; none if it is served as its files are now, or can't be resolved for another reason."""
@@ -224,21 +222,21 @@ class ConfigReader:
 
     async def held_back(self) -> Sequence[HeldBack]:
         """Every broken file, with the keys that it holds back: of those that exist and those in use. Takes its time in a thread."""
-        state = self._store.state
-        if state is None or not self.broken:
+        answers, served = self._answers, self._store.served
+        if served is None or not served.broken:
             return ()
-        if self._held_back is None or self._held_back[0] is not state:
-            keys = {*(self._listing.keys if self._listing else ()), *self._store}
-            found = await self._flight.shared((HeldBack, state), partial(self._in_thread, _held_back, state, keys))
-            self._held_back = state, found
-        return self._held_back[1]
+        if answers.held_back is None:
+            keys = {*served.listing.keys, *self._store}
+            find = partial(self._in_thread, _held_back, served, keys)
+            answers.held_back = await self._flight.shared((HeldBack, served), find)
+        return answers.held_back
 
     def fault_of(self, key: Key) -> FormatError | ResolveError | None:
         """Why a key that is served is served as it was, and not as its files are now; None where it isn't."""
         broken = self.broken_for(key)
         if broken:
             return FormatError(broken[0].path, broken[0].reason, broken[0].line, broken[0].column)
-        reason = self._failing.get(key)
+        reason = self._store.served.failures.get(key) if self._store.served is not None else None
         return ResolveError(reason) if reason else None
 
     def exists(self, key: Key) -> bool:
@@ -251,27 +249,26 @@ class ConfigReader:
 
     def names_in(self, label: str) -> Names:
         """The applications and the profiles that have files of their own under a label."""
-        listed = self._listing.labels.get(label) if self._listing else None
+        listed = self._store.served.listing.labels.get(label) if self._store.served is not None else None
         return listed.names if listed else Names()
 
     def report_undecryptable(self) -> None:
         """Log what couldn't be decrypted since the last time."""
-        for source, key in self.decryptor.take_failures() if self.decryptor else ():
-            log.warning("value not decrypted", source=source, property=key, reason="no key that is set decrypts it")
+        report_undecryptable(self.decryptor)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         # Pure functions over immutable values: a thread that nobody waits for any more does no harm.
         return await threads.run_sync(function, *arguments, abandon_on_cancel=True, limiter=self._threads)
 
 
-def _held_back(state: State, keys: Iterable[Key]) -> list[HeldBack]:
+def _held_back(served: ServedState, keys: Iterable[Key]) -> list[HeldBack]:
     """Each broken file with the keys that read it, in order."""
-    found: dict[BrokenFile, list[Key]] = {each: [] for each in broken_files(state.labels).values()}
+    found: dict[BrokenFile, list[Key]] = {each: [] for each in served.broken.values()}
     labels = {each.label for each in found}
     for key in sorted(keys):
         if not labels.isdisjoint(key.labels):
             try:
-                for each in state.broken(key):
+                for each in served.state.broken(key):
                     found[each].append(key)
             except (UnknownLabel, ResolveError):
                 continue
@@ -280,28 +277,6 @@ def _held_back(state: State, keys: Iterable[Key]) -> list[HeldBack]:
 
 def _order(item: tuple[BrokenFile, object]) -> tuple[str, str, str]:
     return item[0].label, item[0].root, item[0].path
-
-
-def _resolved_by(files: Files, layer: ParsedFiles, state: State, key: Key, limits: FormatSettings) -> Config | None:
-    """What a key is by other files in the place of a layer; None where they are broken."""
-    layer = attrs.evolve(layer, others=())
-    there = attrs.evolve(
-        layer.files,
-        contents=files.contents,
-        unreadable=files.unreadable,
-        revision=files.revision,
-        origin=files.origin,
-        others=(),
-        edits=None,
-        past=None,
-    )
-    label = key.label
-    # What is the same isn't parsed again; what is broken there has no content of now in its place.
-    parsed = parse_tree(Tree({label: there}, label), limits, ParsedTree({label: layer}, label), ParsedTree({}, label))
-    try:
-        return State(parsed.labels, label, state.decryptor, state.overrides).resolve(key)
-    except (FormatError, ResolveError):
-        return None
 
 
 def _unknown(key: Key, label: str, state: State) -> UnknownLabel:

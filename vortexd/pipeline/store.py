@@ -1,9 +1,8 @@
-"""The current configuration of each key in use, and a bounded history of what it was.
+"""What is served, the current configuration of each key that `KeyUsage` keeps here, and a bounded history of its former versions.
 
-In comes a `State`; out go the `Change`s of those keys whose *effective* document became another one. Pure and synchronous.
-A publication has two steps, so that the long one can run in a thread while the loop goes on serving: `stage` computes
-everything from what it is given and touches nothing; `commit` puts it in force at once, and resolves only the keys that came into
-use meanwhile.
+In comes a `ServedState`; out go the `Change`s of those keys whose *effective* document became another one. Pure and synchronous.
+A publication has two steps, so that the long one can run in a thread while the loop goes on serving. `stage` computes everything
+from its arguments and changes nothing. `commit` puts the result in force at once, and resolves only the keys that came into use meanwhile.
 """
 
 from collections import OrderedDict
@@ -15,6 +14,7 @@ from ..core.diff import patch_between
 from ..core.errors import FormatError, ResolveError, UnknownLabel
 from ..core.model import Change, Config, Key
 from ..settings.sections import HistorySettings
+from .served import ServedState
 from .state import State
 
 
@@ -23,13 +23,14 @@ class Staged:
     """A publication that is ready to be committed.
 
     Attributes:
+        served: What it puts in force; the commit adds the failures to it.
         configs: For each staged key what it will be; None where its label is gone.
         changes: Those that are another document than before.
         failures: Keys that keep what they have, because their files can't be combined now.
         diff_seconds: What of the work was diffing.
     """
 
-    state: State
+    served: ServedState
     configs: Mapping[Key, Config | None]
     changes: Sequence[Change]
     failures: Mapping[Key, ResolveError]
@@ -38,7 +39,7 @@ class Staged:
     def with_more(self, more: "Staged") -> "Staged":
         """Both, of the same state."""
         return Staged(
-            self.state,
+            self.served,
             {**self.configs, **more.configs},
             [*self.changes, *more.changes],
             {**self.failures, **more.failures},
@@ -48,14 +49,13 @@ class Staged:
 
 @attrs.define(slots=True, eq=False)
 class _Entry:
-    """A key in use, or lately in use.
+    """A key that is kept.
 
     Attributes:
         history: Former versions to their bodies, oldest first.
     """
 
     config: Config | None
-    uses: int = 0
     history: OrderedDict[str, bytes] = attrs.field(factory=OrderedDict)
     history_bytes: int = 0
 
@@ -69,60 +69,54 @@ class Store:
 
     def __init__(self, settings: HistorySettings) -> None:
         self._settings = settings
-        self._state: State | None = None
+        self._served: ServedState | None = None
         self._entries: dict[Key, _Entry] = {}
-        # Keys nobody uses any more: a client that comes back still finds its history. Oldest first.
-        self._idle: OrderedDict[Key, None] = OrderedDict()
+
+    @property
+    def served(self) -> ServedState | None:
+        """What is served, or None before the first commit."""
+        return self._served
 
     @property
     def state(self) -> State | None:
-        """What is served, or None before the first commit."""
-        return self._state
+        """What keys are resolved from, or None before the first commit."""
+        return self._served.state if self._served is not None else None
 
     def replace(self, settings: HistorySettings) -> None:
         """Put other bounds in force, and let go at once of what is beyond them."""
         self._settings = settings
         for entry in self._entries.values():
             self._trim(entry)
-        self._trim_idle()
 
-    # Keys in use.
+    # Keys. `KeyUsage` says which are here.
 
-    def hold(self, key: Key, resolved: Config | None = None) -> None:
-        """Bring a key into use; `release` it as often. Resolves it if it wasn't in use.
+    def add(self, key: Key, resolved: Config | None = None) -> None:
+        """Keep a key from now on, resolved; a key that is here and resolved stays as it is.
 
         Args:
             resolved: What the state in force makes of the key, where the caller knows it already.
 
         Raises:
-            UnknownLabel, FormatError, ResolveError: As `State.resolve`; the key is then not held.
+            UnknownLabel, FormatError, ResolveError: As `State.resolve`; nothing has changed then.
         """
         entry = self._entries.get(key)
         if entry is None:
-            entry = self._entries[key] = _Entry(resolved or self._resolve(key))
+            self._entries[key] = _Entry(resolved or self._resolve(key))
         elif entry.config is None:
             entry.config = resolved or self._resolve(key)
-        entry.uses += 1
-        self._idle.pop(key, None)
 
     def expect(self, key: Key, resolved: Config | None = None) -> None:
-        """Bring a key into use as `hold` does, but as it is: one that can't be resolved begins with the commit that can."""
+        """Keep a key from now on, resolved or not: a key that can't be resolved begins with the commit that can."""
         entry = self._entries.setdefault(key, _Entry(resolved))
         if entry.config is None:
             entry.config = resolved
-        entry.uses += 1
-        self._idle.pop(key, None)
 
-    def release(self, key: Key) -> None:
-        """Take back one `hold`. The key stays for clients that come back, until newer ones need the room."""
-        entry = self._entries[key]
-        entry.uses -= 1
-        if entry.uses == 0:
-            self._idle[key] = None
-            self._trim_idle()
+    def drop(self, key: Key) -> None:
+        """Forget a key and its history."""
+        del self._entries[key]
 
     def find(self, key: Key) -> Config | None:
-        """The current configuration of a key, if it is held or was lately."""
+        """The current configuration of a key that is kept, if it could be resolved."""
         entry = self._entries.get(key)
         return entry.config if entry else None
 
@@ -152,31 +146,28 @@ class Store:
     # Publications.
 
     def configs(self) -> dict[Key, Config | None]:
-        """What `stage` needs to know of the keys in use."""
+        """The keys that are kept, and what is served of each, for `stage`."""
         return {key: entry.config for key, entry in self._entries.items()}
 
     def commit(self, staged: Staged) -> list[Change]:
         """Put a staged publication in force, and return all its changes.
 
-        Keys that came into use after `configs` was called are resolved here.
+        Keys that were added after `configs` was called are resolved here.
         """
-        self._state = staged.state
-        changes = list(staged.changes)
-        configs = dict(staged.configs)
-        late = {key: entry.config for key, entry in self._entries.items() if key not in configs}
+        late = {key: entry.config for key, entry in self._entries.items() if key not in staged.configs}
         if late:
-            rest = stage(staged.state, late)
-            changes += rest.changes
-            configs |= rest.configs
-        for key, config in configs.items():
+            staged = staged.with_more(stage(staged.served, late))
+        failures = {key: str(failure) for key, failure in staged.failures.items()}
+        self._served = attrs.evolve(staged.served, failures=failures)
+        for key, config in staged.configs.items():
             if key in self._entries:
                 self._replace(self._entries[key], config)
-        return [change for change in changes if change.key in self._entries]
+        return [change for change in staged.changes if change.key in self._entries]
 
     def _resolve(self, key: Key) -> Config:
-        if self._state is None:
+        if self._served is None:
             raise ResolveError("no configuration has been read yet")
-        return self._state.resolve(key)
+        return self._served.state.resolve(key)
 
     def _replace(self, entry: _Entry, config: Config | None) -> None:
         old, entry.config = entry.config, config
@@ -193,18 +184,16 @@ class Store:
             _, body = entry.history.popitem(last=False)
             entry.history_bytes -= len(body)
 
-    def _trim_idle(self) -> None:
-        while len(self._idle) > self._settings.idle_keys:
-            oldest, _ = self._idle.popitem(last=False)
-            del self._entries[oldest]
 
+def stage(
+    served: ServedState, configs: Mapping[Key, Config | None], clock: Callable[[], float] = lambda: 0.0
+) -> Staged:
+    """Resolve the keys in use against what is to be served, and diff those that became another document.
 
-def stage(state: State, configs: Mapping[Key, Config | None], clock: Callable[[], float] = lambda: 0.0) -> Staged:
-    """Resolve the keys in use against a state, and diff those that became another document.
-
-    Touches nothing but its arguments' values, so it may run in a thread.
+    Changes nothing, so it may run in a thread.
 
     Args:
+        configs: The keys, and what is served of each now.
         clock: In seconds, for `Staged.diff_seconds`.
     """
     diff_seconds = 0.0
@@ -213,7 +202,7 @@ def stage(state: State, configs: Mapping[Key, Config | None], clock: Callable[[]
     failures: dict[Key, ResolveError] = {}
     for key, old in configs.items():
         try:
-            new = _carry_over(old, state.resolve(key))
+            new = _carry_over(old, served.state.resolve(key))
         except UnknownLabel:
             new = None
         except FormatError:
@@ -227,7 +216,7 @@ def stage(state: State, configs: Mapping[Key, Config | None], clock: Callable[[]
             began = clock()
             changes.append(Change(key, old, new, patch_between(old, new) if old and new else None))
             diff_seconds += clock() - began
-    return Staged(state, staged, changes, failures, diff_seconds)
+    return Staged(served, staged, changes, failures, diff_seconds)
 
 
 def _carry_over(old: Config | None, new: Config) -> Config:

@@ -62,6 +62,7 @@ class Sources:
         sources: The strongest first.
         patterns: For each what it is asked for; empty is everything.
         begin: Called in a thread before they run, or None.
+        labels_in_use: As of `keep_labels`.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Sources:
         sources: Sequence[Source],
         patterns: Sequence[tuple[str, ...]],
         begin: Callable[[], None] | None = None,
+        labels_in_use: LabelsInUse = frozenset,
     ) -> None:
         self._begin = begin
         self._sources = tuple(sources)
@@ -77,7 +79,7 @@ class Sources:
         self._merged: dict[str, Files] = {}
         self._publishing = trio.Lock()
         self._running = trio.CancelScope()
-        self._labels_in_use: LabelsInUse = frozenset
+        self.keep_labels(labels_in_use)
 
     async def run(self, publish: Publish) -> None:
         """Run all sources, for ever; each in a task of its own."""
@@ -186,6 +188,7 @@ def open_sources(
     random: Random,
     own: Sequence[str] = (),
     memory: Path | None = None,
+    labels_in_use: LabelsInUse = frozenset,
 ) -> Sources:
     """The sources that settings name; nothing is opened before they run.
 
@@ -194,6 +197,7 @@ def open_sources(
         random: For jitter.
         own: Files and directories that are vortexd's own, and never served.
         memory: As `memory_directory`.
+        labels_in_use: As of `Sources.keep_labels`.
     """
     state = state_directory(settings.server.state_directory, environ)
     sources: list[Source] = []
@@ -202,7 +206,7 @@ def open_sources(
     roots = [each.remembered_root for each in sources if isinstance(each, Rememberer)]
     kept = [root for root in roots if root is not None]
     begin = partial(forget_others, memory, kept) if memory is not None else None
-    return Sources(sources, [each.applications for each in settings.source], begin)
+    return Sources(sources, [each.applications for each in settings.source], begin, labels_in_use)
 
 
 def merge(trees: Sequence[Tree], where: Sequence[Place], before: Mapping[str, Files]) -> Tree:

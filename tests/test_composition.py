@@ -1,0 +1,212 @@
+"""What `build` wires: each part gets what it needs, and nothing runs yet."""
+
+import contextlib
+import os
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, cast
+
+import attrs
+import pytest
+from structlog.testing import capture_logs
+
+from vortexd import composition
+from vortexd.auth import ALL_RIGHTS, Authority, Tokens
+from vortexd.auth.credential_files import NamedFiles, load_named_files
+from vortexd.composition import Parts, Process, build
+from vortexd.core.errors import UnknownLabel
+from vortexd.core.model import Files, Key, Origin, Tree
+from vortexd.encryption.files import Encryption
+from vortexd.fleet import Fleet
+from vortexd.http.console import console_routes
+from vortexd.net.inherited import Inherited
+from vortexd.observe.publication import Publication
+from vortexd.process.peers import Peers
+from vortexd.process.systemd import Notifier
+from vortexd.settings.file import own_files
+from vortexd.settings.sections import (
+    ConsoleSettings,
+    FormatSettings,
+    HistorySettings,
+    MonitorSettings,
+    Settings,
+)
+from vortexd.source.composite import Sources
+from vortexd.source.files.settings import FilesSettings
+from vortexd.source.git.settings import GitSettings
+
+
+class FakeSources(Sources):
+    """Sources that give what a test hands over, and note what they are asked."""
+
+    def __init__(self, in_use: Callable[[], Collection[str]]) -> None:
+        super().__init__([], [])
+        self.in_use = in_use
+        self.asked: list[object] = []
+
+    async def load(self, label: str) -> bool:
+        self.asked.append(label)
+        return False
+
+    async def before(self, root: str, commit: str) -> Files | None:
+        self.asked.append((root, commit))
+        return None
+
+
+class Opened:
+    """Stands for `open_sources`, and notes its arguments."""
+
+    def __init__(self) -> None:
+        self.never_served: list[str] = []
+        self.memory: Path | None = None
+        self.settings: Settings | None = None
+
+    def __call__(
+        self,
+        settings: Settings,
+        environ: object,
+        random: object,
+        own: list[str],
+        memory: Path | None,
+        in_use: Callable[[], Collection[str]],
+    ) -> FakeSources:
+        self.settings, self.never_served, self.memory = settings, own, memory
+        return FakeSources(in_use)
+
+
+SHOP = Key("shop", "dev", "main")
+
+
+def tree(content: bytes) -> Tree:
+    files = Files({"shop.yml": content}, root="git:/a", revision="c2", origin=Origin("c2", "Ann", ""))
+    return Tree({"main": files}, "main")
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
+    monkeypatch.setattr(composition, "open_sources", opened := Opened())
+    return opened
+
+
+def built(settings: Settings | None = None, **of_process: Any) -> Parts:
+    process = Process(Inherited(), Notifier({}, os.getpid()), Peers(), **of_process)
+    settings = settings or Settings()
+    return build(settings, load_named_files(settings, [], {}), lambda: settings, process)
+
+
+async def test_the_reader_asks_the_sources_for_labels_and_former_commits(opened: Opened) -> None:
+    stages = built().stages
+    await stages.publisher.publish(tree(b"a: 1"))
+    with pytest.raises(UnknownLabel):
+        await stages.reader.read(attrs.evolve(SHOP, label="next"))
+    await stages.reader.before(SHOP)
+
+    assert ["next", ("git:/a", "c2")] == cast(FakeSources, stages.sources).asked
+
+
+async def test_the_sources_keep_the_labels_of_main_subscriptions(opened: Opened) -> None:
+    stages = built().stages
+    in_use = cast(FakeSources, stages.sources).in_use
+    await stages.publisher.publish(tree(b"a: 1"))
+    assert not in_use()
+    stages.pipeline.hold(SHOP)
+
+    assert {"main"} == set(in_use())
+
+
+async def test_the_sources_know_which_files_are_never_served_and_where_last_good_content_is_kept(
+    opened: Opened, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("s")
+    secret.chmod(0o600)
+    settings = Settings(monitor=MonitorSettings(secret=str(secret)))
+    built(settings, own=["/etc/vortexd.toml"], memory=tmp_path)
+
+    assert [*own_files(settings), "/etc/vortexd.toml"] == opened.never_served
+    assert str(secret) in opened.never_served
+    assert (tmp_path, settings) == (opened.memory, opened.settings)
+
+
+async def test_publications_reach_the_trace_the_metrics_and_the_fleet(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed: list[Key] = []
+    monkeypatch.setattr(Fleet, "changed", lambda _, key, now: changed.append(key))
+    traced: list[Publication] = []
+    made = built(trace=traced.append)
+    stages = made.stages
+    await stages.publisher.publish(tree(b"a: 1"))
+    stages.pipeline.hold(SHOP)
+    await stages.publisher.publish(tree(b"a: 2"))
+
+    assert [0, 1] == [each.changes for each in traced]
+    assert [SHOP] == changed
+    assert b"vortexd_publications_total 2.0" in made.metrics.render()
+    assert stages.key_usage.version_of == stages.fleet._version_of
+
+
+async def test_keys_overrides_and_bounds_of_the_settings_are_in_force_from_the_start(opened: Opened) -> None:
+    stages = built(
+        Settings(
+            overrides={"b": "over"}, formats=FormatSettings(nodes=3), history=HistorySettings(versions=1, idle_keys=0)
+        )
+    ).stages
+    await stages.publisher.publish(tree(b"a: 1"))
+    assert {"a": 1, "b": "over"} == (await stages.reader.read(SHOP)).document
+    stages.pipeline.hold(SHOP)
+    stages.pipeline.release(SHOP)
+    assert SHOP not in stages.store
+
+    await stages.publisher.publish(tree(b"a: [1, 2, 3, 4, 5]"))
+    assert [("main", "shop.yml")] == [*stages.reader.broken]
+    assert 3 == stages.reader.formats.nodes
+
+
+@pytest.mark.parametrize(
+    ("source", "secret", "is_open", "is_warned"),
+    [
+        (GitSettings(uri="https://git.example/a.git"), False, True, True),
+        (GitSettings(uri="https://git.example/a.git"), True, True, False),
+        (GitSettings(uri="https://git.example/a.git"), False, False, False),
+        (FilesSettings(path="/nowhere"), False, True, False),
+    ],
+)
+async def test_unsigned_webhooks_that_make_an_open_server_fetch_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Any, secret: bool, is_open: bool, is_warned: bool
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    (file := tmp_path / "secret").write_text("s")
+    file.chmod(0o600)
+    settings = Settings(source=(source,), monitor=MonitorSettings(secret=str(file) if secret else ""))
+    authority = Authority(anonymous=ALL_RIGHTS) if is_open else Authority(Tokens([]))
+    files = NamedFiles(authority, None, Encryption())
+    with capture_logs() as logs:
+        build(settings, files, lambda: settings, Process(Inherited(), Notifier({}, os.getpid()), Peers()))
+
+    assert is_warned == any(each["event"] == "webhooks unsigned" for each in logs)
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+async def test_the_console_has_a_route_where_it_is_enabled(opened: Opened, is_enabled: bool) -> None:
+    routes = built(Settings(console=ConsoleSettings(enabled=is_enabled))).routes
+
+    assert is_enabled == (next(iter(console_routes())) in routes._table)
+
+
+def opened_files() -> set[str]:
+    """What this process has open, but for what polls it."""
+    found = set()
+    for each in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found.add(os.readlink(f"/proc/self/fd/{each}"))
+    return {each for each in found if not each.startswith("anon_inode:")}
+
+
+def test_a_daemon_is_built_without_a_file_a_socket_or_a_loop(tmp_path: Path) -> None:
+    """Everything is opened and run by `run`."""
+    before = opened_files()
+    made = built(Settings(source=(FilesSettings(path=str(tmp_path / "none")),)))
+
+    assert opened_files() <= before
+    assert made.stages.store.served is None

@@ -1,0 +1,264 @@
+"""The composition root: makes all parts of a daemon, fully wired.
+
+In come settings, the files that they name, and what the process gives; out go `Parts`. Each part gets its neighbours when it is made, so they are
+made in the order of the pipeline, and nothing is set afterwards. `daemon` runs them.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import attrs
+import structlog
+import trio
+
+from .auth import Authority, Gate
+from .auth.credential_files import NamedFiles
+from .core.text import rfc3339
+from .encryption.files import Keyring
+from .fleet import Fleet
+from .http.app import create_app
+from .http.connections import Connections
+from .http.console import console_routes
+from .http.difference import Difference
+from .http.encryption import encryption_routes
+from .http.explain import Explain
+from .http.fleet import FleetPages
+from .http.hypercorn import Bridge
+from .http.monitor import Monitor
+from .http.openapi import OpenApi
+from .http.routes import Routes, standard_routes
+from .net.inherited import Inherited
+from .net.listener import Listener
+from .net.tls import Tls
+from .observe.metrics import Metrics
+from .observe.publication import Publication
+from .pipeline.broadcast import Broadcaster, Subscriber
+from .pipeline.key_usage import KeyUsage
+from .pipeline.pipeline import Pipeline
+from .pipeline.publisher import Publisher
+from .pipeline.reader import ConfigReader
+from .pipeline.registry import Registry
+from .pipeline.state import overrides_of
+from .pipeline.store import Store
+from .process import systemd
+from .process.peers import Peers
+from .protocol.encoder import Encoder
+from .realtime.server import WebSocketServer
+from .reload import (
+    InForce,
+    Logging,
+    NewSettings,
+    OpenSources,
+    Parsing,
+    Part,
+    Realtime,
+    Reload,
+    Resolution,
+    Taken,
+    pages_of,
+)
+from .settings.file import own_files
+from .settings.sections import Address, AuthSettings, Settings, parse_address
+from .source.composite import Sources, open_sources
+
+log = structlog.get_logger()
+
+
+@attrs.frozen(eq=False)
+class Process:
+    """What a daemon gets from its process.
+
+    Attributes:
+        inherited: The sockets that were bound for it.
+        notifier: Where its state goes: to systemd, or to the supervisor.
+        peers: The other workers on the same port.
+        own: Files that are never served, beside those that settings name.
+        memory: Where the last good content of directories is kept; None if it isn't.
+        trace: Called with each publication; None where nobody traces.
+    """
+
+    inherited: Inherited
+    notifier: systemd.Notifier
+    peers: Peers
+    own: Sequence[str] = ()
+    memory: Path | None = None
+    trace: Callable[[Publication], None] | None = None
+
+
+@attrs.frozen(eq=False)
+class Stages:
+    """The parts that a configuration passes on its way, and those that know which keys are in use."""
+
+    store: Store
+    registry: Registry[Subscriber]
+    key_usage: KeyUsage[Subscriber]
+    fleet: Fleet
+    encoder: Encoder
+    sources: Sources
+    reader: ConfigReader
+    publisher: Publisher
+    pipeline: Pipeline
+
+
+@attrs.frozen(eq=False)
+class Parts:
+    """All parts of a daemon, wired."""
+
+    in_force: InForce
+    process: Process
+    gate: Gate
+    metrics: Metrics
+    stages: Stages
+    listener: Listener
+    websockets: WebSocketServer
+    bridge: Bridge
+    routes: Routes
+    reload: Reload
+
+
+def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], process: Process) -> Parts:
+    """Make all parts of a daemon, fully wired. Binds no socket, reads no source and runs nothing.
+
+    Args:
+        settings: With absolute paths.
+        files: What the files hold that the settings name.
+        read: Reads the settings again, for SIGHUP; raises SettingsError, and then nothing changes.
+    """
+    bound = bound_addresses(settings, process.inherited)
+    in_force, metrics = InForce(settings), Metrics()
+    tls, keyring = Tls(files.context), Keyring(files.encryption)
+    gate = Gate(settings.auth, files.authority, bound, time.time, trio.current_time, pages_of(settings, files))
+    stages = _stages(settings, keyring, metrics, process)
+    listener = Listener(settings.server, process.inherited, tls)
+    websockets = _websockets(settings, stages, metrics, gate, listener)
+    metrics.watch_tasks(lambda: trio.lowlevel.current_statistics().tasks_living)
+    monitor = Monitor(stages.sources, settings.monitor, process.peers, lambda: [*stages.reader.broken.values()])
+    if gate.is_open and not settings.monitor.secret and stages.sources.can_fetch:
+        log.warning(
+            "webhooks unsigned", consequence="whoever reaches us can make us fetch", remedy="set monitor.secret"
+        )
+    routes = _routes(in_force, stages, metrics, gate, keyring, websockets, monitor, process.peers)
+    app = create_app(routes, metrics, lambda: in_force.settings.server.body_bytes, timestamp, gate)
+    bridge = Bridge(app, settings.server)
+    # In the order in which they apply new settings: rights first, for open connections are checked against them.
+    parts: list[Part[Any]] = [
+        Taken(_access, lambda access: gate.replace(*access)),
+        Taken(lambda new: new.files.context, tls.replace),
+        Taken(lambda new: new.settings.server, listener.replace),
+        Taken(lambda new: new.settings.server, bridge.replace),
+        Taken(lambda new: new.settings.monitor, monitor.replace),
+        Taken(lambda new: new.settings.http, routes.replace),
+        Taken(lambda new: new.settings.history, stages.store.replace),
+        Taken(lambda new: new.settings.history, stages.key_usage.replace),
+        Taken(lambda new: new.settings.history.frames_bytes, stages.encoder.replace),
+        Taken(lambda new: new.settings.fleet, stages.fleet.replace),
+        Realtime(websockets),
+        Logging(),
+        OpenSources(stages.sources, process.own, process.memory),
+        Resolution(keyring, stages.publisher),
+        Parsing(stages.publisher),
+    ]
+    reload = Reload(in_force, parts, read, bound, metrics, process.notifier)
+    return Parts(in_force, process, gate, metrics, stages, listener, websockets, bridge, routes, reload)
+
+
+def _websockets(
+    settings: Settings, stages: Stages, metrics: Metrics, gate: Gate, listener: Listener
+) -> WebSocketServer:
+    websockets = WebSocketServer(
+        stages.pipeline,
+        stages.registry,
+        settings.realtime,
+        metrics,
+        timestamp,
+        Random(),
+        gate,
+        settings.auth.connections_per_token,
+        listener.leave,
+        stages.fleet,
+    )
+    metrics.watch_connections(lambda: (len(websockets) - websockets.parked, websockets.parked))
+    return websockets
+
+
+def _stages(settings: Settings, keyring: Keyring, metrics: Metrics, process: Process) -> Stages:
+    store = Store(settings.history)
+    registry: Registry[Subscriber] = Registry()
+    key_usage = KeyUsage(store, registry, settings.history)
+    fleet = Fleet(settings.fleet, key_usage.version_of)
+    metrics.watch_fleet(fleet.totals)
+    encoder = Encoder(timestamp, settings.history.frames_bytes)
+    broadcaster = Broadcaster(
+        registry, encoder.change, trio.current_time, lambda change: fleet.changed(change.key, time.time())
+    )
+    own = [*own_files(settings), *process.own]
+    sources = open_sources(settings, os.environ, Random(), own, process.memory, key_usage.main_labels)
+    metrics.watch_sources(sources.reports)
+    # Two questions go from the reader back to the sources: for a label that nobody has asked for yet, and for the commit before one.
+    # The reader has threads of its own, so publications don't wait behind requests.
+    reader = ConfigReader(store, trio.CapacityLimiter(2), sources.load, sources.before)
+    publisher = Publisher(
+        settings.formats,
+        store,
+        key_usage,
+        registry,
+        broadcaster,
+        reader,
+        metrics,
+        keyring.current.decryptor,
+        overrides_of(settings.overrides),
+        on_publication=process.trace,
+    )
+    pipeline = Pipeline(store, key_usage, registry, broadcaster, encoder, reader)
+    return Stages(store, registry, key_usage, fleet, encoder, sources, reader, publisher, pipeline)
+
+
+def _routes(
+    in_force: InForce,
+    stages: Stages,
+    metrics: Metrics,
+    gate: Gate,
+    keyring: Keyring,
+    websockets: WebSocketServer,
+    monitor: Monitor,
+    peers: Peers,
+) -> Routes:
+    return standard_routes(
+        stages.reader,
+        metrics,
+        stages.sources.reports,
+        peers=peers,
+        more={
+            "/monitor": monitor,
+            "/api/v1/connections": Connections(websockets.connected, peers),
+            "/api/v1/explain/": Explain(stages.reader),
+            "/api/v1/diff/": Difference(stages.reader, timestamp()),
+            OpenApi.route: OpenApi(lambda: in_force.settings.http.prefix, lambda: gate.is_open),
+            FleetPages.route: FleetPages(stages.fleet, stages.reader, time.time, peers),
+            **encryption_routes(keyring),
+            **(console_routes() if in_force.settings.console.enabled else {}),
+        },
+        settings=in_force.settings.http,
+    )
+
+
+def _access(new: NewSettings) -> tuple[AuthSettings, Authority, str | None]:
+    """What the gate judges by."""
+    return new.settings.auth, new.files.authority, pages_of(new.settings, new.files)
+
+
+def bound_addresses(settings: Settings, inherited: Inherited) -> list[Address]:
+    """Where we are reached: by the sockets of systemd, if there are any, else by those of the settings."""
+    if not inherited.activated:
+        return [parse_address(text) for text in settings.server.bind]
+    names = [each.getsockname() for each in inherited.activated]
+    return [Address(path=str(name)) if isinstance(name, str | bytes) else Address(name[0], name[1]) for name in names]
+
+
+def timestamp() -> str:
+    """The current time as RFC 3339, UTC, with milliseconds."""
+    return rfc3339(time.time())

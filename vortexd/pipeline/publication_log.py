@@ -1,0 +1,81 @@
+"""What the log and the metrics say of a publication beside its figures: broken files, keys that can't be resolved, sources without files.
+
+In come the served state before a publication and the one after it; out go log events for what differs between them.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import structlog
+
+from ..core.model import BrokenFile, Key, Served
+from ..encryption.decryptor import Decryptor
+from .served import ServedState
+
+log = structlog.get_logger()
+
+# What a broken file means for the keys that read it.
+CONSEQUENCES = {
+    Served.LAST_GOOD: "keys that read it are served with its last good content",
+    Served.WITHOUT: "keys that read it are served without it, as before it appeared",
+    Served.NOTHING: "keys that read it can't be served: no good content of it is known",
+}
+
+
+class Counters(Protocol):
+    """What is counted."""
+
+    def broken_files(self, count: int, unserved: int) -> None: ...
+
+
+def report_broken(before: ServedState | None, now: ServedState, counters: Counters) -> None:
+    """Log the files that have become broken, sound or absent, and count the broken ones."""
+    former: Mapping[tuple[str, str], BrokenFile] = before.broken if before is not None else {}
+    for name, each in now.broken.items():
+        if former.get(name) != each:
+            log.warning(
+                "configuration file broken",
+                label=each.label,
+                file=each.path,
+                line=each.line,
+                reason=each.reason,
+                consequence=CONSEQUENCES[each.served],
+                **({"last_good": each.revision} if each.revision else {}),
+            )
+    for name in former.keys() - now.broken.keys():
+        if now.has_file(former[name]):
+            log.info("configuration file sound again", label=name[0], file=name[1])
+        else:
+            log.info("broken configuration file gone", label=name[0], file=name[1])
+    counters.broken_files(len(now.broken), sum(each.served is Served.NOTHING for each in now.broken.values()))
+
+
+def report_failures(before: ServedState | None, now: ServedState) -> None:
+    """Log the keys that can't be resolved any more, or for another reason than before, and the values that couldn't be decrypted."""
+    former: Mapping[Key, str] = before.failures if before is not None else {}
+    for key, reason in now.failures.items():
+        if former.get(key) != reason:
+            log.warning(
+                "configuration not resolved",
+                key=str(key),
+                reason=reason,
+                consequence="it keeps its last good state",
+            )
+    report_undecryptable(now.state.decryptor)
+
+
+def report_undecryptable(decryptor: Decryptor | None) -> None:
+    """Log what couldn't be decrypted since the last time."""
+    for source, key in decryptor.take_failures() if decryptor is not None else ():
+        log.warning("value not decrypted", source=source, property=key, reason="no key that is set decrypts it")
+
+
+def report_empty(before: ServedState | None, now: ServedState) -> None:
+    """Log the sources that have become empty."""
+    for root in sorted(now.empty_sources - (before.empty_sources if before is not None else frozenset())):
+        log.warning(
+            "no configuration",
+            source=root,
+            reason="no file there is .yml, .yaml, .properties, .json or .toml",
+            consequence="it gives nothing to any application",
+        )

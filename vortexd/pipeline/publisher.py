@@ -1,0 +1,249 @@
+"""Turns the trees of sources into publications: parses, repairs, resolves, commits and broadcasts them.
+
+In come whole `Tree`s, and other bounds, keys and overrides after a reload; out go a `ServedState` to the store and changes to the broadcaster. The
+long work runs in threads over immutable values. The invariant: the commit and its broadcast are one moment on the loop, without an await, so
+every reader and subscriber sees all of a publication or none of it.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
+
+import attrs
+import structlog
+import trio
+
+from ..aio import threads
+from ..core.model import Change, Config, Good, Key, Moment, Past, PropertySource, Tree
+from ..encryption.decryptor import Decryptor
+from ..observe.metrics import Metrics
+from ..observe.publication import Publication, Stopwatch, named
+from ..resolve.listing import list_keys
+from ..resolve.tree import ParsedFiles, ParsedTree
+from ..settings.sections import FormatSettings
+from .broadcast import Broadcaster, Subscriber
+from .key_usage import KeyUsage
+from .last_good import LastGood
+from .parsing import parse_all
+from .publication_log import report_broken, report_empty, report_failures
+from .reader import ConfigReader
+from .registry import Registry
+from .served import ServedState
+from .state import State
+from .store import Staged, Store, stage
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+# Keys that come into use while others are staged: fewer are left for the loop each time.
+_LATE_ROUNDS = 4
+# Seconds until the last good content that couldn't be found is looked for again; twice as long each time, and at least this often.
+_AGAIN, _AGAIN_AT_LEAST = 5.0, 60.0
+
+
+class Publisher:
+    """See the module.
+
+    Args:
+        formats: The bounds of parsing.
+        store: What is served; nobody else commits to it.
+        key_usage: The keys in use.
+        registry: The subscribers.
+        broadcaster: Where changes go.
+        reader: Keeps answers, which end with the served state that they are from.
+        decryptor: Opens what is encrypted; None leaves it as it is.
+        overrides: What goes over all that the sources have, or None.
+        now: Seconds since the epoch.
+        on_publication: Called with each publication when it is done; it must not wait.
+    """
+
+    def __init__(
+        self,
+        formats: FormatSettings,
+        store: Store,
+        key_usage: KeyUsage[Subscriber],
+        registry: Registry[Subscriber],
+        broadcaster: Broadcaster,
+        reader: ConfigReader,
+        metrics: Metrics,
+        decryptor: Decryptor | None = None,
+        overrides: PropertySource | None = None,
+        now: Callable[[], float] = time.time,
+        on_publication: Callable[[Publication], None] | None = None,
+    ) -> None:
+        self._formats = formats
+        self._store = store
+        self._key_usage = key_usage
+        self._registry = registry
+        self._broadcaster = broadcaster
+        self._reader = reader
+        self._metrics = metrics
+        self._decryptor = decryptor
+        self._overrides = overrides
+        self._now = now
+        self._on_publication = on_publication
+        self._publishing = trio.Lock()
+        self._ready = trio.Event()
+        # The work is bound by the processor, and one interpreter lock: more threads would only slow the loop down.
+        self._threads = trio.CapacityLimiter(1)
+        self._last_good = LastGood(self._in_thread)
+        self._incomplete = trio.Event()
+
+    async def wait_ready(self) -> None:
+        """Wait until the first complete state is served."""
+        await self._ready.wait()
+
+    async def publish(self, tree: Tree) -> None:
+        """Parse, resolve, commit and broadcast a tree: everybody gets all of it, or, when cancelled, nobody any."""
+        async with self._publishing:
+            served = self._store.served
+            await self._publish(tree, served.parsed if served is not None else None)
+
+    async def run(self) -> None:
+        """Look again, for ever, for the last good content that couldn't be found when it was needed."""
+        pause = _AGAIN
+        while True:
+            await self._incomplete.wait()
+            await trio.sleep(pause)
+            async with self._publishing:
+                self._incomplete = trio.Event()
+                served = self._store.served
+                if served is not None and self._last_good.incomplete:
+                    await self._publish(attrs.evolve(served.tree, noticed=None), served.parsed, again=True)
+            pause = min(2 * pause, _AGAIN_AT_LEAST) if self._last_good.incomplete else _AGAIN
+
+    async def parse_by(self, formats: FormatSettings) -> None:
+        """Parse everything again, within other bounds, and publish what became another document by it."""
+        async with self._publishing:
+            self._formats = formats
+            if self._store.served is not None:
+                await self._publish(attrs.evolve(self._store.served.tree, noticed=None), None)
+
+    async def resolve_by(self, decryptor: Decryptor | None, overrides: PropertySource | None = None) -> None:
+        """Resolve everything in use again, by other keys and with other overrides, and publish what became another document by it."""
+        async with self._publishing:
+            self._decryptor, self._overrides = decryptor, overrides
+            before = self._store.served
+            if before is None:
+                return
+            state = attrs.evolve(before.state, decryptor=decryptor, overrides=overrides, published=Moment())
+            staged = await self._staged(attrs.evolve(before, state=state), self._store.configs())
+            # As in `_publish`: no await from here on.
+            changed, deliveries, now = self._commit(staged)
+        changes = len(changed)
+        report_failures(before, now)
+        self._metrics.published(changes, deliveries)
+        log.info("configuration resolved anew", changes=changes, deliveries=deliveries)
+
+    async def _publish(self, tree: Tree, former: ParsedTree | None, *, again: bool = False) -> None:
+        """See `publish`.
+
+        Args:
+            former: What was parsed within the same bounds.
+            again: As `LastGood.fill`.
+        """
+        before = self._store.served
+        watch = Stopwatch(tree.noticed)
+        prepared = await self._prepared(tree, former, before, again=again)
+        watch.lap("parse")
+        existing = prepared.listing.keys
+        while self._key_usage.settle():
+            await trio.lowlevel.checkpoint()
+        with self._registry.ahead(keys=self._key_usage.new(existing)) as steps:
+            # Not in turns: nobody waits for a publication longer than for its own work.
+            for _ in steps:
+                await trio.lowlevel.checkpoint()
+            configs = self._store.configs() | dict.fromkeys(self._key_usage.appearing(existing))
+            staged = await self._staged(prepared, configs)
+            watch.lap("resolve")
+            # No await from here on: the commit and its broadcast are one moment for every reader and subscriber.
+            # Ended keys first, so that the commit doesn't publish to them.
+            deliveries = self._key_usage.update(existing, self._broadcaster.publish)
+        changed, more, now = self._commit(staged)
+        self._ready.set()
+        watch.lap("broadcast")
+        report_broken(before, now, self._metrics)
+        report_failures(before, now)
+        _remember(now.parsed)
+        self._done(watch, staged, changed, deliveries + more, before)
+        report_empty(before, now)
+
+    async def _prepared(
+        self, tree: Tree, former: ParsedTree | None, before: ServedState | None, *, again: bool
+    ) -> ServedState:
+        """Parse a tree, and repair it with last good content. Returns what will be served, without the failures of single keys."""
+        last = before.parsed if before is not None else None
+        parsed = await self._in_thread(parse_all, tree, self._formats, former, last)
+        parsed = await self._last_good.fill(parsed, last, self._formats, again=again)
+        if self._last_good.incomplete:
+            self._incomplete.set()
+        state = State(parsed.labels, parsed.default_label, self._decryptor, self._overrides)
+        listing = await self._in_thread(list_keys, parsed, before.listing if before is not None else None)
+        return ServedState(tree, state, listing, self._formats)
+
+    async def _staged(self, served: ServedState, configs: Mapping[Key, Config | None]) -> Staged:
+        """Stage keys in a thread, and those, too, that come into use meanwhile: to decrypt their values would hold the loop up."""
+        staged = await self._in_thread(stage, served, configs, time.perf_counter)
+        for _ in range(_LATE_ROUNDS):
+            late = {key: config for key, config in self._store.configs().items() if key not in staged.configs}
+            if not late:
+                break
+            staged = staged.with_more(await self._in_thread(stage, served, late, time.perf_counter))
+        return staged
+
+    def _commit(self, staged: Staged) -> tuple[Sequence[Change], int, ServedState]:
+        """Put a publication in force, and broadcast it. Returns the changes, the number of deliveries, and what is served now."""
+        # A clock that was set back in between makes no publication older than the one before it.
+        before = self._store.state.published.seconds if self._store.state else 0.0
+        staged.served.state.published.seconds = max(self._now(), before)
+        changes = self._store.commit(staged)
+        self._reader.drop_old_answers()
+        served = self._store.served
+        assert served is not None  # it was committed
+        return changes, self._broadcaster.publish(changes), served
+
+    def _done(
+        self, watch: Stopwatch, staged: Staged, changed: Sequence[Change], deliveries: int, before: ServedState | None
+    ) -> None:
+        """Count and log a publication, and hand it to `on_publication`."""
+        tree, changes = staged.served.tree, len(changed)
+        commits = frozenset(each.new.origin.commit for each in staged.changes if each.new and each.new.origin)
+        done = Publication(watch.began, watch.laps, staged.diff_seconds, len(tree.labels), changes, deliveries, commits)
+        self._metrics.publication(done)
+        if self._on_publication is not None:
+            self._on_publication(done)
+        log.info(
+            "configuration published",
+            labels=len(tree.labels),
+            changes=changes,
+            deliveries=deliveries,
+            **named(changed, before.tree if before is not None else None, tree),
+        )
+
+    async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
+        # Pure functions over immutable values: a thread that nobody waits for any more does no harm.
+        return await threads.run_sync(function, *args, abandon_on_cancel=True, limiter=self._threads)
+
+
+def _remember(parsed: ParsedTree) -> None:
+    """Let sources that remember the last good content of their files know what is good now."""
+    layers: dict[Past, list[ParsedFiles]] = {}
+    for files in parsed.labels.values():
+        for layer in files.layers:
+            if layer.files.past is not None:
+                layers.setdefault(layer.files.past, []).append(layer)
+    for past, known in layers.items():
+        past.remember(partial(_good, known))
+
+
+def _good(layers: Sequence[ParsedFiles]) -> Good:
+    """What is good now of the layers of one source, which several labels may share."""
+    broken = {path: _was_absent(layer, path) for layer in layers for path in layer.broken}
+    contents = {path: layer.files.contents[path] for layer in layers for path in layer.documents if path not in broken}
+    return Good(contents, broken)
+
+
+def _was_absent(layer: ParsedFiles, path: str) -> bool:
+    fallback = layer.fallbacks.get(path)
+    return fallback is not None and fallback.former.content is None
