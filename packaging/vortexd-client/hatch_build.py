@@ -14,9 +14,7 @@ class SharedModules(BuildHookInterface):  # type: ignore[type-arg]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if version == "editable":
-            raise ValueError(
-                "vortexd-client can't be installed in place: install vortexd so, which has the same client"
-            )
+            raise ValueError("vortexd-client can't be installed in place; install vortexd, which has the same client")
         if Path(self.root, "PKG-INFO").exists():
             return
         for module in self.config["modules"]:

@@ -191,5 +191,5 @@ def test_it_refuses_to_be_installed_in_place(tmp_path: Path) -> None:
     spec.loader.exec_module(module)
     hook = module.SharedModules(str(tmp_path), {"modules": []}, None, None, str(tmp_path), "wheel")
 
-    with pytest.raises(ValueError, match=r"^vortexd-client can't be installed in place: install vortexd so, "):
+    with pytest.raises(ValueError, match=r"^vortexd-client can't be installed in place; install vortexd, "):
         hook.initialize("editable", {"force_include": {}})
