@@ -1,0 +1,5 @@
+"""`watch` for programs on asyncio."""
+
+from .client.asyncio import Config, watch
+
+__all__ = ["Config", "watch"]
