@@ -206,6 +206,15 @@ async def test_the_host_of_an_absolute_target_counts_in_place_of_the_header(
     assert status == statuses(answers)[-1]
 
 
+async def test_no_count_of_requests_ends_a_connection() -> None:
+    """More than the 1,000 after which Hypercorn closes a connection by default."""
+    async with serving() as http:
+        answers = await http.exchange(HEALTH * 1_002 + LAST)
+
+    assert [200] * 1_003 == statuses(answers)
+    assert 1 == answers.lower().count(b"connection: close")
+
+
 @pytest.mark.parametrize("first", [b"", HEALTH])
 async def test_a_handshake_in_absolute_form_goes_to_the_websocket_side_in_origin_form(first: bytes) -> None:
     head = b"GET http://ours.example/ws/shop/dev?x=1 HTTP/1.1\r\nHost: evil.example\r\nUpgrade: websocket\r\n\r\n"

@@ -7,6 +7,7 @@ for it shields its sends without a deadline: a client that stops reading would h
 import logging
 import math
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,9 @@ _RECEIVE_BYTES = 65_536
 _LARGE = 65_536
 # Between two parts of one answer.
 _HURRIED = 0.5
+# How many requests one connection may send: any number. Hypercorn's default closes it after 1,000, which gains nothing here and makes each busy proxy
+# open its connections again and again. A connection ends when it is idle for `server.keep_alive_timeout`, when the client closes it, or in a drain.
+_REQUESTS_PER_CONNECTION = sys.maxsize
 
 
 class Bridge:
@@ -57,6 +61,7 @@ class Bridge:
         self.replace(settings)
         self._config.include_server_header = False
         self._config.accesslog = None
+        self._config.keep_alive_max_requests = _REQUESTS_PER_CONNECTION
         # What Hypercorn has to say is said by the listener and the application already.
         silent = logging.getLogger("vortexd.hypercorn")
         silent.addHandler(logging.NullHandler())
