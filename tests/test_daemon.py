@@ -14,7 +14,7 @@ from vortexd import daemon
 from vortexd.auth.credential_files import load_named_files
 from vortexd.composition import Process, build
 from vortexd.daemon import Daemon
-from vortexd.http.hypercorn import Bridge
+from vortexd.http.bridge import Bridge
 from vortexd.net.inherited import Inherited
 from vortexd.net.listener import Listener
 from vortexd.process.late_signals import LateSignals

@@ -27,7 +27,7 @@ from .http.difference import Difference
 from .http.encryption import encryption_routes
 from .http.explain import Explain
 from .http.fleet import FleetPages
-from .http.hypercorn import Bridge
+from .http.bridge import Bridge
 from .http.monitor import Monitor
 from .http.openapi import OpenApi
 from .http.routes import Routes, standard_routes

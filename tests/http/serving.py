@@ -13,9 +13,9 @@ from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.core.model import BrokenFile, Config, Files, HeldBack, Json, Key, Names, PropertySource, Tree
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.http.app import create_app
+from vortexd.http.bridge import Bridge
 from vortexd.http.configuration import ReadsConfig
 from vortexd.http.endpoint import Endpoint
-from vortexd.http.hypercorn import Bridge
 from vortexd.http.routes import Routes, standard_routes
 from vortexd.net.listener import Accepted, Listener
 from vortexd.observe.metrics import Metrics

@@ -4,6 +4,7 @@ import socket
 import struct
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 from structlog.contextvars import get_contextvars
@@ -14,9 +15,10 @@ from vortexd.auth import Authority, Gate, Tokens
 from vortexd.auth.certificates import Certificates, load_certificates
 from vortexd.auth.tokens import entry_of, load_tokens, new_token
 from vortexd.http.app import create_app
+from vortexd.http.bridge import Bridge
 from vortexd.http.endpoint import Request, Response
-from vortexd.http.hypercorn import Bridge
 from vortexd.http.request_handler import RequestHandler
+from vortexd.http.request_head import RequestHead
 from vortexd.http.routes import standard_routes
 from vortexd.net.client_certificate import ClientCertificate, NameKind
 from vortexd.net.listener import Accepted, Listener
@@ -260,7 +262,8 @@ async def test_H10_the_certificate_of_a_proxy_is_nobodys_behind_it() -> None:
     known = Certificates(load_certificates(text, "t"), frozenset({"ca"}))
     gate = open_gate(Authority(certificates=known))
     handler = RequestHandler(standard_routes(FakeReader(), Metrics()), Metrics(), timestamp, gate)
-    sender, asked = Sender("127.0.0.1", certificate=certificate), ("GET", "/shop/dev", "", [(b"host", b"localhost")])
+    sender = Sender("127.0.0.1", certificate=certificate)
+    head = RequestHead("GET", "/shop/dev", "", [(b"host", b"localhost")], sender)
 
-    assert 200 == (await handler.answer(*asked, sender)).status
-    assert 401 == (await handler.answer(*asked, sender, proxies=Proxies(["127.0.0.1"]))).status
+    assert 200 == (await handler.answer(head)).status
+    assert 401 == (await handler.answer(attrs.evolve(head, proxies=Proxies(["127.0.0.1"])))).status

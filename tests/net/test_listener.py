@@ -16,7 +16,7 @@ from tests.fakes import open_gate, timestamp
 from tests.http.serving import FakeReader, Serving, parse, read_all, serving, wait_until
 from vortexd.core.errors import StartError
 from vortexd.http.app import create_app
-from vortexd.http.hypercorn import Bridge
+from vortexd.http.bridge import Bridge
 from vortexd.http.routes import standard_routes
 from vortexd.net.listener import Accepted, Listener
 from vortexd.observe.metrics import Metrics

@@ -1,11 +1,11 @@
-"""From a request to its answer: one place for tokens, methods, errors and what is counted, whoever has read the request.
+"""The request handler: one place for tokens, methods, rights, errors and metrics, whichever connection has read the request.
 
-In come the parts of an HTTP request, out goes an `Response`, always: whatever an endpoint raises becomes one here. Paths are looked up as they were
-sent, because one that is decoded first can't tell `/` from `%2F`.
+In comes the head of a request with its body, out goes a `Response`, always: whatever an endpoint raises becomes one here. The router looks up a path as
+it was sent, because a path that is decoded first can't tell `/` from `%2F`.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from uuid import uuid4
 
@@ -15,10 +15,10 @@ from structlog.contextvars import bound_contextvars
 from ..auth import Admission, Gate, Right
 from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from ..core.faults import Faults
-from ..net.proxies import Proxies, Sender
 from ..observe.metrics import Metrics
 from .broken import unreadable
 from .endpoint import Headers, Request, Response
+from .request_head import RequestHead
 from .routes import Routes
 from .spring.errors import error as spring_error
 
@@ -26,11 +26,11 @@ log = structlog.get_logger()
 
 
 class RequestHandler:
-    """See the module.
+    """Answers requests; see the module.
 
     Args:
         timestamp: The current time as RFC 3339, for error bodies.
-        gate: Who is let in.
+        gate: Checks tokens, Host and Origin.
     """
 
     def __init__(self, routes: Routes, metrics: Metrics, timestamp: Callable[[], str], gate: Gate) -> None:
@@ -40,52 +40,38 @@ class RequestHandler:
         self._gate = gate
         self._faults = Faults()
 
-    async def answer(
-        self,
-        method: str,
-        path: str,
-        query: str,
-        headers: Sequence[tuple[bytes, bytes]],
-        sender: Sender,
-        body: bytes = b"",
-        proxies: Proxies | None = None,
-    ) -> Response:
+    async def answer(self, head: RequestHead, body: bytes = b"") -> Response:
         """Answer a request.
 
         Args:
-            method: As it was sent.
-            path: As it was sent, without the query.
-            query: As it was sent, without the `?`.
-            headers: Names in lower case.
-            sender: The peer.
-            proxies: Where the peer is a proxy that is believed who has sent the request.
+            body: All of it, within its limit.
         """
         began = time.perf_counter()
+        headers, sender, path = head.headers, head.sender, head.path
 
         def admit() -> Admission:
-            return self._gate.admit(headers, f"{path}?{query}", sender)
+            return self._gate.admit(headers, f"{path}?{head.query}", sender)
 
         try:
-            below = self.routes.below(path)
-            request = Request(method, below, query, Headers(headers), body, None, admit)
-            if proxies is None:
+            request = Request(head.method, self.routes.below(path), head.query, Headers(headers), body, None, admit)
+            if head.proxies is None:
                 made = await self._answer(path, request)
             else:
-                sender = proxies.sender(headers, sender.host)
-                # Of one connection with a proxy come the requests of many.
+                sender = head.proxies.sender(headers, sender.host)
+                # One connection of a proxy carries the requests of many clients.
                 with bound_contextvars(peer=sender.host or "unix"):
                     made = await self._answer(path, request)
         except RemoteError as error:
             made = self.failure(error)
         except Exception as error:
             number = str(uuid4())
-            log.error("request failed", request=number, method=method, path=path, exc_info=error)
+            log.error("request failed", request=number, method=head.method, path=path, exc_info=error)
             made = self.failure(RemoteError(f"internal error; in the server's log it is {number}", 500))
         self._metrics.answered(made.route, made.status, time.perf_counter() - began)
         return made
 
     def failure(self, error: RemoteError, route: str = "refused") -> Response:
-        """What is answered to a mistake."""
+        """Make the response to an error."""
         body = spring_error(error.status, error.reason, self._timestamp())
         return Response(error.status, body, headers=error.headers, route=route)
 
@@ -93,7 +79,7 @@ class RequestHandler:
         try:
             endpoint = self.routes.find(path)
         except RemoteError:
-            # Who isn't let in doesn't learn what there is.
+            # A client without a valid token doesn't learn which paths exist.
             request.admit()
             raise
         if request.method not in endpoint.methods:
@@ -104,7 +90,7 @@ class RequestHandler:
         try:
             made = await endpoint.answer(request)
         except UnknownLabel as error:
-            # Nobody gets here who wasn't let in: what is public knows no labels.
+            # Only endpoints that ask for a token look for labels, so the request has an owner.
             raise error.for_peer(partial(request.owner.may, Right.READ)) from None
         except (FormatError, ResolveError) as error:
             self._report(request, path, endpoint.route, error)
@@ -117,7 +103,7 @@ class RequestHandler:
         return made if made.route else made.on(endpoint.route)
 
     def _report(self, request: Request, path: str, route: str, error: BaseException) -> None:
-        """Log why a request is answered with 500: once while it lasts, for clients ask again and again."""
+        """Log why a request is answered with 500. Clients ask again and again, so a reason is logged once while it lasts."""
         reason = str(error)
         if self._faults.is_new((route, reason), path, time.monotonic()):
             log.warning("request not served", method=request.method, route=route, path=path, reason=reason)

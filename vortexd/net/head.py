@@ -103,6 +103,11 @@ class Http1(h11.Connection):
         """Whether a request has arrived partly."""
         return self.their_state is h11.SEND_BODY or (self.their_state is h11.IDLE and bool(self.trailing_data[0]))
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the client has more of a request to send, or has broken the protocol."""
+        return self.their_state in (h11.SEND_BODY, h11.ERROR)
+
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         """Return the next event, as `h11.Connection` does."""
         if self.their_state is h11.IDLE and self._may_be_empty:

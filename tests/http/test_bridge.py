@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 from tests.fakes import open_gate
 from tests.http.serving import FilesReader, read_all, serving, wait_until
 from vortexd.auth import Gate
-from vortexd.http import hypercorn
+from vortexd.http import client_stream
+from vortexd.http.client_stream import ClientStream
 from vortexd.net.listener import Accepted
 from vortexd.net.places import Standing
 from vortexd.net.proxies import Sender
@@ -21,13 +22,13 @@ from vortexd.settings.sections import AuthSettings, ServerSettings
 def writes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Everything that the bridge writes."""
     written: list[bytes] = []
-    send_all = hypercorn._Stream.send_all
+    send_all = ClientStream.send_all
 
-    async def recorded(stream: hypercorn._Stream, data: bytes) -> None:
+    async def recorded(stream: ClientStream, data: bytes) -> None:
         written.append(bytes(data))
         await send_all(stream, data)
 
-    monkeypatch.setattr(hypercorn._Stream, "send_all", recorded)
+    monkeypatch.setattr(ClientStream, "send_all", recorded)
     return written
 
 
@@ -99,7 +100,7 @@ async def test_who_is_still_sending_when_refused_reads_the_answer() -> None:
 
 
 async def test_who_goes_on_sending_for_ever_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hypercorn, "_LINGER", 0.05)
+    monkeypatch.setattr(client_stream, "_LINGER", 0.05)
     async with serving() as http:
         async with await http.connect() as stream:
             await stream.send_all(b"POST /shop/dev HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")

@@ -1,0 +1,263 @@
+"""HTTP/1.1 by Hypercorn's protocol, on streams of ours: it turns bytes into requests, and responses into bytes."""
+
+import contextlib
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import h11
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.events import Request
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState, H11SendableEvent
+
+from ...net.head import Http1, Refused, has_two_lengths, origin_form, to_bytes, wants_websocket
+from ...net.proxies import Proxies, Sender
+from ..request_head import PeerGone, RequestHead, Respond
+
+_Message = Mapping[str, Any]
+_Receive = Callable[[], Awaitable[Any]]
+_Send = Callable[[Any], Awaitable[None]]
+_Asgi = Callable[[_Message, _Receive, _Send], Awaitable[None]]
+
+# A body larger than this goes out in a write of its own, so that it isn't copied.
+_LARGE = 65_536
+# How many requests one connection may send: any number. Hypercorn's default closes it after 1,000, which gains nothing here and makes each busy proxy
+# open its connections again and again. A connection ends when it is idle for `server.keep_alive_timeout`, when the client closes it, or in a drain.
+_REQUESTS_PER_CONNECTION = sys.maxsize
+
+
+class Transport(Protocol):
+    """The stream of an HTTP/1.1 connection, with deadlines of its own for each wait."""
+
+    parser: Http1
+
+    async def receive_some(self) -> bytes:
+        """Receive; b"" if nothing more comes."""
+        ...
+
+    async def send_all(self, data: bytes) -> None:
+        """Send."""
+        ...
+
+    def shut_down_sending(self) -> None:
+        """Send nothing more. Doesn't wait."""
+        ...
+
+    def end(self) -> None:
+        """Receive and send nothing more. Doesn't wait."""
+        ...
+
+
+class Http1Server:
+    """HTTP/1.1 by Hypercorn, on streams of ours.
+
+    Hypercorn's own TCP server isn't used: its sends have no deadline, and its clock for idle connections outlives a peer that has gone.
+
+    Relies on: `WorkerContext.terminated` makes Hypercorn close a connection after the current request; `TaskGroup` and `ASGIWrapper` run the application.
+    """
+
+    def __init__(self, respond: Respond) -> None:
+        self._app = ASGIWrapper(_asgi(respond))
+        self._context = WorkerContext(None)
+        self._config = Config()
+        self._config.include_server_header = False
+        self._config.accesslog = None
+        self._config.keep_alive_max_requests = _REQUESTS_PER_CONNECTION
+        # The listener and the application log all that Hypercorn would.
+        silent = logging.getLogger("vortexd.hypercorn")
+        silent.addHandler(logging.NullHandler())
+        silent.propagate = False
+        self._config.errorlog = silent
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether `drain` was called."""
+        return self._context.terminated.is_set()
+
+    async def drain(self) -> None:
+        """Have each connection closed after the request that it is at."""
+        await self._context.terminated.set()
+
+    async def serve(self, transport: Transport, sender: Sender, proxies: Proxies | None) -> bytes | None:
+        """Serve the requests of one connection until it ends.
+
+        Args:
+            sender: As in `RequestHead`.
+            proxies: As in `RequestHead`.
+
+        Returns:
+            The head of a WebSocket handshake that came behind other requests, and the bytes behind it. The transport is open then.
+        """
+        sending, tasks, receiving = trio.Lock(), TaskGroup(), trio.CancelScope()
+
+        async def send(event: Event) -> None:
+            if isinstance(event, RawData):
+                async with sending:
+                    try:
+                        await transport.send_all(event.data)
+                    except (trio.BrokenResourceError, trio.ClosedResourceError):
+                        await protocol.handle(Closed())
+            elif isinstance(event, Closed):
+                _close(transport)
+                await protocol.handle(Closed())
+                # Hypercorn's parser would wait for ever behind a pipelined request.
+                receiving.cancel()
+
+        state = ConnectionState({"sender": sender, "proxies": proxies})
+        protocol = _Http1Protocol(self._app, self._config, self._context, tasks, state, False, None, None, send)
+        protocol.connection = transport.parser
+        try:
+            async with tasks:
+                with receiving:
+                    await _receive(transport, protocol)
+                await protocol.handle(Closed())
+        finally:
+            if protocol.upgrade is None:
+                _close(transport)
+        return protocol.upgrade
+
+
+async def _receive(transport: Transport, protocol: "_Http1Protocol") -> None:
+    """Pass on all that comes until the connection ends or becomes a WebSocket's."""
+    data: bytes | None = None
+    while data != b"" and protocol.upgrade is None:
+        try:
+            data = await transport.receive_some()
+        except (trio.ClosedResourceError, trio.BrokenResourceError):
+            break
+        await protocol.handle(RawData(data))
+
+
+def _close(transport: Transport) -> None:
+    with contextlib.suppress(trio.BrokenResourceError):
+        transport.shut_down_sending()
+    transport.end()
+
+
+class _Http1Protocol(H11Protocol):
+    """HTTP/1.1 that stays HTTP/1.1: RFC 9110 section 7.8 lets a server ignore an Upgrade.
+
+    Relies on: Hypercorn calls the three methods below for each request and each part of a response, and stops parsing while `stream` is None.
+
+    Attributes:
+        upgrade: See `Http1Server.serve`.
+    """
+
+    upgrade: bytes | None = None
+    _head = b""
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        """Send the head of a response with its body, in one write.
+
+        A large body goes alone: it may be in the cache, and as many connections as are slow to read it share its bytes.
+        """
+        try:
+            data = self.connection.send(event) or b""
+        except h11.LocalProtocolError:
+            # As Hypercorn does: a peer that has broken the protocol gets nothing more.
+            if self.connection.their_state != h11.ERROR:
+                raise
+            return
+        if isinstance(event, h11.Response):
+            self._head = data
+        elif self._head or data:
+            head, self._head = self._head, b""
+            if len(data) > _LARGE:
+                await self.send(RawData(data=head))
+                head = b""
+            await self.send(RawData(data=head + data))
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Upgrade nothing to HTTP/2 without TLS: it would escape the deadlines of a request, which belong to the connection here."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        """Begin a request, as Hypercorn does, but with its method as it was sent (RFC 9110 section 9.1) and without an upgrade."""
+        try:
+            if has_two_lengths(request):
+                raise Refused(400, "two lengths")
+            request = origin_form(request)
+        except Refused as refused:
+            await self._send_error_response(refused.status)
+            await self.send(Closed())
+            return
+        if wants_websocket(request) and request.target.startswith(b"/ws/"):
+            # All requests before it are answered: h11 yields no request sooner.
+            self.upgrade = to_bytes(request) + self.connection.trailing_data[0]
+            return
+        self.stream = HTTPStream(
+            self.app,
+            self.config,
+            self.context,
+            self.task_group,
+            self.ssl,
+            self.client,
+            self.server,
+            self.stream_send,
+            STREAM_ID,
+        )
+        await self.stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                headers=[(name, value) for name, value in request.headers if name != b"upgrade"],
+                http_version=request.http_version.decode("ascii"),
+                method=request.method.decode("ascii"),
+                raw_path=request.target,
+                state=self.connection_state,
+            )
+        )
+        self.keep_alive_requests += 1
+        await self.context.mark_request()
+
+
+class _AsgiBody:
+    """A body that comes as ASGI messages."""
+
+    def __init__(self, receive: _Receive) -> None:
+        self._receive = receive
+        self._is_whole = False
+
+    async def receive(self) -> bytes | None:
+        """See `Body`."""
+        if self._is_whole:
+            return None
+        message = await self._receive()
+        if message["type"] != "http.request":
+            raise PeerGone
+        self._is_whole = not message.get("more_body", False)
+        return bytes(message.get("body", b""))
+
+    async def wait_gone(self) -> None:
+        """See `Body`."""
+        while (await self._receive())["type"] == "http.request":
+            pass
+
+
+def _asgi(respond: Respond) -> _Asgi:
+    """The ASGI application that Hypercorn runs: it translates to `RequestHead` and back."""
+
+    async def application(scope: _Message, receive: _Receive, send: _Send) -> None:
+        state = scope["state"]
+        head = RequestHead(
+            scope["method"],
+            scope["raw_path"].decode("latin-1"),
+            scope["query_string"].decode("latin-1"),
+            scope["headers"],
+            state["sender"],
+            state["proxies"],
+        )
+        try:
+            response = await respond(head, _AsgiBody(receive))
+        except PeerGone:
+            return
+        await send({"type": "http.response.start", "status": response.status, "headers": response.head()})
+        await send({"type": "http.response.body", "body": response.body})
+
+    return application

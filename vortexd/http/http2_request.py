@@ -1,0 +1,87 @@
+"""One request of an HTTP/2 connection: its head, checked and in the form that the application takes, and the parts of its body as they come."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import attrs
+import trio
+
+from ..net.head import MAX_TARGET_BYTES
+from ..net.proxies import Proxies, Sender
+from .request_head import RequestHead
+
+
+class HeadRefused(Exception):
+    """The head is answered with a status and no body, before the application sees it."""
+
+    def __init__(self, status: int, *headers: tuple[bytes, bytes]) -> None:
+        self.status = status
+        self.headers = [*headers]
+
+
+@attrs.define(slots=True, eq=False)
+class RequestStream:
+    """A request that is being received or answered. It is the `Body` of its request.
+
+    Attributes:
+        taken: Called with the bytes for flow control that the application has taken, so that the client may send more.
+        received: Parts of the body that the application hasn't taken, each with its bytes for flow control.
+        is_whole: Whether the end of the body has come.
+        deadline: When the body must be whole, by Trio's clock.
+        arrived: Set when a part or the end has come.
+    """
+
+    number: int
+    headers: Sequence[tuple[bytes, bytes]]
+    deadline: float
+    taken: Callable[[int], Awaitable[None]]
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    received: list[tuple[bytes, int]] = attrs.field(factory=list)
+    is_whole: bool = False
+    arrived: trio.Event = attrs.field(factory=trio.Event)
+
+    async def receive(self) -> bytes | None:
+        """See `request_head.Body`. A client that leaves cancels the request instead of ending its body."""
+        while not self.received and not self.is_whole:
+            self.arrived = trio.Event()
+            with trio.fail_at(self.deadline):
+                await self.arrived.wait()
+        if not self.received:
+            return None
+        parts, self.received = self.received, []
+        await self.taken(sum(length for _, length in parts))
+        return b"".join(data for data, _ in parts)
+
+    async def wait_gone(self) -> None:
+        """See `request_head.Body`."""
+        await trio.sleep_forever()
+
+    def head(self, sender: Sender, proxies: Proxies | None, only: frozenset[str] | None = None) -> RequestHead:
+        """Check the head.
+
+        Args:
+            only: The paths that are answered while there are too many connections; None for all.
+
+        Raises:
+            HeadRefused: It can't be answered.
+        """
+        pseudo = {name: value for name, value in self.headers if name.startswith(b":")}
+        method, target, authority = (pseudo.get(name, b"") for name in (b":method", b":path", b":authority"))
+        headers = [each for each in self.headers if not each[0].startswith(b":")]
+        if authority:
+            # A Host header that equals the authority is no second host.
+            host = (b"host", authority)
+            headers = [host, *(each for each in headers if each != host)]
+        if method == b"CONNECT":
+            raise HeadRefused(501)
+        if not any(name == b"host" for name, _ in headers):
+            raise HeadRefused(400)
+        if not target.startswith(b"/") or not (method + target).isascii():
+            raise HeadRefused(400)
+        if len(target) > MAX_TARGET_BYTES:
+            raise HeadRefused(414)
+        path, _, query = target.decode("ascii").partition("?")
+        if only is not None and path not in only:
+            raise HeadRefused(503, (b"retry-after", b"1"))
+        if not self.is_whole and not any(name == b"content-length" for name, _ in headers):
+            headers.append((b"transfer-encoding", b"chunked"))
+        return RequestHead(method.decode("ascii"), path, query, headers, sender, proxies)
