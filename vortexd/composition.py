@@ -21,15 +21,14 @@ from .core.text import rfc3339
 from .encryption.files import Keyring
 from .fleet import Fleet
 from .http.app import create_app
+from .http.bridge import Bridge
 from .http.connections import Connections
-from .http.console import console_routes
+from .http.console import console
 from .http.difference import Difference
-from .http.encryption import encryption_routes
+from .http.encryption import encryption_endpoints
 from .http.explain import Explain
 from .http.fleet import FleetPages
-from .http.bridge import Bridge
 from .http.monitor import Monitor
-from .http.openapi import OpenApi
 from .http.routes import Routes, standard_routes
 from .net.inherited import Inherited
 from .net.listener import Listener
@@ -232,16 +231,16 @@ def _routes(
         metrics,
         stages.sources.reports,
         peers=peers,
-        more={
-            "/monitor": monitor,
-            "/api/v1/connections": Connections(websockets.connected, peers),
-            "/api/v1/explain/": Explain(stages.reader),
-            "/api/v1/diff/": Difference(stages.reader, timestamp()),
-            OpenApi.route: OpenApi(lambda: in_force.settings.http.prefix, lambda: gate.is_open),
-            FleetPages.route: FleetPages(stages.fleet, stages.reader, time.time, peers),
-            **encryption_routes(keyring),
-            **(console_routes() if in_force.settings.console.enabled else {}),
-        },
+        more=[
+            monitor,
+            Connections(websockets.connected, peers),
+            Explain(stages.reader),
+            Difference(stages.reader, timestamp()),
+            FleetPages(stages.fleet, stages.reader, time.time, peers),
+            *encryption_endpoints(keyring),
+            console(is_served=in_force.settings.console.enabled),
+        ],
+        is_open=lambda: gate.is_open,
         settings=in_force.settings.http,
     )
 

@@ -1,6 +1,6 @@
 """The HTTP side on a real socket of 127.0.0.1, over documents that the test sets."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 import attrs
@@ -236,14 +236,15 @@ def parse(data: bytes, method: str = "GET") -> Response:
 async def serving(
     settings: ServerSettings | None = None,
     gate: Gate | None = None,
-    more: Mapping[str, Endpoint] | None = None,
+    more: Iterable[Endpoint] = (),
     reader: ReadsConfig | None = None,
     http: HttpSettings | None = None,
 ) -> AsyncIterator[Serving]:
     settings = attrs.evolve(settings or ServerSettings(), bind=("127.0.0.1:0",))
     fake, metrics = FakeReader(), Metrics()
-    routes = standard_routes(reader or fake, metrics, more=more, settings=http)
-    bridge = Bridge(create_app(routes, metrics, lambda: settings.body_bytes, timestamp, gate or open_gate()), settings)
+    gate = gate or open_gate()
+    routes = standard_routes(reader or fake, metrics, more=more, settings=http, is_open=lambda: gate.is_open)
+    bridge = Bridge(create_app(routes, metrics, lambda: settings.body_bytes, timestamp, gate), settings)
     listener = Listener(settings)
     websockets: list[Accepted] = []
 

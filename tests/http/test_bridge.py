@@ -216,6 +216,16 @@ async def test_no_count_of_requests_ends_a_connection() -> None:
     assert 1 == answers.lower().count(b"connection: close")
 
 
+async def test_R12_a_drain_ends_a_connection_behind_pipelined_requests() -> None:
+    async with serving() as http:
+        async with await http.connect() as stream:
+            await http.bridge.drain()
+            await stream.send_all(HEALTH * 3)
+            with trio.fail_after(5):
+                assert [200] == statuses(await read_all(stream))
+        await wait_until(lambda: not [each for each in http.connections.child_tasks if each.name == "connection"])
+
+
 @pytest.mark.parametrize("first", [b"", HEALTH])
 async def test_a_handshake_in_absolute_form_goes_to_the_websocket_side_in_origin_form(first: bytes) -> None:
     head = b"GET http://ours.example/ws/shop/dev?x=1 HTTP/1.1\r\nHost: evil.example\r\nUpgrade: websocket\r\n\r\n"

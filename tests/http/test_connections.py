@@ -9,7 +9,8 @@ import pytest
 from werkzeug.datastructures import Headers
 
 from tests.fakes import open_gate
-from vortexd.auth import ALL_RIGHTS, Authority, Forbidden, Gate, Right
+from tests.http.serving import serving
+from vortexd.auth import ALL_RIGHTS, Authority, Gate, Right
 from vortexd.core.errors import RemoteError
 from vortexd.core.model import Key
 from vortexd.fleet import Instance
@@ -87,8 +88,8 @@ async def test_a_limit_is_a_number_within_bounds(limit: str) -> None:
 async def test_L08_only_who_has_admin_is_told() -> None:
     gate = open_gate(Authority(anonymous=ALL_RIGHTS - {Right.ADMIN}))
 
-    with pytest.raises(Forbidden):
-        await Connections(lambda: [ONE]).answer(request(gate=gate))
+    async with serving(gate=gate, more=[Connections(lambda: [ONE])]) as http:
+        assert 403 == (await http.ask("/api/v1/connections")).status
 
 
 class Others(Peers):

@@ -7,11 +7,11 @@ from werkzeug.datastructures import Headers
 
 from tests.fakes import open_gate
 from vortexd.core.errors import RemoteError
-from vortexd.http.console import console_routes
+from vortexd.http.console import console
 from vortexd.http.endpoint import Request, Response
 from vortexd.net.proxies import Sender
 
-CONSOLE = console_routes()["/console/"]
+CONSOLE = console()
 
 
 async def get(path: str, **headers: str) -> Response:

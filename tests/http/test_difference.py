@@ -69,7 +69,7 @@ class FakeHistorian:
 @asynccontextmanager
 async def differing(gate: Gate | None = None) -> AsyncIterator[tuple[Serving, FakeHistorian]]:
     line = FakeHistorian()
-    async with serving(gate=gate, more={"/api/v1/diff/": Difference(line, SINCE)}) as http:
+    async with serving(gate=gate, more=[Difference(line, SINCE)]) as http:
         yield http, line
 
 

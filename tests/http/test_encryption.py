@@ -11,15 +11,15 @@ from werkzeug.datastructures import Headers
 from tests.fakes import open_gate
 from tests.http.serving import serving
 from tests.http.test_auth import bearer, gate
-from vortexd.auth import Authority, Gate, Right
+from vortexd.auth import Authority, Right
 from vortexd.core.errors import RemoteError
 from vortexd.encryption.ciphers import AesEncryptor, RsaEncryptor
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.files import Encryption, Keyring
 from vortexd.encryption.keys import Keys, KeyStore, OneKey
 from vortexd.encryption.pkcs12 import encrypted_keys
-from vortexd.http.encryption import encryption_routes
-from vortexd.http.endpoint import Request, Response
+from vortexd.http.encryption import encryption_endpoints
+from vortexd.http.endpoint import Endpoint, Request, Response
 from vortexd.net.proxies import Sender
 
 HERE = Path(__file__).parent.parent / "encryption"
@@ -39,14 +39,18 @@ def keyring(keys: Keys | None) -> Keyring:
     return Keyring(Encryption(keys, Decryptor(keys)))
 
 
-async def post(keys: Keys | None, path: str, text: str, content_type: str = TEXT, by: Gate | None = None) -> Response:
+def endpoint_of(path: str, keys: Keyring) -> Endpoint:
+    return next(each for each in encryption_endpoints(keys) if "/" + path.split("/")[1] in each.paths)
+
+
+async def post(keys: Keys | None, path: str, text: str, content_type: str = TEXT) -> Response:
     """The answer of an endpoint; an error as the application makes it, less its body."""
-    admission = (by or open_gate()).admit([(b"host", b"localhost")], path, Sender())
+    admission = open_gate().admit([(b"host", b"localhost")], path, Sender())
     request = Request(
         "POST", path, "", Headers({"Content-Type": content_type}), text.encode(), admission, lambda: admission
     )
     try:
-        return await encryption_routes(keyring(keys))["/" + path.split("/")[1]].answer(request)
+        return await endpoint_of(path, keyring(keys)).answer(request)
     except RemoteError as error:
         return Response(error.status)
 
@@ -77,7 +81,7 @@ async def test_text_with_parameters_keeps_its_end() -> None:
 
 
 async def test_without_a_key_each_endpoint_says_so() -> None:
-    async with serving(more=encryption_routes(keyring(None))) as http:
+    async with serving(more=encryption_endpoints(keyring(None))) as http:
         for method, path in (("GET", "/encrypt/status"), ("POST", "/encrypt"), ("POST", "/decrypt/a/b")):
             answer = await http.ask(path, method, b"x", Content_Type=TEXT)
             assert (404, NO_KEY) == (answer.status, orjson.loads(answer.body))
@@ -86,7 +90,7 @@ async def test_without_a_key_each_endpoint_says_so() -> None:
 
 
 async def test_the_endpoints_answer_through_the_listener() -> None:
-    async with serving(more=encryption_routes(keyring(KEYS["store"]))) as http:
+    async with serving(more=encryption_endpoints(keyring(KEYS["store"]))) as http:
         assert b'{"status":"OK"}' == (await http.ask("/encrypt/status")).body
         for path in ("/key", "/key/shop/dev"):
             answer = await http.ask(path)
@@ -101,7 +105,7 @@ async def test_the_endpoints_answer_through_the_listener() -> None:
 
 
 async def test_a_symmetric_key_has_no_public_one() -> None:
-    async with serving(more=encryption_routes(keyring(KEYS["aes"]))) as http:
+    async with serving(more=encryption_endpoints(keyring(KEYS["aes"]))) as http:
         answer = await http.ask("/key/a/b")
 
     assert (404, {"description": "No public key available", "status": "NOT_FOUND"}) == (
@@ -125,14 +129,14 @@ async def test_other_paths_are_refused(path: str, status: int) -> None:
 
 async def test_a_reload_is_seen_by_the_next_request() -> None:
     ring = keyring(None)
-    async with serving(more=encryption_routes(ring)) as http:
+    async with serving(more=encryption_endpoints(ring)) as http:
         assert 404 == (await http.ask("/encrypt/status")).status
         ring.replace(Encryption(KEYS["aes"], None, b"another"))
         assert 200 == (await http.ask("/encrypt/status")).status
 
 
 async def test_M12_encrypt_is_for_whoever_is_let_in_and_decrypt_for_admin() -> None:
-    async with serving(gate=gate(), more=encryption_routes(keyring(KEYS["aes"]))) as http:
+    async with serving(gate=gate(), more=encryption_endpoints(keyring(KEYS["aes"]))) as http:
         for method, path in (("GET", "/key"), ("GET", "/encrypt/status"), ("POST", "/encrypt"), ("POST", "/decrypt")):
             answer = await http.ask(path, method, b"x", Content_Type=TEXT)
             assert 401 == answer.status, path
@@ -147,14 +151,16 @@ async def test_M12_encrypt_is_for_whoever_is_let_in_and_decrypt_for_admin() -> N
 
 async def test_who_may_not_decrypt_is_told_so_and_nothing_of_the_text() -> None:
     everything_but = Authority(anonymous=frozenset(Right) - {Right.ADMIN})
-    for text in (MYSECRET, "nonsense"):
-        answer = await post(KEYS["aes"], "/decrypt", text, by=open_gate(everything_but))
-        assert (403, "FORBIDDEN") == (answer.status, orjson.loads(answer.body)["status"])
+    async with serving(gate=open_gate(everything_but), more=encryption_endpoints(keyring(KEYS["aes"]))) as http:
+        for text in (MYSECRET, "nonsense"):
+            answer = await http.ask("/decrypt", "POST", text.encode(), Content_Type=TEXT)
+            assert (403, "FORBIDDEN") == (answer.status, orjson.loads(answer.body)["status"])
+        assert 'route="/decrypt[/{application}/{profiles}]",status="4xx"' in http.metrics.render().decode()
 
 
 async def test_neither_texts_nor_keys_get_into_logs() -> None:
     with capture_logs() as logs:
-        async with serving(more=encryption_routes(keyring(KEYS["store"]))) as http:
+        async with serving(more=encryption_endpoints(keyring(KEYS["store"]))) as http:
             for path, text in (("/encrypt", b"hunter2"), ("/decrypt", b"hunter2"), ("/encrypt", b"{secret:hunter2}x")):
                 answer = await http.ask(path, "POST", text, Content_Type=TEXT)
                 assert b"hunter2" not in answer.body

@@ -67,7 +67,7 @@ class FakeExplainer:
 @asynccontextmanager
 async def explaining(gate: Gate | None = None) -> AsyncIterator[tuple[Serving, FakeExplainer]]:
     line = FakeExplainer()
-    async with serving(gate=gate, more={"/api/v1/explain/": Explain(line)}) as http:
+    async with serving(gate=gate, more=[Explain(line)]) as http:
         yield http, line
 
 

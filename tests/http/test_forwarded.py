@@ -16,7 +16,7 @@ from vortexd.auth.certificates import Certificates, load_certificates
 from vortexd.auth.tokens import entry_of, load_tokens, new_token
 from vortexd.http.app import create_app
 from vortexd.http.bridge import Bridge
-from vortexd.http.endpoint import Request, Response
+from vortexd.http.endpoint import Endpoint, Request, Response
 from vortexd.http.request_handler import RequestHandler
 from vortexd.http.request_head import RequestHead
 from vortexd.http.routes import standard_routes
@@ -75,14 +75,14 @@ async def test_T07_wrong_tokens_count_for_whom_a_trusted_proxy_names(
 async def test_H10_each_request_of_a_connection_has_its_own_sender() -> None:
     seen = []
 
-    class Endpoint:
+    class Noting(Endpoint):
         route, methods, is_public = "/x", ("GET",), True
 
         async def answer(self, request: Request) -> Response:
             seen.append(get_contextvars()["peer"])
             return Response()
 
-    async with serving(TRUSTING, more={"/x": Endpoint()}) as http:
+    async with serving(TRUSTING, more=[Noting()]) as http:
         lines = b"GET /x HTTP/1.1\r\nHost: localhost\r\n"
         await http.exchange(
             lines + forwarded("203.0.113.1") + lines + forwarded("203.0.113.2", b"Connection: close\r\n")

@@ -89,7 +89,7 @@ def signature(body: bytes) -> str:
 
 async def test_a_push_makes_sources_look_and_is_answered_as_spring_does() -> None:
     sources = FakeSources()
-    async with serving(more={"/monitor": Monitor(sources, MonitorSettings())}) as http:
+    async with serving(more=[Monitor(sources, MonitorSettings())]) as http:
         answer = await http.ask("/monitor", "POST", json.dumps(PUSH).encode(), X_Github_Event="push")
 
     assert (200, ["shop-dev", "shop"]) == (answer.status, json.loads(answer.body))
@@ -97,7 +97,7 @@ async def test_a_push_makes_sources_look_and_is_answered_as_spring_does() -> Non
 
 
 async def test_another_repository_is_answered_with_nothing() -> None:
-    async with serving(more={"/monitor": Monitor(FakeSources(0), MonitorSettings())}) as http:
+    async with serving(more=[Monitor(FakeSources(0), MonitorSettings())]) as http:
         answer = await http.ask("/monitor", "POST", json.dumps(PUSH).encode(), X_Github_Event="push")
         plain = await http.ask("/monitor", "POST", b'{"path": "shop.yml"}')
 
@@ -111,7 +111,7 @@ async def test_who_signs_needs_no_token_and_who_does_not_needs_admin(secret: Pat
     body = json.dumps(PUSH).encode()
     signed = {"X_Github_Event": "push", "X_Hub_Signature_256": signature(body)}
     wrong = {"X_Github_Event": "push", "X_Hub_Signature_256": signature(body + b" ")}
-    async with serving(gate=gate(), more={"/monitor": monitor}) as http:
+    async with serving(gate=gate(), more=[monitor]) as http:
         statuses = [
             (await http.ask("/monitor", "POST", body, **headers)).status
             for headers in (signed, wrong, {}, bearer("reader"), bearer("admin") | {"X_Github_Event": "push"})
@@ -128,7 +128,7 @@ async def test_where_nobody_is_asked_for_a_token_a_secret_that_is_set_is_asked_f
     sources = FakeSources()
     monitor = Monitor(sources, MonitorSettings(str(secret) if has_secret else ""))
     body = json.dumps(PUSH).encode()
-    async with serving(more={"/monitor": monitor}) as http:
+    async with serving(more=[monitor]) as http:
         with capture_logs() as logs:
             found = [
                 (await http.ask("/monitor", "POST", body, X_Github_Event="push", **headers)).status
@@ -149,7 +149,7 @@ async def test_a_form_is_verified_as_it_was_sent(secret: Path) -> None:
     sources = FakeSources()
     body = urlencode({"payload": json.dumps(PUSH)}).encode()
     headers = {"X_Github_Event": "push", "Content_Type": "application/x-www-form-urlencoded"}
-    async with serving(gate=gate(), more={"/monitor": Monitor(sources, MonitorSettings(str(secret)))}) as http:
+    async with serving(gate=gate(), more=[Monitor(sources, MonitorSettings(str(secret)))]) as http:
         signed = await http.ask("/monitor", "POST", body, X_Hub_Signature_256=signature(body), **headers)
         inner = signature(json.dumps(PUSH).encode())
         unsigned = await http.ask("/monitor", "POST", body, X_Hub_Signature_256=inner, **headers)
@@ -162,7 +162,7 @@ async def test_the_secret_may_be_the_password_of_whoever_calls(secret: Path) -> 
     """Azure DevOps knows no signatures."""
     sources = FakeSources()
     monitor = Monitor(sources, MonitorSettings(str(secret)))
-    async with serving(gate=gate(), more={"/monitor": monitor}) as http:
+    async with serving(gate=gate(), more=[monitor]) as http:
         statuses = [
             (await http.ask("/monitor", "POST", b"{}", Authorization=f"Basic {base64.b64encode(each).decode()}")).status
             for each in (b"azure:s3cret", b"azure:other")
@@ -175,7 +175,7 @@ async def test_the_secret_may_be_the_password_of_whoever_calls(secret: Path) -> 
 async def test_other_settings_are_in_force_at_once(secret: Path) -> None:
     body = json.dumps(PUSH).encode()
     monitor = Monitor(FakeSources(), MonitorSettings())
-    async with serving(gate=gate(), more={"/monitor": monitor}) as http:
+    async with serving(gate=gate(), more=[monitor]) as http:
         before = await http.ask("/monitor", "POST", body, X_Hub_Signature_256=signature(body))
         monitor.replace(MonitorSettings(str(secret), 2_048))
         after = await http.ask("/monitor", "POST", body, X_Hub_Signature_256=signature(body))
@@ -185,7 +185,7 @@ async def test_other_settings_are_in_force_at_once(secret: Path) -> None:
 
 async def test_who_is_open_to_all_still_asks_for_a_signature(secret: Path) -> None:
     nobody = Authority(anonymous=frozenset())
-    async with serving(gate=open_gate(nobody), more={"/monitor": Monitor(FakeSources(), MonitorSettings())}) as http:
+    async with serving(gate=open_gate(nobody), more=[Monitor(FakeSources(), MonitorSettings())]) as http:
         assert (await http.ask("/monitor", "POST", b'{"path": "a"}')).status in (401, 403)
 
 
@@ -193,7 +193,7 @@ async def test_its_bodies_may_be_larger_than_others_and_have_an_end() -> None:
     sources = FakeSources()
     monitor = Monitor(sources, MonitorSettings(body_bytes=200_000))
     large = json.dumps(PUSH | {"filler": "x" * 100_000}).encode()
-    async with serving(more={"/monitor": monitor}) as http:
+    async with serving(more=[monitor]) as http:
         answer = await http.ask("/monitor", "POST", large, X_Github_Event="push")
         larger = await http.ask("/monitor", "POST", large * 3, X_Github_Event="push")
         other = await http.ask("/shop/dev", "POST", large)
@@ -204,7 +204,7 @@ async def test_its_bodies_may_be_larger_than_others_and_have_an_end() -> None:
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 async def test_only_posts_are_hooks(method: str) -> None:
-    async with serving(more={"/monitor": Monitor(FakeSources(), MonitorSettings())}) as http:
+    async with serving(more=[Monitor(FakeSources(), MonitorSettings())]) as http:
         answer = await http.ask("/monitor", method)
 
     assert (405, "POST") == (answer.status, answer.headers["allow"])
@@ -214,7 +214,7 @@ async def test_only_posts_are_hooks(method: str) -> None:
 async def test_a_secret_that_can_not_be_read_is_said_in_the_log_and_opens_nothing(tmp_path: Path) -> None:
     sources = FakeSources()
     with capture_logs() as logs:
-        async with serving(more={"/monitor": Monitor(sources, MonitorSettings(str(tmp_path / "missing")))}) as http:
+        async with serving(more=[Monitor(sources, MonitorSettings(str(tmp_path / "missing")))]) as http:
             answer = await http.ask("/monitor", "POST", b'{"path": "a"}')
 
     assert (500, []) == (answer.status, sources.told)
@@ -225,7 +225,7 @@ async def test_a_secret_that_can_not_be_read_is_said_in_the_log_and_opens_nothin
 async def test_H02_nobody_fills_the_memory_with_many_large_hooks(nursery: trio.Nursery) -> None:
     head = b"POST /monitor HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     answers: list[bytes] = []
-    async with serving(more={"/monitor": Monitor(FakeSources(), MonitorSettings())}) as http:
+    async with serving(more=[Monitor(FakeSources(), MonitorSettings())]) as http:
 
         async def hold(framing: bytes) -> None:
             async with await http.connect() as stream:
@@ -245,7 +245,7 @@ async def test_H02_nobody_fills_the_memory_with_many_large_hooks(nursery: trio.N
 
 
 async def test_a_large_hook_is_taken() -> None:
-    async with serving(more={"/monitor": Monitor(FakeSources(), MonitorSettings())}) as http:
+    async with serving(more=[Monitor(FakeSources(), MonitorSettings())]) as http:
         for _ in range(10):
             answer = await http.ask("/monitor", "POST", b'{"path": "' + b"x" * 1_000_000 + b'"}')
 
@@ -258,7 +258,7 @@ async def test_a_large_hook_is_taken() -> None:
 async def test_a_hook_is_logged_with_what_follows_from_it_and_passed_on_to_other_workers() -> None:
     peers = FakePeers()
     with capture_logs() as logs:
-        async with serving(more={"/monitor": Monitor(FakeSources(2), MonitorSettings(), peers)}) as http:
+        async with serving(more=[Monitor(FakeSources(2), MonitorSettings(), peers)]) as http:
             await http.ask("/monitor", "POST", json.dumps(PUSH).encode(), X_Github_Event="push")
 
     assert [("notified", [["https://git.example/a.git"], ["refs/heads/main"]])] == peers.told
@@ -288,7 +288,7 @@ async def test_a_hook_that_no_source_is_meant_by_is_logged_without_passwords() -
     message = PUSH | {"repository": {"clone_url": "https://ada:pass@git.example/a.git", "html_url": "git.example:a"}}
     peers = FakePeers()
     with capture_logs() as logs:
-        async with serving(more={"/monitor": Monitor(FakeSources(0), MonitorSettings(), peers)}) as http:
+        async with serving(more=[Monitor(FakeSources(0), MonitorSettings(), peers)]) as http:
             answer = await http.ask("/monitor", "POST", json.dumps(message).encode(), X_Github_Event="push")
             by_hand = await http.ask("/monitor", "POST", b'{"path": "a"}')
 
@@ -313,7 +313,7 @@ async def test_a_hook_that_no_source_is_meant_by_is_logged_without_passwords() -
 @pytest.mark.parametrize("message", [{"ref": "refs/heads/a"}, {"repository": {"clone_url": "https://git.example/a"}}])
 async def test_a_ref_or_a_repository_alone_is_reason_enough_to_leave_all_out(message: object) -> None:
     with capture_logs() as logs:
-        async with serving(more={"/monitor": Monitor(FakeSources(0), MonitorSettings())}) as http:
+        async with serving(more=[Monitor(FakeSources(0), MonitorSettings())]) as http:
             await http.ask("/monitor", "POST", json.dumps(message).encode(), X_Github_Event="push")
 
     assert ["no git source has this repository and serves these refs"] == [each["reason"] for each in about_hooks(logs)]
@@ -326,7 +326,7 @@ async def test_a_line_of_the_log_names_a_handful_of_refs_and_repositories(count:
     message = {"changes": [{"ref": {"id": ref}} for ref in refs], "repository": {"links": {"clone": links}}}
     sources = FakeSources(count)
     with capture_logs() as logs:
-        async with serving(more={"/monitor": Monitor(sources, MonitorSettings())}) as http:
+        async with serving(more=[Monitor(sources, MonitorSettings())]) as http:
             await http.ask("/monitor", "POST", json.dumps(message).encode(), X_Event_Key="repo:refs_changed")
 
     [line] = about_hooks(logs)
@@ -340,7 +340,7 @@ async def test_an_event_that_is_not_known_makes_all_look_and_is_logged_once_for_
     sources, peers = FakeSources(), FakePeers()
     body = json.dumps(PUSH).encode()
     with capture_logs() as logs:
-        async with serving(more={"/monitor": Monitor(sources, MonitorSettings(), peers)}) as http:
+        async with serving(more=[Monitor(sources, MonitorSettings(), peers)]) as http:
             for headers in (
                 {"X_Github_Event": "star"},
                 {"X_Github_Event": "star"},
@@ -371,7 +371,7 @@ async def test_events_that_are_made_up_fill_neither_memory_nor_log(monkeypatch: 
     monkeypatch.setattr(module, "MOST_UNKNOWN", 3)
     sources = FakeSources()
     with capture_logs() as logs:
-        async with serving(more={"/monitor": Monitor(sources, MonitorSettings())}) as http:
+        async with serving(more=[Monitor(sources, MonitorSettings())]) as http:
             for number in range(6):
                 await http.ask("/monitor", "POST", b"{}", X_Github_Event=f"event{number}")
 
@@ -383,7 +383,7 @@ async def test_events_that_are_made_up_fill_neither_memory_nor_log(monkeypatch: 
 async def test_a_ping_is_answered_and_nothing_is_fetched() -> None:
     sources, peers = FakeSources(), FakePeers()
     with capture_logs() as logs:
-        async with serving(more={"/monitor": Monitor(sources, MonitorSettings(), peers)}) as http:
+        async with serving(more=[Monitor(sources, MonitorSettings(), peers)]) as http:
             answer = await http.ask("/monitor", "POST", json.dumps(PUSH).encode(), X_Github_Event="ping")
 
     assert (200, b"[]", [], []) == (answer.status, answer.body, sources.told, peers.told)
@@ -407,7 +407,7 @@ async def test_a_subscription_is_for_the_operator_to_confirm() -> None:
     confirmation = "2336412f37".ljust(255, "a")
     message = {"TopicArn": TOPIC, "Token": confirmation, "SubscribeURL": f"https://sns.example/?Token={confirmation}"}
     with capture_logs() as logs:
-        async with serving(more={"/monitor": Monitor(sources, MonitorSettings(), peers)}) as http:
+        async with serving(more=[Monitor(sources, MonitorSettings(), peers)]) as http:
             answer = await http.ask(
                 "/monitor", "POST", json.dumps(message).encode(), X_Amz_Sns_Message_Type="SubscriptionConfirmation"
             )
@@ -429,7 +429,7 @@ async def test_a_subscription_is_for_the_operator_to_confirm() -> None:
 async def test_a_subscription_that_was_ended_is_logged() -> None:
     sources = FakeSources()
     with capture_logs() as logs:
-        async with serving(more={"/monitor": Monitor(sources, MonitorSettings())}) as http:
+        async with serving(more=[Monitor(sources, MonitorSettings())]) as http:
             body = json.dumps({"Type": "UnsubscribeConfirmation", "TopicArn": TOPIC}).encode()
             answer = await http.ask("/monitor", "POST", body)
 
@@ -472,7 +472,7 @@ async def test_a_request_that_is_not_verified_is_logged_with_the_reason(
     sources = FakeSources()
     monitor = Monitor(sources, MonitorSettings(str(secret) if has_secret else ""))
     with capture_logs() as logs:
-        async with serving(gate=gate(), more={"/monitor": monitor}) as http:
+        async with serving(gate=gate(), more=[monitor]) as http:
             answer = await http.ask("/monitor", "POST", b"{}", X_Github_Event="push", **headers)
 
     assert (status, []) == (answer.status, sources.told)
@@ -496,7 +496,7 @@ async def test_text_that_no_encoding_has_harms_nothing() -> None:
         "commits": [{"added": ["\ud800.yml", "shop.yml"]}],
         "repository": {"clone_url": "https://git.example/\ud800"},
     }
-    async with serving(more={"/monitor": Monitor(sources, MonitorSettings())}) as http:
+    async with serving(more=[Monitor(sources, MonitorSettings())]) as http:
         answer = await http.ask("/monitor", "POST", json.dumps(message).encode(), X_Github_Event="push")
 
     assert (200, b'["shop"]', [([], [])]) == (answer.status, answer.body, sources.told)

@@ -1,8 +1,6 @@
 """The OpenAPI document is whole, and describes the routes that there are and that vortexd-api(7) has."""
 
-import importlib
 import json
-import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,19 +10,22 @@ import attrs
 import jsonschema_rs
 import pytest
 
-import vortexd.http
+from tests.fakes import open_gate
+from tests.http.described import ENDPOINTS, whole_document
 from tests.http.serving import serving
 from tests.http.test_difference import differing
 from tests.http.test_explain import explaining
+from vortexd.auth import Authority, Tokens, load_tokens
+from vortexd.auth.tokens import entry_of, new_token
 from vortexd.core import names
 from vortexd.core.errors import InvalidName
 from vortexd.core.model import Key
-from vortexd.http.openapi import OpenApi, document
+from vortexd.http.openapi import document
 from vortexd.http.schemas import FILE
 from vortexd.http.spring.config_request import Form
 
 PAGE = (Path(__file__).parent.parent.parent / "man" / "vortexd-api.7").read_text()
-PATHS: dict[str, dict[str, Any]] = document()["paths"]
+PATHS: dict[str, dict[str, Any]] = whole_document()["paths"]
 
 
 def shape(path: str) -> str:
@@ -32,21 +33,9 @@ def shape(path: str) -> str:
     return re.sub(r"\{\w+\}", "{}", path)
 
 
-def endpoints() -> Iterator[type]:
-    """The classes of all endpoints."""
-    for module in pkgutil.iter_modules(vortexd.http.__path__):
-        members = vars(importlib.import_module(f"vortexd.http.{module.name}")).values()
-        for each in members:
-            if isinstance(each, type) and {"route", "methods", "is_public"} <= vars(each).keys():
-                yield each
-
-
-ENDPOINTS = sorted({each for each in endpoints() if isinstance(each.route, str)}, key=lambda each: each.__name__)  # type: ignore[attr-defined]
-
-
 def owner_of(path: str) -> type | None:
     """The endpoint that answers a path: that with the longest route."""
-    routes = {shape(each.route.partition("[")[0]): each for each in ENDPOINTS}  # type: ignore[attr-defined]
+    routes = {shape(each.route.partition("[")[0]): each for each in ENDPOINTS}
     found = [route for route in routes if (shape(path) + "/").startswith(route + "/")]
     return routes[max(found, key=len)] if found else None
 
@@ -113,7 +102,7 @@ def references(value: object) -> Iterator[str]:
 
 
 def test_whatever_is_referred_to_is_there_and_used() -> None:
-    whole = document()
+    whole = whole_document()
     used = set(references(whole))
     there = {f"#/components/{kind}/{name}" for kind in ("schemas", "responses") for name in whole["components"][kind]}
 
@@ -140,28 +129,29 @@ def test_nor_is_what_is_refused(text: str) -> None:
 
 
 def test_with_a_prefix_the_paths_are_below_it() -> None:
-    whole = document("/config")
+    whole = whole_document("/config")
 
     assert [{"url": "/config"}] == whole["servers"]
     assert [{"url": "/"}] == whole["paths"]["/ws/{application}/{profile}"]["servers"]
-    assert [{"url": "/"}] == document()["servers"]
+    assert [{"url": "/"}] == whole_document()["servers"]
 
 
 @pytest.mark.parametrize("is_open", [True, False])
 async def test_it_is_served_to_everybody_and_says_whether_a_token_is_asked_for(is_open: bool) -> None:
-    async with serving(more={OpenApi.route: OpenApi(str, lambda: is_open)}) as http:
+    gate = open_gate() if is_open else open_gate(Authority(Tokens(load_tokens(entry_of("one", new_token()), "t"))))
+    async with serving(gate=gate) as http:
         answer = await http.ask("/openapi.json")
         again = await http.ask("/openapi.json", If_None_Match=answer.headers["etag"])
 
     assert (200, "application/json") == (answer.status, answer.headers["content-type"])
-    assert document(is_open=is_open) == json.loads(answer.body)
+    assert document(http.routes.endpoints, is_open=is_open) == json.loads(answer.body)
     assert ({} in json.loads(answer.body)["security"]) == is_open
     assert (304, b"") == (again.status, again.body)
 
 
 def problems(name: str, body: bytes) -> list[str]:
     """Where an answer isn't what its schema says."""
-    validator = jsonschema_rs.validator_for({"$ref": f"#/components/schemas/{name}"} | document())
+    validator = jsonschema_rs.validator_for({"$ref": f"#/components/schemas/{name}"} | whole_document())
     return [f"{each.instance_path}: {each.message}" for each in validator.iter_errors(json.loads(body))]
 
 

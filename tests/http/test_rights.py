@@ -7,22 +7,22 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.fakes import open_gate
+from tests.http.described import ENDPOINTS
 from tests.http.serving import Response, Serving, serving
 from tests.http.test_openapi import PATHS
 from tests.wiring import Wired
-from vortexd.auth import Authority, Tokens, load_tokens
+from vortexd.auth import Authority, Right, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
 from vortexd.core.model import Files, Tree
 from vortexd.encryption.files import Keyring
 from vortexd.fleet import Fleet
 from vortexd.http.connections import Connections
-from vortexd.http.console import console_routes
+from vortexd.http.console import console
 from vortexd.http.difference import Difference
-from vortexd.http.encryption import encryption_routes
+from vortexd.http.encryption import encryption_endpoints
 from vortexd.http.explain import Explain
 from vortexd.http.fleet import FleetPages
 from vortexd.http.monitor import Monitor
-from vortexd.http.openapi import OpenApi
 from vortexd.settings.sections import FleetSettings, MonitorSettings
 
 SECRET = b"s3cret-value"
@@ -86,18 +86,15 @@ async def everything() -> AsyncIterator[Serving]:
     pipeline = Wired()
     files = Files(CONTENTS, root="file:/c/", locations=("", "{application}/"))
     await pipeline.publisher.publish(Tree({"main": files, "secret": files}, "main"))
-    more = {
-        "/monitor": Monitor(Sources(), MonitorSettings()),
-        "/api/v1/connections": Connections(lambda: ()),
-        "/api/v1/explain/": Explain(pipeline.reader),
-        "/api/v1/diff/": Difference(pipeline.reader, "2026-01-01T00:00:00Z"),
-        OpenApi.route: OpenApi(lambda: "", lambda: False),
-        FleetPages.route: FleetPages(
-            Fleet(FleetSettings(), pipeline.key_usage.version_of), pipeline.reader, lambda: 0.0
-        ),
-        **encryption_routes(Keyring()),
-        **console_routes(),
-    }
+    more = [
+        Monitor(Sources(), MonitorSettings()),
+        Connections(lambda: ()),
+        Explain(pipeline.reader),
+        Difference(pipeline.reader, "2026-01-01T00:00:00Z"),
+        FleetPages(Fleet(FleetSettings(), pipeline.key_usage.version_of), pipeline.reader, lambda: 0.0),
+        *encryption_endpoints(Keyring()),
+        console(),
+    ]
     gate = open_gate(Authority(Tokens(load_tokens(FILE, "tokens.toml"))), failure_burst=1_000)
     async with serving(gate=gate, more=more, reader=pipeline.reader) as http:
         yield http
@@ -127,6 +124,16 @@ async def ask(
 def test_each_route_is_in_one_of_the_tables() -> None:
     assert PATHS.keys() == PUBLIC | ADMIN | ANYBODY | set(KEYED)
     assert all("{application}" in path for path in KEYED)
+
+
+def test_the_tables_are_what_the_endpoints_declare() -> None:
+    """A webhook may be signed in place of a token, so its endpoint asks for both itself."""
+    declared = {path: each for each in ENDPOINTS for path in each.operations}
+
+    assert PATHS.keys() == declared.keys()
+    assert {"/monitor"} | PUBLIC == {path for path, each in declared.items() if each.is_public}
+    assert ADMIN - {"/monitor"} == {path for path, each in declared.items() if each.right is Right.ADMIN}
+    assert {None, Right.ADMIN} == {each.right for each in ENDPOINTS}
 
 
 def asked_for(path: str) -> Iterator[tuple[str, tuple[str, str, str], int]]:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import schemathesis
 
+from tests.http.described import whole_document
 from tests.system.process import Server
 from vortexd.auth.tokens import digest_of
-from vortexd.http.openapi import document
 
 EXAMPLE = Path(__file__).parent.parent.parent / "conf" / "example"
 TOKEN = "vt_" + "x" * 43
@@ -76,8 +76,8 @@ def config() -> schemathesis.Config:
     )
 
 
-open_api = schemathesis.openapi.from_dict(document(is_open=True), config=config())
-guarded_api = schemathesis.openapi.from_dict(document(), config=config())
+open_api = schemathesis.openapi.from_dict(whole_document(is_open=True), config=config())
+guarded_api = schemathesis.openapi.from_dict(whole_document(), config=config())
 
 
 def serving(directory: Path, settings: str) -> Iterator[str]:

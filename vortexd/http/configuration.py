@@ -21,7 +21,8 @@ from ..pipeline.parsing import parse_file
 from ..resolve.tree import ParsedFiles
 from ..settings.sections import FormatSettings, HttpSettings
 from .broken import broken_headers, unreadable
-from .endpoint import Request, Response, is_known
+from .configuration_description import CONFIGURATION_SCHEMAS, configuration_operations
+from .endpoint import Endpoint, Request, Response, is_known
 from .key_queries import without_files
 from .spring import environment, resources
 from .spring.config_request import ConfigRequest, Form, parse_path
@@ -100,7 +101,7 @@ class ReadsConfig(Protocol):
         ...
 
 
-class Configuration:
+class Configuration(Endpoint):
     """`/{application}/{profiles}[/{label}]`, its forms with a suffix, and the files beside it, as Spring has them.
 
     Args:
@@ -112,6 +113,9 @@ class Configuration:
     route: ClassVar = Form.ENVIRONMENT.value
     methods: ClassVar = ("GET", "HEAD")
     is_public: ClassVar = False
+    paths: ClassVar = ()
+    operations: ClassVar = configuration_operations()
+    schemas: ClassVar = CONFIGURATION_SCHEMAS
 
     def __init__(self, reader: ReadsConfig, reports: Reports = tuple) -> None:
         self._reader = reader
@@ -132,7 +136,7 @@ class Configuration:
         self._cache.clear()
 
     async def answer(self, request: Request) -> Response:
-        """See `exchange.Endpoint`."""
+        """See `Endpoint`."""
         config_request = parse_path(request.path, request.query)
         if config_request is None:
             raise RemoteError("there is nothing here", 404)

@@ -15,7 +15,10 @@ from ..auth import Right
 from ..core.errors import RemoteError
 from ..process.peers import Peers
 from ..realtime.server import Connected
-from .endpoint import Request, Response
+from .endpoint import Endpoint, Request, Response
+from .operation import in_query, ok, operation
+from .schemas import COUNT, KEY, TEXT, Operations, Schema, a_list, an_object, nullable, ref
+from .spring.environment import V1
 
 _DEFAULT_LIMIT = 100
 _MOST = 1_000
@@ -23,7 +26,43 @@ _MOST_KEYS = 1_000
 _FILTERS = ("app", "profile", "label", "version")
 
 
-class Connections:
+_SCHEMAS: dict[str, Schema] = {
+    "Connections": an_object(
+        total=COUNT,
+        parked=COUNT,
+        versions=a_list(an_object(**KEY, version=nullable(TEXT), connections=COUNT)),
+        connections=a_list(
+            an_object(
+                id=TEXT,
+                instance=TEXT,
+                peer=TEXT,
+                principal=TEXT,
+                **KEY,
+                version=nullable(TEXT),
+                patterns=COUNT,
+                state={"enum": ["parked", "awake"]},
+            )
+        ),
+        workers_silent=COUNT,
+    ),
+}
+_PARAMETERS = [
+    *(in_query(name, "only these") for name in ("app", "profile", "label", "version")),
+    in_query("limit", "how many are listed", {"type": "integer", "minimum": 0, "maximum": 1_000}),
+]
+_OPERATIONS: Operations = {
+    "/api/v1/connections": {
+        "get": operation(
+            "connections",
+            "Who is connected; right `admin`.",
+            ok("a count, and some", {V1: ref("Connections")}),
+            _PARAMETERS,
+        )
+    }
+}
+
+
+class Connections(Endpoint):
     """See the module. `?app=`, `profile=`, `label=` and `version=` choose, `limit=` says how many are listed.
 
     Args:
@@ -33,6 +72,9 @@ class Connections:
     route: ClassVar = "/api/v1/connections"
     methods: ClassVar = ("GET", "HEAD")
     is_public: ClassVar = False
+    right: ClassVar = Right.ADMIN
+    operations: ClassVar = _OPERATIONS
+    schemas: ClassVar = _SCHEMAS
 
     def __init__(self, connected: Callable[[], Iterable[Connected]], peers: Peers | None = None) -> None:
         self._connected = connected
@@ -40,8 +82,7 @@ class Connections:
         self._peers.answer("connections", lambda text: orjson.dumps(self._found(orjson.loads(text))).decode())
 
     async def answer(self, request: Request) -> Response:
-        """See `exchange.Endpoint`."""
-        request.owner.authorize(Right.ADMIN, None)
+        """See `Endpoint`."""
         wanted = _wanted(request.query)
         found = [self._found(wanted)]
         others = await self._peers.ask("connections", orjson.dumps(wanted).decode())

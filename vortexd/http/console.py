@@ -10,6 +10,8 @@ from typing import ClassVar
 
 from ..core.errors import RemoteError
 from .endpoint import Endpoint, Request, Response
+from .operation import IF_NONE_MATCH, in_path, ok, operation
+from .schemas import Operations
 
 _TYPES = {
     "html": "text/html; charset=utf-8",
@@ -32,22 +34,45 @@ _HEADERS = {
 }
 
 
-class Console:
+_PAGE = ok(
+    "a file of the page",
+    {each: {} for each in ("text/html", "text/javascript", "text/css", "image/svg+xml")},
+    has_tag=True,
+)
+_FILE = in_path("file", {"type": "string", "pattern": "^[A-Za-z0-9_-]+[.][a-z]+$"}, "console.js")
+_OPERATIONS: Operations = {
+    "/console/": {"get": operation("console", "A page for people.", _PAGE, [IF_NONE_MATCH], (404,), is_public=True)},
+    "/console/{file}": {
+        "get": operation("consoleFile", "A file of it.", _PAGE, [_FILE, IF_NONE_MATCH], (404,), is_public=True)
+    },
+}
+
+
+class Console(Endpoint):
     """The files below `/console/`.
 
     Args:
         pages: By name: the content and its entity tag.
+        is_served: Whether the router serves it.
     """
 
     route: ClassVar = "/console"
     methods: ClassVar = ("GET", "HEAD")
     is_public: ClassVar = True
+    paths: ClassVar = ("/console", "/console/")
+    operations: ClassVar = _OPERATIONS
 
-    def __init__(self, pages: Mapping[str, tuple[bytes, str]]) -> None:
+    def __init__(self, pages: Mapping[str, tuple[bytes, str]], *, is_served: bool = True) -> None:
         self._pages = pages
+        self._is_served = is_served
+
+    @property
+    def is_served(self) -> bool:
+        """See `Endpoint`."""
+        return self._is_served
 
     async def answer(self, request: Request) -> Response:
-        """See `exchange.Endpoint`."""
+        """See `Endpoint`."""
         if request.path == "/console":
             return Response(308, b"", None, {"Location": "console/"})
         name = request.path.removeprefix("/console/") or "index.html"
@@ -60,12 +85,15 @@ class Console:
         return Response(200, body, _TYPES[name.rpartition(".")[2]], {**_HEADERS, "ETag": tag})
 
 
-def console_routes() -> dict[str, Endpoint]:
-    """The console's entries in the table of routes."""
+def console(*, is_served: bool = True) -> Console:
+    """Make the endpoint of the page.
+
+    Args:
+        is_served: Whether it is enabled.
+    """
     pages = {}
     for each in (files("vortexd") / "console").iterdir():
         if each.name.rpartition(".")[2] in _TYPES:
             body = each.read_bytes()
             pages[each.name] = body, f'"{hashlib.sha256(body).hexdigest()[:16]}"'
-    console = Console(pages)
-    return {"/console": console, "/console/": console}
+    return Console(pages, is_served=is_served)

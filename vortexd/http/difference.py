@@ -7,7 +7,7 @@ git source serves the key.
 
 import re
 from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import attrs
 import orjson
@@ -20,9 +20,12 @@ from ..core.diff import steps
 from ..core.errors import RemoteError
 from ..core.model import Config, Key
 from ..pipeline.comparison import members, table
-from .endpoint import JSON, Request, Response
-from .key_queries import Labelled, accepted, key_of, validated, without_files
+from .endpoint import JSON, Endpoint, Request, Response
+from .key_queries import WITHOUT_FILES, Labelled, accepted, key_of, validated, without_files
+from .operation import IF_NONE_MATCH, TEXT_TYPE, in_query, ok, operation, with_and_without_label
 from .query import parse_query
+from .schemas import POINTER, SIDE, TEXT, VERSION, Operations, Schema, a_list, an_object, optional, ref
+from .spring.environment import V1
 
 _PATCH = "application/json-patch+json"
 _TABLE = "text/plain"
@@ -57,7 +60,66 @@ class _Side:
     commit: str | None = None
 
 
-class Difference:
+_SIDE_SCHEMA = an_object(label=TEXT, version=VERSION)
+_PATCH_SCHEMA = a_list(
+    {
+        "type": "object",
+        "required": ["op", "path"],
+        "properties": {
+            "op": {"enum": ["add", "remove", "replace", "move"]},
+            "path": POINTER,
+            "from": POINTER,
+            "value": {},
+        },
+        "additionalProperties": False,
+    }
+)
+_SCHEMAS: dict[str, Schema] = {
+    "Patch": _PATCH_SCHEMA,
+    "Difference": an_object(
+        app=TEXT,
+        profile=TEXT,
+        **{"from": optional(an_object(label=TEXT, version=VERSION, commit=TEXT), "commit"), "to": _SIDE_SCHEMA},
+        patch=ref("Patch"),
+        changes=a_list(
+            {
+                "type": "object",
+                "required": ["op", "path"],
+                "properties": {
+                    "op": {"enum": ["add", "remove", "replace", "move"]},
+                    "path": POINTER,
+                    "from": POINTER,
+                    "old": {},
+                    "new": {},
+                },
+                "additionalProperties": False,
+            }
+        ),
+    ),
+}
+
+
+def _operation(name: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    side = "a version, a label, version:VERSION or label:LABEL; "
+    content = {V1: ref("Difference"), "application/json-patch+json": ref("Patch"), TEXT_TYPE: {"type": "string"}}
+    own = [
+        in_query("from", side + "the version before `to` if it is missing", SIDE) | {"example": "label:main"},
+        in_query("to", side + "what is current if it is missing", SIDE),
+        in_query("format", "in place of Accept", {"enum": ["json", "patch", "table"]}),
+    ]
+    return operation(
+        name,
+        "What has changed between two versions or labels.",
+        ok("the difference", content, "X-Vortex-Version", WITHOUT_FILES, has_tag=True),
+        [*parameters, *own, IF_NONE_MATCH],
+        (406, 500, 503),
+    )
+
+
+_OPERATIONS: Operations = with_and_without_label("/api/v1/diff/{application}/{profiles}", "diff", _operation)
+
+
+class Difference(Endpoint):
     """See the module; for who may read the key, under both labels.
 
     Without `to` it is the current version, without `from` the one before it.
@@ -69,6 +131,9 @@ class Difference:
     route: ClassVar = "/api/v1/diff/{application}/{profiles}"
     methods: ClassVar = ("GET", "HEAD")
     is_public: ClassVar = False
+    paths: ClassVar = ("/api/v1/diff/",)
+    operations: ClassVar = _OPERATIONS
+    schemas: ClassVar = _SCHEMAS
 
     def __init__(self, line: Historian, since: str) -> None:
         self._line = line
@@ -77,7 +142,7 @@ class Difference:
         self._threads = trio.CapacityLimiter(2)
 
     async def answer(self, request: Request) -> Response:
-        """See `exchange.Endpoint`."""
+        """See `Endpoint`."""
         key = key_of(request, self._line)
         query = parse_query(request.query, ("from", "to", "format"))
         form = _form(request, query.get("format", ""))

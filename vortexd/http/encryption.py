@@ -20,57 +20,85 @@ from ..encryption.files import Keyring
 from ..encryption.keys import Keys, NoSuchKey
 from .endpoint import Endpoint, Request, Response
 from .forms import media_type_of, received, unwrapped
+from .operation import APPLICATION, ERRORS, KEY_PROFILES, TEXT_TYPE, media, ok, operation
+from .schemas import TEXT, Operations, Schema, an_object, ref
+from .spring.environment import V1
 
 _PLAIN = "text/plain;charset=UTF-8"
 # The work is the processor's: more at a time would only be slower, each.
 _AT_A_TIME = 2
 
 
-def encryption_routes(keyring: Keyring) -> dict[str, Endpoint]:
-    """The routes of these endpoints, for `routes.standard_routes`.
+def encryption_endpoints(keyring: Keyring) -> list[Endpoint]:
+    """Make these endpoints.
 
     Args:
         keyring: The keys in force.
     """
     limiter = trio.CapacityLimiter(_AT_A_TIME)
-    encrypt, decrypt, key = Encrypt(keyring, limiter), Decrypt(keyring, limiter), PublicKey(keyring)
-    return {
-        "/encrypt/status": EncryptStatus(keyring),
-        **{f"{path}{slash}": endpoint for slash in ("", "/") for path, endpoint in _paths(encrypt, decrypt, key)},
-    }
+    return [EncryptStatus(keyring), Encrypt(keyring, limiter), Decrypt(keyring, limiter), PublicKey(keyring)]
 
 
-def _paths(*endpoints: Endpoint) -> list[tuple[str, Endpoint]]:
-    return [(endpoint.route.partition("[")[0], endpoint) for endpoint in endpoints]
+_SCHEMAS: dict[str, Schema] = {
+    "CipherError": an_object(
+        description=TEXT, status={"enum": ["NO_KEY", "NOT_FOUND", "INVALID", "BAD_REQUEST", "FORBIDDEN"]}
+    ),
+    "CipherStatus": an_object(status={"enum": ["OK"]}),
+}
 
 
-class EncryptStatus:
+_EITHER = {"anyOf": [ref("Error"), ref("CipherError")]}
+_REFUSED = {str(status): {"description": ERRORS[status], "content": media({V1: _EITHER})} for status in (400, 403, 404)}
+
+
+def _described(name: str, summary: str, response: str, *errors: int, method: str = "post") -> Operations:
+    """Describe `/<name>`, and `/<name>/{application}/{profiles}`."""
+    found: Operations = {}
+    for below, suffix, parameters in (("", "", []), ("/{application}/{profiles}", "For", [APPLICATION, KEY_PROFILES])):
+        one = operation(name + suffix, summary, {}, parameters, errors)
+        one["responses"] |= ok(response, {TEXT_TYPE: {"type": "string"}}) | _REFUSED
+        if method == "post":
+            body = {"type": "string", "minLength": 1}
+            one["requestBody"] = {"required": True, "content": media({TEXT_TYPE: body})}
+        found[f"/{name}{below}"] = {method: one}
+    return found
+
+
+_STATUS = operation("encryptStatus", "Whether there is a key.", ok("there is", {V1: ref("CipherStatus")}))
+_STATUS["responses"] |= _REFUSED
+
+
+class EncryptStatus(Endpoint):
     """`GET /encrypt/status`: whether there is a key."""
 
     route: ClassVar = "/encrypt/status"
     methods: ClassVar = ("GET", "HEAD")
     is_public: ClassVar = False
+    operations: ClassVar = {"/encrypt/status": {"get": _STATUS}}
+    schemas: ClassVar = _SCHEMAS
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
 
     async def answer(self, request: Request) -> Response:
-        """See `exchange.Endpoint`."""
+        """See `Endpoint`."""
         return Response(body=b'{"status":"OK"}') if self._keyring.current.keys else _no_key()
 
 
-class PublicKey:
+class PublicKey(Endpoint):
     """`GET /key`: the public key, as OpenSSH writes it."""
 
     route: ClassVar = "/key[/{application}/{profiles}]"
     methods: ClassVar = ("GET", "HEAD")
     is_public: ClassVar = False
+    paths: ClassVar = ("/key", "/key/")
+    operations: ClassVar = _described("key", "The public key, as OpenSSH writes it.", "the key", method="get")
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
 
     async def answer(self, request: Request) -> Response:
-        """See `exchange.Endpoint`."""
+        """See `Endpoint`."""
         _check_path(request)
         keys = self._keyring.current.keys
         # The default key is at hand.
@@ -80,19 +108,21 @@ class PublicKey:
         return Response(body=encryptor.public_key.encode(), content_type=_PLAIN)
 
 
-class Encrypt:
+class Encrypt(Endpoint):
     """`POST /encrypt`, for whoever is let in."""
 
     route: ClassVar = "/encrypt[/{application}/{profiles}]"
     methods: ClassVar = ("POST",)
     is_public: ClassVar = False
+    paths: ClassVar = ("/encrypt", "/encrypt/")
+    operations: ClassVar = _described("encrypt", "The ciphertext of a text.", "a text", 413, 415)
 
     def __init__(self, keyring: Keyring, limiter: trio.CapacityLimiter) -> None:
         self._keyring = keyring
         self._limiter = limiter
 
     async def answer(self, request: Request) -> Response:
-        """See `exchange.Endpoint`."""
+        """See `Endpoint`."""
         _check_path(request)
         media_type = media_type_of(request.headers.get("Content-Type"))
         text = unwrapped(received(request.body, media_type), media_type)
@@ -105,23 +135,26 @@ class Encrypt:
             return _no_key()
 
 
-class Decrypt:
+class Decrypt(Endpoint):
     """`POST /decrypt`, for who has `admin`: it tells what every application keeps secret."""
 
     route: ClassVar = "/decrypt[/{application}/{profiles}]"
     methods: ClassVar = ("POST",)
     is_public: ClassVar = False
+    paths: ClassVar = ("/decrypt", "/decrypt/")
+    right: ClassVar = Right.ADMIN
+    operations: ClassVar = _described("decrypt", "The text of a ciphertext; right `admin`.", "a text", 413, 415)
 
     def __init__(self, keyring: Keyring, limiter: trio.CapacityLimiter) -> None:
         self._keyring = keyring
         self._limiter = limiter
 
+    def forbidden(self, error: Forbidden) -> Response:
+        """See `Endpoint`: the error has Spring's form."""
+        return _failure(error.status, "FORBIDDEN", error.reason)
+
     async def answer(self, request: Request) -> Response:
-        """See `exchange.Endpoint`."""
-        try:
-            request.owner.authorize(Right.ADMIN, None)
-        except Forbidden as error:
-            return _failure(error.status, "FORBIDDEN", error.reason)
+        """See `Endpoint`."""
         _check_path(request)
         media_type = media_type_of(request.headers.get("Content-Type"))
         text = received(request.body, media_type)

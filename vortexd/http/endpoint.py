@@ -1,22 +1,24 @@
-"""A request and its answer, as endpoints see them: between the quart-trio application and the parts that know what is asked for.
+"""What an endpoint is, and the request and the response as it sees them.
 
-The invariant: nothing of a request is decoded yet but its token. Each endpoint takes its own path apart before it decodes, for
-who decodes first can't tell `/` from `%2F`.
+The invariant: of a request only the token has been decoded. Each endpoint takes its own path apart before it decodes the segments: a path that is decoded
+first can't tell `/` from `%2F`.
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, overload
+from typing import ClassVar, overload
 
 import attrs
 
-from ..auth import Admission
+from ..auth import Admission, Forbidden, Right
+from .schemas import Operations, Schema
 
 JSON = "application/json"
 
 
 class Headers:
-    """The headers of a request; names without regard to case. Of one that stands several times it is the first.
+    """The headers of a request; names without regard to case. If a header comes several times, the first counts.
 
     Args:
         raw: Names in lower case.
@@ -42,16 +44,16 @@ class Headers:
 
 @attrs.frozen(slots=True, eq=False)
 class Request:
-    """What is asked for.
+    """A request.
 
     Attributes:
         method: As it was sent; one of the endpoint's, in capitals, once the endpoint is asked.
         path: As it was sent, without the query, and without the prefix of the settings.
         query: As it was sent, without the `?`.
         headers: Names without regard to case.
-        body: All of it, within `server.body_bytes`.
-        admission: Who asks, and what they may do. None where the endpoint asks nobody (`Endpoint.is_public`).
-        admit: Finds out who asks, for an endpoint that is public to some.
+        body: All of it, within its limit.
+        admission: The client, and what it may do. None if the endpoint asks for no token (`Endpoint.is_public`).
+        admit: Checks the token, for an endpoint that asks only some clients for one.
     """
 
     method: str
@@ -69,12 +71,12 @@ class Request:
 
     @property
     def owner(self) -> Admission:
-        """Who asks, where the endpoint isn't public."""
-        assert self.admission is not None  # the application admits before it calls
+        """The client, unless the endpoint is public."""
+        assert self.admission is not None  # the request handler admits before it calls
         return self.admission
 
     def admitted(self) -> "Request":
-        """The same, from somebody who is let in.
+        """The same request, with its admission.
 
         Raises:
             RemoteError: As `Gate.admit`.
@@ -84,12 +86,12 @@ class Request:
 
 @attrs.frozen(slots=True, eq=False)
 class Response:
-    """What is answered.
+    """A response.
 
     Attributes:
-        content_type: None where there is no content (204, 304).
-        headers: Beside those that every answer has; `Cache-Control: no-store` is one of them unless it stands here.
-        route: The template of the route for the metrics, where an endpoint serves several; never a path.
+        content_type: None if there is no content (204, 304).
+        headers: Beside those of every response. `Cache-Control: no-store` is one of these, unless it is set here.
+        route: The label for the metrics, if the endpoint has several; never a path.
     """
 
     status: int = 200
@@ -99,7 +101,7 @@ class Response:
     route: str = ""
 
     def on(self, route: str) -> "Response":
-        """The same, of a route."""
+        """The same response, with the label of its metrics."""
         return Response(self.status, self.body, self.content_type, self.headers, route)
 
     def head(self) -> list[tuple[bytes, bytes]]:
@@ -114,30 +116,56 @@ class Response:
         return head
 
 
-class Endpoint(Protocol):
-    """What answers the requests below one first segment of the path.
+class Endpoint(ABC):
+    """Answers the requests of some paths, and declares all that the rest of the HTTP side needs to know of it.
 
-    It raises RemoteError for what the peer did wrong, and FormatError or ResolveError where configuration can't be read; the
-    application makes answers of them.
+    The router goes by `paths`, the request handler by `methods`, `is_public` and `right`, Quart by `body_bytes`, the metrics by `route`, and the OpenAPI
+    document by `operations` and `schemas`. So a new endpoint is one module, and one line where the daemon makes its endpoints.
 
     Attributes:
-        route: The template of its route, for the metrics.
-        methods: Those it knows; others get 405. HEAD goes with GET.
-        is_public: Whether nobody is asked for a token.
-
-    One that has a `body_bytes` takes bodies up to that size, whatever `server.body_bytes` says.
+        route: The template of its path, as the label of its metrics.
+        paths: Its entries in the table of routes: paths, or beginnings of paths that end in `/`. `route` alone, unless it says otherwise.
+        methods: Others get 405. HEAD goes with GET.
+        is_public: Whether it asks for no token.
+        right: The right that a token must have for the daemon as a whole. None if any valid token will do, or if the endpoint asks about each key.
+        operations: Its part of the OpenAPI document's `paths`.
+        schemas: The schemas that only its operations refer to, by name.
     """
 
-    @property
-    def route(self) -> str: ...
-    @property
-    def methods(self) -> tuple[str, ...]: ...
-    @property
-    def is_public(self) -> bool: ...
+    route: ClassVar[str]
+    paths: ClassVar[tuple[str, ...]]
+    methods: ClassVar[tuple[str, ...]] = ("GET", "HEAD")
+    is_public: ClassVar[bool] = False
+    right: ClassVar[Right | None] = None
+    operations: ClassVar[Operations] = {}
+    schemas: ClassVar[Mapping[str, Schema]] = {}
 
+    def __init_subclass__(cls) -> None:
+        if "paths" not in vars(cls) and "route" in vars(cls):
+            cls.paths = (cls.route,)
+
+    @property
+    def body_bytes(self) -> int | None:
+        """Bytes that a body may have; None for `server.body_bytes`."""
+        return None
+
+    @property
+    def is_served(self) -> bool:
+        """Whether the router serves it. The OpenAPI document describes it in any case."""
+        return True
+
+    def forbidden(self, error: Forbidden) -> Response:
+        """Make the response to a token without `right`; raises the error for the usual one."""
+        raise error
+
+    @abstractmethod
     async def answer(self, request: Request) -> Response:
-        """Answer a request with one of `methods`."""
-        ...
+        """Answer a request with one of `methods`, from an owner with `right`.
+
+        Raises:
+            RemoteError: The client's mistake.
+            FormatError, ResolveError: Configuration can't be read.
+        """
 
 
 def etag_of(body: bytes) -> str:

@@ -12,9 +12,27 @@ from ..core.errors import FormatError, ResolveError
 from ..core.model import BrokenFile, Key
 from ..resolve.explain import Explanation, Holding, Layer, Outcome, Profile, Source, is_below
 from .broken import broken_headers, members, unreadable
-from .endpoint import JSON, Request, Response
-from .key_queries import Labelled, accepted, key_of, validated, without_files
+from .endpoint import JSON, Endpoint, Request, Response
+from .key_queries import WITHOUT_FILES, Labelled, accepted, key_of, validated, without_files
+from .operation import IF_NONE_MATCH, in_query, ok, operation, with_and_without_label
 from .query import parse_query
+from .schemas import (
+    BROKEN,
+    COUNT,
+    KEY,
+    SCALAR,
+    TEXT,
+    TIME,
+    VERSION,
+    Operations,
+    Schema,
+    a_list,
+    an_object,
+    nullable,
+    optional,
+    ref,
+)
+from .spring.environment import V1
 
 
 class Explainer(Labelled, Protocol):
@@ -29,12 +47,74 @@ class Explainer(Labelled, Protocol):
         ...
 
 
-class Explain:
+_PLACE = an_object(document=TEXT, line=nullable(COUNT), column=nullable(COUNT))
+_ORIGIN = an_object(commit=TEXT, author=TEXT, time=TIME)
+_HOLDING = optional(
+    an_object(
+        layer=COUNT,
+        line=nullable(COUNT),
+        column=nullable(COUNT),
+        value=SCALAR,
+        outcome={"enum": ["wins", "overridden", "list_replaced", "shadowed", "unreadable"]},
+        by=nullable(COUNT),
+        cipher={"enum": [None, "decrypted", "failed", "kept"]},
+    ),
+    "value",
+)
+_SCHEMAS: dict[str, Schema] = {
+    "Explanation": an_object(
+        **KEY,
+        version=VERSION,
+        broken=a_list(an_object(**BROKEN)),
+        sources=a_list(
+            an_object(
+                root=TEXT,
+                revision=nullable(TEXT),
+                origin=nullable(_ORIGIN),
+                profiles=a_list(an_object(name=TEXT, because=nullable(TEXT), place=nullable(_PLACE))),
+            )
+        ),
+        layers=a_list(
+            an_object(
+                name=TEXT,
+                source=nullable(COUNT),
+                file=nullable(TEXT),
+                document=nullable(COUNT),
+                profile=nullable(TEXT),
+                on_profile=nullable(TEXT),
+                active={"type": "boolean"},
+                last_good={"type": "boolean"},
+            )
+        ),
+        keys=a_list(
+            optional(an_object(key=TEXT, layer=nullable(COUNT), value=SCALAR, held_by=a_list(_HOLDING)), "value")
+        ),
+    ),
+}
+
+
+def _operation(name: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    return operation(
+        name,
+        "For each key, which layers hold it, which wins, from which line of which file.",
+        ok("the explanation", {V1: ref("Explanation")}, "X-Vortex-Version", WITHOUT_FILES, has_tag=True),
+        [*parameters, in_query("key", "this flat key and those below it alone"), IF_NONE_MATCH],
+        (406, 500, 503),
+    )
+
+
+_OPERATIONS: Operations = with_and_without_label("/api/v1/explain/{application}/{profiles}", "explain", _operation)
+
+
+class Explain(Endpoint):
     """See the module; for who may read the key. `?key=` asks for that key, and those below it, alone."""
 
     route: ClassVar = "/api/v1/explain/{application}/{profiles}"
     methods: ClassVar = ("GET", "HEAD")
     is_public: ClassVar = False
+    paths: ClassVar = ("/api/v1/explain/",)
+    operations: ClassVar = _OPERATIONS
+    schemas: ClassVar = _SCHEMAS
 
     def __init__(self, line: Explainer) -> None:
         self._line = line
@@ -42,7 +122,7 @@ class Explain:
         self._threads = trio.CapacityLimiter(2)
 
     async def answer(self, request: Request) -> Response:
-        """See `exchange.Endpoint`."""
+        """See `Endpoint`."""
         key = key_of(request, self._line)
         form = accepted(request, (JSON,))
         wanted = parse_query(request.query, ("key",)).get("key", "")

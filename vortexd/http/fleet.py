@@ -21,9 +21,12 @@ from ..core.patterns import Pattern, parse_pattern
 from ..core.text import rfc3339
 from ..fleet import NOBODY, STATES, Ack, Cursor, Fleet, KeyState, Page, Question, Seen, merge
 from ..process.peers import Answers, Peers
-from .endpoint import JSON, Request, Response
+from .endpoint import JSON, Endpoint, Request, Response
 from .key_queries import validated
+from .operation import IF_NONE_MATCH, in_query, ok, operation
 from .query import parse_query
+from .schemas import COUNT, KEY, TEXT, TIME, VERSION, Operations, Schema, a_list, an_object, nullable, optional, ref
+from .spring.environment import V1
 
 _PARAMETERS = ("app", "profile", "label", "state", "limit", "after")
 _DEFAULT_LIMIT, _MOST = 100, 1_000
@@ -119,7 +122,60 @@ def _cursor(text: str) -> Cursor:
     raise RemoteError("after is what `next` was in the answer before")
 
 
-class FleetPages:
+_COUNTS = dict.fromkeys(("connected", "applied", "rejected", "silent", "gone", "unlisted"), COUNT)
+_INSTANCE_STATE: Schema = {"enum": list(STATES)}
+_SCHEMAS: dict[str, Schema] = {
+    "Fleet": optional(
+        an_object(
+            keys=a_list(
+                an_object(
+                    **KEY,
+                    version=nullable(VERSION),
+                    counts=an_object(**_COUNTS),
+                    percent=nullable({"type": "number", "minimum": 0, "maximum": 100}),
+                    instances=a_list(
+                        an_object(
+                            name=TEXT,
+                            connection=nullable(TEXT),
+                            state=_INSTANCE_STATE,
+                            since=TIME,
+                            ack=nullable(
+                                an_object(
+                                    version=TEXT,
+                                    status={"enum": ["applied", "rejected"]},
+                                    error=nullable(TEXT),
+                                    at=TIME,
+                                )
+                            ),
+                            shares_name={"type": "boolean"},
+                        )
+                    ),
+                )
+            ),
+            next=nullable(TEXT),
+            workers_silent=COUNT,
+        ),
+        "workers_silent",
+    ),
+}
+_KEY_PARAMETERS = [in_query(name, "a name or a glob") for name in ("app", "profile", "label")]
+_FLEET_PARAMETERS = [
+    *_KEY_PARAMETERS,
+    in_query("state", "lists only instances in that state, or none at all", {"enum": [*STATES, NOBODY]}),
+    in_query("limit", "keys and instances of a page", {"type": "integer", "minimum": 1, "maximum": 1_000}),
+    in_query("after", "what `next` was on the page before"),
+    IF_NONE_MATCH,
+]
+_OPERATIONS: Operations = {
+    "/api/v1/fleet": {
+        "get": operation(
+            "fleet", "Who has applied what.", ok("a page", {V1: ref("Fleet")}, has_tag=True), _FLEET_PARAMETERS
+        )
+    }
+}
+
+
+class FleetPages(Endpoint):
     """See the module.
 
     Args:
@@ -129,6 +185,8 @@ class FleetPages:
     route: ClassVar = "/api/v1/fleet"
     methods: ClassVar = ("GET", "HEAD")
     is_public: ClassVar = False
+    operations: ClassVar = _OPERATIONS
+    schemas: ClassVar = _SCHEMAS
 
     def __init__(self, fleet: Fleet, labels: Labels, now: Callable[[], float], peers: Peers | None = None) -> None:
         self._fleet = fleet
@@ -139,7 +197,7 @@ class FleetPages:
         self._peers.answer("fleet", lambda text: fleet.page(Question.from_json(text), now()).to_json())
 
     async def answer(self, request: Request) -> Response:
-        """See `exchange.Endpoint`."""
+        """See `Endpoint`."""
         wanted = parse_wanted(request.query)
         others = await self._peers.ask("fleet keys")
         keys = {*self._fleet.keys(), *(Key(*parts) for text in others.texts.values() for parts in _loaded(text))}

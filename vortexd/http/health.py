@@ -10,7 +10,10 @@ from ..observe.metrics import CONTENT_TYPE, Metrics, merge
 from ..process.peers import Peers
 from ..realtime.handshake import parse_target
 from ..resolve.tree import ParsedFiles
-from .endpoint import Request, Response
+from .endpoint import Endpoint, Request, Response
+from .operation import APPLICATION, ERRORS, TEXT_TYPE, in_path, in_query, media, ok, operation
+from .schemas import PROFILES, Operations, Schema, an_object, optional, ref
+from .spring.environment import V1
 from .status import Reports
 
 _UP = b'{"status":"UP"}'
@@ -31,19 +34,35 @@ class Readiness(Protocol):
         ...
 
 
-class Health:
+_HEALTH_SCHEMAS: dict[str, Schema] = {
+    "Health": optional(
+        an_object(status={"enum": ["UP", "OUT_OF_SERVICE"]}, broken_files={"type": "integer", "minimum": 1}),
+        "broken_files",
+    ),
+}
+_ready = ok("a complete state is served", {V1: ref("Health")})
+_ready["503"] = {"description": ERRORS[503], "content": media({V1: ref("Health")})}
+
+
+class Health(Endpoint):
     """`/health`: the loop turns. For everybody, and it says nothing else."""
 
     route: ClassVar = "/health"
     methods: ClassVar = _GET
     is_public: ClassVar = True
+    operations: ClassVar = {
+        "/health": {
+            "get": operation("health", "Is it alive?", ok("the process serves", {V1: ref("Health")}), is_public=True)
+        }
+    }
+    schemas: ClassVar = _HEALTH_SCHEMAS
 
     async def answer(self, request: Request) -> Response:
-        """See `exchange.Endpoint`."""
+        """See `Endpoint`."""
         return Response(body=_UP)
 
 
-class Ready:
+class Ready(Endpoint):
     """`/ready`: a complete state is served, and no source is staler than its `max_staleness`. For everybody.
 
     Broken files don't make a server unready, for all other keys are served and other servers read the same files: it says how many there are.
@@ -52,25 +71,35 @@ class Ready:
     route: ClassVar = "/ready"
     methods: ClassVar = _GET
     is_public: ClassVar = True
+    operations: ClassVar = {"/ready": {"get": operation("ready", "Is it ready?", _ready, is_public=True)}}
+    schemas: ClassVar = _HEALTH_SCHEMAS
 
     def __init__(self, line: Readiness, reports: Reports = tuple) -> None:
         self._line = line
         self._reports = reports
 
     async def answer(self, request: Request) -> Response:
-        """See `exchange.Endpoint`."""
+        """See `Endpoint`."""
         if self._line.default_label is None or any(each.is_too_stale for each in self._reports()):
             return Response(503, b'{"status":"OUT_OF_SERVICE"}', headers={"Retry-After": "1"})
         broken = len(self._line.broken)
         return Response(body=b'{"status":"UP","broken_files":%d}' % broken if broken else _UP)
 
 
-class MetricsPage:
+class MetricsPage(Endpoint):
     """`/metrics`, for who has `admin`: of all workers, whoever of them is asked."""
 
     route: ClassVar = "/metrics"
     methods: ClassVar = _GET
     is_public: ClassVar = False
+    right: ClassVar = Right.ADMIN
+    operations: ClassVar = {
+        "/metrics": {
+            "get": operation(
+                "metrics", "For Prometheus; right `admin`.", ok("the metrics", {TEXT_TYPE: {"type": "string"}})
+            )
+        }
+    }
 
     def __init__(self, metrics: Metrics, peers: Peers | None = None) -> None:
         self._metrics = metrics
@@ -78,8 +107,7 @@ class MetricsPage:
         self._peers.answer("metrics", lambda _: metrics.render().decode())
 
     async def answer(self, request: Request) -> Response:
-        """See `exchange.Endpoint`."""
-        request.owner.authorize(Right.ADMIN, None)
+        """See `Endpoint`."""
         own = self._metrics.render()
         if self._peers.are_there:
             others = await self._peers.ask("metrics")
@@ -100,7 +128,29 @@ class Handshakes(Protocol):
         ...
 
 
-class UpgradeOnly:
+_WEBSOCKET_PARAMETERS = [
+    APPLICATION,
+    in_path("profile", PROFILES, "prod"),
+    in_query("label", "the source's default label if it is missing"),
+    in_query("last_version", "what the client has"),
+    in_query("instance", "the name of the client"),
+]
+_OPERATIONS: Operations = {
+    "/ws/{application}/{profile}": {
+        # Its path has no prefix.
+        "servers": [{"url": "/"}],
+        "get": operation(
+            "websocket",
+            "The WebSocket: a snapshot, and then every change.",
+            {"101": {"description": "the upgrade; see vortexd-api(7) for what follows"}},
+            _WEBSOCKET_PARAMETERS,
+            (426, 500, 503),
+        ),
+    },
+}
+
+
+class UpgradeOnly(Endpoint):
     """`/ws/...` without an upgrade: 426, and in a header whether a handshake would be refused, for browsers don't tell a page why one was.
 
     Its message is the reason then.
@@ -109,12 +159,14 @@ class UpgradeOnly:
     route: ClassVar = "/ws"
     methods: ClassVar = _GET
     is_public: ClassVar = False
+    paths: ClassVar = ("/ws/",)
+    operations: ClassVar = _OPERATIONS
 
     def __init__(self, line: Handshakes) -> None:
         self._line = line
 
     async def answer(self, request: Request) -> Response:
-        """See `exchange.Endpoint`."""
+        """See `Endpoint`."""
         headers = {"Upgrade": "websocket", "Connection": "upgrade"}
         try:
             await self._would_open(request)

@@ -22,8 +22,11 @@ from ..settings.secrets import read_secret
 from ..settings.sections import MonitorSettings
 from ..source.git.repositories import repository_of
 from . import signatures, webhooks
-from .broken import broken_headers
-from .endpoint import Headers, Request, Response
+from .broken import HEADER, broken_headers
+from .endpoint import Endpoint, Headers, Request, Response
+from .operation import TEXT_TYPE, media, ok, operation
+from .schemas import TEXT, a_list, ref
+from .spring.environment import V1
 from .webhooks import Hook, Meaning
 
 log = structlog.get_logger()
@@ -49,7 +52,19 @@ class Notified(Protocol):
         ...
 
 
-class Monitor:
+_OPERATION = operation(
+    "monitor",
+    "A repository has changed: a webhook of any provider, verified by the secret; or right `admin`.",
+    ok("the applications whose files were named", {V1: ref("Applications")}, HEADER),
+    errors=(413, 500, 503),
+)
+# Whatever the type says, the server tells JSON and forms apart by themselves.
+_OPERATION["requestBody"] = {
+    "content": media({V1: {}, "application/x-www-form-urlencoded": {"type": "object"}, TEXT_TYPE: {"type": "string"}})
+}
+
+
+class Monitor(Endpoint):
     """`POST /monitor`, for senders that know the secret or have the right `admin`.
 
     Args:
@@ -63,6 +78,8 @@ class Monitor:
     methods: ClassVar = ("POST",)
     # The signature is checked first; a request without a good one needs a token.
     is_public: ClassVar = True
+    operations: ClassVar = {"/monitor": {"post": _OPERATION}}
+    schemas: ClassVar = {"Applications": a_list(TEXT)}
 
     def __init__(
         self,
@@ -90,7 +107,7 @@ class Monitor:
         return self._settings.body_bytes
 
     async def answer(self, request: Request) -> Response:
-        """See `exchange.Endpoint`."""
+        """See `Endpoint`."""
         await self._verify(request)
         hook, destinations = await threads.run_sync(_understood, request.headers, request.body)
         count = self._pass_on(hook)

@@ -12,7 +12,7 @@ from uuid import uuid4
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from ..auth import Admission, Gate, Right
+from ..auth import Admission, Forbidden, Gate, Right
 from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from ..core.faults import Faults
 from ..observe.metrics import Metrics
@@ -87,6 +87,11 @@ class RequestHandler:
             return self.failure(RemoteError(f"only {allowed}", 405, {"Allow": allowed}), "other")
         if not endpoint.is_public:
             request = request.admitted()
+        if endpoint.right is not None:
+            try:
+                request.owner.authorize(endpoint.right, None)
+            except Forbidden as error:
+                return endpoint.forbidden(error).on(endpoint.route)
         try:
             made = await endpoint.answer(request)
         except UnknownLabel as error:

@@ -1,10 +1,10 @@
-"""The table of routes: which endpoint answers which path.
+"""The router: which endpoint answers which path.
 
-A path is looked up before anything of it is decoded. An entry that ends in `/` stands for everything below it; the longest one
-counts. What is in no entry is an application's, except below the first segments that are reserved, today or for tomorrow.
+A path is looked up before anything of it is decoded. An entry that ends in `/` stands for everything below it; the longest entry counts. A path without
+an entry is an application's, unless its first segment is reserved or begins an entry.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Sequence
 
 from ..core.errors import RemoteError
 from ..observe.metrics import Metrics
@@ -13,10 +13,11 @@ from ..settings.sections import HttpSettings
 from .configuration import Configuration, ReadsConfig
 from .endpoint import Endpoint
 from .health import Health, MetricsPage, Ready, UpgradeOnly
+from .openapi import OpenApi
 from .status import Reports, Status
 from .whoami import WhoAmI
 
-# First segments that are never an application.
+# First segments that are never an application, because an endpoint has them or may have them one day.
 RESERVED = frozenset(
     [
         "actuator",
@@ -35,31 +36,42 @@ RESERVED = frozenset(
         "ws",
     ]
 )
-# No entry has more segments; what a client sends may.
+# No entry has more segments. A path may have.
 _DEEPEST = 5
 
 
 class Routes:
-    """See the module.
+    """The router, and the endpoints that it knows.
 
     Args:
-        table: Paths, or beginnings of paths that end in `/`, to their endpoints.
-        otherwise: What answers for applications.
-        settings: [http]. `HttpSettings.prefix` goes before the paths of `otherwise`; those of the table have both forms.
+        endpoints: Each with the paths that it declares.
+        otherwise: The endpoint of applications.
+        settings: [http]. `HttpSettings.prefix` goes before the paths of `otherwise`; those of `endpoints` have both forms.
+        is_open: Whether no token is asked for.
     """
 
-    def __init__(self, table: Mapping[str, Endpoint], otherwise: Configuration, settings: HttpSettings) -> None:
-        self._table = table
+    def __init__(
+        self,
+        endpoints: Iterable[Endpoint],
+        otherwise: Configuration,
+        settings: HttpSettings,
+        is_open: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._otherwise = otherwise
+        self._openapi = OpenApi([*endpoints, otherwise], is_open)
+        self.endpoints: Sequence[Endpoint] = [*self._openapi.described]
+        self._table = {path: each for each in self.endpoints if each.is_served for path in each.paths}
+        self._reserved = RESERVED | {path.split("/")[1] for path in self._table}
         self.replace(settings)
 
     def replace(self, settings: HttpSettings) -> None:
         """Put other settings in force, for requests to come."""
         self._prefix = settings.prefix
         self._otherwise.replace(settings)
+        self._openapi.replace(settings)
 
     def below(self, path: str) -> str:
-        """A path without the prefix; one that doesn't begin with it stays as it is."""
+        """A path without the prefix; a path that doesn't begin with it stays as it is."""
         return path.removeprefix(self._prefix) if path.startswith(self._prefix + "/") else path
 
     def find(self, path: str) -> Endpoint:
@@ -78,44 +90,52 @@ class Routes:
             found = self._table.get("/" + "/".join(segments[:count]) + "/") if len(segments) > count else None
             if found is not None:
                 return found
-        if not has_prefix or (segments and segments[0] in RESERVED):
+        if not has_prefix or (segments and segments[0] in self._reserved):
             raise RemoteError("there is nothing here", 404)
         return self._otherwise
 
     def body_bytes(self, path: str, default: int) -> int:
-        """How large a body may be that is sent to a path."""
+        """The limit of a body that is sent to a path.
+
+        Args:
+            default: The limit for endpoints that declare none.
+        """
         try:
-            return int(getattr(self.find(path), "body_bytes", default))
+            declared = self.find(path).body_bytes
         except RemoteError:
             return default
+        return default if declared is None else declared
 
 
 def standard_routes(
     reader: ReadsConfig,
     metrics: Metrics,
     reports: Reports = tuple,
-    more: Mapping[str, Endpoint] | None = None,
+    more: Iterable[Endpoint] = (),
     peers: Peers | None = None,
     settings: HttpSettings | None = None,
+    is_open: Callable[[], bool] = lambda: False,
 ) -> Routes:
-    """The routes of a daemon.
+    """Make the router of a daemon.
 
     Args:
-        reports: How the sources are.
-        more: Entries beside those that every daemon has.
+        reports: The states of the sources.
+        more: Endpoints beside those that every daemon has.
         peers: The other workers on the same port.
-        settings: [http]; the defaults where there are none.
+        settings: [http]; the defaults if None.
+        is_open: Whether no token is asked for.
     """
     return Routes(
-        {
-            **(more or {}),
-            "/health": Health(),
-            "/ready": Ready(reader, reports),
-            "/metrics": MetricsPage(metrics, peers),
-            "/status": Status(reports, reader, peers),
-            "/ws/": UpgradeOnly(reader),
-            WhoAmI.route: WhoAmI(),
-        },
+        [
+            *more,
+            Health(),
+            Ready(reader, reports),
+            MetricsPage(metrics, peers),
+            Status(reports, reader, peers),
+            UpgradeOnly(reader),
+            WhoAmI(),
+        ],
         Configuration(reader, reports),
         settings or HttpSettings(),
+        is_open,
     )

@@ -1,22 +1,21 @@
-"""What the bodies of the HTTP API look like: the schemas that the OpenAPI document refers to. Pure.
+"""Schemas of texts and members that several endpoints have, and the functions that endpoints make their own schemas with. Pure.
 
-They are JSON Schema 2020-12, as OpenAPI 3.1 has it. An object has the members that stand here and no others, so that a member which nobody described
-is found when answers are held against them.
+They are JSON Schema 2020-12, as in OpenAPI 3.1. An object has exactly the members that its schema names, so a test finds a member that nobody described.
 """
 
 from typing import Any
 
 from ..core.model import Served
-from ..fleet import STATES
-from ..source.kinds import KINDS
 
 Schema = dict[str, Any]
+# Path templates to their methods, and these to operations, as in OpenAPI.
+Operations = dict[str, dict[str, Any]]
 
-_TEXT: Schema = {"type": "string"}
-_COUNT: Schema = {"type": "integer", "minimum": 0}
-_TIME: Schema = {"type": "string", "format": "date-time"}
-_SCALAR: Schema = {"type": ["string", "number", "boolean", "null"]}
-_POINTER: Schema = {"type": "string", "description": "a JSON Pointer (RFC 6901)"}
+TEXT: Schema = {"type": "string"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+TIME: Schema = {"type": "string", "format": "date-time"}
+SCALAR: Schema = {"type": ["string", "number", "boolean", "null"]}
+POINTER: Schema = {"type": "string", "description": "a JSON Pointer (RFC 6901)"}
 VERSION: Schema = {"type": "string", "pattern": "^[0-9a-f]{16}$"}
 
 # Names, as `names` has them: of no more than 128 characters, no more than 16 separated by commas. Written without nested repetition, which
@@ -74,211 +73,18 @@ def optional(schema: Schema, *members: str) -> Schema:
     return schema | {"required": [each for each in schema["required"] if each not in members]}
 
 
-_KEY = {"app": _TEXT, "profile": _TEXT, "label": _TEXT}
-_SIDE = an_object(label=_TEXT, version=VERSION)
-_PATCH = a_list(
-    {
-        "type": "object",
-        "required": ["op", "path"],
-        "properties": {
-            "op": {"enum": ["add", "remove", "replace", "move"]},
-            "path": _POINTER,
-            "from": _POINTER,
-            "value": {},
-        },
-        "additionalProperties": False,
-    }
-)
-_PLACE = an_object(document=_TEXT, line=nullable(_COUNT), column=nullable(_COUNT))
-_ORIGIN = an_object(commit=_TEXT, author=_TEXT, time=_TIME)
-_HOLDING = optional(
-    an_object(
-        layer=_COUNT,
-        line=nullable(_COUNT),
-        column=nullable(_COUNT),
-        value=_SCALAR,
-        outcome={"enum": ["wins", "overridden", "list_replaced", "shadowed", "unreadable"]},
-        by=nullable(_COUNT),
-        cipher={"enum": [None, "decrypted", "failed", "kept"]},
-    ),
-    "value",
-)
-_COUNTS = dict.fromkeys(("connected", "applied", "rejected", "silent", "gone", "unlisted"), _COUNT)
-_INSTANCE_STATE: Schema = {"enum": list(STATES)}
-_BROKEN: dict[str, Schema] = {
-    "label": _TEXT,
-    "file": _TEXT,
-    "line": nullable(_COUNT),
-    "column": nullable(_COUNT),
-    "reason": _TEXT,
+KEY = {"app": TEXT, "profile": TEXT, "label": TEXT}
+BROKEN: dict[str, Schema] = {
+    "label": TEXT,
+    "file": TEXT,
+    "line": nullable(COUNT),
+    "column": nullable(COUNT),
+    "reason": TEXT,
     "served": {"enum": [each.value for each in Served]},
-    "last_good": nullable(_TEXT),
+    "last_good": nullable(TEXT),
 }
-_HELD_BACK = nullable(an_object(count=_COUNT, first=a_list(_TEXT)))
-_REPORT = an_object(
-    name=_TEXT,
-    kind={"enum": [*KINDS]},
-    revision=nullable(_TEXT),
-    status={"enum": ["UP", "DEGRADED", "STALE"]},
-    last_success=nullable(_TIME),
-    last_error=nullable(_TEXT),
-    last_error_at=nullable(_TIME),
-    stale_for={"type": "number", "minimum": 0},
-    broken_files=_COUNT,
-    broken=a_list(an_object(**_BROKEN, held_back=_HELD_BACK)),
+ERROR: Schema = optional(
+    an_object(timestamp=TIME, status={"type": "integer"}, error=TEXT, message=TEXT),
+    # A head that can't be read has been refused before anybody looked at the clock.
+    "timestamp",
 )
-
-
-def _environment(value: Schema) -> Schema:
-    return an_object(
-        name=_TEXT,
-        profiles=a_list(_TEXT),
-        label=nullable(_TEXT),
-        version=nullable(_TEXT),
-        state=nullable(_TEXT),
-        propertySources=a_list(
-            an_object(name=_TEXT, source={"type": "object", "additionalProperties": value}),
-        ),
-    )
-
-
-SCHEMAS: dict[str, Schema] = {
-    "Error": optional(
-        an_object(timestamp=_TIME, status={"type": "integer"}, error=_TEXT, message=_TEXT),
-        # A head that can't be read has been refused before anybody looked at the clock.
-        "timestamp",
-    ),
-    "CipherError": an_object(
-        description=_TEXT, status={"enum": ["NO_KEY", "NOT_FOUND", "INVALID", "BAD_REQUEST", "FORBIDDEN"]}
-    ),
-    "Environment": _environment(_SCALAR),
-    "EnvironmentWithOrigins": _environment({"anyOf": [_SCALAR, an_object(value=_SCALAR, origin=_TEXT)]}),
-    "Document": {"type": "object", "description": "the nested configuration"},
-    "Explanation": an_object(
-        **_KEY,
-        version=VERSION,
-        broken=a_list(an_object(**_BROKEN)),
-        sources=a_list(
-            an_object(
-                root=_TEXT,
-                revision=nullable(_TEXT),
-                origin=nullable(_ORIGIN),
-                profiles=a_list(an_object(name=_TEXT, because=nullable(_TEXT), place=nullable(_PLACE))),
-            )
-        ),
-        layers=a_list(
-            an_object(
-                name=_TEXT,
-                source=nullable(_COUNT),
-                file=nullable(_TEXT),
-                document=nullable(_COUNT),
-                profile=nullable(_TEXT),
-                on_profile=nullable(_TEXT),
-                active={"type": "boolean"},
-                last_good={"type": "boolean"},
-            )
-        ),
-        keys=a_list(
-            optional(an_object(key=_TEXT, layer=nullable(_COUNT), value=_SCALAR, held_by=a_list(_HOLDING)), "value")
-        ),
-    ),
-    "Patch": _PATCH,
-    "Difference": an_object(
-        app=_TEXT,
-        profile=_TEXT,
-        **{"from": optional(an_object(label=_TEXT, version=VERSION, commit=_TEXT), "commit"), "to": _SIDE},
-        patch=ref("Patch"),
-        changes=a_list(
-            {
-                "type": "object",
-                "required": ["op", "path"],
-                "properties": {
-                    "op": {"enum": ["add", "remove", "replace", "move"]},
-                    "path": _POINTER,
-                    "from": _POINTER,
-                    "old": {},
-                    "new": {},
-                },
-                "additionalProperties": False,
-            }
-        ),
-    ),
-    "Identity": an_object(
-        name=_TEXT,
-        kind={"enum": ["token", "jwt", "certificate", "anonymous"]},
-        expires=nullable(_TEXT),
-        grants=a_list(
-            an_object(
-                rights=a_list({"enum": ["read", "subscribe", "report", "admin"]}),
-                patterns=a_list(_TEXT),
-            )
-        ),
-    ),
-    "Fleet": optional(
-        an_object(
-            keys=a_list(
-                an_object(
-                    **_KEY,
-                    version=nullable(VERSION),
-                    counts=an_object(**_COUNTS),
-                    percent=nullable({"type": "number", "minimum": 0, "maximum": 100}),
-                    instances=a_list(
-                        an_object(
-                            name=_TEXT,
-                            connection=nullable(_TEXT),
-                            state=_INSTANCE_STATE,
-                            since=_TIME,
-                            ack=nullable(
-                                an_object(
-                                    version=_TEXT,
-                                    status={"enum": ["applied", "rejected"]},
-                                    error=nullable(_TEXT),
-                                    at=_TIME,
-                                )
-                            ),
-                            shares_name={"type": "boolean"},
-                        )
-                    ),
-                )
-            ),
-            next=nullable(_TEXT),
-            workers_silent=_COUNT,
-        ),
-        "workers_silent",
-    ),
-    "Connections": an_object(
-        total=_COUNT,
-        parked=_COUNT,
-        versions=a_list(an_object(**_KEY, version=nullable(_TEXT), connections=_COUNT)),
-        connections=a_list(
-            an_object(
-                id=_TEXT,
-                instance=_TEXT,
-                peer=_TEXT,
-                principal=_TEXT,
-                **_KEY,
-                version=nullable(_TEXT),
-                patterns=_COUNT,
-                state={"enum": ["parked", "awake"]},
-            )
-        ),
-        workers_silent=_COUNT,
-    ),
-    "Status": optional(
-        an_object(
-            sources=a_list(_REPORT),
-            worker=_COUNT,
-            workers={"type": "object", "additionalProperties": an_object(sources=a_list(_REPORT))},
-            workers_silent=_COUNT,
-        ),
-        "worker",
-        "workers",
-        "workers_silent",
-    ),
-    "Health": optional(
-        an_object(status={"enum": ["UP", "OUT_OF_SERVICE"]}, broken_files={"type": "integer", "minimum": 1}),
-        "broken_files",
-    ),
-    "CipherStatus": an_object(status={"enum": ["OK"]}),
-    "Applications": a_list(_TEXT),
-}

@@ -9,8 +9,12 @@ from ..auth import Right
 from ..core.model import BrokenFile, HeldBack, SourceReport
 from ..core.text import rfc3339
 from ..process.peers import Peers
+from ..source.kinds import KINDS
 from .broken import held_back_members, members
-from .endpoint import Request, Response
+from .endpoint import Endpoint, Request, Response
+from .operation import ok, operation
+from .schemas import BROKEN, COUNT, TEXT, TIME, Operations, Schema, a_list, an_object, nullable, optional, ref
+from .spring.environment import V1
 
 Reports = Callable[[], Sequence[SourceReport]]
 
@@ -31,7 +35,40 @@ class Files(Protocol):
         ...
 
 
-class Status:
+_HELD_BACK = nullable(an_object(count=COUNT, first=a_list(TEXT)))
+_REPORT = an_object(
+    name=TEXT,
+    kind={"enum": [*KINDS]},
+    revision=nullable(TEXT),
+    status={"enum": ["UP", "DEGRADED", "STALE"]},
+    last_success=nullable(TIME),
+    last_error=nullable(TEXT),
+    last_error_at=nullable(TIME),
+    stale_for={"type": "number", "minimum": 0},
+    broken_files=COUNT,
+    broken=a_list(an_object(**BROKEN, held_back=_HELD_BACK)),
+)
+_SCHEMAS: dict[str, Schema] = {
+    "Status": optional(
+        an_object(
+            sources=a_list(_REPORT),
+            worker=COUNT,
+            workers={"type": "object", "additionalProperties": an_object(sources=a_list(_REPORT))},
+            workers_silent=COUNT,
+        ),
+        "worker",
+        "workers",
+        "workers_silent",
+    ),
+}
+_OPERATIONS: Operations = {
+    "/status": {
+        "get": operation("status", "How each source is; right `admin`.", ok("the sources", {V1: ref("Status")}))
+    }
+}
+
+
+class Status(Endpoint):
     """`/status`, for who has `admin`: per source its revision, when it was last read, what is wrong and since when, and its broken files.
 
     Each of several workers reads for itself: `workers` has what the others say, without the keys that broken files hold back.
@@ -40,6 +77,9 @@ class Status:
     route: ClassVar = "/status"
     methods: ClassVar = ("GET", "HEAD")
     is_public: ClassVar = False
+    right: ClassVar = Right.ADMIN
+    operations: ClassVar = _OPERATIONS
+    schemas: ClassVar = _SCHEMAS
 
     def __init__(self, reports: Reports, files: Files, peers: Peers | None = None) -> None:
         self._reports = reports
@@ -49,8 +89,7 @@ class Status:
         self._peers.answer("status", lambda _: orjson.dumps(self._members(self._broken())).decode())
 
     async def answer(self, request: Request) -> Response:
-        """See `exchange.Endpoint`."""
-        request.owner.authorize(Right.ADMIN, None)
+        """See `Endpoint`."""
         held = [held_back_members(each) | {"root": each.file.root} for each in await self._files.held_back()]
         said = self._members(held)
         if self._peers.are_there:

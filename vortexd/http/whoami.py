@@ -6,18 +6,40 @@ import orjson
 
 from ..auth.principal import Grant, Right
 from ..core.text import rfc3339
-from .endpoint import Request, Response
+from .endpoint import Endpoint, Request, Response
+from .operation import ok, operation
+from .schemas import TEXT, Operations, Schema, a_list, an_object, nullable, ref
+from .spring.environment import V1
+
+_SCHEMAS: dict[str, Schema] = {
+    "Identity": an_object(
+        name=TEXT,
+        kind={"enum": ["token", "jwt", "certificate", "anonymous"]},
+        expires=nullable(TEXT),
+        grants=a_list(
+            an_object(
+                rights=a_list({"enum": ["read", "subscribe", "report", "admin"]}),
+                patterns=a_list(TEXT),
+            )
+        ),
+    ),
+}
+_OPERATIONS: Operations = {
+    "/api/v1/whoami": {"get": operation("whoami", "What the token may do.", ok("its rights", {V1: ref("Identity")}))}
+}
 
 
-class WhoAmI:
+class WhoAmI(Endpoint):
     """For everybody with a token, and it says nothing of others."""
 
     route: ClassVar = "/api/v1/whoami"
     methods: ClassVar = ("GET", "HEAD")
     is_public: ClassVar = False
+    operations: ClassVar = _OPERATIONS
+    schemas: ClassVar = _SCHEMAS
 
     async def answer(self, request: Request) -> Response:
-        """See `exchange.Endpoint`."""
+        """See `Endpoint`."""
         principal = request.owner.principal
         expires = principal.expires_at
         members = {
