@@ -19,7 +19,7 @@ Each package says in its __init__.py what arrives, what leaves and what it never
     auth/        who is let in, and what they may do: one gate for HTTP, handshakes, subscriptions and deliveries
     net/         sockets, limits on connections, TLS and proxies: from bytes to complete request heads
     realtime/    WebSocket connections, subscriptions and the parking lot of quiet connections
-    http/        endpoints, the table of routes, Hypercorn and HTTP/2; http/spring/ is Spring's API as text; pure
+    http/        endpoints, the router, the seam to HTTP/1.1 and HTTP/2 connections; http/spring/ is Spring's API as text; pure
     observe/     logs, metrics and traces
     process/     systemd, signals, several workers on one port, the installation
     console/     the page for people, and a client in JavaScript; static files

@@ -1,4 +1,4 @@
-"""How HTTP tells of broken files: the header `X-Vortex-Broken`, and the members of JSON answers. Pure.
+"""How HTTP reports broken files: the header `X-Vortex-Broken`, and members of JSON responses. Pure.
 
 In come broken files, out go texts. The invariant: every surface names the same file and line, and says what the keys that read the file get.
 """

@@ -1,7 +1,7 @@
-"""Spring's routes: from a path to the configuration of a key or to a plain file, and to its encoded form, made once.
+"""Spring's routes: the configuration of a key in all its forms, and plain files. Each form is encoded once.
 
-In come requests, out go answers made of what the pipeline serves. The invariant: what a request may have is asked before anything is
-read, so nobody learns from an answer what exists.
+In come requests, out go responses made of the state that the pipeline serves. The invariant: rights are checked before anything is read, so a response tells
+a client without the right nothing about what exists.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ from .spring.encoding import BYTES, TEXT, Encoded, Origin, Variant, encode, is_q
 from .spring.resources import Resource
 from .status import Reports, stale_for
 
-# Encoded answers, each kept as long as what it was made from is what is served.
+# Encoded responses. Each is kept as long as the state that it was made from is served.
 _CACHE_BYTES = 33_554_432
 _CACHE_ENTRIES = 4_096
 _ENTRY_BYTES = 1_024
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 class ReadsConfig(Protocol):
-    """What the HTTP side asks of the pipeline."""
+    """The part of the pipeline that the HTTP side needs."""
 
     @property
     def default_label(self) -> str | None:
@@ -50,7 +50,7 @@ class ReadsConfig(Protocol):
 
     @property
     def state(self) -> object:
-        """What is served now: another object after each publication."""
+        """The state that is served now: another object after each publication."""
         ...
 
     async def read(self, key: Key) -> Config:
@@ -62,7 +62,7 @@ class ReadsConfig(Protocol):
         ...
 
     def fault_of(self, key: Key) -> FormatError | ResolveError | None:
-        """Why a key is served as it was, and not as its files are now; None where it isn't."""
+        """Why a key is served from former content; None if it is served from its current files."""
         ...
 
     def broken_for(self, key: Key) -> Sequence[BrokenFile]:
@@ -85,11 +85,11 @@ class ReadsConfig(Protocol):
 
     @property
     def decryptor(self) -> Decryptor | None:
-        """What opens encrypted values in what is served now; None where nothing is opened."""
+        """The decryptor of the state that is served now; None if nothing is decrypted."""
         ...
 
     def report_undecryptable(self) -> None:
-        """Log what couldn't be decrypted since the last time."""
+        """Log the values that couldn't be decrypted since the last call."""
         ...
 
     def exists(self, key: Key) -> bool:
@@ -106,7 +106,7 @@ class Configuration(Endpoint):
 
     Args:
         reader: The pipeline's.
-        reports: How the sources are; while one can't be read, answers say since when.
+        reports: The states of the sources. While a source can't be read, responses say for how long.
         settings: [http]; the defaults where there are none.
     """
 
@@ -121,13 +121,13 @@ class Configuration(Endpoint):
         self._reader = reader
         self._reports = reports
         self._cache: Cache[Variant, Encoded] = Cache(_CACHE_BYTES, _CACHE_ENTRIES)
-        # What all that is in the cache was made from.
+        # The state that all cached responses were made from.
         self._state: object = None
         self.replace(HttpSettings())
         self._flight = threads.SingleFlight()
         # The work is bound by the processor.
         self._threads = trio.CapacityLimiter(2)
-        # Of keys that are made up there is no end, and none is shared: no more are held than are worked at soon.
+        # Clients can invent any number of keys, and no two share a response. So few of them are worked on at a time.
         self._made_up = trio.CapacityLimiter(_MADE_UP)
 
     def replace(self, settings: HttpSettings) -> None:
@@ -161,7 +161,7 @@ class Configuration(Endpoint):
         form = variant.config_request.form
         headers = {"ETag": encoded.etag, "Cache-Control": "no-cache, private", "Vary": _VARY[form]}
         if form is not Form.FILE:
-            # A plain file is served as it is now.
+            # A plain file is served in its current content.
             headers |= broken_headers(self._reader.broken_for(key))
         if encoded.version is not None:
             headers["X-Vortex-Version"] = encoded.version
@@ -214,7 +214,7 @@ class Configuration(Endpoint):
         )
         if decryptor is not None and not decryptor.plain_text:
             decryptor = None
-        # What is decrypted may be placeholders.
+        # Decrypted values may hold placeholders.
         needs_config = config_request.resolves and (b"${" in resource.content or decryptor is not None)
         config = await self._reader.read(key) if needs_config else None
         return await self._made(state, variant, key, Origin(config, resource.content, decryptor))
@@ -222,7 +222,7 @@ class Configuration(Endpoint):
     async def _resource(self, key: Key, path: str) -> Resource | None:
         layers = await self._reader.files(key)
         find = partial(resources.find, layers, key, path, self._settings.hidden_files)
-        # With wildcards all directories are looked through.
+        # With wildcards, all directories are searched.
         if sum(len(layer.directories) for layer in layers) > _FEW_DIRECTORIES:
             return await self._in_thread(find)
         return find()
@@ -232,19 +232,19 @@ class Configuration(Endpoint):
             return True
         names = [owner.names, *map(self._reader.names_in, key.labels)]
         needed = partial(resources.needed, resource, key, *names)
-        # The first time of a state, all names are put in order.
+        # The first request after a publication sorts all names.
         is_long = sum(len(each.applications) for each in names) > _FEW_NAMES
         return all(owner.may(Right.READ, each) for each in (await self._in_thread(needed) if is_long else needed()))
 
     def _found(self, variant: Variant) -> Encoded | None:
-        """What was made of the state that is served now."""
+        """The cache for the state that is served now."""
         if self._reader.state is not self._state:
             self._cache.clear()
             self._state = self._reader.state
         return self._cache.get(variant)
 
     async def _made(self, state: object, variant: Variant, key: Key, origin: Origin) -> Encoded:
-        """Encode what was read from a state, once however many ask for it, and keep it as long as that state is served."""
+        """Encode a response once, however many clients ask for it, and keep it as long as its state is served."""
         parse = partial(parse_file, limits=self._reader.formats)
         if is_quick(variant.config_request, origin):
             encoded = encode(variant, origin, parse)
@@ -254,7 +254,7 @@ class Configuration(Endpoint):
             )
             self._reader.report_undecryptable()
         if self._reader.state is state:
-            # Bytes that the state holds anyway cost nothing here.
+            # Bytes that the state holds anyway cost the cache nothing.
             size = _ENTRY_BYTES + (0 if encoded.body is origin.file else len(encoded.body))
             self._cache.put(variant, encoded, size, is_known=self._reader.exists(key))
         return encoded
@@ -270,7 +270,7 @@ _VARY = dict.fromkeys(Form, "Authorization") | {
 
 
 def _variant(config_request: ConfigRequest, request: Request) -> Variant:
-    """In which media type the answer comes. Where Spring has one whatever is accepted, so do we."""
+    """The media type of the response. If Spring ignores Accept for a form, so does vortexd."""
     accept = request.headers.get("Accept")
     if config_request.form is Form.ENVIRONMENT:
         form = environment.media_type(accept)

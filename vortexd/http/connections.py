@@ -1,7 +1,6 @@
-"""`/api/v1/connections`: who is connected, to what, and with which version; for who has `admin`.
+"""`/api/v1/connections`: the WebSocket connections with their keys and versions; for tokens with `admin`.
 
-The whole is counted, and a part of it is listed: a fleet may have more connections than anybody reads. Of several workers whoever is asked says
-what all say.
+All connections are counted, and some are listed: a fleet may have more than anybody reads. If there are several workers, the answer has those of all.
 """
 
 from collections import Counter
@@ -63,10 +62,10 @@ _OPERATIONS: Operations = {
 
 
 class Connections(Endpoint):
-    """See the module. `?app=`, `profile=`, `label=` and `version=` choose, `limit=` says how many are listed.
+    """Answers with them. `?app=`, `profile=`, `label=` and `version=` select connections, `limit=` bounds the list.
 
     Args:
-        connected: Everybody, at this moment.
+        connected: Yields all connections of this process.
     """
 
     route: ClassVar = "/api/v1/connections"
@@ -90,7 +89,7 @@ class Connections(Endpoint):
         return Response(body=orjson.dumps(_merged(found, wanted["limit"]) | {"workers_silent": others.missing}))
 
     def _found(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        """What this process has."""
+        """The connections of this process that are selected."""
         count = parked = 0
         versions: Counter[tuple[str, str, str, str | None]] = Counter()
         listed: list[dict[str, Any]] = []
@@ -128,7 +127,7 @@ def _members(each: Connected) -> dict[str, Any]:
 
 
 def _wanted(query: str) -> dict[str, Any]:
-    """What is asked for.
+    """Parse the query.
 
     Raises:
         RemoteError: 400.

@@ -1,6 +1,6 @@
-"""`/console`: the page for people. Static files of the package, read once; what the page shows it asks for as any client does, with a token.
+"""`/console`: the page for people. Its files are static and read once. The page asks for its content with a token, as any client does.
 
-The files hold nothing of this server, so they are for everybody. The policy lets them load and reach nothing but this address.
+The files hold nothing secret, so they are public. The policy lets the page load from this address, and connect to it, and to no other.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "DENY",
-    # The files are those of one version of vortexd: they are asked for again, and seldom sent again.
+    # The files belong to one version of vortexd. Browsers ask for them again, and seldom get them again.
     "Cache-Control": "no-cache",
 }
 
@@ -52,7 +52,7 @@ class Console(Endpoint):
     """The files below `/console/`.
 
     Args:
-        pages: By name: the content and its entity tag.
+        pages: Names to the content and its entity tag.
         is_served: Whether the router serves it.
     """
 

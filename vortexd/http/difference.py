@@ -1,8 +1,8 @@
-"""`/api/v1/diff/{application}/{profiles}[/{label}]?from=&to=`: what has changed between two versions, or from one label to another.
+"""`/api/v1/diff/{application}/{profiles}[/{label}]?from=&to=`: the changes between two versions, or between two labels.
 
-A side is a version of 16 hex digits or a label; `version:` and `label:` before it say which, where it could be both. Versions are those that the
-history of the key has. Where it has none before the current one, what the key was before the commit that changed it last stands in for it, if a
-git source serves the key.
+A side is a version of 16 hex digits, or a label; the prefix `version:` or `label:` says which if it could be both. A version must be in the history of the
+key. If the history has no version before the current one and a git source serves the key, the configuration before the last commit that changed the key
+takes its place.
 """
 
 import re
@@ -35,23 +35,23 @@ _MOST_NAMED = 16
 
 
 class Historian(Labelled, Protocol):
-    """What is asked of the pipeline."""
+    """The part of the pipeline that `Difference` needs."""
 
     def history(self, key: Key) -> Mapping[str, bytes]:
-        """The former versions of a key that are known, to their documents as JSON, oldest first."""
+        """The known former versions of a key with their documents as JSON, oldest first."""
         ...
 
     async def before(self, key: Key) -> Config | None:
-        """The configuration of a key by the commit before the one that it last changed with; None where that isn't known."""
+        """The configuration of a key before the last commit that changed it; None if that isn't known."""
         ...
 
 
 @attrs.frozen(slots=True, eq=False)
 class _Side:
-    """What is compared.
+    """One side of the comparison.
 
     Attributes:
-        commit: The commit that it was read from, where it is no version that was served here; else None.
+        commit: The commit that it was read from, if this server hasn't served it as a version; else None.
     """
 
     key: Key
@@ -120,12 +120,12 @@ _OPERATIONS: Operations = with_and_without_label("/api/v1/diff/{application}/{pr
 
 
 class Difference(Endpoint):
-    """See the module; for who may read the key, under both labels.
+    """Compares, for tokens that may read the key under both labels.
 
-    Without `to` it is the current version, without `from` the one before it.
+    Without `to`, the current version counts; without `from`, the version before `to`.
 
     Args:
-        since: When this server began to keep former versions, for people.
+        since: When this server began to keep former versions, for error messages.
     """
 
     route: ClassVar = "/api/v1/diff/{application}/{profiles}"
@@ -192,7 +192,7 @@ def _form(request: Request, name: str) -> str:
 
 
 def _parsed(text: str, key: Key) -> tuple[Key, str | None]:
-    """The key and the version of a side; None is its current one."""
+    """The key and the version of a side; None for its current version."""
     kind, colon, rest = text.partition(":")
     if colon and kind not in ("label", "version"):
         raise RemoteError("from and to are a version, a label, version:VERSION or label:LABEL", 400)
@@ -206,7 +206,7 @@ def _parsed(text: str, key: Key) -> tuple[Key, str | None]:
 
 
 def _known(history: Mapping[str, bytes], current: Config) -> str:
-    """What history has, for people, the newest first."""
+    """The versions of the history for an error message, newest first."""
     versions = [each for each in reversed([*history]) if each != current.version]
     named = ", ".join([f"{current.version} (current)", *versions[:_MOST_NAMED]])
     more = f" and {len(versions) - _MOST_NAMED} older ones" if len(versions) > _MOST_NAMED else ""
@@ -214,7 +214,7 @@ def _known(history: Mapping[str, bytes], current: Config) -> str:
 
 
 def _encoded(old: _Side, new: _Side, form: str) -> bytes:
-    """The long part: only what is immutable is touched."""
+    """Compare and encode. Runs in a thread, so it touches only immutable objects."""
     made = steps(orjson.loads(old.body), orjson.loads(new.body))
     if form == _TABLE:
         title = f"{new.key.application}:{new.key.profile}  {_named(old)} -> {_named(new)}"

@@ -1,7 +1,7 @@
-"""`/encrypt`, `/decrypt` and `/key`: the keys of [encryption], for those who write configuration.
+"""`/encrypt`, `/decrypt` and `/key`: the keys of [encryption], for people who write configuration.
 
-In come texts, out go ciphertexts, and for who has `admin` the other way round. Neither is ever logged. What is wrong is said in the form that these
-endpoints have in Spring; vortexd-api(7) says where they differ.
+In come texts, out go ciphertexts; for tokens with `admin` also the other way round. Neither is ever logged. Errors have the form that these endpoints have
+in Spring; vortexd-api(7) says where they differ.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from .schemas import TEXT, Operations, Schema, an_object, ref
 from .spring.environment import V1
 
 _PLAIN = "text/plain;charset=UTF-8"
-# The work is the processor's: more at a time would only be slower, each.
+# The work is bound by the processor, so more threads would only make each of them slower.
 _AT_A_TIME = 2
 
 
@@ -101,7 +101,7 @@ class PublicKey(Endpoint):
         """See `Endpoint`."""
         _check_path(request)
         keys = self._keyring.current.keys
-        # The default key is at hand.
+        # The default key needs no file, so this may run in the event loop.
         encryptor = keys.find({}) if keys else None
         if not isinstance(encryptor, RsaEncryptor):
             return _failure(404, "NOT_FOUND", "No public key available")
@@ -109,7 +109,7 @@ class PublicKey(Endpoint):
 
 
 class Encrypt(Endpoint):
-    """`POST /encrypt`, for whoever is let in."""
+    """`POST /encrypt`, for any valid token."""
 
     route: ClassVar = "/encrypt[/{application}/{profiles}]"
     methods: ClassVar = ("POST",)
@@ -136,7 +136,7 @@ class Encrypt(Endpoint):
 
 
 class Decrypt(Endpoint):
-    """`POST /decrypt`, for who has `admin`: it tells what every application keeps secret."""
+    """`POST /decrypt`, for tokens with `admin`: it reveals the secrets of every application."""
 
     route: ClassVar = "/decrypt[/{application}/{profiles}]"
     methods: ClassVar = ("POST",)
@@ -185,7 +185,7 @@ def _decrypted(keys: Keys, text: str, cipher: str) -> str:
 
 
 def _check_path(request: Request) -> None:
-    """Refuse what is neither the endpoint itself nor `/{application}/{profiles}` below it."""
+    """Refuse a path that is neither the endpoint itself nor `/{application}/{profiles}` below it."""
     _, *rest = (names.decode_segment(segment) for segment in request.segments)
     if len(rest) not in (0, 2):
         raise RemoteError("there is nothing here", 404)

@@ -36,7 +36,7 @@ from .spring.environment import V1
 
 
 class Explainer(Labelled, Protocol):
-    """What is asked of the pipeline."""
+    """The part of the pipeline that `Explain` needs."""
 
     def broken_for(self, key: Key) -> Sequence[BrokenFile]:
         """The broken files that a key reads."""
@@ -107,7 +107,7 @@ _OPERATIONS: Operations = with_and_without_label("/api/v1/explain/{application}/
 
 
 class Explain(Endpoint):
-    """See the module; for who may read the key. `?key=` asks for that key, and those below it, alone."""
+    """Explains, for tokens that may read the key. `?key=` selects one flat key and the keys below it."""
 
     route: ClassVar = "/api/v1/explain/{application}/{profiles}"
     methods: ClassVar = ("GET", "HEAD")

@@ -1,7 +1,7 @@
-"""`/api/v1/fleet`: who uses a configuration, and what they did with it, for pipelines and people.
+"""`/api/v1/fleet`: which instances use a configuration, and which version each has applied; for deployment pipelines and people.
 
-In come questions, out go pages of all workers as one. The invariant: a key is shown to who may read it, and to who has `admin`; nobody learns from
-an answer that others exist.
+In come queries, out go pages that merge the answers of all workers. The invariant: a key is shown to tokens that may read it, and to tokens with `admin`;
+other tokens don't learn from a response that the key exists.
 """
 
 import base64
@@ -30,12 +30,12 @@ from .spring.environment import V1
 
 _PARAMETERS = ("app", "profile", "label", "state", "limit", "after")
 _DEFAULT_LIMIT, _MOST = 100, 1_000
-# Keys that are judged before others have their turn.
+# Keys that are checked before other tasks have their turn.
 _AT_ONCE = 100
 
 
 class Labels(Protocol):
-    """What is asked of the pipeline."""
+    """The part of the pipeline that `FleetPages` needs."""
 
     @property
     def default_label(self) -> str | None: ...
@@ -55,7 +55,7 @@ class _Part:
 
 @attrs.frozen
 class FleetQuery:
-    """What a request asks for.
+    """The parsed query of a request.
 
     Attributes:
         parts: Application, profile and label.
@@ -67,12 +67,12 @@ class FleetQuery:
     after: Cursor | None
 
     def matches(self, key: Key) -> bool:
-        """Whether a key is meant."""
+        """Whether the query selects a key."""
         texts = key.application, key.profile, key.label
         return all(part.matches(text) for part, text in zip(self.parts, texts, strict=True))
 
     def key(self, default_label: str | None) -> Key | None:
-        """The key that is meant, where it is one; without a label that of the default label."""
+        """The key that the query names, if it names exactly one. Without a label, the default label counts."""
         application, profile, label = self.parts
         if not application.is_exact or not profile.is_exact:
             return None
@@ -80,7 +80,7 @@ class FleetQuery:
 
 
 def parse_wanted(query: str) -> FleetQuery:
-    """Take a query apart.
+    """Parse a query.
 
     Raises:
         RemoteError: It says what is wrong.
@@ -176,7 +176,7 @@ _OPERATIONS: Operations = {
 
 
 class FleetPages(Endpoint):
-    """See the module.
+    """Answers with pages of the fleet.
 
     Args:
         now: The time in seconds since the epoch.
@@ -211,7 +211,7 @@ class FleetPages(Endpoint):
         return validated(request, body, JSON, {})
 
     async def _visible(self, owner: Admission, wanted: FleetQuery, keys: Collection[Key]) -> list[Key]:
-        """The keys that are meant and that may be seen.
+        """The keys that the query selects and the owner may see.
 
         Raises:
             Forbidden: One key is asked for, and it may not be seen, whether it is there or not.
@@ -221,7 +221,7 @@ class FleetPages(Endpoint):
         for number, key in enumerate(keys, 1):
             if wanted.matches(key) and (sees_all or owner.may(Right.READ, key)):
                 visible.append(key)
-            # A right over many patterns takes a while for each key.
+            # To check a right with many patterns takes a while for each key.
             if number % _AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
         one = wanted.key(self._labels.default_label)

@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, what does it count: the endpoints for supervisors and Prometheus, and those that are only a hint."""
+"""The endpoints for supervisors and Prometheus: `/health`, `/ready` and `/metrics`; and `/ws/...` without an upgrade."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Protocol
@@ -21,7 +21,7 @@ _GET = ("GET", "HEAD")
 
 
 class Readiness(Protocol):
-    """What readiness asks of the pipeline."""
+    """The part of the pipeline that `Ready` needs."""
 
     @property
     def default_label(self) -> str | None:
@@ -45,7 +45,7 @@ _ready["503"] = {"description": ERRORS[503], "content": media({V1: ref("Health")
 
 
 class Health(Endpoint):
-    """`/health`: the loop turns. For everybody, and it says nothing else."""
+    """`/health`: the event loop runs. Public, and it says nothing else."""
 
     route: ClassVar = "/health"
     methods: ClassVar = _GET
@@ -63,9 +63,9 @@ class Health(Endpoint):
 
 
 class Ready(Endpoint):
-    """`/ready`: a complete state is served, and no source is staler than its `max_staleness`. For everybody.
+    """`/ready`: a complete state is served, and no source is staler than its `max_staleness`. Public.
 
-    Broken files don't make a server unready, for all other keys are served and other servers read the same files: it says how many there are.
+    Broken files don't make a server unready: it serves all other keys, and other servers read the same files. The response says how many there are.
     """
 
     route: ClassVar = "/ready"
@@ -87,7 +87,7 @@ class Ready(Endpoint):
 
 
 class MetricsPage(Endpoint):
-    """`/metrics`, for who has `admin`: of all workers, whoever of them is asked."""
+    """`/metrics`, for tokens with `admin`: the metrics of all workers, whichever of them answers."""
 
     route: ClassVar = "/metrics"
     methods: ClassVar = _GET
@@ -116,7 +116,7 @@ class MetricsPage(Endpoint):
 
 
 class Handshakes(Protocol):
-    """What is asked of the pipeline, as a handshake would."""
+    """The part of the pipeline that a handshake needs."""
 
     @property
     def default_label(self) -> str | None:
@@ -124,7 +124,7 @@ class Handshakes(Protocol):
         ...
 
     async def files(self, key: Key) -> list[ParsedFiles]:
-        """Raises UnknownLabel."""
+        """The layers of files that serve a key. Raises UnknownLabel."""
         ...
 
 
@@ -137,7 +137,7 @@ _WEBSOCKET_PARAMETERS = [
 ]
 _OPERATIONS: Operations = {
     "/ws/{application}/{profile}": {
-        # Its path has no prefix.
+        # `[http] prefix` doesn't apply to this path.
         "servers": [{"url": "/"}],
         "get": operation(
             "websocket",
@@ -151,9 +151,9 @@ _OPERATIONS: Operations = {
 
 
 class UpgradeOnly(Endpoint):
-    """`/ws/...` without an upgrade: 426, and in a header whether a handshake would be refused, for browsers don't tell a page why one was.
+    """`/ws/...` without an upgrade: 426. If a handshake would be refused, a header has its status and the message is the reason.
 
-    Its message is the reason then.
+    Browsers don't tell a page why a handshake was refused.
     """
 
     route: ClassVar = "/ws"
@@ -175,7 +175,7 @@ class UpgradeOnly(Endpoint):
         raise RemoteError("this is a WebSocket: ask for an upgrade", 426, headers)
 
     async def _would_open(self, request: Request) -> None:
-        """Raise what a handshake would, as far as it is about what is asked for."""
+        """Raise what a handshake for the same target would raise."""
         wanted = parse_target(f"{request.path}?{request.query}")
         label = wanted.label or self._line.default_label
         if label is None:

@@ -1,8 +1,8 @@
-"""`/monitor`: a repository has changed, so look at once.
+"""`/monitor`: webhooks say that a repository has changed, so that its source fetches at once.
 
-In come webhooks, out goes a hint to the sources. A hook is only a hint: the answer names the files as Spring's does, and no source relies on them.
-Every request that is verified makes sources fetch, whether the server knows its event or not, for `hook_interval` makes that cheap. The answer waits a
-little for that fetch, and then names the files that are broken.
+In come webhooks, out goes a hint to the sources. A hook is only a hint: the response names files as Spring's does, and no source relies on them.
+Every verified request makes sources fetch, whether or not the server knows its event; `hook_interval` makes that cheap. The response waits a little for
+that fetch, and then names the broken files.
 """
 
 import math
@@ -31,9 +31,9 @@ from .webhooks import Hook, Meaning
 
 log = structlog.get_logger()
 
-# Kinds of events that were logged as unknown. Their names come from the network, so the memory for them has an end.
+# Unknown events that are remembered, so that each is logged once. Clients choose their names, so the number is bounded.
 MOST_UNKNOWN = 256
-# Seconds that an answer waits for the sources to look; senders wait for ten seconds and more. And so many answers wait at a time.
+# Seconds that a response waits for the sources; senders wait ten seconds or more. And how many responses wait at a time.
 LOOK_SECONDS = 2.0
 _MOST_WAITING = 16
 # Refs and repositories in one line of the log.
@@ -41,14 +41,14 @@ _MOST_LOGGED = 8
 
 
 class Notified(Protocol):
-    """What hooks are told to."""
+    """The part of the sources that webhooks need."""
 
     def notified(self, addresses: Collection[str], refs: Collection[str]) -> int:
-        """Look at once, where a source is meant. Returns how many are."""
+        """Have the sources fetch that are meant. Returns how many these are."""
         ...
 
     async def wait_looked(self, addresses: Collection[str], refs: Collection[str]) -> None:
-        """Wait until those sources have looked."""
+        """Wait until these sources have fetched."""
         ...
 
 
@@ -58,7 +58,7 @@ _OPERATION = operation(
     ok("the applications whose files were named", {V1: ref("Applications")}, HEADER),
     errors=(413, 500, 503),
 )
-# Whatever the type says, the server tells JSON and forms apart by themselves.
+# The server tells JSON and forms apart by their content, whatever the type says.
 _OPERATION["requestBody"] = {
     "content": media({V1: {}, "application/x-www-form-urlencoded": {"type": "object"}, TEXT_TYPE: {"type": "string"}})
 }
@@ -68,10 +68,10 @@ class Monitor(Endpoint):
     """`POST /monitor`, for senders that know the secret or have the right `admin`.
 
     Args:
-        sources: They look for what is new.
-        settings: Where the secret is.
-        peers: Other workers, each of which looks for itself.
-        broken: The files that are broken now.
+        sources: They fetch.
+        settings: [monitor], with the file of the secret.
+        peers: Other workers. Each fetches for itself.
+        broken: Returns the files that are broken now.
     """
 
     route: ClassVar = "/monitor"
@@ -103,7 +103,7 @@ class Monitor(Endpoint):
 
     @property
     def body_bytes(self) -> int:
-        """Larger than what others may send: providers list every commit."""
+        """Larger than for other endpoints: providers list every commit."""
         return self._settings.body_bytes
 
     async def answer(self, request: Request) -> Response:
@@ -113,13 +113,13 @@ class Monitor(Endpoint):
         count = self._pass_on(hook)
         if count:
             await self._wait_looked(hook)
-        # As Spring, but that a repository which is no source's concerns nobody.
+        # As Spring, except that a repository of no source yields an empty list.
         found = destinations if count or not hook.addresses else []
         return Response(body=orjson.dumps(found), headers=broken_headers(self._broken()))
 
     async def _wait_looked(self, hook: Hook) -> None:
-        """Wait a little, so that the answer tells who has pushed a broken file. A storm of hooks is answered at once."""
-        # A sender that calls again and again waits once in a while, and not each time.
+        """Wait a little, so that the response can name a broken file to its author. In a storm of hooks, respond at once."""
+        # A sender that calls again and again waits only once in a while.
         if self._waiting >= _MOST_WAITING or trio.current_time() < self._rests_until:
             return
         self._waiting += 1
@@ -133,7 +133,7 @@ class Monitor(Endpoint):
     # Permission to call.
 
     async def _verify(self, request: Request) -> None:
-        """Let in a request that is signed with the secret, or whose sender has the right `admin`.
+        """Accept a request that is signed with the secret, or whose token has the right `admin`.
 
         Raises:
             RemoteError: As `Gate.admit` and `Admission.authorize`; or 500 where the secret can't be read.
@@ -143,11 +143,11 @@ class Monitor(Endpoint):
         try:
             admission = request.admit()
             if self._settings.secret and not admission.identity:
-                # Whoever sets a secret wants it asked for, also where nobody is asked for a token.
+                # If a secret is set, it is required even where no token is.
                 raise RemoteError("a webhook must be signed with monitor.secret", 401)
             admission.authorize(Right.ADMIN, None)
         except RemoteError as error:
-            # There is a limit on warnings of one name.
+            # The log limits the warnings of one name.
             provider, kind = webhooks.sender(request.headers)
             log.warning(
                 "webhook refused",
@@ -169,7 +169,7 @@ class Monitor(Endpoint):
             raise RemoteError("the secret can't be read; see the server's log", 500) from None
 
     def _doubt(self, headers: Headers) -> str:
-        """Why a request isn't verified by a signature."""
+        """Why the signature doesn't verify a request."""
         if not signatures.has_signature(headers):
             return "the request isn't signed"
         if not self._settings.secret:
@@ -179,7 +179,7 @@ class Monitor(Endpoint):
     # Consequences of a hook.
 
     def _pass_on(self, hook: Hook) -> int:
-        """Do what a hook asks for, and say in the log what that is. Returns how many sources fetch."""
+        """Do what a hook asks for, and log it. Returns how many sources fetch."""
         match hook.meaning:
             case Meaning.PING:
                 log.info(
@@ -227,7 +227,7 @@ class Monitor(Endpoint):
             "webhook for no source",
             provider=hook.provider,
             kind=hook.event,
-            # Without what else an address may hold: a user and a password.
+            # Without the user and the password that an address may hold.
             repositories=list(dict.fromkeys(map(repository_of, hook.addresses)))[:_MOST_LOGGED],
             refs=refs,
             reason="no git source has this repository and serves these refs"
@@ -238,7 +238,7 @@ class Monitor(Endpoint):
         return 0
 
     def _report_unknown(self, hook: Hook) -> None:
-        """Log an event that isn't known, once for each provider and event."""
+        """Log an unknown event, once for each provider and event."""
         name = (hook.provider, hook.event)
         if name in self._unknown or len(self._unknown) >= MOST_UNKNOWN:
             return
@@ -256,7 +256,7 @@ class Monitor(Endpoint):
 
 
 def _is_signed(headers: Headers, body: bytes, secret: str) -> bool:
-    """Whether a request is signed with the secret in a file. For a thread: a body may have megabytes.
+    """Whether a request is signed with the secret in a file. Runs in a thread: a body may have megabytes.
 
     Raises:
         SourceError: As `read_secret`.
@@ -265,6 +265,6 @@ def _is_signed(headers: Headers, body: bytes, secret: str) -> bool:
 
 
 def _understood(headers: Headers, body: bytes) -> tuple[Hook, list[str]]:
-    """The hook and what Spring answers to it. For a thread, too."""
+    """The hook, and the list that Spring responds with. Runs in a thread, too."""
     hook = webhooks.recognise(headers, body)
     return hook, webhooks.destinations(hook.paths)

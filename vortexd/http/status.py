@@ -1,4 +1,4 @@
-"""`/status`: how the sources are and which of their files are broken, for people and dashboards."""
+"""`/status`: the state of each source and its broken files, for people and dashboards."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
@@ -18,12 +18,12 @@ from .spring.environment import V1
 
 Reports = Callable[[], Sequence[SourceReport]]
 
-# Broken files of one source that are named; `broken_files` counts all.
+# Broken files that are listed of one source. `broken_files` counts all.
 _SHOWN_FILES = 100
 
 
 class Files(Protocol):
-    """What is asked of the pipeline."""
+    """The part of the pipeline that `Status` needs."""
 
     @property
     def broken(self) -> Mapping[tuple[str, str], BrokenFile]:
@@ -69,9 +69,9 @@ _OPERATIONS: Operations = {
 
 
 class Status(Endpoint):
-    """`/status`, for who has `admin`: per source its revision, when it was last read, what is wrong and since when, and its broken files.
+    """`/status`, for tokens with `admin`: for each source its revision, when it was last read, its last error, and its broken files.
 
-    Each of several workers reads for itself: `workers` has what the others say, without the keys that broken files hold back.
+    Workers read sources independently. `workers` has the answers of the others, without the keys that broken files hold back.
     """
 
     route: ClassVar = "/status"
@@ -85,7 +85,7 @@ class Status(Endpoint):
         self._reports = reports
         self._files = files
         self._peers = peers or Peers()
-        # What others ask is answered at once, and which keys are held back takes its time.
+        # Other workers get an answer at once. To find the keys that are held back takes longer.
         self._peers.answer("status", lambda _: orjson.dumps(self._members(self._broken())).decode())
 
     async def answer(self, request: Request) -> Response:
@@ -107,7 +107,7 @@ class Status(Endpoint):
 
 
 def stale_for(reports: Reports) -> int | None:
-    """For how many seconds the stalest source has not been read, or None while all can be."""
+    """Seconds since the stalest source was last read; None while all sources can be read."""
     return max((int(each.stale_for) for each in reports() if each.is_failing), default=None)
 
 

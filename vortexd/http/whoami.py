@@ -1,4 +1,4 @@
-"""`/api/v1/whoami`: what the token of a request may do, so that its owner needn't find out by trying."""
+"""`/api/v1/whoami`: the rights of the token of a request, so that its owner need not find them out by trying."""
 
 from typing import Any, ClassVar
 
@@ -30,7 +30,7 @@ _OPERATIONS: Operations = {
 
 
 class WhoAmI(Endpoint):
-    """For everybody with a token, and it says nothing of others."""
+    """Answers any valid token, and says nothing about other tokens."""
 
     route: ClassVar = "/api/v1/whoami"
     methods: ClassVar = ("GET", "HEAD")

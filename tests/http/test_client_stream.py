@@ -1,0 +1,176 @@
+"""The stream of an HTTP/1.1 connection: each wait for the client has a deadline."""
+
+import pytest
+import trio
+from trio.testing import MemoryReceiveStream, MemorySendStream, MockClock, lockstep_stream_pair, memory_stream_pair
+
+from vortexd.http.client_stream import ClientStream
+from vortexd.net.outgoing import Outgoing
+from vortexd.net.places import Standing
+from vortexd.settings.sections import ServerSettings
+
+SETTINGS = ServerSettings(request_timeout=30, keep_alive_timeout=60, write_timeout=10)
+Client = trio.StapledStream[MemorySendStream, MemoryReceiveStream]
+
+
+def stream(head: bytes = b"", outgoing: Outgoing | None = None) -> tuple[ClientStream, Client]:
+    ours, theirs = memory_stream_pair()
+    return ClientStream(ours, head, SETTINGS, outgoing or Outgoing(), Standing()), theirs  # type: ignore[arg-type]
+
+
+async def test_what_was_read_comes_first() -> None:
+    ours, client = stream(b"head")
+    await client.send_all(b"body")
+
+    assert [b"head", b"body"] == [await ours.receive_some(), await ours.receive_some()]
+
+
+async def test_a_request_that_does_not_go_on_is_ended(autojump_clock: MockClock) -> None:
+    ours, _ = stream()
+    began = trio.current_time()
+
+    assert b"" == await ours.receive_some()
+    assert 30 == trio.current_time() - began
+
+
+@pytest.mark.parametrize(
+    ("comes", "seconds"),
+    [([], 60), ([b"\r\n"], 60), ([b"G"], 30 + 20), ([b"\r\n", b"G"], 30 + 40)],
+    ids=["nothing", "an empty line", "a request", "a request behind an empty line"],
+)
+async def test_an_idle_connection_is_ended_unless_a_request_begins(
+    autojump_clock: MockClock, comes: list[bytes], seconds: float
+) -> None:
+    ours, client = stream()
+    await ours.send_all(b"response")
+    began = trio.current_time()
+
+    async def send() -> None:
+        for part in comes:
+            await trio.sleep(20)
+            await client.send_all(part)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        assert comes == [await ours.receive_some() for _ in comes]
+        assert b"" == await ours.receive_some()
+
+    assert seconds == pytest.approx(trio.current_time() - began)
+
+
+@pytest.mark.parametrize("is_idle", [True, False])
+async def test_in_a_drain_an_idle_connection_ends_soon_and_another_one_has_its_time(
+    autojump_clock: MockClock, is_idle: bool
+) -> None:
+    ours, _ = stream()
+    if is_idle:
+        await ours.send_all(b"response")
+    ours.drain()
+    began = trio.current_time()
+    assert b"" == await ours.receive_some()
+    assert (0.5 if is_idle else 30) == pytest.approx(trio.current_time() - began)
+
+    began = trio.current_time()
+    await ours.send_all(b"response")
+    assert b"" == await ours.receive_some()
+    assert 0.5 == pytest.approx(trio.current_time() - began)
+
+
+@pytest.mark.parametrize(("size", "seconds"), [(1, 10), (65_536, 10), (200_000, 10)])
+async def test_a_client_that_does_not_read_is_cut_off(autojump_clock: MockClock, size: int, seconds: float) -> None:
+    ours, _ = lockstep_stream_pair()
+    sending = ClientStream(ours, b"", SETTINGS, Outgoing(), Standing())  # type: ignore[arg-type]
+    began = trio.current_time()
+    with pytest.raises(trio.BrokenResourceError):
+        await sending.send_all(b"x" * size)
+
+    assert seconds == trio.current_time() - began
+
+
+async def test_each_part_of_a_large_body_has_the_write_deadline(autojump_clock: MockClock) -> None:
+    ours, theirs = lockstep_stream_pair()
+    sending = ClientStream(ours, b"", SETTINGS, Outgoing(), Standing())  # type: ignore[arg-type]
+    received = b""
+
+    async def read() -> None:
+        nonlocal received
+        while len(received) < 150_000:
+            await trio.sleep(9)
+            received += await theirs.receive_some(65_536)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await sending.send_all(b"x" * 150_000)
+
+    assert 150_000 == len(received)
+    assert 27 == pytest.approx(trio.current_time(), abs=1)
+
+
+@pytest.mark.parametrize(("size", "is_ended"), [(65_536, False), (65_537, True)])
+async def test_a_large_body_counts_for_what_all_may_hold(autojump_clock: MockClock, size: int, is_ended: bool) -> None:
+    outgoing = Outgoing(100_000)
+    ours, _ = lockstep_stream_pair()
+    sending = ClientStream(ours, b"", SETTINGS, outgoing, Standing())  # type: ignore[arg-type]
+    began = trio.current_time()
+
+    async def send() -> None:
+        with pytest.raises(trio.BrokenResourceError):
+            await sending.send_all(b"x" * size)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        await trio.sleep(1)
+        with outgoing.holding(b"y" * 100_000, lambda: None):
+            await trio.sleep(1)
+            assert is_ended == (not [*nursery.child_tasks])
+
+    assert (2 if is_ended else 10) == trio.current_time() - began
+
+
+async def test_an_ended_stream_neither_sends_nor_receives(autojump_clock: MockClock) -> None:
+    ours, _ = stream()
+
+    async def end() -> None:
+        await trio.sleep(5)
+        ours.end()
+
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end)
+        with pytest.raises(trio.ClosedResourceError):
+            await ours.receive_some()
+    assert 5 == trio.current_time() - began
+    with pytest.raises(trio.ClosedResourceError):
+        await ours.send_all(b"x")
+    with pytest.raises(trio.ClosedResourceError):
+        await ours.receive_some()
+
+
+async def test_it_lingers_until_the_client_has_said_all_or_for_a_second(autojump_clock: MockClock) -> None:
+    ours, client = stream()
+    await client.send_all(b"more")
+    client.send_stream.close()
+    began = trio.current_time()
+    await ours.linger()
+    assert 0 == trio.current_time() - began
+
+    other, _ = stream()
+    await other.linger()
+    assert 1 == trio.current_time() - began
+
+
+@pytest.mark.parametrize(
+    ("received", "expected"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", False),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nx", True),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nxy", False),
+    ],
+)
+async def test_a_client_has_more_to_send_until_its_request_is_whole(received: bytes, expected: bool) -> None:
+    ours, _ = stream()
+    ours.parser.receive_data(received)
+    for _ in range(3):
+        ours.parser.next_event()
+
+    assert expected == ours.has_unread
