@@ -61,7 +61,7 @@ class Routes:
         self._openapi = OpenApi([*endpoints, otherwise], is_open)
         self.endpoints: Sequence[Endpoint] = [*self._openapi.described]
         self._table = {path: each for each in self.endpoints if each.is_served for path in each.paths}
-        self._reserved = RESERVED | {path.split("/")[1] for path in self._table}
+        self._reserved = RESERVED | {path.split("/")[1] for each in self.endpoints for path in each.paths}
         self.replace(settings)
 
     def replace(self, settings: HttpSettings) -> None:
