@@ -383,6 +383,44 @@ async def test_H02_a_body_that_never_ends_is_reset_and_no_error_of_ours(autojump
         assert 200 == (await ask(http)).status
 
 
+async def test_a_client_may_send_on_as_soon_as_the_application_has_taken_a_part(autojump_clock: MockClock) -> None:
+    """While it waits for the rest, nothing else would tell the client."""
+    async with served(ServerSettings(body_bytes=200_000)) as http:
+        number = http.client.h2.get_next_available_stream_id()
+        headers = [(":method", "POST"), (":path", "/shop/dev"), (":scheme", "https"), (":authority", "localhost")]
+        http.client.h2.send_headers(number, headers)
+        http.client.told[number] = told = Told()
+        for _ in range(2):
+            http.client.h2.send_data(number, b"x" * 16_384)
+            await http.client.flush()
+            await wait_all_tasks_blocked()
+        with trio.move_on_after(5):
+            while True:
+                await http.client.hear()
+        # The h2 package opens the window again once half of it is taken.
+        assert 65_535 == http.client.h2.local_flow_control_window(number)
+        http.client.h2.end_stream(number)
+        await http.client.flush()
+
+        assert 405 == (await http.client.answer(number)).status
+        assert told.is_whole
+
+
+async def test_R12_a_connection_that_is_accepted_in_a_drain_ends_at_once() -> None:
+    routes, metrics = standard_routes(FakeReader(), Metrics()), Metrics()
+    bridge = Bridge(create_app(routes, metrics, lambda: 0, timestamp, open_gate()), ServerSettings())
+    ours, theirs = memory_stream_pair()
+    client = Client(theirs)
+    client.h2.initiate_connection()
+    await client.flush()
+    await bridge.drain()
+    with trio.fail_after(5):
+        accepted = Accepted(ours, b"", "", SENDER, "id", is_http2=True)  # type: ignore[arg-type]
+        assert await bridge.serve(accepted) is None
+
+        assert ErrorCodes.NO_ERROR == await client.end()
+
+
 async def test_H02_who_takes_nothing_of_an_answer_loses_it(autojump_clock: MockClock) -> None:
     async with served(ServerSettings(write_timeout=10)) as http:
         http.client.takes = False

@@ -23,6 +23,7 @@ from vortexd.core.model import Key
 from vortexd.http.openapi import document
 from vortexd.http.schemas import FILE
 from vortexd.http.spring.config_request import Form
+from vortexd.settings.sections import HttpSettings
 
 PAGE = (Path(__file__).parent.parent.parent / "man" / "vortexd-api.7").read_text()
 PATHS: dict[str, dict[str, Any]] = whole_document()["paths"]
@@ -147,6 +148,17 @@ async def test_it_is_served_to_everybody_and_says_whether_a_token_is_asked_for(i
     assert document(http.routes.endpoints, is_open=is_open) == json.loads(answer.body)
     assert ({} in json.loads(answer.body)["security"]) == is_open
     assert (304, b"") == (again.status, again.body)
+
+
+async def test_a_reload_puts_another_prefix_into_the_document() -> None:
+    async with serving() as http:
+        before = await http.ask("/openapi.json")
+        http.routes.replace(HttpSettings(prefix="/config"))
+        after = await http.ask("/openapi.json")
+
+    assert [{"url": "/"}] == json.loads(before.body)["servers"]
+    assert [{"url": "/config"}] == json.loads(after.body)["servers"]
+    assert before.headers["etag"] != after.headers["etag"]
 
 
 def problems(name: str, body: bytes) -> list[str]:
