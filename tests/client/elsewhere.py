@@ -1,4 +1,4 @@
-"""A server that lives in the client's own thread, and is told from another one what to say."""
+"""A server in the client's thread; a test in another thread tells it which messages to send."""
 
 import contextlib
 import queue

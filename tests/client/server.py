@@ -1,4 +1,4 @@
-"""A server at the other end of memory streams, which says what a test tells it to."""
+"""A scripted server at the other end of memory streams."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""The file of the last known good configuration, as `watch` keeps it; without threads, so that the clock can jump."""
+"""How `watch` keeps the file of the last known good configuration. Without threads, so that the clock can jump."""
 
 import time
 from collections.abc import Callable
@@ -104,7 +104,7 @@ async def test_while_every_server_is_away_it_is_what_an_application_begins_with(
         assert config.take() is None
         await peer.vanish()
 
-    assert "beginning with the last known good configuration" in caplog.text
+    assert "starting with the last known good configuration" in caplog.text
 
 
 async def test_what_changed_since_then_is_one_change_with_its_patch(

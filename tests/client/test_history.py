@@ -1,4 +1,4 @@
-"""The client as one property: whatever is lost, wrong or cut on the way, what is shown was the server's, in order, and ends at the newest."""
+"""The client as one property. Messages may be lost, wrong or cut off: the client shows only states of the server, in order, and ends at the newest."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The recorded conversations, played to the core; transcripts/README.md says what their lines mean."""
+"""Plays the recorded conversations to the sans-IO client; transcripts/README.md describes their lines."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`watch` against servers at the other end of memory streams; the clock jumps."""
+"""`watch` against servers at the other end of memory streams. The clock jumps, so no test sleeps."""
 
 import logging
 import math
@@ -529,7 +529,7 @@ async def test_garbage_is_the_servers_mistake_and_no_traceback(
         await settle()
 
         assert isinstance(config.state, Stale)
-        assert "what it answers is no HTTP" in config.state.reason
+        assert "the server's answer isn't HTTP" in config.state.reason
     assert "Traceback" not in caplog.text
 
 
