@@ -63,8 +63,8 @@ class Player:
 
     def refused(self, answer: dict[str, Any]) -> None:
         retry_after = answer["headers"].get("Retry-After")
-        had_it = self._held.key is not None
-        self._end(refused(answer["status"], retry_after, answer["body"].encode(), had_it=had_it))
+        existed_before = self._held.key is not None
+        self._end(refused(answer["status"], retry_after, answer["body"].encode(), existed_before=existed_before))
 
     def _tell(self, events: list[Event]) -> None:
         for event in events:

@@ -21,8 +21,8 @@ class Address:
     """The address of one server.
 
     Attributes:
-            host: A host name or an IP address. If `port` is None, the path of a Unix socket.
-            prefix: The path that precedes the path of each request.
+        host: A host name or an IP address. If `port` is None, the path of a Unix socket.
+        prefix: The path that precedes the path of each request.
     """
 
     host: str
@@ -48,7 +48,7 @@ def parse_address(url: str) -> Address:
     """Parse `ws://`, `wss://`, `http://` or `https://` with host, port and a path prefix for `/ws`, or `unix:///path/of/socket`.
 
     Raises:
-            ValueError: The address is invalid. The text doesn't repeat the address, because it may hold a secret.
+        ValueError: The address is invalid. The text doesn't repeat the address, because it may hold a secret.
     """
     try:
         parts = urlsplit(url)
@@ -81,7 +81,7 @@ def subject_of(application: str, profile: str, label: str | None, instance: str)
     """Validate the names and return them as a `Subject`.
 
     Raises:
-            ValueError: A name is invalid.
+        ValueError: A name is invalid.
     """
     if len(instance) > _MAX_INSTANCE or not instance.isprintable() or instance != instance.strip():
         raise ValueError(
@@ -109,7 +109,7 @@ def headers(token: str | None) -> list[tuple[bytes, bytes]]:
     """Build the headers of a handshake that carry the token.
 
     Raises:
-            ValueError: A header can't hold the token. The text doesn't repeat the token.
+        ValueError: A header can't hold the token. The text doesn't repeat the token.
     """
     if token is None:
         return []

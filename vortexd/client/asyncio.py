@@ -31,7 +31,7 @@ class Config(View):
         super().__init__(since, RLock())
         self._loop = loop
         self._notifier = asyncio.Event()
-        self.listen(self._tell)
+        self.listen(self._wake_soon)
 
     async def ack(self, version: str, status: str, error: str | None = None, *, key: Key | None = None) -> None:
         """Report to the server how the application handled a version, as Trio's `Config.ack` does. It doesn't wait for a server.
@@ -63,7 +63,7 @@ class Config(View):
             shown = self.state
             yield shown
 
-    def _tell(self) -> None:
+    def _wake_soon(self) -> None:
         # If the loop is closed, no task is left that could wait.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._wake)
@@ -96,8 +96,8 @@ async def watch(
     If `token` is a function, the connection's thread calls it. `start_timeout` defaults to `START_TIMEOUT`; None waits without a limit.
 
     Raises:
-            ValueError: An argument is invalid.
-            WatchFailed: There is no document to begin with.
+        ValueError: An argument is invalid.
+        WatchFailed: There is no document to begin with.
     """
     options: Options = {
         "token": token,

@@ -27,11 +27,11 @@ class Background:
     """The thread that keeps one view up to date.
 
     Args:
-            make: Makes the view, with a lock.
+        make: Makes the view, with a lock.
 
     Attributes:
-            begun: Holds the view, or the exception that `watch` raises.
-            ended: Done when the thread has finished; never fails.
+        begun: Holds the view, or the exception that `watch` raises.
+        ended: Done when the thread has finished; never fails.
     """
 
     def __init__(
@@ -87,9 +87,9 @@ class Background:
                 return
             self._token = token
 
-        def soon(say: Callable[[Key, Ack], None], key: Key, ack: Ack) -> None:
+        def soon(send: Callable[[Key, Ack], None], key: Key, ack: Ack) -> None:
             with suppress(trio.RunFinishedError):
-                token.run_sync_soon(say, key, ack)
+                token.run_sync_soon(send, key, ack)
 
         with self._scope:
             async with following(self._make, *self._arguments, soon) as view:

@@ -10,9 +10,9 @@ def delay_before(attempt: int, chance: float, reconnect_after_ms: int | None = N
     """Return the seconds to wait before an attempt: 0 for the first, then full jitter under a doubling, capped ceiling.
 
     Args:
-            attempt: The number of failures since the last connection that worked.
-            chance: A random number from 0 to 1, drawn anew for each call.
-            reconnect_after_ms: The delay that the server asked for when it closed. The wait is never shorter, up to `LONGEST_ASKED`.
+        attempt: The number of failures since the last connection that worked.
+        chance: A random number from 0 to 1, drawn anew for each call.
+        reconnect_after_ms: The delay that the server asked for when it closed. The wait is never shorter, up to `LONGEST_ASKED`.
     """
     asked = min((reconnect_after_ms or 0) / 1_000, LONGEST_ASKED)
     if attempt == 0:

@@ -91,8 +91,8 @@ def watch(
     `START_TIMEOUT`; None waits without a limit.
 
     Raises:
-            ValueError: An argument is invalid.
-            WatchFailed: There is no document to begin with.
+        ValueError: An argument is invalid.
+        WatchFailed: There is no document to begin with.
     """
     options: Options = {
         "token": token,

@@ -17,10 +17,10 @@ class Change:
     """A key has a new document, or has ended.
 
     Attributes:
-            old_version: The version that the application saw last. None if it has seen none.
-            version: None if the key has ended.
-            document: The new document; don't modify it. None if the key has ended.
-            origin: {commit, author, time}; only git sources set it.
+        old_version: The version that the application saw last. None if it has seen none.
+        version: None if the key has ended.
+        document: The new document; don't modify it. None if the key has ended.
+        origin: {commit, author, time}; only git sources set it.
     """
 
     key: Key

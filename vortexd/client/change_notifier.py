@@ -9,13 +9,13 @@ class ChangeNotifier:
     """Wakes the tasks that wait for news of a view.
 
     Attributes:
-            event: Set at the next news, and then replaced by a new event. Take it before you read the view, so that you miss no news.
+        event: Set at the next news, and then replaced by a new event. Take it before you read the view, so that you miss no news.
     """
 
     def __init__(self, view: View) -> None:
         self.event = trio.Event()
-        view.listen(self._tell)
+        view.listen(self._notify)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self.event.set()
         self.event = trio.Event()

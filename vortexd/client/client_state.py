@@ -20,11 +20,11 @@ class ClientState:
     """The state that outlives connections.
 
     Attributes:
-            key: The key of the main subscription, as the server names it. None before the first state message.
-            main: The state of that key.
-            others: The states of the keys that patterns match.
-            acks: The last acknowledgement of each key, to be repeated to a server that is new or has forgotten it.
-            size: The size of all documents as compact JSON, in bytes.
+        key: The key of the main subscription, as the server names it. None before the first state message.
+        main: The state of that key.
+        others: The states of the keys that patterns match.
+        acks: The last acknowledgement of each key, to be repeated to a server that is new or has forgotten it.
+        size: The size of all documents as compact JSON, in bytes.
     """
 
     key: Key | None = None

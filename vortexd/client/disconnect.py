@@ -23,10 +23,10 @@ class Disconnect:
     """The end of a connection, or of an attempt to connect.
 
     Attributes:
-            reason: One line for people, without secrets.
-            may_return: Whether the same client may come back to the same server.
-            reconnect_after_ms: The delay that the server asked for, or None.
-            is_token: The server refused the token; it may accept another one.
+        reason: One line for people, without secrets.
+        may_return: Whether the same client may come back to the same server.
+        reconnect_after_ms: The delay that the server asked for, or None.
+        is_token: The server refused the token; it may accept another one.
     """
 
     reason: str
@@ -47,15 +47,17 @@ def closed(code: int, text: str | None = None, reconnect_after_ms: int | None = 
     )
 
 
-def refused(status: int, retry_after: str | None = None, body: bytes = b"", *, had_it: bool = False) -> Disconnect:
+def refused(
+    status: int, retry_after: str | None = None, body: bytes = b"", *, existed_before: bool = False
+) -> Disconnect:
     """Interpret a handshake response other than 101.
 
     Args:
-            retry_after: The value of the header Retry-After. A date in it is ignored.
-            body: The JSON object of the refusal, or any text that a proxy sent.
-            had_it: Whether the configuration existed before. If so, a 404 may pass: its label may be gone only for a while.
+        retry_after: The value of the header Retry-After. A date in it is ignored.
+        body: The JSON object of the refusal, or any text that a proxy sent.
+        existed_before: Whether the configuration existed before. If so, a 404 may pass: its label may be gone only for a while.
     """
-    may_return = status >= 500 or status in _PASSING or (status == 404 and had_it)
+    may_return = status >= 500 or status in _PASSING or (status == 404 and existed_before)
     after = None
     if may_return and retry_after is not None and retry_after.isascii() and retry_after.isdecimal():
         after = min(int(retry_after[:9]), _MAX_RETRY_AFTER) * 1_000

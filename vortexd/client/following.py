@@ -66,8 +66,8 @@ async def following(
     """Follow a configuration; `watch` describes the arguments and the exceptions.
 
     Args:
-            make: Makes the view; its argument is the time since when the view is stale.
-            through: Calls a function in this thread, so that other threads can acknowledge.
+        make: Makes the view; its argument is the time since when the view is stale.
+        through: Calls a function in this thread, so that other threads can acknowledge.
     """
     instance = options.get("instance")
     subject = subject_of(app, profile, label, _myself() if instance is None else instance)

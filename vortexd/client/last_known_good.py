@@ -28,9 +28,9 @@ class LastKnownGood:
     """Where the file is, and under which conditions it is used.
 
     Attributes:
-            path: The file, in a directory that this user may write to. It has mode 600.
-            max_age: The greatest age, in seconds since a server last confirmed the content. None: no limit.
-            patience: How long a start waits for a server before it uses the file, in seconds.
+        path: The file, in a directory that this user may write to. It has mode 600.
+        max_age: The greatest age, in seconds since a server last confirmed the content. None: no limit.
+        patience: How long a start waits for a server before it uses the file, in seconds.
     """
 
     path: str | os.PathLike[str]
@@ -43,7 +43,7 @@ class Saved:
     """The content of the file.
 
     Attributes:
-            confirmed_at: When a server last confirmed that the content is current, in seconds since the epoch.
+        confirmed_at: When a server last confirmed that the content is current, in seconds since the epoch.
     """
 
     key: Key
@@ -60,7 +60,7 @@ def load(file: LastKnownGood, subject: Subject, now: float) -> Saved | None:
     """Read the file. Return None if there is no file.
 
     Raises:
-            Unusable: The file is damaged, too old or for another configuration, or another user could have read or written it.
+        Unusable: The file is damaged, too old or for another configuration, or another user could have read or written it.
     """
     try:
         data = _read(file.path)
@@ -89,7 +89,7 @@ def save(file: LastKnownGood, subject: Subject, saved: Saved) -> None:
     """Replace the file as a whole, with mode 600.
 
     Raises:
-            OSError: The file can't be written. The old file stays as it was.
+        OSError: The file can't be written. The old file stays as it was.
     """
     content = {
         "schema": _SCHEMA,
@@ -117,7 +117,7 @@ def remove(file: LastKnownGood) -> None:
     """Remove the file, because the configuration no longer exists.
 
     Raises:
-            OSError: The file can't be removed.
+        OSError: The file can't be removed.
     """
     with contextlib.suppress(FileNotFoundError):
         os.unlink(file.path)

@@ -23,7 +23,7 @@ from .address import SUBPROTOCOL, Address, Subject, headers, target
 from .change import Change
 from .client_state import Ack, ClientState
 from .disconnect import Disconnect, closed, refused
-from .protocol import Beat, Conversation, Current, Event, Over, Refused
+from .protocol import Conversation, Current, Event, Heartbeat, Over, Refused
 from .server_rotation import ServerRotation
 from .streams import Connect, ObservedStream, reason_of
 from .view import Connected, Failed, Stale, View
@@ -41,9 +41,9 @@ class Timeouts:
     """How long the client waits for a server, in seconds.
 
     Attributes:
-            connect: For TCP and TLS together, and then again for the handshake response.
-            send: For the sending of one message.
-            close: For the closing handshake.
+        connect: For TCP and TLS together, and then again for the handshake response.
+        send: For the sending of one message.
+        close: For the closing handshake.
     """
 
     connect: float = 10.0
@@ -55,12 +55,12 @@ class Link:
     """The connections that keep one view up to date.
 
     Args:
-            addresses: Servers of the same configuration, the preferred one first.
-            token: Returns the token for each attempt. A refused token isn't sent a second time.
-            has_other_tokens: Whether `token` may return a different token later.
-            held: The state that is already known.
-            max_message_bytes: If a server sends a larger message, the client doesn't return to that server.
-            connect: Opens a stream.
+        addresses: Servers of the same configuration, the preferred one first.
+        token: Returns the token for each attempt. A refused token isn't sent a second time.
+        has_other_tokens: Whether `token` may return a different token later.
+        held: The state that is already known.
+        max_message_bytes: If a server sends a larger message, the client doesn't return to that server.
+        connect: Opens a stream.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Link:
         self._max_message_bytes = max_message_bytes
         self._connect = connect
         self._timeouts = timeouts
-        self._talk: Conversation | None = None
+        self._conversation: Conversation | None = None
         self._waiting: trio.CancelScope | None = None
         self._attempting: trio.CancelScope | None = None
         self._is_stopping = False
@@ -120,7 +120,7 @@ class Link:
         """Let `run` return. If there is a connection, it performs a closing handshake first."""
         self._is_stopping = True
         self._wake()
-        if self._talk is None and self._attempting is not None:
+        if self._conversation is None and self._attempting is not None:
             self._attempting.cancel()
 
     def acknowledge(self, key: Key, ack: Ack) -> None:
@@ -129,8 +129,8 @@ class Link:
             # The key has ended in the meantime.
             return
         self._held.acks[key] = ack
-        if self._talk is not None:
-            self._talk.acknowledge(key, ack)
+        if self._conversation is not None:
+            self._conversation.acknowledge(key, ack)
             self._wake()
 
     def _wake(self) -> None:
@@ -141,14 +141,14 @@ class Link:
         """Mark the view as stale. Log the first failure after a connection as a warning, later failures as info."""
         reason = f"{address}: {end.reason}"
         if isinstance(self._view.state, Connected):
-            heard_at = self._talk.heard_at if self._talk else trio.current_time()
+            heard_at = self._conversation.heard_at if self._conversation else trio.current_time()
             since = time.time() - (trio.current_time() - heard_at)
             log.warning("connection to %s lost: %s", address, end.reason)
         else:
             assert isinstance(self._view.state, Stale)
             since = self._view.state.since
             log.info("can't follow %s: %s", address, end.reason)
-        self._talk = self._current_since = None
+        self._conversation = self._current_since = None
         self._view.turn(Stale(since, reason))
 
     async def _attempt(self, address: Address) -> Disconnect:
@@ -169,7 +169,7 @@ class Link:
     async def _connection(self, address: Address, token: str | None) -> Disconnect:
         try:
             with trio.fail_after(self._timeouts.connect):
-                stream = ObservedStream(await self._connect(address), self._hear)
+                stream = ObservedStream(await self._connect(address), self._note_bytes)
         except trio.TooSlowError:
             return Disconnect("the server doesn't answer")
         except (OSError, trio.BrokenResourceError) as error:
@@ -224,46 +224,46 @@ class Link:
         return end
 
     async def _follow(self, websocket: WebSocketConnection) -> Disconnect:
-        self._talk = talk = Conversation(self._held, self._patterns, trio.current_time())
+        self._conversation = conversation = Conversation(self._held, self._patterns, trio.current_time())
         while True:
             try:
                 with trio.fail_after(self._timeouts.send):
-                    for text in talk.take_outgoing(trio.current_time()):
+                    for text in conversation.take_outgoing(trio.current_time()):
                         await websocket.send_message(text)
                 if self._is_stopping:
                     # Close only now, so that earlier acknowledgements are still sent.
                     return closed(1000)
-                events = await self._next(websocket, talk)
+                events = await self._next(websocket, conversation)
             except trio.TooSlowError:
                 return Disconnect("the server doesn't read")
             except ConnectionClosed as error:
-                return self._closed(error, talk)
+                return self._closed(error, conversation)
             for event in events:
                 if isinstance(event, Over):
-                    return attrs.evolve(event.end, reconnect_after_ms=talk.reconnect_after_ms)
-                self._tell(event)
+                    return attrs.evolve(event.end, reconnect_after_ms=conversation.reconnect_after_ms)
+                self._apply(event)
 
-    async def _next(self, websocket: WebSocketConnection, talk: Conversation) -> list[Event]:
+    async def _next(self, websocket: WebSocketConnection, conversation: Conversation) -> list[Event]:
         message = None
         # `_wake` also cancels this scope, when there is a message to send.
-        deadline = -math.inf if self._is_stopping else talk.wake_at(trio.current_time())
+        deadline = -math.inf if self._is_stopping else conversation.wake_at(trio.current_time())
         with trio.CancelScope(deadline=deadline) as self._waiting:
             message = await websocket.get_message()
         now = trio.current_time()
-        events = [] if message is None else talk.receive(message, now)
-        return events + talk.tick(now)
+        events = [] if message is None else conversation.receive(message, now)
+        return events + conversation.tick(now)
 
-    def _closed(self, error: ConnectionClosed, talk: Conversation) -> Disconnect:
+    def _closed(self, error: ConnectionClosed, conversation: Conversation) -> Disconnect:
         reason = error.reason
         if reason is None:
-            return closed(1006, reconnect_after_ms=talk.reconnect_after_ms)
+            return closed(1006, reconnect_after_ms=conversation.reconnect_after_ms)
         if reason.code == _TOO_BIG and (reason.reason or "").startswith("Exceeded maximum message size"):
             return Disconnect(
                 f"the server sent a message longer than max_message_bytes ({self._max_message_bytes})", may_return=False
             )
-        return closed(reason.code, reason.reason, talk.reconnect_after_ms)
+        return closed(reason.code, reason.reason, conversation.reconnect_after_ms)
 
-    def _tell(self, event: Event) -> None:
+    def _apply(self, event: Event) -> None:
         match event:
             case Change():
                 self._view.change(event, is_main=event.key == self._held.key)
@@ -273,14 +273,14 @@ class Link:
                 self._refused_token = None
                 self._view.confirm(time.time())
                 self._view.turn(Connected())
-            case Beat():
+            case Heartbeat():
                 self._view.confirm(time.time())
             case Refused(code, message):
                 log.warning(REFUSED, code, message)
 
-    def _hear(self) -> None:
-        if self._talk is not None:
-            self._talk.hear(trio.current_time())
+    def _note_bytes(self) -> None:
+        if self._conversation is not None:
+            self._conversation.hear(trio.current_time())
 
 
 def _refusal(group: BaseExceptionGroup[ConnectionRejected], held: ClientState) -> Disconnect:
@@ -290,4 +290,4 @@ def _refusal(group: BaseExceptionGroup[ConnectionRejected], held: ClientState) -
     assert isinstance(rejected, ConnectionRejected)
     found = {bytes(name).lower(): bytes(value) for name, value in rejected.headers}
     retry_after = found.get(b"retry-after", b"").decode("latin-1")
-    return refused(rejected.status_code, retry_after or None, rejected.body or b"", had_it=held.key is not None)
+    return refused(rejected.status_code, retry_after or None, rejected.body or b"", existed_before=held.key is not None)

@@ -47,7 +47,7 @@ class Current:
 
 
 @attrs.frozen
-class Beat:
+class Heartbeat:
     """A heartbeat has confirmed that the main subscription is still current."""
 
 
@@ -66,7 +66,7 @@ class Over:
     end: Disconnect
 
 
-Event: TypeAlias = Change | Current | Beat | Refused | Over
+Event: TypeAlias = Change | Current | Heartbeat | Refused | Over
 
 
 @attrs.define(eq=False)
@@ -82,12 +82,12 @@ class Conversation:
     """The client's end of one connection, after the handshake.
 
     Args:
-            held: The client's state; changed in place.
-            patterns: Further subscriptions beside the main one.
-            now: Monotonic time, in seconds.
+        held: The client's state; changed in place.
+        patterns: Further subscriptions beside the main one.
+        now: Monotonic time, in seconds.
 
     Attributes:
-            reconnect_after_ms: The delay that the server named before it closes, or None.
+        reconnect_after_ms: The delay that the server named before it closes, or None.
     """
 
     def __init__(self, held: ClientState, patterns: Iterable[Pattern], now: float) -> None:
@@ -104,19 +104,19 @@ class Conversation:
         self._has_begun = self._is_current = False
         self._unconfirmed = set(held.others)
         # Heartbeats since `subscribed`. None until the server has answered.
-        self._beats: int | None = None if self._patterns else 0
+        self._heartbeats_seen: int | None = None if self._patterns else 0
         self._outgoing: list[str] = []
         self.reconnect_after_ms: int | None = None
         if self._patterns:
-            self._say("subscribe", patterns=list(self._patterns))
+            self._send("subscribe", patterns=list(self._patterns))
 
     def take_outgoing(self, now: float) -> list[str]:
         """Return the messages to send now, in order. Each message is returned only once."""
         while self._acks and self._ack_bucket.take(now):
             key = next(iter(self._acks))
             ack = self._acks.pop(key)
-            said = {} if ack.error is None else {"error": ack.error[:_MAX_ERROR]}
-            self._say("ack", version=ack.version, status=ack.status, **said, **_named(key))
+            reason = {} if ack.error is None else {"error": ack.error[:_MAX_ERROR]}
+            self._send("ack", version=ack.version, status=ack.status, **reason, **_named(key))
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
 
@@ -166,7 +166,7 @@ class Conversation:
             ]
         try:
             return self._understand(message["type"], message, now)
-        except _Unfit as error:
+        except _InvalidMessage as error:
             return [Over(Disconnect(f"the server sent {error}"))]
 
     def _understand(self, kind: str, message: dict[str, Any], now: float) -> list[Event]:
@@ -176,9 +176,9 @@ class Conversation:
             case "hello":
                 self._heartbeat = _heartbeat(message)
             case "ping":
-                return self._beat(message, now)
+                return self._receive_heartbeat(message, now)
             case "subscribed":
-                self._beats = 0
+                self._heartbeats_seen = 0
             case "unsubscribed":
                 return self._unsubscribed(_texts(message, "patterns"))
             case "connection_closing":
@@ -227,16 +227,16 @@ class Conversation:
         replica = self._held.replica(key)
         if replica is None and any(pattern.matches(key) for pattern in self._patterns.values()):
             if len(self._held.others) >= _MOST_KEYS:
-                raise _Unfit("more keys than this client can hold")
+                raise _InvalidMessage("more keys than this client can hold")
             replica = self._held.others[key] = Replica()
         return replica
 
     def _count(self, more: int) -> None:
         self._held.size += more
         if self._held.size > _MOST_BYTES:
-            raise _Unfit("more bytes than this client can hold")
+            raise _InvalidMessage("more bytes than this client can hold")
 
-    def _beat(self, message: dict[str, Any], now: float) -> list[Event]:
+    def _receive_heartbeat(self, message: dict[str, Any], now: float) -> list[Event]:
         versions = message.get("versions")
         if not isinstance(versions, dict) or self._held.key is None:
             return []
@@ -246,10 +246,10 @@ class Conversation:
             self._troubles.setdefault(key, _Trouble(due=now))
             events += self._ask_if_due(key, now)
         elif self._is_current and version is not None and key not in self._troubles:
-            events.append(Beat())
-        if self._beats is not None and self._beats < _FENCE:
-            self._beats += 1
-            if self._beats == _FENCE:
+            events.append(Heartbeat())
+        if self._heartbeats_seen is not None and self._heartbeats_seen < _FENCE:
+            self._heartbeats_seen += 1
+            if self._heartbeats_seen == _FENCE:
                 # By now the server has sent every key that matches. Keys that it didn't send ended while the client was disconnected.
                 events += self._forget(self._unconfirmed)
         return events
@@ -275,9 +275,9 @@ class Conversation:
         return events
 
     def _refused(self, code: str, message: str) -> Refused:
-        if code == "FORBIDDEN" and self._beats is None:
+        if code == "FORBIDDEN" and self._heartbeats_seen is None:
             # This answers `subscribe`: the server may no longer know which keys the patterns matched.
-            self._beats = 0
+            self._heartbeats_seen = 0
         elif code == "FORBIDDEN":
             # This answers an ack. If the client went on, the server would close the connection for good (realtime.errors_per_minute).
             self._may_acknowledge = False
@@ -299,14 +299,14 @@ class Conversation:
         trouble.asked += 1
         trouble.asked_at, trouble.due = now, now + _RESYNC_PATIENCE
         # Without a mode, newer servers send the whole document. Older servers know no mode, and send a diff.
-        self._say("resync", last_version=last_version, mode="diff", **_named(key))
+        self._send("resync", last_version=last_version, mode="diff", **_named(key))
         return []
 
-    def _say(self, kind: str, **members: Any) -> None:
+    def _send(self, kind: str, **members: Any) -> None:
         self._outgoing.append(orjson.dumps({"type": kind, **members}).decode())
 
 
-class _Unfit(Exception):
+class _InvalidMessage(Exception):
     """The server broke the protocol; the text names the part of the message that is wrong."""
 
 
@@ -317,14 +317,14 @@ def _named(key: Key) -> dict[str, str]:
 def _text(message: Mapping[str, Any], member: str) -> str:
     value = message.get(member)
     if not isinstance(value, str):
-        raise _Unfit(f"an incomplete message: {member} isn't a string")
+        raise _InvalidMessage(f"an incomplete message: {member} isn't a string")
     return value
 
 
 def _texts(message: Mapping[str, Any], member: str) -> list[str]:
     value = message.get(member)
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise _Unfit(f"an incomplete message: {member} isn't a list of strings")
+        raise _InvalidMessage(f"an incomplete message: {member} isn't a list of strings")
     return value
 
 

@@ -40,12 +40,12 @@ class Replica:
     """The client's copy of one key of the server.
 
     Args:
-            version: The verified version of `document`. Both are None if nothing is known.
+        version: The verified version of `document`. Both are None if nothing is known.
 
     Attributes:
-            version: None until a document has arrived, and after the key has ended.
-            document: Callers must not modify it.
-            size: The size of the document as compact JSON, in bytes.
+        version: None until a document has arrived, and after the key has ended.
+        document: Callers must not modify it.
+        size: The size of the document as compact JSON, in bytes.
     """
 
     def __init__(self, version: str | None = None, document: Any = None) -> None:
@@ -57,7 +57,7 @@ class Replica:
         """Apply a state message of this key. Return whether the document has changed. Other message types are ignored.
 
         Raises:
-                OutOfSync: The message can't be applied. Nothing was changed.
+            OutOfSync: The message can't be applied. Nothing was changed.
         """
         try:
             return self._receive(message)

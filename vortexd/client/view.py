@@ -28,8 +28,8 @@ class Stale:
     """There is no connection. The client is trying to connect, or will try again.
 
     Attributes:
-            since: The last time, in seconds since the epoch, at which the view was known to be current. If nothing is known, the start.
-            reason: Why there is no connection, on one line.
+        since: The last time, in seconds since the epoch, at which the view was known to be current. If nothing is known, the start.
+        reason: Why there is no connection, on one line.
     """
 
     since: float
@@ -62,14 +62,14 @@ class View(Mapping[str, Any]):
     Read it like the nested document that it holds, and don't modify the document. After `watch` has ended, it keeps its content.
 
     Args:
-            since: The current time, or the time of a saved document that the view begins with, in seconds since the epoch.
-            lock: Needed if several threads use the view: held while changes are shown or taken. It must be reentrant.
+        since: The current time, or the time of a saved document that the view begins with, in seconds since the epoch.
+        lock: Needed if several threads use the view: held while changes are shown or taken. It must be reentrant.
     """
 
     def __init__(self, since: float, lock: AbstractContextManager[object] | None = None) -> None:
         self._lock = lock or nullcontext()
         self._listeners: list[Callable[[], None]] = []
-        self._say: Callable[[Key, Ack], None] | None = None
+        self._send_ack: Callable[[Key, Ack], None] | None = None
         self._main: Change | None = None
         self._others: dict[Key, Change] = {}
         self._unseen: dict[Key, Change] = {}
@@ -144,8 +144,8 @@ class View(Mapping[str, Any]):
         if status not in ("applied", "rejected"):
             raise ValueError('the status of an ack must be "applied" or "rejected"')
         key = key or self.key
-        if self._say is not None and key is not None:
-            self._say(key, Ack(version, status, error))
+        if self._send_ack is not None and key is not None:
+            self._send_ack(key, Ack(version, status, error))
 
     # For the connection, and for the tasks that wait for news.
 
@@ -153,9 +153,9 @@ class View(Mapping[str, Any]):
         """Call a function after every update of the view."""
         self._listeners.append(listener)
 
-    def bind(self, say: Callable[[Key, Ack], None]) -> None:
+    def bind(self, send: Callable[[Key, Ack], None]) -> None:
         """Set the function that sends acknowledgements."""
-        self._say = say
+        self._send_ack = send
 
     def begin(self, change: Change) -> None:
         """Set the document that the application begins with; it doesn't count as a change."""

@@ -35,11 +35,11 @@ class Config(View):
 
         Args:
             status: "applied" or "rejected".
-                error: Why the application rejected the version, in a sentence without secrets.
-                key: One of `others`. Default: the main key.
+            error: Why the application rejected the version, in a sentence without secrets.
+            key: One of `others`. Default: the main key.
 
         Raises:
-                ValueError: The status is neither "applied" nor "rejected".
+            ValueError: The status is neither "applied" nor "rejected".
         """
         self.acknowledge(version, status, error, key)
         await trio.lowlevel.checkpoint()
@@ -102,22 +102,22 @@ def watch(
     Exceptions of the block itself propagate unchanged. Cancellation ends the block at once.
 
     Args:
-            url: A server (`ws://`, `wss://`, `http://`, `https://`, `unix:///path`), or several with the same configuration, tried in turn.
-            app: One application, or several separated by commas.
-            label: Default: the server's default label.
-            token: Sent as a header. A function is called before each attempt. After a refusal, it is called until it returns another token.
-            patterns: Further keys, as `application:profile:label` with globs. Their changes come in the same stream.
-            instance: The name under which this client acknowledges; default `host:pid`. A client with "" only watches, and isn't counted.
-            last_known_good: A file that keeps the document. If every server is down, a start uses it, with the state `Stale` or `Failed`.
-            start_timeout: How long to wait for the first document, in seconds. None: no limit.
-            ssl_context: For client certificates and other TLS options.
-            ca_file: The authorities, in PEM, that sign the server's certificate. They replace the system's authorities.
-            max_message_bytes: If a server sends a larger message, the client doesn't return to that server.
-            connect: Opens a stream to an address. It replaces TCP, TLS and Unix sockets.
+        url: A server (`ws://`, `wss://`, `http://`, `https://`, `unix:///path`), or several with the same configuration, tried in turn.
+        app: One application, or several separated by commas.
+        label: Default: the server's default label.
+        token: Sent as a header. A function is called before each attempt. After a refusal, it is called until it returns another token.
+        patterns: Further keys, as `application:profile:label` with globs. Their changes come in the same stream.
+        instance: The name under which this client acknowledges; default `host:pid`. A client with "" only watches, and isn't counted.
+        last_known_good: A file that keeps the document. If every server is down, a start uses it, with the state `Stale` or `Failed`.
+        start_timeout: How long to wait for the first document, in seconds. None: no limit.
+        ssl_context: For client certificates and other TLS options.
+        ca_file: The authorities, in PEM, that sign the server's certificate. They replace the system's authorities.
+        max_message_bytes: If a server sends a larger message, the client doesn't return to that server.
+        connect: Opens a stream to an address. It replaces TCP, TLS and Unix sockets.
 
     Raises:
-            ValueError: An argument is invalid.
-            WatchFailed: There is no document to begin with, not even in a file: every server refused, or `start_timeout` has passed.
+        ValueError: An argument is invalid.
+        WatchFailed: There is no document to begin with, not even in a file: every server refused, or `start_timeout` has passed.
     """
     options: Options = {
         "token": token,
