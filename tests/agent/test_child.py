@@ -1,4 +1,4 @@
-"""A command with a configuration as its environment: real ones, that write down what they were given."""
+"""A command with a configuration as its environment. The tests run real commands, which record what they received."""
 
 import os
 import signal
@@ -152,12 +152,12 @@ async def test_an_environment_that_is_too_large_is_rejected_and_it_goes_on(tmp_p
         await run.is_told(1)
         run.watched.change({"size": 2, "large": "x" * 1_000_000})
 
-        assert "the command can't be started: argument list too long" == (await run.is_told(2))[1][2]
+        assert "can't start the command: argument list too long" == (await run.is_told(2))[1][2]
         assert await run.has("1", "1")
 
 
 async def test_a_signal_in_place_of_a_new_start(tmp_path: Path) -> None:
-    async with running(tmp_path, plan(SERVICE, told_by=signal.SIGHUP), {"size": 1}) as run:
+    async with running(tmp_path, plan(SERVICE, reload_signal=signal.SIGHUP), {"size": 1}) as run:
         await run.is_told(1)
         newest = run.watched.change({"size": 2})
 
@@ -167,7 +167,9 @@ async def test_a_signal_in_place_of_a_new_start(tmp_path: Path) -> None:
 
 
 async def test_a_command_that_ends_by_the_signal_ends_everything(tmp_path: Path) -> None:
-    async with running(tmp_path, plan("echo 1 $$ >> log; exec sleep 600", told_by=signal.SIGUSR1), {"size": 1}) as run:
+    async with running(
+        tmp_path, plan("echo 1 $$ >> log; exec sleep 600", reload_signal=signal.SIGUSR1), {"size": 1}
+    ) as run:
         await run.is_told(1)
         run.watched.change({"size": 2})
 

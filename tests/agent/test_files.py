@@ -1,4 +1,4 @@
-"""A target that is replaced, put back and locked."""
+"""A target that is replaced, restored and locked."""
 
 import os
 import stat
@@ -91,13 +91,13 @@ def test_a_link_that_leads_elsewhere_by_now_is_refused(file: Path) -> None:
     link.unlink()
     link.symlink_to("other.conf")
 
-    with pytest.raises(FileError, match="start the agent again"):
+    with pytest.raises(FileError, match="restart the agent"):
         one.commit()
 
 
 def test_what_is_no_file_is_refused(file: Path) -> None:
     os.mkfifo(file)
-    with pytest.raises(FileError, match="no regular file"):
+    with pytest.raises(FileError, match="isn't a regular file"):
         target(file).read()
 
     file.unlink()

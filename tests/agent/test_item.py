@@ -1,4 +1,4 @@
-"""One template, from a document to its end: applied, or everything as before. Checks and reloads are real commands."""
+"""One template, from a document to its outcome: applied, or rejected with the old state restored. Checks and reloads are real commands."""
 
 import os
 from pathlib import Path
@@ -130,7 +130,10 @@ async def test_a_reload_that_fails_with_the_old_file_too_is_said_and_not_known_a
     bench.target.write_text("size=0\n")
     outcome = await bench.apply(1)
 
-    assert "reload ended with status 4; with the old file back: reload ended with status 4" == failure(outcome).reason
+    assert (
+        "reload ended with status 4; after the old file was restored: reload ended with status 4"
+        == failure(outcome).reason
+    )
     assert ("size=0\n", Known()) == (bench.held(), bench.record().read())
 
 

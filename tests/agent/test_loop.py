@@ -1,4 +1,4 @@
-"""The loop: versions come to items at their time, and the server hears what became of them."""
+"""The loop: it applies versions to items when they are due, and reports each outcome to the server."""
 
 import pytest
 import trio

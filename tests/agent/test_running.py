@@ -1,4 +1,4 @@
-"""The agent as a process would be: signals, what a supervisor hears, and several configurations beside each other."""
+"""The agent as a process: signals, systemd's notifications, and several configurations at once."""
 
 import os
 import signal

@@ -14,7 +14,7 @@ from ..agent import running
 from ..agent.commands import Failure
 from ..agent.following import Origin, kept_in, token_of, watch_of
 from ..agent.item import Outcome
-from ..agent.loop import told
+from ..agent.loop import failure_text
 from ..agent.record import state_directory
 from ..agent.settings import Settings
 from ..agent.settings_file import load
@@ -84,7 +84,7 @@ def read_settings(file: str) -> Settings:
 def _report(results: running.Results[Outcome], settings: Settings) -> int:
     failures = [(name, outcome.failure) for name, outcome in results.items if outcome.failure is not None]
     for name, failure in failures:
-        _complain(f"{name}: rejected: {told(failure, settings.agent.report_stderr)}")
+        _complain(f"{name}: rejected: {failure_text(failure, settings.agent.report_stderr)}")
     for error in results.errors:
         _complain(error)
     return 3 if results.errors else int(bool(failures))
