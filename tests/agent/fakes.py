@@ -1,4 +1,4 @@
-"""A configuration that a test changes, in place of one that a server sends."""
+"""A configuration that the test changes, instead of one from a server."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

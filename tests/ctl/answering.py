@@ -1,4 +1,4 @@
-"""A server that answers what a test has written down, and writes down what it was asked."""
+"""A server that gives prepared answers and records the requests."""
 
 import json
 import ssl

@@ -1,4 +1,4 @@
-"""The benchmark for users: its figures against a server that loses messages, and a file that is always put back."""
+"""The benchmark: its figures against a server that loses messages, and a file that is always restored."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""Completion: each script has all that the parser knows, and the shells that are here take it."""
+"""Completion: each script has all commands and options of the parser, and the installed shells accept it."""
 
 import argparse
 import re

@@ -1,4 +1,4 @@
-"""Documents as text: whoever reads it back has the same, and no terminal is steered."""
+"""Documents as text: the text reads back as the same document, and can't control a terminal."""
 
 import json
 from typing import Any

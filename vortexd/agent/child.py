@@ -149,7 +149,7 @@ class Child:
             await self._start(environment)
         except OSError as error:
             await self._report(watched, state, _not_started(error))
-            log.error("the command can't be started", reason=(error.strerror or "error").lower())
+            log.error("can't start the command", reason=(error.strerror or "error").lower())
             return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
         await self._report(watched, state, await self._settled())
         while await self._change_comes():
