@@ -149,7 +149,7 @@ def test_a_worker_that_is_importing_is_ended_by_none(tmp_path: Path, number: int
 
         # It goes on, and finds that no supervisor has started it.
         assert 2 == early.process.wait(10)
-    assert re.search("a worker is started by vortexd", (tmp_path / "log").read_text())
+    assert re.search("only vortexd can start a worker", (tmp_path / "log").read_text())
 
 
 @pytest.mark.parametrize(
