@@ -1,4 +1,4 @@
-"""Node, to run the parts of the console that need no browser."""
+"""Runs Node for the parts of the console that need no browser."""
 
 import json
 import shutil

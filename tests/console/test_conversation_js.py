@@ -1,4 +1,4 @@
-"""The client's end of a conversation in JavaScript, step by step: what it makes of messages, what it says, and when it gives up."""
+"""The sans-IO client in JavaScript, step by step: its events, its messages, and when it gives up."""
 
 import json
 from collections.abc import Sequence

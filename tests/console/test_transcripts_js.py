@@ -1,4 +1,4 @@
-"""The recorded conversations, played to the client in JavaScript as they are to the one in Python."""
+"""Plays the recorded conversations to the client in JavaScript, as to the client in Python."""
 
 import json
 import subprocess

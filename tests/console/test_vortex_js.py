@@ -1,4 +1,4 @@
-"""The client in JavaScript comes to the same versions, documents, delays and ends as the one in Python."""
+"""The client in JavaScript computes the same versions, documents, delays and ends as the client in Python."""
 
 import json
 import random
@@ -247,7 +247,7 @@ def test_it_takes_the_package_ws(tmp_path: Path) -> None:
 def test_without_that_too_it_says_in_a_line_what_to_install(tmp_path: Path) -> None:
     failed, said = without_websocket(tmp_path, WATCH + FOLLOW, has_package=False).splitlines()
 
-    reason = "there is no WebSocket here: run `npm install ws`, or use Node 22 or newer"
+    reason = "this environment has no WebSocket: run `npm install ws`, or use Node 22 or newer"
     assert ["failed", reason] == json.loads(failed)
     assert reason == json.loads(said)
 

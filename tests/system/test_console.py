@@ -112,7 +112,7 @@ async def test_broken_files_are_shown_with_their_place_and_with_the_keys_that_re
     assert "billing:default:main" in sources
     assert "everything but this file" in sources
     assert "billing.yml:3 is broken" in shown
-    assert "Served in its place: its last good content." in shown
+    assert "The server uses instead: its last good content." in shown
     assert 0 == await page.evaluate("document.querySelectorAll('main img').length")
     assert [] == page.complaints
 
@@ -223,13 +223,13 @@ async def test_a_token_without_the_right_admin_shows_its_keys_and_reduced_pages_
         await page.wait(f"document.querySelectorAll('#key-list button').length === {len(keys)}")
         shown = await keys_of(page)
         await choose(page, keys[-1])
-        clients = await view(page, "clients", "No application has said")
+        clients = await view(page, "clients", "No instance has acknowledged")
         sources = await view(page, "sources", "The server is ready.")
         notice = await page.evaluate("document.getElementById('notice').hidden")
 
     assert keys == shown
-    assert "Your token doesn't allow this: the list of connections needs the right admin." in clients
-    assert "Your token doesn't allow this: the state of each source needs the right admin." in sources
+    assert "Your token doesn't allow this: the list of connections requires the right admin." in clients
+    assert "Your token doesn't allow this: the state of each source requires the right admin." in sources
     assert notice
     # No page has asked for what isn't allowed.
     assert [] == page.complaints
@@ -257,12 +257,12 @@ async def test_without_the_right_read_values_are_shown_without_their_places(page
         await page.wait(CONNECTED)
         await choose(page, "billing:default:main")
         document = await page.evaluate("document.querySelector('#document').innerText")
-        clients = await view(page, "clients", "what applications did")
+        clients = await view(page, "clients", "the list of acknowledgements")
 
-    assert "Your token doesn't allow this: where values come from needs the right read." in document
+    assert "Your token doesn't allow this: the origin of values requires the right read." in document
     assert "database.pool.size\t10" in document
     assert "hunter2" not in document
-    assert "what applications did with their configuration needs the right read" in clients
+    assert "the list of acknowledgements requires the right read" in clients
 
 
 async def test_without_the_right_subscribe_a_configuration_is_opened_by_its_name(page: Page, source: Path) -> None:
@@ -278,7 +278,7 @@ async def test_without_the_right_subscribe_a_configuration_is_opened_by_its_name
         await page.wait("document.querySelectorAll('#document tr').length > 0")
         document = await page.evaluate("document.querySelector('#document').innerText")
 
-    assert "Your token has no right subscribe, so no change appears here." in notice
+    assert "Your token lacks the right subscribe, so no changes appear here." in notice
     assert "billing.yml:4" in document
     assert [] == page.complaints
 
@@ -322,7 +322,7 @@ async def test_labels_that_only_the_server_knows_have_to_be_named(page: Page, so
     token, settings = guarded(source, '["read", "subscribe"]', '["billing:*:mai*"]')
     with Server(source, settings=settings) as server:
         await signed_in(page, server, token)
-        await page.wait("document.getElementById('notice').innerText.includes('say under Show which')")
+        await page.wait("document.getElementById('notice').innerText.includes('Name one under Show')")
         await sign_in(page, token, "billing:*:main")
         await page.wait(CONNECTED)
         await page.wait("document.querySelectorAll('#key-list button').length === 1")
@@ -339,7 +339,7 @@ async def test_more_patterns_than_a_client_may_have_are_said(page: Page, source:
         notice = await page.evaluate("document.getElementById('notice').innerText")
         await page.wait("document.querySelectorAll('#key-list button').length > 0")
 
-    assert "Your token has 65 patterns, of which the first 64 are shown." in notice
+    assert "Your token has 65 patterns. This page shows only the first 64." in notice
     assert [] == page.complaints
 
 
@@ -348,9 +348,9 @@ async def test_where_everybody_is_let_in_without_admin_the_pages_say_it_of_nobod
     with Server(source, settings=settings) as server:
         await page.go(f"http://127.0.0.1:{server.port}/console/")
         await page.wait(CONNECTED)
-        clients = await view(page, "clients", "needs the right admin")
+        clients = await view(page, "clients", "requires the right admin")
 
-    assert "Nobody is allowed this here: the list of connections needs the right admin." in clients
+    assert "Anonymous users may not see this: the list of connections requires the right admin." in clients
     assert [] == page.complaints
 
 
@@ -390,4 +390,4 @@ async def test_it_comes_back_by_itself_when_the_server_does(page: Page, source: 
         await page.wait(CONNECTED)
         await page.wait("document.querySelector('#change-list').innerText.includes('database.pool.size: 12')")
 
-    assert "comes back by itself" in told
+    assert "reconnects by itself" in told
