@@ -1,4 +1,4 @@
-"""From `git push` to the last of N clients, stage by stage, for repositories of several sizes in which one file changes.
+"""The time from `git push` to the last of N clients, by stage, for repositories of several sizes in which one file changes.
 
 python -m tests.bench git --clients 1000 --files 100 500 1000 10000
 """

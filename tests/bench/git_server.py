@@ -1,4 +1,4 @@
-"""vortexd with a stopwatch at each stage: prints a line of JSON with the milliseconds of each publication.
+"""Runs vortexd and measures each stage. For each publication, it prints a line of JSON with the milliseconds.
 
 python -m tests.bench.git_server --config FILE
 """

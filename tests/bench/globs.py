@@ -1,8 +1,8 @@
-"""A witness beside clients with globs: many applications, 64 patterns each, and resyncs. How long do its answers take?
+"""Clients with globs: many applications, 64 patterns for each client, and resyncs. Measures how long the server takes to answer an undisturbed client.
 
 python -m tests.bench globs --shape issue
 
-The clients run in a process of their own and come from several addresses of the loopback network. The whole run takes less than a minute.
+The clients run in a separate process and connect from several loopback addresses. The whole run takes less than a minute.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Requests per second and p99 for one document, fresh and 304, beside a bare quart-trio "hello" on Hypercorn in the same run.
+"""Requests per second and p99 for one document (new and 304), compared with a bare quart-trio "hello" on Hypercorn in the same run.
 
 python -m tests.bench http
 """

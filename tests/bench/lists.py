@@ -1,9 +1,9 @@
-"""Patches of long lists beside those of jsonpatch and beside the whole list: bytes and time over a history, and time at worst.
+"""The patches of long lists, compared with the patches of jsonpatch and with the whole list: bytes and time over a history, and the worst time.
 
 python -m tests.bench lists
 
-The lists have the shapes and sizes of a catalogue of schemas and of a lock file. The worst cases have 10,000 elements; no diff of these may take
-50 ms. Times are those of the processor, the least of several rounds.
+The lists have the shapes and sizes of a catalogue of schemas and of a lock file. The worst cases have 10,000 elements; no diff of these may
+take 50 ms. Times are processor times, the least of several rounds.
 """
 
 import argparse

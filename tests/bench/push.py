@@ -1,4 +1,4 @@
-"""From the rename of a file to the last of N clients; memory per idle connection; start-up. Prints one line per figure.
+"""The time from the rename of a file to the last of N clients, memory per idle connection, and start-up. Prints one line per figure.
 
 python -m tests.bench push --clients 1000 --changes 20
 """

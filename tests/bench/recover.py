@@ -1,8 +1,9 @@
-"""The server is killed and started again: how long until all clients are in sync, and with how many bytes; the same with a change in between.
+"""Kills the server and starts it again. Measures how long until all clients are in sync, and how many bytes that takes, with and without a change.
 
 python -m tests.bench recover
 
-The clients are vortexd.client.watch, all in one process, so their own work is a part of the figures. "Back" is when the new server says that it is ready.
+The clients are vortexd.client.watch, all in one process, so their own work is part of the figures. "Back" is the time at which the new server says
+that it is ready.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The cost of finding the subscribers of one change: it grows with how many there are, and not with how many patterns.
+"""The cost of finding the subscribers of one change. It grows with the number of subscribers, not with the number of patterns.
 
 python -m tests.bench registry
 """

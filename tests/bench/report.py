@@ -1,4 +1,4 @@
-"""How figures are printed."""
+"""Prints the figures of a benchmark."""
 
 import statistics
 from collections.abc import Sequence

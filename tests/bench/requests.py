@@ -1,4 +1,4 @@
-"""Sends the same GET over keep-alive connections, as fast as they are answered, and prints what that took. Run by the benchmark `http`.
+"""Sends the same GET request over keep-alive connections, as fast as the server answers, and prints the times. The benchmark `http` runs it.
 
 python -m tests.bench.requests PORT SECONDS CONNECTIONS STATUS TARGET [HEADER]...
 """

@@ -1,4 +1,4 @@
-"""From a save to the last of N clients, for each way of saving a file; and how many publications a storm of saves becomes.
+"""The time from a save to the last of N clients, for each way of saving a file; and the number of publications after a storm of saves.
 
 python -m tests.bench save --clients 1000 --changes 20
 """

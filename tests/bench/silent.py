@@ -1,4 +1,4 @@
-"""What silent peers cost: memory, and answers of /health and of a WebSocket client that was there before, beside an undisturbed run.
+"""The cost of silent peers: memory, and the answer times of /health and of an earlier WebSocket client, compared with an undisturbed run.
 
 python -m tests.bench silent [--kind KIND] [--clients 1000] [--addresses 1]
 python -m tests.bench silent --honest 5000

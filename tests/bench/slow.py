@@ -1,4 +1,4 @@
-"""What those who don't read cost the others: latency of the rest, and memory of the server, beside a run where all read.
+"""The cost of clients that don't read: latency of the other clients, and the server's memory, compared with a run in which all clients read.
 
 python -m tests.bench slow
 """

@@ -1,4 +1,4 @@
-"""Everybody comes at once: how long it takes, what it costs at its peak and settled, and a herd that comes back with its version.
+"""All clients connect at once: the time, and the server's cost at its peak and afterwards. Then all clients reconnect with their versions.
 
 python -m tests.bench storm
 """

@@ -1,4 +1,4 @@
-"""What one idle TLS connection costs, beside what OpenSSL alone keeps for one.
+"""The cost of one idle TLS connection, compared with the memory that OpenSSL alone keeps for one.
 
 python -m tests.bench tls
 """

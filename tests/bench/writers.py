@@ -1,4 +1,4 @@
-"""Would several threads write faster than one? The kernel's part runs without the interpreter lock, the rest doesn't.
+"""Would several threads write faster than one? The kernel's part runs without the interpreter lock; the rest holds the lock.
 
 python -m tests.bench writers
 """

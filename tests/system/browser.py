@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over its DevTools protocol: what a page shows, and what it complains of."""
+"""A headless Chromium, driven over its DevTools protocol: reads what a page shows, and the errors that it logs."""
 
 import base64
 import contextlib

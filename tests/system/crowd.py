@@ -1,6 +1,6 @@
-"""Crowds that cost a server something before they have said what they want, and probes that see whether it still answers.
+"""Crowds of peers that use a server's resources before they send a whole request, and probes that check whether the server still answers.
 
-One thread each, so that a test or a benchmark looks at the server meanwhile.
+Each crowd and each probe runs in its own thread, so that a test or a benchmark can observe the server at the same time.
 """
 
 import contextlib

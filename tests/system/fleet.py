@@ -1,6 +1,6 @@
-"""Recording WebSocket clients of a real process: they follow, resume, come back by themselves, and write down what they are told.
+"""Recording WebSocket clients of a real process: they follow, resume, reconnect by themselves, and record every message.
 
-Everything they see becomes one history, which `tests.pipeline_runs.history.check` holds against the promises.
+All records become one history, which `tests.pipeline_runs.history.check` compares with the promises of the protocol.
 """
 
 import contextlib

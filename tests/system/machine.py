@@ -1,7 +1,7 @@
-"""A systemd of our own: the system manager as PID 1 of private namespaces, over the files of this machine.
+"""A private systemd for tests: the system manager as PID 1 of its own namespaces, over the files of this machine.
 
-What it writes goes to memory and is gone with it; of this machine it shares the network alone. Its only units are the few that every service
-needs, and those that are installed into it.
+Its writes stay in memory and are lost when it ends; it shares only the network with this machine. Its units are the few that every service needs, and
+the units that a test installs.
 """
 
 import os

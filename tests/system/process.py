@@ -1,4 +1,4 @@
-"""The real daemon in a process of its own, for system tests and benchmarks."""
+"""The real daemon as a separate process, for system tests and benchmarks."""
 
 import os
 import re

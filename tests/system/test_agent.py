@@ -1,4 +1,4 @@
-"""The agent and the server as processes of their own, with a real nginx where there is one: changes come into force, bad ones don't."""
+"""The agent and the server as real processes, with a real nginx if it is installed: good changes take effect, bad changes don't."""
 
 import json
 import os

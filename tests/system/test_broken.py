@@ -1,4 +1,4 @@
-"""Broken files, with the real process: what takes their place, on which instance and after which restart, and where it is said."""
+"""Broken files, with the real process: which content replaces them, on each instance and after each restart, and where the server reports it."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""The client against the real process: killed, restarted, stopped, replaced."""
+"""The client against the real process, which is killed, restarted, stopped and replaced."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""The console in a real browser: it shows what changes, why a value is what it is, who is connected, and nothing that only looks like markup."""
+"""The console in a real browser: it shows changes, the origin of values and the connected clients, and never turns values into markup."""
 
 import json
 import os

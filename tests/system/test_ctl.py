@@ -1,4 +1,4 @@
-"""vortexctl against the real process, and what a user meets who has something wrong."""
+"""vortexctl against the real process, including the errors of common mistakes."""
 
 import json
 import signal

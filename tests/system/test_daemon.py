@@ -1,4 +1,4 @@
-"""The real process: start, serve, change, drain, and what it prints when something is wrong."""
+"""The real process: it starts, serves, publishes changes and drains, and its error output is right."""
 
 import json
 import signal

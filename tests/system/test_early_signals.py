@@ -1,4 +1,4 @@
-"""Signals that come while the real process is still importing: the import of a chosen module waits until the test has sent them."""
+"""Signals that arrive while the real process is still importing. The import of a chosen module waits until the test has sent them."""
 
 import os
 import re

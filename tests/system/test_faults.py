@@ -1,6 +1,7 @@
-"""What is promised, and the fault that would break it: the real process, recording clients, and one history at the end.
+"""Each promise, with the fault that could break it: the real process, recording clients, and one history at the end.
 
-The long forms run with VORTEXD_LONG=1; VORTEXD_SOAK_SECONDS shortens the soak of an hour. Random tests print their seed, and take VORTEXD_SEED.
+VORTEXD_LONG=1 runs the long forms; VORTEXD_SOAK_SECONDS shortens the soak of an hour. Random tests print their seed, and take one from
+VORTEXD_SEED.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Who has applied what, asked of the real process: clients that apply, reject, say nothing, and are killed."""
+"""The fleet of the real process: clients that apply, reject, stay silent, and are killed."""
 
 import json
 import subprocess

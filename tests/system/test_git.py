@@ -1,4 +1,4 @@
-"""The real daemon on real git servers: a repository of this machine, git's own daemon, smart HTTP behind nginx, ssh."""
+"""The real daemon on real git servers: a local repository, git's own daemon, smart HTTP behind nginx, and ssh."""
 
 import getpass
 import json

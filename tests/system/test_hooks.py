@@ -1,4 +1,4 @@
-"""A push as teams push: git, a hook that calls, and clients that have it at once; and remotes that misbehave in every way."""
+"""A push as teams push: git, a webhook, and clients that receive the change at once; and remotes that misbehave in every way."""
 
 import json
 import os

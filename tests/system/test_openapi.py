@@ -1,4 +1,4 @@
-"""What the OpenAPI document says and what the daemon answers are the same, for requests that are made up from it: the right ones and the wrong ones."""
+"""The OpenAPI document and the daemon's answers agree, for valid and invalid requests that are generated from the document."""
 
 import socket
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Real proxies in front, with the configurations of conf/proxies: WebSockets stay open, paths arrive as they were sent, and clients keep their addresses."""
+"""Real proxies with the configurations of conf/proxies: WebSockets stay open, paths arrive unchanged, and the server sees the clients' addresses."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""SIGHUP on the real process: what changes for those who are connected, and that nobody is lost by it."""
+"""SIGHUP on the real process: new settings apply to open connections, and no connection is lost."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""Crowds that say nothing, or a byte a second, or half of something: nobody else waits for them, and nobody is refused for them."""
+"""Crowds that send nothing, a byte a second, or half of a request: other clients don't wait and aren't refused."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""A minute of everything that may happen; an hour by `python -m tests.soak`."""
+"""A minute of random events; `python -m tests.soak` runs an hour."""
 
 import os
 import random

@@ -1,7 +1,7 @@
 """Published clients of Spring Cloud Config against the real daemon, unchanged: from the Python and npm registries, and Spring Boot's own.
 
-They are installed once, into pytest's cache. Where that isn't possible (no registry, no node, no Maven, or not within `SECONDS`) the tests are skipped
-and say why; a build that can't be is a failure.
+The tests install them once, into pytest's cache. If that isn't possible (no registry, no node, no Maven, or not within `SECONDS`), the tests are skipped
+and give the reason. A build that fails is a failure.
 """
 
 import contextlib

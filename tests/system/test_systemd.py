@@ -1,4 +1,4 @@
-"""The real process under what systemd gives it: sockets that are open already, and somebody to say how it goes to."""
+"""The real process with systemd's environment: inherited sockets, and notifications of its state."""
 
 import signal
 import socket

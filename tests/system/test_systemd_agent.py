@@ -1,6 +1,6 @@
-"""The agent's unit under a real systemd: what its sandbox lets it write and reload, and what `systemctl status` says.
+"""The agent's unit under a real systemd: the files and programs that its sandbox allows, and the output of `systemctl status`.
 
-It runs in namespaces of its own where that is allowed; see `machine`. Elsewhere all of it is skipped, with the reason.
+It runs in its own namespaces if the machine allows that; see `machine`. Otherwise all tests are skipped with the reason.
 """
 
 import time

@@ -1,6 +1,6 @@
-"""The units under a real systemd: installed by the command that is for it, started, reloaded, stuck, stopped under load and updated.
+"""The units under a real systemd: installed by `vortexd install-units`, started, reloaded, stuck, stopped under load and updated.
 
-It runs in namespaces of its own where that is allowed; see `machine`. Elsewhere all of it is skipped, with the reason.
+They run in their own namespaces if the machine allows that; see `machine`. Otherwise all tests are skipped with the reason.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""TLS as clients see it: HTTP and WebSockets, a new certificate by SIGHUP, and those who don't speak it."""
+"""TLS from the client's side: HTTP and WebSockets, a new certificate at SIGHUP, and peers that don't speak TLS."""
 
 import http.client
 import signal

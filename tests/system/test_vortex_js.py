@@ -1,4 +1,4 @@
-"""The client for browsers and Node, in Node against the real process."""
+"""The JavaScript client in Node, against the real process."""
 
 import json
 import shutil

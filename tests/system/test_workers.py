@@ -1,4 +1,4 @@
-"""Several real processes on one port: they serve the same, come back one by one, and end as one."""
+"""Several real workers on one port: they serve the same state, restart one by one, and stop together."""
 
 import json
 import os
