@@ -116,9 +116,9 @@ def test_a_file_that_is_too_large_is_none_of_ours(file: Path) -> None:
 def test_a_directory_that_others_write_is_refused(file: Path) -> None:
     file.parent.chmod(0o1777)
     try:
-        with pytest.raises(FileError, match="open to other users"):
+        with pytest.raises(FileError, match="other users can write to"):
             put(file, b"new")
-        with pytest.raises(StartError, match="open to other users"), target(file).locked():
+        with pytest.raises(StartError, match="other users can write to"), target(file).locked():
             pass
     finally:
         file.parent.chmod(0o700)

@@ -17,7 +17,7 @@ from ..process.processes import end_group
 
 # In bytes. The end of stderr usually holds the reason. It must fit into one message to the server.
 MAX_STDERR = 2_048
-# Seconds to read what is left in stderr. A reload may leave a background process that keeps stderr open; don't wait for it.
+# Seconds to read the rest of stderr after the command has ended. A reload may leave a background process that keeps stderr open; don't wait for it.
 _STDERR_GRACE = 0.2
 # Only the agent needs its token; the programs that it starts don't.
 TOKEN_VARIABLES = ("VORTEXD_TOKEN", "VORTEXCTL_TOKEN")

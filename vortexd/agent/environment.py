@@ -14,7 +14,7 @@ import orjson
 # `a[0][1].b`: one underscore for each bracket or dot between names, and none at the end.
 _BETWEEN = re.compile(r"\]?[.\[]|\]")
 _UNFIT = re.compile(r"[^A-Z0-9_]")
-# The loader, shells and interpreters read these before a program's own code. They would let the author of a configuration choose what runs.
+# The loader, shells and interpreters read these before a program's own code. With them, the author of a configuration could choose which code runs.
 _FORBIDDEN = frozenset(
     {
         *(

@@ -36,9 +36,9 @@ class FileError(VortexdError):
 class FileSnapshot:
     """The content of a file, and the attributes to restore with it.
 
-    content: The bytes of the file.
-    attributes: Extended attributes to keep when it is replaced, such as access lists and labels (xattr(7)).
-    attributes: What else is kept when it is replaced, such as access lists and labels (xattr(7)).
+    Attributes:
+        content: The bytes of the file.
+        attributes: Extended attributes to keep when the file is replaced, such as access lists and labels (xattr(7)).
     """
 
     content: bytes
@@ -212,7 +212,7 @@ class Target:
             status = directory.stat()
             if status.st_mode & _OTHERS_WRITE or status.st_uid not in (0, os.geteuid()):
                 raise FileError(
-                    f"{directory} is open to other users, who could replace {self.name}; it must belong to root or to the agent's user, and have mode 755 or less"
+                    f"other users can write to {directory}, and so replace {self.name}; the directory must belong to root or to the agent's user, and have mode 755 or less"
                 )
 
     def _sync_directory(self) -> None:

@@ -19,7 +19,7 @@ _CONTROLS = {"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\f": r"\f"}
 
 
 class FilterError(Exception):
-    """A value can't be written in this format. The text says why, and doesn't quote the value."""
+    """A value can't be written in this format. The text gives the reason, and doesn't quote the value."""
 
 
 def to_json(value: Any, indent: bool = False) -> str:

@@ -78,11 +78,11 @@ class Item(Protocol):
     settings: HookSettings
 
     async def apply(self, state: State) -> Outcome:
-        """Apply a version. If the version can't be applied, the outcome says why; this never raises for that."""
+        """Apply a version. If the version can't be applied, the outcome gives the reason; this never raises for that."""
         ...
 
     async def preview(self, state: State) -> str:
-        """Return what `apply` would change, as a diff; "" if nothing."""
+        """Return the changes that `apply` would make, as a diff; "" if there are none."""
         ...
 
 
@@ -141,7 +141,7 @@ class TemplateItem:
     """A file, and the command that reloads its program.
 
     Args:
-        record: What is known of the file.
+        record: The state of the file.
         lock: Held from the replacement of a file until its reload has succeeded or the old file is back. Without it, two files that one
             program reads could change at the same time, and one file could be blamed for the other.
 
@@ -241,7 +241,7 @@ class TemplateItem:
             raise Failure("the disk takes too long; the agent repairs the file at its next start")
 
     async def _back(self, failure: Failure, old: FileSnapshot | None, state: State) -> Failure:
-        """Restore the old file and reload. Return the failure, extended by whatever fails here, too."""
+        """Restore the old file and reload. Return the failure; if this fails, too, the failure says so."""
         try:
             await _explained(self.target.restore, old)
         except Failure as second:

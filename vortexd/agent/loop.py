@@ -28,7 +28,7 @@ _RETRY = 60.0
 
 
 class AgentError(VortexdError):
-    """The agent can't do its work. The text is one sentence that says what to do."""
+    """The agent can't do its work. The text is one sentence that names the remedy."""
 
 
 class Watched(Protocol):
@@ -148,7 +148,7 @@ class Reconciler:
             return outcomes
 
     async def preview(self) -> list[tuple[str, str | Failure]]:
-        """Return what would change, by item. Nothing is changed, and the server gets no report."""
+        """Return the changes that each item would make. Nothing is changed, and the server gets no report."""
         async with self._watch(self._subject) as watched:
             state = self._first(watched)
             found: list[tuple[str, str | Failure]] = []

@@ -1,4 +1,4 @@
-"""What the agent knows of one target, kept on disk so that it survives a crash. Blocks on the file system.
+"""The agent's knowledge of one target, kept on disk so that it survives a crash. Blocks on the file system.
 
 Before a target is replaced, its old content is saved here; it is deleted after the reload has succeeded. Invariant: `applied` names a
 content only after its reload succeeded. Until a new content is known to be accepted, the old content can be restored.

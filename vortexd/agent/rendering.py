@@ -41,9 +41,10 @@ class RenderError(VortexdError):
 class Scope:
     """The names that a template can use.
 
-    config: The nested document.
-    version: The version of the document.
-    env: The environment variables that this template may read.
+    Attributes:
+        config: The nested document.
+        version: The version of the document.
+        env: The environment variables that this template may read.
     """
 
     config: Mapping[str, Any]

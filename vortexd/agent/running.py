@@ -1,7 +1,7 @@
 """The agent as a process: makes items and reconcilers from the settings, starts them, and stops them in order.
 
 Before it writes anything, the agent locks every target and opens its state directory. If that fails, the agent ends at once. After that,
-only a signal ends it: if one item fails, the failure is reported for that item, and the others go on.
+only a signal ends it. If one item fails, the agent reports that failure, and the other items go on.
 """
 
 import os
@@ -32,8 +32,8 @@ T = TypeVar("T")
 class Results(Generic[T]):
     """The results of items, by their names.
 
-    errors: Why some configurations weren't available; their items were left alone.
-    errors: Why some configurations couldn't be had; nothing was done about their items.
+    Attributes:
+        errors: Why some configurations weren't available; their items were left alone.
     """
 
     items: tuple[tuple[str, T], ...]
@@ -108,7 +108,7 @@ async def once(settings: Settings, directory: Path, watch: Watch) -> Results[Out
 
 
 async def preview(settings: Settings, directory: Path, watch: Watch) -> Results[str | Failure]:
-    """Return what `once` would change, as diffs."""
+    """Return the changes that `once` would make, as diffs."""
     with reconcilers(settings, directory, watch, _ignore, writes=False) as active:
         return await _gathered([each.preview for each in active])
 

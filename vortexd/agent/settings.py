@@ -94,7 +94,7 @@ class AgentSettings:
         state_directory: The directory in which the agent keeps its knowledge of the files. "" means $STATE_DIRECTORY, as systemd sets it,
             else $XDG_STATE_HOME/vortexctl, else ~/.local/state/vortexctl.
         last_known_good: Keep each configuration in the state directory, unencrypted. If no server can be reached at a start, use it.
-        report_stderr: Send the server the end of what a failed command wrote to stderr. It may hold secrets.
+        report_stderr: Send the server the end of a failed command's stderr. It may hold secrets.
     """
 
     state_directory: str = path()

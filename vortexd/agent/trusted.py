@@ -1,4 +1,4 @@
-"""Reads files that decide what the agent writes and under whose name: only files that no other user can have written."""
+"""Reads the files that control the agent, such as templates and tokens. Refuses files that another user can have written."""
 
 import os
 from pathlib import Path

@@ -108,7 +108,7 @@ def _place(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> tuple[P
         default=PREFIX,
         help=f"the directory in it for units and man pages, such as /usr (default: {PREFIX})",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only print what would happen")
+    parser.add_argument("--dry-run", action="store_true", help="print the actions, but don't perform them")
     options = parser.parse_args(arguments)
     if not os.path.isabs(options.prefix):
         parser.error("--prefix must be an absolute path")

@@ -1,6 +1,6 @@
 """Server addresses and handshake requests: parses a URL and the watched names, builds host, request target and headers. Pure.
 
-No URL holds a token, because URLs end up in logs: the parser rejects it, and the client sends it as a header.
+No URL holds a token, because URLs end up in logs. The parser rejects such a URL, and the client sends the token as a header.
 """
 
 from urllib.parse import quote, urlsplit

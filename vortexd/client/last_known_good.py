@@ -1,7 +1,7 @@
 """The file with the last known good configuration, for a start while every server is down.
 
-A verified configuration is saved and loaded again, or `Unusable` says why the file can't be used. Invariants: the file is complete or
-absent; no other user can have read or written it; a loaded document has the version that the file names. Blocks on the file system.
+A verified configuration is saved and loaded again, or `Unusable` says why the file can't be used. Three invariants hold. The file is complete or
+absent. No other user can have read or written it. A loaded document has the version that the file names. Blocks on the file system.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ class Saved:
 
 
 class Unusable(Exception):
-    """The file exists but can't be used. The text says why, and quotes none of its content."""
+    """The file exists but can't be used. The text gives the reason, and quotes none of the content."""
 
 
 def load(file: LastKnownGood, subject: Subject, now: float) -> Saved | None:

@@ -152,7 +152,7 @@ class Link:
         self._view.turn(Stale(since, reason))
 
     async def _attempt(self, address: Address) -> Disconnect:
-        """Make one connection, and return why it ended."""
+        """Make one connection, and return the reason for its end."""
         try:
             token = self._token()
             if token is not None and token == self._refused_token:

@@ -1,6 +1,6 @@
 """The client's end of one connection. Sans-IO: text in, events and outgoing text out, time as an argument. Pure.
 
-The client's state outlives connections. Each conversation begins with it, requests what is missing, and never returns to an older
+The client's state outlives connections. Each conversation begins with it, requests missing documents, and never returns to an older
 state. Invariant: a `Change` is made only after the version of its document was verified. If a version can't be verified, the client asks
 for it again, a bounded number of times. After that the conversation is over, and the client needs a new connection.
 """
@@ -135,7 +135,7 @@ class Conversation:
         return min(self._heard + self._heartbeat, acks, *(trouble.due for trouble in self._troubles.values()))
 
     def tick(self, now: float) -> list[Event]:
-        """Do what is due: give up on a silent server, and repeat a resync that had no answer."""
+        """Perform the actions that are due: give up on a silent server, and repeat a resync that had no answer."""
         if now >= self._heard + self._heartbeat:
             return [Over(Disconnect("the server is silent: no heartbeat in time"))]
         return [event for key in list(self._troubles) for event in self._ask_if_due(key, now)]

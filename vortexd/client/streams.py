@@ -74,7 +74,7 @@ class ObservedStream(trio.abc.Stream):
 
 
 def reason_of(error: BaseException) -> str:
-    """Say why a connection can't be opened. For a TLS error, the cause holds the explanation."""
+    """Return the reason for a failed connection, on one line. For a TLS error, the cause holds it."""
     cause = error.__cause__ if isinstance(error, trio.BrokenResourceError) else error
     if cause is not None and isinstance(cause.__cause__, BaseExceptionGroup):
         # There is one error for each address of the host name. Each distinct reason is named once.

@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--once", action="store_true", help="apply every configuration once, and exit")
     how.add_argument(
-        "--dry-run", action="store_true", help="print what --once would change, including values; change nothing"
+        "--dry-run",
+        action="store_true",
+        help="print the changes that --once would make, including values; change nothing",
     )
     how.add_argument("--check", action="store_true", help="only check the settings, and print every error")
 

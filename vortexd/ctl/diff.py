@@ -1,4 +1,4 @@
-"""Show what has changed between two versions or two labels.
+"""Show the changes between two versions or two labels.
 
 The server compares; this command prints the old and the new values. The exit status is that of diff(1): 0 if both sides are the same.
 """

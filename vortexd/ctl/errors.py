@@ -4,7 +4,7 @@ from ..core.errors import VortexdError
 
 
 class CtlError(VortexdError):
-    """One sentence that says what is wrong and how to fix it.
+    """One sentence that names the error and its remedy.
 
     Attributes:
         status: The exit status. 1: the result isn't as asked. 2: the command line is wrong. 3: an error of the server.

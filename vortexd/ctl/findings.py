@@ -1,4 +1,4 @@
-"""Finds what the server would refuse or warn of in a tree, by running the server's own stages over one state. Pure.
+"""Finds the errors and warnings of a tree, by running the server's own stages over one state. Pure.
 
 It takes a `Tree` and returns findings, each only once however many labels and keys it affects. Invariant: this module contains no rule of its
 own. Files are parsed, resolved and decrypted by the code that serves them, so the server serves the whole of a tree without errors.

@@ -18,7 +18,7 @@ from .server import TOKEN_VARIABLES
 
 
 async def run_hook(command: str, change: Change, timeout: float, stdout: int | None) -> str | None:
-    """Run a text in the shell. Return what went wrong, or None.
+    """Run a text in the shell. Return the reason for a failure, or None.
 
     Args:
         timeout: Seconds.

@@ -39,10 +39,10 @@ class _Client:
 class Reached:
     """The result of a wait.
 
-    times: When each client was reached, by time.monotonic().
-    missing: How many clients were not reached.
-    published: When the server made the message, by time.monotonic(), to the millisecond. None if the message has no timestamp.
-        published: When the server made the message, by time.monotonic(), to the millisecond; None if it doesn't say.
+    Attributes:
+        times: When each client was reached, by time.monotonic().
+        missing: How many clients were not reached.
+        published: When the server made the message, by time.monotonic(), to the millisecond. None if the message has no timestamp.
     """
 
     times: tuple[float, ...]
@@ -175,7 +175,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _refusal(data: bytes) -> str:
-    """Say why a connection ended, if the server gave a reason."""
+    """Return the reason for the end of a connection, if the server gave one."""
     line = data.partition(b"\r\n")[0]
     if line.startswith(b"HTTP/1.1 ") and b" 101 " not in line:
         return f"the server refused a connection: {line.decode('latin-1')[9:]}"

@@ -60,7 +60,8 @@ class Refused(CtlError):
 class Answer:
     """A server's answer.
 
-    headers: With names in lower case.
+    Attributes:
+        headers: With names in lower case.
     """
 
     status: int

@@ -34,8 +34,9 @@ _QUARANTINE = ("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_
 class Read:
     """The result of reading a path.
 
-    where: The prefix that makes a file's path relative to the current directory.
-    skipped: Directories and links that the server doesn't serve, with the reasons.
+    Attributes:
+        where: The prefix that makes a file's path relative to the current directory.
+        skipped: Directories and links that the server doesn't serve, with the reasons.
     """
 
     tree: Tree

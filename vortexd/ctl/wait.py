@@ -97,11 +97,12 @@ def _count(text: str) -> int:
 class Goal:
     """The condition to wait for.
 
-    version: The version that the server must have. None: any.
-    not_version: The version that the server must not have. None: any is fine.
-    percent: The share of connected instances that must have applied it.
-    least: The number of instances that must have applied it, whatever their share.
-    fails_early: Whether a rejection ends the wait.
+    Attributes:
+        version: The version that the server must have. None: any.
+        not_version: The version that the server must not have. None: any is fine.
+        percent: The share of connected instances that must have applied it.
+        least: The number of instances that must have applied it, whatever their share.
+        fails_early: Whether a rejection ends the wait.
     """
 
     version: str | None = None
@@ -165,7 +166,7 @@ class Waiting:
         return True if self._goal.is_reached(fleet) else None
 
     def why(self) -> Iterator[str]:
-        """Explain line by line why the goal wasn't reached."""
+        """Yield the reasons for which the goal wasn't reached, line by line."""
         fleet = self.fleet
         if fleet is None or not fleet.count("connected"):
             yield "no instance is connected"

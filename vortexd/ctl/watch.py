@@ -80,7 +80,7 @@ class _Refusals(logging.Handler):
 
 def run(arguments: argparse.Namespace) -> int:
     """Watch until Ctrl-C, or until the server refuses for good (status 3)."""
-    # This command prints the client's states itself. Of the client's log, only refusals are printed.
+    # This command prints the client's states itself. From the client's log, it prints only refusals.
     logging.getLogger("vortexd").addHandler(_Refusals())
     server = server_of(arguments)
     subject = _subject(arguments)
@@ -156,7 +156,7 @@ def _look(server: Server, path: str) -> None:
 async def follow(
     server: Server, subject: dict[str, Any], telling: OutputFormat, hook: Hook | None, *, timeout: float, **more: Any
 ) -> str | None:
-    """Print changes as they happen. Return why the server refuses this client for good, or None.
+    """Print changes as they happen. Return the reason if the server refuses this client for good, else None.
 
     Args:
         timeout: Seconds to wait for the first state.
