@@ -17,12 +17,12 @@ from vortexd.client.replica import version_of
 
 from .fakes import SUBJECT, FakeWatched, comes_true, has_ended
 
-# Notes each start with its size and number, refuses a bad size, and stays.
+# Records each start with its size and number, refuses a bad size, and keeps running.
 SERVICE = 'echo "$SIZE $$" >> log; test "$SIZE" != bad || exit 5; trap "echo hup >> log" HUP; trap "exit 0" TERM; while :; do sleep 0.02; done'
 
 
 class Run:
-    """A running child, and what it has noted."""
+    """A running child, and its records."""
 
     def __init__(self, directory: Path, watched: FakeWatched) -> None:
         self.log = directory / "log"
@@ -39,12 +39,12 @@ class Run:
         return int(self.lines()[start].split()[1])
 
     async def has(self, *sizes: str) -> bool:
-        """Whether it comes to exactly this."""
+        """Whether the records become exactly these."""
         assert await comes_true(lambda: len(self.lines()) >= len(sizes))
         return list(sizes) == self.sizes()
 
     async def is_told(self, count: int) -> list[tuple[str, str, str | None]]:
-        """The first acknowledgements."""
+        """Return the first acknowledgements."""
         assert await comes_true(lambda: len(self.watched.acks) >= count)
         return self.watched.acks
 
@@ -60,7 +60,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def running(directory: Path, one: Plan, document: dict[str, Any]) -> AsyncIterator[Run]:
-    """Run a child until the block ends, and kill it then."""
+    """Run a child until the block ends, then kill it."""
     run = Run(directory, FakeWatched(document))
 
     async def live() -> None:

@@ -18,7 +18,7 @@ from .fakes import SUBJECT, comes_true, has_text
 
 
 class Bench:
-    """A template, its target, and a program that writes down what it reads when it is reloaded; it refuses what has `bad` in it."""
+    """A template, its target, and a program. At each reload the program records its input, and refuses an input that contains `bad`."""
 
     def __init__(self, directory: Path, **settings: Any) -> None:
         self.target = directory / "app.conf"
@@ -41,7 +41,7 @@ class Bench:
         )
 
     def item(self) -> TemplateItem:
-        """A new one, as after a start."""
+        """Return a new item, as after a restart."""
         return TemplateItem(self.settings, self.record(), trio.Lock())
 
     def record(self) -> Record:
@@ -167,7 +167,7 @@ async def test_another_mode_in_the_settings_is_reason_to_write_again(bench: Benc
 
 
 async def killed_after_the_replacement(bench: Bench, size: str) -> None:
-    """Leave everything as a kill between the replacement and the reload does."""
+    """Leave the files as a kill between the replacement and the reload does."""
     old = bench.target.read_bytes() if bench.target.exists() else None
     held = FileSnapshot(old, 0o600, os.geteuid(), os.getegid()) if old is not None else None
     content = f"size={size}\n".encode()

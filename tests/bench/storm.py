@@ -20,13 +20,13 @@ _KEY = b"GET /ws/billing/prod HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See the module."""
+    """Add the options of this benchmark."""
     parser.add_argument("--clients", type=int, default=9_500)
     parser.add_argument("--returning", type=int, default=1_000)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the benchmark; see the module."""
+    """Run the benchmark."""
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory) / "config"
         source.mkdir()

@@ -19,7 +19,7 @@ OTHER = Key("billing", "dev", "main")
 
 
 def begun(*patterns: str, held: ClientState | None = None) -> Conversation:
-    """A conversation whose first state is OLD, at 0; what it said until then is taken."""
+    """Return a conversation whose first state is OLD, at time 0. Its messages until then are removed."""
     talk = Conversation(held or ClientState(), [parse_pattern(text) for text in patterns], 0.0)
     talk.receive(snapshot(OLD), 0.0)
     talk.take_outgoing(0.0)

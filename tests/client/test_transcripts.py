@@ -17,7 +17,7 @@ ANSWERS = ("expect", "send")
 
 
 class Player:
-    """A client that does what the lines say, and notes what comes of it."""
+    """A client that performs the steps of the lines, and records the results."""
 
     def __init__(self, patterns: list[str]) -> None:
         self._held = ClientState()
@@ -88,7 +88,7 @@ def _shown(change: Change) -> dict[str, Any]:
 
 
 def _agrees(expected: Any, actual: Any) -> bool:
-    """Whether an event is the one expected; a patch counts where one is expected, and types count."""
+    """Whether an event equals the expected event. A patch counts only if one is expected; types count."""
     if isinstance(expected, dict) and "change" in expected and "patch" not in expected["change"]:
         actual = {"change": {name: value for name, value in actual["change"].items() if name != "patch"}}
     return json.dumps(expected, sort_keys=True) == json.dumps(actual, sort_keys=True)

@@ -41,14 +41,14 @@ def test_a_wrong_command_line_is_one_line_and_status_2(
         ("--server=URL get shop dev", "get --server=URL shop dev"),
         ("--server URL --token-file F get shop", "get --server URL --token-file F shop"),
         ("--color never --layers explain shop", "explain --color never --layers shop"),
-        # What stands behind an option that takes a value is its value.
+        # The word after an option that takes a value is its value.
         ("--label diff get shop", "get --label diff shop"),
         ("--server get get shop", "get --server get shop"),
         ("--help get", "get --help"),
         ("--server URL exec shop -- get", "exec --server URL shop -- get"),
         ("get --server URL shop", "get --server URL shop"),
         ("get diff", "get diff"),
-        # No command has these before it.
+        # No command has these options.
         ("--server get", "--server get"),
         ("URL get shop", "URL get shop"),
         ("--server URL", "--server URL"),

@@ -15,7 +15,7 @@ from vortexd.resolve.formats import parse
 from vortexd.resolve.nest import effective_document
 from vortexd.settings.sections import FormatSettings
 
-# Text that readers of YAML and terminals are known to have ideas about, among any other.
+# Text that YAML readers or terminals are known to interpret, among any other text.
 TEXTS = st.sampled_from(
     [
         *(

@@ -26,7 +26,7 @@ VALUES: dict[str, Any] = {
 
 
 def environment(*sources: dict[str, Any], version: str | None = None, **headers: str) -> Said:
-    """What a vortexd answers, of property sources with these values, the strongest first."""
+    """Return a vortexd's answer for property sources with these values, the strongest first."""
     named = [PropertySource(f"file:/{number}.yml", values, {}) for number, values in enumerate(sources)]
     made = version or version_of(encode(effective_document(named)))
     body = {"name": "billing", "propertySources": [{"name": each.name, "source": each.values} for each in named]}

@@ -121,7 +121,7 @@ def test_a_port_where_nobody_is_and_one_where_nobody_speaks() -> None:
 
 @contextmanager
 def saying(*parts: bytes, pause: float = 0.0) -> Iterator[str]:
-    """A server that says this to one client, whatever it is asked, and ends the connection."""
+    """A server that sends this to one client, whatever the request, and ends the connection."""
 
     def serve() -> None:
         connection, _ = listening.accept()

@@ -11,7 +11,7 @@ ENTRY = '[[token]]\nname = "{name}"\nsha256 = "{digest}"\nrights = ["subscribe",
 
 
 def new(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, str]:
-    """A new token, and its entry."""
+    """Return a new token and its entry."""
     assert 0 == cli.main(["token", "new", *arguments])
     printed = capsys.readouterr().out
     return printed.splitlines()[0], printed[printed.index("[[token]]") :]

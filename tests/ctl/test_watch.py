@@ -43,7 +43,7 @@ async def watched(
     hook: Hook | None = None,
     patterns: tuple[str, ...] = (),
 ) -> str | None:
-    """Watch orders:dev while servers follow a script, to its end."""
+    """Watch orders:dev until the servers' script ends."""
     subject = {"app": "orders", "profile": "dev", "label": None, "patterns": patterns}
     async with trio.open_nursery() as nursery:
         nursery.start_soon(script, servers)
@@ -51,7 +51,7 @@ async def watched(
 
 
 async def told_off(peer: Peer) -> None:
-    """End a connection for good."""
+    """End a connection with a code that forbids a reconnect."""
     await peer.close(4403, "forbidden")
 
 
@@ -217,7 +217,7 @@ async def test_what_changes_while_a_command_runs_is_one_run_with_the_newest(tmp_
     async def script(servers: Servers) -> None:
         peer = await servers.opened()
         await peer.say(snapshot(documents[0]))
-        # What comes before the first state has been taken is part of it.
+        # Messages that arrive before the first state is taken are part of that state.
         await trio.testing.wait_all_tasks_blocked()
         for old, new in itertools.pairwise(documents):
             await peer.say(change(old, new, [{"op": "replace", "path": "/n", "value": new["n"]}]))
@@ -249,7 +249,7 @@ async def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(t
 
 
 def is_running(pid: str) -> bool:
-    """Whether a process runs: one that is nobody's child may stay as a zombie."""
+    """Whether a process runs. A process without a parent may stay as a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

@@ -16,7 +16,7 @@ from .process import Server
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
 
-# Where screenshots are left, for who wants to look at them.
+# The directory in which to keep screenshots, if one is set.
 PICTURES = os.environ.get("VORTEXD_PICTURES")
 MARKUP = "<img src=x onerror=document.title='run'>"
 CONNECTED = "document.getElementById('state').textContent === 'connected'"
@@ -81,11 +81,11 @@ async def test_a_change_appears_and_each_value_says_where_it_is_from(page: Page,
     assert "+ database.pool.size: 11" in change
     assert "billing.yml:4 11 wins" in shown
     assert "application.yml:1 5 overridden by billing.yml" in shown
-    # It is text, and nothing of it was carried out.
+    # The value is text, and the browser executed none of it.
     assert MARKUP in shown
     assert 0 == await page.evaluate("document.querySelectorAll('main img').length")
     assert "vortexd" == await page.evaluate("document.title")
-    # A secret by its name is seen when it is asked for.
+    # A value whose name suggests a secret is shown only on request.
     assert "hunter2" not in await page.evaluate("document.body.innerText")
     await page.evaluate("document.querySelector('[aria-label=\"Show database.password\"]').click()")
     assert "hunter2" in await page.evaluate("document.body.innerText")
@@ -123,7 +123,7 @@ async def test_it_says_who_is_connected_and_how_the_sources_are_on_a_phone_in_th
     await page.appear(width=390, height=800, dark=True)
     await page.go(f"http://127.0.0.1:{server.port}/console/#clients")
     await page.wait(CONNECTED)
-    # The page may have asked before its own connection was counted; it asks again.
+    # The page may have sent its request before the server counted its own connection; it repeats the request.
     await page.wait("document.querySelector('#clients-body')?.innerText.includes('1 connection,')")
     clients = await page.evaluate("document.querySelector('#clients-body').innerText")
     await picture(page, "clients")
@@ -147,7 +147,7 @@ async def test_it_says_who_is_connected_and_how_the_sources_are_on_a_phone_in_th
 
 
 def guarded(source: Path, rights: str, patterns: str, more: str = "") -> tuple[str, str]:
-    """A token with rights to patterns, both as TOML, and the settings of a server that asks for it."""
+    """Return a token with rights to patterns, both as TOML, and the settings of a server that requires it."""
     token = new_token()
     entry = f'[[token]]\nname = "people"\nsha256 = "{digest_of(token)}"\nrights = {rights}\npatterns = {patterns}\n'
     (source.parent / "tokens.toml").write_text(entry)
@@ -159,13 +159,13 @@ def guarded(source: Path, rights: str, patterns: str, more: str = "") -> tuple[s
 async def signed_in(page: Page, server: Server, token: str, pattern: str = "") -> None:
     await page.go(f"http://127.0.0.1:{server.port}/console/")
     await page.wait("document.getElementById('sign-in').open")
-    # What was refused until now is in the browser's console.
+    # The browser's console lists the requests that were refused before.
     page.complaints.clear()
     await sign_in(page, token, pattern)
 
 
 async def view(page: Page, name: str, has: str) -> str:
-    """The text of a view, once something is in it."""
+    """Return the text of a view, after something is in it."""
     await page.evaluate(f"location.hash = '#{name}'")
     await page.wait(f"document.querySelector('#{name}').innerText.includes({json.dumps(has)})")
     text: str = await page.evaluate(f"document.querySelector('#{name}').innerText")
@@ -231,7 +231,7 @@ async def test_a_token_without_the_right_admin_shows_its_keys_and_reduced_pages_
     assert "Your token doesn't allow this: the list of connections requires the right admin." in clients
     assert "Your token doesn't allow this: the state of each source requires the right admin." in sources
     assert notice
-    # No page has asked for what isn't allowed.
+    # The page sent no request that its token doesn't allow.
     assert [] == page.complaints
 
 
@@ -366,7 +366,7 @@ async def test_W01_a_page_of_another_origin_gets_nothing(page: Page, server: Ser
     with Server(source) as other:
         await page.go(f"http://127.0.0.1:{other.port}/console/")
         await page.wait(CONNECTED)
-        # The page's own policy would refuse before we are asked: a blank one has none.
+        # The page's own policy would refuse before the server is asked, so use a blank page, which has no policy.
         await page.go("data:text/html,<title>elsewhere</title>")
         code = await page.evaluate(
             "new Promise(done => { const s = new WebSocket('ws://127.0.0.1:%d/ws/billing/default');"

@@ -12,7 +12,7 @@ from .machine import DROP_IN, PROGRAM, Machine
 from .test_systemd_real import SERVICE, Installed, free_port
 
 AGENT, APP = "vortexctl-agent.service", "app.service"
-# Takes up its file as a daemon does at a reload: it reads it, and refuses one that is bad.
+# Reads its file at a reload, as a daemon does, and refuses a bad file.
 UNIT = """
 [Service]
 ExecStart=/bin/sleep infinity
