@@ -277,7 +277,7 @@ def _run(
         from ..settings.state_directory import memory_directory
 
         logs.configure(settings.log, sys.stderr)
-        # All workers share one state directory; only one worker writes to it.
+        # All workers share one directory of remembered good content; only one worker writes to it.
         whole = settings if assignment is None else assignment.settings
         memory = memory_directory(whole, os.environ, has_file=file is not None)
         if assignment is None:
