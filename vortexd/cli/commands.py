@@ -66,7 +66,7 @@ def _install(arguments: Sequence[str]) -> int:
         print(f"vortexd: warning: {printable(command[0])} {text}; {remedy}", file=sys.stderr)
     try:
         for outcome in install(place, contents(command), is_dry=is_dry):
-            _tell(outcome.path, outcome.result, is_dry=is_dry)
+            _print_outcome(outcome.path, outcome.result, is_dry=is_dry)
     except StartError as error:
         complain(str(error))
         return 1
@@ -86,7 +86,7 @@ def _uninstall(arguments: Sequence[str]) -> int:
     place, is_dry = _place(parser, arguments)
     try:
         for outcome in uninstall(place, is_dry=is_dry):
-            _tell(outcome.path, outcome.result, is_dry=is_dry)
+            _print_outcome(outcome.path, outcome.result, is_dry=is_dry)
     except StartError as error:
         complain(str(error))
         return 1
@@ -115,11 +115,11 @@ def _place(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> tuple[P
     return Place(options.root, options.prefix), options.dry_run
 
 
-def _tell(path: Path, result: Result, *, is_dry: bool) -> None:
-    print(f"{printable(str(path))}: {'would be ' if is_dry and result in _DEEDS else ''}{result.value}")
+def _print_outcome(path: Path, result: Result, *, is_dry: bool) -> None:
+    print(f"{printable(str(path))}: {'would be ' if is_dry and result in _CHANGES else ''}{result.value}")
 
 
-_DEEDS = (Result.INSTALLED, Result.UPDATED, Result.REMOVED)
+_CHANGES = (Result.INSTALLED, Result.UPDATED, Result.REMOVED)
 COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "token": _token,
     "install-units": _install,

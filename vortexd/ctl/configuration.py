@@ -40,9 +40,9 @@ def read_configuration(server: Server, application: str, profile: str, label: st
     """
     answer = server.get(key_path(application, profile, label), Accept="application/json")
     version = answer.headers.get("x-vortex-version")
-    said = answer.json()
+    environment = answer.json()
     try:
-        sources = [PropertySource(each["name"], _values(each["source"]), {}) for each in said["propertySources"]]
+        sources = [PropertySource(each["name"], _values(each["source"]), {}) for each in environment["propertySources"]]
         document = effective_document(sources)
         is_same = version_of(encode(document)) == version
     except (VortexdError, KeyError, TypeError, ValueError, AttributeError):

@@ -39,18 +39,18 @@ def run(arguments: argparse.Namespace) -> int:
         "/api/v1/diff" + key_path(arguments.app, arguments.profile, arguments.label),
         {name: side for name, side in sides.items() if side is not None},
     )
-    said = answer.json()
+    comparison = answer.json()
     warn_of_unknown(answer)
     try:
-        patch, rows = said["patch"], said["changes"]
-        title = f"{said['app']}:{said['profile']}"
-        old, new = (_named(said[side]) for side in ("from", "to"))
+        patch, rows = comparison["patch"], comparison["changes"]
+        title = f"{comparison['app']}:{comparison['profile']}"
+        old, new = (_named(comparison[side]) for side in ("from", "to"))
         paint = paint_of(arguments.color, sys.stdout.isatty())
         lines = [line for row in rows for line in lines_of(row, paint)]
     except (KeyError, TypeError, AttributeError):
         raise CtlError(f"{server.url} doesn't answer as a vortexd of this version does; see --server") from None
     if arguments.output != "text":
-        print(json.dumps(said if arguments.output == "json" else patch))
+        print(json.dumps(comparison if arguments.output == "json" else patch))
     else:
         print(paint(printable(f"{title}  {old} -> {new}"), "bold"))
         print("\n".join(lines or ["no difference"]))

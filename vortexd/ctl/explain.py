@@ -38,32 +38,35 @@ def run(arguments: argparse.Namespace) -> int:
     server = server_of(arguments)
     path = "/api/v1/explain" + key_path(arguments.app, arguments.profile, arguments.label)
     answer = server.get(path, [("key", key) for key in arguments.key])
-    said = answer.json()
+    explanation = answer.json()
     warn_of_unknown(answer)
     paint = paint_of(arguments.color, sys.stdout.isatty())
     try:
-        if arguments.key and not said["keys"]:
+        if arguments.key and not explanation["keys"]:
             raise CtlError(_missing(server, path, arguments.key), 1)
-        lines = list(_lines(said, arguments, paint))
+        lines = list(_lines(explanation, arguments, paint))
     except (KeyError, TypeError, IndexError, AttributeError):
         raise CtlError(f"{server.url} doesn't answer as a vortexd of this version does; see --server") from None
-    print(json.dumps(said) if arguments.json else "\n".join(lines))
+    print(json.dumps(explanation) if arguments.json else "\n".join(lines))
     return 0
 
 
-def _lines(said: dict[str, Any], arguments: argparse.Namespace, paint: Paint) -> Iterator[str]:
-    yield paint(printable(f"{said['app']}:{said['profile']}:{said['label']}  {said['version']}"), "bold")
+def _lines(explanation: dict[str, Any], arguments: argparse.Namespace, paint: Paint) -> Iterator[str]:
+    yield paint(
+        printable(f"{explanation['app']}:{explanation['profile']}:{explanation['label']}  {explanation['version']}"),
+        "bold",
+    )
     # Older servers don't send this member.
-    for each in said.get("broken", ()):
+    for each in explanation.get("broken", ()):
         yield paint(printable(_broken(each)), "red")
     if arguments.layers:
-        yield from _layers(said)
+        yield from _layers(explanation)
     elif arguments.key:
-        for key in said["keys"]:
+        for key in explanation["keys"]:
             yield ""
-            yield from _key(key, said["layers"], paint)
+            yield from _key(key, explanation["layers"], paint)
     else:
-        rows = [_row(key, said["layers"]) for key in said["keys"]]
+        rows = [_row(key, explanation["layers"]) for key in explanation["keys"]]
         yield from aligned(rows) if rows else ("no keys",)
 
 
@@ -74,13 +77,13 @@ def _broken(broken: dict[str, Any]) -> str:
     return f"{place} is broken: {broken['reason']}; {instead.get(broken['served'], 'the server serves no key that reads it')}"
 
 
-def _layers(said: dict[str, Any]) -> Iterator[str]:
+def _layers(explanation: dict[str, Any]) -> Iterator[str]:
     """Yield the active profiles and the documents, the strongest first."""
-    for source in said["sources"]:
+    for source in explanation["sources"]:
         active = [_profile(each) for each in source["profiles"]]
         yield printable(f"{source['root']}  {source['revision'] or ''}".rstrip())
         yield printable(f"  profiles, the strongest last: {', '.join(active)}")
-    rows = [(_document(each), _remark(each)) for each in said["layers"]]
+    rows = [(_document(each), _remark(each)) for each in explanation["layers"]]
     yield from aligned(rows) if rows else ("no files",)
 
 

@@ -63,15 +63,15 @@ def read_fleet(server: Server, parameters: Mapping[str, str], most: int) -> Flee
         # A cursor is a position, so the filter may change between pages. "none" lists keys without instances.
         if not room:
             page["state"] = "none"
-        said = server.get("/api/v1/fleet", page).json()
+        listing = server.get("/api/v1/fleet", page).json()
         try:
-            for key in said["keys"]:
+            for key in listing["keys"]:
                 known = keys.setdefault((key["app"], key["profile"], key["label"]), {**key, "instances": []})
                 known["instances"] += key["instances"][:room]
                 is_cut |= len(key["instances"]) > room
                 room -= len(key["instances"][:room])
-            is_whole &= not said.get("workers_silent")
-            after = said["next"]
+            is_whole &= not listing.get("workers_silent")
+            after = listing["next"]
         except (KeyError, TypeError, AttributeError):
             raise CtlError("this vortexctl doesn't understand the server's answer; is it a vortexd?") from None
         if after is None:

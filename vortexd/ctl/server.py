@@ -308,10 +308,10 @@ def _context(ca: Path | None) -> ssl.SSLContext:
 def _reason(body: bytes) -> str | None:
     """Return the text of a vortexd's error. None if the error isn't from a vortexd."""
     try:
-        said = json.loads(body)
+        error = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    reason = said.get("message") or said.get("description") if isinstance(said, dict) else None
+    reason = error.get("message") or error.get("description") if isinstance(error, dict) else None
     return printable(reason[:_MAX_REASON]) if isinstance(reason, str) else None
 
 

@@ -84,13 +84,13 @@ def run(arguments: argparse.Namespace) -> int:
     logging.getLogger("vortexd").addHandler(_Refusals())
     server = server_of(arguments)
     subject = _subject(arguments)
-    _look(server, key_path(subject["app"], subject["profile"], subject["label"]))
-    telling: OutputFormat = JsonLines() if arguments.json else Lines(paint_of(arguments.color, sys.stdout.isatty()))
+    _check_server(server, key_path(subject["app"], subject["profile"], subject["label"]))
+    output: OutputFormat = JsonLines() if arguments.json else Lines(paint_of(arguments.color, sys.stdout.isatty()))
     hook = Hook(arguments.exec, arguments.exec_timeout, 2 if arguments.json else None) if arguments.exec else None
     ended: str | None = None
     status, is_read = 0, True
     try:
-        ended = trio.run(partial(follow, server, subject, telling, hook, timeout=arguments.timeout))
+        ended = trio.run(partial(follow, server, subject, output, hook, timeout=arguments.timeout))
     except* KeyboardInterrupt:
         status = 128 + signal.SIGINT
     except* BrokenPipeError:
@@ -134,7 +134,7 @@ def _subject(arguments: argparse.Namespace) -> dict[str, Any]:
     return {**subject, "patterns": arguments.pattern}
 
 
-def _look(server: Server, path: str) -> None:
+def _check_server(server: Server, path: str) -> None:
     """Ask the server once, to find errors at once that the client would retry forever.
 
     Raises:
@@ -154,7 +154,7 @@ def _look(server: Server, path: str) -> None:
 
 
 async def follow(
-    server: Server, subject: dict[str, Any], telling: OutputFormat, hook: Hook | None, *, timeout: float, **more: Any
+    server: Server, subject: dict[str, Any], output: OutputFormat, hook: Hook | None, *, timeout: float, **more: Any
 ) -> str | None:
     """Print changes as they happen. Return the reason if the server refuses this client for good, else None.
 
@@ -171,12 +171,12 @@ async def follow(
     options = {"token": server.token, "ssl_context": server.context, "instance": "", "start_timeout": timeout, **more}
     try:
         async with watch(server.client_url, **subject, **options) as config:
-            _begin(config, telling)
+            _begin(config, output)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_tell_states, config, telling)
+                nursery.start_soon(_print_states, config, output)
                 async for change in config:
                     now = rfc3339(time.time())
-                    _print(telling.changed(change, now))
+                    _print(output.changed(change, now))
                     # While the command runs, further changes are combined, so the next run has the newest document.
                     if hook is not None and (
                         problem := await run_hook(hook.command, change, hook.timeout, hook.stdout)
@@ -188,18 +188,18 @@ async def follow(
     return config.state.reason if isinstance(config.state, Failed) else None
 
 
-def _begin(config: Config, telling: OutputFormat) -> None:
+def _begin(config: Config, output: OutputFormat) -> None:
     if config.key is not None and config.version is not None:
-        _print(telling.begun(config.key, config.document))
+        _print(output.begun(config.key, config.document))
     for key, document in sorted(config.others.items()):
-        _print(telling.begun(key, document))
+        _print(output.begun(key, document))
 
 
-async def _tell_states(config: Config, telling: OutputFormat) -> None:
+async def _print_states(config: Config, output: OutputFormat) -> None:
     shown = config.state
     async for state in config.states():
         if state != shown and not isinstance(state, Failed):
-            _print(telling.turned(state))
+            _print(output.turned(state))
         shown = state
 
 
