@@ -1,4 +1,4 @@
-"""A configuration that a test changes, in place of one that a server sends."""
+"""A configuration that the test changes, instead of one from a server."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,10 +15,10 @@ SUBJECT = Subject("shop", "prod", "")
 
 
 class FakeWatched:
-    """What `vortexd.client.watch` yields, as far as the agent uses it.
+    """The parts of a `vortexd.client` configuration that the agent uses.
 
     Attributes:
-        acks: What was acknowledged: version, status and error.
+        acks: The acknowledgements: version, status and error.
     """
 
     def __init__(self, document: dict[str, Any]) -> None:
@@ -30,7 +30,7 @@ class FakeWatched:
         self._notifier, self._changes = trio.open_memory_channel[str](100)
 
     def change(self, document: dict[str, Any]) -> str:
-        """Let the server have another document; its version."""
+        """Change the server's document, and return its version."""
         self.document = document
         self.version = version_of(document)
         self._notifier.send_nowait(self.version)
@@ -51,7 +51,7 @@ class FakeWatched:
 
 
 async def comes_true(condition: Callable[[], object], timeout: float = 20.0) -> bool:
-    """Whether something that other processes do happens within a time."""
+    """Whether an effect of another process occurs within a time."""
     with trio.move_on_after(timeout):
         while not condition():  # noqa: ASYNC110 - nobody tells us
             await trio.sleep(0.01)
@@ -64,7 +64,7 @@ def has_text(file: Path) -> bool:
 
 
 def has_ended(pid: int) -> bool:
-    """Whether a process has ended; a zombie has."""
+    """Whether a process has ended; a zombie counts as ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:

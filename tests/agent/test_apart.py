@@ -1,4 +1,4 @@
-"""Templates in a process of their own: as they are rendered here, and no further than their bounds."""
+"""Templates rendered in a separate process: the same results as in this process, and limits that hold."""
 
 import errno
 import os
@@ -51,7 +51,7 @@ def test_a_large_file_comes_back_whole_and_in_pieces(tmp_path: Path) -> None:
 
 def test_an_error_is_the_one_that_it_would_be_here(tmp_path: Path) -> None:
     assert refusal(tmp_path, "one\n{{ config.pool }}").startswith(f"{tmp_path}/main.j2:2: pool isn't in the")
-    with pytest.raises(RenderError, match="makes more than 3 bytes"):
+    with pytest.raises(RenderError, match="the output exceeds 3 bytes"):
         rendered(tmp_path, "four", max_bytes=3)
 
 
@@ -71,7 +71,7 @@ def test_loops_without_an_end_in_sight_are_ended(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("text", ["{{ 'x' * 10 ** 10 }}", "{{ [0] * 10 ** 9 }}", "{{ 'x' | center(10 ** 10) }}"])
 def test_memory_without_bound_is_refused_with_its_line(tmp_path: Path, text: str) -> None:
-    reason = "takes more memory than a template may"
+    reason = "uses more memory than a template may use"
 
     assert f"{tmp_path}/main.j2:2: {reason}" == refusal(tmp_path, f"\n{text}")
 
@@ -81,7 +81,7 @@ def test_memory_is_bounded_as_it_says(tmp_path: Path, monkeypatch: pytest.Monkey
 
     assert "50000000" == rendered(tmp_path, text)
     monkeypatch.setattr(apart, "MEMORY_BYTES", 40_000_000)
-    assert "takes more memory than a template may" in refusal(tmp_path, text)
+    assert "uses more memory than a template may use" in refusal(tmp_path, text)
 
 
 def test_without_a_process_the_reason_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,5 +89,5 @@ def test_without_a_process_the_reason_is_said(tmp_path: Path, monkeypatch: pytes
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     monkeypatch.setattr(subprocess, "Popen", fail)
-    reason = "no process can be started to render it: Resource temporarily unavailable"
+    reason = "can't start a process to render it: Resource temporarily unavailable"
     assert f"{tmp_path}/main.j2: {reason}" == refusal(tmp_path, "x")

@@ -1,4 +1,4 @@
-"""A command with a configuration as its environment: real ones, that write down what they were given."""
+"""A command with a configuration as its environment. The tests run real commands, which record what they received."""
 
 import os
 import signal
@@ -17,12 +17,12 @@ from vortexd.client.replica import version_of
 
 from .fakes import SUBJECT, FakeWatched, comes_true, has_ended
 
-# Notes each start with its size and number, refuses a bad size, and stays.
+# Records each start with its size and number, refuses a bad size, and keeps running.
 SERVICE = 'echo "$SIZE $$" >> log; test "$SIZE" != bad || exit 5; trap "echo hup >> log" HUP; trap "exit 0" TERM; while :; do sleep 0.02; done'
 
 
 class Run:
-    """A running child, and what it has noted."""
+    """A running child, and its records."""
 
     def __init__(self, directory: Path, watched: FakeWatched) -> None:
         self.log = directory / "log"
@@ -39,12 +39,12 @@ class Run:
         return int(self.lines()[start].split()[1])
 
     async def has(self, *sizes: str) -> bool:
-        """Whether it comes to exactly this."""
+        """Whether the records become exactly these."""
         assert await comes_true(lambda: len(self.lines()) >= len(sizes))
         return list(sizes) == self.sizes()
 
     async def is_told(self, count: int) -> list[tuple[str, str, str | None]]:
-        """The first acknowledgements."""
+        """Return the first acknowledgements."""
         assert await comes_true(lambda: len(self.watched.acks) >= count)
         return self.watched.acks
 
@@ -60,7 +60,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def running(directory: Path, one: Plan, document: dict[str, Any]) -> AsyncIterator[Run]:
-    """Run a child until the block ends, and kill it then."""
+    """Run a child until the block ends, then kill it."""
     run = Run(directory, FakeWatched(document))
 
     async def live() -> None:
@@ -152,12 +152,12 @@ async def test_an_environment_that_is_too_large_is_rejected_and_it_goes_on(tmp_p
         await run.is_told(1)
         run.watched.change({"size": 2, "large": "x" * 1_000_000})
 
-        assert "the command can't be started: argument list too long" == (await run.is_told(2))[1][2]
+        assert "can't start the command: argument list too long" == (await run.is_told(2))[1][2]
         assert await run.has("1", "1")
 
 
 async def test_a_signal_in_place_of_a_new_start(tmp_path: Path) -> None:
-    async with running(tmp_path, plan(SERVICE, told_by=signal.SIGHUP), {"size": 1}) as run:
+    async with running(tmp_path, plan(SERVICE, reload_signal=signal.SIGHUP), {"size": 1}) as run:
         await run.is_told(1)
         newest = run.watched.change({"size": 2})
 
@@ -167,7 +167,9 @@ async def test_a_signal_in_place_of_a_new_start(tmp_path: Path) -> None:
 
 
 async def test_a_command_that_ends_by_the_signal_ends_everything(tmp_path: Path) -> None:
-    async with running(tmp_path, plan("echo 1 $$ >> log; exec sleep 600", told_by=signal.SIGUSR1), {"size": 1}) as run:
+    async with running(
+        tmp_path, plan("echo 1 $$ >> log; exec sleep 600", reload_signal=signal.SIGUSR1), {"size": 1}
+    ) as run:
         await run.is_told(1)
         run.watched.change({"size": 2})
 

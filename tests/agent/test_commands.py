@@ -1,4 +1,4 @@
-"""Commands: real ones, short."""
+"""Commands that check and reload; the tests run real, short ones."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ async def test_only_the_end_of_stderr_is_kept() -> None:
 
 
 async def test_a_command_that_is_not_there_is_a_failure() -> None:
-    assert "check can't be started: no such file or directory" == (await failure("/nonexistent/check")).reason
+    assert "check can't start: no such file or directory" == (await failure("/nonexistent/check")).reason
 
 
 async def test_no_shell_reads_the_words_unless_asked_to(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Documents as variables."""
+"""Documents as environment variables."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A target that is replaced, put back and locked."""
+"""A target that is replaced, restored and locked."""
 
 import os
 import stat
@@ -91,13 +91,13 @@ def test_a_link_that_leads_elsewhere_by_now_is_refused(file: Path) -> None:
     link.unlink()
     link.symlink_to("other.conf")
 
-    with pytest.raises(FileError, match="start the agent again"):
+    with pytest.raises(FileError, match="restart the agent"):
         one.commit()
 
 
 def test_what_is_no_file_is_refused(file: Path) -> None:
     os.mkfifo(file)
-    with pytest.raises(FileError, match="no regular file"):
+    with pytest.raises(FileError, match="isn't a regular file"):
         target(file).read()
 
     file.unlink()
@@ -116,9 +116,9 @@ def test_a_file_that_is_too_large_is_none_of_ours(file: Path) -> None:
 def test_a_directory_that_others_write_is_refused(file: Path) -> None:
     file.parent.chmod(0o1777)
     try:
-        with pytest.raises(FileError, match="open to other users"):
+        with pytest.raises(FileError, match="other users can write to"):
             put(file, b"new")
-        with pytest.raises(StartError, match="open to other users"), target(file).locked():
+        with pytest.raises(StartError, match="other users can write to"), target(file).locked():
             pass
     finally:
         file.parent.chmod(0o700)

@@ -1,4 +1,4 @@
-"""What templates make of values."""
+"""The filters of templates."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""One template, from a document to its end: applied, or everything as before. Checks and reloads are real commands."""
+"""One template, from a document to its outcome: applied, or rejected with the old state restored. Checks and reloads are real commands."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ from .fakes import SUBJECT, comes_true, has_text
 
 
 class Bench:
-    """A template, its target, and a program that writes down what it reads when it is reloaded; it refuses what has `bad` in it."""
+    """A template, its target, and a program. At each reload the program records its input, and refuses an input that contains `bad`."""
 
     def __init__(self, directory: Path, **settings: Any) -> None:
         self.target = directory / "app.conf"
@@ -41,7 +41,7 @@ class Bench:
         )
 
     def item(self) -> TemplateItem:
-        """A new one, as after a start."""
+        """Return a new item, as after a restart."""
         return TemplateItem(self.settings, self.record(), trio.Lock())
 
     def record(self) -> Record:
@@ -130,7 +130,10 @@ async def test_a_reload_that_fails_with_the_old_file_too_is_said_and_not_known_a
     bench.target.write_text("size=0\n")
     outcome = await bench.apply(1)
 
-    assert "reload ended with status 4; with the old file back: reload ended with status 4" == failure(outcome).reason
+    assert (
+        "reload ended with status 4; after the old file was restored: reload ended with status 4"
+        == failure(outcome).reason
+    )
     assert ("size=0\n", Known()) == (bench.held(), bench.record().read())
 
 
@@ -164,7 +167,7 @@ async def test_another_mode_in_the_settings_is_reason_to_write_again(bench: Benc
 
 
 async def killed_after_the_replacement(bench: Bench, size: str) -> None:
-    """Leave everything as a kill between the replacement and the reload does."""
+    """Leave the files as a kill between the replacement and the reload does."""
     old = bench.target.read_bytes() if bench.target.exists() else None
     held = FileSnapshot(old, 0o600, os.geteuid(), os.getegid()) if old is not None else None
     content = f"size={size}\n".encode()

@@ -1,4 +1,4 @@
-"""The loop: versions come to items at their time, and the server hears what became of them."""
+"""The loop: it applies versions to items when they are due, and reports each outcome to the server."""
 
 import pytest
 import trio
@@ -14,7 +14,7 @@ from .fakes import SUBJECT, FakeWatched
 
 
 class FakeItem:
-    """Notes what it is brought to, and refuses documents with its name in them."""
+    """Records the versions that it applies, and refuses documents that contain its name."""
 
     def __init__(self, name: str, seconds: float = 0.0, **settings: float) -> None:
         self.name = name

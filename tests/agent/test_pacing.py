@@ -1,4 +1,4 @@
-"""When changes are acted on."""
+"""When the agent acts on changes."""
 
 from vortexd.agent.pacing import Pace
 

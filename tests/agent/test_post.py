@@ -13,7 +13,7 @@ from vortexd.agent.post import post
 
 @contextlib.asynccontextmanager
 async def server(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """Answers each connection's first bytes; nothing, if the answer is empty."""
+    """Answers the first bytes of each connection. If the answer is empty, sends nothing."""
     heard: list[bytes] = []
 
     async def serve(stream: trio.SocketStream) -> None:

@@ -1,4 +1,4 @@
-"""What is known of a target, through crashes."""
+"""The state of a target, kept through crashes."""
 
 from pathlib import Path
 

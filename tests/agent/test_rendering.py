@@ -1,4 +1,4 @@
-"""Templates: what they see, and how their errors read."""
+"""Templates: which names they can use, and how their errors read."""
 
 from pathlib import Path
 from typing import Any
@@ -151,4 +151,4 @@ def test_memory_that_is_not_there_is_an_error_of_the_template(templates: Path, m
         raise MemoryError
 
     monkeypatch.setattr(rendering, "text_of", fail)
-    assert f"{templates}/main.j2:2: takes more memory than a template may" == refusal(templates, "\n{{ 1 }}")
+    assert f"{templates}/main.j2:2: uses more memory than a template may use" == refusal(templates, "\n{{ 1 }}")

@@ -1,4 +1,4 @@
-"""The agent as a process would be: signals, what a supervisor hears, and several configurations beside each other."""
+"""The agent as a process: signals, systemd's notifications, and several configurations at once."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from .fakes import FakeWatched, comes_true
 
 
 class Configurations:
-    """Several configurations, by their application; those that aren't there can't be had."""
+    """Several configurations, by application; any other application is an error."""
 
     def __init__(self, **documents: dict[str, object]) -> None:
         self.by_name = {name: FakeWatched(document) for name, document in documents.items()}

@@ -1,4 +1,4 @@
-"""agent.toml: what is refused, and with which words; and what the sample and the page say of it."""
+"""agent.toml: which mistakes are refused and with which text; the sample and the man page agree with the settings."""
 
 import re
 from pathlib import Path
@@ -101,17 +101,17 @@ def test_all_problems_come_at_once_each_with_its_key() -> None:
     [
         ("", "", "nothing to do"),
         ("[server]\nurl = []\n" + TEMPLATE, "server.url", "at least one"),
-        (HOOK, "hook[0].reload", "what to do"),
-        (HOOK + 'reload = ["a"]\npost = "http://x/"\n', "hook[0].post", "beside reload"),
-        (HOOK + 'signal = "HUP"\n', "hook[0].pid_file", "must be there"),
+        (HOOK, "hook[0].reload", "the action to run"),
+        (HOOK + 'reload = ["a"]\npost = "http://x/"\n', "hook[0].post", "combined with reload"),
+        (HOOK + 'signal = "HUP"\n', "hook[0].pid_file", "is required"),
         (HOOK + 'reload = ["a"]\npid_file = "x"\n', "hook[0].pid_file", "without signal"),
         (HOOK + 'reload = ["a"]\nauthorization_file = "x"\n', "hook[0].authorization_file", "without post"),
-        (HOOK + 'reload = ["a", "b"]\nshell = true\n', "hook[0].reload", "one text"),
+        (HOOK + 'reload = ["a", "b"]\nshell = true\n', "hook[0].reload", "a single text"),
         (HOOK + 'reload = [""]\n', "hook[0].reload[0]", "the program"),
         (HOOK + 'post = "http://user:secret@x/"\n', "hook[0].post", "without a password"),
         (TEMPLATE + 'shell = true\ncheck = ["nginx -t -c {file}"]\n', "template[0].check[0]", "$VORTEXD_FILE"),
         (TEMPLATE + TEMPLATE.replace("/etc/app", "/etc/./app"), "template[1].target", "twice"),
-        (TEMPLATE + 'mode = "0666"\n', "template[0].mode", "not for everybody to write"),
+        (TEMPLATE + 'mode = "0666"\n', "template[0].mode", "not writable by everybody"),
         (TEMPLATE + 'max_wait = 0.5\n', "template[0].max_wait", "quiet_period"),
     ],
 )  # fmt: skip

@@ -34,7 +34,7 @@ def test_the_process_gets_the_signal(process: "subprocess.Popen[bytes]", tmp_pat
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "0", "1", "99999999999", "12 13", "1" * 100])
 def test_what_is_no_process_is_not_signalled(text: str, tmp_path: Path) -> None:
-    with pytest.raises(Failure, match="holds no number"):
+    with pytest.raises(Failure, match="doesn't hold a process ID"):
         send(pid_file(tmp_path, text), "HUP")
 
 

@@ -1,4 +1,4 @@
-"""Benchmarks, each a module: python -m tests.bench NAME [options]; the figures are ratios within one run, or stand beside a floor."""
+"""The benchmarks, one per module: python -m tests.bench NAME [options]. Figures are ratios within one run, or are printed beside a floor."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""From `git push` to the last of N clients, stage by stage, for repositories of several sizes in which one file changes.
+"""The time from `git push` to the last of N clients, by stage, for repositories of several sizes in which one file changes.
 
 python -m tests.bench git --clients 1000 --files 100 500 1000 10000
 """
@@ -20,7 +20,7 @@ STAGES = ("fetch", "read", "parse", "list", "resolve and diff", "diff", "broadca
 
 
 class StopwatchServer(Server):
-    """vortexd with a stopwatch; see `git_server`."""
+    """vortexd with measured stages; see `git_server`."""
 
     module = "tests.bench.git_server"
 
@@ -29,9 +29,9 @@ class StopwatchServer(Server):
         return [line["spent"] for line in lines if line["spent"].get("broadcast")]
 
 
-# The default of `hook_interval`, and a little more.
+# Slightly more than the default of `hook_interval`.
 HOOK_INTERVAL = 1.1
-# What an administrator puts into a repository that has no webhooks; it notes when it begins and ends.
+# A hook for repositories without webhooks. It records when it begins and ends.
 HOOK = """#!/bin/sh
 date +%s.%N >{began}
 curl -fsS -o /dev/null -H 'Content-Type: application/json' -d '{{"path": "app7.yml"}}' http://127.0.0.1:{port}/monitor
@@ -40,14 +40,14 @@ date +%s.%N >{ended}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See the module."""
+    """Add the options of this benchmark."""
     parser.add_argument("--clients", type=int, default=1_000)
     parser.add_argument("--files", type=int, nargs="+", default=[100, 500, 1_000, 10_000])
     parser.add_argument("--changes", type=int, default=20)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the benchmark; see the module."""
+    """Run the benchmark."""
     for files in arguments.files:
         measure(files, arguments.clients, arguments.changes)
 
@@ -73,7 +73,7 @@ def measure(files: int, clients: int, changes: int) -> None:
             git("clone", "-q", repository.uri, str(work))
             totals, hooks = [], []
             for number in range(1, changes + 1):
-                # Who pushes again at once waits for `hook_interval`: that isn't what is measured.
+                # After an immediate second push, the server would wait for `hook_interval`. The benchmark doesn't measure that wait.
                 time.sleep(HOOK_INTERVAL)
                 (work / "app7.yml").write_text(document(7, number))
                 git("-C", str(work), "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qam", "x")

@@ -1,4 +1,4 @@
-"""vortexd with a stopwatch at each stage: prints a line of JSON with the milliseconds of each publication.
+"""Runs vortexd and measures each stage. For each publication, it prints a line of JSON with the milliseconds.
 
 python -m tests.bench.git_server --config FILE
 """
@@ -21,7 +21,7 @@ spent: Counter[str] = Counter()
 
 
 def timed(owner: Any, name: str, stage: str) -> None:
-    """Add up what a function takes."""
+    """Add up the time that a function takes."""
     function: Callable[..., Any] = getattr(owner, name)
 
     def wrapped(*arguments: Any, **named: Any) -> Any:
@@ -35,7 +35,7 @@ def timed(owner: Any, name: str, stage: str) -> None:
 
 
 def timed_async(owner: Any, name: str, stage: str, inner: str | None = None) -> None:
-    """As `timed`; what the stage within took isn't counted."""
+    """As `timed`, but without the time of the stage inside."""
     function: Callable[..., Awaitable[Any]] = getattr(owner, name)
 
     async def wrapped(*arguments: Any, **named: Any) -> Any:

@@ -1,8 +1,8 @@
-"""A witness beside clients with globs: many applications, 64 patterns each, and resyncs. How long do its answers take?
+"""Clients with globs: many applications, 64 patterns for each client, and resyncs. Measures how long the server takes to answer an undisturbed client.
 
 python -m tests.bench globs --shape issue
 
-The clients run in a process of their own and come from several addresses of the loopback network. The whole run takes less than a minute.
+The clients run in a separate process and connect from several loopback addresses. The whole run takes less than a minute.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from .report import DEBOUNCE, report
 
 _PATTERNS = 64
 _PER_ADDRESS = 100
-# What is measured isn't a storm of handshakes.
+# Handshakes are spread out, because the benchmark doesn't measure a storm of handshakes.
 _CONNECTS_PER_SECOND = 400
 _LETTERS = "abcdefghij"
 _HANDSHAKE = (
@@ -38,11 +38,11 @@ _HANDSHAKE = (
 )
 _PING = b"\x89\x00"
 _PONG = b"\x8a\x80\0\0\0\0"
-# Of what the server says, these are counted.
+# The server's messages to count.
 _SAID = re.compile(rb'"type":"(\w+)"(?:[^}]*?"code":"(\w+)")?')
 
 
-# What each client is, by its number: its application, and its patterns.
+# The shapes: for each client's number, its application and its patterns.
 
 
 def _issue(number: int) -> tuple[str, list[str]]:
@@ -50,7 +50,7 @@ def _issue(number: int) -> tuple[str, list[str]]:
 
 
 def _letters(number: int) -> tuple[str, list[str]]:
-    """Single letters: each name has all of them, and hardly any glob matches."""
+    """Single letters with globs: each name contains all of them, and hardly any glob matches."""
     orders = list(_some(permutations(_LETTERS, 6), number * _PATTERNS, _PATTERNS))
     return _LETTERS[::-1] * 6 + str(number), ["*" + "*".join(order) + "*" for order in orders]
 
@@ -73,7 +73,7 @@ SHAPES = {"issue": _issue, "letters": _letters, "everything": _everything}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See the module."""
+    """Add the options of this benchmark."""
     parser.add_argument("--clients", type=int, default=1_000, help="at most 1,000")
     parser.add_argument("--shape", choices=SHAPES, default="issue", help="what their globs look like")
     parser.add_argument("--resyncs", type=float, default=1.0, help="of each client, a second")
@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the benchmark; see the module."""
+    """Run the benchmark."""
     clients, seconds = min(arguments.clients, 1_000), min(arguments.seconds, 45.0)
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory) / "config"
@@ -114,11 +114,11 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"loop lag p99: {lag}; processor time of the server: {cpu:.1f} s")
             print(f"private memory of the server: {before / 1e6:.1f} MB before, {memory / 1e6:.1f} MB with the clients")
             print("the clients:", ", ".join(f"{name} {count}" for name, count in sorted(counts.items())))
-            # A server that is starved takes its time to drain.
+            # A busy server needs more time to drain.
             server.stop(signal.SIGKILL)
 
 
-# The witness.
+# The undisturbed clients.
 
 
 def _write(source: Path, number: int) -> float:
@@ -129,10 +129,10 @@ def _write(source: Path, number: int) -> float:
 
 
 class Witness:
-    """One plain client, another that says `ping`, and a supervisor that asks for /health; and what the machine itself adds. Each is a thread.
+    """One plain client, one that sends `ping`, a supervisor that requests /health, and the machine's own delays. Each is a thread.
 
     Args:
-        first: Its first change is the one behind this number.
+        first: The number before its first change.
     """
 
     def __init__(self, port: int, source: Path, first: int = 0) -> None:
@@ -146,7 +146,7 @@ class Witness:
         self.naps: list[float] = []
 
     def watch(self, seconds: float) -> None:
-        """Take samples for so long. An answer that doesn't come by then counts as if it came then."""
+        """Take samples for so many seconds. An answer that hasn't arrived at the end counts as if it arrived then."""
         self._end = time.monotonic() + seconds
         threads = [
             threading.Thread(target=self._sample, args=(times, make, pause), daemon=True)
@@ -163,7 +163,7 @@ class Witness:
             thread.join(seconds + 2)
 
     def report(self, name: str) -> None:
-        """Print what was found."""
+        """Print the results."""
         print(f"witness {name}:")
         report(f"  change, less the debounce of {DEBOUNCE * 1000:.0f} ms ({len(self.changes)})", self.changes)
         report(f"  ping to pong ({len(self.pongs)})", self.pongs)
@@ -207,7 +207,7 @@ class Witness:
         def take() -> float:
             self._number += 1
             began = _write(self._source, self._number)
-            # It ends a snapshot of this document as it ends a patch.
+            # This text ends both a snapshot of this document and a patch.
             self._read_until(client, f":{self._number}}}".encode())
             return max(time.monotonic() - began - DEBOUNCE, 0.0)
 
@@ -246,7 +246,7 @@ class Witness:
 
 
 def _lag(port: int) -> str:
-    """The bucket of the loop's lag that holds its p99, as the metrics have it."""
+    """Return the bucket of the metrics that contains the p99 of the loop's lag."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
             text = answer.read().decode()
@@ -281,7 +281,7 @@ def _frame(message: object) -> bytes:
 def attack_from(
     port: int, count: int, shape: str, resyncs: float, churn: bool, seconds: float, pipe: Connection
 ) -> None:
-    """Be all the clients, for so long; then say what they were told."""
+    """Run all clients for so many seconds, then print the messages that they received."""
     clients = [_client(number, shape, port) for number in range(count)]
     pipe.send("ready")
     end = time.monotonic() + seconds
@@ -346,7 +346,7 @@ def _read(client: _Client, counts: Counter[str]) -> bool:
 
 
 def _talk(client: _Client, resyncs: float, churn: bool, now: float) -> None:
-    # Spread over the second.
+    # Spread over one second.
     client.next = now + 1 / resyncs if client.next else now + (client.number % 97) / 97 / resyncs
     if len(client.unsent) > 100_000:
         return

@@ -1,4 +1,4 @@
-"""The least that quart-trio on Hypercorn can do for a route like ours: the yardstick of the benchmark `http`.
+"""The smallest possible quart-trio server on Hypercorn with a route like vortexd's. The benchmark `http` compares vortexd with it.
 
 python -m tests.bench.hello PORT
 """

@@ -1,4 +1,4 @@
-"""Requests per second and p99 for one document, fresh and 304, beside a bare quart-trio "hello" on Hypercorn in the same run.
+"""Requests per second and p99 for one document (new and 304), compared with a bare quart-trio "hello" on Hypercorn in the same run.
 
 python -m tests.bench http
 """
@@ -23,7 +23,7 @@ _TARGET = "/billing/prod"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See the module."""
+    """Add the options of this benchmark."""
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--keys", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each slice")
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the benchmark; see the module."""
+    """Run the benchmark."""
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory) / "config"
         source.mkdir()
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
 def measure(
     kinds: Mapping[str, tuple[int, str, tuple[str, ...]]], arguments: argparse.Namespace
 ) -> dict[str, list[tuple[float, float]]]:
-    """Requests per second and p99 of each slice; in turns, for what else the machine does comes and goes."""
+    """Return requests per second and p99 of each slice. The slices alternate, because the machine's other load varies."""
     results: dict[str, list[tuple[float, float]]] = {name: [] for name in kinds}
     for _ in range(arguments.rounds):
         for name, (port, status, headers) in kinds.items():
@@ -74,7 +74,7 @@ def measure(
 
 @contextmanager
 def hello() -> Iterator[int]:
-    """The yardstick in a process of its own, on a free port."""
+    """Run the yardstick server in a separate process, on a free port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     process = subprocess.Popen([sys.executable, "-m", "tests.bench.hello", str(port)], stderr=subprocess.DEVNULL)

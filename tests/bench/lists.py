@@ -1,9 +1,9 @@
-"""Patches of long lists beside those of jsonpatch and beside the whole list: bytes and time over a history, and time at worst.
+"""The patches of long lists, compared with the patches of jsonpatch and with the whole list: bytes and time over a history, and the worst time.
 
 python -m tests.bench lists
 
-The lists have the shapes and sizes of a catalogue of schemas and of a lock file. The worst cases have 10,000 elements; no diff of these may take
-50 ms. Times are those of the processor, the least of several rounds.
+The lists have the shapes and sizes of a catalogue of schemas and of a lock file. The worst cases have 10,000 elements; no diff of these may
+take 50 ms. Times are processor times, the least of several rounds.
 """
 
 import argparse
@@ -24,14 +24,14 @@ ROUNDS = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See the module."""
+    """Add the options of this benchmark."""
     parser.add_argument("--versions", type=int, default=40, help="of each history")
     parser.add_argument("--elements", type=int, default=10_000, help="in the worst cases")
     parser.add_argument("--seed", type=int, default=1)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the benchmark; see the module."""
+    """Run the benchmark."""
     random = Random(arguments.seed)
     print(
         "history                     messages  vortexd: bytes, max, ms  jsonpatch: bytes, max, ms  whole lists: bytes"
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def report(name: str, history: list[Any]) -> None:
-    """Print what the messages of a history take."""
+    """Print the size and time of the messages of a history."""
     ours: list[tuple[int, float]] = []
     theirs: list[tuple[int, float]] = []
     whole = 0
@@ -71,7 +71,7 @@ def report(name: str, history: list[Any]) -> None:
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """The least time of several rounds, in seconds, and what was made."""
+    """Return the least time of several rounds, in seconds, and the result."""
     best = float("inf")
     for _ in range(ROUNDS):
         began = time.thread_time()
@@ -108,7 +108,7 @@ def schema(number: int) -> dict[str, Any]:
 
 
 def two_edits(entries: list[Any], random: Random) -> None:
-    """Change two entries; now and then add one, or take one away."""
+    """Change two entries; sometimes add or remove an entry."""
     for _ in range(2):
         entry = random.choice(entries)
         entry["url"] = f"https://schemas.example/{random.randrange(10**6)}.json"
@@ -136,7 +136,7 @@ def package(random: Random, number: int) -> dict[str, Any]:
 
 
 def release(made: dict[str, Any], random: Random) -> None:
-    """Bring a package to another version."""
+    """Change the version of a package."""
     version = f"{random.randrange(9)}.{random.randrange(30)}.{random.randrange(9)}"
     made["version"] = version
     made["resolved"] = f"https://packages.example/{made['name']}-{version}.tgz"
@@ -144,7 +144,7 @@ def release(made: dict[str, Any], random: Random) -> None:
 
 
 def update(entries: list[Any], random: Random) -> None:
-    """Update several packages, some next to each other, with others that come and go for them."""
+    """Update several packages, some next to each other; their dependencies are added and removed."""
     at = random.randrange(len(entries) - 5)
     for index in (
         *range(at, at + random.randrange(1, 4)),
@@ -167,7 +167,7 @@ def touch(entries: list[Any], random: Random) -> None:
 
 
 def worst(count: int, random: Random) -> Iterator[tuple[str, list[Any], list[Any]]]:
-    """What takes longest: lists that changed in many places, or that have little to tell elements apart."""
+    """The worst cases: lists with changes in many places, or with elements that are hard to distinguish."""
     numbers = [*range(count)]
     entries = [schema(number) for number in numbers]
     yield "equal", entries, copy.deepcopy(entries)

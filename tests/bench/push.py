@@ -1,4 +1,4 @@
-"""From the rename of a file to the last of N clients; memory per idle connection; start-up. Prints one line per figure.
+"""The time from the rename of a file to the last of N clients, memory per idle connection, and start-up. Prints one line per figure.
 
 python -m tests.bench push --clients 1000 --changes 20
 """
@@ -16,13 +16,13 @@ from .report import DEBOUNCE, report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See the module."""
+    """Add the options of this benchmark."""
     parser.add_argument("--clients", type=int, default=1_000)
     parser.add_argument("--changes", type=int, default=20)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the benchmark; see the module."""
+    """Run the benchmark."""
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory) / "config"
         source.mkdir()
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def write(source: Path, number: int) -> float:
-    """Replace the file by rename, as deployments do. Returns the moment of the rename."""
+    """Replace the file by rename, as deployments do. Return the time of the rename."""
     temporary = source / ".billing.tmp"
     values = "".join(f"  key{index}: value {index}\n" for index in range(50))
     temporary.write_text(f"service:\n{values}pool:\n  size: {number}\n")
@@ -60,7 +60,7 @@ def write(source: Path, number: int) -> float:
 
 
 def floor(count: int, rounds: int) -> list[float]:
-    """How long the bare system calls take: 300 bytes to each of as many socket pairs."""
+    """Measure the bare system calls: 300 bytes to each of as many socket pairs."""
     pairs = [socket.socketpair() for _ in range(count)]
     seconds = []
     for _ in range(rounds):

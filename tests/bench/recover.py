@@ -1,8 +1,9 @@
-"""The server is killed and started again: how long until all clients are in sync, and with how many bytes; the same with a change in between.
+"""Kills the server and starts it again. Measures how long until all clients are in sync, and how many bytes that takes, with and without a change.
 
 python -m tests.bench recover
 
-The clients are vortexd.client.watch, all in one process, so their own work is a part of the figures. "Back" is when the new server says that it is ready.
+The clients are vortexd.client.watch, all in one process, so their own work is part of the figures. "Back" is the time at which the new server says
+that it is ready.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from .report import percentiles
 
 
 class Counting(trio.abc.Stream):
-    """Passes a stream on, and counts bytes in both directions over all such streams."""
+    """Wraps a stream, and counts the bytes in both directions over all such streams."""
 
     received = sent = opened = 0
 
@@ -48,18 +49,18 @@ class Counting(trio.abc.Stream):
 
     @classmethod
     def reset(cls) -> None:
-        """Count from zero."""
+        """Reset the counter."""
         cls.received = cls.sent = cls.opened = 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See the module."""
+    """Add the options of this benchmark."""
     parser.add_argument("--clients", type=int, default=1_000)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the benchmark; see the module."""
-    # Each client says that its connection is lost.
+    """Run the benchmark."""
+    # Each client logs that its connection is lost.
     logging.getLogger("vortexd.client").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory) / "config"
@@ -89,7 +90,7 @@ async def _run(source: Path, count: int) -> None:
 
 async def _recover(name: str, source: Path, server: Server, configs: list[Config], change: int | None = None) -> Server:
     """Kill the server, perhaps change the configuration, start another one, and wait for all clients."""
-    # A connection that is older than four seconds begins anew with short waits, as nearly all are in life.
+    # After more than four seconds, a connection resets the back-off. In practice nearly all connections are that old.
     await trio.sleep(5)
     before = configs[0].version
     Counting.reset()

@@ -1,4 +1,4 @@
-"""The cost of finding the subscribers of one change: it grows with how many there are, and not with how many patterns.
+"""The cost of finding the subscribers of one change. It grows with the number of subscribers, not with the number of patterns.
 
 python -m tests.bench registry
 """
@@ -13,7 +13,7 @@ from vortexd.core.patterns import parse_pattern
 from vortexd.pipeline.registry import Registry
 
 ROUNDS = 200
-# Many ways to want the same.
+# Many different patterns that match the same keys.
 SPELLINGS = (
     "wanted",
     "wanted:dev",
@@ -29,13 +29,13 @@ SPELLINGS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See the module."""
+    """Add the options of this benchmark."""
     parser.add_argument("--subscribers", type=int, default=10_000)
     parser.add_argument("--patterns", type=int, default=10, help="of each subscriber")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the benchmark; see the module."""
+    """Run the benchmark."""
     print("subscribers  patterns each  matches of the key  µs per change  ns per match")
     for subscribers, patterns, matching in (
         (arguments.subscribers, arguments.patterns, 10),
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def measure(subscribers: int, patterns: int, matching: int) -> float:
-    """The median time of `Registry.subscribers` for a key that `matching` of them want, in microseconds."""
+    """Return the median time of `Registry.subscribers` for a key with `matching` subscribers, in microseconds."""
     chosen = random.Random(1)
     registry: Registry[int] = Registry()
     wanted = Key("wanted", "dev", "main")

@@ -1,11 +1,11 @@
-"""How figures are printed."""
+"""Prints the figures of a benchmark."""
 
 import statistics
 from collections.abc import Sequence
 
 from vortexd.source.files.settings import FilesSettings
 
-# What the files source waits after the last change of one file before it publishes (its default).
+# The default time that the files source waits after the last change of one file before it publishes.
 DEBOUNCE = FilesSettings().quiet_one_file
 
 

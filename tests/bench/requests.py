@@ -1,4 +1,4 @@
-"""Sends the same GET over keep-alive connections, as fast as they are answered, and prints what that took. Run by the benchmark `http`.
+"""Sends the same GET request over keep-alive connections, as fast as the server answers, and prints the times. The benchmark `http` runs it.
 
 python -m tests.bench.requests PORT SECONDS CONNECTIONS STATUS TARGET [HEADER]...
 """
@@ -15,7 +15,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class Connection:
-    """One connection with one request under way."""
+    """One connection with one request in progress."""
 
     def __init__(self, port: int, request: bytes, status: bytes) -> None:
         self._port = port
@@ -31,7 +31,7 @@ class Connection:
         self.socket.sendall(self._request)
 
     def receive(self) -> float | None:
-        """The seconds since the request was sent, once its answer is whole."""
+        """Return the seconds since the request was sent, after the answer is complete."""
         part = self.socket.recv(65_536)
         if not part:
             raise RuntimeError(f"closed behind {self._data!r}")
@@ -47,12 +47,12 @@ class Connection:
         return time.perf_counter() - self._sent
 
     def is_last(self) -> bool:
-        """Whether the server closes the connection behind this answer."""
+        """Whether the server closes the connection after this answer."""
         return b"\r\nconnection: close" in self._data.partition(b"\r\n\r\n")[0].lower()
 
 
 def drive(port: int, seconds: float, connections: int, status: bytes, request: bytes) -> list[float]:
-    """The latencies of all requests answered in this time."""
+    """Return the latencies of all requests answered within this time."""
     latencies: list[float] = []
     with selectors.DefaultSelector() as selector:
 

@@ -1,4 +1,4 @@
-"""From a save to the last of N clients, for each way of saving a file; and how many publications a storm of saves becomes.
+"""The time from a save to the last of N clients, for each way of saving a file; and the number of publications after a storm of saves.
 
 python -m tests.bench save --clients 1000 --changes 20
 """
@@ -19,20 +19,20 @@ from ..system.process import Server
 from .report import DEBOUNCE, report
 
 _STORM_FILES = 500
-# A publication comes at the latest `max_wait` after the first change. This is well behind the last one.
+# A publication follows the first change by at most `max_wait`. This is long after the last change.
 _STORM_PAUSE = 2.5
-# As long as the other files of a save may be looked at after it.
+# The time for which the server may read other files of a save after it.
 _PAUSE = 0.3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See the module."""
+    """Add the options of this benchmark."""
     parser.add_argument("--clients", type=int, default=1_000)
     parser.add_argument("--changes", type=int, default=20)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the benchmark; see the module."""
+    """Run the benchmark."""
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory) / "config"
         source.mkdir()
@@ -66,13 +66,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def document(number: int) -> str:
-    """A file in which one value is new."""
+    """Return the content of a file with one new value."""
     values = "".join(f"  key{index}: value {index}\n" for index in range(50))
     return f"service:\n{values}pool:\n  size: {number}\n"
 
 
 def rename(source: Path, text: str) -> float:
-    """Replace the file as deployments do. Returns the moment of the last step, as the others do."""
+    """Replace the file as deployments do. Like the other ways, return the time of the last step."""
     temporary = source / ".billing.tmp"
     temporary.write_text(text)
     temporary.rename(source / "billing.yml")
@@ -96,7 +96,7 @@ def vim(source: Path, text: str) -> float:
 
 
 def rsync(source: Path) -> None:
-    """Write and rename each file under the temporary name that rsync gives it, spread over most of a second."""
+    """Write and rename each file under a temporary name, as rsync does, spread over most of a second."""
     began = time.monotonic()
     for number in range(_STORM_FILES):
         temporary = source / f".shop{number}.yml.aB3dE6"
@@ -106,7 +106,7 @@ def rsync(source: Path) -> None:
 
 
 def repository(source: Path) -> None:
-    """A work tree with two branches that differ in all files."""
+    """Make a work tree with two branches that differ in all files."""
     source.mkdir()
     git(source, "init", "-q", "-b", "main")
     for branch in ("main", "other"):
@@ -134,7 +134,7 @@ def storm(server: Server, name: str, save: Callable[[], None]) -> None:
 
 
 def publications(port: int) -> int:
-    """How many states the server has published."""
+    """Return the number of states that the server has published."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         found = re.search(r"^vortexd_publications_total (\S+)$", answer.read().decode(), re.MULTILINE)
     assert found

@@ -1,4 +1,4 @@
-"""What silent peers cost: memory, and answers of /health and of a WebSocket client that was there before, beside an undisturbed run.
+"""The cost of silent peers: memory, and the answer times of /health and of an earlier WebSocket client, compared with an undisturbed run.
 
 python -m tests.bench silent [--kind KIND] [--clients 1000] [--addresses 1]
 python -m tests.bench silent --honest 5000
@@ -29,7 +29,7 @@ quiet = 0.02
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See the module."""
+    """Add the options of this benchmark."""
     parser.add_argument("--clients", type=int, default=1_000)
     parser.add_argument("--kind", choices=KINDS, default="silent")
     parser.add_argument("--addresses", type=int, default=1)
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the benchmark; see the module."""
+    """Run the benchmark."""
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory) / "config"
         source.mkdir()
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def watch(witness: Clients | None, source: Path, seconds: float) -> list[float]:
-    """The times from rename to the witness, of a change each half second."""
+    """Return the times from rename to the observing client, for a change every half second."""
     times: list[float] = []
     for number in range(1, int(seconds / 0.5) + 1):
         began = time.monotonic()

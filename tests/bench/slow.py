@@ -1,4 +1,4 @@
-"""What those who don't read cost the others: latency of the rest, and memory of the server, beside a run where all read.
+"""The cost of clients that don't read: latency of the other clients, and the server's memory, compared with a run in which all clients read.
 
 python -m tests.bench slow
 """
@@ -24,7 +24,7 @@ path = "{source}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See the module."""
+    """Add the options of this benchmark."""
     parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--changes", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=10)
@@ -32,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the benchmark; see the module."""
+    """Run the benchmark."""
     results: dict[int, list[float]] = {}
-    # In turns, for what else the machine does comes and goes.
+    # The runs alternate, because the machine's other load varies.
     for deaf in (0, 1, arguments.clients // 2) * arguments.rounds:
         times, growth = measure(arguments.clients, deaf, arguments.changes, arguments.bytes)
         report(f"{deaf} of {arguments.clients} don't read: rename to each of the others", times)
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def measure(count: int, deaf: int, changes: int, size: int) -> tuple[list[float], int]:
-    """The times from rename to client of those who read, and how much the server's memory grew."""
+    """Return the times from rename to the clients that read, and the growth of the server's memory."""
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory) / "config"
         source.mkdir()
@@ -70,7 +70,7 @@ def measure(count: int, deaf: int, changes: int, size: int) -> tuple[list[float]
 
 
 def write(source: Path, number: int, size: int) -> float:
-    """Replace the whole document by another one. Returns the moment of the rename."""
+    """Replace the whole document. Return the time of the rename."""
     temporary = source / ".billing.tmp"
     filler = f"{number:06}" * (size // 6)
     temporary.write_text(f"filler: x{filler}\nlast: {number}\n")
@@ -79,7 +79,7 @@ def write(source: Path, number: int, size: int) -> float:
 
 
 def silent(port: int) -> socket.socket:
-    """A client that says what it has to, and never reads."""
+    """A client that sends its request and never reads."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     client.connect(("127.0.0.1", port))

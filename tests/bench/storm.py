@@ -1,4 +1,4 @@
-"""Everybody comes at once: how long it takes, what it costs at its peak and settled, and a herd that comes back with its version.
+"""All clients connect at once: the time, and the server's cost at its peak and afterwards. Then all clients reconnect with their versions.
 
 python -m tests.bench storm
 """
@@ -20,13 +20,13 @@ _KEY = b"GET /ws/billing/prod HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See the module."""
+    """Add the options of this benchmark."""
     parser.add_argument("--clients", type=int, default=9_500)
     parser.add_argument("--returning", type=int, default=1_000)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the benchmark; see the module."""
+    """Run the benchmark."""
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory) / "config"
         source.mkdir()

@@ -1,4 +1,4 @@
-"""What one idle TLS connection costs, beside what OpenSSL alone keeps for one.
+"""The cost of one idle TLS connection, compared with the memory that OpenSSL alone keeps for one.
 
 python -m tests.bench tls
 """
@@ -31,12 +31,12 @@ REQUEST = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See the module."""
+    """Add the options of this benchmark."""
     parser.add_argument("--clients", type=int, default=500)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the benchmark; see the module."""
+    """Run the benchmark."""
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory) / "config"
         source.mkdir()
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def connect(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
-    """A client that has its first message."""
+    """Return a client that has received its first message."""
     client = context.wrap_socket(socket.create_connection(("127.0.0.1", port), 20), server_hostname="localhost")
     client.sendall(REQUEST)
     data = b""
@@ -68,7 +68,7 @@ def connect(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
 
 
 def openssl(certificate: Path, key: Path, count: int) -> float:
-    """The memory of as many server ends that have done a handshake in memory, without any socket, each."""
+    """Return the memory per connection of server ends that have performed a handshake in memory, without any socket."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     peer = ssl.create_default_context(cafile=str(certificate))
@@ -81,7 +81,7 @@ def openssl(certificate: Path, key: Path, count: int) -> float:
 
 
 def shake(context: ssl.SSLContext, peer: ssl.SSLContext) -> tuple[object, ...]:
-    """The server's end of a handshake; the client's is let go."""
+    """Return the server's end of a handshake, and drop the client's end."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = context.wrap_bio(to_server, to_client, server_side=True)
     client = peer.wrap_bio(to_client, to_server, server_hostname="localhost")

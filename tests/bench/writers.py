@@ -1,4 +1,4 @@
-"""Would several threads write faster than one? The kernel's part runs without the interpreter lock, the rest doesn't.
+"""Would several threads write faster than one? The kernel's part runs without the interpreter lock; the rest holds the lock.
 
 python -m tests.bench writers
 """
@@ -14,12 +14,12 @@ ROUNDS = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See the module."""
+    """Add the options of this benchmark."""
     parser.add_argument("--sockets", type=int, default=5_000)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the benchmark; see the module."""
+    """Run the benchmark."""
     with socket.create_server(("127.0.0.1", 0), backlog=1_024) as listening:
         pairs = []
         for _ in range(arguments.sockets):
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def measure(fds: list[int], threads: int) -> float:
-    """The time until 300 bytes are written to each descriptor, shared out between threads."""
+    """Return the time until 300 bytes are written to each descriptor, with the descriptors divided among threads."""
     frame = b"x" * 300
     start = threading.Barrier(threads + 1)
 

@@ -1,4 +1,4 @@
-"""The command line: what it prints, and how it ends."""
+"""The command line: its output and its exit status."""
 
 import re
 import subprocess
@@ -25,7 +25,7 @@ PAGE = (ROOT / "man/vortexd.8").read_text()
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
-    """The settings that the daemon was run with; nothing is served."""
+    """Return the settings that the daemon would run with. Nothing is served."""
     found: list[Settings] = []
 
     def run(
@@ -140,7 +140,7 @@ def test_the_synopsis_of_each_command_has_the_options_of_its_help(
     helped = helped_options(command, capsys)
     synopsis = PAGE[PAGE.index(".Sh SYNOPSIS") : PAGE.index(".Sh DESCRIPTION")]
     forms = synopsis.split("\n.Nm\n")[1:]
-    # The last form is for what ends at once.
+    # The last form is for commands that end at once.
     ours = [form for form in forms[:-1] if (command in form if command else ".Cm" not in form)]
 
     assert 1 == len(ours)

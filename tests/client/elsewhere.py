@@ -1,4 +1,4 @@
-"""A server that lives in the client's own thread, and is told from another one what to say."""
+"""A server in the client's thread; a test in another thread tells it which messages to send."""
 
 import contextlib
 import queue
@@ -17,9 +17,9 @@ class Elsewhere:
     """One server, for one client at a time.
 
     Attributes:
-        heard: What clients have sent, as messages; None where one has left.
-        refusal: A status to answer all handshakes with.
-        is_away: Nobody listens.
+        heard: The messages that clients have sent; None for each client that has left.
+        refusal: The status with which to refuse all handshakes.
+        is_away: Refuse every connection, as if no process listened.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Elsewhere:
         self._token: trio.lowlevel.TrioToken | None = None
 
     def greet(self, *texts: str) -> "Elsewhere":
-        """What each connection begins with."""
+        """Set the first messages of each connection."""
         self._first = texts
         return self
 
@@ -42,7 +42,7 @@ class Elsewhere:
         self._do(partial(_close, code))
 
     def crash(self) -> None:
-        """Bring down all that runs in that thread."""
+        """Crash everything that runs in that thread."""
         self._do(_crash)
 
     async def connect(self, address: Address) -> trio.abc.Stream:

@@ -78,7 +78,7 @@ SHOWN = [OLD, RECEIVED, COMPUTED, "connected"]
 
 @attrs.frozen
 class Loaded:
-    """What a program has loaded when it ends.
+    """The modules and distributions that a program has loaded at its end.
 
     Attributes:
         modules: Those of the client's own package, sorted.

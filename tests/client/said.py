@@ -1,4 +1,4 @@
-"""What a server says, as the text of its messages."""
+"""The server's messages, as the text of their frames."""
 
 import json
 from collections.abc import Sequence

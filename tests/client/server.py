@@ -1,4 +1,4 @@
-"""A server at the other end of memory streams, which says what a test tells it to."""
+"""A scripted server at the other end of memory streams."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ URL = "ws://config.example:8888"
 
 
 class Peer:
-    """One connection, from the client's request on."""
+    """One connection, from the client's handshake request on."""
 
     def __init__(self, stream: trio.abc.Stream, address: Address, at: float) -> None:
         self.stream = stream
@@ -37,7 +37,7 @@ class Peer:
         self._events: list[Event] = []
 
     async def requested(self) -> Request:
-        """The handshake, not yet answered."""
+        """Wait for the handshake, and don't answer it yet."""
         self.request = await self._event()
         assert isinstance(self.request, Request)
         self.target = self.request.target
@@ -71,17 +71,17 @@ class Peer:
         await self.stream.aclose()
 
     async def vanish(self) -> None:
-        """End as a process that was killed."""
+        """End the connection as a killed process would."""
         await self.stream.aclose()
 
     async def heard(self) -> dict[str, Any]:
-        """The next message of the client."""
+        """Return the client's next message."""
         message = await self.heard_or_left()
         assert message is not None
         return message
 
     async def heard_or_left(self) -> dict[str, Any] | None:
-        """The next message of the client, or None: it has closed, and was answered."""
+        """Return the client's next message. If the client closes, answer that and return None."""
         event = await self._event()
         if isinstance(event, CloseConnection):
             await self._leave(event)
@@ -91,7 +91,7 @@ class Peer:
         return message
 
     async def left(self) -> int:
-        """The code with which the client closes, 1006 without a close frame."""
+        """Return the code with which the client closes; 1006 if it sends no close frame."""
         event = await self._event()
         assert isinstance(event, CloseConnection), event
         return await self._leave(event)
@@ -115,11 +115,11 @@ class Peer:
 
 
 class Servers:
-    """Takes the place of the network.
+    """Replaces the network.
 
     Attributes:
-        away: Addresses where nobody listens, as text.
-        asked: Each attempt: the address as text, and when.
+        away: The addresses that no server listens at, as text.
+        asked: Each attempt: the address as text, and the time.
     """
 
     def __init__(self) -> None:
@@ -138,20 +138,20 @@ class Servers:
         return ours
 
     def stall(self) -> None:
-        """Read no more of what the newest connection sends."""
+        """Stop reading from the newest connection."""
         self._sending.send_all_hook = trio.sleep_forever
 
     async def peer(self) -> Peer:
-        """The next connection."""
+        """Return the next connection."""
         return await self._receive.receive()
 
     async def opened(self) -> Peer:
-        """The next connection, its handshake answered with 101."""
+        """Return the next connection, after a handshake answered with 101."""
         return await (await self.peer()).opened()
 
     @contextlib.asynccontextmanager
     async def watching(self, first: str, *urls: str, **options: Any) -> AsyncIterator[tuple[Config, Peer]]:
-        """A client of orders:dev that has got a first message, and the peer that said it."""
+        """Return a client of orders:dev that has received a first message, and the peer that sent it."""
         peers = []
 
         async def begin() -> None:
@@ -162,5 +162,5 @@ class Servers:
             nursery.start_soon(begin)
             async with watch(urls or URL, "orders", "dev", connect=self.connect, **options) as config:
                 yield config, peers[0]
-                # Nobody answers the closing handshake.
+                # The server doesn't answer the closing handshake.
                 await peers[0].vanish()

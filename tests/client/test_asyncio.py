@@ -1,4 +1,4 @@
-"""The client on asyncio; these tests run loops of their own, within none of Trio's."""
+"""The client on asyncio. Each test runs its own asyncio loop, outside Trio."""
 
 import asyncio
 import inspect

@@ -122,7 +122,7 @@ def test_an_error_of_the_thread_is_in_the_log_and_in_the_state(
         server.crash()
         assert [] == list(config.changes())
 
-    assert Failed("an error of this client, which is in the log") == config.state
+    assert Failed("an error in this client; see the log") == config.state
     assert "a mistake of somebody" in caplog.text
 
 

@@ -1,4 +1,4 @@
-"""The file of the last known good configuration, as `watch` keeps it; without threads, so that the clock can jump."""
+"""How `watch` keeps the file of the last known good configuration. Without threads, so that the clock can jump."""
 
 import time
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def kept_version(file: LastKnownGood) -> str | None:
-    """What is kept once nothing is left to do."""
+    """Return the content of the file after all tasks have become idle."""
     await trio.testing.wait_all_tasks_blocked()
     saved = kept(file)
     return saved and saved.version
@@ -104,7 +104,7 @@ async def test_while_every_server_is_away_it_is_what_an_application_begins_with(
         assert config.take() is None
         await peer.vanish()
 
-    assert "beginning with the last known good configuration" in caplog.text
+    assert "starting with the last known good configuration" in caplog.text
 
 
 async def test_what_changed_since_then_is_one_change_with_its_patch(
@@ -179,7 +179,7 @@ async def test_a_heartbeat_keeps_it_young(
 
 
 async def test_a_time_to_come_is_put_right(autojump_clock: MockClock, servers: Servers, file: LastKnownGood) -> None:
-    """The clock was ahead when it was written: it would be older than `max_age` years too late."""
+    """The clock was ahead when the file was written. Otherwise the file would exceed `max_age` only years too late."""
     save(file, SUBJECT, Saved(KEY, version_of(OLD), OLD, time.time() + 1e8))
 
     async with servers.watching(in_sync(OLD), last_known_good=file):

@@ -71,4 +71,4 @@ def test_the_reason_of_a_refusal_is_one_printable_line() -> None:
 
 def test_a_label_that_was_there_before_may_be_again() -> None:
     assert not refused(404).may_return
-    assert refused(404, had_it=True).may_return
+    assert refused(404, existed_before=True).may_return

@@ -1,4 +1,4 @@
-"""The client as one property: whatever is lost, wrong or cut on the way, what is shown was the server's, in order, and ends at the newest."""
+"""The client as one property. Messages may be lost, wrong or cut off: the client shows only states of the server, in order, and ends at the newest."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ _steps = st.lists(
 
 
 class World:
-    """A server with a history, and a client at the other end of a connection that may fail."""
+    """A server with a history, and a client over a connection that may fail."""
 
     def __init__(self) -> None:
         self.history: list[dict[str, Any]] = [{}]
@@ -49,7 +49,7 @@ class World:
         return snapshot(newest)
 
     def deliver(self, text: str) -> None:
-        """To the client, and its questions to the server, until nothing is left to say."""
+        """Pass messages in both directions until none is left."""
         texts = [text]
         while texts:
             self.now += 2.0
@@ -97,6 +97,6 @@ def test_what_is_shown_was_the_servers_in_order_and_ends_at_the_newest(steps: li
     for shown in world.shown:
         assert former == shown.old_version
         former = shown.version
-        # It may skip states, and never goes back behind one.
+        # The client may skip states, but never returns to an earlier state.
         position = world.history.index(shown.document, position)
     assert version_of(world.history[-1]) == former

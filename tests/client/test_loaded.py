@@ -1,4 +1,4 @@
-"""The modules and distributions that a program loads with the client: an exact list, for the client is installed without the server, too."""
+"""The exact modules and distributions that a program loads with the client, because the client is also installed without the server."""
 
 from .loading import SHOWN, import_alone, use
 

@@ -6,7 +6,7 @@ import pytest
 from vortexd.client import protocol
 from vortexd.client.change import Change
 from vortexd.client.client_state import Ack, ClientState
-from vortexd.client.protocol import Beat, Conversation, Current, Event, Over, Refused
+from vortexd.client.protocol import Conversation, Current, Event, Heartbeat, Over, Refused
 from vortexd.client.replica import version_of
 from vortexd.core.model import Key
 from vortexd.core.patterns import parse_pattern
@@ -19,7 +19,7 @@ OTHER = Key("billing", "dev", "main")
 
 
 def begun(*patterns: str, held: ClientState | None = None) -> Conversation:
-    """A conversation whose first state is OLD, at 0; what it said until then is taken."""
+    """Return a conversation whose first state is OLD, at time 0. Its messages until then are removed."""
     talk = Conversation(held or ClientState(), [parse_pattern(text) for text in patterns], 0.0)
     talk.receive(snapshot(OLD), 0.0)
     talk.take_outgoing(0.0)
@@ -130,7 +130,7 @@ def test_a_heartbeat_that_names_another_version_asks_for_it() -> None:
 
 
 def test_a_heartbeat_that_names_ours_says_so() -> None:
-    assert [Beat()] == begun().receive(ping(OLD), 1.0)
+    assert [Heartbeat()] == begun().receive(ping(OLD), 1.0)
 
 
 def test_resyncs_of_many_keys_stay_below_what_a_server_lets_pass() -> None:
@@ -173,11 +173,11 @@ def test_a_key_that_ended_while_nobody_was_connected_is_gone_at_the_second_heart
     begun("billing", held=held).receive(snapshot(NEW, OTHER), 1.0)
     again = Conversation(held, [parse_pattern("billing")], 10.0)
     again.receive(in_sync(OLD), 10.0)
-    assert [Beat()] == again.receive(ping(OLD), 10.0)
+    assert [Heartbeat()] == again.receive(ping(OLD), 10.0)
     again.receive(message("subscribed", patterns=["billing:*:*"]), 10.0)
 
-    assert [Beat()] == again.receive(ping(OLD), 40.0)
-    assert [Beat(), Change(OTHER, version_of(NEW), None, None)] == again.receive(ping(OLD), 70.0)
+    assert [Heartbeat()] == again.receive(ping(OLD), 40.0)
+    assert [Heartbeat(), Change(OTHER, version_of(NEW), None, None)] == again.receive(ping(OLD), 70.0)
     assert {} == held.others
 
 
@@ -188,7 +188,7 @@ def test_a_key_that_is_still_there_stays() -> None:
     for text in (in_sync(OLD), message("subscribed", patterns=["billing:*:*"]), snapshot(NEW, OTHER), ping(OLD)):
         again.receive(text, 10.0)
 
-    assert [Beat()] == again.receive(ping(OLD), 40.0)
+    assert [Heartbeat()] == again.receive(ping(OLD), 40.0)
     assert [OTHER] == list(held.others)
 
 

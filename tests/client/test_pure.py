@@ -1,4 +1,4 @@
-"""The pure half is for programs without Trio, too."""
+"""Programs without Trio can import the pure modules, too."""
 
 import subprocess
 import sys

@@ -42,7 +42,7 @@ async def test_a_peer_without_tls_leaves_no_stream_open() -> None:
         port = listeners[0].socket.getsockname()[1]
         with pytest.raises(trio.BrokenResourceError) as caught:
             await connector(None)(Address("127.0.0.1", port, True))
-        # The peer, too, sees that it has ended.
+        # The peer sees the end of the connection, too.
         with trio.fail_after(10):
             await over.wait()
         nursery.cancel_scope.cancel()

@@ -1,4 +1,4 @@
-"""The recorded conversations, played to the core; transcripts/README.md says what their lines mean."""
+"""Plays the recorded conversations to the sans-IO client; transcripts/README.md describes their lines."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ ANSWERS = ("expect", "send")
 
 
 class Player:
-    """A client that does what the lines say, and notes what comes of it."""
+    """A client that performs the steps of the lines, and records the results."""
 
     def __init__(self, patterns: list[str]) -> None:
         self._held = ClientState()
@@ -63,8 +63,8 @@ class Player:
 
     def refused(self, answer: dict[str, Any]) -> None:
         retry_after = answer["headers"].get("Retry-After")
-        had_it = self._held.key is not None
-        self._end(refused(answer["status"], retry_after, answer["body"].encode(), had_it=had_it))
+        existed_before = self._held.key is not None
+        self._end(refused(answer["status"], retry_after, answer["body"].encode(), existed_before=existed_before))
 
     def _tell(self, events: list[Event]) -> None:
         for event in events:
@@ -88,7 +88,7 @@ def _shown(change: Change) -> dict[str, Any]:
 
 
 def _agrees(expected: Any, actual: Any) -> bool:
-    """Whether an event is the one expected; a patch counts where one is expected, and types count."""
+    """Whether an event equals the expected event. A patch counts only if one is expected; types count."""
     if isinstance(expected, dict) and "change" in expected and "patch" not in expected["change"]:
         actual = {"change": {name: value for name, value in actual["change"].items() if name != "patch"}}
     return json.dumps(expected, sort_keys=True) == json.dumps(actual, sort_keys=True)

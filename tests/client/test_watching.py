@@ -1,4 +1,4 @@
-"""`watch` against servers at the other end of memory streams; the clock jumps."""
+"""`watch` against servers at the other end of memory streams. The clock jumps, so no test sleeps."""
 
 import logging
 import math
@@ -36,12 +36,12 @@ async def settle() -> None:
 
 
 async def answering(servers: Servers, answer: Callable[[Peer], Awaitable[object]]) -> None:
-    """Do the same with each connection, for ever."""
+    """Do the same with each connection, forever."""
     while True:
         await answer(await servers.peer())
 
 
-# What the application has.
+# The application's view.
 
 
 async def test_it_begins_with_the_document_as_a_mapping(autojump_clock: MockClock, servers: Servers) -> None:
@@ -129,7 +129,7 @@ async def test_the_application_sees_its_own_errors_as_they_are(autojump_clock: M
 async def test_what_the_block_raises_is_in_no_group(
     autojump_clock: MockClock, servers: Servers, error: BaseException
 ) -> None:
-    """Ctrl-C must be one, and the exit status that of `sys.exit`."""
+    """Ctrl-C must stay Ctrl-C, and `sys.exit` must keep its status."""
 
     async def serve() -> None:
         await (await servers.opened()).say(snapshot(OLD))
@@ -157,7 +157,7 @@ async def test_an_error_of_the_block_is_not_lost_to_a_cancellation(autojump_cloc
 
 
 async def test_nobody_at_home_is_said_in_the_systems_words() -> None:
-    """Not in those of Trio, which say that all attempts failed, and not why."""
+    """Not the reasons of Trio, which only say that all attempts failed."""
     with pytest.raises(OSError, match="all attempts") as caught:
         await connector(None)(parse_address("ws://127.0.0.1:1"))
 
@@ -197,7 +197,7 @@ async def test_who_comes_back_names_its_version(autojump_clock: MockClock, serve
         assert f"last_version={version_of(OLD)}" in again.target
 
 
-# Coming back.
+# Reconnecting.
 
 
 async def test_the_first_retry_is_at_once_and_missing_nothing_is_no_change(
@@ -319,7 +319,7 @@ async def test_a_server_that_ends_each_connection_is_not_asked_again_and_again(
     assert 100 > len(servers.asked)
 
 
-# A server that says no.
+# A server that refuses.
 
 
 @pytest.mark.parametrize("code", [1008, 1009, 4401, 4403, 1002])
@@ -529,7 +529,7 @@ async def test_garbage_is_the_servers_mistake_and_no_traceback(
         await settle()
 
         assert isinstance(config.state, Stale)
-        assert "what it answers is no HTTP" in config.state.reason
+        assert "the server's answer isn't HTTP" in config.state.reason
     assert "Traceback" not in caplog.text
 
 
@@ -539,7 +539,7 @@ async def test_a_server_that_never_answers_the_handshake_is_left(autojump_clock:
         silent = await servers.peer()
         again = await servers.opened()
 
-        # With the jitter of a second failure.
+        # With the jitter that follows a second failure.
         assert 10.0 <= again.at - silent.at <= 10.25
 
 
@@ -612,7 +612,7 @@ async def test_an_ack_waits_for_no_server(autojump_clock: MockClock, servers: Se
 async def test_what_was_acknowledged_before_the_end_isreason_of(
     autojump_clock: MockClock, servers: Servers, seed: int
 ) -> None:
-    # Whose turn it is among tasks is drawn by chance: several times.
+    # Trio runs tasks in random order, so repeat the test.
     said: list[object] = []
 
     async def listen() -> None:
@@ -642,7 +642,7 @@ async def test_another_status_is_the_callers_mistake(autojump_clock: MockClock, 
 async def test_cancelled_at_any_moment_it_ends_at_once_and_leaves_no_stream(
     autojump_clock: MockClock, servers: Servers, moment: int
 ) -> None:
-    """Each moment is a round of the scheduler later than the one before it."""
+    """Each parameter cancels one scheduler round later than the one before."""
     peers = []
 
     async def serve() -> None:

@@ -1,4 +1,4 @@
-"""Node, to run the parts of the console that need no browser."""
+"""Runs Node for the parts of the console that need no browser."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ VORTEX = Path(__file__).parent.parent.parent / "vortexd" / "console" / "vortex.j
 
 
 def run_js(body: str, given: object) -> Any:
-    """What a function body makes of `given`, with everything that vortex.js exports as `vortex`."""
+    """Run a function body on `given`, with the exports of vortex.js as `vortex`, and return its result."""
     script = (
         f"import * as vortex from {json.dumps(VORTEX.as_uri())};\n"
         "let text = ''; for await (const part of process.stdin) text += part;\n"

@@ -1,6 +1,6 @@
-// Plays the conversations of tests/client/transcripts to `watch` of vortex.js, over a socket, a clock and a fetch that are the test's.
+// Plays the conversations of tests/client/transcripts to `watch` of vortex.js. The test provides socket, clock and fetch.
 //
-// In come, as JSON on standard input, for each conversation its patterns and steps; out goes what came of each step, in the words of the transcripts.
+// Standard input holds the patterns and steps of each conversation, as JSON. The output is the result of each step, in the terms of the transcripts.
 
 import { watch } from "../../vortexd/console/vortex.js";
 

@@ -1,4 +1,4 @@
-"""The client's end of a conversation in JavaScript, step by step: what it makes of messages, what it says, and when it gives up."""
+"""The sans-IO client in JavaScript, step by step: its events, its messages, and when it gives up."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ OLD, NEW, THIRD = {"a": 1}, {"a": 2}, {"a": 3}
 PATCH = [{"op": "replace", "path": "/a", "value": 2}]
 
 
-# What a server says, made by the server's own code where that has one.
+# Server messages, made by the server's own code where it has some.
 
 
 def config(key: Key, document: dict[str, Any]) -> Config:
@@ -76,7 +76,7 @@ def tick(at: float) -> Step:
 
 
 def talked(*steps: Step) -> list[dict[str, Any]]:
-    """What came of each step: the events, in short, and what was said."""
+    """Return the results of each step: its events, shortened, and its messages."""
     answers: Sequence[Any] = run_js(RUN, steps)
     return [
         {"events": list(map(short, events)), "said": said, "wake": wake, "after": after}
@@ -97,7 +97,7 @@ def short(event: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def events(*steps: Step) -> list[tuple[Any, ...]]:
-    """The events of the last step."""
+    """Return the events of the last step."""
     found: list[tuple[Any, ...]] = talked(*steps)[-1]["events"]
     return found
 
@@ -121,10 +121,10 @@ def test_a_change_is_applied_and_the_same_state_twice_is_none() -> None:
 
 
 def test_numbers_are_verified_as_they_are_written() -> None:
-    """JavaScript has one kind of number; a version tells 1 from 1.0, and has every digit of a large one."""
+    """JavaScript has only one kind of number. A version distinguishes 1 from 1.0, and includes every digit of a large number."""
     numbers = {"one": 1, "float": 1.0, "large": 2**60 + 1, "small": 1e-7, "huge": 1e22}
 
-    # What is handed on is a number of JavaScript, with the digits that it has.
+    # The application receives a JavaScript number, with the precision that it has.
     assert ("changed", NAME, numbers | {"large": 1_152_921_504_606_847_000}) == events(
         connect(), hear(snapshot(numbers))
     )[0]

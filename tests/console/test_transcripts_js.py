@@ -1,4 +1,4 @@
-"""The recorded conversations, played to the client in JavaScript as they are to the one in Python."""
+"""Plays the recorded conversations to the client in JavaScript, as to the client in Python."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ pytestmark = needs_node
 DIRECTORY = Path(__file__).parent.parent / "client" / "transcripts"
 PATHS = sorted(DIRECTORY.glob("*.jsonl"))
 ANSWERS = ("expect", "send")
-# A page isn't told how a handshake was answered, and asks over HTTP: there 426 is what every server says.
+# A browser doesn't tell a page the status of a refused handshake. The client asks over HTTP, where every server answers 426.
 UNKNOWABLE = {"refused_426"}
 
 
@@ -25,7 +25,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def steps(path: Path) -> tuple[list[str], list[tuple[str, Any]], list[list[dict[str, Any]]]]:
-    """The patterns, the steps as the player has them, and the answers to each."""
+    """Return the patterns, the steps in the player's form, and the answers to each step."""
     head, *rest = lines(path)
     played: list[tuple[str, Any]] = []
     answers: list[list[dict[str, Any]]] = []
@@ -47,7 +47,7 @@ def steps(path: Path) -> tuple[list[str], list[tuple[str, Any]], list[list[dict[
 def _translated(kind: str, value: Any) -> tuple[str, Any]:
     match kind:
         case "recv":
-            # As servers write it: numbers have one form (vortexd-api(7)).
+            # Write JSON as servers do: each number has one form (vortexd-api(7)).
             return "recv_text", orjson.dumps(value).decode()
         case "lost":
             return "close", {"code": 1006, "reason": ""}
@@ -56,7 +56,7 @@ def _translated(kind: str, value: Any) -> tuple[str, Any]:
 
 @cache
 def outcomes() -> dict[str, Any]:
-    """What came of each conversation, all of them in one run."""
+    """Return the results of all conversations, from one run."""
     given = [dict(zip(("patterns", "steps"), steps(path)[:2], strict=True)) for path in PATHS]
     command = [str(NODE), str(Path(__file__).parent / "player.mjs")]
     done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, timeout=60, check=False)
@@ -65,7 +65,7 @@ def outcomes() -> dict[str, Any]:
 
 
 def _comparable(answer: Any) -> Any:
-    """With numbers as JavaScript has them."""
+    """Convert numbers as JavaScript does."""
     match answer:
         case bool() | None | str():
             return answer
@@ -91,7 +91,7 @@ def test_the_client_in_javascript_does_what_a_transcript_says(path: Path) -> Non
     found = outcomes()[path.stem]
     assert isinstance(found, list), found
 
-    # What is to be said on opening stands behind `open`, and the socket of a page can only say it when it is open.
+    # Messages on opening follow `open` in the transcript, because a browser's socket can only send when it is open.
     for number, step in enumerate(played):
         if step == ("accept", None):
             answers[number], answers[number - 1] = answers[number - 1], []

@@ -1,4 +1,4 @@
-"""The client in JavaScript comes to the same versions, documents, delays and ends as the one in Python."""
+"""The client in JavaScript computes the same versions, documents, delays and ends as the client in Python."""
 
 import json
 import random
@@ -45,7 +45,7 @@ def test_versions_and_patches_are_those_of_everybody_else() -> None:
         old, new = {"root": document(chance)}, {"root": document(chance)}
         patch = jsonpatch.make_patch(old, new).patch
         cases.append([text(old), text(patch)])
-        # By the same library that made it: 1 and true are one value to it, and the patch may leave them.
+        # Compare with the library that made the patch: it treats 1 and true as equal, so the patch may leave them.
         expected.append([version_of(old), version_of(jsonpatch.apply_patch(old, patch)), version_of(old)])
 
     assert expected == run_js(
@@ -144,7 +144,7 @@ def test_it_comes_back_when_others_do() -> None:
 
 
 def said(given: object, body: str) -> Any:
-    """What a conversation says, where `hear` takes a message as an object, and `begin` is a new connection."""
+    """Return a conversation's messages. `hear` takes a message as an object; `begin` starts a new connection."""
     prelude = """
         const held = new vortex.Held();
         let conversation;
@@ -202,7 +202,7 @@ def test_it_is_one_file_that_needs_no_other() -> None:
     assert "require(" not in source
 
 
-# Where there is no WebSocket.
+# Environments without a WebSocket.
 
 FAKE_WS = """
 export default class {
@@ -213,7 +213,7 @@ export default class {
 
 
 def without_websocket(directory: Path, script: str, *, has_package: bool) -> str:
-    """What a script prints in a Node without a WebSocket, beside the client in a directory of its own."""
+    """Return a script's output in a Node without a WebSocket. The client is in a directory of its own."""
     shutil.copy(VORTEX, directory / "vortex.mjs")
     if has_package:
         package = directory / "node_modules" / "ws"
@@ -247,7 +247,7 @@ def test_it_takes_the_package_ws(tmp_path: Path) -> None:
 def test_without_that_too_it_says_in_a_line_what_to_install(tmp_path: Path) -> None:
     failed, said = without_websocket(tmp_path, WATCH + FOLLOW, has_package=False).splitlines()
 
-    reason = "there is no WebSocket here: run `npm install ws`, or use Node 22 or newer"
+    reason = "this environment has no WebSocket: run `npm install ws`, or use Node 22 or newer"
     assert ["failed", reason] == json.loads(failed)
     assert reason == json.loads(said)
 

@@ -1,4 +1,4 @@
-"""A server that answers what a test has written down, and writes down what it was asked."""
+"""A server that gives prepared answers and records the requests."""
 
 import json
 import ssl
@@ -13,7 +13,7 @@ Said = tuple[int, Any] | tuple[int, Any, dict[str, str]]
 
 
 class Answering:
-    """One on a free port. The last of its answers is repeated."""
+    """Start a server on a free port. It repeats the last answer."""
 
     def __init__(self, answers: Sequence[Said], port: int) -> None:
         self.answers = list(answers)
@@ -27,10 +27,10 @@ class Answering:
 
 @contextmanager
 def answering(*answers: Said, certificate: tuple[Path, Path] | None = None) -> Iterator[Answering]:
-    """Run one. An answer is a status and what becomes JSON, or text as it is; and headers.
+    """Run a server. An answer is a status and a body (text, or a value to send as JSON), and headers.
 
     Args:
-        certificate: The files of one and of its key; then it speaks TLS.
+        certificate: The files of a certificate and its key; if given, the server uses TLS.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -51,7 +51,7 @@ def answering(*answers: Said, certificate: tuple[Path, Path] | None = None) -> I
 
     class Quiet(ThreadingHTTPServer):
         def handle_error(self, *_: Any) -> None:
-            # A client that doesn't trust it.
+            # A client may not trust the certificate.
             pass
 
     with Quiet(("127.0.0.1", 0), Handler) as server:

@@ -1,4 +1,4 @@
-"""The benchmark for users: its figures against a server that loses messages, and a file that is always put back."""
+"""The benchmark: its figures against a server that loses messages, and a file that is always restored."""
 
 import json
 import socket
@@ -54,7 +54,7 @@ def test_a_file_that_can_not_be_changed_is_refused_with_its_name(tmp_path: Path,
 
 
 class Peer:
-    """A server that sends each client what it is told, and only to so many."""
+    """A server that sends given messages to clients, but only to so many of them."""
 
     def __init__(self, count: int) -> None:
         self._listening = socket.create_server(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""`vortexctl check`: everything that the server would refuse of a directory, a working tree or a push, at once."""
+"""`vortexctl check`: it reports at once everything that the server would refuse of a directory, a working tree or a push."""
 
 import errno
 import json
@@ -112,7 +112,7 @@ def test_a_file_of_all_labels_is_told_once(tmp_path: Path, capsys: pytest.Captur
     assert [f"{tmp_path}/application.yml:2:1", f"{tmp_path}/not a label", f"{tmp_path}/two/shop.yml:2:1"] == [
         line.partition(": ")[0] for line in lines
     ]
-    assert "warning: it isn't served: its name can't be a label" in lines[1]
+    assert "warning: the server doesn't serve it: its name can't be a label" in lines[1]
 
 
 def test_a_directory_beyond_the_limits_of_the_settings_is_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,7 +144,11 @@ def test_encrypted_values_are_looked_into_with_a_key(tmp_path: Path, capsys: pyt
 
     assert (0, []) == check(capsys, source)[:2]
     status, lines, _ = check(capsys, source, "--key-file", key)
-    assert (0, 71, f"{source}/a.yml:2:4: warning: no key that is set decrypts b") == (status, len(lines), lines[0])
+    assert (0, 71, f"{source}/a.yml:2:4: warning: no configured encryption key decrypts b") == (
+        status,
+        len(lines),
+        lines[0],
+    )
     assert 1 == check(capsys, source, "--key-file", key, "--strict")[0]
     key.chmod(0o644)
     status, _, told = check(capsys, source, "--key-file", key)
@@ -167,7 +171,7 @@ def test_a_ref_is_read_without_a_working_tree(repository: Repository, capsys: py
         status, lines, _ = check(capsys, repository.path, "--ref", ref)
         assert 1 == status
         assert ["link.yml:2:1", "lost.yml", "shop.yml:2:1"] == [line.partition(": ")[0] for line in lines]
-        assert "lost.yml: warning: it isn't served: it leads out of the repository" == lines[1]
+        assert "lost.yml: warning: the server doesn't serve it: it leads out of the repository" == lines[1]
     assert 0 == check(capsys, repository.path)[0]
 
 
@@ -200,9 +204,9 @@ def test_a_working_tree_is_read_as_it_is_and_as_git_will_have_it(
     )
     warnings = [line for line in lines if "warning" in line]
     assert [
-        "prod/outside.yml: warning: it isn't served: it leads out of the repository",
-        "prod/up.yml: warning: it isn't served: it leads out of the repository",
-        "shared: warning: it isn't served: it leads to a directory",
+        "prod/outside.yml: warning: the server doesn't serve it: it leads out of the repository",
+        "prod/up.yml: warning: the server doesn't serve it: it leads out of the repository",
+        "shared: warning: the server doesn't serve it: it leads to a directory",
     ] == warnings
     assert 0 == check(capsys, ".", "--ref", "HEAD")[0]
     repository.git("-C", str(tree), "worktree", "add", "--quiet", str(tmp_path / "linked"))
@@ -251,10 +255,10 @@ def test_a_hook_refuses_a_push_before_it_is_taken(repository: Repository, tmp_pa
     ("arguments", "told"),
     [
         (["nowhere"], "there is no directory nowhere"),
-        ([".", "--ref", "main"], "no git repository, as --ref needs one"),
-        (["repository", "--ref", "nothing"], "nothing is no branch, tag or commit of"),
+        ([".", "--ref", "main"], "isn't a git repository, which --ref requires"),
+        (["repository", "--ref", "nothing"], "nothing isn't a branch, tag or commit of"),
         (["repository", "--ref", "--output=x"], "expected one argument"),
-        (["repository", "--label-directories"], "branches and tags are the labels"),
+        (["repository", "--label-directories"], "labels of a repository are its branches and tags"),
         ([".", "--config", "none.toml"], "none.toml: can't be read"),
         ([".", "--key-file", "none"], "none: can't be read"),
         ([".", "--format", "xml"], "invalid choice"),
@@ -309,7 +313,7 @@ def test_broken_configuration_is_configuration(tmp_path: Path, capsys: pytest.Ca
     assert "there is no configuration" not in lines[0]
 
 
-MARK, MISREAD = "a byte order mark of UTF-8", "UTF-8, where ISO-8859-1 is read"
+MARK, MISREAD = "the file begins with a UTF-8 byte order mark", "the line is in UTF-8, but the server reads ISO-8859-1"
 
 
 @pytest.mark.parametrize(
@@ -366,8 +370,8 @@ def test_without_a_process_to_spare_they_are_parsed_all_the_same_and_that_is_tol
     status, lines, told = check(capsys, directory(tmp_path, {"a.yml": "a: 1" + "\n" * 300_000}))
 
     assert (0, []) == (status, lines)
-    reason = "no process can be started: Resource temporarily unavailable"
-    assert f"vortexctl: warning: a.yml is parsed without a bound of its memory and time: {reason}\n" in told
+    reason = "can't start a process: Resource temporarily unavailable"
+    assert f"vortexctl: warning: a.yml is parsed without a limit on memory and time: {reason}\n" in told
 
 
 def test_processes_that_die_are_told_too(
@@ -381,4 +385,4 @@ def test_processes_that_die_are_told_too(
 
     assert (0, []) == (status, lines)
     reason = "parsing it fails unexpectedly: its process was killed by signal 9"
-    assert f"vortexctl: warning: a.yml is parsed without a bound of its memory and time: {reason}\n" in told
+    assert f"vortexctl: warning: a.yml is parsed without a limit on memory and time: {reason}\n" in told

@@ -1,4 +1,4 @@
-"""vortexctl as it is typed: what is printed, and the exit status."""
+"""vortexctl as users type it: its output and its exit status."""
 
 import os
 import re
@@ -41,14 +41,14 @@ def test_a_wrong_command_line_is_one_line_and_status_2(
         ("--server=URL get shop dev", "get --server=URL shop dev"),
         ("--server URL --token-file F get shop", "get --server URL --token-file F shop"),
         ("--color never --layers explain shop", "explain --color never --layers shop"),
-        # What stands behind an option that takes a value is its value.
+        # The word after an option that takes a value is its value.
         ("--label diff get shop", "get --label diff shop"),
         ("--server get get shop", "get --server get shop"),
         ("--help get", "get --help"),
         ("--server URL exec shop -- get", "exec --server URL shop -- get"),
         ("get --server URL shop", "get --server URL shop"),
         ("get diff", "get diff"),
-        # No command has these before it.
+        # No command has these options.
         ("--server get", "--server get"),
         ("URL get shop", "URL get shop"),
         ("--server URL", "--server URL"),
@@ -138,7 +138,7 @@ def test_a_full_disk_is_one_line_and_not_the_status_of_a_difference() -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-c", GET], stdout=full, stderr=subprocess.PIPE, text=True)
 
-    assert (3, "vortexctl: error: the output can't be written: no space left on device\n") == (
+    assert (3, "vortexctl: error: can't write the output: no space left on device\n") == (
         done.returncode,
         done.stderr,
     )
@@ -147,7 +147,7 @@ def test_a_full_disk_is_one_line_and_not_the_status_of_a_difference() -> None:
 def test_a_closed_output_is_one_line() -> None:
     done = subprocess.run(["sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, GET], stderr=subprocess.PIPE, text=True)
 
-    assert (3, "vortexctl: error: the output can't be written: bad file descriptor\n") == (
+    assert (3, "vortexctl: error: can't write the output: bad file descriptor\n") == (
         done.returncode,
         done.stderr,
     )
@@ -159,7 +159,7 @@ def test_an_encoding_without_the_characters_is_one_line() -> None:
     command = [sys.executable, "-c", code + "sys.exit(cli.main(['completion', 'bash']))"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
 
-    assert (2, "vortexctl: error: what is to be printed can't be written in ascii; set PYTHONUTF8=1\n") == (
+    assert (2, "vortexctl: error: the output can't be encoded in ascii; set PYTHONUTF8=1\n") == (
         done.returncode,
         done.stderr,
     )

@@ -1,4 +1,4 @@
-"""Completion: each script has all that the parser knows, and the shells that are here take it."""
+"""Completion: each script has all commands and options of the parser, and the installed shells accept it."""
 
 import argparse
 import re
@@ -30,7 +30,7 @@ def shell(name: str, *arguments: str, cwd: Path | None = None) -> list[str]:
 
 
 def known(parser: argparse.ArgumentParser, path: str = "") -> Iterator[tuple[str, str]]:
-    """Each command with each of its options and commands."""
+    """Yield each command with its options and sub-commands."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, each in action.choices.items():
@@ -54,7 +54,7 @@ def test_every_command_and_option_is_in_every_script(name: str, capsys: pytest.C
             else word
         )
         places = {"fish": f'is_at "{path}"'}.get(name, f"'{path}')")
-        # zsh has what belongs to a command on the lines behind its head.
+        # In zsh's script, the lines after a command's head belong to the command.
         found = "\n".join("\n".join(lines[at : at + 4]) for at, line in enumerate(lines) if places in line)
         assert re.search(re.escape(written) + r"(?![\w-])", found), (path, word)
 

@@ -1,4 +1,4 @@
-"""`vortexctl diff`: what has changed, as lines, JSON or a patch, with the status of diff(1)."""
+"""`vortexctl diff`: the changes as lines, JSON or a patch, with the exit status of diff(1)."""
 
 import json
 from typing import Any
@@ -78,7 +78,7 @@ def test_a_label_that_there_is_not_is_3_with_what_to_do(capsys: pytest.CaptureFi
         status = cli.main(["diff", "--server", server.url, "shop", "prod", "--from", "label:nope"])
 
     told = capsys.readouterr().err
-    assert (3, f"vortexctl: error: {server.url} answers 404: no such label; name another with --label\n") == (
+    assert (3, f"vortexctl: error: {server.url} answered 404: no such label; name another with --label\n") == (
         status,
         told,
     )
@@ -89,7 +89,7 @@ def test_an_application_that_no_file_is_named_after_is_warned_of(capsys: pytest.
     with answering((status, body, {"X-Vortex-Without-Files": "shop"})) as server:
         assert 0 == cli.main(["diff", "--server", server.url, "shop", "prod"])
 
-    warning = "no file is named after shop, so it gets only what is for every application"
+    warning = "no file is named after shop; only the files for all applications apply"
     assert f"vortexctl: warning: {warning}\n" == capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""`vortexctl explain`: which layer holds a key, which wins, and where."""
+"""`vortexctl explain`: which layers hold a key, which layer wins, and where."""
 
 import json
 from typing import Any
@@ -114,7 +114,10 @@ def test_a_key_that_no_layer_holds_is_1_and_names_those_near_it(capsys: pytest.C
     with answering((200, {**SAID, "keys": []}), (200, SAID)) as server:
         status = cli.main(["explain", "--server", server.url, "shop", "prod", "pol.size"])
 
-    assert (1, "vortexctl: error: no layer holds pol.size; near it is pool.size\n") == (status, capsys.readouterr().err)
+    assert (1, "vortexctl: error: no layer holds pol.size; similar key: pool.size\n") == (
+        status,
+        capsys.readouterr().err,
+    )
 
 
 @pytest.mark.parametrize("said", [{}, [], {**SAID, "keys": [{"key": "a", "layer": 9}]}, {**SAID, "layers": []}])
@@ -122,7 +125,7 @@ def test_what_no_vortexd_says_is_3(said: Any, capsys: pytest.CaptureFixture[str]
     status, lines, told, _ = explain(capsys, (200, said))
 
     assert (3, []) == (status, lines)
-    assert "answers what no vortexd of this vortexctl's version says" in told
+    assert "doesn't answer as a vortexd of this version does" in told
 
 
 # Broken files.
@@ -133,9 +136,12 @@ BROKEN = {"label": "main", "file": "shop.yml", "line": 3, "column": 5, "reason":
 @pytest.mark.parametrize(
     ("members", "end"),
     [
-        ({"served": "last_good", "last_good": "0123456789abcdef"}, "its last good content is served (of 0123456789ab)"),
+        (
+            {"served": "last_good", "last_good": "0123456789abcdef"},
+            "its last good content is served (of commit 0123456789ab)",
+        ),
         ({"served": "last_good", "last_good": None}, "its last good content is served"),
-        ({"served": "without", "last_good": None}, "it is left out"),
+        ({"served": "without", "last_good": None}, "the server leaves it out"),
     ],
 )
 def test_a_broken_file_is_named_with_what_is_served_in_its_place(
@@ -157,11 +163,11 @@ def test_a_layer_of_a_broken_file_says_that_it_is_old(capsys: pytest.CaptureFixt
     old = [layer("shop.yml", last_good=True), layer("shop-prod.yml", last_good=False)]
     _, lines, _, _ = explain(capsys, (200, SAID | {"layers": old, "keys": []}), "--layers")
 
-    assert ["shop.yml       its last good content: the file is broken", "shop-prod.yml"] == lines[3:]
+    assert ["shop.yml       its last good content, because the file is broken", "shop-prod.yml"] == lines[3:]
 
 
 def test_an_application_that_no_file_is_named_after_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
     status, lines, told, _ = explain(capsys, (200, SAID, {"X-Vortex-Without-Files": "shop"}))
 
     assert (0, HEAD) == (status, lines[0])
-    assert "vortexctl: warning: no file is named after shop, so it gets only what is for every application\n" == told
+    assert "vortexctl: warning: no file is named after shop; only the files for all applications apply\n" == told

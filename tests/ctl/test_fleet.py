@@ -1,4 +1,4 @@
-"""`vortexctl fleet`: what it asks for, and what it prints."""
+"""`vortexctl fleet`: its requests and its output."""
 
 import json
 from typing import Any
@@ -91,7 +91,7 @@ def test_only_keys_ask_for_no_instances(capsys: pytest.CaptureFixture[str]) -> N
     assert [
         "billing:prod:main  v2  0 of 1 applied (0 %)",
         "shop:prod:main  v2  0 of 2 applied (0 %)",
-        "a worker of the server has not answered: its instances are missing",
+        "a worker of the server hasn't answered: its instances are missing",
     ] == capsys.readouterr().out.splitlines()
 
 
@@ -114,7 +114,7 @@ def test_a_refusal_is_one_line_and_status_3(capsys: pytest.CaptureFixture[str]) 
     with answering((403, {"message": "the token doesn't allow this"})) as server:
         assert 3 == cli.main(["fleet", "--server", server.url])
 
-    assert f"vortexctl: error: {server.url} answers 403: the token doesn't allow this\n" == capsys.readouterr().err
+    assert f"vortexctl: error: {server.url} answered 403: the token doesn't allow this\n" == capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

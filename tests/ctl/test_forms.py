@@ -1,4 +1,4 @@
-"""Documents as text: whoever reads it back has the same, and no terminal is steered."""
+"""Documents as text: the text reads back as the same document, and can't control a terminal."""
 
 import json
 from typing import Any
@@ -15,7 +15,7 @@ from vortexd.resolve.formats import parse
 from vortexd.resolve.nest import effective_document
 from vortexd.settings.sections import FormatSettings
 
-# Text that readers of YAML and terminals are known to have ideas about, among any other.
+# Text that YAML readers or terminals are known to interpret, among any other text.
 TEXTS = st.sampled_from(
     [
         *(

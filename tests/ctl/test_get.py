@@ -1,4 +1,4 @@
-"""`vortexctl get`: the document with its types, one key of it, and what is no answer of a vortexd."""
+"""`vortexctl get`: the document with its types, one key of it, and answers that aren't from a vortexd."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ VALUES: dict[str, Any] = {
 
 
 def environment(*sources: dict[str, Any], version: str | None = None, **headers: str) -> Said:
-    """What a vortexd answers, of property sources with these values, the strongest first."""
+    """Return a vortexd's answer for property sources with these values, the strongest first."""
     named = [PropertySource(f"file:/{number}.yml", values, {}) for number, values in enumerate(sources)]
     made = version or version_of(encode(effective_document(named)))
     body = {"name": "billing", "propertySources": [{"name": each.name, "source": each.values} for each in named]}
@@ -115,7 +115,7 @@ def test_what_would_choose_what_programs_load_is_left_out_and_said(capsys: pytes
 
     printed = capsys.readouterr()
     assert (0, "A='1'\n") == (status, printed.out)
-    assert "of a configuration: path, ld.preload, 1ST\n" in printed.err
+    assert "must not become variables: path, ld.preload, 1ST\n" in printed.err
 
 
 def test_two_keys_of_one_name_are_1(capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,7 +123,7 @@ def test_two_keys_of_one_name_are_1(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert (
         1,
-        "vortexctl: error: POOLSIZE would stand for pool-size and poolsize; name a key, or take another --output\n",
+        "vortexctl: error: the variable POOLSIZE would stand for pool-size and poolsize; name a key, or use another --output\n",
     ) == (status, capsys.readouterr().err)
 
 
@@ -148,7 +148,7 @@ def test_a_key_that_is_missing_is_1_and_names_those_near_it(capsys: pytest.Captu
 
     assert 1 == status
     assert (
-        "vortexctl: error: there is no key pol.size in this configuration; near it is pool.size\n"
+        "vortexctl: error: there is no key pol.size in this configuration; similar key: pool.size\n"
         == capsys.readouterr().err
     )
 
@@ -169,7 +169,9 @@ def test_an_old_or_empty_state_is_said(capsys: pytest.CaptureFixture[str]) -> No
 
     printed = capsys.readouterr()
     assert (0, "{}\n") == (status, printed.out)
-    assert "this may be old: the server hasn't been able to read one of its sources for 7 s" in printed.err
+    assert (
+        "this configuration may be old: the server hasn't been able to read one of its sources for 7 s" in printed.err
+    )
     assert "no file is for billing" in printed.err
 
 
@@ -190,7 +192,7 @@ def test_what_no_vortexd_says_is_3(said: Said, capsys: pytest.CaptureFixture[str
 
     printed = capsys.readouterr()
     assert (3, "") == (status, printed.out)
-    assert "answers what no vortexd of this vortexctl's version says; see --server" in printed.err
+    assert "doesn't answer as a vortexd of this version does; see --server" in printed.err
 
 
 @pytest.mark.parametrize("arguments", [["../x"], ["a", "b c"], ["a", "b", "--label", "-x"], ["a", "--output", "xml"]])
@@ -208,19 +210,19 @@ def test_broken_files_are_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 == get(environment(VALUES, X_Vortex_Broken=header), "billing", "prod")[0]
 
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("vortexctl: warning: this holds old content")
+    assert line.startswith("vortexctl: warning: this configuration holds old content")
     assert line.endswith(header)
 
 
 def test_an_application_that_no_file_is_named_after_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
     status, _ = get(environment(VALUES, X_Vortex_Without_Files="biling,shp"), "biling,shp", "prod", "zip")
 
-    warning = "no file is named after biling, shp, so it gets only what is for every application"
+    warning = "no file is named after biling, shp; only the files for all applications apply"
     assert (0, "01234\n", f"vortexctl: warning: {warning}\n") == (status, *capsys.readouterr())
 
 
 def test_where_there_are_no_files_at_all_that_alone_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
     get(environment(X_Vortex_Without_Files="biling"), "biling")
 
-    warning = "no file is for biling, nor for everybody; it has the empty document"
+    warning = "no file is for biling or for all applications; its configuration is empty"
     assert f"vortexctl: warning: {warning}\n" == capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Colours where a person looks on, and nothing that steers a terminal."""
+"""Colours on a terminal only, and no text that controls a terminal."""
 
 import pytest
 

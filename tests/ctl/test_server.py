@@ -1,4 +1,4 @@
-"""How commands ask a server: addresses, tokens, what goes wrong, and whether it may be asked again."""
+"""Requests to a server: addresses, tokens, errors, and which errors allow another try."""
 
 import argparse
 import http.server
@@ -70,9 +70,9 @@ def test_who_refuses_is_not_asked_again_and_who_is_not_ready_may_be(status: int,
 
 def test_a_token_that_is_missing_or_wrong_is_told_apart() -> None:
     with answering((401, {"message": "a token is needed"})) as server:
-        with pytest.raises(Refused, match="wants a token: name its file with --token-file, or set VORTEXCTL_TOKEN"):
+        with pytest.raises(Refused, match="requires a token: name its file with --token-file, or set VORTEXCTL_TOKEN"):
             Server(server.url).get("/")
-        with pytest.raises(Refused, match="doesn't accept the token: it is wrong") as caught:
+        with pytest.raises(Refused, match="refused the token: it is wrong") as caught:
             Server(server.url, "vt_secret").get("/")
 
     assert "vt_secret" not in str(caught.value)
@@ -92,12 +92,15 @@ def test_a_refusal_of_somebody_else_is_told_as_such(body: str) -> None:
 
 
 def test_what_is_no_json_is_no_vortexd() -> None:
-    with answering((200, "<html>")) as server, pytest.raises(CtlError, match="no vortexd: it doesn't speak JSON"):
+    with (
+        answering((200, "<html>")) as server,
+        pytest.raises(CtlError, match="didn't answer with JSON, so it isn't a vortexd"),
+    ):
         Server(server.url).get("/").json()
 
 
 def test_a_redirection_is_not_followed() -> None:
-    with answering((302, "")) as server, pytest.raises(Refused, match="answers 302, and not as a vortexd does"):
+    with answering((302, "")) as server, pytest.raises(Refused, match="answered 302, but not as a vortexd does"):
         Server(server.url).get("/")
 
 
@@ -110,7 +113,7 @@ def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch
 def test_a_port_where_nobody_is_and_one_where_nobody_speaks() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        with pytest.raises(Unreachable, match=r"no whole answer within 0\.2 s"):
+        with pytest.raises(Unreachable, match=r"didn't answer completely within 0\.2 s"):
             Server(f"http://127.0.0.1:{port}", timeout=0.2).get("/")
     with pytest.raises(Unreachable, match="can't be reached: connection refused; is vortexd running there"):
         Server(f"http://127.0.0.1:{port}").get("/")
@@ -118,7 +121,7 @@ def test_a_port_where_nobody_is_and_one_where_nobody_speaks() -> None:
 
 @contextmanager
 def saying(*parts: bytes, pause: float = 0.0) -> Iterator[str]:
-    """A server that says this to one client, whatever it is asked, and ends the connection."""
+    """A server that sends this to one client, whatever the request, and ends the connection."""
 
     def serve() -> None:
         connection, _ = listening.accept()
@@ -146,10 +149,10 @@ def saying(*parts: bytes, pause: float = 0.0) -> Iterator[str]:
 def test_who_answers_byte_by_byte_gets_no_more_time() -> None:
     head = b"HTTP/1.1 200 OK\r\n"
     with saying(*([head, *[b"X"] * 10_000]), pause=0.05) as url:
-        with pytest.raises(Unreachable, match="no whole answer"):
+        with pytest.raises(Unreachable, match="didn't answer completely"):
             Server(url, timeout=0.3).get("/")
     with saying(head + b"Content-Length: 10000\r\n\r\n", *[b"X"] * 10_000, pause=0.05) as url:
-        with pytest.raises(Unreachable, match="no whole answer"):
+        with pytest.raises(Unreachable, match="didn't answer completely"):
             Server(url, timeout=0.3).get("/")
 
 
@@ -163,7 +166,10 @@ def test_an_answer_is_taken_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> No
     "said", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n[]", b"\x15\x03\x01\x00\x02\x02\x46"]
 )
 def test_who_breaks_off_or_speaks_something_else_is_no_vortexd(said: bytes) -> None:
-    with saying(said) as url, pytest.raises(Unreachable, match="breaks off, or doesn't speak HTTP; is it a vortexd"):
+    with (
+        saying(said) as url,
+        pytest.raises(Unreachable, match="ended the connection early, or doesn't speak HTTP; is it a vortexd"),
+    ):
         Server(url).get("/")
 
 
@@ -238,7 +244,7 @@ def test_a_file_that_holds_no_token_is_refused_without_being_repeated(tmp_path: 
     file = tmp_path / "token"
     file.write_bytes(content)
     file.chmod(0o600)
-    with pytest.raises(CtlError, match="must hold the token alone|isn't UTF-8") as caught:
+    with pytest.raises(CtlError, match="must hold only the token|isn't UTF-8") as caught:
         read_token(file)
 
     assert 2 == caught.value.status
@@ -268,7 +274,7 @@ def test_certificates_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_authority_for_an_address_without_tls_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CtlError, match="--ca-file is for addresses that begin with https"):
+    with pytest.raises(CtlError, match="--ca-file requires an address that begins with https"):
         Server("http://localhost:1", ca=tmp_path / "ca.crt")
 
 

@@ -1,4 +1,4 @@
-"""`vortexctl token`: new ones, and what token files hold, as the server would take them."""
+"""`vortexctl token`: new tokens, and the entries of token files as the server reads them."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ ENTRY = '[[token]]\nname = "{name}"\nsha256 = "{digest}"\nrights = ["subscribe",
 
 
 def new(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, str]:
-    """A new token, and its entry."""
+    """Return a new token and its entry."""
     assert 0 == cli.main(["token", "new", *arguments])
     printed = capsys.readouterr().out
     return printed.splitlines()[0], printed[printed.index("[[token]]") :]
@@ -80,7 +80,7 @@ def test_files_are_listed_without_a_digest(tmp_path: Path, capsys: pytest.Captur
     assert printed.splitlines() == [
         "NAME     RIGHTS          PATTERNS        EXPIRES",
         "billing  read,subscribe  billing:prod:*  never",
-        "old      read,subscribe  billing:prod:*  2001-01-01T00:00:00Z (over)",
+        "old      read,subscribe  billing:prod:*  2001-01-01T00:00:00Z (expired)",
     ]
     assert digest not in printed
 
@@ -110,6 +110,6 @@ def test_check_says_whose_a_token_is(tmp_path: Path, capsys: pytest.CaptureFixtu
         for text in (token, old, "vt_" + "x" * 43)
     ]
     printed = capsys.readouterr().out.splitlines()
-    assert ([0, 1, 1], "this token is nobody's") == (statuses, printed[2])
+    assert ([0, 1, 1], "no entry has this token") == (statuses, printed[2])
     assert printed[0].startswith("billing  read,subscribe,report  *:*:*")
     assert token not in "".join(printed)

@@ -1,4 +1,4 @@
-"""`vortexctl wait`: when it ends, how, and what it says then."""
+"""`vortexctl wait`: when it ends, with which status, and its output."""
 
 import json
 from typing import Any
@@ -108,8 +108,8 @@ def test_it_ends_with_1_when_the_time_is_over_and_says_who_is_silent(capsys: pyt
     ("answer", "text"),
     [
         (page(), "no instance is connected"),
-        (page(key(connected=1, applied=1), workers_silent=1), "a worker of the server has not answered"),
-        (page(key(connected=1, applied=1, version="v9")), "which isn't the one waited for"),
+        (page(key(connected=1, applied=1), workers_silent=1), "a worker of the server hasn't answered"),
+        (page(key(connected=1, applied=1, version="v9")), "which isn't the expected version"),
     ],
 )
 def test_the_reason_is_said(answer: Said, text: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,7 +129,7 @@ def test_a_server_that_is_away_in_the_end_is_3(capsys: pytest.CaptureFixture[str
     status, _ = wait(page(), (503, {"message": "stopping"}), more=("--timeout", "50ms"))
 
     assert 3 == status
-    assert "answers 503: stopping" in capsys.readouterr().err
+    assert "answered 503: stopping" in capsys.readouterr().err
 
 
 def test_a_server_that_refuses_is_3_at_once(capsys: pytest.CaptureFixture[str]) -> None:

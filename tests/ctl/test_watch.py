@@ -1,4 +1,4 @@
-"""`vortexctl watch` against servers at the other end of memory streams; the clock jumps."""
+"""`vortexctl watch` against servers at the other end of memory streams. The clock jumps, so no test sleeps."""
 
 import itertools
 import json
@@ -43,7 +43,7 @@ async def watched(
     hook: Hook | None = None,
     patterns: tuple[str, ...] = (),
 ) -> str | None:
-    """Watch orders:dev while servers follow a script, to its end."""
+    """Watch orders:dev until the servers' script ends."""
     subject = {"app": "orders", "profile": "dev", "label": None, "patterns": patterns}
     async with trio.open_nursery() as nursery:
         nursery.start_soon(script, servers)
@@ -51,7 +51,7 @@ async def watched(
 
 
 async def told_off(peer: Peer) -> None:
-    """End a connection for good."""
+    """End a connection with a code that forbids a reconnect."""
     await peer.close(4403, "forbidden")
 
 
@@ -217,7 +217,7 @@ async def test_what_changes_while_a_command_runs_is_one_run_with_the_newest(tmp_
     async def script(servers: Servers) -> None:
         peer = await servers.opened()
         await peer.say(snapshot(documents[0]))
-        # What comes before the first state has been taken is part of it.
+        # Messages that arrive before the first state is taken are part of that state.
         await trio.testing.wait_all_tasks_blocked()
         for old, new in itertools.pairwise(documents):
             await peer.say(change(old, new, [{"op": "replace", "path": "/n", "value": new["n"]}]))
@@ -242,14 +242,14 @@ async def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(t
     pid = tmp_path / "pid"
     problem = await run_hook(f"trap '' TERM; sleep 100 & echo $! >{pid}; wait", CHANGE, 0.3, None)
 
-    assert "the command took longer than 0.3 s, and was ended" == problem
+    assert "the command took longer than 0.3 s, and was killed" == problem
     with trio.fail_after(10):
         while is_running(pid.read_text().strip()):  # noqa: ASYNC110
             await trio.sleep(0.01)
 
 
 def is_running(pid: str) -> bool:
-    """Whether a process runs: one that is nobody's child may stay as a zombie."""
+    """Whether a process runs. A process without a parent may stay as a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -323,17 +323,17 @@ def test_an_application_that_no_file_is_named_after_is_warned_of(
     with answering((304, "", {"X-Vortex-Version": V_OLD, "X-Vortex-Without-Files": "shp"})) as server:
         assert 0 == cli.main(["watch", "--server", server.url, "shp"])
 
-    warning = "no file is named after shp, so it gets only what is for every application"
+    warning = "no file is named after shp; only the files for all applications apply"
     assert f"vortexctl: warning: {warning}\n" == capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ((401, {"message": "x"}), "wants a token"),
+        ((401, {"message": "x"}), "requires a token"),
         ((404, {"message": "no such label"}), "no such label; name another with --label"),
-        ((200, {}), "answers what no vortexd says"),
-        ((503, {"message": "starting"}), "answers 503: starting"),
+        ((200, {}), "doesn't answer as a vortexd does"),
+        ((503, {"message": "starting"}), "answered 503: starting"),
     ],
 )
 def test_what_would_be_tried_for_ever_is_said_at_once(

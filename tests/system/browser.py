@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over its DevTools protocol: what a page shows, and what it complains of."""
+"""A headless Chromium, driven over its DevTools protocol: reads what a page shows, and the errors that it logs."""
 
 import base64
 import contextlib
@@ -23,7 +23,7 @@ class Page:
     """One tab.
 
     Attributes:
-        complaints: Errors and warnings of the console, exceptions, and what the page's policy has blocked.
+        complaints: Errors and warnings of the console, exceptions, and violations of the page's policy.
     """
 
     def __init__(self, websocket: WebSocketConnection) -> None:
@@ -33,7 +33,7 @@ class Page:
         self.complaints: list[str] = []
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Carry out a command of the protocol."""
+        """Execute a command of the protocol."""
         number = next(self._numbers)
         await self._websocket.send_message(json.dumps({"id": number, "method": method, "params": parameters}))
         with trio.fail_after(_PATIENCE):
@@ -58,7 +58,7 @@ class Page:
                 self.complaints.append(parameters["entry"]["text"])
 
     async def evaluate(self, expression: str) -> Any:
-        """The value of an expression in the page."""
+        """Return the value of an expression in the page."""
         found = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
@@ -79,7 +79,7 @@ class Page:
         await self.wait("document.readyState === 'complete'")
 
     async def appear(self, *, width: int = 1200, height: int = 800, dark: bool = False) -> None:
-        """Have a window of this size, and prefer dark or light."""
+        """Set the window's size, and whether the page prefers dark or light."""
         await self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
@@ -87,20 +87,20 @@ class Page:
         await self.call("Emulation.setEmulatedMedia", features=[scheme])
 
     async def screenshot(self, path: Path) -> None:
-        """Save what is seen as PNG."""
+        """Save a screenshot as PNG."""
         shot = await self.call("Page.captureScreenshot", format="png")
         await trio.Path(path).write_bytes(base64.b64decode(shot["data"]))
 
 
 @contextlib.asynccontextmanager
 async def open_page() -> AsyncIterator[Page]:
-    """Start a browser with a profile of its own, and open a tab in it."""
+    """Start a browser with its own profile, and open a tab in it."""
     assert CHROMIUM is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [
             CHROMIUM,
             "--headless=new",
-            # It runs as root in containers, where its own sandbox can't be had.
+            # In containers the browser runs as root, where its own sandbox doesn't work.
             "--no-sandbox",
             "--disable-gpu",
             "--disable-dev-shm-usage",
@@ -127,7 +127,7 @@ async def open_page() -> AsyncIterator[Page]:
 
 
 def _devtools(file: Path) -> int:
-    """The port, once the browser has left it."""
+    """Return the port, after the browser has written it to a file."""
     deadline = time.monotonic() + _PATIENCE
     while not (file.exists() and "\n" in file.read_text()):
         assert time.monotonic() < deadline, "the browser didn't start"
@@ -139,7 +139,7 @@ async def _first_tab(port: int) -> str:
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
         await stream.send_all(b"GET /json/list HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n\r\n" % port)
         data = b""
-        # It keeps the connection, whatever it was asked for.
+        # The browser keeps the connection open, although the request asked to close it.
         length: float = math.inf
         while len(data) < length and (more := await stream.receive_some()):
             data += more

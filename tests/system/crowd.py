@@ -1,6 +1,6 @@
-"""Crowds that cost a server something before they have said what they want, and probes that see whether it still answers.
+"""Crowds of peers that use a server's resources before they send a whole request, and probes that check whether the server still answers.
 
-One thread each, so that a test or a benchmark looks at the server meanwhile.
+Each crowd and each probe runs in its own thread, so that a test or a benchmark can observe the server at the same time.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ REQUEST = (
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 _POST = b"POST /monitor HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n"
 _IDLE = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
-# Of what each kind says at first, and what it says once a second from then on.
+# For each kind of peer: its first bytes, and the bytes that it sends once a second afterwards.
 _PROXY = b"PROXY TCP4 203.0.113.7 127.0.0.1 4321 80\r\n"
 KINDS = {
     "silent": (b"", b""),
@@ -36,7 +36,7 @@ KINDS = {
 
 
 def client_hello() -> bytes:
-    """What a TLS client says first."""
+    """Return the first message of a TLS client."""
     outgoing = ssl.MemoryBIO()
     context = ssl.create_default_context()
     client = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
@@ -50,11 +50,11 @@ def _addresses(count: int) -> list[str]:
 
 
 class Crowd:
-    """Connections that keep the server waiting, made as fast as they can be, and made anew where the server closes them.
+    """Connections that keep the server waiting. They are opened as fast as possible, and reopened when the server closes them.
 
     Args:
         kind: One of `KINDS`.
-        addresses: How many addresses of 127.0.0.0/8 they come from.
+        addresses: The number of source addresses in 127.0.0.0/8.
     """
 
     def __init__(self, port: int, count: int, kind: str = "silent", addresses: int = 1) -> None:
@@ -130,11 +130,11 @@ class Crowd:
 
 
 class Probe:
-    """Asks for /health again and again, each time on a new connection.
+    """Requests /health again and again, each time on a new connection.
 
     Attributes:
-        times: In seconds, of those that were answered with 200.
-        failures: What became of the others.
+        times: The seconds of the requests that were answered with 200.
+        failures: The outcomes of the other requests.
     """
 
     def __init__(
@@ -188,9 +188,9 @@ class Storm:
     """WebSocket handshakes of honest clients, all at once.
 
     Attributes:
-        opened: How many have their first message.
-        refused: What became of the others.
-        seconds: Until the last one had it.
+        opened: The number of clients that have their first message.
+        refused: The outcomes of the others.
+        seconds: The time until the last client had its first message.
     """
 
     def __init__(self, port: int, count: int, context: ssl.SSLContext | None = None, timeout: float = 60) -> None:
@@ -199,7 +199,7 @@ class Storm:
         self.seconds = 0.0
         self._port, self._count, self.context, self._timeout = port, count, context, timeout
         self._selector = selectors.DefaultSelector()
-        # Each with what it has heard; None before it has asked.
+        # Each with the bytes that it has received; None before it has sent its request.
         self._waiting: dict[socket.socket, bytes | None] = {}
         self._sockets: list[socket.socket] = []
 
@@ -253,7 +253,7 @@ class Storm:
         self._sockets.append(each)
 
     def close(self) -> None:
-        """End all of them."""
+        """Close all of them."""
         for each in (*self._sockets, *self._waiting):
             each.close()
         self._selector.close()

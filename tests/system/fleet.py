@@ -1,6 +1,6 @@
-"""Recording WebSocket clients of a real process: they follow, resume, come back by themselves, and write down what they are told.
+"""Recording WebSocket clients of a real process: they follow, resume, reconnect by themselves, and record every message.
 
-Everything they see becomes one history, which `tests.pipeline_runs.history.check` holds against the promises.
+All records become one history, which `tests.pipeline_runs.history.check` compares with the promises of the protocol.
 """
 
 import contextlib
@@ -20,12 +20,12 @@ _RETRY = 0.02
 
 
 class Fleet:
-    """Clients of one server, which may go away and come back on the same port.
+    """The clients of one server, which may stop and restart on the same port.
 
     Args:
-        nursery: Where they run.
-        host: Where the server is.
-        port: Of the server.
+        nursery: The nursery in which they run.
+        host: The server's host.
+        port: The server's port.
     """
 
     def __init__(self, nursery: trio.Nursery, port: int, host: str = "127.0.0.1") -> None:
@@ -37,7 +37,7 @@ class Fleet:
         self.is_over = False
 
     def follow(self, key: str, count: int = 1) -> "list[Follower]":
-        """Let this many more clients follow `application:profile:label`."""
+        """Start this many further clients that follow `application:profile:label`."""
         new = [Follower(self, f"client {len(self.followers) + number}", key) for number in range(count)]
         self.followers += new
         for follower in new:
@@ -45,18 +45,18 @@ class Fleet:
         return new
 
     def publishing(self, documents: Mapping[str, object]) -> None:
-        """What each key becomes from now on; before the file is written."""
+        """Set the expected document of each key, before the file is written."""
         self.publisher.publishing(documents)
 
     async def wait_all(self, documents: Mapping[str, object], seconds: float = 20) -> None:
-        """Wait until every client has what its key is now."""
+        """Wait until every client has the expected document of its key."""
         with trio.fail_after(seconds):
             await wait_until(
                 lambda: all(each.document == documents.get(each.key) and each.version for each in self.followers)
             )
 
     def stop(self) -> None:
-        """End them all, and hold what they saw against the promises."""
+        """Stop all clients, and compare their records with the promises of the protocol."""
         self.is_over = True
         for follower in self.followers:
             follower.scope.cancel()
@@ -86,7 +86,7 @@ class Follower:
         return self.recorder.documents.get(self.key)
 
     def hang_up(self) -> None:
-        """Lose the connection without a word; a new one follows."""
+        """Drop the connection without a close frame. The client then reconnects."""
         self._connection.cancel()
 
     async def run(self) -> None:
@@ -104,7 +104,7 @@ class Follower:
         target = f"/ws/{application}/{profile}?label={label}" + (f"&last_version={version}" if version else "")
         async with await trio.open_tcp_stream(*self._fleet.address) as stream:
             client = Client(stream, target)
-            # What is served when the server answers may be newer than what was when it was asked, and never older.
+            # The answer may be newer than the state at the time of the request, but never older.
             self.recorder.opened(version)
             await stream.send_all(client.head())
             try:
@@ -127,7 +127,7 @@ class Follower:
                         self.messages += 1
                         parts.clear()
                 case Ping() as ping:
-                    # Not behind the server's close frame, which came with it.
+                    # If the server's close frame arrived together with the ping, no pong can follow.
                     with contextlib.suppress(LocalProtocolError):
                         await client.send_event(ping.response())
                 case CloseConnection(code=code) as close:
@@ -139,7 +139,7 @@ class Follower:
 
 
 async def wait_until(is_true: Callable[[], object]) -> None:
-    """Wait for something that another process does."""
+    """Wait for an effect of another process."""
     while not is_true():  # noqa: ASYNC110
         await trio.sleep(0.005)
 

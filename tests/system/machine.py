@@ -1,7 +1,7 @@
-"""A systemd of our own: the system manager as PID 1 of private namespaces, over the files of this machine.
+"""A private systemd for tests: the system manager as PID 1 of its own namespaces, over the files of this machine.
 
-What it writes goes to memory and is gone with it; of this machine it shares the network alone. Its only units are the few that every service
-needs, and those that are installed into it.
+Its writes stay in memory and are lost when it ends; it shares only the network with this machine. Its units are the few that every service needs, and
+the units that a test installs.
 """
 
 import os
@@ -18,12 +18,12 @@ import pytest
 _SYSTEMD = "/usr/lib/systemd/systemd"
 _NAMESPACES = ("--mount", "--pid", "--cgroup", "--ipc", "--uts")
 _TARGETS = ("sysinit", "basic", "sockets", "shutdown", "multi-user", "network-online")
-# Where the interpreter, its packages and this checkout are in the machine: not in a home directory.
+# The paths of the interpreter, its packages and this checkout inside the machine; they must not be in a home directory.
 _PYTHON = "/opt/python"
 _CHECKOUT = "/opt/checkout"
 PROGRAM = "/opt/vortexd/bin/vortexd"
 LOG = "/run/vortexd.log"
-# What the test adds to the unit: where to read what it logs, and the libraries of an interpreter that was moved.
+# Additions to the unit for tests: the log's destination, and the libraries of a moved interpreter.
 DROP_IN = f"""[Service]
 StandardOutput=append:{LOG}
 StandardError=append:{LOG}
@@ -70,10 +70,10 @@ sys.exit(main())
 
 
 class Machine:
-    """A systemd that runs. Use it with `with`.
+    """A running systemd. Use it with `with`.
 
     Args:
-        directory: For what is needed to start it.
+        directory: Holds the files that are needed to start it.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -123,7 +123,7 @@ class Machine:
         pytest.skip(f"no systemd in a namespace: {self._output.read_text().strip()[-300:] or 'it does not come up'}")
 
     def run(self, *command: str, check: bool = True, timeout: float = 60) -> str:
-        """Run a command inside, and return what it prints."""
+        """Run a command inside, and return its output."""
         done = subprocess.run(
             [
                 "nsenter",
@@ -145,27 +145,27 @@ class Machine:
         return done.stdout + done.stderr
 
     def show(self, name: str, unit: str = "vortexd.service") -> str:
-        """A property of a unit."""
+        """Return a property of a unit."""
         return self.run("systemctl", "show", "--value", "-p", name, unit).strip()
 
     def path(self, path: str) -> Path:
-        """Where a file of the machine can be reached from outside."""
+        """Return the outside path of a file in the machine."""
         return Path(f"/proc/{self._pid}/root{path}")
 
     def log(self) -> str:
-        """What the daemon has logged."""
+        """Return the daemon's log."""
         return self.path(LOG).read_text() if self.path(LOG).exists() else ""
 
     def signal_main(self, number: signal.Signals) -> int:
-        """Send a signal to the service's main process. Returns its id inside."""
+        """Send a signal to the service's main process. Return its process ID inside."""
         pid = self.show("MainPID")
         self.run("kill", f"-{number.name.removeprefix('SIG')}", pid)
         return int(pid)
 
     def stop(self) -> None:
-        """End everything inside."""
+        """Stop everything inside."""
         if self._process.poll() is None:
-            # The kernel ends a PID namespace with its first process.
+            # The kernel ends all processes of a PID namespace with its first process.
             self._process.kill()
         self._process.wait(10)
         _remove(self._group)
@@ -201,7 +201,7 @@ def _skip(reason: str) -> NoReturn:
 
 
 def _remove(group: Path) -> None:
-    """Remove a cgroup and those below it, once the last process has left them."""
+    """Remove a cgroup and its sub-groups, after their last process has left."""
     deadline = time.monotonic() + 10
     while group.exists() and time.monotonic() < deadline:
         for each in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):

@@ -1,4 +1,4 @@
-"""The real daemon in a process of its own, for system tests and benchmarks."""
+"""The real daemon as a separate process, for system tests and benchmarks."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# What systemd does with a socket before it starts a service.
+# Prepares a socket as systemd does before it starts a service.
 _HAND_OVER = """
 import os, sys
 fd = int(sys.argv[1])
@@ -21,7 +21,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 def private_bytes(pid: int | str) -> int:
-    """Memory that is a process's own alone: Private_Dirty + Private_Clean of all mappings."""
+    """Return the private memory of a process: Private_Dirty + Private_Clean of all mappings."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return 1024 * sum(int(kib) for kib in re.findall(r"^Private_(?:Dirty|Clean):\s+(\d+)", rollup, re.MULTILINE))
 
@@ -30,13 +30,13 @@ class Server:
     """A running vortexd on a free port of 127.0.0.1, serving a directory. Use it with `with`.
 
     Args:
-        settings: The text of a vortexd.toml, in place of the command line.
-        listening: A socket that is handed over as systemd does it.
+        settings: The text of a vortexd.toml, instead of the command line.
+        listening: A socket to pass on as systemd does.
         environment: Variables beside those of this process.
         prefix: A command that runs it, such as prlimit.
     """
 
-    # What is run; a benchmark puts its own in place.
+    # The module to run; a benchmark replaces it.
     module = "vortexd"
 
     def __init__(
@@ -72,7 +72,7 @@ class Server:
 
     @classmethod
     def command(cls) -> list[str]:
-        """What starts it, without arguments."""
+        """Return the command that starts it, without arguments."""
         return [sys.executable, "-m", cls.module]
 
     def _wait_ready(self) -> int:
@@ -87,15 +87,15 @@ class Server:
         raise RuntimeError(f"vortexd did not start:\n{self.output()}")
 
     def output(self) -> str:
-        """Everything it has printed so far."""
+        """Return its whole output so far."""
         return Path(self._log.name).read_text()
 
     def private_bytes(self) -> int:
-        """Memory that is its own alone: Private_Dirty + Private_Clean of all mappings."""
+        """Return its private memory: Private_Dirty + Private_Clean of all mappings."""
         return private_bytes(self.process.pid)
 
     def cpu_seconds(self) -> float:
-        """Processor time used so far, all threads."""
+        """Return the processor time of all threads so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

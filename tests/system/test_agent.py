@@ -1,4 +1,4 @@
-"""The agent and the server as processes of their own, with a real nginx where there is one: changes come into force, bad ones don't."""
+"""The agent and the server as real processes, with a real nginx if it is installed: good changes take effect, bad changes don't."""
 
 import json
 import os
@@ -53,7 +53,7 @@ class Bench:
         (directory / "app.conf.j2").write_text("size={{ config.size }}\n")
 
     def serve(self, text: str) -> None:
-        """Let the server have another configuration, in one step."""
+        """Change the server's configuration in one step."""
         temporary = self.directory / "new"
         temporary.write_text(text)
         temporary.replace(self.directory / "config/shop.yml")
@@ -76,12 +76,12 @@ class Bench:
         return (self.directory / "agent.log").read_text()
 
     def instances(self) -> list[dict[str, Any]]:
-        """Who the server knows, and what they have said."""
+        """Return the server's fleet and its acknowledgements."""
         answer = json.loads(ctl("fleet", "--json", "--server", f"http://127.0.0.1:{self.server.port}").stdout)
         return [each for key in answer["keys"] for each in key["instances"]]
 
     def acks(self) -> list[tuple[str, str]]:
-        """What the server knows of us: state and error."""
+        """Return the server's entry for this agent: state and error."""
         return [(each["state"], (each["ack"] or {}).get("error") or "") for each in self.instances()]
 
 

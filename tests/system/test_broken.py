@@ -1,4 +1,4 @@
-"""Broken files, with the real process: what takes their place, on which instance and after which restart, and where it is said."""
+"""Broken files, with the real process: which content replaces them, on each instance and after each restart, and where the server reports it."""
 
 import json
 import time
@@ -53,7 +53,7 @@ def test_every_instance_serves_the_same_in_place_of_broken_files_whenever_it_sta
     (tmp_path / "one").mkdir()
     with Server(tmp_path / "one" / "x", settings=git_settings(tmp_path / "state1", repository)) as old:
         repository.commit({"application.yml": "c: 1\n", "README": "x"}, author="Bob <bob@example.org>")
-        # One file breaks, and another one is broken when it appears.
+        # One file becomes broken, and another file is broken from its first commit on.
         commit = repository.commit({"shop.yml": BROKEN, "shop-dev.yml": "[", "application.yml": "c: 2\n"})
         until(lambda: ask(old, "/shop/dev")[1]["version"] == commit)
         (tmp_path / "two").mkdir()
@@ -84,7 +84,7 @@ def test_a_link_that_is_moved_to_a_broken_file_leaves_its_keys_with_what_it_led_
     texts = {"current": "v1", "orders.yml": "current/orders.yml", "pay.yml": "v1/orders.yml", "shop.yml": "pay.yml"}
     good = repository.commit({"v1/orders.yml": "a: 1\n", **texts}, modes=links)
     moved = {"current": "v2", "pay.yml": "v2/orders.yml"}
-    # One link becomes a file of its own.
+    # A link is replaced by a separate file.
     tip = repository.commit(
         {"v2/orders.yml": BROKEN, **moved, "shop.yml": BROKEN}, modes={**links, "shop.yml": "100644"}
     )

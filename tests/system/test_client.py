@@ -1,4 +1,4 @@
-"""The client against the real process: killed, restarted, stopped, replaced."""
+"""The client against the real process, which is killed, restarted, stopped and replaced."""
 
 import hashlib
 import re
@@ -32,13 +32,13 @@ def source(tmp_path: Path) -> Path:
 
 
 async def started(source: Path, port: int = 0, more: str = "") -> Server:
-    """A server at a port, so that another one can take its place."""
+    """A server on a port that another server can take over."""
     bind = f'[server]\nbind = ["127.0.0.1:{port}"]\n{more}\n[[source]]\nkind = "files"\npath = "{source}"\n'
     return await trio.to_thread.run_sync(lambda: Server(source, settings=bind))
 
 
 async def becomes(config: Config, kind: type) -> float:
-    """Wait for a state; returns when it came."""
+    """Wait for a state, and return when it came."""
     with trio.fail_after(20):
         async for state in config.states():
             if isinstance(state, kind):
@@ -47,7 +47,7 @@ async def becomes(config: Config, kind: type) -> float:
 
 
 async def change_of(config: Config) -> tuple[object, object]:
-    """The next change: the patch, and the new document's pool."""
+    """Return the next change: its patch, and the pool in the new document."""
     with trio.fail_after(20):
         change = await anext(config)
     assert change.document is not None

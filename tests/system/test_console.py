@@ -1,4 +1,4 @@
-"""The console in a real browser: it shows what changes, why a value is what it is, who is connected, and nothing that only looks like markup."""
+"""The console in a real browser: it shows changes, the origin of values and the connected clients, and never turns values into markup."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from .process import Server
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
 
-# Where screenshots are left, for who wants to look at them.
+# The directory in which to keep screenshots, if one is set.
 PICTURES = os.environ.get("VORTEXD_PICTURES")
 MARKUP = "<img src=x onerror=document.title='run'>"
 CONNECTED = "document.getElementById('state').textContent === 'connected'"
@@ -81,11 +81,11 @@ async def test_a_change_appears_and_each_value_says_where_it_is_from(page: Page,
     assert "+ database.pool.size: 11" in change
     assert "billing.yml:4 11 wins" in shown
     assert "application.yml:1 5 overridden by billing.yml" in shown
-    # It is text, and nothing of it was carried out.
+    # The value is text, and the browser executed none of it.
     assert MARKUP in shown
     assert 0 == await page.evaluate("document.querySelectorAll('main img').length")
     assert "vortexd" == await page.evaluate("document.title")
-    # A secret by its name is seen when it is asked for.
+    # A value whose name suggests a secret is shown only on request.
     assert "hunter2" not in await page.evaluate("document.body.innerText")
     await page.evaluate("document.querySelector('[aria-label=\"Show database.password\"]').click()")
     assert "hunter2" in await page.evaluate("document.body.innerText")
@@ -112,7 +112,7 @@ async def test_broken_files_are_shown_with_their_place_and_with_the_keys_that_re
     assert "billing:default:main" in sources
     assert "everything but this file" in sources
     assert "billing.yml:3 is broken" in shown
-    assert "Served in its place: its last good content." in shown
+    assert "The server uses instead: its last good content." in shown
     assert 0 == await page.evaluate("document.querySelectorAll('main img').length")
     assert [] == page.complaints
 
@@ -123,7 +123,7 @@ async def test_it_says_who_is_connected_and_how_the_sources_are_on_a_phone_in_th
     await page.appear(width=390, height=800, dark=True)
     await page.go(f"http://127.0.0.1:{server.port}/console/#clients")
     await page.wait(CONNECTED)
-    # The page may have asked before its own connection was counted; it asks again.
+    # The page may have sent its request before the server counted its own connection; it repeats the request.
     await page.wait("document.querySelector('#clients-body')?.innerText.includes('1 connection,')")
     clients = await page.evaluate("document.querySelector('#clients-body').innerText")
     await picture(page, "clients")
@@ -147,7 +147,7 @@ async def test_it_says_who_is_connected_and_how_the_sources_are_on_a_phone_in_th
 
 
 def guarded(source: Path, rights: str, patterns: str, more: str = "") -> tuple[str, str]:
-    """A token with rights to patterns, both as TOML, and the settings of a server that asks for it."""
+    """Return a token with rights to patterns, both as TOML, and the settings of a server that requires it."""
     token = new_token()
     entry = f'[[token]]\nname = "people"\nsha256 = "{digest_of(token)}"\nrights = {rights}\npatterns = {patterns}\n'
     (source.parent / "tokens.toml").write_text(entry)
@@ -159,13 +159,13 @@ def guarded(source: Path, rights: str, patterns: str, more: str = "") -> tuple[s
 async def signed_in(page: Page, server: Server, token: str, pattern: str = "") -> None:
     await page.go(f"http://127.0.0.1:{server.port}/console/")
     await page.wait("document.getElementById('sign-in').open")
-    # What was refused until now is in the browser's console.
+    # The browser's console lists the requests that were refused before.
     page.complaints.clear()
     await sign_in(page, token, pattern)
 
 
 async def view(page: Page, name: str, has: str) -> str:
-    """The text of a view, once something is in it."""
+    """Return the text of a view, after something is in it."""
     await page.evaluate(f"location.hash = '#{name}'")
     await page.wait(f"document.querySelector('#{name}').innerText.includes({json.dumps(has)})")
     text: str = await page.evaluate(f"document.querySelector('#{name}').innerText")
@@ -223,15 +223,15 @@ async def test_a_token_without_the_right_admin_shows_its_keys_and_reduced_pages_
         await page.wait(f"document.querySelectorAll('#key-list button').length === {len(keys)}")
         shown = await keys_of(page)
         await choose(page, keys[-1])
-        clients = await view(page, "clients", "No application has said")
+        clients = await view(page, "clients", "No instance has acknowledged")
         sources = await view(page, "sources", "The server is ready.")
         notice = await page.evaluate("document.getElementById('notice').hidden")
 
     assert keys == shown
-    assert "Your token doesn't allow this: the list of connections needs the right admin." in clients
-    assert "Your token doesn't allow this: the state of each source needs the right admin." in sources
+    assert "Your token doesn't allow this: the list of connections requires the right admin." in clients
+    assert "Your token doesn't allow this: the state of each source requires the right admin." in sources
     assert notice
-    # No page has asked for what isn't allowed.
+    # The page sent no request that its token doesn't allow.
     assert [] == page.complaints
 
 
@@ -257,12 +257,12 @@ async def test_without_the_right_read_values_are_shown_without_their_places(page
         await page.wait(CONNECTED)
         await choose(page, "billing:default:main")
         document = await page.evaluate("document.querySelector('#document').innerText")
-        clients = await view(page, "clients", "what applications did")
+        clients = await view(page, "clients", "the list of acknowledgements")
 
-    assert "Your token doesn't allow this: where values come from needs the right read." in document
+    assert "Your token doesn't allow this: the origin of values requires the right read." in document
     assert "database.pool.size\t10" in document
     assert "hunter2" not in document
-    assert "what applications did with their configuration needs the right read" in clients
+    assert "the list of acknowledgements requires the right read" in clients
 
 
 async def test_without_the_right_subscribe_a_configuration_is_opened_by_its_name(page: Page, source: Path) -> None:
@@ -278,7 +278,7 @@ async def test_without_the_right_subscribe_a_configuration_is_opened_by_its_name
         await page.wait("document.querySelectorAll('#document tr').length > 0")
         document = await page.evaluate("document.querySelector('#document').innerText")
 
-    assert "Your token has no right subscribe, so no change appears here." in notice
+    assert "Your token lacks the right subscribe, so no changes appear here." in notice
     assert "billing.yml:4" in document
     assert [] == page.complaints
 
@@ -322,7 +322,7 @@ async def test_labels_that_only_the_server_knows_have_to_be_named(page: Page, so
     token, settings = guarded(source, '["read", "subscribe"]', '["billing:*:mai*"]')
     with Server(source, settings=settings) as server:
         await signed_in(page, server, token)
-        await page.wait("document.getElementById('notice').innerText.includes('say under Show which')")
+        await page.wait("document.getElementById('notice').innerText.includes('Name one under Show')")
         await sign_in(page, token, "billing:*:main")
         await page.wait(CONNECTED)
         await page.wait("document.querySelectorAll('#key-list button').length === 1")
@@ -339,7 +339,7 @@ async def test_more_patterns_than_a_client_may_have_are_said(page: Page, source:
         notice = await page.evaluate("document.getElementById('notice').innerText")
         await page.wait("document.querySelectorAll('#key-list button').length > 0")
 
-    assert "Your token has 65 patterns, of which the first 64 are shown." in notice
+    assert "Your token has 65 patterns. This page shows only the first 64." in notice
     assert [] == page.complaints
 
 
@@ -348,9 +348,9 @@ async def test_where_everybody_is_let_in_without_admin_the_pages_say_it_of_nobod
     with Server(source, settings=settings) as server:
         await page.go(f"http://127.0.0.1:{server.port}/console/")
         await page.wait(CONNECTED)
-        clients = await view(page, "clients", "needs the right admin")
+        clients = await view(page, "clients", "requires the right admin")
 
-    assert "Nobody is allowed this here: the list of connections needs the right admin." in clients
+    assert "Anonymous users may not see this: the list of connections requires the right admin." in clients
     assert [] == page.complaints
 
 
@@ -366,7 +366,7 @@ async def test_W01_a_page_of_another_origin_gets_nothing(page: Page, server: Ser
     with Server(source) as other:
         await page.go(f"http://127.0.0.1:{other.port}/console/")
         await page.wait(CONNECTED)
-        # The page's own policy would refuse before we are asked: a blank one has none.
+        # The page's own policy would refuse before the server is asked, so use a blank page, which has no policy.
         await page.go("data:text/html,<title>elsewhere</title>")
         code = await page.evaluate(
             "new Promise(done => { const s = new WebSocket('ws://127.0.0.1:%d/ws/billing/default');"
@@ -390,4 +390,4 @@ async def test_it_comes_back_by_itself_when_the_server_does(page: Page, source: 
         await page.wait(CONNECTED)
         await page.wait("document.querySelector('#change-list').innerText.includes('database.pool.size: 12')")
 
-    assert "comes back by itself" in told
+    assert "reconnects by itself" in told

@@ -1,4 +1,4 @@
-"""vortexctl against the real process, and what a user meets who has something wrong."""
+"""vortexctl against the real process, including the errors of common mistakes."""
 
 import json
 import signal
@@ -67,7 +67,7 @@ def server(source: Path, certificate: tuple[Path, Path], token_file: Path) -> It
 def vortexctl(
     capsys: pytest.CaptureFixture[str], server: Server, certificate: tuple[Path, Path], token_file: Path
 ) -> Run:
-    """Runs a command, and returns its status and what it printed. What is named here takes the place of what is right."""
+    """Runs a command, and returns its status and its output. Keyword arguments replace the valid defaults."""
 
     def run(*arguments: str, **options: str) -> tuple[int, str, str]:
         right = {

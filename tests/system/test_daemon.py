@@ -1,4 +1,4 @@
-"""The real process: start, serve, change, drain, and what it prints when something is wrong."""
+"""The real process: it starts, serves, publishes changes and drains, and its error output is right."""
 
 import json
 import signal
@@ -113,14 +113,14 @@ async def test_a_broken_file_changes_nothing_and_is_logged_with_its_line_once(se
 
 async def wait_until(is_true: Callable[[], bool]) -> None:
     with trio.fail_after(10):
-        # Another process can't set an Event of ours.
+        # Another process can't set an Event of this process.
         while not await trio.to_thread.run_sync(is_true):  # noqa: ASYNC110
             await trio.sleep(0.01)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_closes_clients_with_1001_and_exits_0(server: Server, number: int) -> None:
-    # A stream of our own: trio-websocket leaves a client's open when the server closes first.
+    # Use a separate stream: trio-websocket leaves a client's stream open when the server closes first.
     async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream, trio.open_nursery() as nursery:
         websocket = await wrap_client_stream(nursery, stream, "localhost", "/ws/billing/prod")
         await next_message(websocket, "config_snapshot")
@@ -144,14 +144,14 @@ def test_clients_that_stop_reading_do_not_hold_the_end_up(source: Path) -> None:
         began = time.monotonic()
 
         assert server.stop(timeout=30) == 0
-        # The drain, and what a closing handshake may take behind it.
+        # The drain, and the time for the closing handshake after it.
         assert time.monotonic() - began < 3 + 5 + 2
         for each in sockets:
             each.close()
 
 
 def stalled(server: Server, path: str, *, websocket: bool) -> socket.socket:
-    """Ask for a large document, read the first bytes, and then no more."""
+    """Request a large document, read the first bytes, and then stop reading."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     connection.settimeout(10)
@@ -181,7 +181,7 @@ def test_a_second_signal_ends_at_once(source: Path) -> None:
 
 def test_R12_who_was_accepted_before_the_stop_is_answered_behind_it(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
-        # Accepted in the order in which they come.
+        # The server accepts connections in the order in which they arrive.
         assert 200 == get(server, "/health")[0]
         server.process.send_signal(signal.SIGTERM)
         wait_for_output(server, '"stopping"')
@@ -246,7 +246,7 @@ def test_every_error_of_a_settings_file_is_printed_with_its_path(tmp_path: Path)
 
 def test_R13_signals_that_come_behind_the_drain_do_not_change_the_exit_status(server: Server) -> None:
     server.process.send_signal(signal.SIGTERM)
-    # Once it is asleep or at its end, each one on its own: a flood would keep it from getting there.
+    # Send each one only when the process sleeps or has ended: a flood would keep it from getting there.
     while server.process.poll() is None:
         time.sleep(0.001)
         server.process.send_signal(signal.SIGTERM)
@@ -255,13 +255,13 @@ def test_R13_signals_that_come_behind_the_drain_do_not_change_the_exit_status(se
 
 
 def test_while_requests_in_flight_are_finished_nobody_new_is_let_in(source: Path) -> None:
-    """The port is closed before the drain waits for anybody."""
+    """The server closes its port before the drain waits for clients."""
     with Server(source) as server, socket.create_connection(("127.0.0.1", server.port), timeout=10) as slow:
         slow.sendall(
             b"POST /monitor HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Content-Length: 20\r\nConnection: close\r\n\r\n{"
         )
-        # It has been taken up: a request that comes later is answered.
+        # The server has accepted the connection, so it answers a later request.
         assert 200 == get(server, "/health")[0]
         server.process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + 3

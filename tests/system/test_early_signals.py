@@ -1,4 +1,4 @@
-"""Signals that come while the real process is still importing: the import of a chosen module waits until the test has sent them."""
+"""Signals that arrive while the real process is still importing. The import of a chosen module waits until the test has sent them."""
 
 import os
 import re
@@ -36,7 +36,7 @@ path = "{}"
 
 
 class Held:
-    """A process in which the import of a module waits for `release`."""
+    """A process in which the import of one module waits for `release`."""
 
     def __init__(self, process: "subprocess.Popen[str]", log: Path) -> None:
         self.process, self._log = process, log
@@ -45,12 +45,12 @@ class Held:
 
     def release(self) -> None:
         assert self.process.stdin
-        # Its workers, if it has any, read the same pipe.
+        # Its workers, if there are any, read from the same pipe.
         self.process.stdin.write("xxx")
         self.process.stdin.flush()
 
     def wait_for(self, event: str, count: int = 1) -> None:
-        """Wait until an event has been logged as often as this."""
+        """Wait until an event has been logged this many times."""
         deadline = time.monotonic() + 20
         while self._log.read_text().count(f'"{event}"') < count:
             assert time.monotonic() < deadline, self._log.read_text()
@@ -147,9 +147,9 @@ def test_a_worker_that_is_importing_is_ended_by_none(tmp_path: Path, number: int
         early.process.send_signal(number)
         early.release()
 
-        # It goes on, and finds that no supervisor has started it.
+        # The process continues, and finds that no supervisor has started it.
         assert 2 == early.process.wait(10)
-    assert re.search("a worker is started by vortexd", (tmp_path / "log").read_text())
+    assert re.search("only vortexd can start a worker", (tmp_path / "log").read_text())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The real daemon with a key: decrypted snapshots, another key at SIGHUP, and no secret in what it prints."""
+"""The real daemon with an encryption key: decrypted snapshots, a new key at SIGHUP, and no secret in its output."""
 
 import json
 import signal

@@ -1,6 +1,7 @@
-"""What is promised, and the fault that would break it: the real process, recording clients, and one history at the end.
+"""Each promise, with the fault that could break it: the real process, recording clients, and one history at the end.
 
-The long forms run with VORTEXD_LONG=1; VORTEXD_SOAK_SECONDS shortens the soak of an hour. Random tests print their seed, and take VORTEXD_SEED.
+VORTEXD_LONG=1 runs the long forms; VORTEXD_SOAK_SECONDS shortens the soak of an hour. Random tests print their seed, and take one from
+VORTEXD_SEED.
 """
 
 import json
@@ -57,7 +58,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def document(number: int) -> dict[str, Any]:
-    """Two halves that belong together: whoever sees them apart has seen a mixture."""
+    """Two halves that belong together: a client that sees different halves has seen a mixture."""
     return {"filler": FILLER, "first": number, "second": number}
 
 
@@ -95,7 +96,7 @@ async def kill(server: Server) -> None:
 
 @asynccontextmanager
 async def following(port: int, count: int, host: str = "127.0.0.1") -> AsyncIterator[Fleet]:
-    """A fleet whose history starts with document 0 published; it is held against the promises at the end."""
+    """A fleet whose history starts with the published document 0. At the end, its history is compared with the promises."""
     async with trio.open_nursery() as nursery:
         fleet = Fleet(nursery, port, host)
         fleet.publishing({KEY: document(0)})
@@ -116,7 +117,7 @@ def get(port: int, path: str = "/orders/dev", host: str = "127.0.0.1") -> tuple[
 
 
 async def served(port: int) -> Any:
-    """What HTTP gives for the application now, by its first property source."""
+    """Return the application's configuration over HTTP, from its first property source."""
     _, body = await trio.to_thread.run_sync(get, port)
     return json.loads(body)["propertySources"][0]["source"]
 
@@ -127,7 +128,7 @@ def metric(port: int, name: str) -> float:
 
 
 def ends_well(server: Server, *, allowed: str = "nothing") -> None:
-    """It stops in order, has nothing open that it hadn't at the start, and no error in its log."""
+    """Check that the process stops in order, has no more descriptors open than at the start, and logs no error."""
     assert 0 == server.stop()
     lines = [line for line in server.output().splitlines() if '"level": "error"' in line or "Traceback" in line]
     assert not [line for line in lines if allowed not in line]
@@ -175,7 +176,7 @@ async def test_R2_a_broken_source_never_replaces_what_is_served(source: Path) ->
     server = await start(source, settings(source))
     whole = json.dumps(document(7))
     async with following(server.port, 3) as fleet:
-        # Every half-written state, in place and without a rename, as an editor or a full disk leaves it.
+        # Write every incomplete state in place, without a rename, as an editor or a full disk leaves it.
         for size in range(0, len(whole), 1 if IS_LONG else 17):
             await trio.to_thread.run_sync(file.write_text, whole[:size])
             await trio.sleep(0.02)
@@ -183,7 +184,7 @@ async def test_R2_a_broken_source_never_replaces_what_is_served(source: Path) ->
             await trio.to_thread.run_sync(save, file, whole[:-1])
             await trio.to_thread.run_sync(damage, file)
             if name == "a directory":
-                # A file that is gone is a state like any other; that it was replaced by a directory isn't known to be a mistake.
+                # A removed file is a valid state. The server can't know that a directory in its place is a mistake.
                 file.rmdir()
                 await trio.to_thread.run_sync(save, file, whole[:-1])
             await wait_until(lambda: metric(server.port, "vortexd_broken_files ") == 1)
@@ -273,7 +274,7 @@ async def test_R5_a_full_disk_under_the_mirror_stops_nothing_and_is_noticed_when
             partial(repository.commit, {"orders.json": json.dumps(document(1)), "big.bin": big})
         )
         await wait_until(lambda: "source unreadable" in server.output())
-        # Some fetches that fail, with longer and longer waits between them.
+        # Some fetches fail, with longer and longer waits between them.
         await trio.sleep(5)
         assert document(0) == await served(server.port)
         assert 200 == get(server.port, "/ready")[0]
@@ -281,7 +282,7 @@ async def test_R5_a_full_disk_under_the_mirror_stops_nothing_and_is_noticed_when
         assert "free some, or move server.state_directory" in report["last_error"]
         assert [] == halves(small_disk, 3)
 
-        # Enough for what was pushed, if nothing is left of the fetches that failed.
+        # Long enough to publish the push, if the earlier failures no longer delay a fetch.
         await fillers[1].unlink()
         began = time.monotonic()
         await fleet.wait_all({KEY: document(1)})
@@ -307,7 +308,7 @@ async def test_R6_a_directory_that_vanishes_leaves_what_is_served_and_is_found_a
 
 
 def faketime() -> Path:
-    """The library, installed where that is possible."""
+    """Return the library; install it where that is possible."""
     found = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
         subprocess.run(["apt-get", "install", "-y", "-qq", "faketime"], capture_output=True, check=False, timeout=120)
@@ -358,7 +359,7 @@ def ip(*arguments: str) -> None:
 
 @pytest.fixture
 def namespace() -> Any:
-    """A network namespace of its own, reached over a pair of interfaces."""
+    """Make a network namespace that is reached over a pair of interfaces."""
     if os.geteuid() != 0:
         pytest.skip("network namespaces need root")
     if shutil.which("ip") is None and shutil.which("apt-get"):
@@ -387,7 +388,7 @@ async def test_R9_a_silent_partition_is_noticed_and_healed(source: Path, namespa
         await publish(fleet, source, 1)
         await trio.sleep(2)
         ip("link", "set", "vx0", "up")
-        # The clients have no heartbeat of their own here: the server's close is what they hear when they are back.
+        # These clients have no heartbeat of their own. When the network is back, they receive the server's close frame.
         await fleet.wait_all({KEY: document(1)}, 40)
         await publish(fleet, source, 2)
         await fleet.wait_all({KEY: document(2)}, 40)
@@ -407,7 +408,7 @@ async def test_R10_who_does_not_read_hurts_himself_alone(source: Path) -> None:
             await trio.to_thread.run_sync(save, source / "orders.json", json.dumps(changed))
             await fleet.wait_all({KEY: changed})
         await wait_until(lambda: metric(server.port, 'vortexd_connections_closed_total{reason="slow"}') == 3)
-        # The history of the document and the frames that are kept have bounds of their own: 1 MiB, and 64 MiB in all.
+        # The document's history and the kept frames have limits of their own: 1 MiB, and 64 MiB in total.
         assert server.private_bytes() - before < 40_000_000
         assert {1} == {follower.connections for follower in fleet.followers}
         for each in deaf:
@@ -586,7 +587,7 @@ async def test_half_a_file_is_served_to_nobody_and_holds_no_other_up(source: Pat
 
 
 async def test_R24_soak(source: Path) -> None:
-    """Clients that come and go, changes and faults at random: memory, descriptors and order are at the end as at the start."""
+    """Random clients, changes and faults: at the end, memory, descriptors and order are as at the start."""
     chosen = random.Random(SEED)
     print(f"VORTEXD_SEED={SEED}")
     server = await start(source, settings(source, heartbeat=1.0))
@@ -624,7 +625,7 @@ async def test_R24_soak(source: Path) -> None:
         with trio.fail_after(20):
             await wait_until(lambda: descriptors(server) <= base + 2)
         assert {1} == {follower.connections for follower in fleet.followers}
-        # The second half of the time doesn't cost what the first did, caches and all.
+        # The second half must not cost as much as the first half, which also fills caches.
         middle = slopes[len(slopes) // 2]
         assert slopes[-1] - middle < 10_000_000
     ends_well(server)

@@ -1,4 +1,4 @@
-"""Who has applied what, asked of the real process: clients that apply, reject, say nothing, and are killed."""
+"""The fleet of the real process: clients that apply, reject, stay silent, and are killed."""
 
 import json
 import subprocess
@@ -80,7 +80,7 @@ def states(server: Server) -> dict[str, str]:
 
 @asynccontextmanager
 async def connected(server: Server, *names: str) -> AsyncIterator[dict[str, Client]]:
-    """Clients by their names, behind their first messages."""
+    """Return clients by their names, after their first messages."""
     async with AsyncExitStack() as stack:
         clients = {}
         for name in names:
@@ -104,7 +104,7 @@ async def vortexctl(command: str, server: Server, *arguments: str) -> "subproces
 
 @pytest.fixture
 def victim(server: Server) -> Iterator["subprocess.Popen[bytes]"]:
-    """A client in a process of its own."""
+    """A client in a separate process."""
     url = f"ws://127.0.0.1:{server.port}"
     with subprocess.Popen([sys.executable, "-c", VICTIM, url], stdout=subprocess.DEVNULL) as process:
         yield process

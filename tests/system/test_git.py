@@ -1,4 +1,4 @@
-"""The real daemon on real git servers: a repository of this machine, git's own daemon, smart HTTP behind nginx, ssh."""
+"""The real daemon on real git servers: a local repository, git's own daemon, smart HTTP behind nginx, and ssh."""
 
 import getpass
 import json
@@ -50,7 +50,7 @@ def get(port: int, path: str) -> tuple[Any, Message]:
 
 
 def until(port: int, path: str, wanted: Any) -> None:
-    """Ask until the first property source is this."""
+    """Repeat the request until the first property source is this."""
     deadline = time.monotonic() + 20
     while get(port, path)[0]["propertySources"][0]["source"] != wanted:
         assert time.monotonic() < deadline, get(port, path)
@@ -162,7 +162,7 @@ def test_a_server_that_knows_nothing_before_shows_what_the_last_commit_changed(
         status, _, said = diff(server)
         assert (3, True) == (status, "nothing before it is known since 20" in said)
     repository.commit({"orders-dev.yml": "size: 2\n"})
-    # What changes another application stands in nobody's way.
+    # A change of another application doesn't delay this one.
     repository.commit({"billing.yml": "a: 1\n"})
     with Server(tmp_path / "x", settings=settings(tmp_path / "state", repository.uri)) as server:
         status, lines, _ = diff(server)
@@ -228,7 +228,7 @@ def test_R22_a_client_resumes_at_another_instance(repository: Repository, tmp_pa
 
 @contextmanager
 def git_daemon(base: Path) -> Iterator[tuple[int, int]]:
-    """Git's own daemon: its port and its process group."""
+    """Start git's own daemon; return its port and its process group."""
     port = free_port()
     with serving(
         ["git", "daemon", "--listen=127.0.0.1", f"--port={port}", "--export-all", f"--base-path={base}", str(base)]
@@ -283,7 +283,7 @@ def children(pid: int) -> list[str]:
 
 
 def needs(*packages: tuple[str, str]) -> None:
-    """Have programs, as (program, package of Debian): installed where that is allowed, else the test is skipped and says why."""
+    """Provide programs, given as (program, package of Debian). Install them if that is allowed; otherwise skip the test with the reason."""
     missing = [package for program, package in packages if not find(program)]
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
@@ -305,7 +305,7 @@ def free_port() -> int:
 
 @contextmanager
 def serving(*commands: list[str]) -> Iterator[list[int]]:
-    """Run servers, and end them and what they have started."""
+    """Run servers, and stop them with all processes that they have started."""
     processes = [
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         for command in commands
@@ -387,7 +387,7 @@ def test_G10_smart_http_with_basic_auth(password: str, repository: Repository, t
 
 
 def refusal(directory: Path, text: str, secret: str) -> str:
-    """What a daemon says that can't fetch for the first time; it never becomes ready."""
+    """Return the output of a daemon whose first fetch fails; it never becomes ready."""
     (directory / "vortexd.toml").write_text(text)
     command = [sys.executable, "-m", "vortexd", "--config", str(directory / "vortexd.toml"), "--log-format", "json"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:

@@ -1,4 +1,4 @@
-"""A push as teams push: git, a hook that calls, and clients that have it at once; and remotes that misbehave in every way."""
+"""A push as teams push: git, a webhook, and clients that receive the change at once; and remotes that misbehave in every way."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def repository(tmp_path: Path) -> Repository:
 
 
 def hook(repository: Repository, port: int, secret: str) -> None:
-    """What an administrator puts into a repository that has no webhooks."""
+    """Install a hook, as an administrator does for a repository without webhooks."""
     path = repository.path / "hooks" / "post-receive"
     path.parent.mkdir(exist_ok=True)
     path.write_text(
@@ -132,7 +132,7 @@ async def test_R22_a_rolling_restart_behind_one_address_loses_nothing(repository
                 await fleet.wait_all({KEY: document(number)})
                 assert 0 == await trio.to_thread.run_sync(servers[turn % 2].stop)
                 servers[turn % 2] = await started(turn % 2)
-            # Instances fetch at times of their own: a client that moves may be given an older state for a moment, and never a wrong one.
+            # Instances fetch at different times. A client that moves may briefly receive an older state, but never a wrong state.
             fleet.is_over = True
             events = list(fleet.history)
             for follower in fleet.followers:
@@ -155,7 +155,7 @@ async def test_R22_a_rolling_restart_behind_one_address_loses_nothing(repository
 
 
 class Remote:
-    """A repository over plain HTTP, whose server does what a test tells it."""
+    """A repository over plain HTTP; the test controls its server."""
 
     def __init__(self, directory: Path) -> None:
         self.mode = "well"
@@ -246,7 +246,7 @@ def test_R4_G08_a_remote_that_misbehaves_slows_nobody(
         repository.git("update-server-info")
         remote.mode = "well"
         until(server.port, "/orders/dev", {"number": 1, "filler": FILLER})
-        # Two that read the mirror, and one that fetches.
+        # Two processes that read the mirror, and one that fetches.
         assert len(children(server.process.pid)) <= 3
         assert 0 == server.stop()
 
@@ -305,7 +305,7 @@ def test_R3_a_mirror_that_is_damaged_under_a_running_daemon_is_made_anew(
 
 @pytest.fixture
 def counted(tmp_path: Path) -> tuple[dict[str, str], Path]:
-    """An environment in which each call of git is written down, and the file it is written to."""
+    """Return an environment in which each call of git is recorded, and the file with the records."""
     real, calls, place = shutil.which("git"), tmp_path / "calls", tmp_path / "bin"
     place.mkdir()
     calls.touch()
@@ -340,11 +340,11 @@ def test_a_thousand_hooks_in_a_row_are_a_handful_of_fetches(
                 answer = b""
                 while b'["orders"]' not in answer:
                     answer += one.recv(4_096)
-        # What came with the very last hook is there, too.
+        # The state after the very last hook is served, too.
         until(server.port, "/orders/dev", {"number": 1, "filler": FILLER})
         seconds = time.monotonic() - began
         assert 1 <= first
-        # One at once, then one a second (`hook_interval`).
+        # One fetch at once, then one a second (`hook_interval`).
         assert 1 <= fetches(calls) - first <= seconds + 2
         assert 0 == server.stop()
         assert 1 == server.output().count('"webhooks unsigned"')

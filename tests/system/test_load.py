@@ -1,4 +1,4 @@
-"""A thousand clients and more, against the real process: nothing lost, little memory, and a drain that nobody holds up."""
+"""A thousand clients and more, against the real process: no change is lost, memory stays small, and no client delays the drain."""
 
 import itertools
 import json
@@ -59,13 +59,13 @@ def ask(server: Server, path: str) -> str:
 
 
 def fleet(server: Server) -> dict[str, Any]:
-    """The one key of the fleet, without its instances."""
+    """Return the only key of the fleet, without its instances."""
     (key,) = json.loads(ask(server, "/api/v1/fleet?state=rejected"))["keys"]
     return dict(key)
 
 
 class Reader:
-    """A client that keeps what it is sent, and answers a close frame if it is polite."""
+    """A client that keeps its messages, and answers a close frame if it is polite."""
 
     def __init__(self, port: int, path: str, *, is_polite: bool = True, receive_bytes: int = 0) -> None:
         self.socket = socket.socket()
@@ -82,7 +82,7 @@ class Reader:
         self.has_ended = False
 
     def receive(self) -> None:
-        """Take what has come."""
+        """Read the bytes that have arrived."""
         try:
             data = self.socket.recv(65_536)
         except ConnectionResetError:
@@ -136,7 +136,7 @@ def test_a_thousand_clients_lose_nothing_and_see_every_step_in_order(server: Ser
     for number in range(1, 11):
         save(source / "billing.yml", f"number: {number}\nfiller: {'x' * 300}\n")
         if number % 3 == 0:
-            # Somebody comes, and somebody goes, in the middle of it.
+            # In the meantime, clients connect and disconnect.
             gone = readers.pop(chosen.randrange(len(readers)))
             gone.socket.close()
             readers.append(Reader(server.port, "/ws/billing/prod"))

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says and what the daemon answers are the same, for requests that are made up from it: the right ones and the wrong ones."""
+"""The OpenAPI document and the daemon's answers agree, for valid and invalid requests that are generated from the document."""
 
 import socket
 from collections.abc import Iterator
@@ -43,13 +43,13 @@ HANDSHAKE = (
 
 
 def config() -> schemathesis.Config:
-    """Bounded, and the same requests each time."""
+    """A limit on the tests, and the same requests each time."""
     accepted = {
-        # No schema can say what was encrypted with our key, and what stood in an answer before.
+        # No schema can describe a value that was encrypted with the test's key, or that came from an earlier answer.
         "/decrypt": [200, 400],
         "/decrypt/{application}/{profiles}": [200, 400],
         "/api/v1/fleet": [200, 304, 400],
-        # An upgrade is what is wanted.
+        # The endpoint requires an upgrade.
         "/ws/{application}/{profile}": [426],
     }
     operations: list[dict[str, Any]] = [
@@ -59,7 +59,7 @@ def config() -> schemathesis.Config:
         }
         for path, statuses in accepted.items()
     ]
-    # Names come after the upgrade.
+    # The server checks names only after the upgrade.
     operations[-1]["checks"]["negative_data_rejection"] = {"expected-statuses": [400, 401, 404, 426]}
     return schemathesis.Config.from_dict(
         {
@@ -85,7 +85,7 @@ def serving(directory: Path, settings: str) -> Iterator[str]:
         (directory / name).write_text(text)
         (directory / name).chmod(0o600)
     with Server(directory / "config", settings=settings.format(directory=directory, source=EXAMPLE)) as server:
-        # Somebody has to be there, for the fleet and the connections.
+        # Connect a client, so that the fleet and the connections aren't empty.
         with socket.create_connection(("127.0.0.1", server.port), 20) as client:
             client.sendall(HANDSHAKE)
             assert client.recv(16).startswith(b"HTTP/1.1 101")

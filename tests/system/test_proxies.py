@@ -1,4 +1,4 @@
-"""Real proxies in front, with the configurations of conf/proxies: WebSockets stay open, paths arrive as they were sent, and clients keep their addresses."""
+"""Real proxies with the configurations of conf/proxies: WebSockets stay open, paths arrive unchanged, and the server sees the clients' addresses."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from .process import Server
 
 SNIPPETS = Path(__file__).parents[2] / "conf" / "proxies"
 FILLER = "filler: " + "x" * 300 + "\n"
-# Who asks; proxies come from 127.0.0.1.
+# The clients' address; proxies connect from 127.0.0.1.
 CLIENT = "127.0.0.2"
 SETTINGS = """
 [server]
@@ -46,7 +46,7 @@ TLS = '[tls]\ncertificate = "localhost.crt"\nkey = "localhost.key"\n'
 
 
 def program(name: str, package: str) -> str:
-    """A proxy's program; installed where that is allowed, else the test is skipped."""
+    """Return a proxy's program. Install it if that is allowed; otherwise skip the test."""
     path = f"{os.environ['PATH']}:/usr/sbin"
     if shutil.which(name, path=path) is None and os.geteuid() == 0 and shutil.which("apt-get"):
         subprocess.run(
@@ -68,7 +68,7 @@ def free_port() -> int:
 
 
 def snippet(name: str, upstream: int, **replaced: str) -> str:
-    """A configuration of conf/proxies with another upstream, and other texts in place of some."""
+    """Return a configuration of conf/proxies with another upstream, and with some texts replaced."""
     text = (SNIPPETS / name).read_text().replace(":8888", f":{upstream}")
     for old, new in replaced.items():
         assert old in text, old
@@ -78,7 +78,7 @@ def snippet(name: str, upstream: int, **replaced: str) -> str:
 
 @contextmanager
 def running(command: list[str], port: int, directory: Path) -> Iterator[None]:
-    """A proxy, from when it accepts connections on."""
+    """Run a proxy, and wait until it accepts connections."""
     environment = {**os.environ, "HOME": str(directory), "XDG_DATA_HOME": str(directory)}
     with (directory / "proxy.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
@@ -137,7 +137,7 @@ def caddy(port: int, upstream: int, directory: Path) -> list[str]:
 
 @attrs.frozen
 class Front:
-    """A proxy with vortexd behind it."""
+    """Run a proxy in front of vortexd."""
 
     port: int
     token: str
@@ -181,7 +181,7 @@ def front(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Front]:
 
 
 async def wait_ready(front: Front) -> None:
-    """Wait until the proxy's own check has found the server."""
+    """Wait until the proxy's own check has found the server ready."""
     while (await front.get("/billing/prod"))[0] == 503:  # noqa: ASYNC110
         await trio.sleep(0.05)
 

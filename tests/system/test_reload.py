@@ -1,4 +1,4 @@
-"""SIGHUP on the real process: what changes for those who are connected, and that nobody is lost by it."""
+"""SIGHUP on the real process: new settings apply to open connections, and no connection is lost."""
 
 import json
 import signal
@@ -49,7 +49,7 @@ def settings(source: Path, bind: str = "127.0.0.1:0", heartbeat: float = 30.0, m
 
 
 def until(supervisor: socket.socket, text: str) -> str:
-    """The next that is said which holds a text."""
+    """Return the next message that contains a text."""
     while text not in (said := supervisor.recv(4_000).decode()):
         pass
     return said
@@ -104,7 +104,7 @@ async def test_R14_other_settings_reach_those_who_are_connected_and_a_storm_of_s
     assert "READY=1" == said.partition("\n")[0]
     assert "all sources fresh" in status
     assert "restart needed for server.bind" in status
-    # Four a second.
+    # Four changes a second.
     assert 2 <= count <= 20
     assert '"level": "debug"' in server_log(source)
 

@@ -1,4 +1,4 @@
-"""Crowds that say nothing, or a byte a second, or half of something: nobody else waits for them, and nobody is refused for them."""
+"""Crowds that send nothing, a byte a second, or half of a request: other clients don't wait and aren't refused."""
 
 import contextlib
 import os
@@ -40,7 +40,7 @@ def source(tmp_path: Path) -> Path:
 
 @contextlib.contextmanager
 def serving(source: Path, kind: str = "", prefix: tuple[str, ...] = ()) -> Iterator[tuple[Server, Probe]]:
-    """A server, and what asks for its health meanwhile."""
+    """Run a server, and request its health at the same time."""
     tls, context, before = "", None, b""
     if kind in ("tls", "hello"):
         certificate, key = make(source.parent)
@@ -56,7 +56,7 @@ def serving(source: Path, kind: str = "", prefix: tuple[str, ...] = ()) -> Itera
 
 
 def check(probe: Probe) -> None:
-    """All were answered, within a second but for what else the machine does."""
+    """All requests were answered, within a second plus the machine's own delays."""
     assert [] == probe.failures
     times = sorted(probe.times)
     assert len(times) > 5
@@ -88,7 +88,7 @@ def test_H03_health_is_answered_whatever_others_keep_to_themselves(
         check(probe)
         assert b"503" not in crowd.statuses
         if kind not in ("hello", "body", "body-trickle"):
-            # Each is a descriptor and a small object.
+            # Each connection costs a descriptor and a small object.
             assert growth < 3_000 * count
         else:
             assert growth < 60_000_000
@@ -104,7 +104,7 @@ def test_H03_a_burst_leaves_the_reserve_of_descriptors_alone(source: Path, addre
             (source / "billing.yml").write_text("number: 1\n")
             witness.wait(b'"value":1', 10)
             assert len(list(Path(f"/proc/{server.process.pid}/fd").iterdir())) < 256
-        # From so many addresses the first round takes a second.
+        # With so many addresses, the first round takes a second.
         assert [] == probe.failures
         assert sorted(probe.times)[len(probe.times) // 2] < 1
         assert max(probe.times) < 5

@@ -1,4 +1,4 @@
-"""A minute of everything that may happen; an hour by `python -m tests.soak`."""
+"""A minute of random events; `python -m tests.soak` runs an hour."""
 
 import os
 import random
@@ -19,10 +19,10 @@ def test_L06_nothing_stays_behind_of_what_comes_and_goes() -> None:
 
     assert 0 == result.status
     assert [] == result.errors
-    # Each thing has happened, or the seed proves nothing of it.
+    # Each kind of event must have happened, or the seed proves nothing about it.
     assert 9 == len(result.events)
     assert first.tasks == last.tasks
-    # The file that a scan has open in this moment may be there.
+    # A file that a scan is reading at this moment may be open.
     assert last.descriptors <= first.descriptors + 1
     assert result.growth < allowed_growth(SECONDS), result.idle
 
@@ -35,7 +35,7 @@ def test_a_leak_is_found_by_the_slope_behind_the_warm_up(
     seconds: float, leak: float, share: float, is_found: bool
 ) -> None:
     moments = [seconds * number / 15 for number in range(1, 16)]
-    # Pools are filled first, and one round is odd.
+    # First fill the pools; a single round may differ.
     pools = [20_000_000 * min(1.0, moment / (seconds * 0.4)) for moment in moments]
     idle = [
         Idle(moment, round(pool + share * leak * moment), 10, 10) for moment, pool in zip(moments, pools, strict=True)

@@ -1,7 +1,7 @@
 """Published clients of Spring Cloud Config against the real daemon, unchanged: from the Python and npm registries, and Spring Boot's own.
 
-They are installed once, into pytest's cache. Where that isn't possible (no registry, no node, no Maven, or not within `SECONDS`) the tests are skipped
-and say why; a build that can't be is a failure.
+The tests install them once, into pytest's cache. If that isn't possible (no registry, no node, no Maven, or not within `SECONDS`), the tests are skipped
+and give the reason. A build that fails is a failure.
 """
 
 import contextlib
@@ -30,10 +30,10 @@ pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 PYTHON = ("config-client==1.5.0", "spring-config-client-python==0.1.3", "spring-centralized-config-client==2.0")
 NODE = ("cloud-config-client@1.6.2",)
-# What an installation may take, and what a client may.
+# The longest times for an installation, and for a client.
 SECONDS = 120
 CLIENT_SECONDS = 60
-# What package managers print where it is the registry that fails.
+# The output of package managers if the registry fails.
 _UNREACHABLE = re.compile(
     r"could not resolve|could not transfer|non-resolvable|unknown host|connection|timed? ?out|no matching distribution|ENOTFOUND|EAI_AGAIN|ECONN",
     re.IGNORECASE,
@@ -43,7 +43,7 @@ CIPHERTEXT_KEY = "a-password-for-tests\n"
 
 @attrs.frozen
 class Serving:
-    """A running server, and a token that may read and administrate."""
+    """A running server, and a token with the rights read and admin."""
 
     server: Server
     source: Path
@@ -60,7 +60,7 @@ class Serving:
         return content
 
     def change(self, path: str, text: str) -> None:
-        """Write a file, and wait until the configuration is another one."""
+        """Write a file, and wait until the configuration has changed."""
         before = self.read("/shop/dev,eu/release")
         (self.source / path).write_text(text)
         wait_for(lambda: self.read("/shop/dev,eu/release") != before)
@@ -96,7 +96,7 @@ def put(path: Path, text: str) -> None:
 
 
 def wait_for(is_true: Callable[[], object]) -> None:
-    """Wait for something that nothing signals."""
+    """Wait for a condition that nothing signals."""
     deadline = time.monotonic() + 20
     while not is_true():
         assert time.monotonic() < deadline, "it hasn't happened"
@@ -107,7 +107,7 @@ def wait_for(is_true: Callable[[], object]) -> None:
 
 
 def installed(config: pytest.Config, name: str, parts: Sequence[str], install: Callable[[Path], None]) -> Path:
-    """A directory of pytest's cache with what `install` has put there, once for the same parts."""
+    """Return a directory of pytest's cache that `install` has filled. The same parts are installed only once."""
     directory = config.cache.mkdir("spring-clients") / f"{name}-{sha256(repr(parts).encode()).hexdigest()[:12]}"
     done = directory / "done"
     if not done.exists():
@@ -119,7 +119,7 @@ def installed(config: pytest.Config, name: str, parts: Sequence[str], install: C
 
 
 def run(command: Sequence[str | Path], directory: Path) -> None:
-    """Run a command that installs something; skip the test where that can't be done here."""
+    """Run a command that installs something; skip the test if that isn't possible here."""
     try:
         done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:
@@ -141,7 +141,7 @@ def found(program: str) -> str:
 
 @pytest.fixture
 def python(pytestconfig: pytest.Config) -> Path:
-    """The interpreter of an environment with the clients for Python."""
+    """Return the interpreter of an environment with the Python clients."""
 
     def install(directory: Path) -> None:
         run([sys.executable, "-m", "venv", directory], directory)
@@ -162,7 +162,7 @@ def node_modules(pytestconfig: pytest.Config) -> Path:
 
 @pytest.fixture
 def spring_boot(pytestconfig: pytest.Config) -> Path:
-    """The Spring Boot application of `spring_boot/`, as a jar."""
+    """Return the Spring Boot application of `spring_boot/`, as a jar."""
     found("java")
     maven = found("mvn")
     project = HERE / "spring_boot"
@@ -179,7 +179,7 @@ def spring_boot(pytestconfig: pytest.Config) -> Path:
 
 
 def told(command: Sequence[str | Path], serving: Serving, **environment: str) -> Any:
-    """What a script prints as JSON, which finds URL and TOKEN in its environment."""
+    """Return the JSON output of a script; its environment holds URL and TOKEN."""
     done = subprocess.run(
         command,
         capture_output=True,
@@ -306,19 +306,19 @@ class Application:
 
     @property
     def port(self) -> int | None:
-        """Where it listens; None until it does."""
+        """Return its port, or None until it listens."""
         assert self.process.poll() is None, self.log.read_text()
         found = re.search(r"Tomcat started on port (\d+)", self.log.read_text())
         return int(found[1]) if found else None
 
     def value(self, key: str) -> str:
-        """The value that it has of a key."""
+        """Return its value of a key."""
         with urlopen(f"http://127.0.0.1:{self.port}/value?of={key}", timeout=10) as answer:
             text: bytes = answer.read()
         return text.decode()
 
     def refresh(self) -> list[str]:
-        """The keys that are others after it has asked for its configuration anew."""
+        """Make it request its configuration again, and return the keys that changed."""
         request = Request(f"http://127.0.0.1:{self.port}/actuator/refresh", b"", {"Content-Type": "application/json"})
         with urlopen(request, timeout=30) as answer:
             keys: list[str] = json.load(answer)
@@ -327,7 +327,7 @@ class Application:
 
 @contextlib.contextmanager
 def application(jar: Path, directory: Path, serving: Serving, **more: str) -> Iterator[Application]:
-    """Start the application with the server as where its configuration comes from; the token is in its environment, not in `ps`."""
+    """Start the application with the server as its source of configuration. The token is in its environment, so `ps` doesn't show it."""
     settings: Mapping[str, str] = {
         "SERVER_ADDRESS": "127.0.0.1",
         "SERVER_PORT": "0",
@@ -360,7 +360,7 @@ def application(jar: Path, directory: Path, serving: Serving, **more: str) -> It
 def test_a_spring_boot_application_starts_from_it_and_refreshes(
     spring_boot: Path, serving: Serving, tmp_path: Path
 ) -> None:
-    """Of its labels it takes the first one that there is: 404 is what makes it go on."""
+    """It tries its labels in order until one exists: 404 makes it try the next."""
     with application(spring_boot, tmp_path, serving, SPRING_CLOUD_CONFIG_LABEL="nowhere,release") as running:
         wait_for(lambda: running.port is not None)
 

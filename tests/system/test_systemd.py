@@ -1,4 +1,4 @@
-"""The real process under what systemd gives it: sockets that are open already, and somebody to say how it goes to."""
+"""The real process with systemd's environment: inherited sockets, and notifications of its state."""
 
 import signal
 import socket
@@ -28,7 +28,7 @@ def supervisor(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 def words(supervisor: socket.socket, until: str) -> list[str]:
-    """The first lines of what is said, up to the first that is `until`."""
+    """Return the first lines of the notifications, up to the first that is `until`."""
     said: list[str] = []
     while not said or said[-1] != until:
         said.append(supervisor.recv(1_000).decode().partition("\n")[0])

@@ -1,6 +1,6 @@
-"""The agent's unit under a real systemd: what its sandbox lets it write and reload, and what `systemctl status` says.
+"""The agent's unit under a real systemd: the files and programs that its sandbox allows, and the output of `systemctl status`.
 
-It runs in namespaces of its own where that is allowed; see `machine`. Elsewhere all of it is skipped, with the reason.
+It runs in its own namespaces if the machine allows that; see `machine`. Otherwise all tests are skipped with the reason.
 """
 
 import time
@@ -12,7 +12,7 @@ from .machine import DROP_IN, PROGRAM, Machine
 from .test_systemd_real import SERVICE, Installed, free_port
 
 AGENT, APP = "vortexctl-agent.service", "app.service"
-# Takes up its file as a daemon does at a reload: it reads it, and refuses one that is bad.
+# Reads its file at a reload, as a daemon does, and refuses a bad file.
 UNIT = """
 [Service]
 ExecStart=/bin/sleep infinity

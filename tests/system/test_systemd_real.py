@@ -1,6 +1,6 @@
-"""The units under a real systemd: installed by the command that is for it, started, reloaded, stuck, stopped under load and updated.
+"""The units under a real systemd: installed by `vortexd install-units`, started, reloaded, stuck, stopped under load and updated.
 
-It runs in namespaces of its own where that is allowed; see `machine`. Elsewhere all of it is skipped, with the reason.
+They run in their own namespaces if the machine allows that; see `machine`. Otherwise all tests are skipped with the reason.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ scan_interval = 0.2
 
 @attrs.frozen
 class Installed:
-    """A machine with vortexd on a port, started."""
+    """Start a machine with vortexd on a port."""
 
     machine: Machine
     port: int
@@ -70,7 +70,7 @@ def document(number: int) -> dict[str, object]:
 
 
 def free_port() -> int:
-    """One that no outgoing connection is given before the daemon has it."""
+    """Return a port that the kernel gives to no outgoing connection before the daemon uses it."""
     while True:
         port = SystemRandom().randrange(20_000, 32_000)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -115,7 +115,7 @@ async def systemctl(installed: Installed, *arguments: str) -> None:
 def test_it_is_started_once_it_serves_as_nobody_who_was_there_before(installed: Installed) -> None:
     installed.machine.run("systemctl", "start", SERVICE)
 
-    # `start` has waited for READY=1: no further wait is needed.
+    # `start` has waited for READY=1, so no further wait is needed.
     assert b'"number":0' in installed.get("/shop/dev")
     assert "running" == installed.machine.show("SubState")
     assert "vortexd" not in Path("/etc/passwd").read_text()
@@ -174,7 +174,7 @@ async def test_L09_a_loop_that_is_stuck_is_started_again_and_refuses_nobody(inst
         await fleet.wait_all({KEY: document(1)}, 30)
 
         assert str(pid) != installed.machine.show("MainPID")
-    # Who had been accepted by it goes with it.
+    # Connections that the stuck process had accepted end with it.
     assert {"reset"} >= set(refused)
 
 
@@ -221,7 +221,7 @@ async def test_an_update_refuses_no_connection_and_every_client_comes_back(
 
 @asynccontextmanager
 async def knocking(port: int) -> AsyncIterator[list[str]]:
-    """Ask every few milliseconds on a new connection, and gather what comes in place of an answer."""
+    """Send a request every few milliseconds on a new connection, and collect the failures."""
     refused: list[str] = []
 
     async def knock() -> None:
@@ -243,7 +243,7 @@ async def knocking(port: int) -> AsyncIterator[list[str]]:
             knocks.start_soon(knock)
             await trio.sleep(0.02)
 
-    # Who has knocked is waited for.
+    # Wait for all requests that have begun.
     async with trio.open_nursery() as knocks, trio.open_nursery() as nursery:
         nursery.start_soon(go_on, knocks)
         yield refused

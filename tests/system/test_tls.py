@@ -1,4 +1,4 @@
-"""TLS as clients see it: HTTP and WebSockets, a new certificate by SIGHUP, and those who don't speak it."""
+"""TLS from the client's side: HTTP and WebSockets, a new certificate at SIGHUP, and peers that don't speak TLS."""
 
 import http.client
 import signal
@@ -151,7 +151,7 @@ async def test_W16_a_client_is_known_by_its_certificate_until_that_is_withdrawn(
                 encrypted = trio.SSLStream(stream, context("one.example"), server_hostname="localhost")
                 websocket = await wrap_client_stream(nursery, encrypted, "localhost", "/ws/billing/prod")
                 assert "config_snapshot" in await websocket.get_message()
-                # One more authority ends nothing.
+                # A further authority ends no connection.
                 authorities.write_bytes(signer[0].read_bytes() + stranger[0].read_bytes())
                 server.process.send_signal(signal.SIGHUP)
                 await wait_until(lambda: server.output().count('"reloaded"') == 1)

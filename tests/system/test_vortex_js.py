@@ -1,4 +1,4 @@
-"""The client for browsers and Node, in Node against the real process."""
+"""The JavaScript client in Node, against the real process."""
 
 import json
 import shutil
@@ -54,7 +54,7 @@ def source(tmp_path: Path) -> Path:
 
 
 class Watching:
-    """The script in Node, line by line."""
+    """Run the script in Node, and read its output line by line."""
 
     def __init__(self, port: int, module: Path = VORTEX, option: str = "--experimental-websocket") -> None:
         command = [str(NODE), option, "--input-type=module", "--eval", SCRIPT]
@@ -62,7 +62,7 @@ class Watching:
             [*command, module.as_uri(), f"ws://127.0.0.1:{port}"], stdout=subprocess.PIPE, text=True
         )
 
-        # Whoever waits for a line doesn't wait for ever.
+        # Don't wait for a line forever.
         self.timer = threading.Timer(60, self.process.kill)
         self.timer.start()
 
@@ -97,7 +97,7 @@ def fleet(server: Server) -> dict[str, Any]:
 
 
 def instance(server: Server, state: str) -> dict[str, Any]:
-    """What the fleet says of the script, once it is in a state."""
+    """Return the fleet's entry for the script, once it has reached a state."""
     for _ in range(200):
         found = fleet(server)
         if [state] == [each["state"] for each in found["instances"]]:
@@ -132,12 +132,12 @@ def test_it_follows_changes_acknowledges_them_and_comes_back(source: Path, watch
     script.until(lambda said: said.get("state") == "stale")
     with Server(source, settings=SETTINGS.format(port=port, source=source)) as server:
         script.until(lambda said: said.get("state") == "connected")
-        # It has had nothing new to say, and the new process knows what it had said.
+        # The client repeats its acknowledgement, so the new process knows it.
         assert first["version"] == instance(server, "applied")["ack"]["version"]
 
 
 def test_a_server_that_is_away_is_left_at_once() -> None:
-    """Node 20 tells of a handshake that failed as an error alone, without the close that browsers send behind it."""
+    """If a handshake fails, Node 20 reports only an error, without the close event that browsers send after it."""
     script = """
     const { watch } = await import(process.argv[1]);
     const config = watch("ws://127.0.0.1:1", "billing", "prod");
@@ -155,7 +155,7 @@ def test_a_server_that_is_away_is_left_at_once() -> None:
 
 @pytest.fixture
 def project(tmp_path: Path, pytestconfig: pytest.Config) -> Path:
-    """The client in a project of its own, with the package `ws`."""
+    """Put the client into a separate project with the package `ws`."""
     npm = found("npm")
     package = "ws@8.18.0"
     command = [npm, "install", "--no-audit", "--no-fund", "--no-save", package, "--prefix"]

@@ -1,4 +1,4 @@
-"""Several real processes on one port: they serve the same, come back one by one, and end as one."""
+"""Several real workers on one port: they serve the same state, restart one by one, and stop together."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def until(is_true: Callable[[], object], seconds: float = 20) -> None:
 
 
 def children(server: Server | subprocess.Popen[bytes]) -> list[int]:
-    """The workers, oldest first."""
+    """Return the workers, oldest first."""
     process = server.process if isinstance(server, Server) else server
     tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
     return sorted(int(pid) for each in tasks for pid in each.read_text().split())
@@ -95,7 +95,7 @@ def events(server: Server) -> list[dict[str, Any]]:
 
 
 def metrics(server: Server, name: str) -> dict[str, float]:
-    """The values of a metric by worker."""
+    """Return the values of a metric by worker."""
     found: Counter[str] = Counter()
     for line in get(server, "/metrics").splitlines():
         if line.startswith(name + "{"):
@@ -131,7 +131,7 @@ async def test_clients_of_all_workers_get_a_change_and_outlive_one_of_them(sourc
         assert 0 == server.stop()
 
     assert 40 == sum(counts.values())
-    # The kernel spreads them.
+    # The kernel distributes the connections among the workers.
     assert all(count > 0 for count in counts.values())
     assert [0.0, 1.0] == sorted(restarts.values())
     assert 0 < moved < 40

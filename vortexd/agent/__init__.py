@@ -1,18 +1,18 @@
-"""The agent: configuration as files and environments of programs that know nothing of vortexd.
+"""The agent: writes configuration into files and environments, for programs that know nothing of vortexd.
 
-A document arrives from the client, and passes these stages:
+The client delivers a document, which passes these stages:
 
     settings.py  settings_file.py    agent.toml
-    pacing.py    when: not before it is quiet, not after max_wait, spread by splay (pure)
-    rendering.py filters.py          template and document to bytes (no I/O but the template's own files)
-    apart.py                         the same in a process of its own, within bounds of memory and time (blocks)
-    trusted.py                       files that nobody else could have written (blocks)
-    files.py     a file replaced whole, with its owner and mode, and the lock beside it (blocks)
-    commands.py  post.py  signals.py what checks and what reloads, each within a deadline (Trio)
-    record.py    what a file is known to hold, through crashes (blocks)
-    item.py      these as one: a document applied, or refused and the file as before (Trio)
-    loop.py      every item at its time, and what the server is told of it (Trio)
+    pacing.py    when to act: after a quiet period, at the latest after max_wait, spread by splay (pure)
+    rendering.py filters.py          a template and a document to bytes (reads only template files)
+    apart.py                         rendering in a separate process, with limits on memory and time (blocks)
+    trusted.py                       reads files that no other user can have written (blocks)
+    files.py     replaces a file as a whole, with owner and mode; locks it against other agents (blocks)
+    commands.py  post.py  signals.py commands that check and reload, each with a deadline (Trio)
+    record.py    what is known of a file, kept through crashes (blocks)
+    item.py      all of these for one file: applies a document, or rejects it and restores the file (Trio)
+    loop.py      applies every item when it is due, and reports to the server (Trio)
     environment.py  child.py         a document as the environment of a command, and that command (pure; Trio)
 
-The invariant: what a program has read is either a checked file that it took, or the one before; and the server hears which.
+Invariant: a program reads either a checked file that it accepted, or the file before it. The server learns which.
 """

@@ -1,6 +1,7 @@
-"""Rendering in a process of its own, within bounds of memory and time: a loop in a template may have no end that anybody lives to see.
+"""Renders templates in a separate process, with limits on memory and time, because a template may loop without end.
 
-`work` is the far side: a template and a document in, the bytes of a file out, in pieces. `render_apart` is the near side; it blocks.
+`work` runs in that process: it takes a template and a document, and yields the bytes of a file in pieces. `render_apart` runs in the
+agent and blocks.
 """
 
 from collections.abc import Iterator
@@ -14,20 +15,20 @@ from ..settings.secure_files import OTHERS_WRITE
 from .rendering import RenderError, Scope, render
 from .trusted import read_trusted
 
-# What one template may take.
+# The most memory and CPU time that one template may use.
 MEMORY_BYTES = 268_435_456
 CPU_SECONDS = 10
 _PIECE = 65_536
 
 
 def render_apart(source: Path, scope: Scope, max_bytes: int) -> bytes:
-    """Render a template that nobody else could have written, and those that it includes.
+    """Render a template and the templates that it includes. No other user may be able to write them.
 
     Args:
-        max_bytes: Size of what comes out.
+        max_bytes: The largest allowed output, in bytes.
 
     Raises:
-        RenderError: It is wrong, asks for what isn't there, or takes too much memory or time.
+        RenderError: The template is wrong, uses a key that doesn't exist, or exceeds a limit.
     """
     members = attrs.asdict(scope, recurse=False) | {"config": dict(scope.config), "env": dict(scope.env)}
     made = bytearray()
@@ -40,12 +41,12 @@ def render_apart(source: Path, scope: Scope, max_bytes: int) -> bytes:
     except Exceeded as error:
         raise RenderError(f"{source}: rendering it {error}") from None
     except Unavailable as error:
-        raise RenderError(f"{source}: no process can be started to render it: {error}") from None
+        raise RenderError(f"{source}: can't start a process to render it: {error}") from None
     return bytes(made)
 
 
 def work(request: Any, _: bytes) -> Iterator[Any]:
-    """Render a template."""
+    """Render a template; runs in the separate process."""
     source, max_bytes, members = request
     try:
         made = render(Path(source), Scope(**members), max_bytes, _read)

@@ -1,9 +1,10 @@
-"""A command whose environment is a configuration: started, and started anew or signalled when that changes.
+"""Runs a command with a configuration as its environment. When the configuration changes, restarts or signals the command.
 
-    running ──change──▶ stopped ─▶ started with the new environment ─┬─ still there after `settle` ─▶ applied
-                                                                      └─ failed ─▶ rejected, started with the one before
+    running ──change──▶ stopped ─▶ started with the new environment ─┬─ still running after `settle` ─▶ applied
+                                                                      └─ failed ─▶ rejected, started with the old environment
 
-The invariant: the command ends when it ends by itself or when we are told to end, and then its status is ours; no configuration leaves it stopped.
+Invariant: the command ends only by itself, or because the agent was asked to end; its exit status becomes the agent's. A bad
+configuration never leaves the command stopped.
 """
 
 import contextlib
@@ -26,10 +27,10 @@ from .pacing import Pace
 
 log = structlog.get_logger()
 
-# What is handed on; the first three are meant to end it.
+# Signals that the agent forwards to the command. The first three also end it.
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _FORWARDED = (*_ENDING, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-# Those that a terminal sends to everything in its foreground by itself.
+# A terminal sends these to every process in its foreground group.
 _OF_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 _REAP_TIMEOUT = 10.0
@@ -38,31 +39,31 @@ _ACK_TIMEOUT = 5.0
 
 @attrs.frozen
 class Plan:
-    """What to run, and how.
+    """The command to run, and how to run it.
 
     Attributes:
         command: The program and its arguments.
-        prefix: What the names of variables begin with.
-        told_by: The signal that says that the configuration has changed; None starts the command anew.
+        prefix: Put in front of every variable's name.
+        reload_signal: The signal that announces a change of configuration. None: restart the command instead.
         stop_timeout: Seconds from SIGTERM to SIGKILL.
-        settle: Seconds that it has to run before a configuration counts as taken.
+        settle: Seconds that the command must run before a configuration counts as applied.
         pace: When to act on changes.
     """
 
     command: Sequence[str]
     prefix: str = ""
-    told_by: signal.Signals | None = None
+    reload_signal: signal.Signals | None = None
     stop_timeout: float = 10.0
     settle: float = 3.0
     pace: Pace = attrs.field(factory=lambda: Pace(1.0, 10.0))
 
 
 class Child:
-    """Runs the command of a plan while it is in its context's `run`.
+    """Runs the command of a plan, for as long as `run` lasts.
 
     Args:
-        environment: Our own. Its variables win over those of the configuration.
-        chance: Draws a number from 0 to 1.
+        environment: The agent's own environment. Its variables win over those of the configuration.
+        chance: Returns a random number from 0 to 1.
     """
 
     def __init__(
@@ -75,16 +76,16 @@ class Child:
         self._process: trio.Process | None = None
         self._state: State | None = None
         self._notifier = trio.Event()
-        self._told_to_end = trio.Event()
+        self._stop_requested = trio.Event()
         self._shares_group = _is_in_foreground()
         self._failures = 0
         self._status = 0
 
     async def run(self, watched: Watched) -> int:
-        """Run the command until it ends, and return its exit status, or 128 and the signal that ended it.
+        """Run the command until it ends. Return its exit status; if a signal ended it, 128 plus the signal's number.
 
         Raises:
-            AgentError: The first configuration can't be an environment.
+            AgentError: The first configuration can't become an environment.
         """
         async with trio.open_nursery() as nursery:
             await nursery.start(self._forward, nursery)
@@ -107,14 +108,18 @@ class Child:
             self._plan.pace.note(trio.current_time(), self._chance())
             self._notifier.set()
             self._notifier = trio.Event()
-        # No reason to end what runs.
-        log.error("configuration isn't followed any more", configuration=str(self._subject), reason=str(watched.state))
+        # The command keeps running with the configuration that it has.
+        log.error(
+            "the agent has stopped following the configuration",
+            configuration=str(self._subject),
+            reason=str(watched.state),
+        )
 
     def _environment(self, state: State) -> dict[str, str]:
-        """The environment for a configuration.
+        """Build the environment for a configuration.
 
         Raises:
-            Failure: Several keys have one name.
+            Failure: Several keys map to the same variable.
         """
         variables = variables_of(state.document, self._plan.prefix)
         if variables.collisions:
@@ -124,7 +129,7 @@ class Child:
             log.warning(
                 "keys left out of the environment",
                 keys=list(variables.left_out),
-                reason="no variable may be made of them",
+                reason="these keys can't become variables",
             )
         return {**variables.values, **self._own}
 
@@ -138,59 +143,59 @@ class Child:
         try:
             environment = self._environment(state)
         except Failure as collision:
-            await self._tell(watched, state, collision)
+            await self._report(watched, state, collision)
             raise AgentError(collision.reason) from None
         try:
             await self._start(environment)
         except OSError as error:
-            await self._tell(watched, state, _not_started(error))
-            log.error("the command can't be started", reason=(error.strerror or "error").lower())
+            await self._report(watched, state, _not_started(error))
+            log.error("can't start the command", reason=(error.strerror or "error").lower())
             return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
-        await self._tell(watched, state, await self._settled())
+        await self._report(watched, state, await self._settled())
         while await self._change_comes():
             assert self._state is not None
             state = self._state
-            if self._plan.told_by is None:
+            if self._plan.reload_signal is None:
                 environment, failure = await self._restart(state, environment)
             else:
-                failure = await self._signal(self._plan.told_by)
-            await self._tell(watched, state, failure)
+                failure = await self._signal(self._plan.reload_signal)
+            await self._report(watched, state, failure)
         return self._status
 
     async def _change_comes(self) -> bool:
-        """Wait for a change that is due; false when the command has ended."""
+        """Wait until a change is due. Return false if the command has ended."""
         pace = self._plan.pace
         while self._is_running():
-            if self._told_to_end.is_set():
+            if self._stop_requested.is_set():
                 await self._ended()
                 return False
             notifier = self._notifier
             if pace.take(trio.current_time()):
                 return True
             with trio.move_on_at(math.inf if pace.due is None else pace.due):
-                await _first_of(notifier.wait, self._ended, self._told_to_end.wait)
+                await _first_of(notifier.wait, self._ended, self._stop_requested.wait)
         return False
 
     async def _restart(self, state: State, environment: dict[str, str]) -> tuple[dict[str, str], Failure | None]:
-        """Give the command the environment of a new configuration; back to the one before where it doesn't live with it."""
+        """Restart the command with a new configuration's environment. If it fails, restart it with the old environment."""
         try:
             new = self._environment(state)
         except Failure as collision:
             return environment, collision
         if new == environment:
             return environment, None
-        log.info("starting the command anew", version=state.version)
+        log.info("restarting the command", version=state.version)
         await self._stop()
-        if self._told_to_end.is_set():
+        if self._stop_requested.is_set():
             return environment, None
         failure = await self._tried(new)
-        if failure is None or self._told_to_end.is_set():
+        if failure is None or self._stop_requested.is_set():
             self._failures = 0
             return new, None
         self._failures += 1
         with trio.move_on_after(delay_before(self._failures, self._chance())):
-            await self._told_to_end.wait()
-        if not self._told_to_end.is_set():
+            await self._stop_requested.wait()
+        if not self._stop_requested.is_set():
             with contextlib.suppress(OSError):
                 await self._start(environment)
         return environment, failure
@@ -207,28 +212,28 @@ class Child:
         return await self._settled()
 
     async def _start(self, environment: dict[str, str]) -> None:
-        # A group of its own can be ended as a whole; but a terminal lets only its foreground group read.
+        # A process group of its own can be killed as a whole. But a terminal lets only its foreground group read from it.
         group = None if self._shares_group else 0
         self._process = await trio.lowlevel.open_process(list(self._plan.command), env=environment, process_group=group)
 
     async def _settled(self) -> Failure | None:
-        """Wait until the command has run long enough; why it hasn't, where it ended with a failure."""
+        """Wait until the command has run for `settle` seconds. If it ends before that with a failure, return the failure."""
         with trio.move_on_after(self._plan.settle):
             await self._ended()
-            if self._status and not self._told_to_end.is_set():
+            if self._status and not self._stop_requested.is_set():
                 assert self._process is not None
                 return Failure(f"the command {ending(self._process.returncode or 0)} within {self._plan.settle:g} s")
         return None
 
     async def _stop(self) -> None:
-        """End the command, and all that it has started in its group."""
+        """Stop the command, and every process of its group."""
         self._send(signal.SIGTERM)
         with trio.move_on_after(self._plan.stop_timeout):
             await self._ended()
         await self._reap()
 
     async def _reap(self) -> None:
-        """Kill what is left of the command and its group; cancelled or not."""
+        """Kill the rest of the command and its group, even during cancellation."""
         if self._process is None:
             return
         self._send(signal.SIGKILL)
@@ -244,7 +249,7 @@ class Child:
         return self._process is not None and self._process.returncode is None
 
     def _send(self, number: signal.Signals) -> None:
-        """Signal the command, and for the last time its whole group."""
+        """Send a signal to the command. SIGKILL goes to its whole group."""
         assert self._process is not None
         with contextlib.suppress(ProcessLookupError):
             if number == signal.SIGKILL and not self._shares_group:
@@ -252,9 +257,9 @@ class Child:
             elif self._process.returncode is None:
                 self._process.send_signal(number)
 
-    async def _tell(self, watched: Watched, state: State, failure: Failure | None) -> None:
-        if self._told_to_end.is_set():
-            # Whether it would have lived with this version nobody knows now.
+    async def _report(self, watched: Watched, state: State, failure: Failure | None) -> None:
+        if self._stop_requested.is_set():
+            # The agent is stopping the command, so nobody knows whether it accepts this version.
             return
         if failure is None:
             log.info("applied", version=state.version)
@@ -269,8 +274,8 @@ class Child:
         with trio.open_signal_receiver(*_FORWARDED) as received:
             task_status.started()
             async for number in received:
-                if number in _ENDING and not self._told_to_end.is_set():
-                    self._told_to_end.set()
+                if number in _ENDING and not self._stop_requested.is_set():
+                    self._stop_requested.set()
                     nursery.start_soon(self._kill_late)
                 if self._is_running() and not (self._shares_group and number in _OF_TERMINAL):
                     self._send(signal.Signals(number))
@@ -282,7 +287,7 @@ class Child:
 
 
 async def _first_of(*functions: Callable[[], object]) -> None:
-    """Wait for the first of several to return."""
+    """Wait until the first of several functions returns."""
     async with trio.open_nursery() as nursery:
 
         async def wait(function: Callable[[], object]) -> None:
@@ -294,11 +299,11 @@ async def _first_of(*functions: Callable[[], object]) -> None:
 
 
 def _not_started(error: OSError) -> Failure:
-    return Failure(f"the command can't be started: {(error.strerror or 'error').lower()}")
+    return Failure(f"can't start the command: {(error.strerror or 'error').lower()}")
 
 
 def _is_in_foreground() -> bool:
-    """Whether we are what a terminal has in its foreground."""
+    """Whether the agent belongs to the terminal's foreground process group."""
     try:
         return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
     except (OSError, ValueError, AttributeError):

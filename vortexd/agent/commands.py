@@ -1,7 +1,7 @@
-"""Commands that check and reload: run to their end or to their deadline, with the end of what they complain of.
+"""Runs the commands that check and reload, until they end or their deadline passes. Keeps the end of their stderr.
 
-A command has a process group of its own, which is killed with it; no shell unless settings ask for one. The invariant: `run` returns within the deadline and a
-moment, whatever the command does, and nothing of it runs on after a deadline or a cancellation.
+Each command has its own process group, which is killed with it. No shell runs unless the settings ask for one. Invariant: `run` returns
+at the latest a moment after the deadline, whatever the command does. After a deadline or a cancellation, no process of the group is left.
 """
 
 import os
@@ -15,21 +15,21 @@ from ..core.errors import VortexdError
 from ..core.text import printable
 from ..process.processes import end_group
 
-# The end of it is where the reason is. It goes over the wire in one message.
+# In bytes. The end of stderr usually holds the reason. It must fit into one message to the server.
 MAX_STDERR = 2_048
-# What a program that stays in the background, as a reload may start one, keeps open isn't waited for.
-_LAST_WORDS = 0.2
-# Ours alone: what we start has no use for our token.
+# Seconds to read the rest of stderr after the command has ended. A reload may leave a background process that keeps stderr open; don't wait for it.
+_STDERR_GRACE = 0.2
+# Only the agent needs its token; the programs that it starts don't.
 TOKEN_VARIABLES = ("VORTEXD_TOKEN", "VORTEXCTL_TOKEN")
-_NOT_HANDED_ON = (*TOKEN_VARIABLES, "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+_WITHHELD = (*TOKEN_VARIABLES, "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 class Failure(VortexdError):
-    """What a check or a reload came to.
+    """Why a check, a reload or another step failed.
 
     Attributes:
-        reason: For logs: a sentence without anything that the command said.
-        stderr: The end of what it wrote to stderr, its lines printable; it may hold secrets.
+        reason: A sentence for logs, without any output of the command.
+        stderr: The end of the command's stderr, as printable lines; it may hold secrets.
     """
 
     def __init__(self, reason: str, stderr: str = "") -> None:
@@ -42,16 +42,16 @@ async def run(what: str, words: Sequence[str], variables: Mapping[str, str], tim
     """Run a command.
 
     Args:
-        what: What it is for, such as "check", for the reason.
+        what: The purpose of the command, such as "check"; begins the reason of a failure.
         words: The program and its arguments, or one text for the shell.
-        variables: Variables beside those of our own environment.
+        variables: Variables to add to the agent's own environment.
         timeout: Seconds.
 
     Raises:
-        Failure: It can't be started, fails, or takes too long.
+        Failure: The command can't be started, fails, or takes too long.
     """
     command = ["/bin/sh", "-c", words[0]] if shell else list(words)
-    environment = {name: value for name, value in os.environ.items() if name not in _NOT_HANDED_ON} | dict(variables)
+    environment = {name: value for name, value in os.environ.items() if name not in _WITHHELD} | dict(variables)
     try:
         process = await trio.lowlevel.open_process(
             command,
@@ -62,46 +62,46 @@ async def run(what: str, words: Sequence[str], variables: Mapping[str, str], tim
             start_new_session=True,
         )
     except OSError as error:
-        raise Failure(f"{what} can't be started: {(error.strerror or 'error').lower()}") from None
-    said = bytearray()
+        raise Failure(f"{what} can't start: {(error.strerror or 'error').lower()}") from None
+    stderr = bytearray()
     try:
         with trio.move_on_after(timeout) as scope:
-            await _finish(process, said)
+            await _finish(process, stderr)
     finally:
         if process.returncode is None:
             await end_group(process)
         assert process.stderr is not None
         await trio.aclose_forcefully(process.stderr)
     if scope.cancelled_caught:
-        raise Failure(f"{what} took longer than {timeout:g} s", _text(said))
+        raise Failure(f"{what} took longer than {timeout:g} s", _text(stderr))
     if process.returncode:
-        raise Failure(f"{what} {ending(process.returncode)}", _text(said))
+        raise Failure(f"{what} {ending(process.returncode)}", _text(stderr))
 
 
 def ending(status: int) -> str:
-    """How a process ended, as the end of a sentence."""
+    """Describe how a process ended, as the end of a sentence."""
     if status >= 0:
         return f"ended with status {status}"
     try:
-        return f"was ended by {signal.Signals(-status).name}"
+        return f"was killed by {signal.Signals(-status).name}"
     except ValueError:
-        return f"was ended by signal {-status}"
+        return f"was killed by signal {-status}"
 
 
-async def _finish(process: trio.Process, said: bytearray) -> None:
+async def _finish(process: trio.Process, stderr: bytearray) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_keep_end, process, said)
+        nursery.start_soon(_keep_end, process, stderr)
         await process.wait()
-        nursery.cancel_scope.deadline = trio.current_time() + _LAST_WORDS
+        nursery.cancel_scope.deadline = trio.current_time() + _STDERR_GRACE
 
 
-async def _keep_end(process: trio.Process, said: bytearray) -> None:
+async def _keep_end(process: trio.Process, stderr: bytearray) -> None:
     assert process.stderr is not None
     while data := await process.stderr.receive_some(65_536):
-        said += data
-        del said[:-MAX_STDERR]
+        stderr += data
+        del stderr[:-MAX_STDERR]
 
 
-def _text(said: bytearray) -> str:
-    lines = said.decode("utf-8", "replace").splitlines()
+def _text(stderr: bytearray) -> str:
+    lines = stderr.decode("utf-8", "replace").splitlines()
     return "\n".join(printable(line) for line in lines).strip()

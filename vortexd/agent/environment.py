@@ -1,7 +1,7 @@
-"""A document as variables of an environment, named as Spring's relaxed binding reads them. Pure.
+"""Turns a document into environment variables, with names that Spring's relaxed binding understands. Pure.
 
-`database.pool-size` and `hosts[0]` become `DATABASE_POOLSIZE` and `HOSTS_0`: dots and brackets to underscores, dashes away, upper case. The invariant:
-a name stands for one key alone, and no key chooses what a program loads or where commands are found.
+`database.pool-size` and `hosts[0]` become `DATABASE_POOLSIZE` and `HOSTS_0`: dots and brackets become underscores, dashes disappear, letters
+become upper case. Invariant: each name stands for one key only. No key can choose which code a program loads, or where commands are found.
 """
 
 import re
@@ -11,10 +11,10 @@ from typing import Any
 import attrs
 import orjson
 
-# `a[0][1].b`: one underscore for each bracket and dot between names, none at the end.
+# `a[0][1].b`: one underscore for each bracket or dot between names, and none at the end.
 _BETWEEN = re.compile(r"\]?[.\[]|\]")
 _UNFIT = re.compile(r"[^A-Z0-9_]")
-# With these, whoever writes configuration would choose what is run: the loader, shells and interpreters read them before a program's own code.
+# The loader, shells and interpreters read these before a program's own code. With them, the author of a configuration could choose which code runs.
 _FORBIDDEN = frozenset(
     {
         *(
@@ -58,12 +58,12 @@ _FORBIDDEN_BEGINNINGS = ("LD_", "BASH_FUNC_", "VORTEXD_")
 
 @attrs.frozen
 class Variables:
-    """What a document is as variables.
+    """A document as environment variables.
 
     Attributes:
-        values: By name.
-        collisions: Names that several keys have, with those keys.
-        left_out: Keys that no variable may or can be made of.
+        values: The variables, by name.
+        collisions: Names that several keys map to, with those keys.
+        left_out: Keys that can't become variables, or must not.
     """
 
     values: Mapping[str, str]
@@ -72,10 +72,10 @@ class Variables:
 
 
 def variables_of(document: Mapping[str, Any], prefix: str = "") -> Variables:
-    """Make variables of a nested document; what collides is in none of them.
+    """Turn a nested document into variables. Keys that collide become none.
 
     Args:
-        prefix: What each name begins with, as it is.
+        prefix: Put in front of each name unchanged.
     """
     keys: dict[str, list[str]] = {}
     values: dict[str, str] = {}
@@ -94,12 +94,12 @@ def variables_of(document: Mapping[str, Any], prefix: str = "") -> Variables:
 
 
 def name_of(key: str) -> str:
-    """The name of the variable for a flat key; "" where nothing of the key is left."""
+    """Return the variable's name for a flat key, or "" if no character of the key remains."""
     return _UNFIT.sub("_", _BETWEEN.sub("_", key.removesuffix("]")).replace("-", "").upper())
 
 
 def flat(document: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """The flat keys of a nested document, as Spring has them, with their values as text. What is empty has the value ""."""
+    """Yield the flat keys of a nested document, in Spring's notation, with their values as text. Empty values become ""."""
     if isinstance(document, Mapping) and document:
         for name, value in document.items():
             yield from flat(value, f"{key}.{name}" if key else name)
@@ -111,7 +111,7 @@ def flat(document: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def text_of(value: Any) -> str:
-    """A scalar as configuration writes it: true and not True; nothing is the empty text, and so are an empty mapping and list."""
+    """Return a scalar as configuration files write it: true, not True. Null, an empty mapping and an empty list become ""."""
     if isinstance(value, str):
         return value
     return "" if value is None or value in ({}, []) else orjson.dumps(value).decode()

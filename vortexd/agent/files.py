@@ -1,7 +1,7 @@
-"""One target file: read, replaced whole, put back as it was, and locked against another agent. Blocks on the file system.
+"""One target file: reads it, replaces it as a whole, restores it, and locks it against other agents. Blocks on the file system.
 
-The invariant: under its name there is always the old file or the new one, whole, with the owner and mode that were asked for; and nobody can have put anything
-in its way, for its directory is closed to others.
+Invariant: at any time the path holds the complete old file or the complete new file, with the requested owner and mode. No other user can
+have put a file in its place, because the agent refuses a directory that other users can write to.
 """
 
 import contextlib
@@ -24,21 +24,21 @@ _BEGINNING = ".vortexctl-"
 _OTHERS_WRITE = 0o002
 _HINTS = {
     errno.EROFS: "; under systemd, add its directory to ReadWritePaths=",
-    errno.EPERM: "; only root keeps or gives an owner that isn't the agent's own",
+    errno.EPERM: "; only root can keep or set an owner other than the agent's user",
 }
 
 
 class FileError(VortexdError):
-    """A target that can't be read or written now: path and reason."""
+    """A target can't be read or written now. The text holds its path and the reason."""
 
 
 @attrs.frozen
 class FileSnapshot:
-    """A file as it is.
+    """The content of a file, and the attributes to restore with it.
 
     Attributes:
-        content: What it holds.
-        attributes: What else is kept when it is replaced, such as access lists and labels (xattr(7)).
+        content: The bytes of the file.
+        attributes: Extended attributes to keep when the file is replaced, such as access lists and labels (xattr(7)).
     """
 
     content: bytes
@@ -50,7 +50,7 @@ class FileSnapshot:
 
 @attrs.frozen
 class Ownership:
-    """What settings ask for; None keeps what is there.
+    """The owner and mode that the settings ask for; None keeps the file's own.
 
     Attributes:
         mode: Permission bits.
@@ -62,7 +62,7 @@ class Ownership:
 
 
 def ownership(mode: str, owner: str, group: str) -> Ownership:
-    """Look the names of settings up.
+    """Look up the user and group that the settings name.
 
     Raises:
         StartError: There is no such user or group.
@@ -76,54 +76,54 @@ def ownership(mode: str, owner: str, group: str) -> Ownership:
 
 
 class Target:
-    """The file that a path leads to. A symbolic link stays as it is: the file behind it is replaced.
+    """The file that a path leads to. If the path is a symbolic link, the link stays, and the file behind it is replaced.
 
     Args:
-        path: As settings have it.
-        max_bytes: A larger file that is there isn't read.
+        path: The path from the settings.
+        max_bytes: If the existing file is larger, `read` refuses it.
     """
 
     def __init__(self, path: str, max_bytes: int) -> None:
         self.name = path
         self._max_bytes = max_bytes
         self.path = Path(os.path.realpath(path))
-        # In the same directory, for a rename is atomic within a file system; hidden from `conf.d/*`, and with the same suffix, which some checks look at.
+        # In the same directory, because a rename is atomic only within a file system. The leading dot hides it from `conf.d/*`. Some checks need the suffix.
         self.candidate = self.path.with_name(f"{_BEGINNING}{self.path.name}")
         self._lock_path = self.path.with_name(f"{_BEGINNING}{self.path.name}.lock")
 
     def read(self) -> FileSnapshot | None:
-        """The file as it is; None where there is none.
+        """Read the file. Return None if there is no file.
 
         Raises:
             FileError: It can't be read, or isn't a regular file.
         """
         with self._explained():
             try:
-                # A pipe would wait for somebody to write.
+                # O_NONBLOCK: opening a named pipe would otherwise wait for a writer.
                 descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
             except FileNotFoundError:
                 return None
             with open(descriptor, "rb") as file:
                 status = os.fstat(descriptor)
                 if not stat.S_ISREG(status.st_mode):
-                    raise FileError(f"{self.name} is no regular file; name another target")
+                    raise FileError(f"{self.name} isn't a regular file; name another target")
                 content = file.read(self._max_bytes + 1)
                 if len(content) > self._max_bytes:
                     raise FileError(
-                        f"{self.name} has more than {self._max_bytes} bytes (max_bytes); nothing of ours is as large"
+                        f"{self.name} has more than {self._max_bytes} bytes (max_bytes); the agent writes no file that large"
                     )
                 return FileSnapshot(
                     content, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, _attributes(descriptor)
                 )
 
     def prepare(self, content: bytes, wanted: Ownership, old: FileSnapshot | None) -> None:
-        """Write the candidate beside the target, with its owner and mode, down to the disk.
+        """Write the candidate beside the target, with its owner and mode, and sync it to disk.
 
         Args:
-            old: The file that is to be replaced.
+            old: The file to be replaced.
 
         Raises:
-            FileError: It can't be written so; nothing is left of it.
+            FileError: The candidate can't be written; it was removed.
         """
         with self._explained():
             self._refuse_open_directory()
@@ -142,22 +142,22 @@ class Target:
                 raise
 
     def commit(self) -> None:
-        """Put the candidate in the target's place; when this returns it has survived a power cut.
+        """Rename the candidate to the target. When this returns, the new file survives a power cut.
 
         Raises:
-            FileError: The target is as it was.
+            FileError: The target is unchanged.
         """
         with self._explained():
             if Path(os.path.realpath(self.name)) != self.path:
-                raise FileError(f"{self.name} leads to another file than before; start the agent again")
+                raise FileError(f"{self.name} now leads to another file; restart the agent")
             os.replace(self.candidate, self.path)
             self._sync_directory()
 
     def restore(self, old: FileSnapshot | None) -> None:
-        """Put back what was there: a file with its owner and mode, or none.
+        """Restore the old file with its owner and mode. If there was none, remove the file.
 
         Raises:
-            FileError: It can't be done.
+            FileError: It can't be restored.
         """
         if old is None:
             with self._explained():
@@ -173,10 +173,10 @@ class Target:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other agents off this file; the lock ends with the process, however it ends.
+        """Lock the file against other agents. The lock also ends with the process, however the process ends.
 
         Raises:
-            StartError: Another agent has it, or the directory is no place for a file that matters.
+            StartError: Another agent holds the lock, or other users can write to the directory.
         """
         try:
             with self._explained():
@@ -187,7 +187,7 @@ class Target:
         try:
             yield
         finally:
-            # While it is locked: whoever has opened it and waits sees that it isn't there any more.
+            # Remove the file while it is still locked: another agent that has opened it then sees that it is gone.
             with contextlib.suppress(OSError):
                 self.discard()
                 self._lock_path.unlink()
@@ -203,7 +203,7 @@ class Target:
             except BlockingIOError:
                 os.close(descriptor)
                 raise StartError(
-                    f"another agent writes {self.name}; stop it, or take the template out of one of both"
+                    f"another agent writes {self.name}; stop it, or remove the template from one agent's settings"
                 ) from None
             os.close(descriptor)
 
@@ -212,7 +212,7 @@ class Target:
             status = directory.stat()
             if status.st_mode & _OTHERS_WRITE or status.st_uid not in (0, os.geteuid()):
                 raise FileError(
-                    f"{directory} is open to other users, who could replace {self.name}; it must belong to root or to the agent's user, and have mode 755 or less"
+                    f"other users can write to {directory}, and so replace {self.name}; the directory must belong to root or to the agent's user, and have mode 755 or less"
                 )
 
     def _sync_directory(self) -> None:
@@ -232,14 +232,14 @@ class Target:
 
 
 def difference(name: str, old: bytes, new: bytes) -> str:
-    """The unified diff from one content to another; "" where they are the same."""
+    """Return the unified diff from one content to another, or "" if they are equal."""
     before, after = (content.decode("utf-8", "replace").splitlines(keepends=True) for content in (old, new))
     lines = difflib.unified_diff(before, after, name, name)
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
 def _own(descriptor: int, wanted: Ownership, old: FileSnapshot | None) -> None:
-    """Give a new file its owner, then its mode: chown takes some bits away."""
+    """Set a new file's owner first and its mode second, because chown clears some mode bits."""
     uid = wanted.uid if wanted.uid is not None else old.uid if old else -1
     gid = wanted.gid if wanted.gid is not None else old.gid if old else -1
     status = os.fstat(descriptor)
@@ -248,11 +248,11 @@ def _own(descriptor: int, wanted: Ownership, old: FileSnapshot | None) -> None:
     os.fchmod(descriptor, wanted.mode if wanted.mode is not None else old.mode if old else NEW_MODE)
     if old is not None:
         for name, value in old.attributes:
-            # Not every file system has them, and some are only for the kernel to set.
+            # Not every file system supports attributes, and only the kernel may set some of them.
             with contextlib.suppress(OSError):
                 os.setxattr(descriptor, name, value)
         if wanted.mode is not None:
-            # An access list has the mode of the group in it.
+            # An access list contains the mode of the group, so setting it may have changed the mode.
             os.fchmod(descriptor, wanted.mode)
 
 
@@ -263,7 +263,7 @@ def _attributes(descriptor: int) -> tuple[tuple[str, bytes], ...]:
 
 
 def _is_same(descriptor: int, path: Path) -> bool:
-    """Whether an open file is still the one under a path."""
+    """Whether an open file is still the file at a path."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""What templates make of values: JSON, YAML, properties, and words for a shell. Pure.
+"""The filters of templates: write values as JSON, YAML, properties, or words for a shell. Pure.
 
-In comes what a document has, out goes text that reads back as the same. No error repeats a value.
+The text that a filter writes reads back as the same value. No error quotes a value.
 """
 
 import re
@@ -13,32 +13,32 @@ import yaml
 
 from .environment import flat, text_of
 
-# What ends a key of a .properties file, or means something in it.
+# Characters that end a key of a .properties file, or have a meaning in it.
 _IN_KEYS = re.compile(r"([\\:=#! ])")
 _CONTROLS = {"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\f": r"\f"}
 
 
 class FilterError(Exception):
-    """A value that can't be written so; says why without it."""
+    """A value can't be written in this format. The text gives the reason, and doesn't quote the value."""
 
 
 def to_json(value: Any, indent: bool = False) -> str:
-    """JSON on one line, or indented by two spaces."""
+    """Write JSON on one line, or indented by two spaces."""
     return orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None).decode()
 
 
 def to_yaml(value: Any) -> str:
-    """YAML: a mapping or list as a block without its last line end, a scalar on one line."""
+    """Write YAML: a mapping or list as a block without the final newline, a scalar on one line."""
     if isinstance(value, dict | list):
         return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1_000_000)).rstrip("\n")
-    # A text of several lines as JSON, which is YAML: a block would need to know where it stands.
+    # A text of several lines becomes JSON, which is valid YAML. A block scalar would need the indentation of its place.
     return orjson.dumps(value).decode()
 
 
 def to_properties(value: Any) -> str:
-    """A mapping as lines of a .properties file, or a scalar as a value in one."""
+    """Write a mapping as lines of a .properties file, or a scalar as a value for such a line."""
     if isinstance(value, list):
-        raise FilterError("a list alone is no properties; give properties the mapping that it is in")
+        raise FilterError("a list can't be written as properties; pass the mapping that contains it")
     if not isinstance(value, Mapping):
         return _escaped(text_of(value))
     return "\n".join(
@@ -47,18 +47,18 @@ def to_properties(value: Any) -> str:
 
 
 def to_shell(value: Any) -> str:
-    """One word for a POSIX shell; of a list one word for each item."""
+    """Write one word for a POSIX shell, or one word for each item of a list."""
     if isinstance(value, list):
         return " ".join(map(to_shell, value))
     if isinstance(value, Mapping):
-        raise FilterError("a mapping can't be a word of a shell; use its values")
+        raise FilterError("a mapping can't become a word for a shell; use its values")
     return shlex.quote(text_of(value))
 
 
 def to_flat(value: Any) -> dict[str, str]:
-    """The flat keys of a mapping (`a.b[0]`) with their values as text."""
+    """Return the flat keys of a mapping (`a.b[0]`) with their values as text."""
     if not isinstance(value, Mapping):
-        raise FilterError("only a mapping can be made flat")
+        raise FilterError("only a mapping can be flattened")
     return dict(flat(value))
 
 
@@ -66,13 +66,13 @@ FILTERS = {"json": to_json, "yaml": to_yaml, "properties": to_properties, "shell
 
 
 def _escaped(text: str) -> str:
-    """A value: blanks at its beginning would be left out."""
+    """Escape a value. A leading blank is escaped, too, because readers would skip it."""
     escaped = _escaped_controls(text)
     return "\\" + escaped if escaped.startswith(" ") else escaped
 
 
 def _escaped_controls(text: str) -> str:
-    # Java reads these files as ISO 8859-1, or as UTF-8 since 9; escapes are read alike.
+    # Java reads these files as ISO 8859-1, or as UTF-8 since version 9. Escapes mean the same in both.
     return "".join(_CONTROLS.get(each) or (each if " " <= each <= "~" else _utf16(each)) for each in text)
 
 
@@ -82,5 +82,5 @@ def _utf16(character: str) -> str:
 
 
 def _backslash(found: re.Match[str]) -> str:
-    # A backslash has been doubled already.
+    # `_escaped_controls` has already doubled backslashes.
     return found[0] if found[0] == "\\" else f"\\{found[0]}"

@@ -1,6 +1,6 @@
-"""How the agent follows a configuration: by the client, with the address and token that settings name.
+"""Follows a configuration through the client, with the address and token that the settings name.
 
-What goes wrong there becomes an `AgentError`, so that the rest of the agent knows one kind of it.
+Every error of the client becomes an `AgentError`, so that the rest of the agent handles only that one.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ from .trusted import read_trusted
 
 @attrs.frozen
 class Origin:
-    """Where configurations come from.
+    """The server that configurations come from, and how to reach it.
 
     Attributes:
-        token: Asked before each attempt to connect.
-        instance: What the server calls us; None is host:pid, and "" isn't counted.
-        ca_file: The authorities of the server's certificate; None for the system's.
-        last_known_good: The file that keeps a configuration for a start while no server can be reached; None for none.
+        token: Called before each attempt to connect.
+        instance: The name under which the server lists this agent. None is host:pid; an agent with "" isn't counted.
+        ca_file: The authorities that sign the server's certificate. None: the system's.
+        last_known_good: Returns the file that keeps a configuration for a start while no server can be reached. None: keep none.
     """
 
     urls: tuple[str, ...]
@@ -38,10 +38,10 @@ class Origin:
 
 
 def watch_of(origin: Origin, start_timeout: float | None = None) -> Watch:
-    """What follows configurations from there.
+    """Make the function that follows configurations of this origin.
 
     Args:
-        start_timeout: Seconds in which the first state has to come; None for as long as it takes.
+        start_timeout: Seconds within which the first state must arrive. None: no limit.
     """
 
     @asynccontextmanager
@@ -67,12 +67,12 @@ def watch_of(origin: Origin, start_timeout: float | None = None) -> Watch:
 
 
 def kept_in(directory: Path) -> Callable[[Subject], Path]:
-    """Where in a directory each configuration is kept."""
+    """Make the function that names the file in a directory for each configuration."""
     return lambda subject: directory / f"{digest_of(str(subject).encode())[:32]}.configuration"
 
 
 def token_of(file: str) -> Callable[[], str | None]:
-    """What reads a token file, so that a renewed token is taken up; the last one stays while the file can't be used."""
+    """Make the function that reads a token file, so that a renewed token is used. If the file is unusable, it returns the last token."""
     last = read_trusted(file, OTHERS_READ_OR_WRITE).strip() if file else None
 
     def token() -> str | None:

@@ -1,12 +1,12 @@
-"""One template or hook: a document in, and out comes whether it was taken; if not, everything is as before.
+"""One template or hook: applies a document, or rejects it and restores the old state.
 
     template ─▶ candidate ─▶ check ─▶ the target replaced ─▶ reload ─▶ applied
                                │                              │
                                ▼                              ▼
                             rejected             the old file, reload again ─▶ rejected
 
-A crash between two of these steps is mended by the next `apply`, with what `Record` knows. Between the replacement and its end nothing cancels it: each
-step has a deadline of its own.
+If a crash interrupts these steps, the next `apply` repairs the state with the help of `Record`. From the replacement until the end of the
+reload, no cancellation interrupts them; each step has its own deadline.
 """
 
 import functools
@@ -32,13 +32,13 @@ from .settings import HookSettings, TemplateSettings
 from .trusted import read_trusted
 
 T = TypeVar("T")
-# Beside the commands: what disks may take, and killed processes to go.
+# Seconds added to the commands' deadlines, for slow disks and for killed processes to exit.
 _MARGIN = 30.0
 
 
 @attrs.frozen
 class Subject:
-    """Which configuration, as settings name it; the label "" is the server's own."""
+    """The configuration that settings name. The label "" means the server's default label."""
 
     application: str
     profile: str
@@ -59,11 +59,11 @@ class State:
 
 @attrs.frozen
 class Outcome:
-    """What became of a version.
+    """The result of applying a version.
 
     Attributes:
-        failure: Why it wasn't taken; None where it was.
-        has_changed: Whether anything was done for it.
+        failure: Why the version was rejected. None if it was applied.
+        has_changed: Whether anything had to be done.
     """
 
     version: str
@@ -72,30 +72,30 @@ class Outcome:
 
 
 class Item(Protocol):
-    """What is kept in step with a configuration."""
+    """A file or hook that the agent keeps in step with a configuration."""
 
     name: str
     settings: HookSettings
 
     async def apply(self, state: State) -> Outcome:
-        """Bring it to a version; never raises for what is wrong with that."""
+        """Apply a version. If the version can't be applied, the outcome gives the reason; this never raises for that."""
         ...
 
     async def preview(self, state: State) -> str:
-        """What `apply` would change, as a diff; "" for nothing."""
+        """Return the changes that `apply` would make, as a diff; "" if there are none."""
         ...
 
 
 def subject_of(settings: HookSettings) -> Subject:
-    """The configuration that a template or hook is about."""
+    """Return the configuration that a template or hook follows."""
     return Subject(settings.application, settings.profile, settings.label)
 
 
 async def reload(settings: HookSettings, variables: Mapping[str, str]) -> None:
-    """Make a program take up what has changed, in the way that settings name; none is fine.
+    """Make a program take up the change, in the way that the settings name. If they name none, do nothing.
 
     Raises:
-        Failure: It didn't.
+        Failure: The reload failed.
     """
     if settings.reload:
         await commands.run("reload", settings.reload, variables, settings.reload_timeout, shell=settings.shell)
@@ -109,11 +109,11 @@ async def reload(settings: HookSettings, variables: Mapping[str, str]) -> None:
 
 
 class Hook:
-    """A reload without a file.
+    """An item without a file: only a reload.
 
     Args:
-        record: Where the version is kept that it has run for.
-        lock: Held while it runs.
+        record: Keeps the version for which the hook last ran.
+        lock: Held while the hook runs.
     """
 
     def __init__(self, settings: HookSettings, record: Record, lock: trio.Lock) -> None:
@@ -138,15 +138,15 @@ class Hook:
 
 
 class TemplateItem:
-    """A file, and what reloads it.
+    """A file, and the command that reloads its program.
 
     Args:
-        record: What is known of the file.
-        lock: Held from the replacement of a file until its reload has succeeded or everything is as before: two files that one program reads aren't
-            in question at the same time, or the one would be blamed for the other.
+        record: The state of the file.
+        lock: Held from the replacement of a file until its reload has succeeded or the old file is back. Without it, two files that one
+            program reads could change at the same time, and one file could be blamed for the other.
 
     Raises:
-        StartError: Settings name a user or group that isn't there.
+        StartError: The settings name a user or group that doesn't exist.
     """
 
     def __init__(self, settings: TemplateSettings, record: Record, lock: trio.Lock) -> None:
@@ -167,10 +167,10 @@ class TemplateItem:
             self.target.discard()
 
     async def preview(self, state: State) -> str:
-        """As `Item.preview`.
+        """See `Item.preview`.
 
         Raises:
-            Failure: It can't be rendered, or the target can't be read.
+            Failure: The template can't be rendered, or the target can't be read.
         """
         content = await _explained(self._render, state)
         found = await _explained(self.target.read)
@@ -184,7 +184,7 @@ class TemplateItem:
         return render_apart(Path(template.source), scope, template.max_bytes)
 
     async def _apply(self, state: State) -> bool:
-        """Bring the target to a version; whether it wasn't there."""
+        """Bring the target to a version. Return whether that changed anything."""
         known = await _explained(self._record.read)
         found = await _explained(self.target.read)
         is_doubtful = bool(known.pending) and found is not None and digest_of(found.content) == known.pending
@@ -208,7 +208,7 @@ class TemplateItem:
         return True
 
     async def _old(self, known: Known, found: FileSnapshot | None) -> FileSnapshot | None:
-        """What to go back to after a crash: nobody knows whether the file that it left is good, but the one before it was."""
+        """Return the file to restore after a crash. The file left by the crash may be bad, but the file before it was good."""
         try:
             return await _explained(self._record.old, known)
         except Failure:
@@ -232,25 +232,25 @@ class TemplateItem:
 
     @asynccontextmanager
     async def _undisturbed(self) -> AsyncIterator[None]:
-        """From a replacement to its end: no other file is in question, and nothing but the deadline ends it."""
+        """From the replacement until its end, hold the lock and shield from cancellation. Only the deadline interrupts."""
         async with self._lock:
             deadline = trio.current_time() + 2 * self._template.reload_timeout + _MARGIN
             with trio.CancelScope(shield=True, deadline=deadline) as scope:
                 yield
         if scope.cancelled_caught:
-            raise Failure("the disk takes too long; what was begun is looked at again at the next start")
+            raise Failure("the disk takes too long; the agent repairs the file at its next start")
 
     async def _back(self, failure: Failure, old: FileSnapshot | None, state: State) -> Failure:
-        """Put the old file back and reload it; what has failed, and what of that failed, too."""
+        """Restore the old file and reload. Return the failure; if this fails, too, the failure says so."""
         try:
             await _explained(self.target.restore, old)
         except Failure as second:
-            return Failure(f"{failure.reason}; the old file can't be put back: {second.reason}", failure.stderr)
+            return Failure(f"{failure.reason}; the agent can't restore the old file: {second.reason}", failure.stderr)
         applied = digest_of(old.content) if old is not None else ""
         try:
             await self._reload(state)
         except Failure as second:
-            failure = Failure(f"{failure.reason}; with the old file back: {second.reason}", failure.stderr)
+            failure = Failure(f"{failure.reason}; after the old file was restored: {second.reason}", failure.stderr)
             applied = ""
         await _explained(self._record.settle, applied, "")
         return failure
@@ -260,7 +260,7 @@ class TemplateItem:
 
 
 def hook_name(settings: HookSettings) -> str:
-    """What a hook is called in logs and in the state directory: what it is about, and what it does."""
+    """Return the name of a hook for logs and for the state directory: its configuration, and a digest of its action."""
     what = settings.post or (
         f"{settings.signal} {settings.pid_file}" if settings.signal else "\0".join(settings.reload)
     )
@@ -287,7 +287,7 @@ def _has(found: FileSnapshot, wanted: Ownership) -> bool:
 
 
 async def _explained(function: Callable[..., T], *arguments: object) -> T:
-    """Call what blocks, in a thread; what is wrong with files and templates becomes a Failure."""
+    """Call a blocking function in a thread. Turn errors of files and templates into a `Failure`."""
     try:
         return await threads.run_sync(functools.partial(function, *arguments))
     except Failure:

@@ -1,7 +1,7 @@
-"""The agent at work: configurations in, items applied at their time, and the server told what became of each version.
+"""The agent at work: follows configurations, applies items when they are due, and reports each version to the server.
 
-One task follows each configuration, and one works on each item; none of them waits for another but for the moment in which a file is replaced. The invariant: an
-acknowledgement names the version that was applied or refused, and comes once all items of its configuration have come to it.
+One task follows each configuration, and one works on each item. They wait for each other only while a file is replaced. Invariant: an
+acknowledgement names the version that was applied or rejected. It is sent after all items of its configuration have reached that version.
 """
 
 import math
@@ -21,18 +21,18 @@ from .pacing import Pace
 
 log = structlog.get_logger()
 
-# What an acknowledgement may take; the next connection doesn't need it.
+# Seconds that an acknowledgement may take. If it is lost, the next connection repeats it.
 _ACK_TIMEOUT = 5.0
-# Until a server that has refused us is asked again: a token may have been renewed.
+# Seconds until the agent asks a server again that has refused it; its token may have been renewed by then.
 _RETRY = 60.0
 
 
 class AgentError(VortexdError):
-    """What keeps the agent from its work: one sentence that says what to do."""
+    """The agent can't do its work. The text is one sentence that names the remedy."""
 
 
 class Watched(Protocol):
-    """A configuration that is kept up to date, as `vortexd.client.watch` yields it."""
+    """A configuration that the client keeps up to date, as `vortexd.client.watch` yields it."""
 
     @property
     def key(self) -> Key | None: ...
@@ -50,8 +50,8 @@ Watch = Callable[[Subject], AbstractAsyncContextManager[Watched]]
 
 
 def state_of(subject: Subject, watched: Watched) -> State | None:
-    """What a configuration is now; None where it has ended. The label is the server's own, where that is known."""
-    # All in one go: no await may come between the version and the document that it is of.
+    """Return the current state of a configuration, or None if it has ended. The label is the server's, if it is known."""
+    # No await may come between reading the version and reading its document.
     if watched.version is None:
         return None
     label = watched.key.label if watched.key is not None else subject.label
@@ -60,10 +60,10 @@ def state_of(subject: Subject, watched: Watched) -> State | None:
 
 @attrs.define(eq=False)
 class Verdicts:
-    """What the items of one configuration say of its versions. Pure.
+    """The outcomes of all items of one configuration. Pure.
 
     Attributes:
-        has_stderr: Whether the end of stderr is told.
+        has_stderr: Whether reports include the end of stderr.
     """
 
     count: int
@@ -71,7 +71,7 @@ class Verdicts:
     _outcomes: dict[str, Outcome] = attrs.field(init=False, factory=dict)
 
     def note(self, name: str, outcome: Outcome) -> tuple[str, str, str | None] | None:
-        """Note what became of an item; the acknowledgement, once all items have come to this version."""
+        """Record an item's outcome. Return the acknowledgement, once all items have reached this version."""
         self._outcomes[name] = outcome
         if len(self._outcomes) < self.count or any(each.version != outcome.version for each in self._outcomes.values()):
             return None
@@ -81,22 +81,22 @@ class Verdicts:
         return (
             outcome.version,
             "rejected",
-            "\n".join(f"{name}: {told(failure, self.has_stderr)}" for name, failure in failed),
+            "\n".join(f"{name}: {failure_text(failure, self.has_stderr)}" for name, failure in failed),
         )
 
 
-def told(failure: Failure, has_stderr: bool) -> str:
-    """A failure for the server, or for whoever has started the agent at a terminal."""
+def failure_text(failure: Failure, has_stderr: bool) -> str:
+    """Return the text of a failure, for the server or for the terminal."""
     return f"{failure.reason}\n{failure.stderr}" if has_stderr and failure.stderr else failure.reason
 
 
 class Reconciler:
-    """Keeps the items of one configuration in step with it.
+    """Keeps all items of one configuration in step with it.
 
     Args:
         watch: Follows a configuration.
-        chance: Draws a number from 0 to 1, for the splay.
-        on_outcome: Is told of each, by the item's name.
+        chance: Returns a random number from 0 to 1, for the splay.
+        on_outcome: Called with each item's name and outcome.
     """
 
     def __init__(
@@ -120,11 +120,11 @@ class Reconciler:
         }
         self._state: State | None = None
         self._notifier = trio.Event()
-        # Counts what is to be done at once, whatever the pace.
+        # Counts the requests to apply every item at once, without waiting for the pace.
         self._urgency = 0
 
     async def run(self) -> None:
-        """Follow the configuration until cancelled; a server that refuses us is asked again after a while."""
+        """Follow the configuration until cancelled. If the server refuses the agent, try again after a while."""
         while True:
             try:
                 async with self._watch(self._subject) as watched:
@@ -133,22 +133,22 @@ class Reconciler:
                 await self._wait(reason_of(group))
 
     async def once(self) -> list[tuple[str, Outcome]]:
-        """Bring every item to the first state, tell the server, and return what became of each, by its name.
+        """Bring every item to the first state, report to the server, and return each item's name and outcome.
 
         Raises:
-            VortexdError: The configuration can't be had.
+            VortexdError: The configuration isn't available.
         """
         async with self._watch(self._subject) as watched:
             state = self._first(watched)
             outcomes = []
             for item in self._items:
                 outcome = await item.apply(state)
-                await self._tell(watched, item, outcome)
+                await self._report(watched, item, outcome)
                 outcomes.append((item.name, outcome))
             return outcomes
 
     async def preview(self) -> list[tuple[str, str | Failure]]:
-        """What would change, by item; nothing is changed, and the server isn't told."""
+        """Return the changes that each item would make. Nothing is changed, and the server gets no report."""
         async with self._watch(self._subject) as watched:
             state = self._first(watched)
             found: list[tuple[str, str | Failure]] = []
@@ -160,7 +160,7 @@ class Reconciler:
             return found
 
     def again(self) -> None:
-        """Render everything again at once: a template has changed, or what made it fail is mended."""
+        """Render everything again at once, because a template has changed or the cause of a failure is fixed."""
         self._urgency += 1
         self._wake()
 
@@ -172,12 +172,12 @@ class Reconciler:
             self._take(watched)
             async for _ in watched:
                 self._take(watched)
-            # What is known is worked on all the same.
+            # Until then, the items keep working with the last known state.
             await self._wait(f"{self._subject}: {watched.state}")
             nursery.cancel_scope.cancel()
 
     async def _wait(self, reason: str) -> None:
-        log.error("configuration can't be followed", reason=reason, retry_seconds=_RETRY)
+        log.error("the agent can't follow the configuration", reason=reason, retry_seconds=_RETRY)
         await trio.sleep(_RETRY * (0.5 + self._chance()))
 
     def _first(self, watched: Watched) -> State:
@@ -203,7 +203,7 @@ class Reconciler:
         self._notifier = trio.Event()
 
     async def _work(self, item: Item, watched: Watched) -> None:
-        """Apply each version to one item when it is time."""
+        """Apply each version to one item when it is due."""
         pace = self._paces[item.name]
         urgency = 0
         while True:
@@ -213,12 +213,12 @@ class Reconciler:
                 urgency = self._urgency
                 pace.clear()
                 outcome = await item.apply(self._state)
-                await self._tell(watched, item, outcome)
+                await self._report(watched, item, outcome)
             else:
                 with trio.move_on_at(math.inf if pace.due is None else pace.due):
                     await notifier.wait()
 
-    async def _tell(self, watched: Watched, item: Item, outcome: Outcome) -> None:
+    async def _report(self, watched: Watched, item: Item, outcome: Outcome) -> None:
         _log(item, outcome)
         self._on_outcome(item.name, outcome)
         verdict = self._verdicts.note(item.name, outcome)
@@ -228,7 +228,7 @@ class Reconciler:
 
 
 def _log(item: Item, outcome: Outcome) -> None:
-    """What became of a version, without what commands have said: that may be a secret."""
+    """Log an outcome without the output of commands, which may hold secrets."""
     if outcome.failure is not None:
         log.warning("rejected", item=item.name, version=outcome.version, reason=outcome.failure.reason)
     elif outcome.has_changed:
@@ -238,7 +238,7 @@ def _log(item: Item, outcome: Outcome) -> None:
 
 
 def reason_of(error: BaseException) -> str:
-    """A sentence for the first leaf of a group; errors without text are named by their type."""
+    """Return the text of the first error in a group. An error without text is named by its type."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return str(error) or type(error).__name__

@@ -1,6 +1,6 @@
-"""When to act on changes: not before it is quiet, not after the longest wait, and not everywhere at once. Pure; time is an argument.
+"""When to act on changes: after a quiet period, at the latest after a longest wait, and not on all machines at once. Pure; time is an argument.
 
-The invariant: of changes that come in a burst the last is acted on, and none is forgotten.
+Invariant: after a burst of changes, the agent acts on the last one. No change is forgotten.
 """
 
 import attrs
@@ -8,12 +8,12 @@ import attrs
 
 @attrs.define(eq=False)
 class Pace:
-    """The changes that wait to be acted on.
+    """Schedules the action that pending changes need.
 
     Attributes:
-        quiet_period: Seconds without a change.
-        max_wait: Seconds from the first change on, however many follow.
-        splay: Seconds that chance adds to both, once for a burst.
+        quiet_period: Act after so many seconds without a change.
+        max_wait: Act at the latest so many seconds after the first change, however many follow.
+        splay: Up to so many seconds are added to both, by chance, once for each burst.
     """
 
     quiet_period: float
@@ -24,11 +24,11 @@ class Pace:
     _extra: float = attrs.field(init=False, default=0.0)
 
     def note(self, now: float, chance: float) -> None:
-        """Note a change.
+        """Record a change.
 
         Args:
-            now: Monotonic, in seconds.
-            chance: From 0 to 1, newly drawn for each call.
+            now: Monotonic time, in seconds.
+            chance: A random number from 0 to 1, drawn anew for each call.
         """
         if self._first is None:
             self._first = now
@@ -37,18 +37,18 @@ class Pace:
 
     @property
     def due(self) -> float | None:
-        """When to act; None where nothing waits."""
+        """When to act. None if no change is pending."""
         if self._first is None:
             return None
         return min(self._last + self.quiet_period, self._first + self.max_wait) + self._extra
 
     def take(self, now: float) -> bool:
-        """Whether it is time; then nothing waits any more."""
+        """Whether it is time to act. If so, no change is pending afterwards."""
         if self.due is None or now < self.due:
             return False
         self.clear()
         return True
 
     def clear(self) -> None:
-        """What waited is acted on, for another reason than its time."""
+        """Forget the pending changes, because the agent acts on them for another reason."""
         self._first = None

@@ -1,6 +1,6 @@
-"""A POST that tells a program of a change, such as Spring's /actuator/refresh: one request, one answer, nothing of either kept.
+"""Sends a POST that informs a program of a change, such as Spring's /actuator/refresh. One request, one response.
 
-The invariant: it ends within its deadline, and reads no more than the head of the answer.
+Invariant: it ends within its deadline, and reads only the head of the response.
 """
 
 import ssl
@@ -16,15 +16,15 @@ _PORTS = {"http": 80, "https": 443}
 
 
 async def post(url: str, authorization: str, timeout: float, context: ssl.SSLContext | None = None) -> None:
-    """POST nothing to an address.
+    """POST an empty body to an address.
 
     Args:
-        authorization: The header Authorization; "" for none.
-        timeout: Seconds for all of it.
-        context: For https; by default the system's authorities are trusted.
+        authorization: The value of the header Authorization; "" for none.
+        timeout: Seconds for the whole exchange.
+        context: The TLS context for https. Default: trust the system's authorities.
 
     Raises:
-        Failure: It can't be reached in time, or answers with anything but 2xx.
+        Failure: The address can't be reached in time, or the status isn't 2xx.
     """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
@@ -43,7 +43,7 @@ async def post(url: str, authorization: str, timeout: float, context: ssl.SSLCon
     if scope.cancelled_caught:
         raise Failure(f"post took longer than {timeout:g} s")
     if not 200 <= status < 300:
-        raise Failure(f"post was answered with {status}")
+        raise Failure(f"post: the program answered with {status}")
 
 
 def _request(url: str, authorization: str) -> h11.Request:
@@ -62,7 +62,7 @@ def _request(url: str, authorization: str) -> h11.Request:
 
 
 async def _exchange(stream: trio.abc.Stream, request: h11.Request) -> int:
-    """Send a request, and return the status of its answer."""
+    """Send a request, and return the status of the response."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
     data = [connection.send(request), connection.send(h11.EndOfMessage())]
     await stream.send_all(b"".join(filter(None, data)))
@@ -73,4 +73,4 @@ async def _exchange(stream: trio.abc.Stream, request: h11.Request) -> int:
         elif isinstance(event, h11.Response):
             return event.status_code
         elif isinstance(event, h11.ConnectionClosed):
-            raise h11.RemoteProtocolError("closed before the answer")
+            raise h11.RemoteProtocolError("closed before the response")

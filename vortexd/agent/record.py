@@ -1,7 +1,7 @@
-"""What the agent knows of one target, on disk, so that it is known after a crash. Blocks on the file system.
+"""The agent's knowledge of one target, kept on disk so that it survives a crash. Blocks on the file system.
 
-Before a target is replaced, what it held is kept here; only when the reload has succeeded it is forgotten. The invariant: `applied` names a content only after
-its reload succeeded, and while it isn't known whether a new content is taken, the one before it can be put back.
+Before a target is replaced, its old content is saved here; it is deleted after the reload has succeeded. Invariant: `applied` names a
+content only after its reload succeeded. Until a new content is known to be accepted, the old content can be restored.
 """
 
 import contextlib
@@ -21,19 +21,19 @@ _MODE = 0o600
 
 
 def digest_of(content: bytes) -> str:
-    """What a content is known by; a rejected one says nothing of what is in it but that it is the same."""
+    """Return the digest that identifies a content. It reveals nothing of the content, but equal contents have equal digests."""
     return hashlib.sha256(content).hexdigest()
 
 
 @attrs.frozen
 class Known:
-    """What is known of a target.
+    """The state of a target.
 
     Attributes:
-        applied: The digest of the content that was taken last; "" where that isn't known.
-        version: The version of the configuration that it was made of.
-        pending: The digest of a content that was about to replace another; "" where none is.
-        had_file: Whether there was a file before it.
+        applied: The digest of the last content that the program accepted; "" if unknown.
+        version: The version of the configuration that this content was made from.
+        pending: The digest of a content that was about to replace another; "" if there is none.
+        had_file: Whether a file existed before the pending content.
     """
 
     applied: str = ""
@@ -46,8 +46,8 @@ class Record:
     """The files in the state directory that belong to one target.
 
     Args:
-        directory: The state directory; `make_private` makes it.
-        name: The path of the target, or what else names the item.
+        directory: The state directory; `make_private` creates it.
+        name: The path of the target, or the name of the hook.
     """
 
     def __init__(self, directory: Path, name: str) -> None:
@@ -57,7 +57,7 @@ class Record:
         self._old_path = directory / f"{stem}.old"
 
     def read(self) -> Known:
-        """What is known; nothing where the file is broken."""
+        """Read the state. If the file is missing or broken, nothing is known."""
         try:
             found = json.loads(self._path.read_bytes())
             known = Known(**{name: found[name] for name in attrs.fields_dict(Known)})
@@ -66,10 +66,10 @@ class Record:
         return known
 
     def begin(self, known: Known, pending: str, old: FileSnapshot | None) -> Known:
-        """Keep what a target holds, before it is replaced by the content with this digest.
+        """Save the target's old content before it is replaced by the content with this digest.
 
         Raises:
-            OSError: It can't be kept; nothing may be replaced.
+            OSError: It can't be saved; the target must not be replaced.
         """
         if old is not None:
             head = json.dumps({"mode": old.mode, "uid": old.uid, "gid": old.gid}).encode()
@@ -79,11 +79,11 @@ class Record:
         return now
 
     def old(self, known: Known) -> FileSnapshot | None:
-        """What the target held before the pending content; None where there was no file.
+        """Return the file that the target held before the pending content. None if there was no file.
 
         Raises:
-            OSError: It can't be read.
-            ValueError: It is broken.
+            OSError: The saved file can't be read.
+            ValueError: The saved file is broken.
         """
         if not known.had_file:
             return None
@@ -92,13 +92,13 @@ class Record:
         return FileSnapshot(content, int(found["mode"]), int(found["uid"]), int(found["gid"]))
 
     def settle(self, applied: str, version: str) -> Known:
-        """Note which content is in force, and forget the one before it.
+        """Record which content is in force, and delete the content before it.
 
         Args:
-            applied: Its digest; "" where it isn't known whether it is.
+            applied: The digest of that content; "" if it is unknown which content is in force.
 
         Raises:
-            OSError: It can't be noted.
+            OSError: It can't be recorded.
         """
         known = Known(applied, version)
         self._save(known)
@@ -107,25 +107,25 @@ class Record:
         return known
 
     def _save(self, known: Known) -> None:
-        # The name is for people who look.
+        # The program doesn't read the name; it helps people who look into the directory.
         _write(self._path, json.dumps({"name": self._name, **attrs.asdict(known)}, indent=1).encode() + b"\n")
 
 
 def state_directory(setting: str, environment: Mapping[str, str], home: Callable[[], Path] = Path.home) -> Path:
-    """The directory that settings and environment give."""
+    """Return the state directory that the settings or the environment name."""
     if setting:
         return Path(setting)
     if given := environment.get("STATE_DIRECTORY"):
-        # Several are separated by colons; ours is the first.
+        # systemd separates several directories by colons; the agent uses the first.
         return Path(given.partition(":")[0])
     return Path(environment.get("XDG_STATE_HOME") or home() / ".local/state") / "vortexctl"
 
 
 def make_private(directory: Path) -> None:
-    """Make the state directory where there is none.
+    """Create the state directory if it doesn't exist.
 
     Raises:
-        StartError: It can't be made, or is open to others.
+        StartError: It can't be created, or other users can write to it.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -139,7 +139,7 @@ def make_private(directory: Path) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file whole, down to the disk."""
+    """Write a file as a whole, and sync it to disk."""
     temporary = path.with_name(path.name + ".part")
     with open(
         os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE), "wb"

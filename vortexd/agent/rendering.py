@@ -1,7 +1,7 @@
-"""Templates: Jinja2 and a document in, the bytes of a file out, or an error with file and line.
+"""Renders templates: takes a Jinja2 template and a document, returns the bytes of a file, or an error with file and line.
 
-A template computes and nothing else: it runs in Jinja2's sandbox, sees the document and what is named beside it, and reads other templates below its
-own directory. The invariant: what isn't there is an error and never an empty text, and no error repeats a value.
+A template can only compute. It runs in Jinja2's sandbox, sees the document and the names of `Scope`, and may include templates at or
+below its own directory. Invariant: a missing key is an error, never an empty text. No error quotes a value.
 """
 
 import traceback
@@ -29,22 +29,22 @@ from ..core.text import printable
 from .environment import text_of
 from .filters import FILTERS, FilterError
 
-_COMPUTED = "a template whose name was computed can't be read"
+_COMPUTED = "can't read a template whose name was computed"
 _GLOBALS = ("range", "dict", "joiner", "cycler", "namespace")
 
 
 class RenderError(VortexdError):
-    """A template that can't be rendered: `file:line: reason`. It holds nothing of the configuration's values."""
+    """A template can't be rendered: `file:line: reason`. The text holds no value of the configuration."""
 
 
 @attrs.frozen
 class Scope:
-    """What a template sees.
+    """The names that a template can use.
 
     Attributes:
         config: The nested document.
-        version: Its version.
-        env: The variables that this template may read.
+        version: The version of the document.
+        env: The environment variables that this template may read.
     """
 
     config: Mapping[str, Any]
@@ -59,11 +59,11 @@ def render(source: Path, scope: Scope, max_bytes: int, read: Callable[[Path], st
     """Render a template.
 
     Args:
-        max_bytes: Size of what comes out.
-        read: The text of a template, or VortexdError; it is called for each template that the first one includes, too.
+        max_bytes: The largest allowed output, in bytes.
+        read: Returns the text of a template, or raises VortexdError. It is also called for each included template.
 
     Raises:
-        RenderError: It is wrong, or asks for what isn't there.
+        RenderError: The template is wrong, or uses a key that doesn't exist.
     """
     loader = _Loader(source.parent, read)
     environment = _environment(loader)
@@ -72,7 +72,7 @@ def render(source: Path, scope: Scope, max_bytes: int, read: Callable[[Path], st
         return _joined(template.generate(attrs.asdict(scope, recurse=False)), max_bytes, source)
     except TemplateSyntaxError as error:
         place = error.filename or str(source)
-        raise RenderError(f"{place}:{error.lineno}: {printable(error.message or 'is no template')}") from None
+        raise RenderError(f"{place}:{error.lineno}: {printable(error.message or 'invalid template')}") from None
     except (
         TemplateError,
         FilterError,
@@ -92,7 +92,7 @@ def _joined(pieces: Iterator[str], max_bytes: int, source: Path) -> bytes:
     for piece in pieces:
         made += piece.encode("utf-8", "surrogateescape")
         if len(made) > max_bytes:
-            raise RenderError(f"{source}: makes more than {max_bytes} bytes (max_bytes)")
+            raise RenderError(f"{source}: the output exceeds {max_bytes} bytes (max_bytes)")
     return bytes(made)
 
 
@@ -101,14 +101,14 @@ def _joined(pieces: Iterator[str], max_bytes: int, source: Path) -> bytes:
 
 class _Sandbox(ImmutableSandboxedEnvironment):
     def getattr(self, obj: Any, attribute: str) -> Any:
-        # `config.items` is the key of that name where there is one, not the method of a mapping.
+        # If a mapping has the key `items`, `config.items` means that key, not the method of the mapping.
         if isinstance(obj, Mapping) and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
 
 
 class _Loader(BaseLoader):
-    """Reads the template and those beside and below it, and remembers their texts for the place of an error."""
+    """Reads templates at or below the first template's directory. Keeps their texts, to find the place of an error."""
 
     def __init__(self, directory: Path, read: Callable[[Path], str]) -> None:
         self._directory = directory
@@ -116,7 +116,7 @@ class _Loader(BaseLoader):
         self.texts: dict[str, str] = {}
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
-        # Raises TemplateNotFound for what would lead out of the directory.
+        # `split_template_path` raises TemplateNotFound for a path that leads out of the directory.
         path = self._directory.joinpath(*split_template_path(template))
         try:
             text = self._read(path)
@@ -126,7 +126,7 @@ class _Loader(BaseLoader):
         return text, str(path), lambda: True
 
     def knows(self, name: str) -> bool:
-        """Whether a name is a template's own word; one that was computed may be a value."""
+        """Whether a template contains a name literally. A computed name may be a secret value."""
         return not self.texts or any(name in text for text in self.texts.values())
 
 
@@ -145,7 +145,7 @@ def _environment(loader: _Loader) -> Environment:
 
 
 def _written(value: Any) -> Any:
-    """A value as it is written where a template names it."""
+    """Return the text of a value that a template inserts."""
     if isinstance(value, str | Undefined):
         return value
     if value is None or isinstance(value, bool | int | float):
@@ -168,32 +168,34 @@ def _reason(error: Exception, loader: _Loader) -> str:
         case TemplateNotFound():
             name = str(error.name)
             return (
-                f"there is no template {printable(name)[:128]} beside or below it" if loader.knows(name) else _COMPUTED
+                f"there is no template {printable(name)[:128]} at or below its directory"
+                if loader.knows(name)
+                else _COMPUTED
             )
         case FilterError() | SecurityError():
             return printable(str(error))
         case RecursionError():
-            return "templates nested without end"
+            return "templates include each other without end"
         case MemoryError():
-            return "takes more memory than a template may"
+            return "uses more memory than a template may use"
         case _:
-            # The text of such an error may hold a value.
+            # The text of such an error may quote a value.
             return f"{type(error).__name__} in an expression"
 
 
 def _missing(error: UndefinedError, loader: _Loader) -> str:
-    """What isn't there, by the name that a template calls it; a name that was computed may be a value."""
+    """Name the missing key, as the template writes it. A computed name isn't shown, because it may be a secret value."""
     if " has no element " in (error.message or ""):
-        return "a list in the configuration has no item of that number"
+        return "a list in the configuration has no item with that index"
     names = [word for word in (error.message or "").split("'")[1::2] if not word.endswith(" object")]
     name = names[-1] if names else ""
     if name and loader.knows(name):
-        return f"{printable(name)} isn't in the configuration; add it there, or give a default: | default(…)"
-    return "something isn't in the configuration whose name was computed"
+        return f"{printable(name)} isn't in the configuration; add it, or give a default: | default(…)"
+    return "a key whose name was computed isn't in the configuration"
 
 
 def _place(error: Exception, loader: _Loader, source: Path) -> str:
-    """The innermost line of a template that led to an error."""
+    """Return the innermost template line that led to an error."""
     frames = traceback.extract_tb(error.__traceback__)
     inside = [frame for frame in frames if frame.filename in loader.texts]
     return f"{inside[-1].filename}:{inside[-1].lineno}" if inside else str(source)

@@ -1,7 +1,7 @@
-"""The agent as a process: settings in, items and their keepers made of them, and the order of start and end.
+"""The agent as a process: makes items and reconcilers from the settings, starts them, and stops them in order.
 
-Before anything is written every target is locked and every state file found; what is wrong there ends the agent at once. After that, nothing does but a
-signal: what fails is said of its own item, and the others go on.
+Before it writes anything, the agent locks every target and opens its state directory. If that fails, the agent ends at once. After that,
+only a signal ends it. If one item fails, the agent reports that failure, and the other items go on.
 """
 
 import os
@@ -30,10 +30,10 @@ T = TypeVar("T")
 
 @attrs.frozen
 class Results(Generic[T]):
-    """What became of items, by their names.
+    """The results of items, by their names.
 
     Attributes:
-        errors: Why some configurations couldn't be had; nothing was done about their items.
+        errors: Why some configurations weren't available; their items were left alone.
     """
 
     items: tuple[tuple[str, T], ...]
@@ -50,14 +50,14 @@ def reconcilers(
     writes: bool = True,
     chance: Callable[[], float] = random.random,
 ) -> Iterator[list[Reconciler]]:
-    """The keepers of all configurations that settings name, with every target locked as long as the context lasts.
+    """Make the reconcilers for all configurations that the settings name. Every target stays locked for as long as the context lasts.
 
     Args:
         directory: The state directory.
-        writes: Lock the targets; false where only a preview is wanted.
+        writes: Whether to lock the targets; false for a preview.
 
     Raises:
-        StartError: A target or a state file can't be had.
+        StartError: A target can't be locked, or the state directory can't be used.
     """
     if writes:
         make_private(directory)
@@ -78,39 +78,39 @@ def reconcilers(
 
 
 async def run(settings: Settings, directory: Path, watch: Watch, environment: Mapping[str, str]) -> None:
-    """Keep everything in step until SIGTERM or SIGINT; SIGHUP renders everything again.
+    """Keep everything in step until SIGTERM or SIGINT. SIGHUP renders everything again.
 
     Raises:
-        StartError: A target or a state file can't be had.
+        StartError: A target can't be locked, or the state directory can't be used.
     """
     notifier = Notifier(environment, os.getpid())
-    board = _Board(notifier)
-    with reconcilers(settings, directory, watch, board.note) as kept:
+    status_line = _StatusLine(notifier)
+    with reconcilers(settings, directory, watch, status_line.note) as active:
         async with trio.open_nursery() as nursery:
-            await nursery.start(_obey, kept, nursery.cancel_scope, notifier)
-            for each in kept:
+            await nursery.start(_handle_signals, active, nursery.cancel_scope, notifier)
+            for each in active:
                 nursery.start_soon(each.run)
             notifier.ready(f"keeping {len(settings.template)} files and {len(settings.hook)} hooks")
             log.info("ready", templates=len(settings.template), hooks=len(settings.hook))
             if notifier.watchdog is not None:
-                nursery.start_soon(board.feed, notifier.watchdog / 3)
+                nursery.start_soon(status_line.feed_watchdog, notifier.watchdog / 3)
     log.info("stopped")
 
 
 async def once(settings: Settings, directory: Path, watch: Watch) -> Results[Outcome]:
-    """Bring everything to its configuration once, all configurations beside each other, and tell the server.
+    """Apply every configuration once, all at the same time, and report to the server.
 
     Raises:
-        StartError: A target or a state file can't be had.
+        StartError: A target can't be locked, or the state directory can't be used.
     """
-    with reconcilers(settings, directory, watch, _ignore) as kept:
-        return await _gathered([each.once for each in kept])
+    with reconcilers(settings, directory, watch, _ignore) as active:
+        return await _gathered([each.once for each in active])
 
 
 async def preview(settings: Settings, directory: Path, watch: Watch) -> Results[str | Failure]:
-    """What `once` would change, as diffs."""
-    with reconcilers(settings, directory, watch, _ignore, writes=False) as kept:
-        return await _gathered([each.preview for each in kept])
+    """Return the changes that `once` would make, as diffs."""
+    with reconcilers(settings, directory, watch, _ignore, writes=False) as active:
+        return await _gathered([each.preview for each in active])
 
 
 async def _gathered(functions: Sequence[Callable[[], Awaitable[list[tuple[str, T]]]]]) -> Results[T]:
@@ -133,8 +133,8 @@ def _ignore(name: str, outcome: Outcome) -> None:
     pass
 
 
-async def _obey(
-    kept: Sequence[Reconciler],
+async def _handle_signals(
+    active: Sequence[Reconciler],
     scope: trio.CancelScope,
     notifier: Notifier,
     *,
@@ -148,13 +148,13 @@ async def _obey(
                 scope.cancel()
                 return
             log.info("rendering everything again")
-            for each in kept:
+            for each in active:
                 each.again()
 
 
 @attrs.define(eq=False)
-class _Board:
-    """What is to be seen in `systemctl status`, and the watchdog's food."""
+class _StatusLine:
+    """Updates the status line of `systemctl status`, and feeds systemd's watchdog."""
 
     notifier: Notifier
     _rejected: dict[str, str] = attrs.field(init=False, factory=dict)
@@ -164,13 +164,13 @@ class _Board:
             self._rejected.pop(name, None)
         else:
             self._rejected[name] = outcome.failure.reason
-        self._say()
+        self._send()
 
-    async def feed(self, interval: float) -> None:
+    async def feed_watchdog(self, interval: float) -> None:
         while True:
-            self._say()
+            self._send()
             await trio.sleep(interval)
 
-    def _say(self) -> None:
+    def _send(self) -> None:
         rejected = ", ".join(f"{name}: {reason}" for name, reason in self._rejected.items())
         self.notifier.status(f"rejected: {rejected}"[:500] if rejected else "everything is as configured")

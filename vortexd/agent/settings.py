@@ -1,4 +1,4 @@
-"""The settings of the agent: agent.toml as frozen attrs classes; the defaults live here and nowhere else.
+"""The settings of the agent: agent.toml as frozen attrs classes. Defaults are defined only here.
 
 Durations are seconds (float), sizes are bytes (int). Relative paths start at the directory of agent.toml.
 """
@@ -20,7 +20,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MODE = re.compile(r"0[0-7]{3}")
 _OTHERS_WRITE = 0o002
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\$?")
-# What no program is reloaded by.
+# No program can reload on these signals.
 _NO_RELOAD = frozenset({"KILL", "STOP"})
 SIGNALS = (
     frozenset(each.name.removeprefix("SIG") for each in signal.valid_signals() if isinstance(each, signal.Signals))
@@ -71,12 +71,12 @@ class ServerSettings:
     """[server]: where configuration comes from.
 
     Attributes:
-        url: Addresses of vortexd: `http://`, `https://`, `ws://` or `wss://` with a host and a port, or `unix:///path`. Several serve the same, and
-            are taken in turn.
-        token_file: The file with the token, for servers that ask for one. `$CREDENTIALS_DIRECTORY` at the beginning is systemd's.
+        url: Addresses of vortexd: `http://`, `https://`, `ws://` or `wss://` with a host and a port, or `unix:///path`. Several addresses
+            must serve the same configuration; the agent tries them in turn.
+        token_file: The file with the token, for servers that require one. `$CREDENTIALS_DIRECTORY` at the beginning is systemd's.
         ca_file: The authorities that sign the server's certificate, in PEM; "" for the system's.
-        instance: What the server calls us; "" is host:pid.
-        start_timeout: Seconds in which the first state has to come with `--once` and `--dry-run`.
+        instance: The name under which the server lists this agent; "" is host:pid.
+        start_timeout: Seconds within which the first state must arrive, with `--once` and `--dry-run`.
     """
 
     url: tuple[str, ...] = texts("an address such as http://config.example:8888", _is_server, "http://127.0.0.1:8888")
@@ -88,13 +88,13 @@ class ServerSettings:
 
 @attrs.frozen
 class AgentSettings:
-    """[agent].
+    """[agent]: the agent itself.
 
     Attributes:
-        state_directory: Where the agent keeps what it knows of its files. "" means $STATE_DIRECTORY, as systemd sets it, else
-            $XDG_STATE_HOME/vortexctl, else ~/.local/state/vortexctl.
-        last_known_good: Keep each configuration in the state directory, in the clear, and begin with it where no server can be reached at a start.
-        report_stderr: Tell the server the end of what a failed command wrote to stderr. It may hold secrets.
+        state_directory: The directory in which the agent keeps its knowledge of the files. "" means $STATE_DIRECTORY, as systemd sets it,
+            else $XDG_STATE_HOME/vortexctl, else ~/.local/state/vortexctl.
+        last_known_good: Keep each configuration in the state directory, unencrypted. If no server can be reached at a start, use it.
+        report_stderr: Send the server the end of a failed command's stderr. It may hold secrets.
     """
 
     state_directory: str = path()
@@ -104,22 +104,22 @@ class AgentSettings:
 
 @attrs.frozen
 class HookSettings:
-    """[[hook]]: something to do when a configuration has changed.
+    """[[hook]]: an action to run after a configuration has changed.
 
     Attributes:
-        application: Whose configuration it is.
-        profile: Its profile, or several.
-        label: Its label; "" is the server's own.
+        application: The application whose configuration to follow.
+        profile: Its profile, or several separated by commas.
+        label: Its label; "" is the server's default label.
         reload: A command that makes a program take up the change: the program and its arguments.
-        signal: In place of it, a signal such as "HUP" for the process in `pid_file`.
-        pid_file: The file that holds the process's number.
-        post: In place of both, an `http://` or `https://` address to POST to, such as Spring's /actuator/refresh.
+        signal: Instead of `reload`, a signal such as "HUP" for the process in `pid_file`.
+        pid_file: The file that holds the process ID.
+        post: Instead of both, an `http://` or `https://` address to POST to, such as Spring's /actuator/refresh.
         authorization_file: The file with the value of the header Authorization for `post`; "" for none.
         shell: `reload` and `check` are each one text, for /bin/sh.
         reload_timeout: Seconds that a reload may take.
-        quiet_period: Seconds without a change before it is acted on.
-        max_wait: Seconds after the first change at which it is acted on although changes go on.
-        splay: Up to so many seconds more, by chance, so that not every machine reloads at once.
+        quiet_period: Seconds without a change before the agent acts.
+        max_wait: Seconds after the first change at which the agent acts even if changes go on.
+        splay: Up to so many further seconds, by chance, so that not all machines reload at the same time.
     """
 
     application: str = _name("", "an application", names.application)
@@ -145,25 +145,25 @@ class HookSettings:
 
 @attrs.frozen
 class TemplateSettings(HookSettings):
-    """[[template]]: a file made of a configuration, and a hook for it.
+    """[[template]]: a file made from a configuration, and a hook for it.
 
     Attributes:
         source: The template.
-        target: The file that is written.
-        mode: Its mode, such as "0640"; "" keeps that of the file that is there, and is "0600" for a new one.
-        owner: The name or number of its owner; "" keeps it, or is the agent's own.
-        group: The name or number of its group, likewise.
-        check: A command that fails where the new file is no good. `{file}` in its words is the file to check; it is in VORTEXD_FILE, too.
+        target: The file to write.
+        mode: The file's mode, such as "0640". "" keeps the mode of an existing file, and is "0600" for a new file.
+        owner: The name or number of its owner. "" keeps the owner of an existing file, and is the agent's user for a new file.
+        group: The name or number of its group; "" works as for `owner`.
+        check: A command that fails if the new file is bad. `{file}` in its words becomes the path of the file; VORTEXD_FILE holds it, too.
         check_timeout: Seconds that a check may take.
         environment: Variables of the agent's environment that the template may read.
-        max_bytes: Size of the file.
+        max_bytes: The largest allowed file, in bytes.
     """
 
     source: str = path()
     target: str = path()
     mode: str = _text(
         "",
-        'four octal digits such as "0640", and not for everybody to write, or empty',
+        'four octal digits such as "0640", not writable by everybody, or empty',
         lambda text: not text or (_MODE.fullmatch(text) is not None and not int(text, 8) & _OTHERS_WRITE),
     )
     owner: str = _account("user")

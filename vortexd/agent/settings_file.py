@@ -1,4 +1,4 @@
-"""agent.toml: TOML text as `Settings`, or all of its problems at once, as vortexd.toml's are. Pure; nothing that it names is opened."""
+"""Reads agent.toml: returns `Settings`, or raises all problems at once, as for vortexd.toml. Pure; opens none of the named files."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -26,14 +26,14 @@ _ACTIONS = ("reload", "signal", "post")
 
 
 def load(text: str, origin: str, base: Path) -> Settings:
-    """Make settings of TOML text.
+    """Make settings from TOML text.
 
     Args:
         origin: The file's name for messages.
-        base: Where relative paths start.
+        base: The directory where relative paths start.
 
     Raises:
-        SettingsError: With every problem, in the order of the file where that is known.
+        SettingsError: All problems, in the order of the file if their positions are known.
     """
     table = parse(text, origin)
     settings, problems = structure(table, Settings, _SECTIONS.values(), _HOOKS, _home)
@@ -55,7 +55,7 @@ def _rooted(base: Path, section: _Section) -> _Section:
 
 
 def _below(base: Path, path: str) -> str:
-    """A path from the file's directory on. "" is none, and a variable at the beginning stands for an absolute path."""
+    """Resolve a path from the file's directory. "" means none. A path that begins with a variable is absolute and stays as it is."""
     return path if not path or path.startswith("$") else os.path.normpath(base / path)
 
 
@@ -79,12 +79,12 @@ def _home(name: str, section: type) -> str | None:
     return f"belongs to [[{homes[0]}]]" if homes[0] in ("hook", "template") else f"belongs to [{homes[0]}]"
 
 
-# What is wrong between keys. It looks at the text's own table, so that one mistake doesn't hide another.
+# Problems between keys. These checks read the raw table, so that one mistake doesn't hide another.
 
 
 def _across(table: Mapping[str, Any], base: Path) -> Iterator[Problem]:
     if not table.get("template") and not table.get("hook"):
-        yield "", "must have [[template]] or [[hook]]; there is nothing to do without one"
+        yield "", "must have a [[template]] or a [[hook]]; without one the agent has nothing to do"
     if isinstance(table.get("server"), dict) and table["server"].get("url") == []:
         yield "server.url", "must name at least one address"
     targets: set[str] = set()
@@ -98,31 +98,31 @@ def _across(table: Mapping[str, Any], base: Path) -> Iterator[Problem]:
                 ]
                 if isinstance(target := entry.get("target"), str) and target:
                     if (whole := os.path.normpath(base / target)) in targets:
-                        problems.append(("target", "is there twice; each file has one template"))
+                        problems.append(("target", "occurs twice; each file may have one template only"))
                     targets.add(whole)
                 yield from ((f"{title}[{index}].{name}", text) for name, text in problems)
 
 
 def _across_item(item: Mapping[str, Any]) -> Iterator[Problem]:
     if not item.get("application"):
-        yield "application", "must be there: whose configuration it is"
+        yield "application", "is required: the application whose configuration to follow"
     actions = [name for name in _ACTIONS if item.get(name)]
     if len(actions) > 1:
-        yield actions[1], f"must not be there beside {actions[0]}; keep one"
+        yield actions[1], f"can't be combined with {actions[0]}; keep one"
     if item.get("signal") and not item.get("pid_file"):
-        yield "pid_file", "must be there beside signal"
+        yield "pid_file", "is required with signal"
     if item.get("pid_file") and not item.get("signal"):
-        yield "pid_file", "is of no use without signal"
+        yield "pid_file", "has no effect without signal"
     if item.get("authorization_file") and not item.get("post"):
-        yield "authorization_file", "is of no use without post"
+        yield "authorization_file", "has no effect without post"
     for name in ("reload", "check"):
         words = item.get(name)
         if isinstance(words, list) and words and words[0] == "":
-            yield f"{name}[0]", "must not be empty; it is the program"
+            yield f"{name}[0]", "must not be empty; it names the program"
         if item.get("shell") is True and isinstance(words, list) and len(words) > 1:
-            yield name, "must be one text where shell = true"
+            yield name, "must be a single text if shell = true"
         if item.get("shell") is True and isinstance(words, list) and "{file}" in str(words[:1]):
-            yield f"{name}[0]", 'must not have {file} in a text for the shell; write "$VORTEXD_FILE"'
+            yield f"{name}[0]", 'must not contain {file} in a text for the shell; write "$VORTEXD_FILE"'
     quiet, longest = (item.get(name, getattr(HookSettings(), name)) for name in ("quiet_period", "max_wait"))
     if type(quiet) in (int, float) and type(longest) in (int, float) and quiet > longest:
         yield "max_wait", "must not be less than quiet_period"
@@ -130,11 +130,11 @@ def _across_item(item: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _across_template(template: Mapping[str, Any]) -> Iterator[Problem]:
     if not template.get("source"):
-        yield "source", "must be there: the template"
+        yield "source", "is required: the template to render"
     if not template.get("target"):
-        yield "target", "must be there: the file to write"
+        yield "target", "is required: the file to write"
 
 
 def _across_hook(hook: Mapping[str, Any]) -> Iterator[Problem]:
     if not any(hook.get(name) for name in _ACTIONS):
-        yield "reload", "must be there, or signal or post: what to do"
+        yield "reload", "is required, or signal or post: the action to run"

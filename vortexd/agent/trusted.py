@@ -1,4 +1,4 @@
-"""Files that decide what the agent writes and whom it is: read only where nobody else could have written them."""
+"""Reads the files that control the agent, such as templates and tokens. Refuses files that another user can have written."""
 
 import os
 from pathlib import Path
@@ -8,10 +8,10 @@ from ..settings.secure_files import TrustedFiles, as_text
 
 
 def read_trusted(path: str, forbidden: int) -> str:
-    """The text of a file that nobody else could have written, or read where `forbidden` says so.
+    """Return the text of a file that no other user can have written, nor read if `forbidden` says so.
 
     Raises:
-        SettingsError: It can't be used; says why.
+        SettingsError: The file can't be used; the text says why.
     """
     files = TrustedFiles(Path("/"), os.environ)
     whole = files.expanded(path)

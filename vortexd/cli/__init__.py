@@ -1,1 +1,1 @@
-"""The command line of vortexd: arguments and vortexd.toml become a running daemon, and errors become one line and an exit status."""
+"""The command line of vortexd: turns arguments and vortexd.toml into a running daemon, and errors into lines and an exit status."""

@@ -1,4 +1,4 @@
-"""The commands of vortexd that don't serve: each takes its arguments, prints, and returns an exit status."""
+"""The commands of vortexd that don't serve. Each takes its arguments, prints, and returns an exit status."""
 
 import argparse
 import os
@@ -14,11 +14,11 @@ from .terminal import Parser, complain, complain_of
 
 
 def _token(arguments: Sequence[str]) -> int:
-    """`vortexd token new NAME`: print a new token, and its line for a token file."""
-    parser = Parser(prog="vortexd token", description="Make a token; only its digest is for the token file.")
+    """`vortexd token new NAME`: print a new token, and its entry for a token file."""
+    parser = Parser(prog="vortexd token", description="Make a token. The token file gets only its digest.")
     actions = parser.add_subparsers(required=True, metavar="new")
     new = actions.add_parser("new", help="print a new token and its entry")
-    new.add_argument("name", metavar="NAME", help="what the logs call its owner")
+    new.add_argument("name", metavar="NAME", help="the owner's name in logs")
     name = parser.parse_args(arguments).name
     try:
         for line in new_token_lines(name):
@@ -29,13 +29,13 @@ def _token(arguments: Sequence[str]) -> int:
 
 
 def new_token_lines(name: str, **members: Any) -> list[str]:
-    """A new token and its entry, as people are told.
+    """Return a new token and its entry, with an explanation for people.
 
     Args:
-        members: As of `auth.tokens.entry_of`.
+        members: See `auth.tokens.entry_of`.
 
     Raises:
-        SettingsError: The entry would be none.
+        SettingsError: The entry would be invalid.
     """
     from ..auth.tokens import entry_of, new_token
 
@@ -44,29 +44,29 @@ def new_token_lines(name: str, **members: Any) -> list[str]:
     return [
         token,
         "",
-        "That was the token; it is shown this once. For the file that [auth] tokens names, with the patterns it is for:",
+        "The first line is the token; it is shown only once. Put this entry, with the token's patterns, into the file that [auth] tokens names:",
         "",
         *entry.splitlines(),
     ]
 
 
 def _install(arguments: Sequence[str]) -> int:
-    """`vortexd install-units`: put units, man pages and settings in place, and say what became of each."""
+    """`vortexd install-units`: install units, man pages and settings, and report on each file."""
     parser = Parser(
         prog="vortexd install-units",
-        description="Put the units of systemd, the man pages and /etc/vortexd/vortexd.toml in place. "
-        "A file that was changed stays as it is; where there is a new one, it is put beside it as NAME.new.",
+        description="Install the systemd units, the man pages and /etc/vortexd/vortexd.toml. "
+        "If a file was changed, it stays as it is, and a new version is installed beside it as NAME.new.",
         allow_abbrev=False,
     )
     place, is_dry = _place(parser, arguments)
     command = program()
     if is_hidden([*command, os.path.realpath(sys.executable), sys.base_prefix]):
-        text = "is, or needs, what is in a home directory, which the service doesn't see (ProtectHome=)"
-        remedy = "install vortexd into /opt with an interpreter of the system, or allow it in a drop-in"
+        text = "is in a home directory or needs files there, which the service can't see (ProtectHome=)"
+        remedy = "install vortexd into /opt with a system-wide Python, or allow the home directory in a drop-in"
         print(f"vortexd: warning: {printable(command[0])} {text}; {remedy}", file=sys.stderr)
     try:
         for outcome in install(place, contents(command), is_dry=is_dry):
-            _tell(outcome.path, outcome.result, is_dry=is_dry)
+            _print_outcome(outcome.path, outcome.result, is_dry=is_dry)
     except StartError as error:
         complain(str(error))
         return 1
@@ -76,17 +76,17 @@ def _install(arguments: Sequence[str]) -> int:
 
 
 def _uninstall(arguments: Sequence[str]) -> int:
-    """`vortexd uninstall-units`: take away what `install-units` put in place."""
+    """`vortexd uninstall-units`: remove the files that `install-units` installed."""
     parser = Parser(
         prog="vortexd uninstall-units",
-        description="Remove what install-units has put in place. A file that was changed stays. "
-        "Stop and disable the units before it.",
+        description="Remove the files that install-units has installed. A file that was changed stays. "
+        "Stop and disable the units first.",
         allow_abbrev=False,
     )
     place, is_dry = _place(parser, arguments)
     try:
         for outcome in uninstall(place, is_dry=is_dry):
-            _tell(outcome.path, outcome.result, is_dry=is_dry)
+            _print_outcome(outcome.path, outcome.result, is_dry=is_dry)
     except StartError as error:
         complain(str(error))
         return 1
@@ -94,23 +94,32 @@ def _uninstall(arguments: Sequence[str]) -> int:
 
 
 def _place(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> tuple[Place, bool]:
-    """Where to install, and whether only to say what would happen."""
-    parser.add_argument("--root", metavar="DIR", type=Path, default=Path("/"), help="the system to install into; /")
+    """Add the options, and return where to install and whether this is a dry run."""
     parser.add_argument(
-        "--prefix", metavar="DIR", default=PREFIX, help=f"where units and man pages go in it; {PREFIX}, or /usr"
+        "--root",
+        metavar="DIR",
+        type=Path,
+        default=Path("/"),
+        help="the root of the system to install into (default: /)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only say what would happen")
+    parser.add_argument(
+        "--prefix",
+        metavar="DIR",
+        default=PREFIX,
+        help=f"the directory in it for units and man pages, such as /usr (default: {PREFIX})",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the actions, but don't perform them")
     options = parser.parse_args(arguments)
     if not os.path.isabs(options.prefix):
         parser.error("--prefix must be an absolute path")
     return Place(options.root, options.prefix), options.dry_run
 
 
-def _tell(path: Path, result: Result, *, is_dry: bool) -> None:
-    print(f"{printable(str(path))}: {'would be ' if is_dry and result in _DEEDS else ''}{result.value}")
+def _print_outcome(path: Path, result: Result, *, is_dry: bool) -> None:
+    print(f"{printable(str(path))}: {'would be ' if is_dry and result in _CHANGES else ''}{result.value}")
 
 
-_DEEDS = (Result.INSTALLED, Result.UPDATED, Result.REMOVED)
+_CHANGES = (Result.INSTALLED, Result.UPDATED, Result.REMOVED)
 COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "token": _token,
     "install-units": _install,

@@ -1,8 +1,8 @@
-"""The command line of the daemon. It, `commands` and `terminal` are the only places that print.
+"""The command line of the daemon. Only this module, `commands` and `terminal` print.
 
-Arguments and vortexd.toml become settings, settings become a running daemon, and errors become one line each on stderr and an
-exit status: 2 where a person has to change the command line or the settings, 1 where the daemon can't start or go on.
-Trio and the rest are imported once they are needed: --help and --check answer at once.
+Arguments and vortexd.toml become settings, and settings become a running daemon. Each error becomes one line on stderr. The exit status is 2 if
+the command line or the settings are wrong, and 1 if the daemon can't start or can't go on.
+Trio and other modules are imported only when they are needed, so that --help and --check answer at once.
 """
 
 import argparse
@@ -37,14 +37,14 @@ def main(arguments: Sequence[str] | None = None, system_file: Path = SYSTEM_FILE
     """Run vortexd and return its exit status.
 
     Args:
-        arguments: The command line without the program's name; None means that of the process.
-        system_file: What is read without --config, if it is there.
+        arguments: The command line without the program's name. None: the process's own.
+        system_file: The file to read without --config, if it exists.
     """
     early_signals.begin()
     try:
         return _main(sys.argv[1:] if arguments is None else list(arguments), system_file)
     finally:
-        # A reload that nobody did is for nobody any more.
+        # Discard a reload that no daemon has handled; the process is ending.
         early_signals.take_reload()
         early_signals.end()
 
@@ -76,7 +76,7 @@ def work(arguments: Sequence[str], assignment: "WorkerAssignment") -> int:
     """Run as one of several workers, and return the exit status.
 
     Args:
-        arguments: Those of the supervisor.
+        arguments: The supervisor's command line.
     """
     options = _parser().parse_args(arguments)
     file = options.config or (SYSTEM_FILE if _is_there(SYSTEM_FILE) else None)
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="vortexd",
         description="Serve application configuration over HTTP, and push every change over WebSockets.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"Without --config it reads {SYSTEM_FILE}; where there is none, it serves an example.\n"
+        epilog=f"Without --config, vortexd reads {SYSTEM_FILE}. If that file doesn't exist, vortexd serves an example.\n"
         f"Commands that don't serve: {', '.join(COMMANDS)}; each has a --help.\nSee vortexd(8).",
         allow_abbrev=False,
     )
@@ -102,20 +102,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--source",
         metavar="DIR|REPO",
-        help="serve a directory, a bare git repository or the address of one, whatever the settings say",
+        help="serve a directory, a bare git repository or a repository's address instead of the sources in the settings",
     )
     parser.add_argument(
         "--bind",
         metavar="ADDR",
         action="append",
         default=[],
-        help="listen on ADDR: host:port, [::1]:port or unix:/path; may be given several times",
+        help="listen on ADDR: host:port, [::1]:port or unix:/path; may be repeated",
     )
     parser.add_argument("--log-format", metavar="FORMAT", help="auto, json (one object a line) or console")
     parser.add_argument(
         "--check",
         action="store_true",
-        help="only check the settings and the files that they name, and print everything that is wrong",
+        help="only check the settings and the files that they name, and print every error",
     )
     parser.add_argument("--version", action="version", version=f"vortexd {__version__}")
     return parser
@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether something is there. What can't be looked at is there: it must be reported, not passed over."""
+    """Whether a path exists. If the path can't be examined, it counts as existing, so that the error is reported and not skipped."""
     try:
         path.lstat()
     except FileNotFoundError:
@@ -136,10 +136,10 @@ def _is_there(path: Path) -> bool:
 
 
 def read_settings(file: Path, *, needs_source: bool) -> Settings:
-    """The settings in a file.
+    """Read the settings from a file.
 
     Raises:
-        SettingsError: With every problem.
+        SettingsError: All problems.
     """
     return load(_text_of(file), str(file), file.absolute().parent, KINDS, needs_source=needs_source)
 
@@ -160,10 +160,10 @@ def _text_of(file: Path) -> str:
 
 
 def _settings(file: Path | None, options: argparse.Namespace) -> Settings:
-    """The file's settings with the command line put over them, and a source that can be read.
+    """Return the file's settings, overridden by the command line, with a source that can be read.
 
     Raises:
-        SettingsError: They can't be used; `_complain_of_all` says everything that is wrong.
+        SettingsError: The settings can't be used. `_complain_of_all` prints all problems.
     """
     settings = Settings() if file is None else read_settings(file, needs_source=options.source is None)
     settings = _overridden(settings, options)
@@ -179,8 +179,8 @@ def _overridden(settings: Settings, options: argparse.Namespace) -> Settings:
 
 
 def _source(given: str | None) -> str | None:
-    """The location that --source names: that of a kind which knows it, or else an absolute path."""
-    # An empty text stays empty and is refused. As an absolute path it would be the working directory.
+    """Interpret --source. Return the location from the first kind of source that recognizes it, or else an absolute path."""
+    # An empty value stays empty and is refused later. Made absolute, it would become the current directory.
     if not given:
         return given
     found = (kind.location_of(given) for kind in KINDS.values())
@@ -188,7 +188,7 @@ def _source(given: str | None) -> str | None:
 
 
 def _source_problems(settings: Settings, file: Path | None, options: argparse.Namespace) -> SettingsError | None:
-    """What keeps sources from being served now, or None."""
+    """Return the problems that keep sources from being served now, or None."""
     named_by_file = file is not None and options.source is None
     problems = [
         (f"source[{index}].{key}" if named_by_file else "--source", problem)
@@ -199,7 +199,7 @@ def _source_problems(settings: Settings, file: Path | None, options: argparse.Na
 
 
 def _complain_of_all(file: Path | None, options: argparse.Namespace) -> int:
-    """Print everything that is wrong with the settings, the command line and the files that they name. Returns the exit status."""
+    """Print every problem of the settings, of the command line and of the files that they name. Return the exit status."""
     errors = list(_errors(file, options))
     for error in errors:
         complain_of(error)
@@ -226,20 +226,20 @@ def _errors(file: Path | None, options: argparse.Namespace) -> Iterator[Settings
         yield error
     if (problem := _source_problems(settings, file, options)) is not None:
         yield problem
-    # What can't be an address has been said.
+    # Invalid addresses are reported already.
     bound = []
     for text in settings.server.bind:
         with contextlib.suppress(ValueError):
             bound.append(parse_address(text))
     for named in check_named_files(settings, bound, os.environ):
-        # A key that can't be used is as if it weren't there, and what is missing by that has been said, too.
+        # An invalid key counts as missing. Don't report the consequences of that again.
         rest = [each for each in named.problems if not any(_is_of(path, each[0]) for path, _ in problems)]
         if rest:
             yield SettingsError(rest, named.origin)
 
 
 def _is_of(path: str, key: str) -> bool:
-    """Whether a path is a key, or something within it."""
+    """Whether a path is a key, or a part of it."""
     return path == key or path.startswith((key + "[", key + "."))
 
 
@@ -248,7 +248,7 @@ def _reason(error: OSError | ValueError) -> str:
 
 
 def example() -> Path:
-    """The example that comes with vortexd: beside the package in a checkout, inside it where it is installed."""
+    """Return the directory of the example: beside the package in a checkout, inside the package in an installation."""
     package = Path(__file__).resolve().parent.parent
     checkout = package.parent / "conf" / "example"
     return checkout if checkout.is_dir() else package / "example"
@@ -277,7 +277,7 @@ def _run(
         from ..settings.state_directory import memory_directory
 
         logs.configure(settings.log, sys.stderr)
-        # All workers share one memory, of which one is the writer.
+        # All workers share one directory of remembered good content; only one worker writes to it.
         whole = settings if assignment is None else assignment.settings
         memory = memory_directory(whole, os.environ, has_file=file is not None)
         if assignment is None:
@@ -300,7 +300,7 @@ def _supervise(
         from ..process import supervisor
 
         logs.configure(settings.log, sys.stderr)
-        # What is wrong is said once, rather than by each worker.
+        # Report errors in the files once, instead of once for each worker.
         _check_files(settings)
         return supervisor.run(settings, arguments, lambda urls: welcome(urls) if welcome else None, read)
 
@@ -308,10 +308,10 @@ def _supervise(
 
 
 def _guarded(serve: Callable[[], int]) -> int:
-    """Serve, and make an exit status of what goes wrong.
+    """Serve, and turn errors into an exit status.
 
-    The imports are within: they take a moment, and Ctrl-C in it is no traceback either. except* because errors that come through
-    nurseries come in groups.
+    `serve` imports the rest itself: imports take a moment, and Ctrl-C during them must not print a traceback. This uses except* because errors
+    from nurseries arrive in groups.
     """
     status = 0
     try:
@@ -337,7 +337,7 @@ def _leaves(group: BaseExceptionGroup[E]) -> Iterator[E]:
 
 
 def _welcome(urls: Sequence[str]) -> None:
-    """Say to a newcomer what is served where, and what to try next. Nothing fails when nobody listens."""
+    """Greet a new user with the served directory and the next commands to try. A closed stdout isn't an error."""
     directory = example()
     file = directory / "billing-prod.yml"
     url = next((url for url in urls if url.startswith("http")), urls[0])
@@ -354,14 +354,14 @@ def _welcome(urls: Sequence[str]) -> None:
         *(f"    {command}" for command in commands),
         "",
         f"Then edit {file} and see the change arrive.",
-        "For files of your own: vortexd --source DIR. Ctrl-C ends it.",
+        "To serve your own files: vortexd --source DIR. Press Ctrl-C to stop.",
     ]
     with contextlib.suppress(OSError):
         print("\n".join(printable(line) for line in lines), flush=True)
 
 
 def _vortexctl() -> str:
-    """The vortexctl beside us, as short as it can be typed from here."""
+    """Return the path of the vortexctl beside this program, as short as possible from the current directory."""
     executable = Path(sys.executable).with_name("vortexctl")
     here = Path.cwd()
     if not executable.exists():

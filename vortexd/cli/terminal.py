@@ -1,4 +1,4 @@
-"""How the command line takes arguments, and how it says what is wrong: one line each on stderr."""
+"""Argument parsing and error output of the command line: each error is one line on stderr."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from ..core.text import printable
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as every other error is said."""
+    """Prints an error of the command line as one line, like all other errors."""
 
     def error(self, message: str) -> NoReturn:
         complain(f"{message}; see {self.prog} --help")

@@ -1,7 +1,7 @@
-"""One of several workers: what `process.supervisor` starts as `python -m vortexd.cli.worker`. A whole daemon, on sockets that were bound for it.
+"""One of several workers, which `process.supervisor` starts as `python -m vortexd.cli.worker`. It is a whole daemon, on sockets bound for it.
 
-It ends when its supervisor says so, or is gone; SIGTERM and SIGINT are the supervisor's, so that a terminal's Ctrl-C and a `kill` of the whole
-group begin one drain and not two. As in `__main__`, signals come first, and then the imports.
+Its supervisor ends it; if the supervisor has gone, the worker ends by itself. It leaves SIGTERM and SIGINT to the supervisor, so that a terminal's Ctrl-C or a
+`kill` of the whole group begins only one drain. As in `__main__`, signal handlers are set up before the other imports.
 """
 
 import os
@@ -21,7 +21,7 @@ def main() -> int:
     try:
         taken = post.take_assignment(os.environ)
     except KeyError:
-        print("vortexd: error: a worker is started by vortexd; see server.workers", file=sys.stderr)
+        print("vortexd: error: only vortexd can start a worker; see server.workers", file=sys.stderr)
         return 2
     structlog.contextvars.bind_contextvars(worker=taken.slot.number)
     return cli.work(sys.argv[1:], taken)

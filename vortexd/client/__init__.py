@@ -1,17 +1,17 @@
-"""The client: `async with vortexd.client.watch(url, app, profile) as config:` keeps a configuration up to date.
+"""The client library. `async with vortexd.client.watch(url, app, profile) as config:` keeps a configuration up to date.
 
-    address.py                             where a server is, and what is asked of it (pure)
-    replica.py  client_state.py            the verified state of one key, and all that is known between connections (pure)
-    change.py  protocol.py  disconnect.py  one conversation, message by message, and what its end means (pure)
-    backoff.py  server_rotation.py         which server is next, and when (pure)
-    view.py                                what the application sees: a mapping, a state, changes (pure)
-    last_known_good.py  cache_writer.py    the file for a start while every server is away
-    streams.py  link.py  following.py      the same over connections, one after the other, on Trio
+    address.py                             server URLs and watched names; request target and headers of a handshake (pure)
+    replica.py  client_state.py            the verified state of each key, kept between connections (pure)
+    change.py  protocol.py  disconnect.py  one connection, message by message, and the meaning of its end (pure)
+    backoff.py  server_rotation.py         which server to try next, and when (pure)
+    view.py                                the application's view: a mapping, a state, changes (pure)
+    last_known_good.py  cache_writer.py    the file that allows a start while every server is down
+    streams.py  link.py  following.py      one connection after another, on Trio
     change_notifier.py  watching.py        `watch` for programs on Trio
-    background.py                          a thread that runs Trio, for all others
+    background.py                          a thread that runs Trio, for all other programs
     asyncio.py  blocking.py                `watch` for programs on asyncio, and for any thread
 
-Trio is imported when `watch` is first asked for, and not by the pure modules.
+Importing this package doesn't import Trio, and neither do the pure modules. The first use of `watch` does.
 """
 
 from typing import TYPE_CHECKING

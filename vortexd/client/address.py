@@ -1,6 +1,6 @@
-"""Where a server is, and what is asked of it: a URL and a subject in, host, request target and headers out. Pure.
+"""Server addresses and handshake requests: parses a URL and the watched names, builds host, request target and headers. Pure.
 
-A token is in no URL, neither in one that is given here nor in one that is made here: URLs end up in logs.
+No URL holds a token, because URLs end up in logs. The parser rejects such a URL, and the client sends the token as a header.
 """
 
 from urllib.parse import quote, urlsplit
@@ -18,11 +18,11 @@ _MAX_INSTANCE = 128
 
 @attrs.frozen
 class Address:
-    """A server.
+    """The address of one server.
 
     Attributes:
-        host: A name or an address; the path of a Unix socket where `port` is None.
-        prefix: What goes before the path of each request.
+        host: A host name or an IP address. If `port` is None, the path of a Unix socket.
+        prefix: The path that precedes the path of each request.
     """
 
     host: str
@@ -32,7 +32,7 @@ class Address:
 
     @property
     def authority(self) -> str:
-        """For the header Host."""
+        """The value of the header Host."""
         if self.port is None:
             return "localhost"
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -45,10 +45,10 @@ class Address:
 
 
 def parse_address(url: str) -> Address:
-    """Parse `ws://`, `wss://`, `http://`, `https://` with host, port and a path to go before `/ws`, or `unix:///path/of/socket`.
+    """Parse `ws://`, `wss://`, `http://` or `https://` with host, port and a path prefix for `/ws`, or `unix:///path/of/socket`.
 
     Raises:
-        ValueError: It can't be one. The text doesn't repeat it, for it may hold a secret.
+        ValueError: The address is invalid. The text doesn't repeat the address, because it may hold a secret.
     """
     try:
         parts = urlsplit(url)
@@ -56,20 +56,20 @@ def parse_address(url: str) -> Address:
     except ValueError:
         raise ValueError("the address of a server has an invalid host or port") from None
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise ValueError("the address of a server has no user, query or fragment; give a token as `token`")
+        raise ValueError("the address of a server can't hold a user, query or fragment; pass a token as `token`")
     if parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/"):
         return Address(parts.path, None)
     if parts.scheme not in _PORTS or not parts.hostname:
-        raise ValueError("the address of a server is ws://HOST:PORT, wss://, http://, https:// or unix:///PATH")
+        raise ValueError("the address of a server must be ws://HOST:PORT, wss://, http://, https:// or unix:///PATH")
     prefix = parts.path.rstrip("/")
     if not prefix.isascii() or not prefix.isprintable() or " " in prefix:
-        raise ValueError("the path of a server's address is percent-encoded ASCII")
+        raise ValueError("the path in a server's address must be percent-encoded ASCII")
     return Address(parts.hostname, port or _PORTS[parts.scheme], parts.scheme in ("wss", "https"), prefix)
 
 
 @attrs.frozen
 class Subject:
-    """What is watched, and by whom. Make one with `subject_of`, which validates."""
+    """The names that a client watches, and its own name. Make one with `subject_of`, which validates the names."""
 
     application: str
     profile: str
@@ -78,15 +78,17 @@ class Subject:
 
 
 def subject_of(application: str, profile: str, label: str | None, instance: str) -> Subject:
-    """Check the names.
+    """Validate the names and return them as a `Subject`.
 
     Raises:
-        ValueError: One can't be one.
+        ValueError: A name is invalid.
     """
     if len(instance) > _MAX_INSTANCE or not instance.isprintable() or instance != instance.strip():
-        raise ValueError(f"an instance is at most {_MAX_INSTANCE} printable characters, without spaces around them")
+        raise ValueError(
+            f"an instance must be at most {_MAX_INSTANCE} printable characters, without spaces around them"
+        )
     try:
-        # A label is optional, and "" means none, as in the handshake.
+        # A label is optional. As in the handshake, "" means that there is none.
         return Subject(
             names.application(application), names.profile(profile), names.labels(label) if label else None, instance
         )
@@ -95,22 +97,22 @@ def subject_of(application: str, profile: str, label: str | None, instance: str)
 
 
 def target(address: Address, subject: Subject, last_version: str | None) -> str:
-    """The request target of a handshake."""
+    """Build the request target of a handshake."""
     query = {"label": subject.label, "last_version": last_version, "instance": subject.instance}
-    # An empty instance says something, too: a client that only watches.
+    # An empty instance is sent, too: it tells the server that this client only watches.
     pairs = [f"{name}={quote(value, safe='')}" for name, value in query.items() if value is not None]
     path = "/".join(quote(name, safe=",") for name in (subject.application, subject.profile))
     return f"{address.prefix}/ws/{path}?{'&'.join(pairs)}"
 
 
 def headers(token: str | None) -> list[tuple[bytes, bytes]]:
-    """What goes with a handshake.
+    """Build the headers of a handshake that carry the token.
 
     Raises:
-        ValueError: No header can hold the token. The text doesn't repeat it.
+        ValueError: A header can't hold the token. The text doesn't repeat the token.
     """
     if token is None:
         return []
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise ValueError("a token is printable ASCII without spaces")
+        raise ValueError("a token must be printable ASCII without spaces")
     return [(b"Authorization", b"Bearer " + token.encode("ascii"))]

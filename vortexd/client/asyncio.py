@@ -1,6 +1,6 @@
-"""`watch` for programs on asyncio. The connection lives in a thread that runs Trio; nothing here blocks the loop.
+"""`watch` for programs on asyncio. A thread that runs Trio holds the connection; nothing here blocks the asyncio loop.
 
-Cancellation means what it means in asyncio: who waits stops at once and has lost no change, and leaving the block, however, ends the thread.
+Cancellation works as usual in asyncio: a cancelled wait stops at once and loses no change. The thread ends whenever the block is left.
 """
 
 import asyncio
@@ -24,17 +24,17 @@ from .view import State, View
 class Config(View):
     """The configuration that `watch` follows: a mapping of the nested document, and a stream of changes, as on Trio.
 
-    To be used on the loop that it was made on.
+    Use it only on the event loop that was running when it was made.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, since: float) -> None:
         super().__init__(since, RLock())
         self._loop = loop
         self._notifier = asyncio.Event()
-        self.listen(self._tell)
+        self.listen(self._wake_soon)
 
     async def ack(self, version: str, status: str, error: str | None = None, *, key: Key | None = None) -> None:
-        """Tell the server what the application did with a version, as Trio's `Config.ack`; it waits for no server.
+        """Report to the server how the application handled a version, as Trio's `Config.ack` does. It doesn't wait for a server.
 
         Raises:
             ValueError: The status is neither "applied" nor "rejected".
@@ -45,7 +45,7 @@ class Config(View):
         return self
 
     async def __anext__(self) -> Change:
-        # No wait between taking and returning: a cancellation can't lose it.
+        # No await stands between `take` and `return`, so a cancellation can't lose the change.
         while (change := self.take()) is None:
             if self.is_over:
                 raise StopAsyncIteration
@@ -53,7 +53,7 @@ class Config(View):
         return change
 
     async def states(self) -> AsyncIterator[State]:
-        """Give the state and wait for each one that it turns to; who is slow gets the newest. Ends as the changes do."""
+        """Yield the current state, then each new one. A slow reader skips to the newest state. Ends when the changes end."""
         shown: State | None = None
         while True:
             while self.state == shown:
@@ -63,8 +63,8 @@ class Config(View):
             shown = self.state
             yield shown
 
-    def _tell(self) -> None:
-        # Of a loop that is closed nobody waits.
+    def _wake_soon(self) -> None:
+        # If the loop is closed, no task is left that could wait.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._wake)
 
@@ -93,11 +93,10 @@ async def watch(
 ) -> AsyncIterator[Config]:
     """Follow a configuration, as `vortexd.client.watch` does and with its arguments.
 
-    A function as `token` is called in the thread of the connection. `start_timeout` is `START_TIMEOUT` unless it is given; None waits as
-    long as it takes.
+    If `token` is a function, the connection's thread calls it. `start_timeout` defaults to `START_TIMEOUT`; None waits without a limit.
 
     Raises:
-        ValueError: An argument can't be one.
+        ValueError: An argument is invalid.
         WatchFailed: There is no document to begin with.
     """
     options: Options = {

@@ -1,7 +1,8 @@
-"""A thread that runs Trio for programs without it: the same client, and no second one to keep right.
+"""A thread that runs the Trio client for programs without Trio, so that there is only one client to maintain.
 
-In come a view that other threads read, and the arguments of `watch`; out go when it has begun and when it has ended. The invariants: the thread ends
-when it is told to, within the time for the closing handshake or at once; and who waits for it can stop waiting without leaving it behind.
+The caller passes a function that makes a view for several threads, and the arguments of `watch`. Two futures say when the watch has begun
+and when the thread has ended. Invariants: after `stop`, the thread ends at once, or within the time for the closing handshake. A caller
+that is cancelled while it waits for a future still leaves no thread behind.
 """
 
 import logging
@@ -18,19 +19,19 @@ from .following import Options, Url, following
 from .view import Failed, View
 
 log = logging.getLogger("vortexd.client")
-# Seconds until the first document: a program that waits in a thread has no scope of its own to end the wait.
+# Seconds until the first document. A program that waits in a thread has no cancel scope of its own to end the wait.
 START_TIMEOUT = 60.0
 
 
 class Background:
-    """The thread of one view.
+    """The thread that keeps one view up to date.
 
     Args:
         make: Makes the view, with a lock.
 
     Attributes:
-        begun: The view, or what `watch` raises.
-        ended: Done when the thread is; never fails.
+        begun: Holds the view, or the exception that `watch` raises.
+        ended: Done when the thread has finished; never fails.
     """
 
     def __init__(
@@ -41,19 +42,19 @@ class Background:
         self.begun: Future[View] = Future()
         self.ended: Future[None] = Future()
         for future in (self.begun, self.ended):
-            # Who waits for it may be cancelled; what it stands for isn't by that.
+            # A caller that waits for the future may be cancelled. This state keeps the cancellation from reaching the future.
             future.set_running_or_notify_cancel()
         self._stopping = threading.Lock()
         self._is_stopped = False
         self._token: trio.lowlevel.TrioToken | None = None
         self._scope = trio.CancelScope()
         self._stop = trio.Event()
-        # A daemon: a program that ends without leaving the block isn't held up.
+        # A daemon thread, so that it doesn't hold up a program that exits without leaving the block.
         self._thread = threading.Thread(target=self._run, name="vortexd.client", daemon=True)
         self._thread.start()
 
     def stop(self, *, at_once: bool) -> None:
-        """Have it end: with a closing handshake, or without. From any thread; `ended` says when."""
+        """End the thread, with or without a closing handshake. Callable from any thread; `ended` says when it is done."""
         with self._stopping:
             self._is_stopped = True
             token = self._token
@@ -62,21 +63,21 @@ class Background:
                 token.run_sync_soon(self._scope.cancel if at_once or not self.begun.done() else self._stop.set)
 
     def join(self) -> None:
-        """Wait for the thread itself, which after `ended` has nothing left to do."""
+        """Wait for the thread itself. After `ended`, it has nothing left to do."""
         self._thread.join()
 
     def _run(self) -> None:
         try:
             trio.run(self._follow)
-        except BaseException as error:  # it belongs to who waits, or else into the log
+        except BaseException as error:  # raised to the caller that waits, or else logged
             if self.begun.done():
                 log.exception("the configuration's thread failed")
-                self.begun.result().turn(Failed("an error of this client, which is in the log"))
+                self.begun.result().turn(Failed("an error in this client; see the log"))
             else:
                 self.begun.set_exception(error)
         finally:
             if not self.begun.done():
-                self.begun.set_exception(trio.RunFinishedError("it was stopped before it had begun"))
+                self.begun.set_exception(trio.RunFinishedError("the watch was stopped before it had begun"))
             self.ended.set_result(None)
 
     async def _follow(self) -> None:
@@ -86,9 +87,9 @@ class Background:
                 return
             self._token = token
 
-        def soon(say: Callable[[Key, Ack], None], key: Key, ack: Ack) -> None:
+        def soon(send: Callable[[Key, Ack], None], key: Key, ack: Ack) -> None:
             with suppress(trio.RunFinishedError):
-                token.run_sync_soon(say, key, ack)
+                token.run_sync_soon(send, key, ack)
 
         with self._scope:
             async with following(self._make, *self._arguments, soon) as view:

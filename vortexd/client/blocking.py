@@ -18,9 +18,9 @@ from .view import State, View
 
 
 class Config(View):
-    """The configuration that `watch` follows: a mapping of the nested document, and a stream of changes. For all threads.
+    """The configuration that `watch` follows: a mapping of the nested document, and a stream of changes. Any thread may use it.
 
-    Two threads that wait for changes share one stream: each change goes to one of them.
+    If two threads wait for changes, they share one stream: each change reaches only one of them.
     """
 
     def __init__(self, since: float) -> None:
@@ -29,7 +29,7 @@ class Config(View):
         self.listen(self._wake)
 
     def next_change(self, timeout: float | None = None) -> Change | None:
-        """Wait for the next change; None after so many seconds without one, and when none comes any more (`is_over`)."""
+        """Wait for the next change. Return None if `timeout` seconds pass without one, or if no more will come (`is_over`)."""
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._condition:
             while (change := self.take()) is None and not self.is_over:
@@ -38,12 +38,12 @@ class Config(View):
             return change
 
     def changes(self) -> Iterator[Change]:
-        """Wait for each change, until the end of the block or `Failed`. Iterating the configuration itself gives its names."""
+        """Yield each change until the block ends or the state is `Failed`. To iterate over the names, iterate over the `Config` itself."""
         while change := self.next_change():
             yield change
 
     def states(self) -> Iterator[State]:
-        """Give the state and wait for each one that it turns to; who is slow gets the newest. Ends as the changes do."""
+        """Yield the current state, then each new one. A slow reader skips to the newest state. Ends when the changes end."""
         shown: State | None = None
         while True:
             with self._condition:
@@ -55,7 +55,7 @@ class Config(View):
             yield shown
 
     def ack(self, version: str, status: str, error: str | None = None, *, key: Key | None = None) -> None:
-        """Tell the server what the application did with a version, as Trio's `Config.ack`; it doesn't wait.
+        """Report to the server how the application handled a version, as Trio's `Config.ack` does. It doesn't wait.
 
         Raises:
             ValueError: The status is neither "applied" nor "rejected".
@@ -85,13 +85,13 @@ def watch(
     timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
     connect: Connect | None = None,
 ) -> Iterator[Config]:
-    """Follow a configuration, as `vortexd.client.watch` does and with its arguments, in a thread of its own.
+    """Follow a configuration in a separate thread, as `vortexd.client.watch` does and with its arguments.
 
-    At the end of the block the thread has ended. A function as `token` is called there. `start_timeout` is `START_TIMEOUT` unless it is
-    given; None waits as long as it takes.
+    The thread has ended when the block is left. If `token` is a function, that thread calls it. `start_timeout` defaults to
+    `START_TIMEOUT`; None waits without a limit.
 
     Raises:
-        ValueError: An argument can't be one.
+        ValueError: An argument is invalid.
         WatchFailed: There is no document to begin with.
     """
     options: Options = {

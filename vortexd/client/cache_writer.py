@@ -1,6 +1,6 @@
-"""Keeps the file of the last known good configuration up to date, beside whatever else a program on Trio does.
+"""Keeps the file of the last known good configuration up to date. Runs as a Trio task beside the rest of the program.
 
-In come a configuration's news, out goes a file, written in a thread. What can't be written is logged and tried again with the next news.
+A thread writes the file after each change of the view. If a write fails, it is logged and tried again after the next change.
 """
 
 import logging
@@ -20,12 +20,12 @@ from .view import View
 
 T = TypeVar("T")
 log = logging.getLogger("vortexd.client")
-# Each heartbeat says that the file is current; so often it is written anew for that alone.
+# Each heartbeat confirms that the file is current. For this reason alone the file is rewritten only so often, in seconds.
 _CONFIRM_INTERVAL = 600.0
 
 
 class CacheWriter:
-    """The file of one configuration."""
+    """Reads and writes the file of one configuration."""
 
     def __init__(self, file: str | os.PathLike[str] | LastKnownGood, subject: Subject) -> None:
         self._file = file if isinstance(file, LastKnownGood) else LastKnownGood(file)
@@ -38,17 +38,17 @@ class CacheWriter:
         return self._file.patience
 
     async def load(self) -> Saved | None:
-        """What is in the file; None, and a warning, where it can't be used."""
+        """Return the content of the file. If the file is missing, return None; if it is unusable, also log a warning."""
         try:
             self._saved = await _in_thread(partial(last_known_good.load, self._file, self._subject, time.time()))
         except Unusable as error:
-            log.warning("the last known good configuration %s %s", self._file.path, error)
+            log.warning("can't use the last known good configuration: %s %s", self._file.path, error)
         return self._saved
 
     async def run(self, view: View, notifier: ChangeNotifier) -> None:
-        """Save what a server has confirmed, until nothing comes any more."""
+        """Save each confirmed configuration, until no more news come."""
         while True:
-            # Before it is looked at: what comes while the file is written must not be slept over.
+            # Take the event before the view is read, so that news that come during the write aren't missed.
             event = notifier.event
             await self._save(view)
             if view.is_over and not event.is_set():
@@ -64,7 +64,7 @@ class CacheWriter:
                 self._saved = None
                 await self._try(partial(last_known_good.remove, self._file))
             return
-        # A time to come is that of a clock that was wrong, and would keep the file young for as long.
+        # A time in the future comes from a clock that was wrong. Without abs(), it would keep the file from being rewritten.
         if saved and saved.version == version and abs(confirmed_at - saved.confirmed_at) < _CONFIRM_INTERVAL:
             return
         new = Saved(key, version, view.document, confirmed_at)
@@ -85,5 +85,5 @@ class CacheWriter:
 
 
 async def _in_thread(do: Callable[[], T]) -> T:
-    # A file is written as a whole or not at all, even when nobody waits for that any more.
+    # A write replaces the file as a whole or leaves it alone, so the thread may finish after a cancellation.
     return await trio.to_thread.run_sync(do, abandon_on_cancel=True)

@@ -1,4 +1,4 @@
-"""One step of one key, as an application is told: from the version that it saw last to the newest. Pure."""
+"""A change of one key, as the application sees it: from the version that it saw last to the newest. Pure."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -14,13 +14,13 @@ Patch = list[dict[str, Any]]
 
 @attrs.frozen(slots=False)
 class Change:
-    """A key has another document, or none.
+    """A key has a new document, or has ended.
 
     Attributes:
-        old_version: What the application saw last, or None where it is the first.
-        version: None: the key has ended.
-        document: The new document, to be read and not to be changed. None: the key has ended.
-        origin: {commit, author, time}, of git sources.
+        old_version: The version that the application saw last. None if it has seen none.
+        version: None if the key has ended.
+        document: The new document; don't modify it. None if the key has ended.
+        origin: {commit, author, time}; only git sources set it.
     """
 
     key: Key
@@ -33,9 +33,9 @@ class Change:
 
     @cached_property
     def patch(self) -> Patch | None:
-        """RFC 6902, from the old document (or null) to the new one; None where the key has ended.
+        """The RFC 6902 patch from the old document (or null) to the new one; None if the key has ended.
 
-        It is the server's where that sent one for just this step, and else made here, when it is first asked for.
+        If the server sent a patch for exactly this step, it is that patch. Otherwise the client computes it on first use.
         """
         if self._received is not None or self.document is None:
             return self._received
@@ -43,12 +43,12 @@ class Change:
             try:
                 return diff(self._old_document, self.document)
             except RecursionError:
-                # Nested as no server nests, and nobody's stack has to bear that.
+                # A hostile server may nest a document too deeply for the recursive diff.
                 pass
         return [{"op": "add", "path": "", "value": self.document}]
 
     def followed_by(self, later: "Change") -> "Change | None":
-        """Both steps as one, or None where they lead back to where they began."""
+        """Combine both steps into one. Return None if they lead back to the version where they began."""
         if self.old_version == later.version:
             return None
         return attrs.evolve(later, old_version=self.old_version, old_document=self._old_document, received=None)

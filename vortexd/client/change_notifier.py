@@ -1,4 +1,4 @@
-"""Waiting for a view to become different, on Trio."""
+"""Lets Trio tasks wait until a view has changed."""
 
 import trio
 
@@ -6,16 +6,16 @@ from .view import View
 
 
 class ChangeNotifier:
-    """Tells one or more tasks that a view is different.
+    """Wakes the tasks that wait for news of a view.
 
     Attributes:
-        event: Is set with the next news; then there is another one. Taken before looking, it misses nothing.
+        event: Set at the next news, and then replaced by a new event. Take it before you read the view, so that you miss no news.
     """
 
     def __init__(self, view: View) -> None:
         self.event = trio.Event()
-        view.listen(self._tell)
+        view.listen(self._notify)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self.event.set()
         self.event = trio.Event()

@@ -1,4 +1,4 @@
-"""What a client knows between connections: the state of each key, and what the application said of it. Pure."""
+"""The client's state between connections: each key's document, and the application's acknowledgements. Pure."""
 
 import attrs
 
@@ -8,7 +8,7 @@ from .replica import Replica
 
 @attrs.frozen
 class Ack:
-    """What an application did with a version; `status` is "applied" or "rejected"."""
+    """How an application handled a version; `status` is "applied" or "rejected"."""
 
     version: str
     status: str
@@ -17,14 +17,14 @@ class Ack:
 
 @attrs.define(eq=False)
 class ClientState:
-    """What is known.
+    """The state that outlives connections.
 
     Attributes:
-        key: The main subscription, as the server names it; None before the first state.
-        main: Its state.
-        others: The keys that patterns match.
-        acks: What the application said last of each key: a server may be another one, or have forgotten it.
-        size: How many bytes all documents have as compact JSON.
+        key: The key of the main subscription, as the server names it. None before the first state message.
+        main: The state of that key.
+        others: The states of the keys that patterns match.
+        acks: The last acknowledgement of each key, to be repeated to a server that is new or has forgotten it.
+        size: The size of all documents as compact JSON, in bytes.
     """
 
     key: Key | None = None
@@ -34,10 +34,10 @@ class ClientState:
     size: int = 0
 
     def replica(self, key: Key) -> Replica | None:
-        """The state of a key, where it is one of these."""
+        """Return the state of a key, or None if the key isn't followed."""
         return self.main if key == self.key else self.others.get(key)
 
     def forget(self, key: Key) -> Replica | None:
-        """Drop one of the others; returns what it was."""
+        """Drop a key that patterns matched, and return its last state."""
         self.acks.pop(key, None)
         return self.others.pop(key, None)

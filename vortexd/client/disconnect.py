@@ -1,6 +1,6 @@
-"""Why a connection ended, and what follows from it: close codes and refused handshakes in, an `Disconnect` out. Pure.
+"""Why a connection ended, and whether to reconnect: takes a close code or a refused handshake, returns a `Disconnect`. Pure.
 
-The rule is that of vortexd-api(7): what isn't known is for the future, and its range says whether to come back.
+The rule is that of vortexd-api(7): for an unknown close code, its range says whether the client may come back.
 """
 
 import attrs
@@ -10,9 +10,9 @@ from ..core.text import printable
 from ..protocol.close import CloseReason
 
 _KNOWN = {reason.code: reason for reason in CloseReason}
-# No close frame, or one without a code: nobody said anything, as in 1006 (RFC 6455 section 7.4.1).
+# No close frame, or a close frame without a code: the server gave no reason, as in 1006 (RFC 6455 section 7.4.1).
 _SILENT = frozenset({1005, 1006})
-# Refusals that time or the server can mend.
+# Status codes of refusals that may pass with time, or by a change on the server.
 _PASSING = frozenset({408, 425, 429})
 _MAX_TEXT = 200
 _MAX_RETRY_AFTER = 86_400
@@ -20,13 +20,13 @@ _MAX_RETRY_AFTER = 86_400
 
 @attrs.frozen
 class Disconnect:
-    """The end of a connection, or of an attempt to have one.
+    """The end of a connection, or of an attempt to connect.
 
     Attributes:
-        reason: For people, on one line; no secret is in it.
+        reason: One line for people, without secrets.
         may_return: Whether the same client may come back to the same server.
-        reconnect_after_ms: What the server asked for, or None.
-        is_token: It is the token that wasn't accepted: another one may be.
+        reconnect_after_ms: The delay that the server asked for, or None.
+        is_token: The server refused the token; it may accept another one.
     """
 
     reason: str
@@ -36,7 +36,7 @@ class Disconnect:
 
 
 def closed(code: int, text: str | None = None, reconnect_after_ms: int | None = None) -> Disconnect:
-    """What a close code means; `text` is what came with it."""
+    """Interpret a close code; `text` is the reason in the close frame."""
     if code in _SILENT:
         return Disconnect("the connection broke", reconnect_after_ms=reconnect_after_ms)
     known = _KNOWN.get(code)
@@ -47,15 +47,17 @@ def closed(code: int, text: str | None = None, reconnect_after_ms: int | None = 
     )
 
 
-def refused(status: int, retry_after: str | None = None, body: bytes = b"", *, had_it: bool = False) -> Disconnect:
-    """What the answer to a handshake means, where it isn't 101.
+def refused(
+    status: int, retry_after: str | None = None, body: bytes = b"", *, existed_before: bool = False
+) -> Disconnect:
+    """Interpret a handshake response other than 101.
 
     Args:
-        retry_after: The header of that name; a date in it is ignored.
-        body: The JSON object of the refusal, or whatever a proxy said.
-        had_it: Whether there was such a configuration before: then its label may be gone for a while.
+        retry_after: The value of the header Retry-After. A date in it is ignored.
+        body: The JSON object of the refusal, or any text that a proxy sent.
+        existed_before: Whether the configuration existed before. If so, a 404 may pass: its label may be gone only for a while.
     """
-    may_return = status >= 500 or status in _PASSING or (status == 404 and had_it)
+    may_return = status >= 500 or status in _PASSING or (status == 404 and existed_before)
     after = None
     if may_return and retry_after is not None and retry_after.isascii() and retry_after.isdecimal():
         after = min(int(retry_after[:9]), _MAX_RETRY_AFTER) * 1_000

@@ -1,6 +1,6 @@
-"""What is the same for every kind of program: arguments in, a view that is kept up to date for as long as a block lasts. Trio.
+"""The part that all clients share: keeps a view up to date for as long as a block lasts. Trio.
 
-`watching` is this for programs on Trio; `background` runs it in a thread of its own, for all others.
+`watching` offers it to programs on Trio; `background` runs it in a separate thread for all other programs.
 """
 
 import logging
@@ -31,7 +31,7 @@ from .view import Stale, View, WatchFailed
 
 log = logging.getLogger("vortexd.client")
 MAX_MESSAGE_BYTES = 33_554_432
-# Seconds without a first document after which the log says why, and between later reminders.
+# Seconds without a first document until the log says why, and seconds between later reminders.
 FIRST_REMINDER = 3.0
 LATER_REMINDERS = 60.0
 V = TypeVar("V", bound=View)
@@ -39,7 +39,7 @@ Url = str | Sequence[str]
 
 
 class Options(TypedDict, total=False):
-    """The keywords of `watch`, which says what they mean."""
+    """The keyword arguments of `watch`, which describes them."""
 
     token: str | Callable[[], str | None] | None
     patterns: Iterable[str]
@@ -63,15 +63,15 @@ async def following(
     options: Options,
     through: Callable[[Callable[[Key, Ack], None], Key, Ack], None] | None = None,
 ) -> AsyncIterator[V]:
-    """Follow a configuration, as `watch` says it.
+    """Follow a configuration; `watch` describes the arguments and the exceptions.
 
     Args:
-        make: Makes the view, from the time since when it is stale.
-        through: Calls a function in this thread, for acknowledgements of other ones.
+        make: Makes the view; its argument is the time since when the view is stale.
+        through: Calls a function in this thread, so that other threads can acknowledge.
     """
     instance = options.get("instance")
     subject = subject_of(app, profile, label, _myself() if instance is None else instance)
-    # All that can be wrong with the arguments is said before anything is opened.
+    # Report every invalid argument before anything is opened.
     link_to = _linker(url, subject, options)
     file = options.get("last_known_good")
     cache_writer = None if file is None else CacheWriter(file, subject)
@@ -90,7 +90,7 @@ async def following(
             try:
                 await _begin(view, notifier, options.get("start_timeout"), cache_writer)
                 yield view
-            except BaseException as raised:  # it leaves below, not wrapped into a group of the nursery
+            except BaseException as raised:  # raised again below, outside the nursery, so that no group wraps it
                 if _is_cancellation(raised):
                     raise
                 error = raised
@@ -100,13 +100,13 @@ async def following(
                     await ended.wait()
             nursery.cancel_scope.cancel()
     finally:
-        # Even where the end of the nursery was cancelled: what the block has raised goes on.
+        # Raise the block's own error even if the nursery's exit was cancelled.
         if error is not None:
             raise error
 
 
 def _is_cancellation(error: BaseException) -> bool:
-    """Whether something of it is the business of a scope, which may be that of the nursery."""
+    """Whether the error holds a cancellation, which may belong to the scope of the nursery."""
     if isinstance(error, BaseExceptionGroup):
         return error.subgroup(trio.Cancelled) is not None
     return isinstance(error, trio.Cancelled | GeneratorExit)
@@ -163,17 +163,17 @@ async def _begin(view: View, notifier: ChangeNotifier, timeout: float | None, ca
     with trio.move_on_after(patience):
         await _first_answer(view, notifier)
     if not view.has_begun:
-        # Nobody has said no, so it was the time.
+        # No server has refused, so the timeout must have passed.
         if isinstance(view.state, Stale):
             raise WatchFailed(f"no configuration after {timeout:g} s: {view.state.reason}")
         raise WatchFailed(str(view.state))
     if view.confirmed_at is None:
-        log.warning("beginning with the last known good configuration, version %s: %s", view.version, view.state)
+        log.warning("starting with the last known good configuration, version %s: %s", view.version, view.state)
     view.take_all()
 
 
 async def _first_answer(view: View, notifier: ChangeNotifier) -> None:
-    """Wait until a server has said what there is, or all servers have said no; remind the log while neither happens."""
+    """Wait until a server has confirmed a state, or all servers have refused. Until then, remind the log at intervals."""
     began = trio.current_time()
     reminder = began + FIRST_REMINDER
     while view.confirmed_at is None and isinstance(view.state, Stale):

@@ -1,7 +1,7 @@
-"""A file with the last configuration that a server had, for a start while every server is away.
+"""The file with the last known good configuration, for a start while every server is down.
 
-In comes what was verified, out goes the same, or why the file can't be used. The invariants: the file is whole or not there at all; nobody else
-could have read or written it; and what comes out has the version that it is said to have. Blocks on the file system.
+A verified configuration is saved and loaded again, or `Unusable` says why the file can't be used. Three invariants hold. The file is complete or
+absent. No other user can have read or written it. A loaded document has the version that the file names. Blocks on the file system.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ _FOR_OTHERS = 0o077
 
 @attrs.frozen
 class LastKnownGood:
-    """Where the file is, and when it counts.
+    """Where the file is, and under which conditions it is used.
 
     Attributes:
-        path: In a directory that this user may write to; it has mode 600.
-        max_age: How long ago a server may have said that it is current, in seconds. None: ever.
-        patience: How long a start waits for a server before the file is used, in seconds.
+        path: The file, in a directory that this user may write to. It has mode 600.
+        max_age: The greatest age, in seconds since a server last confirmed the content. None: no limit.
+        patience: How long a start waits for a server before it uses the file, in seconds.
     """
 
     path: str | os.PathLike[str]
@@ -40,10 +40,10 @@ class LastKnownGood:
 
 @attrs.frozen
 class Saved:
-    """What is in the file.
+    """The content of the file.
 
     Attributes:
-        confirmed_at: When a server said last that it is current, in seconds since the epoch.
+        confirmed_at: When a server last confirmed that the content is current, in seconds since the epoch.
     """
 
     key: Key
@@ -53,14 +53,14 @@ class Saved:
 
 
 class Unusable(Exception):
-    """The file is there and can't be used; the text says why, and holds nothing of it."""
+    """The file exists but can't be used. The text gives the reason, and quotes none of the content."""
 
 
 def load(file: LastKnownGood, subject: Subject, now: float) -> Saved | None:
-    """Read the file; None where there is none.
+    """Read the file. Return None if there is no file.
 
     Raises:
-        Unusable: It is damaged, too old, of another configuration, or somebody else could have read or written it.
+        Unusable: The file is damaged, too old or for another configuration, or another user could have read or written it.
     """
     try:
         data = _read(file.path)
@@ -77,19 +77,19 @@ def load(file: LastKnownGood, subject: Subject, now: float) -> Saved | None:
     except (KeyError, TypeError, ValueError):
         raise Unusable("is damaged") from None
     if not is_whole:
-        raise Unusable("hasn't the version that it is said to have")
+        raise Unusable("doesn't match the version that it names")
     if asked != (_SCHEMA, subject.application, subject.profile, subject.label):
-        raise Unusable("is of another configuration")
+        raise Unusable("is for another configuration")
     if file.max_age is not None and now - saved.confirmed_at > file.max_age:
         raise Unusable(f"is older than max_age ({file.max_age:g} s)")
     return saved
 
 
 def save(file: LastKnownGood, subject: Subject, saved: Saved) -> None:
-    """Write the file, as a whole, with mode 600.
+    """Replace the file as a whole, with mode 600.
 
     Raises:
-        OSError: It stays as it was.
+        OSError: The file can't be written. The old file stays as it was.
     """
     content = {
         "schema": _SCHEMA,
@@ -100,7 +100,7 @@ def save(file: LastKnownGood, subject: Subject, saved: Saved) -> None:
         "document": saved.document,
     }
     path = Path(file.path)
-    # mkstemp's mode is 600, and nobody else can have put a link there.
+    # mkstemp creates the file with mode 600, and refuses a link that another user has put there.
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with open(descriptor, "wb") as written:
@@ -114,23 +114,23 @@ def save(file: LastKnownGood, subject: Subject, saved: Saved) -> None:
 
 
 def remove(file: LastKnownGood) -> None:
-    """Remove the file: there is no such configuration any more.
+    """Remove the file, because the configuration no longer exists.
 
     Raises:
-        OSError: It can't be removed.
+        OSError: The file can't be removed.
     """
     with contextlib.suppress(FileNotFoundError):
         os.unlink(file.path)
 
 
 def _read(path: str | os.PathLike[str]) -> bytes:
-    # A pipe would wait for somebody to write: O_NONBLOCK.
+    # O_NONBLOCK: opening a named pipe would otherwise wait for a writer.
     with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise Unusable("must be a regular file")
         if status.st_uid not in (0, os.geteuid()) or stat.S_IMODE(status.st_mode) & _FOR_OTHERS:
-            raise Unusable("is open to other users, or belongs to one; remove it")
+            raise Unusable("is open to other users, or belongs to another user; remove it")
         data = file.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
         raise Unusable("is too large")

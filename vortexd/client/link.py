@@ -1,7 +1,8 @@
-"""Keeps a view up to date: one connection after the other, to whichever server's turn it is. Trio, on trio-websocket.
+"""Keeps a view up to date: one connection after another, to whichever server is next. Trio, on trio-websocket.
 
-In come addresses and a subject, out go the events of conversations into the view. The invariants: one task, one connection at a time; nothing
-that a server sends or fails to send ends the task, only `stop`, its cancellation, or servers that all say no; every wait on a peer has a deadline.
+It takes addresses and a subject, and applies the events of each connection to the view. Invariants: there is one task, and one
+connection at a time. Only `stop`, cancellation, or a refusal by every server ends the task; nothing else that a server sends or fails to
+send does. Every wait on a server has a deadline.
 """
 
 import logging
@@ -22,26 +23,26 @@ from .address import SUBPROTOCOL, Address, Subject, headers, target
 from .change import Change
 from .client_state import Ack, ClientState
 from .disconnect import Disconnect, closed, refused
-from .protocol import Beat, Conversation, Current, Event, Over, Refused
+from .protocol import Conversation, Current, Event, Heartbeat, Over, Refused
 from .server_rotation import ServerRotation
 from .streams import Connect, ObservedStream, reason_of
 from .view import Connected, Failed, Stale, View
 
 log = logging.getLogger("vortexd.client")
 
-# What is logged of an `error` of the server; `vortexctl watch` prints it.
-REFUSED = "the server refused something: %s %s"
-# RFC 6455 section 7.1.5 has no name for it: what trio-websocket closes with when a message is beyond the limit.
+# The log line for an `error` message from the server. `vortexctl watch` prints it.
+REFUSED = "the server refused a message: %s %s"
+# trio-websocket closes with this code if a message exceeds the limit (RFC 6455 section 7.4.1).
 _TOO_BIG = 1009
 
 
 @attrs.frozen
 class Timeouts:
-    """How long a server may take, in seconds.
+    """How long the client waits for a server, in seconds.
 
     Attributes:
-        connect: For TCP and TLS together, and then for the answer to the handshake.
-        send: For taking one message.
+        connect: For TCP and TLS together, and then again for the handshake response.
+        send: For the sending of one message.
         close: For the closing handshake.
     """
 
@@ -51,14 +52,14 @@ class Timeouts:
 
 
 class Link:
-    """The connections of one view.
+    """The connections that keep one view up to date.
 
     Args:
         addresses: Servers of the same configuration, the preferred one first.
-        token: Gives the token for each attempt. One that was refused is tried once.
-        has_other_tokens: Whether it may give another one later.
-        held: What is known already.
-        max_message_bytes: A server with a larger one is not for this client.
+        token: Returns the token for each attempt. A refused token isn't sent a second time.
+        has_other_tokens: Whether `token` may return a different token later.
+        held: The state that is already known.
+        max_message_bytes: If a server sends a larger message, the client doesn't return to that server.
         connect: Opens a stream.
     """
 
@@ -87,14 +88,14 @@ class Link:
         self._max_message_bytes = max_message_bytes
         self._connect = connect
         self._timeouts = timeouts
-        self._talk: Conversation | None = None
+        self._conversation: Conversation | None = None
         self._waiting: trio.CancelScope | None = None
         self._attempting: trio.CancelScope | None = None
         self._is_stopping = False
         self._current_since: float | None = None
 
     async def run(self) -> None:
-        """Connect, follow and come back, until all servers say no or `stop` was called."""
+        """Connect, follow and reconnect, until every server has refused or `stop` was called."""
         rotation = ServerRotation(len(self._addresses))
         while turn := rotation.next():
             number, due = turn
@@ -112,24 +113,24 @@ class Link:
             self._stale(end, self._addresses[number])
             rotation.ended(number, end, lasted, now, random.random())
         reason = self._view.state.reason if isinstance(self._view.state, Stale) else ""
-        log.error("configuration is followed no longer: %s", reason)
+        log.error("the client has stopped following the configuration: %s", reason)
         self._view.turn(Failed(reason))
 
     def stop(self) -> None:
-        """Let `run` end, after a closing handshake where there is a connection."""
+        """Let `run` return. If there is a connection, it performs a closing handshake first."""
         self._is_stopping = True
         self._wake()
-        if self._talk is None and self._attempting is not None:
+        if self._conversation is None and self._attempting is not None:
             self._attempting.cancel()
 
     def acknowledge(self, key: Key, ack: Ack) -> None:
-        """Say it now, where there is a connection, and whenever another server, or the same one anew, has the same version."""
+        """Send an acknowledgement if there is a connection, and again whenever a later connection has the same version."""
         if self._held.replica(key) is None:
-            # The key has ended meanwhile.
+            # The key has ended in the meantime.
             return
         self._held.acks[key] = ack
-        if self._talk is not None:
-            self._talk.acknowledge(key, ack)
+        if self._conversation is not None:
+            self._conversation.acknowledge(key, ack)
             self._wake()
 
     def _wake(self) -> None:
@@ -137,29 +138,29 @@ class Link:
             self._waiting.cancel()
 
     def _stale(self, end: Disconnect, address: Address) -> None:
-        """Say that there is no connection any more; the first time to the log, too."""
+        """Mark the view as stale. Log the first failure after a connection as a warning, later failures as info."""
         reason = f"{address}: {end.reason}"
         if isinstance(self._view.state, Connected):
-            heard_at = self._talk.heard_at if self._talk else trio.current_time()
+            heard_at = self._conversation.heard_at if self._conversation else trio.current_time()
             since = time.time() - (trio.current_time() - heard_at)
             log.warning("connection to %s lost: %s", address, end.reason)
         else:
             assert isinstance(self._view.state, Stale)
             since = self._view.state.since
             log.info("can't follow %s: %s", address, end.reason)
-        self._talk = self._current_since = None
+        self._conversation = self._current_since = None
         self._view.turn(Stale(since, reason))
 
     async def _attempt(self, address: Address) -> Disconnect:
-        """One connection, from the first packet to its end."""
+        """Make one connection, and return the reason for its end."""
         try:
             token = self._token()
             if token is not None and token == self._refused_token:
-                return Disconnect("the token was refused, and there is no other one yet")
+                return Disconnect("the server refused the token, and there is no other token yet")
             end = await self._connection(address, token)
-        except Exception:  # the handler of last resort: an application must not fall with a server
+        except Exception:  # the handler of last resort: a server must not crash the application
             log.exception("connection failed")
-            return Disconnect("an error of this client, which is in the log")
+            return Disconnect("an error in this client; see the log")
         if end.is_token and self._has_other_tokens:
             self._refused_token = token
             return attrs.evolve(end, may_return=True)
@@ -168,9 +169,9 @@ class Link:
     async def _connection(self, address: Address, token: str | None) -> Disconnect:
         try:
             with trio.fail_after(self._timeouts.connect):
-                stream = ObservedStream(await self._connect(address), self._hear)
+                stream = ObservedStream(await self._connect(address), self._note_bytes)
         except trio.TooSlowError:
-            return Disconnect("it doesn't answer")
+            return Disconnect("the server doesn't answer")
         except (OSError, trio.BrokenResourceError) as error:
             return Disconnect(reason_of(error))
         try:
@@ -180,14 +181,14 @@ class Link:
             await trio.aclose_forcefully(stream)
 
     async def _over(self, stream: "ObservedStream", address: Address, token: str | None) -> Disconnect:
-        """A connection over an open stream. What ends it arrives as an exception of whichever task noticed."""
+        """Perform the handshake on an open stream, and follow. If the connection breaks, whichever task notices raises."""
         end = closed(1006)
         try:
             async with trio.open_nursery() as nursery:
                 with trio.fail_after(self._timeouts.connect):
                     websocket = await wrap_client_stream(
                         nursery,
-                        stream,  # type: ignore[arg-type, unused-ignore]  # any stream will do
+                        stream,  # type: ignore[arg-type, unused-ignore]  # it accepts any stream
                         address.authority,
                         target(address, self._subject, self._held.main.version),
                         subprotocols=(SUBPROTOCOL,),
@@ -199,17 +200,17 @@ class Link:
                 stream.is_open = True
                 end = await self._follow(websocket)
                 if self._is_stopping:
-                    # Else it is the server that is silent or broken, and the next attempt is more urgent.
+                    # Otherwise the server is silent or broken, and the next attempt is more urgent than a closing handshake.
                     with trio.move_on_after(self._timeouts.close):
                         await websocket.aclose()
                 nursery.cancel_scope.cancel()
         except* ConnectionRejected as group:
             end = _refusal(group, self._held)
         except* trio.TooSlowError:
-            end = Disconnect("it doesn't answer")
+            end = Disconnect("the server doesn't answer")
         except* h11.ProtocolError:
-            # Of what can't be HTTP trio-websocket wants to tell the server, which a client can't.
-            end = Disconnect("what it answers is no HTTP")
+            # If the response isn't HTTP, trio-websocket tries to send an error response, which h11 refuses to a client.
+            end = Disconnect("the server's answer isn't HTTP")
         except* (
             ConnectionClosed,
             HandshakeError,
@@ -218,51 +219,51 @@ class Link:
             trio.BrokenResourceError,
             trio.ClosedResourceError,
         ):
-            # The reader's share of an end that `_follow` has a name for, or of one before anything was followed.
+            # `_follow` has returned the reason already, or the connection broke before anything was followed.
             pass
         return end
 
     async def _follow(self, websocket: WebSocketConnection) -> Disconnect:
-        self._talk = talk = Conversation(self._held, self._patterns, trio.current_time())
+        self._conversation = conversation = Conversation(self._held, self._patterns, trio.current_time())
         while True:
             try:
                 with trio.fail_after(self._timeouts.send):
-                    for text in talk.take_outgoing(trio.current_time()):
+                    for text in conversation.take_outgoing(trio.current_time()):
                         await websocket.send_message(text)
                 if self._is_stopping:
-                    # Only now: what was acknowledged before the end is said.
+                    # Close only now, so that earlier acknowledgements are still sent.
                     return closed(1000)
-                events = await self._next(websocket, talk)
+                events = await self._next(websocket, conversation)
             except trio.TooSlowError:
-                return Disconnect("it doesn't read")
+                return Disconnect("the server doesn't read")
             except ConnectionClosed as error:
-                return self._closed(error, talk)
+                return self._closed(error, conversation)
             for event in events:
                 if isinstance(event, Over):
-                    return attrs.evolve(event.end, reconnect_after_ms=talk.reconnect_after_ms)
-                self._tell(event)
+                    return attrs.evolve(event.end, reconnect_after_ms=conversation.reconnect_after_ms)
+                self._apply(event)
 
-    async def _next(self, websocket: WebSocketConnection, talk: Conversation) -> list[Event]:
+    async def _next(self, websocket: WebSocketConnection, conversation: Conversation) -> list[Event]:
         message = None
-        # Cancelled by `_wake`, too: then there is something to say.
-        deadline = -math.inf if self._is_stopping else talk.wake_at(trio.current_time())
+        # `_wake` also cancels this scope, when there is a message to send.
+        deadline = -math.inf if self._is_stopping else conversation.wake_at(trio.current_time())
         with trio.CancelScope(deadline=deadline) as self._waiting:
             message = await websocket.get_message()
         now = trio.current_time()
-        events = [] if message is None else talk.receive(message, now)
-        return events + talk.tick(now)
+        events = [] if message is None else conversation.receive(message, now)
+        return events + conversation.tick(now)
 
-    def _closed(self, error: ConnectionClosed, talk: Conversation) -> Disconnect:
+    def _closed(self, error: ConnectionClosed, conversation: Conversation) -> Disconnect:
         reason = error.reason
         if reason is None:
-            return closed(1006, reconnect_after_ms=talk.reconnect_after_ms)
+            return closed(1006, reconnect_after_ms=conversation.reconnect_after_ms)
         if reason.code == _TOO_BIG and (reason.reason or "").startswith("Exceeded maximum message size"):
             return Disconnect(
-                f"it sent more than max_message_bytes ({self._max_message_bytes}) at once", may_return=False
+                f"the server sent a message longer than max_message_bytes ({self._max_message_bytes})", may_return=False
             )
-        return closed(reason.code, reason.reason, talk.reconnect_after_ms)
+        return closed(reason.code, reason.reason, conversation.reconnect_after_ms)
 
-    def _tell(self, event: Event) -> None:
+    def _apply(self, event: Event) -> None:
         match event:
             case Change():
                 self._view.change(event, is_main=event.key == self._held.key)
@@ -272,14 +273,14 @@ class Link:
                 self._refused_token = None
                 self._view.confirm(time.time())
                 self._view.turn(Connected())
-            case Beat():
+            case Heartbeat():
                 self._view.confirm(time.time())
             case Refused(code, message):
                 log.warning(REFUSED, code, message)
 
-    def _hear(self) -> None:
-        if self._talk is not None:
-            self._talk.hear(trio.current_time())
+    def _note_bytes(self) -> None:
+        if self._conversation is not None:
+            self._conversation.hear(trio.current_time())
 
 
 def _refusal(group: BaseExceptionGroup[ConnectionRejected], held: ClientState) -> Disconnect:
@@ -289,4 +290,4 @@ def _refusal(group: BaseExceptionGroup[ConnectionRejected], held: ClientState) -
     assert isinstance(rejected, ConnectionRejected)
     found = {bytes(name).lower(): bytes(value) for name, value in rejected.headers}
     retry_after = found.get(b"retry-after", b"").decode("latin-1")
-    return refused(rejected.status_code, retry_after or None, rejected.body or b"", had_it=held.key is not None)
+    return refused(rejected.status_code, retry_after or None, rejected.body or b"", existed_before=held.key is not None)

@@ -1,8 +1,8 @@
-"""The client's end of one connection. Sans-IO: text in, events and text to send out, time as an argument. Pure.
+"""The client's end of one connection. Sans-IO: text in, events and outgoing text out, time as an argument. Pure.
 
-What is held outlives connections: each conversation begins with it, asks for what is missing, and never goes back behind it. The
-invariant: a `Change` tells of a document only when its version was verified. What can't be verified is asked for anew, a bounded number
-of times; then the conversation is over, and a new connection has to mend it.
+The client's state outlives connections. Each conversation begins with it, requests missing documents, and never returns to an older
+state. Invariant: a `Change` is made only after the version of its document was verified. If a version can't be verified, the client asks
+for it again, a bounded number of times. After that the conversation is over, and the client needs a new connection.
 """
 
 import math
@@ -22,19 +22,19 @@ from .disconnect import Disconnect
 from .replica import OutOfSync, Replica
 
 SCHEMA = 1
-# Of a server that doesn't say what its are: the defaults of realtime.heartbeat_interval and heartbeat_timeout.
+# If the server doesn't name its own: the sum of the defaults of realtime.heartbeat_interval and heartbeat_timeout.
 _HEARTBEAT = 40.0
 _SHORTEST_HEARTBEAT, _LONGEST_HEARTBEAT = 1.0, 3_600.0
-# What a server lets pass (realtime.resyncs_per_second, resync_burst; messages_per_second), with some left over.
+# Slightly less than a server allows (realtime.resyncs_per_second, resync_burst and messages_per_second).
 _RESYNC_RATE, _RESYNC_BURST = 0.9, 8
 _ACK_RATE = 50
 _MOST_RESYNCS = 3
-# What was on its way before the answer may not fit either: that long, it is no reason to ask again.
+# Messages sent before the answer to a resync may not apply either. For this many seconds they cause no further resync.
 _RESYNC_PAUSE = 1.0
 _RESYNC_PATIENCE = 10.0
-# A heartbeat may stand in front of the first snapshots; not two.
+# One heartbeat may precede the first snapshots, but not two.
 _FENCE = 2
-# More keys than a server serves to one client by default, and more than a program wants to hold.
+# More keys and bytes than a server serves to one client by default, and than a program wants to hold.
 _MOST_KEYS = 100_000
 _MOST_BYTES = 268_435_456
 _MAX_ERROR = 4_096
@@ -43,17 +43,17 @@ _STATES = frozenset({"config_snapshot", "config_change", "config_removed", "in_s
 
 @attrs.frozen
 class Current:
-    """The main subscription is what the server has."""
+    """The main subscription now has the server's current version."""
 
 
 @attrs.frozen
-class Beat:
-    """A heartbeat has said that the main subscription is still what the server has."""
+class Heartbeat:
+    """A heartbeat has confirmed that the main subscription is still current."""
 
 
 @attrs.frozen
 class Refused:
-    """The server refused something and goes on; `code` is that of its `error`, or UNSUBSCRIBED."""
+    """The server refused a message and keeps the connection; `code` is that of its `error`, or UNSUBSCRIBED."""
 
     code: str
     message: str
@@ -61,17 +61,17 @@ class Refused:
 
 @attrs.frozen
 class Over:
-    """Nothing good can come of this connection any more."""
+    """The connection can't be used any more."""
 
     end: Disconnect
 
 
-Event: TypeAlias = Change | Current | Beat | Refused | Over
+Event: TypeAlias = Change | Current | Heartbeat | Refused | Over
 
 
 @attrs.define(eq=False)
 class _Trouble:
-    """A key that is out of sync: how often and when `resync` was sent, and when it is to be sent again."""
+    """A key that is out of sync: how often and when the client sent `resync`, and when it is due again."""
 
     asked: int = 0
     asked_at: float = -math.inf
@@ -79,15 +79,15 @@ class _Trouble:
 
 
 class Conversation:
-    """One connection, from the answer to the handshake on.
+    """The client's end of one connection, after the handshake.
 
     Args:
-        held: What is known; changed in place.
-        patterns: What to subscribe to beside the main subscription.
-        now: Monotonic, in seconds.
+        held: The client's state; changed in place.
+        patterns: Further subscriptions beside the main one.
+        now: Monotonic time, in seconds.
 
     Attributes:
-        reconnect_after_ms: What the server said before it closes, or None.
+        reconnect_after_ms: The delay that the server named before it closes, or None.
     """
 
     def __init__(self, held: ClientState, patterns: Iterable[Pattern], now: float) -> None:
@@ -100,70 +100,73 @@ class Conversation:
         self._acks: dict[Key, Ack] = {}
         self._ack_bucket = Bucket(_ACK_RATE, _ACK_RATE)
         self._may_acknowledge = True
-        # Whether the first state has come, and whether it was what the server has.
+        # Whether the first state has arrived, and whether the main subscription has reached the server's version.
         self._has_begun = self._is_current = False
         self._unconfirmed = set(held.others)
-        # Heartbeats since `subscribed`; None while that is awaited.
-        self._beats: int | None = None if self._patterns else 0
+        # Heartbeats since `subscribed`. None until the server has answered.
+        self._heartbeats_seen: int | None = None if self._patterns else 0
         self._outgoing: list[str] = []
         self.reconnect_after_ms: int | None = None
         if self._patterns:
-            self._say("subscribe", patterns=list(self._patterns))
+            self._send("subscribe", patterns=list(self._patterns))
 
     def take_outgoing(self, now: float) -> list[str]:
-        """What is to be sent now, in order; each only once."""
+        """Return the messages to send now, in order. Each message is returned only once."""
         while self._acks and self._ack_bucket.take(now):
             key = next(iter(self._acks))
             ack = self._acks.pop(key)
-            said = {} if ack.error is None else {"error": ack.error[:_MAX_ERROR]}
-            self._say("ack", version=ack.version, status=ack.status, **said, **_named(key))
+            reason = {} if ack.error is None else {"error": ack.error[:_MAX_ERROR]}
+            self._send("ack", version=ack.version, status=ack.status, **reason, **_named(key))
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
 
     def hear(self, now: float) -> None:
-        """Note a sign of life that is no message: any byte is one."""
+        """Note a sign of life from the server. Any byte counts, not only a whole message."""
         self._heard = max(self._heard, now)
 
     @property
     def heard_at(self) -> float:
-        """When the server gave its last sign of life."""
+        """When the server last gave a sign of life."""
         return self._heard
 
     def wake_at(self, now: float) -> float:
-        """When to call `tick` and `take_outgoing` at the latest."""
+        """The latest time to call `tick` and `take_outgoing`."""
         acks = now + 1 / _ACK_RATE if self._acks else math.inf
         return min(self._heard + self._heartbeat, acks, *(trouble.due for trouble in self._troubles.values()))
 
     def tick(self, now: float) -> list[Event]:
-        """Do what is due by now: take a silent server for dead, ask again for what hasn't come."""
+        """Perform the actions that are due: give up on a silent server, and repeat a resync that had no answer."""
         if now >= self._heard + self._heartbeat:
-            return [Over(Disconnect("the server gives no sign of life"))]
+            return [Over(Disconnect("the server is silent: no heartbeat in time"))]
         return [event for key in list(self._troubles) for event in self._ask_if_due(key, now)]
 
     def acknowledge(self, key: Key, ack: Ack) -> None:
-        """Say what the application did with a key; of several in a short time the last one counts."""
+        """Queue an acknowledgement of a key. If several are queued for one key, only the last is sent."""
         if self._may_acknowledge:
             self._acks.pop(key, None)
             self._acks[key] = ack
 
     def receive(self, text: str | bytes, now: float) -> list[Event]:
-        """Take one message. Never raises: what no server may say is `Over`."""
+        """Process one message. Never raises: if the server breaks the protocol, the result is `Over`."""
         self.hear(now)
         try:
             message = orjson.loads(text) if isinstance(text, str) else None
         except ValueError:
             message = None
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-            return [Over(Disconnect("the server sent something that is no message"))]
+            return [Over(Disconnect("the server sent an invalid message"))]
         if message.get("schema", SCHEMA) != SCHEMA:
             return [
                 Over(
-                    Disconnect("the server speaks a schema that this client doesn't know; update it", may_return=False)
+                    Disconnect(
+                        "the server uses a message schema that this client doesn't know; update the client",
+                        may_return=False,
+                    )
                 )
             ]
         try:
             return self._understand(message["type"], message, now)
-        except _Unfit as error:
+        except _InvalidMessage as error:
             return [Over(Disconnect(f"the server sent {error}"))]
 
     def _understand(self, kind: str, message: dict[str, Any], now: float) -> list[Event]:
@@ -173,9 +176,9 @@ class Conversation:
             case "hello":
                 self._heartbeat = _heartbeat(message)
             case "ping":
-                return self._beat(message, now)
+                return self._receive_heartbeat(message, now)
             case "subscribed":
-                self._beats = 0
+                self._heartbeats_seen = 0
             case "unsubscribed":
                 return self._unsubscribed(_texts(message, "patterns"))
             case "connection_closing":
@@ -187,7 +190,7 @@ class Conversation:
     def _state(self, kind: str, message: dict[str, Any], now: float) -> list[Event]:
         key = Key(*(_text(message, member) for member in ("app", "profile", "label")))
         if not self._has_begun:
-            # The first state is that of the main subscription, whatever the server calls it by now.
+            # The first state belongs to the main subscription, by whatever name the server now calls it.
             self._has_begun = True
             self._held.key = key
             if former := self._held.others.pop(key, None):
@@ -220,20 +223,20 @@ class Conversation:
         return events
 
     def _replica(self, key: Key) -> Replica | None:
-        """The state of a key; None where it is none of ours, as when it was on its way while a subscription ended."""
+        """Return the state of a key. None if this client doesn't follow it: the message may have crossed an `unsubscribe`."""
         replica = self._held.replica(key)
         if replica is None and any(pattern.matches(key) for pattern in self._patterns.values()):
             if len(self._held.others) >= _MOST_KEYS:
-                raise _Unfit("more keys than can be")
+                raise _InvalidMessage("more keys than this client can hold")
             replica = self._held.others[key] = Replica()
         return replica
 
     def _count(self, more: int) -> None:
         self._held.size += more
         if self._held.size > _MOST_BYTES:
-            raise _Unfit("more than can be held")
+            raise _InvalidMessage("more bytes than this client can hold")
 
-    def _beat(self, message: dict[str, Any], now: float) -> list[Event]:
+    def _receive_heartbeat(self, message: dict[str, Any], now: float) -> list[Event]:
         versions = message.get("versions")
         if not isinstance(versions, dict) or self._held.key is None:
             return []
@@ -243,11 +246,11 @@ class Conversation:
             self._troubles.setdefault(key, _Trouble(due=now))
             events += self._ask_if_due(key, now)
         elif self._is_current and version is not None and key not in self._troubles:
-            events.append(Beat())
-        if self._beats is not None and self._beats < _FENCE:
-            self._beats += 1
-            if self._beats == _FENCE:
-                # Everything that matches has been sent by now: what wasn't among it ended while nobody was connected.
+            events.append(Heartbeat())
+        if self._heartbeats_seen is not None and self._heartbeats_seen < _FENCE:
+            self._heartbeats_seen += 1
+            if self._heartbeats_seen == _FENCE:
+                # By now the server has sent every key that matches. Keys that it didn't send ended while the client was disconnected.
                 events += self._forget(self._unconfirmed)
         return events
 
@@ -272,11 +275,11 @@ class Conversation:
         return events
 
     def _refused(self, code: str, message: str) -> Refused:
-        if code == "FORBIDDEN" and self._beats is None:
-            # The answer to `subscribe`: what its patterns matched before may be known no longer.
-            self._beats = 0
+        if code == "FORBIDDEN" and self._heartbeats_seen is None:
+            # This answers `subscribe`: the server may no longer know which keys the patterns matched.
+            self._heartbeats_seen = 0
         elif code == "FORBIDDEN":
-            # The answer to an ack: who goes on is closed for good (realtime.errors_per_minute).
+            # This answers an ack. If the client went on, the server would close the connection for good (realtime.errors_per_minute).
             self._may_acknowledge = False
             self._acks.clear()
         return Refused(printable(code), printable(message))
@@ -286,25 +289,25 @@ class Conversation:
         if now < trouble.due:
             return []
         if trouble.asked >= _MOST_RESYNCS:
-            return [Over(Disconnect("what the server sends doesn't lead to the version that it names"))]
+            return [Over(Disconnect("the server's changes don't lead to the version that it names"))]
         if not self._resyncs.take(now):
             trouble.due = now + _RESYNC_PAUSE
             return []
         replica = self._held.replica(key)
-        # The second time all is asked for: it may be what is held that is wrong.
+        # The second request asks for the whole document, because the client's own copy may be wrong.
         last_version = replica.version if replica and not trouble.asked else None
         trouble.asked += 1
         trouble.asked_at, trouble.due = now, now + _RESYNC_PATIENCE
-        # Without a mode newer servers send the whole document; older ones know none, and send a diff.
-        self._say("resync", last_version=last_version, mode="diff", **_named(key))
+        # Without a mode, newer servers send the whole document. Older servers know no mode, and send a diff.
+        self._send("resync", last_version=last_version, mode="diff", **_named(key))
         return []
 
-    def _say(self, kind: str, **members: Any) -> None:
+    def _send(self, kind: str, **members: Any) -> None:
         self._outgoing.append(orjson.dumps({"type": kind, **members}).decode())
 
 
-class _Unfit(Exception):
-    """A message that no server sends; the text says what the server sent."""
+class _InvalidMessage(Exception):
+    """The server broke the protocol; the text names the part of the message that is wrong."""
 
 
 def _named(key: Key) -> dict[str, str]:
@@ -314,14 +317,14 @@ def _named(key: Key) -> dict[str, str]:
 def _text(message: Mapping[str, Any], member: str) -> str:
     value = message.get(member)
     if not isinstance(value, str):
-        raise _Unfit(f"half a message: {member} isn't text")
+        raise _InvalidMessage(f"an incomplete message: {member} isn't a string")
     return value
 
 
 def _texts(message: Mapping[str, Any], member: str) -> list[str]:
     value = message.get(member)
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise _Unfit(f"half a message: {member} is no list of text")
+        raise _InvalidMessage(f"an incomplete message: {member} isn't a list of strings")
     return value
 
 

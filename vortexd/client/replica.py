@@ -1,7 +1,7 @@
-"""What a client knows of one key: server messages in, the verified document out, or a refusal that calls for `resync`.
+"""The client's copy of one key: applies the server's messages, and holds the verified document. Pure.
 
-Pure. The invariants: `version` is the version of `document`; a message that would break this changes nothing; and no message makes
-a document that is much larger than itself and what is held.
+If a message can't be applied, it raises `OutOfSync`, and the client should send `resync`. Invariants: `version` is always the version of
+`document`; a message that would break this changes nothing. No message makes a document much larger than the message and the old document.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ import jsonpatch
 from ..core.version import encode
 from ..core.version import version_of as version_of_body
 
-# RFC 6902's "copy" doubles a document with 20 bytes. No patch of ours has one.
+# Each "copy" of RFC 6902 can double a document with 20 bytes. vortexd's own patches have none.
 _MOST_COPIES = 16
 _MAX_COPIED_BYTES = 16_777_216
-# Besides members that are missing or of another type: paths that jsonpatch trips over, nesting beyond Python's stack, numbers no document has.
+# Members that are missing or have another type, paths that jsonpatch can't handle, nesting too deep for Python's stack, invalid numbers.
 _UNFIT = (
     LookupError,
     TypeError,
@@ -28,24 +28,24 @@ _UNFIT = (
 
 
 class OutOfSync(Exception):
-    """The message doesn't lead on from what is held, or not to the version it names: ask for `resync`."""
+    """The message doesn't follow from the current state, or doesn't lead to the version that it names: send `resync`."""
 
 
 def version_of(document: object) -> str:
-    """The first 16 hex digits of SHA-256 over a document as compact JSON with sorted keys."""
+    """Return the first 16 hex digits of the SHA-256 of a document as compact JSON with sorted keys."""
     return version_of_body(encode(document))
 
 
 class Replica:
-    """One key as the server has it, as far as it is known here.
+    """The client's copy of one key of the server.
 
     Args:
-        version: Of `document`, which was verified; both None where nothing is known.
+        version: The verified version of `document`. Both are None if nothing is known.
 
     Attributes:
-        version: None until a document has come, and when the key has ended.
-        document: Nobody else may change it.
-        size: How many bytes it has as compact JSON.
+        version: None until a document has arrived, and after the key has ended.
+        document: Callers must not modify it.
+        size: The size of the document as compact JSON, in bytes.
     """
 
     def __init__(self, version: str | None = None, document: Any = None) -> None:
@@ -54,15 +54,15 @@ class Replica:
         self.size = 0
 
     def receive(self, message: Mapping[str, Any]) -> bool:
-        """Take a state message of this key; true when the document became another one. Other types are ignored.
+        """Apply a state message of this key. Return whether the document has changed. Other message types are ignored.
 
         Raises:
-            OutOfSync: Nothing was changed.
+            OutOfSync: The message can't be applied. Nothing was changed.
         """
         try:
             return self._receive(message)
         except _UNFIT:
-            raise OutOfSync("not a whole message, or one that doesn't fit") from None
+            raise OutOfSync("the message is incomplete or doesn't apply") from None
 
     def _receive(self, message: Mapping[str, Any]) -> bool:
         match message.get("type"):
@@ -80,7 +80,7 @@ class Replica:
 
     def _patch(self, message: Mapping[str, Any]) -> bool:
         if message["new_version"] == self.version:
-            # The same state twice is allowed.
+            # The server may send the same state twice.
             return False
         if self.version is None or message["old_version"] != self.version:
             raise OutOfSync("the change starts from another version")
@@ -88,10 +88,10 @@ class Replica:
 
     def _replace(self, document: Any, version: str) -> bool:
         if not isinstance(document, dict):
-            raise OutOfSync("the document is no object")
+            raise OutOfSync("the document isn't an object")
         body = encode(document)
         if version_of_body(body) != version:
-            raise OutOfSync("the document hasn't the version that was named")
+            raise OutOfSync("the document doesn't match the version that the server named")
         changed = version != self.version
         self.version, self.document, self.size = version, document, len(body)
         return changed
@@ -99,7 +99,7 @@ class Replica:
 
 def _patched(document: Any, diff: Any) -> Any:
     if not isinstance(diff, list):
-        raise OutOfSync("the patch is no list")
+        raise OutOfSync("the patch isn't a list")
     copies = sum(operation["op"] == "copy" for operation in diff)
     if not copies:
         return jsonpatch.apply_patch(document, diff)

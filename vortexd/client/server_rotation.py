@@ -1,6 +1,6 @@
-"""Which server is next, and when: how each attempt ended in, the next attempt out. Pure; time and chance come from the caller.
+"""Which server to try next, and when: records how each attempt ended, and chooses the next. Pure; the caller passes time and chance.
 
-Each server has its own times, so that one that is away, or asks for patience, keeps nobody from the others.
+Each server has its own waiting time. If one server is down or asks for a delay, the client can still try the others.
 """
 
 import math
@@ -10,35 +10,35 @@ import attrs
 from .backoff import LAST_CEILING, delay_before
 from .disconnect import Disconnect
 
-# A connection that lasted less is no reason to begin anew with short waits: a server may end each one right after its first state.
+# Seconds. A shorter connection doesn't reset the waits, because a server may close each connection right after its first state.
 _WORKED = LAST_CEILING
 
 
 @attrs.define(eq=False)
 class _Turn:
-    """One server: failures in a row, when it may be asked again, and whether it said never."""
+    """One server: consecutive failures, and the time of the next attempt. If the server has refused for good, the time is infinite."""
 
     failures: int = 0
     due: float = -math.inf
 
 
 class ServerRotation:
-    """The turns of some servers, of which the first is asked first."""
+    """The order of attempts over several servers; the first server is tried first."""
 
     def __init__(self, count: int) -> None:
         self._rotation = [_Turn() for _ in range(count)]
         self._last = -1
 
     def next(self) -> tuple[int, float] | None:
-        """Whose turn it is, and when (monotonic, may have passed); None where none may be asked again."""
+        """Return the next server's number and when to try it (monotonic; may have passed). None if every server has refused for good."""
         count = len(self._rotation)
         due, distance = min((turn.due, (number - self._last - 1) % count) for number, turn in enumerate(self._rotation))
         return None if due == math.inf else ((self._last + 1 + distance) % count, due)
 
     def ended(self, number: int, end: Disconnect, lasted: float, now: float, chance: float) -> None:
-        """Note how an attempt ended, and `lasted`: for how long it had the current state."""
+        """Record how an attempt ended. `lasted` is how many seconds the connection had the current state."""
         if lasted >= _WORKED:
-            # What was long ago says nothing of the others either.
+            # Failures before a long connection no longer say anything about the other servers either.
             self._rotation = [_Turn() for _ in self._rotation]
         self._last = number
         turn = self._rotation[number]

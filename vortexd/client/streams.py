@@ -1,4 +1,4 @@
-"""Opening a stream to a server, and keeping what comes before its first message within bounds. Trio."""
+"""Opens a stream to a server, and limits the size of the handshake response. Trio."""
 
 import os
 import ssl
@@ -9,7 +9,7 @@ import trio
 from ..core.text import printable
 from .address import Address
 
-# The answer to a handshake: a head, and the JSON of a refusal.
+# A handshake response: its head, and the JSON body of a refusal.
 _MAX_ANSWER = 65_536
 _MAX_REASON = 200
 
@@ -17,7 +17,7 @@ Connect = Callable[[Address], Awaitable[trio.abc.Stream]]
 
 
 def connector(ssl_context: ssl.SSLContext | None) -> Connect:
-    """What opens a stream to an address, certificates checked by a context, or by the system's authorities."""
+    """Make a function that opens a stream to an address. The TLS context checks certificates; default: the system's authorities."""
 
     async def connect(address: Address) -> trio.abc.Stream:
         if address.port is None:
@@ -25,7 +25,7 @@ def connector(ssl_context: ssl.SSLContext | None) -> Connect:
         stream = await trio.open_tcp_stream(address.host, address.port)
         if not address.is_tls:
             return stream
-        # Made when it is needed: reading the system's authorities takes a while.
+        # Made only when it is needed, because reading the system's authorities takes a while.
         context = ssl_context or ssl.create_default_context()
         secure = trio.SSLStream(stream, context, server_hostname=address.host, https_compatible=True)
         try:
@@ -39,9 +39,9 @@ def connector(ssl_context: ssl.SSLContext | None) -> Connect:
 
 
 class ObservedStream(trio.abc.Stream):
-    """Passes a stream on, notes each arrival of bytes, and keeps the answer to the handshake within bounds.
+    """Wraps a stream: reports each arrival of bytes, and limits the size of the handshake response.
 
-    Before `is_open`, an end is an OSError: trio-websocket would leave who waits for the handshake waiting.
+    Until `is_open` is set, the end of the stream raises OSError. Otherwise trio-websocket would wait for the handshake forever.
     """
 
     def __init__(self, stream: trio.abc.Stream, on_bytes: Callable[[], None]) -> None:
@@ -51,14 +51,14 @@ class ObservedStream(trio.abc.Stream):
         self.is_open = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        # What has come before: with the last of the answer may come much that is none of it.
+        # Only bytes of earlier calls count: the last read of the response may already hold many bytes that follow it.
         if not self.is_open and self._received > _MAX_ANSWER:
             raise ConnectionAbortedError("the answer to the handshake is too long")
         data = await self._stream.receive_some(max_bytes)
         self._on_bytes()
         self._received += len(data)
         if not self.is_open and not data:
-            raise ConnectionAbortedError("the connection ended within the handshake")
+            raise ConnectionAbortedError("the connection ended during the handshake")
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -70,14 +70,14 @@ class ObservedStream(trio.abc.Stream):
     async def aclose(self) -> None:
         await self._stream.aclose()
         if not self.is_open:
-            raise ConnectionAbortedError("the answer to the handshake is none")
+            raise ConnectionAbortedError("the answer to the handshake is invalid")
 
 
 def reason_of(error: BaseException) -> str:
-    """Why a connection can't be opened; of TLS it is the cause that says it."""
+    """Return the reason for a failed connection, on one line. For a TLS error, the cause holds it."""
     cause = error.__cause__ if isinstance(error, trio.BrokenResourceError) else error
     if cause is not None and isinstance(cause.__cause__, BaseExceptionGroup):
-        # One for each address that a name has: what is the same of all is said once.
+        # There is one error for each address of the host name. Each distinct reason is named once.
         reasons = [os.strerror(each.errno or 0) for each in cause.__cause__.exceptions if isinstance(each, OSError)]
         return ", ".join(dict.fromkeys(reasons))[:_MAX_REASON]
     text = str(cause.strerror or cause) if isinstance(cause, OSError) else str(cause or error)

@@ -1,7 +1,7 @@
-"""A configuration as an application has it: a mapping, a state, and what has changed since it last looked. Pure.
+"""The application's view of a configuration: a mapping, a state, and the changes since the application last looked. Pure.
 
-In come the events of conversations, one after the other over all connections. The invariants: what is shown was verified; and however slow the
-application is, there is at most one `Change` of a key that it hasn't seen, from what it saw last to the newest.
+The events of all connections update it, one after another. Invariants: it shows only verified documents. However slow the application
+is, each key has at most one unseen `Change`, from the version that the application saw last to the newest.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +17,7 @@ from .client_state import Ack
 
 @attrs.frozen
 class Connected:
-    """What is shown is what a server has, as far as the last heartbeat says."""
+    """The view shows the server's current document, as of the last heartbeat."""
 
     def __str__(self) -> str:
         return "connected"
@@ -25,11 +25,11 @@ class Connected:
 
 @attrs.frozen
 class Stale:
-    """There is no connection, and another attempt is under way or to come.
+    """There is no connection. The client is trying to connect, or will try again.
 
     Attributes:
-        since: Until when what is shown is known to be what a server had, in seconds since the epoch; the beginning where nothing is known.
-        reason: Why, on one line.
+        since: The last time, in seconds since the epoch, at which the view was known to be current. If nothing is known, the start.
+        reason: Why there is no connection, on one line.
     """
 
     since: float
@@ -41,7 +41,7 @@ class Stale:
 
 @attrs.frozen
 class Failed:
-    """The server said no, and this client doesn't come back: a person has to look."""
+    """Every server has refused, and the client doesn't try again: an operator has to act."""
 
     reason: str
 
@@ -53,23 +53,23 @@ State: TypeAlias = Connected | Stale | Failed
 
 
 class WatchFailed(Exception):
-    """There is nothing to begin with: every server said no, or none answered in time."""
+    """There is no document to begin with: every server refused, or none answered in time."""
 
 
 class View(Mapping[str, Any]):
-    """The configuration of one key, and of others that patterns match.
+    """The configuration of one key, and of further keys that patterns match.
 
-    It is read like the nested document that it holds; nothing of it may be changed. After `watch` has ended it stays as it was.
+    Read it like the nested document that it holds, and don't modify the document. After `watch` has ended, it keeps its content.
 
     Args:
-        since: The time, or that of what it begins with, in seconds since the epoch.
-        lock: Held by who changes it and who takes changes, where these are several threads; has to be reentrant.
+        since: The current time, or the time of a saved document that the view begins with, in seconds since the epoch.
+        lock: Needed if several threads use the view: held while changes are shown or taken. It must be reentrant.
     """
 
     def __init__(self, since: float, lock: AbstractContextManager[object] | None = None) -> None:
         self._lock = lock or nullcontext()
         self._listeners: list[Callable[[], None]] = []
-        self._say: Callable[[Key, Ack], None] | None = None
+        self._send_ack: Callable[[Key, Ack], None] | None = None
         self._main: Change | None = None
         self._others: dict[Key, Change] = {}
         self._unseen: dict[Key, Change] = {}
@@ -79,22 +79,22 @@ class View(Mapping[str, Any]):
 
     @property
     def key(self) -> Key | None:
-        """What is watched, as the server names it: with the label, too."""
+        """The watched key, as the server names it, including the label."""
         return self._main.key if self._main else None
 
     @property
     def version(self) -> str | None:
-        """The version of what is shown; None where the server has no such configuration any more."""
+        """The version of the shown document. None if the server no longer has this configuration."""
         return self._main.version if self._main else None
 
     @property
     def document(self) -> dict[str, Any]:
-        """The nested document, the empty one where there is none. A new object with each change, and never changed itself."""
+        """The nested document, or an empty one if there is none. Each change makes a new object; no object is ever modified."""
         return (self._main.document if self._main else None) or {}
 
     @property
     def origin(self) -> Mapping[str, str] | None:
-        """{commit, author, time} of who made this version, of git sources."""
+        """{commit, author, time} of this version. Only git sources set it."""
         return self._main.origin if self._main else None
 
     @property
@@ -109,17 +109,17 @@ class View(Mapping[str, Any]):
 
     @property
     def has_begun(self) -> bool:
-        """Whether there is a document, or a server has said that there is none."""
+        """Whether there is a document, or a server has confirmed that there is none."""
         return self._main is not None or self._confirmed_at is not None
 
     @property
     def confirmed_at(self) -> float | None:
-        """When a server said last that this is current, in seconds since the epoch; None where none has yet."""
+        """When a server last confirmed that this is current, in seconds since the epoch. None if no server has yet."""
         return self._confirmed_at
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing comes any more, but for what wasn't taken yet."""
+        """Whether no more changes will come. Changes that weren't taken yet are still available."""
         return self._is_over or isinstance(self._state, Failed)
 
     def __getitem__(self, name: str) -> Any:
@@ -132,37 +132,37 @@ class View(Mapping[str, Any]):
         return len(self.document)
 
     def __repr__(self) -> str:
-        # Without values: what is printed by accident isn't for everybody.
+        # No values: output that is printed by accident may reach people who must not see them.
         return f"<{type(self).__name__} {self.key or ''} {self.version} {self._state}>"
 
     def acknowledge(self, version: str, status: str, error: str | None = None, key: Key | None = None) -> None:
-        """Have the server told what the application did with a version; see the `ack` of each kind of client.
+        """Report to the server how the application handled a version; see the `ack` of each kind of client.
 
         Raises:
             ValueError: The status is neither "applied" nor "rejected".
         """
         if status not in ("applied", "rejected"):
-            raise ValueError('the status of an ack is "applied" or "rejected"')
+            raise ValueError('the status of an ack must be "applied" or "rejected"')
         key = key or self.key
-        if self._say is not None and key is not None:
-            self._say(key, Ack(version, status, error))
+        if self._send_ack is not None and key is not None:
+            self._send_ack(key, Ack(version, status, error))
 
-    # For the connection, and who waits for news.
+    # For the connection, and for the tasks that wait for news.
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Call this after everything that becomes different."""
+        """Call a function after every update of the view."""
         self._listeners.append(listener)
 
-    def bind(self, say: Callable[[Key, Ack], None]) -> None:
-        """Say acknowledgements by this."""
-        self._say = say
+    def bind(self, send: Callable[[Key, Ack], None]) -> None:
+        """Set the function that sends acknowledgements."""
+        self._send_ack = send
 
     def begin(self, change: Change) -> None:
-        """Show what the application begins with; it is no change."""
+        """Set the document that the application begins with; it doesn't count as a change."""
         self._main = change
 
     def change(self, change: Change, *, is_main: bool) -> None:
-        """Show what has changed, and keep it until the application looks."""
+        """Show a new document, and keep the change until the application takes it."""
         with self._lock:
             if is_main:
                 self._main = change
@@ -176,27 +176,27 @@ class View(Mapping[str, Any]):
         self._notify()
 
     def confirm(self, now: float) -> None:
-        """Note that a server has said that what is shown is current."""
+        """Record that a server has confirmed the shown document as current."""
         self._confirmed_at = now
         self._notify()
 
     def turn(self, state: State) -> None:
-        """Show another state."""
+        """Set the state."""
         self._state = state
         self._notify()
 
     def end(self) -> None:
-        """Nothing comes any more: who waits for changes gets what is left, and then the end."""
+        """Mark the view as over: readers get the changes that are left, and then the end."""
         self._is_over = True
         self._notify()
 
     def take(self) -> Change | None:
-        """One change that the application hasn't seen, of each key at most one; it has now."""
+        """Return one change that the application hasn't seen, and count it as seen. Each key has at most one."""
         with self._lock:
             return self._unseen.pop(next(iter(self._unseen))) if self._unseen else None
 
     def take_all(self) -> None:
-        """Take everything that has come for seen: the application begins with it."""
+        """Count all changes so far as seen, because the application begins with them."""
         with self._lock:
             self._unseen.clear()
 

@@ -1,4 +1,4 @@
-"""`watch`: a configuration that keeps itself up to date, for programs on Trio."""
+"""`watch` for programs on Trio: a configuration that keeps itself up to date."""
 
 import os
 import ssl
@@ -20,8 +20,8 @@ from .view import State, View
 class Config(View):
     """The configuration that `watch` follows: a mapping of the nested document, and a stream of changes.
 
-    `async for change in config` gives each `Change` since the `watch` was entered, until it is left or `state` is `Failed`. Who is
-    slow gets one change for several. It is one stream: two loops would share it.
+    `async for change in config` yields each `Change` since `watch` was entered, until the block ends or `state` is `Failed`. A slow
+    reader gets several changes combined into one. There is only one stream: two loops would share it.
     """
 
     def __init__(self, since: float) -> None:
@@ -29,17 +29,17 @@ class Config(View):
         self._notifier = ChangeNotifier(self)
 
     async def ack(self, version: str, status: str, error: str | None = None, *, key: Key | None = None) -> None:
-        """Tell the server what the application did with a version.
+        """Report to the server how the application handled a version.
 
-        It doesn't wait for a server: it is said when there is one, and again after each reconnect.
+        It doesn't wait for a server. The client sends it as soon as there is a connection, and again after each reconnect.
 
         Args:
             status: "applied" or "rejected".
-            error: Why it was rejected, in a sentence without secrets.
-            key: Of which of `others`. Default: the main one.
+            error: Why the application rejected the version, in a sentence without secrets.
+            key: One of `others`. Default: the main key.
 
         Raises:
-            ValueError: Another status.
+            ValueError: The status is neither "applied" nor "rejected".
         """
         self.acknowledge(version, status, error, key)
         await trio.lowlevel.checkpoint()
@@ -48,7 +48,7 @@ class Config(View):
         return self
 
     async def __anext__(self) -> Change:
-        # First, so that a change that was taken can't be lost to a cancellation.
+        # The checkpoint comes first, so that a cancellation can't lose a change that was already taken.
         await trio.lowlevel.checkpoint()
         while (change := self.take()) is None:
             if self.is_over:
@@ -57,12 +57,12 @@ class Config(View):
         return change
 
     def states(self) -> "States":
-        """Iterate over the state and each one that it turns to, with `async for`. Ends as the changes do."""
+        """Iterate over the current state and each new one, with `async for`. Ends when the changes end."""
         return States(self, self._notifier)
 
 
 class States(AsyncIterator[State]):
-    """The state of a `Config` now, and each one that it turns to; who is slow gets the newest."""
+    """Yields the current state of a `Config`, then each new one. A slow reader skips to the newest state."""
 
     def __init__(self, config: Config, notifier: ChangeNotifier) -> None:
         self._config = config
@@ -96,28 +96,28 @@ def watch(
     timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
     connect: Connect | None = None,
 ) -> AbstractAsyncContextManager[Config]:
-    """Follow a configuration. Entering waits for its current document; then it is kept up to date until the end of the block.
+    """Follow a configuration. Entering waits for the current document. The client then keeps it up to date until the block ends.
 
-    Within the block nothing that a server does raises: `config.state` says how it is, and what was known last stays.
-    Errors of the block itself leave it as they are, and cancellation ends it at once.
+    Inside the block, nothing that a server does raises. `config.state` describes the connection, and the last known document stays.
+    Exceptions of the block itself propagate unchanged. Cancellation ends the block at once.
 
     Args:
-        url: A server (`ws://`, `wss://`, `http://`, `https://`, `unix:///path`), or several of the same configuration, taken in turn.
+        url: A server (`ws://`, `wss://`, `http://`, `https://`, `unix:///path`), or several with the same configuration, tried in turn.
         app: One application, or several separated by commas.
         label: Default: the server's default label.
-        token: Sent as a header. A function is asked before each attempt, and when a token is refused, until it gives another one.
-        patterns: `application:profile:label` with globs: further keys, whose changes come in the same stream.
-        instance: Who acknowledges; default `host:pid`. "" is a client that only watches, and isn't counted.
-        last_known_good: A file that keeps the document, so that a start while every server is away begins with it, as `Stale` or `Failed`.
-        start_timeout: How long to wait for the first document, in seconds. None: as long as it takes.
-        ssl_context: For client certificates and the like.
-        ca_file: The authorities, in PEM, that sign the server's certificate, in place of the system's.
-        max_message_bytes: A server whose documents are larger is not for this client.
-        connect: Opens a stream to an address, in place of TCP, TLS and Unix sockets.
+        token: Sent as a header. A function is called before each attempt. After a refusal, it is called until it returns another token.
+        patterns: Further keys, as `application:profile:label` with globs. Their changes come in the same stream.
+        instance: The name under which this client acknowledges; default `host:pid`. A client with "" only watches, and isn't counted.
+        last_known_good: A file that keeps the document. If every server is down, a start uses it, with the state `Stale` or `Failed`.
+        start_timeout: How long to wait for the first document, in seconds. None: no limit.
+        ssl_context: For client certificates and other TLS options.
+        ca_file: The authorities, in PEM, that sign the server's certificate. They replace the system's authorities.
+        max_message_bytes: If a server sends a larger message, the client doesn't return to that server.
+        connect: Opens a stream to an address. It replaces TCP, TLS and Unix sockets.
 
     Raises:
-        ValueError: An argument can't be one.
-        WatchFailed: There is no document to begin with, not even in a file: each server said no, or `start_timeout` has passed.
+        ValueError: An argument is invalid.
+        WatchFailed: There is no document to begin with, not even in a file: every server refused, or `start_timeout` has passed.
     """
     options: Options = {
         "token": token,

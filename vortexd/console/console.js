@@ -1,29 +1,29 @@
-// The page for people: what changes, what is in force and why, who is connected, and how the sources are.
+// The console, a page for people: changes, current values and their origin, connected clients, and the state of the sources.
 //
-// Changes and documents come over a WebSocket, as they do for every client; the rest is asked for over HTTP. Everything is shown as text:
-// what a configuration holds never becomes markup.
+// Changes and documents arrive over a WebSocket, as for every client; everything else comes over HTTP. The page shows all values as text, so
+// nothing in a configuration becomes markup.
 
 import { watch } from "./vortex.js";
 
 const MOST_CHANGES = 200;
 const MOST_LINES = 60;
 const REFRESH = 5000;
-// As many as a server takes of one client, unless it is set otherwise.
+// The most patterns that a server accepts from one client by default.
 const MOST_PATTERNS = 64;
 const SECRET = /pass(word|wd|phrase)?s?$|secret|token|credential|private|api[-_.]?key|access[-_.]?key|client[-_.]?key/i;
 const MASK = "••••••••";
 
 const $ = (id) => document.getElementById(id);
-// Where this page is below `/console/`, behind whatever prefix a proxy adds.
+// The URL above `/console/`, including any prefix that a proxy adds.
 const BASE = new URL("..", location.href).href.replace(/\/$/, "");
 
 let config = null;
-// What the token may do, as the server says it; null while it hasn't.
+// What the token allows, as the server says. null until the server has answered.
 let me = null;
-// What is said of that while the page is connected.
+// A hint about the token's rights, shown while the page is connected.
 let hint = null;
 let connecting = null;
-// By key: the document that was shown last, for what changed in it.
+// By key: the document that was last shown, to find what changed.
 const documents = new Map();
 // By key: its newest version.
 const versions = new Map();
@@ -42,7 +42,7 @@ function element(name, attributes = {}, ...children) {
 
 // Values.
 
-/** The scalars of a document by their path, in order. */
+/** Return the scalars of a document by path, in order. */
 function flatten(value, path = "", into = new Map()) {
   const isEmpty = value !== null && typeof value === "object" && !Object.keys(value).length;
   if (value === null || typeof value !== "object" || isEmpty) {
@@ -59,7 +59,7 @@ function isSecret(path) {
   return path.split(/[.[\]]+/).some((part) => SECRET.test(part));
 }
 
-/** A value as it may be looked at: one that is a secret by its name only when somebody asks. */
+/** Show a value. If its name suggests a secret, hide it behind a button. */
 function shown(path, text) {
   if (!isSecret(path)) return element("span", { class: "mono" }, text);
   const hidden = element("span", { class: "mono" }, MASK);
@@ -105,7 +105,7 @@ function addChange(event) {
   else documents.set(event.key, event.document);
   listKeys();
   if (shownKey === event.key) showDocument(event.key);
-  // The first state of each key is no change.
+  // The first state of a key isn't a change.
   if (before === undefined && event.oldVersion === null) return;
   const lines = difference(before ?? {}, event.document ?? {});
   const item = element(
@@ -178,7 +178,7 @@ async function showDocument(key) {
     const holders = each.held_by.map((held) =>
       element("li", { class: held.outcome }, `${place(layers[held.layer], held)} `, shown(each.key, JSON.stringify(held.value ?? null)), ` ${why(held, layers)}`),
     );
-    const value = each.layer === null ? element("span", { class: "bad" }, "can't be decrypted") : shown(each.key, JSON.stringify(each.value));
+    const value = each.layer === null ? element("span", { class: "bad" }, "the server can't decrypt it") : shown(each.key, JSON.stringify(each.value));
     return element(
       "tr",
       {},
@@ -198,17 +198,17 @@ async function showDocument(key) {
   });
   $("document").replaceChildren(
     element("h3", {}, key),
-    ...explanation.broken.map((each) => element("p", { class: "bad" }, `${filePlace(each)} is broken: ${each.reason}. Served in its place: `, inPlaceOf(each), ".")),
+    ...explanation.broken.map((each) => element("p", { class: "bad" }, `${filePlace(each)} is broken: ${each.reason}. The server uses instead: `, inPlaceOf(each), ".")),
     element("p", { class: "quiet" }, "version ", element("code", {}, explanation.version), ` · ${rows.length} values from ${layers.filter((each) => each.active).length} layers`),
     rows.length
       ? element("div", { class: "scroll" }, element("table", {}, element("tbody", {}, ...rows)))
-      : element("p", { class: "quiet" }, "No file is for it: it is empty."),
+      : element("p", { class: "quiet" }, "No file applies to this key, so its configuration is empty."),
   );
 }
 
-/** What can be shown of a key whose explanation can't be had: its values, where they have come over the WebSocket. */
+/** If a key's explanation isn't available, show its values, if they have arrived over the WebSocket. */
 function withoutPlaces(key, error) {
-  const said = element("p", { class: "bad" }, error.status === 403 && !may("read") ? forbidden("where values come from", "read").textContent : error.message);
+  const said = element("p", { class: "bad" }, error.status === 403 && !may("read") ? forbidden("the origin of values", "read").textContent : error.message);
   const document = documents.get(key);
   if (error.status !== 403 || document === undefined) return [said];
   const rows = [...flatten(document)].filter(([path]) => path).map(([path, text]) => element("tr", {}, element("td", { class: "path" }, path), element("td", { class: "value" }, shown(path, text))));
@@ -223,7 +223,7 @@ function place(layer, held) {
 
 function why(held, layers) {
   const by = held.by === null || held.by === undefined ? "" : ` by ${place(layers[held.by])}`;
-  const cipher = { decrypted: ", decrypted", failed: ", no key decrypts it", kept: ", encrypted" }[held.cipher] ?? "";
+  const cipher = { decrypted: ", decrypted", failed: ", no encryption key decrypts it", kept: ", encrypted" }[held.cipher] ?? "";
   return `${held.outcome.replaceAll("_", " ")}${by}${cipher}`;
 }
 
@@ -239,7 +239,7 @@ async function connections() {
   const found = await ask("/api/v1/connections?limit=200");
   const parts = [
     element("p", {}, `${found.total} ${found.total === 1 ? "connection" : "connections"}, ${found.parked} parked.`),
-    element("h3", {}, "Who has which version"),
+    element("h3", {}, "Connections by version"),
     table(
       ["Key", "Version", "", "Connections"],
       found.versions.map((each) => {
@@ -270,13 +270,13 @@ async function connections() {
 }
 
 async function applied() {
-  if (!may("admin") && !may("read")) return [forbidden("what applications did with their configuration", "read")];
+  if (!may("admin") && !may("read")) return [forbidden("the list of acknowledgements", "read")];
   return fleet(await ask("/api/v1/fleet?state=rejected&limit=200"));
 }
 
-/** What the instances of each application said of its version. */
+/** Show which instances of each application have applied its version. */
 function fleet({ keys }) {
-  if (!keys.length) return [element("p", { class: "quiet" }, "No application has said whether it applied what it got.")];
+  if (!keys.length) return [element("p", { class: "quiet" }, "No instance has acknowledged a configuration yet.")];
   const rows = keys.map((each) => [
     `${each.app}:${each.profile}:${each.label}`,
     element("code", {}, short(each.version)),
@@ -284,11 +284,11 @@ function fleet({ keys }) {
     ...["applied", "rejected", "silent", "gone"].map((state) => each.counts[state]),
   ]);
   const rejected = keys.flatMap((each) =>
-    each.instances.map((instance) => element("li", { class: "bad" }, `${instance.name} rejected ${short(instance.ack.version)} of ${each.app}:${each.profile}: ${instance.ack.error ?? "it didn't say why"}`)),
+    each.instances.map((instance) => element("li", { class: "bad" }, `${instance.name} rejected ${short(instance.ack.version)} of ${each.app}:${each.profile}: ${instance.ack.error ?? "it gave no reason"}`)),
   );
   return [
-    element("h3", {}, "What applications did with it"),
-    table(["Key", "Version", "Applied", "applied", "rejected", "silent", "gone"], rows),
+    element("h3", {}, "Acknowledgements"),
+    table(["Key", "Version", "Share applied", "applied", "rejected", "silent", "gone"], rows),
     element("ul", {}, ...rejected),
   ];
 }
@@ -296,7 +296,7 @@ function fleet({ keys }) {
 async function showSources() {
   if (!may("admin")) {
     const { ok } = await fetch(`${BASE}/ready`, { cache: "no-store" });
-    const state = element("p", { class: ok ? "good" : "bad" }, ok ? "The server is ready." : "The server isn't ready: it starts, or a source is stale.");
+    const state = element("p", { class: ok ? "good" : "bad" }, ok ? "The server is ready." : "The server isn't ready: it is starting, or a source is stale.");
     $("sources-body").replaceChildren(forbidden("the state of each source", "admin"), state);
     return;
   }
@@ -328,11 +328,11 @@ function sourceStatus(source) {
   return `${source.broken_files} broken ${source.broken_files === 1 ? "file" : "files"}`;
 }
 
-/** The broken files of a source, and the keys that read them. */
+/** Show the broken files of a source, and the keys that read them. */
 function brokenFiles(source) {
   if (!source.broken_files) return [];
   const rows = source.broken.map((each) => [each.label, element("code", {}, filePlace(each)), each.reason, inPlaceOf(each), heldBack(each.held_back)]);
-  const parts = [element("h3", {}, "Broken files"), table(["Label", "File", "Reason", "What is served", "Keys that read it"], rows)];
+  const parts = [element("h3", {}, "Broken files"), table(["Label", "File", "Reason", "Served instead", "Keys that read it"], rows)];
   if (source.broken_files > rows.length) parts.push(element("p", { class: "quiet" }, `and ${source.broken_files - rows.length} more`));
   return parts;
 }
@@ -342,8 +342,8 @@ function filePlace(broken) {
 }
 
 function inPlaceOf(broken) {
-  if (broken.served === "last_good") return `its last good content${broken.last_good ? ` (of ${broken.last_good.slice(0, 12)})` : ""}`;
-  return broken.served === "without" ? "everything but this file" : element("span", { class: "bad" }, "nothing: its keys are answered with an error");
+  if (broken.served === "last_good") return `its last good content${broken.last_good ? ` (of commit ${broken.last_good.slice(0, 12)})` : ""}`;
+  return broken.served === "without" ? "everything but this file" : element("span", { class: "bad" }, "nothing: requests for its keys fail");
 }
 
 function heldBack(held) {
@@ -356,7 +356,7 @@ function when(text) {
   return text === null ? "never" : new Date(text).toLocaleString();
 }
 
-// Asking, signing in, and the views.
+// Requests, sign-in, and the views.
 
 async function ask(path) {
   const token = sessionStorage.getItem("token");
@@ -367,18 +367,18 @@ async function ask(path) {
   throw Object.assign(new Error(reason), { status: answer.status });
 }
 
-// What the token may do.
+// The token's rights.
 
 function may(right) {
   return me !== null && me.grants.some((grant) => grant.rights.includes(right));
 }
 
 function forbidden(what, right) {
-  const reason = me?.kind === "anonymous" ? "Nobody is allowed this here" : "Your token doesn't allow this";
-  return element("p", { class: "bad" }, `${reason}: ${what} needs the right ${right}.`);
+  const reason = me?.kind === "anonymous" ? "Anonymous users may not see this" : "Your token doesn't allow this";
+  return element("p", { class: "bad" }, `${reason}: ${what} requires the right ${right}.`);
 }
 
-/** The patterns to subscribe to: those that somebody asked for, or all of the token's. */
+/** Return the patterns to subscribe to: the pattern from the sign-in form, or all patterns of the token. */
 function patternsToShow() {
   const wanted = sessionStorage.getItem("pattern") ?? "";
   if (wanted !== "" && wanted !== "*") return [wanted];
@@ -386,11 +386,11 @@ function patternsToShow() {
   return patterns.includes("*:*:*") ? ["*"] : [...new Set(patterns)];
 }
 
-/** A key within a pattern, which a connection needs one of: {app, profile, label, isMadeUp}; null where no label can be named. */
+/** Return a key that a pattern matches, because each connection needs one: {app, profile, label, isMadeUp}. null if no label can be named. */
 function keyWithin(pattern) {
   const [app, profile = "*", label = "*"] = pattern.split(":");
   if (label !== "*" && label.includes("*")) return null;
-  // A letter is in every name's alphabet, wherever it stands.
+  // Every name may contain letters at every position, so "a" fits any "*".
   const filled = (glob, whole) => (glob === "*" ? whole : glob.replaceAll("*", "a"));
   return {
     app: filled(app, "application"),
@@ -419,7 +419,7 @@ async function connect() {
   showState({ name: "connecting", reason: null });
   try {
     const said = await ask("/api/v1/whoami");
-    // Somebody else may have signed in meanwhile.
+    // Another user may have signed in in the meantime.
     if (token !== sessionStorage.getItem("token")) return;
     me = said;
   } catch (error) {
@@ -433,7 +433,7 @@ async function connect() {
     return;
   }
   if (!may("subscribe")) {
-    hint = "Your token has no right subscribe, so no change appears here. If it has the right read, open a configuration by its name.";
+    hint = "Your token lacks the right subscribe, so no changes appear here. If it has the right read, open a configuration by its name.";
     showState({ name: "signed in", reason: null });
     return;
   }
@@ -443,16 +443,16 @@ async function connect() {
 function follow(token, patterns) {
   const key = patterns.map(keyWithin).find((each) => each !== null);
   if (key === undefined) {
-    showState({ name: "failed", reason: `Your token is for labels that only the server knows (${patterns[0]}): say under Show which, such as billing:prod:main.` });
+    showState({ name: "failed", reason: `Your token's labels contain a glob (${patterns[0]}), and this page can't guess a label. Name one under Show, such as billing:prod:main.` });
     return;
   }
-  if (patterns.length > MOST_PATTERNS) hint = `Your token has ${patterns.length} patterns, of which the first ${MOST_PATTERNS} are shown. Sign in with another one to see others.`;
+  if (patterns.length > MOST_PATTERNS) hint = `Your token has ${patterns.length} patterns. This page shows only the first ${MOST_PATTERNS}. To see others, sign in again and name a pattern under Show.`;
   const { app, profile, label, isMadeUp } = key;
   const options = { token, label, patterns: patterns.slice(0, MOST_PATTERNS), instance: "" };
   config = watch(BASE.replace(/^http/, "ws"), app, profile, options);
   const own = config;
   config.on("change", (event) => {
-    // A key that is only there for the connection is nothing to look at.
+    // The page made this key up for its connection, so it isn't shown.
     if (isMadeUp && event.key === own.key) return;
     if (event.version === null) versions.delete(event.key);
     else versions.set(event.key, event.version);
@@ -460,7 +460,7 @@ function follow(token, patterns) {
   });
   config.on("state", showState);
   config.on("refused", ({ code, message }) =>
-    notice(code === "FORBIDDEN" ? `Your token may not watch ${patterns.join(", ")}: sign in with a pattern that it may.` : `${code}: ${message}`),
+    notice(code === "FORBIDDEN" ? `Your token doesn't allow ${patterns.join(", ")}: sign in with a pattern that it allows.` : `${code}: ${message}`),
   );
   showState(config.state);
 }
@@ -473,7 +473,7 @@ function showState({ name, reason }) {
     notice(hint);
     show();
   } else if (name === "stale") {
-    notice(`Not connected: ${reason}. What is shown is as it was; this page comes back by itself.`);
+    notice(`Not connected: ${reason}. This page shows the last known state, and reconnects by itself.`);
   } else if (name === "failed") {
     notice(sessionStorage.getItem("token") === null ? null : reason);
     sessionStorage.removeItem("token");
@@ -491,7 +491,7 @@ function show() {
   }
   clearTimeout(refreshing);
   const refresh = { clients: showClients, sources: showSources }[view];
-  // Before it is known what the token may do there is nothing to ask for.
+  // Until the token's rights are known, there is nothing to request.
   if (refresh === undefined || me === null) return;
   const again = async () => {
     try {

@@ -7,14 +7,15 @@
 //     console.log(config.document.database.pool.size);
 //     for await (const change of config) console.log(change.patch, config.document);
 //
-// It keeps the document of one application (and of all that `patterns` match), verifies each version before anybody is told of it, comes
-// back by itself with the version it has, and says in `state` how it is. The protocol is that of vortexd-api(7).
+// It keeps the document of one application (and of all keys that `patterns` match) up to date. It verifies each version before it reports a
+// change. When a connection ends, it reconnects and names the version that it has. `state` describes the connection. vortexd-api(7) describes
+// the protocol.
 //
-// Node has a WebSocket of its own from version 22 on. On older ones the package `ws` is used: `npm install ws`.
+// Node has its own WebSocket from version 22 on. On older versions, this client uses the package `ws`: `npm install ws`.
 //
-// Numbers are JavaScript's for you, but are kept as they were written: 1 and 1.0 are two values, and versions are hashes of the text.
+// Documents hold JavaScript numbers, but internally numbers keep their text: 1 and 1.0 are two values, and versions are hashes of the text.
 
-// JSON whose numbers stay as they are written.
+// JSON whose numbers keep their text.
 
 class Numeral {
   constructor(text) {
@@ -33,21 +34,21 @@ export function parse(text) {
   const next = () => {
     TOKEN.lastIndex = at;
     const found = TOKEN.exec(text);
-    if (found === null) throw new SyntaxError(`no JSON at ${at}`);
+    if (found === null) throw new SyntaxError(`invalid JSON at ${at}`);
     at = TOKEN.lastIndex;
     return found;
   };
   const expect = (sign) => {
-    if (next()[1] !== sign) throw new SyntaxError(`no ${sign} before ${at}`);
+    if (next()[1] !== sign) throw new SyntaxError(`${sign} is missing before ${at}`);
   };
   const value = (found, depth) => {
-    if (depth > MOST_DEPTH) throw new SyntaxError("too deep");
+    if (depth > MOST_DEPTH) throw new SyntaxError("nested too deeply");
     if (found[2] !== undefined) return JSON.parse(found[2]);
     if (found[3] !== undefined) return new Numeral(found[3]);
     if (found[4] !== undefined) return WORDS[found[4]];
     if (found[1] === "[") return list(depth);
     if (found[1] === "{") return object(depth);
-    throw new SyntaxError(`no value before ${at}`);
+    throw new SyntaxError(`a value is missing before ${at}`);
   };
   const list = (depth) => {
     const made = [];
@@ -57,7 +58,7 @@ export function parse(text) {
       made.push(value(found, depth + 1));
       const sign = next()[1];
       if (sign === "]") return made;
-      if (sign !== ",") throw new SyntaxError(`no , before ${at}`);
+      if (sign !== ",") throw new SyntaxError(`a comma is missing before ${at}`);
       found = next();
     }
   };
@@ -66,31 +67,31 @@ export function parse(text) {
     let found = next();
     if (found[1] === "}") return made;
     for (;;) {
-      if (found[2] === undefined) throw new SyntaxError(`no name before ${at}`);
+      if (found[2] === undefined) throw new SyntaxError(`a name is missing before ${at}`);
       const name = JSON.parse(found[2]);
       expect(":");
       made.set(name, value(next(), depth + 1));
       const sign = next()[1];
       if (sign === "}") return made;
-      if (sign !== ",") throw new SyntaxError(`no , before ${at}`);
+      if (sign !== ",") throw new SyntaxError(`a comma is missing before ${at}`);
       found = next();
     }
   };
   const made = value(next(), 0);
-  if (text.slice(at).trim() !== "") throw new SyntaxError(`more behind ${at}`);
+  if (text.slice(at).trim() !== "") throw new SyntaxError(`more text after ${at}`);
   return made;
 }
 
-/** What `parse` made as ordinary values. */
+/** Turn the result of `parse` into ordinary values. */
 export function plain(tree) {
   if (tree instanceof Numeral) return Number(tree.text);
   if (Array.isArray(tree)) return tree.map(plain);
-  // Data properties, whatever they are called.
+  // fromEntries makes data properties, whatever their names: "__proto__" is harmless.
   if (tree instanceof Map) return Object.fromEntries([...tree].map(([name, each]) => [name, plain(each)]));
   return tree;
 }
 
-/** What `parse` made as compact JSON with sorted names, of which a version is the hash. */
+/** Write the result of `parse` as compact JSON with sorted names. A version is the hash of this text. */
 export function canonical(tree) {
   if (tree instanceof Numeral) return tree.text;
   if (Array.isArray(tree)) return `[${tree.map(canonical).join(",")}]`;
@@ -101,7 +102,7 @@ export function canonical(tree) {
   return JSON.stringify(tree);
 }
 
-// As UTF-8 sorts; strings of JavaScript sort by UTF-16 units.
+// Compare as UTF-8 sorts. JavaScript sorts strings by UTF-16 units.
 function byCodePoints(one, other) {
   const [ones, others] = [[...one], [...other]];
   for (let index = 0; index < ones.length && index < others.length; index++) {
@@ -111,7 +112,7 @@ function byCodePoints(one, other) {
   return ones.length - others.length;
 }
 
-// SHA-256 (FIPS 180-4): that of WebCrypto can't be had on pages without TLS, and only later.
+// SHA-256 (FIPS 180-4). WebCrypto's is asynchronous, and pages without TLS don't have it.
 
 const primes = (count) => {
   const found = [];
@@ -122,7 +123,7 @@ const fraction = (root) => Math.floor((root - Math.floor(root)) * 2 ** 32) | 0;
 const ROUNDS = primes(64).map((prime) => fraction(Math.cbrt(prime)));
 const START = primes(8).map((prime) => fraction(Math.sqrt(prime)));
 
-/** The first 16 hex digits of SHA-256 over what `parse` made, in its canonical form. */
+/** Return the first 16 hex digits of the SHA-256 of a parsed document in its canonical form. */
 export function versionOf(tree) {
   const data = new TextEncoder().encode(canonical(tree));
   const padded = new Uint8Array(((data.length + 72) >> 6) << 6);
@@ -156,11 +157,11 @@ export function versionOf(tree) {
   return [hash[0], hash[1]].map((word) => (word >>> 0).toString(16).padStart(8, "0")).join("");
 }
 
-// RFC 6902, over what `parse` made. Nothing is changed in place.
+// RFC 6902 patches of parsed documents. Nothing is modified in place.
 
 class OutOfSync extends Error {}
 
-/** The document behind a patch, a list of operations as `parse` made it. Throws where it doesn't fit. */
+/** Apply a patch, a parsed list of operations, and return the new document. Throws if the patch doesn't apply. */
 export function patched(tree, operations) {
   for (const operation of operations) {
     const path = pointer(operation.get("path"));
@@ -189,7 +190,7 @@ export function patched(tree, operations) {
         if (canonical(at(tree, path)) !== canonical(value)) throw new OutOfSync("a test failed");
         break;
       default:
-        throw new OutOfSync("there is no such operation");
+        throw new OutOfSync("unknown operation");
     }
   }
   return tree;
@@ -197,7 +198,7 @@ export function patched(tree, operations) {
 
 function pointer(text) {
   if (text === "") return [];
-  if (typeof text !== "string" || text[0] !== "/") throw new OutOfSync("no pointer");
+  if (typeof text !== "string" || text[0] !== "/") throw new OutOfSync("not a JSON pointer");
   return text
     .slice(1)
     .split("/")
@@ -208,7 +209,7 @@ function at(tree, path) {
   for (const step of path) {
     if (tree instanceof Map && tree.has(step)) tree = tree.get(step);
     else if (Array.isArray(tree) && position(step, tree.length - 1) !== null) tree = tree[position(step, tree.length - 1)];
-    else throw new OutOfSync("the patch leads nowhere");
+    else throw new OutOfSync("the patch names a path that doesn't exist");
   }
   return tree;
 }
@@ -222,7 +223,7 @@ function put(tree, path, value) {
   return altered(tree, path, (holder, step) => {
     if (holder instanceof Map) return holder.set(step, value);
     const index = step === "-" ? holder.length : position(step, holder.length);
-    if (index === null) throw new OutOfSync("the patch leads nowhere");
+    if (index === null) throw new OutOfSync("the patch names a path that doesn't exist");
     holder.splice(index, 0, value);
     return holder;
   });
@@ -238,10 +239,10 @@ function without(tree, path) {
   });
 }
 
-// A copy of the way to the last step, which `change` may alter.
+// Copy the containers along a path, and let `change` modify the copy of the last one.
 function altered(tree, [step, ...rest], change) {
   const copy = tree instanceof Map ? new Map(tree) : Array.isArray(tree) ? [...tree] : null;
-  if (copy === null) throw new OutOfSync("the patch leads nowhere");
+  if (copy === null) throw new OutOfSync("the patch names a path that doesn't exist");
   if (!rest.length) return change(copy, step);
   const below = altered(at(tree, [step]), rest, change);
   if (copy instanceof Map) copy.set(step, below);
@@ -249,13 +250,13 @@ function altered(tree, [step, ...rest], change) {
   return copy;
 }
 
-// What is held of one key. The invariant: `version` is that of `tree`.
+// The client's copy of one key. Invariant: `version` is always the version of `tree`.
 
 class Replica {
   version = null;
   tree = null;
 
-  // Take a state message. Returns whether the document became another one; throws OutOfSync, and then nothing was changed.
+  // Apply a state message. Return whether the document has changed. Throws OutOfSync if it doesn't apply; then nothing was changed.
   receive(message) {
     const version = message.get("new_version") ?? message.get("version") ?? null;
     switch (message.get("type")) {
@@ -263,7 +264,7 @@ class Replica {
         return this.#replace(message.get("config"), version);
       case "config_change":
         if (version !== null && version === this.version) return false;
-        if (this.version === null || message.get("old_version") !== this.version) throw new OutOfSync("another version");
+        if (this.version === null || message.get("old_version") !== this.version) throw new OutOfSync("the change starts from another version");
         return this.#replace(patched(this.tree, message.get("diff")), version);
       case "config_removed": {
         const changed = this.version !== null;
@@ -271,38 +272,38 @@ class Replica {
         return changed;
       }
       default:
-        if (version !== this.version) throw new OutOfSync("in sync with another version");
+        if (version !== this.version) throw new OutOfSync("the server is in sync with another version");
         return false;
     }
   }
 
   #replace(tree, version) {
-    if (!(tree instanceof Map) || versionOf(tree) !== version) throw new OutOfSync("not the version that was named");
+    if (!(tree instanceof Map) || versionOf(tree) !== version) throw new OutOfSync("the document doesn't match the version that the server named");
     const changed = version !== this.version;
     [this.tree, this.version] = [tree, version];
     return changed;
   }
 }
 
-// The client's end of one connection, without any I/O: text and times in, events and text to send out.
+// The client's end of one connection, without any I/O: takes text and times, returns events and text to send.
 
 const STATES = new Set(["config_snapshot", "config_change", "config_removed", "in_sync"]);
-// Of a server that doesn't say: realtime.heartbeat_interval and heartbeat_timeout, in seconds.
+// Seconds, if the server doesn't name its own: the sum of the defaults of realtime.heartbeat_interval and heartbeat_timeout.
 const HEARTBEAT = 40;
 const [RESYNC_RATE, RESYNC_BURST, MOST_RESYNCS, RESYNC_PAUSE, RESYNC_PATIENCE] = [0.9, 8, 3, 1, 10];
-// A heartbeat may stand in front of the first snapshots; not two.
+// One heartbeat may precede the first snapshots, but not two.
 const FENCE = 2;
 
-/** What is known between connections. */
+/** The client's state between connections. */
 export class Held {
   key = null;
   main = new Replica();
   others = new Map();
-  // What the application said last of each key, for servers that don't know it yet.
-  said = new Map();
+  // The last acknowledgement of each key, for servers that don't have it yet.
+  acks = new Map();
 
   note(key, version, status, error) {
-    this.said.set(key, { version, status, ...(error ? { error: String(error).slice(0, 4096) } : {}) });
+    this.acks.set(key, { version, status, ...(error ? { error: String(error).slice(0, 4096) } : {}) });
   }
 }
 
@@ -317,35 +318,35 @@ export class Conversation {
   #hasBegun = false;
   #isCurrent = false;
   #unconfirmed;
-  // The keys of which this server knows what the application said, as far as there is anything to know.
-  #told = new Set();
-  #beats;
+  // The keys whose acknowledgement this server already has, or for which there is none.
+  #acknowledged = new Set();
+  #heartbeats;
   #outgoing = [];
   reconnectAfterMs = null;
 
-  /** `held` is changed in place; `now` is monotonic, in seconds. */
+  /** `held` is changed in place; `now` is monotonic time, in seconds. */
   constructor(held, patterns, now) {
     this.#held = held;
     this.#patterns = new Set(patterns);
     this.#heard = this.#refilled = now;
     this.#unconfirmed = new Set(held.others.keys());
-    this.#beats = this.#patterns.size ? null : 0;
-    if (this.#patterns.size) this.#say("subscribe", { patterns: [...this.#patterns] });
+    this.#heartbeats = this.#patterns.size ? null : 0;
+    if (this.#patterns.size) this.#send("subscribe", { patterns: [...this.#patterns] });
   }
 
   takeOutgoing() {
     return this.#outgoing.splice(0);
   }
 
-  /** When to call `tick` at the latest. */
+  /** The latest time to call `tick`. */
   get wakeAt() {
     const dues = [...this.#troubles.values()].map((each) => (each.hasFailed ? each.notBefore : each.atLast));
     return Math.min(this.#heard + this.#heartbeat, ...dues);
   }
 
-  /** Do what is due: take a silent server for dead, ask again for what hasn't come. */
+  /** Do what is due: give up on a silent server, and repeat a resync that had no answer. */
   tick(now) {
-    if (now >= this.#heard + this.#heartbeat) return [over("the server gives no sign of life")];
+    if (now >= this.#heard + this.#heartbeat) return [over("the server is silent: no heartbeat in time")];
     const events = [];
     for (const [key, trouble] of [...this.#troubles]) {
       if (now >= (trouble.hasFailed ? trouble.notBefore : trouble.atLast)) events.push(...this.#ask(key, trouble, now));
@@ -355,15 +356,15 @@ export class Conversation {
 
   acknowledge(key, version, status, error) {
     this.#held.note(key, version, status, error);
-    this.#tell(key);
+    this.#sendAck(key);
   }
 
-  #tell(key) {
-    this.#told.add(key);
-    this.#say("ack", { ...this.#held.said.get(key), ...parts(key) });
+  #sendAck(key) {
+    this.#acknowledged.add(key);
+    this.#send("ack", { ...this.#held.acks.get(key), ...parts(key) });
   }
 
-  /** Take one message; what no server may say is an event of the type "over". */
+  /** Process one message. If the server breaks the protocol, the result is an event of the type "over". */
   receive(text, now) {
     this.#heard = now;
     let message;
@@ -373,10 +374,10 @@ export class Conversation {
       message = null;
     }
     if (!(message instanceof Map) || typeof message.get("type") !== "string") {
-      return [over("the server sent something that is no message")];
+      return [over("the server sent an invalid message")];
     }
     if (message.has("schema") && message.get("schema")?.text !== "1") {
-      return [over("the server speaks a schema that this client doesn't know; update it", false)];
+      return [over("the server uses a message schema that this client doesn't know; update the client", false)];
     }
     const type = message.get("type");
     if (STATES.has(type)) return this.#state(type, message, now);
@@ -385,9 +386,9 @@ export class Conversation {
         this.#heartbeat = heartbeatOf(message);
         break;
       case "ping":
-        return this.#beat(message, now);
+        return this.#receiveHeartbeat(message, now);
       case "subscribed":
-        this.#beats = 0;
+        this.#heartbeats = 0;
         break;
       case "unsubscribed":
         return this.#unsubscribed(plain(message.get("patterns")));
@@ -402,16 +403,16 @@ export class Conversation {
 
   #state(type, message, now) {
     const names = ["app", "profile", "label"].map((name) => message.get(name));
-    if (!names.every((each) => typeof each === "string")) return [over("the server sent half a message")];
+    if (!names.every((each) => typeof each === "string")) return [over("the server sent an incomplete message")];
     const key = names.join(":");
     if (!this.#hasBegun) {
-      // The first state is that of the main subscription, whatever the server calls it by now.
+      // The first state belongs to the main subscription, by whatever name the server now calls it.
       this.#hasBegun = true;
       this.#held.key = key;
       this.#held.others.delete(key);
     }
     const replica = this.#replica(key);
-    // It was on its way when the subscription ended.
+    // The message crossed an `unsubscribe`.
     if (replica === null) return [];
     const old = replica.version;
     let hasChanged;
@@ -422,8 +423,8 @@ export class Conversation {
     }
     this.#troubles.delete(key);
     this.#unconfirmed.delete(key);
-    if (!this.#told.has(key) && this.#held.said.get(key)?.version === replica.version) this.#tell(key);
-    this.#told.add(key);
+    if (!this.#acknowledged.has(key) && this.#held.acks.get(key)?.version === replica.version) this.#sendAck(key);
+    this.#acknowledged.add(key);
     const events = [];
     if (hasChanged) {
       const patch = type === "config_change" ? plain(message.get("diff")) : null;
@@ -435,7 +436,7 @@ export class Conversation {
     }
     if (type === "config_removed" && key !== this.#held.key) {
       this.#held.others.delete(key);
-      this.#held.said.delete(key);
+      this.#held.acks.delete(key);
     }
     return events;
   }
@@ -449,14 +450,14 @@ export class Conversation {
     return this.#held.others.get(key);
   }
 
-  #beat(message, now) {
+  #receiveHeartbeat(message, now) {
     const [versions, key] = [message.get("versions"), this.#held.key];
     if (!(versions instanceof Map) || key === null) return [];
     const events = [];
     if (versions.has(key) && versions.get(key) !== this.#held.main.version) events.push(...this.#outOfSync(key, now));
     else if (this.#isCurrent && this.#held.main.version !== null && !this.#troubles.has(key)) events.push({ type: "beat" });
-    if (this.#beats !== null && this.#beats < FENCE && ++this.#beats === FENCE) {
-      // Everything that matches has been sent by now: what wasn't among it ended while nobody was connected.
+    if (this.#heartbeats !== null && this.#heartbeats < FENCE && ++this.#heartbeats === FENCE) {
+      // By now the server has sent every key that matches. Keys that it didn't send ended while the client was disconnected.
       events.push(...this.#forget(this.#unconfirmed));
     }
     return events;
@@ -476,7 +477,7 @@ export class Conversation {
       this.#troubles.delete(key);
       const replica = this.#held.others.get(key);
       this.#held.others.delete(key);
-      this.#held.said.delete(key);
+      this.#held.acks.delete(key);
       if (replica && replica.version !== null) events.push(changed(key, replica.version, new Replica(), null, null));
     }
     keys.clear();
@@ -491,7 +492,7 @@ export class Conversation {
   }
 
   #ask(key, trouble, now) {
-    if (trouble.asked >= MOST_RESYNCS) return [over("what the server sends doesn't lead to the version that it names")];
+    if (trouble.asked >= MOST_RESYNCS) return [over("the server's changes don't lead to the version that it names")];
     this.#tokens = Math.min(RESYNC_BURST, this.#tokens + (now - this.#refilled) * RESYNC_RATE);
     this.#refilled = now;
     if (this.#tokens < 1) {
@@ -499,16 +500,16 @@ export class Conversation {
       return [];
     }
     this.#tokens -= 1;
-    // The second time all is asked for: it may be what is held that is wrong.
+    // The second request asks for the whole document, because the client's own copy may be wrong.
     const version = trouble.asked ? null : (this.#replica(key)?.version ?? null);
     trouble.asked += 1;
     [trouble.notBefore, trouble.atLast, trouble.hasFailed] = [now + RESYNC_PAUSE, now + RESYNC_PATIENCE, false];
-    // Without a mode newer servers send the whole document; older ones know none, and send a diff.
-    this.#say("resync", { last_version: version, mode: "diff", ...parts(key) });
+    // Without a mode, newer servers send the whole document. Older servers know no mode, and send a diff.
+    this.#send("resync", { last_version: version, mode: "diff", ...parts(key) });
     return [];
   }
 
-  #say(type, members) {
+  #send(type, members) {
     this.#outgoing.push(JSON.stringify({ type, ...members }));
   }
 }
@@ -556,7 +557,7 @@ function fits(glob, name) {
   return from <= name.length - last.length;
 }
 
-// Why a connection ended, and what follows from it: the table of vortexd-api(7).
+// Why a connection ended, and whether to reconnect: the table of vortexd-api(7).
 
 const CLOSES = {
   1000: ["closed by the client", true],
@@ -574,40 +575,40 @@ const CLOSES = {
   4410: ["the client doesn't read", true],
 };
 
-/** What a close code means: {reason, mayReturn}. */
+/** Interpret a close code. Returns {reason, mayReturn}. */
 export function closed(code, text = "") {
   if (code === 1005 || code === 1006) return { reason: "the connection broke", mayReturn: true };
   const [known, mayReturn] = CLOSES[code] ?? ["", (code >= 4000 && code < 4400) || (code >= 4500 && code < 5000)];
   return { reason: `${code} ${text || known}`.trim(), mayReturn };
 }
 
-/** What the answer to a handshake means, where it could be had: {reason, mayReturn, afterMs}. `hadIt`: there was such a configuration before. */
+/** Interpret a refused handshake. Returns {reason, mayReturn, afterMs}. `hadIt`: whether the configuration existed before. */
 export function refused(status, retryAfter, message, hadIt) {
-  // 426 is what every server says over HTTP: it would take the handshake.
+  // Over HTTP every server answers 426, even if it would accept the handshake.
   if (status < 400 || status === 426) return over("can't connect");
   const mayReturn = status >= 500 || [408, 425, 429].includes(status) || (status === 404 && hadIt);
   const afterMs = mayReturn && /^\d+$/.test(retryAfter ?? "") ? 1000 * Number(retryAfter) : null;
   return { ...over(`refused with ${status} ${message}`.trim(), mayReturn), afterMs };
 }
 
-/** Seconds to wait before an attempt: at once for the first, then full jitter under a ceiling that doubles to 4 s. */
+/** Return the seconds to wait before an attempt: 0 for the first, then full jitter under a ceiling that doubles up to 4 s. */
 export function delayBefore(attempt, chance, reconnectAfterMs = null) {
   const asked = Math.min((reconnectAfterMs ?? 0) / 1000, 300);
   return attempt === 0 ? asked : Math.max(asked, chance * Math.min(4, 0.25 * 2 ** Math.min(attempt - 1, 16)));
 }
 
-// The shell: sockets and timers.
+// The I/O: sockets and timers.
 
 const OPEN_TIMEOUT = 10;
 const MOST_WAITING = 1000;
-const NO_WEBSOCKET = "there is no WebSocket here: run `npm install ws`, or use Node 22 or newer";
+const NO_WEBSOCKET = "this environment has no WebSocket: run `npm install ws`, or use Node 22 or newer";
 
 /**
  * Watch an application.
  *
- * @param {string | string[]} urls ws://, wss://, http:// or https:// with host and port; several are tried in turn.
- * @param {object} options label, token, patterns (besides the application itself), instance (its name in the fleet; "" for who only watches), WebSocket (a class to use
- *   in place of the global one; without either, that of the package `ws`).
+ * @param {string | string[]} urls ws://, wss://, http:// or https:// with host and port. Several are tried in turn.
+ * @param {object} options label; token; patterns (further keys besides the application); instance (this client's name in the fleet; a client with
+ *   "" only watches); WebSocket (a class to use instead of the global one; without either, the class of the package `ws` is used).
  */
 export function watch(urls, app, profile = "default", options = {}) {
   return new Watch(Array.isArray(urls) ? urls : [urls], app, profile, options);
@@ -626,21 +627,21 @@ class Watch {
   #listeners = new Map();
   #readers = new Set();
   #isClosed = false;
-  #said = {};
+  #readiness = {};
 
   constructor(urls, app, profile, options) {
     this.#urls = urls.map((url) => url.replace(/^http/, "ws").replace(/\/+$/, ""));
     this.#target = `/ws/${encodeURIComponent(app)}/${encodeURIComponent(profile)}`;
     this.#options = { ...options, WebSocket: options.WebSocket ?? globalThis.WebSocket };
     this.state = { name: "connecting", since: Date.now(), reason: null };
-    this.ready = new Promise((resolve, reject) => (this.#said = { resolve, reject }));
-    // Who doesn't wait for it isn't told of a promise that nobody handled.
+    this.ready = new Promise((resolve, reject) => (this.#readiness = { resolve, reject }));
+    // Without this, a page that doesn't wait for `ready` would get an "unhandled rejection".
     this.ready.catch(() => {});
     if (this.#options.WebSocket) this.#open();
     else this.#openWithPackage();
   }
 
-  /** The document as it is now; null before the first one. Never changed in place. */
+  /** The current document; null before the first one. Never modified in place. */
   get document() {
     return plain(this.#held.main.tree);
   }
@@ -653,19 +654,19 @@ class Watch {
     return this.#held.key;
   }
 
-  /** The documents of everything that `patterns` match, by `application:profile:label`. */
+  /** The documents of all keys that `patterns` match, by `application:profile:label`. */
   get documents() {
     return new Map([...this.#held.others].map(([key, replica]) => [key, plain(replica.tree)]));
   }
 
-  /** Call a function for each "change", "state", "refused" or "beat". Returns a function that ends it. */
+  /** Call a function for each "change", "state", "refused" or "beat" (heartbeat). Returns a function that removes the listener. */
   on(type, listener) {
     if (!this.#listeners.has(type)) this.#listeners.set(type, new Set());
     this.#listeners.get(type).add(listener);
     return () => this.#listeners.get(type).delete(listener);
   }
 
-  /** Say that the application has taken a version, or why it hasn't. A server that it comes back to is told again. */
+  /** Report that the application has applied a version, or why it hasn't. After a reconnect, the client repeats the report if the server needs it. */
   ack(version, status = "applied", error = null, key = this.#held.key) {
     if (key === null) throw new Error("there is no version yet");
     if (this.#conversation === null) this.#held.note(key, version, status, error);
@@ -681,7 +682,7 @@ class Watch {
     for (const reader of this.#readers) reader.end();
   }
 
-  /** The changes from now on. Who reads too slowly misses some, and gets the newest. */
+  /** Yields the changes from now on. A reader that is too slow misses the oldest, but always gets the newest. */
   async *[Symbol.asyncIterator]() {
     const waiting = [];
     const reader = { wake: () => {}, isOver: false };
@@ -745,13 +746,13 @@ class Watch {
       const end = isOpen ? closed(code, reason) : await this.#refusal(url);
       this.#ended(socket, end);
     };
-    // What it says of an error is nothing. `onclose` follows, but in Node 20 not where there was no connection.
+    // The event of an error carries no reason. `onclose` follows, except in Node 20 if there was no connection.
     socket.onerror = () => {
       if (!isOpen) socket.onclose({ code: 1006, reason: "" });
     };
   }
 
-  // Browsers don't tell a page why a handshake was refused: the same address says it over HTTP, where the page may ask.
+  // Browsers don't tell a page why a handshake was refused. The same address gives the reason over HTTP, if the page may ask.
   async #refusal(url) {
     const { token, fetch = globalThis.fetch } = this.#options;
     try {
@@ -759,11 +760,11 @@ class Watch {
       const answer = await fetch(url.replace(/^ws/, "http"), { headers, signal: AbortSignal.timeout(5000) });
       const said = await answer.json().catch(() => null);
       const message = typeof said?.message === "string" ? said.message : "";
-      // What a server says over HTTP of a handshake that it would refuse.
+      // The status that the server would give to the handshake.
       const status = Number(answer.headers.get("X-Vortex-Refused") ?? answer.status);
       return refused(status, answer.headers.get("Retry-After"), message, this.#held.key !== null);
     } catch {
-      // Nobody is there, or this page may not ask.
+      // The server can't be reached, or this page isn't allowed to ask it.
     }
     return over("can't connect");
   }
@@ -780,7 +781,7 @@ class Watch {
       } else if (event.type === "current") {
         this.#attempt = 0;
         this.#become("connected", null);
-        this.#said.resolve(this);
+        this.#readiness.resolve(this);
       } else {
         this.#emit(event.type, event);
       }
@@ -795,13 +796,13 @@ class Watch {
     socket?.close();
     if (!mayReturn) {
       this.#become("failed", reason);
-      this.#said.reject(new Error(reason));
+      this.#readiness.reject(new Error(reason));
       for (const reader of this.#readers) reader.end();
       return;
     }
     this.#become("stale", reason);
     const wait = delayBefore(this.#attempt++, Math.random(), this.#after);
-    // The next time another server, if there is one.
+    // Try another server next time, if there is one.
     this.#urls.push(this.#urls.shift());
     this.#timer = setTimeout(() => this.#open(), 1000 * wait);
   }

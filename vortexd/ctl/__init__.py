@@ -1,1 +1,1 @@
-"""vortexctl: what people and pipelines ask of a running vortexd. One module per command, found by `cli`."""
+"""vortexctl: the command line for people and pipelines that use a running vortexd. One module per command; `cli` finds them."""

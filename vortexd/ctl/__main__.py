@@ -1,4 +1,4 @@
-"""`python -m vortexd.ctl` is vortexctl."""
+"""`python -m vortexd.ctl` runs vortexctl."""
 
 import sys
 

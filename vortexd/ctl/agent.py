@@ -1,6 +1,6 @@
 """Write files from templates and reload programs whenever a configuration changes.
 
-In comes agent.toml, and what goes on is the agent's own; here it is started, and what it came to is said.
+This module reads agent.toml, starts the agent, and reports the results. The work itself is in `vortexd.agent`.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from ..agent import running
 from ..agent.commands import Failure
 from ..agent.following import Origin, kept_in, token_of, watch_of
 from ..agent.item import Outcome
-from ..agent.loop import told
+from ..agent.loop import failure_text
 from ..agent.record import state_directory
 from ..agent.settings import Settings
 from ..agent.settings_file import load
@@ -30,18 +30,22 @@ SYSTEM_FILE = "/etc/vortexd/agent.toml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See `cli.COMMANDS`."""
-    parser.add_argument("--config", metavar="FILE", default=SYSTEM_FILE, help=f"the settings; {SYSTEM_FILE}")
+    """Add the options of this command; see `cli.COMMANDS`."""
+    parser.add_argument(
+        "--config", metavar="FILE", default=SYSTEM_FILE, help=f"the settings file (default: {SYSTEM_FILE})"
+    )
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--once", action="store_true", help="bring everything to its configuration, and end")
+    how.add_argument("--once", action="store_true", help="apply every configuration once, and exit")
     how.add_argument(
-        "--dry-run", action="store_true", help="print what --once would change, values and all; change nothing"
+        "--dry-run",
+        action="store_true",
+        help="print the changes that --once would make, including values; change nothing",
     )
     how.add_argument("--check", action="store_true", help="only check the settings, and print every error")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the agent. Returns 1 where something was rejected, or would change with --dry-run."""
+    """Run the agent. Return 1 if something was rejected; with --dry-run, if something would change."""
     try:
         settings = read_settings(arguments.config)
         if arguments.check:
@@ -49,12 +53,12 @@ def run(arguments: argparse.Namespace) -> int:
         logs.configure(settings.log, sys.stderr)
         directory = state_directory(settings.agent.state_directory, os.environ)
         server = settings.server
-        # A dry run writes nothing, not even what it has learned.
+        # A dry run writes nothing, so it keeps no last known good configuration either.
         kept = kept_in(directory) if settings.agent.last_known_good and not arguments.dry_run else None
         given = None if server.token_file else read_token(None)
         token = token_of(server.token_file) if server.token_file else lambda: given
         ends = arguments.once or arguments.dry_run
-        # Who only looks isn't counted among those who apply.
+        # With "", the server doesn't count a dry run among the instances that apply the configuration.
         instance = "" if arguments.dry_run else server.instance or None
         watch = watch_of(
             Origin(server.url, token, instance, server.ca_file or None, kept), server.start_timeout if ends else None
@@ -72,10 +76,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_settings(file: str) -> Settings:
-    """The settings in a file, which says what is run and written: nobody else may have written it.
+    """Read the settings from a file. They name commands to run and files to write, so no other user may be able to write them.
 
     Raises:
-        SettingsError: With every problem.
+        SettingsError: All problems.
     """
     path = os.path.abspath(file)
     return load(read_trusted(path, OTHERS_WRITE), file, Path(path).parent)
@@ -84,7 +88,7 @@ def read_settings(file: str) -> Settings:
 def _report(results: running.Results[Outcome], settings: Settings) -> int:
     failures = [(name, outcome.failure) for name, outcome in results.items if outcome.failure is not None]
     for name, failure in failures:
-        _complain(f"{name}: rejected: {told(failure, settings.agent.report_stderr)}")
+        _complain(f"{name}: rejected: {failure_text(failure, settings.agent.report_stderr)}")
     for error in results.errors:
         _complain(error)
     return 3 if results.errors else int(bool(failures))
@@ -104,7 +108,7 @@ def _preview(results: running.Results[str | Failure]) -> int:
 
 
 def _show(diff: str) -> None:
-    """Print a diff; to a terminal without what would steer it."""
+    """Print a diff. On a terminal, make it printable, so that no character controls the terminal."""
     if sys.stdout.isatty():
         diff = "\n".join("\t".join(map(printable, line.split("\t"))) for line in diff.split("\n"))
     print(diff, end="")

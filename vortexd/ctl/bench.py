@@ -1,7 +1,7 @@
-"""Measure a vortexd under load: connections, changes and idle time, beside what the system calls alone cost.
+"""Measure vortexd under load: connections, changes and idle time, compared with the cost of the system calls alone.
 
-In goes the URL of a running server with a file that it serves, or nothing: then a daemon is started on a temporary directory. Out come
-figures. The file is left as it was found, however the command ends.
+The arguments name a running server and a file that it serves. Without them, the benchmark starts a daemon on a temporary directory. It
+prints figures. However the command ends, it restores the file.
 """
 
 import argparse
@@ -32,22 +32,22 @@ from .server import read_token
 
 _TIMEOUT = 30.0
 _START_TIMEOUT = 30.0
-# Connections that are open before memory is measured: what is made once for all is made then.
+# Connections that are open before memory is measured, so that structures made only once aren't counted.
 _FIRST = 100
 _FLOOR_PAUSE = 0.1
-# What one changed value costs on the wire, with the names around it.
+# The size of a message for one changed value, with the names around it.
 _FLOOR_BYTES = 300
 _LAG = re.compile(r'^vortexd_loop_lag_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.MULTILINE)
 
 
 @attrs.frozen
 class Target:
-    """What is measured.
+    """The server to measure.
 
     Attributes:
-        path: Of the WebSocket, with its query.
-        file: What is changed; the server serves it.
-        pid: Of the server, or None: its memory isn't measured.
+        path: The path of the WebSocket, with its query.
+        file: The file to change; the server serves it.
+        pid: The server's process ID. None: don't measure its memory.
     """
 
     host: str
@@ -59,23 +59,31 @@ class Target:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See `cli.COMMANDS`."""
-    parser.add_argument("url", nargs="?", help="ws://HOST:PORT/ws/APP/PROFILE; without it, a daemon is started")
-    parser.add_argument("--file", type=Path, help="a YAML or properties file of APP, which is changed and put back")
-    parser.add_argument("--pid", type=int, help="of the server on this machine, to measure its memory")
+    """Add the options of this command; see `cli.COMMANDS`."""
+    parser.add_argument(
+        "url", nargs="?", help="ws://HOST:PORT/ws/APP/PROFILE; without it, the benchmark starts a daemon"
+    )
+    parser.add_argument(
+        "--file", type=Path, help="a YAML or properties file of APP; the benchmark changes and restores it"
+    )
+    parser.add_argument(
+        "--pid", type=int, help="the server's process ID, if it runs on this machine, to measure its memory"
+    )
     parser.add_argument("--token-file", type=Path, help="a file with the token; else $VORTEXCTL_TOKEN")
     parser.add_argument("--connections", type=_count, default=1_000, metavar="N")
     parser.add_argument("--changes", type=_count, default=20, metavar="K")
-    parser.add_argument("--idle", type=float, default=0.0, metavar="SECONDS", help="hold the connections for a time")
-    parser.add_argument("--json", action="store_true", help="print one JSON object in place of a table")
+    parser.add_argument(
+        "--idle", type=float, default=0.0, metavar="SECONDS", help="keep the connections open and idle for so long"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the benchmark. Returns 1 where a message was lost."""
+    """Run the benchmark. Return 1 if a message was lost."""
     _allow_descriptors(arguments.connections)
     progress = _progress if sys.stderr.isatty() else lambda _: None
     with ExitStack() as stack:
-        # SIGTERM ends it as Ctrl-C does, so that the file is put back.
+        # SIGTERM ends the command as Ctrl-C does, so that the file is restored.
         former = signal.signal(signal.SIGTERM, signal.default_int_handler)
         stack.callback(signal.signal, signal.SIGTERM, former)
         target = _target(arguments) if arguments.url else stack.enter_context(_own_server())
@@ -94,26 +102,31 @@ def _count(text: str) -> int:
 
 
 def _allow_descriptors(count: int) -> None:
-    """Raise the limit as far as it goes: two for each connection, for the floor has as many, one after the other."""
+    """Raise the limit of descriptors as far as possible. The floor needs as many as the benchmark, but not at the same time."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard != resource.RLIM_INFINITY and count + 256 > hard:
-        raise CtlError(f"{count} connections need more descriptors than {hard}; see ulimit -n, or ask for fewer", 2)
+        raise CtlError(
+            f"{count} connections need more than {hard} descriptors; raise ulimit -n, or use fewer connections", 2
+        )
 
 
 def _target(arguments: argparse.Namespace) -> Target:
     parts = urlsplit(arguments.url)
     if parts.scheme != "ws" or not parts.hostname or not parts.path.startswith("/ws/"):
-        raise CtlError("the URL is ws://HOST:PORT/ws/APP/PROFILE", 2)
+        raise CtlError("the URL must be ws://HOST:PORT/ws/APP/PROFILE", 2)
     if arguments.file is None:
-        raise CtlError("--file names a file that the server serves for APP; it is changed, and put back at the end", 2)
+        raise CtlError(
+            "--file must name a file that the server serves for APP; the benchmark changes it, and restores it at the end",
+            2,
+        )
     path = parts.path + (f"?{parts.query}" if parts.query else "")
     return Target(
         parts.hostname, parts.port or 80, path, arguments.file, arguments.pid, read_token(arguments.token_file)
     )
 
 
-# A server of our own.
+# A server started by the benchmark.
 
 
 @contextmanager
@@ -145,15 +158,15 @@ def _port_of(process: "subprocess.Popen[bytes]", log: Path) -> int:
             if '"event": "ready"' in line:
                 return int(json.loads(line)["addresses"][0].rpartition(":")[2])
         time.sleep(0.01)
-    raise CtlError(f"the daemon did not start: {log.read_text()[-500:]}")
+    raise CtlError(f"the daemon didn't start: {log.read_text()[-500:]}")
 
 
-# What is changed.
+# The file that changes.
 
 
 @contextmanager
 def _changing(file: Path) -> Iterator[Callable[[int], float]]:
-    """Gives what saves the file with a number in it, by rename, and returns when; puts the file back at the end."""
+    """Yield a function that saves the file with a number in it, by rename, and returns the time. Restore the file at the end."""
     suffix = file.suffix.lstrip(".")
     try:
         content = file.read_bytes()
@@ -164,7 +177,7 @@ def _changing(file: Path) -> Iterator[Callable[[int], float]]:
     separator = b"=" if suffix == "properties" else b": "
 
     def save(number: int) -> float:
-        # Behind what is there; a YAML file of several documents gets it in its last one.
+        # The key goes to the end of the file. In a YAML file of several documents, it goes into the last document.
         _replace(file, content.rstrip(b"\n") + b"\nvortexctlbench" + separator + _mark(number) + b"\n")
         return time.monotonic()
 
@@ -175,7 +188,7 @@ def _changing(file: Path) -> Iterator[Callable[[int], float]]:
 
 
 def _mark(number: int) -> bytes:
-    """What no other change has in it."""
+    """Return a text that occurs in no other change."""
     return b"change-%d-of-vortexctl" % number
 
 
@@ -259,7 +272,7 @@ def _measure(
 
 
 def _floor(count: int, rounds: int) -> list[float]:
-    """The times from the beginning of a bare loop of send to each client, over as many sockets."""
+    """Return the times from the start of a bare loop of `send` until each client has received, over as many sockets."""
     command = [sys.executable, "-m", "vortexd.ctl.floor", str(count)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
@@ -269,7 +282,7 @@ def _floor(count: int, rounds: int) -> list[float]:
             clients.connect(count, lambda _: "/")
             seconds: list[float] = []
             for number in range(rounds):
-                # As long as the server waits between two changes: caches and processor are as cold for one as for the other.
+                # Wait as long as the server waits between two changes, so that processor and caches are as cold for both.
                 time.sleep(_FLOOR_PAUSE)
                 text = f"round {number};".ljust(_FLOOR_BYTES, "x")
                 process.stdin.write(text + "\n")
@@ -285,7 +298,7 @@ def _floor(count: int, rounds: int) -> list[float]:
 
 
 def _private_bytes(pid: int | None) -> int | None:
-    """Memory that is a process's own alone and written to: Private_Dirty of all its mappings."""
+    """Return the memory that only this process has written to: Private_Dirty of all its mappings, in bytes."""
     if pid is None:
         return None
     try:
@@ -303,7 +316,7 @@ def _cpu_seconds(pid: int | None) -> float | None:
 
 
 def _loop_lag(target: Target) -> float | None:
-    """The bound below which 99 % of the server's loop lags were, in milliseconds; None where its metrics may not be read."""
+    """Return the bound below which 99 % of the server's loop lags lie, in milliseconds. None if its metrics can't be read."""
     request = urllib.request.Request(f"http://{target.host}:{target.port}/metrics")
     if target.token:
         request.add_header("Authorization", f"Bearer {target.token}")
@@ -317,7 +330,7 @@ def _loop_lag(target: Target) -> float | None:
     return next(1_000 * bound for bound, number in buckets if number >= 0.99 * buckets[-1][1])
 
 
-# What is printed.
+# The output.
 
 
 def _p99(seconds: Sequence[float]) -> float:

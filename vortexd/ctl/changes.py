@@ -1,7 +1,7 @@
-"""Changes of a document as lines for people. Pure.
+"""Formats the changes of a document as lines for people. Pure.
 
-In come rows `{op, path, from, old, new}`, as vortexd-api(7) has them in differences; out go lines that begin with `-` for what was there and with
-`+` for what is there now. Nothing in a value steers a terminal.
+It takes rows `{op, path, from, old, new}`, as vortexd-api(7) describes them for differences. Lines with the old value begin with `-`, lines
+with the new value with `+`. No value can control the terminal.
 """
 
 import json
@@ -12,12 +12,12 @@ from ..core.model import Json
 from ..core.text import printable
 from .printing import Paint
 
-# Of one value; whoever wants all of it takes JSON.
+# The most characters of one value. JSON output has the whole value.
 _MAX_WIDTH = 200
 
 
 def lines_of(row: Mapping[str, Any], paint: Paint) -> Iterator[str]:
-    """The lines of one row."""
+    """Yield the lines of one row."""
     path = printable(str(row["path"])) or "(all)"
     if "from" in row:
         yield paint(f"- {printable(str(row['from']))}: {brief(row.get('old'))}", "red")
@@ -30,6 +30,6 @@ def lines_of(row: Mapping[str, Any], paint: Paint) -> Iterator[str]:
 
 
 def brief(value: Json, width: int = _MAX_WIDTH) -> str:
-    """A value as JSON on one line, cut where it is long."""
+    """Return a value as JSON on one line, shortened if it is long."""
     text = printable(json.dumps(value, ensure_ascii=False))
     return text if len(text) <= width else text[: width - 3] + "..."

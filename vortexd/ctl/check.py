@@ -1,7 +1,7 @@
-"""Check a directory or a repository of configuration as the server would, before it does.
+"""Check a directory or a repository of configuration with the server's own rules, before the server reads it.
 
-In come a path and, where there is one, the server's vortexd.toml; out goes everything that it would refuse or warn of, at once, with file, line and
-reason. For people, pipelines and the hooks of repositories.
+It takes a path and, optionally, the server's vortexd.toml. It prints everything that the server would refuse or warn of, with file, line
+and reason. It is made for people, for pipelines and for git hooks.
 """
 
 import argparse
@@ -30,31 +30,33 @@ from .trees import Read, read_directory, read_ref, read_working_tree, repository
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See `cli.COMMANDS`."""
-    parser.add_argument("path", metavar="DIR|REPO", help="a directory, or a repository: its working tree, or --ref")
-    parser.add_argument("--ref", metavar="REF", help="a branch, a tag or a commit, in place of the working tree")
-    parser.add_argument("--label", metavar="LABEL", help="what {label} in search paths stands for; REF, or main")
+    """Add the options of this command; see `cli.COMMANDS`."""
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="take search paths, limits and keys of vortexd.toml"
+        "path", metavar="DIR|REPO", help="a directory, or a repository (its working tree, or with --ref a commit)"
+    )
+    parser.add_argument("--ref", metavar="REF", help="a branch, a tag or a commit, instead of the working tree")
+    parser.add_argument("--label", metavar="LABEL", help="the value of {label} in search paths (default: REF, or main)")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="use the search paths, limits and encryption keys of vortexd.toml"
     )
     parser.add_argument(
-        "--search-path", action="append", metavar="DIR", help="as search_paths of a git source; may come several times"
+        "--search-path", action="append", metavar="DIR", help="as in search_paths of a git source; may be repeated"
     )
-    parser.add_argument("--label-directories", action="store_true", help="sub-directories are labels")
+    parser.add_argument("--label-directories", action="store_true", help="treat sub-directories as labels")
     parser.add_argument(
-        "--key-file", type=Path, metavar="FILE", help="see whether encrypted values can be decrypted by the key in FILE"
+        "--key-file", type=Path, metavar="FILE", help="check that the key in FILE decrypts the encrypted values"
     )
-    parser.add_argument("--format", choices=FORMS, default="text", help=f"{', '.join(FORMS)}; text")
-    parser.add_argument("--strict", action="store_true", help="take warnings for errors")
+    parser.add_argument("--format", choices=FORMS, default="text", help=f"{', '.join(FORMS)} (default: text)")
+    parser.add_argument("--strict", action="store_true", help="treat warnings as errors")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check it. Returns 1 where the server would refuse something, or, with --strict, warn of it."""
+    """Run the check. Return 1 if the server would refuse something or, with --strict, warn of something."""
     settings = read_settings(arguments.config, needs_source=False) if arguments.config else Settings()
     decryptor = _decryptor(arguments, settings.encryption)
     if not os.path.isdir(arguments.path):
         raise CtlError(
-            f"there is no directory {arguments.path}; name the one that the files or the repository are in", 2
+            f"there is no directory {arguments.path}; name the directory that holds the files or the repository", 2
         )
     try:
         read = _read(arguments, settings)
@@ -71,7 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
                 parser.parse,
             )
         skipped = [
-            Finding(os.path.normpath(os.path.join(read.where, name)), 0, 0, f"it isn't served: {why}", False)
+            Finding(
+                os.path.normpath(os.path.join(read.where, name)), 0, 0, f"the server doesn't serve it: {why}", False
+            )
             for name, why in read.skipped.items()
         ]
         empty = [] if report.files else [Finding(arguments.path, 0, 0, _nothing(arguments.ref), False)]
@@ -89,8 +93,8 @@ def _nothing(ref: str | None) -> str:
 
 
 def _warn(file: str, error: Died | Unavailable) -> None:
-    reason = f"parsing it {error}" if isinstance(error, Died) else f"no process can be started: {error}"
-    text = f"{file} is parsed without a bound of its memory and time: {reason}"
+    reason = f"parsing it {error}" if isinstance(error, Died) else f"can't start a process: {error}"
+    text = f"{file} is parsed without a limit on memory and time: {reason}"
     print(f"vortexctl: warning: {printable(text)}", file=sys.stderr)
 
 
@@ -98,14 +102,16 @@ def _read(arguments: argparse.Namespace, settings: Settings) -> Read:
     path = arguments.path
     repository = repository_at(path)
     if arguments.ref is not None and repository is None:
-        raise CtlError(f"{path} is no git repository, as --ref needs one; name its top directory", 2)
+        raise CtlError(f"{path} isn't a git repository, which --ref requires; name its top directory", 2)
     if repository is None and not arguments.search_path:
         directory = first_of(settings.source, FilesSettings)
         if arguments.label_directories:
             directory = attrs.evolve(directory, label_directories=True)
         return read_directory(path, directory)
     if arguments.label_directories:
-        raise CtlError("--label-directories is for a directory; of a repository, branches and tags are the labels", 2)
+        raise CtlError(
+            "--label-directories is only for directories; the labels of a repository are its branches and tags", 2
+        )
     git = first_of(settings.source, GitSettings)
     if arguments.search_path:
         git = attrs.evolve(git, search_paths=tuple(arguments.search_path))
@@ -116,10 +122,10 @@ def _read(arguments: argparse.Namespace, settings: Settings) -> Read:
 
 
 def _decryptor(arguments: argparse.Namespace, settings: EncryptionSettings) -> Decryptor | None:
-    """By the key of the command line, or else of the settings; None where there is none.
+    """Make a decryptor with the key of the command line, or else of the settings. Return None if neither names a key.
 
     Raises:
-        SettingsError: It can't be used.
+        SettingsError: The key can't be used.
     """
     if arguments.key_file:
         settings = attrs.evolve(settings, key_file=str(arguments.key_file), key_store="", enabled=True)

@@ -1,7 +1,7 @@
-"""The command line of vortexctl: finds the command, and turns what goes wrong into one line and an exit status.
+"""The command line of vortexctl: finds the command, and turns each error into one line and an exit status.
 
-The statuses are stable: 0 it is as asked, 1 it isn't (messages lost, a difference, a timeout), 2 the command line is wrong, 3 the server
-can't be reached or refuses, or the output can't be written; 130 after Ctrl-C, and 141 where nobody reads what is printed.
+The statuses are stable. 0: the result is as asked. 1: it isn't (messages lost, a difference, a timeout). 2: the command line is wrong.
+3: the server can't be reached or refuses, or the output can't be written. 130: Ctrl-C. 141: the reader of the output has gone away.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from ..core.text import printable
 from .completion import command_of
 from .errors import CtlError
 
-# Each is a module that has `add_arguments(parser)` and `run(arguments) -> int`, and says in its docstring's first line what it does.
+# Each is a module with `add_arguments(parser)` and `run(arguments) -> int`. The first line of its docstring is the command's help.
 COMMANDS = (
     "agent",
     "bench",
@@ -35,7 +35,7 @@ COMMANDS = (
     "watch",
 )
 
-# Why a file or a device doesn't take what is printed.
+# Errors of a file or device that can't take the output.
 _UNWRITABLE = frozenset({errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC})
 
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_streams()
     try:
         given = _command_first(sys.argv[1:] if arguments is None else arguments)
-        # The others take longer to import than most commands take to run.
+        # Build only this command's parser: importing all commands takes longer than most commands run.
         options = parser(given[:1] if given and given[0] in COMMANDS else COMMANDS).parse_args(given)
         status: int = options.run(options)
         sys.stdout.flush()
@@ -64,26 +64,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # Whoever read has read enough; the interpreter has nothing to complain of in the end. It isn't 0: who checks something must not
-        # pass because somebody looked at its first line alone.
+        # The reader has read enough. Silence the interpreter's own flush. The status isn't 0, so that a check doesn't pass only because
+        # somebody looked at its first line.
         _write_no_more()
         return 128 + signal.SIGPIPE
     except UnicodeEncodeError as error:
-        _complain(f"what is to be printed can't be written in {error.encoding}; set PYTHONUTF8=1")
+        _complain(f"the output can't be encoded in {error.encoding}; set PYTHONUTF8=1")
         return 2
     except OSError as error:
         if error.errno not in _UNWRITABLE or error.filename is not None:
             raise
         _write_no_more()
-        _complain(f"the output can't be written: {os.strerror(error.errno or 0).lower()}")
+        _complain(f"can't write the output: {os.strerror(error.errno or 0).lower()}")
         return 3
     return status
 
 
 def _command_first(given: Sequence[str]) -> list[str]:
-    """The command line with the options that stand before the command moved behind it.
+    """Move options that stand before the command behind it.
 
-    A word is the command if all that stands before it are options of that command, with their values.
+    A word is the command if everything before it consists of options of that command and their values.
 
     Raises:
         CtlError: No command has these options.
@@ -101,7 +101,7 @@ def _command_first(given: Sequence[str]) -> list[str]:
 
 
 def _not_an_option(words: Sequence[str], command: str) -> str | None:
-    """The first of some words that is no option of a command, nor the value of one: "" where a value is missing; None where there is none."""
+    """Return the first word that is neither an option of a command nor an option's value; "" if a value is missing; None if there is none."""
     [whole] = command_of(parser([command])).commands
     takes = {name: bool(option.takes) for option in whole.options for name in option.names}
     at = 0
@@ -114,7 +114,7 @@ def _not_an_option(words: Sequence[str], command: str) -> str | None:
 
 
 def _open_streams() -> None:
-    """Let nothing else become descriptor 1 or 2 where the caller has closed them. Whoever prints is told that it can't be written."""
+    """If the caller has closed descriptor 1 or 2, keep other files from taking it. Later output then fails with an error."""
     if sys.stdout is None:
         sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115 - as long as the process
     if sys.stderr is None:
@@ -122,16 +122,16 @@ def _open_streams() -> None:
 
 
 def _write_no_more() -> None:
-    """Drop what is still to be written."""
+    """Discard the output that is still buffered."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
-    """The whole command line, or that of some commands."""
+    """Build the parser of the whole command line, or of some commands."""
     whole = _Parser(
         prog="vortexctl",
-        description="Ask a running vortexd.",
-        epilog="Each command has a --help. Its options may stand before it, too: vortexctl --server URL get APP",
+        description="Query a running vortexd, and use its configuration.",
+        epilog="Each command has a --help. Options may also stand before the command: vortexctl --server URL get APP",
         allow_abbrev=False,
     )
     whole.add_argument("--version", action="version", version=f"vortexctl {__version__}")

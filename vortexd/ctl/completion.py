@@ -1,7 +1,7 @@
-"""Print what makes a shell complete the commands and options of vortexctl.
+"""Print a script that completes the commands and options of vortexctl in a shell.
 
-In comes the parser of the whole command line, out goes a script for bash, zsh or fish. The invariant: what the parser knows, and nothing else, is
-in it, so the script is never behind the program that printed it.
+It turns the parser of the whole command line into a script for bash, zsh or fish. Invariant: the script contains exactly the parser's commands
+and options, so it always matches the program that printed it.
 """
 
 import argparse
@@ -16,14 +16,14 @@ _FILES = {"FILE", "DIR", "DIR|REPO"}
 
 @attrs.frozen
 class Option:
-    """An option, or an argument without a name.
+    """An option, or a positional argument.
 
     Attributes:
-        names: With their hyphens; none of an argument.
-        takes: What stands for its value in the help; "" where it takes none.
-        choices: What the value may be, where that is known.
+        names: The names with their hyphens. Empty for a positional argument.
+        takes: The placeholder of its value in the help; "" if it takes no value.
+        choices: The possible values, if they are known.
         is_file: Whether the value is the path of a file or directory.
-        text: What it is for.
+        text: The help text.
     """
 
     names: tuple[str, ...]
@@ -38,7 +38,7 @@ class Command:
     """A command, or the whole command line.
 
     Attributes:
-        path: The words that lead to it, each with a space before it.
+        path: The words that lead to the command, each preceded by a space.
     """
 
     path: str
@@ -48,19 +48,19 @@ class Command:
     commands: "tuple[Command, ...]"
 
     def all(self) -> "Iterator[Command]":
-        """This and every command below it."""
+        """Yield this command and every command below it."""
         yield self
         for each in self.commands:
             yield from each.all()
 
     @property
     def name(self) -> str:
-        """Its last word."""
+        """The last word of the path."""
         return self.path.rpartition(" ")[2]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See `cli.COMMANDS`."""
+    """Add the arguments of this command; see `cli.COMMANDS`."""
     parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
 
 
@@ -73,11 +73,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def command_of(parser: argparse.ArgumentParser, path: str = "", text: str = "") -> Command:
-    """What a parser knows."""
+    """Read the commands and options from a parser."""
     options: list[Option] = []
     arguments: list[Option] = []
     commands: list[Command] = []
-    # argparse says nowhere else what it was told.
+    # argparse has no public way to list its arguments.
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             texts = {each.dest: each.help or "" for each in action._choices_actions}
@@ -129,7 +129,7 @@ _BASH = """\
 _vortexctl() {{
     local current=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD - 1]}} at= words= options= files= index
     local IFS=$' \\t\\n'
-    # `--option=value` comes as three words.
+    # bash splits `--option=value` into three words.
     [[ $current == = ]] && current=
     [[ $before == = ]] && before=${{COMP_WORDS[COMP_CWORD - 2]}}
     for ((index = 1; index < COMP_CWORD; index++)); do
@@ -182,7 +182,7 @@ def _zsh_case(command: Command) -> str:
 def _zsh_options(option: Option) -> Iterator[str]:
     value = f":{_zsh_text(option.takes)}:{_zsh_action(option)}" if option.takes else ""
     for name in option.names:
-        # Some may come again: what may not is the parser's to say.
+        # Any option may be completed again; the parser refuses a repetition that it doesn't allow.
         yield f"*{name}[{_zsh_text(option.text)}]{value}"
 
 
@@ -252,7 +252,7 @@ def _fish_text(text: str) -> str:
 
 
 def _fish_quoted(text: str) -> str:
-    # Within single quotes already.
+    # The text is inside single quotes already.
     return f'"{text}"'
 
 

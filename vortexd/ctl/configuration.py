@@ -1,7 +1,7 @@
-"""The configuration of one key, as a server has it.
+"""Reads the configuration of one key from a server.
 
-In comes Spring's `Environment`; out goes the nested document, made by the same code as the server's. The invariant: it has the version that the
-server names, so no value and no type was lost on the way.
+The server sends Spring's `Environment`; the server's own code then makes the nested document from it. Invariant: the document has the version that
+the server named, so no value and no type was lost on the way.
 """
 
 import sys
@@ -24,7 +24,7 @@ class Configuration:
     """A document and its version.
 
     Attributes:
-        has_files: Whether any file is for it.
+        has_files: Whether any file of the server applies to it.
     """
 
     document: dict[str, Json]
@@ -33,39 +33,39 @@ class Configuration:
 
 
 def read_configuration(server: Server, application: str, profile: str, label: str | None) -> Configuration:
-    """Ask for the configuration of a key, and say on stderr where it is an old one.
+    """Request the configuration of a key, and warn on stderr if it may be old.
 
     Raises:
-        CtlError: As `Server.get`, or what comes isn't what a vortexd says.
+        CtlError: See `Server.get`; also, the answer isn't that of a vortexd.
     """
     answer = server.get(key_path(application, profile, label), Accept="application/json")
     version = answer.headers.get("x-vortex-version")
-    said = answer.json()
+    environment = answer.json()
     try:
-        sources = [PropertySource(each["name"], _values(each["source"]), {}) for each in said["propertySources"]]
+        sources = [PropertySource(each["name"], _values(each["source"]), {}) for each in environment["propertySources"]]
         document = effective_document(sources)
         is_same = version_of(encode(document)) == version
     except (VortexdError, KeyError, TypeError, ValueError, AttributeError):
         is_same = False
     if not is_same or version is None:
-        raise CtlError(f"{server.url} answers what no vortexd of this vortexctl's version says; see --server")
+        raise CtlError(f"{server.url} doesn't answer as a vortexd of this version does; see --server")
     if seconds := answer.headers.get("x-vortex-stale"):
-        warn(f"this may be old: the server hasn't been able to read one of its sources for {seconds} s")
+        warn(f"this configuration may be old: the server hasn't been able to read one of its sources for {seconds} s")
     if broken := answer.headers.get("x-vortex-broken"):
-        warn(f"this holds old content, or lacks a file: broken on the server: {broken}")
+        warn(f"this configuration holds old content or lacks a file, because files on the server are broken: {broken}")
     if sources:
         warn_of_unknown(answer)
     return Configuration(document, version, bool(sources))
 
 
 def warn_of_unknown(answer: Answer) -> None:
-    """Say on stderr that no file is named after an application, which may be misspelt, if the server says so."""
+    """If the server says so, warn on stderr that no file is named after an application; its name may be misspelt."""
     if unknown := answer.headers.get("x-vortex-without-files"):
-        warn(f"no file is named after {unknown.replace(',', ', ')}, so it gets only what is for every application")
+        warn(f"no file is named after {unknown.replace(',', ', ')}; only the files for all applications apply")
 
 
 def warn(text: str) -> None:
-    """Say what needn't be wrong, but is worth a look."""
+    """Print a warning: this may be intended, but deserves a look."""
     print(f"vortexctl: warning: {printable(text)}", file=sys.stderr)
 
 

@@ -1,6 +1,6 @@
-"""Show what has changed between two versions or two labels.
+"""Show the changes between two versions or two labels.
 
-In comes the server's comparison, out go lines with what was there and what is there now. The status is that of diff(1): 0 for the same.
+The server compares; this command prints the old and the new values. The exit status is that of diff(1): 0 if both sides are the same.
 """
 
 import argparse
@@ -19,38 +19,38 @@ FORMS = ("text", "json", "patch")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See `cli.COMMANDS`."""
+    """Add the arguments of this command; see `cli.COMMANDS`."""
     add_key_arguments(parser)
     side = "a version, a label, version:VERSION or label:LABEL"
-    parser.add_argument("--from", dest="old", metavar="SIDE", help=f"{side}; the version before")
-    parser.add_argument("--to", dest="new", metavar="SIDE", help=f"{side}; the current version")
+    parser.add_argument("--from", dest="old", metavar="SIDE", help=f"{side} (default: the previous version)")
+    parser.add_argument("--to", dest="new", metavar="SIDE", help=f"{side} (default: the current version)")
     parser.add_argument(
-        "--output", choices=FORMS, metavar="FORM", default="text", help=f"{', '.join(FORMS)} (RFC 6902); text"
+        "--output", choices=FORMS, metavar="FORM", default="text", help=f"{', '.join(FORMS)} (RFC 6902); default: text"
     )
     add_colour_argument(parser)
     add_server_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print it. Returns 1 where there is a difference."""
+    """Print the difference. Return 1 if there is one."""
     server = server_of(arguments)
     sides = {"from": arguments.old, "to": arguments.new}
     answer = server.get(
         "/api/v1/diff" + key_path(arguments.app, arguments.profile, arguments.label),
         {name: side for name, side in sides.items() if side is not None},
     )
-    said = answer.json()
+    comparison = answer.json()
     warn_of_unknown(answer)
     try:
-        patch, rows = said["patch"], said["changes"]
-        title = f"{said['app']}:{said['profile']}"
-        old, new = (_named(said[side]) for side in ("from", "to"))
+        patch, rows = comparison["patch"], comparison["changes"]
+        title = f"{comparison['app']}:{comparison['profile']}"
+        old, new = (_named(comparison[side]) for side in ("from", "to"))
         paint = paint_of(arguments.color, sys.stdout.isatty())
         lines = [line for row in rows for line in lines_of(row, paint)]
     except (KeyError, TypeError, AttributeError):
-        raise CtlError(f"{server.url} answers what no vortexd of this vortexctl's version says; see --server") from None
+        raise CtlError(f"{server.url} doesn't answer as a vortexd of this version does; see --server") from None
     if arguments.output != "text":
-        print(json.dumps(said if arguments.output == "json" else patch))
+        print(json.dumps(comparison if arguments.output == "json" else patch))
     else:
         print(paint(printable(f"{title}  {old} -> {new}"), "bold"))
         print("\n".join(lines or ["no difference"]))
@@ -58,6 +58,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _named(side: dict[str, str]) -> str:
-    """A side as the server names it in its own table."""
+    """Return the text of one side, as in the server's own table."""
     commit = f" (commit {side['commit'][:12]})" if "commit" in side else ""
     return f"{side['label']}@{side['version']}{commit}"

@@ -1,6 +1,6 @@
-"""Run a command with a configuration as its environment, and start it anew or signal it when that changes.
+"""Run a command with a configuration as its environment, and restart or signal it when the configuration changes.
 
-In come the command and which configuration; what goes on is `agent.child`'s. The exit status is the command's.
+This module reads the command line; `agent.child` does the work. The exit status is that of the command.
 """
 
 import argparse
@@ -27,41 +27,48 @@ from .server import add_server_arguments, duration, server_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See `cli.COMMANDS`."""
-    parser.add_argument("--app", metavar="NAME", required=True, help="the application whose configuration it is")
-    parser.add_argument("--profile", metavar="NAME", default="default", help="its profile, or several; default")
-    parser.add_argument("--label", metavar="NAME", default="", help="its label; else the server's default")
+    """Add the options of this command; see `cli.COMMANDS`."""
+    parser.add_argument("--app", metavar="NAME", required=True, help="the application whose configuration to use")
+    parser.add_argument(
+        "--profile",
+        metavar="NAME",
+        default="default",
+        help="its profile, or several separated by commas (default: default)",
+    )
+    parser.add_argument("--label", metavar="NAME", default="", help="its label (default: the server's)")
     add_server_arguments(parser)
-    parser.add_argument("--instance", metavar="NAME", help="what the server calls us; host:pid")
+    parser.add_argument(
+        "--instance", metavar="NAME", help="the name under which the server lists CMD (default: host:pid)"
+    )
     parser.add_argument(
         "--last-known-good",
         metavar="FILE",
         type=Path,
-        help="keep the configuration there, and begin with it where no server can be reached",
+        help="keep the configuration in FILE, and start with it if no server can be reached",
     )
-    parser.add_argument("--prefix", default="", help="what the names of all variables begin with")
+    parser.add_argument("--prefix", default="", help="put PREFIX in front of every variable's name")
     how = parser.add_mutually_exclusive_group()
-    how.add_argument(
-        "--restart", action="store_true", help="start CMD anew when the configuration changes: the default"
-    )
-    how.add_argument("--signal", metavar="NAME", type=_signal, help="send CMD a signal in place of that, such as HUP")
+    how.add_argument("--restart", action="store_true", help="restart CMD when the configuration changes (the default)")
+    how.add_argument("--signal", metavar="NAME", type=_signal, help="send CMD a signal instead, such as HUP")
     for name, default, what in (
-        ("start-timeout", "30s", "for the first configuration"),
-        ("stop-timeout", "10s", "from SIGTERM to SIGKILL"),
-        ("settle", "3s", "CMD has to run before a configuration counts as taken"),
-        ("quiet-period", "1s", "without a change before it is acted on"),
-        ("max-wait", "10s", "at most, although changes go on"),
-        ("splay", "0s", "more at most, by chance"),
+        ("start-timeout", "30s", "how long to wait for the first configuration"),
+        ("stop-timeout", "10s", "the time from SIGTERM to SIGKILL"),
+        ("settle", "3s", "how long CMD must run before a configuration counts as applied"),
+        ("quiet-period", "1s", "act after so long without a change"),
+        ("max-wait", "10s", "act at the latest so long after the first change"),
+        ("splay", "0s", "wait up to so long in addition, by chance"),
     ):
-        parser.add_argument(f"--{name}", type=duration, default=default, metavar="TIME", help=f"{what}; {default}")
+        parser.add_argument(
+            f"--{name}", type=duration, default=default, metavar="TIME", help=f"{what} (default: {default})"
+        )
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="the command and its arguments")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command, and return its status."""
+    """Run the command, and return its exit status."""
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if not command:
-        raise CtlError("there is no command; put it behind --", 2)
+        raise CtlError("the command is missing; put it after --", 2)
     if arguments.quiet_period > arguments.max_wait:
         raise CtlError("--max-wait must not be less than --quiet-period", 2)
     subject = _subject(arguments)

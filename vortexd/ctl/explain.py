@@ -1,6 +1,6 @@
-"""Show why a configuration is what it is: which layer holds a key, which one wins, and where it is written.
+"""Explain a configuration: which layers hold a key, which layer wins, and where each value is written.
 
-In comes the server's explanation, out go a line for each key, or, for the keys that are asked for, a line for each layer that holds one.
+The server explains; this command prints a line for each key. If keys are named, it prints a line for each layer that holds them.
 """
 
 import argparse
@@ -22,63 +22,68 @@ _COLOURS = {"wins": "green", "unreadable": "red"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See `cli.COMMANDS`."""
+    """Add the arguments of this command; see `cli.COMMANDS`."""
     add_key_arguments(parser)
-    parser.add_argument("key", metavar="KEY", nargs="*", help="such as database.pool.size; with all that is below it")
-    parser.add_argument("--layers", action="store_true", help="show the documents that were looked at, and no keys")
-    parser.add_argument("--json", action="store_true", help="print what the server says, as one JSON object")
+    parser.add_argument("key", metavar="KEY", nargs="*", help="such as database.pool.size; includes all keys below it")
+    parser.add_argument(
+        "--layers", action="store_true", help="show the documents that the server considered, instead of keys"
+    )
+    parser.add_argument("--json", action="store_true", help="print the server's answer as one JSON object")
     add_colour_argument(parser)
     add_server_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print it. Returns 1 where there is no such key."""
+    """Print the explanation. Return 1 if there is no such key."""
     server = server_of(arguments)
     path = "/api/v1/explain" + key_path(arguments.app, arguments.profile, arguments.label)
     answer = server.get(path, [("key", key) for key in arguments.key])
-    said = answer.json()
+    explanation = answer.json()
     warn_of_unknown(answer)
     paint = paint_of(arguments.color, sys.stdout.isatty())
     try:
-        if arguments.key and not said["keys"]:
+        if arguments.key and not explanation["keys"]:
             raise CtlError(_missing(server, path, arguments.key), 1)
-        lines = list(_lines(said, arguments, paint))
+        lines = list(_lines(explanation, arguments, paint))
     except (KeyError, TypeError, IndexError, AttributeError):
-        raise CtlError(f"{server.url} answers what no vortexd of this vortexctl's version says; see --server") from None
-    print(json.dumps(said) if arguments.json else "\n".join(lines))
+        raise CtlError(f"{server.url} doesn't answer as a vortexd of this version does; see --server") from None
+    print(json.dumps(explanation) if arguments.json else "\n".join(lines))
     return 0
 
 
-def _lines(said: dict[str, Any], arguments: argparse.Namespace, paint: Paint) -> Iterator[str]:
-    yield paint(printable(f"{said['app']}:{said['profile']}:{said['label']}  {said['version']}"), "bold")
-    # Older servers don't say it.
-    for each in said.get("broken", ()):
+def _lines(explanation: dict[str, Any], arguments: argparse.Namespace, paint: Paint) -> Iterator[str]:
+    yield paint(
+        printable(f"{explanation['app']}:{explanation['profile']}:{explanation['label']}  {explanation['version']}"),
+        "bold",
+    )
+    # Older servers don't send this member.
+    for each in explanation.get("broken", ()):
         yield paint(printable(_broken(each)), "red")
     if arguments.layers:
-        yield from _layers(said)
+        yield from _layers(explanation)
     elif arguments.key:
-        for key in said["keys"]:
+        for key in explanation["keys"]:
             yield ""
-            yield from _key(key, said["layers"], paint)
+            yield from _key(key, explanation["layers"], paint)
     else:
-        rows = [_row(key, said["layers"]) for key in said["keys"]]
+        rows = [_row(key, explanation["layers"]) for key in explanation["keys"]]
         yield from aligned(rows) if rows else ("no keys",)
 
 
 def _broken(broken: dict[str, Any]) -> str:
     place = ":".join(str(each) for each in (broken["file"], broken["line"], broken["column"]) if each is not None)
-    commit = f" (of {broken['last_good'][:12]})" if broken["last_good"] else ""
-    instead = {"last_good": f"its last good content is served{commit}", "without": "it is left out"}
-    return f"{place} is broken: {broken['reason']}; {instead.get(broken['served'], 'nothing is served')}"
+    commit = f" (of commit {broken['last_good'][:12]})" if broken["last_good"] else ""
+    instead = {"last_good": f"its last good content is served{commit}", "without": "the server leaves it out"}
+    return f"{place} is broken: {broken['reason']}; {instead.get(broken['served'], 'the server serves no key that reads it')}"
 
 
-def _layers(said: dict[str, Any]) -> Iterator[str]:
-    """The profiles that are active, and the documents, the strongest first."""
-    for source in said["sources"]:
+def _layers(explanation: dict[str, Any]) -> Iterator[str]:
+    """Yield the active profiles and the documents, the strongest first."""
+    for source in explanation["sources"]:
         active = [_profile(each) for each in source["profiles"]]
         yield printable(f"{source['root']}  {source['revision'] or ''}".rstrip())
         yield printable(f"  profiles, the strongest last: {', '.join(active)}")
-    rows = [(_document(each), _remark(each)) for each in said["layers"]]
+    rows = [(_document(each), _remark(each)) for each in explanation["layers"]]
     yield from aligned(rows) if rows else ("no files",)
 
 
@@ -88,7 +93,7 @@ def _profile(profile: dict[str, Any]) -> str:
 
 def _remark(layer: dict[str, Any]) -> str:
     demand = f"for the profiles {layer['on_profile']}" if layer["on_profile"] is not None else ""
-    is_old = "its last good content: the file is broken" if layer.get("last_good") else ""
+    is_old = "its last good content, because the file is broken" if layer.get("last_good") else ""
     return ", ".join(filter(None, (demand, "" if layer["active"] else "not active", is_old)))
 
 
@@ -116,7 +121,7 @@ def _key(key: dict[str, Any], layers: Sequence[dict[str, Any]], paint: Paint) ->
 
 
 def _place(held: dict[str, Any], layers: Sequence[dict[str, Any]]) -> str:
-    """`file:line:column`, as editors take it."""
+    """Return `file:line:column`, as editors accept it."""
     layer = layers[held["layer"]]
     numbers = [str(each) for each in (held["line"], held["column"]) if each is not None]
     return ":".join([layer["file"] or layer["name"], *numbers])

@@ -1,7 +1,7 @@
-"""What the server would refuse of a tree, and what it would warn of: the server's own stages, run over one state. Pure.
+"""Finds the errors and warnings of a tree, by running the server's own stages over one state. Pure.
 
-In comes a `Tree`; out go findings, each once however many labels and keys it touches. The invariant: no rule is written here. What is parsed, resolved
-and decrypted goes through the code that serves, so a tree without errors is served whole.
+It takes a `Tree` and returns findings, each only once however many labels and keys it affects. Invariant: this module contains no rule of its
+own. Files are parsed, resolved and decrypted by the code that serves them, so the server serves the whole of a tree without errors.
 """
 
 import codecs
@@ -25,20 +25,20 @@ from ..settings.sections import FormatSettings
 
 _SHARED = "application"
 _BEYOND_ASCII = re.compile(rb"[^\x00-\x7f]")
-# As `.properties` are read.
+# Line ends, as `.properties` files have them.
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 @attrs.frozen(order=True)
 class Finding:
-    """Something to look at.
+    """A problem in the tree.
 
     Attributes:
-        file: Its path from here; "" where it is no single file.
-        line: From 1; 0 where it isn't known.
-        column: The same.
-        reason: What is wrong; quotes no value.
-        is_error: The server doesn't serve it; else it serves it, and warns.
+        file: Its path from the current directory; "" if it isn't a single file.
+        line: The line, from 1; 0 if unknown.
+        column: The column, from 1; 0 if unknown.
+        reason: The problem, without any value.
+        is_error: True if the server doesn't serve it. False if the server serves it with a warning.
     """
 
     file: str
@@ -49,18 +49,18 @@ class Finding:
 
     @property
     def place(self) -> str:
-        """`file:line:column`, as far as it is known."""
+        """`file:line:column`, as far as they are known."""
         return ":".join([self.file, *(str(number) for number in (self.line, self.column) if number)])
 
 
 @attrs.frozen
 class Report:
-    """All that was found.
+    """All findings.
 
     Attributes:
-        findings: In the order of files and lines.
-        files: How many configuration files there are.
-        keys: How many keys were resolved.
+        findings: Sorted by file and line.
+        files: The number of configuration files.
+        keys: The number of keys that were resolved.
     """
 
     findings: Sequence[Finding]
@@ -68,7 +68,7 @@ class Report:
     keys: int
 
     def count(self, *, is_error: bool) -> int:
-        """How many errors there are, or warnings."""
+        """Return the number of errors, or of warnings."""
         return sum(each.is_error is is_error for each in self.findings)
 
 
@@ -83,10 +83,10 @@ def look_through(
     """Parse, resolve and decrypt a tree.
 
     Args:
-        decryptor: With keys, or None: then what is encrypted isn't looked into.
-        overrides: As of `store.State`.
-        where: Makes the path of a file one from here.
-        parse_file: Parses one file, wherever that is done.
+        decryptor: Has the keys. None: don't examine encrypted values.
+        overrides: See `State`.
+        where: Makes a file's path relative to the current directory.
+        parse_file: Parses one file, in this process or another.
     """
     parsed = parse_tree(tree, formats, parse_file=parse_file)
     found = [*_broken(parsed), *_misread(parsed)]
@@ -104,22 +104,24 @@ def _broken(parsed: ParsedTree) -> Iterator[Finding]:
 
 
 def _misread(parsed: ParsedTree) -> Iterator[Finding]:
-    """Warn of `.properties` that were written in UTF-8: Spring and the server read ISO-8859-1, which any bytes are."""
+    """Warn of `.properties` files in UTF-8. Spring and the server read ISO-8859-1, in which every byte is valid."""
     for files in parsed.labels.values():
         for layer in files.layers:
             for path in sorted(path for path in layer.documents if extension(path) == "properties"):
                 content = layer.files.contents[path]
                 if content.startswith(codecs.BOM_UTF8):
-                    reason = "a byte order mark of UTF-8: it is read as three characters before what follows"
-                    yield Finding(path, 1, 1, f"{reason}; save the file without it", is_error=False)
+                    reason = "the file begins with a UTF-8 byte order mark, which is read as three characters"
+                    yield Finding(path, 1, 1, f"{reason}; save it without the mark", is_error=False)
                     content = content.removeprefix(codecs.BOM_UTF8)
                 if (line := _first_line_of_utf8(content)) is not None:
-                    reason = "UTF-8, where ISO-8859-1 is read: each such character becomes several"
+                    reason = (
+                        "the line is in UTF-8, but the server reads ISO-8859-1: each such character becomes several"
+                    )
                     yield Finding(path, line, 0, f"{reason}; write \\uXXXX for it, or use YAML", is_error=False)
 
 
 def _first_line_of_utf8(content: bytes) -> int | None:
-    """The line of the first character beyond ASCII, from 1; None where there is none, or the bytes aren't UTF-8."""
+    """Return the line of the first non-ASCII character, from 1. None if there is none, or if the bytes aren't UTF-8."""
     match = _BEYOND_ASCII.search(content)
     if match is None:
         return None
@@ -133,14 +135,14 @@ def _first_line_of_utf8(content: bytes) -> int | None:
 def _unresolvable(
     parsed: ParsedTree, keys: Sequence[Key], decryptor: Decryptor | None, overrides: PropertySource | None
 ) -> Iterator[Finding]:
-    # Broken files are told as such; what else is wrong isn't to come to light only once they are mended.
+    # Broken files are reported already. Leave them out, so that this run also finds the problems behind them.
     sound = {label: attrs.evolve(files, broken={}) for label, files in parsed.labels.items()}
     state = State(sound, parsed.default_label, decryptor, overrides)
     for key in keys:
         try:
             state.resolve(key)
         except ResolveError as error:
-            reason = error.reason if error.path else f"{error.reason}; so it is for {key}"
+            reason = error.reason if error.path else f"{error.reason} (for {key})"
             yield Finding(error.path or "", 0, 0, reason)
 
 
@@ -150,24 +152,26 @@ def _undecryptable(parsed: ParsedTree, decryptor: Decryptor) -> Iterator[Finding
             for number, document in enumerate(documents):
                 for key, value in document.values.items():
                     if isinstance(value, str) and value.startswith(PREFIX):
-                        # One by one: a decryptor keeps no more failures than a log needs.
+                        # Decrypt one value at a time, because a decryptor keeps only as many failures as a log needs.
                         decryptor.opened((PropertySource(f"{path}#{number}", {key: value}, {}),))
                         if decryptor.take_failures():
                             line, column = document.origins.get(key, (0, 0))
-                            yield Finding(path, line, column, f"no key that is set decrypts {key}", is_error=False)
+                            yield Finding(
+                                path, line, column, f"no configured encryption key decrypts {key}", is_error=False
+                            )
 
 
-# As text.
+# The output formats.
 
 
 def as_text(report: Report) -> Iterator[str]:
-    """A line for each finding, as compilers write it."""
+    """Yield a line for each finding, as compilers write it."""
     for each in report.findings:
         yield printable(": ".join(filter(None, (each.place, "" if each.is_error else "warning", each.reason))))
 
 
 def as_json(report: Report) -> Iterator[str]:
-    """One JSON object."""
+    """Yield one JSON object."""
 
     def listed(is_error: bool) -> list[dict[str, object]]:
         return [_members(each) for each in report.findings if each.is_error is is_error]
@@ -176,7 +180,7 @@ def as_json(report: Report) -> Iterator[str]:
 
 
 def as_github(report: Report) -> Iterator[str]:
-    """Workflow commands, which GitHub shows beside the lines of a change."""
+    """Yield workflow commands, which GitHub shows beside the lines of a change."""
     for each in report.findings:
         members = {"file": each.file, "line": each.line, "col": each.column}
         named = ",".join(f"{name}={_escaped(str(value), ':,')}" for name, value in members.items() if value)
@@ -185,7 +189,7 @@ def as_github(report: Report) -> Iterator[str]:
 
 
 def as_gitlab(report: Report) -> Iterator[str]:
-    """A Code Quality report, which GitLab shows beside the lines of a change."""
+    """Yield a Code Quality report, which GitLab shows beside the lines of a change."""
     yield json.dumps(
         [
             {
@@ -210,7 +214,7 @@ def _members(finding: Finding) -> dict[str, object]:
 
 
 def _escaped(text: str, more: str = "") -> str:
-    """Text for a workflow command."""
+    """Escape a text for a workflow command."""
     return "".join(f"%{ord(each):02X}" if each in "%\r\n" + more else each for each in printable(text))
 
 

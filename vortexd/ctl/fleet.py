@@ -1,6 +1,6 @@
 """Show which instances have applied a configuration, rejected it, or are silent.
 
-In comes what the server says of its fleet, out go a table or JSON, sorted by application.
+It reads the fleet from the server, and prints a table or JSON, sorted by application.
 """
 
 import argparse
@@ -20,12 +20,12 @@ _MOST = 10_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See `cli.COMMANDS`."""
+    """Add the options of this command; see `cli.COMMANDS`."""
     add_server_arguments(parser)
     add_key_arguments(parser, is_required=False)
     parser.add_argument("--state", choices=_STATES, help="list only instances in this state")
-    parser.add_argument("--keys", action="store_true", help="only the counts of each key, and no instances")
-    parser.add_argument("--json", action="store_true", help="print one JSON object in place of a table")
+    parser.add_argument("--keys", action="store_true", help="print only the counts of each key, without instances")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,18 +48,18 @@ def _lines(fleet: Fleet, now: float, only_keys: bool) -> Iterator[str]:
         yield summary(key)
         yield from aligned([_row(each, key["version"], now) for each in key["instances"]])
     if fleet.is_cut and not only_keys:
-        yield f"... and more than {_MOST}; name an application or a state"
+        yield f"... only the first {_MOST} instances are listed; name an application or a state"
     if not fleet.is_whole:
-        yield "a worker of the server has not answered: its instances are missing"
+        yield "a worker of the server hasn't answered: its instances are missing"
 
 
 def name_of(key: dict[str, Any]) -> str:
-    """A key as people write it."""
+    """Return a key as people write it."""
     return printable(f"{key['app']}:{key['profile']}:{key['label']}")
 
 
 def summary(key: dict[str, Any]) -> str:
-    """One line: the key, the server's version, and how far it has come."""
+    """Return one line: the key, the server's version, and how many instances have applied it."""
     counts = key["counts"]
     percent = "" if key["percent"] is None else f" ({key['percent']:g} %)"
     others = "".join(f", {counts[state]} {state}" for state in _STATES[1:] if counts[state])
@@ -84,7 +84,7 @@ def _row(instance: dict[str, Any], version: str | None, now: float) -> Sequence[
 
 
 def ago(seconds: float) -> str:
-    """A time span in its largest unit."""
+    """Return a time span in its largest unit."""
     whole = max(int(seconds), 0)
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
         if whole >= size:

@@ -1,7 +1,7 @@
-"""The floor of a benchmark: a bare loop of send to as many sockets, in a process of its own as the server is.
+"""The floor of a benchmark: a bare loop of `send` to as many sockets, in a separate process, as the server is.
 
-It accepts connections as a WebSocket server would, says something first, and for each line on its standard input sends one frame
-to every client, and prints when it began.
+It accepts connections as a WebSocket server would, and sends each a first message. For each line on its standard input, it sends one frame to
+every client, and prints the time at which it began.
 
 python -m vortexd.ctl.floor CONNECTIONS
 """
@@ -17,7 +17,7 @@ ANSWER = (
 
 
 def main() -> None:
-    """See the module."""
+    """Accept the connections, then send a frame for each line of standard input."""
     count = int(sys.argv[1])
     with socket.create_server(("127.0.0.1", 0), backlog=1_024) as listening:
         print(listening.getsockname()[1], flush=True)
@@ -28,7 +28,7 @@ def main() -> None:
             clients.append(client)
         for line in sys.stdin:
             text = line.strip().encode()
-            # A frame of the size that vortexd sends for one value.
+            # A frame as large as the one that vortexd sends for one value.
             frame = b"\x81\x7e" + len(text).to_bytes(2, "big") + text
             began = time.monotonic()
             for client in clients:

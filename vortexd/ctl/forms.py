@@ -1,7 +1,7 @@
-"""A document as text in the form that is asked for. Pure.
+"""Writes a document as text in the requested format. Pure.
 
-In comes a nested document, or a part of one; out goes text that reads back as the same. The invariant: nothing in it steers a terminal, for what
-isn't printable is written by its number.
+It takes a nested document or a part of one; the text reads back as the same values. Invariant: the text can't control a terminal, because
+characters that aren't printable are written as escapes.
 """
 
 import json
@@ -14,47 +14,47 @@ import yaml
 from ..core.model import Json, PropertySource, Scalar
 from ..http.spring.suffixes import to_properties
 
-# What one reader of YAML or another takes for a number, a time or a truth value.
+# Texts that some YAML reader takes for a number, a time or a truth value.
 _TAKEN = re.compile(r"[-+.]*[0-9].*|[-+]?\.(?:inf|nan)|y|n", re.IGNORECASE | re.DOTALL)
 _NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 _STRING = "tag:yaml.org,2002:str"
 
 
 def to_json(value: Json) -> str:
-    """As JSON of several lines, in the order of the document."""
+    """Write JSON of several lines, in the order of the document."""
     return _printable(lambda is_wide: json.dumps(value, indent=2, ensure_ascii=not is_wide) + "\n")
 
 
 def to_yaml(value: Json) -> str:
-    """As YAML, with every text quoted that a reader of YAML 1.1 or 1.2 could take for something else."""
+    """Write YAML. Quote every text that a reader of YAML 1.1 or 1.2 could take for another type."""
     return _printable(
         lambda is_wide: yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=is_wide, width=2**31)
     )
 
 
 def to_properties_text(value: Json, key: str = "") -> str:
-    """As lines `key=value`, escaped.
+    """Write lines `key=value`, escaped.
 
     Args:
-        key: The flat key of the value, where it is a part.
+        key: The flat key of the value, if it is a part of a document.
     """
     return to_properties([PropertySource("", dict(flat(value, key)), {})], None, is_escaped=True).decode("ascii")
 
 
 def to_env(values: Mapping[str, str]) -> str:
-    """Variables as lines `NAME='value'` for shells: `set -a; . FILE`. What can't be a name there is left out."""
-    # A quote within ends the quoted text, is escaped, and begins it again; nothing else is special in it.
+    """Write variables as lines `NAME='value'` for shells: `set -a; . FILE`. Names that a shell doesn't allow are left out."""
+    # A quote in the value ends the quoted text, is escaped, and begins it again. No other character is special.
     quoted = {name: text.replace("'", "'\\''") for name, text in values.items() if is_shell_name(name)}
     return "".join(f"{name}='{text}'\n" for name, text in quoted.items())
 
 
 def is_shell_name(text: str) -> bool:
-    """Whether a shell takes a text for the name of a variable."""
+    """Whether a shell accepts a text as the name of a variable."""
     return _NAME.fullmatch(text) is not None
 
 
 def flat(value: Json, key: str = "") -> Iterator[tuple[str, Scalar]]:
-    """The flat keys of a document with their values, as Spring has them."""
+    """Yield the flat keys of a document with their values, in Spring's notation."""
     if isinstance(value, Mapping):
         for name, each in value.items():
             yield from flat(each, f"{key}.{name}" if key else name)
@@ -66,7 +66,7 @@ def flat(value: Json, key: str = "") -> Iterator[tuple[str, Scalar]]:
 
 
 def find(document: Json, key: str) -> Iterator[Json]:
-    """What stands under a flat key: nothing, or one value."""
+    """Yield the value under a flat key, if there is one."""
     if not key:
         yield document
     elif isinstance(document, dict):
@@ -85,7 +85,7 @@ def find(document: Json, key: str) -> Iterator[Json]:
 
 
 def keys_of(value: Json, key: str = "") -> Iterator[str]:
-    """Every flat key, and every name that keys begin with."""
+    """Yield every flat key, and every prefix of keys."""
     if key:
         yield key
     if isinstance(value, Mapping):
@@ -97,7 +97,7 @@ def keys_of(value: Json, key: str = "") -> Iterator[str]:
 
 
 def _printable(made: Callable[[bool], str]) -> str:
-    """A text with all characters as they are; where not all are printable, with only those of ASCII."""
+    """Return the text with all characters as they are. If not all are printable, return the text with only ASCII characters."""
     wide = made(True)
     return wide if wide.replace("\n", "").isprintable() else made(False)
 

@@ -1,6 +1,6 @@
 """Print a configuration, or one key of it.
 
-In comes the configuration of one key as the server has it; out goes it or a part of it, in the form that is asked for.
+It reads the configuration of one key from the server, and prints it, or a part of it, in the requested format.
 """
 
 import argparse
@@ -18,18 +18,20 @@ from .server import add_server_arguments, server_of
 
 
 def _to_env(value: Json, key: str) -> str:
-    # Only what is no whole document has a key.
+    # `key` is only given with a value that isn't a whole document.
     found = variables_of({key: value} if key or not isinstance(value, dict) else value)
     if found.collisions:
         name, keys = next(iter(found.collisions.items()))
-        raise CtlError(f"{name} would stand for {' and '.join(keys)}; name a key, or take another --output", 1)
+        raise CtlError(
+            f"the variable {name} would stand for {' and '.join(keys)}; name a key, or use another --output", 1
+        )
     left_out = [*found.left_out, *(name for name in found.values if not forms.is_shell_name(name))]
     if left_out:
-        warn(f"left out, for no program may or can have such a variable of a configuration: {', '.join(left_out)}")
+        warn(f"left out, because these keys can't or must not become variables: {', '.join(left_out)}")
     return forms.to_env(found.values)
 
 
-# Each makes text of a value, and of the flat key that it has.
+# Each format turns a value and its flat key into text.
 FORMS: dict[str, Callable[[Json, str], str]] = {
     "yaml": lambda value, _: forms.to_yaml(value),
     "json": lambda value, _: forms.to_json(value),
@@ -39,21 +41,23 @@ FORMS: dict[str, Callable[[Json, str], str]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See `cli.COMMANDS`."""
+    """Add the arguments of this command; see `cli.COMMANDS`."""
     add_key_arguments(parser)
-    parser.add_argument("key", metavar="KEY", nargs="?", default="", help="such as database.pool.size, or a name above")
     parser.add_argument(
-        "--output", choices=FORMS, metavar="FORM", help=f"{', '.join(FORMS)}; else yaml, and a single value as text"
+        "key", metavar="KEY", nargs="?", default="", help="such as database.pool.size, or a parent such as database"
+    )
+    parser.add_argument(
+        "--output", choices=FORMS, metavar="FORM", help=f"{', '.join(FORMS)} (default: yaml; a single value as text)"
     )
     add_server_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print it. Returns 1 where there is no such key."""
+    """Print the configuration. Return 1 if there is no such key."""
     server = server_of(arguments)
     configuration = read_configuration(server, arguments.app, arguments.profile, arguments.label)
     if not configuration.has_files:
-        warn(f"no file is for {arguments.app}, nor for everybody; it has the empty document")
+        warn(f"no file is for {arguments.app} or for all applications; its configuration is empty")
     value = _part(configuration.document, arguments.key)
     if arguments.output is None and not isinstance(value, dict | list):
         put(("" if value is None else text_of(value)) + "\n")

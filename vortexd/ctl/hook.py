@@ -1,7 +1,7 @@
-"""A command that is run for each change, with the document on its standard input.
+"""Runs a command for each change, with the document on its standard input.
 
-The invariant: `run_hook` returns within its time and a moment, whatever the command does, and nothing of it runs on after that or after a
-cancellation.
+Invariant: `run_hook` returns at the latest a moment after its timeout, whatever the command does. After that, or after a cancellation, no
+process of the command is left.
 """
 
 import contextlib
@@ -18,11 +18,11 @@ from .server import TOKEN_VARIABLES
 
 
 async def run_hook(command: str, change: Change, timeout: float, stdout: int | None) -> str | None:
-    """Run a text for the shell. Returns what went wrong, or None.
+    """Run a text in the shell. Return the reason for a failure, or None.
 
     Args:
         timeout: Seconds.
-        stdout: The descriptor of its standard output; None is ours.
+        stdout: The descriptor of its standard output. None: that of this process.
     """
     environment = {name: value for name, value in os.environ.items() if name not in TOKEN_VARIABLES}
     try:
@@ -31,11 +31,11 @@ async def run_hook(command: str, change: Change, timeout: float, stdout: int | N
             stdin=subprocess.PIPE,
             stdout=stdout,
             env=environment | variables_of(change),
-            # A group of its own, so that it can be ended with all that it has started.
+            # A process group of its own, so that the command can be killed with everything that it has started.
             start_new_session=True,
         )
     except OSError as error:
-        return f"the command can't be started: {(error.strerror or 'error').lower()}"
+        return f"can't start the command: {(error.strerror or 'error').lower()}"
     try:
         with trio.move_on_after(timeout) as scope:
             await _fed(process, b"" if change.document is None else json.dumps(change.document).encode())
@@ -43,12 +43,12 @@ async def run_hook(command: str, change: Change, timeout: float, stdout: int | N
         if process.returncode is None:
             await end_group(process)
     if scope.cancelled_caught:
-        return f"the command took longer than {timeout:g} s, and was ended"
+        return f"the command took longer than {timeout:g} s, and was killed"
     return f"the command ended with status {process.returncode}" if process.returncode else None
 
 
 def variables_of(change: Change) -> dict[str, str]:
-    """What the command learns of a change beside the document."""
+    """Return the variables that describe a change to the command."""
     key, origin = change.key, change.origin or {}
     values = {
         "APP": key.application,
@@ -71,7 +71,7 @@ async def _fed(process: trio.Process, data: bytes) -> None:
 
 
 async def _feed(stream: trio.abc.SendStream, data: bytes) -> None:
-    # A command needn't read it.
+    # The command may exit without reading its input.
     with contextlib.suppress(trio.BrokenResourceError):
         async with stream:
             await stream.send_all(data)

@@ -1,4 +1,4 @@
-"""What a server says of its fleet, read whole: the counts of keys, and as many instances as are wanted."""
+"""Reads the whole fleet from a server: the counts of all keys, and as many instances as the caller wants."""
 
 import argparse
 from collections.abc import Iterator, Mapping
@@ -15,12 +15,12 @@ _MOST_PAGES = 10_000
 
 @attrs.frozen
 class Fleet:
-    """The keys that were asked for.
+    """The keys that the caller asked for.
 
     Attributes:
-        keys: As the server says them.
+        keys: As the server sends them.
         is_whole: Every worker has answered.
-        is_cut: There are more instances than were wanted.
+        is_cut: There are more instances than the caller wanted.
     """
 
     keys: tuple[dict[str, Any], ...]
@@ -28,53 +28,53 @@ class Fleet:
     is_cut: bool = False
 
     def count(self, name: str) -> int:
-        """One of the counts, of all keys."""
+        """Return the sum of one count over all keys."""
         return sum(int(key["counts"][name]) for key in self.keys)
 
     @property
     def instances(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-        """Each instance, with its key."""
+        """Yield each instance, with its key."""
         return ((key, each) for key in self.keys for each in key["instances"])
 
 
 def add_key_arguments(parser: argparse.ArgumentParser, *, is_required: bool) -> None:
-    """The options that name keys."""
+    """Add the options that name keys."""
     parser.add_argument("--app", required=is_required, metavar="NAME", help="the application, or a glob")
     parser.add_argument("--profile", required=is_required, metavar="NAME", help="the profile, or a glob")
-    parser.add_argument("--label", metavar="NAME", help="the label, or a glob; else every label")
+    parser.add_argument("--label", metavar="NAME", help="the label, or a glob (default: every label)")
 
 
 def asked_for(arguments: argparse.Namespace) -> dict[str, str]:
-    """The parameters of the request for the keys that a command line names."""
+    """Return the request's parameters for the keys that a command line names."""
     names = {"app": arguments.app, "profile": arguments.profile, "label": arguments.label}
     return {name: value for name, value in names.items() if value}
 
 
 def read_fleet(server: Server, parameters: Mapping[str, str], most: int) -> Fleet:
-    """Ask for the keys, page by page, all of them, with so many of their instances at most.
+    """Request all keys, page by page, with at most `most` of their instances.
 
     Raises:
-        CtlError: As `Server.get`, or what comes is none of a vortexd's.
+        CtlError: See `Server.get`; also, the answer isn't that of a vortexd.
     """
     keys: dict[tuple[str, str, str], dict[str, Any]] = {}
     is_whole, is_cut, room = True, False, most
     page = {**parameters, "limit": str(_PAGE)}
     for _ in range(_MOST_PAGES):
-        # A cursor is a place, so what is listed behind it may be something else.
+        # A cursor is a position, so the filter may change between pages. "none" lists keys without instances.
         if not room:
             page["state"] = "none"
-        said = server.get("/api/v1/fleet", page).json()
+        listing = server.get("/api/v1/fleet", page).json()
         try:
-            for key in said["keys"]:
+            for key in listing["keys"]:
                 known = keys.setdefault((key["app"], key["profile"], key["label"]), {**key, "instances": []})
                 known["instances"] += key["instances"][:room]
                 is_cut |= len(key["instances"]) > room
                 room -= len(key["instances"][:room])
-            is_whole &= not said.get("workers_silent")
-            after = said["next"]
+            is_whole &= not listing.get("workers_silent")
+            after = listing["next"]
         except (KeyError, TypeError, AttributeError):
-            raise CtlError("the server's answer is none that this vortexctl knows; is it a vortexd?") from None
+            raise CtlError("this vortexctl doesn't understand the server's answer; is it a vortexd?") from None
         if after is None:
             return Fleet(tuple(keys.values()), is_whole, is_cut)
         page["after"] = str(after)
-    raise CtlError("the server's answer has no end")
+    raise CtlError("the server's list of instances doesn't end")

@@ -1,4 +1,4 @@
-"""The arguments that name one configuration, and the path that they are."""
+"""The arguments that name one configuration, and the URL path of that configuration."""
 
 import argparse
 import difflib
@@ -13,19 +13,19 @@ _NEAR = 3
 
 
 def add_key_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that name one configuration."""
+    """Add the arguments that name one configuration."""
     parser.add_argument("app", metavar="APP", help="the application")
-    parser.add_argument("profile", metavar="PROFILE", nargs="?", default="default", help="the profile; default")
     parser.add_argument(
-        "--label", metavar="LABEL", help="a branch, a tag or a label directory; else the server's default"
+        "profile", metavar="PROFILE", nargs="?", default="default", help="the profile (default: default)"
     )
+    parser.add_argument("--label", metavar="LABEL", help="a branch, a tag or a label directory (default: the server's)")
 
 
 def key_path(application: str, profile: str, label: str | None) -> str:
-    """`/{application}/{profiles}[/{label}]`, to stand in a path.
+    """Return `/{application}/{profiles}[/{label}]`, escaped for a URL.
 
     Raises:
-        CtlError: One of them can't be a name.
+        CtlError: A name is invalid.
     """
     try:
         parts = [names.application(application), names.profile(profile)]
@@ -36,15 +36,15 @@ def key_path(application: str, profile: str, label: str | None) -> str:
             f"{error}; names are letters, digits, dots, hyphens and underscores; profiles and labels may hold + and @",
             2,
         ) from None
-    # A slash within a name is written as Spring has it: proxies are at odds about %2F.
+    # Spring writes a slash in a name as "(_)", because proxies treat %2F in different ways.
     return "".join("/" + quote(part.replace("/", "(_)"), safe="(_)@+,") for part in parts)
 
 
 def near(wanted: Sequence[str], known: Sequence[str]) -> str:
-    """The end of a sentence that names those keys that are most like some that there aren't, or nothing."""
+    """Return the end of a sentence that names the known keys most similar to the missing ones, or ""."""
     found: list[str] = []
     for key in wanted:
         found += difflib.get_close_matches(key, known, _NEAR)
         found += [each for each in known if each.rpartition(".")[2] == key.rpartition(".")[2]]
     found = list(dict.fromkeys(found))[:_NEAR]
-    return f"; near it {'are' if len(found) > 1 else 'is'} {', '.join(found)}" if found else ""
+    return f"; similar {'keys' if len(found) > 1 else 'key'}: {', '.join(found)}" if found else ""

@@ -1,6 +1,6 @@
-"""Many bare WebSocket clients in one process and one thread: what they cost must not hide what the server costs.
+"""Many bare WebSocket clients in one process and one thread, so cheap that their cost doesn't hide the server's.
 
-One epoll, no parsing beyond what is waited for; a client counts as reached when the bytes it was waiting for have arrived.
+There is one epoll. Clients parse only the text that they wait for; a client counts as reached when that text has arrived.
 """
 
 import ipaddress
@@ -18,13 +18,13 @@ _REQUEST = (
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
 )
 _TIMESTAMP = re.compile(rb'"timestamp":"([^"]+)"')
-# A frame that is waited for may come in parts; more than this of what came before is never needed.
+# A frame may arrive in parts. A client never needs more earlier bytes than this.
 _KEPT_BYTES = 65_536
-# At a time, so that the listen queue isn't what is measured.
+# Connect so many at a time, so that the benchmark doesn't measure the listen queue.
 _BATCH = 200
-# One address has fewer ports to connect from than descriptors may be allowed; loopback has many addresses.
+# One address has fewer ports than a process may have descriptors. Loopback has many addresses.
 _PER_ADDRESS = 20_000
-# What the server's ping frame looks like, and a client's answer to it: masked with zeros.
+# The server's ping frame, and a client's answer to it, masked with zeros.
 _PING = b"\x89\x00"
 _PONG = b"\x8a\x80\0\0\0\0"
 
@@ -37,12 +37,12 @@ class _Client:
 
 @attrs.frozen
 class Reached:
-    """What became of a wait.
+    """The result of a wait.
 
     Attributes:
         times: When each client was reached, by time.monotonic().
-        missing: How many were not.
-        published: When the server made the message, by time.monotonic(), to the millisecond; None if it doesn't say.
+        missing: How many clients were not reached.
+        published: When the server made the message, by time.monotonic(), to the millisecond. None if the message has no timestamp.
     """
 
     times: tuple[float, ...]
@@ -51,7 +51,7 @@ class Reached:
 
 
 class Clients:
-    """Connected WebSocket clients of one server.
+    """WebSocket clients that are connected to one server.
 
     Args:
         token: Sent as `Authorization: Bearer`.
@@ -73,11 +73,11 @@ class Clients:
         timeout: float = 60.0,
         progress: Callable[[int], None] = lambda _: None,
     ) -> float:
-        """Connect this many more, and wait until each has its first message. Returns the seconds it took.
+        """Connect this many more clients, and wait until each has its first message. Return the seconds that it took.
 
         Raises:
-            OSError: One can't connect, or was refused.
-            TimeoutError: Says how many have no first message.
+            OSError: A client can't connect, or the server refused it.
+            TimeoutError: Some clients have no first message; the text says how many.
         """
         began = time.monotonic()
         for start in range(0, count, _BATCH):
@@ -102,10 +102,10 @@ class Clients:
         return socket.create_connection(self._address, timeout, source)
 
     def wait(self, text: bytes, timeout: float, waiting: "set[_Client] | None" = None) -> list[float]:
-        """Read until this text has reached every client (or those given). Returns the time of each, by time.monotonic().
+        """Read until this text has reached every client (or those given). Return the time of each, by time.monotonic().
 
         Raises:
-            TimeoutError: Says how many it didn't reach.
+            TimeoutError: The text didn't reach some clients; the message says how many.
         """
         reached = self.reach(text, timeout, waiting)
         if reached.missing:
@@ -113,7 +113,7 @@ class Clients:
         return list(reached.times)
 
     def reach(self, text: bytes, timeout: float, waiting: "set[_Client] | None" = None) -> Reached:
-        """Read until this text has reached every client (or those given), or the time is over.
+        """Read until this text has reached every client (or those given), or the timeout has passed.
 
         Raises:
             ConnectionError: The server closed a connection.
@@ -133,13 +133,13 @@ class Clients:
         return Reached(tuple(times), len(missing), published)
 
     def send(self, text: str) -> None:
-        """Let each client say this, a short message in ASCII."""
+        """Make each client send this text, a short message in ASCII."""
         frame = bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text.encode("ascii")
         for client in self._clients:
             client.socket.send(frame)
 
     def idle(self, seconds: float) -> None:
-        """Answer heartbeats for a time, and nothing else."""
+        """Only answer heartbeats for so many seconds."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             for key, _ in self._selector.select(left):
@@ -158,7 +158,7 @@ class Clients:
         return True
 
     def close(self) -> None:
-        """Close them all at once, without a closing handshake."""
+        """Close all connections at once, without a closing handshake."""
         for client in self._clients:
             self._selector.unregister(client.socket)
             client.socket.close()
@@ -175,7 +175,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _refusal(data: bytes) -> str:
-    """Why a connection ended, as far as the server said."""
+    """Return the reason for the end of a connection, if the server gave one."""
     line = data.partition(b"\r\n")[0]
     if line.startswith(b"HTTP/1.1 ") and b" 101 " not in line:
         return f"the server refused a connection: {line.decode('latin-1')[9:]}"
@@ -183,7 +183,7 @@ def _refusal(data: bytes) -> str:
 
 
 def _published(data: bytes, text: bytes) -> float | None:
-    """When the message with this text was made, on our monotonic clock."""
+    """Return when the server made the message with this text, on this process's monotonic clock."""
     stamps = _TIMESTAMP.findall(data[: data.index(text)])
     if not stamps:
         return None

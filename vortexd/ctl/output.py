@@ -1,7 +1,7 @@
-"""What `watch` says of what it is told: lines for people, or one JSON object a line. Pure.
+"""Formats the events of `watch`: lines for people, or one JSON object a line. Pure.
 
-In come the states of a client and the changes of keys; out go lines. What was there before each change is kept here, so that both sides of it can
-be shown.
+It takes the states of a client and the changes of keys, and yields lines. It keeps the previous document of each key, so that it can show
+both the old and the new values of a change.
 """
 
 import json
@@ -19,23 +19,23 @@ from .printing import Paint
 
 
 class OutputFormat(Protocol):
-    """A form of what is said."""
+    """A format for the output of `watch`."""
 
     def begun(self, key: Key, document: dict[str, Any]) -> Iterator[str]:
-        """The lines for a key that is there from the beginning."""
+        """Yield the lines for a key that exists at the beginning."""
         ...
 
     def changed(self, change: Change, time: str) -> Iterator[str]:
-        """The lines for a change, in the order of time."""
+        """Yield the lines for a change that happened at `time`."""
         ...
 
     def turned(self, state: State) -> Iterator[str]:
-        """The lines for a state of the connection after another one."""
+        """Yield the lines for a new state of the connection."""
         ...
 
 
 class Lines:
-    """For people."""
+    """The format for people."""
 
     def __init__(self, paint: Paint) -> None:
         self._paint = paint
@@ -48,7 +48,7 @@ class Lines:
         yield self._paint(printable(f"{key}  {version_of(document)}"), "bold")
 
     def changed(self, change: Change, time: str) -> Iterator[str]:
-        """See `OutputFormat`. Of a key that begins only that it does."""
+        """See `OutputFormat`. For a new key, the lines only say that it begins."""
         step = f"{change.old_version} -> {change.version}" if change.old_version else f"begins, {change.version}"
         if change.version is None:
             step = "has ended"
@@ -60,7 +60,7 @@ class Lines:
                 yield from lines_of(members(each), self._paint)
 
     def turned(self, state: State) -> Iterator[str]:
-        """See `OutputFormat`. The same trouble is said once."""
+        """See `OutputFormat`. The same problem is printed once."""
         text = "connected again" if isinstance(state, Connected) else f"{state}; trying again"
         if text != self._said:
             self._said = text
@@ -68,7 +68,7 @@ class Lines:
 
 
 class JsonLines:
-    """For programs."""
+    """The format for programs."""
 
     def begun(self, key: Key, document: dict[str, Any]) -> Iterator[str]:
         """See `OutputFormat`."""

@@ -1,6 +1,6 @@
-"""How the commands print: in colour where a person looks on, as aligned columns, and never what would steer a terminal.
+"""How the commands print: with colours on a terminal, in aligned columns, and without characters that control a terminal.
 
-The invariant: whatever a server or a file says goes through `printable` before it is printed as text; JSON is encoded anyway.
+Invariant: text from a server or a file passes through `printable` before it is printed as text. JSON escapes it anyway.
 """
 
 import argparse
@@ -19,17 +19,17 @@ _LINES = re.compile(r"([\n\t])")
 
 @attrs.frozen
 class Paint:
-    """Colours, or none."""
+    """Adds colours to text, or leaves it as it is."""
 
     is_on: bool = False
 
     def __call__(self, text: str, colour: str) -> str:
-        """A text in a colour, which ends with it."""
+        """Return a text in a colour that ends with the text."""
         return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if self.is_on and text else text
 
 
 def add_colour_argument(parser: argparse.ArgumentParser) -> None:
-    """The option of every command that knows colours."""
+    """Add the option `--color`."""
     parser.add_argument(
         "--color",
         choices=("auto", "always", "never"),
@@ -39,14 +39,14 @@ def add_colour_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def paint_of(choice: str, is_terminal: bool, environ: Mapping[str, str] = os.environ) -> Paint:
-    """What `--color` means here. NO_COLOR counts where it isn't empty (no-color.org), and what is asked for goes before it."""
+    """Interpret `--color`. NO_COLOR counts if it isn't empty (no-color.org); an explicit choice wins over it."""
     if choice == "auto":
         return Paint(is_terminal and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb")
     return Paint(choice == "always")
 
 
 def aligned(rows: Sequence[Sequence[str]], gap: str = "  ") -> Iterator[str]:
-    """Rows as lines, with each column as wide as its widest cell; the cells are made printable."""
+    """Yield rows as lines whose columns are as wide as their widest cell. Cells are made printable."""
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
@@ -54,10 +54,10 @@ def aligned(rows: Sequence[Sequence[str]], gap: str = "  ") -> Iterator[str]:
 
 
 def shown(text: str) -> str:
-    """A text of several lines as a terminal may have it: with its lines and tabs, and nothing else that steers."""
+    """Make a text safe for a terminal. Newlines and tabs stay; other control characters are escaped."""
     return "".join(part if part in "\n\t" else printable(part) for part in _LINES.split(text))
 
 
 def put(text: str) -> None:
-    """Print a text that somebody else wrote: as it is into a file or a pipe, made printable on a terminal."""
+    """Print a text from elsewhere: unchanged into a file or a pipe, made printable on a terminal."""
     sys.stdout.write(shown(text) if sys.stdout.isatty() else text)

@@ -1,8 +1,8 @@
-"""A running vortexd as the commands ask it: where it is, the token, and requests that end within a time.
+"""A running vortexd, as the commands use it: its address, the token, and requests with a deadline.
 
-In come what the command line and the environment say; out go answers, or a `CtlError` that says whose fault it is and what to do. The invariants: a
-request takes no longer than its time and no more memory than its bound, whoever answers; it goes to the server that is named, by no proxy and no
-redirection; and the token is in no argument and no message.
+Settings come from the command line and the environment. A request returns an answer or raises a `CtlError`, which says who is at fault and
+how to fix it. Invariants: no answer can exceed the request's limits of time and memory. Requests go straight to the named server, through
+no proxy and no redirection. The token appears in no argument and no message.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from .errors import CtlError
 
 DEFAULT_SERVER = "http://127.0.0.1:8888"
 SERVER_VARIABLE, TOKEN_VARIABLE = "VORTEXCTL_SERVER", "VORTEXCTL_TOKEN"
-# The second is what programs beside vortexctl are told by, too.
+# Other programs beside vortexctl read the second variable, too.
 TOKEN_VARIABLES = (TOKEN_VARIABLE, "VORTEXD_TOKEN")
 TIMEOUT = 10.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "": 1.0}
@@ -39,15 +39,15 @@ _NO_ADDRESS = "the server must be http://HOST:PORT, https://HOST:PORT or unix:/P
 
 
 class Unreachable(CtlError):
-    """Nobody answers, or somebody who isn't ready; asked again, they may."""
+    """The server doesn't answer, or isn't ready. A later request may succeed."""
 
 
 class Refused(CtlError):
-    """The server has answered, and says no.
+    """The server has answered with a refusal.
 
     Attributes:
         code: The HTTP status.
-        reason: What the server says, alone.
+        reason: Only the server's own text.
     """
 
     def __init__(self, text: str, code: int, reason: str = "") -> None:
@@ -58,10 +58,10 @@ class Refused(CtlError):
 
 @attrs.frozen
 class Answer:
-    """What a server answered.
+    """A server's answer.
 
     Attributes:
-        headers: Names in lower case.
+        headers: With names in lower case.
     """
 
     status: int
@@ -69,23 +69,23 @@ class Answer:
     body: bytes
 
     def json(self) -> Any:
-        """The body as JSON.
+        """Parse the body as JSON.
 
         Raises:
-            CtlError: It isn't.
+            CtlError: The body isn't JSON.
         """
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
-            raise CtlError("what answers there is no vortexd: it doesn't speak JSON; see --server") from None
+            raise CtlError("the server didn't answer with JSON, so it isn't a vortexd; see --server") from None
 
 
 @attrs.frozen
 class Address:
-    """Where a server is.
+    """The address of a server.
 
     Attributes:
-        path: What goes before the paths of the server.
+        path: The prefix of all paths of the server.
         unix: The path of its Unix socket, or None.
     """
 
@@ -98,10 +98,10 @@ class Address:
 
 
 def parse_address(url: str) -> Address:
-    """Take an address apart: http://HOST:PORT, https://HOST:PORT, either with a path behind it, or unix:/PATH.
+    """Parse an address: http://HOST:PORT, https://HOST:PORT, either with a path after it, or unix:/PATH.
 
     Raises:
-        CtlError: It can't be one; what it was isn't repeated, for there may be a password in it.
+        CtlError: The address is invalid. The text doesn't repeat the address, because it may hold a password.
     """
     if url.startswith("unix:/"):
         return Address(url, unix=url.removeprefix("unix:"))
@@ -113,7 +113,7 @@ def parse_address(url: str) -> Address:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise CtlError(_NO_ADDRESS, 2)
     if parts.username is not None or parts.password is not None:
-        raise CtlError(f"a password or token doesn't belong into an address; see --token-file or {TOKEN_VARIABLE}", 2)
+        raise CtlError(f"an address must not hold a password or token; see --token-file or {TOKEN_VARIABLE}", 2)
     if not (url.isascii() and url.isprintable() and " " not in url):
         raise CtlError(_NO_ADDRESS, 2)
     is_secure = parts.scheme == "https"
@@ -122,19 +122,19 @@ def parse_address(url: str) -> Address:
 
 
 class Server:
-    """See the module.
+    """A running vortexd, and how to reach it.
 
     Args:
-        address: Its URL, as `parse_address` has it.
+        address: The server's URL; see `parse_address`.
         token: Sent as `Authorization: Bearer`, or None.
-        ca: A file of certificates to trust in place of the system's, or None.
-        timeout: Seconds that a request may take, all in all.
+        ca: A file of certificates to trust instead of the system's, or None.
+        timeout: Seconds that a whole request may take.
 
     Attributes:
-        timeout: May be set to another one.
+        timeout: Callers may change it between requests.
 
     Raises:
-        CtlError: The address can't be one, or the file can't be used.
+        CtlError: The address is invalid, or the file can't be used.
     """
 
     def __init__(
@@ -144,13 +144,13 @@ class Server:
         self.url = printable(address)
         self.token = token
         if ca is not None and not self.address.is_secure:
-            raise CtlError("--ca-file is for addresses that begin with https://", 2)
+            raise CtlError("--ca-file requires an address that begins with https://", 2)
         self.context = _context(ca) if self.address.is_secure else None
         self.timeout = timeout
 
     @property
     def client_url(self) -> str:
-        """The address as `vortexd.client` takes it, which names a Unix socket as URLs do."""
+        """The address in the form of `vortexd.client`, which names a Unix socket as unix:///PATH."""
         return self.address.url if self.address.unix is None else f"unix://{self.address.unix}"
 
     def get(
@@ -159,14 +159,14 @@ class Server:
         parameters: Mapping[str, str] | Sequence[tuple[str, str]] = (),
         **headers: str,
     ) -> Answer:
-        """Ask for a path. An answer of 304 is one like 200.
+        """Send a GET request for a path. 304 counts as success, like 200.
 
         Args:
-            headers: With underscores for hyphens. `Accept` is JSON, unless it stands here.
+            headers: Names with underscores for hyphens. `Accept` is JSON unless it is given.
 
         Raises:
-            Unreachable: There is no answer in time, or one of 5xx or 429.
-            Refused: Any other one.
+            Unreachable: There is no answer in time, or the status is 5xx or 429.
+            Refused: The server answers with any other status.
         """
         query = urlencode(parameters)
         target = self.address.path + path + (f"?{query}" if query else "")
@@ -190,17 +190,21 @@ class Server:
                 body = self._body(response)
                 return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
         except TimeoutError:
-            raise Unreachable(f"{self.url} gives no whole answer within {self.timeout:g} s; try again later") from None
+            raise Unreachable(
+                f"{self.url} didn't answer completely within {self.timeout:g} s; try again later"
+            ) from None
         except ssl.SSLCertVerificationError as error:
-            why = f"{self.url} shows a certificate that isn't trusted: {error.verify_message.rstrip('.').lower()}"
-            raise Unreachable(f"{why}; name the file of its authority with --ca-file") from None
+            why = f"{self.url} presents a certificate that isn't trusted: {error.verify_message.rstrip('.').lower()}"
+            raise Unreachable(f"{why}; name its authority's file with --ca-file") from None
         except ssl.SSLError:
-            raise Unreachable(f"{self.url} doesn't speak TLS as we do; is it an http:// address?") from None
+            raise Unreachable(f"the TLS handshake with {self.url} failed; is it an http:// address?") from None
         except http.client.HTTPException:
             hint = "" if self.address.is_secure else "; is it a vortexd, and is it an https:// address?"
-            raise Unreachable(f"{self.url} breaks off, or doesn't speak HTTP{hint}") from None
+            raise Unreachable(f"{self.url} ended the connection early, or doesn't speak HTTP{hint}") from None
         except ConnectionResetError:
-            raise Unreachable(f"{self.url} breaks off; is it a vortexd, and is it an https:// address?") from None
+            raise Unreachable(
+                f"{self.url} ended the connection early; is it a vortexd, and is it an https:// address?"
+            ) from None
         except OSError as error:
             why = (error.strerror or str(error) or "error").lower()
             raise Unreachable(f"{self.url} can't be reached: {why}; is vortexd running there? See --server") from None
@@ -230,7 +234,7 @@ class Server:
         while part := response.read1(_READ_BYTES):
             body += part
             if len(body) > _MAX_BYTES:
-                raise CtlError(f"{self.url} answers with more than {_MAX_BYTES} bytes")
+                raise CtlError(f"{self.url} sent more than {_MAX_BYTES} bytes")
         if response.length:
             raise http.client.IncompleteRead(b"")
         return bytes(body)
@@ -239,15 +243,15 @@ class Server:
         reason = _reason(answer.body)
         if answer.status == 401:
             if self.token:
-                text = f"{self.url} doesn't accept the token: it is wrong, has expired or was withdrawn"
+                text = f"{self.url} refused the token: it is wrong, expired or revoked"
             else:
-                text = f"{self.url} wants a token: name its file with --token-file, or set {TOKEN_VARIABLE}"
+                text = f"{self.url} requires a token: name its file with --token-file, or set {TOKEN_VARIABLE}"
             return Refused(text, 401, reason or "")
         if reason is None:
-            text = f"{self.url} answers {answer.status}, and not as a vortexd does; see --server"
+            text = f"{self.url} answered {answer.status}, but not as a vortexd does; see --server"
         else:
             hint = "; name another with --label" if reason == "no such label" else ""
-            text = f"{self.url} answers {answer.status}: {reason}{hint}"
+            text = f"{self.url} answered {answer.status}: {reason}{hint}"
         if broken := answer.headers.get("x-vortex-broken"):
             text += f"; broken: {broken}"
         if answer.status >= 500 or answer.status == 429:
@@ -256,7 +260,7 @@ class Server:
 
 
 class _Timed:
-    """A socket as http.client wants one, on which everything together has to be done by a time."""
+    """A socket for http.client. All its operations together must finish by a deadline."""
 
     def __init__(self, connected: socket.socket, deadline: float) -> None:
         self._connected = connected
@@ -269,11 +273,11 @@ class _Timed:
         return io.BufferedReader(_Reader(self))
 
     def close(self) -> None:
-        # http.client closes it when the head of the answer has come. Whoever made the socket closes it.
+        # http.client closes its socket after the head of the response. `_exchange` closes the real one.
         pass
 
     def in_time(self) -> socket.socket:
-        """The socket, which waits as long as is left and no longer."""
+        """Return the socket, with the remaining time as its timeout."""
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
@@ -302,48 +306,48 @@ def _context(ca: Path | None) -> ssl.SSLContext:
 
 
 def _reason(body: bytes) -> str | None:
-    """What an error of a vortexd says; None where it is none of a vortexd."""
+    """Return the text of a vortexd's error. None if the error isn't from a vortexd."""
     try:
-        said = json.loads(body)
+        error = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    reason = said.get("message") or said.get("description") if isinstance(said, dict) else None
+    reason = error.get("message") or error.get("description") if isinstance(error, dict) else None
     return printable(reason[:_MAX_REASON]) if isinstance(reason, str) else None
 
 
-# What the command line says.
+# The command line.
 
 
 def add_server_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of every command that asks a server."""
+    """Add the options that name the server and the token."""
     parser.add_argument(
         "--server",
         metavar="URL",
-        help=f"http://HOST:PORT, https://HOST:PORT or unix:/PATH; else ${SERVER_VARIABLE}, else {DEFAULT_SERVER}",
+        help=f"http://HOST:PORT, https://HOST:PORT or unix:/PATH (default: ${SERVER_VARIABLE}, else {DEFAULT_SERVER})",
     )
     parser.add_argument(
-        "--token-file", type=Path, metavar="FILE", help=f"a file with the token; else ${TOKEN_VARIABLE}"
+        "--token-file", type=Path, metavar="FILE", help=f"a file with the token (default: ${TOKEN_VARIABLE})"
     )
     parser.add_argument(
-        "--ca-file", type=Path, metavar="FILE", help="certificates to trust in place of the system's, as PEM"
+        "--ca-file", type=Path, metavar="FILE", help="certificates to trust instead of the system's, as PEM"
     )
 
 
 def server_of(arguments: argparse.Namespace, timeout: float = TIMEOUT) -> Server:
-    """The server that a command line means, or else the environment.
+    """Return the server that the command line names, or else the environment.
 
     Raises:
-        CtlError: What they say can't be used.
+        CtlError: The address, the token or the certificates can't be used.
     """
     url = arguments.server or os.environ.get(SERVER_VARIABLE) or DEFAULT_SERVER
     return Server(url, read_token(arguments.token_file), arguments.ca_file, timeout)
 
 
 def read_token(file: Path | None) -> str | None:
-    """The token of a file, or else of the environment; None where there is none.
+    """Read the token from a file, or else from the environment. Return None if there is none.
 
     Raises:
-        CtlError: The file can't be read, is open to others, or what it holds can't be a token.
+        CtlError: The file can't be read, other users can read or write it, or it doesn't hold a token.
     """
     if file is None:
         name = next((each for each in TOKEN_VARIABLES if os.environ.get(each)), TOKEN_VARIABLE)
@@ -354,25 +358,25 @@ def read_token(file: Path | None) -> str | None:
         raise CtlError("; ".join(f"{place} {problem}" for place, problem in files.problems), 2)
     token = _checked(text, str(file))
     if not token:
-        raise CtlError(f"{file} is empty; it must hold the token alone", 2)
+        raise CtlError(f"{file} is empty; it must hold only the token", 2)
     return token
 
 
 def _checked(text: str, where: str) -> str:
     token = text.strip()
     if not (token.isascii() and token.isprintable() and " " not in token):
-        raise CtlError(f"{where} must hold the token alone, on one line", 2)
+        raise CtlError(f"{where} must hold only the token, on one line", 2)
     return token
 
 
 def duration(text: str) -> float:
-    """Seconds, of a text such as 90, 90s, 2m, 1h30m or 500ms; for argparse."""
+    """Parse a duration such as 90, 90s, 2m, 1h30m or 500ms. Return seconds. For argparse."""
     parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|)", text)
     if (
         not parts
         or "".join(number + unit for number, unit in parts) != text
         or (len(parts) > 1 and not all(unit for _, unit in parts))
     ):
-        raise argparse.ArgumentTypeError("a duration is written like 90s, 2m or 1h30m")
+        raise argparse.ArgumentTypeError("a duration must be written like 90s, 2m or 1h30m")
     seconds: float = sum(float(number) * _UNITS[unit] for number, unit in parts)
     return seconds

@@ -1,7 +1,7 @@
-"""Make tokens for the server, and look through token files as the server does.
+"""Make tokens for the server, and read token files as the server does.
 
-In come the names and files of the command line; out go a new token with its entry, or what the files hold. No server is asked, and neither a
-token that exists nor a digest is printed.
+It prints a new token with its entry, or the entries of token files. It doesn't contact a server. It prints neither an existing token nor a
+digest.
 """
 
 import argparse
@@ -26,25 +26,27 @@ _DAYS = re.compile(r"([0-9]{1,5})d")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See `cli.COMMANDS`."""
+    """Add the options of this command; see `cli.COMMANDS`."""
     actions = parser.add_subparsers(required=True, metavar="ACTION", dest="action")
     new = actions.add_parser("new", help="print a new token and its entry for a token file", allow_abbrev=False)
-    new.add_argument("name", metavar="NAME", help="what logs call its owner")
+    new.add_argument("name", metavar="NAME", help="the owner's name in logs")
     new.add_argument(
-        "--right", action="append", choices=_RIGHTS, help=f"may come several times; {', '.join(_DEFAULT_RIGHTS)}"
+        "--right", action="append", choices=_RIGHTS, help=f"may be repeated (default: {', '.join(_DEFAULT_RIGHTS)})"
     )
     new.add_argument(
-        "--pattern", action="append", metavar="PATTERN", help="such as billing:prod:*; may come several times; *"
+        "--pattern", action="append", metavar="PATTERN", help="such as billing:prod:*; may be repeated (default: *)"
     )
-    new.add_argument("--expires", metavar="TIME", help="such as 2027-01-01T00:00:00Z, or 90d from now; never")
-    for name, what in (("list", "print who is in token files"), ("check", "check token files as the server does")):
+    new.add_argument(
+        "--expires", metavar="TIME", help="such as 2027-01-01T00:00:00Z, or 90d for 90 days from now (default: never)"
+    )
+    for name, what in (("list", "print the entries of token files"), ("check", "check token files as the server does")):
         action = actions.add_parser(name, help=what, allow_abbrev=False)
         action.add_argument("files", nargs="+", metavar="FILE", help="a token file, or a directory of them")
-    action.add_argument("--token-file", type=Path, metavar="FILE", help="say whose the token in FILE is")
+    action.add_argument("--token-file", type=Path, metavar="FILE", help="print the entry of the token in FILE")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what is asked. Returns 1 where a file can't be used, or a token is nobody's."""
+    """Run the action. Return 1 if a file can't be used, or if no entry has the token or it has expired."""
     if arguments.action == "new":
         return _new(arguments)
     from ..auth.files import read_tokens
@@ -65,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _new(arguments: argparse.Namespace) -> int:
     rights = arguments.right or _DEFAULT_RIGHTS
-    # Who has nothing but admin, has it for the whole server.
+    # The right admin alone applies to the whole server and needs no pattern.
     patterns = arguments.pattern or ([] if rights == ["admin"] else ["*"])
     expires = _expiry(arguments.expires) if arguments.expires else None
     for line in new_token_lines(arguments.name, rights=rights, patterns=patterns, expires=expires):
@@ -98,7 +100,7 @@ def _end(token: "Token") -> str:
     if at is None:
         return "never"
     moment = rfc3339(at, "seconds")
-    return f"{moment} (over)" if token.principal.is_expired(time.time()) else moment
+    return f"{moment} (expired)" if token.principal.is_expired(time.time()) else moment
 
 
 def _find(tokens: "tuple[Token, ...]", text: str) -> int:
@@ -108,7 +110,7 @@ def _find(tokens: "tuple[Token, ...]", text: str) -> int:
     try:
         principal = Tokens(tokens).find(text)
     except Unauthorized:
-        print("this token is nobody's")
+        print("no entry has this token")
         return 1
     found = next(each for each in tokens if each.principal is principal)
     print("\n".join(aligned([_row(found)])))

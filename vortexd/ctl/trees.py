@@ -1,7 +1,7 @@
-"""A directory, or a repository of this machine, as the server's sources would read it: the working tree, or what a ref holds.
+"""Reads a directory or a local repository as the server's sources would: its working tree, or the files of a ref.
 
-In comes a path, out goes a whole `Tree`, read by the same code as the server's. The invariant: nothing is written, no working tree is changed, and
-git runs with the server's own environment.
+The server's own code reads the path into a whole `Tree`. Invariant: this module writes nothing and changes no working tree. git runs with the
+same environment as in the server.
 """
 
 import os
@@ -26,17 +26,17 @@ from ..source.git.settings import GitSettings
 from ..source.git.snapshots import Snapshots
 from .errors import CtlError
 
-# Where a hook that runs before a push is taken finds the objects of the push (githooks(5), git-receive-pack(1)).
+# During a push, a hook finds the objects of the push through these variables (githooks(5), git-receive-pack(1)).
 _QUARANTINE = ("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH")
 
 
 @attrs.frozen
 class Read:
-    """What was read.
+    """The result of reading a path.
 
     Attributes:
-        where: What goes before the path of a file to make it one from here.
-        skipped: Directories and links that aren't served, and why.
+        where: The prefix that makes a file's path relative to the current directory.
+        skipped: Directories and links that the server doesn't serve, with the reasons.
     """
 
     tree: Tree
@@ -46,7 +46,7 @@ class Read:
 
 @attrs.frozen
 class _HookedGit(Git):
-    """git for a repository of this machine, with the objects of a push that isn't taken yet."""
+    """git for a local repository, including the objects of a push that isn't accepted yet."""
 
     def environment(self, credential: int | None = None) -> dict[str, str]:
         """See `Git`."""
@@ -57,12 +57,12 @@ class _HookedGit(Git):
 
 
 def repository_at(path: str) -> str | None:
-    """The directory in which the repository at a path has its objects: a bare one, or that of a working tree; None where there is none."""
+    """Return the object directory of the repository at a path: a bare one, or that of a working tree. None if there is no repository."""
     inside = os.path.join(path, ".git")
     if os.path.isdir(inside):
         return os.path.abspath(inside)
     try:
-        # A linked working tree, or a submodule.
+        # In a linked working tree or a submodule, `.git` is a file.
         text = Path(inside).read_text()
     except (OSError, UnicodeError, ValueError):
         return os.path.abspath(path) if is_bare_repository(path) else None
@@ -70,10 +70,10 @@ def repository_at(path: str) -> str | None:
 
 
 def read_directory(path: str, settings: FilesSettings) -> Read:
-    """The files of a directory.
+    """Read the files of a directory.
 
     Raises:
-        SourceError: The server would serve nothing of it.
+        SourceError: The server would serve nothing from it.
     """
     scan = directory.read(path, settings, None)
     tree, skipped = tree_of(scan, settings, path)
@@ -81,10 +81,10 @@ def read_directory(path: str, settings: FilesSettings) -> Read:
 
 
 def read_working_tree(path: str, settings: GitSettings, label: str) -> Read:
-    """The files of a working tree as the server will have them once they are committed.
+    """Read the files of a working tree, as the server will see them after a commit.
 
     Raises:
-        SourceError: The server would serve nothing of it.
+        SourceError: The server would serve nothing from it.
     """
     limits = FilesSettings(
         file_bytes=settings.file_bytes, total_bytes=settings.total_bytes, files=settings.files, path=path
@@ -93,7 +93,7 @@ def read_working_tree(path: str, settings: GitSettings, label: str) -> Read:
     links = _links(path)
     contents = {each: content for each, content in scan.contents.items() if each not in links}
     unreadable = {each: why for each, why in scan.unreadable.items() if each not in links}
-    # As a commit has them, not as this machine does: an absolute target is none elsewhere.
+    # Follow links as a commit stores them, not as this machine does: an absolute target doesn't exist elsewhere.
     ways = follow(links, {*contents, *unreadable})
     contents |= {link: contents[way.end] for link, way in ways.items() if not way.why and way.end in contents}
     unreadable |= {link: unreadable[way.end] for link, way in ways.items() if not way.why and way.end in unreadable}
@@ -103,7 +103,7 @@ def read_working_tree(path: str, settings: GitSettings, label: str) -> Read:
 
 
 def _links(root: str) -> dict[str, bytes]:
-    """The symbolic links of a working tree, and their targets; those that are hidden left out."""
+    """Return the symbolic links of a working tree with their targets. Hidden links are left out."""
     found = {}
     for place, directories, files in os.walk(root):
         directories[:] = [name for name in directories if not name.startswith(".")]
@@ -115,11 +115,11 @@ def _links(root: str) -> dict[str, bytes]:
 
 
 def read_ref(repository: str, settings: GitSettings, label: str, ref: str) -> Read:
-    """The files that a branch, a tag or a commit holds.
+    """Read the files of a branch, a tag or a commit.
 
     Raises:
         CtlError: There is no such ref, or the repository can't be read.
-        SourceError: The server would serve nothing of it.
+        SourceError: The server would serve nothing from it.
     """
     return trio.run(_read_ref, repository, settings, label, ref)
 
@@ -134,7 +134,7 @@ async def _read_ref(repository: str, settings: GitSettings, label: str, ref: str
         id = (await git.run(*arguments, timeout=settings.read_timeout)).decode("ascii", "replace").strip()
     except GitError as error:
         why = "; fetch it first" if "exit status" in str(error) else f": {error}"
-        raise CtlError(f"{ref} is no branch, tag or commit of {repository}{why}", 2) from None
+        raise CtlError(f"{ref} isn't a branch, tag or commit of {repository}{why}", 2) from None
     try:
         async with Objects(git, settings.read_timeout) as objects:
             snapshot = await Snapshots(mirror, objects, settings).read(id, None, ())

@@ -1,7 +1,7 @@
 """Wait until the instances of an application have applied its configuration.
 
-In comes what the server says of its fleet, again and again; out go one line and an exit status: 0 they have, 1 they haven't in time, or one of them
-has rejected it, 3 the server couldn't be asked in the end.
+It asks the server for its fleet, again and again, until the goal is reached. The exit status is 0 if it is reached, and 1 after the timeout or if an
+instance has rejected the configuration. It is 3 if the last request failed.
 """
 
 import argparse
@@ -21,34 +21,46 @@ from .instances import Fleet, add_key_arguments, asked_for, read_fleet
 from .server import Server, Unreachable, add_server_arguments, duration, server_of
 
 _INTERVAL = 1.0
-# How many are named, of those who rejected it or haven't spoken.
+# The most instances to name, of those that rejected the configuration or are silent.
 _NAMED = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See `cli.COMMANDS`."""
+    """Add the options of this command; see `cli.COMMANDS`."""
     add_server_arguments(parser)
     add_key_arguments(parser, is_required=True)
-    parser.add_argument("--version", metavar="VERSION", help="wait for this version; else for whatever the server has")
-    parser.add_argument("--not-version", metavar="VERSION", help="wait for another version than this, the one before")
-    parser.add_argument("--percent", type=_percent, default=100.0, metavar="P", help="of those connected; default: 100")
-    parser.add_argument("--min", type=_count, default=1, metavar="N", help="at least so many of them; default: 1")
     parser.add_argument(
-        "--timeout", type=duration, default=120.0, metavar="TIME", help="such as 30s or 2m; default: 2m"
+        "--version", metavar="VERSION", help="wait for this version (default: the server's current version)"
     )
-    parser.add_argument("--ignore-rejected", action="store_true", help="go on waiting where one has rejected it")
-    parser.add_argument("--json", action="store_true", help="print the fleet as it is in the end, as one JSON object")
+    parser.add_argument(
+        "--not-version", metavar="VERSION", help="wait for any version but this, such as the previous version"
+    )
+    parser.add_argument(
+        "--percent",
+        type=_percent,
+        default=100.0,
+        metavar="P",
+        help="the share of connected instances, in percent (default: 100)",
+    )
+    parser.add_argument("--min", type=_count, default=1, metavar="N", help="the least number of instances (default: 1)")
+    parser.add_argument(
+        "--timeout", type=duration, default=120.0, metavar="TIME", help="such as 30s or 2m (default: 2m)"
+    )
+    parser.add_argument(
+        "--ignore-rejected", action="store_true", help="keep waiting even if an instance has rejected it"
+    )
+    parser.add_argument("--json", action="store_true", help="print the final state of the fleet as one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Wait. Returns 1 where it isn't as asked."""
+    """Wait until the goal is reached. Return 1 if it isn't."""
     goal = Goal(
         arguments.version, arguments.not_version, arguments.percent, arguments.min, not arguments.ignore_rejected
     )
     deadline = time.monotonic() + arguments.timeout
     waiting = Waiting(server_of(arguments), asked_for(arguments), goal)
     while True:
-        # A request that began in time may take a second beyond it.
+        # The last request may end up to a second after the deadline.
         outcome = waiting.look(min(10.0, max(deadline - time.monotonic(), 1.0)))
         left = deadline - time.monotonic()
         if outcome is not None or left <= 0:
@@ -83,14 +95,14 @@ def _count(text: str) -> int:
 
 @attrs.frozen
 class Goal:
-    """What is waited for.
+    """The condition to wait for.
 
     Attributes:
-        version: The version that the server has to have; None is any.
-        not_version: The one that it must not have; None is none.
-        percent: How many of those connected have to have applied it.
-        least: How many have to have, whatever share that is.
-        fails_early: Whether one that has rejected it ends the wait.
+        version: The version that the server must have. None: any.
+        not_version: The version that the server must not have. None: any is fine.
+        percent: The share of connected instances that must have applied it.
+        least: The number of instances that must have applied it, whatever their share.
+        fails_early: Whether a rejection ends the wait.
     """
 
     version: str | None = None
@@ -100,12 +112,12 @@ class Goal:
     fails_early: bool = True
 
     def means(self, key: dict[str, Any]) -> bool:
-        """Whether the version that the server has of a key is the one that is waited for."""
+        """Whether the server's version of a key is the expected version."""
         version = key["version"]
         return version is not None and self.version in (None, version) and self.not_version != version
 
     def is_reached(self, fleet: Fleet) -> bool:
-        """Whether it is as wanted. Keys without anybody are passed over; where none has anybody, only `least` says whether that is enough."""
+        """Whether the goal is reached. Keys without connected instances are ignored. If no key has any, only `least` decides."""
         keys = [key for key in fleet.keys if key["counts"]["connected"]]
         applied = sum(key["counts"]["applied"] for key in keys)
         connected = sum(key["counts"]["connected"] for key in keys)
@@ -117,16 +129,16 @@ class Goal:
         )
 
     def is_lost(self, fleet: Fleet) -> bool:
-        """Whether somebody has rejected it, and that is the end."""
+        """Whether an instance has rejected the version, so that the wait ends early."""
         return self.fails_early and any(self.means(key) and key["counts"]["rejected"] for key in fleet.keys)
 
 
 class Waiting:
-    """One wait, from look to look.
+    """One wait: it keeps the results of the last request.
 
     Attributes:
-        fleet: What was seen last, or None.
-        unreachable: Why the last look saw nothing, or None.
+        fleet: The fleet that the server last sent, or None.
+        unreachable: Why the last request failed, or None.
     """
 
     def __init__(self, server: Server, parameters: dict[str, str], goal: Goal) -> None:
@@ -137,10 +149,10 @@ class Waiting:
         self.unreachable: Unreachable | None = None
 
     def look(self, timeout: float) -> bool | None:
-        """Ask once, for so many seconds. Returns whether the goal is reached or lost; None is neither.
+        """Ask the server once, for at most `timeout` seconds. Return True if the goal is reached, False if it can't be, and None if it isn't yet.
 
         Raises:
-            CtlError: The server refuses, so that asking again is of no use.
+            CtlError: The server refuses, so another request wouldn't help.
         """
         self._server.timeout = timeout
         try:
@@ -154,7 +166,7 @@ class Waiting:
         return True if self._goal.is_reached(fleet) else None
 
     def why(self) -> Iterator[str]:
-        """Why the goal wasn't reached, line by line."""
+        """Yield the reasons for which the goal wasn't reached, line by line."""
         fleet = self.fleet
         if fleet is None or not fleet.count("connected"):
             yield "no instance is connected"
@@ -163,12 +175,12 @@ class Waiting:
         for key in fleet.keys:
             yield summary(key)
             if key["counts"]["connected"] and not self._goal.means(key):
-                yield f"the server has version {key['version']} of {name_of(key)}, which isn't the one waited for"
+                yield f"the server has version {key['version']} of {name_of(key)}, which isn't the expected version"
         if not fleet.is_whole:
-            yield "a worker of the server has not answered"
+            yield "a worker of the server hasn't answered"
         for key, each in fleet.instances:
             ack = each["ack"] or {}
-            yield printable(f"rejected by {each['name']} ({name_of(key)}): {ack.get('error') or 'it does not say why'}")
+            yield printable(f"rejected by {each['name']} ({name_of(key)}): {ack.get('error') or 'it gave no reason'}")
         if not self._goal.is_lost(fleet):
             yield from self._silent()
 

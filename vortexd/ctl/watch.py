@@ -1,7 +1,7 @@
-"""Watch a configuration, and print what changes as it happens.
+"""Watch a configuration, and print each change as it happens.
 
-In come the changes of one key, and of those that patterns match; out go lines, and a command is run for each. It comes back by itself when a
-connection ends, and ends when the server says that it shouldn't come back.
+It follows one key, and the keys that patterns match. It prints lines for each change, and can run a command for each. It reconnects when a
+connection ends. It ends when the server refuses it for good.
 """
 
 import argparse
@@ -33,33 +33,45 @@ _HOOK_TIMEOUT = 60.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """See `cli.COMMANDS`."""
+    """Add the arguments of this command; see `cli.COMMANDS`."""
     parser.add_argument("app", metavar="APP", help="the application")
-    parser.add_argument("profile", metavar="PROFILE", nargs="*", help="its profiles, of which the last wins; default")
     parser.add_argument(
-        "--label", metavar="LABEL", help="a branch, a tag or a label directory; else the server's default"
+        "profile", metavar="PROFILE", nargs="*", help="its profiles; the last one wins (default: default)"
     )
+    parser.add_argument("--label", metavar="LABEL", help="a branch, a tag or a label directory (default: the server's)")
     parser.add_argument(
-        "--pattern", action="append", default=[], metavar="PATTERN", help="other keys, as app:profile:label with globs"
+        "--pattern",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="further keys to watch, as app:profile:label with globs",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument(
         "--exec",
         metavar="CMD",
-        help="run CMD by the shell for each change: the document is its input, $VORTEX_* say what",
+        help="run CMD in the shell for each change, with the document as input and $VORTEX_* variables",
     )
     parser.add_argument(
-        "--exec-timeout", type=duration, default=_HOOK_TIMEOUT, metavar="TIME", help="such as 30s or 5m; 60s"
+        "--exec-timeout",
+        type=duration,
+        default=_HOOK_TIMEOUT,
+        metavar="TIME",
+        help="how long CMD may run, such as 30s or 5m (default: 60s)",
     )
     parser.add_argument(
-        "--timeout", type=duration, default=TIMEOUT, metavar="TIME", help="for the first state, such as 30s; 10s"
+        "--timeout",
+        type=duration,
+        default=TIMEOUT,
+        metavar="TIME",
+        help="how long to wait for the first state, such as 30s (default: 10s)",
     )
     add_colour_argument(parser)
     add_server_arguments(parser)
 
 
 class _Refusals(logging.Handler):
-    """Prints what the server refuses, such as a pattern that the token isn't for."""
+    """Prints each refusal of the server, such as that of a pattern that the token doesn't allow."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.msg == REFUSED:
@@ -67,18 +79,18 @@ class _Refusals(logging.Handler):
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Watch, until Ctrl-C or until the server says no for good (3)."""
-    # What the client logs is said here in lines, but for what the server refuses.
+    """Watch until Ctrl-C, or until the server refuses for good (status 3)."""
+    # This command prints the client's states itself. From the client's log, it prints only refusals.
     logging.getLogger("vortexd").addHandler(_Refusals())
     server = server_of(arguments)
     subject = _subject(arguments)
-    _look(server, key_path(subject["app"], subject["profile"], subject["label"]))
-    telling: OutputFormat = JsonLines() if arguments.json else Lines(paint_of(arguments.color, sys.stdout.isatty()))
+    _check_server(server, key_path(subject["app"], subject["profile"], subject["label"]))
+    output: OutputFormat = JsonLines() if arguments.json else Lines(paint_of(arguments.color, sys.stdout.isatty()))
     hook = Hook(arguments.exec, arguments.exec_timeout, 2 if arguments.json else None) if arguments.exec else None
     ended: str | None = None
     status, is_read = 0, True
     try:
-        ended = trio.run(partial(follow, server, subject, telling, hook, timeout=arguments.timeout))
+        ended = trio.run(partial(follow, server, subject, output, hook, timeout=arguments.timeout))
     except* KeyboardInterrupt:
         status = 128 + signal.SIGINT
     except* BrokenPipeError:
@@ -86,16 +98,16 @@ def run(arguments: argparse.Namespace) -> int:
     if not is_read:
         raise BrokenPipeError
     if ended is not None:
-        raise CtlError(f"{server.url} says no: {ended}")
+        raise CtlError(f"{server.url} refused this client: {ended}")
     return status
 
 
 @attrs.frozen
 class Hook:
-    """A command for each change.
+    """A command to run for each change.
 
     Attributes:
-        stdout: As of `hook.run_hook`.
+        stdout: See `hook.run_hook`.
     """
 
     command: str
@@ -104,10 +116,10 @@ class Hook:
 
 
 def _subject(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What to watch, as arguments of the client.
+    """Return the key and the patterns to watch, as arguments of the client.
 
     Raises:
-        CtlError: One can't be a name or a pattern.
+        CtlError: A name or a pattern is invalid.
     """
     try:
         subject = {
@@ -122,50 +134,50 @@ def _subject(arguments: argparse.Namespace) -> dict[str, Any]:
     return {**subject, "patterns": arguments.pattern}
 
 
-def _look(server: Server, path: str) -> None:
-    """See at once what a client that comes back would go on trying.
+def _check_server(server: Server, path: str) -> None:
+    """Ask the server once, to find errors at once that the client would retry forever.
 
     Raises:
-        CtlError: There is no server, it isn't the one, or it wants another token or label.
+        CtlError: There is no server, it isn't a vortexd, or it requires another token or label.
     """
     try:
-        # Whatever there is, is known: so the answer is without a document.
+        # "*" matches any version, so the answer carries no document.
         answer = server.get(path, If_None_Match="*")
     except Refused as error:
-        # A token may be for WebSockets alone.
+        # The token may be valid only for WebSockets.
         if error.code != 403:
             raise
     else:
         if "x-vortex-version" not in answer.headers:
-            raise CtlError(f"{server.url} answers what no vortexd says; see --server")
+            raise CtlError(f"{server.url} doesn't answer as a vortexd does; see --server")
         warn_of_unknown(answer)
 
 
 async def follow(
-    server: Server, subject: dict[str, Any], telling: OutputFormat, hook: Hook | None, *, timeout: float, **more: Any
+    server: Server, subject: dict[str, Any], output: OutputFormat, hook: Hook | None, *, timeout: float, **more: Any
 ) -> str | None:
-    """Print what happens. Returns why the server doesn't want this client any more.
+    """Print changes as they happen. Return the reason if the server refuses this client for good, else None.
 
     Args:
-        timeout: How long to wait for the first state, in seconds.
-        more: As of `client.watch`.
+        timeout: Seconds to wait for the first state.
+        more: Further arguments of `client.watch`.
 
     Raises:
         CtlError: There is no first state.
     """
     from ..client import watch
 
-    # Without a name: who looks on isn't one of those who have to apply it.
+    # With an empty instance, the server doesn't count this client among those that must apply the configuration.
     options = {"token": server.token, "ssl_context": server.context, "instance": "", "start_timeout": timeout, **more}
     try:
         async with watch(server.client_url, **subject, **options) as config:
-            _begin(config, telling)
+            _begin(config, output)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_tell_states, config, telling)
+                nursery.start_soon(_print_states, config, output)
                 async for change in config:
                     now = rfc3339(time.time())
-                    _print(telling.changed(change, now))
-                    # While it runs, changes gather to one: the next run has the newest.
+                    _print(output.changed(change, now))
+                    # While the command runs, further changes are combined, so the next run has the newest document.
                     if hook is not None and (
                         problem := await run_hook(hook.command, change, hook.timeout, hook.stdout)
                     ):
@@ -176,18 +188,18 @@ async def follow(
     return config.state.reason if isinstance(config.state, Failed) else None
 
 
-def _begin(config: Config, telling: OutputFormat) -> None:
+def _begin(config: Config, output: OutputFormat) -> None:
     if config.key is not None and config.version is not None:
-        _print(telling.begun(config.key, config.document))
+        _print(output.begun(config.key, config.document))
     for key, document in sorted(config.others.items()):
-        _print(telling.begun(key, document))
+        _print(output.begun(key, document))
 
 
-async def _tell_states(config: Config, telling: OutputFormat) -> None:
+async def _print_states(config: Config, output: OutputFormat) -> None:
     shown = config.state
     async for state in config.states():
         if state != shown and not isinstance(state, Failed):
-            _print(telling.turned(state))
+            _print(output.turned(state))
         shown = state
 
 
