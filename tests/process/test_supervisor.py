@@ -1,10 +1,14 @@
 """What a supervisor does about time, without its processes."""
 
+import signal
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
+import pytest
 import trio
 from trio.testing import MockClock
 
+from vortexd.process.peers.wire import Frame
 from vortexd.process.supervisor import Supervisor, _Worker
 from vortexd.process.systemd import Notifier
 from vortexd.settings.sections import Settings
@@ -15,6 +19,9 @@ class Process:
 
     def kill(self) -> None:
         self.is_killed = True
+
+    def send_signal(self, number: int) -> None:
+        pass
 
 
 def watching(nursery: trio.Nursery) -> tuple[Supervisor, _Worker]:
@@ -44,3 +51,44 @@ async def test_L09_nobody_is_killed_for_the_time_in_which_the_supervisor_was_sto
         await trio.testing.wait_all_tasks_blocked()
 
     assert not worker.process.is_killed  # type: ignore[attr-defined]
+
+
+class Ready(Notifier):
+    """Notes the status of each READY=1."""
+
+    def __init__(self) -> None:
+        super().__init__({}, 0)
+        self.statuses: list[str] = []
+
+    def ready(self, status: str) -> None:
+        self.statuses.append(status)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        (("reloaded", "reloaded"), "reloaded"),
+        (("restart needed for server.bind", "reloaded"), "restart needed for server.bind"),
+        (("reloaded", "reload refused"), "reload refused"),
+    ],
+)
+async def test_the_outcome_of_a_reload_is_known_whatever_a_worker_reports_afterwards(
+    outcomes: tuple[str, str], expected: str
+) -> None:
+    ready = Ready()
+    supervisor = Supervisor(Settings(), [], lambda _: None, ready, Settings)
+    workers = [
+        _Worker(number, Process(), SimpleNamespace(), 0.0, is_ready=True)  # type: ignore[arg-type]
+        for number in range(2)
+    ]
+    supervisor._workers = dict(enumerate(workers))
+
+    async def once() -> AsyncIterator[int]:
+        yield signal.SIGHUP
+
+    await supervisor._reload(once())
+    for worker, outcome in zip(workers, outcomes, strict=True):
+        supervisor._receive(worker, Frame("notify", text=f"READY=1\nSTATUS={outcome}"))
+        supervisor._receive(worker, Frame("notify", text="WATCHDOG=1\nSTATUS=3 WebSocket connections"))
+
+    assert [expected] == ready.statuses

@@ -64,6 +64,8 @@ class _Worker:
     is_ready: bool = False
     is_reloading: bool = False
     status: str = "starting"
+    # The status at the end of its last reload. Later ones, which come all the time, say nothing about the reload.
+    reload_status: str = "reloaded"
 
 
 def run(
@@ -223,7 +225,8 @@ class Supervisor:
         worker.status = fields.get("STATUS", worker.status)
         if "READY" in fields:
             is_new, worker.is_ready = not worker.is_ready, True
-            worker.is_reloading = False
+            if worker.is_reloading:
+                worker.is_reloading, worker.reload_status = False, worker.status
             if is_new and self._has_reloaded:
                 # Like the other workers, this worker has started with the first settings, so it must reload, too.
                 worker.process.send_signal(signal.SIGHUP)
@@ -286,7 +289,7 @@ class Supervisor:
     def _check_reloaded(self) -> None:
         if self._is_reloading and not any(each.is_reloading for each in self._workers.values()):
             self._is_reloading = False
-            refused = [each.status for each in self._workers.values() if each.status != "reloaded"]
+            refused = [each.reload_status for each in self._workers.values() if each.reload_status != "reloaded"]
             self._notifier.ready(refused[0] if refused else "reloaded")
 
     async def _watch(self) -> None:
