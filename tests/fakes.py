@@ -35,7 +35,7 @@ from vortexd.pipeline.broadcast import Broadcaster, Delivery, Subscriber
 from vortexd.pipeline.registry import Registry
 from vortexd.protocol.encoder import Encoder
 from vortexd.protocol.frames import Frame
-from vortexd.settings.sections import AuthSettings
+from vortexd.settings.auth import AuthSettings
 
 TIMESTAMP = "2030-01-01T00:00:00.000Z"
 KEY = Key("orders", "dev", "main")

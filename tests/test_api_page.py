@@ -20,7 +20,7 @@ from vortexd.http.webhooks import MAX_DESTINATIONS
 from vortexd.protocol import messages
 from vortexd.protocol.close import CloseReason
 from vortexd.realtime.session import Answer, Session
-from vortexd.settings.sections import RealtimeSettings
+from vortexd.settings.realtime import RealtimeSettings
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "man" / "vortexd-api.7").read_text()

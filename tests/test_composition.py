@@ -23,14 +23,12 @@ from vortexd.net.inherited import Inherited
 from vortexd.observe.publication import Publication
 from vortexd.process.peers import Peers
 from vortexd.process.systemd import Notifier
+from vortexd.settings.console import ConsoleSettings
 from vortexd.settings.file import own_files
-from vortexd.settings.sections import (
-    ConsoleSettings,
-    FormatSettings,
-    HistorySettings,
-    MonitorSettings,
-    Settings,
-)
+from vortexd.settings.formats import FormatSettings
+from vortexd.settings.history import HistorySettings
+from vortexd.settings.monitor import MonitorSettings
+from vortexd.settings.root import Settings
 from vortexd.source.composite import Sources
 from vortexd.source.files.settings import FilesSettings
 from vortexd.source.git.settings import GitSettings

@@ -21,7 +21,8 @@ from vortexd.process.late_signals import LateSignals
 from vortexd.process.peers import Peers
 from vortexd.process.systemd import Notifier
 from vortexd.realtime.server import WebSocketServer
-from vortexd.settings.sections import ServerSettings, Settings
+from vortexd.settings.root import Settings
+from vortexd.settings.server import ServerSettings
 from vortexd.source.files.settings import FilesSettings
 
 

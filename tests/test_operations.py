@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from vortexd.process.installation import contents
-from vortexd.settings.sections import Settings
+from vortexd.settings.root import Settings
 from vortexd.source.files.settings import FilesSettings
 from vortexd.source.git.settings import GitSettings
 

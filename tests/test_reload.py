@@ -31,15 +31,11 @@ from vortexd.process.peers import Peers
 from vortexd.process.systemd import Notifier
 from vortexd.realtime.server import WebSocketServer
 from vortexd.reload import InForce, Logging, NewSettings, Parsing, Part, Realtime, Reload, Resolution, Taken
+from vortexd.settings.auth import AuthSettings
 from vortexd.settings.file import own_files
-from vortexd.settings.sections import (
-    RESTART,
-    AuthSettings,
-    FormatSettings,
-    HttpSettings,
-    Settings,
-    reloaded,
-)
+from vortexd.settings.formats import FormatSettings
+from vortexd.settings.http import HttpSettings
+from vortexd.settings.root import RESTART, Settings, reloaded
 from vortexd.source.composite import Sources
 from vortexd.source.files.settings import FilesSettings
 from vortexd.source.git.settings import GitSettings

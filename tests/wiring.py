@@ -21,7 +21,8 @@ from vortexd.pipeline.store import Store
 from vortexd.protocol.encoder import Encoder
 from vortexd.resolve.listing import list_keys
 from vortexd.resolve.tree import ParsedTree
-from vortexd.settings.sections import FormatSettings, HistorySettings
+from vortexd.settings.formats import FormatSettings
+from vortexd.settings.history import HistorySettings
 
 from .fakes import timestamp
 

@@ -60,8 +60,10 @@ from .reload import (
     Taken,
     pages_of,
 )
+from .settings.auth import AuthSettings
 from .settings.file import own_files
-from .settings.sections import Address, AuthSettings, Settings, parse_address
+from .settings.root import Settings
+from .settings.server import Address, parse_address
 from .source.composite import Sources, open_sources
 
 log = structlog.get_logger()

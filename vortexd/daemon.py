@@ -25,7 +25,7 @@ from .observe.tracing import tracing
 from .process import systemd
 from .process.late_signals import LateSignals
 from .process.peers import Peers, WorkerSlot
-from .settings.sections import Settings
+from .settings.root import Settings
 
 log = structlog.get_logger()
 

@@ -31,7 +31,11 @@ from .pipeline.state import overrides_of
 from .process.systemd import Notifier
 from .realtime.server import WebSocketServer
 from .settings.file import own_files
-from .settings.sections import Address, FormatSettings, LogSettings, RealtimeSettings, Settings, reloaded
+from .settings.formats import FormatSettings
+from .settings.log import LogSettings
+from .settings.realtime import RealtimeSettings
+from .settings.root import Settings, reloaded
+from .settings.server import Address
 from .source.composite import Sources, open_sources
 
 log = structlog.get_logger()

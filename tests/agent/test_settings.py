@@ -9,7 +9,7 @@ import pytest
 from vortexd.agent.settings import AgentSettings, HookSettings, ServerSettings, Settings, TemplateSettings
 from vortexd.agent.settings_file import load
 from vortexd.core.errors import SettingsError
-from vortexd.settings.sections import LogSettings
+from vortexd.settings.log import LogSettings
 
 ROOT = Path(__file__).parents[2]
 BASE = Path("/etc/vortexd")

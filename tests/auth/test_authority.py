@@ -28,7 +28,7 @@ from vortexd.core.errors import RemoteError
 from vortexd.core.model import Key, Names
 from vortexd.core.patterns import parse_pattern
 from vortexd.net.proxies import Sender
-from vortexd.settings.sections import AuthSettings
+from vortexd.settings.auth import AuthSettings
 
 from .conftest import NOW
 

@@ -9,15 +9,12 @@ import pytest
 
 from vortexd.auth.credential_files import check_named_files, load_named_files
 from vortexd.core.errors import SettingsError
-from vortexd.settings.sections import (
-    Address,
-    AuthSettings,
-    EncryptionSettings,
-    MonitorSettings,
-    ServerSettings,
-    Settings,
-    TlsSettings,
-)
+from vortexd.settings.auth import AuthSettings
+from vortexd.settings.encryption import EncryptionSettings
+from vortexd.settings.monitor import MonitorSettings
+from vortexd.settings.root import Settings
+from vortexd.settings.server import Address, ServerSettings
+from vortexd.settings.tls import TlsSettings
 from vortexd.source.git.settings import GitSettings
 
 from ..certificates import make

@@ -19,7 +19,8 @@ from vortexd.auth import (
 from vortexd.auth import files as auth_files
 from vortexd.core.errors import SettingsError
 from vortexd.core.model import Key
-from vortexd.settings.sections import Address, AuthSettings, parse_address
+from vortexd.settings.auth import AuthSettings
+from vortexd.settings.server import Address, parse_address
 
 from .conftest import NOW
 

@@ -20,7 +20,8 @@ from vortexd.auth import (
 from vortexd.auth.origin import own_origin
 from vortexd.core.errors import RemoteError
 from vortexd.net.proxies import Sender
-from vortexd.settings.sections import Address, AuthSettings, parse_address
+from vortexd.settings.auth import AuthSettings
+from vortexd.settings.server import Address, parse_address
 
 ALLOWED = {parse_origin("https://good.example"), parse_origin("http://localhost:3000")}
 LOOPBACK = (Address("127.0.0.1", 8888),)

@@ -23,7 +23,9 @@ from vortexd.realtime.connection import Client, Connection, _Reply
 from vortexd.realtime.handshake import Refusal, open_handshake
 from vortexd.realtime.quota import PatternQuota
 from vortexd.realtime.reports import Reports
-from vortexd.settings.sections import FleetSettings, RealtimeSettings, ServerSettings
+from vortexd.settings.fleet import FleetSettings
+from vortexd.settings.realtime import RealtimeSettings
+from vortexd.settings.server import ServerSettings
 
 # The suite sends messages of 16 MiB, and what it sends at once is more than any client of ours says in an hour.
 SETTINGS = attrs.evolve(

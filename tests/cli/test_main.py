@@ -14,7 +14,7 @@ from vortexd.auth.tokens import digest_of, load_tokens
 from vortexd.cli import main as cli
 from vortexd.cli.commands import COMMANDS
 from vortexd.core.errors import StartError
-from vortexd.settings.sections import Settings
+from vortexd.settings.root import Settings
 from vortexd.settings.source import SourceSettings
 from vortexd.source.files.settings import FilesSettings
 from vortexd.source.git.settings import GitSettings

@@ -13,7 +13,7 @@ from vortexd.ctl import forms
 from vortexd.http.spring.scalars import text_of
 from vortexd.resolve.formats import parse
 from vortexd.resolve.nest import effective_document
-from vortexd.settings.sections import FormatSettings
+from vortexd.settings.formats import FormatSettings
 
 # Text that YAML readers or terminals are known to interpret, among any other text.
 TEXTS = st.sampled_from(

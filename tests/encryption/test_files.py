@@ -22,7 +22,7 @@ from vortexd.core.errors import SettingsError
 from vortexd.core.model import PropertySource
 from vortexd.encryption.ciphers import AesEncryptor, RsaEncryptor
 from vortexd.encryption.files import Encryption, Keyring, load_encryption
-from vortexd.settings.sections import EncryptionSettings
+from vortexd.settings.encryption import EncryptionSettings
 
 HERE = Path(__file__).parent
 VECTORS = json.loads((HERE / "vectors.json").read_text())

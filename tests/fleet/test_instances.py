@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vortexd.core.model import Key
 from vortexd.fleet import OTHER, Fleet, Instance, KeyState, Question, Seen, make_ack
-from vortexd.settings.sections import FleetSettings
+from vortexd.settings.fleet import FleetSettings
 
 KEY = Key("orders", "prod", "main")
 OTHER_KEY = Key("billing", "prod", "main")

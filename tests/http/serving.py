@@ -22,7 +22,9 @@ from vortexd.observe.metrics import Metrics
 from vortexd.pipeline.state import State, overrides_of
 from vortexd.resolve.listing import list_keys
 from vortexd.resolve.tree import ParsedFiles, ParsedTree, broken_files, parse_tree
-from vortexd.settings.sections import FormatSettings, HttpSettings, ServerSettings
+from vortexd.settings.formats import FormatSettings
+from vortexd.settings.http import HttpSettings
+from vortexd.settings.server import ServerSettings
 
 
 class FakeReader:

@@ -10,7 +10,7 @@ import structlog
 from tests.http.serving import FilesReader, serving
 from vortexd.core.errors import FormatError, ResolveError
 from vortexd.core.model import Files, Key
-from vortexd.settings.sections import ServerSettings
+from vortexd.settings.server import ServerSettings
 
 P = pytest.param
 

@@ -13,7 +13,7 @@ from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
 from vortexd.core.errors import UnknownLabel
 from vortexd.core.model import Config, Key
-from vortexd.settings.sections import AuthSettings
+from vortexd.settings.auth import AuthSettings
 
 TOKENS = {name: "vt_" + name.ljust(43, "x") for name in ("reader", "subscriber", "admin", "expired")}
 UNKNOWN = "vt_" + "y" * 43

@@ -15,7 +15,8 @@ from vortexd.http.client_stream import ClientStream
 from vortexd.net.listener import Accepted
 from vortexd.net.places import Standing
 from vortexd.net.proxies import Sender
-from vortexd.settings.sections import AuthSettings, ServerSettings
+from vortexd.settings.auth import AuthSettings
+from vortexd.settings.server import ServerSettings
 
 
 @pytest.fixture

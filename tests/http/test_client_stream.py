@@ -7,7 +7,7 @@ from trio.testing import MemoryReceiveStream, MemorySendStream, MockClock, locks
 from vortexd.http.client_stream import ClientStream
 from vortexd.net.outgoing import Outgoing
 from vortexd.net.places import Standing
-from vortexd.settings.sections import ServerSettings
+from vortexd.settings.server import ServerSettings
 
 SETTINGS = ServerSettings(request_timeout=30, keep_alive_timeout=60, write_timeout=10)
 Client = trio.StapledStream[MemorySendStream, MemoryReceiveStream]

@@ -24,7 +24,8 @@ from vortexd.http.spring.config_request import Form
 from vortexd.http.spring.encoding import Encoded, Variant
 from vortexd.pipeline.parsing import parse_file
 from vortexd.resolve.formats import Document
-from vortexd.settings.sections import FormatSettings, HttpSettings
+from vortexd.settings.formats import FormatSettings
+from vortexd.settings.http import HttpSettings
 
 FILES: dict[str, str | bytes | Files] = {
     "application.yml": "host: example.org\n",

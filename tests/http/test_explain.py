@@ -20,7 +20,7 @@ from vortexd.http.explain import Explain
 from vortexd.pipeline.state import State
 from vortexd.resolve.explain import Explanation
 from vortexd.resolve.tree import parse_tree
-from vortexd.settings.sections import FormatSettings
+from vortexd.settings.formats import FormatSettings
 
 AES = AesEncryptor("foo")
 COMMIT = Origin("c" * 40, "Ann", "2030-01-01T00:00:00Z")

@@ -21,7 +21,7 @@ from vortexd.http.fleet import FleetPages, parse_wanted
 from vortexd.http.query import parse_query
 from vortexd.net.proxies import Sender
 from vortexd.process.peers import Answers, Peers
-from vortexd.settings.sections import FleetSettings
+from vortexd.settings.fleet import FleetSettings
 
 ORDERS, BILLING, LIST = (
     Key("orders", "prod", "main"),

@@ -24,7 +24,8 @@ from vortexd.net.client_certificate import ClientCertificate, NameKind
 from vortexd.net.listener import Accepted, Listener
 from vortexd.net.proxies import Proxies, Sender
 from vortexd.observe.metrics import Metrics
-from vortexd.settings.sections import AuthSettings, ServerSettings
+from vortexd.settings.auth import AuthSettings
+from vortexd.settings.server import ServerSettings
 
 GET = b"GET /shop/dev HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
 WEBSOCKET = b"GET /ws/shop/dev HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

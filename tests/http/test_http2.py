@@ -33,7 +33,8 @@ from vortexd.net.places import Standing
 from vortexd.net.proxies import Sender
 from vortexd.net.tls import Tls, load_context
 from vortexd.observe.metrics import Metrics
-from vortexd.settings.sections import ServerSettings, TlsSettings
+from vortexd.settings.server import ServerSettings
+from vortexd.settings.tls import TlsSettings
 
 SENDER = Sender("192.0.2.1")
 

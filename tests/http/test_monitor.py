@@ -27,7 +27,7 @@ from vortexd.http.monitor import Monitor
 from vortexd.net.proxies import Sender
 from vortexd.observe.logs import fit, redact
 from vortexd.process.peers import Peers
-from vortexd.settings.sections import MonitorSettings
+from vortexd.settings.monitor import MonitorSettings
 
 PUSH = {
     "ref": "refs/heads/main",

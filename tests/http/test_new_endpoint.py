@@ -15,7 +15,7 @@ from vortexd.http.configuration import Configuration
 from vortexd.http.endpoint import Endpoint, Request, Response
 from vortexd.http.operation import ok, operation
 from vortexd.http.schemas import TEXT, an_object, ref
-from vortexd.settings.sections import ServerSettings
+from vortexd.settings.server import ServerSettings
 
 TOKENS = {right: f"vt_{right}".ljust(46, "x") for right in ("read", "admin")}
 FILE = "".join(

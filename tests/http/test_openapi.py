@@ -23,7 +23,7 @@ from vortexd.core.model import Key
 from vortexd.http.openapi import document
 from vortexd.http.schemas import FILE
 from vortexd.http.spring.config_request import Form
-from vortexd.settings.sections import HttpSettings
+from vortexd.settings.http import HttpSettings
 
 PAGE = (Path(__file__).parent.parent.parent / "man" / "vortexd-api.7").read_text()
 PATHS: dict[str, dict[str, Any]] = whole_document()["paths"]

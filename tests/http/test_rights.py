@@ -23,7 +23,8 @@ from vortexd.http.encryption import encryption_endpoints
 from vortexd.http.explain import Explain
 from vortexd.http.fleet import FleetPages
 from vortexd.http.monitor import Monitor
-from vortexd.settings.sections import FleetSettings, MonitorSettings
+from vortexd.settings.fleet import FleetSettings
+from vortexd.settings.monitor import MonitorSettings
 
 SECRET = b"s3cret-value"
 GRANTS = {

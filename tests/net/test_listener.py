@@ -20,7 +20,7 @@ from vortexd.http.bridge import Bridge
 from vortexd.http.routes import standard_routes
 from vortexd.net.listener import Accepted, Listener
 from vortexd.observe.metrics import Metrics
-from vortexd.settings.sections import ServerSettings
+from vortexd.settings.server import ServerSettings
 
 P = pytest.param
 GET = b"GET /shop/dev HTTP/1.1\r\nHost: localhost\r\n"

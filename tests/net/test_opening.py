@@ -17,7 +17,8 @@ from tests.system.crowd import client_hello
 from vortexd.net.listener import Accepted, Listener
 from vortexd.net.opening import release_frames
 from vortexd.net.tls import Tls, load_context
-from vortexd.settings.sections import ServerSettings, TlsSettings
+from vortexd.settings.server import ServerSettings
+from vortexd.settings.tls import TlsSettings
 
 GET = b"GET /shop/dev HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from vortexd.net.arrivals import Arrival
 from vortexd.net.places import Placed, Places, Standing
 from vortexd.net.proxies import Proxies
-from vortexd.settings.sections import ServerSettings
+from vortexd.settings.server import ServerSettings
 
 
 @attrs.define

@@ -8,7 +8,7 @@ import pytest
 from tests.certificates import make
 from vortexd.core.errors import SettingsError
 from vortexd.net.tls import load_context
-from vortexd.settings.sections import TlsSettings
+from vortexd.settings.tls import TlsSettings
 
 
 def problem(settings: TlsSettings, environ: dict[str, str] | None = None) -> tuple[str, str]:

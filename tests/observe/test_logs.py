@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from vortexd.observe.logs import MARK, MAX_TEXT, REDACTED, Lines, RepetitionLimit, configure
-from vortexd.settings.sections import LogSettings
+from vortexd.settings.log import LogSettings
 
 TOKEN = "vt_4f6d1c0a9b8e7d6c5b4a"
 

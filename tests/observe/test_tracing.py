@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from vortexd.core.errors import SettingsError
 from vortexd.observe.publication import Publication
 from vortexd.observe.tracing import Tracer, tracing
-from vortexd.settings.sections import TracingSettings
+from vortexd.settings.tracing import TracingSettings
 
 DONE = Publication(
     1_000.0, {"source": 0.1, "parse": 0.02, "resolve": 0.03, "broadcast": 0.05}, 0.01, 2, 3, 40, frozenset({"1f3a"})

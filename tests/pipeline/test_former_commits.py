@@ -10,7 +10,7 @@ from vortexd.pipeline import former_commits as module
 from vortexd.pipeline.former_commits import FormerCommits
 from vortexd.pipeline.state import State
 from vortexd.resolve.tree import ParsedFiles, parse_tree
-from vortexd.settings.sections import FormatSettings
+from vortexd.settings.formats import FormatSettings
 
 from ..wiring import served_state
 

@@ -17,7 +17,8 @@ from vortexd.pipeline.registry import Registry
 from vortexd.pipeline.state import State
 from vortexd.pipeline.store import Store, stage
 from vortexd.resolve.tree import parse_tree
-from vortexd.settings.sections import FormatSettings, HistorySettings
+from vortexd.settings.formats import FormatSettings
+from vortexd.settings.history import HistorySettings
 
 from ..wiring import served_state
 

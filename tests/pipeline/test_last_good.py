@@ -17,7 +17,7 @@ from vortexd.pipeline.last_good import LastGood
 from vortexd.pipeline.parsing import parse_file
 from vortexd.resolve.formats import Document
 from vortexd.resolve.tree import ParsedTree, parse_tree
-from vortexd.settings.sections import FormatSettings
+from vortexd.settings.formats import FormatSettings
 
 from ..fakes import FakePast
 

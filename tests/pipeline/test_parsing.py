@@ -18,7 +18,7 @@ from vortexd.pipeline import parsing
 from vortexd.pipeline.parsing import SMALL_BYTES, SMALL_NODES, Parser, parse_all, parse_file
 from vortexd.resolve import apart
 from vortexd.resolve.nodes import TooManyValues
-from vortexd.settings.sections import FormatSettings
+from vortexd.settings.formats import FormatSettings
 
 LIMITS = FormatSettings()
 

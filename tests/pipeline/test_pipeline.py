@@ -34,7 +34,8 @@ from vortexd.pipeline.pipeline import TooManyKeys
 from vortexd.pipeline.state import State
 from vortexd.protocol import messages
 from vortexd.protocol.frames import text_frame
-from vortexd.settings.sections import FormatSettings, HistorySettings
+from vortexd.settings.formats import FormatSettings
+from vortexd.settings.history import HistorySettings
 
 from ..fakes import FakePast, Rounds
 from ..wiring import Wired

@@ -12,7 +12,7 @@ from vortexd.pipeline.publication_log import CONSEQUENCES, report_broken, report
 from vortexd.pipeline.served import ServedState
 from vortexd.pipeline.state import State
 from vortexd.resolve.tree import parse_tree
-from vortexd.settings.sections import FormatSettings
+from vortexd.settings.formats import FormatSettings
 
 from ..wiring import served_state
 

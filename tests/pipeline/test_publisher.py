@@ -11,7 +11,7 @@ from vortexd.core.model import Config, Files, Key, PropertySource, Tree
 from vortexd.observe.publication import Publication
 from vortexd.pipeline import publisher as module
 from vortexd.pipeline.state import State
-from vortexd.settings.sections import FormatSettings
+from vortexd.settings.formats import FormatSettings
 
 from ..wiring import Wired
 

@@ -20,7 +20,8 @@ from vortexd.pipeline.state import State
 from vortexd.pipeline.store import Store, stage
 from vortexd.resolve.listing import list_keys
 from vortexd.resolve.tree import ParsedTree, parse_tree
-from vortexd.settings.sections import FormatSettings, HistorySettings
+from vortexd.settings.formats import FormatSettings
+from vortexd.settings.history import HistorySettings
 
 SHOP = Key("shop", "dev", "main")
 

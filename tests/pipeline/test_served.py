@@ -11,7 +11,7 @@ from vortexd.pipeline.served import ServedState
 from vortexd.pipeline.state import State
 from vortexd.resolve.listing import list_keys
 from vortexd.resolve.tree import parse_tree
-from vortexd.settings.sections import FormatSettings
+from vortexd.settings.formats import FormatSettings
 
 from ..wiring import Wired
 

@@ -7,7 +7,7 @@ from vortexd.core.errors import FormatError, UnknownLabel
 from vortexd.core.model import Edits, Files, Key, Origin, Tree
 from vortexd.pipeline.state import State, overrides_of
 from vortexd.resolve.tree import ParsedTree, parse_tree
-from vortexd.settings.sections import FormatSettings
+from vortexd.settings.formats import FormatSettings
 
 SHOP = Key("shop", "dev", "main")
 

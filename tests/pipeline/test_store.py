@@ -11,7 +11,8 @@ from vortexd.core.version import version_of
 from vortexd.pipeline.state import State
 from vortexd.pipeline.store import Staged, Store, stage
 from vortexd.resolve.tree import ParsedTree, parse_tree
-from vortexd.settings.sections import FormatSettings, HistorySettings
+from vortexd.settings.formats import FormatSettings
+from vortexd.settings.history import HistorySettings
 
 from ..wiring import served_state
 

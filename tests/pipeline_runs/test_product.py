@@ -31,7 +31,8 @@ from vortexd.pipeline.pipeline import Pipeline
 from vortexd.pipeline.registry import Registry
 from vortexd.protocol.encoder import Encoder
 from vortexd.realtime.server import WebSocketServer
-from vortexd.settings.sections import HistorySettings, RealtimeSettings
+from vortexd.settings.history import HistorySettings
+from vortexd.settings.realtime import RealtimeSettings
 
 from .history import (
     CHANGE,

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from vortexd.process.peers.wire import Frame
 from vortexd.process.supervisor import Supervisor, _Worker
 from vortexd.process.systemd import Notifier
-from vortexd.settings.sections import Settings
+from vortexd.settings.root import Settings
 
 
 class Process:

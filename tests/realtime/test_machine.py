@@ -17,7 +17,7 @@ from tests.fakes import KEY, Client
 from vortexd.core.model import Key
 from vortexd.protocol.close import CloseReason
 from vortexd.realtime.session import Answer, Close, Resync, Session, Subscribe, Unsubscribe
-from vortexd.settings.sections import RealtimeSettings
+from vortexd.settings.realtime import RealtimeSettings
 
 from .wire import Wire
 

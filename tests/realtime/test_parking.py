@@ -24,7 +24,7 @@ from vortexd.protocol.frames import Boundary, is_pong
 from vortexd.realtime import parking
 from vortexd.realtime.connection import Connection
 from vortexd.realtime.parking import Parked
-from vortexd.settings.sections import AuthSettings
+from vortexd.settings.auth import AuthSettings
 
 from .test_connection import Closed, frame
 from .test_subscriptions import TOKEN, authority

@@ -13,7 +13,7 @@ from tests.fakes import KEY, Client
 from vortexd.auth import Authority, Right
 from vortexd.core.model import Key
 from vortexd.fleet import KeyState, Question
-from vortexd.settings.sections import AuthSettings
+from vortexd.settings.auth import AuthSettings
 
 from .wire import Wire, memory_stream_pair, socket_stream_pair
 

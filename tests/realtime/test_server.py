@@ -15,7 +15,8 @@ from vortexd.auth.tokens import Tokens
 from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.core.model import Config, Key
 from vortexd.realtime.server import WebSocketServer
-from vortexd.settings.sections import AuthSettings, RealtimeSettings
+from vortexd.settings.auth import AuthSettings
+from vortexd.settings.realtime import RealtimeSettings
 
 from .test_subscriptions import TOKEN, authority
 from .wire import Wire

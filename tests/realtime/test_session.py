@@ -22,7 +22,7 @@ from vortexd.realtime.session import (
     Subscribe,
     Unsubscribe,
 )
-from vortexd.settings.sections import RealtimeSettings
+from vortexd.settings.realtime import RealtimeSettings
 
 SETTINGS = RealtimeSettings()
 

@@ -23,7 +23,7 @@ from vortexd.core.model import Config, Key
 from vortexd.core.patterns import parse_pattern
 from vortexd.net.proxies import Sender
 from vortexd.realtime.server import WebSocketServer
-from vortexd.settings.sections import AuthSettings
+from vortexd.settings.auth import AuthSettings
 
 BILLING = Key("billing", "dev", "main")
 SEARCH = Key("search", "dev", "main")

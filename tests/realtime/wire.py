@@ -14,7 +14,9 @@ from vortexd.auth import ALL_RIGHTS, Authority, Gate
 from vortexd.core.model import Json, Key
 from vortexd.fleet import Fleet
 from vortexd.realtime.server import WebSocketServer
-from vortexd.settings.sections import AuthSettings, FleetSettings, RealtimeSettings
+from vortexd.settings.auth import AuthSettings
+from vortexd.settings.fleet import FleetSettings
+from vortexd.settings.realtime import RealtimeSettings
 
 
 def socket_stream_pair() -> tuple[trio.SocketStream, trio.SocketStream]:

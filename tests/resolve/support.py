@@ -4,7 +4,7 @@ from vortexd.core.model import Files, Key, PropertySource, Scalar, Tree
 from vortexd.resolve.formats import Document, parse
 from vortexd.resolve.spring import property_sources
 from vortexd.resolve.tree import ParsedFiles, parse_tree
-from vortexd.settings.sections import FormatSettings
+from vortexd.settings.formats import FormatSettings
 
 LIMITS = FormatSettings()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vortexd.core.errors import FormatError
 from vortexd.resolve.apart import documents_from, request_for, work
 from vortexd.resolve.formats import EXTENSIONS, Document, parse
-from vortexd.settings.sections import FormatSettings
+from vortexd.settings.formats import FormatSettings
 
 from .support import LIMITS
 

@@ -6,7 +6,7 @@ from vortexd.core.model import Files, Key, Origin, Tree
 from vortexd.resolve.labels import layers_of
 from vortexd.resolve.spring import property_sources
 from vortexd.resolve.tree import ParsedFiles, parse_tree
-from vortexd.settings.sections import FormatSettings
+from vortexd.settings.formats import FormatSettings
 
 KEY = Key("shop", "dev", "a,b")
 

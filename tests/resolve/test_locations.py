@@ -10,7 +10,7 @@ from vortexd.resolve.locations import directories_of, matches, places_of, prefix
 from vortexd.resolve.nest import effective_document
 from vortexd.resolve.spring import property_sources, selection
 from vortexd.resolve.tree import parse_tree
-from vortexd.settings.sections import FormatSettings
+from vortexd.settings.formats import FormatSettings
 
 LIMITS = FormatSettings()
 

@@ -3,7 +3,7 @@ import pytest
 from vortexd.core.model import Files, Former, Served, Tree
 from vortexd.resolve.formats import parse
 from vortexd.resolve.tree import Fallback, broken_files, is_configuration, location_of, parse_tree
-from vortexd.settings.sections import FormatSettings
+from vortexd.settings.formats import FormatSettings
 
 from .support import LIMITS
 

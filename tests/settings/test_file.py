@@ -10,7 +10,9 @@ import pytest
 from vortexd.core.errors import SettingsError
 from vortexd.settings import file
 from vortexd.settings.file import own_files
-from vortexd.settings.sections import RESTART, Address, HttpSettings, Settings, parse_address
+from vortexd.settings.http import HttpSettings
+from vortexd.settings.root import RESTART, SECTIONS, Settings
+from vortexd.settings.server import Address, parse_address
 from vortexd.settings.toml_schema import without
 from vortexd.source.files.settings import FilesSettings
 from vortexd.source.git.settings import GitSettings
@@ -252,24 +254,36 @@ def test_P13_the_files_that_settings_name_are_vortexds_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "mark"),
+    ("name", "mark", "git"),
     [
-        ("conf/vortexd.toml", r"^(?:# )?{key} = .*  # (\w+)$"),
-        ("man/vortexd.toml.5", r"^\.It Ic {key}$(?:\n(?!\.It Ic ).*)*?\n(?:Default: .*|Required); (\w+)\.$"),
+        ("conf/vortexd.toml", r"^(?:# )?{key} = .*  # (\w+)$", "# A git repository."),
+        (
+            "man/vortexd.toml.5",
+            r"^\.It Ic {key}$(?:\n(?!\.It Ic ).*)*?\n(?:Default: .*|Required); (\w+)\.$",
+            "Written by write_settings.py: source git",
+        ),
     ],
 )
-def test_every_key_says_whether_a_reload_is_enough(name: str, mark: str) -> None:
+def test_every_key_says_whether_a_reload_is_enough(name: str, mark: str, git: str) -> None:
     """What a reload really does is for tests/test_reload.py."""
     text = (ROOT / name).read_text()
     for section, settings in sections():
         rest = text[text.index(f"[{section}]") :]
         if settings is GitSettings:
-            rest = rest[rest.index("repository, each branch") :]
+            rest = rest[rest.index(git) :]
         for field in attrs.fields(settings):
             key = f"{section}.{field.name}"
             found = re.search(mark.format(key=field.name), rest, re.MULTILINE)
             assert found is not None, f"{name}: {key} doesn't say whether it takes a restart"
             assert ("restart" if key in RESTART else "reload") == found[1], key
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_the_constraints_of_every_section_hold(title: str) -> None:
+    field = next(each for each in attrs.fields(SECTIONS[title]))
+    wrong = "1" if isinstance(field.default, str | tuple) else '"x"'
+
+    assert [f"{title}.{field.name}"] == list(problems(f"{SOURCE}[{title}]\n{field.name} = {wrong}\n"))
 
 
 def test_what_takes_a_restart_is_a_key() -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from vortexd.settings.sections import ServerSettings, Settings
+from vortexd.settings.root import Settings
+from vortexd.settings.server import ServerSettings
 from vortexd.settings.state_directory import memory_directory, state_directory
 
 

@@ -11,7 +11,9 @@ from vortexd.core.model import Edits, Files, Key, Origin, Tree
 from vortexd.pipeline.state import State
 from vortexd.pipeline.store import Store, stage
 from vortexd.resolve.tree import ParsedTree, parse_tree
-from vortexd.settings.sections import FormatSettings, HistorySettings, Settings
+from vortexd.settings.formats import FormatSettings
+from vortexd.settings.history import HistorySettings
+from vortexd.settings.root import Settings
 from vortexd.source.base import Publish
 from vortexd.source.composite import Sources, merge, open_sources, places
 from vortexd.source.files.settings import FilesSettings

@@ -11,17 +11,12 @@ import attrs
 import pytest
 import trio
 
+from tests.wiring import Wired
 from vortexd.core.constraints import applications, whole
 from vortexd.core.errors import SettingsError
 from vortexd.core.model import Files, Key, Tree
-from vortexd.pipeline.broadcast import Broadcaster, Subscriber
-from vortexd.pipeline.pipeline import Pipeline
-from vortexd.pipeline.registry import Registry
-from vortexd.pipeline.state import overrides_of
-from vortexd.pipeline.store import Store
-from vortexd.protocol.encoder import Encoder
 from vortexd.settings import file
-from vortexd.settings.sections import FormatSettings, HistorySettings, Settings
+from vortexd.settings.root import Settings
 from vortexd.settings.source import Kinds, SourceSettings, default_kind, first_of
 from vortexd.source.base import (
     LabelKeeper,
@@ -103,37 +98,15 @@ def opened(settings: Settings, **arguments: Any) -> Sources:
     return open_sources(settings, {"STATE_DIRECTORY": "/var/lib/vortexd"}, Random(1), **arguments)
 
 
-class Silent:
-    """A `pipeline.metrics` that counts nothing."""
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_, **__: None
-
-
-def pipeline() -> Pipeline:
-    registry: Registry[Subscriber] = Registry()
-    encoder = Encoder(lambda: "2030-01-01T00:00:00Z", HistorySettings().frames_bytes)
-    return Pipeline(
-        FormatSettings(),
-        Store(HistorySettings()),
-        registry,
-        Broadcaster(registry, encoder.change, trio.current_time, lambda change: None),
-        encoder,
-        Silent(),  # type: ignore[arg-type]
-        None,
-        overrides_of({}),
-    )
-
-
 async def test_a_kind_that_is_one_file_is_parsed_and_served_by_the_pipeline() -> None:
     settings = file.load(TEXT + TEXT.replace("a: 1", "b: 2"), "vortexd.toml", BASE, WITH_MEMORY)
-    sources, line = opened(settings), pipeline()
+    sources, wired = opened(settings), Wired()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(line.run)
-        nursery.start_soon(sources.run, line.publish)
+        nursery.start_soon(wired.publisher.run)
+        nursery.start_soon(sources.run, wired.publisher.publish)
         with trio.fail_after(20):
-            await line.wait_ready()
-            config = await line.reading.read(Key("orders", "dev", "main"))
+            await wired.publisher.wait_ready()
+            config = await wired.reader.read(Key("orders", "dev", "main"))
         nursery.cancel_scope.cancel()
 
     assert {"a": 1, "b": 2} == config.document

@@ -26,7 +26,7 @@ from vortexd.process.late_signals import LateSignals
 from vortexd.process.peers import Peers
 from vortexd.process.systemd import Notifier
 from vortexd.settings import file as settings_file
-from vortexd.settings.sections import parse_address
+from vortexd.settings.server import parse_address
 from vortexd.source.kinds import KINDS
 
 from . import oracle

@@ -14,7 +14,7 @@ from ..client.address import parse_address
 from ..core import names
 from ..core.constraints import Rule, path, seconds, texts, whole
 from ..core.errors import InvalidName
-from ..settings.sections import LogSettings
+from ..settings.log import LogSettings
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MODE = re.compile(r"0[0-7]{3}")

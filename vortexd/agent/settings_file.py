@@ -9,7 +9,7 @@ import attrs
 import cattrs
 
 from ..core.errors import SettingsError
-from ..settings.sections import LogSettings
+from ..settings.log import LogSettings
 from ..settings.toml_schema import Hook, Hooks, Problem, list_hook, parse, structure
 from .settings import AgentSettings, HookSettings, ServerSettings, Settings, TemplateSettings
 

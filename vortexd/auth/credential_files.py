@@ -9,8 +9,9 @@ import attrs
 from ..core.errors import SettingsError
 from ..encryption.files import Encryption, load_encryption
 from ..net.tls import ServerContext, load_context
+from ..settings.root import Settings
 from ..settings.secrets import secret_problem
-from ..settings.sections import Address, Settings
+from ..settings.server import Address
 from . import Authority, load_authority
 
 # Replaces the authorities of client certificates if they can't be read. That error has been reported already, so

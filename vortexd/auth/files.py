@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.errors import SettingsError
-from ..settings.sections import Address, AuthSettings
+from ..settings.auth import AuthSettings
 from ..settings.secure_files import OTHERS_READ_OR_WRITE, OTHERS_WRITE, TrustedFiles, as_text
+from ..settings.server import Address
 from .authority import Authority
 from .certificates import CertificateEntry, Certificates, load_certificates, repeated_certificates
 from .jwt import JwtKey, JwtVerifier, load_jwks, load_secret

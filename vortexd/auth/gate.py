@@ -12,7 +12,8 @@ from ..core.errors import RemoteError
 from ..core.model import Key, Names
 from ..core.patterns import Pattern
 from ..net.proxies import Sender
-from ..settings.sections import Address, AuthSettings
+from ..settings.auth import AuthSettings
+from ..settings.server import Address
 from .authority import Authority
 from .credentials import extract_credentials
 from .failures import Failures

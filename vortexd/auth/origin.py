@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 
 from ..core.errors import RemoteError
-from ..settings.sections import Address
+from ..settings.server import Address
 from .principal import Forbidden, Unauthorized
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}

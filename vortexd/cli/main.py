@@ -20,7 +20,9 @@ from ..core.errors import SettingsError, StartError
 from ..core.text import printable
 from ..process import early_signals
 from ..settings.file import examine, load, override
-from ..settings.sections import Settings, parse_address
+from ..settings.root import Settings
+from ..settings.sample import render
+from ..settings.server import parse_address
 from ..settings.toml_schema import MAX_BYTES
 from ..source.kinds import KINDS
 from .commands import COMMANDS
@@ -54,6 +56,10 @@ def _main(given: list[str], system_file: Path) -> int:
         early_signals.end()
         return COMMANDS[given[0]](given[1:])
     options = _parser().parse_args(given)
+    if options.print_config:
+        early_signals.end()
+        print(render(KINDS), end="")
+        return 0
     if options.check:
         early_signals.end()
     file = options.config or (system_file if _is_there(system_file) else None)
@@ -116,6 +122,11 @@ def _parser() -> argparse.ArgumentParser:
         "--check",
         action="store_true",
         help="only check the settings and the files that they name, and print every error",
+    )
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print a settings file with every setting, its description and its default",
     )
     parser.add_argument("--version", action="version", version=f"vortexd {__version__}")
     return parser

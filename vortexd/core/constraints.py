@@ -1,32 +1,34 @@
-"""Rules for the values of settings. Pure.
+"""The constraints on what an operator may set, and the texts of settings. Pure.
 
-Each function makes a field of an attrs class, with its default and its `Rule`. `tables` checks the rule for settings
-that come from outside.
+Each function makes a field of an attrs class. Its metadata holds the default's `Rule`, which `settings.toml_schema` checks where settings come from a
+file; the text that conf/vortexd.toml and vortexd.toml(5) show; and whether the setting waits for a restart.
 """
 
 import math
 import re
 from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import attrs
 
 from . import names
 from .errors import InvalidName
 
-# A day and a tebibyte. They are far above any sensible value, and low enough that no clock or counter overflows.
+T = TypeVar("T")
+
+# A day and a tebibyte: far above what makes sense, and low enough that no clock or counter overflows.
 LONGEST = 86_400.0
 LARGEST = 2**40
-_APPLICATIONS = re.compile(r"[A-Za-z0-9._,*/-]+")
 
 
 @attrs.frozen
 class Rule:
-    """States which values an operator may give to a setting.
+    """What an operator may set a field to.
 
     Attributes:
         allowed: Completes "must be ...".
-        accepts: Returns whether a value of the field's own type is allowed. It may raise ValueError with a clearer text.
-        words: Maps each allowed word to the value that it sets.
+        accepts: Whether a value of the field's own type is allowed. It may raise ValueError with a clearer sentence instead.
+        words: Texts that stand for a value.
     """
 
     allowed: str
@@ -34,19 +36,62 @@ class Rule:
     words: Mapping[str, object] = attrs.field(factory=dict)
 
 
-def whole(default: int, low: int, high: int = LARGEST) -> int:
+@attrs.frozen
+class Text:
+    """What people read about a setting or a section.
+
+    Attributes:
+        doc: Sentences for conf/vortexd.toml and vortexd.toml(5). Names of settings and code stand in backticks.
+        more: Further sentences for vortexd.toml(5).
+        restart: Whether a new value waits for a restart; a reload is enough for all others.
+        example: The value that the sample file shows where there is no default, as TOML.
+    """
+
+    doc: str = ""
+    more: str = ""
+    restart: bool = False
+    example: str | None = None
+
+
+def setting(default: T, rule: Rule | None = None, **text: Any) -> T:
+    """Make a field with a default.
+
+    Args:
+        rule: The constraint beyond the field's own type; None for none.
+        text: The attributes of its `Text`.
+    """
+    metadata = described(**text)
+    if rule is not None:
+        metadata["rule"] = rule
+    made: T = attrs.field(default=default, metadata=metadata)
+    return made
+
+
+def described(**text: Any) -> dict[str, Any]:
+    """Make the metadata of a field with these attributes of its `Text`, for fields that have no constraint."""
+    return {"text": Text(**text)}
+
+
+def text_of(field: "attrs.Attribute[Any]") -> Text:
+    """Return the text of a setting or of a section."""
+    found = field.metadata.get("text", Text())
+    assert isinstance(found, Text)
+    return found
+
+
+def whole(default: int, low: int, high: int = LARGEST, **text: Any) -> int:
     """Make a field for a whole number within a range."""
     rule = Rule(f"a whole number from {low} to {high}", lambda value: isinstance(value, int) and low <= value <= high)
-    return attrs.field(default=default, metadata={"rule": rule})
+    return setting(default, rule, **text)
 
 
-def seconds(default: float, low: float = 0.001, high: float = LONGEST) -> float:
-    """Make a field for a duration in seconds, within a range."""
+def seconds(default: float, low: float = 0.001, high: float = LONGEST, **text: Any) -> float:
+    """Make a field for a duration within a range."""
     rule = Rule(
         f"a number of seconds from {low:g} to {high:g}",
         lambda value: isinstance(value, int | float) and low <= value <= high,
     )
-    return attrs.field(default=default, metadata={"rule": rule})
+    return setting(default, rule, **text)
 
 
 SECONDS_OR_NEVER = Rule(
@@ -56,24 +101,24 @@ SECONDS_OR_NEVER = Rule(
 )
 
 
-def number(default: float, low: float, high: float) -> float:
+def number(default: float, low: float, high: float, **text: Any) -> float:
     """Make a field for a number within a range."""
     rule = Rule(
         f"a number from {low:g} to {high:g}", lambda value: isinstance(value, int | float) and low <= value <= high
     )
-    return attrs.field(default=default, metadata={"rule": rule})
+    return setting(default, rule, **text)
 
 
-def choice(default: str, *others: str) -> str:
+def choice(default: str, *others: str, **text: Any) -> str:
     """Make a field for one of several words."""
     choices = (default, *others)
     rule = Rule(" or ".join(f'"{choice}"' for choice in choices), lambda value: value in choices)
-    return attrs.field(default=default, metadata={"rule": rule})
+    return setting(default, rule, **text)
 
 
-def texts(allowed: str, accepts: Callable[[object], bool], *default: str) -> tuple[str, ...]:
-    """Make a field for a list of texts. The rule applies to each text."""
-    return attrs.field(default=default, metadata={"rule": Rule(allowed, accepts)})
+def texts(allowed: str, accepts: Callable[[object], bool], *default: str, **text: Any) -> tuple[str, ...]:
+    """Make a field for a list of texts, each of which has to be accepted."""
+    return setting(default, Rule(allowed, accepts), **text)
 
 
 def is_path(value: object) -> bool:
@@ -81,9 +126,12 @@ def is_path(value: object) -> bool:
     return "\0" not in str(value)
 
 
-def path() -> str:
+def path(**text: Any) -> str:
     """Make a field for the path of a file. An empty text means no file."""
-    return attrs.field(default="", metadata={"rule": Rule("the path of a file, or empty", is_path)})
+    return setting("", Rule("the path of a file, or empty", is_path), **text)
+
+
+_APPLICATIONS = re.compile(r"[A-Za-z0-9._,*/-]+")
 
 
 def is_label(value: object) -> bool:
@@ -94,8 +142,10 @@ def is_label(value: object) -> bool:
         return False
 
 
-def applications() -> tuple[str, ...]:
+def applications(**text: Any) -> tuple[str, ...]:
     """Make a field for the applications and profiles that a source serves, as patterns. No pattern means all."""
     return texts(
-        "a pattern such as orders, team-* or */prod", lambda value: _APPLICATIONS.fullmatch(str(value)) is not None
+        "a pattern such as orders, team-* or */prod",
+        lambda value: _APPLICATIONS.fullmatch(str(value)) is not None,
+        **text,
     )

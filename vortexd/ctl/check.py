@@ -20,7 +20,8 @@ from ..encryption.files import load_encryption
 from ..pipeline.parsing import Parser
 from ..pipeline.state import overrides_of
 from ..resolve.formats import EXTENSIONS
-from ..settings.sections import EncryptionSettings, Settings
+from ..settings.encryption import EncryptionSettings
+from ..settings.root import Settings
 from ..settings.source import first_of
 from ..source.files.settings import FilesSettings
 from ..source.git.settings import GitSettings

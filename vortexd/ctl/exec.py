@@ -21,7 +21,7 @@ from ..agent.settings import SIGNALS
 from ..core import names
 from ..core.errors import InvalidName
 from ..observe import logs
-from ..settings.sections import LogSettings
+from ..settings.log import LogSettings
 from .errors import CtlError
 from .server import add_server_arguments, duration, server_of
 

@@ -21,7 +21,7 @@ from ..pipeline.state import State
 from ..resolve.formats import Parse, extension, parse
 from ..resolve.listing import DEFAULT_PROFILE, list_keys
 from ..resolve.tree import ParsedTree, broken_files, parse_tree
-from ..settings.sections import FormatSettings
+from ..settings.formats import FormatSettings
 
 _SHARED = "application"
 _BEYOND_ASCII = re.compile(rb"[^\x00-\x7f]")

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ..core.errors import SettingsError
-from ..settings.sections import EncryptionSettings
+from ..settings.encryption import EncryptionSettings
 from ..settings.secure_files import OTHERS_READ_OR_WRITE, TrustedFiles, as_text
 from . import pkcs12
 from .ciphers import AesEncryptor, Encryptor, RsaEncryptor

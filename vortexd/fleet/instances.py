@@ -15,7 +15,7 @@ import attrs
 
 from ..core.model import Key
 from ..core.text import printable
-from ..settings.sections import FleetSettings
+from ..settings.fleet import FleetSettings
 from .pages import NOBODY, STATES, Ack, Cursor, KeyState, Page, Question, Seen, end_of, marked
 
 # Sorts as keys compare, and is many times faster.

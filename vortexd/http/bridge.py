@@ -5,7 +5,7 @@ In come connections with a complete head, or HTTP/2 connections whose TLS handsh
 
 from ..net.listener import Accepted
 from ..net.outgoing import Outgoing
-from ..settings.sections import ServerSettings
+from ..settings.server import ServerSettings
 from .adapter.hypercorn import Http1Server
 from .app import Application
 from .client_stream import ClientStream

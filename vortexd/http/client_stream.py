@@ -12,7 +12,7 @@ from ..net.head import EMPTY_LINE, Http1, Stream
 from ..net.opening import socket_of
 from ..net.outgoing import Outgoing
 from ..net.places import Standing
-from ..settings.sections import ServerSettings
+from ..settings.server import ServerSettings
 
 # Seconds for a client that is still sending when it is refused.
 _LINGER = 1.0

@@ -19,7 +19,8 @@ from ..core.patterns import Pattern
 from ..encryption.decryptor import Decryptor
 from ..pipeline.parsing import parse_file
 from ..resolve.tree import ParsedFiles
-from ..settings.sections import FormatSettings, HttpSettings
+from ..settings.formats import FormatSettings
+from ..settings.http import HttpSettings
 from .broken import broken_headers, unreadable
 from .configuration_description import CONFIGURATION_SCHEMAS, configuration_operations
 from .endpoint import Endpoint, Request, Response, is_known

@@ -18,7 +18,7 @@ from h2.errors import ErrorCodes
 from ..net.outgoing import Outgoing
 from ..net.places import Standing
 from ..net.proxies import Proxies, Sender
-from ..settings.sections import ServerSettings
+from ..settings.server import ServerSettings
 from .adapter.h2 import goaway, http2_connection
 from .allowance import AllowanceExceeded, Allowances
 from .http2_request import HeadRefused, RequestStream

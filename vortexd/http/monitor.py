@@ -18,8 +18,8 @@ from ..auth import Right
 from ..core.errors import RemoteError, SourceError
 from ..core.model import BrokenFile
 from ..process.peers import Peers
+from ..settings.monitor import MonitorSettings
 from ..settings.secrets import read_secret
-from ..settings.sections import MonitorSettings
 from ..source.git.repositories import repository_of
 from . import signatures, webhooks
 from .broken import HEADER, broken_headers

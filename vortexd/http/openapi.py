@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 
 import orjson
 
-from ..settings.sections import HttpSettings
+from ..settings.http import HttpSettings
 from .endpoint import Endpoint, Request, Response, etag_of, is_known
 from .operation import ERRORS, IF_NONE_MATCH, error_response, ok, operation
 from .schemas import ERROR, Operations, Schema

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ..core.errors import RemoteError
 from ..observe.metrics import Metrics
 from ..process.peers import Peers
-from ..settings.sections import HttpSettings
+from ..settings.http import HttpSettings
 from .configuration import Configuration, ReadsConfig
 from .endpoint import Endpoint
 from .health import Health, MetricsPage, Ready, UpgradeOnly

@@ -17,7 +17,7 @@ from typing import Protocol
 import attrs
 import trio
 
-from ..settings.sections import Address
+from ..settings.server import Address
 from .client_certificate import ClientCertificate
 from .first_bytes import PEEK_BYTES, Verdict
 from .head import Stream

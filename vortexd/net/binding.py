@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import trio
 
 from ..core.errors import StartError
-from ..settings.sections import Address, parse_address
+from ..settings.server import Address, parse_address
 from .inherited import Inherited
 
 # Linux's default limit (net.core.somaxconn). If the queue is full, the client's kernel tries again a second later.

@@ -34,7 +34,7 @@ import trio
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from ..core.errors import RemoteError
-from ..settings.sections import ServerSettings
+from ..settings.server import ServerSettings
 from . import binding
 from .arrivals import Arrival, Arrivals, peek
 from .client_certificate import read_certificate

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from ..settings.sections import ServerSettings
+from ..settings.server import ServerSettings
 from .arrivals import Arrival
 from .proxies import Proxies
 from .slots import CROWDED_GRACE, GRACE, SUSPECT_GRACE, Addresses, Waiting, share_of

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..core.errors import SettingsError
-from ..settings.sections import TlsSettings
 from ..settings.secure_files import OTHERS_READ_OR_WRITE, OTHERS_WRITE
 from ..settings.systemd_credentials import credential_path
+from ..settings.tls import TlsSettings
 from .client_certificate import read_authorities
 
 _MODES = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}

@@ -20,7 +20,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from ..core.text import printable
-from ..settings.sections import LogSettings
+from ..settings.log import LogSettings
 
 MAX_TEXT = 256
 MAX_TRACEBACK = 8_192

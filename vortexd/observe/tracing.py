@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import __version__
 from ..core.errors import SettingsError
-from ..settings.sections import TracingSettings
+from ..settings.tracing import TracingSettings
 from .publication import Publication
 
 _NANOSECONDS = 1_000_000_000

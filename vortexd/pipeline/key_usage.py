@@ -16,7 +16,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from ..core.model import Change, Config, Key
 from ..core.patterns import Pattern
-from ..settings.sections import HistorySettings
+from ..settings.history import HistorySettings
 from .registry import Registry
 from .store import Store
 

@@ -21,7 +21,7 @@ from ..core.errors import FormatError, SourceError
 from ..core.model import Former
 from ..resolve.formats import Document
 from ..resolve.tree import Fallback, ParsedFiles, ParsedTree
-from ..settings.sections import FormatSettings
+from ..settings.formats import FormatSettings
 from .parsing import parse_file
 
 log = structlog.get_logger()

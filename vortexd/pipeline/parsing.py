@@ -19,7 +19,7 @@ from ..resolve import apart, formats
 from ..resolve.formats import Document
 from ..resolve.nodes import TooManyValues
 from ..resolve.tree import ParsedTree, parse_tree
-from ..settings.sections import FormatSettings
+from ..settings.formats import FormatSettings
 
 log = structlog.get_logger()
 

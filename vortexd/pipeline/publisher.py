@@ -21,7 +21,7 @@ from ..observe.metrics import Metrics
 from ..observe.publication import Publication, Stopwatch, named
 from ..resolve.listing import list_keys
 from ..resolve.tree import ParsedFiles, ParsedTree
-from ..settings.sections import FormatSettings
+from ..settings.formats import FormatSettings
 from .broadcast import Broadcaster, Subscriber
 from .key_usage import KeyUsage
 from .last_good import LastGood

@@ -18,7 +18,7 @@ from ..core.model import BrokenFile, Config, Files, HeldBack, Key, Names
 from ..encryption.decryptor import Decryptor
 from ..resolve.explain import Explanation
 from ..resolve.tree import ParsedFiles
-from ..settings.sections import FormatSettings
+from ..settings.formats import FormatSettings
 from .former_commits import FormerCommits
 from .publication_log import report_undecryptable
 from .served import ServedState

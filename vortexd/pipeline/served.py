@@ -12,7 +12,7 @@ from ..core.model import BrokenFile, Key, Tree
 from ..observe.publication import without_configuration
 from ..resolve.listing import Listing
 from ..resolve.tree import ParsedFiles, ParsedTree, broken_files
-from ..settings.sections import FormatSettings
+from ..settings.formats import FormatSettings
 from .state import State
 
 

@@ -13,7 +13,7 @@ import attrs
 from ..core.diff import patch_between
 from ..core.errors import FormatError, ResolveError, UnknownLabel
 from ..core.model import Change, Config, Key
-from ..settings.sections import HistorySettings
+from ..settings.history import HistorySettings
 from .served import ServedState
 from .state import State
 

@@ -8,7 +8,7 @@ from collections.abc import MutableMapping
 import attrs
 import orjson
 
-from ..settings.sections import Settings
+from ..settings.root import Settings
 from ..settings.state_directory import state_directory
 from .peers import WorkerSlot
 from .supervisor import VARIABLE

@@ -26,7 +26,7 @@ from ..net import binding
 from ..net.inherited import Inherited, inherit
 from ..observe import logs
 from ..observe.metrics import SupervisorMetrics
-from ..settings.sections import Settings
+from ..settings.root import Settings
 from . import systemd
 from .late_signals import LateSignals
 from .peers import SUPERVISOR

@@ -35,7 +35,7 @@ from ..pipeline.broadcast import Delivery, Subscriber
 from ..protocol import messages
 from ..protocol.close import CloseReason
 from ..protocol.frames import Boundary, Frame, text_frame
-from ..settings.sections import RealtimeSettings
+from ..settings.realtime import RealtimeSettings
 from .inbound import Inbound, Unacceptable
 from .quota import PatternOwner, PatternQuota
 from .reports import Counters as ReportCounters

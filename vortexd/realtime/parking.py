@@ -26,7 +26,7 @@ from ..protocol import messages
 from ..protocol.close import CloseReason
 from ..protocol.deflate import Deflate
 from ..protocol.frames import PING, Frame, is_pong, text_frame
-from ..settings.sections import RealtimeSettings
+from ..settings.realtime import RealtimeSettings
 from .connection import Connection
 from .inbound import sole_text
 from .quota import PatternOwner

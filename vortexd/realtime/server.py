@@ -39,7 +39,8 @@ from ..protocol import messages
 from ..protocol.close import CloseReason
 from ..protocol.deflate import Deflate
 from ..protocol.frames import Frame
-from ..settings.sections import FleetSettings, RealtimeSettings
+from ..settings.fleet import FleetSettings
+from ..settings.realtime import RealtimeSettings
 from . import connection
 from .connection import Client, Connection
 from .handshake import Opening, Refusal, open_handshake, parse_target

@@ -17,7 +17,7 @@ from ..protocol import messages
 from ..protocol.close import CloseReason
 from ..protocol.limits import Bucket
 from ..protocol.messages import InvalidMessage
-from ..settings.sections import RealtimeSettings
+from ..settings.realtime import RealtimeSettings
 
 _MAX_VERSION_LENGTH = 64
 _MAX_ERROR_LENGTH = 4_096

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ..core.errors import FormatError
 from ..core.model import Scalar
 from ..encryption.values import PREFIX
-from ..settings.sections import FormatSettings
+from ..settings.formats import FormatSettings
 from .nodes import Leaf, List, Map, Node, TooManyValues
 
 Values = dict[str, Scalar]

@@ -12,7 +12,7 @@ import attrs
 
 from ..core.errors import FormatError
 from ..core.model import Scalar
-from ..settings.sections import FormatSettings
+from ..settings.formats import FormatSettings
 from .activation import Demand, directives
 from .flatten import Budget, Origins, Values, flatten, is_nothing
 from .imports import imports_of

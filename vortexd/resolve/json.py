@@ -10,7 +10,7 @@ import re
 
 from ..core.errors import FormatError
 from ..core.model import Scalar
-from ..settings.sections import FormatSettings
+from ..settings.formats import FormatSettings
 from .nodes import Builder, Leaf, List, Map, Node
 
 _TOKEN = re.compile(

@@ -11,7 +11,7 @@ import attrs
 
 from ..core.errors import FormatError
 from ..core.model import Scalar
-from ..settings.sections import FormatSettings
+from ..settings.formats import FormatSettings
 
 
 @attrs.define(slots=True, eq=False)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..core.errors import FormatError
 from ..core.model import Scalar
-from ..settings.sections import FormatSettings
+from ..settings.formats import FormatSettings
 from .nodes import Builder, Leaf, List, Map, Node, TooManyValues
 
 # A string or comment is one match, so its characters aren't counted. So is a run of empty lines, which may be millions.

@@ -12,7 +12,7 @@ import attrs
 
 from ..core.errors import FormatError
 from ..core.model import BrokenFile, Files, Former, Key, Served, Tree
-from ..settings.sections import FormatSettings
+from ..settings.formats import FormatSettings
 from .formats import EXTENSIONS, Document, Parse, extension, parse
 from .locations import directories_of, is_plain, matches, places_of
 

@@ -22,7 +22,7 @@ import yaml
 
 from ..core.errors import FormatError
 from ..core.model import Scalar
-from ..settings.sections import FormatSettings
+from ..settings.formats import FormatSettings
 from .nodes import Builder, Leaf, List, Map, Node, shown
 
 # libyaml is many times as fast. PyYAML may have been built without it.

@@ -15,22 +15,10 @@ import cattrs
 
 from ..core.constraints import Rule
 from ..core.errors import SettingsError
-from .sections import (
-    AuthSettings,
-    ConsoleSettings,
-    EncryptionSettings,
-    FormatSettings,
-    HistorySettings,
-    HttpSettings,
-    LogSettings,
-    MonitorSettings,
-    RealtimeSettings,
-    ServerSettings,
-    Settings,
-    TlsSettings,
-    TracingSettings,
-    parse_address,
-)
+from .encryption import EncryptionSettings
+from .log import LogSettings
+from .root import SECTIONS, Settings
+from .server import parse_address
 from .source import Kinds, SourceSettings, default_kind, first_of
 from .toml_schema import (
     Hook,
@@ -51,20 +39,6 @@ _TWICE = "is there twice; remove one"
 # Of a list in [overrides], as for files.
 _INDEX = re.compile(r"\[0*([0-9]+)\]")
 _MAX_INDEX = 10_000
-_SECTIONS: Mapping[str, type] = {
-    "server": ServerSettings,
-    "tls": TlsSettings,
-    "auth": AuthSettings,
-    "formats": FormatSettings,
-    "history": HistorySettings,
-    "realtime": RealtimeSettings,
-    "monitor": MonitorSettings,
-    "console": ConsoleSettings,
-    "encryption": EncryptionSettings,
-    "http": HttpSettings,
-    "tracing": TracingSettings,
-    "log": LogSettings,
-}
 _KEY_PATHS = ("key_file", "key_store", "key_store_password_file")
 
 
@@ -112,7 +86,7 @@ def _structured(table: Mapping[str, Any], kinds: Kinds) -> tuple[Settings | None
         Mapping[str, str]: _flat_hook,
         **{attrs.fields_dict(kind)["kind"].type: _kind_hook(kinds, name) for name, kind in kinds.items()},
     }
-    return structure(table, Settings, (*_SECTIONS.values(), *kinds.values()), hooks, partial(_home, kinds))
+    return structure(table, Settings, (*SECTIONS.values(), *kinds.values()), hooks, partial(_home, kinds))
 
 
 def _absolute(settings: Settings, base: Path) -> Settings:
@@ -274,7 +248,7 @@ def _home(kinds: Kinds, name: str, section: type) -> str | None:
         for title, kind in kinds.items():
             if name in attrs.fields_dict(kind):
                 return f'is for kind = "{title}"'
-    homes = [title for title, each in _SECTIONS.items() if name in attrs.fields_dict(each)]
+    homes = [title for title, each in SECTIONS.items() if name in attrs.fields_dict(each)]
     if name in attrs.fields_dict(default_kind(kinds)):
         homes.append("source")
     return f"belongs to [{homes[0]}]" if homes else None

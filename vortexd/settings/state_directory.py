@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from .sections import Settings
+from .root import Settings
 
 
 def memory_directory(settings: Settings, environ: Mapping[str, str], *, has_file: bool) -> Path | None:

@@ -15,7 +15,7 @@ import trio
 
 from ..aio import threads
 from ..core.model import Files, SourceReport, Tree
-from ..settings.sections import Settings
+from ..settings.root import Settings
 from ..settings.state_directory import state_directory
 from .base import (
     LabelKeeper,

@@ -7,7 +7,8 @@ from vortexd.core.model import Files, Key, Names, Tree
 from vortexd.core.patterns import Pattern, parse_pattern
 from vortexd.http.spring.resources import Resource, charset, find, needed
 from vortexd.resolve.tree import ParsedFiles, parse_tree
-from vortexd.settings.sections import FormatSettings, HttpSettings
+from vortexd.settings.formats import FormatSettings
+from vortexd.settings.http import HttpSettings
 
 NAMES = Names(frozenset(["shop", "shop-admin", "team/orders"]), frozenset(["default", "dev", "prod", "prod-eu"]))
 

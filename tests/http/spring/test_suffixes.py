@@ -12,7 +12,7 @@ from vortexd.core.model import PropertySource, Scalar
 from vortexd.http.spring.placeholders import Placeholders, Unresolvable
 from vortexd.http.spring.suffixes import check_key, to_json, to_properties, to_yaml
 from vortexd.resolve.formats import parse
-from vortexd.settings.sections import FormatSettings
+from vortexd.settings.formats import FormatSettings
 
 Values = dict[str, Scalar]
 

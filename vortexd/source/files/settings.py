@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
-from ...core.constraints import Rule, is_label, seconds, whole
+from ...core.constraints import Rule, is_label, seconds, setting, whole
 from ...core.constraints import applications as applications_field
 from ...settings.source import KeyProblem, SourceSettings
 from ..base import Surroundings
@@ -17,54 +17,69 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class FilesSettings(SourceSettings):
-    """[[source]] of kind "files": a directory.
-
-    Attributes:
-        kind: "files".
-        path: The directory; relative paths start at the directory of vortexd.toml.
-        label_directories: Sub-directories are labels, beside the files at the top, which all labels share.
-        default_label: The label of a request that names none; without label_directories the only one.
-        scan_interval: Seconds between scans. The scan is the truth; change notifications only make it come sooner.
-        quiet: Seconds without a change before a new state is published.
-        quiet_one_file: Seconds that are enough in place of `quiet` where the kernel says that one file was closed, renamed or deleted, and
-            nothing else has changed or is being written.
-        max_wait: Seconds after the first change at which it is published although changes go on.
-        hold: Seconds for which a file keeps its former content while a program writes it, and after it has become empty. Then it is
-            published with a warning. 0 holds no file.
-        file_bytes: Size of one file; a larger one counts as broken.
-        total_bytes: Size of all files together.
-        files: Number of files.
-        applications: What this source is asked for, as application/profile with `*`; a pattern without a slash is for every profile.
-            Empty is everything. See "Several sources" in vortexd.toml(5).
-        max_staleness: Seconds without a successful reading after which vortexd isn't ready any more; 0 means never.
-        remember: Keep a copy of the last good content of each configuration file in the state directory, for at most 7 days, so that a file
-            that is broken at a start has it. False removes the copy.
-    """
+    """[[source]] of kind "files": A directory."""
 
     location_key: ClassVar[str] = "path"
     path_keys: ClassVar[tuple[str, ...]] = ("path",)
 
-    kind: Literal["files"] = "files"
-    path: str = attrs.field(
-        default="",
-        metadata={"rule": Rule("the path of a directory", lambda value: value != "" and "\0" not in str(value))},
+    kind: Literal["files"] = setting("files", doc='The kind of source: "files" is a directory.')
+    path: str = setting(
+        "",
+        Rule("the path of a directory", lambda value: value != "" and "\0" not in str(value)),
+        doc="The directory. Relative paths start at the directory of vortexd.toml.",
+        example='"/etc/vortexd/config"',
     )
-    label_directories: bool = False
-    default_label: str = attrs.field(
-        default="main",
-        metadata={"rule": Rule("a label: letters, digits, dots, hyphens, underscores, slashes, + and @", is_label)},
+    label_directories: bool = setting(
+        False, doc="Treat each sub-directory as a label. The files at the top belong to all labels."
     )
-    scan_interval: float = seconds(5.0, 0.1)
-    quiet: float = seconds(0.1, 0)
-    quiet_one_file: float = seconds(0.02, 0)
-    max_wait: float = seconds(1.0, 0)
-    hold: float = seconds(2.0, 0)
-    file_bytes: int = whole(10_485_760, 1_024)
-    total_bytes: int = whole(268_435_456, 1_024)
-    files: int = whole(20_000, 1, 10_000_000)
-    applications: tuple[str, ...] = applications_field()
-    max_staleness: float = seconds(0.0, 0)
-    remember: bool = True
+    default_label: str = setting(
+        "main",
+        Rule("a label: letters, digits, dots, hyphens, underscores, slashes, + and @", is_label),
+        doc="The label of a request that names none. Without `label_directories` it is the only label.",
+    )
+    scan_interval: float = seconds(
+        5.0, 0.1, doc="Seconds between scans. The scan decides; events of the kernel only make it come sooner."
+    )
+    quiet: float = seconds(0.1, 0, doc="Seconds without a change before vortexd publishes a new state.")
+    quiet_one_file: float = seconds(
+        0.02,
+        0,
+        doc="Seconds that are enough in place of `quiet` if one file was closed, renamed or deleted, and no "
+        "other file has changed or is being written.",
+        more='See "Saving files" in vortexd.toml(5).',
+    )
+    max_wait: float = seconds(
+        1.0, 0, doc="Seconds after the first change at which vortexd publishes the new state, even if changes go on."
+    )
+    hold: float = seconds(
+        2.0,
+        0,
+        doc="Seconds for which a file keeps its former content while a program writes it, and after it has "
+        "become empty. After that vortexd publishes the file as it is, with a warning. 0 holds no file.",
+        more='See "Saving files" in vortexd.toml(5).',
+    )
+    file_bytes: int = whole(10_485_760, 1_024, doc="The size of one file. A larger file is broken.")
+    total_bytes: int = whole(268_435_456, 1_024, doc="The size of all files together.")
+    files: int = whole(20_000, 1, 10_000_000, doc="The number of files.")
+    applications: tuple[str, ...] = applications_field(
+        doc="The applications and profiles that this source is for, as `application/profile` with `*`. A "
+        "pattern without a slash is for every profile. An empty list means everything.",
+        more='See "Several sources" in vortexd.toml(5).',
+    )
+    max_staleness: float = seconds(
+        0.0, 0, doc="Seconds without a successful scan after which `/ready` answers 503. 0 means never."
+    )
+    remember: bool = setting(
+        True,
+        doc="Keep a copy of the last good content of each configuration file in the state directory, for at "
+        "most 7 days. If a file is broken when vortexd starts, vortexd serves the copy. False removes the "
+        "copy.",
+        more="The copy is in the directory `remembered` below `server.state_directory`. It contains the bytes "
+        "of the source, so encrypted values stay encrypted. Only vortexd's user can read it. It contains "
+        "at most 64 MiB for each source. vortexd never serves a deleted file from it. Without `--config` "
+        "and without $STATE_DIRECTORY vortexd writes no copy. If you remove the source from the settings, "
+        'vortexd removes its copy. Repositories need no copy: see "Broken files" in vortexd-api(7).',
+    )
 
     def open(self, surroundings: Surroundings) -> "FilesSource":
         """See `SourceSettings`."""

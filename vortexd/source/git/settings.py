@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
-from ...core.constraints import Rule, is_label, seconds, texts, whole
+from ...core.constraints import Rule, is_label, seconds, setting, texts, whole
 from ...core.constraints import applications as applications_field
 from ...core.constraints import path as path_field
 from ...settings.secrets import file_problem, secret_problem
@@ -44,85 +44,105 @@ def _is_location(value: object) -> bool:
 
 @attrs.frozen
 class GitSettings(SourceSettings):
-    """[[source]] of kind "git": a repository, each branch and tag of which is a label.
-
-    Attributes:
-        kind: "git".
-        uri: The address of the repository: https://, ssh:// or user@host:path; others need `schemes`.
-        schemes: What the address may begin with: "https", "ssh", and "http", "git" and "file", which nothing protects.
-        default_label: The label of a request that names none; "" means the branch that the remote's HEAD stands for, and, where it doesn't
-            say, main, or master where there is no main.
-        search_paths: Directories to search beside the top, later ones win. {application}, {profile} and {label} stand for what is asked
-            for, and `*` for anything within one name.
-        labels: Which branches and tags are served, as patterns with `*`; one that begins with refs/ is matched against the whole
-            name, as in refs/tags/v*.
-        commits: Serve commits by their full name, too, if a served branch or tag has them in its past.
-        loaded_labels: Labels that are read without being asked for: the default label and those with the newest commits. Others are read
-            when they are asked for by name, and as many of those are kept; patterns of clients match those that are read.
-        username: The user for HTTP; "" means that of the address, else x-access-token, which goes with most tokens.
-        password_file: The file with the token or password for HTTP, read at each fetch. $CREDENTIALS_DIRECTORY at the beginning is systemd's.
-        ssh_key: The file with the private key for ssh; "" means those of the user that vortexd runs as.
-        known_hosts: The file with the keys of ssh hosts; "" means that of the user that vortexd runs as. Unknown hosts are refused.
-        ca_file: The file with the certificates that https is checked against; "" means the system's.
-        refresh_interval: Seconds between fetches.
-        hook_interval: Seconds from the beginning of one fetch to that of the next where webhooks ask for both; the first is at once.
-            While fetches fail it doubles with each.
-        fetch_timeout: Seconds a fetch may take.
-        read_timeout: Seconds that reading the mirror may take.
-        mirror_bytes: Size of what one fetch may bring.
-        file_bytes: Size of one file; a larger one counts as broken.
-        total_bytes: Size of all files together, those that labels share counted once.
-        files: Number of files of one label.
-        applications: As of kind "files".
-        max_staleness: Seconds without a successful fetch after which vortexd isn't ready any more; 0 means never.
-    """
+    """[[source]] of kind "git": A git repository. Each branch and tag is a label."""
 
     location_key: ClassVar[str] = "uri"
     path_keys: ClassVar[tuple[str, ...]] = ("password_file", "ssh_key", "known_hosts", "ca_file")
     private_keys: ClassVar[tuple[str, ...]] = path_keys
     keeps_mirrors: ClassVar[bool] = True
 
-    kind: Literal["git"] = "git"
-    uri: str = attrs.field(default="", metadata={"rule": Rule("the address of a git repository", _is_remote)})
-    schemes: tuple[str, ...] = texts(
-        " or ".join(f'"{each}"' for each in SCHEMES), lambda value: value in SCHEMES, *DEFAULT_SCHEMES
+    kind: Literal["git"] = setting("git", doc='The kind of source: "git" is a repository.')
+    uri: str = setting(
+        "",
+        Rule("the address of a git repository", _is_remote),
+        doc="The address of the repository: `https://`, `ssh://` or `user@host:path`. Other schemes have to be "
+        "in `schemes`.",
+        example='"https://git.example/team/config.git"',
     )
-    default_label: str = attrs.field(
-        default="",
-        metadata={
-            "rule": Rule(
-                "a label (letters, digits, dots, hyphens, underscores, slashes, + and @), or empty",
-                lambda value: value == "" or is_label(value),
-            )
-        },
+    schemes: tuple[str, ...] = texts(
+        " or ".join(f'"{each}"' for each in SCHEMES),
+        lambda value: value in SCHEMES,
+        *DEFAULT_SCHEMES,
+        doc='The schemes that the address may have: "https" and "ssh", or "http", "git" and "file", which are '
+        "not protected against changes on the way.",
+    )
+    default_label: str = setting(
+        "",
+        Rule(
+            "a label (letters, digits, dots, hyphens, underscores, slashes, + and @), or empty",
+            lambda value: value == "" or is_label(value),
+        ),
+        doc='The label of a request that names none. "" means the branch of the remote\'s HEAD. If the remote '
+        "has no HEAD, it is main, or master if there is no main.",
+        more="vortexd asks for HEAD when the branches or tags of the remote have changed, and at every "
+        "twentieth fetch. The mirror keeps the answer.",
     )
     search_paths: tuple[str, ...] = texts(
-        "a directory of the repository, with {application}, {profile}, {label} and * where they are meant", _is_location
+        "a directory of the repository, with {application}, {profile}, {label} and * where they are meant",
+        _is_location,
+        doc="Directories to search beside the top of the repository. Later directories take precedence. "
+        "{application}, {profile} and {label} are replaced by those of the request; `*` matches anything "
+        "within one name.",
     )
     labels: tuple[str, ...] = texts(
         "a pattern such as main, release/* or refs/tags/v*",
         lambda value: _LABELS.fullmatch(str(value)) is not None,
         "*",
+        doc="The branches and tags to serve, as patterns with `*`. A pattern that begins with refs/ is matched "
+        "against the full name, as in `refs/tags/v*`.",
     )
-    commits: bool = False
-    loaded_labels: int = whole(100, 1, 100_000)
-    username: str = attrs.field(
-        default="", metadata={"rule": Rule("a name on one line", lambda value: str(value).isprintable())}
+    commits: bool = setting(
+        False,
+        doc="Serve commits by their full hash, too, if they are in the past of a served branch or tag.",
+        more="If a request names a commit and this is false, the error names this key.",
     )
-    password_file: str = path_field()
-    ssh_key: str = path_field()
-    known_hosts: str = path_field()
-    ca_file: str = path_field()
-    refresh_interval: float = seconds(60.0, 0.1)
-    hook_interval: float = seconds(1.0, 0)
-    fetch_timeout: float = seconds(60.0, 0.1)
-    read_timeout: float = seconds(30.0, 0.1)
-    mirror_bytes: int = whole(1_073_741_824, 1_048_576)
-    file_bytes: int = whole(10_485_760, 1_024)
-    total_bytes: int = whole(268_435_456, 1_024)
-    files: int = whole(20_000, 1, 10_000_000)
-    applications: tuple[str, ...] = applications_field()
-    max_staleness: float = seconds(0.0, 0)
+    loaded_labels: int = whole(
+        100,
+        1,
+        100_000,
+        doc="The number of labels that vortexd reads in advance: the default label, and the labels with the "
+        "newest commits. It reads other labels when a request names them, and keeps as many of those. "
+        "Clients' patterns match the labels that are read.",
+    )
+    username: str = setting(
+        "",
+        Rule("a name on one line", lambda value: str(value).isprintable()),
+        doc='The user for HTTP. "" means the user in the address, else x-access-token, which most tokens accept.',
+    )
+    password_file: str = path_field(
+        doc="The file with the token or password for HTTP. vortexd reads it at each fetch. If the path begins "
+        "with `$CREDENTIALS_DIRECTORY`, that is the directory of systemd's credentials."
+    )
+    ssh_key: str = path_field(doc='The file with the private key for ssh. "" means the keys of vortexd\'s user.')
+    known_hosts: str = path_field(
+        doc='The file with the keys of ssh hosts. "" means the file of vortexd\'s user. vortexd refuses unknown hosts.'
+    )
+    ca_file: str = path_field(
+        doc='The file with the certificates that https is checked against. "" means the system\'s.'
+    )
+    refresh_interval: float = seconds(60.0, 0.1, doc="Seconds between fetches.")
+    hook_interval: float = seconds(
+        1.0,
+        0,
+        doc="Seconds from the start of one fetch to the start of the next if webhooks ask for both. The first "
+        "fetch starts at once. Each fetch that fails doubles the interval.",
+    )
+    fetch_timeout: float = seconds(60.0, 0.1, doc="Seconds that a fetch may take.")
+    read_timeout: float = seconds(30.0, 0.1, doc="Seconds that reading the mirror may take.")
+    mirror_bytes: int = whole(1_073_741_824, 1_048_576, doc="The size of the objects that one fetch may bring.")
+    file_bytes: int = whole(10_485_760, 1_024, doc="The size of one file. A larger file is broken.")
+    total_bytes: int = whole(
+        268_435_456, 1_024, doc="The size of all files together. Files that several labels share count once."
+    )
+    files: int = whole(20_000, 1, 10_000_000, doc="The number of files of one label.")
+    applications: tuple[str, ...] = applications_field(
+        doc="The applications and profiles that this source is for, as `application/profile` with `*`. A "
+        "pattern without a slash is for every profile. An empty list means everything.",
+        more='See "Several sources" in vortexd.toml(5).',
+    )
+    max_staleness: float = seconds(
+        0.0, 0, doc="Seconds without a successful fetch after which `/ready` answers 503. 0 means never."
+    )
 
     def open(self, surroundings: Surroundings) -> "GitSource":
         """See `SourceSettings`."""

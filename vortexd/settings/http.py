@@ -1,0 +1,45 @@
+"""[http] of vortexd.toml. Spring's HTTP API."""
+
+import re
+
+import attrs
+
+from ..core.constraints import Rule, setting, texts
+
+# Segments that are decoded as they are encoded.
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]*[A-Za-z0-9_~-])*")
+# Backups, files in the way of being written, and what a merge or a patch has left over.
+_LEFT_BY_EDITORS = ("*.bak", "*.orig", "*.swp", "*~", ".#*", "*.rej", "*.tmp")
+
+
+def _is_file_name(value: object) -> bool:
+    return re.fullmatch(r"[^/\x00-\x1f]{1,255}", str(value)) is not None
+
+
+@attrs.frozen
+class HttpSettings:
+    """[http]."""
+
+    prefix: str = setting(
+        "",
+        Rule(
+            "the beginning of a path, such as /config, without a slash at its end, or empty",
+            lambda value: _PREFIX.fullmatch(str(value)) is not None,
+        ),
+        doc='A prefix for the paths of Spring\'s API, such as "/config". Paths for supervisors and Prometheus '
+        "and those of WebSockets stay as they are.",
+    )
+    accept_empty: bool = setting(True, doc="Answer with an empty configuration if a key has none. False answers 404.")
+    strict_errors: bool = setting(
+        False,
+        doc="Answer 500 for keys that read a broken file, as Spring does. False serves them with the last good "
+        "content of the file.",
+    )
+    hidden_files: tuple[str, ...] = texts(
+        "the name of a file, in which * stands for anything",
+        _is_file_name,
+        *_LEFT_BY_EDITORS,
+        doc="Globs for names of files and directories that vortexd never serves as plain files, in upper or "
+        "lower case: backups, and files that editors leave behind. vortexd still reads configuration from "
+        "such files.",
+    )

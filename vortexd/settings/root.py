@@ -1,0 +1,136 @@
+"""The whole of vortexd.toml as frozen attrs classes, section by section. The defaults live in these classes and nowhere else.
+
+Each part of the daemon receives its own section, never the whole. Each field carries its `Rule`, which `file` checks where settings come from outside,
+and its `Text`, from which `sample` makes conf/vortexd.toml. The constructors check nothing, so that a test can reach a rare path with a limit that no
+operator may set. Durations are seconds (float); sizes are bytes or counts (int).
+"""
+
+from collections.abc import Mapping
+
+import attrs
+
+from ..core.constraints import described, setting, text_of
+from .auth import AuthSettings
+from .console import ConsoleSettings
+from .encryption import EncryptionSettings
+from .fleet import FleetSettings
+from .formats import FormatSettings
+from .history import HistorySettings
+from .http import HttpSettings
+from .log import LogSettings
+from .monitor import MonitorSettings
+from .realtime import RealtimeSettings
+from .server import ServerSettings
+from .source import SourceSettings
+from .tls import TlsSettings
+from .tracing import TracingSettings
+
+
+@attrs.frozen
+class Settings:
+    """The whole of vortexd.toml.
+
+    Attributes:
+        overrides: Flat keys to texts.
+    """
+
+    server: ServerSettings = attrs.field(
+        factory=ServerSettings, metadata=described(doc="The listeners, and the limits for peers before they are known.")
+    )
+    tls: TlsSettings = attrs.field(
+        factory=TlsSettings,
+        metadata=described(
+            doc="TLS for all TCP addresses. Without a certificate, vortexd speaks plain HTTP.",
+            more="With a certificate, HTTP clients choose HTTP/2 or HTTP/1.1 by ALPN. WebSockets use HTTP/1.1.",
+        ),
+    )
+    auth: AuthSettings = attrs.field(
+        factory=AuthSettings,
+        metadata=described(
+            doc="Authentication. Without tokens and keys everybody has access, and vortexd then listens on loopback "
+            "addresses and Unix sockets only."
+        ),
+    )
+    source: tuple[SourceSettings, ...] = setting(
+        (),
+        doc="A place that configuration comes from: a directory or a git repository. There may be several "
+        "sources. The first one takes precedence.",
+    )
+    formats: FormatSettings = attrs.field(
+        factory=FormatSettings,
+        metadata=described(
+            doc="The bounds within which vortexd parses a file. A file that exceeds one of them is broken, and "
+            "vortexd serves its last good content."
+        ),
+    )
+    history: HistorySettings = attrs.field(
+        factory=HistorySettings,
+        metadata=described(doc="The former versions of each key that vortexd keeps, for clients that reconnect."),
+    )
+    realtime: RealtimeSettings = attrs.field(factory=RealtimeSettings, metadata=described(doc="The WebSocket side."))
+    fleet: FleetSettings = attrs.field(
+        factory=FleetSettings,
+        metadata=described(
+            doc="The connected applications, and what they report about the versions that they receive."
+        ),
+    )
+    monitor: MonitorSettings = attrs.field(factory=MonitorSettings, metadata=described(doc="Webhooks, at `/monitor`."))
+    console: ConsoleSettings = attrs.field(
+        factory=ConsoleSettings, metadata=described(doc="The page for people, at `/console`.")
+    )
+    encryption: EncryptionSettings = attrs.field(
+        factory=EncryptionSettings,
+        metadata=described(
+            doc="The key for values that begin with `{cipher}`, as Spring writes them. vortexd reads keys from "
+            "files; this file never contains one."
+        ),
+    )
+    http: HttpSettings = attrs.field(factory=HttpSettings, metadata=described(doc="Spring's HTTP API."))
+    overrides: Mapping[str, str] = attrs.field(
+        factory=dict,
+        metadata=described(
+            doc="Values that take precedence over all sources, for every application, over HTTP and WebSockets. "
+            "Keys are flat, or stand in tables; each value is text. As in Spring, `\\${x}` is served as `${x}`, "
+            "and the application resolves it."
+        ),
+    )
+    tracing: TracingSettings = attrs.field(
+        factory=TracingSettings,
+        metadata=described(
+            doc="OpenTelemetry traces. Each publication is one span: it begins when the source notices the change "
+            "and ends with the broadcast. Tracing needs the extra `otel`."
+        ),
+    )
+    log: LogSettings = attrs.field(
+        factory=LogSettings, metadata=described(doc="The log. vortexd writes one event a line to stderr.")
+    )
+
+
+# The class of each section, by name.
+SECTIONS: Mapping[str, type] = {
+    field.name: kind for field in attrs.fields(Settings) if attrs.has(kind := type(getattr(Settings(), field.name)))
+}
+# Settings that only a restart applies, as section.name: another process shares them, or connected clients rely on them.
+RESTART = frozenset(
+    f"{title}.{field.name}"
+    for title, kind in SECTIONS.items()
+    for field in attrs.fields(kind)
+    if text_of(field).restart
+)
+
+
+def reloaded(before: Settings, read: Settings) -> tuple[Settings, list[str]]:
+    """What is in force after a reload, and the keys whose new values wait for a restart.
+
+    Args:
+        before: What is in force.
+        read: What the file says now.
+    """
+    waiting = []
+    for key in sorted(RESTART):
+        title, name = key.split(".")
+        section, old = getattr(read, title), getattr(getattr(before, title), name)
+        if getattr(section, name) != old:
+            waiting.append(key)
+            read = attrs.evolve(read, **{title: attrs.evolve(section, **{name: old})})
+    return read, waiting

@@ -1,0 +1,179 @@
+"""[server] of vortexd.toml. The listeners, and the limits for peers before they are known."""
+
+import ipaddress
+import re
+
+import attrs
+
+from ..core.constraints import Rule, is_path, seconds, setting, texts, whole
+from .networks import UNIX, parse_network
+
+# What sun_path of a Unix socket's address holds, less its closing NUL.
+_SOCKET_PATH_BYTES = 107
+_HOST = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
+)
+_ADDRESS = "an address: host:port, [::1]:port or unix:/path"
+
+
+@attrs.frozen
+class Address:
+    """Where to listen: a host and a TCP port (0 takes a free one), or the path of a Unix socket.
+
+    Attributes:
+        host: A name or an address without brackets; "" where there is a path.
+        path: The absolute path of a Unix socket, or None.
+    """
+
+    host: str = ""
+    port: int = 0
+    path: str | None = None
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """Parse `host:port`, `[::1]:port` or `unix:/path`; nothing is looked up.
+
+    Raises:
+        ValueError: Says what is allowed, as the end of a sentence that begins with the key.
+    """
+    if text.startswith("unix:"):
+        return Address(path=_socket_path(text.removeprefix("unix:")))
+    host, colon, digits = text.rpartition(":")
+    if colon and host in ("", "*"):
+        raise ValueError("must name a host; for all addresses of the machine use 0.0.0.0 or [::]")
+    if not colon or not host:
+        raise ValueError(f"must be {_ADDRESS}; the port is missing")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 5 and int(digits) <= 65_535):
+        raise ValueError("must end in a port from 0 to 65535; 0 takes a free one")
+    return Address(_host(host), int(digits))
+
+
+def _socket_path(path: str) -> str:
+    if not path.startswith("/") or "\0" in path:
+        raise ValueError("must have an absolute path behind unix:, such as unix:/run/vortexd/vortexd.sock")
+    if len(path.encode("utf-8", "surrogateescape")) > _SOCKET_PATH_BYTES:
+        raise ValueError(f"must have a path of at most {_SOCKET_PATH_BYTES} bytes behind unix:")
+    return path
+
+
+def _host(host: str) -> str:
+    if ":" in host and not host.startswith("["):
+        raise ValueError("must have an IPv6 address in brackets: [::1]:port")
+    try:
+        if host.startswith("[") and host.endswith("]"):
+            return str(ipaddress.IPv6Address(host[1:-1]))
+        if re.fullmatch(r"[0-9.]+", host):
+            return str(ipaddress.IPv4Address(host))
+    except ipaddress.AddressValueError:
+        raise ValueError(f"must be {_ADDRESS}; this is no IP address") from None
+    if not _HOST.fullmatch(host):
+        raise ValueError(f"must be {_ADDRESS}; this is no host name")
+    return host
+
+
+def _is_address(value: object) -> bool:
+    parse_address(str(value))
+    return True
+
+
+def _is_proxy(value: object) -> bool:
+    return value == UNIX or parse_network(str(value)) is not None
+
+
+@attrs.frozen
+class ServerSettings:
+    """[server]."""
+
+    bind: tuple[str, ...] = setting(
+        ("127.0.0.1:8888",),
+        Rule(_ADDRESS, _is_address),
+        doc="The addresses to listen on: `host:port`, `[::1]:port` or `unix:/path`. Port 0 takes a free port.",
+        restart=True,
+    )
+    workers: int = whole(
+        1,
+        1,
+        64,
+        doc="The number of processes that serve on the same addresses. Each has its own copy of the "
+        "configuration and reads the sources by itself. Limits hold for each process; only `connections` "
+        "holds for all of them together.",
+        more='See "WORKERS" in vortexd(8).',
+        restart=True,
+    )
+    connections: int = whole(
+        0,
+        0,
+        1_000_000,
+        doc="The number of connections, WebSocket and HTTP together. 0 means as many as RLIMIT_NOFILE allows, "
+        "less a reserve of 256. When the limit is reached, vortexd closes the connection whose peer has "
+        "been silent for longest, if that is at least a second. If there is none, it answers new "
+        "connections with 503.",
+        more='See "SILENT CONNECTIONS" in vortexd-operations(7).',
+    )
+    connections_per_address: int = whole(
+        0,
+        0,
+        1_000_000,
+        doc="The number of connections from one address. 0 means no limit. The limit does not hold for the "
+        "proxies in `trusted_proxies`. It holds for the client that a proxy names: for WebSockets, and with "
+        "`proxy_protocol` for all connections.",
+    )
+    trusted_proxies: tuple[str, ...] = texts(
+        "an address, a network or unix",
+        _is_proxy,
+        doc='Addresses and networks of proxies. "unix" means peers on Unix sockets. vortexd trusts these '
+        "proxies to name the client's address, in `Forwarded` (RFC 7239) or in `X-Forwarded-For`, `-Proto` "
+        "and `-Host`. If the list is not empty, clients on loopback addresses need a token as well, unless "
+        "`auth.open` is true.",
+        more="The client is the last address in the header that is not a listed proxy. vortexd uses this "
+        "address for wrong tokens, limits and logs, and shows it to operators. It uses the host and the "
+        "scheme to recognise the origin of the console's pages. If the two kinds of header contradict each "
+        "other, vortexd refuses the request, because one of them comes from the client. A proxy that sets "
+        "one kind has to remove the other. From all other peers vortexd ignores such headers. See the "
+        "examples for nginx, HAProxy and Caddy in conf/proxies.",
+    )
+    proxy_protocol: bool = setting(
+        False,
+        doc="Require a PROXY header (version 1 or 2) at the beginning of each TCP connection, before TLS. The "
+        "connection has to come from `trusted_proxies`. Connections on Unix sockets need the header if "
+        '"unix" is one of them.',
+        more="vortexd refuses connections without the header. If the header names no client, as in a proxy's "
+        "own health checks, the client is the proxy.",
+    )
+    handshakes: int = whole(
+        256,
+        1,
+        1_000_000,
+        doc="The number of connections that a task waits for at the same time: in a TLS handshake, for a "
+        "request head within TLS, or for a body. When the limit is reached, further connections wait. The "
+        "connection whose peer has been silent for longest is closed, if that is at least a second. An "
+        "eighth of the slots is reserved for addresses that have completed a request within the last hour. "
+        "Complete plain requests need no slot.",
+    )
+    head_timeout: float = seconds(10.0, doc="Seconds from accept until the request head is complete.")
+    head_bytes: int = whole(16_384, 1_024, 16_777_216, doc="The size of a request head.")
+    body_bytes: int = whole(65_536, 0, doc="The size of a request body.")
+    request_timeout: float = seconds(
+        30.0,
+        doc="Seconds from the first byte of a request on a kept-alive connection until the first byte of its answer.",
+    )
+    keep_alive_timeout: float = seconds(60.0, doc="Seconds that an HTTP connection may be idle.")
+    write_timeout: float = seconds(10.0, doc="Seconds that one write may wait for a peer that does not read.")
+    drain_timeout: float = seconds(
+        25.0,
+        1,
+        30,
+        doc="Seconds from SIGTERM until vortexd cancels the connections that are left; at most 30.",
+        restart=True,
+    )
+    state_directory: str = setting(
+        "",
+        Rule("the path of a directory, or empty", is_path),
+        doc='The directory for mirrors of git repositories and for copies of good files (`remember`). "" means '
+        "$STATE_DIRECTORY, which systemd sets, else $XDG_STATE_HOME/vortexd, else ~/.local/state/vortexd.",
+    )
