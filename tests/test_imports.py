@@ -80,6 +80,7 @@ PURE = [
     "pipeline.state",
     "pipeline.store",
     "process.peers.wire",
+    "realtime.chain",
     "realtime.handshake",
     "realtime.inbound",
     "realtime.quota",

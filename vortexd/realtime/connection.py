@@ -1,19 +1,16 @@
 """One awake WebSocket connection: three tasks in a nursery, the only place where a client is waited for.
 
-In come bytes from the client and deliveries from the broadcaster; out go frames. The invariant is the chain: a frame that builds on
-a version is queued only behind the frame that leads to that version. Whenever the chain would break (a full queue, a resume, a
-resync) the key is *behind*, and the writer brings it up to date from what the client last had. So the first state, the answer to a
-resume and the way out of lagging are one mechanism.
+In come bytes from the client and deliveries from the broadcaster; out go frames, in the order of `chain.Chain`.
 
-    reader     bytes ─▶ wsproto ─▶ session ─▶ answers queued, keys marked as behind
-    writer     queue and keys that are behind ─▶ socket
+    reader     bytes ─▶ wsproto ─▶ session ─▶ replies and resyncs ─▶ chain
+    writer     chain ─▶ socket
     heartbeat  ping, and the end of a client that gives no sign of life
 """
 
 import contextlib
 import math
-from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Protocol, TypeAlias
 
@@ -36,6 +33,7 @@ from ..protocol import messages
 from ..protocol.close import CloseReason
 from ..protocol.frames import Boundary, Frame, text_frame
 from ..settings.sections import RealtimeSettings
+from .chain import CatchUp, Chain, Lagged, QuietChain, Reply
 from .inbound import Inbound, Unacceptable
 from .quota import PatternOwner, PatternQuota
 from .reports import Counters as ReportCounters
@@ -141,22 +139,7 @@ class Client:
         return bytes(text_frame(self.hello(first.kind, timestamp))) if self.hello is not None else b""
 
 
-@attrs.frozen(slots=True, eq=False)
-class _Reply:
-    """Something queued that is no delivery: it stays when the queue is dropped, unless it is a heartbeat.
-
-    Attributes:
-        is_ping: It stands for a heartbeat, which is made when its turn comes: only then is it known what the client has.
-        ends: It is a close frame, the last thing that is written.
-    """
-
-    data: bytes
-    is_ping: bool = False
-    ends: CloseReason | None = None
-
-
-_WAKE = _Reply(b"")
-_PING = _Reply(b"", is_ping=True)
+_PING = Reply(b"", is_ping=True)
 
 
 class Connection:
@@ -217,18 +200,19 @@ class Connection:
         self._is_listening = False
         self._boundary = Boundary()
         self._received = b""
-        # The chain: the version the client has once what was written arrives, and once what is queued was written, too.
-        self._had: dict[Key, str | None] = {key: client.last_version}
-        self._last: dict[Key, str | None] = {key: client.last_version}
-        self._behind: dict[Key, None] = {key: None}
-        # Those of them of which the client has asked for the whole document, unless it has the newest.
-        self._in_full: set[Key] = set()
-        self._send, self._receive = trio.open_memory_channel[Delivery | _Reply](settings.queue_messages)
-        self._queued_bytes = 0
-        self._kept: deque[_Reply] = deque()
+        self._chain = Chain(
+            key,
+            client.last_version,
+            self._may_have,
+            partial(reports.drop, client.instance),
+            self._wake,
+            settings.queue_messages,
+            settings.queue_bytes,
+        )
+        self._has_more = trio.Event()
+        self._has_room = trio.Event()
         # Nothing is written before it.
         self._is_greeted = client.hello is None
-        self._dropped = 0
 
     # The parking lot.
 
@@ -242,7 +226,7 @@ class Connection:
 
     def resume(
         self,
-        versions: dict[Key, str | None],
+        quiet: QuietChain,
         patterns: Iterable[Pattern],
         next_ping: float,
         pinged: float | None,
@@ -253,24 +237,16 @@ class Connection:
         """Go on from the parking lot, before `run`.
 
         Args:
-            versions: What the client has of each of its keys, once `unsent` is written; None of those it is still to have. From now on it is
-                the connection's own.
+            quiet: The chain in the lot, with what the client has once `unsent` is written.
             patterns: Those in force.
             next_ping: When the next heartbeat is due.
             pinged: When the client was sent the one it hasn't answered, or None.
             received: What has come from it.
             unsent: The rest of a frame.
-            missed: Those of its keys of which it may not have the newest, beside the main one.
+            missed: See `Chain.resume`.
         """
         self._session.restore(patterns)
-        self._had = versions
-        self._last = dict(versions)
-        # No look at each key: there may be thousands, and a client may come back to say a word each second.
-        self._behind = {
-            key: None
-            for key in (*missed, self._key)
-            if versions[key] is None or versions[key] != self._keys.version_of(key)
-        }
+        self._chain.resume(quiet, missed, self._keys.version_of)
         self._next_ping, self._pinged = next_ping, pinged
         self._received = received
         if received or pinged is None:
@@ -278,7 +254,7 @@ class Connection:
         else:
             self._last_seen = -math.inf
         if unsent:
-            self._kept.append(_Reply(unsent))
+            self._chain.reply_first(Reply(unsent))
 
     @property
     def client(self) -> Client:
@@ -288,7 +264,7 @@ class Connection:
     @property
     def versions(self) -> Mapping[Key, str | None]:
         """What the client has of each of its keys, once it has read what was written."""
-        return self._had
+        return self._chain.versions
 
     @property
     def patterns(self) -> tuple[Pattern, ...]:
@@ -302,17 +278,16 @@ class Connection:
 
     def is_quiet(self) -> bool:
         """Whether nothing is pending in either direction, and nothing is to be remembered of what was said."""
-        waits = self._behind or self._kept or self._dropped or self._received or self._is_writing
         is_answered = self._pinged is None or self._last_seen >= self._pinged
         return (
-            not waits
+            self._chain.is_quiet
+            and not self._received
+            and not self._is_writing
             and is_answered
-            and not self._receive.statistics().current_buffer_used
             and self._reason is None
             and self._websocket.state is ConnectionState.OPEN
             and self._boundary.is_between
             and not self._inbound.is_open
-            and None not in self._had.values()
             and self._session.is_fresh(trio.current_time())
         )
 
@@ -320,26 +295,8 @@ class Connection:
 
     def deliver(self, delivery: Delivery) -> None:
         """Queue a frame, or note that the client is behind. See `broadcast.Subscriber`."""
-        key = delivery.key
-        if key in self._behind or not self._may_have(key):
-            return
-        if delivery.old_version is not None and delivery.old_version != self._last.get(key):
-            self._fall_behind(key)
-            return
-        size = len(delivery.frame)
-        # One frame may always wait, however large: else a document over the limit could never be delivered.
-        if not self._queued_bytes or self._queued_bytes + size <= self._settings.queue_bytes:
-            try:
-                self._send.send_nowait(delivery)
-            except trio.WouldBlock:
-                pass
-            else:
-                self._last[key] = delivery.new_version
-                self._queued_bytes += size
-                return
-        self._counters.lagged()
-        self._dropped += 1
-        self._fall_behind(key)
+        if not self._chain.offer(delivery):
+            self._counters.lagged()
 
     def close(self, reason: CloseReason) -> None:
         """End the connection at once; the first reason counts."""
@@ -350,9 +307,7 @@ class Connection:
     def drain(self, reconnect_after_ms: int) -> None:
         """Tell the client that the server is stopping, and close once that is written."""
         text = messages.connection_closing(CloseReason.DRAIN.text, reconnect_after_ms, self._timestamp())
-        self._kept.append(_Reply(text_frame(text)))
-        self._kept.append(_Reply(b"", ends=CloseReason.DRAIN))
-        self._wake()
+        self._chain.reply_first(Reply(text_frame(text)), Reply(b"", ends=CloseReason.DRAIN))
 
     def unsubscribe_all(self) -> None:
         """End its subscriptions to patterns, when the connection has ended."""
@@ -373,8 +328,7 @@ class Connection:
                 self._session.forget(lost)
                 self._end_patterns(lost)
                 self._forget_unmatched()
-                self._kept.append(_Reply(text_frame(messages.unsubscribed(lost, self._timestamp()))))
-                self._wake()
+                self._chain.reply_first(Reply(text_frame(messages.unsubscribed(lost, self._timestamp()))))
 
     def _may_have(self, key: Key) -> bool:
         """Whether a delivery is allowed; a client whose token has expired is closed at the first that isn't."""
@@ -384,29 +338,17 @@ class Connection:
             self.close(CloseReason.UNAUTHORIZED)
         return False
 
-    def _fall_behind(self, key: Key) -> None:
-        """Leave the chain: drop what is queued, for it may build on what this key will skip, and let the writer catch up."""
-        self._had.setdefault(key, None)
-        self._behind[key] = None
-        while True:
-            try:
-                waiting = self._receive.receive_nowait()
-            except trio.WouldBlock:
-                break
-            if isinstance(waiting, Delivery):
-                self._had.setdefault(waiting.key, None)
-                self._behind[waiting.key] = None
-                self._queued_bytes -= len(waiting.frame)
-                self._dropped += bool(self._dropped)
-            elif not waiting.is_ping:
-                # Of heartbeats, the next one is soon enough.
-                self._kept.append(waiting)
-        self._wake()
-
     def _wake(self) -> None:
-        """Let the writer look again. With anything in the queue it will, without being told."""
-        with contextlib.suppress(trio.WouldBlock):
-            self._send.send_nowait(_WAKE)
+        """Let the writer look again."""
+        self._has_more.set()
+
+    async def _reply(self, reply: Reply) -> None:
+        """Queue a reply, and wait for room. What a client makes us say is bounded by what it reads."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._chain.reply(reply):
+            self._has_room = trio.Event()
+            await self._has_room.wait()
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     # The nursery.
 
@@ -468,7 +410,7 @@ class Connection:
                                 await self._take(message)
                         case Ping():
                             await self._answer(self._session.receive_control(trio.current_time()))
-                            await self._send.send(_Reply(self._websocket.send(event.response())))
+                            await self._reply(Reply(self._websocket.send(event.response())))
                         case Pong():
                             await self._answer(self._session.receive_control(trio.current_time()))
                             if self._pinged is not None and self._last_seen >= self._pinged:
@@ -480,7 +422,7 @@ class Connection:
                                 return _reason_of(code)
                             # Behind what is queued, for the client has said only that it won't send any more.
                             reply = self._websocket.send(event.response())
-                            await self._send.send(_Reply(reply, ends=CloseReason.CLIENT))
+                            await self._reply(Reply(reply, ends=CloseReason.CLIENT))
                             await trio.sleep(self._settings.close_timeout)
                             return CloseReason.CLIENT
                 if self._inbound.is_open and message_deadline == math.inf:
@@ -518,7 +460,7 @@ class Connection:
             self._counters.message_received(type(request).__name__.lower())
             match request:
                 case Answer(message):
-                    await self._send.send(_Reply(text_frame(message)))
+                    await self._reply(Reply(text_frame(message)))
                 case Resync():
                     await self._resync(request)
                 case Subscribe(patterns, new):
@@ -529,12 +471,12 @@ class Connection:
                     if ended:
                         await self._keys.turn()
                         self._forget_unmatched()
-                    await self._send.send(_Reply(text_frame(messages.unsubscribed(patterns, self._timestamp()))))
+                    await self._reply(Reply(text_frame(messages.unsubscribed(patterns, self._timestamp()))))
                 case Acknowledge():
                     await self._acknowledge(request)
                 case Close(reason):
                     # Behind the answer that says why; nothing more is read meanwhile.
-                    await self._send.send(_Reply(b"", ends=reason))
+                    await self._reply(Reply(b"", ends=reason))
                     await trio.sleep(self._settings.write_timeout)
                     raise Unacceptable(reason)
 
@@ -543,26 +485,19 @@ class Connection:
 
     async def _resync(self, asked: Resync) -> None:
         key = asked.key
-        if key not in self._had:
+        if key not in self._chain.versions:
             await self._refuse("SUBSCRIPTION_FAILED", "there is no such subscription")
         elif not self._client.admission.may(Right.SUBSCRIBE, key):
             await self._refuse("FORBIDDEN", "the token doesn't allow this")
         else:
-            self._had[key] = self._last[key] = asked.last_version
-            if asked.wants_diff and asked.last_version is not None:
-                self._in_full.discard(key)
-            else:
-                self._in_full.add(key)
-            if key not in self._behind:
-                # Else the queue was dropped already. Each time it is, what is kept grows, and the writer has to
-                # have written that before a key stops being behind: so a client can't make it grow for ever.
-                self._fall_behind(key)
+            wants_diff = asked.wants_diff and asked.last_version is not None
+            self._chain.resync(key, asked.last_version, in_full=not wants_diff)
 
     async def _acknowledge(self, said: Acknowledge) -> None:
-        if said.key not in self._had:
+        if said.key not in self._chain.versions:
             # The key may have ended while this was on its way, so it isn't counted as wrong.
             refusal = messages.error("SUBSCRIPTION_FAILED", "there is no such subscription", self._timestamp())
-            await self._send.send(_Reply(text_frame(refusal)))
+            await self._reply(Reply(text_frame(refusal)))
         elif not self._reports.take(self._client.instance, self._client.admission, said):
             await self._refuse("FORBIDDEN", "the token doesn't allow this")
 
@@ -585,14 +520,12 @@ class Connection:
         self._keys.unsubscribe(self, [pattern for pattern in new if pattern not in in_force])
         # What is delivered of these keys while this waits is either whole, or marks them as behind; and their states are written
         # behind the confirmation, whether that is queued or kept.
-        await self._send.send(_Reply(text_frame(messages.subscribed(in_force, self._timestamp()))))
+        await self._reply(Reply(text_frame(messages.subscribed(in_force, self._timestamp()))))
         for number, key in enumerate(keys, 1):
-            if key not in self._had and self._may_have(key):
-                self._had[key] = None
-                self._behind[key] = None
+            self._chain.begin(key)
             if number % _KEYS_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
-        self._wake()
+        self._chain.wake()
 
     def _end_patterns(self, patterns: Sequence[Pattern]) -> None:
         """End subscriptions to patterns that were in force."""
@@ -601,79 +534,56 @@ class Connection:
 
     def _forget_unmatched(self) -> None:
         """Forget the keys that the client had by patterns which have ended."""
-        for key in self._keys.unmatched([key for key in self._had if key != self._key], self._session.patterns):
-            self._forget(key)
-
-    def _forget(self, key: Key) -> None:
-        self._had.pop(key, None)
-        self._last.pop(key, None)
-        self._behind.pop(key, None)
-        self._in_full.discard(key)
-        self._reports.drop(self._client.instance, key)
+        others = [key for key in self._chain.versions if key != self._key]
+        self._chain.forget(self._keys.unmatched(others, self._session.patterns))
 
     async def _writer(self) -> CloseReason | None:
         while True:
-            if not self._is_greeted:
-                await self._catch_up(self._key)
-            elif self._kept:
-                reply = self._kept.popleft()
-                await self._write(reply.data)
-                if reply.ends is not None:
-                    return reply.ends
-            elif self._dropped:
-                text = messages.lagged(self._dropped, self._timestamp())
-                self._dropped = 0
-                await self._write(text_frame(text))
-                self._counters.sent("lagged")
-            elif self._behind:
-                await self._catch_up(next(iter(self._behind)))
-            else:
-                item = await self._next()
-                if item is None:
-                    return None
-                parts, ends, deliveries = self._batch(item)
-                await self._write(await self._on_the_wire(parts))
-                self._count(deliveries)
-                if ends is not None:
-                    return ends
+            self._has_room.set()
+            match self._chain.step() if self._is_greeted else self._chain.catch_up(self._key):
+                case CatchUp() as asked:
+                    await self._catch_up(asked)
+                case Reply(data=data, ends=ends):
+                    await self._write(data)
+                    if ends is not None:
+                        return ends
+                case Lagged(dropped):
+                    await self._write(text_frame(messages.lagged(dropped, self._timestamp())))
+                    self._counters.sent("lagged")
+                case None:
+                    parts, ends, deliveries = self._batch()
+                    if parts:
+                        await self._write(await self._on_the_wire(parts))
+                        self._count(deliveries)
+                        if ends is not None:
+                            return ends
+                    elif await self._wait():
+                        return None
 
-    async def _next(self) -> Delivery | _Reply | None:
-        """What is queued next; None once it has been quiet for long enough to park."""
-        while True:
-            with contextlib.suppress(trio.WouldBlock):
-                return self._receive.receive_nowait()
-            pause = math.inf
-            if self._may_park:
-                # There may be thousands of connections that aren't fresh: each looks again when it may be.
-                pause = max(self._settings.park_after, _PARK_PAUSE, self._session.fresh_in(trio.current_time()))
-            if self._may_park and self._settings.park_after == 0 and self._is_listening and self.is_quiet():
-                return None
-            with trio.move_on_after(pause):
-                return await self._receive.receive()
-            if self._is_listening and self.is_quiet():
-                return None
+    async def _wait(self) -> bool:
+        """Wait for something to write. Returns whether it has been quiet for long enough to park instead."""
+        if not self._chain.is_idle:
+            # What was handed over didn't fit any more, and something else is to be written.
+            return False
+        pause = math.inf
+        if self._may_park:
+            # There may be thousands of connections that aren't fresh: each looks again when it may be.
+            pause = max(self._settings.park_after, _PARK_PAUSE, self._session.fresh_in(trio.current_time()))
+            if self._settings.park_after == 0 and self._is_listening and self.is_quiet():
+                return True
+        self._has_more = trio.Event()
+        self._chain.is_awaited = True
+        with trio.move_on_after(pause) as scope:
+            await self._has_more.wait()
+        self._chain.is_awaited = False
+        return scope.cancelled_caught and self._is_listening and self.is_quiet()
 
-    async def _catch_up(self, key: Key) -> None:
-        version, in_full = self._had[key], key in self._in_full
-        skips = in_full and self._keys.version_of(key) not in (None, version)
-        delivery = await self._keys.catch_up(key, None if skips else version)
+    async def _catch_up(self, asked: CatchUp) -> None:
+        key = asked.key
+        delivery = await self._keys.catch_up(key, asked.base(self._keys.version_of))
         # No await from here to the write: deliveries after this moment build on this frame.
-        if key not in self._had or (self._had[key], key in self._in_full) != (version, in_full):
+        if not self._chain.caught_up(asked, delivery, self._keys.version_of(key)):
             return
-        if not self._may_have(key):
-            # Behind the wait, for the token may have expired in it. A parked client is woken for this very check.
-            self._behind.pop(key, None)
-            return
-        if delivery.new_version is None and version is None and key != self._key and not in_full:
-            # It has ended before the client was told that it is.
-            self._forget(key)
-            return
-        self._in_full.discard(key)
-        self._had[key] = self._last[key] = delivery.new_version
-        if self._keys.version_of(key) == delivery.new_version:
-            self._behind.pop(key, None)
-            if delivery.new_version is None and key != self._key:
-                self._forget(key)
         greeting = b"" if self._is_greeted else self._client.greeting(delivery, self._timestamp())
         self._is_greeted = True
         data = await self._on_the_wire([delivery.frame])
@@ -688,45 +598,22 @@ class Connection:
             if each.published is not None:
                 self._counters.delivered(now - each.published, 1)
 
-    def _batch(self, first: Delivery | _Reply) -> tuple[list[bytes], CloseReason | None, list[Delivery]]:
-        """Take what is queued, up to one write, and count it as written: it will be, or the connection ends."""
+    def _batch(self) -> tuple[list[bytes], CloseReason | None, list[Delivery]]:
+        """Take what is queued, up to one write."""
         parts: list[bytes] = []
         deliveries: list[Delivery] = []
         size = 0
-        item = first
-        while True:
+        while size < _WRITE_BYTES and (item := self._chain.take()) is not None:
             if isinstance(item, Delivery):
-                self._queued_bytes -= len(item.frame)
-                part = self._next_link(item)
-                if part:
-                    deliveries.append(item)
+                deliveries.append(item)
+                part: bytes = item.frame
             else:
                 part = self._ping() if item.is_ping else item.data
                 if item.ends is not None:
                     return [*parts, part], item.ends, deliveries
             parts.append(part)
             size += len(part)
-            if size >= _WRITE_BYTES:
-                break
-            try:
-                item = self._receive.receive_nowait()
-            except trio.WouldBlock:
-                break
         return parts, None, deliveries
-
-    def _next_link(self, delivery: Delivery) -> bytes:
-        """A delivery that was queued, if what it builds on is what the client has.
-
-        It isn't where a resync came in between the writer's being handed the delivery and its turn to run.
-        """
-        key = delivery.key
-        if delivery.old_version is not None and delivery.old_version != self._had.get(key):
-            return b""
-        self._had[key] = delivery.new_version
-        if delivery.new_version is None and self._last.get(key) is None and key != self._key:
-            # It has ended, and nothing behind this in the queue begins it again.
-            self._forget(key)
-        return delivery.frame
 
     async def _on_the_wire(self, frames: Sequence[bytes]) -> bytes:
         """Frames as this client takes them, in one piece."""
@@ -769,16 +656,15 @@ class Connection:
             self._pinged = None
             self._next_ping = trio.current_time() + interval
             # A full queue is no reason to wait: whether the client reads is for the write deadline to say.
-            with contextlib.suppress(trio.WouldBlock):
-                self._send.send_nowait(_PING)
+            self._chain.reply(_PING)
             await trio.sleep(timeout)
 
     def _ping(self) -> bytes:
         """A heartbeat behind all that was written, and the start of its time.
 
-        Nothing where the client has said goodbye, or where a resync came in between, as for `_next_link`.
+        Nothing where the client has said goodbye, or where a catch-up frame is to come.
         """
-        if self._key in self._behind:
+        if self._chain.is_behind(self._key):
             return b""
         try:
             frame = self._websocket.send(Ping())
@@ -786,7 +672,7 @@ class Connection:
             return b""
         self._pinged = trio.current_time()
         self._counters.sent("ping")
-        return text_frame(messages.ping(self._key, self._had[self._key], self._timestamp())) + frame
+        return text_frame(messages.ping(self._key, self._chain.versions[self._key], self._timestamp())) + frame
 
     async def _close_handshake(self) -> None:
         """Send our close frame unless one is half written, wait for theirs (RFC 6455 section 7.1.1), close the socket."""

@@ -12,6 +12,7 @@ import os
 import select
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
 import attrs
@@ -27,6 +28,7 @@ from ..protocol.close import CloseReason
 from ..protocol.deflate import Deflate
 from ..protocol.frames import PING, Frame, is_pong, text_frame
 from ..settings.sections import RealtimeSettings
+from .chain import QuietChain
 from .connection import Connection
 from .inbound import sole_text
 from .quota import PatternOwner
@@ -55,20 +57,17 @@ class Subscriptions:
 
     Attributes:
         patterns: Those in force.
-        versions: What the client has of each key that they match, but the main one.
         owner: For whom the patterns count.
     """
 
     patterns: tuple[Pattern, ...]
-    versions: dict[Key, str | None]
     owner: PatternOwner
 
 
-class Parked:
-    """One parked connection; a `broadcast.Subscriber`.
+class Parked(QuietChain):
+    """One parked connection; a `broadcast.Subscriber`. It is its own chain, so that it is one object.
 
     Attributes:
-        version: What the client has of its main key.
         more: Its subscriptions to patterns, or None.
         admission: What it may do.
         window_bits: As in `connection.Client`.
@@ -82,13 +81,11 @@ class Parked:
         "admission",
         "fd",
         "instance",
-        "key",
         "lot",
         "more",
         "next_ping",
         "pinged",
         "settings",
-        "version",
         "window_bits",
     )
 
@@ -97,7 +94,7 @@ class Parked:
         lot: "ParkingLot",
         fd: int,
         key: Key,
-        version: str | None,
+        versions: str | dict[Key, str | None] | None,
         admission: Admission,
         window_bits: int | None,
         instance: Instance,
@@ -105,10 +102,9 @@ class Parked:
         settings: RealtimeSettings,
         more: Subscriptions | None = None,
     ) -> None:
+        super().__init__(key, versions)
         self.lot = lot
         self.fd = fd
-        self.key = key
-        self.version = version
         self.admission = admission
         self.window_bits = window_bits
         self.instance = instance
@@ -121,19 +117,6 @@ class Parked:
     def patterns(self) -> tuple[Pattern, ...]:
         """The patterns in force."""
         return self.more.patterns if self.more is not None else ()
-
-    def had(self, key: Key) -> str | None:
-        """What the client has of a key; None where it has nothing."""
-        if key == self.key or self.more is None:
-            return self.version
-        return self.more.versions.get(key)
-
-    def has(self, key: Key, version: str | None) -> None:
-        """Note what the client has of a key."""
-        if key == self.key or self.more is None:
-            self.version = version
-        else:
-            self.more.versions[key] = version
 
     def deliver(self, delivery: Delivery) -> None:
         """See `broadcast.Subscriber`."""
@@ -280,7 +263,7 @@ class ParkingLot:
 
     def _send_batch(self, batch: list[Parked], delivery: Delivery) -> None:
         """Write a frame to these. This is what a change costs for each client, so the common case is one look-up and one system call."""
-        key, old, new, frame = delivery.key, delivery.old_version, delivery.new_version, delivery.frame
+        frame = delivery.frame
         size, total, count = len(frame), 0, 0
         # By identity, for who proved the same is one object, and its hash would be made anew for each client.
         rights: dict[int, bool] = {}
@@ -290,8 +273,8 @@ class ParkingLot:
             who = id(each.admission.principal)
             may = rights.get(who)
             if may is None:
-                may = rights[who] = each.admission.may(Right.SUBSCRIBE, key)
-            if not (each.window_bits is None and may and new is not None and (old is None or old == each.version)):
+                may = rights[who] = each.admission.may(Right.SUBSCRIBE, delivery.key)
+            if each.window_bits is not None or not each.accepts(delivery, is_allowed=may):
                 self._send_all(each, [delivery])
                 continue
             try:
@@ -304,7 +287,7 @@ class ParkingLot:
                 continue
             total += written
             count += 1
-            each.version = new
+            each.extend(delivery)
             if written < size:
                 self.wake(each, unsent=frame[written:])
         self._counters.bytes_written(total)
@@ -318,42 +301,34 @@ class ParkingLot:
 
     def _send_all(self, parked: Parked, deliveries: Sequence[Delivery]) -> None:
         """Write what waits for one client, in one piece; wake it where that takes more."""
-        frames = []
-        versions: dict[Key, str | None] = {}
-        for delivery in deliveries:
-            had = versions.get(delivery.key, parked.had(delivery.key))
-            frame = self._frame_for(parked, delivery, had)
-            if frame is None:
-                self.wake(parked, missed=deliveries)
-                return
-            frames.append(frame)
-            versions[delivery.key] = delivery.new_version
+        frames = self._frames_for(parked, deliveries)
+        if frames is None or not parked.accepts_all(deliveries, partial(parked.admission.may, Right.SUBSCRIBE)):
+            self.wake(parked, missed=deliveries)
+            return
         data = frames[0] if len(frames) == 1 else b"".join(frames)
         written = self._write(parked, data)
         if written is None:
             return
         if written:
-            for key, version in versions.items():
-                parked.has(key, version)
             for delivery in deliveries:
+                parked.extend(delivery)
                 self._count(delivery, 1)
             if written < len(data):
                 self.wake(parked, unsent=data[written:])
         else:
             self.wake(parked, missed=deliveries)
 
-    def _frame_for(self, parked: Parked, delivery: Delivery, had: str | None) -> bytes | None:
-        """What can be written as it is to who had this version; None where that takes more than one write to know."""
-        if delivery.new_version is None:
-            return None
-        if delivery.old_version is not None and delivery.old_version != had:
-            return None
-        if not parked.admission.may(Right.SUBSCRIBE, delivery.key):
-            return None
-        frame, bits = delivery.frame, parked.window_bits
-        if bits is None or not isinstance(frame, Frame):
-            return frame
-        return frame.for_window(bits) if len(frame) <= _SMALL_BYTES or frame.is_ready(bits) else None
+    def _frames_for(self, parked: Parked, deliveries: Sequence[Delivery]) -> list[bytes] | None:
+        """Frames as this client takes them; None if that takes a thread."""
+        bits, frames = parked.window_bits, []
+        for delivery in deliveries:
+            frame = delivery.frame
+            if bits is not None and isinstance(frame, Frame):
+                if len(frame) > _SMALL_BYTES and not frame.is_ready(bits):
+                    return None
+                frame = frame.for_window(bits)
+            frames.append(frame)
+        return frames
 
     def _write(self, parked: Parked, data: bytes) -> int | None:
         """How much of it the socket took; None where it is broken, and the connection has ended."""

@@ -41,6 +41,7 @@ from ..protocol.deflate import Deflate
 from ..protocol.frames import Frame
 from ..settings.sections import FleetSettings, RealtimeSettings
 from . import connection
+from .chain import QuietChain, can_begin, is_complete
 from .connection import Client, Connection
 from .handshake import Opening, Refusal, open_handshake, parse_target
 from .parking import Parked, ParkingLot, Subscriptions
@@ -289,7 +290,9 @@ class WebSocketServer:
                 return True
             if written:
                 connection = self._connection(stream, opening.websocket, attrs.evolve(client, hello=None))
-                connection.resume({client.key: version}, (), self._first_ping(client), None, b"", whole[written:])
+                connection.resume(
+                    QuietChain(client.key, version), (), self._first_ping(client), None, b"", whole[written:]
+                )
                 self._begin(connection, client)
                 return await self._run(connection, stream, client)
         connection = self._connection(stream, opening.websocket, client)
@@ -309,10 +312,9 @@ class WebSocketServer:
             frame, bits = delivery.frame, client.window_bits
             if bits is not None and isinstance(frame, Frame):
                 frame = await self._keys.compress(frame, bits)
-            version = delivery.new_version
-            if version is None or not client.admission.may(Right.SUBSCRIBE, client.key):
+            if not can_begin(delivery, is_allowed=client.admission.may(Right.SUBSCRIBE, client.key)):
                 return None
-            if self._keys.version_of(client.key) == version:
+            if is_complete(delivery, self._keys.version_of(client.key)):
                 return delivery, frame
 
     def _first_ping(self, client: Client) -> float:
@@ -356,13 +358,11 @@ class WebSocketServer:
                 if self._can_park(client) and isinstance(stream, trio.SocketStream):
                     # No await from the end of its tasks to here.
                     del self._awake[connection]
-                    more = None
+                    more, versions = None, connection.versions
                     if connection.patterns:
-                        others = dict(connection.versions)
-                        del others[client.key]
-                        more = Subscriptions(connection.patterns, others, client.owner)
-                    version = connection.versions[client.key]
-                    parked = self._park(stream, client, version, connection.next_ping, more)
+                        more = Subscriptions(connection.patterns, client.owner)
+                    has = dict(versions) if more is not None else versions[client.key]
+                    parked = self._park(stream, client, has, connection.next_ping, more)
                     self._hand_over(connection, parked, client.key, connection.patterns)
                     return True
                 connection.may_not_park()
@@ -394,7 +394,7 @@ class WebSocketServer:
         self,
         stream: trio.SocketStream,
         client: Client,
-        version: str | None,
+        versions: str | dict[Key, str | None] | None,
         next_ping: float,
         more: Subscriptions | None = None,
     ) -> Parked:
@@ -402,7 +402,7 @@ class WebSocketServer:
             self._lot,
             stream.socket.detach(),
             client.key,
-            version,
+            versions,
             client.admission,
             client.window_bits,
             client.instance,
@@ -439,14 +439,7 @@ class WebSocketServer:
             settings=parked.settings,
         )
         woken = self._connection(stream, WebSocket(ConnectionType.SERVER, deflate), client)
-        versions: dict[Key, str | None] = parked.more.versions if parked.more is not None else {}
-        versions[parked.key] = parked.version
-        # What has begun to exist and was on its way to the parked client is still to be told.
-        for key in (missed := tuple(missed)):
-            if key not in versions and parked.admission.may(Right.SUBSCRIBE, key):
-                versions[key] = None
-        missed = [key for key in missed if key in versions]
-        woken.resume(versions, parked.patterns, parked.next_ping, parked.pinged, received, unsent, missed)
+        woken.resume(parked, parked.patterns, parked.next_ping, parked.pinged, received, unsent, missed)
         self._hand_over(parked, woken, parked.key, parked.patterns)
         self._awake[woken] = None
         self._lot.nursery.start_soon(self._run_again, woken, stream, client)
