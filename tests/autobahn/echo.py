@@ -20,7 +20,8 @@ from vortexd.protocol.close import CloseReason
 from vortexd.protocol.deflate import Deflate
 from vortexd.protocol.frames import text_frame
 from vortexd.realtime.chain import QuietChain, Reply
-from vortexd.realtime.connection import Client, Connection
+from vortexd.realtime.client import Client
+from vortexd.realtime.connection import Connection
 from vortexd.realtime.handshake import Refusal, open_handshake
 from vortexd.realtime.quota import PatternQuota
 from vortexd.realtime.reports import Reports
@@ -56,7 +57,7 @@ class Echo(Connection):
             data = frame.for_window(self._bits) if self._bits is not None else frame
         else:
             data = self._websocket.send(event)
-        await self._reply(Reply(data))
+        await self._writer.reply(Reply(data))
 
 
 async def serve(port: int, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:

@@ -9,7 +9,7 @@ handed out for a key that the client may not have.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import attrs
@@ -133,6 +133,11 @@ class Chain:
     def versions(self) -> Mapping[Key, str | None]:
         """The version the client has of each of its keys once it has read what was handed out."""
         return self._had
+
+    @property
+    def keys(self) -> Sequence[Key]:
+        """The client's keys, with those of which the first frame is queued."""
+        return tuple(self._last)
 
     def is_behind(self, key: Key) -> bool:
         """Whether a catch-up frame of a key is to come."""

@@ -70,7 +70,7 @@ class Parked(QuietChain):
     Attributes:
         more: Its subscriptions to patterns, or None.
         admission: What it may do.
-        window_bits: As in `connection.Client`.
+        window_bits: As in `client.Client`.
         instance: Who it is to the fleet, to the log and to the limits.
         next_ping: When its next heartbeat is due, by Trio's clock.
         pinged: When it was sent the heartbeat that it hasn't answered, or None.

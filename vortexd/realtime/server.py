@@ -40,9 +40,10 @@ from ..protocol.close import CloseReason
 from ..protocol.deflate import Deflate
 from ..protocol.frames import Frame
 from ..settings.sections import FleetSettings, RealtimeSettings
-from . import connection
+from . import client as clients
 from .chain import QuietChain, can_begin, is_complete
-from .connection import Client, Connection
+from .client import Client
+from .connection import Connection
 from .handshake import Opening, Refusal, open_handshake, parse_target
 from .parking import Parked, ParkingLot, Subscriptions
 from .quota import PatternQuota, TooManyPatterns, owner_of
@@ -66,7 +67,7 @@ _Member: TypeAlias = Connection | Parked
 _NOBODY_KNOWN = Sender()
 
 
-class Keys(connection.Keys, Protocol):
+class Keys(clients.Keys, Protocol):
     """What the server asks of the pipeline."""
 
     @property
@@ -77,7 +78,7 @@ class Keys(connection.Keys, Protocol):
     def release(self, key: Key) -> None: ...
 
 
-class Counters(connection.Counters, Protocol):
+class Counters(clients.Counters, Protocol):
     """What the server counts."""
 
     def connection_opened(self) -> None: ...
@@ -321,7 +322,7 @@ class WebSocketServer:
         # Early by chance, so that clients that came together don't beat together.
         return trio.current_time() + client.settings.heartbeat_interval * self._random.uniform(0.5, 1.0)
 
-    def _connection(self, stream: trio.abc.Stream, websocket: connection.WebSocket, client: Client) -> Connection:
+    def _connection(self, stream: trio.abc.Stream, websocket: clients.WebSocket, client: Client) -> Connection:
         made = Connection(
             stream,
             websocket,
