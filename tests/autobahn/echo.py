@@ -22,6 +22,7 @@ from vortexd.protocol.frames import text_frame
 from vortexd.realtime.chain import QuietChain, Reply
 from vortexd.realtime.client import Client
 from vortexd.realtime.connection import Connection
+from vortexd.realtime.framing import Compressor
 from vortexd.realtime.handshake import Refusal, open_handshake
 from vortexd.realtime.quota import PatternQuota
 from vortexd.realtime.reports import Reports
@@ -46,7 +47,9 @@ class Echo(Connection):
         line, metrics = FakeLine({KEY: {}}), FakeMetrics()
         reports = Reports(Fleet(FleetSettings(), line.version_of), metrics, lambda: 0.0)
         quota = PatternQuota(0, 0)
-        super().__init__(stream, websocket, client, line, metrics, reports, quota, FairQueue(), timestamp, Random(1))
+        super().__init__(
+            stream, websocket, client, line, Compressor(), metrics, reports, quota, FairQueue(), timestamp, Random(1)
+        )
         self._chain.resume(QuietChain(KEY, line.version_of(KEY)), (), line.version_of)
         self._bits = client.window_bits
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import attrs
 import pytest
 import trio
+from vortexd.protocol.encoder import Encoder
 
 from vortexd.core.constraints import applications, whole
 from vortexd.core.errors import SettingsError
@@ -19,7 +20,6 @@ from vortexd.pipeline.pipeline import Pipeline
 from vortexd.pipeline.registry import Registry
 from vortexd.pipeline.state import overrides_of
 from vortexd.pipeline.store import Store
-from vortexd.protocol.encoder import Encoder
 from vortexd.settings import file
 from vortexd.settings.sections import FormatSettings, HistorySettings, Settings
 from vortexd.settings.source import Kinds, SourceSettings, default_kind, first_of

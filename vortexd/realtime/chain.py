@@ -189,7 +189,7 @@ class Chain:
         if not follows(delivery, self._last.get(key)):
             self._fall_behind(key)
             return True
-        size = len(delivery.frame)
+        size = len(delivery.payload)
         # One frame may always wait, however large: else a document over the limit could never be delivered.
         has_bytes = not self._queued_bytes or self._queued_bytes + size <= self._queue_bytes
         if has_bytes and self._put(delivery):
@@ -258,7 +258,7 @@ class Chain:
         self._mark(key)
         for waiting in self._queue:
             if isinstance(waiting, Delivery):
-                self._queued_bytes -= len(waiting.frame)
+                self._queued_bytes -= len(waiting.payload)
                 self._dropped += bool(self._dropped)
                 if waiting.key in self._last:
                     self._mark(waiting.key)
@@ -332,7 +332,7 @@ class Chain:
             item = self._next()
             if not isinstance(item, Delivery):
                 return item
-            self._queued_bytes -= len(item.frame)
+            self._queued_bytes -= len(item.payload)
             if self._extend(item):
                 return item
 

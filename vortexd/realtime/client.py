@@ -15,7 +15,7 @@ from ..core.model import Key
 from ..core.patterns import Pattern
 from ..fleet import Instance
 from ..pipeline.broadcast import Delivery, Subscriber
-from ..protocol.frames import Frame, text_frame
+from ..protocol.frames import text_frame
 from ..settings.sections import RealtimeSettings
 from .quota import PatternOwner
 from .reports import Counters as ReportCounters
@@ -49,10 +49,6 @@ class Keys(Protocol):
 
     async def turn(self) -> None:
         """Wait for a turn at the loop, for work that takes a while."""
-        ...
-
-    async def compress(self, frame: Frame, window_bits: int) -> bytes:
-        """The form of a frame for a client that agreed on compression."""
         ...
 
 

@@ -27,6 +27,7 @@ from . import closing
 from .chain import Chain, QuietChain, Reply
 from .client import Client, Counters, Keys, WebSocket
 from .commands import Commands
+from .framing import Compressor
 from .heartbeat import Heartbeat
 from .inbound import Unacceptable
 from .lifecycle import Lifecycle, State
@@ -59,6 +60,7 @@ class Connection:
         websocket: WebSocket,
         client: Client,
         keys: Keys,
+        compressor: Compressor,
         counters: Counters,
         reports: Reports,
         quota: PatternQuota,
@@ -90,7 +92,7 @@ class Connection:
             settings.queue_bytes,
         )
         self._writer = Writer(
-            *(stream, websocket, client, chain, keys, counters, self._heartbeat, timestamp),
+            *(stream, websocket, client, chain, keys, compressor, counters, self._heartbeat, timestamp),
             self._can_park,
             session.fresh_in,
         )

@@ -26,10 +26,11 @@ from ..pipeline.broadcast import Delivery
 from ..protocol import messages
 from ..protocol.close import CloseReason
 from ..protocol.deflate import Deflate
-from ..protocol.frames import PING, Frame, is_pong, text_frame
+from ..protocol.frames import PING, is_pong, text_frame
 from ..settings.sections import RealtimeSettings
 from .chain import QuietChain
 from .connection import Connection
+from .framing import frame_of
 from .inbound import sole_text
 from .quota import PatternOwner
 from .reports import Reports
@@ -263,7 +264,7 @@ class ParkingLot:
 
     def _send_batch(self, batch: list[Parked], delivery: Delivery) -> None:
         """Write a frame to these. This is what a change costs for each client, so the common case is one look-up and one system call."""
-        frame = delivery.frame
+        frame = frame_of(delivery)
         size, total, count = len(frame), 0, 0
         # By identity, for who proved the same is one object, and its hash would be made anew for each client.
         rights: dict[int, bool] = {}
@@ -320,14 +321,16 @@ class ParkingLot:
 
     def _frames_for(self, parked: Parked, deliveries: Sequence[Delivery]) -> list[bytes] | None:
         """Frames as this client takes them; None if that takes a thread."""
-        bits, frames = parked.window_bits, []
+        bits = parked.window_bits
+        frames: list[bytes] = []
         for delivery in deliveries:
-            frame = delivery.frame
-            if bits is not None and isinstance(frame, Frame):
-                if len(frame) > _SMALL_BYTES and not frame.is_ready(bits):
-                    return None
-                frame = frame.for_window(bits)
-            frames.append(frame)
+            frame = frame_of(delivery)
+            if bits is None:
+                frames.append(frame)
+            elif len(frame) <= _SMALL_BYTES or frame.is_ready(bits):
+                frames.append(frame.for_window(bits))
+            else:
+                return None
         return frames
 
     def _write(self, parked: Parked, data: bytes) -> int | None:

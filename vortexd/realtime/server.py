@@ -38,12 +38,12 @@ from ..pipeline.registry import Registry
 from ..protocol import messages
 from ..protocol.close import CloseReason
 from ..protocol.deflate import Deflate
-from ..protocol.frames import Frame
 from ..settings.sections import FleetSettings, RealtimeSettings
 from . import client as clients
 from .chain import QuietChain, can_begin, is_complete
 from .client import Client
 from .connection import Connection
+from .framing import Compressor, frame_of
 from .handshake import Opening, Refusal, open_handshake, parse_target
 from .parking import Parked, ParkingLot, Subscriptions
 from .quota import PatternQuota, TooManyPatterns, owner_of
@@ -143,6 +143,7 @@ class WebSocketServer:
         self._quota = PatternQuota(
             settings.distinct_patterns, settings.distinct_patterns_per_owner, self._report_refusal
         )
+        self._compressor = Compressor()
         self._turns = FairQueue(_MESSAGES_AT_ONCE)
         self._reports = Reports(fleet or Fleet(FleetSettings(), keys.version_of), counters, gate.now)
         self._lot = ParkingLot(self, counters, self._reports, timestamp)
@@ -310,9 +311,8 @@ class WebSocketServer:
         """What brings a client up to date, and as it goes on the wire, still right when this returns; None where it takes more than that."""
         while True:
             delivery = await self._keys.catch_up(client.key, client.last_version)
-            frame, bits = delivery.frame, client.window_bits
-            if bits is not None and isinstance(frame, Frame):
-                frame = await self._keys.compress(frame, bits)
+            shared, bits = frame_of(delivery), client.window_bits
+            frame = shared if bits is None else await self._compressor.compress(shared, bits)
             if not can_begin(delivery, is_allowed=client.admission.may(Right.SUBSCRIBE, client.key)):
                 return None
             if is_complete(delivery, self._keys.version_of(client.key)):
@@ -328,6 +328,7 @@ class WebSocketServer:
             websocket,
             client,
             self._keys,
+            self._compressor,
             self._counters,
             self._reports,
             self._quota,

@@ -17,6 +17,7 @@ from ..protocol.close import CloseReason
 from ..protocol.frames import Frame, text_frame
 from .chain import CatchUp, Chain, Lagged, Reply
 from .client import Client, Counters, Keys, WebSocket
+from .framing import Compressor, frame_of
 from .heartbeat import Heartbeat
 from .inbound import Unacceptable
 
@@ -47,6 +48,7 @@ class Writer:
         client: Client,
         chain: Chain,
         keys: Keys,
+        compressor: Compressor,
         counters: Counters,
         heartbeat: Heartbeat,
         timestamp: Callable[[], str],
@@ -59,6 +61,7 @@ class Writer:
         self._settings = client.settings
         self._chain = chain
         self._keys = keys
+        self._compressor = compressor
         self._counters = counters
         self._heartbeat = heartbeat
         self._timestamp = timestamp
@@ -142,7 +145,7 @@ class Writer:
             return
         greeting = b"" if self._is_greeted else self._client.greeting(delivery, self._timestamp())
         self._is_greeted = True
-        data = await self._on_the_wire([delivery.frame])
+        data = await self._on_the_wire([frame_of(delivery)])
         await self._write(greeting + data if greeting else data)
         self._count([delivery])
 
@@ -162,7 +165,7 @@ class Writer:
         while size < _WRITE_BYTES and (item := self._chain.take()) is not None:
             if isinstance(item, Delivery):
                 deliveries.append(item)
-                part: bytes = item.frame
+                part: bytes = frame_of(item)
             else:
                 part = self._ping() if item.is_ping else item.data
                 if item.ends is not None:
@@ -180,7 +183,7 @@ class Writer:
 
     async def _compressed(self, frame: bytes, bits: int) -> bytes:
         # What isn't shared (control frames, what holds something of this connection) isn't worth the work.
-        return await self._keys.compress(frame, bits) if isinstance(frame, Frame) else frame
+        return await self._compressor.compress(frame, bits) if isinstance(frame, Frame) else frame
 
     async def _write(self, data: bytes) -> None:
         """Write frames whole, each part under the deadline.
