@@ -86,6 +86,7 @@ PURE = [
     "realtime.handshake",
     "realtime.inbound",
     "realtime.lifecycle",
+    "realtime.parked",
     "realtime.quota",
     "realtime.reports",
     "realtime.session",

@@ -391,12 +391,15 @@ class QuietChain:
         versions = self._versions
         return versions.get(key) if isinstance(versions, dict) else versions
 
-    def accepts(self, delivery: Delivery, *, is_allowed: bool) -> bool:
+    def accepts(self, delivery: Delivery, is_allowed: bool) -> bool:
         """Whether a frame can be written as it is. If not, the connection needs its tasks and a `Chain`.
 
         The end of a key can't: what follows from it takes more than a write.
         """
-        return can_begin(delivery, is_allowed=is_allowed) and follows(delivery, self.had(delivery.key))
+        # `can_begin` and `had` in place, for this is done for each client of each change.
+        versions = self._versions
+        had = versions.get(delivery.key) if isinstance(versions, dict) else versions
+        return is_allowed and delivery.new_version is not None and follows(delivery, had)
 
     def accepts_all(self, deliveries: Iterable[Delivery], may: Callable[[Key], bool]) -> bool:
         """Whether these frames can be written as they are, one behind the other."""

@@ -1,8 +1,8 @@
 """The parking lot: quiet connections, each one small object and no task.
 
-In come sockets with nothing pending, deliveries and bytes; out go shared frames, written straight to the socket, and connections that need
-more than that, which are *woken*: whoever put them here makes a `connection.Connection` of them again. One epoll and one list of heartbeats
-serve everybody. The invariant: what a parked client has been sent is whole frames up to `version`, nothing waits for it, and nothing of it
+In come sockets with nothing pending, deliveries through the bounded channel of `outgoing`, and bytes; out go shared frames, written straight to
+the socket, and connections that need more than that, which are *woken*: the server makes a `connection.Connection` of them again. One epoll
+and one list of heartbeats serve everybody. The invariant: what a parked client has been sent is whole frames up to `version`, nothing waits for it, and nothing of it
 has been read by halves; so leaving the lot loses nothing.
 """
 
@@ -10,31 +10,29 @@ import heapq
 import math
 import os
 import select
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Protocol
 
-import attrs
+import structlog
 import trio
 
-from ..auth import Admission, Right
+from ..auth import Right
 from ..core.model import Key
-from ..core.patterns import Pattern
-from ..fleet import Instance
 from ..pipeline.broadcast import Delivery
 from ..protocol import messages
 from ..protocol.close import CloseReason
 from ..protocol.deflate import Deflate
 from ..protocol.frames import PING, is_pong, text_frame
-from ..settings.sections import RealtimeSettings
-from .chain import QuietChain
 from .connection import Connection
 from .framing import frame_of
 from .inbound import sole_text
-from .quota import PatternOwner
+from .outgoing import Batch, Outgoing
+from .parked import Parked
 from .reports import Reports
 from .session import Acknowledge, Session
+
+log = structlog.get_logger()
 
 _RECEIVE_BYTES = 16_384
 # What is done for parked connections before others of the loop have their turn.
@@ -50,78 +48,6 @@ _TICK = 0.1
 _FUZZ = 1e-3
 # What is worth compressing here, between two writes; larger frames are compressed in a thread, by awake connections.
 _SMALL_BYTES = 65_536
-
-
-@attrs.define(slots=True, eq=False)
-class Subscriptions:
-    """What a parked connection has beside its main key; few have any.
-
-    Attributes:
-        patterns: Those in force.
-        owner: For whom the patterns count.
-    """
-
-    patterns: tuple[Pattern, ...]
-    owner: PatternOwner
-
-
-class Parked(QuietChain):
-    """One parked connection; a `broadcast.Subscriber`. It is its own chain, so that it is one object.
-
-    Attributes:
-        more: Its subscriptions to patterns, or None.
-        admission: What it may do.
-        window_bits: As in `client.Client`.
-        instance: Who it is to the fleet, to the log and to the limits.
-        next_ping: When its next heartbeat is due, by Trio's clock.
-        pinged: When it was sent the heartbeat that it hasn't answered, or None.
-        settings: Those it began with.
-    """
-
-    __slots__ = (
-        "admission",
-        "fd",
-        "instance",
-        "lot",
-        "more",
-        "next_ping",
-        "pinged",
-        "settings",
-        "window_bits",
-    )
-
-    def __init__(
-        self,
-        lot: "ParkingLot",
-        fd: int,
-        key: Key,
-        versions: str | dict[Key, str | None] | None,
-        admission: Admission,
-        window_bits: int | None,
-        instance: Instance,
-        next_ping: float,
-        settings: RealtimeSettings,
-        more: Subscriptions | None = None,
-    ) -> None:
-        super().__init__(key, versions)
-        self.lot = lot
-        self.fd = fd
-        self.admission = admission
-        self.window_bits = window_bits
-        self.instance = instance
-        self.next_ping = next_ping
-        self.pinged: float | None = None
-        self.settings = settings
-        self.more = more
-
-    @property
-    def patterns(self) -> tuple[Pattern, ...]:
-        """The patterns in force."""
-        return self.more.patterns if self.more is not None else ()
-
-    def deliver(self, delivery: Delivery) -> None:
-        """See `broadcast.Subscriber`."""
-        self.lot.deliver(self, delivery)
 
 
 class Owner(Protocol):
@@ -151,6 +77,7 @@ class Counters(Protocol):
     def delivered(self, seconds: float, count: int) -> None: ...
     def heartbeat_answered(self, seconds: float) -> None: ...
     def message_received(self, kind: str) -> None: ...
+    def lagged(self) -> None: ...
 
 
 class ParkingLot:
@@ -172,10 +99,7 @@ class ParkingLot:
         self._due: dict[int, list[Parked]] = {}
         self._ticks: list[int] = []
         self._earlier = trio.Event()
-        self._outgoing: deque[tuple[Delivery, list[Parked]]] = deque()
-        # For those with several keys, so that what changes in one publication is one write.
-        self._gathered: dict[Parked, list[Delivery]] = {}
-        self._has_outgoing = trio.Event()
+        self._outgoing = Outgoing()
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()
 
@@ -210,6 +134,11 @@ class ParkingLot:
                 self._end(parked, CloseReason.LOST)
             self._epoll.close()
 
+    @property
+    def queue(self) -> Outgoing:
+        """Where deliveries for the connections here wait."""
+        return self._outgoing
+
     def close(self) -> None:
         """End `run` once everybody it woke has ended. Nobody may be parked any more."""
         self._scope.cancel()
@@ -229,69 +158,76 @@ class ParkingLot:
             missed: What was delivered to it, is queued no longer, and couldn't be written.
         """
         waiting = self._leave(parked)
-        return self._owner.awaken(parked, received, unsent, [each.key for each in (*missed, *waiting)])
+        return self._owner.awaken(parked, received, unsent, [*(each.key for each in missed), *waiting])
 
     # Outbound.
-
-    def deliver(self, parked: Parked, delivery: Delivery) -> None:
-        """Queue a frame; see `broadcast.Subscriber`. One that leaves before its turn finds by its version what it has missed."""
-        if parked.more is not None:
-            self._gathered.setdefault(parked, []).append(delivery)
-            self._has_outgoing.set()
-        elif self._outgoing and self._outgoing[-1][0] is delivery:
-            self._outgoing[-1][1].append(parked)
-        else:
-            self._outgoing.append((delivery, [parked]))
-            self._has_outgoing.set()
 
     async def _send(self) -> None:
         """Write what is queued, in its order, and let others of the loop have their turn in between."""
         while True:
-            await self._has_outgoing.wait()
-            self._has_outgoing = trio.Event()
-            while self._outgoing or self._gathered:
-                while self._outgoing:
-                    delivery, parked = self._outgoing.popleft()
-                    for start in range(0, len(parked), _AT_ONCE):
-                        self._send_batch(parked[start : start + _AT_ONCE], delivery)
-                        await trio.lowlevel.cancel_shielded_checkpoint()
-                for number, each in enumerate(tuple(self._gathered), 1):
-                    # Who has left took what it has along, and that says what it has missed.
-                    if deliveries := self._gathered.pop(each, None):
-                        self._send_all(each, deliveries)
-                    if number % _AT_ONCE == 0:
-                        await trio.lowlevel.cancel_shielded_checkpoint()
+            # In a call of its own, so that nothing of it is held on to while this waits.
+            await self._send_batches(await self._outgoing.take())
+            await self._send_gathered()
+            await self._wake_missed()
+
+    async def _send_batches(self, batches: Iterable[Batch]) -> None:
+        for batch in batches:
+            for start in range(0, len(batch.parked), _AT_ONCE):
+                self._send_batch(batch.parked[start : start + _AT_ONCE], batch.delivery)
+                await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _send_gathered(self) -> None:
+        for number, each in enumerate(self._outgoing.gathered(), 1):
+            if deliveries := self._outgoing.take_gathered(each):
+                self._send_all(each, deliveries)
+            if number % _AT_ONCE == 0:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _wake_missed(self) -> None:
+        """Wake the connections whose deliveries found no room, so that they catch up by version."""
+        missed = self._outgoing.missed()
+        if missed:
+            log.warning(
+                "parking lot lagging", connections=len(missed), consequence="these connections catch up by version"
+            )
+        for number, each in enumerate(missed, 1):
+            if each in self:
+                self._counters.lagged()
+                self.wake(each)
+            if number % _HEARD_AT_ONCE == 0:
+                await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _send_batch(self, batch: list[Parked], delivery: Delivery) -> None:
         """Write a frame to these. This is what a change costs for each client, so the common case is one look-up and one system call."""
         frame = frame_of(delivery)
-        size, total, count = len(frame), 0, 0
+        size, count, unwritten = len(frame), 0, 0
         # By identity, for who proved the same is one object, and its hash would be made anew for each client.
         rights: dict[int, bool] = {}
+        parked_at, write = self._parked.get, os.write
         for each in batch:
-            if self._parked.get(each.fd) is not each:
+            if parked_at(each.fd) is not each:
                 continue
             who = id(each.admission.principal)
             may = rights.get(who)
             if may is None:
                 may = rights[who] = each.admission.may(Right.SUBSCRIBE, delivery.key)
-            if each.window_bits is not None or not each.accepts(delivery, is_allowed=may):
+            if each.window_bits is not None or not each.accepts(delivery, may):
                 self._send_all(each, [delivery])
                 continue
             try:
-                written = os.write(each.fd, frame)
+                written = write(each.fd, frame)
             except BlockingIOError:
                 self.wake(each)
                 continue
             except OSError:
                 self._end(each, CloseReason.LOST)
                 continue
-            total += written
             count += 1
             each.extend(delivery)
-            if written < size:
+            if written != size:
+                unwritten += size - written
                 self.wake(each, unsent=frame[written:])
-        self._counters.bytes_written(total)
+        self._counters.bytes_written(count * size - unwritten)
         self._count(delivery, count)
 
     def _count(self, delivery: Delivery, count: int) -> None:
@@ -455,11 +391,11 @@ class ParkingLot:
 
     # Leaving.
 
-    def _leave(self, parked: Parked) -> Sequence[Delivery]:
-        """Let go of a connection, and return what is gathered for it."""
+    def _leave(self, parked: Parked) -> Sequence[Key]:
+        """Let go of a connection, and return the keys of what waits for it; see `Outgoing.leave`."""
         del self._parked[parked.fd]
         self._epoll.unregister(parked.fd)
-        return self._gathered.pop(parked, ())
+        return self._outgoing.leave(parked)
 
     def _end(self, parked: Parked, reason: CloseReason) -> None:
         self._leave(parked)

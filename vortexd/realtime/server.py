@@ -45,7 +45,8 @@ from .client import Client
 from .connection import Connection
 from .framing import Compressor, frame_of
 from .handshake import Opening, Refusal, open_handshake, parse_target
-from .parking import Parked, ParkingLot, Subscriptions
+from .parked import Parked, Subscriptions
+from .parking import ParkingLot
 from .quota import PatternQuota, TooManyPatterns, owner_of
 from .reports import Reports
 
@@ -401,7 +402,7 @@ class WebSocketServer:
         more: Subscriptions | None = None,
     ) -> Parked:
         parked = Parked(
-            self._lot,
+            self._lot.queue,
             stream.socket.detach(),
             client.key,
             versions,
