@@ -1,4 +1,4 @@
-"""Messages of the pipeline as payloads, each made once and shared by everybody who is sent it. Pure.
+"""Messages of the pipeline as payloads, each made once and shared by all its receivers. Pure.
 
 In come configurations and changes; out go payloads: JSON that each transport frames in its own way. A payload is named by all that it is
 made of: the key, the two versions, and the origin and the moment of the publication that it stands for. So a bounded cache of payloads

@@ -1,6 +1,6 @@
 """The chain of frames to one client: a frame that builds on a version goes only behind the frame that leads to it. Pure.
 
-In come deliveries, replies and what the client says it has; out comes the next thing to write. If the chain of a key would break (a full
+In come deliveries, replies and resyncs; out comes the next thing to write. If the chain of a key would break (a full
 queue, a resync, a missed frame), the key is *behind*: nothing is queued for it until a catch-up frame has led from the version that the
 client has to the newest one. So the first state, the answer to a resume and the way out of lagging are one mechanism. No frame is queued or
 handed out for a key that the client may not have.
@@ -94,7 +94,7 @@ class Chain:
         queue_bytes: The size of the deliveries that may wait. One may always wait, however large.
 
     Attributes:
-        is_awaited: The writer waits. What is queued next is handed to it: it is no part of the queue any more, and isn't dropped with it.
+        is_awaited: The writer waits. The next item goes straight to it: the item is not part of the queue, and is not dropped with the queue.
     """
 
     def __init__(
@@ -127,11 +127,11 @@ class Chain:
         self._kept: deque[Reply] = deque()
         self._dropped = 0
 
-    # What the client has.
+    # Versions.
 
     @property
     def versions(self) -> Mapping[Key, str | None]:
-        """The version the client has of each of its keys once it has read what was handed out."""
+        """The version that the client has of each of its keys, once it has read all that was handed out."""
         return self._had
 
     @property
@@ -158,7 +158,7 @@ class Chain:
 
         Args:
             quiet: It must not be used any more.
-            missed: The keys of what was delivered to the quiet chain and not written. Of all others but the main key, the client has the newest.
+            missed: The keys of deliveries that were not written. The client has the newest version of all other keys but the main one.
             newest: The current version of a key.
         """
         self._had = versions = quiet.versions
@@ -175,7 +175,7 @@ class Chain:
             if key in versions and (versions[key] is None or versions[key] != newest(key))
         }
 
-    # What comes in.
+    # Input.
 
     def offer(self, delivery: Delivery) -> bool:
         """Queue a delivery, or note that the client is behind of its key.
@@ -228,7 +228,7 @@ class Chain:
             self._fall_behind(key)
 
     def forget(self, keys: Iterable[Key]) -> None:
-        """End the chains of keys; what is queued of them is not handed out."""
+        """End the chains of keys. Their deliveries that are queued are not handed out."""
         for key in keys:
             self._had.pop(key, None)
             self._last.pop(key, None)
@@ -272,10 +272,10 @@ class Chain:
         self._last[key] = self._had.setdefault(key, None)
         self._behind[key] = None
 
-    # What goes out.
+    # Output.
 
     def step(self) -> Step | None:
-        """What is to be written before the queue; None if that is nothing, and `take` has the next item.
+        """The next thing to write before the queue. None means that `take` has the next item.
 
         A `CatchUp` stays the next step until `caught_up` has taken its answer.
         """
@@ -343,9 +343,9 @@ class Chain:
         return self._queue.popleft() if self._queue else None
 
     def _extend(self, delivery: Delivery) -> bool:
-        """Let the client have what was queued, if it still may and if that builds on what the client has.
+        """Count a queued delivery as the client's, if the client may still have it and has the version that it builds on.
 
-        It doesn't where a resync came in between the moment the delivery was handed to the writer and the writer's turn to run.
+        The client has another version if a resync came between the moment the writer was handed the delivery and the writer's turn to run.
         """
         key = delivery.key
         if key not in self._last or not follows(delivery, self._had.get(key)):

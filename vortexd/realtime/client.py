@@ -1,4 +1,4 @@
-"""A client after its handshake, and what its connection asks of the other parts. Pure.
+"""A client after its handshake, and the interfaces that its connection uses. Pure.
 
 The handshake makes a `Client`; the connection's tasks, the parking lot and the server read it. It never changes.
 """

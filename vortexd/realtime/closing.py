@@ -12,7 +12,7 @@ from ..protocol.close import CloseReason
 from .client import WebSocket
 
 _RECEIVE_BYTES = 16_384
-# When all is being cancelled, what a close frame may wait for: it is a courtesy then, and a process is waiting to end.
+# Seconds that a close frame may wait when the server is being cancelled: the frame is a courtesy then, and a process waits to end.
 _HURRIED_TIMEOUT = 0.5
 
 
@@ -30,7 +30,7 @@ async def close(
     Args:
         timeout: Seconds for all of it.
         is_writing: A frame is half written, so nothing may follow it.
-        is_garbled: No frame can be found in what comes any more.
+        is_garbled: The input is no longer a sequence of frames.
     """
     is_cancelled = trio.current_effective_deadline() == -math.inf
     if is_cancelled:

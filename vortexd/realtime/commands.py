@@ -1,7 +1,7 @@
-"""What a client asks for, done: subscriptions, resyncs, acks, and the answers to them.
+"""The commands of a client, carried out: subscriptions, resyncs and acks, with the answers to them.
 
-In come the requests of a `session.Session`; out go replies, changes of the `chain.Chain`, and subscriptions at the pipeline. What ends is
-ended at once and confirmed later, or a connection that is lost while it waits for room would leave it behind.
+In come the requests of a `session.Session`; out go replies, changes of the `chain.Chain`, and subscriptions at the pipeline. A subscription
+ends at once and is confirmed later: a connection that is lost while it waits for room would leave the subscription behind.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -27,10 +27,10 @@ _KEYS_AT_ONCE = 128
 
 
 class Commands:
-    """Does what one client asks for.
+    """Carries out the commands of one client.
 
     Args:
-        subscriber: Who is subscribed to the client's patterns.
+        subscriber: The connection, which is subscribed to the client's patterns.
         reply: Queues a reply, and waits for room.
         reports: Where acks go.
         quota: How many patterns there may be.
@@ -62,7 +62,7 @@ class Commands:
         self._timestamp = timestamp
 
     async def take(self, message: str | bytes) -> None:
-        """Do what a message asks for.
+        """Carry out the command in a message.
 
         Raises:
             Unacceptable: It ends the connection.

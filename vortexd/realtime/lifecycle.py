@@ -1,9 +1,11 @@
 """The states of an awake connection, as a table: an illegal transition raises. Pure.
 
-OPENING ─▶ SERVING ─▶ PARKING ─▶ PARKED      the parking lot has the socket
-              ▲          │         │
-              └──────────┴─────────┘         something came, or the lot takes nobody
-CLOSING ─▶ CLOSED                            from every state but these two; the first reason counts
+    OPENING ─▶ SERVING ─▶ PARKING ─▶ PARKED      the parking lot has the socket
+                  ▲          │         │
+                  └──────────┴─────────┘         something came, or the lot takes nobody
+    CLOSING ─▶ CLOSED                            every other state leads to CLOSING
+
+The first reason to close counts.
 """
 
 import enum

@@ -1,8 +1,8 @@
 """Deliveries that wait for parked connections: one bounded channel for the whole lot.
 
-In come deliveries from the broadcaster, one for each connection; out go batches, each a delivery with all the connections that it is for. If
-the channel is full, the lot is no slower for it: the keys of what finds no room are noted, and the connections catch up by version. So what
-waits is bounded by the channel, by the connections and by their keys, and never by time.
+In come deliveries from the broadcaster, one for each connection; out go batches, each a delivery with all its connections. If the channel is
+full, the keys of further deliveries are noted, and their connections catch up by version. So the memory is bounded by the channel, the
+connections and their keys, however long the lot takes.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from ..core.model import Key
 from ..pipeline.broadcast import Delivery
 from .parked import Parked
 
-# Deliveries that may wait, each with all its connections. More than an awake connection may have: one publication may change thousands of
-# keys in one step, and to wake all those who are parked for that costs more than to let it wait.
+# Deliveries that may wait, each with all its connections. An awake connection may have fewer (queue_messages). But one publication may
+# change thousands of keys in one step, and waking every parked connection for that would cost more than the wait.
 _QUEUE_MESSAGES = 4_096
-# Their payloads. One may always wait, however large.
+# The size of their payloads. One delivery may always wait, however large.
 _QUEUE_BYTES = 67_108_864
 
 
@@ -38,7 +38,7 @@ class Outgoing:
         self._bytes = 0
         # The last batch in the channel, to which the other connections of its delivery are added.
         self._last: Batch | None = None
-        # For connections with several keys, so that what changes in one publication is one write.
+        # For connections with several keys, so that all changes of one publication are one write.
         self._gathered: dict[Parked, list[Delivery]] = {}
         self._missed: dict[Parked, dict[Key, None]] = {}
 
@@ -69,7 +69,7 @@ class Outgoing:
         return batch
 
     async def take(self) -> Sequence[Batch]:
-        """Wait for something in the channel, and take all that is there, in its order. So much more may wait from then on."""
+        """Wait for a batch, and take all that are in the channel, in their order. The channel is empty then."""
         batches = [await self._receive.receive()]
         count = self._receive.statistics().current_buffer_used
         batches.extend(self._receive.receive_nowait() for _ in range(count))
@@ -90,8 +90,8 @@ class Outgoing:
         return tuple(self._missed)
 
     def leave(self, parked: Parked) -> Sequence[Key]:
-        """Let go of a connection. Returns the keys of what it has missed and of what is gathered for it.
+        """Let go of a connection. Returns the keys of the deliveries that it has missed or that are gathered for it.
 
-        If it has a single key, what waits for it in a batch isn't looked for: its version tells what to catch up on.
+        The batches are not searched for a connection with a single key: its version tells what to catch up on.
         """
         return [*(each.key for each in self._gathered.pop(parked, ())), *self._missed.pop(parked, ())]

@@ -165,7 +165,7 @@ class ParkingLot:
     async def _send(self) -> None:
         """Write what is queued, in its order, and let others of the loop have their turn in between."""
         while True:
-            # In a call of its own, so that nothing of it is held on to while this waits.
+            # A call of its own: its locals would keep the last batch alive during the wait.
             await self._send_batches(await self._outgoing.take())
             await self._send_gathered()
             await self._wake_missed()

@@ -1,6 +1,6 @@
 """The reader of an awake connection: bytes from the socket become messages, and answers to control frames.
 
-In come bytes, and those that came while the connection was parked; out go whole messages and signs of life. What is read is bounded: the
+In come bytes, and those that came while the connection was parked; out go whole messages and signs of life. The input is bounded: the
 reader waits for a turn with each message, and for room in the queue with each reply.
 """
 
@@ -26,18 +26,18 @@ _RECEIVE_BYTES = 16_384
 
 
 class Reader:
-    """Reads what one client sends.
+    """Reads from one client.
 
     Args:
-        turns: For each message: what clients send at once holds nobody up.
+        turns: Each message waits for a turn, so that a burst of messages does not delay other clients.
         take: Does what a message asks for.
         take_control: Counts a ping or pong frame.
         reply: Queues a reply, and waits for room.
 
     Attributes:
-        received: What came while the connection was parked, or on its way there.
-        is_listening: Nothing that came is being worked at.
-        is_garbled: No frame can be found in what comes any more.
+        received: Bytes that came while the connection was parked, or was being parked.
+        is_listening: The reader waits for bytes, and works at none.
+        is_garbled: The input is no longer a sequence of frames.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Reader:
         self._websocket.receive_data(data)
 
     async def _receive(self, event: Event) -> CloseReason | None:
-        """Work at what wsproto has found. Returns why the connection ends, if it does."""
+        """Handle an event of wsproto. Returns why the connection ends, if it does."""
         match event:
             case TextMessage() | BytesMessage():
                 message = self._inbound.receive(event)

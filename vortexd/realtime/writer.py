@@ -1,4 +1,4 @@
-"""The writer of an awake connection: what the chain has next goes to the socket, each write under a deadline.
+"""The writer of an awake connection: it writes the next thing of the chain to the socket, each write under a deadline.
 
 In come the steps of a `chain.Chain`, and the frames that the pipeline makes for a client that catches up; out go bytes. It is the only task
 that writes while the connection is served, so no frame is cut by another one.
@@ -29,7 +29,7 @@ _PING = Reply(b"", is_ping=True)
 
 
 class Writer:
-    """Writes what one client is to be sent.
+    """Writes to one client.
 
     Args:
         timestamp: The current time as RFC 3339, UTC.
@@ -122,7 +122,7 @@ class Writer:
     async def _wait(self) -> bool:
         """Wait for something to write. Returns whether it has been quiet for long enough to park instead."""
         if not self._chain.is_idle:
-            # What was handed over didn't fit any more, and something else is to be written.
+            # The delivery that was handed over was skipped, and something else is to be written.
             return False
         pause = math.inf
         if self.may_park:
