@@ -802,3 +802,43 @@ async def test_whatever_finds_no_room_every_chain_holds_and_ends_at_the_newest(
     assert 0 < wire.metrics.counts["lagged"]
     await trio.sleep(15)
     assert 5 == wire.server.parked
+
+
+async def test_rights_are_asked_once_for_each_principal_whatever_the_order(
+    autojump_clock: MockClock, start: Start
+) -> None:
+    wire = await start(heartbeat_interval=10_000.0)
+    clients = [await opened(wire) for _ in range(6)]
+    asked: list[bool] = []
+
+    class Judge:
+        """An admission that notes when it is asked."""
+
+        def __init__(self, admission: Any, principal: object, is_allowed: bool) -> None:
+            self._admission = admission
+            self.principal = principal
+            self.is_allowed = is_allowed
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._admission, name)
+
+        def may(self, right: Right, where: Key | Pattern | None) -> bool:
+            asked.append(self.is_allowed)
+            return self.is_allowed
+
+    principals = [object(), object()]
+    for number, parked in enumerate(wire.server._lot):
+        judge = Judge(parked.admission, principals[number % 2], is_allowed=number % 2 == 0)
+        parked.admission = judge  # type: ignore[assignment]
+    awoken: list[Parked] = []
+    wire.server.awaken = lambda parked, *_: awoken.append(parked)  # type: ignore[assignment, method-assign, return-value]
+    newest = wire.publish(1)
+    for client in clients[::2]:
+        assert newest == (await client.message())["new_version"]
+
+    # Whoever is denied is asked for again by the way that wakes.
+    assert 1 == asked.count(True)
+    assert 1 + 3 == asked.count(False)
+    assert (3, 3) == (len(awoken), wire.server.parked)
+    for parked in awoken:
+        os.close(parked.fd)

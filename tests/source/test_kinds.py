@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Literal
 import attrs
 import pytest
 import trio
-from vortexd.protocol.encoder import Encoder
 
 from vortexd.core.constraints import applications, whole
 from vortexd.core.errors import SettingsError
 from vortexd.core.model import Files, Key, Tree
 from vortexd.pipeline.broadcast import Broadcaster, Subscriber
+from vortexd.pipeline.encoder import Encoder
 from vortexd.pipeline.pipeline import Pipeline
 from vortexd.pipeline.registry import Registry
 from vortexd.pipeline.state import overrides_of

@@ -201,16 +201,19 @@ class ParkingLot:
         """Write a frame to these. This is what a change costs for each client, so the common case is one look-up and one system call."""
         frame = frame_of(delivery)
         size, count, unwritten = len(frame), 0, 0
-        # By identity, for who proved the same is one object, and its hash would be made anew for each client.
+        # By identity, for who proved the same is one object, and its hash would be made anew for each client. Most are as the one before.
         rights: dict[int, bool] = {}
+        principal: object = rights
+        may = False
         parked_at, write = self._parked.get, os.write
         for each in batch:
             if parked_at(each.fd) is not each:
                 continue
-            who = id(each.admission.principal)
-            may = rights.get(who)
-            if may is None:
-                may = rights[who] = each.admission.may(Right.SUBSCRIBE, delivery.key)
+            if (owner := each.admission.principal) is not principal:
+                principal, who = owner, id(owner)
+                if who not in rights:
+                    rights[who] = each.admission.may(Right.SUBSCRIBE, delivery.key)
+                may = rights[who]
             if each.window_bits is not None or not each.accepts(delivery, may):
                 self._send_all(each, [delivery])
                 continue
