@@ -32,9 +32,8 @@ from vortexd.core.model import Change, Config, Former, Good, Json, Key
 from vortexd.core.patterns import Pattern
 from vortexd.observe.publication import Publication
 from vortexd.pipeline.broadcast import Broadcaster, Delivery, Subscriber
+from vortexd.pipeline.encoder import Encoder
 from vortexd.pipeline.registry import Registry
-from vortexd.protocol.encoder import Encoder
-from vortexd.protocol.frames import Frame
 from vortexd.settings.auth import AuthSettings
 
 TIMESTAMP = "2030-01-01T00:00:00.000Z"
@@ -218,10 +217,6 @@ class FakeLine:
     async def turn(self) -> None:
         await trio.lowlevel.checkpoint()
 
-    async def compress(self, frame: Frame, window_bits: int) -> bytes:
-        await trio.lowlevel.checkpoint()
-        return frame.for_window(window_bits)
-
     async def catch_up(self, key: Key, version: str | None) -> Delivery:
         self.catch_ups += 1
         new = self._configs.get(key)
@@ -233,8 +228,8 @@ class FakeLine:
             return Delivery(key, version, version, self.encoder.in_sync(new))
         old = self._history.get((key, version)) if version else None
         patch = patch_between(old, new) if old else None
-        frame = self.encoder.change(Change(key, old, new, patch))
-        return Delivery(key, None if patch is None else version, new.version, frame)
+        payload = self.encoder.change(Change(key, old, new, patch))
+        return Delivery(key, None if patch is None else version, new.version, payload)
 
 
 @attrs.frozen

@@ -10,6 +10,7 @@ from vortexd.encryption.decryptor import Decryptor
 from vortexd.observe.metrics import Metrics
 from vortexd.observe.publication import Publication
 from vortexd.pipeline.broadcast import Broadcaster, Subscriber
+from vortexd.pipeline.encoder import Encoder
 from vortexd.pipeline.key_usage import KeyUsage
 from vortexd.pipeline.pipeline import Pipeline
 from vortexd.pipeline.publisher import Publisher
@@ -18,7 +19,6 @@ from vortexd.pipeline.registry import Registry
 from vortexd.pipeline.served import ServedState
 from vortexd.pipeline.state import State
 from vortexd.pipeline.store import Store
-from vortexd.protocol.encoder import Encoder
 from vortexd.resolve.listing import list_keys
 from vortexd.resolve.tree import ParsedTree
 from vortexd.settings.formats import FormatSettings

@@ -36,6 +36,7 @@ from .net.tls import Tls
 from .observe.metrics import Metrics
 from .observe.publication import Publication
 from .pipeline.broadcast import Broadcaster, Subscriber
+from .pipeline.encoder import Encoder
 from .pipeline.key_usage import KeyUsage
 from .pipeline.pipeline import Pipeline
 from .pipeline.publisher import Publisher
@@ -45,7 +46,6 @@ from .pipeline.state import overrides_of
 from .pipeline.store import Store
 from .process import systemd
 from .process.peers import Peers
-from .protocol.encoder import Encoder
 from .realtime.server import WebSocketServer
 from .reload import (
     InForce,

@@ -19,7 +19,10 @@ from vortexd.net.proxies import Sender
 from vortexd.protocol.close import CloseReason
 from vortexd.protocol.deflate import Deflate
 from vortexd.protocol.frames import text_frame
-from vortexd.realtime.connection import Client, Connection, _Reply
+from vortexd.realtime.chain import QuietChain, Reply
+from vortexd.realtime.client import Client
+from vortexd.realtime.connection import Connection
+from vortexd.realtime.framing import Compressor
 from vortexd.realtime.handshake import Refusal, open_handshake
 from vortexd.realtime.quota import PatternQuota
 from vortexd.realtime.reports import Reports
@@ -46,8 +49,10 @@ class Echo(Connection):
         line, metrics = FakeLine({KEY: {}}), FakeMetrics()
         reports = Reports(Fleet(FleetSettings(), line.version_of), metrics, lambda: 0.0)
         quota = PatternQuota(0, 0)
-        super().__init__(stream, websocket, client, line, metrics, reports, quota, FairQueue(), timestamp, Random(1))
-        self._behind.clear()
+        super().__init__(
+            stream, websocket, client, line, Compressor(), metrics, reports, quota, FairQueue(), timestamp, Random(1)
+        )
+        self._chain.resume(QuietChain(KEY, line.version_of(KEY)), (), line.version_of)
         self._bits = client.window_bits
 
     async def _take(self, message: str | bytes) -> None:
@@ -57,7 +62,7 @@ class Echo(Connection):
             data = frame.for_window(self._bits) if self._bits is not None else frame
         else:
             data = self._websocket.send(event)
-        await self._send.send(_Reply(data))
+        await self._writer.reply(Reply(data))
 
 
 async def serve(port: int, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:

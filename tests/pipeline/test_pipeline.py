@@ -33,7 +33,6 @@ from vortexd.pipeline.broadcast import Delivery
 from vortexd.pipeline.pipeline import TooManyKeys
 from vortexd.pipeline.state import State
 from vortexd.protocol import messages
-from vortexd.protocol.frames import text_frame
 from vortexd.settings.formats import FormatSettings
 from vortexd.settings.history import HistorySettings
 
@@ -62,7 +61,7 @@ def whole() -> Wired:
 
 
 def message(delivery: Delivery) -> dict[str, object]:
-    payload = delivery.frame[delivery.frame.index(b"{") :]
+    payload = delivery.payload[delivery.payload.index(b"{") :]
     parsed: dict[str, object] = orjson.loads(payload)
     return parsed
 
@@ -176,7 +175,7 @@ async def test_clients_that_missed_the_same_share_one_frame(whole: Wired) -> Non
     old = whole.pipeline.version_of(SHOP)
     await whole.publisher.publish(tree(b"a: 2\n" + FILLER))
 
-    frames = [(await whole.pipeline.catch_up(SHOP, version)).frame for version in (old, old, None, None)]
+    frames = [(await whole.pipeline.catch_up(SHOP, version)).payload for version in (old, old, None, None)]
     assert frames[0] is frames[1]
     assert frames[2] is frames[3]
 
@@ -620,7 +619,7 @@ async def test_a_change_whose_patch_is_too_long_is_the_snapshot_that_others_get(
         message(delivery)["type"],
         delivery.old_version,
     )
-    assert delivery.frame is (await whole.pipeline.catch_up(SHOP, None)).frame
+    assert delivery.payload is (await whole.pipeline.catch_up(SHOP, None)).payload
 
 
 async def test_a_patch_is_made_once_for_clients_that_come_one_after_the_other(
@@ -640,7 +639,7 @@ async def test_a_patch_is_made_once_for_clients_that_come_one_after_the_other(
     deliveries = [await whole.pipeline.catch_up(SHOP, old) for _ in range(3)]
 
     assert [old] == made
-    assert 1 == len({id(delivery.frame) for delivery in deliveries})
+    assert 1 == len({id(delivery.payload) for delivery in deliveries})
     assert {("config_change", old)} == {(delivery.kind, delivery.old_version) for delivery in deliveries}
 
 
@@ -665,22 +664,6 @@ async def test_a_patch_that_is_too_long_is_made_once(whole: Wired, monkeypatch: 
 
     # The oldest is forgotten, and made again.
     assert [one, two, three, one] == made
-
-
-async def test_a_large_frame_is_compressed_once_for_all_who_ask(whole: Wired) -> None:
-    frame = text_frame(b"x" * 100_000)
-    forms: list[bytes] = []
-
-    async def compress() -> None:
-        forms.append(await whole.pipeline.compress(frame, 15))
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(5):
-            nursery.start_soon(compress)
-
-    assert 5 == len(forms)
-    assert all(form is forms[0] for form in forms)
-    assert len(forms[0]) < 1_000
 
 
 @pytest.mark.parametrize(("missed", "kind"), [(3, "config_change"), (4, "config_change"), (5, "config_snapshot")])

@@ -27,9 +27,9 @@ from tests.wiring import Wired
 from vortexd.core.model import Change, Config, Key
 from vortexd.observe.publication import Publication
 from vortexd.pipeline.broadcast import Broadcaster, Delivery, Subscriber
+from vortexd.pipeline.encoder import Encoder, Payload
 from vortexd.pipeline.pipeline import Pipeline
 from vortexd.pipeline.registry import Registry
-from vortexd.protocol.encoder import Encoder
 from vortexd.realtime.server import WebSocketServer
 from vortexd.settings.history import HistorySettings
 from vortexd.settings.realtime import RealtimeSettings
@@ -421,12 +421,12 @@ class Stale(Encoder):
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        self.first: dict[Key, bytes] = {}
+        self.first: dict[Key, Payload] = {}
 
-    def snapshot(self, config: Config) -> bytes:
+    def snapshot(self, config: Config) -> Payload:
         return self.first.setdefault(config.key, super().snapshot(config))
 
-    def known(self, old_version: str | None, config: Config) -> bytes | None:
+    def known(self, old_version: str | None, config: Config) -> Payload | None:
         return None if old_version is None else super().known(old_version, config)
 
 

@@ -15,7 +15,8 @@ from vortexd.auth import Admission, Right
 from vortexd.core.model import Key
 from vortexd.core.patterns import Pattern
 from vortexd.protocol.close import CloseReason
-from vortexd.realtime.connection import _KEYS_AT_ONCE, Connection
+from vortexd.realtime.commands import _KEYS_AT_ONCE
+from vortexd.realtime.connection import Connection
 from vortexd.realtime.server import _MESSAGES_AT_ONCE
 
 from .wire import FIRST, Wire, lockstep, socket_stream_pair

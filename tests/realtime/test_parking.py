@@ -5,6 +5,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from random import Random
 from typing import Any
 
 import attrs
@@ -12,6 +13,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 from wsproto.events import Ping, Pong
 
@@ -21,9 +23,9 @@ from vortexd.core.model import Config, Key
 from vortexd.core.patterns import Pattern
 from vortexd.protocol import messages
 from vortexd.protocol.frames import Boundary, is_pong
-from vortexd.realtime import parking
+from vortexd.realtime import outgoing, parking
 from vortexd.realtime.connection import Connection
-from vortexd.realtime.parking import Parked
+from vortexd.realtime.parked import Parked
 from vortexd.settings.auth import AuthSettings
 
 from .test_connection import Closed, frame
@@ -674,3 +676,169 @@ async def test_a_round_of_the_loop_wakes_a_few_connections_that_speak_at_once(
         assert "pong" == (await client.message())["type"]
 
     assert [parking._HEARD_AT_ONCE] * 3 == list(Counter(woken).values())
+
+
+# A full channel.
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for two deliveries, beside the one that the lot is handed while it waits."""
+    monkeypatch.setattr(outgoing, "_QUEUE_MESSAGES", 2)
+
+
+async def test_what_finds_no_room_in_the_channel_is_caught_up_by_version_and_told_to_the_operator(
+    autojump_clock: MockClock, small: None, start: Start
+) -> None:
+    wire = await start()
+    clients = [await opened(wire) for _ in range(20)]
+    with capture_logs() as logs:
+        versions = [wire.line.version_of(KEY), *(wire.publish(number) for number in range(1, 7))]
+        for client in clients:
+            for old, new in itertools.pairwise([*versions[:4], versions[6]]):
+                message = await client.message()
+                assert ("config_change", old, new) == (message["type"], message["old_version"], message["new_version"])
+        await trio.sleep(5)
+
+    assert 20 == wire.server.parked == wire.metrics.counts["lagged"]
+    assert [
+        {
+            "event": "parking lot lagging",
+            "log_level": "warning",
+            "connections": 20,
+            "consequence": "these connections catch up by version",
+        }
+    ] == [each for each in logs if each["log_level"] != "debug"]
+    newest = wire.publish(7)
+    for client in clients:
+        assert newest == (await client.message())["new_version"]
+    assert 20 == wire.server.parked
+
+
+async def test_what_fits_into_the_channel_wakes_nobody(autojump_clock: MockClock, small: None, start: Start) -> None:
+    wire = await start()
+    client = await opened(wire)
+    with capture_logs() as logs:
+        versions = [wire.publish(number) for number in range(1, 4)]
+        assert versions == [(await client.message())["new_version"] for _ in versions]
+
+    assert (1, 0) == (wire.server.parked, wire.metrics.counts["lagged"])
+    assert [] == [each for each in logs if each["log_level"] != "debug"]
+
+
+async def test_a_subscriber_of_patterns_misses_no_key_that_found_no_room(
+    autojump_clock: MockClock, small: None, start: Start
+) -> None:
+    """Changes, beginnings and ends."""
+    wire = await start(heartbeat_interval=10_000.0)
+    client, _ = await everything(wire, SEARCH)
+    for number in range(1, 4):
+        wire.publish(number)
+    wire.line.publish({"b": 2}, BILLING)
+    wire.line.publish(None, SEARCH)
+    newest = wire.publish(1, LATE)
+    told = [await client.message() for _ in range(6)]
+
+    assert [("config_change", "orders")] * 3 == [named(each) for each in told[:3]]
+    assert {("config_change", "billing"), ("config_removed", "search"), ("config_snapshot", "late")} == {
+        named(each) for each in told[3:]
+    }
+    await trio.sleep(15)
+    assert 1 == wire.server.parked
+    assert newest != wire.publish(2, LATE)
+    assert ("config_change", "late") == named(await client.message())
+
+
+async def test_connections_that_lag_are_woken_a_few_in_each_round(
+    autojump_clock: MockClock, small: None, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = await start()
+    clients = [await opened(wire) for _ in range(3 * parking._HEARD_AT_ONCE)]
+    rounds, woken = Rounds.counting(), []
+    awaken = wire.server.awaken
+
+    def noting(*arguments: Any) -> Connection:
+        woken.append(rounds.count)
+        return awaken(*arguments)
+
+    monkeypatch.setattr(wire.server, "awaken", noting)
+    for number in range(1, 5):
+        newest = wire.publish(number)
+    for client in clients:
+        while newest != (await client.message())["new_version"]:
+            pass
+
+    assert [parking._HEARD_AT_ONCE] * 3 == list(Counter(woken).values())
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_whatever_finds_no_room_every_chain_holds_and_ends_at_the_newest(
+    autojump_clock: MockClock, small: None, start: Start, seed: int
+) -> None:
+    wire = await start(heartbeat_interval=10_000.0)
+    chance = Random(seed)
+    clients = [await opened(wire) for _ in range(5)]
+    for client in clients[:2]:
+        await client.send({"type": "subscribe", "patterns": ["*"]})
+        await client.message()
+        await client.message()
+    await trio.sleep(15)
+    assert 5 == wire.server.parked
+    has = [{KEY: wire.line.version_of(KEY), BILLING: wire.line.version_of(BILLING)} for _ in clients]
+    keys = [KEY, KEY, BILLING]
+    for number in range(200):
+        wire.publish(number, chance.choice(keys))
+        if chance.random() < 0.2:
+            await wait_all_tasks_blocked()
+    last = {key: wire.publish(1_000, key) for key in (KEY, BILLING)}
+    for number, client in enumerate(clients):
+        wanted = last if number < 2 else {KEY: last[KEY]}
+        while any(has[number][key] != version for key, version in wanted.items()):
+            message = await client.message()
+            if message["type"] == "config_change":
+                key = Key(message["app"], "dev", "main")
+                assert has[number][key] == message["old_version"]
+                has[number][key] = message["new_version"]
+    assert 0 < wire.metrics.counts["lagged"]
+    await trio.sleep(15)
+    assert 5 == wire.server.parked
+
+
+async def test_rights_are_asked_once_for_each_principal_whatever_the_order(
+    autojump_clock: MockClock, start: Start
+) -> None:
+    wire = await start(heartbeat_interval=10_000.0)
+    clients = [await opened(wire) for _ in range(6)]
+    asked: list[bool] = []
+
+    class Judge:
+        """An admission that notes when it is asked."""
+
+        def __init__(self, admission: Any, principal: object, is_allowed: bool) -> None:
+            self._admission = admission
+            self.principal = principal
+            self.is_allowed = is_allowed
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._admission, name)
+
+        def may(self, right: Right, where: Key | Pattern | None) -> bool:
+            asked.append(self.is_allowed)
+            return self.is_allowed
+
+    principals = [object(), object()]
+    for number, parked in enumerate(wire.server._lot):
+        judge = Judge(parked.admission, principals[number % 2], is_allowed=number % 2 == 0)
+        parked.admission = judge  # type: ignore[assignment]
+    awoken: list[Parked] = []
+    wire.server.awaken = lambda parked, *_: awoken.append(parked)  # type: ignore[assignment, method-assign, return-value]
+    newest = wire.publish(1)
+    for client in clients[::2]:
+        assert newest == (await client.message())["new_version"]
+
+    # Whoever is denied is asked for again by the way that wakes.
+    assert 1 == asked.count(True)
+    assert 1 + 3 == asked.count(False)
+    assert (3, 3) == (len(awoken), wire.server.parked)
+    for parked in awoken:
+        os.close(parked.fd)

@@ -1,4 +1,4 @@
-"""One change becomes one frame, and every subscriber of its key is handed that frame.
+"""One change becomes one payload, and every subscriber of its key is handed that payload.
 
 In come the changes of one publication, out go calls of `deliver`. Nothing here awaits, so a publication reaches everybody or
 nobody, and the slowest client costs the others nothing.
@@ -10,24 +10,25 @@ from typing import Protocol
 import attrs
 
 from ..core.model import Change, Key
+from .encoder import Payload
 from .registry import Registry
 
 
 @attrs.frozen(slots=True, eq=False)
 class Delivery:
-    """What a subscriber is handed: a frame that all subscribers of the key share.
+    """What a subscriber is handed: a message that all subscribers of the key share.
 
     Attributes:
-        old_version: The version the frame builds on, or None where it stands alone.
+        old_version: The version the message builds on, or None where it stands alone.
         new_version: The version a client has after it, or None where the key has ended.
-        frame: The encoded frame. Never changed by anyone.
+        payload: The message as JSON. The subscriber's transport frames it.
         published: When it was published, by the loop's clock; None where it is made for one client that catches up.
     """
 
     key: Key
     old_version: str | None
     new_version: str | None
-    frame: bytes
+    payload: Payload
     published: float | None = None
 
     @property
@@ -53,7 +54,7 @@ class Broadcaster:
 
     Args:
         registry: Who wants what.
-        encode: Makes the shared frame of a change; called once per change that somebody wants.
+        encode: Makes the shared payload of a change; called once per change that somebody wants.
         now: The loop's clock.
         told: Called with each change, whoever wants it.
     """
@@ -61,7 +62,7 @@ class Broadcaster:
     def __init__(
         self,
         registry: Registry[Subscriber],
-        encode: Callable[[Change], bytes],
+        encode: Callable[[Change], Payload],
         now: Callable[[], float],
         told: Callable[[Change], None] = lambda _: None,
     ) -> None:

@@ -19,9 +19,8 @@ from ..core.diff import patch_between
 from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from ..core.model import Change, Config, Key
 from ..core.patterns import Pattern
-from ..protocol.encoder import Encoder
-from ..protocol.frames import Frame
 from .broadcast import Broadcaster, Delivery, Subscriber
+from .encoder import Encoder
 from .key_usage import KeyUsage
 from .reader import ConfigReader
 from .registry import Registry
@@ -30,13 +29,12 @@ from .store import Store
 
 T = TypeVar("T")
 
-# Up to this size a frame is compressed in well under a millisecond; a thread costs a tenth of one.
-_SMALL_BYTES = 16_384
-# Up to this size a diff takes no more than that, even if the document is nothing but short lists that have changed.
+# Up to this size a diff takes well under a millisecond, even if the document is nothing but short lists that have changed. A thread costs a
+# tenth of one.
 _SMALL_DIFF_BYTES = 512
 # Steps that are remembered to be longer as a patch than as a snapshot. Few are.
 _MOST_REPLACED = 1_024
-# A larger document takes more than a tenth of a millisecond to become a frame, and its clients may all ask at once.
+# A larger document takes more than a tenth of a millisecond to become a payload, and its clients may all ask at once.
 _LARGE_BYTES = 65_536
 
 
@@ -154,16 +152,8 @@ class Pipeline:
     def _served(self, key: Key) -> Config | None:
         return self._key_usage.find(key)
 
-    async def compress(self, frame: Frame, window_bits: int) -> bytes:
-        """The form of a frame for a client that agreed on compression, made once however many ask for it at a time."""
-        if frame.is_ready(window_bits) or len(frame) <= _SMALL_BYTES:
-            return frame.for_window(window_bits)
-        return await self._flight.shared(
-            (id(frame), window_bits), partial(self._in_client_thread, frame.for_window, window_bits)
-        )
-
     async def catch_up(self, key: Key, version: str | None) -> Delivery:
-        """The frame that brings a client from a version (None: from nothing) to the newest state of a held key.
+        """The message that brings a client from a version (None: from nothing) to the newest state of a held key.
 
         Equal versions give `in_sync`, a version in the history one `config_change`, any other a snapshot, as does a patch that would be too
         long. By the time this returns, the state may have gone on: compare `new_version` with the store before counting the client as up to date.
@@ -174,9 +164,9 @@ class Pipeline:
         if version == config.version:
             return Delivery(key, version, version, self._encoder.in_sync(config))
         if version is not None and (key, version, config.version) not in self._replaced:
-            frame = self._encoder.known(version, config)
-            if frame is not None:
-                return Delivery(key, version, config.version, frame)
+            payload = self._encoder.known(version, config)
+            if payload is not None:
+                return Delivery(key, version, config.version, payload)
             body = self._store.body_of(key, version)
             if body is not None:
                 work = (key, version, config)
@@ -197,7 +187,7 @@ class Pipeline:
         return await self._snapshot(config)
 
     async def _snapshot(self, config: Config) -> Delivery:
-        """The whole document; a large one is made into a frame in a turn."""
+        """The whole document; a large one is made into a payload in a turn."""
         if len(config.body) > _LARGE_BYTES and self._encoder.known(None, config) is None:
             await self._turns.take()
         return Delivery(config.key, None, config.version, self._encoder.snapshot(config))

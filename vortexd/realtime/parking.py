@@ -1,8 +1,8 @@
 """The parking lot: quiet connections, each one small object and no task.
 
-In come sockets with nothing pending, deliveries and bytes; out go shared frames, written straight to the socket, and connections that need
-more than that, which are *woken*: whoever put them here makes a `connection.Connection` of them again. One epoll and one list of heartbeats
-serve everybody. The invariant: what a parked client has been sent is whole frames up to `version`, nothing waits for it, and nothing of it
+In come sockets with nothing pending, deliveries through the bounded channel of `outgoing`, and bytes; out go shared frames, written straight to
+the socket, and connections that need more than that, which are *woken*: the server makes a `connection.Connection` of them again. One epoll
+and one list of heartbeats serve everybody. The invariant: what a parked client has been sent is whole frames up to `version`, nothing waits for it, and nothing of it
 has been read by halves; so leaving the lot loses nothing.
 """
 
@@ -10,28 +10,29 @@ import heapq
 import math
 import os
 import select
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
-import attrs
+import structlog
 import trio
 
-from ..auth import Admission, Right
+from ..auth import Right
 from ..core.model import Key
-from ..core.patterns import Pattern
-from ..fleet import Instance
 from ..pipeline.broadcast import Delivery
 from ..protocol import messages
 from ..protocol.close import CloseReason
 from ..protocol.deflate import Deflate
-from ..protocol.frames import PING, Frame, is_pong, text_frame
-from ..settings.realtime import RealtimeSettings
+from ..protocol.frames import PING, is_pong, text_frame
 from .connection import Connection
+from .framing import frame_of
 from .inbound import sole_text
-from .quota import PatternOwner
+from .outgoing import Batch, Outgoing
+from .parked import Parked
 from .reports import Reports
 from .session import Acknowledge, Session
+
+log = structlog.get_logger()
 
 _RECEIVE_BYTES = 16_384
 # What is done for parked connections before others of the loop have their turn.
@@ -47,97 +48,6 @@ _TICK = 0.1
 _FUZZ = 1e-3
 # What is worth compressing here, between two writes; larger frames are compressed in a thread, by awake connections.
 _SMALL_BYTES = 65_536
-
-
-@attrs.define(slots=True, eq=False)
-class Subscriptions:
-    """What a parked connection has beside its main key; few have any.
-
-    Attributes:
-        patterns: Those in force.
-        versions: What the client has of each key that they match, but the main one.
-        owner: For whom the patterns count.
-    """
-
-    patterns: tuple[Pattern, ...]
-    versions: dict[Key, str | None]
-    owner: PatternOwner
-
-
-class Parked:
-    """One parked connection; a `broadcast.Subscriber`.
-
-    Attributes:
-        version: What the client has of its main key.
-        more: Its subscriptions to patterns, or None.
-        admission: What it may do.
-        window_bits: As in `connection.Client`.
-        instance: Who it is to the fleet, to the log and to the limits.
-        next_ping: When its next heartbeat is due, by Trio's clock.
-        pinged: When it was sent the heartbeat that it hasn't answered, or None.
-        settings: Those it began with.
-    """
-
-    __slots__ = (
-        "admission",
-        "fd",
-        "instance",
-        "key",
-        "lot",
-        "more",
-        "next_ping",
-        "pinged",
-        "settings",
-        "version",
-        "window_bits",
-    )
-
-    def __init__(
-        self,
-        lot: "ParkingLot",
-        fd: int,
-        key: Key,
-        version: str | None,
-        admission: Admission,
-        window_bits: int | None,
-        instance: Instance,
-        next_ping: float,
-        settings: RealtimeSettings,
-        more: Subscriptions | None = None,
-    ) -> None:
-        self.lot = lot
-        self.fd = fd
-        self.key = key
-        self.version = version
-        self.admission = admission
-        self.window_bits = window_bits
-        self.instance = instance
-        self.next_ping = next_ping
-        self.pinged: float | None = None
-        self.settings = settings
-        self.more = more
-
-    @property
-    def patterns(self) -> tuple[Pattern, ...]:
-        """The patterns in force."""
-        return self.more.patterns if self.more is not None else ()
-
-    def had(self, key: Key) -> str | None:
-        """What the client has of a key; None where it has nothing."""
-        if key == self.key or self.more is None:
-            return self.version
-        return self.more.versions.get(key)
-
-    def has(self, key: Key, version: str | None) -> None:
-        """Note what the client has of a key."""
-        if key == self.key or self.more is None:
-            self.version = version
-        else:
-            self.more.versions[key] = version
-
-    def deliver(self, delivery: Delivery) -> None:
-        """See `broadcast.Subscriber`."""
-        self.lot.deliver(self, delivery)
 
 
 class Owner(Protocol):
@@ -167,6 +77,7 @@ class Counters(Protocol):
     def delivered(self, seconds: float, count: int) -> None: ...
     def heartbeat_answered(self, seconds: float) -> None: ...
     def message_received(self, kind: str) -> None: ...
+    def lagged(self) -> None: ...
 
 
 class ParkingLot:
@@ -188,10 +99,7 @@ class ParkingLot:
         self._due: dict[int, list[Parked]] = {}
         self._ticks: list[int] = []
         self._earlier = trio.Event()
-        self._outgoing: deque[tuple[Delivery, list[Parked]]] = deque()
-        # For those with several keys, so that what changes in one publication is one write.
-        self._gathered: dict[Parked, list[Delivery]] = {}
-        self._has_outgoing = trio.Event()
+        self._outgoing = Outgoing()
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()
 
@@ -226,6 +134,11 @@ class ParkingLot:
                 self._end(parked, CloseReason.LOST)
             self._epoll.close()
 
+    @property
+    def queue(self) -> Outgoing:
+        """Where deliveries for the connections here wait."""
+        return self._outgoing
+
     def close(self) -> None:
         """End `run` once everybody it woke has ended. Nobody may be parked any more."""
         self._scope.cancel()
@@ -245,69 +158,79 @@ class ParkingLot:
             missed: What was delivered to it, is queued no longer, and couldn't be written.
         """
         waiting = self._leave(parked)
-        return self._owner.awaken(parked, received, unsent, [each.key for each in (*missed, *waiting)])
+        return self._owner.awaken(parked, received, unsent, [*(each.key for each in missed), *waiting])
 
     # Outbound.
-
-    def deliver(self, parked: Parked, delivery: Delivery) -> None:
-        """Queue a frame; see `broadcast.Subscriber`. One that leaves before its turn finds by its version what it has missed."""
-        if parked.more is not None:
-            self._gathered.setdefault(parked, []).append(delivery)
-            self._has_outgoing.set()
-        elif self._outgoing and self._outgoing[-1][0] is delivery:
-            self._outgoing[-1][1].append(parked)
-        else:
-            self._outgoing.append((delivery, [parked]))
-            self._has_outgoing.set()
 
     async def _send(self) -> None:
         """Write what is queued, in its order, and let others of the loop have their turn in between."""
         while True:
-            await self._has_outgoing.wait()
-            self._has_outgoing = trio.Event()
-            while self._outgoing or self._gathered:
-                while self._outgoing:
-                    delivery, parked = self._outgoing.popleft()
-                    for start in range(0, len(parked), _AT_ONCE):
-                        self._send_batch(parked[start : start + _AT_ONCE], delivery)
-                        await trio.lowlevel.cancel_shielded_checkpoint()
-                for number, each in enumerate(tuple(self._gathered), 1):
-                    # Who has left took what it has along, and that says what it has missed.
-                    if deliveries := self._gathered.pop(each, None):
-                        self._send_all(each, deliveries)
-                    if number % _AT_ONCE == 0:
-                        await trio.lowlevel.cancel_shielded_checkpoint()
+            # A call of its own: its locals would keep the last batch alive during the wait.
+            await self._send_batches(await self._outgoing.take())
+            await self._send_gathered()
+            await self._wake_missed()
+
+    async def _send_batches(self, batches: Iterable[Batch]) -> None:
+        for batch in batches:
+            for start in range(0, len(batch.parked), _AT_ONCE):
+                self._send_batch(batch.parked[start : start + _AT_ONCE], batch.delivery)
+                await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _send_gathered(self) -> None:
+        for number, each in enumerate(self._outgoing.gathered(), 1):
+            if deliveries := self._outgoing.take_gathered(each):
+                self._send_all(each, deliveries)
+            if number % _AT_ONCE == 0:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _wake_missed(self) -> None:
+        """Wake the connections whose deliveries found no room, so that they catch up by version."""
+        missed = self._outgoing.missed()
+        if missed:
+            log.warning(
+                "parking lot lagging", connections=len(missed), consequence="these connections catch up by version"
+            )
+        for number, each in enumerate(missed, 1):
+            if each in self:
+                self._counters.lagged()
+                self.wake(each)
+            if number % _HEARD_AT_ONCE == 0:
+                await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _send_batch(self, batch: list[Parked], delivery: Delivery) -> None:
         """Write a frame to these. This is what a change costs for each client, so the common case is one look-up and one system call."""
-        key, old, new, frame = delivery.key, delivery.old_version, delivery.new_version, delivery.frame
-        size, total, count = len(frame), 0, 0
-        # By identity, for who proved the same is one object, and its hash would be made anew for each client.
+        frame = frame_of(delivery)
+        size, count, unwritten = len(frame), 0, 0
+        # By identity, for who proved the same is one object, and its hash would be made anew for each client. Most are as the one before.
         rights: dict[int, bool] = {}
+        principal: object = rights
+        may = False
+        parked_at, write = self._parked.get, os.write
         for each in batch:
-            if self._parked.get(each.fd) is not each:
+            if parked_at(each.fd) is not each:
                 continue
-            who = id(each.admission.principal)
-            may = rights.get(who)
-            if may is None:
-                may = rights[who] = each.admission.may(Right.SUBSCRIBE, key)
-            if not (each.window_bits is None and may and new is not None and (old is None or old == each.version)):
+            if (owner := each.admission.principal) is not principal:
+                principal, who = owner, id(owner)
+                if who not in rights:
+                    rights[who] = each.admission.may(Right.SUBSCRIBE, delivery.key)
+                may = rights[who]
+            if each.window_bits is not None or not each.accepts(delivery, may):
                 self._send_all(each, [delivery])
                 continue
             try:
-                written = os.write(each.fd, frame)
+                written = write(each.fd, frame)
             except BlockingIOError:
                 self.wake(each)
                 continue
             except OSError:
                 self._end(each, CloseReason.LOST)
                 continue
-            total += written
             count += 1
-            each.version = new
-            if written < size:
+            each.extend(delivery)
+            if written != size:
+                unwritten += size - written
                 self.wake(each, unsent=frame[written:])
-        self._counters.bytes_written(total)
+        self._counters.bytes_written(count * size - unwritten)
         self._count(delivery, count)
 
     def _count(self, delivery: Delivery, count: int) -> None:
@@ -318,42 +241,36 @@ class ParkingLot:
 
     def _send_all(self, parked: Parked, deliveries: Sequence[Delivery]) -> None:
         """Write what waits for one client, in one piece; wake it where that takes more."""
-        frames = []
-        versions: dict[Key, str | None] = {}
-        for delivery in deliveries:
-            had = versions.get(delivery.key, parked.had(delivery.key))
-            frame = self._frame_for(parked, delivery, had)
-            if frame is None:
-                self.wake(parked, missed=deliveries)
-                return
-            frames.append(frame)
-            versions[delivery.key] = delivery.new_version
+        frames = self._frames_for(parked, deliveries)
+        if frames is None or not parked.accepts_all(deliveries, partial(parked.admission.may, Right.SUBSCRIBE)):
+            self.wake(parked, missed=deliveries)
+            return
         data = frames[0] if len(frames) == 1 else b"".join(frames)
         written = self._write(parked, data)
         if written is None:
             return
         if written:
-            for key, version in versions.items():
-                parked.has(key, version)
             for delivery in deliveries:
+                parked.extend(delivery)
                 self._count(delivery, 1)
             if written < len(data):
                 self.wake(parked, unsent=data[written:])
         else:
             self.wake(parked, missed=deliveries)
 
-    def _frame_for(self, parked: Parked, delivery: Delivery, had: str | None) -> bytes | None:
-        """What can be written as it is to who had this version; None where that takes more than one write to know."""
-        if delivery.new_version is None:
-            return None
-        if delivery.old_version is not None and delivery.old_version != had:
-            return None
-        if not parked.admission.may(Right.SUBSCRIBE, delivery.key):
-            return None
-        frame, bits = delivery.frame, parked.window_bits
-        if bits is None or not isinstance(frame, Frame):
-            return frame
-        return frame.for_window(bits) if len(frame) <= _SMALL_BYTES or frame.is_ready(bits) else None
+    def _frames_for(self, parked: Parked, deliveries: Sequence[Delivery]) -> list[bytes] | None:
+        """Frames as this client takes them; None if that takes a thread."""
+        bits = parked.window_bits
+        frames: list[bytes] = []
+        for delivery in deliveries:
+            frame = frame_of(delivery)
+            if bits is None:
+                frames.append(frame)
+            elif len(frame) <= _SMALL_BYTES or frame.is_ready(bits):
+                frames.append(frame.for_window(bits))
+            else:
+                return None
+        return frames
 
     def _write(self, parked: Parked, data: bytes) -> int | None:
         """How much of it the socket took; None where it is broken, and the connection has ended."""
@@ -477,11 +394,11 @@ class ParkingLot:
 
     # Leaving.
 
-    def _leave(self, parked: Parked) -> Sequence[Delivery]:
-        """Let go of a connection, and return what is gathered for it."""
+    def _leave(self, parked: Parked) -> Sequence[Key]:
+        """Let go of a connection, and return the keys of what waits for it; see `Outgoing.leave`."""
         del self._parked[parked.fd]
         self._epoll.unregister(parked.fd)
-        return self._gathered.pop(parked, ())
+        return self._outgoing.leave(parked)
 
     def _end(self, parked: Parked, reason: CloseReason) -> None:
         self._leave(parked)

@@ -38,13 +38,16 @@ from ..pipeline.registry import Registry
 from ..protocol import messages
 from ..protocol.close import CloseReason
 from ..protocol.deflate import Deflate
-from ..protocol.frames import Frame
 from ..settings.fleet import FleetSettings
 from ..settings.realtime import RealtimeSettings
-from . import connection
-from .connection import Client, Connection
+from . import client as clients
+from .chain import QuietChain, can_begin, is_complete
+from .client import Client
+from .connection import Connection
+from .framing import Compressor, frame_of
 from .handshake import Opening, Refusal, open_handshake, parse_target
-from .parking import Parked, ParkingLot, Subscriptions
+from .parked import Parked, Subscriptions
+from .parking import ParkingLot
 from .quota import PatternQuota, TooManyPatterns, owner_of
 from .reports import Reports
 
@@ -66,7 +69,7 @@ _Member: TypeAlias = Connection | Parked
 _NOBODY_KNOWN = Sender()
 
 
-class Keys(connection.Keys, Protocol):
+class Keys(clients.Keys, Protocol):
     """What the server asks of the pipeline."""
 
     @property
@@ -77,7 +80,7 @@ class Keys(connection.Keys, Protocol):
     def release(self, key: Key) -> None: ...
 
 
-class Counters(connection.Counters, Protocol):
+class Counters(clients.Counters, Protocol):
     """What the server counts."""
 
     def connection_opened(self) -> None: ...
@@ -142,6 +145,7 @@ class WebSocketServer:
         self._quota = PatternQuota(
             settings.distinct_patterns, settings.distinct_patterns_per_owner, self._report_refusal
         )
+        self._compressor = Compressor()
         self._turns = FairQueue(_MESSAGES_AT_ONCE)
         self._reports = Reports(fleet or Fleet(FleetSettings(), keys.version_of), counters, gate.now)
         self._lot = ParkingLot(self, counters, self._reports, timestamp)
@@ -290,7 +294,9 @@ class WebSocketServer:
                 return True
             if written:
                 connection = self._connection(stream, opening.websocket, attrs.evolve(client, hello=None))
-                connection.resume({client.key: version}, (), self._first_ping(client), None, b"", whole[written:])
+                connection.resume(
+                    QuietChain(client.key, version), (), self._first_ping(client), None, b"", whole[written:]
+                )
                 self._begin(connection, client)
                 return await self._run(connection, stream, client)
         connection = self._connection(stream, opening.websocket, client)
@@ -307,25 +313,24 @@ class WebSocketServer:
         """What brings a client up to date, and as it goes on the wire, still right when this returns; None where it takes more than that."""
         while True:
             delivery = await self._keys.catch_up(client.key, client.last_version)
-            frame, bits = delivery.frame, client.window_bits
-            if bits is not None and isinstance(frame, Frame):
-                frame = await self._keys.compress(frame, bits)
-            version = delivery.new_version
-            if version is None or not client.admission.may(Right.SUBSCRIBE, client.key):
+            shared, bits = frame_of(delivery), client.window_bits
+            frame = shared if bits is None else await self._compressor.compress(shared, bits)
+            if not can_begin(delivery, is_allowed=client.admission.may(Right.SUBSCRIBE, client.key)):
                 return None
-            if self._keys.version_of(client.key) == version:
+            if is_complete(delivery, self._keys.version_of(client.key)):
                 return delivery, frame
 
     def _first_ping(self, client: Client) -> float:
         # Early by chance, so that clients that came together don't beat together.
         return trio.current_time() + client.settings.heartbeat_interval * self._random.uniform(0.5, 1.0)
 
-    def _connection(self, stream: trio.abc.Stream, websocket: connection.WebSocket, client: Client) -> Connection:
+    def _connection(self, stream: trio.abc.Stream, websocket: clients.WebSocket, client: Client) -> Connection:
         made = Connection(
             stream,
             websocket,
             client,
             self._keys,
+            self._compressor,
             self._counters,
             self._reports,
             self._quota,
@@ -357,13 +362,11 @@ class WebSocketServer:
                 if self._can_park(client) and isinstance(stream, trio.SocketStream):
                     # No await from the end of its tasks to here.
                     del self._awake[connection]
-                    more = None
+                    more, versions = None, connection.versions
                     if connection.patterns:
-                        others = dict(connection.versions)
-                        del others[client.key]
-                        more = Subscriptions(connection.patterns, others, client.owner)
-                    version = connection.versions[client.key]
-                    parked = self._park(stream, client, version, connection.next_ping, more)
+                        more = Subscriptions(connection.patterns, client.owner)
+                    has = dict(versions) if more is not None else versions[client.key]
+                    parked = self._park(stream, client, has, connection.next_ping, more)
                     self._hand_over(connection, parked, client.key, connection.patterns)
                     return True
                 connection.may_not_park()
@@ -395,15 +398,15 @@ class WebSocketServer:
         self,
         stream: trio.SocketStream,
         client: Client,
-        version: str | None,
+        versions: str | dict[Key, str | None] | None,
         next_ping: float,
         more: Subscriptions | None = None,
     ) -> Parked:
         parked = Parked(
-            self._lot,
+            self._lot.queue,
             stream.socket.detach(),
             client.key,
-            version,
+            versions,
             client.admission,
             client.window_bits,
             client.instance,
@@ -440,14 +443,7 @@ class WebSocketServer:
             settings=parked.settings,
         )
         woken = self._connection(stream, WebSocket(ConnectionType.SERVER, deflate), client)
-        versions: dict[Key, str | None] = parked.more.versions if parked.more is not None else {}
-        versions[parked.key] = parked.version
-        # What has begun to exist and was on its way to the parked client is still to be told.
-        for key in (missed := tuple(missed)):
-            if key not in versions and parked.admission.may(Right.SUBSCRIBE, key):
-                versions[key] = None
-        missed = [key for key in missed if key in versions]
-        woken.resume(versions, parked.patterns, parked.next_ping, parked.pinged, received, unsent, missed)
+        woken.resume(parked, parked.patterns, parked.next_ping, parked.pinged, received, unsent, missed)
         self._hand_over(parked, woken, parked.key, parked.patterns)
         self._awake[woken] = None
         self._lot.nursery.start_soon(self._run_again, woken, stream, client)

@@ -1,4 +1,4 @@
-"""Frames that are made once."""
+"""Payloads that are made once."""
 
 import json
 from typing import Any
@@ -7,13 +7,13 @@ import attrs
 
 from tests.fakes import KEY, config, timestamp
 from vortexd.core.model import Change, Moment, Origin
-from vortexd.protocol.encoder import Encoder
+from vortexd.pipeline.encoder import Encoder, Payload
 
 OLD, NEW = config(KEY, {"a": 1}), config(KEY, {"a": 2})
 
 
-def kind(frame: bytes) -> str:
-    return str(json.loads(frame[frame.index(b"{") :])["type"])
+def kind(payload: bytes) -> str:
+    return str(json.loads(payload)["type"])
 
 
 def test_the_same_question_is_answered_with_the_same_bytes() -> None:
@@ -27,33 +27,33 @@ def test_the_same_question_is_answered_with_the_same_bytes() -> None:
 
 def test_each_question_has_its_own_answer() -> None:
     encoder = Encoder(timestamp)
-    frames = [
+    payloads = [
         encoder.change(Change(KEY, OLD, NEW, b"[]")),
         encoder.snapshot(NEW),
         encoder.in_sync(NEW),
         encoder.removed(KEY, OLD.version),
     ]
 
-    assert ["config_change", "config_snapshot", "in_sync", "config_removed"] == [kind(frame) for frame in frames]
-    assert frames[0] is encoder.known(OLD.version, NEW)
-    assert frames[1] is encoder.known(None, NEW)
+    assert ["config_change", "config_snapshot", "in_sync", "config_removed"] == [kind(payload) for payload in payloads]
+    assert payloads[0] is encoder.known(OLD.version, NEW)
+    assert payloads[1] is encoder.known(None, NEW)
     assert encoder.known("other", NEW) is None
 
 
-def message(frame: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(frame[frame.index(b"{") :])
+def message(payload: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(payload)
     return found
 
 
-def test_a_version_that_comes_back_with_another_commit_or_at_another_moment_has_frames_of_its_own() -> None:
+def test_a_version_that_comes_back_with_another_commit_or_at_another_moment_has_payloads_of_its_own() -> None:
     encoder = Encoder(timestamp)
     moments = [Moment(1.0), Moment(2.0), Moment(2.0)]
     commits = ["c1", "c1", "c2"]
     seen = []
     for commit, moment in zip(commits, moments, strict=True):
         new = attrs.evolve(NEW, origin=Origin(commit, "Ann", ""), published=moment)
-        for frame in (encoder.change(Change(KEY, OLD, new, b"[]")), encoder.snapshot(new)):
-            found = message(frame)
+        for payload in (encoder.change(Change(KEY, OLD, new, b"[]")), encoder.snapshot(new)):
+            found = message(payload)
             seen.append((found["origin"]["commit"], found["timestamp"]))
         seen.append((commit, message(encoder.in_sync(new))["timestamp"]))
 
@@ -69,20 +69,20 @@ def test_the_end_of_a_key_says_when_it_ended_each_time() -> None:
     assert ["one", "two"] == [message(encoder.change(ended))["timestamp"] for _ in range(2)]
 
 
-def test_a_change_without_a_patch_is_the_frame_of_the_snapshot() -> None:
+def test_a_change_without_a_patch_is_the_payload_of_the_snapshot() -> None:
     encoder = Encoder(timestamp)
 
     assert encoder.snapshot(NEW) is encoder.change(Change(KEY, OLD, NEW)) is encoder.change(Change(KEY, None, NEW))
     assert encoder.known(OLD.version, NEW) is None
 
 
-def test_the_frames_that_are_kept_are_bounded() -> None:
+def test_the_payloads_that_are_kept_are_bounded() -> None:
     encoder = Encoder(timestamp, cache_bytes=10_000)
     configs = [config(KEY, {"a": number}) for number in range(1_000)]
     for each in configs:
         encoder.in_sync(each)
 
-    assert len(encoder._frames) < 10_000 / 512
+    assert len(encoder._payloads) < 10_000 / 512
     assert encoder.known(configs[999].version, configs[999]) is not None
     assert encoder.known(configs[0].version, configs[0]) is None
 
@@ -99,3 +99,34 @@ def test_with_less_room_the_oldest_go_at_once() -> None:
     assert all(known)
     assert left == sorted(left)
     assert 0 < sum(left) < 5
+
+
+def test_a_payload_is_framed_once_in_each_way() -> None:
+    made: list[bytes] = []
+
+    def one(payload: bytes) -> bytes:
+        made.append(payload)
+        return b"1" + payload
+
+    def other(payload: bytes) -> bytes:
+        return b"2" + payload
+
+    payload = Payload(b"x")
+
+    assert b"1x" == payload.framed(one)
+    assert payload.framed(one) is payload.framed(one)
+    assert b"2x" == payload.framed(other)
+    assert [b"x"] == made
+    assert Payload(b"x") == payload == b"x"
+
+
+def test_a_payload_counts_with_its_frame_and_what_keeping_it_costs() -> None:
+    first, second = config(KEY, {"a": "1"}), config(KEY, {"a": "2"})
+    size = len(Encoder(timestamp).in_sync(first))
+    for cache_bytes, is_kept in ((2 * (2 * size + 512), True), (2 * (2 * size + 512) - 1, False)):
+        encoder = Encoder(timestamp, cache_bytes)
+        encoder.in_sync(first)
+        encoder.in_sync(second)
+
+        assert is_kept is (encoder.known(first.version, first) is not None)
+        assert encoder.known(second.version, second) is not None

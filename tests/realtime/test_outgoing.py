@@ -1,0 +1,126 @@
+"""The bounded channel of the parking lot."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from tests.fakes import KEY
+from vortexd.core.model import Key
+from vortexd.pipeline.broadcast import Delivery
+from vortexd.pipeline.encoder import Payload
+from vortexd.realtime import outgoing
+from vortexd.realtime.outgoing import Outgoing
+from vortexd.realtime.parked import Parked, Subscriptions
+
+OTHER = Key("billing", "dev", "main")
+
+
+def parked(*, has_patterns: bool = False) -> Parked:
+    nothing = cast(Any, None)
+    more = Subscriptions((), ("", "")) if has_patterns else None
+    versions: Any = {KEY: "1"} if has_patterns else "1"
+    return Parked(nothing, 0, KEY, versions, nothing, None, nothing, 0.0, nothing, more)
+
+
+def delivery(key: Key = KEY, size: int = 10) -> Delivery:
+    return Delivery(key, "1", "2", Payload(b"x" * size))
+
+
+@pytest.fixture
+def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outgoing]:
+    def made(queue_messages: int = 2, queue_bytes: int = 100) -> Outgoing:
+        monkeypatch.setattr(outgoing, "_QUEUE_MESSAGES", queue_messages)
+        monkeypatch.setattr(outgoing, "_QUEUE_BYTES", queue_bytes)
+        return Outgoing()
+
+    return made
+
+
+Make = Callable[..., Outgoing]
+
+
+async def test_a_delivery_is_one_batch_for_all_its_connections(make: Make) -> None:
+    queue, first, second = make(), delivery(), delivery()
+    members = [parked() for _ in range(3)]
+    for each in (first, second):
+        for member in members:
+            queue.put(member, each)
+    batches = await queue.take()
+
+    assert [first, second] == [batch.delivery for batch in batches]
+    assert [members, members] == [batch.parked for batch in batches]
+    assert () == queue.missed()
+
+
+async def test_what_comes_for_a_taker_that_waits_is_one_batch_too(make: Make) -> None:
+    queue, one = make(), delivery()
+    members = [parked() for _ in range(3)]
+    taken: list[Any] = []
+    async with trio.open_nursery() as nursery:
+
+        async def take() -> None:
+            taken.extend(await queue.take())
+
+        nursery.start_soon(take)
+        await wait_all_tasks_blocked()
+        for member in members:
+            queue.put(member, one)
+
+    assert [members] == [batch.parked for batch in taken]
+
+
+async def test_as_many_deliveries_wait_as_may_and_the_rest_is_missed(make: Make) -> None:
+    queue, member = make(queue_messages=2), parked()
+    for each in (delivery(), delivery(), delivery(), delivery()):
+        queue.put(member, each)
+
+    assert (member,) == queue.missed()
+    assert 2 == len(await queue.take())
+    queue.put(member, delivery())
+    assert 1 == len(await queue.take())
+    assert [KEY] == queue.leave(member)
+    assert () == queue.missed()
+
+
+async def test_the_channel_is_bounded_in_bytes_to_the_byte_and_takes_one_delivery_of_any_size(make: Make) -> None:
+    for sizes, count in (((50, 50, 1), 2), ((50, 51), 1), ((1_000, 1), 1), ((99, 1, 1), 2)):
+        queue, member = make(queue_messages=10, queue_bytes=100), parked()
+        for size in sizes:
+            queue.put(member, delivery(size=size))
+
+        assert (member,) == queue.missed()
+        assert count == len(await queue.take())
+        # The bytes come back.
+        queue.leave(member)
+        queue.put(member, delivery(size=100))
+        assert () == queue.missed()
+
+
+async def test_deliveries_for_a_connection_with_several_keys_are_gathered(make: Make) -> None:
+    queue, member, single = make(), parked(has_patterns=True), parked()
+    first, second = delivery(), delivery(OTHER)
+    queue.put(member, first)
+    queue.put(single, first)
+    queue.put(member, second)
+
+    assert [[single], []] == [batch.parked for batch in await queue.take()]
+    assert (member,) == queue.gathered()
+    assert [first, second] == queue.take_gathered(member)
+    assert ((), ()) == (queue.gathered(), queue.take_gathered(member))
+
+
+async def test_a_connection_that_leaves_is_told_the_keys_of_all_that_it_has_not_been_sent(make: Make) -> None:
+    queue, member, other = make(queue_messages=1), parked(has_patterns=True), parked(has_patterns=True)
+    third = Key("search", "dev", "main")
+    queue.put(member, first := delivery())
+    queue.put(other, first)
+    for each in (delivery(OTHER), delivery(third), delivery(third)):
+        queue.put(member, each)
+
+    assert [KEY, OTHER, third] == queue.leave(member)
+    assert [] == queue.leave(member)
+    assert (other,) == queue.gathered()
+    assert () == queue.missed()

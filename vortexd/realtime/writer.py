@@ -1,0 +1,219 @@
+"""The writer of an awake connection: it writes the next thing of the chain to the socket, each write under a deadline.
+
+In come the steps of a `chain.Chain`, and the frames that the pipeline makes for a client that catches up; out go bytes. It is the only task
+that writes while the connection is served, so no frame is cut by another one.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import trio
+from wsproto.events import Ping
+from wsproto.utilities import LocalProtocolError
+
+from ..pipeline.broadcast import Delivery
+from ..protocol import messages
+from ..protocol.close import CloseReason
+from ..protocol.frames import Frame, text_frame
+from .chain import CatchUp, Chain, Lagged, Reply
+from .client import Client, Counters, Keys, WebSocket
+from .framing import Compressor, frame_of
+from .heartbeat import Heartbeat
+from .inbound import Unacceptable
+
+# What is written at once. A client must take this much within the write deadline, whatever the size of the whole frame.
+_WRITE_BYTES = 65_536
+# How often to ask whether the connection is quiet, where it isn't yet.
+_PARK_PAUSE = 0.1
+_PING = Reply(b"", is_ping=True)
+
+
+class Writer:
+    """Writes to one client.
+
+    Args:
+        timestamp: The current time as RFC 3339, UTC.
+        can_park: Whether nothing is pending.
+        fresh_in: Seconds until nothing is to be remembered of what the client has sent.
+
+    Attributes:
+        may_park: The connection may be parked once it is quiet.
+        is_writing: A frame is half written.
+    """
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        websocket: WebSocket,
+        client: Client,
+        chain: Chain,
+        keys: Keys,
+        compressor: Compressor,
+        counters: Counters,
+        heartbeat: Heartbeat,
+        timestamp: Callable[[], str],
+        can_park: Callable[[], bool],
+        fresh_in: Callable[[float], float],
+    ) -> None:
+        self._stream = stream
+        self._websocket = websocket
+        self._client = client
+        self._settings = client.settings
+        self._chain = chain
+        self._keys = keys
+        self._compressor = compressor
+        self._counters = counters
+        self._heartbeat = heartbeat
+        self._timestamp = timestamp
+        self._can_park = can_park
+        self._fresh_in = fresh_in
+        self._has_more = trio.Event()
+        self._has_room = trio.Event()
+        # Nothing is written before it.
+        self._is_greeted = client.hello is None
+        self.may_park = False
+        self.is_writing = False
+
+    def wake(self) -> None:
+        """Let the task look again for something to write."""
+        self._has_more.set()
+
+    async def reply(self, reply: Reply) -> None:
+        """Queue a reply, and wait for room: what a client makes us send is bounded by what it reads."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._chain.reply(reply):
+            self._has_room = trio.Event()
+            await self._has_room.wait()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def beat(self) -> None:
+        """Queue a heartbeat. A full queue is no reason to wait: the write deadline says whether the client reads."""
+        self._chain.reply(_PING)
+
+    async def run(self) -> CloseReason | None:
+        """Write until the connection ends, and return why; None if it is quiet and can be parked.
+
+        Raises:
+            Unacceptable: The client doesn't read.
+            trio.BrokenResourceError, trio.ClosedResourceError: The socket is broken.
+        """
+        while True:
+            self._has_room.set()
+            match self._chain.step() if self._is_greeted else self._chain.catch_up(self._client.key):
+                case CatchUp() as asked:
+                    await self._catch_up(asked)
+                case Reply(data=data, ends=ends):
+                    await self._write(data)
+                    if ends is not None:
+                        return ends
+                case Lagged(dropped):
+                    await self._write(text_frame(messages.lagged(dropped, self._timestamp())))
+                    self._counters.sent("lagged")
+                case None:
+                    parts, ends, deliveries = self._batch()
+                    if parts:
+                        await self._write(await self._on_the_wire(parts))
+                        self._count(deliveries)
+                        if ends is not None:
+                            return ends
+                    elif await self._wait():
+                        return None
+
+    async def _wait(self) -> bool:
+        """Wait for something to write. Returns whether it has been quiet for long enough to park instead."""
+        if not self._chain.is_idle:
+            # The delivery that was handed over was skipped, and something else is to be written.
+            return False
+        pause = math.inf
+        if self.may_park:
+            # There may be thousands of connections that aren't fresh: each looks again when it may be.
+            pause = max(self._settings.park_after, _PARK_PAUSE, self._fresh_in(trio.current_time()))
+            if self._settings.park_after == 0 and self._can_park():
+                return True
+        self._has_more = trio.Event()
+        self._chain.is_awaited = True
+        with trio.move_on_after(pause) as scope:
+            await self._has_more.wait()
+        self._chain.is_awaited = False
+        return scope.cancelled_caught and self._can_park()
+
+    async def _catch_up(self, asked: CatchUp) -> None:
+        key = asked.key
+        delivery = await self._keys.catch_up(key, asked.base(self._keys.version_of))
+        # No await from here to the write: deliveries after this moment build on this frame.
+        if not self._chain.caught_up(asked, delivery, self._keys.version_of(key)):
+            return
+        greeting = b"" if self._is_greeted else self._client.greeting(delivery, self._timestamp())
+        self._is_greeted = True
+        data = await self._on_the_wire([frame_of(delivery)])
+        await self._write(greeting + data if greeting else data)
+        self._count([delivery])
+
+    def _count(self, deliveries: Iterable[Delivery]) -> None:
+        """Count what was written."""
+        now = trio.current_time()
+        for each in deliveries:
+            self._counters.sent(each.kind)
+            if each.published is not None:
+                self._counters.delivered(now - each.published, 1)
+
+    def _batch(self) -> tuple[list[bytes], CloseReason | None, list[Delivery]]:
+        """Take what is queued, up to one write."""
+        parts: list[bytes] = []
+        deliveries: list[Delivery] = []
+        size = 0
+        while size < _WRITE_BYTES and (item := self._chain.take()) is not None:
+            if isinstance(item, Delivery):
+                deliveries.append(item)
+                part: bytes = frame_of(item)
+            else:
+                part = self._ping() if item.is_ping else item.data
+                if item.ends is not None:
+                    return [*parts, part], item.ends, deliveries
+            parts.append(part)
+            size += len(part)
+        return parts, None, deliveries
+
+    async def _on_the_wire(self, frames: Sequence[bytes]) -> bytes:
+        """Frames as this client takes them, in one piece."""
+        bits = self._client.window_bits
+        if bits is not None:
+            frames = [await self._compressed(frame, bits) for frame in frames]
+        return frames[0] if len(frames) == 1 else b"".join(frames)
+
+    async def _compressed(self, frame: bytes, bits: int) -> bytes:
+        # What isn't shared (control frames, what holds something of this connection) isn't worth the work.
+        return await self._compressor.compress(frame, bits) if isinstance(frame, Frame) else frame
+
+    async def _write(self, data: bytes) -> None:
+        """Write frames whole, each part under the deadline.
+
+        Raises:
+            Unacceptable: The client doesn't read.
+        """
+        # From here to the first byte nothing can be cancelled any more, so a close frame isn't lost for a frame that never began.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self.is_writing = True
+        for start in range(0, len(data), _WRITE_BYTES):
+            with trio.move_on_after(self._settings.write_timeout) as scope:
+                await self._stream.send_all(memoryview(data)[start : start + _WRITE_BYTES])
+            if scope.cancelled_caught:
+                raise Unacceptable(CloseReason.SLOW)
+        self.is_writing = False
+        self._counters.bytes_written(len(data))
+
+    def _ping(self) -> bytes:
+        """A heartbeat behind all that was written, and the start of its time.
+
+        Nothing if a catch-up frame of the main key is to come, for then the client's version isn't known, or if the connection is closing.
+        """
+        key = self._client.key
+        if self._chain.is_behind(key):
+            return b""
+        try:
+            frame = self._websocket.send(Ping())
+        except LocalProtocolError:
+            return b""
+        self._heartbeat.written()
+        self._counters.sent("ping")
+        return text_frame(messages.ping(key, self._chain.versions[key], self._timestamp())) + frame
