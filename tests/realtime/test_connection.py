@@ -884,7 +884,7 @@ async def flood(wire: Wire, clients: int, messages: int) -> tuple[list[int], Cli
     count = wire.metrics.message_received
 
     def received(kind: str) -> None:
-        if kind == "acknowledge":
+        if kind == "ack":
             taken.append(rounds.count)
         count(kind)
 

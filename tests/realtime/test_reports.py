@@ -75,7 +75,7 @@ async def test_what_a_client_says_is_kept_by_its_name(autojump_clock: MockClock,
     found = state(wire)
     assert found
     assert "no\\nroom" == next(each.ack.error for each in found.instances if each.ack and each.name == "two é")
-    assert 2 == wire.metrics.counts["message_received acknowledge"]
+    assert 2 == wire.metrics.counts["message_received ack"]
     wire.publish(1)
     await wait_all_tasks_blocked()
     assert {"silent"} == set(states(wire).values())

@@ -267,3 +267,30 @@ def test_any_conversation_keeps_the_limits_and_never_raises(conversation: list[t
         for request in session.receive(text, now, TIMESTAMP):
             assert isinstance(request, Request)
         assert len(session.patterns) <= 4
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ('{"type":"ping"}', ["ping"]),
+        ('{"type":"pong"}', []),
+        ('{"type":"resync"}', ["resync"]),
+        ('{"type":"subscribe","patterns":["a:*"]}', ["subscribe"]),
+        ('{"type":"unsubscribe","patterns":["a:*"]}', ["unsubscribe"]),
+        ('{"type":"ack","version":"v","status":"applied"}', ["ack"]),
+        ('{"type":"nonsense"}', ["refused"]),
+        ('{"type":"subscribe","patterns":[""]}', ["refused"]),
+        ("[", ["refused"]),
+    ],
+)
+def test_each_message_has_a_name_for_metrics(text: str, kinds: list[str]) -> None:
+    requests = Session(KEY, RealtimeSettings()).receive(text, 0.0, TIMESTAMP)
+
+    assert kinds == [each.kind for each in requests]
+
+
+def test_the_end_of_a_connection_counts_as_no_message() -> None:
+    session = Session(KEY, RealtimeSettings(errors_per_minute=1))
+    session.receive("[", 0.0, TIMESTAMP)
+
+    assert ["refused", None] == [each.kind for each in session.receive("[", 0.0, TIMESTAMP)]

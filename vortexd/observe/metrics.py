@@ -143,7 +143,7 @@ class Metrics:
         self._lagged.inc()
 
     def message_received(self, kind: str) -> None:
-        """Record a client's message. `kind` is the name of a request, never its text."""
+        """Record a client's message. `kind` is "ping", "ack", "resync", "subscribe", "unsubscribe" or "refused", never a client's text."""
         self._received.labels(kind).inc()
 
     def heartbeat_answered(self, seconds: float) -> None:

@@ -97,7 +97,8 @@ class Commands:
 
     async def _answer(self, requests: Iterable[Request]) -> None:
         for request in requests:
-            self._counters.message_received(type(request).__name__.lower())
+            if request.kind is not None:
+                self._counters.message_received(request.kind)
             match request:
                 case Answer(message):
                     await self._reply(self._message(message))

@@ -327,7 +327,7 @@ class ParkingLot:
                 return False
         if not self._reports.take(parked.instance, parked.admission, said):
             return False
-        self._counters.message_received(Acknowledge.__name__.lower())
+        self._counters.message_received(Acknowledge.kind)
         # Any frame is a sign of life.
         parked.pinged = None
         return True

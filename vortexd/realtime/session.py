@@ -5,7 +5,7 @@ the client an `error`; going on like that costs it the connection.
 """
 
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import attrs
 
@@ -25,9 +25,14 @@ _MAX_ERROR_LENGTH = 4_096
 
 @attrs.frozen(slots=True)
 class Answer:
-    """Send the client this message."""
+    """Send the client this message.
+
+    Attributes:
+        kind: The received message as the metric counts it: "ping", or "refused" if it is invalid or over a limit.
+    """
 
     message: bytes
+    kind: str = "refused"
 
 
 @attrs.frozen(slots=True)
@@ -38,6 +43,8 @@ class Resync:
         last_version: What the client says it has; None is nothing.
         wants_diff: It takes the patch from there in place of the document.
     """
+
+    kind: ClassVar[str] = "resync"
 
     key: Key
     last_version: str | None
@@ -53,6 +60,8 @@ class Subscribe:
         new: Those of them that weren't in force.
     """
 
+    kind: ClassVar[str] = "subscribe"
+
     patterns: tuple[Pattern, ...]
     new: tuple[Pattern, ...]
 
@@ -66,6 +75,8 @@ class Unsubscribe:
         ended: Those of them that were in force.
     """
 
+    kind: ClassVar[str] = "unsubscribe"
+
     patterns: tuple[Pattern, ...]
     ended: tuple[Pattern, ...]
 
@@ -73,6 +84,8 @@ class Unsubscribe:
 @attrs.frozen(slots=True)
 class Acknowledge:
     """The application says what it did with a version."""
+
+    kind: ClassVar[str] = "ack"
 
     key: Key
     version: str
@@ -83,6 +96,9 @@ class Acknowledge:
 @attrs.frozen(slots=True)
 class Close:
     """End the connection."""
+
+    # The refused message before it has been counted.
+    kind: ClassVar[None] = None
 
     reason: CloseReason
 
@@ -182,7 +198,7 @@ class Session:
             case "pong":
                 return ()
             case "ping":
-                return (Answer(messages.pong(timestamp)),)
+                return (Answer(messages.pong(timestamp), "ping"),)
             case "resync":
                 if not self._resyncs.take(now):
                     return (Answer(messages.error("RATE_LIMITED", "more resyncs than are allowed", timestamp)),)
