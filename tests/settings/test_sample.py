@@ -16,7 +16,7 @@ from vortexd.source.kinds import KINDS
 
 ROOT = Path(__file__).parents[2]
 FIELDS = [(title, field) for title, kind in {**SECTIONS, **KINDS}.items() for field in attrs.fields(kind) if field.init]
-SCRIPT = runpy.run_path(str(ROOT / "man" / "write_settings.py"))
+SCRIPT = runpy.run_path(str(ROOT / "packaging" / "write_settings.py"))
 mdoc = SCRIPT["mdoc"]
 
 

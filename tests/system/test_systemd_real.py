@@ -255,6 +255,6 @@ def test_what_was_installed_is_removed_and_what_was_changed_stays(installed: Ins
     again = installed.machine.run(PROGRAM, "install-units")
 
     assert "/usr/local/lib/systemd/system/vortexd.service: removed" in said
-    assert "/etc/vortexd/vortexd.toml: left there" in said
+    assert "/etc/vortexd/vortexd.toml: not removed, because it was changed" in said
     assert "/usr/local/lib/systemd/system/vortexd.service: installed" in again
     assert "/etc/vortexd/vortexd.toml: left as it is" in again

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the settings into vortexd.toml(5): the list of each section, between the comments that mark it.
 
-Usage: python man/write_settings.py [--check]. The texts are those of the fields in vortexd/settings and vortexd/source.
+Usage: python packaging/write_settings.py [--check]. The texts are those of the fields in vortexd/settings and vortexd/source.
 """
 
 import re
@@ -16,7 +16,7 @@ from vortexd.settings.root import SECTIONS
 from vortexd.settings.sample import literal
 from vortexd.source.kinds import KINDS
 
-PAGE = Path(__file__).with_name("vortexd.toml.5")
+PAGE = Path(__file__).parent.parent / "man" / "vortexd.toml.5"
 # A sentence ends at a full stop that a space follows. No text has an abbreviation in it.
 _SENTENCE = re.compile(r"(?<=[.]) ")
 _SECTION = re.compile(r'"([^"]+)" in ([a-z.-]+)\((\d)\)')
