@@ -21,12 +21,12 @@ def test_each_path_and_link_leads_to_a_file(text: str) -> None:
     assert [] == sorted(path for path in paths | links if not (ROOT / path).exists())
 
 
-def test_each_protocol_that_it_names_is_in_the_module_that_it_names() -> None:
+def test_each_name_is_in_the_module_that_it_names() -> None:
     named = re.findall(r"`(\w+)`\s+(?:in|of)\s+`(vortexd/[\w/.]+)`", CONTRIBUTING)
 
     assert {"Source", "Endpoint"} <= {name for name, _ in named}
     for name, where in named:
-        assert re.search(rf"^class {name}\b", (ROOT / where).read_text(), re.MULTILINE), name
+        assert re.search(rf"^(?:class {name}\b|{name}: )", (ROOT / where).read_text(), re.MULTILINE), name
 
 
 def test_the_hooks_are_the_checks_of_format_lint_and_types_in_ci() -> None:
