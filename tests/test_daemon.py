@@ -1,5 +1,6 @@
 """What a daemon sets up before its loop runs."""
 
+import gc
 import os
 import signal
 import sys
@@ -78,3 +79,21 @@ def noted(done: list[str], name: str, function: Callable[..., Any]) -> Callable[
         return function(*arguments)
 
     return call
+
+
+def test_L09_the_collector_passes_over_what_lives_as_long_as_the_daemon(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found: list[int] = []
+
+    async def run(*_: object) -> None:
+        found.append(gc.get_freeze_count())
+
+    monkeypatch.setattr(Daemon, "run", run)
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    try:
+        daemon.run(Settings(source=(FilesSettings(path=str(tmp_path)),)), lambda _: None)
+    finally:
+        gc.unfreeze()
+
+    assert found[0] > 10_000
