@@ -12,15 +12,19 @@ from ..core.constraints import number, setting, whole
 class AuthSettings:
     """[auth]."""
 
-    open: bool = setting(False, doc="Allow everybody to read, subscribe and report, from any address, without a token.")
+    open: bool = setting(
+        False,
+        doc="Allow everybody to read, subscribe and report, from any address, without a token. Nobody then has "
+        "the right `admin`.",
+    )
     tokens: tuple[str, ...] = setting(
         (),
-        doc="Token files, or directories in which each `*.toml` is a token file. If the path begins with "
-        "`$CREDENTIALS_DIRECTORY`, that is the directory of systemd's credentials. Relative paths start at "
-        "the directory of vortexd.toml.",
+        doc="Token files, or directories in which each `*.toml` is a token file.",
     )
-    jwt_secret: str = setting("", doc='The file with the key for HS256, as bytes. "" means none.')
-    jwks: str = setting("", doc='The file with a JWK set, for RS256 and EdDSA. "" means none.')
+    jwt_secret: str = setting(
+        "", doc='The file with the secret for JWTs that are signed with HS256, as bytes. "" means none.'
+    )
+    jwks: str = setting("", doc='The file with a JWK set, for JWTs that are signed with RS256 or EdDSA. "" means none.')
     jwt_audience: str = setting(
         "", doc='The value that `aud` of a JWT has to contain. "" refuses JWTs that have `aud`.'
     )
@@ -40,16 +44,26 @@ class AuthSettings:
         "addresses in `server.bind` are allowed in any case.",
     )
     failure_burst: int = whole(
-        20, 1, 1_000_000, doc="The number of wrong tokens that one address may send before it has to wait."
+        20,
+        1,
+        1_000_000,
+        doc="The number of wrong tokens that one address may send before vortexd answers further ones with 429.",
     )
     failures_per_second: float = number(
         1.0, 0.001, 1_000_000, doc="The number of wrong tokens from one address that are forgiven per second."
     )
     failure_addresses: int = whole(
-        10_000, 1, 10_000_000, doc="The number of addresses whose wrong tokens vortexd counts."
+        10_000,
+        1,
+        10_000_000,
+        doc="The number of addresses whose wrong tokens vortexd counts. Beyond it vortexd forgets the address "
+        "whose last wrong token is the oldest.",
     )
     connections_per_token: int = whole(
-        0, 0, 1_000_000, doc="The number of WebSocket connections with one token. 0 means no limit."
+        0,
+        0,
+        1_000_000,
+        doc="The number of WebSocket connections with one token. Beyond it vortexd answers 429. 0 means no limit.",
     )
 
     @property

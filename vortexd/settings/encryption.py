@@ -28,12 +28,10 @@ class EncryptionSettings:
         True, doc="Decrypt the values. If this is false, vortexd serves ciphertext, and clients decrypt it themselves."
     )
     key_file: str = path(
-        doc="The file with the key. It contains a password on one line, from which vortexd derives an AES key, "
-        'or an RSA private key as PEM. "" means none. If the path begins with `$CREDENTIALS_DIRECTORY`, '
-        "that is the directory of systemd's credentials. Relative paths start at the directory of "
-        "vortexd.toml.",
-        more="Only the owner may have access to the file, and the path must not be a symbolic link. The same "
-        "holds for the other files of this section.",
+        doc="The file with the encryption key. It contains a password on one line, from which vortexd derives "
+        'an AES key, or an RSA private key as PEM. "" means none.',
+        more="vortexd refuses the file if the group or other users have access to it, or if its path is a "
+        "symbolic link. The same holds for the other files of this section.",
     )
     salt: str = _salt(doc="The salt for the password, as hex digits.")
     key_store: str = path(
@@ -44,16 +42,16 @@ class EncryptionSettings:
     key_store_password_file: str = path(doc="The file with the password of the key store.")
     key_store_alias: str = setting(
         "",
-        doc="The alias of the key that encrypts, and that decrypts values which name no other key with "
-        '`{key:alias}`. "" is enough if the store has one key only.',
+        doc="The alias of the encryption key in the key store. It also decrypts values that name no other alias "
+        'with `{key:alias}`. "" is enough if the store has one key only.',
     )
     rsa_algorithm: str = choice("default", "oaep", doc='"default" (PKCS #1 v1.5) or "oaep".')
     rsa_strong: bool = setting(False, doc="Use AES in GCM mode under RSA, instead of CBC.")
     rsa_salt: str = _salt(doc="The salt under RSA, as hex digits.")
     prefix_invalid_properties: bool = setting(
         True,
-        doc="Serve a value that cannot be decrypted as the key `invalid.` followed by its own key, with the "
-        "value `<n/a>`. False serves the ciphertext under its key, without `{cipher}`.",
+        doc="Serve a value that cannot be decrypted as the property `invalid.` followed by its own name, with "
+        "the value `<n/a>`. False serves the ciphertext under its own name, without `{cipher}`.",
     )
     plain_text: bool = setting(
         False,

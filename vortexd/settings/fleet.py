@@ -23,17 +23,23 @@ class FleetSettings:
         0,
         10_000_000,
         doc="The number of connected instances that vortexd tracks one by one. An instance counts once for "
-        "every key that it has reported on. vortexd counts further instances as silent.",
+        "every configuration that it has reported on. vortexd counts further instances as silent.",
         more="An instance takes 100 to 300 bytes, or a kilobyte if it gives a long reason for rejecting a version.",
     )
     keys: int = whole(
         100,
         0,
         100_000,
-        doc="The number of further keys that one connection may report on, beside its own key. vortexd does not "
-        "keep reports on more.",
+        doc="The number of configurations that one connection may report on, in addition to that of its path. "
+        "vortexd does not keep reports on more.",
     )
-    gone: int = whole(10_000, 0, 1_000_000, doc="The number of disconnected instances that vortexd remembers.")
+    gone: int = whole(
+        10_000,
+        0,
+        1_000_000,
+        doc="The number of disconnected instances that vortexd remembers. Beyond it vortexd forgets the one "
+        "that disconnected first.",
+    )
     forget_after: float = seconds(900.0, 0, doc="Seconds after which vortexd forgets a disconnected instance.")
     applications: tuple[str, ...] = texts(
         "the name of an application, as clients ask for it",

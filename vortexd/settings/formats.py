@@ -22,14 +22,17 @@ class FormatSettings:
     aliases: int = whole(1_000, 0, doc="The number of aliases (`*name`) in one file, merges included.")
     documents: int = whole(1_000, 1, doc="The number of documents in one file.")
     list_index: int = whole(10_000, 0, doc="The largest index of a list, written or implied.")
-    text_bytes: int = whole(1_048_576, 1_024, doc="The size of one key or value.")
+    text_bytes: int = whole(1_048_576, 1_024, doc="The size of the name of one property, or of its value.")
     expanded_bytes: int = whole(
-        10_485_760, 1_024, doc="The size of all keys and values of one file, with aliases and merges expanded."
+        10_485_760,
+        1_024,
+        doc="The size of the names and values of all properties in one file, with aliases and merges expanded.",
     )
     ciphertexts: int = whole(
         1_000,
         0,
-        doc="The number of values in one file that begin with `{cipher}`. With an RSA key each takes a millisecond.",
+        doc="The number of values in one file that begin with `{cipher}`. With an RSA key, each takes a "
+        "millisecond to decrypt.",
     )
     memory_bytes: int = whole(
         536_870_912,

@@ -26,14 +26,17 @@ class HttpSettings:
             "the beginning of a path, such as /config, without a slash at its end, or empty",
             lambda value: _PREFIX.fullmatch(str(value)) is not None,
         ),
-        doc='A prefix for the paths of Spring\'s API, such as "/config". Paths for supervisors and Prometheus '
-        "and those of WebSockets stay as they are.",
+        doc='A prefix for the paths of configuration and plain files, such as "/config". These paths then exist '
+        "only with the prefix. All other paths exist with it and without it, except that WebSockets are "
+        "only at /ws.",
     )
-    accept_empty: bool = setting(True, doc="Answer with an empty configuration if a key has none. False answers 404.")
+    accept_empty: bool = setting(
+        True, doc="Answer with an empty configuration if nothing contributes to the requested one. False answers 404."
+    )
     strict_errors: bool = setting(
         False,
-        doc="Answer 500 for keys that read a broken file, as Spring does. False serves them with the last good "
-        "content of the file.",
+        doc="Answer 500 for configurations that read a broken file, as Spring does. False serves them with the "
+        "last good content of the file.",
     )
     hidden_files: tuple[str, ...] = texts(
         "the name of a file, in which * stands for anything",

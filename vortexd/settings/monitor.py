@@ -12,9 +12,8 @@ class MonitorSettings:
     secret: str = setting(
         "",
         doc='The file with the secret for webhooks. A provider signs with the secret or sends it. "" means that '
-        "there is none, and that a webhook needs a token with the right `admin`. If the path begins with "
-        "`$CREDENTIALS_DIRECTORY`, that is the directory of systemd's credentials. Relative paths start at "
-        "the directory of vortexd.toml.",
+        "there is none. Then the sender needs the right `admin`. See `[auth]` for the clients that have it "
+        "without a token.",
         more='See "WEBHOOKS" in vortexd-api(7) for what each provider needs.',
     )
-    body_bytes: int = whole(5_242_880, 1_024, doc="The size of a webhook's body.")
+    body_bytes: int = whole(5_242_880, 1_024, doc="The size of a webhook's body. Beyond it vortexd answers 413.")

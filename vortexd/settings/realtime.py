@@ -24,7 +24,11 @@ class RealtimeSettings:
         doc="The number of bytes that may wait for one client before it counts as lagging. One message may "
         "always wait.",
     )
-    write_timeout: float = seconds(10.0, doc="Seconds that one write may wait for a client that does not read.")
+    write_timeout: float = seconds(
+        10.0,
+        doc="Seconds that one write to a WebSocket may wait for a client that does not read. Then vortexd "
+        "closes the connection.",
+    )
     close_timeout: float = seconds(5.0, doc="Seconds that the closing handshake may take.")
     message_bytes: int = whole(65_536, 125, 268_435_456, doc="The size of one inbound message, in bytes.")
     message_fragments: int = whole(64, 1, 1_000_000, doc="The number of frames of one inbound message.")
@@ -50,7 +54,7 @@ class RealtimeSettings:
         0,
         1_000_000,
         doc="The number of different patterns of all clients together. Each takes memory, and vortexd matches "
-        "each key against it.",
+        "each configuration against it.",
     )
     distinct_patterns_per_owner: int = whole(
         1_024,
@@ -61,7 +65,10 @@ class RealtimeSettings:
         "own address.",
     )
     keys: int = whole(
-        10_000, 0, 1_000_000, doc="The number of keys that the patterns of one client may match when it subscribes."
+        10_000,
+        0,
+        1_000_000,
+        doc="The number of configurations that the patterns of one client may match when it subscribes.",
     )
     compression: bool = setting(True, doc="Accept permessage-deflate if a client offers it.")
     park_after: float = setting(

@@ -47,8 +47,8 @@ class Settings:
     auth: AuthSettings = attrs.field(
         factory=AuthSettings,
         metadata=described(
-            doc="Authentication. Without tokens and keys everybody has access, and vortexd then listens on loopback "
-            "addresses and Unix sockets only."
+            doc="Authentication. Without `tokens`, `jwt_secret` and `jwks`, no client needs a token. vortexd then "
+            "starts only on loopback addresses and Unix sockets, unless `open` is true."
         ),
     )
     source: tuple[SourceSettings, ...] = setting(
@@ -65,7 +65,9 @@ class Settings:
     )
     history: HistorySettings = attrs.field(
         factory=HistorySettings,
-        metadata=described(doc="The former versions of each key that vortexd keeps, for clients that reconnect."),
+        metadata=described(
+            doc="The former versions of each configuration that vortexd keeps, for clients that reconnect."
+        ),
     )
     realtime: RealtimeSettings = attrs.field(factory=RealtimeSettings, metadata=described(doc="The WebSocket side."))
     fleet: FleetSettings = attrs.field(
@@ -81,17 +83,17 @@ class Settings:
     encryption: EncryptionSettings = attrs.field(
         factory=EncryptionSettings,
         metadata=described(
-            doc="The key for values that begin with `{cipher}`, as Spring writes them. vortexd reads keys from "
-            "files; this file never contains one."
+            doc="The encryption key for values that begin with `{cipher}`, as Spring writes them. vortexd reads "
+            "keys from files; this file never contains one."
         ),
     )
     http: HttpSettings = attrs.field(factory=HttpSettings, metadata=described(doc="Spring's HTTP API."))
     overrides: Mapping[str, str] = attrs.field(
         factory=dict,
         metadata=described(
-            doc="Values that take precedence over all sources, for every application, over HTTP and WebSockets. "
-            "Keys are flat, or stand in tables; each value is text. As in Spring, `\\${x}` is served as `${x}`, "
-            "and the application resolves it."
+            doc="Values that take precedence over all sources, for every application, over HTTP and WebSockets. The "
+            "names of properties are flat, or stand in tables; each value is text. As in Spring, `\\${x}` is "
+            "served as `${x}`, and the client program resolves it."
         ),
     )
     tracing: TracingSettings = attrs.field(

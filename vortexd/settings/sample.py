@@ -15,6 +15,8 @@ _HEAD = """\
 # A value behind # is in force as it stands. `vortexd --check --config FILE` reports every problem of a file.
 # SIGHUP (`systemctl reload vortexd`) applies the values marked "reload", all of them or none. Open connections
 # keep the limits and heartbeats that they began with. The values marked "restart" wait for a restart.
+# Relative paths start at the directory of this file. The path of a file with a secret, a key or a certificate may
+# begin with $CREDENTIALS_DIRECTORY, the directory of systemd's credentials.
 """
 _WIDTH = 108
 

@@ -110,26 +110,29 @@ class ServerSettings:
         0,
         1_000_000,
         doc="The number of connections, WebSocket and HTTP together. 0 means as many as RLIMIT_NOFILE allows, "
-        "less a reserve of 256. When the limit is reached, vortexd closes the connection whose peer has "
-        "been silent for longest, if that is at least a second. If there is none, it answers new "
-        "connections with 503.",
+        "less a reserve of 256. When the limit is reached, vortexd closes the connection that has waited "
+        "longest for its client. It chooses among connections with an unfinished request, and then among "
+        "HTTP connections that are idle between two requests. It never closes a WebSocket to make room. If "
+        "there is nothing to close, it answers new connections with 503.",
         more='See "SILENT CONNECTIONS" in vortexd-operations(7).',
     )
     connections_per_address: int = whole(
         0,
         0,
         1_000_000,
-        doc="The number of connections from one address. 0 means no limit. The limit does not hold for the "
-        "proxies in `trusted_proxies`. It holds for the client that a proxy names: for WebSockets, and with "
-        "`proxy_protocol` for all connections.",
+        doc="The number of open connections from one address, WebSocket and HTTP together. Beyond it vortexd "
+        "answers 429. 0 means no limit. Proxies in `trusted_proxies` have no limit. A WebSocket through "
+        "such a proxy counts for the client that the proxy names. With `proxy_protocol` every connection "
+        "does. Without it, HTTP connections of a proxy count for nobody.",
     )
     trusted_proxies: tuple[str, ...] = texts(
         "an address, a network or unix",
         _is_proxy,
         doc='Addresses and networks of proxies. "unix" means peers on Unix sockets. vortexd trusts these '
         "proxies to name the client's address, in `Forwarded` (RFC 7239) or in `X-Forwarded-For`, `-Proto` "
-        "and `-Host`. If the list is not empty, clients on loopback addresses need a token as well, unless "
-        "`auth.open` is true.",
+        "and `-Host`. Clients behind a proxy are on other hosts. So if this list is not empty, vortexd "
+        "refuses to start without `auth.tokens`, `auth.jwt_secret` or `auth.jwks`, unless `auth.open` is "
+        "true.",
         more="The client is the last address in the header that is not a listed proxy. vortexd uses this "
         "address for wrong tokens, limits and logs, and shows it to operators. It uses the host and the "
         "scheme to recognise the origin of the console's pages. If the two kinds of header contradict each "
@@ -149,26 +152,36 @@ class ServerSettings:
         256,
         1,
         1_000_000,
-        doc="The number of connections that a task waits for at the same time: in a TLS handshake, for a "
-        "request head within TLS, or for a body. When the limit is reached, further connections wait. The "
-        "connection whose peer has been silent for longest is closed, if that is at least a second. An "
-        "eighth of the slots is reserved for addresses that have completed a request within the last hour. "
-        "Complete plain requests need no slot.",
+        doc="The number of unfinished requests that vortexd reads at the same time: TLS handshakes, request "
+        "heads within TLS, and request bodies of which only a part has arrived. When the limit is reached, "
+        "further ones wait. vortexd then closes the one that has waited longest for its client, if that is "
+        "at least a second. An eighth of the slots is reserved for addresses that have completed a request "
+        "within the last hour. A request over plain HTTP that arrives as a whole needs no slot.",
     )
-    head_timeout: float = seconds(10.0, doc="Seconds from accept until the request head is complete.")
-    head_bytes: int = whole(16_384, 1_024, 16_777_216, doc="The size of a request head.")
-    body_bytes: int = whole(65_536, 0, doc="The size of a request body.")
+    head_timeout: float = seconds(
+        10.0,
+        doc="Seconds from accept until the head of the first request on a connection is complete, with the "
+        "PROXY header and the TLS handshake before it. For later requests `request_timeout` counts.",
+    )
+    head_bytes: int = whole(16_384, 1_024, 16_777_216, doc="The size of a request head. Beyond it vortexd answers 431.")
+    body_bytes: int = whole(65_536, 0, doc="The size of a request body. Beyond it vortexd answers 413.")
     request_timeout: float = seconds(
         30.0,
-        doc="Seconds from the first byte of a request on a kept-alive connection until the first byte of its answer.",
+        doc="Seconds until vortexd begins to write the response. They count from the complete head of the first "
+        "request on a connection, and from the first byte of each later request. In HTTP/2 they count from "
+        "the complete head of each request.",
     )
-    keep_alive_timeout: float = seconds(60.0, doc="Seconds that an HTTP connection may be idle.")
-    write_timeout: float = seconds(10.0, doc="Seconds that one write may wait for a peer that does not read.")
+    keep_alive_timeout: float = seconds(60.0, doc="Seconds that an HTTP connection may be idle between two requests.")
+    write_timeout: float = seconds(
+        10.0,
+        doc="Seconds that one write to an HTTP connection may wait for a client that does not read. Then "
+        "vortexd closes the connection. For WebSockets `realtime.write_timeout` counts.",
+    )
     drain_timeout: float = seconds(
         25.0,
         1,
         30,
-        doc="Seconds from SIGTERM until vortexd cancels the connections that are left; at most 30.",
+        doc="Seconds from SIGTERM until vortexd closes the connections that are left; at most 30.",
         restart=True,
     )
     state_directory: str = setting(

@@ -11,21 +11,20 @@ class TlsSettings:
 
     certificate: str = setting(
         "",
-        doc='A PEM file with the certificate and its chain. It may contain the private key, too. "" means no '
-        "TLS. If the path begins with `$CREDENTIALS_DIRECTORY`, that is the directory of systemd's "
-        "credentials. Relative paths start at the directory of vortexd.toml.",
+        doc='A PEM file with the certificate and its chain. It may contain the private key, too. "" means no TLS.',
     )
     key: str = setting(
         "",
-        doc='A PEM file with the private key, without a password, readable by its owner only. "" means that the '
-        "key is in the file of `certificate`.",
+        doc='A PEM file with the private key, without a password. "" means that the key is in the file of '
+        "`certificate`. vortexd refuses the file that contains the key if the group or other users have "
+        "access to it.",
     )
     minimum_version: str = choice("1.2", "1.3", doc='The oldest version of TLS that clients may use: "1.2" or "1.3".')
     client_ca: str = path(
         doc='A PEM file with the certificates of the authorities that sign client certificates. "" means none. '
-        "Everybody may read this file.",
-        more="Only the owner may write it. If you remove an authority, vortexd closes the connections that "
-        "authenticated by a certificate; clients with a valid certificate reconnect.",
+        "Everybody may read this file. vortexd refuses it if the group or other users can write it.",
+        more="If you remove an authority, vortexd closes the connections that authenticated by a certificate; "
+        "clients with a valid certificate reconnect.",
     )
     client_certificates: str = choice(
         "off",

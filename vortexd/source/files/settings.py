@@ -26,7 +26,7 @@ class FilesSettings(SourceSettings):
     path: str = setting(
         "",
         Rule("the path of a directory", lambda value: value != "" and "\0" not in str(value)),
-        doc="The directory. Relative paths start at the directory of vortexd.toml.",
+        doc="The directory.",
         example='"/etc/vortexd/config"',
     )
     label_directories: bool = setting(
@@ -35,10 +35,14 @@ class FilesSettings(SourceSettings):
     default_label: str = setting(
         "main",
         Rule("a label: letters, digits, dots, hyphens, underscores, slashes, + and @", is_label),
-        doc="The label of a request that names none. Without `label_directories` it is the only label.",
+        doc="The label of a request that names none. Without `label_directories` it is the only label that this "
+        "source has. If other sources have further labels, the directory contributes to those, too.",
     )
     scan_interval: float = seconds(
-        5.0, 0.1, doc="Seconds between scans. The scan decides; events of the kernel only make it come sooner."
+        5.0,
+        0.1,
+        doc="Seconds between scans. A scan compares all files with the published state. Events of the kernel "
+        "only make it come sooner.",
     )
     quiet: float = seconds(0.1, 0, doc="Seconds without a change before vortexd publishes a new state.")
     quiet_one_file: float = seconds(
@@ -55,12 +59,23 @@ class FilesSettings(SourceSettings):
         2.0,
         0,
         doc="Seconds for which a file keeps its former content while a program writes it, and after it has "
-        "become empty. After that vortexd publishes the file as it is, with a warning. 0 holds no file.",
+        "become empty. After that vortexd publishes the file as it is, with a warning. 0 turns this off: "
+        "vortexd then publishes each file as a scan finds it.",
         more='See "Saving files" in vortexd.toml(5).',
     )
     file_bytes: int = whole(10_485_760, 1_024, doc="The size of one file. A larger file is broken.")
-    total_bytes: int = whole(268_435_456, 1_024, doc="The size of all files together.")
-    files: int = whole(20_000, 1, 10_000_000, doc="The number of files.")
+    total_bytes: int = whole(
+        268_435_456,
+        1_024,
+        doc="The size of all files together. Beyond it vortexd cannot read the source. It then serves the last "
+        "good state of the source, and serves nothing if it has just started.",
+    )
+    files: int = whole(
+        20_000,
+        1,
+        10_000_000,
+        doc="The number of files, and of directories. Beyond it vortexd cannot read the source, as for `total_bytes`.",
+    )
     applications: tuple[str, ...] = applications_field(
         doc="The applications and profiles that this source is for, as `application/profile` with `*`. A "
         "pattern without a slash is for every profile. An empty list means everything.",
@@ -74,11 +89,12 @@ class FilesSettings(SourceSettings):
         doc="Keep a copy of the last good content of each configuration file in the state directory, for at "
         "most 7 days. If a file is broken when vortexd starts, vortexd serves the copy. False removes the "
         "copy.",
-        more="The copy is in the directory `remembered` below `server.state_directory`. It contains the bytes "
-        "of the source, so encrypted values stay encrypted. Only vortexd's user can read it. It contains "
-        "at most 64 MiB for each source. vortexd never serves a deleted file from it. Without `--config` "
-        "and without $STATE_DIRECTORY vortexd writes no copy. If you remove the source from the settings, "
-        'vortexd removes its copy. Repositories need no copy: see "Broken files" in vortexd-api(7).',
+        more="The copy is in the directory `remembered` below `server.state_directory`. It contains the bytes of "
+        "the source, so encrypted values stay encrypted. Only vortexd's user can read it. It contains at "
+        "most 64 MiB for each source. Files beyond that are not copied. vortexd never serves a deleted file "
+        "from it. If vortexd runs without a settings file, and $STATE_DIRECTORY is not set, it writes no "
+        "copy. If you remove the source from the settings, vortexd removes its copy. Repositories need no "
+        'copy: see "Broken files" in vortexd-api(7).',
     )
 
     def open(self, surroundings: Surroundings) -> "FilesSource":

@@ -80,7 +80,7 @@ class GitSettings(SourceSettings):
     search_paths: tuple[str, ...] = texts(
         "a directory of the repository, with {application}, {profile}, {label} and * where they are meant",
         _is_location,
-        doc="Directories to search beside the top of the repository. Later directories take precedence. "
+        doc="Directories to search in addition to the top of the repository. Later directories take precedence. "
         "{application}, {profile} and {label} are replaced by those of the request; `*` matches anything "
         "within one name.",
     )
@@ -94,15 +94,15 @@ class GitSettings(SourceSettings):
     commits: bool = setting(
         False,
         doc="Serve commits by their full hash, too, if they are in the past of a served branch or tag.",
-        more="If a request names a commit and this is false, the error names this key.",
+        more="If a request names a commit and this is false, the error names this setting.",
     )
     loaded_labels: int = whole(
         100,
         1,
         100_000,
         doc="The number of labels that vortexd reads in advance: the default label, and the labels with the "
-        "newest commits. It reads other labels when a request names them, and keeps as many of those. "
-        "Clients' patterns match the labels that are read.",
+        "newest commits. It reads any other label when a request names it. Of those it keeps the same "
+        "number, and all that are in use. Patterns of clients match only labels that vortexd has read.",
     )
     username: str = setting(
         "",
@@ -110,31 +110,52 @@ class GitSettings(SourceSettings):
         doc='The user for HTTP. "" means the user in the address, else x-access-token, which most tokens accept.',
     )
     password_file: str = path_field(
-        doc="The file with the token or password for HTTP. vortexd reads it at each fetch. If the path begins "
-        "with `$CREDENTIALS_DIRECTORY`, that is the directory of systemd's credentials."
+        doc="The file with the token or password for HTTP. vortexd reads it at each fetch. vortexd refuses the "
+        "file if the group or other users have access to it."
     )
-    ssh_key: str = path_field(doc='The file with the private key for ssh. "" means the keys of vortexd\'s user.')
+    ssh_key: str = path_field(
+        doc='The file with the private key for ssh. "" means the keys in ~/.ssh of vortexd\'s user, and those of '
+        "the agent at $SSH_AUTH_SOCK. ssh refuses the file if the group or other users have access to it."
+    )
     known_hosts: str = path_field(
-        doc='The file with the keys of ssh hosts. "" means the file of vortexd\'s user. vortexd refuses unknown hosts.'
+        doc='The file with the public keys of ssh hosts. "" means ~/.ssh/known_hosts of vortexd\'s user. In both '
+        "cases ssh also trusts the hosts in /etc/ssh/ssh_known_hosts. It refuses all others."
     )
     ca_file: str = path_field(
-        doc='The file with the certificates that https is checked against. "" means the system\'s.'
+        doc='The PEM file with the authorities that https servers are checked against. "" means those of the system.'
     )
-    refresh_interval: float = seconds(60.0, 0.1, doc="Seconds between fetches.")
+    refresh_interval: float = seconds(
+        60.0, 0.1, doc="Seconds between fetches. While fetches fail, the time doubles, up to 300 seconds."
+    )
     hook_interval: float = seconds(
         1.0,
         0,
-        doc="Seconds from the start of one fetch to the start of the next if webhooks ask for both. The first "
-        "fetch starts at once. Each fetch that fails doubles the interval.",
+        doc="The minimum time in seconds from the start of one fetch to the start of another that a webhook "
+        "asks for. If no fetch began within that time, the webhook starts one at once. Each failed fetch in "
+        "succession doubles the time, up to 32 times this setting.",
     )
     fetch_timeout: float = seconds(60.0, 0.1, doc="Seconds that a fetch may take.")
     read_timeout: float = seconds(30.0, 0.1, doc="Seconds that reading the mirror may take.")
-    mirror_bytes: int = whole(1_073_741_824, 1_048_576, doc="The size of the objects that one fetch may bring.")
+    mirror_bytes: int = whole(
+        1_073_741_824,
+        1_048_576,
+        doc="The size of the objects that one fetch may bring. Beyond it the fetch fails, and vortexd serves "
+        "the last state.",
+    )
     file_bytes: int = whole(10_485_760, 1_024, doc="The size of one file. A larger file is broken.")
     total_bytes: int = whole(
-        268_435_456, 1_024, doc="The size of all files together. Files that several labels share count once."
+        268_435_456,
+        1_024,
+        doc="The size of all files together. Files that several labels share count once. A label whose files "
+        "would exceed it keeps its last state, or is not served if it has none.",
     )
-    files: int = whole(20_000, 1, 10_000_000, doc="The number of files of one label.")
+    files: int = whole(
+        20_000,
+        1,
+        10_000_000,
+        doc="The number of files of one label. A label with more keeps its last state, or is not served if it "
+        "has none.",
+    )
     applications: tuple[str, ...] = applications_field(
         doc="The applications and profiles that this source is for, as `application/profile` with `*`. A "
         "pattern without a slash is for every profile. An empty list means everything.",
