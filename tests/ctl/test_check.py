@@ -28,7 +28,7 @@ FOUND = [
     ("odd.json:1:10", "duplicate key"),
     ("q.properties:1:10", "a list index above 10000"),
     ("shop-prod.properties", "spring.profiles.include can't be in a file or document that is itself for a profile"),
-    ("shop.yml:2:1", "not YAML: did not find expected"),
+    ("shop.yml:1:4", "not YAML: did not find expected"),
 ]
 
 
@@ -68,9 +68,9 @@ def test_paths_are_those_from_here(
 ) -> None:
     directory(tmp_path / "config", {"shop.yml": "a: [1\n"})
     monkeypatch.chdir(tmp_path)
-    assert check(capsys, "config")[1][0].startswith("config/shop.yml:2:1: ")
+    assert check(capsys, "config")[1][0].startswith("config/shop.yml:1:4: ")
     monkeypatch.chdir(tmp_path / "config")
-    assert check(capsys, ".")[1][0].startswith("shop.yml:2:1: ")
+    assert check(capsys, ".")[1][0].startswith("shop.yml:1:4: ")
 
 
 def test_no_value_is_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,18 +86,18 @@ def test_each_form_has_places_and_reasons(
     monkeypatch.chdir(directory(tmp_path, {"a,b.yml": "a: [1\n"}))
 
     _, lines, _ = check(capsys, ".", "--format", "github")
-    assert ["::error file=a%2Cb.yml,line=2,col=1::not YAML: did not find expected ',' or ']'"] == lines
+    assert ["::error file=a%2Cb.yml,line=1,col=4::not YAML: did not find expected ',' or ']'"] == lines
     _, (line,), _ = check(capsys, ".", "--format", "json")
     reason = "not YAML: did not find expected ',' or ']'"
     assert {
         "files": 1,
         "keys": 2,
-        "errors": [{"file": "a,b.yml", "line": 2, "column": 1, "reason": reason}],
+        "errors": [{"file": "a,b.yml", "line": 1, "column": 4, "reason": reason}],
         "warnings": [],
     } == json.loads(line)
     _, (line,), _ = check(capsys, ".", "--format", "gitlab")
     (entry,) = json.loads(line)
-    assert (reason, "critical", {"path": "a,b.yml", "lines": {"begin": 2}}) == (
+    assert (reason, "critical", {"path": "a,b.yml", "lines": {"begin": 1}}) == (
         entry["description"],
         entry["severity"],
         entry["location"],
@@ -109,7 +109,7 @@ def test_a_file_of_all_labels_is_told_once(tmp_path: Path, capsys: pytest.Captur
     status, lines, _ = check(capsys, directory(tmp_path, files), "--label-directories")
 
     assert 1 == status
-    assert [f"{tmp_path}/application.yml:2:1", f"{tmp_path}/not a label", f"{tmp_path}/two/shop.yml:2:1"] == [
+    assert [f"{tmp_path}/application.yml:1:4", f"{tmp_path}/not a label", f"{tmp_path}/two/shop.yml:1:4"] == [
         line.partition(": ")[0] for line in lines
     ]
     assert "warning: the server doesn't serve it: its name can't be a label" in lines[1]
@@ -170,7 +170,7 @@ def test_a_ref_is_read_without_a_working_tree(repository: Repository, capsys: py
     for ref in ("v1", "refs/tags/v1", first, "main~1"):
         status, lines, _ = check(capsys, repository.path, "--ref", ref)
         assert 1 == status
-        assert ["link.yml:2:1", "lost.yml", "shop.yml:2:1"] == [line.partition(": ")[0] for line in lines]
+        assert ["link.yml:1:4", "lost.yml", "shop.yml:1:4"] == [line.partition(": ")[0] for line in lines]
         assert "lost.yml: warning: the server doesn't serve it: it leads out of the repository" == lines[1]
     assert 0 == check(capsys, repository.path)[0]
 
@@ -199,7 +199,7 @@ def test_a_working_tree_is_read_as_it_is_and_as_git_will_have_it(
     (tree / ".hidden/x.yml").symlink_to("nowhere")
     status, lines, _ = check(capsys, ".", "--search-path", "{label}", "--label", "prod")
     assert 1 == status
-    assert ["prod/bad.yml:2:1", "prod/new.yml:2:1", "prod/through.yml:2:1"] == sorted(
+    assert ["prod/bad.yml:1:4", "prod/new.yml:1:4", "prod/through.yml:1:4"] == sorted(
         line.partition(": ")[0] for line in lines if "warning" not in line
     )
     warnings = [line for line in lines if "warning" in line]
@@ -244,7 +244,7 @@ def test_a_hook_refuses_a_push_before_it_is_taken(repository: Repository, tmp_pa
     other.commit({"shop.yml": "a: [1\n"})
     with pytest.raises(subprocess.CalledProcessError) as caught:
         other.git("push", "--quiet", str(repository.path), "main")
-    assert b"remote: shop.yml:2:1: not YAML" in caught.value.stderr
+    assert b"remote: shop.yml:1:4: not YAML" in caught.value.stderr
     assert before == repository.git("rev-parse", "main")
     fixed = other.commit({"shop.yml": "a: 2\n"})
     other.git("push", "--quiet", str(repository.path), "main")

@@ -89,7 +89,7 @@ def test_what_is_broken_now_is_told_for_each_of_several_labels() -> None:
         label: [each.place for each in state.broken(attrs.evolve(SHOP, label=label))]
         for label in ("one", "two", "one,two")
     }
-    assert {"one": [], "two": ["shop.yml:2"], "one,two": ["shop.yml:2"]} == found
+    assert {"one": [], "two": ["shop.yml:1"], "one,two": ["shop.yml:1"]} == found
     assert [] == state.broken(Key("cart", "dev", "two"))
     with pytest.raises(UnknownLabel):
         state.broken(attrs.evolve(SHOP, label="one,three"))

@@ -416,3 +416,20 @@ def test_Y10_a_control_character_is_refused_at_its_place(text: str, place: str, 
     reason = f"not YAML: the character U\\+{code}; write it as an escape in double quotes"
     with pytest.raises(FormatError, match=f"^a.yml:{place}: {reason}$"):
         parse_text("a.yml", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("a: [1, 2\n", "1:4"),
+        ("a: [1, 2\n\n\n", "1:4"),
+        ("x: 1\na: {b: 1", "2:4"),
+        ('x: 1\r\na: "b\r\nc: 1\r\n', "2:4"),
+        # The text goes on, so the place is where it is wrong.
+        ("a: [1, 2\nb: 1\n", "2:2"),
+        ("a: b: c\n", "1:5"),
+    ],
+)
+def test_text_that_ends_too_early_is_an_error_where_the_unfinished_part_begins(text: str, place: str) -> None:
+    with pytest.raises(FormatError, match=f"^a.yml:{place}: not YAML: "):
+        parse_text("a.yml", text)
