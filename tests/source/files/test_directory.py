@@ -284,7 +284,7 @@ def test_Y14_a_file_that_never_holds_still_is_broken_and_the_rest_is_read(
     scan = read(tmp_path)
 
     assert scan.contents == {"cart.yml": b"b: 1"}
-    assert scan.unreadable == {"shop.yml": "it goes on changing while it is read"}
+    assert scan.unreadable == {"shop.yml": "it keeps changing while it is read"}
     assert "shop.yml" in scan.unsettled
 
 
@@ -375,7 +375,7 @@ def test_P13_what_is_vortexds_own_is_not_served_and_neither_is_what_links_to_it(
     scan = directory.read(str(tmp_path), SETTINGS, None, own)
 
     assert ["shop.yml"] == list(scan.contents)
-    assert dict.fromkeys(("below.toml", "link.toml"), "it is vortexd's own") == scan.unreadable
+    assert dict.fromkeys(("below.toml", "link.toml"), "it belongs to vortexd itself") == scan.unreadable
 
 
 # What an outline says beside the state.
