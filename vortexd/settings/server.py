@@ -8,7 +8,7 @@ import attrs
 from ..core.constraints import Rule, is_path, seconds, setting, texts, whole
 from .networks import UNIX, parse_network
 
-# What sun_path of a Unix socket's address holds, less its closing NUL.
+# The capacity of sun_path in the address of a Unix socket, without its closing NUL.
 _SOCKET_PATH_BYTES = 107
 _HOST = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
@@ -18,10 +18,10 @@ _ADDRESS = "an address: host:port, [::1]:port or unix:/path"
 
 @attrs.frozen
 class Address:
-    """Where to listen: a host and a TCP port (0 takes a free one), or the path of a Unix socket.
+    """An address to listen on: a host and a TCP port (0 means a free port), or the path of a Unix socket.
 
     Attributes:
-        host: A name or an address without brackets; "" where there is a path.
+        host: A name, or an address without brackets; "" if there is a path.
         path: The absolute path of a Unix socket, or None.
     """
 
@@ -36,10 +36,11 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """Parse `host:port`, `[::1]:port` or `unix:/path`; nothing is looked up.
+    """Parse `host:port`, `[::1]:port` or `unix:/path`. Names aren't resolved.
 
     Raises:
-        ValueError: Says what is allowed, as the end of a sentence that begins with the key.
+        ValueError: The text isn't an address. The message says what is allowed, as the end of a sentence that begins
+            with the key.
     """
     if text.startswith("unix:"):
         return Address(path=_socket_path(text.removeprefix("unix:")))

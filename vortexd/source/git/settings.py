@@ -1,4 +1,4 @@
-"""The settings of a repository: keys, defaults, rules, and the checks of what the keys say together."""
+"""The settings of a repository: keys, defaults and rules, and the checks that need several keys."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,8 @@ from .remotes import DEFAULT_SCHEMES, SCHEMES, parse_remote
 if TYPE_CHECKING:
     from .source import GitSource
 
-# A search location: names, {application}, {profile}, {label} and *; never a hidden directory, and never out of the tree.
+# A search location: names, {application}, {profile}, {label} and *. It never has a hidden directory, and never leaves
+# the tree.
 _LOCATION = re.compile(r"/?(?:(?!\.)(?:[A-Za-z0-9._*-]|\{(?:application|profile|label)\})+/?)+")
 _LABELS = re.compile(r"[A-Za-z0-9._*/+@-]+")
 # For each key with credentials, the schemes of addresses that it can be used for.
@@ -167,7 +168,7 @@ class GitSettings(SourceSettings):
 
     def open(self, surroundings: Surroundings) -> "GitSource":
         """See `SourceSettings`."""
-        # With it comes Trio, which a check of the settings doesn't need.
+        # This import loads Trio, which a check of the settings doesn't need.
         from .source import open_git
 
         return open_git(self, surroundings)
@@ -182,7 +183,7 @@ class GitSettings(SourceSettings):
         try:
             remote = parse_remote(uri if isinstance(uri, str) else "")
         except ValueError:
-            return  # reported for the key itself
+            return  # the check of the key itself reports this
         schemes = table.get("schemes", DEFAULT_SCHEMES)
         if isinstance(schemes, list | tuple) and remote.scheme not in schemes:
             yield (
@@ -220,7 +221,7 @@ class GitSettings(SourceSettings):
         kept = self
         if _site(self.uri) != remote.site:
             kept = attrs.evolve(self, username="", password_file="", ssh_key="", known_hosts="", ca_file="")
-        # Whoever writes an address on the command line has asked for its scheme.
+        # An operator who writes an address on the command line allows its scheme.
         return attrs.evolve(kept, uri=location, schemes=tuple(dict.fromkeys((*self.schemes, remote.scheme))))
 
 
