@@ -165,7 +165,7 @@ class Daemon:
     async def _announce(self, started: Started, urls: Sequence[str]) -> None:
         """Announce once that the server serves. From then on send its status and feed the watchdog.
 
-        This task runs in the event loop that serves. If the loop is stuck, the watchdog gets no more messages.
+        This task runs in the event loop that serves. If the loop is stuck, the watchdog no longer gets messages.
         """
         await self._stages.publisher.wait_ready()
         log.info("ready", addresses=list(urls))

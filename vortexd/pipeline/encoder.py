@@ -28,7 +28,7 @@ class Payload(bytes):
 
     It keeps each transport's framed form of the message, made once and shared by all clients.
 
-    Otherwise it behaves like `bytes`. Its content never changes, whatever framed forms it keeps.
+    Otherwise it behaves like `bytes`. Its content never changes, even if it keeps framed forms.
     """
 
     _framed: dict[Callable[[bytes], bytes], bytes]

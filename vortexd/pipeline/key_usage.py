@@ -8,7 +8,7 @@ that the registry knows leave. Only this module adds and drops them, so the thre
     idle        once it is no longer in use: the store keeps it for clients that reconnect, until newer idle keys need
                 the room
 
-Each method leaves all three complete. The caller has nothing to do afterwards, whatever the order of its calls.
+Each method leaves all three complete. The caller has nothing to do afterwards, in any order of its calls.
 """
 
 from collections import OrderedDict

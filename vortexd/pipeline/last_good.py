@@ -31,7 +31,8 @@ _Tried = tuple[Document, ...] | FormatError
 
 # Seconds that all lookups of one publication may take together. The labels that aren't done by then are incomplete.
 _SECONDS = 5.0
-# Limits of what is remembered: earlier contents that were parsed and can be used, and contents that can't be used.
+# Limits of the remembered contents: the number and bytes of parsed contents, and the number of contents that can't be
+# used.
 _TRIED = 1_024
 _TRIED_BYTES = 33_554_432
 _UNUSABLE = 65_536

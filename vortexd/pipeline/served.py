@@ -1,8 +1,8 @@
 """Everything that is served at one moment, as one frozen value. Pure.
 
-The value holds the tree of a publication, the state that keys are resolved from, the listing of keys and names, and the
-limits of parsing. The store replaces the whole value in its commit, and all readers take it from there. The invariant:
-a reader that has the value never sees parts of two publications.
+The value holds the tree of a publication, and the state that keys are resolved from. It also holds the listing of keys
+and names, and the limits of parsing. The store replaces the whole value in its commit, and all readers take it from
+there. The invariant: a reader that has the value never sees parts of two publications.
 """
 
 from collections.abc import Mapping

@@ -212,8 +212,8 @@ def stage(
         except UnknownLabel:
             new = None
         except FormatError:
-            # The key reads a broken file without a fallback. There is nothing new to serve, and subscribers keep what
-            # they have.
+            # The key reads a broken file without a fallback. There is nothing new to serve, and subscribers keep the
+            # old configuration.
             new = old
         except ResolveError as failure:
             failures[key] = failure

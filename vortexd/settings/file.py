@@ -1,7 +1,7 @@
 """vortexd.toml: makes one `Settings` of TOML text and the options of the command line.
 
 All problems are found before anything is opened. They are raised at once as one SettingsError, each with its key path
-and what is allowed. A message never contains a value, only its type, because the value may be a secret in the wrong
+and the allowed values. A message never contains a value, only its type, because the value may be a secret in the wrong
 place.
 """
 
@@ -36,7 +36,7 @@ from .toml_schema import (
 )
 
 S = TypeVar("S", SourceSettings, EncryptionSettings)
-_TWICE = "is there twice; remove one"
+_TWICE = "is listed twice; remove one"
 # The index of a list in [overrides]. The limits are the same as in files.
 _INDEX = re.compile(r"\[0*([0-9]+)\]")
 _MAX_INDEX = 10_000
@@ -264,7 +264,7 @@ def _across(table: Mapping[str, Any], kinds: Kinds, *, needs_source: bool) -> It
     sources = table.get("source", [])
     if isinstance(sources, list):
         if not sources and needs_source:
-            yield "source", "must be there: add [[source]] with the path of the directory to serve"
+            yield "source", "is missing; add [[source]] with the path of the directory to serve"
         for index, source in enumerate(sources):
             if isinstance(source, dict):
                 conflicts = _kind_of(source, kinds).conflicts(source)

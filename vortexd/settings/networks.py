@@ -13,8 +13,8 @@ def parse_network(text: str) -> Network:
     """Parse an address, or a network such as 10.0.0.0/8.
 
     Raises:
-        ValueError: The text is neither. The message says what is allowed, as the end of a sentence that begins with the
-            key.
+        ValueError: The text is neither. The message names the allowed forms, as the end of a sentence that begins with
+            the key.
     """
     try:
         network = ipaddress.ip_network(text, strict=False)

@@ -39,7 +39,7 @@ def parse_address(text: str) -> Address:
     """Parse `host:port`, `[::1]:port` or `unix:/path`. Names aren't resolved.
 
     Raises:
-        ValueError: The text isn't an address. The message says what is allowed, as the end of a sentence that begins
+        ValueError: The text isn't an address. The message names the allowed forms, as the end of a sentence that begins
             with the key.
     """
     if text.startswith("unix:"):
@@ -50,15 +50,15 @@ def parse_address(text: str) -> Address:
     if not colon or not host:
         raise ValueError(f"must be {_ADDRESS}; the port is missing")
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 5 and int(digits) <= 65_535):
-        raise ValueError("must end in a port from 0 to 65535; 0 takes a free one")
+        raise ValueError("must end in a port from 0 to 65535; 0 means a free port")
     return Address(_host(host), int(digits))
 
 
 def _socket_path(path: str) -> str:
     if not path.startswith("/") or "\0" in path:
-        raise ValueError("must have an absolute path behind unix:, such as unix:/run/vortexd/vortexd.sock")
+        raise ValueError("must have an absolute path after unix:, such as unix:/run/vortexd/vortexd.sock")
     if len(path.encode("utf-8", "surrogateescape")) > _SOCKET_PATH_BYTES:
-        raise ValueError(f"must have a path of at most {_SOCKET_PATH_BYTES} bytes behind unix:")
+        raise ValueError(f"must have a path of at most {_SOCKET_PATH_BYTES} bytes after unix:")
     return path
 
 

@@ -1,8 +1,8 @@
 """Makes frozen attrs classes of TOML text, or a list of all problems with the text. Pure.
 
 The text and the classes that mirror it arrive. Their fields have a `Rule`. An object of these classes leaves, or
-problems, each with its key path and what is allowed. A message never contains a value, only its type, because the value
-may be a secret in the wrong place.
+problems, each with its key path and the allowed values. A message never contains a value, only its type, because the
+value may be a secret in the wrong place.
 """
 
 import difflib
@@ -62,7 +62,7 @@ def parse(text: str, origin: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise SettingsError([("", "isn't TOML that can be read: it is nested too deeply")], origin) from None
+        raise SettingsError([("", "can't be read: it is nested too deeply")], origin) from None
     except ValueError as error:
         # tomllib adds "(at line 3, column 7)" to its reason. If a number has thousands of digits, it raises a bare
         # ValueError.

@@ -1,6 +1,6 @@
 """The kinds of source: the only list of them.
 
-The composition root gives this table to `settings.file`. A new kind needs a package here with a class of settings, and
+The composition root passes this table to `settings.file`. A new kind needs a package here with a class of settings, and
 a line in the table.
 """
 

@@ -102,7 +102,7 @@ def test_a_file_over_the_limit_is_unreadable_and_says_which_setting(tmp_path: Pa
     scan = read(tmp_path)
 
     assert {"shop.yml"} == set(scan.contents)
-    assert scan.unreadable == {"cart.yml": "larger than 2000 bytes; raise source.file_bytes if that is meant"}
+    assert scan.unreadable == {"cart.yml": "larger than 2000 bytes; raise source.file_bytes to allow this"}
 
 
 def test_too_many_bytes_in_all_are_refused_whole(tmp_path: Path) -> None:
@@ -584,7 +584,7 @@ def test_what_is_held_back_is_as_it_was_and_unsettled(tmp_path: Path) -> None:
     scan = directory.held_back(after, before, {"held.yml", "refused.yml", "new.yml"})
 
     assert {"held.yml": b"a: 1", "free.yml": b"a: 10"} == scan.contents
-    assert {"refused.yml": "larger than 2000 bytes; raise source.file_bytes if that is meant"} == scan.unreadable
+    assert {"refused.yml": "larger than 2000 bytes; raise source.file_bytes to allow this"} == scan.unreadable
     assert {"held.yml", "refused.yml", "new.yml"} == scan.unsettled
     assert {
         "held.yml": before.outline.files["held.yml"],

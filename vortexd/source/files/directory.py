@@ -172,7 +172,7 @@ def outline(root: str, settings: FilesSettings, own: Collection[str] = ()) -> Ou
         for kind, found in (("files", files), ("directories", directories)):
             if len(found) > settings.files:
                 excess = f"{root} holds more than {settings.files} {kind}"
-                raise SourceError(f"{excess}; raise source.files if that is meant")
+                raise SourceError(f"{excess}; raise source.files to allow this")
     return Outline(files, directories, closed, noted.beside(real, settings.files))
 
 
@@ -189,7 +189,7 @@ def difference(before: Outline, after: Outline) -> dict[str, Mark | None]:
 def held_back(scan: Scan, before: Scan, held: Collection[str]) -> Scan:
     """Return a scan in which some paths are as they were before: with their bytes and their mark, or absent.
 
-    They are unsettled in the result, so the next reading opens them whatever their mark is.
+    They are unsettled in the result, so the next reading opens them even if their mark is the same.
     """
     if not held:
         return scan
@@ -406,7 +406,7 @@ def _read_once(shown: Outline, root: str, settings: FilesSettings, before: Scan 
         total += len(contents.get(path, b""))
         if total > settings.total_bytes:
             raise SourceError(
-                f"{root} holds more than {settings.total_bytes} bytes; raise source.total_bytes if that is meant"
+                f"{root} holds more than {settings.total_bytes} bytes; raise source.total_bytes to allow this"
             )
     return Scan(shown, contents, unreadable, frozenset(unsettled))
 
@@ -453,7 +453,7 @@ def _read_file(root: str, path: str, mark: Mark, limit: int, own: Collection[str
         if not stat.S_ISREG(first.st_mode):
             raise _Refused("not a regular file")
         if first.st_size > limit:
-            raise _Refused(f"larger than {limit} bytes; raise source.file_bytes if that is meant")
+            raise _Refused(f"larger than {limit} bytes; raise source.file_bytes to allow this")
         with open(descriptor, "rb", closefd=False) as file:
             content = file.read(first.st_size + 1)
         if not mark == _mark(first) == _mark(os.fstat(descriptor)) or len(content) != first.st_size:

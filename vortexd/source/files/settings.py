@@ -108,7 +108,7 @@ class FilesSettings(SourceSettings):
     def conflicts(cls, table: Mapping[str, Any]) -> Iterator[KeyProblem]:
         """See `SourceSettings`."""
         if "path" not in table:
-            yield "path", "must be there: the directory to serve"
+            yield "path", "is missing; name the directory to serve"
         quiet, max_wait = (table.get(name, getattr(cls(), name)) for name in ("quiet", "max_wait"))
         if type(quiet) in (int, float) and type(max_wait) in (int, float) and quiet > max_wait:
             yield "max_wait", "must not be less than quiet"

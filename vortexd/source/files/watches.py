@@ -135,7 +135,7 @@ class Watches:
         return watched is not None and watched[1].names == place.names
 
     def _add(self, inotify: inotify_simple.INotify, identity: Identity, place: Place) -> bool:
-        """Watch a directory. Return whether it is the directory that was meant."""
+        """Watch a directory. Return whether the path leads to the directory with this identity."""
         descriptor = inotify.add_watch(place.path, (_ALL if place.names is None else _MOVES) | _ALWAYS)
         status = os.stat(place.path)
         if (status.st_dev, status.st_ino) == identity:

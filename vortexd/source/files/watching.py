@@ -72,7 +72,12 @@ class Watching:
             self._watches.announce()
         trouble = followed.trouble
         if trouble is not None and trouble != self._trouble:
-            log.info("directory not watched", source=self._name, reason=trouble, consequence="it is scanned")
+            log.info(
+                "directory not watched",
+                source=self._name,
+                reason=trouble,
+                consequence="the periodic scan finds its changes",
+            )
         self._trouble = trouble
         self._is_complete = followed.is_complete
         return followed.is_new
@@ -98,7 +103,7 @@ class Watching:
 
     def _tell_lost(self, now: float) -> None:
         if now - self._lost_at > self._scan_interval:
-            log.info("directory events lost", source=self._name, consequence="it is scanned")
+            log.info("directory events lost", source=self._name, consequence="the periodic scan finds its changes")
         self._lost_at = now
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from .directory import Identity, Mark, Outline
 # it.
 _Name: TypeAlias = tuple[Identity, str]
 
-# Limits of what is remembered. Beyond them, the oldest entries are forgotten.
+# Limits of the remembered entries. Beyond them, the oldest entries are forgotten.
 # The kernel nearly always reports the new name of a moved file in the next event.
 _MOVING = 64
 _WRITES = 10_000
@@ -189,7 +189,7 @@ class Writes:
         return directory is not None and (directory, name) in self._complete
 
     def is_any_open(self) -> bool:
-        """Return whether any file was modified and not closed since, whatever its name."""
+        """Return whether any file was modified and not closed since, under any name."""
         return not all(write.is_created for write in self._open.values())
 
     def published(self, shown: Outline, held: Collection[str], altered: Mapping[str, bool]) -> None:

@@ -15,7 +15,7 @@ import attrs
 _NO_BYTES = 1_048_576
 _PACKS = "objects/pack"
 _LOCKS = ("*.lock", "gc.pid", "refs/**/*.lock", "objects/pack/*.lock")
-# Names that git gives to packs and objects, and to directories of both, until they are complete.
+# git's names for packs and objects, and for directories of both, until they are complete.
 _HALVES = ("objects/pack/tmp_*", "objects/??/tmp_obj_*", "objects/incoming-*", "objects/tmp_objdir-*")
 
 

@@ -40,7 +40,7 @@ _NO_FILE = ""
 
 @attrs.frozen(slots=True, eq=False)
 class Step:
-    """One commit and what it changed.
+    """One commit and its changes.
 
     Attributes:
         parent: Its first parent; None for a commit without a parent.

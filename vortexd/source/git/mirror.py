@@ -127,7 +127,7 @@ class Mirror:
             os.close(lock)
 
     async def prepare(self) -> bool:
-        """Make the mirror usable, whatever has happened to it. Return whether it holds anything of the remote.
+        """Make the mirror usable, even if it is broken or missing. Return whether it holds anything of the remote.
 
         Raises:
             SourceError: The mirror can't be made.
@@ -416,7 +416,7 @@ def _check_owner(path: Path) -> None:
 
 
 def _write_trust(path: str, repository: str) -> None:
-    """Write a git configuration that trusts the one repository on this machine to be fetched from, whoever owns it.
+    """Write a git configuration that allows fetches from one repository on this machine, even if another user owns it.
 
     Raises:
         GitError: The file can't be written.

@@ -1,4 +1,4 @@
-"""Logs facts about one git source, each fact once: the current facts arrive, and a line leaves for those that are new.
+"""Logs facts about one git source, each fact once: the current facts arrive, and a line leaves for the new facts.
 
 A line names a few items and counts the others, because a repository may have thousands.
 """

@@ -64,8 +64,8 @@ _CONFIGURATION = {
     "pack.threads": "1",
 }
 # Faults of old commits, tags and modes that `git clone` accepts, too: identities, dates, time zones, messages, names of
-# tags. git 2.31 knows all of them. If a git doesn't know one, it warns and goes on. Every check that protects paths and
-# submodules stays an error.
+# tags. git 2.31 knows all of them. If a git doesn't know one, it warns and continues. Every check that protects paths
+# and submodules stays an error.
 _HARMLESS = (
     *("badDate", "badDateOverflow", "badEmail", "badName", "badTimezone", "zeroPaddedDate"),
     *("missingAuthor", "missingCommitter", "missingEmail", "missingNameBeforeEmail", "multipleAuthors"),
@@ -83,10 +83,10 @@ _MEMORY_BYTES = 4 * 2**30
 _HELPER = '!f() { if test "$1" = get; then cat "/proc/self/fd/%d"; fi; }; f'
 
 _SHALLOW = (
-    "the remote is a shallow clone, and git fetches no branch without its past from one; "
-    "run git fetch --unshallow there, or name the repository that it was cloned from"
+    "the remote is a shallow clone, and git fetches only branches with complete history from it; "
+    "run git fetch --unshallow there, or use the repository that it was cloned from"
 )
-_KEY_REMEDY = "take it off with ssh-keygen -p, or give the key to an agent, and its SSH_AUTH_SOCK to vortexd"
+_KEY_REMEDY = "remove it with ssh-keygen -p, or add the key to an agent and set SSH_AUTH_SOCK for vortexd"
 _MAX_OUTPUT = 64 * 2**20
 _MAX_COMPLAINT = 16_384
 _REAP_TIMEOUT = 5.0
@@ -276,14 +276,14 @@ class Git:
         if "dubious ownership" in said:
             said = f"{self.directory} or the repository belongs to another user; chown it to the one vortexd runs as"
         if is_key_refused(complaint) and self.settings.ssh_key and needs_passphrase(self.settings.ssh_key):
-            said = f"{self.settings.ssh_key} is protected by a passphrase, which nobody can type; {_KEY_REMEDY}"
+            said = f"{self.settings.ssh_key} is protected by a passphrase, which vortexd cannot enter; {_KEY_REMEDY}"
         if status is not None and status < 0:
             said = f"ended by {signal.Signals(-status).name}; raise source.mirror_bytes if the repository is that large"
         return f"git {command} failed: {said or f'exit status {status}'}"
 
 
 def trusting(directory: str) -> str:
-    """Return the configuration file next to a mirror. It lets git serve a local repository, whoever owns it."""
+    """Return the configuration file next to a mirror. It lets git serve a local repository of another user."""
     return directory + ".gitconfig"
 
 

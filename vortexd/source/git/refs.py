@@ -60,7 +60,7 @@ def parse_advertised(listed: bytes) -> Advertised:
 
 
 def decoded(text: bytes) -> str:
-    """Decode names as text, whatever bytes they are. `encoded` reverses it."""
+    """Decode names of any bytes as text. `encoded` reverses it."""
     return text.decode("utf-8", "surrogateescape")
 
 

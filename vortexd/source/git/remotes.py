@@ -48,7 +48,7 @@ def parse_remote(text: str) -> Remote:
     """Parse an address. It isn't resolved or contacted.
 
     Raises:
-        ValueError: The text isn't a valid address. The message says what is allowed, as the end of a sentence that
+        ValueError: The text isn't a valid address. The message names the allowed forms, as the end of a sentence that
             begins with the key. It doesn't repeat the text.
     """
     if not text or not text.isprintable() or len(text) > 2_048 or any(character in text for character in " ?#\\\"'<>|"):
@@ -62,9 +62,9 @@ def parse_remote(text: str) -> Remote:
     user, password = unquote(url["user"] or ""), unquote(url["password"] or "")
     if scheme == "file":
         if host or user or path.startswith("//"):
-            raise ValueError("must have three slashes behind file:, such as file:///srv/git/config.git")
+            raise ValueError("must have three slashes after file:, such as file:///srv/git/config.git")
     elif not _HOST.fullmatch(host):
-        raise ValueError("must have the name of a host behind ://")
+        raise ValueError("must have the name of a host after ://")
     if scheme == "ssh" and (password or (user and not _USER.fullmatch(user))):
         raise ValueError("must have no password and a plain user for ssh; name a key with ssh_key")
     if not (user + password).isprintable():

@@ -177,7 +177,7 @@ class GitSettings(SourceSettings):
     def conflicts(cls, table: Mapping[str, Any]) -> Iterator[KeyProblem]:
         """See `SourceSettings`."""
         if "uri" not in table:
-            yield "uri", "must be there: the address of the repository to serve"
+            yield "uri", "is missing; name the address of the repository to serve"
             return
         uri = table["uri"]
         try:
@@ -188,13 +188,14 @@ class GitSettings(SourceSettings):
         if isinstance(schemes, list | tuple) and remote.scheme not in schemes:
             yield (
                 "uri",
-                f'must not begin with {remote.scheme}://, which nothing protects, unless schemes has "{remote.scheme}"',
+                f"must not begin with {remote.scheme}://, which is not protected, "
+                f'unless schemes contains "{remote.scheme}"',
             )
         if remote.password and table.get("password_file"):
-            yield "password_file", "must not be there beside a password in uri; keep the file"
+            yield "password_file", "must not be set if uri contains a password; keep the file"
         for name, used in _USED_BY.items():
             if table.get(name) and remote.scheme not in used:
-                yield name, f"is of no use to {remote.scheme}://; it is for {' and '.join(used)}"
+                yield name, f"has no effect with {remote.scheme}://; it is for {' and '.join(used)}"
 
     def unusable_files(self, environ: Mapping[str, str]) -> Iterator[KeyProblem]:
         """See `SourceSettings`."""

@@ -193,7 +193,7 @@ class Snapshots:
             content = self._blobs.get(paths.blobs[path])
             if content is None:
                 paths.unreadable[path] = (
-                    f"larger than {self._settings.file_bytes} bytes; raise source.file_bytes if that is meant"
+                    f"larger than {self._settings.file_bytes} bytes; raise source.file_bytes to allow this"
                 )
             elif is_pointer(content):
                 paths.unreadable[path] = POINTER
@@ -224,7 +224,7 @@ class Snapshots:
         wanted = [each for each in sizes if each.id not in self._too_large]
         if self._bytes + sum(each.size for each in wanted) > self._settings.total_bytes:
             limit = self._settings.total_bytes
-            raise LabelError(f"it takes the repository beyond {limit} bytes; raise source.total_bytes if that is meant")
+            raise LabelError(f"it takes the repository beyond {limit} bytes; raise source.total_bytes to allow this")
         for each in await self._objects.read([each.id for each in wanted]):
             self._blobs[each.id] = each.content
             self._bytes += each.size
@@ -243,7 +243,7 @@ class Snapshots:
         self._bytes = sum(map(len, self._blobs.values()))
 
     def _too_many(self) -> LabelError:
-        return LabelError(f"it holds more than {self._settings.files} files; raise source.files if that is meant")
+        return LabelError(f"it holds more than {self._settings.files} files; raise source.files to allow this")
 
 
 def listed_paths(listed: bytes) -> Paths:
