@@ -1,8 +1,8 @@
 """Replaces broken files by their last good content, between parsing and resolving.
 
-A `ParsedTree` arrives in which some files are broken. A `ParsedTree` leaves in which each of them has a fallback, if
-its source knows an earlier content that can be used. A source offers its earlier contents as `Files.past`. This stage
-tries them, the newest first, until one parses.
+A `ParsedTree` arrives in which some files are broken. A `ParsedTree` leaves in which broken files have fallbacks. A
+file has a fallback if its source knows an earlier content that can be used. A source offers its earlier contents as
+`Files.past`. This stage tries them, the newest first, until one parses.
 
 The invariant: a failed lookup never removes anything that is served, and is repeated later. `incomplete` names the
 labels that must be filled again. The time is limited. The searches for files take turns, so that a file with a long

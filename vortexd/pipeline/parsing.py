@@ -108,7 +108,7 @@ def _parse_apart(isolated: Isolated, path: str, content: bytes, limits: FormatSe
     if crash is not None:
         # In the thread the same crash might end the whole server.
         raise FormatError(path, f"parsing it {crash}") from None
-    assert last is not None  # there was a try
+    assert last is not None  # the loop has run
     raise last
 
 

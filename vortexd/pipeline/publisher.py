@@ -99,7 +99,7 @@ class Publisher:
         await self._ready.wait()
 
     async def publish(self, tree: Tree) -> None:
-        """Parse, resolve, commit and broadcast a tree. If this is cancelled before the commit, nothing is published."""
+        """Parse, resolve, commit and broadcast a tree. All subscribers get it or, if this is cancelled, none."""
         async with self._publishing:
             served = self._store.served
             await self._publish(tree, served.parsed if served is not None else None)

@@ -173,7 +173,7 @@ def accepted(value: object, rule: Rule, kind: type) -> Any:
         raise ValueError(f"must be {rule.allowed}, not {in_words(value)}")
     if not rule.accepts(value):
         raise ValueError(f"must be {rule.allowed}")
-    return float(value) if kind is float else value  # type: ignore[arg-type]  # is_kind has looked
+    return float(value) if kind is float else value  # type: ignore[arg-type]  # is_kind has checked it
 
 
 def in_words(value: object) -> str:

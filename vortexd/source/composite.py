@@ -146,7 +146,7 @@ class Sources:
         return len(found)
 
     def notified(self, addresses: Collection[str], refs: Collection[str]) -> int:
-        """Make the sources fetch at once that a webhook concerns. Return the number of these sources.
+        """Make each source that a webhook concerns fetch at once. Return the number of these sources.
 
         Args:
             addresses: The addresses of the repository, in any spelling. If empty, any repository matches.
@@ -158,7 +158,7 @@ class Sources:
         return len(found)
 
     async def wait_looked(self, addresses: Collection[str], refs: Collection[str]) -> None:
-        """Wait until the sources have looked that `notified` made fetch. Cancelling it does no harm."""
+        """Wait until the sources that `notified` chose have looked at their remotes. Cancelling it does no harm."""
         async with trio.open_nursery() as nursery:
             for each in self._meant(addresses, refs):
                 nursery.start_soon(each.wait_looked)

@@ -239,7 +239,7 @@ def _directories(path: str) -> Iterator[str]:
 def edits_through(edits: Edits, ways: Mapping[str, Way]) -> Edits:
     """Return the edits with those of links added.
 
-    A commit that changed a path on a link's way has also changed the link.
+    A commit that changed a path on a link's way counts as a change of the link.
 
     Args:
         ways: The ways of the newest commit, as in `Snapshot.ways`.

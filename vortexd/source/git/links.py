@@ -1,4 +1,4 @@
-"""Follows the symbolic links of a commit: their targets arrive as git has them, and the file that each leads to leaves.
+"""Follows the symbolic links of a commit: their targets arrive as git has them, and the files that they lead to leave.
 
 Pure. The invariant: a link leads to a regular file of the same commit that is served by itself, or nowhere. The file
 system is never used.

@@ -29,7 +29,7 @@ class Notices:
     def left_out(self, names: Sequence[str]) -> None:
         """Log branches and tags whose names can't be labels."""
         if names == self._left_out:
-            return  # there may be a hundred thousand
+            return  # there may be a hundred thousand names
         self._left_out = names
         new = self._new("left out", ((shown(name),) for name in names))
         if new:

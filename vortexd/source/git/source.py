@@ -1,8 +1,8 @@
 """The git source: serves a repository. Each branch and tag is a label.
 
-The time and "fetch now" arrive. Whole `Tree`s leave, one for each push, however many labels and files it has changed. A
-fetch, a failure or a rebuilt mirror never changes the trees that were published before. `schedule` decides when to
-fetch, and `reader` publishes.
+The time and "fetch now" arrive. Whole `Tree`s leave: the changes of a fetch are published together, in any number of
+labels and files. A fetch, a failure or a rebuilt mirror never changes the trees that were published before. `schedule`
+decides when to fetch, and `reader` publishes.
 """
 
 import time
