@@ -28,9 +28,8 @@ def directory_for(memory: Path, root: str) -> Path:
 def forget_others(memory: Path, roots: Collection[str]) -> None:
     """Remove the remembered content of all sources but these.
 
-    The others aren't in the settings or aren't to be remembered.
-
-    If another process is writing to a directory, it stays. Blocks on the file system. Raises nothing.
+    The settings don't name the others, or turn remembering off. If another process is writing to a directory, it stays.
+    Blocks on the file system. Raises nothing.
     """
     kept = {directory_for(memory, root).name for root in roots}
     with suppress(OSError):

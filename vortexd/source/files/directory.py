@@ -360,8 +360,8 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
 def _is_projected(root: str, name: str) -> bool:
     """Return whether a link at the top is part of a Kubernetes volume: it leads into a directory such as `..2026_11`.
 
-    No other linked directory is entered, because a link to a parent would never end. This link can't lead to a
-    directory that is listed anyway.
+    No other linked directory is entered, because a link to a parent would never end. This link never
+    leads to a directory that is listed by itself.
     """
     parts = _parts_below(root, name)
     return parts is not None and len(parts) > 1 and parts[0].startswith("..") and not _is_hidden(parts)

@@ -37,7 +37,7 @@ class Way:
 
     @property
     def end(self) -> str:
-        """The file that it leads to, if there is one."""
+        """The path of the file that the link leads to, if there is one."""
         return self.through[-1]
 
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import attrs
 
 SCHEMES = ("https", "ssh", "http", "git", "file")
-# These are encrypted and authenticate the other machine.
+# These schemes are encrypted, and their repositories are on other machines.
 DEFAULT_SCHEMES = ("https", "ssh")
 
 _URL = re.compile(
