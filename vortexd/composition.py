@@ -1,7 +1,8 @@
 """The composition root: makes all parts of a daemon, fully wired.
 
-In come settings, the files that they name, and what the process gives; out go `Parts`. Each part gets its neighbours when it is made, so they are
-made in the order of the pipeline, and nothing is set afterwards. `daemon` runs them.
+It takes the settings, the files that they name, and the objects of the process. It returns `Parts`. Each part gets its
+neighbours when it is made. So the parts are made in the order of the pipeline, and nothing is set afterwards. `daemon`
+runs them.
 """
 
 import os
@@ -71,15 +72,15 @@ log = structlog.get_logger()
 
 @attrs.frozen(eq=False)
 class Process:
-    """What a daemon gets from its process.
+    """The objects that a daemon gets from its process.
 
     Attributes:
-        inherited: The sockets that were bound for it.
-        notifier: Where its state goes: to systemd, or to the supervisor.
+        inherited: The sockets that were bound before the daemon started.
+        notifier: Sends the daemon's state to systemd or to the supervisor.
         peers: The other workers on the same port.
-        own: Files that are never served, beside those that settings name.
-        memory: Where the last good content of directories is kept; None if it isn't.
-        trace: Called with each publication; None where nobody traces.
+        own: Files that are never served, in addition to the files that settings name.
+        memory: Where the server keeps the last good content of directories, or None if it doesn't.
+        trace: Called with each publication; None if tracing is off.
     """
 
     inherited: Inherited
@@ -92,7 +93,7 @@ class Process:
 
 @attrs.frozen(eq=False)
 class Stages:
-    """The parts that a configuration passes on its way, and those that know which keys are in use."""
+    """The stages that a configuration passes through, and the parts that know which keys are in use."""
 
     store: Store
     registry: Registry[Subscriber]
@@ -125,9 +126,9 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
     """Make all parts of a daemon, fully wired. Binds no socket, reads no source and runs nothing.
 
     Args:
-        settings: With absolute paths.
-        files: What the files hold that the settings name.
-        read: Reads the settings again, for SIGHUP; raises SettingsError, and then nothing changes.
+        settings: The settings, with absolute paths.
+        files: The content of the files that the settings name.
+        read: Reads the settings again, for SIGHUP. If it raises SettingsError, nothing changes.
     """
     bound = bound_addresses(settings, process.inherited)
     in_force, metrics = InForce(settings), Metrics()
@@ -140,12 +141,14 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
     monitor = Monitor(stages.sources, settings.monitor, process.peers, lambda: [*stages.reader.broken.values()])
     if gate.is_open and not settings.monitor.secret and stages.sources.can_fetch:
         log.warning(
-            "webhooks unsigned", consequence="whoever reaches us can make us fetch", remedy="set monitor.secret"
+            "webhooks unsigned",
+            consequence="any client that reaches the server can make it fetch",
+            remedy="set monitor.secret",
         )
     routes = _routes(in_force, stages, metrics, gate, keyring, websockets, monitor, process.peers)
     app = create_app(routes, metrics, lambda: in_force.settings.server.body_bytes, timestamp, gate)
     bridge = Bridge(app, settings.server)
-    # In the order in which they apply new settings: rights first, for open connections are checked against them.
+    # The parts apply new settings in this order. Rights come first, because open connections are checked against them.
     parts: list[Part[Any]] = [
         Taken(_access, lambda access: gate.replace(*access)),
         Taken(lambda new: new.files.context, tls.replace),
@@ -199,8 +202,8 @@ def _stages(settings: Settings, keyring: Keyring, metrics: Metrics, process: Pro
     own = [*own_files(settings), *process.own]
     sources = open_sources(settings, os.environ, Random(), own, process.memory, key_usage.main_labels)
     metrics.watch_sources(sources.reports)
-    # Two questions go from the reader back to the sources: for a label that nobody has asked for yet, and for the commit before one.
-    # The reader has threads of its own, so publications don't wait behind requests.
+    # The reader asks the sources for two things: a label that no client has asked for yet, and the commit before a
+    # given commit. The reader has threads of its own, so publications don't wait behind requests.
     reader = ConfigReader(store, trio.CapacityLimiter(2), sources.load, sources.before)
     publisher = Publisher(
         settings.formats,
@@ -248,12 +251,15 @@ def _routes(
 
 
 def _access(new: NewSettings) -> tuple[AuthSettings, Authority, str | None]:
-    """What the gate judges by."""
+    """Return the settings and rights that the gate decides by."""
     return new.settings.auth, new.files.authority, pages_of(new.settings, new.files)
 
 
 def bound_addresses(settings: Settings, inherited: Inherited) -> list[Address]:
-    """Where we are reached: by the sockets of systemd, if there are any, else by those of the settings."""
+    """Return the addresses at which clients reach the server.
+
+    If systemd passed sockets, these are their addresses, else the addresses in the settings.
+    """
     if not inherited.activated:
         return [parse_address(text) for text in settings.server.bind]
     names = [each.getsockname() for each in inherited.activated]
@@ -261,5 +267,5 @@ def bound_addresses(settings: Settings, inherited: Inherited) -> list[Address]:
 
 
 def timestamp() -> str:
-    """The current time as RFC 3339, UTC, with milliseconds."""
+    """Return the current time as RFC 3339, UTC, with milliseconds."""
     return rfc3339(time.time())

@@ -1,7 +1,8 @@
 """Runs the parts that `composition` has made: owns the root nursery, the signals and the order of shutdown.
 
-What runs: the sources, which publish as one, one listener that accepts, a task per connection. What ends it: SIGTERM or SIGINT (the drain, then
-exit), or an error nobody expects (loudly). SIGHUP is for `reload`.
+The root nursery runs the sources, which publish as one source, and one listener. Each connection has a task of its own.
+SIGTERM and SIGINT end the daemon: it drains the connections and exits. An unexpected error ends it with a traceback.
+`reload` handles SIGHUP.
 """
 
 import contextlib
@@ -31,16 +32,18 @@ from .settings.root import Settings
 log = structlog.get_logger()
 
 Started = Callable[[Sequence[str]], None]
-# Seconds between two looks at how late the loop is.
+# Seconds between two measurements of how late the event loop is.
 _LAG_INTERVAL = 0.1
-# Seconds between two words for `systemctl status`.
+# Seconds between two status texts for `systemctl status`.
 _STATUS_INTERVAL = 10.0
-# Seconds that those who came while nobody served may wait for the first complete state, before they are told that we are starting.
+# Sockets may have been open before the server ran. Clients that connected then wait this many seconds for the first
+# complete state. After that the server answers that it is starting.
 _PATIENCE = 5.0
-# Of the drain, the part in which clients are told one after the other; the rest is for those who are slow to go.
+# The share of the drain timeout in which the server tells clients one after the other to close. The rest is for clients
+# that close slowly.
 _DRAIN_SPREAD = 0.6
-# Seconds that a thread which computes may keep the interpreter from the loop, at each of the loop's system calls. With Python's own 5 ms,
-# a request that takes ten of them takes a tenth of a second while two threads compute.
+# Seconds that a computing thread may keep the interpreter lock at each system call of the event loop. With Python's
+# default of 5 ms, a request with ten system calls takes a tenth of a second while two threads compute.
 _SWITCH_INTERVAL = 0.0005
 
 
@@ -53,16 +56,18 @@ def run(
     file: Path | None = None,
     memory: Path | None = None,
 ) -> None:
-    """Serve until a signal ends it, and return once everybody has been let go.
+    """Serve until a signal ends the daemon, and return once all connections are closed.
 
     Args:
-        settings: With absolute paths.
-        started: Called with the bound addresses as URLs once the sockets are bound and the first complete state is served.
-        read: Reads the settings again, for SIGHUP; raises SettingsError, and then nothing changes.
-        listening: Sockets that were bound for us, where we are one of several workers.
-        slot: Which one, then.
-        file: Where the settings come from, if from a file; never served, like all the files that they name.
-        memory: Where the last good content of directories is kept; None if it isn't. Never served.
+        settings: The settings, with absolute paths.
+        started: Called with the bound addresses as URLs, once the sockets are bound and the first complete state is
+            served.
+        read: Reads the settings again, for SIGHUP. If it raises SettingsError, nothing changes.
+        listening: The sockets that the supervisor has bound, if this process is one of several workers.
+        slot: The slot of this worker, if it is one of several.
+        file: The file that the settings come from, if there is one. Like all files that the settings name, it is never
+            served.
+        memory: Where the server keeps the last good content of directories, or None if it doesn't. Never served.
 
     Raises:
         SettingsError: The files that [auth], [tls] and [encryption] name can't be used.
@@ -91,7 +96,7 @@ class Daemon:
     """Runs the parts of a daemon.
 
     Args:
-        parts: As `build` has made them.
+        parts: The parts, as `build` has made them.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -100,7 +105,10 @@ class Daemon:
         self._stages = parts.stages
 
     async def run(self, started: Started, late: LateSignals) -> None:
-        """Serve until a signal ends it; see the function `run`. Returns after a drain; a second signal cancels what is left at once."""
+        """Serve until a signal ends the daemon; see the function `run`.
+
+        Return after the drain. A second signal ends the drain at once.
+        """
         with (
             _ends(self._process.peers) as ends,
             trio.open_signal_receiver(signal.SIGHUP) as reloads,
@@ -122,7 +130,10 @@ class Daemon:
         log.info("stopped")
 
     async def _accept(self, ended: trio.Event) -> None:
-        """Serve connections until the event, and then drain them. The nursery inside ends with the last of them, or at the drain's deadline."""
+        """Serve connections until the event is set, and then drain them.
+
+        The inner nursery ends with the last connection, or at the deadline of the drain.
+        """
         async with trio.open_nursery() as connections:
             await connections.start(self._parts.websockets.park)
             serve = self._serve_websocket, self._parts.bridge.serve, self._wait_served
@@ -143,13 +154,19 @@ class Daemon:
         )
 
     async def _wait_served(self) -> None:
-        """Wait, for a while, until something is served, if clients could connect before we ran: a restart behind an open socket refuses nobody."""
+        """Wait a bounded time for the first complete state, if clients could connect before the server ran.
+
+        So a restart behind an open socket refuses no client.
+        """
         if self._process.inherited.activated or self._process.inherited.stored:
             with trio.move_on_after(_PATIENCE):
                 await self._stages.publisher.wait_ready()
 
     async def _announce(self, started: Started, urls: Sequence[str]) -> None:
-        """Say that we serve once we do, and from then on how it goes, from the loop that serves: a stuck one falls silent."""
+        """Announce once that the server serves. From then on send its status and feed the watchdog.
+
+        This task runs in the event loop that serves. If the loop is stuck, the watchdog no longer gets messages.
+        """
         await self._stages.publisher.wait_ready()
         log.info("ready", addresses=list(urls))
         started(urls)
@@ -157,7 +174,7 @@ class Daemon:
         notifier.ready("serving")
         with contextlib.ExitStack() as duplicates:
             notifier.store([duplicates.enter_context(each) for each in self._parts.listener.storable()])
-        # A third, for one may be late or lost.
+        # A third of the watchdog's time, because a message may be late or lost.
         interval = min(notifier.watchdog / 3 if notifier.watchdog else _STATUS_INTERVAL, _STATUS_INTERVAL)
         while True:
             await trio.sleep(interval)
@@ -169,7 +186,7 @@ class Daemon:
 
 
 async def _watch_loop(metrics: Metrics) -> None:
-    """Measure how late the loop is, by being woken at times that are known before."""
+    """Measure how late the event loop is: wake at known times, and compare them with the clock."""
     while True:
         due = trio.current_time() + _LAG_INTERVAL
         await trio.sleep_until(due)
@@ -178,7 +195,7 @@ async def _watch_loop(metrics: Metrics) -> None:
 
 @contextlib.contextmanager
 def _ends(peers: Peers) -> Iterator[AsyncIterator[int]]:
-    """The signals that end us: the process's own, or those of the supervisor."""
+    """Receive the signals that end the daemon: the process's own signals, or the supervisor's in a worker."""
     if peers.are_there:
         yield peers.stops
     else:
@@ -187,7 +204,7 @@ def _ends(peers: Peers) -> Iterator[AsyncIterator[int]]:
 
 
 async def _stop(signals: AsyncIterator[int], scope: trio.CancelScope, ended: trio.Event) -> None:
-    """Let the first signal begin the drain, and a second one cancel what is left."""
+    """Begin the drain at the first signal, and cancel the remaining tasks at the second."""
     log.info("signal received", signal=signal.Signals(await anext(signals)).name)
     ended.set()
     log.warning("stopping at once", signal=signal.Signals(await anext(signals)).name)

@@ -1,9 +1,9 @@
-"""SIGHUP: the settings and the files that they name are read again, and are in force together or not at all.
+"""SIGHUP: the server reads its settings and the files that they name again. All of them apply, or none.
 
-In come signals; out go new settings to all parts, and the outcome to the log, to systemd and to the metrics. The daemon registers its parts as a
-list. A reload prepares all of them and then applies all of them: `prepare` may fail and changes nothing, `apply` can't fail and doesn't wait. The
-invariant: between two awaits all parts go by the same settings. Open connections stay open: the new rights apply to them, and they keep the limits
-and heartbeats that they began with.
+Signals arrive. New settings leave for all parts, and the outcome leaves for the log, systemd and the metrics. The
+daemon registers its parts as a list. A reload prepares all of them and then applies all of them. `prepare` may fail and
+changes nothing. `apply` can't fail and doesn't wait. The invariant: between two awaits all parts use the same settings.
+Open connections stay open. The new rights apply to them, but they keep the limits and heartbeats that they began with.
 """
 
 import os
@@ -41,12 +41,12 @@ from .source.composite import Sources, open_sources
 log = structlog.get_logger()
 T = TypeVar("T")
 
-# Seconds from one reload to the next: however many signals come meanwhile, they are one.
+# Seconds between two reloads. All signals that arrive in between cause one reload.
 _PAUSE = 0.25
 
 
 class InForce:
-    """The settings in force, for parts that look at them each time they need one."""
+    """The settings in force, for parts that read them each time they need a setting."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -58,8 +58,8 @@ class NewSettings:
 
     Attributes:
         before: The settings in force.
-        settings: Those that take their place.
-        files: What the files of [auth], [tls] and [encryption] hold that the new settings name.
+        settings: The settings that replace them.
+        files: The content of the files that the new settings name in [auth], [tls] and [encryption].
     """
 
     before: Settings
@@ -68,30 +68,33 @@ class NewSettings:
 
 
 class Part(ABC, Generic[T]):
-    """A part of the daemon that goes by settings."""
+    """A part of the daemon that uses settings."""
 
     @abstractmethod
     def prepare(self, new: NewSettings) -> T:
-        """Make everything that can fail, and change nothing. Returns what `apply` needs.
+        """Make everything that can fail, and change nothing. Return the values that `apply` needs.
 
         Raises:
-            SettingsError: The new settings can't be used; then no part applies them.
+            SettingsError: The new settings can't be used. Then no part applies them.
         """
 
     @abstractmethod
     def apply(self, prepared: T) -> bool:
-        """Put the new settings in force. Returns whether documents may become others by it: then `publish` is called, too."""
+        """Put the new settings in force.
+
+        Return whether documents may change because of them; if so, `publish` is called too.
+        """
 
     async def publish(self, prepared: T) -> None:
-        """Publish the documents that became others. Called once all parts have applied their settings."""
+        """Publish the documents that have changed. Called once all parts have applied their settings."""
 
 
 class Taken(Part[T]):
-    """A part that takes values as they are.
+    """A part that uses values of the settings as they are.
 
     Args:
         select: Picks the values.
-        replace: Puts them in force.
+        replace: Puts the values in force.
     """
 
     def __init__(self, select: Callable[[NewSettings], T], replace: Callable[[T], object]) -> None:
@@ -109,7 +112,7 @@ class Taken(Part[T]):
 
 
 class Logging(Part[LogSettings | None]):
-    """The log. The same settings leave it as it is."""
+    """The log. If its settings are the same, it isn't configured again."""
 
     def prepare(self, new: NewSettings) -> LogSettings | None:
         """See `Part`."""
@@ -123,7 +126,10 @@ class Logging(Part[LogSettings | None]):
 
 
 class Realtime(Part[tuple[RealtimeSettings, int]]):
-    """The limits of WebSocket connections. It must come after the part with the rights: it checks the open connections against them."""
+    """The limits of WebSocket connections.
+
+    It must come after the part with the rights, because it checks the open connections against them.
+    """
 
     def __init__(self, websockets: WebSocketServer) -> None:
         self._websockets = websockets
@@ -140,11 +146,11 @@ class Realtime(Part[tuple[RealtimeSettings, int]]):
 
 
 class OpenSources(Part[Sources | None]):
-    """The sources. The same settings leave them as they are.
+    """The sources. If their settings are the same, they stay as they are.
 
     Args:
-        own: Files that are never served, beside those that settings name.
-        memory: As of `open_sources`.
+        own: Files that are never served, in addition to the files that settings name.
+        memory: The same argument as in `open_sources`.
     """
 
     def __init__(self, sources: Sources, own: Sequence[str] = (), memory: Path | None = None) -> None:
@@ -174,7 +180,7 @@ class _Resolving:
 
 
 class Resolution(Part[_Resolving]):
-    """The keys of encryption and the overrides: what documents are resolved with."""
+    """The encryption keys and the overrides, which are needed to resolve documents."""
 
     def __init__(self, keyring: Keyring, publisher: Publisher) -> None:
         self._keyring = keyring
@@ -195,7 +201,7 @@ class Resolution(Part[_Resolving]):
 
 
 class Parsing(Part[tuple[FormatSettings, bool]]):
-    """The bounds of parsing."""
+    """The limits of parsing."""
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
@@ -214,25 +220,28 @@ class Parsing(Part[tuple[FormatSettings, bool]]):
 
 
 def pages_of(settings: Settings, files: NamedFiles) -> str | None:
-    """The scheme of our addresses, where we serve pages of our own that may connect to us; else None."""
+    """Return the scheme of the server's addresses if it serves the console; else None.
+
+    The console's pages may connect to these addresses.
+    """
     if not settings.console.enabled:
         return None
     return "http" if files.context is None else "https"
 
 
 def _made_of(settings: Settings) -> object:
-    """What sources are made of."""
+    """Return everything that decides how the sources are made."""
     return settings.source, settings.server.state_directory, own_files(settings)
 
 
 class Reload:
-    """See the module.
+    """Reloads the settings; see the module.
 
     Args:
-        in_force: The settings in force; a reload replaces them.
-        parts: In the order in which they apply new settings.
-        read: Reads the settings again; blocks, and raises SettingsError.
-        bound: The addresses listened on.
+        in_force: The settings in force. A reload replaces them.
+        parts: The parts, in the order in which they apply new settings.
+        read: Reads the settings again. It blocks, and raises SettingsError.
+        bound: The addresses that the server listens on.
     """
 
     def __init__(
@@ -254,17 +263,20 @@ class Reload:
 
     @property
     def outcome(self) -> str:
-        """What is to be said of the last one as long as there is no other; "" where all that was read is in force."""
+        """The outcome of the last reload, for the status text. It is "" if everything that was read is in force."""
         return self._outcome
 
     async def run(self, signals: AsyncIterator[int]) -> None:
-        """Reload at each signal, for ever. Those that come while it reloads, or soon after, are one."""
+        """Reload at each signal, and never return.
+
+        Signals that arrive during a reload, or soon after, cause one reload.
+        """
         async for _ in signals:
             await self.reload()
             await trio.sleep(_PAUSE)
 
     async def reload(self) -> None:
-        """Reload once. Raises nothing that an operator can cause."""
+        """Reload once. Raises no error that an operator can cause."""
         self._notifier.reloading(time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000)
         before = self._in_force.settings
         try:
@@ -278,15 +290,17 @@ class Reload:
         self._metrics.reloaded(is_done=True)
         self._outcome = f"restart needed for {', '.join(waiting)}" if waiting else ""
         if waiting:
-            log.warning("restart needed", keys=waiting, consequence="they are as they were; all others are in force")
+            log.warning(
+                "restart needed", keys=waiting, consequence="they keep their old values; all others are in force"
+            )
         log.info("reloaded")
         self._notifier.ready(f"reloaded; {self._outcome}" if waiting else "reloaded")
 
     def _prepared(self, new: NewSettings) -> list[tuple[Part[Any], Any]]:
-        """Each part with what it has prepared.
+        """Return each part with the values that it has prepared.
 
         Raises:
-            SettingsError: With the problems of all parts.
+            SettingsError: Some parts can't use the settings. The error lists the problems of all parts.
         """
         prepared: list[tuple[Part[Any], Any]] = []
         errors: list[SettingsError] = []
@@ -301,10 +315,11 @@ class Reload:
 
     async def _apply(self, settings: Settings, prepared: Sequence[tuple[Part[Any], Any]]) -> None:
         """Put settings in force in all parts."""
-        # No await until all parts have applied them: each request is judged by the old settings or by the new ones, never by a mixture.
+        # No await until all parts have applied them. So each request is checked by the old settings or by the new
+        # settings, never by a mixture.
         self._in_force.settings = settings
         publishing = [(part, each) for part, each in prepared if part.apply(each)]
-        # This takes a while.
+        # Publishing takes time, so it comes last.
         for part, each in publishing:
             await part.publish(each)
 

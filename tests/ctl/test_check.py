@@ -121,7 +121,7 @@ def test_a_directory_beyond_the_limits_of_the_settings_is_1(tmp_path: Path, caps
     source = directory(tmp_path / "config", {"a.yml": "a: 1\n", "b.yml": "a: 1\n"})
 
     status, lines, _ = check(capsys, source, "--config", config)
-    assert (1, [f"{source} holds more than 1 files; raise source.files if that is meant"]) == (status, lines)
+    assert (1, [f"{source} holds more than 1 files; raise source.files to allow this"]) == (status, lines)
     (source / "a.yml").unlink()
     (source / "b.yml").write_text("a: {b: {c: 1}}\n")
     status, lines, _ = check(capsys, source, "--config", config)
@@ -221,7 +221,7 @@ def test_a_ref_with_more_than_the_limits_is_1(
     repository.commit({"a.yml": "a: 1\n", "b.yml": "a: 1\n"})
 
     status, lines, _ = check(capsys, repository.path, "--config", config)
-    assert (1, ["it holds more than 1 files; raise source.files if that is meant"]) == (status, lines)
+    assert (1, ["it holds more than 1 files; raise source.files to allow this"]) == (status, lines)
 
 
 HOOK = """#!/bin/sh

@@ -119,7 +119,7 @@ def test_R17_without_a_process_it_is_parsed_all_the_same_and_that_is_told(made: 
             "log_level": "warning",
             "file": "a.yml",
             "reason": "Resource temporarily unavailable",
-            "consequence": "the file is parsed without a bound of its memory and time",
+            "consequence": "the file is parsed without a limit on its memory and time",
         }
     ] == logs
 
@@ -150,7 +150,7 @@ def test_a_file_whose_processes_all_die_is_parsed_here_and_that_is_told(made: li
             "log_level": "warning",
             "file": "a.yml",
             "reason": f"parsing it {KILLED}",
-            "consequence": "the file is parsed without a bound of its memory and time",
+            "consequence": "the file is parsed without a limit on its memory and time",
         }
     ] == logs
 

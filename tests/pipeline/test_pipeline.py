@@ -424,7 +424,7 @@ async def test_a_source_without_configuration_is_logged_once_until_it_has_some(w
         "log_level": "warning",
         "source": "file:/a/",
         "reason": "no file there is .yml, .yaml, .properties, .json or .toml",
-        "consequence": "it gives nothing to any application",
+        "consequence": "the source has no values for any application",
     } == said[0]
 
 

@@ -132,7 +132,7 @@ def test_sources_of_both_kinds_stand_beside_each_other() -> None:
     [
         (SOURCE + 'uri = "https://x/y"\n', "source[0].uri", 'for kind = "git"'),
         (GIT + 'path = "x"\n', "source[0].path", 'for kind = "files"'),
-        ('[[source]]\nkind = "git"\n', "source[0].uri", "must be there"),
+        ('[[source]]\nkind = "git"\n', "source[0].uri", "is missing"),
         ('[[source]]\nkind = "git"\nuri = 5\n', "source[0].uri", "not a whole number"),
         (GIT + 'ssh_key = "x"\n', "source[0].ssh_key", "ssh"),
         (GIT + 'search_paths = ["../up"]\n', "source[0].search_paths[0]", "directory"),

@@ -1,7 +1,7 @@
-"""One change becomes one payload, and every subscriber of its key is handed that payload.
+"""Makes one payload of each change, and delivers it to every subscriber of its key.
 
-In come the changes of one publication, out go calls of `deliver`. Nothing here awaits, so a publication reaches everybody or
-nobody, and the slowest client costs the others nothing.
+The changes of one publication arrive, and calls of `deliver` leave. Nothing here awaits. So a publication reaches all
+subscribers or none, and a slow client doesn't delay the others.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,13 +16,14 @@ from .registry import Registry
 
 @attrs.frozen(slots=True, eq=False)
 class Delivery:
-    """What a subscriber is handed: a message that all subscribers of the key share.
+    """A message for a subscriber. All subscribers of the key share it.
 
     Attributes:
-        old_version: The version the message builds on, or None where it stands alone.
-        new_version: The version a client has after it, or None where the key has ended.
+        old_version: The version that the message builds on, or None if it needs no earlier version.
+        new_version: The client's version after the message, or None if the key has ended.
         payload: The message as JSON. The subscriber's transport frames it.
-        published: When it was published, by the loop's clock; None where it is made for one client that catches up.
+        published: When the change was published, by the event loop's clock. None if the message is made for one client
+            that catches up.
     """
 
     key: Key
@@ -42,21 +43,21 @@ class Delivery:
 
 
 class Subscriber(Protocol):
-    """What a connection is to the broadcaster."""
+    """A receiver of deliveries: a connection, as the broadcaster sees it."""
 
     def deliver(self, delivery: Delivery) -> None:
-        """Take it, or note that it was missed. Never waits, never raises."""
+        """Take the delivery, or note that it was missed. Never waits, never raises."""
         ...
 
 
 class Broadcaster:
-    """Hands each change to those who want its key.
+    """Delivers each change to the subscribers of its key.
 
     Args:
-        registry: Who wants what.
-        encode: Makes the shared payload of a change; called once per change that somebody wants.
-        now: The loop's clock.
-        told: Called with each change, whoever wants it.
+        registry: Finds the subscribers of a key.
+        encode: Makes the shared payload of a change. Called once for each change that has a subscriber.
+        now: The event loop's clock.
+        told: Called with each change, even if it has no subscriber.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Broadcaster:
         self._told = told
 
     def publish(self, changes: Iterable[Change]) -> int:
-        """Deliver the changes of one publication, in order. Returns the number of deliveries."""
+        """Deliver the changes of one publication, in order. Return the number of deliveries."""
         count, now = 0, self._now()
         for change in changes:
             self._told(change)

@@ -1,7 +1,7 @@
-"""What has changed from one document to another, for people and for programs. Pure.
+"""Shows the difference between two documents, for people and for programs. Pure.
 
-In come the steps of a diff, out go rows that say what was there and what is there now, as JSON or as a table. The rows are those of the RFC 6902
-patch, one by one, so the two never say different things.
+The steps of a diff arrive. Rows with the old and the new values leave, as JSON or as a table. Each row is one operation
+of the RFC 6902 patch, so the rows and the patch always agree.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,17 @@ from ..core.model import Json
 from ..core.text import printable
 
 _WORDS = {"add": "added", "remove": "removed", "replace": "changed", "move": "moved"}
-# A person reads no more, and a program takes the JSON.
+# A person doesn't read more rows than this, and a program uses the JSON.
 _MAX_ROWS = 1_000
 _MAX_WIDTH = 60
 
 
 def members(step: Step) -> dict[str, Any]:
-    """A step as JSON: its operation's `op`, `path` and, of a move, `from`; `old` and `new` where there is such a value. What is moved is `old`."""
+    """Return a step as JSON.
+
+    It has its operation's `op`, `path` and, for a move, `from`. It has `old` and `new` if there are such values. For a
+    move, `old` is the moved value.
+    """
     operation = step.operation
     row: dict[str, Any] = {name: operation[name] for name in ("op", "path", "from") if name in operation}
     if operation["op"] != "add":
@@ -31,7 +35,10 @@ def members(step: Step) -> dict[str, Any]:
 
 
 def table(steps: Sequence[Step], title: str) -> str:
-    """The steps as aligned lines, for a terminal: long values are cut, and nothing in them can steer it."""
+    """Return the steps as aligned lines, for a terminal.
+
+    Long values are cut, and control characters can't reach the terminal.
+    """
     if not steps:
         return f"{title}\nno difference\n"
     rows = [("", "path", "old", "new"), *map(_cells, steps[:_MAX_ROWS])]

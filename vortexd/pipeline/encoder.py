@@ -1,9 +1,9 @@
-"""Messages of the pipeline as payloads, each made once and shared by all its receivers. Pure.
+"""Makes the payloads of messages. Each payload is made once and shared by all its receivers. Pure.
 
-In come configurations and changes; out go payloads: JSON that each transport frames in its own way. A payload is named by all that it is
-made of: the key, the two versions, and the origin and the moment of the publication that it stands for. So a bounded cache of payloads
-serves any number of clients that connect, resume or lag, and its content changes nothing that a client can see. A version that comes back
-is another publication and another payload.
+Configurations and changes arrive. Payloads leave: JSON that each transport frames in its own way. The name of a payload
+contains everything that it is made of: the key, both versions, and the origin and time of its publication. So a bounded
+cache of payloads serves any number of clients that connect, resume or lag. A client can't see whether a payload came
+from the cache. If a version comes back later, that is another publication with another payload.
 """
 
 from collections import OrderedDict
@@ -16,22 +16,25 @@ from ..protocol import messages
 
 F = TypeVar("F", bound=bytes)
 
-# Key, old version, new version, and the origin and the moment of the new one.
+# Key, old version, new version, and the origin and time of the new version.
 _Name = tuple[Key, str | None, str, Origin | None, float]
-# What a payload costs beside its bytes: its name and its places in memory. Without it a cache of short payloads outgrows its bound.
+# The cost of a payload in addition to its bytes: its name and its entries. Without it a cache of short payloads would
+# exceed its limit.
 _OVERHEAD_BYTES = 512
 
 
 class Payload(bytes):
-    """The JSON of one message. Each transport keeps in it how it frames the message, made once and shared by its clients.
+    """The JSON of one message.
 
-    Bytes like any other otherwise; never changed, whatever frames are kept in it.
+    It keeps each transport's framed form of the message, made once and shared by all clients.
+
+    Otherwise it behaves like `bytes`. Its content never changes, even if it keeps framed forms.
     """
 
     _framed: dict[Callable[[bytes], bytes], bytes]
 
     def framed(self, frame: Callable[[bytes], F]) -> F:
-        """This payload as a transport frames it; `frame` is called once for each payload."""
+        """Return this payload as a transport frames it. `frame` is called once for each payload."""
         frames = self.__dict__.setdefault("_framed", {})
         framed = frames.get(frame)
         if framed is None:
@@ -40,11 +43,12 @@ class Payload(bytes):
 
 
 class Encoder:
-    """Makes payloads, and keeps those made last.
+    """Makes payloads, and caches the most recent ones.
 
     Args:
-        timestamp: The current time as RFC 3339, UTC.
-        cache_bytes: Size of the payloads that are kept, with their frames and what keeping them costs; the newest always is.
+        timestamp: Returns the current time as RFC 3339, UTC.
+        cache_bytes: The largest size of all cached payloads, with their frames and the overhead. The newest is always
+            kept.
     """
 
     def __init__(self, timestamp: Callable[[], str], cache_bytes: int = 67_108_864) -> None:
@@ -54,12 +58,12 @@ class Encoder:
         self._payloads: OrderedDict[_Name, Payload] = OrderedDict()
 
     def replace(self, cache_bytes: int) -> None:
-        """Keep payloads of another size from now on."""
+        """Change the size of the cache."""
         self._cache_bytes = cache_bytes
         self._shrink()
 
     def change(self, change: Change) -> Payload:
-        """The payload of a change; the one of the snapshot if it has no patch."""
+        """Return the payload of a change. If the change has no patch, it is the payload of the snapshot."""
         if change.new is not None and change.patch is None:
             return self.snapshot(change.new)
         old = change.old.version if change.old else None
@@ -69,19 +73,22 @@ class Encoder:
         return self._cached(_name(old, change.new), lambda: messages.config_change(change, timestamp))
 
     def snapshot(self, config: Config) -> Payload:
-        """The payload of a whole document."""
+        """Return the payload of a whole document."""
         return self._cached(_name(None, config), lambda: messages.config_snapshot(config, _timestamp(config)))
 
     def in_sync(self, config: Config) -> Payload:
-        """The payload for a client that has this very version."""
+        """Return the payload for a client that already has this version."""
         return self._cached(_name(config.version, config), lambda: messages.in_sync(config, _timestamp(config)))
 
     def removed(self, key: Key, old_version: str | None) -> Payload:
-        """The payload of a key's end, for a client that had it at a version. A key may end many times, so it isn't kept."""
+        """Return the payload for a key that has ended, for a client that had this version.
+
+        A key may end many times, so the payload isn't cached.
+        """
         return Payload(messages.config_removed(key, old_version, self._timestamp()))
 
     def known(self, old_version: str | None, config: Config) -> Payload | None:
-        """The payload from a version to a configuration, if it is kept."""
+        """Return the cached payload from a version to a configuration, or None if it isn't cached."""
         name = _name(old_version, config)
         if name in self._payloads:
             self._payloads.move_to_end(name)
@@ -104,7 +111,7 @@ class Encoder:
 
 
 def _cost(payload: Payload) -> int:
-    # Twice, for a payload and its frame.
+    # The size counts twice: for a payload and for its frame.
     return 2 * len(payload) + _OVERHEAD_BYTES
 
 

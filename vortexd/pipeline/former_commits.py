@@ -1,7 +1,8 @@
-"""What keys were by the commits before those that are served, for as long as one served state is in force.
+"""Resolves keys from the commit before the served one. The results last as long as one served state.
 
-In come a layer of files, and a commit of its git source; out goes the configuration by the files of the commit before. The invariant: the work is
-bounded: the files of few commits are held, they are read one after the other, and they are parsed within the bounds of the served state.
+A layer of files and a commit of its git source arrive. The configuration from the files of the commit before leaves.
+The invariant: the work is bounded. The files of few commits are kept. Commits are read one after the other. Their files
+are parsed within the limits of the served state.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,18 +18,19 @@ from ..resolve.tree import ParsedFiles, ParsedTree, parse_tree
 from .served import ServedState
 from .state import State
 
-# Commits before those that are served whose files are held.
+# How many earlier commits have their files kept.
 _FORMER = 4
 
 
 class FormerCommits:
-    """See the module.
+    """Resolves keys from earlier commits; see the module.
 
     Args:
-        served: What is served, with the layers that are asked for.
-        load: Reads the files of the commit before one, of the git source with a root; None where there is none.
-        reading: Bounds how many commits are read at a time.
-        resolving: Bounds the threads that parse and resolve.
+        served: The served state, whose layers callers ask about.
+        load: Reads the files of the commit before a given commit, from the git source with a given root. Returns None
+            if there is no such commit.
+        reading: Limits how many commits are read at a time.
+        resolving: Limits the threads that parse and resolve.
     """
 
     def __init__(
@@ -46,13 +48,13 @@ class FormerCommits:
         self._files: dict[tuple[str, str], Files | None] = {}
 
     async def resolve(self, layer: ParsedFiles, key: Key, commit: str) -> Config | None:
-        """What a key was by the commit before one.
+        """Return the configuration of a key at the commit before a given commit.
 
         Args:
             layer: The only layer that serves the key.
 
         Returns:
-            None where there is no such commit, or its files can't be used.
+            None if there is no such commit, or if its files can't be used.
         """
         files = await self._files_before(layer.files.root, commit)
         if files is None:
@@ -71,7 +73,7 @@ class FormerCommits:
 
 
 def _resolved_by(files: Files, layer: ParsedFiles, served: ServedState, key: Key) -> Config | None:
-    """What a key is by other files in the place of a layer; None where they are broken."""
+    """Resolve a key with other files in place of a layer's files. Return None if those files are broken."""
     layer = attrs.evolve(layer, others=())
     there = attrs.evolve(
         layer.files,
@@ -84,7 +86,7 @@ def _resolved_by(files: Files, layer: ParsedFiles, served: ServedState, key: Key
         past=None,
     )
     label, state = key.label, served.state
-    # What is the same isn't parsed again; what is broken there has no content of now in its place.
+    # Unchanged files aren't parsed again. Today's content must not replace a file that was broken at that commit.
     before, nothing = ParsedTree({label: layer}, label), ParsedTree({}, label)
     parsed = parse_tree(Tree({label: there}, label), served.formats, before, nothing)
     try:

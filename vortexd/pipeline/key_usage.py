@@ -1,13 +1,14 @@
-"""The owner of "in use": which keys are in use, and for whom. Pure.
+"""Decides which keys are in use. Pure.
 
-In come main subscriptions that begin and end, patterns, and the keys that exist in a new tree. Out go the keys that the store keeps and the
-registry knows: only this module adds and drops them, so the three always agree. A key is
+Main subscriptions that begin and end, patterns, and the keys of a new tree arrive. The keys that the store keeps and
+that the registry knows leave. Only this module adds and drops them, so the three always agree. A key is
 
     known       while it exists in the tree or is the main subscription of a connection: patterns match it
-    in use      while it is the main subscription of a connection, or a pattern that somebody wants matches it
-    idle        once it is no longer in use: the store keeps it for clients that come back, until newer keys need the room
+    in use      while it is the main subscription of a connection, or a subscriber's pattern matches it
+    idle        once it is no longer in use: the store keeps it for clients that reconnect, until newer idle keys need
+                the room
 
-Each method leaves all of that complete: a caller has nothing to do afterwards, whatever the order of its calls.
+Each method leaves all three complete. The caller has nothing to do afterwards, in any order of its calls.
 """
 
 from collections import OrderedDict
@@ -23,17 +24,17 @@ from .store import Store
 S = TypeVar("S")
 Broadcast: TypeAlias = Callable[[Iterable[Change]], int]
 
-# To look at so many takes less than a millisecond.
+# Checking this many keys takes less than a millisecond.
 _SETTLED_AT_ONCE = 1_024
 
 
 class KeyUsage(Generic[S]):
-    """See the module.
+    """Decides which keys are in use; see the module.
 
     Args:
-        store: Where the configurations of keys are kept; nobody else adds or drops any.
-        registry: Where subscribers are found; nobody else makes keys known or adds patterns.
-        settings: `idle_keys` bounds the keys that are kept though they aren't in use.
+        store: Keeps the configurations of keys. No other part adds or drops any.
+        registry: Finds subscribers. No other part makes keys known or adds patterns.
+        settings: `idle_keys` limits the keys that are kept although they aren't in use.
     """
 
     def __init__(self, store: Store, registry: Registry[S], settings: HistorySettings) -> None:
@@ -41,39 +42,42 @@ class KeyUsage(Generic[S]):
         self._registry = registry
         self._settings = settings
         self._existing: frozenset[Key] = frozenset()
-        # How many connections have a key as their main subscription.
+        # The number of connections whose main subscription a key is.
         self._mains: dict[Key, int] = {}
         # The keys that are in use because patterns match them.
         self._matched: set[Key] = set()
-        # Oldest first.
+        # The oldest idle key comes first.
         self._idle: OrderedDict[Key, None] = OrderedDict()
 
     def replace(self, settings: HistorySettings) -> None:
-        """Put another bound of idle keys in force, and drop at once the keys that are beyond it."""
+        """Put another limit of idle keys in force, and drop the keys beyond it at once."""
         self._settings = settings
         self._trim()
 
-    # What is in use.
+    # Keys in use.
 
     def is_used(self, key: Key) -> bool:
-        """Whether a key is in use. The store may keep it even so; for subscribers it has ended."""
+        """Return whether a key is in use.
+
+        If it isn't, it has ended for subscribers, even if the store still keeps it.
+        """
         return key in self._mains or key in self._matched
 
     def is_known(self, key: Key) -> bool:
-        """Whether patterns can match a key."""
+        """Return whether patterns can match a key."""
         return key in self._existing or key in self._mains
 
     def find(self, key: Key) -> Config | None:
-        """The current configuration of a key that is in use; None where the key has ended."""
+        """Return the current configuration of a key that is in use, or None if the key has ended."""
         return self._store.find(key) if self.is_used(key) else None
 
     def version_of(self, key: Key) -> str | None:
-        """The current version of a key that is in use; None where the key has ended."""
+        """Return the current version of a key that is in use, or None if the key has ended."""
         config = self.find(key)
         return config.version if config else None
 
     def main_labels(self) -> frozenset[str]:
-        """The labels of the main subscriptions."""
+        """Return the labels of the main subscriptions."""
         return frozenset(label for key in self._mains for label in key.labels)
 
     # Main subscriptions.
@@ -82,11 +86,11 @@ class KeyUsage(Generic[S]):
         """Begin a main subscription, before its subscriber is added to the registry.
 
         Args:
-            broadcast: Called with the beginning of the key, if patterns match it and didn't know it before.
-            resolved: What the state in force makes of the key, where the caller knows it already.
+            broadcast: Called with the beginning of the key, if the key wasn't known before and patterns match it.
+            resolved: The key's configuration in the current state, if the caller has it already.
 
         Raises:
-            UnknownLabel, FormatError, ResolveError: The key can't be resolved; nothing has changed then.
+            UnknownLabel, FormatError, ResolveError: The key can't be resolved. Then nothing has changed.
         """
         self._store.add(key, resolved)
         is_new = not self.is_known(key)
@@ -101,10 +105,10 @@ class KeyUsage(Generic[S]):
         """End a main subscription.
 
         Args:
-            broadcast: Called with the end of the key, if it ends by this.
+            broadcast: Called with the end of the key, if this was its last main subscription and it isn't in the tree.
 
         Raises:
-            KeyError: There is none.
+            KeyError: The key has no main subscription.
         """
         self._mains[key] -= 1
         if self._mains[key]:
@@ -117,7 +121,7 @@ class KeyUsage(Generic[S]):
     # Patterns.
 
     def unresolved(self, keys: Iterable[Key]) -> set[Key]:
-        """Those that the store doesn't have."""
+        """Return those of the keys that the store doesn't have."""
         return {key for key in keys if key not in self._store}
 
     def subscribe(
@@ -126,7 +130,8 @@ class KeyUsage(Generic[S]):
         """Subscribe to patterns, and return the keys that they match now.
 
         Args:
-            resolved: What the state in force makes of those that `unresolved` named; None for those it can't resolve.
+            resolved: The configurations, in the current state, of the keys that `unresolved` returned. None for a key
+                that can't be resolved.
         """
         keys = self._registry.subscribe(subscriber, *patterns)
         for key in keys:
@@ -134,14 +139,15 @@ class KeyUsage(Generic[S]):
         return keys
 
     def unsubscribe(self, subscriber: S, patterns: Collection[Pattern]) -> None:
-        """End subscriptions to patterns; nothing happens where there are none. See `settle`."""
+        """End subscriptions to patterns. If a subscription doesn't exist, nothing happens. See `settle`."""
         self._registry.unsubscribe(subscriber, *patterns)
         self.settle()
 
     def settle(self) -> bool:
-        """Retire keys that no pattern matches any more, among a bounded number that have lost one. Returns whether others are left.
+        """Retire keys that no pattern matches any more. Return whether there are more keys to check.
 
-        A key that stays in use a while longer does no harm: each publication retires all of them.
+        Each call checks a bounded number of the keys that have lost a pattern.
+        A key that stays in use a while longer does no harm, because each publication retires all such keys.
         """
         keys, is_more = self._registry.unmatched(_SETTLED_AT_ONCE)
         for key in keys:
@@ -152,20 +158,22 @@ class KeyUsage(Generic[S]):
     # Publications.
 
     def new(self, existing: frozenset[Key]) -> Collection[Key]:
-        """The keys of a new tree that aren't known yet."""
+        """Return the keys of a new tree that aren't known yet."""
         if existing is self._existing:
             return ()
         return [key for key in existing - self._existing if not self.is_known(key)]
 
     def appearing(self, existing: frozenset[Key]) -> set[Key]:
-        """The keys of a new tree that aren't known yet and that patterns will match."""
+        """Return the keys of a new tree that aren't known yet and that subscribers' patterns match."""
         return {key for key in self.new(existing) if self._registry.would_match(key)}
 
     def update(self, existing: frozenset[Key], broadcast: Broadcast) -> int:
-        """Make the keys of a new tree known, before it is committed, and end those that are gone. Returns the number of deliveries.
+        """Make the keys of a new tree known before it is committed, and end the keys that are gone.
+
+        Return the number of deliveries.
 
         Args:
-            broadcast: Called with the end of each key that ends by this.
+            broadcast: Called with the end of each key that ends in this tree.
         """
         if existing is self._existing:
             return 0
@@ -180,26 +188,26 @@ class KeyUsage(Generic[S]):
             self._retire(key)
         return deliveries
 
-    # Steps of the above.
+    # Steps of the methods above.
 
     def _match(self, key: Key, resolved: Config | None = None) -> None:
-        """Bring a known key into use for the patterns that match it, if there are any."""
+        """Bring a known key into use, if subscribers' patterns match it."""
         if key not in self._matched and self._registry.is_matched(key):
             self._matched.add(key)
             self._idle.pop(key, None)
             self._store.expect(key, resolved)
 
     def _end(self, key: Key, broadcast: Broadcast) -> int:
-        """Make a key unknown. Returns the number of deliveries to those whose patterns match it."""
+        """Make a key unknown. Return the number of deliveries to subscribers whose patterns match it."""
         config = self._store.find(key)
-        # Before the registry forgets the key: until then it finds the subscribers.
+        # Broadcast before the registry forgets the key, because it finds the subscribers only until then.
         deliveries = broadcast([Change(key, config, None)]) if config else 0
         self._registry.vanish(key)
         self._matched.discard(key)
         return deliveries
 
     def _retire(self, key: Key) -> None:
-        """Make a key idle if the store has it and it isn't in use; one that is idle already keeps its place."""
+        """Make a key idle if the store has it and it isn't in use. A key that is idle already keeps its place."""
         if key in self._store and not self.is_used(key):
             self._idle.setdefault(key)
             self._trim()

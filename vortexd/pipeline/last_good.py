@@ -1,11 +1,12 @@
-"""The last good content of broken files: puts it in their place between parsing and resolving.
+"""Replaces broken files by their last good content, between parsing and resolving.
 
-In comes a `ParsedTree` in which some files are broken, out comes one in which each of them has a fallback, if its source knows a former content that
-can be used. A source knows that as `Files.past`; this stage tries its former contents, the newest first, until one parses.
+A `ParsedTree` arrives in which some files are broken. A `ParsedTree` leaves in which broken files have fallbacks. A
+file has a fallback if its source knows an earlier content that can be used. A source offers its earlier contents as
+`Files.past`. This stage tries them, the newest first, until one parses.
 
-The invariant: a failure to look something up never takes away what is served, and is made good later: `incomplete` names the labels that are to be
-filled again. The work is bounded in time. Files take turns, so that one with a long past doesn't keep another one waiting, and a content that can't be
-used isn't read again.
+The invariant: a failed lookup never removes anything that is served, and is repeated later. `incomplete` names the
+labels that must be filled again. The time is limited. The searches for files take turns, so that a file with a long
+past doesn't delay another. A content that can't be used isn't read again.
 """
 
 from collections import OrderedDict, deque
@@ -28,9 +29,10 @@ log = structlog.get_logger()
 
 _Tried = tuple[Document, ...] | FormatError
 
-# Seconds that all lookups of one publication may take together. The labels that aren't done then are incomplete.
+# Seconds that all lookups of one publication may take together. The labels that aren't done by then are incomplete.
 _SECONDS = 5.0
-# Former contents that were parsed and can be used, and those that can't.
+# Limits of the remembered contents: the number and bytes of parsed contents, and the number of contents that can't be
+# used.
 _TRIED = 1_024
 _TRIED_BYTES = 33_554_432
 _UNUSABLE = 65_536
@@ -41,9 +43,9 @@ class _Search:
     """The search for the fallback of one broken file.
 
     Attributes:
-        layer: The place of the file's layer in its label.
+        layer: The number of the file's layer in its label.
         source: The root of that layer.
-        formers: What is left to try.
+        formers: The earlier contents that are still to be tried.
     """
 
     label: str
@@ -54,13 +56,13 @@ class _Search:
 
 
 class LastGood:
-    """See the module.
+    """Finds the last good content of broken files; see the module.
 
     Args:
-        in_thread: Runs a function in a thread; it ends with the task that waits for it.
+        in_thread: Runs a function in a thread. If the waiting task is cancelled, the thread is abandoned.
 
     Attributes:
-        incomplete: The labels of the tree filled last for which a lookup failed or took too long.
+        incomplete: The labels of the most recently filled tree for which a lookup failed or took too long.
     """
 
     def __init__(self, in_thread: "Callable[..., Awaitable[_Tried]]") -> None:
@@ -75,11 +77,11 @@ class LastGood:
     ) -> ParsedTree:
         """Give each broken file of a tree the fallback that its source knows.
 
-        Labels that are the same objects as in `before` are taken over as they are.
+        If a label is the same object as in `before`, it is taken over unchanged.
 
         Args:
-            limits: The bounds of parsing.
-            again: Look once more for what labels lack that are incomplete, the same or not.
+            limits: The limits of parsing.
+            again: Search again for the fallbacks of incomplete labels, even if they are the same objects.
         """
         if limits != self._limits:
             self._tried.clear()
@@ -100,7 +102,7 @@ class LastGood:
                 "last good content not found in time",
                 labels=sorted(missing)[:10],
                 seconds=_SECONDS,
-                consequence="broken files that are left keep the fallback that they had; it is looked for again",
+                consequence="the remaining broken files keep their old fallback; the server looks again later",
             )
         for each in begun:
             await each.formers.aclose()
@@ -120,10 +122,10 @@ class LastGood:
     async def _go(
         self, searches: "deque[_Search]", found: dict[tuple[str, int], dict[str, Fallback | None]]
     ) -> set[str]:
-        """Go on with each search in turn, a content at a time. Returns the labels of those that failed."""
+        """Continue each search in turn, one content at a time. Return the labels of the searches that failed."""
         failed: set[str] = set()
         while searches:
-            # It stays in its place while it waits: what is there when time is up isn't done.
+            # A search stays in the queue while it waits. So the searches in the queue when time is up aren't done.
             search = searches[0]
             try:
                 is_done, fallback = await self._step(search)
@@ -136,7 +138,7 @@ class LastGood:
                     source=search.source,
                     file=search.path,
                     reason=str(error),
-                    consequence="the file keeps the fallback that it had; its last good content is looked for again",
+                    consequence="the file keeps its old fallback; the server looks again later",
                 )
                 continue
             searches.popleft()
@@ -147,7 +149,7 @@ class LastGood:
         return failed
 
     async def _step(self, search: _Search) -> tuple[bool, Fallback | None]:
-        """Try the next former content of a file. Returns whether the search is over, and what it found."""
+        """Try the next earlier content of a file. Return whether the search is over, and the fallback that it found."""
         former = await anext(search.formers, None)
         if former is None:
             return True, None
@@ -177,7 +179,7 @@ class LastGood:
 
 
 def _with(files: ParsedFiles, label: str, found: dict[tuple[str, int], dict[str, Fallback | None]]) -> ParsedFiles:
-    """The files of a label with what was found; the same object where that is nothing."""
+    """Return the files of a label with the fallbacks that were found. If none was found, it is the same object."""
     if not any(name == label for name, _ in found):
         return files
     first, *others = (

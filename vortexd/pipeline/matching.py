@@ -1,13 +1,14 @@
-"""Which patterns match which keys. Each pair of a key and a pattern is decided once, by the one that came later. Pure.
+"""Decides which patterns match which keys. It compares each pair once, when the later of the two arrives. Pure.
 
-In come keys and patterns that somebody claims, out go sets of them. Each key and each pattern has a small number, and a set is one int with a
-bit for each member. So what 10,000 patterns match among 10,000 keys takes 25 MB at most.
+Keys and patterns that callers claim arrive, and sets of them leave. Each key and each pattern has a small number. A set
+is one int with a bit for each member. So a table of 10,000 patterns and 10,000 keys takes 25 MB at most.
 
-Deciding is the long work. It goes in steps, so that the loop can do other work between them; `finish` decides at once what is left. An index
-leaves few patterns to try for a new key, and a look at one piece of text spares most keys a trial by a new pattern.
+Comparing takes most of the time. It is done in steps, so that the event loop can do other work between them. `finish`
+does all remaining comparisons at once. An index leaves few patterns to compare with a new key. For a new pattern, one
+piece of its text rules out most keys without a full comparison.
 
-A number that is given back stays in sets that hold it. It is handed out again after a sweep has taken it out of all of them. A sweep goes on a
-little with each line that comes or goes, so that none of them is expensive.
+A released number stays in the sets that hold it. It is reused after a sweep has removed it from all of them. Each line
+that is added or removed continues the sweep a little, so that no single call is expensive.
 """
 
 import heapq
@@ -20,17 +21,17 @@ import attrs
 from ..core.model import Key
 from ..core.patterns import Pattern
 
-# What deciding costs, in looks at a piece of text: about a tenth of a microsecond each.
+# The cost of comparisons, in units of one substring test: about a tenth of a microsecond each.
 _LOOK = 1
 _TRY = 16
-# What is done in one step: about half a millisecond.
+# The cost of one step: about half a millisecond.
 STEP = 4_096
-# So many numbers are given back before a sweep begins, and each line that comes or goes sweeps so many others.
+# A sweep begins after this many numbers were released. Each line that is added or removed then sweeps this many lines.
 _SWEEP_AFTER = 64
 _SWEEP_LINES = 64
-# A shorter piece of the application is in too many names to tell them apart.
+# If a piece of the application's text is shorter than this, it occurs in too many names to rule out keys.
 _TELLING = 3
-# The places of a piece: anywhere in one of the three parts, or at the beginning of the application.
+# The place of a piece: anywhere in one of the three parts, or at the beginning of the application.
 _APPLICATION, _PROFILE, _LABEL, _BEGINNING = range(4)
 
 
@@ -39,11 +40,11 @@ class KeyLine:
     """A key, and the patterns that match it.
 
     Attributes:
-        names: Its first application, profile and label, and the application again: a name for each place of a piece.
-        cells: The numbers of patterns that match it, as far as that is decided; some may be given back.
-        undecided: The numbers of patterns that are still to be tried.
-        claims: How many callers need the line.
-        is_known: For the registry, which knows some of the keys that are claimed.
+        names: Its first application, profile and label, and the application again: one name for each place of a piece.
+        cells: The numbers of the patterns that match it, as far as that is decided. Some may have been released.
+        undecided: The numbers of the patterns that are still to be compared.
+        claims: The number of callers that need the line.
+        is_known: Set by the registry, which knows only some of the claimed keys.
     """
 
     item: Key
@@ -57,11 +58,11 @@ class KeyLine:
 
 @attrs.define(slots=True, eq=False)
 class PatternLine:
-    """A pattern, and the keys that it matches. The attributes are those of `KeyLine`, the other way round.
+    """A pattern, and the keys that it matches. The attributes mirror those of `KeyLine`.
 
     Attributes:
-        place: Where the pattern has the piece of text by which it is found.
-        piece: That piece. A key without it can't match.
+        place: The place of `piece` in a key.
+        piece: A piece of the pattern's text. A key without it at that place can't match.
     """
 
     item: Pattern
@@ -78,48 +79,48 @@ L = TypeVar("L", KeyLine, PatternLine)
 
 
 class _Side(Generic[L]):
-    """The keys, or the patterns, by number.
+    """Holds the lines of one kind, keys or patterns, by number.
 
     Attributes:
-        lines: By number; None where a number isn't in use.
+        lines: The lines by number; None for a number that isn't in use.
         live: The numbers in use, as a set.
     """
 
     def __init__(self) -> None:
         self.lines: list[L | None] = []
         self.live = 0
-        # The lowest come first: sets are as long as their highest number.
+        # The lowest numbers are used first, because a set is as long as its highest number.
         self._free: list[int] = []
         self._given_back: list[int] = []
-        # Those of the sweep that is under way, and the lines of the other side that it still has to visit.
+        # The numbers that the current sweep removes, and the range of lines of the other kind that it must still visit.
         self._leaving: list[int] = []
         self._position = self._end = 0
 
     def number(self) -> int:
-        """A number that isn't in use, and that no set holds."""
+        """Return a number that isn't in use and that no set holds."""
         if self._free:
             return heapq.heappop(self._free)
         self.lines.append(None)
         return len(self.lines) - 1
 
     def put(self, line: L) -> None:
-        """Bring a line into use."""
+        """Add a line."""
         self.lines[line.number] = line
         self.live |= 1 << line.number
 
     def drop(self, line: L) -> None:
-        """Give a line's number back."""
+        """Remove a line, and release its number."""
         self.lines[line.number] = None
         self.live &= ~(1 << line.number)
         self._given_back.append(line.number)
 
     def sweep(self, others: "Sequence[Line | None]") -> None:
-        """Take numbers that were given back out of some lines of the other side, and free them once that is done for all lines."""
+        """Remove released numbers from some lines of the other kind. Once all lines are done, free the numbers."""
         if not self._leaving:
             if len(self._given_back) < _SWEEP_AFTER:
                 return
             self._leaving, self._given_back = self._given_back, []
-            # Lines that come later can't hold these numbers.
+            # Lines that are added later can't hold these numbers.
             self._position, self._end = 0, len(others)
         start, self._position = self._position, min(self._position + _SWEEP_LINES, self._end)
         for other in others[start : self._position]:
@@ -132,14 +133,18 @@ class _Side(Generic[L]):
 
 
 class Matching:
-    """See the module. Claim a line before you ask, and release it as often."""
+    """Decides which patterns match which keys; see the module.
+
+    Claim a line before you use it, and release it as many times as you claimed it.
+    """
 
     def __init__(self) -> None:
         self._keys: _Side[KeyLine] = _Side()
         self._patterns: _Side[PatternLine] = _Side()
         self._by_key: dict[Key, KeyLine] = {}
         self._by_pattern: dict[Pattern, PatternLine] = {}
-        # Two indexes: keys by their first application, patterns by a piece of their text. Of the pieces, the lengths that there are.
+        # Two indexes: keys by their first application, and patterns by a piece of their text. `_lengths` counts the
+        # lengths of these pieces.
         self._by_name: dict[str, int] = {}
         self._by_piece: dict[tuple[int, str], int] = {}
         self._lengths: tuple[Counter[int], ...] = (Counter(), Counter(), Counter(), Counter())
@@ -147,7 +152,7 @@ class Matching:
     # Lines.
 
     def claim_key(self, key: Key) -> KeyLine:
-        """The line of a key; a new one has everything to decide yet."""
+        """Claim the line of a key. A new line has all its comparisons still to do."""
         line = self._by_key.get(key)
         if line is None:
             names = key.applications[0], key.profiles[0], key.labels[0], key.applications[0]
@@ -160,7 +165,7 @@ class Matching:
         return line
 
     def claim_pattern(self, pattern: Pattern) -> PatternLine:
-        """The line of a pattern; a new one has everything to decide yet."""
+        """Claim the line of a pattern. A new line has all its comparisons still to do."""
         line = self._by_pattern.get(pattern)
         if line is None:
             place, piece = _telling_piece(pattern)
@@ -175,7 +180,7 @@ class Matching:
         return line
 
     def release(self, line: Line) -> None:
-        """Take back one claim. With the last one the line goes."""
+        """Release one claim. The last release removes the line."""
         line.claims -= 1
         if line.claims:
             return
@@ -194,26 +199,29 @@ class Matching:
         self._sweep()
 
     def key(self, key: Key) -> KeyLine | None:
-        """The line of a key that somebody has claimed."""
+        """Return the line of a claimed key, or None."""
         return self._by_key.get(key)
 
     def pattern(self, pattern: Pattern) -> PatternLine | None:
-        """The line of a pattern that somebody has claimed."""
+        """Return the line of a claimed pattern, or None."""
         return self._by_pattern.get(pattern)
 
     def key_at(self, number: int) -> KeyLine | None:
-        """The key that has a number now."""
+        """Return the key that has a number now."""
         return self._keys.lines[number]
 
     def __len__(self) -> int:
-        """How many patterns are claimed."""
+        """Return the number of claimed patterns."""
         return len(self._by_pattern)
 
-    # Deciding.
+    # Comparing.
 
     def decide(self, line: Line, effort: int) -> int:
-        """Decide pairs of a line, until all are decided or this much effort was made. Returns the effort, which is at most one trial more."""
-        # A number that was given back may have another owner by now, who tries this line as well. That does no harm.
+        """Compare pairs of a line until all are compared or the effort is spent.
+
+        Return the effort. It exceeds the limit by one comparison at most.
+        """
+        # A released number may have a new owner by now, whose line also compares this pair. That does no harm.
         return self._decide_key(line, effort) if isinstance(line, KeyLine) else self._decide_pattern(line, effort)
 
     def _decide_key(self, line: KeyLine, effort: int) -> int:
@@ -248,7 +256,7 @@ class Matching:
         return spent
 
     def finish(self, line: Line) -> None:
-        """Decide at once what is left of a line."""
+        """Do all remaining comparisons of a line at once."""
         while line.undecided:
             self.decide(line, STEP)
 
@@ -266,7 +274,7 @@ class Matching:
 
 
 def numbers_of(numbers: int) -> Iterator[int]:
-    """The members of a set, the lowest first."""
+    """Yield the members of a set, the lowest first."""
     digits = bin(numbers)[:1:-1]
     position = digits.find("1")
     while position >= 0:
@@ -275,19 +283,22 @@ def numbers_of(numbers: int) -> Iterator[int]:
 
 
 def _above(numbers: int, number: int) -> int:
-    """The members of a set that are higher than a number."""
+    """Return the members of a set that are higher than a number."""
     return numbers >> (number + 1) << (number + 1)
 
 
 def _take_out(sets: "dict[K, int]", name: "K", number: int) -> None:
-    """Take a number out of a dictionary of sets, and the set with its last number."""
+    """Remove a number from a set in a dictionary. If the set becomes empty, remove the set."""
     sets[name] &= ~(1 << number)
     if not sets[name]:
         del sets[name]
 
 
 def _telling_piece(pattern: Pattern) -> tuple[int, str]:
-    """The piece of a pattern's text that few names have, and its place: the longest of the application, if that is long enough."""
+    """Return the piece of a pattern's text that occurs in the fewest names, and its place.
+
+    It is the longest piece of the application. If that is too short, it is the longest piece of all three parts.
+    """
     beginning, *others = pattern.application.split("*")
     pieces = [(_BEGINNING, beginning), *((_APPLICATION, piece) for piece in others)]
     longest = max(pieces, key=_length)

@@ -1,10 +1,12 @@
-"""Where a file is parsed: a small one in the thread that asks, a large or costly one in a process of its own.
+"""Decides where a file is parsed: a small file in the calling thread, a large or costly file in a separate process.
 
-In come paths and bytes, out go documents, as from `resolve.formats.parse`. The invariant: no file holds the interpreter up for long, takes more
-memory than `formats.memory_bytes`, or more time than `formats.cpu_seconds`; one that would is broken, with that reason.
+Paths and bytes arrive, and documents leave, as from `resolve.formats.parse`. The invariant: no file holds the
+interpreter lock for long. None takes more memory than `formats.memory_bytes` or more time than `formats.cpu_seconds`. A
+file that exceeds these limits is broken, and the error says why.
 
-Without a process to spare a file is parsed in the thread all the same, by the bounds of `formats` alone. So it is when its processes die for no
-fault of its own: what becomes of a file is the same everywhere and every time.
+If no process can be started, the file is still parsed in the thread, within the other limits of `formats`. The same
+happens if its processes die for a reason that isn't the file's fault. So the same file has the same result everywhere
+and every time.
 """
 
 from collections.abc import Callable
@@ -23,12 +25,13 @@ from ..settings.formats import FormatSettings
 
 log = structlog.get_logger()
 
-# Up to both of these a file takes a few hundredths of a second, of which the interpreter is never held for more than some milliseconds.
+# A file within both limits takes a few hundredths of a second. It holds the interpreter lock for only a few
+# milliseconds at a time.
 SMALL_BYTES = 262_144
 SMALL_NODES = 10_000
-# How many processes may die over one file.
+# How many processes may die for one file.
 _TRIES = 3
-_CONSEQUENCE = "the file is parsed without a bound of its memory and time"
+_CONSEQUENCE = "the file is parsed without a limit on its memory and time"
 
 
 def _report(path: str, error: Died | Unavailable) -> None:
@@ -39,10 +42,10 @@ def _report(path: str, error: Died | Unavailable) -> None:
 
 
 class Parser:
-    """Parses files one after the other. Close it, or use it as a context: it may have a process.
+    """Parses files one after the other. It may own a process, so close it or use it as a context manager.
 
     Args:
-        report: Called with a path, and why it is parsed without a process of its own.
+        report: Called with a path, and the reason why the file is parsed without a separate process.
     """
 
     def __init__(self, report: Callable[[str, Died | Unavailable], None] = _report) -> None:
@@ -61,10 +64,10 @@ class Parser:
             self._isolated.close()
 
     def parse(self, path: str, content: bytes, limits: FormatSettings) -> tuple[Document, ...]:
-        """As `resolve.formats.parse`. Blocks: call it in a thread, always with the same limits.
+        """Parse a file like `resolve.formats.parse`. Blocks: call it in a thread, always with the same limits.
 
         Raises:
-            FormatError: It can't be used, or takes too much memory or time.
+            FormatError: The file can't be used, or takes too much memory or time.
         """
         if len(content) <= SMALL_BYTES:
             try:
@@ -82,11 +85,11 @@ class Parser:
 
 
 def _parse_apart(isolated: Isolated, path: str, content: bytes, limits: FormatSettings) -> tuple[Document, ...]:
-    """Parse a file in a process, and in another if that one dies.
+    """Parse a file in a separate process. If the process dies, try again in another.
 
     Raises:
-        FormatError: It can't be used, takes too much memory or time, or makes the process crash.
-        Died: One process after the other has died for another reason.
+        FormatError: The file can't be used, takes too much memory or time, or makes the process crash.
+        Died: All processes that were tried died, and none of them crashed.
         Unavailable: No process can be started.
     """
     last: Died | Unavailable | None = None
@@ -103,14 +106,14 @@ def _parse_apart(isolated: Isolated, path: str, content: bytes, limits: FormatSe
         except Exceeded as error:
             raise FormatError(path, f"parsing it {error}") from None
     if crash is not None:
-        # In the thread it might end the whole server.
+        # In the thread the same crash might end the whole server.
         raise FormatError(path, f"parsing it {crash}") from None
-    assert last is not None  # there was a try
+    assert last is not None  # the loop has run
     raise last
 
 
 def parse_file(path: str, content: bytes, limits: FormatSettings) -> tuple[Document, ...]:
-    """Parse one file. As `Parser.parse`."""
+    """Parse one file. See `Parser.parse`."""
     with Parser() as parser:
         return parser.parse(path, content, limits)
 
@@ -118,6 +121,9 @@ def parse_file(path: str, content: bytes, limits: FormatSettings) -> tuple[Docum
 def parse_all(
     tree: Tree, limits: FormatSettings, before: ParsedTree | None = None, served: ParsedTree | None = None
 ) -> ParsedTree:
-    """As `resolve.tree.parse_tree`, with large files in a process of their own. Blocks: call it in a thread."""
+    """Parse a tree like `resolve.tree.parse_tree`, with large files in a separate process.
+
+    Blocks: call it in a thread.
+    """
     with Parser() as parser:
         return parse_tree(tree, limits, before, served, parser.parse)

@@ -1,8 +1,8 @@
-"""What WebSocket connections ask of the pipeline: keys to hold, patterns to subscribe to, and the frames that bring a client up to date.
+"""The methods that WebSocket connections call: they hold keys, subscribe to patterns and bring clients up to date.
 
-In come main subscriptions and patterns; out go configurations, keys and deliveries. The long work (resolving many keys, diffing large documents)
-runs in threads over immutable values. The invariant: a subscription and the first state that it returns are one moment on the loop, so no change
-falls between them.
+Main subscriptions and patterns arrive. Configurations, keys and deliveries leave. The long work, which is resolving
+many keys and diffing large documents, runs in threads over immutable values. The invariant: a subscription and the
+first state that it returns happen without an await in between. So no change is lost between them.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
@@ -29,28 +29,28 @@ from .store import Store
 
 T = TypeVar("T")
 
-# Up to this size a diff takes well under a millisecond, even if the document is nothing but short lists that have changed. A thread costs a
-# tenth of one.
+# Up to this size a diff takes well under a millisecond, even if the document holds only short lists that have changed.
+# Starting a thread takes a tenth of a millisecond.
 _SMALL_DIFF_BYTES = 512
-# Steps that are remembered to be longer as a patch than as a snapshot. Few are.
+# The number of steps to remember whose patch is longer than the snapshot. Few steps are like that.
 _MOST_REPLACED = 1_024
-# A larger document takes more than a tenth of a millisecond to become a payload, and its clients may all ask at once.
+# A larger document takes more than a tenth of a millisecond to encode, and all its clients may ask at once.
 _LARGE_BYTES = 65_536
 
 
 class TooManyKeys(RemoteError):
-    """Patterns that match more keys than one client may have."""
+    """The patterns match more keys than one client may have."""
 
 
 class Pipeline:
-    """See the module.
+    """Serves WebSocket connections; see the module.
 
     Args:
-        store: What is served.
+        store: The served state.
         key_usage: The keys in use.
         registry: The subscribers.
-        broadcaster: Where the beginnings and ends of keys go.
-        encoder: Makes the frames.
+        broadcaster: Publishes the beginnings and ends of keys.
+        encoder: Makes the payloads.
         reader: Answers single questions.
     """
 
@@ -70,12 +70,13 @@ class Pipeline:
         self._encoder = encoder
         self._reader = reader
         self._flight = threads.SingleFlight()
-        # What clients ask for has threads of its own, so that publications don't wait behind it.
+        # Work for clients has threads of its own, so that publications don't wait behind it.
         self._client_threads = trio.CapacityLimiter(2)
         self._turns = FairQueue()
-        # Handshakes wait behind each other, and not behind the requests of connected clients.
+        # Handshakes wait for each other, but not for the requests of connected clients.
         self._arrivals = FairQueue()
-        # Steps whose patch would be too long, so that it isn't made anew for each client that takes one. Oldest first.
+        # Steps whose patch is too long. They are remembered so that the patch isn't made again for each client. Oldest
+        # first.
         self._replaced: dict[tuple[Key, str, str], None] = {}
 
     @property
@@ -89,7 +90,10 @@ class Pipeline:
 
     @asynccontextmanager
     async def arriving(self, key: Key) -> AsyncIterator[None]:
-        """Match a key against the patterns, so that `hold` inside of this finds it done. It takes turns with other keys."""
+        """Match a key against the patterns, in turns with other keys.
+
+        Inside the `with`, `hold` doesn't need to match it again.
+        """
         if not self._registry.has_patterns or self._registry.is_known(key):
             yield
             return
@@ -98,22 +102,23 @@ class Pipeline:
             yield
 
     def hold(self, key: Key) -> None:
-        """Bring a key into use: from now on its changes are published. `KeyUsage.hold` says what it raises."""
-        # What `read` resolved in a thread isn't resolved again on the loop.
+        """Bring a key into use: from now on its changes are published. For the errors, see `KeyUsage.hold`."""
+        # If `read` has resolved the key in a thread, it isn't resolved again in the event loop.
         self._key_usage.hold(key, self._broadcaster.publish, self._reader.kept(key))
 
     def release(self, key: Key) -> None:
-        """Take back one `hold`."""
+        """Undo one `hold`."""
         self._key_usage.release(key, self._broadcaster.publish)
 
     async def subscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern], max_keys: int) -> Collection[Key]:
         """Subscribe to patterns, and return the keys that they match now and that can be served.
 
-        From then on the subscriber is delivered each change of these keys, and the beginning and the end of others that match. What is in none of the
-        keys' first states is delivered: the subscription and the return are one moment.
+        From then on the subscriber receives each change of these keys, and the beginning and end of other keys that
+        match. The subscription and the return happen without an await in between. So each change is either in the first
+        state of its key or delivered.
 
         Raises:
-            TooManyKeys: They match more keys than a client may have; nothing is subscribed to then.
+            TooManyKeys: The patterns match more keys than a client may have. Then the call subscribes to nothing.
         """
         resolved: dict[Key, Config | None] = {}
         with self._registry.ahead(patterns) as steps:
@@ -127,14 +132,14 @@ class Pipeline:
                 if state is None or not missing:
                     break
                 more = await self._in_client_thread(_resolve_all, state, missing)
-                # A publication in between makes them old.
+                # If a new state was published meanwhile, these results are out of date.
                 resolved = resolved | more if self._store.state is state else {}
-            # No await from here on: what is published next is delivered, and what was published before is what the keys are now.
+            # No await from here on. Later publications are delivered, and earlier ones are in the keys' current state.
             matched = self._key_usage.subscribe(subscriber, patterns, resolved)
             return [key for key in matched if self._store.find(key) is not None]
 
     async def turn(self) -> None:
-        """Wait for a turn at the loop: for what a client asks for and what takes a while."""
+        """Wait for a turn at the event loop. Call it before work for a client that takes a while."""
         await self._turns.take()
 
     def unmatched(self, keys: Iterable[Key], patterns: Sequence[Pattern]) -> list[Key]:
@@ -142,21 +147,23 @@ class Pipeline:
         return self._registry.unmatched_by(keys, patterns)
 
     def unsubscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern]) -> None:
-        """End subscriptions to patterns; nothing happens where there are none."""
+        """End subscriptions to patterns. If a subscription doesn't exist, nothing happens."""
         self._key_usage.unsubscribe(subscriber, patterns)
 
     def version_of(self, key: Key) -> str | None:
-        """The current version of a held key; None where the key has ended."""
+        """Return the current version of a held key, or None if the key has ended."""
         return self._key_usage.version_of(key)
 
     def _served(self, key: Key) -> Config | None:
         return self._key_usage.find(key)
 
     async def catch_up(self, key: Key, version: str | None) -> Delivery:
-        """The message that brings a client from a version (None: from nothing) to the newest state of a held key.
+        """Make the message that brings a client from a version to the newest state of a held key.
 
-        Equal versions give `in_sync`, a version in the history one `config_change`, any other a snapshot, as does a patch that would be too
-        long. By the time this returns, the state may have gone on: compare `new_version` with the store before counting the client as up to date.
+        If the version is the current one, the message is `in_sync`. If it is in the history, the message is one
+        `config_change`. In all other cases it is a snapshot: if the version is unknown or None, or if the patch would
+        be too long. By the time this returns, a newer state may be served. So compare `new_version` with the store
+        before you count the client as up to date.
         """
         config = self._served(key)
         if config is None:
@@ -174,7 +181,10 @@ class Pipeline:
         return await self._flight.shared((key, None, config), partial(self._snapshot, config))
 
     async def _change_from(self, version: str, body: bytes, config: Config) -> Delivery:
-        """The step from a former version, of which only the body is kept; the snapshot if the patch would be too long."""
+        """Make the message from a former version, of which only the body is kept.
+
+        If the patch is too long, send the snapshot.
+        """
         if max(len(body), len(config.body)) <= _SMALL_DIFF_BYTES:
             change = _change(version, body, config)
         else:
@@ -187,7 +197,7 @@ class Pipeline:
         return await self._snapshot(config)
 
     async def _snapshot(self, config: Config) -> Delivery:
-        """The whole document; a large one is made into a payload in a turn."""
+        """Make the message with the whole document. Encoding a large document waits for a turn."""
         if len(config.body) > _LARGE_BYTES and self._encoder.known(None, config) is None:
             await self._turns.take()
         return Delivery(config.key, None, config.version, self._encoder.snapshot(config))
@@ -197,13 +207,13 @@ class Pipeline:
 
 
 def _change(version: str, body: bytes, config: Config) -> Change:
-    """The step from a former version, of which only the body is kept, to a configuration."""
+    """Make the change from a former version, of which only the body is kept, to a configuration."""
     old = Config(config.key, version, orjson.loads(body), body, ())
     return Change(config.key, old, config, patch_between(old, config))
 
 
 def _resolve_all(state: State, keys: Iterable[Key]) -> dict[Key, Config | None]:
-    """Resolve keys one by one; None for those that can't be now."""
+    """Resolve keys one by one. The value is None for a key that can't be resolved now."""
     resolved: dict[Key, Config | None] = {}
     for key in keys:
         try:

@@ -1,6 +1,6 @@
-"""What the log and the metrics say of a publication beside its figures: broken files, keys that can't be resolved, sources without files.
+"""Logs and counts broken files, keys that can't be resolved and sources without files, after each publication.
 
-In come the served state before a publication and the one after it; out go log events for what differs between them.
+The served state before a publication and the state after it arrive. Log events leave for the differences between them.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from .served import ServedState
 
 log = structlog.get_logger()
 
-# What a broken file means for the keys that read it.
+# The consequence of a broken file for the keys that read it.
 CONSEQUENCES = {
     Served.LAST_GOOD: "keys that read it are served with its last good content",
     Served.WITHOUT: "keys that read it are served without it, as before it appeared",
@@ -23,13 +23,13 @@ CONSEQUENCES = {
 
 
 class Counters(Protocol):
-    """What is counted."""
+    """Counts broken files."""
 
     def broken_files(self, count: int, unserved: int) -> None: ...
 
 
 def report_broken(before: ServedState | None, now: ServedState, counters: Counters) -> None:
-    """Log the files that have become broken, sound or absent, and count the broken ones."""
+    """Log the files that have become broken, that are sound again or that have gone, and count the broken files."""
     former: Mapping[tuple[str, str], BrokenFile] = before.broken if before is not None else {}
     for name, each in now.broken.items():
         if former.get(name) != each:
@@ -51,7 +51,10 @@ def report_broken(before: ServedState | None, now: ServedState, counters: Counte
 
 
 def report_failures(before: ServedState | None, now: ServedState) -> None:
-    """Log the keys that can't be resolved any more, or for another reason than before, and the values that couldn't be decrypted."""
+    """Log the keys that can't be resolved any more, or that fail for a new reason.
+
+    Log the values that couldn't be decrypted, too.
+    """
     former: Mapping[Key, str] = before.failures if before is not None else {}
     for key, reason in now.failures.items():
         if former.get(key) != reason:
@@ -65,9 +68,9 @@ def report_failures(before: ServedState | None, now: ServedState) -> None:
 
 
 def report_undecryptable(decryptor: Decryptor | None) -> None:
-    """Log what couldn't be decrypted since the last time."""
+    """Log the values that couldn't be decrypted since the last call."""
     for source, key in decryptor.take_failures() if decryptor is not None else ():
-        log.warning("value not decrypted", source=source, property=key, reason="no key that is set decrypts it")
+        log.warning("value not decrypted", source=source, property=key, reason="no configured key decrypts it")
 
 
 def report_empty(before: ServedState | None, now: ServedState) -> None:
@@ -77,5 +80,5 @@ def report_empty(before: ServedState | None, now: ServedState) -> None:
             "no configuration",
             source=root,
             reason="no file there is .yml, .yaml, .properties, .json or .toml",
-            consequence="it gives nothing to any application",
+            consequence="the source has no values for any application",
         )

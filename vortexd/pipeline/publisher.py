@@ -1,8 +1,9 @@
 """Turns the trees of sources into publications: parses, repairs, resolves, commits and broadcasts them.
 
-In come whole `Tree`s, and other bounds, keys and overrides after a reload; out go a `ServedState` to the store and changes to the broadcaster. The
-long work runs in threads over immutable values. The invariant: the commit and its broadcast are one moment on the loop, without an await, so
-every reader and subscriber sees all of a publication or none of it.
+Whole `Tree`s arrive and, after a reload, new limits, encryption keys and overrides. A `ServedState` leaves for the
+store, and changes leave for the broadcaster. The long work runs in threads over immutable values. The invariant: no
+await comes between the commit and its broadcast. So every reader and subscriber sees all of a publication or none of
+it.
 """
 
 import time
@@ -36,26 +37,28 @@ from .store import Staged, Store, stage
 log = structlog.get_logger()
 T = TypeVar("T")
 
-# Keys that come into use while others are staged: fewer are left for the loop each time.
+# While keys are staged, clients may bring more keys into use. At most this many rounds stage those, fewer each time.
+# The commit resolves the rest in the event loop.
 _LATE_ROUNDS = 4
-# Seconds until the last good content that couldn't be found is looked for again; twice as long each time, and at least this often.
+# Seconds until the publisher looks again for last good content that it couldn't find. The pause doubles up to the
+# second figure.
 _AGAIN, _AGAIN_AT_LEAST = 5.0, 60.0
 
 
 class Publisher:
-    """See the module.
+    """Publishes the trees of sources; see the module.
 
     Args:
-        formats: The bounds of parsing.
-        store: What is served; nobody else commits to it.
+        formats: The limits of parsing.
+        store: The served state. No other part commits to it.
         key_usage: The keys in use.
         registry: The subscribers.
-        broadcaster: Where changes go.
-        reader: Keeps answers, which end with the served state that they are from.
-        decryptor: Opens what is encrypted; None leaves it as it is.
-        overrides: What goes over all that the sources have, or None.
-        now: Seconds since the epoch.
-        on_publication: Called with each publication when it is done; it must not wait.
+        broadcaster: Delivers changes.
+        reader: Caches answers. It drops them when their served state is replaced.
+        decryptor: Decrypts encrypted values. If it is None, they are served encrypted.
+        overrides: The values that override those of all sources, or None.
+        now: Returns the seconds since the epoch.
+        on_publication: Called with each publication when it is done. It must not wait.
     """
 
     def __init__(
@@ -85,7 +88,8 @@ class Publisher:
         self._on_publication = on_publication
         self._publishing = trio.Lock()
         self._ready = trio.Event()
-        # The work is bound by the processor, and one interpreter lock: more threads would only slow the loop down.
+        # The work is limited by the processor and the interpreter lock. More threads would only slow the event loop
+        # down.
         self._threads = trio.CapacityLimiter(1)
         self._last_good = LastGood(self._in_thread)
         self._incomplete = trio.Event()
@@ -95,13 +99,13 @@ class Publisher:
         await self._ready.wait()
 
     async def publish(self, tree: Tree) -> None:
-        """Parse, resolve, commit and broadcast a tree: everybody gets all of it, or, when cancelled, nobody any."""
+        """Parse, resolve, commit and broadcast a tree. All subscribers get it or, if this is cancelled, none."""
         async with self._publishing:
             served = self._store.served
             await self._publish(tree, served.parsed if served is not None else None)
 
     async def run(self) -> None:
-        """Look again, for ever, for the last good content that couldn't be found when it was needed."""
+        """Search again, at intervals, for last good content that wasn't found when it was needed. Never returns."""
         pause = _AGAIN
         while True:
             await self._incomplete.wait()
@@ -114,14 +118,17 @@ class Publisher:
             pause = min(2 * pause, _AGAIN_AT_LEAST) if self._last_good.incomplete else _AGAIN
 
     async def parse_by(self, formats: FormatSettings) -> None:
-        """Parse everything again, within other bounds, and publish what became another document by it."""
+        """Parse everything again within other limits, and publish the documents that change."""
         async with self._publishing:
             self._formats = formats
             if self._store.served is not None:
                 await self._publish(attrs.evolve(self._store.served.tree, noticed=None), None)
 
     async def resolve_by(self, decryptor: Decryptor | None, overrides: PropertySource | None = None) -> None:
-        """Resolve everything in use again, by other keys and with other overrides, and publish what became another document by it."""
+        """Resolve all keys in use again with another decryptor and other overrides.
+
+        Publish the documents that change.
+        """
         async with self._publishing:
             self._decryptor, self._overrides = decryptor, overrides
             before = self._store.served
@@ -137,11 +144,11 @@ class Publisher:
         log.info("configuration resolved anew", changes=changes, deliveries=deliveries)
 
     async def _publish(self, tree: Tree, former: ParsedTree | None, *, again: bool = False) -> None:
-        """See `publish`.
+        """Publish a tree; see `publish`.
 
         Args:
-            former: What was parsed within the same bounds.
-            again: As `LastGood.fill`.
+            former: The tree that was parsed before within the same limits, or None.
+            again: The same argument as in `LastGood.fill`.
         """
         before = self._store.served
         watch = Stopwatch(tree.noticed)
@@ -151,14 +158,14 @@ class Publisher:
         while self._key_usage.settle():
             await trio.lowlevel.checkpoint()
         with self._registry.ahead(keys=self._key_usage.new(existing)) as steps:
-            # Not in turns: nobody waits for a publication longer than for its own work.
+            # The steps don't wait for turns, so that a publication waits for nothing but its own work.
             for _ in steps:
                 await trio.lowlevel.checkpoint()
             configs = self._store.configs() | dict.fromkeys(self._key_usage.appearing(existing))
             staged = await self._staged(prepared, configs)
             watch.lap("resolve")
-            # No await from here on: the commit and its broadcast are one moment for every reader and subscriber.
-            # Ended keys first, so that the commit doesn't publish to them.
+            # No await from here on: no reader or subscriber may run between the commit and its broadcast.
+            # Remove ended keys first, so that the commit doesn't publish to them.
             deliveries = self._key_usage.update(existing, self._broadcaster.publish)
         changed, more, now = self._commit(staged)
         self._ready.set()
@@ -172,7 +179,10 @@ class Publisher:
     async def _prepared(
         self, tree: Tree, former: ParsedTree | None, before: ServedState | None, *, again: bool
     ) -> ServedState:
-        """Parse a tree, and repair it with last good content. Returns what will be served, without the failures of single keys."""
+        """Parse a tree, and repair it with last good content.
+
+        Return the state to serve, without the failures of single keys.
+        """
         last = before.parsed if before is not None else None
         parsed = await self._in_thread(parse_all, tree, self._formats, former, last)
         parsed = await self._last_good.fill(parsed, last, self._formats, again=again)
@@ -183,7 +193,10 @@ class Publisher:
         return ServedState(tree, state, listing, self._formats)
 
     async def _staged(self, served: ServedState, configs: Mapping[Key, Config | None]) -> Staged:
-        """Stage keys in a thread, and those, too, that come into use meanwhile: to decrypt their values would hold the loop up."""
+        """Stage keys in a thread, and also the keys that come into use meanwhile.
+
+        In the loop, decrypting their values would block it.
+        """
         staged = await self._in_thread(stage, served, configs, time.perf_counter)
         for _ in range(_LATE_ROUNDS):
             late = {key: config for key, config in self._store.configs().items() if key not in staged.configs}
@@ -193,8 +206,11 @@ class Publisher:
         return staged
 
     def _commit(self, staged: Staged) -> tuple[Sequence[Change], int, ServedState]:
-        """Put a publication in force, and broadcast it. Returns the changes, the number of deliveries, and what is served now."""
-        # A clock that was set back in between makes no publication older than the one before it.
+        """Put a publication in force, and broadcast it.
+
+        Return the changes, the number of deliveries, and the new served state.
+        """
+        # If the clock was set back, the publication still doesn't get an earlier time than the one before it.
         before = self._store.state.published.seconds if self._store.state else 0.0
         staged.served.state.published.seconds = max(self._now(), before)
         changes = self._store.commit(staged)
@@ -222,12 +238,12 @@ class Publisher:
         )
 
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
-        # Pure functions over immutable values: a thread that nobody waits for any more does no harm.
+        # These are pure functions over immutable values, so an abandoned thread does no harm.
         return await threads.run_sync(function, *args, abandon_on_cancel=True, limiter=self._threads)
 
 
 def _remember(parsed: ParsedTree) -> None:
-    """Let sources that remember the last good content of their files know what is good now."""
+    """Tell the sources that remember last good content which content is good now."""
     layers: dict[Past, list[ParsedFiles]] = {}
     for files in parsed.labels.values():
         for layer in files.layers:
@@ -238,7 +254,7 @@ def _remember(parsed: ParsedTree) -> None:
 
 
 def _good(layers: Sequence[ParsedFiles]) -> Good:
-    """What is good now of the layers of one source, which several labels may share."""
+    """Return the good content of one source's layers, which several labels may share."""
     broken = {path: _was_absent(layer, path) for layer in layers for path in layer.broken}
     contents = {path: layer.files.contents[path] for layer in layers for path in layer.documents if path not in broken}
     return Good(contents, broken)

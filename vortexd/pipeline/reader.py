@@ -1,7 +1,8 @@
-"""Answers single questions about what is served now: configurations of any key, plain files, explanations, and names.
+"""Answers single questions about the served state: configurations of any key, plain files, explanations, and names.
 
-In come questions; out go answers from the served state that the store has. Long work runs in threads over immutable values. The invariant: an
-answer comes from one served state. Answers are kept within bounds, for names come from the network, and no longer than their served state.
+Questions arrive. Answers leave, made from the store's served state. Long work runs in threads over immutable values.
+The invariant: each answer comes from one served state. Answers are cached within limits, because clients can invent
+names. They are dropped with their served state.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -27,23 +28,23 @@ from .store import Store
 
 T = TypeVar("T")
 
-# Labels that are looked at for those that a client may be told of.
+# How many labels an error may suggest to a client.
 _MOST_LABELS = 100
-# Bounds of the configurations that are kept.
+# Limits of the cached configurations.
 _CACHE_KEYS = 1_024
 _CACHE_BYTES = 67_108_864
-# Of the keys that a broken file holds back, so many are named.
+# How many of the keys that a broken file holds back are named.
 SHOWN_KEYS = 20
 
 
 @attrs.define(eq=False)
 class _Answers:
-    """What is kept of the answers from one served state.
+    """The cached answers from one served state.
 
     Attributes:
         configs: Configurations that were read and that no connection holds.
-        former: What was served by the commits before; None where nobody knows them.
-        held_back: None until they are asked for.
+        former: Resolves keys from earlier commits; None if no source knows them.
+        held_back: None until a caller asks for it.
     """
 
     served: ServedState | None = None
@@ -53,13 +54,15 @@ class _Answers:
 
 
 class ConfigReader:
-    """See the module.
+    """Answers single questions about the served state; see the module.
 
     Args:
-        store: The served state, and the keys in use.
-        limiter: Of the threads for this work.
-        load_label: Reads a label that sources have and that nobody has asked for yet; returns whether it may be there now.
-        load_before: Reads the files of the commit before one, of the git source with a root; None where there is none.
+        store: The served state, and the configurations of the keys in use.
+        limiter: Limits the threads for this work.
+        load_label: Reads a label that sources have but that no client has asked for yet. Returns whether the label may
+            be served now.
+        load_before: Reads the files of the commit before a given commit, from the git source with a given root. Returns
+            None if there is no such commit.
     """
 
     def __init__(
@@ -76,17 +79,20 @@ class ConfigReader:
         # An explanation takes many times as long as a configuration, so explanations have a thread of their own.
         self._explaining = trio.CapacityLimiter(1)
         self._current = _Answers()
-        # The files of former commits are read one after the other.
+        # The files of earlier commits are read one commit after the other.
         self._reading_former = trio.CapacityLimiter(1)
         self._flight = threads.SingleFlight()
 
     def drop_old_answers(self) -> None:
-        """Free the answers from a served state that is no longer in force; otherwise the next question frees them."""
+        """Free the answers from a served state that is no longer in force.
+
+        Without this call, the next question frees them.
+        """
         _ = self._answers
 
     @property
     def _answers(self) -> _Answers:
-        """What is kept of the answers from the served state that is in force."""
+        """The cached answers from the served state that is in force."""
         served = self._store.served
         if served is not None and self._current.served is not served:
             former = None
@@ -97,30 +103,33 @@ class ConfigReader:
 
     @property
     def state(self) -> State | None:
-        """What is served now; None until the first complete state is."""
+        """The served state; None until the first complete state is served."""
         return self._store.state
 
     @property
     def formats(self) -> FormatSettings:
-        """The bounds that the files which are served were parsed within; the defaults until the first complete state is served."""
+        """The limits within which the served files were parsed.
+
+        Until the first complete state is served, the defaults.
+        """
         return self._store.served.formats if self._store.served is not None else FormatSettings()
 
     @property
     def default_label(self) -> str | None:
-        """The label of a request that names none; None until the first complete state is served."""
+        """The label for requests that name none; None until the first complete state is served."""
         return self._store.state.default_label if self._store.state else None
 
     @property
     def decryptor(self) -> Decryptor | None:
-        """What opens encrypted values in what is served now; None where nothing is opened."""
+        """The decryptor of the served state; None if the server decrypts nothing."""
         return self._store.state.decryptor if self._store.state else None
 
     async def read(self, key: Key) -> Config:
-        """The current configuration of a key.
+        """Return the current configuration of a key.
 
         Raises:
-            UnknownLabel: There is no such label, or nothing has been read yet.
-            FormatError, ResolveError: It can't be resolved, and never could since the start.
+            UnknownLabel: There is no such label, or no source has been read yet.
+            FormatError, ResolveError: The key can't be resolved, and the server has never resolved it since its start.
         """
         while True:
             config = self._store.find(key) or self.kept(key)
@@ -132,7 +141,7 @@ class ConfigReader:
                 return config
 
     def kept(self, key: Key) -> Config | None:
-        """What was read of a key lately, if it is still so."""
+        """Return the cached configuration of a key, if it was read recently and is still current."""
         return self._answers.configs.get(key)
 
     async def _resolved(self, state: State, key: Key) -> Config:
@@ -143,17 +152,19 @@ class ConfigReader:
         return config
 
     async def files(self, key: Key) -> list[ParsedFiles]:
-        """The layers of files that serve a key as they are now, the strongest first, whatever is broken in them.
+        """Return the layers of files that serve a key as they are now, the strongest first.
+
+        They include layers with broken files.
 
         Raises:
-            UnknownLabel: As `read`.
+            UnknownLabel: As in `read`.
         """
         state = await self._state_with(key)
-        # Several labels are put together anew each time.
+        # Several labels are merged anew each time, so that runs in a thread.
         return await self._in_thread(state.newest, key) if "," in key.label else state.newest(key)
 
     async def _state_with(self, key: Key) -> State:
-        """The state in force, with the labels of a key."""
+        """Return the state in force. Load the labels of a key first, if necessary."""
         state = self._store.state
         if state is None:
             raise UnknownLabel("nothing has been read yet", status=503)
@@ -167,24 +178,26 @@ class ConfigReader:
         return state
 
     async def explain(self, key: Key) -> tuple[Explanation, str]:
-        """Why the configuration of a key is what it is, and its version.
+        """Explain the configuration of a key. Return the explanation and the version.
 
         Raises:
-            UnknownLabel, FormatError, ResolveError: As `read`.
+            UnknownLabel, FormatError, ResolveError: As in `read`.
         """
         state = await self._state_with(key)
         explain = partial(threads.run_sync, state.explain, key, abandon_on_cancel=True, limiter=self._explaining)
         return await self._flight.shared((Explanation, state, key), explain)
 
     async def before(self, key: Key) -> Config | None:
-        """The configuration of a key by the commit before the one that it last changed with, where one git source serves it; else None.
+        """Return the configuration of a key from before the commit that last changed it.
 
-        Where that one isn't known, it is the commit before the one that is served.
+        Return None unless exactly one source serves the key, and it is a git source with a usable commit before. If the
+        commit that changed the key isn't known, use the commit before the served one.
 
-        It is for who may read the key: a server that ran when the commit came has it in the key's history.
+        Any client that may read the key may read the result. If the server ran when the commit came, the key's history
+        has the same document.
 
         Raises:
-            UnknownLabel, FormatError, ResolveError: As `read`.
+            UnknownLabel, FormatError, ResolveError: As in `read`.
         """
         config = await self.read(key)
         layers = await self.files(key)
@@ -192,7 +205,7 @@ class ConfigReader:
         answers = self._answers
         if answers.former is None or config.revision is None or commit is None or "," in key.label or len(layers) != 1:
             return None
-        # No label is called so.
+        # No label has such a name.
         former = attrs.evolve(key, label=f"{commit}^")
         if (found := answers.configs.get(former)) is not None:
             return found
@@ -203,25 +216,34 @@ class ConfigReader:
         return made
 
     def history(self, key: Key) -> Mapping[str, bytes]:
-        """The former versions of a key that are known, to their documents as JSON, oldest first: of keys in use, and lately in use."""
+        """Return the known former versions of a key, with their documents as JSON, oldest first.
+
+        They are known for keys that are in use or were in use recently.
+        """
         return self._store.history(key)
 
-    # What is broken.
+    # Broken files.
 
     @property
     def broken(self) -> Mapping[tuple[str, str], BrokenFile]:
-        """The files that can't be used now, by label and by a name that no two of a label have."""
+        """The files that can't be used now, by label and by a name that is unique in the label."""
         return self._store.served.broken if self._store.served is not None else {}
 
     def broken_for(self, key: Key) -> list[BrokenFile]:
-        """The broken files that a key reads; none if it is served as its files are now, or can't be resolved for another reason."""
+        """Return the broken files that a key reads.
+
+        The list is empty if the key is served from its current files, or if it can't be resolved for another reason.
+        """
         try:
             return self._store.state.broken(key) if self._store.state else []
         except (UnknownLabel, ResolveError):
             return []
 
     async def held_back(self) -> Sequence[HeldBack]:
-        """Every broken file, with the keys that it holds back: of those that exist and those in use. Takes its time in a thread."""
+        """Return every broken file, with the keys that it holds back.
+
+        Only keys that exist or are in use count. The search runs in a thread and takes a while.
+        """
         answers, served = self._answers, self._store.served
         if served is None or not served.broken:
             return ()
@@ -232,7 +254,7 @@ class ConfigReader:
         return answers.held_back
 
     def fault_of(self, key: Key) -> FormatError | ResolveError | None:
-        """Why a key that is served is served as it was, and not as its files are now; None where it isn't."""
+        """Return the reason why a key is served in an older state than its files, or None if it isn't."""
         broken = self.broken_for(key)
         if broken:
             return FormatError(broken[0].path, broken[0].reason, broken[0].line, broken[0].column)
@@ -240,7 +262,10 @@ class ConfigReader:
         return ResolveError(reason) if reason else None
 
     def exists(self, key: Key) -> bool:
-        """Whether a key is in use, or only names of files are in it: what is made of others isn't worth the room."""
+        """Return whether a key is in use, or all its names occur in file names.
+
+        Configurations of other keys aren't worth caching.
+        """
         return key in self._store or all(self._has_names_of(key, label) for label in key.labels)
 
     def _has_names_of(self, key: Key, label: str) -> bool:
@@ -248,21 +273,21 @@ class ConfigReader:
         return names.applications.issuperset(key.applications) and names.profiles.issuperset(key.profiles)
 
     def names_in(self, label: str) -> Names:
-        """The applications and the profiles that have files of their own under a label."""
+        """Return the applications and profiles that have files of their own under a label."""
         listed = self._store.served.listing.labels.get(label) if self._store.served is not None else None
         return listed.names if listed else Names()
 
     def report_undecryptable(self) -> None:
-        """Log what couldn't be decrypted since the last time."""
+        """Log the values that couldn't be decrypted since the last call."""
         report_undecryptable(self.decryptor)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
-        # Pure functions over immutable values: a thread that nobody waits for any more does no harm.
+        # These are pure functions over immutable values, so an abandoned thread does no harm.
         return await threads.run_sync(function, *arguments, abandon_on_cancel=True, limiter=self._threads)
 
 
 def _held_back(served: ServedState, keys: Iterable[Key]) -> list[HeldBack]:
-    """Each broken file with the keys that read it, in order."""
+    """Return each broken file with the keys that read it, in order."""
     found: dict[BrokenFile, list[Key]] = {each: [] for each in served.broken.values()}
     labels = {each.label for each in found}
     for key in sorted(keys):

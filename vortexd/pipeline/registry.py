@@ -1,12 +1,13 @@
-"""Who wants what: the subscribers of each key, found by index.
+"""Finds the subscribers of each key by index.
 
-In come keys and patterns, out go subscribers. Pure and synchronous: under Trio, registering and reading the first state in one `def`
-leaves nothing to fall between.
+Keys and patterns arrive, and subscribers leave. Pure and synchronous. Under Trio a caller can register a subscriber and
+read its first state in one `def`, so no change is lost in between.
 
-Matching happens when something is new, never when something changes: a pattern is matched against the known keys when a client first
-wants it, a key against the patterns when it becomes known. What is left for a change is a look-up, so its cost grows with the number of
-subscribers it reaches and with nothing else. `ahead` does the long part of that in steps, before `subscribe` or `appear`, which then find it
-done. What becomes known or is first wanted between the steps is matched as it comes.
+Patterns are matched when a pattern or key is new, never when a configuration changes. A pattern is matched against the
+known keys when a client first subscribes to it. A key is matched against the patterns when it becomes known. A change
+needs only a look-up, so its cost depends only on the number of subscribers that it reaches. `ahead` does the long part
+of the matching in steps. `subscribe` or `appear` then find it done. Keys and patterns that are added between the steps
+are matched when they are added.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -21,23 +22,24 @@ from .matching import STEP, Line, Matching, numbers_of
 
 S = TypeVar("S")
 
-# What it costs to make a line, in the unit of `matching.STEP`.
+# The cost of making a line, in the unit of `matching.STEP`.
 _NEW_LINE = 64
 
 
 class Registry(Generic[S]):
-    """Subscribers of keys and patterns. A subscriber is whatever the broadcaster can deliver to.
+    """Holds the subscribers of keys and patterns. A subscriber is anything that the broadcaster can deliver to.
 
-    A key is *known* from `appear` to `vanish`; patterns match known keys only. A pattern is *wanted* as long as it has subscribers.
+    A key is *known* from `appear` to `vanish`. Patterns match known keys only. A pattern is *wanted* while it has
+    subscribers.
     """
 
     def __init__(self) -> None:
-        # Dictionaries serve as ordered sets: delivery is in the order of arrival, the same in every run.
+        # Dictionaries serve as ordered sets, so deliveries go out in the order of arrival, the same in every run.
         self._subscribers: dict[Key, dict[S, None]] = {}
-        # By the pattern's number.
+        # The subscribers of patterns, by the pattern's number.
         self._members: dict[int, dict[S, None]] = {}
         self._matching = Matching()
-        # Sets of numbers: the known keys, the wanted patterns, and the keys that have lost one of these patterns.
+        # Sets of numbers: the known keys, the wanted patterns, and the keys whose patterns lost their last subscriber.
         self._known = 0
         self._wanted = 0
         self._doubtful = 0
@@ -45,11 +47,11 @@ class Registry(Generic[S]):
     # Single keys.
 
     def add(self, subscriber: S, key: Key) -> None:
-        """Subscribe to a key; twice is the same as once."""
+        """Subscribe to a key. A second call with the same arguments changes nothing."""
         self._subscribers.setdefault(key, {})[subscriber] = None
 
     def discard(self, subscriber: S, key: Key) -> None:
-        """End a subscription; nothing happens where there is none."""
+        """End a subscription to a key. If it doesn't exist, nothing happens."""
         subscribers = self._subscribers.get(key)
         if subscribers is not None:
             subscribers.pop(subscriber, None)
@@ -59,14 +61,17 @@ class Registry(Generic[S]):
     # Patterns.
 
     def subscribe(self, subscriber: S, *patterns: Pattern) -> list[Key]:
-        """Subscribe to patterns, and return the known keys that they match now, each once; twice is the same as once."""
+        """Subscribe to patterns, and return the known keys that they match now, each once.
+
+        A repeated subscription changes nothing.
+        """
         matched = 0
         for pattern in patterns:
             line = self._matching.claim_pattern(pattern)
             self._matching.finish(line)
             members = self._members.get(line.number)
             if members is None:
-                # The claim lasts until the last of them leaves.
+                # The claim lasts until the last subscriber leaves.
                 members = self._members[line.number] = {}
                 self._wanted |= 1 << line.number
             else:
@@ -76,7 +81,7 @@ class Registry(Generic[S]):
         return self._keys(matched & self._known)
 
     def unsubscribe(self, subscriber: S, *patterns: Pattern) -> None:
-        """End subscriptions to patterns; nothing happens where there are none. See `unmatched`."""
+        """End subscriptions to patterns. If a subscription doesn't exist, nothing happens. See `unmatched`."""
         for pattern in patterns:
             line = self._matching.pattern(pattern)
             members = self._members.get(line.number) if line is not None else None
@@ -90,7 +95,7 @@ class Registry(Generic[S]):
                 self._matching.release(line)
 
     def replace(self, old: S, new: S, patterns: Iterable[Pattern]) -> None:
-        """Let one subscriber take another's place in subscriptions to patterns, whatever they match."""
+        """Put one subscriber in place of another in subscriptions to patterns. The matches stay the same."""
         for pattern in patterns:
             line = self._matching.pattern(pattern)
             members = self._members.get(line.number) if line is not None else None
@@ -99,7 +104,7 @@ class Registry(Generic[S]):
                 members[new] = None
 
     def matches(self, *patterns: Pattern) -> list[Key]:
-        """The known keys that patterns match now, each once."""
+        """Return the known keys that patterns match now, each once."""
         matched = 0
         for pattern in patterns:
             line = self._matching.claim_pattern(pattern)
@@ -109,9 +114,9 @@ class Registry(Generic[S]):
         return self._keys(matched & self._known)
 
     def unmatched_by(self, keys: Iterable[Key], patterns: Collection[Pattern]) -> list[Key]:
-        """Those of some keys that none of these patterns matches; keys needn't be known."""
+        """Return those of the keys that none of these patterns matches. The keys needn't be known."""
         matched = set(self.matches(*patterns))
-        # A key that isn't known any more has no line to look at. There are few of them.
+        # An unknown key may have no line, so it is compared with each pattern. There are few such keys.
         return [
             key
             for key in keys
@@ -119,10 +124,13 @@ class Registry(Generic[S]):
         ]
 
     def unmatched(self, most: int) -> tuple[list[Key], bool]:
-        """Known keys that no pattern matches any more, since some lost their subscribers.
+        """Find known keys that no wanted pattern matches any more, because patterns have lost their subscribers.
+
+        Args:
+            most: The largest number of keys to check.
 
         Returns:
-            Those among so many keys that are looked at, and whether others are left to look at.
+            The keys found, and whether other keys remain to be checked.
         """
         found = []
         last = -1
@@ -133,18 +141,21 @@ class Registry(Generic[S]):
         self._doubtful = (self._doubtful & self._known) >> (last + 1) << (last + 1)
         return found, bool(self._doubtful)
 
-    # The long work of what follows, or of what precedes.
+    # Matching in steps, before `subscribe` or `appear`.
 
     @property
     def has_patterns(self) -> bool:
-        """Whether there is any pattern that a new key has to be matched against."""
+        """Whether there is any pattern that a new key must be matched against."""
         return len(self._matching) > 0
 
     @contextmanager
     def ahead(self, patterns: Collection[Pattern] = (), keys: Collection[Key] = ()) -> Iterator[Iterator[None]]:
-        """Match patterns before `subscribe`, and keys before `appear`: go through the steps, then call these inside of the `with`.
+        """Match patterns before `subscribe`, and keys before `appear`.
 
-        A step takes about half a millisecond. What comes and goes between the steps is right in the end; who leaves early loses nothing but time.
+        Run the steps, then call these methods inside the `with`.
+
+        A step takes about half a millisecond. Keys and patterns that come and go between the steps are matched
+        correctly. If the caller leaves early, the remaining matching is done later, all at once.
         """
         claimed: list[Line] = []
         claims: list[Callable[[], Line]] = [partial(self._matching.claim_pattern, each) for each in patterns]
@@ -170,7 +181,7 @@ class Registry(Generic[S]):
     # Known keys.
 
     def appear(self, key: Key) -> None:
-        """Make a key known; it is matched against the patterns once, now at the latest."""
+        """Make a key known. If it hasn't been matched against the patterns yet, that happens now."""
         if self.is_known(key):
             return
         line = self._matching.claim_key(key)
@@ -179,7 +190,7 @@ class Registry(Generic[S]):
         self._known |= 1 << line.number
 
     def vanish(self, key: Key) -> None:
-        """Forget a key; nothing happens where it isn't known."""
+        """Make a key unknown. If it isn't known, nothing happens."""
         line = self._matching.key(key)
         if line is not None and line.is_known:
             line.is_known = False
@@ -187,12 +198,12 @@ class Registry(Generic[S]):
             self._matching.release(line)
 
     def is_matched(self, key: Key) -> bool:
-        """Whether a pattern that somebody wants matches a known key."""
+        """Return whether a wanted pattern matches a known key."""
         line = self._matching.key(key)
         return line is not None and line.is_known and bool(line.cells & self._wanted)
 
     def would_match(self, key: Key) -> bool:
-        """Whether a pattern that somebody wants matches a key, known or not."""
+        """Return whether a wanted pattern matches a key, known or not."""
         line = self._matching.claim_key(key)
         self._matching.finish(line)
         found = bool(line.cells & self._wanted)
@@ -200,14 +211,17 @@ class Registry(Generic[S]):
         return found
 
     def is_known(self, key: Key) -> bool:
-        """Whether patterns can match it now."""
+        """Return whether a key is known, so that patterns can match it."""
         line = self._matching.key(key)
         return line is not None and line.is_known
 
-    # What a change asks.
+    # Look-ups for a change.
 
     def subscribers(self, key: Key) -> Collection[S]:
-        """Those who want a key, by itself or by pattern, each once: first those who want itself, in the order of arrival. Copy it to keep it."""
+        """Return the subscribers of a key, directly or by pattern, each once.
+
+        Direct subscribers come first, in the order of arrival. Copy the collection if you keep it.
+        """
         single = self._subscribers.get(key, {})
         line = self._matching.key(key)
         patterns = line.cells & self._wanted if line is not None and line.is_known else 0
@@ -219,11 +233,11 @@ class Registry(Generic[S]):
         return found.keys()
 
     def is_wanted(self, key: Key) -> bool:
-        """Whether anybody wants a key."""
+        """Return whether a key has any subscriber."""
         return key in self._subscribers or self.is_matched(key)
 
     def __iter__(self) -> Iterator[Key]:
-        """The known keys."""
+        """Iterate over the known keys."""
         return iter(self._keys(self._known))
 
     def _keys(self, numbers: int) -> list[Key]:

@@ -1,7 +1,8 @@
-"""What is served at one moment, as one frozen value. Pure.
+"""Everything that is served at one moment, as one frozen value. Pure.
 
-In come the tree of a publication, the state that keys are resolved from, the listing of what exists, and the bounds of parsing. The store swaps the whole value in its
-commit, and everybody reads it there. The invariant: a reader that has the value never sees a part of one publication beside a part of another.
+The value holds the tree of a publication, and the state that keys are resolved from. It also holds the listing of keys
+and names, and the limits of parsing. The store replaces the whole value in its commit, and all readers take it from
+there. The invariant: a reader that has the value never sees parts of two publications.
 """
 
 from collections.abc import Mapping
@@ -18,15 +19,16 @@ from .state import State
 
 @attrs.frozen(slots=True, eq=False)
 class ServedState:
-    """See the module.
+    """Everything that is served at one moment; see the module.
 
     Attributes:
-        tree: What the sources gave.
-        state: What keys are resolved from.
+        tree: The tree from the sources.
+        state: The state that keys are resolved from.
         listing: The keys and the names that exist in it.
-        formats: The bounds that its files were parsed within.
-        failures: The keys that keep their last good configuration because their files can't be combined, each with the reason.
-        broken: The files that can't be used, by label and by a name that no two files of a label have.
+        formats: The limits within which its files were parsed.
+        failures: The keys that keep their last good configuration because their files can't be combined, with the
+            reasons.
+        broken: The files that can't be used, by label and by a name that is unique in the label.
         empty_sources: The roots of the sources that hold no configuration file under any label.
     """
 
@@ -53,7 +55,7 @@ class ServedState:
         return ParsedTree(self.state.labels, self.state.default_label)
 
     def has_file(self, broken: BrokenFile) -> bool:
-        """Whether a file that is or was broken is there, sound or not."""
+        """Return whether a file that is or was broken exists, broken or not."""
         files: ParsedFiles | None = self.state.labels.get(broken.label)
         layers = files.layers if files else ()
         return any(layer.files.root == broken.root and broken.path in layer.files.contents for layer in layers)

@@ -1,9 +1,9 @@
-"""Everything served at one moment, as one immutable object: what each key is resolved from.
+"""The state that keys are resolved from at one moment, as one immutable object.
 
-In comes a `ParsedTree`, out comes the `Config` of any key. Pure and synchronous.
+A `ParsedTree` arrives, and the `Config` of any key leaves. Pure and synchronous.
 
-The invariant: a key depends on the files that it reads, and on no others. The last good content takes the place of a broken file that it
-reads; if there is none, the key can't be resolved, and all other keys can.
+The invariant: a key depends only on the files that it reads. If such a file is broken, its last good content replaces
+it. If there is none, the key can't be resolved. Other keys aren't affected.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,12 +23,12 @@ from ..resolve.tree import ParsedFiles
 
 @attrs.frozen(slots=True, eq=False)
 class State:
-    """Everything served at one moment.
+    """The state that keys are resolved from at one moment.
 
     Attributes:
-        decryptor: Opens what is encrypted; None where it is served as it is.
-        overrides: What goes over all that the sources have, or None. Nothing in it is decrypted, as in Spring.
-        published: When it was committed.
+        decryptor: Decrypts encrypted values. If it is None, they are served encrypted.
+        overrides: The values that override those of all sources, or None. They are never decrypted, as in Spring.
+        published: When the state was committed.
     """
 
     labels: Mapping[str, ParsedFiles]
@@ -42,7 +42,7 @@ class State:
 
         Raises:
             UnknownLabel: There is no such label.
-            FormatError: The key reads a broken file, and no former content of it is known.
+            FormatError: The key reads a broken file, and no earlier good content of the file is known.
             ResolveError: The files can't be combined.
         """
         labels = self._labels(key)
@@ -55,10 +55,10 @@ class State:
         return self._config(key, sources, labels, chosen)
 
     def explain(self, key: Key) -> tuple[Explanation, str]:
-        """Explain what `resolve` makes of a key, and give its version.
+        """Explain the result of `resolve` for a key. Return the explanation and the version.
 
         Raises:
-            UnknownLabel, FormatError, ResolveError: As `resolve`.
+            UnknownLabel, FormatError, ResolveError: As in `resolve`.
         """
         layers = self.newest(key)
         _sound(layers, key)
@@ -66,7 +66,7 @@ class State:
         return explanation, version_of(encode(effective_document(explanation.served)))
 
     def broken(self, key: Key) -> list[BrokenFile]:
-        """The broken files that a key reads; none if it is served as its files are now.
+        """Return the broken files that a key reads. If it is served from its current files, the list is empty.
 
         Raises:
             UnknownLabel: There is no such label.
@@ -81,7 +81,7 @@ class State:
         ]
 
     def newest(self, key: Key) -> list[ParsedFiles]:
-        """The layers that serve a key as they are now, the strongest first, whatever is broken in them.
+        """Return the layers that serve a key as they are now, the strongest first, even if files in them are broken.
 
         Raises:
             UnknownLabel: There is no such label.
@@ -89,7 +89,7 @@ class State:
         return list(layers_of(self._labels(key)))
 
     def _labels(self, key: Key) -> list[list[ParsedFiles]]:
-        """The layers of each label of a key, the strongest first."""
+        """Return the layers of each label of a key, the strongest first."""
         return [list(self._files(label).layers_for(key)) for label in key.labels]
 
     def _files(self, label: str) -> ParsedFiles:
@@ -109,7 +109,7 @@ class State:
         body = encode(document)
         revisions = [next((layer.files.revision for layer in layers), None) for layers in labels]
         revision = ",".join(each for each in revisions if each) or None
-        # Several sources have no common order of commits, so their clocks decide.
+        # Commits of several sources have no common order, so their commit times decide.
         origins = [each.origin for each in chosen if each.origin]
         origin = max(origins, key=lambda each: each.time, default=None)
         return Config(key, version_of(body), document, body, sources, revision, origin, self.published)
@@ -124,9 +124,10 @@ def _sound(layers: Iterator[ParsedFiles] | Sequence[ParsedFiles], key: Key) -> l
 
 
 def overrides_of(overrides: Mapping[str, str]) -> PropertySource | None:
-    """[overrides] as the strongest property source; None where there are none.
+    """Return [overrides] as the strongest property source, or None if there are none.
 
-    A backslash before `{` or `${` has kept somebody on the way from resolving it, and goes, as it does in Spring.
+    A backslash before `{` or `${` protects a placeholder from programs that would resolve it earlier. Here the
+    backslash is removed, as in Spring.
     """
     values = {key: value.replace("\\{", "{").replace("\\${", "${") for key, value in overrides.items()}
     return PropertySource(OVERRIDES, values, {}) if values else None

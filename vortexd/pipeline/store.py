@@ -1,8 +1,9 @@
-"""What is served, the current configuration of each key that `KeyUsage` keeps here, and a bounded history of its former versions.
+"""Holds the served state, and the configuration and bounded history of each key that `KeyUsage` keeps here.
 
-In comes a `ServedState`; out go the `Change`s of those keys whose *effective* document became another one. Pure and synchronous.
-A publication has two steps, so that the long one can run in a thread while the loop goes on serving. `stage` computes everything
-from its arguments and changes nothing. `commit` puts the result in force at once, and resolves only the keys that came into use meanwhile.
+A `ServedState` arrives. `Change`s leave for the keys whose *effective* document has changed. Pure and synchronous. A
+publication has two steps, so that the long one can run in a thread while the event loop serves clients. `stage`
+computes everything from its arguments and changes nothing. `commit` puts the result in force at once. It resolves only
+the keys that came into use meanwhile.
 """
 
 from collections import OrderedDict
@@ -23,11 +24,11 @@ class Staged:
     """A publication that is ready to be committed.
 
     Attributes:
-        served: What it puts in force; the commit adds the failures to it.
-        configs: For each staged key what it will be; None where its label is gone.
-        changes: Those that are another document than before.
-        failures: Keys that keep what they have, because their files can't be combined now.
-        diff_seconds: What of the work was diffing.
+        served: The state that the commit puts in force. The commit adds the failures to it.
+        configs: The new configuration of each staged key; None if its label is gone.
+        changes: The changes of the keys whose document has changed.
+        failures: The keys that keep their old configuration, because their files can't be combined now.
+        diff_seconds: The part of the time that was spent on diffs, in seconds.
     """
 
     served: ServedState
@@ -37,7 +38,7 @@ class Staged:
     diff_seconds: float = 0.0
 
     def with_more(self, more: "Staged") -> "Staged":
-        """Both, of the same state."""
+        """Combine two results that were staged from the same state."""
         return Staged(
             self.served,
             {**self.configs, **more.configs},
@@ -49,10 +50,10 @@ class Staged:
 
 @attrs.define(slots=True, eq=False)
 class _Entry:
-    """A key that is kept.
+    """A key that the store keeps.
 
     Attributes:
-        history: Former versions to their bodies, oldest first.
+        history: The bodies of former versions by version, oldest first.
     """
 
     config: Config | None
@@ -61,10 +62,12 @@ class _Entry:
 
 
 class Store:
-    """See the module. Not thread-safe: everything but `stage` belongs to the event loop's thread.
+    """Holds the served state and the configurations of keys; see the module.
+
+    Not thread-safe: only the event loop's thread may use it. `stage` may run in other threads.
 
     Args:
-        settings: The bounds of history.
+        settings: The limits of the history.
     """
 
     def __init__(self, settings: HistorySettings) -> None:
@@ -74,30 +77,30 @@ class Store:
 
     @property
     def served(self) -> ServedState | None:
-        """What is served, or None before the first commit."""
+        """The served state, or None before the first commit."""
         return self._served
 
     @property
     def state(self) -> State | None:
-        """What keys are resolved from, or None before the first commit."""
+        """The state that keys are resolved from, or None before the first commit."""
         return self._served.state if self._served is not None else None
 
     def replace(self, settings: HistorySettings) -> None:
-        """Put other bounds in force, and let go at once of what is beyond them."""
+        """Put other limits in force, and drop the former versions beyond them at once."""
         self._settings = settings
         for entry in self._entries.values():
             self._trim(entry)
 
-    # Keys. `KeyUsage` says which are here.
+    # Keys. `KeyUsage` decides which keys the store keeps.
 
     def add(self, key: Key, resolved: Config | None = None) -> None:
-        """Keep a key from now on, resolved; a key that is here and resolved stays as it is.
+        """Resolve a key and keep it from now on. If the store has it resolved already, nothing changes.
 
         Args:
-            resolved: What the state in force makes of the key, where the caller knows it already.
+            resolved: The key's configuration in the current state, if the caller has it already.
 
         Raises:
-            UnknownLabel, FormatError, ResolveError: As `State.resolve`; nothing has changed then.
+            UnknownLabel, FormatError, ResolveError: As in `State.resolve`. Then nothing has changed.
         """
         entry = self._entries.get(key)
         if entry is None:
@@ -106,7 +109,10 @@ class Store:
             entry.config = resolved or self._resolve(key)
 
     def expect(self, key: Key, resolved: Config | None = None) -> None:
-        """Keep a key from now on, resolved or not: a key that can't be resolved begins with the commit that can."""
+        """Keep a key from now on, resolved or not.
+
+        If it can't be resolved now, it begins with the first commit that resolves it.
+        """
         entry = self._entries.setdefault(key, _Entry(resolved))
         if entry.config is None:
             entry.config = resolved
@@ -116,12 +122,12 @@ class Store:
         del self._entries[key]
 
     def find(self, key: Key) -> Config | None:
-        """The current configuration of a key that is kept, if it could be resolved."""
+        """Return the current configuration of a key that the store keeps, or None if it isn't resolved."""
         entry = self._entries.get(key)
         return entry.config if entry else None
 
     def body_of(self, key: Key, version: str) -> bytes | None:
-        """The document a key had at a version, as JSON; None when it isn't known (any more)."""
+        """Return the document that a key had at a version, as JSON; None if it isn't known (any more)."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -130,7 +136,7 @@ class Store:
         return entry.history.get(version)
 
     def history(self, key: Key) -> dict[str, bytes]:
-        """The former versions of a key that are known, to their documents as JSON, oldest first."""
+        """Return the known former versions of a key, with their documents as JSON, oldest first."""
         entry = self._entries.get(key)
         return dict(entry.history) if entry else {}
 
@@ -146,13 +152,13 @@ class Store:
     # Publications.
 
     def configs(self) -> dict[Key, Config | None]:
-        """The keys that are kept, and what is served of each, for `stage`."""
+        """Return the keys that the store keeps with their current configurations, for `stage`."""
         return {key: entry.config for key, entry in self._entries.items()}
 
     def commit(self, staged: Staged) -> list[Change]:
         """Put a staged publication in force, and return all its changes.
 
-        Keys that were added after `configs` was called are resolved here.
+        This also resolves the keys that were added after `configs` was called.
         """
         late = {key: entry.config for key, entry in self._entries.items() if key not in staged.configs}
         if late:
@@ -188,13 +194,13 @@ class Store:
 def stage(
     served: ServedState, configs: Mapping[Key, Config | None], clock: Callable[[], float] = lambda: 0.0
 ) -> Staged:
-    """Resolve the keys in use against what is to be served, and diff those that became another document.
+    """Resolve the keys in use from the new state, and diff those whose document changes.
 
     Changes nothing, so it may run in a thread.
 
     Args:
-        configs: The keys, and what is served of each now.
-        clock: In seconds, for `Staged.diff_seconds`.
+        configs: The keys, with their current configurations.
+        clock: A clock in seconds, for `Staged.diff_seconds`.
     """
     diff_seconds = 0.0
     staged: dict[Key, Config | None] = {}
@@ -206,7 +212,8 @@ def stage(
         except UnknownLabel:
             new = None
         except FormatError:
-            # The key reads a broken file without a fallback: there is nothing to serve, and nothing to take away from those who have it.
+            # The key reads a broken file without a fallback. There is nothing new to serve, and subscribers keep the
+            # old configuration.
             new = old
         except ResolveError as failure:
             failures[key] = failure
@@ -220,9 +227,9 @@ def stage(
 
 
 def _carry_over(old: Config | None, new: Config) -> Config:
-    """Share the old document where the new one is the same: most keys don't change, and memory counts."""
+    """Share the old document if the new one is the same. Most keys don't change, so this saves memory."""
     if old is None or old.version != new.version:
         return new
-    # A commit that only reformats a file is the origin of the same version from then on, and nothing is sent.
+    # If a commit only reformats a file, the version stays the same and nothing is sent. The commit becomes its origin.
     published = old.published if old.origin == new.origin else new.published
     return attrs.evolve(new, document=old.document, body=old.body, published=published)

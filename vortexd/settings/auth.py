@@ -1,6 +1,7 @@
 """[auth] of vortexd.toml.
 
-Authentication. Without tokens and keys everybody has access, and vortexd then listens on loopback addresses and Unix sockets only.
+Authentication. Without tokens and keys everybody has access, and vortexd then listens on loopback addresses and Unix
+sockets only.
 """
 
 import attrs
@@ -68,5 +69,5 @@ class AuthSettings:
 
     @property
     def asks(self) -> bool:
-        """Whether anybody is asked for a token."""
+        """Whether the server asks any client for a token."""
         return bool(self.tokens or self.jwt_secret or self.jwks)

@@ -1,7 +1,8 @@
-"""vortexd.toml: TOML text and what the command line says, as one `Settings`.
+"""vortexd.toml: makes one `Settings` of TOML text and the options of the command line.
 
-All problems are found before anything is opened, and raised at once as one SettingsError, each with its key path and what is
-allowed. A value never gets into a message, only its type: it may be a secret in the wrong place.
+All problems are found before anything is opened. They are raised at once as one SettingsError, each with its key path
+and the allowed values. A message never contains a value, only its type, because the value may be a secret in the wrong
+place.
 """
 
 import re
@@ -35,8 +36,8 @@ from .toml_schema import (
 )
 
 S = TypeVar("S", SourceSettings, EncryptionSettings)
-_TWICE = "is there twice; remove one"
-# Of a list in [overrides], as for files.
+_TWICE = "is listed twice; remove one"
+# The index of a list in [overrides]. The limits are the same as in files.
 _INDEX = re.compile(r"\[0*([0-9]+)\]")
 _MAX_INDEX = 10_000
 _KEY_PATHS = ("key_file", "key_store", "key_store_password_file")
@@ -46,13 +47,13 @@ def load(text: str, origin: str, base: Path, kinds: Kinds, *, needs_source: bool
     """Make settings of TOML text. Nothing that they name is opened.
 
     Args:
-        origin: The file's name for messages.
-        base: Where relative paths start.
-        kinds: The kinds of source that there are.
-        needs_source: Refuse a text without a [[source]]. False where the command line names one.
+        origin: The file's name, for messages.
+        base: The directory at which relative paths start.
+        kinds: The existing kinds of source.
+        needs_source: Whether to refuse a text without a [[source]]. False if the command line names a source.
 
     Raises:
-        SettingsError: With every problem, in the order of the file where that is known.
+        SettingsError: The text has problems. They are in the order of the file, as far as that is known.
     """
     settings, problems = examine(text, origin, base, kinds, needs_source=needs_source)
     if problems:
@@ -63,9 +64,9 @@ def load(text: str, origin: str, base: Path, kinds: Kinds, *, needs_source: bool
 def examine(
     text: str, origin: str, base: Path, kinds: Kinds, *, needs_source: bool = True
 ) -> tuple[Settings, list[Problem]]:
-    """As `load`, but what is wrong is returned, beside the settings without it: a key that can't be used is as if it weren't there.
+    """Make settings like `load`, but return the problems together with the settings that are left without them.
 
-    So the files that the other keys name can be looked at, too.
+    A key that can't be used counts as missing. So the caller can also check the files that the other keys name.
 
     Raises:
         SettingsError: The text isn't TOML.
@@ -73,7 +74,8 @@ def examine(
     whole = table = parse(text, origin)
     settings, problems = _structured(table, kinds)
     wrong = problems
-    # A key that is taken out leaves its default, which may not go with the others: each round takes out one key at least.
+    # If a key is removed, its default applies. The default may conflict with other keys, so this repeats. Each round
+    # removes at least one key.
     while settings is None:
         table = without(table, [path for path, _ in wrong])
         settings, wrong = _structured(table, kinds)
@@ -90,7 +92,7 @@ def _structured(table: Mapping[str, Any], kinds: Kinds) -> tuple[Settings | None
 
 
 def _absolute(settings: Settings, base: Path) -> Settings:
-    """Settings with their paths made absolute."""
+    """Return settings with absolute paths."""
     return attrs.evolve(
         settings,
         tls=attrs.evolve(
@@ -113,18 +115,21 @@ def _absolute(settings: Settings, base: Path) -> Settings:
 
 
 def _rooted(base: Path, section: S, names: Sequence[str]) -> S:
-    """A section with its paths made absolute."""
+    """Return a section with absolute paths."""
     paths: dict[str, Any] = {name: _below(base, getattr(section, name)) for name in names}
     return attrs.evolve(section, **paths)
 
 
 def _below(base: Path, path: str) -> str:
-    """A path from the file's directory on. "" is none, and a variable at the beginning stands for an absolute path."""
+    """Return a path below the file's directory.
+
+    An empty path stays empty. A variable at the beginning means an absolute path.
+    """
     return path if not path or path.startswith("$") else str(base / path)
 
 
 def own_files(settings: Settings) -> list[str]:
-    """The files and directories that are for vortexd alone, as settings have them, but for those of systemd."""
+    """Return the files and directories of vortexd itself that settings name, except credentials of systemd."""
     found = [
         *settings.auth.tokens,
         settings.auth.jwt_secret,
@@ -147,14 +152,14 @@ def override(
     source: str | None = None,
     log_format: str | None = None,
 ) -> Settings:
-    """Put what the command line says over settings; what is empty or None stays as it is.
+    """Replace settings by those of the command line. If an option is empty or None, its setting stays.
 
     Args:
-        kinds: The kinds of source that there are.
-        source: A location of the first kind that takes it, or else of the default kind.
+        kinds: The existing kinds of source.
+        source: A location of the first kind that accepts it, or else of the default kind.
 
     Raises:
-        SettingsError: With every problem, each under its option.
+        SettingsError: Options have problems. The error lists each under its option.
     """
     problems: list[Problem] = []
     if bind:
@@ -175,7 +180,7 @@ def override(
 
 
 def _bind_problems(addresses: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """What is wrong with a list of addresses, each of them and together, with the index of the address."""
+    """Yield the problems of a list of addresses, with the index of the address. They concern one address or several."""
     seen = set()
     for index, text in enumerate(addresses):
         try:
@@ -197,7 +202,7 @@ def _option_problem(option: str, value: str, section: type, name: str) -> list[P
 
 
 def _flat(table: object) -> Mapping[str, str]:
-    """A table of texts, and of tables of texts, with flat keys."""
+    """Flatten a table of texts and of such tables: `a = {b = "c"}` becomes `"a.b" = "c"`."""
     if not isinstance(table, dict):
         raise ValueError(f"must be a table, not {in_words(table)}")
     flat: dict[str, str] = {}
@@ -226,7 +231,7 @@ def _flat_hook(converter: cattrs.Converter, field: "attrs.Attribute[Any]") -> Ho
 
 
 def _kind_of(value: object, kinds: Kinds) -> type[SourceSettings]:
-    """The class of a [[source]]. A table without a known kind is checked as one of the default kind."""
+    """Return the class of a [[source]]. If the table has no known kind, it is checked as the default kind."""
     name = value.get("kind") if isinstance(value, dict) else None
     return kinds.get(name, default_kind(kinds)) if isinstance(name, str) else default_kind(kinds)
 
@@ -237,13 +242,13 @@ def _sources_hook(kinds: Kinds, converter: cattrs.Converter, field: "attrs.Attri
 
 
 def _kind_hook(kinds: Kinds, own: str) -> Callable[[cattrs.Converter, "attrs.Attribute[Any]"], Hook]:
-    """What structures the name of a kind. A wrong name is answered with those of all kinds."""
+    """Make the function that checks the name of a kind. If the name is wrong, the message lists all kinds."""
     rule = Rule(" or ".join(f'"{name}"' for name in kinds), lambda value: value == own)
     return lambda converter, field: lambda value, _: accepted(value, rule, str)
 
 
 def _home(kinds: Kinds, name: str, section: type) -> str | None:
-    """Where a key belongs that a section doesn't have."""
+    """Return where a key belongs if a section doesn't have it."""
     if section in kinds.values():
         for title, kind in kinds.items():
             if name in attrs.fields_dict(kind):
@@ -255,11 +260,11 @@ def _home(kinds: Kinds, name: str, section: type) -> str | None:
 
 
 def _across(table: Mapping[str, Any], kinds: Kinds, *, needs_source: bool) -> Iterator[Problem]:
-    """What is wrong between keys. It looks at the text's own table, so that one mistake doesn't hide another."""
+    """Yield the conflicts between keys. This reads the original table, so that one mistake doesn't hide another."""
     sources = table.get("source", [])
     if isinstance(sources, list):
         if not sources and needs_source:
-            yield "source", "must be there: add [[source]] with the path of the directory to serve"
+            yield "source", "is missing; add [[source]] with the path of the directory to serve"
         for index, source in enumerate(sources):
             if isinstance(source, dict):
                 conflicts = _kind_of(source, kinds).conflicts(source)

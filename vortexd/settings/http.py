@@ -6,9 +6,9 @@ import attrs
 
 from ..core.constraints import Rule, setting, texts
 
-# Segments that are decoded as they are encoded.
+# The segments contain only characters that need no percent-encoding.
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]*[A-Za-z0-9_~-])*")
-# Backups, files in the way of being written, and what a merge or a patch has left over.
+# Backups, files that are still being written, and leftovers of merges and patches.
 _LEFT_BY_EDITORS = ("*.bak", "*.orig", "*.swp", "*~", ".#*", "*.rej", "*.tmp")
 
 

@@ -1,19 +1,20 @@
-"""IP addresses and networks, as settings name them. Pure."""
+"""IP addresses and networks in settings. Pure."""
 
 import ipaddress
 from typing import TypeAlias
 
-# In the place of an address: peers that come by Unix sockets.
+# Used in place of an address for peers on Unix sockets.
 UNIX = "unix"
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def parse_network(text: str) -> Network:
-    """An address, or a network such as 10.0.0.0/8.
+    """Parse an address, or a network such as 10.0.0.0/8.
 
     Raises:
-        ValueError: Says what is allowed, as the end of a sentence that begins with the key.
+        ValueError: The text is neither. The message names the allowed forms, as the end of a sentence that begins with
+            the key.
     """
     try:
         network = ipaddress.ip_network(text, strict=False)

@@ -81,5 +81,5 @@ class RealtimeSettings:
 
     @property
     def parks(self) -> bool:
-        """Whether connections are parked at all."""
+        """Whether connections may be parked."""
         return self.park_after != math.inf

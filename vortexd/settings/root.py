@@ -1,8 +1,11 @@
-"""The whole of vortexd.toml as frozen attrs classes, section by section. The defaults live in these classes and nowhere else.
+"""The whole of vortexd.toml as frozen attrs classes, section by section.
 
-Each part of the daemon receives its own section, never the whole. Each field carries its `Rule`, which `file` checks where settings come from outside,
-and its `Text`, from which `sample` makes conf/vortexd.toml. The constructors check nothing, so that a test can reach a rare path with a limit that no
-operator may set. Durations are seconds (float); sizes are bytes or counts (int).
+The defaults are in these classes and nowhere else.
+
+Each part of the daemon receives its own section, never the whole. Each field has a `Rule` and a `Text`. `file` checks
+the rule of each setting that comes from outside. `sample` makes conf/vortexd.toml of the texts. The constructors check
+nothing, so that a test can reach a rare path with a limit that no operator may set. Durations are seconds (float);
+sizes are bytes or counts (int).
 """
 
 from collections.abc import Mapping
@@ -31,7 +34,7 @@ class Settings:
     """The whole of vortexd.toml.
 
     Attributes:
-        overrides: Flat keys to texts.
+        overrides: Flat keys to text values.
     """
 
     server: ServerSettings = attrs.field(
@@ -122,11 +125,11 @@ RESTART = frozenset(
 
 
 def reloaded(before: Settings, read: Settings) -> tuple[Settings, list[str]]:
-    """What is in force after a reload, and the keys whose new values wait for a restart.
+    """Return the settings in force after a reload, and the keys whose new values wait for a restart.
 
     Args:
-        before: What is in force.
-        read: What the file says now.
+        before: The settings in force.
+        read: The new settings from the file.
     """
     waiting = []
     for key in sorted(RESTART):

@@ -1,4 +1,4 @@
-"""conf/vortexd.toml: every setting with its text and its default, made of the settings themselves. Pure."""
+"""Renders conf/vortexd.toml from the settings: every setting with its text and its default. Pure."""
 
 import math
 import textwrap
@@ -22,7 +22,7 @@ _WIDTH = 108
 
 
 def render(kinds: Mapping[str, type]) -> str:
-    """The sample file.
+    """Render the sample file.
 
     Args:
         kinds: The settings of each kind of source. The file uses the first kind and shows the others as comments.
@@ -51,10 +51,10 @@ def _about(kind: type) -> str:
 
 
 def _settings(section: type, *, is_shown: bool = False) -> Iterator[str]:
-    """Each setting of a section.
+    """Yield each setting of a section.
 
     Args:
-        is_shown: Whether the kind and the settings without a default are written without #.
+        is_shown: Whether the kind and the settings with an example are written without #.
     """
     for field in attrs.fields(section):
         text = text_of(field)
@@ -69,7 +69,7 @@ def _comment(text: str) -> str:
 
 
 def literal(field: "attrs.Attribute[Any]") -> str:
-    """The default of a setting as TOML."""
+    """Return the default of a setting as TOML."""
     rule = field.metadata.get("rule")
     if isinstance(rule, Rule):
         for word, value in rule.words.items():

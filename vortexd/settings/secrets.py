@@ -1,4 +1,4 @@
-"""Secrets that a source needs, each in a file: read when they are used, so that a new token needs no restart."""
+"""Reads the secrets of sources, each from a file. They are read when they are used, so a new token needs no restart."""
 
 import os
 import stat
@@ -13,7 +13,7 @@ _MAGIC = b"openssh-key-v1\0"
 
 
 def expanded(path: str, environ: Mapping[str, str] = os.environ) -> str:
-    """A path with systemd's directory in the place of $CREDENTIALS_DIRECTORY at its beginning.
+    """Return a path in which systemd's directory replaces $CREDENTIALS_DIRECTORY at the beginning.
 
     Raises:
         SourceError: There is no such directory.
@@ -25,7 +25,7 @@ def expanded(path: str, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def needs_passphrase(path: str, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether a file holds a private key that takes a passphrase; where it can't be read, no."""
+    """Return whether a file holds a private key with a passphrase. If the file can't be read, return False."""
     try:
         with open(os.open(expanded(path, environ), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             return _is_encrypted(file.read(_MAX_BYTES))
@@ -34,7 +34,10 @@ def needs_passphrase(path: str, environ: Mapping[str, str] = os.environ) -> bool
 
 
 def _is_encrypted(key: bytes) -> bool:
-    """By what stands outside of the key: to load one takes seconds where it is long, for it is checked."""
+    """Return whether a private key is encrypted, judging by its header.
+
+    Loading a long key would take seconds, because it is checked.
+    """
     _, begins, rest = key.partition(b"-----BEGIN OPENSSH PRIVATE KEY-----")
     if not begins:
         return b"ENCRYPTED" in key
@@ -44,20 +47,20 @@ def _is_encrypted(key: bytes) -> bool:
 
 
 def read_secret(path: str, environ: Mapping[str, str] = os.environ) -> str:
-    """The one line that a file holds.
+    """Return the one line of a file.
 
     Raises:
-        SourceError: It can't be read, others may read it, or it isn't one line; says nothing of what is in it.
+        SourceError: It can't be read, other users may read it, or it isn't one line. The message repeats nothing of it.
     """
     place = expanded(path, environ)
     try:
-        # A pipe would wait for somebody to write.
+        # Without O_NONBLOCK, a pipe would wait for a writer.
         with open(os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             status = os.fstat(file.fileno())
             data = file.read(_MAX_BYTES)
     except (OSError, ValueError) as error:
         raise SourceError(f"{path} can't be read: {getattr(error, 'strerror', None) or 'not a path'}") from None
-    # systemd keeps its credentials from others by itself.
+    # systemd protects its credentials from other users.
     if place == path and stat.S_IMODE(status.st_mode) & 0o077:
         raise SourceError(f"{path} is open to other users; run chmod 600 on it")
     try:
@@ -70,7 +73,7 @@ def read_secret(path: str, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def secret_problem(path: str, environ: Mapping[str, str]) -> str | None:
-    """Why the secret in a file can't be used, or None if it can. Blocks on the file system."""
+    """Return the reason why the secret in a file can't be used, or None if it can. Blocks on the file system."""
     try:
         read_secret(path, environ)
     except SourceError as error:
@@ -79,13 +82,15 @@ def secret_problem(path: str, environ: Mapping[str, str]) -> str | None:
 
 
 def file_problem(path: str, environ: Mapping[str, str], forbidden: int, *, is_pem: bool) -> str | None:
-    """Why a file that another program reads can't be used, or None if it can. Blocks on the file system.
+    """Return the reason why a file can't be used that another program reads, or None if it can.
+
+    Blocks on the file system.
 
     Args:
         forbidden: The mode bits that the file must not have.
-        is_pem: The file must hold certificates.
+        is_pem: Whether the file must hold certificates.
     """
-    # Only a check of the settings needs it.
+    # Only a check of the settings needs this module.
     import ssl
 
     try:
@@ -95,7 +100,7 @@ def file_problem(path: str, environ: Mapping[str, str], forbidden: int, *, is_pe
             mode = os.fstat(opened.fileno()).st_mode
         if not stat.S_ISREG(mode):
             return f"{path} must be a regular file"
-        # systemd keeps its credentials from others by itself.
+        # systemd protects its credentials from other users.
         if place == path and stat.S_IMODE(mode) & forbidden:
             return f"{path} is open to other users; run chmod 600 on it"
         if is_pem:

@@ -1,7 +1,8 @@
-"""Files that hold secrets, or decide who gets in: read only where nobody else could have read or written them.
+"""Reads files that hold secrets or grant rights, but only if no other user could have read or written them.
 
-In come paths as settings have them, out goes what is in the files, or every problem at once. Secrets that others can read aren't secret, and
-files that others can write are others' decisions: both are refused, with what to do about it (T06).
+Paths from the settings arrive. The content of the files leaves, or all problems at once. If other users can read a
+secret, it isn't secret. If other users can write a file, they decide its content. Both are refused, with a remedy
+(T06).
 """
 
 import os
@@ -20,14 +21,14 @@ MAX_BYTES = 1_048_576
 
 
 class TrustedFiles:
-    """Reads such files, and collects what is wrong with them. Blocks on the file system.
+    """Reads such files, and collects their problems. Blocks on the file system.
 
     Args:
-        base: Where relative paths start.
-        environ: For $CREDENTIALS_DIRECTORY.
+        base: The directory at which relative paths start.
+        environ: The environment, for $CREDENTIALS_DIRECTORY.
 
     Attributes:
-        problems: Pairs of a path, or a place in a file, and what is wrong there.
+        problems: Pairs of a path, or a place in a file, and the problem there.
     """
 
     def __init__(self, base: Path, environ: Mapping[str, str]) -> None:
@@ -38,7 +39,7 @@ class TrustedFiles:
         self.problems: list[tuple[str, str]] = []
 
     def expanded(self, path: str) -> Path | None:
-        """The whole path; None, and a problem, where it begins with a directory that there isn't."""
+        """Return the whole path. If it begins with a directory that doesn't exist, note a problem and return None."""
         try:
             return self._base / (credential_path(path, self._environ) or path)
         except LookupError as error:
@@ -46,11 +47,11 @@ class TrustedFiles:
             return None
 
     def load(self, path: Path, forbidden: int, load: Callable[[bytes, str], T]) -> T | None:
-        """What a file holds; None, and its problems, where it can't be used.
+        """Return the content of a file. If it can't be used, note its problems and return None.
 
         Args:
-            forbidden: The bits that its mode must not have; systemd's credentials may have any.
-            load: Makes something of the file's bytes, by its name; raises SettingsError.
+            forbidden: The mode bits that the file must not have. systemd's credentials may have any.
+            load: Makes a value of the file's bytes and name. May raise SettingsError.
         """
         try:
             return load(self._read(path, forbidden), str(path))
@@ -63,11 +64,11 @@ class TrustedFiles:
         return None
 
     def _read(self, path: Path, forbidden: int) -> bytes:
-        # systemd keeps its credentials from others by itself, and Kubernetes makes links of its own within such a directory.
+        # systemd protects its credentials from other users. Kubernetes makes its own links in such a directory.
         is_credential = self._credentials is not None and Path(os.path.realpath(path)).is_relative_to(self._credentials)
         if not is_credential and path.is_symlink():
             raise SettingsError([("", "must not be a symbolic link; name the file itself")], str(path))
-        # The link could be put there now: O_NOFOLLOW. A pipe would wait for somebody to write: O_NONBLOCK.
+        # O_NOFOLLOW, because the link could appear after the check. O_NONBLOCK, because a pipe would wait for a writer.
         follow = 0 if is_credential else os.O_NOFOLLOW
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | follow), "rb") as file:
             status = os.fstat(file.fileno())
@@ -90,7 +91,7 @@ def _check_access(status: os.stat_result, forbidden: int, path: str) -> None:
 
 
 def as_text(data: bytes, origin: str) -> str:
-    """The text of a file.
+    """Decode the text of a file.
 
     Raises:
         SettingsError: It isn't UTF-8.

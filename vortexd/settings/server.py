@@ -8,7 +8,7 @@ import attrs
 from ..core.constraints import Rule, is_path, seconds, setting, texts, whole
 from .networks import UNIX, parse_network
 
-# What sun_path of a Unix socket's address holds, less its closing NUL.
+# The capacity of sun_path in the address of a Unix socket, without its closing NUL.
 _SOCKET_PATH_BYTES = 107
 _HOST = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
@@ -18,10 +18,10 @@ _ADDRESS = "an address: host:port, [::1]:port or unix:/path"
 
 @attrs.frozen
 class Address:
-    """Where to listen: a host and a TCP port (0 takes a free one), or the path of a Unix socket.
+    """An address to listen on: a host and a TCP port (0 means a free port), or the path of a Unix socket.
 
     Attributes:
-        host: A name or an address without brackets; "" where there is a path.
+        host: A name, or an address without brackets; "" if there is a path.
         path: The absolute path of a Unix socket, or None.
     """
 
@@ -36,10 +36,11 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """Parse `host:port`, `[::1]:port` or `unix:/path`; nothing is looked up.
+    """Parse `host:port`, `[::1]:port` or `unix:/path`. Names aren't resolved.
 
     Raises:
-        ValueError: Says what is allowed, as the end of a sentence that begins with the key.
+        ValueError: The text isn't an address. The message names the allowed forms, as the end of a sentence that begins
+            with the key.
     """
     if text.startswith("unix:"):
         return Address(path=_socket_path(text.removeprefix("unix:")))
@@ -49,15 +50,15 @@ def parse_address(text: str) -> Address:
     if not colon or not host:
         raise ValueError(f"must be {_ADDRESS}; the port is missing")
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 5 and int(digits) <= 65_535):
-        raise ValueError("must end in a port from 0 to 65535; 0 takes a free one")
+        raise ValueError("must end in a port from 0 to 65535; 0 means a free port")
     return Address(_host(host), int(digits))
 
 
 def _socket_path(path: str) -> str:
     if not path.startswith("/") or "\0" in path:
-        raise ValueError("must have an absolute path behind unix:, such as unix:/run/vortexd/vortexd.sock")
+        raise ValueError("must have an absolute path after unix:, such as unix:/run/vortexd/vortexd.sock")
     if len(path.encode("utf-8", "surrogateescape")) > _SOCKET_PATH_BYTES:
-        raise ValueError(f"must have a path of at most {_SOCKET_PATH_BYTES} bytes behind unix:")
+        raise ValueError(f"must have a path of at most {_SOCKET_PATH_BYTES} bytes after unix:")
     return path
 
 

@@ -1,7 +1,7 @@
-"""What the settings of every kind of source have in common.
+"""The common part of the settings of all kinds of source.
 
-A kind of source has a class of settings of its own, in its package below vortexd/source. The composition root gives a table of these classes to
-the functions that parse settings, so nothing here names a kind.
+Each kind of source has a class of settings in its package below vortexd/source. The composition root passes a table of
+these classes to the functions that parse settings, so nothing here names a kind.
 """
 
 from abc import ABC, abstractmethod
@@ -18,12 +18,14 @@ KeyProblem: TypeAlias = tuple[str, str]
 
 @attrs.frozen
 class SourceSettings(ABC):
-    """[[source]]: the base of the settings of each kind of source. A kind is a frozen attrs class whose fields all have defaults.
+    """[[source]]: the base class for the settings of each kind of source.
+
+    A kind is a frozen attrs class whose fields all have defaults.
 
     Attributes:
         location_key: The key that `--source` sets, or "" if the command line can't name a source of this kind.
         path_keys: Keys whose values are paths, which are relative to the directory of vortexd.toml.
-        private_keys: Those of them that name files for vortexd alone, which are never served.
+        private_keys: Those of the path keys that name vortexd's own files, which are never served.
         keeps_mirrors: Whether its sources keep mirrors in the state directory.
     """
 
@@ -35,12 +37,15 @@ class SourceSettings(ABC):
     @property
     @abstractmethod
     def kind(self) -> str:
-        """The name of the kind, under which its class stands in the table. The field's type is a `Literal` of that name."""
+        """The name of the kind, which is the key of its class in the table.
+
+        The field's type is a `Literal` of that name.
+        """
 
     @property
     @abstractmethod
     def applications(self) -> tuple[str, ...]:
-        """Patterns of the applications and profiles that this source is asked for; none for all."""
+        """Patterns of the applications and profiles that this source is for. If there are none, it is for all."""
 
     @abstractmethod
     def open(self, surroundings: Any) -> Any:
@@ -55,47 +60,53 @@ class SourceSettings(ABC):
 
     @classmethod
     def conflicts(cls, table: Mapping[str, Any]) -> Iterator[KeyProblem]:
-        """Problems between the keys of one [[source]].
+        """Yield problems between the keys of one [[source]].
 
         Args:
-            table: The table as it stands in the text. Its values may have wrong types, which are reported elsewhere.
+            table: The table from the text. Its values may have wrong types. Another check reports those.
         """
         yield from ()
 
     def unusable_files(self, environ: Mapping[str, str]) -> Iterator[KeyProblem]:
-        """Problems with the files that these settings name and that the source reads only when it needs them. Blocks on the file system."""
+        """Yield problems with files that these settings name and that the source reads only on demand.
+
+        Blocks on the file system.
+        """
         yield from ()
 
     def unreadable(self) -> Iterator[KeyProblem]:
-        """Problems that keep the daemon from starting with this source. Blocks on the file system."""
+        """Yield problems that keep the daemon from starting with this source. Blocks on the file system."""
         yield from ()
 
     # `--source` on the command line.
 
     @classmethod
     def location_of(cls, given: str) -> str | None:
-        """The location that `--source GIVEN` names, in full, or None if it names no source of this kind. Blocks on the file system."""
+        """Return the full location that `--source GIVEN` names, or None if it is no source of this kind.
+
+        Blocks on the file system.
+        """
         return None
 
     @classmethod
     def takes(cls, location: str) -> bool:
-        """Whether a location, as `location_of` returns it, is one of this kind."""
+        """Return whether a location from `location_of` belongs to this kind."""
         return False
 
     def at(self, location: str) -> Self:
-        """These settings for another location, which is a valid value of `location_key`."""
+        """Return these settings for another location, which is a valid value of `location_key`."""
         return attrs.evolve(self, **{self.location_key: location})
 
 
-# The name of each kind, and its settings. The first one is the kind of a [[source]] that names none.
+# The name of each kind, and its settings. If a [[source]] names no kind, it has the first kind.
 Kinds: TypeAlias = Mapping[str, type[SourceSettings]]
 
 
 def default_kind(kinds: Kinds) -> type[SourceSettings]:
-    """The settings of a [[source]] that names no kind, or no known one."""
+    """Return the settings for a [[source]] that names no kind, or an unknown one."""
     return next(iter(kinds.values()))
 
 
 def first_of(sources: Iterable[SourceSettings], kind: type[S]) -> S:
-    """The first of the sources that is of a kind, or else the defaults of that kind."""
+    """Return the first of the sources that has a kind, or else the defaults of that kind."""
     return next((each for each in sources if isinstance(each, kind)), kind())

@@ -1,4 +1,7 @@
-"""Where vortexd keeps state on disk: mirrors of repositories, and the last good content of directories. Pure."""
+"""Finds the directories for vortexd's state: mirrors of repositories, and the last good content of directories.
+
+Pure.
+"""
 
 import os
 from collections.abc import Mapping
@@ -8,11 +11,13 @@ from .root import Settings
 
 
 def memory_directory(settings: Settings, environ: Mapping[str, str], *, has_file: bool) -> Path | None:
-    """Where the last good content of directories is kept. None where nobody has said where state belongs: without a settings file and
-    without $STATE_DIRECTORY nothing is written.
+    """Return the directory for the last good content of directories.
+
+    Return None if no setting names a place for state. Without a settings file and without $STATE_DIRECTORY vortexd
+    writes nothing.
 
     Args:
-        settings: Of the daemon, not of one of its workers: they share it.
+        settings: The settings of the daemon, not of one of its workers, because they share the directory.
         has_file: Whether the settings come from a file.
     """
     if not (has_file or settings.server.state_directory or environ.get("STATE_DIRECTORY")):
@@ -21,8 +26,8 @@ def memory_directory(settings: Settings, environ: Mapping[str, str], *, has_file
 
 
 def state_directory(setting: str, environ: Mapping[str, str]) -> Path:
-    """Where state is kept: as set, else as systemd says, else where the user keeps state."""
-    # systemd separates several by colons; the first is ours.
+    """Return the directory for state: from the setting, else from systemd, else the user's directory for state."""
+    # systemd separates several directories by colons. The first one is vortexd's.
     found = setting or environ.get("STATE_DIRECTORY", "").partition(":")[0]
     if found:
         return Path(found)

@@ -1,4 +1,4 @@
-"""Where systemd puts the credentials of a service (LoadCredential=, systemd.exec(5)). Pure."""
+"""Finds the credentials that systemd passes to a service (LoadCredential=, systemd.exec(5)). Pure."""
 
 from collections.abc import Mapping
 
@@ -6,10 +6,12 @@ CREDENTIALS = "$CREDENTIALS_DIRECTORY"
 
 
 def credential_path(path: str, environment: Mapping[str, str]) -> str | None:
-    """Where a credential of systemd is, for a path that begins with $CREDENTIALS_DIRECTORY; None for any other path.
+    """Return the path of a systemd credential for a path that begins with $CREDENTIALS_DIRECTORY.
 
+    For any other path, return None.
     Raises:
-        LookupError: There is no such directory; says what to do, as the end of a sentence that begins with the path.
+        LookupError: There is no such directory. The message says what to do, as the end of a sentence that begins with
+            the path.
     """
     if path != CREDENTIALS and not path.startswith(CREDENTIALS + "/"):
         return None

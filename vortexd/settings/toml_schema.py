@@ -1,7 +1,8 @@
-"""TOML text as frozen attrs classes, or as everything that is wrong with it. Pure.
+"""Makes frozen attrs classes of TOML text, or a list of all problems with the text. Pure.
 
-In come text and the classes that mirror it, whose fields carry a `Rule`; out goes an object of them, or problems, each with its key path and what is
-allowed. A value never gets into a message, only its type: it may be a secret in the wrong place.
+The text and the classes that mirror it arrive. Their fields have a `Rule`. An object of these classes leaves, or
+problems, each with its key path and the allowed values. A message never contains a value, only its type, because the
+value may be a secret in the wrong place.
 """
 
 import difflib
@@ -22,12 +23,12 @@ from ..core.errors import SettingsError
 
 T = TypeVar("T")
 MAX_BYTES = 1_048_576
-# So many characters of a name are in a path.
+# A path contains at most this many characters of a name.
 _NAME_LENGTH = 64
 
 Problem = tuple[str, str]
 Hook = Callable[[object, Any], Any]
-# How a field of a kind that isn't known here is structured.
+# For field types that this module doesn't know: makes the function that structures the field.
 Hooks = Mapping[object, Callable[[cattrs.Converter, "attrs.Attribute[Any]"], Hook]]
 _ANYTHING: Mapping[object, Rule] = {
     bool: Rule("true or false", lambda value: True),
@@ -48,22 +49,23 @@ _IN_WORDS: Sequence[tuple[type, str]] = (
 
 
 def parse(text: str, origin: str) -> dict[str, Any]:
-    """The table that a text is.
+    """Parse a text into a table.
 
     Args:
-        origin: The file's name for messages.
+        origin: The file's name, for messages.
 
     Raises:
-        SettingsError: It is too long, or isn't TOML.
+        SettingsError: The text is too long, or isn't TOML.
     """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise SettingsError([("", f"must be at most {MAX_BYTES} bytes long")], origin)
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise SettingsError([("", "isn't TOML that can be read: it is nested too deeply")], origin) from None
+        raise SettingsError([("", "can't be read: it is nested too deeply")], origin) from None
     except ValueError as error:
-        # tomllib says "(at line 3, column 7)" behind its reason; a number of thousands of digits is a bare ValueError.
+        # tomllib adds "(at line 3, column 7)" to its reason. If a number has thousands of digits, it raises a bare
+        # ValueError.
         raise SettingsError([("", f"isn't valid TOML: {error}")], origin) from None
 
 
@@ -74,12 +76,13 @@ def structure(
     hooks: Hooks,
     elsewhere: Callable[[str, type], str | None],
 ) -> tuple[T | None, list[Problem]]:
-    """Make an object of a table, or return its problems, in the order of the text where that is known.
+    """Make an object of a table, or return its problems, in the order of the text as far as that is known.
 
     Args:
-        sections: The classes of all tables in it; each takes no keys but its fields.
-        hooks: By the type of a field, what makes the function that structures it.
-        elsewhere: Of a key that a class doesn't have, where it belongs, as the end of a sentence; None where that isn't known.
+        sections: The classes of all tables in it. Each accepts no keys but its fields.
+        hooks: For the type of a field, makes the function that structures it.
+        elsewhere: Returns where a key belongs that a class doesn't have, as the end of a sentence. Returns None if that
+            isn't known.
     """
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
     for section in (*sections, whole):
@@ -91,22 +94,24 @@ def structure(
 
 
 def without(table: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
-    """A table without the keys and items that problems are with. What a path doesn't lead to goes with the table that it begins in.
+    """Return a table without the keys and items that have problems.
+
+    If a path leads nowhere, the table that it begins in is removed.
 
     Args:
-        paths: As those of `structure`.
+        paths: The paths of problems, from `structure`.
     """
     copied: dict[str, Any] = _copied(table)
     for path in paths:
         steps = [_step(*found) for found in _STEP.findall(path)]
         if not _take_out(copied, steps) and steps:
             copied.pop(str(steps[0]), None)
-    # A path that leads nowhere: better nothing than the same again.
+    # If nothing was removed, return an empty table, so that the caller doesn't try the same table again.
     return {} if copied == table else _without_gone(copied)
 
 
 _STEP = re.compile(r'([A-Za-z0-9_-]+)|("(?:[^"\\]|\\.)*")|\[([0-9]+)\]')
-# In the place of an item of a list, so that those behind it keep their numbers until all are out.
+# Replaces an item of a list, so that later items keep their numbers until all items are removed.
 _GONE = object()
 
 
@@ -121,10 +126,10 @@ def _copied(value: Any) -> Any:
 
 
 def _take_out(table: Any, steps: Sequence[str | int]) -> bool:
-    """Take out what a path leads to. Returns whether it leads to something."""
+    """Remove the item at a path. Return whether there was one."""
     for number, step in enumerate(steps):
         if isinstance(table, dict):
-            # A path has no more than this of a name.
+            # A path contains only the beginning of a long name.
             name = next((each for each in table if each[:_NAME_LENGTH] == step), None)
             if name is None:
                 return False
@@ -151,29 +156,32 @@ def _without_gone(value: Any) -> Any:
 
 
 def checked(value: object, field: "attrs.Attribute[Any]", kind: type) -> Any:
-    """The value itself, if it is of the kind and its field's rule accepts it; ValueError with the sentence otherwise."""
+    """Return the value if it has the kind and its field's rule accepts it.
+
+    Otherwise raise ValueError with the sentence.
+    """
     return accepted(value, field.metadata.get("rule") or _ANYTHING[kind], kind)
 
 
 def accepted(value: object, rule: Rule, kind: type) -> Any:
-    """The value itself, if it is of the kind and a rule accepts it; ValueError with the sentence otherwise."""
+    """Return the value if it has the kind and a rule accepts it. Otherwise raise ValueError with the sentence."""
     if isinstance(value, str) and value in rule.words:
         return rule.words[value]
-    # bool is an int to Python, and `port = true` a mistake to everybody else.
+    # In Python a bool is an int, but for an operator `port = true` is a mistake.
     is_kind = type(value) is kind or (kind is float and type(value) is int)
     if not is_kind:
         raise ValueError(f"must be {rule.allowed}, not {in_words(value)}")
     if not rule.accepts(value):
         raise ValueError(f"must be {rule.allowed}")
-    return float(value) if kind is float else value  # type: ignore[arg-type]  # is_kind has looked
+    return float(value) if kind is float else value  # type: ignore[arg-type]  # is_kind has checked it
 
 
 def in_words(value: object) -> str:
-    """The type of a value, for a message that must not repeat it."""
+    """Return the type of a value in words, for a message that must not repeat the value."""
     return next((words for kind, words in _IN_WORDS if isinstance(value, kind)), "something else")
 
 
-# The whole, by cattrs.
+# The whole table, with cattrs.
 
 
 def _table_hook(converter: cattrs.Converter, section: type[Any], hooks: Hooks) -> Hook:
@@ -191,7 +199,7 @@ def _table_hook(converter: cattrs.Converter, section: type[Any], hooks: Hooks) -
 
 
 def _field_hook(converter: cattrs.Converter, field: "attrs.Attribute[Any]", hooks: Hooks) -> Hook:
-    """How one field is structured: a scalar, a list of text, what the caller knows, or a section."""
+    """Make the function that structures one field: a scalar, a list of text, a type in `hooks`, or a section."""
     kind = field.type
     if kind in _ANYTHING:
         return lambda value, _: checked(value, field, kind)  # type: ignore[arg-type]  # a key of _ANYTHING is a type
@@ -203,7 +211,10 @@ def _field_hook(converter: cattrs.Converter, field: "attrs.Attribute[Any]", hook
 
 
 def list_hook(wanted: str, structure: Callable[[object], Any]) -> Callable[[object, Any], tuple[Any, ...]]:
-    """What structures a list, each item by a function, with every problem and its index."""
+    """Make the function that structures a list.
+
+    It applies a function to each item, and reports every problem with its index.
+    """
 
     def hook(value: object, _: Any) -> tuple[Any, ...]:
         if not isinstance(value, list):
@@ -214,7 +225,7 @@ def list_hook(wanted: str, structure: Callable[[object], Any]) -> Callable[[obje
 
 
 class _At(ValueError):
-    """A problem with one item of a list; carries its index and what was raised for it."""
+    """A problem with one item of a list. It holds the index and the error of the item."""
 
     def __init__(self, index: int, cause: Exception) -> None:
         self.index = index
@@ -235,7 +246,7 @@ def _each(values: Sequence[object], structure: Callable[[object], Any]) -> tuple
 
 
 def _problems(error: Exception, path: str, elsewhere: Callable[[str, type], str | None]) -> Iterator[Problem]:
-    """Take cattrs' tree of exceptions apart: each leaf with the path that leads to it."""
+    """Walk cattrs' tree of exceptions, and yield each leaf with its path."""
     if isinstance(error, cattrs.ClassValidationError):
         for each, note in error.group_exceptions()[0]:
             yield from _problems(each, f"{path}.{note.name}" if path else note.name, elsewhere)
@@ -263,5 +274,5 @@ def _unknown(name: str, section: type, elsewhere: Callable[[str, type], str | No
 
 
 def key_text(name: str) -> str:
-    """A key as one would write it in TOML, on one line and not without end."""
+    """Return a key as it is written in TOML, on one line and of limited length."""
     return name if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) else json.dumps(name[:_NAME_LENGTH])

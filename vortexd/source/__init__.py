@@ -1,5 +1,6 @@
-"""Sources: each kind turns something outside into whole immutable states, `Tree`s.
+"""Sources: each kind reads configuration from outside the process and makes whole immutable states of it, `Tree`s.
 
-A kind has a package of its own: its settings, with the checks of them, and its source. `kinds` is the only list of kinds, and `base` says what
-a source must have and which abilities it may have. Never imports the pipeline.
+A kind has a package of its own, with its settings, the checks of its settings, and its source. `kinds` is the only list
+of kinds. `base` defines the methods of every source and the abilities that a source may have. This package never
+imports the pipeline.
 """

@@ -1,6 +1,7 @@
-"""The contract between sources and the rest: a source hands over a whole `Tree` each time its content has changed.
+"""The contract between sources and other parts: a source hands over a whole `Tree` each time its content has changed.
 
-Every source has `Source`. The other protocols are abilities that a kind may have; whoever needs one asks each source for it with isinstance.
+Every source implements `Source`. The other protocols are abilities that a kind may have. A caller that needs an ability
+checks each source for it with isinstance.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -18,36 +19,36 @@ LabelsInUse: TypeAlias = Callable[[], Collection[str]]
 
 
 class Source(Protocol):
-    """A place that configuration comes from."""
+    """A source of configuration."""
 
     @property
     def name(self) -> str:
-        """A short name for logs and metrics; holds no credentials."""
+        """A short name for logs and metrics. It contains no credentials."""
         ...
 
     @property
     def status(self) -> SourceStatus:
-        """How it is; for /status, metrics and readiness."""
+        """The state of the source, for /status, metrics and readiness."""
         ...
 
     async def run(self, publish: Publish) -> None:
-        """Read the source for ever, and hand over each settled new state.
+        """Read the source until it is cancelled, and hand over each new state once it has settled.
 
-        The first state is published as soon as it can be read. `publish` is awaited, so what changes meanwhile is read as
-        one state afterwards. A source that can't be read is logged once per reason, and tried again; the state before it
-        stands. Returns only by cancellation; no half state is ever handed over.
+        The first state is published as soon as it can be read. `publish` is awaited. Changes that come meanwhile are
+        read as one state afterwards. If the source can't be read, it logs each reason once and tries again, and the
+        last state stays in force. Returns only by cancellation. A partial state is never handed over.
         """
         ...
 
 
 @attrs.frozen
 class Surroundings:
-    """The daemon's part of what a source is made of; its settings are the other part.
+    """Everything that a source needs from the daemon. The rest comes from the source's settings.
 
     Attributes:
-        random: For jitter.
+        random: Makes jitter.
         state: The state directory of this process.
-        own: Files and directories that are vortexd's own, and never served.
+        own: Files and directories of vortexd itself, which are never served.
         memory: The directory in which sources keep the last good content of their files, or None if nothing is kept.
         opened: The sources that are listed before this one.
     """
@@ -64,22 +65,25 @@ class Surroundings:
 
 @runtime_checkable
 class Refreshable(Protocol):
-    """A source that reads something remote from time to time, and at once when it is asked to."""
+    """A source that reads something remote from time to time, and at once when a caller asks for it."""
 
     def fetch_now(self) -> None:
-        """Fetch soon, without waiting for it. Several calls before the fetch begins are one fetch."""
+        """Begin a fetch soon, and return without waiting. Several calls before the fetch begins cause one fetch."""
         ...
 
     async def wait_looked(self) -> None:
-        """Wait until a look at the remote that begins from now on has ended, well or not. Call `fetch_now` before."""
+        """Wait until a look at the remote that begins after this call has ended, even if it failed.
+
+        Call `fetch_now` first.
+        """
         ...
 
     def is_meant(self, addresses: Collection[str], refs: Collection[str]) -> bool:
-        """Whether a webhook for these repositories, branches and tags can change what this source serves.
+        """Return whether a webhook for these repositories, branches and tags can change what this source serves.
 
         Args:
-            addresses: Of the repository, in any spelling; none means any.
-            refs: The full names of branches and tags; none means any.
+            addresses: The addresses of the repository, in any spelling. If empty, any repository matches.
+            refs: The full names of branches and tags. If empty, any ref matches.
         """
         ...
 
@@ -89,38 +93,41 @@ class LabelLoader(Protocol):
     """A source that reads some labels only when a client asks for them."""
 
     async def load(self, label: str) -> bool:
-        """Read a label and publish it. Returns whether it may be there now. Cancelling it does no harm."""
+        """Read a label and publish it. Return whether the label may be served now. Cancelling it does no harm."""
         ...
 
 
 @runtime_checkable
 class LabelKeeper(Protocol):
-    """A source that forgets labels which nobody has asked for lately."""
+    """A source that forgets labels that no client has asked for lately."""
 
     def keep_labels(self, in_use: LabelsInUse) -> None:
-        """Forget no label that this function returns, from now on."""
+        """From now on keep every label that this function returns."""
         ...
 
 
 @runtime_checkable
 class PastReader(Protocol):
-    """A source whose states have commits before them."""
+    """A source that can read the commits before its states."""
 
     @property
     def root(self) -> str:
-        """As `Files.root` of what this source gives."""
+        """The root of the files from this source, as in `Files.root`."""
         ...
 
     async def before(self, commit: str) -> Files | None:
-        """Read the commit before one, or return None if there is none or it can't be read now. Cancelling it does no harm."""
+        """Read the commit before a given commit.
+
+        Return None if there is none or it can't be read now. Cancelling it does no harm.
+        """
         ...
 
 
 @runtime_checkable
 class Rememberer(Protocol):
-    """A source that may keep its last good content in `Surroundings.memory`."""
+    """A source that may keep the last good content of its files in `Surroundings.memory`."""
 
     @property
     def remembered_root(self) -> str | None:
-        """The root under which this source keeps it, as of `memory.directory_for`, or None if it keeps nothing."""
+        """The root under which this source keeps it, as in `memory.directory_for`, or None if it keeps nothing."""
         ...

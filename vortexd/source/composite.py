@@ -1,7 +1,9 @@
-"""Several sources as one: in come the trees of each, out goes one `Tree` in which the source that is listed first is the strongest.
+"""Merges several sources: the trees of each arrive, and one `Tree` leaves.
 
-Each fails alone: what it had stays in the merged tree until it has something new. Nothing is published before each has been read once, for
-an application must not start with half of what it is configured with.
+The source that is listed first takes precedence.
+
+Each source fails alone. Its last content stays in the merged tree until it has new content. Nothing is published before
+each source has been read once, because an application must not start with half of its configuration.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -35,11 +37,12 @@ log = structlog.get_logger()
 
 @attrs.frozen
 class Place:
-    """A source's place among the others.
+    """The place of a source among the others.
 
     Attributes:
-        applications: As `SourceSettings.applications`.
-        group: Those with patterns, and the first one without behind them, are alternatives: one group.
+        applications: The patterns, as in `SourceSettings.applications`.
+        group: The number of the source's group. Consecutive sources with patterns, and the first source without
+            patterns after them, are alternatives and form one group.
     """
 
     applications: tuple[str, ...]
@@ -47,7 +50,7 @@ class Place:
 
 
 def places(patterns: Sequence[tuple[str, ...]]) -> list[Place]:
-    """The places of sources with these patterns, in their order."""
+    """Return the places of sources with these patterns, in their order."""
     found, group = [], 0
     for each in patterns:
         found.append(Place(each, group))
@@ -59,10 +62,10 @@ class Sources:
     """All sources of a daemon.
 
     Args:
-        sources: The strongest first.
-        patterns: For each what it is asked for; empty is everything.
-        begin: Called in a thread before they run, or None.
-        labels_in_use: As of `keep_labels`.
+        sources: The sources, the strongest first.
+        patterns: For each source the applications and profiles that it is for; empty means everything.
+        begin: Called in a thread before the sources run, or None.
+        labels_in_use: The function for `keep_labels`.
     """
 
     def __init__(
@@ -82,7 +85,7 @@ class Sources:
         self.keep_labels(labels_in_use)
 
     async def run(self, publish: Publish) -> None:
-        """Run all sources, for ever; each in a task of its own."""
+        """Run all sources, each in a task of its own. Never returns."""
         while True:
             with trio.CancelScope() as self._running:
                 if self._begin is not None:
@@ -93,10 +96,12 @@ class Sources:
                         nursery.start_soon(task, name=f"source {source.name}")
 
     def replace(self, others: "Sources") -> None:
-        """Let other sources take the place of these, which end. What these gave is served until all others have been read once.
+        """End these sources and run others in their place.
+
+        The old content is served until all others have been read once.
 
         Args:
-            others: Not run itself.
+            others: The new sources. Their own `run` isn't called.
         """
         self._sources, self._places, self._begin = others._sources, others._places, others._begin
         self._trees, self._merged = {}, {}
@@ -106,7 +111,7 @@ class Sources:
     async def _take(self, trees: dict[int, Tree], number: int, publish: Publish, tree: Tree) -> None:
         async with self._publishing:
             if trees is not self._trees:
-                return  # of a source that was replaced while it waited
+                return  # this tree is from a source that was replaced while it waited for the lock
             trees[number] = tree
             if len(trees) < len(self._sources):
                 log.info("source read", source=self._sources[number].name, waiting=len(self._sources) - len(trees))
@@ -116,24 +121,24 @@ class Sources:
             await publish(attrs.evolve(merged, noticed=tree.noticed))
 
     def keep_labels(self, in_use: LabelsInUse) -> None:
-        """Keep the labels that this function returns in every source that forgets labels."""
+        """Make every source that forgets labels keep the labels that this function returns."""
         self._labels_in_use = in_use
         for each in self._sources:
             if isinstance(each, LabelKeeper):
                 each.keep_labels(in_use)
 
-    # What others ask for.
+    # Requests from other parts.
 
     @property
     def can_fetch(self) -> bool:
-        """Whether there is a source that fetches when it is asked to."""
+        """Whether there is a source that can fetch at once."""
         return any(isinstance(each, Refreshable) for each in self._sources)
 
     def fetch_now(self, uri: str | None = None) -> int:
-        """Make sources fetch at once, without waiting for it. Returns the number of these sources.
+        """Make sources fetch at once, without waiting for them. Return the number of these sources.
 
         Args:
-            uri: Only those with this name; None means all.
+            uri: The name of the sources that fetch; None means all sources.
         """
         found = [each for each in self._sources if isinstance(each, Refreshable) and uri in (None, each.name)]
         for each in found:
@@ -141,11 +146,11 @@ class Sources:
         return len(found)
 
     def notified(self, addresses: Collection[str], refs: Collection[str]) -> int:
-        """Make the sources fetch at once that a webhook is for. Returns the number of these sources.
+        """Make each source that a webhook concerns fetch at once. Return the number of these sources.
 
         Args:
-            addresses: Of the repository, in any spelling; none means any.
-            refs: The full names of the branches and tags that were pushed or deleted; none means any.
+            addresses: The addresses of the repository, in any spelling. If empty, any repository matches.
+            refs: The full names of the branches and tags that were pushed or deleted. If empty, any ref matches.
         """
         found = self._meant(addresses, refs)
         for each in found:
@@ -153,7 +158,7 @@ class Sources:
         return len(found)
 
     async def wait_looked(self, addresses: Collection[str], refs: Collection[str]) -> None:
-        """Wait until those sources have looked that `notified` made fetch. Nothing is lost if it is cancelled."""
+        """Wait until the sources that `notified` chose have looked at their remotes. Cancelling it does no harm."""
         async with trio.open_nursery() as nursery:
             for each in self._meant(addresses, refs):
                 nursery.start_soon(each.wait_looked)
@@ -162,15 +167,17 @@ class Sources:
         return [each for each in self._sources if isinstance(each, Refreshable) and each.is_meant(addresses, refs)]
 
     async def load(self, label: str) -> bool:
-        """Read a label that a source has and hasn't read yet. Returns whether it may be there now."""
+        """Read a label that a source has but hasn't read yet. Return whether the label may be served now."""
         found = [await each.load(label) for each in self._sources if isinstance(each, LabelLoader)]
         return any(found)
 
     async def before(self, root: str, commit: str) -> Files | None:
-        """Read the commit before one, from the sources whose files have a root. Returns None if there is none.
+        """Read the commit before a given commit, from the sources whose files have this root.
+
+        Return None if there is none.
 
         Args:
-            root: As `Files.root`.
+            root: The root, as in `Files.root`.
         """
         for each in self._sources:
             if isinstance(each, PastReader) and each.root == root and (found := await each.before(commit)) is not None:
@@ -178,7 +185,7 @@ class Sources:
         return None
 
     def reports(self) -> list[SourceReport]:
-        """How each source is now."""
+        """Return the current state of each source."""
         return [each.status.report() for each in self._sources]
 
 
@@ -190,14 +197,14 @@ def open_sources(
     memory: Path | None = None,
     labels_in_use: LabelsInUse = frozenset,
 ) -> Sources:
-    """The sources that settings name; nothing is opened before they run.
+    """Make the sources that the settings name. Nothing is opened before they run.
 
     Args:
-        environ: For the state directory.
-        random: For jitter.
-        own: Files and directories that are vortexd's own, and never served.
-        memory: As `memory_directory`.
-        labels_in_use: As of `Sources.keep_labels`.
+        environ: The environment, which may name the state directory.
+        random: Makes jitter.
+        own: Files and directories of vortexd itself, which are never served.
+        memory: The directory for last good content, from `memory_directory`.
+        labels_in_use: The function for `Sources.keep_labels`.
     """
     state = state_directory(settings.server.state_directory, environ)
     sources: list[Source] = []
@@ -210,12 +217,13 @@ def open_sources(
 
 
 def merge(trees: Sequence[Tree], where: Sequence[Place], before: Mapping[str, Files]) -> Tree:
-    """One tree of several, the strongest first. A label is there if one of them has it by name.
+    """Merge several trees into one, the strongest first. The result has each label that a tree has by name.
 
-    For the default label of the merged tree, which is the first one's, each gives what its own default label is.
+    The default label of the result is that of the first tree. Under it, each other tree contributes its own default
+    label.
 
     Args:
-        before: The labels merged last; what is made of the same files is the same object again.
+        before: The labels of the last merge. If a label is made of the same files, its object is reused.
     """
     default = trees[0].default_label
     labels: dict[str, Files] = {}
@@ -235,7 +243,7 @@ def _files(tree: Tree, label: str, default: str) -> Files | None:
 
 
 def _placed(files: Files, place: Place, where: Sequence[Place]) -> Files:
-    # With several sources, no commit is the version of all: Spring says null then.
+    # With several groups of sources, no single commit is the version of all. Spring sends null in this case.
     revision = files.revision if where[-1].group == where[0].group else None
     return attrs.evolve(files, applications=place.applications, group=place.group, revision=revision)
 
@@ -248,7 +256,7 @@ def _stacked(layers: Sequence[Files], before: Files | None) -> Files:
 
 
 def _parts(files: Files) -> list[tuple[object, ...]]:
-    """What tells stacks of files apart: the objects they are made of."""
+    """Return the objects that a stack of files is made of. If two stacks have the same objects, they are equal."""
     return [
         (id(each.contents), id(each.unreadable), each.root, each.locations, each.revision, each.origin, each.group)
         for each in (files, *files.others)

@@ -1,6 +1,6 @@
-"""Pointers of Git LFS: what git has in the place of a file whose content is kept elsewhere. Pure."""
+"""Recognizes pointers of Git LFS, which git stores in place of a file whose content is kept elsewhere. Pure."""
 
-# By its specification a pointer is shorter than this, and begins so.
+# The specification says that a pointer is shorter than this and begins with this text.
 _LESS_THAN = 1_024
 _BEGINNING = b"version https://git-lfs.github.com/spec/"
 
@@ -11,5 +11,5 @@ POINTER = (
 
 
 def is_pointer(content: bytes) -> bool:
-    """Whether a file's content is a pointer to what it should be."""
+    """Return whether the content of a file is a Git LFS pointer."""
     return len(content) < _LESS_THAN and content.startswith(_BEGINNING)

@@ -1,4 +1,7 @@
-"""Directories in the state directory in which sources keep the last good content of their files, one for each root. Synchronous, for a thread."""
+"""Directories in the state directory in which sources keep the last good content of their files, one for each root.
+
+Synchronous: call it in a thread.
+"""
 
 import fcntl
 import hashlib
@@ -18,14 +21,15 @@ LOCK = "lock"
 
 
 def directory_for(memory: Path, root: str) -> Path:
-    """Where the content of a source is remembered."""
+    """Return the directory in which the content of a source is remembered."""
     return memory / hashlib.sha256(root.encode()).hexdigest()[:32]
 
 
 def forget_others(memory: Path, roots: Collection[str]) -> None:
-    """Remove what is remembered of all sources but these: they left the settings, or aren't to be remembered.
+    """Remove the remembered content of all sources but these.
 
-    What another process writes at this time stays. Blocks on the file system; raises nothing.
+    The settings don't name the others, or turn remembering off. If another process is writing to a directory, it stays.
+    Blocks on the file system. Raises nothing.
     """
     kept = {directory_for(memory, root).name for root in roots}
     with suppress(OSError):
@@ -42,7 +46,7 @@ def forget_others(memory: Path, roots: Collection[str]) -> None:
 
 
 def locked(directory: Path) -> int | None:
-    """The lock of a directory as a descriptor; None if another process has it."""
+    """Lock a directory, and return the lock as a descriptor, or None if another process has it."""
     lock = os.open(directory / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,9 @@
-"""How a source is: when it could last be read, and what is wrong since. For /status, metrics, headers and readiness.
+"""The state of a source: when it was last read, and why it can't be read now.
 
-The source reports; everybody else only reads. Time is given as arguments-to-be: two clocks that the composition root chooses.
+For /status, metrics, headers and readiness.
+
+The source reports its state. All other parts only read it. The two clocks are arguments, which the composition root
+chooses.
 """
 
 import time
@@ -10,13 +13,13 @@ from ..core.model import SourceReport
 
 
 class SourceStatus:
-    """What a source says of itself.
+    """Records the state of a source.
 
     Args:
-        max_staleness: Seconds after which it is too stale to be called ready; 0 means never.
-        now: Seconds since the epoch.
-        monotonic: Seconds of a clock that nobody sets.
-        root: As `Files.root` of what it gives.
+        max_staleness: The seconds for which a failing source still counts as ready; 0 means no limit.
+        now: Returns the seconds since the epoch.
+        monotonic: Returns the seconds of a clock that is never set.
+        root: The root of its files, as in `Files.root`.
     """
 
     def __init__(
@@ -43,30 +46,30 @@ class SourceStatus:
         self._errors = 0
 
     def succeeded(self, revision: str | None = None) -> None:
-        """It was read as it is now."""
+        """Record that the source was read in its current state."""
         self._revision = revision
         self._last_success = self._now()
         self._fresh_at = self._monotonic()
         self._is_failing = False
 
     def failed(self, reason: str) -> None:
-        """It couldn't be read."""
+        """Record that the source couldn't be read."""
         self._last_error = reason
         self._last_error_at = self._now()
         self._is_failing = True
         self._errors += 1
 
     def noted(self, reason: str) -> None:
-        """Something is wrong with a part of it, and it was read nonetheless."""
+        """Record a problem with a part of the source, although the source itself was read."""
         self._last_error = reason
         self._last_error_at = self._now()
 
     def serves(self, revision: str | None) -> None:
-        """What is served of it now, though it may not be what it is now."""
+        """Record the served revision, which may be older than the source's newest revision."""
         self._revision = revision
 
     def report(self) -> SourceReport:
-        """How it is now."""
+        """Return the current state of the source."""
         stale_for = self._monotonic() - self._fresh_at if self._is_failing else 0.0
         return SourceReport(
             self._name,

@@ -102,7 +102,7 @@ def test_a_file_over_the_limit_is_unreadable_and_says_which_setting(tmp_path: Pa
     scan = read(tmp_path)
 
     assert {"shop.yml"} == set(scan.contents)
-    assert scan.unreadable == {"cart.yml": "larger than 2000 bytes; raise source.file_bytes if that is meant"}
+    assert scan.unreadable == {"cart.yml": "larger than 2000 bytes; raise source.file_bytes to allow this"}
 
 
 def test_too_many_bytes_in_all_are_refused_whole(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_Y14_a_file_that_never_holds_still_is_broken_and_the_rest_is_read(
     scan = read(tmp_path)
 
     assert scan.contents == {"cart.yml": b"b: 1"}
-    assert scan.unreadable == {"shop.yml": "it goes on changing while it is read"}
+    assert scan.unreadable == {"shop.yml": "it keeps changing while it is read"}
     assert "shop.yml" in scan.unsettled
 
 
@@ -375,7 +375,7 @@ def test_P13_what_is_vortexds_own_is_not_served_and_neither_is_what_links_to_it(
     scan = directory.read(str(tmp_path), SETTINGS, None, own)
 
     assert ["shop.yml"] == list(scan.contents)
-    assert dict.fromkeys(("below.toml", "link.toml"), "it is vortexd's own") == scan.unreadable
+    assert dict.fromkeys(("below.toml", "link.toml"), "it belongs to vortexd itself") == scan.unreadable
 
 
 # What an outline says beside the state.
@@ -584,7 +584,7 @@ def test_what_is_held_back_is_as_it_was_and_unsettled(tmp_path: Path) -> None:
     scan = directory.held_back(after, before, {"held.yml", "refused.yml", "new.yml"})
 
     assert {"held.yml": b"a: 1", "free.yml": b"a: 10"} == scan.contents
-    assert {"refused.yml": "larger than 2000 bytes; raise source.file_bytes if that is meant"} == scan.unreadable
+    assert {"refused.yml": "larger than 2000 bytes; raise source.file_bytes to allow this"} == scan.unreadable
     assert {"held.yml", "refused.yml", "new.yml"} == scan.unsettled
     assert {
         "held.yml": before.outline.files["held.yml"],

@@ -15,7 +15,7 @@ def conflicts(**table: Any) -> list[tuple[str, str]]:
 
 
 def test_a_directory_must_be_named() -> None:
-    assert [("path", "must be there: the directory to serve")] == conflicts()
+    assert [("path", "is missing; name the directory to serve")] == conflicts()
     assert [] == conflicts(path="a")
 
 

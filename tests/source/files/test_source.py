@@ -196,7 +196,7 @@ async def test_R19_without_hints_a_change_is_found_by_the_scan(
             "log_level": "info",
             "source": f"files:{root}",
             "reason": "no more watches are allowed",
-            "consequence": "it is scanned",
+            "consequence": "the periodic scan finds its changes",
         }
     ] == logs
 
@@ -1008,7 +1008,7 @@ async def test_lost_events_are_told_once_and_the_scan_finds_what_they_were_about
             "event": "directory events lost",
             "log_level": "info",
             "source": f"files:{root}",
-            "consequence": "it is scanned",
+            "consequence": "the periodic scan finds its changes",
         }
     ] * 2 == logs
 

@@ -182,7 +182,7 @@ async def test_trouble_is_logged_once_and_again_after_it_was_over(
         "log_level": "info",
         "source": "files:/x",
         "reason": "one",
-        "consequence": "it is scanned",
+        "consequence": "the periodic scan finds its changes",
     } == logs[0]
 
 
@@ -203,7 +203,7 @@ async def test_lost_events_are_logged_once_while_it_lasts(watches: FakeWatches, 
         "event": "directory events lost",
         "log_level": "info",
         "source": "files:/x",
-        "consequence": "it is scanned",
+        "consequence": "the periodic scan finds its changes",
     } == logs[0]
 
 

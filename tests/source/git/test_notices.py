@@ -126,11 +126,11 @@ def test_a_default_label_that_is_missing_says_what_to_set_and_what_there_is() ->
     gone, _ = default_label(notices, "main", "dev")
 
     assert ("no default label", "warning", "main") == (entry["event"], entry["log_level"], entry["label"])
-    assert "set default_label to one of those that there are: dev, trunk" == entry["remedy"]
+    assert "set default_label to an existing branch or tag: dev, trunk" == entry["remedy"]
     assert f"there is no branch or tag main for requests without a label; {entry['remedy']}" == problem
     assert ("", []) == again
     assert ("", "default label") == (back[0], back[1][0]["event"])
-    assert gone.endswith("that there are: dev")
+    assert gone.endswith("an existing branch or tag: dev")
 
 
 def test_the_labels_that_there_are_are_a_few() -> None:

@@ -92,6 +92,6 @@ async def test_a_key_with_a_passphrase_is_said_where_it_is_refused(
     path = str(tmp_path / key) if key else ""
     error = await failure(git_saying(tmp_path, monkeypatch, said, ssh_key=path))
 
-    assert is_locked == (f"{path} is protected by a passphrase, which nobody can type" in str(error))
+    assert is_locked == (f"{path} is protected by a passphrase, which vortexd cannot enter" in str(error))
     assert is_locked == ("ssh-keygen -p" in str(error))
     assert is_locked != (said.partition("\n")[0] in str(error))

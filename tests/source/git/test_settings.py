@@ -16,7 +16,7 @@ def conflicts(**table: Any) -> dict[str, str]:
 
 
 def test_a_repository_must_have_an_address() -> None:
-    assert {"uri": "must be there: the address of the repository to serve"} == conflicts()
+    assert {"uri": "is missing; name the address of the repository to serve"} == conflicts()
     assert {} == conflicts(uri=URI)
 
 
@@ -47,7 +47,7 @@ def test_an_address_begins_with_one_of_the_schemes(uri: str, schemes: object, is
 
 
 def test_an_unprotected_scheme_is_named_with_its_remedy() -> None:
-    said = 'must not begin with git://, which nothing protects, unless schemes has "git"'
+    said = 'must not begin with git://, which is not protected, unless schemes contains "git"'
 
     assert {"uri": said} == conflicts(uri="git://git.example/a.git")
 
@@ -56,7 +56,7 @@ def test_a_password_stands_in_one_place() -> None:
     uri = "https://u:hunter2@git.example/a.git"
     found = conflicts(uri=uri, password_file="p")
 
-    assert {"password_file": "must not be there beside a password in uri; keep the file"} == found
+    assert {"password_file": "must not be set if uri contains a password; keep the file"} == found
     assert {} == conflicts(uri=uri)
     assert {} == conflicts(uri=uri, password_file="")
 
@@ -77,7 +77,7 @@ def test_credentials_that_an_address_has_no_use_for_are_refused(uri: str, useles
     given = dict.fromkeys(("username", "password_file", "ca_file", "ssh_key", "known_hosts"), "x")
     found = conflicts(uri=uri, schemes=[scheme], **given)
 
-    assert {name: f"is of no use to {scheme}://; it is for {used}" for name, used in useless.items()} == found
+    assert {name: f"has no effect with {scheme}://; it is for {used}" for name, used in useless.items()} == found
     assert {} == conflicts(uri=uri, schemes=[scheme], **dict.fromkeys(given, ""))
 
 

@@ -1016,7 +1016,7 @@ async def test_without_a_default_label_it_is_said_what_to_set(repository: Reposi
 
     assert ("main", {"dev"}) == (tree.default_label, set(tree.labels))
     [entry] = [entry for entry in logs if entry["event"] == "no default label"]
-    assert "set default_label to one of those that there are: dev" == entry["remedy"]
+    assert "set default_label to an existing branch or tag: dev" == entry["remedy"]
     assert entry["remedy"] in (report.last_error or "")
     assert not report.is_failing
 

@@ -1,1 +1,1 @@
-"""The files source: a directory, watched by inotify and read whole."""
+"""The files source: watches a directory with inotify and reads it whole."""

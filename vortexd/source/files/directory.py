@@ -1,8 +1,8 @@
-"""One reading of a directory: from a file system that may change under us to immutable bytes.
+"""Reads a directory once: from a file system that may change meanwhile to immutable bytes.
 
-In come a directory and what was read of it before; out goes a `Scan`. Synchronous, for a thread. The invariant: only regular files that
-really lie below the root are ever opened, whatever links are swapped meanwhile, and bytes count for a path only if they were read from
-the very state of the file that the outline shows.
+A directory and the result of the last reading arrive. A `Scan` leaves. Synchronous: call it in a thread. The invariant:
+it opens only regular files that really lie below the root, even if links are swapped meanwhile. Bytes count for a path
+only if they were read from exactly the state of the file that the outline shows.
 """
 
 import errno
@@ -20,47 +20,48 @@ from ...core.errors import SourceError
 from ..lfs import POINTER, is_pointer
 from .settings import FilesSettings
 
-# A file that goes on changing while it is read is written in place by somebody; the next scan will see it whole.
+# If a file keeps changing while it is read, a program is writing it in place. The next scan will see it whole.
 _ATTEMPTS = 3
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _GONE = {errno.ENOENT, errno.ENOTDIR}
-# File systems stamp changes with the time of the kernel's last tick, at most 10 ms ago. A file that was changed so shortly before it was
-# read can change again without a trace.
+# File systems stamp changes with the time of the kernel's last tick, up to 10 ms ago. If a file was changed so shortly
+# before it was read, it can change again without a new mark.
 _TICK_NS = 50_000_000
 
-# Names that programs give to a file while they write it, or to a lock beside the file that they edit.
+# Names that programs give to a file while they write it, or to a lock next to the file that they edit.
 _UNFINISHED = re.compile(
     r"4913|.*~|.*\.(?:sw[a-p]|tmp|temp|part|partial|filepart)|#.*#|\.\#.*"  # vim, Emacs, nano, WinSCP and many others
     r"|\..+\.[A-Za-z0-9]{6}|\.~tmp~"  # rsync; mkstemp of many programs
     r"|sed[A-Za-z0-9]{6}|\.goutputstream-.*|___jb_(?:tmp|old)___|.*___jb_(?:tmp|old)___|\.ansible_tmp.*",
     re.DOTALL,
 )
-# Most names end so, and none of these is one of the above: it is quicker to ask for this first.
+# Most names end in one of these, and no name above does. This check is faster, so it comes first.
 _FINISHED = (".yml", ".yaml", ".properties", ".json", ".toml")
-# The directory of git has about 15 entries. More are not looked at.
+# A `.git` directory has about 15 entries. At most this many are checked for locks.
 _GIT_ENTRIES = 1_000
 _GITDIR_BYTES = 4_096
-# As many links as Linux follows on the way to a file.
+# Linux follows at most this many links on the way to a file.
 _LINKS = 40
 
 _Value = TypeVar("_Value")
 
 # Device and inode.
 Identity: TypeAlias = tuple[int, int]
-# What says that a file is the same as at the last reading: device, inode, size, time of modification, time of change.
+# Shows whether a file is the same as at the last reading: device, inode, size, time of modification, time of change.
 Mark: TypeAlias = tuple[int, int, int, int, int]
 
 
 @attrs.frozen(slots=True)
 class Beside:
-    """What the file system says beside the state that is served.
+    """Facts about the directory that aren't part of the served state.
 
     Attributes:
-        directories: Path prefix to identity of the directories `..NAME`, and of those below them. Only links lead into them.
-        files: The files of these directories, as identity of the directory and name, to their own identity.
-        names: Identity of a file to the paths that are links to it. A file with several names is here with each of them.
-        special: Paths that are links, or no regular files: nobody writes to these names.
-        is_busy: A lock of git is there, or a file with a temporary name of an editor or of rsync.
+        directories: The directories `..NAME` and those below them, as path prefix to identity. Only links lead into
+            them.
+        files: The files of these directories: identity of the directory and name, to the identity of the file.
+        names: The identity of a file to the paths that are links to it. If a file has several names, all are listed.
+        special: Paths that are links or aren't regular files. Programs don't write to these names.
+        is_busy: Whether there is a git lock, or a file with a temporary name of an editor or of rsync.
     """
 
     directories: Mapping[str, Identity] = attrs.field(factory=dict)
@@ -72,13 +73,15 @@ class Beside:
 
 @attrs.frozen(slots=True)
 class Outline:
-    """Everything of a directory but its bytes. Equal outlines are the same state, but for what a `Scan` calls unsettled.
+    """Everything about a directory except the bytes.
+
+    Equal outlines mean the same state, except for a scan's `unsettled` paths.
 
     Attributes:
         files: Path to mark.
-        directories: Path prefix ("" is the root, others end in `/`) to identity, of those that were listed.
-        closed: Path prefix to why that directory can't be listed.
-        beside: What is no part of the state.
+        directories: The directories that were listed: path prefix to identity. "" is the root, others end in `/`.
+        closed: Path prefix of a directory that can't be listed, to the reason.
+        beside: Facts that aren't part of the state.
     """
 
     files: Mapping[str, Mark]
@@ -97,11 +100,11 @@ class Scan:
     """A directory at one moment.
 
     Attributes:
-        outline: What was there.
+        outline: The outline at that moment.
         contents: Path to bytes.
-        unreadable: Path to why it can't be read.
-        unsettled: Paths to read again even if the outline stays the same: what failed may succeed, and what was changed in the same
-            tick of the clock may have changed after it was read.
+        unreadable: Path to the reason why it can't be read.
+        unsettled: Paths to read again even if the outline stays the same. If a reading failed, it may succeed. If a
+            file was changed in the same tick of the clock, it may have changed after it was read.
     """
 
     outline: Outline
@@ -111,11 +114,11 @@ class Scan:
 
 
 class _Refused(Exception):
-    """A file that won't be read for what it is; stays so until its mark changes."""
+    """The file won't be read because of its type or place. This stays so until its mark changes."""
 
 
 class _Restless(Exception):
-    """A file that isn't what the outline shows any more."""
+    """The file no longer is in the state that the outline shows."""
 
 
 def read(
@@ -125,16 +128,16 @@ def read(
     own: Collection[str] = (),
     shown: Outline | None = None,
 ) -> Scan:
-    """Read the directory whole, taking over what `before` has of unchanged files.
+    """Read the directory whole. Take over the content of unchanged files from `before`.
 
-    A file that won't hold still, or that can't be read, is `unreadable` in the result.
+    If a file keeps changing or can't be read, it is `unreadable` in the result.
 
     Args:
-        own: Real paths of files and directories that are vortexd's own, and never served (ATTACKS P13).
-        shown: The outline of a moment ago, or None to take one.
+        own: Real paths of files and directories of vortexd itself, which are never served (ATTACKS P13).
+        shown: The outline of a moment ago, or None to make a new one.
 
     Raises:
-        SourceError: The directory isn't there, is too large, or can't be read as a whole now.
+        SourceError: The directory doesn't exist, is too large, or can't be read as a whole now.
     """
     scan = _read_once(shown or outline(root, settings, own), root, settings, before, own)
     for _ in range(_ATTEMPTS - 1):
@@ -146,10 +149,10 @@ def read(
 
 
 def outline(root: str, settings: FilesSettings, own: Collection[str] = ()) -> Outline:
-    """What identifies the state of each file, without opening any: cheap enough for every scan.
+    """Return the marks that identify the state of each file. No file is opened, so this is cheap enough for every scan.
 
     Raises:
-        SourceError: As `read`.
+        SourceError: As in `read`.
     """
     files: dict[str, Mark] = {}
     directories: dict[str, Identity] = {}
@@ -169,12 +172,12 @@ def outline(root: str, settings: FilesSettings, own: Collection[str] = ()) -> Ou
         for kind, found in (("files", files), ("directories", directories)):
             if len(found) > settings.files:
                 excess = f"{root} holds more than {settings.files} {kind}"
-                raise SourceError(f"{excess}; raise source.files if that is meant")
+                raise SourceError(f"{excess}; raise source.files to allow this")
     return Outline(files, directories, closed, noted.beside(real, settings.files))
 
 
 def difference(before: Outline, after: Outline) -> dict[str, Mark | None]:
-    """The paths whose files differ, with the marks that they have now; None for a file that is gone."""
+    """Return the paths whose files differ, with their current marks. If a file is gone, the mark is None."""
     if before.files == after.files:
         return {}
     changed: dict[str, Mark | None] = {
@@ -184,9 +187,9 @@ def difference(before: Outline, after: Outline) -> dict[str, Mark | None]:
 
 
 def held_back(scan: Scan, before: Scan, held: Collection[str]) -> Scan:
-    """A scan in which some paths are as they were before: with their bytes and their mark, or absent.
+    """Return a scan in which some paths are as they were before: with their bytes and their mark, or absent.
 
-    They are unsettled in it, so that the next reading opens them whatever their mark is.
+    They are unsettled in the result, so the next reading opens them even if their mark is the same.
     """
     if not held:
         return scan
@@ -204,7 +207,7 @@ def _as_before(now: Mapping[str, _Value], before: Mapping[str, _Value], held: Co
 
 
 def signposts(root: str) -> dict[str, set[str]]:
-    """The directories that decide where a path leads, each with the names that matter in it.
+    """Return the directories that decide where a path leads, each with the names that matter in it.
 
     These are the parent of the directory that the path leads to, and the parents of all links on the way.
 
@@ -234,7 +237,7 @@ def signposts(root: str) -> dict[str, set[str]]:
 
 @attrs.define(eq=False)
 class _Noted:
-    """What is noted about a directory while it is listed, beside its files."""
+    """Collects the facts for `Beside` while a directory is listed."""
 
     is_busy: bool = False
     has_git: bool = False
@@ -263,7 +266,7 @@ class _Noted:
             try:
                 directories[prefix] = _list_behind(root, prefix, files, self.left)
             except OSError:
-                continue  # it is only watched, and not served
+                continue  # the directory is only watched, not served
         is_busy = self.is_busy or (not self.has_git and _is_work_tree_locked(root))
         return Beside(directories, files, self.names, self.special, is_busy)
 
@@ -271,7 +274,7 @@ class _Noted:
 def _list(
     root: str, prefix: str, files: dict[str, Mark], left: list[str], own: Collection[str], noted: _Noted
 ) -> Identity:
-    """Note a directory's files and the directories to look at next; return its device and inode."""
+    """Note a directory's files and the directories to list next. Return its device and inode."""
     place = os.path.join(root, prefix)
     status = os.stat(place)
     with os.scandir(place) as entries:
@@ -282,7 +285,7 @@ def _list(
                 noted.entry(entry)
             if entry.name.startswith("..") and entry.is_dir(follow_symlinks=False):
                 noted.left.append(f"{prefix}{entry.name}/")
-            # Hidden, or not UTF-8, or with control characters: nobody can ask for it.
+            # If a name is hidden, isn't UTF-8 or has control characters, no client can ask for it.
             if entry.name.startswith(".") or not entry.name.isprintable():
                 continue
             path = prefix + entry.name
@@ -298,7 +301,7 @@ def _list(
 
 
 def _list_behind(root: str, prefix: str, files: dict[tuple[Identity, str], Identity], left: list[str]) -> Identity:
-    """The same for a directory that only links lead into."""
+    """Do the same for a directory that only links lead into."""
     place = os.path.join(root, prefix)
     status = os.stat(place)
     identity = status.st_dev, status.st_ino
@@ -312,7 +315,7 @@ def _list_behind(root: str, prefix: str, files: dict[tuple[Identity, str], Ident
 
 
 def _is_work_tree_locked(root: str) -> bool:
-    """Whether git is at work on the work tree that a directory is a part of."""
+    """Return whether git is changing the work tree that contains a directory."""
     place = root
     while place != "/":
         place = os.path.dirname(place)
@@ -323,7 +326,7 @@ def _is_work_tree_locked(root: str) -> bool:
 
 
 def _is_locked(git: str) -> bool:
-    """Whether the directory of a repository has a lock, as git holds one while it changes the index or the work tree.
+    """Return whether a repository has a lock. Git holds one while it changes the index or the work tree.
 
     Args:
         git: The path of `.git`: the directory itself, or the file of a linked work tree that names the directory.
@@ -337,11 +340,14 @@ def _is_locked(git: str) -> bool:
         with os.scandir(git) as entries:
             return any(entry.name.endswith(".lock") for entry in itertools.islice(entries, _GIT_ENTRIES))
     except (OSError, ValueError):
-        return False  # no repository, or none that can be looked at
+        return False  # there is no repository, or it can't be examined
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """The status of what an entry leads to, or of the link itself where it leads nowhere; None if the entry has gone."""
+    """Return the status of an entry's target.
+
+    If a link leads nowhere, return its own status. If the entry is gone, return None.
+    """
     try:
         return entry.stat()
     except OSError:
@@ -352,9 +358,10 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
 
 
 def _is_projected(root: str, name: str) -> bool:
-    """Whether a link at the top is one of a Kubernetes volume, which leads into a directory such as `..2026_11_24`.
+    """Return whether a link at the top is part of a Kubernetes volume: it leads into a directory such as `..2026_11`.
 
-    No other linked directory is entered: a link to a parent would never end. This one can't lead to what is entered anyway.
+    No other linked directory is entered, because a link to a parent would never end. This link never
+    leads to a directory that is listed by itself.
     """
     parts = _parts_below(root, name)
     return parts is not None and len(parts) > 1 and parts[0].startswith("..") and not _is_hidden(parts)
@@ -389,7 +396,7 @@ def _read_once(shown: Outline, root: str, settings: FilesSettings, before: Scan 
             except _Refused as refusal:
                 unreadable[path] = str(refusal)
             except _Restless:
-                unreadable[path] = "it goes on changing while it is read"
+                unreadable[path] = "it keeps changing while it is read"
                 unsettled.add(path)
             except OSError as error:
                 if error.errno in _EXHAUSTED:
@@ -399,19 +406,19 @@ def _read_once(shown: Outline, root: str, settings: FilesSettings, before: Scan 
         total += len(contents.get(path, b""))
         if total > settings.total_bytes:
             raise SourceError(
-                f"{root} holds more than {settings.total_bytes} bytes; raise source.total_bytes if that is meant"
+                f"{root} holds more than {settings.total_bytes} bytes; raise source.total_bytes to allow this"
             )
     return Scan(shown, contents, unreadable, frozenset(unsettled))
 
 
 def _same(content: bytes, path: str, before: Scan | None) -> bytes:
-    """The former object if it holds the same bytes: whoever compares states does so by identity first."""
+    """Return the former object if it holds the same bytes, because states are compared by identity first."""
     former = before.contents.get(path) if before else None
     return content if former is None or former != content else former
 
 
 def _lost(shown: Outline, before: Scan | None) -> Iterable[tuple[str, str]]:
-    """What was known below directories that can't be listed any more: broken, not absent."""
+    """Yield the known paths below directories that can't be listed any more. They are broken, not absent."""
     for prefix, why in shown.closed.items():
         for path in (*before.contents, *before.unreadable) if before else ():
             if path.startswith(prefix):
@@ -419,31 +426,34 @@ def _lost(shown: Outline, before: Scan | None) -> Iterable[tuple[str, str]]:
 
 
 def _without_restless(scan: Scan, after: Outline) -> Scan:
-    """Take what still differs for broken. The rest was the same before and after it was read, so it is one state."""
+    """Mark files that still differ as broken.
+
+    The rest was the same before and after the reading, so it is one state.
+    """
     restless = {
         path for path in {*scan.outline.files, *after.files} if scan.outline.files.get(path) != after.files.get(path)
     }
     contents = {path: content for path, content in scan.contents.items() if path not in restless}
-    reasons = dict.fromkeys(restless, "it goes on changing while it is read")
+    reasons = dict.fromkeys(restless, "it keeps changing while it is read")
     return Scan(scan.outline, contents, {**scan.unreadable, **reasons}, scan.unsettled | restless)
 
 
 def _read_file(root: str, path: str, mark: Mark, limit: int, own: Collection[str]) -> bytes:
-    """Read one file in the state that `mark` shows. `root` holds no links."""
+    """Read one file in the state that `mark` shows. `root` contains no links."""
     parts = _parts_below(root, path)
     if parts is None:
         raise _Refused("the link leads out of the directory")
     if not parts or _is_hidden(parts):
         raise _Refused("the link leads to a hidden file")
     if any(os.path.join(root, *parts[:count]) in own for count in range(1, len(parts) + 1) if own):
-        raise _Refused("it is vortexd's own")
+        raise _Refused("it belongs to vortexd itself")
     descriptor = _open_beneath(root, parts)
     try:
         first = os.fstat(descriptor)
         if not stat.S_ISREG(first.st_mode):
             raise _Refused("not a regular file")
         if first.st_size > limit:
-            raise _Refused(f"larger than {limit} bytes; raise source.file_bytes if that is meant")
+            raise _Refused(f"larger than {limit} bytes; raise source.file_bytes to allow this")
         with open(descriptor, "rb", closefd=False) as file:
             content = file.read(first.st_size + 1)
         if not mark == _mark(first) == _mark(os.fstat(descriptor)) or len(content) != first.st_size:
@@ -456,27 +466,33 @@ def _read_file(root: str, path: str, mark: Mark, limit: int, own: Collection[str
 
 
 def _parts_below(root: str, path: str) -> list[str] | None:
-    """What a path leads to in the end, as names below the root; None if it lies elsewhere."""
+    """Return the names below the root that a path leads to in the end, or None if its target lies elsewhere."""
     target = os.path.realpath(os.path.join(root, path))
     start = root.rstrip("/") + "/"
     return target.removeprefix(start).split("/") if target.startswith(start) else None
 
 
 def _is_hidden(parts: Iterable[str]) -> bool:
-    """`.git` is nobody's business; `..2026_11_24` and `..data` are what the links of a Kubernetes volume lead through."""
+    """Return whether a target is hidden, such as `.git`.
+
+    The links of a Kubernetes volume lead through `..data`, which isn't hidden.
+    """
     return any(part.startswith(".") and not part.startswith("..") for part in parts)
 
 
 def _open_beneath(root: str, parts: list[str]) -> int:
-    """Open component by component, following no link: what was resolved a moment ago may be another link by now."""
+    """Open a file component by component, without following links.
+
+    A component may have become a link since the path was resolved.
+    """
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     for number, part in enumerate(parts):
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
         is_last = number == len(parts) - 1
-        # Non-blocking, for opening a FIFO would wait for its writer.
+        # Non-blocking, because opening a FIFO would wait for its writer.
         flags |= os.O_NONBLOCK if is_last else os.O_DIRECTORY
         try:
-            # Not even opened, if it can be helped: to open a watchdog's device is to start it.
+            # If possible, only regular files are opened at all: opening a watchdog device would start the watchdog.
             if is_last and not stat.S_ISREG(os.stat(part, dir_fd=descriptor, follow_symlinks=False).st_mode):
                 raise _Refused("not a regular file")
             inner = os.open(part, flags, dir_fd=descriptor)

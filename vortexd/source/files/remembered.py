@@ -1,11 +1,14 @@
-"""The last good content of a directory's files, kept on disk: so that a broken file and a restart together are no outage.
+"""Keeps the last good content of a directory's files on disk.
 
-In comes what is good now, out goes a copy of its bytes in the state directory; and in comes a path that is broken, out goes what it held before. The bytes are
-those of the source: what is encrypted there stays encrypted here. Git sources need nothing of this, for their mirror has every former content.
+So a broken file and a restart together cause no outage.
+The content that is good now arrives, and its bytes are copied to the state directory. Later the path of a broken file
+arrives, and its former content leaves. The bytes are those of the source, so encrypted values stay encrypted. Git
+sources don't need this, because their mirror has every former content.
 
-The layout below the directory of one source: `index.json` with a format number, the root and each path's SHA-256; and one file for each content, named by its
-SHA-256. The index is written last, in one step, so a crash leaves the former index, whose contents are all there. Nothing here stops the service: what can't be
-read or written is a warning.
+Each source has a directory. In it, `index.json` holds a format number, the root, and the SHA-256 of each path's
+content. Each content is a file, named by its SHA-256. The index is written last, in one step. So a crash leaves the
+former index, and all its contents exist. Nothing here stops the service: if a file can't be read or written, the server
+logs a warning.
 """
 
 import hashlib
@@ -29,13 +32,13 @@ from ..memory import locked
 
 log = structlog.get_logger()
 
-# Raised when a reader of this version couldn't understand the index any more.
+# Increased when older readers could no longer understand the index.
 FORMAT = 1
-# All contents of one source together. Beyond it files aren't remembered.
+# The limit for all contents of one source together, in bytes. Files beyond it aren't remembered.
 MAX_BYTES = 67_108_864
-# Seconds after which a content is too old to take the place of a broken file.
+# Seconds after which a content is too old to replace a broken file.
 MAX_AGE = 7 * 86_400.0
-# Seconds after which an index is confirmed although nothing has changed, and after which a write that failed is tried again.
+# Seconds after which an unchanged index is confirmed, and after which a failed write is repeated.
 _CONFIRM = 3_600.0
 _RETRY = 60.0
 _INDEX, _ASIDE = "index.json", "index.json.unknown"
@@ -48,11 +51,11 @@ _MAX_INDEX = 67_108_864
 
 @attrs.frozen
 class _Entry:
-    """What is remembered of a path.
+    """The remembered state of a path.
 
     Attributes:
-        digest: The SHA-256 of its last good content; "" if that isn't kept.
-        broken_since: When it was first seen broken, in seconds since the epoch; None while it is good.
+        digest: The SHA-256 of its last good content; "" if the content isn't kept.
+        broken_since: When the file was first found broken, in seconds since the epoch. None while it is good.
     """
 
     digest: str
@@ -60,13 +63,13 @@ class _Entry:
 
 
 class Remembered:
-    """What is remembered of one source; a `model.Past`.
+    """The remembered content of one source; a `model.Past`.
 
     Args:
-        directory: Where it is kept; made when something is written.
-        root: As `Files.root` of the source.
-        now: Seconds since the epoch.
-        max_bytes: Of all contents.
+        directory: The directory for the content. It is made at the first write.
+        root: The root of the source, as in `Files.root`.
+        now: Returns the seconds since the epoch.
+        max_bytes: The limit for all contents together.
     """
 
     is_authoritative = False
@@ -83,29 +86,29 @@ class Remembered:
         self._news = trio.Event()
         self._lock: int | None = None
         self._told: set[str] = set()
-        # Writing waits for the disk, and must not take the threads of those who serve.
+        # Writing waits for the disk. It has a thread of its own, so that requests don't wait for it.
         self._threads = trio.CapacityLimiter(1)
 
     def remember(self, good: Callable[[], Good]) -> None:
-        """See `model.Past`. What isn't written yet is passed over for what is newer."""
+        """See `model.Past`. If newer content arrives before a write, the older content is never written."""
         self._good = good
         self._news.set()
 
     async def contents(
         self, path: str, passed_over: Callable[[str], bool] = lambda _: False
     ) -> AsyncGenerator[Former, None]:
-        """See `model.Past`: the last good content, if it isn't too old."""
+        """See `model.Past`. Yields the last good content, if it isn't too old."""
         found = await threads.run_sync(self._recall, path)
         if found is not None:
             yield found
 
     def paths(self) -> Collection[str]:
-        """The paths of which something is remembered. Blocks on the file system."""
+        """Return the paths whose content is remembered. Blocks on the file system."""
         index = self._read_index()
         return [path for path, entry in index[0].items() if entry.digest] if index else ()
 
     async def run(self) -> None:
-        """Write what there is to remember, for ever."""
+        """Write new content to the disk. Never returns."""
         try:
             while True:
                 with trio.move_on_after(_CONFIRM if self._unwritten is None else _RETRY):
@@ -115,7 +118,7 @@ class Remembered:
                 if good is None:
                     await threads.run_sync(self._confirm, limiter=self._threads)
                 else:
-                    # What couldn't be written is tried again, and until then the former index isn't confirmed.
+                    # If a write fails, it is repeated. Until it succeeds, the former index isn't confirmed.
                     is_written = await threads.run_sync(self._write, good, limiter=self._threads)
                     self._unwritten = None if is_written else good
         finally:
@@ -145,12 +148,15 @@ class Remembered:
             self._warn_unreadable(path, _words(error))
             return None
         if hashlib.sha256(content).hexdigest() != digest:
-            self._warn_unreadable(path, "its hash doesn't fit")
+            self._warn_unreadable(path, "its hash is wrong")
             return None
         return Former(content)
 
     def _read_index(self) -> tuple[dict[str, _Entry], float] | None:
-        """The entries by path, and when the index was last confirmed; None if there is no index that can be used."""
+        """Return the entries by path, and when the index was last confirmed.
+
+        Return None if there is no usable index.
+        """
         file = self._directory / _INDEX
         try:
             _check_private(self._directory)
@@ -167,7 +173,10 @@ class Remembered:
     # Writing.
 
     def _write(self, good: Callable[[], Good]) -> bool:
-        """Write what is good. Returns False if that failed; where another process writes, nothing is to be done."""
+        """Write the good content.
+
+        Return whether that succeeded. If another process is the writer, there is nothing to do, and this returns True.
+        """
         try:
             if not self._is_writer():
                 return True
@@ -189,7 +198,10 @@ class Remembered:
         return True
 
     def _stored(self, good: Good, before: Mapping[str, _Entry]) -> tuple[dict[str, _Entry], int]:
-        """Write the contents that aren't there yet. Returns the entries of all paths, and how many contents there is no room for."""
+        """Write the contents that aren't on the disk yet.
+
+        Return the entries of all paths, and the number of contents beyond the limit.
+        """
         entries: dict[str, _Entry] = {}
         kept: set[str] = set()
         left = self._max_bytes
@@ -221,13 +233,13 @@ class Remembered:
         return entries, left_out
 
     def _confirm(self) -> None:
-        """Note that what is remembered is still so."""
+        """Record that the remembered content is still current."""
         if self._lock is not None:
             with suppress(OSError):
                 os.utime(self._directory / _INDEX, (self._now(), self._now()))
 
     def _is_writer(self) -> bool:
-        """Whether this process is the one that writes: the first of several workers to get the lock, until it ends."""
+        """Return whether this process writes. The first of several workers that gets the lock writes, until it ends."""
         if self._lock is not None:
             return True
         for each in (self._directory.parent, self._directory):
@@ -237,7 +249,10 @@ class Remembered:
         return self._lock is not None
 
     def _set_aside(self, is_known: bool) -> None:
-        """Keep an index that can't be read, for whoever looks into it: a newer version may have written it."""
+        """Keep an unreadable index under another name, so that the operator can examine it.
+
+        A newer version may have written it.
+        """
         if not is_known:
             with suppress(FileNotFoundError):
                 (self._directory / _INDEX).replace(self._directory / _ASIDE)
@@ -253,7 +268,7 @@ class Remembered:
                 "content not remembered",
                 source=self._root,
                 reason=reason,
-                consequence="after a restart, a file that is broken then may have no good content",
+                consequence="if a file is broken after a restart, it may have no good content",
             )
 
     def _warn_unreadable(self, file: str, reason: str) -> None:
@@ -267,7 +282,7 @@ class Remembered:
             )
 
     def _is_new(self, said: str) -> bool:
-        """Whether something wasn't said yet; what goes well again is taken out of what was said."""
+        """Return whether a problem hasn't been logged yet. Once a write succeeds, its problem counts as new again."""
         if said in self._told or len(self._told) >= _MAX_TOLD:
             return False
         self._told.add(said)
@@ -275,11 +290,15 @@ class Remembered:
 
 
 def _entries(found: Any, root: str) -> dict[str, _Entry]:
-    """Raises ValueError for anything but an index of this format and source."""
+    """Read the entries of an index.
+
+    Raises:
+        ValueError: It isn't an index of this format and source.
+    """
     if not isinstance(found, dict) or not isinstance(found.get("format"), int):
         raise ValueError("it isn't an index")
     if found["format"] != FORMAT:
-        raise ValueError(f"it has format {found['format']}, and this version knows {FORMAT}")
+        raise ValueError(f"it has format {found['format']}, but this version only reads format {FORMAT}")
     files = found.get("files")
     if found.get("root") != root or not isinstance(files, dict):
         raise ValueError("it is the index of another source")
@@ -300,7 +319,11 @@ def _encoded(root: str, entries: Mapping[str, _Entry]) -> bytes:
 
 
 def _check_private(directory: Path) -> None:
-    """Raises OSError where others could have written what is in it."""
+    """Check that no other user could have written to a directory.
+
+    Raises:
+        OSError: Other users could have written to it.
+    """
     status = directory.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
         raise OSError(0, f"{directory} must be a directory of vortexd's own user with mode 700")
@@ -317,7 +340,7 @@ def _read(file: Path, max_bytes: int) -> bytes:
 
 
 def _size(file: Path) -> int | None:
-    """The size of a regular file; None if there is none."""
+    """Return the size of a regular file, or None if there is none."""
     try:
         status = file.lstat()
     except FileNotFoundError:
@@ -326,7 +349,7 @@ def _size(file: Path) -> int | None:
 
 
 def _replace(file: Path, content: bytes) -> None:
-    """Write a file whole, down to the disk, and put it in its place in one step."""
+    """Write a whole file, sync it to the disk, and move it to its place in one step."""
     part = file.with_name(file.name + _PART)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
@@ -336,7 +359,7 @@ def _replace(file: Path, content: bytes) -> None:
             os.fsync(opened.fileno())
         part.replace(file)
     except OSError:
-        # Half a file on a full disk would keep it full.
+        # A partial file on a full disk would keep the disk full.
         with suppress(OSError):
             part.unlink()
         raise

@@ -1,4 +1,4 @@
-"""The settings of a directory: keys, defaults, rules, and the checks of what the keys say together."""
+"""The settings of a directory: keys, defaults and rules, and the checks that need several keys."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -99,7 +99,7 @@ class FilesSettings(SourceSettings):
 
     def open(self, surroundings: Surroundings) -> "FilesSource":
         """See `SourceSettings`."""
-        # With it comes Trio, which a check of the settings doesn't need.
+        # This import loads Trio, which a check of the settings doesn't need.
         from .source import open_files
 
         return open_files(self, surroundings)
@@ -108,7 +108,7 @@ class FilesSettings(SourceSettings):
     def conflicts(cls, table: Mapping[str, Any]) -> Iterator[KeyProblem]:
         """See `SourceSettings`."""
         if "path" not in table:
-            yield "path", "must be there: the directory to serve"
+            yield "path", "is missing; name the directory to serve"
         quiet, max_wait = (table.get(name, getattr(cls(), name)) for name in ("quiet", "max_wait"))
         if type(quiet) in (int, float) and type(max_wait) in (int, float) and quiet > max_wait:
             yield "max_wait", "must not be less than quiet"
@@ -121,7 +121,7 @@ class FilesSettings(SourceSettings):
 
 
 def _unlisted(directory: str) -> str | None:
-    """Why a directory can't be listed, or None if it can."""
+    """Return the reason why a directory can't be listed, or None if it can."""
     try:
         with os.scandir(directory):
             return None

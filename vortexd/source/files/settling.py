@@ -1,8 +1,9 @@
-"""When a changed directory may be published, and which of its files are held back until then.
+"""Decides when a changed directory may be published, and which of its files are held back until then.
 
-The kernel's events, outlines of the directory and the time come in. A `Verdict` goes out: nothing is new, wait, or read now. The invariant:
-a file that a program has modified and not closed since is published only `hold` seconds later, and so is a file that has just
-become empty. Until then it keeps its former content, or stays absent, while all other files move on.
+The kernel's events, outlines of the directory and the time arrive. A `Verdict` leaves: nothing is new, wait, or read
+now. The invariant: if a program has modified a file and not closed it since, the file is published only `hold` seconds
+later. The same holds for a file that has just become empty. Until then the file keeps its former content, or stays
+absent. All other files are published meanwhile.
 
 Events are hints. Without them the outlines decide, and only a file that has become empty is held.
 """
@@ -18,12 +19,12 @@ from .directory import Identity, Mark, Outline
 from .settings import FilesSettings
 from .writes import Event, Write, Writes, size
 
-# What an outline says of directories.
+# The directories of an outline, and those that can't be listed.
 _Shape: TypeAlias = tuple[Mapping[str, Identity], Mapping[str, str]]
 
 
 class Reason(enum.Enum):
-    """Why a file is held."""
+    """The reason why a file is held."""
 
     OPEN = "a program has modified it and not closed it"
     EMPTY = "it has become empty"
@@ -31,7 +32,7 @@ class Reason(enum.Enum):
 
 
 class Action(enum.Enum):
-    """What to do next."""
+    """The next action."""
 
     REST = enum.auto()
     WAIT = enum.auto()
@@ -40,12 +41,13 @@ class Action(enum.Enum):
 
 @attrs.frozen(slots=True)
 class Verdict:
-    """What to do about a directory.
+    """The decision about a directory.
 
     Attributes:
-        at: REST and WAIT: when to look again at the latest; infinity where only an event or the next scan decides.
-        is_last: READ: publish the directory as it is then, for waiting longer is not allowed.
-        withheld: READ: paths that have changed a moment ago. They keep their former content for now.
+        at: For REST and WAIT: when to look again at the latest. If only an event or the next scan decides, it is
+            infinity.
+        is_last: For READ: publish the directory in the state that is read, because the wait must not be longer.
+        withheld: For READ: paths that changed a moment ago. They keep their former content for now.
     """
 
     action: Action
@@ -56,12 +58,12 @@ class Verdict:
 
 @attrs.frozen(slots=True)
 class Outcome:
-    """What to publish of a directory that was read.
+    """The decision about a directory that was read.
 
     Attributes:
-        is_settled: Whether it may be published; if not, judge it again.
+        is_settled: Whether it may be published. If not, judge it again.
         held: Paths that keep their former content.
-        overdue: Paths that were held for as long as is allowed, with the reason. They are published as they are.
+        overdue: Paths that were held for the longest time allowed, with the reason. They are published as they are.
         at: When to look again at the latest.
     """
 
@@ -76,8 +78,8 @@ class _Found:
     """A file that may be half-written.
 
     Attributes:
-        since: Since when.
-        write: What the kernel said of it, or None.
+        since: The time since when it may be half-written.
+        write: The write that the kernel's events show, or None.
     """
 
     reason: Reason
@@ -90,9 +92,9 @@ class _Round:
     """The time from the first change to its publication.
 
     Attributes:
-        began: When there was the first change.
-        news: What has changed and isn't held, with the marks.
-        changed: Since when it is as it is now.
+        began: The time of the first change.
+        news: The changed files that aren't held, with their marks.
+        changed: The time of the last change.
     """
 
     began: float
@@ -102,17 +104,17 @@ class _Round:
 
 
 class Settling:
-    """The decisions about one directory."""
+    """Makes the decisions about one directory."""
 
     def __init__(self, settings: FilesSettings) -> None:
         self._settings = settings
         self._writes = Writes()
-        # Since when a path is held without having been published meanwhile.
+        # For each held path, the time since when it has been held without being published.
         self._held: dict[str, float] = {}
         self._round: _Round | None = None
 
     def heard(self, event: Event, now: float) -> bool:
-        """Take note of an event. Returns whether to look at the directory soon."""
+        """Take note of an event. Return whether to look at the directory soon."""
         return self._writes.heard(event, now)
 
     def judge(
@@ -126,15 +128,15 @@ class Settling:
         *,
         is_watched: bool,
     ) -> Verdict:
-        """Decide what to do.
+        """Decide the next action.
 
         Args:
-            before: The state that is published.
+            before: The published state.
             shown: The directory a moment ago.
-            changed: The difference of the two, as of `directory.difference`.
-            unsettled: Paths to read again although their marks stay the same, as `Scan.unsettled`.
+            changed: The difference between the two, from `directory.difference`.
+            unsettled: Paths to read again although their marks stay the same, from `Scan.unsettled`.
             begun: When that look at the directory began.
-            is_watched: Whether events are told of all of its directories.
+            is_watched: Whether the kernel reports events for all of its directories.
         """
         reasons = self._unfinished(before, shown, changed, now)
         self._held = {path: since for path, since in self._held.items() if path in reasons or path in changed}
@@ -159,7 +161,7 @@ class Settling:
     def _ready(
         self, before: Outline, shown: Outline, news: Mapping[str, Mark | None], now: float, *, is_watched: bool
     ) -> float:
-        """When what is new may be published, if nothing else changes."""
+        """Return when the new state may be published, if nothing else changes."""
         shape = _shape(shown)
         is_moved = shape != _shape(before)
         if not news and not is_moved:
@@ -167,7 +169,7 @@ class Settling:
             return now
         is_one_file = is_watched and not is_moved and self._is_one_file(shown, news)
         if self._round is None:
-            # The kernel has told when one file changed, which was before it was seen.
+            # If one file changed, the kernel reported its change earlier than the scan saw it.
             began = self._writes.active if is_one_file else now
             self._round = _Round(began, news, shape, began)
         elif (news, shape) != (self._round.news, self._round.shape):
@@ -176,7 +178,7 @@ class Settling:
         return min(max(self._round.changed, self._writes.active) + quiet, self._round.began + self._settings.max_wait)
 
     def _is_one_file(self, shown: Outline, news: Collection[str]) -> bool:
-        """Whether one complete file is all that has changed, and nothing else seems to be under way."""
+        """Return whether the only change is one complete file, and no other write seems to be in progress."""
         return (
             len(news) == 1
             and not shown.beside.is_busy
@@ -185,15 +187,17 @@ class Settling:
         )
 
     def begin_reading(self, now: float) -> None:
-        """Say that the directory is read from now on. To be called before each reading."""
+        """Note that a reading of the directory begins. Call this before each reading."""
         self._writes.begin_reading(now)
 
     def first(self, shown: Outline, now: float, began: float) -> Outcome:
-        """Decide about a directory that was read, where nothing is published yet. It has no former content, so all of it waits.
+        """Decide about a directory that was read when nothing is published yet.
+
+        No file has a former content, so all files wait.
 
         Args:
             shown: The directory as it was read.
-            began: When the first attempt was made. From then on, no file is waited for longer than `hold` seconds.
+            began: When the first attempt was made. From then on, the wait for a file is at most `hold` seconds.
         """
         found = self._unfinished(shown, shown, {}, now) | self._restless(shown, now)
         held, overdue = self._sorted(
@@ -210,13 +214,13 @@ class Settling:
         unsettled: Collection[str],
         now: float,
     ) -> Outcome:
-        """Decide what to publish of a directory that was read, after all events of that time were heard.
+        """Decide which files to publish of a directory that was read, after all events up to then were noted.
 
         Args:
-            verdict: That to read it.
-            before: The state that is published.
+            verdict: The decision to read the directory.
+            before: The published state.
             shown: The directory as it was read.
-            changed: The difference of the two.
+            changed: The difference between the two.
             unsettled: Paths that were read although their marks stay the same.
         """
         reasons = self._restless(shown, now) | self._unfinished(before, shown, changed, now)
@@ -232,18 +236,18 @@ class Settling:
         return Outcome(True, verdict.withheld.union(held), overdue, at)
 
     def _has_moved_on(self, before: Outline, shown: Outline, news: Mapping[str, Mark | None]) -> bool:
-        """Whether the directory was read in another state than the one that was judged to be settled."""
+        """Return whether the directory was read in a different state from the one that was found settled."""
         if self._round is None:
             return bool(news) or _shape(shown) != _shape(before)
         return self._writes.is_stirred or (news, _shape(shown)) != (self._round.news, self._round.shape)
 
     def published(self, shown: Outline, held: Collection[str], altered: Mapping[str, bool]) -> None:
-        """Say what was published.
+        """Note that a state was published.
 
         Args:
             shown: The directory as it was read.
             held: Paths that kept their former content.
-            altered: The overdue paths, and whether what is published of them has changed.
+            altered: The overdue paths, and whether their published content has changed.
         """
         self._writes.published(shown, held, altered)
         self._held = {path: since for path, since in self._held.items() if path in held}
@@ -251,7 +255,7 @@ class Settling:
     def _unfinished(
         self, before: Outline, shown: Outline, changed: Mapping[str, Mark | None], now: float
     ) -> dict[str, _Found]:
-        """The files that may be half-written, as far as the kernel and the outlines say."""
+        """Return the files that may be half-written, according to the kernel's events and the outlines."""
         found = {}
         for path, mark in changed.items():
             former = before.files.get(path)
@@ -262,16 +266,16 @@ class Settling:
         return found
 
     def _restless(self, shown: Outline, now: float) -> dict[str, _Found]:
-        """The files that were written while they were read."""
+        """Return the files that were written while they were read."""
         return dict.fromkeys(self._writes.restless(shown), _Found(Reason.RESTLESS, now))
 
     def _sorted(
         self, reasons: Mapping[str, _Found], fresh: Collection[str], now: float
     ) -> tuple[dict[str, float], dict[str, Reason]]:
-        """Which files are held, until when, and which have been held for as long as is allowed.
+        """Return the held files with the end of their hold, and the files that were held for the longest time allowed.
 
         Args:
-            fresh: Paths of which something new would be published.
+            fresh: Paths for which there is something new to publish.
         """
         held: dict[str, float] = {}
         overdue: dict[str, Reason] = {}
@@ -284,7 +288,7 @@ class Settling:
             elif path in fresh:
                 overdue[path] = found.reason
             else:
-                # Whatever was written, it is what is published.
+                # The content that was written is already published.
                 del self._held[path]
                 if found.write is not None:
                     found.write.is_idle = True

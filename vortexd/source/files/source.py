@@ -1,7 +1,8 @@
-"""The files source: a directory, watched.
+"""The files source: watches a directory.
 
-The kernel's events, the time and scans come in; whole `Tree`s go out, debounced. The scan is the truth. An event makes it come sooner and says
-which files are half-written, so a lost event costs `scan_interval` seconds and nothing else.
+The kernel's events, the time and scans arrive. Whole `Tree`s leave, debounced. Only a scan decides the content. An
+event makes the scan come sooner and shows which files are half-written. So a lost event costs at most `scan_interval`
+seconds.
 """
 
 import contextlib
@@ -35,10 +36,11 @@ log = structlog.get_logger()
 
 _Value = TypeVar("_Value")
 _Changed: TypeAlias = Mapping[str, Mark | None]
-# A directory that was read, and how it differs from what is published.
+# A directory that was read, and its difference from the published state.
 _Read: TypeAlias = tuple[Scan, _Changed]
 
-# After a new directory is watched, it is looked at again. So often at most: directories may come for ever.
+# When a new directory is watched, the source looks again, at most this many times, because directories may keep
+# appearing.
 _ROUNDS = 3
 
 
@@ -47,9 +49,9 @@ class _Seen:
     """A look at the directory.
 
     Attributes:
-        changed: How it differs from what is published.
-        is_watched: Whether the kernel tells of all of it.
-        read: The directory as it was read in the same moment, if it was.
+        changed: The difference from the published state.
+        is_watched: Whether the kernel reports events for all of it.
+        read: The directory as it was read at the same moment, or None if it wasn't read.
     """
 
     outline: Outline
@@ -62,9 +64,9 @@ class FilesSource:
     """A directory in Spring's layout; a `base.Source`.
 
     Args:
-        base: Where a relative path starts.
-        own: Files and directories that are vortexd's own, and never served.
-        remembered: Where the last good content of its files is kept; None if it isn't.
+        base: The directory at which a relative path starts.
+        own: Files and directories of vortexd itself, which are never served.
+        remembered: Keeps the last good content of its files; None if it isn't kept.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class FilesSource:
 
     @property
     def name(self) -> str:
-        """The kind and the directory."""
+        """The kind and the path of the directory."""
         return f"files:{self._root}"
 
     @property
@@ -102,7 +104,7 @@ class FilesSource:
         return f"file:{self._root}/" if self._remembered is not None else None
 
     async def run(self, publish: Publish) -> None:
-        """See `base.Source`. Inside run the scans, and a task that takes the kernel's events."""
+        """See `base.Source`. This runs the scans, and a task that takes the kernel's events."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watching.run, name=f"watch {self._root}")
@@ -122,7 +124,7 @@ class FilesSource:
             self._watching.close()
 
     async def _look(self, publish: Publish) -> float:
-        """Publish what is new once it has settled, and say when to look again at the latest."""
+        """Publish the new state once it has settled. Return when to look again at the latest."""
         before = self._published
         noticed = time.time()
         if before is None:
@@ -140,7 +142,10 @@ class FilesSource:
                 return await self._publish(before, scan, outcome, noticed, publish)
 
     async def _first(self) -> tuple[Scan, Outcome]:
-        """Read the directory for the first time, and again while a file is being written, for at most `hold` seconds."""
+        """Read the directory for the first time.
+
+        While a file is being written, read it again, for at most `hold` seconds.
+        """
         began = trio.current_time()
         while True:
             seen = await self._see(None)
@@ -153,7 +158,7 @@ class FilesSource:
             self._hint = trio.Event()
 
     async def _settled(self, before: Scan) -> tuple[_Seen, Verdict]:
-        """Wait until the directory is to be read, or has nothing new. It may have been read by then."""
+        """Wait until the directory must be read, or has nothing new. It may have been read already by then."""
         expected = None
         while True:
             begun = trio.current_time()
@@ -175,7 +180,7 @@ class FilesSource:
             await trio.sleep_until(verdict.at)
 
     async def _reading(self, before: Scan | None, shown: Outline | None) -> _Read:
-        """Read the directory, and take all events of that time."""
+        """Read the directory, and take all events up to the end of the reading."""
         self._settling.begin_reading(trio.current_time())
         found = await threads.run_sync(self._read, before, shown, abandon_on_cancel=True)
         await self._watching.take_all()
@@ -184,7 +189,7 @@ class FilesSource:
     def _read(self, before: Scan | None, shown: Outline | None) -> _Read:
         scan = directory.read(self._root, self._settings, before, self._own, shown)
         if before is None and scan.outline.closed and self._remembered is not None:
-            # Nobody knows what is in a directory that can't be listed, but for what was remembered of it.
+            # For a directory that can't be listed, only the remembered paths are known.
             lost = {
                 path: f"its directory can't be listed: {why}"
                 for path in self._remembered.paths()
@@ -216,7 +221,7 @@ class FilesSource:
         return min(outcome.at, trio.current_time() + self._settings.quiet) if is_unsettled else outcome.at
 
     async def _see(self, before: Scan | None, expected: Outline | None = None) -> _Seen:
-        """Look at the directory, and see to it that all of it is watched. If it is as expected, read it at once."""
+        """Look at the directory, and watch all of it. If it is in the expected state, read it at once."""
         rounds = 0
         while True:
             shown, changed, wanted, read = await threads.run_sync(
@@ -235,12 +240,15 @@ class FilesSource:
     def _outline(
         self, before: Scan | None, expected: Outline | None
     ) -> tuple[Outline | SourceError, _Changed, Mapping[Identity, Place] | None, _Read | None]:
-        """The outline, its difference from what is published, and the directories to watch; None if they are watched."""
+        """Return the outline, its difference from the published state, the directories to watch, and any reading.
+
+        If the right directories are watched already, the third value is None.
+        """
         wanted: dict[Identity, Place] = {}
         try:
             shown = directory.outline(self._root, self._settings, self._own)
         except SourceError as error:
-            wanted = self._signposts()  # events tell of its return
+            wanted = self._signposts()  # their events show when the directory returns
             return error, {}, None if self._watching.follows(wanted) else wanted, None
         for prefix, identity in (*shown.directories.items(), *shown.beside.directories.items()):
             wanted[identity] = Place(os.path.join(self._root, prefix))
@@ -251,10 +259,10 @@ class FilesSource:
         return shown, changed, None if self._watching.follows(wanted) else wanted, read
 
     def _signposts(self) -> dict[Identity, Place]:
-        """The directories in which it shows that the path of the root leads elsewhere."""
+        """Return the directories whose events show that the path of the root leads elsewhere."""
         found = {}
         for path, entries in directory.signposts(self._root).items():
-            # They are watched where that is allowed: many users may not list the parent of a directory that they may list.
+            # They are watched if permissions allow it. Many users may list a directory but not its parent.
             with contextlib.suppress(OSError):
                 status = os.stat(path)
                 if os.access(path, os.R_OK):
@@ -296,13 +304,16 @@ class FilesSource:
         self._status.failed(reason)
         if reason != self._trouble:
             log.warning(
-                "source unreadable", source=self.name, reason=reason, consequence="what is served stays as it is"
+                "source unreadable",
+                source=self.name,
+                reason=reason,
+                consequence="the server keeps serving the last state",
             )
         self._trouble = reason
 
 
 def open_files(settings: FilesSettings, surroundings: Surroundings) -> FilesSource:
-    """The source that settings name."""
+    """Make the source that the settings name."""
     root = f"file:{Path(settings.path).absolute()}/"
     memory = surroundings.memory
     kept = Remembered(directory_for(memory, root), root) if memory is not None and settings.remember else None
@@ -310,12 +321,15 @@ def open_files(settings: FilesSettings, surroundings: Surroundings) -> FilesSour
 
 
 def _is_unmounted(before: Scan, after: Scan) -> bool:
-    """A volume that was unmounted leaves an empty directory on another device. That is no empty configuration."""
+    """Return whether the volume was unmounted.
+
+    That leaves an empty directory on another device, which doesn't mean an empty configuration.
+    """
     return bool(before.contents) and not after.outline.files and before.outline.root[0] != after.outline.root[0]
 
 
 def _differs(before: Scan | None, after: Scan, path: str) -> bool:
-    """Whether what is published of a path has changed."""
+    """Return whether the published content of a path has changed."""
     if before is None:
         return True
     return before.contents.get(path) != after.contents.get(path) or (
@@ -324,10 +338,10 @@ def _differs(before: Scan | None, after: Scan, path: str) -> bool:
 
 
 def tree_of(scan: Scan, settings: FilesSettings, root: str) -> tuple[Tree, dict[str, str]]:
-    """What a directory is as a tree, and which directories are none of it, with the reasons.
+    """Make a tree of a directory. Return the tree and the directories that it leaves out, with the reasons.
 
     Args:
-        root: Its path.
+        root: The path of the directory.
     """
     root = f"file:{root}/"
     skipped = {path.rstrip("/"): why for path, why in scan.outline.closed.items()}
@@ -348,12 +362,12 @@ def tree_of(scan: Scan, settings: FilesSettings, root: str) -> tuple[Tree, dict[
 
 
 def _directories(scan: Scan) -> Iterator[str]:
-    """The directories at the top that hold a file, or held one."""
+    """Yield the names of the top directories that hold a file, or whose files can't be read."""
     yield from sorted({path.partition("/")[0] for path in (*scan.contents, *scan.unreadable) if "/" in path})
 
 
 def _below(found: Mapping[str, _Value], prefix: str | None) -> dict[str, _Value]:
-    """What a label is made of: the files at the top, which are every label's, and those of its directory if it has one."""
+    """Return the files of a label: the files at the top, which belong to all labels, and those in its directory."""
     return {
         path: value
         for path, value in found.items()

@@ -1,8 +1,8 @@
-"""The kernel's events about a directory and those below it, by inotify.
+"""Receives the kernel's events about a directory and the directories below it, with inotify.
 
-Paths and the identities of directories come in, and `writes.Event`s go out. One watch is kept for each directory. It is named by device
-and inode, so it stays right where a directory is renamed. The events are a hint beside the periodic scan: whatever can't be
-watched is reported once to the caller, and found by the scan.
+Paths and the identities of directories arrive, and `writes.Event`s leave. There is one watch for each directory. It is
+identified by device and inode, so it stays right if the directory is renamed. The events are hints that supplement the
+periodic scan. If a directory can't be watched, the caller learns the reason, and the scan finds its changes.
 """
 
 import contextlib
@@ -23,7 +23,8 @@ from .writes import Event, Kind
 
 _MOVES = flags.CREATE | flags.MOVED_FROM | flags.MOVED_TO | flags.DELETE
 _ALL = _MOVES | flags.MODIFY | flags.CLOSE_WRITE | flags.ATTRIB | flags.DELETE_SELF | flags.MOVE_SELF
-# What was unlinked or replaced is nobody's file any more. Two callers may watch one directory, so masks are added up.
+# A file that was unlinked or replaced is no longer in the directory. Two callers may watch one directory, so masks add
+# up.
 _ALWAYS = flags.ONLYDIR | flags.EXCL_UNLINK | flags.MASK_ADD
 _KINDS = {
     flags.CREATE: Kind.CREATED,
@@ -33,7 +34,7 @@ _KINDS = {
     flags.MOVED_TO: Kind.MOVED_HERE,
     flags.DELETE: Kind.DELETED,
 }
-# About 250 events: what the event loop takes at a time, in less than a millisecond.
+# About 250 events. The event loop takes them in one step of less than a millisecond.
 _CHUNK_BYTES = 8_192
 
 _REMEDIES = {
@@ -47,8 +48,8 @@ class Place:
     """A directory to watch.
 
     Attributes:
-        path: How to reach it.
-        names: The only names in it that matter, or None for everything in it and itself.
+        path: The path of the directory.
+        names: The only names in it that matter. None means that everything in it and the directory itself matter.
     """
 
     path: str
@@ -57,12 +58,12 @@ class Place:
 
 @attrs.frozen
 class Followed:
-    """What became of an attempt to watch directories.
+    """The result of an attempt to watch directories.
 
     Attributes:
-        is_new: Whether one is watched now that wasn't before. What it held before is to be looked at again.
+        is_new: Whether a directory is watched that wasn't before. If so, the caller must look at its content again.
         is_complete: Whether all of them are watched.
-        trouble: What keeps some of them from being watched, or None. A directory that has just gone is no trouble.
+        trouble: The reason why some of them can't be watched, or None. A directory that has just gone is no trouble.
     """
 
     is_new: bool
@@ -73,19 +74,19 @@ class Followed:
 class Watches:
     """One inotify instance, and its watches.
 
-    `follow` may block and is for a thread. No events may be taken while `follow` works, or those of a new watch would have no
-    name; the caller sees to it.
+    `follow` may block: call it in a thread. While `follow` runs, the caller must not take events, because those of a
+    new watch would have no name.
     """
 
     def __init__(self) -> None:
         self._inotify: inotify_simple.INotify | None = None
         self._opened = trio.Event()
-        # Watch descriptor to directory. It is kept until the kernel says that there are no more events of it.
+        # Watch descriptor to directory. An entry stays until the kernel reports the end of its events.
         self._watched: dict[int, tuple[Identity, Place]] = {}
         self._descriptors: dict[Identity, int] = {}
 
     def close(self) -> None:
-        """End all watches, while nobody waits. They may be begun again."""
+        """End all watches. No task may be waiting. `follow` may begin them again."""
         inotify, self._inotify = self._inotify, None
         self._opened = trio.Event()
         self._watched.clear()
@@ -94,7 +95,7 @@ class Watches:
             inotify.close()
 
     def follows(self, wanted: Mapping[Identity, Place]) -> bool:
-        """Whether these directories are watched and no others."""
+        """Return whether these directories are watched and no others."""
         if self._inotify is None or len(wanted) != len(self._descriptors):
             return False
         return all(self._is_watched(identity, place) for identity, place in wanted.items())
@@ -102,7 +103,7 @@ class Watches:
     def follow(self, wanted: Mapping[Identity, Place]) -> Followed:
         """Watch these directories and no others.
 
-        A directory that is gone, or is another one by now, is left out; the next outline has it right.
+        If a directory is gone or has been replaced, it is left out. The next outline has the right one.
         """
         try:
             inotify = self._inotify = self._inotify or inotify_simple.INotify(nonblocking=True)
@@ -134,7 +135,7 @@ class Watches:
         return watched is not None and watched[1].names == place.names
 
     def _add(self, inotify: inotify_simple.INotify, identity: Identity, place: Place) -> bool:
-        """Returns whether it is the directory that was meant."""
+        """Watch a directory. Return whether the path leads to the directory with this identity."""
         descriptor = inotify.add_watch(place.path, (_ALL if place.names is None else _MOVES) | _ALWAYS)
         status = os.stat(place.path)
         if (status.st_dev, status.st_ino) == identity:
@@ -148,25 +149,28 @@ class Watches:
     # For the event loop.
 
     async def wait(self) -> None:
-        """Wait until there are events, for ever where there is no instance."""
+        """Wait until there are events. While there is no inotify instance, this waits for one."""
         while self._inotify is None:
             await self._opened.wait()
         await trio.lowlevel.wait_readable(self._inotify)
 
     def announce(self) -> None:
-        """Let `wait` know that `follow` has made an instance."""
+        """Tell `wait` that `follow` has made an instance."""
         if self._inotify is not None:
             self._opened.set()
 
     def waiting(self) -> int:
-        """How many bytes of events there are to take."""
+        """Return how many bytes of events can be taken now."""
         if self._inotify is None:
             return 0
         found: bytes = fcntl.ioctl(self._inotify, termios.FIONREAD, bytes(4))
         return int(struct.unpack("i", found)[0])
 
     def take(self) -> tuple[list[Event], int]:
-        """The next events, in the kernel's order, and how many bytes they took. Returns at most some hundred events."""
+        """Take the next events, in the kernel's order.
+
+        Return them and their size in bytes. One call returns a few hundred events at most.
+        """
         if self._inotify is None:
             return [], 0
         try:

@@ -1,7 +1,7 @@
-"""Keeps a source's directories watched, and hands it the kernel's events in their order.
+"""Watches a source's directories, and passes the kernel's events to the source in their order.
 
-The directories to watch come in; `writes.Event`s go out. What can't be watched, and what the kernel has lost, is logged once: the periodic
-scan finds it.
+The directories to watch arrive, and `writes.Event`s leave. If a directory can't be watched or the kernel loses events,
+this is logged once, and the periodic scan finds the changes.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,8 +16,8 @@ from .writes import Event, Kind
 
 log = structlog.get_logger()
 
-# While events go on and on, they are taken so often, in seconds. The first one is taken at once. The last event of a save often comes a moment
-# after the first, and its clients wait for it.
+# While events keep coming, they are taken at this interval, in seconds. The first event is taken at once. The last
+# event of a save often comes a moment after the first, and clients wait for it.
 _TAKE_INTERVAL = 0.001
 
 
@@ -25,9 +25,9 @@ class Watching:
     """The watches of one source.
 
     Args:
-        name: Of the source, for the log.
-        scan_interval: Events that are lost again within this time, in seconds, are not logged again.
-        heard: Is called with each event and the time.
+        name: The name of the source, for the log.
+        scan_interval: If events are lost again within this time, in seconds, it isn't logged again.
+        heard: Called with each event and the time.
     """
 
     def __init__(self, name: str, scan_interval: float, heard: Callable[[Event, float], None]) -> None:
@@ -35,7 +35,7 @@ class Watching:
         self._scan_interval = scan_interval
         self._heard = heard
         self._watches = Watches()
-        # Nobody takes events while watches are added.
+        # No task takes events while watches are added.
         self._taking = trio.Lock()
         self._is_complete = False
         self._trouble: str | None = None
@@ -43,27 +43,27 @@ class Watching:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all directories of the last `follow` are watched."""
+        """Whether all directories of the last call of `follow` are watched."""
         return self._is_complete
 
     async def run(self) -> None:
-        """Take events, for ever."""
+        """Take events. Never returns."""
         while True:
             await self._watches.wait()
             await self.take_all()
             await trio.sleep(_TAKE_INTERVAL)
 
     def follows(self, wanted: Mapping[Identity, Place]) -> bool:
-        """Whether these directories are watched and no others. May be called in a thread."""
+        """Return whether these directories are watched and no others. May be called in a thread."""
         return self._watches.follows(wanted)
 
     async def follow(self, wanted: Mapping[Identity, Place] | None) -> bool:
-        """Watch these directories and no others. Returns whether some are watched now that weren't before.
+        """Watch these directories and no others. Return whether some are watched now that weren't before.
 
-        If so, the directories have to be looked at again: the kernel doesn't tell what they held before.
+        If so, the caller must look at the directories again, because the kernel doesn't report their earlier changes.
 
         Args:
-            wanted: None where `follows` says that there is nothing to do.
+            wanted: The directories, or None if `follows` has returned True.
         """
         followed = Followed(False, True)
         if wanted is not None:
@@ -72,13 +72,18 @@ class Watching:
             self._watches.announce()
         trouble = followed.trouble
         if trouble is not None and trouble != self._trouble:
-            log.info("directory not watched", source=self._name, reason=trouble, consequence="it is scanned")
+            log.info(
+                "directory not watched",
+                source=self._name,
+                reason=trouble,
+                consequence="the periodic scan finds its changes",
+            )
         self._trouble = trouble
         self._is_complete = followed.is_complete
         return followed.is_new
 
     async def take_all(self) -> None:
-        """Take all events that there are now."""
+        """Take all events that are waiting now."""
         left = self._watches.waiting()
         while left > 0:
             async with self._taking:
@@ -98,9 +103,9 @@ class Watching:
 
     def _tell_lost(self, now: float) -> None:
         if now - self._lost_at > self._scan_interval:
-            log.info("directory events lost", source=self._name, consequence="it is scanned")
+            log.info("directory events lost", source=self._name, consequence="the periodic scan finds its changes")
         self._lost_at = now
 
     def close(self) -> None:
-        """End all watches. It may be used again."""
+        """End all watches. The object may be used again."""
         self._watches.close()

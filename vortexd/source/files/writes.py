@@ -1,7 +1,10 @@
-"""Which files are being written, by the kernel's word. Pure: events, outlines and time in, paths with a reason out.
+"""Finds the files that are being written, from the kernel's events.
 
-The kernel tells when a file is modified and when a program that had it open for writing closes it. Between the two it may be half-written. A
-new name with `rename` is complete at once, unless the file was modified under its old name and not closed since.
+Pure: events, outlines and time in, paths with a reason out.
+
+The kernel reports when a file is modified, and when a program that had it open for writing closes it. Between these
+events the file may be half-written. If a file gets its name by `rename`, it is complete at once. The exception is a
+file that was modified under its old name and not closed since.
 """
 
 import enum
@@ -13,11 +16,12 @@ import attrs
 
 from .directory import Identity, Mark, Outline
 
-# A file as the kernel names it: the directory's device and inode, and the name in it. It stays the same where a directory is renamed.
+# The kernel's name of a file: the directory's device and inode, and the name in it. Renaming a directory doesn't change
+# it.
 _Name: TypeAlias = tuple[Identity, str]
 
-# Bounds of what is remembered. Beyond them, the first entries are forgotten.
-# The new name of a file that moves is nearly always told with the next event.
+# Limits of the remembered entries. Beyond them, the oldest entries are forgotten.
+# The kernel nearly always reports the new name of a moved file in the next event.
 _MOVING = 64
 _WRITES = 10_000
 _COMPLETE = 1_000
@@ -27,17 +31,17 @@ _Value = TypeVar("_Value")
 
 
 class Kind(enum.Enum):
-    """What an event says of a name in a directory."""
+    """The type of an event about a name in a directory."""
 
     CREATED = enum.auto()
     MODIFIED = enum.auto()
-    CLOSED = enum.auto()  # by a program that had it open for writing
+    CLOSED = enum.auto()  # by a program that had the file open for writing
     MOVED_AWAY = enum.auto()
     MOVED_HERE = enum.auto()
     DELETED = enum.auto()
     TOUCHED = enum.auto()  # attributes, sub-directories, the directory itself
     GONE = enum.auto()  # the directory isn't watched any more
-    LOST = enum.auto()  # the kernel had more to tell than it could keep
+    LOST = enum.auto()  # the kernel's queue was full, and it dropped events
 
 
 @attrs.frozen(slots=True)
@@ -45,8 +49,8 @@ class Event:
     """One event of the kernel.
 
     Attributes:
-        name: In the directory; "" is the directory itself.
-        cookie: The same number for both halves of a move.
+        name: The name in the directory; "" is the directory itself.
+        cookie: The same number in both events of a move.
     """
 
     kind: Kind
@@ -60,10 +64,11 @@ class Write:
     """A file that was created or modified and not closed since.
 
     Attributes:
-        since: When that began.
-        is_created: It was created only. A new link looks the same, so this counts for an empty file alone.
-        is_idle: Nothing else was written than what it held before. The next modification begins anew.
-        is_released: It was published before it was closed, and isn't held again until it is closed.
+        since: When the write began.
+        is_created: The file was created but not modified. A new link causes the same event, so this counts only if the
+            file is empty.
+        is_idle: The write has changed nothing. The next modification begins a new write.
+        is_released: The file was published before it was closed. It isn't held again until it is closed.
     """
 
     since: float
@@ -76,8 +81,8 @@ class Writes:
     """The files of one directory, and of those below it, that are being written.
 
     Attributes:
-        active: When something was last heard that changes what may be published.
-        is_stirred: Whether that was after `begin_reading`.
+        active: The time of the last event that changes what may be published.
+        is_stirred: Whether there was such an event since `begin_reading`.
     """
 
     def __init__(self) -> None:
@@ -85,14 +90,14 @@ class Writes:
         self.is_stirred = False
         self._open: dict[_Name, Write] = {}
         self._moving: dict[int, Write] = {}
-        # Names whose change is complete, and when that was heard.
+        # The names whose change is complete, with the time of the event.
         self._complete: dict[_Name, float] = {}
-        # Names that were written since `begin_reading`, and when that was.
+        # The names that were written since `begin_reading`.
         self._written: set[_Name] = set()
         self._reading = -math.inf
 
     def heard(self, event: Event, now: float) -> bool:
-        """Take note of an event. Returns whether to look at the directory soon."""
+        """Take note of an event. Return whether to look at the directory soon."""
         name = (event.directory, event.name)
         is_new = self._note(event, name, now)
         if event.kind in (Kind.CREATED, Kind.MODIFIED, Kind.CLOSED):
@@ -111,7 +116,7 @@ class Writes:
         return True
 
     def _note(self, event: Event, name: _Name, now: float) -> bool:
-        """Returns whether a file has just begun to be written."""
+        """Take note of an event. Return whether a write has just begun."""
         write = self._open.get(name)
         match event.kind:
             case Kind.CREATED:
@@ -138,7 +143,7 @@ class Writes:
             case Kind.GONE:
                 self._open = {each: write for each, write in self._open.items() if each[0] != event.directory}
             case Kind.LOST:
-                # Files with visible names stay held: whether they were closed is not known.
+                # Files with visible names stay held, because it isn't known whether they were closed.
                 self._open = {each: write for each, write in self._open.items() if _is_visible(each[1])}
                 self._complete.clear()
             case Kind.TOUCHED:
@@ -153,13 +158,13 @@ class Writes:
             self.is_stirred = True
 
     def begin_reading(self, now: float) -> None:
-        """Say that the directory is read from now on. To be called before each reading."""
+        """Note that a reading of the directory begins. Call this before each reading."""
         self._reading = now
         self._written.clear()
         self.is_stirred = False
 
     def unfinished(self, shown: Outline) -> dict[str, Write]:
-        """The paths whose files were modified and not closed since, and aren't released."""
+        """Return the paths whose files were modified and not closed since, and aren't released."""
         found: dict[str, Write] = {}
         prefixes = _prefixes(shown) if self._open else {}
         for name, write in self._open.items():
@@ -172,28 +177,28 @@ class Writes:
         return found
 
     def restless(self, shown: Outline) -> set[str]:
-        """The paths whose files were closed, and so perhaps written, since `begin_reading`."""
+        """Return the paths whose files were closed, and so perhaps written, since `begin_reading`."""
         prefixes = _prefixes(shown) if self._written else {}
         closed = (name for name in self._written if name not in self._open)
         return {path for name in closed for path in _paths(shown, prefixes, name)}
 
     def is_complete(self, shown: Outline, path: str) -> bool:
-        """Whether the kernel has told that the last change of a path is complete: closed, renamed or deleted."""
+        """Return whether the kernel has reported the end of a path's last change: closed, renamed or deleted."""
         prefix, slash, name = path.rpartition("/")
         directory = shown.directories.get(prefix + slash)
         return directory is not None and (directory, name) in self._complete
 
     def is_any_open(self) -> bool:
-        """Whether any file was modified and not closed since, whatever its name is."""
+        """Return whether any file was modified and not closed since, under any name."""
         return not all(write.is_created for write in self._open.values())
 
     def published(self, shown: Outline, held: Collection[str], altered: Mapping[str, bool]) -> None:
-        """Say what was published.
+        """Note that a state was published.
 
         Args:
             shown: The directory as it was read.
             held: Paths that kept their former content.
-            altered: The paths that were published unfinished, and whether what is published of them has changed.
+            altered: The paths that were published unfinished, and whether their published content has changed.
         """
         prefixes = _prefixes(shown) if self._open else {}
         for name, write in list(self._open.items()):
@@ -207,17 +212,17 @@ class Writes:
         self.done(self._reading)
 
     def done(self, moment: float) -> None:
-        """Forget which changes were complete by this moment: they are published, or there was nothing to publish."""
+        """Forget the changes that were complete by this moment. They are published, or there was nothing to publish."""
         self._complete = {name: at for name, at in self._complete.items() if at > moment}
 
 
 def size(mark: Mark) -> int:
-    """The size of a file with this mark, in bytes."""
+    """Return the size of a file with this mark, in bytes."""
     return mark[2]
 
 
 def _is_visible(name: str) -> bool:
-    """Whether a name can be that of something served; `..data` leads to it."""
+    """Return whether a name can belong to a served file. `..data` can, because it leads to one."""
     return not name.startswith(".") or name.startswith("..")
 
 
@@ -229,7 +234,7 @@ def _prefixes(shown: Outline) -> dict[Identity, list[str]]:
 
 
 def _paths(shown: Outline, prefixes: Mapping[Identity, Collection[str]], name: _Name) -> Iterator[str]:
-    """The paths that show what is written under a name: its own, those of links to it, and its other names."""
+    """Yield the paths whose content a write to a name changes: its own, the links to it, and the file's other names."""
     directory, last = name
     own = [prefix + last for prefix in prefixes.get(directory, ()) if prefix + last in shown.files]
     yield from own

@@ -1,1 +1,1 @@
-"""The git source: a mirror of a repository, each branch and tag of which is a label."""
+"""The git source: keeps a mirror of a repository. Each branch and tag is a label."""

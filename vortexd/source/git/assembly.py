@@ -1,7 +1,8 @@
-"""Trees of a repository: in come labels and the objects that they point to, out goes a `Tree`, if it is a new one.
+"""Assembles the trees of a repository.
 
-What didn't change is shared: a label that hasn't moved is the same object in the next tree. A label that can't be read keeps its former state,
-or is left out if it has none.
+Labels and the objects that they point to arrive, and a `Tree` leaves if it is new.
+Unchanged parts are shared: if a label hasn't moved, the next tree has the same object for it. If a label can't be read,
+it keeps its former state. If it has none, it is left out.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,7 +28,7 @@ class Loaded:
     """A label that was read.
 
     Attributes:
-        id: Of the object that the branch or tag pointed to.
+        id: The id of the object that the branch or tag pointed to.
     """
 
     id: str
@@ -36,10 +37,10 @@ class Loaded:
 
 
 class TreeAssembly:
-    """See the module. One call at a time: the caller holds the lock of the mirror's objects.
+    """Assembles trees; see the module. One call at a time: the caller holds the lock of the mirror's objects.
 
     Args:
-        name: Of the source.
+        name: The name of the source.
     """
 
     def __init__(
@@ -65,23 +66,23 @@ class TreeAssembly:
 
     @property
     def loaded(self) -> Mapping[str, Loaded]:
-        """The labels that were read last."""
+        """The labels of the last reading."""
         return self._loaded
 
     @property
     def published(self) -> Tree | None:
-        """The tree that was published last; None if there is none, or it isn't known whether the last one was."""
+        """The last published tree. None if there is none, or if it isn't known whether the last one was published."""
         return self._published
 
     def is_skipped(self, label: str) -> bool:
-        """Whether a label couldn't be read when that was last tried."""
+        """Return whether the last attempt to read a label failed."""
         return label in self._skipped
 
     async def assemble(self, wanted: Mapping[str, str], default: str, noticed: float) -> Tree | None:
-        """Read labels, and return a tree of them, or None if it would be the one that is published.
+        """Read labels and make a tree of them. Return None if it would be the same as the published tree.
 
-        Publish the tree and call `has_published`. Until then no tree counts as published, so whoever cancels the publication doesn't make the
-        next call believe that nothing is new.
+        The caller publishes the tree and then calls `has_published`. Until then no tree counts as published. So if the
+        publication is cancelled, the next call doesn't conclude that nothing is new.
 
         Args:
             wanted: The labels to read, and the object that each of them points to.
@@ -110,11 +111,14 @@ class TreeAssembly:
         return Tree(files, default, noticed=noticed)
 
     def has_published(self, tree: Tree) -> None:
-        """A tree of `assemble` was published."""
+        """Record that a tree of `assemble` was published."""
         self._published = tree
 
     async def before(self, commit: str) -> Files | None:
-        """The files of the commit before one; None if there is none, or it can't be read now. It isn't kept."""
+        """Return the files of the commit before a given commit.
+
+        Return None if there is none or it can't be read now. The files aren't kept.
+        """
         loaded = [each.snapshot for each in self._loaded.values()]
         near = next((each for each in loaded if each.origin.commit == commit), loaded[0] if loaded else None)
         try:
@@ -124,7 +128,7 @@ class TreeAssembly:
             log.info("commit not read", source=self._name, reason=str(error))
             return None
         finally:
-            # Its blobs would count together with those that are held when the next commit is read.
+            # If its blobs were kept, they would count towards the limit when the next commit is read.
             self._snapshots.forget_all_but((each.snapshot for each in self._loaded.values()), at_once=True)
         if snapshot is None:
             return None
@@ -172,5 +176,5 @@ class TreeAssembly:
 
 
 def _same(one: Mapping[str, Loaded], other: Mapping[str, Loaded]) -> bool:
-    """Whether the same labels lead to the same commits."""
+    """Return whether the same labels lead to the same commits."""
     return {label: each.id for label, each in one.items()} == {label: each.id for label, each in other.items()}

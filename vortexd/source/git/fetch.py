@@ -1,8 +1,9 @@
-"""The fetch: from a remote into a mirror, at once, or piece by piece where git refuses an object of the remote.
+"""The fetch from a remote into a mirror: all at once or, if git refuses an object of the remote, in parts.
 
-In come a remote and the ids that were refused before; out go a mirror with new refs, and the names of the refs that git refuses, with the reasons. The
-invariant: a ref that leads to a refused object stays as it was, and holds up no other ref. The search for such refs is bounded in calls and in
-time, and goes on at the next fetch. The result is kept with the mirror, since an object never changes.
+A remote and the ids that were refused before arrive. The mirror gets new refs. The names of the refs that git refuses
+leave, with the reasons. The invariant: a ref that leads to a refused object stays as it was, and doesn't block any
+other ref. The search for such refs is limited in calls and in time, and continues at the next fetch. The result is kept
+with the mirror, because an object never changes.
 """
 
 import json
@@ -26,13 +27,13 @@ _FETCH = (
     *("fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"),
     "--no-auto-maintenance",
 )
-# One bad branch among a thousand is found in twenty.
+# This is enough to find one bad branch among a thousand, which takes twenty fetches.
 _MOST_FETCHES = 64
-# Beside git's own files, so that it goes where the mirror goes.
+# This file is in the mirror's directory, so it moves and disappears with the mirror.
 _MEMORY = "vortexd-refused.json"
 _DEFAULT_BRANCHES = ("refs/heads/main", "refs/heads/master")
 
-# Refs to fetch together: for each id those that point to it, for what can't be fetched is an id.
+# Refs to fetch together, grouped by id. If an id can't be fetched, none of its refs can.
 _Part: TypeAlias = list[list[Ref]]
 
 
@@ -41,10 +42,10 @@ class Fetch:
     """Fetches from one remote into one mirror. One task at a time.
 
     Attributes:
-        git: For the mirror.
-        refused: The ids that refs of the remote pointed to and that couldn't be fetched, and why.
-        names: The refs of the remote that point to one of those now, and why they aren't fetched.
-        unreached: How many refs of the remote the last fetch had no time for.
+        git: Runs git for the mirror.
+        refused: The ids that refs of the remote pointed to and that couldn't be fetched, with the reasons.
+        names: The refs of the remote that point to such an id now, with the reasons.
+        unreached: The number of refs of the remote that the last fetch had no time for.
         shallow: The error of the last fetch if the remote is a shallow clone, else "".
     """
 
@@ -57,26 +58,27 @@ class Fetch:
 
     @property
     def problem(self) -> str:
-        """Why refs other than those in `names` are out of date; "" if none is."""
+        """The reason why refs other than those in `names` are out of date; "" if none is."""
         if self.unreached:
             reason = next(iter(self.refused.values()), "an object of the remote is refused")
             return (
-                f"{self.unreached} branches and tags are still to be fetched one by one, for git refuses some: {reason}"
+                f"{self.unreached} branches and tags are still to be fetched one by one, "
+                f"because git refuses some: {reason}"
             )
         return self.shallow
 
     async def remember(self) -> None:
-        """Read what was refused before, by an earlier process."""
+        """Read the refusals that an earlier process has saved."""
         self.refused = await threads.run_sync(_load, Path(self.git.directory))
 
     async def run(self, timeout: float) -> None:
         """Bring the mirror up to date.
 
         Args:
-            timeout: Seconds for all of it.
+            timeout: The seconds that the whole fetch may take.
 
         Raises:
-            GitError: The remote can't be reached, or not in time; the mirror is what it was, or newer.
+            GitError: The remote can't be reached, or not in time. The mirror is unchanged or newer.
             SourceError: A secret can't be read.
         """
         self._deadline = trio.current_time() + timeout
@@ -94,7 +96,7 @@ class Fetch:
         await self._fetch_apart(advertised)
 
     async def _ask(self) -> Advertised:
-        """Ask what the remote has, and forget the refusals of what it has no more."""
+        """Ask the remote for its refs, and forget the refusals of ids that it no longer has."""
         listed = await self.git.run(
             *("ls-remote", "--quiet", "--symref", "--end-of-options", self.git.remote.uri),
             timeout=self._left(),
@@ -117,7 +119,7 @@ class Fetch:
         await self._fetch(["--prune", *(["--stdin"] if lines else [])], lines, _REFSPECS)
 
     async def _fetch_apart(self, advertised: Advertised) -> None:
-        """Fetch what is new in halves, and in halves of those, until the ids are found that can't be fetched."""
+        """Fetch the new refs in halves, and in halves of those, until the ids are found that can't be fetched."""
         await self._prune(advertised)
         parts = await self._parts(advertised)
         known = len(self.refused)
@@ -130,9 +132,12 @@ class Fetch:
             await self._save()
 
     async def _fetch_part(self, parts: list[_Part]) -> bool:
-        """Fetch the last part, and take it from the list; leave its halves there where it can't be fetched. Returns whether there is time for more."""
+        """Fetch the last part and remove it from the list.
+
+        If it can't be fetched, replace it by its halves. Return whether there is time for more.
+        """
         part = parts[-1]
-        # By id: a ref that moves meanwhile must not be taken for what it was.
+        # Fetch by id. If a ref moves meanwhile, the result must not be taken for its former object.
         lines = [f"+{ref.id}:{ref.name}" for refs in part for ref in refs]
         try:
             await self._fetch(["--stdin"], lines)
@@ -140,7 +145,7 @@ class Fetch:
             if error.fault is Fault.LATE:
                 return False
             if error.fault is not Fault.OBJECT:
-                # The next fetch is one of everything, and shows whether it is the mirror's.
+                # The next fetch is a fetch of everything. It shows whether the mirror is at fault.
                 self.unreached = 0
                 raise GitError(str(error), error.fault if error.fault is Fault.FULL else Fault.REMOTE) from None
             if len(part) == 1:
@@ -153,14 +158,17 @@ class Fetch:
         return True
 
     async def _prune(self, advertised: Advertised) -> None:
-        """Delete the refs that the remote has no more: one of them may be in the way of a new one."""
+        """Delete the refs that the remote no longer has, because one of them may conflict with a new ref."""
         gone = (await self._refs()).keys() - advertised.refs.keys()
         if gone:
             lines = "".join(f"delete {name}\n" for name in sorted(gone))
             await self.git.run("update-ref", "--stdin", input=encoded(lines), timeout=self._left())
 
     async def _parts(self, advertised: Advertised) -> list[_Part]:
-        """What is to be fetched, the last first: the default branch alone, for it matters most; then all the others."""
+        """Return the refs to fetch, in reverse order.
+
+        The default branch comes first and alone, because it matters most. Then come all others.
+        """
         own = await self._refs()
         by_id: dict[str, list[Ref]] = {}
         for name, ref in advertised.refs.items():
@@ -189,21 +197,21 @@ class Fetch:
             )
         except GitError as error:
             if error.fault is Fault.OBJECT:
-                # Refused objects would fill the disk, and git would take them for checked the next time.
+                # Refused objects would fill the disk, and git would treat them as checked at the next fetch.
                 await threads.run_sync(remove_halves, directory)
                 await threads.run_sync(remove_packs, directory, packs)
             if error.fault is not Fault.SHALLOW:
                 raise
-            # The refs with their whole past have been fetched.
+            # The refs with complete history have been fetched.
             self.shallow = str(error)
 
     async def _save(self) -> None:
-        # Where it can't be written, the same objects are found again after a restart.
+        # If it can't be written, the same objects are found again after a restart.
         with suppress(OSError):
             await threads.run_sync(_save, Path(self.git.directory), dict(self.refused))
 
     def _left(self) -> float:
-        """Seconds that are left; a call that gets none is ended at once, as late."""
+        """Return the seconds that are left. If none are left, the call is ended at once with the fault LATE."""
         return max(0.0, self._deadline - trio.current_time())
 
 

@@ -1,9 +1,11 @@
-"""The newest commits of a label along first parents: who changed which path last, and what broken files held before.
+"""Reads the newest commits of a label along first parents.
 
-In comes the id of a commit, out comes a `History` of at most `EDIT_COMMITS` commits, read by one `git log` for those commits that no label has yet.
+They show which commit changed each path last, and the former content of broken files.
+The id of a commit arrives. A `History` of at most `EDIT_COMMITS` commits leaves. One `git log` reads the commits that
+no label has yet.
 
-The invariant: a history is a function of its newest commit alone. What is kept between two readings saves time and changes no answer, so two
-instances, an old mirror and a new one agree.
+The invariant: a history depends only on its newest commit. The commits that are kept between two readings save time but
+change no result. So two instances with an old and a new mirror agree.
 """
 
 from collections import OrderedDict
@@ -21,27 +23,29 @@ from .process import GitError, TooMuch
 from .settings import GitSettings
 from .snapshots import ENTRY_BYTES, author_of, listed_paths, moment_of, path_of
 
-# All changes of files of one history together. The commit beyond it, and all before that, don't count.
+# The limit for the changed files of one history together. The commit that exceeds it, and all older commits, don't
+# count.
 _MAX_CHANGES = 100_000
-# One reading of git's output. If it is more, fewer commits are read at a time.
+# The limit for one reading of git's output, in bytes. If there is more, fewer commits are read at a time.
 _MAX_BYTES = 16_777_216
-# So many commits are named to git as known.
+# The number of commits that are named to git as known.
 _MAX_TIPS = 64
-# So many trees are listed for one broken file, to follow its link as it was then.
+# The number of trees that are listed for one broken file, to follow its link as it was then.
 _MAX_LISTINGS = 32
 _GONE = b"000000"
 _REGULAR = (b"100644", b"100755", b"100664")
-# In place of a blob's id: a link or a submodule, whose content isn't the file's.
+# Used in place of a blob's id for a link or a submodule, because its content isn't the file's content.
 _NO_FILE = ""
 
 
 @attrs.frozen(slots=True, eq=False)
 class Step:
-    """One commit and what it changed.
+    """One commit and its changes.
 
     Attributes:
-        parent: Its first parent; None for a commit without one.
-        before: Path to the id of the blob that it held before; None if there was nothing, "" if it was no regular file.
+        parent: Its first parent; None for a commit without a parent.
+        before: Path to the id of the blob that it held before. None if there was nothing, "" if it wasn't a regular
+            file.
     """
 
     parent: str | None
@@ -54,7 +58,7 @@ class History:
     """The newest commits of a label, the newest first.
 
     Attributes:
-        edits: Which commit changed each path last.
+        edits: The commit that changed each path last.
     """
 
     steps: Sequence[Step]
@@ -62,7 +66,7 @@ class History:
 
 
 class Histories:
-    """Reads histories, and keeps the commits that it has read for those to come."""
+    """Reads histories, and keeps the commits that it has read for later histories."""
 
     def __init__(self, mirror: Mirror, max_changes: int = _MAX_CHANGES, max_bytes: int = _MAX_BYTES) -> None:
         self._mirror = mirror
@@ -76,7 +80,7 @@ class Histories:
         """Read the history of a commit.
 
         Args:
-            former: Of the same label, which probably is its end.
+            former: The former history of the same label. The new history probably continues it.
 
         Raises:
             GitError: The mirror can't be read.
@@ -101,8 +105,11 @@ class Histories:
         return History(steps, _edits(steps, former))
 
     async def _fetch(self, commit: str, count: int) -> bool:
-        """Read a commit and those before it, until one is known. Returns False if that one changes too much to be read."""
-        # Most labels have most of their commits in common: git stops where the commits of another label begin.
+        """Read a commit and those before it, until one is known.
+
+        Return False if the commit changes too much to be read.
+        """
+        # Most labels have most of their commits in common. git stops where the commits of another label begin.
         known = tuple(self._tips)
         while count:
             try:
@@ -113,32 +120,33 @@ class Histories:
             except GitError:
                 if not known:
                     raise
-                # One of them may be gone from the mirror.
+                # The mirror may have lost one of the known commits.
                 self._tips.clear()
                 listed = b""
             found = {step.origin.commit: step for step in _parse(listed)}
             self._steps |= found
             if commit in found:
                 return True
-            # It is an ancestor of a known commit, but not along first parents.
+            # The commit is an ancestor of a known commit, but not along first parents.
             known = ()
         return False
 
     def forget_all_but(self, histories: Collection[History]) -> None:
-        """Let go of the commits that none of these has, once they are as many as those in use."""
+        """Drop the commits that none of these histories has, once there are as many of them as commits in use."""
         used = {step.origin.commit: step for each in histories for step in each.steps}
         if len(self._steps) > 2 * len(used):
             self._steps = used
 
 
 class GitPast:
-    """What the files of a commit held before; a `model.Past`.
+    """The former content of a commit's files; a `model.Past`.
 
-    It is a function of the commit, so it decides alone: every instance puts the same content in the place of a broken file.
+    It depends only on the commit, so it decides alone: every instance replaces a broken file by the same content.
 
     Args:
-        history: Of the commit.
-        ways: As `Snapshot.ways` of the commit. A broken link falls back to the file that it led to in each former commit.
+        history: The history of the commit.
+        ways: The ways of the commit, as in `Snapshot.ways`. A broken link falls back to the file that it led to in each
+            former commit.
     """
 
     is_authoritative = True
@@ -177,7 +185,10 @@ class GitPast:
                     yield Former(content, step.parent, blob)
 
     async def _followed(self, path: str, commit: str) -> tuple[Way, str | None] | None:
-        """Where a path led in a former commit, and the blob there, as in `Step.before`; None if the commit holds too much to tell."""
+        """Follow a path in a former commit.
+
+        Return the way and the blob, as in `Step.before`, or None if the commit holds too much.
+        """
         limit = self._settings.files
         try:
             listed = await self._mirror.listing(commit, None, limit * ENTRY_BYTES)
@@ -188,7 +199,7 @@ class GitPast:
             return None
         if path not in paths.links:
             return Way((path,)), _NO_FILE if path in paths.unreadable else paths.blobs.get(path)
-        # Only the targets on the way are read: the way ends at each link whose target isn't known yet.
+        # Only the targets on the way are read. The way ends at each link whose target isn't read yet.
         texts: dict[str, str | None] = dict.fromkeys(paths.links)
         unknown = set(paths.links)
         way = followed(path, texts, paths.blobs)
@@ -200,7 +211,7 @@ class GitPast:
         return way, None if way.why else paths.blobs.get(way.end)
 
     async def _content(self, blob: str, max_bytes: int | None = None) -> bytes | None:
-        """The bytes of a blob; None if there are more than may be read."""
+        """Return the bytes of a blob, or None if it is too large to be read."""
         limit = self._settings.file_bytes
         try:
             return await self._mirror.blob(blob, limit if max_bytes is None else min(limit, max_bytes))
@@ -208,11 +219,11 @@ class GitPast:
             return None
 
     def remember(self, good: Callable[[], Good]) -> None:
-        """The mirror has it all."""
+        """Do nothing, because the mirror has all former content."""
 
 
 def _turned(step: Step, way: Way) -> bool:
-    """Whether the way may have been another one before a step: a link on it was changed, or there was one where there is none now."""
+    """Return whether the way may have been different before a step: the step changed a link on it, or removed one."""
     *links, _ = way.through
     if not step.before.keys().isdisjoint(links):
         return True
@@ -221,15 +232,17 @@ def _turned(step: Step, way: Way) -> bool:
 
 
 def _directories(path: str) -> Iterator[str]:
-    """The directories that a path is in."""
+    """Yield the directories that contain a path."""
     return (path[:end] for end, character in enumerate(path) if character == "/")
 
 
 def edits_through(edits: Edits, ways: Mapping[str, Way]) -> Edits:
-    """Edits in which each commit that changed something a link leads through, or to, has changed the link as well.
+    """Return the edits with those of links added.
+
+    A commit that changed a path on a link's way counts as a change of the link.
 
     Args:
-        ways: As `Snapshot.ways` of the newest commit.
+        ways: The ways of the newest commit, as in `Snapshot.ways`.
     """
     by_path = edits.by_path
     found = {link: [by_path[path] for path in way.through if path in by_path] for link, way in ways.items()}
@@ -239,7 +252,7 @@ def edits_through(edits: Edits, ways: Mapping[str, Way]) -> Edits:
 
 def _edits(steps: Sequence[Step], former: History | None) -> Edits:
     added = _added(steps, former) if former is not None else None
-    # Entries of commits that don't count any more are left behind, so now and then all are made anew.
+    # Old entries remain for commits that no longer count, so now and then all entries are made anew.
     if former is None or added is None or former.edits.newest > 2 * EDIT_COMMITS:
         newest, by_path, added = len(steps), {}, steps
     else:
@@ -251,7 +264,7 @@ def _edits(steps: Sequence[Step], former: History | None) -> Edits:
 
 
 def _added(steps: Sequence[Step], former: History) -> Sequence[Step] | None:
-    """The steps that came on top of a former history; None if it isn't the end of these."""
+    """Return the steps that are newer than a former history, or None if these steps don't continue it."""
     if not former.steps:
         return None
     tip = former.steps[0]
@@ -260,7 +273,7 @@ def _added(steps: Sequence[Step], former: History) -> Sequence[Step] | None:
 
 
 def _parse(listed: bytes) -> Iterator[Step]:
-    """The commits that `Mirror.commits` lists."""
+    """Yield the commits that `Mirror.commits` lists."""
     tokens = iter(listed.split(b"\0"))
     header: tuple[str, str | None, Origin] | None = None
     before: dict[str, str | None] = {}

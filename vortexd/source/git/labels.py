@@ -1,7 +1,7 @@
-"""Which refs of a repository are labels, and which of them are read. Pure.
+"""Decides which refs of a repository are labels, and which labels are read. Pure.
 
-The invariant: a label is found by its whole name among the branches and tags that may be served, and in no other way. git's own notation for
-revisions (`HEAD~1`, `main^{/text}`, `:/text`) never reaches git (ATTACKS G02).
+The invariant: a label is found only by its whole name among the branches and tags that may be served. git's own
+notation for revisions (`HEAD~1`, `main^{/text}`, `:/text`) never reaches git (ATTACKS G02).
 """
 
 import re
@@ -17,10 +17,12 @@ COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def labels_of(refs: Mapping[str, Ref], patterns: Sequence[str]) -> tuple[dict[str, Ref], list[str]]:
-    """The labels that refs make, and the refs that are left out, for their names can't be labels. A branch goes before a tag of the same name.
+    """Return the labels of a repository, and the refs that are left out because their names can't be labels.
+
+    A branch takes precedence over a tag of the same name.
 
     Args:
-        patterns: As `GitSettings.labels`.
+        patterns: The patterns, as in `GitSettings.labels`.
     """
     allowed = _compiled(patterns)
     labels: dict[str, Ref] = {}
@@ -37,7 +39,7 @@ def labels_of(refs: Mapping[str, Ref], patterns: Sequence[str]) -> tuple[dict[st
 
 
 def may_be_served(ref: str, patterns: Sequence[str]) -> bool:
-    """Whether a branch or tag, by its full name, could be a label."""
+    """Return whether a branch or tag, by its full name, could be a label."""
     return ref.startswith((BRANCH, TAG)) and _is_allowed(ref, _compiled(patterns))
 
 
@@ -53,15 +55,17 @@ def _is_allowed(name: str, allowed: _Compiled) -> bool:
 
 
 def short(name: str) -> str:
-    """A branch or tag without what comes before its own name."""
+    """Return the name of a branch or tag without its prefix."""
     return name.removeprefix(BRANCH) if name.startswith(BRANCH) else name.removeprefix(TAG)
 
 
 def default_label(setting: str, head: str, labels: Mapping[str, Ref]) -> str:
-    """The label of a request that names none: what is set, else the branch of the remote's HEAD, else main, and master where there is no main.
+    """Return the label for requests that name none.
+
+    It is the label in the settings, else the branch of the remote's HEAD, else main. If there is no main, it is master.
 
     Args:
-        head: The full name of that branch, which may be missing or not be served.
+        head: The full name of that branch. The branch may not exist or may not be served.
     """
     if setting:
         return setting
@@ -72,10 +76,10 @@ def default_label(setting: str, head: str, labels: Mapping[str, Ref]) -> str:
 
 
 def obstructed(locations: Iterable[str], submodules: Iterable[str]) -> list[tuple[str, str]]:
-    """The locations that lead into a submodule, each with the submodule.
+    """Return the locations that lead into a submodule, each with the submodule.
 
     Args:
-        locations: As `Files.locations` has them.
+        locations: The locations, as in `Files.locations`.
     """
     ways = [(location, [_name(part) for part in location.split("/")[:-1]]) for location in locations]
     return [(location, path) for path in submodules for location, parts in ways if _leads_into(parts, path.split("/"))]
@@ -88,15 +92,17 @@ def _leads_into(parts: Sequence[re.Pattern[str]], submodule: Sequence[str]) -> b
 
 
 def _name(part: str) -> re.Pattern[str]:
-    """One name of a location, with `*` and placeholders for anything."""
+    """Make a pattern of one name of a location. `*` and placeholders match anything."""
     return re.compile(".*".join(map(re.escape, _ANYTHING.split(part))))
 
 
 def first_labels(labels: Mapping[str, Ref], newest: Sequence[str], default: str, count: int) -> list[str]:
-    """The labels that are read without being asked for: the default label, then those with the newest commits.
+    """Return the labels that are read even if no client asks for them.
+
+    These are the default label and then those with the newest commits.
 
     Args:
-        newest: Full names of refs, the newest first.
+        newest: The full names of refs, the newest first.
     """
     by_name = {ref.name: label for label, ref in labels.items()}
     ordered = [default] if default in labels else []
@@ -105,7 +111,7 @@ def first_labels(labels: Mapping[str, Ref], newest: Sequence[str], default: str,
 
 
 def locations_of(search_paths: Sequence[str], label: str) -> tuple[str, ...]:
-    """Search paths as `Files.locations` has them: the top first, and each once."""
+    """Return search paths as `Files.locations`: the top first, and each location once."""
     locations = [path.replace("{label}", label).strip("/") + "/" for path in search_paths]
     return tuple(dict.fromkeys(["", *("" if each == "/" else each for each in locations)]))
 

@@ -1,13 +1,15 @@
-"""Symbolic links of a commit: in come their targets as git has them, out goes the file that each leads to. Pure.
+"""Follows the symbolic links of a commit: their targets arrive as git has them, and the files that they lead to leave.
 
-The invariant: a link leads to a regular file of the same commit that is served by itself, or nowhere. Nothing is looked up in a file system.
+Pure. The invariant: a link leads to a regular file of the same commit that is served by itself, or nowhere. The file
+system is never used.
 """
 
 from collections.abc import Collection, Iterator, Mapping
 
 import attrs
 
-# Links that lead to links, and the names on the way. Real ones need two or three; without a bound a loop would never end.
+# Limits for links that lead to links, and for names on the way. Real links need two or three. Without a limit a loop
+# would never end.
 MAX_HOPS = 8
 MAX_STEPS = 128
 MAX_TARGET_BYTES = 1_024
@@ -22,11 +24,12 @@ DANGLING = "it leads to no file that is served"
 
 @attrs.frozen(slots=True)
 class Way:
-    """Where a link leads.
+    """The way from a link to its target.
 
     Attributes:
-        through: The paths that decide on it: the link, those that it leads through, and the one at the end, as far as it was followed.
-        why: Why it leads to no file; "" if it does.
+        through: The paths that decide where it leads: the link, the links on the way, and the path at the end. If the
+            way can't be followed to its end, the last path is the last one that was reached.
+        why: The reason why it leads to no file; "" if it leads to one.
     """
 
     through: tuple[str, ...]
@@ -34,7 +37,7 @@ class Way:
 
     @property
     def end(self) -> str:
-        """The file that it leads to, if it leads to one."""
+        """The path of the file that the link leads to, if there is one."""
         return self.through[-1]
 
 
@@ -45,7 +48,7 @@ def follow(links: Mapping[str, bytes], files: Collection[str]) -> dict[str, Way]
 
     Args:
         links: Path to the target as git has it.
-        files: The paths of the regular files, as they may be asked for.
+        files: The paths of the regular files that clients may ask for.
     """
     ways: dict[str, Way] = {}
     texts = {path: text_of(target) for path, target in links.items()}
@@ -61,10 +64,10 @@ def follow(links: Mapping[str, bytes], files: Collection[str]) -> dict[str, Way]
 
 
 def followed(path: str, texts: Mapping[str, str | None], files: Collection[str]) -> Way:
-    """Follow one link to its end, whatever is there.
+    """Follow one link to its end, whether there is a file or not.
 
     Args:
-        texts: Path to the target, of all links; None if it can't be followed, so that the way ends there as `TOO_LONG`.
+        texts: The paths of all links to their targets. If a target is None, the way ends at this link as `TOO_LONG`.
     """
     place: list[str] = []
     left = path.split("/")[::-1]
@@ -82,7 +85,7 @@ def followed(path: str, texts: Mapping[str, str | None], files: Collection[str])
             if not place:
                 return Way(tuple(through), OUTSIDE)
             if here in files:
-                return Way(tuple(through), DANGLING)  # a file has no parent to go on from
+                return Way(tuple(through), DANGLING)  # a file has no parent directory that the way could continue in
             place.pop()
         elif name.startswith("."):
             return Way(tuple(through), HIDDEN)
@@ -100,7 +103,7 @@ def followed(path: str, texts: Mapping[str, str | None], files: Collection[str])
 
 
 def text_of(target: bytes) -> str | None:
-    """A target as text; None if it is too long, or isn't text."""
+    """Return a target as text, or None if it is too long or isn't text."""
     if len(target) > MAX_TARGET_BYTES:
         return None
     try:

@@ -1,7 +1,8 @@
 """The mirror of one repository: a bare repository in the state directory, without a work tree.
 
-In comes the remote's state by `fetch`; out go the commits of its branches and tags. The invariant: the directory under the mirror's
-name is always a whole repository. One that is broken is replaced by another that was made whole beside it, in one rename.
+`fetch` brings the remote's state. The commits of its branches and tags leave. The invariant: the directory with the
+mirror's name is always a whole repository. If it is broken, a new mirror is made completely next to it, and takes its
+place by renaming.
 """
 
 import fcntl
@@ -31,28 +32,30 @@ from .settings import GitSettings
 
 log = structlog.get_logger()
 
-# What git says when it is its own repository that is broken. What it doesn't say so clearly is found out by asking the remote.
+# git's messages about its own broken repository. If the message isn't clear, the mirror asks the remote to find the
+# cause.
 _BROKEN = re.compile(
     r"corrupt|bad object|missing (?:blob|tree|commit|object)|loose object|packfile|not a git repository|bad config|"
     r"invalid sha1 pointer|broken|inflate|unable to read|index file|did not send all necessary|bad (?:tree|signature)|"
     r"unable to resolve reference|cannot lock ref"
 )
 _REBUILT_SUFFIX, _OLD_SUFFIX = ".new", ".old"
-# Seconds between two looks at a full disk: cheap, and the remote is left alone meanwhile.
+# Seconds between two looks at a full disk. They are cheap, and the remote isn't asked meanwhile.
 _ROOM_INTERVAL = 1.0
-# What HEAD of a mirror is where nobody knows that of the remote.
+# The HEAD of a mirror while that of the remote isn't known.
 _NO_HEAD = f"{BRANCH}main"
 
 
 @attrs.frozen
 class Fetched:
-    """What a fetch has brought.
+    """The result of a fetch.
 
     Attributes:
         refs: All branches and tags of the mirror by full name.
-        is_new: They aren't what they were after the fetch before.
-        refused: Branches and tags of the remote that lead to an object that git refuses, and why. They stay as they were.
-        problem: Why other refs are out of date; "" if none is.
+        is_new: Whether they differ from those after the fetch before.
+        refused: Branches and tags of the remote that lead to an object that git refuses, with the reasons. They stay as
+            they were.
+        problem: The reason why other refs are out of date; "" if none is.
     """
 
     refs: Mapping[str, Ref]
@@ -62,16 +65,16 @@ class Fetched:
 
 
 def mirror_name(remote: Remote) -> str:
-    """A directory name for a remote: readable, unique, and without secrets."""
+    """Return a directory name for a remote: readable, unique, and without secrets."""
     readable = re.sub(r"[^A-Za-z0-9]+", "-", remote.path.removesuffix(".git"))[-40:].strip("-")
     return f"{readable}-{hashlib.sha256(remote.uri.encode()).hexdigest()[:12]}.git"
 
 
 class Mirror:
-    """See the module. One task at a time.
+    """Keeps the mirror of a repository; see the module. One task at a time.
 
     Args:
-        directory: Where it is; its parent is made when it is missing.
+        directory: The directory of the mirror. If its parent is missing, it is made.
     """
 
     def __init__(self, directory: Path, remote: Remote, settings: GitSettings) -> None:
@@ -82,20 +85,23 @@ class Mirror:
         self._fetch = Fetch(self.git)
         self._listed: bytes | None = None
         self._head = _NO_HEAD
-        # The room that was left after the clean-up of a fetch that ran out of it.
+        # The free space after the clean-up, if the last fetch filled the disk.
         self._room: Room | None = None
 
     @property
     def head(self) -> str:
-        """The full name of the branch that the remote's HEAD stood for when it was asked last; there may be no such branch."""
+        """The full name of the branch that the remote's HEAD pointed to when it was last asked.
+
+        There may be no such branch.
+        """
         return self._head
 
     @contextmanager
     def owned(self) -> Iterator[None]:
-        """Make the directory ours, and nobody else's while the context lasts.
+        """Lock the directory for this process while the context lasts.
 
         Raises:
-            SourceError: It isn't ours to use; says what to do.
+            SourceError: The directory can't be used. The error says what to do.
         """
         parent = self._directory.parent
         try:
@@ -121,13 +127,13 @@ class Mirror:
             os.close(lock)
 
     async def prepare(self) -> bool:
-        """Make the mirror usable after whatever happened to it. Returns whether it holds anything of the remote.
+        """Make the mirror usable, even if it is broken or missing. Return whether it holds anything of the remote.
 
         Raises:
-            SourceError: It can't be made.
+            SourceError: The mirror can't be made.
         """
         version = (await self._local("version")).decode("utf-8", "replace").strip()
-        # Distributions mend old versions: it is said, and nothing hangs on it.
+        # Distributions patch old versions of git, so the version is only logged. Nothing depends on it.
         log.info("mirror opened", mirror=str(self._directory), git=version)
         await threads.run_sync(self._recover)
         if not self._directory.exists():
@@ -136,20 +142,23 @@ class Mirror:
         try:
             refs = await self.refs()
             await self._fetch.remember()
-            # Whatever else HEAD is, it is asked for again.
+            # If HEAD isn't symbolic, the remote is asked again later.
             with suppress(GitError):
                 self._head = (await self._local("symbolic-ref", "HEAD")).decode("utf-8", "replace").strip()
             return bool(refs)
         except GitError as error:
             if error.fault is not Fault.UNKNOWN:
-                raise  # a disk that is slow or full is no reason to lose what is on it
-            log.warning("mirror broken", mirror=str(self._directory), reason=str(error), consequence="made anew")
+                raise  # if the disk is slow or full, that is no reason to delete the mirror
+            log.warning("mirror broken", mirror=str(self._directory), reason=str(error), consequence="it is made anew")
             await threads.run_sync(shutil.rmtree, self._directory)
             await self._create(self.git)
             return False
 
     def _recover(self) -> None:
-        """Finish or undo a swap that was broken off, and remove the locks of processes that are gone. We alone are here."""
+        """Finish or undo an interrupted swap, and remove the locks of dead processes.
+
+        Only this process uses the directory now.
+        """
         old, new = self._beside(_OLD_SUFFIX), self._beside(_REBUILT_SUFFIX)
         if old.exists() and not self._directory.exists():
             old.rename(self._directory)
@@ -159,10 +168,10 @@ class Mirror:
             remove_leftovers(self._directory, 0.0)
 
     async def fetch(self, timeout: float) -> Fetched:
-        """Bring the mirror up to date with the remote, as far as git takes what the remote has.
+        """Bring the mirror up to date with the remote, except for the refs that git refuses.
 
         Raises:
-            GitError: The remote can't be reached, or not in time; the mirror is what it was, or newer.
+            GitError: The remote can't be reached, or not in time. The mirror is unchanged or newer.
             SourceError: A secret can't be read.
         """
         self._room = None
@@ -175,18 +184,19 @@ class Mirror:
     async def _fetched(self) -> Fetched:
         listed = await self._list()
         before, self._listed = self._listed, listed
-        # There may be a hundred thousand.
+        # There may be a hundred thousand refs.
         refs = await threads.run_sync(parse_refs, listed)
         return Fetched(refs, listed != before, self._fetch.names, self._fetch.problem)
 
     def _cleaned_up(self, error: GitError) -> GitError:
-        """Remove the leftovers of our own failed fetch. Returns the error to raise."""
+        """Remove the leftovers of a failed fetch. Return the error to raise."""
         try:
             is_full = error.fault is Fault.FULL or (
                 error.fault is Fault.UNKNOWN and room_at(self._directory).is_used_up
             )
             remove_halves(self._directory)
-            # What was killed has left its locks behind; who works here by hand is done long before a fetch may end.
+            # If git was killed, it has left its locks. An operator who runs git here by hand is done before a fetch
+            # times out.
             remove_leftovers(self._directory, 0.0 if error.fault is Fault.LATE else self._settings.fetch_timeout)
             if not is_full:
                 return error
@@ -197,7 +207,10 @@ class Mirror:
         return GitError(f"the disk of {self._directory.parent} is full; {remedy}; {error}", Fault.FULL)
 
     async def wait_for_room(self) -> None:
-        """Wait until there is more room than after the last fetch, if that found too little; else for ever."""
+        """Wait until there is more free space than after the last fetch.
+
+        If that fetch didn't fill the disk, wait for ever.
+        """
         if self._room is None:
             await trio.sleep_forever()
         assert self._room is not None
@@ -208,10 +221,10 @@ class Mirror:
                     return
 
     async def follow_head(self, timeout: float) -> bool:
-        """Ask the remote which branch its HEAD stands for, and remember it. Returns whether it is another one than before.
+        """Ask the remote which branch its HEAD points to, and remember it. Return whether it has changed.
 
         Raises:
-            SourceError: The remote can't be asked, which isn't the mirror's fault.
+            SourceError: The remote can't be asked. That isn't the mirror's fault.
         """
         try:
             listed = await self.git.run(
@@ -227,20 +240,24 @@ class Mirror:
         return self._head != before
 
     async def _remember_head(self, git: Git) -> None:
-        # A start that can't reach the remote goes by it. Where it can't be written, the next start asks anew.
+        # If the remote can't be reached at the next start, this branch counts. If it can't be written, the next start
+        # asks again.
         with suppress(GitError):
             await git.run("symbolic-ref", "HEAD", self._head, timeout=self._settings.read_timeout)
 
     async def tidy(self) -> None:
-        """Pack what has gathered: git does so by itself only where it may leave processes behind.
+        """Pack the objects of many fetches. git would do so by itself only if it may leave processes behind.
 
         Raises:
-            GitError: It can't be done now; nothing is lost.
+            GitError: It can't be done now. Nothing is lost.
         """
         await self.git.run("gc", "--quiet", "--prune=1.day.ago", timeout=self._settings.fetch_timeout)
 
     async def is_at_fault(self, error: GitError) -> bool:
-        """Whether a fetch failed because of the mirror rather than of the remote, which answers then."""
+        """Return whether a fetch failed because of the mirror and not because of the remote.
+
+        To find out, it may ask the remote.
+        """
         if error.fault is not Fault.UNKNOWN:
             return False
         if _BROKEN.search(str(error)):
@@ -256,16 +273,18 @@ class Mirror:
         return True
 
     async def rebuild(self) -> Fetched:
-        """Make the mirror anew beside the old one, and put it in its place when it is whole.
+        """Make a new mirror next to the old one, and put it in its place when it is complete.
 
         Raises:
-            GitError: It can't be made now; the old one stays.
+            GitError: It can't be made now. The old mirror stays.
         """
-        log.warning("mirror rebuilt", mirror=str(self._directory), consequence="what is served stays as it is")
+        log.warning(
+            "mirror rebuilt", mirror=str(self._directory), consequence="the server keeps serving the last state"
+        )
         try:
             await self._replace()
         except (OSError, SourceError) as error:
-            # On a full disk half a mirror is what would keep it full.
+            # On a full disk a partial mirror would keep the disk full.
             await threads.run_sync(partial(shutil.rmtree, self._beside(_REBUILT_SUFFIX), ignore_errors=True))
             if isinstance(error, OSError):
                 words = (error.strerror or "I/O error").lower()
@@ -288,7 +307,7 @@ class Mirror:
             raise GitError(fetch.problem, Fault.OBJECT)
         for name, why in fetch.names.items():
             if name in parse_refs(self._listed or b""):
-                # It stays what it was, and only the old mirror has that.
+                # This ref keeps its former state, and only the old mirror has that state.
                 raise GitError(f"the mirror can't be made anew without {shown(name)}: {why}", Fault.OBJECT)
         await self._remember_head(git)
         await threads.run_sync(remove, old)
@@ -300,7 +319,7 @@ class Mirror:
         await threads.run_sync(remove, old)
 
     async def refs(self) -> Mapping[str, Ref]:
-        """All branches and tags by full name.
+        """Return all branches and tags by full name.
 
         Raises:
             GitError: The mirror can't be read.
@@ -311,17 +330,17 @@ class Mirror:
         return await self._local("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags")
 
     async def newest(self) -> list[str]:
-        """The full names of all branches and tags, those with the newest commits first."""
+        """Return the full names of all branches and tags, those with the newest commits first."""
         listed = await self._local(
             "for-each-ref", "--sort=refname", "--sort=-creatordate", "--format=%(refname)", "refs/heads", "refs/tags"
         )
         return listed.decode("utf-8", "replace").splitlines()
 
     async def holds(self, commit: str, names: frozenset[str]) -> bool:
-        """Whether one of these branches and tags has a commit in its past.
+        """Return whether one of these branches and tags has a commit in its history.
 
         Args:
-            commit: A full id, which may be nobody's.
+            commit: A full id, which may not exist.
         """
         try:
             listed = await self._local(
@@ -332,11 +351,13 @@ class Mirror:
         return not names.isdisjoint(listed.decode("utf-8", "replace").splitlines())
 
     async def listing(self, tree: str, before: str | None, max_bytes: int) -> bytes:
-        """What a tree holds, or what is different from another, as `ls-tree -r -z` and `diff-tree -r -z` print it.
+        """Return the content of a tree as `ls-tree -r -z` prints it, or its difference from another tree.
+
+        `diff-tree -r -z` prints the difference.
 
         Raises:
             GitError: The mirror can't be read.
-            TooMuch: There is more than that.
+            TooMuch: The output is larger than `max_bytes`.
         """
         if before is None:
             return await self._local("ls-tree", "-r", "-z", "--end-of-options", tree, max_bytes=max_bytes)
@@ -345,15 +366,17 @@ class Mirror:
         )
 
     async def commits(self, commit: str, count: int, known: Collection[str], max_bytes: int) -> bytes:
-        """A commit and those before it along first parents, each with its first parent and what it changed, as `git_history` reads it.
+        """Return a commit and those before it along first parents, with their first parents and changes.
+
+        `history` parses the result.
 
         Args:
-            count: At most so many.
-            known: Commits that are left out, with all before them.
+            count: The largest number of commits.
+            known: Commits that are left out, with all commits before them.
 
         Raises:
             GitError: The mirror can't be read.
-            TooMuch: There is more than that.
+            TooMuch: The output is larger than `max_bytes`.
         """
         return await self._local(
             *("log", "--first-parent", "--diff-merges=first-parent", "--raw", "-z", "--no-renames", "--no-abbrev"),
@@ -363,11 +386,11 @@ class Mirror:
         )
 
     async def blob(self, id: str, max_bytes: int) -> bytes:
-        """The bytes of a blob.
+        """Return the bytes of a blob.
 
         Raises:
             GitError: The mirror can't be read.
-            TooMuch: It is larger.
+            TooMuch: The blob is larger than `max_bytes`.
         """
         return await self._local("cat-file", "blob", id, max_bytes=max_bytes)
 
@@ -393,7 +416,7 @@ def _check_owner(path: Path) -> None:
 
 
 def _write_trust(path: str, repository: str) -> None:
-    """Name the one repository of this machine that git may serve to us, whoever owns it.
+    """Write a git configuration that allows fetches from one repository on this machine, even if another user owns it.
 
     Raises:
         GitError: The file can't be written.

@@ -1,6 +1,6 @@
-"""Log lines about one git source, each fact once: in come the facts of now, out goes a line for those that are new.
+"""Logs facts about one git source, each fact once: the current facts arrive, and a line leaves for the new facts.
 
-A line names a few items and counts the others, for a repository may have thousands.
+A line names a few items and counts the others, because a repository may have thousands.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,10 +15,10 @@ _NAMED = 10
 
 
 class Notices:
-    """See the module.
+    """Logs facts once; see the module.
 
     Args:
-        source: Its name.
+        source: The name of the source.
     """
 
     def __init__(self, source: str) -> None:
@@ -27,9 +27,9 @@ class Notices:
         self._left_out: Sequence[str] = ()
 
     def left_out(self, names: Sequence[str]) -> None:
-        """Branches and tags whose names can't be labels."""
+        """Log branches and tags whose names can't be labels."""
         if names == self._left_out:
-            return  # there may be a hundred thousand
+            return  # there may be a hundred thousand names
         self._left_out = names
         new = self._new("left out", ((shown(name),) for name in names))
         if new:
@@ -38,11 +38,12 @@ class Notices:
                 source=self._source,
                 labels=[name for (name,) in new[:_NAMED]],
                 more=len(new[_NAMED:]),
-                reason="a label is at most 128 letters, digits, dots, hyphens, underscores, slashes, + and @, and hides nothing",
+                reason="a label has at most 128 letters, digits, dots, hyphens, underscores, slashes, + and @, and no "
+                "part of it begins or ends with a dot",
             )
 
     def not_followed(self, links: Iterable[Mapping[str, str]]) -> None:
-        """Symbolic links that lead to no file, and why, of each label."""
+        """Log symbolic links that lead to no file, with the reasons, for each label."""
         new = self._new("not followed", ((path, why) for each in links for path, why in each.items()))
         if new:
             log.warning(
@@ -54,7 +55,7 @@ class Notices:
             )
 
     def obstructed(self, found: Iterable[tuple[str, str]]) -> None:
-        """Search paths, each with the submodule that it leads into."""
+        """Log search paths, each with the submodule that it leads into."""
         for location, submodule in self._new("obstructed", found)[:_NAMED]:
             log.warning(
                 "search path leads into a submodule",
@@ -66,10 +67,12 @@ class Notices:
             )
 
     def refused(self, refs: Mapping[str, str], kept: Iterable[str]) -> list[str]:
-        """Branches and tags of the remote that git refuses, and why. Returns a sentence for each that is new.
+        """Log branches and tags of the remote that git refuses, with the reasons.
+
+        Return a sentence for each that is new.
 
         Args:
-            kept: The refs that the mirror has, in a former state.
+            kept: The refs that the mirror has in a former state.
         """
         held = frozenset(kept)
         new = self._new("refused", refs.items())
@@ -81,10 +84,12 @@ class Notices:
         return [f"{shown(name)} can't be fetched: {why}" for name, why in new]
 
     def default_label(self, label: str, is_set: bool, labels: Collection[str]) -> str:
-        """The label of a request that names none. Returns what is wrong, where there is none of that name and this is new.
+        """Log the label for requests that name none.
+
+        If it is new and there is no such label, return the problem, else "".
 
         Args:
-            is_set: The settings name it.
+            is_set: Whether the settings name it.
         """
         if not self._new("default label", [(label, str(label in labels))]):
             return ""
@@ -94,7 +99,7 @@ class Notices:
             return ""
         known = sorted(labels)
         there_are = ", ".join(known[:_NAMED]) + (f" and {len(known) - _NAMED} more" if len(known) > _NAMED else "")
-        remedy = f"set default_label to one of those that there are: {there_are}"
+        remedy = f"set default_label to an existing branch or tag: {there_are}"
         log.warning(
             "no default label",
             source=self._source,
@@ -105,7 +110,7 @@ class Notices:
         return f"there is no branch or tag {label} for requests without a label; {remedy}"
 
     def _new(self, kind: str, found: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
-        """What of it wasn't so when it was last looked at."""
+        """Return the facts that weren't true at the last call."""
         now = frozenset(found)
         before, self._said[kind] = self._said.get(kind, frozenset()), now
         return sorted(now - before)

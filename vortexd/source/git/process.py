@@ -1,8 +1,9 @@
-"""The git program, tamed: in come arguments, out comes what it printed, within a deadline and with nothing left running.
+"""Runs git safely: arguments arrive, and git's output leaves. Each call has a deadline and leaves no process behind.
 
-The invariant: git sees only the environment and the configuration that are written here. Nothing of the machine's, the user's or the
-repository's configuration can make it run a command, ask a question, follow a redirection or speak another protocol than the
-address's own; secrets go through a memory file that it inherits, and stand in no argument and no environment.
+The invariant: git sees only the environment and configuration that this module sets. No configuration of the machine,
+the user or the repository can make it run a command, ask a question or follow a redirection. Nor can it make git use
+another protocol than the address's own. Secrets are passed in a memory file that git inherits, never in arguments or in
+the environment.
 """
 
 import os
@@ -21,7 +22,7 @@ from .complaints import Fault, culprit, fault_of, is_key_refused, is_shallow
 from .remotes import Remote
 from .settings import GitSettings
 
-# What is handed on of our own environment: to find git and ssh, the user's ssh keys, proxies and certificates.
+# The variables that git inherits from the server: to find git and ssh, the user's ssh keys, proxies and certificates.
 _HANDED_ON = (
     *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR"),
     *(name for each in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for name in (each, each.upper())),
@@ -32,7 +33,7 @@ _FIXED = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_ATTR_NOSYSTEM": "1",
     "GIT_TERMINAL_PROMPT": "0",
-    # Set and empty: nobody is asked, not even by $SSH_ASKPASS.
+    # Set but empty, so that git and ssh never ask for a password, not even through $SSH_ASKPASS.
     "GIT_ASKPASS": "",
     "SSH_ASKPASS_REQUIRE": "never",
     "GIT_OPTIONAL_LOCKS": "0",
@@ -62,8 +63,9 @@ _CONFIGURATION = {
     "core.packedGitLimit": "256m",
     "pack.threads": "1",
 }
-# Faults of old commits, tags and modes, which `git clone` takes as well: identities, dates, time zones, messages, names of tags. git 2.31 knows
-# each of them; a git that doesn't know one warns, and goes on. Every check that guards paths and submodules stays an error.
+# Faults of old commits, tags and modes that `git clone` accepts, too: identities, dates, time zones, messages, names of
+# tags. git 2.31 knows all of them. If a git doesn't know one, it warns and continues. Every check that protects paths
+# and submodules stays an error.
 _HARMLESS = (
     *("badDate", "badDateOverflow", "badEmail", "badName", "badTimezone", "zeroPaddedDate"),
     *("missingAuthor", "missingCommitter", "missingEmail", "missingNameBeforeEmail", "multipleAuthors"),
@@ -74,27 +76,28 @@ _SSH = (
     *("ssh", "-F", "/dev/null", "-oBatchMode=yes", "-oStrictHostKeyChecking=yes", "-oConnectTimeout=15"),
     *("-oServerAliveInterval=15", "-oServerAliveCountMax=2", "-oClearAllForwardings=yes"),
 )
-# POSIX counts files in blocks of 512 bytes and memory in KiB. What can't be limited is still ended by the deadline.
+# POSIX counts files in blocks of 512 bytes and memory in KiB. If a limit can't be set, the deadline still ends the
+# call.
 _LIMITED = 'ulimit -f "$1" 2>/dev/null; ulimit -v "$2" 2>/dev/null; shift 2; exec "$@"'
 _MEMORY_BYTES = 4 * 2**30
 _HELPER = '!f() { if test "$1" = get; then cat "/proc/self/fd/%d"; fi; }; f'
 
 _SHALLOW = (
-    "the remote is a shallow clone, and git fetches no branch without its past from one; "
-    "run git fetch --unshallow there, or name the repository that it was cloned from"
+    "the remote is a shallow clone, and git fetches only branches with complete history from it; "
+    "run git fetch --unshallow there, or use the repository that it was cloned from"
 )
-_KEY_REMEDY = "take it off with ssh-keygen -p, or give the key to an agent, and its SSH_AUTH_SOCK to vortexd"
+_KEY_REMEDY = "remove it with ssh-keygen -p, or add the key to an agent and set SSH_AUTH_SOCK for vortexd"
 _MAX_OUTPUT = 64 * 2**20
 _MAX_COMPLAINT = 16_384
 _REAP_TIMEOUT = 5.0
 
 
 class GitError(SourceError):
-    """A call of git that failed, with what git said about it in one line.
+    """A failed call of git, with git's message in one line.
 
     Attributes:
-        fault: Where the fault lies.
-        culprit: The object of the remote that is at fault, and why; "" where none is.
+        fault: The cause.
+        culprit: The object of the remote that is at fault, with the reason; "" if there is none.
     """
 
     def __init__(self, reason: str, fault: Fault = Fault.UNKNOWN, culprit: str = "") -> None:
@@ -104,12 +107,12 @@ class GitError(SourceError):
 
 
 class TooMuch(SourceError):
-    """git printed more than was asked for."""
+    """git printed more than the limit."""
 
 
 @attrs.frozen
 class Git:
-    """git for one mirror of one remote.
+    """Runs git for one mirror of one remote.
 
     Attributes:
         directory: The bare repository.
@@ -122,15 +125,15 @@ class Git:
     async def run(
         self, *arguments: str, timeout: float, input: bytes = b"", is_remote: bool = False, max_bytes: int = _MAX_OUTPUT
     ) -> bytes:
-        """Run git to its end, and return what it printed.
+        """Run git to its end, and return its output.
 
         Args:
-            timeout: Seconds after which it is killed, with all that it has started.
-            is_remote: It speaks to the remote, so it is handed the credentials.
+            timeout: The seconds after which git is killed, with all processes that it has started.
+            is_remote: Whether git talks to the remote. If so, it gets the credentials.
 
         Raises:
-            GitError: It failed, or took too long.
-            TooMuch: It printed more than `max_bytes`.
+            GitError: The call failed or took too long.
+            TooMuch: git printed more than `max_bytes`.
             SourceError: A secret can't be read.
         """
         output, complaint = bytearray(), bytearray()
@@ -160,7 +163,7 @@ class Git:
 
     @asynccontextmanager
     async def kept_open(self, *arguments: str) -> AsyncIterator[trio.Process]:
-        """Start git, and kill it when the context ends. Its complaints are lost."""
+        """Start git, and kill it when the context ends. Its error messages are dropped."""
         async with self._started(arguments, self.environment(), (), keeps_complaints=False) as process:
             yield process
 
@@ -182,7 +185,7 @@ class Git:
                 stderr=subprocess.PIPE if keeps_complaints else subprocess.DEVNULL,
                 env=dict(environment),
                 pass_fds=descriptors,
-                # A group of its own, so that it can be killed with its children.
+                # A process group of its own, so that it can be killed with its children.
                 start_new_session=True,
                 cwd="/",
             )
@@ -194,10 +197,10 @@ class Git:
             await _end(process)
 
     def environment(self, credential: int | None = None) -> dict[str, str]:
-        """What git runs with, and nothing else.
+        """Return the complete environment of git.
 
         Args:
-            credential: The descriptor that it can read the credential from.
+            credential: The descriptor from which git can read the credential.
         """
         environment = {name: os.environ[name] for name in _HANDED_ON if name in os.environ} | _FIXED
         environment |= {
@@ -215,7 +218,7 @@ class Git:
         if credential is not None:
             configuration[f"credential.{self.remote.site}.helper"] = _HELPER % credential
         if self.remote.scheme == "file":
-            # git drops the rest of our configuration before it serves a repository of this machine.
+            # git ignores the rest of this configuration before it serves a repository on this machine.
             environment["GIT_CONFIG_GLOBAL"] = trusting(self.directory)
         for index, (name, value) in enumerate(configuration.items()):
             environment |= {f"GIT_CONFIG_KEY_{index}": name, f"GIT_CONFIG_VALUE_{index}": value}
@@ -230,7 +233,7 @@ class Git:
 
     @contextmanager
     def _credential(self, is_remote: bool) -> Iterator[tuple[dict[str, str], tuple[int, ...]]]:
-        """The environment, and the descriptors to inherit, of a call that may need the credential."""
+        """Return the environment and the descriptors to inherit, for a call that may need the credential."""
         password = self._password() if is_remote else ""
         if not password:
             yield self.environment(), ()
@@ -259,10 +262,13 @@ class Git:
         return GitError(self._reason(command, status, complaint), fault)
 
     def _reason(self, command: str, status: int | None, complaint: str) -> str:
-        """What git said about its failure: its own words in one line, never those of the remote, and no secret."""
+        """Return git's message about a failure in one line.
+
+        It contains git's own text, none from the remote, and no secret.
+        """
         lines = [line.strip() for line in complaint.splitlines()]
         own = [line for line in lines if line and not line.startswith(("remote:", "warning:", "hint:", "@"))]
-        # What ends git is said last, and the reason just before it; advice may follow.
+        # The fatal message comes last, with the reason just before it. Advice may follow.
         end = next((index for index, line in enumerate(own) if line.startswith("fatal:")), len(own) - 1) + 1
         said = " / ".join("".join(filter(str.isprintable, line)) for line in own[max(0, end - 3) : end])[:400]
         for secret in filter(None, (self.remote.password, self.settings.password_file and self._password())):
@@ -270,23 +276,26 @@ class Git:
         if "dubious ownership" in said:
             said = f"{self.directory} or the repository belongs to another user; chown it to the one vortexd runs as"
         if is_key_refused(complaint) and self.settings.ssh_key and needs_passphrase(self.settings.ssh_key):
-            said = f"{self.settings.ssh_key} is protected by a passphrase, which nobody can type; {_KEY_REMEDY}"
+            said = f"{self.settings.ssh_key} is protected by a passphrase, which vortexd cannot enter; {_KEY_REMEDY}"
         if status is not None and status < 0:
             said = f"ended by {signal.Signals(-status).name}; raise source.mirror_bytes if the repository is that large"
         return f"git {command} failed: {said or f'exit status {status}'}"
 
 
 def trusting(directory: str) -> str:
-    """The configuration file beside a mirror that lets git serve a repository of this machine, whoever owns it."""
+    """Return the configuration file next to a mirror. It lets git serve a local repository of another user."""
     return directory + ".gitconfig"
 
 
 async def _end(process: trio.Process) -> None:
-    """Kill a process and all that it has started, unless it has ended by itself; wait for it, cancelled or not."""
+    """Kill a process with all processes that it has started, unless it has ended.
+
+    Wait for it, even if this task is cancelled.
+    """
     if process.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    # Killed processes end at once, but for those in the kernel's hands.
+    # Killed processes end at once, except those that are stuck in the kernel.
     with trio.CancelScope(shield=True, deadline=trio.current_time() + _REAP_TIMEOUT):
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
@@ -301,14 +310,17 @@ async def _feed(stream: trio.abc.SendStream, data: bytes) -> None:
 
 
 async def _keep_end(stream: trio.abc.ReceiveStream, kept: bytearray, max_bytes: int) -> None:
-    """Read to the end, and keep the last part: what ended a program is what it said last."""
+    """Read to the end, and keep the last part, because a program's last message tells why it ended."""
     while data := await stream.receive_some(65_536):
         kept += data
         del kept[:-max_bytes]
 
 
 async def _keep(stream: trio.abc.ReceiveStream, kept: bytearray, max_bytes: int, is_strict: bool = False) -> bool:
-    """Read to the end, and keep the first part. Returns whether that was all; the strict stop at the first byte too many."""
+    """Read to the end, and keep the first part.
+
+    Return whether that was everything. If `is_strict`, stop at the first excess byte.
+    """
     is_whole = True
     while data := await stream.receive_some(65_536):
         is_whole = is_whole and len(kept) + len(data) <= max_bytes

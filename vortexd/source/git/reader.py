@@ -1,7 +1,7 @@
-"""What is read of a mirror and published: the labels that are wanted, each time the repository or the wishes of clients have changed.
+"""Reads the wanted labels from a mirror and publishes them, each time the repository or the requests of clients change.
 
-In come refs and labels that clients ask for; out go whole `Tree`s. Two tasks read, one at a time: the one that fetches, and the one that reads
-labels which clients ask for while a fetch may be under way.
+Refs and the labels that clients ask for arrive. Whole `Tree`s leave. Two tasks read, one at a time. One task fetches.
+The other reads labels that clients ask for, which may happen during a fetch.
 """
 
 import time
@@ -30,15 +30,16 @@ log = structlog.get_logger()
 
 
 class MirrorReader:
-    """See the module.
+    """Publishes the labels of a mirror; see the module.
 
     Args:
-        name: Of the source.
+        name: The name of the source.
 
     Attributes:
-        objects: The mirror's objects; open while anything is read.
+        objects: The mirror's objects. The caller keeps them open while anything is read.
         noticed: When the change was noticed that is read next, in seconds since the epoch.
-        unpacked: Labels that have moved since the mirror was packed; each has brought one object at least.
+        unpacked: The number of labels that have moved since the mirror was packed. Each has brought at least one
+            object.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class MirrorReader:
         self._wanted = WantedLabels(settings)
         self._wishes: dict[str, trio.Event] = {}
         self._wished = trio.Event()
-        # The task that holds it may use the mirror's objects, and publish.
+        # The task that holds this lock may use the mirror's objects, and publish.
         self._reading = trio.Lock()
         self.objects = Objects(mirror.git, settings.read_timeout)
         snapshots = Snapshots(mirror, self.objects, settings)
@@ -62,12 +63,12 @@ class MirrorReader:
 
     @property
     def has_published(self) -> bool:
-        """Whether a tree was published, as far as that is known."""
+        """Whether a tree was published. If that isn't known, it is False."""
         return self._assembly.published is not None
 
     @property
     def revision(self) -> str | None:
-        """The commit of the default label that is published."""
+        """The published commit of the default label."""
         tree = self._assembly.published
         files = tree.labels.get(tree.default_label) if tree else None
         return files.revision if files else None
@@ -84,12 +85,12 @@ class MirrorReader:
     # Labels that clients ask for.
 
     async def load(self, label: str) -> bool:
-        """Publish a label that exists and that no client has asked for yet. Returns whether it may be there now.
+        """Publish a label that exists and that no client has asked for yet. Return whether it may be served now.
 
-        If there is no such label, it returns at once. Cancelling it does no harm.
+        If there is no such label, this returns at once. Cancelling it does no harm.
         """
         if label in self._assembly.loaded:
-            # It may be on its way.
+            # The label was read, but its publication may not be finished.
             with trio.move_on_after(self._settings.read_timeout):
                 async with self._reading:
                     return True
@@ -106,7 +107,7 @@ class MirrorReader:
         return self._wanted.may_exist(label) and not is_skipped
 
     async def before(self, commit: str) -> Files | None:
-        """See `base.PastReader`. The commit becomes no label, and isn't kept."""
+        """See `base.PastReader`. The commit doesn't become a label, and its files aren't kept."""
         if not self._assembly.loaded:
             return None
         with trio.move_on_after(self._settings.read_timeout):
@@ -115,7 +116,7 @@ class MirrorReader:
         return None
 
     async def grant_wishes(self, publish: Publish) -> None:
-        """Read the labels that clients ask for, for ever."""
+        """Read the labels that clients ask for. Never returns."""
         while True:
             await self._wished.wait()
             self._wished = trio.Event()
@@ -144,16 +145,17 @@ class MirrorReader:
     # From refs to a tree.
 
     async def read(self, publish: Publish, refs: Mapping[str, Ref]) -> None:
-        """Publish what these refs of the mirror hold, if it is something new.
+        """Publish the content of these refs of the mirror, if it is new.
 
         Raises:
-            SourceError: Nothing can be served, or the mirror can't be read.
+            SourceError: No label can be served, or the mirror can't be read.
         """
         async with self._reading:
             labels, left_out = await threads.run_sync(labels_of, refs, self._settings.labels)
             self._notices.left_out(left_out)
             if not labels:
-                # All branches at once are deleted by accident; and a repository without any is no configuration.
+                # If all branches are gone at once, that is an accident. A repository without any isn't an empty
+                # configuration.
                 raise SourceError(f"{self._name} has no branch or tag that is served")
             moved, commits = self._wanted.update(labels)
             self.unpacked += moved

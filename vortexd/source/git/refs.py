@@ -1,6 +1,9 @@
-"""Branches and tags by their full names, as git lists them: those of a mirror, and those that a remote advertises. Pure.
+"""Parses git's lists of branches and tags by their full names: those of a mirror, and those that a remote advertises.
 
-Names are a stranger's bytes. They are kept as they are, for a fetch has to repeat them; `names` decides which of them are labels.
+Pure.
+
+Strangers choose the names, so they may be any bytes. They are kept unchanged, because a fetch must repeat them.
+`labels` decides which of them are labels.
 """
 
 import re
@@ -11,7 +14,7 @@ import attrs
 BRANCH, TAG = "refs/heads/", "refs/tags/"
 _HEAD = "HEAD"
 _SYMBOLIC = "ref: "
-# What git-check-ref-format(1) refuses. `git fetch` passes over such names, but fails where one stands in a refspec.
+# The names that git-check-ref-format(1) refuses. `git fetch` skips such names, but fails if a refspec contains one.
 _FUNNY = re.compile(r"[\0-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|$)|[./]$")
 
 
@@ -25,11 +28,12 @@ class Ref:
 
 @attrs.frozen
 class Advertised:
-    """What a remote says that it has.
+    """The refs that a remote advertises.
 
     Attributes:
         refs: Its branches and tags by full name.
-        head: The full name of the branch that its HEAD stands for, though there may be no such branch; "" where it doesn't say.
+        head: The full name of the branch that its HEAD points to; there may be no such branch. "" if the remote doesn't
+            say.
     """
 
     refs: Mapping[str, Ref]
@@ -37,13 +41,13 @@ class Advertised:
 
 
 def parse_refs(listed: bytes) -> dict[str, Ref]:
-    """The lines of `for-each-ref` with `%(objectname) %(refname)`."""
+    """Parse the lines of `for-each-ref` with `%(objectname) %(refname)`."""
     lines = (line.partition(" ") for line in decoded(listed).split("\n"))
     return {name: Ref(name, id) for id, _, name in lines if name}
 
 
 def parse_advertised(listed: bytes) -> Advertised:
-    """The lines of `ls-remote --symref`. Names that git doesn't fetch are left out."""
+    """Parse the lines of `ls-remote --symref`. Names that git doesn't fetch are left out."""
     refs: dict[str, Ref] = {}
     head = ""
     for line in decoded(listed).split("\n"):
@@ -56,15 +60,15 @@ def parse_advertised(listed: bytes) -> Advertised:
 
 
 def decoded(text: bytes) -> str:
-    """Names as text, whatever bytes they are; `encoded` gives them back."""
+    """Decode names of any bytes as text. `encoded` reverses it."""
     return text.decode("utf-8", "surrogateescape")
 
 
 def encoded(text: str) -> bytes:
-    """The bytes of `decoded`."""
+    """Return the bytes that `decoded` has decoded."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def shown(name: str) -> str:
-    """A name of a ref as a log may have it."""
+    """Return the name of a ref in a form that is safe in logs."""
     return "".join(each if each.isprintable() else "?" for each in name)[:200]

@@ -1,6 +1,6 @@
-"""The address of a git repository: what may be one, and the form of it that anybody may see. Pure.
+"""Parses the address of a git repository, and makes the form of it that may be shown to anybody. Pure.
 
-Everything that git could take for an option, a command or a helper is refused here, before git sees it (ATTACKS G05).
+It refuses every address that git could take for an option, a command or a helper, before git sees it (ATTACKS G05).
 """
 
 import re
@@ -9,14 +9,14 @@ from urllib.parse import unquote
 import attrs
 
 SCHEMES = ("https", "ssh", "http", "git", "file")
-# Encrypted, and of another machine.
+# These schemes are encrypted, and their repositories are on other machines.
 DEFAULT_SCHEMES = ("https", "ssh")
 
 _URL = re.compile(
     r"(?P<scheme>[a-z]+)://(?:(?P<user>[^@:/]*)(?::(?P<password>[^@/]*))?@)?"
     r"(?P<host>[^/:@\[\]]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?(?P<path>/.*)"
 )
-# What ssh alone takes: git@host:team/config.git.
+# A form that only ssh accepts: git@host:team/config.git.
 _SCP = re.compile(r"(?:(?P<user>[^@:/]+)@)?(?P<host>[^/:@\[\]]+):(?P<path>[^:].*)")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]")
 _USER = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._+-]*)")
@@ -24,12 +24,13 @@ _USER = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._+-]*)")
 
 @attrs.frozen
 class Remote:
-    """Where a repository is.
+    """The address of a repository.
 
     Attributes:
-        uri: What git is given, and what people and Spring clients see: without a password, and over HTTP without a user.
+        uri: The address that git gets and that people and Spring clients see: without a password, and over HTTP without
+            a user.
         scheme: One of SCHEMES.
-        site: `scheme://host[:port]`, which credentials are bound to.
+        site: `scheme://host[:port]`. Credentials are bound to it.
         path: The path on that host, as it was written.
         user: The user in the address, or "".
         password: The password in the address, or "".
@@ -44,10 +45,11 @@ class Remote:
 
 
 def parse_remote(text: str) -> Remote:
-    """Take an address apart; nothing is looked up.
+    """Parse an address. It isn't resolved or contacted.
 
     Raises:
-        ValueError: Says what is allowed, as the end of a sentence that begins with the key, and repeats nothing of it.
+        ValueError: The text isn't a valid address. The message names the allowed forms, as the end of a sentence that
+            begins with the key. It doesn't repeat the text.
     """
     if not text or not text.isprintable() or len(text) > 2_048 or any(character in text for character in " ?#\\\"'<>|"):
         raise ValueError("must be the address of a git repository, such as https://git.example/team/config.git")
@@ -60,9 +62,9 @@ def parse_remote(text: str) -> Remote:
     user, password = unquote(url["user"] or ""), unquote(url["password"] or "")
     if scheme == "file":
         if host or user or path.startswith("//"):
-            raise ValueError("must have three slashes behind file:, such as file:///srv/git/config.git")
+            raise ValueError("must have three slashes after file:, such as file:///srv/git/config.git")
     elif not _HOST.fullmatch(host):
-        raise ValueError("must have the name of a host behind ://")
+        raise ValueError("must have the name of a host after ://")
     if scheme == "ssh" and (password or (user and not _USER.fullmatch(user))):
         raise ValueError("must have no password and a plain user for ssh; name a key with ssh_key")
     if not (user + password).isprintable():

@@ -1,4 +1,4 @@
-"""Which repository an address means, however it is spelled. Pure."""
+"""Compares addresses of repositories, however they are spelled. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -8,9 +8,10 @@ _SCP = re.compile(r"(?:[^@/]+@)?([^:/]+):(?!//)(.+)", re.DOTALL)
 
 
 def repository_of(address: str) -> str:
-    """`host/path` of an address in any of git's spellings, without user, port, `.git` and case; "" for what is none.
+    """Return `host/path` of an address in any of git's spellings. If the text isn't an address, return "".
 
-    `https://git.example/team/config.git`, `ssh://git@git.example:22/team/config` and `git@git.example:team/config.git` are one repository.
+    The result has no user, port or `.git`, and ignores case. So `https://git.example/team/config.git`,
+    `ssh://git@git.example:22/team/config` and `git@git.example:team/config.git` are the same repository.
     """
     scp = _SCP.fullmatch(address) if "://" not in address else None
     try:
@@ -24,10 +25,10 @@ def repository_of(address: str) -> str:
 
 
 def may_be_one_of(repository: str, others: Iterable[str]) -> bool:
-    """Whether a repository may be one of others; each is as `repository_of` has it.
+    """Return whether a repository may be one of others. All have the form of `repository_of`.
 
-    Only paths are compared, because a server has more names than one: inside a cluster, over a proxy, or in ssh's own configuration. A
-    repository without a host is a directory here, which no other machine can name.
+    Only paths are compared, because a server may have several names: inside a cluster, behind a proxy, or in the
+    configuration of ssh. A repository without a host is a directory on this machine, which no webhook can name.
     """
     host, _, path = repository.partition("/")
     return not host or any(path == other.partition("/")[2] for other in others)

@@ -1,4 +1,4 @@
-"""The settings of a repository: keys, defaults, rules, and the checks of what the keys say together."""
+"""The settings of a repository: keys, defaults and rules, and the checks that need several keys."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,8 @@ from .remotes import DEFAULT_SCHEMES, SCHEMES, parse_remote
 if TYPE_CHECKING:
     from .source import GitSource
 
-# A search location: names, {application}, {profile}, {label} and *; never a hidden directory, and never out of the tree.
+# A search location: names, {application}, {profile}, {label} and *. It never has a hidden directory, and never leaves
+# the tree.
 _LOCATION = re.compile(r"/?(?:(?!\.)(?:[A-Za-z0-9._*-]|\{(?:application|profile|label)\})+/?)+")
 _LABELS = re.compile(r"[A-Za-z0-9._*/+@-]+")
 # For each key with credentials, the schemes of addresses that it can be used for.
@@ -167,7 +168,7 @@ class GitSettings(SourceSettings):
 
     def open(self, surroundings: Surroundings) -> "GitSource":
         """See `SourceSettings`."""
-        # With it comes Trio, which a check of the settings doesn't need.
+        # This import loads Trio, which a check of the settings doesn't need.
         from .source import open_git
 
         return open_git(self, surroundings)
@@ -176,24 +177,25 @@ class GitSettings(SourceSettings):
     def conflicts(cls, table: Mapping[str, Any]) -> Iterator[KeyProblem]:
         """See `SourceSettings`."""
         if "uri" not in table:
-            yield "uri", "must be there: the address of the repository to serve"
+            yield "uri", "is missing; name the address of the repository to serve"
             return
         uri = table["uri"]
         try:
             remote = parse_remote(uri if isinstance(uri, str) else "")
         except ValueError:
-            return  # reported for the key itself
+            return  # the check of the key itself reports this
         schemes = table.get("schemes", DEFAULT_SCHEMES)
         if isinstance(schemes, list | tuple) and remote.scheme not in schemes:
             yield (
                 "uri",
-                f'must not begin with {remote.scheme}://, which nothing protects, unless schemes has "{remote.scheme}"',
+                f"must not begin with {remote.scheme}://, which is not protected, "
+                f'unless schemes contains "{remote.scheme}"',
             )
         if remote.password and table.get("password_file"):
-            yield "password_file", "must not be there beside a password in uri; keep the file"
+            yield "password_file", "must not be set if uri contains a password; keep the file"
         for name, used in _USED_BY.items():
             if table.get(name) and remote.scheme not in used:
-                yield name, f"is of no use to {remote.scheme}://; it is for {' and '.join(used)}"
+                yield name, f"has no effect with {remote.scheme}://; it is for {' and '.join(used)}"
 
     def unusable_files(self, environ: Mapping[str, str]) -> Iterator[KeyProblem]:
         """See `SourceSettings`."""
@@ -220,7 +222,7 @@ class GitSettings(SourceSettings):
         kept = self
         if _site(self.uri) != remote.site:
             kept = attrs.evolve(self, username="", password_file="", ssh_key="", known_hosts="", ca_file="")
-        # Whoever writes an address on the command line has asked for its scheme.
+        # An operator who writes an address on the command line allows its scheme.
         return attrs.evolve(kept, uri=location, schemes=tuple(dict.fromkeys((*self.schemes, remote.scheme))))
 
 

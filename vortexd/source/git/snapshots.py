@@ -1,7 +1,8 @@
-"""Commits of a mirror as immutable files: in come ids, out come `Snapshot`s, which share what they have in common.
+"""Reads commits of a mirror as immutable files: ids arrive, and `Snapshot`s leave, which share their common parts.
 
-What a new commit costs grows with what is different in it: its tree is compared with the former one by git, and only blobs that nobody has yet are read.
-Links are followed within the commit alone, submodules never, and nothing is ever checked out.
+The cost of a new commit grows with the size of its changes. git compares its tree with the former one, and only unknown
+blobs are read. Links are followed within the commit alone. Submodules are never followed, and nothing is ever checked
+out.
 """
 
 import re
@@ -20,22 +21,22 @@ from .objects import Object, Objects
 from .process import GitError, TooMuch
 from .settings import GitSettings
 
-# One entry of `ls-tree -r -z`, and of `diff-tree -r -z`: mode, id and path of what is there now.
+# One entry of `ls-tree -r -z`, and of `diff-tree -r -z`: the new mode, id and path.
 _LISTED = re.compile(rb"(\d{6}) \w+ ([0-9a-f]+)\t([^\0]+)\0")
 _CHANGED = re.compile(rb":\d{6} (\d{6}) [0-9a-f]+ ([0-9a-f]+) \w+\0([^\0]+)\0")
 _GONE, _LINK, _SUBMODULE = b"000000", b"120000", b"160000"
 SUBMODULE = "a submodule; submodules are not followed"
-# Of a listing, for each file that may be there.
+# The largest size of a listing, for each file that is allowed.
 ENTRY_BYTES = 512
 _MAX_COMMIT = 1_048_576
 _MAX_TAGS = 8
-# How the names in a commit are encoded, if not in UTF-8.
+# The encoding of the names in a commit, if it isn't UTF-8.
 _ENCODING = re.compile(rb"^encoding ([\x21-\x7e]{1,64})$", re.MULTILINE)
 _PERSON = re.compile(r"(.*?) ?<[^>]*> (\d{1,12}) [+-]\d{4}")
 
 
 class LabelError(SourceError):
-    """One label that can't be served as it is; the others go on."""
+    """A label that can't be served as it is. Other labels aren't affected."""
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -43,12 +44,13 @@ class Snapshot:
     """A commit.
 
     Attributes:
-        tree: The id of its tree. The same tree is the same mappings.
-        blobs: Path to the id of its blob, of all regular files.
-        links: Path to the id of the blob that holds its target, of all symbolic links.
-        ways: Path of a link to where it leads. It has the content of the file that it leads to, or is missing.
-        contents: Path to bytes, of links as well.
-        unreadable: Path to why it can't be used, of links as well.
+        tree: The id of its tree. Snapshots with the same tree share their mappings.
+        blobs: For each regular file, path to the id of its blob.
+        links: For each symbolic link, path to the id of the blob that holds its target.
+        ways: Path of a link to its way. The link has the content of the file at the end. If there is none, it is
+            missing.
+        contents: Path to bytes, including links.
+        unreadable: Path to the reason why it can't be used, including links.
     """
 
     origin: Origin
@@ -61,7 +63,7 @@ class Snapshot:
 
     @property
     def not_followed(self) -> Mapping[str, str]:
-        """Path of each link that leads to no file, to why; such a link counts as missing."""
+        """The links that lead to no file: path to the reason. Such a link counts as missing."""
         return {link: way.why for link, way in self.ways.items() if way.why}
 
 
@@ -70,7 +72,7 @@ class Paths:
     """A snapshot that is being made.
 
     Attributes:
-        touched: The paths that aren't what they were in the former one.
+        touched: The paths that differ from the former snapshot.
     """
 
     blobs: dict[str, str] = attrs.field(factory=dict)
@@ -81,11 +83,11 @@ class Paths:
 
     @property
     def count(self) -> int:
-        """How many files there are, before any was read."""
+        """The number of files, before any was read."""
         return len(self.blobs) + len(self.links) + len(self.unreadable)
 
     def apply(self, entries: Iterable[tuple[bytes, bytes, bytes]]) -> None:
-        """Take in what git says has become of some paths."""
+        """Apply git's list of changed or existing paths."""
         for mode, id, raw in entries:
             path = path_of(raw)
             if path is None:
@@ -102,10 +104,10 @@ class Paths:
 
 
 class Snapshots:
-    """Reads commits, and keeps the blobs that it has read for those to come.
+    """Reads commits, and keeps the blobs that it has read for later commits.
 
     Args:
-        objects: Of the same mirror.
+        objects: The objects of the same mirror.
     """
 
     def __init__(self, mirror: Mirror, objects: Objects, settings: GitSettings) -> None:
@@ -117,10 +119,14 @@ class Snapshots:
         self._bytes = 0
 
     async def read(self, id: str, near: Snapshot | None, known: Iterable[Snapshot]) -> Snapshot:
-        """Read the commit that an id leads to; `near` and `known` are former ones, of which `near` is probably much the same.
+        """Read the commit that an id leads to.
+
+        Args:
+            near: A former snapshot that is probably similar, or None.
+            known: Former snapshots, whose mappings are reused if the tree is the same.
 
         Raises:
-            LabelError: It can't be served: no commit, too many files, too many bytes.
+            LabelError: It can't be served: it isn't a commit, or has too many files or too many bytes.
             GitError: The mirror can't be read.
         """
         tree, origin = parse_commit(await self._commit(id))
@@ -131,23 +137,25 @@ class Snapshots:
             if near is not None:
                 return await self._changed(origin, tree, near)
         except (TooMuch, GitError):
-            pass  # The former one is too different, or the mirror doesn't have it any more: read it from scratch.
+            pass  # The former commit is too different, or the mirror no longer has it. Read the whole tree.
         return await self._whole(origin, tree)
 
     async def parent(self, id: str) -> str | None:
-        """The commit before one, on the branch itself where it is a merge; None where it is the first.
+        """Return the commit before a given commit.
+
+        For a merge, it is the one on the branch itself. For the first commit, it is None.
 
         Raises:
-            LabelError, GitError: As `read`.
+            LabelError, GitError: As in `read`.
         """
         head = (await self._commit(id)).content.partition(b"\n\n")[0]
         found = re.search(rb"^parent ([0-9a-f]+)$", head, re.MULTILINE)
         return found[1].decode() if found else None
 
     async def _commit(self, id: str) -> Object:
-        """The commit that an object is, or that a tag leads to."""
+        """Return the commit with this id, or the commit that a tag with this id leads to."""
         for _ in range(_MAX_TAGS):
-            # Looked at before it is read: a message has no bound.
+            # Check the size before reading, because a message has no size limit.
             [header] = await self._objects.sizes([id])
             if header.kind not in ("commit", "tag") or header.size > _MAX_COMMIT:
                 break
@@ -169,14 +177,14 @@ class Snapshots:
         listed = await self._mirror.listing(tree, near.tree, self._settings.files * ENTRY_BYTES)
         paths = Paths(dict(near.blobs), dict(near.links), dict(near.contents), dict(near.unreadable))
         for link in near.links:
-            # What a link stands for may have changed though the link didn't.
+            # The target file may have changed although the link didn't.
             paths.contents.pop(link, None)
             paths.unreadable.pop(link, None)
         paths.apply(_CHANGED.findall(listed))
         return await self._filled(origin, tree, paths)
 
     async def _filled(self, origin: Origin, tree: str, paths: Paths) -> Snapshot:
-        """Read the contents of what was touched, and follow the links."""
+        """Read the contents of the touched paths, and follow the links."""
         if paths.count > self._settings.files:
             raise self._too_many()
         missing = [path for path in paths.touched if path in paths.blobs]
@@ -185,7 +193,7 @@ class Snapshots:
             content = self._blobs.get(paths.blobs[path])
             if content is None:
                 paths.unreadable[path] = (
-                    f"larger than {self._settings.file_bytes} bytes; raise source.file_bytes if that is meant"
+                    f"larger than {self._settings.file_bytes} bytes; raise source.file_bytes to allow this"
                 )
             elif is_pointer(content):
                 paths.unreadable[path] = POINTER
@@ -204,25 +212,28 @@ class Snapshots:
     async def _follow(self, paths: Paths) -> Mapping[str, Way]:
         if not paths.links:
             return {}
-        # A target that is too large to be read is too long to be followed.
+        # If a target is too large to be read, it is too long to be followed.
         texts = {path: self._blobs.get(id, bytes(MAX_TARGET_BYTES + 1)) for path, id in paths.links.items()}
         return await threads.run_sync(follow, texts, paths.blobs.keys())
 
     async def _read_blobs(self, ids: Mapping[str, None]) -> None:
         unknown = [id for id in ids if id not in self._blobs and id not in self._too_large]
         sizes = await self._objects.sizes(unknown)
-        # What is too large is never read: a blob may be larger than memory.
+        # A blob that is too large is never read, because it may be larger than the memory.
         self._too_large |= {each.id: each.size for each in sizes if each.size > self._settings.file_bytes}
         wanted = [each for each in sizes if each.id not in self._too_large]
         if self._bytes + sum(each.size for each in wanted) > self._settings.total_bytes:
             limit = self._settings.total_bytes
-            raise LabelError(f"it takes the repository beyond {limit} bytes; raise source.total_bytes if that is meant")
+            raise LabelError(f"it takes the repository beyond {limit} bytes; raise source.total_bytes to allow this")
         for each in await self._objects.read([each.id for each in wanted]):
             self._blobs[each.id] = each.content
             self._bytes += each.size
 
     def forget_all_but(self, snapshots: Iterable[Snapshot], *, at_once: bool = False) -> None:
-        """Let go of the blobs that none of these has, once they are as many as those in use, or at once."""
+        """Drop the blobs that none of these snapshots has.
+
+        Unless `at_once` is set, wait until there are as many of them as blobs in use.
+        """
         different = {id(each.blobs): each for each in snapshots}.values()
         used = {id for each in different for id in (*each.blobs.values(), *each.links.values())}
         if len(self._blobs) + len(self._too_large) <= (1 if at_once else 2) * len(used):
@@ -232,18 +243,24 @@ class Snapshots:
         self._bytes = sum(map(len, self._blobs.values()))
 
     def _too_many(self) -> LabelError:
-        return LabelError(f"it holds more than {self._settings.files} files; raise source.files if that is meant")
+        return LabelError(f"it holds more than {self._settings.files} files; raise source.files to allow this")
 
 
 def listed_paths(listed: bytes) -> Paths:
-    """What a tree holds, as `Mirror.listing` has it. Submodules are unreadable; nothing is read yet."""
+    """Parse the content of a tree, as `Mirror.listing` returns it.
+
+    Submodules are unreadable. No content is read yet.
+    """
     paths = Paths()
     paths.apply(_LISTED.findall(listed))
     return paths
 
 
 def parse_commit(commit: Object) -> tuple[str, Origin]:
-    """The tree of a commit, and where it comes from. The author's name is a stranger's text: one line, and not without end."""
+    """Return the tree of a commit, and its origin.
+
+    A stranger chooses the author's name, so it is cut to one line of limited length.
+    """
     raw = commit.content.partition(b"\n\n")[0]
     named = _ENCODING.search(raw)
     try:
@@ -258,12 +275,12 @@ def parse_commit(commit: Object) -> tuple[str, Origin]:
 
 
 def author_of(text: str) -> str:
-    """An author's name as it is shown: one line, and not without end."""
+    """Return an author's name in a form that may be shown: one line of limited length."""
     return "".join(filter(str.isprintable, text))[:128]
 
 
 def moment_of(seconds: int) -> str:
-    """When a commit was made, as RFC 3339, UTC; the epoch if it says something else than a time."""
+    """Return the time of a commit as RFC 3339, UTC. If the commit has no valid time, it is the epoch."""
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
     except (ValueError, OverflowError, OSError):
@@ -271,7 +288,10 @@ def moment_of(seconds: int) -> str:
 
 
 def path_of(raw: bytes) -> str | None:
-    """A path as text; None where it is hidden, not UTF-8, or has control characters: nobody can ask for it."""
+    """Return a path as text.
+
+    If it is hidden, isn't UTF-8 or has control characters, return None: no client can ask for it.
+    """
     try:
         path = raw.decode("utf-8")
     except UnicodeError:

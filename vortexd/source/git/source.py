@@ -1,7 +1,8 @@
-"""The git source: a repository, each branch and tag of which is a label.
+"""The git source: serves a repository. Each branch and tag is a label.
 
-What arrives are the time and "fetch now"; what leaves are whole `Tree`s, one for each push however many labels and files it touched. A
-fetch, a failure and a rebuilt mirror never touch what was published before. `schedule` says when to fetch, and `reader` publishes.
+The time and "fetch now" arrive. Whole `Tree`s leave: the changes of a fetch are published together, in any number of
+labels and files. A fetch, a failure or a rebuilt mirror never changes the trees that were published before. `schedule`
+decides when to fetch, and `reader` publishes.
 """
 
 import time
@@ -28,18 +29,18 @@ from .settings import GitSettings
 
 log = structlog.get_logger()
 
-# Labels that move until the mirror is packed.
+# The mirror is packed after this many labels have moved.
 _TIDY_AFTER = 200
 
 
 class GitSource:
-    """A repository; a `base.Source` that fetches, loads and keeps labels, and reads the past.
+    """A repository. This `base.Source` also fetches on request, loads and keeps labels, and reads earlier commits.
 
     Args:
-        directory: Where mirrors are kept; it is ours.
-        random: For jitter.
-        status: What it reports to.
-        number: Tells sources of the same repository apart.
+        directory: The directory of the mirrors. Only this process uses it.
+        random: Makes jitter.
+        status: Records the state of the source.
+        number: Distinguishes sources with the same repository.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class GitSource:
         self._schedule = FetchSchedule(settings, random.uniform)
         self._head = DefaultBranchSchedule(is_followed=not settings.default_label)
         self._hint = trio.Event()
-        # How many looks at the remote have begun and ended; the event tells of the next end.
+        # How many looks at the remote have begun and ended. The event is set at the next end.
         self._begun = self._ended = 0
         self._looked = trio.Event()
         self._trouble: str | None = None
@@ -72,7 +73,7 @@ class GitSource:
 
     @property
     def root(self) -> str:
-        """What goes before the path of a file; see `Files.root`."""
+        """The prefix of the paths of files; see `Files.root`."""
         return self.name + "/"
 
     @property
@@ -81,18 +82,24 @@ class GitSource:
         return self._status
 
     def fetch_now(self) -> None:
-        """Fetch soon: at once, or `hook_interval` after the last fetch began. However often it is called until then, that is one fetch."""
+        """Fetch at once, or `hook_interval` after the last fetch began.
+
+        Further calls until then cause no other fetch.
+        """
         self._hint.set()
 
     async def wait_looked(self) -> None:
-        """Wait until a look at the remote that begins from now on has ended, well or not. Call `fetch_now` before."""
+        """Wait until a look at the remote that begins after this call has ended, even if it failed.
+
+        Call `fetch_now` first.
+        """
         wanted = self._begun + 1
         while self._ended < wanted:
             await self._looked.wait()
 
     def is_meant(self, addresses: Collection[str], refs: Collection[str]) -> bool:
         """See `base.Refreshable`."""
-        # A text that is no address can't narrow anything down.
+        # If a text isn't an address, it can't exclude any source.
         repositories = {repository_of(address) for address in addresses} - {""}
         is_ours = not repositories or may_be_one_of(repository_of(self.name), repositories)
         return is_ours and (not refs or any(may_be_served(ref, self._settings.labels) for ref in refs))
@@ -102,7 +109,7 @@ class GitSource:
         self._reader.keep_labels(in_use)
 
     async def load(self, label: str) -> bool:
-        """See `base.LabelLoader`. If there is no such label, it returns at once."""
+        """See `base.LabelLoader`. If there is no such label, this returns at once."""
         return await self._reader.load(label)
 
     async def before(self, commit: str) -> Files | None:
@@ -110,7 +117,7 @@ class GitSource:
         return await self._reader.before(commit)
 
     async def run(self, publish: Publish) -> None:
-        """See `base.Source`. Inside run the fetches, and the reading of labels that are asked for."""
+        """See `base.Source`. This runs the fetches, and a task that reads the labels that clients ask for."""
         while True:
             try:
                 with self._mirror.owned():
@@ -146,17 +153,20 @@ class GitSource:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._wait_for_room, nursery.cancel_scope)
                     await self._hint.wait()
-                    # Hints that arrive until then are in the same fetch.
+                    # Hints up to then cause the same fetch.
                     await trio.sleep_until(self._schedule.earliest())
                     nursery.cancel_scope.cancel()
 
     async def _wait_for_room(self, waiting: trio.CancelScope) -> None:
-        """End the wait for the next fetch once a full disk has room again: the remote needs no back-off then."""
+        """End the wait for the next fetch once a full disk has room again.
+
+        The remote isn't at fault, so it needs no back-off.
+        """
         await self._mirror.wait_for_room()
         waiting.cancel()
 
     async def _tidy(self) -> None:
-        """Pack the mirror now and then; what it costs doesn't depend on how often anything is pushed."""
+        """Pack the mirror now and then. The cost doesn't depend on the number of pushes."""
         if self._reader.unpacked < _TIDY_AFTER:
             return
         self._reader.unpacked = 0
@@ -178,13 +188,13 @@ class GitSource:
             await self._take(publish, fetched, timeout)
 
     async def _take(self, publish: Publish, fetched: Fetched, timeout: float) -> None:
-        """Publish the refs that a fetch has brought, follow the remote's default branch, and report the refs that it couldn't bring.
+        """Publish the refs of a fetch, and follow the remote's default branch.
 
-        Raises:
-            SourceError: Nothing can be served, or refs are out of date.
+        Report the refs that couldn't be fetched.        Raises:
+            SourceError: No label can be served, or refs are out of date.
         """
         is_due = self._head.is_due(is_new=fetched.is_new)
-        # It is another round trip. While the default branch is still there, a push is published without waiting for it.
+        # Asking takes another round trip. If the former default branch still exists, the push is published first.
         is_first = is_due and (not self._reader.has_published or self._mirror.head not in fetched.refs)
         if is_first:
             await self._mirror.follow_head(timeout)
@@ -207,11 +217,11 @@ class GitSource:
     async def _serve_mirror(self, publish: Publish) -> None:
         try:
             await self._reader.read(publish, await self._mirror.refs())
-            log.warning("served from the mirror", source=self.name, consequence="it may be old")
+            log.warning("served from the mirror", source=self.name, consequence="the content may be old")
         except SourceError as error:
             log.warning("mirror unreadable", source=self.name, reason=str(error))
 
-    # How it is.
+    # The state of the source.
 
     def _is_well(self) -> None:
         self._status.succeeded(self._reader.revision)
@@ -223,13 +233,16 @@ class GitSource:
         self._status.failed(reason)
         if reason != self._trouble:
             log.warning(
-                "source unreadable", source=self.name, reason=reason, consequence="what is served stays as it is"
+                "source unreadable",
+                source=self.name,
+                reason=reason,
+                consequence="the server keeps serving the last state",
             )
         self._trouble = reason
 
 
 def open_git(settings: GitSettings, surroundings: Surroundings) -> GitSource:
-    """The source that settings name. Sources of the same repository have a mirror each."""
+    """Make the source that the settings name. Sources of the same repository have a mirror each."""
     address = parse_remote(settings.uri).uri
     number = sum(1 for each in surroundings.opened if isinstance(each, GitSource) and each.name == address)
     return GitSource(settings, surroundings.state / "git", surroundings.random, number=number)

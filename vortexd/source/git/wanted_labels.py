@@ -1,7 +1,9 @@
-"""The labels that are read: those with the newest commits, those that clients have asked for, and those in use. Pure.
+"""Decides which labels are read: those with the newest commits, those that clients have asked for, and those in use.
 
-In come the labels that a repository has and the requests of clients; out goes the list of labels to read. The invariant: requests never make
-that list longer than `loaded_labels` twice, plus the labels in use.
+Pure.
+
+The labels of a repository and the requests of clients arrive. The list of labels to read leaves. The invariant:
+requests never make that list longer than twice `loaded_labels`, plus the labels in use.
 """
 
 from collections import OrderedDict
@@ -12,15 +14,15 @@ from .labels import COMMIT, first_labels
 from .refs import Ref
 from .settings import GitSettings
 
-# Commits that aren't served, as far as they are remembered: so that asking again costs no call of git.
+# The number of commits to remember that aren't served, so that another request for one needs no call of git.
 MOST_REFUSED = 1_024
 
 
 class WantedLabels:
-    """See the module.
+    """Decides which labels are read; see the module.
 
     Attributes:
-        in_use: Returns labels that aren't forgotten, although others were asked for later.
+        in_use: Returns the labels in use. They are kept, even if clients have asked for others later.
     """
 
     def __init__(self, settings: GitSettings) -> None:
@@ -32,14 +34,15 @@ class WantedLabels:
 
     @property
     def known(self) -> Mapping[str, Ref]:
-        """The labels that the repository has, and the branch or tag that each is."""
+        """The labels of the repository, and the branch or tag of each."""
         return self._known
 
     def update(self, known: Mapping[str, Ref]) -> tuple[int, list[str]]:
-        """Take over the labels that the repository has now.
+        """Take over the current labels of the repository.
 
         Returns:
-            The number of labels that have moved, and the commits that clients have asked for, which may not be served any more.
+            The number of labels that have moved, and the commits that clients have asked for. These may no longer be
+            served.
         """
         if known == self._known:
             return 0, []
@@ -49,25 +52,28 @@ class WantedLabels:
         return moved, [each for each in self._asked if each not in known]
 
     def forget(self, label: str) -> None:
-        """Take back a request for a label that was asked for."""
+        """Forget that clients have asked for a label."""
         del self._asked[label]
 
     def is_commit(self, label: str) -> bool:
-        """Whether a label is no branch or tag, but may be a commit that is served."""
+        """Return whether a label isn't a branch or tag, but may be a commit that is served."""
         return label not in self._known and self._settings.commits and COMMIT.fullmatch(label) is not None
 
     def may_exist(self, label: str) -> bool:
-        """Whether a request for this label can succeed, as far as that is known without git."""
+        """Return whether a request for this label can succeed, as far as that is known without calling git."""
         return label in self._known or (self.is_commit(label) and label not in self._refused)
 
     def refuse(self, label: str) -> None:
-        """Remember that there is no such label, until the repository has changed."""
+        """Remember that there is no such label, until the repository changes."""
         self._refused[label] = None
         while len(self._refused) > MOST_REFUSED:
             self._refused.popitem(last=False)
 
     def ask(self, label: str) -> None:
-        """Want a label because a client has asked for it. Labels that were asked for longest ago give way, unless they are in use."""
+        """Note that a client has asked for a label.
+
+        If there are too many, drop those that weren't asked for longest, unless they are in use.
+        """
         self._asked[label] = None
         self._asked.move_to_end(label)
         in_use = self.in_use()
@@ -77,16 +83,16 @@ class WantedLabels:
 
     @property
     def are_many(self) -> bool:
-        """Whether there are more labels than are read without being asked for, so that the newest are chosen."""
+        """Whether there are too many labels to read all of them, so that the newest are chosen."""
         return len(self._known) > self._settings.loaded_labels
 
     def to_read(self, default: str, newest: Sequence[str], loaded: Collection[str]) -> dict[str, str]:
-        """The labels to read, in this order, and the object that each of them points to.
+        """Return the labels to read, in order, and the object that each of them points to.
 
         Args:
             default: The default label.
-            newest: The full names of branches and tags, the newest first; needed only if `are_many`.
-            loaded: The labels that are read now.
+            newest: The full names of branches and tags, the newest first. Needed only if `are_many`.
+            loaded: The labels of the last reading.
         """
         first: Collection[str] = self._known
         if self.are_many:
