@@ -1,4 +1,6 @@
-"""How a source says how it is."""
+"""The state of a source, and what is logged when it changes."""
+
+from structlog.testing import capture_logs
 
 from vortexd.source.status import SourceStatus
 
@@ -66,3 +68,23 @@ def test_without_a_bound_no_source_is_too_stale() -> None:
     clock.time += 1e6
 
     assert not status.report().is_too_stale
+
+
+def test_each_reason_is_logged_once_until_the_source_can_be_read_again() -> None:
+    status = SourceStatus("x", "git", 0.0, Clock(), Clock())
+    with capture_logs() as logs:
+        status.succeeded("1")
+        for reason in ("one", "one", "two", "two", "one"):
+            status.failed(reason)
+        status.succeeded("2")
+        status.succeeded("3")
+        status.failed("one")
+
+    assert [
+        ("source unreadable", "one"),
+        ("source unreadable", "two"),
+        ("source unreadable", "one"),
+        ("source readable again", None),
+        ("source unreadable", "one"),
+    ] == [(each["event"], each.get("reason")) for each in logs]
+    assert {"x"} == {each["source"] for each in logs}

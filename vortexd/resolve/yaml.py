@@ -78,7 +78,7 @@ def parse_yaml(path: str, text: str, limits: FormatSettings) -> list[Node]:
             reader.receive(event)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        if error.context_mark and mark.line >= len(_BREAK.split(text.rstrip())):
+        if mark and error.context_mark and mark.line >= len(_BREAK.split(text.rstrip())):
             # If the text ends too early, the place to mend is where the unfinished part begins.
             mark = error.context_mark
         place = reader.place(mark) if mark else (None, None)

@@ -9,11 +9,15 @@ chooses.
 import time
 from collections.abc import Callable
 
+import structlog
+
 from ..core.model import SourceReport
+
+log = structlog.get_logger()
 
 
 class SourceStatus:
-    """Records the state of a source.
+    """Records the state of a source, and logs when it changes.
 
     Args:
         max_staleness: The seconds for which a failing source still counts as ready; 0 means no limit.
@@ -50,10 +54,19 @@ class SourceStatus:
         self._revision = revision
         self._last_success = self._now()
         self._fresh_at = self._monotonic()
+        if self._is_failing:
+            log.info("source readable again", source=self._name)
         self._is_failing = False
 
     def failed(self, reason: str) -> None:
-        """Record that the source couldn't be read."""
+        """Record that the source couldn't be read. Each reason is logged once until the source can be read again."""
+        if not self._is_failing or reason != self._last_error:
+            log.warning(
+                "source unreadable",
+                source=self._name,
+                reason=reason,
+                consequence="the server keeps serving the last state",
+            )
         self._last_error = reason
         self._last_error_at = self._now()
         self._is_failing = True

@@ -85,7 +85,6 @@ class FilesSource:
         self._settling = Settling(settings)
         self._watching = Watching(self.name, settings.scan_interval, self._heard)
         self._published: Scan | None = None
-        self._trouble: str | None = None
         self._skipped: frozenset[tuple[str, str]] = frozenset()
 
     @property
@@ -115,9 +114,9 @@ class FilesSource:
                     until = trio.current_time() + self._settings.scan_interval
                     try:
                         until = min(until, await self._look(publish))
-                        self._is_well()
+                        self._status.succeeded()
                     except SourceError as error:
-                        self._is_ill(str(error))
+                        self._status.failed(str(error))
                     with trio.move_on_at(until):
                         await self._hint.wait()
         finally:
@@ -293,23 +292,6 @@ class FilesSource:
             reason=f"{reason.value}, for {self._settings.hold:g} s",
             remedy="write a new file and rename it over this one, or raise hold of the source",
         )
-
-    def _is_well(self) -> None:
-        self._status.succeeded()
-        if self._trouble is not None:
-            log.info("source readable again", source=self.name)
-        self._trouble = None
-
-    def _is_ill(self, reason: str) -> None:
-        self._status.failed(reason)
-        if reason != self._trouble:
-            log.warning(
-                "source unreadable",
-                source=self.name,
-                reason=reason,
-                consequence="the server keeps serving the last state",
-            )
-        self._trouble = reason
 
 
 def open_files(settings: FilesSettings, surroundings: Surroundings) -> FilesSource:

@@ -64,7 +64,6 @@ class GitSource:
         # How many looks at the remote have begun and ended. The event is set at the next end.
         self._begun = self._ended = 0
         self._looked = trio.Event()
-        self._trouble: str | None = None
 
     @property
     def name(self) -> str:
@@ -127,7 +126,7 @@ class GitSource:
                             nursery.start_soon(self._reader.grant_wishes, publish, name=f"labels of {self.name}")
                             await self._fetch_for_ever(publish, has_state)
             except SourceError as error:
-                self._is_ill(str(error))
+                self._status.failed(str(error))
             await trio.sleep(self._settings.refresh_interval)
 
     async def _fetch_for_ever(self, publish: Publish, has_state: bool) -> None:
@@ -139,11 +138,11 @@ class GitSource:
             try:
                 await self._refresh(publish)
                 self._schedule.end(is_done=True)
-                self._is_well()
+                self._status.succeeded(self._reader.revision)
                 await self._tidy()
             except SourceError as error:
                 self._schedule.end(is_done=False)
-                self._is_ill(str(error))
+                self._status.failed(str(error))
                 if not self._reader.has_published and has_state:
                     await self._serve_mirror(publish)
             self._ended = self._begun
@@ -220,25 +219,6 @@ class GitSource:
             log.warning("served from the mirror", source=self.name, consequence="the content may be old")
         except SourceError as error:
             log.warning("mirror unreadable", source=self.name, reason=str(error))
-
-    # The state of the source.
-
-    def _is_well(self) -> None:
-        self._status.succeeded(self._reader.revision)
-        if self._trouble is not None:
-            log.info("source readable again", source=self.name)
-        self._trouble = None
-
-    def _is_ill(self, reason: str) -> None:
-        self._status.failed(reason)
-        if reason != self._trouble:
-            log.warning(
-                "source unreadable",
-                source=self.name,
-                reason=reason,
-                consequence="the server keeps serving the last state",
-            )
-        self._trouble = reason
 
 
 def open_git(settings: GitSettings, surroundings: Surroundings) -> GitSource:
