@@ -360,7 +360,7 @@ async def test_an_event_that_is_not_known_makes_all_look_and_is_logged_once_for_
             "log_level": "info",
             "provider": provider,
             "kind": kind,
-            "consequence": "every git source fetches, for the server can't tell which are meant",
+            "consequence": "every git source fetches, because the server doesn't know which repository has changed",
         }
         for provider, kind in (("github", "star"), ("github", "fork"), ("gitea", "star"))
     ] == unknown

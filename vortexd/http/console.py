@@ -42,7 +42,9 @@ _PAGE = ok(
 )
 _FILE = in_path("file", {"type": "string", "pattern": "^[A-Za-z0-9_-]+[.][a-z]+$"}, "console.js")
 _OPERATIONS: Operations = {
-    "/console/": {"get": operation("console", "The console, a page for people.", _PAGE, [IF_NONE_MATCH], (404,), is_public=True)},
+    "/console/": {
+        "get": operation("console", "The console, a page for people.", _PAGE, [IF_NONE_MATCH], (404,), is_public=True)
+    },
     "/console/{file}": {
         "get": operation("consoleFile", "A file of the console.", _PAGE, [_FILE, IF_NONE_MATCH], (404,), is_public=True)
     },

@@ -105,7 +105,11 @@ def _operation(name: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
     own = [
         in_query("from", side + "if it is missing, the version before `to`", SIDE) | {"example": "label:main"},
         in_query("to", side + "if it is missing, the current version", SIDE),
-        in_query("format", "chooses the form of the response in place of the header Accept", {"enum": ["json", "patch", "table"]}),
+        in_query(
+            "format",
+            "chooses the form of the response in place of the header Accept",
+            {"enum": ["json", "patch", "table"]},
+        ),
     ]
     return operation(
         name,

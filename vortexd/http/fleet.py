@@ -169,7 +169,10 @@ _FLEET_PARAMETERS = [
 _OPERATIONS: Operations = {
     "/api/v1/fleet": {
         "get": operation(
-            "fleet", "The instances of each key, with the version that each has applied.", ok("a page", {V1: ref("Fleet")}, has_tag=True), _FLEET_PARAMETERS
+            "fleet",
+            "The instances of each key, with the version that each has applied.",
+            ok("a page", {V1: ref("Fleet")}, has_tag=True),
+            _FLEET_PARAMETERS,
         )
     }
 }

@@ -52,7 +52,9 @@ class Health(Endpoint):
     is_public: ClassVar = True
     operations: ClassVar = {
         "/health": {
-            "get": operation("health", "Whether the server runs.", ok("the server runs", {V1: ref("Health")}), is_public=True)
+            "get": operation(
+                "health", "Whether the server runs.", ok("the server runs", {V1: ref("Health")}), is_public=True
+            )
         }
     }
     schemas: ClassVar = _HEALTH_SCHEMAS
@@ -72,7 +74,9 @@ class Ready(Endpoint):
     route: ClassVar = "/ready"
     methods: ClassVar = _GET
     is_public: ClassVar = True
-    operations: ClassVar = {"/ready": {"get": operation("ready", "Whether the server is ready.", _ready, is_public=True)}}
+    operations: ClassVar = {
+        "/ready": {"get": operation("ready", "Whether the server is ready.", _ready, is_public=True)}
+    }
     schemas: ClassVar = _HEALTH_SCHEMAS
 
     def __init__(self, line: Readiness, reports: Reports = tuple) -> None:
@@ -97,7 +101,9 @@ class MetricsPage(Endpoint):
     operations: ClassVar = {
         "/metrics": {
             "get": operation(
-                "metrics", "The metrics for Prometheus; needs the right `admin`.", ok("the metrics", {TEXT_TYPE: {"type": "string"}})
+                "metrics",
+                "The metrics for Prometheus; needs the right `admin`.",
+                ok("the metrics", {TEXT_TYPE: {"type": "string"}}),
             )
         }
     }

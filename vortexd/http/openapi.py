@@ -42,7 +42,9 @@ class OpenApi(Endpoint):
     route: ClassVar = "/openapi.json"
     is_public: ClassVar = True
     operations: ClassVar = {
-        "/openapi.json": {"get": operation("openapi", "The description of this API.", _DOCUMENT, [IF_NONE_MATCH], is_public=True)}
+        "/openapi.json": {
+            "get": operation("openapi", "The description of this API.", _DOCUMENT, [IF_NONE_MATCH], is_public=True)
+        }
     }
 
     def __init__(self, endpoints: Iterable[Endpoint], is_open: Callable[[], bool]) -> None:

@@ -63,7 +63,9 @@ _SCHEMAS: dict[str, Schema] = {
 }
 _OPERATIONS: Operations = {
     "/status": {
-        "get": operation("status", "The state of each source; needs the right `admin`.", ok("the sources", {V1: ref("Status")}))
+        "get": operation(
+            "status", "The state of each source; needs the right `admin`.", ok("the sources", {V1: ref("Status")})
+        )
     }
 }
 

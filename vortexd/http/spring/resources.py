@@ -14,7 +14,8 @@ If a client may not read everything under the label, the applications and profil
   applications that differ only in case.
 - The same rule applies if the name begins with the first part of a known application. An example is `orders_key.txt` beside
   `orders-prod`, which may be a profile of `orders`. It doesn't apply if the requested application begins with that part, too.
-- If the file is below a directory with the name of an application, that directory decides, in place of the two rules above.
+- Below a directory with the name of an application, that directory decides. A further name that begins with no known
+  application then changes nothing.
 - Any other file belongs to everybody.
 - If a directory has the name of a known profile, or if the file's name has it after a `-`, the file belongs to that profile.
 """
@@ -215,7 +216,7 @@ def _look_through(
     found.owners += [application] if application else []
     found.profiles += [profile] if profile else []
     locations = resource.layer.files.locations
-    # A directory that `*` matches doesn't decide for a configuration file, because everybody gets its configuration.
+    # A directory that `*` matches doesn't decide for a configuration file, because everybody gets the configuration in it.
     if application is profile is None and not is_configuration(resource.path, locations):
         prefix = _head(prefix, locations)
     text = resource.path[len(prefix) :]
