@@ -1,4 +1,4 @@
-"""`/api/v1/diff` over HTTP: sides, forms, and who may have it."""
+"""`/api/v1/diff` over HTTP: sides, forms and rights."""
 
 import json
 from collections.abc import AsyncIterator, Mapping

@@ -1,4 +1,4 @@
-"""`/monitor` through the real listener: who may call, how large a body may be, what is told to the sources, and what is logged."""
+"""`/monitor` through the real listener: access, the size of bodies, the hints to sources, and the log."""
 
 import base64
 import hashlib

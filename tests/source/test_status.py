@@ -1,4 +1,4 @@
-"""How a source says how it is."""
+"""The status that a source reports."""
 
 from vortexd.source.status import SourceStatus
 
