@@ -440,7 +440,7 @@ async def test_a_subscription_that_was_ended_is_logged() -> None:
             "log_level": "warning",
             "provider": "sns",
             "topic": TOPIC,
-            "consequence": "this topic makes no source fetch any more",
+            "consequence": "no source fetches for this topic any more",
             "remedy": "subscribe again, unless you ended the subscription",
         }
     ] == about_hooks(logs)

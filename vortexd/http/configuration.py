@@ -139,7 +139,7 @@ class Configuration(Endpoint):
         """See `Endpoint`."""
         config_request = parse_path(request.path, request.query)
         if config_request is None:
-            raise RemoteError("there is nothing here", 404)
+            raise RemoteError("there is nothing at this path", 404)
         default_label = self._reader.default_label
         if default_label is None:
             raise RemoteError("starting", 503, {"Retry-After": "1"})
@@ -275,7 +275,7 @@ def _variant(config_request: ConfigRequest, request: Request) -> Variant:
     if config_request.form is Form.ENVIRONMENT:
         form = environment.media_type(accept)
         if form is None:
-            raise RemoteError(f"configuration comes as {environment.V1} or {environment.V2}", 406)
+            raise RemoteError(f"configuration is available only as {environment.V1} or {environment.V2}", 406)
         return Variant(config_request, form)
     if config_request.form is not Form.FILE:
         return Variant(config_request, environment.V1 if config_request.form is Form.JSON else TEXT)

@@ -81,7 +81,7 @@ class Console(Endpoint):
         name = request.path.removeprefix("/console/") or "index.html"
         page = self._pages.get(name)
         if page is None:
-            raise RemoteError("there is nothing here", 404)
+            raise RemoteError("there is nothing at this path", 404)
         body, tag = page
         if request.headers.get("If-None-Match") == tag:
             return Response(304, b"", None, {**_HEADERS, "ETag": tag})

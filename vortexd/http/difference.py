@@ -184,7 +184,7 @@ class Difference(Endpoint):
             return _Side(side.key, order[at - 1], history[order[at - 1]])
         former = await self._line.before(side.key) if side.version == current.version else None
         if former is None:
-            raise RemoteError(f"nothing before it is known since {self._since}; {_known(history, current)}", 404)
+            raise RemoteError(f"no version before it is known since {self._since}; {_known(history, current)}", 404)
         return _Side(side.key, former.version, former.body, former.revision)
 
 
@@ -215,7 +215,7 @@ def _known(history: Mapping[str, bytes], current: Config) -> str:
     versions = [each for each in reversed([*history]) if each != current.version]
     named = ", ".join([f"{current.version} (current)", *versions[:_MOST_NAMED]])
     more = f" and {len(versions) - _MOST_NAMED} older ones" if len(versions) > _MOST_NAMED else ""
-    return f"there is {named}{more}; former versions are kept while a key is in use by connections"
+    return f"the known versions are {named}{more}; the server keeps former versions of a key while connections use it"
 
 
 def _encoded(old: _Side, new: _Side, form: str) -> bytes:

@@ -188,7 +188,7 @@ def _check_path(request: Request) -> None:
     """Refuse each path except the endpoint's own path and `/{application}/{profiles}` below it."""
     _, *rest = (names.decode_segment(segment) for segment in request.segments)
     if len(rest) not in (0, 2):
-        raise RemoteError("there is nothing here", 404)
+        raise RemoteError("there is nothing at this path", 404)
     for name, check in zip(rest, (names.application, names.profile), strict=False):
         check(name)
 

@@ -47,7 +47,7 @@ def key_of(request: Request, line: Labelled) -> Key:
     """
     segments = request.segments[_BEFORE:]
     if len(segments) not in (2, 3) or not all(segments):
-        raise RemoteError("there is nothing here", 404)
+        raise RemoteError("there is nothing at this path", 404)
     application, profile, *label = (names.decode_segment(segment) for segment in segments)
     if line.default_label is None:
         raise RemoteError("starting", 503, {"Retry-After": "1"})
@@ -79,7 +79,7 @@ def accepted(request: Request, offered: Sequence[str]) -> str:
     accept = request.headers.get("Accept", "").strip()
     wanted = _parsed(accept, offered).best_match(offered) if accept else offered[0]
     if wanted is None:
-        raise RemoteError(f"this comes as {' or '.join(offered)}", 406)
+        raise RemoteError(f"this is available only as {' or '.join(offered)}", 406)
     return wanted
 
 

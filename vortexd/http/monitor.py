@@ -202,7 +202,7 @@ class Monitor(Endpoint):
                     "webhook subscription ended",
                     provider=hook.provider,
                     topic=hook.topic,
-                    consequence="this topic makes no source fetch any more",
+                    consequence="no source fetches for this topic any more",
                     remedy="subscribe again, unless you ended the subscription",
                 )
             case Meaning.CHANGE | Meaning.UNKNOWN:

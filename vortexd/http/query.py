@@ -22,6 +22,6 @@ def parse_query(query: str, allowed: Collection[str]) -> dict[str, str]:
         if name not in allowed:
             raise RemoteError("the parameters are " + ", ".join(allowed))
         if name in parameters:
-            raise RemoteError("a query parameter stands twice")
+            raise RemoteError("a query parameter occurs twice")
         parameters[name] = names.decode_segment(value.replace("+", " "))
     return parameters

@@ -67,7 +67,7 @@ class RequestHandler:
         except Exception as error:
             number = str(uuid4())
             log.error("request failed", request=number, method=head.method, path=path, exc_info=error)
-            made = self.failure(RemoteError(f"internal error; in the server's log it is {number}", 500))
+            made = self.failure(RemoteError(f"internal error; the server's log has the details under {number}", 500))
         self._metrics.answered(made.route, made.status, time.perf_counter() - began)
         return made
 
@@ -85,7 +85,7 @@ class RequestHandler:
             raise
         if request.method not in endpoint.methods:
             allowed = ", ".join(endpoint.methods)
-            return self.failure(RemoteError(f"only {allowed}", 405, {"Allow": allowed}), "other")
+            return self.failure(RemoteError(f"this path accepts only {allowed}", 405, {"Allow": allowed}), "other")
         if not endpoint.is_public:
             request = request.admitted()
         if endpoint.right is not None:

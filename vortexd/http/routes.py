@@ -93,7 +93,7 @@ class Routes:
             if found is not None:
                 return found
         if not has_prefix or (segments and segments[0] in self._reserved):
-            raise RemoteError("there is nothing here", 404)
+            raise RemoteError("there is nothing at this path", 404)
         return self._otherwise
 
     def body_bytes(self, path: str, default: int) -> int:

@@ -179,7 +179,7 @@ def _is_within(value: Any, depth: int) -> bool:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise InvalidMessage("a member stands twice in one object")
+        raise InvalidMessage("an object has a member twice")
     return members
 
 

@@ -95,7 +95,7 @@ def _parameters(query: str) -> dict[str, str]:
         # Decode names too. Otherwise a proxy could read `%6cabel` as `label`, and this server could not.
         name = names.decode_segment(name)
         if name in parameters:
-            raise Refusal(400, "a query parameter stands twice")
+            raise Refusal(400, "a query parameter occurs twice")
         parameters[name] = names.decode_segment(value)
     if len(parameters.get("last_version", "")) > _MAX_VERSION_LENGTH:
         raise Refusal(400, "invalid last_version")
@@ -171,7 +171,7 @@ def open_handshake(head: bytes) -> Opening:
     if not isinstance(request, Request):
         raise Refusal(400, "the request is incomplete")
     if not head.partition(b"\r\n")[0].endswith(b" HTTP/1.1"):
-        raise Refusal(400, "a handshake is HTTP/1.1")
+        raise Refusal(400, "a handshake must use HTTP/1.1")
     if any(header in _BODY and value != b"0" for header, value in request.extra_headers):
         # wsproto would parse the body as frames.
         raise Refusal(400, "a handshake has no body")
@@ -200,7 +200,7 @@ def _refusal(error: RemoteProtocolError) -> Refusal:
     if isinstance(hint, RejectConnection) and hint.status_code == 426:
         return Refusal(
             426,
-            "the version of the protocol is 13",
+            "the server speaks only version 13 of the protocol",
             # RFC 9110: a 426 names the protocol in Upgrade, and Connection must name Upgrade (7.8). Connection may occur twice.
             {"Sec-WebSocket-Version": "13", "Upgrade": "websocket", "Connection": "Upgrade"},
         )

@@ -250,7 +250,7 @@ class Session:
 def _text(message: dict[str, Any], member: str, default: str | None) -> str | None:
     value = message.get(member, default)
     if value is not None and not isinstance(value, str):
-        raise InvalidMessage(f"{member} is text")
+        raise InvalidMessage(f"{member} must be text")
     return value
 
 

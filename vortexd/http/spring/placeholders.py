@@ -90,7 +90,7 @@ class Placeholders:
         self._steps += steps
         self._found += found
         if self._steps > MAX_STEPS or self._found > MAX_FOUND:
-            raise Unresolvable("the placeholders stand for too much")
+            raise Unresolvable("the placeholders take too much effort")
 
     def value(self, key: str, find: _Find, depth: int) -> str | None:
         """Find the value of a key, and resolve the placeholders in it. Returns None if the key doesn't exist."""

@@ -96,7 +96,7 @@ def check_key(key: str) -> None:
 
 class _Malformed(RemoteError):
     def __init__(self) -> None:
-        super().__init__("a key of this configuration can't be written in this form; .properties has it", 400)
+        super().__init__("a key of this configuration can't be written in this form; request it as .properties", 400)
 
 
 def _name_end(key: str, start: int) -> tuple[int, bool]:
