@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 class ReadsConfig(Protocol):
-    """The part of the pipeline that the HTTP side needs."""
+    """The part of the pipeline that HTTP endpoints need."""
 
     @property
     def default_label(self) -> str | None:

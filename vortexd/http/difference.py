@@ -1,8 +1,8 @@
 """`/api/v1/diff/{application}/{profiles}[/{label}]?from=&to=`: the changes between two versions, or between two labels.
 
 A side is a version of 16 hex digits, or a label. If it could be both, the prefix `version:` or `label:` decides. A version
-must be in the history of the key. If the history has no version before the current one and a git source serves the key,
-the server compares with the configuration before the last commit that changed the key.
+must be in the history of the key. If the history has no version before the current one, a git source can provide the old
+side. It is the configuration before the last commit that changed the key.
 """
 
 import re

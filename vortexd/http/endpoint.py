@@ -72,7 +72,7 @@ class Request:
     @property
     def owner(self) -> Admission:
         """The client. Only for endpoints that aren't public."""
-        assert self.admission is not None  # the request handler admits before it calls
+        assert self.admission is not None  # the request handler has checked the token
         return self.admission
 
     def admitted(self) -> "Request":

@@ -1,6 +1,7 @@
 """`/api/v1/explain/{application}/{profiles}[/{label}]`: explains where each value of a configuration comes from.
 
-For each flat key, the response lists the layers that hold it, the layer that wins, and the file and line of each value.
+For each flat key, the response lists the layers that hold it, and names the layer that wins. Each value has its file and
+line.
 """
 
 from collections.abc import Sequence

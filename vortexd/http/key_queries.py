@@ -18,7 +18,7 @@ from .endpoint import Request, Response, etag_of, is_known
 
 # A misspelt application gets the configuration that all applications share. This header shows that it has no own files.
 WITHOUT_FILES = "X-Vortex-Without-Files"
-# /api/v1/<question>
+# The number of segments before the key: /api/v1/<question>
 _BEFORE = 3
 
 

@@ -1,8 +1,8 @@
 """The webhook events that can move a ref, and the functions that read the refs from them. Pure.
 
-A row tells how to read one event of one provider. A reader returns the full names of refs. If one of them is None, the
-message doesn't name a ref, or names it in a form that the reader doesn't know. A merged pull request has moved its target
-branch, and may have deleted its source branch.
+A row tells how to read one event of one provider. A reader returns the full names of refs. A None among them means that
+the message names no ref, or names it in an unknown form. A merged pull request has moved its target branch, and may have
+deleted its source branch.
 """
 
 import enum

@@ -138,7 +138,7 @@ def _parameters(offer: str) -> dict[str, int | None]:
 
 
 def _bits(text: str) -> int:
-    # Section 7.1.2: no leading zeros.
+    # Section 7.1.2 forbids leading zeros.
     if not text.isascii() or not text.isdigit() or text.startswith("0"):
         raise ValueError(text)
     bits = int(text)

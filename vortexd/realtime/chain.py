@@ -214,7 +214,10 @@ class Chain:
         self.wake()
 
     def begin(self, key: Key) -> None:
-        """Add a key that the client has subscribed to, unless the chain has it already or the client has no right to it."""
+        """Add a key that the client has subscribed to.
+
+        If the chain has the key already, or the client has no right to it, do nothing.
+        """
         if key not in self._last and self._may(key):
             self._had[key] = self._last[key] = None
             self._behind[key] = None

@@ -1,7 +1,7 @@
 """The opening handshake (RFC 6455 section 4.2): parses the request, and makes the response. Pure.
 
-The result of a request head is an `Opening` with a wsproto connection that is ready for frames, or a `Refusal` with the whole
-HTTP response. The server never just cuts the connection. Each error has a response with a status.
+If the request is valid, the result is an `Opening` with a wsproto connection that is ready for frames. Otherwise it is a
+`Refusal` with the whole HTTP response. The server never just cuts the connection: each error has a response with a status.
 """
 
 import base64

@@ -4,8 +4,8 @@ The server parks sockets for which nothing is pending. Deliveries arrive through
 writes shared frames directly to the sockets. If a connection needs more than that, the lot *wakes* it: the server makes a
 `connection.Connection` of it again. All parked connections share one epoll and one list of heartbeats.
 
-The invariant: a parked client has got complete frames up to `version`, no bytes wait to be written to it, and no message
-of it is partly read. So a connection loses nothing when it leaves the lot.
+The invariant: a parked client has got complete frames up to `version`. No bytes wait to be written to it, and none of its
+messages is partly read. So a connection loses nothing when it leaves the lot.
 """
 
 import heapq

@@ -9,15 +9,16 @@ If a client may not read everything under the label, the applications and profil
 - Any other file belongs to each application whose name begins a directory of its path, or its own name. The longest known
   name counts, if the next character is neither a letter nor a digit. Case is ignored, unless two known applications differ
   only in case.
-- If a directory or the file's name only begins with the letters of a known application, the file is for clients that may
-  read every application. An example is `ordersx.txt` beside `orders`. The same rule applies if the name begins with two
-  applications that differ only in case.
+- A directory or the file's name may begin with the letters of a known application without such a boundary. Then the file is
+  for clients that may read every application. An example is `ordersx.txt` beside `orders`. The same rule applies if the
+  name begins with two applications that differ only in case.
 - The same rule applies if the name begins with the first part of a known application. An example is `orders_key.txt` beside
   `orders-prod`, which may be a profile of `orders`. It doesn't apply if the requested application begins with that part, too.
 - Below a directory with the name of an application, that directory decides. A further name that begins with no known
   application then changes nothing.
 - Any other file belongs to everybody.
-- If a directory has the name of a known profile, or if the file's name has it after a `-`, the file belongs to that profile.
+- If a directory has the name of a known profile, the file belongs to that profile. The same rule applies if the file's name
+  has the profile after a `-`.
 """
 
 import re

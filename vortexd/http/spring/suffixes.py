@@ -51,7 +51,7 @@ def to_properties(sources: Sequence[PropertySource], placeholders: Placeholders 
 def to_yaml(sources: Sequence[PropertySource], placeholders: Placeholders | None) -> bytes:
     """Write a configuration as YAML.
 
-    If a file has only a list or one text, and nothing else is merged with it, the result is that list or text again.
+    A file may have only a list or one text. If nothing else is merged with it, the result is that list or text again.
 
     Raises:
         RemoteError: A key can't be split into names, or the placeholders can't be resolved (400).

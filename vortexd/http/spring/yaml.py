@@ -20,8 +20,8 @@ _MULTILINE = re.compile("[\n\x85\u2028\u2029]")
 # A text with characters that YAML can't represent is written as base64.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LEADING_ZERO = re.compile(r"0[0-9_]+")
-# The plain scalars that a parser doesn't read as text: the expressions of SnakeYAML's Resolver, each with the length of the
-# longest text that it is applied to.
+# The plain scalars that a parser doesn't read as text. These are the expressions of SnakeYAML's Resolver. Each has the length
+# of the longest text that SnakeYAML applies it to.
 _WORDS = re.compile(
     r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF|~|null|Null|NULL|<<|[!&*]|"
 )
@@ -40,8 +40,9 @@ _TIMES = re.compile(
 _KINDS = ((_WORDS, 10), (_NUMBERS, 1_024), (_TIMES, 50))
 
 
-# Java counts two columns for characters outside the BMP, and only PyYAML escapes the byte order mark. So both are replaced
-# with private characters in the emitter: two for the halves of a surrogate pair, and one for the byte order mark.
+# Java counts two columns for a character outside the BMP, and only PyYAML escapes the byte order mark. So this module passes
+# private characters to the emitter in place of both. A character outside the BMP becomes two of them, one for each half of
+# its surrogate pair.
 _DISGUISED = re.compile("[\ufeff\U00010000-\U0010ffff]")
 _DISGUISE = re.compile("[\ue000-\ue7ff]{2}|\uf8ff")
 _TAKEN = re.compile("[\ue000-\ue7ff\uf8ff]")
