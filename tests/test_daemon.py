@@ -1,4 +1,4 @@
-"""The daemon: how soon threads give up the interpreter lock, and the order of the shutdown."""
+"""The daemon: how soon threads give up the interpreter lock, the garbage collector, and the order of the shutdown."""
 
 import gc
 import os
