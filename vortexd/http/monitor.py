@@ -122,7 +122,7 @@ class Monitor(Endpoint):
 
         If there are many webhooks, respond at once.
         """
-        # After one response has waited, the next ones don't wait for LOOK_SECONDS.
+        # After one response has waited, responses within the next LOOK_SECONDS don't wait.
         if self._waiting >= _MOST_WAITING or trio.current_time() < self._rests_until:
             return
         self._waiting += 1

@@ -315,7 +315,7 @@ class WebSocketServer:
     async def _first_state(self, client: Client) -> tuple[Delivery, bytes] | None:
         """Make the first state of a client, and its bytes. They are current when this returns.
 
-        Returns None if the client needs more than one frame, or has no right to it.
+        Returns None if the key was removed, or if the client has no right to it.
         """
         while True:
             delivery = await self._keys.catch_up(client.key, client.last_version)

@@ -97,7 +97,7 @@ class Acknowledge:
 class Close:
     """Request: end the connection."""
 
-    # The `Answer` before it has counted the refused message.
+    # This counts no received message. If the message was refused, the `Answer` before this counts it.
     kind: ClassVar[None] = None
 
     reason: CloseReason

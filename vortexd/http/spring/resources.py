@@ -6,8 +6,8 @@ If a client may not read everything under the label, the applications and profil
 
 - A configuration file belongs to its application, with all profiles, because its documents may be for any profile. A file
   of `application` belongs to everybody.
-- Any other file belongs to each application whose name begins a directory of its path, or its own name. The longest known
-  name counts, if the next character is neither a letter nor a digit. Case is ignored, unless two known applications differ
+- A file that isn't configuration belongs to an application if a directory of its path, or its own name, begins with the
+  name of that application. The longest known name counts, if the next character is neither a letter nor a digit. Case is ignored, unless two known applications differ
   only in case.
 - A directory or the file's name may begin with the letters of a known application without such a boundary. Then the file is
   for clients that may read every application. An example is `ordersx.txt` beside `orders`. The same rule applies if the
@@ -16,7 +16,7 @@ If a client may not read everything under the label, the applications and profil
   `orders-prod`, which may be a profile of `orders`. It doesn't apply if the requested application begins with that part, too.
 - Below a directory with the name of an application, that directory decides. A further name that begins with no known
   application then changes nothing.
-- Any other file belongs to everybody.
+- If no rule above applies, the file belongs to everybody.
 - If a directory has the name of a known profile, the file belongs to that profile. The same rule applies if the file's name
   has the profile after a `-`.
 """
@@ -124,7 +124,7 @@ def needed(resource: Resource, key: Key, *names: Names) -> list[Key | Pattern]:
         owners = [_EVERY]
     profiles = list(dict.fromkeys(found.profiles)) or list(key.profiles)
     if is_configuration(resource.path, resource.layer.files.locations):
-        # Check the keys too, because a token's pattern may take the file's name for an application of its own.
+        # Check the keys too. By a token's patterns, the file's name may be the name of another application's file.
         everything: list[Key | Pattern] = [Pattern(*each) for each in product(owners, (_EVERY,), key.labels)]
         return everything + [Key(name, found.rest or _DEFAULT, key.label) for name in owners if name != _EVERY]
     if found.is_for_all:
