@@ -1,4 +1,4 @@
-"""Certificates for tests, made on the spot."""
+"""Certificates that are made during the tests."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

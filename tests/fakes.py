@@ -1,4 +1,4 @@
-"""Stand-ins for the neighbours of a part under test: small, synchronous where they can be, and honest about what they were told."""
+"""Fakes for the neighbours of a tested part. They are small, synchronous if possible, and record their calls faithfully."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""A bare git repository that tests push to: commits are made by `git fast-import`, without a work tree."""
+"""A bare git repository to which tests push. `git fast-import` makes its commits, without a work tree."""
 
 import os
 import subprocess

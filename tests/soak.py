@@ -1,10 +1,10 @@
-"""Run a real vortexd for a long time under everything that may happen, and look whether anything stays behind.
+"""Runs a real vortexd for a long time under random events, and checks that no resource leaks.
 
     python -m tests.soak [--seconds 3600] [--clients 40] [--seed N]
 
-In rounds: clients come, configuration changes, faults happen at random; then all leave, and what the process still has is measured. What clients
-saw is held against the promises in each round. At the end its memory must not grow from round to round, its descriptors and tasks are those of the
-beginning, and its log has no error that wasn't made on purpose.
+In each round, clients connect, configuration changes, and faults happen at random. Then all clients leave, and the script measures the resources of the
+process. In each round, it also compares the messages to clients with the promises of the protocol. The memory must not grow from round to round. At the
+end, the process must have as many descriptors and tasks as at the beginning. Its log must have no errors except those that the script has caused.
 """
 
 import argparse

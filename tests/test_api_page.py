@@ -1,4 +1,4 @@
-"""vortexd-api(7) and the code say the same: messages and their members, error codes, close codes, routes that are reserved."""
+"""vortexd-api(7) and the code agree: messages and their members, error codes, close codes, and reserved routes."""
 
 import ast
 import json

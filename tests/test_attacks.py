@@ -1,4 +1,4 @@
-"""The ledger of attacks: each has a test that bears its name, or a reason why none can."""
+"""The list of attacks: a test bears the name of each attack, or the list has the reason why no test can."""
 
 import re
 from pathlib import Path

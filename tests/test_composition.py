@@ -1,4 +1,4 @@
-"""What `build` wires: each part gets what it needs, and nothing runs yet."""
+"""The parts that `build` connects: each part gets the parts that it needs, and none of them runs yet."""
 
 import contextlib
 import os

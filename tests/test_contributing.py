@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md, SECURITY.md and the pre-commit hooks name what there is: files, names of the code, and the checks of .ci/run."""
+"""CONTRIBUTING.md, SECURITY.md and the pre-commit hooks name only existing files, names of the code, and checks of .ci/run."""
 
 import re
 from pathlib import Path

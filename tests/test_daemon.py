@@ -1,4 +1,4 @@
-"""What a daemon sets up before its loop runs."""
+"""The daemon: how soon threads give up the interpreter lock, the garbage collector, and the order of the shutdown."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""The import rule of the map in vortexd/__init__.py: which package imports which, without circles, and nothing impure in pure modules."""
+"""The import rule of the map in vortexd/__init__.py: the imports of each package, no circles, and no impure imports in pure modules."""
 
 import ast
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The dashboard and the alert rules ask for what is measured, and for nothing else."""
+"""The dashboard and the alert rules use only metrics that vortexd has. The dashboard shows all of them, except two that repeat others."""
 
 import json
 import re

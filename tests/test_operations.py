@@ -1,4 +1,4 @@
-"""The operator's page speaks of alerts, settings and files that there are."""
+"""The operator's page names only existing alerts, settings and files."""
 
 import re
 from pathlib import Path

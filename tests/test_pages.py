@@ -1,4 +1,4 @@
-"""The man pages and the map, held to what there is: pages name each other, every event to act on, every path, every module."""
+"""The man pages and the map agree with the code: pages name each other, every event to act on, every path and every module."""
 
 import ast
 import re

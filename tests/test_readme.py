@@ -1,4 +1,4 @@
-"""README.md names files that there are, commands that there are, and a program that can be read."""
+"""README.md: its links and commands exist, and its programs can be compiled."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""SIGHUP: what is in force after it, for whom, and how often it is done."""
+"""SIGHUP: the settings in force after a reload, the parts and connections that use them, and the number of reloads."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""The pipeline's parts, wired as the daemon wires them, for tests that need several of them."""
+"""Connects the parts of the pipeline as the daemon does, for tests that need several of them."""
 
 from collections.abc import Callable
 from typing import Any

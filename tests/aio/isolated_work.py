@@ -1,4 +1,4 @@
-"""What `isolated` is tested with: a module whose `work` does what it is told."""
+"""A module for the tests of `isolated`. Its function `work` behaves as its argument tells it."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""Turns at the loop: how many pieces are done in one round, in which order, and that nobody's end stops the others."""
+"""Turns at the event loop: the number of pieces in one round, their order, and that the end of one task doesn't stop the others."""
 
 from collections.abc import Iterator
 

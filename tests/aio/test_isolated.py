@@ -1,4 +1,4 @@
-"""Work in a process of its own: what comes back, and every way in which it can end."""
+"""Work in a separate process: its results, and every way in which the process can end."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""The far side of `isolated`, as far as a real process can't show it."""
+"""The process that `isolated` starts. These tests cover the cases that no test can produce with a real process."""
 
 import marshal
 import os

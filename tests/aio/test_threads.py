@@ -1,4 +1,4 @@
-"""Threads where there may be none."""
+"""Work in threads: errors of the function, a machine that can start no thread, and results that several callers share."""
 
 import contextlib
 from typing import Any

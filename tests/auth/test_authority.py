@@ -1,4 +1,4 @@
-"""The one judge: who is somebody, and what they may do."""
+"""The authority: identifies the owner of a credential, and decides about the owner's rights."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""[[certificate]]: whom a name in a certificate makes somebody, for how long, and what is refused."""
+"""[[certificate]]: the owner that a name in a certificate identifies, the time for which it is valid, and the refused settings."""
 
 import attrs
 import pytest

@@ -1,4 +1,4 @@
-"""The files that settings name: everything that is wrong with them, at once."""
+"""The credential files that settings name: all mistakes in them are reported at once."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where a request's token is found, and how it is kept out of logs."""
+"""Finding the token of a request, and keeping it out of logs."""
 
 import base64
 

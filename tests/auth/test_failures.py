@@ -1,4 +1,4 @@
-"""Wrong tokens, counted per address."""
+"""Wrong tokens are counted for each address."""
 
 from vortexd.auth import Failures
 

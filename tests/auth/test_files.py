@@ -1,4 +1,4 @@
-"""The files of [auth]: who may own, read and write them, and the authority that comes of them."""
+"""The files of [auth]: their owners and permissions, and the authority that is made from them."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Signed tokens: whose signature counts, and what it takes."""
+"""JSON Web Tokens: the accepted signatures, and the required claims."""
 
 import base64
 import hmac

@@ -1,4 +1,4 @@
-"""Origin and Host: which web pages may reach us, and by what name."""
+"""Origin and Host: the web pages that may reach the server, and the host names that it accepts."""
 
 import pytest
 from hypothesis import given

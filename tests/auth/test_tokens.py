@@ -1,4 +1,4 @@
-"""Token files, and who a token is."""
+"""Token files: their format, and the owner and rights of each token."""
 
 import hmac
 import re

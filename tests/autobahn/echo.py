@@ -1,6 +1,7 @@
-"""An echo server on the stack of the product, for the Autobahn test suite: `python -m tests.autobahn.echo --port 9311`.
+"""An echo server on vortexd's stack, for the Autobahn test suite: `python -m tests.autobahn.echo --port 9311`.
 
-Listener, handshake, frames, compression, writer and closing are those of vortexd; only what a message means is different: it comes back.
+Listener, handshake, frames, compression, writer and closing are those of vortexd. Only the handling of messages differs: the server sends each
+message back.
 """
 
 import argparse

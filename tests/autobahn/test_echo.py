@@ -1,4 +1,4 @@
-"""The server that Autobahn is run against is made of the real one's parts, and says back what it is told."""
+"""The server for the Autobahn test suite consists of vortexd's own parts, and sends each message back."""
 
 import trio
 from trio_websocket import open_websocket_url

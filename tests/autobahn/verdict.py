@@ -1,4 +1,4 @@
-"""What a report of the Autobahn test suite means: `python -m tests.autobahn.verdict INDEX LOG`."""
+"""Judges a report of the Autobahn test suite: `python -m tests.autobahn.verdict INDEX LOG`."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What became of the elements of a list."""
+"""Alignment of two lists: whether each element stays, moves, is edited, removed or added."""
 
 import itertools
 from typing import Any

@@ -1,4 +1,4 @@
-"""The cache that strangers can't fill."""
+"""The cache: clients that invent keys can't fill it."""
 
 from vortexd.core.cache import Cache
 

@@ -1,4 +1,4 @@
-"""What a diff may spend."""
+"""The limits of the effort for a diff."""
 
 from vortexd.core.effort import MAX_DEPTH, Effort
 

@@ -1,4 +1,4 @@
-"""Which faults are reported."""
+"""Faults are reported once as long as they persist."""
 
 from vortexd.core.faults import Faults
 

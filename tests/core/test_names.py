@@ -1,4 +1,4 @@
-"""Names: what gets through the gate, and what doesn't (ATTACKS P01-P17)."""
+"""Names: the accepted names, and the refused ones (ATTACKS P01-P17)."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Patterns: what they match, what they cover, and what they cost."""
+"""Patterns: matching, covering other patterns, and the effort of both."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""Common elements in order: always right, as many as there are with few edits, and within the effort with many."""
+"""Common elements in order. The result is always valid, has the most elements if there are few edits, and stays within the effort if there are many."""
 
 import itertools
 from random import Random

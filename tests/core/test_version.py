@@ -1,4 +1,4 @@
-"""The version of a document, as vortexd-api(7) has it."""
+"""The version of a document, as vortexd-api(7) describes it."""
 
 import pytest
 

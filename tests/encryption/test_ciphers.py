@@ -1,4 +1,4 @@
-"""Spring's encryptors: what Spring wrote is read, what is written is read back, and nothing else is."""
+"""Spring's ciphers: vortexd reads Spring's ciphertexts and its own, and refuses all other texts."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Encrypted values in the open: each text is decrypted once, whatever asks for it, and nothing is said of what is in it."""
+"""Decrypting values: each text is decrypted once for all callers, and no message reveals a value."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The files of [encryption]: keys of every kind, what is said of those that can't be used, and never what is in them."""
+"""The files of [encryption]: keys of every kind, and the reports of unusable keys, which never reveal their contents."""
 
 import json
 from pathlib import Path

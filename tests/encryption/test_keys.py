@@ -1,4 +1,4 @@
-"""The keys of a store that keytool wrote: each by its alias, with its own password where a text names one."""
+"""The keys of a store that keytool has written: found by alias, with their own passwords if a text names one."""
 
 import json
 from functools import partial

@@ -1,4 +1,4 @@
-"""What stands before a text: what Spring takes for a prefix, and nothing else, however long the text is."""
+"""Prefixes of ciphertexts: only Spring's prefixes are accepted, however long the text is."""
 
 import json
 from pathlib import Path

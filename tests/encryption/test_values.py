@@ -1,4 +1,4 @@
-"""Encrypted values become plain at the end of their source, or are marked as invalid."""
+"""Encrypted values are decrypted at the end of their property source, or are marked as invalid."""
 
 from vortexd.core.model import PropertySource
 from vortexd.encryption.ciphers import AesEncryptor

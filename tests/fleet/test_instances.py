@@ -1,4 +1,4 @@
-"""Instances: who is there, what they said, who has left, and that nothing grows beyond its bound."""
+"""Instances of the fleet: connections, acks and departures. All data stays within its bounds."""
 
 from typing import Any
 

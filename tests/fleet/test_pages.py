@@ -1,4 +1,4 @@
-"""Pages: in order, complete, and the same whether one worker knows it all or several do."""
+"""Pages of the fleet: ordered, complete, and the same for one worker and for several."""
 
 import attrs
 import pytest

@@ -1,4 +1,4 @@
-"""The endpoints that vortexd has, found by walking its package."""
+"""Finds all endpoints of vortexd in its package."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""The HTTP side on a real socket of 127.0.0.1, over documents that the test sets."""
+"""Serves HTTP on a real socket of 127.0.0.1, with documents that the test sets."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager

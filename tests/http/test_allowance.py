@@ -1,4 +1,4 @@
-"""Token buckets against useless frames."""
+"""Token buckets that limit useless frames."""
 
 import pytest
 

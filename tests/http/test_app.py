@@ -1,4 +1,4 @@
-"""Spring's API and the rest of HTTP, through the real listener and bridge."""
+"""Spring's API and the other endpoints, through the real listener and the bridge."""
 
 import json
 from collections.abc import Iterator, Mapping, MutableMapping

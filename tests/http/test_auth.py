@@ -1,4 +1,4 @@
-"""Who is let in over HTTP: every route, every way to send a token, and what is never written down."""
+"""Access over HTTP: every route, every way to send a token, and secrets that are never logged."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The bridge: what goes to the socket, and when."""
+"""The bridge: the writes to the socket, and their times."""
 
 import re
 import socket

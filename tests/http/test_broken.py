@@ -1,4 +1,4 @@
-"""How HTTP tells of broken files."""
+"""Reports of broken files over HTTP."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Spring's routes over HTTP, on files: forms, plain files, whose they are, and what is made once."""
+"""Spring's routes over HTTP, on files: forms, plain files, rights to them, and responses that are made once."""
 
 import gc
 import json

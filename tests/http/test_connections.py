@@ -1,4 +1,4 @@
-"""Who is connected, as operators are told."""
+"""`/api/v1/connections`: counts and lists connections for operators."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The files of the console: what they are sent with, and that nothing else is there."""
+"""The files of the console: their headers, and that no other file is served."""
 
 import re
 

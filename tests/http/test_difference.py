@@ -1,4 +1,4 @@
-"""`/api/v1/diff` over HTTP: sides, forms, and who may have it."""
+"""`/api/v1/diff` over HTTP: sides, forms and rights."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -162,7 +162,7 @@ async def test_the_form_is_what_is_asked_for(query: str, headers: dict[str, str]
     [
         ("from=ffffffffffffffff", 404, "{2} (current), {1}, {0}"),
         ("to=ffffffffffffffff", 404, "isn't known"),
-        ("to={0}", 404, f"nothing before it is known since {SINCE}; there is {{2}} (current)"),
+        ("to={0}", 404, f"no version before it is known since {SINCE}; the known versions are {{2}} (current)"),
         ("from=nowhere", 404, "no such label"),
         ("to=release/1.0", 400, "from is missing"),
         ("from=version:xyz", 400, "16 hex digits"),
@@ -274,7 +274,7 @@ async def test_without_a_commit_before_the_error_says_since_when_it_would_be_kno
 
     message = json.loads(answer.body)["message"]
     assert 404 == answer.status
-    assert f"nothing before it is known since {SINCE}; there is {VERSIONS[1]} (current)" in message
+    assert f"no version before it is known since {SINCE}; the known versions are {VERSIONS[1]} (current)" in message
 
 
 @pytest.mark.parametrize("query", ["", "from={1}", "to={1}", "to={0}", "from=main"])

@@ -1,4 +1,4 @@
-"""`/encrypt`, `/decrypt` and `/key`: each answer that a real Spring Cloud Config Server gave, who may ask, and nothing in logs."""
+"""`/encrypt`, `/decrypt` and `/key`: the same responses as a real Spring Cloud Config Server, rights, and no secret in logs."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Headers of requests and answers, as endpoints see them and as ASGI has them."""
+"""Headers of requests as endpoints read them, and headers of responses in the form of ASGI."""
 
 from vortexd.http.endpoint import Headers, Response
 

@@ -1,4 +1,4 @@
-"""`/api/v1/explain` over HTTP: its JSON, and who may have it."""
+"""`/api/v1/explain` over HTTP: its JSON, and the rights that it needs."""
 
 import json
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""`/api/v1/fleet`: what is asked for, what is shown, and to whom."""
+"""`/api/v1/fleet`: its queries, its pages, and the keys that each token may see."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a body means: text is text, and what a form does to it is what it does in Spring."""
+"""The text in a body: plain text stays as it is, and a form is changed in the same way as in Spring."""
 
 import pytest
 

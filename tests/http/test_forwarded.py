@@ -1,4 +1,4 @@
-"""Proxies in front of the listener: for whom a connection counts, and what is believed of whom."""
+"""Proxies before the listener: the client that a connection counts for, and the headers that are trusted."""
 
 import socket
 import struct

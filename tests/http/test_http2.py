@@ -1,4 +1,4 @@
-"""HTTP/2: the same answers as over HTTP/1.1, and what a hostile peer gets for its frames."""
+"""HTTP/2: the same responses as over HTTP/1.1, and the limits for hostile peers."""
 
 import ssl
 from collections.abc import AsyncIterator

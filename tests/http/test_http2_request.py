@@ -1,4 +1,4 @@
-"""The head of an HTTP/2 request, and its body as it comes."""
+"""The head of an HTTP/2 request, and the parts of its body."""
 
 import math
 

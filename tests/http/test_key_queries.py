@@ -1,4 +1,4 @@
-"""Which media type an Accept header wants."""
+"""The choice of a media type by the Accept header."""
 
 import pytest
 

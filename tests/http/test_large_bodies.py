@@ -1,4 +1,4 @@
-"""The application bounds how many bodies are received at a time that are larger than most endpoints take."""
+"""The application limits the number of large bodies that are received at a time. A body is large if it exceeds `server.body_bytes`."""
 
 from typing import ClassVar
 

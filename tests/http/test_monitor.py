@@ -1,4 +1,4 @@
-"""`/monitor` through the real listener: who may call, how large a body may be, what is told to the sources, and what is logged."""
+"""`/monitor` through the real listener: access, the size of bodies, the hints to sources, and the log."""
 
 import base64
 import hashlib
@@ -360,7 +360,7 @@ async def test_an_event_that_is_not_known_makes_all_look_and_is_logged_once_for_
             "log_level": "info",
             "provider": provider,
             "kind": kind,
-            "consequence": "every git source fetches, for the server can't tell which are meant",
+            "consequence": "every git source fetches, because the server doesn't know which repository has changed",
         }
         for provider, kind in (("github", "star"), ("github", "fork"), ("gitea", "star"))
     ] == unknown
@@ -440,7 +440,7 @@ async def test_a_subscription_that_was_ended_is_logged() -> None:
             "log_level": "warning",
             "provider": "sns",
             "topic": TOPIC,
-            "consequence": "this topic makes no source fetch any more",
+            "consequence": "no source fetches for this topic any more",
             "remedy": "subscribe again, unless you ended the subscription",
         }
     ] == about_hooks(logs)

@@ -1,4 +1,4 @@
-"""A new endpoint is one class: everything that the HTTP side needs to know of it, it declares itself."""
+"""A new endpoint is one class. It declares everything that the other modules need to know about it."""
 
 import json
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""The OpenAPI document is whole, and describes the routes that there are and that vortexd-api(7) has."""
+"""The OpenAPI document is complete, and describes exactly the routes of the router and of vortexd-api(7)."""
 
 import json
 import re

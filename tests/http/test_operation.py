@@ -1,4 +1,4 @@
-"""The parts that endpoints make their operations of."""
+"""The functions with which endpoints describe their operations."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which refs each event names, and that whatever isn't understood is None."""
+"""The refs that each event names. A ref in an unknown form is None."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the head of a request says of its body."""
+"""The head of a request: whether a body may follow, and its length."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Every route that is described, by everybody who may not have what it gives: one table, so that none is forgotten."""
+"""Requests without the needed rights, to every described route. One table lists them, so that no route is forgotten."""
 
 import re
 from collections.abc import AsyncIterator, Iterator

@@ -1,4 +1,4 @@
-"""The patterns of names in the OpenAPI document are the names that are taken."""
+"""The patterns of names in the OpenAPI document match exactly the accepted names."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Which requests prove that their sender knows the secret, in each provider's way."""
+"""Signatures of webhooks in the form of each provider."""
 
 import base64
 import hashlib

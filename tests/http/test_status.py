@@ -1,4 +1,4 @@
-"""How sources are, over HTTP: the page, the header and readiness."""
+"""The state of sources over HTTP: the page, the header and readiness."""
 
 import attrs
 import orjson

@@ -1,4 +1,4 @@
-"""Webhooks as providers send them: which of them are recognised, what is read from them, and what Spring would answer."""
+"""Webhooks of real providers: recognition, their contents, and the response of Spring."""
 
 import json
 from typing import Any

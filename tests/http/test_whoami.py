@@ -1,4 +1,4 @@
-"""What a token may do, for whoever has it."""
+"""The rights of a token, reported to its owner."""
 
 import json
 from typing import Any

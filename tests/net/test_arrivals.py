@@ -1,4 +1,4 @@
-"""Connections before they have said what they are for: socket pairs, and a clock that stands still."""
+"""Connections that have sent no request yet, with socket pairs and a clock that the test sets."""
 
 import socket
 from collections.abc import AsyncIterator, Iterator

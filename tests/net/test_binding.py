@@ -1,4 +1,4 @@
-"""Sockets that listen, for one process or for several. What one process binds is in tests/net/test_listener.py."""
+"""Sockets that listen, for one process or several. tests/net/test_listener.py tests the sockets that one process binds."""
 
 import socket
 from pathlib import Path

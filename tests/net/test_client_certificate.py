@@ -1,4 +1,4 @@
-"""Clients' certificates: the names in them."""
+"""The names in certificates of clients."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the first bytes of a connection are enough for."""
+"""Decisions from the first bytes of a connection: wait for more, start a task, or treat it as urgent."""
 
 import pytest
 

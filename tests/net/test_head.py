@@ -1,4 +1,4 @@
-"""Request heads: empty lines before them, absolute targets, and what they are on the wire."""
+"""Request heads: empty lines before them, absolute targets, and their bytes."""
 
 import h11
 import pytest

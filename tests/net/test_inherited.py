@@ -1,4 +1,4 @@
-"""Sockets that systemd hands over, with real descriptors."""
+"""Sockets that systemd passes to the process, with real descriptors."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""The listener and the bridge: what a peer may send, how long it may take, and how it ends."""
+"""The listener and the bridge: the bytes that a peer may send, the deadlines, and the ends of a connection."""
 
 import contextlib
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""What comes before a head, on real sockets: TLS, its slots, and what is left of it afterwards."""
+"""The bytes before a request head, on real sockets: TLS, the slots for handshakes, and the state afterwards."""
 
 import gc
 import socket

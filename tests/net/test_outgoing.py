@@ -1,4 +1,4 @@
-"""Large answers to those who don't read them are bounded together."""
+"""Large responses to clients that don't read have one common limit."""
 
 from contextlib import ExitStack
 

@@ -1,4 +1,4 @@
-"""How many connections there may be, and who gives way: socket pairs, and a clock that stands still."""
+"""The limit of connections, and the connections that are closed to make room: with socket pairs and a clock that the test sets."""
 
 import resource
 import socket

@@ -1,4 +1,4 @@
-"""Proxies: whose word counts, how far back it is read, and what contradicts itself."""
+"""Trusted proxies: the headers that are trusted, how far back they are read, and contradictions in them."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""PROXY headers: what they say, where they end, and what is none."""
+"""Headers of the PROXY protocol: their contents, their ends, and invalid ones."""
 
 import ipaddress
 import struct

@@ -1,4 +1,4 @@
-"""Which connection gives way, by times that the test sets."""
+"""The choice of the connection that is closed to make room, at times that the test sets."""
 
 from collections.abc import Collection
 

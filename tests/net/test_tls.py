@@ -1,4 +1,4 @@
-"""Certificates: what can be used, and what is said of what can't."""
+"""Certificates of the server: the usable files, and the errors for unusable ones."""
 
 import ssl
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Logs: one event a line, whatever is in it, and no secret in any."""
+"""Logs: one event per line, whatever its values are, and no secrets."""
 
 import io
 import json

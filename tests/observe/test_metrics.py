@@ -1,4 +1,4 @@
-"""What several processes count, as one page."""
+"""The metrics of several processes, merged into one page."""
 
 from prometheus_client.parser import text_string_to_metric_families
 

@@ -1,4 +1,4 @@
-"""What the log says of a publication by name."""
+"""The names in the log of a publication: its keys, commits and authors."""
 
 from vortexd.core.model import Change, Files, Key, Origin, Tree
 from vortexd.observe.publication import MOST_NAMED, named, without_configuration

@@ -1,4 +1,4 @@
-"""Traces of publications, by OpenTelemetry's own exporter in memory; and without its packages."""
+"""Traces of publications, with OpenTelemetry's exporter in memory, and without the packages of OpenTelemetry."""
 
 import sys
 from collections.abc import Sequence

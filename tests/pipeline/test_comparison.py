@@ -1,4 +1,4 @@
-"""What has changed, as rows and as a table."""
+"""Changes between two documents, as rows and as a table."""
 
 from typing import Any
 

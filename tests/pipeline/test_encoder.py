@@ -1,4 +1,4 @@
-"""Payloads that are made once."""
+"""Payloads that are made once for all clients."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What keys were by the commits before: read one after the other, held within bounds, parsed within the bounds of what is served."""
+"""Configurations at earlier commits: commits are read one after the other, cached within bounds, and parsed with the bounds in force."""
 
 import attrs
 import pytest

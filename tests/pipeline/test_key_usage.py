@@ -1,4 +1,4 @@
-"""The owner of "in use": whatever the order of its calls, the store, the registry and the owner agree."""
+"""The usage of keys: for any order of calls, the store, the registry and the usage agree."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

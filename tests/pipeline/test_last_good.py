@@ -1,4 +1,4 @@
-"""The last good content of broken files: found in the past of their source, tried until one parses."""
+"""The last good content of broken files: earlier contents of the source are tried until one can be parsed."""
 
 from collections.abc import Callable
 from contextlib import aclosing

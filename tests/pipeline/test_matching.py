@@ -1,4 +1,4 @@
-"""Matching: each pair of a key and a pattern is decided once, in steps, and numbers that come back are clean."""
+"""Matching: each pair of a key and a pattern is tried once, in steps of bounded effort. Numbers that are used again have no old matches."""
 
 from collections.abc import Iterator
 from random import Random

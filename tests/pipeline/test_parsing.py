@@ -1,4 +1,4 @@
-"""Where files are parsed, and what becomes of those that would cost too much."""
+"""The place where files are parsed, and the handling of files that cost too much."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""The line in motion: publications are one moment, reads are shared, clients are brought up to date."""
+"""The whole pipeline: a publication is one moment, reads are shared, and clients catch up."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""What the log says of a publication: what has become otherwise, once."""
+"""The log of a publication: each new fault is logged once."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The publisher: what it hands on at each publication, and to whom."""
+"""The publisher: the results of each publication, and their receivers."""
 
 import weakref
 

@@ -1,4 +1,4 @@
-"""What is served, for those who ask once: read when it is asked for, made once, and kept within bounds."""
+"""Reads of single clients: done on request, made once, and cached within bounds."""
 
 import threading
 import weakref

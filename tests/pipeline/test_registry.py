@@ -1,4 +1,4 @@
-"""The registry: who wants what."""
+"""The registry: the subscribers of each key and pattern."""
 
 from random import Random
 

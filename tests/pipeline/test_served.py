@@ -1,4 +1,4 @@
-"""What is served at one moment: one value, swapped whole by the commit."""
+"""The served state: one immutable value, which the commit replaces as a whole."""
 
 import attrs
 import pytest

@@ -1,4 +1,4 @@
-"""What is served at one moment: overrides, several labels, and what is broken."""
+"""The served state: overrides, several labels, and broken files."""
 
 import attrs
 import pytest

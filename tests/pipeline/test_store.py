@@ -1,4 +1,4 @@
-"""The store: last good states, history, and what is a change."""
+"""The store: last good states, history, and the detection of changes."""
 
 import gc
 import weakref

@@ -1,12 +1,12 @@
-"""The history checker: what clients were told, held against what was published.
+"""The history checker: compares the messages to clients with the publications.
 
-In come events: a `Publisher` says what each key's document becomes, computed from the files and not by the product; a `Recorder`
-per client says what arrived and what the client then had. Out come `Violation`s of the promises, one validator for each. Nothing here
-knows a socket or a process: events go through lists in one process and through JSON lines between several.
+A `Publisher` records the document that each key must have. It computes the document from the files, without the product. A `Recorder` for each client
+records the messages, and the client's document after each. The checker has a validator for each promise, and reports `Violation`s. Nothing here uses a
+socket or a process: events are in lists in one process, or in JSON lines between several processes.
 
-Versions are hashes of content, so a document that comes back has the version it had before. A *position* is a place in a key's list of
-publications; from a sequence of versions the checker takes for each the earliest position that isn't before the last one. If any
-reading of the sequence goes forward only, this one does.
+Versions are hashes of the content. So if a document comes back, it has the same version as before. A *position* is a place in a key's list of
+publications. For each version in a sequence, the checker takes the earliest position that isn't before the last one. If any reading of the sequence
+only goes forward, this reading does.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The checker itself: a good history passes, and each kind of damage is caught by the validator that is there for it."""
+"""The checker itself: a valid history passes, and the validator for each kind of damage finds it."""
 
 import io
 from collections.abc import Iterator

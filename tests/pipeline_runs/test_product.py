@@ -1,8 +1,8 @@
-"""The product as one property: whatever happens to files, connections and readers, every client ends with what the files say,
-and the history of what it was told breaks no promise.
+"""The product as one property: for any changes of files, connections and readers, every client ends with the content of the files,
+and the history of its messages breaks no promise.
 
-Everything from `Publisher.publish` to the socket is real; only the source is left out, for files that change on their own would make
-nobody know what was to be published. Nothing sleeps: what has to pass in between is counted in publications.
+Everything from `Publisher.publish` to the socket is real. Only the source is left out. If files changed on their own, the test couldn't know the expected
+publications. Nothing sleeps: delays are counted in publications.
 """
 
 import contextlib

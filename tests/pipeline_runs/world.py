@@ -1,6 +1,6 @@
-"""The files of the product test, changed at random, and what each key must become: resolved here, without the product.
+"""The files of the product test, changed at random, and the expected document of each key, resolved without the product.
 
-The layout is the simple one: JSON in `.yml` files (which is YAML), one document each, `{name}.yml` and `{name}-{profile}.yml`.
+The layout is simple: `{name}.yml` and `{name}-{profile}.yml`, each with one document of JSON, which is also YAML.
 """
 
 import copy

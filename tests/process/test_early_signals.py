@@ -1,4 +1,4 @@
-"""Signals before anybody awaits them, in this process; tests/system/test_early_signals.py has the real one."""
+"""Signals that arrive before a task awaits them, in this process. tests/system/test_early_signals.py tests a real process."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What is put in place, what is left alone, and what is taken away again."""
+"""The installation: files that it writes, leaves alone, and removes again."""
 
 import json
 import tomllib

@@ -1,4 +1,4 @@
-"""Signals outside of the part that awaits them."""
+"""Signals that arrive before a task awaits them, or after it has ended."""
 
 import signal
 from collections.abc import Iterator

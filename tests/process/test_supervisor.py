@@ -1,4 +1,4 @@
-"""What a supervisor does about time, without its processes."""
+"""The supervisor's handling of time, without its processes."""
 
 import signal
 from collections.abc import AsyncIterator

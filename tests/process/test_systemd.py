@@ -1,4 +1,4 @@
-"""What is said to systemd, and what is taken over from it, with a socket in its place."""
+"""Notifications to systemd, and sockets from systemd, with a socket in place of systemd."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Close reasons: legal in a frame, and each its own."""
+"""Close reasons: each is valid in a close frame, and each is different."""
 
 from vortexd.protocol.close import CloseReason
 

@@ -1,4 +1,4 @@
-"""permessage-deflate: what is agreed, what is inflated, and where it ends."""
+"""permessage-deflate: negotiation, inflating, and limits."""
 
 import zlib
 

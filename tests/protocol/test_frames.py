@@ -1,4 +1,4 @@
-"""Outbound frames, read back by wsproto."""
+"""Outbound frames, which wsproto parses again."""
 
 from random import Random
 

@@ -1,4 +1,4 @@
-"""The JSON of the protocol, both ways."""
+"""The JSON messages of the protocol, in both directions."""
 
 import json
 

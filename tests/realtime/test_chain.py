@@ -1,4 +1,4 @@
-"""The chain: whatever is offered, dropped, resumed, asked for or revoked, the frames of each key build on each other."""
+"""The chain: for any deliveries, drops, resumes, resyncs and revoked rights, the frames of each key build on each other."""
 
 from collections.abc import Callable
 

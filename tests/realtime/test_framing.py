@@ -1,4 +1,4 @@
-"""Frames that are made once, whoever asks."""
+"""Frames that are made once for all clients."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""The opening handshake, and every answer to what can't be one."""
+"""The opening handshake, and the response to each invalid request."""
 
 import json
 

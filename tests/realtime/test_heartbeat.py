@@ -1,4 +1,4 @@
-"""The clock of heartbeats, alone."""
+"""The heartbeat without a connection."""
 
 import pytest
 import trio

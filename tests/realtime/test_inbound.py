@@ -1,4 +1,4 @@
-"""Inbound messages: whole ones, and limits that count bytes and frames."""
+"""Inbound messages: complete messages, and the limits of bytes and frames."""
 
 import pytest
 from wsproto import ConnectionType

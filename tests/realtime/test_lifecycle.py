@@ -1,4 +1,4 @@
-"""The table of a connection's states, walked."""
+"""The states of a connection: every transition of the table, and every illegal one."""
 
 import itertools
 

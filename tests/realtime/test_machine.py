@@ -1,4 +1,4 @@
-"""Any conversation at all, in any order and at any time: what holds of a session and of a connection whatever a client does."""
+"""Random conversations, in any order and at any time: invariants of a session and of a connection, whatever a client does."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""The parking lot: what is parked, what stays parked, what wakes, and that nothing is lost on the way."""
+"""The parking lot: connections that are parked, stay parked or wake. No delivery and no byte is lost."""
 
 import itertools
 import math

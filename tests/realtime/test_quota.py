@@ -1,4 +1,4 @@
-"""The quota of patterns: what counts once, for whom, and what is refused at which number."""
+"""The quota of patterns: each pattern counts once for each owner, and the limits are exact."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Acks: from a client's message to the fleet, whether the connection is parked or awake, and without waking it for that."""
+"""Acks of clients reach the fleet, from parked and awake connections. They don't wake a parked connection."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any

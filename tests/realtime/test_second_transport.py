@@ -1,4 +1,4 @@
-"""Another transport beside WebSockets is one module: this file has a small one, with the pipeline and the chain as they are."""
+"""A transport other than WebSockets needs only one module. This file has a small one, on the existing pipeline and chain."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a client's messages mean, and how often something may be said."""
+"""The requests that follow from a client's messages, and the limits of their rate."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""A real server over streams in memory, and clients that do what a test tells them."""
+"""A real server on streams in memory, and clients that a test controls."""
 
 import socket
 from collections.abc import Callable

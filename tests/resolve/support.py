@@ -1,4 +1,4 @@
-"""What the tests of this folder share: short ways to parse, and to ask for keys."""
+"""Shared functions for the tests of this folder: they parse files and read keys."""
 
 from vortexd.core.model import Files, Key, PropertySource, Scalar, Tree
 from vortexd.resolve.formats import Document, parse

@@ -1,4 +1,4 @@
-"""Documents that were parsed in another process are those that would have been parsed here."""
+"""Documents that another process has parsed are the same as if this process had parsed them."""
 
 import marshal
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Which layer holds a key, which wins, and where it is written."""
+"""The layers that hold a key, the layer that wins, and the position of the key in its file."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Several labels at once, for each kind of source as Spring has it."""
+"""Several labels at once, for each kind of source, as in Spring."""
 
 from collections.abc import Sequence
 

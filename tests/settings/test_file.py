@@ -1,4 +1,4 @@
-"""Settings: what the sample file says, and what is refused."""
+"""Settings: the contents of the sample file, and the refused settings."""
 
 import re
 from functools import partial

@@ -1,4 +1,4 @@
-"""The sample file and the manual page say of each setting what its field says."""
+"""The sample file and the manual page describe each setting with the text of its field."""
 
 import re
 import runpy

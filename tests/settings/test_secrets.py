@@ -1,4 +1,4 @@
-"""Files with secrets: which private keys take a passphrase."""
+"""Files with secrets: private keys with and without a passphrase."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Files with secrets: what is handed on, and what is refused whatever is in it. The cases of tokens are in auth/test_files.py."""
+"""Files with secrets: their contents, and the files that are refused whatever they contain. auth/test_files.py has the cases of tokens."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where state is kept on disk."""
+"""The place of the state on disk."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Several sources as one tree: who wins, what each lacks, and what is the same object again."""
+"""Several sources as one tree: precedence, labels that a source lacks, and trees that stay the same object."""
 
 from pathlib import Path
 from random import Random

@@ -1,4 +1,4 @@
-"""The kinds of source: what a kind is made of, shown by one of this file's own, and what the table says of those that there are."""
+"""The kinds of source: the parts of a kind, shown by an example in this file, and the entries of the table."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Pointers of Git LFS: what is taken for one."""
+"""Pointers of Git LFS: files that are recognised as pointers, and others."""
 
 import pytest
 

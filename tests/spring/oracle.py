@@ -1,7 +1,7 @@
-"""What a real Spring Cloud Config Server answered, and how to ask the same of another server.
+"""The recorded responses of a real Spring Cloud Config Server, and functions that send the same requests to another server.
 
-`requests.json` names servers, each with the settings that make Spring's and ours serve the same trees of `corpus/`, and requests to each. `record/`
-sends them to Spring's and writes `answers/`; `test_golden.py` sends them to ours and compares.
+`requests.json` names servers with requests to each. The settings of a server make Spring and vortexd serve the same trees of `corpus/`. `record/` sends
+the requests to Spring and writes `answers/`. `test_golden.py` sends them to vortexd and compares the responses.
 """
 
 import base64

@@ -1,10 +1,10 @@
-"""What vortexd answers is what a real Spring Cloud Config Server answered, byte for byte.
+"""The responses of vortexd equal those of a real Spring Cloud Config Server, byte for byte.
 
-Only an `Environment` is compared as values with their types: Spring writes 1.0E10 in it where we write 10000000000.0, which no reader of JSON sees.
-Of errors the status alone is compared, since their texts are ours.
+Only an `Environment` is compared by values and their types. Spring writes 1.0E10 in it and vortexd writes 10000000000.0, which are the same to every
+JSON parser. For errors, only the status is compared, because vortexd has its own texts.
 
-`expectations.json` says where we differ: `rules` are differences that many answers have, `deviations` are answers that differ on purpose, with the
-reason and what ours is. An entry that isn't true any more fails a test, so that the list can only shrink. vortexd-api(7) says the same to people.
+`expectations.json` lists the differences: `rules` are differences of many responses. `deviations` are responses that differ on purpose, with the reason
+and vortexd's response. If an entry is no longer true, a test fails, so that the list can only shrink. vortexd-api(7) describes the same differences.
 """
 
 import json

@@ -160,7 +160,7 @@ def test_a_server_that_knows_nothing_before_shows_what_the_last_commit_changed(
     first = repository.git("rev-parse", "main").strip()
     with Server(tmp_path / "x", settings=settings(tmp_path / "state", repository.uri)) as server:
         status, _, said = diff(server)
-        assert (3, True) == (status, "nothing before it is known since 20" in said)
+        assert (3, True) == (status, "no version before it is known since 20" in said)
     repository.commit({"orders-dev.yml": "size: 2\n"})
     # A change of another application doesn't delay this one.
     repository.commit({"billing.yml": "a: 1\n"})

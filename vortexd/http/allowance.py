@@ -1,17 +1,17 @@
-"""How much of the frames that cost the server something and serve nothing an HTTP/2 client may send: token buckets."""
+"""Token buckets that limit the useless frames of an HTTP/2 client. The server must process them, but serves nothing with them."""
 
 from collections.abc import Callable
 
 
 class AllowanceExceeded(Exception):
-    """The client sends too many useless frames."""
+    """The client has sent too many useless frames."""
 
 
 class Bucket:
-    """A token bucket: it holds `burst` tokens at most, and refills with `per_second`.
+    """A token bucket. It holds at most `burst` tokens, and gets `per_second` new tokens per second.
 
     Args:
-        clock: The current time in seconds.
+        clock: Returns the current time in seconds.
     """
 
     def __init__(self, per_second: float, burst: int, clock: Callable[[], float]) -> None:
@@ -22,7 +22,7 @@ class Bucket:
         """Take one token.
 
         Raises:
-            AllowanceExceeded: There is none.
+            AllowanceExceeded: The bucket is empty.
         """
         now = self._clock()
         self._left = min(self._burst, self._left + (now - self._at) * self._per_second) - 1
@@ -35,9 +35,9 @@ class Allowances:
     """The allowances of one connection.
 
     Attributes:
-        resets: Each reset is a request that nobody waits for (CVE-2023-44487).
-        control: Frames that get no response, such as PING, SETTINGS and empty DATA.
-        window_updates: A large response may need two of them for each of its frames.
+        resets: Limits RST_STREAM. Each of them is a request whose response nobody waits for (CVE-2023-44487).
+        control: Limits frames that get no response, such as PING, SETTINGS and empty DATA.
+        window_updates: Limits WINDOW_UPDATE. A large response may need two of them for each of its frames.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:

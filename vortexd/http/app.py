@@ -1,8 +1,9 @@
-"""The seam of the HTTP side: from a request whose head is complete to its response, whoever reads the connection.
+"""Makes the response to a request whose head is complete, for each protocol in the same way.
 
-A connection (HTTP/1.1 in `bridge`, HTTP/2 in `http2`) reads a head, makes a `RequestHead` of it, and asks the application for the `Response`. It offers
-the body as a `Body` and writes the response; it knows no endpoint. The application hands the request over to the part that serves it: a request
-without a body goes to the request handler at once, in the task of the connection; a body is received by Quart first, within the limit of its endpoint.
+A connection (HTTP/1.1 in `bridge`, HTTP/2 in `http2`) reads a head and makes a `RequestHead` from it. It passes the
+head and the `Body` to the application, and writes the `Response`. It knows no endpoint. If a request has no body, the
+application calls the request handler at once, in the task of the connection. If it has a body, Quart receives the body
+first, within the limit of its endpoint.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from .request_handler import RequestHandler
 from .request_head import Body, RequestHead
 from .routes import Routes
 
-# Bodies larger than `server.body_bytes` that are received at a time. Their senders need not have shown a token yet.
+# At most this many bodies that exceed `server.body_bytes` are received at a time. Their tokens aren't checked yet.
 _LARGE_BODIES = 8
 
 
@@ -28,18 +29,18 @@ def create_app(
     """Make the application.
 
     Args:
-        body_bytes: The current limit of a body, for endpoints that declare none.
-        timestamp: The current time as RFC 3339, for error bodies.
+        body_bytes: Returns the current limit of a body, for endpoints that declare no limit.
+        timestamp: Returns the current time as RFC 3339, for error bodies.
         gate: Checks tokens, Host and Origin.
     """
     return Application(RequestHandler(routes, metrics, timestamp, gate), body_bytes)
 
 
 class Application:
-    """Responds to requests; see the module.
+    """Responds to requests, as the module describes.
 
     Args:
-        body_bytes: The current limit of a body, for endpoints that declare none.
+        body_bytes: Returns the current limit of a body, for endpoints that declare no limit.
     """
 
     def __init__(self, handler: RequestHandler, body_bytes: Callable[[], int]) -> None:
@@ -52,10 +53,10 @@ class Application:
         """Respond to one request.
 
         Args:
-            body: Used only if the head announces a body.
+            body: The body. It is read only if the head announces a body.
 
         Raises:
-            PeerGone: The peer left before its body was whole.
+            PeerGone: The peer closed the connection before its body was complete.
         """
         if not head.may_have_body:
             return await self._handler.answer(head)

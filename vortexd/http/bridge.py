@@ -1,6 +1,7 @@
-"""The bridge from the listener to the application: serves one accepted connection, by the protocol that it speaks, until it ends.
+"""Connects the listener with the application: serves one accepted connection, in its protocol, until it ends.
 
-In come connections with a complete head, or HTTP/2 connections whose TLS handshake is done. Each request goes to the application.
+The listener passes in connections with a complete head, or HTTP/2 connections whose TLS handshake is complete. The
+application responds to each request.
 """
 
 from ..net.listener import Accepted
@@ -27,15 +28,15 @@ class Bridge:
         self._settings = settings
 
     def replace(self, settings: ServerSettings) -> None:
-        """Put other limits in force, for connections to come."""
+        """Apply new limits to connections that are accepted from now on."""
         self._settings = settings
 
     async def serve(self, accepted: Accepted) -> bytes | None:
         """Serve the requests of one connection until it ends, and close the stream.
 
         Returns:
-            The head of a WebSocket handshake, and the bytes behind it, if one came behind other requests on the connection, as proxies that keep their
-            connections may send it. The stream is open then.
+            The head of a WebSocket handshake and the bytes after it, if the client sent a handshake after other requests.
+            A proxy that keeps its connections open may do that. The stream stays open then. Otherwise None.
         """
         if accepted.is_http2:
             await self._serve_http2(accepted)
@@ -75,7 +76,7 @@ class Bridge:
             self._connections.discard(connection)
 
     async def drain(self) -> None:
-        """End idle connections now, and the others after the requests that they are at."""
+        """End idle connections now. End the other connections after their current requests."""
         await self._http1.drain()
         for each in self._connections:
             each.drain()

@@ -1,6 +1,6 @@
 """How HTTP reports broken files: the header `X-Vortex-Broken`, and members of JSON responses. Pure.
 
-In come broken files, out go texts. The invariant: every surface names the same file and line, and says what the keys that read the file get.
+All endpoints use these texts. So each of them names the same file and line, and says which content the affected keys get.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,17 +11,18 @@ from ..core.errors import RemoteError
 from ..core.model import BrokenFile, HeldBack
 
 HEADER = "X-Vortex-Broken"
-# A header has to stay within what proxies take.
+# At most this many files, because proxies limit the size of headers.
 _IN_HEADER = 8
 _PATH_BYTES = 256
-# What stands for itself in a string of RFC 9651, but for the percent sign.
+# The characters that a string of RFC 9651 needs no escape for, without the percent sign.
 _UNQUOTED = "/ !#$&'()*+,;=:@[]^`{|}~-._"
 
 
 def broken_headers(broken: Sequence[BrokenFile]) -> dict[str, str]:
-    """The header of an answer for a key that reads broken files: a list of RFC 9651; none where nothing is broken.
+    """Make the header for a key that reads broken files: a list of RFC 9651. If no file is broken, there is no header.
 
-    Each item is a path, percent-encoded, with the parameters `line` (if it is known) and `served` (`last_good`, `without` or `nothing`).
+    Each item is a percent-encoded path with parameters: `line`, if it is known, and `served`, which is `last_good`,
+    `without` or `nothing`.
     """
     if not broken:
         return {}
@@ -29,13 +30,16 @@ def broken_headers(broken: Sequence[BrokenFile]) -> dict[str, str]:
 
 
 def unreadable(broken: Sequence[BrokenFile] = ()) -> RemoteError:
-    """What is answered where a configuration can't be resolved. The body names no path; the header does, for who may read the key."""
+    """Make the error for a configuration that can't be resolved.
+
+    The body names no path. The header names the paths, because the client may read the key.
+    """
     where = f"the header {HEADER}, /status and the server's log name" if broken else "the server's log names"
     return RemoteError(f"the configuration can't be read; {where} the file at fault", 500, broken_headers(broken))
 
 
 def members(broken: BrokenFile) -> dict[str, Any]:
-    """A broken file as a JSON object."""
+    """Make the JSON object for a broken file."""
     return {
         "label": broken.label,
         "file": broken.path,
@@ -48,7 +52,7 @@ def members(broken: BrokenFile) -> dict[str, Any]:
 
 
 def held_back_members(held: HeldBack) -> dict[str, Any]:
-    """A broken file with the keys that it holds back, as a JSON object."""
+    """Make the JSON object for a broken file, with the keys that the file holds back."""
     keys: Mapping[str, Any] = {"count": held.count, "first": [str(key) for key in held.keys]}
     return members(held.file) | {"held_back": keys}
 
@@ -59,7 +63,7 @@ def _item(broken: BrokenFile) -> str:
 
 
 def _quoted(path: str) -> str:
-    """A path, percent-encoded, and cut between two characters where it is too long."""
+    """Percent-encode a path. If it is too long, it is cut between two characters."""
     found = ""
     for character in path:
         quoted = quote(character, safe=_UNQUOTED)

@@ -1,6 +1,7 @@
-"""The stream of one HTTP/1.1 connection: replays the bytes that were read, and has a deadline for each wait for the client.
+"""The stream of one HTTP/1.1 connection. It first returns the bytes that the listener has read.
 
-It also ends a connection that is idle for too long, and reports to the listener whether the connection waits for its client.
+Each wait for the client has a deadline. The stream also ends a connection that is idle for too long. It reports to the
+listener whether the connection waits for its client.
 """
 
 import math
@@ -14,25 +15,25 @@ from ..net.outgoing import Outgoing
 from ..net.places import Standing
 from ..settings.server import ServerSettings
 
-# Seconds for a client that is still sending when it is refused.
+# The seconds that the server reads on, if a client is still sending when its request is refused.
 _LINGER = 1.0
 _RECEIVE_BYTES = 65_536
-# Bytes of one write. Each has the whole write deadline.
+# The bytes of one write. Each write has the whole write timeout.
 _PART_BYTES = 65_536
-# A larger body counts for `Outgoing`.
+# `Outgoing` counts only larger bodies, in bytes.
 _LARGE = 65_536
 # Seconds between two writes of one response, while the server drains.
 _DRAIN_IDLE = 0.5
 
 
 class ClientStream:
-    """See the module.
+    """The stream of one connection, as Hypercorn reads and writes it.
 
     Args:
-        head: The bytes that were read already.
+        head: The bytes that the listener has read already.
 
     Attributes:
-        parser: The parser of the bytes that are received.
+        parser: The parser of the received bytes.
     """
 
     def __init__(
@@ -45,21 +46,21 @@ class ClientStream:
         self._settings = settings
         self._outgoing = outgoing
         self._keep_alive = settings.keep_alive_timeout
-        # A response was written, and nothing has come since.
+        # A response was written, and no byte was received since then.
         self._is_idle = False
-        # When the request that has begun must be whole, or the next one begin.
+        # The time by which the current request must be complete, or by which the next request must begin.
         self._deadline = trio.current_time() + settings.request_timeout
         self._receiving = trio.CancelScope()
         self._is_ended = False
 
     async def receive_some(self) -> bytes:
-        """Receive.
+        """Receive bytes.
 
         Returns:
-            b"" if the client sends nothing more, or the deadline has passed.
+            b"" if the client sends nothing more, or if the deadline has passed.
 
         Raises:
-            trio.ClosedResourceError: `end` was called.
+            trio.ClosedResourceError: `end` was called before.
             trio.BrokenResourceError: The connection is broken.
         """
         if self._head:
@@ -71,7 +72,7 @@ class ClientStream:
             if self.parser.is_partly:
                 await self._standing.reads()
             data = bytes(await self._stream.receive_some(_RECEIVE_BYTES))
-            # An empty line behind a request begins no other one.
+            # An empty line after a request doesn't begin another request.
             if data and self._is_idle and data != EMPTY_LINE:
                 self._is_idle = False
                 self._wait_until(trio.current_time() + self._settings.request_timeout)
@@ -87,17 +88,17 @@ class ClientStream:
         self._deadline = self._receiving.deadline = deadline
 
     def drain(self) -> None:
-        """End soon if idle, and from now on be idle no longer than it takes to go on with a response."""
+        """End the connection soon if it is idle. From now on it may be idle only between two writes of one response."""
         self._keep_alive = min(self._keep_alive, _DRAIN_IDLE)
         if self._is_idle:
             self._wait_until(trio.current_time() + self._keep_alive)
 
     async def send_all(self, data: bytes) -> None:
-        """Send in parts, each under the write deadline, and a large body within what `Outgoing` allows.
+        """Send bytes in parts. Each part has the write timeout. A large body must fit within the limit of `Outgoing`.
 
         Raises:
-            trio.ClosedResourceError: `end` was called.
-            trio.BrokenResourceError: The connection is broken, or the client doesn't read.
+            trio.ClosedResourceError: `end` was called before.
+            trio.BrokenResourceError: The connection is broken, the client doesn't read, or `Outgoing` cancelled the response.
         """
         self._check_open()
         self._standing.works()
@@ -126,7 +127,7 @@ class ClientStream:
         raise trio.BrokenResourceError("the client doesn't read")
 
     def shut_down_sending(self) -> None:
-        """Tell the client that nothing more comes. TLS has no half that could be closed."""
+        """Close the sending half of a TCP connection. With TLS this does nothing, because TLS can't close one half."""
         if isinstance(self._stream, trio.SocketStream):
             try:
                 self._stream.socket.shutdown(socket.SHUT_WR)
@@ -134,17 +135,21 @@ class ClientStream:
                 raise trio.BrokenResourceError from error
 
     def end(self) -> None:
-        """Send and receive nothing more. The socket stays open, for `linger`."""
+        """Stop sending and receiving. The socket stays open for `linger`."""
         self._is_ended = True
         self._receiving.cancel()
 
     @property
     def has_unread(self) -> bool:
-        """Whether the client was still sending its last request when that was answered."""
+        """Whether the client was still sending its last request when the server responded."""
         return self.parser.is_unfinished
 
     async def linger(self) -> None:
-        """Let a client that is still sending read the response: closing with unread bytes would reset the connection, and the response with it."""
+        """Read on for a moment, so that a client that is still sending can read the response.
+
+        If the server closed the socket with unread bytes, the kernel would reset the connection. The client could lose
+        the response.
+        """
         with trio.move_on_after(_LINGER):
             try:
                 while await self._stream.receive_some(_RECEIVE_BYTES):

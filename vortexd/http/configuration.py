@@ -1,7 +1,7 @@
 """Spring's routes: the configuration of a key in all its forms, and plain files. Each form is encoded once.
 
-In come requests, out go responses made of the state that the pipeline serves. The invariant: rights are checked before anything is read, so a response tells
-a client without the right nothing about what exists.
+The endpoint makes responses from the state that the pipeline serves. It checks rights before it reads anything. So a
+client without the right can't learn from a response whether a key or a file exists.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ from .spring.encoding import BYTES, TEXT, Encoded, Origin, Variant, encode, is_q
 from .spring.resources import Resource
 from .status import Reports, stale_for
 
-# Encoded responses. Each is kept as long as the state that it was made from is served.
+# The limits of the cache. It keeps an encoded response as long as the server serves the state that it was made from.
 _CACHE_BYTES = 33_554_432
 _CACHE_ENTRIES = 4_096
 _ENTRY_BYTES = 1_024
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 class ReadsConfig(Protocol):
-    """The part of the pipeline that the HTTP side needs."""
+    """The part of the pipeline that HTTP endpoints need."""
 
     @property
     def default_label(self) -> str | None:
@@ -63,7 +63,7 @@ class ReadsConfig(Protocol):
         ...
 
     def fault_of(self, key: Key) -> FormatError | ResolveError | None:
-        """Why a key is served from former content; None if it is served from its current files."""
+        """The reason why a key is served from former content; None if it is served from its current files."""
         ...
 
     def broken_for(self, key: Key) -> Sequence[BrokenFile]:
@@ -103,12 +103,11 @@ class ReadsConfig(Protocol):
 
 
 class Configuration(Endpoint):
-    """`/{application}/{profiles}[/{label}]`, its forms with a suffix, and the files beside it, as Spring has them.
+    """`/{application}/{profiles}[/{label}]`, its forms with a suffix, and plain files, as Spring serves them.
 
     Args:
-        reader: The pipeline's.
-        reports: The states of the sources. While a source can't be read, responses say for how long.
-        settings: [http]; the defaults where there are none.
+        reader: The pipeline.
+        reports: Returns the states of the sources. While a source can't be read, a header says for how long.
     """
 
     route: ClassVar = Form.ENVIRONMENT.value
@@ -126,13 +125,13 @@ class Configuration(Endpoint):
         self._state: object = None
         self.replace(HttpSettings())
         self._flight = threads.SingleFlight()
-        # The work is bound by the processor.
+        # The processor limits this work, so more threads wouldn't make it faster.
         self._threads = trio.CapacityLimiter(2)
-        # Clients can invent any number of keys, and no two share a response. So few of them are worked on at a time.
+        # Clients can invent any number of keys, and no two share a response. So the server reads only a few at a time.
         self._made_up = trio.CapacityLimiter(_MADE_UP)
 
     def replace(self, settings: HttpSettings) -> None:
-        """Put other settings in force, for requests to come."""
+        """Apply new settings to the requests from now on."""
         self._settings = settings
         self._cache.clear()
 
@@ -140,7 +139,7 @@ class Configuration(Endpoint):
         """See `Endpoint`."""
         config_request = parse_path(request.path, request.query)
         if config_request is None:
-            raise RemoteError("there is nothing here", 404)
+            raise RemoteError("there is nothing at this path", 404)
         default_label = self._reader.default_label
         if default_label is None:
             raise RemoteError("starting", 503, {"Retry-After": "1"})
@@ -194,12 +193,12 @@ class Configuration(Endpoint):
     async def _file(self, variant: Variant, key: Key, owner: Admission) -> Encoded:
         config_request = variant.config_request
         state, resource, is_theirs = object(), None, False
-        # What is allowed is what is there already.
+        # Rights are checked against the names of one state. If the state changes meanwhile, check again.
         while self._reader.state is not state:
             state = self._reader.state
             resource = await self._resource(key, config_request.path)
             is_theirs = resource is not None and await self._may_read(owner, resource, key)
-        # Not there and not allowed are one answer (P17).
+        # A missing file and a forbidden file get the same response (P17).
         if resource is None or not is_theirs:
             raise RemoteError("there is no such file", 404)
         if resource.content is None:
@@ -238,14 +237,14 @@ class Configuration(Endpoint):
         return all(owner.may(Right.READ, each) for each in (await self._in_thread(needed) if is_long else needed()))
 
     def _found(self, variant: Variant) -> Encoded | None:
-        """The cache for the state that is served now."""
+        """Look up a response in the cache. If the state has changed, the cache is emptied first."""
         if self._reader.state is not self._state:
             self._cache.clear()
             self._state = self._reader.state
         return self._cache.get(variant)
 
     async def _made(self, state: object, variant: Variant, key: Key, origin: Origin) -> Encoded:
-        """Encode a response once, however many clients ask for it, and keep it as long as its state is served."""
+        """Encode a response once for all clients that request it. It is cached as long as the server serves its state."""
         parse = partial(parse_file, limits=self._reader.formats)
         if is_quick(variant.config_request, origin):
             encoded = encode(variant, origin, parse)
@@ -255,7 +254,7 @@ class Configuration(Endpoint):
             )
             self._reader.report_undecryptable()
         if self._reader.state is state:
-            # Bytes that the state holds anyway cost the cache nothing.
+            # If the body is the file itself, the state holds these bytes already. So they don't count for the cache.
             size = _ENTRY_BYTES + (0 if encoded.body is origin.file else len(encoded.body))
             self._cache.put(variant, encoded, size, is_known=self._reader.exists(key))
         return encoded
@@ -271,12 +270,12 @@ _VARY = dict.fromkeys(Form, "Authorization") | {
 
 
 def _variant(config_request: ConfigRequest, request: Request) -> Variant:
-    """The media type of the response. If Spring ignores Accept for a form, so does vortexd."""
+    """Choose the media type of the response. If Spring ignores Accept for a form, vortexd ignores it too."""
     accept = request.headers.get("Accept")
     if config_request.form is Form.ENVIRONMENT:
         form = environment.media_type(accept)
         if form is None:
-            raise RemoteError(f"configuration comes as {environment.V1} or {environment.V2}", 406)
+            raise RemoteError(f"configuration is available only as {environment.V1} or {environment.V2}", 406)
         return Variant(config_request, form)
     if config_request.form is not Form.FILE:
         return Variant(config_request, environment.V1 if config_request.form is Form.JSON else TEXT)

@@ -1,4 +1,4 @@
-"""How the OpenAPI document describes Spring's routes, which `Configuration` serves."""
+"""The part of the OpenAPI document that describes Spring's routes, which `Configuration` serves."""
 
 from typing import Any
 
@@ -40,7 +40,11 @@ def configuration_operations() -> Operations:
         content = {V1: ref("Environment"), V2: ref("EnvironmentWithOrigins")}
         answers = ok("its property sources", content, "X-Vortex-Version", *SOMETIMES, WITHOUT_FILES, has_tag=True)
         return operation(
-            name, "The configuration, as Spring has it.", answers, [*parameters, IF_NONE_MATCH], (406, 500, 503)
+            name,
+            "The configuration in the form of Spring Cloud Config.",
+            answers,
+            [*parameters, IF_NONE_MATCH],
+            (406, 500, 503),
         )
 
     paths = with_and_without_label("/{application}/{profiles}", "environment", environment)
@@ -55,7 +59,11 @@ def _suffixed(suffix: str, media_type: str, prefix: str) -> dict[str, Any]:
     parameters = [KEY_LABEL] if prefix else []
     parameters += [APPLICATION, in_path("profiles", PROFILES_WITHOUT_HYPHEN, "prod"), RESOLVE, IF_NONE_MATCH]
     if suffix == "properties":
-        parameters.append(in_query("escape", "true escapes what a reader of properties reads back", FLAG))
+        parameters.append(
+            in_query(
+                "escape", "true escapes the values, so that a parser of properties reads them back unchanged", FLAG
+            )
+        )
     schema = ref("Document") if media_type == V1 else {"type": "string"}
     answers = ok(
         "the merged configuration", {media_type: schema}, "X-Vortex-Version", *SOMETIMES, WITHOUT_FILES, has_tag=True
@@ -66,8 +74,10 @@ def _suffixed(suffix: str, media_type: str, prefix: str) -> dict[str, Any]:
 
 def _file() -> dict[str, Any]:
     path = in_path("path", FILE, "application.yml")
-    path["description"] = "of a file of the source, at any depth"
-    default_label = in_query("useDefaultLabel", "there is no label in the path then, but of the file one more segment")
+    path["description"] = "the path of a file in the source, at any depth"
+    default_label = in_query(
+        "useDefaultLabel", "if it is present, the path has no label, and the file's path begins in place of the label"
+    )
     content: dict[str, Schema] = {TEXT_TYPE: {"type": "string"}, "application/octet-stream": {}}
     return operation(
         "file",

@@ -1,6 +1,7 @@
 """`/api/v1/connections`: the WebSocket connections with their keys and versions; for tokens with `admin`.
 
-All connections are counted, and some are listed: a fleet may have more than anybody reads. If there are several workers, the answer has those of all.
+The response counts all connections, and lists some of them, because a fleet may have too many to read. If there are
+several workers, the response covers the connections of all of them.
 """
 
 from collections import Counter
@@ -46,15 +47,15 @@ _SCHEMAS: dict[str, Schema] = {
     ),
 }
 _PARAMETERS = [
-    *(in_query(name, "only these") for name in ("app", "profile", "label", "version")),
-    in_query("limit", "how many are listed", {"type": "integer", "minimum": 0, "maximum": 1_000}),
+    *(in_query(name, "select only connections with this value") for name in ("app", "profile", "label", "version")),
+    in_query("limit", "the most connections to list", {"type": "integer", "minimum": 0, "maximum": 1_000}),
 ]
 _OPERATIONS: Operations = {
     "/api/v1/connections": {
         "get": operation(
             "connections",
-            "Who is connected; right `admin`.",
-            ok("a count, and some", {V1: ref("Connections")}),
+            "Count and list the WebSocket connections; needs the right `admin`.",
+            ok("the number of connections, and a list of some", {V1: ref("Connections")}),
             _PARAMETERS,
         )
     }
@@ -62,10 +63,10 @@ _OPERATIONS: Operations = {
 
 
 class Connections(Endpoint):
-    """Answers with them. `?app=`, `profile=`, `label=` and `version=` select connections, `limit=` bounds the list.
+    """Lists connections. `?app=`, `profile=`, `label=` and `version=` select connections, `limit=` bounds the list.
 
     Args:
-        connected: Yields all connections of this process.
+        connected: Returns all connections of this process.
     """
 
     route: ClassVar = "/api/v1/connections"
@@ -89,7 +90,7 @@ class Connections(Endpoint):
         return Response(body=orjson.dumps(_merged(found, wanted["limit"]) | {"workers_silent": others.missing}))
 
     def _found(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        """The connections of this process that are selected."""
+        """Count and list the selected connections of this process."""
         count = parked = 0
         versions: Counter[tuple[str, str, str, str | None]] = Counter()
         listed: list[dict[str, Any]] = []
@@ -130,7 +131,7 @@ def _wanted(query: str) -> dict[str, Any]:
     """Parse the query.
 
     Raises:
-        RemoteError: 400.
+        RemoteError: The limit isn't valid (400).
     """
     given = parse_qs(query, keep_blank_values=True, max_num_fields=16)
     limit = given.get("limit", [str(_DEFAULT_LIMIT)])[0]

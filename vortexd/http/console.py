@@ -1,6 +1,7 @@
-"""`/console`: the page for people. Its files are static and read once. The page asks for its content with a token, as any client does.
+"""`/console`: the page for people. Its files are static, and the server reads them once.
 
-The files hold nothing secret, so they are public. The policy lets the page load from this address, and connect to it, and to no other.
+The page requests its content with a token, as any client does. The files contain nothing secret, so they are public. The
+content security policy allows the page to load from this address and to connect to it, and to no other address.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "DENY",
-    # The files belong to one version of vortexd. Browsers ask for them again, and seldom get them again.
+    # The files belong to one version of vortexd. Browsers revalidate them each time, and seldom download them again.
     "Cache-Control": "no-cache",
 }
 
@@ -41,9 +42,11 @@ _PAGE = ok(
 )
 _FILE = in_path("file", {"type": "string", "pattern": "^[A-Za-z0-9_-]+[.][a-z]+$"}, "console.js")
 _OPERATIONS: Operations = {
-    "/console/": {"get": operation("console", "A page for people.", _PAGE, [IF_NONE_MATCH], (404,), is_public=True)},
+    "/console/": {
+        "get": operation("console", "The console, a page for people.", _PAGE, [IF_NONE_MATCH], (404,), is_public=True)
+    },
     "/console/{file}": {
-        "get": operation("consoleFile", "A file of it.", _PAGE, [_FILE, IF_NONE_MATCH], (404,), is_public=True)
+        "get": operation("consoleFile", "A file of the console.", _PAGE, [_FILE, IF_NONE_MATCH], (404,), is_public=True)
     },
 }
 
@@ -52,8 +55,8 @@ class Console(Endpoint):
     """The files below `/console/`.
 
     Args:
-        pages: Names to the content and its entity tag.
-        is_served: Whether the router serves it.
+        pages: Maps the name of each file to its content and its entity tag.
+        is_served: Whether the router serves the console.
     """
 
     route: ClassVar = "/console"
@@ -78,7 +81,7 @@ class Console(Endpoint):
         name = request.path.removeprefix("/console/") or "index.html"
         page = self._pages.get(name)
         if page is None:
-            raise RemoteError("there is nothing here", 404)
+            raise RemoteError("there is nothing at this path", 404)
         body, tag = page
         if request.headers.get("If-None-Match") == tag:
             return Response(304, b"", None, {**_HEADERS, "ETag": tag})
@@ -89,7 +92,7 @@ def console(*, is_served: bool = True) -> Console:
     """Make the endpoint of the page.
 
     Args:
-        is_served: Whether it is enabled.
+        is_served: Whether the console is enabled.
     """
     pages = {}
     for each in (files("vortexd") / "console").iterdir():

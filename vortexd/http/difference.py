@@ -1,8 +1,8 @@
 """`/api/v1/diff/{application}/{profiles}[/{label}]?from=&to=`: the changes between two versions, or between two labels.
 
-A side is a version of 16 hex digits, or a label; the prefix `version:` or `label:` says which if it could be both. A version must be in the history of the
-key. If the history has no version before the current one and a git source serves the key, the configuration before the last commit that changed the key
-takes its place.
+A side is a version of 16 hex digits, or a label. If it could be both, the prefix `version:` or `label:` decides. A version
+must be in the history of the key. If the history has no version before the current one, a git source can provide the old
+side. It is the configuration before the last commit that changed the key.
 """
 
 import re
@@ -42,7 +42,7 @@ class Historian(Labelled, Protocol):
         ...
 
     async def before(self, key: Key) -> Config | None:
-        """The configuration of a key before the last commit that changed it; None if that isn't known."""
+        """The configuration of a key before the last commit that changed it; None if it isn't known."""
         ...
 
 
@@ -51,7 +51,7 @@ class _Side:
     """One side of the comparison.
 
     Attributes:
-        commit: The commit that it was read from, if this server hasn't served it as a version; else None.
+        commit: If this server hasn't served this configuration as a version, the commit that it was read from; else None.
     """
 
     key: Key
@@ -103,13 +103,17 @@ def _operation(name: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
     side = "a version, a label, version:VERSION or label:LABEL; "
     content = {V1: ref("Difference"), "application/json-patch+json": ref("Patch"), TEXT_TYPE: {"type": "string"}}
     own = [
-        in_query("from", side + "the version before `to` if it is missing", SIDE) | {"example": "label:main"},
-        in_query("to", side + "what is current if it is missing", SIDE),
-        in_query("format", "in place of Accept", {"enum": ["json", "patch", "table"]}),
+        in_query("from", side + "if it is missing, the version before `to`", SIDE) | {"example": "label:main"},
+        in_query("to", side + "if it is missing, the current version", SIDE),
+        in_query(
+            "format",
+            "chooses the form of the response in place of the header Accept",
+            {"enum": ["json", "patch", "table"]},
+        ),
     ]
     return operation(
         name,
-        "What has changed between two versions or labels.",
+        "The changes between two versions or labels.",
         ok("the difference", content, "X-Vortex-Version", WITHOUT_FILES, has_tag=True),
         [*parameters, *own, IF_NONE_MATCH],
         (406, 500, 503),
@@ -120,12 +124,13 @@ _OPERATIONS: Operations = with_and_without_label("/api/v1/diff/{application}/{pr
 
 
 class Difference(Endpoint):
-    """Compares, for tokens that may read the key under both labels.
+    """Compares two sides, for tokens that may read the key under both labels.
 
-    Without `to`, the current version counts; without `from`, the version before `to`.
+    If `to` is missing, the new side is the current version. If `from` is missing, the old side is the version before `to`.
 
     Args:
-        since: When this server began to keep former versions, for error messages.
+        line: The pipeline.
+        since: The time at which this server began to keep former versions, for error messages.
     """
 
     route: ClassVar = "/api/v1/diff/{application}/{profiles}"
@@ -138,7 +143,7 @@ class Difference(Endpoint):
     def __init__(self, line: Historian, since: str) -> None:
         self._line = line
         self._since = since
-        # The work is bound by the processor.
+        # The processor limits this work, so more threads wouldn't make it faster.
         self._threads = trio.CapacityLimiter(2)
 
     async def answer(self, request: Request) -> Response:
@@ -179,7 +184,7 @@ class Difference(Endpoint):
             return _Side(side.key, order[at - 1], history[order[at - 1]])
         former = await self._line.before(side.key) if side.version == current.version else None
         if former is None:
-            raise RemoteError(f"nothing before it is known since {self._since}; {_known(history, current)}", 404)
+            raise RemoteError(f"no version before it is known since {self._since}; {_known(history, current)}", 404)
         return _Side(side.key, former.version, former.body, former.revision)
 
 
@@ -192,7 +197,7 @@ def _form(request: Request, name: str) -> str:
 
 
 def _parsed(text: str, key: Key) -> tuple[Key, str | None]:
-    """The key and the version of a side; None for its current version."""
+    """Parse one side. Returns its key and its version; None for the current version."""
     kind, colon, rest = text.partition(":")
     if colon and kind not in ("label", "version"):
         raise RemoteError("from and to are a version, a label, version:VERSION or label:LABEL", 400)
@@ -206,15 +211,15 @@ def _parsed(text: str, key: Key) -> tuple[Key, str | None]:
 
 
 def _known(history: Mapping[str, bytes], current: Config) -> str:
-    """The versions of the history for an error message, newest first."""
+    """Name the known versions, newest first, for an error message."""
     versions = [each for each in reversed([*history]) if each != current.version]
     named = ", ".join([f"{current.version} (current)", *versions[:_MOST_NAMED]])
     more = f" and {len(versions) - _MOST_NAMED} older ones" if len(versions) > _MOST_NAMED else ""
-    return f"there is {named}{more}; former versions are kept while a key is in use by connections"
+    return f"the known versions are {named}{more}; the server keeps former versions of a key while connections use it"
 
 
 def _encoded(old: _Side, new: _Side, form: str) -> bytes:
-    """Compare and encode. Runs in a thread, so it touches only immutable objects."""
+    """Compare two sides and encode the result. This runs in a thread, so it uses only immutable objects."""
     made = steps(orjson.loads(old.body), orjson.loads(new.body))
     if form == _TABLE:
         title = f"{new.key.application}:{new.key.profile}  {_named(old)} -> {_named(new)}"

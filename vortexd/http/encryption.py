@@ -1,7 +1,7 @@
-"""`/encrypt`, `/decrypt` and `/key`: the keys of [encryption], for people who write configuration.
+"""`/encrypt`, `/decrypt` and `/key`: use the keys of [encryption], for people who write configuration.
 
-In come texts, out go ciphertexts; for tokens with `admin` also the other way round. Neither is ever logged. Errors have the form that these endpoints have
-in Spring; vortexd-api(7) says where they differ.
+The endpoints turn texts into ciphertexts. For tokens with `admin` they also turn ciphertexts into texts. The server never
+logs either. Errors have the same form as in Spring. vortexd-api(7) lists the differences.
 """
 
 from collections.abc import Callable
@@ -25,15 +25,15 @@ from .schemas import TEXT, Operations, Schema, an_object, ref
 from .spring.environment import V1
 
 _PLAIN = "text/plain;charset=UTF-8"
-# The work is bound by the processor, so more threads would only make each of them slower.
+# The processor limits this work, so more threads would only make each of them slower.
 _AT_A_TIME = 2
 
 
 def encryption_endpoints(keyring: Keyring) -> list[Endpoint]:
-    """Make these endpoints.
+    """Make the endpoints of encryption.
 
     Args:
-        keyring: The keys in force.
+        keyring: Holds the keys in force.
     """
     limiter = trio.CapacityLimiter(_AT_A_TIME)
     return [EncryptStatus(keyring), Encrypt(keyring, limiter), Decrypt(keyring, limiter), PublicKey(keyring)]
@@ -52,7 +52,7 @@ _REFUSED = {str(status): {"description": ERRORS[status], "content": media({V1: _
 
 
 def _described(name: str, summary: str, response: str, *errors: int, method: str = "post") -> Operations:
-    """Describe `/<name>`, and `/<name>/{application}/{profiles}`."""
+    """Describe `/<name>` and `/<name>/{application}/{profiles}` for the OpenAPI document."""
     found: Operations = {}
     for below, suffix, parameters in (("", "", []), ("/{application}/{profiles}", "For", [APPLICATION, KEY_PROFILES])):
         one = operation(name + suffix, summary, {}, parameters, errors)
@@ -64,12 +64,12 @@ def _described(name: str, summary: str, response: str, *errors: int, method: str
     return found
 
 
-_STATUS = operation("encryptStatus", "Whether there is a key.", ok("there is", {V1: ref("CipherStatus")}))
+_STATUS = operation("encryptStatus", "Whether a key is set.", ok("a key is set", {V1: ref("CipherStatus")}))
 _STATUS["responses"] |= _REFUSED
 
 
 class EncryptStatus(Endpoint):
-    """`GET /encrypt/status`: whether there is a key."""
+    """`GET /encrypt/status`: whether a key is set."""
 
     route: ClassVar = "/encrypt/status"
     methods: ClassVar = ("GET", "HEAD")
@@ -101,7 +101,7 @@ class PublicKey(Endpoint):
         """See `Endpoint`."""
         _check_path(request)
         keys = self._keyring.current.keys
-        # The default key needs no file, so this may run in the event loop.
+        # The default key comes from no other file, so this may run in the event loop.
         encryptor = keys.find({}) if keys else None
         if not isinstance(encryptor, RsaEncryptor):
             return _failure(404, "NOT_FOUND", "No public key available")
@@ -109,13 +109,13 @@ class PublicKey(Endpoint):
 
 
 class Encrypt(Endpoint):
-    """`POST /encrypt`, for any valid token."""
+    """`POST /encrypt`: encrypts a text, for any valid token."""
 
     route: ClassVar = "/encrypt[/{application}/{profiles}]"
     methods: ClassVar = ("POST",)
     is_public: ClassVar = False
     paths: ClassVar = ("/encrypt", "/encrypt/")
-    operations: ClassVar = _described("encrypt", "The ciphertext of a text.", "a text", 413, 415)
+    operations: ClassVar = _described("encrypt", "Encrypt a text.", "the ciphertext", 413, 415)
 
     def __init__(self, keyring: Keyring, limiter: trio.CapacityLimiter) -> None:
         self._keyring = keyring
@@ -136,21 +136,21 @@ class Encrypt(Endpoint):
 
 
 class Decrypt(Endpoint):
-    """`POST /decrypt`, for tokens with `admin`: it reveals the secrets of every application."""
+    """`POST /decrypt`: decrypts a ciphertext. It can reveal the secrets of every application, so it needs `admin`."""
 
     route: ClassVar = "/decrypt[/{application}/{profiles}]"
     methods: ClassVar = ("POST",)
     is_public: ClassVar = False
     paths: ClassVar = ("/decrypt", "/decrypt/")
     right: ClassVar = Right.ADMIN
-    operations: ClassVar = _described("decrypt", "The text of a ciphertext; right `admin`.", "a text", 413, 415)
+    operations: ClassVar = _described("decrypt", "Decrypt a ciphertext; needs the right `admin`.", "the text", 413, 415)
 
     def __init__(self, keyring: Keyring, limiter: trio.CapacityLimiter) -> None:
         self._keyring = keyring
         self._limiter = limiter
 
     def forbidden(self, error: Forbidden) -> Response:
-        """See `Endpoint`: the error has Spring's form."""
+        """Make the error in Spring's form (see `Endpoint`)."""
         return _failure(error.status, "FORBIDDEN", error.reason)
 
     async def answer(self, request: Request) -> Response:
@@ -185,10 +185,10 @@ def _decrypted(keys: Keys, text: str, cipher: str) -> str:
 
 
 def _check_path(request: Request) -> None:
-    """Refuse a path that is neither the endpoint itself nor `/{application}/{profiles}` below it."""
+    """Refuse each path except the endpoint's own path and `/{application}/{profiles}` below it."""
     _, *rest = (names.decode_segment(segment) for segment in request.segments)
     if len(rest) not in (0, 2):
-        raise RemoteError("there is nothing here", 404)
+        raise RemoteError("there is nothing at this path", 404)
     for name, check in zip(rest, (names.application, names.profile), strict=False):
         check(name)
 

@@ -1,7 +1,7 @@
-"""What an endpoint is, and the request and the response as it sees them.
+"""The base class of all endpoints, and the request and the response in the form that endpoints use.
 
-The invariant: of a request only the token has been decoded. Each endpoint takes its own path apart before it decodes the segments: a path that is decoded
-first can't tell `/` from `%2F`.
+When a request reaches its endpoint, only the token is decoded. Each endpoint splits its path before it decodes the
+segments. If the path were decoded first, the endpoint couldn't tell `/` from `%2F`.
 """
 
 import hashlib
@@ -18,10 +18,10 @@ JSON = "application/json"
 
 
 class Headers:
-    """The headers of a request; names without regard to case. If a header comes several times, the first counts.
+    """The headers of a request. The case of names is ignored. If a header occurs several times, the first one counts.
 
     Args:
-        raw: Names in lower case.
+        raw: Pairs of a name in lower case and a value.
     """
 
     __slots__ = ("_raw",)
@@ -47,13 +47,13 @@ class Request:
     """A request.
 
     Attributes:
-        method: As it was sent; one of the endpoint's, in capitals, once the endpoint is asked.
-        path: As it was sent, without the query, and without the prefix of the settings.
-        query: As it was sent, without the `?`.
-        headers: Names without regard to case.
-        body: All of it, within its limit.
-        admission: The client, and what it may do. None if the endpoint asks for no token (`Endpoint.is_public`).
-        admit: Checks the token, for an endpoint that asks only some clients for one.
+        method: As the client sent it. When the endpoint gets the request, it is one of the endpoint's methods, in capitals.
+        path: As the client sent it, without the query and without the prefix of the settings.
+        query: As the client sent it, without the `?`.
+        headers: The headers. The case of names is ignored.
+        body: The complete body, within its limit.
+        admission: The client and its rights. None if the endpoint requires no token (`Endpoint.is_public`).
+        admit: Checks the token. For an endpoint that requires a token only from some clients.
     """
 
     method: str
@@ -66,20 +66,20 @@ class Request:
 
     @property
     def segments(self) -> list[str]:
-        """The path between its slashes, not decoded; that of `/` is one empty segment."""
+        """The parts of the path between its slashes, not decoded. The path `/` has one empty segment."""
         return self.path.split("/")[1:]
 
     @property
     def owner(self) -> Admission:
-        """The client, unless the endpoint is public."""
-        assert self.admission is not None  # the request handler admits before it calls
+        """The client. Only for endpoints that aren't public."""
+        assert self.admission is not None  # the request handler has checked the token
         return self.admission
 
     def admitted(self) -> "Request":
-        """The same request, with its admission.
+        """Check the token, and return the same request with its admission.
 
         Raises:
-            RemoteError: As `Gate.admit`.
+            RemoteError: As `Gate.admit` raises it.
         """
         return Request(self.method, self.path, self.query, self.headers, self.body, self.admit(), self.admit)
 
@@ -90,8 +90,8 @@ class Response:
 
     Attributes:
         content_type: None if there is no content (204, 304).
-        headers: Beside those of every response. `Cache-Control: no-store` is one of these, unless it is set here.
-        route: The label for the metrics, if the endpoint has several; never a path.
+        headers: Headers in addition to those of every response. Without `Cache-Control` here, `no-store` is sent.
+        route: If the endpoint has several routes, the label of this one for the metrics; never a path.
     """
 
     status: int = 200
@@ -101,11 +101,11 @@ class Response:
     route: str = ""
 
     def on(self, route: str) -> "Response":
-        """The same response, with the label of its metrics."""
+        """Return the same response with this label for the metrics."""
         return Response(self.status, self.body, self.content_type, self.headers, route)
 
     def head(self) -> list[tuple[bytes, bytes]]:
-        """All headers, as ASGI has them."""
+        """Return all headers in the form of ASGI."""
         head = [(b"x-content-type-options", b"nosniff")]
         if self.content_type is not None:
             head.append((b"content-type", self.content_type.encode("latin-1")))
@@ -117,18 +117,20 @@ class Response:
 
 
 class Endpoint(ABC):
-    """Answers the requests of some paths, and declares all that the rest of the HTTP side needs to know of it.
+    """Answers the requests for some paths, and declares all that the other modules need to know about it.
 
-    The router goes by `paths`, the request handler by `methods`, `is_public` and `right`, Quart by `body_bytes`, the metrics by `route`, and the OpenAPI
-    document by `operations` and `schemas`. So a new endpoint is one module, and one line where the daemon makes its endpoints.
+    The router uses `paths`. The request handler uses `methods`, `is_public` and `right`. Quart uses `body_bytes`, and the
+    metrics use `route`. The OpenAPI document uses `operations` and `schemas`. So a new endpoint needs one module, and one
+    line where the daemon makes its endpoints.
 
     Attributes:
         route: The template of its path, as the label of its metrics.
-        paths: Its entries in the table of routes: paths, or beginnings of paths that end in `/`. `route` alone, unless it says otherwise.
-        methods: Others get 405. HEAD goes with GET.
-        is_public: Whether it asks for no token.
-        right: The right that a token must have for the daemon as a whole. None if any valid token will do, or if the endpoint asks about each key.
-        operations: Its part of the OpenAPI document's `paths`.
+        paths: Its entries in the table of routes: paths, or prefixes of paths that end in `/`. The default is `route` alone.
+        methods: The methods that it accepts. Other methods get 405. If GET is accepted, HEAD is accepted too.
+        is_public: Whether it requires no token.
+        right: The right for the whole daemon that a token must have. None if any valid token is enough, or if the endpoint
+            checks a right for each key.
+        operations: Its part of `paths` in the OpenAPI document.
         schemas: The schemas that only its operations refer to, by name.
     """
 
@@ -146,35 +148,35 @@ class Endpoint(ABC):
 
     @property
     def body_bytes(self) -> int | None:
-        """Bytes that a body may have; None for `server.body_bytes`."""
+        """The largest size of a body in bytes; None for `server.body_bytes`."""
         return None
 
     @property
     def is_served(self) -> bool:
-        """Whether the router serves it. The OpenAPI document describes it in any case."""
+        """Whether the router serves this endpoint. The OpenAPI document describes it in any case."""
         return True
 
     def forbidden(self, error: Forbidden) -> Response:
-        """Make the response to a token without `right`; raises the error for the usual one."""
+        """Make the response to a token without `right`. The default raises the error, which makes the usual response."""
         raise error
 
     @abstractmethod
     async def answer(self, request: Request) -> Response:
-        """Answer a request with one of `methods`, from an owner with `right`.
+        """Answer a request. Its method is one of `methods`, and its owner has `right`.
 
         Raises:
-            RemoteError: The client's mistake.
-            FormatError, ResolveError: Configuration can't be read.
+            RemoteError: The client made a mistake, or the server can't answer now.
+            FormatError, ResolveError: The configuration can't be read.
         """
 
 
 def etag_of(body: bytes) -> str:
-    """A strong validator of a body (RFC 9110 section 8.8.3)."""
+    """Compute a strong entity tag of a body (RFC 9110 section 8.8.3)."""
     return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
 def is_known(if_none_match: str | None, etag: str) -> bool:
-    """Whether the client has this very body (RFC 9110 section 13.1.2, the weak comparison)."""
+    """Whether the client has this body already (RFC 9110 section 13.1.2, the weak comparison)."""
     if if_none_match is None:
         return False
     tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]

@@ -1,4 +1,8 @@
-"""`/api/v1/explain/{application}/{profiles}[/{label}]`: which layers hold a key, which of them wins, and from which line of which file."""
+"""`/api/v1/explain/{application}/{profiles}[/{label}]`: explains where each value of a configuration comes from.
+
+For each flat key, the response lists the layers that hold it, and names the layer that wins. Each value has its file and
+line.
+"""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
@@ -43,7 +47,7 @@ class Explainer(Labelled, Protocol):
         ...
 
     async def explain(self, key: Key) -> tuple[Explanation, str]:
-        """Why the configuration of a key is what it is, and its version."""
+        """Explain where the configuration of a key comes from. Returns the explanation and the version."""
         ...
 
 
@@ -96,9 +100,9 @@ _SCHEMAS: dict[str, Schema] = {
 def _operation(name: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
     return operation(
         name,
-        "For each key, which layers hold it, which wins, from which line of which file.",
+        "For each key, the layers that hold it, the layer that wins, and the file and line of each value.",
         ok("the explanation", {V1: ref("Explanation")}, "X-Vortex-Version", WITHOUT_FILES, has_tag=True),
-        [*parameters, in_query("key", "this flat key and those below it alone"), IF_NONE_MATCH],
+        [*parameters, in_query("key", "explain only this flat key and the keys below it"), IF_NONE_MATCH],
         (406, 500, 503),
     )
 
@@ -107,7 +111,7 @@ _OPERATIONS: Operations = with_and_without_label("/api/v1/explain/{application}/
 
 
 class Explain(Endpoint):
-    """Explains, for tokens that may read the key. `?key=` selects one flat key and the keys below it."""
+    """Explains a configuration, for tokens that may read the key. `?key=` selects one flat key and the keys below it."""
 
     route: ClassVar = "/api/v1/explain/{application}/{profiles}"
     methods: ClassVar = ("GET", "HEAD")
@@ -118,7 +122,7 @@ class Explain(Endpoint):
 
     def __init__(self, line: Explainer) -> None:
         self._line = line
-        # The work is bound by the processor.
+        # The processor limits this work, so more threads wouldn't make it faster.
         self._threads = trio.CapacityLimiter(2)
 
     async def answer(self, request: Request) -> Response:

@@ -1,7 +1,7 @@
-"""`/api/v1/fleet`: which instances use a configuration, and which version each has applied; for deployment pipelines and people.
+"""`/api/v1/fleet`: lists the instances that use a configuration, and the version that each has applied.
 
-In come queries, out go pages that merge the answers of all workers. The invariant: a key is shown to tokens that may read it, and to tokens with `admin`;
-other tokens don't learn from a response that the key exists.
+Deployment pipelines and people use it. A response is a page that merges the answers of all workers. The endpoint shows a
+key to tokens that may read it, and to tokens with `admin`. Other tokens can't learn from a response that the key exists.
 """
 
 import base64
@@ -30,7 +30,7 @@ from .spring.environment import V1
 
 _PARAMETERS = ("app", "profile", "label", "state", "limit", "after")
 _DEFAULT_LIMIT, _MOST = 100, 1_000
-# Keys that are checked before other tasks have their turn.
+# The endpoint checks this many keys before it lets other tasks run.
 _AT_ONCE = 100
 
 
@@ -43,7 +43,7 @@ class Labels(Protocol):
 
 @attrs.frozen
 class _Part:
-    """One part of a key: any, a glob, or one text."""
+    """One part of a key in a query: anything, a glob, or one exact text."""
 
     text: str
     matches: Callable[[str], bool]
@@ -67,12 +67,12 @@ class FleetQuery:
     after: Cursor | None
 
     def matches(self, key: Key) -> bool:
-        """Whether the query selects a key."""
+        """Whether the query selects this key."""
         texts = key.application, key.profile, key.label
         return all(part.matches(text) for part, text in zip(self.parts, texts, strict=True))
 
     def key(self, default_label: str | None) -> Key | None:
-        """The key that the query names, if it names exactly one. Without a label, the default label counts."""
+        """Return the key that the query names, if it names exactly one. If it names no label, the default label is used."""
         application, profile, label = self.parts
         if not application.is_exact or not profile.is_exact:
             return None
@@ -83,7 +83,7 @@ def parse_wanted(query: str) -> FleetQuery:
     """Parse a query.
 
     Raises:
-        RemoteError: It says what is wrong.
+        RemoteError: The query isn't valid. The text names the mistake.
     """
     parameters = parse_query(query, _PARAMETERS)
     state = parameters.get("state") or None
@@ -119,7 +119,7 @@ def _cursor(text: str) -> Cursor:
             return Key(*key), name, connection
     except (binascii.Error, ValueError, TypeError):
         pass
-    raise RemoteError("after is what `next` was in the answer before")
+    raise RemoteError("after must be the value of `next` on the page before")
 
 
 _COUNTS = dict.fromkeys(("connected", "applied", "rejected", "silent", "gone", "unlisted"), COUNT)
@@ -161,25 +161,28 @@ _SCHEMAS: dict[str, Schema] = {
 _KEY_PARAMETERS = [in_query(name, "a name or a glob") for name in ("app", "profile", "label")]
 _FLEET_PARAMETERS = [
     *_KEY_PARAMETERS,
-    in_query("state", "lists only instances in that state, or none at all", {"enum": [*STATES, NOBODY]}),
-    in_query("limit", "keys and instances of a page", {"type": "integer", "minimum": 1, "maximum": 1_000}),
-    in_query("after", "what `next` was on the page before"),
+    in_query("state", "list only instances in this state, or no instances", {"enum": [*STATES, NOBODY]}),
+    in_query("limit", "the most keys and instances on a page", {"type": "integer", "minimum": 1, "maximum": 1_000}),
+    in_query("after", "the value of `next` on the page before"),
     IF_NONE_MATCH,
 ]
 _OPERATIONS: Operations = {
     "/api/v1/fleet": {
         "get": operation(
-            "fleet", "Who has applied what.", ok("a page", {V1: ref("Fleet")}, has_tag=True), _FLEET_PARAMETERS
+            "fleet",
+            "The instances of each key, with the version that each has applied.",
+            ok("a page", {V1: ref("Fleet")}, has_tag=True),
+            _FLEET_PARAMETERS,
         )
     }
 }
 
 
 class FleetPages(Endpoint):
-    """Answers with pages of the fleet.
+    """Lists the fleet in pages.
 
     Args:
-        now: The time in seconds since the epoch.
+        now: Returns the time in seconds since the epoch.
     """
 
     route: ClassVar = "/api/v1/fleet"
@@ -211,17 +214,17 @@ class FleetPages(Endpoint):
         return validated(request, body, JSON, {})
 
     async def _visible(self, owner: Admission, wanted: FleetQuery, keys: Collection[Key]) -> list[Key]:
-        """The keys that the query selects and the owner may see.
+        """Find the keys that the query selects and the owner may see.
 
         Raises:
-            Forbidden: One key is asked for, and it may not be seen, whether it is there or not.
+            Forbidden: The query names exactly one key, and the owner may not see it. The key may exist or not.
         """
         sees_all = owner.may(Right.ADMIN, None)
         visible: list[Key] = []
         for number, key in enumerate(keys, 1):
             if wanted.matches(key) and (sees_all or owner.may(Right.READ, key)):
                 visible.append(key)
-            # To check a right with many patterns takes a while for each key.
+            # Checking a right with many patterns takes some time for each key.
             if number % _AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
         one = wanted.key(self._labels.default_label)

@@ -1,8 +1,9 @@
-"""The text that a body means, as Spring's `/encrypt` and `/decrypt` take it. Pure.
+"""Extracts the text from a request body in the same way as Spring's `/encrypt` and `/decrypt`. Pure.
 
-`curl -d secret` says that it sends a form, and means text. Spring takes the form apart, puts it together again, which leaves a `=` at the end, and takes
-that off. What else this does to a text is done here, too, for a ciphertext is only worth what it is decrypted to. `text/plain` is taken as it is,
-whatever its parameters say.
+`curl -d secret` declares its body as a form, but the user means plain text. Spring parses the form and writes it again.
+That appends a `=`, which Spring then removes. This also changes some other characters of a text. This module makes the
+same changes, so that a decrypted text is the same as with Spring. If the type is `text/plain`, the body stays as it is,
+whatever the parameters of the type are.
 """
 
 import re
@@ -21,7 +22,7 @@ def media_type_of(content_type: str | None) -> str:
     """The media type of a body, without its parameters.
 
     Raises:
-        RemoteError: There is none, or it can't be one.
+        RemoteError: The header is missing, or isn't a media type.
     """
     if not content_type:
         raise RemoteError("a Content-Type is required, such as text/plain")
@@ -32,10 +33,10 @@ def media_type_of(content_type: str | None) -> str:
 
 
 def received(body: bytes, media_type: str) -> str:
-    """A body as text; a form is taken apart and put together again.
+    """Decode a body as text. A form is parsed and written again.
 
     Raises:
-        RemoteError: It is empty, isn't UTF-8, or isn't a form.
+        RemoteError: The body is empty, isn't UTF-8, or isn't a form.
     """
     try:
         text = body.decode("utf-8")
@@ -49,13 +50,14 @@ def received(body: bytes, media_type: str) -> str:
 
 
 def unwrapped(text: str, media_type: str, *, is_cipher: bool = False) -> str:
-    """What `received` gave, without the `=` that a form leaves at its end.
+    """Remove the `=` that a form appends to the text.
 
     Args:
-        is_cipher: The text is a ciphertext, of which `+` and `=` may be part.
+        text: The result of `received`.
+        is_cipher: Whether the text is a ciphertext, which may contain `+` and `=`.
 
     Raises:
-        RemoteError: What is left of the form can't be decoded.
+        RemoteError: The text of the form can't be decoded.
     """
     if media_type == _TEXT or not text.endswith("="):
         return text
@@ -63,7 +65,7 @@ def unwrapped(text: str, media_type: str, *, is_cipher: bool = False) -> str:
     if not is_cipher:
         return text[:-1]
     text = text.replace(" ", "+")
-    # Hex digits and base64 are even.
+    # Hex digits and base64 have an even length. So if the length is odd, the form has appended the `=`.
     return text[:-1] if text.endswith("=") and len(text) % 2 else text
 
 
@@ -87,5 +89,5 @@ def _decoded(text: str) -> str:
 
 
 def _encoded(text: str) -> str:
-    # As java.net.URLEncoder does.
+    # Encode as java.net.URLEncoder does.
     return quote_plus(text, safe="*").replace("~", "%7E")

@@ -1,4 +1,4 @@
-"""The endpoints for supervisors and Prometheus: `/health`, `/ready` and `/metrics`; and `/ws/...` without an upgrade."""
+"""The endpoints for supervisors and Prometheus: `/health`, `/ready` and `/metrics`. Also `/ws/...` without an upgrade."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Protocol
@@ -45,14 +45,16 @@ _ready["503"] = {"description": ERRORS[503], "content": media({V1: ref("Health")
 
 
 class Health(Endpoint):
-    """`/health`: the event loop runs. Public, and it says nothing else."""
+    """`/health`: answers as long as the event loop runs. It is public, because it reveals nothing else."""
 
     route: ClassVar = "/health"
     methods: ClassVar = _GET
     is_public: ClassVar = True
     operations: ClassVar = {
         "/health": {
-            "get": operation("health", "Is it alive?", ok("the process serves", {V1: ref("Health")}), is_public=True)
+            "get": operation(
+                "health", "Whether the server runs.", ok("the server runs", {V1: ref("Health")}), is_public=True
+            )
         }
     }
     schemas: ClassVar = _HEALTH_SCHEMAS
@@ -63,15 +65,18 @@ class Health(Endpoint):
 
 
 class Ready(Endpoint):
-    """`/ready`: a complete state is served, and no source is staler than its `max_staleness`. Public.
+    """`/ready`: whether the server serves a complete state, and no source is staler than its `max_staleness`. Public.
 
-    Broken files don't make a server unready: it serves all other keys, and other servers read the same files. The response says how many there are.
+    Broken files don't make a server unready. It still serves all other keys, and other servers read the same files. The
+    response has the number of broken files.
     """
 
     route: ClassVar = "/ready"
     methods: ClassVar = _GET
     is_public: ClassVar = True
-    operations: ClassVar = {"/ready": {"get": operation("ready", "Is it ready?", _ready, is_public=True)}}
+    operations: ClassVar = {
+        "/ready": {"get": operation("ready", "Whether the server is ready.", _ready, is_public=True)}
+    }
     schemas: ClassVar = _HEALTH_SCHEMAS
 
     def __init__(self, line: Readiness, reports: Reports = tuple) -> None:
@@ -87,7 +92,7 @@ class Ready(Endpoint):
 
 
 class MetricsPage(Endpoint):
-    """`/metrics`, for tokens with `admin`: the metrics of all workers, whichever of them answers."""
+    """`/metrics`, for tokens with `admin`: the metrics of all workers. Any worker can answer."""
 
     route: ClassVar = "/metrics"
     methods: ClassVar = _GET
@@ -96,7 +101,9 @@ class MetricsPage(Endpoint):
     operations: ClassVar = {
         "/metrics": {
             "get": operation(
-                "metrics", "For Prometheus; right `admin`.", ok("the metrics", {TEXT_TYPE: {"type": "string"}})
+                "metrics",
+                "The metrics for Prometheus; needs the right `admin`.",
+                ok("the metrics", {TEXT_TYPE: {"type": "string"}}),
             )
         }
     }
@@ -124,15 +131,19 @@ class Handshakes(Protocol):
         ...
 
     async def files(self, key: Key) -> list[ParsedFiles]:
-        """The layers of files that serve a key. Raises UnknownLabel."""
+        """The layers of files that serve a key.
+
+        Raises:
+            UnknownLabel: No source has the label.
+        """
         ...
 
 
 _WEBSOCKET_PARAMETERS = [
     APPLICATION,
     in_path("profile", PROFILES, "prod"),
-    in_query("label", "the source's default label if it is missing"),
-    in_query("last_version", "what the client has"),
+    in_query("label", "if it is missing, the default label of the source"),
+    in_query("last_version", "the version that the client has"),
     in_query("instance", "the name of the client"),
 ]
 _OPERATIONS: Operations = {
@@ -141,8 +152,8 @@ _OPERATIONS: Operations = {
         "servers": [{"url": "/"}],
         "get": operation(
             "websocket",
-            "The WebSocket: a snapshot, and then every change.",
-            {"101": {"description": "the upgrade; see vortexd-api(7) for what follows"}},
+            "Opens a WebSocket, which sends a snapshot and then every change.",
+            {"101": {"description": "the upgrade; vortexd-api(7) describes the messages that follow"}},
             _WEBSOCKET_PARAMETERS,
             (426, 500, 503),
         ),
@@ -151,9 +162,10 @@ _OPERATIONS: Operations = {
 
 
 class UpgradeOnly(Endpoint):
-    """`/ws/...` without an upgrade: 426. If a handshake would be refused, a header has its status and the message is the reason.
+    """Answers `/ws/...` without an upgrade with 426.
 
-    Browsers don't tell a page why a handshake was refused.
+    If the server would refuse a handshake, a header has the status and the message has the reason. A page needs this,
+    because browsers don't show it why a handshake was refused.
     """
 
     route: ClassVar = "/ws"
@@ -175,7 +187,7 @@ class UpgradeOnly(Endpoint):
         raise RemoteError("this is a WebSocket: ask for an upgrade", 426, headers)
 
     async def _would_open(self, request: Request) -> None:
-        """Raise what a handshake for the same target would raise."""
+        """Raise the error that a handshake for the same target would raise, if any."""
         wanted = parse_target(f"{request.path}?{request.query}")
         label = wanted.label or self._line.default_label
         if label is None:

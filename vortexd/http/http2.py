@@ -1,8 +1,11 @@
-"""HTTP/2 over TLS: one connection, each of its requests in a task of its own.
+"""HTTP/2 over TLS: serves one connection, and each of its requests in its own task.
 
-In comes a stream whose TLS has agreed on `h2`; requests go to the application, as those of HTTP/1.1 do. The h2 package knows the protocol. This module
-has the waits, each with a deadline, and the limits: if a client makes the server work for nothing, the connection ends with ENHANCE_YOUR_CALM.
-Hypercorn's own HTTP/2 isn't used: it counts no resets, sends no GOAWAY in a drain, and DATA behind a response can make it fail.
+The bridge passes in a stream whose TLS handshake has negotiated `h2`. The application responds to each request, as with
+HTTP/1.1. The h2 package implements the protocol. This module adds the waits, each with a deadline, and the limits. If a
+client makes the server work for nothing, the server ends the connection with ENHANCE_YOUR_CALM.
+
+vortexd doesn't use the HTTP/2 of Hypercorn. That counts no resets and sends no GOAWAY in a drain. DATA after a response
+can make it fail.
 """
 
 import contextlib
@@ -27,26 +30,26 @@ from .request_head import PeerGone, Respond
 log = structlog.get_logger()
 
 _MAX_STREAMS = 100
-# Few bytes at a time: a frame may have nine bytes, and other connections wait while frames are handled.
+# Only a few bytes at a time. A frame may have nine bytes, and other connections wait while the server handles frames.
 _RECEIVE_BYTES = 4_096
 _PART_BYTES = 65_536
 # Seconds until the first request on a connection beyond the limit.
 _SPARE_TIMEOUT = 1.0
-# Seconds that the last response may be on its way when the connection is closed.
+# The seconds in which the last response may still be sent when the connection is closed.
 _LINGER = 1.0
 
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class Http2:
-    """Serves one connection; see the module.
+    """Serves one connection.
 
     Args:
         sender: The peer of the connection.
         proxies: As in `RequestHead`.
         outgoing: The large responses that are being sent, on all connections.
-        only: If there are too many connections, the paths that are answered before this one ends; None for all.
-        standing: Where to report whether the connection waits for its peer.
+        only: If there are too many connections, this one ends after a request, and only these paths are answered. Else None.
+        standing: Receives reports whether the connection waits for its client.
     """
 
     def __init__(
@@ -75,14 +78,15 @@ class Http2:
         self._allowances = Allowances(trio.current_time)
 
     def drain(self) -> None:
-        """End after the requests that are under way."""
+        """End the connection after its current requests."""
         self._is_draining = True
         self._receiving.cancel()
 
     async def run(self) -> None:
-        """Serve until the client leaves, is idle for too long, breaks the protocol or a limit, or the drain is over. Closes the stream.
+        """Serve until the client leaves, is idle for too long, breaks the protocol or a limit, or a drain is complete.
 
-        The nursery has a task for each request, and one that ends writes on cancellation. This task reads.
+        This task reads. The nursery has a task for each request, and one task that ends writes on cancellation. Closes the
+        stream at the end.
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._close_when_cancelled)
@@ -92,7 +96,7 @@ class Http2:
                     await self._flush()
                     await self._read(nursery)
                 except h2.exceptions.ProtocolError:
-                    # The h2 package has a GOAWAY ready that says why.
+                    # The h2 package has prepared a GOAWAY with the reason.
                     await self._flush()
                 except AllowanceExceeded:
                     log.debug("connection refused", reason="too many useless frames")
@@ -103,7 +107,7 @@ class Http2:
             nursery.cancel_scope.cancel()
 
     async def _close_when_cancelled(self) -> None:
-        """Close the socket on cancellation: writes are shielded, and would otherwise last until their deadline."""
+        """Close the socket on cancellation. Writes are shielded, so they would otherwise last until their deadline."""
         try:
             await trio.sleep_forever()
         finally:
@@ -136,7 +140,7 @@ class Http2:
 
     @property
     def _is_partly(self) -> bool:
-        """Whether the connection waits for its client: before the first request, and while no request is whole."""
+        """Whether the connection waits for its client: before the first request, and while no request is complete."""
         if not self._requests:
             return not self._last
         return not any(each.is_whole for each in self._requests.values())
@@ -149,7 +153,7 @@ class Http2:
 
     @property
     def _deadline(self) -> float:
-        """When an idle connection ends. Frames that begin no request, such as PING, don't put it off."""
+        """The time at which an idle connection ends. Frames that begin no request, such as PING, don't postpone it."""
         if self._requests:
             return math.inf
         return -math.inf if self._is_draining else self._idle_until
@@ -167,7 +171,7 @@ class Http2:
                     request.received.append((event.data, event.flow_controlled_length))
                     request.arrived.set()
                 else:
-                    # The request is answered already.
+                    # The server has answered the request already.
                     self._acknowledge(event.flow_controlled_length, event.stream_id)
             case h2.events.StreamEnded():
                 if request is not None:
@@ -207,7 +211,7 @@ class Http2:
         nursery.start_soon(self._serve, request)
 
     async def _serve(self, request: RequestStream) -> None:
-        """Serve one request to the end of its response. This is the handler of last resort."""
+        """Serve one request until its response is sent. Unexpected errors end here: they are logged and reset the stream."""
         try:
             with request.scope:
                 try:
@@ -220,7 +224,7 @@ class Http2:
                     # The client has closed the stream meanwhile, or the response isn't valid.
                     self._reset(request.number, ErrorCodes.INTERNAL_ERROR)
                 except (*_GONE, PeerGone):
-                    # The reader finds the same, and ends the connection.
+                    # The task that reads gets the same error, and ends the connection.
                     pass
                 except Exception:
                     log.exception("request failed")
@@ -230,7 +234,7 @@ class Http2:
             for _, length in request.received:
                 self._acknowledge(length, request.number)
             if request.scope.cancelled_caught:
-                # By the client, or by `Outgoing`.
+                # The client or `Outgoing` has cancelled the request.
                 self._reset(request.number, ErrorCodes.CANCEL)
             self._is_draining |= self._only is not None
             if not self._requests:
@@ -247,10 +251,10 @@ class Http2:
             await self._flush()
 
     async def _answer(self, request: RequestStream) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        """Have the application respond.
+        """Let the application respond.
 
         Raises:
-            trio.TooSlowError: The request takes too long to arrive.
+            trio.TooSlowError: The client takes too long to send the request.
         """
         try:
             head = request.head(self._sender, self._proxies, self._only)
@@ -261,17 +265,17 @@ class Http2:
         return response.status, response.head(), response.body if has_body else b""
 
     async def _send(self, request: RequestStream, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        """Send a response, as fast as the client takes it.
+        """Send a response as fast as the client reads it.
 
         Raises:
-            trio.TooSlowError: The client takes nothing for too long, or too little.
+            trio.TooSlowError: The client reads nothing for too long, or reads too slowly.
         """
         number, timeout = request.number, self._settings.write_timeout
         with trio.fail_after(timeout * (1 + math.ceil(len(body) / _PART_BYTES))):
             self._connection.send_headers(number, [(b":status", b"%d" % status), *headers], end_stream=not body)
             sent = 0
             while sent < len(body):
-                # Fetched before the window is read: an update may come during a write.
+                # Take the event before the window is read, because an update may come during a write.
                 changed = self._window
                 window = self._connection.local_flow_control_window(number)
                 length = min(window, self._connection.max_outbound_frame_size, len(body) - sent)
@@ -286,7 +290,7 @@ class Http2:
             await self._flush()
 
     async def _taken(self, number: int, length: int) -> None:
-        """Let the client send as much again as the application has taken."""
+        """Allow the client to send as many more bytes as the application has taken."""
         self._acknowledge(length, number)
         try:
             await self._flush()
@@ -294,7 +298,7 @@ class Http2:
             raise PeerGone from error
 
     def _acknowledge(self, length: int, number: int) -> None:
-        # h2 refuses this on a closed connection, where it no longer matters.
+        # h2 refuses this on a closed connection, which then needs no acknowledgement.
         with contextlib.suppress(h2.exceptions.ProtocolError):
             self._connection.acknowledge_received_data(length, number)
 
@@ -304,14 +308,18 @@ class Http2:
             self._connection.reset_stream(number, code)
 
     async def _send_goaway(self) -> None:
-        """Ask the client to bring further requests elsewhere."""
+        """Ask the client to send further requests on another connection."""
         self._has_sent_goaway = True
         await self._flush(goaway(self._last))
 
     async def _flush(self, more: bytes = b"") -> None:
-        """Write what h2 has to send, each part under the write deadline. If the client doesn't read, the connection is broken.
+        """Write the bytes that h2 has prepared, in parts. Each part has the write timeout.
 
-        The write is shielded: a request that is cancelled must not cut off a TLS record, because no other request could be served after that.
+        The write is shielded. A cancelled request must not cut off a TLS record, because the connection could serve no
+        other request after that.
+
+        Raises:
+            trio.BrokenResourceError: The client doesn't read, or the connection is broken.
         """
         async with self._sending:
             data = self._connection.data_to_send() + more

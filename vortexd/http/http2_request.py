@@ -1,4 +1,4 @@
-"""One request of an HTTP/2 connection: its head, checked and in the form that the application takes, and the parts of its body as they come."""
+"""One request of an HTTP/2 connection: checks its head for the application, and receives the parts of its body."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -11,7 +11,7 @@ from .request_head import RequestHead
 
 
 class HeadRefused(Exception):
-    """The head is answered with a status and no body, before the application sees it."""
+    """The connection refuses the head with a status and no body. The application doesn't see the request."""
 
     def __init__(self, status: int, *headers: tuple[bytes, bytes]) -> None:
         self.status = status
@@ -23,11 +23,11 @@ class RequestStream:
     """A request that is being received or answered. It is the `Body` of its request.
 
     Attributes:
-        taken: Called with the bytes for flow control that the application has taken, so that the client may send more.
-        received: Parts of the body that the application hasn't taken, each with its bytes for flow control.
-        is_whole: Whether the end of the body has come.
-        deadline: When the body must be whole, by Trio's clock.
-        arrived: Set when a part or the end has come.
+        deadline: The time by Trio's clock at which the body must be complete.
+        taken: Called with the number of flow-control bytes that the application has taken. The client may send more then.
+        received: The parts of the body that the application hasn't taken yet, each with its number of flow-control bytes.
+        is_whole: Whether the end of the body was received.
+        arrived: Set when a part or the end was received.
     """
 
     number: int
@@ -40,7 +40,7 @@ class RequestStream:
     arrived: trio.Event = attrs.field(factory=trio.Event)
 
     async def receive(self) -> bytes | None:
-        """See `request_head.Body`. A client that leaves cancels the request instead of ending its body."""
+        """See `request_head.Body`. If the client leaves, the request is cancelled, so its body doesn't end."""
         while not self.received and not self.is_whole:
             self.arrived = trio.Event()
             with trio.fail_at(self.deadline):
@@ -56,19 +56,19 @@ class RequestStream:
         await trio.sleep_forever()
 
     def head(self, sender: Sender, proxies: Proxies | None, only: frozenset[str] | None = None) -> RequestHead:
-        """Check the head.
+        """Check the head, and return it for the application.
 
         Args:
-            only: The paths that are answered while there are too many connections; None for all.
+            only: If there are too many connections, the only paths that are answered. None for all paths.
 
         Raises:
-            HeadRefused: It can't be answered.
+            HeadRefused: The head isn't valid, or its path isn't answered now.
         """
         pseudo = {name: value for name, value in self.headers if name.startswith(b":")}
         method, target, authority = (pseudo.get(name, b"") for name in (b":method", b":path", b":authority"))
         headers = [each for each in self.headers if not each[0].startswith(b":")]
         if authority:
-            # A Host header that equals the authority is no second host.
+            # A Host header with the same value as `:authority` isn't a second host.
             host = (b"host", authority)
             headers = [host, *(each for each in headers if each != host)]
         if method == b"CONNECT":

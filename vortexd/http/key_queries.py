@@ -1,7 +1,7 @@
-"""Questions about one key below `/api/v1`: which key a path names, in which form the answer is wanted, and whether the client has it already.
+"""Parses requests about one key below `/api/v1`, and makes their responses.
 
-In come requests, out go keys that the owner of the request may read, and answers with their validator. The invariant: what a request may have is
-asked before anything is read.
+It finds the key in the path, chooses the media type, and checks whether the client has the response already. The owner of
+the request must have the right to read the key. This is checked before anything is read.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +16,14 @@ from ..core.errors import RemoteError
 from ..core.model import Config, Key, Names
 from .endpoint import Request, Response, etag_of, is_known
 
-# A misspelt application is served what is for everybody; this says that there is nothing of its own.
+# A misspelt application gets the configuration that all applications share. This header shows that it has no own files.
 WITHOUT_FILES = "X-Vortex-Without-Files"
-# /api/v1/<question>
+# The number of segments before the key: /api/v1/<question>
 _BEFORE = 3
 
 
 class Labelled(Protocol):
-    """What a question asks of the pipeline first."""
+    """The part of the pipeline that every request about a key needs."""
 
     @property
     def default_label(self) -> str | None:
@@ -40,14 +40,14 @@ class Labelled(Protocol):
 
 
 def key_of(request: Request, line: Labelled) -> Key:
-    """The key of `/api/v1/<question>/{application}/{profiles}[/{label}]`, which the owner of the request may read.
+    """Parse the key of `/api/v1/<question>/{application}/{profiles}[/{label}]`, and check that the owner may read it.
 
     Raises:
         RemoteError: 400, 401, 403, 404 or 503.
     """
     segments = request.segments[_BEFORE:]
     if len(segments) not in (2, 3) or not all(segments):
-        raise RemoteError("there is nothing here", 404)
+        raise RemoteError("there is nothing at this path", 404)
     application, profile, *label = (names.decode_segment(segment) for segment in segments)
     if line.default_label is None:
         raise RemoteError("starting", 503, {"Retry-After": "1"})
@@ -58,10 +58,12 @@ def key_of(request: Request, line: Labelled) -> Key:
 
 
 def without_files(key: Key, names_in: Callable[[str], Names]) -> dict[str, str]:
-    """The header that names those applications of a key that no file is named after, under any of its labels; none where there are none.
+    """Make the header that names the applications of a key without own files under any of its labels.
+
+    If each application has own files, there is no header.
 
     Args:
-        names_in: As `Labelled.names_in`, of the state that the key was read from.
+        names_in: As `Labelled.names_in`, for the state that the key was read from.
     """
     known = [names_in(label) for label in key.labels]
     found = [name for name in key.applications if not any(names.has_file_of(name) for names in known)]
@@ -69,20 +71,24 @@ def without_files(key: Key, names_in: Callable[[str], Names]) -> dict[str, str]:
 
 
 def accepted(request: Request, offered: Sequence[str]) -> str:
-    """Which of the media types on offer an Accept header wants most; the first where it doesn't care.
+    """Choose the media type that the Accept header prefers. If it has no preference, choose the first one.
 
     Raises:
-        RemoteError: 406.
+        RemoteError: The client accepts none of the offered media types (406).
     """
     accept = request.headers.get("Accept", "").strip()
     wanted = _parsed(accept, offered).best_match(offered) if accept else offered[0]
     if wanted is None:
-        raise RemoteError(f"this comes as {' or '.join(offered)}", 406)
+        raise RemoteError(f"this is available only as {' or '.join(offered)}", 406)
     return wanted
 
 
 def _parsed(accept: str, offered: Sequence[str]) -> MIMEAccept:
-    """An Accept header; a range such as `application/*+json` stands for what is on offer with this suffix, unless that is named itself."""
+    """Parse an Accept header.
+
+    A range such as `application/*+json` is replaced with the offered types that have this suffix. If the header also names
+    such a type itself, that entry counts instead.
+    """
     parsed = parse_accept_header(accept, MIMEAccept)
     named = {name.lower() for name, _ in parsed}
     values: list[tuple[str, float]] = []
@@ -94,7 +100,7 @@ def _parsed(accept: str, offered: Sequence[str]) -> MIMEAccept:
 
 
 def validated(request: Request, body: bytes, content_type: str, headers: Mapping[str, str]) -> Response:
-    """The answer with a body, or, where the client has that very body, without."""
+    """Make the response with the body. If the client has the same body already, make a 304 without it."""
     etag = etag_of(body)
     headers = {**headers, "ETag": etag, "Cache-Control": "no-cache, private", "Vary": "Accept, Authorization"}
     if is_known(request.headers.get("If-None-Match"), etag):

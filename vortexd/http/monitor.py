@@ -1,8 +1,8 @@
-"""`/monitor`: webhooks say that a repository has changed, so that its source fetches at once.
+"""`/monitor`: receives webhooks that a repository has changed, so that its source fetches at once.
 
-In come webhooks, out goes a hint to the sources. A hook is only a hint: the response names files as Spring's does, and no source relies on them.
-Every verified request makes sources fetch, whether or not the server knows its event; `hook_interval` makes that cheap. The response waits a little for
-that fetch, and then names the broken files.
+A webhook is only a hint. The response names applications as Spring's does, but no source relies on them. Every verified
+change makes sources fetch, even if the server doesn't know the event. `hook_interval` limits how often they fetch. The
+response waits a short time for that fetch, and then names the broken files.
 """
 
 import math
@@ -31,12 +31,12 @@ from .webhooks import Hook, Meaning
 
 log = structlog.get_logger()
 
-# Unknown events that are remembered, so that each is logged once. Clients choose their names, so the number is bounded.
+# Unknown events are remembered, so that each is logged once. Clients choose their names, so the number is bounded.
 MOST_UNKNOWN = 256
-# Seconds that a response waits for the sources; senders wait ten seconds or more. And how many responses wait at a time.
+# The seconds that a response waits for the sources, and how many responses wait at a time. Senders wait at least 10 s.
 LOOK_SECONDS = 2.0
 _MOST_WAITING = 16
-# Refs and repositories in one line of the log.
+# The most refs and repositories in one line of the log.
 _MOST_LOGGED = 8
 
 
@@ -44,7 +44,7 @@ class Notified(Protocol):
     """The part of the sources that webhooks need."""
 
     def notified(self, addresses: Collection[str], refs: Collection[str]) -> int:
-        """Have the sources fetch that are meant. Returns how many these are."""
+        """Make the sources fetch that have these addresses and serve these refs. Returns the number of these sources."""
         ...
 
     async def wait_looked(self, addresses: Collection[str], refs: Collection[str]) -> None:
@@ -54,29 +54,29 @@ class Notified(Protocol):
 
 _OPERATION = operation(
     "monitor",
-    "A repository has changed: a webhook of any provider, verified by the secret; or right `admin`.",
+    "Receives a webhook that a repository has changed. It must be signed with the secret, or have a token with `admin`.",
     ok("the applications whose files were named", {V1: ref("Applications")}, HEADER),
     errors=(413, 500, 503),
 )
-# The server tells JSON and forms apart by their content, whatever the type says.
+# The server distinguishes JSON and forms by their content, and ignores the declared type.
 _OPERATION["requestBody"] = {
     "content": media({V1: {}, "application/x-www-form-urlencoded": {"type": "object"}, TEXT_TYPE: {"type": "string"}})
 }
 
 
 class Monitor(Endpoint):
-    """`POST /monitor`, for senders that know the secret or have the right `admin`.
+    """`POST /monitor`, for senders that know the secret or have a token with `admin`.
 
     Args:
-        sources: They fetch.
-        settings: [monitor], with the file of the secret.
-        peers: Other workers. Each fetches for itself.
+        sources: The sources that fetch.
+        settings: The section [monitor], with the file of the secret.
+        peers: The other workers. Each worker fetches for itself.
         broken: Returns the files that are broken now.
     """
 
     route: ClassVar = "/monitor"
     methods: ClassVar = ("POST",)
-    # The signature is checked first; a request without a good one needs a token.
+    # The signature is checked first. A request without a valid signature needs a token.
     is_public: ClassVar = True
     operations: ClassVar = {"/monitor": {"post": _OPERATION}}
     schemas: ClassVar = {"Applications": a_list(TEXT)}
@@ -98,12 +98,12 @@ class Monitor(Endpoint):
         self._unknown: set[tuple[str, str]] = set()
 
     def replace(self, settings: MonitorSettings) -> None:
-        """Put other settings in force, for requests to come."""
+        """Apply new settings to the requests from now on."""
         self._settings = settings
 
     @property
     def body_bytes(self) -> int:
-        """Larger than for other endpoints: providers list every commit."""
+        """The largest body in bytes. It is larger than for other endpoints, because providers list every commit."""
         return self._settings.body_bytes
 
     async def answer(self, request: Request) -> Response:
@@ -113,13 +113,16 @@ class Monitor(Endpoint):
         count = self._pass_on(hook)
         if count:
             await self._wait_looked(hook)
-        # As Spring, except that a repository of no source yields an empty list.
+        # The same list as Spring's. But if no source has the repository, the list is empty.
         found = destinations if count or not hook.addresses else []
         return Response(body=orjson.dumps(found), headers=broken_headers(self._broken()))
 
     async def _wait_looked(self, hook: Hook) -> None:
-        """Wait a little, so that the response can name a broken file to its author. In a storm of hooks, respond at once."""
-        # A sender that calls again and again waits only once in a while.
+        """Wait a short time, so that the response can name a broken file to its author.
+
+        If there are many webhooks, respond at once.
+        """
+        # After one response has waited, responses within the next LOOK_SECONDS don't wait.
         if self._waiting >= _MOST_WAITING or trio.current_time() < self._rests_until:
             return
         self._waiting += 1
@@ -130,20 +133,20 @@ class Monitor(Endpoint):
             self._waiting -= 1
             self._rests_until = trio.current_time() + LOOK_SECONDS
 
-    # Permission to call.
+    # Verification of a request.
 
     async def _verify(self, request: Request) -> None:
         """Accept a request that is signed with the secret, or whose token has the right `admin`.
 
         Raises:
-            RemoteError: As `Gate.admit` and `Admission.authorize`; or 500 where the secret can't be read.
+            RemoteError: As `Gate.admit` and `Admission.authorize` raise it; or 500, if the secret can't be read.
         """
         if await self._is_signed(request):
             return
         try:
             admission = request.admit()
             if self._settings.secret and not admission.identity:
-                # If a secret is set, it is required even where no token is.
+                # If a secret is set, it is required even if the server requires no token.
                 raise RemoteError("a webhook must be signed with monitor.secret", 401)
             admission.authorize(Right.ADMIN, None)
         except RemoteError as error:
@@ -169,17 +172,17 @@ class Monitor(Endpoint):
             raise RemoteError("the secret can't be read; see the server's log", 500) from None
 
     def _doubt(self, headers: Headers) -> str:
-        """Why the signature doesn't verify a request."""
+        """Explain why the signature doesn't verify a request."""
         if not signatures.has_signature(headers):
             return "the request isn't signed"
         if not self._settings.secret:
             return "the request is signed, but monitor.secret isn't set"
         return "the signature isn't made with monitor.secret"
 
-    # Consequences of a hook.
+    # Consequences of a webhook.
 
     def _pass_on(self, hook: Hook) -> int:
-        """Do what a hook asks for, and log it. Returns how many sources fetch."""
+        """Act on a webhook, and log it. Returns the number of sources that fetch."""
         match hook.meaning:
             case Meaning.PING:
                 log.info(
@@ -199,7 +202,7 @@ class Monitor(Endpoint):
                     "webhook subscription ended",
                     provider=hook.provider,
                     topic=hook.topic,
-                    consequence="this topic makes no source fetch any more",
+                    consequence="no source fetches for this topic any more",
                     remedy="subscribe again, unless you ended the subscription",
                 )
             case Meaning.CHANGE | Meaning.UNKNOWN:
@@ -227,7 +230,7 @@ class Monitor(Endpoint):
             "webhook for no source",
             provider=hook.provider,
             kind=hook.event,
-            # Without the user and the password that an address may hold.
+            # Log no user and no password of an address.
             repositories=list(dict.fromkeys(map(repository_of, hook.addresses)))[:_MOST_LOGGED],
             refs=refs,
             reason="no git source has this repository and serves these refs"
@@ -247,7 +250,7 @@ class Monitor(Endpoint):
             "webhook not recognised",
             provider=hook.provider,
             kind=hook.event,
-            consequence="every git source fetches, for the server can't tell which are meant",
+            consequence="every git source fetches, because the server doesn't know which repository has changed",
         )
 
     def _hear(self, text: str) -> str:
@@ -265,6 +268,6 @@ def _is_signed(headers: Headers, body: bytes, secret: str) -> bool:
 
 
 def _understood(headers: Headers, body: bytes) -> tuple[Hook, list[str]]:
-    """The hook, and the list that Spring responds with. Runs in a thread, too."""
+    """Parse a webhook. Returns it with the list that Spring responds with. This runs in a thread, too."""
     hook = webhooks.recognise(headers, body)
     return hook, webhooks.destinations(hook.paths)

@@ -1,7 +1,7 @@
-"""`/openapi.json`: the HTTP API as an OpenAPI 3.1 document, made of what the endpoints declare.
+"""`/openapi.json`: the HTTP API as an OpenAPI 3.1 document, made from the declarations of the endpoints.
 
-Tests compare the document with the router, with vortexd-api(7), and with real responses. It is the same for every client, and public: it describes nothing
-secret.
+Tests compare the document with the router, with vortexd-api(7), and with real responses. Every client gets the same
+document. It is public, because it describes nothing secret.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +17,7 @@ from .spring.environment import V1
 
 
 class Described(Protocol):
-    """What the document takes from an endpoint, or from its class."""
+    """The part of an endpoint, or of its class, that the document describes."""
 
     @property
     def operations(self) -> Operations: ...
@@ -29,20 +29,22 @@ _DOCUMENT = ok("this document", {V1: {"type": "object"}}, has_tag=True)
 
 
 class OpenApi(Endpoint):
-    """The document, by the settings in force.
+    """Serves the document for the settings in force.
 
     Args:
-        endpoints: All others.
-        is_open: Whether no token is asked for.
+        endpoints: All other endpoints.
+        is_open: Returns whether the server requires no token.
 
     Attributes:
-        described: All endpoints, this one included.
+        described: All endpoints, with this one.
     """
 
     route: ClassVar = "/openapi.json"
     is_public: ClassVar = True
     operations: ClassVar = {
-        "/openapi.json": {"get": operation("openapi", "This.", _DOCUMENT, [IF_NONE_MATCH], is_public=True)}
+        "/openapi.json": {
+            "get": operation("openapi", "The description of this API.", _DOCUMENT, [IF_NONE_MATCH], is_public=True)
+        }
     }
 
     def __init__(self, endpoints: Iterable[Endpoint], is_open: Callable[[], bool]) -> None:
@@ -51,9 +53,9 @@ class OpenApi(Endpoint):
         self.replace(HttpSettings())
 
     def replace(self, settings: HttpSettings) -> None:
-        """Put other settings in force, for requests to come."""
+        """Apply new settings to the requests from now on."""
         self._prefix = settings.prefix
-        # By whether no token is asked for.
+        # The document and its entity tag. The key is whether the server requires no token.
         self._encoded: dict[bool, tuple[bytes, str]] = {}
 
     async def answer(self, request: Request) -> Response:
@@ -73,9 +75,9 @@ def document(endpoints: Iterable[Described], prefix: str = "", *, is_open: bool 
     """Make the document.
 
     Args:
-        endpoints: Those that it describes.
+        endpoints: The endpoints to describe.
         prefix: As `HttpSettings.prefix`.
-        is_open: Whether no token is asked for.
+        is_open: Whether the server requires no token.
     """
     tokens: list[dict[str, list[str]]] = [{"bearer": []}, {"basic": []}, {"token": []}, {"config-token": []}]
     paths: Operations = {}
@@ -89,7 +91,7 @@ def document(endpoints: Iterable[Described], prefix: str = "", *, is_open: bool 
             "title": "vortexd",
             "version": "1",
             "summary": "Serves application configuration, and pushes every change over WebSockets.",
-            "description": "Described in full in vortexd-api(7), with the WebSocket protocol.",
+            "description": "vortexd-api(7) describes this API in full, and the WebSocket protocol.",
         },
         "servers": [{"url": prefix or "/"}],
         "security": [{}, *tokens] if is_open else tokens,
@@ -98,13 +100,13 @@ def document(endpoints: Iterable[Described], prefix: str = "", *, is_open: bool 
             "schemas": schemas,
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
-                "basic": {"type": "http", "scheme": "basic", "description": "any user, and the token as password"},
+                "basic": {"type": "http", "scheme": "basic", "description": "any user name, and the token as password"},
                 "token": {"type": "apiKey", "in": "query", "name": "token"},
                 "config-token": {
                     "type": "apiKey",
                     "in": "header",
                     "name": "X-Config-Token",
-                    "description": "of Spring's clients; counts where no other token is sent",
+                    "description": "the token of Spring's clients; used if the request has no other token",
                 },
             },
             "responses": {f"Error{status}": error_response(status) for status in ERRORS},

@@ -1,4 +1,4 @@
-"""Parts of the OpenAPI document, from which an endpoint makes the operations that it declares. Pure."""
+"""Functions that make parts of the OpenAPI document. Endpoints use them to describe their operations. Pure."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,19 +13,19 @@ TEXT_TYPE = "text/plain"
 SOMETIMES = ("X-Vortex-Stale", HEADER)
 _OPTIONAL_HEADERS = frozenset([*SOMETIMES, WITHOUT_FILES])
 ERRORS = {
-    400: "a name, parameter or header that can't be one",
+    400: "a name, parameter or header isn't valid",
     401: "a valid token is required",
     403: "the token, the Host or the Origin doesn't allow this",
-    404: "there is no such label, file or version, or nothing here",
-    406: "it doesn't come in a form that is accepted",
+    404: "there is no such label, file or version, or nothing at this path",
+    406: "the response doesn't exist in a form that the client accepts",
     413: "the body is too large",
-    415: "this can't be the type of a body",
-    426: "this is a WebSocket",
+    415: "the type of the body isn't valid",
+    426: "this path needs a WebSocket handshake",
     429: "too many wrong tokens from this address",
     500: "the configuration can't be read; X-Vortex-Broken, /status and the server's log name the file",
-    503: "starting, a source is too stale, or too many large bodies are received",
+    503: "the server is starting, a source is too stale, or too many large bodies are received at a time",
 }
-# Errors of every endpoint that asks for a token.
+# The errors of every endpoint that requires a token.
 _GUARDED = (400, 401, 403, 404, 429)
 
 
@@ -42,8 +42,8 @@ def operation(
 
     Args:
         name: A unique name.
-        answers: By status, beside errors.
-        errors: Statuses, beside those of every endpoint that asks for a token.
+        answers: The responses by status, without errors.
+        errors: The statuses of errors, without those that every endpoint with a token has.
     """
     statuses = sorted({*errors, *(() if is_public else _GUARDED)})
     responses = answers | {str(status): {"$ref": f"#/components/responses/Error{status}"} for status in statuses}
@@ -56,14 +56,14 @@ def operation(
 
 
 def ok(description: str, content: dict[str, Schema], *headers: str, has_tag: bool = False) -> dict[str, Any]:
-    """Describe the response 200, and 304 where there is a validator."""
+    """Describe the response 200. If it has an entity tag, describe 304, too."""
     names = [*headers, *(["ETag"] if has_tag else [])]
     found: dict[str, Any] = {"description": description, "content": media(content)}
     if names:
         found["headers"] = {
             name: {"schema": {"type": "string"}, "required": name not in _OPTIONAL_HEADERS} for name in names
         }
-    return {"200": found} | ({"304": {"description": "the client has it"}} if has_tag else {})
+    return {"200": found} | ({"304": {"description": "the client has the current response already"}} if has_tag else {})
 
 
 def media(content: dict[str, Schema]) -> dict[str, Any]:
@@ -99,7 +99,7 @@ RESOLVE = in_query("resolvePlaceholders", "false leaves placeholders as they are
 
 
 def with_and_without_label(path: str, name: str, make: Callable[[str, list[dict[str, Any]]], Any]) -> Operations:
-    """Make the operations of a path, and of the same path with a label behind it."""
+    """Make the operations of a path, and of the same path with a label at its end."""
     key = [APPLICATION, KEY_PROFILES]
     return {
         path: {"get": make(name, key)},

@@ -1,7 +1,8 @@
-"""The events of providers that can move a ref, and where each of them names the refs. Pure.
+"""The webhook events that can move a ref, and the functions that read the refs from them. Pure.
 
-A row says how to read one event of one provider. A reader gives the full names of refs; a None among them means that the message doesn't say, or
-says it in a way that isn't understood. A pull request that was merged has moved its target, and may have deleted its source.
+A row tells how to read one event of one provider. A reader returns the full names of refs. A None among them means that
+the message names no ref, or names it in an unknown form. A merged pull request has moved its target branch, and may have
+deleted its source branch.
 """
 
 import enum
@@ -15,12 +16,12 @@ Refs = list[object]
 
 
 class Files(enum.Enum):
-    """Where an event names files, as Spring reads it.
+    """The place where an event names files, as Spring reads it.
 
     Attributes:
-        IN_COMMITS: In each of `commits`.
-        GIVEN: In `path`.
-        UNNAMED: Nowhere.
+        IN_COMMITS: The event names files in each of `commits`.
+        GIVEN: The event names files in `path`.
+        UNNAMED: The event names no files.
     """
 
     IN_COMMITS = "commits"
@@ -33,9 +34,9 @@ class ProviderEvent:
     """How to read one event.
 
     Attributes:
-        refs: Gives the refs it is about.
-        files: Where it names files.
-        says_where: Whether its addresses are those that a source may have.
+        refs: Reads the refs from the message.
+        files: The place where the event names files.
+        says_where: Whether the addresses in the message can be compared with the address of a source.
     """
 
     refs: Callable[[Message], Refs]
@@ -44,7 +45,7 @@ class ProviderEvent:
 
 
 def at(value: object, *steps: str | int) -> Any:
-    """The value at the end of a path through mappings and lists; None where the path leads nowhere."""
+    """Return the value at the end of a path through mappings and lists; None if there is no such value."""
     for step in steps:
         if isinstance(value, dict) and isinstance(step, str):
             value = value.get(step)
@@ -56,12 +57,12 @@ def at(value: object, *steps: str | int) -> Any:
 
 
 def each(value: object) -> list[Any]:
-    """A list as it is; an empty one for anything else."""
+    """Return a list as it is, and an empty list for anything else."""
     return value if isinstance(value, list) else []
 
 
 def codecommit_refs(message: Message) -> Refs:
-    """The refs of a CodeCommit trigger, or of an event that came by EventBridge."""
+    """Read the refs from a CodeCommit trigger, or from an event that EventBridge has sent."""
     records = each(message.get("Records"))
     if records:
         changes = [each(at(record, "codecommit", "references")) for record in records]
@@ -81,7 +82,7 @@ def _ref(message: Message) -> Refs:
 
 
 def _full(name: object, kind: object) -> object:
-    """The full name of a branch or tag. Some versions of Gitea send that in the first place."""
+    """Make the full name of a branch or tag. Some versions of Gitea send the full name already."""
     if not isinstance(name, str) or name.startswith("refs/"):
         return name
     directory = {"branch": "heads", "tag": "tags"}.get(str(kind))
@@ -92,7 +93,7 @@ def _branch(name: object) -> object:
     return _full(name, "branch")
 
 
-# GitHub, and Gitea, Forgejo and Gogs, which follow it.
+# GitHub, and Gitea, Forgejo and Gogs, which have similar events.
 
 
 def _named(message: Message) -> Refs:
@@ -103,7 +104,7 @@ def _github_merge(message: Message) -> Refs:
     pull = message.get("pull_request")
     if at(pull, "merged") is not True:
         return []
-    # Gogs has the names on their own.
+    # Gogs sends the names in members of their own.
     return [_branch(at(pull, side, "ref") or at(pull, f"{side}_branch")) for side in ("base", "head")]
 
 
@@ -127,7 +128,7 @@ def _gitlab_update(message: Message) -> Refs:
 def _cloud_push(message: Message) -> Refs:
     refs: Refs = []
     for change in each(at(message, "push", "changes")):
-        # The side that isn't there is null: a ref that is new has no old one, and a deleted ref no new one.
+        # A missing side is null: a new ref has no old side, and a deleted ref has no new side.
         sides = [side for side in (at(change, "old"), at(change, "new")) if side is not None]
         refs += [_full(at(side, "name"), at(side, "type")) for side in sides] or [None]
     return refs
@@ -147,7 +148,7 @@ def _server_merge(message: Message) -> Refs:
 
 
 def _mirrored(message: Message) -> Refs:
-    # A mirror that took in too many refs lists none, or only some.
+    # If a mirror has received too many refs, it lists only some of them, or none.
     return [] if message.get("refLimitExceeded") else _server_push(message)
 
 
@@ -167,9 +168,9 @@ _PUSH = ProviderEvent(_ref)
 _MOVED = ProviderEvent(_named)
 _PULL = ProviderEvent(_github_merge)
 _GITLAB_PULL = ProviderEvent(_gitlab_merge)
-# The default branch may be another one, or the repository may have another address than a source knows.
+# The default branch may have changed, or the repository may have another address than the source knows.
 _REPOSITORY = ProviderEvent(_any, says_where=False)
-# It makes its tag, if that isn't there.
+# A release creates its tag, if the tag doesn't exist.
 _RELEASE = ProviderEvent(_any)
 _LIKE_GITHUB = {
     "create": _MOVED,
@@ -179,7 +180,7 @@ _LIKE_GITHUB = {
     "repository": _REPOSITORY,
 }
 
-# By provider and event, as `webhooks.recognise` names them.
+# The rows by provider and event, as `webhooks.recognise` names them.
 EVENTS: Mapping[tuple[str, str], ProviderEvent] = {
     (provider, event): row
     for provider, rows in {
@@ -187,14 +188,14 @@ EVENTS: Mapping[tuple[str, str], ProviderEvent] = {
         "gitea": {"push": _PUSH, **_LIKE_GITHUB},
         "gogs": {"push": _FILES, **_LIKE_GITHUB},
         "github": {"push": _FILES, **_LIKE_GITHUB},
-        # A merge is told with addresses and branches of two repositories.
+        # The event of a merge names addresses and branches of two repositories.
         "gitee": {"Push Hook": _FILES, "Tag Push Hook": _FILES, "Merge Request Hook": _REPOSITORY},
         "gitlab": {
             "Push Hook": _FILES,
             "Tag Push Hook": _FILES,
             "Merge Request Hook": _GITLAB_PULL,
             "Release Hook": _RELEASE,
-            # System hooks go by the name in the body, and list no commits.
+            # The body names the event of a system hook. These events list no commits.
             "push": _PUSH,
             "tag_push": _PUSH,
             "merge_request": _GITLAB_PULL,
@@ -204,10 +205,10 @@ EVENTS: Mapping[tuple[str, str], ProviderEvent] = {
         "bitbucket server": {
             "repo:refs_changed": ProviderEvent(_server_push),
             "pr:merged": ProviderEvent(_server_merge),
-            # The addresses are those of the server that is mirrored.
+            # The message has the addresses of the mirrored server.
             "mirror:repo_synchronized": ProviderEvent(_mirrored, says_where=False),
         },
-        # One repository has addresses of four forms there, of which a message names one or two.
+        # A repository there has addresses in four forms. A message has only one or two of them.
         "azure devops": {
             "git.push": ProviderEvent(_azure_push, says_where=False),
             "git.pullrequest.merged": ProviderEvent(_azure_merge, says_where=False),

@@ -1,7 +1,8 @@
-"""The request handler: one place for tokens, methods, rights, errors and metrics, whichever connection has read the request.
+"""The request handler: checks tokens, methods and rights, handles errors and counts metrics, for all protocols.
 
-In comes the head of a request with its body, out goes a `Response`, always: whatever an endpoint raises becomes one here. The router looks up a path as
-it was sent, because a path that is decoded first can't tell `/` from `%2F`.
+It takes the head and the body of a request, and always returns a `Response`. Any error of an endpoint becomes a response
+here. The router looks up the path as the client sent it. If the path were decoded first, the router couldn't tell `/` from
+`%2F`.
 """
 
 import time
@@ -26,10 +27,10 @@ log = structlog.get_logger()
 
 
 class RequestHandler:
-    """Answers requests; see the module.
+    """Answers requests.
 
     Args:
-        timestamp: The current time as RFC 3339, for error bodies.
+        timestamp: Returns the current time as RFC 3339, for error bodies.
         gate: Checks tokens, Host and Origin.
     """
 
@@ -44,7 +45,7 @@ class RequestHandler:
         """Answer a request.
 
         Args:
-            body: All of it, within its limit.
+            body: The complete body, within its limit.
         """
         began = time.perf_counter()
         headers, sender, path = head.headers, head.sender, head.path
@@ -66,7 +67,7 @@ class RequestHandler:
         except Exception as error:
             number = str(uuid4())
             log.error("request failed", request=number, method=head.method, path=path, exc_info=error)
-            made = self.failure(RemoteError(f"internal error; in the server's log it is {number}", 500))
+            made = self.failure(RemoteError(f"internal error; the server's log has the details under {number}", 500))
         self._metrics.answered(made.route, made.status, time.perf_counter() - began)
         return made
 
@@ -79,12 +80,12 @@ class RequestHandler:
         try:
             endpoint = self.routes.find(path)
         except RemoteError:
-            # A client without a valid token doesn't learn which paths exist.
+            # A client without a valid token must not learn which paths exist.
             request.admit()
             raise
         if request.method not in endpoint.methods:
             allowed = ", ".join(endpoint.methods)
-            return self.failure(RemoteError(f"only {allowed}", 405, {"Allow": allowed}), "other")
+            return self.failure(RemoteError(f"this path accepts only {allowed}", 405, {"Allow": allowed}), "other")
         if not endpoint.is_public:
             request = request.admitted()
         if endpoint.right is not None:
@@ -95,7 +96,7 @@ class RequestHandler:
         try:
             made = await endpoint.answer(request)
         except UnknownLabel as error:
-            # Only endpoints that ask for a token look for labels, so the request has an owner.
+            # Only endpoints that require a token look up labels, so the request has an owner.
             raise error.for_peer(partial(request.owner.may, Right.READ)) from None
         except (FormatError, ResolveError) as error:
             self._report(request, path, endpoint.route, error)
@@ -108,7 +109,7 @@ class RequestHandler:
         return made if made.route else made.on(endpoint.route)
 
     def _report(self, request: Request, path: str, route: str, error: BaseException) -> None:
-        """Log why a request is answered with 500. Clients ask again and again, so a reason is logged once while it lasts."""
+        """Log the reason of a 500. Clients repeat requests, so a reason is logged only once as long as it persists."""
         reason = str(error)
         if self._faults.is_new((route, reason), path, time.monotonic()):
             log.warning("request not served", method=request.method, route=route, path=path, reason=reason)

@@ -1,6 +1,6 @@
-"""A request whose head is complete, as a connection hands it over: the head, and a way to receive the body. Pure.
+"""A request with a complete head, as a connection passes it on: the head, and a way to receive the body. Pure.
 
-Nothing is decoded: a reader that decodes a path before it takes it apart can't tell `/` from `%2F`.
+Nothing is decoded here. If a path were decoded before it is split, nobody could tell `/` from `%2F`.
 """
 
 from collections.abc import Sequence
@@ -13,23 +13,26 @@ from .endpoint import Response
 
 
 class PeerGone(Exception):
-    """The peer has left before its request was whole, so nobody waits for a response."""
+    """The peer closed the connection before its request was complete, so nobody waits for a response."""
 
 
 class Body(Protocol):
     """The body of one request, as its connection receives it."""
 
     async def receive(self) -> bytes | None:
-        """Receive the next part, which may be empty; None behind the last part.
+        """Receive the next part, which may be empty. After the last part, return None.
 
         Raises:
-            PeerGone: The peer has left.
-            trio.TooSlowError: The body takes too long.
+            PeerGone: The peer has closed the connection.
+            trio.TooSlowError: The peer takes too long to send the body.
         """
         ...
 
     async def wait_gone(self) -> None:
-        """Wait until the peer has left, once the body is whole. A connection that cancels the request in that case waits for ever."""
+        """Wait until the peer closes the connection. Call this only after the last part of the body.
+
+        Some connections cancel the request when the peer leaves. Then this waits until that happens.
+        """
         ...
 
 
@@ -38,12 +41,12 @@ class RequestHead:
     """The head of one request.
 
     Attributes:
-        method: As it was sent.
-        path: As it was sent, without the query.
-        query: As it was sent, without the `?`.
-        headers: Names in lower case.
+        method: As the client sent it.
+        path: As the client sent it, without the query.
+        query: As the client sent it, without the `?`.
+        headers: Pairs of a name in lower case and a value.
         sender: The peer of the connection.
-        proxies: The trusted proxies, if the peer is one of them: the headers name the sender then. Else None.
+        proxies: If the peer is a trusted proxy, all trusted proxies; the headers name the client then. Else None.
     """
 
     method: str
@@ -55,19 +58,19 @@ class RequestHead:
 
     @property
     def may_have_body(self) -> bool:
-        """Whether a body may follow. HTTP/2 needs no header that announces one."""
+        """Whether a body may follow. In HTTP/2, a body needs no header that announces it."""
         return self.method not in ("GET", "HEAD") or any(
             name in (b"content-length", b"transfer-encoding") for name, _ in self.headers
         )
 
     @property
     def content_length(self) -> int | None:
-        """The length that the head announces; None if it announces none. The parser has checked that it is one number."""
+        """The length that the head announces, or None. The parser has checked that it is exactly one number."""
         return next((int(value) for name, value in self.headers if name == b"content-length"), None)
 
 
 class Respond(Protocol):
-    """The application, as a connection sees it: see `app.Application.respond`."""
+    """The function of the application that a connection calls: `app.Application.respond`."""
 
     async def __call__(self, head: RequestHead, body: Body, /) -> Response:
         """Respond to one request."""

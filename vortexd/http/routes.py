@@ -1,7 +1,8 @@
-"""The router: which endpoint answers which path.
+"""The router: finds the endpoint that answers a path.
 
-A path is looked up before anything of it is decoded. An entry that ends in `/` stands for everything below it; the longest entry counts. A path without
-an entry is an application's, unless its first segment is reserved or begins an entry.
+The router looks up a path before anything is decoded. An entry that ends in `/` matches all paths below it. If several
+entries match, the longest one counts. If no entry matches, the path belongs to an application. But if its first segment is
+reserved, or is the first segment of an entry, the response is 404.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +18,7 @@ from .openapi import OpenApi
 from .status import Reports, Status
 from .whoami import WhoAmI
 
-# First segments that are never an application, because an endpoint has them or may have them one day.
+# First segments that no application can have, because an endpoint uses them, or may use them in a later version.
 RESERVED = frozenset(
     [
         "actuator",
@@ -36,7 +37,7 @@ RESERVED = frozenset(
         "ws",
     ]
 )
-# No entry has more segments. A path may have.
+# No entry has more segments than this. A path may have more.
 _DEEPEST = 5
 
 
@@ -44,10 +45,11 @@ class Routes:
     """The router, and the endpoints that it knows.
 
     Args:
-        endpoints: Each with the paths that it declares.
-        otherwise: The endpoint of applications.
-        settings: [http]. `HttpSettings.prefix` goes before the paths of `otherwise`; those of `endpoints` have both forms.
-        is_open: Whether no token is asked for.
+        endpoints: The endpoints, with the paths that they declare.
+        otherwise: The endpoint for the paths of applications.
+        settings: The section [http]. The paths of `otherwise` begin with `HttpSettings.prefix`. The paths of `endpoints`
+            work with the prefix and without it.
+        is_open: Returns whether the server requires no token.
     """
 
     def __init__(
@@ -65,20 +67,20 @@ class Routes:
         self.replace(settings)
 
     def replace(self, settings: HttpSettings) -> None:
-        """Put other settings in force, for requests to come."""
+        """Apply new settings to the requests from now on."""
         self._prefix = settings.prefix
         self._otherwise.replace(settings)
         self._openapi.replace(settings)
 
     def below(self, path: str) -> str:
-        """A path without the prefix; a path that doesn't begin with it stays as it is."""
+        """Return a path without the prefix. If a path doesn't begin with the prefix, it stays as it is."""
         return path.removeprefix(self._prefix) if path.startswith(self._prefix + "/") else path
 
     def find(self, path: str) -> Endpoint:
-        """The endpoint of a path, as it was sent.
+        """Find the endpoint of a path, as the client sent it.
 
         Raises:
-            RemoteError: 404.
+            RemoteError: No endpoint answers this path (404).
         """
         has_prefix = path.startswith(self._prefix + "/")
         path = self.below(path)
@@ -91,14 +93,14 @@ class Routes:
             if found is not None:
                 return found
         if not has_prefix or (segments and segments[0] in self._reserved):
-            raise RemoteError("there is nothing here", 404)
+            raise RemoteError("there is nothing at this path", 404)
         return self._otherwise
 
     def body_bytes(self, path: str, default: int) -> int:
-        """The limit of a body that is sent to a path.
+        """Return the limit of a request body for a path, in bytes.
 
         Args:
-            default: The limit for endpoints that declare none.
+            default: The limit for endpoints that declare no limit.
         """
         try:
             declared = self.find(path).body_bytes
@@ -119,11 +121,11 @@ def standard_routes(
     """Make the router of a daemon.
 
     Args:
-        reports: The states of the sources.
-        more: Endpoints beside those that every daemon has.
+        reports: Returns the states of the sources.
+        more: Endpoints in addition to those of every daemon.
         peers: The other workers on the same port.
-        settings: [http]; the defaults if None.
-        is_open: Whether no token is asked for.
+        settings: The section [http]. If it is None, the defaults are used.
+        is_open: Returns whether the server requires no token.
     """
     return Routes(
         [

@@ -1,6 +1,7 @@
-"""Schemas of texts and members that several endpoints have, and the functions that endpoints make their own schemas with. Pure.
+"""JSON schemas that several endpoints share, and functions with which an endpoint makes its own schemas. Pure.
 
-They are JSON Schema 2020-12, as in OpenAPI 3.1. An object has exactly the members that its schema names, so a test finds a member that nobody described.
+The schemas are JSON Schema 2020-12, as in OpenAPI 3.1. An object must have exactly the members that its schema names. So a
+test finds each member that has no description.
 """
 
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from ..core.model import Served
 
 Schema = dict[str, Any]
-# Path templates to their methods, and these to operations, as in OpenAPI.
+# Maps each path template to its methods, and each method to its operation, as in OpenAPI.
 Operations = dict[str, dict[str, Any]]
 
 TEXT: Schema = {"type": "string"}
@@ -18,8 +19,8 @@ SCALAR: Schema = {"type": ["string", "number", "boolean", "null"]}
 POINTER: Schema = {"type": "string", "description": "a JSON Pointer (RFC 6901)"}
 VERSION: Schema = {"type": "string", "pattern": "^[0-9a-f]{16}$"}
 
-# Names, as `names` has them: of no more than 128 characters, no more than 16 separated by commas. Written without nested repetition, which
-# what generates or checks texts by these is slow with.
+# The names that `core.names` accepts: at most 128 characters each, and at most 16 names separated by commas. The patterns
+# have no nested repetition, because tools that generate or check texts are slow with it.
 _BOUNDS = "(?!.*[^,]{129})(?!([^,]*,){16})"
 _PATHS = r"[A-Za-z0-9_]((\(_\)|[A-Za-z0-9._/,-])*[A-Za-z0-9_-])?"
 _LABELS = r"[A-Za-z0-9_+@]((\(_\)|[A-Za-z0-9._/,+@-])*[A-Za-z0-9_+@-])?"
@@ -31,12 +32,12 @@ PROFILES: Schema = {
     "type": "string",
     "pattern": f"^{_NO_EMPTY_PROFILE}[A-Za-z0-9]([A-Za-z0-9.,_+@-]*[A-Za-z0-9])?$",
 }
-# What is behind the last hyphen of a path with a suffix.
+# The profiles after the last hyphen of a path with a suffix.
 PROFILES_WITHOUT_HYPHEN: Schema = {
     "type": "string",
     "pattern": f"^{_NO_EMPTY_PROFILE}[A-Za-z0-9]([A-Za-z0-9.,_+@]*[A-Za-z0-9])?$",
 }
-# Of the paths of files those that everybody can type; others are possible.
+# Only the paths of files with common characters. Other paths are possible.
 FILE: Schema = {
     "type": "string",
     "pattern": r"^(?!.*([.][.]|//|/[.]|(WEB|META)-INF))[A-Za-z0-9_@+,=~-]([A-Za-z0-9 ._/@+,=~-]*[A-Za-z0-9 ._@+,=~-])?$",
@@ -48,12 +49,12 @@ SIDE: Schema = {
 
 
 def ref(name: str) -> Schema:
-    """A reference to one of `SCHEMAS`."""
+    """Make a reference to a schema of the document."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
 def an_object(**members: Schema) -> Schema:
-    """An object with exactly these members."""
+    """Describe an object with exactly these members."""
     return {"type": "object", "required": list(members), "properties": members, "additionalProperties": False}
 
 
@@ -62,14 +63,14 @@ def a_list(items: Schema) -> Schema:
 
 
 def nullable(schema: Schema) -> Schema:
-    """What may be null, too."""
+    """Make a schema that also accepts null."""
     if isinstance(schema.get("type"), str):
         return schema | {"type": [schema["type"], "null"]}
     return {"anyOf": [schema, {"type": "null"}]}
 
 
 def optional(schema: Schema, *members: str) -> Schema:
-    """An object in which some members may be missing."""
+    """Make the schema of an object in which some members may be missing."""
     return schema | {"required": [each for each in schema["required"] if each not in members]}
 
 
@@ -85,6 +86,6 @@ BROKEN: dict[str, Schema] = {
 }
 ERROR: Schema = optional(
     an_object(timestamp=TIME, status={"type": "integer"}, error=TEXT, message=TEXT),
-    # A head that can't be read has been refused before anybody looked at the clock.
+    # If a head can't be parsed, the listener refuses it with a body that has no time.
     "timestamp",
 )

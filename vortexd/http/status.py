@@ -18,7 +18,7 @@ from .spring.environment import V1
 
 Reports = Callable[[], Sequence[SourceReport]]
 
-# Broken files that are listed of one source. `broken_files` counts all.
+# At most this many broken files are listed for one source. `broken_files` counts all of them.
 _SHOWN_FILES = 100
 
 
@@ -63,15 +63,19 @@ _SCHEMAS: dict[str, Schema] = {
 }
 _OPERATIONS: Operations = {
     "/status": {
-        "get": operation("status", "How each source is; right `admin`.", ok("the sources", {V1: ref("Status")}))
+        "get": operation(
+            "status", "The state of each source; needs the right `admin`.", ok("the sources", {V1: ref("Status")})
+        )
     }
 }
 
 
 class Status(Endpoint):
-    """`/status`, for tokens with `admin`: for each source its revision, when it was last read, its last error, and its broken files.
+    """`/status`, for tokens with `admin`: the state of each source.
 
-    Workers read sources independently. `workers` has the answers of the others, without the keys that broken files hold back.
+    The response has the revision of a source, the time of its last successful read, its last error, and its broken files.
+    Workers read sources independently. The member `workers` has the answers of the other workers. They don't list the keys
+    that broken files hold back.
     """
 
     route: ClassVar = "/status"
@@ -85,7 +89,7 @@ class Status(Endpoint):
         self._reports = reports
         self._files = files
         self._peers = peers or Peers()
-        # Other workers get an answer at once. To find the keys that are held back takes longer.
+        # Other workers get an answer at once, without the keys that are held back. Finding these takes longer.
         self._peers.answer("status", lambda _: orjson.dumps(self._members(self._broken())).decode())
 
     async def answer(self, request: Request) -> Response:
@@ -107,7 +111,7 @@ class Status(Endpoint):
 
 
 def stale_for(reports: Reports) -> int | None:
-    """Seconds since the stalest source was last read; None while all sources can be read."""
+    """The seconds since the stalest source was last read. If all sources can be read, None."""
     return max((int(each.stale_for) for each in reports() if each.is_failing), default=None)
 
 

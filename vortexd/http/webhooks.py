@@ -1,8 +1,9 @@
-"""Webhooks: a request to `/monitor` becomes a `Hook`, whichever provider sent it and in whatever form. Pure.
+"""Parses webhooks: turns a request to `/monitor` into a `Hook`, for all providers and all their forms. Pure.
 
-In come headers and a body, out goes a `Hook`, always: a request that nobody understands is a hook, too. The caller has verified the request.
-Nothing in it is trusted but as a hint that a ref may have moved; the repository itself says which files changed. The refs and addresses of a hook
-narrow down which sources fetch. So they are left out where there is any doubt about them, and every git source fetches.
+A `Hook` is made from the headers and the body, even if the server doesn't know the event. The caller has verified the
+request. The server trusts a webhook only as a hint that a ref may have moved. It reads the changed files from the
+repository itself. The refs and addresses of a hook limit which sources fetch. If there is any doubt about them, they are
+left out, and every git source fetches.
 """
 
 import enum
@@ -17,21 +18,21 @@ import attrs
 from . import provider_events
 from .provider_events import Message, at, each
 
-# Bounds on what one request can make the server hold, log and tell other workers.
+# Bounds on the data of one request that the server keeps, logs and sends to other workers.
 MAX_PATHS = 1_000
 MAX_DESTINATIONS = 1_000
 MAX_ADDRESSES = 32
 MAX_REFS = 100
 MAX_REFERENCE = 1_024
 MAX_EVENT = 64
-# No file system has longer names.
+# No file system allows longer names.
 _MAX_NAME = 255
 _MAX_FIELDS = 1_000
-# Spring answers this file, which is for everybody, where a provider names none.
+# If a provider names no file, Spring assumes this file, which all applications read.
 _EVERYBODY = ("application.yml",)
 _UNKNOWN = "unknown"
 
-# Forgejo says that it is Gitea, Gogs and GitHub as well, and Gitea that it is Gogs and GitHub.
+# The order matters. Forgejo also sends the headers of Gitea, Gogs and GitHub. Gitea also sends those of Gogs and GitHub.
 _EVENT_HEADERS = (
     ("forgejo", "X-Forgejo-Event"),
     ("gitea", "X-Gitea-Event"),
@@ -42,7 +43,8 @@ _EVENT_HEADERS = (
     ("gitlab", "X-Gitlab-Event"),
     ("sns", "X-Amz-Sns-Message-Type"),
 )
-# The members of `repository` and `project` that a source's address can be compared with. Other addresses lead to an API or to a page.
+# The members of `repository` and `project` that can be compared with the address of a source. Other members have the address
+# of an API or of a page.
 _ADDRESSES = ("clone_url", "ssh_url", "git_url", "git_http_url", "git_ssh_url", "http_url", "html_url", "web_url")
 _LINKS = ("clone", "html")
 _SNS_TYPES = ("Notification", "SubscriptionConfirmation", "UnsubscribeConfirmation")
@@ -51,7 +53,7 @@ _CONFIRMATION = re.compile(r"[0-9A-Za-z]{1,255}")
 
 
 class Headers(Protocol):
-    """Names without regard to case."""
+    """The headers of a request. The case of names is ignored."""
 
     def get(self, key: str, default: str, /) -> str:
         """The value of a header, or the default."""
@@ -59,13 +61,13 @@ class Headers(Protocol):
 
 
 class Meaning(enum.Enum):
-    """The subject of a hook.
+    """The meaning of a webhook.
 
     Attributes:
-        CHANGE: A ref has moved, or may have.
-        UNKNOWN: The server doesn't know this event or can't read its body; a ref may have moved.
-        PING: The provider tries whether the server answers.
-        UNCONFIRMED: Amazon SNS wants its subscription confirmed before it sends anything else.
+        CHANGE: A ref has moved, or may have moved.
+        UNKNOWN: The server doesn't know this event or can't read its body. A ref may have moved.
+        PING: The provider tests whether the server answers.
+        UNCONFIRMED: Amazon SNS needs a confirmation of its subscription before it sends anything else.
         ENDED: Somebody has ended a subscription of Amazon SNS.
     """
 
@@ -78,17 +80,18 @@ class Meaning(enum.Enum):
 
 @attrs.frozen
 class Hook:
-    """A request, as far as the server understands it.
+    """A webhook, as far as the server can parse it.
 
     Attributes:
-        provider: The sender, for the log: a name from this module, or for strangers the name of their program, at most `MAX_EVENT` characters.
-        event: The provider's own name for what happened, at most `MAX_EVENT` characters; "" where it gives none.
-        meaning: Its subject.
-        paths: The files it names; "application.yml" where an event that is understood names none.
-        addresses: Those of the repository, in several spellings; none means any.
-        refs: The full names of the branches and tags that were pushed or deleted; none means any.
-        topic: The ARN of a topic of SNS, where it looks like one.
-        confirmation: The code that confirms a subscription of SNS, where it looks like one.
+        provider: The name of the sender for the log. For a known provider, a name from this module. For another sender, the
+            name of its program. At most `MAX_EVENT` characters.
+        event: The provider's name of the event, at most `MAX_EVENT` characters. If it sends no name, "".
+        meaning: The meaning of the event.
+        paths: The files that the event names. If a known event names no file, "application.yml".
+        addresses: The addresses of the repository, in several spellings. If empty, any repository may have changed.
+        refs: The full names of the branches and tags that were pushed or deleted. If empty, any ref may have changed.
+        topic: The ARN of an SNS topic, if it has the form of an ARN; else "".
+        confirmation: The code that confirms an SNS subscription, if it has the form of such a code; else "".
     """
 
     provider: str
@@ -102,7 +105,7 @@ class Hook:
 
 
 def recognise(headers: Headers, body: bytes) -> Hook:
-    """Find out what a request says. It never fails: a request that it can't understand is `Meaning.UNKNOWN`."""
+    """Parse a request. This never fails: if the server can't parse a request, its meaning is `Meaning.UNKNOWN`."""
     message = _message(body)
     provider, event = sender(headers)
     if not event and message is not None:
@@ -126,7 +129,7 @@ def recognise(headers: Headers, body: bytes) -> Hook:
 
 
 def sender(headers: Headers) -> tuple[str, str]:
-    """The provider and its event as far as the headers say; for a request whose body may not be parsed yet."""
+    """Find the provider and its event in the headers. This doesn't parse the body, so it is safe before verification."""
     for provider, header in _EVENT_HEADERS:
         if event := _cut(headers.get(header, "")):
             return provider, event
@@ -137,7 +140,7 @@ def sender(headers: Headers) -> tuple[str, str]:
 
 
 def destinations(paths: tuple[str, ...]) -> list[str]:
-    """The answer of Spring: the applications that files of these names are for, `*` for all. At most `MAX_DESTINATIONS`."""
+    """List the applications that read files with these names, as Spring does; `*` means all. At most `MAX_DESTINATIONS`."""
     found: dict[str, None] = {}
     for path in paths:
         name = path.replace("\\", "/").rpartition("/")[2]
@@ -154,9 +157,10 @@ def destinations(paths: tuple[str, ...]) -> list[str]:
 
 
 def _message(body: bytes) -> Message | None:
-    """The object that a body is, or that a form has in `payload`; a form of `path` as JSON would have it. None for anything else.
+    """Parse the body as a JSON object, or as a form.
 
-    The type that the request claims says little: SNS sends JSON as text/plain, and curl as a form.
+    A form has a JSON object in `payload`, or has `path`, which gives the same message as in JSON. For any other body, return
+    None. The content type isn't used: SNS sends JSON as text/plain, and curl sends it as a form.
     """
     body = body.removeprefix(b"\xef\xbb\xbf").lstrip()
     if body.startswith(b"{"):
@@ -182,7 +186,7 @@ def _parsed(text: str | bytes) -> Message | None:
 
 
 def _sender_in(message: Message, stranger: str) -> tuple[str, str]:
-    """The provider and its event where no header says so."""
+    """Find the provider and its event in the body, if no header names them."""
     if isinstance(message.get("resource"), dict) and (event := _cut(message.get("eventType"))):
         return "azure devops", event
     if message.get("Type") in _SNS_TYPES and isinstance(message.get("TopicArn"), str):
@@ -197,7 +201,7 @@ def _cut(text: object) -> str:
 
 
 def _is_text(value: object, length: int) -> TypeGuard[str]:
-    """Whether something is a text of at most so many characters. JSON can hold halves of characters, which no UTF-8 can."""
+    """Whether a value is a text of at most this many characters that UTF-8 can encode. JSON allows lone surrogates."""
     if not isinstance(value, str) or len(value) > length:
         return False
     try:
@@ -208,7 +212,7 @@ def _is_text(value: object, length: int) -> TypeGuard[str]:
 
 
 def _from_sns(event: str, message: Message) -> Hook:
-    """A message of a topic: about its subscription, or with something that somebody published in `Message`."""
+    """Parse a message of an SNS topic. It is about the subscription, or contains a published message in `Message`."""
     topic = _matched(_TOPIC, message.get("TopicArn"))
     if event == "SubscriptionConfirmation":
         confirmation = _matched(_CONFIRMATION, message.get("Token"))
@@ -216,7 +220,7 @@ def _from_sns(event: str, message: Message) -> Hook:
     if event == "UnsubscribeConfirmation":
         return Hook("sns", event, Meaning.ENDED, topic=topic)
     inner = message.get("Message")
-    # A subscription with raw delivery has no envelope.
+    # If the subscription uses raw delivery, the message has no envelope.
     published = _parsed(inner) if isinstance(inner, str) else message
     source = at(each(at(published, "Records")), 0, "eventSource") or at(published, "source")
     if published is None or source not in ("aws:codecommit", "aws.codecommit"):
@@ -245,21 +249,24 @@ def _paths(message: Message, files: provider_events.Files) -> tuple[str, ...]:
 
 
 def _given(message: Message) -> tuple[str, ...]:
-    """The paths in Spring's plain form; none where `path` is no text or list of texts."""
+    """Read the paths in Spring's plain form. If `path` isn't a text or a list of texts, there are none."""
     path = message.get("path")
     paths = [path] if isinstance(path, str) else each(path)
     return tuple(paths) if all(isinstance(name, str) for name in paths) else ()
 
 
 def _refs(named: provider_events.Refs) -> tuple[str, ...]:
-    """Full names of refs; none, which means any, where one of them isn't understood or there are too many."""
+    """Return full names of refs. If one isn't valid or there are too many, return none, which means any ref."""
     understood = [ref for ref in named if _is_text(ref, MAX_REFERENCE) and ref.startswith("refs/")]
     refs = tuple(dict.fromkeys(understood))
     return refs if len(understood) == len(named) and len(refs) <= MAX_REFS else ()
 
 
 def _addresses(message: Message) -> tuple[str, ...]:
-    """The addresses by which a repository can be cloned or seen; none, which means any, where there are too many or one is odd."""
+    """Return the addresses of a repository and its page.
+
+    If one isn't valid or there are too many, return none, which means any repository.
+    """
     found = tuple(dict.fromkeys(_found(message)))
     return found if len(found) <= MAX_ADDRESSES and all(_is_text(address, MAX_REFERENCE) for address in found) else ()
 

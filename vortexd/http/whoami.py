@@ -1,4 +1,4 @@
-"""`/api/v1/whoami`: the rights of the token of a request, so that its owner need not find them out by trying."""
+"""`/api/v1/whoami`: lists the rights of the request's token, so that its owner doesn't have to try them out."""
 
 from typing import Any, ClassVar
 
@@ -25,12 +25,12 @@ _SCHEMAS: dict[str, Schema] = {
     ),
 }
 _OPERATIONS: Operations = {
-    "/api/v1/whoami": {"get": operation("whoami", "What the token may do.", ok("its rights", {V1: ref("Identity")}))}
+    "/api/v1/whoami": {"get": operation("whoami", "The rights of the token.", ok("its rights", {V1: ref("Identity")}))}
 }
 
 
 class WhoAmI(Endpoint):
-    """Answers any valid token, and says nothing about other tokens."""
+    """Answers requests with any valid token. The response reveals nothing about other tokens."""
 
     route: ClassVar = "/api/v1/whoami"
     methods: ClassVar = ("GET", "HEAD")

@@ -1,4 +1,5 @@
-"""What goes over the WebSocket wire, shared by the server and the client. Pure.
+"""The messages, frames and close reasons of the WebSocket protocol. The server and the client share them. Pure.
 
-Configurations and changes arrive; JSON messages, frames and close reasons leave. Never imports a package that does input or output.
+Other packages pass in configurations and changes. JSON messages, frames and close reasons come out. This package never
+imports a package that does input or output.
 """

@@ -1,4 +1,4 @@
-"""Why connections end: one enum for the close frame, the log line and the counter."""
+"""The reasons why connections end. The close frame, the log line and the counter use the same enum."""
 
 import enum
 
@@ -13,12 +13,12 @@ class _Facts:
 
 
 class CloseReason(enum.Enum):
-    """A way to lose a connection.
+    """A reason why a connection ends.
 
     Attributes:
-        code: The close code (RFC 6455 section 7.4; 4000-4999 are ours).
-        text: For the close frame, the log and the metric; at most 123 bytes.
-        may_return: Whether the client should come back by itself.
+        code: The close code (RFC 6455 section 7.4). This protocol defines the codes from 4000 to 4999.
+        text: The text for the close frame, the log and the metric; at most 123 bytes.
+        may_return: Whether the client should reconnect by itself.
     """
 
     CLIENT = _Facts(1000, "closed by the client", True)
@@ -50,5 +50,5 @@ class CloseReason(enum.Enum):
 
     @property
     def is_sent(self) -> bool:
-        """Whether it may stand in a close frame: 1006 never does (section 7.4.1)."""
+        """Whether a close frame may contain this reason. It must never contain 1006 (section 7.4.1)."""
         return self is not CloseReason.LOST

@@ -1,7 +1,8 @@
-"""permessage-deflate (RFC 7692) for a server that shares its frames. Pure.
+"""permessage-deflate (RFC 7692) for a server that sends the same frame to many clients. Pure.
 
-Neither side keeps a context from one message to the next: a shared frame can't depend on what a client had before, and a client that
-has to keep none costs us none. What comes in is inflated only up to the message limit, chunk by chunk, so a bomb costs its limit.
+Neither side keeps a compression context from one message to the next. A shared frame can't depend on earlier messages
+of one client. If the client keeps no context either, the server needs no memory for it. The server inflates a message
+chunk by chunk, and only up to the message limit. So a decompression bomb costs at most the limit.
 """
 
 import zlib
@@ -10,29 +11,29 @@ from typing import Any
 from wsproto.extensions import Extension
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
 
-# RFC 7692 section 7.2.1: the last four bytes of a sync flush are left out on the wire.
+# RFC 7692 section 7.2.1: the sender leaves out the last four bytes of a sync flush.
 _TAIL = b"\x00\x00\xff\xff"
 _MIN_BITS, _MAX_BITS = 8, 15
-# zlib makes no raw stream with a window of 256 bytes: it would use 512 and a client could not read it.
+# zlib can't make a raw stream with a window of 256 bytes. It would use 512 bytes, and the client couldn't read that.
 _MIN_OUTBOUND_BITS = 9
 
 
 def deflate(payload: bytes, window_bits: int = _MAX_BITS) -> bytes:
     """Compress one message, without context (section 7.2.1)."""
-    # Level 6 costs half of what 9 does, and configuration is text: the difference in size is below a per cent.
+    # Level 6 takes half the time of level 9. Configuration is text, so the sizes differ by less than one per cent.
     compressor = zlib.compressobj(6, zlib.DEFLATED, -window_bits)
     return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[: -len(_TAIL)]
 
 
 class Deflate(Extension):
-    """The extension as wsproto calls it, for one connection.
+    """The extension of one connection, in the form that wsproto calls.
 
     Args:
-        message_bytes: Size of an inbound message, inflated.
-        window_bits: What was agreed on already, for a connection that goes on.
+        message_bytes: The largest size of an inbound message, inflated, in bytes.
+        window_bits: The window that was negotiated already, if the connection was open before; else None.
 
     Attributes:
-        window_bits: The window of outbound messages once an offer was accepted, else None.
+        window_bits: The window of outbound messages, if the server has accepted an offer; else None.
     """
 
     name = "permessage-deflate"
@@ -45,15 +46,18 @@ class Deflate(Extension):
         self._is_data = False
 
     def enabled(self) -> bool:
-        """Whether an offer was accepted."""
+        """Whether the server has accepted an offer."""
         return self.window_bits is not None
 
     def offer(self) -> bool | str:
-        """A server offers nothing."""
+        """Return False, because a server makes no offer."""
         return False
 
     def accept(self, offer: str) -> bool | str | None:
-        """Answer one offer (section 7.1); None declines it, and wsproto tries the client's next one."""
+        """Answer one offer (section 7.1).
+
+        Returns None to decline the offer. wsproto then tries the client's next offer.
+        """
         if self.enabled():
             return None
         try:
@@ -73,7 +77,7 @@ class Deflate(Extension):
     def frame_inbound_header(
         self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
     ) -> CloseReason | RsvBits:
-        """Take note of a frame's head: RSV1 stands on the first frame of a message alone (section 6.1)."""
+        """Read the header of a frame. Only the first frame of a message may set RSV1 (section 6.1)."""
         if rsv.rsv1 and (opcode.iscontrol() or opcode is Opcode.CONTINUATION):
             return CloseReason.PROTOCOL_ERROR
         self._is_data = not opcode.iscontrol()
@@ -83,13 +87,13 @@ class Deflate(Extension):
         return RsvBits(True, False, False)
 
     def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
-        """Inflate a part of a frame."""
+        """Inflate a part of a frame, if its message is compressed."""
         if not self._is_data or self._inflater is None:
             return data
         return self._inflate(bytes(data))
 
     def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
-        """End a message."""
+        """Return the rest of a compressed message, if this frame ends it."""
         if not fin or not self._is_data or self._inflater is None:
             return None
         rest = self._inflate(_TAIL)
@@ -98,7 +102,7 @@ class Deflate(Extension):
 
     def _inflate(self, data: bytes) -> bytes | CloseReason:
         try:
-            # One byte over the limit is enough to know: nothing beyond it is ever inflated.
+            # One byte over the limit shows that the message is too big. Nothing beyond that byte is inflated.
             part: bytes = self._inflater.decompress(data, self._message_bytes - self._inflated + 1)
         except zlib.error:
             return CloseReason.INVALID_FRAME_PAYLOAD_DATA
@@ -108,12 +112,16 @@ class Deflate(Extension):
     def frame_outbound(
         self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, data: bytes, fin: bool
     ) -> tuple[RsvBits, bytes]:
-        """Leave wsproto's own frames (control frames) as they are; data frames are made in `frames`."""
+        """Leave the frames of wsproto as they are. These are control frames; `frames` makes the data frames."""
         return rsv, data
 
 
 def _parameters(offer: str) -> dict[str, int | None]:
-    """Parse an offer; ValueError for what section 7.1 says to decline: unknown, twice, or with a wrong value."""
+    """Parse the parameters of an offer.
+
+    Raises:
+        ValueError: A parameter is unknown, occurs twice or has a wrong value. Section 7.1 says to decline such offers.
+    """
     parameters: dict[str, int | None] = {}
     for text in offer.split(";")[1:]:
         name, has_value, value = (part.strip() for part in text.partition("="))
@@ -130,7 +138,7 @@ def _parameters(offer: str) -> dict[str, int | None]:
 
 
 def _bits(text: str) -> int:
-    # Section 7.1.2: no leading zeros.
+    # Section 7.1.2 forbids leading zeros.
     if not text.isascii() or not text.isdigit() or text.startswith("0"):
         raise ValueError(text)
     bits = int(text)

@@ -1,6 +1,6 @@
-"""Outbound data frames of RFC 6455. Server frames are unmasked (section 5.1), so one frame serves every client.
+"""Outbound data frames of RFC 6455. A server doesn't mask its frames (section 5.1), so all clients can share a frame.
 
-Each frame also has its compressed forms, made when the first client wants one and shared like the frame itself.
+A frame also holds its compressed forms. A form is made for the first client that needs it. All later clients share it.
 """
 
 from .deflate import deflate
@@ -10,32 +10,32 @@ _FIN = 0x80
 _RSV1 = 0x40
 
 
-# A heartbeat's control frame, without payload (section 5.5.2).
+# The control frame of a heartbeat, without a payload (section 5.5.2).
 PING = b"\x89\x00"
 _PONG = 0x8A
 _MASKED = 0x80
 
-# Below this a compressed frame is hardly ever shorter.
+# If a frame is smaller than this, its compressed form is hardly ever shorter.
 _MIN_COMPRESSED_BYTES = 128
 
 
 class Frame(bytes):
-    """One whole text frame, ready for the wire, that knows its compressed forms.
+    """One complete text frame, ready to be sent, with its compressed forms.
 
-    Bytes like any other to who doesn't care; never changed, whatever forms are kept in it.
+    Callers that need no compression use it as plain bytes. Adding a form never changes these bytes.
     """
 
     _compressed: dict[int, bytes]
 
     def is_ready(self, window_bits: int) -> bool:
-        """Whether the form for this window is known, so that `for_window` costs nothing."""
+        """Whether the form for this window is made already, so that `for_window` returns at once."""
         return len(self) < _MIN_COMPRESSED_BYTES or window_bits in self.__dict__.get("_compressed", ())
 
     def for_window(self, window_bits: int) -> bytes:
-        """The frame for a client that agreed on permessage-deflate with this window; itself where that is no longer.
+        """Return the frame for a client that has negotiated permessage-deflate with this window.
 
-        Takes about 20 ms per megabyte the first time; large frames belong into a thread. Two threads at once make the
-        same form twice, which does no harm.
+        If the compressed form isn't shorter, this is the frame itself. The first call takes about 20 ms per megabyte,
+        so call it in a thread for a large frame. Two threads may make the same form at once, which does no harm.
         """
         if len(self) < _MIN_COMPRESSED_BYTES:
             return self
@@ -48,14 +48,14 @@ class Frame(bytes):
 
 
 def _header_bytes(frame_bytes: int) -> int:
-    """The size of the header of an unmasked frame, told by the size of the whole."""
+    """Compute the size of the header of an unmasked frame from the size of the whole frame."""
     if frame_bytes < 2 + 126:
         return 2
     return 4 if frame_bytes < 4 + 65_536 else 10
 
 
 def text_frame(payload: bytes) -> Frame:
-    """Make one unfragmented text frame (section 5.2) of UTF-8."""
+    """Make one unfragmented text frame (section 5.2) from UTF-8."""
     return Frame(_frame(payload, _FIN | TEXT))
 
 
@@ -70,7 +70,7 @@ def _frame(payload: bytes, first: int) -> bytes:
 
 
 def is_pong(data: bytes) -> bool:
-    """Whether this is exactly one pong of a client, and nothing behind it."""
+    """Whether these bytes are exactly one pong frame of a client, with nothing after it."""
     return (
         len(data) >= 6
         and data[0] == _PONG
@@ -80,7 +80,7 @@ def is_pong(data: bytes) -> bool:
 
 
 class Boundary:
-    """Follows the frames in what a client sends, to know when none has begun and not ended. wsproto doesn't say."""
+    """Follows the frames that a client sends, to know whether the last frame has ended. wsproto doesn't report this."""
 
     def __init__(self) -> None:
         self._head = b""
@@ -92,7 +92,7 @@ class Boundary:
         return not self._head and not self._payload
 
     def feed(self, data: bytes) -> None:
-        """Take what came, in any pieces."""
+        """Take received bytes, in pieces of any size."""
         position = 0
         while position < len(data):
             if self._payload:

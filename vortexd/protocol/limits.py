@@ -5,11 +5,11 @@ import attrs
 
 @attrs.define(slots=True, eq=False)
 class Bucket:
-    """Lets `rate` things pass a second, and up to `burst` at once.
+    """Allows `rate` events per second, and up to `burst` events at once.
 
     Attributes:
-        rate: Things a second.
-        burst: Things at once; what a fresh bucket lets pass.
+        rate: The tokens that are added per second.
+        burst: The most tokens that the bucket holds. A new bucket is full.
     """
 
     rate: float
@@ -21,7 +21,15 @@ class Bucket:
         self._level = self.burst
 
     def take(self, now: float, count: float = 1.0) -> bool:
-        """Whether this many may pass now; takes them if so. `now` is monotonic, in seconds."""
+        """Take tokens, if the bucket holds enough of them.
+
+        Args:
+            now: The monotonic time in seconds.
+            count: The number of tokens.
+
+        Returns:
+            Whether the tokens were taken.
+        """
         if self._then is not None:
             self._level = min(self.burst, self._level + (now - self._then) * self.rate)
         self._then = now
@@ -31,9 +39,9 @@ class Bucket:
         return True
 
     def is_full(self, now: float) -> bool:
-        """Whether it is as a fresh one."""
+        """Whether the bucket is as full as a new one."""
         return self._then is None or self._level + (now - self._then) * self.rate >= self.burst
 
     def full_in(self, now: float) -> float:
-        """Seconds until it is as a fresh one, if nothing passes until then."""
+        """The seconds until the bucket is full, if no token is taken until then."""
         return 0.0 if self._then is None else max(0.0, self._then + (self.burst - self._level) / self.rate - now)

@@ -1,8 +1,8 @@
-"""The JSON of the protocol: what the server says, and what a client may say.
+"""The JSON messages of the protocol: messages that the server sends, and the parser for messages of clients.
 
-Server messages are built here and nowhere else, as bytes, each with `type`, `schema` and `timestamp`. Those that hold nothing
-of one connection are shared between connections, so their timestamp is the time they were made, not the time they were sent.
-Client messages are parsed strictly: no duplicate member, no NaN, no lone surrogate, bounded depth.
+Only this module builds server messages. They are bytes, each with `type`, `schema` and `timestamp`. If a message holds
+nothing that belongs to one connection, several connections share it. So its timestamp is the time at which it was made,
+not the time at which it was sent. The parser is strict: no duplicate member, no NaN, no lone surrogate, bounded depth.
 """
 
 import json
@@ -19,15 +19,15 @@ from ..core.patterns import Pattern
 
 SCHEMA = 1
 MAX_DEPTH = 32
-# The first state by its type, as `hello` announces it.
+# The type of the message with the first state, and the word for it in `hello`.
 _RESUMES = {"config_snapshot": "snapshot", "config_change": "diff", "in_sync": "in_sync", "config_removed": "removed"}
 
 
 class InvalidMessage(RemoteError):
-    """A client's message that isn't one. The reason is for the client, and repeats nothing of the message.
+    """A client's message is invalid. The reason is for the client, and repeats nothing of the message.
 
     Attributes:
-        code: The code of the `error` that answers it.
+        code: The code of the `error` message that the server answers with.
     """
 
     def __init__(self, reason: str, code: str = "INVALID_MESSAGE") -> None:
@@ -35,17 +35,17 @@ class InvalidMessage(RemoteError):
         self.code = code
 
 
-# What the server says.
+# Messages that the server sends.
 
 
 def config_snapshot(config: Config, timestamp: str) -> bytes:
-    """The whole document of a key."""
+    """Make the message with the whole document of a key."""
     members = _key(config.key) | {"version": config.version, "config": orjson.Fragment(config.body)}
     return _message("config_snapshot", timestamp, members | _origin(config))
 
 
 def config_change(change: Change, timestamp: str) -> bytes:
-    """A change: its patch, the snapshot if it has none, or the end of the key."""
+    """Make the message for a change: its patch, the snapshot if it has no patch, or the removal of the key."""
     if change.new is None:
         return config_removed(change.key, change.old.version if change.old else None, timestamp)
     if change.old is None or change.patch is None:
@@ -56,32 +56,34 @@ def config_change(change: Change, timestamp: str) -> bytes:
 
 
 def config_removed(key: Key, old_version: str | None, timestamp: str) -> bytes:
-    """The key has ended: its label is gone."""
+    """Make the message for a key that was removed, because its label is gone."""
     return _message("config_removed", timestamp, _key(key) | {"old_version": old_version})
 
 
 def in_sync(config: Config, timestamp: str) -> bytes:
-    """The answer to a resume that missed nothing."""
+    """Make the message for a client that resumes and has missed nothing."""
     return _message("in_sync", timestamp, _key(config.key) | {"version": config.version})
 
 
 def ping(key: Key, version: str | None, timestamp: str) -> bytes:
-    """The heartbeat, with the current version of the main subscription as a bookmark."""
+    """Make the heartbeat. It has the current version of the main subscription, from which the client can resume."""
     return _message("ping", timestamp, {"versions": {str(key): version}})
 
 
 def pong(timestamp: str) -> bytes:
-    """The answer to a client's `ping`."""
+    """Make the answer to a client's `ping`."""
     return _message("pong", timestamp, {})
 
 
 def hello(
     connection_id: str, server: str, heartbeat_interval: float, heartbeat_timeout: float, first: str, timestamp: str
 ) -> bytes:
-    """What a client of the subprotocol is told before its first state.
+    """Make the first message to a client of the subprotocol. Its first state follows.
 
     Args:
-        first: The type of the message with that state.
+        heartbeat_interval: In seconds.
+        heartbeat_timeout: In seconds.
+        first: The type of the message with the first state.
     """
     return _message(
         "hello",
@@ -98,27 +100,31 @@ def hello(
 
 
 def subscribed(patterns: Iterable[Pattern], timestamp: str) -> bytes:
-    """These patterns are in force now; the state of what they match follows."""
+    """Make the answer to `subscribe`: these patterns are in force, and the states of the matching keys follow."""
     return _message("subscribed", timestamp, {"patterns": [str(pattern) for pattern in patterns]})
 
 
 def unsubscribed(patterns: Iterable[Pattern], timestamp: str) -> bytes:
-    """These patterns are in force no longer."""
+    """Make the answer to `unsubscribe`: these patterns are no longer in force."""
     return _message("unsubscribed", timestamp, {"patterns": [str(pattern) for pattern in patterns]})
 
 
 def lagged(dropped: int, timestamp: str) -> bytes:
-    """What was waiting for this client was dropped; what follows brings it up to date."""
+    """Make the message to a lagging client: its queue was dropped, and the next messages bring it up to date.
+
+    Args:
+        dropped: The number of dropped messages.
+    """
     return _message("lagged", timestamp, {"dropped": dropped})
 
 
 def connection_closing(reason: str, reconnect_after_ms: int, timestamp: str) -> bytes:
-    """The connection is about to be closed; come back after this many milliseconds."""
+    """Make the announcement that the server closes the connection, and when the client may reconnect."""
     return _message("connection_closing", timestamp, {"reason": reason, "reconnect_after_ms": reconnect_after_ms})
 
 
 def error(code: str, message: str, timestamp: str) -> bytes:
-    """The client's last message was refused; the connection stays."""
+    """Make the message that the server has refused the client's last message. The connection stays open."""
     return _message("error", timestamp, {"code": code, "message": message})
 
 
@@ -127,7 +133,7 @@ def _message(kind: str, timestamp: str, members: dict[str, Any]) -> bytes:
 
 
 def _origin(config: Config) -> dict[str, Any]:
-    """The commit with which a version came, where it comes from git."""
+    """The member for the commit that a version comes from; empty if it doesn't come from git."""
     return {"origin": attrs.asdict(config.origin)} if config.origin else {}
 
 
@@ -135,22 +141,22 @@ def _key(key: Key) -> dict[str, Any]:
     return {"app": key.application, "profile": key.profile, "label": key.label}
 
 
-# What a client says.
+# Messages that a client sends.
 
 
 def parse(text: str, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     """Parse a client's message into an object with a `type`.
 
     Args:
-        max_depth: Nesting of objects and lists, the message itself included.
+        max_depth: The deepest nesting of objects and lists, with the message itself.
 
     Raises:
-        InvalidMessage: It isn't one; the connection can go on.
+        InvalidMessage: The text isn't a valid message. The connection may stay open.
     """
     try:
         message = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
         if "\\u" in text:
-            # Lone surrogates are legal in JSON's escapes and nowhere else: they would fail later, on the way out.
+            # JSON allows lone surrogates in escapes, but UTF-8 doesn't. They would fail later, when a message is encoded.
             orjson.dumps(message)
     except InvalidMessage:
         raise
@@ -173,7 +179,7 @@ def _is_within(value: Any, depth: int) -> bool:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise InvalidMessage("a member stands twice in one object")
+        raise InvalidMessage("an object has a member twice")
     return members
 
 

@@ -1,4 +1,5 @@
-"""The WebSocket side: connections, subscriptions and the parking lot of quiet connections.
+"""WebSocket connections, subscriptions, and the parking lot for quiet connections.
 
-Deliveries arrive from the pipeline and messages from clients; frames leave. Never imports the HTTP side.
+The pipeline passes in deliveries, and clients send messages. Frames go out to the clients. This package never imports
+vortexd.http.
 """

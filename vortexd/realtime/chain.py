@@ -1,11 +1,11 @@
-"""The chain of frames to one client: a frame that builds on a version goes only behind the frame that leads to it. Pure.
+"""The chain of frames to one client. If a frame builds on a version, the client must already have that version. Pure.
 
-In come deliveries, replies and resyncs; out comes the next thing to write. If the chain of a key would break (a full
-queue, a resync, a missed frame), the key is *behind*: nothing is queued for it until a catch-up frame has led from the version that the
-client has to the newest one. So the first state, the answer to a resume and the way out of lagging are one mechanism. No frame is queued or
-handed out for a key that the client may not have.
+The connection passes in deliveries, replies and resyncs, and asks for the next step to write. If a full queue, a resync or
+a missed frame would break the chain of a key, the key is *behind*. Nothing is queued for the key until a catch-up frame
+leads from the client's version to the newest version. The first state, the answer to a resume and the recovery from
+lagging all use this mechanism. The chain never queues or returns a frame of a key that the client has no right to.
 
-`Chain` serves a connection with tasks. `QuietChain` is its compact form, for a connection for which nothing is pending.
+`Chain` serves an awake connection, which has tasks. `QuietChain` is its compact form, if nothing is pending.
 """
 
 from collections import deque
@@ -24,8 +24,10 @@ class Reply:
     """Bytes that are queued among the deliveries. They stay when the queue is dropped, unless they are a heartbeat.
 
     Attributes:
-        is_ping: It stands for a heartbeat. The writer makes it when its turn comes, for it names the version that the client has then.
-        ends: Why the connection ends behind it, or None. Nothing is written after it.
+        data: The bytes; empty for a heartbeat.
+        is_ping: Whether this is a heartbeat. The writer makes its bytes when it writes it, because it names the client's
+            version at that time.
+        ends: If the connection ends after this reply, the reason; else None. Nothing is written after it then.
     """
 
     data: bytes
@@ -35,11 +37,11 @@ class Reply:
 
 @attrs.frozen(slots=True)
 class CatchUp:
-    """A question to the pipeline: which frame leads a client to the newest state of a key?
+    """A request to the pipeline for the frame that leads a client to the newest state of a key.
 
     Attributes:
         version: The version that the client has, or None.
-        in_full: The client wants the whole document, unless it has the newest.
+        in_full: Whether the client needs the whole document, unless it has the newest version.
     """
 
     key: Key
@@ -47,10 +49,10 @@ class CatchUp:
     in_full: bool = False
 
     def base(self, newest: Callable[[Key], str | None]) -> str | None:
-        """The version that the frame is to build on; None asks for the whole document.
+        """Return the version that the frame must build on; None means the whole document.
 
         Args:
-            newest: The current version of a key.
+            newest: Returns the current version of a key.
         """
         skips = self.in_full and newest(self.key) not in (None, self.version)
         return None if skips else self.version
@@ -58,7 +60,7 @@ class CatchUp:
 
 @attrs.frozen(slots=True)
 class Lagged:
-    """So many deliveries were dropped, because the queue was full."""
+    """This many deliveries were dropped, because the queue was full."""
 
     dropped: int
 
@@ -67,12 +69,12 @@ Step: TypeAlias = Reply | Lagged | CatchUp
 
 
 def follows(delivery: Delivery, version: str | None) -> bool:
-    """Whether a frame can go to a client that has this version: it builds on it, or stands alone."""
+    """Whether a client with this version can use a frame: it builds on this version, or is a whole document."""
     return delivery.old_version is None or delivery.old_version == version
 
 
 def can_begin(delivery: Delivery, *, is_allowed: bool) -> bool:
-    """Whether a catch-up frame can be the first of a quiet chain: the key has not ended, and the client may have it."""
+    """Whether a catch-up frame can begin a quiet chain: the key was not removed, and the client has the right to it."""
     return delivery.new_version is not None and is_allowed
 
 
@@ -85,16 +87,17 @@ class Chain:
     """The chains of all keys of one connection, with the queue that they share.
 
     Args:
-        key: The main subscription, which the client is behind of from the beginning.
-        version: The version that the client says it has, or None.
-        may: Whether the client may have a key; asked when a frame is queued, and again when it is handed out.
-        forgotten: Called with each key that the client has no longer.
-        wake: Called once when there is something to write, while `is_awaited`.
-        queue_messages: Deliveries and replies that may wait.
-        queue_bytes: The size of the deliveries that may wait. One may always wait, however large.
+        key: The main subscription. It is behind from the beginning.
+        version: The version that the client claims to have, or None.
+        may: Returns whether the client has the right to a key. Called when a frame is queued, and again when it is taken.
+        forgotten: Called with each key that the chain forgets.
+        wake: Called once when there is something to write, if `is_awaited` is set.
+        queue_messages: The most deliveries and replies in the queue.
+        queue_bytes: The most bytes of all deliveries in the queue. A single delivery may be larger.
 
     Attributes:
-        is_awaited: The writer waits. The next item goes straight to it: the item is not part of the queue, and is not dropped with the queue.
+        is_awaited: Whether the writer waits. The next item is then handed to the writer directly. It isn't part of the queue,
+            so it isn't dropped with the queue.
     """
 
     def __init__(
@@ -114,16 +117,16 @@ class Chain:
         self._queue_messages = queue_messages
         self._queue_bytes = queue_bytes
         self.is_awaited = False
-        # The version the client has once what was handed out arrives, and once what is queued was written, too.
+        # The version that the client has after all taken frames, and the version after all queued frames, too.
         self._had: dict[Key, str | None] = {key: version}
         self._last: dict[Key, str | None] = {key: version}
         self._behind: dict[Key, None] = {key: None}
-        # Those of them of which the client has asked for the whole document, unless it has the newest.
+        # The keys for which the client has requested the whole document, unless it has the newest version.
         self._in_full: set[Key] = set()
         self._handed: Delivery | Reply | None = None
         self._queue: deque[Delivery | Reply] = deque()
         self._queued_bytes = 0
-        # Replies that go before the queue.
+        # Replies that are written before the queue.
         self._kept: deque[Reply] = deque()
         self._dropped = 0
 
@@ -131,44 +134,45 @@ class Chain:
 
     @property
     def versions(self) -> Mapping[Key, str | None]:
-        """The version that the client has of each of its keys, once it has read all that was handed out."""
+        """The client's version of each of its keys, after it has read all frames that were taken."""
         return self._had
 
     @property
     def keys(self) -> Sequence[Key]:
-        """The client's keys, with those of which the first frame is queued."""
+        """The client's keys, including keys whose first frame is only queued."""
         return tuple(self._last)
 
     def is_behind(self, key: Key) -> bool:
-        """Whether a catch-up frame of a key is to come."""
+        """Whether the key is behind: it needs a catch-up frame."""
         return key in self._behind
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is to be written."""
+        """Whether there is nothing to write."""
         return not (self._handed or self._kept or self._dropped or self._behind or self._queue)
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing is to be written, and the client has a state of each of its keys."""
+        """Whether there is nothing to write, and the client has a state of each of its keys."""
         return self.is_idle and None not in self._had.values()
 
     def resume(self, quiet: "QuietChain", missed: Iterable[Key], newest: Callable[[Key], str | None]) -> None:
-        """Go on from the compact form, before anything is offered.
+        """Continue from the compact form. Call this before `offer`.
 
         Args:
-            quiet: It must not be used any more.
-            missed: The keys of deliveries that were not written. The client has the newest version of all other keys but the main one.
-            newest: The current version of a key.
+            quiet: The compact form. It must not be used afterwards.
+            missed: The keys of deliveries that were not written. The client has the newest version of all other keys, except
+                perhaps of the main key.
+            newest: Returns the current version of a key.
         """
         self._had = versions = quiet.versions
         missed = tuple(missed)
         for key in missed:
-            # A key that began while its first frame was on the way: the client is still to get it.
+            # A new key whose first frame was not written: the client doesn't have it yet.
             if key not in versions and self._may(key):
                 versions[key] = None
         self._last = dict(versions)
-        # No look at each key: there may be thousands, and a client may come back to send a message each second.
+        # Don't examine every key. There may be thousands, and a client may wake its connection every second with a message.
         self._behind = {
             key: None
             for key in (*missed, self._key)
@@ -178,10 +182,10 @@ class Chain:
     # Input.
 
     def offer(self, delivery: Delivery) -> bool:
-        """Queue a delivery, or note that the client is behind of its key.
+        """Queue a delivery, or mark its key as behind.
 
         Returns:
-            False if the queue was full, and was dropped for that: the client lags.
+            False if the queue was full and was therefore dropped. The client is then lagging.
         """
         key = delivery.key
         if key in self._behind or not self._may(key):
@@ -190,7 +194,7 @@ class Chain:
             self._fall_behind(key)
             return True
         size = len(delivery.payload)
-        # One frame may always wait, however large: else a document over the limit could never be delivered.
+        # A single frame may always wait. Otherwise a document above the limit could never be delivered.
         has_bytes = not self._queued_bytes or self._queued_bytes + size <= self._queue_bytes
         if has_bytes and self._put(delivery):
             self._last[key] = delivery.new_version
@@ -201,34 +205,37 @@ class Chain:
         return False
 
     def reply(self, reply: Reply) -> bool:
-        """Queue a reply; returns whether there was room for it."""
+        """Queue a reply. Returns whether the queue had room for it."""
         return self._put(reply)
 
     def reply_first(self, *replies: Reply) -> None:
-        """Let replies go before the queue and before all catching up, whether there is room or not."""
+        """Queue replies before all deliveries and catch-up frames, even if the queue is full."""
         self._kept.extend(replies)
         self.wake()
 
     def begin(self, key: Key) -> None:
-        """Add a key that the client has subscribed to, unless it has it already or may not have it."""
+        """Add a key that the client has subscribed to.
+
+        If the chain has the key already, or the client has no right to it, do nothing.
+        """
         if key not in self._last and self._may(key):
             self._had[key] = self._last[key] = None
             self._behind[key] = None
 
     def resync(self, key: Key, version: str | None, *, in_full: bool) -> None:
-        """Begin a chain anew from what the client says it has of a key; see `CatchUp`."""
+        """Begin the chain of a key again from the version that the client claims to have; see `CatchUp`."""
         self._had[key] = self._last[key] = version
         if in_full:
             self._in_full.add(key)
         else:
             self._in_full.discard(key)
         if key not in self._behind:
-            # Else the queue was dropped already. Each time it is, the replies that are kept grow, and the writer has to
-            # have written them before a key stops being behind: so a client can't make them grow for ever.
+            # If the key is behind, the queue was dropped already. Each drop moves its replies to the kept replies. The writer
+            # must write those before a key stops being behind. So a client can't make them grow without limit.
             self._fall_behind(key)
 
     def forget(self, keys: Iterable[Key]) -> None:
-        """End the chains of keys. Their deliveries that are queued are not handed out."""
+        """End the chains of keys. Their queued deliveries are skipped."""
         for key in keys:
             self._had.pop(key, None)
             self._last.pop(key, None)
@@ -237,7 +244,7 @@ class Chain:
             self._forgotten(key)
 
     def wake(self) -> None:
-        """Let a writer that waits look again."""
+        """Wake the writer if it waits."""
         if self.is_awaited:
             self.is_awaited = False
             self._wake()
@@ -254,7 +261,7 @@ class Chain:
         return True
 
     def _fall_behind(self, key: Key) -> None:
-        """Leave the chain: drop what is queued, for it may build on what this key will skip."""
+        """Mark a key as behind, and drop the queue, because its deliveries may build on frames that this key skips."""
         self._mark(key)
         for waiting in self._queue:
             if isinstance(waiting, Delivery):
@@ -263,7 +270,7 @@ class Chain:
                 if waiting.key in self._last:
                     self._mark(waiting.key)
             elif not waiting.is_ping:
-                # The next heartbeat is soon enough.
+                # A heartbeat is dropped, because the next one follows soon.
                 self._kept.append(waiting)
         self._queue.clear()
         self.wake()
@@ -275,9 +282,9 @@ class Chain:
     # Output.
 
     def step(self) -> Step | None:
-        """The next thing to write before the queue. None means that `take` has the next item.
+        """Return the next step before the queue. None means that `take` has the next item.
 
-        A `CatchUp` stays the next step until `caught_up` has taken its answer.
+        A `CatchUp` stays the next step until `caught_up` was called with its answer.
         """
         if self._handed is not None:
             return None
@@ -291,31 +298,32 @@ class Chain:
         return None
 
     def catch_up(self, key: Key) -> CatchUp:
-        """The question for a key that the client is behind of."""
+        """Make the request for the catch-up frame of a key that is behind."""
         return CatchUp(key, self._had[key], key in self._in_full)
 
     def caught_up(self, asked: CatchUp, delivery: Delivery, newest: str | None) -> bool:
-        """Take the answer to a question; returns whether its frame is to be written.
+        """Take the answer to a `CatchUp`. Returns whether its frame must be written.
 
-        No await may be between this and the write: deliveries after this moment build on this frame.
+        The caller must write the frame before any other item, because later deliveries build on it.
 
         Args:
             newest: The current version of the key.
         """
         key = asked.key
         if key not in self._had or self.catch_up(key) != asked:
-            # A resync came in between.
+            # The client has sent a resync meanwhile.
             return False
         is_other = key != self._key
         if not self._may(key):
-            # Asked behind the wait, for the token may have expired in it. A parked client is woken for this very check.
+            # Check the right after the wait, because the token may have expired meanwhile. The parking lot wakes a client
+            # for this check.
             self._behind.pop(key, None)
             self._last[key] = self._had[key]
             if is_other and self._had[key] is None:
                 self.forget([key])
             return False
         if delivery.new_version is None and asked.version is None and is_other and not asked.in_full:
-            # The key has ended before the client was told that it exists.
+            # The key was removed before the client got its first state.
             self.forget([key])
             return False
         self._in_full.discard(key)
@@ -327,7 +335,10 @@ class Chain:
         return True
 
     def take(self) -> Delivery | Reply | None:
-        """Take the next item from the queue, and count it as written: it will be, or the connection ends. None if the queue is empty."""
+        """Take the next item from the queue. Returns None if the queue is empty.
+
+        The item counts as written. If the write fails, the connection ends.
+        """
         while True:
             item = self._next()
             if not isinstance(item, Delivery):
@@ -343,9 +354,9 @@ class Chain:
         return self._queue.popleft() if self._queue else None
 
     def _extend(self, delivery: Delivery) -> bool:
-        """Count a queued delivery as the client's, if the client may still have it and has the version that it builds on.
+        """Extend the chain by a queued delivery, if the client still has the right to it and has its old version.
 
-        The client has another version if a resync came between the moment the writer was handed the delivery and the writer's turn to run.
+        If the client has sent a resync after the delivery was handed to the writer, the client has another version.
         """
         key = delivery.key
         if key not in self._last or not follows(delivery, self._had.get(key)):
@@ -355,18 +366,18 @@ class Chain:
             return False
         self._had[key] = delivery.new_version
         if delivery.new_version is None and self._last[key] is None and key != self._key:
-            # It has ended, and nothing behind this in the queue begins it again.
+            # The key was removed, and no later delivery in the queue begins it again.
             self.forget([key])
         return True
 
 
 class QuietChain:
-    """The chain of a connection for which nothing is pending: one slot for its versions, whether it has one key or several.
+    """The chain of a connection for which nothing is pending. It has one slot for the versions of one key or several.
 
     Args:
         key: The main subscription.
-        versions: The version that the client has of its only key; or a dictionary with that of each key, which is the chain's own from now on.
-            Only the latter form takes deliveries of keys that it doesn't know.
+        versions: The client's version of its only key, or a dictionary with the version of each key. The chain owns the
+            dictionary from now on. Only with a dictionary does the chain accept deliveries of new keys.
     """
 
     __slots__ = ("_versions", "key")
@@ -377,32 +388,32 @@ class QuietChain:
 
     @property
     def version(self) -> str | None:
-        """The version that the client has of its main key."""
+        """The client's version of its main key."""
         return self.had(self.key)
 
     @property
     def versions(self) -> dict[Key, str | None]:
-        """The version that the client has of each of its keys."""
+        """The client's version of each of its keys."""
         versions = self._versions
         return versions if isinstance(versions, dict) else {self.key: versions}
 
     def had(self, key: Key) -> str | None:
-        """The version that the client has of a key; None if it has nothing."""
+        """Return the client's version of a key; None if it has none."""
         versions = self._versions
         return versions.get(key) if isinstance(versions, dict) else versions
 
     def accepts(self, delivery: Delivery, is_allowed: bool) -> bool:
         """Whether a frame can be written as it is. If not, the connection needs its tasks and a `Chain`.
 
-        The end of a key can't: what follows from it takes more than a write.
+        The removal of a key can't be written like this, because its consequences need more than a write.
         """
-        # `can_begin` and `had` in place, for this is done for each client of each change.
+        # This runs for each client of each change. So it repeats the code of `can_begin` and `had` in place of calls.
         versions = self._versions
         had = versions.get(delivery.key) if isinstance(versions, dict) else versions
         return is_allowed and delivery.new_version is not None and follows(delivery, had)
 
     def accepts_all(self, deliveries: Iterable[Delivery], may: Callable[[Key], bool]) -> bool:
-        """Whether these frames can be written as they are, one behind the other."""
+        """Whether these frames can be written as they are, one after the other."""
         versions: dict[Key, str | None] = {}
         for delivery in deliveries:
             key = delivery.key
@@ -413,7 +424,7 @@ class QuietChain:
         return True
 
     def extend(self, delivery: Delivery) -> None:
-        """Note that a frame which it accepts was written."""
+        """Record that an accepted frame was written."""
         if isinstance(self._versions, dict):
             self._versions[delivery.key] = delivery.new_version
         else:

@@ -1,6 +1,7 @@
 """A client after its handshake, and the interfaces that its connection uses. Pure.
 
-The handshake makes a `Client`; the connection's tasks, the parking lot and the server read it. It never changes.
+The server makes a `Client` from the handshake. The tasks of the connection, the parking lot and the server read it. It
+never changes.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -20,23 +21,27 @@ from ..settings.realtime import RealtimeSettings
 from .quota import PatternOwner
 from .reports import Counters as ReportCounters
 
-# With the handshake before it, or taken up behind it.
+# The wsproto connection: from its handshake on, or for a woken connection, without the handshake.
 WebSocket: TypeAlias = WSConnection | _OpenConnection
 
 
 class Keys(Protocol):
-    """What a connection asks of the pipeline."""
+    """The part of the pipeline that a connection needs."""
 
     def version_of(self, key: Key) -> str | None:
-        """The current version of a held key; None where the key has ended."""
+        """The current version of a held key; None if the key was removed."""
         ...
 
     async def catch_up(self, key: Key, version: str | None) -> Delivery:
-        """The frame that leads from a version to the newest state."""
+        """Make the delivery that leads from a version to the newest state."""
         ...
 
     async def subscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern], max_keys: int) -> Collection[Key]:
-        """Subscribe to patterns; returns the keys that they match and that can be served. Raises RemoteError."""
+        """Subscribe to patterns. Returns the matching keys that can be served.
+
+        Raises:
+            RemoteError: The subscription isn't possible.
+        """
         ...
 
     def unsubscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern]) -> None:
@@ -44,16 +49,16 @@ class Keys(Protocol):
         ...
 
     def unmatched(self, keys: Iterable[Key], patterns: Sequence[Pattern]) -> Sequence[Key]:
-        """Those of some keys that none of these patterns, all of them subscribed to, matches."""
+        """Return the keys that none of these patterns matches. The client must have subscribed to all of the patterns."""
         ...
 
     async def turn(self) -> None:
-        """Wait for a turn at the loop, for work that takes a while."""
+        """Wait for a turn at the event loop before work that takes some time."""
         ...
 
 
 class Counters(ReportCounters, Protocol):
-    """What a connection counts; labels are bounded by the code that names them."""
+    """The metrics of a connection. Only this program chooses their labels, so the number of labels is bounded."""
 
     def bytes_written(self, count: int) -> None: ...
     def bytes_read(self, count: int) -> None: ...
@@ -66,18 +71,18 @@ class Counters(ReportCounters, Protocol):
 
 @attrs.frozen(slots=True, eq=False)
 class Client:
-    """What the handshake has found out about a client.
+    """The properties of a client, as the handshake has determined them.
 
     Attributes:
         key: The main subscription.
-        last_version: What it says it has, or None.
-        admission: What it may do, asked anew for everything.
-        instance: Who it is to the fleet.
-        answer: The 101 answer to its handshake.
-        window_bits: The window of permessage-deflate, or None without compression.
-        hello: Makes what it is told first, from the type of its first state and the time; None if it is told nothing.
-        owner: For whom its patterns count.
-        settings: Those that were in force, which stay the connection's.
+        last_version: The version that the client claims to have, or None.
+        admission: The rights of the client. They are checked again for each use.
+        instance: The client's identity in the fleet.
+        answer: The 101 response to its handshake.
+        window_bits: The window of permessage-deflate; None without compression.
+        hello: Makes the message `hello` from the type of the first state and the time; None if the client gets no `hello`.
+        owner: The owner whose quota its patterns count for.
+        settings: The settings at the time of the handshake. The connection keeps them.
     """
 
     key: Key
@@ -91,5 +96,8 @@ class Client:
     settings: RealtimeSettings = attrs.field(factory=RealtimeSettings)
 
     def greeting(self, first: Delivery, timestamp: str) -> bytes:
-        """The frame with `hello`, which is made with the first state, so that it announces what follows; nothing if there is none."""
+        """Make the frame with `hello`; empty if the client gets none.
+
+        It is made together with the first state, because it announces the type of that message.
+        """
         return bytes(text_frame(self.hello(first.kind, timestamp))) if self.hello is not None else b""

@@ -1,4 +1,4 @@
-"""The end of a connection: our close frame, theirs, and the socket (RFC 6455 section 7.1.1)."""
+"""Ends a connection: sends a close frame, waits for the client's, and closes the socket (RFC 6455 section 7.1.1)."""
 
 import contextlib
 import math
@@ -12,7 +12,8 @@ from ..protocol.close import CloseReason
 from .client import WebSocket
 
 _RECEIVE_BYTES = 16_384
-# Seconds that a close frame may wait when the server is being cancelled: the frame is a courtesy then, and a process waits to end.
+# The seconds that a close frame may take if the server is being cancelled. The process must end soon, and the client can do
+# without the frame.
 _HURRIED_TIMEOUT = 0.5
 
 
@@ -25,12 +26,12 @@ async def close(
     is_writing: bool,
     is_garbled: bool,
 ) -> None:
-    """Send our close frame, wait for theirs, and close the socket. Raises nothing that a peer can cause.
+    """Send a close frame, wait for the client's close frame, and close the socket. No action of a client makes this raise.
 
     Args:
-        timeout: Seconds for all of it.
-        is_writing: A frame is half written, so nothing may follow it.
-        is_garbled: The input is no longer a sequence of frames.
+        timeout: The seconds for all of this.
+        is_writing: Whether a frame is only partly written. If so, no close frame may follow it.
+        is_garbled: Whether the input is no longer a valid sequence of frames.
     """
     is_cancelled = trio.current_effective_deadline() == -math.inf
     if is_cancelled:
@@ -45,10 +46,10 @@ async def close(
 
 
 async def _wait_closed(stream: trio.abc.Stream, websocket: WebSocket, *, is_garbled: bool) -> None:
-    """Read until the client has closed, too: a socket that is closed on unread bytes takes the close frame with it."""
+    """Read until the client closes, too. If a socket is closed with unread bytes, the client may lose the close frame."""
     if is_garbled:
-        # wsproto would keep all that comes. The end of our half tells the client (section 7.1.7); where there are no
-        # halves, as in TLS, nothing is left to wait for.
+        # wsproto would keep all received bytes. Closing the sending half tells the client (section 7.1.7). TLS can't close
+        # one half, so there is nothing to wait for.
         if isinstance(stream, trio.abc.HalfCloseableStream):
             await stream.send_eof()
             while await stream.receive_some(_RECEIVE_BYTES):

@@ -1,7 +1,8 @@
-"""The commands of a client, carried out: subscriptions, resyncs and acks, with the answers to them.
+"""Executes the commands of a client: subscriptions, resyncs and acks.
 
-In come the requests of a `session.Session`; out go replies, changes of the `chain.Chain`, and subscriptions at the pipeline. A subscription
-ends at once and is confirmed later: a connection that is lost while it waits for room would leave the subscription behind.
+It takes the requests of a `session.Session`. It queues replies, changes the `chain.Chain`, and subscribes at the pipeline. A
+subscription is ended first and confirmed afterwards. Otherwise, if the connection were lost while the confirmation waits
+for room, the subscription would remain.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -22,19 +23,19 @@ from .quota import PatternQuota
 from .reports import Reports
 from .session import Acknowledge, Answer, Close, Request, Resync, Session, Subscribe, Unsubscribe
 
-# To mark so many keys takes less than a millisecond.
+# Marking this many keys as behind takes less than a millisecond.
 _KEYS_AT_ONCE = 128
 
 
 class Commands:
-    """Carries out the commands of one client.
+    """Executes the commands of one client.
 
     Args:
-        subscriber: The connection, which is subscribed to the client's patterns.
+        subscriber: The connection. It is the subscriber of the client's patterns.
         reply: Queues a reply, and waits for room.
-        reports: Where acks go.
-        quota: How many patterns there may be.
-        timestamp: The current time as RFC 3339, UTC.
+        reports: Receives acks.
+        quota: Limits the number of patterns.
+        timestamp: Returns the current time as RFC 3339, UTC.
     """
 
     def __init__(
@@ -62,10 +63,10 @@ class Commands:
         self._timestamp = timestamp
 
     async def take(self, message: str | bytes) -> None:
-        """Carry out the command in a message.
+        """Execute the command in a message.
 
         Raises:
-            Unacceptable: It ends the connection.
+            Unacceptable: The message ends the connection.
         """
         if isinstance(message, bytes):
             raise Unacceptable(CloseReason.NOT_TEXT)
@@ -75,16 +76,16 @@ class Commands:
         """Count a ping or pong frame.
 
         Raises:
-            Unacceptable: There were too many.
+            Unacceptable: The client has sent too many messages and frames.
         """
         await self._answer(self._session.receive_control(trio.current_time()))
 
     def unsubscribe_all(self) -> None:
-        """End all subscriptions to patterns, when the connection has ended."""
+        """End all subscriptions to patterns. Called when the connection has ended."""
         self._end(self._session.patterns)
 
     def revoke(self) -> None:
-        """End the subscriptions to patterns that the client has no right to any more, and tell the client."""
+        """End the subscriptions to patterns that the client has lost its right to, and send the client a message."""
         lost = [each for each in self._session.patterns if not self._client.admission.may(Right.SUBSCRIBE, each)]
         if lost:
             self._session.forget(lost)
@@ -115,7 +116,7 @@ class Commands:
                 case Acknowledge():
                     await self._acknowledge(request)
                 case Close(reason):
-                    # Behind the answer that says why; nothing more is read meanwhile.
+                    # The connection ends after the answer with the reason. Nothing more is read until then.
                     await self._reply(Reply(b"", ends=reason))
                     await trio.sleep(self._client.settings.write_timeout)
                     raise Unacceptable(reason)
@@ -134,7 +135,7 @@ class Commands:
 
     async def _acknowledge(self, said: Acknowledge) -> None:
         if said.key not in self._chain.versions:
-            # The key may have ended while this was on its way, so it isn't counted as wrong.
+            # The key may have been removed while the ack was in transit, so this doesn't count as an error.
             refusal = messages.error("SUBSCRIPTION_FAILED", "there is no such subscription", self._timestamp())
             await self._reply(self._message(refusal))
         elif not self._reports.take(self._client.instance, self._client.admission, said):
@@ -155,7 +156,7 @@ class Commands:
             self._session.forget(new)
             await self._refuse("FORBIDDEN" if error.status == 403 else "SUBSCRIPTION_FAILED", error.reason)
             return
-        # Some may have ended meanwhile, before they were there to be ended: see `revoke`.
+        # `revoke` may have ended some of them meanwhile, before they were subscribed.
         in_force = self._session.in_force(patterns)
         self._keys.unsubscribe(self._subscriber, [pattern for pattern in new if pattern not in in_force])
         await self._reply(self._message(messages.subscribed(in_force, self._timestamp())))
@@ -171,6 +172,6 @@ class Commands:
         self._quota.give_back(self._client.owner, patterns)
 
     def _forget_unmatched(self) -> None:
-        """Forget the keys that the client had by patterns which have ended."""
+        """Forget the keys that only ended patterns have matched."""
         others = [key for key in self._chain.keys if key != self._client.key]
         self._chain.forget(self._keys.unmatched(others, self._session.patterns))

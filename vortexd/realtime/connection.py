@@ -1,12 +1,13 @@
-"""One awake WebSocket connection: three tasks in a nursery, the only place where a client is waited for.
+"""One awake WebSocket connection, with three tasks in a nursery. Only these tasks wait for the client.
 
-In come bytes from the client and deliveries from the broadcaster; out go frames, in the order of `chain.Chain`.
+The client sends bytes, and the broadcaster passes in deliveries. The connection sends frames in the order of `chain.Chain`.
 
     reader     bytes ─▶ wsproto ─▶ session ─▶ replies and resyncs ─▶ chain
     writer     chain ─▶ socket
-    heartbeat  ping, and the end of a client that gives no sign of life
+    heartbeat  sends pings, and ends the connection if the client gives no sign of life
 
-`lifecycle` has its states. The first task that ends ends the others, and `closing` ends the connection.
+`lifecycle` has the states of the connection. When the first task ends, the others are cancelled, and `closing` ends the
+connection.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -41,17 +42,17 @@ from .writer import Writer
 class Connection:
     """A WebSocket connection after its handshake; a `broadcast.Subscriber`.
 
-    `run` owns the nursery and everything in it. `deliver`, `drain` and `close` are called from outside, never wait and never
-    raise. The caller holds the key in the store and registers the connection, before `run` and until after it.
+    `run` owns the nursery with all tasks. Other tasks call `deliver`, `drain` and `close`, which never wait and never raise.
+    The caller must hold the key in the store and register the connection, from before `run` until after it.
 
     Args:
-        stream: The socket; `run` closes it.
-        websocket: The wsproto connection, opened; may hold frames already.
-        reports: Where acks go.
-        quota: How many patterns there may be.
-        turns: For each message: what clients say at once holds nobody up.
-        timestamp: The current time as RFC 3339, UTC.
-        random: For jitter.
+        stream: The socket. `run` closes it.
+        websocket: The open wsproto connection. It may contain frames already.
+        reports: Receives acks.
+        quota: Limits the number of patterns.
+        turns: Each message waits for a turn, so that many messages of one client don't delay the others.
+        timestamp: Returns the current time as RFC 3339, UTC.
+        random: The source of jitter.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Connection:
         self._scope = trio.CancelScope()
         self._lifecycle = Lifecycle()
         self._session = session = Session(client.key, settings)
-        # The first one is early by chance, so that clients that came together don't beat together.
+        # The first interval is shorter by a random part, so that the heartbeats of many new clients are spread in time.
         self._heartbeat = Heartbeat(
             settings.heartbeat_interval, settings.heartbeat_timeout, first=random.uniform(0.5, 1.0)
         )
@@ -109,11 +110,11 @@ class Connection:
     # The parking lot.
 
     def may_park(self) -> None:
-        """Let `run` return None once nothing is pending for a while."""
+        """Allow `run` to return None after nothing was pending for some time."""
         self._writer.may_park = True
 
     def may_not_park(self) -> None:
-        """Take `may_park` back."""
+        """Undo `may_park`."""
         self._writer.may_park = False
 
     def resume(
@@ -126,15 +127,15 @@ class Connection:
         unsent: bytes,
         missed: Iterable[Key] = (),
     ) -> None:
-        """Go on from the parking lot, before `run`.
+        """Continue a parked connection. Call this before `run`.
 
         Args:
-            quiet: The chain in the lot, with what the client has once `unsent` is written.
-            patterns: Those in force.
-            next_ping: When the next heartbeat is due.
-            pinged: When the client was sent the one it hasn't answered, or None.
-            received: What has come from it.
-            unsent: The rest of a frame.
+            quiet: The chain from the parking lot. Its versions apply after `unsent` was written.
+            patterns: The patterns in force.
+            next_ping: The time at which the next heartbeat is due.
+            pinged: The time of the heartbeat that the client hasn't answered, or None.
+            received: The bytes that the lot has received from the client.
+            unsent: The unwritten rest of a frame.
             missed: See `Chain.resume`.
         """
         self._session.restore(patterns)
@@ -146,26 +147,26 @@ class Connection:
 
     @property
     def client(self) -> Client:
-        """Whose it is."""
+        """The client of this connection."""
         return self._client
 
     @property
     def versions(self) -> Mapping[Key, str | None]:
-        """What the client has of each of its keys, once it has read what was written."""
+        """The client's version of each of its keys, after it has read all that was written."""
         return self._chain.versions
 
     @property
     def patterns(self) -> tuple[Pattern, ...]:
-        """Its patterns in force."""
+        """The patterns in force."""
         return self._session.patterns
 
     @property
     def next_ping(self) -> float:
-        """When the next heartbeat is due."""
+        """The time at which the next heartbeat is due."""
         return self._heartbeat.next
 
     def is_quiet(self) -> bool:
-        """Whether nothing is pending in either direction, and nothing is to be remembered of what was said."""
+        """Whether nothing is pending in either direction, and the session has no state except its patterns."""
         return (
             self._chain.is_quiet
             and not self._writer.is_writing
@@ -181,26 +182,26 @@ class Connection:
     # Called by the broadcaster and the server: synchronous.
 
     def deliver(self, delivery: Delivery) -> None:
-        """Queue a frame, or note that the client is behind. See `broadcast.Subscriber`."""
+        """Queue a delivery, or mark its key as behind. See `broadcast.Subscriber`."""
         if not self._chain.offer(delivery):
             self._counters.lagged()
 
     def close(self, reason: CloseReason) -> None:
-        """End the connection at once; the first reason counts."""
+        """End the connection at once. If this is called several times, the first reason counts."""
         self._lifecycle.close(reason)
         self._scope.cancel()
 
     def drain(self, reconnect_after_ms: int) -> None:
-        """Tell the client that the server is stopping, and close once that is written."""
+        """Announce to the client that the server is stopping, and close the connection after that message is written."""
         text = messages.connection_closing(CloseReason.DRAIN.text, reconnect_after_ms, self._timestamp())
         self._chain.reply_first(Reply(text_frame(text)), Reply(b"", ends=CloseReason.DRAIN))
 
     def unsubscribe_all(self) -> None:
-        """End its subscriptions to patterns, when the connection has ended."""
+        """End all subscriptions to patterns. Called when the connection has ended."""
         self._commands.unsubscribe_all()
 
     def recheck(self) -> None:
-        """Judge the client by the rights that are in force now: what it may no longer have ends here."""
+        """Check the client against the current rights, and end everything that it has lost its right to."""
         try:
             self._client.admission.renew()
             self._client.admission.authorize(Right.SUBSCRIBE, self._client.key)
@@ -212,7 +213,7 @@ class Connection:
             self._commands.revoke()
 
     def _may_have(self, key: Key) -> bool:
-        """Whether a delivery is allowed; a client whose token has expired is closed at the first that isn't."""
+        """Whether the client has the right to a key. If its token has expired, this closes the connection."""
         if self._client.admission.may(Right.SUBSCRIBE, key):
             return True
         if self._client.admission.is_expired:
@@ -225,20 +226,21 @@ class Connection:
     # The nursery.
 
     async def run(self) -> CloseReason | None:
-        """Serve the client until one side ends it, and return why. Raises nothing that a peer can cause.
+        """Serve the client until one side ends the connection, and return the reason. No action of a client makes this raise.
 
-        Returns None where it may be parked and is quiet: the socket is left as it is, and no await may be between this and the parking.
-        If it can't be parked then, `run` may be called again.
+        If the connection is quiet and may be parked, return None. The socket stays open then, and no await may come between
+        this and the parking. If the connection can't be parked, call `run` again.
 
-        Inside run the reader, the writer and the heartbeat; the first to end cancels the others. When cancelled from
-        outside, the client is still sent a close frame, if it takes it at once and no other frame is half written.
+        The nursery has the reader, the writer and the heartbeat. The first task that ends cancels the others. If `run` is
+        cancelled from outside, it still sends a close frame. But the client must accept it at once, and no other frame may be
+        partly written.
         """
         try:
             while True:
                 reason = await self._serve()
                 if reason is not None:
                     return reason
-                # While the tasks ended something may have come.
+                # Bytes or deliveries may have arrived while the tasks ended.
                 if self.is_quiet():
                     self._lifecycle.enter(State.PARKED)
                     return None
@@ -247,7 +249,7 @@ class Connection:
                 await self._end()
 
     async def _serve(self) -> CloseReason | None:
-        """Run the tasks until the first ends. Returns why the connection ends, or None if it is quiet."""
+        """Run the tasks until the first one ends. Returns the reason of the end, or None if the connection can be parked."""
         if self._lifecycle.reason is None:
             self._lifecycle.enter(State.SERVING)
             async with trio.open_nursery() as nursery:
@@ -275,7 +277,7 @@ class Connection:
         await self._commands.take(message)
 
     async def _end(self) -> None:
-        """Close the socket, and tell the client why if it can be told."""
+        """Close the socket. If possible, send the client a close frame with the reason first."""
         self._lifecycle.close(CloseReason.INTERNAL)
         await closing.close(
             self._stream,

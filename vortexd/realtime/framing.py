@@ -1,6 +1,6 @@
-"""Payloads as WebSocket frames: each is framed once, and compressed once for each window, for all clients together.
+"""Makes WebSocket frames from payloads. All clients share a frame, and its compressed form for each window.
 
-In come the payloads of the pipeline; out go `Frame`s, which the payload keeps, and their compressed forms, which the frame keeps.
+A frame is made once, and the payload of the pipeline keeps it. A compressed form is made once, and the frame keeps it.
 """
 
 from functools import partial
@@ -11,29 +11,29 @@ from ..aio import threads
 from ..pipeline.broadcast import Delivery
 from ..protocol.frames import Frame, text_frame
 
-# Up to this size a frame is compressed in well under a millisecond; a thread costs a tenth of one.
+# Compressing a frame up to this size takes much less than a millisecond. Using a thread takes a tenth of a millisecond.
 _SMALL_BYTES = 16_384
 
 
 def frame_of(delivery: Delivery) -> Frame:
-    """The frame of a delivery, which all its clients share."""
+    """Return the frame of a delivery. All its clients share it."""
     return delivery.payload.framed(text_frame)
 
 
 class Compressor:
-    """Makes the forms of frames for clients that agreed on compression."""
+    """Makes the compressed forms of frames for clients that have negotiated compression."""
 
     def __init__(self) -> None:
         self._flight = threads.SingleFlight()
-        # The work is bound by the processor: more threads would only slow the loop down.
+        # The processor limits this work, so more threads would only slow down the event loop.
         self._threads = trio.CapacityLimiter(2)
 
     async def compress(self, frame: Frame, window_bits: int) -> bytes:
-        """The form of a frame for a window, made once however many ask for it at a time."""
+        """Return the form of a frame for a window. If several callers need it at a time, it is made once."""
         if frame.is_ready(window_bits) or len(frame) <= _SMALL_BYTES:
             return frame.for_window(window_bits)
         return await self._flight.shared((id(frame), window_bits), partial(self._in_thread, frame, window_bits))
 
     async def _in_thread(self, frame: Frame, window_bits: int) -> bytes:
-        # A pure function over immutable values: a thread that nobody waits for any more does no harm.
+        # This is a pure function of immutable values. So an abandoned thread does no harm.
         return await threads.run_sync(frame.for_window, window_bits, abandon_on_cancel=True, limiter=self._threads)

@@ -1,7 +1,7 @@
-"""The opening handshake (RFC 6455 section 4.2): what is asked for, and every answer to it. Pure.
+"""The opening handshake (RFC 6455 section 4.2): parses the request, and makes the response. Pure.
 
-In comes a request head, out goes either an `Opening` with a wsproto connection ready for frames, or a `Refusal` with the whole HTTP
-answer. A client never sees a bare cut: whatever is wrong, it is told with a status.
+If the request is valid, the result is an `Opening` with a wsproto connection that is ready for frames. Otherwise it is a
+`Refusal` with the whole HTTP response. The server never just cuts the connection: each error has a response with a status.
 """
 
 import base64
@@ -20,20 +20,20 @@ from ..core.errors import InvalidName, RemoteError
 from ..protocol.deflate import Deflate
 
 SUBPROTOCOL = "vortex.v1"
-# RFC 9110 has no limit; versions are 16 characters, and whatever else is sent can only be an unknown one.
+# RFC 9110 sets no limit. Versions have 16 characters, so any longer text is an unknown version.
 _MAX_VERSION_LENGTH = 64
 _MAX_INSTANCE_LENGTH = 128
 _BODY = (b"content-length", b"transfer-encoding")
 
 
 class Refusal(RemoteError):
-    """The handshake is answered with an HTTP status, and the connection closed."""
+    """The server refuses the handshake with an HTTP status, and then closes the connection."""
 
     def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(reason, status, headers)
 
     def to_bytes(self) -> bytes:
-        """The whole HTTP/1.1 answer; the connection is to be closed after it."""
+        """Make the whole HTTP/1.1 response. The caller must close the connection after it."""
         body = orjson.dumps({"status": self.status, "error": HTTPStatus(self.status).phrase, "message": self.reason})
         lines = [
             f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
@@ -49,12 +49,12 @@ class Refusal(RemoteError):
 
 @attrs.frozen(slots=True)
 class Target:
-    """What the path and the query of a WebSocket request ask for, decoded and validated.
+    """The parsed path and query of a WebSocket request, decoded and validated.
 
     Attributes:
-        label: One, or several separated by commas, as over HTTP; None where the request names none.
-        last_version: What the client has, or None; any text, since versions are opaque.
-        instance: What the client calls itself, "" where it isn't to be counted, or None.
+        label: One label, or several separated by commas, as over HTTP. None if the request names no label.
+        last_version: The version that the client has, or None. It may be any text, because versions are opaque.
+        instance: The client's name of itself; "" if the fleet must not count it; None if the request has no name.
     """
 
     application: str
@@ -65,10 +65,10 @@ class Target:
 
 
 def parse_target(target: str) -> Target:
-    """Take a request target apart.
+    """Parse a request target.
 
     Raises:
-        Refusal: 404 where the path isn't `/ws/{application}/{profile}`, 400 where a name or the query can't be one.
+        Refusal: The path isn't `/ws/{application}/{profile}` (404), or a name or the query isn't valid (400).
     """
     path, _, query = target.partition("?")
     segments = path.split("/")
@@ -92,15 +92,15 @@ def _parameters(query: str) -> dict[str, str]:
     parameters: dict[str, str] = {}
     for pair in filter(None, query.split("&")):
         name, _, value = pair.partition("=")
-        # Names as well, or `%6cabel` would be a label to whoever checks it elsewhere and none to us.
+        # Decode names too. Otherwise a proxy could read `%6cabel` as `label`, and this server could not.
         name = names.decode_segment(name)
         if name in parameters:
-            raise Refusal(400, "a query parameter stands twice")
+            raise Refusal(400, "a query parameter occurs twice")
         parameters[name] = names.decode_segment(value)
     if len(parameters.get("last_version", "")) > _MAX_VERSION_LENGTH:
         raise Refusal(400, "invalid last_version")
     instance = parameters.get("instance", "")
-    # As it is shown to people: what looks like another name would be taken for it.
+    # People read this name. Invisible characters could make it look like another name.
     if len(instance) > _MAX_INSTANCE_LENGTH or not instance.isprintable() or instance != instance.strip():
         raise Refusal(400, f"instance is a name of at most {_MAX_INSTANCE_LENGTH} printable characters")
     return parameters
@@ -108,12 +108,12 @@ def _parameters(query: str) -> dict[str, str]:
 
 @attrs.frozen(slots=True, eq=False)
 class Opening:
-    """A request that is a WebSocket handshake, not yet answered.
+    """A valid WebSocket handshake that is not answered yet.
 
     Attributes:
-        websocket: Holds the frames that came behind the head, if any, once it is accepted.
-        headers: All headers of the request, names in lower case.
-        subprotocols: What the client offers, in its order.
+        websocket: The wsproto connection. After `accept`, it also has the frames that the client sent after the head.
+        headers: All headers of the request, with names in lower case.
+        subprotocols: The subprotocols that the client offers, in its order.
     """
 
     websocket: WSConnection
@@ -123,19 +123,19 @@ class Opening:
 
     @property
     def is_versioned(self) -> bool:
-        """Whether the client asked for our subprotocol."""
+        """Whether the client offers the subprotocol vortex.v1."""
         return SUBPROTOCOL in self.subprotocols
 
     @property
     def is_ahead(self) -> bool:
-        """Whether the client has sent more than its request already."""
+        """Whether the client has already sent bytes after its request."""
         return bool(self._behind)
 
     def accept(self, connection_id: str, deflate: Deflate | None = None) -> bytes:
-        """The 101 answer.
+        """Accept the handshake, and return the 101 response.
 
         Args:
-            deflate: Accepts permessage-deflate where the client offers it.
+            deflate: Accepts permessage-deflate, if the client offers it.
         """
         answer = self.websocket.send(
             AcceptConnection(
@@ -150,13 +150,13 @@ class Opening:
 
 
 def open_handshake(head: bytes) -> Opening:
-    """Check a request head (and what follows it) against RFC 6455 section 4.2.1.
+    """Check a request head, and the bytes after it, against RFC 6455 section 4.2.1.
 
     Raises:
-        Refusal: 400 for what can't be a handshake, 426 for another version of the protocol.
+        Refusal: The request isn't a valid handshake (400), or uses another version of the protocol (426).
     """
     websocket = WSConnection(ConnectionType.SERVER)
-    # Taken apart here, for a server of wsproto's (1.3) forgets what came behind the head.
+    # Split the bytes here, because a server connection of wsproto (1.3) loses the bytes after the head.
     head, end, behind = head.partition(b"\r\n\r\n")
     if b"\n" in head.replace(b"\r\n", b""):
         raise Refusal(400, "a line doesn't end in CR LF")
@@ -171,9 +171,9 @@ def open_handshake(head: bytes) -> Opening:
     if not isinstance(request, Request):
         raise Refusal(400, "the request is incomplete")
     if not head.partition(b"\r\n")[0].endswith(b" HTTP/1.1"):
-        raise Refusal(400, "a handshake is HTTP/1.1")
+        raise Refusal(400, "a handshake must use HTTP/1.1")
     if any(header in _BODY and value != b"0" for header, value in request.extra_headers):
-        # Its body would be taken for frames.
+        # wsproto would parse the body as frames.
         raise Refusal(400, "a handshake has no body")
     keys = [value for name, value in request.extra_headers if name == b"sec-websocket-key"]
     if len(keys) != 1 or not _is_nonce(keys[0]):
@@ -182,7 +182,7 @@ def open_handshake(head: bytes) -> Opening:
 
 
 def _headers(head: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The headers of a sound head, which wsproto sorts into several places."""
+    """Yield the headers of a valid head. wsproto sorts them into several members."""
     for line in head.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
         yield name.lower(), value.strip()
@@ -200,8 +200,8 @@ def _refusal(error: RemoteProtocolError) -> Refusal:
     if isinstance(hint, RejectConnection) and hint.status_code == 426:
         return Refusal(
             426,
-            "the version of the protocol is 13",
-            # RFC 9110: a 426 says what to upgrade to, and an Upgrade is named in Connection (7.8), which may stand twice.
+            "the server speaks only version 13 of the protocol",
+            # RFC 9110: a 426 names the protocol in Upgrade, and Connection must name Upgrade (7.8). Connection may occur twice.
             {"Sec-WebSocket-Version": "13", "Upgrade": "websocket", "Connection": "Upgrade"},
         )
     return Refusal(400, f"not a WebSocket handshake: {error}", {"Sec-WebSocket-Version": "13"})

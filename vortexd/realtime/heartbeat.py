@@ -1,6 +1,6 @@
-"""The heartbeat of an awake connection: when the next one is due, and whether the last one was answered.
+"""The heartbeat of an awake connection: queues heartbeats, and checks that the client answers them.
 
-In come signs of life from the reader; out go calls that queue a heartbeat, and the end of a client that gives no sign of life.
+The reader reports signs of life. If the client gives no sign of life in time, the heartbeat ends the connection.
 """
 
 import math
@@ -15,12 +15,12 @@ class Heartbeat:
     """The clock of one connection's heartbeats, by Trio's clock.
 
     Args:
-        interval: Seconds between two heartbeats.
-        timeout: Seconds in which a client has to give a sign of life after one.
-        first: The part of the interval until the first one.
+        interval: The seconds between two heartbeats.
+        timeout: The seconds after a heartbeat in which the client must give a sign of life.
+        first: The fraction of the interval until the first heartbeat.
 
     Attributes:
-        next: When the next one is due.
+        next: The time at which the next heartbeat is due.
     """
 
     __slots__ = ("_interval", "_pinged", "_seen", "_timeout", "next")
@@ -33,11 +33,12 @@ class Heartbeat:
         self.next = self._seen + interval * first
 
     def resume(self, next_ping: float, pinged: float | None, *, is_seen: bool) -> None:
-        """Go on from the parking lot.
+        """Continue the heartbeats of a parked connection.
 
         Args:
-            pinged: When the client was sent the heartbeat that it hasn't answered, or None.
-            is_seen: It has sent something since.
+            next_ping: The time at which the next heartbeat is due.
+            pinged: The time of the heartbeat that the client hasn't answered, or None.
+            is_seen: Whether the client has sent something since then.
         """
         self.next, self._pinged = next_ping, pinged
         self._seen = trio.current_time() if is_seen or pinged is None else -math.inf
@@ -49,23 +50,23 @@ class Heartbeat:
 
     @property
     def seconds_to_answer(self) -> float | None:
-        """How long the client took to answer the last heartbeat; None if there is none or no answer."""
+        """The seconds that the client took to answer the last heartbeat. None if there is no heartbeat or no answer."""
         return self._seen - self._pinged if self._pinged is not None and self.is_answered else None
 
     def seen(self) -> None:
-        """Note a sign of life: any bytes."""
+        """Record a sign of life. Any received bytes are one."""
         self._seen = trio.current_time()
 
     def written(self) -> None:
-        """Note that a heartbeat is being written: the time for its answer begins."""
+        """Record that a heartbeat is being written. The time for its answer begins now."""
         self._pinged = trio.current_time()
 
     async def run(self, beat: Callable[[], object]) -> CloseReason:
-        """Call `beat` whenever a heartbeat is due; return when one isn't answered in time."""
+        """Call `beat` whenever a heartbeat is due. Return the reason if the client doesn't answer one in time."""
         while True:
             if self._pinged is not None and not self.is_answered:
                 await trio.sleep_until(self._pinged + self._timeout)
-                # If the process was stopped meanwhile, both are due at once: this, and the reader that has the answer.
+                # If the process was stopped meanwhile, the answer may have arrived. So let the reader read it first.
                 await trio.lowlevel.checkpoint()
                 if not self.is_answered:
                     return CloseReason.HEARTBEAT

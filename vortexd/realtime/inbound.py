@@ -1,6 +1,7 @@
-"""Inbound frames become messages, within limits that count bytes and frames. Pure.
+"""Assembles inbound frames into messages, within limits of bytes and frames. Pure.
 
-wsproto hands over parts of messages as they come and keeps nothing, so what is held here is all that a client can make us hold.
+wsproto passes on the parts of messages as they arrive, and keeps nothing. So these limits bound the memory that a client
+can make the server use.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from ..protocol.frames import Boundary
 
 
 class Unacceptable(Exception):
-    """What the client sent ends the connection; `reason` says how."""
+    """The client has sent something that ends the connection, with this reason."""
 
     def __init__(self, reason: CloseReason) -> None:
         super().__init__(reason.text)
@@ -27,8 +28,8 @@ class Inbound:
     """Assembles one message at a time.
 
     Args:
-        message_bytes: Size of a message, as UTF-8.
-        message_fragments: Frames of a message, empty ones included.
+        message_bytes: The largest size of a message as UTF-8, in bytes.
+        message_fragments: The most frames of a message. Empty frames count, too.
     """
 
     def __init__(self, message_bytes: int, message_fragments: int) -> None:
@@ -45,13 +46,13 @@ class Inbound:
         return self._is_open
 
     def receive(self, event: TextMessage | BytesMessage) -> str | bytes | None:
-        """Take a part of a message, and return the whole once it is complete: text, or bytes of a binary one.
+        """Take a part of a message. When the message is complete, return it: a text message as str, a binary one as bytes.
 
         Raises:
-            Unacceptable: The message is too large, or in too many frames.
+            Unacceptable: The message is too large, or has too many frames.
         """
         self._is_open = True
-        # Bytes, not characters: an emoji is one of the latter and four of the former.
+        # Count bytes, not characters. An emoji is one character, but four bytes.
         self._bytes += len(event.data.encode()) if isinstance(event.data, str) else len(event.data)
         self._fragments += event.frame_finished
         if self._bytes > self._message_bytes:
@@ -70,7 +71,10 @@ class Inbound:
 
 
 def sole_text(data: bytes, extensions: Sequence[Extension]) -> str | None:
-    """The text of a message, where what came between two messages is exactly one, in one frame; None for anything else, right or wrong."""
+    """Return the text of a message, if these bytes are exactly one text message in one frame.
+
+    For any other bytes, valid or not, return None.
+    """
     boundary = Boundary()
     boundary.feed(data)
     if not boundary.is_between:

@@ -2,7 +2,7 @@
 
     OPENING ─▶ SERVING ─▶ PARKING ─▶ PARKED      the parking lot has the socket
                   ▲          │         │
-                  └──────────┴─────────┘         something came, or the lot takes nobody
+                  └──────────┴─────────┘         something is pending, or the lot is closed
     CLOSING ─▶ CLOSED                            every other state leads to CLOSING
 
 The first reason to close counts.
@@ -14,7 +14,7 @@ from ..protocol.close import CloseReason
 
 
 class State(enum.Enum):
-    """Where a connection is in its life."""
+    """The states of a connection."""
 
     OPENING = "its tasks have not begun"
     SERVING = "its tasks run"
@@ -35,11 +35,11 @@ TRANSITIONS = {
 
 
 class IllegalTransition(RuntimeError):
-    """A connection can't go from one of these states to the other: an error of ours."""
+    """The table has no such transition. This is an error in vortexd."""
 
 
 class Lifecycle:
-    """The state of one connection, and the reason for its end once there is one."""
+    """The state of one connection, and the reason of its end; None as long as it hasn't ended."""
 
     __slots__ = ("_state", "reason")
 
@@ -49,31 +49,31 @@ class Lifecycle:
 
     @property
     def state(self) -> State:
-        """Where the connection is."""
+        """The current state."""
         return self._state
 
     @property
     def is_parking(self) -> bool:
-        """Whether the tasks are ending because nothing is pending."""
+        """Whether the tasks are ending, so that the connection can be parked."""
         return self._state is State.PARKING
 
     def enter(self, state: State) -> None:
-        """Go to a state; `close` goes to CLOSING.
+        """Change the state. For CLOSING, call `close`.
 
         Raises:
-            IllegalTransition: The table doesn't have it.
+            IllegalTransition: The table has no such transition.
         """
         if state not in TRANSITIONS[self._state]:
             raise IllegalTransition(f"from {self._state.name} to {state.name}")
         self._state = state
 
     def park(self) -> None:
-        """Let the tasks end, because nothing is pending; nothing happens if they are ending already."""
+        """Begin to park, because nothing is pending. If the tasks are ending already, do nothing."""
         if self._state is State.SERVING:
             self.enter(State.PARKING)
 
     def close(self, reason: CloseReason) -> None:
-        """Go to CLOSING; the first reason counts."""
+        """Begin to close. If this is called several times, the first reason counts."""
         if self.reason is None:
             self.enter(State.CLOSING)
             self.reason = reason

@@ -1,8 +1,8 @@
-"""Deliveries that wait for parked connections: one bounded channel for the whole lot.
+"""Queues deliveries for parked connections in one bounded channel for the whole parking lot.
 
-In come deliveries from the broadcaster, one for each connection; out go batches, each a delivery with all its connections. If the channel is
-full, the keys of further deliveries are noted, and their connections catch up by version. So the memory is bounded by the channel, the
-connections and their keys, however long the lot takes.
+The broadcaster passes in a delivery for each connection. The lot takes batches, each a delivery with all its connections.
+If the channel is full, the keys of further deliveries are recorded, and their connections catch up by version. So the
+channel, the connections and their keys bound the memory, however slow the lot is.
 """
 
 from collections.abc import Sequence
@@ -14,23 +14,24 @@ from ..core.model import Key
 from ..pipeline.broadcast import Delivery
 from .parked import Parked
 
-# Deliveries that may wait, each with all its connections. An awake connection may have fewer (queue_messages). But one publication may
-# change thousands of keys in one step, and waking every parked connection for that would cost more than the wait.
+# The most deliveries in the channel, each with all its connections. The queue of an awake connection may be shorter
+# (queue_messages). But one publication may change thousands of keys at once. To wake all parked connections for that would
+# cost more than to let them wait.
 _QUEUE_MESSAGES = 4_096
-# The size of their payloads. One delivery may always wait, however large.
+# The most bytes of all payloads in the channel. A single delivery may be larger.
 _QUEUE_BYTES = 67_108_864
 
 
 @attrs.frozen(slots=True, eq=False)
 class Batch:
-    """A delivery, and the connections with a single key that it is for; those with several keys are gathered."""
+    """A delivery, and its connections with a single key. Connections with several keys are gathered separately."""
 
     delivery: Delivery
     parked: list[Parked] = attrs.field(factory=list)
 
 
 class Outgoing:
-    """See the module."""
+    """The channel with the deliveries that wait."""
 
     def __init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[Batch](_QUEUE_MESSAGES)
@@ -38,12 +39,12 @@ class Outgoing:
         self._bytes = 0
         # The last batch in the channel, to which the other connections of its delivery are added.
         self._last: Batch | None = None
-        # For connections with several keys, so that all changes of one publication are one write.
+        # Deliveries for connections with several keys. They are gathered, so that one publication needs one write.
         self._gathered: dict[Parked, list[Delivery]] = {}
         self._missed: dict[Parked, dict[Key, None]] = {}
 
     def put(self, parked: Parked, delivery: Delivery) -> None:
-        """Queue a delivery for a connection, or note that the connection has missed it."""
+        """Queue a delivery for a connection, or record that the connection has missed it."""
         batch = self._last
         if batch is None or batch.delivery is not delivery:
             batch = self._begin(delivery)
@@ -55,7 +56,7 @@ class Outgoing:
             self._gathered.setdefault(parked, []).append(delivery)
 
     def _begin(self, delivery: Delivery) -> Batch | None:
-        """A batch that has room in the channel; None if it is full."""
+        """Put a new batch into the channel. Returns None if the channel is full."""
         size = len(delivery.payload)
         if self._bytes and self._bytes + size > self._queue_bytes:
             return None
@@ -69,7 +70,7 @@ class Outgoing:
         return batch
 
     async def take(self) -> Sequence[Batch]:
-        """Wait for a batch, and take all that are in the channel, in their order. The channel is empty then."""
+        """Wait for a batch, and take all batches from the channel, in their order. The channel is empty afterwards."""
         batches = [await self._receive.receive()]
         count = self._receive.statistics().current_buffer_used
         batches.extend(self._receive.receive_nowait() for _ in range(count))
@@ -78,20 +79,20 @@ class Outgoing:
         return batches
 
     def gathered(self) -> Sequence[Parked]:
-        """The connections with several keys for which deliveries wait."""
+        """The connections with several keys that have waiting deliveries."""
         return tuple(self._gathered)
 
     def take_gathered(self, parked: Parked) -> Sequence[Delivery]:
-        """Take what waits for a connection with several keys; nothing if it has left."""
+        """Take the deliveries for a connection with several keys. If it has left the lot, there are none."""
         return self._gathered.pop(parked, ())
 
     def missed(self) -> Sequence[Parked]:
-        """The connections that have missed something."""
+        """The connections that have missed deliveries."""
         return tuple(self._missed)
 
     def leave(self, parked: Parked) -> Sequence[Key]:
-        """Let go of a connection. Returns the keys of the deliveries that it has missed or that are gathered for it.
+        """Remove a connection. Returns the keys of deliveries that it has missed or that are gathered for it.
 
-        The batches are not searched for a connection with a single key: its version tells what to catch up on.
+        The batches are not searched for a connection with a single key. Its version tells what it must catch up on.
         """
         return [*(each.key for each in self._gathered.pop(parked, ())), *self._missed.pop(parked, ())]

@@ -1,4 +1,4 @@
-"""One parked connection: a small object without a task, which is its own chain. Pure."""
+"""One parked connection: a small object without a task, which is also its chain. Pure."""
 
 from typing import Protocol
 
@@ -15,20 +15,20 @@ from .quota import PatternOwner
 
 
 class Queue(Protocol):
-    """Where deliveries for parked connections wait."""
+    """The queue of deliveries for parked connections."""
 
     def put(self, parked: "Parked", delivery: Delivery) -> None:
-        """Queue a delivery, or note that the connection has missed it. Never waits, never raises."""
+        """Queue a delivery, or record that the connection has missed it. Never waits, never raises."""
         ...
 
 
 @attrs.define(slots=True, eq=False)
 class Subscriptions:
-    """What a parked connection has beside its main key; few have any.
+    """The subscriptions of a parked connection in addition to its main key. Few connections have any.
 
     Attributes:
-        patterns: Those in force.
-        owner: For whom the patterns count.
+        patterns: The patterns in force.
+        owner: The owner whose quota the patterns count for.
     """
 
     patterns: tuple[Pattern, ...]
@@ -36,16 +36,16 @@ class Subscriptions:
 
 
 class Parked(QuietChain):
-    """One parked connection; a `broadcast.Subscriber`. It is its own chain, so that it is one object.
+    """One parked connection; a `broadcast.Subscriber`. It is also its chain, so that it needs only one object.
 
     Attributes:
-        more: Its subscriptions to patterns, or None.
-        admission: What it may do.
+        more: The subscriptions to patterns, or None.
+        admission: The rights of the client.
         window_bits: As in `client.Client`.
-        instance: Who it is to the fleet, to the log and to the limits.
-        next_ping: When its next heartbeat is due, by Trio's clock.
-        pinged: When it was sent the heartbeat that it hasn't answered, or None.
-        settings: Those it began with.
+        instance: The client's identity for the fleet, the log and the limits.
+        next_ping: The time at which the next heartbeat is due, by Trio's clock.
+        pinged: The time of the heartbeat that the client hasn't answered, or None.
+        settings: The settings at the time of the handshake.
     """
 
     __slots__ = (

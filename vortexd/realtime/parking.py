@@ -1,9 +1,11 @@
-"""The parking lot: quiet connections, each one small object and no task.
+"""The parking lot for quiet connections. A parked connection is one small object without a task.
 
-In come sockets with nothing pending, deliveries through the bounded channel of `outgoing`, and bytes; out go shared frames, written straight to
-the socket, and connections that need more than that, which are *woken*: the server makes a `connection.Connection` of them again. One epoll
-and one list of heartbeats serve everybody. The invariant: what a parked client has been sent is whole frames up to `version`, nothing waits for it, and nothing of it
-has been read by halves; so leaving the lot loses nothing.
+The server parks sockets for which nothing is pending. Deliveries arrive through the bounded channel of `outgoing`. The lot
+writes shared frames directly to the sockets. If a connection needs more than that, the lot *wakes* it: the server makes a
+`connection.Connection` of it again. All parked connections share one epoll and one list of heartbeats.
+
+The invariant: a parked client has got complete frames up to `version`. No bytes wait to be written to it, and none of its
+messages is partly read. So a connection loses nothing when it leaves the lot.
 """
 
 import heapq
@@ -35,41 +37,43 @@ from .session import Acknowledge, Session
 log = structlog.get_logger()
 
 _RECEIVE_BYTES = 16_384
-# What is done for parked connections before others of the loop have their turn.
+# The lot handles this many connections before it lets other tasks run.
 _AT_ONCE = 256
-# Fewer, for an ack takes some sixty microseconds and a connection that wakes some three hundred, and thousands come at once after a change.
+# For received bytes, the lot handles fewer connections. An ack takes about 60 microseconds and a waking connection about 300,
+# and thousands of acks arrive at once after a change.
 _HEARD_AT_ONCE = 8
-# An ack that is taken here, and how long after the one before.
+# The largest ack in bytes that the lot handles itself, and the least seconds between two acks of a client.
 _ACK_BYTES = 2_048
 _ACK_PAUSE = 0.1
-# Heartbeats that are due within one of these are one piece of work.
+# In seconds. The lot handles all heartbeats that are due within one tick together.
 _TICK = 0.1
-# What rounding may add to a number of ticks.
+# The tolerance for rounding errors, in ticks.
 _FUZZ = 1e-3
-# What is worth compressing here, between two writes; larger frames are compressed in a thread, by awake connections.
+# The lot compresses frames up to this size itself. Awake connections compress larger frames in a thread.
 _SMALL_BYTES = 65_536
 
 
 class Owner(Protocol):
-    """Who put the connections here."""
+    """The server, which parks and wakes connections."""
 
     def awaken(self, parked: Parked, received: bytes, unsent: bytes, missed: Iterable[Key]) -> Connection:
-        """Give a connection, which has left the lot, its tasks again. Synchronous; raises nothing.
+        """Start the tasks of a connection that has left the lot. Synchronous; raises nothing.
 
         Args:
-            received: What has come from the client and was not looked at.
-            unsent: The rest of a frame of which the beginning was written.
-            missed: The keys of what was delivered and not written. Of all others but the main key, the client has the newest.
+            received: The bytes that the lot has received but not handled.
+            unsent: The rest of a frame whose beginning was written.
+            missed: The keys of deliveries that were not written. The client has the newest version of all other keys, except
+                perhaps of the main key.
         """
         ...
 
     def end_parked(self, parked: Parked, reason: CloseReason) -> None:
-        """Forget a connection that has left the lot; its socket is closed. Synchronous."""
+        """Remove a connection that has left the lot. Its socket is closed already. Synchronous."""
         ...
 
 
 class Counters(Protocol):
-    """What the lot counts."""
+    """The metrics of the lot."""
 
     def bytes_written(self, count: int) -> None: ...
     def bytes_read(self, count: int) -> None: ...
@@ -81,11 +85,11 @@ class Counters(Protocol):
 
 
 class ParkingLot:
-    """See the module.
+    """The parking lot.
 
     Args:
-        reports: Where acks go.
-        timestamp: The current time as RFC 3339, UTC.
+        reports: Receives acks.
+        timestamp: Returns the current time as RFC 3339, UTC.
     """
 
     def __init__(self, owner: Owner, counters: Counters, reports: Reports, timestamp: Callable[[], str]) -> None:
@@ -95,7 +99,7 @@ class ParkingLot:
         self._timestamp = timestamp
         self._epoll = select.epoll()
         self._parked: dict[int, Parked] = {}
-        # The beats: tick to who has something due in it. Who has left since is passed over.
+        # Maps each tick to the connections with a heartbeat due in it. Connections that have left the lot are skipped later.
         self._due: dict[int, list[Parked]] = {}
         self._ticks: list[int] = []
         self._earlier = trio.Event()
@@ -114,11 +118,11 @@ class ParkingLot:
 
     @property
     def nursery(self) -> trio.Nursery | None:
-        """Where woken connections run; None while the lot isn't open, and then nobody may be parked."""
+        """The nursery of woken connections. None as long as the lot isn't open; no connection may be parked then."""
         return self._nursery
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the lot open until it is closed, and the connections it woke until they have ended."""
+        """Run the lot until `close` is called, and the woken connections until they have ended."""
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -136,15 +140,15 @@ class ParkingLot:
 
     @property
     def queue(self) -> Outgoing:
-        """Where deliveries for the connections here wait."""
+        """The queue of deliveries for parked connections."""
         return self._outgoing
 
     def close(self) -> None:
-        """End `run` once everybody it woke has ended. Nobody may be parked any more."""
+        """Close the lot. `run` returns after all woken connections have ended. No connection may be parked from now on."""
         self._scope.cancel()
 
     def park(self, parked: Parked) -> None:
-        """Take a connection in. Nothing of it may be pending; from now on the descriptor is the lot's."""
+        """Park a connection, for which nothing may be pending. From now on, the lot owns the file descriptor."""
         self._parked[parked.fd] = parked
         self._epoll.register(parked.fd, select.EPOLLIN | select.EPOLLRDHUP)
         self._schedule(parked, parked.next_ping)
@@ -152,10 +156,12 @@ class ParkingLot:
     def wake(
         self, parked: Parked, received: bytes = b"", unsent: bytes = b"", missed: Sequence[Delivery] = ()
     ) -> Connection:
-        """Let a connection leave with its tasks.
+        """Remove a connection from the lot, and start its tasks.
 
         Args:
-            missed: What was delivered to it, is queued no longer, and couldn't be written.
+            received: As in `Owner.awaken`.
+            unsent: As in `Owner.awaken`.
+            missed: The deliveries that were taken from the queue but couldn't be written.
         """
         waiting = self._leave(parked)
         return self._owner.awaken(parked, received, unsent, [*(each.key for each in missed), *waiting])
@@ -163,9 +169,9 @@ class ParkingLot:
     # Outbound.
 
     async def _send(self) -> None:
-        """Write what is queued, in its order, and let others of the loop have their turn in between."""
+        """Write the queued deliveries in their order, and let other tasks run in between."""
         while True:
-            # A call of its own: its locals would keep the last batch alive during the wait.
+            # This is a separate call, because its local variables would keep the last batch in memory during the wait.
             await self._send_batches(await self._outgoing.take())
             await self._send_gathered()
             await self._wake_missed()
@@ -184,7 +190,7 @@ class ParkingLot:
                 await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _wake_missed(self) -> None:
-        """Wake the connections whose deliveries found no room, so that they catch up by version."""
+        """Wake the connections that missed deliveries because the channel was full. They catch up by version."""
         missed = self._outgoing.missed()
         if missed:
             log.warning(
@@ -198,10 +204,14 @@ class ParkingLot:
                 await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _send_batch(self, batch: list[Parked], delivery: Delivery) -> None:
-        """Write a frame to these. This is what a change costs for each client, so the common case is one look-up and one system call."""
+        """Write a frame to these connections.
+
+        This runs for each client of each change. So the common case needs only one look-up and one system call.
+        """
         frame = frame_of(delivery)
         size, count, unwritten = len(frame), 0, 0
-        # By identity, for who proved the same is one object, and its hash would be made anew for each client. Most are as the one before.
+        # Rights by the identity of the principal, because clients with the same credential share one object. A hash would be
+        # computed again for each client. Most clients have the same principal as the client before.
         rights: dict[int, bool] = {}
         principal: object = rights
         may = False
@@ -234,13 +244,13 @@ class ParkingLot:
         self._count(delivery, count)
 
     def _count(self, delivery: Delivery, count: int) -> None:
-        """Count what so many clients were written, all at once: for each it would cost what the write costs."""
+        """Count a delivery for all these clients at once. Counting each client would take as long as the write."""
         self._counters.sent(delivery.kind, count)
         if delivery.published is not None:
             self._counters.delivered(trio.current_time() - delivery.published, count)
 
     def _send_all(self, parked: Parked, deliveries: Sequence[Delivery]) -> None:
-        """Write what waits for one client, in one piece; wake it where that takes more."""
+        """Write all deliveries of one client at once. If that isn't possible, wake the connection."""
         frames = self._frames_for(parked, deliveries)
         if frames is None or not parked.accepts_all(deliveries, partial(parked.admission.may, Right.SUBSCRIBE)):
             self.wake(parked, missed=deliveries)
@@ -259,7 +269,7 @@ class ParkingLot:
             self.wake(parked, missed=deliveries)
 
     def _frames_for(self, parked: Parked, deliveries: Sequence[Delivery]) -> list[bytes] | None:
-        """Frames as this client takes them; None if that takes a thread."""
+        """Return the frames in the form for this client. Returns None if compressing them needs a thread."""
         bits = parked.window_bits
         frames: list[bytes] = []
         for delivery in deliveries:
@@ -273,7 +283,10 @@ class ParkingLot:
         return frames
 
     def _write(self, parked: Parked, data: bytes) -> int | None:
-        """How much of it the socket took; None where it is broken, and the connection has ended."""
+        """Write to the socket. Returns the number of written bytes.
+
+        If the socket is broken, end the connection and return None.
+        """
         try:
             written = os.write(parked.fd, data)
         except BlockingIOError:
@@ -290,7 +303,7 @@ class ParkingLot:
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             for fd, _ in self._epoll.poll(0, _HEARD_AT_ONCE):
-                # Who was woken by one that came before is gone.
+                # Handling an earlier connection may have removed this one from the lot.
                 if (parked := self._parked.get(fd)) is not None:
                     self._receive(parked)
 
@@ -311,8 +324,11 @@ class ParkingLot:
             self.wake(parked, received=data)
 
     def _acknowledge(self, parked: Parked, data: bytes) -> bool:
-        """Take an ack, if that is all this is. After each change every client says one, and tasks for them would leave holes in the heap."""
-        # Less often than it takes for nothing to be left of what was said, by the limit of messages: it is the limit, then.
+        """Handle these bytes, if they are exactly one ack. Returns whether they were.
+
+        After each change, every client sends an ack. Tasks for all of them would fragment the heap.
+        """
+        # The pause is at least the time that one message takes by the limit of messages. So this path keeps that limit, too.
         pause = max(_ACK_PAUSE, 1 / parked.settings.messages_per_second)
         if len(data) > _ACK_BYTES or self._reports.silent_for(parked.instance) < pause:
             return False
@@ -356,7 +372,7 @@ class ParkingLot:
                 await self._beat_once(self._due.pop(heapq.heappop(self._ticks)))
 
     async def _beat_once(self, due: list[Parked]) -> None:
-        """Do what is due for these, with one frame for all that have the same."""
+        """Handle the heartbeats that are due. Clients with the same key and version share one frame."""
         frames: dict[tuple[Key, str | None], bytes] = {}
         timestamp = self._timestamp()
         for number, parked in enumerate(due, 1):
@@ -364,7 +380,7 @@ class ParkingLot:
                 now = trio.current_time()
                 if parked.pinged is not None:
                     if now >= parked.pinged + parked.settings.heartbeat_timeout - _TICK * _FUZZ:
-                        # What it answered while this process was stopped is there, and only wasn't read yet.
+                        # If this process was stopped, the client's answer may have arrived without being read.
                         self._receive(parked)
                         if parked in self and parked.pinged is not None:
                             self.wake(parked).close(CloseReason.HEARTBEAT)
@@ -395,7 +411,7 @@ class ParkingLot:
     # Leaving.
 
     def _leave(self, parked: Parked) -> Sequence[Key]:
-        """Let go of a connection, and return the keys of what waits for it; see `Outgoing.leave`."""
+        """Remove a connection from the lot. Returns the keys of its waiting deliveries; see `Outgoing.leave`."""
         del self._parked[parked.fd]
         self._epoll.unregister(parked.fd)
         return self._outgoing.leave(parked)

@@ -1,7 +1,7 @@
-"""How many different patterns there may be: in the process, and of one owner. Pure.
+"""Limits the number of different patterns, in the process and for each owner. Pure.
 
-Each pattern costs memory and work for every key that becomes known, however many clients share it. So a pattern counts once for the process, and
-once for each owner: a token, or an address where nobody is asked for a token.
+Each pattern costs memory, and work for every new key, however many clients share it. So a pattern counts once for the process
+and once for each owner. An owner is a token. If the server requires no token, an owner is an address.
 """
 
 from collections import Counter
@@ -12,12 +12,13 @@ from ..auth import Admission
 from ..core.errors import RemoteError
 from ..core.patterns import Pattern
 
-# What proved who somebody is, and a name: of a token or of a JWT's subject, or an address. A JWT's key stands for all its subjects.
+# The identity of a credential, and a name: the name of a token, the subject of a JWT, or an address. All subjects of one JWT
+# key share its identity.
 PatternOwner: TypeAlias = tuple[str, str]
 
 
 def owner_of(admission: Admission, host: str) -> PatternOwner:
-    """For whom a connection's patterns count.
+    """Find the owner whose quota the patterns of a connection count for.
 
     Args:
         host: The address of the client, which a trusted proxy may have named; "" for a Unix socket.
@@ -26,11 +27,11 @@ def owner_of(admission: Admission, host: str) -> PatternOwner:
 
 
 class TooManyPatterns(RemoteError):
-    """More different patterns than there may be.
+    """A subscription would exceed a limit of different patterns.
 
     Attributes:
-        setting: The name of the limit, for the operator.
-        limit: What it is set to.
+        setting: The name of the setting, for the operator.
+        limit: The value of the setting.
     """
 
     def __init__(self, reason: str, setting: str, limit: int) -> None:
@@ -40,9 +41,11 @@ class TooManyPatterns(RemoteError):
 
 
 class PatternQuota:
-    """See the module.
+    """Counts patterns, and refuses those above the limits.
 
     Args:
+        distinct_patterns: The most different patterns in the process.
+        per_owner: The most different patterns of one owner.
         report: Called with each refusal.
     """
 
@@ -51,24 +54,24 @@ class PatternQuota:
     ) -> None:
         self._report = report
         self.replace(distinct_patterns, per_owner)
-        # How many connections of an owner have a pattern, and how many owners.
+        # For each owner and pattern, the number of connections. For each pattern, the number of owners.
         self._owners: dict[PatternOwner, Counter[Pattern]] = {}
         self._patterns: Counter[Pattern] = Counter()
 
     def replace(self, distinct_patterns: int, per_owner: int) -> None:
-        """Put other limits in force, for patterns to come."""
+        """Apply new limits to subscriptions from now on."""
         self._distinct_patterns = distinct_patterns
         self._per_owner = per_owner
 
     def __len__(self) -> int:
-        """How many different patterns there are."""
+        """The number of different patterns."""
         return len(self._patterns)
 
     def take(self, owner: PatternOwner, patterns: Sequence[Pattern]) -> None:
-        """Count patterns that a connection of an owner begins to have, each once.
+        """Add the patterns of one connection to the counts, each once.
 
         Raises:
-            TooManyPatterns: None of them is counted then.
+            TooManyPatterns: A limit would be exceeded. No pattern is counted then.
         """
         own = self._owners.get(owner, Counter())
         new = [pattern for pattern in patterns if pattern not in own]
@@ -83,7 +86,7 @@ class PatternQuota:
         self._patterns.update(new)
 
     def give_back(self, owner: PatternOwner, patterns: Iterable[Pattern]) -> None:
-        """Count patterns out that a connection of an owner had, each once."""
+        """Subtract the patterns of one connection from the counts, each once."""
         own = self._owners.get(owner, Counter())
         for pattern in patterns:
             _count_out(own, pattern)

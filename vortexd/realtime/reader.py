@@ -1,7 +1,8 @@
-"""The reader of an awake connection: bytes from the socket become messages, and answers to control frames.
+"""The reader of an awake connection: parses bytes from the socket into messages, and answers control frames.
 
-In come bytes, and those that came while the connection was parked; out go whole messages and signs of life. The input is bounded: the
-reader waits for a turn with each message, and for room in the queue with each reply.
+It reads the socket, and first the bytes that arrived while the connection was parked. It passes on whole messages, and
+reports signs of life. The input is bounded: the reader waits for a turn before each message, and for room in the queue
+before each reply.
 """
 
 import math
@@ -29,15 +30,15 @@ class Reader:
     """Reads from one client.
 
     Args:
-        turns: Each message waits for a turn, so that a burst of messages does not delay other clients.
-        take: Does what a message asks for.
+        turns: Each message waits for a turn, so that a burst of messages doesn't delay other clients.
+        take: Executes the command in a message.
         take_control: Counts a ping or pong frame.
         reply: Queues a reply, and waits for room.
 
     Attributes:
-        received: Bytes that came while the connection was parked, or was being parked.
-        is_listening: The reader waits for bytes, and works at none.
-        is_garbled: The input is no longer a sequence of frames.
+        received: Bytes that arrived while the connection was parked or was being parked.
+        is_listening: Whether the reader waits for bytes and handles none.
+        is_garbled: Whether the input is no longer a valid sequence of frames.
     """
 
     def __init__(
@@ -72,15 +73,17 @@ class Reader:
 
     @property
     def is_between(self) -> bool:
-        """Whether all that came is read, and no frame or message has begun and not ended."""
+        """Whether all received bytes are handled, and no frame or message is incomplete."""
         is_open = self._websocket.state is ConnectionState.OPEN
         return is_open and not self.received and self._boundary.is_between and not self._inbound.is_open
 
     async def run(self) -> CloseReason | None:
-        """Read until the connection ends, and return why; None if it is being parked, with `received` what came meanwhile.
+        """Read until the connection ends, and return the reason.
+
+        If the connection is being parked, return None. `received` then has the bytes that arrived meanwhile.
 
         Raises:
-            Unacceptable: The client sent what ends the connection.
+            Unacceptable: The client has sent something that ends the connection.
             trio.BrokenResourceError, trio.ClosedResourceError: The socket is broken.
         """
         self.is_listening = False
@@ -104,7 +107,7 @@ class Reader:
                 if not data:
                     return CloseReason.LOST
                 if self._lifecycle.is_parking:
-                    # The other tasks are ending: what would be begun now could be cancelled in the middle.
+                    # The other tasks are ending. If these bytes were handled now, the work could be cancelled halfway.
                     self.received = data
                     return None
                 self.is_listening = False
@@ -119,7 +122,7 @@ class Reader:
         self._websocket.receive_data(data)
 
     async def _receive(self, event: Event) -> CloseReason | None:
-        """Handle an event of wsproto. Returns why the connection ends, if it does."""
+        """Handle an event of wsproto. If it ends the connection, return the reason."""
         match event:
             case TextMessage() | BytesMessage():
                 message = self._inbound.receive(event)
@@ -137,10 +140,10 @@ class Reader:
                     self._counters.heartbeat_answered(seconds)
             case CloseConnection(code=code):
                 if self._websocket.state is ConnectionState.OPEN:
-                    # Not the client's close frame: wsproto says by it that what came can't be a frame.
+                    # This isn't the client's close frame. wsproto reports in this way that the input isn't a valid frame.
                     self.is_garbled = True
                     return _reason_of(code)
-                # Behind what is queued, for the client has said only that it won't send any more.
+                # Answer after the queued frames, because the client has only announced that it sends nothing more.
                 await self._reply(Reply(self._websocket.send(event.response()), ends=CloseReason.CLIENT))
                 await trio.sleep(self._settings.close_timeout)
                 return CloseReason.CLIENT

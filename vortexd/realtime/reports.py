@@ -1,6 +1,6 @@
-"""What clients acknowledge, on its way to the fleet: the right to say it, the time, and the count. Pure.
+"""Passes acks from clients on to the fleet: checks the right to report, adds the time, and counts them. Pure.
 
-Who says something says it for its own connection and for nobody else; what it may speak of, its token says.
+An ack applies only to the client's own connection. The token of the client determines the keys that it may report.
 """
 
 from collections.abc import Callable
@@ -13,16 +13,16 @@ from .session import Acknowledge
 
 
 class Counters(Protocol):
-    """What is counted."""
+    """The metrics of acks."""
 
     def acknowledged(self, status: str) -> None: ...
 
 
 class Reports:
-    """See the module.
+    """Passes reports of clients on to the fleet.
 
     Args:
-        now: The time in seconds since the epoch.
+        now: Returns the time in seconds since the epoch.
     """
 
     def __init__(self, fleet: Fleet, counters: Counters, now: Callable[[], float]) -> None:
@@ -31,23 +31,26 @@ class Reports:
         self._now = now
 
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """The current time in seconds since the epoch."""
         return self._now()
 
     def begin(self, instance: Instance) -> None:
-        """A connection has begun."""
+        """Record that a connection has begun."""
         self._fleet.join(instance, self._now())
 
     def end(self, instance: Instance) -> None:
-        """A connection has ended."""
+        """Record that a connection has ended."""
         self._fleet.leave(instance, self._now())
 
     def drop(self, instance: Instance, key: Key) -> None:
-        """A connection isn't sent a key any more that its patterns matched."""
+        """Record that a connection no longer receives a key that its patterns matched."""
         self._fleet.drop(instance, key)
 
     def take(self, instance: Instance, admission: Admission, said: Acknowledge) -> bool:
-        """Keep what was said of a key that the client is sent. Returns whether it may say so; else nothing has happened."""
+        """Record an ack for a key that the client receives.
+
+        Returns whether the client has the right to report. If not, nothing is recorded.
+        """
         if not admission.may(Right.REPORT, said.key):
             return False
         self._counters.acknowledged(said.status)
@@ -55,6 +58,6 @@ class Reports:
         return True
 
     def silent_for(self, instance: Instance) -> float:
-        """For how many seconds an instance has said nothing of the key that it came for; 0 where that isn't known."""
+        """The seconds since an instance last reported its main key; 0 if this isn't known."""
         at = self._fleet.last_word(instance)
         return 0.0 if at is None else self._now() - at

@@ -1,8 +1,8 @@
-"""All WebSocket connections: from an upgrade request to a running connection, and to the drain at the end.
+"""Serves all WebSocket connections, from the upgrade request to the drain at the end.
 
-In comes an accepted stream with its request head. A connection is one of two things: *parked* in the lot, as most are most of the time, or
-*awake* with its tasks. Whatever it becomes, it is registered and its first state is written or marked as missing in one synchronous step, so no
-change can fall between.
+The listener passes in a stream with its request head. A connection is either *parked* in the lot, or *awake* with its tasks.
+Most connections are parked most of the time. In both cases, one synchronous step registers the connection and writes its
+first state or marks it as missing. So the client can't miss a change in between.
 """
 
 import os
@@ -53,24 +53,24 @@ from .reports import Reports
 
 log = structlog.get_logger()
 
-# How long a drain takes per connection, up to its limit: ten milliseconds apart, so that 1,000 clients come back over ten seconds.
+# The seconds between two connections in a drain, unless its limit requires less. So 1,000 clients reconnect over ten seconds.
 _DRAIN_INTERVAL = 0.01
 
 
-# Messages of clients that are taken in one round of the loop, which is about two milliseconds with the answers.
+# The messages of clients that are handled in one round of the event loop. With the answers, this takes about two milliseconds.
 _MESSAGES_AT_ONCE = 4
-# What is sent when a connection begins, at most, without a task that waits for the client to take it.
+# When a connection begins, at most this many bytes are sent without a task that waits for the client.
 _FIRST_BYTES = 1_048_576
 
 _ROUTE = "/ws/{application}/{profile}"
 
 _Member: TypeAlias = Connection | Parked
-# By a Unix socket.
+# The sender of a connection on a Unix socket.
 _NOBODY_KNOWN = Sender()
 
 
 class Keys(clients.Keys, Protocol):
-    """What the server asks of the pipeline."""
+    """The part of the pipeline that the server needs."""
 
     @property
     def default_label(self) -> str | None: ...
@@ -81,7 +81,7 @@ class Keys(clients.Keys, Protocol):
 
 
 class Counters(clients.Counters, Protocol):
-    """What the server counts."""
+    """The metrics of the server."""
 
     def connection_opened(self) -> None: ...
     def connection_closed(self, reason: str) -> None: ...
@@ -89,12 +89,12 @@ class Counters(clients.Counters, Protocol):
 
 @attrs.frozen(slots=True)
 class Connected:
-    """A connection as an operator is told of it.
+    """The facts about a connection that operators see.
 
     Attributes:
-        principal: Whose token it has.
-        version: What it was last sent of its key.
-        patterns: How many it has subscribed to.
+        principal: The name of the client's principal, such as the name of its token.
+        version: The last version of its main key that was sent to it.
+        patterns: The number of patterns that it has subscribed to.
     """
 
     instance: Instance
@@ -109,13 +109,13 @@ class WebSocketServer:
     """Serves WebSocket connections, each until it ends.
 
     Args:
-        registry: Where connections are found by the broadcaster.
-        timestamp: The current time as RFC 3339, UTC.
-        random: For jitter.
-        gate: Who is let in.
-        connections_per_token: Connections with one token; 0 means no limit.
-        leave: Called with the peer's address when a connection ends of which `serve` has returned True.
-        fleet: What is known of those who are connected; without it, nobody asks.
+        registry: The connections by their subscriptions. The broadcaster reads it.
+        timestamp: Returns the current time as RFC 3339, UTC.
+        random: The source of jitter.
+        gate: Checks tokens, Host and Origin.
+        connections_per_token: The most connections with one token; 0 means no limit.
+        leave: If `serve` has returned True for a connection, called with the client's address when the connection ends.
+        fleet: Records which instances are connected; None if nothing reads it.
     """
 
     def __init__(
@@ -153,7 +153,10 @@ class WebSocketServer:
         self._faults = Faults()
 
     def replace(self, settings: RealtimeSettings, connections_per_token: int) -> None:
-        """Put other settings in force for connections to come. Those that are there keep theirs: some were told them."""
+        """Apply new settings to new connections.
+
+        Open connections keep their settings, because the server has announced some of them in `hello`.
+        """
         self._settings = settings
         self._connections_per_token = connections_per_token
         self._quota.replace(settings.distinct_patterns, settings.distinct_patterns_per_owner)
@@ -166,11 +169,11 @@ class WebSocketServer:
 
     @property
     def parked(self) -> int:
-        """How many of the connections are parked."""
+        """The number of parked connections."""
         return len(self._lot)
 
     def connected(self) -> Iterator[Connected]:
-        """Everybody who is connected, at this moment."""
+        """Yield all connections that are open now."""
         for each in self._awake:
             client = each.client
             version, patterns = each.versions.get(client.key), len(each.patterns)
@@ -182,7 +185,7 @@ class WebSocketServer:
             )
 
     async def park(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the parking lot, until everybody has been let go by `drain`. Without it, nobody is parked."""
+        """Run the parking lot until `drain` has ended all connections. If this doesn't run, no connection is parked."""
         await self._lot.run(task_status)
 
     async def serve(
@@ -193,15 +196,15 @@ class WebSocketServer:
         connection_id: str | None = None,
         sender: Sender = _NOBODY_KNOWN,
     ) -> bool:
-        """Answer a handshake and serve the connection, until it ends or is parked. Raises nothing that a peer can cause.
+        """Answer a handshake and serve the connection until it ends or is parked. No action of a client makes this raise.
 
         Args:
-            head: The request head, and whatever came behind it.
-            target: The request target in it.
-            sender: Whose request it is.
+            head: The request head, and all received bytes after it.
+            target: The target in the request head.
+            sender: The client that has sent the request.
 
         Returns:
-            Whether it was parked, and goes on without this task. Else the stream is closed.
+            Whether the connection was parked. If so, it continues without this task. If not, the stream is closed.
         """
         async with stream:
             try:
@@ -213,14 +216,14 @@ class WebSocketServer:
             return await self._serve(stream, opening, client)
 
     async def _open(self, head: bytes, target: str, connection_id: str, sender: Sender) -> tuple[Opening, Client]:
-        """Take a request apart, let its sender in, and bring its key into use.
+        """Parse a handshake, check its token and rights, and hold its key.
 
         Raises:
-            Refusal: It can't be served; no key is in use for it.
+            Refusal: The handshake is refused. Its key isn't held then.
         """
         opening = open_handshake(head)
         try:
-            # In this order: who isn't let in doesn't learn what there is.
+            # Check the token first. A client without access must not learn which keys exist.
             admission = self._gate.admit(opening.headers, target, sender)
             wanted = parse_target(target)
             default_label = self._keys.default_label
@@ -228,10 +231,10 @@ class WebSocketServer:
                 raise Refusal(503, "starting", {"Retry-After": "1"})
             key = Key(wanted.application, wanted.profile, wanted.label or default_label)
             admission.authorize(Right.SUBSCRIBE, key)
-            # In a thread, and shared with others that want the same: `hold` finds it done.
+            # This parses in a thread, once for all clients that wait for the same key. `hold` then finds the result.
             key = (await self._keys.read(key)).key
             async with self._keys.arriving(key):
-                # Asked behind the awaits, or who waited in them would be overlooked by the drain, or by a reload.
+                # Check this after the awaits. Otherwise a drain or a reload would overlook clients that wait in them.
                 admission.renew()
                 admission.authorize(Right.SUBSCRIBE, key)
                 if self._is_draining:
@@ -268,10 +271,10 @@ class WebSocketServer:
         owner = owner_of(admission, instance.host)
         return Client(key, last_version, admission, instance, answer, bits, hello, owner, settings)
 
-    # The life of a connection.
+    # From the beginning to the end of a connection.
 
     async def _serve(self, stream: trio.abc.Stream, opening: Opening, client: Client) -> bool:
-        """Serve a connection whose key is in use, and release it. Returns whether it was parked."""
+        """Serve a connection whose key is held, and release the key at the end. Returns whether it was parked."""
         log.debug("connection opening", key=str(client.key), principal=client.admission.name)
         first = None
         if isinstance(stream, trio.SocketStream) and self._can_park(client) and not opening.is_ahead:
@@ -280,12 +283,12 @@ class WebSocketServer:
             except BaseException:
                 self._keys.release(client.key)
                 raise
-        # No await from here until it is registered: what is published from then on is either in its first state or delivered after it.
+        # No await may come before the registration. So each later change is either in the first state or delivered after it.
         if first is not None and isinstance(stream, trio.SocketStream) and self._can_park(client):
             delivery, frame = first
             version = delivery.new_version
             whole = client.answer + client.greeting(delivery, self._timestamp()) + frame
-            # Answer and state in one go, and no tasks: they would leave a hole in the heap where they were.
+            # Write the response and the first state at once, without tasks. Tasks would fragment the heap.
             written = _write_now(stream, whole)
             if written:
                 self._counters.sent(delivery.kind)
@@ -310,7 +313,10 @@ class WebSocketServer:
         return is_answered and await self._run(connection, stream, client)
 
     async def _first_state(self, client: Client) -> tuple[Delivery, bytes] | None:
-        """What brings a client up to date, and as it goes on the wire, still right when this returns; None where it takes more than that."""
+        """Make the first state of a client, and its bytes. They are current when this returns.
+
+        Returns None if the key was removed, or if the client has no right to it.
+        """
         while True:
             delivery = await self._keys.catch_up(client.key, client.last_version)
             shared, bits = frame_of(delivery), client.window_bits
@@ -321,7 +327,7 @@ class WebSocketServer:
                 return delivery, frame
 
     def _first_ping(self, client: Client) -> float:
-        # Early by chance, so that clients that came together don't beat together.
+        # The first interval is shorter by a random part, so that the heartbeats of many new clients are spread in time.
         return trio.current_time() + client.settings.heartbeat_interval * self._random.uniform(0.5, 1.0)
 
     def _connection(self, stream: trio.abc.Stream, websocket: clients.WebSocket, client: Client) -> Connection:
@@ -351,7 +357,7 @@ class WebSocketServer:
         self._counters.connection_opened()
 
     async def _run(self, connection: Connection, stream: trio.abc.Stream, client: Client) -> bool:
-        """Let an awake connection do what it has to. Returns whether it was parked."""
+        """Run an awake connection until it ends or is parked. Returns whether it was parked."""
         reason: CloseReason | None = CloseReason.INTERNAL
         try:
             while True:
@@ -360,7 +366,7 @@ class WebSocketServer:
                     return False
                 reason = CloseReason.INTERNAL
                 if self._can_park(client) and isinstance(stream, trio.SocketStream):
-                    # No await from the end of its tasks to here.
+                    # No await may come between the end of its tasks and this.
                     del self._awake[connection]
                     more, versions = None, connection.versions
                     if connection.patterns:
@@ -419,14 +425,14 @@ class WebSocketServer:
         return parked
 
     def _hand_over(self, old: _Member, new: _Member, key: Key, patterns: Iterable[Pattern]) -> None:
-        """Let one subscriber take another's place, without a moment in which nobody wants what both do."""
+        """Replace one subscriber with another. At each moment, at least one of them is subscribed."""
         self._registry.add(new, key)
         self._registry.discard(old, key)
         self._registry.replace(old, new, patterns)
 
     def awaken(self, parked: Parked, received: bytes, unsent: bytes, missed: Iterable[Key]) -> Connection:
         """See `parking.Owner`."""
-        assert self._lot.nursery is not None  # nobody is parked while it is closed
+        assert self._lot.nursery is not None  # no connection is parked if the lot is closed
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=parked.fd)))
         deflate: list[Extension] = []
         if parked.window_bits is not None:
@@ -450,7 +456,7 @@ class WebSocketServer:
         return woken
 
     async def _run_again(self, woken: Connection, stream: trio.SocketStream, client: Client) -> None:
-        """The task of a woken connection; its handler of last resort."""
+        """Run a woken connection in its own task. Unexpected errors end here: they are logged and end the connection."""
         is_parked = False
         instance = client.instance
         with bound_contextvars(connection=instance.connection, peer=instance.host or "unix"):
@@ -472,7 +478,7 @@ class WebSocketServer:
         self._leave(parked.instance.host)
 
     def recheck(self) -> None:
-        """Judge everybody by the rights that are in force now."""
+        """Check all connections against the current rights."""
         for each in list(self._awake):
             each.recheck()
         for parked in self._lot:
@@ -485,7 +491,7 @@ class WebSocketServer:
                 self._lot.wake(parked).recheck()
 
     async def _answer(self, stream: trio.abc.Stream, answer: bytes) -> bool:
-        """Write the answer to a handshake, under the deadline. Returns whether it was written."""
+        """Write the response to a handshake within the write timeout. Returns whether it was written."""
         with trio.move_on_after(self._settings.write_timeout) as scope:
             try:
                 await stream.send_all(answer)
@@ -494,11 +500,14 @@ class WebSocketServer:
         return not scope.cancelled_caught
 
     async def drain(self, seconds: float) -> None:
-        """Say goodbye to every client, spread over at most this time. From now on no new ones are accepted."""
+        """Announce the end to every client and close its connection, spread over at most this time.
+
+        From now on, new handshakes are refused.
+        """
         self._is_draining = True
         told: set[_Member] = set()
         deadline = trio.current_time() + seconds
-        # Again, as long as there is somebody who was parked when the others were told, and woke by himself.
+        # Repeat this for connections that were parked at first, and were woken by their clients meanwhile.
         while members := [each for each in (*self._awake, *self._lot) if each not in told]:
             self._random.shuffle(members)
             interval = min(_DRAIN_INTERVAL, max(deadline - trio.current_time(), 0) / len(members))
@@ -519,7 +528,7 @@ class WebSocketServer:
 
 
 def _write_now(stream: trio.SocketStream, data: bytes) -> int:
-    """Write as much as the socket takes at once. Of a broken one whoever waits for it is told."""
+    """Write as many bytes as the socket accepts at once. Errors are reported to the task that later waits on the socket."""
     try:
         return os.write(stream.socket.fileno(), data)
     except OSError:

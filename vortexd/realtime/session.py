@@ -1,7 +1,7 @@
-"""What a client's messages mean, and what may be said how often. Sans-IO: text in, requests out, time as an argument.
+"""Interprets a client's messages, and limits their rate. Pure: text comes in, requests go out, and time is an argument.
 
-A session knows nothing of sockets or of the store: it says what the connection is to do. A message that is wrong, or one too many, costs
-the client an `error`; going on like that costs it the connection.
+A session uses no socket and no store. It only returns the requests that the connection must execute. If a message is invalid
+or exceeds a limit, the client gets an `error`. If the client continues, the connection is closed.
 """
 
 from collections.abc import Iterable
@@ -25,10 +25,10 @@ _MAX_ERROR_LENGTH = 4_096
 
 @attrs.frozen(slots=True)
 class Answer:
-    """Send the client this message.
+    """Request: send this message to the client.
 
     Attributes:
-        kind: The received message as the metric counts it: "ping", or "refused" if it is invalid or over a limit.
+        kind: The label for the metric of received messages: "ping", or "refused" if the message is invalid or over a limit.
     """
 
     message: bytes
@@ -37,11 +37,11 @@ class Answer:
 
 @attrs.frozen(slots=True)
 class Resync:
-    """Send the client the newest document, unless it has that.
+    """Request: send the newest document to the client, unless the client has it.
 
     Attributes:
-        last_version: What the client says it has; None is nothing.
-        wants_diff: It takes the patch from there in place of the document.
+        last_version: The version that the client claims to have; None if it has none.
+        wants_diff: Whether the client accepts the patch from that version in place of the document.
     """
 
     kind: ClassVar[str] = "resync"
@@ -53,11 +53,11 @@ class Resync:
 
 @attrs.frozen(slots=True)
 class Subscribe:
-    """Subscribe to patterns, and confirm them.
+    """Request: subscribe to patterns, and confirm them.
 
     Attributes:
-        patterns: What the client asked for.
-        new: Those of them that weren't in force.
+        patterns: All patterns in the client's message.
+        new: The patterns among them that weren't in force before.
     """
 
     kind: ClassVar[str] = "subscribe"
@@ -68,11 +68,11 @@ class Subscribe:
 
 @attrs.frozen(slots=True)
 class Unsubscribe:
-    """End subscriptions to patterns, and confirm it.
+    """Request: end subscriptions to patterns, and confirm this.
 
     Attributes:
-        patterns: What the client asked for.
-        ended: Those of them that were in force.
+        patterns: All patterns in the client's message.
+        ended: The patterns among them that were in force.
     """
 
     kind: ClassVar[str] = "unsubscribe"
@@ -83,7 +83,7 @@ class Unsubscribe:
 
 @attrs.frozen(slots=True)
 class Acknowledge:
-    """The application says what it did with a version."""
+    """Request: record that the application has applied or rejected a version."""
 
     kind: ClassVar[str] = "ack"
 
@@ -95,9 +95,9 @@ class Acknowledge:
 
 @attrs.frozen(slots=True)
 class Close:
-    """End the connection."""
+    """Request: end the connection."""
 
-    # The refused message before it has been counted.
+    # This counts no received message. If the message was refused, the `Answer` before this counts it.
     kind: ClassVar[None] = None
 
     reason: CloseReason
@@ -107,11 +107,11 @@ Request: TypeAlias = Answer | Resync | Subscribe | Unsubscribe | Acknowledge | C
 
 
 class Session:
-    """One client's conversation.
+    """The conversation with one client.
 
     Args:
         key: The main subscription.
-        settings: How much may be said.
+        settings: The limits of messages and patterns.
     """
 
     def __init__(self, key: Key, settings: RealtimeSettings) -> None:
@@ -121,31 +121,31 @@ class Session:
         self._resyncs = Bucket(settings.resyncs_per_second, settings.resync_burst)
         self._errors = Bucket(settings.errors_per_minute / 60, settings.errors_per_minute)
         self._buckets = self._messages, self._resyncs, self._errors
-        # Messages over the limit since the last one within it.
+        # The number of messages above the limit since the last message within the limit.
         self._over = 0
         self._patterns: dict[Pattern, None] = {}
 
     @property
     def patterns(self) -> tuple[Pattern, ...]:
-        """The patterns in force, in the order they were asked for."""
+        """The patterns in force, in the order of their subscriptions."""
         return tuple(self._patterns)
 
     def is_fresh(self, now: float) -> bool:
-        """Whether nothing but patterns is left of what the client has said: it could as well be a new session with these."""
+        """Whether the session has no state except its patterns, so that a new session with them would be the same."""
         return all(bucket.is_full(now) for bucket in self._buckets)
 
     def fresh_in(self, now: float) -> float:
-        """Seconds until it is fresh, if the client says nothing until then."""
+        """The seconds until the session is fresh, if the client sends nothing until then."""
         return max(bucket.full_in(now) for bucket in self._buckets)
 
     def restore(self, patterns: Iterable[Pattern]) -> None:
-        """Put in force the patterns of a former session that was fresh."""
+        """Restore the patterns of an earlier session that was fresh."""
         self._patterns = dict.fromkeys(patterns)
 
     def receive_control(self, now: float) -> tuple[Request, ...]:
-        """Count a ping or pong frame; they come out of the same bucket as messages, for they cost as much.
+        """Count a ping or pong frame. These share a bucket with messages, because they cost as much.
 
-        Over the limit they are counted and left at that, until they are as many as the limit.
+        Frames above the limit are only counted. If there are more of them than the limit, the connection ends.
         """
         if self._messages.take(now):
             self._over = 0
@@ -153,13 +153,13 @@ class Session:
         return self._over_limit()
 
     def receive(self, text: str, now: float, timestamp: str) -> tuple[Request, ...]:
-        """Take one message, and return what is to be done about it, in order.
+        """Take one message, and return the requests to execute, in order.
 
-        Never raises: what is wrong with a message becomes an `error` message.
+        This never raises. If a message is invalid, the result is an answer with an `error`.
 
         Args:
-            now: Monotonic, in seconds.
-            timestamp: RFC 3339, for answers.
+            now: The monotonic time in seconds.
+            timestamp: The current time as RFC 3339, for answers.
         """
         if not self._messages.take(now):
             is_first = not self._over
@@ -176,16 +176,16 @@ class Session:
             return self.refuse("SUBSCRIPTION_FAILED", error.reason, now, timestamp)
 
     def refuse(self, code: str, reason: str, now: float, timestamp: str) -> tuple[Request, ...]:
-        """Answer a message with an error, and end the connection of a client that makes too many."""
+        """Answer a message with an error. If the client has made too many errors, end the connection."""
         answer = Answer(messages.error(code, reason, timestamp))
         return (answer,) if self._errors.take(now) else (answer, Close(CloseReason.POLICY))
 
     def in_force(self, patterns: Iterable[Pattern]) -> tuple[Pattern, ...]:
-        """Those of some patterns that are in force."""
+        """Return the patterns among these that are in force."""
         return tuple(pattern for pattern in patterns if pattern in self._patterns)
 
     def forget(self, patterns: Iterable[Pattern]) -> None:
-        """Let patterns be in force no longer."""
+        """Remove patterns from those in force."""
         for pattern in patterns:
             self._patterns.pop(pattern, None)
 
@@ -207,7 +207,7 @@ class Session:
                 patterns = _patterns(message, self._settings.patterns)
                 if len(self._patterns.keys() | set(patterns)) > self._settings.patterns:
                     raise InvalidMessage(f"at most {self._settings.patterns} patterns", "SUBSCRIPTION_FAILED")
-                # Those in force already are told again, and nothing else.
+                # Patterns that are in force already are only confirmed again.
                 new = tuple(pattern for pattern in patterns if pattern not in self._patterns)
                 self._patterns.update(dict.fromkeys(new))
                 return (Subscribe(patterns, new),)
@@ -222,7 +222,7 @@ class Session:
                 raise InvalidMessage("there is no such type of message")
 
     def _key_of(self, message: dict[str, Any]) -> Key:
-        """The key a message is about: the main one, or the one it names."""
+        """Return the key that a message names. If it names no key, this is the main key."""
         members = [
             _text(message, member, own)
             for member, own in (
@@ -250,7 +250,7 @@ class Session:
 def _text(message: dict[str, Any], member: str, default: str | None) -> str | None:
     value = message.get(member, default)
     if value is not None and not isinstance(value, str):
-        raise InvalidMessage(f"{member} is text")
+        raise InvalidMessage(f"{member} must be text")
     return value
 
 
@@ -260,6 +260,6 @@ def _patterns(message: dict[str, Any], most: int) -> tuple[Pattern, ...]:
         raise InvalidMessage("patterns is a list of text", "SUBSCRIPTION_FAILED")
     texts = dict.fromkeys(texts)
     if len(texts) > most:
-        # Before they are parsed: a message has room for thousands.
+        # Check this before parsing, because a message can contain thousands of patterns.
         raise InvalidMessage(f"at most {most} patterns", "SUBSCRIPTION_FAILED")
     return tuple(dict.fromkeys(parse_pattern(text) for text in texts))

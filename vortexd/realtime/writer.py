@@ -1,7 +1,7 @@
-"""The writer of an awake connection: it writes the next thing of the chain to the socket, each write under a deadline.
+"""The writer of an awake connection: writes the next step of the chain to the socket. Each write has a deadline.
 
-In come the steps of a `chain.Chain`, and the frames that the pipeline makes for a client that catches up; out go bytes. It is the only task
-that writes while the connection is served, so no frame is cut by another one.
+It takes the steps of a `chain.Chain`, and catch-up frames from the pipeline. While the connection is served, no other task
+writes. So no frame is interrupted by another one.
 """
 
 import math
@@ -21,9 +21,9 @@ from .framing import Compressor, frame_of
 from .heartbeat import Heartbeat
 from .inbound import Unacceptable
 
-# What is written at once. A client must take this much within the write deadline, whatever the size of the whole frame.
+# The bytes of one write. A client must accept them within the write timeout, whatever the size of the whole frame.
 _WRITE_BYTES = 65_536
-# How often to ask whether the connection is quiet, where it isn't yet.
+# The least seconds between two checks whether the connection is quiet.
 _PARK_PAUSE = 0.1
 _PING = Reply(b"", is_ping=True)
 
@@ -32,13 +32,13 @@ class Writer:
     """Writes to one client.
 
     Args:
-        timestamp: The current time as RFC 3339, UTC.
-        can_park: Whether nothing is pending.
-        fresh_in: Seconds until nothing is to be remembered of what the client has sent.
+        timestamp: Returns the current time as RFC 3339, UTC.
+        can_park: Returns whether nothing is pending.
+        fresh_in: Returns the seconds until the session has no state except its patterns.
 
     Attributes:
-        may_park: The connection may be parked once it is quiet.
-        is_writing: A frame is half written.
+        may_park: Whether the connection may be parked when it is quiet.
+        is_writing: Whether a frame is only partly written.
     """
 
     def __init__(
@@ -69,17 +69,17 @@ class Writer:
         self._fresh_in = fresh_in
         self._has_more = trio.Event()
         self._has_room = trio.Event()
-        # Nothing is written before it.
+        # Whether `hello` was written, if the client gets one. Nothing is written before it.
         self._is_greeted = client.hello is None
         self.may_park = False
         self.is_writing = False
 
     def wake(self) -> None:
-        """Let the task look again for something to write."""
+        """Wake the task, because there may be something to write."""
         self._has_more.set()
 
     async def reply(self, reply: Reply) -> None:
-        """Queue a reply, and wait for room: what a client makes us send is bounded by what it reads."""
+        """Queue a reply, and wait for room. So a client can't cause more replies than it reads."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while not self._chain.reply(reply):
             self._has_room = trio.Event()
@@ -87,11 +87,11 @@ class Writer:
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def beat(self) -> None:
-        """Queue a heartbeat. A full queue is no reason to wait: the write deadline says whether the client reads."""
+        """Queue a heartbeat. If the queue is full, leave it out; the write timeout then shows whether the client reads."""
         self._chain.reply(_PING)
 
     async def run(self) -> CloseReason | None:
-        """Write until the connection ends, and return why; None if it is quiet and can be parked.
+        """Write until the connection ends, and return the reason. If the connection can be parked, return None.
 
         Raises:
             Unacceptable: The client doesn't read.
@@ -120,13 +120,13 @@ class Writer:
                         return None
 
     async def _wait(self) -> bool:
-        """Wait for something to write. Returns whether it has been quiet for long enough to park instead."""
+        """Wait for something to write. Returns whether the connection was quiet for so long that it can be parked instead."""
         if not self._chain.is_idle:
-            # The delivery that was handed over was skipped, and something else is to be written.
+            # The writer has skipped the delivery that was handed to it, and there is something else to write.
             return False
         pause = math.inf
         if self.may_park:
-            # There may be thousands of connections that aren't fresh: each looks again when it may be.
+            # There may be thousands of sessions that aren't fresh. So each one checks again only when it can be fresh.
             pause = max(self._settings.park_after, _PARK_PAUSE, self._fresh_in(trio.current_time()))
             if self._settings.park_after == 0 and self._can_park():
                 return True
@@ -140,7 +140,7 @@ class Writer:
     async def _catch_up(self, asked: CatchUp) -> None:
         key = asked.key
         delivery = await self._keys.catch_up(key, asked.base(self._keys.version_of))
-        # No await from here to the write: deliveries after this moment build on this frame.
+        # No await may come before `caught_up`, and no other item is written before this frame. Later deliveries build on it.
         if not self._chain.caught_up(asked, delivery, self._keys.version_of(key)):
             return
         greeting = b"" if self._is_greeted else self._client.greeting(delivery, self._timestamp())
@@ -150,7 +150,7 @@ class Writer:
         self._count([delivery])
 
     def _count(self, deliveries: Iterable[Delivery]) -> None:
-        """Count what was written."""
+        """Count the written deliveries."""
         now = trio.current_time()
         for each in deliveries:
             self._counters.sent(each.kind)
@@ -158,7 +158,7 @@ class Writer:
                 self._counters.delivered(now - each.published, 1)
 
     def _batch(self) -> tuple[list[bytes], CloseReason | None, list[Delivery]]:
-        """Take what is queued, up to one write."""
+        """Take queued items, up to the size of one write."""
         parts: list[bytes] = []
         deliveries: list[Delivery] = []
         size = 0
@@ -175,23 +175,24 @@ class Writer:
         return parts, None, deliveries
 
     async def _on_the_wire(self, frames: Sequence[bytes]) -> bytes:
-        """Frames as this client takes them, in one piece."""
+        """Join frames in the form for this client."""
         bits = self._client.window_bits
         if bits is not None:
             frames = [await self._compressed(frame, bits) for frame in frames]
         return frames[0] if len(frames) == 1 else b"".join(frames)
 
     async def _compressed(self, frame: bytes, bits: int) -> bytes:
-        # What isn't shared (control frames, what holds something of this connection) isn't worth the work.
+        # Only shared frames are compressed. Control frames and messages for only this connection aren't worth the work.
         return await self._compressor.compress(frame, bits) if isinstance(frame, Frame) else frame
 
     async def _write(self, data: bytes) -> None:
-        """Write frames whole, each part under the deadline.
+        """Write complete frames in parts. Each part has the write timeout.
 
         Raises:
             Unacceptable: The client doesn't read.
         """
-        # From here to the first byte nothing can be cancelled any more, so a close frame isn't lost for a frame that never began.
+        # After this, nothing can be cancelled before the first byte. So if `is_writing` prevents the close frame, a frame has
+        # really begun.
         await trio.lowlevel.checkpoint_if_cancelled()
         self.is_writing = True
         for start in range(0, len(data), _WRITE_BYTES):
@@ -203,9 +204,10 @@ class Writer:
         self._counters.bytes_written(len(data))
 
     def _ping(self) -> bytes:
-        """A heartbeat behind all that was written, and the start of its time.
+        """Make a heartbeat, and start the time for its answer.
 
-        Nothing if a catch-up frame of the main key is to come, for then the client's version isn't known, or if the connection is closing.
+        If the main key is behind, return nothing, because the client's version isn't known then. If the connection is
+        closing, return nothing, too.
         """
         key = self._client.key
         if self._chain.is_behind(key):

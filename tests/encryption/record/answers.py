@@ -1,9 +1,10 @@
-"""Record what a Spring Cloud Config Server answers at /encrypt and /decrypt into ../answers.json. Run it by hand.
+"""Records the responses of a Spring Cloud Config Server to /encrypt and /decrypt in ../answers.json. Run it by hand.
 
     python answers.py URL_AES URL_STORE
 
-of two servers (5.0), the first with encrypt.key=foo, the second with encrypt.key-store.{location=../keys.p12,password=storepass,alias=first}.
-The store is keytool's: two -genkeypair -keyalg RSA -keysize 2048 -storetype PKCS12, -alias First and -alias second.
+The arguments are two servers (5.0). The first one has encrypt.key=foo. The second one has
+encrypt.key-store.{location=../keys.p12,password=storepass,alias=first}. keytool has made the store with two calls of
+-genkeypair -keyalg RSA -keysize 2048 -storetype PKCS12, with -alias First and -alias second.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What the adapter relies on in the h2 package."""
+"""The internals of h2 that the adapter relies on."""
 
 import h2.config
 import h2.connection

@@ -1,4 +1,4 @@
-"""What the adapter relies on in Hypercorn, and what it makes of it."""
+"""The internals of Hypercorn that the adapter relies on, and the behaviour of the adapter."""
 
 import inspect
 from collections.abc import Callable

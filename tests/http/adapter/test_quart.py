@@ -1,4 +1,4 @@
-"""What the adapter relies on in Quart, and what it makes of it."""
+"""The internals of Quart that the adapter relies on, and the behaviour of the adapter."""
 
 from collections.abc import Iterable
 

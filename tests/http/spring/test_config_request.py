@@ -1,4 +1,4 @@
-"""What paths ask for: Spring's routes."""
+"""Paths and queries of Spring's routes."""
 
 import contextlib
 

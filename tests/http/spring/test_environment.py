@@ -1,4 +1,4 @@
-"""Which media type is wanted, and what is in both."""
+"""The choice of the media type, and the contents of both media types."""
 
 import json
 

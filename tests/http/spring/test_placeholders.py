@@ -1,4 +1,4 @@
-"""Placeholders, as Spring resolves them, within bounds."""
+"""Placeholders are resolved as in Spring, within bounds."""
 
 import pytest
 

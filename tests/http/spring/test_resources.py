@@ -1,4 +1,4 @@
-"""Plain files: which one is meant, and whose it is."""
+"""Plain files: the file for a path, and the applications and profiles that it belongs to."""
 
 import attrs
 import pytest

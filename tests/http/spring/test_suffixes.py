@@ -1,4 +1,4 @@
-"""The forms with a suffix: Spring's own vectors, and where we differ on purpose."""
+"""The forms with a suffix: Spring's own test vectors, and the intended differences of vortexd."""
 
 import json
 

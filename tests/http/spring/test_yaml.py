@@ -1,4 +1,4 @@
-"""YAML as SnakeYAML writes it. The texts were written by SnakeYAML 2.5, as Spring Cloud Config Server 5.0.2 calls it."""
+"""YAML as SnakeYAML writes it. SnakeYAML 2.5 has written the texts, in the way Spring Cloud Config Server 5.0.2 calls it."""
 
 import pytest
 import yaml

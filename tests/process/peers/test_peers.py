@@ -1,4 +1,4 @@
-"""Questions between workers: a link in memory, and the test in the supervisor's place."""
+"""Questions between workers, over a link in memory. The test acts as the supervisor."""
 
 import signal
 import socket

@@ -1,4 +1,4 @@
-"""Outlines made by hand, for decisions that open no file."""
+"""Outlines that the tests write by hand, for decisions that open no file."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""One reading of a directory: what is taken, what is refused, and what a swap in the middle does."""
+"""One reading of a directory: the files that are read, the files that are refused, and a directory that is swapped meanwhile."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""What is remembered of a directory: written whole, read back only if it is whole, and never in the way of serving."""
+"""The remembered state of a directory: it is written as a whole, read only if it is complete, and never delays serving."""
 
 import errno
 import json

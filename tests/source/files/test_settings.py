@@ -1,4 +1,4 @@
-"""The settings of a directory: what its keys may say together, and whether it can be read."""
+"""The settings of a directory: valid combinations of keys, and whether the directory can be read."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""When a directory is published and what of it is held, as transcripts: events, outlines and moments in, verdicts out."""
+"""The time at which a directory is published, and the changes that are held back. Transcripts: events, outlines and times go in, verdicts come out."""
 
 import math
 from collections.abc import Mapping

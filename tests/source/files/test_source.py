@@ -1,4 +1,4 @@
-"""A watched directory, on a clock that jumps: what is published, when, and what is not."""
+"""A watched directory, with a clock that jumps: its publications and their times."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""The kernel's own events, as they come for what is done to real files."""
+"""The kernel's events for changes of real files."""
 
 import errno
 import os

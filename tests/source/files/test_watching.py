@@ -1,4 +1,4 @@
-"""How events are taken, and what is logged of what can't be watched, over watches that the test plays."""
+"""The reading of events, and the log of directories that can't be watched. The test plays the watches."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which files are being written, as transcripts of events."""
+"""Files that a program is still writing, as transcripts of events."""
 
 import pytest
 

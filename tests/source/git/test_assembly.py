@@ -1,4 +1,4 @@
-"""From labels and the objects that they point to, to trees: what is shared, what is skipped, and what is new."""
+"""Trees from labels and their objects: shared trees, skipped labels and new trees."""
 
 from collections.abc import Collection, Iterable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What git's complaints mean."""
+"""The meaning of git's error messages."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The disk that a mirror is on."""
+"""The disk of a mirror: its free space, and the leftovers of failed fetches that are removed from it."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""The fetch on real repositories: which objects are taken, and that one which isn't holds up no other ref."""
+"""Fetches from real repositories: the objects that are accepted. A refused object doesn't delay any other ref."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The newest commits of a label: who changed which path last, and what it held before."""
+"""The newest commits of a label: the last author of each path, and the content before."""
 
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which refs are labels, which label is the default, and which search paths lead nowhere."""
+"""The refs that are labels, the default label, and search paths that lead to nothing."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Symbolic links of a commit: which file each leads to, and which lead nowhere."""
+"""Symbolic links in a commit: the file that each leads to, and links that lead to no file."""
 
 import pytest
 

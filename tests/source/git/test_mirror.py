@@ -1,4 +1,4 @@
-"""The mirror: whose fault a failure is, what is left behind, the room on its disk, and the branch of the remote's HEAD."""
+"""The mirror: the causes of failures, leftover files, free space on its disk, and the branch of the remote's HEAD."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an operator is told, once."""
+"""Notices to the operator, which are logged once."""
 
 from typing import Any
 

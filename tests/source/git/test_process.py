@@ -1,4 +1,4 @@
-"""The git program, tamed: what becomes of its complaints."""
+"""The git program: its error messages become errors with a cause."""
 
 import os
 from pathlib import Path

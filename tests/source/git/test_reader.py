@@ -1,4 +1,4 @@
-"""What is read and published: after a fetch, and because clients ask for labels."""
+"""Reading and publishing: after a fetch, and when clients request labels."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""One repository, however its address is spelled."""
+"""Different spellings of one repository's address."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""When a repository is fetched, and when its remote is asked for the default branch."""
+"""The times of fetches, and of the requests for the remote's default branch."""
 
 from random import Random
 from typing import Any

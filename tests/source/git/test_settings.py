@@ -1,4 +1,4 @@
-"""The settings of a repository: what its keys may say together, its files, and `--source`."""
+"""The settings of a repository: valid combinations of keys, its files, and `--source`."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Commits as immutable files: links that are followed, pointers, submodules, and what one commit takes over from another."""
+"""Commits as immutable files: links, LFS pointers, submodules, and files that one commit takes over from another."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

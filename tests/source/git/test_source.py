@@ -1,4 +1,4 @@
-"""The git source on real repositories: what becomes a Tree, what is refused, and what it does when anything is broken."""
+"""The git source on real repositories: the published trees, the refused objects, and the behaviour if anything is broken."""
 
 import errno
 import os

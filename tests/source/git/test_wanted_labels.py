@@ -1,4 +1,4 @@
-"""The labels that are read, of those that there are."""
+"""The choice of the labels that are read, if there are many."""
 
 from typing import Any
 

@@ -1,7 +1,8 @@
-"""Record what a real Spring Cloud Config Server answers: `python -m tests.spring.record [SERVER ...]`.
+"""Records the responses of a real Spring Cloud Config Server: `python -m tests.spring.record [SERVER ...]`.
 
-Needs Maven and Java 17; run it by hand. It builds the Config Server of `pom.xml`, starts it once for each server of `requests.json` on a free
-port of 127.0.0.1, sends the requests, and writes `answers/SERVER.json`. Without names it records all. Recorded bodies hold no path of the machine.
+It needs Maven and Java 17. Run it by hand. It builds the Config Server of `pom.xml`, and starts it once for each server of `requests.json`, on a free
+port of 127.0.0.1. It sends the requests, and writes `answers/SERVER.json`. Without names, it records all servers. The recorded bodies contain no path
+of the machine.
 """
 
 import json

@@ -1,5 +1,6 @@
 """Adapters: the only modules that rely on internals of Quart, Hypercorn and h2.
 
-Quart receives request bodies. Hypercorn reads HTTP/1.1. h2 knows HTTP/2. Each class and function here says after "Relies on" which internal it uses
-and why; tests/http/adapter/ has a contract test for each. pyproject.toml pins the minor versions. Nothing else in vortexd imports their internals.
+Quart receives request bodies. Hypercorn reads HTTP/1.1. h2 implements HTTP/2. After "Relies on", each class and function
+here names the internals that it uses, and the reason. tests/http/adapter/ has a contract test for each of them.
+pyproject.toml pins the minor versions. No other module of vortexd imports their internals.
 """

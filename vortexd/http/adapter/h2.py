@@ -1,4 +1,4 @@
-"""What the h2 package has no public way for: limits that hold from the first byte on, and a GOAWAY that ends no request."""
+"""Features that h2 has no public interface for: limits from the first byte on, and a GOAWAY that ends no request."""
 
 import h2.config
 import h2.connection
@@ -8,12 +8,13 @@ from hyperframe.frame import GoAwayFrame
 
 
 def http2_connection(streams: int, head_bytes: int) -> h2.connection.H2Connection:
-    """Make the server's side of an HTTP/2 connection whose limits hold from the beginning on, whatever the peer acknowledges.
+    """Make the server's side of an HTTP/2 connection. Its limits apply from the beginning, without the peer's acknowledgement.
 
-    Relies on: h2 announces and enforces what `local_settings` holds when the connection is initiated. Its public `update_settings` takes effect only
-    once the peer has acknowledged it. `decoder.max_header_list_size` limits a head while it is unpacked.
+    Relies on: When the connection is initiated, h2 announces and enforces the limits in `local_settings`. The public
+    `update_settings` takes effect only after the peer has acknowledged it. `decoder.max_header_list_size` limits a head
+    while h2 unpacks it.
 
-    ENABLE_CONNECT_PROTOCOL stays off: WebSockets need HTTP/1.1 here.
+    ENABLE_CONNECT_PROTOCOL stays off, because vortexd accepts WebSockets only over HTTP/1.1.
     """
     connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding=None))
     limits = {SettingCodes.MAX_CONCURRENT_STREAMS: streams, SettingCodes.MAX_HEADER_LIST_SIZE: head_bytes}
@@ -23,8 +24,9 @@ def http2_connection(streams: int, head_bytes: int) -> h2.connection.H2Connectio
 
 
 def goaway(last: int) -> bytes:
-    """The frame that asks the peer to bring further requests elsewhere.
+    """Make the frame that asks the peer to send further requests on another connection.
 
-    Relies on: h2 takes no notice of a frame that it hasn't made, so requests up to `last` go on. Its own `close_connection` would end them.
+    Relies on: h2 ignores a frame that it hasn't made, so the requests up to `last` continue. Its own `close_connection` would
+    end them.
     """
     return GoAwayFrame(0, last_stream_id=last, error_code=ErrorCodes.NO_ERROR).serialize()

@@ -1,4 +1,4 @@
-"""HTTP/1.1 by Hypercorn's protocol, on streams of ours: it turns bytes into requests, and responses into bytes."""
+"""Serves HTTP/1.1 with Hypercorn's protocol on vortexd's streams. It turns bytes into requests, and responses into bytes."""
 
 import contextlib
 import logging
@@ -27,41 +27,44 @@ _Receive = Callable[[], Awaitable[Any]]
 _Send = Callable[[Any], Awaitable[None]]
 _Asgi = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
-# A body larger than this goes out in a write of its own, so that it isn't copied.
+# A body larger than this is sent in its own write, so that it isn't copied.
 _LARGE = 65_536
-# How many requests one connection may send: any number. Hypercorn's default closes it after 1,000, which gains nothing here and makes each busy proxy
-# open its connections again and again. A connection ends when it is idle for `server.keep_alive_timeout`, when the client closes it, or in a drain.
+# A connection may send any number of requests. Hypercorn would close it after 1,000 by default. That has no advantage here,
+# and each busy proxy would have to open new connections again and again. A connection ends if it is idle for
+# `server.keep_alive_timeout`, if the client closes it, or in a drain.
 _REQUESTS_PER_CONNECTION = sys.maxsize
 
 
 class Transport(Protocol):
-    """The stream of an HTTP/1.1 connection, with deadlines of its own for each wait."""
+    """The stream of an HTTP/1.1 connection. It has its own deadline for each wait."""
 
     parser: Http1
 
     async def receive_some(self) -> bytes:
-        """Receive; b"" if nothing more comes."""
+        """Receive bytes. Returns b"" if the client sends nothing more."""
         ...
 
     async def send_all(self, data: bytes) -> None:
-        """Send."""
+        """Send bytes."""
         ...
 
     def shut_down_sending(self) -> None:
-        """Send nothing more. Doesn't wait."""
+        """Close the sending half. Doesn't wait."""
         ...
 
     def end(self) -> None:
-        """Receive and send nothing more. Doesn't wait."""
+        """Stop receiving and sending. Doesn't wait."""
         ...
 
 
 class Http1Server:
-    """HTTP/1.1 by Hypercorn, on streams of ours.
+    """Serves HTTP/1.1 with Hypercorn on vortexd's streams.
 
-    Hypercorn's own TCP server isn't used: its sends have no deadline, and its clock for idle connections outlives a peer that has gone.
+    vortexd doesn't use Hypercorn's own TCP server. Its sends have no deadline, and its timer for idle connections goes on
+    after the peer has left.
 
-    Relies on: `WorkerContext.terminated` makes Hypercorn close a connection after the current request; `TaskGroup` and `ASGIWrapper` run the application.
+    Relies on: `WorkerContext.terminated` makes Hypercorn close a connection after the current request. `TaskGroup` and
+    `ASGIWrapper` run the application.
     """
 
     def __init__(self, respond: Respond) -> None:
@@ -71,7 +74,7 @@ class Http1Server:
         self._config.include_server_header = False
         self._config.accesslog = None
         self._config.keep_alive_max_requests = _REQUESTS_PER_CONNECTION
-        # The listener and the application log all that Hypercorn would.
+        # The listener and the application log everything that Hypercorn would log.
         silent = logging.getLogger("vortexd.hypercorn")
         silent.addHandler(logging.NullHandler())
         silent.propagate = False
@@ -83,7 +86,7 @@ class Http1Server:
         return self._context.terminated.is_set()
 
     async def drain(self) -> None:
-        """Have each connection closed after the request that it is at."""
+        """Close each connection after its current request."""
         await self._context.terminated.set()
 
     async def serve(self, transport: Transport, sender: Sender, proxies: Proxies | None) -> bytes | None:
@@ -94,7 +97,8 @@ class Http1Server:
             proxies: As in `RequestHead`.
 
         Returns:
-            The head of a WebSocket handshake that came behind other requests, and the bytes behind it. The transport is open then.
+            If a WebSocket handshake follows other requests, its head and the bytes after it. The transport stays open then.
+            Otherwise None.
         """
         sending, tasks, receiving = trio.Lock(), TaskGroup(), trio.CancelScope()
 
@@ -108,7 +112,7 @@ class Http1Server:
             elif isinstance(event, Closed):
                 _close(transport)
                 await protocol.handle(Closed())
-                # Hypercorn's parser would wait for ever behind a pipelined request.
+                # After a pipelined request, Hypercorn's parser would wait for ever.
                 receiving.cancel()
 
         state = ConnectionState({"sender": sender, "proxies": proxies})
@@ -126,7 +130,7 @@ class Http1Server:
 
 
 async def _receive(transport: Transport, protocol: "_Http1Protocol") -> None:
-    """Pass on all that comes until the connection ends or becomes a WebSocket's."""
+    """Pass on all received bytes until the connection ends or becomes a WebSocket."""
     data: bytes | None = None
     while data != b"" and protocol.upgrade is None:
         try:
@@ -143,26 +147,28 @@ def _close(transport: Transport) -> None:
 
 
 class _Http1Protocol(H11Protocol):
-    """HTTP/1.1 that stays HTTP/1.1: RFC 9110 section 7.8 lets a server ignore an Upgrade.
+    """HTTP/1.1 without an upgrade to HTTP/2. RFC 9110 section 7.8 allows a server to ignore an Upgrade.
 
-    Relies on: Hypercorn calls the three methods below for each request and each part of a response, and stops parsing while `stream` is None.
+    Relies on: Hypercorn calls the three methods below for each request and each part of a response. It stops parsing while
+    `stream` is None.
 
     Attributes:
-        upgrade: See `Http1Server.serve`.
+        upgrade: The result of `Http1Server.serve`.
     """
 
     upgrade: bytes | None = None
     _head = b""
 
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
-        """Send the head of a response with its body, in one write.
+        """Send the head of a response and its body in one write.
 
-        A large body goes alone: it may be in the cache, and as many connections as are slow to read it share its bytes.
+        A large body is sent in its own write, without a copy. It may be in the cache, so that all slow connections share its
+        bytes.
         """
         try:
             data = self.connection.send(event) or b""
         except h11.LocalProtocolError:
-            # As Hypercorn does: a peer that has broken the protocol gets nothing more.
+            # Do as Hypercorn does: if the peer has violated the protocol, send nothing more.
             if self.connection.their_state != h11.ERROR:
                 raise
             return
@@ -176,10 +182,13 @@ class _Http1Protocol(H11Protocol):
             await self.send(RawData(data=head + data))
 
     async def _check_protocol(self, event: h11.Request) -> None:
-        """Upgrade nothing to HTTP/2 without TLS: it would escape the deadlines of a request, which belong to the connection here."""
+        """Never upgrade to HTTP/2 without TLS. Its requests would have no deadlines, because those belong to this connection."""
 
     async def _create_stream(self, request: h11.Request) -> None:
-        """Begin a request, as Hypercorn does, but with its method as it was sent (RFC 9110 section 9.1) and without an upgrade."""
+        """Begin a request as Hypercorn does, with two differences.
+
+        The method keeps its case (RFC 9110 section 9.1), and the header Upgrade is left out.
+        """
         try:
             if has_two_lengths(request):
                 raise Refused(400, "two lengths")
@@ -189,7 +198,7 @@ class _Http1Protocol(H11Protocol):
             await self.send(Closed())
             return
         if wants_websocket(request) and request.target.startswith(b"/ws/"):
-            # All requests before it are answered: h11 yields no request sooner.
+            # All requests before the handshake are answered, because h11 yields no request sooner.
             self.upgrade = to_bytes(request) + self.connection.trailing_data[0]
             return
         self.stream = HTTPStream(
@@ -218,7 +227,7 @@ class _Http1Protocol(H11Protocol):
 
 
 class _AsgiBody:
-    """A body that comes as ASGI messages."""
+    """A request body that is received as ASGI messages."""
 
     def __init__(self, receive: _Receive) -> None:
         self._receive = receive
@@ -241,7 +250,7 @@ class _AsgiBody:
 
 
 def _asgi(respond: Respond) -> _Asgi:
-    """The ASGI application that Hypercorn runs: it translates to `RequestHead` and back."""
+    """Make the ASGI application that Hypercorn runs. It translates requests to `RequestHead`, and responses back."""
 
     async def application(scope: _Message, receive: _Receive, send: _Send) -> None:
         state = scope["state"]

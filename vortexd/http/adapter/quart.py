@@ -1,4 +1,4 @@
-"""Request bodies, received by Quart: within a limit, and only as long as the peer is there."""
+"""Receives request bodies with Quart, within a limit, and only as long as the peer is connected."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -30,9 +30,9 @@ class _Receipt:
     """A request while Quart receives its body.
 
     Attributes:
-        limit: Bytes that the body may have.
-        response: The response, once there is one.
-        error: Why the body can't be received, if its connection says so.
+        limit: The largest size of the body in bytes.
+        response: The response, after it was made; else None.
+        error: The error that the connection raised while Quart received the body.
     """
 
     head: RequestHead
@@ -42,7 +42,11 @@ class _Receipt:
 
 
 class _LimitedRequest(TrioRequest):
-    """Relies on: Quart passes `max_content_length` and `scope` by name. It offers no public way to limit each request before its first byte."""
+    """A request with its own limit for the body.
+
+    Relies on: Quart passes `max_content_length` and `scope` by name. It has no public way to set the limit of one request
+    before its first byte.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         options["max_content_length"] = options["scope"][_RECEIPT].limit
@@ -50,10 +54,13 @@ class _LimitedRequest(TrioRequest):
 
 
 class QuartBodies:
-    """Receives request bodies with Quart, and has each request answered.
+    """Receives request bodies with Quart, and then calls the request handler.
 
-    Quart refuses a body by its announced length before any of it is read, and by its real length as soon as that exceeds the limit. If the peer leaves,
-    Quart cancels the request. Its router and its responses aren't used. Relies on: `before_request` runs before the router's verdict counts.
+    If the announced length exceeds the limit, Quart refuses the body before it reads any of it. If the real length exceeds
+    the limit, Quart refuses the body at that point. If the peer leaves, Quart cancels the request. vortexd doesn't use the
+    router and the responses of Quart.
+
+    Relies on: Quart runs `before_request` before it uses the result of its router.
 
     Args:
         answer: Answers a request with its body.
@@ -75,14 +82,14 @@ class QuartBodies:
         self._app = cast(_Asgi, app)
 
     async def respond(self, head: RequestHead, body: Body, limit: int) -> Response:
-        """Receive the body, and answer.
+        """Receive the body, and answer the request.
 
         Args:
-            limit: Bytes that the body may have; 413 beyond it.
+            limit: The largest size of the body in bytes. If the body is larger, the response is 413.
 
         Raises:
-            PeerGone: The peer left before the body was whole, or before there was a response.
-            trio.TooSlowError: The body takes too long.
+            PeerGone: The peer left before the body was complete, or before the response was made.
+            trio.TooSlowError: The peer takes too long to send the body.
         """
         receipt = _Receipt(head, limit)
         is_whole = False
@@ -101,7 +108,7 @@ class QuartBodies:
             return {"type": "http.request", "body": part or b"", "more_body": not is_whole}
 
         async def send(_: object) -> None:
-            """Drop Quart's response: the receipt has ours."""
+            """Drop Quart's response. The receipt has the response of the request handler."""
 
         await self._app(_quart_scope(receipt), receive, send)
         if receipt.response is None:
@@ -131,7 +138,7 @@ def _quart_scope(receipt: _Receipt) -> dict[str, Any]:
     return {
         "type": "http",
         "asgi": {"spec_version": "2.1", "version": "3.0"},
-        # Quart asks for no Host header then. The gate checks it.
+        # With HTTP/1.0, Quart requires no Host header. The gate has checked the header.
         "http_version": "1.0",
         "method": head.method,
         "scheme": "http",

@@ -1,7 +1,7 @@
-"""What a path and a query ask for: Spring's routes.
+"""Parses the path and the query of a request by Spring's routes.
 
-In come the path and the query as they were sent; out goes what is wanted, decoded once and validated by the gate of names, or nothing
-where no route is meant. Paths are taken apart before they are decoded: `%2F` is part of a name.
+The result is a `ConfigRequest`, whose names are decoded once and validated. If the path matches no route, the result is
+None. A path is split before it is decoded, so `%2F` is part of a name.
 """
 
 import enum
@@ -17,7 +17,10 @@ from ...core.model import Key
 
 
 class Form(enum.Enum):
-    """In which form a configuration is wanted, or that a plain file is; the value is the route's template, for the metrics."""
+    """The form of the response: a configuration in one of its forms, or a plain file.
+
+    The value is the template of the route, for the metrics.
+    """
 
     ENVIRONMENT = "/{application}/{profiles}"
     PROPERTIES = "/{application}-{profiles}.properties"
@@ -28,13 +31,13 @@ class Form(enum.Enum):
 
 @attrs.frozen(slots=True)
 class ConfigRequest:
-    """What is asked for.
+    """A parsed request for a configuration or a plain file.
 
     Attributes:
-        label: None where none is named.
-        path: Of a plain file; else "".
-        resolves: Whether placeholders are to be resolved.
-        escapes: Whether `.properties` is to be written so that it can be read back.
+        label: The label; None if the request names no label.
+        path: The path of a plain file; "" for a configuration.
+        resolves: Whether the server resolves placeholders.
+        escapes: Whether `.properties` is escaped, so that a parser reads the same values back.
     """
 
     form: Form
@@ -49,7 +52,7 @@ class ConfigRequest:
         return Key(self.application, self.profiles, default_label if self.label is None else self.label)
 
 
-# Spring's own expression for what can't be profiles in a path.
+# Spring's own expression for a last segment that can't be profiles.
 _LOOKS_SUFFIXED = re.compile(r".*\b\.(?:ya?ml|properties|json)\b", re.DOTALL)
 _FORMS = {"properties": Form.PROPERTIES, "yml": Form.YAML, "yaml": Form.YAML, "json": Form.JSON}
 _YES, _NO = ("true", "on", "yes", "1"), ("false", "off", "no", "0")
@@ -57,10 +60,10 @@ _DEFAULT_LABEL = "useDefaultLabel"
 
 
 def parse_path(path: str, query: str = "") -> ConfigRequest | None:
-    """Take a request apart; None where the path is no route of Spring's.
+    """Parse a request. Returns None if the path matches none of Spring's routes.
 
     Raises:
-        RemoteError: 400: one of the names can't be one, or a parameter isn't true or false.
+        RemoteError: A name isn't valid, or a parameter isn't true or false (400).
     """
     parameters = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
     segments = path.split("/")[1:]
@@ -91,7 +94,7 @@ def _environment(segments: list[str], label: str | None) -> ConfigRequest:
 
 def _suffixed(segment: str, label: str | None, parameters: Mapping[str, str]) -> ConfigRequest | None:
     stem, _, suffix = names.decode_segment(segment).rpartition(".")
-    # The last one counts: `foo-bar-dev.yml` is the application `foo-bar`.
+    # The last hyphen separates the profiles: `foo-bar-dev.yml` is the application `foo-bar` with the profile `dev`.
     application, dash, profiles = stem.rpartition("-")
     form = _FORMS.get(suffix)
     if not dash or form is None:
@@ -107,7 +110,7 @@ def _suffixed(segment: str, label: str | None, parameters: Mapping[str, str]) ->
 
 
 def _file(segments: list[str], parameters: Mapping[str, str]) -> ConfigRequest | None:
-    # With the parameter there is no label, however deep the path.
+    # If the parameter is present, the path has no label, however many segments it has.
     label = None if _DEFAULT_LABEL in parameters else segments[2]
     path = names.file_path("/".join(map(names.decode_segment, segments[2 if label is None else 3 :])))
     config_request = _environment(segments[:2], None if label is None else names.decode_segment(label))

@@ -1,7 +1,7 @@
-"""From what is wanted and what it is made from to bytes: the long part of an answer, which may run in a thread. Pure.
+"""Encodes a response body from a `Variant` and an `Origin`. This can take long, so it may run in a thread. Pure.
 
-In come a `Variant` and an `Origin`, out goes a body with its validator, or why there is none. The invariant: the same two make the same bytes, so
-what is made once is good for everybody who may have it.
+The result is a body with its entity tag, or an error. The same variant and origin always make the same bytes. So the server
+can encode a body once for all clients that may read it.
 """
 
 import attrs
@@ -16,14 +16,15 @@ from .placeholders import Placeholders
 
 TEXT = "text/plain;charset=UTF-8"
 BYTES = "application/octet-stream"
-# Above this size, for which each value counts something, encoding takes more than a few milliseconds, and is done in a thread.
+# Above these sizes, encoding takes more than a few milliseconds, so it is done in a thread. The size of a configuration
+# includes _VALUE_BYTES for each value.
 _SMALL, _SMALL_YAML = 65_536, 8_192
 _VALUE_BYTES = 64
 
 
 @attrs.frozen(slots=True)
 class Variant:
-    """What is wanted, in all that makes its bytes different."""
+    """A request with its media type and charset: everything on the client's side that changes the bytes of a body."""
 
     config_request: ConfigRequest
     media_type: str
@@ -32,12 +33,12 @@ class Variant:
 
 @attrs.frozen(slots=True, eq=False)
 class Origin:
-    """What a body is made from.
+    """The content that a body is made from.
 
     Attributes:
-        config: Of a plain file None, unless it has placeholders.
-        file: The bytes of a plain file.
-        decryptor: What decrypts values in a plain file; None where none are.
+        config: The configuration. For a plain file, the configuration for its placeholders; None if it has none.
+        file: The bytes of a plain file; None for a configuration.
+        decryptor: Decrypts values in a plain file; None if nothing is to be decrypted.
     """
 
     config: Config | None
@@ -47,10 +48,11 @@ class Origin:
 
 @attrs.frozen(slots=True, eq=False)
 class Encoded:
-    """A body, or why there is none. It holds nothing of what it was made from but that.
+    """A body, or an error. It keeps no reference to the content that it was made from.
 
     Attributes:
-        version: As `Config.version`; None of a plain file.
+        version: As `Config.version`; None for a plain file.
+        error: The error, if the body can't be made; else None.
     """
 
     body: bytes = b""
@@ -60,13 +62,13 @@ class Encoded:
 
 
 def is_quick(config_request: ConfigRequest, origin: Origin) -> bool:
-    """Whether encoding takes no more than the event loop may be held up for."""
+    """Whether encoding is fast enough to run in the event loop."""
     if origin.decryptor is not None:
         return False
     size = len(origin.file or b"")
     config = origin.config
     if config is not None:
-        # What placeholders stand for isn't known before.
+        # The size of the resolved placeholders isn't known yet.
         if config_request.form is not Form.ENVIRONMENT and config_request.resolves and b"${" in config.body:
             return False
         size += len(config.body) + sum(len(source.values) * _VALUE_BYTES for source in config.sources)
@@ -74,10 +76,10 @@ def is_quick(config_request: ConfigRequest, origin: Origin) -> bool:
 
 
 def encode(variant: Variant, origin: Origin, parse_file: resources.ParseFile) -> Encoded:
-    """The long part, which may run in a thread: only what is immutable is touched, and what threads may share.
+    """Encode a body. This may run in a thread, so it uses only objects that are immutable or that threads may share.
 
     Args:
-        parse_file: Parses a plain file in which values are to be decrypted.
+        parse_file: Parses a plain file, to find the values to decrypt.
     """
     config_request, config = variant.config_request, origin.config
     placeholders = Placeholders(config.sources) if config is not None and config_request.resolves else None
@@ -85,7 +87,7 @@ def encode(variant: Variant, origin: Origin, parse_file: resources.ParseFile) ->
         if origin.file is not None:
             body = _file_body(variant, origin.file, placeholders, origin.decryptor, parse_file)
             return Encoded(body, etag_of(body))
-        assert config is not None  # one of the two is what a body is made from
+        assert config is not None  # an origin has a file or a configuration
         body = _body(variant, config, placeholders)
         return Encoded(body, etag_of(body), config.version)
     except RemoteError as error:

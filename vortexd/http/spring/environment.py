@@ -1,4 +1,4 @@
-"""Spring's `Environment`: the JSON of one configuration, in both of its media types, and which of them is wanted."""
+"""Spring's `Environment`: encodes a configuration as JSON in both media types, and chooses the media type."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,20 +8,20 @@ import orjson
 from ...core.model import OVERRIDES, Config, PropertySource
 from .config_request import ConfigRequest
 
-# Spring's Java client asks for the second unless it is told otherwise.
+# Spring's Java client requests V2 by default.
 V1 = "application/json"
 V2 = "application/vnd.spring-cloud.config-server.v2+json"
 _ANY_JSON = "application/*+json"
 _WANTED = {V1: V1, "*/*": V1, "application/*": V1, V2: V2, _ANY_JSON: V2}
-# Where Spring says that overrides come from.
+# Spring's name for the origin of overrides.
 _SERVER = "Config server overrides"
 
 
 def environment(config: Config, config_request: ConfigRequest, form: str = V1) -> bytes:
-    """Spring's `Environment` as JSON.
+    """Encode Spring's `Environment` as JSON.
 
     Args:
-        form: `V1`, or `V2`, in which each value stands beside its place in the file, as `line:column`.
+        form: `V1` or `V2`. In `V2`, each value has its position in the file, as `line:column`.
     """
     values = _with_origins if form == V2 else _plain
     return orjson.dumps(
@@ -44,7 +44,7 @@ def _plain(source: PropertySource) -> Mapping[str, Any]:
 def _with_origins(source: PropertySource) -> Mapping[str, Any]:
     if source.name == OVERRIDES:
         return {key: {"value": value, "origin": _SERVER} for key, value in source.values.items()}
-    # What has no place in a file is bare; clients unwrap only what has both members.
+    # A value without a position in a file stays plain. Clients unwrap only objects with both members.
     return {
         key: {"value": value, "origin": "{}:{}".format(*source.origins[key])} if key in source.origins else value
         for key, value in source.values.items()
@@ -52,10 +52,10 @@ def _with_origins(source: PropertySource) -> Mapping[str, Any]:
 
 
 def media_type(accept: str | None) -> str | None:
-    """Which of the two forms an Accept header (RFC 9110 section 12.5.1) asks for first; None where it wants neither.
+    """Choose the form that an Accept header (RFC 9110 section 12.5.1) prefers. Returns None if it accepts neither form.
 
-    Without one, and for anything, it is the first version, as Spring has it. `application/*+json` asks for the second: the name of the first has
-    no suffix.
+    If there is no header, or if it accepts any type, the form is V1, as in Spring. `application/*+json` selects V2, because
+    the name of V1 has no suffix.
     """
     if not accept or not accept.strip():
         return V1
@@ -63,20 +63,23 @@ def media_type(accept: str | None) -> str | None:
     accepted = _accepted(accept)
     for position, (name, weight) in enumerate(accepted):
         config_request = _WANTED.get(name)
-        # What is named in full and refused isn't wanted by its suffix.
+        # If the header refuses V2 by its full name, a range with its suffix doesn't select it.
         if config_request is not None and weight > 0 and not (name == _ANY_JSON and (V2, 0.0) in accepted):
             ranked.append((-weight, position, config_request))
     return min(ranked)[2] if ranked else None
 
 
 def wants_bytes(accept: str | None) -> bool:
-    """Whether a plain file is wanted as it is: for who names `application/octet-stream`, or `application/*`, as Spring has it."""
+    """Whether the client wants the unchanged bytes of a plain file.
+
+    As in Spring, it must name `application/octet-stream` or `application/*`.
+    """
     config_request = ("application/octet-stream", "application/*")
     return any(name in config_request and weight > 0 for name, weight in _accepted(accept or ""))
 
 
 def _accepted(accept: str) -> list[tuple[str, float]]:
-    """The media types of a header, in lower case, each with its weight."""
+    """Parse an Accept header into its media types, in lower case, each with its weight."""
     found = []
     for each in accept.split(","):
         name, *parameters = (part.strip().lower() for part in each.split(";"))

@@ -1,4 +1,4 @@
-"""Spring's error JSON."""
+"""The JSON of errors, in Spring's form."""
 
 from http import HTTPStatus
 from typing import Any
@@ -7,7 +7,7 @@ import orjson
 
 
 def error(status: int, message: str, timestamp: str) -> bytes:
-    """The body of an error. Neither path nor exception stands in it: both may come from an attacker."""
+    """Encode the body of an error. It contains neither the path nor the exception, because both may come from an attacker."""
     members: dict[str, Any] = {
         "timestamp": timestamp,
         "status": status,

@@ -1,10 +1,11 @@
-"""Placeholders: `${key}` and `${key:default}` in texts, as Spring resolves them in what leaves.
+"""Resolves the placeholders `${key}` and `${key:default}` in texts, as Spring does for its responses.
 
-In come a text and the property sources that are served with it; out goes the text with what they have in place of placeholders. Keys and
-defaults may hold placeholders, and so may what is found. A key that isn't there, and has no default, stays as it is written; `\\${key}` is
-`${key}`, literally. Nothing else is ever looked at: no environment, no file, no property of this process (ATTACKS Y12).
+Each placeholder is replaced with a value from the property sources of the response. Keys, defaults and values may contain
+placeholders themselves. If a key doesn't exist and has no default, its placeholder stays. `\\${key}` yields `${key}`
+literally. The values come only from these property sources, never from the environment, a file or a property of this
+process (ATTACKS Y12).
 
-The invariant: what it may cost is bounded, however placeholders refer to each other.
+The effort is bounded, however the placeholders refer to each other.
 """
 
 import re
@@ -15,33 +16,35 @@ from ...core.errors import RemoteError
 from ...core.model import PropertySource
 from .scalars import text_of
 
-# Placeholders in placeholders, and values that lead to values.
+# The deepest nesting: of placeholders in placeholders, and of values that refer to other values.
 MAX_DEPTH = 32
-# What may be found and written in place of placeholders, in characters, and the steps that this may take: some for each placeholder, one for each
-# part of a text and each colon that is looked at, and one for several braces. A million of them take one or two seconds.
+# The most characters that may be found and written in place of placeholders, and the most steps. Each placeholder takes
+# _PLACEHOLDER_STEPS, each part of a text and each colon takes one step, and _BRACES_A_STEP braces take one step. A million
+# steps take one or two seconds.
 MAX_FOUND = 10_485_760
 MAX_STEPS = 1_000_000
 _PLACEHOLDER_STEPS = 4
 _BRACES_A_STEP = 4
 
 _ESCAPED = re.compile(r"\\{1,2}\$\{")
-# Stands for an escaped `${` while the others are resolved; Spring's own choice, so that who has it in a text sees what Spring shows.
+# Replaces an escaped `${` while the others are resolved. Spring uses the same mask, so a text that contains it gives the
+# same result.
 _MASK = "$_{"
 _BRACE = re.compile(r"[{}]")
 
 _Find = Callable[[str], str | None]
-# Where the inside of a placeholder begins and ends.
+# The positions at which the inside of a placeholder begins and ends.
 _Inside = tuple[int, int]
 
 
 class Unresolvable(RemoteError):
-    """Placeholders that refer to themselves, or cost too much. Spring answers 400, too."""
+    """Placeholders refer to themselves, or take too much effort. Spring answers 400, too."""
 
 
 class Placeholders:
-    """Resolves placeholders by property sources, highest precedence first.
+    """Resolves placeholders from property sources, highest precedence first.
 
-    All that one of these resolves has one budget.
+    All texts that one object resolves share one limit of effort.
     """
 
     def __init__(self, sources: Sequence[PropertySource]) -> None:
@@ -51,18 +54,18 @@ class Placeholders:
         self._under_way: set[str] = set()
 
     def in_text(self, text: str) -> str:
-        """Resolve a whole text, such as that of a file.
+        """Resolve a whole text, such as the text of a file.
 
         Raises:
-            Unresolvable: See there.
+            Unresolvable: The placeholders can't be resolved.
         """
         return self._resolved(text, self._find) if "${" in text else text
 
     def in_value(self, value: str) -> str:
-        """Resolve one value, in which keys may have blanks around them.
+        """Resolve one value. Keys in it may have blanks around them.
 
         Raises:
-            Unresolvable: See there.
+            Unresolvable: The placeholders can't be resolved.
         """
         return self._resolved(value, lambda key: self._find(key.strip())) if _has_placeholder(value) else value
 
@@ -79,18 +82,18 @@ class Placeholders:
         return _Text(self, text, find, depth).written(0, len(text))
 
     def charge(self, *, steps: int = 0, found: int = 0) -> None:
-        """Count effort, and characters that are found or written.
+        """Count steps, and characters that were found or written.
 
         Raises:
-            Unresolvable: It is too much.
+            Unresolvable: A limit is exceeded.
         """
         self._steps += steps
         self._found += found
         if self._steps > MAX_STEPS or self._found > MAX_FOUND:
-            raise Unresolvable("the placeholders stand for too much")
+            raise Unresolvable("the placeholders take too much effort")
 
     def value(self, key: str, find: _Find, depth: int) -> str | None:
-        """What is there for a key, with its own placeholders resolved."""
+        """Find the value of a key, and resolve the placeholders in it. Returns None if the key doesn't exist."""
         value = find(key)
         self.charge(steps=_PLACEHOLDER_STEPS, found=len(value or ""))
         if value is None or "${" not in value:
@@ -116,7 +119,7 @@ class _Text:
         self._ends = _ends_of(text)
 
     def written(self, start: int, end: int, nesting: int = 0) -> str:
-        """A part of the text, with its placeholders resolved."""
+        """Return a part of the text with its placeholders resolved."""
         return self._joined(self._parts(start, end), nesting)
 
     def _joined(self, parts: "Iterator[str | _Inside] | Sequence[str | _Inside]", nesting: int) -> str:
@@ -145,7 +148,7 @@ class _Text:
         whole = self._text[start:end]
         if "${" not in whole:
             key, default = self._key_and_default(whole)
-            # A key may have colons of its own.
+            # A key may contain colons itself.
             value = self._value(whole, nesting) if key != whole else None
             value = self._value(key, nesting) if value is None else value
             return value if value is not None else default if default is not None else self._unresolved(key)
@@ -171,7 +174,7 @@ class _Text:
         return f"${{{key}}}"
 
     def _key_and_default(self, text: str) -> tuple[str, str | None]:
-        """Part a placeholder at its first colon that isn't escaped."""
+        """Split a placeholder at its first colon that isn't escaped."""
         names, at = [], 0
         while (colon := text.find(":", at)) >= 0:
             self._owner.charge(steps=1)
@@ -187,7 +190,7 @@ class _Text:
 
 
 def _has_placeholder(value: str) -> bool:
-    """Whether there is a `${` and a `}` with something between them."""
+    """Whether a value contains a `${` and a `}` with at least one character between them."""
     opening = value.find("${")
     while opening >= 0 and (closing := value.find("}", opening + 2)) >= 0:
         if closing > opening + 2:
@@ -197,9 +200,9 @@ def _has_placeholder(value: str) -> bool:
 
 
 def _ends_of(text: str) -> Mapping[int, int]:
-    """The brace of each placeholder that is closed to the one that closes it."""
+    """Map the opening brace of each complete placeholder to its closing brace."""
     found: dict[int, int] = {}
-    # Packed, for there may be millions.
+    # A packed array, because there may be millions of braces.
     left = array("q")
     for match in _BRACE.finditer(text):
         at = match.start()

@@ -1,19 +1,24 @@
-"""Plain files of a source: which one is meant, and whose it is.
+"""Finds plain files of a source, and the rights that a client needs to read them.
 
-In come the layers of a key and a path; out goes a file, and what somebody must be allowed to read to have it. The invariant: a file comes from the
-immutable contents of a state, and never from a disk.
+A file is found by a path and the layers of a key. It always comes from the immutable contents of a state, never from a disk.
 
-Whose a file is (ATTACKS P14, T09), for those who may not read everything under the label:
+If a client may not read everything under the label, the applications and profiles of a file decide (ATTACKS P14, T09):
 
-- A configuration file is its application's (`application` is everybody's), with all of its profiles, for documents within may be for any.
-- Another file is that of each application that a directory on its way, or its own name, begins with: the longest that is known, up to a
-  character that is neither a letter nor a digit. Upper and lower case don't count, unless two known applications differ in nothing else.
-- Where such a name only begins with the letters of a known application (`ordersx.txt` beside `orders`), or with two that differ in case alone, the file
-  is for those who may read every application. So it is where the name begins with the first part of a known one (`orders_key.txt` beside
-  `orders-prod`, which may be a profile of `orders`), unless the application that was asked for begins with that part, too.
-  Below a directory that is called as an application, the directory has said whose the file is.
-- Else it is everybody's.
-- Where a directory is called as a known profile, or one stands behind a `-` in the file's own name, it is that profile's.
+- A configuration file belongs to its application, with all profiles, because its documents may be for any profile. A file
+  of `application` belongs to everybody.
+- A file that isn't configuration belongs to an application if a directory of its path, or its own name, begins with the
+  name of that application. The longest known name counts, if the next character is neither a letter nor a digit. Case is ignored, unless two known applications differ
+  only in case.
+- A directory or the file's name may begin with the letters of a known application without such a boundary. Then the file is
+  for clients that may read every application. An example is `ordersx.txt` beside `orders`. The same rule applies if the
+  name begins with two applications that differ only in case.
+- The same rule applies if the name begins with the first part of a known application. An example is `orders_key.txt` beside
+  `orders-prod`, which may be a profile of `orders`. It doesn't apply if the requested application begins with that part, too.
+- Below a directory with the name of an application, that directory decides. A further name that begins with no known
+  application then changes nothing.
+- If no rule above applies, the file belongs to everybody.
+- If a directory has the name of a known profile, the file belongs to that profile. The same rule applies if the file's name
+  has the profile after a `-`.
 """
 
 import re
@@ -35,18 +40,18 @@ from ...resolve.tree import ParsedFiles, is_configuration
 _SHARED = "application"
 _DEFAULT = "default"
 _EVERY = "*"
-# States and labels whose names are kept in the form in which they are looked up.
+# The cache for looking up names keeps this many combinations of states and labels.
 _KEPT = 8
-# Those in which Spring looks for encrypted values.
+# The kinds of files in which Spring looks for encrypted values.
 _ENCRYPTED = ("yml", "yaml", "json", "properties")
 _PLACEHOLDER = re.compile(r"[{*]")
-# The charsets in which a file may be read, as Accept-Charset names them; another one is as good as none.
+# The charsets in which a file may be decoded, as Accept-Charset names them. Other charsets are ignored.
 _CHARSETS = frozenset(
     ["utf-8", "utf-16", "utf-16be", "utf-16le", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252"]
 )
 
 
-# As `formats.parse`, by the bounds in force.
+# The same as `formats.parse`, with the bounds in force.
 ParseFile = Callable[[str, bytes], tuple[Document, ...]]
 
 
@@ -55,8 +60,8 @@ class Resource:
     """A plain file.
 
     Attributes:
-        path: Below the root of its source.
-        content: Its bytes; None where it is there, and can't be read.
+        path: The path below the root of its source.
+        content: The bytes of the file; None if the file exists but can't be read.
     """
 
     layer: ParsedFiles
@@ -65,13 +70,14 @@ class Resource:
 
 
 def find(layers: Iterable[ParsedFiles], key: Key, path: str, hidden: Sequence[str] = ()) -> Resource | None:
-    """The file that is meant by a path, or None.
+    """Find the file for a path. Returns None if there is no such file.
 
-    Of all locations, as they are listed, the first that has it; in each, first as a file of each profile (`name-profile.extension`), then as
-    it is named. The order isn't that of configuration, and it is Spring's.
+    The locations are searched in the order of the settings, and the first file found counts. In each location, the search
+    first looks for a file of each profile (`name-profile.extension`), and then for the path itself. This is Spring's order,
+    which differs from the order of configuration.
 
     Args:
-        hidden: Globs of the names that no file has that is served, and no directory on its way.
+        hidden: Globs of names. If a file or a directory on its path has such a name, the file isn't served.
     """
     variants = list(dict.fromkeys(_variants(path, key.profiles)))
     for layer in layers:
@@ -98,16 +104,16 @@ def _variants(path: str, profiles: Iterable[str]) -> Iterator[str]:
 
 
 def is_hidden(path: str, hidden: Sequence[str]) -> bool:
-    """Whether a name on a path is one of those that aren't served, in upper or lower case."""
+    """Whether a name on a path matches one of these globs. Case is ignored."""
     return any(fnmatchcase(each.lower(), glob.lower()) for each in path.split("/") for glob in hidden)
 
 
 def needed(resource: Resource, key: Key, *names: Names) -> list[Key | Pattern]:
-    """What somebody must be allowed to read, all of it, to have a file; see the module.
+    """List the keys and patterns that a client must be allowed to read, all of them, to get a file. See the module.
 
     Args:
-        key: What was asked for, which they may read.
-        names: The applications and profiles that are known.
+        key: The requested key, which the client may read.
+        names: The known applications and profiles.
     """
     known = _known_of(names)
     found = _Found()
@@ -118,7 +124,7 @@ def needed(resource: Resource, key: Key, *names: Names) -> list[Key | Pattern]:
         owners = [_EVERY]
     profiles = list(dict.fromkeys(found.profiles)) or list(key.profiles)
     if is_configuration(resource.path, resource.layer.files.locations):
-        # The keys, for its name may be that of a file of others, as tokens have it.
+        # Check the keys too. By a token's patterns, the file's name may be the name of another application's file.
         everything: list[Key | Pattern] = [Pattern(*each) for each in product(owners, (_EVERY,), key.labels)]
         return everything + [Key(name, found.rest or _DEFAULT, key.label) for name in owners if name != _EVERY]
     if found.is_for_all:
@@ -128,11 +134,13 @@ def needed(resource: Resource, key: Key, *names: Names) -> list[Key | Pattern]:
 
 @attrs.define
 class _Found:
-    """What a path says of whose its file is.
+    """The applications and profiles that a file belongs to, as far as its path shows them.
 
     Attributes:
-        is_for_all: It is for those who may read every application.
-        rest: What stands behind the application and a `-` in the file's own name, without its extension.
+        owners: The applications.
+        profiles: The profiles.
+        is_for_all: Whether the file is only for clients that may read every application.
+        rest: The part of the file's name after the application and a `-`, without the extension.
     """
 
     owners: list[str] = attrs.field(factory=list)
@@ -143,10 +151,12 @@ class _Found:
 
 @attrs.frozen(slots=True, eq=False)
 class _Known:
-    """Known names, in lower case, to those that are so written.
+    """The known names. The dictionaries map each name in lower case to its spellings.
 
     Attributes:
-        parts: What stands before each `-` within the name of an application.
+        applications: The names of applications.
+        profiles: The names of profiles.
+        parts: The part before each `-` within the name of an application.
         longest: The length of the longest name.
     """
 
@@ -156,7 +166,10 @@ class _Known:
     longest: int
 
     def begun_by(self, text: str, at: int, names: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, ...], int]:
-        """The longest names that a text begins with at a place, up to a boundary, and where that is; none where there are none."""
+        """Find the longest name that begins at a position and ends at a boundary.
+
+        Returns its spellings and its end. If there is no such name, the spellings are empty and the end is the position.
+        """
         for end in range(min(len(text), at + self.longest), at, -1):
             if _is_boundary(text, end) and (found := names.get(text[at:end].lower())):
                 exact = text[at:end]
@@ -164,12 +177,12 @@ class _Known:
         return (), at
 
     def is_begun_by_letters(self, text: str, at: int) -> bool:
-        """Whether a text begins with the letters of an application at a place, wherever these end."""
+        """Whether the letters of an application begin at a position, even if no boundary follows them."""
         ends = range(at + 1, min(len(text), at + self.longest) + 1)
         return any((name := text[at:end].lower()) in self.applications and name != _SHARED for end in ends)
 
     def part_of(self, text: str, at: int) -> str:
-        """The longest first part of an application that a text begins with at a place, up to a boundary; "" where there is none."""
+        """Find the longest first part of an application that begins at a position and ends at a boundary; "" if none does."""
         for end in range(min(len(text), at + self.longest), at, -1):
             if _is_boundary(text, end) and text[at:end].lower() in self.parts:
                 return text[at:end].lower()
@@ -199,12 +212,12 @@ def _by_lower_case(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
 def _look_through(
     place: tuple[str, str | None, str | None], resource: Resource, key: Key, known: _Known, found: _Found
 ) -> None:
-    """Note what a path says as that of a file in one place, of those that it may be searched under."""
+    """Add the applications and profiles that a path shows, if the file is found in this place of its locations."""
     prefix, application, profile = place
     found.owners += [application] if application else []
     found.profiles += [profile] if profile else []
     locations = resource.layer.files.locations
-    # What `*` stands for says nothing of configuration, which is served from there to everybody.
+    # A directory that `*` matches doesn't decide for a configuration file, because everybody gets the configuration in it.
     if application is profile is None and not is_configuration(resource.path, locations):
         prefix = _head(prefix, locations)
     text = resource.path[len(prefix) :]
@@ -222,12 +235,12 @@ def _look_through(
         at = end + 1
     _note_profiles(text, behind, known, found)
     stem = text[behind:].rpartition(".")[0] or text[behind:]
-    # Without an owner, what is behind the first `-` may be a profile.
+    # If no application was found, the part after the first `-` may be a profile.
     found.rest = stem.partition("-")[2] if stem.startswith("-") or not names else ""
 
 
 def _may_be_of_others(text: str, at: int, key: Key, known: _Known) -> bool:
-    """Whether a name that begins with no known application may be of one all the same."""
+    """Whether a name may belong to another application, although it begins with no known application."""
     if known.is_begun_by_letters(text, at):
         return True
     part = known.part_of(text, at)
@@ -235,7 +248,10 @@ def _may_be_of_others(text: str, at: int, key: Key, known: _Known) -> bool:
 
 
 def _note_profiles(text: str, behind: int, known: _Known, found: _Found) -> None:
-    """Note the profiles that directories are called as, and those behind a `-` in the file's own name, from where its application ends."""
+    """Add the profiles that directories have as their names, and the profiles after a `-` in the file's name.
+
+    The search in the file's name begins after its application.
+    """
     for directory in text.split("/")[:-1]:
         found.profiles += known.profiles.get(directory.lower(), ())
     at = text.find("-", behind)
@@ -246,19 +262,19 @@ def _note_profiles(text: str, behind: int, known: _Known, found: _Found) -> None
 
 
 def _head(prefix: str, locations: Sequence[str]) -> str:
-    """What of a place stands just so in its location, before any placeholder: it says nothing of whose a file is."""
+    """Return the part of a prefix that its location has literally, before any placeholder. It shows no application."""
     heads = (_PLACEHOLDER.split(each, 1)[0] for each in locations)
     literal = (each if each in locations else each[: each.rfind("/") + 1] for each in heads)
     return max((each for each in literal if prefix.startswith(each)), key=len, default="")
 
 
 def may_hold_ciphertext(path: str, content: bytes) -> bool:
-    """Whether a file is of a kind in which encrypted values are looked for, and something looks like one."""
+    """Whether a file may contain encrypted values: by its extension, and by a text in it that looks like a ciphertext."""
     return extension(path) in _ENCRYPTED and PREFIX.encode() in content
 
 
 def texts_in(path: str, content: bytes, parse_file: ParseFile) -> Iterator[str]:
-    """The values of a file that are texts; none where it can't be parsed."""
+    """Yield the values of a file that are texts. If the file can't be parsed, yield nothing."""
     try:
         documents = parse_file(path, content)
     except FormatError:
@@ -268,6 +284,6 @@ def texts_in(path: str, content: bytes, parse_file: ParseFile) -> Iterator[str]:
 
 
 def charset(accept_charset: str | None) -> str:
-    """The charset in which a file is to be read; UTF-8 where none is asked for that we know."""
+    """Choose the charset in which a file is decoded. If the client names no known charset, it is UTF-8."""
     name = (accept_charset or "").partition(",")[0].partition(";")[0].strip().lower()
     return name if name in _CHARSETS else "utf-8"

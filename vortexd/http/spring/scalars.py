@@ -1,13 +1,13 @@
-"""Scalars as Java writes them, for what Spring puts into texts."""
+"""Writes scalars as Java does, for texts that Spring makes from values."""
 
 from ...core.model import Scalar
 
-# Double.toString writes what lies between in decimal, and the rest with an exponent.
+# Double.toString writes numbers between these in decimal, and other numbers with an exponent.
 _SMALL, _LARGE = 1e-3, 1e7
 
 
 def text_of(value: Scalar) -> str:
-    """A scalar as Java's `String.valueOf` has it."""
+    """Write a scalar as Java's `String.valueOf` does."""
     if isinstance(value, str):
         return value
     if value is None:
@@ -18,10 +18,10 @@ def text_of(value: Scalar) -> str:
 
 
 def _float(value: float) -> str:
-    """Double.toString: the fewest digits that read back as the same, as Python has them, in Java's notation."""
+    """Write a number as Double.toString does. The digits are the same as in Python, but the notation is Java's."""
     mantissa, _, exponent = repr(value).partition("e")
     if _SMALL <= abs(value) < _LARGE or value == 0:
-        # In this range Python writes an exponent for none.
+        # Python writes no exponent in this range.
         return mantissa
     sign, digits = ("-", mantissa[1:]) if value < 0 else ("", mantissa)
     whole, _, fraction = digits.partition(".")

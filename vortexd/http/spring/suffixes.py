@@ -1,8 +1,9 @@
-"""A configuration as `.properties`, `.yml` or `.json`: Spring's routes with a suffix.
+"""Writes a configuration as `.properties`, `.yml` or `.json`, for Spring's routes with a suffix.
 
-In come the property sources of a configuration, highest precedence first; out go texts as Spring writes them. Of a scalar the highest source's
-stands, where it was first; lists come after all scalars, and the highest source's stands as a whole. `store` makes the nested
-document that WebSockets have by the same rules, so the two can't differ but in what Spring refuses: keys that can't be taken apart are 400 here.
+The texts are made from the property sources, highest precedence first, as Spring writes them. If several sources have a
+scalar, the highest source decides its value. It keeps the position at which its key first occurs. Lists come after all
+scalars. A list is taken as a whole from its highest source. The nested document for WebSockets is made by the same rules.
+There is one difference: as in Spring, a key that can't be split into names gives 400 here.
 """
 
 import re
@@ -18,7 +19,7 @@ from . import yaml
 from .placeholders import Placeholders
 from .scalars import text_of
 
-# Spring leaves out this one key.
+# Spring leaves out this key.
 _LEFT_OUT = "spring.profiles"
 _ESCAPES = {each: "\\" + each for each in "\\=:#!"} | {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\f": "\\f"}
 _SPECIAL = re.compile(r"[\\=:#!]|[^ -~]")
@@ -26,12 +27,12 @@ _JSON_ESCAPE = re.compile(rb"\\(?:u00..|.)")
 
 
 def to_properties(sources: Sequence[PropertySource], placeholders: Placeholders | None, *, is_escaped: bool) -> bytes:
-    """A configuration as lines `key: value`.
+    """Write a configuration as lines `key: value`.
 
     Args:
-        placeholders: What resolves them, or None: they stay.
-        is_escaped: Write what every reader of properties reads back, as it stands in the configuration. Spring escapes nothing, and a
-            value of several lines can't be told from several values then.
+        placeholders: Resolves placeholders. If it is None, placeholders stay.
+        is_escaped: Escape the values, so that every parser of properties reads them back unchanged. Spring escapes nothing,
+            so its clients can't tell a value of several lines from several values.
 
     Raises:
         Unresolvable: The placeholders can't be resolved.
@@ -48,10 +49,12 @@ def to_properties(sources: Sequence[PropertySource], placeholders: Placeholders 
 
 
 def to_yaml(sources: Sequence[PropertySource], placeholders: Placeholders | None) -> bytes:
-    """A configuration as YAML. A file that holds a list or one text alone, and that nothing else is merged with, is written as that again.
+    """Write a configuration as YAML.
+
+    A file may have only a list or one text. If nothing else is merged with it, the result is that list or text again.
 
     Raises:
-        RemoteError: 400: a key can't be taken apart, or the placeholders can't be resolved.
+        RemoteError: A key can't be split into names, or the placeholders can't be resolved (400).
     """
     document = _nested(sources, placeholders)
     alone = document.get("document") if len(document) == 1 else None
@@ -59,10 +62,10 @@ def to_yaml(sources: Sequence[PropertySource], placeholders: Placeholders | None
 
 
 def to_json(sources: Sequence[PropertySource], placeholders: Placeholders | None) -> bytes:
-    """A configuration as one line of JSON.
+    """Write a configuration as one line of JSON.
 
     Raises:
-        RemoteError: As `to_yaml`.
+        RemoteError: As `to_yaml` raises it.
     """
     body = orjson.dumps(_java_numbers(_nested(sources, placeholders)))
     # Jackson writes hex digits in capitals.
@@ -70,10 +73,12 @@ def to_json(sources: Sequence[PropertySource], placeholders: Placeholders | None
 
 
 def check_key(key: str) -> None:
-    """Refuse what Spring can't take apart: an empty name before a dot or an index, and something else than these behind an index.
+    """Refuse a key that Spring can't split into names.
+
+    Such a key has an empty name before a dot or an index. Or something other than a dot or an index follows an index.
 
     Raises:
-        RemoteError: 400.
+        RemoteError: Spring can't split the key (400).
     """
     at = 0
     while True:
@@ -91,11 +96,14 @@ def check_key(key: str) -> None:
 
 class _Malformed(RemoteError):
     def __init__(self) -> None:
-        super().__init__("a key of this configuration can't be written in this form; .properties has it", 400)
+        super().__init__("a key of this configuration can't be written in this form; request it as .properties", 400)
 
 
 def _name_end(key: str, start: int) -> tuple[int, bool]:
-    """Where the name that starts here ends, and whether by an index; -1 where it is the last. Brackets without a number belong to it."""
+    """Find the end of the name that starts here, and whether an index ends it. For the last name, the end is -1.
+
+    Brackets without a number in them are part of the name.
+    """
     bracket = -1
     for at in range(start, len(key)):
         if key[at] == ".":
@@ -110,7 +118,7 @@ def _name_end(key: str, start: int) -> tuple[int, bool]:
 
 
 def _indexes_end(key: str, at: int) -> int:
-    """Where the indexes end that start here."""
+    """Find the end of the indexes that start here."""
     while key[at : at + 1] == "[":
         closing = key.find("]", at)
         if not key[at + 1 : closing].isdecimal():
@@ -155,7 +163,7 @@ def _java_numbers(value: Json) -> object:
 
 
 def _escaped(text: str, *, is_key: bool) -> str:
-    """A key or value as java.util.Properties stores it."""
+    """Write a key or a value as java.util.Properties stores it."""
     written = _SPECIAL.sub(_escape, text)
     if is_key:
         return written.replace(" ", "\\ ")

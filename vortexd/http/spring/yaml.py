@@ -1,7 +1,7 @@
-"""YAML as SnakeYAML writes it, for clients and people that compare texts.
+"""Writes YAML as SnakeYAML does, for clients and people that compare texts.
 
-In comes a nested document, out goes block style: PyYAML's emitter, from which SnakeYAML's descends, told what is different there. The tree is
-walked without recursion.
+A nested document is written in block style. SnakeYAML's emitter descends from PyYAML's, so this module uses PyYAML's and
+adapts the differences. It walks the document without recursion.
 """
 
 import base64
@@ -17,10 +17,11 @@ from .scalars import text_of
 
 _TAG = "tag:yaml.org,2002:"
 _MULTILINE = re.compile("[\n\x85\u2028\u2029]")
-# What YAML text can't hold at all becomes base64.
+# A text with characters that YAML can't represent is written as base64.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LEADING_ZERO = re.compile(r"0[0-9_]+")
-# What a plain scalar would be taken for instead of text: the expressions of SnakeYAML's Resolver, each with the longest text that it looks at.
+# The plain scalars that a parser doesn't read as text. These are the expressions of SnakeYAML's Resolver. Each has the length
+# of the longest text that SnakeYAML applies it to.
 _WORDS = re.compile(
     r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF|~|null|Null|NULL|<<|[!&*]|"
 )
@@ -39,8 +40,9 @@ _TIMES = re.compile(
 _KINDS = ((_WORDS, 10), (_NUMBERS, 1_024), (_TIMES, 50))
 
 
-# What takes two columns in Java, and what only PyYAML escapes, goes through its emitter as characters that no text has: the halves of surrogate
-# pairs, and the byte order mark.
+# Java counts two columns for a character outside the BMP, and only PyYAML escapes the byte order mark. So this module passes
+# private characters to the emitter in place of both. A character outside the BMP becomes two of them, one for each half of
+# its surrogate pair.
 _DISGUISED = re.compile("[\ufeff\U00010000-\U0010ffff]")
 _DISGUISE = re.compile("[\ue000-\ue7ff]{2}|\uf8ff")
 _TAKEN = re.compile("[\ue000-\ue7ff\uf8ff]")
@@ -48,14 +50,14 @@ _SHIFT = 0xE000 - 0xD800
 
 
 def dump(document: Json) -> str:
-    """A document as YAML; a scalar that stands alone is written as text, whatever it is."""
+    """Write a document as YAML. If the document is a single scalar, it is written as text."""
     stream = io.StringIO()
     writer = _Emitter(stream, allow_unicode=True)
     writer.emit(events.StreamStartEvent())
     writer.emit(events.DocumentStartEvent(explicit=False))
     root = document if isinstance(document, dict | list) else text_of(document)
     found = list(_events(root))
-    # Somebody's own private characters: then others are escaped that needn't be.
+    # If the document contains such private characters itself, nothing is replaced. Then more characters are escaped than needed.
     is_disguised = not any(isinstance(event, events.ScalarEvent) and _TAKEN.search(event.value) for event in found)
     for event in found:
         if is_disguised and isinstance(event, events.ScalarEvent):
@@ -66,7 +68,7 @@ def dump(document: Json) -> str:
 
 
 class _Emitter(emitter.Emitter):
-    """PyYAML's emitter with SnakeYAML's mind about which scalars need quotes, and where quoted ones are split."""
+    """PyYAML's emitter, with SnakeYAML's rules about quotes and about splitting quoted scalars."""
 
     def analyze_scalar(self, scalar: str) -> Any:
         found = super().analyze_scalar(scalar)
@@ -149,5 +151,5 @@ def _scalar(value: Scalar) -> events.Event:
 
 
 def _is_taken(text: str) -> bool:
-    """Whether a text would be read as something else if nothing were around it."""
+    """Whether a parser would read a text as something other than text if it had no quotes."""
     return any(len(text) <= longest and kind.fullmatch(text) for kind, longest in _KINDS)
