@@ -57,7 +57,7 @@ class Broadcaster:
         registry: Finds the subscribers of a key.
         encode: Makes the shared payload of a change. Called once for each change that has a subscriber.
         now: The event loop's clock.
-        told: Called with each change, even if it has no subscriber.
+        on_change: Called with each change, even if it has no subscriber.
     """
 
     def __init__(
@@ -65,18 +65,18 @@ class Broadcaster:
         registry: Registry[Subscriber],
         encode: Callable[[Change], Payload],
         now: Callable[[], float],
-        told: Callable[[Change], None] = lambda _: None,
+        on_change: Callable[[Change], None] = lambda _: None,
     ) -> None:
         self._registry = registry
         self._encode = encode
         self._now = now
-        self._told = told
+        self._on_change = on_change
 
     def publish(self, changes: Iterable[Change]) -> int:
         """Deliver the changes of one publication, in order. Return the number of deliveries."""
         count, now = 0, self._now()
         for change in changes:
-            self._told(change)
+            self._on_change(change)
             subscribers = self._registry.subscribers(change.key)
             if not subscribers:
                 continue

@@ -50,7 +50,7 @@ class Connection:
         websocket: The open wsproto connection. It may contain frames already.
         reports: Receives acks.
         quota: Limits the number of patterns.
-        turns: Each message waits for a turn, so that many messages of one client don't delay the others.
+        fair_queue: Each message waits for a turn, so that many messages of one client don't delay the others.
         timestamp: Returns the current time as RFC 3339, UTC.
         random: The source of jitter.
     """
@@ -65,7 +65,7 @@ class Connection:
         counters: Counters,
         reports: Reports,
         quota: PatternQuota,
-        turns: FairQueue,
+        fair_queue: FairQueue,
         timestamp: Callable[[], str],
         random: Random,
     ) -> None:
@@ -101,7 +101,7 @@ class Connection:
             *(self, client, session, chain, self._writer.reply, keys, counters, reports, quota, timestamp)
         )
         self._reader = Reader(
-            *(stream, websocket, settings, counters, self._lifecycle, self._heartbeat, turns),
+            *(stream, websocket, settings, counters, self._lifecycle, self._heartbeat, fair_queue),
             self._take,
             self._commands.take_control,
             self._writer.reply,

@@ -30,7 +30,7 @@ class Reader:
     """Reads from one client.
 
     Args:
-        turns: Each message waits for a turn, so that a burst of messages doesn't delay other clients.
+        fair_queue: Each message waits for a turn, so that a burst of messages doesn't delay other clients.
         take: Executes the command in a message.
         take_control: Counts a ping or pong frame.
         reply: Queues a reply, and waits for room.
@@ -49,7 +49,7 @@ class Reader:
         counters: Counters,
         lifecycle: Lifecycle,
         heartbeat: Heartbeat,
-        turns: FairQueue,
+        fair_queue: FairQueue,
         take: Callable[[str | bytes], Awaitable[None]],
         take_control: Callable[[], Awaitable[None]],
         reply: Callable[[Reply], Awaitable[None]],
@@ -60,7 +60,7 @@ class Reader:
         self._counters = counters
         self._lifecycle = lifecycle
         self._heartbeat = heartbeat
-        self._turns = turns
+        self._fair_queue = fair_queue
         self._take = take
         self._take_control = take_control
         self._reply = reply
@@ -128,7 +128,7 @@ class Reader:
                 message = self._inbound.receive(event)
                 if message is not None:
                     self._message_deadline = math.inf
-                    await self._turns.take()
+                    await self._fair_queue.take()
                     await self._take(message)
             case Ping():
                 await self._take_control()

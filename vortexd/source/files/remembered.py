@@ -44,7 +44,7 @@ _RETRY = 60.0
 _INDEX, _ASIDE = "index.json", "index.json.unknown"
 _PART = ".part"
 _UNWRITTEN = "unwritten"
-_MAX_TOLD = 100
+_MAX_WARNED = 100
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_INDEX = 67_108_864
 
@@ -85,7 +85,7 @@ class Remembered:
         self._unwritten: Callable[[], Good] | None = None
         self._news = trio.Event()
         self._lock: int | None = None
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         # Writing waits for the disk. It has a thread of its own, so that requests don't wait for it.
         self._threads = trio.CapacityLimiter(1)
 
@@ -191,7 +191,7 @@ class Remembered:
             if left_out:
                 self._warn_unwritten(f"{left_out} files are beyond {self._max_bytes} bytes together")
             else:
-                self._told.discard(_UNWRITTEN)
+                self._warned.discard(_UNWRITTEN)
         except OSError as error:
             self._warn_unwritten(_words(error))
             return False
@@ -283,9 +283,9 @@ class Remembered:
 
     def _is_new(self, said: str) -> bool:
         """Return whether a problem hasn't been logged yet. Once a write succeeds, its problem counts as new again."""
-        if said in self._told or len(self._told) >= _MAX_TOLD:
+        if said in self._warned or len(self._warned) >= _MAX_WARNED:
             return False
-        self._told.add(said)
+        self._warned.add(said)
         return True
 
 
