@@ -54,6 +54,15 @@ def explain(capsys: pytest.CaptureFixture[str], said: Said, *arguments: str) -> 
     return status, printed.out.splitlines(), printed.err, server.asked
 
 
+def test_the_newest_commit_of_each_source_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    origin = {"commit": "0123456789abcdef", "author": "A\x1bnn", "time": "2030-01-01T00:00:00Z"}
+    sources = [{**SAID["sources"][0], "origin": origin}, {**SAID["sources"][0], "origin": None}]
+    _, lines, _, _ = explain(capsys, (200, {**SAID, "sources": sources}))
+
+    assert "last changed by A\\x1bnn at 2030-01-01T00:00:00Z in commit 0123456789ab" == lines[1]
+    assert not any("last changed" in line for line in lines[2:])
+
+
 def test_each_key_is_a_line_with_its_value_and_its_place(capsys: pytest.CaptureFixture[str]) -> None:
     status, lines, _, asked = explain(capsys, (200, SAID))
 

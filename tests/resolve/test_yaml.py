@@ -418,6 +418,13 @@ def test_Y10_a_control_character_is_refused_at_its_place(text: str, place: str, 
         parse_text("a.yml", text)
 
 
+def test_a_tab_is_called_by_its_name() -> None:
+    with pytest.raises(FormatError, match=r"^a.yml:3:1: not YAML: there is a tab .*; indent with spaces$"):
+        parse_text("a.yml", "a: 1\nb:\n\tc: 2\n")
+    with pytest.raises(FormatError, match=r"^a.yml:1:4: not YAML: found character that cannot start any token$"):
+        parse_text("a.yml", "a: @b\n")
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [

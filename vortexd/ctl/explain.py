@@ -56,7 +56,11 @@ def _lines(explanation: dict[str, Any], arguments: argparse.Namespace, paint: Pa
         printable(f"{explanation['app']}:{explanation['profile']}:{explanation['label']}  {explanation['version']}"),
         "bold",
     )
-    # Older servers don't send this member.
+    for source in explanation["sources"]:
+        # Older servers don't send this member.
+        if origin := source.get("origin"):
+            yield printable(f"last changed by {origin['author']} at {origin['time']} in commit {origin['commit'][:12]}")
+    # Older servers don't send this member, either.
     for each in explanation.get("broken", ()):
         yield paint(printable(_broken(each)), "red")
     if arguments.layers:

@@ -85,6 +85,8 @@ def parse_yaml(path: str, text: str, limits: FormatSettings) -> list[Node]:
         problem = error.problem or error.context
         if problem == _LIBYAML_TOO_DEEP:
             raise FormatError(path, f"nested deeper than {limits.depth} levels", *place) from None
+        if mark and _has_tab(text, mark):
+            problem = "there is a tab where only spaces may stand; indent with spaces"
         raise FormatError(path, f"not YAML: {problem}", *place) from None
     except yaml.reader.ReaderError as error:
         code = ord(error.character) if isinstance(error.character, str) else error.character
@@ -94,6 +96,12 @@ def parse_yaml(path: str, text: str, limits: FormatSettings) -> list[Node]:
         # The pure Python scanner raises these errors for some numbers in directives and escapes.
         raise FormatError(path, "not YAML") from None
     return reader.builder.documents
+
+
+def _has_tab(text: str, mark: Any) -> bool:
+    """Return whether the character at a mark is a tab."""
+    lines = _BREAK.split(text)
+    return mark.line < len(lines) and lines[mark.line].startswith("\t", mark.column)
 
 
 def _with_pairs_joined(text: str) -> tuple[str, Sequence[int]]:
