@@ -85,7 +85,7 @@ def parse_yaml(path: str, text: str, limits: FormatSettings) -> list[Node]:
         problem = error.problem or error.context
         if problem == _LIBYAML_TOO_DEEP:
             raise FormatError(path, f"nested deeper than {limits.depth} levels", *place) from None
-        if mark and _has_tab(text, mark):
+        if mark and _has_tab(text, mark.line, mark.column):
             problem = "there is a tab where only spaces may stand; indent with spaces"
         raise FormatError(path, f"not YAML: {problem}", *place) from None
     except yaml.reader.ReaderError as error:
@@ -98,10 +98,10 @@ def parse_yaml(path: str, text: str, limits: FormatSettings) -> list[Node]:
     return reader.builder.documents
 
 
-def _has_tab(text: str, mark: Any) -> bool:
-    """Return whether the character at a mark is a tab."""
+def _has_tab(text: str, line: int, column: int) -> bool:
+    """Return whether the character at a place, which counts from 0, is a tab."""
     lines = _BREAK.split(text)
-    return mark.line < len(lines) and lines[mark.line].startswith("\t", mark.column)
+    return line < len(lines) and lines[line].startswith("\t", column)
 
 
 def _with_pairs_joined(text: str) -> tuple[str, Sequence[int]]:
