@@ -1,6 +1,7 @@
 """The command line: its output and its exit status."""
 
 import re
+import socket
 import subprocess
 import sys
 import types
@@ -13,7 +14,9 @@ from vortexd import __version__
 from vortexd.auth.tokens import digest_of, load_tokens
 from vortexd.cli import main as cli
 from vortexd.cli.commands import COMMANDS
-from vortexd.core.errors import StartError
+from vortexd.core.errors import SettingsError, StartError
+from vortexd.process.assignment import WorkerAssignment
+from vortexd.process.peers import WorkerSlot
 from vortexd.settings.root import Settings
 from vortexd.settings.source import SourceSettings
 from vortexd.source.files.settings import FilesSettings
@@ -119,6 +122,44 @@ def test_a_daemon_that_cannot_start_is_one_line_and_status_1(
 
     assert 1 == cli.main(["--source", "."])
     assert "vortexd: error: can't listen on 127.0.0.1:80: in use\n" == capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_worker", [False, True])
+def test_a_reload_reports_all_problems_that_a_check_reports(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, is_worker: bool
+) -> None:
+    file = tmp_path / "vortexd.toml"
+    file.write_text(f'[[source]]\npath = "{tmp_path}"\n')
+    found: list[SettingsError | Settings] = []
+
+    def run(
+        _settings: Settings, _started: object, read: Callable[[], Settings], *_: object, **_options: object
+    ) -> None:
+        for text in (
+            f'[server]\nhead_bytes = 1\n[[source]]\npath = "{tmp_path}/none"\n[monitor]\nsecret = "absent"\n',
+            f'[server]\nhead_bytes = 2048\n[[source]]\npath = "{tmp_path}"\n',
+        ):
+            file.write_text(text)
+            try:
+                found.append(read())
+            except SettingsError as error:
+                found.append(error)
+
+    monkeypatch.setattr("vortexd.daemon.run", run)
+    if is_worker:
+        settings = cli.read_settings(file, needs_source=True)
+        slot = WorkerSlot(0, 1, socket.socket(), 30.0)
+        with slot.link:
+            cli.work(["--config", str(file)], WorkerAssignment(slot, (), settings))
+    else:
+        cli.main(["--config", str(file)])
+
+    wrong, right = found
+    assert isinstance(wrong, SettingsError)
+    assert ["server.head_bytes", "source[0].path", "monitor.secret"] == [key for key, _ in wrong.problems]
+    assert str(file) == wrong.origin
+    assert isinstance(right, Settings)
+    assert 2048 == right.server.head_bytes
 
 
 def test_ctrl_c_is_no_traceback(

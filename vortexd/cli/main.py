@@ -74,8 +74,8 @@ def _main(given: list[str], system_file: Path) -> int:
         return status
     welcome = _welcome if file is None and options.source is None else None
     if settings.server.workers > 1:
-        return _supervise(settings, given, welcome, lambda: _settings(file, options))
-    return _run(settings, lambda urls: welcome(urls) if welcome else None, lambda: _settings(file, options), file)
+        return _supervise(settings, given, welcome, lambda: _settings_again(file, options))
+    return _run(settings, lambda urls: welcome(urls) if welcome else None, lambda: _settings_again(file, options), file)
 
 
 def work(arguments: Sequence[str], assignment: "WorkerAssignment") -> int:
@@ -89,7 +89,7 @@ def work(arguments: Sequence[str], assignment: "WorkerAssignment") -> int:
     return _run(
         assignment.own(assignment.settings),
         lambda _: None,
-        lambda: assignment.own(_settings(file, options)),
+        lambda: assignment.own(_settings_again(file, options)),
         file,
         assignment,
     )
@@ -182,6 +182,19 @@ def _settings(file: Path | None, options: argparse.Namespace) -> Settings:
     if problems is not None:
         raise problems
     return settings
+
+
+def _settings_again(file: Path | None, options: argparse.Namespace) -> Settings:
+    """Return the settings for a reload, as `_settings` does.
+
+    Raises:
+        SettingsError: The settings can't be used. It holds every problem that --check prints, so that one more reload is enough.
+    """
+    try:
+        return _settings(file, options)
+    except SettingsError as error:
+        problems = [problem for each in _errors(file, options) for problem in each.problems]
+        raise SettingsError(problems or error.problems, error.origin) from None
 
 
 def _overridden(settings: Settings, options: argparse.Namespace) -> Settings:
