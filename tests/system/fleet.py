@@ -14,7 +14,7 @@ from wsproto.events import CloseConnection, Ping, TextMessage
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from tests.fakes import Client
-from tests.pipeline_runs.history import Event, Publisher, Recorder, check
+from tests.pipeline_runs.history import STATES, Event, Publisher, Recorder, check
 
 _RETRY = 0.02
 
@@ -55,6 +55,14 @@ class Fleet:
                 lambda: all(each.document == documents.get(each.key) and each.version for each in self.followers)
             )
 
+    async def wait_answered(self, seconds: float = 10) -> None:
+        """Wait until no client has opened a connection and has no state on it yet. A history must not end in between.
+
+        If the time is over, `stop` names the clients that have no state.
+        """
+        with trio.move_on_after(seconds):
+            await wait_until(lambda: not any(each.is_unanswered for each in self.followers))
+
     def stop(self) -> None:
         """Stop all clients, and compare their records with the promises of the protocol."""
         self.is_over = True
@@ -73,6 +81,7 @@ class Follower:
         self.recorder = Recorder(fleet.history.append, trio.current_time, name, key)
         self.scope = trio.CancelScope()
         self.connections = 0
+        self.is_unanswered = False
         self._connection = trio.CancelScope()
         self.closes: list[int] = []
         self.messages = 0
@@ -106,6 +115,7 @@ class Follower:
             client = Client(stream, target)
             # The answer may be newer than the state at the time of the request, but never older.
             self.recorder.opened(version)
+            self.is_unanswered = True
             await stream.send_all(client.head())
             try:
                 await client.opened()
@@ -114,6 +124,7 @@ class Follower:
             except AssertionError:
                 pass  # refused: it is starting or stopping
             finally:
+                self.is_unanswered = False
                 self.recorder.closed()
 
     async def _read(self, client: Client) -> None:
@@ -123,7 +134,8 @@ class Follower:
                 case TextMessage(data=data, message_finished=is_finished):
                     parts.append(data)
                     if is_finished:
-                        self.recorder.received(json.loads("".join(parts)))
+                        if self.recorder.received(json.loads("".join(parts))) in STATES:
+                            self.is_unanswered = False
                         self.messages += 1
                         parts.clear()
                 case Ping() as ping:

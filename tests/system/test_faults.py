@@ -103,6 +103,7 @@ async def following(port: int, count: int, host: str = "127.0.0.1") -> AsyncIter
         fleet.follow(KEY, count)
         await fleet.wait_all({KEY: document(0)})
         yield fleet
+        await fleet.wait_answered()
         fleet.stop()
         nursery.cancel_scope.cancel()
 
