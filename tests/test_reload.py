@@ -194,7 +194,7 @@ async def test_R14_what_is_refused_changes_nothing_and_says_so(tmp_path: Path, m
 async def test_R14_a_thousand_signals_in_a_second_are_a_few_reloads(
     autojump_clock: MockClock, tmp_path: Path, no_files: NamedFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def at_once(function: Callable[..., Any], *arguments: Any) -> Any:
+    async def at_once(function: Callable[..., Any], *arguments: Any, abandon_on_cancel: bool = False) -> Any:
         await trio.sleep(0.01)
         return function(*arguments)
 

@@ -280,7 +280,7 @@ class Reload:
         self._notifier.reloading(time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000)
         before = self._in_force.settings
         try:
-            read, waiting = reloaded(before, await threads.run_sync(self._read))
+            read, waiting = reloaded(before, await threads.run_sync(self._read, abandon_on_cancel=True))
             files = await threads.run_sync(load_named_files, read, self._bound, os.environ)
             prepared = self._prepared(NewSettings(before, read, files))
         except SettingsError as error:

@@ -272,6 +272,19 @@ async def test_who_asks_how_the_daemon_does_goes_first(autojump_clock: MockClock
     assert ["urgent", "second"] == open_hall.names[:2]
 
 
+async def test_urgent_arrivals_keep_nobody_waiting_for_more_than_a_turn(
+    autojump_clock: MockClock, open_hall: Hall
+) -> None:
+    for number in range(6):
+        open_hall.arrive(f"urgent{number}", b"u")
+    for number in range(2):
+        open_hall.arrive(f"whole{number}", b"w")
+    await settled()
+
+    assert {"whole0", "whole1"} == {open_hall.names[2], open_hall.names[5]}
+    assert 8 == len(open_hall.names)
+
+
 async def test_who_came_beyond_the_limit_is_soon_told(autojump_clock: MockClock, open_hall: Hall) -> None:
     for number in range(3):
         open_hall.arrive(str(number), b"w")

@@ -362,6 +362,23 @@ async def test_a_known_address_does_not_wait_for_a_slot_that_is_kept_for_it(
     assert 1 == pytest.approx(trio.current_time() - began, abs=0.02)
 
 
+async def test_only_a_few_waiting_connections_of_an_address_are_known_at_a_time(
+    autojump_clock: MockClock, house: House
+) -> None:
+    house.open(connections=20, handshakes=16)
+    house.places.has_spoken(first := house.arrive("192.0.2.7"))
+    house.places.works(first)
+    waiting = [house.arrive("192.0.2.7") for _ in range(6)]
+    assert [True] * 4 + [False] * 2 == [each.is_known for each in waiting]
+
+    house.places.works(waiting[0])
+    assert house.arrive("192.0.2.7").is_known is False
+    house.places.works(waiting[1])
+    house.places.works(waiting[2])
+    house.places.works(waiting[3])
+    assert house.arrive("192.0.2.7").is_known is True
+
+
 async def test_what_a_connection_has_waited_for_us_is_not_its_silence(autojump_clock: MockClock, house: House) -> None:
     waiting = house.crowd(4)
     await trio.sleep(5)

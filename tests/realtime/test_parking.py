@@ -1,5 +1,6 @@
 """The parking lot: connections that are parked, stay parked or wake. No delivery and no byte is lost."""
 
+import contextlib
 import itertools
 import math
 import os
@@ -22,6 +23,7 @@ from vortexd.auth import Authority, Right
 from vortexd.core.model import Config, Key
 from vortexd.core.patterns import Pattern
 from vortexd.protocol import messages
+from vortexd.protocol.close import CloseReason
 from vortexd.protocol.frames import Boundary, is_pong
 from vortexd.realtime import outgoing, parking
 from vortexd.realtime.connection import Connection
@@ -314,6 +316,20 @@ async def test_a_client_that_does_not_read_wakes_and_misses_nothing_when_it_does
             had = message["new_version"] if "new_version" in message else message["version"]
     await trio.sleep(5)
     assert 1 == wire.server.parked
+
+
+async def test_no_close_frame_cuts_a_frame_that_the_lot_has_begun(autojump_clock: MockClock, start: Start) -> None:
+    wire = await start()
+    client = await opened(wire)
+    [parked] = wire.server._lot
+    woken = wire.server._lot.wake(parked, unsent=b"the rest of a frame")
+    woken.close(CloseReason.UNAUTHORIZED)
+    rest = b""
+    with contextlib.suppress(trio.BrokenResourceError):
+        while data := await client.stream.receive_some():
+            rest += data
+
+    assert rest in (b"", b"the rest of a frame")
 
 
 async def test_a_key_that_ends_is_told(autojump_clock: MockClock, start: Start) -> None:

@@ -410,3 +410,16 @@ def test_an_address_that_can_not_be_one_is_refused(address: str) -> None:
         override(Settings(), source=address)
 
     assert ("command line", "--source") == (caught.value.origin, caught.value.problems[0][0])
+
+
+@pytest.mark.parametrize("parts", [64, 600, 3_000])
+def test_dotted_keys_that_nest_too_deeply_are_refused(parts: int) -> None:
+    text = f"{SOURCE}[overrides]\n{'.'.join('a' * parts)} = '1'\n"
+
+    assert {"": "can't be read: it is nested too deeply"} == problems(text)
+
+
+def test_dotted_keys_may_have_many_parts() -> None:
+    text = f"{SOURCE}[overrides]\n{'.'.join('a' * 60)} = '1'\n"
+
+    assert {".".join("a" * 60): "1"} == load(text, "vortexd.toml", BASE).overrides

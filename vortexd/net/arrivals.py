@@ -25,6 +25,8 @@ from .proxies import Proxies
 
 # The number of events to handle before other tasks of the event loop get their turn.
 _AT_ONCE = 64
+# The urgent arrivals that get a turn one after the other while other arrivals wait.
+_URGENT_IN_ROW = 2
 _GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
@@ -178,6 +180,7 @@ class Arrivals:
         self._urgent: deque[Arrival] = deque()
         self._ready = {Verdict.WHOLE: _Turns(), Verdict.PARTLY: _Turns()}
         self._is_partly_next = True
+        self._urgent_in_row = 0
         self._changed = trio.Event()
         self._earlier = trio.Event()
         self._left = trio.lowlevel.ParkingLot()
@@ -296,8 +299,11 @@ class Arrivals:
             await trio.lowlevel.checkpoint()
 
     def _next(self) -> tuple[Arrival | None, Verdict]:
-        if self._urgent:
+        # While others wait, only a few in a row: otherwise, a flood of urgent arrivals would keep the others waiting.
+        if self._urgent and self._urgent_in_row < _URGENT_IN_ROW:
+            self._urgent_in_row += 1
             return self._urgent.popleft(), Verdict.URGENT
+        self._urgent_in_row = 0
         self._is_partly_next = not self._is_partly_next
         for verdict in (Verdict.PARTLY, Verdict.WHOLE) if self._is_partly_next else (Verdict.WHOLE, Verdict.PARTLY):
             turns = self._ready[verdict]
@@ -305,6 +311,9 @@ class Arrivals:
                 return turns.take(), verdict
             if turns.has_known and self._slots.has_slot(is_known=True):
                 return turns.take_known(), verdict
+        if self._urgent:
+            self._urgent_in_row = 1
+            return self._urgent.popleft(), Verdict.URGENT
         return None, Verdict.WAIT
 
     def _end(self, arrival: Arrival) -> None:

@@ -34,6 +34,8 @@ _SUSPECTS = "suspects"
 _SUSPECT_SECONDS, _KNOWN_SECONDS = 60.0, 3_600.0
 # One slot in this many is reserved for addresses that completed a request recently. So a health check needn't wait.
 _KEPT = 8
+# The connections of an address that may wait as known ones at the same time.
+_KNOWN_AT_ONCE = 4
 # Seconds between two warnings about closed connections.
 _WARNING_INTERVAL = 10.0
 
@@ -90,7 +92,9 @@ class Places:
         arrival.is_beyond = self.count > self._most
         arrival.address = self._share_of(arrival)
         if arrival.address is not None and arrival.address != _SUSPECTS:
-            arrival.is_known = self._known.has(arrival.address, arrival.since)
+            # A health check has few connections at a time. With more, an address could fill the slots that are kept for others.
+            is_crowd = self._silent.count_of(arrival.address) >= _KNOWN_AT_ONCE
+            arrival.is_known = not is_crowd and self._known.has(arrival.address, arrival.since)
             arrival.is_alone = self.by_address[arrival.host] == 1
         self._silent.add(arrival, arrival.address, arrival.since)
 

@@ -94,6 +94,10 @@ class Waiting(Generic[T]):
     def __contains__(self, member: object) -> bool:
         return member in self._members
 
+    def count_of(self, address: str) -> int:
+        """Return the number of connections of an address that wait."""
+        return len(self._by_address.get(address, ()))
+
     def replace(self, places: int) -> None:
         """Change the number of places."""
         self.places = places

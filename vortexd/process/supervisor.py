@@ -284,7 +284,7 @@ class Supervisor:
             self._check_reloaded()
             # Each worker logs the problems of the settings.
             with contextlib.suppress(SettingsError):
-                logs.configure((await threads.run_sync(self._read)).log, sys.stderr)
+                logs.configure((await threads.run_sync(self._read, abandon_on_cancel=True)).log, sys.stderr)
 
     def _check_reloaded(self) -> None:
         if self._is_reloading and not any(each.is_reloading for each in self._workers.values()):

@@ -143,6 +143,8 @@ class Connection:
         self._heartbeat.resume(next_ping, pinged, is_seen=bool(received))
         self._reader.received = received
         if unsent:
+            # Half of a frame has been written. So until the rest is written, no close frame may follow.
+            self._writer.is_writing = True
             self._chain.reply_first(Reply(unsent))
 
     @property

@@ -23,6 +23,9 @@ from ..core.errors import SettingsError
 
 T = TypeVar("T")
 MAX_BYTES = 1_048_576
+# The levels of tables and lists. All functions that follow recurse once for each level.
+_DEPTH = 64
+_TOO_DEEP = "can't be read: it is nested too deeply"
 # A path contains at most this many characters of a name.
 _NAME_LENGTH = 64
 
@@ -60,13 +63,31 @@ def parse(text: str, origin: str) -> dict[str, Any]:
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise SettingsError([("", f"must be at most {MAX_BYTES} bytes long")], origin)
     try:
-        return tomllib.loads(text)
+        table = tomllib.loads(text)
     except RecursionError:
-        raise SettingsError([("", "can't be read: it is nested too deeply")], origin) from None
+        raise SettingsError([("", _TOO_DEEP)], origin) from None
     except ValueError as error:
         # tomllib adds "(at line 3, column 7)" to its reason. If a number has thousands of digits, it raises a bare
         # ValueError.
         raise SettingsError([("", f"isn't valid TOML: {error}")], origin) from None
+    if _is_too_deep(table):
+        raise SettingsError([("", _TOO_DEEP)], origin)
+    return table
+
+
+def _is_too_deep(table: dict[str, Any]) -> bool:
+    """Return whether tables and lists are nested deeper than `_DEPTH`. A dotted key nests without brackets."""
+    level: list[Any] = [table]
+    for _ in range(_DEPTH):
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def structure(

@@ -218,3 +218,13 @@ async def test_a_cancelled_connection_is_ended_and_its_write_is_not_waited_for()
 
     assert scope.cancelled_caught
     assert transport.ended
+
+
+async def test_H05_requests_of_a_peer_that_has_gone_are_not_served() -> None:
+    transport, responder = FakeTransport(GET * 20), Responder()
+    transport.is_broken = True
+    with trio.fail_after(5):
+        assert await Http1Server(responder.respond).serve(transport, SENDER, None) is None
+
+    assert len(responder.heads) <= 2
+    assert transport.ended

@@ -109,6 +109,8 @@ class Http1Server:
                         await transport.send_all(event.data)
                     except (trio.BrokenResourceError, trio.ClosedResourceError):
                         await protocol.handle(Closed())
+                        # The peer has gone. Hypercorn would still serve the requests that it has received.
+                        receiving.cancel()
             elif isinstance(event, Closed):
                 _close(transport)
                 await protocol.handle(Closed())
