@@ -597,7 +597,9 @@ def test_what_is_forgotten_does_not_come_back_when_the_queue_is_dropped() -> Non
     made.chain.offer(delivery(BILLING, None, "b"))
     made.chain.offer(delivery(MAIN, "1", "2"))
     made.chain.forget([BILLING])
+    # There is room for it again.
     made.chain.offer(delivery(MAIN, "2", "3"))
+    made.chain.offer(delivery(MAIN, "3", "4"))
 
     assert Lagged(3) == made.chain.step()
     assert {MAIN: "1"} == made.chain.versions
@@ -716,3 +718,35 @@ def test_a_key_that_began_on_the_way_out_of_the_lot_is_brought_if_the_client_may
 
     assert {MAIN: "1", BILLING: None} == made.chain.versions
     assert CatchUp(BILLING, None) == made.chain.step()
+
+
+def test_an_old_delivery_does_not_follow_when_its_key_is_subscribed_to_again() -> None:
+    made = current()
+    made.chain.offer(delivery(BILLING, None, "old"))
+    made.chain.forget([BILLING])
+    made.chain.begin(BILLING)
+    asked = made.chain.step()
+    assert isinstance(asked, CatchUp)
+    assert made.chain.caught_up(asked, delivery(BILLING, None, "new"), "new")
+
+    assert None is made.chain.step() is made.chain.take()
+    assert "new" == made.chain.versions[BILLING]
+
+
+def test_what_was_handed_to_the_writer_is_forgotten_too() -> None:
+    made = current()
+    made.chain.is_awaited = True
+    made.chain.offer(delivery(BILLING, None, "old"))
+    made.chain.forget([BILLING])
+    made.chain.begin(BILLING)
+
+    assert None is made.chain.take()
+    assert isinstance(made.chain.step(), CatchUp)
+
+
+def test_the_bytes_of_what_is_forgotten_make_room() -> None:
+    made = current(queue_bytes=30)
+    made.chain.offer(delivery(BILLING, None, "b"))
+    made.chain.forget([BILLING])
+    for number in range(1, 4):
+        assert made.chain.offer(delivery(MAIN, str(number), str(number + 1)))

@@ -9,7 +9,7 @@ lagging all use this mechanism. The chain never queues or returns a frame of a k
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import attrs
@@ -235,13 +235,30 @@ class Chain:
             self._fall_behind(key)
 
     def forget(self, keys: Iterable[Key]) -> None:
-        """End the chains of keys. Their queued deliveries are skipped."""
+        """End the chains of keys, and drop their deliveries that are queued.
+
+        If the client subscribes to a key again, an old delivery must not follow the newer state that it then gets.
+        """
+        keys = frozenset(keys)
+        self._drop(keys)
         for key in keys:
             self._had.pop(key, None)
             self._last.pop(key, None)
             self._behind.pop(key, None)
             self._in_full.discard(key)
             self._forgotten(key)
+
+    def _drop(self, keys: Collection[Key]) -> None:
+        """Remove the deliveries of keys from the queue."""
+
+        def is_dropped(item: Delivery | Reply | None) -> bool:
+            return isinstance(item, Delivery) and item.key in keys
+
+        gone = [each for each in (self._handed, *self._queue) if is_dropped(each)]
+        if gone:
+            self._queued_bytes -= sum(len(each.payload) for each in gone if isinstance(each, Delivery))
+            self._handed = None if is_dropped(self._handed) else self._handed
+            self._queue = deque(each for each in self._queue if not is_dropped(each))
 
     def wake(self) -> None:
         """Wake the writer if it waits."""
