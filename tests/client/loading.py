@@ -39,7 +39,7 @@ async def follow(config):
     async for change in config:
         print(json.dumps(change.patch))
         await config.ack(change.version, "applied")
-        if "hosts" in config:
+        if change.patch[0]["path"] == "/hosts":
             break
     async for state in config.states():
         return print(json.dumps(str(state)))
@@ -61,7 +61,7 @@ with {package}.blocking.watch(*arguments) as config:
     for change in config.changes():
         print(json.dumps(change.patch))
         config.ack(change.version, "applied")
-        if "hosts" in config:
+        if change.patch[0]["path"] == "/hosts":
             break
     print(json.dumps(str(next(iter(config.states())))))
 """

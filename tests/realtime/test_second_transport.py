@@ -30,6 +30,7 @@ class EventStream:
     def __init__(self, wired: Wired, version: str | None = None, queue_messages: int = 8) -> None:
         self._wired = wired
         self._has_more = trio.Event()
+        self._has_written = trio.Event()
         self.is_allowed = True
         self.is_paused = False
         self.written: list[bytes] = []
@@ -67,6 +68,12 @@ class EventStream:
 
     def _write(self, delivery: Delivery) -> None:
         self.written.append(delivery.payload.framed(event))
+        self._has_written.set()
+
+    async def wait_written(self) -> None:
+        """Wait until one more event is written."""
+        self._has_written = trio.Event()
+        await self._has_written.wait()
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -75,7 +82,13 @@ class EventStream:
 
 async def publish(wired: Wired, number: int) -> None:
     await wired.publisher.publish(Tree({"main": Files({"shop.yml": f"a: {number}\n{FILLER}".encode()})}))
-    await wait_all_tasks_blocked()
+
+
+async def until_it_has(stream: EventStream, number: int) -> None:
+    """Wait until a client has a state. The pipeline makes diffs in threads, so that blocked tasks say nothing."""
+    with trio.fail_after(10):
+        while not stream.written or replayed(stream.messages)["a"] != number:
+            await stream.wait_written()
 
 
 def replayed(messages: list[dict[str, Any]]) -> dict[str, Any]:
@@ -97,9 +110,11 @@ async def test_another_transport_follows_a_key_through_the_same_chain(nursery: t
     first, second = EventStream(wired), EventStream(wired)
     for each in (first, second):
         nursery.start_soon(each.run)
-    await wait_all_tasks_blocked()
+        await until_it_has(each, 1)
     for number in range(2, 5):
         await publish(wired, number)
+        for each in (first, second):
+            await until_it_has(each, number)
 
     assert ["config_snapshot", *["config_change"] * 3] == [each["type"] for each in first.messages]
     assert 4 == replayed(first.messages)["a"]
@@ -112,20 +127,20 @@ async def test_it_resumes_by_version_and_catches_up_after_an_overflow(nursery: t
     await publish(wired, 1)
     stream = EventStream(wired, queue_messages=2)
     nursery.start_soon(stream.run)
-    await wait_all_tasks_blocked()
+    await until_it_has(stream, 1)
     stream.is_paused = True
     for number in range(2, 8):
-        await wired.publisher.publish(Tree({"main": Files({"shop.yml": f"a: {number}\n{FILLER}".encode()})}))
+        await publish(wired, number)
     stream.is_paused = False
-    await wait_all_tasks_blocked()
+    await until_it_has(stream, 7)
     assert stream.lagged > 0
-    assert 7 == replayed(stream.messages)["a"]
 
     known = wired.pipeline.version_of(KEY)
     await publish(wired, 8)
     resumed = EventStream(wired, known)
     nursery.start_soon(resumed.run)
-    await wait_all_tasks_blocked()
+    with trio.fail_after(10):
+        await resumed.wait_written()
     assert [("config_change", known)] == [(each["type"], each["old_version"]) for each in resumed.messages]
 
 
@@ -133,10 +148,13 @@ async def test_it_resumes_by_version_and_catches_up_after_an_overflow(nursery: t
 async def test_it_writes_nothing_that_the_client_may_not_have(nursery: trio.Nursery, is_allowed: bool) -> None:
     wired = Wired()
     await publish(wired, 1)
-    stream = EventStream(wired)
-    nursery.start_soon(stream.run)
-    await wait_all_tasks_blocked()
+    stream, witness = EventStream(wired), EventStream(wired)
+    for each in (stream, witness):
+        nursery.start_soon(each.run)
+        await until_it_has(each, 1)
     stream.is_allowed = is_allowed
     await publish(wired, 2)
+    await until_it_has(witness, 2)
+    await wait_all_tasks_blocked()
 
     assert (2 if is_allowed else 1) == len(stream.written)
