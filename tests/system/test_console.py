@@ -107,11 +107,11 @@ async def test_broken_files_are_shown_with_their_place_and_with_the_keys_that_re
     await page.wait("document.querySelector('#document').innerText.includes('is broken')")
     shown = await page.evaluate("document.querySelector('#document').innerText")
 
-    assert "billing.yml:3" in sources
+    assert "billing.yml:2" in sources
     assert "its last good content" in sources
     assert "billing:default:main" in sources
     assert "everything but this file" in sources
-    assert "billing.yml:3 is broken" in shown
+    assert "billing.yml:2 is broken" in shown
     assert "The server uses instead: its last good content." in shown
     assert 0 == await page.evaluate("document.querySelectorAll('main img').length")
     assert [] == page.complaints
