@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 from wsproto.events import Ping, Pong
 
-from tests.fakes import KEY, Client, Rounds
+from tests.fakes import KEY, Client, Closed, Rounds
 from vortexd.auth import Authority, Right
 from vortexd.core.model import Config, Key
 from vortexd.core.patterns import Pattern
@@ -30,9 +30,8 @@ from vortexd.realtime.connection import Connection
 from vortexd.realtime.parked import Parked
 from vortexd.settings.auth import AuthSettings
 
-from .test_connection import Closed, frame
 from .test_subscriptions import TOKEN, authority
-from .wire import FIRST, Wire, socket_stream_pair
+from .wire import FIRST, Wire, frame, socket_stream_pair
 
 Start = Callable[..., Awaitable[Wire]]
 

@@ -14,8 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from wsproto.extensions import PerMessageDeflate
 
 from tests.fakes import KEY, Client, timestamp
-from tests.realtime.test_connection import frame
-from tests.realtime.wire import Wire, lockstep, socket_stream_pair
+from tests.realtime.wire import Wire, frame, lockstep, socket_stream_pair
 from vortexd.auth import Authority, Gate, Grant, Kind, Principal, Right
 from vortexd.auth.tokens import Token, Tokens, digest_of
 from vortexd.core.errors import RemoteError, UnknownLabel

@@ -31,6 +31,19 @@ UNHURRIED = {"messages_per_second": 100_000, "errors_per_minute": 100_000, "resy
 FIRST: dict[str, Json] = {"number": 0, "padding": "p" * 200}
 
 
+def frame(first: int, payload: bytes = b"", length: int | None = None, is_masked: bool = True) -> bytes:
+    """A client's frame as bytes, right or wrong."""
+    size = len(payload) if length is None else length
+    mask = 0x80 if is_masked else 0
+    if size < 126:
+        head = bytes((first, mask | size))
+    elif size < 65_536:
+        head = bytes((first, mask | 126)) + size.to_bytes(2, "big")
+    else:
+        head = bytes((first, mask | 127)) + size.to_bytes(8, "big")
+    return head + (b"\0\0\0\0" if is_masked else b"") + payload
+
+
 class Wire:
     """A WebSocketServer with a FakeLine behind it; its key is `orders:dev:main`.
 
