@@ -233,6 +233,7 @@ async def test_a_client_that_sends_more_garbage_is_cut_off_at_the_timeout(
         while trio.current_time() <= TIMEOUT + 1:
             await ending.client.send_all(b"z")
             await trio.sleep(1)
+    await wait_all_tasks_blocked()
 
     assert TIMEOUT == ending.ended_at
 
@@ -270,9 +271,10 @@ async def test_a_cancelled_server_gives_a_client_that_never_reads_half_a_second(
     await trio.sleep(0.49)
     with pytest.raises(trio.BusyResourceError):
         await ending.stream.send_all(b"")
-    await trio.sleep(0.02)
+    await trio.sleep(0.01)
 
     assert await ending.is_closed()
+    assert 0.5 == trio.current_time()
 
 
 async def test_a_cancellation_during_the_wait_does_not_shorten_it(autojump_clock: MockClock, ending: Ending) -> None:

@@ -1,6 +1,6 @@
 """The reader of a connection, on a stream in memory. The test takes the messages and the replies."""
 
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator
 
 import pytest
 import trio
@@ -40,6 +40,21 @@ class ReaderMetrics(FakeMetrics):
         self.answers.append(seconds)
 
 
+class Turns(FairQueue):
+    """Counts the requests for a turn. If `turn` is set to a new event, each request waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests = 0
+        self.turn: trio.Event | None = None
+
+    async def take(self) -> None:
+        self.requests += 1
+        if self.turn is not None:
+            await self.turn.wait()
+        await super().take()
+
+
 class Reading:
     """A reader with its neighbours. `calls` has what it passed on, in order. `result` is what `run` returned or raised."""
 
@@ -51,7 +66,7 @@ class Reading:
         self.lifecycle = Lifecycle()
         self.lifecycle.enter(State.SERVING)
         self.heartbeat = Heartbeat(30.0, 10.0, first=1.0)
-        self.fair_queue = FairQueue()
+        self.fair_queue = Turns()
         self.calls: list[str | bytes | Reply] = []
         self.before_take: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self.results: list[object] = []
@@ -140,21 +155,19 @@ async def test_a_message_in_pieces_is_passed_on_when_it_is_complete(
 
 
 async def test_each_message_waits_for_a_turn(autojump_clock: MockClock, reading: Reading) -> None:
-    async with trio.open_nursery() as nursery:
-        is_over = trio.Event()
+    reading.fair_queue.turn = trio.Event()
+    await reading.receive(frame(0x81, b"1") + frame(0x81, b"2"))
+    assert ([], 1) == (reading.calls, reading.fair_queue.requests)
+    reading.fair_queue.turn.set()
+    await wait_all_tasks_blocked()
 
-        def steps() -> Iterator[None]:
-            # The turn of another client's message.
-            assert [] == reading.calls
-            yield
-            is_over.set()
+    assert (["1", "2"], 2) == (reading.calls, reading.fair_queue.requests)
 
-        nursery.start_soon(reading.fair_queue.work, steps())
-        await reading.client.send_all(frame(0x81, b"x"))
-        await is_over.wait()
-        await wait_all_tasks_blocked()
 
-    assert ["x"] == reading.calls
+async def test_control_frames_wait_for_no_turn(autojump_clock: MockClock, reading: Reading) -> None:
+    await reading.receive(frame(0x89) + frame(0x8A))
+
+    assert 0 == reading.fair_queue.requests
 
 
 async def test_a_read_is_bounded(autojump_clock: MockClock, reading: Reading) -> None:
