@@ -506,6 +506,10 @@ async def test_a_pattern_that_is_revoked_while_it_is_refused_is_given_back_once(
 
     assert ["subscribed", "error"] == [each["type"] for each in it.said]
     assert (patterns("stock"), 1) == (it.session.patterns, len(it.quota))
+    it.line.refusal = None
+    it.limit_rights("*")
+    await it.subscribe("billing", "search")
+    assert 3 == len(it.quota)
 
 
 async def test_a_key_whose_pattern_is_revoked_during_the_subscription_does_not_begin(
