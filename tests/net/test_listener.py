@@ -6,6 +6,7 @@ import inspect
 import re
 import socket
 from pathlib import Path
+from typing import NoReturn
 
 import attrs
 import pytest
@@ -186,6 +187,11 @@ async def test_an_idle_connection_is_closed_after_its_time() -> None:
         assert (await http.exchange(GET + b"\r\n")).startswith(b"HTTP/1.1 200")
 
 
+async def nobody(accepted: object) -> NoReturn:
+    """For connections that mustn't come."""
+    raise AssertionError
+
+
 def small_buffers() -> socket.socket:
     made = socket.socket()
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
@@ -358,7 +364,7 @@ async def test_an_error_in_one_connection_ends_that_one_alone() -> None:
     listener = Listener(settings)
     (url,) = await listener.bind()
 
-    async def fail(accepted: object) -> None:
+    async def fail(accepted: object) -> NoReturn:
         raise ZeroDivisionError
 
     async with trio.open_nursery() as nursery:
@@ -400,7 +406,7 @@ async def test_a_unix_socket_is_served_to_owner_and_group_and_removed(tmp_path: 
     assert [f"unix:{path}"] == await listener.bind()
     assert 0o660 == path.stat().st_mode & 0o777
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(listener.serve, nursery, bridge.serve, bridge.serve)
+        nursery.start_soon(listener.serve, nursery, nobody, bridge.serve)
         async with await trio.open_unix_socket(path) as stream:
             await stream.send_all(GET + b"Connection: close\r\n\r\n")
             assert 200 == parse(await read_all(stream)).status
@@ -546,9 +552,6 @@ async def test_a_peer_that_comes_when_nobody_is_served_any_more_is_let_go() -> N
     listener = Listener(ServerSettings(bind=("127.0.0.1:0",)))
     (url,) = await listener.bind()
 
-    async def nobody(accepted: object) -> None:
-        raise AssertionError
-
     async with trio.open_nursery() as outer:
         async with trio.open_nursery() as ended:
             outer.start_soon(listener.serve, ended, nobody, nobody)
@@ -628,7 +631,7 @@ async def test_nobody_is_accepted_before_it_is_time_and_a_stop_ends_the_wait() -
 
     (url,) = await listener.bind()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(listener.serve, nursery, take, take, is_time.wait)  # type: ignore[arg-type]  # nobody upgrades
+        nursery.start_soon(listener.serve, nursery, nobody, take, is_time.wait)
         async with await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2])) as stream:
             await stream.send_all(GET + b"\r\n")
             await trio.sleep(0.05)
@@ -640,6 +643,6 @@ async def test_nobody_is_accepted_before_it_is_time_and_a_stop_ends_the_wait() -
     stopped = Listener(ServerSettings(bind=("127.0.0.1:0",)))
     await stopped.bind()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(stopped.serve, nursery, take, take, trio.sleep_forever)  # type: ignore[arg-type]  # nobody comes
+        nursery.start_soon(stopped.serve, nursery, nobody, nobody, trio.sleep_forever)
         await trio.testing.wait_all_tasks_blocked()
         stopped.stop_accepting()

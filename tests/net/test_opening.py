@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import attrs
 import pytest
@@ -60,9 +61,12 @@ async def serving(directory: Path, **settings: float) -> AsyncIterator[Serving]:
     async def answer(accepted: Accepted) -> None:
         await accepted.stream.send_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
 
+    async def no_websocket(accepted: Accepted) -> NoReturn:
+        raise AssertionError
+
     async with trio.open_nursery() as outer:
         async with trio.open_nursery() as connections:
-            outer.start_soon(listener.serve, connections, answer, answer)
+            outer.start_soon(listener.serve, connections, no_websocket, answer)
             trusting = ssl.create_default_context(cafile=str(certificate))
             yield Serving(listener, int(url.rpartition(":")[2]), connections, trusting)
             connections.cancel_scope.cancel()

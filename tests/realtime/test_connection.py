@@ -875,7 +875,7 @@ async def flood(wire: Wire, clients: int, messages: int) -> tuple[list[int], Cli
             taken.append(rounds.count)
         count(kind)
 
-    wire.metrics.message_received = received  # type: ignore[method-assign]
+    wire.metrics.message_received = received  # type: ignore[method-assign]  # it also counts rounds
     await wait_all_tasks_blocked()
     for client in others:
         assert isinstance(client.stream, trio.SocketStream)

@@ -185,7 +185,7 @@ async def test_a_client_that_lags_is_brought_up_to_date_with_every_key(autojump_
             wire.publish(number)
             wire.publish(number, BILLING)
         newest = {wire.line.version_of(key) for key in (KEY, BILLING)}
-        messages = []
+        messages: list[dict[str, Any]] = []
         while not newest <= {each.get("new_version", each.get("version")) for each in messages}:
             messages.append(await client.message())
         nursery.cancel_scope.cancel()

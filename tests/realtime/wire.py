@@ -22,7 +22,7 @@ from vortexd.settings.realtime import RealtimeSettings
 def socket_stream_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
     """A pair that can be parked: only what has a descriptor can."""
     ours, theirs = socket.socketpair()
-    return tuple(trio.SocketStream(trio.socket.from_stdlib_socket(each)) for each in (ours, theirs))  # type: ignore[return-value]
+    return tuple(trio.SocketStream(trio.socket.from_stdlib_socket(each)) for each in (ours, theirs))  # type: ignore[return-value]  # these are two
 
 
 Pair = Callable[[], tuple[trio.abc.Stream, trio.abc.Stream]]
