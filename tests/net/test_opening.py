@@ -11,6 +11,7 @@ from typing import NoReturn
 import attrs
 import pytest
 import trio
+from trio.testing import MockClock
 
 from tests.certificates import make
 from tests.http.serving import parse, read_all, wait_until
@@ -83,7 +84,9 @@ async def test_half_of_what_a_tls_client_says_first_takes_no_slot(tmp_path: Path
         await half.aclose()
 
 
-async def test_H03_who_stops_in_the_handshake_gives_its_slot_away_after_a_second(tmp_path: Path) -> None:
+async def test_H03_who_stops_in_the_handshake_gives_its_slot_away_after_a_second(
+    socket_clock: MockClock, tmp_path: Path
+) -> None:
     async with serving(tmp_path, handshakes=1) as tls:
         stalled = await tls.connect(client_hello())
         await wait_until(lambda: tls.connections.child_tasks)
@@ -96,7 +99,9 @@ async def test_H03_who_stops_in_the_handshake_gives_its_slot_away_after_a_second
         await stalled.aclose()
 
 
-async def test_H03_who_is_silent_behind_its_handshake_gives_its_slot_away_too(tmp_path: Path) -> None:
+async def test_H03_who_is_silent_behind_its_handshake_gives_its_slot_away_too(
+    socket_clock: MockClock, tmp_path: Path
+) -> None:
     async with serving(tmp_path, handshakes=1) as tls:
         silent = trio.SSLStream(await tls.connect(), tls.context, server_hostname="localhost", https_compatible=True)
         await silent.do_handshake()
