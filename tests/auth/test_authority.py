@@ -11,7 +11,6 @@ from vortexd.auth import (
     Authority,
     Credentials,
     Forbidden,
-    Gate,
     Grant,
     Kind,
     Principal,
@@ -24,11 +23,8 @@ from vortexd.auth import (
 )
 from vortexd.auth.jwt import JwtVerifier, load_secret
 from vortexd.auth.principal import ALL_RIGHTS
-from vortexd.core.errors import RemoteError
 from vortexd.core.model import Key, Names
 from vortexd.core.patterns import parse_pattern
-from vortexd.net.proxies import Sender
-from vortexd.settings.auth import AuthSettings
 
 from .conftest import NOW, Sign
 
@@ -352,49 +348,3 @@ def test_who_came_while_it_was_open_is_nobody_once_it_is_closed() -> None:
     assert Kind.ANONYMOUS == opened.renew(who(authority(("a", "read", "*")), "a"), NOW).kind
     with pytest.raises(Unauthorized):
         authority(("a", "read", "*")).renew(anonymous, NOW)
-
-
-def test_L10_a_jump_of_the_wall_clock_moves_what_expires_by_it_and_nothing_else() -> None:
-    epoch, monotonic = 1_000.0, 0.0
-    token = "vt_" + "c" * 43
-    file = (
-        f'[[token]]\nname = "c"\nsha256 = "{digest_of(token)}"\nrights = ["read"]\npatterns = ["*"]\n'
-        'expires = "1970-01-01T01:00:00Z"\n'
-    )
-    settings = AuthSettings(failure_burst=1, failures_per_second=1.0)
-    gate = Gate(settings, Authority(Tokens(load_tokens(file, "t"))), [], lambda: epoch, lambda: monotonic)
-    headers = [(b"authorization", f"Bearer {token}".encode())]
-    wrong = [(b"authorization", b"Bearer vt_" + b"w" * 43)]
-    admission = gate.admit(headers, "/", Sender("192.0.2.1"))
-    for _ in range(2):
-        with pytest.raises(RemoteError) as caught:
-            gate.admit(wrong, "/", Sender("192.0.2.1"))
-    assert 429 == caught.value.status
-    epoch += 31_536_000.0
-
-    assert admission.is_expired
-    with pytest.raises(RemoteError) as caught:
-        gate.admit(wrong, "/", Sender("192.0.2.1"))
-    assert 429 == caught.value.status
-    epoch = 0.0
-    assert not admission.is_expired
-
-
-def test_other_limits_of_wrong_tokens_are_in_force_at_once_and_the_same_ones_forget_nothing() -> None:
-    known = Authority(
-        Tokens(load_tokens(f'[[token]]\nname = "c"\nsha256 = "{"0" * 64}"\nrights = ["read"]\npatterns = ["*"]\n', "t"))
-    )
-    settings = AuthSettings(failure_burst=1)
-    gate = Gate(settings, known, [], lambda: 0.0, lambda: 0.0)
-    wrong = [(b"authorization", b"Bearer vt_" + b"w" * 43)]
-
-    def status() -> int:
-        with pytest.raises(RemoteError) as caught:
-            gate.admit(wrong, "/", Sender("192.0.2.1"))
-        return caught.value.status
-
-    assert [401, 429] == [status(), status()]
-    gate.replace(settings, known)
-    assert 429 == status()
-    gate.replace(AuthSettings(failure_burst=2), known)
-    assert [401, 401, 429] == [status(), status(), status()]

@@ -5,10 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vortexd.auth import (
-    ALL_RIGHTS,
-    Authority,
     Forbidden,
-    Gate,
     Unauthorized,
     check_host,
     check_origin,
@@ -19,8 +16,6 @@ from vortexd.auth import (
 )
 from vortexd.auth.origin import own_origin
 from vortexd.core.errors import RemoteError
-from vortexd.net.proxies import Sender
-from vortexd.settings.auth import AuthSettings
 from vortexd.settings.server import Address, parse_address
 
 ALLOWED = {parse_origin("https://good.example"), parse_origin("http://localhost:3000")}
@@ -198,37 +193,3 @@ def test_W01_another_port_name_or_scheme_is_another_origin(origin: bytes) -> Non
     with pytest.raises(Forbidden):
         check_origin(origin, {own}, has_credentials=True, is_open=True)
     check_origin(b"http://127.0.0.1:8888", {own}, has_credentials=True, is_open=True)
-
-
-def test_W01_without_pages_of_our_own_our_address_has_no_privilege() -> None:
-    def gate(pages: str | None) -> Gate:
-        return Gate(AuthSettings(), Authority(anonymous=ALL_RIGHTS), LOOPBACK, lambda: 0.0, lambda: 0.0, pages)
-
-    headers = [(b"Host", b"127.0.0.1:8888"), (b"Origin", b"http://127.0.0.1:8888")]
-    gate("http").check_headers(headers, Sender())
-    with pytest.raises(Forbidden):
-        gate(None).check_headers(headers, Sender())
-    with pytest.raises(Forbidden):
-        gate("https").check_headers(headers, Sender())
-
-
-def test_H07_what_a_proxy_was_asked_for_is_judged_beside_what_we_were_asked_for() -> None:
-    settings = AuthSettings(hosts=("config.example",))
-    gate = Gate(settings, Authority(anonymous=ALL_RIGHTS), LOOPBACK, lambda: 0.0, lambda: 0.0, "http")
-    ours, evil = [(b"host", b"127.0.0.1")], [(b"host", b"evil.example")]
-
-    gate.check_headers(ours, Sender(authority=b"config.example"))
-    for headers, authority in ((ours, b"evil.example"), (evil, b"config.example")):
-        with pytest.raises(Forbidden):
-            gate.check_headers(headers, Sender(authority=authority))
-
-
-def test_W01_the_origin_of_our_pages_is_what_a_proxy_says_it_was_asked_for() -> None:
-    settings = AuthSettings(hosts=("config.example",))
-    gate = Gate(settings, Authority(anonymous=ALL_RIGHTS), LOOPBACK, lambda: 0.0, lambda: 0.0, "http")
-    headers = [(b"host", b"127.0.0.1:8888"), (b"origin", b"https://config.example")]
-
-    gate.check_headers(headers, Sender(scheme="https", authority=b"config.example"))
-    for sender in (Sender(), Sender(scheme="https"), Sender(authority=b"config.example")):
-        with pytest.raises(Forbidden):
-            gate.check_headers(headers, sender)
