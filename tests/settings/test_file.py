@@ -10,10 +10,7 @@ import pytest
 from vortexd.core.errors import SettingsError
 from vortexd.settings import file
 from vortexd.settings.file import own_files
-from vortexd.settings.http import HttpSettings
 from vortexd.settings.root import RESTART, SECTIONS, Settings
-from vortexd.settings.server import Address, parse_address
-from vortexd.settings.toml_schema import without
 from vortexd.source.files.settings import FilesSettings
 from vortexd.source.git.settings import GitSettings
 from vortexd.source.kinds import KINDS
@@ -184,28 +181,6 @@ def test_G10_a_password_in_an_address_is_not_repeated() -> None:
     assert "hunter2" not in str(found)
 
 
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("127.0.0.1:8888", Address("127.0.0.1", 8888)),
-        ("[::1]:0", Address("::1", 0)),
-        ("localhost:80", Address("localhost", 80)),
-        ("unix:/run/vortexd", Address(path="/run/vortexd")),
-    ],
-)
-def test_an_address_reads_as_it_prints(text: str, address: Address) -> None:
-    assert address == parse_address(text)
-    assert text == str(address)
-
-
-@pytest.mark.parametrize(
-    "text", ["", ":80", "*:80", "localhost", "localhost:x", "localhost:65536", "unix:", "unix:run", "::1:80"]
-)
-def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="must|is|has"):
-        parse_address(text)
-
-
 def test_the_command_line_is_checked_like_the_file() -> None:
     settings = load(SOURCE, "vortexd.toml", BASE)
 
@@ -226,21 +201,6 @@ def test_overrides_are_texts_under_flat_keys_however_they_are_written() -> None:
 )
 def test_an_override_that_is_no_text_is_refused_without_its_value(line: str, said: str) -> None:
     assert said in problems(f"{SOURCE}[overrides]\n{line}\n")["overrides"]
-
-
-@pytest.mark.parametrize("prefix", ["config", "/config/", "/a b", "/%2F", "/a/../b", "//x"])
-def test_a_prefix_is_the_beginning_of_a_path(prefix: str) -> None:
-    assert "http.prefix" in problems(f'{SOURCE}[http]\nprefix = "{prefix}"\n')
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "\\u0000", "a\\tb", "x" * 256])
-def test_a_hidden_file_is_the_name_of_one(name: str) -> None:
-    assert "http.hidden_files[1]" in problems(f'{SOURCE}[http]\nhidden_files = ["*", "{name}"]\n')
-
-
-def test_no_file_has_to_be_hidden() -> None:
-    assert () == load(f"{SOURCE}[http]\nhidden_files = []\n", "a.toml", ROOT).http.hidden_files
-    assert ("*.bak", "*.orig", "*.swp", "*~", ".#*", "*.rej", "*.tmp") == HttpSettings().hidden_files
 
 
 def test_P13_the_files_that_settings_name_are_vortexds_own() -> None:
@@ -284,12 +244,6 @@ def test_the_constraints_of_every_section_hold(title: str) -> None:
     wrong = "1" if isinstance(field.default, str | tuple) else '"x"'
 
     assert [f"{title}.{field.name}"] == list(problems(f"{SOURCE}[{title}]\n{field.name} = {wrong}\n"))
-
-
-def test_what_takes_a_restart_is_a_key() -> None:
-    keys = {f"{title}.{field.name}" for title, section in sections() for field in attrs.fields(section)}
-
-    assert keys > RESTART
 
 
 # Settings as far as they can be used.
@@ -338,34 +292,6 @@ def test_all_that_is_found_is_what_is_refused() -> None:
     text = 'colour = 1\n[server]\nbind = ["nowhere"]\n[[source]]\nkind = "ftp"\n'
 
     assert dict(examine(text, "vortexd.toml", BASE)[1]) == problems(text)
-
-
-@pytest.mark.parametrize(
-    ("path", "rest"),
-    [
-        ("a.b", {"a": {"c": [1, 2, 3]}, "x y": 1}),
-        ("a.c[1]", {"a": {"b": 1, "c": [1, 3]}, "x y": 1}),
-        ('"x y"', {"a": {"b": 1, "c": [1, 2, 3]}}),
-        # What it doesn't lead to goes with what it begins in.
-        ("a.d", {"x y": 1}),
-        ("a.c[3]", {"x y": 1}),
-        ("a.b.c", {"x y": 1}),
-        ("a.c.b", {"x y": 1}),
-        ("a.b[0]", {"x y": 1}),
-        # And if it leads nowhere at all, nothing is left, for the same again would be wrong for ever.
-        ("z", {}),
-        ("", {}),
-    ],
-)
-def test_a_table_without_what_is_wrong(path: str, rest: object) -> None:
-    table = {"a": {"b": 1, "c": [1, 2, 3]}, "x y": 1}
-
-    assert rest == without(table, [path])
-    assert {"a": {"b": 1, "c": [1, 2, 3]}, "x y": 1} == table
-
-
-def test_several_items_of_a_list_are_taken_out_by_their_numbers() -> None:
-    assert {"a": [2]} == without({"a": [1, 2, 3]}, ["a[0]", "a[2]"])
 
 
 # The source of the command line.
