@@ -232,6 +232,16 @@ def test_T03_who_says_open_is_open_but_for_the_daemon_itself(tmp_path: Path) -> 
         judge.authorize(anonymous, Right.ADMIN, None, NOW)
 
 
+def test_T03_without_tokens_every_client_has_all_rights_and_on_an_open_server_all_but_admin(tmp_path: Path) -> None:
+    def rights(judge: Authority) -> set[Right]:
+        anonymous = judge.authenticate(Credentials(), NOW)
+        return {right for right in Right if anonymous.has(right)}
+
+    assert {Right.READ, Right.SUBSCRIBE, Right.REPORT, Right.ADMIN} == rights(load(tmp_path))
+    assert {Right.READ, Right.SUBSCRIBE, Right.REPORT} == rights(load(tmp_path, bound=EVERYWHERE, open=True))
+    assert {Right.READ, Right.SUBSCRIBE, Right.REPORT} == rights(load(tmp_path, open=True))
+
+
 def test_open_with_tokens_is_a_contradiction() -> None:
     with pytest.raises(SettingsError, match=r"auth\.open"):
         check_exposure(AuthSettings(open=True, tokens=("x",)), LOOPBACK)
