@@ -18,6 +18,7 @@ from vortexd.auth import (
     digest_of,
     load_authority,
 )
+from vortexd.auth.files import read_tokens
 from vortexd.core.errors import SettingsError
 from vortexd.core.model import Key
 from vortexd.settings.auth import AuthSettings
@@ -195,6 +196,18 @@ def test_all_problems_of_all_files_are_said_at_once(tmp_path: Path) -> None:
         f"{tmp_path}/secret",
     }
     assert expected == found.keys()
+
+
+def test_tokens_are_read_from_files_and_directories_as_the_server_reads_them(tmp_path: Path) -> None:
+    write(tmp_path / "tokens" / "b.toml", entry("b", "vt_" + "b" * 43))
+    write(tmp_path / "tokens" / "a.toml", entry("a"))
+    write(tmp_path / "c.toml", entry("c", "vt_" + "c" * 43))
+
+    assert ["c", "a", "b"] == [token.principal.name for token in read_tokens(["c.toml", "tokens"], tmp_path, {})]
+    with pytest.raises(SettingsError) as caught:
+        read_tokens(["tokens", "tokens", "missing"], tmp_path, {})
+    assert "tokens" == caught.value.origin
+    assert {"token a", "token b", f"{tmp_path}/missing"} == {place for place, _ in caught.value.problems}
 
 
 # Whether anybody is asked at all.

@@ -2,12 +2,14 @@
 
 import hmac
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vortexd.auth import Kind, Right, Tokens, Unauthorized, digest_of, load_tokens, new_token
+from vortexd.auth import Grant, Kind, Right, Tokens, Unauthorized, digest_of, load_tokens, new_token
+from vortexd.auth.tokens import entry_of, repeated_tokens
 from vortexd.core.errors import SettingsError
 from vortexd.core.patterns import Pattern
 
@@ -44,6 +46,64 @@ def test_an_end_may_be_a_time_of_toml_or_text_with_any_offset(text: str) -> None
     (token,) = load_tokens(GOOD + f"expires = {text}", "tokens.toml")
 
     assert 1_798_761_600 == token.principal.expires_at
+
+
+def test_tokens_have_a_number_and_grants_and_are_found_by_their_digests() -> None:
+    other = GOOD.replace('"ci"', '"cd"').replace(digest_of(TOKEN), "0" * 63 + "1").replace('"read"', '"report"')
+    tokens = Tokens(load_tokens(GOOD + other, "tokens.toml"))
+    patterns = (Pattern("shop", "*", "*"),)
+
+    assert (2, 0) == (len(tokens), len(Tokens()))
+    assert [Grant(frozenset({right}), patterns) for right in (Right.READ, Right.REPORT)] == tokens.grants
+    found = tokens.holder(digest_of(TOKEN))
+    assert found is not None
+    assert ("ci", digest_of(TOKEN)) == (found.name, found.identity)
+    assert tokens.holder("0" * 64) is None
+
+
+def test_the_entry_of_a_new_token_has_its_digest_and_is_read_back() -> None:
+    entry = entry_of("ci", TOKEN)
+
+    assert (
+        f'[[token]]\nname = "ci"\nsha256 = "{digest_of(TOKEN)}"\nrights = ["read", "subscribe", "report"]\npatterns = ["*"]\n'
+    ) == entry
+    (token,) = load_tokens(entry_of("ci", TOKEN, ["admin"], ["a:*", "b"], "2027-01-01T00:00:00Z"), "tokens.toml")
+    assert (Grant(frozenset({Right.ADMIN}), (Pattern("a"), Pattern("b"))),) == token.principal.grants
+    assert 1_798_761_600 == token.principal.expires_at
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (("a b", TOKEN), "token[0].name"),
+        (("ci", TOKEN, ["write"]), "token[0].rights[0]"),
+        (("ci", TOKEN, ["read"], [""]), "token[0].patterns[0]"),
+        (("ci", TOKEN, ["read"], ["*"], "tomorrow"), "token[0].expires"),
+    ],
+)
+def test_an_entry_that_a_token_file_could_not_hold_is_not_written(arguments: tuple[Any, ...], place: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        entry_of(*arguments)
+
+    assert [place] == [path for path, _ in caught.value.problems]
+
+
+def test_a_name_or_a_digest_that_occurs_twice_across_files_is_found() -> None:
+    one = load_tokens(entry_of("a", TOKEN), "a.toml")
+    same_name = load_tokens(entry_of("a", TOKEN + "x"), "b.toml")
+    same_digest = load_tokens(entry_of("b", TOKEN), "c.toml")
+    other = load_tokens(entry_of("c", TOKEN + "y"), "d.toml")
+
+    assert ["a", "b"] == list(repeated_tokens([*one, *same_name, *same_digest, *other]))
+    assert [] == list(repeated_tokens([*one, *other]))
+
+
+@pytest.mark.parametrize("length", [1, 64])
+def test_a_name_has_1_to_64_characters(length: int) -> None:
+    (token,) = load_tokens(GOOD.replace('"ci"', f'"{"x" * length}"'), "tokens.toml")
+
+    assert "x" * length == token.principal.name
+    assert ["token[0].name"] == list(problems(GOOD.replace('"ci"', f'"{"x" * 65 if length == 64 else ""}"')))
 
 
 def test_admin_alone_needs_no_patterns() -> None:
