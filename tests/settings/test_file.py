@@ -350,3 +350,123 @@ def test_dotted_keys_may_have_many_parts() -> None:
     text = f"{SOURCE}[overrides]\n{'.'.join('a' * 60)} = '1'\n"
 
     assert {".".join("a" * 60): "1"} == load(text, "vortexd.toml", BASE).overrides
+
+
+# Conflicts between keys, and keys in the wrong place.
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "expected"),
+    [
+        ("", "source", "is missing; add [[source]] with the path of the directory to serve"),
+        ("source = []\n", "source", "is missing; add [[source]] with the path of the directory to serve"),
+        ("source = 1\n", "source", "must be an array of tables, headed [[source]], not a whole number"),
+        ("source = [1]\n", "source[0]", "must be a table, not a whole number"),
+        (SOURCE + "kind = 1\n", "source[0].kind", 'must be "files" or "git", not a whole number'),
+        (SOURCE + 'kind = "ftp"\n', "source[0].kind", 'must be "files" or "git"'),
+        (SOURCE + "[server]\nbind = []\n", "server.bind", "must name at least one address"),
+        ("server = 1\n" + SOURCE, "server", "must be a table, not a whole number"),
+        ("overrides = 1\n" + SOURCE, "overrides", "must be a table, not a whole number"),
+        ("head_bytes = 1\n" + SOURCE, "head_bytes", "unknown key here; it belongs to [server]"),
+        ("path = 'x'\n" + SOURCE, "path", "unknown key here; it belongs to [source]"),
+        (SOURCE + "[log]\nwrite_timeout = 1\n", "log.write_timeout", "unknown key here; it belongs to [server]"),
+    ],
+)
+def test_a_text_that_contradicts_itself_is_refused(text: str, key: str, expected: str) -> None:
+    assert {key: expected} == problems(text)
+
+
+def test_a_text_needs_no_source_if_the_command_line_names_one() -> None:
+    assert () == load("", "vortexd.toml", BASE, needs_source=False).source
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:80", "[::1]:80", "unix:/run/x"])
+def test_an_address_that_is_listed_twice_is_refused(address: str) -> None:
+    text = f'{SOURCE}[server]\nbind = ["{address}", "127.0.0.1:81", "{address}"]\n'
+
+    assert {"server.bind[2]": "is listed twice; remove one"} == problems(text)
+
+
+def test_equal_addresses_are_listed_twice_however_they_are_written() -> None:
+    text = f'{SOURCE}[server]\nbind = ["[::1]:80", "[0::1]:080"]\n'
+
+    assert {"server.bind[1]": "is listed twice; remove one"} == problems(text)
+
+
+def test_several_free_ports_of_one_host_may_be_listed() -> None:
+    settings = load(f'{SOURCE}[server]\nbind = ["127.0.0.1:0", "127.0.0.1:0"]\n', "vortexd.toml", BASE)
+
+    assert ("127.0.0.1:0",) * 2 == settings.server.bind
+
+
+@pytest.mark.parametrize("index", ["9999", "10000", "0010000", "00000"])
+def test_an_override_may_have_an_index_up_to_10000(index: str) -> None:
+    text = f'{SOURCE}[overrides]\n"a[{index}]" = "x"\n'
+
+    assert {f"a[{index}]": "x"} == load(text, "vortexd.toml", BASE).overrides
+
+
+@pytest.mark.parametrize("index", ["10001", "100000", "9" * 5_000])
+def test_an_override_with_a_larger_index_is_refused(index: str) -> None:
+    found = problems(f'{SOURCE}[overrides]\n"a[{index}]" = "x"\n')
+
+    assert ["overrides"] == list(found)
+    assert found["overrides"].endswith(" must have no index above 10000")
+
+
+def test_all_wrong_overrides_are_named_at_once() -> None:
+    text = f'{SOURCE}[overrides]\na = 1\n"b c" = []\n[overrides.d]\ne = true\nf = "x"\n'
+    expected = 'a must be text; put its value in quotes; "b c" must be text; put its value in quotes; "d.e" must be text; put its value in quotes'
+
+    assert {"overrides": expected} == problems(text)
+
+
+# Paths, and the options of the command line.
+
+
+def test_relative_paths_begin_at_the_directory_of_the_file_and_empty_ones_stay_empty() -> None:
+    text = (
+        SOURCE + '[tls]\ncertificate = "c.pem"\nkey = "/k.pem"\nclient_ca = "$CREDENTIALS_DIRECTORY/ca.pem"\n'
+        '[monitor]\nsecret = "hook"\n[server]\nstate_directory = "state"\n'
+        '[auth]\ntokens = ["a", "/b", "$CREDENTIALS_DIRECTORY/c"]\njwt_secret = "s"\njwks = "j"\n'
+        '[encryption]\nkey_file = "k"\nkey_store = "p12"\nkey_store_password_file = "pw"\n'
+    )
+    settings = load(text, "vortexd.toml", BASE)
+    defaults = load(SOURCE, "vortexd.toml", BASE)
+
+    assert ("/etc/vortexd/c.pem", "/k.pem", "$CREDENTIALS_DIRECTORY/ca.pem") == (
+        settings.tls.certificate,
+        settings.tls.key,
+        settings.tls.client_ca,
+    )
+    assert ("/etc/vortexd/hook", "/etc/vortexd/state") == (settings.monitor.secret, settings.server.state_directory)
+    assert ("/etc/vortexd/a", "/b", "$CREDENTIALS_DIRECTORY/c") == settings.auth.tokens
+    assert ("/etc/vortexd/s", "/etc/vortexd/j") == (settings.auth.jwt_secret, settings.auth.jwks)
+    assert ["/etc/vortexd/k", "/etc/vortexd/p12", "/etc/vortexd/pw"] == [
+        settings.encryption.key_file,
+        settings.encryption.key_store,
+        settings.encryption.key_store_password_file,
+    ]
+    assert attrs.evolve(Settings(), source=(FilesSettings(path="/etc/vortexd/config"),)) == defaults
+
+
+def test_the_command_line_replaces_addresses_and_the_format_of_the_log() -> None:
+    before = load(SOURCE, "vortexd.toml", BASE)
+
+    changed = override(before, bind=["127.0.0.1:1", "unix:/run/x"], log_format="json")
+
+    assert (("127.0.0.1:1", "unix:/run/x"), "json") == (changed.server.bind, changed.log.format)
+    assert before == attrs.evolve(changed, server=before.server, log=before.log)
+    assert before == override(before)
+
+
+def test_each_wrong_option_is_named_as_it_was_given() -> None:
+    with pytest.raises(SettingsError) as caught:
+        override(Settings(), bind=["unix:/run/x", "nowhere", "unix:/run/x"], log_format="loud")
+
+    assert "command line" == caught.value.origin
+    assert {
+        "--bind nowhere": "must be an address: host:port, [::1]:port or unix:/path; the port is missing",
+        "--bind unix:/run/x": "is listed twice; remove one",
+        "--log-format": 'must be "auto" or "json" or "console"',
+    } == dict(caught.value.problems)
