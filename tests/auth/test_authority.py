@@ -21,10 +21,12 @@ from vortexd.auth import (
     extract_credentials,
     load_tokens,
 )
+from vortexd.auth.certificates import Certificates, load_certificates
 from vortexd.auth.jwt import JwtVerifier, load_secret
 from vortexd.auth.principal import ALL_RIGHTS
 from vortexd.core.model import Key, Names
 from vortexd.core.patterns import parse_pattern
+from vortexd.net.client_certificate import ClientCertificate, NameKind
 
 from .conftest import NOW, Sign
 
@@ -129,6 +131,30 @@ def test_a_jwt_and_a_token_are_told_apart(sign: Sign) -> None:
     assert Kind.JWT == judge.authenticate(Credentials(sign(SECRET, "HS256")), NOW).kind
     with pytest.raises(Unauthorized):
         Authority(tokens).authenticate(Credentials(sign(SECRET, "HS256")), NOW)
+
+
+def test_a_certificate_counts_unless_the_client_sends_a_token_too() -> None:
+    entry = '[[certificate]]\nname = "ops"\ncommon_name = "Ops"\nrights = ["admin"]\n'
+    token = f'[[token]]\nname = "a"\nsha256 = "{digest_of(token_of("a"))}"\nrights = ["admin"]\n'
+    judge = Authority(Tokens(load_tokens(token, "t")), certificates=Certificates(load_certificates(entry, "t")))
+    certificate = ClientCertificate(((NameKind.COMMON_NAME, "Ops"),), NOW + 60)
+
+    for credentials, name in (
+        (Credentials(), "ops"),
+        (Credentials("x", is_spare=True), "ops"),
+        (Credentials(is_malformed=True, is_spare=True), "ops"),
+        (Credentials(token_of("a")), "a"),
+    ):
+        assert name == judge.authenticate(credentials, NOW, certificate).name
+    for credentials in (Credentials("x"), Credentials(is_malformed=True)):
+        with pytest.raises(Unauthorized):
+            judge.authenticate(credentials, NOW, certificate)
+    principal = judge.authenticate(Credentials(), NOW, certificate)
+    assert principal == judge.renew(principal, NOW + 59)
+    with pytest.raises(Unauthorized):
+        judge.renew(principal, NOW + 60)
+    with pytest.raises(Unauthorized):
+        Authority().renew(principal, NOW)
 
 
 def test_one_token_is_one_object_however_often_it_comes() -> None:

@@ -273,3 +273,55 @@ def test_keys_for_encryption_are_passed_over(jwks: dict[str, Any]) -> None:
     encryption = jwks["keys"][0] | {"use": "enc", "alg": "RSA-OAEP", "kid": "x"}
 
     assert ["r", "e"] == [key.kid for key in load_jwks(json.dumps({"keys": [encryption, *jwks["keys"]]}), "jwks.json")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "place", "expected"),
+    [
+        ({"alg": "RS256"}, "keys[0].alg", "must be EdDSA for an Ed25519 key"),
+        ({"crv": "X25519"}, "keys[0].crv", "must be Ed25519"),
+        ({"kid": ""}, "keys[0].kid", "must be text; it may be missing only if there is a single key"),
+        ({"kid": 1}, "keys[0].kid", "must be text; it may be missing only if there is a single key"),
+        ({"x": "AA"}, "keys[0]", "must be a complete public key; an RSA key must have at least 2048 bits"),
+        ({"kty": "EC"}, "keys[0].kty", "must be RSA or OKP (Ed25519)"),
+        (
+            {"d": "AA"},
+            "keys[0]",
+            "must be a public key; this is a private key, which only the issuer of the tokens may have",
+        ),
+    ],
+)
+def test_the_problem_of_a_key_says_what_is_allowed(
+    changes: dict[str, object], place: str, expected: str, jwks: dict[str, Any]
+) -> None:
+    assert {place: expected} == jwks_problems({"keys": [jwks["keys"][1] | changes]})
+
+
+def test_a_set_has_1_to_64_keys_for_signatures(jwks: dict[str, Any]) -> None:
+    good = jwks["keys"][1]
+
+    assert 64 == len(load_jwks(json.dumps({"keys": [good | {"kid": str(kid)} for kid in range(64)]}), "jwks.json"))
+    assert {"keys": "must have at most 64 keys"} == jwks_problems({"keys": [good] * 65})
+    assert {"keys": "must have at least one key for signatures"} == jwks_problems({"keys": [good | {"use": "enc"}]})
+
+
+def test_T03_a_secret_has_at_least_32_bytes_without_its_line_end() -> None:
+    assert b"s" * 32 == load_secret(b"s" * 32 + b"\r\n", "secret").key
+    with pytest.raises(
+        SettingsError, match="^secret: must have at least 32 random bytes; make some with openssl rand$"
+    ):
+        load_secret(b"s" * 31 + b"\r\n", "secret")
+
+
+def test_W16_a_verifier_trusts_the_identities_of_its_keys_with_its_audience_and_issuer(sign: Sign) -> None:
+    verifier = JwtVerifier([load_secret(SECRET, "secret")])
+    identity = verifier.verify(sign(SECRET, "HS256"), NOW).identity
+
+    assert verifier.trusts(identity)
+    for other in (
+        JwtVerifier([]),
+        JwtVerifier([load_secret(b"t" * 32, "secret")]),
+        JwtVerifier([load_secret(SECRET, "secret")], "vortexd"),
+        JwtVerifier([load_secret(SECRET, "secret")], issuer="vortexd"),
+    ):
+        assert not other.trusts(identity)

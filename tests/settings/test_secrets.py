@@ -90,9 +90,9 @@ def test_a_path_begins_with_the_directory_of_systemd_or_stays_as_it_is() -> None
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\n\n"])
 def test_a_secret_is_the_one_line_of_its_file(end: bytes, tmp_path: Path) -> None:
-    path = write(tmp_path / "secret", "p\u00e4ss word".encode() + end)
+    path = write(tmp_path / "secret", " p\u00e4ss word ".encode() + end)
 
-    assert "p\u00e4ss word" == read_secret(path, {})
+    assert " p\u00e4ss word " == read_secret(path, {})
     assert secret_problem(path, {}) is None
 
 
