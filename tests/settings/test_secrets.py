@@ -129,6 +129,14 @@ def test_a_secret_that_can_not_be_read_is_named_with_the_reason(tmp_path: Path) 
     assert f"{tmp_path}/pipe must hold one line of text and nothing else" == refusal(str(tmp_path / "pipe"))
 
 
+def test_a_secret_that_is_too_long_is_refused_and_not_cut(tmp_path: Path) -> None:
+    longest = write(tmp_path / "longest", b"x" * 65_535 + b"\n")
+    longer = write(tmp_path / "longer", b"x" * 65_537)
+
+    assert "x" * 65_535 == read_secret(longest, {})
+    assert f"{longer} must be at most 65536 bytes long" == refusal(longer)
+
+
 # Files that other programs read.
 
 
