@@ -122,6 +122,8 @@ def test_a_name_with_a_value_and_names_below_keeps_both(layer: dict[str, Scalar]
         ("a[٣]", ["a[٣]"]),
         ("a]", ["a]"]),
         ("a[007]", ["a", 7]),
+        (f"a[{'0' * 5_000}7]", ["a", 7]),
+        (f"a[{'0' * 5_000}]", ["a", 0]),
         ("a[0][1].b", ["a", 0, 1, "b"]),
         ("__proto__.x", ["__proto__", "x"]),
         ("a/b.~c", ["a/b", "~c"]),
