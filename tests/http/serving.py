@@ -1,6 +1,6 @@
 """Serves HTTP on a real socket of 127.0.0.1, with documents that the test sets."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 import attrs
@@ -199,13 +199,6 @@ class Response:
     status: int
     headers: dict[str, str]
     body: bytes
-
-
-async def wait_until(is_true: Callable[[], object]) -> None:
-    """Wait for something that nothing signals."""
-    with trio.fail_after(10):
-        while not is_true():  # noqa: ASYNC110
-            await trio.sleep(0.01)
 
 
 async def read_all(stream: trio.SocketStream) -> bytes:

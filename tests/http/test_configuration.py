@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import trio
 
-from tests.fakes import open_gate
-from tests.http.serving import FilesReader, Response, Serving, serving, wait_until
+from tests.fakes import open_gate, wait_until
+from tests.http.serving import FilesReader, Response, Serving, serving
 from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
 from vortexd.core.model import Files, Key, Origin

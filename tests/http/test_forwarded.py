@@ -8,9 +8,10 @@ import attrs
 import pytest
 import trio
 from structlog.contextvars import get_contextvars
+from trio.testing import wait_all_tasks_blocked
 
-from tests.fakes import open_gate, timestamp
-from tests.http.serving import FakeReader, Serving, parse, read_all, serving, wait_until
+from tests.fakes import open_gate, timestamp, wait_until
+from tests.http.serving import FakeReader, Serving, parse, read_all, serving
 from vortexd.auth import Authority, Gate, Tokens
 from vortexd.auth.certificates import Certificates, load_certificates
 from vortexd.auth.tokens import entry_of, load_tokens, new_token
@@ -195,7 +196,7 @@ async def test_a_proxy_header_may_come_byte_by_byte() -> None:
                 stream.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 for byte in header:
                     await stream.send_all(bytes([byte]))
-                    await trio.sleep(0.001)
+                    await wait_all_tasks_blocked()
                 await stream.send_all(GET + b"\r\n")
                 assert 200 == parse(await read_all(stream)).status
 
