@@ -15,7 +15,7 @@ from vortexd.encryption.decryptor import Decryptor
 from vortexd.http.app import create_app
 from vortexd.http.bridge import Bridge
 from vortexd.http.configuration import ReadsConfig
-from vortexd.http.endpoint import Endpoint
+from vortexd.http.endpoint import Endpoint, Headers
 from vortexd.http.routes import Routes, standard_routes
 from vortexd.net.listener import Accepted, Listener
 from vortexd.observe.metrics import Metrics
@@ -162,6 +162,11 @@ class FilesReader:
         return self._listing.labels[label].names
 
 
+def headers_of(headers: Mapping[str, str]) -> Headers:
+    """Headers as an endpoint gets them."""
+    return Headers([(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()])
+
+
 @attrs.define
 class Serving:
     """A running listener."""
@@ -185,7 +190,7 @@ class Serving:
                 await stream.send_all(data)
                 return await read_all(stream)
 
-    async def ask(self, target: str, method: str = "GET", body: bytes = b"", **headers: str) -> "Response":
+    async def ask(self, target: str, method: str = "GET", body: bytes = b"", /, **headers: str) -> "Response":
         lines = [f"{method} {target} HTTP/1.1", "Host: localhost", "Connection: close"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         if body:

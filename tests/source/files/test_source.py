@@ -23,6 +23,8 @@ from vortexd.source.files.source import FilesSource
 from vortexd.source.files.watches import Followed, Place, Watches
 from vortexd.source.files.writes import Event, Kind
 
+from .outlines import noted_outlines
+
 Result = TypeVar("Result")
 
 
@@ -942,9 +944,7 @@ async def test_what_happens_beside_the_directory_is_no_reason_to_look(
 ) -> None:
     await start(Running(root, scan_interval=60.0))
     await trio.sleep(1)
-    looks = []
-    really = directory.outline
-    monkeypatch.setattr(directory, "outline", lambda *arguments: looks.append(1) or really(*arguments))
+    looks = noted_outlines(monkeypatch)
     (root.parent / "unrelated").touch()
     (root / ".hidden").touch()
     kernel.hint()

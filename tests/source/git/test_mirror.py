@@ -9,6 +9,7 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
+from vortexd.aio import threads
 from vortexd.core.errors import SourceError
 from vortexd.source.git import fetch as fetching
 from vortexd.source.git import mirror as mirrors
@@ -177,7 +178,7 @@ async def inline(function: Callable[..., Any], *arguments: Any) -> Any:
 
 async def waited(mirror: Mirror, seconds: float, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether the wait for room has ended within this time."""
-    monkeypatch.setattr(mirrors.threads, "run_sync", inline)
+    monkeypatch.setattr(threads, "run_sync", inline)
     with trio.move_on_after(seconds):
         await mirror.wait_for_room()
         return True

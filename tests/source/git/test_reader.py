@@ -105,14 +105,17 @@ class Reading:
 
 async def test_what_refs_hold_is_published_if_it_is_new() -> None:
     reading = Reading()
-    assert not reading.reader.has_published
-    assert reading.reader.revision is None
+
+    def published() -> tuple[bool, str | None]:
+        return reading.reader.has_published, reading.reader.revision
+
+    assert (False, None) == published()
     reading.reader.noticed = 7.0
     await reading.read(refs("main", dev="2"))
     await reading.read(refs("main", dev="2"))
 
     assert [["main", "dev"]] == reading.trees
-    assert (True, "1") == (reading.reader.has_published, reading.reader.revision)
+    assert (True, "1") == published()
     assert "1" == reading.status.report().revision
     assert [7.0, 7.0] == reading.assembly.noticed
 
