@@ -84,7 +84,7 @@ class FakeReader:
         if key.label not in ("main", "release/1.0"):
             raise UnknownLabel("no such label")
         if key not in self._configs:
-            sources = (PropertySource("file:/config/shop.yml", dict(self.document), dict(self.origins)),)  # type: ignore[arg-type]
+            sources = (PropertySource("file:/config/shop.yml", dict(self.document), dict(self.origins)),)  # type: ignore[arg-type]  # the documents of tests have only scalars
             self._configs[key] = attrs.evolve(config(key, self.document), sources=sources)
         return self._configs[key]
 

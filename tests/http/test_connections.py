@@ -104,7 +104,7 @@ class Others(Peers):
         answers = {}
         for number, each in enumerate(self._others, 1):
             peers = Peers()
-            Connections(lambda each=each: each, peers)  # type: ignore[misc]
+            Connections(lambda each=each: each, peers)  # type: ignore[misc]  # mypy infers no type of a default
             answers[str(number)] = peers._handlers[name](text)
         return Answers(answers, self._missing)
 

@@ -218,7 +218,7 @@ async def test_T09_only_who_may_read_it_is_told_and_nothing_is_read_for_others(
 
 async def test_what_goes_wrong_below_is_an_error_as_everywhere() -> None:
     async with explaining() as (http, line):
-        line.explain = _refuse  # type: ignore[method-assign]
+        line.explain = _refuse  # type: ignore[method-assign]  # the line refuses
         answer = await http.ask("/api/v1/explain/shop/dev")
 
     assert {"timestamp", "status", "error", "message"} == set(json.loads(answer.body))

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -561,6 +562,9 @@ async def test_of_a_storm_of_hooks_only_a_few_wait() -> None:
     async def ask() -> None:
         answered.append((await monitor.answer(request())).body)
 
+    def has_answered(times: int) -> bool:
+        return (sources.waiting, len(answered)) == (16 * times, 4)
+
     # The second time shows that those who have waited make room for others.
     for number in (1, 2):
         sources.looked = trio.Event()
@@ -568,7 +572,7 @@ async def test_of_a_storm_of_hooks_only_a_few_wait() -> None:
         async with trio.open_nursery() as nursery:
             for _ in range(20):
                 nursery.start_soon(ask)
-            await wait_until(lambda number=number: (sources.waiting, len(answered)) == (16 * number, 4))  # type: ignore[misc]
+            await wait_until(partial(has_answered, number))
             sources.looked.set()
         assert 20 == len(answered)
         # A sender that calls again and again isn't kept waiting each time.

@@ -82,7 +82,7 @@ def test_contract_quart_passes_the_limit_and_the_scope_of_a_request_by_name() ->
         "headers": [],
         "http_version": "1.0",
     }
-    app.asgi_http_class(app, scope)._create_request_from_scope(None)  # type: ignore[arg-type]
+    app.asgi_http_class(app, scope)._create_request_from_scope(None)  # type: ignore[arg-type]  # the function that sends is never called
 
     assert {"max_content_length", "scope"} <= options.keys()
     assert options["scope"] is scope

@@ -986,10 +986,10 @@ async def test_lost_events_are_told_once_and_the_scan_finds_what_they_were_about
     with capture_logs() as logs:
         begun = trio.current_time()
         save(root / "shop.yml", "a: 2")
-        really, kernel.take = kernel.take, lambda: ([Event(Kind.LOST)], really()[1])  # type: ignore[method-assign]
+        really, kernel.take = kernel.take, lambda: ([Event(Kind.LOST)], really()[1])  # type: ignore[method-assign]  # events are lost for a while
         kernel.hint()
         await trio.sleep(1)
-        kernel.take = really  # type: ignore[method-assign]
+        kernel.take = really  # type: ignore[method-assign]  # events are lost for a while
         for _ in range(3):
             kernel.lost = 2
             kernel.hint()

@@ -75,8 +75,8 @@ class Assembling:
         self.assembly = TreeAssembly(
             URI,
             Mirror(path, parse_remote(URI), values),
-            self.snapshots,  # type: ignore[arg-type]
-            self.histories,  # type: ignore[arg-type]
+            self.snapshots,  # type: ignore[arg-type]  # a fake
+            self.histories,  # type: ignore[arg-type]  # a fake
             values,
             self.status,
             Notices(URI),

@@ -32,7 +32,7 @@ class Mirrored:
             self.readings.append((commit, count, len(known)))
             return await read(commit, count, known, max_bytes)
 
-        self.mirror.commits = counted  # type: ignore[method-assign]
+        self.mirror.commits = counted  # type: ignore[method-assign]  # counts the calls
         self.histories = Histories(self.mirror)
 
     async def read(self, commit: str, former: History | None = None, histories: Histories | None = None) -> History:

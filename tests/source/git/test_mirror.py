@@ -205,13 +205,13 @@ async def test_a_disk_that_can_not_be_looked_at_is_looked_at_again(
 ) -> None:
     rooms(monkeypatch, Room(0, 100))
     mirror._cleaned_up(GitError("write error", Fault.FULL))
-    answers: list[Any] = [OSError("away"), Room(GIB, 100)]
+    answers: list[OSError | Room] = [OSError("away"), Room(GIB, 100)]
 
     def look(_: Path) -> Room:
         found = answers.pop(0)
         if isinstance(found, OSError):
             raise found
-        return found  # type: ignore[no-any-return]
+        return found
 
     monkeypatch.setattr(mirrors, "room_at", look)
     began = trio.current_time()

@@ -81,8 +81,8 @@ class Reading:
         self.mirror, self.assembly = FakeMirror(), FakeAssembly()
         self.status = SourceStatus(URI, "git")
         values = GitSettings(uri=URI, read_timeout=5.0, **settings)
-        self.reader = MirrorReader(URI, self.mirror, values, self.status, Notices(URI))  # type: ignore[arg-type]
-        self.reader._assembly = self.assembly  # type: ignore[assignment]
+        self.reader = MirrorReader(URI, self.mirror, values, self.status, Notices(URI))  # type: ignore[arg-type]  # a fake
+        self.reader._assembly = self.assembly  # type: ignore[assignment]  # a fake
         self.trees: list[list[str]] = []
 
     async def publish(self, tree: Tree) -> None:
