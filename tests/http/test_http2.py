@@ -416,7 +416,7 @@ async def test_R12_a_connection_that_is_accepted_in_a_drain_ends_at_once() -> No
     await client.flush()
     await bridge.drain()
     with trio.fail_after(5):
-        accepted = Accepted(ours, b"", "", SENDER, "id", is_http2=True)  # type: ignore[arg-type]
+        accepted = Accepted(ours, b"", "", SENDER, "id", is_http2=True)  # type: ignore[arg-type]  # a memory stream in place of a socket
         assert await bridge.serve(accepted) is None
 
         assert ErrorCodes.NO_ERROR == await client.end()

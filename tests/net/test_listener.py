@@ -14,8 +14,8 @@ import trio
 from hypercorn.trio.tcp_server import TCPServer
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.fakes import open_gate, timestamp
-from tests.http.serving import FakeReader, Serving, parse, read_all, serving, wait_until
+from tests.fakes import open_gate, timestamp, wait_until
+from tests.http.serving import FakeReader, Serving, parse, read_all, serving
 from vortexd.core.errors import StartError
 from vortexd.http.app import create_app
 from vortexd.http.bridge import Bridge

@@ -14,7 +14,8 @@ import trio
 from trio.testing import MockClock
 
 from tests.certificates import make
-from tests.http.serving import parse, read_all, wait_until
+from tests.fakes import wait_until
+from tests.http.serving import parse, read_all
 from tests.system.crowd import client_hello
 from vortexd.net.listener import Accepted, Listener
 from vortexd.net.opening import release_frames
