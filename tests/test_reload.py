@@ -21,9 +21,9 @@ from vortexd.auth.credential_files import NamedFiles
 from vortexd.composition import Process, build
 from vortexd.core.errors import SettingsError
 from vortexd.core.model import PropertySource
+from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.files import Encryption, Keyring
-from vortexd.encryption.keys import OneKey
 from vortexd.net.inherited import Inherited
 from vortexd.observe.metrics import Metrics
 from vortexd.pipeline.publisher import Publisher

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vortexd.encryption.ciphers import AesEncryptor, Encryptor, RsaEncryptor, Undecryptable, derive_key
+from vortexd.encryption.ciphers import AesEncryptor, RsaEncryptor, derive_key
+from vortexd.encryption.contract import Encryptor, Undecryptable
 
 RECORDED = json.loads((Path(__file__).parent / "vectors.json").read_text())
 KEY = load_pem_private_key(RECORDED["private_key"].encode(), None)

@@ -3,9 +3,9 @@
 import pytest
 
 from vortexd.core.model import PropertySource, Scalar
-from vortexd.encryption.ciphers import AesEncryptor, Undecryptable
+from vortexd.encryption.ciphers import AesEncryptor
+from vortexd.encryption.contract import OneKey, Undecryptable
 from vortexd.encryption.decryptor import Decryptor
-from vortexd.encryption.keys import OneKey
 
 AES = AesEncryptor("foo")
 

@@ -16,8 +16,8 @@ from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
 from vortexd.core.model import Files, Key, Origin
 from vortexd.encryption.ciphers import AesEncryptor
+from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
-from vortexd.encryption.keys import OneKey
 from vortexd.http import configuration
 from vortexd.http.spring import encoding, environment, resources
 from vortexd.http.spring.config_request import Form

@@ -13,9 +13,10 @@ from tests.http.test_auth import bearer, gate
 from vortexd.auth import Authority, Right
 from vortexd.core.errors import RemoteError
 from vortexd.encryption.ciphers import AesEncryptor, RsaEncryptor
+from vortexd.encryption.contract import Keys, OneKey
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.files import Encryption, Keyring
-from vortexd.encryption.keys import Keys, KeyStore, OneKey
+from vortexd.encryption.keys import KeyStore
 from vortexd.encryption.pkcs12 import encrypted_keys
 from vortexd.http.encryption import encryption_endpoints
 from vortexd.http.endpoint import Endpoint, Request, Response

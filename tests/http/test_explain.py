@@ -14,8 +14,8 @@ from vortexd.auth.tokens import digest_of
 from vortexd.core.errors import RemoteError, UnknownLabel
 from vortexd.core.model import BrokenFile, Config, Files, Key, Names, Origin, Tree
 from vortexd.encryption.ciphers import AesEncryptor
+from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
-from vortexd.encryption.keys import OneKey
 from vortexd.http.explain import Explain
 from vortexd.pipeline.state import State
 from vortexd.resolve.explain import Explanation

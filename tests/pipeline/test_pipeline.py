@@ -22,8 +22,8 @@ from vortexd.core.model import Config, Edits, Files, Key, Origin, PropertySource
 from vortexd.core.patterns import Pattern, parse_pattern
 from vortexd.core.version import version_of
 from vortexd.encryption.ciphers import AesEncryptor
+from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
-from vortexd.encryption.keys import OneKey
 from vortexd.observe.publication import Publication
 from vortexd.pipeline import key_usage as interests_module
 from vortexd.pipeline import parsing

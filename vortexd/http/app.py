@@ -3,21 +3,26 @@
 A connection (HTTP/1.1 in `bridge`, HTTP/2 in `http2`) reads a head and makes a `RequestHead` from it. It passes the
 head and the `Body` to the application, and writes the `Response`. It knows no endpoint. If a request has no body, the
 application calls the request handler at once, in the task of the connection. If it has a body, Quart receives the body
-first, within the limit of its endpoint.
+first, within the limit of its endpoint. Quart is imported for the first request with a body, because it takes 10 MB and a
+tenth of a second.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import trio
 
+from ..aio import threads
 from ..auth import Gate
 from ..core.errors import RemoteError
 from ..observe.metrics import Metrics
-from .adapter.quart import QuartBodies
 from .endpoint import Response
 from .request_handler import RequestHandler
 from .request_head import Body, RequestHead
 from .routes import Routes
+
+if TYPE_CHECKING:
+    from .adapter.quart import QuartBodies
 
 # At most this many bodies that exceed `server.body_bytes` are received at a time. Their tokens aren't checked yet.
 _LARGE_BODIES = 8
@@ -46,7 +51,8 @@ class Application:
     def __init__(self, handler: RequestHandler, body_bytes: Callable[[], int]) -> None:
         self._handler = handler
         self._body_bytes = body_bytes
-        self._bodies = QuartBodies(handler.answer, handler.failure)
+        self._bodies: QuartBodies | None = None
+        self._loading = trio.Lock()
         self._large = trio.CapacityLimiter(_LARGE_BODIES)
 
     async def respond(self, head: RequestHead, body: Body) -> Response:
@@ -63,15 +69,29 @@ class Application:
         usual = self._body_bytes()
         limit = self._handler.routes.body_bytes(head.path, usual)
         if limit <= usual or _fits(head, usual):
-            return await self._bodies.respond(head, body, limit)
+            return await (await self._receiver()).respond(head, body, limit)
         try:
             self._large.acquire_nowait()
         except trio.WouldBlock:
             return self._handler.failure(RemoteError("too many large bodies at a time", 503, {"Retry-After": "1"}))
         try:
-            return await self._bodies.respond(head, body, limit)
+            return await (await self._receiver()).respond(head, body, limit)
         finally:
             self._large.release()
+
+    async def _receiver(self) -> "QuartBodies":
+        """Return the receiver of bodies. The first call imports Quart, in a thread."""
+        async with self._loading:
+            if self._bodies is None:
+                load = await threads.run_sync(_quart_bodies)
+                self._bodies = load(self._handler.answer, self._handler.failure)
+        return self._bodies
+
+
+def _quart_bodies() -> "type[QuartBodies]":
+    from .adapter.quart import QuartBodies
+
+    return QuartBodies
 
 
 def _fits(head: RequestHead, usual: int) -> bool:

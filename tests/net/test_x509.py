@@ -7,7 +7,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from tests.certificates import make
-from vortexd.net.client_certificate import ClientCertificate, NameKind, read_authorities, read_certificate
+from vortexd.net.client_certificate import ClientCertificate, NameKind
+from vortexd.net.x509 import read_authorities, read_certificate
 
 
 def read(path: Path, authorities: frozenset[str] = frozenset()) -> ClientCertificate:
