@@ -11,7 +11,7 @@ from structlog.contextvars import get_contextvars
 from trio.testing import wait_all_tasks_blocked
 
 from tests.fakes import open_gate, timestamp, wait_until
-from tests.http.serving import FakeReader, Serving, parse, read_all, serving
+from tests.http.serving import FakeReader, Serving, parse, quart_at_once, read_all, serving
 from vortexd.auth import Authority, Gate, Tokens
 from vortexd.auth.certificates import Certificates, load_certificates
 from vortexd.auth.tokens import entry_of, load_tokens, new_token
@@ -245,7 +245,7 @@ async def test_a_unix_socket_wants_a_proxy_header_where_it_is_listed(
     path = tmp_path / "http.sock"
     settings = ServerSettings(bind=(f"unix:{path}",), trusted_proxies=listed, proxy_protocol=True)
     routes, metrics = standard_routes(FakeReader(), Metrics()), Metrics()
-    bridge = Bridge(create_app(routes, metrics, lambda: 0, timestamp, open_gate()), settings)
+    bridge = Bridge(create_app(routes, metrics, lambda: 0, timestamp, open_gate(), quart_at_once), settings)
     listener = Listener(settings)
     await listener.bind()
 

@@ -7,9 +7,10 @@ first, within the limit of its endpoint. Quart is imported for the first request
 tenth of a second.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+import structlog
 import trio
 
 from ..aio import threads
@@ -24,12 +25,24 @@ from .routes import Routes
 if TYPE_CHECKING:
     from .adapter.quart import QuartBodies
 
+log = structlog.get_logger()
+
 # At most this many bodies that exceed `server.body_bytes` are received at a time. Their tokens aren't checked yet.
 _LARGE_BODIES = 8
 
 
+async def import_quart() -> "type[QuartBodies]":
+    """Import Quart in a thread, and return the receiver of bodies."""
+    return await threads.run_sync(_quart_bodies)
+
+
 def create_app(
-    routes: Routes, metrics: Metrics, body_bytes: Callable[[], int], timestamp: Callable[[], str], gate: Gate
+    routes: Routes,
+    metrics: Metrics,
+    body_bytes: Callable[[], int],
+    timestamp: Callable[[], str],
+    gate: Gate,
+    load: Callable[[], Awaitable["type[QuartBodies]"]] = import_quart,
 ) -> "Application":
     """Make the application.
 
@@ -37,8 +50,9 @@ def create_app(
         body_bytes: Returns the current limit of a body, for endpoints that declare no limit.
         timestamp: Returns the current time as RFC 3339, for error bodies.
         gate: Checks tokens, Host and Origin.
+        load: As in `Application`.
     """
-    return Application(RequestHandler(routes, metrics, timestamp, gate), body_bytes)
+    return Application(RequestHandler(routes, metrics, timestamp, gate), body_bytes, load)
 
 
 class Application:
@@ -46,9 +60,16 @@ class Application:
 
     Args:
         body_bytes: Returns the current limit of a body, for endpoints that declare no limit.
+        load: Returns the receiver of bodies. It is called for the first body, and again for the next one if it fails.
     """
 
-    def __init__(self, handler: RequestHandler, body_bytes: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        handler: RequestHandler,
+        body_bytes: Callable[[], int],
+        load: Callable[[], Awaitable["type[QuartBodies]"]] = import_quart,
+    ) -> None:
+        self._load = load
         self._handler = handler
         self._body_bytes = body_bytes
         self._bodies: QuartBodies | None = None
@@ -69,23 +90,29 @@ class Application:
         usual = self._body_bytes()
         limit = self._handler.routes.body_bytes(head.path, usual)
         if limit <= usual or _fits(head, usual):
-            return await (await self._receiver()).respond(head, body, limit)
+            return await self._receive(head, body, limit)
         try:
             self._large.acquire_nowait()
         except trio.WouldBlock:
             return self._handler.failure(RemoteError("too many large bodies at a time", 503, {"Retry-After": "1"}))
         try:
-            return await (await self._receiver()).respond(head, body, limit)
+            return await self._receive(head, body, limit)
         finally:
             self._large.release()
 
-    async def _receiver(self) -> "QuartBodies":
-        """Return the receiver of bodies. The first call imports Quart, in a thread."""
+    async def _receive(self, head: RequestHead, body: Body, limit: int) -> Response:
         async with self._loading:
             if self._bodies is None:
-                load = await threads.run_sync(_quart_bodies)
-                self._bodies = load(self._handler.answer, self._handler.failure)
-        return self._bodies
+                try:
+                    bodies = await self._load()
+                except (ImportError, OSError) as error:
+                    # The process has no descriptor left, or the installation is being replaced.
+                    log.warning(
+                        "Quart can't be imported", reason=str(error), consequence="requests with a body get 503"
+                    )
+                    return self._handler.failure(RemoteError("bodies can't be received now", 503, {"Retry-After": "1"}))
+                self._bodies = bodies(self._handler.answer, self._handler.failure)
+        return await self._bodies.respond(head, body, limit)
 
 
 def _quart_bodies() -> "type[QuartBodies]":
