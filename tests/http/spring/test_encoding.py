@@ -9,8 +9,8 @@ import yaml
 from tests.fakes import KEY, config
 from vortexd.core.model import Config, PropertySource, Scalar
 from vortexd.encryption.ciphers import AesEncryptor
-from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.contract import OneKey
+from vortexd.encryption.decryptor import Decryptor
 from vortexd.http.endpoint import etag_of
 from vortexd.http.spring.config_request import ConfigRequest, Form
 from vortexd.http.spring.encoding import BYTES, TEXT, Encoded, Origin, Variant, encode, is_quick
