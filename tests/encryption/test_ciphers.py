@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from vortexd.encryption.ciphers import AesEncryptor, Encryptor, RsaEncryptor, Undecryptable, derive_key
 
 RECORDED = json.loads((Path(__file__).parent / "vectors.json").read_text())
-KEY = load_pem_private_key(RECORDED["private_key"].encode(), None)
-assert isinstance(KEY, RSAPrivateKey)
+_LOADED = load_pem_private_key(RECORDED["private_key"].encode(), None)
+assert isinstance(_LOADED, RSAPrivateKey)
+KEY: RSAPrivateKey = _LOADED
 MYSECRET = "682bc583f4641835fa2db009355293665d2647dade3375c0ee201de2a49f7bda"
 FORMS: dict[str, Encryptor] = {
     "aes": AesEncryptor("foo"),
