@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import trio
@@ -164,3 +164,14 @@ class Servers:
                 yield config, peers[0]
                 # The server doesn't answer the closing handshake.
                 await peers[0].vanish()
+
+
+async def settle() -> None:
+    """Let the client do all that it can do now."""
+    await trio.testing.wait_all_tasks_blocked()
+
+
+async def answering(servers: Servers, answer: Callable[[Peer], Awaitable[object]]) -> None:
+    """Do the same with each connection, forever."""
+    while True:
+        await answer(await servers.peer())

@@ -32,11 +32,6 @@ def file(tmp_path: Path) -> LastKnownGood:
 
 
 @pytest.fixture
-def servers() -> Servers:
-    return Servers()
-
-
-@pytest.fixture
 def saved(file: LastKnownGood) -> Saved:
     saved = Saved(KEY, version_of(OLD), OLD, time.time() - 60)
     save(file, SUBJECT, saved)
