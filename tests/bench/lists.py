@@ -175,7 +175,8 @@ def worst(count: int, random: Random) -> Iterator[tuple[str, list[Any], list[Any
     yield "numbers: reversed", numbers, numbers[::-1]
     yield "numbers: shuffled", numbers, random.sample(numbers, count)
     yield "numbers: as floats", numbers, [float(number) for number in numbers]
-    yield "true and false", *([random.random() < 0.5 for _ in numbers] for _ in range(2))
+    old, flags = ([random.random() < 0.5 for _ in numbers] for _ in range(2))
+    yield "true and false", old, flags
     flags = [random.random() < 0.5 for _ in numbers]
     yield "true and false: 60 edits", flags, _edited(flags, 60, random, lambda: random.random() < 0.5)
     digits = [random.randrange(10) for _ in numbers]

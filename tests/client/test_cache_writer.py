@@ -59,7 +59,7 @@ async def kept_version(file: LastKnownGood) -> str | None:
     """Return the content of the file after all tasks have become idle."""
     await trio.testing.wait_all_tasks_blocked()
     saved = kept(file)
-    return saved and saved.version
+    return saved.version if saved is not None else None
 
 
 async def test_what_a_server_says_is_kept_and_each_change(

@@ -19,6 +19,7 @@ def test_the_patch_is_the_servers_where_it_sent_one() -> None:
 def test_else_it_is_made_and_leads_from_the_old_document_to_the_new(old: object, new: dict[str, object]) -> None:
     patch = Change(KEY, "1", "2", new, None, old).patch  # type: ignore[arg-type]
 
+    assert patch is not None
     assert new == jsonpatch.apply_patch(old, patch)
 
 
@@ -30,6 +31,7 @@ def test_two_steps_are_one_from_the_first_to_the_last() -> None:
     both = Change(KEY, "1", "2", B, None, A, A_TO_B).followed_by(Change(KEY, "2", "3", C, {"commit": "c"}, B))
 
     assert both == Change(KEY, "1", "3", C, {"commit": "c"})
+    assert both.patch is not None
     assert C == jsonpatch.apply_patch(A, both.patch)
 
 

@@ -304,15 +304,11 @@ def test_the_lock_is_held_while_changes_are_shown_taken_or_listed_and_not_during
     view = View(5.0, lock)
     held: list[bool] = []
     view.listen(lambda: held.append(lock.is_held))
-    for number, use in enumerate(
-        (
-            lambda: view.change(step(0, 1), is_main=True),
-            view.take,
-            view.take_all,
-            lambda: view.others,
-        )
-    ):
-        assert number == lock.entered
-        use()
-
+    view.change(step(0, 1), is_main=True)
+    assert (1, [False]) == (lock.entered, held)
+    view.take()
+    assert 2 == lock.entered
+    view.take_all()
+    assert 3 == lock.entered
+    assert {} == view.others
     assert (4, [False]) == (lock.entered, held)
