@@ -1,19 +1,25 @@
 """The start and the end of following a configuration, against servers at the other end of memory streams."""
 
 import logging
+import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
 
-from vortexd.client import WatchFailed, watch
+from vortexd.client import LastKnownGood, Stale, WatchFailed, watch
+from vortexd.client.address import subject_of
+from vortexd.client.last_known_good import Saved, save
 from vortexd.client.link import Timeouts
+from vortexd.client.replica import version_of
 
-from .said import change, snapshot
+from .said import KEY, change, in_sync, snapshot
 from .server import URL, Servers, answering
 
-OLD, NEW, THIRD = {"pool": {"size": 1}}, {"pool": {"size": 2}}, {"pool": {"size": 3}}
+OLD, NEW = {"pool": {"size": 1}}, {"pool": {"size": 2}}
 PATCH = [{"op": "replace", "path": "/pool/size", "value": 2}]
 
 
@@ -186,3 +192,93 @@ async def test_cancelled_at_any_moment_it_ends_at_once_and_leaves_no_stream(
         with pytest.raises((trio.BrokenResourceError, trio.ClosedResourceError)):
             while True:
                 await peer.stream.send_all(b"x")
+
+
+# The arguments.
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "text"),
+    [
+        ([], {}, "watch needs at least one address"),
+        (["ws://a", "nowhere"], {}, "the address of a server must be"),
+        (URL, {"token": "größe"}, "token"),
+        (URL, {"patterns": ["a:b:c:d"]}, "a pattern has more than three parts"),
+        (URL, {"ca_file": "/nonexistent/ca.pem"}, "No such file"),
+    ],
+)
+async def test_an_invalid_argument_is_refused_before_anything_is_opened(
+    servers: Servers, tmp_path: Path, url: str | list[str], options: dict[str, Any], text: str
+) -> None:
+    saved = tmp_path / "config.json"
+    saved.write_text("{")
+    with pytest.raises((ValueError, OSError), match=text):
+        async with watch(url, "orders", "dev", connect=servers.connect, last_known_good=saved, **options):
+            pytest.fail("there is nothing to begin with")
+
+    assert [] == servers.asked
+
+
+async def test_a_client_without_a_name_is_named_after_its_host_and_process(
+    autojump_clock: MockClock, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "h" * 101)
+    monkeypatch.setattr("os.getpid", lambda: 7)
+    async with servers.watching(snapshot(OLD)) as (_, peer):
+        assert f"/ws/orders/dev?instance={'h' * 100}%3A7" == peer.target
+
+
+async def test_an_empty_name_is_sent_so_that_the_server_does_not_count_the_client(
+    autojump_clock: MockClock, servers: Servers
+) -> None:
+    async with servers.watching(snapshot(OLD), instance="") as (_, peer):
+        assert "/ws/orders/dev?instance=" == peer.target
+
+
+# The last known good configuration.
+
+
+def kept(file: Path, age: float) -> float:
+    """Keep a configuration since so many seconds, and return the time."""
+    confirmed_at = time.time() - age
+    save(LastKnownGood(file), subject_of("orders", "dev", None, ""), Saved(KEY, version_of(OLD), OLD, confirmed_at))
+    return confirmed_at
+
+
+async def test_a_start_with_the_kept_configuration_waits_only_for_its_patience_and_is_a_warning(
+    servers: Servers, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A thread reads the file, so the real clock runs here; the patience is short."""
+    confirmed_at = kept(tmp_path / "file", 60)
+    servers.away.add(URL)
+    file = LastKnownGood(tmp_path / "file", patience=0.01)
+    async with watch(URL, "orders", "dev", connect=servers.connect, last_known_good=file, start_timeout=600) as config:
+        assert (OLD, KEY, version_of(OLD), None) == (config.document, config.key, config.version, config.take())
+        assert Stale(confirmed_at, f"{URL}: Connection refused") == config.state
+        assert config.confirmed_at is None
+
+    warned = (
+        f"starting with the last known good configuration, version {version_of(OLD)}: stale: {URL}: Connection refused"
+    )
+    assert [("vortexd.client", logging.WARNING, warned)] == [
+        each for each in caplog.record_tuples if each[2].startswith("starting")
+    ]
+
+
+async def test_a_server_that_confirms_in_time_needs_no_warning(
+    servers: Servers, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept(tmp_path / "file", 60)
+    file = LastKnownGood(tmp_path / "file", patience=10)
+    async with servers.watching(in_sync(OLD), last_known_good=file) as (config, peer):
+        assert f"last_version={version_of(OLD)}" in peer.target
+        assert OLD == config.document
+
+    assert "starting with" not in caplog.text
+
+
+async def test_changes_before_the_start_are_no_changes_to_the_application(
+    autojump_clock: MockClock, servers: Servers
+) -> None:
+    async with servers.watching(snapshot(OLD)) as (config, _):
+        assert config.take() is None

@@ -1,6 +1,8 @@
 """One connection after another, against servers at the other end of memory streams. The clock jumps, so no test sleeps."""
 
+import logging
 import math
+import time
 from typing import Any
 
 import pytest
@@ -9,14 +11,17 @@ import trio.testing
 from trio.testing import MockClock
 
 from vortexd.client import Connected, Failed, Stale, watch
+from vortexd.client.address import Address
 from vortexd.client.link import Timeouts
 from vortexd.client.replica import version_of
+from vortexd.core.model import Key
 
 from .said import change, in_sync, message, ping, snapshot
 from .server import URL, Peer, Servers, answering, settle
 
-OLD, NEW, THIRD = {"pool": {"size": 1}}, {"pool": {"size": 2}}, {"pool": {"size": 3}}
+OLD, NEW = {"pool": {"size": 1}}, {"pool": {"size": 2}}
 PATCH = [{"op": "replace", "path": "/pool/size", "value": 2}]
+OTHER = Key("billing", "dev", "main")
 
 
 # The handshake.
@@ -52,10 +57,11 @@ async def test_the_first_retry_is_at_once_and_missing_nothing_is_no_change(
         gone = trio.current_time()
         await peer.vanish()
         again = await servers.opened()
-        assert isinstance(config.state, Stale)
+        away: object = config.state
         await again.say(in_sync(OLD))
         await settle()
 
+        assert isinstance(away, Stale)
         assert gone == again.at
         assert Connected() == config.state
         assert config.take() is None
@@ -371,3 +377,310 @@ async def test_what_was_acknowledged_before_the_end_is_sent(
             await config.ack(version_of(OLD), "applied")
 
     assert ["applied", 1000] == said
+
+
+async def test_a_key_that_has_ended_is_not_acknowledged(autojump_clock: MockClock, servers: Servers) -> None:
+    async with servers.watching(snapshot(OLD), patterns=["billing"]) as (config, peer):
+        await peer.heard()
+        await peer.say(snapshot(NEW, OTHER))
+        await settle()
+        await peer.say(message("config_removed", OTHER, old_version=version_of(NEW)))
+        await settle()
+        await config.ack(version_of(NEW), "applied", key=OTHER)
+        await config.ack(version_of(OLD), "applied")
+
+        assert "orders" == (await peer.heard())["app"]
+
+
+async def test_an_acknowledgement_wakes_a_connection_that_waits_for_the_server(
+    autojump_clock: MockClock, servers: Servers
+) -> None:
+    async with servers.watching(snapshot(OLD)) as (config, peer):
+        await trio.sleep(10)
+        began = trio.current_time()
+        await config.ack(version_of(OLD), "applied")
+        await peer.heard()
+
+        assert began == trio.current_time()
+
+
+# Deadlines.
+
+
+def test_a_server_has_ten_seconds_for_each_step_and_one_for_the_closing_handshake() -> None:
+    assert (10.0, 10.0, 1.0) == (Timeouts().connect, Timeouts().send, Timeouts().close)
+
+
+async def test_an_address_that_does_not_answer_is_left(autojump_clock: MockClock, servers: Servers) -> None:
+    async def connect(address: Address) -> trio.abc.Stream:
+        if str(address) == "ws://silent":
+            servers.asked.append((str(address), trio.current_time()))
+            return await trio.sleep_forever()
+        return await servers.connect(address)
+
+    async def serve() -> None:
+        await (await servers.opened()).say(snapshot(OLD))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        limits = Timeouts(connect=3.0, close=0)
+        async with watch(["ws://silent", URL], "orders", "dev", connect=connect, timeouts=limits) as config:
+            assert OLD == config.document
+
+    assert [("ws://silent", 0.0), (URL, 3.0)] == servers.asked
+
+
+@pytest.mark.parametrize(
+    ("limits", "step", "seconds", "reason"),
+    [
+        (Timeouts(connect=2.0), "handshake", 2.0, "the server doesn't answer"),
+        (Timeouts(send=4.0), "send", 4.0, "the server doesn't read"),
+    ],
+)
+async def test_each_deadline_has_its_reason_in_the_state(
+    autojump_clock: MockClock, servers: Servers, limits: Timeouts, step: str, seconds: float, reason: str
+) -> None:
+    async with servers.watching(snapshot(OLD), timeouts=limits) as (config, peer):
+        if step == "handshake":
+            await peer.vanish()
+            await servers.peer()
+        else:
+            servers.stall()
+            await config.ack(version_of(OLD), "applied")
+        began = trio.current_time()
+        reasons = [str(config.state)]
+        async for state in config.states():
+            reasons.append(str(state))
+            if reason in reasons[-1]:
+                break
+
+        assert f"stale: {URL}: {reason}" == reasons[-1]
+        assert began + seconds == trio.current_time()
+
+
+# The end.
+
+
+async def test_leaving_while_the_client_waits_to_try_again_ends_at_once(
+    autojump_clock: MockClock, servers: Servers
+) -> None:
+    async with servers.watching(snapshot(OLD), timeouts=Timeouts(close=600)) as (_, peer):
+        servers.away.add(URL)
+        await peer.vanish()
+        await trio.sleep(100)
+        asked, began = len(servers.asked), trio.current_time()
+
+    assert (asked, began) == (len(servers.asked), trio.current_time())
+
+
+@pytest.mark.parametrize("step", ["connect", "handshake"])
+async def test_leaving_during_an_attempt_ends_at_once(autojump_clock: MockClock, servers: Servers, step: str) -> None:
+    attempting, ended = trio.Event(), trio.Event()
+
+    async def connect(address: Address) -> trio.abc.Stream:
+        if servers.asked and step == "connect":
+            attempting.set()
+            return await trio.sleep_forever()
+        return await servers.connect(address)
+
+    async def serve() -> None:
+        peer = await servers.opened()
+        await peer.say(snapshot(OLD))
+        await peer.vanish()
+        if step == "handshake":
+            second = await servers.peer()
+            await second.requested()
+            attempting.set()
+            with pytest.raises((trio.BrokenResourceError, trio.ClosedResourceError)):
+                while True:
+                    await second.stream.send_all(b"x")
+                    await trio.sleep(1)
+        ended.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        limits = Timeouts(connect=600, close=600)
+        async with watch(URL, "orders", "dev", connect=connect, timeouts=limits):
+            await attempting.wait()
+            began = trio.current_time()
+        assert began == trio.current_time()
+        await ended.wait()
+
+
+async def test_a_closing_handshake_waits_for_a_deaf_server_no_longer_than_its_limit(
+    autojump_clock: MockClock, servers: Servers
+) -> None:
+    async def serve() -> None:
+        peer = await servers.opened()
+        await peer.say(snapshot(OLD))
+        assert 1000 == await peer.close_code()
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        async with watch(URL, "orders", "dev", connect=servers.connect, timeouts=Timeouts(close=7.0)):
+            began = trio.current_time()
+        assert began + 7.0 == trio.current_time()
+        nursery.cancel_scope.cancel()
+
+
+async def test_once_every_server_has_refused_the_last_reason_stays(
+    autojump_clock: MockClock, servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with servers.watching(snapshot(OLD), "ws://a", "ws://b") as (config, peer):
+        await peer.close(4403)
+        await (await servers.peer()).refuse(404, body=b'{"message": "no label"}')
+        await (await servers.peer()).refuse(400, body=b'{"message": "no way"}')
+        await settle()
+
+        assert Failed("ws://b: refused with 400 no way") == config.state
+    (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert "the client has stopped following the configuration: ws://b: refused with 400 no way" == record.getMessage()
+
+
+# Tokens.
+
+
+async def test_a_fixed_token_that_is_refused_ends_it(autojump_clock: MockClock, servers: Servers) -> None:
+    async with servers.watching(snapshot(OLD), token="s3cret") as (config, peer):
+        await peer.close(4401)
+        await settle()
+
+        assert isinstance(config.state, Failed)
+        assert 1 == len(servers.asked)
+
+
+async def test_a_refused_token_is_used_again_after_another_one_was_accepted(
+    autojump_clock: MockClock, servers: Servers
+) -> None:
+    tokens = ["first"]
+    async with servers.watching(snapshot(OLD), token=lambda: tokens[-1]) as (config, peer):
+        await peer.close(4401)
+        await trio.sleep(10)
+        assert str(config.state).endswith("the server refused the token, and there is no other token yet")
+        tokens.append("second")
+        again = await servers.opened()
+        await again.say(in_sync(OLD))
+        await settle()
+        tokens.append("first")
+        await again.vanish()
+        last = await servers.opened()
+
+        assert (b"authorization", b"Bearer first") in last.request.extra_headers
+
+
+# The state and the log.
+
+
+def logged(caplog: pytest.LogCaptureFixture, beginning: str) -> list[tuple[str, int, str]]:
+    return [record for record in caplog.record_tuples if record[2].startswith(beginning)]
+
+
+async def test_a_lost_connection_is_a_warning_and_later_failures_are_information(
+    autojump_clock: MockClock, servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "vortexd.client")
+    async with servers.watching(snapshot(OLD)) as (_, peer):
+        servers.away.add(URL)
+        await peer.vanish()
+        await settle()
+        assert [("vortexd.client", logging.WARNING, f"connection to {URL} lost: the connection broke")] == logged(
+            caplog, "connection"
+        )
+        await trio.sleep(10)
+        failures = logged(caplog, "can't follow")
+
+    assert len(servers.asked) - 1 == len(failures)
+    assert {("vortexd.client", logging.INFO, f"can't follow {URL}: Connection refused")} == set(failures)
+    assert [("vortexd.client", logging.INFO, f"configuration is current, version {version_of(OLD)}")] == logged(
+        caplog, "configuration is current"
+    )
+
+
+async def test_a_refused_message_is_a_warning_and_the_connection_stays(
+    autojump_clock: MockClock, servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with servers.watching(snapshot(OLD)) as (config, peer):
+        await peer.say(message("error", code="RATE_LIMITED", message="too many messages"))
+        await settle()
+
+        assert Connected() == config.state
+    assert [("vortexd.client", logging.WARNING, "the server refused a message: RATE_LIMITED too many messages")] == (
+        logged(caplog, "the server refused")
+    )
+
+
+async def test_a_stale_view_is_stale_since_the_last_sign_of_life_whatever_fails_later(
+    autojump_clock: MockClock, servers: Servers
+) -> None:
+    async with servers.watching(snapshot(OLD)) as (config, peer):
+        await trio.sleep(20)
+        await peer.say(ping(OLD))
+        servers.away.add(URL)
+        # Without a further heartbeat, the client gives the server up after 40 s.
+        await trio.sleep(40.01)
+        first = config.state
+        assert isinstance(first, Stale)
+        assert 40.0 == pytest.approx(time.time() - first.since, abs=5.0)
+        await trio.sleep(100)
+
+        assert isinstance(config.state, Stale)
+        assert first.since == config.state.since
+
+
+async def test_a_heartbeat_confirms_the_document(
+    autojump_clock: MockClock, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with servers.watching(snapshot(OLD)) as (config, peer):
+        monkeypatch.setattr(time, "time", lambda: 5_000_000_000.0)
+        await peer.say(ping(OLD))
+        await settle()
+
+        assert 5_000_000_000.0 == config.confirmed_at
+
+
+async def test_a_server_that_is_back_confirms_the_document(
+    autojump_clock: MockClock, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with servers.watching(snapshot(OLD)) as (config, peer):
+        await peer.vanish()
+        again = await servers.opened()
+        monkeypatch.setattr(time, "time", lambda: 5_000_000_000.0)
+        await again.say(in_sync(OLD))
+        await settle()
+
+        assert 5_000_000_000.0 == config.confirmed_at
+
+
+async def test_the_servers_delay_also_counts_if_its_last_message_is_invalid(
+    autojump_clock: MockClock, servers: Servers
+) -> None:
+    async with servers.watching(snapshot(OLD)) as (_, peer):
+        await peer.say(message("connection_closing", reason="the server is stopping", reconnect_after_ms=7_000), "[")
+        began = trio.current_time()
+        again = await servers.opened()
+
+        assert 7.0 == again.at - began
+
+
+async def test_an_error_of_the_client_itself_is_in_the_log_and_in_the_state(
+    autojump_clock: MockClock, servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def connect(address: Address) -> trio.abc.Stream:
+        if servers.asked:
+            raise RuntimeError("a mistake")
+        return await servers.connect(address)
+
+    async def serve() -> None:
+        peer = await servers.opened()
+        await peer.say(snapshot(OLD))
+        await peer.vanish()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        async with watch(URL, "orders", "dev", connect=connect) as config:
+            await trio.sleep(1)
+
+            assert f"stale: {URL}: an error in this client; see the log" == str(config.state)
+    assert logged(caplog, "connection failed")
+    assert "a mistake" in caplog.text
