@@ -32,7 +32,7 @@ def aligned(old: list[Any], new: list[Any], effort: Effort | None = None) -> Ali
 def shown(made: Alignment) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """The edited elements that stay and those that moved, by their places in the whole lists."""
     edited = [pair for pair in made.staying if pair[1] in made.edited]
-    return tuple(  # type: ignore[return-value]
+    return tuple(  # type: ignore[return-value]  # two lists
         [(made.start + index, made.start + new_index) for index, new_index in pairs] for pairs in (edited, made.moved)
     )
 
