@@ -14,8 +14,9 @@ from vortexd.encryption.ciphers import AesEncryptor, RsaEncryptor, derive_key
 from vortexd.encryption.contract import Encryptor, Undecryptable
 
 RECORDED = json.loads((Path(__file__).parent / "vectors.json").read_text())
-KEY = load_pem_private_key(RECORDED["private_key"].encode(), None)
-assert isinstance(KEY, RSAPrivateKey)
+_LOADED = load_pem_private_key(RECORDED["private_key"].encode(), None)
+assert isinstance(_LOADED, RSAPrivateKey)
+KEY: RSAPrivateKey = _LOADED
 MYSECRET = "682bc583f4641835fa2db009355293665d2647dade3375c0ee201de2a49f7bda"
 FORMS: dict[str, Encryptor] = {
     "aes": AesEncryptor("foo"),
