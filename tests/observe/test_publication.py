@@ -10,7 +10,7 @@ def origin(commit: str, author: str = "Ada") -> Origin:
     return Origin(commit, author, WHEN)
 
 
-def tree(*, default: str = "main", **labels: Origin | None) -> Tree:
+def tree(default: str = "main", /, **labels: Origin | None) -> Tree:
     return Tree({label: Files({}, origin=each) for label, each in labels.items()}, default)
 
 
@@ -42,9 +42,7 @@ def test_commits_of_the_state_before_are_no_news() -> None:
 def test_several_commits_are_listed_up_to_ten_that_of_the_default_label_first() -> None:
     labels = {f"l{number:02}": origin(f"c{number:02}") for number in range(11)}
 
-    assert {"commits": ["c01 by Ada", "c00 by Ada"]} == named(
-        [], None, tree(default="l01", **dict(list(labels.items())[:2]))
-    )
+    assert {"commits": ["c01 by Ada", "c00 by Ada"]} == named([], None, tree("l01", **dict(list(labels.items())[:2])))
     said = named([], None, tree(**dict(list(labels.items())[:10])))
     assert {"commits": [f"c{number:02} by Ada" for number in range(10)]} == said
     assert 1 == named([], None, tree(**labels))["more_commits"]

@@ -51,10 +51,10 @@ async def test_who_is_alone_asks_nobody_and_waits_for_nobody(autojump_clock: Moc
 
 async def test_answers_are_those_of_everybody_asked(ends: tuple[Peers, Supervisor], nursery: trio.Nursery) -> None:
     peers, supervisor = ends
-    found: list[Answers] = []
+    give, take = trio.open_memory_channel[Answers](1)
 
     async def ask() -> None:
-        found.append(await peers.ask("metrics", "all"))
+        give.send_nowait(await peers.ask("metrics", "all"))
 
     nursery.start_soon(ask)
     asked = await supervisor.next()
@@ -62,11 +62,10 @@ async def test_answers_are_those_of_everybody_asked(ends: tuple[Peers, Superviso
     supervisor.link.say(Frame("asked", asked.id, text="2"))
     supervisor.link.say(Frame("answer", asked.id, "2", "two"))
     with trio.fail_after(5):
-        while not found:
-            await trio.testing.wait_all_tasks_blocked()
+        found = await take.receive()
 
     assert ("ask", "metrics", "all") == (asked.kind, asked.name, asked.text)
-    assert Answers({"0": "zero", "2": "two"}) == found[0]
+    assert Answers({"0": "zero", "2": "two"}) == found
 
 
 async def test_who_is_stuck_is_missing_and_holds_nobody_up(
