@@ -2,9 +2,10 @@
 
 import itertools
 import json
+import logging
 import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from trio.testing import MockClock
 
 from tests.client.said import change, message, snapshot
 from tests.client.server import Peer, Servers
+from vortexd.client.link import REFUSED
 from vortexd.client.replica import version_of
 from vortexd.core.model import Key
 from vortexd.ctl import cli
@@ -33,6 +35,15 @@ PATCH: list[dict[str, Any]] = [
 OTHER = Key("billing", "dev", "main")
 V_OLD, V_NEW = version_of(OLD), version_of(NEW)
 SERVER = Server("http://config.example:8888")
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """The command adds a handler to the log of the client."""
+    handlers = logging.getLogger("vortexd").handlers
+    before = handlers[:]
+    yield
+    handlers[:] = before
 
 
 async def watched(
@@ -306,3 +317,54 @@ def test_what_would_be_tried_for_ever_is_said_at_once(
     with answering(answer) as server:
         assert 3 == cli.main(["watch", "--server", server.url, "a"])
     assert told in capsys.readouterr().err
+
+
+# The end of the command.
+
+
+def ending(monkeypatch: pytest.MonkeyPatch, outcome: str | BaseException | None) -> Callable[[], int]:
+    """Make `follow` end in this way. Return the function that runs the command."""
+
+    async def end(*_: object, **__: object) -> str | None:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr("vortexd.ctl.watch.follow", end)
+
+    def run() -> int:
+        with answering((304, "", {"X-Vortex-Version": V_OLD})) as server:
+            options = cli.parser(["watch"]).parse_args(["watch", "--server", server.url, "a"])
+            status: int = options.run(options)
+        return status
+
+    return run
+
+
+def test_a_refusal_for_good_is_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CtlError, match="^http://127.0.0.1:[0-9]+ refused this client: closed with 4403$") as caught:
+        ending(monkeypatch, "closed with 4403")()
+    assert 3 == caught.value.status
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), BaseExceptionGroup("", [KeyboardInterrupt()])])
+def test_ctrl_c_is_130(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 130 == ending(monkeypatch, error)()
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), ExceptionGroup("", [BrokenPipeError()])])
+def test_the_end_of_the_reader_is_an_error_of_its_own(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BrokenPipeError):
+        ending(monkeypatch, error)()
+
+
+def test_only_refusals_in_the_log_of_the_client_are_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = logging.getLogger("vortexd")
+    assert 0 == ending(monkeypatch, None)()
+    log.warning("connected to %s", "x")
+    log.warning(REFUSED, "AUTH_FAILED", "not this\x1b pattern")
+
+    told = "the server refused a message: AUTH_FAILED not this\\x1b pattern"
+    assert f"vortexctl: warning: {told}\n" == capsys.readouterr().err
