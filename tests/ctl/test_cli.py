@@ -200,7 +200,7 @@ def test_an_error_of_a_command_is_one_line_with_its_status(
     assert ("", "vortexctl: error: no\\nserver\n") == capsys.readouterr()
 
 
-def test_ctrl_c_is_130_and_not_a_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_is_130_without_a_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     failing(monkeypatch, KeyboardInterrupt())
 
     assert 130 == cli.main(["completion", "bash"])

@@ -113,7 +113,7 @@ def test_an_answer_of_another_server_is_an_error(said: Said, capsys: pytest.Capt
         ),
     ],
 )
-def test_what_the_server_admits_is_a_warning(
+def test_each_header_about_the_content_becomes_a_warning(
     header: str, value: str, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found, _, _ = read(environment(WEAK, **{header: value}))

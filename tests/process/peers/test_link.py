@@ -121,7 +121,7 @@ async def test_a_frame_that_is_not_sent_yet_takes_room(monkeypatch: pytest.Monke
     nursery.cancel_scope.cancel()
 
 
-async def test_what_a_stopped_process_does_not_take_is_dropped(nursery: trio.Nursery) -> None:
+async def test_frames_that_a_stopped_process_does_not_read_are_dropped(nursery: trio.Nursery) -> None:
     ours, _ = memory_stream_pair()
     ours.send_stream.send_all_hook = trio.sleep_forever
     link = Link(ours)
@@ -137,7 +137,7 @@ async def test_what_a_stopped_process_does_not_take_is_dropped(nursery: trio.Nur
     nursery.cancel_scope.cancel()
 
 
-async def test_what_waits_for_a_stopped_process_is_bounded_in_bytes_too(
+async def test_the_queue_for_a_stopped_process_is_bounded_in_bytes_too(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vortexd.process.peers.link, "MOST", 1_000_000)
