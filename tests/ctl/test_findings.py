@@ -109,7 +109,7 @@ def test_files_are_parsed_by_the_given_function() -> None:
         return parse(path, content, limits)
 
     tree = Tree({"main": Files({"a.yml": b"a: {b: 1}\n"})}, "main")
-    report = look_through(tree, FormatSettings(depth=1), None, None, str, noted)  # type: ignore[arg-type]  # the same types, but for the documents
+    report = look_through(tree, FormatSettings(depth=1), None, None, str, noted)  # type: ignore[arg-type]  # it returns the documents as objects
 
     assert ["a.yml"] == parsed
     assert ["a.yml"] == [each.file for each in report.findings]

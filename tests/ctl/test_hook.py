@@ -21,7 +21,8 @@ OLD, NEW = {"a": 1}, {"a": 2, "word": "ü"}
 V_OLD, V_NEW = version_of(OLD), version_of(NEW)
 CHANGE = Change(KEY, V_OLD, V_NEW, NEW, {"commit": "abc", "author": "A\x1bda"})
 # Ignores SIGTERM, as does the process that it starts. Both keep the output open.
-STUBBORN = "trap '' TERM; sleep 100 & echo ready; wait"
+# When the input has ended, `run_hook` waits for the command, and its timeout has begun.
+STUBBORN = "trap '' TERM; cat >/dev/null; sleep 100 & echo ready; wait"
 
 
 class Output:
