@@ -8,8 +8,8 @@ import pytest
 from vortexd.core.model import Files, PropertySource, Tree
 from vortexd.ctl.findings import FORMS, Finding, Report, as_github, as_gitlab, as_json, as_text, look_through
 from vortexd.encryption.ciphers import AesEncryptor
+from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
-from vortexd.encryption.keys import OneKey
 from vortexd.pipeline.state import overrides_of
 from vortexd.resolve.formats import parse
 from vortexd.settings.formats import FormatSettings
