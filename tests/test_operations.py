@@ -31,7 +31,10 @@ def test_each_setting_that_it_names_exists() -> None:
 
     assert len(named) > 10
     for section, key in named:
-        assert key in attrs.fields_dict(sections[section].type or object), (section, key)
+        kind = sections[section].type
+        assert kind is not None
+        assert attrs.has(kind), section
+        assert key in attrs.fields_dict(kind), (section, key)
 
 
 def test_each_key_of_a_source_that_it_names_exists() -> None:
