@@ -19,6 +19,8 @@ from vortexd.ctl.load import Clients
 
 from .process import Server
 
+pytestmark = pytest.mark.alone
+
 CLOSE = b"\x03\xe9the server is stopping"
 ANSWER = b"\x88\x82\x00\x00\x00\x00\x03\xe9"
 SETTINGS = """

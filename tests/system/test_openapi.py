@@ -12,6 +12,8 @@ from tests.http.described import whole_document
 from tests.system.process import Server
 from vortexd.auth.tokens import digest_of
 
+pytestmark = pytest.mark.alone
+
 EXAMPLE = Path(__file__).parent.parent.parent / "conf" / "example"
 TOKEN = "vt_" + "x" * 43
 SETTINGS = """

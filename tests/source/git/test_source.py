@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import socket
 import stat
@@ -442,7 +443,7 @@ async def test_G08_R4_a_remote_that_hangs_is_cut_off(tmp_path: Path, repository:
             await found.failed()
             report = found.source.status.report()
 
-    assert "longer than 0.5 s" in (report.last_error or "")
+    assert re.search(r"longer than 0\.[1-5] s", report.last_error or "")
     assert [] == found.trees
     assert not any(b"127.0.0.1:%d" % port in line for line in command_lines())
 
