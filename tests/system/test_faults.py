@@ -168,13 +168,23 @@ async def test_R1_kill_9_at_any_moment_shows_nobody_a_mixture(source: Path) -> N
     ends_well(server)
 
 
+def be_a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def lead_out(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+
+
 BROKEN: dict[str, Callable[[Path], object]] = {
     "nothing at all": lambda path: path.write_bytes(b""),
     "invalid UTF-8": lambda path: path.write_bytes(b'{"first": "\xff"}'),
     "an unknown constant": lambda path: path.write_bytes(b'{"first": NaN}'),
     "a duplicate": lambda path: path.write_bytes(b'{"first": 1, "first": 2}'),
-    "a directory": lambda path: (path.unlink(), path.mkdir()),
-    "a link that leads out": lambda path: (path.unlink(), path.symlink_to("/etc/passwd")),
+    "a directory": be_a_directory,
+    "a link that leads out": lead_out,
     "a depth bomb": lambda path: path.write_bytes(b"[" * 100_000),
 }
 
