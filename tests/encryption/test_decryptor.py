@@ -13,6 +13,8 @@ AES = AesEncryptor("foo")
 class Counting:
     """An encryptor that counts, whose ciphertexts are the texts backwards."""
 
+    public_key = None
+
     def __init__(self) -> None:
         self.decrypted: list[str] = []
 
