@@ -70,4 +70,6 @@ def test_it_names_each_path_that_needs_no_token() -> None:
         if path not in ".,"
     }
 
-    assert {path for each in Endpoint.__subclasses__() if each.is_public for path in each.paths} == named
+    # Other tests in this process may have defined endpoints of their own.
+    ours = [each for each in Endpoint.__subclasses__() if each.__module__.startswith("vortexd.")]
+    assert {path for each in ours if each.is_public for path in each.paths} == named

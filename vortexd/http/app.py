@@ -107,9 +107,7 @@ class Application:
                     bodies = await self._load()
                 except (ImportError, OSError) as error:
                     # The process has no descriptor left, or the installation is being replaced.
-                    log.warning(
-                        "Quart can't be imported", reason=str(error), consequence="requests with a body get 503"
-                    )
+                    log.warning("bodies not received", reason=str(error), consequence="requests with a body get 503")
                     return self._handler.failure(RemoteError("bodies can't be received now", 503, {"Retry-After": "1"}))
                 self._bodies = bodies(self._handler.answer, self._handler.failure)
         return await self._bodies.respond(head, body, limit)
