@@ -52,3 +52,11 @@ def test_the_hooks_are_the_checks_of_format_lint_and_types_in_ci() -> None:
 def test_the_hooks_run_when_python_or_its_settings_change(path: str, runs: bool) -> None:
     for hook in HOOKS[0]["hooks"]:
         assert runs == bool(re.search(hook["files"], path))
+
+
+def test_each_module_has_a_test_file_of_its_own() -> None:
+    modules = [path.relative_to(ROOT / "vortexd") for path in (ROOT / "vortexd").rglob("*.py")]
+    tested = [path for path in modules if path.stem != "__init__" and path.parts[0] not in ("data", "example")]
+
+    assert len(tested) > 200
+    assert [] == [str(path) for path in tested if not (ROOT / "tests" / path.parent / f"test_{path.name}").exists()]
