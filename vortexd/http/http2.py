@@ -261,8 +261,7 @@ class Http2:
         except HeadRefused as refused:
             return refused.status, refused.headers, b""
         response = await self._respond(head, request)
-        has_body = head.method != "HEAD" and response.status not in (204, 304)
-        return response.status, response.head(), response.body if has_body else b""
+        return response.status, response.head(), response.content(head.method)
 
     async def _send(self, request: RequestStream, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Send a response as fast as the client reads it.
