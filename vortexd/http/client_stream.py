@@ -52,7 +52,8 @@ class ClientStream:
         self._is_idle = False
         # The time by which the current request must be complete, or by which the next request must begin.
         self._deadline = trio.current_time() + settings.request_timeout
-        self._receiving = trio.CancelScope()
+        # The scope of the current `receive`.
+        self._receiving: trio.CancelScope | None = None
         self._is_ended = False
 
     @property
@@ -94,19 +95,20 @@ class ClientStream:
             trio.ClosedResourceError: `end` was called before.
             trio.BrokenResourceError: The connection is broken.
         """
-        self._receiving = trio.CancelScope(deadline=self._deadline)
-        with self._receiving:
-            self._check_open()
+        self._check_open()
+        data = None
+        with trio.CancelScope(deadline=self._deadline) as self._receiving:
             if is_partly:
                 await self._standing.reads()
             data = await self._wait_bytes()
-            # An empty line after a request doesn't begin another request.
-            if data and self._is_idle and data != EMPTY_LINE:
-                self._is_idle = False
-                self._wait_until(trio.current_time() + self._settings.request_timeout)
-            return data
-        self._check_open()
-        return None
+        self._receiving = None
+        if data is None:
+            self._check_open()
+        # An empty line after a request doesn't begin another request.
+        elif data and self._is_idle and data != EMPTY_LINE:
+            self._is_idle = False
+            self._deadline = trio.current_time() + self._settings.request_timeout
+        return data
 
     async def _wait_bytes(self) -> bytes:
         if self._socket is None:
@@ -126,7 +128,9 @@ class ClientStream:
             raise trio.ClosedResourceError
 
     def _wait_until(self, deadline: float) -> None:
-        self._deadline = self._receiving.deadline = deadline
+        self._deadline = deadline
+        if self._receiving is not None:
+            self._receiving.deadline = deadline
 
     def drain(self) -> None:
         """End the connection soon if it is idle. From now on it may be idle only between two writes of one response."""
@@ -145,14 +149,10 @@ class ClientStream:
         self._standing.works()
         deadline = self._deadline
         self._wait_until(math.inf)
-        with trio.CancelScope() as whole:
-            if len(data) > _LARGE:
-                with self._outgoing.holding(data, whole.cancel):
-                    await self._send_parts(memoryview(data))
-            else:
-                await self._send_parts(memoryview(data))
-        if whole.cancelled_caught:
-            await self._give_up()
+        if len(data) > _LARGE:
+            await self._send_large(data)
+        else:
+            await self._send_parts(memoryview(data))
         if self._parser is not None and self._parser.is_in_body:
             # This was an interim response (100). The request still has its own time.
             self._wait_until(deadline)
@@ -160,6 +160,12 @@ class ClientStream:
         self._is_idle = True
         self._standing.idles()
         self._wait_until(trio.current_time() + self._keep_alive)
+
+    async def _send_large(self, data: bytes) -> None:
+        with trio.CancelScope() as whole, self._outgoing.holding(data, whole.cancel):
+            await self._send_parts(memoryview(data))
+        if whole.cancelled_caught:
+            await self._give_up()
 
     async def _send_parts(self, view: memoryview) -> None:
         for start in range(0, len(view), _PART_BYTES):
@@ -204,7 +210,8 @@ class ClientStream:
     def end(self) -> None:
         """Stop sending and receiving. The socket stays open for `linger`."""
         self._is_ended = True
-        self._receiving.cancel()
+        if self._receiving is not None:
+            self._receiving.cancel()
 
     @property
     def has_unread(self) -> bool:
