@@ -73,7 +73,11 @@ class Http1Parser(h11.Connection):
         return self.their_state in (h11.SEND_BODY, h11.ERROR)
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        """Return the next event, as `h11.Connection` does."""
+        """Return the next event, as `h11.Connection` does. Bytes after the last request are ignored (RFC 9112 section 9.6)."""
+        if self.their_state is h11.MUST_CLOSE and self._receive_buffer:
+            # h11 takes them for an error, which Hypercorn would send in place of the response.
+            self._receive_buffer.maybe_extract_at_most(len(self._receive_buffer))
+            return h11.NEED_DATA
         if self.their_state is h11.IDLE and self._may_be_empty:
             received, is_closed = self.trailing_data
             if received == EMPTY_LINE[:1] and not is_closed:
