@@ -231,3 +231,10 @@ def test_W01_the_origin_of_our_pages_is_what_a_proxy_says_it_was_asked_for():
     for sender in (Sender(), Sender(scheme="https"), Sender(authority=b"config.example")):
         with pytest.raises(Forbidden):
             gate.check_headers(headers, sender)
+
+
+def test_a_client_that_sends_no_origin_may_use_any_port():
+    """Only an Origin is compared with our own. A port that no origin can have was an internal error."""
+    gate = Gate(AuthSettings(), Authority(anonymous=ALL_RIGHTS), LOOPBACK, lambda: 0.0, lambda: 0.0, "http")
+
+    gate.check_headers([(b"host", b"localhost:99999")], Sender("127.0.0.1"))
