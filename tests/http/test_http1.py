@@ -1,5 +1,7 @@
 """HTTP/1.1: requests without a body, the ends of a connection, and the handover."""
 
+import contextlib
+import math
 from typing import Any
 
 import pytest
@@ -47,6 +49,8 @@ class Connection:
         self.heads: list[RequestHead] = []
         self.events: list[str] = []
         self.is_draining = False
+        # How long the application takes.
+        self.seconds = 0.0
         self.stream = Recorded(ours, b"", SETTINGS, Outgoing(), Standing())
         self.http1 = Http1(
             self.respond,
@@ -61,6 +65,7 @@ class Connection:
     async def respond(self, head: RequestHead, body: Body) -> Response:
         self.events.append("respond")
         self.heads.append(head)
+        await trio.sleep(self.seconds)
         assert await body.receive() is None
         return self.response
 
@@ -340,10 +345,45 @@ async def test_a_client_that_does_not_read_ends_its_connection(connection: Conne
 
 
 async def test_an_error_of_the_application_ends_the_connection(connection: Connection) -> None:
-    connection.response = None  # type: ignore[assignment]
+    connection.seconds = math.nan
 
-    with pytest.raises(AttributeError):
+    with pytest.raises(ValueError, match="NaN"):
         await connection.http1.run(GET)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "answers", "ends"), [(29, 1, 29 + 60), (31, 0, 30)], ids=["just in time", "too late"]
+)
+async def test_a_response_that_takes_too_long_is_not_sent(
+    connection: Connection, autojump_clock: MockClock, seconds: float, answers: int, ends: float
+) -> None:
+    connection.seconds = seconds
+    assert await connection.http1.run(GET) is None
+
+    assert (answers, ends) == (len(connection.stream.written), trio.current_time())
+
+
+async def test_a_request_that_came_with_another_has_its_own_time(
+    connection: Connection, autojump_clock: MockClock
+) -> None:
+    connection.seconds = 20
+    assert await connection.http1.run(GET + GET) is None
+    assert (2, 100) == (len(connection.stream.written), trio.current_time())
+
+
+@pytest.mark.parametrize("rest", [b"G", POST[:-1]])
+async def test_a_part_that_came_with_another_request_has_begun(
+    connection: Connection, autojump_clock: MockClock, rest: bytes
+) -> None:
+    """The time of idle connections is longer, and in a drain shorter."""
+    with contextlib.suppress(Refused):
+        unanswered = await connection.http1.run(GET + rest)
+        assert unanswered is not None
+        connection.stream.give_back(b"")
+        connection.stream.drain()
+        assert await connection.stream.receive(is_partly=True) is None
+
+    assert 30 == trio.current_time()
 
 
 # The handover.

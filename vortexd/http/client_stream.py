@@ -105,10 +105,16 @@ class ClientStream:
         if data is None:
             self._check_open()
         # An empty line after a request doesn't begin another request.
-        elif data and self._is_idle and data != EMPTY_LINE:
+        elif data and data != EMPTY_LINE:
+            self.begin_request()
+        return data
+
+    def begin_request(self) -> float:
+        """Begin the time of a request, unless it has begun already. Returns when it ends."""
+        if self._is_idle:
             self._is_idle = False
             self._deadline = trio.current_time() + self._settings.request_timeout
-        return data
+        return self._deadline
 
     async def _wait_bytes(self) -> bytes:
         if self._socket is None:

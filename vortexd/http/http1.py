@@ -105,11 +105,13 @@ class Http1:
                 received, head = await self._next(received)
             if head is None:
                 return None
+            deadline = self._stream.begin_request()
             if not head.is_plain:
                 return Unanswered(received, wants_websocket(head) and head.target.startswith(b"/ws/"))
             received = received[head.size :]
             self._works()
-            await self._answer(head)
+            if not await self._answer(head, deadline):
+                return None
             if head.closes or self._is_draining():
                 self.has_unread = bool(received)
                 return None
@@ -122,6 +124,8 @@ class Http1:
         """Wait for the next head. Returns it with all bytes that follow it, or None if the client sends nothing more."""
         head = without_empty_line(received)
         while not end_of_head(head, self._head_bytes):
+            if head:
+                self._stream.begin_request()
             data = await self._stream.receive(is_partly=bool(head))
             if data is None and head:
                 raise Refused(408, "the request head took too long")
@@ -136,19 +140,25 @@ class Http1:
             self._last = found
         return found
 
-    async def _answer(self, head: Head) -> None:
+    async def _answer(self, head: Head, deadline: float) -> bool:
+        """Answer a request. Returns False if that takes too long."""
         if self._request is None or self._request[0] is not head:
             path, _, query = head.target.decode("ascii").partition("?")
             method = head.method.decode("ascii")
             self._request = head, RequestHead(method, path, query, head.headers, self._sender, self._proxies)
         request = self._request[1]
-        response = await self._respond(request, _NO_BODY)
+        response = None
+        with trio.CancelScope(deadline=deadline):
+            response = await self._respond(request, _NO_BODY)
+        if response is None:
+            return False
         start, body = response_head(response, closes=head.closes), response.content(request.method)
         if len(body) > _LARGE:
             await self._stream.send_all(start)
             await self._stream.send_all(body)
         else:
             await self._stream.send_all(start + body)
+        return True
 
 
 def response_head(response: Response, *, closes: bool) -> bytes:
