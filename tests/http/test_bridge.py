@@ -10,8 +10,9 @@ from structlog.testing import capture_logs
 from tests.fakes import open_gate
 from tests.http.serving import FilesReader, read_all, serving, wait_until
 from vortexd.auth import Gate
-from vortexd.http import client_stream
+from vortexd.http import client_stream, http1
 from vortexd.http.client_stream import ClientStream
+from vortexd.net.head import Head
 from vortexd.net.listener import Accepted
 from vortexd.net.places import Standing
 from vortexd.net.proxies import Sender
@@ -254,6 +255,53 @@ async def test_methods_are_case_sensitive(method: str) -> None:
         answer = await http.ask("/shop/dev", method)
 
     assert (405, "GET, HEAD") == (answer.status, answer.headers["allow"])
+
+
+async def test_the_head_of_a_first_request_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "in_origin_form", lambda _: pytest.fail("parsed again"))
+    async with serving() as http:
+        assert [200] == statuses(await http.exchange(LAST))
+
+
+async def test_who_sends_more_behind_a_last_request_reads_the_answer() -> None:
+    async with serving() as http:
+        async with await http.connect() as stream:
+            await stream.send_all(LAST + b"x" * 1_000)
+            first = await stream.receive_some(65_536)
+            await stream.send_all(b"x" * 1_000_000)
+            rest = await read_all(stream)
+
+    assert [200] == statuses(first)
+    assert b"" == rest
+
+
+async def test_a_later_request_that_is_refused_gets_the_same_error_as_a_first_one() -> None:
+    bad = b"GET /shop/dev HTTP/2.0\r\nHost: localhost\r\n\r\n"
+    async with serving() as http:
+        first, later = await http.exchange(bad), await http.exchange(HEALTH + bad)
+
+    assert [505] == statuses(first)
+    assert later.endswith(first)
+
+
+async def test_a_connection_that_was_handed_over_does_not_come_back_and_its_responses_look_the_same(
+    writes: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads: list[bytes] = []
+    answer = http1.Http1._answer
+
+    async def noted(connection: http1.Http1, head: Head) -> None:
+        heads.append(head.target)
+        await answer(connection, head)
+
+    monkeypatch.setattr(http1.Http1, "_answer", noted)
+    async with serving() as http:
+        answers = await http.exchange(HEALTH + POST + HEALTH + LAST)
+
+    assert [200, 405, 200, 200] == statuses(answers)
+    assert [b"/health"] == heads
+    lines = [re.sub(rb"date: [^\r]*", b"", each) for each in writes]
+    assert lines[0] == lines[2]
 
 
 # What the bridge says of a connection, for the limits.

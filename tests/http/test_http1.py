@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
+from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
 from vortexd.http import http1
 from vortexd.http.client_stream import ClientStream
@@ -43,8 +43,10 @@ class Recorded(ClientStream):
 class Connection:
     """A connection over a stream in memory, and what its application was asked."""
 
-    def __init__(self, response: Response | None = None, proxies: Proxies | None = None) -> None:
-        ours, self.client = memory_stream_pair()
+    def __init__(
+        self, response: Response | None = None, proxies: Proxies | None = None, *, is_slow: bool = False
+    ) -> None:
+        ours, self.client = lockstep_stream_pair() if is_slow else memory_stream_pair()
         self.response = response or Response(200, b"ok")
         self.heads: list[RequestHead] = []
         self.events: list[str] = []
@@ -361,6 +363,41 @@ async def test_a_response_that_takes_too_long_is_not_sent(
     assert await connection.http1.run(GET) is None
 
     assert (answers, ends) == (len(connection.stream.written), trio.current_time())
+
+
+async def test_a_late_response_to_a_request_that_came_in_parts_is_no_late_head(
+    connection: Connection, autojump_clock: MockClock
+) -> None:
+    connection.seconds = 31
+
+    async def send() -> None:
+        await trio.sleep(1)
+        await connection.client.send_all(GET[9:])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        assert await connection.http1.run(GET[:9]) is None
+    assert ([], 30) == (connection.stream.written, trio.current_time())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "size", "ends"), [(25, 60_000, 25 + 9), (0, 500_000, 9 * 9)], ids=["after a long wait", "in many parts"]
+)
+async def test_a_client_that_reads_slowly_has_more_time_than_a_request(
+    autojump_clock: MockClock, seconds: float, size: int, ends: float
+) -> None:
+    connection = Connection(Response(200, b"x" * size), is_slow=True)
+    connection.seconds = seconds
+    received = b""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.http1.run, GET.replace(b"Host", b"Connection: close\r\nHost"))
+        await trio.sleep(seconds)
+        while len(received) < size:
+            await trio.sleep(9)
+            received += await connection.client.receive_some(100_000)
+
+    assert received.endswith(b"x" * size)
+    assert ends == trio.current_time()
 
 
 async def test_a_request_that_came_with_another_has_its_own_time(
