@@ -6,9 +6,10 @@ import socket
 import pytest
 import trio
 from structlog.testing import capture_logs
+from trio.testing import wait_all_tasks_blocked
 
-from tests.fakes import open_gate
-from tests.http.serving import FilesReader, read_all, serving, wait_until
+from tests.fakes import open_gate, wait_until
+from tests.http.serving import FilesReader, read_all, serving
 from vortexd.auth import Gate
 from vortexd.http import client_stream, http1
 from vortexd.http.client_stream import ClientStream
@@ -108,7 +109,6 @@ async def test_who_goes_on_sending_for_ever_is_cut_off(monkeypatch: pytest.Monke
             with trio.fail_after(10), pytest.raises(trio.BrokenResourceError):
                 while True:
                     await stream.send_all(b"x")
-                    await trio.sleep(0.001)
         await wait_until(lambda: not http.connections.child_tasks)
 
 
@@ -174,7 +174,7 @@ async def test_an_empty_line_behind_a_request_wins_an_idle_connection_no_time() 
         async with await http.connect() as stream:
             await stream.send_all(POST)
             assert [405] == statuses(await stream.receive_some(65_536))
-            await trio.sleep(0.01)
+            await wait_all_tasks_blocked()
             await stream.send_all(b"\r\n")
             with trio.fail_after(5):
                 assert b"" == await read_all(stream)
@@ -341,11 +341,12 @@ async def stood(*parts: bytes, may_read: bool = True) -> list[str]:
         http.connections.start_soon(http.bridge.serve, accepted)
         with trio.fail_after(10):
             for part in parts[1:]:
-                await wait_until(lambda: standing.said[-1:] in (["idles"], ["reads"]))
+                await wait_all_tasks_blocked()
+                assert standing.said[-1:] in (["idles"], ["reads"])
                 await client.send_all(part)
-                await trio.sleep(0.02)
+            await wait_all_tasks_blocked()
             if may_read:
-                await wait_until(lambda: standing.said[-1:] == ["idles"])
+                assert ["idles"] == standing.said[-1:]
         await client.aclose()
     return standing.said
 

@@ -17,7 +17,7 @@ Client = trio.StapledStream[MemorySendStream, MemoryReceiveStream]
 
 def stream(head: bytes = b"", outgoing: Outgoing | None = None) -> tuple[ClientStream, Client]:
     ours, theirs = memory_stream_pair()
-    return ClientStream(ours, head, SETTINGS, outgoing or Outgoing(), Standing()), theirs  # type: ignore[arg-type]
+    return ClientStream(ours, head, SETTINGS, outgoing or Outgoing(), Standing()), theirs  # type: ignore[arg-type]  # a memory stream in place of a socket
 
 
 async def test_what_was_read_comes_first() -> None:
@@ -81,7 +81,7 @@ async def test_in_a_drain_an_idle_connection_ends_soon_and_another_one_has_its_t
 @pytest.mark.parametrize(("size", "seconds"), [(1, 10), (65_536, 10), (200_000, 10)])
 async def test_a_client_that_does_not_read_is_cut_off(autojump_clock: MockClock, size: int, seconds: float) -> None:
     ours, _ = lockstep_stream_pair()
-    sending = ClientStream(ours, b"", SETTINGS, Outgoing(), Standing())  # type: ignore[arg-type]
+    sending = ClientStream(ours, b"", SETTINGS, Outgoing(), Standing())  # type: ignore[arg-type]  # a memory stream in place of a socket
     began = trio.current_time()
     with pytest.raises(trio.BrokenResourceError):
         await sending.send_all(b"x" * size)
@@ -91,7 +91,7 @@ async def test_a_client_that_does_not_read_is_cut_off(autojump_clock: MockClock,
 
 async def test_each_part_of_a_large_body_has_the_write_deadline(autojump_clock: MockClock) -> None:
     ours, theirs = lockstep_stream_pair()
-    sending = ClientStream(ours, b"", SETTINGS, Outgoing(), Standing())  # type: ignore[arg-type]
+    sending = ClientStream(ours, b"", SETTINGS, Outgoing(), Standing())  # type: ignore[arg-type]  # a memory stream in place of a socket
     received = b""
 
     async def read() -> None:
@@ -112,7 +112,7 @@ async def test_each_part_of_a_large_body_has_the_write_deadline(autojump_clock: 
 async def test_a_large_body_counts_for_what_all_may_hold(autojump_clock: MockClock, size: int, is_ended: bool) -> None:
     outgoing = Outgoing(100_000)
     ours, _ = lockstep_stream_pair()
-    sending = ClientStream(ours, b"", SETTINGS, outgoing, Standing())  # type: ignore[arg-type]
+    sending = ClientStream(ours, b"", SETTINGS, outgoing, Standing())  # type: ignore[arg-type]  # a memory stream in place of a socket
     began = trio.current_time()
 
     async def send() -> None:
@@ -239,12 +239,12 @@ async def test_a_socket_is_read_as_soon_as_it_can_be() -> None:
 
 async def test_a_socket_that_is_readable_without_bytes_is_waited_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = sockets()
-    reads = iter([BlockingIOError(), b"data"])
+    reads = iter([b"", b"data"])
 
     def read(descriptor: int, size: int) -> bytes:
         found = next(reads)
-        if isinstance(found, Exception):
-            raise found
+        if not found:
+            raise BlockingIOError
         return found
 
     monkeypatch.setattr("vortexd.http.client_stream.os.read", read)

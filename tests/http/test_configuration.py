@@ -13,19 +13,19 @@ import attrs
 import pytest
 import trio
 
-from tests.fakes import open_gate
-from tests.http.serving import FilesReader, Response, Serving, serving, wait_until
+from tests.fakes import open_gate, wait_until
+from tests.http.serving import FilesReader, Response, Serving, serving
 from vortexd.auth import Authority, Forbidden, Gate, Right, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
 from vortexd.core.errors import RemoteError
 from vortexd.core.model import Files, Key, Origin, SourceReport
 from vortexd.encryption.ciphers import AesEncryptor
+from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
-from vortexd.encryption.keys import OneKey
 from vortexd.http import configuration
 from vortexd.http.configuration import Configuration
 from vortexd.http.endpoint import Headers, Request
-from vortexd.http.spring import encoding, environment
+from vortexd.http.spring import encoding, environment, resources
 from vortexd.http.spring.config_request import ConfigRequest, Form, parse_path
 from vortexd.http.spring.encoding import Encoded, Variant
 from vortexd.net.proxies import Sender
@@ -491,11 +491,11 @@ async def test_P14_a_token_for_one_application_reads_no_file_of_another(
 
 
 async def test_P14_an_application_of_another_label_owns_no_file_here() -> None:
-    labels = {
+    labels: dict[str, str | bytes | Files] = {
         "main": Files({"orders.yml": b"a: 1", "orders_key.txt": b"x"}),
         "next": Files({"shop.yml": b"a: 1", "orders_key.txt": b"x"}),
     }
-    async with serving(gate=gate(), reader=FilesReader(labels)) as http:  # type: ignore[arg-type]
+    async with serving(gate=gate(), reader=FilesReader(labels)) as http:
         found = [
             (await statuses(http, f"/shop/dev/{label}/orders_key.txt"))["shop"]
             for label in ("main", "next", "next,main")
@@ -513,7 +513,7 @@ async def test_P14_of_several_sources_each_makes_applications_known() -> None:
 
 async def test_P14_a_file_is_judged_by_the_names_of_the_state_that_it_is_from(monkeypatch: pytest.MonkeyPatch) -> None:
     files = FilesReader({"shop.yml": "a: 1", "orders_key.txt": "x"})
-    needed = configuration.resources.needed
+    needed = resources.needed
 
     def changing(*arguments: Any) -> Any:
         found = needed(*arguments)
@@ -521,7 +521,7 @@ async def test_P14_a_file_is_judged_by_the_names_of_the_state_that_it_is_from(mo
             files.change({"orders.yml": "a: 1", "shop.yml": "a: 1", "orders_key.txt": "x"})
         return found
 
-    monkeypatch.setattr(configuration.resources, "needed", changing)
+    monkeypatch.setattr(resources, "needed", changing)
     monkeypatch.setattr(configuration, "_FEW_NAMES", 0)
     async with serving(gate=gate(), reader=files) as http:
         assert 404 == (await statuses(http, "/shop/dev/main/orders_key.txt"))["shop"]
@@ -566,11 +566,11 @@ async def test_a_file_that_can_not_be_read_is_500_without_its_name() -> None:
 
 async def test_an_answer_is_encoded_once_per_state_and_variant(monkeypatch: pytest.MonkeyPatch) -> None:
     made: Counter[str] = Counter()
-    encode = configuration.encode
+    encode = encoding.encode
 
-    def counted(variant: Variant, origin: encoding.Origin, limits: FormatSettings) -> Encoded:
+    def counted(variant: Variant, origin: encoding.Origin, parse: resources.ParseFile) -> Encoded:
         made[f"{variant.config_request.form.name} {variant.media_type.partition(';')[0]}"] += 1
-        return encode(variant, origin, limits)
+        return encode(variant, origin, parse)
 
     monkeypatch.setattr(configuration, "encode", counted)
     files = FilesReader(FILES)
@@ -603,12 +603,12 @@ async def test_L04_nothing_of_a_former_state_is_kept() -> None:
 async def test_H02_of_made_up_keys_only_a_few_are_held_at_a_time_and_others_do_not_wait_for_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    encode, may_end = configuration.encode, threading.Event()
+    encode, may_end = encoding.encode, threading.Event()
 
-    def waiting(variant: Variant, origin: encoding.Origin, limits: FormatSettings) -> Encoded:
+    def waiting(variant: Variant, origin: encoding.Origin, parse: resources.ParseFile) -> Encoded:
         if variant.config_request.form is Form.YAML:
             may_end.wait(10)
-        return encode(variant, origin, limits)
+        return encode(variant, origin, parse)
 
     monkeypatch.setattr(configuration, "encode", waiting)
     large = "".join(f"key{number}: value\n" for number in range(1_000))
@@ -636,10 +636,10 @@ async def test_H02_of_made_up_keys_only_a_few_are_held_at_a_time_and_others_do_n
 
 async def test_what_is_encoded_while_the_state_changes_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     files = FilesReader(FILES)
-    encode = configuration.encode
+    encode = encoding.encode
 
-    def changing(variant: Variant, origin: encoding.Origin, limits: FormatSettings) -> Encoded:
-        encoded = encode(variant, origin, limits)
+    def changing(variant: Variant, origin: encoding.Origin, parse: resources.ParseFile) -> Encoded:
+        encoded = encode(variant, origin, parse)
         if b"8080" in encoded.body:
             files.change(FILES | {"shop.yml": "port: 9090"})
         return encoded
@@ -665,11 +665,11 @@ async def test_other_settings_are_for_what_was_made_already_too() -> None:
 async def test_L04_made_up_names_push_no_answer_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configuration, "_CACHE_ENTRIES", 16)
     made: list[str] = []
-    encode = configuration.encode
+    encode = encoding.encode
 
-    def noted(variant: Variant, origin: encoding.Origin, limits: FormatSettings) -> Encoded:
+    def noted(variant: Variant, origin: encoding.Origin, parse: resources.ParseFile) -> Encoded:
         made.append(variant.config_request.application)
-        return encode(variant, origin, limits)
+        return encode(variant, origin, parse)
 
     monkeypatch.setattr(configuration, "encode", noted)
     async with serving(reader=FilesReader(FILES)) as http:
@@ -788,17 +788,17 @@ async def test_each_representation_has_a_response_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "headers", "times"),
+    ("target", "times"),
     [
-        ("/shop/prod", {}, 1),
-        ("/shop/prod?token=secret", {}, 2),
-        ("/shop/prod/main/" + ("x" * 99 + "/") * 4 + "y" * 96, {}, 1),
-        ("/shop/prod/main/" + ("x" * 99 + "/") * 4 + "y" * 97, {}, 2),
+        ("/shop/prod", 1),
+        ("/shop/prod?token=secret", 2),
+        ("/shop/prod/main/" + ("x" * 99 + "/") * 4 + "y" * 96, 1),
+        ("/shop/prod/main/" + ("x" * 99 + "/") * 4 + "y" * 97, 2),
     ],
     ids=["short", "with a query", "at most", "too long"],
 )
 async def test_L04_T02_only_short_paths_without_a_query_are_remembered(
-    monkeypatch: pytest.MonkeyPatch, target: str, headers: dict[str, str], times: int
+    monkeypatch: pytest.MonkeyPatch, target: str, times: int
 ) -> None:
     parsed = Counter[str]()
 
@@ -811,7 +811,7 @@ async def test_L04_T02_only_short_paths_without_a_query_are_remembered(
     endpoint = Configuration(FilesReader(FILES))
     for _ in range(2):
         with contextlib.suppress(RemoteError):
-            await endpoint.answer(request_of(target, **headers))
+            await endpoint.answer(request_of(target))
 
     assert [times] == [*parsed.values()]
 

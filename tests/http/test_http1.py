@@ -13,7 +13,7 @@ from vortexd.http.client_stream import ClientStream
 from vortexd.http.endpoint import Response
 from vortexd.http.http1 import Http1, Unanswered, response_head
 from vortexd.http.request_head import Body, RequestHead
-from vortexd.net.head import Refused, parse_head
+from vortexd.net.head import Head, Refused, in_origin_form, parse_head
 from vortexd.net.outgoing import Outgoing
 from vortexd.net.places import Standing
 from vortexd.net.proxies import Proxies, Sender
@@ -46,6 +46,7 @@ class Connection:
     def __init__(
         self, response: Response | None = None, proxies: Proxies | None = None, *, is_slow: bool = False
     ) -> None:
+        self.client: trio.StapledStream[Any, Any]
         ours, self.client = lockstep_stream_pair() if is_slow else memory_stream_pair()
         self.response = response or Response(200, b"ok")
         self.heads: list[RequestHead] = []
@@ -135,9 +136,9 @@ async def test_a_head_that_the_listener_has_parsed_is_not_parsed_again(
 def count(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The heads that were parsed."""
     heads: list[bytes] = []
-    parse = http1.in_origin_form
+    parse = in_origin_form
 
-    def counted(head: bytes) -> object:
+    def counted(head: bytes) -> tuple[bytes, Head]:
         heads.append(head)
         return parse(head)
 
@@ -254,7 +255,7 @@ async def test_H06_a_header_that_would_end_its_line_is_not_sent(value: str) -> N
 
 def test_the_date_of_a_response_is_the_present(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = 784_111_777.9
-    monkeypatch.setattr(http1.time, "time", lambda: seconds)
+    monkeypatch.setattr("vortexd.http.http1.time.time", lambda: seconds)
     assert b"date: Sun, 06 Nov 1994 08:49:37 GMT\r\n" in response_head(Response(), closes=False)
 
     seconds += 1
