@@ -286,7 +286,8 @@ class Http2:
                 self._connection.send_data(number, body[sent : sent + length], end_stream=sent + length == len(body))
                 sent += length
                 await self._flush()
-            await self._flush()
+            if not body:
+                await self._flush()
 
     async def _taken(self, number: int, length: int) -> None:
         """Allow the client to send as many more bytes as the application has taken."""
