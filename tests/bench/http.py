@@ -2,7 +2,7 @@
 
 python -m tests.bench http
 
-Each server runs on the first processor, and the clients on the second, if there are two. Other load on the machine takes
+Each server runs on one processor, and the clients on another, if there are two. Other load on the machine takes
 time from both. So the rate is also stated per second of the server's processor time: that is the rate on one idle core.
 """
 
@@ -60,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keys", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each slice")
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument(
+        "--processors", type=int, nargs=2, default=[0, 1], metavar=("SERVER", "CLIENT"), help="numbers, from 0 on"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -94,30 +97,42 @@ def show(name: str, slices: Sequence[tuple[float, float, float]], floor: Sequenc
 
 def start(directory: Path, arguments: argparse.Namespace, stack: ExitStack) -> Iterator[Kind]:
     """Start all servers, each in its own directory, and yield what is measured on them."""
-    plain = serve(directory / "plain", arguments.keys, stack, workers=1)
-    workers = [serve(directory / f"of{count}", arguments.keys, stack, workers=count, pins=False) for count in (1, 2)]
-    tls = serve(directory / "tls", arguments.keys, stack, workers=1, has_tls=True)
-    floor = stack.enter_context(hello())
+    ours, theirs = map(pinned, arguments.processors)
+    plain = serve(directory / "plain", arguments.keys, stack, ours)
+    # Several workers need all processors.
+    workers = [serve(directory / f"of{count}", arguments.keys, stack, workers=count) for count in (1, 2)]
+    tls = serve(directory / "tls", arguments.keys, stack, ours, has_tls=True)
+    floor, floor_port = stack.enter_context(hello(ours))
     etag = validator(plain.port)
     client = client_command(directory)
 
-    def plain_client(port: int, status: str = "200", *headers: str) -> list[str]:
+    def asks(port: int, status: str = "200", *headers: str) -> list[str]:
         given = [str(port), str(arguments.seconds), str(arguments.connections), status, _TARGET, *headers]
-        return [*pinned(1), *client, *given]
+        return [*client, *given]
 
-    yield Kind("hello", floor[0], plain_client(floor[1]))
-    yield Kind("fresh", plain.process.pid, plain_client(plain.port))
-    yield Kind("304", plain.process.pid, plain_client(plain.port, "304", f"If-None-Match: {etag}"))
+    yield Kind("hello", floor, [*theirs, *asks(floor_port)])
+    yield Kind("fresh", plain.process.pid, [*theirs, *asks(plain.port)])
+    yield Kind("304", plain.process.pid, [*theirs, *asks(plain.port, "304", f"If-None-Match: {etag}")])
     given = [str(tls.port), str(arguments.seconds), str(arguments.connections), _TARGET]
-    yield Kind("HTTP/2", tls.process.pid, [*pinned(1), sys.executable, "-m", "tests.bench.requests2", *given])
+    yield Kind("HTTP/2", tls.process.pid, [*theirs, sys.executable, "-m", "tests.bench.requests2", *given])
     for server, name in zip(workers, ("1 worker", "2 workers"), strict=True):
-        yield Kind(name, server.process.pid, [*client, *plain_client(server.port)[len(pinned(1)) + len(client) :]])
+        yield Kind(name, server.process.pid, asks(server.port))
 
 
 def serve(
-    directory: Path, keys: int, stack: ExitStack, *, workers: int, has_tls: bool = False, pins: bool = True
+    directory: Path,
+    keys: int,
+    stack: ExitStack,
+    prefix: Sequence[str] = (),
+    *,
+    workers: int = 1,
+    has_tls: bool = False,
 ) -> Server:
-    """Start vortexd with one document of this many keys."""
+    """Start vortexd with one document of this many keys.
+
+    Args:
+        prefix: A command that runs it on one processor.
+    """
     source = directory / "config"
     source.mkdir(parents=True)
     lines = [f"section{number % 5}.name{number}: value of {number}" for number in range(keys)]
@@ -127,7 +142,7 @@ def serve(
         certificate, key = make(directory)
         tls = f'[tls]\ncertificate = "{certificate}"\nkey = "{key}"'
     text = _SETTINGS.format(workers=workers, tls=tls, source=source)
-    return stack.enter_context(Server(source, settings=text, prefix=pinned(0) if pins else ()))
+    return stack.enter_context(Server(source, settings=text, prefix=prefix))
 
 
 def pinned(processor: int) -> list[str]:
@@ -170,11 +185,15 @@ def cpu_seconds(pid: int) -> float:
 
 
 @contextmanager
-def hello() -> Iterator[tuple[int, int]]:
-    """Run the yardstick server in a separate process, on a free port. Yields its process and its port."""
+def hello(prefix: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Run the yardstick server in a separate process, on a free port. Yields its process and its port.
+
+    Args:
+        prefix: A command that runs it on one processor.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
-    command = [*pinned(0), sys.executable, "-m", "tests.bench.hello", str(port)]
+    command = [*prefix, sys.executable, "-m", "tests.bench.hello", str(port)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 20
