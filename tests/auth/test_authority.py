@@ -374,3 +374,96 @@ def test_who_came_while_it_was_open_is_nobody_once_it_is_closed() -> None:
     assert Kind.ANONYMOUS == opened.renew(who(authority(("a", "read", "*")), "a"), NOW).kind
     with pytest.raises(Unauthorized):
         authority(("a", "read", "*")).renew(anonymous, NOW)
+
+
+# Decisions that are remembered.
+
+
+class Counted:
+    """Counts how often a principal is judged."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        may = Principal.may
+
+        def counted(principal: Principal, right: Right, where: object) -> bool:
+            self.count += 1
+            return may(principal, right, where)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Principal, "may", counted)
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    return Counted(monkeypatch)
+
+
+@pytest.mark.parametrize("right", [Right.READ, Right.SUBSCRIBE])
+def test_a_decision_is_made_once_per_principal_right_and_key(judged: Counted, right: Right) -> None:
+    judge = authority(("a", "read", "x:*"), ("b", "subscribe", "x:*"))
+    for _ in range(3):
+        assert (right is Right.READ) == allowed(judge, "a", right, "x:dev:main")
+        assert (right is Right.SUBSCRIBE) == allowed(judge, "b", right, "x:dev:main")
+    assert 2 == judged.count
+
+    assert not allowed(judge, "a", right, "y:dev:main")
+    assert not allowed(judge, "a", right, "x:dev:main") or right is Right.READ
+    assert 3 == judged.count
+
+
+def test_T05_another_authority_decides_anew() -> None:
+    for rights in ("read", "subscribe", "read"):
+        judge = authority(("a", rights, "x:*"))
+        assert (rights == "read") == allowed(judge, "a", Right.READ, "x:dev:main")
+
+
+def test_a_remembered_decision_does_not_outlive_the_token() -> None:
+    judge = authority(("a", "read", "x:*"), expires="expires = 2030-01-01T00:00:00Z")
+    principal, key = who(judge, "a"), Key("x", "dev", "main")
+    assert principal.expires_at is not None
+    judge.authorize(principal, Right.READ, key, NOW)
+
+    with pytest.raises(Unauthorized):
+        judge.authorize(principal, Right.READ, key, principal.expires_at)
+
+
+def test_a_principal_with_the_number_of_another_is_judged_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = authority(("a", "read", "x:*"), ("b", "read", "y:*"))
+    monkeypatch.setattr("vortexd.auth.authority.id", lambda _: 1, raising=False)
+
+    for _ in range(2):
+        assert allowed(judge, "a", Right.READ, "x:dev:main")
+        assert not allowed(judge, "b", Right.READ, "x:dev:main")
+
+
+def test_decisions_about_a_jwt_are_not_remembered(sign: Sign, judged: Counted) -> None:
+    judge = Authority(jwt=JwtVerifier([load_secret(SECRET, "secret")]))
+    principal = judge.authenticate(Credentials(sign(SECRET, "HS256")), NOW)
+    for _ in range(2):
+        with pytest.raises(Forbidden):
+            judge.authorize(principal, Right.REPORT, Key("x", "dev", "main"), NOW)
+
+    assert 2 == judged.count
+
+
+def test_L04_only_so_many_decisions_are_remembered(monkeypatch: pytest.MonkeyPatch, judged: Counted) -> None:
+    monkeypatch.setattr("vortexd.auth.authority._DECISIONS", 3)
+    judge = authority(("a", "read", "*"))
+    for number in (0, 1, 2, 0, 1, 2):
+        assert allowed(judge, "a", Right.READ, f"x{number}:dev:main")
+    assert (3, 3) == (judged.count, len(judge._decisions))
+
+    assert allowed(judge, "a", Right.READ, "x3:dev:main")
+    assert 1 == len(judge._decisions)
+    assert allowed(judge, "a", Right.READ, "x0:dev:main")
+    assert 5 == judged.count
+
+
+@pytest.mark.parametrize(("length", "times"), [(256, 1), (257, 2)])
+def test_L04_decisions_about_long_keys_are_not_remembered(judged: Counted, length: int, times: int) -> None:
+    judge = authority(("a", "read", "*"))
+    key = "x" * (length - len(":dev:main")) + ":dev:main"
+    for _ in range(2):
+        assert allowed(judge, "a", Right.READ, key)
+
+    assert times == judged.count

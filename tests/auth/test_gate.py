@@ -418,3 +418,10 @@ def test_the_gate_tells_the_time_of_its_epoch_clock(clocks: Clocks) -> None:
     clocks.monotonic, clocks.epoch = 5.0, 7.0
 
     assert 7.0 == gate.now()
+
+
+def test_a_client_that_sends_no_origin_may_use_any_port(clocks: Clocks) -> None:
+    """Only an Origin is compared with our own. A port that no origin can have was an internal error."""
+    gate = Gate(AuthSettings(), OPEN, LOOPBACK, lambda: clocks.epoch, lambda: clocks.monotonic, "http")
+
+    gate.check_headers([(b"host", b"localhost:99999")], PEER)

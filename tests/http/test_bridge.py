@@ -11,8 +11,9 @@ from trio.testing import wait_all_tasks_blocked
 from tests.fakes import open_gate, wait_until
 from tests.http.serving import FilesReader, read_all, serving
 from vortexd.auth import Gate
-from vortexd.http import client_stream
+from vortexd.http import client_stream, http1
 from vortexd.http.client_stream import ClientStream
+from vortexd.net.head import Head
 from vortexd.net.listener import Accepted
 from vortexd.net.places import Standing
 from vortexd.net.proxies import Sender
@@ -70,12 +71,11 @@ async def test_requests_of_one_connection_are_answered_one_by_one(writes: list[b
     assert answers.endswith(b'{"status":"UP"}')
 
 
-async def test_what_is_no_http_behind_a_first_request_is_refused_and_closed(writes: list[bytes]) -> None:
+async def test_what_is_no_http_behind_a_first_request_is_refused_and_closed() -> None:
     async with serving() as http:
         answers = await http.exchange(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n\x00nonsense\r\n\r\n")
 
-    assert b"HTTP/1.1 400" in answers
-    assert [b"HTTP/1.1 200", b"HTTP/1.1 400"] == [each[:12] for each in writes]
+    assert [200, 400] == statuses(answers)
 
 
 async def test_H05_a_later_request_with_a_length_and_a_coding_is_refused_and_nothing_behind_it_is_read() -> None:
@@ -255,6 +255,53 @@ async def test_methods_are_case_sensitive(method: str) -> None:
         answer = await http.ask("/shop/dev", method)
 
     assert (405, "GET, HEAD") == (answer.status, answer.headers["allow"])
+
+
+async def test_the_head_of_a_first_request_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "in_origin_form", lambda _: pytest.fail("parsed again"))
+    async with serving() as http:
+        assert [200] == statuses(await http.exchange(LAST))
+
+
+async def test_who_sends_more_behind_a_last_request_reads_the_answer() -> None:
+    async with serving() as http:
+        async with await http.connect() as stream:
+            await stream.send_all(LAST + b"x" * 1_000)
+            first = await stream.receive_some(65_536)
+            await stream.send_all(b"x" * 1_000_000)
+            rest = await read_all(stream)
+
+    assert [200] == statuses(first)
+    assert b"" == rest
+
+
+async def test_a_later_request_that_is_refused_gets_the_same_error_as_a_first_one() -> None:
+    bad = b"GET /shop/dev HTTP/2.0\r\nHost: localhost\r\n\r\n"
+    async with serving() as http:
+        first, later = await http.exchange(bad), await http.exchange(HEALTH + bad)
+
+    assert [505] == statuses(first)
+    assert later.endswith(first)
+
+
+async def test_a_connection_that_was_handed_over_does_not_come_back_and_its_responses_look_the_same(
+    writes: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads: list[bytes] = []
+    answer = http1.Http1._answer
+
+    async def noted(connection: http1.Http1, head: Head) -> None:
+        heads.append(head.target)
+        await answer(connection, head)
+
+    monkeypatch.setattr(http1.Http1, "_answer", noted)
+    async with serving() as http:
+        answers = await http.exchange(HEALTH + POST + HEALTH + LAST)
+
+    assert [200, 405, 200, 200] == statuses(answers)
+    assert [b"/health"] == heads
+    lines = [re.sub(rb"date: [^\r]*", b"", each) for each in writes]
+    assert lines[0] == lines[2]
 
 
 # What the bridge says of a connection, for the limits.

@@ -1,27 +1,34 @@
 """Spring's routes over HTTP, on files: forms, plain files, rights to them, and responses that are made once."""
 
+import contextlib
 import gc
 import json
 import threading
 import weakref
 from collections import Counter
+from functools import lru_cache
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
 from tests.fakes import open_gate, wait_until
 from tests.http.serving import FilesReader, Response, Serving, serving
-from vortexd.auth import Authority, Gate, Tokens, load_tokens
+from vortexd.auth import Authority, Forbidden, Gate, Right, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
-from vortexd.core.model import Files, Key, Origin
+from vortexd.core.errors import RemoteError
+from vortexd.core.model import Files, Key, Origin, SourceReport
 from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.http import configuration
+from vortexd.http.configuration import Configuration
+from vortexd.http.endpoint import Headers, Request
 from vortexd.http.spring import encoding, environment, resources
-from vortexd.http.spring.config_request import Form
+from vortexd.http.spring.config_request import ConfigRequest, Form, parse_path
 from vortexd.http.spring.encoding import Encoded, Variant
+from vortexd.net.proxies import Sender
 from vortexd.pipeline.parsing import parse_file
 from vortexd.resolve.formats import Document
 from vortexd.settings.formats import FormatSettings
@@ -697,3 +704,144 @@ async def test_Y12_placeholders_that_cost_too_much_are_400() -> None:
 
     assert 400 == answer.status
     assert b"too much" in answer.body
+
+
+# Responses that are kept, and texts that are remembered.
+
+ILL = SourceReport("files:/x", "files", None, None, "gone", 1_900_000_000.5, True, 42.1, True)
+
+
+def request_of(target: str, gate: Gate | None = None, **headers: str) -> Request:
+    path, _, query = target.partition("?")
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    admission = (gate or open_gate()).admit([], "/", Sender("127.0.0.1"))
+    return Request("GET", path, query, Headers(raw), b"", admission, lambda: admission)
+
+
+@pytest.mark.parametrize("target", ["/shop/prod", "/shop-prod.yml", "/shop/prod/main/nginx.conf"])
+@pytest.mark.parametrize("known", ["", "*"])
+async def test_a_response_with_its_headers_is_made_once_per_state(target: str, known: str) -> None:
+    files = FilesReader(FILES)
+    endpoint = Configuration(files)
+    one, two = [await endpoint.answer(request_of(target, if_none_match=known)) for _ in range(2)]
+    other = await endpoint.answer(request_of(target, if_none_match="" if known else "*"))
+    files.change(FILES | {"more.yml": "a: 1"})
+    three = await endpoint.answer(request_of(target, if_none_match=known))
+
+    assert one is two
+    assert one.lines is two.lines
+    assert {200, 304} == {one.status, other.status}
+    assert one is not three
+    assert (one.status, one.body, one.headers) == (three.status, three.body, three.headers)
+
+
+async def test_the_time_since_a_source_was_read_is_said_anew_each_time() -> None:
+    ages: list[float] = []
+
+    def reports() -> list[SourceReport]:
+        return [attrs.evolve(ILL, stale_for=ages[-1])] if ages else []
+
+    endpoint = Configuration(FilesReader(FILES), reports)
+    found: list[str | None] = []
+    for age in (None, 5.0, 6.0, None):
+        ages[:] = [] if age is None else [age]
+        for known in ("", "*"):
+            answer = await endpoint.answer(request_of("/shop/prod", if_none_match=known))
+            found.append(answer.headers.get("X-Vortex-Stale"))
+
+    assert [None, None, "5", "5", "6", "6", None, None] == found
+
+
+async def test_T05_H12_a_kept_response_is_for_those_who_may_read_it() -> None:
+    endpoint = Configuration(FilesReader(FILES))
+    assert 200 == (await endpoint.answer(request_of("/shop/prod"))).status
+
+    for known in ("", "*"):
+        with pytest.raises(Forbidden):
+            closed = open_gate(Authority(anonymous=frozenset({Right.SUBSCRIBE})))
+            await endpoint.answer(request_of("/shop/prod", closed, if_none_match=known))
+    assert 200 == (await endpoint.answer(request_of("/shop/prod"))).status
+
+
+async def test_each_representation_has_a_response_of_its_own() -> None:
+    endpoint = Configuration(FilesReader(FILES))
+    v2 = "application/vnd.spring-cloud.config-server.v2+json"
+    requests = [
+        request_of("/shop/prod"),
+        request_of("/shop/prod", accept=v2),
+        request_of("/shop/prod/main"),
+        request_of("/shop/dev"),
+        request_of("/shop-prod.yml"),
+        request_of("/shop-prod.json"),
+        request_of("/shop-prod.properties"),
+        request_of("/shop-prod.properties?escape=true"),
+        request_of("/shop-prod.yml?resolvePlaceholders=false"),
+    ]
+    first = [await endpoint.answer(each) for each in requests]
+    again = [await endpoint.answer(each) for each in reversed(requests)]
+
+    assert [id(each) for each in first] == [id(each) for each in reversed(again)]
+    bodies = [each.body for each in first]
+    assert len(requests) == len({id(each) for each in first})
+    # With a label and without it, the document is the same, but Spring names the label that was asked for.
+    assert len({*bodies}) >= len(requests) - 1
+
+
+@pytest.mark.parametrize(
+    ("target", "times"),
+    [
+        ("/shop/prod", 1),
+        ("/shop/prod?token=secret", 2),
+        ("/shop/prod/main/" + ("x" * 99 + "/") * 4 + "y" * 96, 1),
+        ("/shop/prod/main/" + ("x" * 99 + "/") * 4 + "y" * 97, 2),
+    ],
+    ids=["short", "with a query", "at most", "too long"],
+)
+async def test_L04_T02_only_short_paths_without_a_query_are_remembered(
+    monkeypatch: pytest.MonkeyPatch, target: str, times: int
+) -> None:
+    parsed = Counter[str]()
+
+    def counted(path: str, query: str = "") -> object:
+        parsed[path] += 1
+        return parse_path(path, query)
+
+    monkeypatch.setattr(configuration, "parse_path", counted)
+    monkeypatch.setattr(configuration, "_remembered_path", lru_cache(counted))
+    endpoint = Configuration(FilesReader(FILES))
+    for _ in range(2):
+        with contextlib.suppress(RemoteError):
+            await endpoint.answer(request_of(target))
+
+    assert [times] == [*parsed.values()]
+
+
+@pytest.mark.parametrize(("length", "times"), [(512, 1), (513, 2)])
+async def test_L04_only_short_headers_are_remembered(monkeypatch: pytest.MonkeyPatch, length: int, times: int) -> None:
+    chosen: list[str | None] = []
+
+    def counted(config_request: ConfigRequest, accept: str | None, charset: str | None) -> Variant:
+        chosen.append(accept)
+        return choose(config_request, accept, charset)
+
+    choose = configuration._choice
+    monkeypatch.setattr(configuration, "_choice", counted)
+    monkeypatch.setattr(configuration, "_remembered_choice", lru_cache(counted))
+    endpoint = Configuration(FilesReader(FILES))
+    for _ in range(2):
+        await endpoint.answer(request_of("/shop/prod", accept="*/*".ljust(length)))
+
+    assert times == len(chosen)
+
+
+async def test_a_request_is_read_by_the_default_label_of_its_time() -> None:
+    files = FilesReader(
+        {"main": Files({"shop.yml": b"a: 1"}, root="r/"), "next": Files({"shop.yml": b"a: 2"}, root="r/")}
+    )
+    endpoint = Configuration(files)
+    first = await endpoint.answer(request_of("/shop-dev.yml"))
+    files.default_label = "next"
+    files.change(files.contents)
+    second = await endpoint.answer(request_of("/shop-dev.yml"))
+
+    assert [b"a: 1\n", b"a: 2\n"] == [first.body, second.body]

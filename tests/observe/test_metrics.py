@@ -60,6 +60,17 @@ def test_no_label_of_what_is_counted_comes_from_the_network() -> None:
     assert labels <= {"state", "reason", "type", "status", "outcome", "route", "phase", "le"}
 
 
+def test_requests_are_counted_by_route_and_class_of_status_however_often_they_come() -> None:
+    metrics = Metrics()
+    for route, status in [("/a", 200), ("/a", 204), ("/a", 404), ("/b", 200), ("/a", 200)]:
+        metrics.answered(route, status, 0.01)
+
+    text = metrics.render().decode()
+    counts = {("/a", "2xx"): 3, ("/a", "4xx"): 1, ("/b", "2xx"): 1}
+    for (route, group), count in counts.items():
+        assert f'vortexd_http_request_seconds_count{{route="{route}",status="{group}"}} {count}.0' in text
+
+
 def samples(metrics: Metrics | SupervisorMetrics) -> dict[str, float]:
     """Return the samples of a scrape that aren't 0, without those of the process and those of when a metric was made."""
     return {

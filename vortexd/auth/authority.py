@@ -18,6 +18,9 @@ from .tokens import Tokens
 if TYPE_CHECKING:
     from .jwt import JwtVerifier
 
+# The decisions to remember, and the longest key of them. Clients can invent any number of keys.
+_DECISIONS, _DECIDED_TEXT = 4_096, 256
+
 
 class Authority:
     """Authenticates and authorizes clients.
@@ -42,6 +45,8 @@ class Authority:
         self._certificates = certificates or Certificates()
         self.names = names_of([*self._tokens.grants, *self._certificates.grants])
         self.is_open = bool(anonymous)
+        # The principal keeps its number from being used again.
+        self._decisions: dict[tuple[int, Right, Key], tuple[Principal, bool]] = {}
 
     def authenticate(
         self, credentials: Credentials, now: float, certificate: ClientCertificate | None = None
@@ -113,11 +118,25 @@ class Authority:
         elif isinstance(where, Pattern):
             is_allowed = principal.may(right, where)
         else:
-            is_allowed = principal.may(right, where) and all(
-                principal.may(right, key) for key in set(self._owners(where))
-            )
+            is_allowed = self._allows(principal, right, where)
         if not is_allowed:
             raise Forbidden
+
+    def _allows(self, principal: Principal, right: Right, key: Key) -> bool:
+        """Return whether a principal has a right for a key, whether it has expired or not. Decisions are remembered.
+
+        A JWT makes another principal for each request, so remembering its decisions would be of no use.
+        """
+        question = id(principal), right, key
+        decision = self._decisions.get(question)
+        if decision is not None and decision[0] is principal:
+            return decision[1]
+        is_allowed = principal.may(right, key) and all(principal.may(right, each) for each in set(self._owners(key)))
+        if principal.kind is not Kind.JWT and len(str(key)) <= _DECIDED_TEXT:
+            if len(self._decisions) >= _DECISIONS:
+                self._decisions.clear()
+            self._decisions[question] = principal, is_allowed
+        return is_allowed
 
     def _owners(self, key: Key) -> Iterator[Key]:
         """Yield the keys of other applications whose files this key would read (P14).

@@ -93,12 +93,12 @@ class Gate:
         if sender.authority is not None:
             host = sender.authority
             check_host(host, self._hosts, self._bound)
-        origins = self._origins
-        if host is not None and self._pages is not None:
+        origin, origins = sole_header(headers, b"origin"), self._origins
+        if origin is not None and host is not None and self._pages is not None:
             own = own_origin(host, sender.scheme or self._pages, self._hosts, self._bound, self.is_open)
             origins = origins | {own} if own is not None else origins
         # `admit` checks later whether there are credentials.
-        check_origin(sole_header(headers, b"origin"), origins, has_credentials=True, is_open=self.is_open)
+        check_origin(origin, origins, has_credentials=True, is_open=self.is_open)
 
     def admit(self, headers: Sequence[tuple[bytes, bytes]], target: str, sender: Sender) -> "Admission":
         """Identify the sender of a request.

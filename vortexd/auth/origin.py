@@ -7,6 +7,7 @@ Both attacks show in these headers, because a browser doesn't let a page choose 
 import ipaddress
 import re
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 
 from ..core.errors import RemoteError
 from ..settings.server import Address
@@ -17,9 +18,12 @@ _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]{0,31})://(\[[0-9a-f:.]{2,45}\]|[a-z0-9.
 _HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::[0-9]{0,5})?")
 # The Origin that browsers send for a page without an origin: a page from a file, or in a sandboxed frame.
 NULL_ORIGIN = "null"
+# The number of valid texts whose canonical form is remembered. Each is short.
+_REMEMBERED = 256
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
+@lru_cache(_REMEMBERED)
 def parse_origin(text: str) -> str:
     """Return an origin in its canonical form for comparisons: `scheme://host:port`, in lower case.
 
@@ -40,6 +44,7 @@ def parse_origin(text: str) -> str:
     return f"{match[1]}://{match[2]}:{port}"
 
 
+@lru_cache(_REMEMBERED)
 def parse_host(text: str) -> str:
     """Return a host name or address of a Host header in lower case, without its port. IPv6 addresses have brackets.
 

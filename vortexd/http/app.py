@@ -1,10 +1,10 @@
 """Makes the response to a request whose head is complete, for each protocol in the same way.
 
-A connection (HTTP/1.1 in `bridge`, HTTP/2 in `http2`) reads a head and makes a `RequestHead` from it. It passes the
-head and the `Body` to the application, and writes the `Response`. It knows no endpoint. If a request has no body, the
-application calls the request handler at once, in the task of the connection. If it has a body, Quart receives the body
-first, within the limit of its endpoint. Quart is imported for the first request with a body, because it takes 10 MB and a
-tenth of a second.
+A connection (HTTP/1.1 in `http1` and `adapter/hypercorn`, HTTP/2 in `http2`) reads a head and makes a `RequestHead` from
+it. It passes the head and the `Body` to the application, and writes the `Response`. It knows no endpoint. If a request has
+no body, the application calls the request handler at once, in the task of the connection. If it has a body, Quart receives
+the body first, within the limit of its endpoint. Quart is imported for the first request with a body, because it takes
+10 MB and a tenth of a second.
 """
 
 from collections.abc import Awaitable, Callable

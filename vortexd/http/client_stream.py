@@ -1,19 +1,22 @@
-"""The stream of one HTTP/1.1 connection. It first returns the bytes that the listener has read.
+"""The stream of one HTTP/1.1 connection. `http1` uses it first, and then Hypercorn, if the connection is handed over.
 
 Each wait for the client has a deadline. The stream also ends a connection that is idle for too long. It reports to the
 listener whether the connection waits for its client.
 """
 
+import contextlib
 import math
+import os
 import socket
 
 import trio
 
-from ..net.head import EMPTY_LINE, Http1, Stream
+from ..net.head import EMPTY_LINE, Stream
 from ..net.opening import socket_of
 from ..net.outgoing import Outgoing
 from ..net.places import Standing
 from ..settings.server import ServerSettings
+from .adapter.h11 import Http1Parser
 
 # The seconds that the server reads on, if a client is still sending when its request is refused.
 _LINGER = 1.0
@@ -27,21 +30,20 @@ _DRAIN_IDLE = 0.5
 
 
 class ClientStream:
-    """The stream of one connection, as Hypercorn reads and writes it.
+    """The stream of one connection.
 
     Args:
-        head: The bytes that the listener has read already.
-
-    Attributes:
-        parser: The parser of the received bytes.
+        head: Bytes that were read already. `receive_some` returns them first.
     """
 
     def __init__(
         self, stream: Stream, head: bytes, settings: ServerSettings, outgoing: Outgoing, standing: Standing
     ) -> None:
-        self.parser = Http1(settings.head_bytes, standing.works)
+        self._parser: Http1Parser | None = None
         self._standing = standing
         self._stream = stream
+        # For a plain connection, system calls that needn't wait are made without Trio's checkpoints.
+        self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
         self._head = head
         self._settings = settings
         self._outgoing = outgoing
@@ -53,8 +55,19 @@ class ClientStream:
         self._receiving = trio.CancelScope()
         self._is_ended = False
 
+    @property
+    def parser(self) -> Http1Parser:
+        """The parser of the received bytes, for Hypercorn."""
+        if self._parser is None:
+            self._parser = Http1Parser(self._settings.head_bytes, self._standing.works)
+        return self._parser
+
+    def give_back(self, received: bytes) -> None:
+        """Let `receive_some` return bytes that were received before."""
+        self._head = received
+
     async def receive_some(self) -> bytes:
-        """Receive bytes.
+        """Receive bytes for Hypercorn.
 
         Returns:
             b"" if the client sends nothing more, or if the deadline has passed.
@@ -66,19 +79,53 @@ class ClientStream:
         if self._head:
             head, self._head = self._head, b""
             return head
-        self._receiving = trio.CancelScope(deadline=self._deadline)
-        with self._receiving:
-            self._check_open()
-            if self.parser.is_partly:
-                await self._standing.reads()
-            data = bytes(await self._stream.receive_some(_RECEIVE_BYTES))
-            # An empty line after a request doesn't begin another request.
-            if data and self._is_idle and data != EMPTY_LINE:
-                self._is_idle = False
-                self._wait_until(trio.current_time() + self._settings.request_timeout)
-            return data
+        with self.timed():
+            return await self.receive(is_partly=self.parser.is_partly)
         self._check_open()
         return b""
+
+    def timed(self) -> trio.CancelScope:
+        """Return a scope that ends at the deadline of the connection: when it is idle for too long, or a request takes too long."""
+        self._receiving = trio.CancelScope(deadline=self._deadline)
+        return self._receiving
+
+    async def receive(self, *, is_partly: bool) -> bytes:
+        """Receive bytes. Returns b"" if the client sends nothing more. Call this in the scope `timed`.
+
+        Args:
+            is_partly: Whether a request has arrived partly.
+
+        Raises:
+            trio.ClosedResourceError: `end` was called before.
+            trio.BrokenResourceError: The connection is broken.
+        """
+        self._check_open()
+        if is_partly:
+            await self._standing.reads()
+        data = await self._wait_bytes()
+        # An empty line after a request doesn't begin another request.
+        if data and data != EMPTY_LINE:
+            self.begin_request()
+        return data
+
+    def begin_request(self) -> None:
+        """Begin the time of a request, unless it has begun already."""
+        if self._is_idle:
+            self._is_idle = False
+            self._wait_until(trio.current_time() + self._settings.request_timeout)
+
+    async def _wait_bytes(self) -> bytes:
+        if self._socket is None:
+            return bytes(await self._stream.receive_some(_RECEIVE_BYTES))
+        while (descriptor := self._socket.fileno()) >= 0:
+            await trio.lowlevel.wait_readable(descriptor)
+            try:
+                return os.read(self._socket.fileno(), _RECEIVE_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise trio.BrokenResourceError from error
+        raise trio.ClosedResourceError
 
     def _check_open(self) -> None:
         if self._is_ended:
@@ -102,25 +149,49 @@ class ClientStream:
         """
         self._check_open()
         self._standing.works()
-        self._wait_until(math.inf)
-        with trio.CancelScope() as whole:
-            if len(data) > _LARGE:
-                with self._outgoing.holding(data, whole.cancel):
-                    await self._send_parts(memoryview(data))
-            else:
-                await self._send_parts(memoryview(data))
-        if whole.cancelled_caught:
-            await self._give_up()
+        deadline = self._deadline
+        # The time of the request has no part in what follows. Each write has its own.
+        if len(data) > _LARGE:
+            self._wait_until(math.inf)
+            await self._send_large(data)
+        elif (sent := self._send_at_once(data)) < len(data):
+            self._wait_until(math.inf)
+            await self._send_parts(memoryview(data)[sent:])
+        if self._parser is not None and self._parser.is_in_body:
+            # This was an interim response (100). The request still has its own time.
+            self._wait_until(deadline)
+            return
         self._is_idle = True
         self._standing.idles()
         self._wait_until(trio.current_time() + self._keep_alive)
 
+    async def _send_large(self, data: bytes) -> None:
+        with trio.CancelScope() as whole, self._outgoing.holding(data, whole.cancel):
+            await self._send_parts(memoryview(data))
+        if whole.cancelled_caught:
+            await self._give_up()
+
     async def _send_parts(self, view: memoryview) -> None:
         for start in range(0, len(view), _PART_BYTES):
+            part = view[start : start + _PART_BYTES]
+            sent = self._send_at_once(part)
+            if sent == len(part):
+                continue
             with trio.move_on_after(self._settings.write_timeout) as scope:
-                await self._stream.send_all(view[start : start + _PART_BYTES])
+                await self._stream.send_all(part[sent:])
             if scope.cancelled_caught:
                 await self._give_up()
+
+    def _send_at_once(self, part: bytes | memoryview) -> int:
+        """Write as many bytes as the kernel takes without a wait, and return their number."""
+        if self._socket is None:
+            return 0
+        try:
+            return os.write(self._socket.fileno(), part)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise trio.BrokenResourceError from error
 
     async def _give_up(self) -> None:
         await trio.aclose_forcefully(self._stream)
@@ -134,6 +205,12 @@ class ClientStream:
             except OSError as error:
                 raise trio.BrokenResourceError from error
 
+    def finish(self) -> None:
+        """Close the sending half, and stop sending and receiving."""
+        with contextlib.suppress(trio.BrokenResourceError):
+            self.shut_down_sending()
+        self.end()
+
     def end(self) -> None:
         """Stop sending and receiving. The socket stays open for `linger`."""
         self._is_ended = True
@@ -142,7 +219,7 @@ class ClientStream:
     @property
     def has_unread(self) -> bool:
         """Whether the client was still sending its last request when the server responded."""
-        return self.parser.is_unfinished
+        return self._parser is not None and self._parser.is_unfinished
 
     async def linger(self) -> None:
         """Read on for a moment, so that a client that is still sending can read the response.

@@ -5,9 +5,10 @@ client without the right can't learn from a response whether a key or a file exi
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import ClassVar, Protocol, TypeVar
 
+import attrs
 import trio
 
 from ..aio import threads
@@ -23,7 +24,7 @@ from ..settings.formats import FormatSettings
 from ..settings.http import HttpSettings
 from .broken import broken_headers, unreadable
 from .configuration_description import CONFIGURATION_SCHEMAS, configuration_operations
-from .endpoint import Endpoint, Request, Response, is_known
+from .endpoint import Endpoint, Headers, Request, Response, is_known
 from .key_queries import without_files
 from .spring import environment, resources
 from .spring.config_request import ConfigRequest, Form, parse_path
@@ -34,7 +35,9 @@ from .status import Reports, stale_for
 # The limits of the cache. It keeps an encoded response as long as the server serves the state that it was made from.
 _CACHE_BYTES = 33_554_432
 _CACHE_ENTRIES = 4_096
-_ENTRY_BYTES = 1_024
+_ENTRY_BYTES = 2_048
+# Parsed requests are remembered: this many of each kind, if they have at most this many characters.
+_REMEMBERED, _REMEMBERED_TEXT = 1_024, 512
 _FEW_DIRECTORIES = 1_000
 _FEW_NAMES = 1_000
 _MADE_UP = 4
@@ -102,6 +105,20 @@ class ReadsConfig(Protocol):
         ...
 
 
+@attrs.define(slots=True, eq=False)
+class _Answer:
+    """An encoded body, and the responses that were made with it while no source was stale.
+
+    Attributes:
+        fresh: The response to a client that has another body, or None if it wasn't made yet.
+        known: The response to a client that has this body, or None if it wasn't made yet.
+    """
+
+    encoded: Encoded
+    fresh: Response | None = None
+    known: Response | None = None
+
+
 class Configuration(Endpoint):
     """`/{application}/{profiles}[/{label}]`, its forms with a suffix, and plain files, as Spring serves them.
 
@@ -120,7 +137,7 @@ class Configuration(Endpoint):
     def __init__(self, reader: ReadsConfig, reports: Reports = tuple) -> None:
         self._reader = reader
         self._reports = reports
-        self._cache: Cache[Variant, Encoded] = Cache(_CACHE_BYTES, _CACHE_ENTRIES)
+        self._cache: Cache[Variant, _Answer] = Cache(_CACHE_BYTES, _CACHE_ENTRIES)
         # The state that all cached responses were made from.
         self._state: object = None
         self.replace(HttpSettings())
@@ -137,27 +154,47 @@ class Configuration(Endpoint):
 
     async def answer(self, request: Request) -> Response:
         """See `Endpoint`."""
-        config_request = parse_path(request.path, request.query)
+        config_request = _parsed(request.path, request.query)
         if config_request is None:
             raise RemoteError("there is nothing at this path", 404)
         default_label = self._reader.default_label
         if default_label is None:
             raise RemoteError("starting", 503, {"Retry-After": "1"})
-        variant = _variant(config_request, request)
-        key = config_request.key(default_label)
+        variant = _variant(config_request, request.headers)
+        key = _key(config_request, default_label)
         request.owner.authorize(Right.READ, key)
         try:
             if config_request.form is Form.FILE:
-                encoded = await self._file(variant, key, request.owner)
+                answer = await self._file(variant, key, request.owner)
             else:
-                encoded = await self._configuration(variant, key)
+                answer = await self._configuration(variant, key)
         except (FormatError, ResolveError) as error:
             raise unreadable(self._reader.broken_for(key)) from error
-        if encoded.error is not None:
-            raise RemoteError(encoded.error.reason, encoded.error.status)
-        return self._answer(encoded, variant, key, request)
+        failure = answer.encoded.error
+        if failure is not None:
+            raise RemoteError(failure.reason, failure.status)
+        return self._response(answer, variant, key, request.headers.get("If-None-Match"))
 
-    def _answer(self, encoded: Encoded, variant: Variant, key: Key, request: Request) -> Response:
+    def _response(self, answer: _Answer, variant: Variant, key: Key, if_none_match: str | None) -> Response:
+        """Choose the response to a client. Its headers depend only on the answer, unless a source is stale."""
+        is_fresh = not is_known(if_none_match, answer.encoded.etag)
+        seconds = stale_for(self._reports)
+        if seconds is not None:
+            return self._made_response(
+                answer.encoded, variant, key, {"X-Vortex-Stale": str(seconds)}, is_fresh=is_fresh
+            )
+        found = answer.fresh if is_fresh else answer.known
+        if found is None:
+            found = self._made_response(answer.encoded, variant, key, {}, is_fresh=is_fresh)
+            if is_fresh:
+                answer.fresh = found
+            else:
+                answer.known = found
+        return found
+
+    def _made_response(
+        self, encoded: Encoded, variant: Variant, key: Key, more: Mapping[str, str], *, is_fresh: bool
+    ) -> Response:
         form = variant.config_request.form
         headers = {"ETag": encoded.etag, "Cache-Control": "no-cache, private", "Vary": _VARY[form]}
         if form is not Form.FILE:
@@ -166,13 +203,12 @@ class Configuration(Endpoint):
         if encoded.version is not None:
             headers["X-Vortex-Version"] = encoded.version
             headers |= without_files(key, self._reader.names_in)
-        if (seconds := stale_for(self._reports)) is not None:
-            headers["X-Vortex-Stale"] = str(seconds)
-        if is_known(request.headers.get("If-None-Match"), encoded.etag):
-            return Response(304, content_type=None, headers=headers, route=form.value)
-        return Response(200, encoded.body, variant.media_type, headers, form.value)
+        headers |= more
+        if is_fresh:
+            return Response(200, encoded.body, variant.media_type, headers, form.value)
+        return Response(304, content_type=None, headers=headers, route=form.value)
 
-    async def _configuration(self, variant: Variant, key: Key) -> Encoded:
+    async def _configuration(self, variant: Variant, key: Key) -> _Answer:
         found = self._found(variant)
         if found is not None:
             return found
@@ -181,7 +217,7 @@ class Configuration(Endpoint):
         async with self._made_up:
             return self._found(variant) or await self._read(variant, key)
 
-    async def _read(self, variant: Variant, key: Key) -> Encoded:
+    async def _read(self, variant: Variant, key: Key) -> _Answer:
         state = self._reader.state
         config = await self._reader.read(key)
         if not config.sources and not self._settings.accept_empty:
@@ -190,7 +226,7 @@ class Configuration(Endpoint):
             raise fault
         return await self._made(state, variant, key, Origin(config))
 
-    async def _file(self, variant: Variant, key: Key, owner: Admission) -> Encoded:
+    async def _file(self, variant: Variant, key: Key, owner: Admission) -> _Answer:
         config_request = variant.config_request
         state, resource, is_theirs = object(), None, False
         # Rights are checked against the names of one state. If the state changes meanwhile, check again.
@@ -236,14 +272,14 @@ class Configuration(Endpoint):
         is_long = sum(len(each.applications) for each in names) > _FEW_NAMES
         return all(owner.may(Right.READ, each) for each in (await self._in_thread(needed) if is_long else needed()))
 
-    def _found(self, variant: Variant) -> Encoded | None:
+    def _found(self, variant: Variant) -> _Answer | None:
         """Look up a response in the cache. If the state has changed, the cache is emptied first."""
         if self._reader.state is not self._state:
             self._cache.clear()
             self._state = self._reader.state
         return self._cache.get(variant)
 
-    async def _made(self, state: object, variant: Variant, key: Key, origin: Origin) -> Encoded:
+    async def _made(self, state: object, variant: Variant, key: Key, origin: Origin) -> _Answer:
         """Encode a response once for all clients that request it. It is cached as long as the server serves its state."""
         parse = partial(parse_file, limits=self._reader.formats)
         if is_quick(variant.config_request, origin):
@@ -253,11 +289,12 @@ class Configuration(Endpoint):
                 (state, variant), partial(self._in_thread, encode, variant, origin, parse)
             )
             self._reader.report_undecryptable()
+        answer = _Answer(encoded)
         if self._reader.state is state:
             # If the body is the file itself, the state holds these bytes already. So they don't count for the cache.
             size = _ENTRY_BYTES + (0 if encoded.body is origin.file else len(encoded.body))
-            self._cache.put(variant, encoded, size, is_known=self._reader.exists(key))
-        return encoded
+            self._cache.put(variant, answer, size, is_known=self._reader.exists(key))
+        return answer
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await threads.run_sync(function, *arguments, abandon_on_cancel=True, limiter=self._threads)
@@ -269,9 +306,35 @@ _VARY = dict.fromkeys(Form, "Authorization") | {
 }
 
 
-def _variant(config_request: ConfigRequest, request: Request) -> Variant:
+_remembered_path = lru_cache(_REMEMBERED)(parse_path)
+_remembered_key = lru_cache(_REMEMBERED)(ConfigRequest.key)
+
+
+def _parsed(path: str, query: str) -> ConfigRequest | None:
+    """Parse a request as `parse_path` does. A query isn't remembered, because it may hold a token."""
+    if query or len(path) > _REMEMBERED_TEXT:
+        return parse_path(path, query)
+    return _remembered_path(path)
+
+
+def _key(config_request: ConfigRequest, default_label: str) -> Key:
+    """Return the key of a request. A path that is remembered has a short key."""
+    if len(config_request.application) + len(config_request.profiles) > _REMEMBERED_TEXT:
+        return config_request.key(default_label)
+    return _remembered_key(config_request, default_label)
+
+
+def _variant(config_request: ConfigRequest, headers: Headers) -> Variant:
+    """Choose the media type of the response, as `_choice` does."""
+    accept = headers.get("Accept")
+    charset = headers.get("Accept-Charset") if config_request.form is Form.FILE else None
+    if len(accept or "") + len(charset or "") > _REMEMBERED_TEXT:
+        return _choice(config_request, accept, charset)
+    return _remembered_choice(config_request, accept, charset)
+
+
+def _choice(config_request: ConfigRequest, accept: str | None, charset: str | None) -> Variant:
     """Choose the media type of the response. If Spring ignores Accept for a form, vortexd ignores it too."""
-    accept = request.headers.get("Accept")
     if config_request.form is Form.ENVIRONMENT:
         form = environment.media_type(accept)
         if form is None:
@@ -281,4 +344,7 @@ def _variant(config_request: ConfigRequest, request: Request) -> Variant:
         return Variant(config_request, environment.V1 if config_request.form is Form.JSON else TEXT)
     if environment.wants_bytes(accept):
         return Variant(config_request, BYTES)
-    return Variant(config_request, TEXT, resources.charset(request.headers.get("Accept-Charset")))
+    return Variant(config_request, TEXT, resources.charset(charset))
+
+
+_remembered_choice = lru_cache(_REMEMBERED)(_choice)

@@ -4,6 +4,7 @@ When a request reaches its endpoint, only the token is decoded. Each endpoint sp
 segments. If the path were decoded first, the endpoint couldn't tell `/` from `%2F`.
 """
 
+import functools
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -103,6 +104,23 @@ class Response:
     def on(self, route: str) -> "Response":
         """Return the same response with this label for the metrics."""
         return Response(self.status, self.body, self.content_type, self.headers, route)
+
+    def content(self, method: str) -> bytes:
+        """Return the body to send in the response to a request with this method."""
+        return b"" if method == "HEAD" or self.status in (204, 304) else self.body
+
+    @functools.cached_property
+    def lines(self) -> bytes:
+        """All headers as lines of HTTP/1.1.
+
+        Raises:
+            ValueError: A header would end its line (H06).
+        """
+        head = self.head()
+        lines = b"".join(b"%s: %s\r\n" % header for header in head)
+        if lines.count(b"\n") != len(head) or lines.count(b"\r") != len(head) or b"\0" in lines:
+            raise ValueError("a header of a response has more than one line")
+        return lines
 
     def head(self) -> list[tuple[bytes, bytes]]:
         """Return all headers in the form of ASGI."""

@@ -261,8 +261,7 @@ class Http2:
         except HeadRefused as refused:
             return refused.status, refused.headers, b""
         response = await self._respond(head, request)
-        has_body = head.method != "HEAD" and response.status not in (204, 304)
-        return response.status, response.head(), response.body if has_body else b""
+        return response.status, response.head(), response.content(head.method)
 
     async def _send(self, request: RequestStream, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Send a response as fast as the client reads it.
@@ -287,7 +286,8 @@ class Http2:
                 self._connection.send_data(number, body[sent : sent + length], end_stream=sent + length == len(body))
                 sent += length
                 await self._flush()
-            await self._flush()
+            if not body:
+                await self._flush()
 
     async def _taken(self, number: int, length: int) -> None:
         """Allow the client to send as many more bytes as the application has taken."""

@@ -10,7 +10,7 @@ import re
 
 import attrs
 
-from .head import EMPTY_LINE, MAX_TARGET_BYTES
+from .head import BARE_LF, EMPTY_LINE, MAX_TARGET_BYTES
 from .proxy_protocol import InvalidHeader, parse_proxy_header
 
 # The most bytes to examine. A TLS record and a usual head are shorter.
@@ -94,8 +94,8 @@ def _judge_http(data: bytes, most: int) -> Verdict:
         is_urgent = line is not None and line[1].partition(b"?")[0].decode("ascii") in ALWAYS
         return Verdict.URGENT if is_urgent else Verdict.WHOLE
     # `head.read_head` refuses these requests.
-    is_refused = len(data) > most or len(data.partition(b"\r\n")[0]) > MAX_TARGET_BYTES
-    return Verdict.WHOLE if is_refused else Verdict.WAIT
+    is_long = len(data) > most or len(data.partition(b"\r\n")[0]) > MAX_TARGET_BYTES
+    return Verdict.WHOLE if is_long or BARE_LF.search(data) else Verdict.WAIT
 
 
 def is_whole(data: bytes) -> bool:

@@ -1,15 +1,17 @@
-"""Reads a request head within limits of size and time, and answers if there is no valid head.
+"""Reads and parses request heads strictly, within limits of size and time, and answers if there is no valid head.
 
-The input is the first bytes of a connection. The output is the request, or a whole HTTP answer that names the error. A
-peer that speaks another protocol gets its answer at once, not after the timeout.
+The input is the bytes of a connection. The output is the request, or a whole HTTP answer that names the error. A peer that
+speaks another protocol gets its answer at once, not after the timeout. `end_of_head` and `parse_head` are the only judges of
+a head: of the first on a connection and of all later ones, whichever code answers them. Where RFC 9112 lets a server
+choose, they refuse, because a proxy in front of the server may have chosen otherwise.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import TypeAlias
 
-import h11
+import attrs
 import orjson
 import trio
 
@@ -21,6 +23,16 @@ _REFUSAL_TIMEOUT = 1.0
 # RFC 9112 section 3.2.2: the scheme, the authority, and the rest, which is the target in origin form.
 _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)(.*)", re.DOTALL)
 EMPTY_LINE = b"\r\n"
+_END = b"\r\n\r\n"
+BARE_LF = re.compile(rb"(?<!\r)\n")
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+# A value may have control characters, because some clients send them in cookies, but none that ends a line or a text.
+_FIELD = _TOKEN + rb":[^\x00\n\v\f\r]*+\r\n"
+_HEAD = re.compile(rb"(" + _TOKEN + rb") ([!-~]++) HTTP/([0-9])\.([0-9])\r\n((?:" + _FIELD + rb")*+)\r\n")
+_HOST_LINE = re.compile(rb"^host:[^\n]*\n", re.IGNORECASE | re.MULTILINE)
+_LENGTH = re.compile(rb"[0-9]{1,20}")
+# The headers that decide where a request ends, what follows it, and who answers it.
+_DECISIVE = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"})
 
 
 class Refused(Exception):
@@ -36,6 +48,29 @@ class Refused(Exception):
         self.headers = headers
 
 
+@attrs.frozen(slots=True, eq=False)
+class Head:
+    """A valid request head.
+
+    Attributes:
+        http_version: "1.0", or "1.1" and later.
+        headers: Pairs of a name in lower case and a value. At most one of them is `content-length`.
+        fields: The lines of the headers as the client sent them.
+        size: The number of bytes of the head, with the empty line at its end.
+        closes: Whether the connection ends after this request.
+        is_plain: Whether the request has no body, asks for no upgrade, and waits for no interim response.
+    """
+
+    method: bytes
+    target: bytes
+    http_version: bytes
+    headers: Sequence[tuple[bytes, bytes]]
+    fields: bytes
+    size: int
+    closes: bool
+    is_plain: bool
+
+
 async def read_head(stream: Stream, timeout: float, most: int) -> bytes | None:
     """Read until the head is complete. An empty line before it is removed.
 
@@ -48,105 +83,127 @@ async def read_head(stream: Stream, timeout: float, most: int) -> bytes | None:
     Raises:
         Refused: The bytes can't become a head, or the head came too late.
     """
-    head = b""
-    has_begun = False
+    received = head = b""
     with trio.move_on_after(timeout):
-        while b"\r\n\r\n" not in head:
+        while not end_of_head(head, most):
             data = await stream.receive_some(_RECEIVE_BYTES)
             if not data:
                 return None
-            head += data
-            if head == EMPTY_LINE[:1]:
-                continue
-            if not has_begun:
-                head, has_begun = head.removeprefix(EMPTY_LINE), True
-            if head:
-                _check_beginning(head)
-            if head.find(b"\r\n\r\n") < 0 and len(head) > most:
-                raise Refused(431, f"a request head must have at most {most} bytes")
+            received += data
+            head = without_empty_line(received)
         return head
     if head:
         raise Refused(408, "the request head took too long")
     return None
 
 
-def _check_beginning(head: bytes) -> None:
-    if head.startswith(b"\x16\x03"):
-        raise Refused(400, "this port speaks plain HTTP, not TLS")
-    if not head[:1].isalpha():
-        raise Refused(400, "this isn't an HTTP request")
-    if head.startswith(b"PRI * HTTP/2.0"):
-        raise Refused(400, "this port speaks HTTP/1.1; HTTP/2 needs TLS")
-    line = head.partition(b"\r\n")[0]
-    if len(line) > MAX_TARGET_BYTES:
-        raise Refused(414, f"a request line must have at most {MAX_TARGET_BYTES} bytes")
+def without_empty_line(received: bytes) -> bytes:
+    """Remove one empty line before a head, complete or not (RFC 9112 section 2.2). Some clients send it after a body."""
+    return b"" if received == EMPTY_LINE[:1] else received.removeprefix(EMPTY_LINE)
 
 
-class Http1(h11.Connection):
-    """h11 as a server that ignores one empty line before each request (RFC 9112 section 2.2).
-
-    Some clients send an empty line after a body. h11 takes it for a request line. h11 has no public way to remove bytes
-    from its buffer.
+def end_of_head(data: bytes, most: int) -> int:
+    """Return the size of the head that the data begins with, or 0 if it isn't complete yet.
 
     Args:
-        whole: Called when a request is complete.
+        most: The largest size of a head in bytes.
+
+    Raises:
+        Refused: The data can't become a head, or the head is too large.
     """
-
-    _may_be_empty = True
-
-    def __init__(self, max_incomplete_event_size: int, whole: Callable[[], None] = lambda: None) -> None:
-        super().__init__(h11.SERVER, max_incomplete_event_size)
-        self._whole = whole
-
-    @property
-    def is_partly(self) -> bool:
-        """Whether a request has arrived partly."""
-        return self.their_state is h11.SEND_BODY or (self.their_state is h11.IDLE and bool(self.trailing_data[0]))
-
-    @property
-    def is_unfinished(self) -> bool:
-        """Whether the client has more of a request to send, or has broken the protocol."""
-        return self.their_state in (h11.SEND_BODY, h11.ERROR)
-
-    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        """Return the next event, as `h11.Connection` does."""
-        if self.their_state is h11.IDLE and self._may_be_empty:
-            received, is_closed = self.trailing_data
-            if received == EMPTY_LINE[:1] and not is_closed:
-                return h11.NEED_DATA
-            if received.startswith(EMPTY_LINE):
-                self._receive_buffer.maybe_extract_at_most(len(EMPTY_LINE))
-                self._may_be_empty = False
-        event = super().next_event()
-        if isinstance(event, h11.Request):
-            self._may_be_empty = True
-        elif isinstance(event, h11.EndOfMessage):
-            self._whole()
-        return event
+    if not data:
+        return 0
+    if not data[:1].isalpha():
+        is_tls = data.startswith(b"\x16\x03")
+        raise Refused(400, "this port speaks plain HTTP, not TLS" if is_tls else "this isn't an HTTP request")
+    if data.startswith(b"PRI * HTTP/2.0"):
+        raise Refused(400, "this port speaks HTTP/1.1; HTTP/2 needs TLS")
+    end, line = data.find(_END), data.find(b"\r\n")
+    if (len(data) if line < 0 else line) > MAX_TARGET_BYTES:
+        raise Refused(414, f"a request line must have at most {MAX_TARGET_BYTES} bytes")
+    size = 0 if end < 0 else end + len(_END)
+    if (size or len(data)) > most:
+        raise Refused(431, f"a request head must have at most {most} bytes")
+    if not size and BARE_LF.search(data):
+        raise Refused(400, "each line of a request head must end in CR LF")
+    return size
 
 
-def parse_head(head: bytes) -> h11.Request:
-    """Parse a complete head.
+def parse_head(head: bytes) -> Head:
+    """Parse a complete head. More bytes may follow it.
 
     Raises:
         Refused: The head isn't a valid request.
     """
-    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
-    try:
-        connection.receive_data(head)
-        request = connection.next_event()
-    except h11.RemoteProtocolError as error:
-        raise Refused(error.error_status_hint, "this isn't a valid HTTP request") from None
-    if not isinstance(request, h11.Request):
+    match = _HEAD.match(head)
+    if match is None:
+        if BARE_LF.search(head.partition(_END)[0]):
+            raise Refused(400, "each line of a request head must end in CR LF")
         raise Refused(400, "this isn't a valid HTTP request")
-    if b"\n" in head.partition(b"\r\n\r\n")[0].replace(b"\r\n", b""):
-        raise Refused(400, "each line of a request head must end in CR LF")
-    if has_two_lengths(request):
+    method, target, major, minor, fields = match.groups()
+    if major != b"1":
+        raise Refused(505, "this server speaks HTTP/1.1")
+    headers: list[tuple[bytes, bytes]] = []
+    decisive: list[tuple[bytes, bytes]] = []
+    for line in fields.split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b":")
+        header = name.lower(), value.strip(b" \t")
+        headers.append(header)
+        if header[0] in _DECISIVE:
+            decisive.append(header)
+    version = b"1.0" if minor == b"0" else b"1.1"
+    closes, is_plain = _decide(decisive, version)
+    length = content_length(decisive)
+    if length is not None:
+        headers = [each for each in headers if each[0] != b"content-length"] + [(b"content-length", length)]
+    return Head(method, target, version, headers, fields, match.end(), closes, is_plain and method != b"CONNECT")
+
+
+def _decide(decisive: Sequence[tuple[bytes, bytes]], version: bytes) -> tuple[bool, bool]:
+    """Check the headers that decide how a request is framed. Returns `Head.closes` and `Head.is_plain`.
+
+    Raises:
+        Refused: The request has no Host or several, or its length is ambiguous.
+    """
+    hosts, codings, is_plain = 0, [], True
+    closes = version == b"1.0"
+    for name, value in decisive:
+        if name == b"host":
+            hosts += 1
+        elif name == b"connection":
+            closes = closes or any(each.strip() == b"close" for each in value.lower().split(b","))
+        else:
+            is_plain = is_plain and name == b"content-length" and value == b"0"
+            if name == b"transfer-encoding":
+                codings.append(value.lower())
+    if hosts > 1 or (not hosts and version != b"1.0"):
+        raise Refused(400, "this isn't a valid HTTP request")
+    if codings and codings != [b"chunked"]:
+        raise Refused(501, "this isn't a valid HTTP request")
+    if codings and version == b"1.0":
+        # RFC 9112 section 6.1: a proxy that speaks HTTP/1.0 may have ignored the coding.
+        raise Refused(400, "a request of HTTP/1.0 must not have Transfer-Encoding")
+    if codings and any(name == b"content-length" for name, _ in decisive):
+        # A proxy in front of the server may have used the other of the two (RFC 9112 section 6.3).
         raise Refused(400, "a request must not have both Content-Length and Transfer-Encoding")
-    return request
+    return closes, is_plain
 
 
-def origin_form(request: h11.Request) -> h11.Request:
+def content_length(headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
+    """Return the only length that Content-Length states, however often, or None without that header.
+
+    Raises:
+        Refused: It states different lengths, or something else.
+    """
+    stated = [each.strip(b" \t") for name, value in headers if name == b"content-length" for each in value.split(b",")]
+    if not stated:
+        return None
+    if len({*stated}) > 1 or not _LENGTH.fullmatch(stated[0]):
+        raise Refused(400, "this isn't a valid HTTP request")
+    return stated[0]
+
+
+def origin_form(head: Head) -> Head:
     """Convert a request with an absolute target (RFC 9112 section 3.2.2). The target's host replaces the Host header.
 
     Clients send such targets to proxies, and some proxies forward them. The host is checked later, like any Host header.
@@ -154,25 +211,27 @@ def origin_form(request: h11.Request) -> h11.Request:
     Raises:
         Refused: The target names no host, or its scheme isn't HTTP's.
     """
-    match = _ABSOLUTE.fullmatch(request.target)
+    if head.target.startswith(b"/"):
+        return head
+    match = _ABSOLUTE.fullmatch(head.target)
     if match is None:
-        return request
+        return head
     scheme, authority, target = match.groups()
     if scheme.lower() not in (b"http", b"https"):
         # The answer is the same as for a Host that isn't ours.
         raise Refused(403, "the Host isn't allowed")
     if not authority or b"@" in authority:
         raise Refused(400, "an absolute target must name a host, without a user")
-    headers = [each for each in request.headers.raw_items() if each[0].lower() != b"host"]
-    return h11.Request(
-        method=request.method,
+    made = attrs.evolve(
+        head,
         target=target if target.startswith(b"/") else b"/" + target,
-        headers=[(b"Host", authority), *headers],
-        http_version=request.http_version,
+        headers=[(b"host", authority), *(each for each in head.headers if each[0] != b"host")],
+        fields=b"Host: " + authority + b"\r\n" + _HOST_LINE.sub(b"", head.fields),
     )
+    return attrs.evolve(made, size=len(to_bytes(made)))
 
 
-def in_origin_form(head: bytes) -> tuple[bytes, h11.Request]:
+def in_origin_form(head: bytes) -> tuple[bytes, Head]:
     """Parse a complete head by `parse_head` and `origin_form`. Returns the bytes, with all that follows the head, and the request.
 
     Raises:
@@ -182,27 +241,17 @@ def in_origin_form(head: bytes) -> tuple[bytes, h11.Request]:
     request = origin_form(parsed)
     if request is parsed:
         return head, request
-    return to_bytes(request) + head.partition(b"\r\n\r\n")[2], request
+    return to_bytes(request) + head[parsed.size :], request
 
 
-def to_bytes(request: h11.Request) -> bytes:
+def to_bytes(head: Head) -> bytes:
     """Encode a request head for the wire."""
-    lines = [b"%s %s HTTP/%s" % (request.method, request.target, request.http_version)]
-    lines += [b"%s: %s" % header for header in request.headers.raw_items()]
-    return b"\r\n".join([*lines, b"", b""])
+    return b"%s %s HTTP/%s\r\n%s\r\n" % (head.method, head.target, head.http_version, head.fields)
 
 
-def has_two_lengths(request: h11.Request) -> bool:
-    """Return whether a request states its length in two ways.
-
-    A proxy in front of the server may have used the other of the two (RFC 9112 section 6.3).
-    """
-    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in request.headers}
-
-
-def wants_websocket(request: h11.Request) -> bool:
+def wants_websocket(head: Head) -> bool:
     """Return whether a request asks for a WebSocket, whether the handshake is valid or not."""
-    return any(name == b"upgrade" and b"websocket" in value.lower() for name, value in request.headers)
+    return any(name == b"upgrade" and b"websocket" in value.lower() for name, value in head.headers)
 
 
 async def refuse(

@@ -28,7 +28,6 @@ from functools import partial
 from uuid import uuid4
 
 import attrs
-import h11
 import structlog
 import trio
 from structlog.contextvars import bind_contextvars, bound_contextvars
@@ -38,7 +37,7 @@ from ..settings.server import ServerSettings
 from . import binding
 from .arrivals import Arrival, Arrivals, peek
 from .first_bytes import ALWAYS, Expected, Verdict, is_whole, judge
-from .head import Refused, Stream, in_origin_form, parse_head, read_head, refuse, wants_websocket
+from .head import Head, Refused, Stream, in_origin_form, parse_head, read_head, refuse, wants_websocket
 from .inherited import Inherited
 from .opening import encrypt, forget, read_proxy_header, release_frames, socket_of
 from .places import Placed, Places, Standing
@@ -70,6 +69,7 @@ class Accepted:
         is_http2: Whether TLS has agreed on HTTP/2. Then no request has been read.
         only: For HTTP/2 beyond the limit of connections, the only paths that may be answered. None for all paths.
         standing: Records whether the server waits for the peer.
+        request: The parsed head, or None if no request has been read.
     """
 
     stream: Stream
@@ -83,6 +83,7 @@ class Accepted:
     is_http2: bool = False
     only: frozenset[str] | None = None
     standing: Standing = attrs.field(factory=Standing)
+    request: Head | None = None
 
 
 # Returns the head of a WebSocket handshake that followed the requests, and leaves the stream open. Otherwise returns None.
@@ -367,7 +368,7 @@ class Listener:
             if not await self.places.make_room(arrival):
                 raise Refused(503, "too many connections", "Retry-After: 1")
 
-    def _accepted(self, arrival: Arrival, connection_id: str, head: bytes, request: h11.Request) -> Accepted:
+    def _accepted(self, arrival: Arrival, connection_id: str, head: bytes, request: Head) -> Accepted:
         """Combine a request with its sender. For a WebSocket the sender is final, for HTTP each request has its own.
 
         Raises:
@@ -385,6 +386,7 @@ class Listener:
                 arrival.proxies,
                 is_spare=arrival.is_beyond,
                 standing=Placed(self.places, arrival),
+                request=request,
             )
         if not target.startswith("/ws/"):
             raise Refused(404, "WebSockets are at /ws/{application}/{profile}")

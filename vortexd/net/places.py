@@ -227,7 +227,9 @@ class Places:
             await self._changes.park()
 
     def _notify(self) -> None:
-        self._changes.unpark_all()
+        # Usually no connection waits for a place.
+        if self._changes:
+            self._changes.unpark_all()
         self._freed()
 
     def _close_one(self, limit: str, *sets: Waiting[Arrival]) -> bool:
@@ -276,15 +278,20 @@ class Placed(Standing):
 
     def __init__(self, places: Places, arrival: Arrival) -> None:
         self._places, self._arrival = places, arrival
+        self._is_working = False
 
     def works(self) -> None:
         """Record that the server doesn't wait for the peer."""
-        self._places.works(self._arrival)
+        if not self._is_working:
+            self._is_working = True
+            self._places.works(self._arrival)
 
     def idles(self) -> None:
         """Record that the connection is idle between two requests."""
+        self._is_working = False
         self._places.idles(self._arrival)
 
     async def reads(self) -> None:
         """Wait for a free slot, and record that the server waits for the peer."""
+        self._is_working = False
         await self._places.wait_reads(self._arrival)

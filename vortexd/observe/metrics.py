@@ -67,6 +67,8 @@ class Metrics:
         self._requests = Histogram(
             "vortexd_http_request_seconds", "HTTP requests", ["route", "status"], registry=registry
         )
+        # The series of `_requests` by route and class of status. The search by labels takes longer than the observation.
+        self._observers: dict[tuple[str, int], Histogram] = {}
 
     def watch_sources(self, reports: Callable[[], Sequence[SourceReport]]) -> None:
         """Collect the state of the sources at each scrape."""
@@ -158,7 +160,11 @@ class Metrics:
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Record an answered request. `route` is the template of a route, never a path."""
-        self._requests.labels(route, f"{status // 100}xx").observe(seconds)
+        series = route, status // 100
+        observer = self._observers.get(series)
+        if observer is None:
+            observer = self._observers[series] = self._requests.labels(route, f"{status // 100}xx")
+        observer.observe(seconds)
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

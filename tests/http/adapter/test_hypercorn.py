@@ -10,10 +10,10 @@ import trio
 from hypercorn.protocol.h11 import H11Protocol
 
 from vortexd.http.adapter import hypercorn
+from vortexd.http.adapter.h11 import Http1Parser
 from vortexd.http.adapter.hypercorn import Http1Server
 from vortexd.http.endpoint import Response
 from vortexd.http.request_head import Body, PeerGone, RequestHead
-from vortexd.net.head import Http1
 from vortexd.net.proxies import Sender
 
 SENDER = Sender("192.0.2.1")
@@ -25,7 +25,7 @@ class FakeTransport:
     """A client that sends some parts and then nothing more, and what it gets, write by write."""
 
     def __init__(self, *parts: bytes) -> None:
-        self.parser = Http1(16_384)
+        self.parser = Http1Parser(16_384)
         self.written: list[bytes] = []
         self.ended = 0
         self.is_broken = False
@@ -43,10 +43,7 @@ class FakeTransport:
             raise trio.BrokenResourceError
         self.written.append(data)
 
-    def shut_down_sending(self) -> None:
-        raise trio.BrokenResourceError
-
-    def end(self) -> None:
+    def finish(self) -> None:
         self.ended += 1
 
 

@@ -1,6 +1,8 @@
-"""Serves HTTP/1.1 with Hypercorn's protocol on vortexd's streams. It turns bytes into requests, and responses into bytes."""
+"""Serves HTTP/1.1 with Hypercorn's protocol on vortexd's streams, from the first request on a connection that `http1` leaves to it.
 
-import contextlib
+It turns bytes into requests, and responses into bytes.
+"""
+
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,9 +20,10 @@ from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, H11SendableEvent
 
-from ...net.head import Http1, Refused, has_two_lengths, origin_form, to_bytes, wants_websocket
+from ...net.head import to_bytes, wants_websocket
 from ...net.proxies import Proxies, Sender
 from ..request_head import PeerGone, RequestHead, Respond
+from .h11 import Http1Parser
 
 _Message = Mapping[str, Any]
 _Receive = Callable[[], Awaitable[Any]]
@@ -38,7 +41,10 @@ _REQUESTS_PER_CONNECTION = sys.maxsize
 class Transport(Protocol):
     """The stream of an HTTP/1.1 connection. It has its own deadline for each wait."""
 
-    parser: Http1
+    @property
+    def parser(self) -> Http1Parser:
+        """The parser of the received bytes."""
+        ...
 
     async def receive_some(self) -> bytes:
         """Receive bytes. Returns b"" if the client sends nothing more."""
@@ -48,12 +54,8 @@ class Transport(Protocol):
         """Send bytes."""
         ...
 
-    def shut_down_sending(self) -> None:
-        """Close the sending half. Doesn't wait."""
-        ...
-
-    def end(self) -> None:
-        """Stop receiving and sending. Doesn't wait."""
+    def finish(self) -> None:
+        """Close the sending half, and stop receiving and sending. Doesn't wait."""
         ...
 
 
@@ -112,7 +114,7 @@ class Http1Server:
                         # The peer has gone. Hypercorn would still serve the requests that it has received.
                         receiving.cancel()
             elif isinstance(event, Closed):
-                _close(transport)
+                transport.finish()
                 await protocol.handle(Closed())
                 # After a pipelined request, Hypercorn's parser would wait for ever.
                 receiving.cancel()
@@ -127,7 +129,7 @@ class Http1Server:
                 await protocol.handle(Closed())
         finally:
             if protocol.upgrade is None:
-                _close(transport)
+                transport.finish()
         return protocol.upgrade
 
 
@@ -142,12 +144,6 @@ async def _receive(transport: Transport, protocol: "_Http1Protocol") -> None:
         await protocol.handle(RawData(data))
 
 
-def _close(transport: Transport) -> None:
-    with contextlib.suppress(trio.BrokenResourceError):
-        transport.shut_down_sending()
-    transport.end()
-
-
 class _Http1Protocol(H11Protocol):
     """HTTP/1.1 without an upgrade to HTTP/2. RFC 9110 section 7.8 allows a server to ignore an Upgrade.
 
@@ -158,6 +154,7 @@ class _Http1Protocol(H11Protocol):
         upgrade: The result of `Http1Server.serve`.
     """
 
+    connection: Http1Parser
     upgrade: bytes | None = None
     _head = b""
 
@@ -191,17 +188,10 @@ class _Http1Protocol(H11Protocol):
 
         The method keeps its case (RFC 9110 section 9.1), and the header Upgrade is left out.
         """
-        try:
-            if has_two_lengths(request):
-                raise Refused(400, "two lengths")
-            request = origin_form(request)
-        except Refused as refused:
-            await self._send_error_response(refused.status)
-            await self.send(Closed())
-            return
-        if wants_websocket(request) and request.target.startswith(b"/ws/"):
+        head = self.connection.head
+        if wants_websocket(head) and head.target.startswith(b"/ws/"):
             # All requests before the handshake are answered, because h11 yields no request sooner.
-            self.upgrade = to_bytes(request) + self.connection.trailing_data[0]
+            self.upgrade = to_bytes(head) + self.connection.trailing_data[0]
             return
         self.stream = HTTPStream(
             self.app,
@@ -217,10 +207,10 @@ class _Http1Protocol(H11Protocol):
         await self.stream.handle(
             Request(
                 stream_id=STREAM_ID,
-                headers=[(name, value) for name, value in request.headers if name != b"upgrade"],
-                http_version=request.http_version.decode("ascii"),
-                method=request.method.decode("ascii"),
-                raw_path=request.target,
+                headers=[(name, value) for name, value in head.headers if name != b"upgrade"],
+                http_version=head.http_version.decode("ascii"),
+                method=head.method.decode("ascii"),
+                raw_path=head.target,
                 state=self.connection_state,
             )
         )

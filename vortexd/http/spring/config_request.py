@@ -29,7 +29,7 @@ class Form(enum.Enum):
     FILE = "/{application}/{profile}/{label}/{path}"
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen(slots=True, cache_hash=True)
 class ConfigRequest:
     """A parsed request for a configuration or a plain file.
 

@@ -22,7 +22,7 @@ _SMALL, _SMALL_YAML = 65_536, 8_192
 _VALUE_BYTES = 64
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen(slots=True, cache_hash=True)
 class Variant:
     """A request with its media type and charset: everything on the client's side that changes the bytes of a body."""
 
