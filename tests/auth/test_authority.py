@@ -376,6 +376,24 @@ def test_L10_a_jump_of_the_wall_clock_moves_what_expires_by_it_and_nothing_else(
     assert not admission.is_expired
 
 
+def test_what_is_only_recognized_is_never_counted_as_a_failure() -> None:
+    token = "vt_" + "c" * 43
+    file = f'[[token]]\nname = "c"\nsha256 = "{digest_of(token)}"\nrights = ["read"]\npatterns = ["*"]\n'
+    gate = Gate(AuthSettings(failure_burst=1), Authority(Tokens(load_tokens(file, "t"))), [], lambda: 0.0, lambda: 0.0)
+    sender, wrong = Sender("192.0.2.1"), [(b"authorization", b"Bearer vt_" + b"w" * 43)]
+    foreign = [(b"authorization", f"Bearer {token}".encode()), (b"host", b"evil.example")]
+
+    assert [None] * 3 == [gate.recognize(wrong, "/", sender) for _ in range(3)]
+    assert gate.recognize([], "/", sender) is None
+    assert gate.recognize(foreign, "/", sender) is None
+    admission = gate.recognize([(b"authorization", f"Bearer {token}".encode())], "/", sender)
+    assert admission is not None
+    assert "c" == admission.name
+    with pytest.raises(RemoteError) as caught:
+        gate.admit(wrong, "/", sender)
+    assert 401 == caught.value.status
+
+
 def test_other_limits_of_wrong_tokens_are_in_force_at_once_and_the_same_ones_forget_nothing() -> None:
     known = Authority(
         Tokens(load_tokens(f'[[token]]\nname = "c"\nsha256 = "{"0" * 64}"\nrights = ["read"]\npatterns = ["*"]\n', "t"))
