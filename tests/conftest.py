@@ -3,8 +3,11 @@
 import os
 import signal
 
+import pytest
 import structlog
 from hypothesis import HealthCheck, settings
+
+from .collecting import require_different_ids
 
 # These machines are shared: how long an example takes says nothing about the code.
 # Each run tries the same examples, so that a run says something about the change. .ci/extended looks for new ones.
@@ -23,3 +26,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 for each in structlog.get_config()["processors"]:
     if isinstance(each, structlog.dev.ConsoleRenderer):
         each.exception_formatter = structlog.dev.plain_traceback
+
+
+# The tests that are left after the selection by marks.
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put files with slow tests first, so that none of them is run at the end while the other processes have nothing to do."""
+    if hasattr(config, "workerinput"):
+        require_different_ids(each.nodeid for each in items)
+    slow = {each.path for each in items if each.get_closest_marker("slow")}
+    items.sort(key=lambda each: each.path not in slow)

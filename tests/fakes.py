@@ -72,6 +72,38 @@ class Rounds(trio.abc.Instrument):
         self.count += 1
 
 
+class _Condition(trio.abc.Instrument):
+    """Sets an event when a condition holds at the end of a round of the loop."""
+
+    def __init__(self, is_true: Callable[[], object]) -> None:
+        self.holds = trio.Event()
+        self.error: Exception | None = None
+        self._is_true = is_true
+        self._token = trio.lowlevel.current_trio_token()
+
+    def before_io_wait(self, timeout: float) -> None:
+        try:
+            holds = self._is_true()
+        except Exception as error:  # noqa: BLE001 - trio would only log it
+            self.error, holds = error, True
+        if holds:
+            # The loop has decided already how long it waits for I/O. This ends the wait.
+            self._token.run_sync_soon(self.holds.set, idempotent=True)
+
+
+async def wait_until(is_true: Callable[[], object]) -> None:
+    """Wait for a state that tasks of this loop change and that lasts. It is looked at after each round of the loop."""
+    condition = _Condition(is_true)
+    trio.lowlevel.add_instrument(condition)
+    try:
+        with trio.fail_after(20):
+            await condition.holds.wait()
+    finally:
+        trio.lowlevel.remove_instrument(condition)
+    if condition.error is not None:
+        raise condition.error
+
+
 class FakeMetrics:
     """Counts by name, for whoever counts anything. `connection_closed("slow")` is `counts["connection_closed slow"]`."""
 

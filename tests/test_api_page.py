@@ -11,7 +11,7 @@ import pytest
 from tests.fakes import KEY, config
 from tests.http.described import ENDPOINTS
 from vortexd.core.diff import patch_between
-from vortexd.core.model import Change, Origin
+from vortexd.core.model import Change, Json, Origin
 from vortexd.core.patterns import Pattern
 from vortexd.http.monitor import MOST_UNKNOWN
 from vortexd.http.provider_events import EVENTS, PINGS
@@ -42,7 +42,7 @@ def described(name: str) -> dict[str, set[str]]:
 
 def said() -> list[dict[str, object]]:
     """Each message that the server can say, with all the members it can have."""
-    document = {"name": "x" * 100, "size": 1}
+    document: dict[str, Json] = {"name": "x" * 100, "size": 1}
     old = config(KEY, dict(document))
     new = attrs.evolve(config(KEY, document | {"size": 2}), origin=Origin("c" * 40, "Ann", NOW))
     change = Change(KEY, old, new, patch_between(old, new))

@@ -36,7 +36,7 @@ def switch_interval() -> Iterator[None]:
 
 def test_H02_threads_that_compute_hand_the_interpreter_on_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[float] = []
-    monkeypatch.setattr(daemon.trio, "run", lambda *_: found.append(sys.getswitchinterval()))
+    monkeypatch.setattr(trio, "run", lambda *_: found.append(sys.getswitchinterval()))
     daemon.run(Settings(), lambda _: None)
 
     assert found[0] <= 0.001

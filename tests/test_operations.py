@@ -7,6 +7,8 @@ import attrs
 import pytest
 import yaml
 
+import vortexd.composition  # noqa: F401  # it imports every endpoint
+from vortexd.http.endpoint import Endpoint
 from vortexd.process.installation import contents
 from vortexd.settings.root import Settings
 from vortexd.source.files.settings import FilesSettings
@@ -29,7 +31,10 @@ def test_each_setting_that_it_names_exists() -> None:
 
     assert len(named) > 10
     for section, key in named:
-        assert key in attrs.fields_dict(sections[section].type or object), (section, key)
+        kind = sections[section].type
+        assert kind is not None
+        assert attrs.has(kind), section
+        assert key in attrs.fields_dict(kind), (section, key)
 
 
 def test_each_key_of_a_source_that_it_names_exists() -> None:
@@ -54,3 +59,15 @@ def test_it_is_installed_with_what_it_speaks_of() -> None:
 
     assert "share/man/man7/vortexd-operations.7" in installed
     assert all(name in PAGE and f"share/doc/vortexd/{name}" in installed for name in spoken)
+
+
+def test_it_names_each_path_that_needs_no_token() -> None:
+    paragraph = PAGE.partition("\nRequests for these paths never need a token:\n")[2].partition("\n.Pp\n")[0]
+    named = {
+        path
+        for line in re.findall(r"^\.Pa (.+)$", paragraph, re.MULTILINE)
+        for path in line.split()
+        if path not in ".,"
+    }
+
+    assert {path for each in Endpoint.__subclasses__() if each.is_public for path in each.paths} == named

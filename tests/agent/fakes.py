@@ -1,5 +1,6 @@
 """A configuration that the test changes, instead of one from a server."""
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ class FakeWatched:
         self.state = "connected"
         self.version: str | None = version_of(document)
         self.acks: list[tuple[str, str, str | None]] = []
+        self._acked = trio.Event()
         self._notifier, self._changes = trio.open_memory_channel[str](100)
 
     def change(self, document: dict[str, Any]) -> str:
@@ -44,6 +46,14 @@ class FakeWatched:
 
     async def ack(self, version: str, status: str, error: str | None = None) -> None:
         self.acks.append((version, status, error))
+        self._acked.set()
+        self._acked = trio.Event()
+
+    async def acknowledged(self, count: int) -> list[tuple[str, str, str | None]]:
+        """Wait for so many acknowledgements, and return all."""
+        while len(self.acks) < count:
+            await self._acked.wait()
+        return self.acks
 
     @asynccontextmanager
     async def watch(self, subject: Subject) -> AsyncIterator["FakeWatched"]:
@@ -57,6 +67,20 @@ async def comes_true(condition: Callable[[], object], timeout: float = 20.0) -> 
             await trio.sleep(0.01)
         return True
     return False
+
+
+async def ends(pid: int, timeout: float = 20.0) -> bool:
+    """Whether a process ends within a time. Its end is an event of its descriptor."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        with trio.move_on_after(timeout) as waiting:
+            await trio.lowlevel.wait_readable(descriptor)
+        return not waiting.cancelled_caught
+    finally:
+        os.close(descriptor)
 
 
 def has_text(file: Path) -> bool:

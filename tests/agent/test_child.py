@@ -15,7 +15,7 @@ from vortexd.agent.loop import AgentError
 from vortexd.agent.pacing import Pace
 from vortexd.client.replica import version_of
 
-from .fakes import SUBJECT, FakeWatched, comes_true, has_ended
+from .fakes import SUBJECT, FakeWatched, comes_true, ends, has_ended
 
 # Records each start with its size and number, refuses a bad size, and keeps running.
 SERVICE = 'echo "$SIZE $$" >> log; test "$SIZE" != bad || exit 5; trap "echo hup >> log" HUP; trap "exit 0" TERM; while :; do sleep 0.02; done'
@@ -28,6 +28,7 @@ class Run:
         self.log = directory / "log"
         self.watched = watched
         self.statuses: list[int] = []
+        self.ended = trio.Event()
 
     def lines(self) -> list[str]:
         return self.log.read_text().splitlines() if self.log.exists() else []
@@ -45,8 +46,7 @@ class Run:
 
     async def is_told(self, count: int) -> list[tuple[str, str, str | None]]:
         """Return the first acknowledgements."""
-        assert await comes_true(lambda: len(self.watched.acks) >= count)
-        return self.watched.acks
+        return await self.watched.acknowledged(count)
 
 
 def plan(command: str, **settings: Any) -> Plan:
@@ -65,6 +65,7 @@ async def running(directory: Path, one: Plan, document: dict[str, Any]) -> Async
 
     async def live() -> None:
         run.statuses.append(await Child(one, SUBJECT, os.environ, lambda: 0.0).run(run.watched))
+        run.ended.set()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(live)
@@ -174,7 +175,8 @@ async def test_a_command_that_ends_by_the_signal_ends_everything(tmp_path: Path)
         run.watched.change({"size": 2})
 
         assert "rejected" == (await run.is_told(2))[1][1]
-        assert await comes_true(lambda: run.statuses == [128 + signal.SIGUSR1])
+        await run.ended.wait()
+        assert [128 + signal.SIGUSR1] == run.statuses
 
 
 async def test_what_ignores_the_end_is_killed_with_its_group(tmp_path: Path) -> None:
@@ -184,7 +186,7 @@ async def test_what_ignores_the_end_is_killed_with_its_group(tmp_path: Path) -> 
         run.watched.change({"size": 2})
 
         assert await run.has("1", "2")
-        assert await comes_true(lambda: has_ended(run.pid(0)))
+        assert await ends(run.pid(0))
 
 
 async def test_signals_are_handed_on_and_one_to_end_ends_it(tmp_path: Path) -> None:
@@ -194,7 +196,8 @@ async def test_signals_are_handed_on_and_one_to_end_ends_it(tmp_path: Path) -> N
         assert await comes_true(lambda: run.lines()[-1] == "hup")
         os.kill(os.getpid(), signal.SIGTERM)
 
-        assert await comes_true(lambda: run.statuses == [0])
+        await run.ended.wait()
+        assert [0] == run.statuses
 
 
 async def test_what_is_told_to_end_and_does_not_is_killed(tmp_path: Path) -> None:
@@ -203,7 +206,8 @@ async def test_what_is_told_to_end_and_does_not_is_killed(tmp_path: Path) -> Non
         await run.is_told(1)
         os.kill(os.getpid(), signal.SIGTERM)
 
-        assert await comes_true(lambda: run.statuses == [137])
+        await run.ended.wait()
+        assert [137] == run.statuses
 
 
 async def test_it_goes_on_when_the_configuration_is_not_followed_any_more(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import trio
 
 from vortexd.agent.commands import MAX_STDERR, Failure, run
 
-from .fakes import comes_true, has_ended, has_text
+from .fakes import comes_true, ends, has_ended, has_text
 
 
 async def failure(*words: str, timeout: float = 20.0, shell: bool = False) -> Failure:
@@ -65,7 +65,7 @@ async def test_what_takes_too_long_is_killed_with_all_that_it_started(tmp_path: 
     assert ("check took longer than 0.5 s", "waiting") == (found.reason, found.stderr)
     assert 10 > time.monotonic() - began
     pid = int(file.read_text())
-    assert await comes_true(lambda: has_ended(pid))
+    assert await ends(pid)
 
 
 async def test_a_cancelled_command_is_killed(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ async def test_a_cancelled_command_is_killed(tmp_path: Path) -> None:
         nursery.cancel_scope.cancel()
 
     pid = int(file.read_text())
-    assert await comes_true(lambda: has_ended(pid))
+    assert await ends(pid)
 
 
 async def test_what_a_reload_leaves_in_the_background_is_neither_waited_for_nor_killed(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ class FakeItem:
 
     def __init__(self, name: str, seconds: float = 0.0, **settings: float) -> None:
         self.name = name
-        self.settings = HookSettings(**{"quiet_period": 1.0, "max_wait": 10.0, **settings})  # type: ignore[arg-type]
+        self.settings = HookSettings(**{"quiet_period": 1.0, "max_wait": 10.0, **settings})  # type: ignore[arg-type]  # durations only
         self.applied: list[tuple[float, dict[str, object]]] = []
         self._seconds = seconds
 

@@ -39,17 +39,19 @@ async def test_a_round_of_the_loop_does_as_many_pieces_as_it_may(rounds: Rounds,
 async def test_a_client_with_much_work_waits_behind_all_others_before_each_piece() -> None:
     turns = FairQueue()
     done: list[str] = []
+    ten_done = trio.Event()
 
     def steps(name: str, count: int) -> Iterator[None]:
         for _ in range(count):
             done.append(name)
+            if len(done) == 10:
+                ten_done.set()
             yield
 
     async with trio.open_nursery() as nursery:
         for name, count in (("much", 50), ("little", 2), ("as little", 2)):
             nursery.start_soon(turns.work, steps(name, count))
-        while len(done) < 10:
-            await trio.lowlevel.checkpoint()
+        await ten_done.wait()
         await turns.take()
         before = len(done)
 

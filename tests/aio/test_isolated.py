@@ -1,13 +1,14 @@
 """Work in a separate process: its results, and every way in which the process can end."""
 
 import errno
+import marshal
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from vortexd.aio import isolated
-from vortexd.aio.isolated import Died, Exceeded, Isolated, Unavailable
+from vortexd.aio.isolated import HEADER, Died, Exceeded, Isolated, Unavailable
 
 MEMORY = 67_108_864
 WORK = "tests.aio.isolated_work"
@@ -48,11 +49,15 @@ def is_running(pid: int) -> bool:
 
 
 def ends(pid: int) -> bool:
-    """Whether a process that was killed, or whose pipe was closed, goes."""
-    deadline = time.monotonic() + 5
-    while is_running(pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return not is_running(pid)
+    """Whether a process ends that was killed, or whose pipe was closed."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], 5)[0])
+    finally:
+        os.close(descriptor)
 
 
 def test_values_come_back_in_order_and_large_content_whole(process: Isolated) -> None:
@@ -227,12 +232,13 @@ def test_a_process_that_only_closes_its_pipe_is_told_and_killed(
 
 
 def test_another_thread_can_end_it_for_good(process: Isolated) -> None:
-    asked(process, "pid")
-    timer = threading.Timer(0.05, process.kill)
-    timer.start()
+    values = process.ask("spin")
+    assert "begun" == next(values)
+    thread = threading.Thread(target=process.kill)
+    thread.start()
     with pytest.raises(Died, match="its process was killed by signal 9"):
-        asked(process, "spin")
-    timer.join()
+        next(values)
+    thread.join()
     with pytest.raises(Unavailable, match="^this program is ending$"):
         asked(process, "pid")
 
@@ -278,12 +284,18 @@ def test_nothing_of_the_working_directory_is_run(
 
 
 def test_a_process_that_does_not_look_at_its_pipe_is_killed_when_the_interpreter_exits() -> None:
+    value = marshal.dumps(("value", 1))
+    frame = "".join(f"\\{byte:03o}" for byte in HEADER.pack(len(value)) + value)
+    command = ["sh", "-c", f"printf '{frame}'; exec sleep 60"]
     program = (
         "import threading\n"
         "from vortexd.aio.isolated import Isolated\n"
-        "process = Isolated('', 1, 60, ['sleep', '60'])\n"
-        "threading.Thread(target=lambda: next(process.ask(1)), daemon=True).start()\n"
-        "while process._process is None: pass\n"
+        f"process = Isolated('', 1, 60, {command!r})\n"
+        "begun = threading.Event()\n"
+        "def work():\n"
+        "    for _ in process.ask(1): begun.set()\n"
+        "threading.Thread(target=work, daemon=True).start()\n"
+        "begun.wait()\n"
         "print(process._process.pid, flush=True)\n"
     )
     assert ends(int(subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True).stdout))

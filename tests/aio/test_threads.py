@@ -64,20 +64,20 @@ async def test_what_several_want_at_the_same_time_is_made_once() -> None:
 
 
 @pytest.mark.parametrize("how", ["fails", "is cancelled"])
-async def test_where_one_does_not_make_it_the_next_does(how: str) -> None:
+async def test_if_one_caller_does_not_make_the_value_the_next_waiting_one_does(how: str) -> None:
     flight = threads.SingleFlight()
+    made: list[int] = []
     given: list[int] = []
     cancelled = trio.CancelScope()
+    others_wait = trio.Event()
 
     async def no() -> int:
-        await trio.testing.wait_all_tasks_blocked()
-        if how == "fails":
-            raise ValueError
-        cancelled.cancel()
-        await trio.sleep_forever()
-        raise AssertionError
+        await others_wait.wait()
+        raise ValueError
 
     async def yes() -> int:
+        await trio.testing.wait_all_tasks_blocked()
+        made.append(7)
         return 7
 
     async def first() -> None:
@@ -88,9 +88,26 @@ async def test_where_one_does_not_make_it_the_next_does(how: str) -> None:
         given.append(await flight.shared("a", yes))
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(first)
-        await trio.testing.wait_all_tasks_blocked(0.001)
-        nursery.start_soon(then)
-        nursery.start_soon(then)
+        for caller in (first, then, then):
+            nursery.start_soon(caller)
+            await trio.testing.wait_all_tasks_blocked()
+        if how == "fails":
+            others_wait.set()
+        else:
+            cancelled.cancel()
 
-    assert [7, 7] == given
+    assert ([7], [7, 7]) == (made, given)
+    # The work is free again.
+    await then()
+    assert [7, 7] == made
+
+
+async def test_an_error_reaches_only_the_caller_that_made_the_value() -> None:
+    flight = threads.SingleFlight()
+
+    async def fail() -> int:
+        raise ValueError("broken")
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="^broken$"):
+            await flight.shared("a", fail)

@@ -1,7 +1,7 @@
 """Tokens, keys and times that the tests of auth share."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import jwt
 import pytest
@@ -10,6 +10,19 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
 
 NOW = 1_800_000_000.0
+
+
+class Sign(Protocol):
+    """Signs the claims of a good token, with the changes of the test. A claim that is None is left out."""
+
+    def __call__(
+        self,
+        key: bytes | RSAPrivateKey | Ed25519PrivateKey,
+        algorithm: str,
+        headers: Mapping[str, object] | None = None,
+        /,
+        **changes: object,
+    ) -> str: ...
 
 
 @pytest.fixture(scope="session")
@@ -33,12 +46,20 @@ def jwks(rsa: RSAPrivateKey, ed25519: Ed25519PrivateKey) -> dict[str, Any]:
 
 
 @pytest.fixture
-def sign() -> Callable[..., str]:
-    """Signs what a good token holds, with whatever the test changes; a claim that is None is left out."""
-
-    def sign(key: Any, algorithm: str, headers: dict[str, Any] | None = None, **changes: Any) -> str:
-        claims = {"sub": "ci", "exp": NOW + 60, "vortexd": {"rights": ["read"], "patterns": ["shop:*"]}} | changes
+def sign() -> Sign:
+    def sign(
+        key: bytes | RSAPrivateKey | Ed25519PrivateKey,
+        algorithm: str,
+        headers: Mapping[str, object] | None = None,
+        /,
+        **changes: object,
+    ) -> str:
+        claims: dict[str, object] = {
+            "sub": "ci",
+            "exp": NOW + 60,
+            "vortexd": {"rights": ["read"], "patterns": ["shop:*"]},
+        } | changes
         claims = {name: value for name, value in claims.items() if value is not None}
-        return jwt.encode(claims, key, algorithm, headers)
+        return jwt.encode(claims, key, algorithm, dict(headers or {}))
 
     return sign

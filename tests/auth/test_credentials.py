@@ -35,7 +35,7 @@ def basic(text: str) -> str:
         (header(f"Bearer {TOKEN}"), f"/?token={TOKEN}&token={TOKEN}"),
     ],
 )
-def test_a_token_is_found_wherever_clients_can_put_one(headers, target):
+def test_a_token_is_found_wherever_clients_can_put_one(headers: list[tuple[bytes, bytes]], target: str) -> None:
     assert Credentials(TOKEN) == extract_credentials(headers, target)
 
 
@@ -43,7 +43,7 @@ CONFIG = b"X-Config-Token"
 
 
 @pytest.mark.parametrize("value", [TOKEN, f" {TOKEN} "])
-def test_without_another_one_the_token_of_springs_clients_counts(value):
+def test_without_another_one_the_token_of_springs_clients_counts(value: str) -> None:
     assert Credentials(TOKEN, is_spare=True) == extract_credentials(header(value, CONFIG), "/shop/dev?x=1")
     assert Credentials(TOKEN, is_spare=True) == extract_credentials(header(value, b"x-config-token") * 2, "/")
 
@@ -60,7 +60,9 @@ def test_without_another_one_the_token_of_springs_clients_counts(value):
         ([], "/?token=", MALFORMED),
     ],
 )
-def test_with_another_one_it_is_somebody_elses(headers, target, found):
+def test_with_another_one_it_is_somebody_elses(
+    headers: list[tuple[bytes, bytes]], target: str, found: Credentials
+) -> None:
     """Of Vault, as Spring's clients send it."""
     for others in (OTHER, TOKEN, "", "not one"):
         assert found == extract_credentials([*header(others, CONFIG), *headers], target)
@@ -78,11 +80,11 @@ def test_with_another_one_it_is_somebody_elses(headers, target, found):
         [*header(TOKEN, CONFIG), *header("", CONFIG)],
     ],
 )
-def test_what_is_no_token_there_is_malformed(headers):
+def test_what_is_no_token_there_is_malformed(headers: list[tuple[bytes, bytes]]) -> None:
     assert Credentials(is_malformed=True, is_spare=True) == extract_credentials(headers, "/")
 
 
-def test_a_jwt_is_a_token():
+def test_a_jwt_is_a_token() -> None:
     assert Credentials("ey.ey.x-_") == extract_credentials(
         header("vortex.v1,bearer.ey.ey.x-_", b"sec-websocket-protocol"), "/"
     )
@@ -91,7 +93,7 @@ def test_a_jwt_is_a_token():
 @pytest.mark.parametrize(
     "target", ["/", "/?", "/?TOKEN=x", "/?x=token", "/?tokens=x", "/?%ff=1", "/?%2574oken=x", "/token=x"]
 )
-def test_a_request_without_a_token_has_none(target):
+def test_a_request_without_a_token_has_none(target: str) -> None:
     credentials = extract_credentials(header("vortex.v1", b"sec-websocket-protocol"), target)
 
     assert credentials.is_empty
@@ -124,7 +126,7 @@ def test_a_request_without_a_token_has_none(target):
         ([], "/?token=" + "a" * 8_193),
     ],
 )
-def test_T04_what_is_no_token_is_malformed(headers, target):
+def test_T04_what_is_no_token_is_malformed(headers: list[tuple[bytes, bytes]], target: str) -> None:
     assert extract_credentials(headers, target) == MALFORMED
 
 
@@ -139,11 +141,11 @@ def test_T04_what_is_no_token_is_malformed(headers, target):
         ([], f"/?token={TOKEN}&token={OTHER}"),
     ],
 )
-def test_two_tokens_that_differ_are_malformed(headers, target):
+def test_two_tokens_that_differ_are_malformed(headers: list[tuple[bytes, bytes]], target: str) -> None:
     assert extract_credentials(headers, target) == MALFORMED
 
 
-def test_H10_no_other_header_is_a_token():
+def test_H10_no_other_header_is_a_token() -> None:
     headers = [
         (name, TOKEN.encode())
         for name in (
@@ -159,7 +161,7 @@ def test_H10_no_other_header_is_a_token():
     assert extract_credentials(headers, "/").is_empty
 
 
-def test_T02_credentials_do_not_show_their_token():
+def test_T02_credentials_do_not_show_their_token() -> None:
     assert TOKEN not in repr(Credentials(TOKEN))
 
 
@@ -167,7 +169,7 @@ NAMES = [b"Authorization", b"Sec-WebSocket-Protocol", b"X-Config-Token"]
 
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.binary())), st.text())
-def test_any_request_has_credentials(headers, target):
+def test_any_request_has_credentials(headers: list[tuple[bytes, bytes]], target: str) -> None:
     credentials = extract_credentials(headers, "/?" + target)
 
     assert credentials.token is None or not credentials.is_malformed
@@ -198,19 +200,19 @@ def test_any_request_has_credentials(headers, target):
         ("", ""),
     ],
 )
-def test_T02_a_target_for_logs_has_no_token(target, expected):
+def test_T02_a_target_for_logs_has_no_token(target: str, expected: str) -> None:
     assert expected == redact_target(target)
 
 
 @given(st.text("tokenTOKEN=&;?%74025/", max_size=30), st.text("tokenTOKEN=&;?%74025/", max_size=30))
-def test_T02_a_token_that_is_found_is_not_in_the_log(before, after):
+def test_T02_a_token_that_is_found_is_not_in_the_log(before: str, after: str) -> None:
     target = f"/?{before}&token={TOKEN}{after}"
 
     assert TOKEN not in redact_target(target)
 
 
 @given(st.text())
-def test_redacting_never_raises_and_leaves_other_targets_alone(target):
+def test_redacting_never_raises_and_leaves_other_targets_alone(target: str) -> None:
     redacted = redact_target(target)
 
     assert redacted == target or "token" in target.lower() or "%" in target or "vt_" in target.lower()

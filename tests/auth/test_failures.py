@@ -3,7 +3,7 @@
 from vortexd.auth import Failures
 
 
-def test_T07_an_address_waits_once_its_allowance_is_used_up():
+def test_T07_an_address_waits_once_its_allowance_is_used_up() -> None:
     failures = Failures(burst=3, per_second=0.5, addresses=10)
 
     waits = [failures.record("192.0.2.1", 100.0) for _ in range(5)]
@@ -11,7 +11,7 @@ def test_T07_an_address_waits_once_its_allowance_is_used_up():
     assert [0.0, 0.0, 0.0, 2.0, 2.0] == waits
 
 
-def test_T07_what_is_forgiven_with_time_is_at_most_the_burst():
+def test_T07_what_is_forgiven_with_time_is_at_most_the_burst() -> None:
     failures = Failures(burst=2, per_second=1, addresses=10)
     for _ in range(1_000):
         failures.record("192.0.2.1", 100.0)
@@ -21,7 +21,7 @@ def test_T07_what_is_forgiven_with_time_is_at_most_the_burst():
     assert [0.0, 0.0, 1.0] == [failures.record("192.0.2.1", 9_999.0) for _ in range(3)]
 
 
-def test_T07_other_addresses_have_their_own_allowance():
+def test_T07_other_addresses_have_their_own_allowance() -> None:
     failures = Failures(burst=1, per_second=1, addresses=10)
     failures.record("192.0.2.1", 0.0)
 
@@ -29,7 +29,7 @@ def test_T07_other_addresses_have_their_own_allowance():
     assert 0.0 == failures.record("192.0.2.2", 0.0)
 
 
-def test_T07_an_ipv6_network_counts_as_one_and_a_mapped_address_as_itself():
+def test_T07_an_ipv6_network_counts_as_one_and_a_mapped_address_as_itself() -> None:
     failures = Failures(burst=1, per_second=1, addresses=10)
     for address in ("2001:db8::1", "192.0.2.1", ""):
         failures.record(address, 0.0)
@@ -40,7 +40,7 @@ def test_T07_an_ipv6_network_counts_as_one_and_a_mapped_address_as_itself():
     assert 0.0 == failures.record("2001:db8:0:1::1", 0.0)
 
 
-def test_T07_memory_is_bounded_and_who_failed_longest_ago_is_forgotten():
+def test_T07_memory_is_bounded_and_who_failed_longest_ago_is_forgotten() -> None:
     failures = Failures(burst=1, per_second=0.001, addresses=2)
     for address in ("a", "b", "a", "c"):
         failures.record(address, 0.0)

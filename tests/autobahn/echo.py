@@ -82,7 +82,7 @@ async def serve(port: int, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_
             admission = open_gate().admit([(b"host", b"localhost")], "/ws/orders/dev", Sender("127.0.0.1"))
             instance = Instance(KEY, accepted.connection_id)
             client = Client(KEY, None, admission, instance, b"", deflate.window_bits, settings=SETTINGS)
-            assert await Echo(accepted.stream, opening.websocket, client).run() in CloseReason
+            assert isinstance(await Echo(accepted.stream, opening.websocket, client).run(), CloseReason)
         return False
 
     async def http(accepted: Accepted) -> None:

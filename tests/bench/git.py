@@ -61,7 +61,8 @@ def measure(files: int, clients: int, changes: int) -> None:
             f'[server]\nbind = ["127.0.0.1:0"]\nstate_directory = "{directory}/state"\n[[source]]\nkind = "git"\n'
             f'uri = "{repository.uri}"\nschemes = ["file"]\nrefresh_interval = 3600\n'
         )
-        with StopwatchServer(Path(directory) / "x", settings=settings) as server:
+        server = StopwatchServer(Path(directory) / "x", settings=settings)
+        with server:
             connected = Clients("127.0.0.1", server.port)
             connected.connect(clients, lambda _: "/ws/app7/prod")
             began, ended = Path(directory) / "began", Path(directory) / "ended"

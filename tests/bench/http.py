@@ -1,25 +1,57 @@
-"""Requests per second and p99 for one document (new and 304), compared with a bare quart-trio "hello" on Hypercorn in the same run.
+"""Requests per second for one document (new, 304, HTTP/2, two workers), compared with a bare quart-trio "hello" on Hypercorn in the same run.
 
 python -m tests.bench http
+
+Each server runs on the first processor, and the clients on the second, if there are two. Other load on the machine takes
+time from both. So the rate is also stated per second of the server's processor time: that is the rate on one idle core.
 """
 
 import argparse
 import http.client
 import json
+import os
+import shutil
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import attrs
+
+from ..certificates import make
 from ..system.process import Server
 from .report import percentiles
 
 _TARGET = "/billing/prod"
+# The resolution of a process's time in /proc, in seconds.
+_TICK = 1 / os.sysconf("SC_CLK_TCK")
+_SETTINGS = """
+[server]
+bind = ["127.0.0.1:0"]
+workers = {workers}
+{tls}
+[[source]]
+path = "{source}"
+"""
+
+
+@attrs.frozen
+class Kind:
+    """A server, and the requests that it gets.
+
+    Attributes:
+        pid: The process of the server. Its children count, too.
+        client: The command that sends the requests and prints the latencies as JSON.
+    """
+
+    name: str
+    pid: int
+    client: Sequence[str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,52 +64,118 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the benchmark."""
-    with tempfile.TemporaryDirectory() as directory:
-        source = Path(directory) / "config"
-        source.mkdir()
-        lines = [f"section{number % 5}.name{number}: value of {number}" for number in range(arguments.keys)]
-        (source / "billing.yml").write_text("\n".join(lines))
-        with Server(source) as server, hello() as port:
-            etag = validator(server.port)
-            kinds = {
-                "hello": (port, "200", ()),
-                "fresh": (server.port, "200", ()),
-                "304": (server.port, "304", (f"If-None-Match: {etag}",)),
-            }
-            results = measure(kinds, arguments)
-            server.stop()
-    floor = results["hello"]
+    with tempfile.TemporaryDirectory() as text, ExitStack() as stack:
+        directory = Path(text)
+        kinds = [*start(directory, arguments, stack)]
+        results: dict[str, list[tuple[float, float, float]]] = {each.name: [] for each in kinds}
+        for _ in range(arguments.rounds):
+            # The slices alternate, because the machine's other load varies.
+            for each in kinds:
+                results[each.name].append(measure(each, arguments))
     for name, slices in results.items():
-        rates, tails = zip(*slices, strict=True)
-        rate, tail = statistics.median(rates), statistics.median(tails)
-        ratios = [one / other for one, (other, _) in zip(rates, floor, strict=True)]
-        tail_ratios = [one / other for one, (_, other) in zip(tails, floor, strict=True)]
-        print(
-            f"{name}: {rate:,.0f} requests/s, p99 {1_000 * tail:.1f} ms; over hello: "
-            f"{statistics.median(ratios):.2f} requests/s, {statistics.median(tail_ratios):.2f} p99"
-        )
+        show(name, slices, results["hello"])
+    pairs = [*zip(results["2 workers"], results["1 worker"], strict=True)]
+    print(
+        f"2 workers over 1 worker: {statistics.median(two[0] / one[0] for two, one in pairs):.2f} requests/s, "
+        f"{statistics.median(two[1] / one[1] for two, one in pairs):.2f} per second of processor time"
+    )
 
 
-def measure(
-    kinds: Mapping[str, tuple[int, str, tuple[str, ...]]], arguments: argparse.Namespace
-) -> dict[str, list[tuple[float, float]]]:
-    """Return requests per second and p99 of each slice. The slices alternate, because the machine's other load varies."""
-    results: dict[str, list[tuple[float, float]]] = {name: [] for name in kinds}
-    for _ in range(arguments.rounds):
-        for name, (port, status, headers) in kinds.items():
-            given = [str(port), str(arguments.seconds), str(arguments.connections), status, _TARGET, *headers]
-            command = [sys.executable, "-m", "tests.bench.requests", *given]
-            latencies = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-            results[name].append((len(latencies) / arguments.seconds, percentiles(latencies)[1]))
-    return results
+def show(name: str, slices: Sequence[tuple[float, float, float]], floor: Sequence[tuple[float, float, float]]) -> None:
+    """Print the medians and the spread of a kind, and its ratios to the yardstick."""
+    rates, busy, tails = zip(*slices, strict=True)
+    ratios = [one[1] / other[1] for one, other in zip(slices, floor, strict=True)]
+    print(
+        f"{name}: {statistics.median(rates):,.0f} requests/s, p99 {1_000 * statistics.median(tails):.1f} ms; per second "
+        f"of processor time {statistics.median(busy):,.0f} ({min(busy):,.0f}-{max(busy):,.0f}), "
+        f"{statistics.median(ratios):.1f} times hello"
+    )
+
+
+def start(directory: Path, arguments: argparse.Namespace, stack: ExitStack) -> Iterator[Kind]:
+    """Start all servers, each in its own directory, and yield what is measured on them."""
+    plain = serve(directory / "plain", arguments.keys, stack, workers=1)
+    workers = [serve(directory / f"of{count}", arguments.keys, stack, workers=count, pins=False) for count in (1, 2)]
+    tls = serve(directory / "tls", arguments.keys, stack, workers=1, has_tls=True)
+    floor = stack.enter_context(hello())
+    etag = validator(plain.port)
+    client = client_command(directory)
+
+    def plain_client(port: int, status: str = "200", *headers: str) -> list[str]:
+        given = [str(port), str(arguments.seconds), str(arguments.connections), status, _TARGET, *headers]
+        return [*pinned(1), *client, *given]
+
+    yield Kind("hello", floor[0], plain_client(floor[1]))
+    yield Kind("fresh", plain.process.pid, plain_client(plain.port))
+    yield Kind("304", plain.process.pid, plain_client(plain.port, "304", f"If-None-Match: {etag}"))
+    given = [str(tls.port), str(arguments.seconds), str(arguments.connections), _TARGET]
+    yield Kind("HTTP/2", tls.process.pid, [*pinned(1), sys.executable, "-m", "tests.bench.requests2", *given])
+    for server, name in zip(workers, ("1 worker", "2 workers"), strict=True):
+        yield Kind(name, server.process.pid, [*client, *plain_client(server.port)[len(pinned(1)) + len(client) :]])
+
+
+def serve(
+    directory: Path, keys: int, stack: ExitStack, *, workers: int, has_tls: bool = False, pins: bool = True
+) -> Server:
+    """Start vortexd with one document of this many keys."""
+    source = directory / "config"
+    source.mkdir(parents=True)
+    lines = [f"section{number % 5}.name{number}: value of {number}" for number in range(keys)]
+    (source / "billing.yml").write_text("\n".join(lines))
+    tls = ""
+    if has_tls:
+        certificate, key = make(directory)
+        tls = f'[tls]\ncertificate = "{certificate}"\nkey = "{key}"'
+    text = _SETTINGS.format(workers=workers, tls=tls, source=source)
+    return stack.enter_context(Server(source, settings=text, prefix=pinned(0) if pins else ()))
+
+
+def pinned(processor: int) -> list[str]:
+    """Return the command that runs another command on one processor. Empty if there is only one, or no such command."""
+    return ["taskset", "-c", str(processor)] if (os.cpu_count() or 1) > 1 and shutil.which("taskset") else []
+
+
+def client_command(directory: Path) -> list[str]:
+    """Return the command of the client: the program in C if there is a compiler, because a client in Python is slower than the server."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        print("there is no C compiler; the client in Python limits the rates")
+        return [sys.executable, "-m", "tests.bench.requests"]
+    program = directory / "requests"
+    subprocess.run([compiler, "-O2", "-o", program, Path(__file__).with_name("requests.c")], check=True)
+    return [str(program)]
+
+
+def measure(kind: Kind, arguments: argparse.Namespace) -> tuple[float, float, float]:
+    """Measure one slice. Returns requests per second, requests per second of processor time, and the p99 in seconds."""
+    before = cpu_seconds(kind.pid)
+    latencies = json.loads(subprocess.run(kind.client, check=True, stdout=subprocess.PIPE).stdout)
+    used = max(_TICK, cpu_seconds(kind.pid) - before)
+    return len(latencies) / arguments.seconds, len(latencies) / used, percentiles(latencies)[1]
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time of a process and its children so far."""
+    total = 0.0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            number, _, rest = path.read_text().partition(" (")
+        except OSError:
+            # The process has ended.
+            continue
+        fields = rest.rpartition(")")[2].split()
+        if pid in (int(number), int(fields[1])):
+            total += (int(fields[11]) + int(fields[12])) * _TICK
+    return total
 
 
 @contextmanager
-def hello() -> Iterator[int]:
-    """Run the yardstick server in a separate process, on a free port."""
+def hello() -> Iterator[tuple[int, int]]:
+    """Run the yardstick server in a separate process, on a free port. Yields its process and its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, "-m", "tests.bench.hello", str(port)], stderr=subprocess.DEVNULL)
+    command = [*pinned(0), sys.executable, "-m", "tests.bench.hello", str(port)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 20
         while True:
@@ -88,7 +186,7 @@ def hello() -> Iterator[int]:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
-        yield port
+        yield process.pid, port
     finally:
         process.terminate()
         process.wait(10)

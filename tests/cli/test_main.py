@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from vortexd import __version__
-from vortexd.auth.tokens import digest_of, load_tokens
 from vortexd.cli import main as cli
 from vortexd.cli.commands import COMMANDS
 from vortexd.core.errors import SettingsError, StartError
@@ -50,7 +49,7 @@ def test_without_anything_it_serves_the_example_and_says_what_to_try(
     assert 0 == cli.main([], system_file=tmp_path / "none.toml")
 
     assert ("127.0.0.1:8888",) == runs[0].server.bind
-    assert str(ROOT / "conf/example") == runs[0].source[0].path
+    assert FilesSettings(path=str(ROOT / "conf/example")) == runs[0].source[0]
     told = capsys.readouterr().out
     assert "curl http://127.0.0.1:8888/billing/prod" in told
     assert "vortexctl watch billing prod --server http://127.0.0.1:8888" in told
@@ -71,11 +70,8 @@ def test_the_command_line_wins_over_the_file(runs: list[Settings], tmp_path: Pat
     arguments = ["--config", str(file), "--source", str(tmp_path), "--bind", "[::1]:1", "--bind", "unix:/run/x"]
 
     assert 0 == cli.main([*arguments, "--log-format", "console"])
-    assert (str(tmp_path), ("[::1]:1", "unix:/run/x"), "console") == (
-        runs[0].source[0].path,
-        runs[0].server.bind,
-        runs[0].log.format,
-    )
+    assert FilesSettings(path=str(tmp_path)) == runs[0].source[0]
+    assert (("[::1]:1", "unix:/run/x"), "console") == (runs[0].server.bind, runs[0].log.format)
 
 
 @pytest.mark.parametrize(
@@ -212,19 +208,6 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert (0, f"vortexd {__version__}\n") == (ended.value.code, capsys.readouterr().out)
 
 
-def test_a_new_token_comes_with_its_entry_for_the_file(capsys: pytest.CaptureFixture[str]) -> None:
-    status = cli.main(["token", "new", "billing"])
-    printed = capsys.readouterr().out
-    token = printed.splitlines()[0]
-    entry = printed[printed.index("[[token]]") :]
-    tokens = load_tokens(entry, "tokens.toml")
-
-    assert 0 == status
-    assert token not in entry
-    assert ["billing"] == [each.principal.name for each in tokens]
-    assert digest_of(token) in entry
-
-
 def test_a_token_without_a_usable_name_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert 2 == cli.main(["token", "new", ""])
     assert "name" in capsys.readouterr().err
@@ -310,6 +293,12 @@ def test_check_says_of_a_daemon_without_a_file_that_the_command_line_is_valid(
     assert "vortexd: the command line is valid\n" == capsys.readouterr().out
 
 
+def uri_of(runs: list[Settings], given: str, tmp_path: Path) -> str:
+    source = source_of(runs, given, tmp_path)
+    assert isinstance(source, GitSettings)
+    return source.uri
+
+
 def source_of(runs: list[Settings], given: str, tmp_path: Path) -> SourceSettings:
     assert 0 == cli.main(["--source", given], system_file=tmp_path / "none.toml")
     (source,) = runs[-1].source
@@ -328,7 +317,7 @@ def test_a_bare_repository_is_served_as_one_and_a_working_tree_as_a_directory(
     assert as_git == source_of(runs, str(bare), tmp_path)
     assert as_git == source_of(runs, "a b%.git", tmp_path)
     assert FilesSettings(path=str(tree)) == source_of(runs, str(tree), tmp_path)
-    assert f"file://{tree}/.git" == source_of(runs, "tree/.git", tmp_path).uri  # type: ignore[union-attr]
+    assert f"file://{tree}/.git" == uri_of(runs, "tree/.git", tmp_path)
 
 
 @pytest.mark.parametrize("missing", ["HEAD", "objects", "refs"])
@@ -349,42 +338,6 @@ def test_an_address_is_served_unless_it_is_a_path_that_is_there(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "host:there").mkdir()
 
-    assert "https://git.example/a.git" == source_of(runs, "https://git.example/a.git", tmp_path).uri  # type: ignore[union-attr]
-    assert "git@git.example:a.git" == source_of(runs, "git@git.example:a.git", tmp_path).uri  # type: ignore[union-attr]
+    assert "https://git.example/a.git" == uri_of(runs, "https://git.example/a.git", tmp_path)
+    assert "git@git.example:a.git" == uri_of(runs, "git@git.example:a.git", tmp_path)
     assert FilesSettings(path=str(tmp_path / "host:there")) == source_of(runs, "host:there", tmp_path)
-
-
-def test_units_are_installed_and_removed_below_a_root_with_a_word_for_each_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    where = ["--root", str(tmp_path), "--prefix", "/usr"]
-    unit = tmp_path / "usr/lib/systemd/system/vortexd.service"
-
-    assert 0 == cli.main(["install-units", *where, "--dry-run"])
-    assert f"{unit}: would be installed" in capsys.readouterr().out.splitlines()
-    assert [] == list(tmp_path.iterdir())
-
-    assert 0 == cli.main(["install-units", *where])
-    assert f"{unit}: installed" in capsys.readouterr().out.splitlines()
-    assert unit.is_file()
-
-    assert 0 == cli.main(["uninstall-units", *where])
-    assert f"{unit}: removed" in capsys.readouterr().out.splitlines()
-    assert not unit.exists()
-
-
-def test_what_can_not_be_installed_is_one_line_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "usr").write_text("in the way")
-
-    assert 1 == cli.main(["install-units", "--root", str(tmp_path)])
-    assert f"vortexd: error: {tmp_path}/usr" in capsys.readouterr().err
-
-
-def test_a_prefix_is_absolute(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["install-units", "--prefix", "usr"])
-
-    assert (2, "vortexd: error: --prefix must be an absolute path; see vortexd install-units --help\n") == (
-        ended.value.code,
-        capsys.readouterr().err,
-    )

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import trio
@@ -38,10 +38,11 @@ class Peer:
 
     async def requested(self) -> Request:
         """Wait for the handshake, and don't answer it yet."""
-        self.request = await self._event()
-        assert isinstance(self.request, Request)
-        self.target = self.request.target
-        return self.request
+        request = await self._event()
+        assert isinstance(request, Request)
+        self.request = request
+        self.target = request.target
+        return request
 
     async def opened(self) -> "Peer":
         await self.requested()
@@ -95,6 +96,12 @@ class Peer:
         event = await self._event()
         assert isinstance(event, CloseConnection), event
         return await self._leave(event)
+
+    async def close_code(self) -> int:
+        """Return the code of the client's close frame, and don't answer it."""
+        event = await self._event()
+        assert isinstance(event, CloseConnection), event
+        return int(event.code)
 
     async def _leave(self, event: CloseConnection) -> int:
         if self._websocket.state is ConnectionState.REMOTE_CLOSING:
@@ -164,3 +171,14 @@ class Servers:
                 yield config, peers[0]
                 # The server doesn't answer the closing handshake.
                 await peers[0].vanish()
+
+
+async def settle() -> None:
+    """Let the client do all that it can do now."""
+    await trio.testing.wait_all_tasks_blocked()
+
+
+async def answering(servers: Servers, answer: Callable[[Peer], Awaitable[object]]) -> None:
+    """Do the same with each connection, forever."""
+    while True:
+        await answer(await servers.peer())

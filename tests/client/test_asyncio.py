@@ -162,7 +162,7 @@ def test_its_keywords_are_those_on_trio_but_for_how_long_a_start_may_take() -> N
 @pytest.mark.parametrize("misspelt", ["tokn", "last_known_god", "starttimeout"])
 def test_a_keyword_that_there_is_not_is_refused(misspelt: str) -> None:
     with pytest.raises(TypeError, match=misspelt):
-        watch(URL, "orders", **{misspelt: None})  # type: ignore[arg-type]
+        watch(URL, "orders", **{misspelt: None})  # type: ignore[arg-type]  # the keyword is the mistake
     assert "vortexd.client" not in [thread.name for thread in threading.enumerate()]
 
 
@@ -179,7 +179,7 @@ def test_every_keyword_reaches_the_client(monkeypatch: pytest.MonkeyPatch) -> No
 
     async def do() -> None:
         with pytest.raises(KeyError):
-            async with watch(URL, "orders", "dev", "main", **options):  # type: ignore[arg-type]
+            async with watch(URL, "orders", "dev", "main", **options):  # type: ignore[arg-type]  # any objects will do
                 pytest.fail("nothing begins")
 
     run(do)

@@ -140,7 +140,7 @@ def test_its_keywords_are_those_on_trio_but_for_how_long_a_start_may_take() -> N
 @pytest.mark.parametrize("misspelt", ["tokn", "last_known_god", "starttimeout"])
 def test_a_keyword_that_there_is_not_is_refused(misspelt: str) -> None:
     with pytest.raises(TypeError, match=misspelt):
-        watch(URL, "orders", **{misspelt: None})  # type: ignore[arg-type]
+        watch(URL, "orders", **{misspelt: None})  # type: ignore[arg-type]  # the keyword is the mistake
     assert "vortexd.client" not in [thread.name for thread in threading.enumerate()]
 
 
@@ -154,7 +154,7 @@ def test_every_keyword_reaches_the_client(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr("vortexd.client.blocking.Background", Elsewhither)
     options = {name: object() for name in list(inspect.signature(watch).parameters)[4:]}
-    with pytest.raises(KeyError), watch(URL, "orders", "dev", "main", **options):  # type: ignore[arg-type]
+    with pytest.raises(KeyError), watch(URL, "orders", "dev", "main", **options):  # type: ignore[arg-type]  # any objects will do
         pytest.fail("nothing begins")
 
     assert [URL, "orders", "dev", "main", options] == given

@@ -32,11 +32,6 @@ def file(tmp_path: Path) -> LastKnownGood:
 
 
 @pytest.fixture
-def servers() -> Servers:
-    return Servers()
-
-
-@pytest.fixture
 def saved(file: LastKnownGood) -> Saved:
     saved = Saved(KEY, version_of(OLD), OLD, time.time() - 60)
     save(file, SUBJECT, saved)
@@ -64,7 +59,7 @@ async def kept_version(file: LastKnownGood) -> str | None:
     """Return the content of the file after all tasks have become idle."""
     await trio.testing.wait_all_tasks_blocked()
     saved = kept(file)
-    return saved and saved.version
+    return saved.version if saved is not None else None
 
 
 async def test_what_a_server_says_is_kept_and_each_change(

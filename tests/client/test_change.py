@@ -17,8 +17,9 @@ def test_the_patch_is_the_servers_where_it_sent_one() -> None:
 
 @pytest.mark.parametrize(("old", "new"), [(A, B), (A, C), ({}, A), (A, {}), (None, A)])
 def test_else_it_is_made_and_leads_from_the_old_document_to_the_new(old: object, new: dict[str, object]) -> None:
-    patch = Change(KEY, "1", "2", new, None, old).patch  # type: ignore[arg-type]
+    patch = Change(KEY, "1", "2", new, None, old).patch  # type: ignore[arg-type]  # the parameter is a document or None
 
+    assert patch is not None
     assert new == jsonpatch.apply_patch(old, patch)
 
 
@@ -30,6 +31,7 @@ def test_two_steps_are_one_from_the_first_to_the_last() -> None:
     both = Change(KEY, "1", "2", B, None, A, A_TO_B).followed_by(Change(KEY, "2", "3", C, {"commit": "c"}, B))
 
     assert both == Change(KEY, "1", "3", C, {"commit": "c"})
+    assert both.patch is not None
     assert C == jsonpatch.apply_patch(A, both.patch)
 
 

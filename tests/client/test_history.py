@@ -97,6 +97,7 @@ def test_what_is_shown_was_the_servers_in_order_and_ends_at_the_newest(steps: li
     for shown in world.shown:
         assert former == shown.old_version
         former = shown.version
+        assert shown.document is not None
         # The client may skip states, but never returns to an earlier state.
         position = world.history.index(shown.document, position)
     assert version_of(world.history[-1]) == former

@@ -83,7 +83,7 @@ def test_a_message_without_a_type_is_ignored() -> None:
 
 
 def changing(*diff: object) -> dict[str, object]:
-    return CHANGE | {"diff": list(diff)}
+    return {**CHANGE, "diff": list(diff)}
 
 
 @pytest.mark.parametrize(

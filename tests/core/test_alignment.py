@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from vortexd.core.alignment import Alignment, align
 from vortexd.core.effort import MAX_DEPTH, Effort
+from vortexd.core.model import Json
 from vortexd.core.version import encode
 
 SCALARS = st.sampled_from([None, True, False, 0, 1, 1.0, 0.0, -0.0, "", "1", "true", "x" * 40])
@@ -31,7 +32,7 @@ def aligned(old: list[Any], new: list[Any], effort: Effort | None = None) -> Ali
 def shown(made: Alignment) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """The edited elements that stay and those that moved, by their places in the whole lists."""
     edited = [pair for pair in made.staying if pair[1] in made.edited]
-    return tuple(  # type: ignore[return-value]
+    return tuple(  # type: ignore[return-value]  # two lists
         [(made.start + index, made.start + new_index) for index, new_index in pairs] for pairs in (edited, made.moved)
     )
 
@@ -238,7 +239,7 @@ def test_repeated_elements_that_were_shifted_are_not_edited_where_they_are() -> 
 
 
 def test_edits_that_are_sure_to_be_much_longer_are_not_made() -> None:
-    old = list(range(100, 200))
+    old: list[Json] = list(range(100, 200))
 
     assert align(old, [*range(300, 400)], entered()) is None
     assert align(old, old[::-1], entered()) is None
@@ -266,8 +267,8 @@ def test_a_list_is_not_begun_with_too_little_effort() -> None:
 
 
 def test_edits_of_one_list_take_no_more_than_the_share_of_the_effort() -> None:
-    old = [{"name": f"n{number}", "text": "x" * 100} for number in range(10)]
-    new = [each | {"text": "y" * 100} for each in old]
+    old: list[Json] = [{"name": f"n{number}", "text": "x" * 100} for number in range(10)]
+    new: list[Json] = [{"name": f"n{number}", "text": "y" * 100} for number in range(10)]
     spent = 300 + 5 * 20 + (len(encode(old)) + len(encode(new)) - 2 - 1) // 25
 
     assert align(old, new, entered(60_000 + spent)) is not None

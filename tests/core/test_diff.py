@@ -16,7 +16,7 @@ from vortexd.core import diff as diff_module
 from vortexd.core.alignment import Alignment
 from vortexd.core.diff import diff, is_same, patch_between, steps
 from vortexd.core.effort import Effort
-from vortexd.core.model import Config, Key
+from vortexd.core.model import Config, Json, Key
 from vortexd.core.version import encode, version_of
 
 NAMES = st.sampled_from(["", "a", "b", "/", "~", "~1", "~0", "a/b", "0", "-", "é", "\U0001f600", "a.b[0]"]) | st.text(
@@ -108,7 +108,8 @@ def test_R21_a_list_with_edits_within_its_elements_is_led_to_exactly(data: st.Da
 @given(old=st.lists(st.sampled_from("abcdefgh"), max_size=40), new=st.permutations("aabbcdefghhhij"))
 def test_R21_elements_that_move_between_repeated_ones_are_led_to_exactly(old: list[str], new: list[str]) -> None:
     # Long, so that a move pays.
-    before, after = ([text * 40 for text in each] for each in (old, new))
+    before: list[Json] = [text * 40 for text in old]
+    after: list[Json] = [text * 40 for text in new]
 
     assert encode({"list": after}) == applied({"list": before}, diff({"list": before}, {"list": after}))
 
@@ -170,7 +171,7 @@ def test_M18_names_are_escaped_and_in_order() -> None:
     ] == diff(old, new)
 
 
-LONG = list(range(5_000))
+LONG: list[Json] = list(range(5_000))
 
 
 def edited(change: str) -> list[Any]:
@@ -239,7 +240,7 @@ def package(number: int, **more: Any) -> dict[str, Any]:
     }
 
 
-PACKAGES = [package(number) for number in range(500)]
+PACKAGES: list[Any] = [package(number) for number in range(500)]
 
 
 def test_an_edited_element_of_a_long_list_is_a_patch_within_it() -> None:
@@ -289,11 +290,16 @@ def test_edits_of_a_list_may_be_longer_than_the_list_by_128_bytes(longer: int) -
     """Three replacements of one letter each take 127 bytes around what is in the list, too."""
     edits = [{"op": "replace", "path": f"/list/{index}", "value": "b"} for index in range(4)]
     stays = "x" * (len(orjson.dumps(edits)) - len(orjson.dumps(["b", "b", "b", "b", ""])) - longer)
-    old, new = {"list": [*"aaaa", stays]}, {"list": [*"bbbb", stays]}
+    old: dict[str, Json] = {"list": [*"aaaa", stays]}
+    new: dict[str, Json] = {"list": [*"bbbb", stays]}
     whole = [{"op": "replace", "path": "/list", "value": new["list"]}]
 
     assert longer == len(orjson.dumps(edits)) - len(orjson.dumps(new["list"]))
     assert diff(old, new) == (edits if longer <= 128 else whole)
+
+
+def element_of(text: str, stays: str) -> dict[str, Json]:
+    return {**dict.fromkeys("abcd", text), "e": stays}
 
 
 @pytest.mark.parametrize("longer", [127, 128, 129, 130])
@@ -301,10 +307,10 @@ def test_edits_of_an_element_may_be_longer_than_the_element_by_128_bytes(longer:
     edits = [{"op": "replace", "path": f"/list/1/{name}", "value": "b"} for name in "abcd"]
     element = dict.fromkeys("abcd", "b")
     stays = "x" * (len(orjson.dumps(edits)) - len(orjson.dumps({**element, "e": ""})) - longer)
-    old, new = ({"list": [0, {**dict.fromkeys("abcd", text), "e": stays}, 9]} for text in "ab")
-    whole = [{"op": "replace", "path": "/list/1", "value": new["list"][1]}]
+    old, new = (element_of(text, stays) for text in "ab")
+    whole = [{"op": "replace", "path": "/list/1", "value": new}]
 
-    assert diff(old, new) == (edits if longer <= 128 else whole)
+    assert diff({"list": [0, old, 9]}, {"list": [0, new, 9]}) == (edits if longer <= 128 else whole)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +318,7 @@ def test_edits_of_an_element_may_be_longer_than_the_element_by_128_bytes(longer:
     [[*range(5_000, 10_000)], [*range(5_000, 0, -1)], Random(1).sample(range(5_000), 5_000), [*range(0, 5_000, 2)], []],
     ids=["others", "turned", "shuffled", "half", "none"],
 )
-def test_M18_a_list_that_changed_everywhere_is_replaced(new: list[int]) -> None:
+def test_M18_a_list_that_changed_everywhere_is_replaced(new: list[Json]) -> None:
     assert [{"op": "replace", "path": "/l", "value": new}] == diff({"l": LONG}, {"l": new})
 
 
@@ -321,15 +327,15 @@ def test_a_list_from_nothing_is_one_operation() -> None:
 
 
 def test_more_edits_than_can_be_afforded_replace_the_list() -> None:
-    new = [package(number, version="9") for number in range(3_000)]
-    old = [package(number) for number in range(3_000)]
+    new: list[Json] = [package(number, version="9") for number in range(3_000)]
+    old: list[Json] = [package(number) for number in range(3_000)]
 
     assert [{"op": "replace", "path": "/l", "value": new}] == diff({"l": old}, {"l": new})
 
 
 def test_a_list_that_takes_too_much_leaves_enough_for_others() -> None:
-    old = [package(number) for number in range(3_000)]
-    new = [package(number, version="9") for number in range(3_000)]
+    old: list[Json] = [package(number) for number in range(3_000)]
+    new: list[Json] = [package(number, version="9") for number in range(3_000)]
     few = copy.deepcopy(PACKAGES)
     few[3]["version"] = few[400]["version"] = "9"
     operations = diff({"a": old, "b": PACKAGES}, {"a": new, "b": few})
@@ -349,8 +355,8 @@ def test_equal_lists_are_no_operation_where_nothing_is_looked_into_any_more() ->
 
 
 def test_many_lists_beside_each_other_are_not_within_each_other() -> None:
-    old = {f"{number:02}": [0, 1, 2, 3] for number in range(40)}
-    new = {name: [4, 1, 2, 5] for name in old}
+    old: dict[str, Json] = {f"{number:02}": [0, 1, 2, 3] for number in range(40)}
+    new: dict[str, Json] = {name: [4, 1, 2, 5] for name in old}
 
     assert [f"/{name}/{index}" for name in old for index in (0, 3)] == [each["path"] for each in diff(old, new)]
 
@@ -396,7 +402,7 @@ def test_R21_long_lists_of_every_kind_are_led_to_exactly(length: int, seed: int)
 
 def histories() -> list[tuple[str, list[Any], list[Any]]]:
     """Lists such as there are, before and after edits such as there are."""
-    catalogue = [
+    catalogue: list[dict[str, Any]] = [
         {"title": f"Schema {number}", "url": f"https://schemas.example/{number}.json", "files": [f"*.s{number}"]}
         for number in range(1_400)
     ]
@@ -471,6 +477,12 @@ def pieces(elements: list[Any], length: int) -> tuple[list[Any], list[Any]]:
     return lists, [each[::-1] for each in lists]
 
 
+def numbered(*sides: list[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Each list as an object whose names are the indices."""
+    old, new = ({str(at): each for at, each in enumerate(side)} for side in sides)
+    return old, new
+
+
 WORST: list[tuple[str, Any, Any]] = [
     ("equal", NUMBERS, [*NUMBERS]),
     ("all different", NUMBERS, ten_thousand(int, 10_000)),
@@ -492,7 +504,7 @@ WORST: list[tuple[str, Any, Any]] = [
     ),
     ("many lists", *pieces(NUMBERS, 10)),
     ("many lists of objects", *pieces(MANY, 100)),
-    ("many lists in an object", *({str(at): each for at, each in enumerate(lists)} for lists in pieces(NUMBERS, 10))),
+    ("many lists in an object", *numbered(*pieces(NUMBERS, 10))),
 ]
 
 
@@ -568,12 +580,13 @@ def test_a_change_of_a_tiny_document_is_a_patch(old: dict[str, Any], new: dict[s
 
 def test_a_patch_may_be_longer_than_the_document_by_4096_bytes() -> None:
     """One byte makes the difference."""
-    old, new = {f"name{index}": 0 for index in range(100)}, {"a": ""}
+    old: dict[str, Json] = {f"name{index}": 0 for index in range(100)}
+    new: dict[str, Json] = {"a": ""}
     filling = 4_096 - (len(orjson.dumps(diff(old, new))) - len(encode(new)))
     patches = {}
     for size in (filling, filling + 1):
         # A name that is removed is only in the patch.
-        before = {**old, "x" * (size - len('{"op":"remove","path":"/"},')): 0}
+        before: dict[str, Json] = {**old, "x" * (size - len('{"op":"remove","path":"/"},')): 0}
         patches[size] = patch_between(config(before), config(new))
         assert len(orjson.dumps(diff(before, new))) == len(encode(new)) + 4_096 + size - filling
 

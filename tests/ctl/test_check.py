@@ -190,7 +190,7 @@ def test_a_working_tree_is_read_as_it_is_and_as_git_will_have_it(
         "good": "shop.yml",
         "bad": "new.yml",
         "through": "../shared/new.yml",
-        "outside": tree / "prod/shop.yml",
+        "outside": str(tree / "prod/shop.yml"),
         "up": "../../x",
     }.items():
         (tree / f"prod/{name}.yml").symlink_to(target)

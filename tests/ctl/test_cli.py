@@ -1,5 +1,7 @@
 """vortexctl as users type it: its output and its exit status."""
 
+import argparse
+import errno
 import os
 import re
 import subprocess
@@ -9,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from vortexd import __version__
-from vortexd.ctl import cli
+from vortexd.core.errors import SettingsError
+from vortexd.ctl import cli, completion
 from vortexd.ctl.completion import command_of
+from vortexd.ctl.errors import CtlError
 
 PAGE = Path(__file__).parents[2] / "man" / "vortexctl.1"
 
@@ -163,3 +167,52 @@ def test_an_encoding_without_the_characters_is_one_line() -> None:
         done.returncode,
         done.stderr,
     )
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Make a command end with an error."""
+
+    def fail(_: argparse.Namespace) -> int:
+        raise error
+
+    monkeypatch.setattr(completion, "run", fail)
+
+
+def test_each_problem_of_the_settings_is_a_line_with_its_place(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(monkeypatch, SettingsError([("server.bind[0]", "must be\x1b text"), ("", "can't be read")], "a.toml"))
+
+    assert 2 == cli.main(["completion", "bash"])
+    assert [
+        "vortexctl: error: a.toml: server.bind[0]: must be\\x1b text",
+        "vortexctl: error: a.toml: can't be read",
+    ] == capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize("status", [1, 2, 3])
+def test_an_error_of_a_command_is_one_line_with_its_status(
+    status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(monkeypatch, CtlError("no\nserver", status))
+
+    assert status == cli.main(["completion", "bash"])
+    assert ("", "vortexctl: error: no\\nserver\n") == capsys.readouterr()
+
+
+def test_ctrl_c_is_130_without_a_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    failing(monkeypatch, KeyboardInterrupt())
+
+    assert 130 == cli.main(["completion", "bash"])
+    assert ("", "") == capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "full", "state.json"), OSError(errno.EACCES, "denied"), ValueError("bug")]
+)
+def test_an_error_that_is_not_of_the_output_is_not_hidden(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, error)
+
+    with pytest.raises(type(error)) as caught:
+        cli.main(["completion", "bash"])
+    assert error is caught.value

@@ -35,12 +35,13 @@ PROFILES = [
     {"name": "eu", "because": "spring.profiles.include", "place": None},
     {"name": "prod", "because": None, "place": None},
 ]
+SOURCE: dict[str, object] = {"root": "file:/config/", "revision": "abc", "origin": None, "profiles": PROFILES}
 SAID = {
     "app": "shop",
     "profile": "prod",
     "label": "main",
     "version": "0" * 16,
-    "sources": [{"root": "file:/config/", "revision": "abc", "origin": None, "profiles": PROFILES}],
+    "sources": [SOURCE],
     "layers": LAYERS,
     "keys": KEYS,
 }
@@ -56,7 +57,7 @@ def explain(capsys: pytest.CaptureFixture[str], said: Said, *arguments: str) -> 
 
 def test_the_newest_commit_of_each_source_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     origin = {"commit": "0123456789abcdef", "author": "A\x1bnn", "time": "2030-01-01T00:00:00Z"}
-    sources = [{**SAID["sources"][0], "origin": origin}, {**SAID["sources"][0], "origin": None}]
+    sources = [{**SOURCE, "origin": origin}, {**SOURCE, "origin": None}]
     _, lines, _, _ = explain(capsys, (200, {**SAID, "sources": sources}))
 
     assert "last changed by A\\x1bnn at 2030-01-01T00:00:00Z in commit 0123456789ab" == lines[1]

@@ -3,6 +3,7 @@
 import argparse
 import http.server
 import socket
+import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,11 +30,10 @@ def test_a_path_is_asked_for_with_its_parameters_and_the_token() -> None:
 def test_a_unix_socket_is_asked_as_well(tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
 
-    class UnixServer(http.server.HTTPServer):
-        address_family = socket.AF_UNIX
-
-        def server_bind(self) -> None:
-            self.socket.bind(path)
+    class UnixServer(socketserver.UnixStreamServer):
+        def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
+            # The handler expects an address of a client.
+            return super().get_request()[0], ("", 0)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

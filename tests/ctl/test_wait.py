@@ -1,6 +1,7 @@
 """`vortexctl wait`: when it ends, with which status, and its output."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -16,8 +17,13 @@ REJECTED = instance("b", "rejected", ack={"version": "v2", "status": "rejected",
 
 
 @pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vortexd.ctl.wait._INTERVAL", 0.01)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between requests. The clock jumps over them."""
+    found: list[float] = []
+    monotonic = time.monotonic
+    monkeypatch.setattr(time, "sleep", found.append)
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + sum(found))
+    return found
 
 
 def wait(*answers: Said, more: tuple[str, ...] = ("--timeout", "10s")) -> tuple[int, Answering]:
@@ -71,6 +77,18 @@ def test_it_ends_with_0_once_all_have_applied_it(capsys: pytest.CaptureFixture[s
     assert (0, 3) == (status, len(server.asked))
     assert "billing:prod:main  v2  2 of 2 applied (100 %)\n" == capsys.readouterr().out
     assert "/api/v1/fleet?app=billing&profile=prod&state=rejected&limit=1000" == server.asked[0]
+
+
+def test_it_asks_once_a_second_and_at_the_end_of_the_time(pauses: list[float]) -> None:
+    status, server = wait(page(), more=("--timeout", "2500ms"))
+
+    # The fifth request asks for the silent instances.
+    states = ["rejected"] * 4 + ["silent"]
+    assert (1, states) == (status, [each.partition("state=")[2].partition("&")[0] for each in server.asked])
+    assert [1.0, 1.0] == pauses[:2]
+    # The requests take a little time, too.
+    assert 0.0 < pauses[2] < 0.5
+    assert 3 == len(pauses)
 
 
 def test_it_ends_with_1_at_once_where_one_has_rejected_it_and_says_who_and_why(

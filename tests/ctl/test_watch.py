@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import logging
+import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.client.said import KEY, change, message, snapshot
+from tests.client.said import change, message, snapshot
 from tests.client.server import Peer, Servers
-from vortexd.client import Change
+from vortexd.client.link import REFUSED
 from vortexd.client.replica import version_of
 from vortexd.core.model import Key
 from vortexd.ctl import cli
 from vortexd.ctl.errors import CtlError
-from vortexd.ctl.hook import run_hook, variables_of
 from vortexd.ctl.output import JsonLines, Lines, OutputFormat
 from vortexd.ctl.printing import Paint
 from vortexd.ctl.server import Server
@@ -27,13 +28,22 @@ from vortexd.ctl.watch import Hook, follow
 from .answering import Said, answering
 
 OLD, NEW = {"pool": {"size": 1}, "word": "a"}, {"pool": {"size": 2}, "word": "\x1b[2J"}
-PATCH = [
+PATCH: list[dict[str, Any]] = [
     {"op": "replace", "path": "/pool/size", "value": 2},
     {"op": "replace", "path": "/word", "value": "\x1b[2J"},
 ]
 OTHER = Key("billing", "dev", "main")
 V_OLD, V_NEW = version_of(OLD), version_of(NEW)
 SERVER = Server("http://config.example:8888")
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """The command adds a handler to the log of the client."""
+    handlers = logging.getLogger("vortexd").handlers
+    before = handlers[:]
+    yield
+    handlers[:] = before
 
 
 async def watched(
@@ -211,8 +221,10 @@ async def test_a_command_gets_the_document_and_says_what_it_failed_with(
 
 
 async def test_what_changes_while_a_command_runs_is_one_run_with_the_newest(tmp_path: Path) -> None:
-    gate, out = tmp_path / "gate", tmp_path / "out"
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
     documents = [{"n": number} for number in range(5)]
+    received: list[object] = []
 
     async def script(servers: Servers) -> None:
         peer = await servers.opened()
@@ -221,63 +233,24 @@ async def test_what_changes_while_a_command_runs_is_one_run_with_the_newest(tmp_
         await trio.testing.wait_all_tasks_blocked()
         for old, new in itertools.pairwise(documents):
             await peer.say(change(old, new, [{"op": "replace", "path": "/n", "value": new["n"]}]))
-            while not out.exists():  # noqa: ASYNC110
-                await trio.sleep(0.01)
-        await trio.testing.wait_all_tasks_blocked(0.1)
-        gate.touch()
-        while out.read_text().count("\n") < 2:  # noqa: ASYNC110
-            await trio.sleep(0.01)
+            if new == documents[1]:
+                received.append(json.loads(await output.receive_some()))
+        await trio.testing.wait_all_tasks_blocked()
+        os.write(release, b"\n\n")
+        received.append(json.loads(await output.receive_some()))
         await told_off(peer)
 
-    hook = Hook(f"cat >>{out}; echo >>{out}; while ! test -e {gate}; do sleep 0.01; done", 60.0, None)
-    await watched(Servers(), script, hook=hook)
-
-    assert [{"n": 1}, {"n": 4}] == [json.loads(line) for line in out.read_text().splitlines()]
-
-
-CHANGE = Change(KEY, V_OLD, V_NEW, NEW, {"commit": "abc", "author": "A\x1bda"})
-
-
-async def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
-    pid = tmp_path / "pid"
-    problem = await run_hook(f"trap '' TERM; sleep 100 & echo $! >{pid}; wait", CHANGE, 0.3, None)
-
-    assert "the command took longer than 0.3 s, and was killed" == problem
-    with trio.fail_after(10):
-        while is_running(pid.read_text().strip()):  # noqa: ASYNC110
-            await trio.sleep(0.01)
-
-
-def is_running(pid: str) -> bool:
-    """Whether a process runs. A process without a parent may stay as a zombie."""
+    read, write = os.pipe()
+    # Opening it for reading and writing doesn't wait for another end.
+    release = os.open(gate, os.O_RDWR)
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+        async with trio.lowlevel.FdStream(read) as output:
+            await watched(Servers(), script, hook=Hook(f"cat; read line <{gate}", 60.0, write))
+    finally:
+        os.close(write)
+        os.close(release)
 
-
-async def test_a_command_need_not_read_what_it_is_given() -> None:
-    large = Change(KEY, V_OLD, V_NEW, {"a": "x" * 1_000_000})
-
-    assert None is await run_hook("exec true", large, 10.0, None)
-
-
-async def test_the_end_of_a_key_is_an_empty_input_and_no_version() -> None:
-    ended = Change(KEY, V_OLD, None, None)
-
-    assert None is await run_hook('test -z "$(cat)" -a -z "$VORTEX_VERSION"', ended, 10.0, None)
-
-
-def test_what_a_command_learns_is_printable() -> None:
-    assert {
-        "VORTEX_APP": "orders",
-        "VORTEX_PROFILE": "dev",
-        "VORTEX_LABEL": "main",
-        "VORTEX_VERSION": V_NEW,
-        "VORTEX_OLD_VERSION": V_OLD,
-        "VORTEX_COMMIT": "abc",
-        "VORTEX_AUTHOR": "A\\x1bda",
-    } == variables_of(CHANGE)
+    assert [{"n": 1}, {"n": 4}] == received
 
 
 # The command line.
@@ -344,3 +317,54 @@ def test_what_would_be_tried_for_ever_is_said_at_once(
     with answering(answer) as server:
         assert 3 == cli.main(["watch", "--server", server.url, "a"])
     assert told in capsys.readouterr().err
+
+
+# The end of the command.
+
+
+def ending(monkeypatch: pytest.MonkeyPatch, outcome: str | BaseException | None) -> Callable[[], int]:
+    """Make `follow` end in this way. Return the function that runs the command."""
+
+    async def end(*_: object, **__: object) -> str | None:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr("vortexd.ctl.watch.follow", end)
+
+    def run() -> int:
+        with answering((304, "", {"X-Vortex-Version": V_OLD})) as server:
+            options = cli.parser(["watch"]).parse_args(["watch", "--server", server.url, "a"])
+            status: int = options.run(options)
+        return status
+
+    return run
+
+
+def test_a_refusal_for_good_is_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CtlError, match="^http://127.0.0.1:[0-9]+ refused this client: closed with 4403$") as caught:
+        ending(monkeypatch, "closed with 4403")()
+    assert 3 == caught.value.status
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), BaseExceptionGroup("", [KeyboardInterrupt()])])
+def test_ctrl_c_is_130(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 130 == ending(monkeypatch, error)()
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), ExceptionGroup("", [BrokenPipeError()])])
+def test_the_end_of_the_reader_is_an_error_of_its_own(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BrokenPipeError):
+        ending(monkeypatch, error)()
+
+
+def test_only_refusals_in_the_log_of_the_client_are_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = logging.getLogger("vortexd")
+    assert 0 == ending(monkeypatch, None)()
+    log.warning("connected to %s", "x")
+    log.warning(REFUSED, "AUTH_FAILED", "not this\x1b pattern")
+
+    told = "the server refused a message: AUTH_FAILED not this\\x1b pattern"
+    assert f"vortexctl: warning: {told}\n" == capsys.readouterr().err

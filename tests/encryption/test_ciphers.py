@@ -10,11 +10,13 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vortexd.encryption.ciphers import AesEncryptor, Encryptor, RsaEncryptor, Undecryptable, derive_key
+from vortexd.encryption.ciphers import AesEncryptor, RsaEncryptor, derive_key
+from vortexd.encryption.contract import Encryptor, Undecryptable
 
 RECORDED = json.loads((Path(__file__).parent / "vectors.json").read_text())
-KEY = load_pem_private_key(RECORDED["private_key"].encode(), None)
-assert isinstance(KEY, RSAPrivateKey)
+_LOADED = load_pem_private_key(RECORDED["private_key"].encode(), None)
+assert isinstance(_LOADED, RSAPrivateKey)
+KEY: RSAPrivateKey = _LOADED
 MYSECRET = "682bc583f4641835fa2db009355293665d2647dade3375c0ee201de2a49f7bda"
 FORMS: dict[str, Encryptor] = {
     "aes": AesEncryptor("foo"),

@@ -3,15 +3,17 @@
 import pytest
 
 from vortexd.core.model import PropertySource, Scalar
-from vortexd.encryption.ciphers import AesEncryptor, Undecryptable
+from vortexd.encryption.ciphers import AesEncryptor
+from vortexd.encryption.contract import OneKey, Undecryptable
 from vortexd.encryption.decryptor import Decryptor
-from vortexd.encryption.keys import OneKey
 
 AES = AesEncryptor("foo")
 
 
 class Counting:
     """An encryptor that counts, whose ciphertexts are the texts backwards."""
+
+    public_key = None
 
     def __init__(self) -> None:
         self.decrypted: list[str] = []

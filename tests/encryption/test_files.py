@@ -27,8 +27,9 @@ from vortexd.settings.encryption import EncryptionSettings
 HERE = Path(__file__).parent
 VECTORS = json.loads((HERE / "vectors.json").read_text())
 PEM = VECTORS["private_key"].encode()
-KEY = load_pem_private_key(PEM, None)
-assert isinstance(KEY, RSAPrivateKey)
+_LOADED = load_pem_private_key(PEM, None)
+assert isinstance(_LOADED, RSAPrivateKey)
+KEY: RSAPrivateKey = _LOADED
 STORE = (HERE / "keys.p12").read_bytes()
 
 

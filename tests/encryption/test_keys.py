@@ -9,8 +9,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from vortexd.encryption import pkcs12, prefixes
-from vortexd.encryption.ciphers import AesEncryptor, RsaEncryptor, Undecryptable
-from vortexd.encryption.keys import KeyStore, NoSuchKey, OneKey
+from vortexd.encryption.ciphers import AesEncryptor, RsaEncryptor
+from vortexd.encryption.contract import NoSuchKey, OneKey, Undecryptable
+from vortexd.encryption.keys import KeyStore
 
 RECORDED = json.loads((Path(__file__).parent / "answers.json").read_text())
 STORE = (Path(__file__).parent / "keys.p12").read_bytes()

@@ -1,5 +1,6 @@
 """Instances of the fleet: connections, acks and departures. All data stays within its bounds."""
 
+import math
 from typing import Any
 
 import attrs
@@ -326,3 +327,28 @@ def test_counts_are_those_of_the_instances_whatever_happens(steps: list[tuple[st
         fleets.fleet.leave(model.instance, fleets.now)
     fleets.fleet.forget(fleets.now + 1_000)
     assert (0, [], {}) == (fleets.fleet._listed, list(fleets.fleet.keys()), fleets.fleet._left)
+
+
+def test_the_last_word_of_an_instance_is_when_it_acknowledged_its_main_key(fleets: Fleets) -> None:
+    one, unlisted = fleets.join("one"), fleets.join("")
+    assert -math.inf == fleets.fleet.last_word(one)
+    fleets.now += 5
+    fleets.say(one, "v1", key=OTHER_KEY)
+    assert -math.inf == fleets.fleet.last_word(one)
+    fleets.say(one, "v0", "rejected")
+    fleets.now += 5
+    assert 1_005.0 == fleets.fleet.last_word(one)
+    assert None is fleets.fleet.last_word(unlisted)
+
+
+def test_an_instance_of_a_key_that_has_no_instance_has_no_last_word(fleets: Fleets) -> None:
+    assert None is fleets.fleet.last_word(Instance(KEY, "id", "127.0.0.1", "one", 0.0))
+
+
+def test_new_settings_count_for_the_instances_that_join_later(fleets: Fleets) -> None:
+    fleets.join("one")
+    fleets.fleet.replace(FleetSettings(instances=1))
+    fleets.join("two")
+
+    assert {"one": "silent"} == fleets.states()
+    assert 1 == fleets.state().unlisted

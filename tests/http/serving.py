@@ -1,6 +1,6 @@
 """Serves HTTP on a real socket of 127.0.0.1, with documents that the test sets."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 import attrs
@@ -12,10 +12,11 @@ from vortexd.auth import Gate
 from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.core.model import BrokenFile, Config, Files, HeldBack, Json, Key, Names, PropertySource, Tree
 from vortexd.encryption.decryptor import Decryptor
+from vortexd.http.adapter.quart import QuartBodies
 from vortexd.http.app import create_app
 from vortexd.http.bridge import Bridge
 from vortexd.http.configuration import ReadsConfig
-from vortexd.http.endpoint import Endpoint
+from vortexd.http.endpoint import Endpoint, Headers
 from vortexd.http.routes import Routes, standard_routes
 from vortexd.net.listener import Accepted, Listener
 from vortexd.observe.metrics import Metrics
@@ -25,6 +26,11 @@ from vortexd.resolve.tree import ParsedFiles, ParsedTree, broken_files, parse_tr
 from vortexd.settings.formats import FormatSettings
 from vortexd.settings.http import HttpSettings
 from vortexd.settings.server import ServerSettings
+
+
+async def quart_at_once() -> type[QuartBodies]:
+    """Stands for `import_quart`, without its thread, which a fake clock doesn't wait for."""
+    return QuartBodies
 
 
 class FakeReader:
@@ -84,7 +90,7 @@ class FakeReader:
         if key.label not in ("main", "release/1.0"):
             raise UnknownLabel("no such label")
         if key not in self._configs:
-            sources = (PropertySource("file:/config/shop.yml", dict(self.document), dict(self.origins)),)  # type: ignore[arg-type]
+            sources = (PropertySource("file:/config/shop.yml", dict(self.document), dict(self.origins)),)  # type: ignore[arg-type]  # the documents of tests have only scalars
             self._configs[key] = attrs.evolve(config(key, self.document), sources=sources)
         return self._configs[key]
 
@@ -162,6 +168,11 @@ class FilesReader:
         return self._listing.labels[label].names
 
 
+def headers_of(headers: Mapping[str, str]) -> Headers:
+    """Headers as an endpoint gets them."""
+    return Headers([(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()])
+
+
 @attrs.define
 class Serving:
     """A running listener."""
@@ -185,7 +196,7 @@ class Serving:
                 await stream.send_all(data)
                 return await read_all(stream)
 
-    async def ask(self, target: str, method: str = "GET", body: bytes = b"", **headers: str) -> "Response":
+    async def ask(self, target: str, method: str = "GET", body: bytes = b"", /, **headers: str) -> "Response":
         lines = [f"{method} {target} HTTP/1.1", "Host: localhost", "Connection: close"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         if body:
@@ -199,13 +210,6 @@ class Response:
     status: int
     headers: dict[str, str]
     body: bytes
-
-
-async def wait_until(is_true: Callable[[], object]) -> None:
-    """Wait for something that nothing signals."""
-    with trio.fail_after(10):
-        while not is_true():  # noqa: ASYNC110
-            await trio.sleep(0.01)
 
 
 async def read_all(stream: trio.SocketStream) -> bytes:
@@ -246,7 +250,7 @@ async def serving(
     fake, metrics = FakeReader(), Metrics()
     gate = gate or open_gate()
     routes = standard_routes(reader or fake, metrics, more=more, settings=http, is_open=lambda: gate.is_open)
-    bridge = Bridge(create_app(routes, metrics, lambda: settings.body_bytes, timestamp, gate), settings)
+    bridge = Bridge(create_app(routes, metrics, lambda: settings.body_bytes, timestamp, gate, quart_at_once), settings)
     listener = Listener(settings)
     websockets: list[Accepted] = []
 

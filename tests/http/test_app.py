@@ -192,8 +192,8 @@ async def test_a_body_over_the_limit_is_413() -> None:
 @pytest.mark.parametrize(("size", "status"), [(3, 200), (70_000, 413)])
 async def test_a_get_with_a_body_is_answered_within_the_same_bounds(size: int, status: int) -> None:
     async with serving(ServerSettings(body_bytes=65_536)) as http:
-        assert status == (await http.ask("/shop/dev", body=b"x" * size)).status
-        assert status == (await http.ask("/health", body=b"x" * size)).status
+        assert status == (await http.ask("/shop/dev", "GET", b"x" * size)).status
+        assert status == (await http.ask("/health", "GET", b"x" * size)).status
 
 
 async def test_H15_a_form_is_not_parsed() -> None:

@@ -6,12 +6,14 @@ import socket
 import pytest
 import trio
 from structlog.testing import capture_logs
+from trio.testing import wait_all_tasks_blocked
 
-from tests.fakes import open_gate
-from tests.http.serving import FilesReader, read_all, serving, wait_until
+from tests.fakes import open_gate, wait_until
+from tests.http.serving import FilesReader, read_all, serving
 from vortexd.auth import Gate
-from vortexd.http import client_stream
+from vortexd.http import client_stream, http1
 from vortexd.http.client_stream import ClientStream
+from vortexd.net.head import Head
 from vortexd.net.listener import Accepted
 from vortexd.net.places import Standing
 from vortexd.net.proxies import Sender
@@ -107,7 +109,6 @@ async def test_who_goes_on_sending_for_ever_is_cut_off(monkeypatch: pytest.Monke
             with trio.fail_after(10), pytest.raises(trio.BrokenResourceError):
                 while True:
                     await stream.send_all(b"x")
-                    await trio.sleep(0.001)
         await wait_until(lambda: not http.connections.child_tasks)
 
 
@@ -173,7 +174,7 @@ async def test_an_empty_line_behind_a_request_wins_an_idle_connection_no_time() 
         async with await http.connect() as stream:
             await stream.send_all(POST)
             assert [405] == statuses(await stream.receive_some(65_536))
-            await trio.sleep(0.01)
+            await wait_all_tasks_blocked()
             await stream.send_all(b"\r\n")
             with trio.fail_after(5):
                 assert b"" == await read_all(stream)
@@ -256,6 +257,53 @@ async def test_methods_are_case_sensitive(method: str) -> None:
     assert (405, "GET, HEAD") == (answer.status, answer.headers["allow"])
 
 
+async def test_the_head_of_a_first_request_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "in_origin_form", lambda _: pytest.fail("parsed again"))
+    async with serving() as http:
+        assert [200] == statuses(await http.exchange(LAST))
+
+
+async def test_who_sends_more_behind_a_last_request_reads_the_answer() -> None:
+    async with serving() as http:
+        async with await http.connect() as stream:
+            await stream.send_all(LAST + b"x" * 1_000)
+            first = await stream.receive_some(65_536)
+            await stream.send_all(b"x" * 1_000_000)
+            rest = await read_all(stream)
+
+    assert [200] == statuses(first)
+    assert b"" == rest
+
+
+async def test_a_later_request_that_is_refused_gets_the_same_error_as_a_first_one() -> None:
+    bad = b"GET /shop/dev HTTP/2.0\r\nHost: localhost\r\n\r\n"
+    async with serving() as http:
+        first, later = await http.exchange(bad), await http.exchange(HEALTH + bad)
+
+    assert [505] == statuses(first)
+    assert later.endswith(first)
+
+
+async def test_a_connection_that_was_handed_over_does_not_come_back_and_its_responses_look_the_same(
+    writes: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads: list[bytes] = []
+    answer = http1.Http1._answer
+
+    async def noted(connection: http1.Http1, head: Head) -> None:
+        heads.append(head.target)
+        await answer(connection, head)
+
+    monkeypatch.setattr(http1.Http1, "_answer", noted)
+    async with serving() as http:
+        answers = await http.exchange(HEALTH + POST + HEALTH + LAST)
+
+    assert [200, 405, 200, 200] == statuses(answers)
+    assert [b"/health"] == heads
+    lines = [re.sub(rb"date: [^\r]*", b"", each) for each in writes]
+    assert lines[0] == lines[2]
+
+
 # What the bridge says of a connection, for the limits.
 
 
@@ -293,11 +341,12 @@ async def stood(*parts: bytes, may_read: bool = True) -> list[str]:
         http.connections.start_soon(http.bridge.serve, accepted)
         with trio.fail_after(10):
             for part in parts[1:]:
-                await wait_until(lambda: standing.said[-1:] in (["idles"], ["reads"]))
+                await wait_all_tasks_blocked()
+                assert standing.said[-1:] in (["idles"], ["reads"])
                 await client.send_all(part)
-                await trio.sleep(0.02)
+            await wait_all_tasks_blocked()
             if may_read:
-                await wait_until(lambda: standing.said[-1:] == ["idles"])
+                assert ["idles"] == standing.said[-1:]
         await client.aclose()
     return standing.said
 

@@ -1,27 +1,34 @@
 """Spring's routes over HTTP, on files: forms, plain files, rights to them, and responses that are made once."""
 
+import contextlib
 import gc
 import json
 import threading
 import weakref
 from collections import Counter
+from functools import lru_cache
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
-from tests.fakes import open_gate
-from tests.http.serving import FilesReader, Response, Serving, serving, wait_until
-from vortexd.auth import Authority, Gate, Tokens, load_tokens
+from tests.fakes import open_gate, wait_until
+from tests.http.serving import FilesReader, Response, Serving, serving
+from vortexd.auth import Authority, Forbidden, Gate, Right, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
-from vortexd.core.model import Files, Key, Origin
+from vortexd.core.errors import RemoteError
+from vortexd.core.model import Files, Key, Origin, SourceReport
 from vortexd.encryption.ciphers import AesEncryptor
+from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
-from vortexd.encryption.keys import OneKey
 from vortexd.http import configuration
-from vortexd.http.spring import encoding, environment
-from vortexd.http.spring.config_request import Form
+from vortexd.http.configuration import Configuration
+from vortexd.http.endpoint import Headers, Request
+from vortexd.http.spring import encoding, environment, resources
+from vortexd.http.spring.config_request import ConfigRequest, Form, parse_path
 from vortexd.http.spring.encoding import Encoded, Variant
+from vortexd.net.proxies import Sender
 from vortexd.pipeline.parsing import parse_file
 from vortexd.resolve.formats import Document
 from vortexd.settings.formats import FormatSettings
@@ -484,11 +491,11 @@ async def test_P14_a_token_for_one_application_reads_no_file_of_another(
 
 
 async def test_P14_an_application_of_another_label_owns_no_file_here() -> None:
-    labels = {
+    labels: dict[str, str | bytes | Files] = {
         "main": Files({"orders.yml": b"a: 1", "orders_key.txt": b"x"}),
         "next": Files({"shop.yml": b"a: 1", "orders_key.txt": b"x"}),
     }
-    async with serving(gate=gate(), reader=FilesReader(labels)) as http:  # type: ignore[arg-type]
+    async with serving(gate=gate(), reader=FilesReader(labels)) as http:
         found = [
             (await statuses(http, f"/shop/dev/{label}/orders_key.txt"))["shop"]
             for label in ("main", "next", "next,main")
@@ -506,7 +513,7 @@ async def test_P14_of_several_sources_each_makes_applications_known() -> None:
 
 async def test_P14_a_file_is_judged_by_the_names_of_the_state_that_it_is_from(monkeypatch: pytest.MonkeyPatch) -> None:
     files = FilesReader({"shop.yml": "a: 1", "orders_key.txt": "x"})
-    needed = configuration.resources.needed
+    needed = resources.needed
 
     def changing(*arguments: Any) -> Any:
         found = needed(*arguments)
@@ -514,7 +521,7 @@ async def test_P14_a_file_is_judged_by_the_names_of_the_state_that_it_is_from(mo
             files.change({"orders.yml": "a: 1", "shop.yml": "a: 1", "orders_key.txt": "x"})
         return found
 
-    monkeypatch.setattr(configuration.resources, "needed", changing)
+    monkeypatch.setattr(resources, "needed", changing)
     monkeypatch.setattr(configuration, "_FEW_NAMES", 0)
     async with serving(gate=gate(), reader=files) as http:
         assert 404 == (await statuses(http, "/shop/dev/main/orders_key.txt"))["shop"]
@@ -559,11 +566,11 @@ async def test_a_file_that_can_not_be_read_is_500_without_its_name() -> None:
 
 async def test_an_answer_is_encoded_once_per_state_and_variant(monkeypatch: pytest.MonkeyPatch) -> None:
     made: Counter[str] = Counter()
-    encode = configuration.encode
+    encode = encoding.encode
 
-    def counted(variant: Variant, origin: encoding.Origin, limits: FormatSettings) -> Encoded:
+    def counted(variant: Variant, origin: encoding.Origin, parse: resources.ParseFile) -> Encoded:
         made[f"{variant.config_request.form.name} {variant.media_type.partition(';')[0]}"] += 1
-        return encode(variant, origin, limits)
+        return encode(variant, origin, parse)
 
     monkeypatch.setattr(configuration, "encode", counted)
     files = FilesReader(FILES)
@@ -596,12 +603,12 @@ async def test_L04_nothing_of_a_former_state_is_kept() -> None:
 async def test_H02_of_made_up_keys_only_a_few_are_held_at_a_time_and_others_do_not_wait_for_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    encode, may_end = configuration.encode, threading.Event()
+    encode, may_end = encoding.encode, threading.Event()
 
-    def waiting(variant: Variant, origin: encoding.Origin, limits: FormatSettings) -> Encoded:
+    def waiting(variant: Variant, origin: encoding.Origin, parse: resources.ParseFile) -> Encoded:
         if variant.config_request.form is Form.YAML:
             may_end.wait(10)
-        return encode(variant, origin, limits)
+        return encode(variant, origin, parse)
 
     monkeypatch.setattr(configuration, "encode", waiting)
     large = "".join(f"key{number}: value\n" for number in range(1_000))
@@ -629,10 +636,10 @@ async def test_H02_of_made_up_keys_only_a_few_are_held_at_a_time_and_others_do_n
 
 async def test_what_is_encoded_while_the_state_changes_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     files = FilesReader(FILES)
-    encode = configuration.encode
+    encode = encoding.encode
 
-    def changing(variant: Variant, origin: encoding.Origin, limits: FormatSettings) -> Encoded:
-        encoded = encode(variant, origin, limits)
+    def changing(variant: Variant, origin: encoding.Origin, parse: resources.ParseFile) -> Encoded:
+        encoded = encode(variant, origin, parse)
         if b"8080" in encoded.body:
             files.change(FILES | {"shop.yml": "port: 9090"})
         return encoded
@@ -658,11 +665,11 @@ async def test_other_settings_are_for_what_was_made_already_too() -> None:
 async def test_L04_made_up_names_push_no_answer_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configuration, "_CACHE_ENTRIES", 16)
     made: list[str] = []
-    encode = configuration.encode
+    encode = encoding.encode
 
-    def noted(variant: Variant, origin: encoding.Origin, limits: FormatSettings) -> Encoded:
+    def noted(variant: Variant, origin: encoding.Origin, parse: resources.ParseFile) -> Encoded:
         made.append(variant.config_request.application)
-        return encode(variant, origin, limits)
+        return encode(variant, origin, parse)
 
     monkeypatch.setattr(configuration, "encode", noted)
     async with serving(reader=FilesReader(FILES)) as http:
@@ -697,3 +704,144 @@ async def test_Y12_placeholders_that_cost_too_much_are_400() -> None:
 
     assert 400 == answer.status
     assert b"too much" in answer.body
+
+
+# Responses that are kept, and texts that are remembered.
+
+ILL = SourceReport("files:/x", "files", None, None, "gone", 1_900_000_000.5, True, 42.1, True)
+
+
+def request_of(target: str, gate: Gate | None = None, **headers: str) -> Request:
+    path, _, query = target.partition("?")
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    admission = (gate or open_gate()).admit([], "/", Sender("127.0.0.1"))
+    return Request("GET", path, query, Headers(raw), b"", admission, lambda: admission)
+
+
+@pytest.mark.parametrize("target", ["/shop/prod", "/shop-prod.yml", "/shop/prod/main/nginx.conf"])
+@pytest.mark.parametrize("known", ["", "*"])
+async def test_a_response_with_its_headers_is_made_once_per_state(target: str, known: str) -> None:
+    files = FilesReader(FILES)
+    endpoint = Configuration(files)
+    one, two = [await endpoint.answer(request_of(target, if_none_match=known)) for _ in range(2)]
+    other = await endpoint.answer(request_of(target, if_none_match="" if known else "*"))
+    files.change(FILES | {"more.yml": "a: 1"})
+    three = await endpoint.answer(request_of(target, if_none_match=known))
+
+    assert one is two
+    assert one.lines is two.lines
+    assert {200, 304} == {one.status, other.status}
+    assert one is not three
+    assert (one.status, one.body, one.headers) == (three.status, three.body, three.headers)
+
+
+async def test_the_time_since_a_source_was_read_is_said_anew_each_time() -> None:
+    ages: list[float] = []
+
+    def reports() -> list[SourceReport]:
+        return [attrs.evolve(ILL, stale_for=ages[-1])] if ages else []
+
+    endpoint = Configuration(FilesReader(FILES), reports)
+    found: list[str | None] = []
+    for age in (None, 5.0, 6.0, None):
+        ages[:] = [] if age is None else [age]
+        for known in ("", "*"):
+            answer = await endpoint.answer(request_of("/shop/prod", if_none_match=known))
+            found.append(answer.headers.get("X-Vortex-Stale"))
+
+    assert [None, None, "5", "5", "6", "6", None, None] == found
+
+
+async def test_T05_H12_a_kept_response_is_for_those_who_may_read_it() -> None:
+    endpoint = Configuration(FilesReader(FILES))
+    assert 200 == (await endpoint.answer(request_of("/shop/prod"))).status
+
+    for known in ("", "*"):
+        with pytest.raises(Forbidden):
+            closed = open_gate(Authority(anonymous=frozenset({Right.SUBSCRIBE})))
+            await endpoint.answer(request_of("/shop/prod", closed, if_none_match=known))
+    assert 200 == (await endpoint.answer(request_of("/shop/prod"))).status
+
+
+async def test_each_representation_has_a_response_of_its_own() -> None:
+    endpoint = Configuration(FilesReader(FILES))
+    v2 = "application/vnd.spring-cloud.config-server.v2+json"
+    requests = [
+        request_of("/shop/prod"),
+        request_of("/shop/prod", accept=v2),
+        request_of("/shop/prod/main"),
+        request_of("/shop/dev"),
+        request_of("/shop-prod.yml"),
+        request_of("/shop-prod.json"),
+        request_of("/shop-prod.properties"),
+        request_of("/shop-prod.properties?escape=true"),
+        request_of("/shop-prod.yml?resolvePlaceholders=false"),
+    ]
+    first = [await endpoint.answer(each) for each in requests]
+    again = [await endpoint.answer(each) for each in reversed(requests)]
+
+    assert [id(each) for each in first] == [id(each) for each in reversed(again)]
+    bodies = [each.body for each in first]
+    assert len(requests) == len({id(each) for each in first})
+    # With a label and without it, the document is the same, but Spring names the label that was asked for.
+    assert len({*bodies}) >= len(requests) - 1
+
+
+@pytest.mark.parametrize(
+    ("target", "times"),
+    [
+        ("/shop/prod", 1),
+        ("/shop/prod?token=secret", 2),
+        ("/shop/prod/main/" + ("x" * 99 + "/") * 4 + "y" * 96, 1),
+        ("/shop/prod/main/" + ("x" * 99 + "/") * 4 + "y" * 97, 2),
+    ],
+    ids=["short", "with a query", "at most", "too long"],
+)
+async def test_L04_T02_only_short_paths_without_a_query_are_remembered(
+    monkeypatch: pytest.MonkeyPatch, target: str, times: int
+) -> None:
+    parsed = Counter[str]()
+
+    def counted(path: str, query: str = "") -> object:
+        parsed[path] += 1
+        return parse_path(path, query)
+
+    monkeypatch.setattr(configuration, "parse_path", counted)
+    monkeypatch.setattr(configuration, "_remembered_path", lru_cache(counted))
+    endpoint = Configuration(FilesReader(FILES))
+    for _ in range(2):
+        with contextlib.suppress(RemoteError):
+            await endpoint.answer(request_of(target))
+
+    assert [times] == [*parsed.values()]
+
+
+@pytest.mark.parametrize(("length", "times"), [(512, 1), (513, 2)])
+async def test_L04_only_short_headers_are_remembered(monkeypatch: pytest.MonkeyPatch, length: int, times: int) -> None:
+    chosen: list[str | None] = []
+
+    def counted(config_request: ConfigRequest, accept: str | None, charset: str | None) -> Variant:
+        chosen.append(accept)
+        return choose(config_request, accept, charset)
+
+    choose = configuration._choice
+    monkeypatch.setattr(configuration, "_choice", counted)
+    monkeypatch.setattr(configuration, "_remembered_choice", lru_cache(counted))
+    endpoint = Configuration(FilesReader(FILES))
+    for _ in range(2):
+        await endpoint.answer(request_of("/shop/prod", accept="*/*".ljust(length)))
+
+    assert times == len(chosen)
+
+
+async def test_a_request_is_read_by_the_default_label_of_its_time() -> None:
+    files = FilesReader(
+        {"main": Files({"shop.yml": b"a: 1"}, root="r/"), "next": Files({"shop.yml": b"a: 2"}, root="r/")}
+    )
+    endpoint = Configuration(files)
+    first = await endpoint.answer(request_of("/shop-dev.yml"))
+    files.default_label = "next"
+    files.change(files.contents)
+    second = await endpoint.answer(request_of("/shop-dev.yml"))
+
+    assert [b"a: 1\n", b"a: 2\n"] == [first.body, second.body]

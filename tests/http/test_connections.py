@@ -6,7 +6,6 @@ from typing import Any
 import attrs
 import orjson
 import pytest
-from werkzeug.datastructures import Headers
 
 from tests.fakes import open_gate
 from tests.http.serving import serving
@@ -15,7 +14,7 @@ from vortexd.core.errors import RemoteError
 from vortexd.core.model import Key
 from vortexd.fleet import Instance
 from vortexd.http.connections import Connections
-from vortexd.http.endpoint import Request
+from vortexd.http.endpoint import Headers, Request
 from vortexd.net.proxies import Sender
 from vortexd.process.peers import Answers, Peers
 from vortexd.realtime.server import Connected
@@ -34,7 +33,7 @@ OTHER = Connected(instance(3, "", Key("shop", "dev", "main")), "", Key("shop", "
 
 def request(query: str = "", gate: Gate | None = None) -> Request:
     admission = (gate or open_gate()).admit([], "/", Sender("127.0.0.1"))
-    return Request("GET", "/api/v1/connections", query, Headers(), b"", admission, lambda: admission)
+    return Request("GET", "/api/v1/connections", query, Headers([]), b"", admission, lambda: admission)
 
 
 async def ask(connected: Iterable[Connected], query: str = "", peers: Peers | None = None) -> dict[str, Any]:
@@ -105,7 +104,7 @@ class Others(Peers):
         answers = {}
         for number, each in enumerate(self._others, 1):
             peers = Peers()
-            Connections(lambda each=each: each, peers)  # type: ignore[misc]
+            Connections(lambda each=each: each, peers)  # type: ignore[misc]  # mypy infers no type of a default
             answers[str(number)] = peers._handlers[name](text)
         return Answers(answers, self._missing)
 

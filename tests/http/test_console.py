@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from werkzeug.datastructures import Headers
 
 from tests.fakes import open_gate
+from tests.http.serving import headers_of
 from vortexd.core.errors import RemoteError
 from vortexd.http.console import console
 from vortexd.http.endpoint import Request, Response
@@ -16,7 +16,7 @@ CONSOLE = console()
 
 async def get(path: str, **headers: str) -> Response:
     admission = open_gate().admit([], path, Sender("127.0.0.1"))
-    return await CONSOLE.answer(Request("GET", path, "", Headers(headers), b"", None, lambda: admission))
+    return await CONSOLE.answer(Request("GET", path, "", headers_of(headers), b"", None, lambda: admission))
 
 
 async def test_the_page_asks_for_files_that_are_there_and_for_nothing_from_elsewhere() -> None:

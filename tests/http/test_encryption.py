@@ -6,17 +6,17 @@ from pathlib import Path
 import orjson
 import pytest
 from structlog.testing import capture_logs
-from werkzeug.datastructures import Headers
 
 from tests.fakes import open_gate
-from tests.http.serving import serving
+from tests.http.serving import headers_of, serving
 from tests.http.test_auth import bearer, gate
 from vortexd.auth import Authority, Right
 from vortexd.core.errors import RemoteError
 from vortexd.encryption.ciphers import AesEncryptor, RsaEncryptor
+from vortexd.encryption.contract import Keys, OneKey
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.files import Encryption, Keyring
-from vortexd.encryption.keys import Keys, KeyStore, OneKey
+from vortexd.encryption.keys import KeyStore
 from vortexd.encryption.pkcs12 import encrypted_keys
 from vortexd.http.encryption import encryption_endpoints
 from vortexd.http.endpoint import Endpoint, Request, Response
@@ -47,7 +47,7 @@ async def post(keys: Keys | None, path: str, text: str, content_type: str = TEXT
     """The answer of an endpoint; an error as the application makes it, less its body."""
     admission = open_gate().admit([(b"host", b"localhost")], path, Sender())
     request = Request(
-        "POST", path, "", Headers({"Content-Type": content_type}), text.encode(), admission, lambda: admission
+        "POST", path, "", headers_of({"Content-Type": content_type}), text.encode(), admission, lambda: admission
     )
     try:
         return await endpoint_of(path, keyring(keys)).answer(request)

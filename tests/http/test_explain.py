@@ -14,12 +14,12 @@ from vortexd.auth.tokens import digest_of
 from vortexd.core.errors import RemoteError, UnknownLabel
 from vortexd.core.model import BrokenFile, Config, Files, Key, Names, Origin, Tree
 from vortexd.encryption.ciphers import AesEncryptor
+from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
-from vortexd.encryption.keys import OneKey
 from vortexd.http.explain import Explain
 from vortexd.pipeline.state import State
 from vortexd.resolve.explain import Explanation
-from vortexd.resolve.tree import parse_tree
+from vortexd.resolve.tree import ParsedTree, parse_tree
 from vortexd.settings.formats import FormatSettings
 
 AES = AesEncryptor("foo")
@@ -39,14 +39,15 @@ class FakeExplainer:
         self.default_label: str | None = "main"
         self.asked: list[Key] = []
         files = Files(FILES, root="file:/c/", revision="c" * 40, origin=COMMIT)
+        self._parsed: ParsedTree | None
         self._parsed = parsed = parse_tree(Tree({"main": files, "release/1.0": files}), FormatSettings())
         self._state = State(parsed.labels, parsed.default_label, Decryptor(OneKey(AES)))
 
     def change(self, contents: dict[str, bytes]) -> None:
         """Explain other files, which take the place of those before."""
         files = Files(contents, root="file:/c/", revision="d" * 40, origin=COMMIT)
-        self._parsed = parse_tree(Tree({"main": files}), FormatSettings(), self._parsed)
-        self._state = State(self._parsed.labels, "main", Decryptor(OneKey(AES)))
+        self._parsed = parsed = parse_tree(Tree({"main": files}), FormatSettings(), self._parsed)
+        self._state = State(parsed.labels, "main", Decryptor(OneKey(AES)))
 
     async def read(self, key: Key) -> Config:
         return config(key, {})
@@ -217,7 +218,7 @@ async def test_T09_only_who_may_read_it_is_told_and_nothing_is_read_for_others(
 
 async def test_what_goes_wrong_below_is_an_error_as_everywhere() -> None:
     async with explaining() as (http, line):
-        line.explain = _refuse  # type: ignore[method-assign]
+        line.explain = _refuse  # type: ignore[method-assign]  # the line refuses
         answer = await http.ask("/api/v1/explain/shop/dev")
 
     assert {"timestamp", "status", "error", "message"} == set(json.loads(answer.body))

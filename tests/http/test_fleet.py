@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 import pytest
 import trio
-from werkzeug.datastructures import Headers
 
 from tests.fakes import open_gate
+from tests.http.serving import headers_of
 from vortexd.auth import Authority, Forbidden, Grant, Right
 from vortexd.auth.gate import Admission
 from vortexd.auth.principal import Kind, Principal
@@ -60,7 +60,7 @@ async def asked(
 ) -> Response:
     who = admission(*grants)
     pages = FleetPages(of, Labels(), lambda: NOW, peers)
-    return await pages.answer(Request("GET", "/api/v1/fleet", query, Headers(headers), b"", who, lambda: who))
+    return await pages.answer(Request("GET", "/api/v1/fleet", query, headers_of(headers), b"", who, lambda: who))
 
 
 async def shown(of: Fleet, query: str = "", *grants: tuple[str, str], peers: Peers | None = None) -> dict[str, Any]:

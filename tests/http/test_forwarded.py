@@ -8,9 +8,10 @@ import attrs
 import pytest
 import trio
 from structlog.contextvars import get_contextvars
+from trio.testing import wait_all_tasks_blocked
 
-from tests.fakes import open_gate, timestamp
-from tests.http.serving import FakeReader, Serving, parse, read_all, serving, wait_until
+from tests.fakes import open_gate, timestamp, wait_until
+from tests.http.serving import FakeReader, Serving, parse, quart_at_once, read_all, serving
 from vortexd.auth import Authority, Gate, Tokens
 from vortexd.auth.certificates import Certificates, load_certificates
 from vortexd.auth.tokens import entry_of, load_tokens, new_token
@@ -41,10 +42,10 @@ HEADER_2 = (
 LOCAL = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
 
 
-def asking(**settings: int) -> Gate:
+def asking(failure_burst: int = AuthSettings().failure_burst) -> Gate:
     """A gate that asks for a token which nobody has."""
     tokens = Tokens(load_tokens(entry_of("one", new_token()), "t"))
-    return Gate(AuthSettings(**settings), Authority(tokens), [], lambda: 0.0, lambda: 0.0)
+    return Gate(AuthSettings(failure_burst=failure_burst), Authority(tokens), [], lambda: 0.0, lambda: 0.0)
 
 
 def forwarded(address: str, more: bytes = b"") -> bytes:
@@ -155,10 +156,8 @@ async def test_H03_websockets_count_for_whom_a_trusted_proxy_names() -> None:
 
 
 async def test_W01_a_page_that_a_trusted_proxy_serves_as_ours_may_connect() -> None:
-    def gate(**settings: tuple[str, ...]) -> Gate:
-        return Gate(
-            AuthSettings(hosts=("config.example",), **settings), open_gate().authority, [], lambda: 0, lambda: 0, "http"
-        )
+    def gate() -> Gate:
+        return Gate(AuthSettings(hosts=("config.example",)), open_gate().authority, [], lambda: 0, lambda: 0, "http")
 
     lines = b"Origin: https://config.example\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: config.example\r\n\r\n"
     evil = lines.replace(b"config.example", b"evil.example")
@@ -195,7 +194,7 @@ async def test_a_proxy_header_may_come_byte_by_byte() -> None:
                 stream.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 for byte in header:
                     await stream.send_all(bytes([byte]))
-                    await trio.sleep(0.001)
+                    await wait_all_tasks_blocked()
                 await stream.send_all(GET + b"\r\n")
                 assert 200 == parse(await read_all(stream)).status
 
@@ -246,11 +245,15 @@ async def test_a_unix_socket_wants_a_proxy_header_where_it_is_listed(
     path = tmp_path / "http.sock"
     settings = ServerSettings(bind=(f"unix:{path}",), trusted_proxies=listed, proxy_protocol=True)
     routes, metrics = standard_routes(FakeReader(), Metrics()), Metrics()
-    bridge = Bridge(create_app(routes, metrics, lambda: 0, timestamp, open_gate()), settings)
+    bridge = Bridge(create_app(routes, metrics, lambda: 0, timestamp, open_gate(), quart_at_once), settings)
     listener = Listener(settings)
     await listener.bind()
+
+    async def websocket(accepted: Accepted) -> bool:
+        raise AssertionError("only HTTP is asked for here")
+
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(listener.serve, nursery, bridge.serve, bridge.serve)
+        nursery.start_soon(listener.serve, nursery, websocket, bridge.serve)
         async with await trio.open_unix_socket(path) as stream:
             await stream.send_all(data)
             assert status == parse(await read_all(stream)).status

@@ -20,7 +20,7 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wa
 
 from tests.certificates import make
 from tests.fakes import open_gate, timestamp
-from tests.http.serving import FakeReader
+from tests.http.serving import FakeReader, quart_at_once
 from vortexd.http.app import create_app
 from vortexd.http.bridge import Bridge
 from vortexd.http.endpoint import Response
@@ -137,7 +137,7 @@ async def served(
     ours, theirs = memory_stream_pair()
     reader, metrics, ended = FakeReader(), Metrics(), trio.Event()
     routes = standard_routes(reader, metrics)
-    app = create_app(routes, metrics, lambda: settings.body_bytes, timestamp, open_gate())
+    app = create_app(routes, metrics, lambda: settings.body_bytes, timestamp, open_gate(), quart_at_once)
     connection = Http2(respond or app.respond, ours, settings, SENDER, None, Outgoing(), only, standing)
     client = Client(theirs)
 
@@ -409,14 +409,14 @@ async def test_a_client_may_send_on_as_soon_as_the_application_has_taken_a_part(
 
 async def test_R12_a_connection_that_is_accepted_in_a_drain_ends_at_once() -> None:
     routes, metrics = standard_routes(FakeReader(), Metrics()), Metrics()
-    bridge = Bridge(create_app(routes, metrics, lambda: 0, timestamp, open_gate()), ServerSettings())
+    bridge = Bridge(create_app(routes, metrics, lambda: 0, timestamp, open_gate(), quart_at_once), ServerSettings())
     ours, theirs = memory_stream_pair()
     client = Client(theirs)
     client.h2.initiate_connection()
     await client.flush()
     await bridge.drain()
     with trio.fail_after(5):
-        accepted = Accepted(ours, b"", "", SENDER, "id", is_http2=True)  # type: ignore[arg-type]
+        accepted = Accepted(ours, b"", "", SENDER, "id", is_http2=True)  # type: ignore[arg-type]  # a memory stream in place of a socket
         assert await bridge.serve(accepted) is None
 
         assert ErrorCodes.NO_ERROR == await client.end()
@@ -688,7 +688,7 @@ async def test_a_client_that_offers_it_by_alpn_gets_it_and_others_http_1(tmp_pat
     settings = ServerSettings(bind=("127.0.0.1:0",))
     listener = Listener(settings, tls=Tls(load_context(TlsSettings(str(certificate), str(key)), {})))
     routes, metrics = standard_routes(FakeReader(), Metrics()), Metrics()
-    bridge = Bridge(create_app(routes, metrics, lambda: 0, timestamp, open_gate()), settings)
+    bridge = Bridge(create_app(routes, metrics, lambda: 0, timestamp, open_gate(), quart_at_once), settings)
     (url,) = await listener.bind()
 
     async def websocket(accepted: Accepted) -> bool:

@@ -1,14 +1,17 @@
 """The application limits the number of large bodies that are received at a time. A body is large if it exceeds `server.body_bytes`."""
 
+from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.fakes import open_gate, timestamp
 from tests.http.adapter.test_quart import FakeBody
-from tests.http.serving import FakeReader
+from tests.http.serving import FakeReader, quart_at_once
+from vortexd.http.adapter.quart import QuartBodies
 from vortexd.http.app import Application, create_app
 from vortexd.http.endpoint import Endpoint, Request, Response
 from vortexd.http.request_head import RequestHead
@@ -39,10 +42,10 @@ class Large(Endpoint):
         return Response(body=b"%d" % len(request.body))
 
 
-def application(endpoint: Endpoint) -> Application:
+def application(endpoint: Endpoint, load: Callable[[], Awaitable[type[QuartBodies]]] = quart_at_once) -> Application:
     metrics = Metrics()
     routes = standard_routes(FakeReader(), metrics, more=[endpoint])
-    return create_app(routes, metrics, lambda: USUAL, timestamp, open_gate())
+    return create_app(routes, metrics, lambda: USUAL, timestamp, open_gate(), load)
 
 
 async def respond(app: Application, length: int | None, path: str = "/large") -> Response:
@@ -103,3 +106,51 @@ async def test_the_limit_is_that_of_the_endpoint(autojump_clock: MockClock) -> N
     assert 413 == (await respond(app, 2 * USUAL + 1)).status
     assert 413 == (await respond(app, USUAL + 1, "/health")).status
     assert 405 == (await respond(app, USUAL, "/health")).status
+
+
+async def test_the_first_bodies_load_quart_once(autojump_clock: MockClock) -> None:
+    may_load, loads, statuses = trio.Event(), 0, []
+
+    async def load() -> type[QuartBodies]:
+        nonlocal loads
+        loads += 1
+        await may_load.wait()
+        return QuartBodies
+
+    endpoint = Large()
+    endpoint.may_answer.set()
+    app = application(endpoint, load)
+
+    async def ask() -> None:
+        statuses.append((await respond(app, USUAL)).status)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        may_load.set()
+
+    assert [200, 200, 200] == statuses
+    assert 1 == loads
+
+
+@pytest.mark.parametrize("error", [OSError("too many open files"), ImportError("no such module")])
+async def test_if_quart_cannot_be_loaded_bodies_get_503_until_it_can(
+    autojump_clock: MockClock, error: Exception
+) -> None:
+    errors = [error]
+
+    async def load() -> type[QuartBodies]:
+        if errors:
+            raise errors.pop()
+        return QuartBodies
+
+    endpoint = Large()
+    endpoint.may_answer.set()
+    app = application(endpoint, load)
+    with capture_logs() as logs:
+        refused = await respond(app, USUAL)
+
+    assert (503, "1") == (refused.status, refused.headers["Retry-After"])
+    assert [("Quart can't be imported", str(error))] == [(each["event"], each["reason"]) for each in logs]
+    assert 200 == (await respond(app, USUAL)).status

@@ -4,7 +4,8 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -12,12 +13,11 @@ from urllib.parse import urlencode
 import orjson
 import pytest
 import trio
-import trio.lowlevel
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from tests.fakes import open_gate
-from tests.http.serving import serving, wait_until
+from tests.fakes import open_gate, wait_until
+from tests.http.serving import serving
 from tests.http.test_auth import bearer, gate
 from vortexd.auth import Authority
 from vortexd.core.model import BrokenFile, Served
@@ -517,12 +517,6 @@ def request() -> Request:
     return Request("POST", "/monitor", "", headers, PLAIN, None, lambda: admission)
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    with trio.fail_after(10):
-        while not is_so():
-            await trio.lowlevel.checkpoint()
-
-
 async def test_the_answer_names_what_is_broken_once_the_sources_have_looked() -> None:
     sources, files = FakeSources(), [broken("before.yml")]
     sources.looked = trio.Event()
@@ -534,7 +528,7 @@ async def test_the_answer_names_what_is_broken_once_the_sources_have_looked() ->
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
-        await until(lambda: sources.waiting == 1)
+        await wait_until(lambda: sources.waiting == 1)
         assert [] == answers
         files[:] = [broken("shop.yml")]
         sources.looked.set()
@@ -568,6 +562,9 @@ async def test_of_a_storm_of_hooks_only_a_few_wait() -> None:
     async def ask() -> None:
         answered.append((await monitor.answer(request())).body)
 
+    def has_answered(times: int) -> bool:
+        return (sources.waiting, len(answered)) == (16 * times, 4)
+
     # The second time shows that those who have waited make room for others.
     for number in (1, 2):
         sources.looked = trio.Event()
@@ -575,7 +572,7 @@ async def test_of_a_storm_of_hooks_only_a_few_wait() -> None:
         async with trio.open_nursery() as nursery:
             for _ in range(20):
                 nursery.start_soon(ask)
-            await until(lambda number=number: (sources.waiting, len(answered)) == (16 * number, 4))  # type: ignore[misc]
+            await wait_until(partial(has_answered, number))
             sources.looked.set()
         assert 20 == len(answered)
         # A sender that calls again and again isn't kept waiting each time.

@@ -28,7 +28,7 @@ class Greeting(Endpoint):
     """An endpoint that this file adds."""
 
     route: ClassVar = "/greeting"
-    paths: ClassVar = ("/greeting", "/greeting/")
+    paths: ClassVar[tuple[str, ...]] = ("/greeting", "/greeting/")
     methods: ClassVar = ("POST",)
     right: ClassVar = Right.ADMIN
     operations: ClassVar = {

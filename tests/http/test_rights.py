@@ -80,6 +80,9 @@ class Sources:
     def notified(self, addresses: object, refs: object) -> int:
         return 0
 
+    async def wait_looked(self, addresses: object, refs: object) -> None:
+        raise AssertionError("no source was notified")
+
 
 @asynccontextmanager
 async def everything() -> AsyncIterator[Serving]:

@@ -1,15 +1,13 @@
-"""The state of sources over HTTP: the page, the header and readiness."""
+"""The state of sources over HTTP: the page and the header."""
 
 import attrs
 import orjson
-from werkzeug.datastructures import Headers
 
 from tests.fakes import open_gate
 from tests.http.serving import FakeReader
 from vortexd.core.model import BrokenFile, HeldBack, Key, Served, SourceReport
 from vortexd.http.configuration import Configuration
-from vortexd.http.endpoint import Request
-from vortexd.http.health import Ready
+from vortexd.http.endpoint import Headers, Request
 from vortexd.http.status import Status
 from vortexd.net.proxies import Sender
 from vortexd.observe.metrics import Metrics
@@ -21,7 +19,7 @@ ILL = SourceReport("files:/x", "files", None, None, "gone", 1_900_000_000.5, Tru
 
 def request(path: str) -> Request:
     admission = open_gate().admit([], path, Sender("127.0.0.1"))
-    return Request("GET", path, "", Headers(), b"", admission, lambda: admission)
+    return Request("GET", path, "", Headers([]), b"", admission, lambda: admission)
 
 
 async def test_the_page_says_of_each_source_how_it_is() -> None:
@@ -115,29 +113,12 @@ async def test_other_workers_are_told_of_broken_files_at_once_and_without_the_ke
     assert [None] == [each["held_back"] for each in said["broken"]]
 
 
-async def test_a_server_with_broken_files_is_ready_and_says_how_many_there_are() -> None:
-    reader = FakeReader()
-    sound = await Ready(reader).answer(request("/ready"))
-    reader.held = [HeldBack(broken("x.yml"), 5, ()), HeldBack(broken("y.yml"), 5, ())]
-    answer = await Ready(reader).answer(request("/ready"))
-
-    assert (200, {"status": "UP"}) == (sound.status, orjson.loads(sound.body))
-    assert (200, {"status": "UP", "broken_files": 2}) == (answer.status, orjson.loads(answer.body))
-
-
 async def test_answers_say_for_how_long_a_source_is_stale() -> None:
     fresh = await Configuration(FakeReader(), lambda: [WELL]).answer(request("/shop/dev"))
     stale = await Configuration(FakeReader(), lambda: [WELL, ILL]).answer(request("/shop/dev"))
 
     assert "X-Vortex-Stale" not in fresh.headers
     assert "42" == stale.headers["X-Vortex-Stale"]
-
-
-async def test_a_source_that_is_too_stale_is_not_ready() -> None:
-    well = await Ready(FakeReader(), lambda: [WELL]).answer(request("/ready"))
-    ill = await Ready(FakeReader(), lambda: [WELL, ILL]).answer(request("/ready"))
-
-    assert [200, 503] == [well.status, ill.status]
 
 
 def test_metrics_say_how_sources_are() -> None:

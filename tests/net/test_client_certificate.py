@@ -1,45 +1,18 @@
-"""The names in certificates of clients."""
+"""A client's certificate: its names in the order of the search, and nothing of the authorities in logs."""
 
-from pathlib import Path
-
-import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-
-from tests.certificates import make
-from vortexd.net.client_certificate import ClientCertificate, NameKind, read_authorities, read_certificate
+from vortexd.net.client_certificate import ClientCertificate, NameKind
 
 
-def read(path: Path, authorities: frozenset[str] = frozenset()) -> ClientCertificate:
-    made = x509.load_pem_x509_certificate(path.read_bytes())
-    return read_certificate(made.public_bytes(serialization.Encoding.DER), authorities)
+def test_the_kinds_of_names_are_those_of_token_files_in_the_order_of_the_search() -> None:
+    assert ["uri", "dns", "common_name"] == [each.value for each in NameKind]
 
 
-def test_its_names_are_uris_then_dns_names_then_the_common_name(tmp_path: Path) -> None:
-    certificate, _ = make(tmp_path, "orders.example", uri="spiffe://example/orders")
-    found = read(certificate, frozenset({"ca"}))
+def test_the_fingerprints_of_authorities_are_not_shown() -> None:
+    certificate = ClientCertificate(((NameKind.DNS, "a.example"),), 1.0, frozenset({"fingerprint-of-one"}))
 
-    assert (
-        (NameKind.URI, "spiffe://example/orders"),
-        (NameKind.DNS, "orders.example"),
-        (NameKind.COMMON_NAME, "orders.example"),
-    ) == found.names
-    assert frozenset({"ca"}) == found.authorities
+    assert "fingerprint-of-one" not in repr(certificate)
+    assert "a.example" in repr(certificate)
 
 
-def test_it_ends_when_the_certificate_does(tmp_path: Path) -> None:
-    certificate, _ = make(tmp_path)
-    made = x509.load_pem_x509_certificate(certificate.read_bytes())
-
-    assert made.not_valid_after_utc.timestamp() == read(certificate).expires_at
-
-
-def test_authorities_are_known_by_their_fingerprints(tmp_path: Path) -> None:
-    one, _ = make(tmp_path, "one")
-    other, _ = make(tmp_path, "other")
-    both = read_authorities(one.read_bytes() + other.read_bytes())
-
-    assert 2 == len(both)
-    assert both > read_authorities(one.read_bytes())
-    with pytest.raises(ValueError, match="PEM"):
-        read_authorities(b"nonsense")
+def test_a_certificate_was_verified_against_no_authority_unless_they_are_named() -> None:
+    assert frozenset() == ClientCertificate((), 1.0).authorities

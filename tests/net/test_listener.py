@@ -6,14 +6,16 @@ import inspect
 import re
 import socket
 from pathlib import Path
+from typing import NoReturn
 
 import attrs
 import pytest
 import trio
 from hypercorn.trio.tcp_server import TCPServer
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.fakes import open_gate, timestamp
-from tests.http.serving import FakeReader, Serving, parse, read_all, serving, wait_until
+from tests.fakes import open_gate, timestamp, wait_until
+from tests.http.serving import FakeReader, Serving, parse, read_all, serving
 from vortexd.core.errors import StartError
 from vortexd.http.app import create_app
 from vortexd.http.bridge import Bridge
@@ -152,13 +154,13 @@ async def test_H09_expect_continue_is_kept() -> None:
 QUICK = ServerSettings(head_timeout=0.1, request_timeout=0.1, write_timeout=0.2, keep_alive_timeout=0.1)
 
 
-async def test_H01_a_head_that_never_ends_is_408_and_silence_is_closed() -> None:
+async def test_H01_a_head_that_never_ends_is_408_and_silence_is_closed(socket_clock: MockClock) -> None:
     async with serving(QUICK) as http:
         assert 408 == parse(await http.exchange(b"GET / HTTP/1.1\r\nHos")).status
         assert b"" == await http.exchange(b"")
 
 
-async def test_H01_each_byte_does_not_win_more_time() -> None:
+async def test_H01_each_byte_does_not_win_more_time(socket_clock: MockClock) -> None:
     async with serving(attrs.evolve(QUICK, head_timeout=0.3)) as http:
         async with await http.connect() as stream:
             with trio.fail_after(5):
@@ -174,16 +176,21 @@ async def test_H01_each_byte_does_not_win_more_time() -> None:
                 assert sent < 20
 
 
-async def test_H02_a_body_that_never_ends_is_closed() -> None:
+async def test_H02_a_body_that_never_ends_is_closed(socket_clock: MockClock) -> None:
     async with serving(QUICK) as http:
         data = b"POST /shop/dev HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nx"
 
         assert b"200" not in await http.exchange(data)
 
 
-async def test_an_idle_connection_is_closed_after_its_time() -> None:
+async def test_an_idle_connection_is_closed_after_its_time(socket_clock: MockClock) -> None:
     async with serving(ServerSettings(keep_alive_timeout=0.1)) as http:
         assert (await http.exchange(GET + b"\r\n")).startswith(b"HTTP/1.1 200")
+
+
+async def nobody(accepted: object) -> NoReturn:
+    """For connections that mustn't come."""
+    raise AssertionError
 
 
 def small_buffers() -> socket.socket:
@@ -192,7 +199,7 @@ def small_buffers() -> socket.socket:
     return made
 
 
-async def test_H02_who_does_not_read_is_cut_after_the_write_deadline() -> None:
+async def test_H02_who_does_not_read_is_cut_after_the_write_deadline(socket_clock: MockClock) -> None:
     async with serving(QUICK) as http:
         http.reader.change({"large": "x" * 20_000_000})
         with small_buffers() as client:
@@ -217,7 +224,7 @@ async def test_cancelling_ends_a_stalled_answer_at_once() -> None:
     assert http.reader.asked
 
 
-async def test_a_drain_closes_idle_connections_and_the_listener() -> None:
+async def test_a_drain_closes_idle_connections_and_the_listener(socket_clock: MockClock) -> None:
     async with serving() as http:
         async with await http.connect() as stream:
             await stream.send_all(GET + b"\r\n")
@@ -225,7 +232,7 @@ async def test_a_drain_closes_idle_connections_and_the_listener() -> None:
             while not answer.endswith(b"}]}"):
                 answer += await stream.receive_some()
             # Idle since: what it was asked for has come to its end in the server, too.
-            await trio.sleep(0.05)
+            await wait_all_tasks_blocked()
             http.listener.stop_accepting()
             await http.bridge.drain()
             with trio.fail_after(5):
@@ -268,7 +275,9 @@ async def test_H03_half_a_head_takes_no_slot_and_no_task() -> None:
 POST = b"POST /shop/dev HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\n"
 
 
-async def test_H03_bodies_that_are_waited_for_are_bounded_and_the_first_gives_way_after_a_second() -> None:
+async def test_H03_bodies_that_are_waited_for_are_bounded_and_the_first_gives_way_after_a_second(
+    socket_clock: MockClock,
+) -> None:
     async with serving(ServerSettings(handshakes=1)) as http:
         async with await http.connect() as first:
             await first.send_all(POST + b"{")
@@ -286,7 +295,7 @@ async def test_H03_bodies_that_are_waited_for_are_bounded_and_the_first_gives_wa
                 assert 405 == parse(await read_all(second)).status
 
 
-async def test_H03_a_body_that_trickles_gives_way_too() -> None:
+async def test_H03_a_body_that_trickles_gives_way_too(socket_clock: MockClock) -> None:
     async with serving(ServerSettings(handshakes=1)) as http:
         async with await http.connect() as first, await http.connect() as second, trio.open_nursery() as nursery:
             await first.send_all(POST.replace(b": 2", b": 60000"))
@@ -307,7 +316,7 @@ async def test_H03_a_body_that_trickles_gives_way_too() -> None:
             nursery.cancel_scope.cancel()
 
 
-async def test_H03_a_body_on_a_kept_connection_takes_a_slot_from_when_it_begins() -> None:
+async def test_H03_a_body_on_a_kept_connection_takes_a_slot_from_when_it_begins(socket_clock: MockClock) -> None:
     async with serving(ServerSettings(handshakes=1)) as http:
         async with await http.connect() as kept, await http.connect() as other:
             await kept.send_all(GET + b"\r\n")
@@ -325,7 +334,9 @@ async def connect_from(http: Serving, host: str) -> trio.SocketStream:
     return await trio.open_tcp_stream("127.0.0.1", http.port, local_address=host)
 
 
-async def test_H03_nobody_is_refused_for_silent_connections_and_the_oldest_of_them_gives_way() -> None:
+async def test_H03_nobody_is_refused_for_silent_connections_and_the_oldest_of_them_gives_way(
+    socket_clock: MockClock,
+) -> None:
     async with serving(ServerSettings(connections=2)) as http:
         async with await connect_from(http, "127.0.0.2") as first, await connect_from(http, "127.0.0.3") as second:
             await wait_until(lambda: http.listener.places.count == 2)
@@ -358,7 +369,7 @@ async def test_an_error_in_one_connection_ends_that_one_alone() -> None:
     listener = Listener(settings)
     (url,) = await listener.bind()
 
-    async def fail(accepted: object) -> None:
+    async def fail(accepted: object) -> NoReturn:
         raise ZeroDivisionError
 
     async with trio.open_nursery() as nursery:
@@ -400,7 +411,7 @@ async def test_a_unix_socket_is_served_to_owner_and_group_and_removed(tmp_path: 
     assert [f"unix:{path}"] == await listener.bind()
     assert 0o660 == path.stat().st_mode & 0o777
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(listener.serve, nursery, bridge.serve, bridge.serve)
+        nursery.start_soon(listener.serve, nursery, nobody, bridge.serve)
         async with await trio.open_unix_socket(path) as stream:
             await stream.send_all(GET + b"Connection: close\r\n\r\n")
             assert 200 == parse(await read_all(stream)).status
@@ -451,7 +462,9 @@ async def test_H03_who_asks_how_it_goes_stays_no_longer_and_becomes_no_websocket
     assert stayed.startswith(b"HTTP/1.1 200")
 
 
-async def test_H03_the_spare_is_bounded_too_and_whoever_comes_then_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_H03_the_spare_is_bounded_too_and_whoever_comes_then_waits(
+    socket_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("vortexd.net.places._SPARE", 1)
     async with serving(ServerSettings(connections=1)) as http:
         async with await connect_from(http, "127.0.0.2") as first, await connect_from(http, "127.0.0.3") as second:
@@ -464,7 +477,9 @@ async def test_H03_the_spare_is_bounded_too_and_whoever_comes_then_waits(monkeyp
         assert http.listener.places.count <= 2
 
 
-async def test_H03_where_one_more_comes_one_gives_way_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_H03_where_one_more_comes_one_gives_way_and_no_other(
+    socket_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("vortexd.net.places._SPARE", 1)
     async with serving(ServerSettings(connections=3)) as http, contextlib.AsyncExitStack() as silent:
         for number in range(4):
@@ -480,7 +495,7 @@ async def test_H03_where_one_more_comes_one_gives_way_and_no_other(monkeypatch: 
         assert {"127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.9"} == set(http.listener.places.by_address)
 
 
-async def test_H03_an_address_with_more_than_its_share_gives_way_sooner() -> None:
+async def test_H03_an_address_with_more_than_its_share_gives_way_sooner(socket_clock: MockClock) -> None:
     async with serving(ServerSettings(connections=2)) as http:
         async with await connect_from(http, "127.0.0.2") as first, await connect_from(http, "127.0.0.2"):
             await wait_until(lambda: http.listener.places.count == 2)
@@ -490,7 +505,7 @@ async def test_H03_an_address_with_more_than_its_share_gives_way_sooner() -> Non
             assert b"" == (await read_all(first)).replace(b"<reset>", b"")
 
 
-async def test_H03_an_idle_connection_gives_its_place_to_who_comes_a_second_later() -> None:
+async def test_H03_an_idle_connection_gives_its_place_to_who_comes_a_second_later(socket_clock: MockClock) -> None:
     async with serving(ServerSettings(connections=1)) as http:
         async with await http.connect() as idle:
             await idle.send_all(GET + b"\r\n")
@@ -501,7 +516,7 @@ async def test_H03_an_idle_connection_gives_its_place_to_who_comes_a_second_late
             assert b"" == (await read_all(idle)).replace(b"<reset>", b"")
 
 
-async def test_H03_who_was_refused_holds_no_place_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_H03_who_was_refused_holds_no_place_up(socket_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Refused peers that don't read, and don't close, make room for those who ask how the daemon does."""
     monkeypatch.setattr("vortexd.net.places._SPARE", 4)
     async with serving(ServerSettings(connections=1)) as http:
@@ -517,7 +532,9 @@ async def test_H03_who_was_refused_holds_no_place_up(monkeypatch: pytest.MonkeyP
             assert http.listener.places.count <= 5
 
 
-async def test_R12_who_was_accepted_before_a_stop_may_still_say_what_it_wants_for_a_second() -> None:
+async def test_R12_who_was_accepted_before_a_stop_may_still_say_what_it_wants_for_a_second(
+    socket_clock: MockClock,
+) -> None:
     async with serving() as http:
         async with await http.connect() as quick, await http.connect() as silent, await http.connect() as half:
             await half.send_all(b"GET /")
@@ -545,9 +562,6 @@ async def test_who_waits_when_everything_is_cancelled_is_let_go() -> None:
 async def test_a_peer_that_comes_when_nobody_is_served_any_more_is_let_go() -> None:
     listener = Listener(ServerSettings(bind=("127.0.0.1:0",)))
     (url,) = await listener.bind()
-
-    async def nobody(accepted: object) -> None:
-        raise AssertionError
 
     async with trio.open_nursery() as outer:
         async with trio.open_nursery() as ended:
@@ -596,7 +610,7 @@ async def test_other_limits_are_for_connections_to_come() -> None:
             assert b"HTTP/1.1 200" in await read_all(first)
 
 
-async def test_another_time_for_idle_connections_is_for_those_to_come() -> None:
+async def test_another_time_for_idle_connections_is_for_those_to_come(socket_clock: MockClock) -> None:
     async with serving() as http:
         http.bridge.replace(ServerSettings(keep_alive_timeout=0.05))
 
@@ -618,7 +632,7 @@ async def test_who_goes_while_idle_is_let_go_at_once() -> None:
         await wait_until(lambda: not http.connections.child_tasks)
 
 
-async def test_nobody_is_accepted_before_it_is_time_and_a_stop_ends_the_wait() -> None:
+async def test_nobody_is_accepted_before_it_is_time_and_a_stop_ends_the_wait(socket_clock: MockClock) -> None:
     listener = Listener(ServerSettings(bind=("127.0.0.1:0",)))
     is_time = trio.Event()
     accepted: list[Accepted] = []
@@ -628,10 +642,10 @@ async def test_nobody_is_accepted_before_it_is_time_and_a_stop_ends_the_wait() -
 
     (url,) = await listener.bind()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(listener.serve, nursery, take, take, is_time.wait)  # type: ignore[arg-type]  # nobody upgrades
+        nursery.start_soon(listener.serve, nursery, nobody, take, is_time.wait)
         async with await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2])) as stream:
             await stream.send_all(GET + b"\r\n")
-            await trio.sleep(0.05)
+            await wait_all_tasks_blocked()
             assert [] == accepted
             is_time.set()
             await wait_until(lambda: accepted)
@@ -640,6 +654,6 @@ async def test_nobody_is_accepted_before_it_is_time_and_a_stop_ends_the_wait() -
     stopped = Listener(ServerSettings(bind=("127.0.0.1:0",)))
     await stopped.bind()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(stopped.serve, nursery, take, take, trio.sleep_forever)  # type: ignore[arg-type]  # nobody comes
+        nursery.start_soon(stopped.serve, nursery, nobody, nobody, trio.sleep_forever)
         await trio.testing.wait_all_tasks_blocked()
         stopped.stop_accepting()

@@ -6,13 +6,16 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import attrs
 import pytest
 import trio
+from trio.testing import MockClock
 
 from tests.certificates import make
-from tests.http.serving import parse, read_all, wait_until
+from tests.fakes import wait_until
+from tests.http.serving import parse, read_all
 from tests.system.crowd import client_hello
 from vortexd.net.listener import Accepted, Listener
 from vortexd.net.opening import release_frames
@@ -60,9 +63,12 @@ async def serving(directory: Path, **settings: float) -> AsyncIterator[Serving]:
     async def answer(accepted: Accepted) -> None:
         await accepted.stream.send_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
 
+    async def no_websocket(accepted: Accepted) -> NoReturn:
+        raise AssertionError
+
     async with trio.open_nursery() as outer:
         async with trio.open_nursery() as connections:
-            outer.start_soon(listener.serve, connections, answer, answer)
+            outer.start_soon(listener.serve, connections, no_websocket, answer)
             trusting = ssl.create_default_context(cafile=str(certificate))
             yield Serving(listener, int(url.rpartition(":")[2]), connections, trusting)
             connections.cancel_scope.cancel()
@@ -79,7 +85,9 @@ async def test_half_of_what_a_tls_client_says_first_takes_no_slot(tmp_path: Path
         await half.aclose()
 
 
-async def test_H03_who_stops_in_the_handshake_gives_its_slot_away_after_a_second(tmp_path: Path) -> None:
+async def test_H03_who_stops_in_the_handshake_gives_its_slot_away_after_a_second(
+    socket_clock: MockClock, tmp_path: Path
+) -> None:
     async with serving(tmp_path, handshakes=1) as tls:
         stalled = await tls.connect(client_hello())
         await wait_until(lambda: tls.connections.child_tasks)
@@ -92,7 +100,9 @@ async def test_H03_who_stops_in_the_handshake_gives_its_slot_away_after_a_second
         await stalled.aclose()
 
 
-async def test_H03_who_is_silent_behind_its_handshake_gives_its_slot_away_too(tmp_path: Path) -> None:
+async def test_H03_who_is_silent_behind_its_handshake_gives_its_slot_away_too(
+    socket_clock: MockClock, tmp_path: Path
+) -> None:
     async with serving(tmp_path, handshakes=1) as tls:
         silent = trio.SSLStream(await tls.connect(), tls.context, server_hostname="localhost", https_compatible=True)
         await silent.do_handshake()

@@ -17,7 +17,7 @@ def test_beyond_the_bound_the_one_that_takes_longest_ends() -> None:
     with ExitStack() as sending:
         for number in range(3):
             body = bytes([number]) * 100
-            sending.enter_context(outgoing.holding(body, lambda number=number: ended.append(str(number))))  # type: ignore[misc]
+            sending.enter_context(outgoing.holding(body, lambda number=number: ended.append(str(number))))  # type: ignore[misc]  # a default binds the number
 
         assert ["0"] == ended
     with outgoing.holding(b"x" * 249, lambda: ended.append("alone")):

@@ -585,3 +585,19 @@ async def test_what_no_limit_concerns_may_stand_as_it_likes() -> None:
     standing.works()
     standing.idles()
     await standing.reads()
+
+
+async def test_a_connection_that_works_on_reports_it_once(house: House) -> None:
+    arrival = house.arrive()
+    standing = Placed(house.places, arrival)
+    freed = []
+    for report in (standing.works, standing.works, standing.idles, standing.works, standing.works):
+        before = house.freed
+        report()
+        freed.append(house.freed - before)
+
+    assert [1, 0, 1, 1, 0] == freed
+    await standing.reads()
+    before = house.freed
+    standing.works()
+    assert 1 == house.freed - before

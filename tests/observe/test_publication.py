@@ -1,7 +1,11 @@
-"""The names in the log of a publication: its keys, commits and authors."""
+"""The log of a publication: its keys, commits and authors, and the durations of its phases."""
+
+import time
+
+import pytest
 
 from vortexd.core.model import Change, Files, Key, Origin, Tree
-from vortexd.observe.publication import MOST_NAMED, named, without_configuration
+from vortexd.observe.publication import MOST_NAMED, Stopwatch, named, without_configuration
 
 WHEN = "2026-01-01T00:00:00Z"
 
@@ -10,7 +14,7 @@ def origin(commit: str, author: str = "Ada") -> Origin:
     return Origin(commit, author, WHEN)
 
 
-def tree(*, default: str = "main", **labels: Origin | None) -> Tree:
+def tree(default: str = "main", /, **labels: Origin | None) -> Tree:
     return Tree({label: Files({}, origin=each) for label, each in labels.items()}, default)
 
 
@@ -42,9 +46,7 @@ def test_commits_of_the_state_before_are_no_news() -> None:
 def test_several_commits_are_listed_up_to_ten_that_of_the_default_label_first() -> None:
     labels = {f"l{number:02}": origin(f"c{number:02}") for number in range(11)}
 
-    assert {"commits": ["c01 by Ada", "c00 by Ada"]} == named(
-        [], None, tree(default="l01", **dict(list(labels.items())[:2]))
-    )
+    assert {"commits": ["c01 by Ada", "c00 by Ada"]} == named([], None, tree("l01", **dict(list(labels.items())[:2])))
     said = named([], None, tree(**dict(list(labels.items())[:10])))
     assert {"commits": [f"c{number:02} by Ada" for number in range(10)]} == said
     assert 1 == named([], None, tree(**labels))["more_commits"]
@@ -61,3 +63,38 @@ def test_a_source_is_without_configuration_where_no_label_has_any() -> None:
 
     assert {"file:/a/"} == without_configuration([*layers, ("file:/b/", False)])
     assert frozenset() == without_configuration([])
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """The time of day and the performance counter, which the test sets."""
+    found = {"day": 1_000.0, "counter": 50.0}
+    monkeypatch.setattr(time, "time", lambda: found["day"])
+    monkeypatch.setattr(time, "perf_counter", lambda: found["counter"])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("noticed", "began", "seconds"),
+    [(None, 1_000.0, 0.0), (997.5, 997.5, 2.5), (1_000.0, 1_000.0, 0.0), (1_003.0, 1_000.0, 0.0)],
+    ids=["not known", "earlier", "now", "the clock was set back"],
+)
+def test_the_first_phase_begins_when_the_source_noticed_the_change(
+    noticed: float | None, began: float, seconds: float, clocks: dict[str, float]
+) -> None:
+    stopwatch = Stopwatch(noticed)
+
+    assert (began, {"source": seconds}) == (stopwatch.began, stopwatch.laps)
+
+
+def test_each_phase_lasts_from_the_end_of_the_one_before(clocks: dict[str, float]) -> None:
+    stopwatch = Stopwatch(None)
+    clocks["counter"] += 0.5
+    stopwatch.lap("parse")
+    # A change of the time of day doesn't count.
+    clocks |= {"day": 0.0, "counter": 52.0}
+    stopwatch.lap("resolve")
+    stopwatch.lap("broadcast")
+
+    assert {"source": 0.0, "parse": 0.5, "resolve": 1.5, "broadcast": 0.0} == stopwatch.laps
+    assert ["source", "parse", "resolve", "broadcast"] == list(stopwatch.laps)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vortexd.core.diff import steps
+from vortexd.core.model import Json
 from vortexd.pipeline.comparison import members, table
 
 TEXTS = st.dictionaries(st.text(max_size=3), st.text(max_size=5), max_size=4)
@@ -47,7 +48,8 @@ changed  /server/port  80   8080
 
 
 def test_a_move_is_one_line() -> None:
-    old, new = {"l": [1, 2, 3, 4, 5, 6]}, {"l": [2, 3, 4, 5, 6, 1]}
+    old: dict[str, Json] = {"l": [1, 2, 3, 4, 5, 6]}
+    new: dict[str, Json] = {"l": [2, 3, 4, 5, 6, 1]}
 
     assert ["moved  /l/0 -> /l/5  1"] == table(steps(old, new), "title").splitlines()[2:]
 
@@ -66,7 +68,7 @@ def test_long_values_are_cut_and_many_rows_are_counted() -> None:
 
 
 @given(TEXTS, TEXTS)
-def test_nothing_in_a_table_steers_a_terminal(old: dict[str, str], new: dict[str, str]) -> None:
+def test_nothing_in_a_table_steers_a_terminal(old: dict[str, Json], new: dict[str, Json]) -> None:
     made = steps(old, new)
     text = table(made, "title")
 
@@ -75,7 +77,7 @@ def test_nothing_in_a_table_steers_a_terminal(old: dict[str, str], new: dict[str
 
 
 @given(TEXTS, TEXTS)
-def test_rows_are_the_operations_of_the_patch(old: dict[str, str], new: dict[str, str]) -> None:
+def test_rows_are_the_operations_of_the_patch(old: dict[str, Json], new: dict[str, Json]) -> None:
     made = steps(old, new)
 
     assert [step.operation["path"] for step in made] == [row["path"] for row in rows(old, new)]

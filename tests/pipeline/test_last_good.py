@@ -1,6 +1,6 @@
 """The last good content of broken files: earlier contents of the source are tried until one can be parsed."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -183,7 +183,9 @@ async def test_a_past_that_cannot_be_read_leaves_what_is_served() -> None:
 
 
 class Endless(FakePast):
-    async def contents(self, path: str, passed_over: object = None):  # type: ignore[no-untyped-def]
+    async def contents(
+        self, path: str, passed_over: Callable[[str], bool] = lambda _: False
+    ) -> AsyncGenerator[Former, None]:
         await trio.sleep_forever()
         yield Former(b"")
 
@@ -207,7 +209,9 @@ async def test_all_lookups_together_have_a_deadline(autojump_clock: MockClock) -
 class Slow(FakePast):
     """Takes a second for each content."""
 
-    async def contents(self, path: str, passed_over: Callable[[str], bool] = lambda _: False):  # type: ignore[no-untyped-def]
+    async def contents(
+        self, path: str, passed_over: Callable[[str], bool] = lambda _: False
+    ) -> AsyncGenerator[Former, None]:
         async with aclosing(super().contents(path, passed_over)) as formers:
             async for former in formers:
                 await trio.sleep(1)
@@ -254,7 +258,8 @@ async def test_a_lookup_that_failed_is_made_good_when_it_is_asked_for_again() ->
 
     past.failure = None
     parsed = await filling.stage.fill(parsed, parsed, LIMITS, again=True)
-    assert ({"a.yml", "b.yml"}, frozenset()) == (parsed.labels["main"].fallbacks.keys(), filling.stage.incomplete)
+    assert {"a.yml", "b.yml"} == set(parsed.labels["main"].fallbacks)
+    assert frozenset() == filling.stage.incomplete
 
 
 async def test_labels_that_are_gone_are_not_incomplete_any_more() -> None:

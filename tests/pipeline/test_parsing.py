@@ -272,7 +272,7 @@ def test_a_large_file_is_served_however_often_its_process_is_killed(
 
 
 def test_a_file_that_takes_too_much_processor_time_is_broken() -> None:
-    content = b"".join(b"k%d: {a: [%d, x]}\n" % (number, number) for number in range(100_000))
+    content = b"".join(b"k%d: {a: [%d, x]}\n" % (number, number) for number in range(400_000))
     limits = attrs.evolve(LIMITS, nodes=10_000_000, cpu_seconds=1)
     with pytest.raises(FormatError, match=r"^a.yml: parsing it takes more than 1 s of processor time$"):
         values_of(content, limits)

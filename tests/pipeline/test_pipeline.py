@@ -22,8 +22,8 @@ from vortexd.core.model import Config, Edits, Files, Key, Origin, PropertySource
 from vortexd.core.patterns import Pattern, parse_pattern
 from vortexd.core.version import version_of
 from vortexd.encryption.ciphers import AesEncryptor
+from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
-from vortexd.encryption.keys import OneKey
 from vortexd.observe.publication import Publication
 from vortexd.pipeline import key_usage as interests_module
 from vortexd.pipeline import parsing
@@ -60,9 +60,9 @@ def whole() -> Wired:
     return Wired()
 
 
-def message(delivery: Delivery) -> dict[str, object]:
+def message(delivery: Delivery) -> dict[str, Any]:
     payload = delivery.payload[delivery.payload.index(b"{") :]
-    parsed: dict[str, object] = orjson.loads(payload)
+    parsed: dict[str, Any] = orjson.loads(payload)
     return parsed
 
 
@@ -1019,7 +1019,7 @@ async def test_encrypted_values_are_served_in_the_open_with_the_version_of_what_
     await whole.publisher.publish(ciphers())
     config = await whole.pipeline.read(SHOP)
 
-    assert ("by old", "<n/a>") == (config.document["o"], config.document["invalid"]["n"])  # type: ignore[call-overload,index]
+    assert ("by old", "<n/a>") == (config.document["o"], config.document["invalid"]["n"])  # type: ignore[call-overload,index]  # a document
     assert version_of(config.body) == config.version
     assert b"by old" in config.body
 

@@ -10,7 +10,9 @@ from structlog.testing import capture_logs
 from vortexd.core.model import Config, Files, Key, PropertySource, Tree
 from vortexd.observe.publication import Publication
 from vortexd.pipeline import publisher as module
+from vortexd.pipeline import store
 from vortexd.pipeline.state import State
+from vortexd.pipeline.store import Staged
 from vortexd.settings.formats import FormatSettings
 
 from ..wiring import Wired
@@ -42,7 +44,7 @@ async def test_other_bounds_are_served_together_with_what_was_parsed_within_them
     await whole.publisher.publish(tree(b"a: [1, 2, 3]"))
     commit, seen = whole.store.commit, []
 
-    def committing(staged: module.Staged) -> object:
+    def committing(staged: Staged) -> object:
         seen.append((whole.reader.formats, len(whole.reader.broken)))
         return commit(staged)
 
@@ -125,14 +127,14 @@ async def test_keys_that_come_into_use_while_others_are_staged_change_with_them(
     whole, late = Wired(), [attrs.evolve(SHOP, profile=f"late{number}") for number in range(rounds)]
     await whole.publisher.publish(tree(b"a: 1"))
     whole.pipeline.hold(SHOP)
-    waiting, stage, staged = iter(late), module.stage, 0
+    waiting, stage, staged = iter(late), store.stage, 0
 
     def staging(*arguments: object) -> object:
         nonlocal staged
         staged += 1
         if (key := next(waiting, None)) is not None:
             trio.from_thread.run_sync(whole.pipeline.hold, key)
-        return stage(*arguments)  # type: ignore[arg-type]
+        return stage(*arguments)  # type: ignore[arg-type]  # as they came
 
     monkeypatch.setattr(module, "stage", staging)
     await whole.publisher.publish(tree(b"a: 2"))

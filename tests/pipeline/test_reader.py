@@ -134,13 +134,18 @@ async def test_of_many_labels_a_hundred_are_looked_at(served: Served) -> None:
 async def test_concurrent_reads_of_a_key_resolve_it_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     await served.publish(tree(b"a: 1"))
     resolved = []
-    real = reading.trio.to_thread.run_sync
+    real = trio.to_thread.run_sync
 
-    async def counting(function: object, *arguments: object, **options: object) -> object:
+    async def counting(
+        function: Callable[..., object],
+        *arguments: object,
+        abandon_on_cancel: bool = False,
+        limiter: trio.CapacityLimiter | None = None,
+    ) -> object:
         resolved.append(arguments)
-        return await real(function, *arguments, **options)
+        return await real(function, *arguments, abandon_on_cancel=abandon_on_cancel, limiter=limiter)
 
-    monkeypatch.setattr(reading.trio.to_thread, "run_sync", counting)
+    monkeypatch.setattr("vortexd.pipeline.reader.trio.to_thread.run_sync", counting)
     async with trio.open_nursery() as nursery:
         for _ in range(10):
             nursery.start_soon(served.reader.read, SHOP)

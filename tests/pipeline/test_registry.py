@@ -119,14 +119,16 @@ def test_what_is_not_known_is_matched_by_nothing() -> None:
     with wanted.ahead(keys=[ONE]) as steps:
         assert [] == list(steps)
         assert (False, False, False) == (wanted.is_known(ONE), wanted.is_matched(ONE), wanted.is_wanted(ONE))
-        assert [] == list(wanted.subscribers(ONE)) == wanted.matches(parse_pattern("*")) == list(wanted)
+        assert [] == list(wanted.subscribers(ONE))
+        assert [] == wanted.matches(parse_pattern("*")) == list(wanted)
         assert [] == wanted.subscribe("b", parse_pattern("sh*"))
         assert wanted.would_match(ONE)
         wanted.appear(ONE)
         assert ["a", "b"] == list(wanted.subscribers(ONE))
         wanted.vanish(ONE)
         assert (False, False, False) == (wanted.is_known(ONE), wanted.is_matched(ONE), wanted.is_wanted(ONE))
-        assert [] == list(wanted.subscribers(ONE)) == wanted.matches(parse_pattern("*")) == list(wanted)
+        assert [] == list(wanted.subscribers(ONE))
+        assert [] == wanted.matches(parse_pattern("*")) == list(wanted)
         wanted.vanish(ONE)
     assert not wanted.is_known(ONE)
 

@@ -175,7 +175,7 @@ async def test_a_key_that_came_into_use_during_the_staging_is_among_the_failures
 
     def committing(staged: object) -> object:
         whole.pipeline.hold(late)
-        return commit(staged)  # type: ignore[arg-type]
+        return commit(staged)  # type: ignore[arg-type]  # as it came
 
     monkeypatch.setattr(whole.store, "commit", committing)
     await whole.publisher.publish(PUBLICATIONS[2])

@@ -296,7 +296,7 @@ class Unchecked(Broadcaster):
     """As the real one, but no connection can notice what is missing."""
 
     def __init__(
-        self, registry: Registry[Subscriber], encode: Callable[[Change], bytes], now: Callable[[], float]
+        self, registry: Registry[Subscriber], encode: Callable[[Change], Payload], now: Callable[[], float]
     ) -> None:
         super().__init__(cast(Registry[Subscriber], self), encode, now)
         self._real = registry

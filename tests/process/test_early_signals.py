@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from vortexd.cli import commands
 from vortexd.cli import main as cli
 from vortexd.process import early_signals
 
@@ -94,7 +95,7 @@ def test_what_does_not_serve_is_ended_as_any_program_is(
         signal.raise_signal(signal.SIGTERM)
         return 7
 
-    monkeypatch.setitem(cli.COMMANDS, "command", end)
+    monkeypatch.setitem(commands.COMMANDS, "command", end)
     monkeypatch.setattr(cli, "_complain_of_all", end)
     cli.main(arguments)
 

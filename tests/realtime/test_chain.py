@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from vortexd.core.model import Key
 from vortexd.pipeline.broadcast import Delivery
+from vortexd.pipeline.encoder import Payload
 from vortexd.protocol.close import CloseReason
 from vortexd.realtime.chain import CatchUp, Chain, Lagged, QuietChain, Reply, can_begin, follows, is_complete
 
@@ -19,7 +20,7 @@ KEYS = [MAIN, *OTHERS]
 
 
 def delivery(key: Key, old: str | None, new: str | None, size: int = 10) -> Delivery:
-    return Delivery(key, old, new, b"x" * size)
+    return Delivery(key, old, new, Payload(b"x" * size))
 
 
 def everything(_: Key) -> bool:
@@ -46,7 +47,7 @@ class Made:
 
 def current(**more: object) -> Made:
     """A chain whose client has "1" of the main key, which is the newest."""
-    made = Made(**more)  # type: ignore[arg-type]
+    made = Made(**more)  # type: ignore[arg-type]  # each has a type of its own
     assert made.chain.caught_up(made.chain.catch_up(MAIN), delivery(MAIN, None, "1"), "1")
     return made
 
@@ -116,7 +117,7 @@ class ChainMachine(RuleBasedStateMachine):
             new = self.version(key)
         self.newest[key] = new
         if key in self.subscribed:
-            self.offer(Delivery(key, None if kind == "snapshot" else old, new, b"x" * size))
+            self.offer(Delivery(key, None if kind == "snapshot" else old, new, Payload(b"x" * size)))
 
     def offer(self, offered: Delivery) -> None:
         if self.quiet is None:

@@ -19,7 +19,7 @@ from vortexd.realtime.commands import _KEYS_AT_ONCE
 from vortexd.realtime.connection import Connection
 from vortexd.realtime.server import _MESSAGES_AT_ONCE
 
-from .wire import FIRST, Wire, lockstep, socket_stream_pair
+from .wire import FIRST, Wire, frame, lockstep, socket_stream_pair
 
 HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT = 30.0, 10.0
 
@@ -50,19 +50,6 @@ async def wire(nursery_of_peers: trio.Nursery, request: pytest.FixtureRequest) -
 def awake(nursery_of_peers: trio.Nursery) -> Wire:
     """For what only tasks can come into."""
     return Wire(nursery_of_peers)
-
-
-def frame(first: int, payload: bytes = b"", length: int | None = None, is_masked: bool = True) -> bytes:
-    """A client's frame as bytes, right or wrong."""
-    size = len(payload) if length is None else length
-    mask = 0x80 if is_masked else 0
-    if size < 126:
-        head = bytes((first, mask | size))
-    elif size < 65_536:
-        head = bytes((first, mask | 126)) + size.to_bytes(2, "big")
-    else:
-        head = bytes((first, mask | 127)) + size.to_bytes(8, "big")
-    return head + (b"\0\0\0\0" if is_masked else b"") + payload
 
 
 async def witness_is_undisturbed(wire: Wire, witness: Client, had: str) -> None:
@@ -888,7 +875,7 @@ async def flood(wire: Wire, clients: int, messages: int) -> tuple[list[int], Cli
             taken.append(rounds.count)
         count(kind)
 
-    wire.metrics.message_received = received  # type: ignore[method-assign]
+    wire.metrics.message_received = received  # type: ignore[method-assign]  # it also counts rounds
     await wait_all_tasks_blocked()
     for client in others:
         assert isinstance(client.stream, trio.SocketStream)

@@ -249,6 +249,7 @@ async def test_a_wrong_token_is_counted_once_by_the_task_that_refuses_it(quick: 
     for _ in range(2):
         client = quick.wire.connect(target, socket_stream_pair)
         statuses.append((await client.refused())[0])
+        await client.stream.aclose()
 
     assert [401, 429] == statuses
 

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 from wsproto.events import Ping, Pong
 
-from tests.fakes import KEY, Client, Rounds
+from tests.fakes import KEY, Client, Closed, Rounds
 from vortexd.auth import Authority, Right
 from vortexd.core.model import Config, Key
 from vortexd.core.patterns import Pattern
@@ -30,9 +30,8 @@ from vortexd.realtime.connection import Connection
 from vortexd.realtime.parked import Parked
 from vortexd.settings.auth import AuthSettings
 
-from .test_connection import Closed, frame
 from .test_subscriptions import TOKEN, authority
-from .wire import FIRST, Wire, socket_stream_pair
+from .wire import FIRST, Wire, frame, socket_stream_pair
 
 Start = Callable[..., Awaitable[Wire]]
 
@@ -349,6 +348,7 @@ async def test_a_client_that_goes_leaves_nothing_behind(autojump_clock: MockCloc
     if end == "close":
         await client.stream.aclose()
     else:
+        assert isinstance(client.stream, trio.SocketStream)
         await client.stream.send_eof()
     await wait_all_tasks_blocked()
 
@@ -401,7 +401,7 @@ async def test_a_key_that_begins_while_the_socket_is_full_is_told_when_there_is_
         raise BlockingIOError
 
     with monkeypatch.context() as patched:
-        patched.setattr(parking.os, "write", full)
+        patched.setattr("vortexd.realtime.parking.os.write", full)
         wire.publish(1, Key("search", "dev", "main"))
     begun = await client.message()
 
@@ -628,7 +628,7 @@ async def test_P14_what_a_parked_client_may_not_have_is_not_brought_by_its_tasks
             return where != LATE and may(right, where)
 
     client_admission = parked.admission
-    parked.admission = Admission()  # type: ignore[assignment]
+    parked.admission = Admission()  # type: ignore[assignment]  # a judge of the test
     wire.publish(1, LATE)
     wire.publish(1, SEARCH)
     wire.server._lot.wake(parked)
@@ -845,9 +845,9 @@ async def test_rights_are_asked_once_for_each_principal_whatever_the_order(
     principals = [object(), object()]
     for number, parked in enumerate(wire.server._lot):
         judge = Judge(parked.admission, principals[number % 2], is_allowed=number % 2 == 0)
-        parked.admission = judge  # type: ignore[assignment]
+        parked.admission = judge  # type: ignore[assignment]  # a judge of the test
     awoken: list[Parked] = []
-    wire.server.awaken = lambda parked, *_: awoken.append(parked)  # type: ignore[assignment, method-assign, return-value]
+    wire.server.awaken = lambda parked, *_: awoken.append(parked)  # type: ignore[assignment, method-assign]  # none wakes
     newest = wire.publish(1)
     for client in clients[::2]:
         assert newest == (await client.message())["new_version"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from wsproto.events import TextMessage
 from wsproto.extensions import PerMessageDeflate
 
@@ -15,7 +15,7 @@ from vortexd.core.model import Key
 from vortexd.fleet import KeyState, Question
 from vortexd.settings.auth import AuthSettings
 
-from .wire import Wire, memory_stream_pair, socket_stream_pair
+from .wire import Wire, socket_stream_pair
 
 Start = Callable[..., Awaitable[Wire]]
 BILLING = Key("billing", "dev", "main")

@@ -7,7 +7,6 @@ import jsonpatch
 import orjson
 import pytest
 import trio
-import trio.lowlevel
 from trio.testing import wait_all_tasks_blocked
 
 from tests.wiring import Wired
@@ -32,7 +31,8 @@ class EventStream:
         self._has_more = trio.Event()
         self._has_written = trio.Event()
         self.is_allowed = True
-        self.is_paused = False
+        self.may_go_on = trio.Event()
+        self.may_go_on.set()
         self.written: list[bytes] = []
         self.lagged = 0
         self._chain = Chain(
@@ -63,8 +63,7 @@ class EventStream:
                     else:
                         self._has_more, self._chain.is_awaited = trio.Event(), True
                         await self._has_more.wait()
-            while self.is_paused:
-                await trio.lowlevel.checkpoint()
+            await self.may_go_on.wait()
 
     def _write(self, delivery: Delivery) -> None:
         self.written.append(delivery.payload.framed(event))
@@ -128,10 +127,10 @@ async def test_it_resumes_by_version_and_catches_up_after_an_overflow(nursery: t
     stream = EventStream(wired, queue_messages=2)
     nursery.start_soon(stream.run)
     await until_it_has(stream, 1)
-    stream.is_paused = True
+    stream.may_go_on = trio.Event()
     for number in range(2, 8):
         await publish(wired, number)
-    stream.is_paused = False
+    stream.may_go_on.set()
     await until_it_has(stream, 7)
     assert stream.lagged > 0
 

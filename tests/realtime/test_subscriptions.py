@@ -14,8 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from wsproto.extensions import PerMessageDeflate
 
 from tests.fakes import KEY, Client, timestamp
-from tests.realtime.test_connection import frame
-from tests.realtime.wire import Wire, lockstep, socket_stream_pair
+from tests.realtime.wire import Wire, frame, lockstep, socket_stream_pair
 from vortexd.auth import Authority, Gate, Grant, Kind, Principal, Right
 from vortexd.auth.tokens import Token, Tokens, digest_of
 from vortexd.core.errors import RemoteError, UnknownLabel
@@ -186,7 +185,7 @@ async def test_a_client_that_lags_is_brought_up_to_date_with_every_key(autojump_
             wire.publish(number)
             wire.publish(number, BILLING)
         newest = {wire.line.version_of(key) for key in (KEY, BILLING)}
-        messages = []
+        messages: list[dict[str, Any]] = []
         while not newest <= {each.get("new_version", each.get("version")) for each in messages}:
             messages.append(await client.message())
         nursery.cancel_scope.cancel()

@@ -22,13 +22,26 @@ from vortexd.settings.realtime import RealtimeSettings
 def socket_stream_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
     """A pair that can be parked: only what has a descriptor can."""
     ours, theirs = socket.socketpair()
-    return tuple(trio.SocketStream(trio.socket.from_stdlib_socket(each)) for each in (ours, theirs))  # type: ignore[return-value]
+    return tuple(trio.SocketStream(trio.socket.from_stdlib_socket(each)) for each in (ours, theirs))  # type: ignore[return-value]  # these are two
 
 
 Pair = Callable[[], tuple[trio.abc.Stream, trio.abc.Stream]]
 # How often something may be said has tests of its own; the others say what they like.
 UNHURRIED = {"messages_per_second": 100_000, "errors_per_minute": 100_000, "resync_burst": 100_000}
 FIRST: dict[str, Json] = {"number": 0, "padding": "p" * 200}
+
+
+def frame(first: int, payload: bytes = b"", length: int | None = None, is_masked: bool = True) -> bytes:
+    """A client's frame as bytes, right or wrong."""
+    size = len(payload) if length is None else length
+    mask = 0x80 if is_masked else 0
+    if size < 126:
+        head = bytes((first, mask | size))
+    elif size < 65_536:
+        head = bytes((first, mask | 126)) + size.to_bytes(2, "big")
+    else:
+        head = bytes((first, mask | 127)) + size.to_bytes(8, "big")
+    return head + (b"\0\0\0\0" if is_masked else b"") + payload
 
 
 class Wire:

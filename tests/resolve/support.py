@@ -1,5 +1,7 @@
 """Shared functions for the tests of this folder: they parse files and read keys."""
 
+from collections.abc import Mapping
+
 from vortexd.core.model import Files, Key, PropertySource, Scalar, Tree
 from vortexd.resolve.formats import Document, parse
 from vortexd.resolve.spring import property_sources
@@ -19,7 +21,7 @@ def values(path: str, text: str | bytes, **limits: int) -> dict[str, Scalar]:
     return dict(document.values)
 
 
-def typed(mapping: dict[str, Scalar]) -> dict[str, tuple[type, Scalar]]:
+def typed(mapping: Mapping[str, object]) -> dict[str, tuple[type, object]]:
     """So that 1, 1.0 and True are three values."""
     return {key: (type(value), value) for key, value in mapping.items()}
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from vortexd.core.errors import ResolveError
 from vortexd.core.model import Key, PropertySource, Scalar
 from vortexd.encryption.ciphers import AesEncryptor
+from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
-from vortexd.encryption.keys import OneKey
 from vortexd.resolve.explain import Cipher, Explanation, Outcome, Place, Profile, explain, is_below
 from vortexd.resolve.nest import effective_document, merged, standing_keys
 from vortexd.resolve.spring import property_sources

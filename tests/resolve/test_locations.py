@@ -9,7 +9,7 @@ from vortexd.resolve.listing import existing_keys, list_keys
 from vortexd.resolve.locations import directories_of, matches, places_of, prefixes_for
 from vortexd.resolve.nest import effective_document
 from vortexd.resolve.spring import property_sources, selection
-from vortexd.resolve.tree import parse_tree
+from vortexd.resolve.tree import ParsedTree, parse_tree
 from vortexd.settings.formats import FormatSettings
 
 LIMITS = FormatSettings()
@@ -19,7 +19,7 @@ def key(application: str = "orders", profile: str = "dev") -> Key:
     return Key(application, profile, "main")
 
 
-def parsed(locations: tuple[str, ...], **contents: str):  # type: ignore[no-untyped-def]
+def parsed(locations: tuple[str, ...], **contents: str) -> ParsedTree:
     files = Files({path: text.encode() for path, text in contents.items()}, locations=locations)
     return parse_tree(Tree({"main": files}), LIMITS)
 

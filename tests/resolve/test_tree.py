@@ -187,7 +187,8 @@ def test_fallbacks_can_be_put_in_place_and_taken_away() -> None:
     assert {"a.yml": (document,)} == found.documents
     assert {"a.yml", "b.yml"} == found.fallbacks.keys()
     gone = found.with_fallbacks({"a.yml": None})
-    assert ({}, {"b.yml"}) == (gone.documents, gone.fallbacks.keys())
+    assert {} == gone.documents
+    assert {"b.yml"} == gone.fallbacks.keys()
 
 
 def test_broken_files_of_several_sources_are_told_apart() -> None:

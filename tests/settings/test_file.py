@@ -10,10 +10,7 @@ import pytest
 from vortexd.core.errors import SettingsError
 from vortexd.settings import file
 from vortexd.settings.file import own_files
-from vortexd.settings.http import HttpSettings
 from vortexd.settings.root import RESTART, SECTIONS, Settings
-from vortexd.settings.server import Address, parse_address
-from vortexd.settings.toml_schema import without
 from vortexd.source.files.settings import FilesSettings
 from vortexd.source.git.settings import GitSettings
 from vortexd.source.kinds import KINDS
@@ -184,28 +181,6 @@ def test_G10_a_password_in_an_address_is_not_repeated() -> None:
     assert "hunter2" not in str(found)
 
 
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("127.0.0.1:8888", Address("127.0.0.1", 8888)),
-        ("[::1]:0", Address("::1", 0)),
-        ("localhost:80", Address("localhost", 80)),
-        ("unix:/run/vortexd", Address(path="/run/vortexd")),
-    ],
-)
-def test_an_address_reads_as_it_prints(text: str, address: Address) -> None:
-    assert address == parse_address(text)
-    assert text == str(address)
-
-
-@pytest.mark.parametrize(
-    "text", ["", ":80", "*:80", "localhost", "localhost:x", "localhost:65536", "unix:", "unix:run", "::1:80"]
-)
-def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="must|is|has"):
-        parse_address(text)
-
-
 def test_the_command_line_is_checked_like_the_file() -> None:
     settings = load(SOURCE, "vortexd.toml", BASE)
 
@@ -226,21 +201,6 @@ def test_overrides_are_texts_under_flat_keys_however_they_are_written() -> None:
 )
 def test_an_override_that_is_no_text_is_refused_without_its_value(line: str, said: str) -> None:
     assert said in problems(f"{SOURCE}[overrides]\n{line}\n")["overrides"]
-
-
-@pytest.mark.parametrize("prefix", ["config", "/config/", "/a b", "/%2F", "/a/../b", "//x"])
-def test_a_prefix_is_the_beginning_of_a_path(prefix: str) -> None:
-    assert "http.prefix" in problems(f'{SOURCE}[http]\nprefix = "{prefix}"\n')
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "\\u0000", "a\\tb", "x" * 256])
-def test_a_hidden_file_is_the_name_of_one(name: str) -> None:
-    assert "http.hidden_files[1]" in problems(f'{SOURCE}[http]\nhidden_files = ["*", "{name}"]\n')
-
-
-def test_no_file_has_to_be_hidden() -> None:
-    assert () == load(f"{SOURCE}[http]\nhidden_files = []\n", "a.toml", ROOT).http.hidden_files
-    assert ("*.bak", "*.orig", "*.swp", "*~", ".#*", "*.rej", "*.tmp") == HttpSettings().hidden_files
 
 
 def test_P13_the_files_that_settings_name_are_vortexds_own() -> None:
@@ -286,12 +246,6 @@ def test_the_constraints_of_every_section_hold(title: str) -> None:
     assert [f"{title}.{field.name}"] == list(problems(f"{SOURCE}[{title}]\n{field.name} = {wrong}\n"))
 
 
-def test_what_takes_a_restart_is_a_key() -> None:
-    keys = {f"{title}.{field.name}" for title, section in sections() for field in attrs.fields(section)}
-
-    assert keys > RESTART
-
-
 # Settings as far as they can be used.
 
 
@@ -311,7 +265,7 @@ def test_what_is_wrong_is_as_if_it_was_not_there(wrong: str, keys: list[str]) ->
 
     assert keys == [key for key, _ in found]
     assert "/etc/vortexd/a.pem" == settings.tls.certificate
-    assert "/etc/vortexd/config" == settings.source[0].path  # type: ignore[union-attr]
+    assert (FilesSettings(path="/etc/vortexd/config"),) == settings.source
 
 
 def test_the_good_items_of_a_list_stay() -> None:
@@ -325,7 +279,7 @@ def test_sources_keep_their_numbers() -> None:
     settings, found = examine(text, "a", BASE)
 
     assert {"source[0].kind", "source[0].uri", "source[0].path", "source[1].path"} == {key for key, _ in found}
-    assert ["", "", "/etc/vortexd/c"] == [each.path for each in settings.source]  # type: ignore[union-attr]
+    assert tuple(FilesSettings(path=path) for path in ("", "", "/etc/vortexd/c")) == settings.source
 
 
 def test_what_is_wrong_between_keys_is_of_the_text_as_it_is() -> None:
@@ -338,34 +292,6 @@ def test_all_that_is_found_is_what_is_refused() -> None:
     text = 'colour = 1\n[server]\nbind = ["nowhere"]\n[[source]]\nkind = "ftp"\n'
 
     assert dict(examine(text, "vortexd.toml", BASE)[1]) == problems(text)
-
-
-@pytest.mark.parametrize(
-    ("path", "rest"),
-    [
-        ("a.b", {"a": {"c": [1, 2, 3]}, "x y": 1}),
-        ("a.c[1]", {"a": {"b": 1, "c": [1, 3]}, "x y": 1}),
-        ('"x y"', {"a": {"b": 1, "c": [1, 2, 3]}}),
-        # What it doesn't lead to goes with what it begins in.
-        ("a.d", {"x y": 1}),
-        ("a.c[3]", {"x y": 1}),
-        ("a.b.c", {"x y": 1}),
-        ("a.c.b", {"x y": 1}),
-        ("a.b[0]", {"x y": 1}),
-        # And if it leads nowhere at all, nothing is left, for the same again would be wrong for ever.
-        ("z", {}),
-        ("", {}),
-    ],
-)
-def test_a_table_without_what_is_wrong(path: str, rest: object) -> None:
-    table = {"a": {"b": 1, "c": [1, 2, 3]}, "x y": 1}
-
-    assert rest == without(table, [path])
-    assert {"a": {"b": 1, "c": [1, 2, 3]}, "x y": 1} == table
-
-
-def test_several_items_of_a_list_are_taken_out_by_their_numbers() -> None:
-    assert {"a": [2]} == without({"a": [1, 2, 3]}, ["a[0]", "a[2]"])
 
 
 # The source of the command line.
@@ -401,7 +327,8 @@ def test_who_writes_an_address_has_asked_for_its_scheme(scheme: str) -> None:
     host = "" if scheme == "file" else "a.example"
 
     (found,) = override(Settings(), source=f"{scheme}://{host}/b").source
-    assert ("https", "ssh", scheme) == found.schemes  # type: ignore[union-attr]
+    assert isinstance(found, GitSettings)
+    assert ("https", "ssh", scheme) == found.schemes
 
 
 @pytest.mark.parametrize("address", ["ftp://a.example/b", "https://", "file://host/b", "https://a.example/b c"])
@@ -423,3 +350,123 @@ def test_dotted_keys_may_have_many_parts() -> None:
     text = f"{SOURCE}[overrides]\n{'.'.join('a' * 60)} = '1'\n"
 
     assert {".".join("a" * 60): "1"} == load(text, "vortexd.toml", BASE).overrides
+
+
+# Conflicts between keys, and keys in the wrong place.
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "expected"),
+    [
+        ("", "source", "is missing; add [[source]] with the path of the directory to serve"),
+        ("source = []\n", "source", "is missing; add [[source]] with the path of the directory to serve"),
+        ("source = 1\n", "source", "must be an array of tables, headed [[source]], not a whole number"),
+        ("source = [1]\n", "source[0]", "must be a table, not a whole number"),
+        (SOURCE + "kind = 1\n", "source[0].kind", 'must be "files" or "git", not a whole number'),
+        (SOURCE + 'kind = "ftp"\n', "source[0].kind", 'must be "files" or "git"'),
+        (SOURCE + "[server]\nbind = []\n", "server.bind", "must name at least one address"),
+        ("server = 1\n" + SOURCE, "server", "must be a table, not a whole number"),
+        ("overrides = 1\n" + SOURCE, "overrides", "must be a table, not a whole number"),
+        ("head_bytes = 1\n" + SOURCE, "head_bytes", "unknown key here; it belongs to [server]"),
+        ("path = 'x'\n" + SOURCE, "path", "unknown key here; it belongs to [source]"),
+        (SOURCE + "[log]\nwrite_timeout = 1\n", "log.write_timeout", "unknown key here; it belongs to [server]"),
+    ],
+)
+def test_a_text_that_contradicts_itself_is_refused(text: str, key: str, expected: str) -> None:
+    assert {key: expected} == problems(text)
+
+
+def test_a_text_needs_no_source_if_the_command_line_names_one() -> None:
+    assert () == load("", "vortexd.toml", BASE, needs_source=False).source
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:80", "[::1]:80", "unix:/run/x"])
+def test_an_address_that_is_listed_twice_is_refused(address: str) -> None:
+    text = f'{SOURCE}[server]\nbind = ["{address}", "127.0.0.1:81", "{address}"]\n'
+
+    assert {"server.bind[2]": "is listed twice; remove one"} == problems(text)
+
+
+def test_equal_addresses_are_listed_twice_however_they_are_written() -> None:
+    text = f'{SOURCE}[server]\nbind = ["[::1]:80", "[0::1]:080"]\n'
+
+    assert {"server.bind[1]": "is listed twice; remove one"} == problems(text)
+
+
+def test_several_free_ports_of_one_host_may_be_listed() -> None:
+    settings = load(f'{SOURCE}[server]\nbind = ["127.0.0.1:0", "127.0.0.1:0"]\n', "vortexd.toml", BASE)
+
+    assert ("127.0.0.1:0",) * 2 == settings.server.bind
+
+
+@pytest.mark.parametrize("index", ["9999", "10000", "0010000", "00000"])
+def test_an_override_may_have_an_index_up_to_10000(index: str) -> None:
+    text = f'{SOURCE}[overrides]\n"a[{index}]" = "x"\n'
+
+    assert {f"a[{index}]": "x"} == load(text, "vortexd.toml", BASE).overrides
+
+
+@pytest.mark.parametrize("index", ["10001", "100000", "9" * 5_000])
+def test_an_override_with_a_larger_index_is_refused(index: str) -> None:
+    found = problems(f'{SOURCE}[overrides]\n"a[{index}]" = "x"\n')
+
+    assert ["overrides"] == list(found)
+    assert found["overrides"].endswith(" must have no index above 10000")
+
+
+def test_all_wrong_overrides_are_named_at_once() -> None:
+    text = f'{SOURCE}[overrides]\na = 1\n"b c" = []\n[overrides.d]\ne = true\nf = "x"\n'
+    expected = 'a must be text; put its value in quotes; "b c" must be text; put its value in quotes; "d.e" must be text; put its value in quotes'
+
+    assert {"overrides": expected} == problems(text)
+
+
+# Paths, and the options of the command line.
+
+
+def test_relative_paths_begin_at_the_directory_of_the_file_and_empty_ones_stay_empty() -> None:
+    text = (
+        SOURCE + '[tls]\ncertificate = "c.pem"\nkey = "/k.pem"\nclient_ca = "$CREDENTIALS_DIRECTORY/ca.pem"\n'
+        '[monitor]\nsecret = "hook"\n[server]\nstate_directory = "state"\n'
+        '[auth]\ntokens = ["a", "/b", "$CREDENTIALS_DIRECTORY/c"]\njwt_secret = "s"\njwks = "j"\n'
+        '[encryption]\nkey_file = "k"\nkey_store = "p12"\nkey_store_password_file = "pw"\n'
+    )
+    settings = load(text, "vortexd.toml", BASE)
+    defaults = load(SOURCE, "vortexd.toml", BASE)
+
+    assert ("/etc/vortexd/c.pem", "/k.pem", "$CREDENTIALS_DIRECTORY/ca.pem") == (
+        settings.tls.certificate,
+        settings.tls.key,
+        settings.tls.client_ca,
+    )
+    assert ("/etc/vortexd/hook", "/etc/vortexd/state") == (settings.monitor.secret, settings.server.state_directory)
+    assert ("/etc/vortexd/a", "/b", "$CREDENTIALS_DIRECTORY/c") == settings.auth.tokens
+    assert ("/etc/vortexd/s", "/etc/vortexd/j") == (settings.auth.jwt_secret, settings.auth.jwks)
+    assert ["/etc/vortexd/k", "/etc/vortexd/p12", "/etc/vortexd/pw"] == [
+        settings.encryption.key_file,
+        settings.encryption.key_store,
+        settings.encryption.key_store_password_file,
+    ]
+    assert attrs.evolve(Settings(), source=(FilesSettings(path="/etc/vortexd/config"),)) == defaults
+
+
+def test_the_command_line_replaces_addresses_and_the_format_of_the_log() -> None:
+    before = load(SOURCE, "vortexd.toml", BASE)
+
+    changed = override(before, bind=["127.0.0.1:1", "unix:/run/x"], log_format="json")
+
+    assert (("127.0.0.1:1", "unix:/run/x"), "json") == (changed.server.bind, changed.log.format)
+    assert before == attrs.evolve(changed, server=before.server, log=before.log)
+    assert before == override(before)
+
+
+def test_each_wrong_option_is_named_as_it_was_given() -> None:
+    with pytest.raises(SettingsError) as caught:
+        override(Settings(), bind=["unix:/run/x", "nowhere", "unix:/run/x"], log_format="loud")
+
+    assert "command line" == caught.value.origin
+    assert {
+        "--bind nowhere": "must be an address: host:port, [::1]:port or unix:/path; the port is missing",
+        "--bind unix:/run/x": "is listed twice; remove one",
+        "--log-format": 'must be "auto" or "json" or "console"',
+    } == dict(caught.value.problems)

@@ -7,7 +7,7 @@ import attrs
 import pytest
 import trio
 
-from vortexd.core.model import Edits, Files, Key, Origin, Tree
+from vortexd.core.model import Config, Edits, Files, Key, Origin, Tree
 from vortexd.pipeline.state import State
 from vortexd.pipeline.store import Store, stage
 from vortexd.resolve.tree import ParsedTree, parse_tree
@@ -49,7 +49,7 @@ def files(root: str, revision: str | None = None, **contents: str) -> Files:
     return Files({f"{name}.yml": text.encode() for name, text in contents.items()}, {}, root, ("",), revision, origin)
 
 
-def resolved(tree: Tree, application: str = "orders", profile: str = "dev", label: str | None = None):  # type: ignore[no-untyped-def]
+def resolved(tree: Tree, application: str = "orders", profile: str = "dev", label: str | None = None) -> Config:
     return served(parse_tree(tree, FormatSettings())).resolve(Key(application, profile, label or tree.default_label))
 
 

@@ -76,7 +76,7 @@ class Server:
         return [sys.executable, "-m", cls.module]
 
     def _wait_ready(self) -> int:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             found = re.search(r'"ready".*https?://[\d.]+:(\d+)|https?://[\d.]+:(\d+).*"ready"', self.output())
             if found:

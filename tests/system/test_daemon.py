@@ -131,6 +131,7 @@ async def test_a_signal_closes_clients_with_1001_and_exits_0(server: Server, num
         nursery.cancel_scope.cancel()
 
     assert closing["reconnect_after_ms"] > 0
+    assert caught.value.reason is not None
     assert caught.value.reason.code == 1001
     assert server.stop() == 0
     assert "Traceback" not in server.output()

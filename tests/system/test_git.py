@@ -194,7 +194,8 @@ def test_what_can_not_be_fetched_is_served_and_called_stale(repository: Reposito
 
 def is_out_of_service(port: int) -> bool:
     try:
-        return urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=10).status != 200
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=10) as answer:
+            return bool(answer.status != 200)
     except urllib.error.HTTPError as error:
         return error.code == 503
 

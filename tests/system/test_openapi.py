@@ -12,6 +12,8 @@ from tests.http.described import whole_document
 from tests.system.process import Server
 from vortexd.auth.tokens import digest_of
 
+pytestmark = pytest.mark.alone
+
 EXAMPLE = Path(__file__).parent.parent.parent / "conf" / "example"
 TOKEN = "vt_" + "x" * 43
 SETTINGS = """
@@ -104,10 +106,10 @@ def guarded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @open_api.parametrize()
-def test_what_is_answered_to_everybody_is_as_described(case: schemathesis.Case, open_url: str) -> None:
+def test_what_is_answered_to_everybody_is_as_described(case: schemathesis.Case[Any], open_url: str) -> None:
     case.call_and_validate(open_url)
 
 
 @guarded_api.parametrize()
-def test_what_is_answered_to_a_token_is_as_described(case: schemathesis.Case, guarded_url: str) -> None:
+def test_what_is_answered_to_a_token_is_as_described(case: schemathesis.Case[Any], guarded_url: str) -> None:
     case.call_and_validate(guarded_url, headers={"Authorization": f"Bearer {TOKEN}"})

@@ -195,7 +195,7 @@ async def test_behind_a_real_proxy_everything_is_as_without_it(front: Front) -> 
             )
             assert (200, "release/1.0") == (status, environment["label"])
 
-        headers = [("Authorization", f"Bearer {front.token}"), ("X-Forwarded-For", "192.0.2.66")]
+        headers = [(b"Authorization", b"Bearer " + front.token.encode()), (b"X-Forwarded-For", b"192.0.2.66")]
         async with trio.open_nursery() as nursery:
             stream = await front.connect()
             websocket = await wrap_client_stream(

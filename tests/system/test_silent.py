@@ -14,6 +14,8 @@ from vortexd.ctl.load import Clients
 from .crowd import Crowd, Probe, Storm
 from .process import Server
 
+pytestmark = pytest.mark.alone
+
 SETTINGS = """
 [server]
 bind = ["127.0.0.1:0"]

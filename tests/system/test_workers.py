@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def events(server: Server) -> list[dict[str, Any]]:
 
 def metrics(server: Server, name: str) -> dict[str, float]:
     """Return the values of a metric by worker."""
-    found: Counter[str] = Counter()
+    found: defaultdict[str, float] = defaultdict(float)
     for line in get(server, "/metrics").splitlines():
         if line.startswith(name + "{"):
             found[line.partition('worker="')[2][0]] += float(line.rpartition(" ")[2])
@@ -157,7 +157,7 @@ async def test_R11_a_drain_is_that_of_all_workers(source: Path) -> None:
 
 def test_systemd_is_told_of_all_as_of_one(source: Path, notifications: socket.socket) -> None:
     with serving(source, NOTIFY_SOCKET=notifications.getsockname(), WATCHDOG_USEC="600000") as server:
-        said = []
+        said: list[str] = []
         while not any("2 of 2 workers" in each for each in said):
             said.append(notifications.recv(1_000).decode())
         server.process.send_signal(signal.SIGHUP)

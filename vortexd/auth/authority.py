@@ -5,15 +5,18 @@ partly by each (T05). `renew` judges clients again that the old authority had ad
 """
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ..core.model import Key
 from ..core.patterns import Pattern
 from ..net.client_certificate import ClientCertificate
 from .certificates import Certificates
 from .credentials import MAX_TOKEN_LENGTH, Credentials
-from .jwt import JwtVerifier
 from .principal import Forbidden, Grant, Kind, Principal, Right, Unauthorized, names_of
 from .tokens import Tokens
+
+if TYPE_CHECKING:
+    from .jwt import JwtVerifier
 
 # The decisions to remember, and the longest key of them. Clients can invent any number of keys.
 _DECISIONS, _DECIDED_TEXT = 4_096, 256
@@ -32,7 +35,7 @@ class Authority:
     def __init__(
         self,
         tokens: Tokens | None = None,
-        jwt: JwtVerifier | None = None,
+        jwt: "JwtVerifier | None" = None,
         anonymous: frozenset[Right] = frozenset(),
         certificates: Certificates | None = None,
     ) -> None:

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.errors import SettingsError
 from ..settings.auth import AuthSettings
@@ -14,10 +15,12 @@ from ..settings.secure_files import OTHERS_READ_OR_WRITE, OTHERS_WRITE, TrustedF
 from ..settings.server import Address
 from .authority import Authority
 from .certificates import CertificateEntry, Certificates, load_certificates, repeated_certificates
-from .jwt import JwtKey, JwtVerifier, load_jwks, load_secret
 from .origin import is_loopback, parse_host, parse_origin
 from .principal import ALL_RIGHTS, Right
 from .tokens import Token, Tokens, load_tokens, repeated_tokens
+
+if TYPE_CHECKING:
+    from .jwt import JwtVerifier
 
 
 def load_authority(
@@ -49,15 +52,14 @@ def load_authority(
     tokens, certificates = reader.entries(settings.tokens)
     if certificates and not authorities:
         reader.problems.append(("auth.tokens", "must have no [[certificate]] unless tls.client_certificates is on"))
-    keys = reader.keys(settings)
+    verifier = reader.verifier(settings)
     problems += reader.problems
     if problems:
         raise SettingsError(problems, "auth")
     if not settings.asks:
         return Authority(anonymous=ALL_RIGHTS if not settings.open else ALL_RIGHTS - {Right.ADMIN})
-    verifier = JwtVerifier(keys, settings.jwt_audience or None, settings.jwt_issuer or None, settings.jwt_leeway)
     known = Certificates(certificates, authorities)
-    return Authority(Tokens(tokens), verifier if keys else None, certificates=known)
+    return Authority(Tokens(tokens), verifier, certificates=known)
 
 
 def read_tokens(paths: Sequence[str], base: Path, environ: Mapping[str, str]) -> tuple[Token, ...]:
@@ -132,7 +134,13 @@ class _Reader(TrustedFiles):
             )
         return tuple(tokens), tuple(certificates)
 
-    def keys(self, settings: AuthSettings) -> tuple[JwtKey, ...]:
+    def verifier(self, settings: AuthSettings) -> "JwtVerifier | None":
+        """Return the verifier of JWTs. Returns None if the settings name no key, or if there are problems."""
+        if not settings.jwt_secret and not settings.jwks:
+            return None
+        # This loads the libraries PyJWT and cryptography. Most daemons have no such key.
+        from .jwt import JwtKey, JwtVerifier, load_jwks, load_secret
+
         keys: list[JwtKey] = []
         if settings.jwt_secret and (path := self.expanded(settings.jwt_secret)):
             secret = self.load(path, OTHERS_READ_OR_WRITE, load_secret)
@@ -142,7 +150,9 @@ class _Reader(TrustedFiles):
             keys += self.load(path, OTHERS_WRITE, lambda data, name: load_jwks(as_text(data, name), name)) or ()
         if len({key.kid for key in keys}) < len(keys):
             self.problems.append(("auth.jwks", "must have a kid for its key, because there is also a jwt_secret"))
-        return tuple(keys)
+        if not keys:
+            return None
+        return JwtVerifier(keys, settings.jwt_audience or None, settings.jwt_issuer or None, settings.jwt_leeway)
 
     def _files(self, text: str) -> list[Path]:
         path = self.expanded(text)

@@ -16,6 +16,7 @@ from typing import TypedDict, TypeVar
 
 import trio
 
+from ..core.errors import InvalidName
 from ..core.model import Key
 from ..core.patterns import parse_pattern
 from .address import Subject, headers, parse_address, subject_of
@@ -119,7 +120,10 @@ def _linker(url: Url, subject: Subject, options: Options) -> Callable[[View, Sav
     token = options.get("token")
     if not callable(token):
         headers(token)
-    patterns = [parse_pattern(text) for text in options.get("patterns", ())]
+    try:
+        patterns = [parse_pattern(text) for text in options.get("patterns", ())]
+    except InvalidName as error:
+        raise ValueError(error.reason) from None
     context, ca_file = options.get("ssl_context"), options.get("ca_file")
     if context is None and ca_file is not None:
         context = ssl.create_default_context(cafile=ca_file)

@@ -9,6 +9,7 @@ python -m vortexd.ctl.floor CONNECTIONS
 import socket
 import sys
 import time
+from contextlib import ExitStack
 
 ANSWER = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -19,11 +20,11 @@ ANSWER = (
 def main() -> None:
     """Accept the connections, then send a frame for each line of standard input."""
     count = int(sys.argv[1])
-    with socket.create_server(("127.0.0.1", 0), backlog=1_024) as listening:
+    with socket.create_server(("127.0.0.1", 0), backlog=1_024) as listening, ExitStack() as stack:
         print(listening.getsockname()[1], flush=True)
         clients = []
         for _ in range(count):
-            client, _ = listening.accept()
+            client = stack.enter_context(listening.accept()[0])
             client.sendall(ANSWER)
             clients.append(client)
         for line in sys.stdin:

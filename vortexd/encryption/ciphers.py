@@ -6,7 +6,6 @@ An encryptor turns text into ciphertext with a key, and back. Whatever a ciphert
 
 import base64
 import os
-from typing import Protocol
 
 import attrs
 from cryptography.exceptions import InvalidTag
@@ -20,33 +19,12 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.padding import PKCS7
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from ..core.errors import RemoteError
+from .contract import Undecryptable
 
 DEFAULT_SALT = "deadbeef"
 _BLOCK_BYTES = 16
 _ROUNDS = 1_024
 _LENGTH_BYTES = 2
-
-
-class Undecryptable(RemoteError):
-    """A text can't be decrypted with this key. The text is Spring's. It gives no reason, which would be an oracle."""
-
-    def __init__(self) -> None:
-        super().__init__("Text not encrypted with this key")
-
-
-class Encryptor(Protocol):
-    """Encrypts and decrypts with one key, in one of Spring's forms."""
-
-    def encrypt(self, text: str) -> str:
-        """Encrypt a text. The same text gives a different ciphertext each time."""
-
-    def decrypt(self, ciphertext: str) -> str:
-        """Decrypt a ciphertext.
-
-        Raises:
-            Undecryptable: The text was encrypted with another key or form, or has been changed.
-        """
 
 
 def derive_key(password: str, salt: str) -> bytes:
@@ -61,6 +39,8 @@ def derive_key(password: str, salt: str) -> bytes:
 
 class AesEncryptor:
     """`Encryptors.text`: hex(IV || AES-256-CBC), with a key that is derived once from a password."""
+
+    public_key = None
 
     def __init__(self, password: str, salt: str = DEFAULT_SALT) -> None:
         self._key = derive_key(password, salt)

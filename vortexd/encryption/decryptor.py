@@ -11,8 +11,7 @@ from functools import partial
 
 from ..core.model import PropertySource
 from . import prefixes
-from .ciphers import Undecryptable
-from .keys import Keys, NoSuchKey
+from .contract import Keys, NoSuchKey, Undecryptable
 from .values import PREFIX, decrypted
 
 # The size of each of the two generations of the cache. RSA takes a millisecond per value, and each publication decrypts

@@ -1,7 +1,8 @@
 """Reads the files of [encryption]. It returns a whole `Encryption`, or reports every problem at once.
 
 `secure_files` checks who may own, read and write the files. Only this module of the package accesses the file system.
-No error text and no `repr` shows a key or a password.
+No error text and no `repr` shows a key or a password. `private_keys` is imported only if the settings name a key, because it
+loads the library cryptography.
 """
 
 import hashlib
@@ -11,21 +12,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import attrs
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ..core.errors import SettingsError
 from ..settings.encryption import EncryptionSettings
-from ..settings.secure_files import OTHERS_READ_OR_WRITE, TrustedFiles, as_text
-from . import pkcs12
-from .ciphers import AesEncryptor, Encryptor, RsaEncryptor
+from ..settings.secure_files import OTHERS_READ_OR_WRITE, TrustedFiles
+from .contract import Keys
 from .decryptor import Decryptor
-from .keys import Keys, KeyStore, NoSuchKey, OneKey
 
 T = TypeVar("T")
-_PEM = b"-----BEGIN "
-_PUBLIC = (b"PUBLIC KEY-----", b"CERTIFICATE-----")
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -105,16 +99,19 @@ class _Reader(TrustedFiles):
         self.digest = hashlib.sha256()
 
     def key(self, settings: EncryptionSettings) -> Keys | None:
-        encryptor = self._secret(settings.key_file, partial(_encryptor, settings))
-        return OneKey(encryptor) if encryptor is not None else None
+        from .private_keys import one_key
+
+        return self._secret(settings.key_file, partial(one_key, settings))
 
     def key_store(self, settings: EncryptionSettings) -> Keys | None:
-        password = self._secret(settings.key_store_password_file, _line)
+        from .private_keys import key_store, password_of
+
+        password = self._secret(settings.key_store_password_file, password_of)
         if password is None:
             # Report all the same whether the store itself can be read.
             self._secret(settings.key_store, lambda data, origin: None)
             return None
-        return self._secret(settings.key_store, partial(_key_store, settings, password))
+        return self._secret(settings.key_store, partial(key_store, settings, password))
 
     def _secret(self, path: str, load: Callable[[bytes, str], T]) -> T | None:
         place = self.expanded(path)
@@ -124,55 +121,3 @@ class _Reader(TrustedFiles):
             return load(data, origin)
 
         return self.load(place, OTHERS_READ_OR_WRITE, hashed) if place is not None else None
-
-
-def _line(data: bytes, origin: str) -> str:
-    text = as_text(data, origin).rstrip("\r\n")
-    if not text or not text.isprintable():
-        raise SettingsError([("", "must hold one line of text and nothing else")], origin)
-    return text
-
-
-def _encryptor(settings: EncryptionSettings, data: bytes, origin: str) -> Encryptor:
-    if _PEM not in data and not data.startswith(b"ssh-rsa "):
-        return AesEncryptor(_line(data, origin), settings.salt)
-    if data.startswith(b"ssh-rsa ") or any(each in data for each in _PUBLIC):
-        raise SettingsError([("", "must be a private key; a public key can't decrypt anything")], origin)
-    try:
-        key = load_pem_private_key(data, None)
-    except TypeError:
-        raise SettingsError(
-            [("", "is encrypted; store it without a password, readable only by its owner")], origin
-        ) from None
-    except (ValueError, UnsupportedAlgorithm):
-        raise SettingsError([("", "must be a password on one line, or an RSA private key as PEM")], origin) from None
-    if not isinstance(key, RSAPrivateKey):
-        raise SettingsError([("", "must be an RSA key")], origin)
-    return _rsa(settings, key)
-
-
-def _rsa(settings: EncryptionSettings, key: RSAPrivateKey) -> RsaEncryptor:
-    return RsaEncryptor(key, settings.rsa_algorithm == "oaep", settings.rsa_strong, settings.rsa_salt)
-
-
-def _key_store(settings: EncryptionSettings, password: str, data: bytes, origin: str) -> Keys:
-    if pkcs12.is_java_store(data):
-        text = (
-            "is a key store of Java's own kind; convert it: keytool -importkeystore -srckeystore OLD -destkeystore NEW "
-            "-deststoretype PKCS12"
-        )
-        raise SettingsError([("", text)], origin)
-    try:
-        encrypted = pkcs12.encrypted_keys(data, password.encode())
-    except ValueError:
-        text = "must be a PKCS #12 key store with the password in key_store_password_file"
-        raise SettingsError([("", text)], origin) from None
-    alias = settings.key_store_alias or (next(iter(encrypted)) if len(encrypted) == 1 else "")
-    if not alias:
-        text = f"must name one of the {len(encrypted)} keys of key_store" if encrypted else "key_store holds no key"
-        raise SettingsError([("key_store_alias", text)], origin)
-    try:
-        return KeyStore(encrypted, password.encode(), alias, partial(_rsa, settings))
-    except NoSuchKey:
-        text = "must name an RSA key of key_store that has the store's password"
-        raise SettingsError([("key_store_alias", text)], origin) from None

@@ -1,52 +1,15 @@
-"""The keys for decryption: one key for everything, or the keys of a key store by alias. Pure.
-
-`find` takes `prefixes.selectors` and returns the `Encryptor` that they select.
-"""
+"""The keys of a key store by alias. Pure."""
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Protocol
 
-import attrs
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
-from ..core.errors import RemoteError
-from .ciphers import Encryptor
+from .contract import Encryptor, NoSuchKey
 
 # The number of keys to cache that were opened with a password from a text. The password is cached with the key.
 _REOPENED = 64
-
-
-class NoSuchKey(RemoteError):
-    """There is no key with this alias, or the password is wrong. The text never says which."""
-
-    status = 404
-
-    def __init__(self) -> None:
-        super().__init__("No key was installed for encryption service")
-
-
-class Keys(Protocol):
-    """Finds keys."""
-
-    def find(self, selectors: Mapping[str, str]) -> Encryptor:
-        """Return the key that a text selects, or the default key if it selects none. This may take milliseconds.
-
-        Raises:
-            NoSuchKey: There is no such key.
-        """
-        ...
-
-
-@attrs.frozen(slots=True, eq=False)
-class OneKey:
-    """One key for everything. As in Spring, it ignores the key that a text selects."""
-
-    encryptor: Encryptor = attrs.field(repr=False)
-
-    def find(self, selectors: Mapping[str, str]) -> Encryptor:
-        return self.encryptor
 
 
 class KeyStore:

@@ -27,7 +27,7 @@ def encrypted_keys(data: bytes, password: bytes) -> dict[str, bytes]:
     load_pkcs12(data, password)  # verifies the integrity of the store
     try:
         return dict(_keys(data))
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, LookupError) as error:
         # asn1crypto raises these errors for some malformed structures.
         raise ValueError("isn't a PKCS #12 key store") from error
 

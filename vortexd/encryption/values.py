@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ..core.model import PropertySource, Scalar
-from .ciphers import Undecryptable
+from .contract import Undecryptable
 
 PREFIX = "{cipher}"
 _NOT_AVAILABLE = "<n/a>"

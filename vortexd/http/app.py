@@ -1,30 +1,48 @@
 """Makes the response to a request whose head is complete, for each protocol in the same way.
 
-A connection (HTTP/1.1 in `bridge`, HTTP/2 in `http2`) reads a head and makes a `RequestHead` from it. It passes the
-head and the `Body` to the application, and writes the `Response`. It knows no endpoint. If a request has no body, the
-application calls the request handler at once, in the task of the connection. If it has a body, Quart receives the body
-first, within the limit of its endpoint.
+A connection (HTTP/1.1 in `http1` and `adapter/hypercorn`, HTTP/2 in `http2`) reads a head and makes a `RequestHead` from
+it. It passes the head and the `Body` to the application, and writes the `Response`. It knows no endpoint. If a request has
+no body, the application calls the request handler at once, in the task of the connection. If it has a body, Quart receives
+the body first, within the limit of its endpoint. Quart is imported for the first request with a body, because it takes
+10 MB and a tenth of a second.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
+import structlog
 import trio
 
+from ..aio import threads
 from ..auth import Gate
 from ..core.errors import RemoteError
 from ..observe.metrics import Metrics
-from .adapter.quart import QuartBodies
 from .endpoint import Response
 from .request_handler import RequestHandler
 from .request_head import Body, RequestHead
 from .routes import Routes
 
+if TYPE_CHECKING:
+    from .adapter.quart import QuartBodies
+
+log = structlog.get_logger()
+
 # At most this many bodies that exceed `server.body_bytes` are received at a time. Their tokens aren't checked yet.
 _LARGE_BODIES = 8
 
 
+async def import_quart() -> "type[QuartBodies]":
+    """Import Quart in a thread, and return the receiver of bodies."""
+    return await threads.run_sync(_quart_bodies)
+
+
 def create_app(
-    routes: Routes, metrics: Metrics, body_bytes: Callable[[], int], timestamp: Callable[[], str], gate: Gate
+    routes: Routes,
+    metrics: Metrics,
+    body_bytes: Callable[[], int],
+    timestamp: Callable[[], str],
+    gate: Gate,
+    load: Callable[[], Awaitable["type[QuartBodies]"]] = import_quart,
 ) -> "Application":
     """Make the application.
 
@@ -32,8 +50,9 @@ def create_app(
         body_bytes: Returns the current limit of a body, for endpoints that declare no limit.
         timestamp: Returns the current time as RFC 3339, for error bodies.
         gate: Checks tokens, Host and Origin.
+        load: As in `Application`.
     """
-    return Application(RequestHandler(routes, metrics, timestamp, gate), body_bytes)
+    return Application(RequestHandler(routes, metrics, timestamp, gate), body_bytes, load)
 
 
 class Application:
@@ -41,12 +60,20 @@ class Application:
 
     Args:
         body_bytes: Returns the current limit of a body, for endpoints that declare no limit.
+        load: Returns the receiver of bodies. It is called for the first body, and again for the next one if it fails.
     """
 
-    def __init__(self, handler: RequestHandler, body_bytes: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        handler: RequestHandler,
+        body_bytes: Callable[[], int],
+        load: Callable[[], Awaitable["type[QuartBodies]"]] = import_quart,
+    ) -> None:
+        self._load = load
         self._handler = handler
         self._body_bytes = body_bytes
-        self._bodies = QuartBodies(handler.answer, handler.failure)
+        self._bodies: QuartBodies | None = None
+        self._loading = trio.Lock()
         self._large = trio.CapacityLimiter(_LARGE_BODIES)
 
     async def respond(self, head: RequestHead, body: Body) -> Response:
@@ -63,15 +90,35 @@ class Application:
         usual = self._body_bytes()
         limit = self._handler.routes.body_bytes(head.path, usual)
         if limit <= usual or _fits(head, usual):
-            return await self._bodies.respond(head, body, limit)
+            return await self._receive(head, body, limit)
         try:
             self._large.acquire_nowait()
         except trio.WouldBlock:
             return self._handler.failure(RemoteError("too many large bodies at a time", 503, {"Retry-After": "1"}))
         try:
-            return await self._bodies.respond(head, body, limit)
+            return await self._receive(head, body, limit)
         finally:
             self._large.release()
+
+    async def _receive(self, head: RequestHead, body: Body, limit: int) -> Response:
+        async with self._loading:
+            if self._bodies is None:
+                try:
+                    bodies = await self._load()
+                except (ImportError, OSError) as error:
+                    # The process has no descriptor left, or the installation is being replaced.
+                    log.warning(
+                        "Quart can't be imported", reason=str(error), consequence="requests with a body get 503"
+                    )
+                    return self._handler.failure(RemoteError("bodies can't be received now", 503, {"Retry-After": "1"}))
+                self._bodies = bodies(self._handler.answer, self._handler.failure)
+        return await self._bodies.respond(head, body, limit)
+
+
+def _quart_bodies() -> "type[QuartBodies]":
+    from .adapter.quart import QuartBodies
+
+    return QuartBodies
 
 
 def _fits(head: RequestHead, usual: int) -> bool:

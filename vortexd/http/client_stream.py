@@ -52,8 +52,7 @@ class ClientStream:
         self._is_idle = False
         # The time by which the current request must be complete, or by which the next request must begin.
         self._deadline = trio.current_time() + settings.request_timeout
-        # The scope of the current `receive`.
-        self._receiving: trio.CancelScope | None = None
+        self._receiving = trio.CancelScope()
         self._is_ended = False
 
     @property
@@ -80,35 +79,40 @@ class ClientStream:
         if self._head:
             head, self._head = self._head, b""
             return head
-        return await self.receive(is_partly=self.parser.is_partly) or b""
+        with self.timed():
+            return await self.receive(is_partly=self.parser.is_partly)
+        self._check_open()
+        return b""
 
-    async def receive(self, *, is_partly: bool) -> bytes | None:
-        """Receive bytes.
+    def timed(self) -> trio.CancelScope:
+        """Return a scope that ends at the deadline of the connection: when it is idle for too long, or a request takes too long."""
+        self._receiving = trio.CancelScope(deadline=self._deadline)
+        return self._receiving
+
+    async def receive(self, *, is_partly: bool) -> bytes:
+        """Receive bytes. Returns b"" if the client sends nothing more. Call this in the scope `timed`.
 
         Args:
             is_partly: Whether a request has arrived partly.
-
-        Returns:
-            b"" if the client sends nothing more. None if the deadline has passed.
 
         Raises:
             trio.ClosedResourceError: `end` was called before.
             trio.BrokenResourceError: The connection is broken.
         """
         self._check_open()
-        data = None
-        with trio.CancelScope(deadline=self._deadline) as self._receiving:
-            if is_partly:
-                await self._standing.reads()
-            data = await self._wait_bytes()
-        self._receiving = None
-        if data is None:
-            self._check_open()
+        if is_partly:
+            await self._standing.reads()
+        data = await self._wait_bytes()
         # An empty line after a request doesn't begin another request.
-        elif data and self._is_idle and data != EMPTY_LINE:
-            self._is_idle = False
-            self._deadline = trio.current_time() + self._settings.request_timeout
+        if data and data != EMPTY_LINE:
+            self.begin_request()
         return data
+
+    def begin_request(self) -> None:
+        """Begin the time of a request, unless it has begun already."""
+        if self._is_idle:
+            self._is_idle = False
+            self._wait_until(trio.current_time() + self._settings.request_timeout)
 
     async def _wait_bytes(self) -> bytes:
         if self._socket is None:
@@ -128,9 +132,7 @@ class ClientStream:
             raise trio.ClosedResourceError
 
     def _wait_until(self, deadline: float) -> None:
-        self._deadline = deadline
-        if self._receiving is not None:
-            self._receiving.deadline = deadline
+        self._deadline = self._receiving.deadline = deadline
 
     def drain(self) -> None:
         """End the connection soon if it is idle. From now on it may be idle only between two writes of one response."""
@@ -148,11 +150,13 @@ class ClientStream:
         self._check_open()
         self._standing.works()
         deadline = self._deadline
-        self._wait_until(math.inf)
+        # The time of the request has no part in what follows. Each write has its own.
         if len(data) > _LARGE:
+            self._wait_until(math.inf)
             await self._send_large(data)
-        else:
-            await self._send_parts(memoryview(data))
+        elif (sent := self._send_at_once(data)) < len(data):
+            self._wait_until(math.inf)
+            await self._send_parts(memoryview(data)[sent:])
         if self._parser is not None and self._parser.is_in_body:
             # This was an interim response (100). The request still has its own time.
             self._wait_until(deadline)
@@ -178,7 +182,7 @@ class ClientStream:
             if scope.cancelled_caught:
                 await self._give_up()
 
-    def _send_at_once(self, part: memoryview) -> int:
+    def _send_at_once(self, part: bytes | memoryview) -> int:
         """Write as many bytes as the kernel takes without a wait, and return their number."""
         if self._socket is None:
             return 0
@@ -210,8 +214,7 @@ class ClientStream:
     def end(self) -> None:
         """Stop sending and receiving. The socket stays open for `linger`."""
         self._is_ended = True
-        if self._receiving is not None:
-            self._receiving.cancel()
+        self._receiving.cancel()
 
     @property
     def has_unread(self) -> bool:

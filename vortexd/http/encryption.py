@@ -15,9 +15,8 @@ from ..auth import Forbidden, Right
 from ..core import names
 from ..core.errors import RemoteError
 from ..encryption import prefixes
-from ..encryption.ciphers import RsaEncryptor, Undecryptable
+from ..encryption.contract import Keys, NoSuchKey, Undecryptable
 from ..encryption.files import Keyring
-from ..encryption.keys import Keys, NoSuchKey
 from .endpoint import Endpoint, Request, Response
 from .forms import media_type_of, received, unwrapped
 from .operation import APPLICATION, ERRORS, KEY_PROFILES, TEXT_TYPE, media, ok, operation
@@ -102,10 +101,10 @@ class PublicKey(Endpoint):
         _check_path(request)
         keys = self._keyring.current.keys
         # The default key comes from no other file, so this may run in the event loop.
-        encryptor = keys.find({}) if keys else None
-        if not isinstance(encryptor, RsaEncryptor):
+        public_key = keys.find({}).public_key if keys else None
+        if public_key is None:
             return _failure(404, "NOT_FOUND", "No public key available")
-        return Response(body=encryptor.public_key.encode(), content_type=_PLAIN)
+        return Response(body=public_key.encode(), content_type=_PLAIN)
 
 
 class Encrypt(Endpoint):

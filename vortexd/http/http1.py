@@ -81,6 +81,7 @@ class Http1:
         self._sender, self._proxies = sender, proxies
         self._works, self._is_draining = works, is_draining
         self.has_unread = False
+        self._is_partly = False
         # Clients repeat their requests. So the last head is kept as it was received and as it was parsed.
         self._last: tuple[bytes, Head] | None = None
         self._request: tuple[Head, RequestHead] | None = None
@@ -99,12 +100,20 @@ class Http1:
             Refused: A request isn't valid, or its head came too late.
             trio.BrokenResourceError, trio.ClosedResourceError: The connection is broken.
         """
-        head = first
+        with self._stream.timed():
+            return await self._serve(received, first)
+        # The deadline has passed.
+        if self._is_partly:
+            raise Refused(408, "the request head took too long")
+        return None
+
+    async def _serve(self, received: bytes, head: Head | None) -> Unanswered | None:
         while True:
             if head is None:
                 received, head = await self._next(received)
             if head is None:
                 return None
+            self._stream.begin_request()
             if not head.is_plain:
                 return Unanswered(received, wants_websocket(head) and head.target.startswith(b"/ws/"))
             received = received[head.size :]
@@ -122,13 +131,15 @@ class Http1:
         """Wait for the next head. Returns it with all bytes that follow it, or None if the client sends nothing more."""
         head = without_empty_line(received)
         while not end_of_head(head, self._head_bytes):
-            data = await self._stream.receive(is_partly=bool(head))
-            if data is None and head:
-                raise Refused(408, "the request head took too long")
+            self._is_partly = bool(head)
+            if self._is_partly:
+                self._stream.begin_request()
+            data = await self._stream.receive(is_partly=self._is_partly)
             if not data:
                 return b"", None
             received += data
             head = without_empty_line(received)
+        self._is_partly = False
         if self._last is not None and self._last[0] == head:
             return self._last
         found = in_origin_form(head)

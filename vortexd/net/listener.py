@@ -36,7 +36,6 @@ from ..core.errors import RemoteError
 from ..settings.server import ServerSettings
 from . import binding
 from .arrivals import Arrival, Arrivals, peek
-from .client_certificate import read_certificate
 from .first_bytes import ALWAYS, Expected, Verdict, is_whole, judge
 from .head import Head, Refused, Stream, end_of_head, in_origin_form, parse_head, read_head, refuse, wants_websocket
 from .inherited import Inherited
@@ -353,6 +352,8 @@ class Listener:
             arrival.stream = encrypted
             der = encrypted.getpeercert(binary_form=True)
             if der is not None and context.authorities:
+                from .x509 import read_certificate
+
                 arrival.certificate = read_certificate(der, context.authorities)
             if encrypted.selected_alpn_protocol() == "h2":
                 self.places.has_spoken(arrival)

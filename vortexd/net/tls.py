@@ -14,7 +14,6 @@ from ..core.errors import SettingsError
 from ..settings.secure_files import OTHERS_READ_OR_WRITE, OTHERS_WRITE
 from ..settings.systemd_credentials import credential_path
 from ..settings.tls import TlsSettings
-from .client_certificate import read_authorities
 
 _MODES = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -103,6 +102,8 @@ def _trust(
     path = _readable("client_ca", settings.client_ca, environ, problems, forbidden=OTHERS_WRITE)
     if len(problems) > before:
         return
+    from .x509 import read_authorities
+
     try:
         data = Path(path).read_bytes()
         context.authorities = read_authorities(data)

@@ -5,12 +5,13 @@ subscription is ended first and confirmed afterwards. Otherwise, if the connecti
 for room, the subscription would remain.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 import trio
 
 from ..auth import Right
 from ..core.errors import RemoteError
+from ..core.model import Key
 from ..core.patterns import Pattern
 from ..pipeline.broadcast import Subscriber
 from ..protocol import messages
@@ -160,10 +161,26 @@ class Commands:
         in_force = self._session.in_force(patterns)
         self._keys.unsubscribe(self._subscriber, [pattern for pattern in new if pattern not in in_force])
         await self._reply(self._message(messages.subscribed(in_force, self._timestamp())))
-        for number, key in enumerate(keys, 1):
-            self._chain.begin(key)
-            if number % _KEYS_AT_ONCE == 0:
-                await trio.lowlevel.checkpoint()
+        revoked = [pattern for pattern in in_force if pattern not in self._session.patterns]
+        if revoked:
+            # While the confirmation waited for room, `revoke` has sent their end. The client must read the end last.
+            await self._reply(self._message(messages.unsubscribed(revoked, self._timestamp())))
+        await self._begin(tuple(keys), new)
+
+    async def _begin(self, keys: Sequence[Key], new: Sequence[Pattern]) -> None:
+        """Begin the chains of keys that new patterns have matched, except keys that only revoked patterns match.
+
+        Each wait may let `revoke` run. It forgets the keys that have begun, but it doesn't know the keys that are left.
+        """
+        in_force: Sequence[Pattern] = new
+        unmatched: Collection[Key] = ()
+        for start in range(0, len(keys), _KEYS_AT_ONCE):
+            if in_force != (in_force := self._session.in_force(new)):
+                unmatched = frozenset(self._keys.unmatched(keys, self._session.patterns))
+            for key in keys[start : start + _KEYS_AT_ONCE]:
+                if key not in unmatched:
+                    self._chain.begin(key)
+            await trio.lowlevel.checkpoint()
         self._chain.wake()
 
     def _end(self, patterns: Sequence[Pattern]) -> None:

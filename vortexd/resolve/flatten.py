@@ -63,7 +63,9 @@ class Budget:
                 self.refuse(f"more than {self._limits.ciphertexts} encrypted values; split the file", line, column)
         if "[" in key:
             for match in _INDEX.finditer(key):
-                if len(match[1].lstrip("0")) > 9 or int(match[1]) > self._limits.list_index:
+                # Python converts no text of more than 4,300 digits, not even if they are zeros.
+                digits = match[1].lstrip("0") or "0"
+                if len(digits) > 9 or int(digits) > self._limits.list_index:
                     self.refuse(f"a list index above {self._limits.list_index}", line, column)
 
     def refuse(self, reason: str, line: int | None, column: int | None) -> None:

@@ -168,7 +168,9 @@ def _indexes(name: str) -> tuple[str, list[int]]:
         digits = name[start + 1 : end - 1]
         if start <= 0 or not (digits.isascii() and digits.isdigit()):
             break
-        if len(digits.lstrip("0")) > 9 or int(digits) > MAX_INDEX:
+        # Python converts no text of more than 4,300 digits, not even if they are zeros.
+        digits = digits.lstrip("0") or "0"
+        if len(digits) > 9 or int(digits) > MAX_INDEX:
             raise ResolveError(f"a list index above {MAX_INDEX}")
         indexes.append(int(digits))
         end = start

@@ -50,19 +50,22 @@ def read_secret(path: str, environ: Mapping[str, str] = os.environ) -> str:
     """Return the one line of a file.
 
     Raises:
-        SourceError: It can't be read, other users may read it, or it isn't one line. The message repeats nothing of it.
+        SourceError: It can't be read, other users may read it, it is too long, or it isn't one line. The message repeats
+            nothing of it.
     """
     place = expanded(path, environ)
     try:
         # Without O_NONBLOCK, a pipe would wait for a writer.
         with open(os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             status = os.fstat(file.fileno())
-            data = file.read(_MAX_BYTES)
+            data = file.read(_MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         raise SourceError(f"{path} can't be read: {getattr(error, 'strerror', None) or 'not a path'}") from None
     # systemd protects its credentials from other users.
     if place == path and stat.S_IMODE(status.st_mode) & 0o077:
         raise SourceError(f"{path} is open to other users; run chmod 600 on it")
+    if len(data) > _MAX_BYTES:
+        raise SourceError(f"{path} must be at most {_MAX_BYTES} bytes long")
     try:
         text = data.decode("utf-8").rstrip("\r\n")
     except UnicodeError:

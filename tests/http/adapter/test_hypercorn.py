@@ -209,7 +209,7 @@ async def test_a_cancelled_connection_is_ended_and_its_write_is_not_waited_for()
         scope.cancel()
         await trio.sleep_forever()
 
-    transport.send_all = forever  # type: ignore[method-assign]
+    transport.send_all = forever  # type: ignore[method-assign]  # a write that never ends
     with trio.fail_after(10), trio.CancelScope() as scope:
         await Http1Server(Responder().respond).serve(transport, SENDER, None)
 

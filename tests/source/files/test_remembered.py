@@ -12,6 +12,7 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.fakes import wait_until
 from vortexd.core.model import Former, Good
 from vortexd.source.files import remembered as module
 from vortexd.source.files.remembered import FORMAT, MAX_AGE, Remembered
@@ -306,13 +307,13 @@ async def test_what_is_newest_is_written_and_the_index_is_confirmed_each_hour(
         disk.memory.remember(good(a=b"1"))
         disk.memory.remember(good(a=b"2"))
         nursery.start_soon(disk.memory.run)
-        await until(lambda: disk.index.exists())
+        await wait_until(lambda: disk.index.exists())
         disk.memory.remember(good(a=b"3"))
-        await until(lambda: len(written) == 2)
+        await wait_until(lambda: len(written) == 2)
         await wait_all_tasks_blocked()
         disk.now += 5_000.0
         autojump_clock.jump(module._CONFIRM)
-        await until(lambda: disk.index.stat().st_mtime == disk.now)
+        await wait_until(lambda: disk.index.stat().st_mtime == disk.now)
         nursery.cancel_scope.cancel()
 
     assert [{"a": b"2"}, {"a": b"3"}] == written
@@ -322,11 +323,7 @@ async def test_what_is_newest_is_written_and_the_index_is_confirmed_each_hour(
 async def test_a_write_that_failed_is_tried_again_and_the_former_index_is_not_confirmed(
     disk: Disk, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def inline(function: Callable[..., Any], *arguments: object, **_: object) -> Any:
-        await trio.lowlevel.checkpoint()
-        return function(*arguments)
-
-    monkeypatch.setattr(trio.to_thread, "run_sync", inline)
+    run_inline(monkeypatch)
     disk.write({"a.yml": b"a: 1", "gone.yml": b"g: 1"})
     written = disk.index.stat().st_mtime
     sync = os.fsync
@@ -350,9 +347,11 @@ async def test_a_write_that_failed_is_tried_again_and_the_former_index_is_not_co
         nursery.cancel_scope.cancel()
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    for _ in range(100_000):
-        if is_so():
-            return
+def run_inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do the work of threads in the event loop, because a clock that jumps doesn't wait for threads."""
+
+    async def inline(function: Callable[..., Any], *arguments: object, **_: object) -> Any:
         await trio.lowlevel.checkpoint()
-    raise AssertionError("it never came true")
+        return function(*arguments)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", inline)

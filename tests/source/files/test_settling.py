@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -85,8 +85,13 @@ class Table:
         self.hear(now, Kind.MODIFIED, path)
 
 
+def about(seconds: float) -> float:
+    """Equals every time that differs only by rounding."""
+    return cast(float, pytest.approx(seconds))
+
+
 def waits(at: float) -> Verdict:
-    return Verdict(WAIT, pytest.approx(at))
+    return Verdict(WAIT, about(at))
 
 
 # How long it has to be quiet.
@@ -339,7 +344,7 @@ def test_an_unsettled_file_that_is_being_written_keeps_its_content() -> None:
     table.unsettled = frozenset({"shop.yml"})
     table.hear(1.0, Kind.MODIFIED)
 
-    assert Verdict(REST, pytest.approx(3.0)) == table.judge(1.0)
+    assert Verdict(REST, about(3.0)) == table.judge(1.0)
     assert frozenset({"shop.yml"}) == table.read(1.0, Verdict(READ)).held
     assert {"shop.yml": Reason.OPEN} == table.read(3.0).overdue
 
@@ -354,7 +359,7 @@ def test_a_file_that_is_open_for_writing_is_held_until_it_is_closed() -> None:
     later = table.judge(2.9)
     table.hear(2.91, Kind.CLOSED)
 
-    assert Verdict(REST, pytest.approx(3.0)) == held == later
+    assert Verdict(REST, about(3.0)) == held == later
     assert waits(2.93) == table.judge(2.91)
     assert Outcome(True) == table.publish(2.93)
 
@@ -367,11 +372,11 @@ def test_of_several_files_the_one_that_is_held_for_longest_is_looked_at_first() 
     rest = table.judge(1.5)
     table.renamed(1.6, "mail.yml")
 
-    assert Verdict(REST, pytest.approx(3.0)) == rest
+    assert Verdict(REST, about(3.0)) == rest
     quiet = table.judge(1.6)
     assert waits(1.7) == quiet
     outcome = table.publish(quiet.at)
-    assert Outcome(True, frozenset({"shop.yml", "cart.yml"}), {}, pytest.approx(3.0)) == outcome
+    assert Outcome(True, frozenset({"shop.yml", "cart.yml"}), {}, about(3.0)) == outcome
     table.renamed(2.95, "mail.yml", 51)
     assert waits(3.0) == table.judge(2.95)
 
@@ -382,7 +387,7 @@ def test_a_new_file_that_is_open_for_writing_stays_absent() -> None:
     table.hear(1.0, Kind.CREATED, "new.yml")
     table.hear(1.0, Kind.MODIFIED, "new.yml")
 
-    assert Verdict(REST, pytest.approx(3.0)) == table.judge(1.0)
+    assert Verdict(REST, about(3.0)) == table.judge(1.0)
 
 
 def test_another_file_moves_on_and_the_open_one_keeps_its_content() -> None:
@@ -395,9 +400,9 @@ def test_another_file_moves_on_and_the_open_one_keeps_its_content() -> None:
     table.modified(1.59, "cart.yml", size=6)  # it goes on, and nobody waits for it
     assert Verdict(READ) == table.judge(1.6)
     outcome = table.publish(1.6)
-    assert Outcome(True, frozenset({"cart.yml"}), {}, pytest.approx(3.0)) == outcome
+    assert Outcome(True, frozenset({"cart.yml"}), {}, about(3.0)) == outcome
     assert FILES["cart.yml"] == table.published.files["cart.yml"]
-    assert Verdict(REST, pytest.approx(3.0)) == table.judge(1.7)
+    assert Verdict(REST, about(3.0)) == table.judge(1.7)
 
 
 def test_a_file_that_goes_on_being_written_while_others_are_read_holds_nobody_up() -> None:
@@ -434,7 +439,7 @@ def test_after_that_it_is_not_held_again_until_it_is_closed() -> None:
     assert Outcome(True) == table.publish(4.1)
     table.hear(5.0, Kind.CLOSED)
     table.modified(6.0, size=7)
-    assert Verdict(REST, pytest.approx(8.0)) == table.judge(6.0)
+    assert Verdict(REST, about(8.0)) == table.judge(6.0)
 
 
 def test_a_released_file_that_is_written_while_it_is_read_is_not_held_either() -> None:
@@ -455,7 +460,7 @@ def test_a_file_that_is_closed_and_opened_again_and_again_is_held_no_longer_in_a
         now = 1.0 + step * 0.1
         table.modified(now, size=20 + step)
 
-        assert Verdict(REST, pytest.approx(3.0)) == table.judge(now)
+        assert Verdict(REST, about(3.0)) == table.judge(now)
         table.hear(now + 0.05, Kind.CLOSED)
         assert WAIT is table.judge(now + 0.05).action
     table.modified(2.95, size=40)
@@ -473,7 +478,7 @@ def test_after_a_publication_it_is_held_for_the_whole_time_again() -> None:
     table.publish(2.02)
     table.modified(2.5, size=6)
 
-    assert Verdict(REST, pytest.approx(4.5)) == table.judge(2.5)
+    assert Verdict(REST, about(4.5)) == table.judge(2.5)
 
 
 def test_a_write_that_is_taken_back_ends_the_hold() -> None:
@@ -486,7 +491,7 @@ def test_a_write_that_is_taken_back_ends_the_hold() -> None:
     table.judge(1.1)
     table.modified(2.0)
 
-    assert Verdict(REST, pytest.approx(4.0)) == table.judge(2.0)
+    assert Verdict(REST, about(4.0)) == table.judge(2.0)
 
 
 def test_a_file_that_was_written_with_what_it_held_is_held_again_at_the_next_modification() -> None:
@@ -496,9 +501,9 @@ def test_a_file_that_was_written_with_what_it_held_is_held_again_at_the_next_mod
     rest = table.judge(3.0)
     table.modified(9.0)
 
-    assert Verdict(REST, pytest.approx(3.0)) == first
+    assert Verdict(REST, about(3.0)) == first
     assert Verdict(REST) == rest
-    assert Verdict(REST, pytest.approx(11.0)) == table.judge(9.0)
+    assert Verdict(REST, about(11.0)) == table.judge(9.0)
 
 
 def test_one_published_unchanged_is_held_again_at_the_next_modification() -> None:
@@ -510,7 +515,7 @@ def test_one_published_unchanged_is_held_again_at_the_next_modification() -> Non
     table.modified(4.0, size=6)
 
     assert Verdict(REST) == rest
-    assert Verdict(REST, pytest.approx(6.0)) == table.judge(4.0)
+    assert Verdict(REST, about(6.0)) == table.judge(4.0)
 
 
 def test_a_file_that_is_overdue_does_not_take_others_along_that_have_just_changed() -> None:
@@ -599,7 +604,7 @@ def test_a_file_that_has_become_empty_is_held_with_or_without_events(is_watched:
         table.hear(1.0, Kind.MODIFIED)
         table.hear(1.0, Kind.CLOSED)
 
-    assert Verdict(REST, pytest.approx(3.0)) == table.judge(1.0) == table.judge(2.9)
+    assert Verdict(REST, about(3.0)) == table.judge(1.0) == table.judge(2.9)
     assert Verdict(READ, is_last=True) == table.judge(3.0)
     assert Outcome(True, overdue={"shop.yml": Reason.EMPTY}) == table.publish(3.0)
     assert Verdict(REST) == table.judge(4.0)
@@ -640,7 +645,7 @@ def test_an_emptied_file_that_is_filled_slowly_is_held_no_longer_in_all() -> Non
     table.judge(1.0)
     table.modified(2.5)
 
-    assert Verdict(REST, pytest.approx(3.0)) == table.judge(2.5)
+    assert Verdict(REST, about(3.0)) == table.judge(2.5)
     assert {"shop.yml": Reason.OPEN} == table.read(3.0).overdue
 
 
@@ -701,7 +706,7 @@ def test_a_modification_that_is_told_after_the_reading_holds_the_file() -> None:
     table.hear(1.021, Kind.MODIFIED)
 
     assert not table.finish(verdict, 1.022).is_settled
-    assert Verdict(REST, pytest.approx(3.021)) == table.judge(1.022)
+    assert Verdict(REST, about(3.021)) == table.judge(1.022)
 
 
 def test_a_file_written_and_closed_while_it_is_read_is_held_where_nothing_can_wait() -> None:
@@ -716,7 +721,7 @@ def test_a_file_written_and_closed_while_it_is_read_is_held_where_nothing_can_wa
     table.hear(2.001, Kind.CLOSED)
     outcome = table.finish(verdict, 2.002)
 
-    assert Outcome(True, frozenset({"shop.yml"}), {}, pytest.approx(4.002)) == outcome
+    assert Outcome(True, frozenset({"shop.yml"}), {}, about(4.002)) == outcome
 
 
 def test_a_file_written_again_and_again_while_it_is_read_is_overdue_in_the_end() -> None:
@@ -799,7 +804,7 @@ def test_the_first_state_is_looked_at_again_when_the_first_file_is_due() -> None
     first(table, 1.1, 1.0)
     table.hear(1.5, Kind.MODIFIED, "cart.yml")
 
-    assert Outcome(False, frozenset({"shop.yml", "cart.yml"}), {}, pytest.approx(3.0)) == first(table, 1.5, 1.0)
+    assert Outcome(False, frozenset({"shop.yml", "cart.yml"}), {}, about(3.0)) == first(table, 1.5, 1.0)
 
 
 def test_the_first_state_waits_for_nothing_without_a_hold() -> None:

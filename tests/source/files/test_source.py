@@ -23,6 +23,8 @@ from vortexd.source.files.source import FilesSource
 from vortexd.source.files.watches import Followed, Place, Watches
 from vortexd.source.files.writes import Event, Kind
 
+from .outlines import noted_outlines
+
 Result = TypeVar("Result")
 
 
@@ -942,9 +944,7 @@ async def test_what_happens_beside_the_directory_is_no_reason_to_look(
 ) -> None:
     await start(Running(root, scan_interval=60.0))
     await trio.sleep(1)
-    looks = []
-    really = directory.outline
-    monkeypatch.setattr(directory, "outline", lambda *arguments: looks.append(1) or really(*arguments))
+    looks = noted_outlines(monkeypatch)
     (root.parent / "unrelated").touch()
     (root / ".hidden").touch()
     kernel.hint()
@@ -986,10 +986,10 @@ async def test_lost_events_are_told_once_and_the_scan_finds_what_they_were_about
     with capture_logs() as logs:
         begun = trio.current_time()
         save(root / "shop.yml", "a: 2")
-        really, kernel.take = kernel.take, lambda: ([Event(Kind.LOST)], really()[1])  # type: ignore[method-assign]
+        really, kernel.take = kernel.take, lambda: ([Event(Kind.LOST)], really()[1])  # type: ignore[method-assign]  # events are lost for a while
         kernel.hint()
         await trio.sleep(1)
-        kernel.take = really  # type: ignore[method-assign]
+        kernel.take = really  # type: ignore[method-assign]  # events are lost for a while
         for _ in range(3):
             kernel.lost = 2
             kernel.hint()

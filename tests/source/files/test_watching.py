@@ -152,12 +152,12 @@ async def test_no_event_is_taken_while_watches_are_added(
 
 async def test_what_becomes_of_the_directories_is_told(watches: FakeWatches, autojump_clock: MockClock) -> None:
     watching = Watching("files:/x", 5.0, lambda *_: None)
-    seen = [(None, watching.is_complete)]
+    seen: list[tuple[bool | None, bool]] = [(None, watching.is_complete)]
     for watches.answers in ([Followed(True, True)], [Followed(False, False)], [Followed(False, True)]):
         seen.append((await watching.follow(WANTED), watching.is_complete))
     watches.answers = [Followed(True, False)]
     await watching.follow(WANTED)
-    seen.append((await watching.follow(None), watching.is_complete))  # type: ignore[arg-type]
+    seen.append((await watching.follow(None), watching.is_complete))
 
     assert [(None, False), (True, True), (False, False), (False, True), (False, True)] == seen
     assert 4 == watches.announced

@@ -75,20 +75,20 @@ class Assembling:
         self.assembly = TreeAssembly(
             URI,
             Mirror(path, parse_remote(URI), values),
-            self.snapshots,  # type: ignore[arg-type]
-            self.histories,  # type: ignore[arg-type]
+            self.snapshots,  # type: ignore[arg-type]  # a fake
+            self.histories,  # type: ignore[arg-type]  # a fake
             values,
             self.status,
             Notices(URI),
         )
 
-    async def tree(self, default: str = "main", noticed: float = 1.0, **wanted: str) -> Tree | None:
+    async def tree(self, default: str = "main", noticed: float = 1.0, /, **wanted: str) -> Tree | None:
         found = await self.assembly.assemble(wanted, default, noticed)
         if found is not None:
             self.assembly.has_published(found)
         return found
 
-    async def new_tree(self, default: str = "main", noticed: float = 1.0, **wanted: str) -> Tree:
+    async def new_tree(self, default: str = "main", noticed: float = 1.0, /, **wanted: str) -> Tree:
         found = await self.tree(default, noticed, **wanted)
         assert found is not None
         return found
@@ -118,12 +118,20 @@ async def test_the_same_objects_make_no_new_tree(assembling: Assembling) -> None
 
 
 @pytest.mark.parametrize(
-    "wanted", [{"main": "2", "dev": "2"}, {"main": "1"}, {"main": "1", "dev": "2", "new": "2"}, {"default": "dev"}]
+    ("default", "wanted"),
+    [
+        ("main", {"main": "2", "dev": "2"}),
+        ("main", {"main": "1"}),
+        ("main", {"main": "1", "dev": "2", "new": "2"}),
+        ("dev", {"main": "1", "dev": "2"}),
+    ],
 )
-async def test_another_object_label_or_default_makes_a_new_tree(assembling: Assembling, wanted: dict[str, str]) -> None:
+async def test_another_object_label_or_default_makes_a_new_tree(
+    assembling: Assembling, default: str, wanted: dict[str, str]
+) -> None:
     await assembling.new_tree(main="1", dev="2")
 
-    assert await assembling.tree(**({"main": "1", "dev": "2"} if "default" in wanted else {}) | wanted) is not None
+    assert await assembling.tree(default, 1.0, **wanted) is not None
 
 
 async def test_a_label_that_has_not_moved_is_the_same_object_again(assembling: Assembling) -> None:

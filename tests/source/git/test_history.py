@@ -32,7 +32,7 @@ class Mirrored:
             self.readings.append((commit, count, len(known)))
             return await read(commit, count, known, max_bytes)
 
-        self.mirror.commits = counted  # type: ignore[method-assign]
+        self.mirror.commits = counted  # type: ignore[method-assign]  # counts the calls
         self.histories = Histories(self.mirror)
 
     async def read(self, commit: str, former: History | None = None, histories: Histories | None = None) -> History:
@@ -54,7 +54,7 @@ async def mirrored(tmp_path: Path) -> AsyncIterator[Mirrored]:
 
 def last(history: History, *paths: str) -> str | None:
     origin = history.edits.last(paths)
-    return origin and origin.commit
+    return origin.commit if origin else None
 
 
 async def test_each_path_was_changed_last_by_the_newest_commit_that_touched_it(mirrored: Mirrored) -> None:
@@ -447,7 +447,7 @@ async def test_a_link_is_changed_by_what_changes_anything_on_its_way(mirrored: M
 
     def changed(path: str) -> str | None:
         origin = through.last([path])
-        return origin and origin.commit
+        return origin.commit if origin else None
 
     assert [second, third, first, tip] == [changed(path) for path in ("link.yml", "lost.yml", "other", "b.yml")]
     assert changed("new.yml") is None

@@ -9,6 +9,7 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
+from vortexd.aio import threads
 from vortexd.core.errors import SourceError
 from vortexd.source.git import fetch as fetching
 from vortexd.source.git import mirror as mirrors
@@ -177,7 +178,7 @@ async def inline(function: Callable[..., Any], *arguments: Any) -> Any:
 
 async def waited(mirror: Mirror, seconds: float, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether the wait for room has ended within this time."""
-    monkeypatch.setattr(mirrors.threads, "run_sync", inline)
+    monkeypatch.setattr(threads, "run_sync", inline)
     with trio.move_on_after(seconds):
         await mirror.wait_for_room()
         return True
@@ -204,13 +205,13 @@ async def test_a_disk_that_can_not_be_looked_at_is_looked_at_again(
 ) -> None:
     rooms(monkeypatch, Room(0, 100))
     mirror._cleaned_up(GitError("write error", Fault.FULL))
-    answers: list[Any] = [OSError("away"), Room(GIB, 100)]
+    answers: list[OSError | Room] = [OSError("away"), Room(GIB, 100)]
 
     def look(_: Path) -> Room:
         found = answers.pop(0)
         if isinstance(found, OSError):
             raise found
-        return found  # type: ignore[no-any-return]
+        return found
 
     monkeypatch.setattr(mirrors, "room_at", look)
     began = trio.current_time()

@@ -15,7 +15,7 @@ REFUSED = "error: object {id}: hasDotgit: contains '.git'\nfatal: fsck error in 
 DENIED = "git@git.example: Permission denied (publickey).\nfatal: Could not read from remote repository."
 
 
-def git_saying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, status: int = 128, **settings: str) -> Git:
+def git_saying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, status: int = 128, ssh_key: str = "") -> Git:
     """A program in the place of git that says this, and ends so."""
     (tmp_path / "said").write_text(text + "\n")
     program = tmp_path / "bin/git"
@@ -24,7 +24,7 @@ def git_saying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, statu
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     uri = "ssh://git@git.example/x"
-    return Git(str(tmp_path), parse_remote(uri), GitSettings(uri=uri, **settings))
+    return Git(str(tmp_path), parse_remote(uri), GitSettings(uri=uri, ssh_key=ssh_key))
 
 
 async def failure(git: Git, *, is_remote: bool = True) -> GitError:

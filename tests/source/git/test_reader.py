@@ -81,8 +81,8 @@ class Reading:
         self.mirror, self.assembly = FakeMirror(), FakeAssembly()
         self.status = SourceStatus(URI, "git")
         values = GitSettings(uri=URI, read_timeout=5.0, **settings)
-        self.reader = MirrorReader(URI, self.mirror, values, self.status, Notices(URI))  # type: ignore[arg-type]
-        self.reader._assembly = self.assembly  # type: ignore[assignment]
+        self.reader = MirrorReader(URI, self.mirror, values, self.status, Notices(URI))  # type: ignore[arg-type]  # a fake
+        self.reader._assembly = self.assembly  # type: ignore[assignment]  # a fake
         self.trees: list[list[str]] = []
 
     async def publish(self, tree: Tree) -> None:
@@ -105,14 +105,17 @@ class Reading:
 
 async def test_what_refs_hold_is_published_if_it_is_new() -> None:
     reading = Reading()
-    assert not reading.reader.has_published
-    assert reading.reader.revision is None
+
+    def published() -> tuple[bool, str | None]:
+        return reading.reader.has_published, reading.reader.revision
+
+    assert (False, None) == published()
     reading.reader.noticed = 7.0
     await reading.read(refs("main", dev="2"))
     await reading.read(refs("main", dev="2"))
 
     assert [["main", "dev"]] == reading.trees
-    assert (True, "1") == (reading.reader.has_published, reading.reader.revision)
+    assert (True, "1") == published()
     assert "1" == reading.status.report().revision
     assert [7.0, 7.0] == reading.assembly.noticed
 

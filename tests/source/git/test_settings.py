@@ -88,8 +88,8 @@ def test_each_file_that_can_not_be_used_is_named_by_its_key(tmp_path: Path) -> N
     for name, mode in (("password", 0o644), ("key", 0o640), ("hosts", 0o666), ("ca", 0o666)):
         (tmp_path / name).write_text("x\n")
         (tmp_path / name).chmod(mode)
-    named = {"password_file": "password", "ssh_key": "key", "known_hosts": "hosts", "ca_file": "ca"}
-    settings = GitSettings(uri=URI, **{key: str(tmp_path / name) for key, name in named.items()})
+    password, key, hosts, ca = (str(tmp_path / name) for name in ("password", "key", "hosts", "ca"))
+    settings = GitSettings(uri=URI, password_file=password, ssh_key=key, known_hosts=hosts, ca_file=ca)
 
     assert [
         ("password_file", f"{tmp_path}/password is open to other users; run chmod 600 on it"),

@@ -30,9 +30,11 @@ class Reader:
     mirror: Mirror
     before: Snapshot | None = None
 
-    async def read(self, commit: str, **settings: int) -> Snapshot:
+    async def read(
+        self, commit: str, *, file_bytes: int = SETTINGS.file_bytes, files: int = SETTINGS.files
+    ) -> Snapshot:
         """The commit from scratch, which must be what it is as a change of the one read before."""
-        snapshots = Snapshots(self.mirror, self.objects, attrs.evolve(SETTINGS, **settings))
+        snapshots = Snapshots(self.mirror, self.objects, attrs.evolve(SETTINGS, file_bytes=file_bytes, files=files))
         found = await snapshots.read(commit, None, ())
         if self.before is not None:
             changed = await snapshots.read(commit, self.before, ())

@@ -1,4 +1,7 @@
-"""Serves HTTP/1.1 with Hypercorn's protocol on vortexd's streams. It turns bytes into requests, and responses into bytes."""
+"""Serves HTTP/1.1 with Hypercorn's protocol on vortexd's streams, from the first request on a connection that `http1` leaves to it.
+
+It turns bytes into requests, and responses into bytes.
+"""
 
 import logging
 import sys

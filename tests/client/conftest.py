@@ -1,0 +1,8 @@
+import pytest
+
+from .server import Servers
+
+
+@pytest.fixture
+def servers() -> Servers:
+    return Servers()

@@ -1,0 +1,89 @@
+"""A parked connection without its parking lot."""
+
+from tests.fakes import KEY, open_gate
+from vortexd.auth import Admission, Kind, Principal
+from vortexd.core.model import Key
+from vortexd.core.patterns import Pattern, parse_pattern
+from vortexd.fleet import Instance
+from vortexd.pipeline.broadcast import Delivery
+from vortexd.pipeline.encoder import Payload
+from vortexd.realtime.parked import Parked, Subscriptions
+from vortexd.settings.realtime import RealtimeSettings
+
+OTHER = Key("billing", "dev", "main")
+
+
+class RecordingQueue:
+    """A queue that keeps what a connection puts into it."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[Parked, Delivery]] = []
+
+    def put(self, parked: Parked, delivery: Delivery) -> None:
+        self.entries.append((parked, delivery))
+
+
+def parked(
+    queue: RecordingQueue | None = None,
+    versions: str | dict[Key, str | None] | None = "1",
+    more: Subscriptions | None = None,
+) -> Parked:
+    admission = Admission(open_gate(), Principal("ci", Kind.TOKEN, ()))
+    return Parked(
+        queue or RecordingQueue(),
+        *(5, KEY, versions, admission, 12, Instance(KEY, "c1", "h", None, 3.0), 30.0, RealtimeSettings(), more),
+    )
+
+
+def test_a_delivery_is_put_into_the_queue_with_its_connection_and_changes_nothing_else() -> None:
+    queue = RecordingQueue()
+    connection = parked(queue)
+    deliveries = [Delivery(KEY, "1", "2", Payload(b"x")), Delivery(OTHER, None, None, Payload(b"y"))]
+    for each in deliveries:
+        connection.deliver(each)
+
+    assert [(connection, each) for each in deliveries] == queue.entries
+    assert "1" == connection.version
+
+
+def test_a_connection_is_its_own_chain() -> None:
+    connection = parked()
+    assert ({KEY: "1"}, "1") == (connection.versions, connection.version)
+    connection.extend(Delivery(KEY, "1", "2", Payload(b"x")))
+
+    assert ({KEY: "2"}, "2") == (connection.versions, connection.version)
+    several = parked(versions={KEY: "1", OTHER: "7"})
+    assert ("1", "7") == (several.version, several.had(OTHER))
+
+
+def test_a_connection_keeps_what_its_return_needs_and_waits_for_no_pong_at_first() -> None:
+    connection = parked()
+
+    assert (5, 12, 30.0, None) == (connection.fd, connection.window_bits, connection.next_ping, connection.pinged)
+    assert ("ci", "c1") == (connection.admission.name, connection.instance.connection)
+    assert RealtimeSettings() == connection.settings
+
+
+def test_a_connection_without_subscriptions_has_no_patterns() -> None:
+    patterns: tuple[Pattern, ...] = (parse_pattern("billing"), parse_pattern("s*"))
+    subscribed = parked(more=Subscriptions(patterns, ("token", "ci")))
+
+    assert () == parked().patterns
+    assert patterns == subscribed.patterns
+    assert subscribed.more is not None
+    assert ("token", "ci") == subscribed.more.owner
+    subscribed.more.patterns = patterns[:1]
+    assert patterns[:1] == subscribed.patterns
+
+
+def test_connections_are_compared_by_identity_so_that_they_serve_as_keys() -> None:
+    one, other = parked(), parked()
+
+    assert one != other
+    assert 2 == len(dict.fromkeys((one, other, one)))
+
+
+def test_a_connection_has_no_dictionary_of_attributes() -> None:
+    """Thousands of them fit into memory, because each has only its slots."""
+    assert not hasattr(parked(), "__dict__")
+    assert not hasattr(Subscriptions((), ("", "")), "__dict__")
