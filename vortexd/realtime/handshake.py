@@ -8,6 +8,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 
 import attrs
@@ -27,6 +28,8 @@ SUBPROTOCOL = "vortex.v1"
 _MAX_VERSION_LENGTH = 64
 _MAX_INSTANCE_LENGTH = 128
 _BODY = (b"content-length", b"transfer-encoding")
+# The paths whose names are remembered, and the longest of them.
+_CACHED_PATHS, _CACHED_PATH = 1_024, 256
 # RFC 6455 section 1.3: the server proves with this text that it has understood the handshake.
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CHOSEN = b"\r\nSec-WebSocket-Protocol: " + SUBPROTOCOL.encode("ascii")
@@ -77,21 +80,29 @@ def parse_target(target: str) -> Target:
         Refusal: The path isn't `/ws/{application}/{profile}` (404), or a name or the query isn't valid (400).
     """
     path, _, query = target.partition("?")
-    segments = path.split("/")
-    if len(segments) != 4 or segments[:2] != ["", "ws"]:
-        raise Refusal(404, "WebSockets are at /ws/{application}/{profile}")
     try:
-        parameters = _parameters(query)
+        application, profile = (_names_of if len(path) <= _CACHED_PATH else _names_of.__wrapped__)(path)
+        parameters = _parameters(query) if query else {}
         label = parameters.get("label")
         return Target(
-            names.application(names.decode_segment(segments[2])),
-            names.profile(names.decode_segment(segments[3])),
+            application,
+            profile,
             names.labels(label) if label else None,
             parameters.get("last_version") or None,
             parameters.get("instance"),
         )
     except InvalidName as error:
         raise Refusal(error.status, error.reason) from None
+
+
+# Clients of one application all send the same path.
+@lru_cache(_CACHED_PATHS)
+def _names_of(path: str) -> tuple[str, str]:
+    """Return the application and the profile that a path names."""
+    segments = path.split("/")
+    if len(segments) != 4 or segments[:2] != ["", "ws"]:
+        raise Refusal(404, "WebSockets are at /ws/{application}/{profile}")
+    return names.application(names.decode_segment(segments[2])), names.profile(names.decode_segment(segments[3]))
 
 
 def _parameters(query: str) -> dict[str, str]:
