@@ -166,6 +166,7 @@ class FakeLine:
         doorway: Likewise for `arriving`.
         looks: How often a version was looked up.
         refusal: What `subscribe` raises, or None.
+        is_ready: Whether first messages are made already, so that nothing must be waited for.
     """
 
     default_label: str | None = "main"
@@ -181,6 +182,7 @@ class FakeLine:
         self.looks = 0
         self.refusal: RemoteError | None = None
         self.catch_ups = 0
+        self.is_ready = True
         self._configs: dict[Key, Config] = {}
         self._history: dict[tuple[Key, str], Config] = {}
         for key, document in (documents or {}).items():
@@ -226,6 +228,12 @@ class FakeLine:
         self.looks += 1
         return self._configs[key].version if key in self._configs else None
 
+    def in_use(self, key: Key) -> Key | None:
+        return self._configs[key].key if self.held[key] else None
+
+    def ready(self, key: Key, version: str | None) -> Delivery | None:
+        return self._caught_up(key, version) if self.is_ready else None
+
     async def subscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern], max_keys: int) -> Collection[Key]:
         await trio.lowlevel.checkpoint()
         if self.entrance is not None:
@@ -254,6 +262,12 @@ class FakeLine:
         new = self._configs.get(key)
         if self.gate is not None:
             await self.gate.wait()
+        return self._delivery(key, version, new)
+
+    def _caught_up(self, key: Key, version: str | None) -> Delivery:
+        return self._delivery(key, version, self._configs.get(key))
+
+    def _delivery(self, key: Key, version: str | None, new: Config | None) -> Delivery:
         if new is None:
             return Delivery(key, version, None, self.encoder.removed(key, version))
         if version == new.version:

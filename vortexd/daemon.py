@@ -137,7 +137,7 @@ class Daemon:
         async with trio.open_nursery() as connections:
             await connections.start(self._parts.websockets.park)
             serve = self._serve_websocket, self._parts.bridge.serve, self._wait_served
-            connections.start_soon(self._parts.listener.serve, connections, *serve)
+            connections.start_soon(self._parts.listener.serve, connections, *serve, self._parts.websockets.serve_now)
             await ended.wait()
             log.info("stopping", connections=len(self._parts.websockets))
             self._process.notifier.stopping()

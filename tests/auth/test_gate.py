@@ -229,6 +229,18 @@ def test_T07_wrong_tokens_beyond_the_burst_are_answered_with_429_and_the_seconds
     assert {"Retry-After": "3"} == errors[2].headers
 
 
+def test_T07_a_client_that_is_only_recognized_is_never_counted(clocks: Clocks) -> None:
+    gate = make_gate(authority(), clocks, AuthSettings(failure_burst=1))
+    foreign = [*bearer(TOKEN), (b"host", b"evil.example")]
+
+    assert [None] * 3 == [gate.recognize(WRONG, "/", PEER) for _ in range(3)]
+    assert [None, None] == [gate.recognize(headers, "/", PEER) for headers in ([], foreign)]
+    admission = gate.recognize(bearer(TOKEN), "/", PEER)
+    assert admission is not None
+    assert admission.principal is gate.admit(bearer(TOKEN), "/", PEER).principal
+    assert 401 == refusal(gate, WRONG).status
+
+
 def test_T07_wrong_tokens_are_forgiven_by_the_monotonic_clock(clocks: Clocks) -> None:
     gate = make_gate(authority(), clocks, AuthSettings(failure_burst=1, failures_per_second=0.5))
     statuses = [refusal(gate, WRONG).status]

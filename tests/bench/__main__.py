@@ -2,11 +2,12 @@
 
 import argparse
 
-from . import git, globs, http, lists, push, recover, registry, save, silent, slow, storm, tls, writers
+from . import git, globs, handshakes, http, lists, push, recover, registry, save, silent, slow, storm, tls, writers
 
 BENCHMARKS = {
     "git": git,
     "globs": globs,
+    "handshakes": handshakes,
     "http": http,
     "lists": lists,
     "push": push,

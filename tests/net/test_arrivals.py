@@ -1,5 +1,6 @@
 """Connections that have sent no request yet, with socket pairs and a clock that the test sets."""
 
+import itertools
 import socket
 from collections.abc import AsyncIterator, Iterator
 
@@ -21,12 +22,21 @@ class Hall:
     sockets: list[socket.socket] = attrs.field(factory=list)
     started: list[tuple[str, Verdict]] = attrs.field(factory=list)
     ended: list[str] = attrs.field(factory=list)
+    served: list[str] = attrs.field(factory=list)
     slots: float = float("inf")
     kept: int = 0
     arrivals: Arrivals = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.arrivals = Arrivals(lambda _, data: VERDICTS.get(data[-1:], Verdict.WAIT), self, self._start)
+        self.arrivals = Arrivals(
+            lambda _, data: VERDICTS.get(data[-1:], Verdict.WAIT), self, self._start, self._serve_now
+        )
+
+    def _serve_now(self, arrival: Arrival) -> bool:
+        is_quick = arrival.host.startswith("quick")
+        if is_quick:
+            self.served.append(arrival.host)
+        return is_quick
 
     def _start(self, arrival: Arrival, verdict: Verdict) -> None:
         self.started.append((arrival.host, verdict))
@@ -120,6 +130,52 @@ async def test_one_task_begins_in_each_round_of_the_loop(autojump_clock: MockClo
 
     await settled()
     assert 5 == len(open_hall.started)
+
+
+async def test_arrivals_that_need_no_task_get_none_and_sixteen_of_them_share_a_round(
+    autojump_clock: MockClock, open_hall: Hall
+) -> None:
+    for number in range(160):
+        open_hall.arrive(f"quick{number}", b"w")
+    open_hall.arrive("slow", b"w")
+    seen = [0]
+    while len(open_hall.served) < 160 or not open_hall.started:
+        await trio.lowlevel.checkpoint()
+        seen.append(len(open_hall.served))
+
+    assert ["slow"] == open_hall.names
+    assert 0 == len(open_hall.arrivals)
+    # Two rounds may follow each other between two looks.
+    assert 32 >= max(after - before for before, after in itertools.pairwise(seen))
+    assert 10 <= len(seen) <= 15
+
+
+@pytest.mark.parametrize("data", [b"p", b"u"], ids=["partly", "urgent"])
+async def test_only_whole_requests_are_served_without_a_task(
+    autojump_clock: MockClock, open_hall: Hall, data: bytes
+) -> None:
+    open_hall.arrive("quick", data)
+    await settled()
+
+    assert (["quick"], []) == (open_hall.names, open_hall.served)
+
+
+async def test_a_closed_arrival_is_not_served(autojump_clock: MockClock, open_hall: Hall) -> None:
+    _, arrival = open_hall.arrive("quick", b"w")
+    arrival.close()
+    await settled()
+
+    assert ([], []) == (open_hall.names, open_hall.served)
+
+
+async def test_it_is_empty_when_the_last_one_was_served_without_a_task(
+    autojump_clock: MockClock, open_hall: Hall
+) -> None:
+    open_hall.arrive("quick", b"w")
+    with trio.fail_after(1):
+        await open_hall.arrivals.wait_empty()
+
+    assert 1 == len(open_hall.served)
 
 
 @pytest.mark.parametrize("data", [b"", b"x"])

@@ -588,6 +588,38 @@ async def test_each_way_to_catch_up_is_what_its_delivery_says(whole: Wired) -> N
             assert delivery.old_version == (None if kind == "config_snapshot" else version)
 
 
+async def test_a_message_is_ready_as_soon_as_it_is_made_and_is_the_one_of_catch_up(whole: Wired) -> None:
+    await whole.publisher.publish(tree(flags(200, "1")))
+    assert whole.pipeline.in_use(SHOP) is None
+    whole.pipeline.hold(SHOP)
+    far = whole.pipeline.version_of(SHOP)
+    await whole.publisher.publish(tree(flags(199, "2")))
+    near = whole.pipeline.version_of(SHOP)
+    await whole.publisher.publish(tree(flags(200, "2")))
+    newest = whole.pipeline.version_of(SHOP)
+
+    assert SHOP == whole.pipeline.in_use(SHOP)
+    # These must be made: a snapshot, and a patch or, in place of a long one, a snapshot.
+    assert [None] * 4 == [whole.pipeline.ready(SHOP, each) for each in (None, "unknown", near, far)]
+    for version in (None, "unknown", near, far, newest):
+        made = await whole.pipeline.catch_up(SHOP, version)
+        ready = whole.pipeline.ready(SHOP, version)
+        assert ready is not None
+        assert (made.old_version, made.new_version, made.payload) == (
+            ready.old_version,
+            ready.new_version,
+            ready.payload,
+        )
+
+
+async def test_the_end_of_a_key_is_ready_at_once(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: 1"))
+    delivery = whole.pipeline.ready(SHOP, "some")
+
+    assert delivery is not None
+    assert (None, "config_removed") == (delivery.new_version, message(delivery)["type"])
+
+
 @pytest.mark.parametrize("versions", [[b"{}", b"a: 1"], [b"a: 1", b"{}"], [b"a: 1\nb: 1", b"a: 2\nb: 1"]])
 async def test_a_change_of_a_tiny_document_is_a_change(whole: Wired, versions: list[bytes]) -> None:
     await whole.publisher.publish(tree(versions[0]))

@@ -5,7 +5,9 @@ import json
 import pytest
 from wsproto.events import TextMessage
 
-from vortexd.realtime.handshake import Refusal, Target, open_handshake, parse_target
+from vortexd.net.head import parse_head
+from vortexd.protocol.deflate import Deflate
+from vortexd.realtime.handshake import Refusal, Target, open_handshake, parse_target, usual_opening
 
 GOOD = {
     "Host": "localhost",
@@ -87,6 +89,72 @@ def test_what_is_no_handshake_is_a_whole_400(data: bytes) -> None:
     assert 400 == error.status
     assert f"Content-Length: {len(body)}".encode() in lines.split(b"\r\n")
     assert 400 == json.loads(body)["status"]
+
+
+# Forms that only some clients send, or that only a fault or an attack would.
+RARE = {
+    "usual": head(),
+    "subprotocol": head(Sec_WebSocket_Protocol="vortex.v1"),
+    "other subprotocols": head(Sec_WebSocket_Protocol="bearer.x ,  vortex.v1,other"),
+    "unknown subprotocol": head(Sec_WebSocket_Protocol="vortex.v2"),
+    "two subprotocol headers": head(Sec_WebSocket_Protocol="other", extra=b"Sec-WebSocket-Protocol: vortex.v1\r\n"),
+    "deflate": head(Sec_WebSocket_Extensions="permessage-deflate; client_max_window_bits"),
+    "deflate with a window": head(Sec_WebSocket_Extensions="permessage-deflate; server_max_window_bits=10"),
+    "second offer": head(Sec_WebSocket_Extensions="permessage-deflate; server_max_window_bits=3, permessage-deflate"),
+    "unknown extension": head(Sec_WebSocket_Extensions="x-webkit-deflate-frame"),
+    "other case": head(Upgrade="WebSocket", Connection="UPGRADE"),
+    "no length": head(Content_Length="0"),
+    "a length": head(Content_Length="5"),
+    "HTTP/1.0": head("GET /ws/a/b HTTP/1.0"),
+    "HTTP/1.2": head("GET /ws/a/b HTTP/1.2"),
+    "POST": head("POST /ws/a/b HTTP/1.1"),
+    "two upgrades": head(extra=b"Upgrade: websocket\r\n"),
+    "list of upgrades": head(Upgrade="h2c, websocket"),
+    "no connection": head(Connection=None),
+    "keep-alive": head(Connection="keep-alive"),
+    "part of a word": head(Connection="upgraded"),
+    "version 8": head(Sec_WebSocket_Version="8"),
+    "two versions": head(extra=b"Sec-WebSocket-Version: 13\r\n"),
+    "no key": head(Sec_WebSocket_Key=None),
+    "short key": head(Sec_WebSocket_Key="c2hvcnQ="),
+    "two keys": head(extra=b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"),
+    "key not ASCII": head(Sec_WebSocket_Key="é"),
+    "subprotocol not ASCII": head(Sec_WebSocket_Protocol="é"),
+    "extension not ASCII": head(Sec_WebSocket_Extensions="é"),
+}
+USUAL = {
+    "usual",
+    "subprotocol",
+    "other subprotocols",
+    "unknown subprotocol",
+    "deflate",
+    "deflate with a window",
+    "second offer",
+    "unknown extension",
+    "other case",
+    "no length",
+}
+
+
+@pytest.mark.parametrize("name", RARE)
+def test_a_usual_handshake_is_answered_as_any_other_and_only_usual_ones_are_usual(name: str) -> None:
+    data = RARE[name]
+    usual = usual_opening(data, parse_head(data))
+
+    assert (name in USUAL) == (usual is not None)
+    if usual is not None:
+        for deflates in (False, True):
+            opening = open_handshake(data)
+            one, other = (Deflate(1_000) if deflates else None for _ in range(2))
+            assert opening.accept("an-id", one) == usual.accept("an-id", other)
+            assert (one and one.window_bits) == (other and other.window_bits)
+        assert (list(opening.headers), opening.is_versioned) == (list(usual.headers), usual.is_versioned)
+
+
+def test_a_head_with_bytes_behind_it_is_not_a_usual_handshake() -> None:
+    data = head() + b"\x81"
+
+    assert usual_opening(data, parse_head(data)) is None
 
 
 def test_a_target_is_decoded_once_and_validated() -> None:

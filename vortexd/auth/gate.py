@@ -15,7 +15,7 @@ from ..net.proxies import Sender
 from ..settings.auth import AuthSettings
 from ..settings.server import Address
 from .authority import Authority
-from .credentials import extract_credentials
+from .credentials import Credentials, extract_credentials
 from .failures import Failures
 from .origin import check_host, check_origin, own_origin, parse_host, parse_origin, sole_header
 from .principal import Forbidden, Principal, Right, Unauthorized
@@ -109,14 +109,27 @@ class Gate:
         self.check_headers(headers, sender)
         credentials = extract_credentials(headers, target)
         try:
-            principal = self.authority.authenticate(credentials, self._epoch(), sender.certificate)
+            return self._identify(credentials, sender)
         except Unauthorized:
             # A client that sent no credentials hasn't been asked yet, so this isn't a failure.
             wait = 0.0 if credentials.is_empty else self._failures.record(sender.host, self._monotonic())
             if wait:
                 raise TooManyFailures(wait) from None
             raise
-        return Admission(self, principal)
+
+    def recognize(self, headers: Sequence[tuple[bytes, bytes]], target: str, sender: Sender) -> "Admission | None":
+        """Identify the sender of a request, as `admit` does. Returns None for a request that `admit` would refuse.
+
+        A refusal isn't counted. So the caller must pass the request to `admit` then.
+        """
+        try:
+            self.check_headers(headers, sender)
+            return self._identify(extract_credentials(headers, target), sender)
+        except RemoteError:
+            return None
+
+    def _identify(self, credentials: Credentials, sender: Sender) -> "Admission":
+        return Admission(self, self.authority.authenticate(credentials, self._epoch(), sender.certificate))
 
     def now(self) -> float:
         """Return the seconds since the epoch."""

@@ -25,6 +25,8 @@ from .proxies import Proxies
 
 # The number of events to handle before other tasks of the event loop get their turn.
 _AT_ONCE = 64
+# The arrivals that are served without a task in one round.
+_SERVED_AT_ONCE = 16
 # The urgent arrivals that get a turn one after the other while other arrivals wait.
 _URGENT_IN_ROW = 2
 _GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
@@ -165,6 +167,7 @@ class Arrivals:
         judge: Decides whether the first bytes of an arrival suffice for a task.
         slots: Limits how many connections tasks may wait for.
         start: Starts a task for an arrival. The verdict says whether the task must wait for the peer.
+        serve_now: Serves an arrival without a task, if nothing must be waited for. Returns whether it did.
     """
 
     def __init__(
@@ -172,8 +175,9 @@ class Arrivals:
         judge: Callable[[Arrival, bytes], Verdict],
         slots: Slots,
         start: Callable[[Arrival, Verdict], None],
+        serve_now: Callable[[Arrival], bool] = lambda _: False,
     ) -> None:
-        self._judge, self._slots, self._start = judge, slots, start
+        self._judge, self._slots, self._start, self._serve_now = judge, slots, start, serve_now
         self._epoll = select.epoll()
         # By descriptor, in the order of arrival.
         self._waiting: dict[int, Arrival] = {}
@@ -284,19 +288,33 @@ class Arrivals:
                 self._changed.set()
 
     async def _admit(self) -> None:
-        """Start tasks, one in each round of the loop. So fewer tasks start when rounds take longer."""
+        """Start tasks, one in each round of the loop. So fewer tasks start when rounds take longer.
+
+        An arrival that is served without a task takes a tenth of a millisecond, so several of them share a round.
+        """
         while True:
+            if self._start_some():
+                await trio.lowlevel.checkpoint()
+                continue
+            self._changed = trio.Event()
+            with trio.move_on_after(self._slots.slot_in() if self._ready[Verdict.PARTLY] else math.inf):
+                await self._changed.wait()
+
+    def _start_some(self) -> bool:
+        """Serve arrivals without a task, up to a limit, or start one task. Returns whether there may be more arrivals."""
+        for _ in range(_SERVED_AT_ONCE):
             arrival, verdict = self._next()
             if arrival is None:
-                self._changed = trio.Event()
-                with trio.move_on_after(self._slots.slot_in() if self._ready[Verdict.PARTLY] else math.inf):
-                    await self._changed.wait()
-                continue
-            if arrival.socket.fileno() >= 0:
+                return False
+            is_open = arrival.socket.fileno() >= 0
+            is_served = is_open and verdict is Verdict.WHOLE and self._serve_now(arrival)
+            if is_open and not is_served:
                 arrival.deadline += trio.current_time() - arrival.queued
                 self._start(arrival, verdict)
             self._left.unpark_all()
-            await trio.lowlevel.checkpoint()
+            if not is_served:
+                break
+        return True
 
     def _next(self) -> tuple[Arrival | None, Verdict]:
         # While others wait, only a few in a row: otherwise, a flood of urgent arrivals would keep the others waiting.

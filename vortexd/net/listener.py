@@ -37,9 +37,9 @@ from ..settings.server import ServerSettings
 from . import binding
 from .arrivals import Arrival, Arrivals, peek
 from .first_bytes import ALWAYS, Expected, Verdict, is_whole, judge
-from .head import Head, Refused, Stream, in_origin_form, parse_head, read_head, refuse, wants_websocket
+from .head import Head, Refused, Stream, end_of_head, in_origin_form, parse_head, read_head, refuse, wants_websocket
 from .inherited import Inherited
-from .opening import encrypt, forget, read_proxy_header, release_frames, socket_of
+from .opening import encrypt, forget, read_proxy_header, release_frames, set_up, socket_of
 from .places import Placed, Places, Standing
 from .proxies import Proxies, Sender
 from .proxy_protocol import InvalidHeader, parse_proxy_header
@@ -90,6 +90,8 @@ class Accepted:
 Handler = Callable[[Accepted], Awaitable[bytes | None]]
 # Returns whether the connection continues without its task. Then `Listener.leave` is called when it ends.
 WebSocketHandler = Callable[[Accepted], Awaitable[bool]]
+# Serves a WebSocket handshake without a task; see `WebSocketServer.serve_now`.
+ServeNow = Callable[[socket.socket, bytes, Head, str, Sender], bool]
 
 
 class Listener:
@@ -108,8 +110,9 @@ class Listener:
         self._tls = tls or Tls()
         self._inherited = inherited or Inherited()
         self.places = Places(settings, lambda each: self._arrivals.discard(each), lambda: self._arrivals.freed())
-        self._arrivals = Arrivals(self._judge, self.places, self._begin)
+        self._arrivals = Arrivals(self._judge, self.places, self._begin, self._serve_now)
         self._start: Callable[[Arrival], None] = lambda _: None
+        self._websocket_now: ServeNow | None = None
         self._settled = trio.Event()
         self.replace(settings)
         self._bound: binding.Bound | None = None
@@ -140,6 +143,7 @@ class Listener:
         websocket: WebSocketHandler,
         http: Handler,
         first: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+        websocket_now: ServeNow | None = None,
     ) -> None:
         """Accept until `stop_accepting`, and then until no accepted connection waits for its first bytes.
 
@@ -147,6 +151,7 @@ class Listener:
 
         Args:
             first: Awaited before the first connection is accepted. Meanwhile clients wait in the queue of the socket.
+            websocket_now: Serves handshakes without a task, as far as it can. `websocket` serves the others.
         """
         assert self._bound is not None, "bind comes first"
         bound = self._bound
@@ -159,7 +164,7 @@ class Listener:
                 arrival.close()
                 self.places.end(arrival)
 
-        self._start = start
+        self._start, self._websocket_now = start, websocket_now
         try:
             async with trio.open_nursery() as arriving:
                 arriving.start_soon(self._arrivals.run)
@@ -254,6 +259,37 @@ class Listener:
         if verdict is Verdict.PARTLY:
             self.places.reads(arrival)
         self._start(arrival)
+
+    def _serve_now(self, arrival: Arrival) -> bool:
+        """Serve a plain WebSocket handshake without a task. Returns whether it was served; see `ServeNow`."""
+        is_plain = self._tls.context is None or not arrival.is_tcp
+        is_usual = is_plain and not (
+            arrival.has_proxy_header or arrival.proxies is not None or arrival.is_beyond or arrival.is_late
+        )
+        if self._websocket_now is None or not is_usual or self.places.has_too_many(arrival):
+            return False
+        data = peek(arrival.socket)
+        if not data.startswith(b"GET /ws/"):
+            return False
+        try:
+            if end_of_head(data, self._settings.head_bytes) != len(data):
+                return False
+            head = parse_head(data)
+            set_up(arrival.socket)
+        except (Refused, OSError):
+            return False
+        connection_id = str(uuid4())
+        try:
+            is_served = self._websocket_now(arrival.socket, data, head, connection_id, Sender(arrival.host))
+        except Exception:
+            # Only this connection fails.
+            log.exception("connection failed", connection=connection_id, peer=str(arrival))
+            arrival.close()
+            self.places.end(arrival)
+            return True
+        if is_served:
+            self.places.has_spoken(arrival)
+        return is_served
 
     # The task of a connection.
 

@@ -9,6 +9,8 @@ import trio
 from .head import Stream, refuse
 from .proxy_protocol import MAX_BYTES, ProxyHeader, parse_proxy_header
 
+# Trio's value for the bytes that may wait in the kernel before a socket counts as writable.
+_NOT_SENT_BYTES = 16_384
 # The longest chain of causes of an error to follow.
 _MOST_CAUSES = 16
 
@@ -16,6 +18,19 @@ _MOST_CAUSES = 16
 def socket_of(stream: Stream) -> trio.socket.SocketType:
     """Return the socket below a stream."""
     return stream.transport_stream.socket if isinstance(stream, trio.SSLStream) else stream.socket
+
+
+def set_up(peer: socket.socket) -> None:
+    """Set the options of an accepted socket that `trio.SocketStream` would set.
+
+    Raises:
+        OSError: The peer has gone.
+    """
+    peer.setblocking(False)
+    if peer.family != socket.AF_UNIX:
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT_BYTES)
 
 
 async def read_proxy_header(peer: trio.socket.SocketType) -> ProxyHeader | None:

@@ -154,6 +154,11 @@ class Pipeline:
         """Return the current version of a held key, or None if the key has ended."""
         return self._key_usage.version_of(key)
 
+    def in_use(self, key: Key) -> Key | None:
+        """Return the store's own object for a key that is in use, so that all its clients share it, or None."""
+        config = self._key_usage.find(key)
+        return config.key if config is not None else None
+
     def _served(self, key: Key) -> Config | None:
         return self._key_usage.find(key)
 
@@ -165,6 +170,19 @@ class Pipeline:
         be too long. By the time this returns, a newer state may be served. So compare `new_version` with the store
         before you count the client as up to date.
         """
+        ready = self.ready(key, version)
+        if ready is not None:
+            return ready
+        config = self._served(key)
+        assert config is not None  # otherwise `ready` has made the message
+        body = self._body_of(config, version)
+        if version is not None and body is not None:
+            work = (key, version, config)
+            return await self._flight.shared(work, partial(self._change_from, version, body, config))
+        return await self._flight.shared((key, None, config), partial(self._snapshot, config))
+
+    def ready(self, key: Key, version: str | None) -> Delivery | None:
+        """Return the message of `catch_up` if no patch and no snapshot must be made for it, or None."""
         config = self._served(key)
         if config is None:
             return Delivery(key, version, None, self._encoder.removed(key, version))
@@ -174,11 +192,16 @@ class Pipeline:
             payload = self._encoder.known(version, config)
             if payload is not None:
                 return Delivery(key, version, config.version, payload)
-            body = self._store.body_of(key, version)
-            if body is not None:
-                work = (key, version, config)
-                return await self._flight.shared(work, partial(self._change_from, version, body, config))
-        return await self._flight.shared((key, None, config), partial(self._snapshot, config))
+            if self._body_of(config, version) is not None:
+                return None
+        payload = self._encoder.known(None, config)
+        return Delivery(key, None, config.version, payload) if payload is not None else None
+
+    def _body_of(self, config: Config, version: str | None) -> bytes | None:
+        """Return the body of a former version from which a patch to a configuration is made, or None."""
+        if version is None or (config.key, version, config.version) in self._replaced:
+            return None
+        return self._store.body_of(config.key, version)
 
     async def _change_from(self, version: str, body: bytes, config: Config) -> Delivery:
         """Make the message from a former version, of which only the body is kept.

@@ -20,6 +20,11 @@ def frame_of(delivery: Delivery) -> Frame:
     return delivery.payload.framed(text_frame)
 
 
+def is_quick(frame: Frame, window_bits: int) -> bool:
+    """Return whether the compressed form of a frame exists, or is made in much less than a millisecond."""
+    return frame.is_ready(window_bits) or len(frame) <= _SMALL_BYTES
+
+
 class Compressor:
     """Makes the compressed forms of frames for clients that have negotiated compression."""
 
@@ -30,7 +35,7 @@ class Compressor:
 
     async def compress(self, frame: Frame, window_bits: int) -> bytes:
         """Return the form of a frame for a window. If several callers need it at a time, it is made once."""
-        if frame.is_ready(window_bits) or len(frame) <= _SMALL_BYTES:
+        if is_quick(frame, window_bits):
             return frame.for_window(window_bits)
         return await self._flight.shared((id(frame), window_bits), partial(self._in_thread, frame, window_bits))
 

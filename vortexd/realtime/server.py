@@ -7,11 +7,7 @@ first state or marks it as missing. So the client can't miss a change in between
 
 import os
 import socket
-import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager
-from functools import partial
 from random import Random
 from typing import Protocol, TypeAlias
 from uuid import uuid4
@@ -24,18 +20,16 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection as WebSocket
 from wsproto.extensions import Extension
 
-from .. import __version__
 from ..aio.fair_queue import FairQueue
 from ..auth import Admission, Gate, Right
-from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
-from ..core.faults import Faults
-from ..core.model import Config, Key
+from ..core.errors import RemoteError
+from ..core.model import Key
 from ..core.patterns import Pattern
 from ..fleet import Fleet, Instance
+from ..net.head import Head
 from ..net.proxies import Sender
 from ..pipeline.broadcast import Delivery, Subscriber
 from ..pipeline.registry import Registry
-from ..protocol import messages
 from ..protocol.close import CloseReason
 from ..protocol.deflate import Deflate
 from ..settings.fleet import FleetSettings
@@ -44,8 +38,9 @@ from . import client as clients
 from .chain import QuietChain, can_begin, is_complete
 from .client import Client
 from .connection import Connection
-from .framing import Compressor, frame_of
-from .handshake import Opening, Refusal, open_handshake, parse_target
+from .framing import Compressor, frame_of, is_quick
+from .handshake import Opening, Refusal
+from .opener import Keys, Opener
 from .parked import Parked, Subscriptions
 from .parking import ParkingLot
 from .quota import PatternQuota, TooManyPatterns, owner_of
@@ -59,25 +54,9 @@ _DRAIN_INTERVAL = 0.01
 
 # The messages of clients that are handled in one round of the event loop. With the answers, this takes about two milliseconds.
 _MESSAGES_AT_ONCE = 4
-# When a connection begins, at most this many bytes are sent without a task that waits for the client.
-_FIRST_BYTES = 1_048_576
-
-_ROUTE = "/ws/{application}/{profile}"
-
 _Member: TypeAlias = Connection | Parked
 # The sender of a connection on a Unix socket.
 _NOBODY_KNOWN = Sender()
-
-
-class Keys(clients.Keys, Protocol):
-    """The part of the pipeline that the server needs."""
-
-    @property
-    def default_label(self) -> str | None: ...
-    async def read(self, key: Key) -> Config: ...
-    def arriving(self, key: Key) -> AbstractAsyncContextManager[None]: ...
-    def hold(self, key: Key) -> None: ...
-    def release(self, key: Key) -> None: ...
 
 
 class Counters(clients.Counters, Protocol):
@@ -132,9 +111,6 @@ class WebSocketServer:
         fleet: Fleet | None = None,
     ) -> None:
         self._leave = leave
-        self._gate = gate
-        self._connections_per_token = connections_per_token
-        self._by_token: Counter[str] = Counter()
         self._keys = keys
         self._registry = registry
         self._settings = settings
@@ -148,9 +124,8 @@ class WebSocketServer:
         self._compressor = Compressor()
         self._turns = FairQueue(_MESSAGES_AT_ONCE)
         self._reports = Reports(fleet or Fleet(FleetSettings(), keys.version_of), counters, gate.now)
+        self._opener = Opener(keys, settings, gate, connections_per_token, self._reports.now)
         self._lot = ParkingLot(self, counters, self._reports, timestamp)
-        self._is_draining = False
-        self._faults = Faults()
 
     def replace(self, settings: RealtimeSettings, connections_per_token: int) -> None:
         """Apply new settings to new connections.
@@ -158,7 +133,7 @@ class WebSocketServer:
         Open connections keep their settings, because the server has announced some of them in `hello`.
         """
         self._settings = settings
-        self._connections_per_token = connections_per_token
+        self._opener.replace(settings, connections_per_token)
         self._quota.replace(settings.distinct_patterns, settings.distinct_patterns_per_owner)
 
     def _report_refusal(self, error: TooManyPatterns) -> None:
@@ -208,68 +183,56 @@ class WebSocketServer:
         """
         async with stream:
             try:
-                opening, client = await self._open(head, target, connection_id or str(uuid4()), sender)
+                opening, client = await self._opener.open(head, target, connection_id or str(uuid4()), sender)
             except Refusal as refusal:
                 log.debug("handshake refused", status=refusal.status, reason=refusal.reason)
                 await self._answer(stream, refusal.to_bytes())
                 return False
             return await self._serve(stream, opening, client)
 
-    async def _open(self, head: bytes, target: str, connection_id: str, sender: Sender) -> tuple[Opening, Client]:
-        """Parse a handshake, check its token and rights, and hold its key.
+    def serve_now(
+        self, peer: socket.socket, data: bytes, head: Head, connection_id: str, sender: Sender = _NOBODY_KNOWN
+    ) -> bool:
+        """Serve a handshake at once and park the connection, without a task, if nothing must be waited for.
 
-        Raises:
-            Refusal: The handshake is refused. Its key isn't held then.
+        Args:
+            peer: The socket, non-blocking. The bytes of the head are still in its buffer.
+            data: The bytes of the head.
+            head: What they mean.
+            sender: The client that has sent the request.
+
+        Returns:
+            Whether the connection was served. Then it is parked or closed, and the socket isn't the caller's any more. If
+            not, nothing has happened, and `serve` must serve it.
         """
-        opening = open_handshake(head)
+        client = self._opener.open_now(data, head, connection_id, sender)
+        if client is None or not self._can_park(client):
+            return False
+        delivery = self._keys.ready(client.key, client.last_version)
+        if delivery is None or not can_begin(delivery, is_allowed=True):
+            return False
+        frame, bits = frame_of(delivery), client.window_bits
+        if bits is not None and not is_quick(frame, bits):
+            return False
+        first = frame if bits is None else frame.for_window(bits)
+        whole = client.answer + client.greeting(delivery, self._timestamp()) + first
         try:
-            # Check the token first. A client without access must not learn which keys exist.
-            admission = self._gate.admit(opening.headers, target, sender)
-            wanted = parse_target(target)
-            default_label = self._keys.default_label
-            if default_label is None:
-                raise Refusal(503, "starting", {"Retry-After": "1"})
-            key = Key(wanted.application, wanted.profile, wanted.label or default_label)
-            admission.authorize(Right.SUBSCRIBE, key)
-            # This parses in a thread, once for all clients that wait for the same key. `hold` then finds the result.
-            key = (await self._keys.read(key)).key
-            async with self._keys.arriving(key):
-                # Check this after the awaits. Otherwise a drain or a reload would overlook clients that wait in them.
-                admission.renew()
-                admission.authorize(Right.SUBSCRIBE, key)
-                if self._is_draining:
-                    raise Refusal(503, "stopping", {"Retry-After": "1"})
-                limit = self._connections_per_token
-                if limit and admission.identity and self._by_token[admission.identity] >= limit:
-                    raise Refusal(429, "too many connections with this token", {"Retry-After": "1"})
-                self._keys.hold(key)
-        except Refusal:
-            raise
-        except UnknownLabel as error:
-            said = error.for_peer(lambda key: admission.may(Right.SUBSCRIBE, key))
-            raise Refusal(said.status, said.reason) from None
-        except RemoteError as error:
-            raise Refusal(error.status, error.reason, error.headers) from None
-        except (FormatError, ResolveError) as error:
-            if self._faults.is_new(str(error), str(key), trio.current_time()):
-                log.warning("handshake not served", method="GET", route=_ROUTE, key=str(key), reason=str(error))
-            raise Refusal(500, "the configuration can't be read; the server's log names the file at fault") from None
-        self._faults.works(str(key))
-        instance = Instance(key, connection_id, sys.intern(sender.host), wanted.instance, self._reports.now())
-        return opening, self._client(opening, wanted.last_version, admission, instance)
-
-    def _client(self, opening: Opening, last_version: str | None, admission: Admission, instance: Instance) -> Client:
-        key, connection_id = instance.key, instance.connection
-        settings = self._settings
-        deflate = Deflate(settings.message_bytes) if settings.compression else None
-        answer = opening.accept(connection_id, deflate)
-        hello = None
-        if opening.is_versioned:
-            interval, timeout = settings.heartbeat_interval, settings.heartbeat_timeout
-            hello = partial(messages.hello, connection_id, f"vortexd/{__version__}", interval, timeout)
-        bits = deflate.window_bits if deflate else None
-        owner = owner_of(admission, instance.host)
-        return Client(key, last_version, admission, instance, answer, bits, hello, owner, settings)
+            peer.recv(len(data))
+            written = peer.send(whole)
+        except BlockingIOError:
+            written = 0
+        except OSError:
+            peer.close()
+            self._leave(sender.host)
+            return True
+        self._keys.hold(client.key)
+        if written:
+            self._counters.sent(delivery.kind)
+        parked = self._park(peer.detach(), client, delivery.new_version, self._first_ping(client))
+        self._begin(parked, client)
+        if written < len(whole):
+            self._lot.wake(parked, unsent=whole[written:])
+        return True
 
     # From the beginning to the end of a connection.
 
@@ -293,7 +256,8 @@ class WebSocketServer:
             if written:
                 self._counters.sent(delivery.kind)
             if written == len(whole):
-                self._begin(self._park(stream, client, version, self._first_ping(client)), client)
+                parked = self._park(stream.socket.detach(), client, version, self._first_ping(client))
+                self._begin(parked, client)
                 return True
             if written:
                 connection = self._connection(stream, opening.websocket, attrs.evolve(client, hello=None))
@@ -352,7 +316,7 @@ class WebSocketServer:
         if isinstance(member, Connection):
             self._registry.add(member, client.key)
             self._awake[member] = None
-        self._by_token[client.admission.identity] += 1
+        self._opener.count(client.admission)
         self._reports.begin(client.instance)
         self._counters.connection_opened()
 
@@ -372,7 +336,7 @@ class WebSocketServer:
                     if connection.patterns:
                         more = Subscriptions(connection.patterns, client.owner)
                     has = dict(versions) if more is not None else versions[client.key]
-                    parked = self._park(stream, client, has, connection.next_ping, more)
+                    parked = self._park(stream.socket.detach(), client, has, connection.next_ping, more)
                     self._hand_over(connection, parked, client.key, connection.patterns)
                     return True
                 connection.may_not_park()
@@ -389,20 +353,18 @@ class WebSocketServer:
         self._registry.discard(member, instance.key)
         self._reports.end(instance)
         self._keys.release(instance.key)
-        self._by_token[admission.identity] -= 1
-        if not self._by_token[admission.identity]:
-            del self._by_token[admission.identity]
+        self._opener.uncount(admission)
         self._counters.connection_closed(reason.name.lower())
         log.debug("connection closed", reason=reason.text)
 
     # Parked connections.
 
     def _can_park(self, client: Client) -> bool:
-        return client.settings.parks and self._lot.nursery is not None and not self._is_draining
+        return client.settings.parks and self._lot.nursery is not None and not self._opener.is_draining
 
     def _park(
         self,
-        stream: trio.SocketStream,
+        fd: int,
         client: Client,
         versions: str | dict[Key, str | None] | None,
         next_ping: float,
@@ -410,7 +372,7 @@ class WebSocketServer:
     ) -> Parked:
         parked = Parked(
             self._lot.queue,
-            stream.socket.detach(),
+            fd,
             client.key,
             versions,
             client.admission,
@@ -504,7 +466,7 @@ class WebSocketServer:
 
         From now on, new handshakes are refused.
         """
-        self._is_draining = True
+        self._opener.is_draining = True
         told: set[_Member] = set()
         deadline = trio.current_time() + seconds
         # Repeat this for connections that were parked at first, and were woken by their clients meanwhile.

@@ -1,0 +1,261 @@
+"""A handshake that needs no waiting is served without a task, with the same bytes and the same checks as any other."""
+
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
+
+from tests.fakes import KEY, Client
+from vortexd.auth import Authority, Right
+from vortexd.net.head import parse_head
+from vortexd.net.proxies import Sender
+from vortexd.settings.auth import AuthSettings
+
+from .test_subscriptions import TOKEN, authority
+from .wire import Wire, socket_stream_pair
+
+ID = "an-id"
+
+
+class Quick:
+    """A server whose lot is open, and clients that have sent their handshakes already."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.left: list[str] = []
+        self.sockets: list[socket.socket] = []
+        wire.server._leave = self.left.append
+
+    def pair(self) -> tuple[socket.socket, socket.socket]:
+        """The server's end and the client's end of a connection. Both are closed after the test."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self.sockets += [ours, theirs]
+        return ours, theirs
+
+    def knock(self, target: str = "/ws/orders/dev", **members: Any) -> tuple[bool, Client, socket.socket]:
+        """Send a handshake and let the server serve it at once. Returns whether it did, and both ends."""
+        ours, theirs = self.pair()
+        client = Client(trio.SocketStream(trio.socket.from_stdlib_socket(theirs)), target)
+        data = client.head(**members)
+        theirs.send(data)
+        served = self.wire.server.serve_now(ours, data, parse_head(data), ID, Sender("192.0.2.1"))
+        return served, client, ours
+
+    async def use(self) -> Client:
+        """Bring the key into use, and its first messages into the cache."""
+        client = await self.wire.open()
+        await client.message()
+        return client
+
+
+@pytest.fixture
+async def quick(autojump_clock: MockClock) -> AsyncIterator[Quick]:
+    async with trio.open_nursery() as nursery:
+        wire = Wire(nursery)
+        await nursery.start(wire.server.park)
+        made = Quick(wire)
+        yield made
+        nursery.cancel_scope.cancel()
+    for each in made.sockets:
+        each.close()
+
+
+async def test_a_key_in_use_is_served_at_once_and_the_connection_is_parked(quick: Quick) -> None:
+    await quick.use()
+    served, client, ours = quick.knock(subprotocols=["vortex.v1"])
+
+    assert served
+    assert 1 == quick.wire.server.parked
+    assert -1 == ours.fileno()
+    assert 2 == quick.wire.line.held[KEY]
+    accepted = await client.opened()
+    assert "vortex.v1" == accepted.subprotocol
+    assert [(b"x-connection-id", ID.encode())] == [*accepted.extra_headers]
+    assert ["hello", "config_snapshot"] == [(await client.message())["type"] for _ in range(2)]
+    version = quick.wire.publish(1)
+    assert version == (await client.message())["new_version"]
+
+
+async def test_it_is_counted_listed_and_released_as_any_other_connection(quick: Quick) -> None:
+    await quick.use()
+    _, client, _ = quick.knock("/ws/orders/dev?instance=one")
+    one = next(each for each in quick.wire.server.connected() if each.is_parked)
+
+    assert (KEY, "one", "192.0.2.1", ID) == (one.key, one.instance.name, one.instance.host, one.instance.connection)
+    assert 2 == quick.wire.metrics.counts["connection_opened"]
+    assert 2 == quick.wire.metrics.counts["sent config_snapshot"]
+    await client.stream.aclose()
+    await wait_all_tasks_blocked()
+    assert ["192.0.2.1"] == quick.left
+    assert 1 == quick.wire.line.held[KEY] == len(quick.wire.server)
+    assert 1 == sum(quick.wire.metrics.counts[f"connection_closed {reason}"] for reason in ("lost", "internal"))
+
+
+async def test_a_client_that_returns_gets_what_it_missed(quick: Quick) -> None:
+    await quick.use()
+    version = quick.wire.line.version_of(KEY)
+    served, client, _ = quick.knock(f"/ws/orders/dev?last_version={version}")
+
+    assert served
+    await client.opened()
+    assert "in_sync" == (await client.message())["type"]
+
+
+async def test_the_message_is_compressed_for_a_client_that_asks_for_it(quick: Quick) -> None:
+    await quick.use()
+    ours, theirs = quick.pair()
+    data = Client(memory_stream_pair()[0]).head()
+    data = data[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+    theirs.send(data)
+
+    assert quick.wire.server.serve_now(ours, data, parse_head(data), ID, Sender("192.0.2.1"))
+    answer, _, frame = theirs.recv(65_536).partition(b"\r\n\r\n")
+    assert b"Sec-WebSocket-Extensions: permessage-deflate" in answer
+    # FIN, RSV1 and a text frame.
+    assert 0xC1 == frame[0]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/ws/billing/dev",
+        "/ws/orders/dev?label=other",
+        "/ws/orders/dev/extra",
+        "/ws/orders/dev?label=main&label=main",
+        "/ws/orders/dev?instance=%20x",
+    ],
+    ids=["not in use", "unknown label", "no such path", "a parameter twice", "invalid instance"],
+)
+async def test_everything_else_is_left_to_the_task_and_has_had_no_effect(quick: Quick, target: str) -> None:
+    await quick.use()
+    before = dict(quick.wire.metrics.counts)
+    served, _, ours = quick.knock(target)
+
+    assert not served
+    assert before == dict(quick.wire.metrics.counts)
+    assert 1 == len(quick.wire.server)
+    # The head is still there for the task.
+    assert ours.recv(4, socket.MSG_PEEK) == b"GET "
+
+
+async def test_a_first_message_that_must_be_made_is_left_to_the_task(quick: Quick) -> None:
+    await quick.use()
+    quick.wire.line.is_ready = False
+
+    assert not quick.knock()[0]
+    assert 1 == quick.wire.line.held[KEY]
+
+
+async def test_a_removed_key_is_left_to_the_task(quick: Quick) -> None:
+    await quick.use()
+    quick.wire.line.publish(None)
+    quick.wire.line.in_use = lambda key: KEY  # type: ignore[method-assign]
+
+    assert not quick.knock()[0]
+
+
+async def test_without_a_parking_lot_and_in_a_drain_nothing_is_served_at_once(quick: Quick) -> None:
+    await quick.use()
+    await quick.wire.server.drain(0)
+
+    assert not quick.knock()[0]
+
+
+async def test_connections_that_are_never_parked_need_a_task(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        wire = Wire(nursery, park_after=float("inf"))
+        await nursery.start(wire.server.park)
+        quick = Quick(wire)
+        await quick.use()
+
+        assert not quick.knock()[0]
+        nursery.cancel_scope.cancel()
+    for each in quick.sockets:
+        each.close()
+
+
+async def test_before_the_first_state_it_is_left_to_the_task(quick: Quick) -> None:
+    await quick.use()
+    quick.wire.line.default_label = None
+
+    assert not quick.knock()[0]
+
+
+async def test_a_client_that_has_left_is_counted_out(quick: Quick) -> None:
+    await quick.use()
+    ours, theirs = quick.pair()
+    data = Client(memory_stream_pair()[0]).head()
+    theirs.send(data)
+    ours.shutdown(socket.SHUT_WR)
+
+    assert quick.wire.server.serve_now(ours, data, parse_head(data), ID, Sender("192.0.2.1"))
+    assert -1 == ours.fileno()
+    assert ["192.0.2.1"] == quick.left
+    assert 1 == quick.wire.line.held[KEY] == len(quick.wire.server)
+
+
+async def test_the_rest_of_a_message_that_does_not_fit_is_written_by_a_task(quick: Quick) -> None:
+    quick.wire.line.publish({"long": "x" * 1_000_000})
+    await quick.use()
+    served, client, _ = quick.knock()
+
+    assert served
+    assert 0 == quick.wire.server.parked
+    await client.opened()
+    assert 1_000_000 == len((await client.message())["config"]["long"])
+
+
+# With tokens. The parametrized reasons are those of `authority`.
+
+
+async def guarded(quick: Quick, known: Authority, limit: int = 0) -> None:
+    """Use the key first, then require a token."""
+    await quick.use()
+    quick.wire.gate.replace(AuthSettings(failure_burst=1), known)
+    quick.wire.server.replace(quick.wire.settings, limit)
+
+
+@pytest.mark.parametrize(
+    ("known", "token", "is_served"),
+    [
+        (authority("*"), TOKEN, True),
+        (authority("orders"), TOKEN, True),
+        (authority("billing"), TOKEN, False),
+        (authority("*", rights=frozenset({Right.READ})), TOKEN, False),
+        (authority("*", expires_at=999.0), TOKEN, False),
+        (authority("*"), "vt_" + "w" * 43, False),
+        (authority("*"), "", False),
+    ],
+    ids=["all", "its application", "another application", "another right", "expired", "wrong token", "no token"],
+)
+async def test_only_a_client_with_the_right_is_served_at_once(
+    quick: Quick, known: Authority, token: str, is_served: bool
+) -> None:
+    await guarded(quick, known)
+
+    assert is_served == quick.knock(f"/ws/orders/dev?token={token}")[0]
+
+
+async def test_a_wrong_token_is_counted_once_by_the_task_that_refuses_it(quick: Quick) -> None:
+    await guarded(quick, authority("*"))
+    target = "/ws/orders/dev?token=vt_" + "w" * 43
+    for _ in range(3):
+        assert not quick.knock(target)[0]
+    statuses = []
+    for _ in range(2):
+        client = quick.wire.connect(target, socket_stream_pair)
+        statuses.append((await client.refused())[0])
+        await client.stream.aclose()
+
+    assert [401, 429] == statuses
+
+
+async def test_connections_beyond_the_limit_of_a_token_are_left_to_the_task(quick: Quick) -> None:
+    await guarded(quick, authority("*"), limit=2)
+    target = f"/ws/orders/dev?token={TOKEN}"
+
+    assert [True, True, False] == [quick.knock(target)[0] for _ in range(3)]

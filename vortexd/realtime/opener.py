@@ -1,0 +1,190 @@
+"""Decides whether a client may connect, and to which key: from the handshake to the `Client`.
+
+The checks are in one order, which no client can observe to learn which keys exist: the handshake, the token, the names, the
+right, the key, the limits. `open` does them all, and waits for the key if it must be read. `open_now` does the same without
+waiting, for keys that are in use.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Protocol
+
+import structlog
+import trio
+
+from .. import __version__
+from ..auth import Admission, Gate, Right
+from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
+from ..core.faults import Faults
+from ..core.model import Config, Key
+from ..fleet import Instance
+from ..net.head import Head
+from ..net.proxies import Sender
+from ..pipeline.broadcast import Delivery
+from ..protocol import messages
+from ..protocol.deflate import Deflate
+from ..settings.realtime import RealtimeSettings
+from . import client as clients
+from .client import Client
+from .handshake import Opening, Refusal, Target, UsualOpening, open_handshake, parse_target, usual_opening
+from .quota import owner_of
+
+log = structlog.get_logger()
+
+_ROUTE = "/ws/{application}/{profile}"
+
+
+class Keys(clients.Keys, Protocol):
+    """The part of the pipeline that the server needs."""
+
+    @property
+    def default_label(self) -> str | None: ...
+    async def read(self, key: Key) -> Config: ...
+    def arriving(self, key: Key) -> AbstractAsyncContextManager[None]: ...
+    def in_use(self, key: Key) -> Key | None: ...
+    def ready(self, key: Key, version: str | None) -> Delivery | None: ...
+    def hold(self, key: Key) -> None: ...
+    def release(self, key: Key) -> None: ...
+
+
+class Opener:
+    """Opens connections; see the module.
+
+    Args:
+        gate: Checks tokens, Host and Origin.
+        connections_per_token: The most connections with one token; 0 means no limit.
+        now: Returns the time in seconds since the epoch.
+
+    Attributes:
+        is_draining: Whether new handshakes are refused.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        settings: RealtimeSettings,
+        gate: Gate,
+        connections_per_token: int,
+        now: Callable[[], float],
+    ) -> None:
+        self._keys = keys
+        self._gate = gate
+        self._now = now
+        self._by_token: Counter[str] = Counter()
+        self._faults = Faults()
+        self.is_draining = False
+        self.replace(settings, connections_per_token)
+
+    def replace(self, settings: RealtimeSettings, connections_per_token: int) -> None:
+        """Apply new settings to new connections."""
+        self._settings = settings
+        self._connections_per_token = connections_per_token
+
+    def count(self, admission: Admission) -> None:
+        """Count a connection that has begun."""
+        self._by_token[admission.identity] += 1
+
+    def uncount(self, admission: Admission) -> None:
+        """Remove a connection that has ended from the count."""
+        self._by_token[admission.identity] -= 1
+        if not self._by_token[admission.identity]:
+            del self._by_token[admission.identity]
+
+    async def open(self, head: bytes, target: str, connection_id: str, sender: Sender) -> tuple[Opening, Client]:
+        """Parse a handshake, check its token and rights, and hold its key.
+
+        Raises:
+            Refusal: The handshake is refused. Its key isn't held then.
+        """
+        opening = open_handshake(head)
+        try:
+            # Check the token first. A client without access must not learn which keys exist.
+            admission = self._gate.admit(opening.headers, target, sender)
+            wanted = parse_target(target)
+            key = self._key_of(wanted)
+            admission.authorize(Right.SUBSCRIBE, key)
+            # This parses in a thread, once for all clients that wait for the same key. `hold` then finds the result.
+            key = (await self._keys.read(key)).key
+            async with self._keys.arriving(key):
+                # Check this after the awaits. Otherwise a drain or a reload would overlook clients that wait in them.
+                admission.renew()
+                admission.authorize(Right.SUBSCRIBE, key)
+                if self.is_draining:
+                    raise Refusal(503, "stopping", {"Retry-After": "1"})
+                if self._has_too_many(admission):
+                    raise Refusal(429, "too many connections with this token", {"Retry-After": "1"})
+                self._keys.hold(key)
+        except Refusal:
+            raise
+        except UnknownLabel as error:
+            said = error.for_peer(lambda key: admission.may(Right.SUBSCRIBE, key))
+            raise Refusal(said.status, said.reason) from None
+        except RemoteError as error:
+            raise Refusal(error.status, error.reason, error.headers) from None
+        except (FormatError, ResolveError) as error:
+            if self._faults.is_new(str(error), str(key), trio.current_time()):
+                log.warning("handshake not served", method="GET", route=_ROUTE, key=str(key), reason=str(error))
+            raise Refusal(500, "the configuration can't be read; the server's log names the file at fault") from None
+        return opening, self._client(opening, wanted, key, admission, connection_id, sender)
+
+    def open_now(self, data: bytes, head: Head, connection_id: str, sender: Sender) -> Client | None:
+        """Do what `open` does, without waiting. The key isn't held yet.
+
+        Returns None if something must be waited for, if the handshake isn't a usual one, or if it must be refused. Then
+        nothing has happened, and `open` must decide.
+
+        Args:
+            data: The bytes of the head, and nothing else.
+            head: What they mean.
+        """
+        opening = usual_opening(data, head)
+        if opening is None or self.is_draining:
+            return None
+        target = head.target.decode("ascii")
+        admission = self._gate.recognize(opening.headers, target, sender)
+        if admission is None or self._has_too_many(admission):
+            return None
+        try:
+            wanted = parse_target(target)
+            # A key that is in use was matched against the patterns already, and its configuration is known.
+            key = self._keys.in_use(self._key_of(wanted))
+        except Refusal:
+            return None
+        if key is None or not admission.may(Right.SUBSCRIBE, key):
+            return None
+        return self._client(opening, wanted, key, admission, connection_id, sender)
+
+    def _key_of(self, wanted: Target) -> Key:
+        default_label = self._keys.default_label
+        if default_label is None:
+            raise Refusal(503, "starting", {"Retry-After": "1"})
+        return Key(wanted.application, wanted.profile, wanted.label or default_label)
+
+    def _has_too_many(self, admission: Admission) -> bool:
+        limit = self._connections_per_token
+        return bool(limit and admission.identity) and self._by_token[admission.identity] >= limit
+
+    def _client(
+        self,
+        opening: Opening | UsualOpening,
+        wanted: Target,
+        key: Key,
+        admission: Admission,
+        connection_id: str,
+        sender: Sender,
+    ) -> Client:
+        self._faults.works(str(key))
+        instance = Instance(key, connection_id, sys.intern(sender.host), wanted.instance, self._now())
+        settings = self._settings
+        deflate = Deflate(settings.message_bytes) if settings.compression else None
+        answer = opening.accept(connection_id, deflate)
+        hello = None
+        if opening.is_versioned:
+            interval, timeout = settings.heartbeat_interval, settings.heartbeat_timeout
+            hello = partial(messages.hello, connection_id, f"vortexd/{__version__}", interval, timeout)
+        bits = deflate.window_bits if deflate else None
+        owner = owner_of(admission, instance.host)
+        return Client(key, wanted.last_version, admission, instance, answer, bits, hello, owner, settings)
