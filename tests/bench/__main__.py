@@ -2,9 +2,10 @@
 
 import argparse
 
-from . import git, globs, http, lists, push, recover, registry, save, silent, slow, storm, tls, writers
+from . import cost, git, globs, http, lists, push, recover, registry, save, silent, slow, storm, tls, writers
 
 BENCHMARKS = {
+    "cost": cost,
     "git": git,
     "globs": globs,
     "http": http,
