@@ -147,9 +147,7 @@ class _Tree:
             self._client.wait(f'"value":{self._number}}}'.encode(), count)
             seconds = time.monotonic() - began
         status = (process / "status").read_text()
-        resident, peak = (
-            1024 * int(status.partition(f"{each}:")[2].split()[0]) for each in ("VmRSS", "VmHWM")
-        )
+        resident, peak = (1024 * int(status.partition(f"{each}:")[2].split()[0]) for each in ("VmRSS", "VmHWM"))
         return _Sample(seconds, witness.lag, resident, peak)
 
 

@@ -385,7 +385,7 @@ def test_a_commit_that_only_reformats_a_file_sends_nothing_and_is_the_origin_fro
     after = shop(staged)
 
     assert before.version == after.version
-    assert after.document is before.document
+    assert after.body is before.body
     assert after.body is before.body
     assert ("c1", 1.0, "c2", 2.0) == (
         before.origin and before.origin.commit,
