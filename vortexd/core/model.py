@@ -22,7 +22,7 @@ EDIT_COMMITS = 1_000
 OVERRIDES = "overrides"
 
 
-@attrs.frozen(slots=True, order=True)
+@attrs.frozen(slots=True, order=True, cache_hash=True)
 class Key:
     """Names one configuration by application, profile and label, as Spring does. `names.parse_key` makes and validates it.
 

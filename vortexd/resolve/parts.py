@@ -43,6 +43,7 @@ class Difference:
     new: Names
     _is_none: bool | None = attrs.field(default=None, init=False)
     _patch: bytes | None = attrs.field(default=None, init=False)
+    _texts: Sequence[tuple[bytes, bytes]] | None = attrs.field(default=None, init=False)
 
     @property
     def is_none(self) -> bool:
@@ -60,10 +61,28 @@ class Difference:
 
     def applied(self, body: bytes) -> bytes:
         """Return a document after the change, from the document before it. Both are JSON with sorted keys."""
+        if self._texts is None:
+            self._texts = _texts(self.old, self.new)
+        if all(body.count(old) == 1 for old, _ in self._texts):
+            # Find all places first, because a new text may contain another old text.
+            places = sorted((body.index(old), len(old), new) for old, new in self._texts)
+            ends = (0, *(at + length for at, length, _ in places))
+            kept = (body[end:at] for end, (at, _, _) in zip(ends, places, strict=False))
+            return b"".join((*(part for pair in zip(kept, (new for *_, new in places), strict=True) for part in pair), body[ends[-1] :]))
         document: Names = orjson.loads(body)
         for name in self.old:
             del document[name]
         return encode(document | self.new)
+
+
+def _texts(old: Names, new: Names) -> Sequence[tuple[bytes, bytes]]:
+    """Return the texts to replace in a document, each by another. The members keep their places.
+
+    If the names aren't the same, the text that is returned occurs in no document.
+    """
+    if old.keys() != new.keys():
+        return ((b"", b""),)
+    return tuple((encode({name: old[name]})[1:-1], encode({name: new[name]})[1:-1]) for name in old)
 
 
 class Parts:
