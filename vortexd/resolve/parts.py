@@ -68,7 +68,12 @@ class Difference:
             places = sorted((body.index(old), len(old), new) for old, new in self._texts)
             ends = (0, *(at + length for at, length, _ in places))
             kept = (body[end:at] for end, (at, _, _) in zip(ends, places, strict=False))
-            return b"".join((*(part for pair in zip(kept, (new for *_, new in places), strict=True) for part in pair), body[ends[-1] :]))
+            return b"".join(
+                (
+                    *(part for pair in zip(kept, (new for *_, new in places), strict=True) for part in pair),
+                    body[ends[-1] :],
+                )
+            )
         document: Names = orjson.loads(body)
         for name in self.old:
             del document[name]
