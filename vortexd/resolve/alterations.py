@@ -10,15 +10,13 @@ The cost is one comparison of identities for each file.
 
 from collections.abc import Iterator, Mapping
 from itertools import zip_longest
-from typing import TypeVar
 
 import attrs
 
+from ..core.identity import altered
 from ..core.model import Edits, Files
 from .stems import stem
 from .tree import ParsedFiles
-
-V = TypeVar("V")
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -88,20 +86,12 @@ def _place(files: Files) -> tuple[object, ...]:
 
 
 def _altered_paths(old: ParsedFiles, new: ParsedFiles) -> Iterator[str]:
-    yield from _different(old.documents, new.documents)
-    yield from _different(old.broken, new.broken)
-    yield from _different(old.fallbacks, new.fallbacks)
+    yield from altered(old.documents, new.documents)
+    yield from altered(old.broken, new.broken)
+    yield from altered(old.fallbacks, new.fallbacks)
     one, other = old.files.edits, new.files.edits
     if one is not None and other is not None:
         yield from _edited(one, other)
-
-
-def _different(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[str]:
-    """Yield the paths that lead to different objects."""
-    if old is not new:
-        yield from (path for path, value in new.items() if old.get(path) is not value)
-        if len(new) != len(old) or not old.keys() <= new.keys():
-            yield from (path for path in old if path not in new)
 
 
 def _edited(old: Edits, new: Edits) -> Iterator[str]:

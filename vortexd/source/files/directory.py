@@ -11,12 +11,14 @@ import os
 import re
 import stat
 import time
+import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeAlias, TypeVar
 
 import attrs
 
 from ...core.errors import SourceError
+from ...core.identity import altered
 from ..lfs import POINTER, is_pointer
 from .settings import FilesSettings
 
@@ -92,6 +94,9 @@ class Outline:
     directories: Mapping[str, Identity]
     closed: Mapping[str, str]
     beside: Beside = attrs.field(factory=Beside, eq=False)
+    _since: "tuple[weakref.ref[Outline], Mapping[str, Mark | None]] | None" = attrs.field(
+        default=None, init=False, eq=False, repr=False
+    )
 
     @property
     def root(self) -> Identity:
@@ -183,16 +188,17 @@ def outline(root: str, settings: FilesSettings, own: Collection[str] = ()) -> Ou
     return Outline(files, directories, closed, noted.beside(real, settings.files))
 
 
-def difference(before: Outline, after: Outline) -> dict[str, Mark | None]:
+def difference(before: Outline, after: Outline) -> Mapping[str, Mark | None]:
     """Return the paths whose files differ, with their current marks. If a file is gone, the mark is None."""
-    if before.files is after.files:
-        return {}
-    # Unchanged files mostly have the same object as their mark, so look at the identity first.
-    former = before.files.get
-    changed: dict[str, Mark | None] = {
-        path: mark for path, mark in after.files.items() if (known := former(path)) is not mark and known != mark
-    }
-    return changed | dict.fromkeys(before.files.keys() - after.files.keys())
+    known = after._since
+    if known is None or known[0]() is not before:
+        former = before.files.get
+        marks = {path: after.files.get(path) for path in altered(before.files, after.files)}
+        changed = {path: mark for path, mark in marks.items() if mark is None or former(path) != mark}
+        # The same two outlines are compared several times for each publication.
+        known = weakref.ref(before), changed
+        object.__setattr__(after, "_since", known)
+    return known[1]
 
 
 def held_back(scan: Scan, before: Scan, held: Collection[str]) -> Scan:
@@ -406,9 +412,7 @@ def _words(error: OSError) -> str:
 
 def _read_once(shown: Outline, root: str, settings: FilesSettings, before: Scan | None, own: Collection[str]) -> Scan:
     now = time.time_ns()
-    wanted = _to_read(shown, before)
-    contents = _kept(before.contents if before else {}, shown, wanted)
-    unreadable = dict(_lost(shown, before)) | _kept(before.unreadable if before else {}, shown, wanted)
+    wanted, contents, unreadable = _taken_over(shown, before)
     unsettled = set()
     total = sum(map(len, contents.values()))
     real = os.path.realpath(root)
@@ -436,22 +440,18 @@ def _read_once(shown: Outline, root: str, settings: FilesSettings, before: Scan 
     return Scan(shown, contents, unreadable, frozenset(unsettled))
 
 
-def _to_read(shown: Outline, before: Scan | None) -> list[str]:
-    """Return the paths that can't be taken over from `before`, in order."""
+def _taken_over(shown: Outline, before: Scan | None) -> tuple[list[str], dict[str, bytes], dict[str, str]]:
+    """Return the paths to read, in order, and the contents and reasons of the others."""
+    lost = dict(_lost(shown, before))
     if before is None:
-        return sorted(shown.files)
-    changed = {path for path, mark in difference(before.outline, shown).items() if mark is not None}
-    return sorted(changed | (before.unsettled & shown.files.keys()))
-
-
-def _kept(known: Mapping[str, _Value], shown: Outline, wanted: Collection[str]) -> dict[str, _Value]:
-    """Return the known values of the files that still exist and aren't read again."""
-    kept = dict(known)
-    for path in known.keys() - shown.files.keys():
-        del kept[path]
-    for path in wanted:
-        kept.pop(path, None)
-    return kept
+        return sorted(shown.files), {}, lost
+    changed = difference(before.outline, shown)
+    wanted = {path for path in changed if path in shown.files} | (before.unsettled & shown.files.keys())
+    contents = dict(before.contents)
+    for path in (*changed, *wanted):
+        contents.pop(path, None)
+    unreadable = {path: why for path, why in before.unreadable.items() if path in shown.files and path not in wanted}
+    return sorted(wanted), contents, lost | unreadable
 
 
 def _same(content: bytes, path: str, before: Scan | None) -> bytes:
