@@ -130,7 +130,7 @@ def _refreshed(
     files, unfinished, is_changed = dict(former.files), set(beside.unfinished), False
     prefixes = _prefixes(former)
     for identity, name in dict.fromkeys(names):
-        if identity not in prefixes or not name or name == ".git" or name.startswith(".."):
+        if identity not in prefixes or not name or name == ".git":
             raise _Unusual
         path = prefixes[identity] + name
         if os.path.join(root, path) in own:
