@@ -56,6 +56,7 @@ PATHS = (
 )
 YAML = (
     "a: 1",
+    "a: '1'",
     "a: 1.0",
     "a: true",
     "a: {b: 1, c: [1, 2]}\nd: x",
@@ -319,7 +320,11 @@ class World:
         assert changed == {each.key for each in deliveries}
         assert len(changed) == len(deliveries)
         for each in deliveries:
-            message, old, new = orjson.loads(bytes(each.payload)), self.before[each.key], self.wired.store.find(each.key)
+            message, old, new = (
+                orjson.loads(bytes(each.payload)),
+                self.before[each.key],
+                self.wired.store.find(each.key),
+            )
             if "diff" in message:
                 assert old is not None
                 assert new is not None
@@ -344,11 +349,14 @@ async def _inline(function: Callable[..., Any], *arguments: object, **_: object)
     return function(*arguments)
 
 
-@given(st.lists(STEPS, max_size=30))
+@given(st.lists(STEPS, max_size=30), st.sampled_from(LOCATIONS), st.sampled_from((None, 3)))
 @settings(deadline=None, max_examples=250)
-def test_each_publication_leads_to_what_a_full_resolution_leads_to(steps: list[tuple[Any, ...]]) -> None:
+def test_each_publication_leads_to_what_a_full_resolution_leads_to(
+    steps: list[tuple[Any, ...]], locations: tuple[str, ...], depth: int | None
+) -> None:
     async def main() -> None:
         world = World()
+        world.locations, world.depth = locations, depth
         await world.do("save", "main", 0, "shop.yml", "a: 1\nb: {c: 2}")
         await world.do("save", "main", 0, "application.yml", "s: 1\na: 0")
         for key in KEYS[:4]:
