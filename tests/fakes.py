@@ -52,7 +52,7 @@ def open_gate(authority: Authority | None = None, **settings: Any) -> Gate:
 def config(key: Key, document: dict[str, Json]) -> Config:
     """A configuration as the store would make it, without sources."""
     body = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    return Config(key, hashlib.sha256(body).hexdigest()[:16], document, body, ())
+    return Config(key, hashlib.sha256(body).hexdigest()[:16], body, ())
 
 
 class Rounds(trio.abc.Instrument):

@@ -2,9 +2,26 @@
 
 import argparse
 
-from . import git, globs, handshakes, http, lists, push, recover, registry, save, silent, slow, storm, tls, writers
+from . import (
+    cost,
+    git,
+    globs,
+    handshakes,
+    http,
+    lists,
+    push,
+    recover,
+    registry,
+    save,
+    silent,
+    slow,
+    storm,
+    tls,
+    writers,
+)
 
 BENCHMARKS = {
+    "cost": cost,
     "git": git,
     "globs": globs,
     "handshakes": handshakes,

@@ -25,7 +25,7 @@ PATCH = [{"op": "replace", "path": "/a", "value": 2}]
 
 
 def config(key: Key, document: dict[str, Any]) -> Config:
-    return Config(key, version_of(document), document, orjson.dumps(document, option=orjson.OPT_SORT_KEYS), ())
+    return Config(key, version_of(document), orjson.dumps(document, option=orjson.OPT_SORT_KEYS), ())
 
 
 def snapshot(document: dict[str, Any], key: Key = KEY) -> str:

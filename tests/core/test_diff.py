@@ -38,7 +38,7 @@ DOCUMENTS = st.dictionaries(NAMES, VALUES, max_size=6)
 
 def config(document: dict[str, Any]) -> Config:
     body = encode(document)
-    return Config(Key("app", "dev", "main"), version_of(body), document, body, ())
+    return Config(Key("app", "dev", "main"), version_of(body), body, ())
 
 
 def applied(old: dict[str, Any], operations: list[dict[str, Any]]) -> bytes:

@@ -3,13 +3,16 @@
 import gc
 import weakref
 
+import attrs
 import pytest
 
 from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.core.model import Change, Config, Edits, Files, Key, Moment, Origin, Tree
 from vortexd.core.version import version_of
+from vortexd.pipeline.served import ServedState
 from vortexd.pipeline.state import State
-from vortexd.pipeline.store import Staged, Store, stage
+from vortexd.pipeline.store import Affected, Staged, Store, stage
+from vortexd.resolve.alterations import alterations
 from vortexd.resolve.tree import ParsedTree, parse_tree
 from vortexd.settings.formats import FormatSettings
 from vortexd.settings.history import HistorySettings
@@ -385,7 +388,7 @@ def test_a_commit_that_only_reformats_a_file_sends_nothing_and_is_the_origin_fro
     after = shop(staged)
 
     assert before.version == after.version
-    assert after.document is before.document
+    assert after.body is before.body
     assert after.body is before.body
     assert ("c1", 1.0, "c2", 2.0) == (
         before.origin and before.origin.commit,
@@ -403,3 +406,104 @@ def test_a_publication_that_leaves_a_key_as_it_is_leaves_the_moment_of_its_versi
         staged.store.commit(stage(served_state(state), staged.store.configs()))
 
     assert 1.0 == shop(staged).published.seconds
+
+
+# Only the keys that a change can alter are staged.
+
+
+def alter(staged: Stage, files: dict[str, bytes]) -> tuple[Affected, ServedState, State]:
+    """What a new state of these files affects, the new state, and the state before it."""
+    before = staged.store.state
+    assert before is not None
+    parsed = parse_tree(Tree({"main": Files(files)}), FormatSettings(), staged.parsed)
+    now = served_state(State(parsed.labels, "main"))
+    return staged.store.affected(alterations(before.labels, parsed.labels)), now, before
+
+
+def test_only_the_readers_of_changed_files_are_affected(staged: Stage) -> None:
+    affected, now, before = alter(staged, GOOD | {"shop.yml": b"a: 1"})
+    prepared = stage(now, affected.configs, before=before)
+
+    assert [SHOP] == list(affected.configs)
+    assert {} == affected.revised
+    assert [SHOP] == [change.key for change in staged.store.commit(prepared)]
+    assert {"a": 1, "shared": 0} == staged.document(SHOP)
+    assert {"b": 0, "shared": 0} == staged.document(CART)
+
+
+def test_affected_keys_are_in_the_order_in_which_they_came(staged: Stage) -> None:
+    affected, _, _ = alter(staged, GOOD | {"application.yml": b"shared: 1"})
+
+    assert [SHOP, CART] == list(affected.configs)
+
+
+def test_a_key_that_comes_while_others_are_staged_is_late_and_resolved_by_the_commit(staged: Stage) -> None:
+    other = Key("shop", "prod", "main")
+    affected, now, before = alter(staged, GOOD | {"shop.yml": b"a: 1"})
+    staged.store.add(other)
+    prepared = stage(now, affected.configs, before=before)
+
+    assert [other] == list(staged.store.late(prepared))
+    assert [SHOP, other] == [change.key for change in staged.store.commit(prepared)]
+    assert {"a": 1, "shared": 0} == staged.document(other)
+
+
+def test_a_late_key_that_goes_again_is_forgotten(staged: Stage) -> None:
+    other = Key("shop", "prod", "main")
+    affected, now, before = alter(staged, GOOD)
+    staged.store.add(other)
+    staged.store.drop(other)
+
+    assert {} == staged.store.late(stage(now, affected.configs, before=before))
+
+
+def test_a_key_that_goes_while_others_are_staged_stays_away(staged: Stage) -> None:
+    affected, now, before = alter(staged, GOOD | {"application.yml": b"shared: 1"})
+    staged.store.drop(SHOP)
+
+    assert [CART] == [each.key for each in staged.store.commit(stage(now, affected.configs, before=before))]
+    assert SHOP not in staged.store
+
+
+def test_a_key_that_keeps_a_former_state_is_staged_each_time(staged: Stage) -> None:
+    staged.publish(GOOD | {"shop-dev.yml": b"spring.profiles.include: x"})
+    affected, now, before = alter(staged, GOOD | {"shop-dev.yml": b"spring.profiles.include: x", "cart.yml": b"b: 1"})
+    prepared = stage(now, affected.configs, before=before, unsettled=staged.store.unsettled)
+    staged.store.commit(prepared)
+
+    assert [SHOP, CART] == list(affected.configs)
+    assert {SHOP} == staged.store.unsettled == prepared.kept == prepared.failures.keys()
+    staged.publish(GOOD)
+    assert frozenset() == staged.store.unsettled
+
+
+def test_a_key_that_is_expected_is_staged_until_it_is_there(staged: Stage) -> None:
+    gone = Key("shop", "dev", "other")
+    staged.store.expect(gone)
+    affected, now, before = alter(staged, GOOD)
+
+    assert {gone: None} == affected.configs
+    staged.store.commit(stage(now, affected.configs, before=before))
+    assert {gone} == staged.store.unsettled
+    staged.store.drop(gone)
+    assert frozenset() == staged.store.unsettled
+
+
+def test_keys_whose_files_have_not_changed_get_the_new_commit(staged: Stage) -> None:
+    history = Edits(1, {"shop.yml": (1, Origin("1", "Author", ""))})
+    commit = Files(GOOD, revision="1", origin=Origin("1", "Author", ""), edits=history)
+    first = parse_tree(Tree({"main": commit}), FormatSettings(), staged.parsed)
+    staged.store.commit(stage(served_state(State(first.labels, "main")), staged.store.configs()))
+    newer = attrs.evolve(commit, revision="2", origin=Origin("2", "Author", ""))
+    second = parse_tree(Tree({"main": newer}), FormatSettings(), first)
+    affected = staged.store.affected(alterations(first.labels, second.labels))
+    former = shop(staged)
+    staged.store.drop(CART)
+    prepared = stage(served_state(State(second.labels, "main")), affected.configs, revised=affected.revised)
+
+    assert {} == affected.configs
+    assert {SHOP, CART} == affected.revised.keys()
+    assert [] == staged.store.commit(prepared)
+    assert "2" == shop(staged).revision
+    assert CART not in staged.store
+    assert attrs.evolve(former, revision="2").origin == shop(staged).origin == Origin("1", "Author", "")

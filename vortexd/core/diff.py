@@ -57,7 +57,11 @@ def patch_between(old: Config, new: Config) -> bytes | None:
 
     Returns None if the patch would be longer than the new document by more than `MAX_LONGER_PATCH_BYTES`.
     """
-    patch = orjson.dumps(diff(old.document, new.document))
+    return not_too_long(orjson.dumps(diff(old.document, new.document)), new)
+
+
+def not_too_long(patch: bytes, new: Config) -> bytes | None:
+    """Return a patch, or None if it is longer than the new document by more than `MAX_LONGER_PATCH_BYTES`."""
     return patch if len(patch) <= len(new.body) + MAX_LONGER_PATCH_BYTES else None
 
 

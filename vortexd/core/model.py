@@ -5,10 +5,12 @@ A source yields a `Tree`. `resolve` makes `PropertySource`s of it, and the store
 """
 
 import enum
+import sys
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Protocol, TypeAlias
 
 import attrs
+import orjson
 
 Scalar: TypeAlias = "str | int | float | bool | None"
 Json: TypeAlias = "Scalar | list[Json] | dict[str, Json]"
@@ -20,7 +22,7 @@ EDIT_COMMITS = 1_000
 OVERRIDES = "overrides"
 
 
-@attrs.frozen(slots=True, order=True)
+@attrs.frozen(slots=True, order=True, cache_hash=True)
 class Key:
     """Names one configuration by application, profile and label, as Spring does. `names.parse_key` makes and validates it.
 
@@ -219,6 +221,11 @@ class Tree:
     noticed: float | None = None
 
 
+def part_of(key: str) -> str:
+    """Return the part of a document that a flat key belongs to: its text before the first `.` or `[`."""
+    return key.partition("[")[0].partition(".")[0]
+
+
 @attrs.frozen(slots=True, eq=False)
 class PropertySource:
     """One of Spring's property sources: one document of one file, flattened.
@@ -228,11 +235,28 @@ class PropertySource:
             clients match on it.
         values: Maps each flat key (`a.b[0].c`) to its scalar, in file order.
         origins: Maps each flat key to its (line, column) in the file, both from 1. Keys without a place are missing.
+        encrypted: The values as the file has them, if some of `values` were decrypted. Otherwise None.
     """
 
     name: str
     values: Mapping[str, Scalar]
     origins: Mapping[str, tuple[int, int]]
+    encrypted: Mapping[str, Scalar] | None = None
+    _parts: frozenset[str] | None = attrs.field(default=None, init=False)
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """The parts that the keys belong to; see `part_of`."""
+        # This is found out once, when it is first needed. Threads that do so at the same time find the same.
+        if self._parts is None:
+            object.__setattr__(self, "_parts", frozenset(sys.intern(part_of(key)) for key in self.values))
+        assert self._parts is not None
+        return self._parts
+
+    @property
+    def raw(self) -> Mapping[str, Scalar]:
+        """The values as the file has them. As long as the file is unchanged, this is the same object."""
+        return self.values if self.encrypted is None else self.encrypted
 
 
 @attrs.define(slots=True, eq=False)
@@ -252,24 +276,31 @@ class Config:
 
     Attributes:
         version: 16 hex digits, a function of `body` alone (`version.version_of`). Equal contents have equal versions.
-        document: The effective nested document.
-        body: The document as compact JSON with sorted keys, UTF-8.
+        body: The effective nested document as compact JSON with sorted keys, UTF-8.
         sources: Spring's property sources, highest precedence first.
         revision: The git commit of the files, or None. It is None if there are several sources. For several labels it
             is their commits, separated by commas.
         origin: The newest commit that changed a file of this key, or None. It depends only on the commit that is
             served, so every instance names the same commit.
         published: When the publication that brought this version, or this origin, was committed.
+        reads: The files that were searched for, whether they exist or not, as paths without a known extension. No other
+            file decides about this key.
     """
 
     key: Key
     version: str
-    document: dict[str, Json]
     body: bytes
     sources: tuple[PropertySource, ...]
     revision: str | None = None
     origin: Origin | None = None
     published: Moment = attrs.field(factory=Moment)
+    reads: tuple[str, ...] = ()
+
+    @property
+    def document(self) -> dict[str, Json]:
+        """The effective nested document, decoded anew each time. Only its JSON is kept, because it is much smaller."""
+        document: dict[str, Json] = orjson.loads(self.body)
+        return document
 
 
 @attrs.frozen(slots=True, eq=False)

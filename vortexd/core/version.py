@@ -12,4 +12,5 @@ def version_of(body: bytes) -> str:
 
 def encode(document: object) -> bytes:
     """Encode a document as compact JSON with sorted keys, UTF-8. Versions are computed from this form."""
-    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+    # orjson returns its whole buffer, which may be four times as long. Many documents are kept, so the bytes are copied.
+    return bytes(memoryview(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)))

@@ -45,4 +45,4 @@ def decrypted(
     if not opened:
         return source
     origins = {key: origin for key, origin in source.origins.items() if key in kept and key not in opened}
-    return PropertySource(source.name, kept | opened, origins)
+    return PropertySource(source.name, kept | opened, origins, source.values)

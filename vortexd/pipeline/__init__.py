@@ -1,13 +1,15 @@
 """The stages between a source and its subscribers.
 
 A `Tree` arrives from a source. The pipeline parses it, and replaces broken files by their last good content. It
-resolves each key in use, stores the results and compares them with the former ones. For each changed key one delivery
-leaves, for the subscribers of that key. The pipeline never imports a transport.
+resolves each key in use that reads an altered file, stores the results and compares them with the former ones. For each
+changed key one delivery leaves, for the subscribers of that key. The pipeline never imports a transport.
 
     publisher.py    turns a `Tree` into a publication, in order: parsing.py, last_good.py, `stage` and `commit` of the
                     store, broadcast.py
     served.py       everything that is served at one moment, as one frozen value; state.py resolves keys from it
     store.py        the served state, and the configurations of the keys that are kept
+    dependencies.py knows which keys read which files
+    resolution.py   resolves the keys of one publication, and does no work twice
     key_usage.py    decides which keys are in use: it alone adds keys to the store and makes them known to registry.py
     reader.py       answers single questions about the served state; former_commits.py those about earlier commits
     pipeline.py     the methods that WebSocket connections call

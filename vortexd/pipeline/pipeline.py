@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
-import orjson
 import trio
 
 from ..aio import threads
@@ -231,7 +230,7 @@ class Pipeline:
 
 def _change(version: str, body: bytes, config: Config) -> Change:
     """Make the change from a former version, of which only the body is kept, to a configuration."""
-    old = Config(config.key, version, orjson.loads(body), body, ())
+    old = Config(config.key, version, body, ())
     return Change(config.key, old, config, patch_between(old, config))
 
 

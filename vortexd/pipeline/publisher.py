@@ -20,6 +20,7 @@ from ..core.model import Change, Config, Good, Key, Moment, Past, PropertySource
 from ..encryption.decryptor import Decryptor
 from ..observe.metrics import Metrics
 from ..observe.publication import Publication, Stopwatch, named
+from ..resolve.alterations import alterations
 from ..resolve.listing import list_keys
 from ..resolve.tree import ParsedFiles, ParsedTree
 from ..settings.formats import FormatSettings
@@ -32,7 +33,7 @@ from .reader import ConfigReader
 from .registry import Registry
 from .served import ServedState
 from .state import State
-from .store import Staged, Store, stage
+from .store import Affected, Staged, Store, stage
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -135,7 +136,7 @@ class Publisher:
             if before is None:
                 return
             state = attrs.evolve(before.state, decryptor=decryptor, overrides=overrides, published=Moment())
-            staged = await self._staged(attrs.evolve(before, state=state), self._store.configs())
+            staged = await self._staged(attrs.evolve(before, state=state), self._store.configs(), {})
             # As in `_publish`: no await from here on.
             changed, deliveries, now = self._commit(staged)
         changes = len(changed)
@@ -161,8 +162,9 @@ class Publisher:
             # The steps don't wait for turns, so that a publication waits for nothing but its own work.
             for _ in steps:
                 await trio.lowlevel.checkpoint()
-            configs = self._store.configs() | dict.fromkeys(self._key_usage.appearing(existing))
-            staged = await self._staged(prepared, configs)
+            affected = await self._affected(prepared, before)
+            configs = {**affected.configs, **dict.fromkeys(self._key_usage.appearing(existing))}
+            staged = await self._staged(prepared, configs, affected.revised)
             watch.lap("resolve")
             # No await from here on: no reader or subscriber may run between the commit and its broadcast.
             # Remove ended keys first, so that the commit doesn't publish to them.
@@ -192,17 +194,28 @@ class Publisher:
         listing = await self._in_thread(list_keys, parsed, before.listing if before is not None else None)
         return ServedState(tree, state, listing, self._formats)
 
-    async def _staged(self, served: ServedState, configs: Mapping[Key, Config | None]) -> Staged:
+    async def _affected(self, prepared: ServedState, before: ServedState | None) -> Affected:
+        """Return the keys that a new state can change, so that no others are resolved."""
+        if before is None or not _is_resolved_alike(before.state, prepared.state):
+            return Affected(self._store.configs(), {})
+        found = await self._in_thread(alterations, before.state.labels, prepared.state.labels)
+        return self._store.affected(found)
+
+    async def _staged(
+        self, served: ServedState, configs: Mapping[Key, Config | None], revised: Mapping[Key, Config | None]
+    ) -> Staged:
         """Stage keys in a thread, and also the keys that come into use meanwhile.
 
         In the loop, decrypting their values would block it.
         """
-        staged = await self._in_thread(stage, served, configs, time.perf_counter)
+        before, unsettled = self._store.state, self._store.unsettled
+        staged = await self._in_thread(stage, served, configs, time.perf_counter, before, unsettled, revised)
         for _ in range(_LATE_ROUNDS):
-            late = {key: config for key, config in self._store.configs().items() if key not in staged.configs}
+            late = self._store.late(staged)
             if not late:
                 break
-            staged = staged.with_more(await self._in_thread(stage, served, late, time.perf_counter))
+            more = await self._in_thread(stage, served, late, time.perf_counter, before, self._store.unsettled)
+            staged = staged.with_more(more)
         return staged
 
     def _commit(self, staged: Staged) -> tuple[Sequence[Change], int, ServedState]:
@@ -240,6 +253,11 @@ class Publisher:
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         # These are pure functions over immutable values, so an abandoned thread does no harm.
         return await threads.run_sync(function, *args, abandon_on_cancel=True, limiter=self._threads)
+
+
+def _is_resolved_alike(before: State, now: State) -> bool:
+    """Return whether the same files mean the same configuration in two states."""
+    return before.decryptor is now.decryptor and before.overrides is now.overrides
 
 
 def _remember(parsed: ParsedTree) -> None:

@@ -22,6 +22,22 @@ from ..resolve.tree import ParsedFiles
 
 
 @attrs.frozen(slots=True, eq=False)
+class Selected:
+    """The files of a key, before anything is decrypted or merged.
+
+    Attributes:
+        labels: The layers of each label of the key, the strongest first.
+        chosen: The documents of all layers, the strongest layer first.
+        sources: The property sources, highest precedence first, without the overrides.
+    """
+
+    key: Key
+    labels: Sequence[Sequence[ParsedFiles]]
+    chosen: Sequence[Selection]
+    sources: tuple[PropertySource, ...]
+
+
+@attrs.frozen(slots=True, eq=False)
 class State:
     """The state that keys are resolved from at one moment.
 
@@ -45,14 +61,47 @@ class State:
             FormatError: The key reads a broken file, and no earlier good content of the file is known.
             ResolveError: The files can't be combined.
         """
+        selected = self.select(key)
+        sources = selected.sources if self.decryptor is None else self.decryptor.opened(selected.sources)
+        return self.config(selected, sources)
+
+    def select(self, key: Key) -> Selected:
+        """Select the property sources of a key. Raises the errors of `resolve`."""
         labels = self._labels(key)
         chosen = _sound(layers_of(labels), key)
-        sources = tuple(source for each in chosen for source in sources_of(each))
-        if self.decryptor is not None:
-            sources = self.decryptor.opened(sources)
-        if self.overrides is not None:
-            sources = (self.overrides, *sources)
-        return self._config(key, sources, labels, chosen)
+        return Selected(key, labels, chosen, tuple(source for each in chosen for source in sources_of(each)))
+
+    def config(self, selected: Selected, sources: tuple[PropertySource, ...], body: bytes | None = None) -> Config:
+        """Make the configuration of a key.
+
+        Args:
+            sources: The decrypted sources. The overrides aren't among them.
+            body: The document as JSON, if it is known.
+
+        Raises:
+            ResolveError: The files can't be combined.
+        """
+        sources = self.with_overrides(sources)
+        body = encode(effective_document(sources)) if body is None else body
+        # Commits of several sources have no common order, so their commit times decide.
+        origins = [each.origin for each in selected.chosen if each.origin]
+        origin = max(origins, key=lambda each: each.time, default=None)
+        reads = tuple(dict.fromkeys(stem for each in selected.chosen for stem in each.stems))
+        revision = _revision(selected.labels)
+        return Config(selected.key, version_of(body), body, sources, revision, origin, self.published, reads)
+
+    def with_overrides(self, sources: tuple[PropertySource, ...]) -> tuple[PropertySource, ...]:
+        """Return property sources with the overrides above them."""
+        return sources if self.overrides is None else (self.overrides, *sources)
+
+    def revised(self, config: Config) -> Config:
+        """Return a configuration whose files haven't changed, with the commit that is served now.
+
+        Raises:
+            UnknownLabel: There is no such label.
+        """
+        revision = _revision(self._labels(config.key))
+        return config if revision == config.revision else attrs.evolve(config, revision=revision)
 
     def explain(self, key: Key) -> tuple[Explanation, str]:
         """Explain the result of `resolve` for a key. Return the explanation and the version.
@@ -98,21 +147,10 @@ class State:
             raise UnknownLabel.named(label)
         return files
 
-    def _config(
-        self,
-        key: Key,
-        sources: tuple[PropertySource, ...],
-        labels: Sequence[Sequence[ParsedFiles]],
-        chosen: Sequence[Selection],
-    ) -> Config:
-        document = effective_document(sources)
-        body = encode(document)
-        revisions = [next((layer.files.revision for layer in layers), None) for layers in labels]
-        revision = ",".join(each for each in revisions if each) or None
-        # Commits of several sources have no common order, so their commit times decide.
-        origins = [each.origin for each in chosen if each.origin]
-        origin = max(origins, key=lambda each: each.time, default=None)
-        return Config(key, version_of(body), document, body, sources, revision, origin, self.published)
+
+def _revision(labels: Sequence[Sequence[ParsedFiles]]) -> str | None:
+    revisions = [next((layer.files.revision for layer in layers), None) for layers in labels]
+    return ",".join(each for each in revisions if each) or None
 
 
 def _sound(layers: Iterator[ParsedFiles] | Sequence[ParsedFiles], key: Key) -> list[Selection]:

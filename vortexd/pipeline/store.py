@@ -7,16 +7,32 @@ the keys that came into use meanwhile.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
-from ..core.diff import patch_between
 from ..core.errors import FormatError, ResolveError, UnknownLabel
 from ..core.model import Change, Config, Key
+from ..resolve.alterations import Alterations
+from ..resolve.parts import Difference
 from ..settings.history import HistorySettings
+from .dependencies import Dependencies
+from .resolution import Resolution
 from .served import ServedState
 from .state import State
+
+
+@attrs.frozen(slots=True, eq=False)
+class Affected:
+    """The keys that a new state can change, with their current configurations.
+
+    Attributes:
+        configs: The keys to resolve again.
+        revised: The keys for which only the commit may be new.
+    """
+
+    configs: Mapping[Key, Config | None]
+    revised: Mapping[Key, Config | None]
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -29,6 +45,8 @@ class Staged:
         changes: The changes of the keys whose document has changed.
         failures: The keys that keep their old configuration, because their files can't be combined now.
         diff_seconds: The part of the time that was spent on diffs, in seconds.
+        kept: The staged keys that keep an old configuration which isn't the one of this state.
+        revised: The configurations of other keys, in which only the commit is new.
     """
 
     served: ServedState
@@ -36,6 +54,8 @@ class Staged:
     changes: Sequence[Change]
     failures: Mapping[Key, ResolveError]
     diff_seconds: float = 0.0
+    kept: frozenset[Key] = frozenset()
+    revised: Mapping[Key, Config] = attrs.field(factory=dict)
 
     def with_more(self, more: "Staged") -> "Staged":
         """Combine two results that were staged from the same state."""
@@ -45,6 +65,8 @@ class Staged:
             [*self.changes, *more.changes],
             {**self.failures, **more.failures},
             self.diff_seconds + more.diff_seconds,
+            self.kept | more.kept,
+            {**self.revised, **more.revised},
         )
 
 
@@ -74,6 +96,11 @@ class Store:
         self._settings = settings
         self._served: ServedState | None = None
         self._entries: dict[Key, _Entry] = {}
+        # The keys whose configuration is the one of the served state. All others are staged each time.
+        self._dependencies = Dependencies()
+        self._unsettled: dict[Key, None] = {}
+        # The keys that were resolved from the served state since a publication began to be staged.
+        self._late: dict[Key, None] = {}
 
     @property
     def served(self) -> ServedState | None:
@@ -102,24 +129,38 @@ class Store:
         Raises:
             UnknownLabel, FormatError, ResolveError: As in `State.resolve`. Then nothing has changed.
         """
-        entry = self._entries.get(key)
-        if entry is None:
-            self._entries[key] = _Entry(resolved or self._resolve(key))
-        elif entry.config is None:
-            entry.config = resolved or self._resolve(key)
+        if self.find(key) is None:
+            self._put(key, resolved or self._resolve(key))
 
     def expect(self, key: Key, resolved: Config | None = None) -> None:
         """Keep a key from now on, resolved or not.
 
         If it can't be resolved now, it begins with the first commit that resolves it.
         """
-        entry = self._entries.setdefault(key, _Entry(resolved))
-        if entry.config is None:
-            entry.config = resolved
+        if self.find(key) is None:
+            self._put(key, resolved)
+
+    def _put(self, key: Key, config: Config | None) -> None:
+        """Keep a key with its configuration in the served state."""
+        self._entries.setdefault(key, _Entry(None)).config = config
+        self._late[key] = None
+        self._settle(key, config)
+
+    def _settle(self, key: Key, config: Config | None) -> None:
+        """Note whether a configuration is the one of the served state. If it isn't, it is None."""
+        if config is None:
+            self._dependencies.discard(key)
+            self._unsettled[key] = None
+        else:
+            self._dependencies.put(config)
+            self._unsettled.pop(key, None)
 
     def drop(self, key: Key) -> None:
         """Forget a key and its history."""
         del self._entries[key]
+        self._dependencies.discard(key)
+        self._unsettled.pop(key, None)
+        self._late.pop(key, None)
 
     def find(self, key: Key) -> Config | None:
         """Return the current configuration of a key that the store keeps, or None if it isn't resolved."""
@@ -149,26 +190,57 @@ class Store:
     def __len__(self) -> int:
         return len(self._entries)
 
-    # Publications.
+    # Publications, one at a time: `configs` or `affected`, then `stage`, and `commit`.
 
     def configs(self) -> dict[Key, Config | None]:
-        """Return the keys that the store keeps with their current configurations, for `stage`."""
-        return {key: entry.config for key, entry in self._entries.items()}
+        """Return all keys that the store keeps with their current configurations, for `stage`.
+
+        Keys that are added from now on are late.
+        """
+        self._late = {}
+        return self._configs(self._entries)
+
+    def affected(self, found: Alterations) -> Affected:
+        """Return the keys that alterations of the served state can change.
+
+        Keys that are added from now on are late.
+        """
+        self._late = {}
+        altered = self._dependencies.altered(found) | self._unsettled.keys()
+        revised = self._dependencies.of(found.revised) - altered
+        # The changes go out in the order in which the keys came.
+        ordered = [key for key in self._entries if key in altered] if len(altered) > 1 else altered
+        return Affected(self._configs(ordered), self._configs(revised))
+
+    @property
+    def unsettled(self) -> frozenset[Key]:
+        """The keys whose configuration isn't the one of the served state."""
+        return frozenset(self._unsettled)
+
+    def late(self, staged: Staged) -> dict[Key, Config | None]:
+        """Return the keys that were added since `configs` or `affected` and that aren't staged yet."""
+        return self._configs(key for key in self._late if key not in staged.configs)
 
     def commit(self, staged: Staged) -> list[Change]:
         """Put a staged publication in force, and return all its changes.
 
-        This also resolves the keys that were added after `configs` was called.
+        This also resolves the keys that are still late.
         """
-        late = {key: entry.config for key, entry in self._entries.items() if key not in staged.configs}
-        if late:
+        if late := self.late(staged):
             staged = staged.with_more(stage(staged.served, late))
         failures = {key: str(failure) for key, failure in staged.failures.items()}
         self._served = attrs.evolve(staged.served, failures=failures)
         for key, config in staged.configs.items():
             if key in self._entries:
                 self._replace(self._entries[key], config)
+                self._settle(key, None if key in staged.kept else config)
+        for key, revised in staged.revised.items():
+            if key in self._entries and key not in staged.configs:
+                self._entries[key].config = revised
         return [change for change in staged.changes if change.key in self._entries]
+
+    def _configs(self, keys: Iterable[Key]) -> dict[Key, Config | None]:
+        return {key: self._entries[key].config for key in keys}
 
     def _resolve(self, key: Key) -> Config:
         if self._served is None:
@@ -192,38 +264,53 @@ class Store:
 
 
 def stage(
-    served: ServedState, configs: Mapping[Key, Config | None], clock: Callable[[], float] = lambda: 0.0
+    served: ServedState,
+    configs: Mapping[Key, Config | None],
+    clock: Callable[[], float] = lambda: 0.0,
+    before: State | None = None,
+    unsettled: Collection[Key] = (),
+    revised: Mapping[Key, Config | None] | None = None,
 ) -> Staged:
-    """Resolve the keys in use from the new state, and diff those whose document changes.
+    """Resolve keys from the new state, and diff those whose document changes.
 
     Changes nothing, so it may run in a thread.
 
     Args:
         configs: The keys, with their current configurations.
         clock: A clock in seconds, for `Staged.diff_seconds`.
+        before: The served state that the configurations are from, or None if that isn't known.
+        unsettled: The keys whose configuration is from an earlier state.
+        revised: Keys for which only the commit may be new, with their current configurations.
     """
     diff_seconds = 0.0
     staged: dict[Key, Config | None] = {}
     changes: list[Change] = []
     failures: dict[Key, ResolveError] = {}
+    kept: set[Key] = set()
+    resolution = Resolution(served.state, before)
     for key, old in configs.items():
+        difference: Difference | None = None
         try:
-            new = _carry_over(old, served.state.resolve(key))
+            resolved, difference = resolution.resolve(key, old, is_current=key not in unsettled)
+            new: Config | None = _carry_over(old, resolved)
         except UnknownLabel:
             new = None
         except FormatError:
             # The key reads a broken file without a fallback. There is nothing new to serve, and subscribers keep the
             # old configuration.
             new = old
+            kept.add(key)
         except ResolveError as failure:
             failures[key] = failure
             new = old
+            kept.add(key)
         staged[key] = new
         if (old and old.version) != (new and new.version):
             began = clock()
-            changes.append(Change(key, old, new, patch_between(old, new) if old and new else None))
+            changes.append(Change(key, old, new, resolution.patch(old, new, difference) if old and new else None))
             diff_seconds += clock() - began
-    return Staged(served, staged, changes, failures, diff_seconds)
+    renewed = {key: served.state.revised(config) for key, config in (revised or {}).items() if config is not None}
+    return Staged(served, staged, changes, failures, diff_seconds, frozenset(kept), renewed)
 
 
 def _carry_over(old: Config | None, new: Config) -> Config:
@@ -232,4 +319,4 @@ def _carry_over(old: Config | None, new: Config) -> Config:
         return new
     # If a commit only reformats a file, the version stays the same and nothing is sent. The commit becomes its origin.
     published = old.published if old.origin == new.origin else new.published
-    return attrs.evolve(new, document=old.document, body=old.body, published=published)
+    return attrs.evolve(new, body=old.body, published=published)

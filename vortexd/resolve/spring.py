@@ -8,6 +8,7 @@ the order is: last location first, last application first, extensions in order, 
 The cost grows with the number of possible file names, not with the number of files.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 
@@ -19,6 +20,7 @@ from ..core.model import Key, Origin, PropertySource
 from .formats import EXTENSIONS, Document
 from .imports import for_profile
 from .locations import prefixes_for
+from .stems import stem
 from .tree import ParsedFiles, location_of
 
 _SHARED = "application"
@@ -89,6 +91,11 @@ class Selection:
     candidates: Sequence[Candidate]
     files: ParsedFiles
     reads: Sequence[str]
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """The paths in `reads` without their extensions, each once."""
+        return tuple({sys.intern(stem(path)): None for path in self.reads})
 
     @property
     def broken(self) -> list[str]:

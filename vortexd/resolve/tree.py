@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import attrs
 
 from ..core.errors import FormatError
+from ..core.identity import altered
 from ..core.model import BrokenFile, Files, Former, Key, Served, Tree
 from ..settings.formats import FormatSettings
 from .formats import EXTENSIONS, Document, Parse, extension, parse
@@ -236,13 +237,8 @@ def _different(files: Files, before: Files) -> list[str]:
         (files.unreadable, before.unreadable),
     )
     for new, old in pairs:
-        if new is not old:
-            # Compare identities first. For most files this suffices.
-            found |= {
-                path: None for path, value in new.items() if old.get(path) is not value and old.get(path) != value
-            }
-            if len(new) != len(old) or not old.keys() <= new.keys():
-                found |= dict.fromkeys(path for path in old if path not in new)
+        # Compare identities first. For most files this suffices.
+        found |= {path: None for path in altered(old, new) if old.get(path) != new.get(path)}
     return list(found)
 
 

@@ -61,7 +61,7 @@ def test_a_decrypted_value_is_bare_and_overrides_come_from_the_server() -> None:
         PropertySource("file:/c/orders.yml", {"b": "secret", "c": 2}, {"c": (2, 4)}),
     )
 
-    made = json.loads(environment(Config(KEY, "v", {}, b"{}", sources), WANTED, V2))
+    made = json.loads(environment(Config(KEY, "v", b"{}", sources), WANTED, V2))
 
     assert [
         {"name": "overrides", "source": {"a": {"value": "1", "origin": "Config server overrides"}}},
@@ -70,7 +70,7 @@ def test_a_decrypted_value_is_bare_and_overrides_come_from_the_server() -> None:
 
 
 def test_a_commit_has_a_state_and_a_directory_has_none() -> None:
-    plain = json.loads(environment(Config(KEY, "v", {}, b"{}", ()), WANTED))
-    commit = json.loads(environment(Config(KEY, "v", {}, b"{}", (), revision="c0ffee"), WANTED))
+    plain = json.loads(environment(Config(KEY, "v", b"{}", ()), WANTED))
+    commit = json.loads(environment(Config(KEY, "v", b"{}", (), revision="c0ffee"), WANTED))
 
     assert [(None, None), ("c0ffee", "")] == [(each["version"], each["state"]) for each in (plain, commit)]

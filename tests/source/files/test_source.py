@@ -326,14 +326,14 @@ async def test_an_unmounted_volume_is_no_empty_configuration(
 ) -> None:
     running = await start(Running(root))
     (root / "shop.yml").rename(root.parent / "elsewhere")
-    really = directory._list
+    really = directory.identity_of
 
-    def on_another_device(*arguments: Any) -> tuple[int, int]:
-        device, inode = really(*arguments)
+    def on_another_device(place: str) -> tuple[int, int]:
+        device, inode = really(place)
         return device + 1, inode
 
     with monkeypatch.context() as patched, capture_logs() as logs:
-        patched.setattr(directory, "_list", on_another_device)
+        patched.setattr(directory, "identity_of", on_another_device)
         await trio.sleep(60)
         unmounted = len(running.trees)
     await trio.sleep(60)
@@ -354,6 +354,7 @@ async def test_R15_without_descriptors_the_state_stands_and_the_source_recovers(
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "scandir", exhausted)
+        patched.setattr(os, "open", exhausted)
         await trio.sleep(60)
         meanwhile = len(running.trees)
     await trio.sleep(60)

@@ -11,12 +11,14 @@ import os
 import re
 import stat
 import time
-from collections.abc import Collection, Iterable, Mapping
+import weakref
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeAlias, TypeVar
 
 import attrs
 
 from ...core.errors import SourceError
+from ...core.identity import altered
 from ..lfs import POINTER, is_pointer
 from .settings import FilesSettings
 
@@ -62,6 +64,8 @@ class Beside:
         names: The identity of a file to the paths that are links to it. If a file has several names, all are listed.
         special: Paths that are links or aren't regular files. Programs don't write to these names.
         is_busy: Whether there is a git lock, or a file with a temporary name of an editor or of rsync.
+        unfinished: The paths with such temporary names.
+        gits: The paths of all `.git`, relative to the directory.
     """
 
     directories: Mapping[str, Identity] = attrs.field(factory=dict)
@@ -69,6 +73,8 @@ class Beside:
     names: Mapping[Identity, Collection[str]] = attrs.field(factory=dict)
     special: Collection[str] = attrs.field(factory=frozenset)
     is_busy: bool = False
+    unfinished: Collection[str] = attrs.field(factory=frozenset)
+    gits: Collection[str] = attrs.field(factory=frozenset)
 
 
 @attrs.frozen(slots=True)
@@ -88,6 +94,9 @@ class Outline:
     directories: Mapping[str, Identity]
     closed: Mapping[str, str]
     beside: Beside = attrs.field(factory=Beside, eq=False)
+    _since: "tuple[weakref.ref[Outline], Mapping[str, Mark | None]] | None" = attrs.field(
+        default=None, init=False, eq=False, repr=False
+    )
 
     @property
     def root(self) -> Identity:
@@ -127,6 +136,7 @@ def read(
     before: Scan | None,
     own: Collection[str] = (),
     shown: Outline | None = None,
+    look: Callable[[Scan], Outline] | None = None,
 ) -> Scan:
     """Read the directory whole. Take over the content of unchanged files from `before`.
 
@@ -135,17 +145,19 @@ def read(
     Args:
         own: Real paths of files and directories of vortexd itself, which are never served (ATTACKS P13).
         shown: The outline of a moment ago, or None to make a new one.
+        look: Returns the outline of the present moment after a reading. None means a full scan.
 
     Raises:
         SourceError: The directory doesn't exist, is too large, or can't be read as a whole now.
     """
+    look = look or (lambda _: outline(root, settings, own))
     scan = _read_once(shown or outline(root, settings, own), root, settings, before, own)
     for _ in range(_ATTEMPTS - 1):
-        after = outline(root, settings, own)
+        after = look(scan)
         if after == scan.outline and not scan.unsettled & scan.unreadable.keys():
             return scan
         scan = _read_once(after, root, settings, scan, own)
-    return _without_restless(scan, outline(root, settings, own))
+    return _without_restless(scan, look(scan))
 
 
 def outline(root: str, settings: FilesSettings, own: Collection[str] = ()) -> Outline:
@@ -176,14 +188,17 @@ def outline(root: str, settings: FilesSettings, own: Collection[str] = ()) -> Ou
     return Outline(files, directories, closed, noted.beside(real, settings.files))
 
 
-def difference(before: Outline, after: Outline) -> dict[str, Mark | None]:
+def difference(before: Outline, after: Outline) -> Mapping[str, Mark | None]:
     """Return the paths whose files differ, with their current marks. If a file is gone, the mark is None."""
-    if before.files == after.files:
-        return {}
-    changed: dict[str, Mark | None] = {
-        path: mark for path, mark in after.files.items() if before.files.get(path) != mark
-    }
-    return changed | dict.fromkeys(before.files.keys() - after.files.keys())
+    known = after._since
+    if known is None or known[0]() is not before:
+        former = before.files.get
+        marks = {path: after.files.get(path) for path in altered(before.files, after.files)}
+        changed = {path: mark for path, mark in marks.items() if mark is None or former(path) != mark}
+        # The same two outlines are compared several times for each publication.
+        known = weakref.ref(before), changed
+        object.__setattr__(after, "_since", known)
+    return known[1]
 
 
 def held_back(scan: Scan, before: Scan, held: Collection[str]) -> Scan:
@@ -239,18 +254,17 @@ def signposts(root: str) -> dict[str, set[str]]:
 class _Noted:
     """Collects the facts for `Beside` while a directory is listed."""
 
-    is_busy: bool = False
-    has_git: bool = False
     left: list[str] = attrs.field(factory=list)
     names: dict[Identity, list[str]] = attrs.field(factory=dict)
     special: set[str] = attrs.field(factory=set)
+    unfinished: set[str] = attrs.field(factory=set)
+    gits: set[str] = attrs.field(factory=set)
 
-    def entry(self, entry: os.DirEntry[str]) -> None:
-        if not self.is_busy and _UNFINISHED.fullmatch(entry.name):
-            self.is_busy = True
-        if entry.name == ".git":
-            self.has_git = True
-            self.is_busy = self.is_busy or _is_locked(entry.path)
+    def entry(self, path: str, name: str) -> None:
+        if is_unfinished(name):
+            self.unfinished.add(path)
+        if name == ".git":
+            self.gits.add(path)
 
     def file(self, path: str, found: os.stat_result, *, is_link: bool) -> None:
         if is_link or found.st_nlink > 1:
@@ -267,8 +281,8 @@ class _Noted:
                 directories[prefix] = _list_behind(root, prefix, files, self.left)
             except OSError:
                 continue  # the directory is only watched, not served
-        is_busy = self.is_busy or (not self.has_git and _is_work_tree_locked(root))
-        return Beside(directories, files, self.names, self.special, is_busy)
+        is_busy = bool(self.unfinished) or is_locked(root, self.gits)
+        return Beside(directories, files, self.names, self.special, is_busy, self.unfinished, self.gits)
 
 
 def _list(
@@ -276,13 +290,13 @@ def _list(
 ) -> Identity:
     """Note a directory's files and the directories to list next. Return its device and inode."""
     place = os.path.join(root, prefix)
-    status = os.stat(place)
+    identity = identity_of(place)
     with os.scandir(place) as entries:
         for entry in entries:
             if entry.path in own:
                 continue
             if entry.name.startswith(".") or not entry.name.endswith(_FINISHED):
-                noted.entry(entry)
+                noted.entry(prefix + entry.name, entry.name)
             if entry.name.startswith("..") and entry.is_dir(follow_symlinks=False):
                 noted.left.append(f"{prefix}{entry.name}/")
             # If a name is hidden, isn't UTF-8 or has control characters, no client can ask for it.
@@ -293,25 +307,45 @@ def _list(
             if found is None:
                 continue
             if not stat.S_ISDIR(found.st_mode):
-                files[path] = _mark(found)
+                files[path] = mark_of(found)
                 noted.file(path, found, is_link=entry.is_symlink())
             elif not entry.is_symlink() or (not prefix and _is_projected(root, entry.name)):
                 left.append(path + "/")
+    return identity
+
+
+def identity_of(place: str) -> Identity:
+    """Return the device and inode of a directory."""
+    status = os.stat(place)
     return status.st_dev, status.st_ino
 
 
 def _list_behind(root: str, prefix: str, files: dict[tuple[Identity, str], Identity], left: list[str]) -> Identity:
     """Do the same for a directory that only links lead into."""
     place = os.path.join(root, prefix)
-    status = os.stat(place)
-    identity = status.st_dev, status.st_ino
+    identity = identity_of(place)
     with os.scandir(place) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 left.append(f"{prefix}{entry.name}/")
             elif entry.is_file(follow_symlinks=False):
-                files[identity, entry.name] = (status.st_dev, entry.inode())
+                files[identity, entry.name] = (identity[0], entry.inode())
     return identity
+
+
+def is_unfinished(name: str) -> bool:
+    """Return whether a program gives such a name to a file while it writes it, or to a lock beside the file."""
+    return not (name.endswith(_FINISHED) and not name.startswith(".")) and _UNFINISHED.fullmatch(name) is not None
+
+
+def is_locked(root: str, gits: Collection[str]) -> bool:
+    """Return whether git is changing a directory.
+
+    Args:
+        root: The directory, without links.
+        gits: The paths of all `.git` in it.
+    """
+    return any(_is_locked(os.path.join(root, git)) for git in gits) or (not gits and _is_work_tree_locked(root))
 
 
 def _is_work_tree_locked(root: str) -> bool:
@@ -367,7 +401,8 @@ def _is_projected(root: str, name: str) -> bool:
     return parts is not None and len(parts) > 1 and parts[0].startswith("..") and not _is_hidden(parts)
 
 
-def _mark(status: os.stat_result) -> Mark:
+def mark_of(status: os.stat_result) -> Mark:
+    """Return the mark of a file with this status."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
@@ -377,38 +412,46 @@ def _words(error: OSError) -> str:
 
 def _read_once(shown: Outline, root: str, settings: FilesSettings, before: Scan | None, own: Collection[str]) -> Scan:
     now = time.time_ns()
-    contents: dict[str, bytes] = {}
-    unreadable = dict(_lost(shown, before))
+    wanted, contents, unreadable = _taken_over(shown, before)
     unsettled = set()
-    total = 0
+    total = sum(map(len, contents.values()))
     real = os.path.realpath(root)
-    for path, mark in sorted(shown.files.items()):
-        if before and path not in before.unsettled and before.outline.files.get(path) == mark:
-            if path in before.contents:
-                contents[path] = before.contents[path]
-            else:
-                unreadable[path] = before.unreadable[path]
-        else:
-            if abs(now - mark[4]) < _TICK_NS:
-                unsettled.add(path)
-            try:
-                contents[path] = _same(_read_file(real, path, mark, settings.file_bytes, own), path, before)
-            except _Refused as refusal:
-                unreadable[path] = str(refusal)
-            except _Restless:
-                unreadable[path] = "it keeps changing while it is read"
-                unsettled.add(path)
-            except OSError as error:
-                if error.errno in _EXHAUSTED:
-                    raise SourceError(f"{root} can't be read now: {_words(error)}") from None
-                unreadable[path] = _words(error)
-                unsettled.add(path)
+    for path in wanted:
+        mark = shown.files[path]
+        if abs(now - mark[4]) < _TICK_NS:
+            unsettled.add(path)
+        try:
+            contents[path] = _same(_read_file(real, path, mark, settings.file_bytes, own), path, before)
+        except _Refused as refusal:
+            unreadable[path] = str(refusal)
+        except _Restless:
+            unreadable[path] = "it keeps changing while it is read"
+            unsettled.add(path)
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                raise SourceError(f"{root} can't be read now: {_words(error)}") from None
+            unreadable[path] = _words(error)
+            unsettled.add(path)
         total += len(contents.get(path, b""))
         if total > settings.total_bytes:
             raise SourceError(
                 f"{root} holds more than {settings.total_bytes} bytes; raise source.total_bytes to allow this"
             )
     return Scan(shown, contents, unreadable, frozenset(unsettled))
+
+
+def _taken_over(shown: Outline, before: Scan | None) -> tuple[list[str], dict[str, bytes], dict[str, str]]:
+    """Return the paths to read, in order, and the contents and reasons of the others."""
+    lost = dict(_lost(shown, before))
+    if before is None:
+        return sorted(shown.files), {}, lost
+    changed = difference(before.outline, shown)
+    wanted = {path for path in changed if path in shown.files} | (before.unsettled & shown.files.keys())
+    contents = dict(before.contents)
+    for path in (*changed, *wanted):
+        contents.pop(path, None)
+    unreadable = {path: why for path, why in before.unreadable.items() if path in shown.files and path not in wanted}
+    return sorted(wanted), contents, lost | unreadable
 
 
 def _same(content: bytes, path: str, before: Scan | None) -> bytes:
@@ -456,7 +499,7 @@ def _read_file(root: str, path: str, mark: Mark, limit: int, own: Collection[str
             raise _Refused(f"larger than {limit} bytes; raise source.file_bytes to allow this")
         with open(descriptor, "rb", closefd=False) as file:
             content = file.read(first.st_size + 1)
-        if not mark == _mark(first) == _mark(os.fstat(descriptor)) or len(content) != first.st_size:
+        if not mark == mark_of(first) == mark_of(os.fstat(descriptor)) or len(content) != first.st_size:
             raise _Restless
         if is_pointer(content):
             raise _Refused(POINTER)

@@ -1,14 +1,17 @@
 """The files source: watches a directory.
 
-The kernel's events, the time and scans arrive. Whole `Tree`s leave, debounced. Only a scan decides the content. An
-event makes the scan come sooner and shows which files are half-written. So a lost event costs at most `scan_interval`
-seconds.
+The kernel's events, the time and scans arrive. Whole `Tree`s leave, debounced. Only the file system decides the content.
+An event makes the next look come sooner, and shows which files are half-written. While all directories are watched, a
+look examines only the names in the events (refresh.py). A full scan follows at intervals, and whenever events were lost.
+So a change without an event costs at most `scan_interval` seconds.
 """
 
 import contextlib
+import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -23,8 +26,9 @@ from ...core.model import Files, Tree
 from ..base import Publish, Surroundings
 from ..memory import directory_for
 from ..status import SourceStatus
-from . import directory
+from . import directory, refresh
 from .directory import Identity, Mark, Outline, Scan
+from .refresh import Known, Name
 from .remembered import Remembered
 from .settings import FilesSettings
 from .settling import Action, Outcome, Reason, Settling, Verdict
@@ -85,6 +89,9 @@ class FilesSource:
         self._settling = Settling(settings)
         self._watching = Watching(self.name, settings.scan_interval, self._heard)
         self._published: Scan | None = None
+        self._known = Known()
+        # When the next full scan is due.
+        self._scan_at = -math.inf
         self._skipped: frozenset[tuple[str, str]] = frozenset()
 
     @property
@@ -104,6 +111,7 @@ class FilesSource:
 
     async def run(self, publish: Publish) -> None:
         """See `base.Source`. This runs the scans, and a task that takes the kernel's events."""
+        self._known = Known()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watching.run, name=f"watch {self._root}")
@@ -111,9 +119,11 @@ class FilesSource:
                     nursery.start_soon(self._remembered.run, name=f"remember {self._root}")
                 while True:
                     self._hint = trio.Event()
+                    if trio.current_time() >= self._scan_at:
+                        self._known.lose()
                     until = trio.current_time() + self._settings.scan_interval
                     try:
-                        until = min(until, await self._look(publish))
+                        until = min(until, await self._look(publish), self._scan_at)
                         self._status.succeeded()
                     except SourceError as error:
                         self._status.failed(str(error))
@@ -181,12 +191,21 @@ class FilesSource:
     async def _reading(self, before: Scan | None, shown: Outline | None) -> _Read:
         """Read the directory, and take all events up to the end of the reading."""
         self._settling.begin_reading(trio.current_time())
-        found = await threads.run_sync(self._read, before, shown, abandon_on_cancel=True)
+        is_known = before is not None and shown is not None and shown is self._known.outline
+        found = await threads.run_sync(self._read, before, shown, is_known, abandon_on_cancel=True)
         await self._watching.take_all()
         return found
 
-    def _read(self, before: Scan | None, shown: Outline | None) -> _Read:
-        scan = directory.read(self._root, self._settings, before, self._own, shown)
+    def _read(self, before: Scan | None, shown: Outline | None, is_known: bool) -> _Read:
+        """Read the directory. Return the result, and its difference from the published state.
+
+        Args:
+            is_known: Whether events tell of every change since `shown`.
+        """
+        look = None
+        if is_known and before is not None:
+            look = partial(refresh.look_again, self._root, self._settings, before, own=self._own)
+        scan = directory.read(self._root, self._settings, before, self._own, shown, look)
         if before is None and scan.outline.closed and self._remembered is not None:
             # For a directory that can't be listed, only the remembered paths are known.
             lost = {
@@ -223,26 +242,40 @@ class FilesSource:
         """Look at the directory, and watch all of it. If it is in the expected state, read it at once."""
         rounds = 0
         while True:
+            await self._watching.take_all()
+            former, mentioned = self._known.begin()
+            if former is None:
+                self._scan_at = trio.current_time() + self._settings.scan_interval
             shown, changed, wanted, read = await threads.run_sync(
-                self._outline, before, expected, abandon_on_cancel=True
+                self._outline, before, expected, former, mentioned, abandon_on_cancel=True
             )
             is_new = await self._watching.follow(wanted)
             if isinstance(shown, SourceError):
                 raise shown
             rounds += 1
             if not is_new:
+                self._known.end(shown, is_watched=self._watching.is_complete)
                 return _Seen(shown, changed, self._watching.is_complete, read)
             if rounds == _ROUNDS:
                 self._hint.set()
                 return _Seen(shown, changed, False, read)
 
     def _outline(
-        self, before: Scan | None, expected: Outline | None
+        self, before: Scan | None, expected: Outline | None, former: Outline | None, mentioned: Collection[Name]
     ) -> tuple[Outline | SourceError, _Changed, Mapping[Identity, Place] | None, _Read | None]:
         """Return the outline, its difference from the published state, the directories to watch, and any reading.
 
         If the right directories are watched already, the third value is None.
+
+        Args:
+            former: The last outline, or None for a full scan.
+            mentioned: The names that events have mentioned since then.
         """
+        if before is not None and former is not None:
+            renewed = refresh.refreshed(self._root, self._settings, former, mentioned, self._own)
+            if renewed is not None:
+                changed = directory.difference(before.outline, renewed)
+                return renewed, changed, None, self._read(before, renewed, True) if renewed == expected else None
         wanted: dict[Identity, Place] = {}
         try:
             shown = directory.outline(self._root, self._settings, self._own)
@@ -254,7 +287,7 @@ class FilesSource:
         for identity, place in self._signposts().items():
             wanted.setdefault(identity, place)
         changed = {} if before is None else directory.difference(before.outline, shown)
-        read = self._read(before, shown) if before is not None and shown == expected else None
+        read = self._read(before, shown, False) if before is not None and shown == expected else None
         return shown, changed, None if self._watching.follows(wanted) else wanted, read
 
     def _signposts(self) -> dict[Identity, Place]:
@@ -269,6 +302,7 @@ class FilesSource:
         return found
 
     def _heard(self, event: Event, now: float) -> None:
+        self._known.heard(event)
         if self._settling.heard(event, now):
             self._hint.set()
 

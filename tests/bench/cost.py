@@ -1,0 +1,245 @@
+"""The cost of a change by the number of files and keys: one file saved, and application.yml saved, each as a ratio to the smallest tree.
+
+python -m tests.bench cost --rounds 5
+
+Each tree has a server of its own and one client that subscribes to the keys. The servers take turns in each round, and
+the debounce is off. The time runs from before the rename to the last message. The processor time is that of the
+server meanwhile. The largest delay of a ping on another connection, and the memory of the server, follow.
+"""
+
+import argparse
+import contextlib
+import json
+import socket
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+from ..system.process import Server
+
+# The number of files, and the number of keys in use. The smallest tree is the floor.
+CASES = ((100, 10), (1_000, 10), (10_000, 10), (10_000, 1_000), (10_000, 10_000))
+_FILE_BYTES = 2_000
+_SETTINGS = """
+[server]
+bind = ["127.0.0.1:0"]
+[[source]]
+path = "{source}"
+files = 100000
+quiet = 0
+quiet_one_file = 0
+scan_interval = {scan}
+[realtime]
+queue_messages = 100000
+queue_bytes = 100000000
+messages_per_second = 1000
+heartbeat_interval = 3600
+"""
+_HANDSHAKE = (
+    "GET /ws/{application}/default HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+_WAIT = 120.0
+# The pause between two pings, in seconds.
+_BEAT = 0.003
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scan", type=float, default=3600.0, help="seconds between the scans that only check")
+    parser.add_argument("--cases", default="", help="only these, as 10000x1000,100x10")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the benchmark."""
+    cases = [tuple(map(int, each.split("x"))) for each in arguments.cases.split(",") if each] or CASES
+    with contextlib.ExitStack() as stack:
+        trees = [stack.enter_context(_Tree(files, keys, arguments.scan)) for files, keys in cases]
+        for name, save in (("one file saved", _Tree.save_one), ("application.yml saved", _Tree.save_shared)):
+            found: dict[_Tree, list[_Sample]] = {tree: [] for tree in trees}
+            for _ in range(arguments.rounds):
+                for tree in trees:
+                    time.sleep(0.5)
+                    found[tree].append(save(tree))
+            print(name)
+            first = found[trees[0]]
+            floor = statistics.median(each.seconds for each in first), statistics.median(each.cpu for each in first)
+            for tree, samples in found.items():
+                _report(tree, samples, *floor)
+
+
+@attrs.frozen
+class _Sample:
+    seconds: float
+    cpu: float
+    lag: float
+    resident: int
+    peak: int
+
+
+def _report(tree: "_Tree", samples: Sequence[_Sample], floor: float, cpu_floor: float) -> None:
+    times = sorted(each.seconds for each in samples)
+    median = statistics.median(times)
+    spread = f"{1_000 * times[0]:.1f} to {1_000 * times[-1]:.1f}"
+    cpu = statistics.median(each.cpu for each in samples)
+    lag = max(each.lag for each in samples)
+    memory = f"{samples[-1].resident / 1e6:.0f} MB, peak {max(each.peak for each in samples) / 1e6:.0f} MB"
+    print(
+        f"  {tree.files:>6} files, {tree.keys:>6} keys: {1_000 * median:.1f} ms ({spread}), {median / floor:.2f} x; "
+        f"server {1_000 * cpu:.1f} ms CPU, {cpu / cpu_floor:.2f} x; longest answer to a ping {1_000 * lag:.0f} ms; {memory}"
+    )
+
+
+class _Server(Server):
+    ready_within = _WAIT
+
+
+class _Tree:
+    """A directory, its server, a client that subscribes to keys, and another that sends pings."""
+
+    def __init__(self, files: int, keys: int, scan: float) -> None:
+        self.files = files
+        self.keys = keys
+        self._scan = scan
+        self._number = 0
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "_Tree":
+        with contextlib.ExitStack() as stack:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            self._source = directory / "config"
+            self._source.mkdir()
+            for number in range(self.files - 1):
+                kind = "hot" if number < self.keys else "cold"
+                (self._source / f"{kind}{number}.yml").write_text(_document("service", 0))
+            (self._source / "application.yml").write_text(_document("shared", 0))
+            settings = _SETTINGS.format(source=self._source, scan=self._scan)
+            self._server = stack.enter_context(_Server(self._source, settings=settings))
+            self._client = stack.enter_context(_Client(self._server.port, "hot0"))
+            began = time.monotonic()
+            self._client.send({"type": "subscribe", "patterns": ["hot*:default"]})
+            # The client has the key of its main subscription already.
+            self._client.wait(b'"type":"config_snapshot"', min(self.keys, self.files - 1) - 1)
+            print(f"{self.files} files, {self.keys} keys: subscribed in {time.monotonic() - began:.2f} s")
+            self._witness = stack.enter_context(_Witness(self._server.port))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def save_one(self) -> _Sample:
+        """Save the file of one key, and wait for its change."""
+        return self._save("hot0.yml", "service", 1)
+
+    def save_shared(self) -> _Sample:
+        """Save the file that all keys read, and wait for the change of each."""
+        return self._save("application.yml", "shared", min(self.keys, self.files - 1))
+
+    def _save(self, name: str, top: str, count: int) -> _Sample:
+        self._number += 1
+        temporary = self._source / ".new.tmp"
+        temporary.write_text(_document(top, self._number))
+        process = Path(f"/proc/{self._server.process.pid}")
+        (process / "clear_refs").write_text("5")
+        with self._witness.watching() as witness:
+            cpu = self._cpu()
+            began = time.monotonic()
+            temporary.rename(self._source / name)
+            self._client.wait(f'"value":{self._number}}}'.encode(), count)
+            seconds = time.monotonic() - began
+            cpu = self._cpu() - cpu
+        status = (process / "status").read_text()
+        resident, peak = (1024 * int(status.partition(f"{each}:")[2].split()[0]) for each in ("VmRSS", "VmHWM"))
+        return _Sample(seconds, cpu, witness.lag, resident, peak)
+
+    def _cpu(self) -> float:
+        """Return the processor time of all threads of the server, in seconds. On a busy machine it says more than the time."""
+        tasks = Path(f"/proc/{self._server.process.pid}/task").glob("*/schedstat")
+        return sum(int(each.read_text().split()[0]) for each in tasks) / 1e9
+
+
+def _document(top: str, number: int) -> str:
+    lines = [f"{top}:", f"  number: {number}"]
+    while sum(map(len, lines)) < _FILE_BYTES:
+        index = len(lines)
+        lines += [f"  group{index}:", f"    url: https://host{index}.example.com/path", f"    timeout: {index}"]
+    return "\n".join(lines) + "\n"
+
+
+class _Client:
+    """A WebSocket client that counts texts."""
+
+    def __init__(self, port: int, application: str) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), _WAIT)
+        self._data = b""
+        self._socket.sendall(_HANDSHAKE.format(application=application).encode())
+        self.wait(b'"type":"config_snapshot"', 1)
+
+    def __enter__(self) -> "_Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def send(self, message: object) -> None:
+        """Send a text frame, masked with zeros."""
+        payload = json.dumps(message).encode()
+        assert len(payload) < 126
+        self._socket.sendall(bytes((0x81, 0x80 | len(payload))) + bytes(4) + payload)
+
+    def ping(self) -> float:
+        """Send a ping frame, and return the seconds until its answer."""
+        began = time.monotonic()
+        self._socket.sendall(b"\x89\x80\0\0\0\0")
+        self.wait(b"\x8a\x00", 1)
+        return time.monotonic() - began
+
+    def wait(self, text: bytes, count: int) -> None:
+        """Read until a text has come so often."""
+        while count > 0:
+            part = self._socket.recv(1_048_576)
+            if not part:
+                raise ConnectionError("the server closed the connection")
+            data = self._data + part
+            count -= data.count(text)
+            # The text may be cut in two. Its earlier occurrences aren't counted again.
+            self._data = data[max(data.rfind(text) + len(text), len(data) - len(text) + 1) :]
+
+
+class _Witness:
+    """A client that sends one ping after the other."""
+
+    def __init__(self, port: int) -> None:
+        self._client = _Client(port, "witness")
+        self._is_over = threading.Event()
+        self.lag = 0.0
+
+    def __enter__(self) -> "_Witness":
+        return self
+
+    def __exit__(self, *exit: object) -> None:
+        self._client.__exit__(*exit)
+
+    @contextlib.contextmanager
+    def watching(self):  # type: ignore[no-untyped-def]
+        """Send pings until the end of the `with`, and keep the longest delay."""
+        self.lag = 0.0
+        self._is_over.clear()
+        thread = threading.Thread(target=self._run, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._is_over.set()
+            thread.join(_WAIT)
+
+    def _run(self) -> None:
+        while not self._is_over.wait(_BEAT):
+            self.lag = max(self.lag, self._client.ping())

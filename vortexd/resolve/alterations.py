@@ -1,0 +1,103 @@
+"""Finds the files that differ between two parsed trees, as far as they decide about keys. Pure.
+
+The parsed files before and after a change arrive. For each altered label, the *stems* of the altered files leave. A stem
+is a path without a known extension. A key reads a bounded number of stems (`spring.Selection.stems`). If none of them is
+altered, its property sources stay the same objects, and its origin stays the same commit. If this can't be said of a
+label, all its keys count as altered.
+
+The cost is one comparison of identities for each file.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
+
+import attrs
+
+from ..core.identity import altered
+from ..core.model import Edits, Files
+from .stems import stem
+from .tree import ParsedFiles
+
+
+@attrs.frozen(slots=True, eq=False)
+class Alterations:
+    """The differences between two states.
+
+    Attributes:
+        stems: For each altered label, the stems of the altered files. If it is None, each key of the label may be
+            altered.
+        revised: The labels whose commit has changed.
+    """
+
+    stems: Mapping[str, frozenset[str] | None]
+    revised: frozenset[str]
+
+
+def alterations(before: Mapping[str, ParsedFiles], after: Mapping[str, ParsedFiles]) -> Alterations:
+    """Compare the parsed files of all labels with the former ones."""
+    stems: dict[str, frozenset[str] | None] = {}
+    revised = set()
+    for label in before.keys() | after.keys():
+        old, new = before.get(label), after.get(label)
+        if old is new:
+            continue
+        found = _altered(old, new) if old is not None and new is not None else None
+        if found is None or found:
+            stems[label] = found
+        if old is not None and new is not None and _revisions(old) != _revisions(new):
+            revised.add(label)
+    return Alterations(stems, frozenset(revised))
+
+
+def _revisions(files: ParsedFiles) -> list[str | None]:
+    return [layer.files.revision for layer in files.layers]
+
+
+def _altered(before: ParsedFiles, after: ParsedFiles) -> frozenset[str] | None:
+    """Return the stems of the altered files of a label, or None if its keys can't be told apart by their files."""
+    stems: set[str] = set()
+    for old, new in zip_longest(before.layers, after.layers):
+        if old is new:
+            continue
+        if old is None or new is None or not _are_alike(old, new):
+            return None
+        stems.update(map(stem, _altered_paths(old, new)))
+    return frozenset(stems)
+
+
+def _are_alike(old: ParsedFiles, new: ParsedFiles) -> bool:
+    """Return whether the same keys read the same paths of two layers, in the same order and under the same names."""
+    one, other = old.files, new.files
+    return _place(one) == _place(other) and old.directories == new.directories
+
+
+def _place(files: Files) -> tuple[object, ...]:
+    # Without a list of edits, the commit of the files is the origin of each key.
+    origin = files.origin if files.edits is None else None
+    return (
+        files.root,
+        files.locations,
+        files.applications,
+        files.group,
+        files.edits is None,
+        files.origin is None,
+        origin,
+    )
+
+
+def _altered_paths(old: ParsedFiles, new: ParsedFiles) -> Iterator[str]:
+    yield from altered(old.documents, new.documents)
+    yield from altered(old.broken, new.broken)
+    yield from altered(old.fallbacks, new.fallbacks)
+    one, other = old.files.edits, new.files.edits
+    if one is not None and other is not None:
+        yield from _edited(one, other)
+
+
+def _edited(old: Edits, new: Edits) -> Iterator[str]:
+    """Yield the paths whose last commit, among those that count, has changed."""
+    if old.by_path is new.by_path and (old.newest, old.depth) == (new.newest, new.depth):
+        return
+    for path in old.by_path.keys() | new.by_path.keys():
+        if old.last((path,)) != new.last((path,)):
+            yield path
