@@ -2,12 +2,14 @@
 
 import argparse
 
-from . import git, globs, http, lists, push, recover, registry, save, silent, slow, storm, tls, writers
+from . import fanout, git, globs, http, idle, lists, push, recover, registry, save, silent, slow, storm, tls, writers
 
 BENCHMARKS = {
+    "fanout": fanout,
     "git": git,
     "globs": globs,
     "http": http,
+    "idle": idle,
     "lists": lists,
     "push": push,
     "recover": recover,
