@@ -25,7 +25,7 @@ from vortexd.core.patterns import Pattern
 from vortexd.protocol import messages
 from vortexd.protocol.close import CloseReason
 from vortexd.protocol.frames import Boundary, is_pong
-from vortexd.realtime import outgoing, receiving
+from vortexd.realtime import fanout, outgoing, receiving
 from vortexd.realtime.connection import Connection
 from vortexd.realtime.parked import Parked
 from vortexd.settings.auth import AuthSettings
@@ -772,7 +772,7 @@ async def test_connections_that_lag_are_woken_a_few_in_each_round(
     autojump_clock: MockClock, small: None, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wire = await start()
-    clients = [await opened(wire) for _ in range(3 * receiving._HEARD_AT_ONCE)]
+    clients = [await opened(wire) for _ in range(3 * fanout._WOKEN_AT_ONCE)]
     rounds, woken = Rounds.counting(), []
     awaken = wire.server.awaken
 
@@ -787,7 +787,7 @@ async def test_connections_that_lag_are_woken_a_few_in_each_round(
         while newest != (await client.message())["new_version"]:
             pass
 
-    assert [receiving._HEARD_AT_ONCE] * 3 == list(Counter(woken).values())
+    assert [fanout._WOKEN_AT_ONCE] * 3 == list(Counter(woken).values())
 
 
 @pytest.mark.parametrize("seed", range(5))
