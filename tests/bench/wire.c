@@ -105,7 +105,8 @@ static void clients(int port, int wanted, const char *path) {
         struct epoll_event event = {.events = EPOLLIN, .data.u32 = i};
         int fd = sockets[i] = socket(AF_INET, SOCK_STREAM, 0), one = 1;
         own.sin_addr.s_addr = htonl(INADDR_LOOPBACK + i / PER_ADDRESS);
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        /* The port is chosen by `connect`, so that connections to several servers may share it. */
+        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
         if (fd < 0 || bind(fd, (void *)&own, sizeof own) || connect(fd, (void *)&address, sizeof address)) {
             fail("connect");
         }
