@@ -113,8 +113,8 @@ class FakeMetrics:
     def message_received(self, kind: str) -> None:
         self.counts[f"message_received {kind}"] += 1
 
-    def heartbeat_answered(self, seconds: float) -> None:
-        self.counts["heartbeat_answered"] += 1
+    def heartbeat_answered(self, seconds: float, count: int = 1) -> None:
+        self.counts["heartbeat_answered"] += count
 
     def acknowledged(self, status: str) -> None:
         self.counts[f"acknowledged {status}"] += 1

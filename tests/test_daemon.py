@@ -13,7 +13,7 @@ import trio
 
 from vortexd import daemon
 from vortexd.auth.credential_files import load_named_files
-from vortexd.composition import Process, build
+from vortexd.composition import Parts, Process, build
 from vortexd.daemon import Daemon
 from vortexd.http.bridge import Bridge
 from vortexd.net.inherited import Inherited
@@ -52,25 +52,51 @@ def signals() -> Iterator[tuple[signal.Signals, ...]]:
         signal.signal(number, handler)
 
 
+async def run_until_ready(directory: Path, signals: tuple[signal.Signals, ...]) -> Parts:
+    """Run a daemon until it is ready, and stop it. Returns its parts."""
+    settings = Settings(server=ServerSettings(bind=("127.0.0.1:0",)), source=(FilesSettings(path=str(directory)),))
+    files = load_named_files(settings, [], {})
+    ready = trio.Event()
+    process = Process(Inherited(), Notifier({}, os.getpid()), Peers())
+    with LateSignals(*signals) as late:
+        async with trio.open_nursery() as nursery:
+            parts = build(settings, files, lambda: settings, process)
+            nursery.start_soon(Daemon(parts).run, lambda _: ready.set(), late)
+            with trio.fail_after(20):
+                await ready.wait()
+                os.kill(os.getpid(), signal.SIGTERM)
+    return parts
+
+
 async def test_a_drain_closes_the_port_first_then_ends_requests_and_then_says_goodbye(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, signals: tuple[signal.Signals, ...]
 ) -> None:
     done: list[str] = []
     for owner, name in ((Listener, "stop_accepting"), (Bridge, "drain"), (WebSocketServer, "drain")):
         monkeypatch.setattr(owner, name, noted(done, f"{owner.__name__}.{name}", getattr(owner, name)))
-    settings = Settings(server=ServerSettings(bind=("127.0.0.1:0",)), source=(FilesSettings(path=str(tmp_path)),))
-    files = load_named_files(settings, [], {})
-    ready = trio.Event()
-    process = Process(Inherited(), Notifier({}, os.getpid()), Peers())
-    with LateSignals(*signals) as late:
-        async with trio.open_nursery() as nursery:
-            daemon_of = Daemon(build(settings, files, lambda: settings, process))
-            nursery.start_soon(daemon_of.run, lambda _: ready.set(), late)
-            with trio.fail_after(20):
-                await ready.wait()
-                os.kill(os.getpid(), signal.SIGTERM)
+    await run_until_ready(tmp_path, signals)
 
     assert ["Listener.stop_accepting", "Bridge.drain", "WebSocketServer.drain"] == done
+
+
+async def test_the_delay_of_the_loop_is_measured_without_a_task_that_wakes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, signals: tuple[signal.Signals, ...]
+) -> None:
+    made: list[object] = []
+    waits: list[float] = []
+
+    class Measurement(trio.abc.Instrument):
+        def __init__(self, late: object) -> None:
+            made.append(late)
+
+        def before_io_wait(self, timeout: float) -> None:
+            waits.append(timeout)
+
+    monkeypatch.setattr(daemon, "LoopLag", Measurement)
+    parts = await run_until_ready(tmp_path, signals)
+
+    assert [parts.metrics.loop_late] == made
+    assert waits
 
 
 def noted(done: list[str], name: str, function: Callable[..., Any]) -> Callable[..., Any]:

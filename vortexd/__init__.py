@@ -8,7 +8,7 @@ Configuration flows one way:
 Each package says in its __init__.py what arrives, what leaves and what it never imports:
 
     core/        the nouns: errors, keys, trees, configurations, patterns, versions, the RFC 6902 diff; pure
-    aio/         work in threads and in bounded processes, fair turns at the event loop
+    aio/         work in threads and in bounded processes, fair turns at the event loop, the optional module in C
     protocol/    what goes over the WebSocket wire: messages, frames, close reasons; pure, shared with the client
     settings/    vortexd.toml as frozen classes, and the files that it names
     encryption/  Spring's ciphers, read and written

@@ -16,6 +16,7 @@ import attrs
 import structlog
 import trio
 
+from . import __version__
 from .auth import Authority, Gate
 from .auth.credential_files import NamedFiles
 from .core.text import rfc3339
@@ -185,6 +186,7 @@ def _websockets(
         listener.leave,
         stages.fleet,
     )
+    metrics.build(__version__, websockets.sockets)
     metrics.watch_connections(lambda: (len(websockets) - websockets.parked, websockets.parked))
     return websockets
 

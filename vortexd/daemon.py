@@ -22,7 +22,7 @@ from .auth.credential_files import load_named_files
 from .composition import Parts, Process, bound_addresses, build
 from .net.inherited import Inherited, inherit
 from .net.listener import Accepted
-from .observe.metrics import Metrics
+from .observe.loop_lag import LoopLag
 from .observe.tracing import tracing
 from .process import systemd
 from .process.late_signals import LateSignals
@@ -32,8 +32,6 @@ from .settings.root import Settings
 log = structlog.get_logger()
 
 Started = Callable[[Sequence[str]], None]
-# Seconds between two measurements of how late the event loop is.
-_LAG_INTERVAL = 0.1
 # Seconds between two status texts for `systemctl status`.
 _STATUS_INTERVAL = 10.0
 # Sockets may have been open before the server ran. Clients that connected then wait this many seconds for the first
@@ -119,7 +117,7 @@ class Daemon:
                 root.start_soon(partial(self._stages.sources.run, self._stages.publisher.publish), name="sources")
                 root.start_soon(self._stages.publisher.run)
                 root.start_soon(self._announce, started, urls)
-                root.start_soon(_watch_loop, self._parts.metrics)
+                trio.lowlevel.add_instrument(LoopLag(self._parts.metrics.loop_late))
                 root.start_soon(self._process.peers.run)
                 root.start_soon(self._parts.reload.run, reloads)
                 ended = trio.Event()
@@ -183,14 +181,6 @@ class Daemon:
             notifier.status(
                 systemd.describe(*counts, self._stages.sources.reports(), broken, self._parts.reload.outcome)
             )
-
-
-async def _watch_loop(metrics: Metrics) -> None:
-    """Measure how late the event loop is: wake at known times, and compare them with the clock."""
-    while True:
-        due = trio.current_time() + _LAG_INTERVAL
-        await trio.sleep_until(due)
-        metrics.loop_late(trio.current_time() - due)
 
 
 @contextlib.contextmanager

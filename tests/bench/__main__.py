@@ -4,10 +4,12 @@ import argparse
 
 from . import (
     cost,
+    fanout,
     git,
     globs,
     handshakes,
     http,
+    idle,
     lists,
     push,
     recover,
@@ -22,10 +24,12 @@ from . import (
 
 BENCHMARKS = {
     "cost": cost,
+    "fanout": fanout,
     "git": git,
     "globs": globs,
     "handshakes": handshakes,
     "http": http,
+    "idle": idle,
     "lists": lists,
     "push": push,
     "recover": recover,

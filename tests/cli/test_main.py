@@ -201,11 +201,16 @@ def helped_options(command: str, capsys: pytest.CaptureFixture[str]) -> set[str]
     return set(re.findall(r"--([a-z-]+)", capsys.readouterr().out))
 
 
-def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("sockets", ["python", "native"])
+def test_the_version_is_printed_and_how_sockets_are_written_to(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, sockets: str
+) -> None:
+    native = types.ModuleType("vortexd_native") if sockets == "native" else None
+    monkeypatch.setattr(cli, "load_native", lambda: native)
     with pytest.raises(SystemExit) as ended:
         cli.main(["--version"])
 
-    assert (0, f"vortexd {__version__}\n") == (ended.value.code, capsys.readouterr().out)
+    assert (0, f"vortexd {__version__} (sockets: {sockets})\n") == (ended.value.code, capsys.readouterr().out)
 
 
 def test_a_token_without_a_usable_name_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:

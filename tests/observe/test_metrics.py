@@ -201,3 +201,29 @@ def test_a_worker_that_was_never_restarted_is_listed_with_0() -> None:
     assert [f'vortexd_worker_restarts_total{{worker="{number}"}} {number % 2}.0' for number in range(3)] == [
         line for line in lines if line.startswith("vortexd_worker_restarts_total")
     ]
+
+
+def test_many_answers_and_delays_are_one_observation_each() -> None:
+    metrics = Metrics()
+    metrics.heartbeat_answered(0.02, 40)
+    metrics.heartbeat_answered(11.0)
+    metrics.loop_late(0.0, 300)
+    metrics.loop_late(0.03)
+    lines = metrics.render().decode().splitlines()
+
+    assert {
+        'vortexd_heartbeat_seconds_bucket{le="0.01"} 0.0',
+        'vortexd_heartbeat_seconds_bucket{le="0.025"} 40.0',
+        'vortexd_heartbeat_seconds_bucket{le="10.0"} 40.0',
+        'vortexd_heartbeat_seconds_bucket{le="+Inf"} 41.0',
+        'vortexd_loop_lag_seconds_bucket{le="0.001"} 300.0',
+        'vortexd_loop_lag_seconds_bucket{le="0.05"} 301.0',
+        "vortexd_loop_lag_seconds_count 301.0",
+    } <= set(lines)
+
+
+def test_the_version_and_the_way_of_writing_are_named() -> None:
+    metrics = Metrics()
+    metrics.build("1.2.3", "native")
+
+    assert 'vortexd_build_info{sockets="native",version="1.2.3"} 1.0' in metrics.render().decode().splitlines()

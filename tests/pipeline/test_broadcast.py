@@ -171,3 +171,21 @@ def test_the_callback_for_changes_is_optional() -> None:
 
     assert 1 == broadcaster.publish([changed(OLD, NEW)])
     assert [b"x"] == [each.payload for each in receiver.deliveries]
+
+
+class Group(Recorder):
+    """Several connections that are one subscriber."""
+
+    def __len__(self) -> int:
+        return 5
+
+
+def test_a_group_gets_one_delivery_and_counts_as_all_of_its_connections() -> None:
+    part = Broadcasting()
+    group = Group()
+    part.registry.add(group, KEY)
+    single = part.subscriber()
+
+    assert 5 + 1 == part.broadcaster.publish([changed(OLD, NEW)])
+    [delivery] = group.deliveries
+    assert [delivery] == single.deliveries

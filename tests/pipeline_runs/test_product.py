@@ -30,6 +30,7 @@ from vortexd.pipeline.broadcast import Broadcaster, Delivery, Subscriber
 from vortexd.pipeline.encoder import Encoder, Payload
 from vortexd.pipeline.pipeline import Pipeline
 from vortexd.pipeline.registry import Registry
+from vortexd.realtime.groups import Group
 from vortexd.realtime.server import WebSocketServer
 from vortexd.settings.history import HistorySettings
 from vortexd.settings.realtime import RealtimeSettings
@@ -302,7 +303,11 @@ class Unchecked(Broadcaster):
         self._real = registry
 
     def subscribers(self, key: Key) -> list[Subscriber]:
-        return [cast(Subscriber, _Unchecked(each, self)) for each in self._real.subscribers(key)]
+        # Each connection by itself, so that a fault concerns one of a group.
+        members: list[Subscriber] = []
+        for each in self._real.subscribers(key):
+            members.extend(each.members if isinstance(each, Group) else [each])
+        return [cast(Subscriber, _Unchecked(each, self)) for each in members]
 
     def hand(self, subscriber: Subscriber, delivery: Delivery) -> None:
         subscriber.deliver(delivery)

@@ -124,3 +124,33 @@ async def test_a_connection_that_leaves_is_told_the_keys_of_all_that_it_has_not_
     assert [] == queue.leave(member)
     assert (other,) == queue.gathered()
     assert () == queue.missed()
+
+
+async def test_a_delivery_to_a_group_is_one_batch_with_that_of_others(make: Make) -> None:
+    queue, one = make(), delivery()
+    members, single = [parked() for _ in range(3)], parked()
+    queue.put_all(dict.fromkeys(members), one)
+    queue.put(single, one)
+    queue.put_all([], delivery())
+
+    assert [[*members, single], []] == [batch.parked for batch in await queue.take()]
+    assert () == queue.missed()
+
+
+async def test_a_group_that_finds_no_room_has_missed_the_delivery(make: Make) -> None:
+    queue, members = make(queue_messages=1), [parked() for _ in range(3)]
+    queue.put_all(members, delivery())
+    queue.put_all(members, delivery())
+    queue.put_all(members[:2], delivery(OTHER))
+
+    assert tuple(members) == queue.missed()
+    assert [[KEY, OTHER], [KEY, OTHER], [KEY]] == [queue.leave(each) for each in members]
+
+
+async def test_a_batch_keeps_its_connections_when_the_group_changes(make: Make) -> None:
+    queue, members = make(), dict.fromkeys([parked(), parked()])
+    expected = list(members)
+    queue.put_all(members, delivery())
+    members.clear()
+
+    assert [expected] == [batch.parked for batch in await queue.take()]

@@ -25,20 +25,23 @@ from vortexd.core.patterns import Pattern
 from vortexd.protocol import messages
 from vortexd.protocol.close import CloseReason
 from vortexd.protocol.frames import Boundary, is_pong
-from vortexd.realtime import outgoing, parking
+from vortexd.realtime import fanout, outgoing, receiving
 from vortexd.realtime.connection import Connection
 from vortexd.realtime.parked import Parked
 from vortexd.settings.auth import AuthSettings
 
+from . import both_sockets
 from .test_subscriptions import TOKEN, authority
 from .wire import FIRST, Wire, frame, socket_stream_pair
 
 Start = Callable[..., Awaitable[Wire]]
 
 
-@pytest.fixture
-async def start() -> AsyncIterator[Start]:
-    """Starts servers that park at once what they can."""
+@pytest.fixture(params=both_sockets.NAMES)
+async def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
+    """Starts servers that park at once what they can, with each way of writing."""
+    sockets = both_sockets.made(request.param)
+    monkeypatch.setattr("vortexd.realtime.server.choose_sockets", lambda: sockets)
     wires = []
     async with trio.open_nursery() as nursery:
 
@@ -185,7 +188,7 @@ async def test_what_changes_at_once_is_one_write(
         return real(fd, data)
 
     real = os.write
-    monkeypatch.setattr("vortexd.realtime.parking.os.write", write)
+    monkeypatch.setattr("vortexd.realtime.fanout.os.write", write)
     old = wire.line.version_of(KEY)
     for number in (1, 2):
         wire.publish(number, BILLING)
@@ -401,7 +404,7 @@ async def test_a_key_that_begins_while_the_socket_is_full_is_told_when_there_is_
         raise BlockingIOError
 
     with monkeypatch.context() as patched:
-        patched.setattr("vortexd.realtime.parking.os.write", full)
+        patched.setattr("vortexd.realtime.fanout.os.write", full)
         wire.publish(1, Key("search", "dev", "main"))
     begun = await client.message()
 
@@ -602,7 +605,7 @@ async def test_what_finds_no_room_in_the_socket_is_missed(
         raise BlockingIOError
 
     with monkeypatch.context() as patched:
-        patched.setattr("vortexd.realtime.parking.os.write", full)
+        patched.setattr("vortexd.realtime.fanout.os.write", full)
         wire.publish(1)
         wire.publish(1, LATE)
         while wire.server.parked:
@@ -676,7 +679,7 @@ async def test_a_round_of_the_loop_wakes_a_few_connections_that_speak_at_once(
     autojump_clock: MockClock, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wire = await start()
-    clients = [await opened(wire) for _ in range(3 * parking._HEARD_AT_ONCE)]
+    clients = [await opened(wire) for _ in range(3 * receiving._HEARD_AT_ONCE)]
     rounds, woken = Rounds.counting(), []
     awaken = wire.server.awaken
 
@@ -691,7 +694,7 @@ async def test_a_round_of_the_loop_wakes_a_few_connections_that_speak_at_once(
     for client in clients:
         assert "pong" == (await client.message())["type"]
 
-    assert [parking._HEARD_AT_ONCE] * 3 == list(Counter(woken).values())
+    assert [receiving._HEARD_AT_ONCE] * 3 == list(Counter(woken).values())
 
 
 # A full channel.
@@ -769,7 +772,7 @@ async def test_connections_that_lag_are_woken_a_few_in_each_round(
     autojump_clock: MockClock, small: None, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wire = await start()
-    clients = [await opened(wire) for _ in range(3 * parking._HEARD_AT_ONCE)]
+    clients = [await opened(wire) for _ in range(3 * fanout._WOKEN_AT_ONCE)]
     rounds, woken = Rounds.counting(), []
     awaken = wire.server.awaken
 
@@ -784,7 +787,7 @@ async def test_connections_that_lag_are_woken_a_few_in_each_round(
         while newest != (await client.message())["new_version"]:
             pass
 
-    assert [parking._HEARD_AT_ONCE] * 3 == list(Counter(woken).values())
+    assert [fanout._WOKEN_AT_ONCE] * 3 == list(Counter(woken).values())
 
 
 @pytest.mark.parametrize("seed", range(5))

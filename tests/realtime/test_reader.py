@@ -36,7 +36,7 @@ class ReaderMetrics(FakeMetrics):
     def bytes_read(self, count: int) -> None:
         self.reads.append(count)
 
-    def heartbeat_answered(self, seconds: float) -> None:
+    def heartbeat_answered(self, seconds: float, count: int = 1) -> None:
         self.answers.append(seconds)
 
 

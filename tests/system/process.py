@@ -107,6 +107,11 @@ class Server:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def cpu_nanoseconds(self) -> int:
+        """Return the processor time of the threads that run now."""
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum(int((each / "schedstat").read_text().split()[0]) for each in tasks)
+
     def stop(self, number: int = signal.SIGTERM, timeout: float = 35.0) -> int:
         """Send a signal, wait for the end, and return the exit status."""
         if self.process.poll() is None:

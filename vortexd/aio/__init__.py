@@ -1,4 +1,4 @@
-"""Helpers for Trio: work in threads, work in bounded processes, and fair turns at the event loop.
+"""Helpers for Trio: work in threads, work in bounded processes, fair turns at the event loop, and the optional module in C.
 
 This package imports only core.
 """

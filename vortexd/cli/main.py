@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from .. import __version__
+from ..aio.native import load_native, name_of
 from ..core.errors import SettingsError, StartError
 from ..core.text import printable
 from ..process import early_signals
@@ -128,7 +129,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="print a settings file with every setting, its description and its default",
     )
-    parser.add_argument("--version", action="version", version=f"vortexd {__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"vortexd {__version__} (sockets: {name_of(load_native())})"
+    )
     return parser
 
 

@@ -13,6 +13,8 @@ _DELAY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 _PHASE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 # vortexd promises 100 ms, and aims for 10 ms.
 _LAG_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+# The limits that prometheus_client gives a histogram.
+_HEARTBEAT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -46,7 +48,8 @@ class Metrics:
         self._received = Counter(
             "vortexd_received_messages", "Messages received from WebSocket clients", ["type"], registry=registry
         )
-        self._heartbeats = Histogram("vortexd_heartbeat_seconds", "Time from ping to pong", registry=registry)
+        self._heartbeats = Delays("vortexd_heartbeat_seconds", "Time from ping to pong", _HEARTBEAT_BUCKETS)
+        registry.register(self._heartbeats)
         self._acknowledged = Counter(
             "vortexd_acks", "Acknowledgements from applications", ["status"], registry=registry
         )
@@ -60,15 +63,19 @@ class Metrics:
             "Broken files without a known good content, so that keys can't be served",
             registry=registry,
         )
-        self._lag = Histogram(
-            "vortexd_loop_lag_seconds", "Delay of the event loop", registry=registry, buckets=_LAG_BUCKETS
-        )
+        self._lag = Delays("vortexd_loop_lag_seconds", "Delay of the event loop", _LAG_BUCKETS)
+        registry.register(self._lag)
         self._tasks = Gauge("vortexd_tasks", "Tasks of the event loop", registry=registry)
         self._requests = Histogram(
             "vortexd_http_request_seconds", "HTTP requests", ["route", "status"], registry=registry
         )
         # The series of `_requests` by route and class of status. The search by labels takes longer than the observation.
         self._observers: dict[tuple[str, int], Histogram] = {}
+
+    def build(self, version: str, sockets: str) -> None:
+        """Record the version, and how the server writes to many sockets: "native" or "python"."""
+        build = Gauge("vortexd_build_info", "The version of vortexd", ["version", "sockets"], registry=self._registry)
+        build.labels(version, sockets).set(1)
 
     def watch_sources(self, reports: Callable[[], Sequence[SourceReport]]) -> None:
         """Collect the state of the sources at each scrape."""
@@ -86,9 +93,9 @@ class Metrics:
         """Collect the number of tasks at each scrape."""
         self._tasks.set_function(count)
 
-    def loop_late(self, seconds: float) -> None:
-        """Record by how many seconds the event loop was late."""
-        self._lag.observe(seconds)
+    def loop_late(self, seconds: float, count: int = 1) -> None:
+        """Record by how many seconds the event loop was late, for so many measurements."""
+        self._lag.observe(seconds, count)
 
     # Metrics of the pipeline.
 
@@ -148,9 +155,9 @@ class Metrics:
         """Record a client's message. `kind` is "ping", "ack", "resync", "subscribe", "unsubscribe" or "refused", never a client's text."""
         self._received.labels(kind).inc()
 
-    def heartbeat_answered(self, seconds: float) -> None:
-        """Record the time from a ping frame to its pong, in seconds."""
-        self._heartbeats.observe(seconds)
+    def heartbeat_answered(self, seconds: float, count: int = 1) -> None:
+        """Record the time from a ping frame to its pong, in seconds, for this many clients."""
+        self._heartbeats.observe(seconds, count)
 
     def acknowledged(self, status: str) -> None:
         """Record that an application has applied or rejected a version."""

@@ -4,7 +4,7 @@ The changes of one publication arrive, and calls of `deliver` leave. Nothing her
 subscribers or none, and a slow client doesn't delay the others.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from typing import Protocol
 
 import attrs
@@ -43,7 +43,10 @@ class Delivery:
 
 
 class Subscriber(Protocol):
-    """A receiver of deliveries: a connection, as the broadcaster sees it."""
+    """A receiver of deliveries: a connection, or a group of them, as the broadcaster sees it.
+
+    A group has a length: the number of its connections.
+    """
 
     def deliver(self, delivery: Delivery) -> None:
         """Take the delivery, or note that it was missed. Never waits, never raises."""
@@ -73,7 +76,7 @@ class Broadcaster:
         self._on_change = on_change
 
     def publish(self, changes: Iterable[Change]) -> int:
-        """Deliver the changes of one publication, in order. Return the number of deliveries."""
+        """Deliver the changes of one publication, in order. Return the number of deliveries: one for each connection."""
         count, now = 0, self._now()
         for change in changes:
             self._on_change(change)
@@ -89,5 +92,5 @@ class Broadcaster:
             )
             for subscriber in tuple(subscribers):
                 subscriber.deliver(delivery)
-                count += 1
+                count += len(subscriber) if isinstance(subscriber, Sized) else 1
         return count

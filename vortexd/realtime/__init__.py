@@ -2,4 +2,11 @@
 
 The pipeline passes in deliveries, and clients send messages. Frames go out to the clients. This package never imports
 vortexd.http.
+
+    server.py      begins, parks, wakes and ends connections
+    connection.py  an awake connection: reader.py, writer.py and heartbeat.py are its tasks
+    parking.py     the lot of parked connections: fanout.py, pings.py and receiving.py are its tasks, above sockets.py
+    groups.py      parked connections as subscribers; outgoing.py queues their deliveries
+    chain.py       which frame a client can use next
+    session.py     the meaning of a client's messages
 """

@@ -424,10 +424,11 @@ class QuietChain:
 
         The removal of a key can't be written like this, because its consequences need more than a write.
         """
-        # This runs for each client of each change. So it repeats the code of `can_begin` and `had` in place of calls.
+        # This runs for each client of each change. So it repeats the code of `can_begin`, `had` and `follows` in place of calls.
         versions = self._versions
         had = versions.get(delivery.key) if isinstance(versions, dict) else versions
-        return is_allowed and delivery.new_version is not None and follows(delivery, had)
+        old = delivery.old_version
+        return is_allowed and delivery.new_version is not None and (old is None or old == had)
 
     def accepts_all(self, deliveries: Iterable[Delivery], may: Callable[[Key], bool]) -> bool:
         """Whether these frames can be written as they are, one after the other."""

@@ -1,11 +1,11 @@
 """Queues deliveries for parked connections in one bounded channel for the whole parking lot.
 
-The broadcaster passes in a delivery for each connection. The lot takes batches, each a delivery with all its connections.
+The broadcaster passes in a delivery for each group of connections. The lot takes batches, each a delivery with all its connections.
 If the channel is full, the keys of further deliveries are recorded, and their connections catch up by version. So the
 channel, the connections and their keys bound the memory, however slow the lot is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import attrs
 import trio
@@ -45,15 +45,27 @@ class Outgoing:
 
     def put(self, parked: Parked, delivery: Delivery) -> None:
         """Queue a delivery for a connection, or record that the connection has missed it."""
-        batch = self._last
-        if batch is None or batch.delivery is not delivery:
-            batch = self._begin(delivery)
+        batch = self._batch(delivery)
         if batch is None:
             self._missed.setdefault(parked, {})[delivery.key] = None
         elif parked.more is None:
             batch.parked.append(parked)
         else:
             self._gathered.setdefault(parked, []).append(delivery)
+
+    def put_all(self, members: Collection[Parked], delivery: Delivery) -> None:
+        """Queue a delivery for connections with a single key, or record that they have missed it."""
+        batch = self._batch(delivery)
+        if batch is not None:
+            batch.parked.extend(members)
+            return
+        for parked in members:
+            self._missed.setdefault(parked, {})[delivery.key] = None
+
+    def _batch(self, delivery: Delivery) -> Batch | None:
+        """Return the batch of a delivery. Returns None if the channel is full."""
+        batch = self._last
+        return batch if batch is not None and batch.delivery is delivery else self._begin(delivery)
 
     def _begin(self, delivery: Delivery) -> Batch | None:
         """Put a new batch into the channel. Returns None if the channel is full."""

@@ -1,5 +1,6 @@
 """One parked connection: a small object without a task, which is also its chain. Pure."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import attrs
@@ -9,6 +10,7 @@ from ..core.model import Key
 from ..core.patterns import Pattern
 from ..fleet import Instance
 from ..pipeline.broadcast import Delivery
+from ..protocol.close import CloseReason
 from ..settings.realtime import RealtimeSettings
 from .chain import QuietChain
 from .quota import PatternOwner
@@ -92,3 +94,33 @@ class Parked(QuietChain):
     def deliver(self, delivery: Delivery) -> None:
         """See `broadcast.Subscriber`."""
         self.queue.put(self, delivery)
+
+
+class Lot(Protocol):
+    """The parking lot, as its parts see it. All calls are synchronous."""
+
+    def __contains__(self, parked: Parked) -> bool: ...
+
+    def parked_at(self, fd: int) -> Parked | None:
+        """Return the connection with this descriptor, if it is in the lot."""
+        ...
+
+    def wake(
+        self, parked: Parked, received: bytes = b"", unsent: bytes = b"", missed: Sequence[Delivery] = ()
+    ) -> object:
+        """Remove a connection from the lot, and start its tasks.
+
+        Args:
+            received: The bytes that were received but not handled.
+            unsent: The rest of a frame whose beginning was written.
+            missed: The deliveries that were taken from the queue but couldn't be written.
+        """
+        ...
+
+    def close(self, parked: Parked, reason: CloseReason) -> None:
+        """Remove a connection from the lot, and close it with a close frame."""
+        ...
+
+    def end(self, parked: Parked, reason: CloseReason) -> None:
+        """Remove a connection from the lot, and close its socket at once."""
+        ...

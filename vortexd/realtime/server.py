@@ -39,12 +39,14 @@ from .chain import QuietChain, can_begin, is_complete
 from .client import Client
 from .connection import Connection
 from .framing import Compressor, frame_of, is_quick
+from .groups import Groups
 from .handshake import Opening, Refusal
 from .opener import Keys, Opener
 from .parked import Parked, Subscriptions
 from .parking import ParkingLot
 from .quota import PatternQuota, TooManyPatterns, owner_of
 from .reports import Reports
+from .sockets import Sockets, choose_sockets
 
 log = structlog.get_logger()
 
@@ -95,6 +97,7 @@ class WebSocketServer:
         connections_per_token: The most connections with one token; 0 means no limit.
         leave: If `serve` has returned True for a connection, called with the client's address when the connection ends.
         fleet: Records which instances are connected; None if nothing reads it.
+        sockets: Reads from and writes to many sockets; None chooses the fastest implementation that is installed.
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class WebSocketServer:
         connections_per_token: int = 0,
         leave: Callable[[str], None] = lambda _: None,
         fleet: Fleet | None = None,
+        sockets: Sockets | None = None,
     ) -> None:
         self._leave = leave
         self._keys = keys
@@ -125,7 +129,9 @@ class WebSocketServer:
         self._turns = FairQueue(_MESSAGES_AT_ONCE)
         self._reports = Reports(fleet or Fleet(FleetSettings(), keys.version_of), counters, gate.now)
         self._opener = Opener(keys, settings, gate, connections_per_token, self._reports.now)
-        self._lot = ParkingLot(self, counters, self._reports, timestamp)
+        self._sockets = choose_sockets() if sockets is None else sockets
+        self._lot = ParkingLot(self, counters, self._reports, timestamp, self._sockets)
+        self._groups = Groups(registry, self._lot.queue)
 
     def replace(self, settings: RealtimeSettings, connections_per_token: int) -> None:
         """Apply new settings to new connections.
@@ -146,6 +152,11 @@ class WebSocketServer:
     def parked(self) -> int:
         """The number of parked connections."""
         return len(self._lot)
+
+    @property
+    def sockets(self) -> str:
+        """The name of the implementation that writes to many sockets."""
+        return self._sockets.name
 
     def connected(self) -> Iterator[Connected]:
         """Yield all connections that are open now."""
@@ -314,7 +325,7 @@ class WebSocketServer:
 
     def _begin(self, member: _Member, client: Client) -> None:
         if isinstance(member, Connection):
-            self._registry.add(member, client.key)
+            self._subscribe(member, client.key)
             self._awake[member] = None
         self._opener.count(client.admission)
         self._reports.begin(client.instance)
@@ -350,7 +361,7 @@ class WebSocketServer:
         self._forget(connection, client.instance, client.admission, reason)
 
     def _forget(self, member: _Member, instance: Instance, admission: Admission, reason: CloseReason) -> None:
-        self._registry.discard(member, instance.key)
+        self._unsubscribe(member, instance.key)
         self._reports.end(instance)
         self._keys.release(instance.key)
         self._opener.uncount(admission)
@@ -382,15 +393,27 @@ class WebSocketServer:
             client.settings,
             more,
         )
-        self._registry.add(parked, client.key)
+        self._subscribe(parked, client.key)
         self._lot.park(parked)
         return parked
 
     def _hand_over(self, old: _Member, new: _Member, key: Key, patterns: Iterable[Pattern]) -> None:
         """Replace one subscriber with another. At each moment, at least one of them is subscribed."""
-        self._registry.add(new, key)
-        self._registry.discard(old, key)
+        self._subscribe(new, key)
+        self._unsubscribe(old, key)
         self._registry.replace(old, new, patterns)
+
+    def _subscribe(self, member: _Member, key: Key) -> None:
+        if isinstance(member, Parked):
+            self._groups.add(member)
+        else:
+            self._registry.add(member, key)
+
+    def _unsubscribe(self, member: _Member, key: Key) -> None:
+        if isinstance(member, Parked):
+            self._groups.discard(member)
+        else:
+            self._registry.discard(member, key)
 
     def awaken(self, parked: Parked, received: bytes, unsent: bytes, missed: Iterable[Key]) -> Connection:
         """See `parking.Owner`."""
@@ -486,7 +509,7 @@ class WebSocketServer:
                     continue
                 woken.drain(reconnect_after_ms=self._random.randint(100, 3_000))
                 await trio.sleep(interval)
-        self._lot.close()
+        self._lot.shut()
 
 
 def _write_now(stream: trio.SocketStream, data: bytes) -> int:

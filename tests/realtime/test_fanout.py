@@ -1,0 +1,362 @@
+"""The fan-out of deliveries to parked connections: who gets which bytes in which call, and who is woken or ended in place of that."""
+
+import errno
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tests.fakes import KEY, FakeMetrics, Rounds
+from vortexd.core.model import Key
+from vortexd.pipeline.broadcast import Delivery
+from vortexd.pipeline.encoder import Payload
+from vortexd.protocol.close import CloseReason
+from vortexd.realtime import fanout
+from vortexd.realtime.fanout import FanOut
+from vortexd.realtime.framing import frame_of
+from vortexd.realtime.outgoing import Outgoing
+from vortexd.realtime.parked import Parked, Subscriptions
+
+from .lot import FakeAdmission, FakeLot, FakeSockets
+
+BILLING = Key("billing", "dev", "main")
+# Long enough that its compressed form is shorter.
+TEXT = b'{"text":"' + b"vortexd " * 40 + b'"}'
+
+
+def change(old: str | None = "1", new: str | None = "2", payload: bytes = TEXT, key: Key = KEY) -> Delivery:
+    return Delivery(key, old, new, Payload(payload), published=0.0)
+
+
+class Part:
+    """A fan-out with a lot and sockets that a test controls."""
+
+    def __init__(self) -> None:
+        self.lot, self.sockets, self.counters = FakeLot(), FakeSockets(), FakeMetrics()
+        self.outgoing = Outgoing()
+        self.fanout = FanOut(self.lot, self.outgoing, self.sockets, self.counters)
+
+    async def deliver(self, members: list[Parked], *deliveries: Delivery) -> None:
+        """Queue deliveries, and let them all be written."""
+        for each in deliveries:
+            self.outgoing.put_all(members, each)
+        await self.run()
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.fanout.run)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def part() -> Part:
+    return Part()
+
+
+async def test_all_connections_of_a_batch_get_the_frame_in_one_call_and_their_new_version(
+    autojump_clock: MockClock, part: Part
+) -> None:
+    members, delivery = [part.lot.add() for _ in range(3)], change()
+    await part.deliver(members, delivery)
+    frame = frame_of(delivery)
+
+    assert [([100, 101, 102], frame)] == part.sockets.writes
+    assert ["2"] * 3 == [each.version for each in members]
+    counts = part.counters.counts
+    assert (3, 3, 3 * len(frame)) == (counts["sent config_change"], counts["delivered"], counts["bytes_written"])
+    assert ([], []) == (part.lot.woken, part.lot.ended)
+
+
+async def test_nothing_is_written_or_counted_for_a_batch_without_connections(
+    autojump_clock: MockClock, part: Part
+) -> None:
+    await part.deliver([], change())
+
+    assert ([], {}) == (part.sockets.writes, {name: count for name, count in part.counters.counts.items() if count})
+
+
+async def test_deliveries_are_written_in_their_order(autojump_clock: MockClock, part: Part) -> None:
+    members = [part.lot.add() for _ in range(2)]
+    first, second = change("1", "2"), change("2", "3", b"{}")
+    await part.deliver(members, first, second)
+
+    assert [([100, 101], frame_of(first)), ([100, 101], frame_of(second))] == part.sockets.writes
+    assert ["3", "3"] == [each.version for each in members]
+
+
+async def test_a_connection_that_has_left_is_skipped_and_its_descriptor_with_it(
+    autojump_clock: MockClock, part: Part
+) -> None:
+    members = [part.lot.add() for _ in range(3)]
+    gone = part.lot.parked.pop(101)
+    # Another connection has the descriptor now. It was not subscribed when the change was published.
+    other = part.lot.add(fd=101)
+    await part.deliver(members, change())
+
+    assert [[100, 102]] == [descriptors for descriptors, _ in part.sockets.writes]
+    assert ("1", "1") == (gone.version, other.version)
+
+
+async def test_a_batch_has_the_most_descriptors_that_a_call_takes_and_other_tasks_run_in_between(
+    autojump_clock: MockClock, part: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "MOST", 4)
+    members = [part.lot.add() for _ in range(9)]
+    rounds = Rounds.counting()
+    at: list[int] = []
+    write_all = part.sockets.write_all
+
+    def noting(descriptors: list[int], frame: bytes) -> list[tuple[int, int]]:
+        at.append(rounds.count)
+        return write_all(descriptors, frame)
+
+    monkeypatch.setattr(part.sockets, "write_all", noting)
+    await part.deliver(members, change())
+
+    assert [[100, 101, 102, 103], [104, 105, 106, 107], [108]] == [each for each, _ in part.sockets.writes]
+    assert 3 == len(set(at))
+    assert {"2"} == {each.version for each in members}
+
+
+async def test_a_short_write_wakes_with_the_rest_of_the_frame(autojump_clock: MockClock, part: Part) -> None:
+    members, delivery = [part.lot.add() for _ in range(3)], change()
+    part.sockets.results = {101: 10}
+    await part.deliver(members, delivery)
+    frame = frame_of(delivery)
+
+    assert [(members[1], b"", frame[10:], ())] == part.lot.woken
+    # The rest follows before anything else, so it has the new version.
+    assert ["2"] * 3 == [each.version for each in members]
+    assert 2 * len(frame) + 10 == part.counters.counts["bytes_written"]
+    assert 3 == part.counters.counts["sent config_change"]
+
+
+async def test_a_socket_without_room_wakes_with_the_old_version(autojump_clock: MockClock, part: Part) -> None:
+    members, delivery = [part.lot.add() for _ in range(3)], change()
+    part.sockets.results = {100: -errno.EAGAIN}
+    await part.deliver(members, delivery)
+
+    assert [(members[0], b"", b"", ())] == part.lot.woken
+    assert ["1", "2", "2"] == [each.version for each in members]
+    assert 2 * len(frame_of(delivery)) == part.counters.counts["bytes_written"]
+    assert 2 == part.counters.counts["sent config_change"] == part.counters.counts["delivered"]
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ECONNRESET, errno.EIO])
+async def test_a_broken_socket_ends_its_connection_only(autojump_clock: MockClock, part: Part, number: int) -> None:
+    members = [part.lot.add() for _ in range(3)]
+    part.sockets.results = {102: -number}
+    await part.deliver(members, change())
+
+    assert [(members[2], CloseReason.LOST)] == part.lot.ended
+    assert ["2", "2", "1"] == [each.version for each in members]
+    assert 2 == part.counters.counts["sent config_change"]
+    assert [] == part.lot.woken
+
+
+async def test_all_exceptions_of_a_batch_are_handled(autojump_clock: MockClock, part: Part) -> None:
+    members = [part.lot.add() for _ in range(5)]
+    part.sockets.results = {100: 0, 101: -errno.EAGAIN, 103: -errno.EPIPE, 104: 1}
+    delivery = change()
+    await part.deliver(members, delivery)
+    frame = frame_of(delivery)
+
+    assert [(members[0], frame), (members[1], b""), (members[4], frame[1:])] == [
+        (parked, unsent) for parked, _, unsent, _ in part.lot.woken
+    ]
+    assert [(members[3], CloseReason.LOST)] == part.lot.ended
+    assert ["2", "1", "2", "1", "2"] == [each.version for each in members]
+
+
+# Who needs more than a write.
+
+
+async def test_a_connection_with_another_version_is_woken_and_the_others_are_written_to(
+    autojump_clock: MockClock, part: Part
+) -> None:
+    members = [part.lot.add("1"), part.lot.add("0"), part.lot.add("1")]
+    delivery = change()
+    await part.deliver(members, delivery)
+
+    assert [[100, 102]] == [each for each, _ in part.sockets.writes]
+    assert [(members[1], b"", b"", [delivery])] == part.lot.woken
+    assert "0" == members[1].version
+
+
+async def test_a_whole_document_needs_no_version(autojump_clock: MockClock, part: Part) -> None:
+    members = [part.lot.add("1"), part.lot.add("0")]
+    await part.deliver(members, change(None, "2"))
+
+    assert [[100, 101]] == [each for each, _ in part.sockets.writes]
+
+
+async def test_the_end_of_a_key_wakes(autojump_clock: MockClock, part: Part) -> None:
+    members = [part.lot.add() for _ in range(2)]
+    await part.deliver(members, change("1", None))
+
+    assert ([], members) == (part.sockets.writes, [each for each, *_ in part.lot.woken])
+
+
+async def test_rights_are_decided_once_for_each_principal_and_those_without_are_woken(
+    autojump_clock: MockClock, part: Part
+) -> None:
+    one, other = object(), object()
+    admissions = [
+        FakeAdmission(one),
+        FakeAdmission(other, is_allowed=False),
+        FakeAdmission(one),
+        FakeAdmission(other, is_allowed=False),
+        FakeAdmission(one),
+    ]
+    members = [part.lot.add(admission=each) for each in admissions]
+    await part.deliver(members, change())
+
+    assert [[100, 102, 104]] == [each for each, _ in part.sockets.writes]
+    assert [members[1], members[3]] == [each for each, *_ in part.lot.woken]
+    # The path that wakes asks for each connection again.
+    assert [1, 2, 0, 1, 0] == [each.asked for each in admissions]
+
+
+async def test_rights_are_decided_again_for_the_next_batch(autojump_clock: MockClock, part: Part) -> None:
+    admission = FakeAdmission(object())
+    member = part.lot.add(admission=admission)
+    await part.deliver([member], change("1", "2"))
+    admission.is_allowed = False
+    await part.deliver([member], change("2", "3"))
+
+    assert 1 == len(part.sockets.writes)
+    assert [member] == [each for each, *_ in part.lot.woken]
+
+
+# Compression.
+
+
+async def test_clients_with_the_same_window_share_one_compressed_form_and_one_call(
+    autojump_clock: MockClock, part: Part
+) -> None:
+    members = [part.lot.add(window_bits=bits) for bits in (None, 15, 9, 15, None)]
+    delivery = change()
+    await part.deliver(members, delivery)
+    frame = frame_of(delivery)
+
+    assert [
+        ([100, 104], frame),
+        ([101, 103], frame.for_window(15)),
+        ([102], frame.for_window(9)),
+    ] == part.sockets.writes
+    assert len(frame.for_window(15)) < len(frame)
+    assert {"2"} == {each.version for each in members}
+    written = 2 * len(frame) + 2 * len(frame.for_window(15)) + len(frame.for_window(9))
+    assert written == part.counters.counts["bytes_written"]
+    assert 5 == part.counters.counts["sent config_change"]
+
+
+@pytest.mark.parametrize("size", [65_536, 65_537])
+async def test_a_frame_that_only_a_thread_may_compress_wakes_the_clients_that_need_it(
+    autojump_clock: MockClock, part: Part, size: int
+) -> None:
+    members = [part.lot.add(), part.lot.add(window_bits=15)]
+    delivery = change(payload=b"x" * (size - 4))
+    assert size == len(frame_of(delivery))
+    await part.deliver(members, delivery)
+
+    if size == 65_536:
+        assert ([[100], [101]], []) == ([each for each, _ in part.sockets.writes], part.lot.woken)
+    else:
+        assert [(members[1], b"", b"", [delivery])] == part.lot.woken
+        assert [[100]] == [each for each, _ in part.sockets.writes]
+
+
+async def test_a_large_frame_that_is_compressed_already_is_written(autojump_clock: MockClock, part: Part) -> None:
+    members = [part.lot.add(window_bits=15)]
+    delivery = change(payload=b"x" * 70_000)
+    frame_of(delivery).for_window(15)
+    await part.deliver(members, delivery)
+
+    assert [([100], frame_of(delivery).for_window(15))] == part.sockets.writes
+
+
+# Connections with several keys.
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bytes]]:
+    found: list[tuple[int, bytes]] = []
+
+    def write(fd: int, data: bytes) -> int:
+        found.append((fd, bytes(data)))
+        return len(data)
+
+    monkeypatch.setattr("vortexd.realtime.fanout.os.write", write)
+    return found
+
+
+def several(part: Part, **more: Any) -> Parked:
+    return part.lot.add(more=Subscriptions((), ("", "")), **more)
+
+
+async def test_all_deliveries_to_a_connection_with_several_keys_are_one_write(
+    autojump_clock: MockClock, part: Part, writes: list[tuple[int, bytes]]
+) -> None:
+    member = several(part)
+    deliveries = [change("1", "2"), change(None, "b", key=BILLING), change("2", "3")]
+    for each in deliveries:
+        part.outgoing.put(member, each)
+    await part.run()
+
+    assert [(100, b"".join(map(frame_of, deliveries)))] == writes
+    assert {KEY: "3", BILLING: "b"} == member.versions
+    assert sum(len(frame_of(each)) for each in deliveries) == part.counters.counts["bytes_written"]
+    assert (2, 1) == (part.counters.counts["sent config_change"], part.counters.counts["sent config_snapshot"])
+
+
+@pytest.mark.parametrize(
+    ("error", "is_woken"), [(BlockingIOError(errno.EAGAIN, ""), True), (BrokenPipeError(errno.EPIPE, ""), False)]
+)
+async def test_a_write_that_fails_wakes_or_ends(
+    autojump_clock: MockClock, part: Part, monkeypatch: pytest.MonkeyPatch, error: OSError, is_woken: bool
+) -> None:
+    def write(fd: int, data: bytes) -> int:
+        raise error
+
+    monkeypatch.setattr("vortexd.realtime.fanout.os.write", write)
+    member, delivery = several(part), change()
+    part.outgoing.put(member, delivery)
+    await part.run()
+
+    assert ([(member, b"", b"", [delivery])] if is_woken else []) == part.lot.woken
+    assert ([] if is_woken else [(member, CloseReason.LOST)]) == part.lot.ended
+    assert ("1", 0) == (member.version, part.counters.counts["sent config_change"])
+
+
+async def test_a_short_write_of_several_frames_wakes_with_the_rest(
+    autojump_clock: MockClock, part: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vortexd.realtime.fanout.os.write", lambda fd, data: 7)
+    member, delivery = several(part), change()
+    part.outgoing.put(member, delivery)
+    await part.run()
+
+    assert [(member, b"", frame_of(delivery)[7:], ())] == part.lot.woken
+    assert ("2", 7) == (member.version, part.counters.counts["bytes_written"])
+
+
+async def test_other_tasks_run_between_connections_with_several_keys(
+    autojump_clock: MockClock, part: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "_GATHERED_AT_ONCE", 2)
+    rounds, at = Rounds.counting(), []
+
+    def write(fd: int, data: bytes) -> int:
+        at.append(rounds.count)
+        return len(data)
+
+    monkeypatch.setattr("vortexd.realtime.fanout.os.write", write)
+    delivery = change()
+    for member in [several(part) for _ in range(5)]:
+        part.outgoing.put(member, delivery)
+    await part.run()
+
+    assert [2, 2, 1] == [at.count(each) for each in dict.fromkeys(at)]

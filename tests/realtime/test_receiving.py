@@ -1,0 +1,226 @@
+"""What parked connections send: pongs of many at once, and anything else of a few in each round of the loop."""
+
+import os
+import select
+import socket
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from tests.fakes import FakeMetrics
+from vortexd.protocol.close import CloseReason
+from vortexd.realtime import receiving
+from vortexd.realtime.parked import Parked
+from vortexd.realtime.receiving import Receiving
+
+from . import both_sockets
+from .lot import PONG, FakeLot
+
+
+class Part:
+    """A receiver with real sockets, and a lot that a test controls."""
+
+    def __init__(self, name: str) -> None:
+        self.lot, self.counters = FakeLot(), FakeMetrics()
+        self.epoll = select.epoll()
+        self.answers: list[tuple[float, int]] = []
+        self.clients: list[socket.socket] = []
+        self.ours: list[socket.socket] = []
+        self.receiving = Receiving(
+            self.lot,
+            self.epoll,
+            both_sockets.made(name),
+            self.counters,
+            cast(Any, self),
+            lambda pinged, count: self.answers.append((pinged, count)),
+        )
+
+    def silent_for(self, _: object) -> float:
+        """Every ack comes too soon, so it wakes. Acks have tests of their own in test_reports.py."""
+        return 0.0
+
+    def park(self, pinged: float | None = None) -> Parked:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        parked = self.lot.add(fd=ours.fileno())
+        parked.pinged = pinged
+        self.epoll.register(ours, select.EPOLLIN | select.EPOLLRDHUP)
+        self.ours.append(ours)
+        self.clients.append(theirs)
+        return parked
+
+    def close(self) -> None:
+        for each in (*self.ours, *self.clients):
+            each.close()
+        self.epoll.close()
+
+
+@pytest.fixture(params=both_sockets.NAMES)
+async def part(request: pytest.FixtureRequest) -> AsyncIterator[Part]:
+    made = Part(request.param)
+    yield made
+    made.close()
+
+
+async def run(part: Part, seconds: float = 1.0) -> None:
+    with trio.move_on_after(seconds):
+        await part.receiving.run()
+
+
+async def test_pongs_are_counted_by_the_time_of_their_heartbeat(autojump_clock: MockClock, part: Part) -> None:
+    members = [part.park(pinged) for pinged in (1.0, 2.0, 1.0)]
+    for each in part.clients:
+        each.send(PONG)
+    part.receiving._receive_some()
+
+    assert [None] * 3 == [each.pinged for each in members]
+    assert [(1.0, 2), (2.0, 1)] == sorted(part.answers)
+    assert (3, 18) == (part.counters.counts["heartbeat_answered"], part.counters.counts["bytes_read"])
+    assert ([], []) == (part.lot.woken, part.lot.ended)
+
+
+async def test_a_pong_that_nobody_expects_wakes(autojump_clock: MockClock, part: Part) -> None:
+    parked = part.park()
+    part.clients[0].send(PONG)
+    part.receiving._receive_some()
+
+    assert [(parked, PONG, b"", ())] == part.lot.woken
+    assert [] == part.answers
+
+
+@pytest.mark.parametrize("pinged", [None, 1.0])
+async def test_anything_else_wakes_with_what_was_received(
+    autojump_clock: MockClock, part: Part, pinged: float | None
+) -> None:
+    parked = part.park(pinged)
+    part.clients[0].send(PONG + b"more")
+    part.receiving._receive_some()
+
+    assert [(parked, PONG + b"more", b"", ())] == part.lot.woken
+    # It is unanswered: the tasks see for themselves that the client is alive.
+    assert (pinged, []) == (parked.pinged, part.answers)
+
+
+@pytest.mark.parametrize("pinged", [None, 1.0])
+async def test_the_end_of_a_connection_ends_it(autojump_clock: MockClock, part: Part, pinged: float | None) -> None:
+    parked = part.park(pinged)
+    part.clients[0].close()
+    part.receiving._receive_some()
+
+    assert ([(parked, CloseReason.LOST)], []) == (part.lot.ended, part.lot.woken)
+
+
+async def test_a_round_handles_a_few_that_have_more_to_say_and_the_next_ones_handle_the_rest(
+    autojump_clock: MockClock, part: Part
+) -> None:
+    most = receiving._HEARD_AT_ONCE
+    for number in range(3 * most):
+        part.park(1.0 if number % 2 else None)
+    for each in part.clients:
+        each.send(b"hello")
+    woken = []
+    for _ in range(4):
+        part.receiving._receive_some()
+        woken.append(len(part.lot.woken))
+        for parked, *_ in part.lot.woken:
+            if parked.fd not in part.lot.parked and parked.instance is None:
+                parked.instance = cast(Any, "unregistered")
+                part.epoll.unregister(parked.fd)
+
+    assert [most, 2 * most, 3 * most, 3 * most] == woken
+    assert {b"hello"} == {received for _, received, *_ in part.lot.woken}
+
+
+async def test_pongs_are_read_however_many_have_more_to_say(autojump_clock: MockClock, part: Part) -> None:
+    """The limit of the others doesn't count pongs."""
+    members = [part.park(1.0) for _ in range(40)]
+    for number, each in enumerate(part.clients):
+        each.send(b"hello" if number % 10 == 9 else PONG)
+    part.receiving._receive_some()
+
+    assert [(1.0, 36)] == part.answers
+    assert members[9::10] == [each for each, *_ in part.lot.woken]
+
+
+async def test_a_socket_with_nothing_to_read_is_left_alone(autojump_clock: MockClock, part: Part) -> None:
+    parked = part.park(1.0)
+    assert 0 == part.receiving._receive_pongs([parked])
+    part.receiving.receive(parked)
+
+    assert ([], [], [], 1.0) == (part.lot.woken, part.lot.ended, part.answers, parked.pinged)
+
+
+async def test_one_connection_can_be_read_by_itself(autojump_clock: MockClock, part: Part) -> None:
+    parked = part.park(1.0)
+    part.clients[0].send(PONG)
+    part.receiving.receive(parked)
+
+    assert (None, [(1.0, 1)]) == (parked.pinged, part.answers)
+    assert (1, 6) == (part.counters.counts["heartbeat_answered"], part.counters.counts["bytes_read"])
+
+
+async def test_a_descriptor_that_is_not_in_the_lot_is_skipped(autojump_clock: MockClock, part: Part) -> None:
+    parked, other = part.park(), part.park()
+    del part.lot.parked[parked.fd]
+    for each in part.clients:
+        each.send(b"hello")
+    part.receiving._receive_some()
+
+    assert [other] == [each for each, *_ in part.lot.woken]
+    assert b"hello" == os.read(parked.fd, 100)
+
+
+# After pongs, the loop pauses, so that it takes many in one round.
+
+
+async def test_pongs_alone_cause_a_pause_and_messages_none(autojump_clock: MockClock, part: Part) -> None:
+    assert not part.receiving._receive_some()
+    for pinged, data, pauses in ((1.0, PONG, True), (None, b"hello", False), (1.0, b"hello", False)):
+        parked = part.park(pinged)
+        part.clients[-1].send(data)
+        assert pauses is part.receiving._receive_some()
+        part.epoll.unregister(parked.fd)
+
+
+async def test_pongs_beside_a_message_cause_no_pause(autojump_clock: MockClock, part: Part) -> None:
+    part.park(1.0)
+    part.park()
+    part.clients[0].send(PONG)
+    part.clients[1].send(b"hello")
+
+    assert not part.receiving._receive_some()
+
+
+async def test_as_many_pongs_as_a_round_takes_cause_no_pause(
+    autojump_clock: MockClock, part: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "_READABLE_AT_ONCE", 3)
+    for _ in range(5):
+        part.park(1.0)
+    for each in part.clients:
+        each.send(PONG)
+
+    assert [False, True] == [part.receiving._receive_some() for _ in range(2)]
+    assert [(1.0, 3), (1.0, 2)] == part.answers
+
+
+async def test_the_pause_is_a_few_milliseconds_in_which_pongs_gather(autojump_clock: MockClock, part: Part) -> None:
+    for _ in range(3):
+        part.park(1.0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run, part)
+        part.clients[0].send(PONG)
+        await wait_all_tasks_blocked()
+        assert [(1.0, 1)] == part.answers
+        part.clients[1].send(PONG)
+        part.clients[2].send(PONG)
+        await trio.sleep(0.0049)
+        await wait_all_tasks_blocked()
+        assert [(1.0, 1)] == part.answers
+        await trio.sleep(0.0002)
+        await wait_all_tasks_blocked()
+
+        assert [(1.0, 1), (1.0, 2)] == part.answers

@@ -1,0 +1,163 @@
+"""Receives from parked connections: pongs of many clients at once, acks, and the end of connections.
+
+The epoll of the lot reports the sockets that have something to read. If a client has sent anything else than a pong or an
+ack, the lot wakes its connection.
+"""
+
+import select
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import trio
+
+from ..protocol.close import CloseReason
+from ..protocol.deflate import Deflate
+from ..protocol.frames import is_pong
+from .inbound import sole_text
+from .parked import Lot, Parked
+from .reports import Reports
+from .session import Acknowledge, Session
+from .sockets import Sockets, receive
+
+# An ack takes about 60 microseconds and a waking connection about 300, and thousands of acks arrive at once after a change.
+# So only so many connections that have sent something else than a pong are handled before other tasks run.
+_HEARD_AT_ONCE = 8
+# A pong takes a few microseconds.
+_READABLE_AT_ONCE = 128
+# After pongs, more pongs are about to arrive. They wait for so many seconds, so that one round of the event loop takes many.
+_PONG_PAUSE = 0.005
+# The largest ack in bytes that is handled without tasks, and the least seconds between two acks of a client.
+_ACK_BYTES = 2_048
+_ACK_PAUSE = 0.1
+
+
+class Counters(Protocol):
+    """The metrics of what is received."""
+
+    def bytes_read(self, count: int) -> None: ...
+    def heartbeat_answered(self, seconds: float, count: int = 1) -> None: ...
+    def message_received(self, kind: str) -> None: ...
+
+
+class Receiving:
+    """The receiver of a lot.
+
+    Args:
+        epoll: Reports the connections of the lot.
+        reports: Receives acks.
+        answered: Called with the time of a heartbeat and the number of clients that have answered it.
+    """
+
+    def __init__(
+        self,
+        lot: Lot,
+        epoll: select.epoll,
+        sockets: Sockets,
+        counters: Counters,
+        reports: Reports,
+        answered: Callable[[float, int], None],
+    ) -> None:
+        self._lot = lot
+        self._epoll = epoll
+        self._sockets = sockets
+        self._counters = counters
+        self._reports = reports
+        self._answered = answered
+
+    async def run(self) -> None:
+        """Receive what has arrived. Never returns."""
+        while True:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            if self._receive_some():
+                await trio.sleep(_PONG_PAUSE)
+
+    def _receive_some(self) -> bool:
+        """Receive from some connections. What is left is reported again.
+
+        Returns whether nothing but pongs was there, and not so many that more are certain to be there.
+        """
+        answering: list[Parked] = []
+        others: list[Parked] = []
+        for fd, _ in self._epoll.poll(0, _READABLE_AT_ONCE):
+            if (parked := self._lot.parked_at(fd)) is not None:
+                (others if parked.pinged is None else answering).append(parked)
+        left = _HEARD_AT_ONCE
+        if answering:
+            left -= self._receive_pongs(answering)
+        for parked in others[:left]:
+            # Handling an earlier connection may have removed this one from the lot.
+            if parked in self._lot:
+                self.receive(parked)
+        return left == _HEARD_AT_ONCE and not others and 0 < len(answering) < _READABLE_AT_ONCE
+
+    def _receive_pongs(self, answering: Sequence[Parked]) -> int:
+        """Receive from connections that pongs are expected from. Returns how many have sent something else."""
+        descriptors = [each.fd for each in answering]
+        taken, size, exceptions = self._sockets.receive_pongs(descriptors, _HEARD_AT_ONCE)
+        other = {index for index, _ in exceptions}
+        # Many clients got their heartbeat at the same time.
+        counts: dict[float, int] = {}
+        for index, parked in enumerate(answering[:taken]):
+            if index not in other and parked.pinged is not None:
+                counts[parked.pinged] = counts.get(parked.pinged, 0) + 1
+                parked.pinged = None
+        now = trio.current_time()
+        for pinged, count in counts.items():
+            self._answered(pinged, count)
+            self._counters.heartbeat_answered(now - pinged, count)
+        self._counters.bytes_read(size)
+        heard = 0
+        for index, data in exceptions:
+            if data is not None:
+                heard += 1
+                self._handle(answering[index], data)
+        return heard
+
+    def receive(self, parked: Parked) -> None:
+        """Receive from one connection, and handle what it has sent."""
+        data = receive(parked.fd)
+        if data is None:
+            return
+        if parked.pinged is not None and is_pong(data):
+            self._counters.bytes_read(len(data))
+            self._counters.heartbeat_answered(trio.current_time() - parked.pinged)
+            self._note_life(parked)
+        else:
+            self._handle(parked, data)
+
+    def _handle(self, parked: Parked, data: bytes) -> None:
+        """Handle data that isn't the pong of a heartbeat. This removes no other connection from the lot."""
+        if not data:
+            self._lot.end(parked, CloseReason.LOST)
+        elif not self._acknowledge(parked, data):
+            self._lot.wake(parked, received=data)
+
+    def _acknowledge(self, parked: Parked, data: bytes) -> bool:
+        """Handle these bytes, if they are exactly one ack. Returns whether they were.
+
+        After each change, every client sends an ack. Tasks for all of them would fragment the heap.
+        """
+        # The pause is at least the time that one message takes by the limit of messages. So this path keeps that limit, too.
+        pause = max(_ACK_PAUSE, 1 / parked.settings.messages_per_second)
+        if len(data) > _ACK_BYTES or self._reports.silent_for(parked.instance) < pause:
+            return False
+        bits = parked.window_bits
+        text = sole_text(data, [] if bits is None else [Deflate(parked.settings.message_bytes, bits)])
+        if text is None:
+            return False
+        match Session(parked.key, parked.settings).receive(text, trio.current_time(), ""):
+            case (Acknowledge(key=key) as said,) if key == parked.key:
+                pass
+            case _:
+                return False
+        if not self._reports.take(parked.instance, parked.admission, said):
+            return False
+        self._counters.message_received(Acknowledge.kind)
+        self._note_life(parked)
+        return True
+
+    def _note_life(self, parked: Parked) -> None:
+        """Record a sign of life: any frame of the client answers its last heartbeat."""
+        if parked.pinged is not None:
+            self._answered(parked.pinged, 1)
+            parked.pinged = None
