@@ -30,7 +30,7 @@ def broken(line: int | None) -> BrokenFile:
 
 
 def config(key: Key = KEY) -> Config:
-    return Config(key, "0" * 16, {}, b"{}", ())
+    return Config(key, "0" * 16, b"{}", ())
 
 
 # Keys.

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import attrs
 import jsonschema_rs
 import pytest
 
@@ -145,7 +146,7 @@ def test_a_suffix_of_a_profile_with_a_hyphen_is_not_described() -> None:
 def environment_body(media_type: str) -> dict[str, Any]:
     sources = (PropertySource("file:/c/x.yml", {"a": 1, "b": None, "c": "x"}, {"a": (3, 5)}),)
     made = config(KEY, {})
-    made = type(made)(made.key, made.version, made.document, made.body, sources)
+    made = attrs.evolve(made, sources=sources)
     found: dict[str, Any] = json.loads(environment(made, ConfigRequest(Form.ENVIRONMENT, "orders", "dev"), media_type))
     return found
 

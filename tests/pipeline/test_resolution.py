@@ -5,8 +5,8 @@ import pytest
 
 from vortexd.core.diff import patch_between
 from vortexd.core.model import Config, Files, Key, PropertySource, Tree
+from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
-from vortexd.encryption.keys import OneKey
 from vortexd.pipeline import resolution
 from vortexd.pipeline.resolution import Resolution
 from vortexd.pipeline.state import State
@@ -19,6 +19,8 @@ GOOD = {"application.yml": b"s: '{cipher}a'\nt: 1", "shop.yml": b"a: '{cipher}b'
 
 class Counting:
     """An encryptor that notes what it decrypts."""
+
+    public_key = None
 
     def __init__(self) -> None:
         self.decrypted: list[str] = []

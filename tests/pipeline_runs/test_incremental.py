@@ -14,9 +14,8 @@ from jsonpatch import apply_patch
 
 from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.core.model import Config, Edits, Files, Key, Origin, PropertySource, Tree
-from vortexd.encryption.ciphers import Undecryptable
+from vortexd.encryption.contract import OneKey, Undecryptable
 from vortexd.encryption.decryptor import Decryptor
-from vortexd.encryption.keys import OneKey
 from vortexd.pipeline.broadcast import Delivery
 from vortexd.pipeline.state import State
 from vortexd.resolve.tree import parse_tree
@@ -27,6 +26,8 @@ from ..wiring import Wired
 
 class Backwards:
     """An encryptor whose ciphertexts are the texts backwards."""
+
+    public_key = None
 
     def encrypt(self, text: str) -> str:
         return text[::-1]
@@ -210,7 +211,7 @@ class World:
             if origin is not None and self.depth is not None and self.depth > 1:
                 edits = Edits(self.commit, dict(self.edits.get(label, {})), self.depth)
             kept = self.kept[label, layer] = Files(
-                dict(contents), dict(reasons), f"root{layer}:/", self.locations, origin and origin.commit, origin,
+                dict(contents), dict(reasons), f"root{layer}:/", self.locations, origin.commit if origin else None, origin,
                 group=layer, edits=edits,
             )  # fmt: skip
         return kept

@@ -20,9 +20,10 @@ def parsed(files: Files, before: ParsedFiles | None = None) -> ParsedFiles:
     return parse_tree(Tree({"main": files}), FormatSettings(), former).labels["main"]
 
 
-def found(before: ParsedFiles, after: ParsedFiles) -> frozenset[str] | None:
-    """The altered stems; empty if there are none."""
-    return alterations({"main": before}, {"main": after}).stems.get("main", frozenset())
+def found(before: ParsedFiles, after: ParsedFiles) -> set[str] | None:
+    """The altered stems; empty if there are none, and None if all may be altered."""
+    stems = alterations({"main": before}, {"main": after}).stems.get("main", frozenset())
+    return None if stems is None else set(stems)
 
 
 def changed(before: ParsedFiles, **contents: bytes | None) -> ParsedFiles:
