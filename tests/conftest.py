@@ -1,6 +1,5 @@
 """Fixtures and settings for all tests."""
 
-import os
 import signal
 
 import pytest
@@ -8,6 +7,7 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 from .collecting import require_different_ids
+from .examples import IS_RANDOM, examples
 
 # These machines are shared: how long an example takes says nothing about the code.
 # Each run tries the same examples, so that a run says something about the change. .ci/extended looks for new ones.
@@ -15,7 +15,8 @@ settings.register_profile(
     "vortexd",
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
-    derandomize=not os.environ.get("VORTEXD_RANDOM"),
+    derandomize=not IS_RANDOM,
+    max_examples=examples(100),
 )
 settings.load_profile("vortexd")
 

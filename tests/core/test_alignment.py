@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from vortexd.core.alignment import Alignment, align
 from vortexd.core.effort import MAX_DEPTH, Effort
 from vortexd.core.model import Json
@@ -37,7 +38,7 @@ def shown(made: Alignment) -> tuple[list[tuple[int, int]], list[tuple[int, int]]
     )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(old=st.lists(ELEMENTS, max_size=12), new=st.lists(ELEMENTS, max_size=12), units=st.integers(0, 20_000))
 def test_every_element_has_one_fate(old: list[Any], new: list[Any], units: int) -> None:
     made = align(old, new, entered(units))

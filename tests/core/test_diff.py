@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from vortexd.core import diff as diff_module
 from vortexd.core.alignment import Alignment
 from vortexd.core.diff import diff, is_same, patch_between, steps
@@ -46,7 +47,7 @@ def applied(old: dict[str, Any], operations: list[dict[str, Any]]) -> bytes:
     return encode(jsonpatch.JsonPatch(wire).apply(orjson.loads(encode(old))))
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(400), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(old=DOCUMENTS, new=DOCUMENTS)
 def test_R21_the_patch_leads_to_the_new_document_exactly(old: dict[str, Any], new: dict[str, Any]) -> None:
     operations = diff(old, new)
@@ -86,7 +87,7 @@ def edited_list(data: st.DataObject, old: list[Any], elements: st.SearchStrategy
     return new
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(data=st.data(), old=st.lists(SCALARS, max_size=12))
 def test_R21_an_edited_list_is_led_to_exactly(data: st.DataObject, old: list[Any]) -> None:
     new = edited_list(data, old, SCALARS)
@@ -94,7 +95,7 @@ def test_R21_an_edited_list_is_led_to_exactly(data: st.DataObject, old: list[Any
     assert encode({"list": new}) == applied({"list": old}, diff({"list": old}, {"list": new}))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), old=st.lists(VALUES, max_size=12))
 def test_R21_a_list_with_edits_within_its_elements_is_led_to_exactly(data: st.DataObject, old: list[Any]) -> None:
     new = edited_list(data, old, VALUES)
@@ -104,7 +105,7 @@ def test_R21_a_list_with_edits_within_its_elements_is_led_to_exactly(data: st.Da
     assert (encode(old) == encode(new)) == (operations == [])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(old=st.lists(st.sampled_from("abcdefgh"), max_size=40), new=st.permutations("aabbcdefghhhij"))
 def test_R21_elements_that_move_between_repeated_ones_are_led_to_exactly(old: list[str], new: list[str]) -> None:
     # Long, so that a move pays.
@@ -114,7 +115,7 @@ def test_R21_elements_that_move_between_repeated_ones_are_led_to_exactly(old: li
     assert encode({"list": after}) == applied({"list": before}, diff({"list": before}, {"list": after}))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(old=DOCUMENTS, new=DOCUMENTS)
 def test_M19_operations_hold_new_values_only(old: dict[str, Any], new: dict[str, Any]) -> None:
     for operation in diff(old, new):
@@ -434,7 +435,7 @@ def test_patches_of_long_lists_are_no_longer_than_those_of_jsonpatch(old: list[A
     assert len(orjson.dumps(ours)) < len(orjson.dumps(new)) / 20
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), old=st.lists(st.builds(package, st.integers(0, 10**6)), max_size=10))
 def test_patches_of_short_lists_are_not_twice_as_long_as_those_of_jsonpatch(
     data: st.DataObject, old: list[Any]

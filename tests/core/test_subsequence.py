@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from vortexd.core.effort import Effort
 from vortexd.core.subsequence import common_subsequence, longest_ascending
 
@@ -34,7 +35,7 @@ def pairs(old: list[int], new: list[int], units: int = ENDLESS) -> list[tuple[in
     return found
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(old=NUMBERS, new=NUMBERS)
 def test_with_few_edits_as_much_is_found_as_there_is(old: list[int], new: list[int]) -> None:
     assert longest(old, new) == len(pairs(old, new))

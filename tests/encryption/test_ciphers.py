@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from vortexd.encryption.ciphers import AesEncryptor, RsaEncryptor, derive_key
 from vortexd.encryption.contract import Encryptor, Undecryptable
 
@@ -46,7 +47,7 @@ def test_what_spring_wrote_is_read(vector: dict[str, str | bool]) -> None:
 
 
 @each_form
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(text=st.text())
 def test_what_is_encrypted_is_decrypted(encryptor: Encryptor, text: str) -> None:
     assert text == encryptor.decrypt(encryptor.encrypt(text))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from vortexd.core import names
 from vortexd.core.errors import InvalidName
 from vortexd.http import schemas
@@ -24,7 +25,7 @@ def is_taken(gate: Callable[[str], str], text: str) -> bool:
     return True
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=examples(1_000))
 @given(TEXTS)
 @pytest.mark.parametrize(
     ("schema", "gate"),

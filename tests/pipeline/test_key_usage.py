@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from vortexd.core.errors import UnknownLabel
 from vortexd.core.model import Change, Files, Key, Tree
 from vortexd.core.patterns import Pattern, parse_pattern
@@ -160,7 +161,7 @@ def apply(used: Used, model: Model, name: str, *arguments: Any) -> None:
             used.publish()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(operations, max_size=30), st.integers(0, 2))
 def test_all_views_of_what_is_in_use_agree_whatever_the_order(steps: Sequence[tuple[Any, ...]], idle_keys: int) -> None:
     used, model = Used(idle_keys), Model()

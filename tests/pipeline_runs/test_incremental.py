@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonpatch import apply_patch
 
+from tests.examples import examples
 from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.core.model import Config, Edits, Files, Key, Origin, PropertySource, Tree
 from vortexd.encryption.contract import OneKey, Undecryptable
@@ -351,7 +352,7 @@ async def _inline(function: Callable[..., Any], *arguments: object, **_: object)
 
 
 @given(st.lists(STEPS, max_size=30), st.sampled_from(LOCATIONS), st.sampled_from((None, 3)))
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=examples(250))
 def test_each_publication_leads_to_what_a_full_resolution_leads_to(
     steps: list[tuple[Any, ...]], locations: tuple[str, ...], depth: int | None
 ) -> None:

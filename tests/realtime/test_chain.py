@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from tests.examples import examples
 from vortexd.core.model import Key
 from vortexd.pipeline.broadcast import Delivery
 from vortexd.pipeline.encoder import Payload
@@ -270,7 +271,7 @@ class ChainMachine(RuleBasedStateMachine):
 
 
 TestChain = ChainMachine.TestCase
-TestChain.settings = settings(max_examples=400, stateful_step_count=40, deadline=None)
+TestChain.settings = settings(max_examples=examples(400), stateful_step_count=40, deadline=None)
 
 
 # The rule.

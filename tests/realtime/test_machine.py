@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from wsproto.utilities import LocalProtocolError
 
+from tests.examples import examples
 from tests.fakes import KEY, Client
 from vortexd.core.model import Key
 from vortexd.protocol.close import CloseReason
@@ -111,7 +112,7 @@ class SessionMachine(RuleBasedStateMachine):
 
 
 TestSession = SessionMachine.TestCase
-TestSession.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestSession.settings = settings(max_examples=examples(200), stateful_step_count=40, deadline=None)
 
 
 STEPS = st.lists(
@@ -193,7 +194,7 @@ def check_chain(said: list[dict[str, Any]]) -> None:
 
 
 @given(steps=STEPS)
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_one_client_does_its_chain_holds_and_the_witness_sees_all(steps: list[tuple[str, Any]]) -> None:
     async def main() -> None:
         async with trio.open_nursery() as nursery:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from vortexd.core.errors import FormatError
 from vortexd.resolve.formats import EXTENSIONS, extension, parse
 from vortexd.resolve.nest import effective_document
@@ -47,7 +48,7 @@ def test_any_bytes_parse_or_are_refused(kind: str, content: bytes) -> None:
 @given(
     st.sampled_from(EXTENSIONS), st.text(st.sampled_from("{}[]:,-?&*!|>%@'\"#\\=.~<u0d8e1_ \n\tabe\u2028"), max_size=60)
 )
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @example("properties", "\\\na")
 @example("yml", "%YAML 1.99999999999999999999\n---\na")
 @example("yml", "%YAML 9.1\n---\na")

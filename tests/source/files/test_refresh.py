@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.examples import examples
 from vortexd.core.model import Tree
 from vortexd.source.files import directory, refresh, watching
 from vortexd.source.files.refresh import Known, Name, refreshed
@@ -376,7 +377,7 @@ class Running:
 
 
 @given(st.lists(STEPS, max_size=20))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 def test_events_alone_lead_to_what_a_full_scan_finds(steps: list[tuple[str, str, str]]) -> None:
     """The scans at intervals would find a missed change. Here they don't come."""
     root: Path
