@@ -8,7 +8,6 @@ import pytest
 from vortexd.core.errors import FormatError
 from vortexd.core.model import Edits, Files, Former, Origin, Tree
 from vortexd.resolve.alterations import alterations
-from vortexd.resolve.stems import stem
 from vortexd.resolve.tree import Fallback, ParsedFiles, parse_tree
 from vortexd.settings.formats import FormatSettings
 
@@ -35,14 +34,6 @@ def changed(before: ParsedFiles, **contents: bytes | None) -> ParsedFiles:
 @pytest.fixture
 def before() -> ParsedFiles:
     return parsed(Files(GOOD))
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [("a.yml", "a"), ("a.b/c.json", "a.b/c"), ("a.txt", "a.txt"), ("a", "a"), (".yml", ""), ("a.yml.yml", "a.yml")],
-)
-def test_a_stem_is_a_path_without_a_known_extension(path: str, expected: str) -> None:
-    assert expected == stem(path)
 
 
 @pytest.mark.parametrize(
