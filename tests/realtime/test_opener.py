@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.fakes import KEY, Client
@@ -82,10 +83,14 @@ async def test_a_key_in_use_is_served_at_once_and_the_connection_is_parked(quick
 
 async def test_it_is_counted_listed_and_released_as_any_other_connection(quick: Quick) -> None:
     await quick.use()
-    _, client, _ = quick.knock("/ws/orders/dev?instance=one")
+    with capture_logs() as logs:
+        _, client, _ = quick.knock("/ws/orders/dev?instance=one")
     one = next(each for each in quick.wire.server.connected() if each.is_parked)
 
     assert (KEY, "one", "192.0.2.1", ID) == (one.key, one.instance.name, one.instance.host, one.instance.connection)
+    assert ("connection opening", str(KEY), ID, "192.0.2.1") == tuple(
+        logs[0][name] for name in ("event", "key", "connection", "peer")
+    )
     assert 2 == quick.wire.metrics.counts["connection_opened"]
     assert 2 == quick.wire.metrics.counts["sent config_snapshot"]
     await client.stream.aclose()

@@ -236,6 +236,13 @@ class WebSocketServer:
             peer.close()
             self._leave(sender.host)
             return True
+        log.debug(
+            "connection opening",
+            key=str(client.key),
+            principal=client.admission.name,
+            connection=connection_id,
+            peer=sender.host or "unix",
+        )
         self._keys.hold(client.key)
         if written:
             self._counters.sent(delivery.kind)
