@@ -158,6 +158,16 @@ async def test_a_client_that_does_not_answer_in_time_is_closed_and_the_others_go
     assert [[100, 101, 102], [100, 102]] == part.written
 
 
+async def test_a_client_whose_time_for_the_answer_is_not_over_is_neither_closed_nor_written_to(
+    autojump_clock: MockClock, part: Part
+) -> None:
+    parked = part.park(4.0)
+    parked.pinged = 3.9
+    await at(4.4)
+
+    assert ([], [], []) == (part.written, part.lot.closed, part.received)
+
+
 async def test_an_answer_that_has_arrived_without_being_read_counts(autojump_clock: MockClock, part: Part) -> None:
     parked = part.park(4.0)
     part.late.append(parked)

@@ -173,6 +173,27 @@ async def test_a_descriptor_that_is_not_in_the_lot_is_skipped(autojump_clock: Mo
     assert b"hello" == os.read(parked.fd, 100)
 
 
+async def test_a_connection_that_left_while_another_was_handled_is_left_alone(
+    autojump_clock: MockClock, part: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = [part.park(), part.park()]
+    for each in part.clients:
+        each.send(b"hello")
+    wake = part.lot.wake
+
+    def wake_both(parked: Parked, received: bytes = b"") -> object:
+        [other] = [each for each in members if each is not parked]
+        wake(other)
+        return wake(parked, received)
+
+    monkeypatch.setattr(part.lot, "wake", wake_both)
+    part.receiving._receive_some()
+
+    assert [b"", b"hello"] == [received for _, received, *_ in part.lot.woken]
+    # The bytes of the other one are still in its socket.
+    assert b"hello" == os.read(part.lot.woken[0][0].fd, 100)
+
+
 # After pongs, the loop pauses, so that it takes many in one round.
 
 

@@ -62,8 +62,6 @@ class PythonSockets:
         for index, descriptor in enumerate(descriptors):
             try:
                 written = write(descriptor, frame)
-            except BlockingIOError:
-                written = -errno.EAGAIN
             except OSError as error:
                 written = -(error.errno or errno.EIO)
             if written != size:
