@@ -3,7 +3,7 @@
 import attrs
 import pytest
 
-from vortexd.core.errors import FormatError, UnknownLabel
+from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.core.model import Edits, Files, Key, Origin, Tree
 from vortexd.pipeline.state import State, overrides_of
 from vortexd.resolve.tree import ParsedTree, parse_tree
@@ -136,3 +136,41 @@ def test_a_configuration_learns_when_its_state_was_committed() -> None:
     state.published.seconds = 7.0
 
     assert 7.0 == config.published.seconds
+
+
+@pytest.mark.parametrize(
+    ("files", "is_possible"),
+    [
+        ({"shop.yml": b"a: 1"}, True),
+        ({"shop.yml": b"a: [1, 2]"}, True),
+        ({"shop.properties": b"".join(b"l%d[9999]=x\n" % number for number in range(10))}, True),
+        ({"shop.properties": b"".join(b"l%d[9999]=x\n" % number for number in range(11))}, False),
+        ({"shop-dev.yml": b"spring.profiles.include: x"}, False),
+    ],
+)
+@pytest.mark.parametrize("overrides", [{}, {"z": "1"}, {"z[10001]": "1"}])
+def test_a_check_finds_what_makes_a_key_impossible(
+    files: dict[str, bytes], is_possible: bool, overrides: dict[str, str]
+) -> None:
+    state = attrs.evolve(
+        served(parse_tree(Tree({"main": Files(files)}), FormatSettings())), overrides=overrides_of(overrides)
+    )
+    key, errors = Key("shop", "dev", "main"), []
+    for function in (state.resolve, state.check):
+        try:
+            function(key)
+        except ResolveError as error:
+            errors.append(str(error))
+
+    assert (is_possible and "z[10001]" not in overrides) == (errors == [])
+    assert errors[:1] == errors[1:]
+
+
+def test_a_key_without_new_files_only_gets_the_new_commit() -> None:
+    first = served(parse_tree(Tree({"main": Files({"shop.yml": b"a: 1"}, revision="1")}), FormatSettings()))
+    second = served(parse_tree(Tree({"main": Files({"shop.yml": b"a: 1"}, revision="2")}), FormatSettings()))
+    config = first.resolve(Key("shop", "dev", "main"))
+
+    assert first.revised(config) is config
+    assert "2" == second.revised(config).revision
+    assert config.body is second.revised(config).body

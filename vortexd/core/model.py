@@ -254,6 +254,11 @@ class PropertySource:
         return self._parts
 
     @property
+    def has_lists(self) -> bool:
+        """Whether a key has a list index."""
+        return any("[" in key for key in self.values)
+
+    @property
     def raw(self) -> Mapping[str, Scalar]:
         """The values as the file has them. As long as the file is unchanged, this is the same object."""
         return self.values if self.encrypted is None else self.encrypted

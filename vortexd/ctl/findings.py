@@ -140,7 +140,7 @@ def _unresolvable(
     state = State(sound, parsed.default_label, decryptor, overrides)
     for key in keys:
         try:
-            state.resolve(key)
+            state.check(key)
         except ResolveError as error:
             reason = error.reason if error.path else f"{error.reason} (for {key})"
             yield Finding(error.path or "", 0, 0, reason)

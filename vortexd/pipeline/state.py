@@ -90,6 +90,14 @@ class State:
         revision = _revision(selected.labels)
         return Config(selected.key, version_of(body), body, sources, revision, origin, self.published, reads)
 
+    def check(self, key: Key) -> None:
+        """Check that a key can be resolved, with as little work as possible. Raises the errors of `resolve`."""
+        selected = self.select(key)
+        sources = self.with_overrides(selected.sources)
+        # Only the indexes of lists can make a document impossible, and decrypting adds none.
+        if any(source.has_lists for source in sources):
+            effective_document(sources)
+
     def with_overrides(self, sources: tuple[PropertySource, ...]) -> tuple[PropertySource, ...]:
         """Return property sources with the overrides above them."""
         return sources if self.overrides is None else (self.overrides, *sources)

@@ -5,7 +5,9 @@ limits, even when it is written out with aliases expanded. No result contains te
 """
 
 import re
+import sys
 from collections.abc import Iterator
+from functools import lru_cache
 
 from ..core.errors import FormatError
 from ..core.model import Scalar
@@ -101,12 +103,19 @@ def flatten(root: Node, budget: Budget, depth: int) -> tuple[Values, Origins]:
             else:
                 value = ""
             budget.charge(key, value, node.line, node.column)
+            # Many files have the same keys, at the same places. They share the texts and the places.
+            key = sys.intern(key)
             values[key] = value
             if node.line is not None and node.column is not None:
-                origins[key] = node.line, node.column
+                origins[key] = _place(node.line, node.column)
         else:
             stack.pop()
     return values, origins
+
+
+@lru_cache(maxsize=8_192)
+def _place(line: int, column: int) -> tuple[int, int]:
+    return line, column
 
 
 def is_nothing(root: Node) -> bool:

@@ -41,8 +41,8 @@ class FilesSettings(SourceSettings):
     scan_interval: float = seconds(
         5.0,
         0.1,
-        doc="Seconds between scans. A scan compares all files with the published state. Events of the kernel "
-        "only make it come sooner.",
+        doc="Seconds between scans. A scan compares all files with the published state. Between scans vortexd looks "
+        "only at the files that the kernel reports as changed.",
     )
     quiet: float = seconds(0.1, 0, doc="Seconds without a change before vortexd publishes a new state.")
     quiet_one_file: float = seconds(
