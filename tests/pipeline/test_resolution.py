@@ -25,6 +25,8 @@ class Counting:
     def __init__(self) -> None:
         self.decrypted: list[str] = []
 
+    public_key = None
+
     def encrypt(self, text: str) -> str:
         return text
 

@@ -383,7 +383,7 @@ def test_events_alone_lead_to_what_a_full_scan_finds(steps: list[tuple[str, str,
     root: Path
 
     async def main() -> None:
-        running = Running(root)
+        running = Running(place)
         with mock.patch.object(watching, "Watches", return_value=running.kernel):
             running.source = FilesSource(running.settings, Path("/"))
         async with trio.open_nursery() as nursery:
@@ -391,7 +391,7 @@ def test_events_alone_lead_to_what_a_full_scan_finds(steps: list[tuple[str, str,
             await wait_all_tasks_blocked()
             for number, (kind, one, other) in enumerate(steps):
                 try:
-                    _step(root, kind, one, other, number)
+                    _step(place, kind, one, other, number)
                 except OSError:
                     continue
                 if kind == "look":
@@ -405,8 +405,8 @@ def test_events_alone_lead_to_what_a_full_scan_finds(steps: list[tuple[str, str,
         await trio.lowlevel.checkpoint()
         return function(*arguments)
 
-    with tempfile.TemporaryDirectory() as place, mock.patch.object(trio.to_thread, "run_sync", inline):
-        root = Path(place, "config")
-        (root / "team").mkdir(parents=True)
-        (root / "shop.yml").write_text("a: 1")
+    with tempfile.TemporaryDirectory() as temporary, mock.patch.object(trio.to_thread, "run_sync", inline):
+        place = Path(temporary, "config")
+        (place / "team").mkdir(parents=True)
+        (place / "shop.yml").write_text("a: 1")
         trio.run(main, clock=MockClock(autojump_threshold=0))
