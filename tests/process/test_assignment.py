@@ -11,9 +11,8 @@ import attrs
 import orjson
 import pytest
 
-from vortexd.process.assignment import WorkerAssignment, take_assignment
+from vortexd.process.assignment import VARIABLE, WorkerAssignment, take_assignment
 from vortexd.process.peers import WorkerSlot
-from vortexd.process.supervisor import VARIABLE
 from vortexd.settings.root import Settings
 from vortexd.settings.server import ServerSettings
 
