@@ -2,7 +2,7 @@
 
 import argparse
 
-from . import git, globs, http, lists, push, recover, registry, save, silent, slow, storm, tls, writers
+from . import git, globs, http, lists, push, recover, registry, save, silent, slow, start, storm, tls, writers
 
 BENCHMARKS = {
     "git": git,
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "save": save,
     "silent": silent,
     "slow": slow,
+    "start": start,
     "storm": storm,
     "tls": tls,
     "writers": writers,

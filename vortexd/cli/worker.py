@@ -9,7 +9,7 @@ Its supervisor ends it; if the supervisor has gone, the worker ends by itself. I
 import os
 import sys
 
-from ..process import early_signals
+from ..process import early_signals, imports
 
 # The modules that every worker needs.
 _MODULES = ("vortexd.daemon",)
@@ -18,11 +18,12 @@ _MODULES = ("vortexd.daemon",)
 def main() -> int:
     """Run a worker, and return its exit status."""
     early_signals.begin_worker()
-    import structlog
+    with imports.uncollected():
+        import structlog
 
-    from ..process import assignment as post
-    from ..process import fork_server
-    from . import main as cli
+        from ..process import assignment as post
+        from ..process import fork_server
+        from . import main as cli
 
     request = fork_server.take_request(os.environ)
     if request is not None:

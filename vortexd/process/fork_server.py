@@ -15,7 +15,7 @@ from pathlib import Path
 
 import orjson
 
-from . import early_signals
+from . import early_signals, imports
 from .assignment import VARIABLE, encode
 
 # The environment variable with the data for the fork server.
@@ -48,8 +48,9 @@ def serve(control: socket.socket, modules: list[str], environment: MutableMappin
         True in each worker, which has its assignment in the environment, as a worker without a fork server has.
         False in the fork server, at its end.
     """
-    for module in modules:
-        import_module(module)
+    with imports.uncollected():
+        for module in modules:
+            import_module(module)
     # A collection in a worker doesn't examine frozen objects, so it doesn't copy their memory.
     gc.collect()
     gc.freeze()
