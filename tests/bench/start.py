@@ -66,7 +66,9 @@ def measure(checkout: Path, workers: int, figures: Figures) -> None:
         with started(checkout, Path(directory), 1, figures) as (process, address):
             began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
             command = [sys.executable, "-m", "vortexd.ctl", "get", "billing", "prod", "--server", address]
-            subprocess.run(command, env=environment(checkout, directory), stdout=subprocess.DEVNULL, check=True)
+            subprocess.run(
+                command, cwd=directory, env=environment(checkout, directory), stdout=subprocess.DEVNULL, check=True
+            )
             figures["vortexctl get, s"].append(time.monotonic() - began)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -91,7 +93,10 @@ def started(
     settings.write_text(SETTINGS.format(workers=workers, example=ROOT / "conf/example"))
     began = time.monotonic()
     command = [sys.executable, "-m", "vortexd", "--config", str(settings), "--log-format", "json"]
-    process = subprocess.Popen(command, env=environment(checkout, str(directory)), stderr=subprocess.PIPE, text=True)
+    # Python would import vortexd from the working directory first.
+    process = subprocess.Popen(
+        command, cwd=directory, env=environment(checkout, str(directory)), stderr=subprocess.PIPE, text=True
+    )
     try:
         address = wait_ready(process, workers)
         name = "one process" if workers == 1 else f"{workers} workers"
