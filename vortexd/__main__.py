@@ -3,14 +3,15 @@
 import signal
 import sys
 
-from .process import early_signals
+from .process import early_signals, imports
 
 
 def main() -> int:
     """Run vortexd and return its exit status."""
     early_signals.begin()
     try:
-        from .cli.main import main
+        with imports.uncollected():
+            from .cli.main import main
 
         return main()
     except KeyboardInterrupt:

@@ -15,8 +15,7 @@ import structlog
 
 from vortexd.cli import worker
 from vortexd.process import early_signals
-from vortexd.process.assignment import WorkerAssignment
-from vortexd.process.supervisor import VARIABLE
+from vortexd.process.assignment import VARIABLE, WorkerAssignment
 from vortexd.settings.root import Settings
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

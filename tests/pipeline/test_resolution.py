@@ -20,8 +20,6 @@ GOOD = {"application.yml": b"s: '{cipher}a'\nt: 1", "shop.yml": b"a: '{cipher}b'
 class Counting:
     """An encryptor that notes what it decrypts."""
 
-    public_key = None
-
     def __init__(self) -> None:
         self.decrypted: list[str] = []
 

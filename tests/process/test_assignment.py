@@ -11,9 +11,8 @@ import attrs
 import orjson
 import pytest
 
-from vortexd.process.assignment import WorkerAssignment, take_assignment
+from vortexd.process.assignment import VARIABLE, WorkerAssignment, encode, take_assignment
 from vortexd.process.peers import WorkerSlot
-from vortexd.process.supervisor import VARIABLE
 from vortexd.settings.root import Settings
 from vortexd.settings.server import ServerSettings
 
@@ -119,3 +118,9 @@ def test_all_other_settings_are_those_that_are_given_now() -> None:
     assert own == attrs.evolve(given, server=own.server)
     server = given.server
     assert server == attrs.evolve(own.server, state_directory=server.state_directory, connections=server.connections)
+
+
+def test_an_encoded_assignment_names_the_link_the_settings_and_the_sockets() -> None:
+    encoded = orjson.loads(encode({"number": 2, "count": 3, "watchdog": 6.0}, [7, 8, 9, 10]))
+
+    assert {"number": 2, "count": 3, "watchdog": 6.0, "link": 7, "settings": 8, "listening": [9, 10]} == encoded

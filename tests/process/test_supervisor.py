@@ -4,7 +4,7 @@ import itertools
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import cast
+from typing import NoReturn, cast
 
 import attrs
 import pytest
@@ -77,6 +77,37 @@ async def test_L09_nobody_is_killed_for_the_time_in_which_the_supervisor_was_sto
         await trio.testing.wait_all_tasks_blocked()
 
     assert not process.is_killed
+
+
+class Waiting:
+    """Replaces the starter: its fork server doesn't answer."""
+
+    is_cancelled = False
+
+    async def start(self, values: object, listening: object) -> NoReturn:
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.is_cancelled = True
+
+
+async def test_a_worker_that_has_not_started_when_the_supervisor_stops_is_not_awaited(nursery: trio.Nursery) -> None:
+    supervisor = Supervisor(Settings(), [], lambda _: None, Notifier({}, 0), Settings)
+    supervisor._starter = starter = Waiting()  # type: ignore[assignment]
+    ended = trio.Event()
+
+    async def keep() -> None:
+        await supervisor._keep_running(0, Bound([], is_ours=True))
+        ended.set()
+
+    nursery.start_soon(keep)
+    await trio.testing.wait_all_tasks_blocked()
+    assert not ended.is_set()
+
+    supervisor._stopping.set()
+    await ended.wait()
+    assert starter.is_cancelled
+    assert {} == supervisor._workers
 
 
 class Ready(Notifier):

@@ -11,7 +11,7 @@ import pytest
 from .process import Server
 
 # Quart needs these, for bodies; keys and certificates need the others.
-FOR_BODIES = {"quart", "quart_trio", "flask", "jinja2", "click", "aiofiles"}
+FOR_BODIES = {"quart", "quart_trio", "flask", "jinja2", "click", "aiofiles", "werkzeug"}
 FOR_KEYS = {"cryptography", "jwt", "asn1crypto"}
 _IMPORTED = re.compile(r"^import time:.*\| +([^ ]+)$", re.MULTILINE)
 

@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 import trio
 
 from .fleet import Fleet, save, wait_until
-from .process import Server
+from .process import Server, private_bytes
 
 SETTINGS = """
 [server]
@@ -33,6 +34,7 @@ kind = "{kind}"
 """
 BEFORE = {"shared": 1, "text": "x" * 200}
 AFTER = {"shared": 2, "text": "x" * 200}
+FORK_SERVER = "vortexd-forks"
 LAST = {"shared": 3, "text": "x" * 200}
 
 
@@ -72,9 +74,28 @@ def until(is_true: Callable[[], object], seconds: float = 20) -> None:
 
 def children(server: Server | subprocess.Popen[bytes]) -> list[int]:
     """Return the workers, oldest first."""
+    return [pid for pid, name in descendants(server) if name != FORK_SERVER]
+
+
+def fork_server(server: Server) -> int:
+    """Return the process that forks the workers."""
+    (pid,) = [pid for pid, name in descendants(server) if name == FORK_SERVER]
+    return pid
+
+
+def descendants(server: Server | subprocess.Popen[bytes]) -> list[tuple[int, str]]:
+    """Return the children of a supervisor and their names, oldest first."""
     process = server.process if isinstance(server, Server) else server
     tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
-    return sorted(int(pid) for each in tasks for pid in each.read_text().split())
+    pids = sorted(int(pid) for each in tasks for pid in each.read_text().split())
+    return [(pid, name_of(pid)) for pid in pids]
+
+
+def name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except FileNotFoundError:
+        return ""
 
 
 def is_alive(pid: int) -> bool:
@@ -199,9 +220,37 @@ def test_L09_a_worker_whose_loop_is_stuck_is_killed_and_replaced(source: Path, n
     assert "silent for 1.5 s" == killed["reason"]
 
 
-def test_workers_end_with_a_supervisor_that_is_killed(source: Path) -> None:
+def is_replaced(server: Server, count: int) -> bool:
+    """Whether so many workers have ended, and the one after the last is ready."""
+    *ended, since = server.output().split('"worker ended"')
+    return count == len(ended) and '"ready"' in since
+
+
+def test_workers_are_forks_that_share_memory_and_look_like_workers_that_are_not(source: Path) -> None:
     with serving(source) as server:
         workers = children(server)
+        commands = {Path(f"/proc/{pid}/cmdline").read_text() for pid in workers}
+        sizes = [private_bytes(pid) for pid in workers]
+        threads = os.listdir(f"/proc/{fork_server(server)}/task")
+
+        os.kill(fork_server(server), signal.SIGKILL)
+        for count in (1, 2):
+            os.kill(children(server)[0], signal.SIGKILL)
+            until(partial(is_replaced, server, count), 30)
+        assert commands == {Path(f"/proc/{pid}/cmdline").read_text() for pid in children(server)}
+        alone = private_bytes(children(server)[0])
+        assert {"shared": 1} == {"shared": get(server, "/billing/prod")["propertySources"][0]["source"]["shared"]}
+        assert 0 == server.stop()
+
+    assert ["vortexd.cli.worker"] == [command.split("\0")[2] for command in commands]
+    assert 1 == len(threads)
+    assert max(sizes) < 25_000_000 < alone
+    assert 1 == [each["event"] for each in events(server)].count("fork server failed")
+
+
+def test_workers_end_with_a_supervisor_that_is_killed(source: Path) -> None:
+    with serving(source) as server:
+        workers = [*children(server), fork_server(server)]
         assert -9 == server.stop(signal.SIGKILL)
         until(lambda: not any(map(is_alive, workers)))
 

@@ -19,7 +19,7 @@ from .. import __version__
 from ..aio.native import load_native, name_of
 from ..core.errors import SettingsError, StartError
 from ..core.text import printable
-from ..process import early_signals
+from ..process import early_signals, imports
 from ..settings.file import examine, load, override
 from ..settings.root import Settings
 from ..settings.sample import render
@@ -299,9 +299,10 @@ def _run(
     assignment: "WorkerAssignment | None" = None,
 ) -> int:
     def daemon() -> int:
-        from .. import daemon
-        from ..observe import logs
-        from ..settings.state_directory import memory_directory
+        with imports.uncollected():
+            from .. import daemon
+            from ..observe import logs
+            from ..settings.state_directory import memory_directory
 
         logs.configure(settings.log, sys.stderr)
         # All workers share one directory of remembered good content; only one worker writes to it.
@@ -323,8 +324,9 @@ def _supervise(
     read: Callable[[], Settings],
 ) -> int:
     def supervisor() -> int:
-        from ..observe import logs
-        from ..process import supervisor
+        with imports.uncollected():
+            from ..observe import logs
+            from ..process import supervisor
 
         logs.configure(settings.log, sys.stderr)
         # Report errors in the files once, instead of once for each worker.

@@ -5,16 +5,16 @@ the request must have the right to read the key. This is checked before anything
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
-
-from werkzeug.datastructures import MIMEAccept
-from werkzeug.http import parse_accept_header
+from typing import TYPE_CHECKING, Protocol
 
 from ..auth import Right
 from ..core import names
 from ..core.errors import RemoteError
 from ..core.model import Config, Key, Names
 from .endpoint import Request, Response, etag_of, is_known
+
+if TYPE_CHECKING:
+    from werkzeug.datastructures import MIMEAccept
 
 # A misspelt application gets the configuration that all applications share. This header shows that it has no own files.
 WITHOUT_FILES = "X-Vortex-Without-Files"
@@ -83,12 +83,16 @@ def accepted(request: Request, offered: Sequence[str]) -> str:
     return wanted
 
 
-def _parsed(accept: str, offered: Sequence[str]) -> MIMEAccept:
+def _parsed(accept: str, offered: Sequence[str]) -> "MIMEAccept":
     """Parse an Accept header.
 
     A range such as `application/*+json` is replaced with the offered types that have this suffix. If the header also names
     such a type itself, that entry counts instead.
     """
+    # werkzeug imports a web server and a client for tests, which a start doesn't wait for.
+    from werkzeug.datastructures import MIMEAccept
+    from werkzeug.http import parse_accept_header
+
     parsed = parse_accept_header(accept, MIMEAccept)
     named = {name.lower() for name, _ in parsed}
     values: list[tuple[str, float]] = []

@@ -3,7 +3,7 @@
 import os
 import pickle
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 
 import attrs
 import orjson
@@ -11,7 +11,9 @@ import orjson
 from ..settings.root import Settings
 from ..settings.state_directory import state_directory
 from .peers import WorkerSlot
-from .supervisor import VARIABLE
+
+# The environment variable with the data for a worker.
+VARIABLE = "VORTEXD_WORKER"
 
 
 @attrs.frozen
@@ -42,6 +44,17 @@ class WorkerAssignment:
                 connections=-(-server.connections // self.slot.count),
             ),
         )
+
+
+def encode(values: Mapping[str, object], fds: Sequence[int]) -> str:
+    """Encode an assignment for the environment of a worker.
+
+    Args:
+        values: The number of the worker, the count of workers, and the seconds of the watchdog.
+        fds: The descriptors of the link, of the settings, and of the listening sockets, in this order.
+    """
+    link, settings, *listening = fds
+    return orjson.dumps({**values, "link": link, "settings": settings, "listening": listening}).decode()
 
 
 def take_assignment(environment: MutableMapping[str, str]) -> WorkerAssignment:

@@ -9,14 +9,13 @@ import contextlib
 import os
 import pickle
 import signal
-import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 import attrs
-import orjson
 import structlog
 import trio
 
@@ -32,11 +31,11 @@ from .late_signals import LateSignals
 from .peers import SUPERVISOR
 from .peers.link import Link
 from .peers.wire import Frame
+from .starter import Starter, WorkerProcess
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
-# The environment variable with the data for a worker (see `assignment.WorkerAssignment`).
-VARIABLE = "VORTEXD_WORKER"
 # The seconds within which the event loop of a worker must send a message, if systemd sets no watchdog.
 _WATCHDOG = 30.0
 # Seconds to wait before a worker that ended repeatedly is restarted. After _LIVED seconds the count begins anew.
@@ -58,7 +57,7 @@ class _Worker:
     """
 
     number: int
-    process: trio.Process
+    process: WorkerProcess
     link: Link
     heard: float
     is_ready: bool = False
@@ -104,7 +103,7 @@ class Supervisor:
     ) -> None:
         self._settings = settings
         self._read = read
-        self._arguments = list(arguments)
+        self._starter = Starter([sys.executable, "-m", "vortexd.cli.worker", *arguments], pickle.dumps(settings))
         self._started = started
         self._notifier = notifier
         self._watchdog = notifier.watchdog or _WATCHDOG
@@ -123,18 +122,20 @@ class Supervisor:
             trio.open_signal_receiver(signal.SIGHUP) as reloads,
         ):
             late.are_awaited()
-            bound = await binding.bind(server.bind, inherited, server.workers)
-            self._announce = partial(self._announce_ready, bound)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._handle_signals, ends)
-                nursery.start_soon(self._reload, reloads)
-                nursery.start_soon(self._watch)
-                nursery.start_soon(self._stop, bound)
-                async with trio.open_nursery() as keeping:
-                    for number in range(server.workers):
-                        keeping.start_soon(self._keep_running, number, bound)
-                nursery.cancel_scope.cancel()
-            bound.close()
+            # The fork server imports while the addresses are bound.
+            async with self._starter:
+                bound = await binding.bind(server.bind, inherited, server.workers)
+                self._announce = partial(self._announce_ready, bound)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._handle_signals, ends)
+                    nursery.start_soon(self._reload, reloads)
+                    nursery.start_soon(self._watch)
+                    nursery.start_soon(self._stop, bound)
+                    async with trio.open_nursery() as keeping:
+                        for number in range(server.workers):
+                            keeping.start_soon(self._keep_running, number, bound)
+                    nursery.cancel_scope.cancel()
+                bound.close()
             late.over()
         log.info("stopped")
         return self._status
@@ -165,25 +166,13 @@ class Supervisor:
                 await self._stopping.wait()
 
     async def _run_worker(self, number: int, bound: binding.Bound) -> int:
-        """Run one worker until it ends, and return its exit status."""
-        ours, theirs = socket.socketpair()
-        with theirs, _in_memory(pickle.dumps(self._settings)) as memory:
-            listening = [each.fileno() for each in bound.share(number)]
-            assignment = {
-                "number": number,
-                "count": self._settings.server.workers,
-                "listening": listening,
-                "link": theirs.fileno(),
-                "settings": memory,
-                "watchdog": self._watchdog,
-            }
-            process = await trio.lowlevel.open_process(
-                [sys.executable, "-m", "vortexd.cli.worker", *self._arguments],
-                pass_fds=[*listening, theirs.fileno(), memory],
-                env={**_without_systemd(os.environ), VARIABLE: orjson.dumps(assignment).decode()},
-                # A terminal's Ctrl-C is meant for the supervisor, which forwards it to the workers.
-                start_new_session=True,
-            )
+        """Run one worker until it ends, and return its exit status. If the supervisor stops before it has started, return 0."""
+        values = {"number": number, "count": self._settings.server.workers, "watchdog": self._watchdog}
+        listening = [each.fileno() for each in bound.share(number)]
+        started = await self._unless_stopped(partial(self._starter.start, values, listening))
+        if started is None:
+            return 0
+        process, ours = started
         link = Link(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
         worker = _Worker(number, process, link, trio.current_time())
         self._workers[number] = worker
@@ -200,6 +189,20 @@ class Supervisor:
                 process.kill()
             self._check_reloaded()
         return status
+
+    async def _unless_stopped(self, start: Callable[[], Awaitable[T]]) -> T | None:
+        """Start something that may have to wait for the fork server. If the supervisor stops meanwhile, return None."""
+        started = None
+
+        async def cancel_at_stop() -> None:
+            await self._stopping.wait()
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cancel_at_stop)
+            started = await start()
+            nursery.cancel_scope.cancel()
+        return started
 
     def _receive(self, worker: _Worker, frame: Frame) -> None:
         """Handle a message of a worker. It is for the supervisor or for other workers."""
@@ -311,21 +314,3 @@ class Supervisor:
                 ready = [each for each in self._workers.values() if each.is_ready]
                 statuses = "; ".join(f"{each.number}: {each.status}" for each in ready)
                 self._notifier.status(f"{len(ready)} of {self._settings.server.workers} workers: {statuses}")
-
-
-def _without_systemd(environment: os._Environ[str]) -> dict[str, str]:
-    """Return the environment without the variables that systemd sets for the supervisor."""
-    ours = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-    return {name: value for name, value in environment.items() if name not in ours}
-
-
-@contextlib.contextmanager
-def _in_memory(data: bytes) -> Iterator[int]:
-    """Yield a descriptor from which the data can be read."""
-    fd = os.memfd_create("vortexd-settings")
-    try:
-        os.write(fd, data)
-        os.lseek(fd, 0, os.SEEK_SET)
-        yield fd
-    finally:
-        os.close(fd)

@@ -380,7 +380,6 @@ class Running:
 @settings(deadline=None, max_examples=examples(150))
 def test_events_alone_lead_to_what_a_full_scan_finds(steps: list[tuple[str, str, str]]) -> None:
     """The scans at intervals would find a missed change. Here they don't come."""
-    root: Path
 
     async def main() -> None:
         running = Running(place)
