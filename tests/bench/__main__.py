@@ -2,13 +2,14 @@
 
 import argparse
 
-from . import git, globs, http, lists, push, recover, registry, save, silent, slow, storm, tls, writers
+from . import git, globs, http, lists, peers, push, recover, registry, save, silent, slow, storm, tls, writers
 
 BENCHMARKS = {
     "git": git,
     "globs": globs,
     "http": http,
     "lists": lists,
+    "peers": peers,
     "push": push,
     "recover": recover,
     "registry": registry,
