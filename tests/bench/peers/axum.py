@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from .base import Peer, Program, free_port, post, step, tool
+from .base import Peer, Program, free_port, post, replace, step, tool
 
 _VERSION = "0.8.9"
 _MANIFEST = f"""
@@ -27,8 +27,9 @@ class Axum(Peer):
     def install(self, cache: Path) -> str:
         cargo = tool("cargo")
         (cache / "src").mkdir(exist_ok=True)
-        (cache / "src/main.rs").write_bytes(Path(__file__).with_name("axum.rs").read_bytes())
-        (cache / "Cargo.toml").write_text(_MANIFEST)
+        # Cargo builds again if a file is newer, even with the same content.
+        replace(cache / "src/main.rs", Path(__file__).with_name("axum.rs").read_text())
+        replace(cache / "Cargo.toml", _MANIFEST)
         step([cargo, "build", "--release", "--target-dir", cache / "target"], cache)
         self._program = cache / "target/release/peer"
         found = re.search(r'name = "tokio-tungstenite"\nversion = "(.*)"', (cache / "Cargo.lock").read_text())

@@ -87,8 +87,9 @@ class Program(Running):
     """A server that is one command, with its output in `log`.
 
     Args:
-        publish: Sends a text to all clients, given the port.
+        publish: Sends a text to all clients.
         directory: Where it runs. Its output is written there.
+        processes: The command has started so many processes when the server is ready.
     """
 
     def __init__(
@@ -97,9 +98,10 @@ class Program(Running):
         port: int,
         publish: Callable[[str], None],
         directory: Path,
-        environment: Mapping[str, str] | None = None,
+        processes: int = 1,
     ) -> None:
         self.port = port
+        self._processes = processes
         self._publish = publish
         self._log = directory / "log"
         with self._log.open("w") as log:
@@ -109,7 +111,6 @@ class Program(Running):
                 stdout=log,
                 stderr=log,
                 cwd=directory,
-                env={**os.environ, **(environment or {})},
             )
         try:
             self._wait()
@@ -125,7 +126,9 @@ class Program(Running):
             except ConnectionRefusedError:
                 time.sleep(0.02)
             else:
-                return
+                if len(self.pids()) >= self._processes:
+                    return
+                time.sleep(0.02)
         raise Unavailable(f"it didn't start: {last_line(self._log.read_text())}")
 
     def pids(self) -> list[int]:
@@ -207,6 +210,12 @@ def step(command: Sequence[object], directory: Path, environment: Mapping[str, s
     if done.returncode:
         raise Unavailable(f"{name} failed: {last_line(done.stdout)}")
     return done.stdout
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file, unless it has this content."""
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
 
 
 def post(port: int, path: str, body: str, headers: str = "") -> None:

@@ -1,5 +1,5 @@
 // gorilla PORT HEARTBEAT_SECONDS. POST sends its body to all clients. As in the chat example of gorilla/websocket, each client
-// has a goroutine that reads and one that writes.
+// has a goroutine that reads and one that writes, and the handler of the request returns.
 package main
 
 import (
@@ -41,6 +41,18 @@ func write(connection *websocket.Conn, messages chan *websocket.PreparedMessage,
 	}
 }
 
+func read(connection *websocket.Conn, messages chan *websocket.PreparedMessage) {
+	for {
+		if _, _, err := connection.NextReader(); err != nil {
+			break
+		}
+	}
+	lock.Lock()
+	delete(clients, messages)
+	lock.Unlock()
+	close(messages)
+}
+
 func main() {
 	seconds, _ := strconv.ParseFloat(os.Args[2], 64)
 	heartbeat := time.Duration(seconds * float64(time.Second))
@@ -68,15 +80,7 @@ func main() {
 		clients[messages] = true
 		lock.Unlock()
 		go write(connection, messages, heartbeat)
-		for {
-			if _, _, err := connection.NextReader(); err != nil {
-				break
-			}
-		}
-		lock.Lock()
-		delete(clients, messages)
-		lock.Unlock()
-		close(messages)
+		go read(connection, messages)
 	}
 	http.ListenAndServe("127.0.0.1:"+os.Args[1], http.HandlerFunc(serve))
 }

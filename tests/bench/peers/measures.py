@@ -23,7 +23,7 @@ MESSAGE_BYTES = 300
 # So many messages in a visit count, after one that doesn't.
 _MESSAGES = 3
 # No answer of the clients may take longer, in seconds.
-_ANSWER_SECONDS = 60
+_ANSWER_SECONDS = 120
 # A server is left alone for so long, in seconds, before a figure, and after the last client was reached.
 _PAUSE = 0.3
 _SETTLING = 0.05

@@ -41,7 +41,9 @@ class Daemon(Running):
         self.publish("first")
         timeout = min(_TIMEOUT, heartbeat / 2)
         settings = _SETTINGS.format(heartbeat=heartbeat, timeout=timeout, source=self._source)
-        self._server = Server(self._source, settings=settings, prefix=on_core(SERVER_CORE))
+        # Without it, vortexd tidies the state directory of the person who runs this.
+        environment = {"XDG_STATE_HOME": str(directory)}
+        self._server = Server(self._source, settings=settings, environment=environment, prefix=on_core(SERVER_CORE))
         self.port = self._server.port
 
     def pids(self) -> list[int]:
