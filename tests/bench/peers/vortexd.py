@@ -1,0 +1,58 @@
+"""vortexd itself. The rename of a file publishes."""
+
+from pathlib import Path
+
+import vortexd
+
+from ...system.process import Server
+from ..compiler import SERVER_CORE, on_core
+from .base import Conversation, Peer, Running
+
+# The default. A heartbeat with a shorter interval waits for it.
+_TIMEOUT = 10.0
+_SETTINGS = """
+[server]
+bind = ["127.0.0.1:0"]
+[realtime]
+heartbeat_interval = {heartbeat}
+heartbeat_timeout = {timeout}
+[[source]]
+path = "{source}"
+"""
+
+
+class Vortexd(Peer):
+    name = "vortexd"
+    conversation = Conversation("/ws/billing/prod", ready='"type":"config_snapshot"')
+
+    def install(self, cache: Path) -> str:
+        return vortexd.__version__
+
+    def start(self, directory: Path, heartbeat: float) -> "Daemon":
+        return Daemon(directory, heartbeat)
+
+
+class Daemon(Running):
+    """A vortexd that serves one file."""
+
+    def __init__(self, directory: Path, heartbeat: float) -> None:
+        self._source = directory / "config"
+        self._source.mkdir()
+        self.publish("first")
+        timeout = min(_TIMEOUT, heartbeat / 2)
+        settings = _SETTINGS.format(heartbeat=heartbeat, timeout=timeout, source=self._source)
+        # Without it, vortexd tidies the state directory of the person who runs this.
+        environment = {"XDG_STATE_HOME": str(directory)}
+        self._server = Server(self._source, settings=settings, environment=environment, prefix=on_core(SERVER_CORE))
+        self.port = self._server.port
+
+    def pids(self) -> list[int]:
+        return [self._server.process.pid]
+
+    def publish(self, text: str) -> None:
+        temporary = self._source / ".billing.tmp"
+        temporary.write_text(f"name: {text}\n")
+        temporary.rename(self._source / "billing.yml")
+
+    def stop(self) -> None:
+        self._server.stop()
