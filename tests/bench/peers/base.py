@@ -17,7 +17,7 @@ from ..compiler import SERVER_CORE, on_core
 
 # Building may take this long, in seconds, and starting and stopping.
 _INSTALL_SECONDS = 1200
-_START_SECONDS = 20
+_START_SECONDS = 60
 _STOP_SECONDS = 10
 
 
