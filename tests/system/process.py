@@ -67,7 +67,11 @@ class Server:
             pass_fds=[listening.fileno()] if listening is not None else [],
             env={**os.environ, **(environment or {})},
         )
-        self.port = self._wait_ready()
+        try:
+            self.port = self._wait_ready()
+        except BaseException:
+            self.__exit__()
+            raise
         self.seconds_to_ready = time.monotonic() - began
 
     @classmethod

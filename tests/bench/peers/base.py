@@ -231,5 +231,5 @@ def post(port: int, path: str, body: str, headers: str = "") -> None:
 
 
 def last_line(output: str) -> str:
-    """Return the last line that isn't empty."""
+    """Return the last line that has text."""
     return next((each.strip() for each in reversed(output.splitlines()) if each.strip()), "without a message")
