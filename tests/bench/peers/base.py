@@ -17,7 +17,7 @@ from ..compiler import SERVER_CORE, on_core
 
 # Building may take this long, in seconds, and starting and stopping.
 _INSTALL_SECONDS = 1200
-_START_SECONDS = 20
+_START_SECONDS = 60
 _STOP_SECONDS = 10
 
 
@@ -231,5 +231,5 @@ def post(port: int, path: str, body: str, headers: str = "") -> None:
 
 
 def last_line(output: str) -> str:
-    """Return the last line that isn't empty."""
+    """Return the last line that has text."""
     return next((each.strip() for each in reversed(output.splitlines()) if each.strip()), "without a message")

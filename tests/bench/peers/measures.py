@@ -1,5 +1,6 @@
 """Measures one server: with connections, a message to all of them, and all of them coming back; or idle with heartbeats."""
 
+import contextlib
 import queue
 import statistics
 import subprocess
@@ -51,7 +52,7 @@ class Sizes:
     heartbeat: float = 30.0
 
 
-QUICK = Sizes(few=200, many=500, reached=100, heartbeat=4.0)
+QUICK = Sizes(few=200, many=500, reached=100, heartbeat=6.0)
 
 
 class Clients:
@@ -78,8 +79,15 @@ class Clients:
 
     def _say(self, line: str) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._ended() from None
+
+    def _ended(self) -> Unavailable:
+        assert self._process.stderr is not None
+        return Unavailable(f"the clients ended: {self._process.stderr.read().strip()}")
 
     def _answer(self) -> list[float]:
         try:
@@ -87,8 +95,7 @@ class Clients:
         except queue.Empty:
             raise Unavailable(f"not all clients were answered in {_ANSWER_SECONDS} s") from None
         if not line:
-            assert self._process.stderr is not None
-            raise Unavailable(f"the clients ended: {self._process.stderr.read().strip()}")
+            raise self._ended()
         return [float(each) for each in line.split()]
 
     def open(self, count: int, together: int = _TOGETHER) -> tuple[float, float]:
@@ -126,7 +133,9 @@ class Clients:
         self._thread.join()
         for each in (self._process.stdin, self._process.stdout, self._process.stderr):
             assert each is not None
-            each.close()
+            # What was written and not read is lost.
+            with contextlib.suppress(BrokenPipeError):
+                each.close()
 
 
 def visit(peer: Peer, program: Path, sizes: Sizes) -> Sample:
@@ -209,15 +218,17 @@ def idle(
         # What follows handshakes, such as a garbage collection, is over after this.
         time.sleep(min(5.0, sizes.heartbeat))
         began = time.monotonic()
-        for each in idles:
-            each.pongs = each.clients.pongs()
         for number in range(count + 2):
             time.sleep(max(0.0, began + number * sizes.heartbeat / 2 - time.monotonic()))
-            for each in idles:
-                each.readings.append(each.server.cpu_seconds())
+            for each in list(idles):
+                try:
+                    each.read()
+                except FAILURES as error:
+                    fail(each.peer, error)
+                    idles.remove(each)
         shares = {}
         for each in idles:
-            heartbeats = (each.clients.pongs() - each.pongs) / sizes.many / ((count + 1) / 2)
+            heartbeats = (each.pongs[-1] - each.pongs[0]) / sizes.many / ((count + 1) / 2)
             if heartbeats < _FEWEST_HEARTBEATS:
                 fail(each.peer, Unavailable(f"its clients got {heartbeats:.2f} heartbeats in each interval"))
             else:
@@ -235,6 +246,11 @@ class _Idle:
             self.server = own.enter_context(peer.start(Path(directory), sizes.heartbeat))
             self.clients = own.enter_context(Clients(program, self.server.port, peer.conversation))
             self.clients.open(sizes.many)
-            self.pongs = 0.0
             self.readings: list[float] = []
+            self.pongs: list[float] = []
             stack.push(own.pop_all())
+
+    def read(self) -> None:
+        """Note the processor time of the server, and the heartbeats that its clients have answered."""
+        self.readings.append(self.server.cpu_seconds())
+        self.pongs.append(self.clients.pongs())

@@ -1,5 +1,7 @@
 """vortexd itself. The rename of a file publishes."""
 
+import contextlib
+import subprocess
 from pathlib import Path
 
 import vortexd
@@ -13,6 +15,8 @@ _TIMEOUT = 10.0
 _SETTINGS = """
 [server]
 bind = ["127.0.0.1:0"]
+# Otherwise vortexd tidies that of the person who runs this.
+state_directory = "{directory}/state"
 [realtime]
 heartbeat_interval = {heartbeat}
 heartbeat_timeout = {timeout}
@@ -40,10 +44,8 @@ class Daemon(Running):
         self._source.mkdir()
         self.publish("first")
         timeout = min(_TIMEOUT, heartbeat / 2)
-        settings = _SETTINGS.format(heartbeat=heartbeat, timeout=timeout, source=self._source)
-        # Without it, vortexd tidies the state directory of the person who runs this.
-        environment = {"XDG_STATE_HOME": str(directory)}
-        self._server = Server(self._source, settings=settings, environment=environment, prefix=on_core(SERVER_CORE))
+        settings = _SETTINGS.format(heartbeat=heartbeat, timeout=timeout, directory=directory, source=self._source)
+        self._server = Server(self._source, settings=settings, prefix=on_core(SERVER_CORE))
         self.port = self._server.port
 
     def pids(self) -> list[int]:
@@ -55,4 +57,6 @@ class Daemon(Running):
         temporary.rename(self._source / "billing.yml")
 
     def stop(self) -> None:
-        self._server.stop()
+        # The server ends at the end of the block, whatever happens.
+        with self._server, contextlib.suppress(subprocess.TimeoutExpired):
+            self._server.stop()
