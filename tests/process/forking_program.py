@@ -45,7 +45,7 @@ def prepare(mode: str, control: socket.socket) -> None:
         socket.recv_fds(control, 1_000, 10)
         control.send(b"0")
     if mode == "mute":
-        time.sleep(60)
+        time.sleep(600)
     if mode == "reloaded":
         signal.raise_signal(signal.SIGHUP)
 

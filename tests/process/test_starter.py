@@ -269,7 +269,7 @@ async def test_if_there_are_more_sockets_than_the_kernel_passes_at_once_workers_
     assert 1 == len(warnings(events))
 
 
-async def test_a_fork_server_that_does_not_answer_is_killed_after_30_seconds(
+async def test_a_fork_server_that_does_not_answer_is_killed_after_a_minute(
     events: LogCapture, autojump_clock: MockClock
 ) -> None:
     async with starting("mute") as starter:
@@ -277,13 +277,13 @@ async def test_a_fork_server_that_does_not_answer_is_killed_after_30_seconds(
         began = trio.current_time()
         process, link = await starter.start({"number": 0, "count": 1, "watchdog": 30.0}, ())
         autojump_clock.autojump_threshold = float("inf")
-        assert 30 <= trio.current_time() - began < 35
+        assert 60 <= trio.current_time() - began < 65
         worker = Worker(process, link)
         await worker.hear()
         assert STATUS == await worker.end()
         assert -signal.SIGKILL == await server.wait()
 
-    assert ["silent for 30 s"] == warnings(events)
+    assert ["silent for 60 s"] == warnings(events)
 
 
 async def test_all_starts_that_wait_for_a_fork_server_that_fails_start_by_themselves_with_one_warning(

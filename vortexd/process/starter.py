@@ -23,7 +23,7 @@ from .forked import ForkedProcess, adopting
 log = structlog.get_logger()
 
 # Seconds for an answer of the fork server. Before the first one it imports all of vortexd.
-_TIMEOUT = 30.0
+_TIMEOUT = 60.0
 # Seconds to wait for the fork server to end after it was killed.
 _GRACE = 2.0
 _ANSWER_BYTES = 32
