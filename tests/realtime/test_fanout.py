@@ -144,6 +144,21 @@ async def test_a_socket_without_room_wakes_with_the_old_version(autojump_clock: 
     assert 2 == part.counters.counts["sent config_change"] == part.counters.counts["delivered"]
 
 
+@pytest.mark.parametrize("result", [None, 10, -errno.EAGAIN, -errno.EPIPE])
+async def test_a_connection_that_stands_twice_in_a_batch_is_written_to_once_in_a_call(
+    autojump_clock: MockClock, part: Part, result: int | None
+) -> None:
+    member, other = part.lot.add(), part.lot.add()
+    part.sockets.results = {} if result is None else {100: result}
+    part.outgoing.put_all([member, member, other], change())
+    await part.run()
+
+    assert [[100, 101]] == [each for each, _ in part.sockets.writes]
+    # The second time, it has the new version, or has left already.
+    assert 1 == len(part.lot.woken) + len(part.lot.ended)
+    assert "2" == other.version
+
+
 @pytest.mark.parametrize("number", [errno.EPIPE, errno.ECONNRESET, errno.EIO])
 async def test_a_broken_socket_ends_its_connection_only(autojump_clock: MockClock, part: Part, number: int) -> None:
     members = [part.lot.add() for _ in range(3)]

@@ -112,9 +112,15 @@ class FanOut:
         principal: object = rights
         may, last_bits = False, None
         parked_at = self._lot.parked_at
+        seen: set[Parked] = set()
         for each in batch:
             if parked_at(each.fd) is not each:
                 continue
+            if each in seen:
+                # It must not be written to twice in one call, because the first write may be short.
+                others.append(each)
+                continue
+            seen.add(each)
             if (owner := each.admission.principal) is not principal:
                 principal, who = owner, id(owner)
                 if who not in rights:
