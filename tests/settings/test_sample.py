@@ -21,13 +21,14 @@ mdoc = SCRIPT["mdoc"]
 
 
 def test_the_sample_file_is_made_of_the_settings() -> None:
-    assert render(KINDS) == (ROOT / "conf" / "vortexd.toml").read_text()
+    remedy = "run .venv/bin/vortexd --print-config > conf/vortexd.toml"
+    assert render(KINDS) == (ROOT / "conf" / "vortexd.toml").read_text(), remedy
 
 
 def test_the_page_is_made_of_the_settings() -> None:
     page = (ROOT / "man" / "vortexd.toml.5").read_text()
 
-    assert SCRIPT["written"](page) == page
+    assert SCRIPT["written"](page) == page, "run .venv/bin/python packaging/write_settings.py"
 
 
 def test_a_page_without_a_part_is_refused_by_name() -> None:
