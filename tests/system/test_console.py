@@ -14,10 +14,7 @@ from .browser import CHROMIUM, Page, open_page
 from .fleet import save
 from .process import Server
 
-pytestmark = [
-    pytest.mark.uncounted,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium"),
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
 
 # The directory in which to keep screenshots, if one is set.
 PICTURES = os.environ.get("VORTEXD_PICTURES")

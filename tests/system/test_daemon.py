@@ -19,6 +19,8 @@ from trio_websocket import ConnectionClosed, open_websocket_url, wrap_client_str
 
 from .process import Server
 
+pytestmark = pytest.mark.counted
+
 # Large enough that a patch is shorter than the document.
 BILLING = "pool:\n  size: {}\n  name: " + "billing " * 20 + "\n"
 

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.uncounted
-
 # Python imports this module before anything else.
 HOLD = """
 import os, sys

@@ -29,7 +29,7 @@ from ..repository import Repository
 from .fleet import Fleet, save, wait_until
 from .process import Server
 
-pytestmark = [pytest.mark.slow, pytest.mark.uncounted]
+pytestmark = pytest.mark.slow
 
 IS_LONG = bool(os.environ.get("VORTEXD_LONG"))
 SEED = int(os.environ.get("VORTEXD_SEED") or random.SystemRandom().randrange(2**32))

@@ -23,8 +23,6 @@ from vortexd.auth.tokens import entry_of, new_token
 
 from .process import Server
 
-pytestmark = pytest.mark.uncounted
-
 SNIPPETS = Path(__file__).parents[2] / "conf" / "proxies"
 FILLER = "filler: " + "x" * 300 + "\n"
 # The clients' address; proxies connect from 127.0.0.1.

@@ -25,7 +25,7 @@ from vortexd.auth.tokens import digest_of, new_token
 
 from .process import Server
 
-pytestmark = [pytest.mark.slow, pytest.mark.uncounted]
+pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 PYTHON = ("config-client==1.5.0", "spring-config-client-python==0.1.3", "spring-centralized-config-client==2.0")

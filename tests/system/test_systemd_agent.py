@@ -11,8 +11,6 @@ import pytest
 from .machine import DROP_IN, PROGRAM, Machine
 from .test_systemd_real import SERVICE, Installed, free_port
 
-pytestmark = pytest.mark.uncounted
-
 AGENT, APP = "vortexctl-agent.service", "app.service"
 # Reads its file at a reload, as a daemon does, and refuses a bad file.
 UNIT = """

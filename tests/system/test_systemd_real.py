@@ -22,8 +22,6 @@ import trio
 from .fleet import Fleet, save, wait_until
 from .machine import DROP_IN, PROGRAM, Machine
 
-pytestmark = pytest.mark.uncounted
-
 KEY = "shop:dev:main"
 SERVICE, SOCKET = "vortexd.service", "vortexd.socket"
 OVERRIDES = Path("/etc/systemd/system")

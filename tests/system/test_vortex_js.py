@@ -18,8 +18,6 @@ from .fleet import save
 from .process import Server
 from .test_spring_clients import found, installed, run
 
-pytestmark = pytest.mark.uncounted
-
 SCRIPT = """
 const { watch } = await import(process.argv[1]);
 const say = (what) => process.stdout.write(JSON.stringify(what) + "\\n");

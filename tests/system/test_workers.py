@@ -20,6 +20,8 @@ import trio
 from .fleet import Fleet, save, wait_until
 from .process import Server, private_bytes
 
+pytestmark = pytest.mark.counted
+
 SETTINGS = """
 [server]
 bind = ["127.0.0.1:0"]
