@@ -1,5 +1,6 @@
 """Bare WebSocket clients, against a server that answers as the test says."""
 
+import selectors
 import socket
 import threading
 import time
@@ -286,13 +287,25 @@ def test_the_last_timestamp_before_the_text_says_when_the_server_made_it(
     assert published == (None if reached.published is None else round(reached.published, 6))
 
 
-def test_the_first_client_that_is_reached_says_when_the_server_made_it(clocks: None) -> None:
+def test_the_first_client_that_is_reached_says_when_the_server_made_it(
+    clocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     peer = Peer(2)
     clients = Clients("127.0.0.1", peer.port)
     clients.connect(2, str)
     for each, second in zip(peer.clients, ("01", "02"), strict=True):
         each.sendall(b'{"timestamp":"2030-01-01T00:00:%sZ","x":"change-1"}' % second.encode())
+    ready = clients._selector.select
+
+    def both(timeout: float) -> list[tuple[selectors.SelectorKey, int]]:
+        """Return both clients, in the order in which they connected. The kernel may return them in any order."""
+        while len(found := ready(timeout)) < 2:
+            pass
+        return sorted(found, key=lambda event: event[0].fd)
+
+    monkeypatch.setattr(clients._selector, "select", both)
     reached = clients.reach(b"change-1", 60)
+    monkeypatch.undo()
     clients.close()
     peer.close()
 
