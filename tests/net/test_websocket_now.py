@@ -202,24 +202,19 @@ async def test_with_tls_nothing_is_plain_enough(tmp_path: Path) -> None:
         await stream.aclose()
 
 
-async def test_a_connection_beyond_the_limits_is_refused_by_a_task() -> None:
-    async with listening(ServerSettings(connections_per_address=1)) as hall:
+@pytest.mark.parametrize(
+    ("settings", "status"),
+    [
+        pytest.param(ServerSettings(connections_per_address=1), 429, id="too many of its address"),
+        pytest.param(ServerSettings(connections=1), 503, id="in a spare place"),
+    ],
+)
+async def test_a_connection_beyond_a_limit_is_refused_by_a_task(settings: ServerSettings, status: int) -> None:
+    async with listening(settings) as hall:
         first = await hall.connect(HANDSHAKE)
         await wait_until(lambda: hall.offered)
         second = await hall.connect(HANDSHAKE)
-        assert (await second.receive_some()).startswith(b"HTTP/1.1 429")
-
-        assert 1 == len(hall.offered)
-        await first.aclose()
-        await second.aclose()
-
-
-async def test_a_connection_in_a_spare_place_is_refused_by_a_task() -> None:
-    async with listening(ServerSettings(connections=1)) as hall:
-        first = await hall.connect(HANDSHAKE)
-        await wait_until(lambda: hall.offered)
-        second = await hall.connect(HANDSHAKE)
-        assert (await second.receive_some()).startswith(b"HTTP/1.1 503")
+        assert (await second.receive_some()).startswith(b"HTTP/1.1 %d" % status)
 
         assert 1 == len(hall.offered)
         await first.aclose()

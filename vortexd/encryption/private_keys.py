@@ -31,15 +31,11 @@ def one_key(settings: EncryptionSettings, data: bytes, origin: str) -> Keys:
 
 
 def password_of(data: bytes, origin: str) -> str:
-    """Return the password in `key_store_password_file`.
+    """Return the password that a file holds on its only line.
 
     Raises:
         SettingsError: The file doesn't have exactly one line of text.
     """
-    return _line(data, origin)
-
-
-def _line(data: bytes, origin: str) -> str:
     text = as_text(data, origin).rstrip("\r\n")
     if not text or not text.isprintable():
         raise SettingsError([("", "must hold one line of text and nothing else")], origin)
@@ -48,7 +44,7 @@ def _line(data: bytes, origin: str) -> str:
 
 def _encryptor(settings: EncryptionSettings, data: bytes, origin: str) -> Encryptor:
     if _PEM not in data and not data.startswith(b"ssh-rsa "):
-        return AesEncryptor(_line(data, origin), settings.salt)
+        return AesEncryptor(password_of(data, origin), settings.salt)
     if data.startswith(b"ssh-rsa ") or any(each in data for each in _PUBLIC):
         raise SettingsError([("", "must be a private key; a public key can't decrypt anything")], origin)
     try:

@@ -101,15 +101,17 @@ class Application:
             self._large.release()
 
     async def _receive(self, head: RequestHead, body: Body, limit: int) -> Response:
-        async with self._loading:
-            if self._bodies is None:
+        if self._bodies is None:
+            async with self._loading:
                 try:
-                    bodies = await self._load()
+                    # Another request may have loaded it while this one waited.
+                    if self._bodies is None:
+                        bodies = await self._load()
+                        self._bodies = bodies(self._handler.answer, self._handler.failure)
                 except (ImportError, OSError) as error:
                     # The process has no descriptor left, or the installation is being replaced.
                     log.warning("bodies not received", reason=str(error), consequence="requests with a body get 503")
                     return self._handler.failure(RemoteError("bodies can't be received now", 503, {"Retry-After": "1"}))
-                self._bodies = bodies(self._handler.answer, self._handler.failure)
         return await self._bodies.respond(head, body, limit)
 
 
