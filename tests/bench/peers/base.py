@@ -1,7 +1,9 @@
 """What a server must offer to be measured: how it is installed and started, and what a client says to it."""
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -106,7 +108,7 @@ class Program(Running):
         self._log = directory / "log"
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [*on_core(SERVER_CORE), *map(str, command)],
+                [*server_prefix(), *map(str, command)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -132,6 +134,8 @@ class Program(Running):
         raise Unavailable(f"it didn't start: {last_line(self._log.read_text())}")
 
     def pids(self) -> list[int]:
+        if self._process.poll() is not None:
+            raise Unavailable(f"it ended: {last_line(self._log.read_text())}")
         found = [self._process.pid]
         for each in found:
             found += map(int, Path(f"/proc/{each}/task/{each}/children").read_text().split())
@@ -141,10 +145,20 @@ class Program(Running):
         self._publish(text)
 
     def stop(self) -> None:
-        self._process.terminate()
+        # A descriptor still means the same process when its number belongs to another one.
+        left: list[int] = []
         try:
+            with contextlib.suppress(Unavailable, OSError):
+                left += map(os.pidfd_open, self.pids())
+            self._process.terminate()
             self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
+            pass
+        finally:
+            for each in left:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(each, signal.SIGKILL)
+                os.close(each)
             self._process.kill()
             self._process.wait()
 
@@ -166,6 +180,11 @@ class Peer(ABC):
     @abstractmethod
     def start(self, directory: Path, heartbeat: float) -> Running:
         """Start it in an empty directory. It sends a ping to each client every `heartbeat` seconds."""
+
+
+def server_prefix() -> list[str]:
+    """Return the start of the command of a server. It runs on its core, and gets SIGTERM if this process is killed."""
+    return [*(["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []), *on_core(SERVER_CORE)]
 
 
 def free_port() -> int:
@@ -193,23 +212,31 @@ def step(command: Sequence[object], directory: Path, environment: Mapping[str, s
     Raises:
         Unavailable: It failed, or took too long.
     """
-    name = " ".join(map(str, command))
+    # The reason is for a person who reads the table: no paths of this machine.
+    words = [str(each) for each in command]
+    name = " ".join(Path(each).name if each.startswith("/") else each for each in words)
+    process = subprocess.Popen(
+        words,
+        cwd=directory,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     try:
-        done = subprocess.run(
-            [*map(str, command)],
-            cwd=directory,
-            env={**os.environ, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_INSTALL_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise Unavailable(f"{name} took more than {_INSTALL_SECONDS} s") from None
-    if done.returncode:
-        raise Unavailable(f"{name} failed: {last_line(done.stdout)}")
-    return done.stdout
+        output, _ = process.communicate(timeout=_INSTALL_SECONDS)
+    except BaseException as error:
+        # A tool that builds has started others. They are all in the process group of its session.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise Unavailable(f"{name} took more than {_INSTALL_SECONDS} s") from None
+        raise
+    if process.returncode:
+        raise Unavailable(f"{name} failed: {last_line(output)}")
+    return output
 
 
 def replace(path: Path, text: str) -> None:

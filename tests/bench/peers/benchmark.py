@@ -1,8 +1,12 @@
 """Runs the servers in turn, round by round, and prints the table."""
 
 import argparse
+import os
+import platform
 import resource
 import shlex
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -14,16 +18,16 @@ from . import measures
 from .axum import Axum
 from .base import Peer, Unavailable, last_line
 from .centrifugo import Centrifugo
-from .figures import Column, Row, Sample, absent, table
+from .figures import Column, Row, Sample, notes, table
 from .floor import Floor
 from .gorilla import Gorilla
 from .measures import MESSAGE_BYTES, QUICK, Sizes
 from .nats import Nats
 from .nchan import Nchan
 from .node_ws import NodeWs
-from .vortexd import Vortexd
+from .vortexd import PureVortexd, Vortexd
 
-PEERS: Sequence[type[Peer]] = (Floor, Vortexd, NodeWs, Gorilla, Axum, Nchan, Centrifugo, Nats)
+PEERS: Sequence[type[Peer]] = (Floor, Vortexd, PureVortexd, NodeWs, Gorilla, Axum, Nchan, Centrifugo, Nats)
 _CACHE = Path(__file__).parent.parent / ".peers"
 # Open files that a server needs beside its connections.
 _RESERVE = 1_000
@@ -33,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     names = [each.name for each in PEERS]
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the clients: only to try the benchmark")
+    parser.add_argument("--quick", action="store_true", help="300 clients: only to try the benchmark")
     parser.add_argument("--only", action="append", choices=names, help="one of the servers; may be repeated")
     parser.add_argument(
         "--cache", type=Path, default=_CACHE, help="where peers are built, tests/bench/.peers by default"
@@ -44,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the benchmark."""
     sizes = QUICK if arguments.quick else Sizes()
-    _raise_limit(sizes.many + _RESERVE)
+    _raise_limit(sizes.most() + _RESERVE)
+    _end_by_signals()
     peers = [each() for each in PEERS if not arguments.only or each.name in arguments.only]
     cache: Path = arguments.cache.resolve()
     versions, reasons = _install(peers, cache)
@@ -66,29 +71,47 @@ def run(arguments: argparse.Namespace) -> None:
         for name in (each.name for each in peers)
     ]
     print(report(rows, sizes, arguments.rounds))
-    print(f"\nMeasured in {time.monotonic() - began:.0f} s with `{_command()}`.")
+    print(
+        f"\nMeasured on {time.strftime('%Y-%m-%d')} in {time.monotonic() - began:.0f} s by `{command(arguments)}`, "
+        f"on Linux {platform.release().partition('-')[0]} with {os.cpu_count()} cores."
+    )
 
 
 def report(rows: Sequence[Row], sizes: Sizes, rounds: int) -> str:
     """Return the text for README."""
-    columns = [
-        Column(f"Private memory per idle connection, B: {sizes.few:,}", "few_bytes"),
-        Column(f"{sizes.many:,}", "many_bytes"),
-        Column(f"{MESSAGE_BYTES} B to {sizes.reached:,} clients: first to last, ms", "spread", 1e3, 1),
-        Column("trigger to last, ms", "whole", 1e3, 1),
-        Column("CPU per message, µs", "message_cpu", 1e6, 1),
+    floor = f"÷ {Floor.name}"
+    connections = [
+        Column(f"Private memory of each of {sizes.idle:,} idle connections, B", "idle_bytes"),
         Column("Handshakes per second", "handshakes"),
-        Column("CPU each, µs", "handshake_cpu", 1e6),
-        Column(f"{sizes.many:,} come back at once: s", "back", 1, 2),
-        Column("refused", "refused"),
+        Column("CPU of each, µs", "handshake_cpu", 1e6),
+        Column(f"{sizes.idle:,} clients come back at once, s", "back", 1, 2),
+        Column("Refused", "refused"),
+        Column(f"CPU with {sizes.beating:,} idle clients, % of a core", "idle", 100, 2),
     ]
-    idle = f"CPU with {sizes.many:,} idle, heartbeats each {sizes.heartbeat:g} s, % of a core"
-    text = table(rows, columns, Floor.name, "ratio to the C loop", idle)
-    how = (
-        f"Medians of {rounds} alternating rounds, with the range. Each server runs on core {SERVER_CORE}, "
-        f"and the clients, one C program, run on core {CLIENT_CORE}."
+    messages = []
+    for name, count in (("few", sizes.few), ("many", sizes.many)):
+        messages += [
+            Column(f"{count:,} clients: first to last, ms", f"{name}_spread", 1e3, 1, floor),
+            Column("Trigger to last, ms", f"{name}_whole", 1e3, 1),
+            Column("CPU per message, µs", f"{name}_cpu", 1e6, 1),
+        ]
+    parts = [
+        table(rows, connections, Floor.name, has_versions=True),
+        f"One message of {MESSAGE_BYTES} B to all clients:",
+        table(rows, messages, Floor.name, has_versions=False),
+        notes(rows),
+        _method(sizes, rounds),
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def _method(sizes: Sizes, rounds: int) -> str:
+    return (
+        f"The figures are medians of {rounds} rounds, with the range. In each round, each server ran alone, in turn, on core {SERVER_CORE}. "
+        f"The clients, one C program, ran on core {CLIENT_CORE}. Idle clients got a heartbeat every {sizes.heartbeat:g} s; "
+        f"for their CPU, all servers ran side by side, in {rounds} windows of {sizes.heartbeat:g} s. "
+        "The trigger of vortexd is the rename of a file, which vortexd publishes after 20 ms. The trigger of the others is a request."
     )
-    return "\n\n".join(filter(None, (text, how, absent(rows))))
 
 
 def _install(peers: list[Peer], cache: Path) -> tuple[dict[str, str], dict[str, str]]:
@@ -101,7 +124,7 @@ def _install(peers: list[Peer], cache: Path) -> tuple[dict[str, str], dict[str, 
         began = time.monotonic()
         try:
             versions[peer.name] = peer.install(directory)
-        except Unavailable as error:
+        except (Unavailable, OSError, ValueError, subprocess.SubprocessError) as error:
             _skip(peer, error, reasons)
         else:
             _note(f"installed: {peer.name} {versions[peer.name]} in {time.monotonic() - began:.0f} s")
@@ -147,8 +170,30 @@ def _raise_limit(needed: int) -> None:
         raise SystemExit(f"a process may open only {most} files, and this needs {needed}")
 
 
-def _command() -> str:
-    return shlex.join(["python", "-m", "tests.bench", *sys.argv[1:]])
+def _end_by_signals() -> None:
+    """Let the first signal end the run as an exception does, with all that it has started. Others are ignored meanwhile."""
+    # nohup has this process ignore SIGHUP.
+    ending = [
+        each for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN
+    ]
+
+    def end(number: int, _: object) -> None:
+        for each in ending:
+            signal.signal(each, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    for each in ending:
+        signal.signal(each, end)
+
+
+def command(arguments: argparse.Namespace) -> str:
+    """Return the command that repeats the run. Where the peers were built changes no figure."""
+    parts = ["python", "-m", "tests.bench", "peers", "--rounds", str(arguments.rounds)]
+    if arguments.quick:
+        parts.append("--quick")
+    for each in arguments.only or ():
+        parts += ["--only", each]
+    return shlex.join(parts)
 
 
 def _note(text: str) -> None:

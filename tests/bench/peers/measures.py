@@ -21,10 +21,12 @@ from .figures import Sample, windows
 _TOGETHER = 64
 # A message, its frame included.
 MESSAGE_BYTES = 300
-# So many messages in a visit count, after one that doesn't.
-_MESSAGES = 3
+# So many messages to each number of clients count, after one that doesn't.
+_MESSAGES = 5
+# So many clients connect before the first figure. A server that loads code for its first client has done so then.
+_FIRST = 100
 # No answer of the clients may take longer, in seconds.
-_ANSWER_SECONDS = 120
+_ANSWER_SECONDS = 60
 # A server is left alone for so long, in seconds, before a figure, and after the last client was reached.
 _PAUSE = 0.3
 _SETTLING = 0.05
@@ -41,18 +43,24 @@ class Sizes:
     """How many clients there are.
 
     Attributes:
-        few, many: For the memory of idle connections, and all of them come back at once.
-        reached: For messages.
+        idle: For the memory of idle connections and the handshakes. As many come back at once.
+        few, many: For messages.
+        beating: For heartbeats.
         heartbeat: Seconds between two heartbeats of an idle client.
     """
 
-    few: int = 2_000
-    many: int = 5_000
-    reached: int = 1_000
+    idle: int = 5_000
+    few: int = 1_000
+    many: int = 9_000
+    beating: int = 10_000
     heartbeat: float = 30.0
 
+    def most(self) -> int:
+        """Return how many clients are connected to one server at the most."""
+        return max(self.idle, self.few, self.many, self.beating)
 
-QUICK = Sizes(few=200, many=500, reached=100, heartbeat=6.0)
+
+QUICK = Sizes(idle=300, few=100, many=300, beating=300, heartbeat=6.0)
 
 
 class Clients:
@@ -145,34 +153,37 @@ def visit(peer: Peer, program: Path, sizes: Sizes) -> Sample:
         clients = stack.enter_context(Clients(program, server.port, peer.conversation))
         time.sleep(_PAUSE)
         descriptors = server.descriptors()
-        bytes_each, handshakes, handshake_cpu = _connect(server, clients, sizes)
+        idle = _connect(server, clients, sizes.idle)
         _leave(server, clients, descriptors)
-        spread, whole, message_cpu = _send(server, clients, sizes.reached)
+        few = _send(server, clients, sizes.few, "few")
+        many = _send(server, clients, sizes.many, "many")
         _leave(server, clients, descriptors)
-        back, refused = clients.open(sizes.many, sizes.many)
-        return Sample(*bytes_each, spread, whole, message_cpu, handshakes, handshake_cpu, back, refused)
+        return Sample(*idle, *few, *many, *clients.open(sizes.idle, sizes.idle))
 
 
-def _connect(server: Running, clients: Clients, sizes: Sizes) -> tuple[tuple[float, float], float, float]:
-    """Return the memory of each connection for both numbers, handshakes per second, and the processor time of each."""
-    empty, used, seconds = server.private_bytes(), 0.0, 0.0
-    each = []
-    for count in (sizes.few, sizes.many):
-        began = server.cpu_seconds()
-        seconds += clients.open(count)[0]
-        used += server.cpu_seconds() - began
-        time.sleep(_PAUSE)
-        each.append((server.private_bytes() - empty) / count)
-    return (each[0], each[1]), sizes.many / seconds, used / sizes.many
+def _connect(server: Running, clients: Clients, count: int) -> tuple[float, float, float]:
+    """Return the memory of each connection, handshakes per second, and the processor time of each."""
+    clients.open(_FIRST)
+    time.sleep(_PAUSE)
+    memory, cpu = server.private_bytes(), server.cpu_seconds()
+    seconds, _ = clients.open(count)
+    cpu = server.cpu_seconds() - cpu
+    time.sleep(_PAUSE)
+    more = count - _FIRST
+    return (server.private_bytes() - memory) / more, more / seconds, cpu / more
 
 
-def _send(server: Running, clients: Clients, count: int) -> tuple[float, float, float]:
-    """Return the medians of spread, time from the trigger to the last client, and processor time of one message to one client."""
+def _send(server: Running, clients: Clients, count: int, name: str) -> tuple[float, float, float]:
+    """Return the medians of spread, time from the trigger to the last client, and processor time of one message to one client.
+
+    Args:
+        name: Each message contains it. A client that has just connected may receive the last message before it.
+    """
     clients.open(count)
     results, padding = [], 0
     for number in range(1 + _MESSAGES):
         time.sleep(_PAUSE)
-        text = f"message{number:04}"
+        text = f"{name}{number:04}"
         clients.expect(text)
         cpu, began = server.cpu_seconds(), time.monotonic()
         server.publish(text + "x" * padding)
@@ -200,7 +211,7 @@ def _leave(server: Running, clients: Clients, descriptors: int) -> None:
 def idle(
     peers: Sequence[Peer], program: Path, sizes: Sizes, count: int, fail: Callable[[Peer, Exception], None]
 ) -> dict[str, list[float]]:
-    """Return for each server the shares of a core that idle clients with heartbeats take, in `count` windows.
+    """Return for each server the shares of a core that it takes with idle clients and heartbeats, in `count` windows.
 
     All servers run side by side, since each is busy for a small share only. A window is one interval of the heartbeats, so
     that each client gets one in it.
@@ -228,7 +239,7 @@ def idle(
                     idles.remove(each)
         shares = {}
         for each in idles:
-            heartbeats = (each.pongs[-1] - each.pongs[0]) / sizes.many / ((count + 1) / 2)
+            heartbeats = (each.pongs[-1] - each.pongs[0]) / sizes.beating / ((count + 1) / 2)
             if heartbeats < _FEWEST_HEARTBEATS:
                 fail(each.peer, Unavailable(f"its clients got {heartbeats:.2f} heartbeats in each interval"))
             else:
@@ -245,7 +256,7 @@ class _Idle:
             self.peer = peer
             self.server = own.enter_context(peer.start(Path(directory), sizes.heartbeat))
             self.clients = own.enter_context(Clients(program, self.server.port, peer.conversation))
-            self.clients.open(sizes.many)
+            self.clients.open(sizes.beating)
             self.readings: list[float] = []
             self.pongs: list[float] = []
             stack.push(own.pop_all())

@@ -24,6 +24,7 @@ http {{
             nchan_subscriber websocket;
             nchan_channel_id news;
             nchan_websocket_ping_interval {heartbeat};
+            nchan_subscriber_first_message newest;
         }}
         location /publish {{ nchan_publisher; nchan_channel_id news; nchan_message_buffer_length 1; }}
     }}
@@ -37,6 +38,8 @@ class Nchan(Peer):
 
     def install(self, cache: Path) -> str:
         if not (cache / "usr/sbin/nginx").exists() or not (cache / _MODULE).exists():
+            for outdated in cache.glob("*.deb"):
+                outdated.unlink()
             step([tool("apt-get"), "download", *_PACKAGES], cache)
             for package in cache.glob("*.deb"):
                 step([tool("dpkg"), "-x", package, cache], cache)
