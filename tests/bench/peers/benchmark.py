@@ -18,7 +18,7 @@ from . import measures
 from .axum import Axum
 from .base import Peer, Unavailable, last_line
 from .centrifugo import Centrifugo
-from .figures import Column, Row, Sample, notes, table
+from .figures import Column, Row, Sample, counted, notes, table
 from .floor import Floor
 from .gorilla import Gorilla
 from .measures import MESSAGE_BYTES, QUICK, Sizes
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     _end_by_signals()
     peers = [each() for each in PEERS if not arguments.only or each.name in arguments.only]
     cache: Path = arguments.cache.resolve()
-    versions, reasons = _install(peers, cache)
+    versions, reasons = install(peers, cache)
     with tempfile.TemporaryDirectory() as directory:
         try:
             program = build(Path(__file__).with_name("clients.c"), Path(directory))
@@ -107,14 +107,14 @@ def report(rows: Sequence[Row], sizes: Sizes, rounds: int) -> str:
 
 def _method(sizes: Sizes, rounds: int) -> str:
     return (
-        f"The figures are medians of {rounds} rounds, with the range. In each round, each server ran alone, in turn, on core {SERVER_CORE}. "
+        f"The figures are medians of {counted(rounds, 'round')}, with the range. In each round, each server ran alone, in turn, on core {SERVER_CORE}. "
         f"The clients, one C program, ran on core {CLIENT_CORE}. Idle clients got a heartbeat every {sizes.heartbeat:g} s; "
-        f"for their CPU, all servers ran side by side, in {rounds} windows of {sizes.heartbeat:g} s. "
+        f"for their CPU, all servers ran side by side, in {counted(rounds, 'window')} of {sizes.heartbeat:g} s. "
         "The trigger of vortexd is the rename of a file, which vortexd publishes after 20 ms. The trigger of the others is a request."
     )
 
 
-def _install(peers: list[Peer], cache: Path) -> tuple[dict[str, str], dict[str, str]]:
+def install(peers: list[Peer], cache: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Install all peers. Returns the versions, and the reasons of those that can't be had."""
     versions: dict[str, str] = {}
     reasons: dict[str, str] = {}
@@ -136,7 +136,7 @@ def _visit(
 ) -> dict[str, list[Sample]]:
     """Measure all servers in turn. One that fails gets a reason, and no further round."""
     samples: dict[str, list[Sample]] = {}
-    for number, peer in _turns(peers, rounds):
+    for number, peer in turns(peers, rounds):
         if peer.name in reasons:
             continue
         began = time.monotonic()
@@ -149,7 +149,7 @@ def _visit(
     return samples
 
 
-def _turns(peers: Sequence[Peer], rounds: int) -> Iterator[tuple[int, Peer]]:
+def turns(peers: Sequence[Peer], rounds: int) -> Iterator[tuple[int, Peer]]:
     """Yield all servers in each round. Another one is the first each time."""
     for number in range(rounds):
         first = number % max(1, len(peers))

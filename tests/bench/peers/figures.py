@@ -96,6 +96,21 @@ def windows(readings: Sequence[float], seconds: float) -> list[float]:
     return [(later - earlier) / seconds for earlier, later in zip(readings, readings[2:], strict=False)]
 
 
+def heartbeats(pongs: Sequence[float], clients: int) -> float:
+    """Return how many heartbeats a client got in one interval: the median of all windows.
+
+    Args:
+        pongs: How many heartbeats of all clients were answered so far, at moments that are half an interval apart.
+    """
+    # A server may ping all clients at once. Only a whole interval then has one heartbeat of each.
+    return statistics.median(windows(pongs, clients))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is 1."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def table(rows: Sequence[Row], columns: Sequence[Column], floor: str, has_versions: bool) -> str:
     """Return all rows as a Markdown table. A row without figures has the reason in place of the version.
 

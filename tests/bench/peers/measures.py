@@ -15,7 +15,7 @@ import attrs
 
 from ..compiler import CLIENT_CORE, on_core
 from .base import Conversation, Peer, Running, Unavailable
-from .figures import Sample, windows
+from .figures import Sample, heartbeats, windows
 
 # So many connections are made at the same time to measure handshakes.
 _TOGETHER = 64
@@ -239,9 +239,9 @@ def idle(
                     idles.remove(each)
         shares = {}
         for each in idles:
-            heartbeats = (each.pongs[-1] - each.pongs[0]) / sizes.beating / ((count + 1) / 2)
-            if heartbeats < _FEWEST_HEARTBEATS:
-                fail(each.peer, Unavailable(f"its clients got {heartbeats:.2f} heartbeats in each interval"))
+            found = heartbeats(each.pongs, sizes.beating)
+            if found < _FEWEST_HEARTBEATS:
+                fail(each.peer, Unavailable(f"its clients got {found:.2f} heartbeats in each interval"))
             else:
                 shares[each.peer.name] = windows(each.readings, sizes.heartbeat)
     return shares

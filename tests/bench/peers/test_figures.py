@@ -1,7 +1,7 @@
 import attrs
 import pytest
 
-from .figures import Column, Row, Sample, notes, ratios, summary, table, windows
+from .figures import Column, Row, Sample, counted, heartbeats, notes, ratios, summary, table, windows
 
 
 def sample(**changes: float) -> Sample:
@@ -41,6 +41,20 @@ def test_windows_overlap_by_half() -> None:
 
 def test_fewer_than_three_readings_make_no_window() -> None:
     assert [] == windows([1.0, 2.0], 30.0)
+
+
+@pytest.mark.parametrize("pongs", [[0, 10, 10, 20], [0, 0, 10, 10], [0, 5, 10, 15]])
+def test_clients_got_one_heartbeat_in_each_interval_whether_together_or_spread(pongs: list[float]) -> None:
+    assert 1.0 == heartbeats(pongs, 10)
+
+
+def test_clients_without_heartbeats_are_noticed() -> None:
+    assert 0.0 == heartbeats([7, 7, 7], 10)
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 rounds"), (1, "1 round"), (2, "2 rounds")])
+def test_a_number_other_than_one_has_the_plural(number: int, text: str) -> None:
+    assert text == counted(number, "round")
 
 
 COLUMNS = [

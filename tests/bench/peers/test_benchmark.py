@@ -1,0 +1,83 @@
+import argparse
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from . import benchmark
+from .base import Peer, Running, Unavailable
+from .benchmark import PEERS, command, install, report, turns
+from .figures import Row
+from .measures import Sizes
+
+
+class Fake(Peer):
+    def __init__(self, name: str, error: Exception | None = None) -> None:
+        self.name = name
+        self.error = error
+
+    def install(self, cache: Path) -> str:
+        assert cache.is_dir()
+        if self.error:
+            raise self.error
+        return "1.0"
+
+    def start(self, directory: Path, heartbeat: float) -> Running:
+        raise NotImplementedError
+
+
+@pytest.fixture(autouse=True)
+def no_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "_note", lambda _: None)
+
+
+def test_the_report_has_two_tables_with_a_row_for_each_server() -> None:
+    lines = report([Row(each.name, "1") for each in PEERS], Sizes(), 5).splitlines()
+
+    for each in PEERS:
+        assert 2 == sum(line.startswith(f"| {each.name} |") for line in lines)
+
+
+def test_the_servers_have_different_names() -> None:
+    assert len(PEERS) == len({each.name for each in PEERS})
+
+
+@pytest.mark.parametrize(("rounds", "text"), [(1, "medians of 1 round, "), (5, "medians of 5 rounds, ")])
+def test_the_report_says_how_it_was_measured(rounds: int, text: str) -> None:
+    assert text in report([], Sizes(), rounds)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Unavailable("there is no go"), OSError("disk full"), ValueError("two archives"), subprocess.SubprocessError("cc")],
+)
+def test_a_server_that_cannot_be_installed_has_a_reason_and_the_others_a_version(
+    error: Exception, tmp_path: Path
+) -> None:
+    versions, reasons = install([Fake("one", error), Fake("two")], tmp_path)
+
+    assert {"two": "1.0"} == versions
+    assert {"one": str(error)} == reasons
+
+
+def test_another_server_is_the_first_in_each_round() -> None:
+    a, b, c = Fake("a"), Fake("b"), Fake("c")
+
+    assert [(0, a), (0, b), (0, c), (1, b), (1, c), (1, a)] == list(turns([a, b, c], 2))
+
+
+def test_the_command_that_repeats_the_run_names_no_place() -> None:
+    parser = argparse.ArgumentParser()
+    benchmark.add_arguments(parser)
+    line = ["--rounds", "3", "--quick", "--only", "C loop", "--only", "vortexd"]
+
+    text = command(parser.parse_args([*line, "--cache", "/somewhere"]))
+
+    assert "python -m tests.bench peers --rounds 3 --quick --only 'C loop' --only vortexd" == text
+
+
+def test_the_command_is_short_without_options() -> None:
+    parser = argparse.ArgumentParser()
+    benchmark.add_arguments(parser)
+
+    assert "python -m tests.bench peers --rounds 5" == command(parser.parse_args([]))
