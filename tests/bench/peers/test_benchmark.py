@@ -38,6 +38,21 @@ def test_the_report_has_two_tables_with_a_row_for_each_server() -> None:
         assert 2 == sum(line.startswith(f"| {each.name} |") for line in lines)
 
 
+def test_readme_shows_the_tables_of_the_report_with_all_servers() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    section = readme.partition("<!-- peers -->")[2].partition("<!-- /peers -->")[0]
+    expected = report([Row(each.name) for each in PEERS], Sizes(), 5)
+
+    assert "`python -m tests.bench peers --rounds " in section
+    assert titles(expected) == titles(section)
+
+
+def titles(text: str) -> list[str]:
+    """Return the first cell of each row of a table, and the whole row with the titles."""
+    lines = [each for each in text.splitlines() if each.startswith("|")]
+    return [each if each.startswith("| Server ") else each.split("|")[1].strip() for each in lines]
+
+
 def test_the_servers_have_different_names() -> None:
     assert len(PEERS) == len({each.name for each in PEERS})
 
