@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..compiler import CLIENT_CORE, SERVER_CORE, NoCompiler, build
@@ -29,6 +29,8 @@ from .vortexd import PureVortexd, Vortexd
 
 PEERS: Sequence[type[Peer]] = (Floor, Vortexd, PureVortexd, NodeWs, Gorilla, Axum, Nchan, Centrifugo, Nats)
 _CACHE = Path(__file__).parent.parent / ".peers"
+# No round begins if it would probably end later than this, in seconds. With the heartbeats, a run then takes less than 15 minutes.
+_VISITS_SECONDS = 700
 # Open files that a server needs beside its connections.
 _RESERVE = 1_000
 
@@ -62,15 +64,15 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.install_only:
             return
         began = time.monotonic()
-        samples = _visit(peers, program, sizes, arguments.rounds, reasons)
+        samples, rounds = visit(peers, lambda peer: measures.visit(peer, program, sizes), arguments.rounds, reasons)
         left = [each for each in peers if each.name not in reasons]
-        _note(f"heartbeats: {(arguments.rounds + 1) * sizes.heartbeat / 2:.0f} s")
-        shares = measures.idle(left, program, sizes, arguments.rounds, lambda peer, error: _skip(peer, error, reasons))
+        _note(f"heartbeats: {(rounds + 1) * sizes.heartbeat / 2:.0f} s")
+        shares = measures.idle(left, program, sizes, rounds, lambda peer, error: _skip(peer, error, reasons))
     rows = [
         Row(name, versions.get(name, ""), samples.get(name, ()), shares.get(name, ()), reasons.get(name, ""))
         for name in (each.name for each in peers)
     ]
-    print(report(rows, sizes, arguments.rounds))
+    print(report(rows, sizes, rounds))
     print(
         f"\nMeasured on {time.strftime('%Y-%m-%d')} in {time.monotonic() - began:.0f} s by `{command(arguments)}`, "
         f"on Linux {platform.release().partition('-')[0]} with {os.cpu_count()} cores."
@@ -131,30 +133,57 @@ def install(peers: list[Peer], cache: Path) -> tuple[dict[str, str], dict[str, s
     return versions, reasons
 
 
-def _visit(
-    peers: Sequence[Peer], program: Path, sizes: Sizes, rounds: int, reasons: dict[str, str]
-) -> dict[str, list[Sample]]:
-    """Measure all servers in turn. One that fails gets a reason, and no further round."""
+def visit(
+    peers: Sequence[Peer],
+    measure: Callable[[Peer], Sample],
+    rounds: int,
+    reasons: dict[str, str],
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[dict[str, list[Sample]], int]:
+    """Measure all servers in turn. One that fails twice in a round gets a reason, and no further round.
+
+    Returns:
+        The samples, and the number of rounds. It is less than `rounds` if the time is over.
+    """
     samples: dict[str, list[Sample]] = {}
-    for number, peer in turns(peers, rounds):
-        if peer.name in reasons:
-            continue
-        began = time.monotonic()
-        try:
-            samples.setdefault(peer.name, []).append(measures.visit(peer, program, sizes))
-        except measures.FAILURES as error:
-            _skip(peer, error, reasons)
-        else:
-            _note(f"round {number + 1} of {rounds}: {peer.name} in {time.monotonic() - began:.1f} s")
-    return samples
-
-
-def turns(peers: Sequence[Peer], rounds: int) -> Iterator[tuple[int, Peer]]:
-    """Yield all servers in each round. Another one is the first each time."""
+    began = clock()
     for number in range(rounds):
-        first = number % max(1, len(peers))
-        for peer in (*peers[first:], *peers[:first]):
-            yield number, peer
+        started = clock()
+        for peer in turn(peers, number):
+            if peer.name not in reasons:
+                _measure(peer, measure, samples, reasons, f"round {number + 1} of {rounds}")
+        ended = clock()
+        if ended - began + (ended - started) > _VISITS_SECONDS:
+            return samples, number + 1
+    return samples, rounds
+
+
+def turn(peers: Sequence[Peer], number: int) -> Sequence[Peer]:
+    """Return the order of the servers in a round. Another one is the first each time."""
+    first = number % max(1, len(peers))
+    return (*peers[first:], *peers[:first])
+
+
+def _measure(
+    peer: Peer,
+    measure: Callable[[Peer], Sample],
+    samples: dict[str, list[Sample]],
+    reasons: dict[str, str],
+    title: str,
+) -> None:
+    """Measure one server, once more if that fails."""
+    began = time.monotonic()
+    try:
+        try:
+            sample = measure(peer)
+        except measures.FAILURES as error:
+            _note(f"{title}: {peer.name} once more: {last_line(str(error))}")
+            sample = measure(peer)
+    except measures.FAILURES as error:
+        _skip(peer, error, reasons)
+    else:
+        samples.setdefault(peer.name, []).append(sample)
+        _note(f"{title}: {peer.name} in {time.monotonic() - began:.1f} s")
 
 
 def _skip(peer: Peer, error: Exception, reasons: dict[str, str]) -> None:

@@ -137,6 +137,11 @@ static void open_one(struct client *one) {
 }
 
 static void take_frame(struct client *one, int opcode, const char *payload, size_t size, size_t whole) {
+    if (opcode == 8 && size >= 2 && one->state == OPEN) {
+        fprintf(stderr, "the server closed an open connection: %d %.*s\n",
+                (unsigned char)payload[0] << 8 | (unsigned char)payload[1], (int)size - 2, payload + 2);
+        exit(1);
+    }
     if (opcode == 9) {
         say(one, 10, payload, size);
         pongs++;

@@ -2,12 +2,13 @@ import argparse
 import subprocess
 from pathlib import Path
 
+import attrs
 import pytest
 
 from . import benchmark
 from .base import Peer, Running, Unavailable
-from .benchmark import PEERS, command, install, report, turns
-from .figures import Row
+from .benchmark import PEERS, command, install, report, turn, visit
+from .figures import Row, Sample
 from .measures import Sizes
 
 
@@ -78,7 +79,66 @@ def test_a_server_that_cannot_be_installed_has_a_reason_and_the_others_a_version
 def test_another_server_is_the_first_in_each_round() -> None:
     a, b, c = Fake("a"), Fake("b"), Fake("c")
 
-    assert [(0, a), (0, b), (0, c), (1, b), (1, c), (1, a)] == list(turns([a, b, c], 2))
+    assert [[a, b, c], [b, c, a], [c, a, b], [a, b, c]] == [list(turn([a, b, c], each)) for each in range(4)]
+    assert [] == list(turn([], 1))
+
+
+class Measuring:
+    """Measures a server in 100 s, and fails at the given calls."""
+
+    def __init__(self, *failing: int) -> None:
+        self.now = 0.0
+        self.names: list[str] = []
+        self._failing = failing
+
+    def __call__(self, peer: Peer) -> Sample:
+        self.now += 100
+        self.names.append(peer.name)
+        if len(self.names) in self._failing:
+            raise Unavailable(f"failure {len(self.names)}")
+        return Sample(**dict.fromkeys(attrs.fields_dict(Sample), float(len(self.names))))
+
+    def clock(self) -> float:
+        return self.now
+
+
+def visited(measuring: Measuring, rounds: int, reasons: dict[str, str]) -> tuple[dict[str, list[float]], int]:
+    """Return a number for each sample, and the number of rounds."""
+    samples, done = visit([Fake("a"), Fake("b")], measuring, rounds, reasons, measuring.clock)
+    return {name: [each.back for each in found] for name, found in samples.items()}, done
+
+
+def test_all_servers_are_measured_in_each_round() -> None:
+    measuring = Measuring()
+
+    assert ({"a": [1.0, 4.0], "b": [2.0, 3.0]}, 2) == visited(measuring, 2, {})
+    assert ["a", "b", "b", "a"] == measuring.names
+
+
+def test_a_server_that_fails_is_measured_once_more() -> None:
+    reasons: dict[str, str] = {}
+
+    assert ({"a": [2.0, 5.0], "b": [3.0, 4.0]}, 2) == visited(Measuring(1), 2, reasons)
+    assert {} == reasons
+
+
+def test_a_server_that_fails_twice_gets_the_reason_and_no_further_round() -> None:
+    reasons: dict[str, str] = {}
+
+    assert ({"a": [1.0, 5.0], "b": [2.0]}, 2) == visited(Measuring(3, 4), 2, reasons)
+    assert {"b": "failure 4"} == reasons
+
+
+def test_a_server_with_a_reason_is_not_measured() -> None:
+    assert ({"b": [1.0]}, 1) == visited(Measuring(), 1, {"a": "there is no go"})
+
+
+def test_no_round_begins_that_would_end_after_the_time() -> None:
+    # Three rounds of 200 s take 600 s, and the fourth would end after 800 s.
+    measuring = Measuring()
+
+    assert 3 == visited(measuring, 9, {})[1]
+    assert 6 == len(measuring.names)
 
 
 def test_the_command_that_repeats_the_run_names_no_place() -> None:
