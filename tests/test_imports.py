@@ -93,6 +93,7 @@ PURE = [
     "realtime.quota",
     "realtime.reports",
     "realtime.session",
+    "realtime.versions",
     "source.files.settling",
     "source.files.writes",
     "source.git.complaints",

@@ -5,9 +5,9 @@ from typing import Any, cast
 
 from tests.fakes import KEY
 from vortexd.core.model import Key
-from vortexd.pipeline.broadcast import Delivery
 from vortexd.protocol.close import CloseReason
 from vortexd.realtime.parked import Parked, Subscriptions
+from vortexd.realtime.versions import Versions
 from vortexd.settings.realtime import RealtimeSettings
 
 
@@ -37,7 +37,7 @@ class FakeLot:
 
     def __init__(self) -> None:
         self.parked: dict[int, Parked] = {}
-        self.woken: list[tuple[Parked, bytes, bytes, Sequence[Delivery]]] = []
+        self.woken: list[tuple[Parked, bytes, bytes, Sequence[Key]]] = []
         self.ended: list[tuple[Parked, CloseReason]] = []
         self.closed: list[tuple[Parked, CloseReason]] = []
         self.settings = RealtimeSettings()
@@ -58,7 +58,7 @@ class FakeLot:
         nothing = cast(Any, None)
         fd = 100 + len(self.parked) if fd is None else fd
         admission = admission or FakeAdmission(ANYBODY)
-        versions: Any = {key: version} if more is not None else version
+        versions = Versions({key: version}) if more is not None else version
         made = Parked(
             *(nothing, fd, key, versions, admission, window_bits, nothing, next_ping),
             settings or self.settings,
@@ -73,9 +73,7 @@ class FakeLot:
     def __contains__(self, parked: Parked) -> bool:
         return self.parked.get(parked.fd) is parked
 
-    def wake(
-        self, parked: Parked, received: bytes = b"", unsent: bytes = b"", missed: Sequence[Delivery] = ()
-    ) -> object:
+    def wake(self, parked: Parked, received: bytes = b"", unsent: bytes = b"", missed: Sequence[Key] = ()) -> object:
         del self.parked[parked.fd]
         self.woken.append((parked, received, unsent, missed))
         return None

@@ -13,6 +13,7 @@ from vortexd.pipeline.broadcast import Delivery
 from vortexd.pipeline.encoder import Payload
 from vortexd.protocol.close import CloseReason
 from vortexd.realtime.chain import CatchUp, Chain, Lagged, QuietChain, Reply, can_begin, follows, is_complete
+from vortexd.realtime.versions import Versions
 
 MAIN = Key("orders", "dev", "main")
 BILLING, SEARCH = Key("billing", "dev", "main"), Key("search", "dev", "main")
@@ -236,7 +237,7 @@ class ChainMachine(RuleBasedStateMachine):
         if versions.keys() == {MAIN} == self.subscribed:
             self.quiet = QuietChain(MAIN, versions[MAIN])
         else:
-            self.quiet = QuietChain(MAIN, versions)
+            self.quiet = QuietChain(MAIN, Versions(versions))
         self.chain = self.make("not used")
 
     @precondition(lambda self: self.quiet is not None)
@@ -657,7 +658,7 @@ def test_a_quiet_chain_accepts_what_builds_on_its_version() -> None:
 
 
 def test_a_quiet_chain_of_several_keys_follows_each() -> None:
-    quiet = QuietChain(MAIN, {MAIN: "1", BILLING: "b"})
+    quiet = QuietChain(MAIN, Versions({MAIN: "1", BILLING: "b"}))
     run = [
         delivery(BILLING, "b", "c"),
         delivery(MAIN, "1", "2"),
@@ -684,7 +685,7 @@ def test_a_quiet_chain_of_several_keys_follows_each() -> None:
     ids=["a gap", "an end", "no right", "another version"],
 )
 def test_a_quiet_chain_accepts_all_or_nothing(run: list[Delivery]) -> None:
-    quiet = QuietChain(MAIN, {MAIN: "1", BILLING: "b"})
+    quiet = QuietChain(MAIN, Versions({MAIN: "1", BILLING: "b"}))
 
     assert not quiet.accepts_all(run, lambda key: key != SEARCH)
 
@@ -706,7 +707,7 @@ def test_a_chain_that_missed_something_catches_up_and_looks_at_no_other_key() ->
         looks.append(key)
         return "2"
 
-    made.chain.resume(QuietChain(MAIN, {MAIN: "1", BILLING: "b", SEARCH: "2"}), [SEARCH], newest)
+    made.chain.resume(QuietChain(MAIN, Versions({MAIN: "1", BILLING: "b", SEARCH: "2"})), [SEARCH], newest)
 
     assert {MAIN, SEARCH} == set(looks)
     assert CatchUp(MAIN, "1") == made.chain.step()
@@ -716,7 +717,7 @@ def test_a_chain_that_missed_something_catches_up_and_looks_at_no_other_key() ->
 
 def test_a_key_that_began_on_the_way_out_of_the_lot_is_brought_if_the_client_may_have_it() -> None:
     made = Made("other", may=lambda key: key != SEARCH)
-    made.chain.resume(QuietChain(MAIN, {MAIN: "1"}), [BILLING, SEARCH], lambda _: "1")
+    made.chain.resume(QuietChain(MAIN, Versions({MAIN: "1"})), [BILLING, SEARCH], lambda _: "1")
 
     assert {MAIN: "1", BILLING: None} == made.chain.versions
     assert CatchUp(BILLING, None) == made.chain.step()

@@ -14,6 +14,7 @@ from vortexd.pipeline.encoder import Payload
 from vortexd.realtime import outgoing
 from vortexd.realtime.outgoing import Outgoing
 from vortexd.realtime.parked import Parked, Subscriptions
+from vortexd.realtime.versions import Versions
 
 OTHER = Key("billing", "dev", "main")
 
@@ -21,7 +22,7 @@ OTHER = Key("billing", "dev", "main")
 def parked(*, has_patterns: bool = False) -> Parked:
     nothing = cast(Any, None)
     more = Subscriptions((), ("", "")) if has_patterns else None
-    versions: Any = {KEY: "1"} if has_patterns else "1"
+    versions = Versions({KEY: "1"}) if has_patterns else "1"
     return Parked(nothing, 0, KEY, versions, nothing, None, nothing, 0.0, nothing, more)
 
 

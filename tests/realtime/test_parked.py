@@ -1,5 +1,10 @@
 """A parked connection without its parking lot."""
 
+import gc
+
+import attrs
+import pytest
+
 from tests.fakes import KEY, open_gate
 from vortexd.auth import Admission, Kind, Principal
 from vortexd.core.model import Key
@@ -7,7 +12,8 @@ from vortexd.core.patterns import Pattern, parse_pattern
 from vortexd.fleet import Instance
 from vortexd.pipeline.broadcast import Delivery
 from vortexd.pipeline.encoder import Payload
-from vortexd.realtime.parked import Parked, Subscriptions
+from vortexd.realtime.parked import Parked, SharedSubscriptions, Subscriptions
+from vortexd.realtime.versions import Versions
 from vortexd.settings.realtime import RealtimeSettings
 
 OTHER = Key("billing", "dev", "main")
@@ -25,7 +31,7 @@ class RecordingQueue:
 
 def parked(
     queue: RecordingQueue | None = None,
-    versions: str | dict[Key, str | None] | None = "1",
+    versions: str | Versions | None = "1",
     more: Subscriptions | None = None,
 ) -> Parked:
     admission = Admission(open_gate(), Principal("ci", Kind.TOKEN, ()))
@@ -52,7 +58,7 @@ def test_a_connection_is_its_own_chain() -> None:
     connection.extend(Delivery(KEY, "1", "2", Payload(b"x")))
 
     assert ({KEY: "2"}, "2") == (connection.versions, connection.version)
-    several = parked(versions={KEY: "1", OTHER: "7"})
+    several = parked(versions=Versions({KEY: "1", OTHER: "7"}))
     assert ("1", "7") == (several.version, several.had(OTHER))
 
 
@@ -72,8 +78,30 @@ def test_a_connection_without_subscriptions_has_no_patterns() -> None:
     assert patterns == subscribed.patterns
     assert subscribed.more is not None
     assert ("token", "ci") == subscribed.more.owner
-    subscribed.more.patterns = patterns[:1]
-    assert patterns[:1] == subscribed.patterns
+    # Other connections may share them.
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        subscribed.more.patterns = ()  # type: ignore[misc]
+
+
+def test_subscriptions_are_shared_by_owner_and_patterns_while_one_is_in_use() -> None:
+    shared, patterns = SharedSubscriptions(), (parse_pattern("billing"),)
+    one = shared.get(patterns, ("token", "ci"))
+
+    assert one is shared.get((parse_pattern("billing:*"),), ("token", "ci"))
+    others = [shared.get(patterns, ("token", "other")), shared.get((), ("token", "ci"))]
+    assert all(each is not one for each in others)
+    assert [("token", "other"), ("token", "ci")] == [each.owner for each in others]
+    assert 3 == len(shared)
+    del one, others
+    gc.collect()
+    assert 0 == len(shared)
+
+
+def test_a_chain_of_one_key_is_extended_by_several_frames() -> None:
+    connection = parked()
+    connection.extend_all([Delivery(KEY, "1", "2", Payload(b"x")), Delivery(KEY, "2", "3", Payload(b"y"))])
+
+    assert "3" == connection.version
 
 
 def test_connections_are_compared_by_identity_so_that_they_serve_as_keys() -> None:

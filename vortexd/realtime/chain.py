@@ -17,6 +17,7 @@ import attrs
 from ..core.model import Key
 from ..pipeline.broadcast import Delivery
 from ..protocol.close import CloseReason
+from .versions import Versions
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -393,13 +394,13 @@ class QuietChain:
 
     Args:
         key: The main subscription.
-        versions: The client's version of its only key, or a dictionary with the version of each key. The chain owns the
-            dictionary from now on. Only with a dictionary does the chain accept deliveries of new keys.
+        versions: The client's version of its only key, or `Versions` that count this client. Only with `Versions` does the
+            chain accept deliveries of new keys.
     """
 
     __slots__ = ("_versions", "key")
 
-    def __init__(self, key: Key, versions: str | dict[Key, str | None] | None) -> None:
+    def __init__(self, key: Key, versions: str | Versions | None) -> None:
         self.key = key
         self._versions = versions
 
@@ -410,14 +411,14 @@ class QuietChain:
 
     @property
     def versions(self) -> dict[Key, str | None]:
-        """The client's version of each of its keys."""
+        """The client's version of each of its keys, as a dictionary of the caller's own."""
         versions = self._versions
-        return versions if isinstance(versions, dict) else {self.key: versions}
+        return versions.copy() if isinstance(versions, Versions) else {self.key: versions}
 
     def had(self, key: Key) -> str | None:
         """Return the client's version of a key; None if it has none."""
         versions = self._versions
-        return versions.get(key) if isinstance(versions, dict) else versions
+        return versions.get(key) if isinstance(versions, Versions) else versions
 
     def accepts(self, delivery: Delivery, is_allowed: bool) -> bool:
         """Whether a frame can be written as it is. If not, the connection needs its tasks and a `Chain`.
@@ -426,7 +427,7 @@ class QuietChain:
         """
         # This runs for each client of each change. So it repeats the code of `can_begin`, `had` and `follows` in place of calls.
         versions = self._versions
-        had = versions.get(delivery.key) if isinstance(versions, dict) else versions
+        had = versions.get(delivery.key) if isinstance(versions, Versions) else versions
         old = delivery.old_version
         return is_allowed and delivery.new_version is not None and (old is None or old == had)
 
@@ -443,7 +444,15 @@ class QuietChain:
 
     def extend(self, delivery: Delivery) -> None:
         """Record that an accepted frame was written."""
-        if isinstance(self._versions, dict):
-            self._versions[delivery.key] = delivery.new_version
+        if isinstance(self._versions, Versions):
+            self.extend_all((delivery,))
         else:
             self._versions = delivery.new_version
+
+    def extend_all(self, deliveries: Iterable[Delivery]) -> None:
+        """Record that these accepted frames were written, one after the other."""
+        if isinstance(self._versions, Versions):
+            self._versions = self._versions.after([(each.key, each.new_version) for each in deliveries])
+        else:
+            for each in deliveries:
+                self._versions = each.new_version

@@ -164,20 +164,20 @@ class FanOut:
         """Write all deliveries of one client at once. If that isn't possible, wake the connection."""
         frames = _frames(deliveries, parked.window_bits)
         if frames is None or not parked.accepts_all(deliveries, partial(parked.admission.may, Right.SUBSCRIBE)):
-            self._lot.wake(parked, missed=deliveries)
+            self._lot.wake(parked, missed=[each.key for each in deliveries])
             return
         data = frames[0] if len(frames) == 1 else b"".join(frames)
         try:
             written = os.write(parked.fd, data)
         except BlockingIOError:
-            self._lot.wake(parked, missed=deliveries)
+            self._lot.wake(parked, missed=[each.key for each in deliveries])
             return
         except OSError:
             self._lot.end(parked, CloseReason.LOST)
             return
         self._counters.bytes_written(written)
+        parked.extend_all(deliveries)
         for delivery in deliveries:
-            parked.extend(delivery)
             self._count(delivery, 1)
         if written < len(data):
             self._lot.wake(parked, unsent=data[written:])

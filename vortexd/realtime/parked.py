@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 import attrs
 
@@ -14,6 +15,7 @@ from ..protocol.close import CloseReason
 from ..settings.realtime import RealtimeSettings
 from .chain import QuietChain
 from .quota import PatternOwner
+from .versions import Versions
 
 
 class Queue(Protocol):
@@ -24,9 +26,9 @@ class Queue(Protocol):
         ...
 
 
-@attrs.define(slots=True, eq=False)
+@attrs.frozen(slots=True, eq=False)
 class Subscriptions:
-    """The subscriptions of a parked connection in addition to its main key. Few connections have any.
+    """The subscriptions of parked connections in addition to their main keys. Connections with equal ones share them.
 
     Attributes:
         patterns: The patterns in force.
@@ -35,6 +37,26 @@ class Subscriptions:
 
     patterns: tuple[Pattern, ...]
     owner: PatternOwner
+
+
+class SharedSubscriptions:
+    """Finds the subscriptions that a connection can share. They are kept while a connection is parked with them."""
+
+    def __init__(self) -> None:
+        self._shared: WeakValueDictionary[tuple[PatternOwner, tuple[Pattern, ...]], Subscriptions] = (
+            WeakValueDictionary()
+        )
+
+    def __len__(self) -> int:
+        """The number of different subscriptions."""
+        return len(self._shared)
+
+    def get(self, patterns: tuple[Pattern, ...], owner: PatternOwner) -> Subscriptions:
+        """Return the subscriptions with these patterns and this owner."""
+        found = self._shared.get((owner, patterns))
+        if found is None:
+            found = self._shared[owner, patterns] = Subscriptions(patterns, owner)
+        return found
 
 
 class Parked(QuietChain):
@@ -67,7 +89,7 @@ class Parked(QuietChain):
         queue: Queue,
         fd: int,
         key: Key,
-        versions: str | dict[Key, str | None] | None,
+        versions: str | Versions | None,
         admission: Admission,
         window_bits: int | None,
         instance: Instance,
@@ -105,15 +127,13 @@ class Lot(Protocol):
         """Return the connection with this descriptor, if it is in the lot."""
         ...
 
-    def wake(
-        self, parked: Parked, received: bytes = b"", unsent: bytes = b"", missed: Sequence[Delivery] = ()
-    ) -> object:
+    def wake(self, parked: Parked, received: bytes = b"", unsent: bytes = b"", missed: Sequence[Key] = ()) -> object:
         """Remove a connection from the lot, and start its tasks.
 
         Args:
             received: The bytes that were received but not handled.
             unsent: The rest of a frame whose beginning was written.
-            missed: The deliveries that were taken from the queue but couldn't be written.
+            missed: The keys of deliveries that were due but not written.
         """
         ...
 

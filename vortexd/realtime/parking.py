@@ -16,7 +16,6 @@ from typing import Protocol
 import trio
 
 from ..core.model import Key
-from ..pipeline.broadcast import Delivery
 from ..protocol.close import CloseReason
 from . import fanout, pings, receiving
 from .connection import Connection
@@ -62,7 +61,12 @@ class ParkingLot:
     """
 
     def __init__(
-        self, owner: Owner, counters: Counters, reports: Reports, timestamp: Callable[[], str], sockets: Sockets
+        self,
+        owner: Owner,
+        counters: Counters,
+        reports: Reports,
+        timestamp: Callable[[], str],
+        sockets: Sockets,
     ) -> None:
         self._owner = owner
         self._epoll = select.epoll()
@@ -123,11 +127,11 @@ class ParkingLot:
         self._pings.schedule(parked)
 
     def wake(
-        self, parked: Parked, received: bytes = b"", unsent: bytes = b"", missed: Sequence[Delivery] = ()
+        self, parked: Parked, received: bytes = b"", unsent: bytes = b"", missed: Sequence[Key] = ()
     ) -> Connection:
         """See `parked.Lot`. Returns the connection."""
         waiting = self._leave(parked)
-        return self._owner.awaken(parked, received, unsent, [*(each.key for each in missed), *waiting])
+        return self._owner.awaken(parked, received, unsent, [*missed, *waiting])
 
     def close(self, parked: Parked, reason: CloseReason) -> None:
         """See `parked.Lot`."""

@@ -42,11 +42,12 @@ from .framing import Compressor, frame_of, is_quick
 from .groups import Groups
 from .handshake import Opening, Refusal
 from .opener import Keys, Opener
-from .parked import Parked, Subscriptions
+from .parked import Parked, SharedSubscriptions, Subscriptions
 from .parking import ParkingLot
 from .quota import PatternQuota, TooManyPatterns, owner_of
 from .reports import Reports
 from .sockets import Sockets, choose_sockets
+from .versions import SharedVersions, Versions
 
 log = structlog.get_logger()
 
@@ -125,6 +126,8 @@ class WebSocketServer:
         self._quota = PatternQuota(
             settings.distinct_patterns, settings.distinct_patterns_per_owner, self._report_refusal
         )
+        self._subscriptions = SharedSubscriptions()
+        self._versions = SharedVersions()
         self._compressor = Compressor()
         self._turns = FairQueue(_MESSAGES_AT_ONCE)
         self._reports = Reports(fleet or Fleet(FleetSettings(), keys.version_of), counters, gate.now)
@@ -350,12 +353,13 @@ class WebSocketServer:
                 if self._can_park(client) and isinstance(stream, trio.SocketStream):
                     # No await may come between the end of its tasks and this.
                     del self._awake[connection]
-                    more, versions = None, connection.versions
-                    if connection.patterns:
-                        more = Subscriptions(connection.patterns, client.owner)
-                    has = dict(versions) if more is not None else versions[client.key]
+                    patterns, more = connection.patterns, None
+                    has: str | Versions | None = connection.versions[client.key]
+                    if patterns:
+                        more = self._subscriptions.get(patterns, client.owner)
+                        has = self._versions.get(client.key, more.patterns, connection.versions)
                     parked = self._park(stream.socket.detach(), client, has, connection.next_ping, more)
-                    self._hand_over(connection, parked, client.key, connection.patterns)
+                    self._hand_over(connection, parked, client.key, patterns)
                     return True
                 connection.may_not_park()
         finally:
@@ -384,7 +388,7 @@ class WebSocketServer:
         self,
         fd: int,
         client: Client,
-        versions: str | dict[Key, str | None] | None,
+        versions: str | Versions | None,
         next_ping: float,
         more: Subscriptions | None = None,
     ) -> Parked:
