@@ -167,6 +167,7 @@ class FakeLine:
         looks: How often a version was looked up.
         refusal: What `subscribe` raises, or None.
         is_ready: Whether first messages are made already, so that nothing must be waited for.
+        is_matched: Whether a subscription needs to wait for nothing, so that `subscribe_now` does it.
     """
 
     default_label: str | None = "main"
@@ -183,6 +184,7 @@ class FakeLine:
         self.refusal: RemoteError | None = None
         self.catch_ups = 0
         self.is_ready = True
+        self.is_matched = True
         self._configs: dict[Key, Config] = {}
         self._history: dict[tuple[Key, str], Config] = {}
         for key, document in (documents or {}).items():
@@ -245,6 +247,19 @@ class FakeLine:
         matched = self.registry.matches(*patterns)
         if len(matched) > max_keys:
             raise RemoteError(f"the patterns match more than {max_keys} keys")
+        self.registry.subscribe(subscriber, *patterns)
+        return sorted(matched)
+
+    def subscribe_now(
+        self, subscriber: Subscriber, patterns: Sequence[Pattern], max_keys: int
+    ) -> Collection[Key] | None:
+        if not self.is_matched or self.entrance is not None or self.refusal is not None:
+            return None
+        for key in self._configs:
+            self.registry.appear(key)
+        matched = self.registry.matches(*patterns)
+        if len(matched) > max_keys:
+            return None
         self.registry.subscribe(subscriber, *patterns)
         return sorted(matched)
 

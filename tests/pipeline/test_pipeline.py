@@ -511,6 +511,38 @@ async def test_patterns_that_match_too_much_subscribe_to_nothing(whole: Wired) -
     assert 2 == len(await whole.pipeline.subscribe(subscribed, patterns("*"), 2))
 
 
+async def test_a_subscription_that_waits_for_nothing_is_made_at_once(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: 1\n" + FILLER, cart=b"b: 1"))
+    shop, subscribed = Key("shop", "default", "main"), Subscribed()
+    # Nobody has resolved the key yet.
+    assert whole.pipeline.subscribe_now(subscribed, patterns("shop"), 10) is None
+    await whole.pipeline.subscribe(Subscribed(), patterns("shop"), 10)
+    assert [shop] == whole.pipeline.subscribe_now(subscribed, patterns("shop", "none"), 1)
+    assert whole.pipeline.subscribe_now(other := Subscribed(), patterns("shop"), 0) is None
+    await whole.publisher.publish(tree(b"a: 2\n" + FILLER, cart=b"b: 2"))
+
+    assert [("config_change", "shop", "default")] == told(subscribed)
+    assert [] == other.deliveries
+
+
+async def test_a_subscription_whose_matching_takes_long_is_not_made_at_once(whole: Wired) -> None:
+    files = {f"shop-{number}": b"a: 1" for number in range(2_000)}
+    await whole.publisher.publish(tree(b"a: 1", **files))
+    # Each of these keys must be compared with both patterns.
+    assert whole.pipeline.subscribe_now(Subscribed(), patterns("*:x*", "*:*:y*"), 10_000) is None
+    assert not whole.registry.has_patterns
+    assert [] == whole.pipeline.subscribe_now(Subscribed(), patterns("none"), 10_000)
+
+
+async def test_a_broken_key_that_is_matched_at_once_is_left_out(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: ]", cart=b"b: 1"))
+    assert [] != await whole.pipeline.subscribe(Subscribed(), patterns("*"), 10)
+    matched = whole.registry.matches(*patterns("*"))
+
+    assert {"cart", "shop"} == {key.application for key in matched}
+    assert [Key("cart", "default", "main")] == whole.pipeline.subscribe_now(Subscribed(), patterns("*"), 10)
+
+
 async def test_what_nobody_wants_any_more_is_released(whole: Wired) -> None:
     await whole.publisher.publish(tree(b"a: 1", cart=b"b: 1"))
     one, two = Subscribed(), Subscribed()

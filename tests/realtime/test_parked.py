@@ -97,6 +97,17 @@ def test_subscriptions_are_shared_by_owner_and_patterns_while_one_is_in_use() ->
     assert 0 == len(shared)
 
 
+def test_first_patterns_come_with_the_versions_of_their_keys() -> None:
+    connection = parked()
+    more = Subscriptions((parse_pattern("billing"),), ("token", "ci"))
+    connection.subscribe(more, Versions({KEY: "1", OTHER: "7"}))
+
+    assert (more, more.patterns) == (connection.more, connection.patterns)
+    assert {KEY: "1", OTHER: "7"} == connection.versions
+    connection.extend_all([Delivery(OTHER, "7", "8", Payload(b"x")), Delivery(KEY, "1", "2", Payload(b"y"))])
+    assert {KEY: "2", OTHER: "8"} == connection.versions
+
+
 def test_a_chain_of_one_key_is_extended_by_several_frames() -> None:
     connection = parked()
     connection.extend_all([Delivery(KEY, "1", "2", Payload(b"x")), Delivery(KEY, "2", "3", Payload(b"y"))])

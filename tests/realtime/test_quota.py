@@ -121,3 +121,15 @@ def test_patterns_count_for_a_token_or_else_for_an_address() -> None:
     # One key signs for many subjects.
     one, other = (owner_of(admitted(Kind.JWT, name, "key"), "192.0.2.1") for name in ("one", "other"))
     assert one != other
+
+
+def test_a_look_for_room_counts_and_reports_nothing() -> None:
+    quota = Quota(3, 2)
+    quota.take(ONE, patterns("a"))
+
+    assert quota.has_room(ONE, patterns("a", "b"))
+    assert not quota.has_room(ONE, patterns("b", "c"))
+    assert quota.has_room(OTHER, patterns("b", "c"))
+    quota.take(OTHER, patterns("b", "c"))
+    assert not quota.has_room(TOKEN, patterns("d"))
+    assert (3, []) == (len(quota), quota.reports)

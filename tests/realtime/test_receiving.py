@@ -1,5 +1,6 @@
 """What parked connections send: pongs of many at once, and anything else of a few in each round of the loop."""
 
+import json
 import os
 import select
 import socket
@@ -11,13 +12,40 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.fakes import FakeMetrics
+from vortexd.core.model import Key
+from vortexd.core.patterns import Pattern, parse_pattern
+from vortexd.pipeline.broadcast import Delivery
+from vortexd.pipeline.encoder import Payload
 from vortexd.protocol.close import CloseReason
 from vortexd.realtime import receiving
+from vortexd.realtime.first_subscription import Begun
 from vortexd.realtime.parked import Parked
 from vortexd.realtime.receiving import Receiving
 
 from . import both_sockets
 from .lot import PONG, FakeLot
+
+
+class FakeFirstSubscription:
+    """Takes first patterns as a test decides.
+
+    Attributes:
+        begun: The answer to a subscription; None leaves it to the tasks.
+        is_open: Whether connections may subscribe without their tasks.
+        asked: The connections that wanted to subscribe, with their patterns.
+    """
+
+    def __init__(self) -> None:
+        self.begun: Begun | None = None
+        self.is_open = False
+        self.asked: list[tuple[Parked, tuple[Pattern, ...]]] = []
+
+    def is_possible(self, parked: Parked) -> bool:
+        return self.is_open
+
+    def begin(self, parked: Parked, patterns: tuple[Pattern, ...]) -> Begun | None:
+        self.asked.append((parked, patterns))
+        return self.begun
 
 
 class Part:
@@ -29,12 +57,14 @@ class Part:
         self.answers: list[tuple[float, int]] = []
         self.clients: list[socket.socket] = []
         self.ours: list[socket.socket] = []
+        self.first = FakeFirstSubscription()
         self.receiving = Receiving(
             self.lot,
             self.epoll,
             both_sockets.made(name),
             self.counters,
             cast(Any, self),
+            cast(Any, self.first),
             lambda pinged, count: self.answers.append((pinged, count)),
         )
 
@@ -192,6 +222,94 @@ async def test_a_connection_that_left_while_another_was_handled_is_left_alone(
     assert [b"", b"hello"] == [received for _, received, *_ in part.lot.woken]
     # The bytes of the other one are still in its socket.
     assert b"hello" == os.read(part.lot.woken[0][0].fd, 100)
+
+
+# The first patterns of a connection.
+
+STATE = Delivery(Key("billing", "dev", "main"), None, "b", Payload(b"{}"))
+MISSING = Key("search", "dev", "main")
+
+
+def subscription(*patterns: str) -> bytes:
+    """The frame of a client; its mask is zero."""
+    text = json.dumps({"type": "subscribe", "patterns": patterns}).encode()
+    return bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text
+
+
+async def test_a_first_subscription_is_answered_without_tasks(autojump_clock: MockClock, part: Part) -> None:
+    parked = part.park(1.0)
+    part.first.is_open, part.first.begun = True, Begun(b"answer", [STATE], ())
+    part.clients[0].send(data := subscription("billing:*", "search"))
+    part.receiving._receive_some()
+
+    assert [(parked, (parse_pattern("billing:*"), parse_pattern("search")))] == part.first.asked
+    assert b"answer" == part.clients[0].recv(100)
+    assert ([], [], None, [(1.0, 1)]) == (part.lot.woken, part.lot.ended, parked.pinged, part.answers)
+    expected = {"bytes_read": len(data), "bytes_written": 6, "message_received subscribe": 1, "sent config_snapshot": 1}
+    assert expected == +part.counters.counts
+
+
+async def test_a_subscription_is_left_to_the_tasks_if_it_is_not_possible_or_must_wait(
+    autojump_clock: MockClock, part: Part
+) -> None:
+    data = subscription("billing:*")
+    for part.first.is_open in (False, True):
+        parked = part.park(1.0)
+        part.clients[-1].send(data)
+        part.receiving._receive_some()
+        part.epoll.unregister(parked.fd)
+
+        assert (parked, data, b"", ()) == part.lot.woken[-1]
+        # The tasks count the message.
+        assert (1.0, {}) == (parked.pinged, +part.counters.counts)
+    assert 1 == len(part.first.asked)
+
+
+async def test_the_tasks_write_the_first_states_that_are_missing(autojump_clock: MockClock, part: Part) -> None:
+    parked = part.park()
+    part.first.is_open, part.first.begun = True, Begun(b"answer", (), [MISSING])
+    part.clients[0].send(subscription("*"))
+    part.receiving._receive_some()
+
+    assert [(parked, b"", b"", [MISSING])] == part.lot.woken
+    assert b"answer" == part.clients[0].recv(100)
+
+
+@pytest.mark.parametrize(("taken", "rest"), [(0, b"answer"), (2, b"swer")])
+async def test_the_tasks_write_the_rest_of_an_answer(
+    autojump_clock: MockClock, part: Part, monkeypatch: pytest.MonkeyPatch, taken: int, rest: bytes
+) -> None:
+    parked = part.park()
+    part.first.is_open, part.first.begun = True, Begun(b"answer", [STATE], [MISSING])
+
+    def write(fd: int, data: bytes) -> int:
+        if not taken:
+            raise BlockingIOError
+        return taken
+
+    monkeypatch.setattr("vortexd.realtime.receiving.os.write", write)
+    part.clients[0].send(subscription("*"))
+    part.receiving._receive_some()
+
+    assert [(parked, b"", rest, [MISSING])] == part.lot.woken
+    # The tasks count the bytes of the rest.
+    assert (taken, 1) == (part.counters.counts["bytes_written"], part.counters.counts["sent config_snapshot"])
+
+
+async def test_a_connection_that_breaks_while_it_subscribes_ends(
+    autojump_clock: MockClock, part: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parked = part.park()
+    part.first.is_open, part.first.begun = True, Begun(b"answer", (), [MISSING])
+
+    def write(fd: int, data: bytes) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("vortexd.realtime.receiving.os.write", write)
+    part.clients[0].send(subscription("*"))
+    part.receiving._receive_some()
+
+    assert ([(parked, CloseReason.LOST)], []) == (part.lot.ended, part.lot.woken)
 
 
 # After pongs, the loop pauses, so that it takes many in one round.

@@ -137,6 +137,23 @@ class Pipeline:
             matched = self._key_usage.subscribe(subscriber, patterns, resolved)
             return [key for key in matched if self._store.find(key) is not None]
 
+    def subscribe_now(
+        self, subscriber: Subscriber, patterns: Sequence[Pattern], max_keys: int
+    ) -> Collection[Key] | None:
+        """Do what `subscribe` does, without waiting.
+
+        Return None if matching takes more than one step, if a key must be resolved, or if the patterns match too many keys.
+        Then the call subscribes to nothing, and `subscribe` must decide.
+        """
+        with self._registry.ahead(patterns) as steps:
+            for _ in steps:
+                return None
+            keys = self._registry.matches(*patterns)
+            if len(keys) > max_keys or self._key_usage.unresolved(keys):
+                return None
+            matched = self._key_usage.subscribe(subscriber, patterns, {})
+            return [key for key in matched if self._store.find(key) is not None]
+
     async def turn(self) -> None:
         """Wait for a turn at the event loop. Call it before work for a client that takes a while."""
         await self._turns.take()

@@ -44,6 +44,16 @@ class Keys(Protocol):
         """
         ...
 
+    def subscribe_now(
+        self, subscriber: Subscriber, patterns: Sequence[Pattern], max_keys: int
+    ) -> Collection[Key] | None:
+        """Do what `subscribe` does, without waiting. Returns None if that isn't possible; then nothing has happened."""
+        ...
+
+    def ready(self, key: Key, version: str | None) -> Delivery | None:
+        """Return the delivery of `catch_up`, if it is made already."""
+        ...
+
     def unsubscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern]) -> None:
         """End subscriptions to patterns."""
         ...

@@ -113,6 +113,15 @@ class Parked(QuietChain):
         """The patterns in force."""
         return self.more.patterns if self.more is not None else ()
 
+    def subscribe(self, more: Subscriptions, versions: Versions) -> None:
+        """Add the first patterns of a connection that has none.
+
+        Args:
+            versions: The client's version of each of its keys. They count this client.
+        """
+        self.more = more
+        self._versions = versions
+
     def deliver(self, delivery: Delivery) -> None:
         """See `broadcast.Subscriber`."""
         self.queue.put(self, delivery)
@@ -133,7 +142,7 @@ class Lot(Protocol):
         Args:
             received: The bytes that were received but not handled.
             unsent: The rest of a frame whose beginning was written.
-            missed: The keys of deliveries that were due but not written.
+            missed: The keys of deliveries and of first states that were due but not written.
         """
         ...
 

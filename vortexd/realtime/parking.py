@@ -20,6 +20,7 @@ from ..protocol.close import CloseReason
 from . import fanout, pings, receiving
 from .connection import Connection
 from .fanout import FanOut
+from .first_subscription import FirstSubscription
 from .outgoing import Outgoing
 from .parked import Parked
 from .pings import Pings, Unanswered
@@ -37,7 +38,7 @@ class Owner(Protocol):
         Args:
             received: The bytes that the lot has received but not handled.
             unsent: The rest of a frame whose beginning was written.
-            missed: The keys of deliveries that were not written. The client has the newest version of all other keys, except
+            missed: The keys of deliveries and of first states that were not written. The client has the newest version of all other keys, except
                 perhaps of the main key.
         """
         ...
@@ -56,6 +57,7 @@ class ParkingLot:
 
     Args:
         reports: Receives acks.
+        first_subscription: Takes the first patterns of a connection.
         timestamp: Returns the current time as RFC 3339, UTC.
         sockets: Reads from and writes to many sockets.
     """
@@ -65,6 +67,7 @@ class ParkingLot:
         owner: Owner,
         counters: Counters,
         reports: Reports,
+        first_subscription: FirstSubscription,
         timestamp: Callable[[], str],
         sockets: Sockets,
     ) -> None:
@@ -76,7 +79,9 @@ class ParkingLot:
         self._scope = trio.CancelScope()
         self._fanout = FanOut(self, self._outgoing, sockets, counters)
         unanswered = Unanswered()
-        self._receiving = Receiving(self, self._epoll, sockets, counters, reports, unanswered.answered)
+        self._receiving = Receiving(
+            self, self._epoll, sockets, counters, reports, first_subscription, unanswered.answered
+        )
         self._pings = Pings(self, sockets, counters, unanswered, timestamp, self._receiving.receive)
         # The look-up of a connection. This runs for each client of each change, so it is no method of Python.
         self.parked_at = self._parked.get

@@ -73,17 +73,31 @@ class PatternQuota:
         Raises:
             TooManyPatterns: A limit would be exceeded. No pattern is counted then.
         """
+        error = self._excess(owner, patterns)
+        if error is not None:
+            self._report(error)
+            raise error
+        own = self._owners.setdefault(owner, Counter())
+        self._patterns.update([pattern for pattern in patterns if pattern not in own])
+        own.update(patterns)
+
+    def has_room(self, owner: PatternOwner, patterns: Sequence[Pattern]) -> bool:
+        """Whether `take` would count these patterns. A refusal isn't reported."""
+        return self._excess(owner, patterns) is None
+
+    def _excess(self, owner: PatternOwner, patterns: Sequence[Pattern]) -> TooManyPatterns | None:
+        """Return the error, if a limit would be exceeded."""
         own = self._owners.get(owner, Counter())
         new = [pattern for pattern in patterns if pattern not in own]
         if new and len(own) + len(new) > self._per_owner:
             whose = "this token" if owner[0] else "this address"
-            self._refuse(f"at most {self._per_owner} different patterns for all connections of {whose}", _PER_OWNER)
+            reason = f"at most {self._per_owner} different patterns for all connections of {whose}"
+            return TooManyPatterns(reason, _PER_OWNER, self._per_owner)
         unknown = sum(pattern not in self._patterns for pattern in new)
         if unknown and len(self._patterns) + unknown > self._distinct_patterns:
-            self._refuse(f"at most {self._distinct_patterns} different patterns for all clients together", _DISTINCT)
-        self._owners[owner] = own
-        own.update(patterns)
-        self._patterns.update(new)
+            reason = f"at most {self._distinct_patterns} different patterns for all clients together"
+            return TooManyPatterns(reason, _DISTINCT, self._distinct_patterns)
+        return None
 
     def give_back(self, owner: PatternOwner, patterns: Iterable[Pattern]) -> None:
         """Subtract the patterns of one connection from the counts, each once."""
@@ -94,12 +108,6 @@ class PatternQuota:
                 _count_out(self._patterns, pattern)
         if not own:
             self._owners.pop(owner, None)
-
-    def _refuse(self, reason: str, setting: str) -> None:
-        limit = self._per_owner if setting == _PER_OWNER else self._distinct_patterns
-        error = TooManyPatterns(reason, setting, limit)
-        self._report(error)
-        raise error
 
 
 _DISTINCT = "realtime.distinct_patterns"

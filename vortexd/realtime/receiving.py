@@ -4,19 +4,22 @@ The epoll of the lot reports the sockets that have something to read. If a clien
 ack, the lot wakes its connection.
 """
 
+import os
 import select
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import trio
 
+from ..core.patterns import Pattern
 from ..protocol.close import CloseReason
 from ..protocol.deflate import Deflate
 from ..protocol.frames import is_pong
+from .first_subscription import FirstSubscription
 from .inbound import sole_text
 from .parked import Lot, Parked
 from .reports import Reports
-from .session import Acknowledge, Session
+from .session import Acknowledge, Session, Subscribe
 from .sockets import Sockets, receive
 
 # An ack takes about 60 microseconds and a waking connection about 300, and thousands of acks arrive at once after a change.
@@ -26,8 +29,8 @@ _HEARD_AT_ONCE = 8
 _READABLE_AT_ONCE = 128
 # After pongs, more pongs are about to arrive. They wait for so many seconds, so that one round of the event loop takes many.
 _PONG_PAUSE = 0.005
-# The largest ack in bytes that is handled without tasks, and the least seconds between two acks of a client.
-_ACK_BYTES = 2_048
+# The largest message in bytes that is handled without tasks, and the least seconds between two acks of a client.
+_MESSAGE_BYTES = 2_048
 _ACK_PAUSE = 0.1
 
 
@@ -35,6 +38,8 @@ class Counters(Protocol):
     """The metrics of what is received."""
 
     def bytes_read(self, count: int) -> None: ...
+    def bytes_written(self, count: int) -> None: ...
+    def sent(self, kind: str, count: int = 1) -> None: ...
     def heartbeat_answered(self, seconds: float, count: int = 1) -> None: ...
     def message_received(self, kind: str) -> None: ...
 
@@ -45,6 +50,7 @@ class Receiving:
     Args:
         epoll: Reports the connections of the lot.
         reports: Receives acks.
+        first_subscription: Takes the first patterns of a connection.
         answered: Called with the time of a heartbeat and the number of clients that have answered it.
     """
 
@@ -55,6 +61,7 @@ class Receiving:
         sockets: Sockets,
         counters: Counters,
         reports: Reports,
+        first_subscription: FirstSubscription,
         answered: Callable[[float, int], None],
     ) -> None:
         self._lot = lot
@@ -62,6 +69,7 @@ class Receiving:
         self._sockets = sockets
         self._counters = counters
         self._reports = reports
+        self._first_subscription = first_subscription
         self._answered = answered
 
     async def run(self) -> None:
@@ -129,31 +137,58 @@ class Receiving:
         """Handle data that isn't the pong of a heartbeat. This removes no other connection from the lot."""
         if not data:
             self._lot.end(parked, CloseReason.LOST)
-        elif not self._acknowledge(parked, data):
+        elif not self._take_message(parked, data):
             self._lot.wake(parked, received=data)
 
-    def _acknowledge(self, parked: Parked, data: bytes) -> bool:
-        """Handle these bytes, if they are exactly one ack. Returns whether they were.
+    def _take_message(self, parked: Parked, data: bytes) -> bool:
+        """Handle these bytes, if they are exactly one ack or one first subscription. Returns whether they were.
 
-        After each change, every client sends an ack. Tasks for all of them would fragment the heap.
+        After each change, every client sends an ack. After a restart, every client subscribes. Tasks for all of them would
+        fragment the heap.
         """
         # The pause is at least the time that one message takes by the limit of messages. So this path keeps that limit, too.
         pause = max(_ACK_PAUSE, 1 / parked.settings.messages_per_second)
-        if len(data) > _ACK_BYTES or self._reports.silent_for(parked.instance) < pause:
+        may_report = self._reports.silent_for(parked.instance) >= pause
+        may_subscribe = self._first_subscription.is_possible(parked)
+        if len(data) > _MESSAGE_BYTES or not (may_report or may_subscribe):
             return False
         bits = parked.window_bits
         text = sole_text(data, [] if bits is None else [Deflate(parked.settings.message_bytes, bits)])
         if text is None:
             return False
         match Session(parked.key, parked.settings).receive(text, trio.current_time(), ""):
-            case (Acknowledge(key=key) as said,) if key == parked.key:
-                pass
-            case _:
-                return False
+            case (Acknowledge(key=key) as said,) if may_report and key == parked.key:
+                return self._acknowledge(parked, said)
+            case (Subscribe(patterns=patterns),) if may_subscribe:
+                return self._subscribe(parked, patterns, len(data))
+        return False
+
+    def _acknowledge(self, parked: Parked, said: Acknowledge) -> bool:
         if not self._reports.take(parked.instance, parked.admission, said):
             return False
         self._counters.message_received(Acknowledge.kind)
         self._note_life(parked)
+        return True
+
+    def _subscribe(self, parked: Parked, patterns: tuple[Pattern, ...], size: int) -> bool:
+        begun = self._first_subscription.begin(parked, patterns)
+        if begun is None:
+            return False
+        self._counters.bytes_read(size)
+        self._counters.message_received(Subscribe.kind)
+        self._note_life(parked)
+        try:
+            written = os.write(parked.fd, begun.data)
+        except BlockingIOError:
+            written = 0
+        except OSError:
+            self._lot.end(parked, CloseReason.LOST)
+            return True
+        self._counters.bytes_written(written)
+        for delivery in begun.deliveries:
+            self._counters.sent(delivery.kind)
+        if begun.missing or written < len(begun.data):
+            self._lot.wake(parked, unsent=begun.data[written:], missed=begun.missing)
         return True
 
     def _note_life(self, parked: Parked) -> None:

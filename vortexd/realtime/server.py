@@ -38,6 +38,7 @@ from . import client as clients
 from .chain import QuietChain, can_begin, is_complete
 from .client import Client
 from .connection import Connection
+from .first_subscription import FirstSubscription
 from .framing import Compressor, frame_of, is_quick
 from .groups import Groups
 from .handshake import Opening, Refusal
@@ -133,7 +134,10 @@ class WebSocketServer:
         self._reports = Reports(fleet or Fleet(FleetSettings(), keys.version_of), counters, gate.now)
         self._opener = Opener(keys, settings, gate, connections_per_token, self._reports.now)
         self._sockets = choose_sockets() if sockets is None else sockets
-        self._lot = ParkingLot(self, counters, self._reports, timestamp, self._sockets)
+        first_subscription = FirstSubscription(
+            keys, self._quota, self._subscriptions, self._versions, self._add_patterns, timestamp
+        )
+        self._lot = ParkingLot(self, counters, self._reports, first_subscription, timestamp, self._sockets)
         self._groups = Groups(registry, self._lot.queue)
 
     def replace(self, settings: RealtimeSettings, connections_per_token: int) -> None:
@@ -413,6 +417,12 @@ class WebSocketServer:
         self._subscribe(new, key)
         self._unsubscribe(old, key)
         self._registry.replace(old, new, patterns)
+
+    def _add_patterns(self, parked: Parked, more: Subscriptions, versions: Versions) -> None:
+        """Add the first patterns of a parked connection. It leaves its group, because it has several keys now."""
+        self._groups.discard(parked)
+        parked.subscribe(more, versions)
+        self._groups.add(parked)
 
     def _subscribe(self, member: _Member, key: Key) -> None:
         if isinstance(member, Parked):
