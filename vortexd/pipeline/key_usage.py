@@ -92,6 +92,10 @@ class KeyUsage(Generic[S]):
         Raises:
             UnknownLabel, FormatError, ResolveError: The key can't be resolved. Then nothing has changed.
         """
+        if key in self._mains and self._store.find(key) is not None:
+            # The first main subscription has done the rest.
+            self._mains[key] += 1
+            return
         self._store.add(key, resolved)
         is_new = not self.is_known(key)
         self._mains[key] = self._mains.get(key, 0) + 1

@@ -103,7 +103,8 @@ class Pipeline:
     def hold(self, key: Key) -> None:
         """Bring a key into use: from now on its changes are published. For the errors, see `KeyUsage.hold`."""
         # If `read` has resolved the key in a thread, it isn't resolved again in the event loop.
-        self._key_usage.hold(key, self._broadcaster.publish, self._reader.kept(key))
+        resolved = self._reader.kept(key) if self._served(key) is None else None
+        self._key_usage.hold(key, self._broadcaster.publish, resolved)
 
     def release(self, key: Key) -> None:
         """Undo one `hold`."""
@@ -186,38 +187,40 @@ class Pipeline:
         be too long. By the time this returns, a newer state may be served. So compare `new_version` with the store
         before you count the client as up to date.
         """
-        ready = self.ready(key, version)
+        config = self._served(key)
+        ready, base = self._ready_or_base(key, version, config)
         if ready is not None:
             return ready
-        config = self._served(key)
-        assert config is not None  # otherwise `ready` has made the message
-        body = self._body_of(config, version)
-        if version is not None and body is not None:
+        assert config is not None  # otherwise the message is ready
+        if version is not None and base is not None:
             work = (key, version, config)
-            return await self._flight.shared(work, partial(self._change_from, version, body, config))
+            return await self._flight.shared(work, partial(self._change_from, version, base, config))
         return await self._flight.shared((key, None, config), partial(self._snapshot, config))
 
     def ready(self, key: Key, version: str | None) -> Delivery | None:
         """Return the message of `catch_up` if no patch and no snapshot must be made for it, or None."""
-        config = self._served(key)
+        return self._ready_or_base(key, version, self._served(key))[0]
+
+    def _ready_or_base(
+        self, key: Key, version: str | None, config: Config | None
+    ) -> tuple[Delivery | None, bytes | None]:
+        """Return the message of `catch_up` if nothing must be made for it.
+
+        If a patch must be made, return the body of the former version instead. If a snapshot must be made, return neither.
+        """
         if config is None:
-            return Delivery(key, version, None, self._encoder.removed(key, version))
+            return Delivery(key, version, None, self._encoder.removed(key, version)), None
         if version == config.version:
-            return Delivery(key, version, version, self._encoder.in_sync(config))
+            return Delivery(key, version, version, self._encoder.in_sync(config)), None
         if version is not None and (key, version, config.version) not in self._replaced:
             payload = self._encoder.known(version, config)
             if payload is not None:
-                return Delivery(key, version, config.version, payload)
-            if self._body_of(config, version) is not None:
-                return None
+                return Delivery(key, version, config.version, payload), None
+            base = self._store.body_of(key, version)
+            if base is not None:
+                return None, base
         payload = self._encoder.known(None, config)
-        return Delivery(key, None, config.version, payload) if payload is not None else None
-
-    def _body_of(self, config: Config, version: str | None) -> bytes | None:
-        """Return the body of a former version from which a patch to a configuration is made, or None."""
-        if version is None or (config.key, version, config.version) in self._replaced:
-            return None
-        return self._store.body_of(config.key, version)
+        return (Delivery(key, None, config.version, payload) if payload is not None else None), None
 
     async def _change_from(self, version: str, body: bytes, config: Config) -> Delivery:
         """Make the message from a former version, of which only the body is kept.
