@@ -19,7 +19,7 @@ import trio
 from . import __version__
 from .auth import Authority, Gate
 from .auth.credential_files import NamedFiles
-from .core.text import rfc3339
+from .core.text import Timestamps
 from .encryption.files import Keyring
 from .fleet import Fleet
 from .http.app import create_app
@@ -69,6 +69,8 @@ from .settings.server import Address, parse_address
 from .source.composite import Sources, open_sources
 
 log = structlog.get_logger()
+# The current time for messages.
+timestamp = Timestamps(time.time)
 
 
 @attrs.frozen(eq=False)
@@ -266,8 +268,3 @@ def bound_addresses(settings: Settings, inherited: Inherited) -> list[Address]:
         return [parse_address(text) for text in settings.server.bind]
     names = [each.getsockname() for each in inherited.activated]
     return [Address(path=str(name)) if isinstance(name, str | bytes) else Address(name[0], name[1]) for name in names]
-
-
-def timestamp() -> str:
-    """Return the current time as RFC 3339, UTC, with milliseconds."""
-    return rfc3339(time.time())

@@ -56,3 +56,14 @@ def test_beyond_the_bound_the_one_met_least_recently_is_forgotten() -> None:
     assert not faults.is_new("first", "first", 0)
     assert not faults.is_new("third", "third", 0)
     assert faults.is_new("second", "second", 0)
+
+
+def test_lasting_faults_are_counted() -> None:
+    faults = Faults()
+    assert not faults
+    faults.is_new("broken", "/a", 0)
+    faults.is_new("broken", "/b", 0)
+
+    assert 1 == len(faults)
+    faults.works("/a")
+    assert not faults

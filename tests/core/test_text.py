@@ -1,8 +1,10 @@
 """Text for one line of a log or a terminal, and times as RFC 3339."""
 
+import itertools
+
 import pytest
 
-from vortexd.core.text import printable, rfc3339
+from vortexd.core.text import Timestamps, printable, rfc3339
 
 
 @pytest.mark.parametrize("text", ["", "orders:dev", "größe 1", "日本", "~ !\\n", "\N{GRINNING FACE}"])
@@ -48,3 +50,16 @@ def test_a_time_is_utc_with_milliseconds(seconds: float, text: str) -> None:
 )
 def test_the_caller_chooses_another_precision(timespec: str, text: str) -> None:
     assert text == rfc3339(1_700_000_000.5, timespec)
+
+
+def test_a_timestamp_is_made_once_in_each_millisecond() -> None:
+    moments = iter([1.5, 1.5004, 1.501, 1.0, 1.0])
+    timestamps = Timestamps(lambda: next(moments))
+    texts = [timestamps() for _ in range(5)]
+
+    assert [rfc3339(each) for each in (1.5, 1.5, 1.501, 1.0, 1.0)] == texts
+    assert [True, False, False, True] == [one is other for one, other in itertools.pairwise(texts)]
+
+
+def test_the_first_timestamp_may_be_the_epoch() -> None:
+    assert rfc3339(0) == Timestamps(lambda: 0.0)()

@@ -80,6 +80,16 @@ def test_hello_announces_the_first_state(first: str, resume: str) -> None:
     assert resume == json.loads(messages.hello("id", "vortexd", 30, 10, first, TIMESTAMP))["resume"]
 
 
+@pytest.mark.parametrize("server", ["vortexd/1", "", 'a "quoted" "" name'])
+def test_each_hello_has_its_own_id_and_time_and_the_settings_of_its_client(server: str) -> None:
+    for connection_id, timestamp, interval in (("one", "t1", 30), ("two", "t2", 30), ("three", "t3", 12.5)):
+        made = messages.hello(connection_id, server, interval, 10, "in_sync", timestamp)
+        members = {"type": "hello", "schema": 1, "timestamp": timestamp, "connection_id": connection_id}
+        intervals = {"heartbeat_interval_ms": interval * 1_000, "heartbeat_timeout_ms": 10_000}
+
+        assert members | {"server": server, "protocol": 1, "resume": "in_sync"} | intervals == json.loads(made)
+
+
 @pytest.mark.parametrize(
     "text",
     [

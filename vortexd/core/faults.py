@@ -32,6 +32,9 @@ class Faults:
         # The fault that occurred least recently comes first.
         self._lasting: dict[Hashable, _Lasting] = {}
 
+    def __len__(self) -> int:
+        return len(self._lasting)
+
     def is_new(self, fault: Hashable, place: str, now: float) -> bool:
         """Record that a fault occurred. Returns whether it must be reported.
 

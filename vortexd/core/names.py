@@ -34,6 +34,8 @@ def decode_segment(raw: str) -> str:
     Raises:
         InvalidName: The decoded bytes aren't UTF-8. (The allow-lists refuse a `%` that remains.)
     """
+    if "%" not in raw and raw.isascii():
+        return raw
     try:
         return unquote_to_bytes(raw).decode("utf-8")
     except UnicodeError:

@@ -69,7 +69,9 @@ class Metrics:
         self._requests = Histogram(
             "vortexd_http_request_seconds", "HTTP requests", ["route", "status"], registry=registry
         )
-        # The series of `_requests` by route and class of status. The search by labels takes longer than the observation.
+        # The series of `_sent`, `_closed` and `_requests`. prometheus_client's search by labels takes longer than the count.
+        self._sent_by_type: dict[str, Counter] = {}
+        self._closed_by_reason: dict[str, Counter] = {}
         self._observers: dict[tuple[str, int], Histogram] = {}
 
     def build(self, version: str, sockets: str) -> None:
@@ -129,7 +131,10 @@ class Metrics:
 
     def connection_closed(self, reason: str) -> None:
         """Record the end of a connection. `reason` is the name of a CloseReason."""
-        self._closed.labels(reason).inc()
+        series = self._closed_by_reason.get(reason)
+        if series is None:
+            series = self._closed_by_reason[reason] = self._closed.labels(reason)
+        series.inc()
 
     def bytes_written(self, count: int) -> None:
         """Record bytes that were written to a client."""
@@ -141,7 +146,10 @@ class Metrics:
 
     def sent(self, kind: str, count: int = 1) -> None:
         """Record that a message of a type was sent to this many clients."""
-        self._sent.labels(kind).inc(count)
+        series = self._sent_by_type.get(kind)
+        if series is None:
+            series = self._sent_by_type[kind] = self._sent.labels(kind)
+        series.inc(count)
 
     def delivered(self, seconds: float, count: int) -> None:
         """Record that this many clients received a change this many seconds after its commit."""

@@ -8,6 +8,7 @@ not the time at which it was sent. The parser is strict: no duplicate member, no
 import json
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -19,6 +20,8 @@ from ..core.patterns import Pattern
 
 SCHEMA = 1
 MAX_DEPTH = 32
+# The texts of `hello` to remember: one for each type of the first state, and for the settings before and after a reload.
+_HELLOS = 64
 # The type of the message with the first state, and the word for it in `hello`.
 _RESUMES = {"config_snapshot": "snapshot", "config_change": "diff", "in_sync": "in_sync", "config_removed": "removed"}
 
@@ -81,22 +84,32 @@ def hello(
     """Make the first message to a client of the subprotocol. Its first state follows.
 
     Args:
+        connection_id: A UUID. It and the timestamp are put into the text of an earlier message, so they must need no escapes.
         heartbeat_interval: In seconds.
         heartbeat_timeout: In seconds.
         first: The type of the message with the first state.
     """
-    return _message(
-        "hello",
-        timestamp,
-        {
-            "connection_id": connection_id,
-            "server": server,
-            "protocol": 1,
-            "heartbeat_interval_ms": round(heartbeat_interval * 1_000),
-            "heartbeat_timeout_ms": round(heartbeat_timeout * 1_000),
-            "resume": _RESUMES[first],
-        },
-    )
+    before, between, after = _hello_around(server, heartbeat_interval, heartbeat_timeout, first)
+    return b"%b%b%b%b%b" % (before, timestamp.encode("ascii"), between, connection_id.encode("ascii"), after)
+
+
+# The messages of all clients differ only in the timestamp and the id.
+@lru_cache(_HELLOS)
+def _hello_around(
+    server: str, heartbeat_interval: float, heartbeat_timeout: float, first: str
+) -> tuple[bytes, bytes, bytes]:
+    """Return the text of `hello` before the timestamp, between it and the connection's id, and after that."""
+    members = {
+        "connection_id": "",
+        "server": server,
+        "protocol": 1,
+        "heartbeat_interval_ms": round(heartbeat_interval * 1_000),
+        "heartbeat_timeout_ms": round(heartbeat_timeout * 1_000),
+        "resume": _RESUMES[first],
+    }
+    # These are the first two empty texts.
+    before, between, after = _message("hello", "", members).split(b'""', 2)
+    return before + b'"', b'"' + between + b'"', b'"' + after
 
 
 def subscribed(patterns: Iterable[Pattern], timestamp: str) -> bytes:
