@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vortexd.auth import Credentials, extract_credentials, redact_target
+from vortexd.auth import Credentials, extract_credentials, may_have_token, redact_target
 
 TOKEN = "vt_" + "a" * 43
 OTHER = "vt_" + "b" * 43
@@ -216,3 +216,28 @@ def test_redacting_never_raises_and_leaves_other_targets_alone(target: str) -> N
     redacted = redact_target(target)
 
     assert redacted == target or "token" in target.lower() or "%" in target or "vt_" in target.lower()
+
+
+@pytest.mark.parametrize(
+    ("target", "may"),
+    [
+        ("/ws/shop/dev", False),
+        ("/ws/token/dev", False),
+        ("/ws/shop%20/dev", False),
+        ("/ws/shop/dev?instance=a&last_version=b", False),
+        (f"/ws/shop/dev?token={TOKEN}", True),
+        (f"/ws/shop/dev?%74oken={TOKEN}", True),
+        ("/ws/shop/dev?instance=token", True),
+    ],
+)
+def test_a_target_may_have_a_token_only_in_its_query(target: str, may: bool) -> None:
+    assert may == may_have_token(target)
+    if not may:
+        assert Credentials() == extract_credentials([], target)
+
+
+@given(st.text(alphabet="token=&%74?x", max_size=24))
+def test_a_target_that_can_have_no_token_has_none(query: str) -> None:
+    target = f"/ws/a/b?{query}"
+    if not may_have_token(target):
+        assert extract_credentials([], target).is_empty

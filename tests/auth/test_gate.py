@@ -1,6 +1,7 @@
 """The gate: the order of its checks, wrong tokens, and clients that stay admitted after a reload."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pytest
 
@@ -239,6 +240,46 @@ def test_T07_a_client_that_is_only_recognized_is_never_counted(clocks: Clocks) -
     assert admission is not None
     assert admission.principal is gate.admit(bearer(TOKEN), "/", PEER).principal
     assert 401 == refusal(gate, WRONG).status
+
+
+def test_a_recognized_client_is_recalled_with_its_principal_and_an_admission_of_its_own(clocks: Clocks) -> None:
+    gate = make_gate(authority(), clocks)
+    admission = gate.recognize(bearer(TOKEN), "/", PEER)
+    assert admission is not None
+    recognition = gate.recognition(admission)
+    recalled = [gate.recall(recognition) for _ in range(2)]
+
+    for each in recalled:
+        assert each is not None
+        assert each.principal is admission.principal
+        assert each.may(Right.READ, KEY)
+        assert each is not admission
+    assert recalled[0] is not recalled[1]
+
+
+def test_a_client_is_not_recalled_once_its_token_has_expired(clocks: Clocks) -> None:
+    gate = make_gate(authority("expires = 2027-01-01T00:00:00Z"), clocks)
+    expires = datetime(2027, 1, 1, tzinfo=UTC).timestamp()
+    clocks.epoch = expires - 1
+    admission = gate.recognize(bearer(TOKEN), "/", PEER)
+    assert admission is not None
+    recognition = gate.recognition(admission)
+
+    assert gate.recall(recognition) is not None
+    clocks.epoch = expires
+    assert gate.recall(recognition) is None
+
+
+def test_no_client_is_recalled_after_a_reload_even_if_nothing_has_changed(clocks: Clocks) -> None:
+    known = authority()
+    gate = make_gate(known, clocks)
+    admission = gate.recognize(bearer(TOKEN), "/", PEER)
+    assert admission is not None
+    recognition = gate.recognition(admission)
+    gate.replace(AuthSettings(), known)
+
+    assert gate.recall(recognition) is None
+    assert gate.recall(gate.recognition(admission)) is not None
 
 
 def test_T07_wrong_tokens_are_forgiven_by_the_monotonic_clock(clocks: Clocks) -> None:

@@ -23,6 +23,7 @@ class Hall:
     started: list[tuple[str, Verdict]] = attrs.field(factory=list)
     ended: list[str] = attrs.field(factory=list)
     served: list[str] = attrs.field(factory=list)
+    requests: list[bytes] = attrs.field(factory=list)
     slots: float = float("inf")
     kept: int = 0
     arrivals: Arrivals = attrs.field(init=False)
@@ -33,6 +34,7 @@ class Hall:
         )
 
     def _serve_now(self, arrival: Arrival) -> bool:
+        self.requests.append(arrival.request)
         is_quick = arrival.host.startswith("quick")
         if is_quick:
             self.served.append(arrival.host)
@@ -525,3 +527,28 @@ async def test_closing_a_connection_tells_its_task(autojump_clock: MockClock, ha
 async def test_a_connection_is_named_in_logs(host: str, port: int | None, text: str) -> None:
     with socket.socket() as made:
         assert text == str(Arrival(made, host, port, True, None, 0, 0))
+
+
+@pytest.mark.parametrize("host", ["quick", "slow"])
+@pytest.mark.parametrize(("size", "is_kept"), [(2_048, True), (2_049, False)])
+async def test_a_short_complete_request_is_kept_until_its_turn(
+    autojump_clock: MockClock, open_hall: Hall, host: str, size: int, is_kept: bool
+) -> None:
+    data = b"x" * (size - 1) + b"w"
+    theirs, arrival = open_hall.arrive(host, data)
+    # It isn't the turn of these bytes: nobody has judged them.
+    theirs.send(b"more")
+    await settled()
+
+    assert [data if is_kept else b""] == open_hall.requests
+    assert b"" == arrival.request
+    assert (host == "quick") == (not open_hall.started)
+    assert data + b"more" == peek(arrival.socket)
+
+
+@pytest.mark.parametrize("data", [b"p", b"u", b"x"])
+async def test_nothing_is_kept_of_any_other_arrival(autojump_clock: MockClock, hall: Hall, data: bytes) -> None:
+    _, arrival = hall.arrive("slow", data)
+
+    assert b"" == arrival.request
+    arrival.socket.close()

@@ -69,3 +69,15 @@ async def test_to_share_a_port_is_not_to_join_somebody_else_who_does() -> None:
     with pytest.raises(StartError, match="another process listens there"):
         await bind([address], Inherited(), processes=2)
     first.close()
+
+
+async def test_the_connections_of_a_tcp_socket_have_its_options_whenever_they_are_accepted() -> None:
+    bound = await bind(["127.0.0.1:0"], Inherited())
+    (listening,) = bound.share()
+    with socket.create_connection(listening.getsockname()):
+        accepted, _ = await listening.accept()
+
+    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert 16_384 == accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+    accepted.close()
+    bound.close()

@@ -16,6 +16,7 @@ from tests.certificates import make
 from tests.fakes import wait_until
 from tests.http.serving import read_all
 from vortexd.net.head import Head
+from vortexd.net.inherited import Inherited
 from vortexd.net.listener import Accepted, Listener
 from vortexd.net.proxies import Sender
 from vortexd.net.tls import Tls, load_context
@@ -32,18 +33,31 @@ class Hall:
     Attributes:
         answer: What the server returns for a handshake that is offered to it. An exception is raised.
         offered: The handshakes that were offered at once.
+        heads: What the heads of these mean, as far as they were parsed.
+        befores: The number of bytes before each of these heads.
+        counted: The addresses that connections counted for when each of these was offered.
         tasks: The targets of connections that got a task.
+        senders: The senders of the WebSockets among these.
     """
 
     listener: Listener
     address: Any = None
     answer: bool | Exception = True
-    offered: list[tuple[bytes, Head, str, Sender]] = attrs.field(factory=list)
+    offered: list[tuple[bytes, str, Sender]] = attrs.field(factory=list)
+    heads: list[Head | None] = attrs.field(factory=list)
+    befores: list[int] = attrs.field(factory=list)
+    counted: list[dict[str, int]] = attrs.field(factory=list)
     sockets: list[socket.socket] = attrs.field(factory=list)
     tasks: list[str] = attrs.field(factory=list)
+    senders: list[Sender] = attrs.field(factory=list)
 
-    def serve_now(self, peer: socket.socket, data: bytes, head: Head, connection_id: str, sender: Sender) -> bool:
-        self.offered.append((data, head, connection_id, sender))
+    def serve_now(
+        self, peer: socket.socket, data: bytes, connection_id: str, sender: Sender, head: Head | None, before: int
+    ) -> bool:
+        self.offered.append((data, connection_id, sender))
+        self.heads.append(head)
+        self.befores.append(before)
+        self.counted.append(dict(self.listener.places.by_address))
         if isinstance(self.answer, Exception):
             raise self.answer
         if self.answer:
@@ -52,6 +66,7 @@ class Hall:
 
     async def websocket(self, accepted: Accepted) -> bool:
         self.tasks.append(accepted.target)
+        self.senders.append(accepted.sender)
         return False
 
     async def http(self, accepted: Accepted) -> bytes | None:
@@ -68,11 +83,13 @@ class Hall:
 
 
 @asynccontextmanager
-async def listening(settings: ServerSettings | None = None, tls: Tls | None = None) -> AsyncIterator[Hall]:
+async def listening(
+    settings: ServerSettings | None = None, tls: Tls | None = None, inherited: Inherited | None = None
+) -> AsyncIterator[Hall]:
     settings = settings or ServerSettings()
     if not settings.bind[0].startswith("unix:"):
         settings = attrs.evolve(settings, bind=("127.0.0.1:0",))
-    listener = Listener(settings, tls=tls)
+    listener = Listener(settings, inherited, tls)
     (url,) = await listener.bind()
     path = settings.bind[0].removeprefix("unix:")
     hall = Hall(listener, Path(path) if path != settings.bind[0] else int(url.rpartition(":")[2]))
@@ -91,15 +108,28 @@ async def test_a_whole_handshake_is_offered_with_its_head_an_id_and_the_address(
     async with listening() as hall:
         stream = await hall.connect(HANDSHAKE)
         await wait_until(lambda: hall.offered)
-        ((data, head, connection_id, sender),) = hall.offered
+        ((data, connection_id, sender),) = hall.offered
 
-        assert (HANDSHAKE, b"/ws/shop/dev", "127.0.0.1", 36) == (data, head.target, sender.host, len(connection_id))
+        assert (HANDSHAKE, Sender("127.0.0.1"), 36) == (data, sender, len(connection_id))
+        assert ([None], [0]) == (hall.heads, hall.befores)
         assert [] == hall.tasks
         # The head is read by the server, and the socket has the options of any other.
         assert HANDSHAKE == hall.sockets[0].recv(1_000)
         assert not os.get_blocking(hall.sockets[0].fileno())
         assert hall.sockets[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert 16_384 == hall.sockets[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
         await stream.aclose()
+
+
+async def test_a_connection_of_a_socket_that_another_program_has_bound_has_the_options_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        async with listening(inherited=Inherited((bound.dup(),))) as hall:
+            stream = await hall.connect(HANDSHAKE)
+            await wait_until(lambda: hall.offered)
+
+            assert hall.sockets[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert 16_384 == hall.sockets[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+            await stream.aclose()
 
 
 async def test_what_is_served_keeps_its_place_until_the_server_says_that_it_has_left() -> None:
@@ -149,10 +179,9 @@ async def test_an_unexpected_error_ends_that_connection_alone() -> None:
         HANDSHAKE.replace(b"GET", b"HEAD"),
         HANDSHAKE + b"\x81\x80\0\0\0\0",
         b"\r\n" + HANDSHAKE,
-        HANDSHAKE.replace(b"Host: localhost", b"Host: localhost\r\nHost: localhost"),
         HANDSHAKE.replace(b"\r\n\r\n", b"\r\nX: " + b"x" * 20_000 + b"\r\n\r\n"),
     ],
-    ids=["another path", "another method", "bytes behind it", "an empty line", "two Hosts", "too long"],
+    ids=["another path", "another method", "bytes behind it", "an empty line", "too long"],
 )
 async def test_everything_but_a_usual_head_gets_a_task(data: bytes) -> None:
     async with listening() as hall:
@@ -169,26 +198,156 @@ async def test_a_unix_socket_is_served_at_once_without_an_address(tmp_path: Path
         stream = await hall.connect(HANDSHAKE)
         await wait_until(lambda: hall.offered)
 
-        assert "" == hall.offered[0][3].host
+        assert "" == hall.offered[0][2].host
+        await stream.aclose()
+
+
+async def test_a_long_handshake_is_offered_whole() -> None:
+    data = HANDSHAKE.replace(b"\r\n\r\n", b"\r\nX: " + b"x" * 4_000 + b"\r\n\r\n")
+    async with listening() as hall:
+        stream = await hall.connect(data)
+        await wait_until(lambda: hall.offered)
+
+        assert data == hall.offered[0][0]
+        await stream.aclose()
+
+
+async def test_an_address_whose_handshake_is_served_is_known_from_then_on() -> None:
+    async with listening() as hall:
+        stream = await hall.connect(HANDSHAKE)
+        await wait_until(lambda: hall.offered)
+
+        assert hall.listener.places._known.has("127.0.0.1", trio.current_time())
+        await stream.aclose()
+
+
+# Handshakes that a trusted proxy passes on.
+
+PROXY = ("127.0.0.1",)
+FORWARDED = HANDSHAKE.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n\r\n")
+HEADER = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"
+
+
+async def test_the_headers_of_a_proxy_name_the_client() -> None:
+    async with listening(ServerSettings(trusted_proxies=PROXY)) as hall:
+        stream = await hall.connect(FORWARDED)
+        await wait_until(lambda: hall.offered)
+        ((data, _, sender),) = hall.offered
+        (head,) = hall.heads
+
+        assert (FORWARDED, Sender("192.0.2.7", "https")) == (data, sender)
+        assert head is not None
+        assert (b"/ws/shop/dev", [0]) == (head.target, hall.befores)
+        assert [{"192.0.2.7": 1}] == hall.counted
+        assert [] == hall.tasks
+        hall.listener.leave("192.0.2.7")
+        assert (0, {}) == (hall.listener.places.count, hall.listener.places.by_address)
+        # The proxy has completed a request, and the client may not even exist.
+        known = hall.listener.places._known
+        assert [True, False] == [known.has(each, trio.current_time()) for each in ("127.0.0.1", "192.0.2.7")]
+        await stream.aclose()
+
+
+async def test_a_proxy_that_names_nobody_is_the_sender_itself() -> None:
+    async with listening(ServerSettings(trusted_proxies=PROXY)) as hall:
+        stream = await hall.connect(HANDSHAKE)
+        await wait_until(lambda: hall.offered)
+
+        assert (Sender("127.0.0.1"), [{"127.0.0.1": 1}]) == (hall.offered[0][2], hall.counted)
         await stream.aclose()
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("header", "data", "sender"),
     [
-        ServerSettings(trusted_proxies=("127.0.0.1",)),
-        ServerSettings(trusted_proxies=("127.0.0.1",), proxy_protocol=True),
+        (HEADER, HANDSHAKE, Sender("192.0.2.1")),
+        (HEADER, FORWARDED, Sender("192.0.2.1")),
+        (b"PROXY UNKNOWN\r\n", FORWARDED, Sender("127.0.0.1")),
+        (HEADER.replace(b"192.0.2.1", b"127.0.0.1"), FORWARDED, Sender("192.0.2.7", "https")),
     ],
-    ids=["a proxy names the client in headers", "a proxy names the client in a PROXY header"],
+    ids=["a client", "a client that sends headers", "nobody", "another proxy"],
 )
-async def test_a_client_behind_a_proxy_is_named_by_a_task(settings: ServerSettings) -> None:
-    async with listening(settings) as hall:
-        proxied = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" if settings.proxy_protocol else b""
-        stream = await hall.connect(proxied + HANDSHAKE)
+async def test_a_PROXY_header_names_the_client(header: bytes, data: bytes, sender: Sender) -> None:
+    async with listening(ServerSettings(trusted_proxies=PROXY, proxy_protocol=True)) as hall:
+        stream = await hall.connect(header + data)
+        await wait_until(lambda: hall.offered)
+
+        assert (data, sender, [len(header)]) == (hall.offered[0][0], hall.offered[0][2], hall.befores)
+        assert [{sender.host: 1}] == hall.counted
+        # Whoever serves it removes the header, too.
+        assert header + data == hall.sockets[0].recv(1_000)
+        assert hall.listener.places._known.has("127.0.0.1" if sender.scheme else sender.host, trio.current_time())
+        await stream.aclose()
+
+
+@pytest.mark.parametrize("header", [b"", HEADER], ids=["headers", "a PROXY header"])
+async def test_what_a_proxy_passes_on_and_the_server_does_not_take_gets_a_task_with_every_byte(header: bytes) -> None:
+    async with listening(ServerSettings(trusted_proxies=PROXY, proxy_protocol=bool(header))) as hall:
+        hall.answer = False
+        stream = await hall.connect(header + FORWARDED)
         await wait_until(lambda: hall.tasks)
+
+        assert (1, ["/ws/shop/dev"]) == (len(hall.offered), hall.tasks)
+        assert [hall.offered[0][2]] == hall.senders
+        await wait_until(lambda: not hall.listener.places.count)
+        assert {} == hall.listener.places.by_address
+        await stream.aclose()
+
+
+async def test_a_fault_in_a_proxied_handshake_ends_that_connection_alone() -> None:
+    async with listening(ServerSettings(trusted_proxies=PROXY)) as hall:
+        hall.answer = RuntimeError("a fault")
+        with capture_logs() as logs:
+            stream = await hall.connect(FORWARDED)
+            assert (await read_all(stream)) in (b"", b"<reset>")
+
+        assert [("connection failed", "192.0.2.7")] == [(each["event"], each["peer"]) for each in logs]
+        assert (0, {}) == (hall.listener.places.count, hall.listener.places.by_address)
+        await stream.aclose()
+
+
+@pytest.mark.parametrize(
+    ("settings", "data", "status"),
+    [
+        (
+            ServerSettings(trusted_proxies=PROXY),
+            FORWARDED.replace(b"\r\n\r\n", b"\r\nForwarded: for=192.0.2.8\r\n\r\n"),
+            400,
+        ),
+        (ServerSettings(trusted_proxies=PROXY), FORWARDED.replace(b"Host: localhost\r\n", b""), 400),
+        (ServerSettings(trusted_proxies=PROXY, proxy_protocol=True), HANDSHAKE, 400),
+        (ServerSettings(trusted_proxies=("192.0.2.9",), proxy_protocol=True), HEADER + HANDSHAKE, 403),
+        (ServerSettings(trusted_proxies=PROXY, proxy_protocol=True), HEADER + HANDSHAKE.replace(b"\r\n", b"\n"), 400),
+    ],
+    ids=["contradictory headers", "no Host", "no PROXY header", "a peer that isn't trusted", "an invalid head"],
+)
+async def test_a_proxied_handshake_that_must_be_refused_is_refused_by_a_task(
+    settings: ServerSettings, data: bytes, status: int
+) -> None:
+    async with listening(settings) as hall:
+        stream = await hall.connect(data)
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 %d" % status)
 
         assert [] == hall.offered
         await stream.aclose()
+        await wait_until(lambda: not hall.listener.places.count)
+        assert {} == hall.listener.places.by_address
+
+
+@pytest.mark.parametrize("header", [b"", HEADER], ids=["headers", "a PROXY header"])
+async def test_a_client_behind_a_proxy_with_too_many_connections_is_refused_by_a_task(header: bytes) -> None:
+    settings = ServerSettings(trusted_proxies=PROXY, connections_per_address=1, proxy_protocol=bool(header))
+    async with listening(settings) as hall:
+        first = await hall.connect(header + FORWARDED)
+        await wait_until(lambda: hall.offered)
+        second = await hall.connect(header + FORWARDED)
+        assert (await second.receive_some()).startswith(b"HTTP/1.1 429")
+
+        assert 1 == len(hall.offered)
+        await second.aclose()
+        await wait_until(lambda: hall.listener.places.count == 1)
+        assert {hall.offered[0][2].host: 1} == hall.listener.places.by_address
+        await first.aclose()
 
 
 async def test_with_tls_nothing_is_plain_enough(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ class House:
         now = trio.current_time()
         arrival = Arrival(ours, host, 1, True, proxies, now, now + 10)
         self.places.enter(arrival)
+        self.places.waits(arrival)
         if data:
             theirs.send(data)
         return arrival

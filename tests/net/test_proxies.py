@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vortexd.core.errors import RemoteError
+from vortexd.net.client_certificate import ClientCertificate
 from vortexd.net.proxies import Proxies, Sender, plain_address
 
 PROXIES = Proxies(["10.0.0.0/8", "fd00::/8", "192.0.2.1", "unix"])
@@ -141,3 +142,17 @@ def test_H10_what_a_client_puts_in_front_changes_nothing(forged: str, address: o
     true = PROXIES.sender(headers(x_forwarded_for=str(address)), PROXY)
     if not PROXIES.has(true.host):
         assert true == PROXIES.sender(headers(x_forwarded_for=f"{forged}, {address}"), PROXY)
+
+
+@pytest.mark.parametrize(
+    ("sender", "is_plain"),
+    [
+        (Sender("192.0.2.1"), True),
+        (Sender("192.0.2.1", scheme="https"), False),
+        (Sender("192.0.2.1", authority=b"config.example"), False),
+        (Sender("192.0.2.1", certificate=ClientCertificate((), 0.0)), False),
+    ],
+    ids=["an address alone", "a scheme", "an authority", "a certificate"],
+)
+def test_a_sender_of_which_only_the_address_is_known_is_plain(sender: Sender, is_plain: bool) -> None:
+    assert is_plain == sender.is_plain

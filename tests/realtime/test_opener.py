@@ -9,10 +9,10 @@ import trio
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.fakes import KEY, Client
-from vortexd.auth import Authority, Right
+from vortexd.auth import ALL_RIGHTS, Authority, Right
 from vortexd.net.head import parse_head
 from vortexd.net.proxies import Sender
-from vortexd.realtime import server
+from vortexd.realtime import recognition, server
 from vortexd.settings.auth import AuthSettings
 
 from .test_subscriptions import TOKEN, authority
@@ -43,7 +43,7 @@ class Quick:
         client = Client(trio.SocketStream(trio.socket.from_stdlib_socket(theirs)), target)
         data = client.head(**members)
         theirs.send(data)
-        served = self.wire.server.serve_now(ours, data, parse_head(data), ID, Sender("192.0.2.1"))
+        served = self.wire.server.serve_now(ours, data, ID, Sender("192.0.2.1"))
         return served, client, ours
 
     async def use(self) -> Client:
@@ -120,7 +120,7 @@ async def test_the_message_is_compressed_for_a_client_that_asks_for_it(quick: Qu
     data = data[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
     theirs.send(data)
 
-    assert quick.wire.server.serve_now(ours, data, parse_head(data), ID, Sender("192.0.2.1"))
+    assert quick.wire.server.serve_now(ours, data, ID, Sender("192.0.2.1"))
     answer, _, frame = theirs.recv(65_536).partition(b"\r\n\r\n")
     assert b"Sec-WebSocket-Extensions: permessage-deflate" in answer
     # FIN, RSV1 and a text frame.
@@ -148,6 +148,55 @@ async def test_everything_else_is_left_to_the_task_and_has_had_no_effect(quick: 
     assert 1 == len(quick.wire.server)
     # The head is still there for the task.
     assert ours.recv(4, socket.MSG_PEEK) == b"GET "
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (b"Host:", b"Host: localhost\r\nHost:"),
+        (b"Host:", b"Host: evil.example\r\nX:"),
+        (b"Host:", b"Origin: http://evil.example\r\nHost:"),
+        (b"Upgrade: websocket", b"Upgrade: h2c"),
+    ],
+    ids=["two Hosts", "another Host", "another Origin", "no WebSocket"],
+)
+async def test_a_head_that_must_be_refused_is_left_to_the_task(quick: Quick, change: tuple[bytes, bytes]) -> None:
+    await quick.use()
+    quick.wire.gate.replace(AuthSettings(hosts=("localhost",)), Authority(anonymous=ALL_RIGHTS))
+    data = Client(memory_stream_pair()[0]).head()
+    for each, is_served in ((data, True), (data.replace(*change), False)):
+        ours, theirs = quick.pair()
+        theirs.send(each)
+
+        assert is_served == quick.wire.server.serve_now(ours, each, ID, Sender("192.0.2.1"))
+
+
+async def test_the_bytes_before_the_head_are_discarded_and_those_behind_it_are_kept(quick: Quick) -> None:
+    await quick.use()
+    ours, theirs = quick.pair()
+    data = Client(memory_stream_pair()[0]).head()
+    ping = b"\x89\x80\0\0\0\0"
+    theirs.send(b"before" + data + ping)
+
+    assert quick.wire.server.serve_now(ours, data, ID, Sender("192.0.2.1"), None, len(b"before"))
+    assert theirs.recv(65_536).startswith(b"HTTP/1.1 101 ")
+    await wait_all_tasks_blocked()
+    # The answer to the ping.
+    assert b"\x8a\x00" == theirs.recv(65_536)
+
+
+async def test_a_head_that_the_caller_has_parsed_is_not_parsed_again(
+    quick: Quick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await quick.use()
+    ours, theirs = quick.pair()
+    data = Client(memory_stream_pair()[0]).head()
+    theirs.send(data)
+    head = parse_head(data)
+    monkeypatch.setattr(recognition, "parse_head", None)
+
+    assert quick.wire.server.serve_now(ours, data, ID, Sender("192.0.2.1", "https"), head)
+    assert theirs.recv(65_536).startswith(b"HTTP/1.1 101 ")
 
 
 async def test_a_first_message_that_must_be_made_is_left_to_the_task(quick: Quick) -> None:
@@ -200,7 +249,7 @@ async def test_a_client_that_has_left_is_counted_out(quick: Quick) -> None:
     theirs.send(data)
     ours.shutdown(socket.SHUT_WR)
 
-    assert quick.wire.server.serve_now(ours, data, parse_head(data), ID, Sender("192.0.2.1"))
+    assert quick.wire.server.serve_now(ours, data, ID, Sender("192.0.2.1"))
     assert -1 == ours.fileno()
     assert ["192.0.2.1"] == quick.left
     assert 1 == quick.wire.line.held[KEY] == len(quick.wire.server)

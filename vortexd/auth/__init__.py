@@ -17,10 +17,10 @@ A request passes these checks in order: check_host, check_origin, authenticate, 
 """
 
 from .authority import Authority
-from .credentials import Credentials, extract_credentials, redact_target
+from .credentials import Credentials, extract_credentials, may_have_token, redact_target
 from .failures import Failures
 from .files import check_exposure, load_authority
-from .gate import Admission, Gate, TooManyFailures
+from .gate import Admission, Gate, Recognition, TooManyFailures
 from .origin import check_host, check_origin, is_loopback, parse_host, parse_origin, sole_header
 from .principal import ALL_RIGHTS, CHALLENGE, Forbidden, Grant, Kind, Principal, Right, Unauthorized
 from .tokens import Token, Tokens, digest_of, load_tokens, new_token
@@ -37,6 +37,7 @@ __all__ = [
     "Grant",
     "Kind",
     "Principal",
+    "Recognition",
     "Right",
     "Token",
     "Tokens",
@@ -50,6 +51,7 @@ __all__ = [
     "is_loopback",
     "load_authority",
     "load_tokens",
+    "may_have_token",
     "new_token",
     "parse_host",
     "parse_origin",

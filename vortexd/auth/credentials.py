@@ -81,6 +81,12 @@ def extract_credentials(headers: Iterable[tuple[bytes, bytes]], target: str) -> 
     return Credentials(tokens.pop(), is_spare=is_spare)
 
 
+def may_have_token(target: str) -> bool:
+    """Return whether the query of a target may have a token. If this returns False, it has none."""
+    query = target.partition("?")[2]
+    return "token" in query or "%" in query
+
+
 def redact_target(target: str) -> str:
     """Remove possible tokens from a request target, for logs. The rest stays as it was sent.
 

@@ -8,6 +8,8 @@ admission uses the new authority.
 import math
 from collections.abc import Callable, Sequence
 
+import attrs
+
 from ..core.errors import RemoteError
 from ..core.model import Key, Names
 from ..core.patterns import Pattern
@@ -65,6 +67,8 @@ class Gate:
         """Put another authority in force. `Admission.renew` judges connected clients by it."""
         self.authority = authority
         self._pages = pages
+        # Only recognitions with this object are in force.
+        self._generation = object()
         limits = (settings.failure_burst, settings.failures_per_second, settings.failure_addresses)
         if limits != self._failure_limits:
             # If the limits have changed, all counts begin anew.
@@ -128,12 +132,37 @@ class Gate:
         except RemoteError:
             return None
 
+    def recognition(self, admission: "Admission") -> "Recognition":
+        """Keep the result of `recognize`, for `recall`."""
+        return Recognition(admission.principal, self._generation)
+
+    def recall(self, recognition: "Recognition") -> "Admission | None":
+        """Admit another request with the same headers and credentials as a recognized one, from a plain sender.
+
+        Returns None if the settings or the authority were replaced, or if the token has expired.
+        """
+        if recognition.generation is not self._generation or recognition.principal.is_expired(self._epoch()):
+            return None
+        return Admission(self, recognition.principal)
+
     def _identify(self, credentials: Credentials, sender: Sender) -> "Admission":
         return Admission(self, self.authority.authenticate(credentials, self._epoch(), sender.certificate))
 
     def now(self) -> float:
         """Return the seconds since the epoch."""
         return self._epoch()
+
+
+@attrs.frozen(slots=True, eq=False)
+class Recognition:
+    """The principal of a request that was recognized.
+
+    Attributes:
+        generation: Identifies the authority and the settings that were in force.
+    """
+
+    principal: Principal
+    generation: object
 
 
 class Admission:

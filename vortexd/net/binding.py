@@ -16,6 +16,7 @@ import trio
 from ..core.errors import StartError
 from ..settings.server import Address, parse_address
 from .inherited import Inherited
+from .opening import set_options
 
 # Linux's default limit (net.core.somaxconn). If the queue is full, the client's kernel tries again a second later.
 _BACKLOG = 4_096
@@ -174,6 +175,7 @@ async def _bind_one(family: int, name: object, *, is_shared: bool) -> trio.socke
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if is_shared:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        set_options(bound)
         await bound.bind(name)
     except BaseException:
         bound.close()

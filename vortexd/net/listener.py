@@ -25,7 +25,6 @@ import select
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
-from uuid import uuid4
 
 import attrs
 import structlog
@@ -36,10 +35,12 @@ from ..core.errors import RemoteError
 from ..settings.server import ServerSettings
 from . import binding
 from .arrivals import Arrival, Arrivals, peek
+from .connection_id import make_connection_id
 from .first_bytes import ALWAYS, Expected, Verdict, is_whole, judge
-from .head import Head, Refused, Stream, end_of_head, in_origin_form, parse_head, read_head, refuse, wants_websocket
+from .head import Head, Refused, Stream, in_origin_form, parse_head, read_head, refuse, wants_websocket
 from .inherited import Inherited
-from .opening import encrypt, forget, read_proxy_header, release_frames, set_up, socket_of
+from .offers import Offers, ServeNow
+from .opening import encrypt, forget, needs_options, read_proxy_header, release_frames, set_options, socket_of
 from .places import Placed, Places, Standing
 from .proxies import Proxies, Sender
 from .proxy_protocol import InvalidHeader, parse_proxy_header
@@ -90,8 +91,6 @@ class Accepted:
 Handler = Callable[[Accepted], Awaitable[bytes | None]]
 # Returns whether the connection continues without its task. Then `Listener.leave` is called when it ends.
 WebSocketHandler = Callable[[Accepted], Awaitable[bool]]
-# Serves a WebSocket handshake without a task; see `WebSocketServer.serve_now`.
-ServeNow = Callable[[socket.socket, bytes, Head, str, Sender], bool]
 
 
 class Listener:
@@ -110,9 +109,9 @@ class Listener:
         self._tls = tls or Tls()
         self._inherited = inherited or Inherited()
         self.places = Places(settings, lambda each: self._arrivals.discard(each), lambda: self._arrivals.freed())
-        self._arrivals = Arrivals(self._judge, self.places, self._begin, self._serve_now)
+        self._offers = Offers(self.places, self._tls)
+        self._arrivals = Arrivals(self._judge, self.places, self._begin, self._offers.offer)
         self._start: Callable[[Arrival], None] = lambda _: None
-        self._websocket_now: ServeNow | None = None
         self._settled = trio.Event()
         self.replace(settings)
         self._bound: binding.Bound | None = None
@@ -122,7 +121,14 @@ class Listener:
         """Put other limits in force for new connections. The addresses don't change."""
         self._settings = settings
         self._proxies = Proxies(settings.trusted_proxies)
+        # The beginning that each connection must have, by whether it has a PROXY header, and whether it uses TLS.
+        self._expected = {
+            (has_header, is_tls): Expected(has_header, is_tls, settings.head_bytes)
+            for has_header in (False, True)
+            for is_tls in (False, True)
+        }
         self.places.replace(settings)
+        self._offers.replace(settings, self._proxies)
 
     async def bind(self) -> list[str]:
         """Bind and listen on every address, and return them as URLs.
@@ -164,7 +170,7 @@ class Listener:
                 arrival.close()
                 self.places.end(arrival)
 
-        self._start, self._websocket_now = start, websocket_now
+        self._start, self._offers.serve_now = start, websocket_now
         try:
             async with trio.open_nursery() as arriving:
                 arriving.start_soon(self._arrivals.run)
@@ -198,6 +204,8 @@ class Listener:
     async def _accept(self, bound: trio.socket.SocketType) -> None:
         # Trio accepts one connection in each round of the loop. With many tasks, a crowd would wait in the kernel's queue.
         listening = socket.socket(fileno=bound.fileno())
+        listening.setblocking(False)
+        sets_options = needs_options(listening)
         queue = select.poll()
         queue.register(listening, select.POLLIN)
         try:
@@ -205,7 +213,7 @@ class Listener:
             while True:
                 await trio.lowlevel.wait_readable(listening)
                 try:
-                    is_paused = self._accept_some(listening, queue)
+                    is_paused = self._accept_some(listening, queue, sets_options=sets_options)
                     is_logged = False
                 except OSError as error:
                     # If the peer has gone already, go on. If descriptors have run out, only waiting helps.
@@ -221,8 +229,10 @@ class Listener:
             # The owner of the socket closes it.
             listening.detach()
 
-    def _accept_some(self, listening: socket.socket, queue: select.poll) -> bool:
+    def _accept_some(self, listening: socket.socket, queue: select.poll, *, sets_options: bool) -> bool:
         """Accept connections from the kernel's queue. Returns whether there is no place for more."""
+        now = trio.current_time()
+        deadline = now + self._settings.head_timeout
         for _ in range(_AT_ONCE):
             # Close no connection if the queue is empty.
             if self.places.is_full and queue.poll(0) and not self.places.has_room():
@@ -231,11 +241,12 @@ class Listener:
                 accepted, address = listening.accept()
             except BlockingIOError:
                 return False
+            accepted.setblocking(False)
+            if sets_options:
+                set_options(accepted)
             # A Unix socket has no address.
             host, port = address[:2] if isinstance(address, tuple) else ("", 0)
             proxies = self._proxies if self._proxies.has(host) else None
-            now = trio.current_time()
-            deadline = now + self._settings.head_timeout
             begins = self._settings.proxy_protocol and (bool(host) or proxies is not None)
             arrival = Arrival(accepted, host, port, bool(host), proxies, now, deadline, begins)
             self.places.enter(arrival)
@@ -248,8 +259,10 @@ class Listener:
             verdict = Verdict.WHOLE
         else:
             is_tls = self._tls.context is not None and arrival.is_tcp
-            verdict = judge(data, Expected(arrival.has_proxy_header, is_tls, self._settings.head_bytes))
-        if verdict is not Verdict.WAIT:
+            verdict = judge(data, self._expected[arrival.has_proxy_header, is_tls])
+        if verdict is Verdict.WAIT:
+            self.places.waits(arrival)
+        else:
             self.places.works(arrival)
         return verdict
 
@@ -260,42 +273,11 @@ class Listener:
             self.places.reads(arrival)
         self._start(arrival)
 
-    def _serve_now(self, arrival: Arrival) -> bool:
-        """Serve a plain WebSocket handshake without a task. Returns whether it was served; see `ServeNow`."""
-        is_plain = self._tls.context is None or not arrival.is_tcp
-        is_usual = is_plain and not (
-            arrival.has_proxy_header or arrival.proxies is not None or arrival.is_beyond or arrival.is_late
-        )
-        if self._websocket_now is None or not is_usual or self.places.has_too_many(arrival):
-            return False
-        data = peek(arrival.socket)
-        if not data.startswith(b"GET /ws/"):
-            return False
-        try:
-            if end_of_head(data, self._settings.head_bytes) != len(data):
-                return False
-            head = parse_head(data)
-            set_up(arrival.socket)
-        except (Refused, OSError):
-            return False
-        connection_id = str(uuid4())
-        try:
-            is_served = self._websocket_now(arrival.socket, data, head, connection_id, Sender(arrival.host))
-        except Exception:
-            # Only this connection fails.
-            log.exception("connection failed", connection=connection_id, peer=str(arrival))
-            arrival.close()
-            self.places.end(arrival)
-            return True
-        if is_served:
-            self.places.has_spoken(arrival)
-        return is_served
-
     # The task of a connection.
 
     async def _serve(self, arrival: Arrival, websocket: WebSocketHandler, http: Handler) -> None:
         """Serve one connection, until it ends or continues without this task. Any unexpected error ends here."""
-        connection_id = str(uuid4())
+        connection_id = make_connection_id()
         stream = arrival.stream
         assert stream is not None
         with bound_contextvars(connection=connection_id, peer=str(arrival)):
@@ -341,7 +323,7 @@ class Listener:
             Refused: The server doesn't serve this request.
         """
         assert arrival.stream is not None
-        self._check_share(arrival)
+        self._offers.check_share(arrival)
         if arrival.has_proxy_header and not await self._read_proxy_header(arrival):
             return None
         context = self._tls.context
@@ -431,19 +413,11 @@ class Listener:
                 sender = arrival.proxies.sender(list(request.headers), arrival.host)
             except RemoteError as error:
                 raise Refused(error.status, error.reason) from None
-            self._rename(arrival, sender.host)
+            try:
+                self._offers.count_for(arrival, sender.host)
+            finally:
+                bind_contextvars(peer=str(arrival))
         return Accepted(arrival.stream, head, target, sender, connection_id, is_websocket=True)
-
-    def _check_share(self, arrival: Arrival) -> None:
-        """Refuse a connection if its address has too many."""
-        if self.places.has_too_many(arrival):
-            raise Refused(429, "too many connections from this address", "Retry-After: 1")
-
-    def _rename(self, arrival: Arrival, host: str, port: int | None = None) -> None:
-        """Count a connection for another address instead of its peer's."""
-        self.places.rename(arrival, host, port, self._proxies if self._proxies.has(host) else None)
-        bind_contextvars(peer=str(arrival))
-        self._check_share(arrival)
 
     async def _read_proxy_header(self, arrival: Arrival) -> bool:
         """Read from the PROXY header which client the connection belongs to. Returns False if the peer closed it."""
@@ -464,11 +438,10 @@ class Listener:
             raise Refused(408, "the PROXY header took too long") from None
         if header is None:
             return False
-        if header.source is not None:
-            self._rename(arrival, *header.source)
-        else:
-            # The proxy doesn't name the client. So don't trust any headers that name one.
-            arrival.proxies = None
+        try:
+            self._offers.apply_header(arrival, header)
+        finally:
+            bind_contextvars(peer=str(arrival))
         return True
 
 

@@ -20,17 +20,19 @@ def socket_of(stream: Stream) -> trio.socket.SocketType:
     return stream.transport_stream.socket if isinstance(stream, trio.SSLStream) else stream.socket
 
 
-def set_up(peer: socket.socket) -> None:
-    """Set the options of an accepted socket that `trio.SocketStream` would set.
+def set_options(peer: socket.socket | trio.socket.SocketType) -> None:
+    """Set the options of a TCP socket that `trio.SocketStream` would set.
 
-    Raises:
-        OSError: The peer has gone.
+    If a socket has them when it begins to listen, the kernel copies them to each accepted socket.
     """
-    peer.setblocking(False)
-    if peer.family != socket.AF_UNIX:
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT_BYTES)
+    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT_BYTES)
+
+
+def needs_options(listening: socket.socket) -> bool:
+    """Return whether each accepted socket needs `set_options`. Another program may have bound the listening socket."""
+    return listening.family != socket.AF_UNIX and not listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def read_proxy_header(peer: trio.socket.SocketType) -> ProxyHeader | None:

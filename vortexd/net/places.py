@@ -86,7 +86,7 @@ class Places:
     # Beginning and end of connections.
 
     def enter(self, arrival: Arrival) -> None:
-        """Count an accepted connection. The server waits for its peer."""
+        """Count an accepted connection. If the server waits for its peer, call `waits` next."""
         self.count += 1
         self.by_address[arrival.host] += 1
         arrival.is_beyond = self.count > self._most
@@ -96,6 +96,9 @@ class Places:
             is_crowd = self._silent.count_of(arrival.address) >= _KNOWN_AT_ONCE
             arrival.is_known = not is_crowd and self._known.has(arrival.address, arrival.since)
             arrival.is_alone = self.by_address[arrival.host] == 1
+
+    def waits(self, arrival: Arrival) -> None:
+        """Record that the server waits for the peer of a connection without a task."""
         self._silent.add(arrival, arrival.address, arrival.since)
 
     def leave(self, host: str) -> None:

@@ -40,6 +40,11 @@ class Sender:
     authority: bytes | None = None
     certificate: ClientCertificate | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but the address is known."""
+        return self.scheme is None and self.authority is None and self.certificate is None
+
 
 @attrs.frozen(slots=True)
 class _Hop:
@@ -65,6 +70,8 @@ class Proxies:
         """Return whether this address, or "" for a Unix socket, is listed."""
         if not host:
             return self._has_unix
+        if not self._networks:
+            return False
         address = ipaddress.ip_address(host)
         return any(address in network for network in self._networks)
 

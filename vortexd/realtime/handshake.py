@@ -212,32 +212,48 @@ _OF_HANDSHAKES = frozenset(
 
 
 @attrs.frozen(slots=True, eq=False)
+class Form:
+    """The parts of a usual handshake that determine the response, except for the key.
+
+    Attributes:
+        is_versioned: As in `Opening`.
+        offers: The extensions that the client offers.
+    """
+
+    is_versioned: bool
+    offers: bytes
+
+
+@attrs.frozen(slots=True, eq=False)
 class UsualOpening:
     """A valid handshake in the form that nearly all clients send.
 
     It is the same as the `Opening` of the same head, but is made and accepted in a few microseconds.
 
     Attributes:
-        headers: As in `Opening`.
-        is_versioned: As in `Opening`.
+        headers: As in `Opening`. Empty if the handshake was recognized by an earlier one.
     """
 
     headers: Sequence[tuple[bytes, bytes]]
-    is_versioned: bool
+    form: Form
     _key: bytes
-    _offers: bytes
+
+    @property
+    def is_versioned(self) -> bool:
+        """As in `Opening`."""
+        return self.form.is_versioned
 
     def accept(self, connection_id: str, deflate: Deflate | None = None) -> bytes:
         """Make the 101 response; see `Opening.accept`."""
-        digest = base64.b64encode(hashlib.sha1(self._key + _GUID, usedforsecurity=False).digest())
+        digest = binascii.b2a_base64(hashlib.sha1(self._key + _GUID, usedforsecurity=False).digest(), newline=False)
         answer = [
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
             digest,
         ]
-        if self.is_versioned:
+        if self.form.is_versioned:
             answer.append(_CHOSEN)
-        if deflate is not None and self._offers:
-            chosen = server_extensions_handshake(_split(self._offers), [deflate])
+        if deflate is not None and self.form.offers:
+            chosen = server_extensions_handshake(_split(self.form.offers), [deflate])
             if chosen is not None:
                 answer += (b"\r\nSec-WebSocket-Extensions: ", chosen)
         answer += (b"\r\nX-Connection-Id: ", connection_id.encode("ascii"), EMPTY_LINE * 2)
@@ -273,7 +289,7 @@ def usual_opening(data: bytes, head: Head) -> UsualOpening | None:
     if not is_valid:
         return None
     is_versioned = SUBPROTOCOL in _split(found.get(b"sec-websocket-protocol", b""))
-    return UsualOpening(head.headers, is_versioned, key, found.get(b"sec-websocket-extensions", b""))
+    return UsualOpening(head.headers, Form(is_versioned, found.get(b"sec-websocket-extensions", b"")), key)
 
 
 def _split(value: bytes) -> list[str]:

@@ -28,12 +28,14 @@ from ..protocol.deflate import Deflate
 from ..settings.realtime import RealtimeSettings
 from . import client as clients
 from .client import Client
-from .handshake import Opening, Refusal, Target, UsualOpening, open_handshake, parse_target, usual_opening
+from .handshake import Opening, Refusal, Target, UsualOpening, open_handshake, parse_target
 from .quota import owner_of
+from .recognition import Recognizer
 
 log = structlog.get_logger()
 
 _ROUTE = "/ws/{application}/{profile}"
+_SERVER = f"vortexd/{__version__}"
 
 
 class Keys(clients.Keys, Protocol):
@@ -70,6 +72,7 @@ class Opener:
     ) -> None:
         self._keys = keys
         self._gate = gate
+        self._recognizer = Recognizer(gate)
         self._now = now
         self._by_token: Counter[str] = Counter()
         self._faults = Faults()
@@ -128,7 +131,7 @@ class Opener:
             raise Refusal(500, "the configuration can't be read; the server's log names the file at fault") from None
         return opening, self._client(opening, wanted, key, admission, connection_id, sender)
 
-    def open_now(self, data: bytes, head: Head, connection_id: str, sender: Sender) -> Client | None:
+    def open_now(self, data: bytes, connection_id: str, sender: Sender, head: Head | None = None) -> Client | None:
         """Do what `open` does, without waiting. The key isn't held yet.
 
         Returns None if something must be waited for, if the handshake isn't a usual one, or if it must be refused. Then
@@ -136,14 +139,15 @@ class Opener:
 
         Args:
             data: The bytes of the head, and nothing else.
-            head: What they mean.
+            head: What they mean, if the caller has parsed them.
         """
-        opening = usual_opening(data, head)
-        if opening is None or self.is_draining:
+        if self.is_draining:
             return None
-        target = head.target.decode("ascii")
-        admission = self._gate.recognize(opening.headers, target, sender)
-        if admission is None or self._has_too_many(admission):
+        found = self._recognizer.recognize(data, sender, head)
+        if found is None:
+            return None
+        opening, target, admission = found
+        if self._has_too_many(admission):
             return None
         try:
             wanted = parse_target(target)
@@ -174,7 +178,8 @@ class Opener:
         connection_id: str,
         sender: Sender,
     ) -> Client:
-        self._faults.works(str(key))
+        if self._faults:
+            self._faults.works(str(key))
         instance = Instance(key, connection_id, sys.intern(sender.host), wanted.instance, self._now())
         settings = self._settings
         deflate = Deflate(settings.message_bytes) if settings.compression else None
@@ -182,7 +187,7 @@ class Opener:
         hello = None
         if opening.is_versioned:
             interval, timeout = settings.heartbeat_interval, settings.heartbeat_timeout
-            hello = partial(messages.hello, connection_id, f"vortexd/{__version__}", interval, timeout)
+            hello = partial(messages.hello, connection_id, _SERVER, interval, timeout)
         bits = deflate.window_bits if deflate else None
         owner = owner_of(admission, instance.host)
         return Client(key, wanted.last_version, admission, instance, answer, bits, hello, owner, settings)

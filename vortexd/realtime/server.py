@@ -209,21 +209,28 @@ class WebSocketServer:
             return await self._serve(stream, opening, client)
 
     def serve_now(
-        self, peer: socket.socket, data: bytes, head: Head, connection_id: str, sender: Sender = _NOBODY_KNOWN
+        self,
+        peer: socket.socket,
+        data: bytes,
+        connection_id: str,
+        sender: Sender = _NOBODY_KNOWN,
+        head: Head | None = None,
+        before: int = 0,
     ) -> bool:
         """Serve a handshake at once and park the connection, without a task, if nothing must be waited for.
 
         Args:
             peer: The socket, non-blocking. The bytes of the head are still in its buffer.
-            data: The bytes of the head.
-            head: What they mean.
+            data: The bytes of the head, and nothing else.
             sender: The client that has sent the request.
+            head: The meaning of the head, if the caller has parsed it.
+            before: The number of bytes in the buffer before the head. They are discarded.
 
         Returns:
             Whether the connection was served. Then it is parked or closed, and the socket isn't the caller's any more. If
             not, nothing has happened, and `serve` must serve it.
         """
-        client = self._opener.open_now(data, head, connection_id, sender)
+        client = self._opener.open_now(data, connection_id, sender, head)
         if client is None or not self._can_park(client):
             return False
         delivery = self._keys.ready(client.key, client.last_version)
@@ -235,7 +242,7 @@ class WebSocketServer:
         first = frame if bits is None else frame.for_window(bits)
         whole = client.answer + client.greeting(delivery, self._timestamp()) + first
         try:
-            peer.recv(len(data))
+            peer.recv(before + len(data))
             written = peer.send(whole)
         except BlockingIOError:
             written = 0
