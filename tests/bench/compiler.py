@@ -28,5 +28,5 @@ def build(source: Path, directory: Path) -> Path:
 
 
 def on_core(core: int) -> list[str]:
-    """Return the start of a command that runs on one core only. It is empty if there is no taskset."""
-    return ["taskset", "-c", str(core)] if shutil.which("taskset") else []
+    """Return the start of a command that runs on one core only. It is empty if there is one core, or no taskset."""
+    return ["taskset", "-c", str(core)] if (os.cpu_count() or 1) > 1 and shutil.which("taskset") else []

@@ -21,6 +21,7 @@ from vortexd.aio.native import VARIABLE, load_native, name_of
 
 from ..system.process import Server
 from . import wire
+from .compiler import SERVER_CORE, on_core
 
 # Heartbeats would disturb the figures, so there are none within the run.
 SETTINGS = """
@@ -76,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
                     source,
                     settings=SETTINGS.format(source=source),
                     environment=environment,
-                    prefix=wire.on_core(wire.SERVER_CORE),
+                    prefix=on_core(SERVER_CORE),
                 )
             )
             crowd = stack.enter_context(wire.Clients(program, server.port, clients, "/ws/billing/prod"))

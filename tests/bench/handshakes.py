@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from ..system.process import Server
+from .compiler import CLIENT_CORE, SERVER_CORE, on_core
 from .push import write
 
 _REQUEST = (
@@ -34,14 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the benchmark. The server has the first processor, and the clients have the last one."""
-    processors = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory) / "config"
         source.mkdir()
         write(source, 0)
-        with Server(source) as server:
-            os.sched_setaffinity(server.process.pid, processors[:1])
-            os.sched_setaffinity(0, processors[-1:])
+        with Server(source, prefix=on_core(SERVER_CORE)) as server:
+            os.sched_setaffinity(0, [CLIENT_CORE])
             steady = [_measure(server, arguments.clients, arguments.at_once) for _ in range(arguments.rounds)]
             crowd = [_measure(server, arguments.clients, arguments.clients) for _ in range(arguments.rounds)]
             server.stop()

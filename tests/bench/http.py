@@ -10,7 +10,6 @@ import argparse
 import http.client
 import json
 import os
-import shutil
 import socket
 import statistics
 import subprocess
@@ -25,6 +24,7 @@ import attrs
 
 from ..certificates import make
 from ..system.process import Server
+from .compiler import NoCompiler, build, on_core
 from .report import percentiles
 
 _TARGET = "/billing/prod"
@@ -97,7 +97,7 @@ def show(name: str, slices: Sequence[tuple[float, float, float]], floor: Sequenc
 
 def start(directory: Path, arguments: argparse.Namespace, stack: ExitStack) -> Iterator[Kind]:
     """Start all servers, each in its own directory, and yield what is measured on them."""
-    ours, theirs = map(pinned, arguments.processors)
+    ours, theirs = map(on_core, arguments.processors)
     plain = serve(directory / "plain", arguments.keys, stack, ours)
     # Several workers need all processors.
     workers = [serve(directory / f"of{count}", arguments.keys, stack, workers=count) for count in (1, 2)]
@@ -145,20 +145,13 @@ def serve(
     return stack.enter_context(Server(source, settings=text, prefix=prefix))
 
 
-def pinned(processor: int) -> list[str]:
-    """Return the command that runs another command on one processor. Empty if there is only one, or no such command."""
-    return ["taskset", "-c", str(processor)] if (os.cpu_count() or 1) > 1 and shutil.which("taskset") else []
-
-
 def client_command(directory: Path) -> list[str]:
     """Return the command of the client: the program in C if there is a compiler, because a client in Python is slower than the server."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        print("there is no C compiler; the client in Python limits the rates")
+    try:
+        return [str(build(Path(__file__).with_name("requests.c"), directory))]
+    except NoCompiler as error:
+        print(f"{error}; the client in Python limits the rates")
         return [sys.executable, "-m", "tests.bench.requests"]
-    program = directory / "requests"
-    subprocess.run([compiler, "-O2", "-o", program, Path(__file__).with_name("requests.c")], check=True)
-    return [str(program)]
 
 
 def measure(kind: Kind, arguments: argparse.Namespace) -> tuple[float, float, float]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..system.process import Server
 from . import wire
+from .compiler import SERVER_CORE, on_core
 
 SETTINGS = """
 [server]
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
         source.mkdir()
         (source / "billing.yml").write_text("pool:\n  size: 1\n")
         settings = SETTINGS.format(source=source, interval=arguments.interval)
-        with Server(source, settings=settings, prefix=wire.on_core(wire.SERVER_CORE)) as server:
+        with Server(source, settings=settings, prefix=on_core(SERVER_CORE)) as server:
             time.sleep(3)
             alone = [share(server, lambda: time.sleep(seconds), seconds) for _ in range(rounds)]
             report("nobody connected", alone)

@@ -1,7 +1,5 @@
 """Compiles and runs the C programs of the benchmarks: `wire.c` has many clients in one thread, and the loop of send(2)."""
 
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,32 +8,15 @@ from typing import Self
 
 import attrs
 
+from . import compiler
+from .compiler import CLIENT_CORE, SERVER_CORE, on_core
+
 _SOURCE = Path(__file__).with_name("wire.c")
-# The server runs on the first core, the clients on the last.
-SERVER_CORE, CLIENT_CORE = 0, (os.cpu_count() or 1) - 1
-
-
-class NoCompiler(Exception):
-    """There is no C compiler, so the programs can't be made."""
 
 
 def build(directory: Path) -> Path:
-    """Compile the programs into a directory. Returns the path.
-
-    Raises:
-        NoCompiler: There is none.
-    """
-    compiler = shutil.which("cc")
-    if compiler is None:
-        raise NoCompiler("this benchmark needs a C compiler as cc")
-    program = directory / "wire"
-    subprocess.run([compiler, "-O2", "-o", program, _SOURCE], check=True)
-    return program
-
-
-def on_core(core: int) -> list[str]:
-    """Return the prefix of a command that runs on one core only, if there is taskset."""
-    return ["taskset", "-c", str(core)] if shutil.which("taskset") else []
+    """Compile the programs into a directory. Returns the path; see `compiler.build`."""
+    return compiler.build(_SOURCE, directory)
 
 
 @attrs.frozen

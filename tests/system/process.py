@@ -67,7 +67,8 @@ class Server:
             stderr=self._log,
             text=True,
             pass_fds=[listening.fileno()] if listening is not None else [],
-            env={**os.environ, **(environment or {})},
+            # A settings file would let it use the state directory of the user who runs the tests.
+            env={**os.environ, "XDG_STATE_HOME": str(source.parent / "state"), **(environment or {})},
         )
         try:
             self.port = self._wait_ready()
