@@ -223,22 +223,46 @@ def test_no_token_is_kept() -> None:
     assert (32, b"") == (len(digest), form.offers)
 
 
-def test_a_token_in_the_target_is_judged_each_time(parser: Parser) -> None:
+def test_each_token_in_a_target_has_its_own_principal(parser: Parser) -> None:
+    recognizer = Recognizer(make_gate(tokens()))
+    targets = {
+        f"/ws/a/b?token={TOKEN}": "ci",
+        f"/ws/a/b?token={OTHER}": "other",
+        f"/ws/a/b?%74oken={OTHER}": "other",
+        "/ws/a/b?token=wrong": None,
+        "/ws/a/b": None,
+        f"/ws/a/b?token={TOKEN}&token={OTHER}": None,
+    }
+    for _ in range(2):
+        for target, name in targets.items():
+            assert name == name_of(recognizer.recognize(head(f"GET {target} HTTP/1.1"), PEER))
+    # A wrong token is parsed each time.
+    assert (9, 3) == (parser.count, len(recognizer._known))
+    for target, name in ((f"/ws/c/d?instance=one&token={TOKEN}", "ci"), (f"/ws/a/b?token={OTHER}&label=x", "other")):
+        assert name == name_of(recognizer.recognize(head(f"GET {target} HTTP/1.1"), PEER))
+    assert 9 == parser.count
+
+
+def test_two_different_tokens_are_not_one(parser: Parser) -> None:
     recognizer = Recognizer(make_gate(tokens()))
     header = f"Authorization: Bearer {TOKEN}\r\n".encode()
-    assert "ci" == name_of(recognizer.recognize(head(extra=header), PEER))
-    for target, name in (
-        (f"/ws/a/b?token={TOKEN}", "ci"),
-        (f"/ws/a/b?token={OTHER}", "other"),
-        (f"/ws/a/b?%74oken={OTHER}", "other"),
-        ("/ws/a/b?token=wrong", None),
-        ("/ws/a/b", None),
-    ):
-        assert name == name_of(recognizer.recognize(head(f"GET {target} HTTP/1.1"), PEER))
-    # Two different tokens aren't one.
-    assert recognizer.recognize(head(f"GET /ws/a/b?token={OTHER} HTTP/1.1", extra=header), PEER) is None
-    assert "ci" == name_of(recognizer.recognize(head(f"GET /ws/a/b?token={TOKEN} HTTP/1.1", extra=header), PEER))
-    assert 8 == parser.count
+    for _ in range(2):
+        for target, name in (
+            ("/ws/a/b", "ci"),
+            (f"/ws/a/b?token={TOKEN}", "ci"),
+            (f"/ws/a/b?token={OTHER}", None),
+        ):
+            assert name == name_of(recognizer.recognize(head(f"GET {target} HTTP/1.1", extra=header), PEER))
+    assert 4 == parser.count
+
+
+def test_a_parameter_is_no_header_line(parser: Parser) -> None:
+    # Both have the same bytes if the parameters aren't told from the lines.
+    recognizer = Recognizer(make_gate(tokens()))
+    line = f"X: token={TOKEN}".encode()
+    assert "ci" == name_of(recognizer.recognize(head(f"GET /ws/a/b?token={TOKEN} HTTP/1.1"), PEER))
+
+    assert recognizer.recognize(head(extra=line + b"\r\n"), PEER) is None
 
 
 def test_a_recognized_token_is_judged_again_once_it_has_expired() -> None:

@@ -17,7 +17,7 @@ A request passes these checks in order: check_host, check_origin, authenticate, 
 """
 
 from .authority import Authority
-from .credentials import Credentials, extract_credentials, may_have_token, redact_target
+from .credentials import Credentials, extract_credentials, redact_target, token_parameters
 from .failures import Failures
 from .files import check_exposure, load_authority
 from .gate import Admission, Gate, Recognition, TooManyFailures
@@ -51,10 +51,10 @@ __all__ = [
     "is_loopback",
     "load_authority",
     "load_tokens",
-    "may_have_token",
     "new_token",
     "parse_host",
     "parse_origin",
     "redact_target",
     "sole_header",
+    "token_parameters",
 ]

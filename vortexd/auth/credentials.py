@@ -81,10 +81,20 @@ def extract_credentials(headers: Iterable[tuple[bytes, bytes]], target: str) -> 
     return Credentials(tokens.pop(), is_spare=is_spare)
 
 
-def may_have_token(target: str) -> bool:
-    """Return whether the query of a target may have a token. If this returns False, it has none."""
+def token_parameters(target: str) -> str:
+    """Return the parameters of a target that may be a token, as they were sent. Empty if the target has no token.
+
+    Two targets with the same of these parameters have the same credentials.
+    """
     query = target.partition("?")[2]
-    return "token" in query or "%" in query
+    if not _may_be_token(query):
+        return ""
+    return "&".join(filter(_may_be_token, query.split("&")))
+
+
+def _may_be_token(text: str) -> bool:
+    # The name of a parameter may be percent-encoded.
+    return "token" in text or "%" in text
 
 
 def redact_target(target: str) -> str:

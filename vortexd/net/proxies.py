@@ -8,6 +8,7 @@ isn't listed. A header never grants a right (H10).
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import attrs
@@ -17,6 +18,8 @@ from ..settings.networks import UNIX, parse_network
 from .client_certificate import ClientCertificate
 
 _Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+# The addresses to remember. Parsing one takes several microseconds.
+_REMEMBERED = 1_024
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 # RFC 7239 section 4: a forwarded-pair, and the separators between pairs. An element may be empty (RFC 9110 section 5.6.1).
@@ -65,6 +68,8 @@ class Proxies:
     def __init__(self, listed: Sequence[str] = ()) -> None:
         self._has_unix = UNIX in listed
         self._networks = [parse_network(each) for each in listed if each != UNIX]
+        # A proxy opens many connections.
+        self._is_listed = lru_cache(_REMEMBERED)(self._look_up)
 
     def has(self, host: str) -> bool:
         """Return whether this address, or "" for a Unix socket, is listed."""
@@ -72,6 +77,9 @@ class Proxies:
             return self._has_unix
         if not self._networks:
             return False
+        return self._is_listed(host)
+
+    def _look_up(self, host: str) -> bool:
         address = ipaddress.ip_address(host)
         return any(address in network for network in self._networks)
 
@@ -182,6 +190,7 @@ def _address(node: str) -> str | None:
         return None
 
 
+@lru_cache(_REMEMBERED)
 def plain_address(text: str) -> str:
     """Return an address in its canonical form. An IPv4 address that is mapped into IPv6 becomes an IPv4 address.
 

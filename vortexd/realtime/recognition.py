@@ -3,14 +3,14 @@
 The clients of one fleet send the same header lines, except for `Sec-WebSocket-Key`. So the header lines are parsed and
 checked once, and the principal of their token is found once. The results are kept until the token expires or a reload.
 Each key and each target is still checked. Nothing is kept of a handshake that was refused. The results are kept by a
-digest, because the lines may have a token.
+digest, because the lines or the target may have a token.
 """
 
 import re
 from hashlib import blake2b
 from typing import TypeAlias
 
-from ..auth import Admission, Gate, Recognition, may_have_token
+from ..auth import Admission, Gate, Recognition, token_parameters
 from ..net.head import Head, Refused, parse_head
 from ..net.proxies import Sender
 from .handshake import Form, UsualOpening, usual_opening
@@ -74,16 +74,19 @@ class Recognizer:
 def _split(data: bytes) -> tuple[bytes, bytes, str] | None:
     """Split a head into a digest of its header lines, the key, which isn't a part of them, and the target.
 
-    Returns None for a head that can't be remembered: a rare form, or a target that may have a token. Tokens in targets
-    aren't part of the header lines.
+    The parameters of the target that may be a token are a part of the digest, too. Returns None for a head of a rare form.
     """
     line, key = _REQUEST_LINE.match(data), _KEY_LINE.search(data)
     if line is None or key is None:
         return None
     target = line[1].decode("ascii")
-    if may_have_token(target):
-        return None
     first, start = line.end() - 2, key.start()
-    # The place of the key is a part of the digest, because the lines before it and after it are separate texts.
-    others = b"%d\n%b%b" % (start - first, data[first:start], data[key.end() :])
+    # The place of the key is a part of the digest, because the lines before it and after it are separate texts. The lines
+    # end with an empty line, so the parameters after it are separate, too.
+    others = b"%d\n%b%b%b" % (
+        start - first,
+        data[first:start],
+        data[key.end() :],
+        token_parameters(target).encode("ascii"),
+    )
     return blake2b(others, digest_size=_DIGEST_BYTES).digest(), key[1], target
