@@ -89,9 +89,11 @@ def test_a_label_is_no_notation_and_nothing_hidden(text: str) -> None:
 
 
 def test_decoding_happens_once() -> None:
-    assert "%2e" == names.decode_segment("%252e")
-    with pytest.raises(InvalidName, match="UTF-8"):
-        names.decode_segment("%c0%ae")
+    for raw, decoded in (("%252e", "%2e"), ("a-b+c", "a-b+c"), ("", ""), ("ä", "ä"), ("%c3%a4", "ä")):
+        assert decoded == names.decode_segment(raw)
+    for raw in ("%c0%ae", "\udc80"):
+        with pytest.raises(InvalidName, match="UTF-8"):
+            names.decode_segment(raw)
 
 
 def test_a_key_is_made_of_three_names() -> None:

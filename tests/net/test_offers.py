@@ -15,10 +15,13 @@ from structlog.testing import capture_logs
 from tests.certificates import make
 from tests.fakes import wait_until
 from tests.http.serving import read_all
+from vortexd.net.arrivals import Arrival
 from vortexd.net.head import Head
 from vortexd.net.inherited import Inherited
 from vortexd.net.listener import Accepted, Listener
-from vortexd.net.proxies import Sender
+from vortexd.net.offers import Offers
+from vortexd.net.places import Places
+from vortexd.net.proxies import Proxies, Sender
 from vortexd.net.tls import Tls, load_context
 from vortexd.settings.server import ServerSettings
 from vortexd.settings.tls import TlsSettings
@@ -378,3 +381,119 @@ async def test_a_connection_beyond_a_limit_is_refused_by_a_task(settings: Server
         assert 1 == len(hall.offered)
         await first.aclose()
         await second.aclose()
+
+
+# The decisions for one arrival, without a listener.
+
+
+class Desk:
+    """Offers, with one arrival that has sent a handshake."""
+
+    def __init__(self, settings: ServerSettings | None = None, tls: Tls | None = None, data: bytes = HANDSHAKE) -> None:
+        settings = settings or ServerSettings()
+        self.places = Places(settings, lambda _: None)
+        self.offers = Offers(self.places, tls or Tls())
+        proxies = Proxies(settings.trusted_proxies)
+        self.offers.replace(settings, proxies)
+        self.offered: list[bytes] = []
+        self.answer = True
+        self.offers.serve_now = self._serve
+        self.theirs, ours = socket.socketpair()
+        self.theirs.send(data)
+        host = "192.0.2.1"
+        self.arrival = Arrival(ours, host, 1, True, proxies if proxies.has(host) else None, 0.0, 10.0)
+        self.places.enter(self.arrival)
+
+    def _serve(
+        self, peer: socket.socket, data: bytes, connection_id: str, sender: Sender, head: Head | None, before: int
+    ) -> bool:
+        self.offered.append(data)
+        return self.answer
+
+    def offer(self) -> bool:
+        is_served = self.offers.offer(self.arrival)
+        self.theirs.close()
+        self.arrival.socket.close()
+        return is_served
+
+    @property
+    def is_known(self) -> bool:
+        return self.places._known.has("192.0.2.1", trio.current_time())
+
+
+@pytest.mark.parametrize("is_served", [True, False])
+async def test_an_address_is_known_by_its_handshake_only_if_it_was_served(is_served: bool) -> None:
+    desk = Desk()
+    desk.answer = is_served
+
+    assert is_served == desk.offer()
+    assert ([HANDSHAKE], is_served) == (desk.offered, desk.is_known)
+
+
+async def test_the_bytes_that_were_kept_are_not_read_again() -> None:
+    desk = Desk(data=b"GET")
+    desk.arrival.request = HANDSHAKE
+
+    assert desk.offer()
+    assert [HANDSHAKE] == desk.offered
+
+
+@pytest.mark.parametrize("state", ["is_beyond", "is_late"])
+async def test_what_a_task_must_refuse_is_not_offered(state: str) -> None:
+    desk = Desk()
+    setattr(desk.arrival, state, True)
+
+    assert not desk.offer()
+    assert [] == desk.offered
+
+
+async def test_without_a_server_nothing_is_served() -> None:
+    desk = Desk()
+    desk.offers.serve_now = None
+
+    assert not desk.offer()
+
+
+async def test_an_address_with_too_many_connections_is_not_offered() -> None:
+    desk = Desk(ServerSettings(connections_per_address=1))
+    desk.places.by_address["192.0.2.1"] += 1
+
+    assert not desk.offer()
+    assert [] == desk.offered
+
+
+@pytest.mark.parametrize("is_tcp", [True, False])
+async def test_with_tls_only_unix_sockets_are_plain(tmp_path: Path, is_tcp: bool) -> None:
+    certificate, key = make(tmp_path)
+    desk = Desk(tls=Tls(load_context(TlsSettings(certificate=str(certificate), key=str(key)), {})))
+    desk.arrival.is_tcp = is_tcp
+
+    assert is_tcp != desk.offer()
+
+
+@pytest.mark.parametrize("length", [0, 5, len(HEADER) - 1, len(HEADER), len(HEADER) + len(HANDSHAKE) - 1])
+async def test_before_all_of_it_has_come_nothing_is_offered_and_nothing_changes(length: int) -> None:
+    settings = ServerSettings(trusted_proxies=("192.0.2.1",), proxy_protocol=True)
+    desk = Desk(settings, data=(HEADER.replace(b"192.0.2.1", b"192.0.2.7") + HANDSHAKE)[:length] or b" ")
+    desk.arrival.has_proxy_header = True
+    proxies = desk.arrival.proxies
+
+    assert not desk.offer()
+    assert [] == desk.offered
+    assert ("192.0.2.1", 1, proxies) == (desk.arrival.host, desk.arrival.port, desk.arrival.proxies)
+    assert {"192.0.2.1": 1} == desk.places.by_address
+
+
+async def test_other_limits_and_proxies_hold_from_a_reload_on() -> None:
+    desk = Desk()
+    desk.offers.replace(ServerSettings(head_bytes=1_024), Proxies())
+    long = HANDSHAKE.replace(b"\r\n\r\n", b"\r\nX: " + b"x" * 1_024 + b"\r\n\r\n")
+    desk.arrival.request = long
+    assert not desk.offers.offer(desk.arrival)
+    desk.arrival.request = HANDSHAKE
+
+    assert desk.offer()
+    desk.offers.replace(ServerSettings(), Proxies(["192.0.2.9"]))
+    for host, is_proxy in (("192.0.2.9", True), ("192.0.2.8", False)):
+        desk.offers.count_for(desk.arrival, host, 7)
+        assert (host, 7, is_proxy) == (desk.arrival.host, desk.arrival.port, desk.arrival.proxies is not None)

@@ -119,6 +119,18 @@ def test_each_event_is_counted_under_its_name_alone(
     assert {f"vortexd_{name}": value for name, value in expected.items()} == samples(metrics)
 
 
+def test_counts_of_the_same_label_add_up_and_those_of_others_do_not() -> None:
+    metrics = Metrics()
+    for kind, count in (("ping", 2), ("config_change", 1), ("ping", 3)):
+        metrics.sent(kind, count)
+    for reason in ("lost", "drain", "lost"):
+        metrics.connection_closed(reason)
+
+    sent = {'sent_messages_total{type="ping"}': 5, 'sent_messages_total{type="config_change"}': 1}
+    closed = {'connections_closed_total{reason="lost"}': 2, 'connections_closed_total{reason="drain"}': 1}
+    assert {f"vortexd_{name}": value for name, value in (sent | closed).items()} == samples(metrics)
+
+
 def test_broken_files_are_those_of_now() -> None:
     metrics = Metrics()
     metrics.broken_files(3, 1)

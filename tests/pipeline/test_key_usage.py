@@ -224,6 +224,21 @@ def test_a_key_held_twice_is_released_twice() -> None:
     assert [] == list(used.store)
 
 
+def test_a_key_that_was_removed_is_not_held_again_though_a_connection_has_it() -> None:
+    used = Used()
+    used.hold(A)
+    other = parse_tree(Tree({"other": Files({"application.yml": b"x: 1"})}), FormatSettings())
+    used.store.commit(stage(served_state(State(other.labels, "other")), used.store.configs()))
+    with pytest.raises(UnknownLabel):
+        used.hold(A)
+    used.publish()
+    used.hold(A)
+    for _ in range(2):
+        used.release(A)
+
+    assert not used.usage.is_used(A)
+
+
 def test_another_bound_drops_idle_keys_at_once_and_no_others() -> None:
     used = Used()
     for key in (A, B, C):
