@@ -7,6 +7,7 @@ from wsproto.events import TextMessage
 
 from vortexd.net.head import parse_head
 from vortexd.protocol.deflate import Deflate
+from vortexd.realtime import handshake
 from vortexd.realtime.handshake import Refusal, Target, open_handshake, parse_target, usual_opening
 
 GOOD = {
@@ -149,6 +150,37 @@ def test_a_usual_handshake_is_answered_as_any_other_and_only_usual_ones_are_usua
             assert opening.accept("an-id", one) == usual.accept("an-id", other)
             assert (one and one.window_bits) == (other and other.window_bits)
         assert (list(opening.headers), opening.is_versioned) == (list(usual.headers), usual.is_versioned)
+
+
+@pytest.mark.parametrize("padding", [0, 300])
+def test_the_same_offers_have_the_same_answer_and_each_client_its_own_window(padding: int) -> None:
+    for offers in (
+        "permessage-deflate; server_max_window_bits=10",
+        "permessage-deflate",
+        "x-other",
+        "permessage-deflate",
+    ):
+        data = head(Sec_WebSocket_Extensions=offers + ", x" * padding)
+        for _ in range(2):
+            opening, usual = open_handshake(data), usual_opening(data, parse_head(data))
+            one, other = Deflate(1_000), Deflate(2_000)
+            assert usual is not None
+            assert opening.accept("an-id", one) == usual.accept("an-id", other)
+            assert one.window_bits == other.window_bits
+            assert open_handshake(data).accept("an-id") == usual.accept("an-id")
+
+
+def test_the_offers_that_are_remembered_are_short() -> None:
+    handshake._chosen.cache_clear()
+    before = 0
+    for length, is_remembered in ((256, True), (257, False)):
+        offers = "x" * length
+        data = head(Sec_WebSocket_Extensions=offers)
+        usual = usual_opening(data, parse_head(data))
+        assert usual is not None
+        usual.accept("an-id", Deflate(1_000))
+        assert is_remembered == (handshake._chosen.cache_info().currsize == before + 1)
+        before = handshake._chosen.cache_info().currsize
 
 
 def test_a_head_with_bytes_behind_it_is_not_a_usual_handshake() -> None:

@@ -30,6 +30,8 @@ _MAX_INSTANCE_LENGTH = 128
 _BODY = (b"content-length", b"transfer-encoding")
 # The paths whose names are remembered, and the longest of them.
 _CACHED_PATHS, _CACHED_PATH = 1_024, 256
+# The lists of offered extensions whose answer is remembered, and the longest of them.
+_CACHED_OFFERS, _CACHED_OFFER = 256, 256
 # RFC 6455 section 1.3: the server proves with this text that it has understood the handshake.
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CHOSEN = b"\r\nSec-WebSocket-Protocol: " + SUBPROTOCOL.encode("ascii")
@@ -252,12 +254,24 @@ class UsualOpening:
         ]
         if self.form.is_versioned:
             answer.append(_CHOSEN)
-        if deflate is not None and self.form.offers:
-            chosen = server_extensions_handshake(_split(self.form.offers), [deflate])
+        offers = self.form.offers
+        if deflate is not None and offers:
+            chosen, bits = (_chosen if len(offers) <= _CACHED_OFFER else _chosen.__wrapped__)(offers)
+            deflate.window_bits = bits
             if chosen is not None:
                 answer += (b"\r\nSec-WebSocket-Extensions: ", chosen)
         answer += (b"\r\nX-Connection-Id: ", connection_id.encode("ascii"), EMPTY_LINE * 2)
         return b"".join(answer)
+
+
+# Most clients use one of a few libraries, and each library sends the same offers.
+@lru_cache(_CACHED_OFFERS)
+def _chosen(offers: bytes) -> tuple[bytes | None, int | None]:
+    """Choose among the extensions that a client offers. Returns the answer, and `Deflate.window_bits`."""
+    # The choice doesn't depend on the limit of a message.
+    deflate = Deflate(0)
+    chosen = server_extensions_handshake(_split(offers), [deflate])
+    return chosen, deflate.window_bits
 
 
 def usual_opening(data: bytes, head: Head) -> UsualOpening | None:
