@@ -16,7 +16,7 @@ import trio
 from ..core.errors import StartError
 from ..settings.server import Address, parse_address
 from .inherited import Inherited
-from .opening import set_options
+from .socket_options import set_options
 
 # Linux's default limit (net.core.somaxconn). If the queue is full, the client's kernel tries again a second later.
 _BACKLOG = 4_096

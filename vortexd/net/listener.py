@@ -40,10 +40,11 @@ from .first_bytes import ALWAYS, Expected, Verdict, is_whole, judge
 from .head import Head, Refused, Stream, in_origin_form, parse_head, read_head, refuse, wants_websocket
 from .inherited import Inherited
 from .offers import Offers, ServeNow
-from .opening import encrypt, forget, needs_options, read_proxy_header, release_frames, set_options, socket_of
+from .opening import encrypt, forget, read_proxy_header, release_frames, socket_of
 from .places import Placed, Places, Standing
 from .proxies import Proxies, Sender
 from .proxy_protocol import InvalidHeader, parse_proxy_header
+from .socket_options import needs_options, set_options
 from .tls import Tls
 
 log = structlog.get_logger()

@@ -9,8 +9,6 @@ import trio
 from .head import Stream, refuse
 from .proxy_protocol import MAX_BYTES, ProxyHeader, parse_proxy_header
 
-# Trio's value for the bytes that may wait in the kernel before a socket counts as writable.
-_NOT_SENT_BYTES = 16_384
 # The longest chain of causes of an error to follow.
 _MOST_CAUSES = 16
 
@@ -18,21 +16,6 @@ _MOST_CAUSES = 16
 def socket_of(stream: Stream) -> trio.socket.SocketType:
     """Return the socket below a stream."""
     return stream.transport_stream.socket if isinstance(stream, trio.SSLStream) else stream.socket
-
-
-def set_options(peer: socket.socket | trio.socket.SocketType) -> None:
-    """Set the options of a TCP socket that `trio.SocketStream` would set.
-
-    If a socket has them when it begins to listen, the kernel copies them to each accepted socket.
-    """
-    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT_BYTES)
-
-
-def needs_options(listening: socket.socket) -> bool:
-    """Return whether each accepted socket needs `set_options`. Another program may have bound the listening socket."""
-    return listening.family != socket.AF_UNIX and not listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def read_proxy_header(peer: trio.socket.SocketType) -> ProxyHeader | None:
