@@ -1,5 +1,7 @@
 """WebSocket handshakes: the server's processor time for each, and the time until a crowd that comes back is in sync.
 
+The clients of the crowd have the current version.
+
 python -m tests.bench handshakes
 """
 
@@ -16,9 +18,10 @@ from pathlib import Path
 from ..system.process import Server
 from .compiler import CLIENT_CORE, SERVER_CORE, on_core
 from .push import write
+from .storm import current_version
 
 _REQUEST = (
-    "GET /ws/billing/prod?instance=client-{} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "GET /ws/billing/prod?instance=client-{}{} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: vortex.v1\r\n\r\n"
 )
 _PATIENCE = 60.0
@@ -42,7 +45,8 @@ def run(arguments: argparse.Namespace) -> None:
         with Server(source, prefix=on_core(SERVER_CORE)) as server:
             os.sched_setaffinity(0, [CLIENT_CORE])
             steady = [_measure(server, arguments.clients, arguments.at_once) for _ in range(arguments.rounds)]
-            crowd = [_measure(server, arguments.clients, arguments.clients) for _ in range(arguments.rounds)]
+            more = f"&last_version={current_version(server.port)}"
+            crowd = [_measure(server, arguments.clients, arguments.clients, more) for _ in range(arguments.rounds)]
             server.stop()
     costs = [1e6 * each[1] / arguments.clients for each in steady]
     print(f"processor time: {_shown(costs)} us for each handshake, {1e6 / statistics.median(costs):,.0f} in a second")
@@ -54,8 +58,12 @@ def _shown(values: list[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def _measure(server: Server, count: int, at_once: int) -> tuple[float, float, int]:
-    """Connect clients until each has its first message. Returns the seconds, the processor time, and those refused."""
+def _measure(server: Server, count: int, at_once: int, more: str = "") -> tuple[float, float, int]:
+    """Connect clients until each has its first message. Returns the seconds, the processor time, and those refused.
+
+    Args:
+        more: Added to the query of each client.
+    """
     peers: list[socket.socket] = []
     refused = 0
     with selectors.DefaultSelector() as selector:
@@ -77,7 +85,7 @@ def _measure(server: Server, count: int, at_once: int) -> tuple[float, float, in
             for ready, events in selector.select(_PATIENCE):
                 assert isinstance(ready.fileobj, socket.socket)
                 if events & selectors.EVENT_WRITE:
-                    ready.fileobj.send(_REQUEST.format(ready.data).encode())
+                    ready.fileobj.send(_REQUEST.format(ready.data, more).encode())
                     selector.modify(ready.fileobj, selectors.EVENT_READ, ready.data)
                 elif b"HTTP/1.1 101" in (data := ready.fileobj.recv(65_536)) or not data.startswith(b"HTTP"):
                     selector.unregister(ready.fileobj)

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"private memory for each: peak {(max(peaks) - before) / count:.0f} B, settled", end=" ")
             print(f"{(server.private_bytes() - before) / count:.0f} B")
             clients.close()
-            version = _version(server.port)
+            version = current_version(server.port)
             path = f"/ws/billing/prod?last_version={version}"
             sent = server.private_bytes()
             seconds = clients.connect(arguments.returning, lambda _: path)
@@ -62,7 +62,8 @@ def _watch(server: Server, peaks: list[int], is_over: threading.Event) -> None:
         peaks.append(server.private_bytes())
 
 
-def _version(port: int) -> str:
+def current_version(port: int) -> str:
+    """Connect a client, and return the version in its snapshot."""
     with socket.create_connection(("127.0.0.1", port), 10) as one:
         one.sendall(_KEY + b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n")
         data = b""
