@@ -1,0 +1,226 @@
+"""Reads, commits, watches and leases on etcd; see `engine.Engine`."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+
+import trio
+
+from ..engine import Batch, Committed, Compacted, Condition, EngineAway, EngineError, Entry, Lease, Reading, Write
+from . import wire
+from .gateway import ANSWER, Gateway, Lines
+
+_RANGE, _TRANSACTION, _WATCH = "/v3/kv/range", "/v3/kv/txn", "/v3/watch"
+_GRANT, _KEEP_ALIVE, _REVOKE = "/v3/lease/grant", "/v3/lease/keepalive", "/v3/lease/revoke"
+# Entries in one answer. An entry has at most 1.5 MiB by default.
+_PAGE = 64
+# Seconds after which a watch without events begins anew. A member may be frozen, or its connection cut without a word.
+_IDLE = 10.0
+# The share of a lease's time after which it is prolonged. Two attempts may fail.
+_PROLONG = 1 / 3
+# Seconds until a lease must be ended when its block is left.
+_FAREWELL = 2.0
+
+
+class EtcdEngine:
+    """An engine on etcd.
+
+    Args:
+        gateway: Carries the requests.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def read(self, keys: Sequence[str] = (), *, prefix: str = "") -> Reading:
+        """See `Engine.read`."""
+        if keys:
+            return wire.found(await self._gateway.ask(_TRANSACTION, wire.several(keys)))
+        while True:
+            try:
+                return await self._read_all(prefix)
+            except Compacted:
+                # Between two pages the revision was compacted. The next attempt reads a newer one.
+                await trio.lowlevel.checkpoint()
+
+    async def _read_all(self, prefix: str) -> Reading:
+        """Read all entries with a prefix, in pages at the revision of the first page."""
+        end, entries = wire.end_of(prefix), list[Entry]()
+        answer = await self._gateway.ask(_RANGE, wire.range_of(prefix, end=end, limit=_PAGE))
+        first = page = wire.page(answer)
+        entries += page.reading.entries
+        while page.more:
+            body = wire.range_of(wire.after(entries[-1].key), end=end, revision=first.reading.revision, limit=_PAGE)
+            page = wire.page(await self._gateway.ask(_RANGE, body))
+            entries += page.reading.entries
+        return Reading(tuple(entries), first.reading.revision, first.reading.store)
+
+    async def commit(self, writes: Sequence[Write], conditions: Sequence[Condition] = ()) -> Committed:
+        """See `Engine.commit`."""
+        return wire.committed(await self._gateway.change(_TRANSACTION, wire.transaction(writes, conditions)))
+
+    def watch(self, prefix: str, after: int) -> AbstractAsyncContextManager[AsyncIterator[Batch]]:
+        """See `Engine.watch`."""
+        return _Watch(self._gateway, prefix, after)
+
+    @asynccontextmanager
+    async def lease(self, seconds: float) -> AsyncIterator[Lease]:
+        """See `Engine.lease`."""
+        asked = trio.current_time()
+        granted = wire.granted(await self._gateway.change(_GRANT, {"TTL": round(seconds)}))
+        lease = _Lease(granted.id, asked + granted.seconds)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_alive, lease)
+            try:
+                yield lease
+            finally:
+                nursery.cancel_scope.cancel()
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL):
+                    await self._end(lease)
+
+    async def _keep_alive(self, lease: "_Lease") -> None:
+        """Prolong a lease until it is lost."""
+        while lease.is_held:
+            remaining = lease.ends - trio.current_time()
+            await trio.sleep(remaining * _PROLONG)
+            asked = trio.current_time()
+            with trio.move_on_at(lease.ends):
+                try:
+                    granted = wire.granted(await self._gateway.ask(_KEEP_ALIVE, {"ID": lease.id}))
+                except EngineError:
+                    continue
+                # etcd names no time for a lease that it has ended.
+                lease.ends = asked + granted.seconds if granted.seconds else asked
+        lease.lost.set()
+
+    async def _end(self, lease: "_Lease") -> None:
+        """End a lease. If etcd doesn't answer, the lease ends by its time."""
+        with suppress(EngineError):
+            await self._gateway.change(_REVOKE, {"ID": lease.id})
+
+
+class _Lease:
+    """A lease on etcd; see `engine.Lease`.
+
+    Attributes:
+        ends: The time of the clock of Trio at which etcd may have ended it.
+    """
+
+    def __init__(self, id: str, ends: float) -> None:
+        self.id = id
+        self.ends = ends
+        self.lost = trio.Event()
+
+    @property
+    def is_held(self) -> bool:
+        return trio.current_time() < self.ends
+
+    async def wait_lost(self) -> None:
+        await self.lost.wait()
+
+
+class _Watch:
+    """A watch, and its iterator; see `Engine.watch`.
+
+    The iterator stays usable after EngineAway, and after a cancellation: its next step begins a new watch where the
+    last one ended.
+    """
+
+    def __init__(self, gateway: Gateway, prefix: str, after: int) -> None:
+        self._gateway = gateway
+        self._prefix = prefix
+        self._after = after
+        self._store = ""
+        self._open = AsyncExitStack()
+        self._lines: Lines | None = None
+
+    async def __aenter__(self) -> AsyncIterator[Batch]:
+        try:
+            await self._begin()
+        except BaseException:
+            await self._end()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._end()
+
+    def __aiter__(self) -> AsyncIterator[Batch]:
+        return self
+
+    async def __anext__(self) -> Batch:
+        while True:
+            if self._lines is None:
+                await self._begin()
+            batch = await self._next()
+            if batch is not None and batch.events:
+                self._after = batch.revision
+                return batch
+
+    async def _next(self) -> Batch | None:
+        """Return the next line as a batch. Return None if the watch has ended and has to begin anew."""
+        lines, self._lines = self._lines, None
+        assert lines is not None
+        try:
+            with trio.fail_after(_IDLE):
+                line = wire.watch_line(await lines.next())
+        except (trio.TooSlowError, EngineAway, wire.Malformed, wire.StaleToken):
+            return None
+        self._lines = lines
+        return line if isinstance(line, Batch) else None
+
+    async def _begin(self) -> None:
+        """Begin at the member that answered last, or else at another one.
+
+        Raises:
+            EngineAway: No member answers.
+            Compacted: See `Engine.watch`.
+        """
+        away = EngineAway("etcd has no members")
+        for _ in range(self._gateway.members):
+            await self._end()
+            try:
+                lines = await self._open.enter_async_context(
+                    self._gateway.stream(_WATCH, wire.watch_of(self._prefix, self._after))
+                )
+                with trio.fail_after(ANSWER):
+                    created = wire.watch_line(await lines.next())
+            except trio.TooSlowError:
+                away = EngineAway(f"{self._gateway.endpoint}: the watch doesn't begin")
+            except wire.StaleToken as error:
+                self._gateway.forget_token()
+                away = EngineAway(f"{self._gateway.endpoint}: {error}")
+                continue
+            except (EngineAway, wire.Malformed) as error:
+                away = EngineAway(str(error))
+            else:
+                await self._check(created)
+                self._lines = lines
+                return
+            self._gateway.move_on()
+        await self._end()
+        raise away
+
+    async def _check(self, created: wire.Created | Batch) -> None:
+        """Check that the store still has the revisions that this watch has seen.
+
+        Raises:
+            Compacted: The store was made anew, or restored from an earlier state.
+        """
+        if not isinstance(created, wire.Created):
+            raise EngineAway("the watch doesn't begin as etcd's do")
+        is_other = self._store not in ("", created.store)
+        self._store = created.store
+        if is_other:
+            raise Compacted("the store was made anew")
+        # A member may be behind the others. A reading is never behind.
+        if created.revision < self._after:
+            reading = wire.page(await self._gateway.ask(_RANGE, wire.range_of(self._prefix))).reading
+            if reading.revision < self._after:
+                raise Compacted(
+                    f"the store was restored: it is at revision {reading.revision}, and was at {self._after}"
+                )
+
+    async def _end(self) -> None:
+        self._lines = None
+        await self._open.aclose()
+        self._open = AsyncExitStack()
