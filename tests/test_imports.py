@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "vortexd"
 ALLOWED = {
     "core": "",
     "aio": "core",
+    "cluster": "core",
     "protocol": "core",
     "settings": "core",
     "encryption": "core settings",
@@ -41,6 +42,8 @@ PURE = [
     "encryption",
     "resolve",
     "fleet",
+    "cluster.engine",
+    "cluster.etcd.wire",
     "agent.environment",
     "agent.filters",
     "agent.pacing",

@@ -224,7 +224,8 @@ class _Lease:
 
     async def keep_alive(self, seconds: float) -> None:
         while self.is_held:
-            await trio.sleep((self._ends - trio.current_time()) / 3)
+            remaining = self._ends - trio.current_time()
+            await trio.sleep(min(max(remaining / 3, 0.5), remaining))
             if self.id not in self._store.ends:
                 break
             if not self._store.is_away:

@@ -9,8 +9,8 @@ import trio
 from tests.cluster.contract import *  # noqa: F403
 from tests.cluster.contract import Engines, values
 from tests.cluster.etcd_servers import EtcdServers, etcd_program
-from vortexd.cluster.engine import Compacted, EngineAway, EngineError, Event, OutcomeUnknown, Put
 from vortexd.cluster.connection import Endpoint
+from vortexd.cluster.engine import Compacted, EngineAway, EngineError, Event, OutcomeUnknown, Put
 from vortexd.cluster.etcd.engine import EtcdEngine
 from vortexd.cluster.etcd.gateway import Gateway
 

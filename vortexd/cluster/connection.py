@@ -73,7 +73,8 @@ class Connection:
         try:
             stream: trio.abc.Stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
         except OSError as error:
-            raise NotSent(_reason(error)) from None
+            # Trio's own text only says that all addresses failed.
+            raise NotSent(_reason(error.__cause__ or error)) from None
         if endpoint.is_secure:
             secure = trio.SSLStream(
                 stream, tls or ssl.create_default_context(), server_hostname=endpoint.host, https_compatible=True
@@ -109,7 +110,7 @@ class Connection:
             if isinstance(event, h11.Response):
                 return int(event.status_code)
             if not isinstance(event, h11.InformationalResponse):
-                raise Lost("the connection has ended without an answer")
+                raise Lost("the peer has closed the connection")
 
     async def receive(self) -> bytes | None:
         """Return the next bytes of the answer, or None at its end.
@@ -122,7 +123,7 @@ class Connection:
             return bytes(event.data)
         if isinstance(event, h11.EndOfMessage):
             return None
-        raise Lost("the connection has ended within the answer")
+        raise Lost("the peer has closed the connection")
 
     @property
     def is_reusable(self) -> bool:
@@ -146,12 +147,17 @@ class Connection:
         await trio.aclose_forcefully(self._stream)
 
     async def _event(self) -> object:
+        has_ended = False
         try:
             while (event := self._http.next_event()) is h11.NEED_DATA:
-                self._http.receive_data(bytes(await self._stream.receive_some(_READ)))
+                data = bytes(await self._stream.receive_some(_READ))
+                has_ended = not data
+                self._http.receive_data(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise Lost(_reason(error.__cause__ or error)) from None
         except h11.RemoteProtocolError as error:
+            if has_ended:
+                raise Lost("the connection has ended before the answer was complete") from None
             raise Lost(f"the peer doesn't speak HTTP/1.1: {error}") from None
         return event
 

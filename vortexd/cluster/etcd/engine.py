@@ -15,8 +15,12 @@ _GRANT, _KEEP_ALIVE, _REVOKE = "/v3/lease/grant", "/v3/lease/keepalive", "/v3/le
 _PAGE = 64
 # Seconds after which a watch without events begins anew. A member may be frozen, or its connection cut without a word.
 _IDLE = 10.0
+# Seconds until a watch that a member has ended begins anew.
+_PAUSE = 0.2
 # The share of a lease's time after which it is prolonged. Two attempts may fail.
 _PROLONG = 1 / 3
+# The least seconds between two attempts to prolong a lease.
+_BETWEEN = 0.5
 # Seconds until a lease must be ended when its block is left.
 _FAREWELL = 2.0
 
@@ -81,7 +85,7 @@ class EtcdEngine:
         """Prolong a lease until it is lost."""
         while lease.is_held:
             remaining = lease.ends - trio.current_time()
-            await trio.sleep(remaining * _PROLONG)
+            await trio.sleep(min(max(remaining * _PROLONG, _BETWEEN), remaining))
             asked = trio.current_time()
             with trio.move_on_at(lease.ends):
                 try:
@@ -163,7 +167,10 @@ class _Watch:
         try:
             with trio.fail_after(_IDLE):
                 line = wire.watch_line(await lines.next())
-        except (trio.TooSlowError, EngineAway, wire.Malformed, wire.StaleToken):
+        except trio.TooSlowError:
+            return None
+        except (EngineAway, wire.Malformed, wire.StaleToken):
+            await trio.sleep(_PAUSE)
             return None
         self._lines = lines
         return line if isinstance(line, Batch) else None
@@ -184,6 +191,8 @@ class _Watch:
                 )
                 with trio.fail_after(ANSWER):
                     created = wire.watch_line(await lines.next())
+                if not isinstance(created, wire.Created):
+                    raise wire.Malformed("the watch doesn't begin as etcd's do")
             except trio.TooSlowError:
                 away = EngineAway(f"{self._gateway.endpoint}: the watch doesn't begin")
             except wire.StaleToken as error:
@@ -191,7 +200,7 @@ class _Watch:
                 away = EngineAway(f"{self._gateway.endpoint}: {error}")
                 continue
             except (EngineAway, wire.Malformed) as error:
-                away = EngineAway(str(error))
+                away = EngineAway(f"{self._gateway.endpoint}: {error}")
             else:
                 await self._check(created)
                 self._lines = lines
@@ -200,14 +209,12 @@ class _Watch:
         await self._end()
         raise away
 
-    async def _check(self, created: wire.Created | Batch) -> None:
+    async def _check(self, created: wire.Created) -> None:
         """Check that the store still has the revisions that this watch has seen.
 
         Raises:
             Compacted: The store was made anew, or restored from an earlier state.
         """
-        if not isinstance(created, wire.Created):
-            raise EngineAway("the watch doesn't begin as etcd's do")
         is_other = self._store not in ("", created.store)
         self._store = created.store
         if is_other:

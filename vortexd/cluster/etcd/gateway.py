@@ -7,15 +7,15 @@ a request that changes nothing, or that wasn't sent, is sent again.
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import orjson
 import trio
 
+from ..connection import Connection, Endpoint, Lost, NotSent
 from ..engine import EngineAway, EngineError, OutcomeUnknown
 from . import wire
-from ..connection import Connection, Endpoint, Lost, NotSent
 
 # Seconds until one member must have answered. With three members, a request takes at most three times as long.
 ANSWER = 2.0
@@ -26,6 +26,9 @@ _HAS_LEADER = {"Grpc-Metadata-hasleader": "true"}
 _LONGEST = 134_217_728
 # Idle connections that are kept for later requests.
 _KEPT = 2
+
+
+Connect: TypeAlias = Callable[[Endpoint, ssl.SSLContext | None], Awaitable[Connection]]
 
 
 @attrs.frozen
@@ -47,11 +50,17 @@ class Gateway:
         endpoints: The members. At least one.
         tls: Checks the members' certificates, and holds one's own. None means the authorities of the system.
         login: The user, or None if etcd's authentication isn't enabled.
+        connect: Opens a connection.
     """
 
     def __init__(
-        self, endpoints: Sequence[Endpoint], tls: ssl.SSLContext | None = None, login: Login | None = None
+        self,
+        endpoints: Sequence[Endpoint],
+        tls: ssl.SSLContext | None = None,
+        login: Login | None = None,
+        connect: Connect = Connection.connect,
     ) -> None:
+        self._connect = connect
         self._endpoints = tuple(endpoints)
         self._tls = tls
         self._login = login
@@ -186,7 +195,7 @@ class Gateway:
 
     async def _connected(self, endpoint: Endpoint) -> Connection:
         try:
-            return await Connection.connect(endpoint, self._tls)
+            return await self._connect(endpoint, self._tls)
         except NotSent as error:
             raise _NotSent(str(error)) from None
 
