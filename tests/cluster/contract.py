@@ -64,6 +64,15 @@ async def test_a_prefix_is_read_whole_and_in_order(engines: Engines, prefix: str
     assert [each.key for each in reading.entries] == [f"{prefix}in/{number:03}" for number in range(200)]
 
 
+async def test_a_prefix_is_read_as_it_was_at_a_former_revision(engines: Engines, prefix: str) -> None:
+    one, two = engines
+    first = await one.commit([Put(prefix + "a", b"1"), Put(prefix + "b", b"1")])
+    await one.commit([Put(prefix + "a", b"2"), Delete(prefix + "b"), Put(prefix + "c", b"2")])
+    reading = await two.read(prefix=prefix, revision=first.revision)
+    assert [(each.key, each.value) for each in reading.entries] == [(prefix + "a", b"1"), (prefix + "b", b"1")]
+    assert reading.revision == first.revision
+
+
 async def test_a_prefix_without_entries_has_a_revision(engines: Engines, prefix: str) -> None:
     one, _ = engines
     committed = await one.commit([Put(prefix + "a", b"1")])
@@ -142,6 +151,7 @@ async def test_a_watch_reports_each_commit_whole_and_in_order(engines: Engines, 
     events = [event for each in seen for event in each.events]
     assert sorted(values(events[:2])) == [("a", b"1"), ("b", b"1")]
     assert values(events[2:]) == [("a", None)]
+    assert [each.revision for each in events] == [first.revision] * 2 + [second.revision]
     assert len(seen[0].events) >= 2
     assert seen[-1].revision == second.revision
     entry = next(each.entry for each in events if each.key == prefix + "b")

@@ -42,6 +42,8 @@ class MemoryStore:
         self.entries: dict[str, Entry] = {}
         self.revision = 1
         self.log: list[Batch] = []
+        # The entries before the log.
+        self.base: dict[str, Entry] = {}
         self.oldest = 1
         self.ends: dict[str, float] = {}
         self.is_away = False
@@ -59,9 +61,9 @@ class MemoryStore:
                 created = before.created if before is not None else revision
                 entry = Entry(each.key, each.value, created, revision, each.lease)
                 self.entries[each.key] = entry
-                events.append(Event(each.key, entry))
+                events.append(Event(each.key, entry, revision))
             elif before is not None:
-                events.append(Event(each.key, None))
+                events.append(Event(each.key, None, revision))
         if events:
             self.revision = revision
             self.log.append(Batch(tuple(events), revision))
@@ -71,6 +73,7 @@ class MemoryStore:
     def compact(self) -> None:
         """Forget all events up to now."""
         self.log.clear()
+        self.base = dict(self.entries)
         self.oldest = self.revision + 1
         self._wake()
 
@@ -113,6 +116,7 @@ class MemoryEngine:
 
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
+        self.is_closed = False
 
     def _reach(self) -> None:
         for lease, ends in list(self.store.ends.items()):
@@ -121,13 +125,27 @@ class MemoryEngine:
         if self.store.is_away:
             raise EngineAway("the store is away")
 
-    async def read(self, keys: Sequence[str] = (), *, prefix: str = "") -> Reading:
+    async def read(self, keys: Sequence[str] = (), *, prefix: str = "", revision: int = 0) -> Reading:
         await trio.lowlevel.checkpoint()
         self._reach()
+        if revision:
+            return self._former(prefix, revision)
         found = [self.store.entries[key] for key in dict.fromkeys(keys) if key in self.store.entries]
         if not keys:
             found = [each for key, each in sorted(self.store.entries.items()) if key.startswith(prefix)]
         return Reading(tuple(found), self.store.revision, self.store.name)
+
+    def _former(self, prefix: str, revision: int) -> Reading:
+        if revision + 1 < self.store.oldest:
+            raise Compacted("required revision has been compacted", self.store.oldest)
+        entries = dict(self.store.base)
+        for event in (event for batch in self.store.log if batch.revision <= revision for event in batch.events):
+            if event.entry is None:
+                entries.pop(event.key, None)
+            else:
+                entries[event.key] = event.entry
+        found = [each for key, each in sorted(entries.items()) if key.startswith(prefix)]
+        return Reading(tuple(found), revision, self.store.name)
 
     async def commit(self, writes: Sequence[Write], conditions: Sequence[Condition] = ()) -> Committed:
         await trio.lowlevel.checkpoint()
@@ -152,6 +170,10 @@ class MemoryEngine:
         if isinstance(condition, CreatedAt):
             return condition.revision == (entry.created if entry is not None else 0)
         return condition.revision == (entry.modified if entry is not None else 0)
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.is_closed = True
 
     @asynccontextmanager
     async def watch(self, prefix: str, after: int) -> AsyncIterator[AsyncIterator[Batch]]:

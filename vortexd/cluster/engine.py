@@ -143,10 +143,16 @@ class Committed:
 
 @attrs.frozen
 class Event:
-    """One write, as a watch reports it. `entry` is None if the entry was deleted or its lease has ended."""
+    """One write, as a watch reports it.
+
+    Attributes:
+        entry: None if the entry was deleted, or its lease has ended.
+        revision: The revision of the commit. All events of one commit have the same.
+    """
 
     key: str
     entry: Entry | None
+    revision: int
 
 
 @attrs.frozen
@@ -186,8 +192,15 @@ class Engine(Protocol):
     unknown. Every call may raise EngineAway and Denied.
     """
 
-    async def read(self, keys: Sequence[str] = (), *, prefix: str = "") -> Reading:
-        """Return the named entries that exist, or all entries with a prefix. It is the state after all earlier commits."""
+    async def read(self, keys: Sequence[str] = (), *, prefix: str = "", revision: int = 0) -> Reading:
+        """Return the named entries that exist, or all entries with a prefix. It is the state after all earlier commits.
+
+        Args:
+            revision: Return the entries with the prefix as they were at this revision; 0 means now.
+
+        Raises:
+            Compacted: The store doesn't keep that revision any more.
+        """
         ...
 
     async def commit(self, writes: Sequence[Write], conditions: Sequence[Condition] = ()) -> Committed:
@@ -209,6 +222,10 @@ class Engine(Protocol):
         Raises:
             Compacted: By the iterator: the revisions that follow aren't all kept.
         """
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections. Watches and leases must have ended before."""
         ...
 
     def lease(self, seconds: float) -> AbstractAsyncContextManager[Lease]:

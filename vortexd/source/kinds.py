@@ -5,8 +5,9 @@ a line in the table.
 """
 
 from ..settings.source import Kinds
+from .etcd.settings import EtcdSettings
 from .files.settings import FilesSettings
 from .git.settings import GitSettings
 
 # If a [[source]] names no kind, it has the first kind here.
-KINDS: Kinds = {"files": FilesSettings, "git": GitSettings}
+KINDS: Kinds = {"files": FilesSettings, "git": GitSettings, "etcd": EtcdSettings}

@@ -93,6 +93,16 @@ async def test_a_reading_whose_revision_is_compacted_between_pages_begins_anew(p
     assert len(play.members.asked) == 3
 
 
+async def test_a_former_revision_is_read_or_is_compacted(play: Play) -> None:
+    play.handler = lambda _: Answer(lines=({"header": header(9), "kvs": [kv(1, "/a/1")]},))
+    reading = await play.engine.read(prefix="/a/", revision=5)
+    assert reading.revision == 5
+    assert play.members.asked[0].body["revision"] == "5"
+    play.handler = lambda _: error(11, "mvcc: required revision has been compacted")
+    with pytest.raises(Compacted):
+        await play.engine.read(prefix="/a/", revision=5)
+
+
 # Watching.
 
 
@@ -259,7 +269,7 @@ async def test_a_deleted_entry_is_an_event_without_an_entry(play: Play) -> None:
     gone = {"result": {"header": header(), "events": [{"type": "DELETE", "kv": {"key": KEY, "mod_revision": "8"}}]}}
     play.handler = lambda _: Answer(lines=(begun(), gone), stays=True)
     async with play.engine.watch("/a/", 7) as batches:
-        assert (await anext(batches)).events == (Event("/a/x", None),)
+        assert (await anext(batches)).events == (Event("/a/x", None, 8),)
 
 
 # Leases.

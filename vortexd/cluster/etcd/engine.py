@@ -35,32 +35,38 @@ class EtcdEngine:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
-    async def read(self, keys: Sequence[str] = (), *, prefix: str = "") -> Reading:
+    async def read(self, keys: Sequence[str] = (), *, prefix: str = "", revision: int = 0) -> Reading:
         """See `Engine.read`."""
         if keys:
             return wire.found(await self._gateway.ask(_TRANSACTION, wire.several(keys)))
         while True:
             try:
-                return await self._read_all(prefix)
+                return await self._read_all(prefix, revision)
             except Compacted:
+                if revision:
+                    raise
                 # Between two pages the revision was compacted. The next attempt reads a newer one.
                 await trio.lowlevel.checkpoint()
 
-    async def _read_all(self, prefix: str) -> Reading:
-        """Read all entries with a prefix, in pages at the revision of the first page."""
-        end, entries = wire.end_of(prefix), list[Entry]()
-        answer = await self._gateway.ask(_RANGE, wire.range_of(prefix, end=end, limit=_PAGE))
-        first = page = wire.page(answer)
-        entries += page.reading.entries
-        while page.more:
-            body = wire.range_of(wire.after(entries[-1].key), end=end, revision=first.reading.revision, limit=_PAGE)
+    async def _read_all(self, prefix: str, revision: int) -> Reading:
+        """Read all entries with a prefix, in pages at one revision: the given one, or that of the first page."""
+        end, entries, start = wire.end_of(prefix), list[Entry](), prefix
+        store, more = "", True
+        while more:
+            body = wire.range_of(start, end=end, revision=revision, limit=_PAGE)
             page = wire.page(await self._gateway.ask(_RANGE, body))
             entries += page.reading.entries
-        return Reading(tuple(entries), first.reading.revision, first.reading.store)
+            revision, store, more = revision or page.reading.revision, page.reading.store, page.more
+            start = wire.after(entries[-1].key) if entries else prefix
+        return Reading(tuple(entries), revision, store)
 
     async def commit(self, writes: Sequence[Write], conditions: Sequence[Condition] = ()) -> Committed:
         """See `Engine.commit`."""
         return wire.committed(await self._gateway.change(_TRANSACTION, wire.transaction(writes, conditions)))
+
+    async def aclose(self) -> None:
+        """See `Engine.aclose`."""
+        await self._gateway.aclose()
 
     def watch(self, prefix: str, after: int) -> AbstractAsyncContextManager[AsyncIterator[Batch]]:
         """See `Engine.watch`."""
@@ -162,17 +168,19 @@ class _Watch:
 
     async def _next(self) -> Batch | None:
         """Return the next line as a batch. Return None if the watch has ended and has to begin anew."""
-        lines, self._lines = self._lines, None
-        assert lines is not None
+        assert self._lines is not None
         try:
             with trio.fail_after(_IDLE):
-                line = wire.watch_line(await lines.next())
+                line = wire.watch_line(await self._lines.next())
         except trio.TooSlowError:
+            self._lines = None
             return None
-        except (EngineAway, wire.Malformed, wire.StaleToken):
+        except EngineError as error:
+            self._lines = None
+            if not isinstance(error, EngineAway | wire.Malformed | wire.StaleToken):
+                raise
             await trio.sleep(_PAUSE)
             return None
-        self._lines = lines
         return line if isinstance(line, Batch) else None
 
     async def _begin(self) -> None:

@@ -144,7 +144,7 @@ def _operation(write: Write) -> dict[str, Any]:
 
 
 def _encoded(key: str) -> str:
-    return b64encode(key.encode()).decode()
+    return b64encode(key.encode(errors="surrogateescape")).decode()
 
 
 # Answers.
@@ -215,7 +215,7 @@ def watch_line(line: Mapping[str, Any]) -> Created | Batch:
         if result.get("created"):
             return Created(int(header["revision"]), str(header["cluster_id"]))
         events = tuple(map(_event, result.get("events", ())))
-        return Batch(events, max((int(each["kv"]["mod_revision"]) for each in result.get("events", ())), default=0))
+        return Batch(events, max((each.revision for each in events), default=0))
 
 
 def _cancelled(reason: str) -> EngineError:
@@ -272,7 +272,7 @@ def _responses(answer: Mapping[str, Any]) -> tuple[Entry, ...]:
 def _entry(kv: Mapping[str, Any]) -> Entry:
     lease = str(kv.get("lease", "0"))
     return Entry(
-        b64decode(kv["key"], validate=True).decode(),
+        _decoded(kv["key"]),
         b64decode(kv.get("value", ""), validate=True),
         int(kv["create_revision"]),
         int(kv["mod_revision"]),
@@ -281,7 +281,13 @@ def _entry(kv: Mapping[str, Any]) -> Entry:
 
 
 def _event(event: Mapping[str, Any]) -> Event:
+    kv = event["kv"]
     if event.get("type") == "DELETE":
-        return Event(b64decode(event["kv"]["key"], validate=True).decode(), None)
-    entry = _entry(event["kv"])
-    return Event(entry.key, entry)
+        return Event(_decoded(kv["key"]), None, int(kv["mod_revision"]))
+    entry = _entry(kv)
+    return Event(entry.key, entry, entry.modified)
+
+
+def _decoded(key: str) -> str:
+    """Return a key as text. Bytes that aren't UTF-8 stay what they are, as surrogates."""
+    return b64decode(key, validate=True).decode(errors="surrogateescape")

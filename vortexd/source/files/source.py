@@ -10,19 +10,19 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import attrs
 import structlog
 import trio
 
 from ...aio import threads
-from ...core import names
-from ...core.errors import InvalidName, SourceError
-from ...core.model import Files, Tree
+from ...core.errors import SourceError
+from ...core.model import Tree
+from .. import layout
 from ..base import Publish, Surroundings
 from ..memory import directory_for
 from ..status import SourceStatus
@@ -38,7 +38,6 @@ from .writes import Event
 
 log = structlog.get_logger()
 
-_Value = TypeVar("_Value")
 _Changed: TypeAlias = Mapping[str, Mark | None]
 # A directory that was read, and its difference from the published state.
 _Read: TypeAlias = tuple[Scan, _Changed]
@@ -359,33 +358,11 @@ def tree_of(scan: Scan, settings: FilesSettings, root: str) -> tuple[Tree, dict[
     Args:
         root: The path of the directory.
     """
-    root = f"file:{root}/"
-    skipped = {path.rstrip("/"): why for path, why in scan.outline.closed.items()}
-    if not settings.label_directories:
-        shared = Files(scan.contents, scan.unreadable, root)
-        return Tree({settings.default_label: shared}, settings.default_label, shared), skipped
-    labels = {}
-    for name in _directories(scan):
-        try:
-            label = names.label(name)
-        except InvalidName:
-            skipped[name] = "its name can't be a label"
-        else:
-            prefix = f"{label}/"
-            labels[label] = Files(_below(scan.contents, prefix), _below(scan.unreadable, prefix), root, ("", prefix))
-    shared = Files(_below(scan.contents, None), _below(scan.unreadable, None), root)
-    return Tree(labels, settings.default_label, shared), skipped
-
-
-def _directories(scan: Scan) -> Iterator[str]:
-    """Yield the names of the top directories that hold a file, or whose files can't be read."""
-    yield from sorted({path.partition("/")[0] for path in (*scan.contents, *scan.unreadable) if "/" in path})
-
-
-def _below(found: Mapping[str, _Value], prefix: str | None) -> dict[str, _Value]:
-    """Return the files of a label: the files at the top, which belong to all labels, and those in its directory."""
-    return {
-        path: value
-        for path, value in found.items()
-        if "/" not in path or (prefix is not None and path.startswith(prefix))
-    }
+    tree, skipped = layout.tree_of(
+        scan.contents,
+        scan.unreadable,
+        f"file:{root}/",
+        settings.default_label,
+        label_directories=settings.label_directories,
+    )
+    return tree, {path.rstrip("/"): why for path, why in scan.outline.closed.items()} | skipped

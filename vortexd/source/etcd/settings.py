@@ -1,0 +1,106 @@
+"""The settings of a prefix in etcd: keys, defaults and rules, and the checks that need several keys."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import attrs
+
+from ...core.constraints import Rule, is_label, seconds, setting, whole
+from ...core.constraints import applications as applications_field
+from ...settings.etcd import EtcdAccess, access_conflicts, unusable_access
+from ...settings.source import KeyProblem, SourceSettings
+from ..base import Surroundings
+
+if TYPE_CHECKING:
+    from .source import EtcdSource
+
+
+def _is_prefix(value: object) -> bool:
+    text = str(value)
+    return len(text) > 1 and text.endswith("/") and text.isprintable() and text.isascii()
+
+
+@attrs.frozen
+class EtcdSettings(EtcdAccess, SourceSettings):
+    """[[source]] of kind "etcd": A prefix of keys in etcd. Each key below it is the path of a file."""
+
+    location_key: ClassVar[str] = "prefix"
+    path_keys: ClassVar[tuple[str, ...]] = EtcdAccess.access_paths
+    private_keys: ClassVar[tuple[str, ...]] = path_keys
+
+    kind: Literal["etcd"] = setting("etcd", doc='The kind of source: "etcd" is a prefix of keys in etcd.')
+    prefix: str = setting(
+        "",
+        Rule("a prefix such as /config/, with a slash at its end", _is_prefix),
+        doc="The prefix of the keys. What follows it in a key is the path of a file: with the prefix `/config/`, the "
+        "key `/config/billing-prod.yml` is the file billing-prod.yml.",
+        more="One transaction of etcd is one publication. etcd takes at most 128 keys in a transaction by default; "
+        "for larger sets see `marker`.",
+        example='"/config/"',
+    )
+    marker: str = setting(
+        "",
+        Rule(
+            "the name of a key below prefix, or empty", lambda value: str(value).isprintable() and str(value).isascii()
+        ),
+        doc="The name of a key below `prefix`. If it is set, vortexd publishes the keys only when this key is "
+        'written, as they are at that moment. "" means that vortexd publishes every transaction.',
+        more="So a program can write any number of keys in several transactions, and then the marker. vortexd never "
+        "serves the marker itself. While there is no marker, vortexd serves nothing of this source.",
+        example='".published"',
+    )
+    label_directories: bool = setting(
+        False,
+        doc="Treat each directory directly below the prefix as a label. The files beside them belong to all labels.",
+    )
+    default_label: str = setting(
+        "main",
+        Rule("a label: letters, digits, dots, hyphens, underscores, slashes, + and @", is_label),
+        doc="The label of a request that names none. Without `label_directories` it is the only label that this "
+        "source has. If other sources have further labels, the prefix contributes to those, too.",
+    )
+    quiet: float = seconds(
+        0.02, 0, doc="Seconds without a change before vortexd publishes a new state. Transactions within it are one."
+    )
+    max_wait: float = seconds(
+        1.0, 0, doc="Seconds after the first change at which vortexd publishes the new state, even if changes go on."
+    )
+    file_bytes: int = whole(10_485_760, 1_024, doc="The size of one file. A larger file is broken.")
+    total_bytes: int = whole(
+        268_435_456,
+        1_024,
+        doc="The size of all files together. Beyond it vortexd cannot read the source, and serves its last good state.",
+    )
+    files: int = whole(
+        20_000,
+        1,
+        10_000_000,
+        doc="The number of files. Beyond it vortexd cannot read the source, as for `total_bytes`.",
+    )
+    applications: tuple[str, ...] = applications_field(
+        doc="The applications and profiles that this source is for, as `application/profile` with `*`. A "
+        "pattern without a slash is for every profile. An empty list means everything.",
+        more='See "Several sources" in vortexd.toml(5).',
+    )
+    max_staleness: float = seconds(0.0, 0, doc="Seconds without etcd after which `/ready` answers 503. 0 means never.")
+
+    def open(self, surroundings: Surroundings) -> "EtcdSource":
+        """See `SourceSettings`."""
+        # This import loads Trio, which a check of the settings doesn't need.
+        from .source import open_source
+
+        return open_source(self, surroundings)
+
+    @classmethod
+    def conflicts(cls, table: Mapping[str, Any]) -> Iterator[KeyProblem]:
+        """See `SourceSettings`."""
+        if "prefix" not in table:
+            yield "prefix", "is missing; name the prefix of the keys to serve"
+        yield from access_conflicts(table)
+        quiet, max_wait = (table.get(name, getattr(cls(), name)) for name in ("quiet", "max_wait"))
+        if type(quiet) in (int, float) and type(max_wait) in (int, float) and quiet > max_wait:
+            yield "max_wait", "must not be less than quiet"
+
+    def unusable_files(self, environ: Mapping[str, str]) -> Iterator[KeyProblem]:
+        """See `SourceSettings`."""
+        yield from unusable_access(self, environ)

@@ -1,0 +1,172 @@
+"""The etcd source: reads a prefix, and watches it.
+
+The entries below the prefix and the batches of a watch arrive. Whole `Tree`s leave: one for each transaction or, with a
+marker, for each write of the marker. If etcd can't be reached, the last state stays in force. When etcd answers again,
+the source reads everything anew, so nothing is missed.
+"""
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from random import Random
+
+import attrs
+import structlog
+import trio
+
+from ...aio import threads
+from ...cluster.engine import Batch, Compacted, Engine, EngineError
+from ...cluster.etcd.access import open_etcd
+from ...core.errors import SourceError
+from ..base import Publish, Surroundings
+from ..layout import tree_of
+from ..status import SourceStatus
+from .keys import Keys, State
+from .settings import EtcdSettings
+
+log = structlog.get_logger()
+
+# Seconds until the source tries again to reach etcd. The pause doubles up to the second figure.
+_AGAIN, _AGAIN_AT_MOST = 1.0, 15.0
+# Seconds until the connections must be closed when the source ends.
+_FAREWELL = 1.0
+# The most skipped keys that the log names.
+_MOST_NAMED = 20
+
+
+class EtcdSource:
+    """A prefix of keys in etcd; a `base.Source`.
+
+    Args:
+        engine: Reads and watches etcd. If it can't be made now, the function raises EngineError.
+        random: Makes jitter.
+    """
+
+    def __init__(self, settings: EtcdSettings, engine: Callable[[], Engine], random: Random) -> None:
+        self._settings = settings
+        self._open = engine
+        self._random = random
+        self._root = f"etcd:{settings.prefix}"
+        self._status = SourceStatus(self.name, settings.kind, settings.max_staleness, root=self._root)
+        self._published: State | None = None
+        self._skipped: Mapping[str, str] = {}
+        # How often everything was read.
+        self._readings = 0
+
+    @property
+    def name(self) -> str:
+        """The kind and the prefix."""
+        return self._root
+
+    @property
+    def status(self) -> SourceStatus:
+        """See `base.Source`."""
+        return self._status
+
+    async def run(self, publish: Publish) -> None:
+        """See `base.Source`."""
+        pause = _AGAIN
+        while True:
+            before = self._readings
+            try:
+                # The engine is made anew each time, so that it uses certificates that were replaced.
+                engine = await threads.run_sync(self._open)
+                try:
+                    await self._follow(engine, publish)
+                finally:
+                    with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL):
+                        await engine.aclose()
+            except Compacted as error:
+                log.info("etcd is read anew", source=self.name, reason=str(error))
+            except EngineError as error:
+                self._status.failed(str(error))
+            if self._readings > before:
+                pause = _AGAIN
+            await trio.sleep(pause * self._random.uniform(0.5, 1.0))
+            pause = min(2 * pause, _AGAIN_AT_MOST)
+
+    async def _follow(self, engine: Engine, publish: Publish) -> None:
+        """Read everything, and publish each further state. Never returns.
+
+        Raises:
+            EngineError: etcd can't be reached now, or the watch can't go on.
+        """
+        noticed = time.time()
+        reading = await engine.read(prefix=self._settings.prefix)
+        self._readings += 1
+        keys = Keys(self._settings, reading.entries)
+        if await self._is_marked(engine, keys):
+            await self._publish(keys, noticed, publish)
+        async with engine.watch(self._settings.prefix, reading.revision) as batches:
+            while True:
+                noticed = await self._settled(batches, keys)
+                await self._publish(keys, noticed, publish)
+
+    async def _is_marked(self, engine: Engine, keys: Keys) -> bool:
+        """Return whether there is a state to publish. With a marker, go back to the state at its last write."""
+        if not self._settings.marker:
+            return True
+        marker = self._settings.prefix + self._settings.marker
+        if not keys.marked:
+            self._status.failed(f"there is no key {marker}, the marker; write it once all files are there")
+            return False
+        if keys.marked < keys.newest:
+            try:
+                former = await engine.read(prefix=self._settings.prefix, revision=keys.marked)
+            except Compacted:
+                self._status.failed(
+                    f"keys were written after {marker}, and etcd no longer keeps what they were before; write it again"
+                )
+                return False
+            keys.go_back(former.entries)
+        return True
+
+    async def _settled(self, batches: AsyncIterator[Batch], keys: Keys) -> float:
+        """Wait for a new state, and until no other follows. Return when it was noticed, in seconds since the epoch."""
+        while not keys.apply(await anext(batches)):
+            pass
+        noticed = time.time()
+        is_quiet = False
+        with trio.move_on_after(self._settings.max_wait), suppress(EngineError):
+            # If the watch ends now, its next step says so once more. The new state is published before.
+            while not is_quiet:
+                with trio.move_on_after(self._settings.quiet) as scope:
+                    keys.apply(await anext(batches))
+                is_quiet = scope.cancelled_caught
+        return noticed
+
+    async def _publish(self, keys: Keys, noticed: float, publish: Publish) -> None:
+        """Publish the newest complete state, if it differs from the published one."""
+        try:
+            state = keys.state()
+        except SourceError as error:
+            self._status.failed(str(error))
+            return
+        before, self._published = self._published, state
+        if before is None or (before.contents, before.unreadable) != (state.contents, state.unreadable):
+            tree, skipped = tree_of(
+                state.contents,
+                state.unreadable,
+                self._root,
+                self._settings.default_label,
+                label_directories=self._settings.label_directories,
+            )
+            self._warn({**state.skipped, **{f"{self._settings.prefix}{name}/": why for name, why in skipped.items()}})
+            await publish(attrs.evolve(tree, noticed=noticed))
+        self._status.succeeded(str(state.revision))
+
+    def _warn(self, skipped: Mapping[str, str]) -> None:
+        """Log the keys that are left out, once for as long as they are."""
+        new = [key for key in skipped if skipped[key] != self._skipped.get(key)]
+        for key in new[:_MOST_NAMED]:
+            log.warning("key skipped", source=self.name, key=key, reason=skipped[key])
+        if len(new) > _MOST_NAMED:
+            log.warning("keys skipped", source=self.name, count=len(new), named=_MOST_NAMED)
+        self._skipped = skipped
+
+
+def open_source(settings: EtcdSettings, surroundings: Surroundings) -> EtcdSource:
+    """Make the source that the settings name."""
+    return EtcdSource(settings, partial(open_etcd, settings, os.environ), surroundings.random)
