@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Sequence
@@ -24,10 +25,14 @@ class EtcdServers:
         directory: Holds the data and the logs.
         count: The number of members.
         options: Further options of each member.
+        tls: The certificate and the key of all members, for localhost. The members then speak https to clients.
     """
 
-    def __init__(self, directory: Path, count: int = 3, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, directory: Path, count: int = 3, options: Sequence[str] = (), tls: tuple[Path, Path] | None = None
+    ) -> None:
         self._directory = directory
+        self._tls = tls
         self._options = tuple(options)
         ports = _free_ports(2 * count)
         self._clients, self._peers = ports[:count], ports[count:]
@@ -36,7 +41,7 @@ class EtcdServers:
     @property
     def endpoints(self) -> list[str]:
         """The address of each member."""
-        return [f"http://127.0.0.1:{port}" for port in self._clients]
+        return [f"https://localhost:{port}" if self._tls else f"http://127.0.0.1:{port}" for port in self._clients]
 
     def __enter__(self) -> "EtcdServers":
         try:
@@ -59,17 +64,20 @@ class EtcdServers:
         program = etcd_program()
         assert program is not None
         client, peer = self.endpoints[number], f"http://127.0.0.1:{self._peers[number]}"
+        files = [] if self._tls is None else ["--cert-file", str(self._tls[0]), "--key-file", str(self._tls[1])]
         cluster = ",".join(f"m{each}=http://127.0.0.1:{port}" for each, port in enumerate(self._peers))
         with (self._directory / f"m{number}.log").open("ab") as log:
             self._processes[number] = subprocess.Popen(
                 [
                     program,
                     *("--name", f"m{number}", "--data-dir", str(self._directory / f"m{number}")),
-                    *("--listen-client-urls", client, "--advertise-client-urls", client),
+                    *("--listen-client-urls", client.replace("localhost", "127.0.0.1")),
+                    *("--advertise-client-urls", client),
                     *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
                     *("--initial-cluster", cluster, "--logger", "zap"),
                     # A test machine's disk may be slow, and its processors busy.
                     *("--heartbeat-interval", "100", "--election-timeout", "1000"),
+                    *files,
                     *self._options,
                 ],
                 stdout=log,
@@ -84,12 +92,17 @@ class EtcdServers:
         )
         while True:
             try:
-                with urlopen(request, timeout=2):
+                with urlopen(request, timeout=2, context=self.context):
                     return
             except OSError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
+
+    @property
+    def context(self) -> ssl.SSLContext | None:
+        """Trusts the certificate of the members; None without TLS."""
+        return ssl.create_default_context(cafile=str(self._tls[0])) if self._tls else None
 
     def kill(self, number: int) -> None:
         """End a member without warning."""

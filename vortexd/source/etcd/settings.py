@@ -47,7 +47,6 @@ class EtcdSettings(EtcdAccess, SourceSettings):
         'written, as they are at that moment. "" means that vortexd publishes every transaction.',
         more="So a program can write any number of keys in several transactions, and then the marker. vortexd never "
         "serves the marker itself. While there is no marker, vortexd serves nothing of this source.",
-        example='".published"',
     )
     label_directories: bool = setting(
         False,

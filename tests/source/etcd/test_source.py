@@ -1,0 +1,366 @@
+"""Facts about the etcd source: what it publishes and when, and how it goes on when etcd is away, restored or compacted."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+
+import attrs
+import pytest
+import structlog
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from tests.cluster.memory_engine import MemoryEngine, MemoryStore
+from vortexd.cluster.engine import Delete, Denied, Engine, Put
+from vortexd.core.model import Tree
+from vortexd.source.base import Surroundings
+from vortexd.source.etcd.settings import EtcdSettings
+from vortexd.source.etcd.source import EtcdSource, open_source
+
+SETTINGS = EtcdSettings(prefix="/c/", endpoints=("http://etcd:2379",))
+MARKED = attrs.evolve(SETTINGS, marker=".published")
+
+
+class Most(Random):
+    """Jitter that is always the longest."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return b
+
+
+class Play:
+    """A source on a store in memory, and everything that it has published."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.store = MemoryStore()
+        self.engines: list[MemoryEngine] = []
+        self.trees: list[Tree] = []
+        self.refusal: Exception | None = None
+        self._nursery = nursery
+
+    def begin(self, settings: EtcdSettings = SETTINGS) -> EtcdSource:
+        source = EtcdSource(settings, self._engine, Most())
+        self._nursery.start_soon(source.run, self.publish)
+        return source
+
+    def _engine(self) -> Engine:
+        if self.refusal is not None:
+            raise self.refusal
+        self.engines.append(MemoryEngine(self.store))
+        return self.engines[-1]
+
+    async def publish(self, tree: Tree) -> None:
+        self.trees.append(tree)
+        await trio.lowlevel.checkpoint()
+
+    def put(self, **files: str) -> None:
+        self.store.change([Put(f"/c/{name.replace('_', '.')}", text.encode()) for name, text in files.items()])
+
+    def files(self) -> list[dict[str, str]]:
+        return [{path: text.decode() for path, text in tree.labels["main"].contents.items()} for tree in self.trees]
+
+
+@pytest.fixture
+async def play() -> AsyncIterator[Play]:
+    async with trio.open_nursery() as nursery:
+        yield Play(nursery)
+        nursery.cancel_scope.cancel()
+
+
+# The clock would not wait for a real thread.
+@pytest.fixture(autouse=True)
+def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run_sync(function: object, *args: object) -> object:
+        await trio.lowlevel.checkpoint()
+        return function(*args)  # type: ignore[operator]
+
+    monkeypatch.setattr("vortexd.aio.threads.run_sync", run_sync)
+
+
+async def test_the_first_state_is_published_and_then_each_transaction(play: Play, autojump_clock: MockClock) -> None:
+    play.put(a_yml="1", b_yml="1")
+    source = play.begin()
+    await trio.sleep(1)
+    play.put(a_yml="2", c_yml="2")
+    await trio.sleep(1)
+    play.store.change([Delete("/c/b.yml")])
+    await trio.sleep(1)
+    assert play.files() == [
+        {"a.yml": "1", "b.yml": "1"},
+        {"a.yml": "2", "b.yml": "1", "c.yml": "2"},
+        {"a.yml": "2", "c.yml": "2"},
+    ]
+    report = source.status.report()
+    assert (report.kind, report.name, report.is_failing, report.revision) == ("etcd", "etcd:/c/", False, "3")
+    tree = play.trees[-1]
+    assert (tree.default_label, tree.labels["main"].root) == ("main", "etcd:/c/")
+    assert tree.noticed is not None
+
+
+async def test_an_empty_prefix_is_published_too(play: Play, autojump_clock: MockClock) -> None:
+    play.begin()
+    await trio.sleep(1)
+    assert play.files() == [{}]
+
+
+async def test_writes_that_follow_closely_are_one_publication(play: Play, autojump_clock: MockClock) -> None:
+    play.begin()
+    await trio.sleep(1)
+    for number in range(5):
+        play.put(a_yml=str(number))
+        await trio.sleep(0.015)
+    await trio.sleep(0.01)
+    assert play.files()[1:] == [{"a.yml": "4"}]
+
+
+async def test_writes_that_never_pause_are_published_after_the_longest_wait(
+    play: Play, autojump_clock: MockClock
+) -> None:
+    play.begin()
+    await trio.sleep(1)
+    for number in range(105):
+        play.put(a_yml=str(number))
+        await trio.sleep(0.01)
+    assert len(play.trees) == 2
+    await trio.sleep(1)
+    assert play.files()[-1] == {"a.yml": "104"}
+
+
+async def test_a_write_that_changes_nothing_is_not_published(play: Play, autojump_clock: MockClock) -> None:
+    play.put(a_yml="1")
+    source = play.begin()
+    await trio.sleep(1)
+    play.put(a_yml="1")
+    await trio.sleep(1)
+    assert play.files() == [{"a.yml": "1"}]
+    assert source.status.report().revision == "3"
+
+
+async def test_a_file_that_becomes_too_large_is_a_new_state(play: Play, autojump_clock: MockClock) -> None:
+    play.put(a_yml="1")
+    play.begin(attrs.evolve(SETTINGS, file_bytes=2))
+    await trio.sleep(1)
+    play.put(a_yml="123")
+    await trio.sleep(1)
+    assert play.files() == [{"a.yml": "1"}, {}]
+    assert list(play.trees[-1].labels["main"].unreadable) == ["a.yml"]
+
+
+async def test_label_directories_make_labels_and_name_what_they_leave_out(
+    play: Play, autojump_clock: MockClock
+) -> None:
+    play.store.change([Put("/c/v1/a.yml", b"1"), Put("/c/top.yml", b"0"), Put("/c/a..b/x.yml", b"")])
+    with structlog.testing.capture_logs() as logs:
+        play.begin(attrs.evolve(SETTINGS, label_directories=True, default_label="v1"))
+        await trio.sleep(1)
+    assert list(play.trees[0].labels) == ["v1"]
+    assert [(each["event"], each["key"], each["reason"]) for each in logs] == [
+        ("key skipped", "/c/a..b/", "its name can't be a label")
+    ]
+
+
+async def test_skipped_keys_are_named_once_while_they_are_there_and_only_the_first_twenty(
+    play: Play, autojump_clock: MockClock
+) -> None:
+    play.store.change([Put(f"/c/.{number:02}", b"") for number in range(22)])
+    with structlog.testing.capture_logs() as logs:
+        play.begin()
+        await trio.sleep(1)
+        play.put(a_yml="1")
+        await trio.sleep(1)
+        assert len([each for each in logs if each["event"] == "key skipped"]) == 20
+        assert [each["count"] for each in logs if each["event"] == "keys skipped"] == [22]
+        play.store.change([Delete("/c/.00"), Put("/c/b.yml", b"")])
+        await trio.sleep(1)
+        play.store.change([Put("/c/.00", b""), Put("/c/b.yml", b"2")])
+        await trio.sleep(1)
+    assert [each["key"] for each in logs if each["event"] == "key skipped"][20:] == ["/c/.00"]
+
+
+# etcd that is away, restored or compacted.
+
+
+async def test_while_etcd_is_away_the_last_state_stays_and_its_return_brings_what_was_missed(
+    play: Play, autojump_clock: MockClock
+) -> None:
+    play.put(a_yml="1")
+    with structlog.testing.capture_logs() as logs:
+        source = play.begin()
+        await trio.sleep(1)
+        play.store.set_away(True)
+        await trio.sleep(100)
+        report = source.status.report()
+        assert (report.is_failing, report.last_error) == (True, "the store is away")
+        assert play.files() == [{"a.yml": "1"}]
+        play.put(a_yml="2")
+        play.store.set_away(False)
+        await trio.sleep(16)
+        assert play.files() == [{"a.yml": "1"}, {"a.yml": "2"}]
+        assert not source.status.report().is_failing
+    assert [each["event"] for each in logs] == ["source unreadable", "source readable again"]
+
+
+async def test_attempts_to_reach_etcd_become_rarer_and_begin_afresh(play: Play, autojump_clock: MockClock) -> None:
+    play.store.set_away(True)
+    play.begin()
+    await trio.sleep(0.5)
+    counts = []
+    for seconds in (1, 2, 4, 8, 15, 15):
+        await trio.sleep(seconds)
+        counts.append(len(play.engines))
+    assert counts == [2, 3, 4, 5, 6, 7]
+    play.store.set_away(False)
+    await trio.sleep(15)
+    assert len(play.engines) == 8
+    play.store.set_away(True)
+    await trio.sleep(0.5)
+    play.store.set_away(False)
+    await trio.sleep(1)
+    assert len(play.engines) == 9
+    assert play.files() == [{}]
+
+
+async def test_each_engine_is_closed_when_it_is_not_used_any_more(play: Play, autojump_clock: MockClock) -> None:
+    play.begin()
+    await trio.sleep(1)
+    play.store.set_away(True)
+    await trio.sleep(0.5)
+    assert play.engines[0].is_closed
+
+
+async def test_an_engine_that_can_not_be_made_is_reported_and_tried_again(
+    play: Play, autojump_clock: MockClock
+) -> None:
+    play.refusal = Denied("the certificates can't be used")
+    source = play.begin()
+    await trio.sleep(0.5)
+    assert source.status.report().last_error == "the certificates can't be used"
+    play.refusal = None
+    await trio.sleep(3)
+    assert play.files() == [{}]
+
+
+async def test_a_compacted_watch_is_read_anew_and_is_no_failure(play: Play, autojump_clock: MockClock) -> None:
+    play.put(a_yml="1")
+    with structlog.testing.capture_logs() as logs:
+        source = play.begin()
+        await trio.sleep(1)
+        play.put(a_yml="2")
+        play.store.compact()
+        await trio.sleep(2)
+    assert play.files() == [{"a.yml": "1"}, {"a.yml": "2"}]
+    assert not source.status.report().is_failing
+    assert {each["event"] for each in logs} == {"etcd is read anew"}
+
+
+async def test_a_restored_store_is_served_as_it_is_now(play: Play, autojump_clock: MockClock) -> None:
+    play.put(a_yml="1")
+    before = play.store.revision
+    play.put(b_yml="2")
+    play.begin()
+    await trio.sleep(1)
+    play.store.restore(before)
+    await trio.sleep(2)
+    assert play.files() == [{"a.yml": "1", "b.yml": "2"}, {"a.yml": "1"}]
+
+
+async def test_a_state_that_is_noticed_just_before_etcd_goes_away_is_published(
+    play: Play, autojump_clock: MockClock
+) -> None:
+    play.begin()
+    await trio.sleep(1)
+    play.put(a_yml="1")
+    await trio.sleep(0.01)
+    play.store.set_away(True)
+    await trio.sleep(0.05)
+    assert play.files() == [{}, {"a.yml": "1"}]
+
+
+async def test_a_prefix_beyond_a_limit_keeps_the_last_state_until_it_is_within_again(
+    play: Play, autojump_clock: MockClock
+) -> None:
+    play.put(a_yml="1")
+    source = play.begin(attrs.evolve(SETTINGS, files=1))
+    await trio.sleep(1)
+    play.put(b_yml="2")
+    await trio.sleep(30)
+    report = source.status.report()
+    assert report.is_failing
+    assert report.last_error == "/c/ has more files than 1, which files allows"
+    assert len(play.engines) == 1
+    play.store.change([Delete("/c/a.yml")])
+    await trio.sleep(1)
+    assert play.files() == [{"a.yml": "1"}, {"b.yml": "2"}]
+    assert not source.status.report().is_failing
+
+
+# The marker.
+
+
+async def test_without_the_marker_nothing_is_published_and_the_reason_is_named(
+    play: Play, autojump_clock: MockClock
+) -> None:
+    play.put(a_yml="1")
+    source = play.begin(MARKED)
+    await trio.sleep(5)
+    assert play.trees == []
+    assert source.status.report().last_error == (
+        "there is no key /c/.published, the marker; write it once all files are there"
+    )
+    play.store.change([Put("/c/.published", b"")])
+    await trio.sleep(1)
+    assert play.files() == [{"a.yml": "1"}]
+    assert not source.status.report().is_failing
+
+
+async def test_with_a_marker_several_transactions_are_one_publication(play: Play, autojump_clock: MockClock) -> None:
+    play.store.change([Put("/c/.published", b"1")])
+    play.begin(MARKED)
+    await trio.sleep(1)
+    play.put(a_yml="1")
+    await trio.sleep(5)
+    play.put(b_yml="1")
+    await trio.sleep(5)
+    play.store.change([Put("/c/.published", b"2")])
+    await trio.sleep(1)
+    assert play.files() == [{}, {"a.yml": "1", "b.yml": "1"}]
+
+
+async def test_a_start_after_writes_without_a_marker_goes_back_to_the_marker(
+    play: Play, autojump_clock: MockClock
+) -> None:
+    play.put(a_yml="1")
+    play.store.change([Put("/c/.published", b"1")])
+    play.put(a_yml="half")
+    play.begin(MARKED)
+    await trio.sleep(1)
+    assert play.files() == [{"a.yml": "1"}]
+    play.store.change([Put("/c/.published", b"2")])
+    await trio.sleep(1)
+    assert play.files() == [{"a.yml": "1"}, {"a.yml": "half"}]
+
+
+async def test_if_etcd_no_longer_keeps_the_state_at_the_marker_it_is_asked_for_again(
+    play: Play, autojump_clock: MockClock
+) -> None:
+    play.store.change([Put("/c/.published", b"1")])
+    play.put(a_yml="half")
+    play.put(a_yml="more")
+    play.store.compact()
+    source = play.begin(MARKED)
+    await trio.sleep(1)
+    assert play.trees == []
+    error = source.status.report().last_error
+    assert (
+        error == "keys were written after /c/.published, and etcd no longer keeps what they were before; write it again"
+    )
+    play.store.change([Put("/c/.published", b"2")])
+    await trio.sleep(1)
+    assert play.files() == [{"a.yml": "more"}]
+
+
+async def test_the_composition_root_opens_the_source_that_the_settings_name() -> None:
+    source = open_source(SETTINGS, Surroundings(Random(1), Path("/nowhere")))
+    assert source.name == "etcd:/c/"
+    assert source.status.report().kind == "etcd"
+    await wait_all_tasks_blocked()
