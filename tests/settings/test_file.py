@@ -11,6 +11,7 @@ from vortexd.core.errors import SettingsError
 from vortexd.settings import file
 from vortexd.settings.file import own_files
 from vortexd.settings.root import RESTART, SECTIONS, Settings
+from vortexd.source.etcd.settings import EtcdSettings
 from vortexd.source.files.settings import FilesSettings
 from vortexd.source.git.settings import GitSettings
 from vortexd.source.kinds import KINDS
@@ -46,7 +47,11 @@ def test_the_sample_file_holds_the_defaults_of_the_code() -> None:
     settings = load(uncommented, "vortexd.toml", BASE)
     directory = FilesSettings(path="/etc/vortexd/config")
 
-    assert Settings(source=(directory, GitSettings(uri="https://git.example/team/config.git"))) == settings
+    repository = GitSettings(uri="https://git.example/team/config.git")
+    endpoints = ("https://etcd-1.example:2379", "https://etcd-2.example:2379")
+    prefix = EtcdSettings(endpoints=endpoints, prefix="/config/")
+
+    assert Settings(source=(directory, repository, prefix)) == settings
     assert Settings(source=(directory,)) == load(sample, "vortexd.toml", BASE)
 
 
@@ -362,8 +367,8 @@ def test_dotted_keys_may_have_many_parts() -> None:
         ("source = []\n", "source", "is missing; add [[source]] with the path of the directory to serve"),
         ("source = 1\n", "source", "must be an array of tables, headed [[source]], not a whole number"),
         ("source = [1]\n", "source[0]", "must be a table, not a whole number"),
-        (SOURCE + "kind = 1\n", "source[0].kind", 'must be "files" or "git", not a whole number'),
-        (SOURCE + 'kind = "ftp"\n', "source[0].kind", 'must be "files" or "git"'),
+        (SOURCE + "kind = 1\n", "source[0].kind", 'must be "files" or "git" or "etcd", not a whole number'),
+        (SOURCE + 'kind = "ftp"\n', "source[0].kind", 'must be "files" or "git" or "etcd"'),
         (SOURCE + "[server]\nbind = []\n", "server.bind", "must name at least one address"),
         ("server = 1\n" + SOURCE, "server", "must be a table, not a whole number"),
         ("overrides = 1\n" + SOURCE, "overrides", "must be a table, not a whole number"),

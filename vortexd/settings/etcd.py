@@ -40,7 +40,7 @@ class EtcdAccess:
     user: str = setting(
         "",
         Rule("a name on one line", lambda value: str(value).isprintable()),
-        doc='etcd\'s user. "" means none, for an etcd whose authentication is not enabled.',
+        doc='The user of etcd. "" means none, for an etcd whose authentication is not enabled.',
     )
     password_file: str = path(
         doc="The file with the user's password. vortexd reads it each time that it needs a new token. vortexd refuses "
