@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from tests.certificates import make
@@ -91,5 +92,5 @@ def test_the_file_with_the_key_must_be_closed_to_others(tmp_path: Path, has_key:
 
 def test_every_file_that_is_missing_is_named(tmp_path: Path) -> None:
     names = ("password_file", "ca_file", "certificate", "key")
-    access = EtcdAccess(user="u", **{name: str(tmp_path / name) for name in names})
+    access = attrs.evolve(EtcdAccess(user="u"), **{name: str(tmp_path / name) for name in names})
     assert [name for name, _ in unusable_access(access, {})] == list(names)
