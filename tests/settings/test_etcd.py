@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 from tests.certificates import make
@@ -92,5 +91,6 @@ def test_the_file_with_the_key_must_be_closed_to_others(tmp_path: Path, has_key:
 
 def test_every_file_that_is_missing_is_named(tmp_path: Path) -> None:
     names = ("password_file", "ca_file", "certificate", "key")
-    access = attrs.evolve(EtcdAccess(user="u"), **{name: str(tmp_path / name) for name in names})
+    files: dict[str, Any] = {name: str(tmp_path / name) for name in names}
+    access = EtcdAccess(user="u", **files)
     assert [name for name, _ in unusable_access(access, {})] == list(names)
