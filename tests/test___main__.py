@@ -1,5 +1,6 @@
 """`python -m vortexd` and the program `vortexd`: signals are handled before anything is imported."""
 
+import gc
 import runpy
 import signal
 import sys
@@ -9,7 +10,7 @@ import pytest
 from vortexd import __main__ as program
 from vortexd import __version__
 from vortexd.cli import main as command_line
-from vortexd.process import early_signals
+from vortexd.process import early_signals, imports
 
 
 def test_the_package_runs_as_vortexd(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,3 +41,20 @@ def test_signals_are_handled_first_and_an_interrupt_ends_with_130(monkeypatch: p
     monkeypatch.setattr(command_line, "main", interrupted)
 
     assert 128 + signal.SIGINT == program.main()
+
+
+def test_nothing_is_collected_until_the_end_of_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[bool] = []
+
+    def start() -> int:
+        found.append(gc.isenabled())
+        imports.freeze()
+        found.append(gc.isenabled())
+        return 0
+
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    monkeypatch.setattr(command_line, "main", start)
+    program.main()
+
+    assert [False, True] == found
+    assert gc.isenabled()

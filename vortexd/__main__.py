@@ -13,7 +13,7 @@ def main() -> int:
         with imports.uncollected():
             from .cli.main import main
 
-        return main()
+            return main()
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 

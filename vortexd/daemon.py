@@ -6,7 +6,6 @@ SIGTERM and SIGINT end the daemon: it drains the connections and exits. An unexp
 """
 
 import contextlib
-import gc
 import os
 import signal
 import socket
@@ -24,7 +23,7 @@ from .net.inherited import Inherited, inherit
 from .net.listener import Accepted
 from .observe.loop_lag import LoopLag
 from .observe.tracing import tracing
-from .process import systemd
+from .process import imports, systemd
 from .process.late_signals import LateSignals
 from .process.peers import Peers, WorkerSlot
 from .settings.root import Settings
@@ -83,8 +82,7 @@ def run(
         async def serve() -> None:
             daemon = Daemon(build(settings, files, read or (lambda: settings), process))
             # Modules and parts live as long as the process. A full collection that examines them holds the loop for 70 ms.
-            gc.collect()
-            gc.freeze()
+            imports.freeze()
             await daemon.run(started, late)
 
         trio.run(serve)

@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from vortexd.auth.tokens import digest_of, load_tokens
-from vortexd.cli import commands
+from vortexd.cli import commands, main
 from vortexd.cli.commands import COMMANDS, new_token_lines
 from vortexd.core.errors import SettingsError, StartError
 from vortexd.process.installation import PREFIX, Outcome, Place, Result
+
+
+def test_the_command_line_knows_every_command() -> None:
+    assert main.COMMANDS == tuple(COMMANDS)
 
 
 def run(command: str, *arguments: str) -> int:

@@ -14,6 +14,7 @@ from vortexd import __version__
 from vortexd.cli import main as cli
 from vortexd.cli.commands import COMMANDS
 from vortexd.core.errors import SettingsError, StartError
+from vortexd.process import imports
 from vortexd.process.assignment import WorkerAssignment
 from vortexd.process.peers import WorkerSlot
 from vortexd.settings.root import Settings
@@ -156,6 +157,22 @@ def test_a_reload_reports_all_problems_that_a_check_reports(
     assert str(file) == wrong.origin
     assert isinstance(right, Settings)
     assert 2048 == right.server.head_bytes
+
+
+def test_a_supervisor_has_ended_its_start_before_it_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "vortexd.toml"
+    file.write_text(f'[server]\nworkers = 2\n[[source]]\npath = "{tmp_path}"\n')
+    done: list[str] = []
+    monkeypatch.setattr(imports, "freeze", lambda: done.append("frozen"))
+
+    def run(*_: object) -> int:
+        done.append("run")
+        return 0
+
+    monkeypatch.setattr("vortexd.process.supervisor.run", run)
+
+    assert 0 == cli.main(["--config", str(file)])
+    assert ["frozen", "run"] == done
 
 
 def test_ctrl_c_is_no_traceback(

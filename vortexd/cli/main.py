@@ -22,11 +22,9 @@ from ..core.text import printable
 from ..process import early_signals, imports
 from ..settings.file import examine, load, override
 from ..settings.root import Settings
-from ..settings.sample import render
 from ..settings.server import parse_address
 from ..settings.toml_schema import MAX_BYTES
 from ..source.kinds import KINDS
-from .commands import COMMANDS
 from .terminal import Parser, complain, complain_of
 
 if TYPE_CHECKING:
@@ -34,6 +32,8 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=Exception)
 SYSTEM_FILE = Path("/etc/vortexd/vortexd.toml")
+# The commands that don't serve; see `commands`.
+COMMANDS = ("token", "install-units", "uninstall-units")
 
 
 def main(arguments: Sequence[str] | None = None, system_file: Path = SYSTEM_FILE) -> int:
@@ -55,10 +55,14 @@ def main(arguments: Sequence[str] | None = None, system_file: Path = SYSTEM_FILE
 def _main(given: list[str], system_file: Path) -> int:
     if given and given[0] in COMMANDS:
         early_signals.end()
-        return COMMANDS[given[0]](given[1:])
+        from . import commands
+
+        return commands.COMMANDS[given[0]](given[1:])
     options = _parser().parse_args(given)
     if options.print_config:
         early_signals.end()
+        from ..settings.sample import render
+
         print(render(KINDS), end="")
         return 0
     if options.check:
@@ -331,6 +335,7 @@ def _supervise(
         logs.configure(settings.log, sys.stderr)
         # Report errors in the files once, instead of once for each worker.
         _check_files(settings)
+        imports.freeze()
         return supervisor.run(settings, arguments, lambda urls: welcome(urls) if welcome else None, read)
 
     return _guarded(supervisor)

@@ -6,7 +6,6 @@ assignment and its descriptors arrive, and the process id of a worker leaves. Th
 """
 
 import contextlib
-import gc
 import os
 import socket
 from collections.abc import Iterator, MutableMapping
@@ -52,8 +51,7 @@ def serve(control: socket.socket, modules: list[str], environment: MutableMappin
         for module in modules:
             import_module(module)
     # A collection in a worker doesn't examine frozen objects, so it doesn't copy their memory.
-    gc.collect()
-    gc.freeze()
+    imports.freeze()
     with control, _named(_NAME):
         for request, fds in _requests(control):
             pid = _fork()
