@@ -251,6 +251,8 @@ async def serving(
     gate = gate or open_gate()
     routes = standard_routes(reader or fake, metrics, more=more, settings=http, is_open=lambda: gate.is_open)
     bridge = Bridge(create_app(routes, metrics, lambda: settings.body_bytes, timestamp, gate, quart_at_once), settings)
+    # Otherwise the first request with a body would wait for a thread, and `wait_all_tasks_blocked` doesn't wait for it.
+    await bridge.hypercorn.get()
     listener = Listener(settings)
     websockets: list[Accepted] = []
 

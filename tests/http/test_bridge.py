@@ -1,17 +1,22 @@
 """The bridge: the writes to the socket, and their times."""
 
+import json
 import re
 import socket
+import threading
+from typing import Any
 
 import pytest
 import trio
 from structlog.testing import capture_logs
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from tests.fakes import open_gate, wait_until
 from tests.http.serving import FilesReader, read_all, serving
+from vortexd.aio.late_import import LateImport
 from vortexd.auth import Gate
 from vortexd.http import client_stream, http1
+from vortexd.http.adapter.hypercorn import Http1Server
 from vortexd.http.client_stream import ClientStream
 from vortexd.net.head import Head
 from vortexd.net.listener import Accepted
@@ -372,3 +377,92 @@ async def test_a_peer_is_waited_for_from_when_a_request_begins_until_it_is_whole
 
 async def test_the_rest_of_a_request_is_not_read_before_there_is_a_slot() -> None:
     assert ["reads"] == await stood(POST[:-1], b"}", may_read=False)
+
+
+# Protocols that are imported at their first use.
+
+
+def failing(*errors: Exception) -> LateImport[Any]:
+    """An import that fails with these errors."""
+    left = list(errors)
+
+    def load() -> Any:
+        raise left.pop(0)
+
+    return LateImport(load)
+
+
+async def test_requests_without_a_body_need_neither_hypercorn_nor_h2() -> None:
+    async with serving() as http:
+        http.bridge.hypercorn = http.bridge.http2 = failing()
+
+        assert 200 == (await http.ask("/shop/dev")).status
+
+
+@pytest.mark.parametrize("error", [OSError("too many open files"), ImportError("no such module")])
+async def test_if_hypercorn_cannot_be_loaded_a_request_with_a_body_gets_503_until_it_can(error: Exception) -> None:
+    async with serving() as http:
+        usual, http.bridge.hypercorn = http.bridge.hypercorn, failing(error)
+        with capture_logs() as logs:
+            refused = await http.ask("/shop/dev", "POST", b"{}")
+        http.bridge.hypercorn = usual
+        served = await http.ask("/shop/dev", "POST", b"{}")
+
+    assert (503, "1") == (refused.status, refused.headers["retry-after"])
+    assert "bodies can't be received now" == json.loads(refused.body)["message"]
+    assert [("protocol not loaded", "HTTP/1.1 by Hypercorn", str(error), "warning")] == [
+        (each["event"], each["protocol"], each["reason"], each["log_level"]) for each in logs
+    ]
+    assert 405 == served.status
+
+
+@pytest.mark.parametrize("error", [OSError("too many open files"), ImportError("no such module")])
+async def test_if_h2_cannot_be_loaded_an_http2_connection_is_closed(error: Exception) -> None:
+    ours, theirs = memory_stream_pair()
+    async with serving() as http:
+        http.bridge.http2 = failing(error)
+        with capture_logs() as logs:
+            accepted = Accepted(ours, b"", "", Sender(), "id", is_http2=True)  # type: ignore[arg-type]  # a stream of the test
+
+            assert await http.bridge.serve(accepted) is None
+
+    assert b"" == await theirs.receive_some()
+    assert [("protocol not loaded", "HTTP/2", str(error), "warning")] == [
+        (each["event"], each["protocol"], each["reason"], each["log_level"]) for each in logs
+    ]
+
+
+async def test_a_drain_that_begins_while_hypercorn_is_imported_ends_the_connection_after_its_request() -> None:
+    may_load = threading.Event()
+    async with serving() as http:
+        load = http.bridge.hypercorn._load
+
+        def slowly() -> Http1Server:
+            may_load.wait(20)
+            return load()
+
+        http.bridge.hypercorn = LateImport(slowly)
+        async with await http.connect() as stream:
+            await stream.send_all(POST)
+            await wait_until(lambda: http.bridge.hypercorn._loading.locked())
+            await http.bridge.drain()
+            assert http.bridge.hypercorn.loaded is None
+            may_load.set()
+            with trio.fail_after(20):
+                answer = await read_all(stream)
+
+    assert 1 == answer.count(b"HTTP/1.1 405")
+    assert http.bridge.hypercorn.loaded is not None
+    assert http.bridge.hypercorn.loaded.is_draining
+
+
+async def test_a_drain_reaches_a_hypercorn_that_is_loaded() -> None:
+    async with serving() as http:
+        async with await http.connect() as stream:
+            await stream.send_all(POST)
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 405")
+            await http.bridge.drain()
+            with trio.fail_after(20):
+                assert b"" == await read_all(stream)
+        assert http.bridge.hypercorn.loaded is not None
+        assert http.bridge.hypercorn.loaded.is_draining

@@ -1,20 +1,28 @@
 """Connects the listener with the application: serves one accepted connection, in its protocol, until it ends.
 
 The listener passes in connections with a complete head, or HTTP/2 connections whose TLS handshake is complete. The
-application responds to each request.
+application responds to each request. Hypercorn and h2 are imported for the first connection that needs them.
 """
 
+from typing import TYPE_CHECKING
+
+import structlog
 import trio
 
+from ..aio.late_import import LateImport
 from ..net.head import Refused
 from ..net.listener import Accepted
 from ..net.outgoing import Outgoing
 from ..settings.server import ServerSettings
-from .adapter.hypercorn import Http1Server
 from .app import Application
 from .client_stream import ClientStream
 from .http1 import Http1
-from .http2 import Http2
+
+if TYPE_CHECKING:
+    from .adapter.hypercorn import Http1Server
+    from .http2 import Http2
+
+log = structlog.get_logger()
 
 
 class Bridge:
@@ -22,11 +30,15 @@ class Bridge:
 
     Attributes:
         outgoing: The large responses that are being sent, on all connections.
+        hypercorn: The server for HTTP/1.1 connections that `http1` hands over.
+        http2: The class that serves an HTTP/2 connection.
     """
 
     def __init__(self, app: Application, settings: ServerSettings) -> None:
         self._app = app
-        self._hypercorn = Http1Server(app.respond)
+        self.hypercorn = LateImport(self._import_hypercorn)
+        self.http2 = LateImport(_import_http2)
+        self._is_draining = False
         self._connections: set[ClientStream | Http2] = set()
         self.outgoing = Outgoing()
         self._settings = settings
@@ -48,7 +60,7 @@ class Bridge:
         stream = ClientStream(accepted.stream, b"", self._settings, self.outgoing, accepted.standing)
         upgrade = None
         self._connections.add(stream)
-        if accepted.is_spare or self._hypercorn.is_draining:
+        if accepted.is_spare or self._is_draining:
             stream.drain()
         is_open = False
         try:
@@ -68,7 +80,7 @@ class Bridge:
         """Serve requests without a body, and hand the connection over to Hypercorn at the first other request.
 
         Raises:
-            Refused: A request isn't valid, or its head came too late.
+            Refused: A request isn't valid, its head came too late, or Hypercorn can't be loaded now.
         """
         http1 = Http1(
             self._app.respond,
@@ -77,7 +89,7 @@ class Bridge:
             accepted.sender,
             accepted.proxies,
             accepted.standing.works,
-            lambda: self._hypercorn.is_draining,
+            lambda: self._is_draining,
         )
         try:
             unanswered = await http1.run(accepted.head, accepted.request)
@@ -89,15 +101,44 @@ class Bridge:
             return unanswered.received
         else:
             stream.give_back(unanswered.received)
-            upgrade = await self._hypercorn.serve(stream, accepted.sender, accepted.proxies)
+            server = await self._server()
+            upgrade = await server.serve(stream, accepted.sender, accepted.proxies)
             if upgrade is not None:
                 return upgrade
         if http1.has_unread or stream.has_unread:
             await stream.linger()
         return None
 
+    async def _server(self) -> "Http1Server":
+        """Return Hypercorn's server.
+
+        Raises:
+            Refused: It can't be loaded now (503).
+        """
+        try:
+            server = await self.hypercorn.get()
+        except (ImportError, OSError) as error:
+            # The process has no descriptor left, or the installation is being replaced.
+            log.warning("protocol not loaded", protocol="HTTP/1.1 by Hypercorn", reason=str(error))
+            raise Refused(503, "bodies can't be received now", "Retry-After: 1") from error
+        if self._is_draining and not server.is_draining:
+            # The drain began before the import ended.
+            await server.drain()
+        return server
+
+    def _import_hypercorn(self) -> "Http1Server":
+        from .adapter.hypercorn import Http1Server
+
+        return Http1Server(self._app.respond)
+
     async def _serve_http2(self, accepted: Accepted) -> None:
-        connection = Http2(
+        try:
+            protocol = await self.http2.get()
+        except (ImportError, OSError) as error:
+            log.warning("protocol not loaded", protocol="HTTP/2", reason=str(error))
+            await trio.aclose_forcefully(accepted.stream)
+            return
+        connection = protocol(
             self._app.respond,
             accepted.stream,
             self._settings,
@@ -108,7 +149,7 @@ class Bridge:
             accepted.standing,
         )
         self._connections.add(connection)
-        if self._hypercorn.is_draining:
+        if self._is_draining:
             connection.drain()
         try:
             await connection.run()
@@ -117,6 +158,14 @@ class Bridge:
 
     async def drain(self) -> None:
         """End idle connections now. End the other connections after their current requests."""
-        await self._hypercorn.drain()
+        self._is_draining = True
+        if self.hypercorn.loaded is not None:
+            await self.hypercorn.loaded.drain()
         for each in self._connections:
             each.drain()
+
+
+def _import_http2() -> "type[Http2]":
+    from .http2 import Http2
+
+    return Http2
