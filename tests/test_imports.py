@@ -74,6 +74,7 @@ PURE = [
     "net.proxies",
     "net.proxy_protocol",
     "net.slots",
+    "observe.series",
     "pipeline.broadcast",
     "pipeline.comparison",
     "pipeline.dependencies",

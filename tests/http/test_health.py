@@ -1,6 +1,8 @@
 """The endpoints for supervisors and Prometheus, and the answer at the path of WebSockets without an upgrade."""
 
 import json
+import re
+import threading
 from collections.abc import Mapping
 
 import attrs
@@ -8,6 +10,7 @@ import orjson
 import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from tests.fakes import open_gate
 from tests.http.serving import FakeReader, FilesReader, serving
@@ -18,7 +21,7 @@ from vortexd.core.errors import RemoteError
 from vortexd.core.model import HeldBack, Key
 from vortexd.http.endpoint import Response
 from vortexd.http.health import Health, MetricsPage, Ready, UpgradeOnly
-from vortexd.observe.metrics import CONTENT_TYPE, Metrics
+from vortexd.observe.metrics import CONTENT_TYPE, Metrics, load_exposition
 from vortexd.process.peers import Answers, Peers
 
 # Whether the server runs, and whether it is ready.
@@ -119,6 +122,41 @@ async def test_a_single_daemon_shows_its_own_metrics_without_a_worker() -> None:
     assert {None: 2.0} == publications(answer)
 
 
+@pytest.mark.parametrize("error", [OSError("too many open files"), ImportError("no such module")])
+async def test_if_prometheus_client_cannot_be_loaded_metrics_get_503_until_it_can(error: Exception) -> None:
+    errors = [error]
+
+    def load() -> object:
+        if errors:
+            raise errors.pop()
+        return load_exposition()
+
+    page = MetricsPage(published(2), load=load)
+    with capture_logs() as logs, pytest.raises(RemoteError, match="metrics can't be shown now") as caught:
+        await page.answer(request("/metrics"))
+
+    assert (503, {"Retry-After": "1"}) == (caught.value.status, caught.value.headers)
+    assert [("metrics not shown", str(error), "warning")] == [
+        (each["event"], each["reason"], each["log_level"]) for each in logs
+    ]
+    assert {None: 2.0} == publications(await page.answer(request("/metrics")))
+
+
+async def test_the_first_scrape_imports_in_a_thread() -> None:
+    threads: list[threading.Thread] = []
+
+    def load() -> object:
+        threads.append(threading.current_thread())
+        return load_exposition()
+
+    page = MetricsPage(published(2), load=load)
+    assert [] == threads
+    for _ in range(2):
+        await page.answer(request("/metrics"))
+
+    assert [True] == [each is not threading.main_thread() for each in threads]
+
+
 async def test_a_worker_shows_the_metrics_of_all_workers_that_answer() -> None:
     peers = FakePeers({"0": published(5).render().decode(), "supervisor": published(7).render().decode()})
     answer = await MetricsPage(published(2), peers).answer(request("/metrics"))
@@ -127,12 +165,18 @@ async def test_a_worker_shows_the_metrics_of_all_workers_that_answer() -> None:
     assert ["metrics"] == peers.asked
 
 
+def own(text: str) -> list[str]:
+    """Return the metrics without those of the process, which change between two scrapes."""
+    return [line for line in text.splitlines() if not re.match(r"(# (HELP|TYPE) )?process_", line)]
+
+
 async def test_other_workers_get_the_metrics_of_the_moment() -> None:
     peers, metrics = FakePeers({}), published(1)
     MetricsPage(metrics, peers)
     metrics.published(0, 0)
 
-    assert metrics.render().decode() == peers._handlers["metrics"]("")
+    assert own(metrics.render().decode()) == own(peers._handlers["metrics"](""))
+    assert "vortexd_publications_total 2.0" in own(peers._handlers["metrics"](""))
 
 
 def test_only_metrics_need_a_right_and_only_the_state_is_public() -> None:

@@ -1,12 +1,15 @@
 """The endpoints for supervisors and Prometheus: `/health`, `/ready` and `/metrics`. Also `/ws/...` without an upgrade."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Protocol
 
+import structlog
+
+from ..aio.late_import import LateImport
 from ..auth import Right
 from ..core.errors import RemoteError
 from ..core.model import Key
-from ..observe.metrics import CONTENT_TYPE, Metrics, merge
+from ..observe.metrics import CONTENT_TYPE, Metrics, load_exposition, merge
 from ..process.peers import Peers
 from ..realtime.handshake import parse_target
 from ..resolve.tree import ParsedFiles
@@ -15,6 +18,8 @@ from .operation import APPLICATION, ERRORS, TEXT_TYPE, in_path, in_query, media,
 from .schemas import PROFILES, Operations, Schema, an_object, optional, ref
 from .spring.environment import V1
 from .status import Reports
+
+log = structlog.get_logger()
 
 _UP = b'{"status":"UP"}'
 _GET = ("GET", "HEAD")
@@ -108,13 +113,22 @@ class MetricsPage(Endpoint):
         }
     }
 
-    def __init__(self, metrics: Metrics, peers: Peers | None = None) -> None:
+    def __init__(
+        self, metrics: Metrics, peers: Peers | None = None, load: Callable[[], object] = load_exposition
+    ) -> None:
+        self._exposition = LateImport(load)
         self._metrics = metrics
         self._peers = peers or Peers()
         self._peers.answer("metrics", lambda _: metrics.render().decode())
 
     async def answer(self, request: Request) -> Response:
         """See `Endpoint`."""
+        try:
+            await self._exposition.get()
+        except (ImportError, OSError) as error:
+            # The process has no descriptor left, or the installation is being replaced.
+            log.warning("metrics not shown", reason=str(error))
+            raise RemoteError("metrics can't be shown now", 503, {"Retry-After": "1"}) from error
         own = self._metrics.render()
         if self._peers.are_there:
             others = await self._peers.ask("metrics")
