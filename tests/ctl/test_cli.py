@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,68 @@ def test_a_command_that_asks_once_does_without_what_the_others_need() -> None:
     code = f"import sys; from vortexd.ctl.cli import parser; parser({names}); sys.exit('trio' in sys.modules)"
 
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_the_help_of_a_command_is_the_first_line_of_its_docstring(command: str) -> None:
+    module = import_module(f"vortexd.ctl.{command}")
+
+    assert (module.__doc__ or "").partition("\n")[0] == cli.COMMANDS[command]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "get shop",
+        "get shop --label x dev key --output json",
+        "get",
+        "get shop --colour",
+        "token new a",
+        "token",
+        "token dance",
+        "wait shop",
+        "--server URL",
+        "--server get",
+        "--server URL dance",
+        "dance",
+        "",
+        "--version",
+        "--help",
+        "get --help",
+        "token new --help",
+        "--colour get shop",
+    ],
+)
+def test_a_parser_that_imports_commands_late_parses_as_one_that_has_imported_them(
+    given: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def parsed(*, is_filled: bool) -> tuple[object, ...]:
+        status: object = None
+        options: object = None
+        try:
+            options = cli.parser(is_filled=is_filled).parse_args(given.split())
+        except SystemExit as end:
+            status = end.code
+        return options, status, capsys.readouterr()
+
+    assert parsed(is_filled=True) == parsed(is_filled=False)
+
+
+def test_a_command_is_imported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported: list[str] = []
+
+    def noted(name: str, package: str) -> object:
+        imported.append(name)
+        return import_module(name, package)
+
+    monkeypatch.setattr(cli, "import_module", noted)
+    parser = cli.parser(is_filled=False)
+    assert [] == imported
+    for _ in range(2):
+        parser.parse_args(["get", "shop"])
+    assert [".get"] == imported
+    cli.parser(["get", "wait"])
+    assert [".get", ".get", ".wait"] == imported
 
 
 @pytest.mark.parametrize("arguments", [["completion", "bash"], ["token", "new", "a"]], ids=["long", "short"])

@@ -9,31 +9,31 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .. import __version__
 from ..core.errors import SettingsError
 from ..core.text import printable
-from .completion import command_of
 from .errors import CtlError
 
-# Each is a module with `add_arguments(parser)` and `run(arguments) -> int`. The first line of its docstring is the command's help.
-COMMANDS = (
-    "agent",
-    "bench",
-    "check",
-    "completion",
-    "diff",
-    "exec",
-    "explain",
-    "fleet",
-    "get",
-    "token",
-    "wait",
-    "watch",
-)
+# Each is a module with `add_arguments(parser)` and `run(arguments) -> int`, and its help, which is the first line of its docstring.
+# The help stands here, because `vortexctl --help` would otherwise import all commands, which takes half a second.
+COMMANDS = {
+    "agent": "Write files from templates and reload programs whenever a configuration changes.",
+    "bench": "Measure vortexd under load: connections, changes and idle time, compared with the cost of the system calls alone.",
+    "check": "Check a directory or a repository of configuration with the server's own rules, before the server reads it.",
+    "completion": "Print a script that completes the commands and options of vortexctl in a shell.",
+    "diff": "Show the changes between two versions or two labels.",
+    "exec": "Run a command with a configuration as its environment, and restart or signal it when the configuration changes.",
+    "explain": "Explain a configuration: which layers hold a key, which layer wins, and where each value is written.",
+    "fleet": "Show which instances have applied a configuration, rejected it, or are silent.",
+    "get": "Print a configuration, or one key of it.",
+    "token": "Make tokens for the server, and read token files as the server does.",
+    "wait": "Wait until the instances of an application have applied its configuration.",
+    "watch": "Watch a configuration, and print each change as it happens.",
+}
 
 # Errors of a file or device that can't take the output.
 _UNWRITABLE = frozenset({errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC})
@@ -45,13 +45,36 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2)
 
 
+class _CommandParser(_Parser):
+    """The parser of one command. It imports the command when it first parses, unless `fill` was called before.
+
+    Attributes:
+        missing: The name of the module whose arguments are missing; "" if none are.
+    """
+
+    missing = ""
+
+    def fill(self) -> None:
+        """Import the command, and add its arguments. Further calls do nothing."""
+        name, self.missing = self.missing, ""
+        if name:
+            module = import_module(f".{name}", __package__)
+            module.add_arguments(self)
+            self.set_defaults(run=module.run)
+
+    def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
+        """See `argparse.ArgumentParser`."""
+        self.fill()
+        return super().parse_known_args(*arguments, **options)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run vortexctl and return its exit status."""
     _open_streams()
     try:
         given = _command_first(sys.argv[1:] if arguments is None else arguments)
-        # Build only this command's parser: importing all commands takes longer than most commands run.
-        options = parser(given[:1] if given and given[0] in COMMANDS else COMMANDS).parse_args(given)
+        # Import only this command. The import of all commands takes longer than most commands run.
+        options = parser(is_filled=False).parse_args(given)
         status: int = options.run(options)
         sys.stdout.flush()
     except SettingsError as error:
@@ -102,6 +125,8 @@ def _command_first(given: Sequence[str]) -> list[str]:
 
 def _not_an_option(words: Sequence[str], command: str) -> str | None:
     """Return the first word that is neither an option of a command nor an option's value; "" if a value is missing; None if there is none."""
+    from .completion import command_of
+
     [whole] = command_of(parser([command])).commands
     takes = {name: bool(option.takes) for option in whole.options for name in option.names}
     at = 0
@@ -126,8 +151,12 @@ def _write_no_more() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
-    """Build the parser of the whole command line, or of some commands."""
+def parser(names: Iterable[str] = COMMANDS, *, is_filled: bool = True) -> argparse.ArgumentParser:
+    """Build the parser of the whole command line, or of some commands.
+
+    Args:
+        is_filled: Whether to import the commands now. Otherwise only the command that is parsed is imported.
+    """
     whole = _Parser(
         prog="vortexctl",
         description="Query a running vortexd, and use its configuration.",
@@ -135,15 +164,15 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     whole.add_argument("--version", action="version", version=f"vortexctl {__version__}")
-    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    commands = whole.add_subparsers(required=True, metavar="COMMAND", parser_class=_CommandParser)
     for name in names:
-        module = import_module(f".{name}", __package__)
-        summary = (module.__doc__ or "").partition("\n")[0]
+        summary = COMMANDS[name]
         one = commands.add_parser(
             name, help=summary[0].lower() + summary[1:].rstrip("."), description=summary, allow_abbrev=False
         )
-        module.add_arguments(one)
-        one.set_defaults(run=module.run)
+        one.missing = name
+        if is_filled:
+            one.fill()
     return whole
 
 
