@@ -12,7 +12,13 @@ import sys
 from ..process import early_signals, imports
 
 # The modules that every worker needs, and those that it would import for some clients. All workers share their memory.
-_MODULES = ("vortexd.daemon", "vortexd.http.adapter.hypercorn", "vortexd.http.http2", "vortexd.observe.exposition")
+_MODULES = (
+    "cattrs",
+    "vortexd.daemon",
+    "vortexd.http.adapter.hypercorn",
+    "vortexd.http.http2",
+    "vortexd.observe.exposition",
+)
 
 
 def main() -> int:

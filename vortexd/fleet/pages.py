@@ -10,7 +10,6 @@ from itertools import chain
 from typing import TypeAlias
 
 import attrs
-import cattrs
 import orjson
 
 from ..core.model import Key
@@ -105,11 +104,15 @@ class Page:
 
     def to_json(self) -> str:
         """Encode the page for another worker."""
+        import cattrs
+
         return orjson.dumps(cattrs.unstructure(self)).decode()
 
     @classmethod
     def from_json(cls, text: str) -> "Page":
         """Decode a page from `to_json`."""
+        import cattrs
+
         return cattrs.structure(orjson.loads(text), cls)
 
 
@@ -131,11 +134,15 @@ class Question:
 
     def to_json(self) -> str:
         """Encode the question for another worker."""
+        import cattrs
+
         return orjson.dumps(cattrs.unstructure(self)).decode()
 
     @classmethod
     def from_json(cls, text: str) -> "Question":
         """Decode a question from `to_json`."""
+        import cattrs
+
         return cattrs.structure(orjson.loads(text), cls)
 
 

@@ -6,7 +6,7 @@ content security policy allows the page to load from this address and to connect
 
 import hashlib
 from collections.abc import Mapping
-from importlib.resources import files
+from pathlib import Path
 from typing import ClassVar
 
 from ..core.errors import RemoteError
@@ -14,6 +14,7 @@ from .endpoint import Endpoint, Request, Response
 from .operation import IF_NONE_MATCH, in_path, ok, operation
 from .schemas import Operations
 
+_DIRECTORY = Path(__file__).parent.parent / "console"
 _TYPES = {
     "html": "text/html; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
@@ -95,7 +96,7 @@ def console(*, is_served: bool = True) -> Console:
         is_served: Whether the console is enabled.
     """
     pages = {}
-    for each in (files("vortexd") / "console").iterdir():
+    for each in _DIRECTORY.iterdir():
         if each.name.rpartition(".")[2] in _TYPES:
             body = each.read_bytes()
             pages[each.name] = body, f'"{hashlib.sha256(body).hexdigest()[:16]}"'

@@ -9,10 +9,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
-import cattrs
 
 from ..core.constraints import Rule
 from ..core.errors import SettingsError
@@ -34,6 +33,9 @@ from .toml_schema import (
     structure,
     without,
 )
+
+if TYPE_CHECKING:
+    import cattrs
 
 S = TypeVar("S", SourceSettings, EncryptionSettings)
 _TWICE = "is listed twice; remove one"
@@ -226,7 +228,7 @@ def _flatten(table: Mapping[str, object], prefix: str, flat: dict[str, str], pro
             flat[name] = value
 
 
-def _flat_hook(converter: cattrs.Converter, field: "attrs.Attribute[Any]") -> Hook:
+def _flat_hook(converter: "cattrs.Converter", field: "attrs.Attribute[Any]") -> Hook:
     return lambda value, _: _flat(value)
 
 
@@ -236,12 +238,12 @@ def _kind_of(value: object, kinds: Kinds) -> type[SourceSettings]:
     return kinds.get(name, default_kind(kinds)) if isinstance(name, str) else default_kind(kinds)
 
 
-def _sources_hook(kinds: Kinds, converter: cattrs.Converter, field: "attrs.Attribute[Any]") -> Hook:
+def _sources_hook(kinds: Kinds, converter: "cattrs.Converter", field: "attrs.Attribute[Any]") -> Hook:
     wanted = f"an array of tables, headed [[{field.name}]]"
     return list_hook(wanted, lambda value: converter.structure(value, _kind_of(value, kinds)))
 
 
-def _kind_hook(kinds: Kinds, own: str) -> Callable[[cattrs.Converter, "attrs.Attribute[Any]"], Hook]:
+def _kind_hook(kinds: Kinds, own: str) -> Callable[["cattrs.Converter", "attrs.Attribute[Any]"], Hook]:
     """Make the function that checks the name of a kind. If the name is wrong, the message lists all kinds."""
     rule = Rule(" or ".join(f'"{name}"' for name in kinds), lambda value: value == own)
     return lambda converter, field: lambda value, _: accepted(value, rule, str)

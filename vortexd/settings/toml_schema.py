@@ -2,24 +2,22 @@
 
 The text and the classes that mirror it arrive. Their fields have a `Rule`. An object of these classes leaves, or
 problems, each with its key path and the allowed values. A message never contains a value, only its type, because the
-value may be a secret in the wrong place.
+value may be a secret in the wrong place. The libraries for TOML are imported only for a text, so a server without a file starts sooner.
 """
 
-import difflib
 import json
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, time
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
-import cattrs
-from cattrs.gen import make_dict_structure_fn
-from cattrs.gen import override as for_attribute
 
 from ..core.constraints import Rule
 from ..core.errors import SettingsError
+
+if TYPE_CHECKING:
+    import cattrs
 
 T = TypeVar("T")
 MAX_BYTES = 1_048_576
@@ -32,7 +30,7 @@ _NAME_LENGTH = 64
 Problem = tuple[str, str]
 Hook = Callable[[object, Any], Any]
 # For field types that this module doesn't know: makes the function that structures the field.
-Hooks = Mapping[object, Callable[[cattrs.Converter, "attrs.Attribute[Any]"], Hook]]
+Hooks = Mapping[object, Callable[["cattrs.Converter", "attrs.Attribute[Any]"], Hook]]
 _ANYTHING: Mapping[object, Rule] = {
     bool: Rule("true or false", lambda value: True),
     int: Rule("a whole number", lambda value: True),
@@ -60,6 +58,8 @@ def parse(text: str, origin: str) -> dict[str, Any]:
     Raises:
         SettingsError: The text is too long, or isn't TOML.
     """
+    import tomllib
+
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise SettingsError([("", f"must be at most {MAX_BYTES} bytes long")], origin)
     try:
@@ -105,6 +105,8 @@ def structure(
         elsewhere: Returns where a key belongs that a class doesn't have, as the end of a sentence. Returns None if that
             isn't known.
     """
+    import cattrs
+
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
     for section in (*sections, whole):
         converter.register_structure_hook(section, _table_hook(converter, section, hooks))
@@ -205,7 +207,10 @@ def in_words(value: object) -> str:
 # The whole table, with cattrs.
 
 
-def _table_hook(converter: cattrs.Converter, section: type[Any], hooks: Hooks) -> Hook:
+def _table_hook(converter: "cattrs.Converter", section: type[Any], hooks: Hooks) -> Hook:
+    from cattrs.gen import make_dict_structure_fn
+    from cattrs.gen import override as for_attribute
+
     attributes: dict[str, Any] = {
         field.name: for_attribute(struct_hook=_field_hook(converter, field, hooks)) for field in attrs.fields(section)
     }
@@ -219,7 +224,7 @@ def _table_hook(converter: cattrs.Converter, section: type[Any], hooks: Hooks) -
     return hook
 
 
-def _field_hook(converter: cattrs.Converter, field: "attrs.Attribute[Any]", hooks: Hooks) -> Hook:
+def _field_hook(converter: "cattrs.Converter", field: "attrs.Attribute[Any]", hooks: Hooks) -> Hook:
     """Make the function that structures one field: a scalar, a list of text, a type in `hooks`, or a section."""
     kind = field.type
     if kind in _ANYTHING:
@@ -255,6 +260,8 @@ class _At(ValueError):
 
 
 def _each(values: Sequence[object], structure: Callable[[object], Any]) -> tuple[Any, ...]:
+    import cattrs
+
     made, failed = [], []
     for index, value in enumerate(values):
         try:
@@ -268,6 +275,8 @@ def _each(values: Sequence[object], structure: Callable[[object], Any]) -> tuple
 
 def _problems(error: Exception, path: str, elsewhere: Callable[[str, type], str | None]) -> Iterator[Problem]:
     """Walk cattrs' tree of exceptions, and yield each leaf with its path."""
+    import cattrs
+
     if isinstance(error, cattrs.ClassValidationError):
         for each, note in error.group_exceptions()[0]:
             yield from _problems(each, f"{path}.{note.name}" if path else note.name, elsewhere)
@@ -286,6 +295,8 @@ def _problems(error: Exception, path: str, elsewhere: Callable[[str, type], str 
 
 
 def _unknown(name: str, section: type, elsewhere: Callable[[str, type], str | None]) -> str:
+    import difflib
+
     known = [field.name for field in attrs.fields(section)]
     if (place := elsewhere(name, section)) is not None:
         return f"unknown key here; it {place}"
