@@ -4,12 +4,16 @@ python -m tests.bench http
 
 Each server runs on one processor, and the clients on another, if there are two. Other load on the machine takes
 time from both. So the rate is also stated per second of the server's processor time: that is the rate on one idle core.
+
+Two workers and their clients share all processors. So the clients' processor time limits the rate, and a client that runs on another processor than
+its worker costs both more. Two separate servers with the same clients show what the machine allows: the servers share nothing.
 """
 
 import argparse
+import contextlib
 import http.client
 import json
-import os
+import resource
 import socket
 import statistics
 import subprocess
@@ -28,8 +32,6 @@ from .compiler import NoCompiler, build, on_core
 from .report import percentiles
 
 _TARGET = "/billing/prod"
-# The resolution of a process's time in /proc, in seconds.
-_TICK = 1 / os.sysconf("SC_CLK_TCK")
 _SETTINGS = """
 [server]
 bind = ["127.0.0.1:0"]
@@ -45,13 +47,30 @@ class Kind:
     """A server, and the requests that it gets.
 
     Attributes:
-        pid: The process of the server. Its children count, too.
-        client: The command that sends the requests and prints the latencies as JSON.
+        pids: The processes of the server. Their children count, too.
+        clients: The commands that send the requests at the same time and print the latencies as JSON.
     """
 
     name: str
-    pid: int
-    client: Sequence[str]
+    pids: Sequence[int]
+    clients: Sequence[Sequence[str]]
+
+
+@attrs.frozen
+class Slice:
+    """What was measured on a server in a slice of time.
+
+    Attributes:
+        rate: Requests per second.
+        server: Processor time of the server for a request, in seconds.
+        client: Processor time of the clients for a request, in seconds.
+        tail: The p99 of the latencies, in seconds.
+    """
+
+    rate: float
+    server: float
+    client: float
+    tail: float
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,28 +89,40 @@ def run(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as text, ExitStack() as stack:
         directory = Path(text)
         kinds = [*start(directory, arguments, stack)]
-        results: dict[str, list[tuple[float, float, float]]] = {each.name: [] for each in kinds}
+        results: dict[str, list[Slice]] = {each.name: [] for each in kinds}
         for _ in range(arguments.rounds):
             # The slices alternate, because the machine's other load varies.
             for each in kinds:
                 results[each.name].append(measure(each, arguments))
     for name, slices in results.items():
         show(name, slices, results["hello"])
-    pairs = [*zip(results["2 workers"], results["1 worker"], strict=True)]
+    for name in ("2 workers", "2 servers"):
+        print(f"{name} over 1 worker: {scaling(results[name], results['1 worker'])}")
+
+
+def show(name: str, slices: Sequence[Slice], floor: Sequence[Slice]) -> None:
+    """Print the medians and the spread of a kind, and its ratios to the yardstick."""
+    busy = [1 / each.server for each in slices]
+    ratios = [other.server / one.server for one, other in zip(slices, floor, strict=True)]
     print(
-        f"2 workers over 1 worker: {statistics.median(two[0] / one[0] for two, one in pairs):.2f} requests/s, "
-        f"{statistics.median(two[1] / one[1] for two, one in pairs):.2f} per second of processor time"
+        f"{name}: {statistics.median(each.rate for each in slices):,.0f} requests/s, "
+        f"p99 {1_000 * statistics.median(each.tail for each in slices):.1f} ms; per second "
+        f"of processor time {statistics.median(busy):,.0f} ({min(busy):,.0f}-{max(busy):,.0f}), "
+        f"{statistics.median(ratios):.1f} times hello; "
+        f"a request takes {1e6 * statistics.median(each.server for each in slices):.0f} us, "
+        f"and {1e6 * statistics.median(each.client for each in slices):.0f} us of the client"
     )
 
 
-def show(name: str, slices: Sequence[tuple[float, float, float]], floor: Sequence[tuple[float, float, float]]) -> None:
-    """Print the medians and the spread of a kind, and its ratios to the yardstick."""
-    rates, busy, tails = zip(*slices, strict=True)
-    ratios = [one[1] / other[1] for one, other in zip(slices, floor, strict=True)]
-    print(
-        f"{name}: {statistics.median(rates):,.0f} requests/s, p99 {1_000 * statistics.median(tails):.1f} ms; per second "
-        f"of processor time {statistics.median(busy):,.0f} ({min(busy):,.0f}-{max(busy):,.0f}), "
-        f"{statistics.median(ratios):.1f} times hello"
+def scaling(two: Sequence[Slice], one: Sequence[Slice]) -> str:
+    """Compare two processes with one: as measured, with a processor for each, and the most that two processors allow with these clients."""
+    pairs = [*zip(two, one, strict=True)]
+    rates = statistics.median(each.rate / other.rate for each, other in pairs)
+    own = statistics.median(2 * other.server / each.server for each, other in pairs)
+    most = statistics.median(2 * other.server / (each.server + each.client) for each, other in pairs)
+    return (
+        f"{rates:.2f} as measured; {own:.2f} by processor time, if each has a processor of its own; "
+        f"at most {most:.2f} on two processors that the clients share"
     )
 
 
@@ -100,23 +131,31 @@ def start(directory: Path, arguments: argparse.Namespace, stack: ExitStack) -> I
     ours, theirs = map(on_core, arguments.processors)
     plain = serve(directory / "plain", arguments.keys, stack, ours)
     # Several workers need all processors.
-    workers = [serve(directory / f"of{count}", arguments.keys, stack, workers=count) for count in (1, 2)]
+    one, two, other = (
+        serve(directory / name, arguments.keys, stack, workers=count)
+        for name, count in (("one", 1), ("two", 2), ("other", 1))
+    )
+    for pid in family(two.process.pid):
+        share_priority(pid)
     tls = serve(directory / "tls", arguments.keys, stack, ours, has_tls=True)
     floor, floor_port = stack.enter_context(hello(ours))
     etag = validator(plain.port)
     client = client_command(directory)
 
-    def asks(port: int, status: str = "200", *headers: str) -> list[str]:
-        given = [str(port), str(arguments.seconds), str(arguments.connections), status, _TARGET, *headers]
-        return [*client, *given]
+    def asks(port: int | str, *headers: str, status: str = "200", clients: int = 1) -> list[str]:
+        connections = arguments.connections // clients
+        return [*client, str(port), str(arguments.seconds), str(connections), status, _TARGET, *headers]
 
-    yield Kind("hello", floor, [*theirs, *asks(floor_port)])
-    yield Kind("fresh", plain.process.pid, [*theirs, *asks(plain.port)])
-    yield Kind("304", plain.process.pid, [*theirs, *asks(plain.port, "304", f"If-None-Match: {etag}")])
+    yield Kind("hello", [floor], [[*theirs, *asks(floor_port)]])
+    yield Kind("fresh", [plain.process.pid], [[*theirs, *asks(plain.port)]])
+    unchanged = asks(plain.port, f"If-None-Match: {etag}", status="304")
+    yield Kind("304", [plain.process.pid], [[*theirs, *unchanged]])
     given = [str(tls.port), str(arguments.seconds), str(arguments.connections), _TARGET]
-    yield Kind("HTTP/2", tls.process.pid, [*theirs, sys.executable, "-m", "tests.bench.requests2", *given])
-    for server, name in zip(workers, ("1 worker", "2 workers"), strict=True):
-        yield Kind(name, server.process.pid, asks(server.port))
+    yield Kind("HTTP/2", [tls.process.pid], [[*theirs, sys.executable, "-m", "tests.bench.requests2", *given]])
+    yield Kind("1 worker", [one.process.pid], 2 * [asks(one.port, clients=2)])
+    yield Kind("2 workers", [two.process.pid], 2 * [asks(two.port, clients=2)])
+    pids, ports = [one.process.pid, other.process.pid], f"{one.port},{other.port}"
+    yield Kind("2 servers", pids, 2 * [asks(ports, clients=2)])
 
 
 def serve(
@@ -154,27 +193,39 @@ def client_command(directory: Path) -> list[str]:
         return [sys.executable, "-m", "tests.bench.requests"]
 
 
-def measure(kind: Kind, arguments: argparse.Namespace) -> tuple[float, float, float]:
-    """Measure one slice. Returns requests per second, requests per second of processor time, and the p99 in seconds."""
-    before = cpu_seconds(kind.pid)
-    latencies = json.loads(subprocess.run(kind.client, check=True, stdout=subprocess.PIPE).stdout)
-    used = max(_TICK, cpu_seconds(kind.pid) - before)
-    return len(latencies) / arguments.seconds, len(latencies) / used, percentiles(latencies)[1]
+def measure(kind: Kind, arguments: argparse.Namespace) -> Slice:
+    """Measure one slice."""
+    before, of_clients = cpu_seconds(kind.pids), resource.getrusage(resource.RUSAGE_CHILDREN)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(subprocess.Popen(each, stdout=subprocess.PIPE)) for each in kind.clients]
+        latencies = [latency for each in clients for latency in json.loads(each.communicate()[0])]
+    if any(each.returncode for each in clients):
+        raise RuntimeError(f"a client of {kind.name} has failed")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    count = len(latencies)
+    client = after.ru_utime + after.ru_stime - of_clients.ru_utime - of_clients.ru_stime
+    server = cpu_seconds(kind.pids) - before
+    return Slice(count / arguments.seconds, server / count, client / count, percentiles(latencies)[1])
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the processor time of a process and its children so far."""
-    total = 0.0
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            number, _, rest = path.read_text().partition(" (")
-        except OSError:
-            # The process has ended.
-            continue
-        fields = rest.rpartition(")")[2].split()
-        if pid in (int(number), int(fields[1])):
-            total += (int(fields[11]) + int(fields[12])) * _TICK
-    return total
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """Return the processor time of the threads of processes and of their children."""
+    everything = [each for pid in pids for each in family(pid)]
+    tasks = [task for pid in everything for task in Path(f"/proc/{pid}/task").iterdir()]
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and its children."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [pid, *(int(each) for task in tasks for each in task.read_text().split())]
+
+
+def share_priority(pid: int) -> None:
+    """Give a process the priority of this one. A worker has a session of its own, which Linux schedules as a group of its own."""
+    with contextlib.suppress(OSError):
+        own = Path("/proc/self/autogroup").read_text().split()[-1]
+        Path(f"/proc/{pid}/autogroup").write_text(own)
 
 
 @contextmanager

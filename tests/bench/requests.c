@@ -1,6 +1,8 @@
 /* Sends the same GET request over keep-alive connections, as fast as the server answers, and prints the times as JSON.
  *
- * requests PORT SECONDS CONNECTIONS STATUS TARGET [HEADER]...
+ * requests PORT[,PORT] SECONDS CONNECTIONS STATUS TARGET [HEADER]...
+ *
+ * The connections go to the ports in turn.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -16,7 +18,7 @@
 #define MOST 4194304
 
 struct connection {
-    int fd;
+    int fd, port;
     double sent;
     size_t length;
     char *data;
@@ -43,8 +45,8 @@ static void ask(struct connection *each) {
         fail("write");
 }
 
-static void open_one(struct connection *each, int port, int epoll) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+static void open_one(struct connection *each, int epoll) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(each->port)};
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = each};
     int on = 1;
     inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
@@ -75,7 +77,9 @@ static int is_whole(struct connection *each, const char *status) {
 }
 
 int main(int count, char **arguments) {
-    int port = atoi(arguments[1]), connections = atoi(arguments[3]), epoll = epoll_create1(0);
+    const char *second = strchr(arguments[1], ',');
+    int ports[] = {atoi(arguments[1]), atoi(second ? second + 1 : arguments[1])};
+    int connections = atoi(arguments[3]), epoll = epoll_create1(0);
     double seconds = atof(arguments[2]), ends;
     size_t answers = 0, room = 1 << 20;
     double *times = malloc(room * sizeof *times);
@@ -87,7 +91,8 @@ int main(int count, char **arguments) {
     request_length += sprintf(request + request_length, "\r\n");
     for (int number = 0; number < connections; number++) {
         all[number].data = malloc(MOST + 1);
-        open_one(&all[number], port, epoll);
+        all[number].port = ports[number % 2];
+        open_one(&all[number], epoll);
     }
     ends = now() + seconds;
     while (now() < ends) {
@@ -105,7 +110,7 @@ int main(int count, char **arguments) {
             times[answers++] = now() - each->sent;
             if (strcasestr(each->data, "\r\nconnection: close")) {
                 close(each->fd);
-                open_one(each, port, epoll);
+                open_one(each, epoll);
             } else
                 ask(each);
         }

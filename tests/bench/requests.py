@@ -1,6 +1,8 @@
 """Sends the same GET request over keep-alive connections, as fast as the server answers, and prints the times. The benchmark `http` runs it.
 
-python -m tests.bench.requests PORT SECONDS CONNECTIONS STATUS TARGET [HEADER]...
+python -m tests.bench.requests PORT[,PORT] SECONDS CONNECTIONS STATUS TARGET [HEADER]...
+
+The connections go to the ports in turn.
 """
 
 import json
@@ -10,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from itertools import cycle
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
@@ -51,13 +54,14 @@ class Connection:
         return b"\r\nconnection: close" in self._data.partition(b"\r\n\r\n")[0].lower()
 
 
-def drive(port: int, seconds: float, connections: int, status: bytes, request: bytes) -> list[float]:
+def drive(ports: Sequence[int], seconds: float, connections: int, status: bytes, request: bytes) -> list[float]:
     """Return the latencies of all requests answered within this time."""
     latencies: list[float] = []
+    turns = cycle(ports)
     with selectors.DefaultSelector() as selector:
 
         def connect() -> None:
-            connection = Connection(port, request, status)
+            connection = Connection(next(turns), request, status)
             selector.register(connection.socket, selectors.EVENT_READ, connection)
             connection.ask()
 
@@ -84,10 +88,11 @@ def drive(port: int, seconds: float, connections: int, status: bytes, request: b
 
 def main(arguments: Sequence[str]) -> None:
     """Print the latencies as JSON."""
-    port, seconds, connections, status, target, *headers = arguments
+    ports, seconds, connections, status, target, *headers = arguments
     lines = [f"GET {target} HTTP/1.1", "Host: localhost", *headers]
     request = "\r\n".join(lines).encode() + b"\r\n\r\n"
-    print(json.dumps(drive(int(port), float(seconds), int(connections), status.encode(), request)))
+    numbers = [int(port) for port in ports.split(",")]
+    print(json.dumps(drive(numbers, float(seconds), int(connections), status.encode(), request)))
 
 
 if __name__ == "__main__":
