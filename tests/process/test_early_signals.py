@@ -87,7 +87,7 @@ def test_the_command_line_handles_them_while_it_serves_alone(
     assert not early_signals.take_reload()
 
 
-@pytest.mark.parametrize("arguments", [["command"], ["--check", "--source", "."]])
+@pytest.mark.parametrize("arguments", [["token"], ["--check", "--source", "."]])
 def test_what_does_not_serve_is_ended_as_any_program_is(
     arguments: list[str], received: list[int], exits: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,7 +95,7 @@ def test_what_does_not_serve_is_ended_as_any_program_is(
         signal.raise_signal(signal.SIGTERM)
         return 7
 
-    monkeypatch.setitem(commands.COMMANDS, "command", end)
+    monkeypatch.setitem(commands.COMMANDS, "token", end)
     monkeypatch.setattr(cli, "_complain_of_all", end)
     cli.main(arguments)
 

@@ -10,8 +10,10 @@ import pytest
 
 from .process import Server
 
-# Quart needs these, for bodies; keys and certificates need the others.
-FOR_BODIES = {"quart", "quart_trio", "flask", "jinja2", "click", "aiofiles", "werkzeug"}
+# Quart and Hypercorn need these, for bodies; HTTP/2, metrics, and keys and certificates need the others.
+FOR_BODIES = {"hypercorn", "quart", "quart_trio", "flask", "jinja2", "click", "aiofiles", "werkzeug"}
+FOR_HTTP2 = {"h2", "hpack", "hyperframe"}
+FOR_METRICS = {"prometheus_client"}
 FOR_KEYS = {"cryptography", "jwt", "asn1crypto"}
 _IMPORTED = re.compile(r"^import time:.*\| +([^ ]+)$", re.MULTILINE)
 
@@ -36,17 +38,22 @@ def server(source: Path) -> Iterator[Server]:
         assert 0 == server.stop()
 
 
-def test_a_read_loads_nothing_for_bodies_or_keys_and_the_first_body_loads_quart(server: Server) -> None:
+def test_a_read_loads_nothing_for_other_requests_and_the_first_of_these_loads_what_it_needs(server: Server) -> None:
     address = f"http://127.0.0.1:{server.port}"
     with urllib.request.urlopen(f"{address}/orders/dev", timeout=20) as answer:
         assert 200 == answer.status
     before = loaded(server)
+    with urllib.request.urlopen(f"{address}/metrics", timeout=20) as answer:
+        assert 200 == answer.status
+    scraped = loaded(server)
 
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"{address}/encrypt", b"secret", timeout=20)
 
     assert {"vortexd", "trio"} <= before
-    assert set() == before & (FOR_BODIES | FOR_KEYS)
+    assert set() == before & (FOR_BODIES | FOR_HTTP2 | FOR_METRICS | FOR_KEYS)
+    assert FOR_METRICS <= scraped
+    assert set() == scraped & (FOR_BODIES | FOR_HTTP2 | FOR_KEYS)
     assert FOR_BODIES <= loaded(server)
     assert set() == loaded(server) & FOR_KEYS
 
