@@ -89,7 +89,7 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("start", [("-m", "vortexd"), ("-c", SCRIPT)], ids=["module", "script"])
-@pytest.mark.parametrize("module", ["vortexd.cli.main", "cattrs", "vortexd.reload"])
+@pytest.mark.parametrize("module", ["vortexd.cli.main", "structlog", "vortexd.reload"])
 def test_SIGTERM_in_an_import_ends_with_0(tmp_path: Path, source: Path, module: str, start: tuple[str, ...]) -> None:
     arguments = ("--source", str(source), "--bind", "127.0.0.1:0")
     with held(tmp_path, module, *start, *arguments) as early:
