@@ -148,6 +148,17 @@ LATE = [
     "vortexd.process.processes",
     "vortexd.process.starter",
     "vortexd.process.supervisor",
+    # For several machines, and for a source in etcd.
+    "vortexd.cluster",
+    "vortexd.cluster.connection",
+    "vortexd.cluster.engine",
+    "vortexd.cluster.etcd",
+    "vortexd.cluster.etcd.access",
+    "vortexd.cluster.etcd.engine",
+    "vortexd.cluster.etcd.gateway",
+    "vortexd.cluster.etcd.wire",
+    "vortexd.source.etcd.keys",
+    "vortexd.source.etcd.source",
     # For a Git source.
     "vortexd.source.git.assembly",
     "vortexd.source.git.complaints",
