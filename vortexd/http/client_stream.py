@@ -12,9 +12,9 @@ import socket
 import trio
 
 from ..net.head import EMPTY_LINE, Stream
-from ..net.opening import socket_of
 from ..net.outgoing import Outgoing
 from ..net.places import Standing
+from ..net.tls_stream import TlsStream, close_now
 from ..settings.server import ServerSettings
 from .adapter.h11 import Http1Parser
 
@@ -184,6 +184,8 @@ class ClientStream:
 
     def _send_at_once(self, part: bytes | memoryview) -> int:
         """Write as many bytes as the kernel takes without a wait, and return their number."""
+        if isinstance(self._stream, TlsStream):
+            return self._stream.write_now(part)
         if self._socket is None:
             return 0
         try:
@@ -236,4 +238,4 @@ class ClientStream:
 
     def close(self) -> None:
         """Close the socket."""
-        socket_of(self._stream).close()
+        close_now(self._stream)

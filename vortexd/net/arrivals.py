@@ -22,6 +22,7 @@ from .client_certificate import ClientCertificate
 from .first_bytes import PEEK_BYTES, Verdict
 from .head import Stream
 from .proxies import Proxies
+from .tls_stream import close_now
 
 # The number of events to handle before other tasks of the event loop get their turn.
 _AT_ONCE = 64
@@ -41,6 +42,7 @@ class Arrival:
     """A connection since it was accepted, as far as it is known.
 
     Attributes:
+        socket: The socket. After the TLS handshake has begun, it is a TLS socket.
         host: The address that the connection counts for, or "" for a Unix socket.
         port: The peer's port, or None if it isn't known.
         is_tcp: Whether the connection came over TCP.
@@ -54,7 +56,7 @@ class Arrival:
         is_beyond: Whether it exceeds the limit of connections. Then it must be a health check, or replace another.
         is_late: Whether its time ended before its first bytes were complete.
         has_left: Whether it has been closed and isn't counted any more.
-        stream: The stream for the task that works on it. After the handshake, this is the TLS stream.
+        stream: The stream for the task that works on it. After the TLS handshake has begun, this is the TLS stream.
         certificate: The client's certificate, if it has sent one.
         queued: Since when it has been waiting for the server.
         request: The bytes of a short complete request, from when they came until the arrival is served or gets a task. They
@@ -89,7 +91,8 @@ class Arrival:
     def is_quiet(self) -> bool:
         """Return whether there is nothing to read from the peer."""
         try:
-            return not self.socket.recv(1, _PEEK)
+            # A TLS socket would decrypt the bytes. This looks at them below TLS.
+            return not socket.socket.recv(self.socket, 1, _PEEK)
         except OSError:
             return True
 
@@ -98,8 +101,7 @@ class Arrival:
         if self.stream is None:
             self.socket.close()
         else:
-            lowest = self.stream.transport_stream if isinstance(self.stream, trio.SSLStream) else self.stream
-            lowest.socket.close()
+            close_now(self.stream)
 
 
 class Slots(Protocol):

@@ -15,7 +15,9 @@ import attrs
 import orjson
 import trio
 
-Stream: TypeAlias = "trio.SocketStream | trio.SSLStream[trio.SocketStream]"
+from .tls_stream import TlsStream
+
+Stream: TypeAlias = trio.SocketStream | TlsStream
 
 _RECEIVE_BYTES = 16_384
 MAX_TARGET_BYTES = 8_192

@@ -40,7 +40,7 @@ from .first_bytes import ALWAYS, Expected, Verdict, is_whole, judge
 from .head import Head, Refused, Stream, in_origin_form, parse_head, read_head, refuse, wants_websocket
 from .inherited import Inherited
 from .offers import Offers, ServeNow
-from .opening import encrypt, forget, read_proxy_header, release_frames, socket_of
+from .opening import encrypt, read_proxy_header, release_frames
 from .places import Placed, Places, Standing
 from .proxies import Proxies, Sender
 from .proxy_protocol import InvalidHeader, parse_proxy_header
@@ -279,8 +279,7 @@ class Listener:
     async def _serve(self, arrival: Arrival, websocket: WebSocketHandler, http: Handler) -> None:
         """Serve one connection, until it ends or continues without this task. Any unexpected error ends here."""
         connection_id = make_connection_id()
-        stream = arrival.stream
-        assert stream is not None
+        assert arrival.stream is not None
         with bound_contextvars(connection=connection_id, peer=str(arrival)):
             goes_on = False
             try:
@@ -293,9 +292,8 @@ class Listener:
             finally:
                 if not goes_on:
                     self.places.end(arrival)
-                await trio.aclose_forcefully(stream)
-                if isinstance(arrival.stream, trio.SSLStream):
-                    forget(arrival.stream)
+                # Meanwhile this may have become a TLS stream.
+                await trio.aclose_forcefully(arrival.stream)
 
     async def _route(self, arrival: Arrival, connection_id: str, websocket: WebSocketHandler, http: Handler) -> bool:
         """Route a connection to its handler. Returns whether it continues without this task."""
@@ -329,16 +327,15 @@ class Listener:
             return None
         context = self._tls.context
         if context is not None and arrival.is_tcp:
-            encrypted = await encrypt(arrival.stream, context, _left(arrival))
+            encrypted = await encrypt(arrival, context, _left(arrival))
             if encrypted is None:
                 return None
-            arrival.stream = encrypted
-            der = encrypted.getpeercert(binary_form=True)
+            der = encrypted.tls_socket.getpeercert(binary_form=True)
             if der is not None and context.authorities:
                 from .x509 import read_certificate
 
                 arrival.certificate = read_certificate(der, context.authorities)
-            if encrypted.selected_alpn_protocol() == "h2":
+            if encrypted.tls_socket.selected_alpn_protocol() == "h2":
                 self.places.has_spoken(arrival)
                 return await self._http2(arrival, connection_id)
         elif arrival.is_late:
@@ -422,7 +419,7 @@ class Listener:
 
     async def _read_proxy_header(self, arrival: Arrival) -> bool:
         """Read from the PROXY header which client the connection belongs to. Returns False if the peer closed it."""
-        assert arrival.stream is not None
+        assert isinstance(arrival.stream, trio.SocketStream)
         if arrival.proxies is None:
             raise Refused(403, "this address isn't listed in server.trusted_proxies")
         try:
@@ -430,7 +427,7 @@ class Listener:
                 raise Refused(408, "the PROXY header took too long")
             # The whole header has arrived, unless it is refused.
             with trio.fail_after(self._settings.head_timeout):
-                header = await read_proxy_header(socket_of(arrival.stream))
+                header = await read_proxy_header(arrival.stream.socket)
         except InvalidHeader:
             raise Refused(
                 400, "a connection to this port must begin with a PROXY header (server.proxy_protocol)"

@@ -6,16 +6,13 @@ import traceback
 
 import trio
 
-from .head import Stream, refuse
+from .arrivals import Arrival
+from .head import refuse
 from .proxy_protocol import MAX_BYTES, ProxyHeader, parse_proxy_header
+from .tls_stream import TlsStream
 
 # The longest chain of causes of an error to follow.
 _MOST_CAUSES = 16
-
-
-def socket_of(stream: Stream) -> trio.socket.SocketType:
-    """Return the socket below a stream."""
-    return stream.transport_stream.socket if isinstance(stream, trio.SSLStream) else stream.socket
 
 
 async def read_proxy_header(peer: trio.socket.SocketType) -> ProxyHeader | None:
@@ -35,35 +32,30 @@ async def read_proxy_header(peer: trio.socket.SocketType) -> ProxyHeader | None:
     return None
 
 
-async def encrypt(
-    stream: Stream, context: ssl.SSLContext, timeout: float
-) -> "trio.SSLStream[trio.SocketStream] | None":
-    """Do the TLS handshake. Returns None if the peer is too slow, doesn't speak TLS, or doesn't trust our certificate."""
+async def encrypt(arrival: Arrival, context: ssl.SSLContext, timeout: float) -> TlsStream | None:
+    """Do the TLS handshake of a connection. From its begin, the arrival has the TLS stream and its socket.
+
+    Returns None if the peer is too slow, or if it speaks HTTP. In the latter case, it has got an answer.
+
+    Raises:
+        trio.BrokenResourceError: The peer has gone, doesn't speak TLS, or doesn't trust our certificate.
+        trio.ClosedResourceError: The connection was closed to make room for others.
+    """
+    stream = arrival.stream
     assert isinstance(stream, trio.SocketStream)
     with trio.move_on_after(timeout):
-        first = await stream.socket.recv(1, socket.MSG_PEEK)
-        if first.isalpha():
+        try:
+            first = await stream.socket.recv(1, socket.MSG_PEEK)
+            encrypted = None if first.isalpha() else TlsStream.accept(arrival.socket, context)
+        except OSError as error:
+            raise trio.BrokenResourceError from error
+        if encrypted is None:
             await refuse(stream, 400, "this port speaks TLS: use https:// or wss://")
             return None
-        encrypted = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
-        is_done = False
-        try:
-            await encrypted.do_handshake()
-            is_done = True
-        finally:
-            if not is_done:
-                forget(encrypted)
+        arrival.stream, arrival.socket = encrypted, encrypted.tls_socket
+        await encrypted.do_handshake()
         return encrypted
     return None
-
-
-def forget(encrypted: "trio.SSLStream[trio.SocketStream]") -> None:
-    """Free the TLS state of a connection that isn't used any more.
-
-    Trio's stream refers to itself. So its 45 KB of OpenSSL would stay until the garbage collector runs, and peers could
-    create more of them meanwhile.
-    """
-    vars(encrypted).clear()
 
 
 def release_frames(error: BaseException) -> None:
