@@ -1,5 +1,6 @@
 """A lot and sockets that a test controls, for the parts of the parking lot."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -106,6 +107,12 @@ class FakeSockets:
     def write_all(self, descriptors: list[int], frame: bytes) -> list[tuple[int, int]]:
         self.writes.append((list(descriptors), bytes(frame)))
         return [(index, self.results[fd]) for index, fd in enumerate(descriptors) if fd in self.results]
+
+    def write(self, descriptor: int, data: bytes, /) -> int:
+        return os.write(descriptor, data)
+
+    def receive(self, descriptor: int, /) -> bytes | None:
+        return self.waiting.pop(descriptor, None)
 
     def receive_pongs(self, descriptors: list[int], most: int) -> tuple[int, int, list[tuple[int, bytes | None]]]:
         exceptions: list[tuple[int, bytes | None]] = []

@@ -297,14 +297,14 @@ async def test_a_large_frame_that_is_compressed_already_is_written(autojump_cloc
 
 
 @pytest.fixture
-def writes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bytes]]:
+def writes(part: Part, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bytes]]:
     found: list[tuple[int, bytes]] = []
 
     def write(fd: int, data: bytes) -> int:
         found.append((fd, bytes(data)))
         return len(data)
 
-    monkeypatch.setattr("vortexd.realtime.fanout.os.write", write)
+    monkeypatch.setattr(part.sockets, "write", write)
     return found
 
 
@@ -336,7 +336,7 @@ async def test_a_write_that_fails_wakes_or_ends(
     def write(fd: int, data: bytes) -> int:
         raise error
 
-    monkeypatch.setattr("vortexd.realtime.fanout.os.write", write)
+    monkeypatch.setattr(part.sockets, "write", write)
     member, delivery = several(part), change()
     part.outgoing.put(member, delivery)
     await part.run()
@@ -349,7 +349,7 @@ async def test_a_write_that_fails_wakes_or_ends(
 async def test_a_short_write_of_several_frames_wakes_with_the_rest(
     autojump_clock: MockClock, part: Part, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vortexd.realtime.fanout.os.write", lambda fd, data: 7)
+    monkeypatch.setattr(part.sockets, "write", lambda fd, data: 7)
     member, delivery = several(part), change()
     part.outgoing.put(member, delivery)
     await part.run()
@@ -368,7 +368,7 @@ async def test_other_tasks_run_between_connections_with_several_keys(
         at.append(rounds.count)
         return len(data)
 
-    monkeypatch.setattr("vortexd.realtime.fanout.os.write", write)
+    monkeypatch.setattr(part.sockets, "write", write)
     delivery = change()
     for member in [several(part) for _ in range(5)]:
         part.outgoing.put(member, delivery)

@@ -1,6 +1,5 @@
 """The first patterns of a parked connection are taken without its tasks, with the same messages and the same checks as by them."""
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -16,23 +15,24 @@ from vortexd.core.model import Key
 from vortexd.pipeline.broadcast import Delivery
 from vortexd.realtime import first_subscription
 from vortexd.realtime.framing import frame_of
+from vortexd.realtime.parked_sockets import ParkedSockets
 from vortexd.settings.auth import AuthSettings
 
 from .test_subscriptions import TOKEN, authority
-from .wire import Wire, socket_stream_pair
+from .wire import PAIRS, Wire
 
 BILLING, SEARCH = Key("billing", "dev", "main"), Key("search", "dev", "main")
 Start = Callable[..., Awaitable[Wire]]
 
 
-@pytest.fixture
-async def start() -> AsyncIterator[Start]:
+@pytest.fixture(params=PAIRS)
+async def start(request: pytest.FixtureRequest) -> AsyncIterator[Start]:
     """Starts servers that park a woken connection only after ten seconds. So a connection that was woken isn't parked."""
     async with trio.open_nursery() as nursery:
         wires = []
 
         async def begin(**limits: Any) -> Wire:
-            wire = Wire(nursery, socket_stream_pair, **({"park_after": 10.0} | limits))
+            wire = Wire(nursery, PAIRS[request.param], **({"park_after": 10.0} | limits))
             await nursery.start(wire.server.park)
             wires.append(wire)
             return wire
@@ -371,13 +371,15 @@ async def test_what_the_socket_does_not_take_is_written_by_the_tasks(
         wire = await start()
         client = await opened(wire)
 
-        def write(fd: int, data: bytes, taken: int = taken, real: Callable[[int, bytes], int] = os.write) -> int:
+        real = ParkedSockets.write
+
+        def write(sockets: ParkedSockets, fd: int, data: bytes, taken: int = taken) -> int:
             if not taken:
                 raise BlockingIOError
-            return real(fd, data[:taken])
+            return real(sockets, fd, data[:taken])
 
         with monkeypatch.context() as patch:
-            patch.setattr("vortexd.realtime.receiving.os.write", write)
+            patch.setattr(ParkedSockets, "write", write)
             await subscribe(client, "billing:*")
 
         assert 0 == wire.server.parked
@@ -392,10 +394,10 @@ async def test_a_socket_that_breaks_gives_everything_back(
     wire = await start()
     client = await opened(wire)
 
-    def write(fd: int, data: bytes) -> int:
+    def write(sockets: ParkedSockets, fd: int, data: bytes) -> int:
         raise ConnectionResetError
 
-    monkeypatch.setattr("vortexd.realtime.receiving.os.write", write)
+    monkeypatch.setattr(ParkedSockets, "write", write)
     await subscribe(client, "billing:*")
 
     assert (0, 0, 0) == (len(wire.server), len(wire.server._quota), wire.line.held.total())

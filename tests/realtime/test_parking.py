@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import math
-import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from random import Random
@@ -28,25 +27,27 @@ from vortexd.protocol.frames import Boundary, is_pong
 from vortexd.realtime import fanout, outgoing, receiving
 from vortexd.realtime.connection import Connection
 from vortexd.realtime.parked import Parked
+from vortexd.realtime.parked_sockets import ParkedSockets
 from vortexd.settings.auth import AuthSettings
 
 from . import both_sockets
 from .test_subscriptions import TOKEN, authority
-from .wire import FIRST, Wire, frame, socket_stream_pair
+from .wire import FIRST, PAIRS, Pair, Wire, end_sending, frame, put
 
 Start = Callable[..., Awaitable[Wire]]
 
 
-@pytest.fixture(params=both_sockets.NAMES)
+@pytest.fixture(params=[*both_sockets.NAMES, "tls"])
 async def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
     """Starts servers that park at once what they can, with each way of writing."""
-    sockets = both_sockets.made(request.param)
+    pair = PAIRS["tls" if request.param == "tls" else "plain"]
+    sockets = both_sockets.made("python" if request.param == "tls" else request.param)
     monkeypatch.setattr("vortexd.realtime.server.choose_sockets", lambda: sockets)
     wires = []
     async with trio.open_nursery() as nursery:
 
         async def begin(**limits: Any) -> Wire:
-            wire = Wire(nursery, socket_stream_pair, **({"park_after": 0.0} | limits))
+            wire = Wire(nursery, pair, **({"park_after": 0.0} | limits))
             await nursery.start(wire.server.park)
             wires.append(wire)
             return wire
@@ -183,12 +184,12 @@ async def test_what_changes_at_once_is_one_write(
     client = await subscribed(wire)
     writes: list[bytes] = []
 
-    def write(fd: int, data: bytes) -> int:
+    def write(sockets: ParkedSockets, fd: int, data: bytes) -> int:
         writes.append(bytes(data))
-        return real(fd, data)
+        return real(sockets, fd, data)
 
-    real = os.write
-    monkeypatch.setattr("vortexd.realtime.fanout.os.write", write)
+    real = ParkedSockets.write
+    monkeypatch.setattr(ParkedSockets, "write", write)
     old = wire.line.version_of(KEY)
     for number in (1, 2):
         wire.publish(number, BILLING)
@@ -351,8 +352,7 @@ async def test_a_client_that_goes_leaves_nothing_behind(autojump_clock: MockCloc
     if end == "close":
         await client.stream.aclose()
     else:
-        assert isinstance(client.stream, trio.SocketStream)
-        await client.stream.send_eof()
+        end_sending(client.stream)
     await wait_all_tasks_blocked()
 
     assert 0 == len(wire.server) == wire.line.held[KEY]
@@ -400,11 +400,11 @@ async def test_a_key_that_begins_while_the_socket_is_full_is_told_when_there_is_
     await trio.sleep(5)
     assert 1 == wire.server.parked
 
-    def full(fd: int, data: bytes) -> int:
+    def full(sockets: ParkedSockets, fd: int, data: bytes) -> int:
         raise BlockingIOError
 
     with monkeypatch.context() as patched:
-        patched.setattr("vortexd.realtime.fanout.os.write", full)
+        patched.setattr(ParkedSockets, "write", full)
         wire.publish(1, Key("search", "dev", "main"))
     begun = await client.message()
 
@@ -425,9 +425,10 @@ async def test_a_key_that_begins_just_before_a_client_wakes_is_told(autojump_clo
     assert ("config_snapshot", "search") == named(await client.message())
 
 
-async def test_a_drain_says_goodbye_to_each_parked_client_once(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+async def test_a_drain_says_goodbye_to_each_parked_client_once(autojump_clock: MockClock, pair: Pair) -> None:
     async with trio.open_nursery() as nursery:
-        wire = Wire(nursery, socket_stream_pair)
+        wire = Wire(nursery, pair)
         await nursery.start(wire.server.park)
         clients = [await opened(wire) for _ in range(5)]
         told: list[Connection] = []
@@ -446,9 +447,10 @@ async def test_a_drain_says_goodbye_to_each_parked_client_once(autojump_clock: M
     assert len(set(map(id, told))) == len(told) == 5
 
 
-async def test_a_drain_tells_who_is_parked_and_closes_the_lot(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+async def test_a_drain_tells_who_is_parked_and_closes_the_lot(autojump_clock: MockClock, pair: Pair) -> None:
     async with trio.open_nursery() as nursery:
-        wire = Wire(nursery, socket_stream_pair)
+        wire = Wire(nursery, pair)
         await nursery.start(wire.server.park)
         clients = [await opened(wire) for _ in range(20)]
         assert 20 == wire.server.parked
@@ -508,8 +510,7 @@ async def test_R8_who_answered_while_the_process_was_stopped_is_not_taken_for_de
     client = await opened(wire)
     while not isinstance(event := await client.event(), Ping):
         pass
-    assert isinstance(client.stream, trio.SocketStream)
-    os.write(client.stream.socket.fileno(), client.websocket.send(event.response()))
+    put(client.stream, client.websocket.send(event.response()))
     autojump_clock.jump(wire.settings.heartbeat_timeout)
     await trio.sleep(1)
 
@@ -601,11 +602,11 @@ async def test_what_finds_no_room_in_the_socket_is_missed(
     wire = await start(heartbeat_interval=10_000.0)
     client, _ = await everything(wire)
 
-    def full(fd: int, data: bytes) -> int:
+    def full(sockets: ParkedSockets, fd: int, data: bytes) -> int:
         raise BlockingIOError
 
     with monkeypatch.context() as patched:
-        patched.setattr("vortexd.realtime.fanout.os.write", full)
+        patched.setattr(ParkedSockets, "write", full)
         wire.publish(1)
         wire.publish(1, LATE)
         while wire.server.parked:
@@ -689,8 +690,7 @@ async def test_a_round_of_the_loop_wakes_a_few_connections_that_speak_at_once(
 
     monkeypatch.setattr(wire.server, "awaken", noting)
     for client in clients:
-        assert isinstance(client.stream, trio.SocketStream)
-        os.write(client.stream.socket.fileno(), frame(0x81, b'{"type":"ping"}'))
+        put(client.stream, frame(0x81, b'{"type":"ping"}'))
     for client in clients:
         assert "pong" == (await client.message())["type"]
 
@@ -860,4 +860,4 @@ async def test_rights_are_asked_once_for_each_principal_whatever_the_order(
     assert 1 + 3 == asked.count(False)
     assert (3, 3) == (len(awoken), wire.server.parked)
     for parked in awoken:
-        os.close(parked.fd)
+        wire.server._sockets.close(parked.fd)

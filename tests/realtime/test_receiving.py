@@ -58,10 +58,11 @@ class Part:
         self.clients: list[socket.socket] = []
         self.ours: list[socket.socket] = []
         self.first = FakeFirstSubscription()
+        self.sockets = both_sockets.made(name)
         self.receiving = Receiving(
             self.lot,
             self.epoll,
-            both_sockets.made(name),
+            self.sockets,
             self.counters,
             cast(Any, self),
             cast(Any, self.first),
@@ -287,7 +288,7 @@ async def test_the_tasks_write_the_rest_of_an_answer(
             raise BlockingIOError
         return taken
 
-    monkeypatch.setattr("vortexd.realtime.receiving.os.write", write)
+    monkeypatch.setattr(part.sockets, "write", write)
     part.clients[0].send(subscription("*"))
     part.receiving._receive_some()
 
@@ -305,7 +306,7 @@ async def test_a_connection_that_breaks_while_it_subscribes_ends(
     def write(fd: int, data: bytes) -> int:
         raise BrokenPipeError
 
-    monkeypatch.setattr("vortexd.realtime.receiving.os.write", write)
+    monkeypatch.setattr(part.sockets, "write", write)
     part.clients[0].send(subscription("*"))
     part.receiving._receive_some()
 

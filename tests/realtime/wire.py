@@ -1,5 +1,6 @@
 """A real server on streams in memory, and clients that a test controls."""
 
+import os
 import socket
 from collections.abc import Callable
 from random import Random
@@ -9,10 +10,12 @@ import attrs
 import trio
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 
+from tests import tls
 from tests.fakes import KEY, Client, FakeLine, FakeMetrics, timestamp
 from vortexd.auth import ALL_RIGHTS, Authority, Gate
 from vortexd.core.model import Json, Key
 from vortexd.fleet import Fleet
+from vortexd.net.tls_stream import TlsStream
 from vortexd.realtime.server import WebSocketServer
 from vortexd.settings.auth import AuthSettings
 from vortexd.settings.fleet import FleetSettings
@@ -25,7 +28,33 @@ def socket_stream_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
     return tuple(trio.SocketStream(trio.socket.from_stdlib_socket(each)) for each in (ours, theirs))  # type: ignore[return-value]  # these are two
 
 
+def tls_stream_pair() -> tuple[TlsStream, TlsStream]:
+    """A pair after its TLS handshake; the server's end is the first."""
+    pair = tls.pair()
+    return TlsStream(pair[0]), TlsStream(pair[1])
+
+
+def put(stream: trio.abc.Stream, data: bytes) -> None:
+    """Write to a stream without waiting. It has to take all of it."""
+    if isinstance(stream, TlsStream):
+        assert len(data) == stream.write_now(data)
+    else:
+        assert isinstance(stream, trio.SocketStream)
+        assert len(data) == os.write(stream.socket.fileno(), data)
+
+
+def end_sending(stream: trio.abc.Stream) -> None:
+    """Close the sending half of a socket, below TLS."""
+    if isinstance(stream, TlsStream):
+        socket.socket.shutdown(stream.tls_socket, socket.SHUT_WR)
+    else:
+        assert isinstance(stream, trio.SocketStream)
+        stream.socket.shutdown(socket.SHUT_WR)
+
+
 Pair = Callable[[], tuple[trio.abc.Stream, trio.abc.Stream]]
+# Those that can be parked.
+PAIRS: dict[str, Pair] = {"plain": socket_stream_pair, "tls": tls_stream_pair}
 # How often something may be said has tests of its own; the others say what they like.
 UNHURRIED = {"messages_per_second": 100_000, "errors_per_minute": 100_000, "resync_burst": 100_000}
 FIRST: dict[str, Json] = {"number": 0, "padding": "p" * 200}

@@ -6,7 +6,6 @@ is closed and used again while a batch is written.
 """
 
 import errno
-import os
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Protocol
@@ -168,7 +167,7 @@ class FanOut:
             return
         data = frames[0] if len(frames) == 1 else b"".join(frames)
         try:
-            written = os.write(parked.fd, data)
+            written = self._sockets.write(parked.fd, data)
         except BlockingIOError:
             self._lot.wake(parked, missed=[each.key for each in deliveries])
             return

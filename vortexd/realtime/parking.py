@@ -8,7 +8,6 @@ The invariant: a parked client has got complete frames up to `version`. No bytes
 messages is partly read. So a connection loses nothing when it leaves the lot.
 """
 
-import os
 import select
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
@@ -23,10 +22,10 @@ from .fanout import FanOut
 from .first_subscription import FirstSubscription
 from .outgoing import Outgoing
 from .parked import Parked
+from .parked_sockets import ParkedSockets
 from .pings import Pings, Unanswered
 from .receiving import Receiving
 from .reports import Reports
-from .sockets import Sockets
 
 
 class Owner(Protocol):
@@ -59,7 +58,7 @@ class ParkingLot:
         reports: Receives acks.
         first_subscription: Takes the first patterns of a connection.
         timestamp: Returns the current time as RFC 3339, UTC.
-        sockets: Reads from and writes to many sockets.
+        sockets: The sockets of all parked connections.
     """
 
     def __init__(
@@ -69,9 +68,10 @@ class ParkingLot:
         reports: Reports,
         first_subscription: FirstSubscription,
         timestamp: Callable[[], str],
-        sockets: Sockets,
+        sockets: ParkedSockets,
     ) -> None:
         self._owner = owner
+        self._sockets = sockets
         self._epoll = select.epoll()
         self._parked: dict[int, Parked] = {}
         self._outgoing = Outgoing()
@@ -145,7 +145,7 @@ class ParkingLot:
     def end(self, parked: Parked, reason: CloseReason) -> None:
         """See `parked.Lot`."""
         self._leave(parked)
-        os.close(parked.fd)
+        self._sockets.close(parked.fd)
         self._owner.end_parked(parked, reason)
 
     def _leave(self, parked: Parked) -> Sequence[Key]:

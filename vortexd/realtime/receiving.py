@@ -4,7 +4,6 @@ The epoll of the lot reports the sockets that have something to read. If a clien
 ack, the lot wakes its connection.
 """
 
-import os
 import select
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -20,7 +19,7 @@ from .inbound import sole_text
 from .parked import Lot, Parked
 from .reports import Reports
 from .session import Acknowledge, Session, Subscribe
-from .sockets import Sockets, receive
+from .sockets import Sockets
 
 # An ack takes about 60 microseconds and a waking connection about 300, and thousands of acks arrive at once after a change.
 # So only so many connections that have sent something else than a pong are handled before other tasks run.
@@ -123,7 +122,7 @@ class Receiving:
 
     def receive(self, parked: Parked) -> None:
         """Receive from one connection, and handle what it has sent."""
-        data = receive(parked.fd)
+        data = self._sockets.receive(parked.fd)
         if data is None:
             return
         if parked.pinged is not None and is_pong(data):
@@ -178,7 +177,7 @@ class Receiving:
         self._counters.message_received(Subscribe.kind)
         self._note_life(parked)
         try:
-            written = os.write(parked.fd, begun.data)
+            written = self._sockets.write(parked.fd, begun.data)
         except BlockingIOError:
             written = 0
         except OSError:

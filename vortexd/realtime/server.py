@@ -26,8 +26,9 @@ from ..core.errors import RemoteError
 from ..core.model import Key
 from ..core.patterns import Pattern
 from ..fleet import Fleet, Instance
-from ..net.head import Head
+from ..net.head import Head, Stream
 from ..net.proxies import Sender
+from ..net.tls_stream import TlsStream
 from ..pipeline.broadcast import Delivery, Subscriber
 from ..pipeline.registry import Registry
 from ..protocol.close import CloseReason
@@ -44,6 +45,7 @@ from .groups import Groups
 from .handshake import Opening, Refusal
 from .opener import Keys, Opener
 from .parked import Parked, SharedSubscriptions, Subscriptions
+from .parked_sockets import PARKABLE, ParkedSockets
 from .parking import ParkingLot
 from .quota import PatternQuota, TooManyPatterns, owner_of
 from .reports import Reports
@@ -133,7 +135,7 @@ class WebSocketServer:
         self._turns = FairQueue(_MESSAGES_AT_ONCE)
         self._reports = Reports(fleet or Fleet(FleetSettings(), keys.version_of), counters, gate.now)
         self._opener = Opener(keys, settings, gate, connections_per_token, self._reports.now)
-        self._sockets = choose_sockets() if sockets is None else sockets
+        self._sockets = ParkedSockets(choose_sockets() if sockets is None else sockets)
         first_subscription = FirstSubscription(
             keys, self._quota, self._subscriptions, self._versions, self._add_patterns, timestamp
         )
@@ -272,26 +274,26 @@ class WebSocketServer:
         """Serve a connection whose key is held, and release the key at the end. Returns whether it was parked."""
         log.debug("connection opening", key=str(client.key), principal=client.admission.name)
         first = None
-        if isinstance(stream, trio.SocketStream) and self._can_park(client) and not opening.is_ahead:
+        if isinstance(stream, PARKABLE) and self._can_park(client) and not (opening.is_ahead or _has_unread(stream)):
             try:
                 first = await self._first_state(client)
             except BaseException:
                 self._keys.release(client.key)
                 raise
         # No await may come before the registration. So each later change is either in the first state or delivered after it.
-        if first is not None and isinstance(stream, trio.SocketStream) and self._can_park(client):
+        if first is not None and isinstance(stream, PARKABLE) and self._can_park(client):
             delivery, frame = first
             version = delivery.new_version
             whole = client.answer + client.greeting(delivery, self._timestamp()) + frame
             # Write the response and the first state at once, without tasks. Tasks would fragment the heap.
             written = _write_now(stream, whole)
-            if written:
+            if written is not None:
                 self._counters.sent(delivery.kind)
             if written == len(whole):
-                parked = self._park(stream.socket.detach(), client, version, self._first_ping(client))
+                parked = self._park(self._sockets.take(stream), client, version, self._first_ping(client))
                 self._begin(parked, client)
                 return True
-            if written:
+            if written is not None:
                 connection = self._connection(stream, opening.websocket, attrs.evolve(client, hello=None))
                 connection.resume(
                     QuietChain(client.key, version), (), self._first_ping(client), None, b"", whole[written:]
@@ -340,7 +342,7 @@ class WebSocketServer:
             self._timestamp,
             self._random,
         )
-        if client.settings.parks and isinstance(stream, trio.SocketStream):
+        if client.settings.parks and isinstance(stream, PARKABLE):
             made.may_park()
         return made
 
@@ -361,7 +363,7 @@ class WebSocketServer:
                 if reason is not None:
                     return False
                 reason = CloseReason.INTERNAL
-                if self._can_park(client) and isinstance(stream, trio.SocketStream):
+                if self._can_park(client) and isinstance(stream, PARKABLE):
                     # No await may come between the end of its tasks and this.
                     del self._awake[connection]
                     patterns, more = connection.patterns, None
@@ -369,7 +371,7 @@ class WebSocketServer:
                     if patterns:
                         more = self._subscriptions.get(patterns, client.owner)
                         has = self._versions.get(client.key, more.patterns, connection.versions)
-                    parked = self._park(stream.socket.detach(), client, has, connection.next_ping, more)
+                    parked = self._park(self._sockets.take(stream), client, has, connection.next_ping, more)
                     self._hand_over(connection, parked, client.key, patterns)
                     return True
                 connection.may_not_park()
@@ -446,7 +448,7 @@ class WebSocketServer:
     def awaken(self, parked: Parked, received: bytes, unsent: bytes, missed: Iterable[Key]) -> Connection:
         """See `parking.Owner`."""
         assert self._lot.nursery is not None  # no connection is parked if the lot is closed
-        stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=parked.fd)))
+        stream = self._sockets.give_back(parked.fd)
         deflate: list[Extension] = []
         if parked.window_bits is not None:
             deflate.append(Deflate(parked.settings.message_bytes, parked.window_bits))
@@ -468,7 +470,7 @@ class WebSocketServer:
         self._lot.nursery.start_soon(self._run_again, woken, stream, client)
         return woken
 
-    async def _run_again(self, woken: Connection, stream: trio.SocketStream, client: Client) -> None:
+    async def _run_again(self, woken: Connection, stream: Stream, client: Client) -> None:
         """Run a woken connection in its own task. Unexpected errors end here: they are logged and end the connection."""
         is_parked = False
         instance = client.instance
@@ -540,9 +542,20 @@ class WebSocketServer:
         self._lot.shut()
 
 
-def _write_now(stream: trio.SocketStream, data: bytes) -> int:
-    """Write as many bytes as the socket accepts at once. Errors are reported to the task that later waits on the socket."""
+def _write_now(stream: Stream, data: bytes) -> int | None:
+    """Write as many bytes as the socket accepts at once.
+
+    Returns None if nothing has been written. If that is because of an error, the task that later waits on the socket gets
+    the error. A TLS stream without room returns 0, because it keeps a part of the data; see `TlsStream.write_now`.
+    """
     try:
+        if isinstance(stream, TlsStream):
+            return stream.write_now(data)
         return os.write(stream.socket.fileno(), data)
-    except OSError:
-        return 0
+    except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+        return None
+
+
+def _has_unread(stream: Stream) -> bool:
+    """Whether a TLS stream has bytes of which its socket doesn't tell."""
+    return isinstance(stream, TlsStream) and stream.has_unread

@@ -7,6 +7,7 @@ by index. The caller must not close any of the descriptors during the call, so i
 
 import errno
 import os
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Protocol
 
@@ -36,6 +37,19 @@ class Sockets(Protocol):
         """
         ...
 
+    def write(self, descriptor: int, data: bytes, /) -> int:
+        """Write to one socket, and return the number of bytes that it took.
+
+        Raises:
+            BlockingIOError: The socket has no room, and nothing was written.
+            OSError: The connection is broken.
+        """
+        ...
+
+    def receive(self, descriptor: int, /) -> bytes | None:
+        """Receive from one socket. Returns None if there is nothing to read, and empty data if the connection has ended."""
+        ...
+
     def receive_pongs(self, descriptors: list[int], most: int) -> tuple[int, int, list[tuple[int, bytes | None]]]:
         """Receive from at most `MOST` sockets, from which pongs are expected.
 
@@ -55,32 +69,21 @@ class PythonSockets:
 
     name = name_of(None)
 
+    def write(self, descriptor: int, data: bytes, /) -> int:
+        """See `Sockets`."""
+        return os.write(descriptor, data)
+
+    def receive(self, descriptor: int, /) -> bytes | None:
+        """See `Sockets`."""
+        return receive(descriptor)
+
     def write_all(self, descriptors: list[int], frame: bytes) -> list[tuple[int, int]]:
         """See `Sockets`."""
-        exceptions = []
-        size, write = len(frame), os.write
-        for index, descriptor in enumerate(descriptors):
-            try:
-                written = write(descriptor, frame)
-            except OSError as error:
-                written = -(error.errno or errno.EIO)
-            if written != size:
-                exceptions.append((index, written))
-        return exceptions
+        return write_each(os.write, descriptors, frame)
 
     def receive_pongs(self, descriptors: list[int], most: int) -> tuple[int, int, list[tuple[int, bytes | None]]]:
         """See `Sockets`."""
-        exceptions: list[tuple[int, bytes | None]] = []
-        taken = size = others = 0
-        while taken < len(descriptors) and others < most:
-            data = receive(descriptors[taken])
-            if data is not None and is_pong(data):
-                size += len(data)
-            else:
-                exceptions.append((taken, data))
-                others += data is not None
-            taken += 1
-        return taken, size, exceptions
+        return receive_each(receive, descriptors, most)
 
 
 class NativeSockets:
@@ -95,6 +98,14 @@ class NativeSockets:
         self.write_all = module.write_all
         self.receive_pongs = module.receive_pongs
 
+    def write(self, descriptor: int, data: bytes, /) -> int:
+        """See `Sockets`."""
+        return os.write(descriptor, data)
+
+    def receive(self, descriptor: int, /) -> bytes | None:
+        """See `Sockets`."""
+        return receive(descriptor)
+
 
 def receive(descriptor: int) -> bytes | None:
     """Receive from one socket. Returns None if there is nothing to read, and empty data if the connection has ended."""
@@ -104,6 +115,37 @@ def receive(descriptor: int) -> bytes | None:
         return None
     except OSError:
         return b""
+
+
+def write_each(write: Callable[[int, bytes], int], descriptors: Iterable[int], frame: bytes) -> list[tuple[int, int]]:
+    """Write a frame to sockets, one after the other; see `Sockets.write_all`."""
+    exceptions = []
+    size = len(frame)
+    for index, descriptor in enumerate(descriptors):
+        try:
+            written = write(descriptor, frame)
+        except OSError as error:
+            written = -(error.errno or errno.EIO)
+        if written != size:
+            exceptions.append((index, written))
+    return exceptions
+
+
+def receive_each(
+    receive: Callable[[int], bytes | None], descriptors: Sequence[int], most: int
+) -> tuple[int, int, list[tuple[int, bytes | None]]]:
+    """Receive from sockets, one after the other; see `Sockets.receive_pongs`."""
+    exceptions: list[tuple[int, bytes | None]] = []
+    taken = size = others = 0
+    while taken < len(descriptors) and others < most:
+        data = receive(descriptors[taken])
+        if data is not None and is_pong(data):
+            size += len(data)
+        else:
+            exceptions.append((taken, data))
+            others += data is not None
+        taken += 1
+    return taken, size, exceptions
 
 
 def choose_sockets() -> Sockets:
