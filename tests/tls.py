@@ -33,6 +33,9 @@ def pair() -> tuple[ssl.SSLSocket, ssl.SSLSocket]:
         for end in (there, here):
             with contextlib.suppress(ssl.SSLWantReadError):
                 end.do_handshake()
+    # Read the ticket, so that nothing is on its way.
+    with contextlib.suppress(ssl.SSLWantReadError):
+        there.recv(1)
     return here, there
 
 
@@ -99,4 +102,6 @@ def with_peer(
         theirs.sendall(peer.shake())
         with contextlib.suppress(ssl.SSLWantReadError):
             here.do_handshake()
+    # Read the ticket, so that nothing is on its way.
+    peer.decrypt()
     return here, peer

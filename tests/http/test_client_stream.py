@@ -1,14 +1,17 @@
 """The stream of an HTTP/1.1 connection: each wait for the client has a deadline."""
 
 import socket
+import ssl
 
 import pytest
 import trio
 from trio.testing import MemoryReceiveStream, MemorySendStream, MockClock, lockstep_stream_pair, memory_stream_pair
 
+from tests import tls
 from vortexd.http.client_stream import ClientStream
 from vortexd.net.outgoing import Outgoing
 from vortexd.net.places import Standing
+from vortexd.net.tls_stream import TlsStream
 from vortexd.settings.server import ServerSettings
 
 SETTINGS = ServerSettings(request_timeout=30, keep_alive_timeout=60, write_timeout=10)
@@ -306,16 +309,15 @@ async def test_a_socket_that_is_closed_while_it_is_waited_for_ends_the_wait() ->
                 await ours.receive(is_partly=False)
 
 
+@pytest.mark.parametrize("has_tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("size", [10, 60_000, 1_000_000])
-async def test_what_the_kernel_does_not_take_at_once_follows(size: int) -> None:
-    ours, theirs = socket.socketpair()
+async def test_what_the_kernel_does_not_take_at_once_follows(size: int, has_tls: bool) -> None:
+    ours, theirs = tls.pair() if has_tls else socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
-    sending = ClientStream(
-        trio.SocketStream(trio.socket.from_stdlib_socket(ours)), b"", SETTINGS, Outgoing(), Standing()
-    )
+    sending = ClientStream(to_stream(ours), b"", SETTINGS, Outgoing(), Standing())
     data = bytes(number % 251 for number in range(size))
     received = b""
-    reading = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+    reading = to_stream(theirs)
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sending.send_all, data)
@@ -324,6 +326,53 @@ async def test_what_the_kernel_does_not_take_at_once_follows(size: int) -> None:
     assert data == received
     sending.close()
     await reading.aclose()
+
+
+def to_stream(made: socket.socket) -> trio.SocketStream | TlsStream:
+    return (
+        TlsStream(made) if isinstance(made, ssl.SSLSocket) else trio.SocketStream(trio.socket.from_stdlib_socket(made))
+    )
+
+
+def encrypted() -> tuple[ClientStream, tls.Peer]:
+    ours, peer = tls.with_peer()
+    return ClientStream(TlsStream(ours), b"", SETTINGS, Outgoing(), Standing()), peer
+
+
+async def test_tls_is_written_and_read_like_a_plain_socket(autojump_clock: MockClock) -> None:
+    ours, peer = encrypted()
+    peer.socket.send(peer.encrypt(b"request"))
+    assert b"request" == await ours.receive(is_partly=False)
+    await ours.send_all(b"response")
+    assert (b"response", False) == peer.decrypt()
+    ours.close()
+    assert b"" == peer.socket.recv(1)
+    with pytest.raises(trio.ClosedResourceError):
+        await ours.receive(is_partly=False)
+    with pytest.raises(trio.ClosedResourceError):
+        await ours.send_all(b"x")
+    peer.socket.close()
+
+
+async def test_a_tls_client_that_does_not_read_is_cut_off(autojump_clock: MockClock) -> None:
+    ours, peer = encrypted()
+    with pytest.raises(trio.BrokenResourceError):
+        await ours.send_all(b"x" * 10_000_000)
+
+    assert 10 == trio.current_time()
+    received, is_ended = peer.decrypt()
+    assert {*received} == {ord("x")}
+    # An alert would say that this is all.
+    assert not is_ended
+    peer.socket.close()
+
+
+async def test_a_tls_client_that_has_gone_is_broken_for_writing(autojump_clock: MockClock) -> None:
+    ours, peer = encrypted()
+    peer.socket.close()
+    with pytest.raises(trio.BrokenResourceError):
+        await ours.send_all(b"x")
+    ours.close()
 
 
 async def test_a_socket_whose_client_does_not_read_is_cut_off(autojump_clock: MockClock) -> None:

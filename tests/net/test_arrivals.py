@@ -9,8 +9,10 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests import tls
 from vortexd.net.arrivals import Arrival, Arrivals, peek
 from vortexd.net.first_bytes import Verdict
+from vortexd.net.tls_stream import TlsStream
 
 VERDICTS = {b"w": Verdict.WHOLE, b"p": Verdict.PARTLY, b"u": Verdict.URGENT}
 
@@ -518,6 +520,38 @@ async def test_closing_a_connection_tells_its_task(autojump_clock: MockClock, ha
 
         await wait_all_tasks_blocked()
         arrival.close()
+
+
+async def test_a_tls_connection_is_quiet_where_no_byte_is_left_even_of_a_record(autojump_clock: MockClock) -> None:
+    ours, peer = tls.with_peer()
+    arrival = Arrival(ours, "a", 1, True, None, 0, 0, stream=TlsStream(ours))
+    assert arrival.is_quiet()
+
+    peer.socket.send(peer.encrypt(b"data")[:1])
+    assert not arrival.is_quiet()
+    # The byte is still there.
+    assert not arrival.is_quiet()
+    arrival.close()
+    assert arrival.is_quiet()
+    peer.socket.close()
+
+
+async def test_closing_a_tls_connection_tells_its_task(autojump_clock: MockClock) -> None:
+    ours, peer = tls.with_peer()
+    stream = TlsStream(ours)
+    arrival = Arrival(ours, "a", 1, True, None, 0, 0, stream=stream)
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def receive() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await stream.receive_some(1)
+
+        await wait_all_tasks_blocked()
+        arrival.close()
+
+    assert b"" == peer.socket.recv(1)
+    peer.socket.close()
 
 
 @pytest.mark.parametrize(

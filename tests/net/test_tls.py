@@ -31,6 +31,15 @@ def test_the_oldest_version_is_the_one_set(tmp_path: Path, text: str, version: s
     assert version == context.minimum_version
 
 
+def test_a_client_gets_one_ticket_and_does_not_renegotiate(tmp_path: Path) -> None:
+    certificate, key = make(tmp_path)
+    context = load_context(TlsSettings(str(certificate), str(key)), {})
+
+    assert context is not None
+    assert 1 == context.num_tickets
+    assert ssl.OP_NO_RENEGOTIATION & context.options
+
+
 def test_one_file_may_hold_both(tmp_path: Path) -> None:
     certificate, key = make(tmp_path)
     both = tmp_path / "both.pem"

@@ -1,4 +1,7 @@
+import contextlib
+import os
 import re
+import socket
 from collections.abc import AsyncIterator
 from random import Random
 
@@ -9,17 +12,20 @@ import wsproto.events
 from structlog.testing import capture_logs
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
+from tests import tls
 from tests.fakes import KEY, Client, FakeLine, FakeMetrics, StreamSpy, open_gate, timestamp
 from vortexd.auth import Authority, Gate
 from vortexd.auth.tokens import Tokens
 from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.core.model import Config, Key
+from vortexd.net.tls_stream import TlsStream
+from vortexd.realtime.parked_sockets import PARKABLE
 from vortexd.realtime.server import WebSocketServer
 from vortexd.settings.auth import AuthSettings
 from vortexd.settings.realtime import RealtimeSettings
 
 from .test_subscriptions import TOKEN, authority
-from .wire import Wire
+from .wire import PAIRS, Wire, frame
 
 
 @pytest.fixture
@@ -439,3 +445,124 @@ async def test_other_settings_are_for_connections_to_come(autojump_clock: MockCl
 
     assert "ping" == ping["type"]
     assert took <= 1.0 < trio.current_time() - began
+
+
+# The first write, without tasks.
+
+
+@attrs.define
+class Lone:
+    """One connection on sockets, which the server may park at once."""
+
+    wire: Wire
+    ours: trio.SocketStream | TlsStream
+    theirs: trio.SocketStream | TlsStream
+
+    def below(self, stream: trio.SocketStream | TlsStream) -> socket.socket:
+        """The plain socket of one end."""
+        return socket.socket(
+            fileno=os.dup((stream.tls_socket if isinstance(stream, TlsStream) else stream.socket).fileno())
+        )
+
+    def connect(self) -> Client:
+        return self.wire.connect(pair=lambda: (self.ours, self.theirs))
+
+
+@pytest.fixture(params=PAIRS)
+async def lone(request: pytest.FixtureRequest, nursery_of_peers: trio.Nursery) -> AsyncIterator[Lone]:
+    ours, theirs = PAIRS[request.param]()
+    wire = Wire(nursery_of_peers, park_after=0.0)
+    await nursery_of_peers.start(wire.server.park)
+    assert isinstance(ours, PARKABLE)
+    assert isinstance(theirs, PARKABLE)
+    yield Lone(wire, ours, theirs)
+    await trio.aclose_forcefully(theirs)
+
+
+async def test_a_client_without_room_gets_its_first_state_once_there_is_some(
+    autojump_clock: MockClock, lone: Lone
+) -> None:
+    count = 0
+    with lone.below(lone.ours) as ours, contextlib.suppress(BlockingIOError):
+        while True:
+            count += ours.send(b"x" * 4_096, socket.MSG_DONTWAIT)
+    client = lone.connect()
+    await wait_all_tasks_blocked()
+    assert (1, 0) == (len(lone.wire.server), lone.wire.server.parked)
+    with lone.below(lone.theirs) as theirs:
+        while count:
+            count -= len(theirs.recv(count, socket.MSG_DONTWAIT))
+    await client.opened()
+
+    assert "config_snapshot" == (await client.message())["type"]
+    await trio.sleep(5)
+    assert (1, 1) == (lone.wire.metrics.counts["sent config_snapshot"], lone.wire.server.parked)
+    lone.wire.publish(1)
+    assert "config_change" == (await client.message())["type"]
+
+
+async def test_a_first_state_that_has_room_in_part_is_written_whole(autojump_clock: MockClock, lone: Lone) -> None:
+    """A plain socket takes a part of it, and OpenSSL whole records."""
+    lone.wire.line.publish({"filler": "f" * 2_000_000}, KEY)
+    client = lone.connect()
+    await wait_all_tasks_blocked()
+    assert (1, 0) == (len(lone.wire.server), lone.wire.server.parked)
+    await client.opened()
+    first = await client.message()
+
+    assert ("config_snapshot", 2_000_000) == (first["type"], len(first["config"]["filler"]))
+    await trio.sleep(5)
+    assert (1, 1) == (lone.wire.metrics.counts["sent config_snapshot"], lone.wire.server.parked)
+
+
+async def test_a_client_that_has_gone_before_its_first_state_is_lost(autojump_clock: MockClock, lone: Lone) -> None:
+    client = lone.connect()
+    await trio.aclose_forcefully(client.stream)
+    await trio.sleep(5)
+
+    assert 0 == len(lone.wire.server) == lone.wire.line.held[KEY]
+    assert 1 == lone.wire.metrics.counts["connection_closed lost"]
+
+
+async def test_bytes_inside_openssl_are_handled_though_the_socket_has_none(
+    autojump_clock: MockClock, lone: Lone
+) -> None:
+    await lone.theirs.send_all(b"h" + frame(0x89, b"behind the head"))
+    if isinstance(lone.ours, TlsStream):
+        await lone.ours.receive_some(1)
+        assert lone.ours.has_unread
+    else:
+        await lone.ours.receive_some(1)
+    client = lone.connect()
+    await client.opened()
+    while not isinstance(event := await client.event(), wsproto.events.Pong):
+        pass
+
+    assert b"behind the head" == event.payload
+    await trio.sleep(5)
+    assert 1 == lone.wire.server.parked
+
+
+async def test_a_record_that_comes_in_pieces_wakes_a_parked_connection_only_when_it_is_whole(
+    autojump_clock: MockClock, nursery_of_peers: trio.Nursery
+) -> None:
+    wire = Wire(nursery_of_peers, park_after=0.0)
+    await nursery_of_peers.start(wire.server.park)
+    ours, peer = tls.with_peer()
+    nursery_of_peers.start_soon(wire.server.serve, TlsStream(ours), request(), "/ws/orders/dev")
+    await wait_all_tasks_blocked()
+    assert b"config_snapshot" in peer.decrypt()[0]
+    for byte in peer.encrypt(frame(0x89, b"hello")):
+        assert b"" == peer.decrypt()[0]
+        peer.socket.send(bytes([byte]))
+        await wait_all_tasks_blocked()
+    assert b"\x8a\x05hello" == peer.decrypt()[0]
+    await trio.sleep(5)
+    assert 1 == wire.server.parked
+
+    # Half of a record, and no more.
+    peer.socket.send(peer.encrypt(frame(0x89, b"again"))[:-1])
+    peer.socket.close()
+    await trio.sleep(5)
+    assert 0 == len(wire.server)
+    assert 1 == wire.metrics.counts["connection_closed lost"]
