@@ -367,11 +367,10 @@ async def test_rights_that_are_lost_end_patterns_that_were_taken_without_tasks(
 async def test_what_the_socket_does_not_take_is_written_by_the_tasks(
     autojump_clock: MockClock, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    real = ParkedSockets.write
     for taken in (0, 1, 150):
         wire = await start()
         client = await opened(wire)
-
-        real = ParkedSockets.write
 
         def write(sockets: ParkedSockets, fd: int, data: bytes, taken: int = taken) -> int:
             if not taken:
@@ -421,7 +420,7 @@ async def test_a_subscription_is_a_sign_of_life(autojump_clock: MockClock, start
 
 async def compressing(wire: Wire) -> Client:
     """A parked client that compresses."""
-    ours, theirs = socket_stream_pair()
+    ours, theirs = wire.pair()
     client = Client(theirs)
     wire.clients.append(client)
     wire.nursery.start_soon(wire.server.serve, ours, client.head(extensions=[PerMessageDeflate()]), client.target)
