@@ -1,17 +1,21 @@
-"""The cost of one idle TLS connection, compared with the memory that OpenSSL alone keeps for one.
+"""The cost of TLS: the memory of an idle connection, and the processor time of a handshake and of a message, beside OpenSSL alone.
 
-python -m tests.bench tls
+python -m tests.bench tls [--clients 500] [--rounds 5]
 """
 
 import argparse
+import contextlib
 import gc
 import multiprocessing
 import socket
 import ssl
+import statistics
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+
+import attrs
 
 from ..certificates import make
 from ..system.process import Server, private_bytes
@@ -35,38 +39,85 @@ REQUEST = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--clients", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--changes", type=int, default=10, help="of the document, each sent to all clients")
+
+
+@attrs.frozen
+class _Figures:
+    """The bytes of an idle connection, the processor time of a handshake, and that of a message, in microseconds."""
+
+    memory: float
+    handshake: float
+    message: float
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the benchmark."""
+    ours: list[_Figures] = []
+    memory: list[float] = []
+    handshakes: list[float] = []
     with tempfile.TemporaryDirectory() as directory:
-        source = Path(directory) / "config"
-        source.mkdir()
-        write(source, 0)
         certificate, key = make(Path(directory))
-        text = SETTINGS.format(certificate=certificate, key=key, source=source)
-        with Server(source, settings=text) as server:
-            context = ssl.create_default_context(cafile=str(certificate))
-            first = [connect(server.port, context) for _ in range(50)]
-            before = server.private_bytes()
-            others = [connect(server.port, context) for _ in range(arguments.clients)]
-            time.sleep(2)
-            ours = (server.private_bytes() - before) / arguments.clients
-            for each in (*first, *others):
-                each.close()
-            server.stop()
-        floor = openssl(certificate, key, arguments.clients)
-        print(f"private memory of an idle TLS connection: {ours:,.0f} B; of that OpenSSL's own: {floor:,.0f} B")
+        for _ in range(arguments.rounds):
+            ours.append(measure(Path(directory), certificate, key, arguments.clients, arguments.changes))
+            memory.append(openssl(certificate, key, arguments.clients))
+            handshakes.append(handshake_of_openssl(certificate, key))
+    report("private memory of an idle connection, in bytes", [each.memory for each in ours], memory)
+    report("processor time of a handshake, in microseconds", [each.handshake for each in ours], handshakes)
+    report("processor time of a message, in microseconds", [each.message for each in ours], [])
+
+
+def report(name: str, ours: list[float], openssl: list[float]) -> None:
+    """Print the medians with the ranges."""
+    print(f"{name}: {statistics.median(ours):,.0f} ({min(ours):,.0f} to {max(ours):,.0f})")
+    if openssl:
+        print(f"    OpenSSL alone: {statistics.median(openssl):,.0f} ({min(openssl):,.0f} to {max(openssl):,.0f})")
+
+
+def measure(directory: Path, certificate: Path, key: Path, count: int, changes: int) -> _Figures:
+    """Measure one server."""
+    source = directory / "config"
+    source.mkdir(exist_ok=True)
+    write(source, 0)
+    text = SETTINGS.format(certificate=certificate, key=key, source=source)
+    with Server(source, settings=text) as server:
+        context = ssl.create_default_context(cafile=str(certificate))
+        clients = [connect(server.port, context) for _ in range(50)]
+        time.sleep(1)
+        before, cpu = server.private_bytes(), server.cpu_nanoseconds()
+        clients += [connect(server.port, context) for _ in range(count)]
+        cpu = server.cpu_nanoseconds() - cpu
+        time.sleep(2)
+        memory = (server.private_bytes() - before) / count
+        writing = server.cpu_nanoseconds()
+        for number in range(1, changes + 1):
+            write(source, number)
+            for each in clients:
+                receive(each, b'"new_version"')
+        writing = server.cpu_nanoseconds() - writing
+        for each in clients:
+            each.close()
+        server.stop()
+    return _Figures(memory, cpu / count / 1e3, writing / len(clients) / max(changes, 1) / 1e3)
 
 
 def connect(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
     """Return a client that has received its first message."""
     client = context.wrap_socket(socket.create_connection(("127.0.0.1", port), 20), server_hostname="localhost")
     client.sendall(REQUEST)
-    data = b""
-    while b'"type":"' not in data:
-        data += client.recv(65_536)
+    receive(client, b'"type":')
     return client
+
+
+def receive(client: ssl.SSLSocket, text: bytes) -> None:
+    """Receive until a text has come. The rest of what has come isn't needed."""
+    data = b""
+    while text not in data:
+        part = client.recv(65_536)
+        if not part:
+            raise ConnectionError("the server closed the connection")
+        data += part
 
 
 def openssl(certificate: Path, key: Path, count: int) -> float:
@@ -91,15 +142,33 @@ def measure_openssl(certificate: Path, key: Path, count: int) -> float:
     return (private_bytes("self") - before) / count
 
 
-def shake(context: ssl.SSLContext, peer: ssl.SSLContext) -> tuple[object, ...]:
-    """Return the server's end of a handshake, and drop the client's end."""
+def handshake_of_openssl(certificate: Path, key: Path, count: int = 200) -> float:
+    """Return the processor time that the server's end of a handshake takes in memory, in microseconds."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    peer = ssl.create_default_context(cafile=str(certificate))
+    times: list[float] = []
+    for _ in range(count):
+        times.append(0.0)
+        shake(context, peer, times)
+    return statistics.median(times)
+
+
+def shake(context: ssl.SSLContext, peer: ssl.SSLContext, times: list[float] | None = None) -> tuple[object, ...]:
+    """Return the server's end of a handshake, and drop the client's end.
+
+    Args:
+        times: The processor time of the server's end, in microseconds, is added to the last of these.
+    """
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = context.wrap_bio(to_server, to_client, server_side=True)
     client = peer.wrap_bio(to_client, to_server, server_hostname="localhost")
     for _ in range(3):
-        for end in (client, server):
-            try:
-                end.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        began = time.thread_time_ns()
+        with contextlib.suppress(ssl.SSLWantReadError):
+            server.do_handshake()
+        if times is not None:
+            times[-1] += (time.thread_time_ns() - began) / 1e3
     return server, to_server, to_client
