@@ -548,6 +548,9 @@ class Script:
     def send(self, data: memoryview) -> Any:
         return self._next("send")
 
+    def unwrap(self) -> Any:
+        return self._next("unwrap")
+
 
 WANTS_WRITE, WANTS_READ = ssl.SSLWantWriteError, ssl.SSLWantReadError
 
@@ -656,6 +659,32 @@ async def test_a_task_that_waits_behind_another_one_learns_that_the_stream_is_cl
         stream.close()
 
     assert {"receiver", "sender"} == {*ended}
+
+
+@pytest.mark.parametrize("error", [OSError(), ssl.SSLError(), ssl.SSLZeroReturnError()])
+async def test_after_an_error_openssl_is_not_asked_for_an_alert(
+    sockets: tuple[socket.socket, socket.socket], error: OSError
+) -> None:
+    script = Script(sockets[0], recv=[error])
+    stream = TlsStream(cast(Any, script))
+    with pytest.raises(trio.BrokenResourceError) as caught:
+        await stream.receive_some()
+    await stream.aclose()
+
+    assert error is caught.value.__cause__
+    assert ["recv"] == script.calls
+    assert -1 == sockets[0].fileno()
+
+
+@pytest.mark.parametrize("error", [WANTS_READ(), WANTS_WRITE(), OSError(), ValueError()])
+async def test_an_alert_that_fails_does_not_keep_a_stream_from_closing(
+    sockets: tuple[socket.socket, socket.socket], error: Exception
+) -> None:
+    script = Script(sockets[0], unwrap=[error])
+    await TlsStream(cast(Any, script)).aclose()
+
+    assert ["unwrap"] == script.calls
+    assert -1 == sockets[0].fileno()
 
 
 @pytest.mark.parametrize("wants", [WANTS_READ, WANTS_WRITE])

@@ -166,8 +166,8 @@ class TlsStream(trio.abc.Stream):
         """Close the connection. Tell the peer by an alert, if the socket takes it at once. See `trio.abc.AsyncResource`."""
         try:
             await trio.lowlevel.checkpoint()
-            if self._socket is not None and not self._is_broken and "send" not in self._busy:
-                # The peer's alert isn't awaited.
+            if self._socket is not None and not self._is_broken:
+                # The peer's alert isn't awaited. If a record is partly written, OpenSSL sends no alert.
                 with contextlib.suppress(OSError, ValueError):
                     self._socket.unwrap()
         finally:
