@@ -4,6 +4,7 @@ import re
 import socket
 from collections.abc import AsyncIterator
 from random import Random
+from typing import NoReturn
 
 import attrs
 import pytest
@@ -468,10 +469,13 @@ class Lone:
         return self.wire.connect(pair=lambda: (self.ours, self.theirs))
 
 
-@pytest.fixture(params=PAIRS)
+@pytest.fixture(params=[("plain", False), ("tls", False), ("tls", True)], ids=["plain", "tls", "tls of a key in use"])
 async def lone(request: pytest.FixtureRequest, nursery_of_peers: trio.Nursery) -> AsyncIterator[Lone]:
-    ours, theirs = PAIRS[request.param]()
+    kind, is_in_use = request.param
+    ours, theirs = PAIRS[kind]()
     wire = Wire(nursery_of_peers, park_after=0.0)
+    if is_in_use:
+        wire.line.hold(KEY)
     await nursery_of_peers.start(wire.server.park)
     assert isinstance(ours, PARKABLE)
     assert isinstance(theirs, PARKABLE)
@@ -516,11 +520,12 @@ async def test_a_first_state_that_has_room_in_part_is_written_whole(autojump_clo
 
 
 async def test_a_client_that_has_gone_before_its_first_state_is_lost(autojump_clock: MockClock, lone: Lone) -> None:
+    held = lone.wire.line.held[KEY]
     client = lone.connect()
     await trio.aclose_forcefully(client.stream)
     await trio.sleep(5)
 
-    assert 0 == len(lone.wire.server) == lone.wire.line.held[KEY]
+    assert (0, held) == (len(lone.wire.server), lone.wire.line.held[KEY])
     assert 1 == lone.wire.metrics.counts["connection_closed lost"]
 
 
@@ -566,3 +571,49 @@ async def test_a_record_that_comes_in_pieces_wakes_a_parked_connection_only_when
     await trio.sleep(5)
     assert 0 == len(wire.server)
     assert 1 == wire.metrics.counts["connection_closed lost"]
+
+
+async def test_a_tls_client_of_a_key_in_use_is_answered_without_waiting(
+    autojump_clock: MockClock, nursery_of_peers: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = Wire(nursery_of_peers, PAIRS["tls"], park_after=0.0)
+    await nursery_of_peers.start(wire.server.park)
+    first = await wire.open()
+    before = await first.message()
+    await wait_all_tasks_blocked()
+
+    async def never(*_: object) -> NoReturn:
+        raise AssertionError
+
+    monkeypatch.setattr(wire.server._opener, "open", never)
+    second = await wire.open()
+    await wait_all_tasks_blocked()
+    message = await second.message()
+
+    assert before["config"] == message["config"]
+    assert (2, 2, 2) == (wire.server.parked, wire.line.held[KEY], wire.metrics.counts["sent config_snapshot"])
+    for client in (first, second):
+        await trio.aclose_forcefully(client.stream)
+    await wait_all_tasks_blocked()
+    assert 0 == wire.server.parked == wire.line.held[KEY]
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+async def test_a_large_first_state_of_a_key_in_use_is_written_whole_over_tls(
+    autojump_clock: MockClock, nursery_of_peers: trio.Nursery, has_room: bool
+) -> None:
+    wire = Wire(nursery_of_peers, PAIRS["tls"], park_after=0.0)
+    await nursery_of_peers.start(wire.server.park)
+    wire.line.publish({"filler": "f" * (2_000_000 if not has_room else 20_000)}, KEY)
+    await (await wire.open()).message()
+    await trio.sleep(5)
+    client = wire.connect()
+    await wait_all_tasks_blocked()
+    assert (2, 2 if has_room else 1) == (len(wire.server), wire.server.parked)
+    await client.opened()
+
+    assert "config_snapshot" == (await client.message())["type"]
+    await trio.sleep(5)
+    assert (2, 2) == (wire.server.parked, wire.metrics.counts["sent config_snapshot"])
+    for each in wire.clients:
+        await trio.aclose_forcefully(each.stream)

@@ -201,9 +201,12 @@ class WebSocketServer:
         Returns:
             Whether the connection was parked. If so, it continues without this task. If not, the stream is closed.
         """
+        connection_id = connection_id or str(uuid4())
         async with stream:
+            if isinstance(stream, TlsStream) and self._serve_tls_now(stream, head, connection_id, sender):
+                return True
             try:
-                opening, client = await self._opener.open(head, target, connection_id or str(uuid4()), sender)
+                opening, client = await self._opener.open(head, target, connection_id, sender)
             except Refusal as refusal:
                 log.debug("handshake refused", status=refusal.status, reason=refusal.reason)
                 await self._answer(stream, refusal.to_bytes())
@@ -232,17 +235,10 @@ class WebSocketServer:
             Whether the connection was served. Then it is parked or closed, and the socket isn't the caller's any more. If
             not, nothing has happened, and `serve` must serve it.
         """
-        client = self._opener.open_now(data, connection_id, sender, head)
-        if client is None or not self._can_park(client):
+        found = self._first_now(data, connection_id, sender, head)
+        if found is None:
             return False
-        delivery = self._keys.ready(client.key, client.last_version)
-        if delivery is None or not can_begin(delivery, is_allowed=True):
-            return False
-        frame, bits = frame_of(delivery), client.window_bits
-        if bits is not None and not is_quick(frame, bits):
-            return False
-        first = frame if bits is None else frame.for_window(bits)
-        whole = client.answer + client.greeting(delivery, self._timestamp()) + first
+        client, delivery, whole = found
         try:
             peer.recv(before + len(data))
             written = peer.send(whole)
@@ -259,14 +255,48 @@ class WebSocketServer:
             connection=connection_id,
             peer=sender.host or "unix",
         )
-        self._keys.hold(client.key)
         if written:
             self._counters.sent(delivery.kind)
-        parked = self._park(peer.detach(), client, delivery.new_version, self._first_ping(client))
-        self._begin(parked, client)
-        if written < len(whole):
-            self._lot.wake(parked, unsent=whole[written:])
+        self._begin_parked(peer.detach(), client, delivery, whole[written:])
         return True
+
+    def _serve_tls_now(self, stream: TlsStream, data: bytes, connection_id: str, sender: Sender) -> bool:
+        """Do what `serve_now` does, for a stream with TLS whose head was read. Returns whether the connection was served."""
+        found = None if stream.has_unread else self._first_now(data, connection_id, sender)
+        if found is None:
+            return False
+        client, delivery, whole = found
+        written = _write_now(stream, whole)
+        if written is None:
+            return False
+        log.debug("connection opening", key=str(client.key), principal=client.admission.name)
+        self._counters.sent(delivery.kind)
+        self._begin_parked(self._sockets.take(stream), client, delivery, whole[written:])
+        return True
+
+    def _first_now(
+        self, data: bytes, connection_id: str, sender: Sender, head: Head | None = None
+    ) -> tuple[Client, Delivery, bytes] | None:
+        """Make the response to a handshake and the first state without waiting. Returns None if that isn't possible."""
+        client = self._opener.open_now(data, connection_id, sender, head)
+        if client is None or not self._can_park(client):
+            return None
+        delivery = self._keys.ready(client.key, client.last_version)
+        if delivery is None or not can_begin(delivery, is_allowed=True):
+            return None
+        frame, bits = frame_of(delivery), client.window_bits
+        if bits is not None and not is_quick(frame, bits):
+            return None
+        first = frame if bits is None else frame.for_window(bits)
+        return client, delivery, client.answer + client.greeting(delivery, self._timestamp()) + first
+
+    def _begin_parked(self, fd: int, client: Client, delivery: Delivery, unsent: bytes) -> None:
+        """Park a new connection. If its first state isn't written whole, wake it for the rest."""
+        self._keys.hold(client.key)
+        parked = self._park(fd, client, delivery.new_version, self._first_ping(client))
+        self._begin(parked, client)
+        if unsent:
+            self._lot.wake(parked, unsent=unsent)
 
     # From the beginning to the end of a connection.
 
