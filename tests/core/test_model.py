@@ -14,6 +14,7 @@ from vortexd.core.model import (
     Moment,
     Names,
     Origin,
+    PropertySource,
     Served,
     Tree,
 )
@@ -160,3 +161,26 @@ def test_people_and_programs_see_these_words_for_what_replaces_a_broken_file() -
 def test_equal_reports_of_a_broken_file_are_one() -> None:
     assert {broken(7)} == {broken(7), broken(7)}
     assert broken(7) != broken(8)
+
+
+@pytest.mark.parametrize("body", [b'{"a":1}', (b"{", b'"a":1', b"}")])
+def test_a_body_may_be_in_pieces(body: bytes | tuple[bytes, ...]) -> None:
+    config = Config(Key("shop", "dev", "main"), "1", body, ())
+
+    assert b'{"a":1}' == config.body == b"".join(config.pieces)
+    assert 7 == config.size == config.size
+    assert {"a": 1} == config.document
+    assert (body,) == config.pieces if isinstance(body, bytes) else body is config.pieces
+
+
+@pytest.mark.parametrize(
+    ("keys", "parts", "has_lists"),
+    [((), set(), False), (("a.b", "a.c", "d"), {"a", "d"}, False), (("a[0].b", "c"), {"a", "c"}, True), (("a[x.y]",), {"a"}, True)],
+)  # fmt: skip
+def test_a_source_knows_its_parts_and_whether_it_has_lists(
+    keys: tuple[str, ...], parts: set[str], has_lists: bool
+) -> None:
+    source = PropertySource("", dict.fromkeys(keys), {})
+
+    for _ in range(2):
+        assert (frozenset(parts), has_lists) == (source.parts, source.has_lists)

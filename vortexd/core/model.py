@@ -243,20 +243,26 @@ class PropertySource:
     origins: Mapping[str, tuple[int, int]]
     encrypted: Mapping[str, Scalar] | None = None
     _parts: frozenset[str] | None = attrs.field(default=None, init=False)
+    _has_lists: bool | None = attrs.field(default=None, init=False)
 
     @property
     def parts(self) -> frozenset[str]:
         """The parts that the keys belong to; see `part_of`."""
         # This is found out once, when it is first needed. Threads that do so at the same time find the same.
         if self._parts is None:
-            object.__setattr__(self, "_parts", frozenset(sys.intern(part_of(key)) for key in self.values))
+            # Most keys have the same few beginnings, so each beginning is examined once.
+            beginnings = {key.split(".", 1)[0] for key in self.values}
+            object.__setattr__(self, "_parts", frozenset(sys.intern(part_of(each)) for each in beginnings))
         assert self._parts is not None
         return self._parts
 
     @property
     def has_lists(self) -> bool:
         """Whether a key has a list index."""
-        return any("[" in key for key in self.values)
+        if self._has_lists is None:
+            object.__setattr__(self, "_has_lists", "[" in "".join(self.values))
+        assert self._has_lists is not None
+        return self._has_lists
 
     @property
     def raw(self) -> Mapping[str, Scalar]:
@@ -281,7 +287,7 @@ class Config:
 
     Attributes:
         version: 16 hex digits, a function of `body` alone (`version.version_of`). Equal contents have equal versions.
-        body: The effective nested document as compact JSON with sorted keys, UTF-8.
+        body: The effective nested document as compact JSON with sorted keys, UTF-8. It may be given in pieces.
         sources: Spring's property sources, highest precedence first.
         revision: The git commit of the files, or None. It is None if there are several sources. For several labels it
             is their commits, separated by commas.
@@ -294,12 +300,32 @@ class Config:
 
     key: Key
     version: str
-    body: bytes
+    _body: bytes | tuple[bytes, ...]
     sources: tuple[PropertySource, ...]
     revision: str | None = None
     origin: Origin | None = None
     published: Moment = attrs.field(factory=Moment)
     reads: tuple[str, ...] = ()
+    _size: int | None = attrs.field(default=None, init=False)
+
+    @property
+    def body(self) -> bytes:
+        """The effective nested document as JSON. If it is kept in pieces, they are joined each time."""
+        return self._body if isinstance(self._body, bytes) else b"".join(self._body)
+
+    @property
+    def pieces(self) -> tuple[bytes, ...]:
+        """The body in pieces. Keys that read the same files share pieces, and so do the versions of one key."""
+        return (self._body,) if isinstance(self._body, bytes) else self._body
+
+    @property
+    def size(self) -> int:
+        """The length of the body, in bytes."""
+        # As `PropertySource.parts`.
+        if self._size is None:
+            object.__setattr__(self, "_size", sum(map(len, self.pieces)))
+        assert self._size is not None
+        return self._size
 
     @property
     def document(self) -> dict[str, Json]:

@@ -19,6 +19,7 @@ import attrs
 
 from ..core.errors import ResolveError
 from ..core.model import Json, PropertySource, Scalar
+from .ordinary import ordinary_document
 
 MAX_INDEX = 10_000
 # The most nulls that one document may have for indexes that lists leave out. Otherwise a few keys could fill the memory.
@@ -56,6 +57,12 @@ def effective_document(sources: Sequence[PropertySource]) -> dict[str, Json]:
     Raises:
         ResolveError: A list index is above 10,000, or lists leave out more than 100,000 indexes in total.
     """
+    document = ordinary_document(winning(sources), _MAX_LEVELS, MAX_INDEX + 1)
+    return general_document(sources) if document is None else document
+
+
+def general_document(sources: Sequence[PropertySource]) -> dict[str, Json]:
+    """Merge property sources as `effective_document` does, whatever their keys are. Raises its errors."""
     return _Writer().mapping(_tree(merged(sources)))
 
 
@@ -116,6 +123,28 @@ def merged(sources: Sequence[PropertySource]) -> Iterator[tuple[str, Scalar, int
     for _, group in lists.values():
         for key, (value, at) in group.items():
             yield key, value, at
+
+
+def winning(sources: Sequence[PropertySource]) -> dict[str, Scalar]:
+    """Return the keys of `merged` with their values, in the same order."""
+    scalars: dict[str, Scalar] = {}
+    lists: dict[str, tuple[int, dict[str, Scalar]]] = {}
+    for layer, source in enumerate(reversed(sources)):
+        if not source.has_lists:
+            scalars.update(source.values)
+            continue
+        for key, value in source.values.items():
+            prefix, bracket, _ = key.partition("[")
+            if not bracket:
+                scalars[key] = value
+                continue
+            entries = lists.get(prefix)
+            if entries is None or entries[0] != layer:
+                entries = lists[prefix] = layer, {}
+            entries[1][key] = value
+    for _, group in lists.values():
+        scalars.update(group)
+    return scalars
 
 
 def split_key(key: str) -> list[str | int]:
