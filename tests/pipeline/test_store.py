@@ -9,6 +9,7 @@ import pytest
 from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.core.model import Change, Config, Edits, Files, Key, Moment, Origin, Tree
 from vortexd.core.version import version_of
+from vortexd.pipeline.dependencies import Dependencies
 from vortexd.pipeline.served import ServedState
 from vortexd.pipeline.state import State
 from vortexd.pipeline.store import Affected, Staged, Store, stage
@@ -388,8 +389,8 @@ def test_a_commit_that_only_reformats_a_file_sends_nothing_and_is_the_origin_fro
     after = shop(staged)
 
     assert before.version == after.version
-    assert after.body is before.body
-    assert after.body is before.body
+    assert after.pieces is before.pieces
+    assert after.pieces is before.pieces
     assert ("c1", 1.0, "c2", 2.0) == (
         before.origin and before.origin.commit,
         before.published.seconds,
@@ -507,3 +508,93 @@ def test_keys_whose_files_have_not_changed_get_the_new_commit(staged: Stage) -> 
     assert "2" == shop(staged).revision
     assert CART not in staged.store
     assert attrs.evolve(former, revision="2").origin == shop(staged).origin == Origin("1", "Author", "")
+
+
+# Publications of many keys.
+
+
+def test_only_keys_that_are_still_kept_change(staged: Stage) -> None:
+    parsed = parse_tree(Tree({"main": Files(GOOD | {"application.yml": b"shared: 9"})}), FormatSettings())
+    prepared = stage(served_state(State(parsed.labels, "main")), staged.store.configs())
+    staged.store.drop(SHOP)
+
+    assert [CART] == [change.key for change in staged.store.commit(prepared)]
+    assert SHOP not in staged.store
+    assert CART in staged.store
+
+
+def test_a_key_that_reads_the_same_files_stays_in_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit doesn't touch the index for such a key, unless the key wasn't settled."""
+    many = Stage()
+    many.publish(GOOD)
+    many.store.add(SHOP)
+    before = many.store.state
+
+    def publish(content: bytes) -> None:
+        assert many.parsed is not None
+        former = many.store.state
+        tree = Tree({"main": Files(many.files | {"application.yml": content})})
+        many.parsed = parse_tree(tree, FormatSettings(), many.parsed)
+        now = served_state(State(many.parsed.labels, "main"))
+        configs, unsettled = many.store.configs(), many.store.unsettled
+        many.store.commit(stage(now, configs, before=former, unsettled=unsettled))
+
+    assert before is not None
+    puts: list[Key] = []
+    put = Dependencies.put
+
+    def putting(dependencies: Dependencies, config: Config) -> None:
+        puts.append(config.key)
+        put(dependencies, config)
+
+    monkeypatch.setattr(Dependencies, "put", putting)
+    publish(b"shared: 1")
+    assert [] == puts
+    assert {"a": 0, "shared": 1} == many.document(SHOP)
+    assert frozenset() == many.store.unsettled
+    state = many.store.state
+    assert state is not None
+    assert {SHOP} == many.store.affected(alterations(before.labels, state.labels)).configs.keys()
+    publish(b"shared: [")
+    assert ([SHOP], frozenset()) == (puts, many.store.unsettled)
+
+
+def test_a_key_without_a_configuration_is_settled_by_the_commit_that_resolves_it() -> None:
+    many = Stage()
+    many.publish({"shop.yml": BROKEN})
+    many.store.expect(SHOP)
+    assert {SHOP} == many.store.unsettled
+    many.publish({"shop.yml": b"a: 1"})
+
+    assert frozenset() == many.store.unsettled
+    assert SHOP in many.store._dependencies
+
+
+def test_former_versions_share_their_pieces_with_the_current_one() -> None:
+    many = Stage()
+    many.publish(GOOD)
+    many.store.expect(SHOP)
+    many.update(application=b"shared: 1")
+    many.update(application=b"shared: 2")
+    entry, config = many.store._entries[SHOP], many.store.find(SHOP)
+    assert config is not None
+
+    (former,) = [pieces for pieces in entry.history.values() if b"".join(pieces).endswith(b'"shared":1}')]
+    assert former[1] is config.pieces[1]
+    assert sum(len(body) for body in many.store.history(SHOP).values()) == entry.history_bytes
+    for version, body in many.store.history(SHOP).items():
+        assert version == version_of(body)
+        assert body == many.store.body_of(SHOP, version)
+
+
+def test_a_version_that_comes_back_is_the_newest_of_the_history() -> None:
+    many = Stage(HistorySettings(versions=2))
+    many.publish({"shop.yml": b"a: 0"})
+    many.store.add(SHOP)
+    for number in (1, 0, 1, 0):
+        many.update(shop=b"a: %d" % number)
+    assert [b'{"a":0}', b'{"a":1}'] == [*many.store.history(SHOP).values()]
+    many.update(shop=b"a: 2")
+
+    assert [b'{"a":1}', b'{"a":0}'] == [*many.store.history(SHOP).values()]
+    assert 14 == many.store._entries[SHOP].history_bytes

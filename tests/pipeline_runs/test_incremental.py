@@ -15,6 +15,8 @@ from jsonpatch import apply_patch
 from tests.examples import examples
 from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.core.model import Config, Edits, Files, Key, Origin, PropertySource, Tree
+from vortexd.core.patterns import parse_pattern
+from vortexd.core.version import version_of
 from vortexd.encryption.contract import OneKey, Undecryptable
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.pipeline.broadcast import Delivery
@@ -94,6 +96,7 @@ KEYS = (
     Key("shop", "default", "gone"),
 )
 LOCATIONS = (("",), ("", "deep/"), ("", "teams/{application}/"), ("", "teams/*/"), ("teams/{profile}/", ""))
+PATTERNS = tuple(map(parse_pattern, ("*", "shop*:*:main", "none:*", "*:prod:other")))
 _labels = st.sampled_from(("main", "other"))
 _paths = st.sampled_from(PATHS)
 _contents = st.sampled_from(YAML)
@@ -116,6 +119,8 @@ STEPS = st.one_of(
     st.tuples(st.just("limits"), st.sampled_from((10, 100_000))),
     st.tuples(st.just("hold"), st.sampled_from(KEYS)),
     st.tuples(st.just("release"), st.sampled_from(KEYS)),
+    st.tuples(st.just("match"), st.sampled_from(PATTERNS)),
+    st.tuples(st.just("leave"), st.sampled_from(PATTERNS)),
     st.tuples(st.just("nothing")),
 )
 
@@ -147,6 +152,8 @@ class World:
         self.overrides: PropertySource | None = None
         self.held: set[Key] = set()
         self.subscriber = Subscriber()
+        # Its patterns bring keys into use.
+        self.other = Subscriber()
 
     # Edits.
 
@@ -257,6 +264,12 @@ class World:
                 self.wired.registry.add(self.subscriber, arguments[0])
                 self.before[arguments[0]] = self.wired.store.find(arguments[0])
                 return
+            case "match":
+                await self.wired.pipeline.subscribe(self.other, arguments, 1_000)
+                return
+            case "leave":
+                self.wired.pipeline.unsubscribe(self.other, arguments)
+                return
             case "release" if arguments[0] in self.held:
                 self.held.remove(arguments[0])
                 self.wired.registry.discard(self.subscriber, arguments[0])
@@ -307,8 +320,12 @@ class World:
         assert found is not None
         assert key not in failures
         for one in attrs.fields(Config):
-            if one.name not in ("sources", "published"):
-                assert getattr(expected, one.name) == getattr(found, one.name), one.name
+            assert one.alias is not None
+            if one.alias not in ("sources", "published", "size"):
+                assert getattr(expected, one.alias) == getattr(found, one.alias), one.name
+        assert len(found.body) == found.size
+        for version, body in self.wired.store.history(key).items():
+            assert version == version_of(body)
         assert [_plain(each) for each in expected.sources] == [_plain(each) for each in found.sources]
 
     def _check_deliveries(self) -> None:

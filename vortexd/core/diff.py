@@ -62,7 +62,7 @@ def patch_between(old: Config, new: Config) -> bytes | None:
 
 def not_too_long(patch: bytes, new: Config) -> bytes | None:
     """Return a patch, or None if it is longer than the new document by more than `MAX_LONGER_PATCH_BYTES`."""
-    return patch if len(patch) <= len(new.body) + MAX_LONGER_PATCH_BYTES else None
+    return patch if len(patch) <= new.size + MAX_LONGER_PATCH_BYTES else None
 
 
 def is_same(one: Json, other: Json) -> bool:

@@ -31,15 +31,14 @@ class Payload(bytes):
     Otherwise it behaves like `bytes`. Its content never changes, even if it keeps framed forms.
     """
 
-    _framed: dict[Callable[[bytes], bytes], bytes]
-
     def framed(self, frame: Callable[[bytes], F]) -> F:
         """Return this payload as a transport frames it. `frame` is called once for each payload."""
-        frames = self.__dict__.setdefault("_framed", {})
+        # Many thousands of payloads are kept. So this dictionary is the only one of each.
+        frames = cast(dict[Callable[[bytes], F], F], self.__dict__)
         framed = frames.get(frame)
         if framed is None:
             framed = frames[frame] = frame(self)
-        return cast(F, framed)
+        return framed
 
 
 class Encoder:

@@ -148,7 +148,7 @@ class ConfigReader:
         config = await self._in_thread(state.resolve, key)
         self.report_undecryptable()
         if self._store.state is state:
-            self._answers.configs.put(key, config, len(config.body), is_known=self.exists(key))
+            self._answers.configs.put(key, config, config.size, is_known=self.exists(key))
         return config
 
     async def files(self, key: Key) -> list[ParsedFiles]:
@@ -212,7 +212,7 @@ class ConfigReader:
         resolve = partial(answers.former.resolve, layers[0], key, commit)
         made = await self._flight.shared((answers.served, former), resolve)
         if made is not None:
-            answers.configs.put(former, made, len(made.body), is_known=self.exists(key))
+            answers.configs.put(former, made, made.size, is_known=self.exists(key))
         return made
 
     def history(self, key: Key) -> Mapping[str, bytes]:

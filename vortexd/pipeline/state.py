@@ -71,24 +71,40 @@ class State:
         chosen = _sound(layers_of(labels), key)
         return Selected(key, labels, chosen, tuple(source for each in chosen for source in sources_of(each)))
 
-    def config(self, selected: Selected, sources: tuple[PropertySource, ...], body: bytes | None = None) -> Config:
+    def config(
+        self, selected: Selected, sources: tuple[PropertySource, ...], pieces: tuple[bytes, ...] | None = None
+    ) -> Config:
         """Make the configuration of a key.
 
         Args:
             sources: The decrypted sources. The overrides aren't among them.
-            body: The document as JSON, if it is known.
+            pieces: The document as JSON, in pieces, if it is known.
 
         Raises:
             ResolveError: The files can't be combined.
         """
         sources = self.with_overrides(sources)
-        body = encode(effective_document(sources)) if body is None else body
+        body = encode(effective_document(sources)) if pieces is None else b"".join(pieces)
         # Commits of several sources have no common order, so their commit times decide.
         origins = [each.origin for each in selected.chosen if each.origin]
         origin = max(origins, key=lambda each: each.time, default=None)
         reads = tuple(dict.fromkeys(stem for each in selected.chosen for stem in each.stems))
         revision = _revision(selected.labels)
-        return Config(selected.key, version_of(body), body, sources, revision, origin, self.published, reads)
+        return Config(selected.key, version_of(body), pieces or body, sources, revision, origin, self.published, reads)
+
+    def renewed(self, old: Config, sources: tuple[PropertySource, ...], pieces: tuple[bytes, ...]) -> Config:
+        """Make the configuration of a key that reads the same files as before. Only values in them have changed.
+
+        Args:
+            old: The configuration in the state before.
+            sources: The decrypted sources, with the overrides.
+            pieces: The document as JSON, in pieces.
+
+        Raises:
+            UnknownLabel: There is no such label.
+        """
+        version, revision = version_of(b"".join(pieces)), _revision(self._labels(old.key))
+        return Config(old.key, version, pieces, sources, revision, old.origin, self.published, old.reads)
 
     def check(self, key: Key) -> None:
         """Check that a key can be resolved, with as little work as possible. Raises the errors of `resolve`."""

@@ -6,7 +6,6 @@ computes everything from its arguments and changes nothing. `commit` puts the re
 the keys that came into use meanwhile.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import attrs
@@ -75,12 +74,27 @@ class _Entry:
     """A key that the store keeps.
 
     Attributes:
-        history: The bodies of former versions by version, oldest first.
+        history: The bodies of former versions by version, in pieces, oldest first.
     """
 
     config: Config | None
-    history: OrderedDict[str, bytes] = attrs.field(factory=OrderedDict)
+    history: dict[str, tuple[bytes, ...]] = attrs.field(factory=dict)
     history_bytes: int = 0
+
+    def remember(self, old: Config, settings: HistorySettings) -> None:
+        """Add a former configuration to the history, as the newest."""
+        history, version = self.history, old.version
+        if version in history:
+            self.history_bytes -= sum(map(len, history.pop(version)))
+        history[version] = old.pieces
+        self.history_bytes += old.size
+        if self.history_bytes > settings.bytes or len(history) > settings.versions:
+            self.trim(settings)
+
+    def trim(self, settings: HistorySettings) -> None:
+        """Drop the oldest former versions beyond the limits."""
+        while len(self.history) > settings.versions or self.history_bytes > settings.bytes:
+            self.history_bytes -= sum(map(len, self.history.pop(next(iter(self.history)))))
 
 
 class Store:
@@ -116,7 +130,7 @@ class Store:
         """Put other limits in force, and drop the former versions beyond them at once."""
         self._settings = settings
         for entry in self._entries.values():
-            self._trim(entry)
+            entry.trim(settings)
 
     # Keys. `KeyUsage` decides which keys the store keeps.
 
@@ -174,12 +188,13 @@ class Store:
             return None
         if entry.config is not None and entry.config.version == version:
             return entry.config.body
-        return entry.history.get(version)
+        pieces = entry.history.get(version)
+        return b"".join(pieces) if pieces is not None else None
 
     def history(self, key: Key) -> dict[str, bytes]:
         """Return the known former versions of a key, with their documents as JSON, oldest first."""
         entry = self._entries.get(key)
-        return dict(entry.history) if entry else {}
+        return {version: b"".join(pieces) for version, pieces in entry.history.items()} if entry else {}
 
     def __contains__(self, key: Key) -> bool:
         return key in self._entries
@@ -230,13 +245,27 @@ class Store:
             staged = staged.with_more(stage(staged.served, late))
         failures = {key: str(failure) for key, failure in staged.failures.items()}
         self._served = attrs.evolve(staged.served, failures=failures)
+        # This runs for thousands of keys at once, and nothing else runs meanwhile. So it does as little as possible.
+        entries, settings, kept = self._entries, self._settings, staged.kept
+        is_complete = True
         for key, config in staged.configs.items():
-            if key in self._entries:
-                self._replace(self._entries[key], config)
-                self._settle(key, None if key in staged.kept else config)
+            entry = entries.get(key)
+            if entry is None:
+                is_complete = False
+                continue
+            old, entry.config = entry.config, config
+            if old is not None and (config is None or old.version != config.version):
+                entry.remember(old, settings)
+            if kept and key in kept:
+                self._settle(key, None)
+            elif config is None or old is None or config.reads is not old.reads:
+                # All other keys read the same files as before, and were settled before.
+                self._settle(key, config)
         for key, revised in staged.revised.items():
             if key in self._entries and key not in staged.configs:
                 self._entries[key].config = revised
+        if is_complete:
+            return list(staged.changes)
         return [change for change in staged.changes if change.key in self._entries]
 
     def _configs(self, keys: Iterable[Key]) -> dict[Key, Config | None]:
@@ -246,21 +275,6 @@ class Store:
         if self._served is None:
             raise ResolveError("no configuration has been read yet")
         return self._served.state.resolve(key)
-
-    def _replace(self, entry: _Entry, config: Config | None) -> None:
-        old, entry.config = entry.config, config
-        if old is None or (config is not None and old.version == config.version):
-            return
-        if old.version in entry.history:
-            entry.history_bytes -= len(entry.history.pop(old.version))
-        entry.history[old.version] = old.body
-        entry.history_bytes += len(old.body)
-        self._trim(entry)
-
-    def _trim(self, entry: _Entry) -> None:
-        while len(entry.history) > self._settings.versions or entry.history_bytes > self._settings.bytes:
-            _, body = entry.history.popitem(last=False)
-            entry.history_bytes -= len(body)
 
 
 def stage(
@@ -319,4 +333,4 @@ def _carry_over(old: Config | None, new: Config) -> Config:
         return new
     # If a commit only reformats a file, the version stays the same and nothing is sent. The commit becomes its origin.
     published = old.published if old.origin == new.origin else new.published
-    return attrs.evolve(new, body=old.body, published=published)
+    return attrs.evolve(new, body=old.pieces, published=published)

@@ -59,13 +59,13 @@ def _altered(before: ParsedFiles, after: ParsedFiles) -> frozenset[str] | None:
     for old, new in zip_longest(before.layers, after.layers):
         if old is new:
             continue
-        if old is None or new is None or not _are_alike(old, new):
+        if old is None or new is None or not are_alike(old, new):
             return None
         stems.update(map(stem, _altered_paths(old, new)))
     return frozenset(stems)
 
 
-def _are_alike(old: ParsedFiles, new: ParsedFiles) -> bool:
+def are_alike(old: ParsedFiles, new: ParsedFiles) -> bool:
     """Return whether the same keys read the same paths of two layers, in the same order and under the same names."""
     one, other = old.files, new.files
     return _place(one) == _place(other) and old.directories == new.directories

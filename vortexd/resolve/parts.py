@@ -1,21 +1,25 @@
-"""Merges only the parts of a document that a change can touch. Pure.
+"""Merges the parts of documents once for all keys that share them, and after a change only those that it touches. Pure.
 
 A *part* is all flat keys with the same text before their first `.` or `[`. By the rules of `nest`, keys of different
 parts never share a place in the document: each name at the top of the document comes from one part. So if the values of
 some parts change, the names of the other parts stay as they are.
 
-The property sources of a key before and after a change arrive. The names at the top whose values may differ leave, with
-their values before and after. Many keys read the same files, so results are kept and shared. One thread uses a `Parts`
-object, and drops it with its publication.
+The property sources of a key arrive, and its document leaves as pieces of JSON. After a change, the sources before and
+after it arrive. The names at the top whose values may differ leave, with their values before and after. Many keys read
+the same files, so results are kept and shared. One thread uses a `Parts` object, and drops it with its publication.
+
+A document is cut into pieces only between its members at the top. So each of these members is whole in one piece.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import TypeVar
 
 import attrs
 import orjson
 
 from ..core.diff import diff
+from ..core.errors import ResolveError
 from ..core.model import Json, PropertySource, Scalar, part_of
 from ..core.version import encode
 from .nest import effective_document
@@ -30,6 +34,7 @@ _KEPT = 1_024
 MOST_BYTES = 400_000
 
 Names = dict[str, Json]
+Pieces = tuple[bytes, ...]
 
 
 @attrs.define(slots=True, eq=False)
@@ -44,6 +49,8 @@ class Difference:
     _is_none: bool | None = attrs.field(default=None, init=False)
     _patch: bytes | None = attrs.field(default=None, init=False)
     _texts: Sequence[tuple[bytes, bytes]] | None = attrs.field(default=None, init=False)
+    # The pieces of documents that were looked at. Most keys share them.
+    _pieces: dict[int, tuple[object, tuple[int, Pieces]]] = attrs.field(factory=dict, init=False)
 
     @property
     def is_none(self) -> bool:
@@ -59,44 +66,121 @@ class Difference:
             self._patch = orjson.dumps(diff(self.old, self.new))
         return self._patch
 
-    def applied(self, body: bytes) -> bytes:
-        """Return a document after the change, from the document before it. Both are JSON with sorted keys."""
-        if self._texts is None:
-            self._texts = _texts(self.old, self.new)
-        if all(body.count(old) == 1 for old, _ in self._texts):
-            # Find all places first, because a new text may contain another old text.
-            places = sorted((body.index(old), len(old), new) for old, new in self._texts)
-            ends = (0, *(at + length for at, length, _ in places))
-            kept = (body[end:at] for end, (at, _, _) in zip(ends, places, strict=False))
-            return b"".join(
-                (
-                    *(part for pair in zip(kept, (new for *_, new in places), strict=True) for part in pair),
-                    body[ends[-1] :],
-                )
-            )
-        document: Names = orjson.loads(body)
-        for name in self.old:
-            del document[name]
-        return encode(document | self.new)
+    def applied(self, pieces: Pieces) -> Pieces | None:
+        """Replace the texts of the names in a document with sorted keys.
+
+        Args:
+            pieces: The document before the change.
+
+        Returns:
+            The document after it, or None if the places of the names can't be found by their texts.
+        """
+        if self.old.keys() != self.new.keys():
+            return None
+        found = [self._replaced(piece) for piece in pieces]
+        # Each text is in the document at least once, as a member at the top.
+        if sum(count for count, _ in found) != len(self.old):
+            return None
+        return tuple(piece for _, replaced in found for piece in replaced)
+
+    def _replaced(self, piece: bytes) -> tuple[int, Pieces]:
+        """Return how often old texts are in a piece, and the piece with the new texts in their places."""
+        known = self._pieces.get(id(piece))
+        if known is None:
+            if self._texts is None:
+                self._texts = _texts(self.old, self.new)
+            known = piece, _replaced(piece, self._texts)
+            _keep(self._pieces, id(piece), known)
+        return known[1]
+
+
+def _replaced(piece: bytes, texts: Sequence[tuple[bytes, bytes]]) -> tuple[int, Pieces]:
+    # Find all places first, because a new text may contain another old text.
+    places = sorted((at, at + len(old), new) for old, new in texts if (at := piece.find(old)) >= 0)
+    if not places:
+        return 0, (piece,)
+    count = sum(piece.count(old) for old, _ in texts)
+    parts: list[bytes] = []
+    end = 0
+    for at, after, new in places:
+        parts += (piece[end:at], new)
+        end = after
+    parts.append(piece[end:])
+    # Only one key has a piece that is a whole document. All keys share the new texts in it.
+    is_whole = piece[:1] == b"{" and piece[-1:] == b"}"
+    return count, tuple(parts) if is_whole else (b"".join(parts),)
 
 
 def _texts(old: Names, new: Names) -> Sequence[tuple[bytes, bytes]]:
-    """Return the texts to replace in a document, each by another. The members keep their places.
+    """Return the texts to replace in a document, each by another."""
+    return tuple((_member(name, old[name]), _member(name, new[name])) for name in old)
 
-    If the names aren't the same, the text that is returned occurs in no document.
+
+def _member(name: str, value: Json) -> bytes:
+    return encode({name: value})[1:-1]
+
+
+@attrs.frozen(slots=True, eq=False)
+class _Members:
+    """Members at the top of documents that come from the same sources.
+
+    Attributes:
+        names: Their names, sorted.
+        texts: For each, `"name":value`.
+        runs: Consecutive members as one text, by the numbers of the first and of the one after the last.
     """
-    if old.keys() != new.keys():
-        return ((b"", b""),)
-    return tuple((encode({name: old[name]})[1:-1], encode({name: new[name]})[1:-1]) for name in old)
+
+    names: Sequence[str]
+    texts: Sequence[bytes]
+    runs: dict[tuple[int, int], bytes] = attrs.field(factory=dict)
+
+    def run(self, start: int, end: int) -> bytes:
+        """Return consecutive members, separated by commas."""
+        known = self.runs.get((start, end))
+        if known is None:
+            known = self.runs[start, end] = b",".join(self.texts[start:end])
+        return known
 
 
 class Parts:
-    """Finds the differences between documents; see the module."""
+    """Makes documents, and finds the differences between them; see the module."""
 
     def __init__(self) -> None:
         # An identity names an object only while the object lives. So each entry also keeps the objects that name it.
         self._changed: dict[tuple[int, int], tuple[object, frozenset[str]]] = {}
         self._found: dict[tuple[object, ...], tuple[object, Difference]] = {}
+        self._members: dict[tuple[object, ...], tuple[object, _Members]] = {}
+
+    def document(self, sources: Sequence[PropertySource]) -> Pieces:
+        """Return the effective document of sources, highest precedence first, as JSON with sorted keys, in pieces.
+
+        Raises:
+            ResolveError: As in `effective_document`.
+        """
+        try:
+            pieces = tuple(_joined([self._members_of(*each) for each in _by_sources(sources)]))
+        except ResolveError:
+            # The whole document decides which error is raised.
+            pieces = ()
+        if pieces and (sum(map(len, pieces)) < MOST_BYTES or not any(source.has_lists for source in sources)):
+            return pieces
+        return (encode(effective_document(sources)),)
+
+    def _members_of(self, sources: Sequence[PropertySource], parts: frozenset[str]) -> _Members:
+        """Merge parts that are in these sources only."""
+        values = [source.values for source in sources]
+        name = (parts, *map(id, values))
+        known = self._members.get(name)
+        if known is None:
+            if all(source.parts <= parts for source in sources):
+                names = effective_document(sources)
+            else:
+                names = _merged(values, parts)
+            ordered = sorted(names)
+            members = _Members(ordered, [_member(each, names[each]) for each in ordered])
+            known = values, members
+            _keep(self._members, name, known)
+        return known[1]
 
     def difference(self, old: Sequence[PropertySource], new: Sequence[PropertySource]) -> Difference | None:
         """Return the difference between the documents of two lists of sources, highest precedence first.
@@ -129,6 +213,31 @@ class Parts:
             known = (old, new), parts
             _keep(self._changed, name, known)
         return known[1]
+
+
+def _by_sources(sources: Sequence[PropertySource]) -> Iterator[tuple[tuple[PropertySource, ...], frozenset[str]]]:
+    """Yield the parts of a document, together with those that are in the same sources."""
+    holders: dict[str, tuple[PropertySource, ...]] = {}
+    for source in sources:
+        for part in source.parts:
+            holders[part] = (*holders.get(part, ()), source)
+    together: dict[tuple[int, ...], tuple[tuple[PropertySource, ...], set[str]]] = {}
+    for part, held_by in holders.items():
+        together.setdefault(tuple(map(id, held_by)), (held_by, set()))[1].add(part)
+    for held_by, parts in together.values():
+        yield held_by, frozenset(parts)
+
+
+def _joined(groups: Sequence[_Members]) -> Iterator[bytes]:
+    """Yield the pieces of a document from all its members."""
+    ordered = sorted((name, at, number) for at, group in enumerate(groups) for number, name in enumerate(group.names))
+    separator = b"{"
+    for at, run in groupby(ordered, key=lambda each: each[1]):
+        numbers = [number for *_, number in run]
+        yield separator
+        yield groups[at].run(numbers[0], numbers[-1] + 1)
+        separator = b","
+    yield b"}" if ordered else b"{}"
 
 
 def _by_part(values: Mapping[str, Scalar]) -> dict[str, list[tuple[str, type, str]]]:

@@ -82,20 +82,20 @@ class Selection:
         profiles: The active profiles, the strongest last. Requested profiles have the reason None.
         candidates: The documents, highest precedence first, including those that aren't active.
         files: The layer.
-        reads: The paths that were searched for, whether such a file exists or not. The key depends only on these files
-            of the layer.
+        reads: The paths that were searched for, whether such a file exists or not, each with its stem. The key depends
+            only on these files of the layer.
     """
 
     key: Key
     profiles: Mapping[str, Reason | None]
     candidates: Sequence[Candidate]
     files: ParsedFiles
-    reads: Sequence[str]
+    reads: Mapping[str, str]
 
     @property
     def stems(self) -> tuple[str, ...]:
         """The paths in `reads` without their extensions, each once."""
-        return tuple({sys.intern(stem(path)): None for path in self.reads})
+        return tuple(dict.fromkeys(self.reads.values()))
 
     @property
     def broken(self) -> list[str]:
@@ -161,7 +161,7 @@ def selection(files: ParsedFiles, key: Key) -> Selection:
     """
     applications = tuple(dict.fromkeys((_SHARED, *key.applications)))
     prefixes = prefixes_for(files.files.locations, key, files.directories)
-    reads: dict[str, None] = {}
+    reads: dict[str, str] = {}
     general = list(_candidates(files, prefixes, applications, "", reads))
     asked_for: dict[str, Reason | None] = dict.fromkeys(key.profiles)
     # Imported documents may activate profiles, too, unless they are themselves for a profile.
@@ -174,7 +174,7 @@ def selection(files: ParsedFiles, key: Key) -> Selection:
     chosen = _with_imports(
         files, (*candidates, *general), tuple(profiles), lambda each: _is_active(each.document, active), reads
     )
-    return Selection(key, profiles, chosen, files, tuple(reads))
+    return Selection(key, profiles, chosen, files, reads)
 
 
 def _is_active(document: Document, profiles: frozenset[str]) -> bool:
@@ -186,24 +186,25 @@ def _candidates(
     prefixes: Sequence[str],
     applications: Sequence[str],
     profile: str,
-    reads: dict[str, None],
+    reads: dict[str, str],
 ) -> Iterator[Candidate]:
     """Yield the documents of all files `<prefix><application>[-<profile>].<extension>`, highest precedence first.
 
-    Adds the paths to `reads`.
+    Adds the paths and their stems to `reads`.
     """
     suffix = f"-{profile}" if profile else ""
     for prefix in reversed(prefixes):
         for application in reversed(applications):
+            beginning = sys.intern(f"{prefix}{application}{suffix}")
             for extension in EXTENSIONS:
-                path = f"{prefix}{application}{suffix}.{extension}"
+                path = f"{beginning}.{extension}"
                 # With the locations "" and `prod/`, `prod/x.yml` isn't the application `prod/x`.
                 if "/" in application and location_of(path, prefixes) != prefix:
                     continue
-                reads[path] = None
+                reads[path] = beginning
                 documents = files.documents.get(path)
                 if documents is not None:
-                    yield from _of_file(path, profile, documents)
+                    yield from of_file(path, profile, documents)
 
 
 def _with_imports(
@@ -211,7 +212,7 @@ def _with_imports(
     candidates: Sequence[Candidate],
     profiles: Sequence[str],
     is_active: Callable[[Candidate], bool],
-    reads: dict[str, None],
+    reads: dict[str, str],
 ) -> Sequence[Candidate]:
     """Add the imported documents. Each comes before its importer, the last import first, and each file occurs once.
 
@@ -236,7 +237,7 @@ class _Imports:
         candidates: Sequence[Candidate],
         profiles: Sequence[str],
         is_active: Callable[[Candidate], bool],
-        reads: dict[str, None],
+        reads: dict[str, str],
     ) -> None:
         self._files = files
         self._reads = reads
@@ -267,17 +268,17 @@ class _Imports:
     def _imported(self, importer: Candidate, pairs: Iterable[tuple[str, str]]) -> list[Candidate]:
         found: list[Candidate] = []
         for path, profile in ((for_profile(*pair), pair[1]) for pair in pairs):
-            self._reads[path] = None
+            self._reads[path] = sys.intern(stem(path))
             if path not in self._taken and path in self._files.documents:
                 self._taken.add(path)
                 self._count += 1
-                found += _of_file(path, profile, self._files.documents[path])
+                found += of_file(path, profile, self._files.documents[path])
         if self._count > _MAX_IMPORTS:
             raise ResolveError(f"spring.config.import imports more than {_MAX_IMPORTS} files", importer.path)
         return found
 
 
-def _of_file(path: str, profile: str, documents: Sequence[Document]) -> Iterator[Candidate]:
+def of_file(path: str, profile: str, documents: Sequence[Document]) -> Iterator[Candidate]:
     """Yield the documents of a file, the last document first."""
     for number in reversed(range(len(documents))):
         yield Candidate(path, number if len(documents) > 1 else None, profile, documents[number])
