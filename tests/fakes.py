@@ -168,6 +168,7 @@ class FakeLine:
         refusal: What `subscribe` raises, or None.
         is_ready: Whether first messages are made already, so that nothing must be waited for.
         is_matched: Whether a subscription needs to wait for nothing, so that `subscribe_now` does it.
+        makes_at_once: Whether awake connections get catch-up messages without waiting.
     """
 
     default_label: str | None = "main"
@@ -185,6 +186,7 @@ class FakeLine:
         self.catch_ups = 0
         self.is_ready = True
         self.is_matched = True
+        self.makes_at_once = False
         self._configs: dict[Key, Config] = {}
         self._history: dict[tuple[Key, str], Config] = {}
         for key, document in (documents or {}).items():
@@ -235,6 +237,9 @@ class FakeLine:
 
     def ready(self, key: Key, version: str | None) -> Delivery | None:
         return self._caught_up(key, version) if self.is_ready else None
+
+    def at_once(self, key: Key, version: str | None) -> Delivery | None:
+        return self._caught_up(key, version) if self.makes_at_once else None
 
     async def subscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern], max_keys: int) -> Collection[Key]:
         await trio.lowlevel.checkpoint()

@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,16 +12,19 @@ import pytest
 from structlog.testing import capture_logs
 
 from vortexd import composition
+from vortexd.aio.collector import Collector
 from vortexd.auth import ALL_RIGHTS, Authority, Tokens
 from vortexd.auth.credential_files import NamedFiles, load_named_files
 from vortexd.composition import Parts, Process, build
 from vortexd.core.errors import RemoteError, UnknownLabel
 from vortexd.core.model import Files, Key, Origin, Tree
+from vortexd.core.patterns import parse_pattern
 from vortexd.encryption.files import Encryption
 from vortexd.fleet import Fleet
 from vortexd.http.console import Console
 from vortexd.net.inherited import Inherited
 from vortexd.observe.publication import Publication
+from vortexd.pipeline.broadcast import Delivery
 from vortexd.process.peers import Peers
 from vortexd.process.systemd import Notifier
 from vortexd.settings.console import ConsoleSettings
@@ -142,6 +146,30 @@ async def test_publications_reach_the_trace_the_metrics_and_the_fleet(
     assert [SHOP] == changed
     assert b"vortexd_publications_total 2.0" in made.metrics.render()
     assert stages.key_usage.version_of == stages.fleet._version_of
+
+
+async def test_publications_and_subscriptions_pause_the_same_collector(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused: list[tuple[Collector, int]] = []
+
+    def pausing(collector: Collector, count: int) -> AbstractContextManager[None]:
+        paused.append((collector, count))
+        return nullcontext()
+
+    monkeypatch.setattr(Collector, "paused", pausing)
+    stages = built().stages
+    await stages.publisher.publish(tree(b"a: 1"))
+    await stages.pipeline.subscribe(Ignoring(), [parse_pattern("shop")], 10)
+
+    assert [(stages.collector, 1), (stages.collector, 1)] == paused
+
+
+class Ignoring:
+    """A subscriber that does nothing."""
+
+    def deliver(self, delivery: Delivery) -> None:
+        pass
 
 
 async def test_keys_overrides_and_bounds_of_the_settings_are_in_force_from_the_start(opened: Opened) -> None:

@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from vortexd import daemon
+from vortexd.aio.collector import Collector
 from vortexd.auth.credential_files import load_named_files
 from vortexd.composition import Parts, Process, build
 from vortexd.daemon import Daemon
@@ -97,6 +98,21 @@ async def test_the_delay_of_the_loop_is_measured_without_a_task_that_wakes(
 
     assert [parts.metrics.loop_late] == made
     assert waits
+
+
+async def test_the_collector_examines_frozen_objects_at_intervals_while_the_daemon_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, signals: tuple[signal.Signals, ...]
+) -> None:
+    run: list[Collector] = []
+
+    async def running(collector: Collector) -> None:
+        run.append(collector)
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(Collector, "run", running)
+    parts = await run_until_ready(tmp_path, signals)
+
+    assert [parts.stages.collector] == run
 
 
 def noted(done: list[str], name: str, function: Callable[..., Any]) -> Callable[..., Any]:

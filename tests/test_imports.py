@@ -27,7 +27,7 @@ ALLOWED = {
     "realtime": "aio auth core fleet net pipeline protocol settings",
     "http": "aio auth core encryption fleet net observe pipeline process realtime resolve settings source",
     "reload": "aio auth core encryption observe pipeline process realtime settings source",
-    "composition": "auth core encryption fleet http net observe pipeline process realtime reload settings source",
+    "composition": "aio auth core encryption fleet http net observe pipeline process realtime reload settings source",
     "daemon": "auth composition net observe process settings",
     "cli": "aio auth core daemon observe process settings source",
     "__main__": "cli process",

@@ -5,6 +5,7 @@ from typing import Any
 
 import trio
 
+from vortexd.aio.collector import Collector
 from vortexd.core.model import Tree
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.observe.metrics import Metrics
@@ -49,6 +50,7 @@ class Wired:
         broadcaster: Callable[..., Broadcaster] = Broadcaster,
         pipeline: Callable[..., Pipeline] = Pipeline,
         formats: FormatSettings | None = None,
+        collector: Collector | None = None,
     ) -> None:
         formats = formats or FormatSettings()
         history = history or HistorySettings()
@@ -70,5 +72,7 @@ class Wired:
             decryptor,
             now=now,
             on_publication=on_publication,
+            collector=collector,
         )
-        self.pipeline = pipeline(self.store, self.key_usage, self.registry, self.broadcaster, self.encoder, self.reader)
+        parts = self.store, self.key_usage, self.registry, self.broadcaster, self.encoder, self.reader, collector
+        self.pipeline = pipeline(*parts)

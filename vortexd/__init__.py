@@ -8,7 +8,8 @@ Configuration flows one way:
 Each package says in its __init__.py what arrives, what leaves and what it never imports:
 
     core/        the nouns: errors, keys, trees, configurations, patterns, versions, the RFC 6902 diff; pure
-    aio/         work in threads and in bounded processes, fair turns at the event loop, the optional module in C
+    aio/         work in threads and in bounded processes, fair turns at the event loop, pauses of the garbage collector,
+                 the optional module in C
     protocol/    what goes over the WebSocket wire: messages, frames, close reasons; pure, shared with the client
     cluster/     the store that several vortexd share, and the engine on etcd
     settings/    vortexd.toml as frozen classes, and the files that it names

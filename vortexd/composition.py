@@ -17,6 +17,7 @@ import structlog
 import trio
 
 from . import __version__
+from .aio.collector import Collector
 from .auth import Authority, Gate
 from .auth.credential_files import NamedFiles
 from .core.text import Timestamps
@@ -107,6 +108,7 @@ class Stages:
     reader: ConfigReader
     publisher: Publisher
     pipeline: Pipeline
+    collector: Collector
 
 
 @attrs.frozen(eq=False)
@@ -209,6 +211,7 @@ def _stages(settings: Settings, keyring: Keyring, metrics: Metrics, process: Pro
     # The reader asks the sources for two things: a label that no client has asked for yet, and the commit before a
     # given commit. The reader has threads of its own, so publications don't wait behind requests.
     reader = ConfigReader(store, trio.CapacityLimiter(2), sources.load, sources.before)
+    collector = Collector()
     publisher = Publisher(
         settings.formats,
         store,
@@ -220,9 +223,10 @@ def _stages(settings: Settings, keyring: Keyring, metrics: Metrics, process: Pro
         keyring.current.decryptor,
         overrides_of(settings.overrides),
         on_publication=process.trace,
+        collector=collector,
     )
-    pipeline = Pipeline(store, key_usage, registry, broadcaster, encoder, reader)
-    return Stages(store, registry, key_usage, fleet, encoder, sources, reader, publisher, pipeline)
+    pipeline = Pipeline(store, key_usage, registry, broadcaster, encoder, reader, collector)
+    return Stages(store, registry, key_usage, fleet, encoder, sources, reader, publisher, pipeline, collector)
 
 
 def _routes(

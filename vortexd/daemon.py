@@ -114,6 +114,7 @@ class Daemon:
             async with trio.open_nursery() as root:
                 root.start_soon(partial(self._stages.sources.run, self._stages.publisher.publish), name="sources")
                 root.start_soon(self._stages.publisher.run)
+                root.start_soon(self._stages.collector.run)
                 root.start_soon(self._announce, started, urls)
                 trio.lowlevel.add_instrument(LoopLag(self._parts.metrics.loop_late))
                 root.start_soon(self._process.peers.run)

@@ -343,3 +343,83 @@ def test_keys_without_a_pattern_are_retired_some_at_a_time(monkeypatch: pytest.M
 
     assert [True, False] == [used.usage.settle(), used.usage.settle()]
     assert [] == list(used.store)
+
+
+# Keys that are brought into use before a subscription.
+
+
+def test_keys_are_in_use_before_their_pattern_is_subscribed_to() -> None:
+    used = Used()
+    used.update(A, B)
+    assert used.store.state is not None
+    config = used.store.state.resolve(A)
+    with used.usage.ahead() as expect:
+        expect(A, config)
+        expect(B, None)
+        expect(C, config)
+        assert (True, True, False) == tuple(map(used.usage.is_used, (A, B, C)))
+        assert config is used.usage.find(A)
+        assert [A, B] == list(used.store)
+        assert not used.usage.settle()
+        used.subscribe("s", *PATTERNS[3:])
+
+    assert config is used.usage.find(A)
+    assert (True, True) == (used.usage.is_used(A), used.usage.is_used(B))
+    used.unsubscribe("s", *PATTERNS[3:])
+    assert (False, False) == (used.usage.is_used(A), used.usage.is_used(B))
+    assert {A, B} == set(used.usage._idle)
+
+
+def test_keys_whose_subscription_fails_are_retired_unless_another_pattern_matches_them() -> None:
+    used = Used()
+    used.update(A, B)
+    with pytest.raises(ZeroDivisionError), used.usage.ahead() as expect:
+        expect(A, None)
+        expect(B, None)
+        used.subscribe("s", PATTERNS[1])
+        raise ZeroDivisionError
+
+    assert (False, True) == (used.usage.is_used(A), used.usage.is_used(B))
+    assert [A] == list(used.usage._idle)
+
+
+def test_an_idle_key_that_is_brought_into_use_is_no_longer_idle_and_keeps_its_configuration() -> None:
+    used = Used()
+    used.update(A)
+    used.hold(A)
+    used.release(A)
+    assert [A] == list(used.usage._idle)
+    config = used.store.find(A)
+    with used.usage.ahead() as expect:
+        expect(A, None)
+        assert [] == list(used.usage._idle)
+        assert config is used.usage.find(A) is not None
+        used.subscribe("s", PATTERNS[0])
+
+
+def test_a_key_in_use_is_not_retired_by_another_subscription_that_fails() -> None:
+    used = Used()
+    used.update(A)
+    used.hold(A)
+    used.subscribe("s", PATTERNS[0])
+    with pytest.raises(ZeroDivisionError), used.usage.ahead() as expect:
+        expect(A, None)
+        raise ZeroDivisionError
+
+    assert used.usage.is_used(A)
+
+
+def test_a_key_that_is_retired_meanwhile_comes_back_with_the_subscription() -> None:
+    used = Used(idle_keys=0)
+    used.update(A)
+    used.subscribe("other", PATTERNS[3])
+    used.unsubscribe("other", PATTERNS[3])
+    with used.usage.ahead() as expect:
+        expect(A, None)
+        used.registry.doubt([A])
+        used.usage.settle()
+        assert [] == list(used.store)
+        used.subscribe("s", PATTERNS[0])
+
+    assert used.usage.is_used(A)
+    assert [A] == list(used.store)

@@ -15,6 +15,7 @@ import trio.testing
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
+from vortexd.aio.fair_queue import FairQueue
 from vortexd.aio.isolated import Isolated
 from vortexd.core.diff import patch_between
 from vortexd.core.errors import FormatError, SourceError, UnknownLabel
@@ -31,7 +32,7 @@ from vortexd.pipeline import pipeline as line_module
 from vortexd.pipeline import registry as registry_module
 from vortexd.pipeline.broadcast import Delivery
 from vortexd.pipeline.pipeline import TooManyKeys
-from vortexd.pipeline.state import State
+from vortexd.pipeline.state import Selected, State
 from vortexd.protocol import messages
 from vortexd.settings.formats import FormatSettings
 from vortexd.settings.history import HistorySettings
@@ -932,15 +933,15 @@ async def test_a_publication_does_not_wait_for_the_turns_or_the_threads_of_clien
     whole: Wired, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await whole.publisher.publish(tree(b"a: 1", cart=b"b: 1"))
-    resolve, begun, may_end, former = State.resolve, threading.Event(), threading.Event(), whole.store.state
+    select, begun, may_end, former = State.select, threading.Event(), threading.Event(), whole.store.state
 
-    def waiting(state: State, key: Key) -> Config:
+    def waiting(state: State, key: Key) -> Selected:
         if state is former:
             begun.set()
             may_end.wait(10)
-        return resolve(state, key)
+        return select(state, key)
 
-    monkeypatch.setattr(State, "resolve", waiting)
+    monkeypatch.setattr(State, "select", waiting)
     subscribed = Subscribed()
     async with trio.open_nursery() as nursery:
         for number in range(8):
@@ -1167,3 +1168,145 @@ async def test_other_bounds_before_the_first_state_are_those_it_is_parsed_by(who
         await whole.publisher.publish(tree(b"list: [0]"))
 
     assert {("main", "shop.yml")} == whole.reader.broken.keys()
+
+
+# Messages that are made at once.
+
+
+async def test_at_once_is_every_message_of_catch_up_but_a_patch(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: 1\n" + FILLER))
+    whole.pipeline.hold(SHOP)
+    first = whole.pipeline.version_of(SHOP)
+    made = whole.pipeline.at_once(SHOP, None)
+    assert made is not None
+    assert ("config_snapshot", first) == (made.kind, made.new_version)
+    assert made.payload is whole.encoder.known(None, whole.store.find(SHOP))  # type: ignore[arg-type]  # it is held
+    await whole.publisher.publish(tree(b"a: 2\n" + FILLER))
+    newest = whole.pipeline.version_of(SHOP)
+
+    assert whole.pipeline.at_once(SHOP, first) is None
+    kinds = {version: whole.pipeline.at_once(SHOP, version) for version in (None, "unknown", newest)}
+    assert ["config_snapshot", "config_snapshot", "in_sync"] == [each and each.kind for each in kinds.values()]
+    change = await whole.pipeline.catch_up(SHOP, first)
+    ready = whole.pipeline.at_once(SHOP, first)
+    assert ready is not None
+    assert change.payload is ready.payload
+    removed = whole.pipeline.at_once(Key("cart", "dev", "main"), "1")
+    assert removed is not None
+    assert "config_removed" == removed.kind
+
+
+@pytest.mark.parametrize(("more", "is_made"), [(0, True), (1, False)])
+async def test_the_snapshot_of_a_large_document_waits_for_its_turn(more: int, is_made: bool, whole: Wired) -> None:
+    length = line_module._LARGE_BYTES - len('{"a":""}') + more
+    await whole.publisher.publish(tree(b"a: " + b"x" * length))
+    whole.pipeline.hold(SHOP)
+
+    assert is_made == (whole.pipeline.at_once(SHOP, None) is not None)
+    await whole.pipeline.catch_up(SHOP, None)
+    assert whole.pipeline.at_once(SHOP, None) is not None
+
+
+async def test_a_step_whose_patch_is_too_long_is_a_snapshot_at_once(whole: Wired) -> None:
+    await whole.publisher.publish(tree(flags(200, "1")))
+    whole.pipeline.hold(SHOP)
+    first = whole.pipeline.version_of(SHOP)
+    await whole.publisher.publish(tree(flags(200, "2")))
+    assert whole.pipeline.at_once(SHOP, first) is None
+    await whole.pipeline.catch_up(SHOP, first)
+    made = whole.pipeline.at_once(SHOP, first)
+
+    assert made is not None
+    assert "config_snapshot" == made.kind
+
+
+# Subscriptions to many keys.
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+async def test_keys_come_into_use_a_few_at_a_time(count: int, whole: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line_module, "_KEYS_AT_ONCE", 2)
+    await whole.publisher.publish(tree(b"a: 1", **{f"more{number}": b"b: 1" for number in range(count - 1)}))
+    turns: list[int] = []
+    take = FairQueue.work
+
+    async def working(queue: FairQueue, steps: Iterator[None]) -> None:
+        def counted() -> Iterator[None]:
+            for step in steps:
+                turns.append(len(whole.store))
+                yield step
+
+        await take(queue, counted())
+
+    monkeypatch.setattr(FairQueue, "work", working)
+    subscribed = Subscribed()
+    keys = await whole.pipeline.subscribe(subscribed, patterns("*"), 10)
+
+    assert count == len(keys) == len(whole.store)
+    assert [each for each in (2, 4) if each <= count] == turns
+    assert [] == subscribed.deliveries
+
+
+async def test_a_publication_between_the_steps_of_a_subscription_is_in_its_first_state(
+    whole: Wired, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keys that were resolved before it are resolved again."""
+    monkeypatch.setattr(line_module, "_KEYS_AT_ONCE", 1)
+    more = {f"more{number}": b"b: 1" for number in range(4)}
+    await whole.publisher.publish(tree(b"a: 1", **more))
+    resolved: list[int] = []
+    resolve_all = line_module._resolve_all
+
+    def resolving(state: State, keys: Any) -> Any:
+        resolved.append(len(keys))
+        return resolve_all(state, keys)
+
+    monkeypatch.setattr(line_module, "_resolve_all", resolving)
+    take, calls = FairQueue.work, 0
+
+    async def working(queue: FairQueue, steps: Iterator[None]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            next(steps)
+            next(steps)
+            await whole.publisher.publish(tree(b"a: 2", **dict.fromkeys(more, b"b: 2")))
+        await take(queue, steps)
+
+    monkeypatch.setattr(FairQueue, "work", working)
+    subscribed = Subscribed()
+    keys = await whole.pipeline.subscribe(subscribed, patterns("*"), 10)
+
+    assert [5, 3] == resolved
+    assert 5 == len(keys)
+    for key in keys:
+        config = whole.key_usage.find(key)
+        assert config is not None
+        assert 2 == sum(config.document.values())  # type: ignore[arg-type]  # numbers
+    await whole.publisher.publish(tree(b"a: 3", **dict.fromkeys(more, b"b: 3")))
+    assert 5 == len(subscribed.deliveries)
+
+
+async def test_keys_of_a_subscription_that_is_cancelled_are_not_in_use(
+    whole: Wired, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_module, "_KEYS_AT_ONCE", 1)
+    await whole.publisher.publish(tree(b"a: 1", cart=b"b: 1"))
+    used: list[bool] = []
+    take = FairQueue.work
+    cart = Key("cart", "default", "main")
+    with trio.CancelScope() as scope:
+
+        async def working(queue: FairQueue, steps: Iterator[None]) -> None:
+            if whole.store.served is not None and next(steps, 0) is None:
+                next(steps)
+                used.append(whole.key_usage.is_used(cart))
+                scope.cancel()
+            await take(queue, steps)
+
+        monkeypatch.setattr(FairQueue, "work", working)
+        await whole.pipeline.subscribe(Subscribed(), patterns("*"), 10)
+
+    assert [True] == used
+    assert not whole.key_usage.is_used(cart)
+    assert not whole.registry.has_patterns

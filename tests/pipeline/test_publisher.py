@@ -1,19 +1,27 @@
 """The publisher: the results of each publication, and their receivers."""
 
 import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 
 import attrs
 import pytest
 import trio
 from structlog.testing import capture_logs
 
+from vortexd.aio.collector import MANY, Collector
 from vortexd.core.model import Config, Files, Key, PropertySource, Tree
+from vortexd.core.patterns import parse_pattern
+from vortexd.core.version import version_of
 from vortexd.observe.publication import Publication
 from vortexd.pipeline import publisher as module
 from vortexd.pipeline import store
+from vortexd.pipeline.broadcast import Delivery
 from vortexd.pipeline.state import State
 from vortexd.pipeline.store import Staged
 from vortexd.settings.formats import FormatSettings
+from vortexd.settings.history import HistorySettings
 
 from ..wiring import Wired
 
@@ -154,3 +162,167 @@ async def test_what_is_parsed_again_after_a_reload_is_not_taken_over_from_before
     assert isinstance(former, State)
     assert isinstance(whole.store.state, State)
     assert former.labels["main"] is not whole.store.state.labels["main"]
+
+
+# Publications of many changes.
+
+
+class Many:
+    """A pipeline with many keys in use, and a subscriber of all of them that notes what it gets."""
+
+    def __init__(self, keys: int) -> None:
+        self.whole = Wired()
+        self.keys = [Key(f"app{number}", "dev", "main") for number in range(keys)]
+        self.deliveries: list[Delivery] = []
+
+    def deliver(self, delivery: Delivery) -> None:
+        self.deliveries.append(delivery)
+
+    async def begin(self) -> None:
+        await self.publish(0)
+        for key in self.keys:
+            self.whole.pipeline.hold(key)
+            self.whole.registry.add(self, key)
+
+    async def publish(self, number: int) -> None:
+        await self.whole.publisher.publish(Tree({"main": Files({"application.yml": b"a: %d" % number})}))
+
+    async def while_broadcasting(self, nursery: trio.Nursery, number: int) -> None:
+        """Begin a publication, and wait until its first changes were broadcast."""
+        nursery.start_soon(self.publish, number)
+        while not self.deliveries:
+            await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9])
+async def test_other_tasks_run_between_the_changes_of_a_large_publication(
+    steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each change and each delivery counts. A small publication is one step."""
+    monkeypatch.setattr(module, "_DELIVERIES_AT_ONCE", 4)
+    many = Many(2 * steps)
+    await many.begin()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(many.publish, 1)
+        seen = []
+        while len(many.deliveries) < len(many.keys):
+            seen.append(len(many.deliveries))
+            documents = [config.document for key in many.keys if (config := many.whole.key_usage.find(key))]
+            # The commit itself is one step.
+            assert documents == [{"a": int(bool(many.deliveries))}] * len(many.keys)
+            await trio.lowlevel.checkpoint()
+
+    # Trio runs the tasks of a round in any order, so a step may be missed here.
+    assert all(each % 2 == 0 and each - former <= 4 for former, each in pairwise((0, *seen, len(many.keys))))
+    assert many.keys == [each.key for each in many.deliveries]
+
+
+@pytest.mark.parametrize("ending", [2, 3])
+async def test_a_key_that_ends_while_others_are_broadcast_does_not_change_afterwards(
+    ending: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it is the first of the next step or not."""
+    monkeypatch.setattr(module, "_DELIVERIES_AT_ONCE", 4)
+    many = Many(4)
+    many.whole = Wired(HistorySettings(idle_keys=0))
+    await many.begin()
+
+    class Ending:
+        def deliver(self, delivery: Delivery) -> None:
+            """Is called in the first step."""
+            nursery.start_soon(end)
+
+    async def end() -> None:
+        many.whole.pipeline.release(many.keys[ending])
+
+    # It must run before the next step, and Trio runs the tasks of a round in any order.
+    checkpoint = trio.lowlevel.cancel_shielded_checkpoint
+
+    async def later() -> None:
+        for _ in range(3):
+            await checkpoint()
+
+    monkeypatch.setattr(trio.lowlevel, "cancel_shielded_checkpoint", later)
+    many.whole.registry.add(Ending(), many.keys[0])
+    async with trio.open_nursery() as nursery:
+        await many.publish(1)
+
+    changes = [(key, "config_change") for key in many.keys if key != many.keys[ending]]
+    assert sorted([*changes, (many.keys[ending], "config_removed")]) == sorted(
+        (each.key, each.kind) for each in many.deliveries
+    )
+
+
+async def test_nothing_cancels_a_publication_between_its_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_DELIVERIES_AT_ONCE", 1)
+    many = Many(3)
+    await many.begin()
+    async with trio.open_nursery() as nursery:
+        await many.while_broadcasting(nursery, 1)
+        nursery.cancel_scope.cancel()
+
+    assert many.keys == [each.key for each in many.deliveries]
+
+
+async def test_the_next_publication_begins_after_the_last_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_DELIVERIES_AT_ONCE", 1)
+    many = Many(3)
+    await many.begin()
+    async with trio.open_nursery() as nursery:
+        await many.while_broadcasting(nursery, 1)
+        nursery.start_soon(many.publish, 2)
+
+    one, two = version_of(b'{"a":1}'), version_of(b'{"a":2}')
+    assert [one] * 3 + [two] * 3 == [each.new_version for each in many.deliveries]
+
+
+async def test_the_deliveries_of_all_steps_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_DELIVERIES_AT_ONCE", 2)
+    done: list[Publication] = []
+    many = Many(5)
+    many.whole = Wired(on_publication=done.append)
+    await many.begin()
+    await many.publish(1)
+
+    assert (5, 5) == (done[-1].changes, done[-1].deliveries)
+
+
+class Pauses(Collector):
+    """Notes how many configurations each pause is for, and how many deliveries there were at its end."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        super().__init__()
+        self.counts: list[tuple[int, int]] = []
+        self._count = count
+
+    @contextmanager
+    def paused(self, count: int = MANY) -> Iterator[None]:
+        yield
+        self.counts.append((count, self._count()))
+
+
+async def test_the_collector_pauses_while_keys_are_resolved_and_broadcast() -> None:
+    many = Many(3)
+    pauses = Pauses(lambda: len(many.deliveries))
+    many.whole = Wired(collector=pauses)
+    await many.begin()
+    # The first state counts by the keys that its files name.
+    existing = many.whole.store.served
+    assert existing is not None
+    assert [(len(existing.listing.keys), 0)] == pauses.counts
+    await many.publish(1)
+    await many.whole.publisher.resolve_by(None, PropertySource("o", {"b": 2}, {}))
+
+    assert [(3, 3), (3, 6)] == pauses.counts[1:]
+
+
+async def test_a_subscription_pauses_the_collector_for_the_keys_that_it_resolves() -> None:
+    pauses = Pauses(lambda: 0)
+    whole = Wired(collector=pauses)
+    await whole.publisher.publish(Tree({"main": Files({f"{name}.yml": b"a: 1" for name in "xyz"})}))
+    pauses.counts.clear()
+    many = Many(0)
+    await whole.pipeline.subscribe(many, [parse_pattern("x"), parse_pattern("y")], 10)
+    await whole.pipeline.subscribe(many, [parse_pattern("*")], 10)
+
+    assert [(2, 0), (1, 0)] == pauses.counts

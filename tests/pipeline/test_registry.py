@@ -307,3 +307,14 @@ def test_the_index_finds_what_trying_every_pattern_finds() -> None:
 
     for key in keys:
         assert {name for name, pattern in patterns.items() if pattern.matches(key)} == set(wanted.subscribers(key))
+
+
+def test_doubtful_keys_are_checked_although_no_pattern_has_lost_a_subscriber() -> None:
+    one, other, unknown = (Key(name, "dev", "main") for name in ("one", "other", "unknown"))
+    wanted = registry(one, other)
+    wanted.subscribe("a", parse_pattern("other"))
+    assert ([], False) == wanted.unmatched(10)
+    wanted.doubt([one, other, unknown])
+
+    assert ([one], False) == wanted.unmatched(10)
+    assert ([], False) == wanted.unmatched(10)

@@ -753,3 +753,73 @@ def test_the_bytes_of_what_is_forgotten_make_room() -> None:
     made.chain.forget([BILLING])
     for number in range(1, 4):
         assert made.chain.offer(delivery(MAIN, str(number), str(number + 1)))
+
+
+# Broadcasts that take several steps, and catch-up frames that are made at once.
+
+
+def test_a_delivery_of_the_state_that_the_client_has_changes_nothing() -> None:
+    """The client has caught up between the commit and its broadcast."""
+    made = current()
+    made.chain.is_awaited = False
+    assert made.chain.offer(delivery(MAIN, "0", "1"))
+
+    assert made.chain.is_idle
+    assert {MAIN: "1"} == made.chain.versions
+    # The queue stays, too, and so does what it leads to.
+    assert made.chain.offer(delivery(MAIN, "1", "2"))
+    assert made.chain.offer(delivery(MAIN, "x", "2"))
+    taken = made.chain.take()
+    assert isinstance(taken, Delivery)
+    assert "2" == taken.new_version
+    assert made.chain.is_idle
+
+
+@pytest.mark.parametrize(("old", "new"), [("0", "2"), ("0", None)])
+def test_a_delivery_of_another_state_that_does_not_follow_makes_its_key_behind(old: str, new: str | None) -> None:
+    made = current()
+    assert made.chain.offer(delivery(MAIN, old, new))
+
+    assert made.chain.is_behind(MAIN)
+
+
+def test_the_removal_of_a_key_that_the_client_does_not_have_makes_it_behind() -> None:
+    made = current()
+    assert made.chain.offer(delivery(BILLING, "0", None))
+
+    assert made.chain.is_behind(BILLING)
+
+
+def test_the_next_catch_up_comes_after_all_other_steps() -> None:
+    made = current()
+    assert made.chain.next_catch_up() is None
+    made.chain.begin(BILLING)
+    made.chain.begin(SEARCH)
+    assert CatchUp(BILLING, None) == made.chain.next_catch_up() == made.chain.next_catch_up() == made.chain.step()
+    made.chain.reply_first(Reply(b"x"))
+    assert made.chain.next_catch_up() is None
+    assert Reply is type(made.chain.step())
+    assert CatchUp(BILLING, None) == made.chain.next_catch_up()
+    assert made.chain.caught_up(CatchUp(BILLING, None), delivery(BILLING, None, "7"), "7")
+    assert CatchUp(SEARCH, None) == made.chain.next_catch_up()
+
+
+def test_no_catch_up_comes_before_the_message_that_the_client_lags() -> None:
+    made = current(queue_messages=1)
+    assert made.chain.offer(delivery(MAIN, "1", "2"))
+    assert not made.chain.offer(delivery(MAIN, "2", "3"))
+
+    assert made.chain.next_catch_up() is None
+    assert isinstance(made.chain.step(), Lagged)
+    assert CatchUp(MAIN, "1") == made.chain.next_catch_up()
+
+
+def test_no_catch_up_comes_before_the_item_that_was_handed_over() -> None:
+    made = current()
+    made.chain.is_awaited = True
+    assert made.chain.offer(delivery(MAIN, "1", "2"))
+    made.chain.begin(BILLING)
+
+    assert made.chain.next_catch_up() is None
+    assert isinstance(made.chain.take(), Delivery)
+    assert CatchUp(BILLING, None) == made.chain.next_catch_up()

@@ -12,7 +12,7 @@ from wsproto.events import CloseConnection
 
 from tests.fakes import KEY, TIMESTAMP, FakeLine, FakeMetrics, StreamSpy, open_gate, timestamp
 from vortexd.auth import Admission, Kind, Principal
-from vortexd.core.model import Json
+from vortexd.core.model import Json, Key
 from vortexd.fleet import Instance
 from vortexd.pipeline.broadcast import Delivery
 from vortexd.pipeline.encoder import Payload
@@ -578,3 +578,107 @@ async def test_frames_are_compressed_and_plain_bytes_are_not(autojump_clock: Moc
     writing.chain.reply(Reply(plain))
 
     assert plain == await writing.read()
+
+
+# Catch-up frames that can be made at once.
+
+
+def others(count: int) -> list[Key]:
+    return [Key(f"other{number:03}", "dev", "main") for number in range(count)]
+
+
+async def behind(writing: Writing, count: int, size: int = 10) -> None:
+    """Bring the client up to date, and then let it begin with other keys."""
+    for key in others(count):
+        writing.line.publish({"padding": "p" * size}, key)
+    writing.line.makes_at_once = True
+    await writing.current()
+    for key in others(count):
+        writing.chain.begin(key)
+    writing.chain.wake()
+
+
+async def test_many_first_states_are_one_write(autojump_clock: MockClock, writing: Writing) -> None:
+    await behind(writing, 5)
+    data = await writing.read()
+
+    assert ["config_snapshot"] * 5 == types(data)
+    assert [len(data)] == writing.metrics.writes
+    assert {"sent config_snapshot": 5} == writing.metrics.counts
+    assert 0 == writing.line.catch_ups
+    assert {key: writing.line.version_of(key) for key in (KEY, *others(5))} == writing.chain.versions
+    assert writing.chain.is_quiet
+
+
+@pytest.mark.parametrize(("count", "size", "writes"), [(32, 10, 1), (33, 10, 2), (2, 65_000, 1), (3, 65_000, 2)])
+async def test_a_write_of_first_states_is_bounded_in_number_and_bytes(
+    count: int, size: int, writes: int, autojump_clock: MockClock, writing: Writing
+) -> None:
+    await behind(writing, count, size)
+    data = b""
+    while len(types(data)) < count:
+        data += await writing.read()
+
+    # A write of more than 65,536 bytes is done in parts, but counted as one.
+    assert writes == len(writing.metrics.writes)
+    assert {"sent config_snapshot": count} == writing.metrics.counts
+
+
+async def test_a_first_state_that_takes_a_wait_is_made_by_itself(
+    autojump_clock: MockClock, writing: Writing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it waits until the states before it are written."""
+    at_once = writing.line.at_once
+    slow = others(3)[1]
+    monkeypatch.setattr(writing.line, "at_once", lambda key, version: None if key == slow else at_once(key, version))
+    await behind(writing, 3)
+    await writing.read()
+
+    assert 3 == len(writing.metrics.writes)
+    assert 1 == writing.line.catch_ups
+    assert writing.chain.is_quiet
+
+
+async def test_a_key_that_was_removed_before_its_first_state_is_left_out(
+    autojump_clock: MockClock, writing: Writing
+) -> None:
+    await behind(writing, 3)
+    for key in (others(3)[0], others(3)[1], others(3)[2]):
+        writing.line.publish(None, key)
+    await wait_all_tasks_blocked()
+
+    assert [] == writing.metrics.writes
+    assert {KEY: writing.line.version_of(KEY)} == writing.chain.versions
+    assert 0 == writing.line.catch_ups
+
+
+async def test_a_change_after_a_first_state_follows_it(autojump_clock: MockClock, writing: Writing) -> None:
+    await behind(writing, 1, 2_000)
+    writing.line.registry.add(writing, others(1)[0])
+    data = await writing.read()
+    writing.line.publish({"padding": "p" * 2_000, "more": 1}, others(1)[0])
+    data += await writing.read()
+
+    assert ["config_snapshot", "config_change"] == types(data)
+
+
+async def test_the_first_state_of_a_connection_is_made_by_itself(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    writing = Writing(nursery, hello=lambda *_: b"hello")
+    writing.line.makes_at_once = True
+    writing.begin()
+    data = await writing.read()
+
+    assert b"hello" == data[2:7]
+    assert 1 == writing.line.catch_ups
+
+
+async def test_first_states_are_compressed_one_by_one(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    writing = Writing(nursery, window_bits=15)
+    await behind(writing, 3, 1_000)
+    data = await writing.read()
+
+    assert 1 == len(writing.metrics.writes)
+    assert 0 < len(data) < 1_000
+    assert {"sent config_snapshot": 3} == writing.metrics.counts

@@ -4,7 +4,8 @@ Main subscriptions that begin and end, patterns, and the keys of a new tree arri
 that the registry knows leave. Only this module adds and drops them, so the three always agree. A key is
 
     known       while it exists in the tree or is the main subscription of a connection: patterns match it
-    in use      while it is the main subscription of a connection, or a subscriber's pattern matches it
+    in use      while it is the main subscription of a connection, or a subscriber's pattern matches it; before a pattern
+                is subscribed to, its keys are brought into use
     idle        once it is no longer in use: the store keeps it for clients that reconnect, until newer idle keys need
                 the room
 
@@ -12,7 +13,8 @@ Each method leaves all three complete. The caller has nothing to do afterwards, 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Generic, TypeAlias, TypeVar
 
 from ..core.model import Change, Config, Key
@@ -139,8 +141,33 @@ class KeyUsage(Generic[S]):
         """
         keys = self._registry.subscribe(subscriber, *patterns)
         for key in keys:
-            self._match(key, resolved.get(key))
+            if key not in self._matched:
+                self._match(key, resolved.get(key))
         return keys
+
+    @contextmanager
+    def ahead(self) -> Iterator[Callable[[Key, Config | None], None]]:
+        """Bring keys into use before `subscribe`, which then finds them in use.
+
+        Call the yielded function inside the `with`, with a key that the patterns match and its configuration in the
+        current state. So thousands of keys can be added a few at a time. If the `with` ends with an error, the keys are
+        retired unless another pattern matches them.
+        """
+        taken: list[Key] = []
+
+        def expect(key: Key, resolved: Config | None) -> None:
+            if key not in self._matched and self._registry.is_known(key):
+                self._matched.add(key)
+                self._idle.pop(key, None)
+                self._store.expect(key, resolved)
+                taken.append(key)
+
+        try:
+            yield expect
+        except BaseException:
+            self._registry.doubt(taken)
+            self.settle()
+            raise
 
     def unsubscribe(self, subscriber: S, patterns: Collection[Pattern]) -> None:
         """End subscriptions to patterns. If a subscription doesn't exist, nothing happens. See `settle`."""

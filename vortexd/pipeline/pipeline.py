@@ -5,14 +5,15 @@ many keys and diffing large documents, runs in threads over immutable values. Th
 first state that it returns happen without an await in between. So no change is lost between them.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import TypeVar
 
 import trio
 
 from ..aio import threads
+from ..aio.collector import Collector
 from ..aio.fair_queue import FairQueue
 from ..core.diff import patch_between
 from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
@@ -23,6 +24,7 @@ from .encoder import Encoder
 from .key_usage import KeyUsage
 from .reader import ConfigReader
 from .registry import Registry
+from .resolution import Resolution
 from .state import State
 from .store import Store
 
@@ -31,6 +33,8 @@ T = TypeVar("T")
 # Up to this size a diff takes well under a millisecond, even if the document holds only short lists that have changed.
 # Starting a thread takes a tenth of a millisecond.
 _SMALL_DIFF_BYTES = 512
+# Bringing this many keys into use takes less than a millisecond.
+_KEYS_AT_ONCE = 128
 # The number of steps to remember whose patch is longer than the snapshot. Few steps are like that.
 _MOST_REPLACED = 1_024
 # A larger document takes more than a tenth of a millisecond to encode, and all its clients may ask at once.
@@ -51,6 +55,7 @@ class Pipeline:
         broadcaster: Publishes the beginnings and ends of keys.
         encoder: Makes the payloads.
         reader: Answers single questions.
+        collector: Pauses the garbage collector during large subscriptions.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class Pipeline:
         broadcaster: Broadcaster,
         encoder: Encoder,
         reader: ConfigReader,
+        collector: Collector | None = None,
     ) -> None:
         self._store = store
         self._key_usage = key_usage
@@ -68,6 +74,7 @@ class Pipeline:
         self._broadcaster = broadcaster
         self._encoder = encoder
         self._reader = reader
+        self._paused = collector.paused if collector is not None else nullcontext
         self._flight = threads.SingleFlight()
         # Work for clients has threads of its own, so that publications don't wait behind it.
         self._client_threads = trio.CapacityLimiter(2)
@@ -120,22 +127,21 @@ class Pipeline:
         Raises:
             TooManyKeys: The patterns match more keys than a client may have. Then the call subscribes to nothing.
         """
-        resolved: dict[Key, Config | None] = {}
-        with self._registry.ahead(patterns) as steps:
+        with self._registry.ahead(patterns) as steps, self._key_usage.ahead() as expect:
             await self._turns.work(steps)
             while True:
                 keys = self._registry.matches(*patterns)
                 if len(keys) > max_keys:
                     raise TooManyKeys(f"the patterns match more than {max_keys} keys")
                 state = self._store.state
-                missing = self._key_usage.unresolved(keys) - resolved.keys()
+                missing = self._key_usage.unresolved(keys)
                 if state is None or not missing:
                     break
-                more = await self._in_client_thread(_resolve_all, state, missing)
-                # If a new state was published meanwhile, these results are out of date.
-                resolved = resolved | more if self._store.state is state else {}
+                with self._paused(len(missing)):
+                    resolved = await self._in_client_thread(_resolve_all, state, missing)
+                    await self._turns.work(self._expect(state, resolved, expect))
             # No await from here on. Later publications are delivered, and earlier ones are in the keys' current state.
-            matched = self._key_usage.subscribe(subscriber, patterns, resolved)
+            matched = self._key_usage.subscribe(subscriber, patterns, {})
             return [key for key in matched if self._store.find(key) is not None]
 
     def subscribe_now(
@@ -154,6 +160,17 @@ class Pipeline:
                 return None
             matched = self._key_usage.subscribe(subscriber, patterns, {})
             return [key for key in matched if self._store.find(key) is not None]
+
+    def _expect(
+        self, state: State, resolved: Mapping[Key, Config | None], expect: Callable[[Key, Config | None], None]
+    ) -> Iterator[None]:
+        """Bring keys into use in steps, as long as the state is served from which they were resolved."""
+        for number, (key, config) in enumerate(resolved.items(), 1):
+            if self._store.state is not state:
+                return
+            expect(key, config)
+            if number % _KEYS_AT_ONCE == 0:
+                yield
 
     async def turn(self) -> None:
         """Wait for a turn at the event loop. Call it before work for a client that takes a while."""
@@ -222,12 +239,25 @@ class Pipeline:
         payload = self._encoder.known(None, config)
         return (Delivery(key, None, config.version, payload) if payload is not None else None), None
 
+    def at_once(self, key: Key, version: str | None) -> Delivery | None:
+        """Return the message of `catch_up` if it can be made in the event loop without waiting, or None.
+
+        Unlike `ready`, this makes the snapshot of a small document.
+        """
+        config = self._served(key)
+        ready, base = self._ready_or_base(key, version, config)
+        if ready is not None or config is None:
+            return ready
+        if config.size > _LARGE_BYTES or base is not None:
+            return None
+        return Delivery(key, None, config.version, self._encoder.snapshot(config))
+
     async def _change_from(self, version: str, body: bytes, config: Config) -> Delivery:
         """Make the message from a former version, of which only the body is kept.
 
         If the patch is too long, send the snapshot.
         """
-        if max(len(body), len(config.body)) <= _SMALL_DIFF_BYTES:
+        if max(len(body), config.size) <= _SMALL_DIFF_BYTES:
             change = _change(version, body, config)
         else:
             change = await self._in_client_thread(_change, version, body, config)
@@ -240,7 +270,7 @@ class Pipeline:
 
     async def _snapshot(self, config: Config) -> Delivery:
         """Make the message with the whole document. Encoding a large document waits for a turn."""
-        if len(config.body) > _LARGE_BYTES and self._encoder.known(None, config) is None:
+        if config.size > _LARGE_BYTES and self._encoder.known(None, config) is None:
             await self._turns.take()
         return Delivery(config.key, None, config.version, self._encoder.snapshot(config))
 
@@ -255,11 +285,12 @@ def _change(version: str, body: bytes, config: Config) -> Change:
 
 
 def _resolve_all(state: State, keys: Iterable[Key]) -> dict[Key, Config | None]:
-    """Resolve keys one by one. The value is None for a key that can't be resolved now."""
+    """Resolve keys. The value is None for a key that can't be resolved now."""
     resolved: dict[Key, Config | None] = {}
+    resolution = Resolution(state, None)
     for key in keys:
         try:
-            resolved[key] = state.resolve(key)
+            resolved[key], _ = resolution.resolve(key, None)
         except (FormatError, ResolveError, UnknownLabel):
             resolved[key] = None
     return resolved

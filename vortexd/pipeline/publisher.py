@@ -1,13 +1,15 @@
 """Turns the trees of sources into publications: parses, repairs, resolves, commits and broadcasts them.
 
 Whole `Tree`s arrive and, after a reload, new limits, encryption keys and overrides. A `ServedState` leaves for the
-store, and changes leave for the broadcaster. The long work runs in threads over immutable values. The invariant: no
-await comes between the commit and its broadcast. So every reader and subscriber sees all of a publication or none of
-it.
+store, and changes leave for the broadcaster. The long work runs in threads over immutable values. The invariant: the
+commit is one step, and each of its changes is broadcast before the next publication begins. So every reader and
+subscriber sees all of a publication or none of it. Thousands of changes are broadcast in several steps. A client that
+subscribes or catches up between these steps gets the new state, and the broadcast of the same state adds nothing to it.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import TypeVar
 
@@ -16,6 +18,7 @@ import structlog
 import trio
 
 from ..aio import threads
+from ..aio.collector import Collector
 from ..core.model import Change, Config, Good, Key, Moment, Past, PropertySource, Tree
 from ..encryption.decryptor import Decryptor
 from ..observe.metrics import Metrics
@@ -41,6 +44,8 @@ T = TypeVar("T")
 # While keys are staged, clients may bring more keys into use. At most this many rounds stage those, fewer each time.
 # The commit resolves the rest in the event loop.
 _LATE_ROUNDS = 4
+# Broadcasting this many changes and deliveries takes about a millisecond.
+_DELIVERIES_AT_ONCE = 128
 # Seconds until the publisher looks again for last good content that it couldn't find. The pause doubles up to the
 # second figure.
 _AGAIN, _AGAIN_AT_LEAST = 5.0, 60.0
@@ -60,6 +65,7 @@ class Publisher:
         overrides: The values that override those of all sources, or None.
         now: Returns the seconds since the epoch.
         on_publication: Called with each publication when it is done. It must not wait.
+        collector: Pauses the garbage collector during large publications.
     """
 
     def __init__(
@@ -75,6 +81,7 @@ class Publisher:
         overrides: PropertySource | None = None,
         now: Callable[[], float] = time.time,
         on_publication: Callable[[Publication], None] | None = None,
+        collector: Collector | None = None,
     ) -> None:
         self._formats = formats
         self._store = store
@@ -87,6 +94,7 @@ class Publisher:
         self._overrides = overrides
         self._now = now
         self._on_publication = on_publication
+        self._paused = collector.paused if collector is not None else nullcontext
         self._publishing = trio.Lock()
         self._ready = trio.Event()
         # The work is limited by the processor and the interpreter lock. More threads would only slow the event loop
@@ -136,9 +144,10 @@ class Publisher:
             if before is None:
                 return
             state = attrs.evolve(before.state, decryptor=decryptor, overrides=overrides, published=Moment())
-            staged = await self._staged(attrs.evolve(before, state=state), self._store.configs(), {})
-            # As in `_publish`: no await from here on.
-            changed, deliveries, now = self._commit(staged)
+            configs = self._store.configs()
+            with self._paused(len(configs)):
+                staged = await self._staged(attrs.evolve(before, state=state), configs, {})
+                changed, deliveries, now = await self._commit(staged)
         changes = len(changed)
         report_failures(before, now)
         self._metrics.published(changes, deliveries)
@@ -164,12 +173,14 @@ class Publisher:
                 await trio.lowlevel.checkpoint()
             affected = await self._affected(prepared, before)
             configs = {**affected.configs, **dict.fromkeys(self._key_usage.appearing(existing))}
-            staged = await self._staged(prepared, configs, affected.revised)
-            watch.lap("resolve")
-            # No await from here on: no reader or subscriber may run between the commit and its broadcast.
-            # Remove ended keys first, so that the commit doesn't publish to them.
-            deliveries = self._key_usage.update(existing, self._broadcaster.publish)
-        changed, more, now = self._commit(staged)
+            # The files of the first state live long, too, however few keys are in use.
+            with self._paused(len(configs) if before is not None else len(existing)):
+                staged = await self._staged(prepared, configs, affected.revised)
+                watch.lap("resolve")
+                # No await comes between the end of keys and the commit.
+                # Remove ended keys first, so that the commit doesn't publish to them.
+                deliveries = self._key_usage.update(existing, self._broadcaster.publish)
+                changed, more, now = await self._commit(staged)
         self._ready.set()
         watch.lap("broadcast")
         report_broken(before, now, self._metrics)
@@ -218,8 +229,8 @@ class Publisher:
             staged = staged.with_more(more)
         return staged
 
-    def _commit(self, staged: Staged) -> tuple[Sequence[Change], int, ServedState]:
-        """Put a publication in force, and broadcast it.
+    async def _commit(self, staged: Staged) -> tuple[Sequence[Change], int, ServedState]:
+        """Put a publication in force, and broadcast it. Nothing can cancel this in between.
 
         Return the changes, the number of deliveries, and the new served state.
         """
@@ -230,7 +241,22 @@ class Publisher:
         self._reader.drop_old_answers()
         served = self._store.served
         assert served is not None  # it was committed
-        return changes, self._broadcaster.publish(changes), served
+        return changes, await self._broadcast(changes), served
+
+    async def _broadcast(self, changes: Sequence[Change]) -> int:
+        """Broadcast changes, and return the number of deliveries. Let other tasks run after every few deliveries."""
+        deliveries = effort = 0
+        is_first_step = True
+        for change in changes:
+            if effort >= _DELIVERIES_AT_ONCE:
+                effort, is_first_step = 0, False
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            # If the key has ended meanwhile, its end has been broadcast.
+            if is_first_step or self._store.find(change.key) is change.new:
+                count = self._broadcaster.publish((change,))
+                deliveries += count
+                effort += 1 + count
+        return deliveries
 
     def _done(
         self, watch: Stopwatch, staged: Staged, changed: Sequence[Change], deliveries: int, before: ServedState | None

@@ -141,6 +141,13 @@ class Registry(Generic[S]):
         self._doubtful = (self._doubtful & self._known) >> (last + 1) << (last + 1)
         return found, bool(self._doubtful)
 
+    def doubt(self, keys: Iterable[Key]) -> None:
+        """Let `unmatched` check these keys, although their patterns haven't lost a subscriber."""
+        for key in keys:
+            line = self._matching.key(key)
+            if line is not None:
+                self._doubtful |= 1 << line.number
+
     # Matching in steps, before `subscribe` or `appear`.
 
     @property

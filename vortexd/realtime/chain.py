@@ -192,7 +192,9 @@ class Chain:
         if key in self._behind or not self._may(key):
             return True
         if not follows(delivery, self._last.get(key)):
-            self._fall_behind(key)
+            if delivery.new_version is None or delivery.new_version != self._last.get(key):
+                self._fall_behind(key)
+            # Otherwise the client has caught up with a state whose broadcast wasn't finished.
             return True
         size = len(delivery.payload)
         # A single frame may always wait. Otherwise a document above the limit could never be delivered.
@@ -311,9 +313,13 @@ class Chain:
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
             return Lagged(dropped)
-        if self._behind:
-            return self.catch_up(next(iter(self._behind)))
-        return None
+        return self.next_catch_up()
+
+    def next_catch_up(self) -> CatchUp | None:
+        """Return the request for the next catch-up frame. Returns None if no key is behind, or if another step comes first."""
+        if not self._behind or self._handed is not None or self._kept or self._dropped:
+            return None
+        return self.catch_up(next(iter(self._behind)))
 
     def catch_up(self, key: Key) -> CatchUp:
         """Make the request for the catch-up frame of a key that is behind."""

@@ -36,6 +36,10 @@ class Keys(Protocol):
         """Make the delivery that leads from a version to the newest state."""
         ...
 
+    def at_once(self, key: Key, version: str | None) -> Delivery | None:
+        """Make this delivery if it takes no wait, or return None."""
+        ...
+
     async def subscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern], max_keys: int) -> Collection[Key]:
         """Subscribe to patterns. Returns the matching keys that can be served.
 

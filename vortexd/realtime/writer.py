@@ -23,6 +23,8 @@ from .inbound import Unacceptable
 
 # The bytes of one write. A client must accept them within the write timeout, whatever the size of the whole frame.
 _WRITE_BYTES = 65_536
+# Making this many catch-up frames takes about a millisecond.
+_CATCH_UPS_AT_ONCE = 32
 # The least seconds between two checks whether the connection is quiet.
 _PARK_PAUSE = 0.1
 _PING = Reply(b"", is_ping=True)
@@ -101,7 +103,8 @@ class Writer:
             self._has_room.set()
             match self._chain.step() if self._is_greeted else self._chain.catch_up(self._client.key):
                 case CatchUp() as asked:
-                    await self._catch_up(asked)
+                    if not (self._is_greeted and await self._catch_up_at_once()):
+                        await self._catch_up(asked)
                 case Reply(data=data, ends=ends):
                     await self._write(data)
                     if ends is not None:
@@ -136,6 +139,29 @@ class Writer:
             await self._has_more.wait()
         self._chain.is_awaited = False
         return scope.cancelled_caught and self._can_park()
+
+    async def _catch_up_at_once(self) -> bool:
+        """Write all catch-up frames that can be made without waiting, up to the size of one write.
+
+        Returns whether there were any. After a subscription or a large publication, thousands of keys are behind.
+        """
+        frames: list[bytes] = []
+        deliveries: list[Delivery] = []
+        count = size = 0
+        # No await may come before the frames are written; see `_catch_up`.
+        while size < _WRITE_BYTES and count < _CATCH_UPS_AT_ONCE and (asked := self._chain.next_catch_up()) is not None:
+            delivery = self._keys.at_once(asked.key, asked.base(self._keys.version_of))
+            if delivery is None:
+                break
+            count += 1
+            if self._chain.caught_up(asked, delivery, self._keys.version_of(asked.key)):
+                frames.append(frame_of(delivery))
+                deliveries.append(delivery)
+                size += len(frames[-1])
+        if frames:
+            await self._write(await self._on_the_wire(frames))
+            self._count(deliveries)
+        return count > 0
 
     async def _catch_up(self, asked: CatchUp) -> None:
         key = asked.key

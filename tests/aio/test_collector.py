@@ -1,0 +1,148 @@
+"""The garbage collector pauses while many objects are made."""
+
+import ctypes
+import gc
+from platform import libc_ver
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from vortexd.aio.collector import MANY, Collector, trim_memory
+
+
+class FakeCollector:
+    """Notes the calls."""
+
+    def __init__(self, *, is_enabled: bool = True) -> None:
+        self.is_enabled = is_enabled
+        self.calls: list[str] = []
+
+    def isenabled(self) -> bool:
+        return self.is_enabled
+
+    def enable(self) -> None:
+        self.is_enabled = True
+        self.calls.append("enable")
+
+    def disable(self) -> None:
+        self.is_enabled = False
+        self.calls.append("disable")
+
+    def freeze(self) -> None:
+        self.calls.append("freeze")
+
+    def unfreeze(self) -> None:
+        self.calls.append("unfreeze")
+
+    def collect(self) -> int:
+        self.calls.append("collect")
+        return 0
+
+    def trim(self) -> None:
+        self.calls.append("trim")
+
+    def made(self) -> Collector:
+        return Collector(self, self.trim)
+
+
+def test_all_objects_are_frozen_after_the_pause() -> None:
+    fake = FakeCollector()
+    with fake.made().paused(MANY):
+        assert ["disable"] == fake.calls
+
+    assert ["disable", "freeze", "enable", "trim"] == fake.calls
+
+
+def test_few_objects_are_no_reason_to_pause() -> None:
+    fake = FakeCollector()
+    with fake.made().paused(MANY - 1):
+        pass
+
+    assert [] == fake.calls
+
+
+def test_the_pause_ends_with_an_error_too() -> None:
+    fake = FakeCollector()
+    with pytest.raises(ZeroDivisionError), fake.made().paused():
+        raise ZeroDivisionError
+
+    assert ["disable", "freeze", "enable", "trim"] == fake.calls
+
+
+def test_pauses_of_several_tasks_are_one() -> None:
+    fake = FakeCollector()
+    collector = fake.made()
+    one, other = collector.paused(), collector.paused()
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert ["disable"] == fake.calls
+    other.__exit__(None, None, None)
+    assert ["disable", "freeze", "enable", "trim"] == fake.calls
+    with collector.paused():
+        pass
+
+    assert 2 * ["disable", "freeze", "enable", "trim"] == fake.calls
+
+
+def test_a_collector_that_was_disabled_stays_so() -> None:
+    fake = FakeCollector(is_enabled=False)
+    with fake.made().paused():
+        pass
+
+    assert ["disable", "freeze", "trim"] == fake.calls
+
+
+async def test_what_was_frozen_is_examined_once_an_hour(autojump_clock: MockClock) -> None:
+    fake = FakeCollector()
+    collector = fake.made()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(collector.run)
+        await trio.sleep(3_601)
+        assert [] == fake.calls
+        with collector.paused():
+            pass
+        fake.calls.clear()
+        await trio.sleep(3_598)
+        assert [] == fake.calls
+        await trio.sleep(2)
+        assert ["unfreeze", "collect", "freeze"] == fake.calls
+        await trio.sleep(7_200)
+        assert ["unfreeze", "collect", "freeze"] == fake.calls
+        nursery.cancel_scope.cancel()
+
+
+async def test_nothing_is_examined_during_a_pause(mock_clock: MockClock) -> None:
+    fake = FakeCollector()
+    collector = fake.made()
+    with collector.paused():
+        pass
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(collector.run)
+        await wait_all_tasks_blocked()
+        with collector.paused():
+            fake.calls.clear()
+            mock_clock.jump(3_600)
+            await wait_all_tasks_blocked()
+            assert [] == fake.calls
+        fake.calls.clear()
+        mock_clock.jump(3_600)
+        await wait_all_tasks_blocked()
+        assert ["unfreeze", "collect", "freeze"] == fake.calls
+        nursery.cancel_scope.cancel()
+
+
+def test_the_module_gc_is_the_collector() -> None:
+    assert gc is Collector()._collector
+    assert trim_memory is Collector()._trim
+
+
+def test_free_memory_is_returned_to_the_system() -> None:
+    assert (libc_ver()[0] == "glibc") == trim_memory()
+
+
+def test_a_c_library_that_cannot_do_that_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+
+    assert not trim_memory()
