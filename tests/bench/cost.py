@@ -1,6 +1,10 @@
 """The cost of a change by the number of files and keys: one file saved, and application.yml saved, each as a ratio to the smallest tree.
 
 python -m tests.bench cost --rounds 5
+python -m tests.bench cost --every-key
+
+With `--every-key`, the smallest tree and the largest count, and only application.yml is saved, which changes every key. A
+third tree has one file of 900,000 bytes, of which one value changes. The time of each subscription is printed, too.
 
 Each tree has a server of its own and one client that subscribes to the keys. The servers take turns in each round, and
 the debounce is off. The time runs from before the rename to the last message. The processor time is that of the
@@ -25,6 +29,7 @@ from ..system.process import Server
 # The number of files, and the number of keys in use. The smallest tree is the floor.
 CASES = ((100, 10), (1_000, 10), (10_000, 10), (10_000, 1_000), (10_000, 10_000))
 _FILE_BYTES = 2_000
+_LARGE_BYTES = 900_000
 _SETTINGS = """
 [server]
 bind = ["127.0.0.1:0"]
@@ -54,14 +59,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scan", type=float, default=3600.0, help="seconds between the scans that only check")
     parser.add_argument("--cases", default="", help="only these, as 10000x1000,100x10")
+    parser.add_argument(
+        "--every-key", action="store_true", help="change every key of few and of 10,000, and one value of a large file"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the benchmark."""
-    cases = [tuple(map(int, each.split("x"))) for each in arguments.cases.split(",") if each] or CASES
+    given = [tuple(map(int, each.split("x"))) for each in arguments.cases.split(",") if each]
+    cases: Sequence[tuple[int, ...]] = given or CASES
+    saves = [("one file saved", _Tree.save_one), ("application.yml saved", _Tree.save_shared)]
+    if arguments.every_key:
+        cases, saves = (CASES[0], CASES[-1]), saves[1:]
     with contextlib.ExitStack() as stack:
         trees = [stack.enter_context(_Tree(files, keys, arguments.scan)) for files, keys in cases]
-        for name, save in (("one file saved", _Tree.save_one), ("application.yml saved", _Tree.save_shared)):
+        if arguments.every_key:
+            saves.append((f"one value of a file of {_LARGE_BYTES:,} bytes saved", _Tree.save_one))
+            trees.append(stack.enter_context(_Tree(2, 1, arguments.scan, _LARGE_BYTES)))
+        for name, save in saves:
             found: dict[_Tree, list[_Sample]] = {tree: [] for tree in trees}
             for _ in range(arguments.rounds):
                 for tree in trees:
@@ -103,7 +118,8 @@ class _Server(Server):
 class _Tree:
     """A directory, its server, a client that subscribes to keys, and another that sends pings."""
 
-    def __init__(self, files: int, keys: int, scan: float) -> None:
+    def __init__(self, files: int, keys: int, scan: float, file_bytes: int = _FILE_BYTES) -> None:
+        self._file_bytes = file_bytes
         self.files = files
         self.keys = keys
         self._scan = scan
@@ -117,7 +133,7 @@ class _Tree:
             self._source.mkdir()
             for number in range(self.files - 1):
                 kind = "hot" if number < self.keys else "cold"
-                (self._source / f"{kind}{number}.yml").write_text(_document("service", 0))
+                (self._source / f"{kind}{number}.yml").write_text(_document("service", 0, self._file_bytes))
             (self._source / "application.yml").write_text(_document("shared", 0))
             settings = _SETTINGS.format(source=self._source, scan=self._scan)
             self._server = stack.enter_context(_Server(self._source, settings=settings))
@@ -136,16 +152,19 @@ class _Tree:
 
     def save_one(self) -> _Sample:
         """Save the file of one key, and wait for its change."""
-        return self._save("hot0.yml", "service", 1)
+        return self._save("hot0.yml", _document("service", self._next(), self._file_bytes), 1)
 
     def save_shared(self) -> _Sample:
         """Save the file that all keys read, and wait for the change of each."""
-        return self._save("application.yml", "shared", min(self.keys, self.files - 1))
+        return self._save("application.yml", _document("shared", self._next()), min(self.keys, self.files - 1))
 
-    def _save(self, name: str, top: str, count: int) -> _Sample:
+    def _next(self) -> int:
         self._number += 1
+        return self._number
+
+    def _save(self, name: str, text: str, count: int) -> _Sample:
         temporary = self._source / ".new.tmp"
-        temporary.write_text(_document(top, self._number))
+        temporary.write_text(text)
         process = Path(f"/proc/{self._server.process.pid}")
         (process / "clear_refs").write_text("5")
         with self._witness.watching() as witness:
@@ -165,11 +184,14 @@ class _Tree:
         return sum(int(each.read_text().split()[0]) for each in tasks) / 1e9
 
 
-def _document(top: str, number: int) -> str:
+def _document(top: str, number: int, size: int = _FILE_BYTES) -> str:
     lines = [f"{top}:", f"  number: {number}"]
-    while sum(map(len, lines)) < _FILE_BYTES:
+    length = sum(map(len, lines))
+    while length < size:
         index = len(lines)
-        lines += [f"  group{index}:", f"    url: https://host{index}.example.com/path", f"    timeout: {index}"]
+        group = [f"  group{index}:", f"    url: https://host{index}.example.com/path", f"    timeout: {index}"]
+        lines += group
+        length += sum(map(len, group))
     return "\n".join(lines) + "\n"
 
 
