@@ -49,26 +49,28 @@ class Budget:
         Raises:
             FormatError: The key or the value exceeds a limit, or contains text that JSON can't hold.
         """
-        if _UNFIT.search(key) or (isinstance(value, str) and _UNFIT.search(value)):
+        limits = self._limits
+        text = value if isinstance(value, str) else None
+        if _is_unfit(key) or (text is not None and _is_unfit(text)):
             self.refuse("a NUL character or half of a surrogate pair", line, column)
-        sizes = size(key), size(value) if isinstance(value, str) else 8
-        self._bytes += sum(sizes)
-        if max(sizes) > self._limits.text_bytes:
-            self.refuse(f"a key or value of more than {self._limits.text_bytes} bytes", line, column)
-        if self._bytes > self._limits.expanded_bytes:
-            self.refuse(f"more than {self._limits.expanded_bytes} bytes of keys and values", line, column)
-        if key.count(".") + key.count("[") > self._limits.depth:
-            self.refuse(f"a key nested deeper than {self._limits.depth} levels", line, column)
-        if isinstance(value, str) and value.startswith(PREFIX):
+        key_bytes, value_bytes = size(key), 8 if text is None else size(text)
+        self._bytes += key_bytes + value_bytes
+        if key_bytes > limits.text_bytes or value_bytes > limits.text_bytes:
+            self.refuse(f"a key or value of more than {limits.text_bytes} bytes", line, column)
+        if self._bytes > limits.expanded_bytes:
+            self.refuse(f"more than {limits.expanded_bytes} bytes of keys and values", line, column)
+        if key.count(".") + key.count("[") > limits.depth:
+            self.refuse(f"a key nested deeper than {limits.depth} levels", line, column)
+        if text is not None and text.startswith(PREFIX):
             self._ciphertexts += 1
-            if self._ciphertexts > self._limits.ciphertexts:
-                self.refuse(f"more than {self._limits.ciphertexts} encrypted values; split the file", line, column)
+            if self._ciphertexts > limits.ciphertexts:
+                self.refuse(f"more than {limits.ciphertexts} encrypted values; split the file", line, column)
         if "[" in key:
             for match in _INDEX.finditer(key):
                 # Python converts no text of more than 4,300 digits, not even if they are zeros.
                 digits = match[1].lstrip("0") or "0"
-                if len(digits) > 9 or int(digits) > self._limits.list_index:
-                    self.refuse(f"a list index above {self._limits.list_index}", line, column)
+                if len(digits) > 9 or int(digits) > limits.list_index:
+                    self.refuse(f"a list index above {limits.list_index}", line, column)
 
     def refuse(self, reason: str, line: int | None, column: int | None) -> None:
         raise FormatError(self._path, reason, line, column)
@@ -121,6 +123,10 @@ def _place(line: int, column: int) -> tuple[int, int]:
 def is_nothing(root: Node) -> bool:
     """Return whether a document is empty or null. A mapping without entries is not nothing."""
     return type(root) is Leaf and root.value is None
+
+
+def _is_unfit(text: str) -> bool:
+    return "\0" in text if text.isascii() else _UNFIT.search(text) is not None
 
 
 def size(text: str) -> int:

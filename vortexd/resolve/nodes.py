@@ -5,7 +5,7 @@ The parsers of YAML, JSON and TOML report their input, event by event. The build
 size of a node when it is written out. No function here recurses, however deep the nesting.
 """
 
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 import attrs
 
@@ -110,12 +110,15 @@ class Builder:
         """
         self._nodes += nodes
         if self._nodes > self.limits.nodes:
-            raise TooManyValues(self.path, self.limits.nodes, line, column)
+            self._refuse(line, column)
+
+    def _refuse(self, line: int | None, column: int | None) -> NoReturn:
+        raise TooManyValues(self.path, self.limits.nodes, line, column)
 
     def key(self, text: str, is_text: bool, line: int | None, column: int | None) -> None:
         """Set the key of the next node. `is_text` is whether it was a string in the file."""
         mapping = self._open[-1]
-        assert isinstance(mapping, Map)
+        assert type(mapping) is Map
         flat = text if is_text else f"[{text}]"
         if (
             flat in mapping.entries
@@ -135,7 +138,9 @@ class Builder:
 
     def add(self, node: Node) -> None:
         """Add a node: to the open container under its key, or as a new document."""
-        self.count(1, node.line, node.column)
+        self._nodes += 1
+        if self._nodes > self.limits.nodes:
+            self._refuse(node.line, node.column)
         if not self._open:
             if len(self.documents) >= self.limits.documents:
                 raise self.error(f"more than {self.limits.documents} documents; split the file", node.line, node.column)
@@ -147,7 +152,7 @@ class Builder:
                 raise self.error(f"a list with an index above {self.limits.list_index}", node.line, node.column)
             container.items.append(node)
             return
-        assert isinstance(container, Map)
+        assert type(container) is Map
         key, self._keys[-1] = self._keys[-1], None
         assert key is not None
         if self._is_merge:

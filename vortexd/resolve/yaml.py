@@ -74,8 +74,13 @@ def parse_yaml(path: str, text: str, limits: FormatSettings) -> list[Node]:
     try:
         if _PAIR.search(text):
             text, reader.shortened = _with_pairs_joined(text)
+        scalar, receive_scalar = yaml.ScalarEvent, reader.receive_scalar
         for event in _events(text):
-            reader.receive(event)
+            # Most events are scalars.
+            if type(event) is scalar:
+                receive_scalar(event)
+            else:
+                reader.receive(event)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         if mark and error.context_mark and mark.line >= len(_BREAK.split(text.rstrip())):
@@ -136,7 +141,12 @@ def _double_quoted(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _events(text: str) -> Iterator[Any]:
-    return yaml.parse(text, Loader=_Loader)
+    # As `yaml.parse`, but with one call for each event instead of two.
+    loader = _Loader(text)
+    try:
+        yield from iter(loader.get_event, None)
+    finally:
+        loader.dispose()
 
 
 def _place_of(text: str, position: int) -> tuple[int, int]:
@@ -167,10 +177,9 @@ class _Reader:
         return mark.line + 1, column
 
     def receive(self, event: Any) -> None:
+        """Take any event but a scalar."""
         kind = type(event)
-        if kind is yaml.ScalarEvent:
-            self._scalar(event)
-        elif kind is yaml.MappingStartEvent:
+        if kind is yaml.MappingStartEvent:
             self._container(event, Map(*self.place(event.start_mark)), "map")
         elif kind is yaml.SequenceStartEvent:
             self._container(event, List(*self.place(event.start_mark)), "seq")
@@ -181,23 +190,25 @@ class _Reader:
         elif kind is yaml.DocumentStartEvent:
             self._anchors = {}
 
-    def _scalar(self, event: Any) -> None:
-        line, column = self.place(event.start_mark)
+    def receive_scalar(self, event: Any) -> None:
+        """Take a scalar."""
+        mark = event.start_mark
+        line, column = self.place(mark) if self.shortened else (mark.line + 1, mark.column + 1)
         is_plain = event.tag is None and event.implicit[0]
-        builder = self.builder
-        if is_plain and event.value == "<<" and builder.needs_key:
-            builder.merge_key()
+        is_key = self.builder.needs_key
+        if is_plain and is_key and event.value == "<<":
+            self.builder.merge_key()
             return
-        leaf = Leaf(resolve(event.value) if is_plain else self._tagged(event), line, column)
+        value = resolve(event.value) if is_plain else self._tagged(event)
         if event.anchor is not None:
-            self._anchors[event.anchor] = leaf
-        self._place_leaf(leaf, line, column)
-
-    def _place_leaf(self, leaf: Leaf, line: int, column: int) -> None:
-        if self.builder.needs_key:
-            self.builder.key(_key_text(leaf.value), isinstance(leaf.value, str), line, column)
+            self._anchors[event.anchor] = Leaf(value, line, column)
+        if is_key:
+            self._key(value, line, column)
         else:
-            self.builder.add(leaf)
+            self.builder.add(Leaf(value, line, column))
+
+    def _key(self, value: Scalar, line: int, column: int) -> None:
+        self.builder.key(_key_text(value), isinstance(value, str), line, column)
 
     def _tagged(self, event: Any) -> Scalar:
         tag, text = event.tag, event.value
@@ -244,7 +255,10 @@ class _Reader:
         if node is None:
             raise self.builder.error(f"the alias {shown(event.anchor)} has no anchor before it", line, column)
         if type(node) is Leaf:
-            self._place_leaf(node, line, column)
+            if self.builder.needs_key:
+                self._key(node.value, line, column)
+            else:
+                self.builder.add(node)
             return
         self._refuse_as_key(event)
         if not isinstance(node, Leaf) and node.is_open:
@@ -306,6 +320,8 @@ def _is_number(text: str) -> bool:
 
 
 def _key_text(value: Scalar) -> str:
+    if isinstance(value, str):
+        return value
     if isinstance(value, bool):
         return "true" if value else "false"
     return "null" if value is None else str(value)
