@@ -1,6 +1,7 @@
 """`vortexctl check`: it reports at once everything that the server would refuse of a directory, a working tree or a push."""
 
 import errno
+import gc
 import json
 import os
 import subprocess
@@ -11,8 +12,11 @@ import pytest
 
 from tests.repository import Repository
 from vortexd.aio.isolated import Died, Isolated
-from vortexd.ctl import cli
+from vortexd.core.model import Tree
+from vortexd.ctl import batches, cli
 from vortexd.encryption.ciphers import AesEncryptor
+from vortexd.resolve.formats import Parse
+from vortexd.settings.formats import FormatSettings
 
 BROKEN = {
     "application.yml": "a: 1\n",
@@ -61,6 +65,27 @@ def test_all_errors_are_told_at_once_with_their_places(tmp_path: Path, capsys: p
         assert line.startswith(f"{tmp_path}/{place}")
         assert reason in line
     assert "vortexctl: 6 files, 6 keys: 5 errors, 0 warnings\n" == summary
+
+
+def test_files_of_a_large_tree_are_parsed_in_processes_with_the_same_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = check(capsys, directory(tmp_path, BROKEN))
+    asked: list[object] = []
+
+    def parsed_in_processes(tree: Tree, limits: FormatSettings, parse_file: Parse) -> Parse:
+        asked.append(limits)
+        return batches.parsed_in_processes(tree, limits, parse_file, processes=2, many_bytes=0)
+
+    monkeypatch.setattr("vortexd.ctl.check.parsed_in_processes", parsed_in_processes)
+    assert expected == check(capsys, tmp_path)
+    assert [FormatSettings()] == asked
+
+
+def test_garbage_is_collected_again_after_a_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check(capsys, directory(tmp_path, BROKEN))
+
+    assert gc.isenabled()
 
 
 def test_paths_are_those_from_here(

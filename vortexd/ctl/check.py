@@ -19,12 +19,14 @@ from ..encryption.decryptor import Decryptor
 from ..encryption.files import load_encryption
 from ..pipeline.parsing import Parser
 from ..pipeline.state import overrides_of
+from ..process.imports import uncollected
 from ..resolve.formats import EXTENSIONS
 from ..settings.encryption import EncryptionSettings
 from ..settings.root import Settings
 from ..settings.source import first_of
 from ..source.files.settings import FilesSettings
 from ..source.git.settings import GitSettings
+from .batches import parsed_in_processes
 from .errors import CtlError
 from .findings import FORMS, Finding, Report, look_through
 from .trees import Read, read_directory, read_ref, read_working_tree, repository_at
@@ -59,6 +61,17 @@ def run(arguments: argparse.Namespace) -> int:
         raise CtlError(
             f"there is no directory {arguments.path}; name the directory that holds the files or the repository", 2
         )
+    # The documents of the tree stay until the end, and each collection would examine all of them again.
+    with uncollected():
+        report = _report(arguments, settings, decryptor)
+    for line in FORMS[arguments.format](report):
+        print(line)
+    errors, warnings = report.count(is_error=True), report.count(is_error=False)
+    print(f"vortexctl: {report.files} files, {report.keys} keys: {errors} errors, {warnings} warnings", file=sys.stderr)
+    return int(errors > 0 or (arguments.strict and warnings > 0))
+
+
+def _report(arguments: argparse.Namespace, settings: Settings, decryptor: Decryptor | None) -> Report:
     try:
         read = _read(arguments, settings)
     except SourceError as error:
@@ -71,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
                 decryptor,
                 overrides_of(settings.overrides),
                 lambda file: os.path.normpath(os.path.join(read.where, file)),
-                parser.parse,
+                parsed_in_processes(read.tree, settings.formats, parser.parse),
             )
         skipped = [
             Finding(
@@ -81,11 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         ]
         empty = [] if report.files else [Finding(arguments.path, 0, 0, _nothing(arguments.ref), False)]
         report = attrs.evolve(report, findings=sorted([*report.findings, *skipped, *empty]))
-    for line in FORMS[arguments.format](report):
-        print(line)
-    errors, warnings = report.count(is_error=True), report.count(is_error=False)
-    print(f"vortexctl: {report.files} files, {report.keys} keys: {errors} errors, {warnings} warnings", file=sys.stderr)
-    return int(errors > 0 or (arguments.strict and warnings > 0))
+    return report
 
 
 def _nothing(ref: str | None) -> str:

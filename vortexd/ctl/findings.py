@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 
 import attrs
 
@@ -24,6 +25,8 @@ from ..resolve.tree import ParsedTree, broken_files, parse_tree
 from ..settings.formats import FormatSettings
 
 _SHARED = "application"
+# The order of keys, without the cost of comparing objects.
+_ORDER = attrgetter("application", "profile", "label")
 _BEYOND_ASCII = re.compile(rb"[^\x00-\x7f]")
 # Line ends, as `.properties` files have them.
 _LINE_END = re.compile(rb"\r\n|\r|\n")
@@ -92,7 +95,7 @@ def look_through(
     found = [*_broken(parsed), *_misread(parsed)]
     found += _undecryptable(parsed, decryptor) if decryptor is not None else ()
     keys = list_keys(parsed).keys | {Key(_SHARED, DEFAULT_PROFILE, label) for label in parsed.labels}
-    found += _unresolvable(parsed, sorted(keys), decryptor, overrides)
+    found += _unresolvable(parsed, sorted(keys, key=_ORDER), decryptor, overrides)
     placed = {attrs.evolve(each, file=where(each.file) if each.file else "") for each in found}
     files = {path for label in parsed.labels.values() for path in label.paths}
     return Report(sorted(placed), len(files), len(keys))
