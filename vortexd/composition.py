@@ -31,6 +31,7 @@ from .http.difference import Difference
 from .http.encryption import encryption_endpoints
 from .http.explain import Explain
 from .http.fleet import FleetPages
+from .http.key_list import KeyList
 from .http.monitor import Monitor
 from .http.routes import Routes, standard_routes
 from .net.inherited import Inherited
@@ -250,6 +251,7 @@ def _routes(
             Explain(stages.reader),
             Difference(stages.reader, timestamp()),
             FleetPages(stages.fleet, stages.reader, time.time, peers),
+            KeyList(stages.reader),
             *encryption_endpoints(keyring),
             console(is_served=in_force.settings.console.enabled),
         ],

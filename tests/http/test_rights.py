@@ -1,5 +1,6 @@
 """Requests without the needed rights, to every described route. One table lists them, so that no route is forgotten."""
 
+import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from vortexd.http.difference import Difference
 from vortexd.http.encryption import encryption_endpoints
 from vortexd.http.explain import Explain
 from vortexd.http.fleet import FleetPages
+from vortexd.http.key_list import KeyList
 from vortexd.http.monitor import Monitor
 from vortexd.settings.fleet import FleetSettings
 from vortexd.settings.monitor import MonitorSettings
@@ -57,6 +59,7 @@ ANYBODY = {
     "/key/{application}/{profiles}",
     "/ws/{application}/{profile}",
     "/api/v1/fleet",
+    "/api/v1/keys",
     "/api/v1/whoami",
 }
 KEYED = sorted(PATHS.keys() - PUBLIC - ADMIN - ANYBODY)
@@ -96,6 +99,7 @@ async def everything() -> AsyncIterator[Serving]:
         Explain(pipeline.reader),
         Difference(pipeline.reader, "2026-01-01T00:00:00Z"),
         FleetPages(Fleet(FleetSettings(), pipeline.key_usage.version_of), pipeline.reader, lambda: 0.0),
+        KeyList(pipeline.reader),
         *encryption_endpoints(Keyring()),
         console(),
     ]
@@ -208,9 +212,25 @@ async def test_T09_a_difference_is_for_who_may_read_both_sides(query: str) -> No
     assert SECRET not in answer.body
 
 
+@pytest.mark.parametrize("list_of", ["fleet", "keys"])
 @pytest.mark.parametrize("query", ["app=shop&profile=dev", "app=shop&profile=made-up", "app=made-up&profile=dev"])
-async def test_P17_the_fleet_of_a_key_is_for_who_may_read_it(query: str) -> None:
+async def test_P17_the_fleet_and_the_name_of_a_key_are_for_who_may_read_it(query: str, list_of: str) -> None:
     async with everything() as http:
-        answer = await http.ask(f"/api/v1/fleet?{query}", Authorization=f"Bearer {TOKENS['other']}")
+        answer = await http.ask(f"/api/v1/{list_of}?{query}", Authorization=f"Bearer {TOKENS['other']}")
 
     assert 403 == answer.status
+
+
+async def test_T09_a_token_sees_only_the_names_that_it_may_read() -> None:
+    async with everything() as http:
+        answers = {
+            name: await http.ask("/api/v1/keys", Authorization=f"Bearer {token}")
+            for name, token in TOKENS.items()
+            if name not in NOBODY
+        }
+
+    names = {name: [each["path"] for each in json.loads(answer.body)["keys"]] for name, answer in answers.items()}
+    assert ["/shop/dev/main"] == names["reader"]
+    assert [] == names["subscriber"] == names["reporter"] == names["admin"]
+    assert 8 == len(names["everything"])
+    assert all(SECRET not in answer.body for answer in answers.values())

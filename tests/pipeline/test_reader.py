@@ -222,6 +222,31 @@ async def test_what_exists_is_what_has_files_or_is_in_use(served: Served) -> Non
     assert SHOP.application in served.reader.names_in(SHOP.label).applications
 
 
+async def test_keys_are_listed_in_order_with_the_versions_that_are_known(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert () == await served.reader.keys()
+    await served.publish(tree(b"a: 1", **{"b-dev": b"b: 1", "b": b"b: 2", "a": b""}))
+    ordered = [("a", "default"), ("b", "default"), ("b", "dev"), ("shop", "default")]
+
+    assert [Key(*names, "main") for names in ordered] == await served.reader.keys()
+    made_up = Key("b", "a,c", "main")
+    served.store.add(made_up)
+    assert [*ordered[:1], ("b", "a,c"), *ordered[1:]] == [
+        (key.application, key.profile) for key in await served.reader.keys()
+    ]
+    assert version_of(b'{"b":2}') == served.reader.known_version(made_up)
+    shop = Key("shop", "default", "main")
+    assert served.reader.known_version(shop) is None
+    await served.reader.read(shop)
+    assert version_of(b'{"a":1}') == served.reader.known_version(shop)
+
+    # The names are sorted once for each state.
+    monkeypatch.setattr(reading, "_ordered", None)
+    served.store.drop(made_up)
+    assert 4 == len(await served.reader.keys())
+
+
 async def test_explanations_and_history_come_from_the_state_in_force(served: Served) -> None:
     await served.publish(tree(b"a: 1"))
     served.store.add(SHOP)

@@ -51,6 +51,7 @@ def config() -> schemathesis.Config:
         "/decrypt": [200, 400],
         "/decrypt/{application}/{profiles}": [200, 400],
         "/api/v1/fleet": [200, 304, 400],
+        "/api/v1/keys": [200, 304, 400],
         # The endpoint requires an upgrade.
         "/ws/{application}/{profile}": [426],
     }

@@ -5,8 +5,9 @@ The invariant: each answer comes from one served state. Answers are cached withi
 names. They are dropped with their served state.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import TypeVar
 
 import attrs
@@ -45,12 +46,14 @@ class _Answers:
         configs: Configurations that were read and that no connection holds.
         former: Resolves keys from earlier commits; None if no source knows them.
         held_back: None until a caller asks for it.
+        listed: The keys that have files of their own, in order. None until a caller asks for them.
     """
 
     served: ServedState | None = None
     former: FormerCommits | None = None
     configs: Cache[Key, Config] = attrs.field(factory=lambda: Cache(_CACHE_BYTES, _CACHE_KEYS))
     held_back: Sequence[HeldBack] | None = None
+    listed: Sequence[Key] | None = None
 
 
 class ConfigReader:
@@ -272,6 +275,21 @@ class ConfigReader:
         names = self.names_in(label)
         return names.applications.issuperset(key.applications) and names.profiles.issuperset(key.profiles)
 
+    async def keys(self) -> Sequence[Key]:
+        """Return all keys that have files of their own or are in use, ordered by application, profile and label."""
+        answers, served = self._answers, self._store.served
+        if served is None:
+            return ()
+        if answers.listed is None:
+            answers.listed = await self._in_thread(_ordered, served.listing.keys)
+        # The keys in use change at any time.
+        return await self._in_thread(_with_more, answers.listed, served.listing.keys, tuple(self._store))
+
+    def known_version(self, key: Key) -> str | None:
+        """Return the version of a key that is in use or was read recently. None means that the key isn't resolved now."""
+        config = self._store.find(key) or self.kept(key)
+        return config.version if config is not None else None
+
     def names_in(self, label: str) -> Names:
         """Return the applications and profiles that have files of their own under a label."""
         listed = self._store.served.listing.labels.get(label) if self._store.served is not None else None
@@ -298,6 +316,19 @@ def _held_back(served: ServedState, keys: Iterable[Key]) -> list[HeldBack]:
             except (UnknownLabel, ResolveError):
                 continue
     return [HeldBack(each, len(held), tuple(held[:SHOWN_KEYS])) for each, held in sorted(found.items(), key=_order)]
+
+
+_BY_NAME = attrgetter("application", "profile", "label")
+
+
+def _ordered(keys: Iterable[Key]) -> Sequence[Key]:
+    return sorted(keys, key=_BY_NAME)
+
+
+def _with_more(ordered: Sequence[Key], known: Collection[Key], keys: Iterable[Key]) -> Sequence[Key]:
+    """Return the ordered keys, together with those of `keys` that aren't known."""
+    more = [key for key in keys if key not in known]
+    return _ordered((*ordered, *more)) if more else ordered
 
 
 def _order(item: tuple[BrokenFile, object]) -> tuple[str, str, str]:
