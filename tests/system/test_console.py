@@ -330,6 +330,41 @@ async def test_labels_that_only_the_server_knows_have_to_be_named(page: Page, so
         assert ["billing:default:main"] == await keys_of(page)
 
 
+async def test_many_names_are_listed_without_their_documents_and_a_change_of_one_in_use_appears(
+    page: Page, source: Path
+) -> None:
+    for number in range(600):
+        (source / f"app{number:03}.yml").write_text(f"size: {number}\nlist: [{{a: 1}}]\n")
+    with Server(source) as server:
+        address = f"127.0.0.1:{server.port}"
+        await page.go(f"http://{address}/console/")
+        await page.wait(CONNECTED)
+        await page.evaluate(f"window.used = new WebSocket('ws://{address}/ws/app007/default')")
+        keys = await keys_of(page)
+        notice = await page.evaluate("document.getElementById('notice').innerText")
+        read = "performance.getEntriesByType('resource').filter(each => each.name.includes('/api/v1/keys')).length"
+        before = await page.evaluate(read)
+        # The page has seen the version of the key in use.
+        await page.wait(f"window.used.readyState === 1 && {read} > {before} + 1")
+        await trio.to_thread.run_sync(save, source / "app007.yml", "size: 70\nlist: [{a: 2}]\n")
+        await page.wait("document.querySelectorAll('#change-list > li').length === 1")
+        await page.evaluate("location.hash = '#changes'")
+        change = await page.evaluate("document.querySelector('#change-list').innerText")
+        await choose(page, "app123:default:main")
+        metrics = await page.evaluate("fetch('/metrics').then(answer => answer.text())")
+
+    assert ["app000:default:main", "app001:default:main"] == keys[:2]
+    # With the key of the page's own connection.
+    assert ["and", "102", "more"] == keys[-3:]
+    assert "There are 601 configurations." in notice
+    assert "app007:default:main" in change
+    for line in ("− size: 7", "+ size: 70", "− list[0].a: 1", "+ list[0].a: 2"):
+        assert line in change.splitlines()
+    # The page's own first state, and that of the other connection.
+    assert 'vortexd_sent_messages_total{type="config_snapshot"} 2.0' in metrics
+    assert [] == page.complaints
+
+
 async def test_more_patterns_than_a_client_may_have_are_said(page: Page, source: Path) -> None:
     patterns = ["billing", *(f"shop-{number}" for number in range(64))]
     token, settings = guarded(source, '["read", "subscribe"]', json.dumps(patterns))

@@ -1,7 +1,8 @@
 // The console, a page for people: changes, current values and their origin, connected clients, and the state of the sources.
 //
-// Changes and documents arrive over a WebSocket, as for every client; everything else comes over HTTP. The page shows all values as text, so
-// nothing in a configuration becomes markup.
+// The names of configurations come over HTTP, without their documents. If there are few, their changes and documents arrive over a WebSocket,
+// as for every client. If there are many, the page compares their versions instead, and requests only what has changed. The page shows all
+// values as text, so nothing in a configuration becomes markup.
 
 import { watch } from "./vortex.js";
 
@@ -10,6 +11,12 @@ const MOST_LINES = 60;
 const REFRESH = 5000;
 // The most patterns that a server accepts from one client by default.
 const MOST_PATTERNS = 64;
+// The page follows more configurations than these by their versions, because a WebSocket would bring all their documents.
+const MOST_FOLLOWED = 500;
+const MOST_NAMES = 20000;
+const NAMES_PER_PAGE = 1000;
+// The most differences to request in one refresh.
+const MOST_DIFFERENCES = 20;
 const SECRET = /pass(word|wd|phrase)?s?$|secret|token|credential|private|api[-_.]?key|access[-_.]?key|client[-_.]?key/i;
 const MASK = "••••••••";
 
@@ -27,6 +34,14 @@ let connecting = null;
 const documents = new Map();
 // By key: its newest version.
 const versions = new Map();
+// By key that the token may read: the version that the server named, or null.
+let names = new Map();
+// By path: the entity tag and the content of the last response.
+const pages = new Map();
+// Whether changes arrive over the WebSocket. Otherwise, they are found by comparing versions.
+let isFollowing = true;
+// A key without files that the page needs for its connection. It isn't shown.
+let madeUpKey = null;
 let shownKey = null;
 let refreshing = null;
 
@@ -107,7 +122,10 @@ function addChange(event) {
   if (shownKey === event.key) showDocument(event.key);
   // The first state of a key isn't a change.
   if (before === undefined && event.oldVersion === null) return;
-  const lines = difference(before ?? {}, event.document ?? {});
+  showChange(event, difference(before ?? {}, event.document ?? {}));
+}
+
+function showChange(event, lines, said = null) {
   const item = element(
     "li",
     {},
@@ -121,6 +139,7 @@ function addChange(event) {
     ),
     element("div", { class: "diff mono" }, ...lines.slice(0, MOST_LINES)),
     lines.length > MOST_LINES ? element("p", { class: "quiet" }, `and ${lines.length - MOST_LINES} more`) : null,
+    said === null ? null : element("p", { class: "quiet" }, said),
   );
   const list = $("change-list");
   list.prepend(item);
@@ -133,7 +152,11 @@ function short(version) {
 }
 
 function difference(before, after) {
-  const [old, now] = [flatten(before), flatten(after)];
+  return linesOf(flatten(before), flatten(after));
+}
+
+/** Return the lines that show two states of some values, each a map from path to text. */
+function linesOf(old, now) {
   const lines = [];
   const line = (kind, sign, path, text) => lines.push(element("div", { class: kind }, `${sign} ${path}: `, shown(path, text)));
   for (const path of [...new Set([...old.keys(), ...now.keys()])].sort()) {
@@ -144,11 +167,83 @@ function difference(before, after) {
   return lines;
 }
 
+/** Return the lines for the member "changes" of a response of /api/v1/diff. */
+function linesOfSteps(steps) {
+  const [old, now] = [new Map(), new Map()];
+  for (const step of steps) {
+    if ("old" in step) flatten(step.old, dotted(step.from ?? step.path), old);
+    const value = step.op === "move" ? step.old : step.new;
+    if (value !== undefined) flatten(value, dotted(step.path), now);
+  }
+  return linesOf(old, now);
+}
+
+/** Return a JSON pointer in the form of the paths of `flatten`. */
+function dotted(pointer) {
+  const steps = pointer.split("/").slice(1);
+  const parts = steps.map((step) => (/^\d+$/.test(step) ? `[${step}]` : `.${step.replaceAll("~1", "/").replaceAll("~0", "~")}`));
+  return parts.join("").replace(/^\./, "");
+}
+
+// Names.
+
+/** Request the names of all configurations that the token may read. A page that hasn't changed isn't sent again. */
+async function requestNames() {
+  const pattern = sessionStorage.getItem("pattern") ?? "";
+  const query = new URLSearchParams({ limit: NAMES_PER_PAGE });
+  ["app", "profile", "label"].forEach((name, index) => query.set(name, pattern.split(":")[index] || "*"));
+  const found = new Map();
+  for (let after = ""; after !== null && found.size < MOST_NAMES; ) {
+    query.set("after", after);
+    const { keys, next } = await askAgain(`/api/v1/keys?${query}`);
+    for (const each of keys) found.set(`${each.app}:${each.profile}:${each.label}`, each.version);
+    after = next;
+  }
+  return found;
+}
+
+/** Request the names again, and show the changes that the WebSocket doesn't bring. */
+async function updateNames() {
+  if (!may("read")) return;
+  const [token, before] = [sessionStorage.getItem("token"), names];
+  const found = await requestNames();
+  if (token !== sessionStorage.getItem("token") || names !== before) return;
+  const changed = [];
+  for (const [key, version] of found) {
+    const old = before.get(key) ?? null;
+    // A process names the versions of the keys that it uses. Another process may have answered before.
+    if (version === null) found.set(key, old);
+    else if (!isFollowing && !documents.has(key) && old !== null && old !== version) changed.push({ key, oldVersion: old, version });
+  }
+  names = found;
+  listKeys();
+  for (const [index, event] of changed.entries()) await showFound(event, index < MOST_DIFFERENCES);
+}
+
+/** Show a change that was found by its version. */
+async function showFound(event, hasValues) {
+  let [lines, said] = [[], hasValues ? null : "Too many configurations have changed at once to show their values."];
+  if (hasValues) {
+    try {
+      const { changes } = await ask(`/api/v1/diff/${pathOf(event.key)}?from=version:${event.oldVersion}&to=version:${event.version}`);
+      lines = linesOfSteps(changes);
+    } catch (error) {
+      said = `The values aren't available: ${error.message}`;
+    }
+  }
+  showChange(event, lines, said);
+  if (shownKey === event.key) showDocument(event.key);
+}
+
 // Configuration.
+
+function pathOf(key) {
+  return key.split(":").map(encodeURIComponent).join("/");
+}
 
 function listKeys() {
   const wanted = $("find-key").value.trim().toLowerCase();
-  const keys = [...documents.keys()].filter((key) => key.toLowerCase().includes(wanted)).sort();
+  const keys = [...new Set([...documents.keys(), ...names.keys()])].filter((key) => key !== madeUpKey && key.toLowerCase().includes(wanted)).sort();
   $("key-list").replaceChildren(
     ...keys.slice(0, 500).map((key) =>
       element(
@@ -164,10 +259,9 @@ function listKeys() {
 async function showDocument(key) {
   shownKey = key;
   listKeys();
-  const path = key.split(":").map(encodeURIComponent).join("/");
   let explanation;
   try {
-    explanation = await ask(`/api/v1/explain/${path}`);
+    explanation = await ask(`/api/v1/explain/${pathOf(key)}`);
   } catch (error) {
     if (shownKey === key) $("document").replaceChildren(element("h3", {}, key), ...withoutPlaces(key, error));
     return;
@@ -244,7 +338,7 @@ async function connections() {
       ["Key", "Version", "", "Connections"],
       found.versions.map((each) => {
         const key = `${each.app}:${each.profile}:${each.label}`;
-        const newest = versions.get(key);
+        const newest = versions.get(key) ?? names.get(key) ?? undefined;
         const isNewest = newest === undefined ? "" : newest === each.version ? element("span", { class: "good" }, "newest") : element("span", { class: "bad" }, "behind");
         return [key, element("code", {}, short(each.version)), isNewest, each.connections];
       }),
@@ -359,8 +453,27 @@ function when(text) {
 // Requests, sign-in, and the views.
 
 async function ask(path) {
+  return contentOf(await send(path));
+}
+
+/** Request something again and again. The server sends it only if it has changed. */
+async function askAgain(path) {
+  const known = pages.get(path);
+  const answer = await send(path, known ? { "If-None-Match": known.tag } : {});
+  if (answer.status === 304) return known.content;
+  const content = await contentOf(answer);
+  // If names have come or gone, the paths of their pages are others.
+  if (pages.size > 2 * (MOST_NAMES / NAMES_PER_PAGE)) pages.clear();
+  pages.set(path, { tag: answer.headers.get("ETag"), content });
+  return content;
+}
+
+function send(path, headers = {}) {
   const token = sessionStorage.getItem("token");
-  const answer = await fetch(BASE + path, { headers: token ? { Authorization: `Bearer ${token}` } : {}, cache: "no-store" });
+  return fetch(BASE + path, { headers: token ? { ...headers, Authorization: `Bearer ${token}` } : headers, cache: "no-store" });
+}
+
+async function contentOf(answer) {
   if (answer.ok) return answer.json();
   const said = await answer.json().catch(() => ({}));
   const reason = answer.status === 403 ? "Your token doesn't allow this." : (said.message ?? `${answer.status}`);
@@ -412,6 +525,10 @@ async function connect() {
   me = hint = null;
   documents.clear();
   versions.clear();
+  pages.clear();
+  names = new Map();
+  isFollowing = true;
+  madeUpKey = null;
   listKeys();
   $("change-list").replaceChildren();
   const token = sessionStorage.getItem("token");
@@ -422,6 +539,10 @@ async function connect() {
     // Another user may have signed in in the meantime.
     if (token !== sessionStorage.getItem("token")) return;
     me = said;
+    const found = await namesAtFirst();
+    if (token !== sessionStorage.getItem("token")) return;
+    names = found;
+    listKeys();
   } catch (error) {
     if (token !== sessionStorage.getItem("token")) return;
     if (error.status === 401 || error.status === 403) {
@@ -433,11 +554,22 @@ async function connect() {
     return;
   }
   if (!may("subscribe")) {
-    hint = "Your token lacks the right subscribe, so no changes appear here. If it has the right read, open a configuration by its name.";
+    hint = "Your token lacks the right subscribe, so no changes appear here. If it has the right read, Configuration lists what it may read.";
     showState({ name: "signed in", reason: null });
     return;
   }
   follow(token, patternsToShow());
+}
+
+/** Request the names. A token without the right to read them sees only what arrives over the WebSocket. */
+async function namesAtFirst() {
+  try {
+    return may("read") ? await requestNames() : new Map();
+  } catch (error) {
+    // The pattern may name a configuration that the token may not read.
+    if (error.status === 403 || error.status === 400) return new Map();
+    throw error;
+  }
 }
 
 function follow(token, patterns) {
@@ -447,15 +579,22 @@ function follow(token, patterns) {
     return;
   }
   if (patterns.length > MOST_PATTERNS) hint = `Your token has ${patterns.length} patterns. This page shows only the first ${MOST_PATTERNS}. To see others, sign in again and name a pattern under Show.`;
+  isFollowing = names.size <= MOST_FOLLOWED;
+  if (!isFollowing) hint = `There are ${names.size} configurations. This page looks every ${REFRESH / 1000} seconds which of those that clients use have changed. To see every change at once, sign in again and name a pattern for fewer configurations under Show.`;
   const { app, profile, label, isMadeUp } = key;
-  const options = { token, label, patterns: patterns.slice(0, MOST_PATTERNS), instance: "" };
+  const options = { token, label, patterns: isFollowing ? patterns.slice(0, MOST_PATTERNS) : [], instance: "" };
   config = watch(BASE.replace(/^http/, "ws"), app, profile, options);
   const own = config;
   config.on("change", (event) => {
-    // The page made this key up for its connection, so it isn't shown.
-    if (isMadeUp && event.key === own.key) return;
-    if (event.version === null) versions.delete(event.key);
-    else versions.set(event.key, event.version);
+    if (isMadeUp && event.key === own.key) {
+      madeUpKey = own.key;
+      listKeys();
+      return;
+    }
+    if (event.version === null) {
+      versions.delete(event.key);
+      names.delete(event.key);
+    } else versions.set(event.key, event.version);
     addChange(event);
   });
   config.on("state", showState);
@@ -490,14 +629,15 @@ function show() {
     else link.removeAttribute("aria-current");
   }
   clearTimeout(refreshing);
-  const refresh = { clients: showClients, sources: showSources }[view];
+  const refresh = { changes: isFollowing ? undefined : updateNames, configuration: updateNames, clients: showClients, sources: showSources }[view];
   // Until the token's rights are known, there is nothing to request.
   if (refresh === undefined || me === null) return;
   const again = async () => {
     try {
       await refresh();
     } catch (error) {
-      $(`${view}-body`).replaceChildren(element("p", { class: "bad" }, error.message));
+      // The list of names stays as it was.
+      $(`${view}-body`)?.replaceChildren(element("p", { class: "bad" }, error.message));
     }
     clearTimeout(refreshing);
     refreshing = setTimeout(() => document.hidden || $(view).hidden || again(), REFRESH);
