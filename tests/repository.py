@@ -19,7 +19,7 @@ class Repository:
     def uri(self) -> str:
         return f"file://{self.path}"
 
-    def git(self, *arguments: str, input: bytes = b"", directory: Path | None = Path(".")) -> str:
+    def git(self, *arguments: str, input: bytes | bytearray = b"", directory: Path | None = Path(".")) -> str:
         """Run git in the repository, and return what it printed."""
         place = [] if directory is None else ["-C", str(self.path)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
@@ -49,7 +49,7 @@ class Repository:
         if parent == "":
             parent = ref if self.has(ref) else None
         self._time += 1
-        stream = b"reset %s\n" % ref.encode()
+        stream = bytearray(b"reset %s\n" % ref.encode())
         stream += f"commit {ref}\nauthor {author} {self._time} +0100\ncommitter {author} {self._time} +0100\n".encode()
         stream += b"data 1\nx\n" + (f"from {self.git('rev-parse', parent).strip()}\n".encode() if parent else b"")
         for path, text in files.items():
@@ -60,7 +60,8 @@ class Repository:
                 stream += f"M {mode} {text!s} {path}\n".encode()
             else:
                 data = text if isinstance(text, bytes) else text.encode()
-                stream += f"M {mode} inline {path}\ndata {len(data)}\n".encode() + data + b"\n"
+                stream += f"M {mode} inline {path}\ndata {len(data)}\n".encode()
+                stream += data + b"\n"
         self.git("fast-import", "--quiet", "--force", input=stream)
         return self.git("rev-parse", ref).strip()
 

@@ -13,8 +13,6 @@ server meanwhile. The largest delay of a ping on another connection, and the mem
 
 import argparse
 import contextlib
-import json
-import socket
 import statistics
 import tempfile
 import threading
@@ -25,6 +23,7 @@ from pathlib import Path
 import attrs
 
 from ..system.process import Server
+from .client import WAIT, Client
 
 # The number of files, and the number of keys in use. The smallest tree is the floor.
 CASES = ((100, 10), (1_000, 10), (10_000, 10), (10_000, 1_000), (10_000, 10_000))
@@ -45,11 +44,6 @@ queue_bytes = 100000000
 messages_per_second = 1000
 heartbeat_interval = 3600
 """
-_HANDSHAKE = (
-    "GET /ws/{application}/default HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
-_WAIT = 120.0
 # The pause between two pings, in seconds.
 _BEAT = 0.003
 
@@ -112,7 +106,7 @@ def _report(tree: "_Tree", samples: Sequence[_Sample], floor: float, cpu_floor: 
 
 
 class _Server(Server):
-    ready_within = _WAIT
+    ready_within = WAIT
 
 
 class _Tree:
@@ -137,7 +131,7 @@ class _Tree:
             (self._source / "application.yml").write_text(_document("shared", 0))
             settings = _SETTINGS.format(source=self._source, scan=self._scan)
             self._server = stack.enter_context(_Server(self._source, settings=settings))
-            self._client = stack.enter_context(_Client(self._server.port, "hot0"))
+            self._client = stack.enter_context(Client(self._server.port, "hot0"))
             began = time.monotonic()
             self._client.send({"type": "subscribe", "patterns": ["hot*:default"]})
             # The client has the key of its main subscription already.
@@ -195,51 +189,11 @@ def _document(top: str, number: int, size: int = _FILE_BYTES) -> str:
     return "\n".join(lines) + "\n"
 
 
-class _Client:
-    """A WebSocket client that counts texts."""
-
-    def __init__(self, port: int, application: str) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), _WAIT)
-        self._data = b""
-        self._socket.sendall(_HANDSHAKE.format(application=application).encode())
-        self.wait(b'"type":"config_snapshot"', 1)
-
-    def __enter__(self) -> "_Client":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def send(self, message: object) -> None:
-        """Send a text frame, masked with zeros."""
-        payload = json.dumps(message).encode()
-        assert len(payload) < 126
-        self._socket.sendall(bytes((0x81, 0x80 | len(payload))) + bytes(4) + payload)
-
-    def ping(self) -> float:
-        """Send a ping frame, and return the seconds until its answer."""
-        began = time.monotonic()
-        self._socket.sendall(b"\x89\x80\0\0\0\0")
-        self.wait(b"\x8a\x00", 1)
-        return time.monotonic() - began
-
-    def wait(self, text: bytes, count: int) -> None:
-        """Read until a text has come so often."""
-        while count > 0:
-            part = self._socket.recv(1_048_576)
-            if not part:
-                raise ConnectionError("the server closed the connection")
-            data = self._data + part
-            count -= data.count(text)
-            # The text may be cut in two. Its earlier occurrences aren't counted again.
-            self._data = data[max(data.rfind(text) + len(text), len(data) - len(text) + 1) :]
-
-
 class _Witness:
     """A client that sends one ping after the other."""
 
     def __init__(self, port: int) -> None:
-        self._client = _Client(port, "witness")
+        self._client = Client(port, "witness")
         self._is_over = threading.Event()
         self.lag = 0.0
 
@@ -260,7 +214,7 @@ class _Witness:
             yield self
         finally:
             self._is_over.set()
-            thread.join(_WAIT)
+            thread.join(WAIT)
 
     def _run(self) -> None:
         while not self._is_over.wait(_BEAT):

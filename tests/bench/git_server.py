@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from vortexd.cli.main import main
-from vortexd.pipeline import publisher, store
+from vortexd.pipeline import publisher
 from vortexd.pipeline.broadcast import Broadcaster
 from vortexd.pipeline.publisher import Publisher
 from vortexd.source.git.mirror import Mirror
-from vortexd.source.git.source import GitSource
+from vortexd.source.git.reader import MirrorReader
 
 spent: Counter[str] = Counter()
 
@@ -55,9 +55,13 @@ def timed_async(owner: Any, name: str, stage: str, inner: str | None = None) -> 
 if __name__ == "__main__":
     timed_async(Mirror, "fetch", "fetch")
     timed_async(Publisher, "publish", "publish")
-    timed_async(GitSource, "_read", "read", "publish")
-    for name, stage in (("parse_all", "parse"), ("list_keys", "list"), ("stage", "resolve and diff")):
+    timed_async(MirrorReader, "read", "read", "publish")
+    for name, stage in (
+        ("parse_all", "parse"),
+        ("list_keys", "list"),
+        ("alterations", "compare"),
+        ("stage", "resolve"),
+    ):
         timed(publisher, name, stage)
-    timed(store, "patch_between", "diff")
     timed(Broadcaster, "publish", "broadcast")
     sys.exit(main())
