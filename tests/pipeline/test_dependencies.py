@@ -13,7 +13,7 @@ SHOP, CART, BOTH = Key("shop", "dev", "main"), Key("cart", "dev", "main"), Key("
 
 def altered(index: Dependencies, **labels: set[str] | None) -> set[Key]:
     stems = {name: None if each is None else frozenset(each) for name, each in labels.items()}
-    return index.altered(Alterations(stems, frozenset()))
+    return index.altered(Alterations(stems))
 
 
 def put(index: Dependencies, key: Key, *reads: str) -> None:
@@ -66,12 +66,6 @@ def test_a_stem_without_readers_is_forgotten() -> None:
     found.discard(CART)
 
     assert {"application", "shop"} == found._labels["main"].readers.keys()
-
-
-def test_the_keys_of_labels_are_known() -> None:
-    assert {BOTH} == index().of(["other", "none"])
-    assert {SHOP, CART, BOTH} == index().of(["main", "other"])
-    assert set() == index().of([])
 
 
 def test_a_label_that_is_named_twice_does_no_harm() -> None:

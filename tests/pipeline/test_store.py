@@ -12,7 +12,7 @@ from vortexd.core.version import version_of
 from vortexd.pipeline.dependencies import Dependencies
 from vortexd.pipeline.served import ServedState
 from vortexd.pipeline.state import State
-from vortexd.pipeline.store import Affected, Staged, Store, stage
+from vortexd.pipeline.store import Staged, Store, stage
 from vortexd.resolve.alterations import alterations
 from vortexd.resolve.tree import ParsedTree, parse_tree
 from vortexd.settings.formats import FormatSettings
@@ -412,7 +412,7 @@ def test_a_publication_that_leaves_a_key_as_it_is_leaves_the_moment_of_its_versi
 # Only the keys that a change can alter are staged.
 
 
-def alter(staged: Stage, files: dict[str, bytes]) -> tuple[Affected, ServedState, State]:
+def alter(staged: Stage, files: dict[str, bytes]) -> tuple[dict[Key, Config | None], ServedState, State]:
     """What a new state of these files affects, the new state, and the state before it."""
     before = staged.store.state
     assert before is not None
@@ -423,10 +423,9 @@ def alter(staged: Stage, files: dict[str, bytes]) -> tuple[Affected, ServedState
 
 def test_only_the_readers_of_changed_files_are_affected(staged: Stage) -> None:
     affected, now, before = alter(staged, GOOD | {"shop.yml": b"a: 1"})
-    prepared = stage(now, affected.configs, before=before)
+    prepared = stage(now, affected, before=before)
 
-    assert [SHOP] == list(affected.configs)
-    assert {} == affected.revised
+    assert [SHOP] == list(affected)
     assert [SHOP] == [change.key for change in staged.store.commit(prepared)]
     assert {"a": 1, "shared": 0} == staged.document(SHOP)
     assert {"b": 0, "shared": 0} == staged.document(CART)
@@ -435,14 +434,14 @@ def test_only_the_readers_of_changed_files_are_affected(staged: Stage) -> None:
 def test_affected_keys_are_in_the_order_in_which_they_came(staged: Stage) -> None:
     affected, _, _ = alter(staged, GOOD | {"application.yml": b"shared: 1"})
 
-    assert [SHOP, CART] == list(affected.configs)
+    assert [SHOP, CART] == list(affected)
 
 
 def test_a_key_that_comes_while_others_are_staged_is_late_and_resolved_by_the_commit(staged: Stage) -> None:
     other = Key("shop", "prod", "main")
     affected, now, before = alter(staged, GOOD | {"shop.yml": b"a: 1"})
     staged.store.add(other)
-    prepared = stage(now, affected.configs, before=before)
+    prepared = stage(now, affected, before=before)
 
     assert [other] == list(staged.store.late(prepared))
     assert [SHOP, other] == [change.key for change in staged.store.commit(prepared)]
@@ -455,24 +454,24 @@ def test_a_late_key_that_goes_again_is_forgotten(staged: Stage) -> None:
     staged.store.add(other)
     staged.store.drop(other)
 
-    assert {} == staged.store.late(stage(now, affected.configs, before=before))
+    assert {} == staged.store.late(stage(now, affected, before=before))
 
 
 def test_a_key_that_goes_while_others_are_staged_stays_away(staged: Stage) -> None:
     affected, now, before = alter(staged, GOOD | {"application.yml": b"shared: 1"})
     staged.store.drop(SHOP)
 
-    assert [CART] == [each.key for each in staged.store.commit(stage(now, affected.configs, before=before))]
+    assert [CART] == [each.key for each in staged.store.commit(stage(now, affected, before=before))]
     assert SHOP not in staged.store
 
 
 def test_a_key_that_keeps_a_former_state_is_staged_each_time(staged: Stage) -> None:
     staged.publish(GOOD | {"shop-dev.yml": b"spring.profiles.include: x"})
     affected, now, before = alter(staged, GOOD | {"shop-dev.yml": b"spring.profiles.include: x", "cart.yml": b"b: 1"})
-    prepared = stage(now, affected.configs, before=before, unsettled=staged.store.unsettled)
+    prepared = stage(now, affected, before=before, unsettled=staged.store.unsettled)
     staged.store.commit(prepared)
 
-    assert [SHOP, CART] == list(affected.configs)
+    assert [SHOP, CART] == list(affected)
     assert {SHOP} == staged.store.unsettled == prepared.kept == prepared.failures.keys()
     staged.publish(GOOD)
     assert frozenset() == staged.store.unsettled
@@ -483,8 +482,8 @@ def test_a_key_that_is_expected_is_staged_until_it_is_there(staged: Stage) -> No
     staged.store.expect(gone)
     affected, now, before = alter(staged, GOOD)
 
-    assert {gone: None} == affected.configs
-    staged.store.commit(stage(now, affected.configs, before=before))
+    assert {gone: None} == affected
+    staged.store.commit(stage(now, affected, before=before))
     assert {gone} == staged.store.unsettled
     staged.store.drop(gone)
     assert frozenset() == staged.store.unsettled
@@ -499,14 +498,12 @@ def test_keys_whose_files_have_not_changed_get_the_new_commit(staged: Stage) -> 
     second = parse_tree(Tree({"main": newer}), FormatSettings(), first)
     affected = staged.store.affected(alterations(first.labels, second.labels))
     former = shop(staged)
-    staged.store.drop(CART)
-    prepared = stage(served_state(State(second.labels, "main")), affected.configs, revised=affected.revised)
+    prepared = stage(served_state(State(second.labels, "main")), affected)
 
-    assert {} == affected.configs
-    assert {SHOP, CART} == affected.revised.keys()
+    assert {} == affected
     assert [] == staged.store.commit(prepared)
     assert "2" == shop(staged).revision
-    assert CART not in staged.store
+    assert shop(staged) is shop(staged)
     assert attrs.evolve(former, revision="2").origin == shop(staged).origin == Origin("1", "Author", "")
 
 
@@ -554,7 +551,7 @@ def test_a_key_that_reads_the_same_files_stays_in_the_index(monkeypatch: pytest.
     assert frozenset() == many.store.unsettled
     state = many.store.state
     assert state is not None
-    assert {SHOP} == many.store.affected(alterations(before.labels, state.labels)).configs.keys()
+    assert {SHOP} == many.store.affected(alterations(before.labels, state.labels)).keys()
     publish(b"shared: [")
     assert ([SHOP], frozenset()) == (puts, many.store.unsettled)
 
@@ -598,3 +595,14 @@ def test_a_version_that_comes_back_is_the_newest_of_the_history() -> None:
 
     assert [b'{"a":1}', b'{"a":0}'] == [*many.store.history(SHOP).values()]
     assert 14 == many.store._entries[SHOP].history_bytes
+
+
+def test_a_key_that_keeps_a_former_state_keeps_the_commit_of_that_state(staged: Stage) -> None:
+    for revision, files in (("1", GOOD), ("2", GOOD | {"shop-dev.yml": b"spring.profiles.include: x"})):
+        commit = Files(files, revision=revision, edits=Edits(1, {}))
+        parsed = parse_tree(Tree({"main": commit}), FormatSettings(), staged.parsed)
+        staged.store.commit(stage(served_state(State(parsed.labels, "main")), staged.store.configs()))
+
+    cart = staged.store.find(CART)
+    assert cart is not None
+    assert ("1", "2") == (shop(staged).revision, cart.revision)

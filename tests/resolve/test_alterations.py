@@ -1,5 +1,6 @@
 """The files that differ between two trees, as far as they decide about keys."""
 
+import itertools
 from collections.abc import Callable
 
 import attrs
@@ -72,14 +73,13 @@ def test_a_file_with_another_fallback_is_altered(before: ParsedFiles) -> None:
 def test_the_same_object_is_not_examined(before: ParsedFiles) -> None:
     same = alterations({"main": before}, {"main": before})
 
-    assert ({}, frozenset()) == (same.stems, same.revised)
+    assert {} == same.stems
 
 
 def test_a_label_that_begins_or_ends_alters_all_its_keys(before: ParsedFiles) -> None:
     begun, ended = alterations({}, {"main": before}), alterations({"main": before}, {})
 
     assert {"main": None} == begun.stems == ended.stems
-    assert frozenset() == begun.revised == ended.revised
 
 
 ORIGIN = Origin("c1", "author", "1")
@@ -132,12 +132,12 @@ def at(newest: int, edits: dict[str, tuple[int, Origin]] | None, depth: int = 3)
     return Files(GOOD, revision=origin.commit, origin=origin, edits=history)
 
 
-def test_a_commit_without_a_change_only_revises_the_label() -> None:
+def test_a_commit_without_a_change_alters_nothing() -> None:
     edits = {"shop.yml": (3, ORIGIN)}
     before = parsed(at(3, edits))
     after = alterations({"main": before}, {"main": parsed(at(4, edits), before)})
 
-    assert ({}, frozenset({"main"})) == (after.stems, after.revised)
+    assert {} == after.stems
 
 
 def test_without_a_list_of_edits_each_commit_alters_all_keys() -> None:
@@ -164,3 +164,22 @@ def test_a_file_with_another_last_commit_is_altered(
     before = parsed(at(3, {"shop.yml": (3, ORIGIN)}))
 
     assert expected == found(before, parsed(at(newest, edits, depth), before))
+
+
+def test_each_file_is_altered_if_its_last_commit_that_counts_is_another_one() -> None:
+    paths = [f"{name}.yml" for name in "abcdef"]
+    shared = {path: (number, Origin(f"c{number}", "author", "1")) for number, path in enumerate(paths, 1)}
+    renewed = shared | {"b.yml": (7, Origin("c7", "author", "2"))}
+    histories = [
+        Edits(newest, by_path, depth)
+        for by_path in (shared, renewed, dict(list(shared.items())[:3]))
+        for newest in range(3, 10)
+        for depth in range(1, 9)
+    ]
+    for old, new in itertools.product(histories, repeat=2):
+        before, after = (
+            ParsedFiles(Files({}, revision=str(number), edits=edits), {}, {}) for number, edits in enumerate((old, new))
+        )
+
+        expected = {path[:-4] for path in paths if old.last((path,)) != new.last((path,))}
+        assert expected == (found(before, after) or set()), (old, new)

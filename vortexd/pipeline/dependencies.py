@@ -5,8 +5,6 @@ change leave. The invariant: a key that isn't returned has the same property sou
 the tree is the only thing that has changed. So each key in the index is resolved from the served state.
 """
 
-from collections.abc import Iterable
-
 import attrs
 
 from ..core.model import Config, Key
@@ -69,10 +67,6 @@ class Dependencies:
             else:
                 found.update(*(label.readers.get(stem, ()) for stem in stems))
         return found
-
-    def of(self, labels: Iterable[str]) -> set[Key]:
-        """Return the keys of these labels."""
-        return set().union(*(self._labels[name].keys for name in labels if name in self._labels))
 
     def __contains__(self, key: Key) -> bool:
         return key in self._reads

@@ -36,7 +36,7 @@ from .reader import ConfigReader
 from .registry import Registry
 from .served import ServedState
 from .state import State
-from .store import Affected, Staged, Store, stage
+from .store import Staged, Store, stage
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -146,7 +146,7 @@ class Publisher:
             state = attrs.evolve(before.state, decryptor=decryptor, overrides=overrides, published=Moment())
             configs = self._store.configs()
             with self._paused(len(configs)):
-                staged = await self._staged(attrs.evolve(before, state=state), configs, {})
+                staged = await self._staged(attrs.evolve(before, state=state), configs)
                 changed, deliveries, now = await self._commit(staged)
         changes = len(changed)
         report_failures(before, now)
@@ -172,10 +172,10 @@ class Publisher:
             for _ in steps:
                 await trio.lowlevel.checkpoint()
             affected = await self._affected(prepared, before)
-            configs = {**affected.configs, **dict.fromkeys(self._key_usage.appearing(existing))}
+            configs = {**affected, **dict.fromkeys(self._key_usage.appearing(existing))}
             # The files of the first state live long, too, however few keys are in use.
             with self._paused(len(configs) if before is not None else len(existing)):
-                staged = await self._staged(prepared, configs, affected.revised)
+                staged = await self._staged(prepared, configs)
                 watch.lap("resolve")
                 # No await comes between the end of keys and the commit.
                 # Remove ended keys first, so that the commit doesn't publish to them.
@@ -205,22 +205,20 @@ class Publisher:
         listing = await self._in_thread(list_keys, parsed, before.listing if before is not None else None)
         return ServedState(tree, state, listing, self._formats)
 
-    async def _affected(self, prepared: ServedState, before: ServedState | None) -> Affected:
+    async def _affected(self, prepared: ServedState, before: ServedState | None) -> Mapping[Key, Config | None]:
         """Return the keys that a new state can change, so that no others are resolved."""
         if before is None or not _is_resolved_alike(before.state, prepared.state):
-            return Affected(self._store.configs(), {})
+            return self._store.configs()
         found = await self._in_thread(alterations, before.state.labels, prepared.state.labels)
         return self._store.affected(found)
 
-    async def _staged(
-        self, served: ServedState, configs: Mapping[Key, Config | None], revised: Mapping[Key, Config | None]
-    ) -> Staged:
+    async def _staged(self, served: ServedState, configs: Mapping[Key, Config | None]) -> Staged:
         """Stage keys in a thread, and also the keys that come into use meanwhile.
 
         In the loop, decrypting their values would block it.
         """
         before, unsettled = self._store.state, self._store.unsettled
-        staged = await self._in_thread(stage, served, configs, time.perf_counter, before, unsettled, revised)
+        staged = await self._in_thread(stage, served, configs, time.perf_counter, before, unsettled)
         for _ in range(_LATE_ROUNDS):
             late = self._store.late(staged)
             if not late:

@@ -22,19 +22,6 @@ from .state import State
 
 
 @attrs.frozen(slots=True, eq=False)
-class Affected:
-    """The keys that a new state can change, with their current configurations.
-
-    Attributes:
-        configs: The keys to resolve again.
-        revised: The keys for which only the commit may be new.
-    """
-
-    configs: Mapping[Key, Config | None]
-    revised: Mapping[Key, Config | None]
-
-
-@attrs.frozen(slots=True, eq=False)
 class Staged:
     """A publication that is ready to be committed.
 
@@ -45,7 +32,6 @@ class Staged:
         failures: The keys that keep their old configuration, because their files can't be combined now.
         diff_seconds: The part of the time that was spent on diffs, in seconds.
         kept: The staged keys that keep an old configuration which isn't the one of this state.
-        revised: The configurations of other keys, in which only the commit is new.
     """
 
     served: ServedState
@@ -54,7 +40,6 @@ class Staged:
     failures: Mapping[Key, ResolveError]
     diff_seconds: float = 0.0
     kept: frozenset[Key] = frozenset()
-    revised: Mapping[Key, Config] = attrs.field(factory=dict)
 
     def with_more(self, more: "Staged") -> "Staged":
         """Combine two results that were staged from the same state."""
@@ -65,7 +50,6 @@ class Staged:
             {**self.failures, **more.failures},
             self.diff_seconds + more.diff_seconds,
             self.kept | more.kept,
-            {**self.revised, **more.revised},
         )
 
 
@@ -75,11 +59,13 @@ class _Entry:
 
     Attributes:
         history: The bodies of former versions by version, in pieces, oldest first.
+        revision_at: The number of the commit at which the configuration was last given its revision.
     """
 
     config: Config | None
     history: dict[str, tuple[bytes, ...]] = attrs.field(factory=dict)
     history_bytes: int = 0
+    revision_at: int = -1
 
     def remember(self, old: Config, settings: HistorySettings) -> None:
         """Add a former configuration to the history, as the newest."""
@@ -115,6 +101,7 @@ class Store:
         self._unsettled: dict[Key, None] = {}
         # The keys that were resolved from the served state since a publication began to be staged.
         self._late: dict[Key, None] = {}
+        self._commits = 0
 
     @property
     def served(self) -> ServedState | None:
@@ -179,7 +166,14 @@ class Store:
     def find(self, key: Key) -> Config | None:
         """Return the current configuration of a key that the store keeps, or None if it isn't resolved."""
         entry = self._entries.get(key)
-        return entry.config if entry else None
+        if entry is None or entry.config is None:
+            return None
+        if entry.revision_at != self._commits:
+            # A new commit revises each key, so `commit` would have to visit all of them.
+            entry.revision_at = self._commits
+            if self._served is not None and key not in self._unsettled:
+                entry.config = self._served.state.revised(entry.config)
+        return entry.config
 
     def body_of(self, key: Key, version: str) -> bytes | None:
         """Return the document that a key had at a version, as JSON; None if it isn't known (any more)."""
@@ -215,17 +209,16 @@ class Store:
         self._late = {}
         return self._configs(self._entries)
 
-    def affected(self, found: Alterations) -> Affected:
-        """Return the keys that alterations of the served state can change.
+    def affected(self, found: Alterations) -> dict[Key, Config | None]:
+        """Return the keys that alterations of the served state can change, with their current configurations.
 
         Keys that are added from now on are late.
         """
         self._late = {}
         altered = self._dependencies.altered(found) | self._unsettled.keys()
-        revised = self._dependencies.of(found.revised) - altered
         # The changes go out in the order in which the keys came.
         ordered = [key for key in self._entries if key in altered] if len(altered) > 1 else altered
-        return Affected(self._configs(ordered), self._configs(revised))
+        return self._configs(ordered)
 
     @property
     def unsettled(self) -> frozenset[Key]:
@@ -245,6 +238,7 @@ class Store:
             staged = staged.with_more(stage(staged.served, late))
         failures = {key: str(failure) for key, failure in staged.failures.items()}
         self._served = attrs.evolve(staged.served, failures=failures)
+        self._commits += 1
         # This runs for thousands of keys at once, and nothing else runs meanwhile. So it does as little as possible.
         entries, settings, kept = self._entries, self._settings, staged.kept
         is_complete = True
@@ -261,9 +255,6 @@ class Store:
             elif config is None or old is None or config.reads is not old.reads:
                 # All other keys read the same files as before, and were settled before.
                 self._settle(key, config)
-        for key, revised in staged.revised.items():
-            if key in self._entries and key not in staged.configs:
-                self._entries[key].config = revised
         if is_complete:
             return list(staged.changes)
         return [change for change in staged.changes if change.key in self._entries]
@@ -283,7 +274,6 @@ def stage(
     clock: Callable[[], float] = lambda: 0.0,
     before: State | None = None,
     unsettled: Collection[Key] = (),
-    revised: Mapping[Key, Config | None] | None = None,
 ) -> Staged:
     """Resolve keys from the new state, and diff those whose document changes.
 
@@ -294,7 +284,6 @@ def stage(
         clock: A clock in seconds, for `Staged.diff_seconds`.
         before: The served state that the configurations are from, or None if that isn't known.
         unsettled: The keys whose configuration is from an earlier state.
-        revised: Keys for which only the commit may be new, with their current configurations.
     """
     diff_seconds = 0.0
     staged: dict[Key, Config | None] = {}
@@ -323,8 +312,7 @@ def stage(
             began = clock()
             changes.append(Change(key, old, new, resolution.patch(old, new, difference) if old and new else None))
             diff_seconds += clock() - began
-    renewed = {key: served.state.revised(config) for key, config in (revised or {}).items() if config is not None}
-    return Staged(served, staged, changes, failures, diff_seconds, frozenset(kept), renewed)
+    return Staged(served, staged, changes, failures, diff_seconds, frozenset(kept))
 
 
 def _carry_over(old: Config | None, new: Config) -> Config:

@@ -26,17 +26,14 @@ class Alterations:
     Attributes:
         stems: For each altered label, the stems of the altered files. If it is None, each key of the label may be
             altered.
-        revised: The labels whose commit has changed.
     """
 
     stems: Mapping[str, frozenset[str] | None]
-    revised: frozenset[str]
 
 
 def alterations(before: Mapping[str, ParsedFiles], after: Mapping[str, ParsedFiles]) -> Alterations:
     """Compare the parsed files of all labels with the former ones."""
     stems: dict[str, frozenset[str] | None] = {}
-    revised = set()
     for label in before.keys() | after.keys():
         old, new = before.get(label), after.get(label)
         if old is new:
@@ -44,13 +41,7 @@ def alterations(before: Mapping[str, ParsedFiles], after: Mapping[str, ParsedFil
         found = _altered(old, new) if old is not None and new is not None else None
         if found is None or found:
             stems[label] = found
-        if old is not None and new is not None and _revisions(old) != _revisions(new):
-            revised.add(label)
-    return Alterations(stems, frozenset(revised))
-
-
-def _revisions(files: ParsedFiles) -> list[str | None]:
-    return [layer.files.revision for layer in files.layers]
+    return Alterations(stems)
 
 
 def _altered(before: ParsedFiles, after: ParsedFiles) -> frozenset[str] | None:
@@ -96,8 +87,11 @@ def _altered_paths(old: ParsedFiles, new: ParsedFiles) -> Iterator[str]:
 
 def _edited(old: Edits, new: Edits) -> Iterator[str]:
     """Yield the paths whose last commit, among those that count, has changed."""
-    if old.by_path is new.by_path and (old.newest, old.depth) == (new.newest, new.depth):
-        return
-    for path in old.by_path.keys() | new.by_path.keys():
+    paths = dict.fromkeys(altered(old.by_path, new.by_path))
+    low, high = sorted((old.newest - old.depth, new.newest - new.depth))
+    if low != high:
+        # These commits count on one side only.
+        paths |= dict.fromkeys(path for path, (number, _) in new.by_path.items() if low < number <= high)
+    for path in paths:
         if old.last((path,)) != new.last((path,)):
             yield path
