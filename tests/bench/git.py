@@ -1,10 +1,13 @@
 """The cost of a push by the number of files and of keys in use: one file changed, as a ratio to the smallest tree, with its stages.
 
 python -m tests.bench git --rounds 10
+python -m tests.bench git --rounds 10 --directories
 python -m tests.bench git --cases 100x1 --clients 1000
 
 Each repository has a server of its own, a client that subscribes to the keys, and clients of the changed key. The
 servers take turns in each round. The time runs from the request of the hook that follows a push to the last message.
+
+git keeps each directory as one object, with an entry for each file. So `git fetch` takes longer for a large directory.
 """
 
 import argparse
@@ -63,6 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--clients", type=int, default=10, help="clients of the changed key")
+    parser.add_argument(
+        "--directories", action="store_true", help="100 files in each directory, instead of one directory"
+    )
     parser.add_argument("--cases", default="", help="only these, as 10000x10000,100x10")
 
 
@@ -70,7 +76,10 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the benchmark."""
     cases = [tuple(map(int, each.split("x"))) for each in arguments.cases.split(",") if each] or CASES
     with contextlib.ExitStack() as stack:
-        trees = [stack.enter_context(_Pushed(files, keys, arguments.clients)) for files, keys in cases]
+        trees = [
+            stack.enter_context(_Pushed(files, keys, arguments.clients, has_directories=arguments.directories))
+            for files, keys in cases
+        ]
         found: dict[_Pushed, list[_Sample]] = {tree: [] for tree in trees}
         for _ in range(arguments.rounds):
             time.sleep(_HOOK_INTERVAL)
@@ -103,10 +112,11 @@ def _report(tree: "_Pushed", samples: Sequence[_Sample], floor: Sequence[_Sample
 class _Pushed:
     """A repository, its server, a client that subscribes to keys, and clients of the changed key."""
 
-    def __init__(self, files: int, keys: int, clients: int) -> None:
+    def __init__(self, files: int, keys: int, clients: int, *, has_directories: bool) -> None:
         self.files = files
         self.keys = keys
         self._clients = clients
+        self._has_directories = has_directories
         self._number = 0
         self._stack = contextlib.ExitStack()
 
@@ -114,18 +124,18 @@ class _Pushed:
         with contextlib.ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             self._repository = Repository(directory / "config.git")
-            names = [f"{'hot' if number < self.keys else 'cold'}{number}.yml" for number in range(self.files)]
-            self._repository.commit({name: document(number, 0) for number, name in enumerate(names)})
+            self._repository.commit({self._path(number): document(number, 0) for number in range(self.files)})
             settings = _SETTINGS.format(directory=directory, uri=self._repository.uri)
             self._server = StopwatchServer(directory / "x", settings=settings)
             stack.enter_context(self._server)
-            subscriber = stack.enter_context(Client(self._server.port, "hot0"))
+            application = self._path(0).removesuffix(".yml").replace("/", "(_)")
+            subscriber = stack.enter_context(Client(self._server.port, application))
             if self.keys > 1:
-                subscriber.send({"type": "subscribe", "patterns": ["hot*:default"]})
+                subscriber.send({"type": "subscribe", "patterns": ["*hot*:default"]})
                 # The client has the key of its main subscription already.
                 subscriber.wait(b'"type":"config_snapshot"', self.keys - 1)
             self._connected = Clients("127.0.0.1", self._server.port)
-            self._connected.connect(self._clients, lambda _: "/ws/hot0/default")
+            self._connected.connect(self._clients, lambda _: f"/ws/{application}/default")
             stack.callback(self._connected.close)
             self._stack = stack.pop_all()
         return self
@@ -133,10 +143,14 @@ class _Pushed:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def _path(self, number: int) -> str:
+        directory = f"d{number // 100}/" if self._has_directories else ""
+        return f"{directory}{'hot' if number < self.keys else 'cold'}{number}.yml"
+
     def push(self) -> _Sample:
         """Change the file of one key in the repository, send the request of a hook, and wait for the change."""
         self._number += 1
-        self._repository.commit({"hot0.yml": document(0, self._number)})
+        self._repository.commit({self._path(0): document(0, self._number)})
         hook = urllib.request.Request(
             f"http://127.0.0.1:{self._server.port}/monitor",
             b'{"path": "hot0.yml"}',
