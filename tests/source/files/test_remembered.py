@@ -1,10 +1,12 @@
 """The remembered state of a directory: it is written as a whole, read only if it is complete, and never delays serving."""
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -355,3 +357,175 @@ def run_inline(monkeypatch: pytest.MonkeyPatch) -> None:
         return function(*arguments)
 
     monkeypatch.setattr(trio.to_thread, "run_sync", inline)
+
+
+# A write costs as much as has changed.
+
+
+class Looks:
+    """Counts the contents that are hashed and examined, and the listings of the directory."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.hashed: list[bytes] = []
+        self.examined = self.listed = self.read = 0
+        size, scan, read, sha256 = module._size, os.scandir, Remembered._read_index, hashlib.sha256
+
+        def hashing(content: bytes) -> Any:
+            self.hashed.append(content)
+            return sha256(content)
+
+        def sizing(file: Path) -> int | None:
+            self.examined += 1
+            return size(file)
+
+        def scanning(path: Path) -> Any:
+            self.listed += 1
+            return scan(path)
+
+        def reading(memory: Remembered) -> Any:
+            self.read += 1
+            return read(memory)
+
+        monkeypatch.setattr(module, "_size", sizing)
+        monkeypatch.setattr(os, "scandir", scanning)
+        monkeypatch.setattr(hashlib, "sha256", hashing)
+        monkeypatch.setattr(Remembered, "_read_index", reading)
+
+    def taken(self) -> tuple[list[bytes], int, int, int]:
+        """Return the contents that were hashed, and the numbers of examined contents, listings and readings of the index."""
+        found = self.hashed, self.examined, self.listed, self.read
+        self.hashed, self.examined, self.listed, self.read = [], 0, 0, 0
+        return found
+
+
+def names_of(disk: Disk) -> set[str]:
+    return {each.name for each in disk.path.iterdir() if len(each.name) == 64}
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+async def test_a_write_hashes_and_examines_only_new_contents(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = {f"{name}.yml": name.encode() * 9 for name in "abc"}
+    looks = Looks(monkeypatch)
+    disk.write(contents)
+    assert ([b"a" * 9, b"b" * 9, b"c" * 9], 3, 1, 1) == looks.taken()
+
+    disk.write(contents)
+    assert ([], 0, 0, 0) == looks.taken()
+    disk.write(contents | {"b.yml": b"new"})
+    assert ([b"new"], 1, 0, 0) == looks.taken()
+    monkeypatch.undo()
+    assert {digest(b"a" * 9), digest(b"new"), digest(b"c" * 9)} == names_of(disk)
+    assert [Former(b"new")] == await disk.recall("b.yml")
+
+
+async def test_a_content_that_another_path_still_has_stays(disk: Disk) -> None:
+    disk.write({"a.yml": b"same", "b.yml": b"same", "c.yml": b"gone"})
+    disk.write({"b.yml": b"same", "d.yml": b"same"})
+    disk.write({"b.yml": b"same"}, d=False)
+
+    assert {digest(b"same")} == names_of(disk)
+    assert [Former(b"same")] == await disk.recall("b.yml") == await disk.recall("d.yml")
+
+
+@pytest.mark.parametrize(("seconds", "is_examined"), [(3_599.0, False), (3_600.0, True), (-1.0, True)])
+async def test_the_disk_is_examined_once_an_hour_and_if_the_clock_was_set_back(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, seconds: float, is_examined: bool
+) -> None:
+    contents = {"a.yml": b"a"}
+    disk.write(contents)
+    disk.now += 10
+    disk.write(contents)
+    looks = Looks(monkeypatch)
+    disk.now += seconds - 10
+    disk.write(contents)
+
+    assert (int(is_examined),) * 3 == looks.taken()[1:]
+
+
+async def test_the_hour_begins_with_the_examination(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = {"a.yml": b"a"}
+    disk.write(contents)
+    disk.now += 3_600
+    disk.write(contents)
+    looks = Looks(monkeypatch)
+    disk.now += 3_599
+    disk.write(contents)
+
+    assert ([], 0, 0, 0) == looks.taken()
+
+
+@pytest.mark.parametrize("name", ["index.json", "content", "another"])
+async def test_the_disk_is_examined_if_another_program_has_changed_the_directory(disk: Disk, name: str) -> None:
+    contents = {"a.yml": b"a", "b.yml": b"b"}
+    disk.write(contents)
+    if name == "another":
+        (disk.path / ("0" * 64)).write_bytes(b"foreign")
+    else:
+        (disk.path / (digest(b"a") if name == "content" else name)).unlink()
+    disk.write(contents)
+
+    assert {digest(b"a"), digest(b"b")} == names_of(disk)
+    assert [Former(b"a")] == await disk.recall("a.yml")
+
+
+async def test_after_a_write_that_failed_the_disk_is_examined(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk.write({"a.yml": b"a"})
+    with monkeypatch.context() as patched, capture_logs():
+        patched.setattr(module, "_sync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+        disk.write({"a.yml": b"b"})
+    looks = Looks(monkeypatch)
+    disk.write({"a.yml": b"b"})
+
+    assert ([b"b"], 1, 1, 1) == looks.taken()
+    monkeypatch.undo()
+    assert {digest(b"b")} == names_of(disk)
+
+
+async def test_a_content_that_is_gone_already_is_removed_without_an_error(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk.write({"a.yml": b"a"})
+    monkeypatch.setattr(Remembered, "_mark", lambda _: disk.memory._written and disk.memory._written.mark)
+    (disk.path / digest(b"a")).unlink()
+    with capture_logs() as logs:
+        disk.write({"a.yml": b"b"})
+
+    assert [] == logs
+    assert [Former(b"b")] == await disk.recall("a.yml")
+
+
+async def test_a_content_beyond_the_limit_is_not_hashed_again_and_comes_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(tmp_path / "m", max_bytes=10)
+    large, other = b"1" * 6, b"2" * 5
+    with capture_logs():
+        disk.write({"a.yml": large, "b.yml": other})
+        looks = Looks(monkeypatch)
+        disk.write({"a.yml": large, "b.yml": other})
+        assert ([], 0, 0, 0) == looks.taken()
+        disk.write({"b.yml": other})
+    assert ([], 1, 0, 0) == looks.taken()
+    monkeypatch.undo()
+
+    assert [Former(other)] == await disk.recall("b.yml")
+    assert {digest(other)} == names_of(disk)
+
+
+async def test_a_sequence_of_writes_leaves_what_a_single_write_would_leave(tmp_path: Path) -> None:
+    random = Random(1)
+    contents = [bytes([number]) * random.randint(1, 6) for number in range(8)]
+    disk = Disk(tmp_path / "m", max_bytes=20)
+    with capture_logs():
+        for _ in range(60):
+            files = {f"{name}.yml": random.choice(contents) for name in "abcdef" if random.random() < 0.8}
+            broken = {name: random.random() < 0.3 for name in "abcdef" if f"{name}.yml" not in files}
+            disk.write(files, **dict(list(broken.items())[:2]))
+            left = disk.index.read_bytes(), names_of(disk)
+            # Another process examines the disk. Nothing has changed, so it leaves the disk as it is.
+            disk.memory._written = None
+            disk.write(files, **dict(list(broken.items())[:2]))
+            assert left == (disk.index.read_bytes(), names_of(disk))

@@ -9,6 +9,9 @@ Each source has a directory. In it, `index.json` holds a format number, the root
 content. Each content is a file, named by its SHA-256. The index is written last, in one step. So a crash leaves the
 former index, and all its contents exist. Nothing here stops the service: if a file can't be read or written, the server
 logs a warning.
+
+A write hashes and writes only the contents that are new, because the writer knows what it wrote before. Once an hour,
+and if another program has changed the directory, it examines all that is on the disk.
 """
 
 import hashlib
@@ -40,6 +43,8 @@ MAX_BYTES = 67_108_864
 MAX_AGE = 7 * 86_400.0
 # Seconds after which an unchanged index is confirmed, and after which a failed write is repeated.
 _CONFIRM = 3_600.0
+# Seconds after which a write examines the disk again.
+_CHECK = 3_600.0
 _RETRY = 60.0
 _INDEX, _ASIDE = "index.json", "index.json.unknown"
 _PART = ".part"
@@ -60,6 +65,26 @@ class _Entry:
 
     digest: str
     broken_since: float | None = None
+
+
+@attrs.frozen(eq=False)
+class _Written:
+    """The state of the disk after a write.
+
+    Attributes:
+        entries: The entries of the index.
+        sizes: The sizes of the contents by their digests.
+        digests: Maps each path to its content and its digest, also for contents beyond the limit.
+        mark: The mark of the directory and the index, by which a change by another program is noticed. None if the disk
+            was examined for this write.
+        examined: When the disk was last examined, in seconds since the epoch.
+    """
+
+    entries: Mapping[str, _Entry]
+    sizes: Mapping[str, int]
+    digests: Mapping[str, tuple[bytes, str]]
+    mark: tuple[int, ...] | None
+    examined: float
 
 
 class Remembered:
@@ -85,6 +110,7 @@ class Remembered:
         self._unwritten: Callable[[], Good] | None = None
         self._news = trio.Event()
         self._lock: int | None = None
+        self._written: _Written | None = None
         self._warned: set[str] = set()
         # Writing waits for the disk. It has a thread of its own, so that requests don't wait for it.
         self._threads = trio.CapacityLimiter(1)
@@ -180,14 +206,21 @@ class Remembered:
         try:
             if not self._is_writer():
                 return True
-            former = self._read_index()
-            before = former[0] if former else {}
-            self._set_aside(former is not None)
-            entries, left_out = self._stored(good(), before)
-            _replace(self._directory / _INDEX, _encoded(self._root, entries))
+            # If the write fails, the state of the disk isn't known.
+            known, self._written = self._still_written(), None
+            if known is None:
+                former = self._read_index()
+                self._set_aside(former is not None)
+                known = _Written(former[0] if former else {}, {}, {}, None, self._now())
+            written, left_out = self._stored(good(), known)
+            _replace(self._directory / _INDEX, _encoded(self._root, written.entries))
             self._confirm()
             _sync(self._directory)
-            self._remove_all_but({entry.digest for entry in entries.values()})
+            if known.mark is None:
+                self._remove_all_but(written.sizes)
+            else:
+                self._remove(known.sizes.keys() - written.sizes.keys())
+            self._written = attrs.evolve(written, mark=self._marked())
             if left_out:
                 self._warn_unwritten(f"{left_out} files are beyond {self._max_bytes} bytes together")
             else:
@@ -197,40 +230,74 @@ class Remembered:
             return False
         return True
 
-    def _stored(self, good: Good, before: Mapping[str, _Entry]) -> tuple[dict[str, _Entry], int]:
+    def _still_written(self) -> _Written | None:
+        """Return the state of the disk after the last write, or None if the disk must be examined."""
+        known = self._written
+        if known is None or not 0 <= self._now() - known.examined < _CHECK or self._mark() != known.mark:
+            return None
+        return known
+
+    def _marked(self) -> tuple[int, ...] | None:
+        """Mark the directory, so that `_mark` tells whether another program has added or removed a file since."""
+        # The kernel's clock has ticks of some milliseconds, so its own time could be the same after a change.
+        os.utime(self._directory, (self._now(), self._now()))
+        return self._mark()
+
+    def _mark(self) -> tuple[int, ...] | None:
+        """Return the mark of the directory and the index; None if one is missing."""
+        try:
+            directory, index = self._directory.lstat(), (self._directory / _INDEX).lstat()
+        except OSError:
+            return None
+        # `_confirm` alters the time at which the index was modified.
+        return directory.st_dev, directory.st_ino, directory.st_mtime_ns, index.st_ino, index.st_size
+
+    def _stored(self, good: Good, known: _Written) -> tuple[_Written, int]:
         """Write the contents that aren't on the disk yet.
 
-        Return the entries of all paths, and the number of contents beyond the limit.
+        Return the state of the disk once the index is written, and the number of contents beyond the limit.
         """
+        before = known.entries
         entries: dict[str, _Entry] = {}
-        kept: set[str] = set()
+        digests: dict[str, tuple[bytes, str]] = {}
+        kept: dict[str, int] = {}
         left = self._max_bytes
         now = self._now()
         for path, was_absent in good.broken.items():
-            known = before.get(path)
-            if known is not None:
-                since = now if known.broken_since is None else known.broken_since
-                digest = known.digest if now - since <= MAX_AGE else ""
+            entry = before.get(path)
+            if entry is not None:
+                since = now if entry.broken_since is None else entry.broken_since
+                digest = entry.digest if now - since <= MAX_AGE else ""
                 entries[path] = _Entry(digest, since)
                 if digest and digest not in kept:
-                    kept.add(digest)
-                    left -= _size(self._directory / digest) or 0
+                    kept[digest] = self._size(digest, known) or 0
+                    left -= kept[digest]
             elif not was_absent:
                 entries[path] = _Entry("", now)
         left_out = 0
         for path, content in sorted(good.contents.items()):
-            digest = hashlib.sha256(content).hexdigest()
+            same, digest = known.digests.get(path, (None, ""))
+            if same is not content:
+                digest = hashlib.sha256(content).hexdigest()
+            digests[path] = content, digest
             if digest not in kept:
                 if len(content) > left:
                     entries[path] = _Entry("")
                     left_out += 1
                     continue
-                if _size(self._directory / digest) != len(content):
+                if self._size(digest, known) != len(content):
                     _replace(self._directory / digest, content)
-                kept.add(digest)
+                kept[digest] = len(content)
                 left -= len(content)
-            entries[path] = _Entry(digest)
-        return entries, left_out
+            former = before.get(path)
+            is_same = former is not None and former.digest == digest and former.broken_since is None
+            entries[path] = former if former is not None and is_same else _Entry(digest)
+        return _Written(entries, kept, digests, None, known.examined), left_out
+
+    def _size(self, digest: str, known: _Written) -> int | None:
+        """Return the size of a content on the disk, or None if there is none."""
+        found = known.sizes.get(digest)
+        return _size(self._directory / digest) if found is None else found
 
     def _confirm(self) -> None:
         """Record that the remembered content is still current."""
@@ -256,6 +323,11 @@ class Remembered:
         if not is_known:
             with suppress(FileNotFoundError):
                 (self._directory / _INDEX).replace(self._directory / _ASIDE)
+
+    def _remove(self, digests: Collection[str]) -> None:
+        for digest in digests:
+            with suppress(FileNotFoundError):
+                os.unlink(self._directory / digest)
 
     def _remove_all_but(self, digests: Collection[str]) -> None:
         for each in os.scandir(self._directory):
