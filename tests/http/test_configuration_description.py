@@ -8,8 +8,8 @@ import jsonschema_rs
 import pytest
 
 from tests.fakes import KEY, config
+from vortexd.core.broken_files import HEADER
 from vortexd.core.model import PropertySource
-from vortexd.http.broken import HEADER
 from vortexd.http.configuration_description import CONFIGURATION_SCHEMAS, configuration_operations
 from vortexd.http.key_queries import WITHOUT_FILES
 from vortexd.http.operation import TEXT_TYPE

@@ -12,8 +12,8 @@ from tests.fakes import config, open_gate
 from tests.http.serving import Response, Serving, serving
 from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
-from vortexd.core.errors import UnknownLabel
-from vortexd.core.model import Config, Json, Key, Names
+from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
+from vortexd.core.model import BrokenFile, Config, Json, Key, Names, Served
 from vortexd.core.version import version_of
 from vortexd.http.difference import Difference
 
@@ -34,6 +34,8 @@ class FakeHistorian:
         self.asked: list[Key] = []
         self.asked_before: list[Key] = []
         self.former: Config | None = None
+        self.broken: dict[Key, list[BrokenFile]] = {}
+        self.error: Exception | None = None
         self._history: dict[Key, dict[str, bytes]] = {}
         self._configs: dict[Key, Config] = {}
         self.versions = [self.put(KEY, {"a": number, "same": True}) for number in range(3)]
@@ -51,6 +53,8 @@ class FakeHistorian:
 
     async def read(self, key: Key) -> Config:
         self.asked.append(key)
+        if self.error is not None:
+            raise self.error
         if key not in self._configs:
             raise UnknownLabel("no such label")
         return self._configs[key]
@@ -58,6 +62,9 @@ class FakeHistorian:
     async def before(self, key: Key) -> Config | None:
         self.asked_before.append(key)
         return self.former
+
+    def broken_for(self, key: Key) -> list[BrokenFile]:
+        return self.broken.get(key, [])
 
     def names_in(self, label: str) -> Names:
         return Names(beginnings=frozenset(["shop"]))
@@ -124,6 +131,39 @@ async def test_the_answer_names_both_sides_and_has_the_patch() -> None:
     } == json.loads(answer.body)
     assert {"a": 2} == jsonpatch.apply_patch({"a": 0, "same": True}, json.loads(answer.body)["patch"])
     assert other.version == answer.headers["x-vortex-version"]
+
+
+BROKEN = BrokenFile("main", "file:/c/", "shop.yml", 2, 1, "why", Served.LAST_GOOD)
+
+
+async def test_the_broken_files_of_both_sides_are_named_once() -> None:
+    async with differing() as (http, line):
+        without = await http.ask("/api/v1/diff/shop/dev?from=release/1.0")
+        line.broken = {
+            KEY: [BROKEN],
+            Key("shop", "dev", "release/1.0"): [
+                BROKEN,
+                attrs.evolve(BROKEN, path="shop-dev.yml", served=Served.WITHOUT),
+            ],
+        }
+        both = await http.ask("/api/v1/diff/shop/dev?from=release/1.0")
+        one = await http.ask("/api/v1/diff/shop/dev")
+
+    assert "x-vortex-broken" not in without.headers
+    named = '"shop.yml";line=2;served=last_good, "shop-dev.yml";line=2;served=without'
+    assert named == both.headers["x-vortex-broken"]
+    assert '"shop.yml";line=2;served=last_good' == one.headers["x-vortex-broken"]
+
+
+@pytest.mark.parametrize("error", [FormatError("shop.yml", "why", 2), ResolveError("why", "shop.yml")])
+async def test_the_file_that_makes_a_side_unreadable_is_named(error: Exception) -> None:
+    async with differing() as (http, line):
+        line.error = error
+        line.broken = {KEY: [attrs.evolve(BROKEN, served=Served.NOTHING)]}
+        answer = await http.ask("/api/v1/diff/shop/dev")
+
+    assert (500, '"shop.yml";line=2;served=nothing') == (answer.status, answer.headers["x-vortex-broken"])
+    assert b"shop.yml" not in answer.body
 
 
 async def test_going_back_to_a_former_version_is_a_change_like_any_other() -> None:

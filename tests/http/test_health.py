@@ -212,6 +212,25 @@ async def test_without_an_upgrade_it_says_whether_a_handshake_would_be_refused(
     assert (refused, message) == (answer.headers.get("x-vortex-refused"), json.loads(answer.body)["message"])
 
 
+BROKEN = FilesReader({"billing.yml": "a: ["})
+
+
+@pytest.mark.parametrize("may_read", [True, False])
+async def test_without_an_upgrade_it_names_the_file_because_of_which_a_handshake_would_be_refused(
+    may_read: bool,
+) -> None:
+    rights = frozenset({Right.SUBSCRIBE, *([Right.READ] if may_read else [])})
+    gate = open_gate(Authority(anonymous=rights))
+    async with serving(gate=gate, reader=BROKEN) as http:
+        answer = await http.ask("/ws/billing/dev")
+
+    assert (426, "500") == (answer.status, answer.headers["x-vortex-refused"])
+    named = '"billing.yml";line=2;served=nothing' if may_read else None
+    assert named == answer.headers.get("x-vortex-broken")
+    assert b"billing.yml" not in answer.body
+    assert "the configuration can't be read" in json.loads(answer.body)["message"]
+
+
 async def test_before_the_first_state_a_handshake_would_be_refused_for_a_while() -> None:
     reader = FilesReader({"billing.yml": "a: 1"})
     reader.default_label = None

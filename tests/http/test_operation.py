@@ -2,7 +2,7 @@
 
 import pytest
 
-from vortexd.http.broken import HEADER
+from vortexd.core.broken_files import HEADER
 from vortexd.http.key_queries import WITHOUT_FILES
 from vortexd.http.operation import ERRORS, error_response, in_path, in_query, ok, operation, with_and_without_label
 

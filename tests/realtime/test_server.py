@@ -15,7 +15,7 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wa
 
 from tests import tls
 from tests.fakes import KEY, Client, FakeLine, FakeMetrics, StreamSpy, open_gate, timestamp
-from vortexd.auth import Authority, Gate
+from vortexd.auth import Authority, Gate, Right
 from vortexd.auth.tokens import Tokens
 from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.core.model import Config, Key
@@ -132,6 +132,20 @@ async def test_a_malformed_handshake_is_refused_with_a_whole_answer(
     assert 0 == len(wire.server)
 
 
+async def test_a_client_that_may_not_read_learns_no_names_of_files(
+    autojump_clock: MockClock, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read(key: Key) -> Config:
+        raise FormatError("orders.yml", "no", 3)
+
+    wire.gate.replace(AuthSettings(), Authority(anonymous=frozenset({Right.SUBSCRIBE})))
+    monkeypatch.setattr(wire.line, "read", read)
+    said = await answer(wire, request())
+
+    assert said.startswith(b"HTTP/1.1 500")
+    assert b"orders.yml" not in said
+
+
 async def test_before_the_first_state_clients_are_told_to_come_back(autojump_clock: MockClock, wire: Wire) -> None:
     wire.line.default_label = None
     said = await answer(wire, request())
@@ -140,9 +154,15 @@ async def test_before_the_first_state_clients_are_told_to_come_back(autojump_clo
     assert b"\r\nRetry-After: 1\r\n" in said
 
 
-@pytest.mark.parametrize("error", [FormatError("orders.yml", "no", 3), ResolveError("no", "orders.yml")])
-async def test_a_key_that_cannot_be_resolved_is_a_500_that_names_no_file(
-    autojump_clock: MockClock, wire: Wire, monkeypatch: pytest.MonkeyPatch, error: Exception
+@pytest.mark.parametrize(
+    ("error", "item"),
+    [
+        (FormatError("orders.yml", "no", 3), b'"orders.yml";line=3;served=nothing'),
+        (ResolveError("no", "orders.yml"), b'"orders.yml";served=nothing'),
+    ],
+)
+async def test_a_key_that_cannot_be_resolved_is_a_500_that_names_the_file_only_in_a_header(
+    autojump_clock: MockClock, wire: Wire, monkeypatch: pytest.MonkeyPatch, error: Exception, item: bytes
 ) -> None:
     async def read(key: Key) -> Config:
         raise error
@@ -154,7 +174,9 @@ async def test_a_key_that_cannot_be_resolved_is_a_500_that_names_no_file(
             said = await answer(wire, request())
 
             assert said.startswith(b"HTTP/1.1 500")
-            assert b"orders.yml" not in said
+            head, _, body = said.partition(b"\r\n\r\n")
+            assert b"\r\nX-Vortex-Broken: " + item + b"\r\n" in head + b"\r\n"
+            assert b"orders.yml" not in body
         assert [
             {
                 "event": "handshake not served",

@@ -13,6 +13,7 @@ import trio
 
 from ..aio import threads
 from ..auth import Admission, Right
+from ..core.broken_files import broken_headers
 from ..core.cache import Cache
 from ..core.errors import FormatError, RemoteError, ResolveError
 from ..core.model import BrokenFile, Config, HeldBack, Key, Names
@@ -22,7 +23,7 @@ from ..pipeline.parsing import parse_file
 from ..resolve.tree import ParsedFiles
 from ..settings.formats import FormatSettings
 from ..settings.http import HttpSettings
-from .broken import broken_headers, unreadable
+from .broken import unreadable
 from .configuration_description import CONFIGURATION_SCHEMAS, configuration_operations
 from .endpoint import Endpoint, Headers, Request, Response, is_known
 from .key_queries import without_files

@@ -6,7 +6,7 @@ side. It is the configuration before the last commit that changed the key.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import attrs
@@ -16,10 +16,12 @@ import trio
 from ..aio import threads
 from ..auth import Right
 from ..core import names
+from ..core.broken_files import HEADER, broken_headers
 from ..core.diff import steps
-from ..core.errors import RemoteError
-from ..core.model import Config, Key
+from ..core.errors import FormatError, RemoteError, ResolveError
+from ..core.model import BrokenFile, Config, Key
 from ..pipeline.comparison import members, table
+from .broken import unreadable
 from .endpoint import JSON, Endpoint, Request, Response
 from .key_queries import WITHOUT_FILES, Labelled, accepted, key_of, validated, without_files
 from .operation import IF_NONE_MATCH, TEXT_TYPE, in_query, ok, operation, with_and_without_label
@@ -43,6 +45,10 @@ class Historian(Labelled, Protocol):
 
     async def before(self, key: Key) -> Config | None:
         """The configuration of a key before the last commit that changed it; None if it isn't known."""
+        ...
+
+    def broken_for(self, key: Key) -> Sequence[BrokenFile]:
+        """The broken files that a key reads. While there are any, it is served in an older state."""
         ...
 
 
@@ -114,7 +120,7 @@ def _operation(name: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
     return operation(
         name,
         "The changes between two versions or labels.",
-        ok("the difference", content, "X-Vortex-Version", WITHOUT_FILES, has_tag=True),
+        ok("the difference", content, "X-Vortex-Version", WITHOUT_FILES, HEADER, has_tag=True),
         [*parameters, *own, IF_NONE_MATCH],
         (406, 500, 503),
     )
@@ -155,17 +161,34 @@ class Difference(Endpoint):
         wanted = [_parsed(text, key) for text in texts]
         for other, _ in wanted:
             request.owner.authorize(Right.READ, other)
-        new = await self._side(*wanted[1])
-        if texts[0]:
-            old = await self._side(*wanted[0])
-        elif new.key == key:
-            old = await self._before(new, await self._line.read(key))
-        else:
-            raise RemoteError("from is missing: a version or a label", 400)
+        keys = list(dict.fromkeys(other for other, _ in wanted))
+        try:
+            old, new = await self._sides(wanted, key, has_old=bool(texts[0]))
+        except (FormatError, ResolveError) as error:
+            raise unreadable(self._broken(keys)) from error
         body = await threads.run_sync(_encoded, old, new, form, abandon_on_cancel=True, limiter=self._threads)
         content_type = f"{form};charset=UTF-8" if form == _TABLE else form
         headers = {"X-Vortex-Version": new.version, **without_files(new.key, self._line.names_in)}
-        return validated(request, body, content_type, headers)
+        return validated(request, body, content_type, headers | broken_headers(self._broken(keys)))
+
+    def _broken(self, keys: Iterable[Key]) -> list[BrokenFile]:
+        """Return the broken files that these keys read, each once."""
+        return list(dict.fromkeys(each for key in keys for each in self._line.broken_for(key)))
+
+    async def _sides(self, wanted: Sequence[tuple[Key, str | None]], key: Key, *, has_old: bool) -> tuple[_Side, _Side]:
+        """Return the old and the new side.
+
+        Args:
+            wanted: The key and the version of each side.
+            key: The key of the path.
+            has_old: Whether the request names the old side.
+        """
+        new = await self._side(*wanted[1])
+        if has_old:
+            return await self._side(*wanted[0]), new
+        if new.key == key:
+            return await self._before(new, await self._line.read(key)), new
+        raise RemoteError("from is missing: a version or a label", 400)
 
     async def _side(self, key: Key, version: str | None) -> _Side:
         current = await self._line.read(key)

@@ -12,10 +12,11 @@ import orjson
 import trio
 
 from ..aio import threads
+from ..core.broken_files import broken_headers
 from ..core.errors import FormatError, ResolveError
 from ..core.model import BrokenFile, Key
 from ..resolve.explain import Explanation, Holding, Layer, Outcome, Profile, Source, is_below
-from .broken import broken_headers, members, unreadable
+from .broken import members, unreadable
 from .endpoint import JSON, Endpoint, Request, Response
 from .key_queries import WITHOUT_FILES, Labelled, accepted, key_of, validated, without_files
 from .operation import IF_NONE_MATCH, in_query, ok, operation, with_and_without_label

@@ -7,12 +7,13 @@ import structlog
 
 from ..aio.late_import import LateImport
 from ..auth import Right
-from ..core.errors import RemoteError
-from ..core.model import Key
+from ..core.broken_files import HEADER, at_fault
+from ..core.errors import FormatError, RemoteError, ResolveError
+from ..core.model import Config, Key
 from ..observe.metrics import CONTENT_TYPE, Metrics, load_exposition, merge
 from ..process.peers import Peers
 from ..realtime.handshake import parse_target
-from ..resolve.tree import ParsedFiles
+from .broken import unreadable
 from .endpoint import Endpoint, Request, Response
 from .operation import APPLICATION, ERRORS, TEXT_TYPE, in_path, in_query, media, ok, operation
 from .schemas import PROFILES, Operations, Schema, an_object, optional, ref
@@ -144,11 +145,12 @@ class Handshakes(Protocol):
         """None until the first complete state is served."""
         ...
 
-    async def files(self, key: Key) -> list[ParsedFiles]:
-        """The layers of files that serve a key.
+    async def read(self, key: Key) -> Config:
+        """The configuration of a key.
 
         Raises:
             UnknownLabel: No source has the label.
+            FormatError, ResolveError: The key can't be resolved.
         """
         ...
 
@@ -197,7 +199,10 @@ class UpgradeOnly(Endpoint):
         try:
             await self._would_open(request)
         except RemoteError as error:
-            raise RemoteError(error.reason, 426, {**headers, "X-Vortex-Refused": str(error.status)}) from None
+            refused = {"X-Vortex-Refused": str(error.status)}
+            if HEADER in error.headers:
+                refused[HEADER] = error.headers[HEADER]
+            raise RemoteError(error.reason, 426, {**headers, **refused}) from None
         raise RemoteError("this is a WebSocket: ask for an upgrade", 426, headers)
 
     async def _would_open(self, request: Request) -> None:
@@ -208,4 +213,8 @@ class UpgradeOnly(Endpoint):
             raise RemoteError("starting", 503)
         key = Key(wanted.application, wanted.profile, label)
         request.owner.authorize(Right.SUBSCRIBE, key)
-        await self._line.files(key)
+        try:
+            await self._line.read(key)
+        except (FormatError, ResolveError) as error:
+            may_read = request.owner.may(Right.READ, key)
+            raise unreadable(at_fault(error, key) if may_read else ()) from None

@@ -15,6 +15,7 @@ import trio
 
 from ..aio import threads
 from ..auth import Right
+from ..core.broken_files import HEADER, broken_headers
 from ..core.errors import RemoteError, SourceError
 from ..core.model import BrokenFile
 from ..process.peers import Peers
@@ -22,7 +23,6 @@ from ..settings.monitor import MonitorSettings
 from ..settings.secrets import read_secret
 from ..source.git.repositories import repository_of
 from . import signatures, webhooks
-from .broken import HEADER, broken_headers
 from .endpoint import Endpoint, Headers, Request, Response
 from .operation import TEXT_TYPE, media, ok, operation
 from .schemas import TEXT, a_list, ref

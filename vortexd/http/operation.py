@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .broken import HEADER
+from ..core.broken_files import HEADER
 from .key_queries import WITHOUT_FILES
 from .schemas import LABELS, PATHS, PROFILES, Operations, Schema, ref
 from .spring.environment import V1

@@ -17,6 +17,7 @@ import trio
 
 from .. import __version__
 from ..auth import Admission, Gate, Right
+from ..core.broken_files import at_fault, broken_headers
 from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from ..core.faults import Faults
 from ..core.model import Config, Key
@@ -128,7 +129,9 @@ class Opener:
         except (FormatError, ResolveError) as error:
             if self._faults.is_new(str(error), str(key), trio.current_time()):
                 log.warning("handshake not served", method="GET", route=_ROUTE, key=str(key), reason=str(error))
-            raise Refusal(500, "the configuration can't be read; the server's log names the file at fault") from None
+            reason = "the configuration can't be read; the server's log names the file at fault"
+            may_read = admission.may(Right.READ, key)
+            raise Refusal(500, reason, broken_headers(at_fault(error, key)) if may_read else None) from None
         return opening, self._client(opening, wanted, key, admission, connection_id, sender)
 
     def open_now(self, data: bytes, connection_id: str, sender: Sender, head: Head | None = None) -> Client | None:
