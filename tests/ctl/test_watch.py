@@ -19,10 +19,11 @@ from vortexd.client.link import REFUSED
 from vortexd.client.replica import version_of
 from vortexd.core.model import Key
 from vortexd.ctl import cli
+from vortexd.ctl.broken import BrokenFiles
 from vortexd.ctl.errors import CtlError
 from vortexd.ctl.output import JsonLines, Lines, OutputFormat
 from vortexd.ctl.printing import Paint
-from vortexd.ctl.server import Server
+from vortexd.ctl.server import Answer, Server
 from vortexd.ctl.watch import Hook, follow
 
 from .answering import Said, answering
@@ -298,6 +299,56 @@ def test_an_application_that_no_file_is_named_after_is_warned_of(
 
     warning = "no file is named after shp; only the files for all applications apply"
     assert f"vortexctl: warning: {warning}\n" == capsys.readouterr().err
+
+
+def test_broken_files_are_warned_of_at_once_and_watched(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[object] = []
+
+    async def noted(*_: object, broken: BrokenFiles, **__: Any) -> None:
+        given.append(broken)
+
+    monkeypatch.setattr("vortexd.ctl.watch.follow", noted)
+    named = '"shop.yml";line=2;served=last_good'
+    with answering((304, "", {"X-Vortex-Version": V_OLD, "X-Vortex-Broken": named})) as server:
+        assert 0 == cli.main(["watch", "--server", server.url, "shop"])
+
+    assert [BrokenFiles] == [type(each) for each in given]
+    assert capsys.readouterr().err.endswith(f"files on the server are broken: {named}\n")
+
+
+async def test_broken_files_are_watched_as_long_as_the_configuration(
+    autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Watched(BrokenFiles):
+        is_running = False
+
+        async def run(self) -> None:
+            Watched.is_running = True
+            try:
+                await trio.sleep_forever()
+            finally:
+                Watched.is_running = False
+
+    async def script(servers: Servers) -> None:
+        peer = await servers.opened()
+        await peer.say(snapshot(OLD))
+        await trio.testing.wait_all_tasks_blocked()
+        assert Watched.is_running
+        await told_off(peer)
+
+    def never() -> Answer:
+        raise AssertionError("nothing is asked")
+
+    servers = Servers()
+    subject = {"app": "orders", "profile": "dev", "label": None, "patterns": ()}
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(script, servers)
+        await follow(
+            SERVER, subject, Lines(Paint()), None, timeout=10.0, connect=servers.connect, broken=Watched(never)
+        )
+    assert not Watched.is_running
 
 
 @pytest.mark.parametrize(

@@ -21,13 +21,14 @@ from ..client.link import REFUSED
 from ..core import names, patterns
 from ..core.errors import InvalidName
 from ..core.text import printable, rfc3339
+from .broken import BrokenFiles
 from .configuration import warn, warn_of_unknown
 from .errors import CtlError
 from .hook import run_hook
 from .key import key_path
 from .output import JsonLines, Lines, OutputFormat
 from .printing import add_colour_argument, paint_of
-from .server import TIMEOUT, Refused, Server, add_server_arguments, duration, server_of
+from .server import TIMEOUT, Answer, Refused, Server, add_server_arguments, duration, server_of
 
 _HOOK_TIMEOUT = 60.0
 
@@ -84,13 +85,18 @@ def run(arguments: argparse.Namespace) -> int:
     logging.getLogger("vortexd").addHandler(_Refusals())
     server = server_of(arguments)
     subject = _subject(arguments)
-    _check_server(server, key_path(subject["app"], subject["profile"], subject["label"]))
+    path = key_path(subject["app"], subject["profile"], subject["label"])
+    # "*" matches any version, so the answers carry no document.
+    broken = BrokenFiles(partial(server.get, path, If_None_Match="*"))
+    answer = _first_answer(server, path)
+    if answer is not None:
+        broken.note(answer)
     output: OutputFormat = JsonLines() if arguments.json else Lines(paint_of(arguments.color, sys.stdout.isatty()))
     hook = Hook(arguments.exec, arguments.exec_timeout, 2 if arguments.json else None) if arguments.exec else None
     ended: str | None = None
     status, is_read = 0, True
     try:
-        ended = trio.run(partial(follow, server, subject, output, hook, timeout=arguments.timeout))
+        ended = trio.run(partial(follow, server, subject, output, hook, timeout=arguments.timeout, broken=broken))
     except* KeyboardInterrupt:
         status = 128 + signal.SIGINT
     except* BrokenPipeError:
@@ -134,32 +140,42 @@ def _subject(arguments: argparse.Namespace) -> dict[str, Any]:
     return {**subject, "patterns": arguments.pattern}
 
 
-def _check_server(server: Server, path: str) -> None:
+def _first_answer(server: Server, path: str) -> Answer | None:
     """Ask the server once, to find errors at once that the client would retry forever.
+
+    Return None if the token is valid only for WebSockets.
 
     Raises:
         CtlError: There is no server, it isn't a vortexd, or it requires another token or label.
     """
     try:
-        # "*" matches any version, so the answer carries no document.
         answer = server.get(path, If_None_Match="*")
     except Refused as error:
         # The token may be valid only for WebSockets.
         if error.code != 403:
             raise
-    else:
-        if "x-vortex-version" not in answer.headers:
-            raise CtlError(f"{server.url} doesn't answer as a vortexd does; see --server")
-        warn_of_unknown(answer)
+        return None
+    if "x-vortex-version" not in answer.headers:
+        raise CtlError(f"{server.url} doesn't answer as a vortexd does; see --server")
+    warn_of_unknown(answer)
+    return answer
 
 
 async def follow(
-    server: Server, subject: dict[str, Any], output: OutputFormat, hook: Hook | None, *, timeout: float, **more: Any
+    server: Server,
+    subject: dict[str, Any],
+    output: OutputFormat,
+    hook: Hook | None,
+    *,
+    timeout: float,
+    broken: BrokenFiles | None = None,
+    **more: Any,
 ) -> str | None:
     """Print changes as they happen. Return the reason if the server refuses this client for good, else None.
 
     Args:
         timeout: Seconds to wait for the first state.
+        broken: Warns while files of the configuration are broken. None: don't warn.
         more: Further arguments of `client.watch`.
 
     Raises:
@@ -174,6 +190,8 @@ async def follow(
             _begin(config, output)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_print_states, config, output)
+                if broken is not None:
+                    nursery.start_soon(broken.run)
                 async for change in config:
                     now = rfc3339(time.time())
                     _print(output.changed(change, now))
