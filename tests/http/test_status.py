@@ -37,6 +37,8 @@ async def test_the_page_says_of_each_source_how_it_is() -> None:
             "stale_for": 0.0,
             "broken_files": 0,
             "broken": [],
+            "unfinished_files": 0,
+            "unfinished": [],
         },
         {
             "name": "files:/x",
@@ -49,8 +51,20 @@ async def test_the_page_says_of_each_source_how_it_is() -> None:
             "stale_for": 42.123,
             "broken_files": 0,
             "broken": [],
+            "unfinished_files": 0,
+            "unfinished": [],
         },
     ] == orjson.loads(answer.body)["sources"]
+
+
+async def test_the_page_counts_all_unfinished_files_and_names_the_first_hundred_in_order() -> None:
+    report = attrs.evolve(WELL, unfinished={f"{number:03}.yml": "why" for number in reversed(range(101))})
+    answer = await Status(lambda: [report], FakeReader()).answer(request("/status"))
+
+    [said] = orjson.loads(answer.body)["sources"]
+    assert ("UP", 101, 100) == (said["status"], said["unfinished_files"], len(said["unfinished"]))
+    assert {"file": "000.yml", "reason": "why"} == said["unfinished"][0]
+    assert {"file": "099.yml", "reason": "why"} == said["unfinished"][-1]
 
 
 def broken(path: str, root: str = "https://git.example/x/", served: Served = Served.LAST_GOOD) -> BrokenFile:

@@ -88,3 +88,13 @@ def test_each_reason_is_logged_once_until_the_source_can_be_read_again() -> None
         ("source unreadable", "one"),
     ] == [(each["event"], each.get("reason")) for each in logs]
     assert {"x"} == {each["source"] for each in logs}
+
+
+def test_the_unfinished_files_are_those_of_the_last_publication() -> None:
+    status = SourceStatus("x", "files")
+    assert {} == status.report().unfinished
+
+    status.published({"shop.yml": "why"})
+    assert {"shop.yml": "why"} == status.report().unfinished == status.unfinished
+    status.published({})
+    assert {} == status.report().unfinished

@@ -117,6 +117,22 @@ async def test_broken_files_are_shown_with_their_place_and_with_the_keys_that_re
     assert [] == page.complaints
 
 
+async def test_a_file_that_was_published_before_it_was_complete_is_listed(
+    page: Page, server: Server, source: Path
+) -> None:
+    await page.go(f"http://127.0.0.1:{server.port}/console/#sources")
+    await page.wait(CONNECTED)
+    with (source / "billing.yml").open("a") as file:
+        file.write("more: 1\n")
+        file.flush()
+        body = "document.querySelector('#sources-body')"
+        await page.wait(f"{body}?.innerText.includes('Unfinished files')")
+        sources = await page.evaluate(f"{body}.innerText")
+
+    assert "billing.yml\ta program has modified it and not closed it, for 2 s" in sources
+    assert [] == page.complaints
+
+
 async def test_it_says_who_is_connected_and_how_the_sources_are_on_a_phone_in_the_dark(
     page: Page, server: Server, source: Path
 ) -> None:

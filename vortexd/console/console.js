@@ -411,6 +411,7 @@ async function showSources() {
           [[element("code", {}, each.revision ?? "–"), when(each.last_success), each.last_error ? `${each.last_error} (${when(each.last_error_at)})` : "none"]],
         ),
         ...brokenFiles(each),
+        ...unfinishedFiles(each),
       ),
     ),
   );
@@ -428,6 +429,14 @@ function brokenFiles(source) {
   const rows = source.broken.map((each) => [each.label, element("code", {}, filePlace(each)), each.reason, inPlaceOf(each), heldBack(each.held_back)]);
   const parts = [element("h3", {}, "Broken files"), table(["Label", "File", "Reason", "Served instead", "Keys that read it"], rows)];
   if (source.broken_files > rows.length) parts.push(element("p", { class: "quiet" }, `and ${source.broken_files - rows.length} more`));
+  return parts;
+}
+
+/** Show the files that the server has published before they were complete. */
+function unfinishedFiles(source) {
+  if (!source.unfinished_files) return [];
+  const parts = [element("h3", {}, "Unfinished files"), table(["File", "Reason"], source.unfinished.map((each) => [element("code", {}, each.file), each.reason]))];
+  if (source.unfinished_files > source.unfinished.length) parts.push(element("p", { class: "quiet" }, `and ${source.unfinished_files - source.unfinished.length} more`));
   return parts;
 }
 

@@ -425,6 +425,8 @@ class SourceReport:
         is_too_stale: Whether `stale_for` exceeds the source's max_staleness.
         errors: How many attempts to read the source have failed.
         root: As `Files.root` of its files.
+        unfinished: The files that were published before they were complete, and that haven't changed since. Maps each
+            path to the reason.
     """
 
     name: str
@@ -438,3 +440,4 @@ class SourceReport:
     is_too_stale: bool
     errors: int = 0
     root: str = ""
+    unfinished: Mapping[str, str] = attrs.field(factory=dict)

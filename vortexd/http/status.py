@@ -18,7 +18,7 @@ from .spring.environment import V1
 
 Reports = Callable[[], Sequence[SourceReport]]
 
-# At most this many broken files are listed for one source. `broken_files` counts all of them.
+# At most this many broken files, and as many unfinished ones, are listed for one source. All of them are counted.
 _SHOWN_FILES = 100
 
 
@@ -47,6 +47,8 @@ _REPORT = an_object(
     stale_for={"type": "number", "minimum": 0},
     broken_files=COUNT,
     broken=a_list(an_object(**BROKEN, held_back=_HELD_BACK)),
+    unfinished_files=COUNT,
+    unfinished=a_list(an_object(file=TEXT, reason=TEXT)),
 )
 _SCHEMAS: dict[str, Schema] = {
     "Status": optional(
@@ -73,7 +75,8 @@ _OPERATIONS: Operations = {
 class Status(Endpoint):
     """`/status`, for tokens with `admin`: the state of each source.
 
-    The response has the revision of a source, the time of its last successful read, its last error, and its broken files.
+    The response has the revision of a source, the time of its last successful read, its last error, its broken files, and
+    the files that were published before they were complete.
     Workers read sources independently. The member `workers` has the answers of the other workers. They don't list the keys
     that broken files hold back.
     """
@@ -128,6 +131,8 @@ def _members(report: SourceReport, broken: Sequence[Mapping[str, Any]]) -> dict[
         "stale_for": round(report.stale_for, 3),
         "broken_files": len(own),
         "broken": [{name: each[name] for name in each if name != "root"} for each in own[:_SHOWN_FILES]],
+        "unfinished_files": len(report.unfinished),
+        "unfinished": [{"file": path, "reason": why} for path, why in sorted(report.unfinished.items())[:_SHOWN_FILES]],
     }
 
 

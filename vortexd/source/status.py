@@ -7,7 +7,7 @@ chooses.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -48,6 +48,7 @@ class SourceStatus:
         self._fresh_at = monotonic()
         self._is_failing = False
         self._errors = 0
+        self._unfinished: Mapping[str, str] = {}
 
     def succeeded(self, revision: str | None = None) -> None:
         """Record that the source was read in its current state."""
@@ -77,6 +78,15 @@ class SourceStatus:
         self._last_error = reason
         self._last_error_at = self._now()
 
+    @property
+    def unfinished(self) -> Mapping[str, str]:
+        """See `SourceReport`."""
+        return self._unfinished
+
+    def published(self, unfinished: Mapping[str, str]) -> None:
+        """Record the unfinished files of a publication, with the reasons; see `SourceReport`."""
+        self._unfinished = unfinished
+
     def serves(self, revision: str | None) -> None:
         """Record the served revision, which may be older than the source's newest revision."""
         self._revision = revision
@@ -96,4 +106,5 @@ class SourceStatus:
             0 < self._max_staleness < stale_for,
             self._errors,
             self._root,
+            self._unfinished,
         )

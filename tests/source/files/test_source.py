@@ -596,6 +596,41 @@ async def test_an_emptied_file_keeps_its_content_until_it_is_filled(
     assert [] == logs
 
 
+async def test_a_file_that_was_published_before_it_was_complete_is_in_the_status_until_it_changes(
+    root: Path, kernel: Kernel, autojump_clock: MockClock, start: Start
+) -> None:
+    def unfinished() -> dict[str, str]:
+        return dict(running.source.status.report().unfinished)
+
+    running = await start(Running(root))
+    assert {} == unfinished()
+    why = "a program has modified it and not closed it, for 2 s"
+    with (root / "shop.yml").open("a") as file, (root / "cart.yml").open("w") as other:
+        for each in (file, other):
+            each.write("\nb: 1")
+            each.flush()
+        kernel.hint()
+        await trio.sleep(1.9)
+        assert {} == unfinished()
+        await trio.sleep(10)
+        assert {"shop.yml": why, "cart.yml": why} == unfinished()
+    await trio.sleep(10)
+    # Another file doesn't matter.
+    save(root / "new.yml", "a: 1")
+    kernel.hint()
+    await trio.sleep(10)
+    assert {"shop.yml": why, "cart.yml": why} == unfinished()
+
+    save(root / "shop.yml", "a: 2")
+    kernel.hint()
+    await trio.sleep(10)
+    assert {"cart.yml": why} == unfinished()
+    (root / "cart.yml").unlink()
+    kernel.hint()
+    await trio.sleep(10)
+    assert {} == unfinished()
+
+
 @pytest.mark.parametrize("trouble", [None, "it is a network file system"])
 async def test_an_emptied_file_is_published_empty_after_hold_with_a_warning(
     root: Path, kernel: Kernel, autojump_clock: MockClock, start: Start, trouble: str | None

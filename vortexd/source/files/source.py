@@ -31,7 +31,7 @@ from .directory import Identity, Mark, Outline, Scan
 from .refresh import Known, Name
 from .remembered import Remembered
 from .settings import FilesSettings
-from .settling import Action, Outcome, Reason, Settling, Verdict
+from .settling import Action, Outcome, Settling, Verdict
 from .watches import Place
 from .watching import Watching
 from .writes import Event
@@ -229,9 +229,13 @@ class FilesSource:
             raise SourceError(f"{self._root} is empty and on another device: its volume isn't mounted")
         altered = {path: _differs(before, scan, path) for path in outcome.overdue}
         self._settling.published(found.outline, outcome.held, altered)
+        # A file counts as unfinished until other content of it is published.
+        unfinished = {path: why for path, why in self._status.unfinished.items() if not _differs(before, scan, path)}
         for path, reason in outcome.overdue.items():
             if altered[path]:
-                self._warn(path, reason)
+                unfinished[path] = f"{reason.value}, for {self._settings.hold:g} s"
+                self._warn(path, unfinished[path])
+        self._status.published(unfinished)
         if is_new:
             await publish(self._tree(scan, noticed))
         is_unsettled = bool(scan.unsettled) if before is None else not scan.unsettled <= before.unsettled
@@ -317,12 +321,12 @@ class FilesSource:
             log.warning("directory skipped", source=self.name, directory=path, reason=why)
         self._skipped = skipped
 
-    def _warn(self, path: str, reason: Reason) -> None:
+    def _warn(self, path: str, reason: str) -> None:
         log.warning(
             "unfinished file published",
             source=self.name,
             file=path,
-            reason=f"{reason.value}, for {self._settings.hold:g} s",
+            reason=reason,
             remedy="write a new file and rename it over this one, or raise hold of the source",
         )
 
