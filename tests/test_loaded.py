@@ -272,6 +272,7 @@ GET = [
     "vortexd.http.spring.yaml",
     "vortexd.resolve",
     "vortexd.resolve.nest",
+    "vortexd.resolve.ordinary",
     "vortexd.settings",
     "vortexd.settings.secure_files",
     "vortexd.settings.systemd_credentials",
