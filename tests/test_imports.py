@@ -96,6 +96,7 @@ PURE = [
     "realtime.parked",
     "realtime.quota",
     "realtime.reports",
+    "realtime.row",
     "realtime.session",
     "realtime.versions",
     "source.etcd.keys",

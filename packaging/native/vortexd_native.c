@@ -1,18 +1,19 @@
 /* System calls on many sockets without the interpreter lock: the optional fast path of vortexd/realtime/sockets.py.
  *
- * Each function takes a list of descriptors of non-blocking sockets. It returns what isn't the common case, by index, so
- * that the common case makes no objects. The caller keeps the descriptors open until the call returns. The limited API
- * makes one wheel fit every Python from 3.11 on.
+ * Each function takes the descriptors of non-blocking sockets: a list of numbers or an array of C's int. It returns what
+ * isn't the common case, by index, so that the common case makes no objects. The caller keeps the descriptors open until
+ * the call returns. The limited API makes one wheel fit every Python from 3.11 on.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030b0000
 #include <Python.h>
 
 #include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 
 /* Both sides compare this number: vortexd uses only a module with the number that it knows. */
-#define INTERFACE 1
+#define INTERFACE 2
 /* A batch. One call holds no lock, but the event loop waits for it. */
 #define MOST 1024
 /* The largest pong: two bytes, four of the mask, 125 of the payload. */
@@ -20,14 +21,43 @@
 /* What is read of a socket that has something else to say. */
 #define RECEIVE_BYTES 16384
 
-/* Fills `found` from a list. Returns the number of descriptors, or -1 with an exception. */
-static Py_ssize_t descriptors_of(PyObject *list, int *found) {
-    Py_ssize_t count = PyList_Size(list);
-    if (count < 0) {
-        return -1;
-    }
+static int is_too_many(Py_ssize_t count) {
     if (count > MOST) {
         PyErr_Format(PyExc_ValueError, "at most %d descriptors", MOST);
+    }
+    return count > MOST;
+}
+
+/* As `descriptors_of`, for an object with a buffer. */
+static Py_ssize_t descriptors_in(PyObject *array, int *found) {
+    Py_buffer view;
+    if (PyObject_GetBuffer(array, &view, PyBUF_ND | PyBUF_FORMAT)) {
+        return -1;
+    }
+    Py_ssize_t count = -1;
+    if (view.ndim != 1 || !view.format || strcmp(view.format, "i")) {
+        PyErr_SetString(PyExc_TypeError, "a list, or an array of the type i");
+    } else if (!is_too_many(view.shape[0])) {
+        count = view.shape[0];
+        memcpy(found, view.buf, (size_t)count * sizeof *found);
+    }
+    PyBuffer_Release(&view);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (found[i] < 0) {
+            PyErr_SetString(PyExc_ValueError, "not a descriptor");
+            return -1;
+        }
+    }
+    return count;
+}
+
+/* Fills `found` from a list or an array. Returns the number of descriptors, or -1 with an exception. */
+static Py_ssize_t descriptors_of(PyObject *list, int *found) {
+    if (!PyList_Check(list)) {
+        return descriptors_in(list, found);
+    }
+    Py_ssize_t count = PyList_Size(list);
+    if (count < 0 || is_too_many(count)) {
         return -1;
     }
     for (Py_ssize_t i = 0; i < count; i++) {
@@ -68,7 +98,7 @@ static PyObject *write_all(PyObject *module, PyObject *arguments) {
     int descriptors[MOST];
     Py_ssize_t results[MOST];
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "O!y#:write_all", &PyList_Type, &list, &frame, &size)) {
+    if (!PyArg_ParseTuple(arguments, "Oy#:write_all", &list, &frame, &size)) {
         return NULL;
     }
     Py_ssize_t count = descriptors_of(list, descriptors);
@@ -111,7 +141,7 @@ static PyObject *receive_pongs(PyObject *module, PyObject *arguments) {
     int descriptors[MOST];
     static char data[RECEIVE_BYTES];
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "O!n:receive_pongs", &PyList_Type, &list, &most)) {
+    if (!PyArg_ParseTuple(arguments, "On:receive_pongs", &list, &most)) {
         return NULL;
     }
     Py_ssize_t count = descriptors_of(list, descriptors);

@@ -11,7 +11,7 @@ from vortexd.aio.native import load_native, name_of
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     made = ModuleType("vortexd_native")
-    made.INTERFACE = 1  # type: ignore[attr-defined]
+    made.INTERFACE = 2  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "vortexd_native", made)
     return made
 
@@ -27,7 +27,7 @@ def test_the_environment_turns_it_off(module: ModuleType, monkeypatch: pytest.Mo
     assert load_native() is None
 
 
-@pytest.mark.parametrize("interface", [None, 0, 2])
+@pytest.mark.parametrize("interface", [None, 0, 1, 3])
 def test_a_module_with_another_interface_is_not_used(module: ModuleType, interface: int | None) -> None:
     module.INTERFACE = interface  # type: ignore[attr-defined]
     assert load_native({}) is None

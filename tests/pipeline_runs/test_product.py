@@ -30,7 +30,10 @@ from vortexd.pipeline.broadcast import Broadcaster, Delivery, Subscriber
 from vortexd.pipeline.encoder import Encoder, Payload
 from vortexd.pipeline.pipeline import Pipeline
 from vortexd.pipeline.registry import Registry
+from vortexd.realtime import groups
+from vortexd.realtime import row as row_module
 from vortexd.realtime.groups import Group
+from vortexd.realtime.row import Row
 from vortexd.realtime.server import WebSocketServer
 from vortexd.settings.history import HistorySettings
 from vortexd.settings.realtime import RealtimeSettings
@@ -301,16 +304,33 @@ class Unchecked(Broadcaster):
     ) -> None:
         super().__init__(cast(Registry[Subscriber], self), encode, now)
         self._real = registry
+        self._apart: dict[Row, _Apart] = {}
 
     def subscribers(self, key: Key) -> list[Subscriber]:
         # Each connection by itself, so that a fault concerns one of a group.
         members: list[Subscriber] = []
         for each in self._real.subscribers(key):
-            members.extend(each.members if isinstance(each, Group) else [each])
+            if isinstance(each, Group):
+                members.extend(self._apart.setdefault(row, _Apart(each, row)) for row in each._rows)
+            else:
+                members.append(each)
         return [cast(Subscriber, _Unchecked(each, self)) for each in members]
 
     def hand(self, subscriber: Subscriber, delivery: Delivery) -> None:
         subscriber.deliver(delivery)
+
+
+@attrs.frozen(eq=False)
+class _Apart:
+    """The only connection of a row."""
+
+    group: Group
+    row: Row
+
+    def deliver(self, delivery: Delivery) -> None:
+        assert 1 >= len(self.row)
+        if self.group._queue.put_all([self.row], delivery):
+            self.row.waiting += (delivery,)
 
 
 @attrs.frozen
@@ -439,6 +459,14 @@ class Stale(Encoder):
         return None if old_version is None else super().known(old_version, config)
 
 
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each parked connection has a row of its own."""
+    for module in (row_module, groups):
+        monkeypatch.setattr(module, "MOST", 1)
+
+
+@pytest.mark.usefixtures("apart")
 @pytest.mark.parametrize("seed", seeds()[:2])
 @pytest.mark.parametrize(
     ("fault", "expected"),
@@ -463,6 +491,7 @@ async def test_a_planted_fault_is_found(fault: Callable[[], Parts], expected: se
     assert expected <= {violation.validator for violation in violations}
 
 
+@pytest.mark.usefixtures("apart")
 async def test_taking_the_net_away_alone_is_no_fault() -> None:
     assert [] == await Product(1, Parts(Unchecked)).run()
 

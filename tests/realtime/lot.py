@@ -1,7 +1,8 @@
 """A lot and sockets that a test controls, for the parts of the parking lot."""
 
 import os
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from tests.fakes import KEY
@@ -34,10 +35,12 @@ class FakeLot:
     Attributes:
         woken: The connections that were woken, with the arguments.
         ended: The connections that were ended or closed.
+        leaving: Called with each connection that leaves.
     """
 
     def __init__(self) -> None:
         self.parked: dict[int, Parked] = {}
+        self.leaving: Callable[[Parked], None] = lambda _: None
         self.woken: list[tuple[Parked, bytes, bytes, Sequence[Key]]] = []
         self.ended: list[tuple[Parked, CloseReason]] = []
         self.closed: list[tuple[Parked, CloseReason]] = []
@@ -75,16 +78,20 @@ class FakeLot:
         return self.parked.get(parked.fd) is parked
 
     def wake(self, parked: Parked, received: bytes = b"", unsent: bytes = b"", missed: Sequence[Key] = ()) -> object:
-        del self.parked[parked.fd]
+        self._leave(parked)
         self.woken.append((parked, received, unsent, missed))
         return None
 
-    def close(self, parked: Parked, reason: CloseReason) -> None:
+    def _leave(self, parked: Parked) -> None:
         del self.parked[parked.fd]
+        self.leaving(parked)
+
+    def close(self, parked: Parked, reason: CloseReason) -> None:
+        self._leave(parked)
         self.closed.append((parked, reason))
 
     def end(self, parked: Parked, reason: CloseReason) -> None:
-        del self.parked[parked.fd]
+        self._leave(parked)
         self.ended.append((parked, reason))
 
 
@@ -104,7 +111,7 @@ class FakeSockets:
         self.waiting: dict[int, bytes] = {}
         self.writes: list[tuple[list[int], bytes]] = []
 
-    def write_all(self, descriptors: list[int], frame: bytes) -> list[tuple[int, int]]:
+    def write_all(self, descriptors: "list[int] | array[int]", frame: bytes) -> list[tuple[int, int]]:
         self.writes.append((list(descriptors), bytes(frame)))
         return [(index, self.results[fd]) for index, fd in enumerate(descriptors) if fd in self.results]
 

@@ -12,7 +12,17 @@ from vortexd.core.model import Key
 from vortexd.pipeline.broadcast import Delivery
 from vortexd.pipeline.encoder import Payload
 from vortexd.protocol.close import CloseReason
-from vortexd.realtime.chain import CatchUp, Chain, Lagged, QuietChain, Reply, can_begin, follows, is_complete
+from vortexd.realtime.chain import (
+    CatchUp,
+    Chain,
+    Lagged,
+    QuietChain,
+    Reply,
+    SharedVersion,
+    can_begin,
+    follows,
+    is_complete,
+)
 from vortexd.realtime.versions import Versions
 
 MAIN = Key("orders", "dev", "main")
@@ -655,6 +665,22 @@ def test_a_quiet_chain_accepts_what_builds_on_its_version() -> None:
     quiet.extend(delivery(MAIN, "1", "2"))
 
     assert ("2", {MAIN: "2"}) == (quiet.version, quiet.versions)
+
+
+def test_quiet_chains_may_share_a_version_until_one_keeps_its_own() -> None:
+    one, other, shared = QuietChain(MAIN, "1"), QuietChain(MAIN, "1"), SharedVersion("1")
+    assert (None, ()) == (one.shared, shared.waiting)
+    for each in (one, other):
+        each.share(shared)
+    shared.version = "2"
+    assert ("2", {MAIN: "2"}, "2", shared) == (one.version, one.versions, one.had(MAIN), one.shared)
+    assert one.accepts(delivery(MAIN, "2", "3"), is_allowed=True)
+    assert one.accepts_all([delivery(MAIN, "2", "3"), delivery(MAIN, "3", "4")], everything)
+    assert not one.accepts(delivery(MAIN, "1", "3"), is_allowed=True)
+    one.keep_version()
+    shared.version = None
+
+    assert ("2", None, None) == (one.version, one.shared, other.version)
 
 
 def test_a_quiet_chain_of_several_keys_follows_each() -> None:

@@ -9,12 +9,14 @@ from trio.testing import MockClock
 
 from tests.fakes import KEY, FakeMetrics, Rounds
 from vortexd.core.model import Key
-from vortexd.pipeline.broadcast import Delivery
+from vortexd.pipeline.broadcast import Delivery, Subscriber
 from vortexd.pipeline.encoder import Payload
+from vortexd.pipeline.registry import Registry
 from vortexd.protocol.close import CloseReason
-from vortexd.realtime import fanout
+from vortexd.realtime import fanout, groups, row
 from vortexd.realtime.fanout import FanOut
 from vortexd.realtime.framing import frame_of
+from vortexd.realtime.groups import Groups
 from vortexd.realtime.outgoing import Outgoing
 from vortexd.realtime.parked import Parked, Subscriptions
 
@@ -34,14 +36,24 @@ class Part:
 
     def __init__(self) -> None:
         self.lot, self.sockets, self.counters = FakeLot(), FakeSockets(), FakeMetrics()
-        self.outgoing = Outgoing()
+        self.outgoing = Outgoing(self.lot.parked_at)
+        self.registry: Registry[Subscriber] = Registry()
+        self.groups = Groups(self.registry, self.outgoing, self.lot.parked_at)
+        self.lot.leaving = self.groups.discard
         self.fanout = FanOut(self.lot, self.outgoing, self.sockets, self.counters)
 
     async def deliver(self, members: list[Parked], *deliveries: Delivery) -> None:
         """Queue deliveries, and let them all be written."""
-        for each in deliveries:
-            self.outgoing.put_all(members, each)
+        self.queue(members, *deliveries)
         await self.run()
+
+    def queue(self, members: list[Parked], *deliveries: Delivery) -> None:
+        """Subscribe connections, and queue deliveries."""
+        for member in members:
+            self.groups.add(member)
+        for each in deliveries:
+            for subscriber in self.registry.subscribers(each.key):
+                subscriber.deliver(each)
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -90,10 +102,13 @@ async def test_a_connection_that_has_left_is_skipped_and_its_descriptor_with_it(
     autojump_clock: MockClock, part: Part
 ) -> None:
     members = [part.lot.add() for _ in range(3)]
-    gone = part.lot.parked.pop(101)
+    part.queue(members, change())
+    gone = members[1]
+    part.lot.end(gone, CloseReason.LOST)
     # Another connection has the descriptor now. It was not subscribed when the change was published.
     other = part.lot.add(fd=101)
-    await part.deliver(members, change())
+    part.groups.add(other)
+    await part.run()
 
     assert [[100, 102]] == [descriptors for descriptors, _ in part.sockets.writes]
     assert ("1", "1") == (gone.version, other.version)
@@ -102,13 +117,14 @@ async def test_a_connection_that_has_left_is_skipped_and_its_descriptor_with_it(
 async def test_a_batch_has_the_most_descriptors_that_a_call_takes_and_other_tasks_run_in_between(
     autojump_clock: MockClock, part: Part, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fanout, "MOST", 4)
+    for module in (fanout, groups, row):
+        monkeypatch.setattr(module, "MOST", 4)
     members = [part.lot.add() for _ in range(9)]
     rounds = Rounds.counting()
     at: list[int] = []
     write_all = part.sockets.write_all
 
-    def noting(descriptors: list[int], frame: bytes) -> list[tuple[int, int]]:
+    def noting(descriptors: Any, frame: bytes) -> list[tuple[int, int]]:
         at.append(rounds.count)
         return write_all(descriptors, frame)
 
@@ -145,17 +161,34 @@ async def test_a_socket_without_room_wakes_with_the_old_version(autojump_clock: 
 
 
 @pytest.mark.parametrize("result", [None, 10, -errno.EAGAIN, -errno.EPIPE])
-async def test_a_connection_that_stands_twice_in_a_batch_is_written_to_once_in_a_call(
+async def test_a_connection_that_is_subscribed_twice_is_written_to_once(
     autojump_clock: MockClock, part: Part, result: int | None
 ) -> None:
     member, other = part.lot.add(), part.lot.add()
     part.sockets.results = {} if result is None else {100: result}
-    part.outgoing.put_all([member, member, other], change())
+    await part.deliver([member, member, other], change())
+
+    assert [[100, 101]] == [each for each, _ in part.sockets.writes]
+    assert (result is not None) == (1 == len(part.lot.woken) + len(part.lot.ended))
+    assert "2" == other.version
+
+
+@pytest.mark.parametrize("result", [None, 10, -errno.EAGAIN, -errno.EPIPE])
+async def test_a_connection_that_stands_twice_in_a_batch_is_written_to_once_in_a_call(
+    autojump_clock: MockClock, part: Part, result: int | None
+) -> None:
+    member, other = part.lot.add(), part.lot.add(admission=FakeAdmission(object()))
+    part.sockets.results = {} if result is None else {100: result}
+    delivery = change()
+    part.queue([member, other], delivery)
+    [group] = part.registry.subscribers(KEY)
+    # One group, twice.
+    group.deliver(delivery)
     await part.run()
 
     assert [[100, 101]] == [each for each, _ in part.sockets.writes]
-    # The second time, it has the new version, or has left already.
-    assert 1 == len(part.lot.woken) + len(part.lot.ended)
+    # The second time, they have the new version, or have left already.
+    assert [member, other] == [each for each, *_ in (*part.lot.ended, *part.lot.woken)]
     assert "2" == other.version
 
 
@@ -230,8 +263,7 @@ async def test_rights_are_decided_once_for_each_principal_and_those_without_are_
 
     assert [[100, 102, 104]] == [each for each, _ in part.sockets.writes]
     assert [members[1], members[3]] == [each for each, *_ in part.lot.woken]
-    # The path that wakes asks for each connection again.
-    assert [1, 2, 0, 1, 0] == [each.asked for each in admissions]
+    assert [1, 1, 0, 0, 0] == [each.asked for each in admissions]
 
 
 async def test_rights_are_decided_again_for_the_next_batch(autojump_clock: MockClock, part: Part) -> None:
@@ -243,6 +275,86 @@ async def test_rights_are_decided_again_for_the_next_batch(autojump_clock: MockC
 
     assert 1 == len(part.sockets.writes)
     assert [member] == [each for each, *_ in part.lot.woken]
+
+
+async def test_rights_are_decided_for_each_principal_of_a_shared_row(
+    autojump_clock: MockClock, part: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "_ROWS", 0)
+    one, denied, other = object(), object(), object()
+    admissions = [
+        FakeAdmission(denied, is_allowed=False),
+        *(FakeAdmission(principal) for principal in (one, other, one)),
+        FakeAdmission(denied, is_allowed=False),
+    ]
+    members = [part.lot.add(admission=each) for each in admissions]
+    delivery = change()
+    await part.deliver(members, delivery)
+
+    assert [[101, 102, 103]] == [each for each, _ in part.sockets.writes]
+    assert [(members[0], [KEY]), (members[4], [KEY])] == [(parked, missed) for parked, _, _, missed in part.lot.woken]
+    assert [1, 1, 1, 0, 0] == [each.asked for each in admissions]
+    assert ["1", "2", "2", "2", "1"] == [each.version for each in members]
+
+
+# Connections that arrive while a delivery waits.
+
+
+async def test_a_connection_that_arrives_after_a_change_was_published_does_not_get_it(
+    autojump_clock: MockClock, part: Part
+) -> None:
+    """Versions may return: the newcomer has the version that the delivery builds on, but a newer state."""
+    member = part.lot.add("1")
+    part.queue([member], change("1", "2"), change("2", "1"))
+    newcomer = part.lot.add("1")
+    part.groups.add(newcomer)
+    await part.run()
+    assert [[100], [100]] == [each for each, _ in part.sockets.writes]
+    assert ("1", "1") == (member.version, newcomer.version)
+    await part.deliver([], change("1", "3"))
+
+    assert [100, 101] == sorted(part.sockets.writes[-1][0])
+    assert ("3", "3") == (member.version, newcomer.version)
+
+
+async def test_small_rows_share_a_call_as_far_as_they_fit(
+    autojump_clock: MockClock, part: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (fanout, groups, row):
+        monkeypatch.setattr(module, "MOST", 4)
+    sizes = (2, 2, 1, 4, 1, 1)
+    members = []
+    for size in sizes:
+        principal = object()
+        members += [part.lot.add(admission=FakeAdmission(principal)) for _ in range(size)]
+    await part.deliver(members, change())
+
+    assert [4, 1, 4, 2] == [len(each) for each, _ in part.sockets.writes]
+    assert [each.fd for each in members] == [fd for each, _ in part.sockets.writes for fd in each]
+    assert 11 == part.counters.counts["sent config_change"]
+
+
+async def test_a_connection_that_fails_in_one_of_several_rows_leaves_the_others_as_they_are(
+    autojump_clock: MockClock, part: Part
+) -> None:
+    members = [part.lot.add(admission=FakeAdmission(object())) for _ in range(3)]
+    part.sockets.results = {101: -errno.EAGAIN, 102: 3}
+    delivery = change()
+    await part.deliver(members, delivery)
+
+    assert [(members[1], b""), (members[2], frame_of(delivery)[3:])] == [
+        (parked, unsent) for parked, _, unsent, _ in part.lot.woken
+    ]
+    assert ["2", "1", "2"] == [each.version for each in members]
+    assert not [each for each in members[1:] if each.shared is not None]
+
+
+async def test_connections_that_wake_together_have_all_left_their_row(autojump_clock: MockClock, part: Part) -> None:
+    members = [part.lot.add() for _ in range(3)]
+    await part.deliver(members, change("0", "2"))
+
+    assert (members, []) == ([each for each, *_ in part.lot.woken], part.sockets.writes)
+    assert not part.registry.is_wanted(KEY)
 
 
 # Compression.

@@ -138,6 +138,25 @@ async def test_a_connection_that_parks_sooner_than_two_messages_are_due_takes_th
         assert is_possible == bool(wire.server.parked)
 
 
+async def test_a_delivery_that_waits_when_the_first_patterns_arrive_is_not_missed(
+    autojump_clock: MockClock, start: Start
+) -> None:
+    wire = await start()
+    client, other = await opened(wire), await opened(wire)
+    parked, _ = wire.server._lot
+    first, second = wire.publish(1), wire.publish(2)
+    # The message is received before the deliveries are written.
+    message = client.websocket.send(TextMessage('{"type": "subscribe", "patterns": ["none"]}'))
+    wire.server._lot._receiving._handle(parked, message)
+    kinds = [(each["type"], each.get("new_version")) for each in [await client.message() for _ in range(3)]]
+    await wait_all_tasks_blocked()
+
+    assert [("subscribed", None), ("config_change", first), ("config_change", second)] == kinds
+    assert [first, second] == [(await other.message())["new_version"] for _ in range(2)]
+    assert 2 == wire.server.parked
+    assert second == parked.version
+
+
 async def test_first_states_that_are_not_made_yet_are_written_by_the_tasks(
     autojump_clock: MockClock, start: Start
 ) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import ModuleType
@@ -69,6 +70,19 @@ def test_a_frame_reaches_every_socket_and_nothing_is_reported(sockets: Sockets, 
 
 def test_no_socket_is_no_work(sockets: Sockets) -> None:
     assert [] == sockets.write_all([], b"frame")
+    assert [] == sockets.write_all(array("i"), b"frame")
+
+
+def test_an_array_of_descriptors_is_as_good_as_a_list(sockets: Sockets, pairs: Pairs) -> None:
+    some = pairs(3)
+    fill(some[1][0])
+    descriptors = array("i", numbers(some))
+
+    assert [(1, -errno.EAGAIN)] == sockets.write_all(descriptors, b"frame")
+    assert [b"frame"] * 2 == [some[number][1].recv(100) for number in (0, 2)]
+    assert numbers(some) == list(descriptors)
+    # The call doesn't keep it.
+    descriptors.append(1)
 
 
 def test_a_socket_without_room_is_reported_and_the_others_get_the_frame(sockets: Sockets, pairs: Pairs) -> None:
@@ -253,6 +267,13 @@ def test_arguments_that_are_none_are_refused_and_harm_nothing(call: str) -> None
         ([1 << 80], OverflowError),
         (["1"], TypeError),
         ((1,), TypeError),
+        (array("i", [0] * (MOST + 1)), ValueError),
+        (array("i", [0, -1]), ValueError),
+        (array("l", [0]), TypeError),
+        (array("I", [0]), TypeError),
+        (memoryview(array("i", [0, 0])).cast("B"), TypeError),
+        (memoryview(array("i", [0, 0, 0, 0])).cast("B").cast("i", (2, 2)), TypeError),
+        (memoryview(array("i", [0, 0, 0, 0]))[::2], BufferError),
         (None, TypeError),
     ):
         with pytest.raises(error):
@@ -269,10 +290,12 @@ def test_the_memory_of_many_calls_in_c_stays_the_same(pairs: Pairs) -> None:
     for _, theirs in some[:25]:
         theirs.close()
     descriptors, frame = numbers(some), b"x" * 1_000
+    same = array("i", descriptors)
 
     def calls(count: int) -> int:
         for _ in range(count):
             sockets.write_all(descriptors, frame)
+            sockets.write_all(same, frame)
             sockets.receive_pongs(descriptors, 1_000)
             for _, theirs in some[25:]:
                 theirs.recv(65_536)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import ModuleType
 
 # The interface of the module that this version of vortexd knows.
-_INTERFACE = 1
+_INTERFACE = 2
 # If this variable is "off", vortexd doesn't use the module.
 VARIABLE = "VORTEXD_NATIVE"
 

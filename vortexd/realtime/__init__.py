@@ -7,7 +7,7 @@ vortexd.http.
     connection.py  an awake connection: reader.py, writer.py and heartbeat.py are its tasks
     parking.py     the lot of parked connections: fanout.py, pings.py and receiving.py are its tasks, above sockets.py;
                    parked_sockets.py has its sockets, plain and with TLS
-    groups.py      parked connections as subscribers; outgoing.py queues their deliveries
+    groups.py      parked connections as subscribers, in rows (row.py); outgoing.py queues their deliveries
     chain.py       which frame a client can use next
     session.py     the meaning of a client's messages
 """

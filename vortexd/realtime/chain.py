@@ -395,6 +395,20 @@ class Chain:
         return True
 
 
+class SharedVersion:
+    """The version of the only key of several quiet chains. All of them move to another version together.
+
+    Attributes:
+        waiting: The deliveries that are queued for all of them, in their order.
+    """
+
+    __slots__ = ("version", "waiting")
+
+    def __init__(self, version: str | None) -> None:
+        self.version = version
+        self.waiting: tuple[Delivery, ...] = ()
+
+
 class QuietChain:
     """The chain of a connection for which nothing is pending. It has one slot for the versions of one key or several.
 
@@ -408,7 +422,7 @@ class QuietChain:
 
     def __init__(self, key: Key, versions: str | Versions | None) -> None:
         self.key = key
-        self._versions = versions
+        self._versions: str | Versions | SharedVersion | None = versions
 
     @property
     def version(self) -> str | None:
@@ -419,23 +433,35 @@ class QuietChain:
     def versions(self) -> dict[Key, str | None]:
         """The client's version of each of its keys, as a dictionary of the caller's own."""
         versions = self._versions
-        return versions.copy() if isinstance(versions, Versions) else {self.key: versions}
+        return versions.copy() if isinstance(versions, Versions) else {self.key: self.version}
 
     def had(self, key: Key) -> str | None:
         """Return the client's version of a key; None if it has none."""
         versions = self._versions
+        if isinstance(versions, SharedVersion):
+            return versions.version
         return versions.get(key) if isinstance(versions, Versions) else versions
+
+    @property
+    def shared(self) -> SharedVersion | None:
+        """The version that it shares with other chains, or None."""
+        versions = self._versions
+        return versions if isinstance(versions, SharedVersion) else None
+
+    def share(self, shared: SharedVersion) -> None:
+        """Share a version with other chains. This must be a chain of one key that has this version."""
+        self._versions = shared
+
+    def keep_version(self) -> None:
+        """End the sharing. The chain keeps the version that is shared now."""
+        self._versions = self.version
 
     def accepts(self, delivery: Delivery, is_allowed: bool) -> bool:
         """Whether a frame can be written as it is. If not, the connection needs its tasks and a `Chain`.
 
         The removal of a key can't be written like this, because its consequences need more than a write.
         """
-        # This runs for each client of each change. So it repeats the code of `can_begin`, `had` and `follows` in place of calls.
-        versions = self._versions
-        had = versions.get(delivery.key) if isinstance(versions, Versions) else versions
-        old = delivery.old_version
-        return is_allowed and delivery.new_version is not None and (old is None or old == had)
+        return can_begin(delivery, is_allowed=is_allowed) and follows(delivery, self.had(delivery.key))
 
     def accepts_all(self, deliveries: Iterable[Delivery], may: Callable[[Key], bool]) -> bool:
         """Whether these frames can be written as they are, one after the other."""
@@ -449,7 +475,7 @@ class QuietChain:
         return True
 
     def extend(self, delivery: Delivery) -> None:
-        """Record that an accepted frame was written."""
+        """Record that an accepted frame was written. If the version is shared, the owner of the shared version does this."""
         if isinstance(self._versions, Versions):
             self.extend_all((delivery,))
         else:

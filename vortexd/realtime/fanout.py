@@ -1,12 +1,12 @@
 """Writes deliveries to parked connections: one frame to many sockets, in batches.
 
 Deliveries arrive through the bounded channel of `outgoing`. If a connection needs more than a write, the lot wakes it. The
-invariant of a batch: no other task runs from the look-up of the descriptors until the versions are noted. So no descriptor
-is closed and used again while a batch is written.
+invariant of a call: no other task runs from the copy of the descriptors until the versions are noted. So no descriptor is
+closed and used again while a frame is written.
 """
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from ..protocol.close import CloseReason
 from .framing import frame_of
 from .outgoing import Batch, Outgoing
 from .parked import Lot, Parked
+from .row import Row, descriptors_of
 from .sockets import MOST, Sockets
 
 log = structlog.get_logger()
@@ -59,8 +60,18 @@ class FanOut:
 
     async def _send_batches(self, batches: Iterable[Batch]) -> None:
         for batch in batches:
-            for start in range(0, len(batch.parked), MOST):
-                self._send_batch(batch.parked[start : start + MOST], batch.delivery)
+            some: dict[Row, None] = {}
+            count = 0
+            for each in batch.rows:
+                # No connection must be written to twice in one call, because the first write may be short.
+                if some and (count + len(each) > MOST or each in some):
+                    self._send_to(some, batch.delivery)
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+                    some, count = {}, 0
+                some[each] = None
+                count += len(each)
+            if some:
+                self._send_to(some, batch.delivery)
                 await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _send_gathered(self) -> None:
@@ -84,74 +95,71 @@ class FanOut:
             if number % _WOKEN_AT_ONCE == 0:
                 await trio.lowlevel.cancel_shielded_checkpoint()
 
-    def _send_batch(self, batch: Sequence[Parked], delivery: Delivery) -> None:
-        """Write a frame to these connections."""
-        forms, others = self._sort(batch, delivery)
-        for bits, members in forms.items():
-            frames = _frames([delivery], bits) if members else []
-            if frames is None:
-                others += members
-            elif members:
-                self._write_all(members, frames[0], delivery)
-        for each in others:
-            # Handling an earlier connection may have removed this one from the lot.
-            if each in self._lot:
-                self._send_all(each, [delivery])
-
-    def _sort(self, batch: Sequence[Parked], delivery: Delivery) -> tuple[dict[int | None, list[Parked]], list[Parked]]:
-        """Find the connections that can take a frame as it is, by the window of compression, and those that can't.
-
-        This runs for each client of each change. So it decides once for each principal: by its identity, because clients
-        with the same credential share one object. A hash would be computed again for each client. Most clients have the
-        same principal and the same window as the client before.
-        """
-        forms: dict[int | None, list[Parked]] = {None: (members := [])}
-        others: list[Parked] = []
+    def _send_to(self, rows: Collection[Row], delivery: Delivery) -> None:
+        """Write a frame to the connections of these rows. Together, they have at most `MOST`."""
+        forms: dict[int | None, list[Row]] = {}
+        refused: list[Row] = []
         rights: dict[int, bool] = {}
-        principal: object = rights
-        may, last_bits = False, None
-        parked_at = self._lot.parked_at
-        seen: set[Parked] = set()
-        for each in batch:
-            if parked_at(each.fd) is not each:
-                continue
-            if each in seen:
-                # It must not be written to twice in one call, because the first write may be short.
-                others.append(each)
-                continue
-            seen.add(each)
-            if (owner := each.admission.principal) is not principal:
-                principal, who = owner, id(owner)
-                if who not in rights:
-                    rights[who] = each.admission.may(Right.SUBSCRIBE, delivery.key)
-                may = rights[who]
-            if not each.accepts(delivery, may):
-                others.append(each)
-                continue
-            if each.window_bits != last_bits:
-                last_bits = each.window_bits
-                members = forms.setdefault(last_bits, [])
-            members.append(each)
-        return forms, others
+        for each in rows:
+            if self._accepts(each, delivery, rights):
+                forms.setdefault(each.window_bits, []).append(each)
+            else:
+                refused.append(each)
+        for bits, accepted in forms.items():
+            frames = _frames([delivery], bits)
+            if frames is None:
+                refused += accepted
+            else:
+                self._write_all(accepted, frames[0], delivery)
+        for each in refused:
+            for parked in each.members(self._lot.parked_at):
+                self._lot.wake(parked, missed=[delivery.key])
+        for each in rows:
+            each.group.written(each)
 
-    def _write_all(self, members: Sequence[Parked], frame: bytes, delivery: Delivery) -> None:
-        """Write a frame to all these connections at once, and note their new version."""
-        exceptions = self._sockets.write_all([each.fd for each in members], frame)
-        failed = {index for index, result in exceptions if result < 0}
-        got = [each for index, each in enumerate(members) if index not in failed] if failed else members
-        for each in got:
-            each.extend(delivery)
+    def _accepts(self, row: Row, delivery: Delivery, rights: dict[int, bool]) -> bool:
+        """Whether the connections of a row can take a frame as it is. Any of them decides for all.
+
+        If they have several principals, those without the right leave the row first.
+
+        Args:
+            rights: The decisions so far, by the identity of the principal.
+        """
+        if row.principal is None:
+            for parked in row.members(self._lot.parked_at):
+                if not _may(parked, delivery, rights):
+                    self._lot.wake(parked, missed=[delivery.key])
+        for parked in row.members(self._lot.parked_at):
+            return parked.accepts(delivery, _may(parked, delivery, rights))
+        return False
+
+    def _write_all(self, rows: Sequence[Row], frame: bytes, delivery: Delivery) -> None:
+        """Write a frame to the connections of these rows at once, and note their new version."""
+        descriptors = descriptors_of(rows)
+        exceptions = [
+            (parked, result)
+            for index, result in self._sockets.write_all(descriptors, frame)
+            if (parked := self._lot.parked_at(descriptors[index])) is not None
+        ]
+        for parked, result in exceptions:
+            if result < 0 and isinstance(row := parked.shared, Row):
+                # It hasn't got the frame, so it keeps the old version.
+                row.remove(parked)
+        got = 0
+        for each in rows:
+            each.version = delivery.new_version
+            got += len(each)
         unwritten = 0
-        for index, result in exceptions:
+        for parked, result in exceptions:
             if result >= 0:
                 unwritten += len(frame) - result
-                self._lot.wake(members[index], unsent=frame[result:])
+                self._lot.wake(parked, unsent=frame[result:])
             elif result == -errno.EAGAIN:
-                self._lot.wake(members[index])
+                self._lot.wake(parked)
             else:
-                self._lot.end(members[index], CloseReason.LOST)
-        self._counters.bytes_written(len(got) * len(frame) - unwritten)
-        self._count(delivery, len(got))
+                self._lot.end(parked, CloseReason.LOST)
+        self._counters.bytes_written(got * len(frame) - unwritten)
+        self._count(delivery, got)
 
     def _count(self, delivery: Delivery, count: int) -> None:
         """Count a delivery for all these clients at once. Counting each client would take as long as the write."""
@@ -180,6 +188,17 @@ class FanOut:
             self._count(delivery, 1)
         if written < len(data):
             self._lot.wake(parked, unsent=data[written:])
+
+
+def _may(parked: Parked, delivery: Delivery, rights: dict[int, bool]) -> bool:
+    """Whether a client has the right to a delivery. Clients with the same credential share one principal.
+
+    A hash of the principal would be computed again for each client, so this goes by its identity.
+    """
+    who = id(parked.admission.principal)
+    if who not in rights:
+        rights[who] = parked.admission.may(Right.SUBSCRIBE, delivery.key)
+    return rights[who]
 
 
 def _frames(deliveries: Sequence[Delivery], bits: int | None) -> list[bytes] | None:

@@ -5,7 +5,7 @@ If the channel is full, the keys of further deliveries are recorded, and their c
 channel, the connections and their keys bound the memory, however slow the lot is.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import attrs
 import trio
@@ -13,6 +13,7 @@ import trio
 from ..core.model import Key
 from ..pipeline.broadcast import Delivery
 from .parked import Parked
+from .row import Row
 
 # The most deliveries in the channel, each with all its connections. The queue of an awake connection may be shorter
 # (queue_messages). But one publication may change thousands of keys at once. To wake all parked connections for that would
@@ -24,43 +25,47 @@ _QUEUE_BYTES = 67_108_864
 
 @attrs.frozen(slots=True, eq=False)
 class Batch:
-    """A delivery, and its connections with a single key. Connections with several keys are gathered separately."""
+    """A delivery, and its rows of connections with a single key. Connections with several keys are gathered separately."""
 
     delivery: Delivery
-    parked: list[Parked] = attrs.field(factory=list)
+    rows: list[Row] = attrs.field(factory=list)
 
 
 class Outgoing:
-    """The channel with the deliveries that wait."""
+    """The channel with the deliveries that wait.
 
-    def __init__(self) -> None:
+    Args:
+        parked_at: Returns the connection with a descriptor, if it is in the lot.
+    """
+
+    def __init__(self, parked_at: Callable[[int], Parked | None]) -> None:
+        self._parked_at = parked_at
         self._send, self._receive = trio.open_memory_channel[Batch](_QUEUE_MESSAGES)
         self._queue_bytes = _QUEUE_BYTES
         self._bytes = 0
-        # The last batch in the channel, to which the other connections of its delivery are added.
+        # The last batch in the channel, to which the other rows of its delivery are added.
         self._last: Batch | None = None
         # Deliveries for connections with several keys. They are gathered, so that one publication needs one write.
         self._gathered: dict[Parked, list[Delivery]] = {}
         self._missed: dict[Parked, dict[Key, None]] = {}
 
     def put(self, parked: Parked, delivery: Delivery) -> None:
-        """Queue a delivery for a connection, or record that the connection has missed it."""
-        batch = self._batch(delivery)
-        if batch is None:
+        """Queue a delivery for a connection with several keys, or record that the connection has missed it."""
+        if self._batch(delivery) is None:
             self._missed.setdefault(parked, {})[delivery.key] = None
-        elif parked.more is None:
-            batch.parked.append(parked)
         else:
             self._gathered.setdefault(parked, []).append(delivery)
 
-    def put_all(self, members: Collection[Parked], delivery: Delivery) -> None:
-        """Queue a delivery for connections with a single key, or record that they have missed it."""
+    def put_all(self, rows: Collection[Row], delivery: Delivery) -> bool:
+        """See `groups.Queue`."""
         batch = self._batch(delivery)
         if batch is not None:
-            batch.parked.extend(members)
-            return
-        for parked in members:
-            self._missed.setdefault(parked, {})[delivery.key] = None
+            batch.rows.extend(rows)
+            return True
+        for each in rows:
+            for parked in each.members(self._parked_at):
+                self._missed.setdefault(parked, {})[delivery.key] = None
+        return False
 
     def _batch(self, delivery: Delivery) -> Batch | None:
         """Return the batch of a delivery. Returns None if the channel is full."""

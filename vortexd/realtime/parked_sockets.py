@@ -7,6 +7,7 @@ woken. In between, the parts of the lot write and read by descriptor, and needn'
 import os
 import socket
 import ssl
+from array import array
 
 import trio
 
@@ -66,7 +67,7 @@ class ParkedSockets:
         encrypted = self._encrypted.get(descriptor)
         return self._plain.receive(descriptor) if encrypted is None else read_now(encrypted)
 
-    def write_all(self, descriptors: list[int], frame: bytes) -> list[tuple[int, int]]:
+    def write_all(self, descriptors: "list[int] | array[int]", frame: bytes) -> list[tuple[int, int]]:
         """See `Sockets`."""
         if self._are_plain(descriptors):
             return self._plain.write_all(descriptors, frame)
@@ -78,5 +79,5 @@ class ParkedSockets:
             return self._plain.receive_pongs(descriptors, most)
         return receive_each(self.receive, descriptors, most)
 
-    def _are_plain(self, descriptors: list[int]) -> bool:
+    def _are_plain(self, descriptors: "list[int] | array[int]") -> bool:
         return not self._encrypted or self._encrypted.keys().isdisjoint(descriptors)

@@ -74,7 +74,9 @@ class ParkingLot:
         self._sockets = sockets
         self._epoll = select.epoll()
         self._parked: dict[int, Parked] = {}
-        self._outgoing = Outgoing()
+        # The look-up of a connection. It is no method of Python, because thousands of calls follow one another.
+        self.parked_at = self._parked.get
+        self._outgoing = Outgoing(self.parked_at)
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()
         self._fanout = FanOut(self, self._outgoing, sockets, counters)

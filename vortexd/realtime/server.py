@@ -140,7 +140,7 @@ class WebSocketServer:
             keys, self._quota, self._subscriptions, self._versions, self._add_patterns, timestamp
         )
         self._lot = ParkingLot(self, counters, self._reports, first_subscription, timestamp, self._sockets)
-        self._groups = Groups(registry, self._lot.queue)
+        self._groups = Groups(registry, self._lot.queue, self._lot.parked_at)
 
     def replace(self, settings: RealtimeSettings, connections_per_token: int) -> None:
         """Apply new settings to new connections.
@@ -459,9 +459,13 @@ class WebSocketServer:
 
     def _add_patterns(self, parked: Parked, more: Subscriptions, versions: Versions) -> None:
         """Add the first patterns of a parked connection. It leaves its group, because it has several keys now."""
+        waiting = tuple(parked.shared.waiting) if parked.shared is not None else ()
         self._groups.discard(parked)
         parked.subscribe(more, versions)
         self._groups.add(parked)
+        for each in waiting:
+            # It was queued for the row that the connection has left.
+            parked.deliver(each)
 
     def _subscribe(self, member: _Member, key: Key) -> None:
         if isinstance(member, Parked):
@@ -534,6 +538,7 @@ class WebSocketServer:
                     parked.admission.authorize(Right.SUBSCRIBE, where)
             except RemoteError:
                 self._lot.wake(parked).recheck()
+        self._groups.renew()
 
     async def _answer(self, stream: trio.abc.Stream, answer: bytes) -> bool:
         """Write the response to a handshake within the write timeout. Returns whether it was written."""

@@ -7,6 +7,7 @@ by index. The caller must not close any of the descriptors during the call, so i
 
 import errno
 import os
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Protocol
@@ -28,8 +29,11 @@ class Sockets(Protocol):
 
     name: str
 
-    def write_all(self, descriptors: list[int], frame: bytes) -> list[tuple[int, int]]:
+    def write_all(self, descriptors: "list[int] | array[int]", frame: bytes) -> list[tuple[int, int]]:
         """Write a frame to at most `MOST` sockets.
+
+        Args:
+            descriptors: A list, or an array of the type "i". Reading an array touches no objects.
 
         Returns:
             The index and the result of each socket that didn't take the whole frame: the number of written bytes, or the
@@ -77,7 +81,7 @@ class PythonSockets:
         """See `Sockets`."""
         return receive(descriptor)
 
-    def write_all(self, descriptors: list[int], frame: bytes) -> list[tuple[int, int]]:
+    def write_all(self, descriptors: "list[int] | array[int]", frame: bytes) -> list[tuple[int, int]]:
         """See `Sockets`."""
         return write_each(os.write, descriptors, frame)
 
