@@ -3,6 +3,7 @@
 import errno
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import attrs
 import pytest
@@ -31,7 +32,10 @@ class Part:
         self.received: list[Parked] = []
         self.late: list[Parked] = []
         self.stamps = 0
-        self.pings = Pings(self.lot, self.sockets, self.counters, self.unanswered, self.timestamp, self.receive)
+        self.counts: list[int] = []
+        self.pings = Pings(
+            self.lot, self.sockets, self.counters, self.unanswered, self.timestamp, self.receive, self.counts.append
+        )
 
     def timestamp(self) -> str:
         self.stamps += 1
@@ -250,6 +254,112 @@ async def test_a_heartbeat_is_late_by_a_small_share_of_its_times_at_most(
     assert 1 == len(part.written)
 
 
+# Heartbeats that are written early, so that fewer ticks must be handled.
+
+
+async def test_the_heartbeats_of_the_next_two_ticks_are_written_early(autojump_clock: MockClock, part: Part) -> None:
+    members = [part.park(due) for due in (4.0, 4.1, 4.8, 4.81)]
+    await at(4.0)
+    assert [[100, 101, 102]] == part.written
+    assert [34.0] * 3 == pytest.approx([each.next_ping for each in members[:3]])
+    part.answer(*members[:3])
+    await at(5.2)
+    assert [[103]] == part.written[1:]
+    part.answer(members[3])
+    await at(34.4)
+
+    # From now on, they are due together.
+    assert [[100, 101, 102]] == [sorted(each) for each in part.written[2:]]
+
+
+@pytest.mark.parametrize(("timeout", "is_early"), [(5.0, True), (2.5, False)])
+async def test_short_ticks_write_no_heartbeat_early(
+    autojump_clock: MockClock, part: Part, timeout: float, is_early: bool
+) -> None:
+    settings = attrs.evolve(part.lot.settings, heartbeat_timeout=timeout)
+    for due in (4.0, 4.2):
+        part.park(due, settings=settings)
+    await at(4.0)
+
+    assert [[100, 101] if is_early else [100]] == part.written
+
+
+async def test_each_connection_is_early_by_two_of_its_own_ticks_at_most(autojump_clock: MockClock, part: Part) -> None:
+    quick = attrs.evolve(part.lot.settings, heartbeat_timeout=5.0)
+    part.park(4.0)
+    # The tick at 4.4 belongs to both.
+    part.park(4.4)
+    part.park(4.4, settings=quick)
+    part.park(4.8, settings=quick)
+    await at(4.0)
+    assert [[100, 101], [102]] == part.written
+    await at(4.8)
+
+    assert [[103]] == part.written[2:]
+
+
+async def test_heartbeats_are_early_only_as_far_as_one_call_has_room(
+    autojump_clock: MockClock, part: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pings, "MOST", 3)
+    for due in (4.0, 4.0, 4.4, 4.8):
+        part.park(due)
+    await at(4.0)
+    assert [[100, 101, 102]] == part.written
+    await at(4.8)
+
+    assert [[103]] == part.written[1:]
+
+
+async def test_the_end_of_a_round_is_never_early(autojump_clock: MockClock, part: Part) -> None:
+    silent = part.park(4.0)
+    # Its heartbeat is due just before the end of that round.
+    other = part.park(13.6)
+    await at(13.6)
+    assert ([[100], [101]], []) == (part.written, part.lot.closed)
+    part.answer(other)
+    await at(13.99)
+    assert [] == part.lot.closed
+    await at(14.0)
+
+    assert [(silent, CloseReason.HEARTBEAT)] == part.lot.closed
+
+
+async def test_a_heartbeat_may_be_early_although_a_round_ends_in_its_tick(
+    autojump_clock: MockClock, part: Part
+) -> None:
+    silent = part.park(4.0)
+    for due in (13.6, 14.0):
+        part.park(due)
+    await at(13.6)
+    assert ([[100], [101, 102]], []) == (part.written, part.lot.closed)
+    await at(14.0)
+
+    assert [(silent, CloseReason.HEARTBEAT)] == part.lot.closed
+    assert 2 == len(part.written)
+
+
+async def test_the_end_of_a_round_that_all_have_answered_wakes_nobody(autojump_clock: MockClock, part: Part) -> None:
+    first, second = part.park(4.0), part.park(8.0)
+    await at(4.0)
+    part.answer(first)
+    await at(8.0)
+    # Each round would end 10 s after its heartbeat. The first has the tick of its next heartbeat already.
+    assert [180, 340] == sorted(part.pings._ticks)
+    part.answer(second)
+    await at(34.4)
+
+    assert [[100], [101], [100]] == part.written
+
+
+async def test_heartbeats_are_reported_with_their_number(autojump_clock: MockClock, part: Part) -> None:
+    for version in ("1", "2", "1"):
+        part.park(4.0, version=version)
+    await at(4.0)
+
+    assert [3] == part.counts
+
+
 async def test_an_earlier_heartbeat_ends_the_wait_for_a_later_one(autojump_clock: MockClock, part: Part) -> None:
     part.park(100.0)
     await at(1.0)
@@ -278,7 +388,7 @@ async def test_a_call_has_the_most_descriptors_and_other_tasks_run_in_between(
     rounds, rounds_at = Rounds.counting(), []
     write_all = part.sockets.write_all
 
-    def noting(descriptors: list[int], frame: bytes) -> list[tuple[int, int]]:
+    def noting(descriptors: Any, frame: bytes) -> list[tuple[int, int]]:
         rounds_at.append(rounds.count)
         return write_all(descriptors, frame)
 
@@ -334,6 +444,7 @@ def test_each_round_has_a_time_of_its_own_and_counts_its_answers() -> None:
     unanswered.answered(7.0)
     unanswered.answered(second)
 
+    assert (False, True) == (unanswered.is_answered(first), unanswered.is_answered(second))
     assert (1, 0) == (unanswered.end(first), unanswered.end(second))
     unanswered.answered(first)
     assert 5.0 == unanswered.begin(5.0, 1)

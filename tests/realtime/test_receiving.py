@@ -364,3 +364,34 @@ async def test_the_pause_is_a_few_milliseconds_in_which_pongs_gather(autojump_cl
         await wait_all_tasks_blocked()
 
         assert [(1.0, 1), (1.0, 2)] == part.answers
+
+
+@pytest.mark.parametrize(("count", "waits"), [(31, False), (32, True)])
+async def test_the_answers_to_many_heartbeats_are_awaited_for_a_moment(
+    autojump_clock: MockClock, part: Part, count: int, waits: bool
+) -> None:
+    parked = part.park(1.0)
+    part.receiving.expect_answers(count)
+    part.clients[0].send(PONG)
+    await run(part, 0.004)
+    assert waits == (parked.pinged is not None)
+    await run(part, 0.002)
+
+    assert parked.pinged is None
+
+
+async def test_the_answers_to_many_heartbeats_are_received_in_one_round(
+    autojump_clock: MockClock, part: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "_READABLE_AT_ONCE", 2)
+    for expects, expected in ((True, [(1.0, 5)]), (False, [(1.0, 2), (1.0, 2), (1.0, 1)])):
+        for parked in [part.park(1.0) for _ in range(5)] if not part.clients else part.lot.parked.values():
+            parked.pinged = 1.0
+        if expects:
+            part.receiving.expect_answers(32)
+        for each in part.clients:
+            each.send(PONG)
+        await run(part)
+
+        assert expected == part.answers
+        part.answers.clear()

@@ -84,9 +84,15 @@ class ParkingLot:
         self._receiving = Receiving(
             self, self._epoll, sockets, counters, reports, first_subscription, unanswered.answered
         )
-        self._pings = Pings(self, sockets, counters, unanswered, timestamp, self._receiving.receive)
-        # The look-up of a connection. This runs for each client of each change, so it is no method of Python.
-        self.parked_at = self._parked.get
+        self._pings = Pings(
+            self,
+            sockets,
+            counters,
+            unanswered,
+            timestamp,
+            self._receiving.receive,
+            self._receiving.expect_answers,
+        )
 
     def __len__(self) -> int:
         return len(self._parked)

@@ -4,6 +4,7 @@ The epoll of the lot reports the sockets that have something to read. If a clien
 ack, the lot wakes its connection.
 """
 
+import math
 import select
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -24,8 +25,10 @@ from .sockets import Sockets
 # An ack takes about 60 microseconds and a waking connection about 300, and thousands of acks arrive at once after a change.
 # So only so many connections that have sent something else than a pong are handled before other tasks run.
 _HEARD_AT_ONCE = 8
-# A pong takes a few microseconds.
+# A pong takes a few microseconds. If heartbeats were just written, nearly all that arrives are pongs.
 _READABLE_AT_ONCE = 128
+_ANSWERS_AT_ONCE = 1_024
+_MANY_ANSWERS = 32
 # After pongs, more pongs are about to arrive. They wait for so many seconds, so that one round of the event loop takes many.
 _PONG_PAUSE = 0.005
 # The largest message in bytes that is handled without tasks, and the least seconds between two acks of a client.
@@ -70,22 +73,34 @@ class Receiving:
         self._reports = reports
         self._first_subscription = first_subscription
         self._answered = answered
+        # Until this time, the answers to heartbeats that were just written are awaited.
+        self._answers_until = -math.inf
+
+    def expect_answers(self, count: int) -> None:
+        """Receive nothing for a moment, if the answers to many heartbeats are about to arrive."""
+        if count >= _MANY_ANSWERS:
+            self._answers_until = trio.current_time() + _PONG_PAUSE
 
     async def run(self) -> None:
         """Receive what has arrived. Never returns."""
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
-            if self._receive_some():
+            most = None
+            if trio.current_time() < self._answers_until:
+                await trio.sleep_until(self._answers_until)
+                most = _ANSWERS_AT_ONCE
+            if self._receive_some(most):
                 await trio.sleep(_PONG_PAUSE)
 
-    def _receive_some(self) -> bool:
-        """Receive from some connections. What is left is reported again.
+    def _receive_some(self, most: int | None = None) -> bool:
+        """Receive from at most so many connections, or else from a moderate number. What is left is reported again.
 
         Returns whether nothing but pongs was there, and not so many that more are certain to be there.
         """
+        most = most or _READABLE_AT_ONCE
         answering: list[Parked] = []
         others: list[Parked] = []
-        for fd, _ in self._epoll.poll(0, _READABLE_AT_ONCE):
+        for fd, _ in self._epoll.poll(0, most):
             if (parked := self._lot.parked_at(fd)) is not None:
                 (others if parked.pinged is None else answering).append(parked)
         left = _HEARD_AT_ONCE
@@ -95,7 +110,7 @@ class Receiving:
             # Handling an earlier connection may have removed this one from the lot.
             if parked in self._lot:
                 self.receive(parked)
-        return left == _HEARD_AT_ONCE and not others and 0 < len(answering) < _READABLE_AT_ONCE
+        return left == _HEARD_AT_ONCE and not others and 0 < len(answering) < most
 
     def _receive_pongs(self, answering: Sequence[Parked]) -> int:
         """Receive from connections that pongs are expected from. Returns how many have sent something else."""
