@@ -11,6 +11,7 @@ import trio
 from structlog.testing import capture_logs
 
 from vortexd.aio.collector import MANY, Collector
+from vortexd.core.errors import SourceError
 from vortexd.core.model import Config, Files, Key, PropertySource, Tree
 from vortexd.core.patterns import parse_pattern
 from vortexd.core.version import version_of
@@ -23,6 +24,7 @@ from vortexd.pipeline.store import Staged
 from vortexd.settings.formats import FormatSettings
 from vortexd.settings.history import HistorySettings
 
+from ..fakes import FakePast
 from ..wiring import Wired
 
 SHOP = Key("shop", "dev", "main")
@@ -102,6 +104,29 @@ async def test_subscribers_get_a_change_once_the_new_state_is_in_force() -> None
     await whole.publisher.publish(tree(b"a: 2"))
 
     assert ["0 published", "delivered {'a': 2}", "1 published"] == order
+
+
+async def test_last_good_content_that_is_found_later_changes_the_keys_that_read_it(
+    monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
+) -> None:
+    """The tree is the same then. Only the content that was found tells it from the state before."""
+    monkeypatch.setattr(module, "_AGAIN", 0.0)
+    again = trio.Event()
+    whole = Wired(on_publication=lambda done: again.set() if past.failure is None else None)
+    past = FakePast({"shop.yml": [b"a: 7"]}, is_authoritative=True)
+    past.failure = SourceError("the mirror is gone")
+    await whole.publisher.publish(tree(b"a: 1"))
+    whole.pipeline.hold(SHOP)
+    with capture_logs():
+        await whole.publisher.publish(Tree({"main": Files({"shop.yml": b"["}, root="file:/c/", past=past)}, "main"))
+    past.failure = None
+    nursery.start_soon(whole.publisher.run)
+    with trio.fail_after(10):
+        await again.wait()
+    found = whole.key_usage.find(SHOP)
+
+    assert found is not None
+    assert {"a": 7} == found.document
 
 
 async def test_the_clock_of_publications_never_runs_back() -> None:

@@ -23,8 +23,8 @@ from ..core.model import Change, Config, Good, Key, Moment, Past, PropertySource
 from ..encryption.decryptor import Decryptor
 from ..observe.metrics import Metrics
 from ..observe.publication import Publication, Stopwatch, named
-from ..resolve.alterations import alterations
-from ..resolve.listing import list_keys
+from ..resolve.alterations import Alterations, alterations
+from ..resolve.listing import Listing, list_keys
 from ..resolve.tree import ParsedFiles, ParsedTree
 from ..settings.formats import FormatSettings
 from .broadcast import Broadcaster, Subscriber
@@ -162,7 +162,7 @@ class Publisher:
         """
         before = self._store.served
         watch = Stopwatch(tree.noticed)
-        prepared = await self._prepared(tree, former, before, again=again)
+        prepared, altered = await self._prepared(tree, former, before, again=again)
         watch.lap("parse")
         existing = prepared.listing.keys
         while self._key_usage.settle():
@@ -171,7 +171,7 @@ class Publisher:
             # The steps don't wait for turns, so that a publication waits for nothing but its own work.
             for _ in steps:
                 await trio.lowlevel.checkpoint()
-            affected = await self._affected(prepared, before)
+            affected = self._affected(prepared, altered, before)
             configs = {**affected, **dict.fromkeys(self._key_usage.appearing(existing))}
             # The files of the first state live long, too, however few keys are in use.
             with self._paused(len(configs) if before is not None else len(existing)):
@@ -191,26 +191,28 @@ class Publisher:
 
     async def _prepared(
         self, tree: Tree, former: ParsedTree | None, before: ServedState | None, *, again: bool
-    ) -> ServedState:
+    ) -> tuple[ServedState, Alterations | None]:
         """Parse a tree, and repair it with last good content.
 
-        Return the state to serve, without the failures of single keys.
+        Return the state to serve, without the failures of single keys, and its differences from the state before.
         """
+        parsed, compared = await self._in_thread(_parsed, tree, self._formats, former, before)
         last = before.parsed if before is not None else None
-        parsed = await self._in_thread(parse_all, tree, self._formats, former, last)
-        parsed = await self._last_good.fill(parsed, last, self._formats, again=again)
+        filled = await self._last_good.fill(parsed, last, self._formats, again=again)
         if self._last_good.incomplete:
             self._incomplete.set()
-        state = State(parsed.labels, parsed.default_label, self._decryptor, self._overrides)
-        listing = await self._in_thread(list_keys, parsed, before.listing if before is not None else None)
-        return ServedState(tree, state, listing, self._formats)
+        if any(filled.labels[label] is not files for label, files in parsed.labels.items()):
+            compared = await self._in_thread(_compared, filled, before)
+        state = State(filled.labels, filled.default_label, self._decryptor, self._overrides)
+        return ServedState(tree, state, compared.listing, self._formats), compared.altered
 
-    async def _affected(self, prepared: ServedState, before: ServedState | None) -> Mapping[Key, Config | None]:
+    def _affected(
+        self, prepared: ServedState, altered: Alterations | None, before: ServedState | None
+    ) -> Mapping[Key, Config | None]:
         """Return the keys that a new state can change, so that no others are resolved."""
-        if before is None or not _is_resolved_alike(before.state, prepared.state):
+        if altered is None or before is None or not _is_resolved_alike(before.state, prepared.state):
             return self._store.configs()
-        found = await self._in_thread(alterations, before.state.labels, prepared.state.labels)
-        return self._store.affected(found)
+        return self._store.affected(altered)
 
     async def _staged(self, served: ServedState, configs: Mapping[Key, Config | None]) -> Staged:
         """Stage keys in a thread, and also the keys that come into use meanwhile.
@@ -277,6 +279,32 @@ class Publisher:
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         # These are pure functions over immutable values, so an abandoned thread does no harm.
         return await threads.run_sync(function, *args, abandon_on_cancel=True, limiter=self._threads)
+
+
+@attrs.frozen(slots=True)
+class _Compared:
+    """A parsed tree beside the state before it.
+
+    Attributes:
+        altered: Its differences, or None if there was no state.
+    """
+
+    listing: Listing
+    altered: Alterations | None
+
+
+def _parsed(
+    tree: Tree, formats: FormatSettings, former: ParsedTree | None, before: ServedState | None
+) -> tuple[ParsedTree, _Compared]:
+    """Parse a tree and compare it, in one call of a thread. Each further call would wake the event loop once more."""
+    parsed = parse_all(tree, formats, former, before.parsed if before is not None else None)
+    return parsed, _compared(parsed, before)
+
+
+def _compared(parsed: ParsedTree, before: ServedState | None) -> _Compared:
+    if before is None:
+        return _Compared(list_keys(parsed, None), None)
+    return _Compared(list_keys(parsed, before.listing), alterations(before.state.labels, parsed.labels))
 
 
 def _is_resolved_alike(before: State, now: State) -> bool:

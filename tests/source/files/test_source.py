@@ -383,6 +383,123 @@ async def test_a_file_that_becomes_readable_is_published_without_a_change_of_it(
     assert {"shop.yml": "input/output error"} == running.trees[0].labels["main"].unreadable
 
 
+# Files that change again in the tick of the clock in which they were read.
+
+
+class Tick:
+    """The time that the file system stamps. It stands still until the test sets it."""
+
+    def __init__(self) -> None:
+        self.now = 1
+
+    def mark(self, status: os.stat_result) -> directory.Mark:
+        return status.st_dev, status.st_ino, status.st_size, self.now, self.now
+
+
+@pytest.fixture
+def tick(monkeypatch: pytest.MonkeyPatch) -> Tick:
+    tick = Tick()
+    monkeypatch.setattr(directory, "mark_of", tick.mark)
+    monkeypatch.setattr(directory, "_TICK_NS", 1 << 62)
+    return tick
+
+
+@pytest.fixture
+def readings(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The times at which the directory is read."""
+    found: list[float] = []
+    really = directory.read
+
+    def noting(*arguments: Any) -> directory.Scan:
+        found.append(trio.current_time())
+        return really(*arguments)
+
+    monkeypatch.setattr(directory, "read", noting)
+    return found
+
+
+async def test_a_second_change_in_the_same_tick_is_read_when_it_is_reported(
+    root: Path, kernel: Kernel, autojump_clock: MockClock, start: Start, tick: Tick
+) -> None:
+    running = await start(Running(root, scan_interval=60.0))
+    await trio.sleep(1)
+    tick.now = 2
+    for text in ("a: 2", "a: 3", "a: 4"):
+        (root / "shop.yml").write_text(text)
+        kernel.hint()
+        await trio.sleep(1)
+
+    assert [b"a: 1", b"a: 2", b"a: 3", b"a: 4"] == [contents["shop.yml"] for contents in running.contents()]
+    assert 5 > running.times[-1]
+
+
+async def test_a_change_in_the_same_tick_that_is_not_reported_is_found_by_the_scan(
+    root: Path, kernel: Kernel, autojump_clock: MockClock, start: Start, tick: Tick, readings: list[float]
+) -> None:
+    running = await start(Running(root, scan_interval=60.0))
+    kernel.hold_back = True
+    (root / "shop.yml").write_text("a: 2")
+    await trio.sleep(50)
+    # No look of its own, because nothing was reported.
+    assert 1 == len(readings)
+    await trio.sleep(20)
+
+    assert [b"a: 1", b"a: 2"] == [contents["shop.yml"] for contents in running.contents()]
+
+
+async def test_where_nothing_is_reported_a_file_is_read_again_after_the_quiet_time(
+    root: Path, kernel: Kernel, autojump_clock: MockClock, start: Start, tick: Tick, readings: list[float]
+) -> None:
+    kernel.trouble = "no more watches are allowed"
+    running = await start(Running(root, quiet=0.1, scan_interval=60.0))
+    (root / "shop.yml").write_text("a: 2")
+    await trio.sleep(50)
+
+    assert [b"a: 1", b"a: 2"] == [contents["shop.yml"] for contents in running.contents()]
+    assert [0.0, 0.1] == pytest.approx(readings[:2])
+
+
+async def test_a_file_that_can_not_be_read_is_read_again_after_the_quiet_time_although_changes_are_reported(
+    root: Path, kernel: Kernel, autojump_clock: MockClock, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, failures = directory._read_file, 3
+
+    def refused(place: str, path: str, *rest: Any) -> bytes:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return really(place, path, *rest)
+
+    monkeypatch.setattr(directory, "_read_file", refused)
+    running = await start(Running(root, quiet=0.1, scan_interval=60.0))
+    await trio.sleep(1)
+
+    assert [{}, {"shop.yml": b"a: 1"}] == running.contents()
+    assert [0.0, 0.1] == pytest.approx(running.times)
+
+
+async def test_a_saved_file_is_read_once_and_again_with_the_next_scan_in_the_same_call(
+    root: Path, kernel: Kernel, autojump_clock: MockClock, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await start(Running(root, scan_interval=60.0))
+    await trio.sleep(70)
+    calls: list[str] = []
+    inline = trio.to_thread.run_sync
+
+    async def noting(function: Callable[..., Result], *arguments: object, **more: Any) -> Result:
+        calls.append(function.__name__)
+        return await inline(function, *arguments, **more)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", noting)
+    save(root / "shop.yml", "a: 2")
+    kernel.hint()
+    await trio.sleep(30)
+    assert ["_outline", "_outline"] == calls
+    await trio.sleep(30)
+    assert ["_outline"] * 3 == calls
+
+
 async def test_sub_directories_are_labels_that_share_the_files_at_the_top(
     root: Path, kernel: Kernel, autojump_clock: MockClock, start: Start
 ) -> None:
