@@ -30,7 +30,7 @@ class Answer:
     """What a member does with a request.
 
     Attributes:
-        lines: Sent one after the other; bytes are sent as they are, and an event is waited for.
+        lines: Sent one after the other; bytes are sent as they are, an event is waited for, and a number is a pause.
         stays: Whether the member keeps the answer open, and sends nothing more.
         silent: Whether the member doesn't even begin an answer.
         ends: Whether the connection ends instead of the answer.
@@ -97,8 +97,14 @@ class Members:
                     if isinstance(line, trio.Event):
                         await line.wait()
                         continue
+                    if isinstance(line, float):
+                        await trio.sleep(line)
+                        continue
                     text = line if isinstance(line, bytes) else orjson.dumps(line) + b"\n"
-                    await stream.send_all(http.send(h11.Data(data=text)) or b"")
+                    try:
+                        await stream.send_all(http.send(h11.Data(data=text)) or b"")
+                    except trio.BrokenResourceError:
+                        return
                 if answer.stays:
                     await trio.sleep_forever()
                 try:

@@ -10,6 +10,7 @@ from trio.testing import MockClock
 from vortexd.cluster.engine import Compacted, Denied, EngineAway, Event, OutcomeUnknown
 from vortexd.cluster.etcd.engine import EtcdEngine
 from vortexd.cluster.etcd.gateway import Gateway, Login
+from vortexd.cluster.etcd.wire import TooLong
 
 from .members import ONE, TWO, Answer, Asked, Handler, Members, answer, error, header
 
@@ -19,7 +20,7 @@ KEY = b64encode(b"/a/x").decode()
 
 def kv(revision: int, key: str = "/a/x") -> dict[str, str]:
     return {
-        "key": b64encode(key.encode()).decode(),
+        "key": b64encode(key.encode(errors="surrogateescape")).decode(),
         "value": "dg==",
         "create_revision": "1",
         "mod_revision": str(revision),
@@ -77,7 +78,75 @@ async def test_all_pages_are_read_at_the_revision_of_the_first(play: Play) -> No
     first, second = play.members.asked
     assert "revision" not in first.body
     assert (b64decode(second.body["key"]), second.body["revision"]) == (b"/a/2\0", "7")
-    assert first.body["limit"] == second.body["limit"] == "64"
+    assert (first.body["limit"], second.body["limit"]) == ("8", "16")
+
+
+@pytest.mark.parametrize(
+    ("size", "limits"),
+    [
+        (0, [8, 16, 32, 48, 48]),
+        (131_072, [8, 16, 32, 48, 48]),
+        # 8 MiB in one answer, or one value.
+        (1_048_576, [8, 8, 8, 8, 8]),
+        (1_500_000, [8, 5, 5, 5, 5]),
+        (8_388_609, [8, 1, 1, 1, 1]),
+    ],
+)
+async def test_a_page_has_as_many_entries_as_the_size_of_the_last_one_allows(
+    play: Play, size: int, limits: list[int]
+) -> None:
+    asked: list[int] = []
+    value = b64encode(bytes(size)).decode()
+
+    def handle(request: Asked) -> Answer:
+        asked.append(int(request.body["limit"]))
+        entry = kv(1, f"/a/{len(asked)}") | {"value": value}
+        return answer(kvs=[entry], more=len(asked) < 5)
+
+    play.handler = handle
+    assert 5 == len((await play.engine.read(prefix="/a/")).entries)
+    assert asked == limits
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        answer(kvs=[], more=True),
+        answer(more=True),
+        answer(kvs=[kv(1, "/a/2"), kv(1, "/a/1")]),
+        answer(kvs=[kv(1, "/a/1"), kv(1, "/a/1")]),
+        answer(kvs=[kv(1, "/b/1")]),
+        answer(kvs=[kv(1, "/a0")]),
+        answer(kvs=[kv(1, "/a")]),
+        answer(kvs="x"),
+        Answer(lines=({},)),
+    ],
+)
+async def test_a_page_that_etcd_would_not_send_is_read_from_the_next_member(play: Play, wrong: Answer) -> None:
+    play.handler = lambda asked: wrong if asked.member == "one" else answer(kvs=[kv(1, "/a/"), kv(2, "/a/\udcff")])
+    assert ["/a/", "/a/\udcff"] == [each.key for each in (await play.engine.read(prefix="/a/")).entries]
+    play.handler = lambda _: wrong
+    with pytest.raises(EngineAway, match="^http://one:2379: the answer isn't etcd's$"):
+        await play.engine.read(prefix="/a/")
+
+
+async def test_the_same_page_again_does_not_make_a_reading_endless(play: Play) -> None:
+    play.handler = lambda _: answer(kvs=[kv(1, "/a/1")], more=True)
+    with pytest.raises(EngineAway, match="the answer isn't etcd's"):
+        await play.engine.read(prefix="/a/")
+
+
+async def test_other_answers_that_are_not_etcds_are_asked_for_at_the_next_member(play: Play) -> None:
+    entry = {"response_range": {"kvs": [kv(1)]}}
+    play.handler = lambda asked: Answer(lines=({},)) if asked.member == "one" else answer(responses=[entry])
+    assert ["/a/x"] == [each.key for each in (await play.engine.read(["/a/x"])).entries]
+
+
+async def test_the_outcome_of_a_commit_is_unknown_if_the_answer_is_not_etcds(play: Play) -> None:
+    play.handler = lambda _: Answer(lines=({},))
+    with pytest.raises(OutcomeUnknown, match="^http://one:2379: the answer isn't etcd's$"):
+        await play.engine.commit([])
+    assert 1 == len(play.members.asked)
 
 
 async def test_a_reading_whose_revision_is_compacted_between_pages_begins_anew(play: Play) -> None:
@@ -220,6 +289,15 @@ async def test_a_store_that_is_behind_as_a_whole_was_restored(play: Play) -> Non
     with pytest.raises(Compacted, match="at revision 6, and was at 7"):
         async with play.engine.watch("/a/", 7):
             pass
+
+
+async def test_a_watch_ends_if_its_next_event_is_too_long(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vortexd.cluster.etcd.gateway._LONGEST", 400)
+    play.handler = lambda _: Answer(lines=(begun(), b"x" * 401), stays=True)
+    async with play.engine.watch("/a/", 7) as batches:
+        with pytest.raises(TooLong, match="longer than 400 bytes"):
+            await anext(batches)
+    assert play.starts() == [("one", 8)]
 
 
 async def test_a_watch_without_the_right_is_denied(play: Play) -> None:

@@ -9,7 +9,7 @@ from trio.testing import MockClock
 from vortexd.cluster.engine import Denied, EngineAway, EngineError, OutcomeUnknown
 from vortexd.cluster.etcd import gateway as module
 from vortexd.cluster.etcd import wire
-from vortexd.cluster.etcd.gateway import ANSWER, Gateway, Login
+from vortexd.cluster.etcd.gateway import ANSWER, LEAST_RATE, Gateway, Login
 
 from .members import ONE, TWO, Answer, Asked, Handler, Members, answer, error
 
@@ -149,6 +149,25 @@ async def test_if_no_member_answers_in_time_each_gets_its_deadline(play: Play, a
     assert trio.current_time() - begin == 2 * ANSWER
 
 
+@pytest.mark.parametrize(("pause", "is_in_time"), [(2.9, True), (3.1, False)])
+async def test_a_long_answer_has_more_time(
+    play: Play, pause: float, is_in_time: bool, autojump_clock: MockClock
+) -> None:
+    # Each second of further time is earned by the bytes before it.
+    whole = Answer(lines=(1.9, b" " * LEAST_RATE, 0.9, b" " * LEAST_RATE, pause - 1.8, b"{}"))
+    play.handler = lambda asked: whole if asked.member == "one" else OK
+    assert (await play.gateway.ask("/a", {}) == {}) is is_in_time
+    assert len(play.asked) == (1 if is_in_time else 2)
+
+
+async def test_an_answer_that_dribbles_is_late(play: Play, autojump_clock: MockClock) -> None:
+    play.handler = lambda _: Answer(lines=(b" " * 1_000, b" " * 1_000), stays=True)
+    begin = trio.current_time()
+    with pytest.raises(EngineAway, match="no answer within 2 s"):
+        await play.gateway.ask("/a", {})
+    assert trio.current_time() - begin == pytest.approx(2 * (ANSWER + 2_000 / LEAST_RATE))
+
+
 async def test_an_answer_has_a_bound(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LONGEST", 100)
     play.handler = lambda _: Answer(lines=(b'{"a":"' + b"x" * 92 + b'"}',))
@@ -279,7 +298,7 @@ async def test_a_line_has_a_bound(play: Play, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module, "_LONGEST", 100)
     play.handler = lambda _: Answer(lines=(b"x" * 101,), stays=True)
     async with play.gateway.stream("/v3/watch", {}) as lines:
-        with pytest.raises(wire.Malformed, match="longer than 100 bytes"):
+        with pytest.raises(wire.TooLong, match="longer than 100 bytes"):
             await lines.next()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 
 import trio
 
@@ -11,8 +12,9 @@ from .gateway import ANSWER, Gateway, Lines
 
 _RANGE, _TRANSACTION, _WATCH = "/v3/kv/range", "/v3/kv/txn", "/v3/watch"
 _GRANT, _KEEP_ALIVE, _REVOKE = "/v3/lease/grant", "/v3/lease/keepalive", "/v3/lease/revoke"
-# Entries in one answer. An entry has at most 1.5 MiB by default.
-_PAGE = 64
+# The entries in the first answer, and the most in a later one. An entry has at most 1.5 MiB by default. Each answer shows
+# how many entries the next one may have, so that it has about so many bytes and arrives in time.
+_FIRST_PAGE, _PAGE, _PAGE_BYTES = 8, 48, 8_388_608
 # Seconds after which a watch without events begins anew. A member may be frozen, or its connection cut without a word.
 _IDLE = 10.0
 # Seconds until a watch that a member has ended begins anew.
@@ -38,7 +40,8 @@ class EtcdEngine:
     async def read(self, keys: Sequence[str] = (), *, prefix: str = "", revision: int = 0) -> Reading:
         """See `Engine.read`."""
         if keys:
-            return wire.found(await self._gateway.ask(_TRANSACTION, wire.several(keys)))
+            reading: Reading = await self._gateway.ask(_TRANSACTION, wire.several(keys), wire.found)
+            return reading
         while True:
             try:
                 return await self._read_all(prefix, revision)
@@ -51,18 +54,24 @@ class EtcdEngine:
     async def _read_all(self, prefix: str, revision: int) -> Reading:
         """Read all entries with a prefix, in pages at one revision: the given one, or that of the first page."""
         end, entries, start = wire.end_of(prefix), list[Entry](), prefix
-        store, more = "", True
+        store, more, limit = "", True, _FIRST_PAGE
         while more:
-            body = wire.range_of(start, end=end, revision=revision, limit=_PAGE)
-            page = wire.page(await self._gateway.ask(_RANGE, body))
-            entries += page.reading.entries
+            body = wire.range_of(start, end=end, revision=revision, limit=limit)
+            page: wire.Page = await self._gateway.ask(_RANGE, body, partial(wire.page_of, start, end))
+            found = page.reading.entries
+            entries += found
             revision, store, more = revision or page.reading.revision, page.reading.store, page.more
-            start = wire.after(entries[-1].key) if entries else prefix
+            if more:
+                start = wire.after(found[-1].key)
+                size = sum(len(each.value) for each in found)
+                limit = max(1, min(2 * limit, _PAGE, _PAGE_BYTES * len(found) // max(size, 1)))
         return Reading(tuple(entries), revision, store)
 
     async def commit(self, writes: Sequence[Write], conditions: Sequence[Condition] = ()) -> Committed:
         """See `Engine.commit`."""
-        return wire.committed(await self._gateway.change(_TRANSACTION, wire.transaction(writes, conditions)))
+        body = wire.transaction(writes, conditions)
+        committed: Committed = await self._gateway.change(_TRANSACTION, body, wire.committed)
+        return committed
 
     async def aclose(self) -> None:
         """See `Engine.aclose`."""
@@ -76,7 +85,7 @@ class EtcdEngine:
     async def lease(self, seconds: float) -> AsyncIterator[Lease]:
         """See `Engine.lease`."""
         asked = trio.current_time()
-        granted = wire.granted(await self._gateway.change(_GRANT, {"TTL": round(seconds)}))
+        granted: wire.Granted = await self._gateway.change(_GRANT, {"TTL": round(seconds)}, wire.granted)
         lease = _Lease(granted.id, asked + granted.seconds)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_alive, lease)
@@ -95,7 +104,7 @@ class EtcdEngine:
             asked = trio.current_time()
             with trio.move_on_at(lease.ends):
                 try:
-                    granted = wire.granted(await self._gateway.ask(_KEEP_ALIVE, {"ID": lease.id}))
+                    granted: wire.Granted = await self._gateway.ask(_KEEP_ALIVE, {"ID": lease.id}, wire.granted)
                 except EngineError:
                     continue
                 # etcd names no time for a lease that it has ended.
@@ -177,7 +186,9 @@ class _Watch:
             return None
         except EngineError as error:
             self._lines = None
-            if not isinstance(error, EngineAway | wire.Malformed | wire.StaleToken):
+            # If the watch began anew at the same revision, etcd would send the same line again.
+            may_go_on = isinstance(error, EngineAway | wire.Malformed | wire.StaleToken)
+            if not may_go_on or isinstance(error, wire.TooLong):
                 raise
             await trio.sleep(_PAUSE)
             return None
@@ -229,11 +240,10 @@ class _Watch:
             raise Compacted("the store was made anew")
         # A member may be behind the others. A reading is never behind.
         if created.revision < self._after:
-            reading = wire.page(await self._gateway.ask(_RANGE, wire.range_of(self._prefix))).reading
-            if reading.revision < self._after:
-                raise Compacted(
-                    f"the store was restored: it is at revision {reading.revision}, and was at {self._after}"
-                )
+            page: wire.Page = await self._gateway.ask(_RANGE, wire.range_of(self._prefix), wire.page)
+            revision = page.reading.revision
+            if revision < self._after:
+                raise Compacted(f"the store was restored: it is at revision {revision}, and was at {self._after}")
 
     async def _end(self) -> None:
         self._lines = None

@@ -19,6 +19,8 @@ from . import wire
 
 # Seconds until one member must have answered. With three members, a request takes at most three times as long.
 ANSWER = 2.0
+# The least bytes per second at which an answer must arrive. So a long answer has more time than a short one.
+LEAST_RATE = 1_000_000
 # etcd ends a watch with this header if its member loses the leader. Without it the member falls silent.
 _HAS_LEADER = {"Grpc-Metadata-hasleader": "true"}
 # The longest answer, and the longest line of a watch, in bytes. etcd's largest request is 1.5 MiB by default; an answer
@@ -29,6 +31,7 @@ _KEPT = 2
 
 
 Connect: TypeAlias = Callable[[Endpoint, ssl.SSLContext | None], Awaitable[Connection]]
+_Parse: TypeAlias = Callable[[Mapping[str, Any]], Any]
 
 
 @attrs.frozen
@@ -91,8 +94,11 @@ class Gateway:
         """Ask for a new token before the next request."""
         self._token = ""
 
-    async def ask(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Send a request that changes nothing, and return the answer. Each member is tried once.
+    async def ask(self, path: str, body: Mapping[str, Any], parse: _Parse = dict) -> Any:
+        """Send a request that changes nothing, and return the parsed answer. Each member is tried once.
+
+        Args:
+            parse: Parses the answer. If it raises Malformed, another server listens there, and the next member is tried.
 
         Raises:
             EngineError: etcd's error; EngineAway if no member answers.
@@ -100,14 +106,17 @@ class Gateway:
         away = EngineAway("etcd has no members")
         for _ in self._endpoints:
             try:
-                return await self._authenticated(path, body)
+                return parse(await self._authenticated(path, body))
             except (EngineAway, OutcomeUnknown, wire.Malformed) as error:
                 away = EngineAway(f"{self.endpoint}: {error}")
                 self.move_on()
         raise away
 
-    async def change(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Send a request that changes something, and return the answer. Only an unsent request is sent to another member.
+    async def change(self, path: str, body: Mapping[str, Any], parse: _Parse = dict) -> Any:
+        """Send a request that changes something, and return the parsed answer. Only an unsent request is sent to another member.
+
+        Args:
+            parse: Parses the answer. If it raises Malformed, the outcome is unknown.
 
         Raises:
             OutcomeUnknown: The request was sent, and no answer arrived that says what became of it.
@@ -116,7 +125,7 @@ class Gateway:
         away = EngineAway("etcd has no members")
         for _ in self._endpoints:
             try:
-                return await self._authenticated(path, body)
+                return parse(await self._authenticated(path, body))
             except _NotSent as error:
                 away = EngineAway(f"{self.endpoint}: {error}")
                 self.move_on()
@@ -138,10 +147,10 @@ class Gateway:
         with _within(ANSWER):
             connection = await self._connected(self.endpoint)
         try:
-            with _within(ANSWER):
+            with _within(ANSWER) as scope:
                 status = await connection.post(path, headers, orjson.dumps(body))
                 if status != 200:
-                    raise _error(status, await _whole(connection))
+                    raise _error(status, await _whole(connection, scope))
             yield Lines(connection)
         finally:
             await connection.aclose()
@@ -179,10 +188,10 @@ class Gateway:
         endpoint = self.endpoint
         connection = None
         try:
-            with trio.fail_after(ANSWER):
+            with trio.fail_after(ANSWER) as scope:
                 connection = await self._kept(endpoint) or await self._connected(endpoint)
                 status = await connection.post(path, headers, orjson.dumps(body))
-                data = await _whole(connection)
+                data = await _whole(connection, scope)
         except (Lost, trio.TooSlowError) as error:
             reason = _reason(error)
             raise (OutcomeUnknown(reason) if connection is not None else _NotSent(reason)) from None
@@ -239,7 +248,7 @@ class Lines:
         while (end := self._buffer.find(b"\n", searched)) < 0:
             searched = len(self._buffer)
             if searched > _LONGEST:
-                raise wire.Malformed(f"a line is longer than {_LONGEST} bytes")
+                raise wire.TooLong(f"a line is longer than {_LONGEST} bytes")
             try:
                 data = await self._connection.receive()
             except Lost as error:
@@ -253,11 +262,11 @@ class Lines:
 
 
 @contextmanager
-def _within(seconds: float) -> Iterator[None]:
+def _within(seconds: float) -> Iterator[trio.CancelScope]:
     """Turn a lost connection, and one that doesn't answer in time, into EngineAway."""
     try:
-        with trio.fail_after(seconds):
-            yield
+        with trio.fail_after(seconds) as scope:
+            yield scope
     except (Lost, trio.TooSlowError) as error:
         raise EngineAway(_reason(error)) from None
 
@@ -273,14 +282,15 @@ def _error(status: int, data: bytes) -> EngineError:
         return wire.Malformed(f"status {status}, and no answer of etcd's")
 
 
-async def _whole(connection: Connection) -> bytes:
-    """Read an answer to its end, within a bound."""
+async def _whole(connection: Connection, scope: trio.CancelScope) -> bytes:
+    """Read an answer to its end, within a bound. Each part that arrives moves the deadline of the scope."""
     parts, size = list[bytes](), 0
     while (part := await connection.receive()) is not None:
         parts.append(part)
         size += len(part)
+        scope.deadline += len(part) / LEAST_RATE
         if size > _LONGEST:
-            raise wire.Malformed(f"the answer is longer than {_LONGEST} bytes")
+            raise wire.TooLong(f"the answer is longer than {_LONGEST} bytes")
     return b"".join(parts)
 
 

@@ -7,6 +7,7 @@ of etcd's rpc.proto.
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import attrs
@@ -51,6 +52,10 @@ class NoAuthentication(EngineError):
 
 class Malformed(EngineError):
     """An answer isn't what etcd sends. Another server may listen there."""
+
+
+class TooLong(Malformed):
+    """An answer or a line of a watch is longer than vortexd reads."""
 
 
 def error_of(answer: object) -> EngineError:
@@ -144,7 +149,11 @@ def _operation(write: Write) -> dict[str, Any]:
 
 
 def _encoded(key: str) -> str:
-    return b64encode(key.encode(errors="surrogateescape")).decode()
+    return b64encode(_bytes(key)).decode()
+
+
+def _bytes(key: str) -> bytes:
+    return key.encode(errors="surrogateescape")
 
 
 # Answers.
@@ -168,6 +177,21 @@ def page(answer: Mapping[str, Any]) -> Page:
         header = answer["header"]
         reading = Reading(_entries(answer), int(header["revision"]), str(header["cluster_id"]))
         return Page(reading, answer.get("more") is True)
+
+
+def page_of(start: str, end: str, answer: Mapping[str, Any]) -> Page:
+    """Parse the answer to a request for the keys from `start` to before `end`.
+
+    Raises:
+        Malformed: The keys aren't in this range and in order, or more are announced after none. Otherwise the reading of
+            all pages might never end.
+    """
+    one = page(answer)
+    keys = [_bytes(start), *(_bytes(each.key) for each in one.reading.entries), _bytes(end)]
+    is_ordered = all(before < after for before, after in pairwise(keys[1:])) and keys[0] <= keys[1]
+    if not is_ordered or (one.more and not one.reading.entries):
+        raise Malformed("the answer isn't etcd's")
+    return one
 
 
 def found(answer: Mapping[str, Any]) -> Reading:
