@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.cluster.memory_engine import MemoryEngine, MemoryStore
-from vortexd.cluster.engine import Delete, Denied, Engine, Put
+from vortexd.cluster.engine import Delete, Denied, Engine, EngineAway, Put
 from vortexd.core.model import Tree
 from vortexd.source.base import Surroundings
 from vortexd.source.etcd.settings import EtcdSettings
@@ -218,6 +218,22 @@ async def test_attempts_to_reach_etcd_become_rarer_and_begin_afresh(play: Play, 
     await trio.sleep(1)
     assert len(play.engines) == 9
     assert play.files() == [{}]
+
+
+async def test_attempts_become_rarer_if_everything_can_be_read_and_not_watched(
+    play: Play, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def watch(*_: object) -> None:
+        raise EngineAway("the watch doesn't begin")
+
+    monkeypatch.setattr(MemoryEngine, "watch", watch)
+    play.begin()
+    await trio.sleep(0.5)
+    counts = []
+    for seconds in (1, 2, 4, 8, 15):
+        await trio.sleep(seconds)
+        counts.append(len(play.engines))
+    assert counts == [2, 3, 4, 5, 6]
 
 
 async def test_each_engine_is_closed_when_it_is_not_used_any_more(play: Play, autojump_clock: MockClock) -> None:

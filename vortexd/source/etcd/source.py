@@ -52,8 +52,8 @@ class EtcdSource:
         self._status = SourceStatus(self.name, settings.kind, settings.max_staleness, root=self._root)
         self._published: State | None = None
         self._skipped: Mapping[str, str] = {}
-        # How often everything was read.
-        self._readings = 0
+        # How often everything was read, and a watch has begun after it.
+        self._begun = 0
 
     @property
     def name(self) -> str:
@@ -69,7 +69,7 @@ class EtcdSource:
         """See `base.Source`."""
         pause = _AGAIN
         while True:
-            before = self._readings
+            before = self._begun
             try:
                 # The engine is made anew each time, so that it uses certificates that were replaced.
                 engine = await threads.run_sync(self._open)
@@ -82,7 +82,7 @@ class EtcdSource:
                 log.info("etcd is read anew", source=self.name, reason=str(error))
             except EngineError as error:
                 self._status.failed(str(error))
-            if self._readings > before:
+            if self._begun > before:
                 pause = _AGAIN
             await trio.sleep(pause * self._random.uniform(0.5, 1.0))
             pause = min(2 * pause, _AGAIN_AT_MOST)
@@ -95,11 +95,11 @@ class EtcdSource:
         """
         noticed = time.time()
         reading = await engine.read(prefix=self._settings.prefix)
-        self._readings += 1
         keys = Keys(self._settings, reading.entries)
         if await self._is_marked(engine, keys):
             await self._publish(keys, noticed, publish)
         async with engine.watch(self._settings.prefix, reading.revision) as batches:
+            self._begun += 1
             while True:
                 noticed = await self._settled(batches, keys)
                 await self._publish(keys, noticed, publish)
