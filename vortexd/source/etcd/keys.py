@@ -42,7 +42,8 @@ class Keys:
         self._settings = settings
         self._marker = settings.prefix + settings.marker if settings.marker else None
         self._entries = {each.key: each for each in entries}
-        self._complete: Mapping[str, Entry] = dict(self._entries)
+        # Without a marker, each state is complete. A copy for each commit would take long if there are many keys.
+        self._complete: Mapping[str, Entry] = dict(self._entries) if self._marker else self._entries
 
     def go_back(self, entries: Iterable[Entry]) -> None:
         """Take these entries for the newest state that may be published. Later batches still follow the last reading."""
@@ -66,7 +67,7 @@ class Keys:
             else:
                 self._entries[event.key] = event.entry
         is_complete = self._marker is None or any(each.key == self._marker and each.entry for each in events)
-        if is_complete:
+        if is_complete and self._marker is not None:
             self._complete = dict(self._entries)
         return is_complete
 
