@@ -15,7 +15,7 @@ from vortexd.cluster.engine import Delete, Denied, Engine, EngineAway, Put
 from vortexd.core.model import Tree
 from vortexd.source.base import Surroundings
 from vortexd.source.etcd.settings import EtcdSettings
-from vortexd.source.etcd.source import EtcdSource, open_source
+from vortexd.source.etcd.source import EtcdSource, open_source, root_of
 
 SETTINGS = EtcdSettings(prefix="/c/", endpoints=("http://etcd:2379",))
 MARKED = attrs.evolve(SETTINGS, marker=".published")
@@ -39,7 +39,7 @@ class Play:
         self._nursery = nursery
 
     def begin(self, settings: EtcdSettings = SETTINGS) -> EtcdSource:
-        source = EtcdSource(settings, self._engine, Most())
+        source = EtcdSource(settings, self._engine, Most(), root_of(settings))
         self._nursery.start_soon(source.run, self.publish)
         return source
 
@@ -379,4 +379,14 @@ async def test_the_composition_root_opens_the_source_that_the_settings_name() ->
     source = open_source(SETTINGS, Surroundings(Random(1), Path("/nowhere")))
     assert source.name == "etcd:/c/"
     assert source.status.report().kind == "etcd"
+    await wait_all_tasks_blocked()
+
+
+async def test_two_sources_with_the_same_prefix_have_different_names_and_roots() -> None:
+    first = open_source(SETTINGS, Surroundings(Random(1), Path("/nowhere")))
+    surroundings = Surroundings(Random(1), Path("/nowhere"), opened=[first])
+    other = open_source(attrs.evolve(SETTINGS, endpoints=("https://[::1]:1", "https://b")), surroundings)
+    assert (other.name, other.status.report().root) == ("etcd://[::1]:1/c/", "etcd://[::1]:1/c/")
+    elsewhere = open_source(attrs.evolve(SETTINGS, prefix="/d/"), surroundings)
+    assert elsewhere.name == "etcd:/d/"
     await wait_all_tasks_blocked()

@@ -7,10 +7,11 @@ the source reads everything anew, so nothing is missed.
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Mapping
 from contextlib import suppress
 from functools import partial
 from random import Random
+from urllib.parse import urlsplit
 
 import attrs
 import structlog
@@ -42,13 +43,14 @@ class EtcdSource:
     Args:
         engine: Reads and watches etcd. If it can't be made now, the function raises EngineError.
         random: Makes jitter.
+        root: The kind and the prefix; see `root_of`.
     """
 
-    def __init__(self, settings: EtcdSettings, engine: Callable[[], Engine], random: Random) -> None:
+    def __init__(self, settings: EtcdSettings, engine: Callable[[], Engine], random: Random, root: str) -> None:
         self._settings = settings
         self._open = engine
         self._random = random
-        self._root = f"etcd:{settings.prefix}"
+        self._root = root
         self._status = SourceStatus(self.name, settings.kind, settings.max_staleness, root=self._root)
         self._published: State | None = None
         self._skipped: Mapping[str, str] = {}
@@ -57,7 +59,7 @@ class EtcdSource:
 
     @property
     def name(self) -> str:
-        """The kind and the prefix."""
+        """See `root_of`."""
         return self._root
 
     @property
@@ -169,4 +171,16 @@ class EtcdSource:
 
 def open_source(settings: EtcdSettings, surroundings: Surroundings) -> EtcdSource:
     """Make the source that the settings name."""
-    return EtcdSource(settings, partial(open_etcd, settings, os.environ), surroundings.random)
+    root = root_of(settings, {each.name for each in surroundings.opened})
+    return EtcdSource(settings, partial(open_etcd, settings, os.environ), surroundings.random, root)
+
+
+def root_of(settings: EtcdSettings, taken: Container[str] = ()) -> str:
+    """Return the name of a source, which is also the root of its files: the kind and the prefix.
+
+    Args:
+        taken: The names of the sources before this one. Two clusters of etcd may have the same prefix, and not the same
+            files. So the name of the later source has its first address, too.
+    """
+    root = f"etcd:{settings.prefix}"
+    return root if root not in taken else f"etcd://{urlsplit(settings.endpoints[0]).netloc}{settings.prefix}"
