@@ -17,6 +17,7 @@ from vortexd.cluster.engine import (
     Event,
     Put,
     TooLarge,
+    TooMuch,
     Unmodified,
 )
 
@@ -37,6 +38,15 @@ async def test_an_entry_that_one_node_writes_is_read_by_the_other(engines: Engin
     assert (entry.key, entry.value, entry.lease) == (prefix + "a", b"\x00 value", "")
     assert entry.created == entry.modified == committed.revision == reading.revision
     assert reading.store == (await one.read([prefix + "b"])).store != ""
+
+
+async def test_a_prefix_with_more_bytes_than_are_wanted_is_not_read(engines: Engines, prefix: str) -> None:
+    one, _ = engines
+    await one.commit([Put(prefix + "a", b"123"), Put(prefix + "b", b"")])
+    size = 2 * (len(prefix) + 1) + 3
+    assert 2 == len((await one.read(prefix=prefix, most_bytes=size)).entries)
+    with pytest.raises(TooMuch, match=f"^{prefix} has more than {size - 1} bytes in keys and values$"):
+        await one.read(prefix=prefix, most_bytes=size - 1)
 
 
 async def test_a_second_write_keeps_the_revision_of_the_creation(engines: Engines, prefix: str) -> None:

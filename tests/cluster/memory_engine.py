@@ -23,7 +23,9 @@ from vortexd.cluster.engine import (
     Put,
     Reading,
     TooLarge,
+    TooMuch,
     Write,
+    size_of,
 )
 
 MOST_WRITES = 128
@@ -125,14 +127,21 @@ class MemoryEngine:
         if self.store.is_away:
             raise EngineAway("the store is away")
 
-    async def read(self, keys: Sequence[str] = (), *, prefix: str = "", revision: int = 0) -> Reading:
+    async def read(
+        self, keys: Sequence[str] = (), *, prefix: str = "", revision: int = 0, most_bytes: int = 0
+    ) -> Reading:
         await trio.lowlevel.checkpoint()
         self._reach()
         if revision:
-            return self._former(prefix, revision)
+            former = self._former(prefix, revision)
+            if 0 < most_bytes < size_of(former.entries):
+                raise TooMuch(prefix, most_bytes)
+            return former
         found = [self.store.entries[key] for key in dict.fromkeys(keys) if key in self.store.entries]
         if not keys:
             found = [each for key, each in sorted(self.store.entries.items()) if key.startswith(prefix)]
+        if 0 < most_bytes < size_of(found):
+            raise TooMuch(prefix, most_bytes)
         return Reading(tuple(found), self.store.revision, self.store.name)
 
     def _former(self, prefix: str, revision: int) -> Reading:

@@ -5,7 +5,7 @@ appear at once. The contract is small, so that an engine for another store needs
 tests/cluster/contract.py states it as facts, which every engine must pass.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias
 
@@ -44,6 +44,18 @@ class TooLarge(EngineError):
     """A commit is larger than the store takes: its bytes, or the number of its writes."""
 
 
+class TooMuch(EngineError):
+    """The entries with a prefix have more bytes than the caller wants to read.
+
+    Args:
+        prefix: The prefix.
+        most_bytes: The limit.
+    """
+
+    def __init__(self, prefix: str, most_bytes: int) -> None:
+        super().__init__(f"{prefix} has more than {most_bytes} bytes in keys and values")
+
+
 class Compacted(EngineError):
     """A revision is no longer kept, or the store was restored and never reached it. The caller reads everything again.
 
@@ -71,6 +83,11 @@ class Entry:
     created: int
     modified: int
     lease: str = ""
+
+
+def size_of(entries: Iterable[Entry]) -> int:
+    """Return the bytes of the keys and values of entries, as `Engine.read` limits them."""
+    return sum(len(each.key) + len(each.value) for each in entries)
 
 
 @attrs.frozen
@@ -192,14 +209,18 @@ class Engine(Protocol):
     unknown. Every call may raise EngineAway and Denied.
     """
 
-    async def read(self, keys: Sequence[str] = (), *, prefix: str = "", revision: int = 0) -> Reading:
+    async def read(
+        self, keys: Sequence[str] = (), *, prefix: str = "", revision: int = 0, most_bytes: int = 0
+    ) -> Reading:
         """Return the named entries that exist, or all entries with a prefix. It is the state after all earlier commits.
 
         Args:
             revision: Return the entries with the prefix as they were at this revision; 0 means now.
+            most_bytes: The most bytes of all keys and values with the prefix; 0 means no limit.
 
         Raises:
             Compacted: The store doesn't keep that revision any more.
+            TooMuch: The entries with the prefix have more bytes.
         """
         ...
 

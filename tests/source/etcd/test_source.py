@@ -292,6 +292,51 @@ async def test_a_state_that_is_noticed_just_before_etcd_goes_away_is_published(
     assert play.files() == [{}, {"a.yml": "1"}]
 
 
+# With /c/a.yml and /c/.x, which is skipped, these are 2,048 bytes and one more: twice total_bytes.
+@pytest.mark.parametrize(("size", "is_too_much"), [(2_034, False), (2_035, True)])
+async def test_no_more_than_twice_the_limit_is_read(
+    play: Play, size: int, is_too_much: bool, autojump_clock: MockClock
+) -> None:
+    play.put(a_yml="1")
+    play.store.change([Put("/c/.x", bytes(size))])
+    report = (source := play.begin(attrs.evolve(SETTINGS, total_bytes=1_024))).status.report
+    await trio.sleep(0.5)
+    assert report().is_failing is is_too_much
+    assert play.files() == ([] if is_too_much else [{"a.yml": "1"}])
+    play.store.change([Delete("/c/.x")])
+    await trio.sleep(1)
+    assert not source.status.report().is_failing
+    assert play.files() == [{"a.yml": "1"}]
+
+
+@pytest.mark.parametrize(("size", "is_too_much"), [(2_034, False), (2_035, True)])
+async def test_no_more_than_twice_the_limit_is_kept_while_the_prefix_is_watched(
+    play: Play, size: int, is_too_much: bool, autojump_clock: MockClock
+) -> None:
+    play.put(a_yml="1")
+    source = play.begin(attrs.evolve(SETTINGS, total_bytes=1_024))
+    await trio.sleep(1)
+    play.store.change([Put("/c/.x", bytes(size))])
+    await trio.sleep(0.5)
+    report = source.status.report()
+    assert (report.is_failing, len(play.engines)) == (is_too_much, 1)
+    if is_too_much:
+        assert report.last_error == "/c/ has more than 2048 bytes in keys and values"
+    play.store.change([Delete("/c/.x"), Put("/c/a.yml", b"2")])
+    await trio.sleep(1)
+    assert not source.status.report().is_failing
+    assert play.files() == [{"a.yml": "1"}, {"a.yml": "2"}]
+
+
+async def test_a_reading_at_the_marker_has_the_same_limit(play: Play, autojump_clock: MockClock) -> None:
+    play.store.change([Put("/c/.x", bytes(2_048)), Put("/c/.published", b"1")])
+    play.store.change([Delete("/c/.x"), Put("/c/a.yml", b"1")])
+    source = play.begin(attrs.evolve(MARKED, total_bytes=1_024))
+    await trio.sleep(0.5)
+    assert source.status.report().last_error == "/c/ has more than 2048 bytes in keys and values"
+    assert play.trees == []
+
+
 async def test_a_prefix_beyond_a_limit_keeps_the_last_state_until_it_is_within_again(
     play: Play, autojump_clock: MockClock
 ) -> None:

@@ -6,7 +6,20 @@ from functools import partial
 
 import trio
 
-from ..engine import Batch, Committed, Compacted, Condition, EngineAway, EngineError, Entry, Lease, Reading, Write
+from ..engine import (
+    Batch,
+    Committed,
+    Compacted,
+    Condition,
+    EngineAway,
+    EngineError,
+    Entry,
+    Lease,
+    Reading,
+    TooMuch,
+    Write,
+    size_of,
+)
 from . import wire
 from .gateway import ANSWER, Gateway, Lines
 
@@ -37,33 +50,38 @@ class EtcdEngine:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
-    async def read(self, keys: Sequence[str] = (), *, prefix: str = "", revision: int = 0) -> Reading:
+    async def read(
+        self, keys: Sequence[str] = (), *, prefix: str = "", revision: int = 0, most_bytes: int = 0
+    ) -> Reading:
         """See `Engine.read`."""
         if keys:
             reading: Reading = await self._gateway.ask(_TRANSACTION, wire.several(keys), wire.found)
             return reading
         while True:
             try:
-                return await self._read_all(prefix, revision)
+                return await self._read_all(prefix, revision, most_bytes)
             except Compacted:
                 if revision:
                     raise
                 # Between two pages the revision was compacted. The next attempt reads a newer one.
                 await trio.lowlevel.checkpoint()
 
-    async def _read_all(self, prefix: str, revision: int) -> Reading:
+    async def _read_all(self, prefix: str, revision: int, most_bytes: int) -> Reading:
         """Read all entries with a prefix, in pages at one revision: the given one, or that of the first page."""
         end, entries, start = wire.end_of(prefix), list[Entry](), prefix
-        store, more, limit = "", True, _FIRST_PAGE
+        store, more, limit, total = "", True, _FIRST_PAGE, 0
         while more:
             body = wire.range_of(start, end=end, revision=revision, limit=limit)
             page: wire.Page = await self._gateway.ask(_RANGE, body, partial(wire.page_of, start, end))
             found = page.reading.entries
             entries += found
+            size = size_of(found)
+            total += size
+            if 0 < most_bytes < total:
+                raise TooMuch(prefix, most_bytes)
             revision, store, more = revision or page.reading.revision, page.reading.store, page.more
             if more:
                 start = wire.after(found[-1].key)
-                size = sum(len(each.value) for each in found)
                 limit = max(1, min(2 * limit, _PAGE, _PAGE_BYTES * len(found) // max(size, 1)))
         return Reading(tuple(entries), revision, store)
 

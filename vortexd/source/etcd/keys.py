@@ -8,7 +8,7 @@ from itertools import groupby
 
 import attrs
 
-from ...cluster.engine import Batch, Entry, Event
+from ...cluster.engine import Batch, Entry, Event, size_of
 from ...core.errors import SourceError
 from .settings import EtcdSettings
 
@@ -81,6 +81,11 @@ class Keys:
             return self.newest
         entry = self._entries.get(self._marker)
         return entry.modified if entry is not None else 0
+
+    @property
+    def size(self) -> int:
+        """The bytes of all keys and values, with those that can't be files."""
+        return size_of(self._entries.values())
 
     @property
     def newest(self) -> int:

@@ -69,7 +69,8 @@ class EtcdSettings(EtcdAccess, SourceSettings):
     total_bytes: int = whole(
         268_435_456,
         1_024,
-        doc="The size of all files together. Beyond it vortexd cannot read the source, and serves its last good state.",
+        doc="The size of all files together. Beyond it vortexd cannot read the source, and serves its last good state. "
+        "vortexd reads at most twice as many bytes in keys and values, with those that it does not serve.",
     )
     files: int = whole(
         20_000,

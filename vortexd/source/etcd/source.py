@@ -18,7 +18,7 @@ import structlog
 import trio
 
 from ...aio import threads
-from ...cluster.engine import Batch, Compacted, Engine, EngineError
+from ...cluster.engine import Batch, Compacted, Engine, EngineError, TooMuch
 from ...cluster.etcd.access import open_etcd
 from ...core.errors import SourceError
 from ..base import Publish, Surroundings
@@ -33,6 +33,9 @@ log = structlog.get_logger()
 _AGAIN, _AGAIN_AT_MOST = 1.0, 15.0
 # Seconds until the connections must be closed when the source ends.
 _FAREWELL = 1.0
+# The source reads so many times `total_bytes`, and no more: keys that are skipped, and files that are too large, don't count
+# for that setting, but take memory.
+_MOST_READ = 2
 # The most skipped keys that the log names.
 _MOST_NAMED = 20
 
@@ -51,6 +54,7 @@ class EtcdSource:
         self._open = engine
         self._random = random
         self._root = root
+        self._most_bytes = _MOST_READ * settings.total_bytes
         self._status = SourceStatus(self.name, settings.kind, settings.max_staleness, root=self._root)
         self._published: State | None = None
         self._skipped: Mapping[str, str] = {}
@@ -96,7 +100,7 @@ class EtcdSource:
             EngineError: etcd can't be reached now, or the watch can't go on.
         """
         noticed = time.time()
-        reading = await engine.read(prefix=self._settings.prefix)
+        reading = await engine.read(prefix=self._settings.prefix, most_bytes=self._most_bytes)
         keys = Keys(self._settings, reading.entries)
         if await self._is_marked(engine, keys):
             await self._publish(keys, noticed, publish)
@@ -105,6 +109,8 @@ class EtcdSource:
             while True:
                 noticed = await self._settled(batches, keys)
                 await self._publish(keys, noticed, publish)
+                if keys.size > self._most_bytes:
+                    raise TooMuch(self._settings.prefix, self._most_bytes)
 
     async def _is_marked(self, engine: Engine, keys: Keys) -> bool:
         """Return whether there is a state to publish. With a marker, go back to the state at its last write."""
@@ -116,7 +122,9 @@ class EtcdSource:
             return False
         if keys.marked < keys.newest:
             try:
-                former = await engine.read(prefix=self._settings.prefix, revision=keys.marked)
+                former = await engine.read(
+                    prefix=self._settings.prefix, revision=keys.marked, most_bytes=self._most_bytes
+                )
             except Compacted:
                 self._status.failed(
                     f"keys were written after {marker}, and etcd no longer keeps what they were before; write it again"
