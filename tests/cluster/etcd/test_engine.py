@@ -2,6 +2,7 @@
 
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 import pytest
 import trio
@@ -263,6 +264,41 @@ async def test_a_member_that_ends_each_watch_at_once_is_not_asked_without_pause(
         with trio.move_on_after(5):
             await anext(batches)
     assert 20 <= len(play.starts()) <= 26
+
+
+@pytest.mark.parametrize("line", [b"garbage\n", b""])
+async def test_if_each_watch_ends_at_once_for_ten_seconds_etcd_is_away(
+    play: Play, line: bytes, autojump_clock: MockClock
+) -> None:
+    play.handler = lambda _: Answer(lines=(begun(), line) if line else (begun(),))
+    async with play.engine.watch("/a/", 7) as batches:
+        for _ in range(2):
+            begin = trio.current_time()
+            with pytest.raises(EngineAway, match="^http://one:2379: each watch ends at once: "):
+                await anext(batches)
+            assert IDLE <= trio.current_time() - begin <= IDLE + 0.5
+
+
+@pytest.mark.parametrize(("lasts", "is_away"), [(0.99, True), (1.0, False)])
+async def test_watches_that_last_a_second_are_no_failure(
+    play: Play, lasts: float, is_away: bool, autojump_clock: MockClock
+) -> None:
+    play.handler = lambda _: Answer(lines=(begun(), lasts))
+    async with play.engine.watch("/a/", 7) as batches:
+        with trio.move_on_after(30) as scope:
+            with suppress(EngineAway):
+                await anext(batches)
+    assert scope.cancelled_caught is not is_away
+
+
+async def test_watches_that_end_after_an_event_are_no_failure(play: Play, autojump_clock: MockClock) -> None:
+    play.handler = lambda asked: Answer(
+        lines=(begun(1_000), events(int(asked.body["create_request"]["start_revision"])))
+    )
+    async with play.engine.watch("/a/", 7) as batches:
+        begin = trio.current_time()
+        while trio.current_time() - begin < 30:
+            await anext(batches)
 
 
 async def test_a_watch_of_a_store_that_was_made_anew_says_so(play: Play) -> None:

@@ -32,6 +32,8 @@ _FIRST_PAGE, _PAGE, _PAGE_BYTES = 8, 48, 8_388_608
 _IDLE = 10.0
 # Seconds until a watch that a member has ended begins anew.
 _PAUSE = 0.2
+# A watch that ends within so many seconds counts as one that ends at once.
+_BRIEF = 1.0
 # The share of a lease's time after which it is prolonged. Two attempts may fail.
 _PROLONG = 1 / 3
 # The least seconds between two attempts to prolong a lease.
@@ -169,6 +171,9 @@ class _Watch:
         self._store = ""
         self._open = AsyncExitStack()
         self._lines: Lines | None = None
+        # When the watch has begun, and since when each watch has ended at once.
+        self._began = 0.0
+        self._ends_since: float | None = None
 
     async def __aenter__(self) -> AsyncIterator[Batch]:
         try:
@@ -191,6 +196,7 @@ class _Watch:
             batch = await self._next()
             if batch is not None and batch.events:
                 self._after = batch.revision
+                self._ends_since = None
                 return batch
 
     async def _next(self) -> Batch | None:
@@ -208,9 +214,23 @@ class _Watch:
             may_go_on = isinstance(error, EngineAway | wire.Malformed | wire.StaleToken)
             if not may_go_on or isinstance(error, wire.TooLong):
                 raise
+            self._check_ended(error)
             await trio.sleep(_PAUSE)
             return None
         return line if isinstance(line, Batch) else None
+
+    def _check_ended(self, error: EngineError) -> None:
+        """Check that not each watch ends at once, as behind a proxy that cuts answers. Then no events would arrive.
+
+        Raises:
+            EngineAway: For too long, each watch has ended at once and without events.
+        """
+        now = trio.current_time()
+        if self._ends_since is None or now - self._began >= _BRIEF:
+            self._ends_since = now
+        elif now - self._ends_since >= _IDLE:
+            self._ends_since = None
+            raise EngineAway(f"{self._gateway.endpoint}: each watch ends at once: {error}")
 
     async def _begin(self) -> None:
         """Begin at the member that answered last, or else at another one.
@@ -240,7 +260,7 @@ class _Watch:
                 away = EngineAway(f"{self._gateway.endpoint}: {error}")
             else:
                 await self._check(created)
-                self._lines = lines
+                self._lines, self._began = lines, trio.current_time()
                 return
             self._gateway.move_on()
         await self._end()
