@@ -164,7 +164,8 @@ def test_an_etcd_with_tls_and_users_is_read_by_a_user_with_the_right_and_refuses
             write(etcd, {"shop.yml": "a: 2\n"}, root)
             until(lambda: ask(server, "/shop/prod")[1]["propertySources"][0]["source"] == {"a": 2})
             call(etcd, "auth/user/revoke", {"name": "vortexd", "role": "reader"}, root)
-            until(lambda: source_of(server)["last_error"] == "permission denied")
+            refused = "etcd refuses it: permission denied; grant a role of the user the right to these keys"
+            until(lambda: source_of(server)["last_error"] == refused)
             assert {"a": 2} == ask(server, "/shop/prod")[1]["propertySources"][0]["source"]
             assert "secret" not in server.output()
             assert 0 == server.stop()

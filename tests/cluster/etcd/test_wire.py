@@ -58,10 +58,26 @@ def coded(text: str) -> str:
 def test_each_error_of_etcd_has_a_kind_and_keeps_its_text(code: int, message: str, kind: type[EngineError]) -> None:
     error = wire.error_of({"code": code, "message": message})
     assert type(error) is kind
-    if kind is not Full:
+    if kind is Denied:
+        assert str(error).startswith(f"etcd refuses it: {message.removeprefix('etcdserver: ')}")
+    elif kind is not Full:
         assert str(error) == message.removeprefix("etcdserver: ")
     else:
         assert "etcdctl alarm disarm" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "remedy"),
+    [
+        (3, "authentication failed, invalid user ID or password", "; check user, and the password in password_file"),
+        (3, "user name is empty", "; its authentication is enabled; set user and password_file"),
+        (7, "permission denied", "; grant a role of the user the right to these keys"),
+        (16, "anything", ""),
+    ],
+)
+def test_a_refusal_says_what_an_operator_can_do(code: int, message: str, remedy: str) -> None:
+    error = wire.error_of({"code": code, "message": f"etcdserver: {message}"})
+    assert str(error) == f"etcd refuses it: {message}{remedy}"
 
 
 def test_the_older_form_of_an_error_is_read_too() -> None:

@@ -39,6 +39,12 @@ _SPACE = "mvcc: database space exceeded"
 # Reasons for which a new token helps: etcd forgets tokens when it restarts, and when rights change.
 _STALE_TOKEN = ("invalid auth token", "revision of auth store is old")
 _BAD_USER = ("authentication failed", "user name is empty", "user name not found")
+# What an operator can do about a refusal.
+_REMEDIES = {
+    "authentication failed": "check user, and the password in password_file",
+    "user name": "its authentication is enabled; set user and password_file",
+    "permission denied": "grant a role of the user the right to these keys",
+}
 _NO_AUTHENTICATION = "authentication is not enabled"
 
 
@@ -76,7 +82,7 @@ def _error(code: int, text: str) -> EngineError:
     if _NO_AUTHENTICATION in text:
         return NoAuthentication(text)
     if code in (_PERMISSION_DENIED, _UNAUTHENTICATED) or any(each in text for each in _BAD_USER):
-        return Denied(text)
+        return _denied(text)
     if _SPACE in text:
         return Full("etcd has no space left; compact and defragment it, and run etcdctl alarm disarm")
     if any(each in text for each in _TOO_LARGE):
@@ -86,6 +92,11 @@ def _error(code: int, text: str) -> EngineError:
     if code in (_UNAVAILABLE, _DEADLINE_EXCEEDED):
         return EngineAway(text)
     return EngineError(text)
+
+
+def _denied(text: str) -> Denied:
+    remedy = next((remedy for part, remedy in _REMEDIES.items() if part in text), "")
+    return Denied(f"etcd refuses it: {text}" + (f"; {remedy}" if remedy else ""))
 
 
 # Requests.
@@ -246,7 +257,7 @@ def _cancelled(reason: str) -> EngineError:
     """Return the error for a watch that etcd has cancelled. The reason may contain the text of a gRPC error."""
     text = reason.rpartition("desc = ")[2].removeprefix(_PREFIX)
     if "permission denied" in text:
-        return Denied(text)
+        return _denied(text)
     return _error(_UNAVAILABLE, text or "etcd has cancelled the watch")
 
 
