@@ -10,6 +10,7 @@ import pytest
 from vortexd.auth.credential_files import check_named_files, load_named_files
 from vortexd.core.errors import SettingsError
 from vortexd.settings.auth import AuthSettings
+from vortexd.settings.cluster import ClusterSettings
 from vortexd.settings.encryption import EncryptionSettings
 from vortexd.settings.monitor import MonitorSettings
 from vortexd.settings.root import Settings
@@ -169,3 +170,14 @@ def test_a_state_directory_is_one_where_mirrors_are_kept(tmp_path: Path) -> None
     assert ["server.state_directory"] == [key for key, _ in problems(Settings(server=server, source=(GIT,)))]
     for directory in (tmp_path, tmp_path / "to be made"):
         assert [] == problems(Settings(server=ServerSettings(state_directory=str(directory)), source=(GIT,)))
+
+
+def test_the_files_of_a_cluster_are_checked_though_they_are_read_later(tmp_path: Path) -> None:
+    opened = secret(tmp_path / "password", mode=0o644)
+    settings = Settings(cluster=ClusterSettings(user="u", password_file=opened, ca_file=str(tmp_path / "none")))
+
+    assert [
+        ("cluster.password_file", f"{opened} is open to other users; run chmod 600 on it"),
+        ("cluster.ca_file", f"{tmp_path / 'none'} can't be read: No such file or directory"),
+    ] == problems(settings)
+    assert load_named_files(settings, BOUND, {}).context is None

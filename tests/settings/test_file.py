@@ -211,11 +211,25 @@ def test_an_override_that_is_no_text_is_refused_without_its_value(line: str, sai
 def test_P13_the_files_that_settings_name_are_vortexds_own() -> None:
     text = (
         '[auth]\ntokens = ["tokens.toml", "$CREDENTIALS_DIRECTORY/more"]\njwt_secret = "jwt"\n[tls]\ncertificate = "c.pem"\n'
-        '[monitor]\nsecret = "hook"\n' + SOURCE + GIT + 'password_file = "git"\n'
+        '[monitor]\nsecret = "hook"\n[cluster]\nname = "c"\nendpoints = ["https://a"]\nuser = "u"\n'
+        'password_file = "etcd"\nca_file = "ca"\ncertificate = "own"\nkey = "$CREDENTIALS_DIRECTORY/key"\n'
+        + SOURCE
+        + GIT
+        + 'password_file = "git"\n'
     )
     own = own_files(load(text, "vortexd.toml", BASE))
 
-    assert [f"/etc/vortexd/{name}" for name in ("tokens.toml", "jwt", "c.pem", "hook", "git")] == own
+    assert [
+        f"/etc/vortexd/{name}" for name in ("tokens.toml", "jwt", "c.pem", "hook", "etcd", "ca", "own", "git")
+    ] == own
+
+
+def test_the_keys_of_a_cluster_are_checked_together() -> None:
+    assert {"cluster.endpoints": "is missing; name the client addresses of etcd's members"} == problems(
+        f'{SOURCE}[cluster]\nname = "c"\n'
+    )
+    assert {"cluster.user": "has no effect without name"} == problems(f'{SOURCE}[cluster]\nuser = "u"\n')
+    assert ["cluster"] == list(problems(f"cluster = 1\n{SOURCE}"))
 
 
 @pytest.mark.parametrize(

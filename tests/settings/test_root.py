@@ -5,6 +5,7 @@ import pytest
 
 from vortexd.core.constraints import text_of
 from vortexd.settings.auth import AuthSettings
+from vortexd.settings.cluster import ClusterSettings
 from vortexd.settings.console import ConsoleSettings
 from vortexd.settings.encryption import EncryptionSettings
 from vortexd.settings.fleet import FleetSettings
@@ -29,6 +30,7 @@ def test_each_section_has_its_class_and_defaults() -> None:
         "history": HistorySettings,
         "realtime": RealtimeSettings,
         "fleet": FleetSettings,
+        "cluster": ClusterSettings,
         "monitor": MonitorSettings,
         "console": ConsoleSettings,
         "encryption": EncryptionSettings,
@@ -55,7 +57,16 @@ def test_settings_can_not_be_changed() -> None:
 
 
 def test_these_keys_wait_for_a_restart_and_no_others() -> None:
-    expected = {"console.enabled", "server.bind", "server.drain_timeout", "server.workers", "tracing.endpoint"}
+    expected = {
+        "cluster.engine",
+        "cluster.name",
+        "cluster.node",
+        "console.enabled",
+        "server.bind",
+        "server.drain_timeout",
+        "server.workers",
+        "tracing.endpoint",
+    }
 
     assert expected == RESTART
     assert RESTART == {
@@ -86,6 +97,8 @@ def test_a_reload_applies_the_new_values_of_all_other_keys() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        ("cluster.name", "c"),
+        ("cluster.node", "n"),
         ("console.enabled", False),
         ("server.bind", ("127.0.0.1:1",)),
         ("server.drain_timeout", 1.0),

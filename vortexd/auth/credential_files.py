@@ -9,6 +9,7 @@ import attrs
 from ..core.errors import SettingsError
 from ..encryption.files import Encryption, load_encryption
 from ..net.tls import ServerContext, load_context
+from ..settings.etcd import unusable_access
 from ..settings.root import Settings
 from ..settings.secrets import secret_problem
 from ..settings.server import Address
@@ -108,6 +109,7 @@ def _unusable(settings: Settings, environ: Mapping[str, str]) -> Iterator[tuple[
     secret = settings.monitor.secret
     if secret and (problem := secret_problem(secret, environ)) is not None:
         yield "monitor.secret", problem
+    yield from ((f"cluster.{name}", problem) for name, problem in unusable_access(settings.cluster, environ))
     for index, source in enumerate(settings.source):
         yield from ((f"source[{index}].{name}", problem) for name, problem in source.unusable_files(environ))
     if any(each.keeps_mirrors for each in settings.source):

@@ -15,6 +15,7 @@ import attrs
 
 from ..core.constraints import Rule
 from ..core.errors import SettingsError
+from .cluster import ClusterSettings, cluster_conflicts
 from .encryption import EncryptionSettings
 from .log import LogSettings
 from .root import SECTIONS, Settings
@@ -37,7 +38,7 @@ from .toml_schema import (
 if TYPE_CHECKING:
     import cattrs
 
-S = TypeVar("S", SourceSettings, EncryptionSettings)
+S = TypeVar("S", SourceSettings, EncryptionSettings, ClusterSettings)
 _TWICE = "is listed twice; remove one"
 # The index of a list in [overrides]. The limits are the same as in files.
 _INDEX = re.compile(r"\[0*([0-9]+)\]")
@@ -104,6 +105,7 @@ def _absolute(settings: Settings, base: Path) -> Settings:
             client_ca=_below(base, settings.tls.client_ca),
         ),
         monitor=attrs.evolve(settings.monitor, secret=_below(base, settings.monitor.secret)),
+        cluster=_rooted(base, settings.cluster, settings.cluster.access_paths),
         encryption=_rooted(base, settings.encryption, _KEY_PATHS),
         auth=attrs.evolve(
             settings.auth,
@@ -141,6 +143,7 @@ def own_files(settings: Settings) -> list[str]:
         settings.tls.client_ca,
         settings.monitor.secret,
         *(getattr(settings.encryption, name) for name in _KEY_PATHS),
+        *(getattr(settings.cluster, name) for name in settings.cluster.access_paths),
         settings.server.state_directory,
         *(getattr(source, name) for source in settings.source for name in source.private_keys),
     ]
@@ -271,6 +274,9 @@ def _across(table: Mapping[str, Any], kinds: Kinds, *, needs_source: bool) -> It
             if isinstance(source, dict):
                 conflicts = _kind_of(source, kinds).conflicts(source)
                 yield from ((f"source[{index}].{name}", problem) for name, problem in conflicts)
+    cluster = table.get("cluster", {})
+    if isinstance(cluster, dict):
+        yield from ((f"cluster.{name}", problem) for name, problem in cluster_conflicts(cluster))
     server = table.get("server", {})
     bind = server.get("bind") if isinstance(server, dict) else None
     if bind == []:

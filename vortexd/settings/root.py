@@ -14,6 +14,7 @@ import attrs
 
 from ..core.constraints import described, setting, text_of
 from .auth import AuthSettings
+from .cluster import ClusterSettings
 from .console import ConsoleSettings
 from .encryption import EncryptionSettings
 from .fleet import FleetSettings
@@ -77,6 +78,13 @@ class Settings:
         factory=FleetSettings,
         metadata=described(
             doc="The connected applications, and what they report about the versions that they receive."
+        ),
+    )
+    cluster: ClusterSettings = attrs.field(
+        factory=ClusterSettings,
+        metadata=described(
+            doc="Several nodes of vortexd as one cluster, by means of an etcd. A webhook or a new commit at one node makes "
+            "the others fetch, too. Without `name` there is no cluster."
         ),
     )
     monitor: MonitorSettings = attrs.field(factory=MonitorSettings, metadata=described(doc="Webhooks, at `/monitor`."))
