@@ -1,5 +1,6 @@
 """Several sources as one tree: precedence, labels that a source lacks, and trees that stay the same object."""
 
+from collections.abc import Callable, Collection
 from pathlib import Path
 from random import Random
 
@@ -228,6 +229,62 @@ def test_news_are_for_the_sources_that_have_the_repository_and_serve_the_branch(
     )
 
     assert count == open_sources(settings, {"STATE_DIRECTORY": str(tmp_path)}, Random(1)).notified(addresses, refs)
+
+
+class Remote(Hand):
+    """A source with a remote, which notes whether it was asked to fetch."""
+
+    def __init__(self, name: str, state: str = "s1") -> None:
+        super().__init__(name)
+        self.remote_state = state
+        self.fetches = 0
+        self.asked: list[object] = []
+        self.report: Callable[[str], None] = lambda state: None
+
+    def fetch_now(self) -> None:
+        self.fetches += 1
+
+    async def wait_looked(self) -> None:
+        pass
+
+    def is_meant(self, addresses: Collection[str], refs: Collection[str]) -> bool:
+        self.asked.append((list(addresses), list(refs)))
+        return list(addresses) == [self.name]
+
+    def report_news(self, report: Callable[[str], None]) -> None:
+        self.report = report
+
+
+def test_sources_of_a_remote_fetch_unless_they_have_its_state() -> None:
+    one, other, current, hand = Remote("git:x"), Remote("git:y"), Remote("git:x", "s2"), Hand("git:x")
+    sources = Sources([one, other, current, hand], [(), (), (), ()])
+
+    assert 1 == sources.behind("git:x", "s2")
+    assert [1, 0, 0] == [each.fetches for each in (one, other, current)]
+    assert 0 == sources.behind("git:z", "s2")
+    assert [(["git:x"], []), (["git:z"], [])] == other.asked
+
+
+def test_a_new_state_of_a_remote_is_reported_with_the_name_of_its_source() -> None:
+    one, hand = Remote("git:x"), Hand("files:y")
+    sources = Sources([one, hand], [(), ()])
+    one.report("before anybody listens")
+    reported: list[tuple[str, str]] = []
+    sources.report_news(lambda name, state: reported.append((name, state)))
+    one.report("s2")
+    later = Remote("git:later")
+    sources.replace(Sources([later], [()]))
+    later.report("s3")
+
+    assert [("git:x", "s2"), ("git:later", "s3")] == reported
+
+
+def test_without_a_listener_sources_take_the_place_of_others_as_ever() -> None:
+    sources, later = Sources([Remote("git:x")], [()]), Remote("git:later")
+    sources.replace(Sources([later], [()]))
+    later.report("s3")
+
+    assert ["git:later"] == [report.name for report in sources.reports()]
 
 
 async def test_two_sources_of_one_repository_have_a_mirror_each(tmp_path: Path) -> None:

@@ -89,6 +89,20 @@ class Refreshable(Protocol):
 
 
 @runtime_checkable
+class NewsReporter(Refreshable, Protocol):
+    """A source that reports each new state of its remote that it finds and publishes."""
+
+    @property
+    def remote_state(self) -> str:
+        """Identifies the newest state of the remote that was published, alike on all servers. "" if none was."""
+        ...
+
+    def report_news(self, report: Callable[[str], None]) -> None:
+        """From now on call this function with each new `remote_state`, once it is published."""
+        ...
+
+
+@runtime_checkable
 class LabelLoader(Protocol):
     """A source that reads some labels only when a client asks for them."""
 

@@ -23,6 +23,7 @@ from .base import (
     LabelKeeper,
     LabelLoader,
     LabelsInUse,
+    NewsReporter,
     PastReader,
     Publish,
     Refreshable,
@@ -83,6 +84,7 @@ class Sources:
         self._publishing = trio.Lock()
         self._running = trio.CancelScope()
         self.keep_labels(labels_in_use)
+        self._report: Callable[[str, str], None] = _report_nothing
 
     async def run(self, publish: Publish) -> None:
         """Run all sources, each in a task of its own. Never returns."""
@@ -106,6 +108,7 @@ class Sources:
         self._sources, self._places, self._begin = others._sources, others._places, others._begin
         self._trees, self._merged = {}, {}
         self.keep_labels(self._labels_in_use)
+        self.report_news(self._report)
         self._running.cancel()
 
     async def _take(self, trees: dict[int, Tree], number: int, publish: Publish, tree: Tree) -> None:
@@ -127,6 +130,13 @@ class Sources:
             if isinstance(each, LabelKeeper):
                 each.keep_labels(in_use)
 
+    def report_news(self, report: Callable[[str, str], None]) -> None:
+        """From now on report each new state of a remote that a source has published: the source's name, and the state."""
+        self._report = report
+        for each in self._sources:
+            if isinstance(each, NewsReporter):
+                each.report_news(partial(report, each.name))
+
     # Requests from other parts.
 
     @property
@@ -141,6 +151,21 @@ class Sources:
             uri: The name of the sources that fetch; None means all sources.
         """
         found = [each for each in self._sources if isinstance(each, Refreshable) and uri in (None, each.name)]
+        for each in found:
+            each.fetch_now()
+        return len(found)
+
+    def behind(self, name: str, state: str) -> int:
+        """Make each source fetch at once that reads a remote, unless it has published this state of the remote.
+
+        Return the number of these sources.
+
+        Args:
+            name: The name of the source that reads the remote on another server.
+            state: As in `NewsReporter.remote_state`.
+        """
+        reporters = [each for each in self._sources if isinstance(each, NewsReporter)]
+        found = [each for each in reporters if each.remote_state != state and each.is_meant([name], ())]
         for each in found:
             each.fetch_now()
         return len(found)
@@ -187,6 +212,10 @@ class Sources:
     def reports(self) -> list[SourceReport]:
         """Return the current state of each source."""
         return [each.status.report() for each in self._sources]
+
+
+def _report_nothing(name: str, state: str) -> None:
+    """Stands for the listener of `report_news` if there is none."""
 
 
 def open_sources(

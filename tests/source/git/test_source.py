@@ -245,6 +245,54 @@ async def test_a_look_that_fails_has_ended_too(repository: Repository, tmp_path:
         assert found.source.status.report().is_failing
 
 
+async def test_a_new_state_of_the_remote_is_reported_once_it_is_published(
+    repository: Repository, tmp_path: Path
+) -> None:
+    async with running(repository.uri, tmp_path / "state") as found:
+        reported: list[tuple[str, int]] = []
+        assert found.source.remote_state == ""
+        found.source.report_news(lambda state: reported.append((state, len(found.trees))))
+        await found.tree(1)
+        await wait_until(lambda: reported)
+        await found.fetched()
+        assert [(found.source.remote_state, 1)] == reported
+        repository.commit({"orders.yml": "b: 2\n"})
+        await found.fetched()
+        repository.git("branch", "preview", "main")
+        await found.fetched()
+        repository.git("branch", "-D", "preview")
+        await found.fetched()
+
+        states = [state for state, _ in reported]
+        assert [1, 2, 3, 4] == [count for _, count in reported]
+        # Without the branch the remote is as it was before.
+        assert states[1] == states[3] == found.source.remote_state
+        assert 3 == len(set(states))
+
+
+async def test_a_state_that_can_not_be_published_is_not_reported(repository: Repository, tmp_path: Path) -> None:
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+        await wait_until(lambda: found.source.remote_state)
+        before = found.source.remote_state
+        reported: list[str] = []
+        found.source.report_news(reported.append)
+        repository.path.rename(tmp_path / "away")
+        found.source.fetch_now()
+        await found.failed()
+        assert (before, []) == (found.source.remote_state, reported)
+
+
+async def test_two_servers_name_the_state_of_a_remote_alike(repository: Repository, tmp_path: Path) -> None:
+    async with running(repository.uri, tmp_path / "one") as one, running(repository.uri, tmp_path / "two") as two:
+        repository.commit({"orders.yml": "b: 2\n"})
+        repository.git("tag", "v1", "main")
+        for each in (one, two):
+            await each.tree(1)
+            await each.fetched()
+        assert "" != one.source.remote_state == two.source.remote_state
+
+
 async def test_R22_two_instances_serve_the_same(repository: Repository, tmp_path: Path) -> None:
     """What is served depends on the commit alone, so a client may go on at any instance."""
     async with running(repository.uri, tmp_path / "one") as one, running(repository.uri, tmp_path / "two") as two:

@@ -56,12 +56,19 @@ class Fetched:
         refused: Branches and tags of the remote that lead to an object that git refuses, with the reasons. They stay as
             they were.
         problem: The reason why other refs are out of date; "" if none is.
+        state: Identifies all branches and tags with what they point to. It is alike in all mirrors of a repository.
     """
 
     refs: Mapping[str, Ref]
     is_new: bool
     refused: Mapping[str, str]
     problem: str
+    state: str
+
+
+def _digest(listed: bytes) -> str:
+    # git lists the refs in the order of their names.
+    return hashlib.sha256(listed).hexdigest()[:32]
 
 
 def mirror_name(remote: Remote) -> str:
@@ -186,7 +193,8 @@ class Mirror:
         before, self._listed = self._listed, listed
         # There may be a hundred thousand refs.
         refs = await threads.run_sync(parse_refs, listed)
-        return Fetched(refs, listed != before, self._fetch.names, self._fetch.problem)
+        state = await threads.run_sync(_digest, listed)
+        return Fetched(refs, listed != before, self._fetch.names, self._fetch.problem, state)
 
     def _cleaned_up(self, error: GitError) -> GitError:
         """Remove the leftovers of a failed fetch. Return the error to raise."""

@@ -6,7 +6,7 @@ decides when to fetch, and `reader` publishes.
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from random import Random
 
@@ -61,6 +61,8 @@ class GitSource:
         self._schedule = FetchSchedule(settings, random.uniform)
         self._head = DefaultBranchSchedule(is_followed=not settings.default_label)
         self._hint = trio.Event()
+        self._remote_state = ""
+        self._report: Callable[[str], None] | None = None
         # How many looks at the remote have begun and ended. The event is set at the next end.
         self._begun = self._ended = 0
         self._looked = trio.Event()
@@ -102,6 +104,15 @@ class GitSource:
         repositories = {repository_of(address) for address in addresses} - {""}
         is_ours = not repositories or may_be_one_of(repository_of(self.name), repositories)
         return is_ours and (not refs or any(may_be_served(ref, self._settings.labels) for ref in refs))
+
+    @property
+    def remote_state(self) -> str:
+        """See `base.NewsReporter`."""
+        return self._remote_state
+
+    def report_news(self, report: Callable[[str], None]) -> None:
+        """See `base.NewsReporter`."""
+        self._report = report
 
     def keep_labels(self, in_use: LabelsInUse) -> None:
         """See `base.LabelKeeper`."""
@@ -212,6 +223,13 @@ class GitSource:
             self._head.asked()
         if fetched.problem:
             raise SourceError(fetched.problem)
+        self._published(fetched.state)
+
+    def _published(self, state: str) -> None:
+        """Report the state of the remote that is published now, if it is new."""
+        before, self._remote_state = self._remote_state, state
+        if state != before and self._report is not None:
+            self._report(state)
 
     async def _serve_mirror(self, publish: Publish) -> None:
         try:
