@@ -11,7 +11,7 @@ Each package says in its __init__.py what arrives, what leaves and what it never
     aio/         work in threads and in bounded processes, fair turns at the event loop, pauses of the garbage collector,
                  the optional module in C
     protocol/    what goes over the WebSocket wire: messages, frames, close reasons; pure, shared with the client
-    cluster/     the store that several vortexd share, and the engine on etcd
+    cluster/     several vortexd as one: the store that they share, etcd's engine, membership, and hints to fetch
     settings/    vortexd.toml as frozen classes, and the files that it names
     encryption/  Spring's ciphers, read and written
     source/      files/ and git/: directories and repositories as whole immutable states

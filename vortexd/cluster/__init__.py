@@ -4,6 +4,15 @@ A node writes small records to the store and watches the records of the others. 
 writes with comparisons, a watch that misses nothing, and leases. No other part of vortexd needs an engine. Without a
 section [cluster] and without a source of kind "etcd", nothing of this package is imported.
 
-    engine.py   the contract with the store; pure
-    etcd/       the engine that speaks to etcd's JSON gateway
+    engine.py       the contract with the store; pure
+    connection.py   one HTTP/1.1 connection
+    etcd/           the engine that speaks to etcd's JSON gateway
+    keys.py         the names of all entries of a cluster; pure
+    records.py      the records that nodes write for each other; pure
+    node.py         ties the parts to one engine: reads, watches, and tries again
+    store_state.py  whether the store can be used, for /status, metrics and the log
+    roster.py       the nodes as the store lists them
+    membership.py   this node's record, its sign of life, and the leadership
+    hints.py        a webhook or a new commit at one node makes the others look at once
+    warnings.py     records that can't be read, each logged once
 """

@@ -441,3 +441,50 @@ class SourceReport:
     errors: int = 0
     root: str = ""
     unfinished: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class ClusterMember:
+    """A node of a cluster at one moment, in the form in which people and programs see it.
+
+    Attributes:
+        state: "serving", "draining" or "away".
+        version: The version of vortexd.
+        address: The address at which other nodes reach it, or "".
+        started: When its process started, as RFC 3339.
+        away_for: The seconds since this server has noticed that the node is away, or None if it isn't away.
+    """
+
+    node: str
+    state: str
+    version: str
+    address: str
+    started: str
+    away_for: float | None = None
+
+
+@attrs.frozen
+class ClusterReport:
+    """The state of a cluster at one moment, as one node sees it, in the form in which people and programs see it.
+
+    Attributes:
+        name: The name of the cluster.
+        node: The name of the node that reports.
+        is_up: Whether the node can use the store.
+        since: Since when that is so, in seconds since the epoch.
+        last_error: The present or last error of the store, or None if there never was an error. It contains no secret.
+        members: All nodes that the store lists, by name. While the store is away, they are as they were.
+        leader: The node that leads, or None if no node leads.
+        announced: The number of hints that this process has written.
+        heard: The number of hints of others that this process has acted on.
+    """
+
+    name: str
+    node: str
+    is_up: bool
+    since: float
+    last_error: str | None
+    members: tuple[ClusterMember, ...]
+    leader: str | None
+    announced: int = 0
+    heard: int = 0

@@ -1,0 +1,425 @@
+"""Facts about a node: one reading and one watch for all parts, stores that fail, new settings, and the report."""
+
+import re
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from structlog.testing import capture_logs
+from trio.testing import MockClock
+
+from tests.cluster.memory_engine import MemoryEngine, MemoryStore
+from vortexd.cluster import node as module
+from vortexd.cluster.engine import Compacted, Denied, EngineAway, EngineError, Put
+from vortexd.cluster.etcd.engine import EtcdEngine
+from vortexd.cluster.keys import Keys
+from vortexd.cluster.membership import LEASE
+from vortexd.cluster.node import Node, Surroundings
+from vortexd.core.model import ClusterMember, ClusterReport
+from vortexd.settings.cluster import ClusterSettings
+
+KEYS = Keys("c")
+SETTINGS = ClusterSettings(name="c", endpoints=("http://a", "http://b"), advertise="http://x")
+
+
+class FakeSources:
+    """Notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+
+    def fetch_now(self) -> int:
+        self.asked.append("all")
+        return 1
+
+    def notified(self, addresses: Collection[str], refs: Collection[str]) -> int:
+        self.asked.append((tuple(addresses), tuple(refs)))
+        return 1
+
+    def behind(self, name: str, state: str) -> int:
+        self.asked.append({name: state})
+        return 1
+
+
+class TestEngine(MemoryEngine):
+    """Notes its watches, and fails as a test wants it."""
+
+    __test__ = False
+
+    def __init__(self, stage: "Stage") -> None:
+        super().__init__(stage.store)
+        self.stage = stage
+
+    def watch(self, prefix: str, after: int) -> Any:
+        self.stage.watches.append((trio.current_time(), prefix))
+        return super().watch(prefix, after)
+
+    async def aclose(self) -> None:
+        await trio.sleep(self.stage.closing)
+        if self.stage.close_error is not None:
+            raise self.stage.close_error
+        await super().aclose()
+
+
+@attrs.define(eq=False)
+class Stage:
+    """One node, and what it does with the store."""
+
+    store: MemoryStore = attrs.field(factory=MemoryStore)
+    name: str = "a"
+    is_member: bool = True
+    settings: ClusterSettings = SETTINGS
+    uniform: Callable[[float, float], float] = lambda low, high: high
+    sources: FakeSources = attrs.field(factory=FakeSources)
+    watches: list[tuple[float, str]] = attrs.field(factory=list)
+    opened: list[ClusterSettings] = attrs.field(factory=list)
+    engines: list[TestEngine] = attrs.field(factory=list)
+    engine: type[TestEngine] = TestEngine
+    open_error: EngineError | None = None
+    close_error: EngineError | None = None
+    closing: float = 0.0
+    node: Node = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        around = Surroundings(self.open, lambda low, high: self.uniform(low, high), lambda: 1e9, trio.current_time)
+        self.node = Node(self.settings, self.name, "1.0", self.sources, is_member=self.is_member, surroundings=around)
+
+    async def open(self, settings: ClusterSettings) -> TestEngine:
+        self.opened.append(settings)
+        if self.open_error is not None:
+            raise self.open_error
+        self.engines.append(self.engine(self))
+        return self.engines[-1]
+
+    def states(self) -> dict[str, str]:
+        return {each.node: each.state for each in self.node.report().members}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Stage"]:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.node.run)
+            yield self
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_node_reports_itself_and_the_store(autojump_clock: MockClock) -> None:
+    async with Stage().running() as one:
+        await trio.sleep(2)
+        assert one.node.report() == ClusterReport(
+            "c",
+            "a",
+            True,
+            1e9,
+            None,
+            (ClusterMember("a", "serving", "1.0", "http://x", "2001-09-09T01:46:40.000Z"),),
+            "a",
+        )
+        assert one.node.fence is not None
+
+
+async def test_before_the_first_reading_nothing_is_known(autojump_clock: MockClock) -> None:
+    stage = Stage()
+    assert stage.node.report() == ClusterReport("c", "a", False, 1e9, None, (), None)
+    assert stage.node.fence is None
+
+
+async def test_two_nodes_see_each_other_and_hear_each_others_hints(autojump_clock: MockClock) -> None:
+    store = MemoryStore()
+    async with Stage(store).running() as one, Stage(store, "b").running() as two:
+        await trio.sleep(3)
+        assert one.states() == two.states() == {"a": "serving", "b": "serving"}
+        assert one.node.report().leader == two.node.report().leader
+        one.sources.asked.clear()
+        two.sources.asked.clear()
+        one.node.announce_push(["https://git/x"], ["r"])
+        one.node.announce_news("git:y", "s1")
+        await trio.sleep(0.01)
+        assert (one.sources.asked, two.sources.asked) == ([], [(("https://git/x",), ("r",)), {"git:y": "s1"}])
+        assert (one.node.report().announced, one.node.report().heard) == (1, 0)
+        assert (two.node.report().announced, two.node.report().heard) == (0, 1)
+
+
+async def test_a_worker_that_is_no_member_hears_hints_and_writes_no_record(autojump_clock: MockClock) -> None:
+    store = MemoryStore()
+    async with Stage(store).running() as one, Stage(store, is_member=False).running() as two:
+        await trio.sleep(3)
+        assert two.states() == {"a": "serving"}
+        assert (two.node.report().leader, two.node.fence) == ("a", None)
+        two.node.drain()
+        two.node.replace(attrs.evolve(SETTINGS, advertise="http://other"))
+        await trio.sleep(1)
+        assert one.states() == {"a": "serving"}
+        two.node.announce_push([], [])
+        await trio.sleep(0.01)
+        assert one.sources.asked[-1] == ((), ())
+
+
+async def test_one_watch_covers_the_prefix_of_the_cluster(autojump_clock: MockClock) -> None:
+    async with Stage().running() as one:
+        one.store.change([Put(Keys("other").member("z"), b"garbage")])
+        await trio.sleep(60)
+        assert [prefix for _, prefix in one.watches] == ["/vortexd/c/"]
+        assert one.states() == {"a": "serving"}
+
+
+async def test_after_each_reading_all_sources_look_once(autojump_clock: MockClock) -> None:
+    async with Stage().running() as one:
+        await trio.sleep(2)
+        assert one.sources.asked == ["all"]
+        one.store.set_away(True)
+        await trio.sleep(30)
+        assert one.sources.asked == ["all"]
+        one.store.set_away(False)
+        await trio.sleep(12)
+        assert one.sources.asked == ["all"] * 2
+
+
+# A store that fails.
+
+
+async def test_a_store_that_is_away_is_tried_again_with_growing_pauses_and_logged_once(
+    autojump_clock: MockClock,
+) -> None:
+    store = MemoryStore()
+    async with Stage(store).running() as one:
+        await trio.sleep(2)
+        with capture_logs() as logs:
+            store.set_away(True)
+            await trio.sleep(1)
+            report = one.node.report()
+            assert (report.is_up, report.last_error) == (False, "the store is away")
+            # The nodes are as they were.
+            assert one.states() == {"a": "serving"}
+            await trio.sleep(60)
+            store.set_away(False)
+            await trio.sleep(12)
+            assert one.node.report().is_up
+        assert [each["event"] for each in logs] == ["cluster store away", "cluster store back"]
+        assert one.states() == {"a": "serving"}
+
+
+@pytest.mark.parametrize(("share", "waits"), [(1.0, [1, 2, 4, 8, 10, 10]), (0.5, [0.5, 1, 2, 4, 5, 5])])
+async def test_the_pauses_between_attempts_double_up_to_a_limit_and_vary(
+    autojump_clock: MockClock, share: float, waits: list[float]
+) -> None:
+    readings: list[float] = []
+
+    class AwayEngine(TestEngine):
+        async def read(self, *arguments: Any, **named: Any) -> Any:
+            readings.append(trio.current_time())
+            if len(readings) <= len(waits) or len(readings) == len(waits) + 2:
+                raise EngineAway("gone")
+            return await super().read(*arguments, **named)
+
+        def watch(self, prefix: str, after: int) -> Any:
+            raise Compacted("compacted")
+
+    stage = Stage()
+    stage.uniform = lambda low, high: share if (low, high) == (0.5, 1.0) else low
+    stage.engine = AwayEngine
+    async with stage.running():
+        await trio.sleep(sum(waits) + 3)
+        found = [two - one for one, two in pairwise(readings)]
+        assert found[: len(waits)] == pytest.approx(waits)
+        # After a reading the pause is short again.
+        assert found[len(waits)] == pytest.approx(share)
+
+
+async def test_a_compacted_watch_reads_everything_again_and_the_store_is_not_away(autojump_clock: MockClock) -> None:
+    async with Stage().running() as one:
+        await trio.sleep(2)
+        with capture_logs() as logs:
+            # The node's task hasn't seen this event when it is compacted.
+            one.store.change([Put(KEYS.hint("b"), b"x")])
+            one.store.compact()
+            await trio.sleep(3)
+        assert one.node.report().is_up
+        assert [each for each in logs if each["event"] != "cluster record unusable"] == [
+            {"event": "cluster read anew", "log_level": "info", "reason": "compacted"}
+        ]
+        assert one.sources.asked == ["all"] * 2
+        assert len(one.watches) == 2
+
+
+async def test_a_restored_store_is_read_anew_and_gets_the_record_again(autojump_clock: MockClock) -> None:
+    async with Stage().running() as one:
+        await trio.sleep(2)
+        with capture_logs() as logs:
+            one.store.restore(1)
+            assert one.store.entries == {}
+            await trio.sleep(LEASE + 5)
+        assert one.states() == {"a": "serving"}
+        assert [each["event"] for each in logs] == ["cluster read anew"]
+
+
+async def test_an_engine_that_can_not_be_made_is_tried_again(autojump_clock: MockClock) -> None:
+    stage = Stage()
+    stage.open_error = EngineError("the certificates can't be used")
+    with capture_logs() as logs:
+        async with stage.running() as one:
+            await trio.sleep(40)
+            # At the beginning, and after 1, 2, 4, 8, 10 and 10 seconds more.
+            assert len(one.opened) == 7
+            report = one.node.report()
+            assert (report.is_up, report.last_error) == (False, "the certificates can't be used")
+            stage.open_error = None
+            await trio.sleep(13)
+            assert one.node.report().is_up
+            assert len(one.engines) == 1
+            # The next failure begins with a short pause again.
+            stage.open_error = EngineError("the certificates can't be used")
+            one.opened.clear()
+            one.node.replace(attrs.evolve(SETTINGS, endpoints=("http://c",)))
+            await trio.sleep(3.5)
+            assert len(one.opened) == 3
+            stage.open_error = None
+            await trio.sleep(5)
+    assert [each["event"] for each in logs] == ["cluster store away", "cluster store back"] * 2
+
+
+async def test_records_that_are_gone_when_everything_is_read_are_warned_of_anew(autojump_clock: MockClock) -> None:
+    async with Stage().running() as one:
+        await trio.sleep(2)
+        with capture_logs() as logs:
+            one.store.change([Put(KEYS.member("b"), b"garbage")])
+            await trio.sleep(0.01)
+            one.store.set_away(True)
+            await trio.sleep(0.01)
+            del one.store.entries[KEYS.member("b")]
+            one.store.set_away(False)
+            await trio.sleep(5)
+            one.store.change([Put(KEYS.member("b"), b"garbage")])
+            await trio.sleep(0.01)
+        assert [each["event"] for each in logs].count("cluster record unusable") == 2
+
+
+# The end.
+
+
+async def test_a_node_that_drains_is_seen_to_drain_and_leaves(autojump_clock: MockClock) -> None:
+    store = MemoryStore()
+    async with Stage(store).running() as one:
+        async with Stage(store, "b").running() as two:
+            await trio.sleep(3)
+            two.node.drain()
+            await trio.sleep(0.01)
+            assert one.states() == {"a": "serving", "b": "draining"}
+        await trio.sleep(0.01)
+        assert one.states() == {"a": "serving"}
+        assert two.engines[0].is_closed
+
+
+async def test_connections_that_do_not_close_hold_up_the_end_for_a_second_only(autojump_clock: MockClock) -> None:
+    stage = Stage()
+    stage.closing = 1_000.0
+    async with stage.running():
+        await trio.sleep(2)
+        began = trio.current_time()
+    assert trio.current_time() - began == pytest.approx(1.0)
+
+
+async def test_connections_that_fail_to_close_harm_nothing(autojump_clock: MockClock) -> None:
+    stage = Stage()
+    stage.close_error = EngineError("broken")
+    async with stage.running():
+        await trio.sleep(2)
+        stage.node.replace(attrs.evolve(SETTINGS, endpoints=("http://c",)))
+        await trio.sleep(2)
+        assert len(stage.opened) == 2
+
+
+# New settings.
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"endpoints": ("http://c",)},
+        {"user": "u"},
+        {"password_file": "p"},
+        {"ca_file": "f"},
+        {"certificate": "f"},
+        {"key": "f"},
+    ],
+)
+async def test_settings_that_concern_the_way_to_the_store_make_a_new_engine(
+    autojump_clock: MockClock, changes: dict[str, Any]
+) -> None:
+    async with Stage().running() as one:
+        await trio.sleep(2)
+        with capture_logs() as logs:
+            settings = attrs.evolve(SETTINGS, **changes)
+            one.node.replace(settings)
+            await trio.sleep(2)
+            assert one.opened == [SETTINGS, settings]
+            assert [each.is_closed for each in one.engines] == [True, False]
+            assert one.node.report().is_up
+            assert one.states() == {"a": "serving"}
+            assert one.node.fence is not None
+            # A file may have new content, so each reload makes a new engine if there is one.
+            one.node.replace(settings)
+            await trio.sleep(2)
+            has_files = not changes.keys() & {"endpoints", "user"}
+            assert len(one.opened) == (3 if has_files else 2)
+        assert logs == []
+
+
+async def test_other_settings_keep_the_engine_and_are_shown(autojump_clock: MockClock) -> None:
+    async with Stage().running() as one:
+        await trio.sleep(2)
+        one.node.replace(attrs.evolve(SETTINGS, advertise="http://y"))
+        await trio.sleep(1)
+        assert [each.address for each in one.node.report().members] == ["http://y"]
+        one.store.change([Put(KEYS.member("b"), one.store.entries[KEYS.member("a")].value)])
+        one.node.replace(attrs.evolve(SETTINGS, advertise="http://y", forget_after=3.0))
+        await trio.sleep(5)
+        assert one.states() == {"a": "serving"}
+        assert len(one.opened) == 1
+
+
+async def test_without_the_section_the_node_stays_what_it_is_until_the_restart(autojump_clock: MockClock) -> None:
+    async with Stage().running() as one:
+        await trio.sleep(2)
+        one.node.replace(ClusterSettings(name="c"))
+        await trio.sleep(2)
+        assert len(one.opened) == 1
+        assert [each.address for each in one.node.report().members] == ["http://x"]
+
+
+async def test_new_settings_end_the_wait_for_a_store_that_is_away(autojump_clock: MockClock) -> None:
+    stage = Stage()
+    stage.open_error = Denied("no")
+    async with stage.running() as one:
+        await trio.sleep(30)
+        stage.open_error = None
+        one.node.replace(attrs.evolve(SETTINGS, endpoints=("http://c",)))
+        await trio.sleep(0.01)
+        assert one.node.report().is_up
+
+
+async def test_by_default_a_node_speaks_to_etcd_and_uses_the_clocks_of_the_machine() -> None:
+    around = Surroundings()
+    assert (around.now, around.monotonic) == (time.time, time.monotonic)
+    assert 0.5 <= around.uniform(0.5, 1.0) <= 1.0
+    engine = await around.open(SETTINGS)
+    assert isinstance(engine, EtcdEngine)
+    await engine.aclose()
+    with pytest.raises(EngineError, match="the certificates can't be used"):
+        await around.open(ClusterSettings(endpoints=("https://a",), ca_file="/nowhere"))
+
+
+async def test_a_file_system_that_hangs_is_a_failure_of_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_over = threading.Event()
+    monkeypatch.setattr(module, "open_etcd", lambda settings: is_over.wait(20))
+    monkeypatch.setattr(module, "OPENING", 0.05)
+    try:
+        with pytest.raises(EngineError, match=re.escape("the certificates can't be read within 0.05 s")):
+            await Surroundings().open(SETTINGS)
+    finally:
+        is_over.set()

@@ -1,0 +1,56 @@
+"""The names of all entries of a cluster in the store. Pure.
+
+All of them begin with the prefix of the cluster, so two clusters in one store don't meet. A cluster's name and a node's
+name have no slash.
+"""
+
+import attrs
+
+from ..settings.cluster import is_node
+
+MEMBERS, ALIVE, HINTS = "members/", "alive/", "hints/"
+
+
+@attrs.frozen
+class Keys:
+    """The names of the entries of one cluster.
+
+    Args:
+        cluster: The name of the cluster.
+    """
+
+    cluster: str
+
+    @property
+    def prefix(self) -> str:
+        """The beginning of every name."""
+        return f"/vortexd/{self.cluster}/"
+
+    @property
+    def leader(self) -> str:
+        """The entry of the leader, under its lease. Its value is the leader's name."""
+        return f"{self.prefix}leader"
+
+    def member(self, node: str) -> str:
+        """The record of a node, without a lease."""
+        return f"{self.prefix}{MEMBERS}{node}"
+
+    def alive(self, node: str) -> str:
+        """The sign of life of a node, under its lease. Its value identifies the process."""
+        return f"{self.prefix}{ALIVE}{node}"
+
+    def hint(self, node: str) -> str:
+        """The newest hint of a node, without a lease."""
+        return f"{self.prefix}{HINTS}{node}"
+
+    def node_of(self, key: str, kind: str) -> str:
+        """Return the node that an entry of a kind belongs to, or "" if it isn't such an entry.
+
+        Other programs may have written other names, of any bytes. Such an entry belongs to no node.
+
+        Args:
+            kind: `MEMBERS`, `ALIVE` or `HINTS`.
+        """
+        start = self.prefix + kind
+        node = key.removeprefix(start) if key.startswith(start) else ""
+        return node if is_node(node) else ""

@@ -1,0 +1,226 @@
+"""A node of a cluster: ties its parts to one engine, and hands them what is in the store.
+
+One reading, and then the events of one watch on the cluster's prefix, arrive. They leave for the roster, the membership
+and the hints. Whenever the node has read everything, each fetching source looks once, because hints may have been missed. A
+store that can't be used never ends the daemon: the node tries again, and the daemon serves and fetches on its own.
+"""
+
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
+from random import Random
+from typing import Protocol
+
+import attrs
+import structlog
+import trio
+
+from ..core.model import ClusterReport
+from ..core.text import rfc3339
+from ..settings.cluster import ClusterSettings
+from .engine import Compacted, CreatedAt, Engine, EngineError, Reading
+from .etcd.access import open_etcd
+from .hints import Hints, Looking
+from .keys import Keys
+from .membership import Membership
+from .records import SERVING, Member
+from .roster import Roster
+from .store_state import StoreState
+from .warnings import RecordWarnings
+
+log = structlog.get_logger()
+
+# Seconds until the next attempt to reach the store, with jitter. The pause doubles up to the second figure.
+_AGAIN, _AGAIN_AT_MOST = 1.0, 10.0
+# Seconds until the files for the connections must be read.
+OPENING = 10.0
+# Seconds until the connections must be closed.
+_FAREWELL = 1.0
+_PART = "watch"
+
+
+class RemoteSources(Looking, Protocol):
+    """The part of the sources that a node needs."""
+
+    def fetch_now(self) -> int:
+        """Make all sources look. Return their number."""
+        ...
+
+
+async def _open(settings: ClusterSettings) -> Engine:
+    """Make an engine in a thread, because that reads files."""
+    with trio.move_on_after(OPENING):
+        return await trio.to_thread.run_sync(open_etcd, settings, abandon_on_cancel=True)
+    raise EngineError(f"the certificates can't be read within {OPENING:g} s")
+
+
+@attrs.frozen
+class Surroundings:
+    """Everything that a node needs beside its settings and the sources. Tests replace it.
+
+    Attributes:
+        open: Makes an engine. May raise EngineError.
+        uniform: Returns a random number between two others, for jitter.
+        now: Returns the seconds since the epoch.
+        monotonic: Returns the seconds of a clock that is never set.
+    """
+
+    open: Callable[[ClusterSettings], Awaitable[Engine]] = _open
+    uniform: Callable[[float, float], float] = attrs.field(factory=lambda: Random().uniform)
+    now: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+
+
+class Node:
+    """A node of a cluster, or one of several workers of it.
+
+    Args:
+        settings: The section [cluster], with a name.
+        name: The name of the node.
+        version: The version of vortexd.
+        sources: The sources that look.
+        is_member: Whether this process keeps the node's record. Only one worker of a node does.
+    """
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        name: str,
+        version: str,
+        sources: RemoteSources,
+        *,
+        is_member: bool,
+        surroundings: Surroundings | None = None,
+    ) -> None:
+        around = surroundings or Surroundings()
+        self._settings = settings
+        self._name = name
+        self._sources = sources
+        self._open = around.open
+        self._uniform = around.uniform
+        self._scope = trio.CancelScope()
+        self._keys = Keys(settings.name)
+        self._state = StoreState(around.now)
+        self._warnings = RecordWarnings()
+        self._roster = Roster(self._keys, around.monotonic, self._warnings)
+        process = secrets.token_hex(8)
+        self._hints = Hints(self._keys, name, process, sources, self._state, self._warnings, around.uniform, around.now)
+        record = Member(name, settings.advertise, rfc3339(around.now()), version, SERVING)
+        self._membership = (
+            Membership(self._keys, record, process, self._roster, self._state, settings.forget_after, around.uniform)
+            if is_member
+            else None
+        )
+
+    # From the daemon.
+
+    def announce_push(self, addresses: Collection[str], refs: Collection[str]) -> None:
+        """Tell the other nodes of a webhook; see `Hints`."""
+        self._hints.announce_push(addresses, refs)
+
+    def announce_news(self, name: str, state: str) -> None:
+        """Tell the other nodes that a source has found a new state of its remote; see `Hints`."""
+        self._hints.announce_news(name, state)
+
+    def drain(self) -> None:
+        """Tell the other nodes that this one drains. When `run` is cancelled, the node leaves the cluster."""
+        if self._membership is not None:
+            self._membership.drain()
+
+    def replace(self, settings: ClusterSettings) -> None:
+        """Apply new settings. If the way to the store may have changed, a new engine is made."""
+        if not settings.endpoints:
+            # The section was removed. Its name waits for a restart, so the node stays what it is until then.
+            return
+        before, self._settings = self._settings, settings
+        if self._membership is not None:
+            self._membership.replace(settings.advertise, settings.forget_after)
+        # A file may have new content under its old name.
+        has_files = any(getattr(settings, name) for name in settings.access_paths)
+        if has_files or (before.endpoints, before.user) != (settings.endpoints, settings.user):
+            self._scope.cancel()
+
+    # For the daemon.
+
+    @property
+    def fence(self) -> CreatedAt | None:
+        """The condition for every write of the leader, or None if this process doesn't lead."""
+        return self._membership.fence if self._membership is not None else None
+
+    def report(self) -> ClusterReport:
+        """Return the state of the cluster, as this node sees it."""
+        state, hints = self._state, self._hints
+        return ClusterReport(
+            self._settings.name,
+            self._name,
+            state.is_up,
+            state.since,
+            state.last_error,
+            self._roster.members(),
+            self._roster.leader,
+            hints.announced,
+            hints.heard,
+        )
+
+    # The run.
+
+    async def run(self) -> None:
+        """Take part in the cluster until this is cancelled. Raises no error of the store."""
+        pause = _AGAIN
+        while True:
+            with trio.CancelScope() as self._scope:
+                try:
+                    engine = await self._open(self._settings)
+                except EngineError as error:
+                    self._state.failed(_PART, str(error))
+                    await trio.sleep(pause * self._uniform(0.5, 1.0))
+                    pause = min(2 * pause, _AGAIN_AT_MOST)
+                    continue
+                pause = _AGAIN
+                await self._use(engine)
+
+    async def _use(self, engine: Engine) -> None:
+        """Run all parts with an engine, until this is cancelled."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._hints.run, engine)
+                if self._membership is not None:
+                    nursery.start_soon(self._membership.run, engine)
+                await self._follow(engine)
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL), suppress(EngineError):
+                await engine.aclose()
+
+    async def _follow(self, engine: Engine) -> None:
+        """Read everything and watch, again and again."""
+        pause = _AGAIN
+        while True:
+            try:
+                reading = await engine.read(prefix=self._keys.prefix)
+                self._read(reading)
+                pause = _AGAIN
+                async with engine.watch(self._keys.prefix, reading.revision) as batches:
+                    async for batch in batches:
+                        self._roster.take(batch.events)
+                        self._hints.take(batch.events)
+                        self._tell_membership()
+            except Compacted as error:
+                log.info("cluster read anew", reason=str(error))
+            except EngineError as error:
+                self._state.failed(_PART, str(error))
+            await trio.sleep(pause * self._uniform(0.5, 1.0))
+            pause = min(2 * pause, _AGAIN_AT_MOST)
+
+    def _read(self, reading: Reading) -> None:
+        self._warnings.keep(frozenset(entry.key for entry in reading.entries))
+        self._roster.read(reading.entries)
+        self._hints.read(reading.entries)
+        self._state.worked(_PART, has_read=True)
+        self._tell_membership()
+        # Between the last event and this reading, hints may have been missed.
+        self._sources.fetch_now()
+
+    def _tell_membership(self) -> None:
+        if self._membership is not None:
+            self._membership.changed()

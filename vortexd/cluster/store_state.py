@@ -1,0 +1,69 @@
+"""Whether the store can be used: the state for /status, metrics and the log.
+
+Each part of the node reports its failures and successes by its name. The store counts as away while any part fails. The
+log has one line when the store is away, and one when it is back.
+"""
+
+from collections.abc import Callable
+
+import structlog
+
+log = structlog.get_logger()
+
+
+class StoreState:
+    """Records the state of the store.
+
+    Args:
+        now: Returns the seconds since the epoch.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._failing: dict[str, str] = {}
+        self._since = now()
+        self._last_error: str | None = None
+        # Until the first reading nothing is known, so the store isn't up. No log line says that.
+        self._is_read = False
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the store was read, and no part fails."""
+        return self._is_read and not self._failing
+
+    @property
+    def since(self) -> float:
+        """When the present state began, in seconds since the epoch."""
+        return self._since
+
+    @property
+    def last_error(self) -> str | None:
+        """The present or last error, or None if there never was one."""
+        return self._last_error
+
+    def failed(self, part: str, reason: str) -> None:
+        """Record that a part couldn't use the store."""
+        was_failing = bool(self._failing)
+        if self.is_up:
+            self._since = self._now()
+        self._failing[part] = self._last_error = reason
+        if not was_failing:
+            log.warning(
+                "cluster store away",
+                reason=reason,
+                consequence="this node serves and fetches on its own, and hears of no other node",
+            )
+
+    def worked(self, part: str, *, has_read: bool = False) -> None:
+        """Record that a part has used the store, or has nothing to do there.
+
+        Args:
+            has_read: Whether the part has read everything.
+        """
+        was_up, was_failing = self.is_up, bool(self._failing)
+        self._failing.pop(part, None)
+        self._is_read |= has_read
+        if was_failing and not self._failing:
+            log.info("cluster store back", away_for=round(self._now() - self._since, 1))
+        if self.is_up and not was_up:
+            self._since = self._now()
