@@ -22,11 +22,14 @@ from vortexd.core.patterns import parse_pattern
 from vortexd.encryption.files import Encryption
 from vortexd.fleet import Fleet
 from vortexd.http.console import Console
+from vortexd.http.monitor import Monitor
+from vortexd.http.status import Status
 from vortexd.net.inherited import Inherited
 from vortexd.observe.publication import Publication
 from vortexd.pipeline.broadcast import Delivery
 from vortexd.process.peers import Peers
 from vortexd.process.systemd import Notifier
+from vortexd.settings.cluster import ClusterSettings
 from vortexd.settings.console import ConsoleSettings
 from vortexd.settings.file import own_files
 from vortexd.settings.formats import FormatSettings
@@ -222,6 +225,53 @@ async def test_the_console_has_a_route_where_it_is_enabled(opened: Opened, is_en
     except RemoteError as error:
         found = error.status
     assert isinstance(found, Console) if is_enabled else 404 == found
+
+
+CLUSTER = ClusterSettings(name="shop", node="a", endpoints=("http://127.0.0.1:9",))
+
+
+async def test_without_a_cluster_there_is_no_node_and_no_metric_of_one(opened: Opened) -> None:
+    made = built()
+
+    assert made.cluster is None
+    assert b"vortexd_cluster" not in made.metrics.render()
+
+
+async def test_a_node_of_a_cluster_hears_of_webhooks_and_of_new_states_and_is_shown(opened: Opened) -> None:
+    made = built(Settings(cluster=CLUSTER))
+    node, sources = made.cluster, cast(FakeSources, made.stages.sources)
+    assert node is not None
+    monitor = next(each for each in made.routes.endpoints if isinstance(each, Monitor))
+    assert monitor._announce == node.announce_push
+    assert sources._report == node.announce_news
+    assert node._hints._sources is sources
+    assert node._membership is not None
+    assert ("shop", "a") == (node.report().name, node.report().node)
+    assert b"vortexd_cluster_store_up 0.0" in made.metrics.render()
+    status = next(each for each in made.routes.endpoints if isinstance(each, Status))
+    assert "shop" == status._members([])["cluster"]["name"]
+
+
+async def test_a_node_without_a_name_is_called_like_the_machine(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "node 7")
+    node = built(Settings(cluster=attrs.evolve(CLUSTER, node=""))).cluster
+    assert node is not None
+
+    assert "node-7" == node.report().node
+
+
+@pytest.mark.parametrize(("number", "is_member"), [(0, True), (1, False)])
+async def test_the_first_worker_is_the_member(opened: Opened, number: int, is_member: bool) -> None:
+    peers = Peers()
+    peers.number = number
+    process = Process(Inherited(), Notifier({}, os.getpid()), peers)
+    settings = Settings(cluster=CLUSTER)
+    node = build(settings, load_named_files(settings, [], {}), lambda: settings, process).cluster
+    assert node is not None
+
+    assert is_member == (node._membership is not None)
 
 
 def opened_files() -> set[str]:

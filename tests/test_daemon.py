@@ -14,6 +14,7 @@ import trio
 from vortexd import daemon
 from vortexd.aio.collector import Collector
 from vortexd.auth.credential_files import load_named_files
+from vortexd.cluster.node import Node
 from vortexd.composition import Parts, Process, build
 from vortexd.daemon import Daemon
 from vortexd.http.bridge import Bridge
@@ -23,6 +24,7 @@ from vortexd.process.late_signals import LateSignals
 from vortexd.process.peers import Peers
 from vortexd.process.systemd import Notifier
 from vortexd.realtime.server import WebSocketServer
+from vortexd.settings.cluster import ClusterSettings
 from vortexd.settings.root import Settings
 from vortexd.settings.server import ServerSettings
 from vortexd.source.files.settings import FilesSettings
@@ -53,9 +55,15 @@ def signals() -> Iterator[tuple[signal.Signals, ...]]:
         signal.signal(number, handler)
 
 
-async def run_until_ready(directory: Path, signals: tuple[signal.Signals, ...]) -> Parts:
+async def run_until_ready(
+    directory: Path, signals: tuple[signal.Signals, ...], cluster: ClusterSettings | None = None
+) -> Parts:
     """Run a daemon until it is ready, and stop it. Returns its parts."""
-    settings = Settings(server=ServerSettings(bind=("127.0.0.1:0",)), source=(FilesSettings(path=str(directory)),))
+    settings = Settings(
+        server=ServerSettings(bind=("127.0.0.1:0",)),
+        source=(FilesSettings(path=str(directory)),),
+        cluster=cluster or ClusterSettings(),
+    )
     files = load_named_files(settings, [], {})
     ready = trio.Event()
     process = Process(Inherited(), Notifier({}, os.getpid()), Peers())
@@ -78,6 +86,25 @@ async def test_a_drain_closes_the_port_first_then_ends_requests_and_then_says_go
     await run_until_ready(tmp_path, signals)
 
     assert ["Listener.stop_accepting", "Bridge.drain", "WebSocketServer.drain"] == done
+
+
+async def test_a_node_of_a_cluster_runs_until_the_drain_is_over_and_says_when_it_begins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, signals: tuple[signal.Signals, ...]
+) -> None:
+    done: list[str] = []
+
+    async def run(_: Node) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            done.append("Node.run")
+
+    monkeypatch.setattr(Node, "run", run)
+    for owner, name in ((Node, "drain"), (WebSocketServer, "drain"), (Listener, "stop_accepting")):
+        monkeypatch.setattr(owner, name, noted(done, f"{owner.__name__}.{name}", getattr(owner, name)))
+    await run_until_ready(tmp_path, signals, ClusterSettings(name="shop", endpoints=("http://127.0.0.1:9",)))
+
+    assert ["Node.drain", "Listener.stop_accepting", "WebSocketServer.drain", "Node.run"] == done
 
 
 async def test_the_delay_of_the_loop_is_measured_without_a_task_that_wakes(

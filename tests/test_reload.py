@@ -35,6 +35,7 @@ from vortexd.process.systemd import Notifier
 from vortexd.realtime.server import WebSocketServer
 from vortexd.reload import InForce, Logging, NewSettings, Parsing, Part, Realtime, Reload, Resolution, Taken
 from vortexd.settings.auth import AuthSettings
+from vortexd.settings.cluster import ClusterSettings
 from vortexd.settings.file import own_files
 from vortexd.settings.formats import FormatSettings
 from vortexd.settings.http import HttpSettings
@@ -156,6 +157,22 @@ async def test_every_key_is_in_force_but_those_that_wait_and_nobody_goes_by_the_
     assert [read.log] == configured
     assert (1, 0) == (daemon.count("done"), daemon.count("refused"))
     assert f"restart needed for {', '.join(sorted(RESTART))}" == daemon.reload.outcome
+
+
+async def test_a_node_of_a_cluster_goes_by_the_new_settings(
+    tmp_path: Path, no_files: NamedFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = ClusterSettings(name="shop", endpoints=("http://127.0.0.1:9",))
+    settings = Settings(source=SOURCES, cluster=cluster)
+    daemon = Daemon(settings, tmp_path, monkeypatch)
+    node = daemon.parts.cluster
+    assert node is not None
+    new = attrs.evolve(cluster, endpoints=("http://127.0.0.1:8",), advertise="http://a", name="other")
+    daemon.file = attrs.evolve(settings, cluster=new)
+    await daemon.reload.reload()
+
+    # The name waits for a restart.
+    assert attrs.evolve(new, name="shop") == node._settings == daemon.settings.cluster
 
 
 def test_every_key_differs_in_the_test_above() -> None:

@@ -6,11 +6,12 @@ runs them.
 """
 
 import os
+import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import structlog
@@ -65,10 +66,14 @@ from .reload import (
     pages_of,
 )
 from .settings.auth import AuthSettings
+from .settings.cluster import node_name
 from .settings.file import own_files
 from .settings.root import Settings
 from .settings.server import Address, parse_address
 from .source.composite import Sources, open_sources
+
+if TYPE_CHECKING:
+    from .cluster.node import Node
 
 log = structlog.get_logger()
 # The current time for messages.
@@ -114,7 +119,11 @@ class Stages:
 
 @attrs.frozen(eq=False)
 class Parts:
-    """All parts of a daemon, wired."""
+    """All parts of a daemon, wired.
+
+    Attributes:
+        cluster: This node of the cluster, or None if there is no cluster.
+    """
 
     in_force: InForce
     process: Process
@@ -126,6 +135,7 @@ class Parts:
     bridge: Bridge
     routes: Routes
     reload: Reload
+    cluster: "Node | None"
 
 
 def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], process: Process) -> Parts:
@@ -144,14 +154,21 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
     listener = Listener(settings.server, process.inherited, tls)
     websockets = _websockets(settings, stages, metrics, gate, listener)
     metrics.watch_tasks(lambda: trio.lowlevel.current_statistics().tasks_living)
-    monitor = Monitor(stages.sources, settings.monitor, process.peers, lambda: [*stages.reader.broken.values()])
+    cluster = _cluster(settings, stages.sources, metrics, process.peers)
+    monitor = Monitor(
+        stages.sources,
+        settings.monitor,
+        process.peers,
+        lambda: [*stages.reader.broken.values()],
+        cluster.announce_push if cluster is not None else None,
+    )
     if gate.is_open and not settings.monitor.secret and stages.sources.can_fetch:
         log.warning(
             "webhooks unsigned",
             consequence="any client that reaches the server can make it fetch",
             remedy="set monitor.secret",
         )
-    routes = _routes(in_force, stages, metrics, gate, keyring, websockets, monitor, process.peers)
+    routes = _routes(in_force, stages, metrics, gate, keyring, websockets, monitor, process.peers, cluster)
     app = create_app(routes, metrics, lambda: in_force.settings.server.body_bytes, timestamp, gate)
     bridge = Bridge(app, settings.server)
     # The parts apply new settings in this order. Rights come first, because open connections are checked against them.
@@ -172,8 +189,24 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
         Resolution(keyring, stages.publisher),
         Parsing(stages.publisher),
     ]
+    if cluster is not None:
+        parts.append(Taken(lambda new: new.settings.cluster, cluster.replace))
     reload = Reload(in_force, parts, read, bound, metrics, process.notifier)
-    return Parts(in_force, process, gate, metrics, stages, listener, websockets, bridge, routes, reload)
+    return Parts(in_force, process, gate, metrics, stages, listener, websockets, bridge, routes, reload, cluster)
+
+
+def _cluster(settings: Settings, sources: Sources, metrics: Metrics, peers: Peers) -> "Node | None":
+    """Make this node of the cluster, if there is one. All workers watch, and the first one keeps the node's record."""
+    if not settings.cluster.name:
+        return None
+    # A daemon without a cluster doesn't load this package.
+    from .cluster.node import Node
+
+    name = node_name(settings.cluster, socket.gethostname())
+    node = Node(settings.cluster, name, __version__, sources, is_member=peers.number == 0)
+    sources.report_news(node.announce_news)
+    metrics.watch_cluster(node.report)
+    return node
 
 
 def _websockets(
@@ -239,6 +272,7 @@ def _routes(
     websockets: WebSocketServer,
     monitor: Monitor,
     peers: Peers,
+    cluster: "Node | None",
 ) -> Routes:
     return standard_routes(
         stages.reader,
@@ -257,6 +291,7 @@ def _routes(
         ],
         is_open=lambda: gate.is_open,
         settings=in_force.settings.http,
+        cluster=cluster.report if cluster is not None else None,
     )
 
 

@@ -118,6 +118,8 @@ class Daemon:
                 root.start_soon(self._announce, started, urls)
                 trio.lowlevel.add_instrument(LoopLag(self._parts.metrics.loop_late))
                 root.start_soon(self._process.peers.run)
+                if self._parts.cluster is not None:
+                    root.start_soon(self._parts.cluster.run, name="cluster")
                 root.start_soon(self._parts.reload.run, reloads)
                 ended = trio.Event()
                 root.start_soon(_stop, ends, root.cancel_scope, ended)
@@ -138,6 +140,8 @@ class Daemon:
             await ended.wait()
             log.info("stopping", connections=len(self._parts.websockets))
             self._process.notifier.stopping()
+            if self._parts.cluster is not None:
+                self._parts.cluster.drain()
             timeout = self._parts.in_force.settings.server.drain_timeout
             connections.cancel_scope.deadline = trio.current_time() + timeout
             self._parts.listener.stop_accepting()

@@ -28,6 +28,7 @@ from vortexd.net.proxies import Sender
 from vortexd.observe.logs import fit, redact
 from vortexd.process.peers import Peers
 from vortexd.settings.monitor import MonitorSettings
+from vortexd.source.git.repositories import repository_of
 
 PUSH = {
     "ref": "refs/heads/main",
@@ -275,9 +276,49 @@ async def test_a_hook_is_logged_with_what_follows_from_it_and_passed_on_to_other
     ] == about_hooks(logs)
 
 
+@pytest.mark.parametrize("count", [1, 0])
+async def test_other_nodes_are_told_whether_or_not_this_one_has_the_repository(count: int) -> None:
+    told: list[object] = []
+    announce = lambda addresses, refs: told.append((list(addresses), list(refs)))  # noqa: E731 - it is short
+    async with serving(more=[Monitor(FakeSources(count), MonitorSettings(), announce=announce)]) as http:
+        await http.ask("/monitor", "POST", json.dumps(PUSH).encode(), X_Github_Event="ping")
+        assert [] == told
+        await http.ask("/monitor", "POST", json.dumps(PUSH).encode(), X_Github_Event="push")
+        assert [(["https://git.example/a"], ["refs/heads/main"])] == told
+        await http.ask("/monitor", "POST", json.dumps(PUSH).encode(), X_Github_Event="made-up")
+    assert 2 == len(told)
+
+
+@pytest.mark.parametrize(
+    "address", ["https://ada:pass@git.example/A.git", "ssh://git@git.example:22/a", "git@git.example:a.git"]
+)
+async def test_other_nodes_are_told_of_a_repository_without_user_and_password(address: str) -> None:
+    told: list[object] = []
+    monitor = Monitor(
+        FakeSources(), MonitorSettings(), announce=lambda addresses, refs: told.extend([*addresses, *refs])
+    )
+    message = PUSH | {"repository": {"clone_url": address, "html_url": "https://git.example/"}}
+    async with serving(more=[monitor]) as http:
+        await http.ask("/monitor", "POST", json.dumps(message).encode(), X_Github_Event="push")
+    [other] = [each for each in told if each != "refs/heads/main"]
+    assert other == "https://git.example/a"
+    assert repository_of(address) == repository_of(str(other))
+
+
+async def test_other_nodes_are_not_told_of_a_request_that_is_refused(secret: Path) -> None:
+    told: list[object] = []
+    monitor = Monitor(
+        FakeSources(), MonitorSettings(secret=str(secret)), announce=lambda addresses, refs: told.append(addresses)
+    )
+    async with serving(more=[monitor]) as http:
+        await http.ask("/monitor", "POST", json.dumps(PUSH).encode(), X_Github_Event="push")
+    assert [] == told
+
+
 def test_another_worker_makes_its_own_sources_look() -> None:
     sources, peers = FakeSources(3), FakePeers()
-    Monitor(sources, MonitorSettings(), peers)
+    # Only the worker that has received the webhook tells other nodes.
+    Monitor(sources, MonitorSettings(), peers, announce=lambda addresses, refs: pytest.fail("it was told twice"))
 
     assert "3" == peers.asked("notified", '[["https://git.example/a.git"],["refs/heads/main"]]')
     assert [(["https://git.example/a.git"], ["refs/heads/main"])] == sources.told

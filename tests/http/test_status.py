@@ -1,11 +1,13 @@
 """The state of sources over HTTP: the page and the header."""
 
 import attrs
+import jsonschema_rs
 import orjson
+import pytest
 
 from tests.fakes import open_gate
 from tests.http.serving import FakeReader
-from vortexd.core.model import BrokenFile, HeldBack, Key, Served, SourceReport
+from vortexd.core.model import BrokenFile, ClusterMember, ClusterReport, HeldBack, Key, Served, SourceReport
 from vortexd.http.configuration import Configuration
 from vortexd.http.endpoint import Headers, Request
 from vortexd.http.status import Status
@@ -125,6 +127,81 @@ async def test_other_workers_are_told_of_broken_files_at_once_and_without_the_ke
 
     assert ["x.yml"] == [each["file"] for each in said["broken"]]
     assert [None] == [each["held_back"] for each in said["broken"]]
+
+
+CLUSTER = ClusterReport(
+    "shop",
+    "a",
+    True,
+    1_900_000_000.0,
+    None,
+    (
+        ClusterMember("a", "serving", "1.0", "https://a:1", "2030-01-01T00:00:00Z"),
+        ClusterMember("b", "away", "0.9", "", "2029-01-01T00:00:00Z", 4.56789),
+    ),
+    "a",
+)
+
+
+async def test_the_page_shows_the_cluster_as_this_node_sees_it() -> None:
+    answer = await Status(lambda: [WELL], FakeReader(), cluster=lambda: CLUSTER).answer(request("/status"))
+
+    assert {
+        "name": "shop",
+        "node": "a",
+        "store": {"status": "UP", "since": "2030-03-17T17:46:40.000Z", "last_error": None},
+        "leader": "a",
+        "members": [
+            {
+                "node": "a",
+                "state": "serving",
+                "version": "1.0",
+                "address": "https://a:1",
+                "started": "2030-01-01T00:00:00Z",
+                "away_for": None,
+            },
+            {
+                "node": "b",
+                "state": "away",
+                "version": "0.9",
+                "address": None,
+                "started": "2029-01-01T00:00:00Z",
+                "away_for": 4.568,
+            },
+        ],
+    } == orjson.loads(answer.body)["cluster"]
+
+
+async def test_the_page_says_when_the_store_is_away_and_why() -> None:
+    away = attrs.evolve(CLUSTER, is_up=False, last_error="no answer", leader=None, members=())
+    answer = await Status(lambda: [WELL], FakeReader(), cluster=lambda: away).answer(request("/status"))
+    said = orjson.loads(answer.body)["cluster"]
+
+    assert {"status": "AWAY", "since": "2030-03-17T17:46:40.000Z", "last_error": "no answer"} == said["store"]
+    assert (None, []) == (said["leader"], said["members"])
+
+
+@pytest.mark.parametrize("cluster", [CLUSTER, attrs.evolve(CLUSTER, is_up=False, last_error="x", leader=None)])
+async def test_the_page_is_as_it_is_described(cluster: ClusterReport) -> None:
+    [schema] = Status.schemas.values()
+    for status in (Status(lambda: [WELL], FakeReader(), cluster=lambda: cluster), Status(list, FakeReader())):
+        said = orjson.loads((await status.answer(request("/status"))).body)
+        assert jsonschema_rs.is_valid(schema, said)
+        assert jsonschema_rs.is_valid(schema, said | {"worker": 0, "workers": {"1": said}, "workers_silent": 0})
+        assert not jsonschema_rs.is_valid(schema, said | {"cluster": {"name": "shop"}})
+
+
+async def test_without_a_cluster_the_page_does_not_speak_of_one() -> None:
+    answer = await Status(lambda: [WELL], FakeReader()).answer(request("/status"))
+
+    assert ["sources"] == list(orjson.loads(answer.body))
+
+
+def test_each_worker_says_how_it_sees_the_cluster() -> None:
+    peers = Peers()
+    Status(lambda: [WELL], FakeReader(), peers, lambda: CLUSTER)
+
+    assert "shop" == orjson.loads(peers._handlers["status"](""))["cluster"]["name"]
 
 
 async def test_answers_say_for_how_long_a_source_is_stale() -> None:

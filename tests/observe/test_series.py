@@ -5,9 +5,20 @@ import math
 import prometheus_client
 import pytest
 
-from vortexd.core.model import SourceReport
+from vortexd.core.model import ClusterMember, ClusterReport, SourceReport
 from vortexd.observe import exposition
-from vortexd.observe.series import Connections, Counter, Delays, Family, Fleet, Gauge, LabelledDelays, Series, Sources
+from vortexd.observe.series import (
+    Cluster,
+    Connections,
+    Counter,
+    Delays,
+    Family,
+    Fleet,
+    Gauge,
+    LabelledDelays,
+    Series,
+    Sources,
+)
 
 # When each series begins, in seconds since 1970.
 NOW = 1_700_000_000.5
@@ -280,3 +291,31 @@ def test_instances_are_counted_by_application_and_state() -> None:
         'vortexd_fleet_instances{app="shop",state="silent"} 1.0',
     ] == scraped(Fleet(lambda: totals))
     assert [] == scraped(Fleet(dict))
+
+
+# A cluster.
+
+
+def test_the_store_the_nodes_by_state_and_the_hints_are_read_at_each_scrape() -> None:
+    def member(node: str, state: str) -> ClusterMember:
+        return ClusterMember(node, state, "1.0", "", "2030")
+
+    members = (member("a", "serving"), member("b", "serving"), member("c", "away"))
+    found = Cluster(lambda: ClusterReport("shop", "a", True, 1.0, None, members, "a", 3, 5))
+
+    assert [
+        "vortexd_cluster_store_up 1.0",
+        'vortexd_cluster_members{state="serving"} 2.0',
+        'vortexd_cluster_members{state="draining"} 0.0',
+        'vortexd_cluster_members{state="away"} 1.0',
+        'vortexd_cluster_hints_total{direction="announced"} 3.0',
+        'vortexd_cluster_hints_total{direction="heard"} 5.0',
+    ] == scraped(found)
+
+
+def test_a_store_that_is_away_is_0() -> None:
+    found = Cluster(lambda: ClusterReport("shop", "a", False, 1.0, "gone", (member,), None))
+    member = ClusterMember("b", "draining", "1.0", "", "2030")
+
+    assert "vortexd_cluster_store_up 0.0" in scraped(found)
+    assert 'vortexd_cluster_members{state="draining"} 1.0' in scraped(found)

@@ -72,6 +72,8 @@ class Monitor(Endpoint):
         settings: The section [monitor], with the file of the secret.
         peers: The other workers. Each worker fetches for itself.
         broken: Returns the files that are broken now.
+        announce: Tells the other nodes of a cluster, which fetch for themselves. Its arguments are those of
+            `Notified.notified`.
     """
 
     route: ClassVar = "/monitor"
@@ -87,7 +89,9 @@ class Monitor(Endpoint):
         settings: MonitorSettings,
         peers: Peers | None = None,
         broken: Callable[[], Sequence[BrokenFile]] = tuple,
+        announce: Callable[[Collection[str], Collection[str]], None] | None = None,
     ) -> None:
+        self._announce = announce
         self._broken = broken
         self._waiting = 0
         self._rests_until = -math.inf
@@ -214,6 +218,10 @@ class Monitor(Endpoint):
             self._report_unknown(hook)
         count = self._sources.notified(hook.addresses, hook.refs)
         self._peers.tell("notified", orjson.dumps([list(hook.addresses), list(hook.refs)]).decode())
+        if self._announce is not None:
+            # Other nodes may have other sources, so this doesn't depend on this node's. An address may have a password.
+            repositories = filter(None, map(repository_of, hook.addresses))
+            self._announce([f"https://{each}" for each in repositories], hook.refs)
         refs = list(hook.refs[:_MOST_LOGGED])
         if count:
             log.info(

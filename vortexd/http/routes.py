@@ -15,7 +15,7 @@ from .configuration import Configuration, ReadsConfig
 from .endpoint import Endpoint
 from .health import Health, MetricsPage, Ready, UpgradeOnly
 from .openapi import OpenApi
-from .status import Reports, Status
+from .status import ClusterReports, Reports, Status
 from .whoami import WhoAmI
 
 # First segments that no application can have, because an endpoint uses them, or may use them in a later version.
@@ -117,6 +117,7 @@ def standard_routes(
     peers: Peers | None = None,
     settings: HttpSettings | None = None,
     is_open: Callable[[], bool] = lambda: False,
+    cluster: ClusterReports | None = None,
 ) -> Routes:
     """Make the router of a daemon.
 
@@ -126,6 +127,7 @@ def standard_routes(
         peers: The other workers on the same port.
         settings: The section [http]. If it is None, the defaults are used.
         is_open: Returns whether the server requires no token.
+        cluster: Returns the state of the cluster. None if there is no cluster.
     """
     return Routes(
         [
@@ -133,7 +135,7 @@ def standard_routes(
             Health(),
             Ready(reader, reports),
             MetricsPage(metrics, peers),
-            Status(reports, reader, peers),
+            Status(reports, reader, peers, cluster),
             UpgradeOnly(reader),
             WhoAmI(),
         ],

@@ -1,4 +1,4 @@
-"""`/status`: the state of each source and its broken files, for people and dashboards."""
+"""`/status`: the state of each source with its broken files, and of the cluster, for people and dashboards."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol
 import orjson
 
 from ..auth import Right
-from ..core.model import BrokenFile, HeldBack, SourceReport
+from ..core.model import BrokenFile, ClusterReport, HeldBack, SourceReport
 from ..core.text import rfc3339
 from ..process.peers import Peers
 from ..source.kinds import KINDS
@@ -17,6 +17,7 @@ from .schemas import BROKEN, COUNT, TEXT, TIME, Operations, Schema, a_list, an_o
 from .spring.environment import V1
 
 Reports = Callable[[], Sequence[SourceReport]]
+ClusterReports = Callable[[], ClusterReport]
 
 # At most this many broken files, and as many unfinished ones, are listed for one source. All of them are counted.
 _SHOWN_FILES = 100
@@ -50,14 +51,33 @@ _REPORT = an_object(
     unfinished_files=COUNT,
     unfinished=a_list(an_object(file=TEXT, reason=TEXT)),
 )
+_CLUSTER = an_object(
+    name=TEXT,
+    node=TEXT,
+    store=an_object(status={"enum": ["UP", "AWAY"]}, since=TIME, last_error=nullable(TEXT)),
+    leader=nullable(TEXT),
+    members=a_list(
+        an_object(
+            node=TEXT,
+            state={"enum": ["serving", "draining", "away"]},
+            version=TEXT,
+            address=nullable(TEXT),
+            started=TEXT,
+            away_for=nullable({"type": "number", "minimum": 0}),
+        )
+    ),
+)
+_WORKER = optional(an_object(sources=a_list(_REPORT), cluster=_CLUSTER), "cluster")
 _SCHEMAS: dict[str, Schema] = {
     "Status": optional(
         an_object(
             sources=a_list(_REPORT),
+            cluster=_CLUSTER,
             worker=COUNT,
-            workers={"type": "object", "additionalProperties": an_object(sources=a_list(_REPORT))},
+            workers={"type": "object", "additionalProperties": _WORKER},
             workers_silent=COUNT,
         ),
+        "cluster",
         "worker",
         "workers",
         "workers_silent",
@@ -66,7 +86,9 @@ _SCHEMAS: dict[str, Schema] = {
 _OPERATIONS: Operations = {
     "/status": {
         "get": operation(
-            "status", "The state of each source; needs the right `admin`.", ok("the sources", {V1: ref("Status")})
+            "status",
+            "The state of each source, and of the cluster if there is one; needs the right `admin`.",
+            ok("the sources, and the cluster", {V1: ref("Status")}),
         )
     }
 }
@@ -78,7 +100,7 @@ class Status(Endpoint):
     The response has the revision of a source, the time of its last successful read, its last error, its broken files, and
     the files that were published before they were complete.
     Workers read sources independently. The member `workers` has the answers of the other workers. They don't list the keys
-    that broken files hold back.
+    that broken files hold back. The member `cluster` is absent if there is no cluster.
     """
 
     route: ClassVar = "/status"
@@ -88,7 +110,10 @@ class Status(Endpoint):
     operations: ClassVar = _OPERATIONS
     schemas: ClassVar = _SCHEMAS
 
-    def __init__(self, reports: Reports, files: Files, peers: Peers | None = None) -> None:
+    def __init__(
+        self, reports: Reports, files: Files, peers: Peers | None = None, cluster: ClusterReports | None = None
+    ) -> None:
+        self._cluster = cluster
         self._reports = reports
         self._files = files
         self._peers = peers or Peers()
@@ -110,7 +135,10 @@ class Status(Endpoint):
         return [members(each) | {"held_back": None, "root": each.root} for each in self._files.broken.values()]
 
     def _members(self, broken: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        return {"sources": [_members(each, broken) for each in self._reports()]}
+        said: dict[str, Any] = {"sources": [_members(each, broken) for each in self._reports()]}
+        if self._cluster is not None:
+            said["cluster"] = _cluster_members(self._cluster())
+        return said
 
 
 def stale_for(reports: Reports) -> int | None:
@@ -133,6 +161,30 @@ def _members(report: SourceReport, broken: Sequence[Mapping[str, Any]]) -> dict[
         "broken": [{name: each[name] for name in each if name != "root"} for each in own[:_SHOWN_FILES]],
         "unfinished_files": len(report.unfinished),
         "unfinished": [{"file": path, "reason": why} for path, why in sorted(report.unfinished.items())[:_SHOWN_FILES]],
+    }
+
+
+def _cluster_members(report: ClusterReport) -> dict[str, Any]:
+    return {
+        "name": report.name,
+        "node": report.node,
+        "store": {
+            "status": "UP" if report.is_up else "AWAY",
+            "since": rfc3339(report.since),
+            "last_error": report.last_error,
+        },
+        "leader": report.leader,
+        "members": [
+            {
+                "node": each.node,
+                "state": each.state,
+                "version": each.version,
+                "address": each.address or None,
+                "started": each.started,
+                "away_for": None if each.away_for is None else round(each.away_for, 3),
+            }
+            for each in report.members
+        ],
     }
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import TypeVar
 
-from ..core.model import SourceReport
+from ..core.model import ClusterReport, SourceReport
 from .publication import Publication
-from .series import Connections, Counter, Delays, Fleet, Gauge, LabelledDelays, Series, Sources
+from .series import Cluster, Connections, Counter, Delays, Fleet, Gauge, LabelledDelays, Series, Sources
 
 S = TypeVar("S", bound=Series)
 # vortexd promises 50 ms for 1,000 clients.
@@ -95,6 +95,10 @@ class Metrics:
     def watch_fleet(self, totals: Callable[[], Mapping[tuple[str, str], int]]) -> None:
         """Collect the instances by application and state at each scrape. The settings and the code name both labels."""
         self._shown(Fleet(totals))
+
+    def watch_cluster(self, report: Callable[[], ClusterReport]) -> None:
+        """Collect the state of the cluster at each scrape. Without a cluster there are no such metrics."""
+        self._shown(Cluster(report))
 
     def watch_tasks(self, count: Callable[[], int]) -> None:
         """Collect the number of tasks at each scrape."""

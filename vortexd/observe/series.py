@@ -5,11 +5,12 @@ without prometheus_client, which is imported for the first scrape.
 """
 
 from bisect import bisect_left
+from collections import Counter as Counts
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Protocol
 
-from ..core.model import SourceReport
+from ..core.model import ClusterReport, SourceReport
 
 
 class Family:
@@ -219,3 +220,24 @@ class Fleet:
         for (application, state), number in self._totals().items():
             instances.add(number, app=application, state=state)
         yield instances
+
+
+class Cluster:
+    """The state of the store and of the nodes, as this process sees them, and the number of hints; read at each scrape."""
+
+    def __init__(self, report: Callable[[], ClusterReport]) -> None:
+        self._report = report
+
+    def collect(self) -> Iterator[Family]:
+        """See `Series`."""
+        report = self._report()
+        store = Family("vortexd_cluster_store_up", "Whether this node can use the cluster's store", "gauge")
+        store.add(float(report.is_up))
+        members = Family("vortexd_cluster_members", "Nodes of the cluster, as this node sees them", "gauge")
+        states = Counts(each.state for each in report.members)
+        for state in ("serving", "draining", "away"):
+            members.add(states[state], state=state)
+        hints = Family("vortexd_cluster_hints", "Hints that this node has announced and heard", "counter")
+        hints.add(report.announced, "_total", direction="announced")
+        hints.add(report.heard, "_total", direction="heard")
+        yield from (store, members, hints)
