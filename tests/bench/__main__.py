@@ -3,6 +3,7 @@
 import argparse
 
 from . import (
+    cluster,
     cost,
     fanout,
     git,
@@ -26,6 +27,7 @@ from . import (
 )
 
 BENCHMARKS = {
+    "cluster": cluster,
     "cost": cost,
     "fanout": fanout,
     "git": git,
