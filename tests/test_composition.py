@@ -20,8 +20,10 @@ from vortexd.core.errors import RemoteError, UnknownLabel
 from vortexd.core.model import Files, Key, Origin, Tree
 from vortexd.core.patterns import parse_pattern
 from vortexd.encryption.files import Encryption
-from vortexd.fleet import Fleet
+from vortexd.fleet import Fleet, Instance
+from vortexd.http.cluster import ClusterFleet, ClusterMembers
 from vortexd.http.console import Console
+from vortexd.http.fleet import FleetPages
 from vortexd.http.monitor import Monitor
 from vortexd.http.status import Status
 from vortexd.net.inherited import Inherited
@@ -235,6 +237,39 @@ async def test_without_a_cluster_there_is_no_node_and_no_metric_of_one(opened: O
 
     assert made.cluster is None
     assert b"vortexd_cluster" not in made.metrics.render()
+    assert made.routes.endpoints
+    assert not [each for each in made.routes.endpoints if "cluster" in each.route]
+    [pages] = [each for each in made.routes.endpoints if isinstance(each, FleetPages)]
+    assert pages._nodes is None
+
+
+async def test_a_node_of_a_cluster_counts_its_fleet_and_answers_for_it(opened: Opened) -> None:
+    made = built(Settings(cluster=CLUSTER))
+    node = made.cluster
+    assert node is not None
+    [pages] = [each for each in made.routes.endpoints if isinstance(each, FleetPages)]
+    [questions] = [each for each in made.routes.endpoints if isinstance(each, ClusterFleet)]
+    [members] = [each for each in made.routes.endpoints if isinstance(each, ClusterMembers)]
+    neighbours: list[object] = [pages._nodes, questions._node, members._node]
+    assert [node] * 3 == neighbours
+    assert cast(object, questions._fleet) is pages
+
+    made.stages.fleet.join(Instance(Key("a", "b", "c"), "id", name="host"), 1.0)
+    assert node._summary is not None
+    assert [1] == [each.connected for each in await node._summary._counts()]
+
+
+async def test_each_worker_of_a_node_tells_the_first_its_counts(opened: Opened) -> None:
+    peers = Peers()
+    peers.number = 1
+    process = Process(Inherited(), Notifier({}, os.getpid()), peers)
+    settings = Settings(cluster=CLUSTER)
+    made = build(settings, load_named_files(settings, [], {}), lambda: settings, process)
+    made.stages.fleet.join(Instance(Key("a", "b", "c"), "id", name="host"), 1.0)
+
+    assert made.cluster is not None
+    assert made.cluster._summary is None
+    assert '"connected":1' in peers._handlers["fleet counts"]("{}")
 
 
 async def test_a_node_of_a_cluster_hears_of_webhooks_and_of_new_states_and_is_shown(opened: Opened) -> None:

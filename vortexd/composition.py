@@ -8,7 +8,7 @@ runs them.
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from .http.connections import Connections
 from .http.console import console
 from .http.difference import Difference
 from .http.encryption import encryption_endpoints
+from .http.endpoint import Endpoint
 from .http.explain import Explain
 from .http.fleet import FleetPages
 from .http.key_list import KeyList
@@ -154,7 +155,7 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
     listener = Listener(settings.server, process.inherited, tls)
     websockets = _websockets(settings, stages, metrics, gate, listener)
     metrics.watch_tasks(lambda: trio.lowlevel.current_statistics().tasks_living)
-    cluster = _cluster(settings, stages.sources, metrics, process.peers)
+    cluster = _cluster(settings, stages, metrics, process.peers)
     monitor = Monitor(
         stages.sources,
         settings.monitor,
@@ -195,18 +196,28 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
     return Parts(in_force, process, gate, metrics, stages, listener, websockets, bridge, routes, reload, cluster)
 
 
-def _cluster(settings: Settings, sources: Sources, metrics: Metrics, peers: Peers) -> "Node | None":
-    """Make this node of the cluster, if there is one. All workers watch, and the first one keeps the node's record."""
+def _cluster(settings: Settings, stages: Stages, metrics: Metrics, peers: Peers) -> "Node | None":
+    """Make this node of the cluster, if there is one. All workers watch, and the first one keeps the node's entries."""
     if not settings.cluster.name:
         return None
     # A daemon without a cluster doesn't load this package.
     from .cluster.node import Node
+    from .http.fleet_counts import FleetCounts
 
     name = node_name(settings.cluster, socket.gethostname())
-    node = Node(settings.cluster, name, __version__, sources, is_member=peers.number == 0)
+    counts = FleetCounts(stages.fleet, time.time, peers)
+    sources, is_member = stages.sources, peers.number == 0
+    node = Node(settings.cluster, name, __version__, sources, is_member=is_member, counts=counts.collect)
     sources.report_news(node.announce_news)
     metrics.watch_cluster(node.report)
     return node
+
+
+def _cluster_endpoints(cluster: "Node", fleet: FleetPages) -> Iterable[Endpoint]:
+    """Make the endpoints that only a node of a cluster has."""
+    from .http.cluster import ClusterFleet, ClusterMembers
+
+    return ClusterFleet(cluster, fleet), ClusterMembers(cluster)
 
 
 def _websockets(
@@ -274,6 +285,7 @@ def _routes(
     peers: Peers,
     cluster: "Node | None",
 ) -> Routes:
+    fleet = FleetPages(stages.fleet, stages.reader, time.time, peers, cluster)
     return standard_routes(
         stages.reader,
         metrics,
@@ -284,7 +296,8 @@ def _routes(
             Connections(websockets.connected, peers),
             Explain(stages.reader),
             Difference(stages.reader, timestamp()),
-            FleetPages(stages.fleet, stages.reader, time.time, peers),
+            fleet,
+            *(_cluster_endpoints(cluster, fleet) if cluster is not None else ()),
             KeyList(stages.reader),
             *encryption_endpoints(keyring),
             console(is_served=in_force.settings.console.enabled),

@@ -34,7 +34,7 @@ class EtcdServers:
         self._directory = directory
         self._tls = tls
         self._options = tuple(options)
-        ports = _free_ports(2 * count)
+        ports = free_ports(2 * count)
         self._clients, self._peers = ports[:count], ports[count:]
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * count
 
@@ -42,6 +42,11 @@ class EtcdServers:
     def endpoints(self) -> list[str]:
         """The address of each member."""
         return [f"https://localhost:{port}" if self._tls else f"http://127.0.0.1:{port}" for port in self._clients]
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes of the members that run."""
+        return [each.pid for each in self._processes if each is not None]
 
     def __enter__(self) -> "EtcdServers":
         try:
@@ -130,7 +135,7 @@ class EtcdServers:
             self.kill(number)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports that no process listens on now."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]

@@ -27,6 +27,12 @@ def test_an_address_has_a_scheme_a_host_and_a_port(text: str, endpoint: Endpoint
     assert Endpoint.parse(str(endpoint)) == endpoint
 
 
+def test_an_address_without_a_port_has_the_one_that_the_caller_names() -> None:
+    assert [Endpoint("one", 80, False), Endpoint("one", 7, False)] == [
+        Endpoint.parse(text, 80) for text in ("http://one", "http://one:7")
+    ]
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -21,7 +21,13 @@ from vortexd.cluster.etcd.engine import EtcdEngine
 from vortexd.cluster.keys import Keys
 from vortexd.cluster.membership import LEASE
 from vortexd.cluster.node import Node, Surroundings
-from vortexd.core.model import ClusterMember, ClusterReport
+from vortexd.cluster.questions import Questions
+from vortexd.cluster.records import Member
+from vortexd.cluster.summary_writer import Counts
+from vortexd.cluster.warnings import RecordWarnings
+from vortexd.core.errors import RemoteError
+from vortexd.core.model import ClusterMember, ClusterReport, Key
+from vortexd.fleet import KeyState, NodeView, Question
 from vortexd.settings.cluster import ClusterSettings
 
 KEYS = Keys("c")
@@ -74,6 +80,7 @@ class Stage:
     store: MemoryStore = attrs.field(factory=MemoryStore)
     name: str = "a"
     is_member: bool = True
+    counts: Counts | None = None
     settings: ClusterSettings = SETTINGS
     uniform: Callable[[float, float], float] = lambda low, high: high
     sources: FakeSources = attrs.field(factory=FakeSources)
@@ -88,7 +95,15 @@ class Stage:
 
     def __attrs_post_init__(self) -> None:
         around = Surroundings(self.open, lambda low, high: self.uniform(low, high), lambda: 1e9, trio.current_time)
-        self.node = Node(self.settings, self.name, "1.0", self.sources, is_member=self.is_member, surroundings=around)
+        self.node = Node(
+            self.settings,
+            self.name,
+            "1.0",
+            self.sources,
+            is_member=self.is_member,
+            counts=self.counts,
+            surroundings=around,
+        )
 
     async def open(self, settings: ClusterSettings) -> TestEngine:
         self.opened.append(settings)
@@ -423,3 +438,134 @@ async def test_a_file_system_that_hangs_is_a_failure_of_the_store(monkeypatch: p
             await Surroundings().open(SETTINGS)
     finally:
         is_over.set()
+
+
+# The fleet.
+
+ORDERS = Key("orders", "prod", "main")
+
+
+async def one_instance() -> list[KeyState]:
+    return [KeyState(ORDERS, "v1", 0.0, 1, 1, 0, 0, 0)]
+
+
+async def test_each_node_knows_the_counts_of_the_others_and_has_the_secret(autojump_clock: MockClock) -> None:
+    store = MemoryStore()
+    settings = attrs.evolve(SETTINGS, advertise="")
+    one = Stage(store, counts=one_instance, settings=settings)
+    two = Stage(store, "b", counts=one_instance, settings=settings)
+    worker = Stage(store, "b", is_member=False, counts=one_instance, settings=settings)
+    async with one.running(), two.running(), worker.running():
+        await trio.sleep(4)
+        assert {ORDERS} == set(one.node.keys()) == set(two.node.keys())
+        found = await one.node.pages(Question((ORDERS,)))
+        assert [("a", True), ("b", True)] == [(each.name, each.is_whole) for each in found.nodes]
+        assert [1] == [each.connected for page in found.pages for each in page.keys]
+        assert (1, 1, 0) == tuple(each.node.report().summaries for each in (one, two, worker))
+        # The secret is the same everywhere.
+        secret = store.entries[KEYS.secret].value
+        asks = Questions(KEYS, "x", lambda: settings, RecordWarnings())
+        mac = asks._mac(secret, "b", "/p", b"body")
+        for each in (two, worker):
+            each.node.check(f"node=a, mac={mac}", "/p", b"body")
+        with pytest.raises(RemoteError):
+            one.node.check(f"node=a, mac={mac}", "/p", b"body")
+        assert {"answered": 0, "failed": 0, "refused": 1} == one.node.report().questions
+
+
+async def test_a_node_that_was_killed_has_its_last_counts(autojump_clock: MockClock) -> None:
+    store = MemoryStore()
+    async with Stage(store, counts=one_instance).running() as one:
+        async with Stage(store, "b", counts=one_instance).running():
+            await trio.sleep(4)
+            store.set_away(True)
+        store.set_away(False)
+        await trio.sleep(2 * LEASE)
+        found = await one.node.pages(Question((ORDERS,)))
+        [view] = [each for each in found.nodes if each.name == "b"]
+        assert view == NodeView("b", "away", "last", view.as_of, "it is away", is_whole=False)
+        assert [1] == [each.away for page in found.pages for each in page.keys]
+        await one.node.forget("b")
+        await trio.sleep(0.1)
+        assert {"a": "serving"} == one.states()
+        assert set() == set(one.node.keys())
+
+
+@pytest.mark.parametrize("seconds", range(20, 31))
+async def test_the_summary_is_written_as_soon_as_the_store_is_back(seconds: int, autojump_clock: MockClock) -> None:
+    async def growing() -> list[KeyState]:
+        return [KeyState(ORDERS, "v1", 0.0, int(trio.current_time()), 0, 0, 0, 0)]
+
+    async with Stage(counts=growing).running() as one:
+        await trio.sleep(3)
+        one.store.set_away(True)
+        await trio.sleep(seconds)
+        one.store.set_away(False)
+        with trio.fail_after(11):
+            while not one.node.report().is_up:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        watched = one.watches[-1][0]
+        assert trio.current_time() - watched < 2.5
+
+
+def dead(store: MemoryStore, name: str = "b") -> None:
+    record = Member(name, "", "2030", "1.0", "serving").encoded()
+    store.change([Put(KEYS.member(name), record), Put(KEYS.hint(name), b"{}")])
+
+
+async def test_a_node_that_is_away_is_forgotten_with_its_hint_and_logged(autojump_clock: MockClock) -> None:
+    stage = Stage()
+    dead(stage.store)
+    async with stage.running() as one:
+        await trio.sleep(3)
+        with capture_logs() as logs:
+            await one.node.forget("b")
+        assert KEYS.member("b") not in one.store.entries
+        assert KEYS.hint("b") not in one.store.entries
+    assert [("cluster member forgotten", "b", "a request asked for it", "warning")] == [
+        (each["event"], each["node"], each["reason"], each["log_level"]) for each in logs
+    ]
+
+
+@pytest.mark.parametrize(("name", "status"), [("x", 404), ("", 404), ("a", 409)])
+async def test_only_a_node_that_is_away_is_forgotten(name: str, status: int, autojump_clock: MockClock) -> None:
+    async with Stage().running() as one:
+        await trio.sleep(3)
+        with pytest.raises(RemoteError) as refused:
+            await one.node.forget(name)
+    assert status == refused.value.status
+    assert KEYS.member("a") in one.store.entries
+
+
+@pytest.mark.parametrize("writes", [Put(KEYS.alive("b"), b"p"), Put(KEYS.member("b"), b"{}")])
+async def test_a_node_that_has_just_come_back_is_not_forgotten(writes: Put, autojump_clock: MockClock) -> None:
+    stage = Stage()
+    dead(stage.store)
+    async with stage.running() as one:
+        await trio.sleep(3)
+        # The watch hasn't brought it yet.
+        one.store.change([writes])
+        with pytest.raises(RemoteError, match="just come back") as refused:
+            await one.node.forget("b")
+    assert 409 == refused.value.status
+    assert KEYS.member("b") in one.store.entries
+
+
+async def test_without_the_store_no_node_is_forgotten(autojump_clock: MockClock) -> None:
+    stage = Stage()
+    dead(stage.store)
+    async with stage.running() as one:
+        await trio.sleep(3)
+        one.store.set_away(True)
+        with capture_logs() as logs, pytest.raises(RemoteError) as refused:
+            await one.node.forget("b")
+        assert ("cluster member not forgotten", "b") == (logs[0]["event"], logs[0]["node"])
+        assert 503 == refused.value.status
+    with pytest.raises(RemoteError, match="can't be used now") as refused:
+        await one.node.forget("b")
+    assert 503 == refused.value.status
+
+
+async def test_before_the_first_reading_no_count_is_whole(autojump_clock: MockClock) -> None:
+    [view] = (await Stage().node.pages(Question(()))).nodes
+    assert ("a", False) == (view.name, view.is_whole)

@@ -352,3 +352,41 @@ def test_new_settings_count_for_the_instances_that_join_later(fleets: Fleets) ->
 
     assert {"one": "silent"} == fleets.states()
     assert 1 == fleets.state().unlisted
+
+
+# The counts for other nodes.
+
+
+def test_the_counts_of_some_keys_are_those_of_their_pages_without_instances() -> None:
+    fleets = Fleets()
+    fleets.say(fleets.join("a"), "v1")
+    fleets.join("b")
+
+    assert [attrs.evolve(fleets.state(), instances=())] == fleets.fleet.counts([OTHER_KEY, KEY])
+
+
+def test_everything_that_may_change_a_count_counts_as_a_change() -> None:
+    fleets = Fleets(forget_after=10)
+    seen = [fleets.fleet.changes]
+
+    def note() -> None:
+        seen.append(fleets.fleet.changes)
+
+    instance = fleets.join("a")
+    note()
+    fleets.say(instance, "v1")
+    note()
+    fleets.change("v2")
+    note()
+    fleets.say(instance, "b1", key=OTHER_KEY)
+    note()
+    fleets.fleet.drop(instance, OTHER_KEY)
+    note()
+    fleets.fleet.leave(instance, fleets.now)
+    note()
+    fleets.fleet.forget(fleets.now)
+    assert seen[-1] == fleets.fleet.changes
+    fleets.fleet.forget(fleets.now + 11)
+    note()
+
+    assert seen == sorted(set(seen))

@@ -15,7 +15,7 @@ from vortexd.auth.principal import Kind, Principal
 from vortexd.core.errors import RemoteError
 from vortexd.core.model import Key
 from vortexd.core.patterns import parse_pattern
-from vortexd.fleet import Fleet, Instance, Question, make_ack
+from vortexd.fleet import LAST, Fleet, Instance, KeyState, NodePages, NodeView, Page, Question, make_ack
 from vortexd.http.endpoint import Request, Response
 from vortexd.http.fleet import FleetPages, parse_wanted
 from vortexd.http.query import parse_query
@@ -262,3 +262,156 @@ async def test_nothing_of_a_key_that_may_not_be_read_is_asked_of_other_workers()
 
     assert ["orders"] == [key["app"] for key in said["keys"]]
     assert (ORDERS,) == Question.from_json(spy.asked).keys
+
+
+# Several nodes.
+
+
+class FakeNodes:
+    """Other nodes whose fleets a test sets."""
+
+    def __init__(self, *fleets: Fleet, views: tuple[NodeView, ...] = (), pages: tuple[Page, ...] = ()) -> None:
+        self.fleets = fleets
+        self.views = views
+        self.more = pages
+        self.asked: list[Question] = []
+
+    def keys(self) -> set[Key]:
+        listed = {state.key for page in self.more for state in page.keys}
+        return listed.union(*(each.keys() for each in self.fleets))
+
+    async def pages(self, question: Question) -> NodePages:
+        self.asked.append(question)
+        return NodePages(self.views, (*(each.page(question, NOW) for each in self.fleets), *self.more))
+
+
+async def clustered(of: Fleet, nodes: FakeNodes, query: str = "", *grants: tuple[str, str]) -> dict[str, Any]:
+    who = admission(*grants)
+    pages = FleetPages(of, Labels(), lambda: NOW, None, nodes)
+    answer = await pages.answer(Request("GET", "/api/v1/fleet", query, headers_of({}), b"", who, lambda: who))
+    said: dict[str, Any] = orjson.loads(answer.body)
+    return said
+
+
+SERVING = NodeView("a", "serving"), NodeView("b", "serving")
+AWAY = NodeView("c", "away", LAST, NOW, "it is away", is_whole=False)
+
+
+async def test_without_a_cluster_no_node_is_shown() -> None:
+    said = await shown(fleet(ORDERS))
+    assert ["keys", "next"] == list(said)
+    assert "away" not in said["keys"][0]["counts"]
+
+
+async def test_several_nodes_answer_as_one() -> None:
+    said = await clustered(fleet(ORDERS), FakeNodes(fleet(BILLING, ORDERS), views=SERVING))
+
+    assert ["billing", "orders"] == [each["app"] for each in said["keys"]]
+    assert (2, 2, 0, 100.0) == (
+        *(said["keys"][1]["counts"][name] for name in ("connected", "applied", "away")),
+        said["keys"][1]["percent"],
+    )
+    assert ["host:0", "host:1"] == [each["name"] for each in said["keys"][1]["instances"]]
+    assert 0 == said["nodes_silent"]
+    assert {
+        "name": "a",
+        "state": "serving",
+        "silent": False,
+        "counts": "current",
+        "as_of": None,
+        "reason": None,
+    } == said["nodes"][0]
+    assert "workers_silent" not in said
+
+
+async def test_while_a_node_is_silent_no_key_is_at_100_percent() -> None:
+    said = await clustered(fleet(ORDERS), FakeNodes(views=(*SERVING, AWAY)))
+
+    assert (99.99, 1) == (said["keys"][0]["percent"], said["nodes_silent"])
+    assert {
+        "name": "c",
+        "state": "away",
+        "silent": True,
+        "counts": "last",
+        "as_of": "2030-03-17T17:46:40.000Z",
+        "reason": "it is away",
+    } == said["nodes"][2]
+
+
+async def test_instances_that_are_away_are_counted_and_lower_the_percentage() -> None:
+    away = Page((KeyState(ORDERS, None, 0.0, 0, 0, 0, 0, 0, away=3),))
+    said = await clustered(fleet(ORDERS), FakeNodes(views=(AWAY,), pages=(away,)))
+
+    assert (1, 3, 25.0) == (
+        said["keys"][0]["counts"]["connected"],
+        said["keys"][0]["counts"]["away"],
+        said["keys"][0]["percent"],
+    )
+
+
+async def test_the_keys_of_other_nodes_need_the_same_rights() -> None:
+    nodes = FakeNodes(fleet(BILLING, ORDERS), views=SERVING)
+    said = await clustered(fleet(), nodes, "", ("read", "orders:*"))
+
+    assert ["orders"] == [each["app"] for each in said["keys"]]
+    assert [(ORDERS,)] == [each.keys for each in nodes.asked]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7])
+async def test_the_pages_of_several_nodes_list_everything_once(limit: int) -> None:
+    names = [Key(f"app-{number}", "prod", "main") for number in range(5)]
+    of, nodes = fleet(*names, *names), FakeNodes(fleet(*names[1:3]), fleet(*names[3:], *names), views=SERVING)
+    found: list[tuple[str, str, str]] = []
+    after = ""
+    for _ in range(100):
+        said = await clustered(of, nodes, f"limit={limit}{after}")
+        found += [(key["app"], each["name"], each["connection"]) for key in said["keys"] for each in key["instances"]]
+        if said["next"] is None:
+            break
+        after = f"&after={said['next']}"
+    whole = await clustered(of, nodes, "limit=1000")
+
+    assert found == [
+        (key["app"], each["name"], each["connection"]) for key in whole["keys"] for each in key["instances"]
+    ]
+    # No question has more keys than a page can show, and one more.
+    assert all(len(each.keys) <= min(limit + 2, 5) for each in nodes.asked[:-1])
+
+
+async def test_a_page_is_not_the_last_if_keys_that_have_gone_took_its_room() -> None:
+    names = [Key(f"app-{number}", "prod", "main") for number in range(6)]
+
+    class Gone(FakeNodes):
+        def keys(self) -> set[Key]:
+            return set(names)
+
+    of, nodes = fleet(names[0], names[5]), Gone(views=SERVING)
+    first = await clustered(of, nodes, "limit=2")
+    assert (names[:4], ["app-0"]) == (list(nodes.asked[0].keys), [each["app"] for each in first["keys"]])
+    second = await clustered(of, nodes, f"limit=2&after={first['next']}")
+    assert (["app-5"], None) == ([each["app"] for each in second["keys"]], second["next"])
+
+
+async def test_a_page_whose_last_key_is_listed_goes_on_behind_its_last_instance() -> None:
+    names = [Key(f"app-{number}", "prod", "main") for number in range(6)]
+
+    class Gone(FakeNodes):
+        def keys(self) -> set[Key]:
+            return set(names)
+
+    of, nodes = fleet(names[3]), Gone(views=SERVING)
+    first = await clustered(of, nodes, "limit=2")
+    assert ["host:0"] == [each["name"] for key in first["keys"] for each in key["instances"]]
+    second = await clustered(of, nodes, f"limit=2&after={first['next']}")
+    assert ([], None) == ([each for key in second["keys"] for each in key["instances"]], second["next"])
+
+
+async def test_a_worker_that_is_silent_is_counted_beside_the_nodes() -> None:
+    who = admission()
+    pages = FleetPages(fleet(ORDERS), Labels(), lambda: NOW, TwoWorkers(fleet(ORDERS)), FakeNodes(views=SERVING))
+    answer = await pages.answer(Request("GET", "/api/v1/fleet", "", headers_of({}), b"", who, lambda: who))
+    said = orjson.loads(answer.body)
+
+    assert (1, 0) == (said["workers_silent"], said["nodes_silent"])
+    page, silent = await pages.here(Question((ORDERS,)))
+    assert (2, 1) == (page.keys[0].connected, silent)

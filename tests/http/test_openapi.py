@@ -63,7 +63,7 @@ def test_each_form_of_configuration_is_described(form: Form) -> None:
 def described() -> set[tuple[str, str]]:
     """The methods and paths of vortexd-api(7)."""
     found = set()
-    for method, line in re.findall(r"^\.It Li (GET|POST) (.*)$", PAGE, re.MULTILINE):
+    for method, line in re.findall(r"^\.It Li (GET|POST|DELETE) (.*)$", PAGE, re.MULTILINE):
         target, *suffixes = line.partition("?")[0].split(" , ")
         targets = [target, *(target.rpartition(".")[0] + suffix for suffix in suffixes)]
         for each in targets:

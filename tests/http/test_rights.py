@@ -14,9 +14,11 @@ from tests.http.test_openapi import PATHS
 from tests.wiring import Wired
 from vortexd.auth import Authority, Right, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
+from vortexd.core.errors import RemoteError
 from vortexd.core.model import Files, Tree
 from vortexd.encryption.files import Keyring
-from vortexd.fleet import Fleet
+from vortexd.fleet import Fleet, Question
+from vortexd.http.cluster import ClusterFleet, ClusterMembers
 from vortexd.http.connections import Connections
 from vortexd.http.console import console
 from vortexd.http.difference import Difference
@@ -50,7 +52,11 @@ CONTENTS = {
 } | dict.fromkeys(("shop/x.txt", "cart/x.txt"), SECRET)
 
 PUBLIC = {"/health", "/ready", "/openapi.json", "/console/", "/console/{file}"}
-ADMIN = {"/api/v1/connections", "/status", "/metrics", "/decrypt", "/decrypt/{application}/{profiles}", "/monitor"}
+ADMIN = {"/api/v1/connections", "/status", "/metrics", "/decrypt", "/decrypt/{application}/{profiles}", "/monitor"} | {
+    "/api/v1/cluster/members/{node}"
+}
+# For other nodes of the cluster, which sign their questions. No token is enough.
+NODES = {"/api/v1/cluster/fleet"}
 ANYBODY = {
     "/encrypt/status",
     "/encrypt",
@@ -62,7 +68,7 @@ ANYBODY = {
     "/api/v1/keys",
     "/api/v1/whoami",
 }
-KEYED = sorted(PATHS.keys() - PUBLIC - ADMIN - ANYBODY)
+KEYED = sorted(PATHS.keys() - PUBLIC - ADMIN - ANYBODY - NODES)
 # What the reader may have, and what is next to it.
 ALLOWED = ("shop", "dev", "main")
 FORBIDDEN = (
@@ -87,6 +93,17 @@ class Sources:
         raise AssertionError("no source was notified")
 
 
+class Cluster:
+    """Takes a question with the MAC "right"."""
+
+    def check(self, header: str | None, path: str, body: bytes) -> None:
+        if header != "right":
+            raise RemoteError("only nodes of this cluster may ask this", 403)
+
+    async def forget(self, node: str) -> None:
+        pass
+
+
 @asynccontextmanager
 async def everything() -> AsyncIterator[Serving]:
     """All that a daemon serves, from files, for who has the right token."""
@@ -98,7 +115,9 @@ async def everything() -> AsyncIterator[Serving]:
         Connections(lambda: ()),
         Explain(pipeline.reader),
         Difference(pipeline.reader, "2026-01-01T00:00:00Z"),
-        FleetPages(Fleet(FleetSettings(), pipeline.key_usage.version_of), pipeline.reader, lambda: 0.0),
+        (pages := FleetPages(Fleet(FleetSettings(), pipeline.key_usage.version_of), pipeline.reader, lambda: 0.0)),
+        ClusterFleet(Cluster(), pages),
+        ClusterMembers(Cluster()),
         KeyList(pipeline.reader),
         *encryption_endpoints(Keyring()),
         console(),
@@ -110,13 +129,13 @@ async def everything() -> AsyncIterator[Serving]:
 
 def target(path: str, application: str, profiles: str, label: str) -> str:
     names = {"application": application, "profiles": profiles, "profile": profiles, "label": label}
-    names |= {"path": "x.txt", "file": "index.html"}
+    names |= {"path": "x.txt", "file": "index.html", "node": "node-b"}
     query = f"?from=label:{label}" if path.startswith("/api/v1/diff/") else ""
     return re.sub(r"\{(\w+)\}", lambda match: names[match[1]], path) + query
 
 
 def method(path: str) -> str:
-    return "POST" if "post" in PATHS[path] else "GET"
+    return next((verb.upper() for verb in ("post", "delete") if verb in PATHS[path]), "GET")
 
 
 async def ask(
@@ -130,9 +149,9 @@ async def ask(
 
 
 def test_each_route_is_in_one_of_the_tables() -> None:
-    assert PATHS.keys() == PUBLIC | ADMIN | ANYBODY | set(KEYED)
+    assert PATHS.keys() == PUBLIC | ADMIN | ANYBODY | NODES | set(KEYED)
     unlisted = [path for path in KEYED if "{application}" not in path]
-    assert [] == unlisted, "name these paths in PUBLIC, ADMIN or ANYBODY"
+    assert [] == unlisted, "name these paths in PUBLIC, ADMIN, ANYBODY or NODES"
 
 
 def test_the_tables_are_what_the_endpoints_declare() -> None:
@@ -140,7 +159,7 @@ def test_the_tables_are_what_the_endpoints_declare() -> None:
     declared = {path: each for each in ENDPOINTS for path in each.operations}
 
     assert PATHS.keys() == declared.keys()
-    assert {"/monitor"} | PUBLIC == {path for path, each in declared.items() if each.is_public}
+    assert {"/monitor"} | PUBLIC | NODES == {path for path, each in declared.items() if each.is_public}
     assert ADMIN - {"/monitor"} == {path for path, each in declared.items() if each.right is Right.ADMIN}
     assert {None, Right.ADMIN} == {each.right for each in ENDPOINTS}
 
@@ -182,6 +201,14 @@ async def test_H10_what_is_for_operators_is_for_nobody_else(path: str) -> None:
     admitted = answers.pop("admin")
     assert admitted not in (401, 403)
     assert answers == {name: 401 if name in NOBODY else 403 for name in answers}
+
+
+@pytest.mark.parametrize("path", sorted(NODES))
+async def test_what_is_for_other_nodes_takes_their_mac_whatever_the_token(path: str) -> None:
+    async with everything() as http:
+        assert {403} == {(await ask(http, name, path, ALLOWED)).status for name in ("", *TOKENS)}
+        question = Question(()).to_json().encode()
+        assert 200 == (await http.ask(path, "POST", question, Vortexd_Cluster="right")).status
 
 
 @pytest.mark.parametrize("path", sorted(ANYBODY))

@@ -301,7 +301,9 @@ def test_the_store_the_nodes_by_state_and_the_hints_are_read_at_each_scrape() ->
         return ClusterMember(node, state, "1.0", "", "2030")
 
     members = (member("a", "serving"), member("b", "serving"), member("c", "away"))
-    found = Cluster(lambda: ClusterReport("shop", "a", True, 1.0, None, members, "a", 3, 5))
+    found = Cluster(
+        lambda: ClusterReport("shop", "a", True, 1.0, None, members, "a", 3, 5, {"answered": 7, "refused": 2}, 4)
+    )
 
     assert [
         "vortexd_cluster_store_up 1.0",
@@ -310,6 +312,9 @@ def test_the_store_the_nodes_by_state_and_the_hints_are_read_at_each_scrape() ->
         'vortexd_cluster_members{state="away"} 1.0',
         'vortexd_cluster_hints_total{direction="announced"} 3.0',
         'vortexd_cluster_hints_total{direction="heard"} 5.0',
+        'vortexd_cluster_questions_total{outcome="answered"} 7.0',
+        'vortexd_cluster_questions_total{outcome="refused"} 2.0',
+        "vortexd_cluster_summaries_total 4.0",
     ] == scraped(found)
 
 

@@ -123,3 +123,9 @@ def test_a_node_without_a_name_is_called_like_its_machine(node: str, host: str, 
 
     assert name == found
     assert attrs.fields(ClusterSettings).node.metadata["rule"].accepts(found)
+
+
+@pytest.mark.parametrize(("advertise", "count"), [("https://a:1", 0), ("http://a:1", 2), ("", 2)])
+def test_certificates_also_have_an_effect_on_questions_between_nodes(advertise: str, count: int) -> None:
+    table = {"name": "c", "endpoints": ["http://e"], "advertise": advertise, "ca_file": "x", "certificate": "y"}
+    assert count == len(list(cluster_conflicts(table)))

@@ -157,7 +157,7 @@ def test_nodes_go_on_without_etcd_and_look_when_it_is_back(cluster: Cluster, ser
                 servers.wait_ready(number)
         until(lambda: size(b) == 2, 30)
         until(lambda: members(a) == members(b) == {"a": "serving", "b": "serving"}, 40)
-        until(lambda: get(a, "/status")["cluster"]["store"]["status"] == "UP", 30)
+        until(lambda: all(get(each, "/status")["cluster"]["store"]["status"] == "UP" for each in (a, b)), 30)
         for each in (a, b):
             assert len(events(each, "cluster store away")) == 1
             assert len(events(each, "cluster store back")) == 1

@@ -25,6 +25,10 @@ enabled = true
 key_file = "{directory}/key"
 [[source]]
 path = "{source}"
+# No etcd is there. A node has all endpoints nevertheless.
+[cluster]
+name = "described"
+endpoints = ["http://127.0.0.1:9"]
 """
 GUARDED = """
 [auth]

@@ -32,8 +32,11 @@ class Endpoint:
     is_secure: bool
 
     @classmethod
-    def parse(cls, text: str) -> "Endpoint":
+    def parse(cls, text: str, port: int = 2379) -> "Endpoint":
         """Parse http://host:port or https://host:port.
+
+        Args:
+            port: The port if the text names none.
 
         Raises:
             ValueError: It isn't such an address.
@@ -43,7 +46,7 @@ class Endpoint:
             raise ValueError
         if parts.path.strip("/") or parts.query or parts.fragment:
             raise ValueError
-        return cls(parts.hostname, parts.port or 2379, parts.scheme == "https")
+        return cls(parts.hostname, parts.port or port, parts.scheme == "https")
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

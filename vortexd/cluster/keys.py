@@ -8,7 +8,7 @@ import attrs
 
 from ..settings.cluster import is_node
 
-MEMBERS, ALIVE, HINTS = "members/", "alive/", "hints/"
+MEMBERS, ALIVE, HINTS, FLEET = "members/", "alive/", "hints/", "fleet/"
 
 
 @attrs.frozen
@@ -42,6 +42,23 @@ class Keys:
     def hint(self, node: str) -> str:
         """The newest hint of a node, without a lease."""
         return f"{self.prefix}{HINTS}{node}"
+
+    @property
+    def secret(self) -> str:
+        """The secret of the cluster, without a lease. It authenticates the questions between nodes."""
+        return f"{self.prefix}secret"
+
+    def summary(self, node: str, number: int) -> str:
+        """A part of a node's summary, under its lease."""
+        return f"{self.prefix}{FLEET}{node}/{number}"
+
+    def part_of(self, key: str) -> tuple[str, int] | None:
+        """Return the node and the number of a part of a summary, or None if an entry isn't such a part."""
+        node, slash, number = key.removeprefix(self.prefix + FLEET).partition("/")
+        if not key.startswith(self.prefix + FLEET) or not is_node(node) or not slash:
+            return None
+        is_number = number.isascii() and number.isdigit() and len(number) <= 3 and str(int(number)) == number
+        return (node, int(number)) if is_number else None
 
     def node_of(self, key: str, kind: str) -> str:
         """Return the node that an entry of a kind belongs to, or "" if it isn't such an entry.

@@ -16,17 +16,22 @@ import attrs
 import structlog
 import trio
 
-from ..core.model import ClusterReport
+from ..core.errors import RemoteError
+from ..core.model import ClusterReport, Key
 from ..core.text import rfc3339
+from ..fleet import NodePages, Question
 from ..settings.cluster import ClusterSettings
-from .engine import Compacted, CreatedAt, Engine, EngineError, Reading
+from .engine import Compacted, CreatedAt, Delete, Engine, EngineError, Reading, Unmodified
 from .etcd.access import open_etcd
+from .fleet import ClusterFleet
 from .hints import Hints, Looking
 from .keys import Keys
 from .membership import Membership
+from .questions import Questions
 from .records import SERVING, Member
 from .roster import Roster
 from .store_state import StoreState
+from .summary_writer import Counts, SummaryWriter
 from .warnings import RecordWarnings
 
 log = structlog.get_logger()
@@ -81,6 +86,7 @@ class Node:
         version: The version of vortexd.
         sources: The sources that look.
         is_member: Whether this process keeps the node's record. Only one worker of a node does.
+        counts: Returns the counts of all workers of this node. None if the node writes no summary.
     """
 
     def __init__(
@@ -91,6 +97,7 @@ class Node:
         sources: RemoteSources,
         *,
         is_member: bool,
+        counts: Counts | None = None,
         surroundings: Surroundings | None = None,
     ) -> None:
         around = surroundings or Surroundings()
@@ -110,6 +117,16 @@ class Node:
         self._membership = (
             Membership(self._keys, record, process, self._roster, self._state, settings.forget_after, around.uniform)
             if is_member
+            else None
+        )
+        self._engine: Engine | None = None
+        self._questions = Questions(self._keys, name, lambda: self._settings, self._warnings)
+        self._fleet = ClusterFleet(
+            self._keys, name, self._roster, self._state, self._questions, self._warnings, around.now
+        )
+        self._summary = (
+            SummaryWriter(self._keys, name, process, self._roster, self._state, self._questions, counts, around.uniform)
+            if is_member and counts is not None
             else None
         )
 
@@ -141,6 +158,49 @@ class Node:
         if has_files or (before.endpoints, before.user) != (settings.endpoints, settings.user):
             self._scope.cancel()
 
+    # The fleet.
+
+    def keys(self) -> Collection[Key]:
+        """Return the keys that other nodes have instances of; see `ClusterFleet`."""
+        return self._fleet.keys()
+
+    async def pages(self, question: Question) -> NodePages:
+        """Return a page of each other node; see `ClusterFleet`."""
+        return await self._fleet.pages(question)
+
+    def check(self, header: str | None, path: str, body: bytes) -> None:
+        """Check that a node of this cluster asks; see `Questions`."""
+        self._questions.check(header, path, body)
+
+    async def forget(self, node: str) -> None:
+        """Remove the record of a node that is away.
+
+        Raises:
+            RemoteError: There is no such node (404), it isn't away (409), or the store can't be used (503).
+        """
+        member = self._roster.entry(self._keys.member(node))
+        if member is None:
+            raise RemoteError("the cluster has no node of this name", 404)
+        if node not in self._roster.away:
+            raise RemoteError("this node isn't away; stop it, and it leaves the cluster by itself", 409)
+        if self._engine is None:
+            raise RemoteError("the cluster's store can't be used now", 503)
+        writes = [Delete(member.key), Delete(self._keys.hint(node))]
+        conditions = [Unmodified(self._keys.alive(node), 0), Unmodified(member.key, member.modified)]
+        try:
+            done = await self._engine.commit(writes, conditions)
+        except EngineError as error:
+            log.warning("cluster member not forgotten", node=node, reason=str(error))
+            raise RemoteError("the cluster's store can't be used now; the node may be forgotten or not", 503) from None
+        if not done.is_done:
+            raise RemoteError("this node has just come back", 409)
+        log.warning(
+            "cluster member forgotten",
+            node=node,
+            reason="a request asked for it",
+            consequence="nothing lists it any more, until it comes back",
+        )
+
     # For the daemon.
 
     @property
@@ -161,6 +221,8 @@ class Node:
             self._roster.leader,
             hints.announced,
             hints.heard,
+            dict(self._questions.counts),
+            self._summary.written if self._summary is not None else 0,
         )
 
     # The run.
@@ -187,8 +249,12 @@ class Node:
                 nursery.start_soon(self._hints.run, engine)
                 if self._membership is not None:
                     nursery.start_soon(self._membership.run, engine)
+                if self._summary is not None:
+                    nursery.start_soon(self._summary.run, engine)
+                self._engine = engine
                 await self._follow(engine)
         finally:
+            self._engine = None
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL), suppress(EngineError):
                 await engine.aclose()
 
@@ -203,6 +269,8 @@ class Node:
                 async with engine.watch(self._keys.prefix, reading.revision) as batches:
                     async for batch in batches:
                         self._roster.take(batch.events)
+                        self._questions.take(batch.events)
+                        self._fleet.take(batch.events)
                         self._hints.take(batch.events)
                         self._tell_membership()
             except Compacted as error:
@@ -215,9 +283,13 @@ class Node:
     def _read(self, reading: Reading) -> None:
         self._warnings.keep(frozenset(entry.key for entry in reading.entries))
         self._roster.read(reading.entries)
+        self._questions.read(reading.entries)
+        self._fleet.read(reading.entries)
         self._hints.read(reading.entries)
         self._state.worked(_PART, has_read=True)
         self._tell_membership()
+        if self._summary is not None:
+            self._summary.retry()
         # Between the last event and this reading, hints may have been missed.
         self._sources.fetch_now()
 

@@ -53,7 +53,7 @@ class Member:
         Raises:
             Unusable: See the class.
         """
-        table = _table(data, MEMBER_BYTES)
+        table = record_table(data, MEMBER_BYTES)
         member = cls(*(_text(table, field.name) for field in attrs.fields(cls)))
         if member.state not in (SERVING, DRAINING):
             raise Unusable("its state is unknown")
@@ -114,7 +114,7 @@ class Hint:
         Raises:
             Unusable: See the class.
         """
-        table = _table(data, HINT_BYTES)
+        table = record_table(data, HINT_BYTES)
         addresses, refs = _texts(table, "addresses"), _texts(table, "refs")
         if (addresses is None) != (refs is None):
             raise Unusable("it has addresses without refs, or refs without addresses")
@@ -157,7 +157,12 @@ def _is_encodable(text: str) -> bool:
 # Parsing.
 
 
-def _table(data: bytes, limit: int) -> Mapping[str, Any]:
+def record_table(data: bytes, limit: int) -> Mapping[str, Any]:
+    """Read the members of a record of at most `limit` bytes.
+
+    Raises:
+        Unusable: See the class.
+    """
     if len(data) > limit:
         raise Unusable(f"it is longer than {limit} bytes")
     try:

@@ -477,6 +477,8 @@ class ClusterReport:
         leader: The node that leads, or None if no node leads.
         announced: The number of hints that this process has written.
         heard: The number of hints of others that this process has acted on.
+        questions: The number of questions between nodes, by outcome: "answered", "failed" or "refused".
+        summaries: The number of summaries of this node's instances that this process has written.
     """
 
     name: str
@@ -488,3 +490,5 @@ class ClusterReport:
     leader: str | None
     announced: int = 0
     heard: int = 0
+    questions: Mapping[str, int] = attrs.field(factory=lambda: {"answered": 0, "failed": 0, "refused": 0})
+    summaries: int = 0

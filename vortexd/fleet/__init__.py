@@ -6,20 +6,29 @@ invariant: a report costs the same, however many instances send reports. The set
 """
 
 from .instances import OTHER, Fleet, Instance, make_ack
-from .pages import NOBODY, STATES, Ack, Cursor, KeyState, Page, Question, Seen, merge
+from .nodes import CURRENT, LAST, UNKNOWN, NodePages, NodeView, as_away, page_of
+from .pages import NOBODY, STATES, Ack, Cursor, KeyState, Page, Question, Seen, end_of, merge
 
 __all__ = [
+    "CURRENT",
+    "LAST",
     "NOBODY",
     "OTHER",
     "STATES",
+    "UNKNOWN",
     "Ack",
     "Cursor",
     "Fleet",
     "Instance",
     "KeyState",
+    "NodePages",
+    "NodeView",
     "Page",
     "Question",
     "Seen",
+    "as_away",
+    "end_of",
     "make_ack",
     "merge",
+    "page_of",
 ]

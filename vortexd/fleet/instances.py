@@ -8,7 +8,7 @@ import heapq
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from operator import attrgetter
 
 import attrs
@@ -139,6 +139,8 @@ class Fleet:
         self._listed = 0
         # The instances that have left, in the order in which they left.
         self._left: dict[tuple[Key, str], float] = {}
+        # Counts everything that may have changed a count.
+        self.changes = 0
 
     def replace(self, settings: FleetSettings) -> None:
         """Put other limits in force for later events."""
@@ -148,12 +150,14 @@ class Fleet:
 
     def join(self, instance: Instance, now: float) -> None:
         """Record that an instance has connected."""
+        self.changes += 1
         self.forget(now)
         if instance.name and not self._list(instance.key, instance, None):
             self._roll(instance.key).unlisted += 1
 
     def acknowledge(self, instance: Instance, key: Key, ack: Ack) -> None:
         """Record that an instance has acknowledged a key that it receives."""
+        self.changes += 1
         roll = self._rolls.get(key)
         if roll is not None and instance in roll.live:
             roll.put(instance, ack)
@@ -179,11 +183,13 @@ class Fleet:
 
     def changed(self, key: Key, now: float) -> None:
         """Record that a key has another version."""
+        self.changes += 1
         if (roll := self._rolls.get(key)) is not None:
             roll.changed = now
 
     def drop(self, instance: Instance, key: Key) -> None:
         """Record that an instance doesn't receive a key any more. The key isn't its main key."""
+        self.changes += 1
         if key in instance.others:
             instance.others = tuple(each for each in instance.others if each != key)
             self._take(instance, key)
@@ -191,6 +197,7 @@ class Fleet:
 
     def leave(self, instance: Instance, now: float) -> None:
         """Record that an instance has disconnected."""
+        self.changes += 1
         for key in (instance.key, *instance.others) if instance.name else ():
             roll = self._rolls[key]
             if instance not in roll.live:
@@ -213,9 +220,14 @@ class Fleet:
                 break
             del self._left[key, name]
             del self._rolls[key].gone[name]
+            self.changes += 1
             self._tidy(key)
 
     # Queries.
+
+    def counts(self, keys: Iterable[Key]) -> list[KeyState]:
+        """Return the counts of some keys, without instances. Keys without instances are left out."""
+        return [self._counts(key, self._rolls[key]) for key in keys if key in self._rolls]
 
     def keys(self) -> Collection[Key]:
         """Return the keys that have instances, or had instances."""

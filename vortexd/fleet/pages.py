@@ -68,6 +68,7 @@ class KeyState:
         gone: The number of instances that have left and aren't forgotten yet.
         unlisted: The number of connected instances that aren't listed, because there are too many. They count as silent.
         instances: The instances on this page.
+        away: The number of instances that were connected to nodes of the cluster that are away now.
     """
 
     key: Key
@@ -79,6 +80,7 @@ class KeyState:
     gone: int
     unlisted: int
     instances: tuple[Seen, ...] = ()
+    away: int = 0
 
     @property
     def silent(self) -> int:
@@ -87,8 +89,12 @@ class KeyState:
 
     @property
     def percent(self) -> float | None:
-        """The percentage of connected instances that have applied it. It isn't 100 before all have. None without instances."""
-        return self.applied * 10_000 // self.connected / 100 if self.connected else None
+        """The percentage of instances that have applied it. It isn't 100 before all have. None without instances.
+
+        Instances at nodes that are away count as instances that haven't applied it.
+        """
+        there = self.connected + self.away
+        return self.applied * 10_000 // there / 100 if there else None
 
 
 @attrs.frozen(slots=True)
@@ -195,6 +201,7 @@ def _one(states: list[KeyState]) -> KeyState:
             # An instance that left one worker may have connected to another.
             if each.state != "gone" or not shared[each.name]
         ),
+        sum(each.away for each in states),
     )
 
 

@@ -1,12 +1,13 @@
 """`/api/v1/fleet`: lists the instances that use a configuration, and the version that each has applied.
 
-Deployment pipelines and people use it. A response is a page that merges the answers of all workers. The endpoint shows a
-key to tokens that may read it, and to tokens with `admin`. Other tokens can't learn from a response that the key exists.
+Deployment pipelines and people use it. A response is a page that merges the answers of all workers, and of all nodes if
+there is a cluster. The endpoint shows a key to tokens that may read it, and to tokens with `admin`. Other tokens can't learn
+from a response that the key exists.
 """
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar, Protocol
 
 import attrs
@@ -16,8 +17,25 @@ from ..auth import Right
 from ..core.errors import RemoteError
 from ..core.model import Key
 from ..core.text import rfc3339
-from ..fleet import NOBODY, STATES, Ack, Cursor, Fleet, KeyState, Page, Question, Seen, merge
-from ..process.peers import Answers, Peers
+from ..fleet import (
+    CURRENT,
+    LAST,
+    NOBODY,
+    STATES,
+    UNKNOWN,
+    Ack,
+    Cursor,
+    Fleet,
+    KeyState,
+    NodePages,
+    NodeView,
+    Page,
+    Question,
+    Seen,
+    end_of,
+    merge,
+)
+from ..process.peers import Peers
 from .endpoint import JSON, Endpoint, Request, Response
 from .key_filter import (
     KEY_PARAMETERS,
@@ -36,6 +54,8 @@ from .schemas import COUNT, KEY, TEXT, TIME, VERSION, Operations, Schema, a_list
 from .spring.environment import V1
 
 _PARAMETERS = (*PARTS, "state", "limit", "after")
+# The largest percentage while a node is silent.
+_NEARLY_ALL = 99.99
 
 
 class Labels(Protocol):
@@ -43,6 +63,18 @@ class Labels(Protocol):
 
     @property
     def default_label(self) -> str | None: ...
+
+
+class Nodes(Protocol):
+    """The other nodes of a cluster."""
+
+    def keys(self) -> Collection[Key]:
+        """Return the keys that other nodes have instances of, or had."""
+        ...
+
+    async def pages(self, question: Question) -> NodePages:
+        """Return a page of each other node whose instances or counts are known."""
+        ...
 
 
 @attrs.frozen
@@ -93,7 +125,7 @@ _SCHEMAS: dict[str, Schema] = {
                 an_object(
                     **KEY,
                     version=nullable(VERSION),
-                    counts=an_object(**_COUNTS),
+                    counts=optional(an_object(**_COUNTS, away=COUNT), "away"),
                     percent=nullable({"type": "number", "minimum": 0, "maximum": 100}),
                     instances=a_list(
                         an_object(
@@ -116,8 +148,21 @@ _SCHEMAS: dict[str, Schema] = {
             ),
             next=nullable(TEXT),
             workers_silent=COUNT,
+            nodes=a_list(
+                an_object(
+                    name=TEXT,
+                    state={"enum": ["serving", "draining", "away"]},
+                    silent={"type": "boolean"},
+                    counts={"enum": [CURRENT, LAST, UNKNOWN]},
+                    as_of=nullable(TIME),
+                    reason=nullable(TEXT),
+                )
+            ),
+            nodes_silent=COUNT,
         ),
         "workers_silent",
+        "nodes",
+        "nodes_silent",
     ),
 }
 _FLEET_PARAMETERS = [
@@ -152,11 +197,19 @@ class FleetPages(Endpoint):
     operations: ClassVar = _OPERATIONS
     schemas: ClassVar = _SCHEMAS
 
-    def __init__(self, fleet: Fleet, labels: Labels, now: Callable[[], float], peers: Peers | None = None) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        labels: Labels,
+        now: Callable[[], float],
+        peers: Peers | None = None,
+        nodes: Nodes | None = None,
+    ) -> None:
         self._fleet = fleet
         self._labels = labels
         self._now = now
         self._peers = peers or Peers()
+        self._nodes = nodes
         self._peers.answer("fleet keys", lambda _: orjson.dumps(list(map(attrs.astuple, fleet.keys()))).decode())
         self._peers.answer("fleet", lambda text: fleet.page(Question.from_json(text), now()).to_json())
 
@@ -165,16 +218,44 @@ class FleetPages(Endpoint):
         wanted = parse_wanted(request.query)
         others = await self._peers.ask("fleet keys")
         keys = {*self._fleet.keys(), *(Key(*parts) for text in others.texts.values() for parts in _loaded(text))}
+        if self._nodes is not None:
+            keys |= {*self._nodes.keys()}
         visible = await visible_keys(request.owner, wanted.keys, keys, sees_all=Right.ADMIN)
         if not visible:
             refuse_one(request.owner, wanted.keys, self._labels.default_label, Right.ADMIN)
         question = Question(tuple(visible), wanted.state, wanted.limit, wanted.after)
-        page = self._fleet.page(question, self._now())
+        if self._nodes is None:
+            page, silent = await self.here(question)
+            members = _members(page)
+        else:
+            page, silent, found = await self._everywhere(question, self._nodes)
+            members = _members(page, found) | _nodes(found)
         if self._peers.are_there:
-            others = await self._peers.ask("fleet", question.to_json())
-            page = merge([page, *(Page.from_json(text) for text in others.texts.values() if text)], question)
-        body = orjson.dumps(_members(page, others if self._peers.are_there else None))
-        return validated(request, body, JSON, {})
+            members["workers_silent"] = silent
+        return validated(request, orjson.dumps(members), JSON, {})
+
+    async def here(self, question: Question) -> tuple[Page, int]:
+        """Return a page of this node's instances, and how many workers haven't answered."""
+        page = self._fleet.page(question, self._now())
+        if not self._peers.are_there:
+            return page, 0
+        others = await self._peers.ask("fleet", question.to_json())
+        return merge(
+            [page, *(Page.from_json(text) for text in others.texts.values() if text)], question
+        ), others.missing
+
+    async def _everywhere(self, question: Question, nodes: Nodes) -> tuple[Page, int, Sequence[NodeView]]:
+        """Return a page of all nodes' instances, how many workers of this node haven't answered, and the nodes."""
+        question, has_more = _shortened(question)
+        page, silent = await self.here(question)
+        others = await nodes.pages(question)
+        page = merge([page, *others.pages], question)
+        if page.next is None and has_more:
+            # Instances may have left since the keys were listed. Then the page isn't full, but isn't the last one either.
+            last = question.keys[-1]
+            is_listed = bool(page.keys) and page.keys[-1].key == last
+            page = attrs.evolve(page, next=end_of(page.keys) if is_listed else (last, "", ""))
+        return page, silent, others.nodes
 
 
 def _loaded(text: str) -> list[list[str]]:
@@ -182,26 +263,61 @@ def _loaded(text: str) -> list[list[str]]:
     return loaded
 
 
-def _members(page: Page, others: Answers | None) -> dict[str, Any]:
-    members: dict[str, Any] = {"keys": list(map(_key, page.keys)), "next": None}
+def _shortened(question: Question) -> tuple[Question, bool]:
+    """Return a question with only the keys that can be on the page, in order, and whether there are more keys."""
+    start = question.after[0] if question.after is not None else None
+    keys = sorted(each for each in question.keys if start is None or each >= start)
+    # The key of the cursor takes no room on the page. One more key shows that there is another page.
+    most = question.limit + 2
+    return attrs.evolve(question, keys=tuple(keys[:most])), len(keys) > most
+
+
+def _members(page: Page, nodes: Sequence[NodeView] | None = None) -> dict[str, Any]:
+    members: dict[str, Any] = {"keys": [_key(each, nodes) for each in page.keys], "next": None}
     if page.next is not None:
         key, name, connection = page.next
         text = orjson.dumps([*attrs.astuple(key), name, connection])
         members["next"] = base64.urlsafe_b64encode(text).decode()
-    if others is not None:
-        members["workers_silent"] = others.missing
     return members
 
 
-def _key(state: KeyState) -> dict[str, Any]:
-    counts = ("connected", "applied", "rejected", "silent", "gone", "unlisted")
+def _nodes(nodes: Sequence[NodeView]) -> dict[str, Any]:
+    """Return the members that only a cluster has."""
+    shown = [
+        {
+            "name": each.name,
+            "state": each.state,
+            "silent": not each.is_whole,
+            "counts": each.counts,
+            "as_of": rfc3339(each.as_of) if each.as_of is not None else None,
+            "reason": each.reason,
+        }
+        for each in nodes
+    ]
+    return {"nodes": shown, "nodes_silent": sum(not each.is_whole for each in nodes)}
+
+
+def _key(state: KeyState, nodes: Sequence[NodeView] | None) -> dict[str, Any]:
+    counts = (
+        "connected",
+        "applied",
+        "rejected",
+        "silent",
+        "gone",
+        "unlisted",
+        *(("away",) if nodes is not None else ()),
+    )
+    percent = state.percent
+    if percent == 100 and not all(each.is_whole for each in nodes or ()):
+        # While a node's instances aren't counted, nobody knows whether all have applied it.
+        percent = _NEARLY_ALL
     return {
         "app": state.key.application,
         "profile": state.key.profile,
         "label": state.key.label,
         "version": state.version,
         "counts": {name: getattr(state, name) for name in counts},
-        "percent": state.percent,
+        "percent": percent,
         "instances": list(map(_instance, state.instances)),
     }
 

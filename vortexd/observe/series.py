@@ -240,4 +240,17 @@ class Cluster:
         hints = Family("vortexd_cluster_hints", "Hints that this node has announced and heard", "counter")
         hints.add(report.announced, "_total", direction="announced")
         hints.add(report.heard, "_total", direction="heard")
-        yield from (store, members, hints)
+        questions = Family(
+            "vortexd_cluster_questions",
+            "Questions to other nodes that were answered or have failed, and questions that this node has refused",
+            "counter",
+        )
+        for outcome, count in report.questions.items():
+            questions.add(count, "_total", outcome=outcome)
+        summaries = Family(
+            "vortexd_cluster_summaries",
+            "Commits with counts of this node's instances to the cluster's store",
+            "counter",
+        )
+        summaries.add(report.summaries, "_total")
+        yield from (store, members, hints, questions, summaries)

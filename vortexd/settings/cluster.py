@@ -59,8 +59,9 @@ class ClusterSettings(EtcdAccess):
     advertise: str = setting(
         "",
         Rule("an address, as https://host:port, or empty", lambda value: value == "" or is_endpoint(value)),
-        doc='The address at which other nodes reach this one, `https://host:port`. vortexd shows it in `/status`. "" '
-        "means none.",
+        doc="The address at which other nodes reach this one, `https://host:port`. They ask it for this node's clients. "
+        '"" means that they only count them.',
+        more="vortexd shows it in `/status`.",
     )
     forget_after: float = seconds(
         600.0,

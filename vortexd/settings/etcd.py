@@ -78,7 +78,9 @@ def access_conflicts(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "password_file", "is missing; name the file with the user's password"
     if table.get("key") and not table.get("certificate"):
         yield "key", "has no effect without certificate"
-    if isinstance(endpoints, list) and not any(str(each).startswith("https:") for each in endpoints):
+    # Nodes of a cluster also check the certificates of each other. Usually all of them have addresses of one kind.
+    addresses = [*endpoints, table.get("advertise")] if isinstance(endpoints, list) else None
+    if addresses is not None and not any(str(each).startswith("https:") for each in addresses):
         for name in ("ca_file", "certificate"):
             if table.get(name):
                 yield name, "has no effect without an https:// address in endpoints"

@@ -22,7 +22,7 @@ def open_etcd(access: EtcdAccess, environ: Mapping[str, str] = os.environ) -> Et
         EngineError: A file of the certificates can't be used.
     """
     endpoints = list(map(Endpoint.parse, access.endpoints))
-    tls = _context(access, environ) if any(each.is_secure for each in endpoints) else None
+    tls = client_context(access, environ) if any(each.is_secure for each in endpoints) else None
     return EtcdEngine(Gateway(endpoints, tls, _login(access, environ)))
 
 
@@ -39,8 +39,12 @@ def _login(access: EtcdAccess, environ: Mapping[str, str]) -> Login | None:
     return Login(access.user, password)
 
 
-def _context(access: EtcdAccess, environ: Mapping[str, str]) -> ssl.SSLContext:
-    """Return the context for connections to https addresses."""
+def client_context(access: EtcdAccess, environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
+    """Return the context for connections to https addresses. Blocks on the file system.
+
+    Raises:
+        EngineError: A file of the certificates can't be used.
+    """
     try:
         context = ssl.create_default_context(cafile=expanded(access.ca_file, environ) if access.ca_file else None)
         if access.certificate:
