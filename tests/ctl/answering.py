@@ -35,7 +35,13 @@ def answering(*answers: Said, certificate: tuple[Path, Path] | None = None) -> I
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            made.asked.append(self.path)
+            self._answer(self.path)
+
+        def do_DELETE(self) -> None:
+            self._answer(f"DELETE {self.path}")
+
+        def _answer(self, asked: str) -> None:
+            made.asked.append(asked)
             made.headers.append({name.lower(): value for name, value in self.headers.items()})
             status, body, *more = made.next()
             data = body.encode() if isinstance(body, str) else json.dumps(body).encode()

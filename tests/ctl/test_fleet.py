@@ -122,3 +122,44 @@ def test_a_refusal_is_one_line_and_status_3(capsys: pytest.CaptureFixture[str]) 
 )
 def test_a_time_span_is_told_in_its_largest_unit(seconds: float, text: str) -> None:
     assert text == ago(seconds)
+
+
+# A cluster.
+
+
+def node(name: str, **members: object) -> dict[str, Any]:
+    return {
+        "name": name,
+        "state": "serving",
+        "silent": False,
+        "counts": "current",
+        "as_of": None,
+        "reason": None,
+    } | members
+
+
+AWAY = node("b", state="away", silent=True, counts="last", as_of="2030-01-01T00:00:00Z", reason="it is away")
+UNKNOWN = node("c", silent=True, counts="unknown", reason="no \x1b route")
+UNLISTED = node("d", reason="it advertises no address")
+
+
+def test_nodes_whose_instances_are_not_listed_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = [node("a"), AWAY, UNKNOWN, UNLISTED]
+    with answering(page(key(connected=3, applied=3, away=2), nodes=nodes, nodes_silent=2)) as server:
+        assert 0 == cli.main(["fleet", "--server", server.url])
+
+    assert [
+        "billing:prod:main  v2  3 of 3 applied (100 %), 2 away",
+        "node b: it is away; its counts are those of 2030-01-01T00:00:00Z",
+        "node c: no \\x1b route; its instances aren't counted",
+        "node d: it advertises no address",
+    ] == capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(("nodes", "complete"), [([node("a"), UNLISTED], True), ([node("a"), AWAY], False)])
+def test_json_has_the_nodes_and_is_complete_only_if_none_is_silent(
+    nodes: list[dict[str, Any]], complete: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering(page(nodes=nodes, nodes_silent=0)) as server:
+        cli.main(["fleet", "--json", "--server", server.url])
+    assert {"keys": [], "complete": complete, "nodes": nodes} == json.loads(capsys.readouterr().out)

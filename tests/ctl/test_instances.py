@@ -11,7 +11,7 @@ from vortexd.ctl.instances import Fleet, add_key_arguments, asked_for, read_flee
 from vortexd.ctl.server import Server
 
 from .answering import Said, answering
-from .test_fleet import instance, key, page
+from .test_fleet import AWAY, instance, key, node, page
 
 
 def read(*answers: Said, most: int = 100, **parameters: str) -> tuple[Fleet, list[str]]:
@@ -154,3 +154,21 @@ def test_a_command_may_require_an_application_and_a_profile(arguments: list[str]
     with pytest.raises(SystemExit):
         parsed(*arguments, is_required=True)
     assert "label" not in parsed("--app", "a", "--profile", "b", is_required=True)
+
+
+def test_a_node_that_was_silent_on_any_page_is_silent() -> None:
+    nodes = [node("a"), node("b")], [AWAY, node("a")], [node("b"), node("c")]
+    pages = [page(key(), next=str(number) if number < 2 else None, nodes=each) for number, each in enumerate(nodes)]
+    fleet, _ = read(*pages)
+
+    assert (node("a"), AWAY, node("c")) == fleet.nodes
+    assert (True, False) == (fleet.is_whole, fleet.is_complete)
+
+
+def test_without_a_cluster_there_are_no_nodes() -> None:
+    fleet, _ = read(page(key()))
+    assert ((), True) == (fleet.nodes, fleet.is_complete)
+
+
+def test_a_worker_that_is_silent_leaves_the_fleet_incomplete() -> None:
+    assert not read(page(key(), nodes=[node("a")], workers_silent=1))[0].is_complete

@@ -11,7 +11,7 @@ from vortexd.ctl.instances import Fleet
 from vortexd.ctl.wait import Goal
 
 from .answering import Answering, Said, answering
-from .test_fleet import instance, key, page
+from .test_fleet import AWAY, UNKNOWN, UNLISTED, instance, key, node, page
 
 REJECTED = instance("b", "rejected", ack={"version": "v2", "status": "rejected", "error": "no room", "at": ""})
 
@@ -187,3 +187,29 @@ def test_what_is_no_number_is_said_in_words_of_people(option: str, capsys: pytes
         cli.main(["wait", "--app", "a", "--profile", "b", option, "many"])
 
     assert f"argument {option}: must be a " in capsys.readouterr().err
+
+
+# A cluster.
+
+
+@pytest.mark.parametrize("percent", ["100", "10"])
+def test_while_a_node_is_silent_the_wait_goes_on_and_names_it(percent: str, capsys: pytest.CaptureFixture[str]) -> None:
+    counted = key(connected=3, applied=3) | {"percent": 99.99}
+    status, server = wait(
+        page(counted, nodes=[node("a"), AWAY, UNKNOWN, UNLISTED], nodes_silent=2),
+        more=("--timeout", "2s", "--percent", percent),
+    )
+
+    assert (1, 3) == (status, sum("state=rejected" in each for each in server.asked))
+    printed = capsys.readouterr()
+    assert "" == printed.out
+    assert [
+        "vortexctl: billing:prod:main  v2  3 of 3 applied (99.99 %)",
+        "vortexctl: node b: it is away; its counts are those of 2030-01-01T00:00:00Z",
+        "vortexctl: node c: no \\x1b route; its instances aren't counted",
+    ] == printed.err.splitlines()
+
+
+def test_a_node_without_an_address_does_not_hold_up_the_wait() -> None:
+    status, _ = wait(page(key(connected=1, applied=1), nodes=[node("a"), UNLISTED], nodes_silent=0))
+    assert 0 == status

@@ -369,22 +369,37 @@ async function applied() {
 }
 
 /** Show which instances of each application have applied its version. */
-function fleet({ keys }) {
-  if (!keys.length) return [element("p", { class: "quiet" }, "No instance has acknowledged a configuration yet.")];
+function fleet({ keys, nodes }) {
+  const shown = nodes ? nodesOfCluster(nodes) : [];
+  if (!keys.length) return [element("p", { class: "quiet" }, "No instance has acknowledged a configuration yet."), ...shown];
+  const states = ["applied", "rejected", "silent", "gone", ...(nodes ? ["away"] : [])];
   const rows = keys.map((each) => [
     `${each.app}:${each.profile}:${each.label}`,
     element("code", {}, short(each.version)),
     each.percent === null ? "–" : `${each.percent} %`,
-    ...["applied", "rejected", "silent", "gone"].map((state) => each.counts[state]),
+    ...states.map((state) => each.counts[state]),
   ]);
   const rejected = keys.flatMap((each) =>
     each.instances.map((instance) => element("li", { class: "bad" }, `${instance.name} rejected ${short(instance.ack.version)} of ${each.app}:${each.profile}: ${instance.ack.error ?? "it gave no reason"}`)),
   );
   return [
     element("h3", {}, "Acknowledgements"),
-    table(["Key", "Version", "Share applied", "applied", "rejected", "silent", "gone"], rows),
+    table(["Key", "Version", "Share applied", ...states], rows),
     element("ul", {}, ...rejected),
+    ...shown,
   ];
+}
+
+/** Show the nodes of the cluster, and whose instances are counted. */
+function nodesOfCluster(nodes) {
+  const counted = { current: "counted now", last: "counted until", unknown: "not counted" };
+  const rows = nodes.map((each) => [
+    each.name,
+    element("span", { class: each.silent ? "bad" : "good" }, each.state),
+    each.as_of ? `${counted[each.counts]} ${when(each.as_of)}` : counted[each.counts],
+    each.reason ?? "–",
+  ]);
+  return [element("h3", {}, "Nodes"), table(["Node", "State", "Instances", "Instances aren't listed because"], rows)];
 }
 
 async function showSources() {

@@ -24,6 +24,7 @@ COMMANDS = {
     "agent": "Write files from templates and reload programs whenever a configuration changes.",
     "bench": "Measure vortexd under load: connections, changes and idle time, compared with the cost of the system calls alone.",
     "check": "Check a directory or a repository of configuration with the server's own rules, before the server reads it.",
+    "cluster": "Remove a node that is away from its cluster.",
     "completion": "Print a script that completes the commands and options of vortexctl in a shell.",
     "diff": "Show the changes between two versions or two labels.",
     "exec": "Run a command with a configuration as its environment, and restart or signal it when the configuration changes.",

@@ -33,7 +33,11 @@ def run(arguments: argparse.Namespace) -> int:
     parameters = asked_for(arguments) | ({"state": arguments.state} if arguments.state else {})
     fleet = read_fleet(server_of(arguments), parameters, 0 if arguments.keys else _MOST)
     if arguments.json:
-        print(json.dumps({"keys": fleet.keys, "complete": fleet.is_whole}))
+        print(
+            json.dumps(
+                {"keys": fleet.keys, "complete": fleet.is_complete} | ({"nodes": fleet.nodes} if fleet.nodes else {})
+            )
+        )
     else:
         print("\n".join(_lines(fleet, time.time(), arguments.keys)))
     return 0
@@ -51,6 +55,15 @@ def _lines(fleet: Fleet, now: float, only_keys: bool) -> Iterator[str]:
         yield f"... only the first {_MOST} instances are listed; name an application or a state"
     if not fleet.is_whole:
         yield "a worker of the server hasn't answered: its instances are missing"
+    yield from nodes_without_instances(fleet)
+
+
+def nodes_without_instances(fleet: Fleet, *, only_silent: bool = False) -> Iterator[str]:
+    """Yield a line for each node of the cluster whose instances aren't listed."""
+    for node in fleet.nodes:
+        if node["reason"] and (node["silent"] or not only_silent):
+            counts = {"last": f"; its counts are those of {node['as_of']}", "unknown": "; its instances aren't counted"}
+            yield printable(f"node {node['name']}: {node['reason']}{counts.get(node['counts'], '')}")
 
 
 def name_of(key: dict[str, Any]) -> str:
@@ -62,7 +75,7 @@ def summary(key: dict[str, Any]) -> str:
     """Return one line: the key, the server's version, and how many instances have applied it."""
     counts = key["counts"]
     percent = "" if key["percent"] is None else f" ({key['percent']:g} %)"
-    others = "".join(f", {counts[state]} {state}" for state in _STATES[1:] if counts[state])
+    others = "".join(f", {counts[state]} {state}" for state in (*_STATES[1:], "away") if counts.get(state))
     return f"{name_of(key)}  {key['version'] or '-'}  {counts['applied']} of {counts['connected']} applied{percent}{others}"
 
 

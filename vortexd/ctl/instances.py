@@ -21,11 +21,18 @@ class Fleet:
         keys: As the server sends them.
         is_whole: Every worker has answered.
         is_cut: There are more instances than the caller wanted.
+        nodes: The nodes of the server's cluster, as the server sends them. If a node was silent on any page, it is silent.
     """
 
     keys: tuple[dict[str, Any], ...]
     is_whole: bool
     is_cut: bool = False
+    nodes: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every worker and every node has answered."""
+        return self.is_whole and not any(each["silent"] for each in self.nodes)
 
     def count(self, name: str) -> int:
         """Return the sum of one count over all keys."""
@@ -57,6 +64,7 @@ def read_fleet(server: Server, parameters: Mapping[str, str], most: int) -> Flee
         CtlError: See `Server.get`; also, the answer isn't that of a vortexd.
     """
     keys: dict[tuple[str, str, str], dict[str, Any]] = {}
+    nodes: dict[str, dict[str, Any]] = {}
     is_whole, is_cut, room = True, False, most
     page = {**parameters, "limit": str(_PAGE)}
     for _ in range(_MOST_PAGES):
@@ -71,10 +79,13 @@ def read_fleet(server: Server, parameters: Mapping[str, str], most: int) -> Flee
                 is_cut |= len(key["instances"]) > room
                 room -= len(key["instances"][:room])
             is_whole &= not listing.get("workers_silent")
+            for node in listing.get("nodes", ()):
+                if node["silent"] or node["name"] not in nodes:
+                    nodes[node["name"]] = node
             after = listing["next"]
         except (KeyError, TypeError, AttributeError):
             raise CtlError("this vortexctl doesn't understand the server's answer; is it a vortexd?") from None
         if after is None:
-            return Fleet(tuple(keys.values()), is_whole, is_cut)
+            return Fleet(tuple(keys.values()), is_whole, is_cut, tuple(nodes.values()))
         page["after"] = str(after)
     raise CtlError("the server's list of instances doesn't end")

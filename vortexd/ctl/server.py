@@ -175,7 +175,18 @@ class Server:
             return answer
         raise self._error(answer)
 
-    def _exchange(self, target: str, headers: Mapping[str, str]) -> Answer:
+    def delete(self, path: str) -> None:
+        """Send a DELETE request for a path. Only 204 counts as success.
+
+        Raises:
+            Unreachable: As with `get`.
+            Refused: As with `get`.
+        """
+        answer = self._exchange(self.address.path + path, {}, "DELETE")
+        if answer.status != 204:
+            raise self._error(answer)
+
+    def _exchange(self, target: str, headers: Mapping[str, str], method: str = "GET") -> Answer:
         headers = {"Accept": "application/json", "User-Agent": "vortexctl", **headers}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
@@ -185,7 +196,7 @@ class Server:
                 connection = http.client.HTTPConnection(self.address.host, self.address.port)
                 connection.default_port = 443 if self.address.is_secure else 80
                 connection.sock = _Timed(connected, deadline)
-                connection.request("GET", target, headers=headers)
+                connection.request(method, target, headers=headers)
                 response = connection.getresponse()
                 body = self._body(response)
                 return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)

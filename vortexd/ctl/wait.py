@@ -16,7 +16,7 @@ import attrs
 
 from ..core.text import printable
 from .errors import CtlError
-from .fleet import name_of, summary
+from .fleet import name_of, nodes_without_instances, summary
 from .instances import Fleet, add_key_arguments, asked_for, read_fleet
 from .server import Server, Unreachable, add_server_arguments, duration, server_of
 
@@ -122,7 +122,7 @@ class Goal:
         applied = sum(key["counts"]["applied"] for key in keys)
         connected = sum(key["counts"]["connected"] for key in keys)
         return (
-            fleet.is_whole
+            fleet.is_complete
             and all(map(self.means, keys))
             and applied >= self.least
             and applied * 100 >= self.percent * connected
@@ -178,6 +178,7 @@ class Waiting:
                 yield f"the server has version {key['version']} of {name_of(key)}, which isn't the expected version"
         if not fleet.is_whole:
             yield "a worker of the server hasn't answered"
+        yield from nodes_without_instances(fleet, only_silent=True)
         for key, each in fleet.instances:
             ack = each["ack"] or {}
             yield printable(f"rejected by {each['name']} ({name_of(key)}): {ack.get('error') or 'it gave no reason'}")
