@@ -4,6 +4,7 @@ import argparse
 
 from . import (
     cluster,
+    cluster_fleet,
     cost,
     fanout,
     git,
@@ -28,6 +29,7 @@ from . import (
 
 BENCHMARKS = {
     "cluster": cluster,
+    "cluster_fleet": cluster_fleet,
     "cost": cost,
     "fanout": fanout,
     "git": git,
