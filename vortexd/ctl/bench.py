@@ -1,5 +1,8 @@
 """Measure vortexd under load: connections, changes and idle time, compared with the cost of the system calls alone.
 
+Each change is followed by a round of the floor, so that both have the same machine. The figures are medians and
+quartiles over the rounds.
+
 The arguments name a running server and a file that it serves. Without them, the benchmark starts a daemon on a temporary directory. It
 prints figures. However the command ends, it restores the file.
 """
@@ -102,12 +105,14 @@ def _count(text: str) -> int:
 
 
 def _allow_descriptors(count: int) -> None:
-    """Raise the limit of descriptors as far as possible. The floor needs as many as the benchmark, but not at the same time."""
+    """Raise the limit of descriptors as far as possible. The clients of the server and those of the floor are open together."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard != resource.RLIM_INFINITY and count + 256 > hard:
+    if hard != resource.RLIM_INFINITY and 2 * count + 256 > hard:
         raise CtlError(
-            f"{count} connections need more than {hard} descriptors; raise ulimit -n, or use fewer connections", 2
+            f"{count} connections, and as many for the floor, need more than {hard} descriptors; "
+            "raise ulimit -n, or use fewer connections",
+            2,
         )
 
 
@@ -166,7 +171,10 @@ def _port_of(process: "subprocess.Popen[bytes]", log: Path) -> int:
 
 @contextmanager
 def _changing(file: Path) -> Iterator[Callable[[int], float]]:
-    """Yield a function that saves the file with a number in it, by rename, and returns the time. Restore the file at the end."""
+    """Yield a function that saves the file with a number in it, by rename. Restore the file at the end.
+
+    The function returns the time just before the rename.
+    """
     suffix = file.suffix.lstrip(".")
     try:
         content = file.read_bytes()
@@ -178,8 +186,7 @@ def _changing(file: Path) -> Iterator[Callable[[int], float]]:
 
     def save(number: int) -> float:
         # The key goes to the end of the file. In a YAML file of several documents, it goes into the last document.
-        _replace(file, content.rstrip(b"\n") + b"\nvortexctlbench" + separator + _mark(number) + b"\n")
-        return time.monotonic()
+        return _replace(file, content.rstrip(b"\n") + b"\nvortexctlbench" + separator + _mark(number) + b"\n")
 
     try:
         yield save
@@ -192,18 +199,37 @@ def _mark(number: int) -> bytes:
     return b"change-%d-of-vortexctl" % number
 
 
-def _replace(file: Path, content: bytes) -> None:
+def _replace(file: Path, content: bytes) -> float:
+    """Replace a file by rename. Return the time just before the rename."""
     temporary = file.with_name(f".{file.name}.vortexctl")
     try:
         temporary.write_bytes(content)
         shutil.copymode(file, temporary)
+        began = time.monotonic()
         temporary.replace(file)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise CtlError(f"{file} can't be changed: {(error.strerror or 'I/O error').lower()}", 2) from None
+    return began
 
 
 # Measuring.
+
+
+@attrs.frozen
+class _Rounds:
+    """The times of all changes, in seconds, and the number of lost messages.
+
+    Attributes:
+        whole: From the trigger to the last client, for each change.
+        spread: From the first client to the last, for each change.
+        floor_spread: The same as `spread` for a bare loop of `send`.
+    """
+
+    whole: list[float] = attrs.field(factory=list)
+    spread: list[float] = attrs.field(factory=list)
+    floor_spread: list[float] = attrs.field(factory=list)
+    lost: int = 0
 
 
 def _measure(
@@ -224,18 +250,9 @@ def _measure(
         )
         time.sleep(0.5)
         after = _private_bytes(target.pid)
-        saved: list[float] = []
-        published: list[float] = []
-        lost = 0
+        with _floor(count) as floor:
+            rounds = _alternate(clients, save, floor, changes, progress)
         used = busy = None
-        for number in range(1, changes + 1):
-            progress(f"change {number} of {changes}")
-            began = save(number)
-            reached = clients.reach(_mark(number), _TIMEOUT)
-            lost += reached.missing
-            saved += [moment - began for moment in reached.times]
-            if reached.published is not None:
-                published += [max(moment - reached.published, 0.0) for moment in reached.times]
         if idle:
             progress(f"idle for {idle:g} s")
             used = _cpu_seconds(target.pid)
@@ -250,16 +267,14 @@ def _measure(
         ) from None
     finally:
         clients.close()
-    progress("the floor")
-    floor = _floor(count, changes)
     return {
         "connections": count,
         "changes": changes,
         "connects_per_second": round(count / seconds),
-        "save_to_client_ms": _percentiles(saved),
-        "publish_to_client_ms": _percentiles(published),
-        "floor_ms": _percentiles(floor),
-        "p99_over_floor": round(_p99(published) / _p99(floor), 2) if published and floor else None,
+        "save_to_last_ms": _quartiles(rounds.whole),
+        "first_to_last_ms": _quartiles(rounds.spread),
+        "floor_first_to_last_ms": _quartiles(rounds.floor_spread),
+        "first_to_last_over_floor": _ratio(rounds.spread, rounds.floor_spread),
         "loop_lag_p99_ms": lag,
         "private_bytes_per_connection": (
             round((after - before) / (count - first))
@@ -267,34 +282,58 @@ def _measure(
             else None
         ),
         "idle_cpu_percent": round(100 * (busy - used) / idle, 2) if used is not None and busy is not None else None,
-        "lost": lost,
+        "lost": rounds.lost,
     }
 
 
-def _floor(count: int, rounds: int) -> list[float]:
-    """Return the times from the start of a bare loop of `send` until each client has received, over as many sockets."""
+def _alternate(
+    clients: Clients,
+    save: Callable[[int], float],
+    floor: Callable[[int], Sequence[float]],
+    changes: int,
+    progress: Callable[[str], None],
+) -> _Rounds:
+    """Change the file and wait for all clients, and then run a round of the floor, again and again."""
+    rounds, lost = _Rounds(), 0
+    for number in range(1, changes + 1):
+        progress(f"change {number} of {changes}")
+        began = save(number)
+        reached = clients.reach(_mark(number), _TIMEOUT)
+        lost += reached.missing
+        if reached.times:
+            rounds.whole.append(max(reached.times) - began)
+            rounds.spread.append(max(reached.times) - min(reached.times))
+        times = floor(number)
+        rounds.floor_spread.append(max(times) - min(times))
+    return attrs.evolve(rounds, lost=lost)
+
+
+@contextmanager
+def _floor(count: int) -> Iterator[Callable[[int], Sequence[float]]]:
+    """Yield a function that runs a bare loop of `send` over as many sockets, and returns when each client has received."""
     command = [sys.executable, "-m", "vortexd.ctl.floor", str(count)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout
-        clients = Clients("127.0.0.1", int(process.stdout.readline()))
+        output, to = process.stdout, process.stdin
+        clients = Clients("127.0.0.1", int(output.readline()))
+
+        def run_round(number: int) -> Sequence[float]:
+            # Let the machine rest as it does between two changes, so that processor and caches are as cold for both.
+            time.sleep(_FLOOR_PAUSE)
+            to.write(f"round {number};".ljust(_FLOOR_BYTES, "x") + "\n")
+            to.flush()
+            times = clients.wait(b"round %d;" % number, _TIMEOUT)
+            output.readline()
+            return times
+
         try:
             clients.connect(count, lambda _: "/")
-            seconds: list[float] = []
-            for number in range(rounds):
-                # Wait as long as the server waits between two changes, so that processor and caches are as cold for both.
-                time.sleep(_FLOOR_PAUSE)
-                text = f"round {number};".ljust(_FLOOR_BYTES, "x")
-                process.stdin.write(text + "\n")
-                process.stdin.flush()
-                times = clients.wait(b"round %d;" % number, _TIMEOUT)
-                began = float(process.stdout.readline())
-                seconds += [moment - began for moment in times]
+            yield run_round
         finally:
             clients.close()
             process.stdin.close()
             process.kill()
-    return seconds
 
 
 def _private_bytes(pid: int | None) -> int | None:
@@ -333,25 +372,29 @@ def _loop_lag(target: Target) -> float | None:
 # The output.
 
 
-def _p99(seconds: Sequence[float]) -> float:
-    return statistics.quantiles(seconds, n=100)[98] if len(seconds) > 1 else seconds[0]
-
-
-def _percentiles(seconds: Sequence[float]) -> dict[str, float] | None:
+def _quartiles(seconds: Sequence[float]) -> dict[str, float] | None:
+    """Return the median and the quartiles in milliseconds, or None without values."""
     if not seconds:
         return None
-    figures = {"p50": statistics.median(seconds), "p99": _p99(seconds), "max": max(seconds)}
-    return {name: round(1_000 * value, 1) for name, value in figures.items()}
+    low, middle, high = statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else 3 * [seconds[0]]
+    return {"median": round(1_000 * middle, 1), "p25": round(1_000 * low, 1), "p75": round(1_000 * high, 1)}
+
+
+def _ratio(seconds: Sequence[float], floor: Sequence[float]) -> float | None:
+    """Return the ratio of the medians, or None without values."""
+    if not seconds or not floor or not statistics.median(floor):
+        return None
+    return round(statistics.median(seconds) / statistics.median(floor), 2)
 
 
 _ROWS = {
     "connections": "connections",
     "changes": "changes",
     "connects_per_second": "connected per second",
-    "save_to_client_ms": "from save to client, ms",
-    "publish_to_client_ms": "from publish to client, ms",
-    "floor_ms": "floor: a loop of send, ms",
-    "p99_over_floor": "p99 over the floor's",
+    "save_to_last_ms": "from save to the last client, ms",
+    "first_to_last_ms": "from the first client to the last, ms",
+    "floor_first_to_last_ms": "the same of a loop of send, ms",
+    "first_to_last_over_floor": "ratio of these medians",
     "loop_lag_p99_ms": "loop lag of the server, p99 below, ms",
     "private_bytes_per_connection": "private memory per connection, bytes",
     "idle_cpu_percent": "processor while idle, % of a core",

@@ -4,12 +4,10 @@ There is one epoll. Clients parse only the text that they wait for; a client cou
 """
 
 import ipaddress
-import re
 import selectors
 import socket
 import time
 from collections.abc import Callable
-from datetime import datetime
 
 import attrs
 
@@ -17,7 +15,6 @@ _REQUEST = (
     "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
 )
-_TIMESTAMP = re.compile(rb'"timestamp":"([^"]+)"')
 # A frame may arrive in parts. A client never needs more earlier bytes than this.
 _KEPT_BYTES = 65_536
 # Connect so many at a time, so that the benchmark doesn't measure the listen queue.
@@ -42,12 +39,10 @@ class Reached:
     Attributes:
         times: When each client was reached, by time.monotonic().
         missing: How many clients were not reached.
-        published: When the server made the message, by time.monotonic(), to the millisecond. None if the message has no timestamp.
     """
 
     times: tuple[float, ...]
     missing: int
-    published: float | None
 
 
 class Clients:
@@ -120,7 +115,6 @@ class Clients:
         """
         missing = set(self._clients) if waiting is None else set(waiting)
         times: list[float] = []
-        published = None
         deadline = time.monotonic() + timeout
         while missing and (left := deadline - time.monotonic()) > 0:
             for key, _ in self._selector.select(left):
@@ -128,9 +122,8 @@ class Clients:
                 if self._receive(client) and client in missing and text in client.data:
                     times.append(time.monotonic())
                     missing.discard(client)
-                    published = published or _published(client.data, text)
                     client.data = b""
-        return Reached(tuple(times), len(missing), published)
+        return Reached(tuple(times), len(missing))
 
     def send(self, text: str) -> None:
         """Make each client send this text, a short message in ASCII."""
@@ -180,11 +173,3 @@ def _refusal(data: bytes) -> str:
     if line.startswith(b"HTTP/1.1 ") and b" 101 " not in line:
         return f"the server refused a connection: {line.decode('latin-1')[9:]}"
     return "the server closed a connection"
-
-
-def _published(data: bytes, text: bytes) -> float | None:
-    """Return when the server made the message with this text, on this process's monotonic clock."""
-    stamps = _TIMESTAMP.findall(data[: data.index(text)])
-    if not stamps:
-        return None
-    return datetime.fromisoformat(stamps[-1].decode()).timestamp() - time.time() + time.monotonic()
