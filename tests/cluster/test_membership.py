@@ -56,6 +56,7 @@ class Person:
     name: str
     process: str = "p"
     forget_after: float = FORGET
+    publishes: bool = False
     engine: CountingEngine = attrs.field(init=False)
     state: StoreState = attrs.field(init=False)
     roster: Roster = attrs.field(init=False)
@@ -67,7 +68,7 @@ class Person:
         self.state = StoreState(trio.current_time)
         self.state.worked("watch", has_read=True)
         self.roster = Roster(KEYS, trio.current_time, RecordWarnings())
-        record = Member(self.name, "http://x", "2030", "1.0", "serving")
+        record = Member(self.name, "http://x", "2030", "1.0", "serving", self.publishes)
         self.membership = Membership(
             KEYS, record, self.process, self.roster, self.state, self.forget_after, lambda low, high: high
         )
@@ -624,3 +625,51 @@ async def test_a_commit_whose_answer_is_lost_is_looked_up_in_the_store(
     await trio.sleep(5)
     assert keys(store) == ["alive/a", "leader", "members/a"]
     assert one.state.is_up
+
+
+async def test_a_node_that_publishes_leads_rather_than_one_that_does_not(
+    autojump_clock: MockClock, store: MemoryStore, nursery: trio.Nursery
+) -> None:
+    reader, publisher = Person(store, "a"), Person(store, "b", publishes=True)
+    nursery.start_soon(reader.run)
+    await trio.sleep(3)
+    assert reader.membership.is_leader
+    former = reader.membership.fence
+    nursery.start_soon(publisher.run)
+    await trio.sleep(3)
+    assert publisher.membership.is_leader
+    assert not reader.membership.is_leader
+    # The former leader gave up only what was its own.
+    [(_, conditions)] = [each for each in reader.engine.commits if each[0] == [Delete(KEYS.leader)]]
+    assert conditions == [former]
+    publisher.scope.cancel()
+    await trio.sleep(LEASE + 3)
+    assert reader.membership.is_leader
+
+
+async def test_a_node_that_does_not_publish_leads_if_the_publisher_drains(
+    autojump_clock: MockClock, store: MemoryStore, nursery: trio.Nursery
+) -> None:
+    reader, publisher = Person(store, "a"), Person(store, "b", publishes=True)
+    nursery.start_soon(publisher.run)
+    await trio.sleep(3)
+    nursery.start_soon(reader.run)
+    await trio.sleep(3)
+    assert publisher.membership.is_leader
+    publisher.membership.drain()
+    await trio.sleep(1)
+    publisher.scope.cancel()
+    await trio.sleep(3)
+    assert reader.membership.is_leader
+
+
+async def test_of_two_nodes_that_publish_the_leader_stays(
+    autojump_clock: MockClock, store: MemoryStore, nursery: trio.Nursery
+) -> None:
+    one, two = Person(store, "a", publishes=True), Person(store, "b", publishes=True)
+    nursery.start_soon(one.run)
+    await trio.sleep(3)
+    fence = one.membership.fence
+    nursery.start_soon(two.run)
+    await trio.sleep(30)
+    assert one.membership.fence == fence is not None

@@ -227,3 +227,12 @@ def test_a_hint_of_the_largest_size_is_kept() -> None:
 )
 def test_texts_are_bounded_and_can_be_written(texts: tuple[str, ...], expected: bool) -> None:
     assert is_bounded(*texts) is expected
+
+
+def test_a_member_that_publishes_says_so_and_others_are_as_former_versions_wrote_them() -> None:
+    publishing = attrs.evolve(MEMBER, publishes=True)
+    assert orjson.loads(publishing.encoded())["publishes"] is True
+    assert Member.parse(publishing.encoded()) == publishing
+    assert "publishes" not in orjson.loads(MEMBER.encoded())
+    for value in (False, None, 1, "true"):
+        assert Member.parse(changed(MEMBER, publishes=value)) == MEMBER

@@ -152,3 +152,18 @@ def test_a_leader_with_any_bytes_as_its_name_is_no_node(stage: Stage) -> None:
     stage.roster.read([entry(KEYS.leader, b"\xff")])
     assert stage.roster.leader is None
     assert stage.roster.entry(KEYS.leader) is not None
+
+
+def test_a_publisher_is_a_node_that_serves_and_says_that_it_publishes(stage: Stage) -> None:
+    def published(name: str, state: str = "serving") -> list[Entry]:
+        member = attrs.evolve(record(name, state), publishes=True)
+        return [entry(KEYS.member(name), member.encoded()), entry(KEYS.alive(name))]
+
+    stage.roster.read(node("a"))
+    assert not stage.roster.has_publisher
+    stage.roster.read([*node("a"), *published("b")])
+    assert stage.roster.has_publisher
+    stage.roster.take([gone(KEYS.alive("b"))])
+    assert not stage.roster.has_publisher
+    stage.roster.read(published("b", "draining"))
+    assert not stage.roster.has_publisher

@@ -108,10 +108,10 @@ class Membership:
         self._changed.set()
         self._changed = trio.Event()
 
-    def replace(self, address: str, forget_after: float) -> None:
+    def replace(self, address: str, forget_after: float, *, publishes: bool = False) -> None:
         """Apply new settings."""
         self._forget_after = forget_after
-        self._record = attrs.evolve(self._record, address=address)
+        self._record = attrs.evolve(self._record, address=address, publishes=publishes)
         self._wake()
 
     def drain(self) -> None:
@@ -180,9 +180,15 @@ class Membership:
             return _Step([self._own_record()], [CreatedAt(alive.key, alive.created)])
         if self._record.state != SERVING:
             return None
+        # A node that publishes leads rather than one that doesn't.
+        has_better = not self._record.publishes and self._roster.has_publisher
         if self._roster.entry(self._keys.leader) is None:
+            if has_better:
+                return None
             bid = Put(self._keys.leader, self._record.node.encode(), lease.id)
             return _Step([bid], [Unmodified(self._keys.leader, 0)], is_bid=True)
+        if has_better and (fence := self.fence) is not None:
+            return _Step([Delete(fence.key)], [fence])
         return self._forget()
 
     def _join(self, alive: Entry | None, lease: Lease) -> _Step | None:

@@ -34,6 +34,7 @@ class Member:
         started: When its process started, as RFC 3339.
         version: The version of vortexd.
         state: `SERVING` or `DRAINING`.
+        publishes: Whether it publishes its state if it leads. Records of former versions don't say so.
     """
 
     node: str
@@ -41,10 +42,14 @@ class Member:
     started: str
     version: str
     state: str
+    publishes: bool = False
 
     def encoded(self) -> bytes:
         """Return the record."""
-        return orjson.dumps({"format": FORMAT, **attrs.asdict(self)})
+        table = {"format": FORMAT, **attrs.asdict(self)}
+        if not self.publishes:
+            del table["publishes"]
+        return orjson.dumps(table)
 
     @classmethod
     def parse(cls, data: bytes) -> "Member":
@@ -54,7 +59,9 @@ class Member:
             Unusable: See the class.
         """
         table = record_table(data, MEMBER_BYTES)
-        member = cls(*(_text(table, field.name) for field in attrs.fields(cls)))
+        names = ("node", "address", "started", "version", "state")
+        node, address, started, version, state = (_text(table, name) for name in names)
+        member = cls(node, address, started, version, state, table.get("publishes") is True)
         if member.state not in (SERVING, DRAINING):
             raise Unusable("its state is unknown")
         return member

@@ -10,7 +10,7 @@ from ..core.model import ClusterMember
 from ..settings.cluster import is_node
 from .engine import Entry, Event
 from .keys import ALIVE, MEMBERS, Keys
-from .records import Member, Unusable
+from .records import SERVING, Member, Unusable
 from .warnings import RecordWarnings
 
 AWAY = "away"
@@ -83,6 +83,14 @@ class Roster:
         entry = self._entries.get(self._keys.leader)
         name = entry.value.decode(errors="replace") if entry is not None else ""
         return name if is_node(name) else None
+
+    @property
+    def has_publisher(self) -> bool:
+        """Whether a node serves that publishes its state if it leads."""
+        return any(
+            member.publishes and member.state == SERVING and self._keys.alive(node) in self._entries
+            for node, member in self._members.items()
+        )
 
     @property
     def away(self) -> dict[str, float]:
