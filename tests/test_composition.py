@@ -325,3 +325,9 @@ def test_a_daemon_is_built_without_a_file_a_socket_or_a_loop(tmp_path: Path) -> 
 
     assert opened_files() <= before
     assert made.stages.store.served is None
+
+
+async def test_what_the_sources_publish_is_offered_to_the_cluster(opened: Opened) -> None:
+    alone, member = built(Settings()), built(Settings(cluster=CLUSTER))
+    assert alone.publish == alone.stages.publisher.publish
+    assert member.publish != member.stages.publisher.publish

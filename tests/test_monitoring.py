@@ -11,7 +11,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from vortexd.core.model import ClusterReport, SourceReport
+from vortexd.core.model import ClusterPublishing, ClusterReport, ClusterVersion, SourceReport
 from vortexd.observe.metrics import Metrics, SupervisorMetrics
 from vortexd.observe.publication import Publication
 
@@ -26,7 +26,10 @@ def names() -> set[str]:
     metrics.watch_sources(lambda: [REPORT])
     metrics.watch_connections(lambda: (1, 1))
     metrics.watch_fleet(lambda: {("other", "silent"): 1})
-    metrics.watch_cluster(lambda: ClusterReport("c", "a", True, 1.0, None, (), None))
+    version, publishing = ClusterVersion(1, "a", 1.0, "a"), ClusterPublishing(False, None, 1)
+    metrics.watch_cluster(
+        lambda: ClusterReport("c", "a", True, 1.0, None, (), None, published=version, publishing=publishing)
+    )
     metrics.answered("/health", 200, 0.1)
     metrics.publication(Publication(0.0, {"parse": 0.1}, 0.0, 1, 1, 1))
     text = metrics.render().decode() + SupervisorMetrics(1).render().decode()

@@ -71,6 +71,7 @@ from .settings.cluster import node_name
 from .settings.file import own_files
 from .settings.root import Settings
 from .settings.server import Address, parse_address
+from .source.base import Publish
 from .source.composite import Sources, open_sources
 
 if TYPE_CHECKING:
@@ -137,6 +138,12 @@ class Parts:
     routes: Routes
     reload: Reload
     cluster: "Node | None"
+
+    @property
+    def publish(self) -> Publish:
+        """Publishes a tree at this server and then, if this node leads its cluster and is set to, in the cluster."""
+        publish: Publish = self.stages.publisher.publish
+        return publish if self.cluster is None else self.cluster.publishing(publish)
 
 
 def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], process: Process) -> Parts:

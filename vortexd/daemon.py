@@ -112,7 +112,7 @@ class Daemon:
             late.are_awaited()
             urls = await self._parts.listener.bind()
             async with trio.open_nursery() as root:
-                root.start_soon(partial(self._stages.sources.run, self._stages.publisher.publish), name="sources")
+                root.start_soon(partial(self._stages.sources.run, self._parts.publish), name="sources")
                 root.start_soon(self._stages.publisher.run)
                 root.start_soon(self._stages.collector.run)
                 root.start_soon(self._announce, started, urls)

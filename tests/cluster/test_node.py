@@ -15,18 +15,20 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from tests.cluster.memory_engine import MemoryEngine, MemoryStore
+from tests.cluster.published.trees import tree
 from vortexd.cluster import node as module
 from vortexd.cluster.engine import Compacted, Denied, EngineAway, EngineError, Put
 from vortexd.cluster.etcd.engine import EtcdEngine
 from vortexd.cluster.keys import Keys
 from vortexd.cluster.membership import LEASE
 from vortexd.cluster.node import Node, Surroundings
+from vortexd.cluster.published.head import Places
 from vortexd.cluster.questions import Questions
 from vortexd.cluster.records import Member
 from vortexd.cluster.summary_writer import Counts
 from vortexd.cluster.warnings import RecordWarnings
 from vortexd.core.errors import RemoteError
-from vortexd.core.model import ClusterMember, ClusterReport, Key
+from vortexd.core.model import ClusterMember, ClusterPublishing, ClusterReport, Key, Tree
 from vortexd.fleet import KeyState, NodeView, Question
 from vortexd.settings.cluster import ClusterSettings
 
@@ -569,3 +571,134 @@ async def test_without_the_store_no_node_is_forgotten(autojump_clock: MockClock)
 async def test_before_the_first_reading_no_count_is_whole(autojump_clock: MockClock) -> None:
     [view] = (await Stage().node.pages(Question(()))).nodes
     assert ("a", False) == (view.name, view.is_whole)
+
+
+# Published states.
+
+PUBLISHING = attrs.evolve(SETTINGS, publish=True, published_versions=2)
+
+
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The clock would not wait for a real thread.
+    async def run_sync(function: Callable[..., object], *arguments: object) -> object:
+        await trio.lowlevel.checkpoint()
+        return function(*arguments)
+
+    monkeypatch.setattr("trio.to_thread.run_sync", run_sync)
+
+
+class Pipeline:
+    """Notes what is published at this node."""
+
+    def __init__(self) -> None:
+        self.trees: list[Tree] = []
+
+    async def publish(self, tree: Tree) -> None:
+        self.trees.append(tree)
+        await trio.lowlevel.checkpoint()
+
+
+async def test_the_leader_publishes_what_it_serves_and_each_node_shows_it(
+    autojump_clock: MockClock, no_threads: None
+) -> None:
+    store, pipeline = MemoryStore(), Pipeline()
+    reader = Stage(store, "b")
+    async with Stage(store, settings=PUBLISHING).running() as one, reader.running():
+        await trio.sleep(3)
+        publish = one.node.publishing(pipeline.publish)
+        for number in range(3):
+            made = tree(a=str(number))
+            await publish(made)
+            assert pipeline.trees[-1] is made
+            await trio.sleep(1)
+        [said, other] = [each.node.report() for each in (one, reader)]
+        assert said.published is not None
+        assert (said.published.number, said.published.at, said.published.by) == (3, 1e9, "a")
+        assert said.published == other.published
+        assert said.publishing == ClusterPublishing(False, None, 3)
+        assert other.publishing is None
+        versions = [key for key in store.entries if key.startswith(Places("c").versions)]
+        assert len(versions) == 2
+
+
+async def test_what_is_not_published_here_is_not_offered(autojump_clock: MockClock, no_threads: None) -> None:
+    class Broken(Pipeline):
+        async def publish(self, tree: Tree) -> None:
+            raise RuntimeError
+
+    store = MemoryStore()
+    async with Stage(store, settings=PUBLISHING).running() as one:
+        await trio.sleep(3)
+        with pytest.raises(RuntimeError):
+            await one.node.publishing(Broken().publish)(tree(a="1"))
+        await trio.sleep(3)
+    assert Places("c").head not in store.entries
+
+
+async def test_a_further_worker_publishes_nothing() -> None:
+    stage, publish = Stage(settings=PUBLISHING, is_member=False), Pipeline().publish
+    assert stage.node.publishing(publish) == publish
+    assert stage.node.report().publishing is None
+
+
+async def test_publishing_begins_and_ends_without_a_restart(autojump_clock: MockClock, no_threads: None) -> None:
+    store, head = MemoryStore(), Places("c").head
+    async with Stage(store).running() as one:
+        publish = one.node.publishing(Pipeline().publish)
+        await publish(tree(a="1"))
+        await trio.sleep(5)
+        assert head not in store.entries
+        assert one.node.report().publishing is None
+        one.node.replace(PUBLISHING)
+        await trio.sleep(5)
+        assert head in store.entries
+        assert Member.parse(store.entries[KEYS.member("a")].value).publishes
+        before = store.entries[head]
+        one.node.replace(SETTINGS)
+        await publish(tree(a="2"))
+        await trio.sleep(5)
+        assert store.entries[head] == before
+        assert one.node.report().publishing is None
+        assert not Member.parse(store.entries[KEYS.member("a")].value).publishes
+
+
+async def test_a_state_that_came_before_the_store_is_published_once_it_is_there(
+    autojump_clock: MockClock, no_threads: None
+) -> None:
+    store = MemoryStore()
+    store.set_away(True)
+    async with Stage(store, settings=PUBLISHING).running() as one:
+        await one.node.publishing(Pipeline().publish)(tree(a="1"))
+        await trio.sleep(5)
+        store.set_away(False)
+        await trio.sleep(30)
+        assert Places("c").head in store.entries
+
+
+async def test_another_number_of_versions_is_applied_without_a_restart(
+    autojump_clock: MockClock, no_threads: None
+) -> None:
+    store = MemoryStore()
+    async with Stage(store, settings=PUBLISHING).running() as one:
+        await trio.sleep(3)
+        for number in range(3):
+            await one.node.publishing(Pipeline().publish)(tree(a=str(number)))
+            await trio.sleep(1)
+        one.node.replace(attrs.evolve(PUBLISHING, published_versions=1))
+        await trio.sleep(3)
+        assert [key for key in store.entries if key.startswith(Places("c").versions)] == [Places("c").version(3)]
+
+
+async def test_a_node_that_publishes_takes_the_lead_from_one_that_does_not(
+    autojump_clock: MockClock, no_threads: None
+) -> None:
+    store = MemoryStore()
+    async with Stage(store, "b").running() as reader:
+        await trio.sleep(3)
+        assert reader.node.fence is not None
+        async with Stage(store, settings=PUBLISHING).running() as one:
+            await one.node.publishing(Pipeline().publish)(tree(a="1"))
+            await trio.sleep(5)
+            assert one.node.fence is not None
+            assert Places("c").head in store.entries

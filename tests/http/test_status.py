@@ -7,7 +7,17 @@ import pytest
 
 from tests.fakes import open_gate
 from tests.http.serving import FakeReader
-from vortexd.core.model import BrokenFile, ClusterMember, ClusterReport, HeldBack, Key, Served, SourceReport
+from vortexd.core.model import (
+    BrokenFile,
+    ClusterMember,
+    ClusterPublishing,
+    ClusterReport,
+    ClusterVersion,
+    HeldBack,
+    Key,
+    Served,
+    SourceReport,
+)
 from vortexd.http.configuration import Configuration
 from vortexd.http.endpoint import Headers, Request
 from vortexd.http.status import Status
@@ -195,6 +205,21 @@ async def test_without_a_cluster_the_page_does_not_speak_of_one() -> None:
     answer = await Status(lambda: [WELL], FakeReader()).answer(request("/status"))
 
     assert ["sources"] == list(orjson.loads(answer.body))
+
+
+@pytest.mark.parametrize(("is_failing", "status"), [(False, "UP"), (True, "FAILING")])
+async def test_the_page_shows_what_is_published_and_whether_this_node_can_publish(
+    is_failing: bool, status: str
+) -> None:
+    version = ClusterVersion(7, "a" * 64, 1_900_000_000.0, "b")
+    report = attrs.evolve(CLUSTER, published=version, publishing=ClusterPublishing(is_failing, "full", 3))
+    answer = await Status(list, FakeReader(), cluster=lambda: report).answer(request("/status"))
+    said = orjson.loads(answer.body)
+
+    assert {"number": 7, "id": "a" * 64, "at": "2030-03-17T17:46:40.000Z", "by": "b"} == said["cluster"]["published"]
+    assert {"status": status, "last_error": "full"} == said["cluster"]["publishing"]
+    assert jsonschema_rs.is_valid(Status.schemas["Status"], said)
+    assert not jsonschema_rs.is_valid(Status.schemas["Status"], {"sources": [], "cluster": said["cluster"] | {"x": 1}})
 
 
 def test_each_worker_says_how_it_sees_the_cluster() -> None:

@@ -5,7 +5,7 @@ import math
 import prometheus_client
 import pytest
 
-from vortexd.core.model import ClusterMember, ClusterReport, SourceReport
+from vortexd.core.model import ClusterMember, ClusterPublishing, ClusterReport, ClusterVersion, SourceReport
 from vortexd.observe import exposition
 from vortexd.observe.series import (
     Cluster,
@@ -324,3 +324,16 @@ def test_a_store_that_is_away_is_0() -> None:
 
     assert "vortexd_cluster_store_up 0.0" in scraped(found)
     assert 'vortexd_cluster_members{state="draining"} 1.0' in scraped(found)
+
+
+def test_the_published_version_is_read_at_each_scrape_and_whether_this_node_can_publish() -> None:
+    version, publishing = ClusterVersion(7, "a", 1.0, "b"), ClusterPublishing(True, "full", 3)
+    found = Cluster(
+        lambda: ClusterReport("shop", "a", True, 1.0, None, (), "a", published=version, publishing=publishing)
+    )
+
+    assert [
+        "vortexd_cluster_published_version 7.0",
+        "vortexd_cluster_publish_failing 1.0",
+        "vortexd_cluster_versions_written_total 3.0",
+    ] == scraped(found)[6:]

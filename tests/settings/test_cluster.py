@@ -23,6 +23,8 @@ def test_by_default_there_is_no_cluster() -> None:
         engine="etcd",
         advertise="",
         forget_after=600.0,
+        publish=False,
+        published_versions=5,
     )
 
     assert expected == read(ClusterSettings)

@@ -15,6 +15,7 @@ from vortexd.source.etcd.settings import EtcdSettings
 from vortexd.source.files.settings import FilesSettings
 from vortexd.source.git.settings import GitSettings
 from vortexd.source.kinds import KINDS
+from vortexd.source.published.settings import PublishedSettings
 
 ROOT = Path(__file__).parents[2]
 BASE = Path("/etc/vortexd")
@@ -51,7 +52,9 @@ def test_the_sample_file_holds_the_defaults_of_the_code() -> None:
     endpoints = ("https://etcd-1.example:2379", "https://etcd-2.example:2379")
     prefix = EtcdSettings(endpoints=endpoints, prefix="/config/")
 
-    assert Settings(source=(directory, repository, prefix)) == settings
+    state = PublishedSettings(endpoints=endpoints, cluster="production")
+
+    assert Settings(source=(directory, repository, prefix, state)) == settings
     assert Settings(source=(directory,)) == load(sample, "vortexd.toml", BASE)
 
 
@@ -381,8 +384,12 @@ def test_dotted_keys_may_have_many_parts() -> None:
         ("source = []\n", "source", "is missing; add [[source]] with the path of the directory to serve"),
         ("source = 1\n", "source", "must be an array of tables, headed [[source]], not a whole number"),
         ("source = [1]\n", "source[0]", "must be a table, not a whole number"),
-        (SOURCE + "kind = 1\n", "source[0].kind", 'must be "files" or "git" or "etcd", not a whole number'),
-        (SOURCE + 'kind = "ftp"\n', "source[0].kind", 'must be "files" or "git" or "etcd"'),
+        (
+            SOURCE + "kind = 1\n",
+            "source[0].kind",
+            'must be "files" or "git" or "etcd" or "published", not a whole number',
+        ),
+        (SOURCE + 'kind = "ftp"\n', "source[0].kind", 'must be "files" or "git" or "etcd" or "published"'),
         (SOURCE + "[server]\nbind = []\n", "server.bind", "must name at least one address"),
         ("server = 1\n" + SOURCE, "server", "must be a table, not a whole number"),
         ("overrides = 1\n" + SOURCE, "overrides", "must be a table, not a whole number"),

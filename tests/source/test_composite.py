@@ -394,3 +394,30 @@ async def test_the_commit_before_is_asked_of_the_sources_with_that_root(
     known[3] = Files({})
     assert known[3] is await sources.before("https://git.example/b.git/", "c2")
     assert 3 == len(asked)
+
+
+def test_the_layers_of_a_published_state_stay_apart_and_keep_their_applications() -> None:
+    own = Tree({"main": files("p/", "c1", application="a: 1")})
+    published = merged(
+        Tree({"main": files("1/", orders="b: 1")}),
+        Tree({"main": files("2/", application="c: 1")}),
+        Tree({"main": files("3/", application="d: 1")}),
+        patterns=(("orders",), (), ()),
+    )
+    again = merged(published)
+    for application in ("orders", "billing"):
+        assert resolved(published, application).sources == resolved(again, application).sources or [
+            each.name for each in resolved(published, application).sources
+        ] == [each.name for each in resolved(again, application).sources]
+    stacked = merged(published, own).labels["main"]
+    layers = [stacked, *stacked.others]
+    assert ["1/", "2/", "3/", "p/"] == [each.root for each in layers]
+    assert [("orders",), (), (), ()] == [each.applications for each in layers]
+    groups = [each.group for each in layers]
+    assert groups[0] == groups[1]
+    assert 3 == len({*groups})
+    assert not any(each.others for each in stacked.others)
+
+
+def test_a_published_state_alone_keeps_its_commit() -> None:
+    assert "c1" == merged(merged(Tree({"main": files("p/", "c1", application="a: 1")}))).labels["main"].revision

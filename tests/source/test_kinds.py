@@ -134,11 +134,15 @@ def test_a_kind_stands_beside_others_and_has_its_own_defaults_and_paths() -> Non
         (TEXT + 'uri = "b"\n', "source[0].uri", 'unknown key here; it is for kind = "git"'),
         (TEXT + 'applications = ["a b"]\n', "source[0].applications[0]", "must be a pattern"),
         ('[[source]]\npath = "a"\ncopies = 1\n', "source[0].copies", 'unknown key here; it is for kind = "memory"'),
-        ('[[source]]\nkind = "ftp"\n', "source[0].kind", 'must be "files" or "git" or "etcd" or "memory"'),
+        (
+            '[[source]]\nkind = "ftp"\n',
+            "source[0].kind",
+            'must be "files" or "git" or "etcd" or "published" or "memory"',
+        ),
         (
             "[[source]]\nkind = 1\n",
             "source[0].kind",
-            'must be "files" or "git" or "etcd" or "memory", not a whole number',
+            'must be "files" or "git" or "etcd" or "published" or "memory", not a whole number',
         ),
         (TEXT + TEXT + "copies = 0\n", "source[1].copies", "must be a whole number from 1 to 3"),
     ],
@@ -166,7 +170,7 @@ def test_without_its_line_in_the_table_a_kind_is_refused() -> None:
         file.load(TEXT, "vortexd.toml", BASE, KINDS)
 
     found = dict(caught.value.problems)
-    assert 'must be "files" or "git" or "etcd"' == found["source[0].kind"]
+    assert 'must be "files" or "git" or "etcd" or "published"' == found["source[0].kind"]
     assert "source[0].path" in found
 
 
@@ -271,7 +275,7 @@ def test_the_keys_that_a_kind_speaks_of_are_its_own(kind: type[SourceSettings]) 
 
 def test_a_directory_is_the_kind_of_a_source_that_names_none() -> None:
     assert FilesSettings is default_kind(KINDS)
-    assert ["files", "git", "etcd"] == [*KINDS]
+    assert ["files", "git", "etcd", "published"] == [*KINDS]
 
 
 def test_the_first_of_a_kind_is_taken_or_else_its_defaults() -> None:

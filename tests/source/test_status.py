@@ -98,3 +98,9 @@ def test_the_unfinished_files_are_those_of_the_last_publication() -> None:
     assert {"shop.yml": "why"} == status.report().unfinished == status.unfinished
     status.published({})
     assert {} == status.report().unfinished
+
+
+def test_the_root_may_be_learned_later() -> None:
+    status = SourceStatus("x", "published", root="x")
+    status.rooted("git:/")
+    assert "git:/" == status.report().root

@@ -18,5 +18,6 @@ section [cluster] and without a source of kind "etcd", nothing of this package i
     summary_writer.py  writes this node's summary
     fleet.py        the counts and instances of the other nodes
     questions.py    requests between nodes, with a MAC
+    published/      what the leader serves, as chunks and a head, for nodes without its sources
     warnings.py     records that can't be read, each logged once
 """

@@ -31,6 +31,11 @@ class Keys:
         """The entry of the leader, under its lease. Its value is the leader's name."""
         return f"{self.prefix}leader"
 
+    @property
+    def published(self) -> str:
+        """The announcement of the newest published version, without a lease."""
+        return f"{self.prefix}published"
+
     def member(self, node: str) -> str:
         """The record of a node, without a lease."""
         return f"{self.prefix}{MEMBERS}{node}"

@@ -1,7 +1,7 @@
 """A node of a cluster: ties its parts to one engine, and hands them what is in the store.
 
-One reading, and then the events of one watch on the cluster's prefix, arrive. They leave for the roster, the membership
-and the hints. Whenever the node has read everything, each fetching source looks once, because hints may have been missed. A
+One reading, and then the events of one watch on the cluster's prefix, arrive. They leave for the roster, the membership,
+the hints and the publisher. Whenever the node has read everything, each fetching source looks once, because hints may have been missed. A
 store that can't be used never ends the daemon: the node tries again, and the daemon serves and fetches on its own.
 """
 
@@ -10,14 +10,14 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from random import Random
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import attrs
 import structlog
 import trio
 
 from ..core.errors import RemoteError
-from ..core.model import ClusterReport, Key
+from ..core.model import ClusterPublishing, ClusterReport, ClusterVersion, Key, Tree
 from ..core.text import rfc3339
 from ..fleet import NodePages, Question
 from ..settings.cluster import ClusterSettings
@@ -27,6 +27,8 @@ from .fleet import ClusterFleet
 from .hints import Hints, Looking
 from .keys import Keys
 from .membership import Membership
+from .published.newest import Newest
+from .published.publisher import Publisher
 from .questions import Questions
 from .records import SERVING, Member
 from .roster import Roster
@@ -43,6 +45,8 @@ OPENING = 10.0
 # Seconds until the connections must be closed.
 _FAREWELL = 1.0
 _PART = "watch"
+
+Publish: TypeAlias = Callable[[Tree], Awaitable[None]]
 
 
 class RemoteSources(Looking, Protocol):
@@ -112,8 +116,9 @@ class Node:
         self._warnings = RecordWarnings()
         self._roster = Roster(self._keys, around.monotonic, self._warnings)
         process = secrets.token_hex(8)
+        self._newest = Newest(self._keys, self._warnings)
         self._hints = Hints(self._keys, name, process, sources, self._state, self._warnings, around.uniform, around.now)
-        record = Member(name, settings.advertise, rfc3339(around.now()), version, SERVING)
+        record = Member(name, settings.advertise, rfc3339(around.now()), version, SERVING, settings.publish)
         self._membership = (
             Membership(self._keys, record, process, self._roster, self._state, settings.forget_after, around.uniform)
             if is_member
@@ -129,6 +134,11 @@ class Node:
             if is_member and counts is not None
             else None
         )
+        self._publisher = (
+            Publisher(self._keys, name, self._publishing_fence, settings.published_versions, around.uniform, around.now)
+            if is_member
+            else None
+        )
 
     # From the daemon.
 
@@ -139,6 +149,18 @@ class Node:
     def announce_news(self, name: str, state: str) -> None:
         """Tell the other nodes that a source has found a new state of its remote; see `Hints`."""
         self._hints.announce_news(name, state)
+
+    def publishing(self, publish: Publish) -> Publish:
+        """Return a function that publishes a tree here and then, if this node leads and is set to, in the cluster."""
+        publisher = self._publisher
+        if publisher is None:
+            return publish
+
+        async def publish_both(tree: Tree) -> None:
+            await publish(tree)
+            publisher.offer(tree)
+
+        return publish_both
 
     def drain(self) -> None:
         """Tell the other nodes that this one drains. When `run` is cancelled, the node leaves the cluster."""
@@ -152,7 +174,9 @@ class Node:
             return
         before, self._settings = self._settings, settings
         if self._membership is not None:
-            self._membership.replace(settings.advertise, settings.forget_after)
+            self._membership.replace(settings.advertise, settings.forget_after, publishes=settings.publish)
+        if self._publisher is not None:
+            self._publisher.replace(settings.published_versions)
         # A file may have new content under its old name.
         has_files = any(getattr(settings, name) for name in settings.access_paths)
         if has_files or (before.endpoints, before.user) != (settings.endpoints, settings.user):
@@ -223,7 +247,15 @@ class Node:
             hints.heard,
             dict(self._questions.counts),
             self._summary.written if self._summary is not None else 0,
+            ClusterVersion(said.number, said.id, said.at, said.by) if (said := self._newest.said) is not None else None,
+            ClusterPublishing(publisher.is_failing, publisher.last_error, publisher.written)
+            if (publisher := self._publisher) is not None and self._settings.publish
+            else None,
         )
+
+    def _publishing_fence(self) -> CreatedAt | None:
+        """Return the fence if this node leads and is set to publish."""
+        return self.fence if self._settings.publish else None
 
     # The run.
 
@@ -252,6 +284,8 @@ class Node:
                 if self._summary is not None:
                     nursery.start_soon(self._summary.run, engine)
                 self._engine = engine
+                if self._publisher is not None:
+                    nursery.start_soon(self._publisher.run, engine)
                 await self._follow(engine)
         finally:
             self._engine = None
@@ -272,6 +306,7 @@ class Node:
                         self._questions.take(batch.events)
                         self._fleet.take(batch.events)
                         self._hints.take(batch.events)
+                        self._newest.take(batch.events)
                         self._tell_membership()
             except Compacted as error:
                 log.info("cluster read anew", reason=str(error))
@@ -286,6 +321,7 @@ class Node:
         self._questions.read(reading.entries)
         self._fleet.read(reading.entries)
         self._hints.read(reading.entries)
+        self._newest.read(reading.entries)
         self._state.worked(_PART, has_read=True)
         self._tell_membership()
         if self._summary is not None:
@@ -296,3 +332,5 @@ class Node:
     def _tell_membership(self) -> None:
         if self._membership is not None:
             self._membership.changed()
+        if self._publisher is not None:
+            self._publisher.changed()

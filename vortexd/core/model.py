@@ -464,6 +464,38 @@ class ClusterMember:
 
 
 @attrs.frozen
+class ClusterVersion:
+    """The newest version of a published state, in the form in which people and programs see it.
+
+    Attributes:
+        number: Counts the versions.
+        id: Identifies the content, with its labels and commits.
+        at: When it was written, in seconds since the epoch.
+        by: The node that wrote it.
+    """
+
+    number: int
+    id: str
+    at: float
+    by: str
+
+
+@attrs.frozen
+class ClusterPublishing:
+    """Whether a node that publishes can do so.
+
+    Attributes:
+        is_failing: Whether the last attempt failed.
+        last_error: The present or last error, or None if there never was an error. It contains no secret.
+        written: The number of versions that this process has written.
+    """
+
+    is_failing: bool
+    last_error: str | None
+    written: int
+
+
+@attrs.frozen
 class ClusterReport:
     """The state of a cluster at one moment, as one node sees it, in the form in which people and programs see it.
 
@@ -479,6 +511,8 @@ class ClusterReport:
         heard: The number of hints of others that this process has acted on.
         questions: The number of questions between nodes, by outcome: "answered", "failed" or "refused".
         summaries: The number of summaries of this node's instances that this process has written.
+        published: The newest published version, or None if there is none.
+        publishing: Whether this process can publish, or None if it isn't set to publish.
     """
 
     name: str
@@ -492,3 +526,5 @@ class ClusterReport:
     heard: int = 0
     questions: Mapping[str, int] = attrs.field(factory=lambda: {"answered": 0, "failed": 0, "refused": 0})
     summaries: int = 0
+    published: ClusterVersion | None = None
+    publishing: ClusterPublishing | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
+import attrs
 import orjson
 
 from ..auth import Right
@@ -51,21 +52,27 @@ _REPORT = an_object(
     unfinished_files=COUNT,
     unfinished=a_list(an_object(file=TEXT, reason=TEXT)),
 )
-_CLUSTER = an_object(
-    name=TEXT,
-    node=TEXT,
-    store=an_object(status={"enum": ["UP", "AWAY"]}, since=TIME, last_error=nullable(TEXT)),
-    leader=nullable(TEXT),
-    members=a_list(
-        an_object(
-            node=TEXT,
-            state={"enum": ["serving", "draining", "away"]},
-            version=TEXT,
-            address=nullable(TEXT),
-            started=TEXT,
-            away_for=nullable({"type": "number", "minimum": 0}),
-        )
+_CLUSTER = optional(
+    an_object(
+        name=TEXT,
+        node=TEXT,
+        store=an_object(status={"enum": ["UP", "AWAY"]}, since=TIME, last_error=nullable(TEXT)),
+        leader=nullable(TEXT),
+        members=a_list(
+            an_object(
+                node=TEXT,
+                state={"enum": ["serving", "draining", "away"]},
+                version=TEXT,
+                address=nullable(TEXT),
+                started=TEXT,
+                away_for=nullable({"type": "number", "minimum": 0}),
+            )
+        ),
+        published=an_object(number=COUNT, id=TEXT, at=TIME, by=TEXT),
+        publishing=an_object(status={"enum": ["UP", "FAILING"]}, last_error=nullable(TEXT)),
     ),
+    "published",
+    "publishing",
 )
 _WORKER = optional(an_object(sources=a_list(_REPORT), cluster=_CLUSTER), "cluster")
 _SCHEMAS: dict[str, Schema] = {
@@ -165,7 +172,7 @@ def _members(report: SourceReport, broken: Sequence[Mapping[str, Any]]) -> dict[
 
 
 def _cluster_members(report: ClusterReport) -> dict[str, Any]:
-    return {
+    said: dict[str, Any] = {
         "name": report.name,
         "node": report.node,
         "store": {
@@ -186,6 +193,12 @@ def _cluster_members(report: ClusterReport) -> dict[str, Any]:
             for each in report.members
         ],
     }
+    if (version := report.published) is not None:
+        said["published"] = attrs.asdict(version) | {"at": rfc3339(version.at)}
+    if (publishing := report.publishing) is not None:
+        status = "FAILING" if publishing.is_failing else "UP"
+        said["publishing"] = {"status": status, "last_error": publishing.last_error}
+    return said
 
 
 def _time(seconds: float | None) -> str | None:

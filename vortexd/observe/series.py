@@ -254,3 +254,13 @@ class Cluster:
         )
         summaries.add(report.summaries, "_total")
         yield from (store, members, hints, questions, summaries)
+        if (version := report.published) is not None:
+            newest = Family("vortexd_cluster_published_version", "The number of the newest published version", "gauge")
+            newest.add(version.number)
+            yield newest
+        if (publishing := report.publishing) is not None:
+            failing = Family("vortexd_cluster_publish_failing", "Whether this node can't publish its state", "gauge")
+            failing.add(float(publishing.is_failing))
+            written = Family("vortexd_cluster_versions_written", "Versions that this node has written", "counter")
+            written.add(publishing.written, "_total")
+            yield from (failing, written)

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from ..core.constraints import Rule, choice, seconds, setting, texts
+from ..core.constraints import Rule, choice, seconds, setting, texts, whole
 from .etcd import EtcdAccess, access_conflicts, is_endpoint
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{0,64}")
@@ -68,6 +68,21 @@ class ClusterSettings(EtcdAccess):
         1,
         doc="Seconds after which the cluster forgets a node that went away without a drain. Until then `/status` lists "
         "it as away.",
+    )
+    publish: bool = setting(
+        False,
+        doc="Whether this node, while it leads, writes what it serves from its sources into etcd. Nodes without these "
+        'sources then serve it by a source of kind "published".',
+        more="A node that publishes leads rather than one that does not. What is written are the bytes of the sources, "
+        "so encrypted values stay encrypted. The keys begin with `/vortexd-published/NAME/`. A node with a source of "
+        'kind "published" cannot publish.',
+    )
+    published_versions: int = whole(
+        5,
+        1,
+        100,
+        doc="The number of published versions that etcd keeps. Versions share what they have in common. A node that "
+        "reads a version more slowly than so many new ones appear reads the newest one instead.",
     )
 
 

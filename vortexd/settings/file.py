@@ -277,6 +277,9 @@ def _across(table: Mapping[str, Any], kinds: Kinds, *, needs_source: bool) -> It
     cluster = table.get("cluster", {})
     if isinstance(cluster, dict):
         yield from ((f"cluster.{name}", problem) for name, problem in cluster_conflicts(cluster))
+        tables = [each for each in sources if isinstance(each, dict)] if isinstance(sources, list) else []
+        if cluster.get("publish") is True and any(_kind_of(each, kinds).reads_published for each in tables):
+            yield "cluster.publish", "must be false at a node that serves a published state; it would publish it again"
     server = table.get("server", {})
     bind = server.get("bind") if isinstance(server, dict) else None
     if bind == []:

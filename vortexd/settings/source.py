@@ -27,12 +27,14 @@ class SourceSettings(ABC):
         path_keys: Keys whose values are paths, which are relative to the directory of vortexd.toml.
         private_keys: Those of the path keys that name vortexd's own files, which are never served.
         keeps_mirrors: Whether its sources keep mirrors in the state directory.
+        reads_published: Whether its sources serve what a cluster has published. A node with such a source can't publish.
     """
 
     location_key: ClassVar[str] = ""
     path_keys: ClassVar[tuple[str, ...]] = ()
     private_keys: ClassVar[tuple[str, ...]] = ()
     keeps_mirrors: ClassVar[bool] = False
+    reads_published: ClassVar[bool] = False
 
     @property
     @abstractmethod

@@ -258,7 +258,12 @@ def merge(trees: Sequence[Tree], where: Sequence[Place], before: Mapping[str, Fi
     labels: dict[str, Files] = {}
     for label in dict.fromkeys([default, *(each for tree in trees for each in tree.labels)]):
         parts = [(_files(tree, label, default), place) for tree, place in zip(trees, where, strict=True)]
-        layers = [_placed(files, place, where) for files, place in parts if files is not None]
+        layers = [
+            _placed(layer, place, where)
+            for files, place in parts
+            if files is not None
+            for layer in (files, *files.others)
+        ]
         if layers:
             labels[label] = _stacked(layers, before.get(label))
     return Tree(labels, default)
@@ -274,7 +279,10 @@ def _files(tree: Tree, label: str, default: str) -> Files | None:
 def _placed(files: Files, place: Place, where: Sequence[Place]) -> Files:
     # With several groups of sources, no single commit is the version of all. Spring sends null in this case.
     revision = files.revision if where[-1].group == where[0].group else None
-    return attrs.evolve(files, applications=place.applications, group=place.group, revision=revision)
+    # A published state has layers of its own. Their groups stay apart, also from those of other sources.
+    group = place.group + files.group * len(where)
+    applications = place.applications or files.applications
+    return attrs.evolve(files, applications=applications, group=group, revision=revision, others=())
 
 
 def _stacked(layers: Sequence[Files], before: Files | None) -> Files:

@@ -8,6 +8,7 @@ from ..settings.source import Kinds
 from .etcd.settings import EtcdSettings
 from .files.settings import FilesSettings
 from .git.settings import GitSettings
+from .published.settings import PublishedSettings
 
 # If a [[source]] names no kind, it has the first kind here.
-KINDS: Kinds = {"files": FilesSettings, "git": GitSettings, "etcd": EtcdSettings}
+KINDS: Kinds = {"files": FilesSettings, "git": GitSettings, "etcd": EtcdSettings, "published": PublishedSettings}

@@ -87,6 +87,10 @@ class SourceStatus:
         """Record the unfinished files of a publication, with the reasons; see `SourceReport`."""
         self._unfinished = unfinished
 
+    def rooted(self, root: str) -> None:
+        """Record the root of the files, which this source learns from what it reads."""
+        self._root = root
+
     def serves(self, revision: str | None) -> None:
         """Record the served revision, which may be older than the source's newest revision."""
         self._revision = revision

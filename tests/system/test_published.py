@@ -1,0 +1,145 @@
+"""Real vortexd and a real etcd: a node with git publishes, and a node without git serves it, also while git is away."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ..cluster.etcd_servers import EtcdServers, etcd_program
+from ..repository import Repository
+from .process import Server
+from .test_cluster import Cluster, ctl, events, get, size, until, webhook
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServers]:
+    if etcd_program() is None:
+        pytest.skip("there is no etcd")
+    with EtcdServers(tmp_path_factory.mktemp("etcd")) as servers:
+        yield servers
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    made = Repository(tmp_path / "config.git")
+    made.commit({"orders-dev.yml": "size: 1\n", "large.bin": "0123456789abcdef" * 100_000})
+    return made
+
+
+class Published(Cluster):
+    """Starts nodes that publish, and nodes that have no source but what is published."""
+
+    def publishing(self, node: str) -> str:
+        return self.settings(node) + "publish = true\npublished_versions = 2\n"
+
+    def reading(self, node: str) -> str:
+        endpoints = json.dumps(self.endpoints)
+        return (
+            f'[server]\nbind = ["127.0.0.1:0"]\nstate_directory = "{self.directory(node)}/state"\n'
+            f'[[source]]\nkind = "published"\ncluster = "{self.name}"\nendpoints = {endpoints}\n'
+            f'[cluster]\nname = "{self.name}"\nnode = "{node}"\nendpoints = {endpoints}\n'
+        )
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, repository: Repository, servers: EtcdServers) -> Published:
+    return Published(tmp_path, repository, servers.endpoints)
+
+
+def version(server: Server) -> str:
+    found: str = get(server, "/orders/dev")["version"]
+    return found
+
+
+def number(server: Server) -> int:
+    published = get(server, "/status")["cluster"].get("published")
+    return published["number"] if published is not None else 0
+
+
+def test_a_node_without_git_serves_what_another_publishes_also_while_git_is_away(cluster: Published) -> None:
+    with cluster.start("a", cluster.publishing("a")) as a:
+        until(lambda: number(a) == 1)
+        with cluster.start("b", cluster.reading("b")) as b:
+            until(lambda: number(b) == 1)
+            assert (size(b), version(b)) == (1, version(a))
+            one, other = (get(each, "/orders/dev")["propertySources"] for each in (a, b))
+            assert one == other
+
+            began = time.monotonic()
+            cluster.repository.commit({"orders-dev.yml": "size: 2\n"})
+            webhook(a)
+            until(lambda: size(b) == 2, 5)
+            print(f"from the webhook at a to the response of b: {time.monotonic() - began:.3f} s")
+            said = get(b, "/status")
+            assert (said["cluster"]["published"]["number"], said["cluster"]["published"]["by"]) == (2, "a")
+            assert said["sources"][0]["kind"] == "published"
+            assert said["sources"][0]["revision"] == version(a)
+            assert get(a, "/status")["cluster"]["publishing"] == {"status": "UP", "last_error": None}
+            assert "vortexd_cluster_published_version 2.0" in get(b, "/metrics")
+
+            # Git is gone, and the node that publishes was killed.
+            cluster.repository.path.rename(cluster.repository.path.with_name("away.git"))
+            a.stop(signal.SIGKILL)
+            assert size(b) == 2
+            assert b.stop() == 0
+    with cluster.start("b", cluster.reading("b")) as b, cluster.start("c", cluster.reading("c")) as c:
+        assert (size(b), size(c)) == (2, 2)
+        assert get(b, "/ready") == {"status": "UP"}
+
+
+def test_a_node_that_publishes_takes_the_lead_from_one_that_does_not(cluster: Published) -> None:
+    with cluster.start("a", cluster.publishing("a")) as a:
+        until(lambda: number(a) == 1)
+        with cluster.start("b", cluster.reading("b")) as b:
+            assert a.stop() == 0
+            until(lambda: get(b, "/status")["cluster"]["leader"] == "b")
+            cluster.repository.commit({"orders-dev.yml": "size: 2\n"})
+            with cluster.start("a", cluster.publishing("a")):
+                until(lambda: size(b) == 2, 10)
+                assert get(b, "/status")["cluster"]["leader"] == "a"
+
+
+def test_a_new_node_waits_for_a_chunk_that_is_missing_and_the_publisher_repairs_it(
+    cluster: Published, servers: EtcdServers
+) -> None:
+    with cluster.start("a", cluster.publishing("a")) as a:
+        until(lambda: number(a) == 1)
+        ctl(servers, "del", "--prefix", f"/vortexd-published/{cluster.name}/chunks/")
+        with ThreadPoolExecutor(1) as thread:
+            waiting = thread.submit(cluster.start, "b", cluster.reading("b"))
+            time.sleep(3)
+            assert not waiting.done()
+            assert a.stop() == 0
+            with cluster.start("a", cluster.publishing("a")), waiting.result() as b:
+                assert size(b) == 1
+                [event] = events(b, "source unreadable")
+                assert "which etcd doesn't have; wait for the next version, or restart" in event["reason"]
+
+
+def test_a_reader_keeps_its_state_while_etcd_is_cut_off(cluster: Published, servers: EtcdServers) -> None:
+    with (
+        cluster.start("a", cluster.publishing("a")) as a,
+        cluster.start("b", cluster.reading("b")) as b,
+    ):
+        until(lambda: number(b) == 1 and size(b) == 1)
+        for each in range(3):
+            servers.kill(each)
+        try:
+            until(lambda: get(b, "/status")["sources"][0]["status"] == "STALE", 30)
+            cluster.repository.commit({"orders-dev.yml": "size: 2\n"})
+            webhook(a)
+            until(lambda: size(a) == 2)
+            assert size(b) == 1
+        finally:
+            for each in range(3):
+                servers.start(each)
+            for each in range(3):
+                servers.wait_ready(each)
+        until(lambda: size(b) == 2, 60)
+        assert len(events(a, "publication failed")) <= 1

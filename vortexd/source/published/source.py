@@ -1,0 +1,181 @@
+"""The source of a published state: follows the head, and publishes each verified version.
+
+The entries of the head, as they were read and as a watch reports them, arrive. Whole `Tree`s leave. If anything is
+missing or wrong, or etcd can't be reached, the last state stays in force, and the source tries again.
+"""
+
+import math
+import os
+from collections.abc import AsyncIterator, Callable, Container, Mapping
+from functools import partial
+from random import Random
+from time import time
+from urllib.parse import urlsplit
+
+import attrs
+import structlog
+import trio
+
+from ...aio import threads
+from ...cluster.engine import Batch, Compacted, Engine, EngineError, Entry, Event
+from ...cluster.etcd.access import open_etcd
+from ...cluster.published.head import Head, Newer, Places
+from ...cluster.records import Unusable
+from ...core.errors import SourceError
+from ...core.model import Tree
+from ..base import Publish, Surroundings
+from ..status import SourceStatus
+from .reading import read_state
+from .settings import PublishedSettings
+
+log = structlog.get_logger()
+
+# Seconds until the source tries again to reach etcd. The pause doubles up to the second figure.
+_AGAIN, _AGAIN_AT_MOST = 1.0, 15.0
+# Seconds until the source reads a version again that it couldn't use.
+UNUSABLE_AGAIN = 10.0
+# Seconds until the connections must be closed when the source ends.
+_FAREWELL = 1.0
+
+
+class PublishedSource:
+    """A published state in etcd; a `base.Source`.
+
+    Args:
+        engine: Reads and watches etcd. If it can't be made now, the function raises EngineError.
+        random: Makes jitter.
+        name: See `name_of`.
+    """
+
+    def __init__(self, settings: PublishedSettings, engine: Callable[[], Engine], random: Random, name: str) -> None:
+        self._settings = settings
+        self._open = engine
+        self._random = random
+        self._name = name
+        self._head = Places(settings.cluster).head
+        self._status = SourceStatus(name, settings.kind, settings.max_staleness, root=name)
+        # The id and the contents of the published state.
+        self._id = ""
+        self._contents: Mapping[str, bytes] = {}
+        self._revision: str | None = None
+        # How often the head was read, and a watch has begun after it.
+        self._begun = 0
+
+    @property
+    def name(self) -> str:
+        """See `name_of`."""
+        return self._name
+
+    @property
+    def status(self) -> SourceStatus:
+        """See `base.Source`."""
+        return self._status
+
+    async def run(self, publish: Publish) -> None:
+        """See `base.Source`."""
+        pause = _AGAIN
+        while True:
+            before = self._begun
+            try:
+                # The engine is made anew each time, so that it uses certificates that were replaced.
+                engine = await threads.run_sync(self._open)
+                try:
+                    await self._follow(engine, publish)
+                finally:
+                    with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL):
+                        await engine.aclose()
+            except Compacted as error:
+                log.info("etcd is read anew", source=self.name, reason=str(error))
+            except EngineError as error:
+                self._status.failed(str(error))
+            if self._begun > before:
+                pause = _AGAIN
+            await trio.sleep(pause * self._random.uniform(0.5, 1.0))
+            pause = min(2 * pause, _AGAIN_AT_MOST)
+
+    async def _follow(self, engine: Engine, publish: Publish) -> None:
+        """Take the head, and each new one. Never returns.
+
+        Raises:
+            EngineError: etcd can't be reached now, or the watch can't go on.
+        """
+        noticed = time()
+        reading = await engine.read([self._head])
+        entry = reading.entries[0] if reading.entries else None
+        async with engine.watch(self._head, reading.revision) as batches:
+            self._begun += 1
+            while True:
+                is_taken = await self._take(engine, entry, noticed, publish)
+                entry = await self._next(batches, entry, math.inf if is_taken else UNUSABLE_AGAIN)
+                noticed = time()
+
+    async def _next(self, batches: AsyncIterator[Batch], entry: Entry | None, seconds: float) -> Entry | None:
+        """Wait for a new head. After some seconds without one, return the present head."""
+        found: list[Event] = []
+        with trio.move_on_after(seconds):
+            while not found:
+                found = [event for event in (await anext(batches)).events if event.key == self._head]
+        return found[-1].entry if found else entry
+
+    async def _take(self, engine: Engine, entry: Entry | None, noticed: float, publish: Publish) -> bool:
+        """Publish a version, unless it is the published one. Return whether its content is in force now.
+
+        Raises:
+            EngineError: etcd can't be reached now.
+        """
+        try:
+            head = self._parsed(entry)
+            if head.said.id != self._id:
+                state = await read_state(engine, head, self._settings, self._contents)
+                await publish(attrs.evolve(state.tree, noticed=noticed))
+                self._id, self._contents = head.said.id, state.contents
+                self._learn(state.tree)
+                log.info("published state taken", source=self.name, number=head.said.number, by=head.said.by)
+        except SourceError as error:
+            self._status.failed(str(error))
+            return False
+        self._status.succeeded(self._revision)
+        return True
+
+    def _parsed(self, entry: Entry | None) -> Head:
+        """Read a head.
+
+        Raises:
+            SourceError: There is none, or it can't be read.
+        """
+        if entry is None:
+            raise SourceError(
+                f"cluster {self._settings.cluster} has published nothing; set cluster.publish at a node that has the "
+                "sources"
+            )
+        try:
+            return Head.parse(entry.value)
+        except Newer as error:
+            raise SourceError(f"the head {entry.key} can't be read: {error}; upgrade this node") from None
+        except Unusable as error:
+            raise SourceError(
+                f"the head {entry.key} can't be read: {error}; the next version that is published replaces it"
+            ) from None
+
+    def _learn(self, tree: Tree) -> None:
+        """Note the commit and the root of the default label, for /status."""
+        files = tree.labels.get(tree.default_label)
+        self._revision = files.revision if files is not None else None
+        self._status.rooted(files.root if files is not None else self._name)
+
+
+def open_source(settings: PublishedSettings, surroundings: Surroundings) -> PublishedSource:
+    """Make the source that the settings name."""
+    name = name_of(settings, {each.name for each in surroundings.opened})
+    return PublishedSource(settings, partial(open_etcd, settings, os.environ), surroundings.random, name)
+
+
+def name_of(settings: PublishedSettings, taken: Container[str] = ()) -> str:
+    """Return the name of a source: the kind and the cluster.
+
+    Args:
+        taken: The names of the sources before this one. Two etcd may have clusters of the same name. So the name of the
+            later source has its first address, too.
+    """
+    name = f"published:{settings.cluster}"
+    return name if name not in taken else f"published://{urlsplit(settings.endpoints[0]).netloc}/{settings.cluster}"
