@@ -15,7 +15,7 @@ ALLOWED = {
     "protocol": "core",
     "settings": "core",
     "fleet": "core settings",
-    "cluster": "core fleet settings",
+    "cluster": "aio core fleet settings",
     "encryption": "core settings",
     "source": "aio cluster core settings",
     "net": "core settings",

@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -312,6 +313,28 @@ BEFORE, AFTER = (Settings(http=HttpSettings(prefix=prefix)) for prefix in ("/old
 def reload_of(*parts: Part[Any]) -> tuple[Reload, InForce, Metrics]:
     in_force, metrics = InForce(BEFORE), Metrics()
     return Reload(in_force, parts, lambda: AFTER, [], metrics, Notifier({}, os.getpid())), in_force, metrics
+
+
+async def test_a_file_system_that_hangs_does_not_hold_up_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    has_begun, is_over = threading.Event(), threading.Event()
+
+    def load(*_: object) -> None:
+        has_begun.set()
+        is_over.wait(20)
+
+    monkeypatch.setattr(reload_module, "load_named_files", load)
+    reload, in_force, _ = reload_of()
+    began = trio.current_time()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reload.reload)
+            while not has_begun.is_set():  # noqa: ASYNC110
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+        assert trio.current_time() < began + 10
+    finally:
+        is_over.set()
+    assert in_force.settings is BEFORE
 
 
 async def test_all_parts_are_prepared_before_the_first_applies_and_all_apply_before_the_first_publishes(

@@ -281,7 +281,9 @@ class Reload:
         before = self._in_force.settings
         try:
             read, waiting = reloaded(before, await threads.run_sync(self._read, abandon_on_cancel=True))
-            files = await threads.run_sync(load_named_files, read, self._bound, os.environ)
+            # A file system that hangs doesn't hold up the daemon's exit.
+            arguments = read, self._bound, os.environ
+            files = await threads.run_sync(load_named_files, *arguments, abandon_on_cancel=True)
             prepared = self._prepared(NewSettings(before, read, files))
         except SettingsError as error:
             self._refuse(error)

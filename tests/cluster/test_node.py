@@ -18,6 +18,7 @@ from tests.cluster.memory_engine import MemoryEngine, MemoryStore
 from tests.cluster.published.trees import tree
 from vortexd.cluster import node as module
 from vortexd.cluster.engine import Compacted, Denied, EngineAway, EngineError, Put
+from vortexd.cluster.etcd import access
 from vortexd.cluster.etcd.engine import EtcdEngine
 from vortexd.cluster.keys import Keys
 from vortexd.cluster.membership import LEASE
@@ -434,7 +435,7 @@ async def test_by_default_a_node_speaks_to_etcd_and_uses_the_clocks_of_the_machi
 async def test_a_file_system_that_hangs_is_a_failure_of_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
     is_over = threading.Event()
     monkeypatch.setattr(module, "open_etcd", lambda settings: is_over.wait(20))
-    monkeypatch.setattr(module, "OPENING", 0.05)
+    monkeypatch.setattr(access, "OPENING", 0.05)
     try:
         with pytest.raises(EngineError, match=re.escape("the certificates can't be read within 0.05 s")):
             await Surroundings().open(SETTINGS)

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
+from functools import partial
 from random import Random
 from typing import Protocol, TypeAlias
 
@@ -22,7 +23,7 @@ from ..core.text import rfc3339
 from ..fleet import NodePages, Question
 from ..settings.cluster import ClusterSettings
 from .engine import Compacted, CreatedAt, Delete, Engine, EngineError, Reading, Unmodified
-from .etcd.access import open_etcd
+from .etcd.access import in_thread, open_etcd
 from .fleet import ClusterFleet
 from .hints import Hints, Looking
 from .keys import Keys
@@ -40,8 +41,6 @@ log = structlog.get_logger()
 
 # Seconds until the next attempt to reach the store, with jitter. The pause doubles up to the second figure.
 _AGAIN, _AGAIN_AT_MOST = 1.0, 10.0
-# Seconds until the files for the connections must be read.
-OPENING = 10.0
 # Seconds until the connections must be closed.
 _FAREWELL = 1.0
 _PART = "watch"
@@ -59,9 +58,7 @@ class RemoteSources(Looking, Protocol):
 
 async def _open(settings: ClusterSettings) -> Engine:
     """Make an engine in a thread, because that reads files."""
-    with trio.move_on_after(OPENING):
-        return await trio.to_thread.run_sync(open_etcd, settings, abandon_on_cancel=True)
-    raise EngineError(f"the certificates can't be read within {OPENING:g} s")
+    return await in_thread(partial(open_etcd, settings))
 
 
 @attrs.frozen

@@ -1,13 +1,17 @@
 """Facts about the engine that settings name: addresses, certificates, and the password that is read when it is needed."""
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.certificates import make
 from vortexd.cluster.connection import Endpoint
 from vortexd.cluster.engine import Denied, EngineError
-from vortexd.cluster.etcd.access import open_etcd
+from vortexd.cluster.etcd import access as module
+from vortexd.cluster.etcd.access import AT_A_TIME, in_thread, open_etcd
 from vortexd.settings.etcd import EtcdAccess
 
 HTTPS = ("https://a:1",)
@@ -71,3 +75,65 @@ async def test_the_password_is_read_each_time(tmp_path: Path) -> None:
     file.chmod(0o644)
     with pytest.raises(Denied, match="chmod 600"):
         await login.password()
+
+
+@pytest.fixture
+def hung(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A file system that hangs, and the files that were asked for there."""
+    asked, is_over = list[str](), threading.Event()
+
+    def read_secret(path: str, environ: object) -> str:
+        asked.append(path)
+        is_over.wait(20)
+        return "late"
+
+    monkeypatch.setattr(module, "read_secret", read_secret)
+    yield asked
+    is_over.set()
+
+
+LOGIN = EtcdAccess(endpoints=("http://a",), user="u", password_file="/hung/password")
+
+
+async def test_a_password_that_can_not_be_read_in_time_is_denied(
+    hung: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PASSWORD", 0.05)
+    login = open_etcd(LOGIN, {})._gateway._login
+    assert login is not None
+    with trio.fail_after(5), pytest.raises(Denied, match=r"^/hung/password can't be read within 0\.05 s$"):
+        await login.password()
+
+
+async def test_a_password_that_hangs_does_not_hold_up_a_cancellation(hung: list[str]) -> None:
+    login = open_etcd(LOGIN, {})._gateway._login
+    assert login is not None
+    began = trio.current_time()
+    with trio.move_on_after(0.05) as scope:
+        await login.password()
+    assert scope.cancelled_caught
+    assert trio.current_time() < began + module.PASSWORD
+
+
+async def test_files_that_hang_take_few_threads_and_none_of_other_parts(
+    hung: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PASSWORD", 0.1)
+    # Each engine is made anew, as after a failure.
+    for _ in range(AT_A_TIME + 2):
+        login = open_etcd(LOGIN, {})._gateway._login
+        assert login is not None
+        with pytest.raises(Denied, match="within"):
+            await login.password()
+    assert len(hung) == AT_A_TIME
+    assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
+
+
+async def test_certificates_that_can_not_be_read_in_time_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_over = threading.Event()
+    monkeypatch.setattr(module, "OPENING", 0.05)
+    try:
+        with pytest.raises(EngineError, match=r"^the certificates can't be read within 0\.05 s$"):
+            await in_thread(lambda: is_over.wait(20))
+    finally:
+        is_over.set()

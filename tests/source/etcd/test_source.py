@@ -70,7 +70,7 @@ async def play() -> AsyncIterator[Play]:
 # The clock would not wait for a real thread.
 @pytest.fixture(autouse=True)
 def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run_sync(function: object, *args: object) -> object:
+    async def run_sync(function: object, *args: object, **options: object) -> object:
         await trio.lowlevel.checkpoint()
         return function(*args)  # type: ignore[operator]
 
@@ -175,6 +175,30 @@ async def test_skipped_keys_are_named_once_while_they_are_there_and_only_the_fir
         play.store.change([Put("/c/.00", b""), Put("/c/b.yml", b"2")])
         await trio.sleep(1)
     assert [each["key"] for each in logs if each["event"] == "key skipped"][20:] == ["/c/.00"]
+
+
+async def test_bytes_of_a_key_that_are_not_utf8_are_logged_as_escapes(play: Play, autojump_clock: MockClock) -> None:
+    # A lone surrogate in JSON is an error for strict readers.
+    play.store.change([Put("/c/\udcff\u00fc.yml", b"")])
+    with structlog.testing.capture_logs() as logs:
+        play.begin()
+        await trio.sleep(1)
+    assert [(each["event"], each["key"]) for each in logs] == [("key skipped", "/c/\\xff\u00fc.yml")]
+
+
+async def test_the_source_ends_while_the_file_system_of_its_certificates_hangs(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = list[object]()
+
+    async def run_sync(function: object, *args: object, **given: object) -> object:
+        options.append(given.get("abandon_on_cancel"))
+        await trio.sleep_forever()
+
+    monkeypatch.setattr("vortexd.aio.threads.run_sync", run_sync)
+    play.begin()
+    await wait_all_tasks_blocked()
+    assert options == [True]
 
 
 # etcd that is away, restored or compacted.

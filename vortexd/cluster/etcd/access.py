@@ -1,11 +1,18 @@
-"""Makes the engine on etcd that settings name: the members, TLS, and the user with the password."""
+"""Makes the engine on etcd that settings name: the members, TLS, and the user with the password.
+
+The files are read in threads, because a file system may hang. Such a thread holds up neither the daemon's exit nor the
+work of other parts: each reading has a deadline, and a thread that is late is left behind.
+"""
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
 
 import trio
 
+from ...aio import threads
 from ...core.errors import SourceError
 from ...settings.etcd import EtcdAccess
 from ...settings.secrets import expanded, read_secret
@@ -13,6 +20,14 @@ from ..connection import Endpoint
 from ..engine import Denied, EngineError
 from .engine import EtcdEngine
 from .gateway import Gateway, Login
+
+T = TypeVar("T")
+
+# Seconds until the certificates must be read, and until the password must be.
+OPENING, PASSWORD = 10.0, 2.0
+# The most threads of the process that hang in these files. A further reading waits for one of them, and is late, too.
+AT_A_TIME = 4
+_limiters: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("threads that read the files for etcd")
 
 
 def open_etcd(access: EtcdAccess, environ: Mapping[str, str] = os.environ) -> EtcdEngine:
@@ -26,13 +41,35 @@ def open_etcd(access: EtcdAccess, environ: Mapping[str, str] = os.environ) -> Et
     return EtcdEngine(Gateway(endpoints, tls, _login(access, environ)))
 
 
+async def in_thread(make: Callable[[], T]) -> T:
+    """Make an engine in a thread; see `open_etcd`.
+
+    Raises:
+        EngineError: A file of the certificates can't be used, or can't be read in time.
+    """
+    return await _read(make, OPENING, EngineError(f"the certificates can't be read within {OPENING:g} s"))
+
+
+async def _read(function: Callable[[], T], seconds: float, late: EngineError) -> T:
+    """Run a function that reads files in a thread. If it takes longer than so many seconds, raise an error."""
+    try:
+        limiter = _limiters.get()
+    except LookupError:
+        limiter = trio.CapacityLimiter(AT_A_TIME)
+        _limiters.set(limiter)
+    with trio.move_on_after(seconds):
+        return await threads.run_sync(function, abandon_on_cancel=True, limiter=limiter)
+    raise late
+
+
 def _login(access: EtcdAccess, environ: Mapping[str, str]) -> Login | None:
     if not access.user:
         return None
 
     async def password() -> str:
+        late = Denied(f"{access.password_file} can't be read within {PASSWORD:g} s")
         try:
-            return await trio.to_thread.run_sync(read_secret, access.password_file, environ)
+            return await _read(partial(read_secret, access.password_file, environ), PASSWORD, late)
         except SourceError as error:
             raise Denied(str(error)) from None
 

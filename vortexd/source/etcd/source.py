@@ -17,9 +17,8 @@ import attrs
 import structlog
 import trio
 
-from ...aio import threads
 from ...cluster.engine import Batch, Compacted, Engine, EngineError, TooMuch
-from ...cluster.etcd.access import open_etcd
+from ...cluster.etcd.access import in_thread, open_etcd
 from ...core.errors import SourceError
 from ..base import Publish, Surroundings
 from ..layout import tree_of
@@ -78,7 +77,7 @@ class EtcdSource:
             before = self._begun
             try:
                 # The engine is made anew each time, so that it uses certificates that were replaced.
-                engine = await threads.run_sync(self._open)
+                engine = await in_thread(self._open)
                 try:
                     await self._follow(engine, publish)
                 finally:
@@ -171,10 +170,15 @@ class EtcdSource:
         """Log the keys that are left out, once for as long as they are."""
         new = [key for key in skipped if skipped[key] != self._skipped.get(key)]
         for key in new[:_MOST_NAMED]:
-            log.warning("key skipped", source=self.name, key=key, reason=skipped[key])
+            log.warning("key skipped", source=self.name, key=_shown(key), reason=skipped[key])
         if len(new) > _MOST_NAMED:
             log.warning("keys skipped", source=self.name, count=len(new), named=_MOST_NAMED)
         self._skipped = skipped
+
+
+def _shown(key: str) -> str:
+    """Return a key as text that every reader of JSON takes. Bytes that aren't UTF-8 are written as \\xNN."""
+    return key.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def open_source(settings: EtcdSettings, surroundings: Surroundings) -> EtcdSource:
