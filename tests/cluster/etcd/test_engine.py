@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from vortexd.cluster.connection import Endpoint
 from vortexd.cluster.engine import Compacted, Denied, EngineAway, Event, OutcomeUnknown
 from vortexd.cluster.etcd.engine import EtcdEngine
 from vortexd.cluster.etcd.gateway import Gateway, Login
@@ -346,23 +347,66 @@ async def test_a_watch_without_the_right_is_denied(play: Play) -> None:
             pass
 
 
-async def test_a_watch_whose_token_has_expired_asks_for_another(play: Play) -> None:
-    async def password() -> str:
-        await trio.lowlevel.checkpoint()
-        return "p"
+def refused(reason: str) -> Answer:
+    line = {"result": {"header": header(), "created": True, "canceled": True, "cancel_reason": reason}}
+    return Answer(lines=(line,))
 
-    engine = EtcdEngine(Gateway([ONE, TWO], login=Login("u", password), connect=play.members.connect))
-    reason = "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token"
-    expired = {"result": {"header": header(), "created": True, "canceled": True, "cancel_reason": reason}}
+
+async def password() -> str:
+    await trio.lowlevel.checkpoint()
+    return "p"
+
+
+# etcd 3.6 names the token. etcd 3.4 doesn't.
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token",
+        "rpc error: code = PermissionDenied desc = etcdserver: permission denied",
+    ],
+)
+@pytest.mark.parametrize("members", [[ONE], [ONE, TWO]], ids=["one", "two"])
+async def test_a_watch_whose_token_has_expired_asks_for_another(
+    play: Play, reason: str, members: list[Endpoint]
+) -> None:
+    engine = EtcdEngine(Gateway(members, login=Login("u", password), connect=play.members.connect))
     play.handler = paths(
         authenticate=lambda _: answer(token=f"t{len(play.asked('/v3/auth/authenticate'))}"),
-        watch=lambda asked: Answer(
-            lines=(expired,) if asked.headers["authorization"] == "t1" else (begun(), events(8)), stays=True
+        watch=lambda asked: (
+            refused(reason)
+            if asked.headers["authorization"] == "t1"
+            else Answer(lines=(begun(), events(8)), stays=True)
         ),
     )
     async with engine.watch("/a/", 7) as batches:
         assert (await anext(batches)).revision == 8
     assert play.starts() == [("one", 8), ("one", 8)]
+
+
+async def test_a_watch_that_is_denied_with_a_new_token_is_denied(play: Play) -> None:
+    engine = EtcdEngine(Gateway([ONE, TWO], login=Login("u", password), connect=play.members.connect))
+    play.handler = paths(authenticate=lambda _: answer(token="t"), watch=lambda _: refused("permission denied"))
+    with pytest.raises(Denied):
+        async with engine.watch("/a/", 7):
+            pass
+    assert play.starts() == [("one", 8)] * 2
+
+
+async def test_a_watch_that_is_denied_without_a_user_is_not_tried_again(play: Play) -> None:
+    play.handler = lambda _: refused("permission denied")
+    with pytest.raises(Denied):
+        async with play.engine.watch("/a/", 7):
+            pass
+    assert play.starts() == [("one", 8)]
+
+
+async def test_a_token_that_no_member_takes_is_tried_twice_at_each(play: Play) -> None:
+    engine = EtcdEngine(Gateway([ONE, TWO], login=Login("u", password), connect=play.members.connect))
+    play.handler = paths(authenticate=lambda _: answer(token="t"), watch=lambda _: refused("invalid auth token"))
+    with pytest.raises(EngineAway, match="http://two:2379: invalid auth token"):
+        async with engine.watch("/a/", 7):
+            pass
+    assert play.starts() == [("one", 8), ("one", 8), ("two", 8), ("two", 8)]
 
 
 async def test_the_end_of_a_watch_closes_its_connection(play: Play) -> None:

@@ -11,6 +11,7 @@ from ..engine import (
     Committed,
     Compacted,
     Condition,
+    Denied,
     EngineAway,
     EngineError,
     Entry,
@@ -241,22 +242,11 @@ class _Watch:
         """
         away = EngineAway("etcd has no members")
         for _ in range(self._gateway.members):
-            await self._end()
             try:
-                lines = await self._open.enter_async_context(
-                    self._gateway.stream(_WATCH, wire.watch_of(self._prefix, self._after))
-                )
-                with trio.fail_after(ANSWER):
-                    created = wire.watch_line(await lines.next())
-                if not isinstance(created, wire.Created):
-                    raise wire.Malformed("the watch doesn't begin as etcd's do")
+                lines, created = await self._begin_here()
             except trio.TooSlowError:
                 away = EngineAway(f"{self._gateway.endpoint}: the watch doesn't begin")
-            except wire.StaleToken as error:
-                self._gateway.forget_token()
-                away = EngineAway(f"{self._gateway.endpoint}: {error}")
-                continue
-            except (EngineAway, wire.Malformed) as error:
+            except (EngineAway, wire.Malformed, wire.StaleToken) as error:
                 away = EngineAway(f"{self._gateway.endpoint}: {error}")
             else:
                 await self._check(created)
@@ -265,6 +255,27 @@ class _Watch:
             self._gateway.move_on()
         await self._end()
         raise away
+
+    async def _begin_here(self) -> tuple[Lines, wire.Created]:
+        """Begin at the current member, and once more if it doesn't know the token any more."""
+        try:
+            return await self._begin_once()
+        except (wire.StaleToken, Denied):
+            # etcd 3.4 says of an invalid token that the permission is denied. Each member has tokens of its own: it
+            # forgets them when it restarts, and those that weren't used there for five minutes.
+            if not self._gateway.forget_token():
+                raise
+        return await self._begin_once()
+
+    async def _begin_once(self) -> tuple[Lines, wire.Created]:
+        await self._end()
+        request = wire.watch_of(self._prefix, self._after)
+        lines = await self._open.enter_async_context(self._gateway.stream(_WATCH, request))
+        with trio.fail_after(ANSWER):
+            created = wire.watch_line(await lines.next())
+        if not isinstance(created, wire.Created):
+            raise wire.Malformed("the watch doesn't begin as etcd's do")
+        return lines, created
 
     async def _check(self, created: wire.Created) -> None:
         """Check that the store still has the revisions that this watch has seen.

@@ -90,9 +90,11 @@ class Gateway:
         """Send later requests to the next member."""
         self._current = (self._current + 1) % len(self._endpoints)
 
-    def forget_token(self) -> None:
-        """Ask for a new token before the next request."""
+    def forget_token(self) -> bool:
+        """Ask for a new token before the next request. Return whether there was one."""
+        had_token = bool(self._token)
         self._token = ""
+        return had_token
 
     async def ask(self, path: str, body: Mapping[str, Any], parse: _Parse = dict) -> Any:
         """Send a request that changes nothing, and return the parsed answer. Each member is tried once.
