@@ -119,6 +119,10 @@ async def test_a_request_that_changes_nothing_is_sent_to_the_next_member(
         (Answer(silent=True), "http://one:2379: no answer within 2 s"),
         (error(14, "request timed out", 503), "http://one:2379: request timed out"),
         (Answer(502, (b"<html>",)), "http://one:2379: status 502, and no answer of etcd's"),
+        (
+            Answer(404, (b"404 page not found",)),
+            "http://one:2379: status 404, and no answer of etcd's; if it is etcd, set enable-grpc-gateway: true",
+        ),
         (Answer(200, (b"<html>",)), "http://one:2379: the answer isn't JSON"),
         (Answer(200, (b"[]",)), "http://one:2379: the answer isn't a JSON object"),
     ],

@@ -281,7 +281,9 @@ def _error(status: int, data: bytes) -> EngineError:
     try:
         return wire.error_of(orjson.loads(data))
     except orjson.JSONDecodeError:
-        return wire.Malformed(f"status {status}, and no answer of etcd's")
+        # etcd 3.4 disables its gateway by default if it reads its settings from a file.
+        remedy = "; if it is etcd, set enable-grpc-gateway: true" if status == 404 else ""
+        return wire.Malformed(f"status {status}, and no answer of etcd's{remedy}")
 
 
 async def _whole(connection: Connection, scope: trio.CancelScope) -> bytes:
