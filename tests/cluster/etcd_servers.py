@@ -7,7 +7,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from urllib.request import Request, urlopen
@@ -26,16 +26,23 @@ class EtcdServers:
         count: The number of members.
         options: Further options of each member.
         tls: The certificate and the key of all members, for localhost. The members then speak https to clients.
+        through: Returns the port at which the other members reach a member that listens on a port for them.
     """
 
     def __init__(
-        self, directory: Path, count: int = 3, options: Sequence[str] = (), tls: tuple[Path, Path] | None = None
+        self,
+        directory: Path,
+        count: int = 3,
+        options: Sequence[str] = (),
+        tls: tuple[Path, Path] | None = None,
+        through: Callable[[int], int] = lambda port: port,
     ) -> None:
         self._directory = directory
         self._tls = tls
         self._options = tuple(options)
         ports = free_ports(2 * count)
         self._clients, self._peers = ports[:count], ports[count:]
+        self._reached = [*map(through, self._peers)]
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * count
 
     @property
@@ -70,7 +77,8 @@ class EtcdServers:
         assert program is not None
         client, peer = self.endpoints[number], f"http://127.0.0.1:{self._peers[number]}"
         files = [] if self._tls is None else ["--cert-file", str(self._tls[0]), "--key-file", str(self._tls[1])]
-        cluster = ",".join(f"m{each}=http://127.0.0.1:{port}" for each, port in enumerate(self._peers))
+        reached = [f"http://127.0.0.1:{port}" for port in self._reached]
+        cluster = ",".join(f"m{each}={address}" for each, address in enumerate(reached))
         with (self._directory / f"m{number}.log").open("ab") as log:
             self._processes[number] = subprocess.Popen(
                 [
@@ -78,7 +86,7 @@ class EtcdServers:
                     *("--name", f"m{number}", "--data-dir", str(self._directory / f"m{number}")),
                     *("--listen-client-urls", client.replace("localhost", "127.0.0.1")),
                     *("--advertise-client-urls", client),
-                    *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
+                    *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", reached[number]),
                     *("--initial-cluster", cluster, "--logger", "zap"),
                     # A test machine's disk may be slow, and its processors busy.
                     *("--heartbeat-interval", "100", "--election-timeout", "1000"),

@@ -1,0 +1,156 @@
+"""The files of conf/cluster, as they are except for ports and the repository: etcd, three nodes, and HAProxy in front."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vortexd.auth.tokens import entry_of, new_token
+
+from ..cluster.etcd_servers import etcd_program, free_ports
+from ..repository import Repository
+
+pytestmark = pytest.mark.slow
+
+EXAMPLE = Path(__file__).parents[2] / "conf" / "cluster"
+COMMAND = re.compile(r"^(etcd|vortexd|haproxy) (.*)$", re.MULTILINE)
+
+
+def test_the_commands_of_its_readme_name_each_file_once() -> None:
+    named = [words.split()[-1] for _, words in COMMAND.findall((EXAMPLE / "README.md").read_text())]
+    assert sorted(named) == sorted(path.name for path in EXAMPLE.iterdir() if path.name != "README.md")
+
+
+def test_the_files_of_the_nodes_differ_only_in_their_numbers() -> None:
+    for kind in ("etcd-{}.yml", "vortexd-{}.toml"):
+        lines = [
+            re.sub(
+                rf"(etcd|node|vortexd)-{number}(?!=)|888{number}|member {number}|node {number}", "N", text, flags=re.I
+            )
+            for number in (1, 2, 3)
+            for text in [(EXAMPLE / kind.format(number)).read_text()]
+        ]
+        own = [
+            [line for line in each.splitlines() if "listen" not in line and "advertise" not in line] for each in lines
+        ]
+        assert own[0] == own[1] == own[2]
+
+
+@contextmanager
+def running(command: list[str], directory: Path, name: str) -> Iterator[None]:
+    """Run a program in the directory of the files until the block ends."""
+    with (directory / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=directory, stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def copied(directory: Path, repository: Repository) -> dict[int, int]:
+    """Copy the files with free ports and another repository. Return the new port for each of theirs."""
+    texts = {path.name: path.read_text() for path in EXAMPLE.iterdir() if path.name != "README.md"}
+    used = sorted({int(port) for text in texts.values() for port in re.findall(r"127\.0\.0\.1:(\d+)", text)})
+    ports = dict(zip(used, free_ports(len(used)), strict=True))
+    for name, text in texts.items():
+        text = re.sub(r"127\.0\.0\.1:(\d+)", lambda found: f"127.0.0.1:{ports[int(found[1])]}", text)
+        (directory / name).write_text(text.replace("file:///srv/config.git", repository.uri))
+    return ports
+
+
+def programs() -> dict[str, list[str] | None]:
+    """Return the command of each program of the example, or None if the machine has none."""
+    proxy = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
+    etcd = etcd_program()
+    return {
+        "etcd": [etcd] if etcd else None,
+        "vortexd": [sys.executable, "-m", "vortexd"],
+        "haproxy": [proxy] if proxy else None,
+    }
+
+
+def ask(port: int, path: str, headers: dict[str, str], body: bytes | None = None) -> Any:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, headers)
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return json.load(response)
+
+
+def until(is_true: Callable[[], object], seconds: float = 30) -> None:
+    """Wait until something is true. A refused connection and a status of 4xx or 5xx count as not yet."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if is_true():
+                return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise AssertionError("it didn't come true in time") from error
+        assert time.monotonic() < deadline, "it didn't come true in time"
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(etcd_program() is None, reason="there is no etcd")
+def test_a_webhook_through_the_proxy_reaches_all_three_nodes(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "config.git")
+    repository.commit({"orders-dev.yml": "size: 1\n"})
+    place = tmp_path / "cluster"
+    place.mkdir()
+    ports = copied(place, repository)
+    token = made(place)
+    bearer = {"Authorization": f"Bearer {token}"}
+    nodes = [ports[each] for each in (8881, 8882, 8883)]
+
+    def sizes() -> list[int]:
+        return [ask(each, "/orders/dev", bearer)["propertySources"][0]["source"]["size"] for each in (*nodes, front)]
+
+    found = programs()
+    front = ports[8888] if found["haproxy"] else nodes[0]
+    with ExitStack() as stack:
+        for number, (name, words) in enumerate(COMMAND.findall((EXAMPLE / "README.md").read_text())):
+            if (program := found[name]) is not None:
+                stack.enter_context(running([*program, *words.split()], place, f"{number}-{name}"))
+        until(lambda: sizes() == [1] * 4)
+        until(lambda: all(listed(ask(each, "/status", bearer)) == ["serving"] * 3 for each in nodes))
+        repository.commit({"orders-dev.yml": "size: 2\n"})
+        push(front, "s3cret")
+        until(lambda: sizes() == [2] * 4, 10)
+        with pytest.raises(urllib.error.HTTPError):
+            ask(front, "/status", {})
+    assert token not in "".join(path.read_text() for path in place.glob("*.log"))
+
+
+def made(place: Path) -> str:
+    """Make the files that the README lets its reader make. Return the token."""
+    token = new_token()
+    files = {"tokens.toml": entry_of("operator", token, ["read", "subscribe", "admin"]), "webhook.secret": "s3cret\n"}
+    for name, content in files.items():
+        (place / name).touch(0o600)
+        (place / name).write_text(content)
+    return token
+
+
+def listed(status: Any) -> list[str]:
+    return [each["state"] for each in status["cluster"]["members"]]
+
+
+def push(port: int, secret: str) -> None:
+    headers = {"Content-Type": "application/json", "X-Gitlab-Token": secret}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/monitor", b'{"path": "orders"}', headers)
+    with urllib.request.urlopen(request, timeout=10):
+        pass
