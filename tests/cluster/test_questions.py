@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import ssl
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -334,6 +335,24 @@ async def test_the_context_is_made_anew_only_after_a_reload(autojump_clock: Mock
 async def test_certificates_that_can_not_be_used_are_the_reason(autojump_clock: MockClock) -> None:
     stage = Stage(context_error=EngineError("no file"))
     assert {"b": "it can't be reached: no file"} == (await stage.ask(b="https://b")).reasons
+
+
+async def test_certificates_that_hang_take_no_thread_of_other_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    has_begun, is_over = threading.Event(), threading.Event()
+
+    def hang(_: ClusterSettings) -> None:
+        has_begun.set()
+        is_over.wait(20)
+
+    monkeypatch.setattr(questions, "client_context", hang)
+    try:
+        with trio.move_on_after(0.5) as scope:
+            await questions._context(SETTINGS)
+        assert scope.cancelled_caught
+        assert has_begun.is_set()
+        assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
+    finally:
+        is_over.set()
 
 
 async def test_the_context_trusts_the_authorities_of_the_cluster(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import hmac
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 
 import attrs
 import structlog
@@ -20,7 +21,7 @@ from ..core.errors import RemoteError
 from ..settings.cluster import ClusterSettings
 from .connection import Connection, Endpoint, Lost, NotSent
 from .engine import EngineError, Entry, Event
-from .etcd.access import client_context
+from .etcd.access import client_context, in_thread
 from .keys import Keys
 from .warnings import RecordWarnings
 
@@ -55,7 +56,7 @@ class _Silence(Exception):
 
 
 async def _context(settings: ClusterSettings) -> ssl.SSLContext:
-    return await trio.to_thread.run_sync(client_context, settings, abandon_on_cancel=True)
+    return await in_thread(partial(client_context, settings))
 
 
 class Questions:

@@ -42,7 +42,7 @@ def open_etcd(access: EtcdAccess, environ: Mapping[str, str] = os.environ) -> Et
 
 
 async def in_thread(make: Callable[[], T]) -> T:
-    """Make an engine in a thread; see `open_etcd`.
+    """Make an engine or a context in a thread; see `open_etcd` and `client_context`.
 
     Raises:
         EngineError: A file of the certificates can't be used, or can't be read in time.
