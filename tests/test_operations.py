@@ -7,7 +7,8 @@ import attrs
 import pytest
 import yaml
 
-import vortexd.composition  # noqa: F401  # it imports every endpoint
+import vortexd.composition  # it imports every endpoint but those of a cluster
+import vortexd.http.cluster  # noqa: F401
 from vortexd.http.endpoint import Endpoint
 from vortexd.process.installation import contents
 from vortexd.settings.root import Settings

@@ -9,7 +9,7 @@ import attrs
 import pytest
 import trio
 from structlog.testing import capture_logs
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.cluster.memory_engine import MemoryEngine, MemoryStore
 from tests.cluster.published.trees import ONE, rich, seen, tree, without_edits
@@ -107,7 +107,7 @@ async def play() -> AsyncIterator[Play]:
 # The clock would not wait for a real thread.
 @pytest.fixture(autouse=True)
 def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run_sync(function: Callable[..., object], *arguments: object) -> object:
+    async def run_sync(function: Callable[..., object], *arguments: object, **options: object) -> object:
         await trio.lowlevel.checkpoint()
         return function(*arguments)
 
@@ -117,6 +117,21 @@ def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 def large(*seeds: int) -> Tree:
     """Return a tree with one file, and so one chunk, for each number."""
     return Tree({"main": Files({f"f{seed}": seed.to_bytes(4, "big") * 40_000 for seed in seeds})})
+
+
+async def test_the_source_ends_while_the_file_system_of_its_certificates_hangs(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = list[object]()
+
+    async def run_sync(function: object, *arguments: object, **given: object) -> object:
+        options.append(given.get("abandon_on_cancel"))
+        await trio.sleep_forever()
+
+    monkeypatch.setattr("vortexd.aio.threads.run_sync", run_sync)
+    play.begin()
+    await wait_all_tasks_blocked()
+    assert options == [True]
 
 
 # What is taken.

@@ -16,9 +16,8 @@ import attrs
 import structlog
 import trio
 
-from ...aio import threads
 from ...cluster.engine import Batch, Compacted, Engine, EngineError, Entry, Event
-from ...cluster.etcd.access import open_etcd
+from ...cluster.etcd.access import in_thread, open_etcd
 from ...cluster.published.head import Head, Newer, Places
 from ...cluster.records import Unusable
 from ...core.errors import SourceError
@@ -78,7 +77,7 @@ class PublishedSource:
             before = self._begun
             try:
                 # The engine is made anew each time, so that it uses certificates that were replaced.
-                engine = await threads.run_sync(self._open)
+                engine = await in_thread(self._open)
                 try:
                     await self._follow(engine, publish)
                 finally:
