@@ -134,16 +134,17 @@ class Stand:
         await aside(webhook, self.nodes[at])
 
     async def push_and_announce(self, at: str) -> None:
-        """Push, and wait until both hints of the node are written: of the webhook, and of the new state."""
-        name = 'vortexd_cluster_hints_total{direction="announced"}'
+        """Push, and wait until the node's hint of the new state is written, which is the last one of a push."""
+        key = base64.b64encode(f"/vortexd/faults/hints/{at}".encode()).decode()
 
-        def announced() -> float:
-            return metric(get(self.nodes[at], "/metrics"), name)
+        def announced() -> object:
+            found = ask_etcd(self._endpoints["b"][0], "kv/range", {"key": key}).get("kvs")
+            return json.loads(base64.b64decode(found[0]["value"]))["sources"] if found else None
 
         before = await aside(announced)
         await self.push(at)
         await self.arrived(at)
-        await until(lambda: announced() >= before + 2)
+        await until(lambda: announced() not in (before, None, {}))
 
     async def arrived(self, *nodes: str, seconds: float = 40) -> None:
         """Wait until the clients of these nodes have the newest document."""
