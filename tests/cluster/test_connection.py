@@ -1,5 +1,7 @@
 """Facts about one HTTP/1.1 connection: addresses, TLS, answers in pieces, and connections that end."""
 
+import fcntl
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -177,6 +179,18 @@ async def test_an_idle_connection_is_quiet_until_the_peer_closes_it() -> None:
         assert not connection.is_quiet()
         await connection.aclose()
         nursery.cancel_scope.cancel()
+
+
+async def test_an_idle_connection_may_have_a_high_descriptor() -> None:
+    ours, theirs = socket.socketpair()
+    high = fcntl.fcntl(ours, fcntl.F_DUPFD_CLOEXEC, 1_100)
+    with ours, theirs:
+        ours.setblocking(False)
+        async with trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=high))) as stream:
+            connection = Connection(stream, "one")
+            assert connection.is_quiet()
+            theirs.send(b"end")
+            assert not connection.is_quiet()
 
 
 async def test_a_member_that_does_not_listen_is_named_by_the_system() -> None:

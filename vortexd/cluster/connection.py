@@ -138,8 +138,10 @@ class Connection:
         stream = self._stream.transport_stream if isinstance(self._stream, trio.SSLStream) else self._stream
         if not isinstance(stream, trio.SocketStream):
             return True
-        readable, _, _ = select.select([stream.socket.fileno()], [], [], 0)
-        return not readable
+        # Unlike `select.select`, this takes descriptors above 1023, which a server with many clients has.
+        poll = select.poll()
+        poll.register(stream.socket.fileno(), select.POLLIN)
+        return not poll.poll(0)
 
     def begin_anew(self) -> None:
         """Prepare the next request. The connection must be reusable."""
