@@ -310,6 +310,15 @@ async def test_a_watch_of_a_store_that_was_made_anew_says_so(play: Play) -> None
             await anext(batches)
 
 
+async def test_a_watch_never_goes_on_in_a_store_that_was_made_anew(play: Play) -> None:
+    answers = [Answer(lines=(begun(store="11"),))]
+    play.handler = lambda _: answers.pop(0) if answers else Answer(lines=(begun(store="12"), events(9)), stays=True)
+    async with play.engine.watch("/a/", 7) as batches:
+        for _ in range(2):
+            with pytest.raises(Compacted, match="made anew"):
+                await anext(batches)
+
+
 async def test_a_member_that_is_behind_is_waited_for(play: Play) -> None:
     play.handler = paths(
         watch=lambda _: Answer(lines=(begun(5), events(8)), stays=True),

@@ -120,7 +120,8 @@ class EtcdEngine:
     async def _keep_alive(self, lease: "_Lease") -> None:
         """Prolong a lease until it is lost."""
         while lease.is_held:
-            remaining = lease.ends - trio.current_time()
+            # The lease may end between two looks at the clock.
+            remaining = max(lease.ends - trio.current_time(), 0)
             await trio.sleep(min(max(remaining * _PROLONG, _BETWEEN), remaining))
             asked = trio.current_time()
             with trio.move_on_at(lease.ends):
@@ -283,10 +284,10 @@ class _Watch:
         Raises:
             Compacted: The store was made anew, or restored from an earlier state.
         """
-        is_other = self._store not in ("", created.store)
-        self._store = created.store
-        if is_other:
+        # A caller may take another step after the error. The watch never goes on in the other store.
+        if self._store not in ("", created.store):
             raise Compacted("the store was made anew")
+        self._store = created.store
         # A member may be behind the others. A reading is never behind.
         if created.revision < self._after:
             page: wire.Page = await self._gateway.ask(_RANGE, wire.range_of(self._prefix), wire.page)
