@@ -235,8 +235,13 @@ async def test_the_pauses_between_attempts_double_up_to_a_limit_and_vary(
                 raise EngineAway("gone")
             return await super().read(*arguments, **named)
 
-        def watch(self, prefix: str, after: int) -> Any:
+        @asynccontextmanager
+        async def watch(self, prefix: str, after: int) -> AsyncIterator[AsyncIterator[Any]]:
+            yield self.compacted()
+
+        async def compacted(self) -> AsyncIterator[Any]:
             raise Compacted("compacted")
+            yield
 
     stage = Stage()
     stage.uniform = lambda low, high: share if (low, high) == (0.5, 1.0) else low
@@ -245,8 +250,25 @@ async def test_the_pauses_between_attempts_double_up_to_a_limit_and_vary(
         await trio.sleep(sum(waits) + 3)
         found = [two - one for one, two in pairwise(readings)]
         assert found[: len(waits)] == pytest.approx(waits)
-        # After a reading the pause is short again.
+        # Once a watch has begun the pause is short again.
         assert found[len(waits)] == pytest.approx(share)
+
+
+class WatchlessEngine(TestEngine):
+    """Can be read, but not watched, as behind a proxy that keeps answers back."""
+
+    __test__ = False
+
+    def watch(self, prefix: str, after: int) -> Any:
+        super().watch(prefix, after)
+        raise EngineAway("the watch doesn't begin")
+
+
+async def test_while_no_watch_begins_the_sources_look_ever_more_rarely(autojump_clock: MockClock) -> None:
+    async with Stage(engine=WatchlessEngine).running() as one:
+        await trio.sleep(60)
+    assert [round(later - earlier) for (earlier, _), (later, _) in pairwise(one.watches)][:6] == [1, 2, 4, 8, 10, 10]
+    assert one.sources.asked.count("all") == len(one.watches)
 
 
 async def test_a_compacted_watch_reads_everything_again_and_the_store_is_not_away(autojump_clock: MockClock) -> None:

@@ -296,8 +296,9 @@ class Node:
             try:
                 reading = await engine.read(prefix=self._keys.prefix)
                 self._read(reading)
-                pause = _AGAIN
                 async with engine.watch(self._keys.prefix, reading.revision) as batches:
+                    # A reading alone isn't enough: each one makes all sources look, which mustn't happen each second.
+                    pause = _AGAIN
                     async for batch in batches:
                         self._roster.take(batch.events)
                         self._questions.take(batch.events)
