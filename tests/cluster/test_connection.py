@@ -50,6 +50,9 @@ def test_an_address_without_a_port_has_the_one_that_the_caller_names() -> None:
         "http://one:99999",
         "http://one:x",
         "http://[::1",
+        "http://a..b",
+        "http://" + 64 * "a",
+        "http://\uff4cocalhost",
     ],
 )
 def test_other_texts_are_no_addresses(text: str) -> None:

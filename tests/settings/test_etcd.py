@@ -31,6 +31,9 @@ def test_an_address_of_etcd_is_accepted_and_understood(text: str) -> None:
         "http://a#b",
         "http://a:x",
         "http://a:0",
+        "http://a..b",
+        "http://" + 64 * "a",
+        "http://\uff4cocalhost",
     ],
 )
 def test_other_texts_are_refused(text: str) -> None:

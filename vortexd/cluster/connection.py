@@ -46,6 +46,8 @@ class Endpoint:
             raise ValueError
         if parts.path.strip("/") or parts.query or parts.fragment:
             raise ValueError
+        # A header takes only ASCII. And there are names that can't be looked up, such as a..b. This raises ValueError.
+        parts.hostname.encode("ascii").decode().encode("idna")
         return cls(parts.hostname, parts.port or port, parts.scheme == "https")
 
     def __str__(self) -> str:

@@ -16,6 +16,8 @@ def is_endpoint(value: object) -> bool:
     try:
         parts = urlsplit(str(value))
         has_port = parts.port != 0
+        # As in `cluster.connection.Endpoint`: a name that can be looked up, in ASCII.
+        (parts.hostname or "").encode("ascii").decode().encode("idna")
     except ValueError:
         return False
     rest = parts.path.strip("/") or parts.query or parts.fragment

@@ -274,6 +274,8 @@ def test_a_page_of_another_shape_is_malformed(answer: Mapping[str, Any]) -> None
         (wire.token, {}),
         (wire.token, {"token": 3}),
         (wire.token, {"token": "a\r\nb"}),
+        (wire.token, {"token": "\xe4"}),
+        (wire.token, {"token": "a "}),
     ],
 )
 def test_an_answer_of_another_shape_is_malformed(parse: Callable[[Any], object], answer: Mapping[str, Any]) -> None:

@@ -282,7 +282,8 @@ def token(answer: Mapping[str, Any]) -> str:
     """Parse the answer to an authentication."""
     with _parsing():
         text = answer["token"]
-        if not isinstance(text, str) or not text.isprintable():
+        # A header takes no other text.
+        if not isinstance(text, str) or not (text.isascii() and text.isprintable()) or text != text.strip():
             raise TypeError
         return text
 
