@@ -352,6 +352,20 @@ async def test_no_more_than_twice_the_limit_is_kept_while_the_prefix_is_watched(
     assert play.files() == [{"a.yml": "1"}, {"a.yml": "2"}]
 
 
+async def test_what_waits_for_the_marker_has_the_same_limit(play: Play, autojump_clock: MockClock) -> None:
+    play.store.change([Put("/c/a.yml", b"1"), Put("/c/.published", b"1")])
+    source = play.begin(attrs.evolve(MARKED, total_bytes=1_024))
+    await trio.sleep(1)
+    play.store.change([Put("/c/.x", bytes(1_500))])
+    play.store.change([Put("/c/.x", bytes(1_600))])
+    await trio.sleep(0.5)
+    assert not source.status.report().is_failing
+    play.store.change([Put("/c/.y", bytes(1_500))])
+    await trio.sleep(0.5)
+    assert source.status.report().last_error == "/c/ has more than 2048 bytes in keys and values"
+    assert play.files() == [{"a.yml": "1"}]
+
+
 async def test_a_reading_at_the_marker_has_the_same_limit(play: Play, autojump_clock: MockClock) -> None:
     play.store.change([Put("/c/.x", bytes(2_048)), Put("/c/.published", b"1")])
     play.store.change([Delete("/c/.x"), Put("/c/a.yml", b"1")])

@@ -42,6 +42,7 @@ class Keys:
         self._settings = settings
         self._marker = settings.prefix + settings.marker if settings.marker else None
         self._entries = {each.key: each for each in entries}
+        self._size = size_of(self._entries.values())
         # Without a marker, each state is complete. A copy for each commit would take long if there are many keys.
         self._complete: Mapping[str, Entry] = dict(self._entries) if self._marker else self._entries
 
@@ -62,10 +63,11 @@ class Keys:
     def _take(self, events: Sequence[Event]) -> bool:
         """Take the writes of one commit. Return whether the state after it is complete."""
         for event in events:
-            if event.entry is None:
-                self._entries.pop(event.key, None)
-            else:
+            former = self._entries.pop(event.key, None)
+            self._size -= size_of([former] if former is not None else ())
+            if event.entry is not None:
                 self._entries[event.key] = event.entry
+                self._size += size_of([event.entry])
         is_complete = self._marker is None or any(each.key == self._marker and each.entry for each in events)
         if is_complete and self._marker is not None:
             self._complete = dict(self._entries)
@@ -85,7 +87,7 @@ class Keys:
     @property
     def size(self) -> int:
         """The bytes of all keys and values, with those that can't be files."""
-        return size_of(self._entries.values())
+        return self._size
 
     @property
     def newest(self) -> int:

@@ -108,8 +108,11 @@ class EtcdSource:
             while True:
                 noticed = await self._settled(batches, keys)
                 await self._publish(keys, noticed, publish)
-                if keys.size > self._most_bytes:
-                    raise TooMuch(self._settings.prefix, self._most_bytes)
+                self._check_size(keys)
+
+    def _check_size(self, keys: Keys) -> None:
+        if keys.size > self._most_bytes:
+            raise TooMuch(self._settings.prefix, self._most_bytes)
 
     async def _is_marked(self, engine: Engine, keys: Keys) -> bool:
         """Return whether there is a state to publish. With a marker, go back to the state at its last write."""
@@ -135,7 +138,8 @@ class EtcdSource:
     async def _settled(self, batches: AsyncIterator[Batch], keys: Keys) -> float:
         """Wait for a new state, and until no other follows. Return when it was noticed, in seconds since the epoch."""
         while not keys.apply(await anext(batches)):
-            pass
+            # The marker may never be written.
+            self._check_size(keys)
         noticed = time.time()
         is_quiet = False
         with trio.move_on_after(self._settings.max_wait), suppress(EngineError):
