@@ -17,7 +17,7 @@ from vortexd.cluster.roster import Roster
 from vortexd.cluster.store_state import StoreState
 from vortexd.cluster.warnings import RecordWarnings
 from vortexd.core.model import Key
-from vortexd.fleet import KeyState, NodePages, NodeView, Page, Question, Seen
+from vortexd.fleet import Ack, KeyState, NodePages, NodeView, Page, Question, Seen
 from vortexd.settings.cluster import ClusterSettings
 
 KEYS = Keys("c")
@@ -174,6 +174,8 @@ async def test_keys_that_were_not_asked_for_are_left_out(stage: Stage) -> None:
         b'{"workers_silent":0,"page":7}',
         answer(silent="x"),
         answer(silent=None),
+        answer(attrs.evolve(state(), instances=(Seen("i", "1", "silent", 1e300, None),))),
+        answer(attrs.evolve(state(), instances=(Seen("i", "1", "applied", 1.0, Ack("v", "applied", None, -1e15)),))),
     ],
 )
 async def test_an_answer_that_can_not_be_read_is_one_warning_and_none(stage: Stage, body: bytes) -> None:

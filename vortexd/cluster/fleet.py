@@ -27,6 +27,8 @@ FLEET_PATH = "/api/v1/cluster/fleet"
 _NO_ADDRESS = "it advertises no address"
 _REASONS = {AWAY: "it is away", DRAINING: "it drains"}
 _NOT_READ = "it hasn't read the cluster's store yet, so it knows no other node"
+# The end of the year 9999, which RFC 3339 can still express.
+_LATEST = 253_402_300_799
 _BUSY_WORKER = "a worker of it hasn't answered"
 
 
@@ -192,4 +194,7 @@ def _parsed(body: bytes, question: Question) -> tuple[Page, int]:
         page, silent = cattrs.structure(found["page"], Page), int(found["workers_silent"])
     except (ValueError, TypeError, KeyError, cattrs.BaseValidationError):
         raise Unusable("it isn't an answer about the fleet; another version may have made it") from None
+    rows = [row for each in page.keys for row in each.instances]
+    if not all(0 <= time <= _LATEST for row in rows for time in (row.since, row.ack.at if row.ack is not None else 0)):
+        raise Unusable("it has a time that can't be shown")
     return attrs.evolve(page, keys=tuple(each for each in page.keys if each.key in wanted)), silent
