@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import sys
 from platform import libc_ver
 
 import pytest
@@ -145,4 +146,15 @@ def test_free_memory_is_returned_to_the_system() -> None:
 def test_a_c_library_that_cannot_do_that_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
 
+    assert not trim_memory()
+
+
+def test_a_publication_is_done_even_if_the_library_for_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> object:
+        raise OSError(24, "too many open files")
+
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    assert not trim_memory()
+    # This makes the import fail.
+    monkeypatch.setitem(sys.modules, "ctypes", None)
     assert not trim_memory()

@@ -38,10 +38,15 @@ class GarbageCollector(Protocol):
 
 def trim_memory() -> bool:
     """Return free memory of the C library to the system. Returns whether the C library can do that; glibc can."""
-    # Few servers need this, and none at its start.
-    import ctypes
+    try:
+        # Few servers need this, and none at its start.
+        import ctypes
 
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        library = ctypes.CDLL(None)
+    except (ImportError, OSError):
+        # This Python has no ctypes, or the process has no descriptor left. The publication is done in any case.
+        return False
+    trim = getattr(library, "malloc_trim", None)
     if trim is None:
         return False
     trim(0)
