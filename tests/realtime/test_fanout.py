@@ -514,3 +514,16 @@ async def test_a_client_that_has_several_keys_gets_what_follows_a_state_that_it_
 
     assert "2" == several.version
     assert 2 == part.counters.counts["sent config_change"]
+
+
+async def test_a_group_ends_with_its_last_connections_even_if_no_socket_took_the_frame(
+    autojump_clock: MockClock, part: Part
+) -> None:
+    part.sockets.results = {100: -errno.EAGAIN, 101: -errno.EAGAIN}
+    await part.deliver([part.lot.add(), part.lot.add()], change())
+
+    assert 2 == len(part.lot.woken)
+    assert not part.registry.subscribers(KEY)
+    member = part.lot.add(fd=102)
+    await part.deliver([member], change())
+    assert "2" == member.version

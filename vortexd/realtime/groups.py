@@ -47,8 +47,8 @@ class Group:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it has no connections."""
-        return not self._rows
+        """Whether it has no connections. A row without any may still wait for `written`."""
+        return not any(map(len, self._rows))
 
     def deliver(self, delivery: Delivery) -> None:
         """See `broadcast.Subscriber`."""
@@ -146,7 +146,10 @@ class Groups:
         if parked.more is not None:
             self._registry.discard(parked, parked.key)
             return
-        group = self._groups[parked.key]
+        group = self._groups.get(parked.key)
+        if group is None:
+            # All of its last connections had left their row before the first of them was discarded.
+            return
         group.discard(parked)
         if group.is_empty:
             del self._groups[parked.key]
