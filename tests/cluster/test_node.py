@@ -265,8 +265,12 @@ class WatchlessEngine(TestEngine):
 
 
 async def test_while_no_watch_begins_the_sources_look_ever_more_rarely(autojump_clock: MockClock) -> None:
-    async with Stage(engine=WatchlessEngine).running() as one:
-        await trio.sleep(60)
+    with capture_logs() as logs:
+        async with Stage(engine=WatchlessEngine).running() as one:
+            await trio.sleep(60)
+            # A reading alone doesn't make the store usable.
+            assert (one.node.report().is_up, one.node.report().last_error) == (False, "the watch doesn't begin")
+    assert [each["event"] for each in logs if each["event"].startswith("cluster store")] == ["cluster store away"]
     assert [round(later - earlier) for (earlier, _), (later, _) in pairwise(one.watches)][:6] == [1, 2, 4, 8, 10, 10]
     assert one.sources.asked.count("all") == len(one.watches)
 

@@ -297,8 +297,10 @@ class Node:
                 reading = await engine.read(prefix=self._keys.prefix)
                 self._read(reading)
                 async with engine.watch(self._keys.prefix, reading.revision) as batches:
-                    # A reading alone isn't enough: each one makes all sources look, which mustn't happen each second.
+                    # A reading alone isn't enough: each one makes all sources look, which mustn't happen each second, and
+                    # without a watch the node hears of no other.
                     pause = _AGAIN
+                    self._state.worked(_PART, has_read=True)
                     async for batch in batches:
                         self._roster.take(batch.events)
                         self._questions.take(batch.events)
@@ -320,7 +322,6 @@ class Node:
         self._fleet.read(reading.entries)
         self._hints.read(reading.entries)
         self._newest.read(reading.entries)
-        self._state.worked(_PART, has_read=True)
         self._tell_membership()
         if self._summary is not None:
             self._summary.retry()
