@@ -33,6 +33,8 @@ DEADLINE = 2.0
 ANSWER_BYTES = 8_388_608
 # The most nodes that are asked at a time.
 _AT_ONCE = 64
+# Seconds until a connection must be closed.
+_FAREWELL = 1.0
 SECRET_BYTES = 32
 HEADER = "Vortexd-Cluster"
 _HEADER = re.compile(r"node=([A-Za-z0-9._-]{1,64}), mac=([0-9a-f]{64})")
@@ -213,7 +215,7 @@ class Questions:
         except Lost as error:
             raise _Silence(f"the connection has failed: {error}") from None
         finally:
-            with trio.CancelScope(shield=True):
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL):
                 await connection.aclose()
 
     async def _tls(self) -> ssl.SSLContext:

@@ -12,6 +12,8 @@ from .etcd import EtcdAccess, access_conflicts, is_endpoint
 _NAME = re.compile(r"[A-Za-z0-9_-]{0,64}")
 _NODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _OTHERS = re.compile(r"[^A-Za-z0-9._-]")
+# The most versions of a published state that etcd keeps.
+MOST_VERSIONS = 100
 
 
 def is_node(text: str) -> bool:
@@ -80,7 +82,7 @@ class ClusterSettings(EtcdAccess):
     published_versions: int = whole(
         5,
         1,
-        100,
+        MOST_VERSIONS,
         doc="The number of published versions that etcd keeps. Versions share what they have in common. A node that "
         "reads a version more slowly than so many new ones appear reads the newest one instead.",
     )

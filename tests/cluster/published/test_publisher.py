@@ -25,12 +25,13 @@ from vortexd.cluster.engine import (
     Write,
 )
 from vortexd.cluster.keys import Keys
-from vortexd.cluster.published.head import Announcement, Head, Places, loose_chunks, loose_record
+from vortexd.cluster.published.head import RECORD_BYTES, Announcement, Head, Places, loose_chunks, loose_record
 from vortexd.cluster.published.manifest import parse_manifest, tree_of
 from vortexd.cluster.published.packing import digest_of, unpack, verified
 from vortexd.cluster.published.publisher import BETWEEN, Publisher
 from vortexd.cluster.published.version import version_of
 from vortexd.core.model import Files, Tree
+from vortexd.settings.cluster import MOST_VERSIONS
 
 from .trees import rich, seen, tree
 
@@ -489,6 +490,19 @@ async def test_the_last_versions_are_kept_and_chunks_that_none_names_are_deleted
         assert stage.versions() == [*range(max(number + 2 - keep, 1), number + 2)]
         assert stage.is_tidy()
         assert seen(stage.published()) == seen(large(number, 100))
+
+
+async def test_the_most_versions_with_the_largest_records_do_not_stop_publishing(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    # One more than the settings keep, as just before the oldest one is deleted.
+    record = b" " * RECORD_BYTES
+    stage.store.change([Put(PLACES.version(1_000 + number), record) for number in range(MOST_VERSIONS + 1)])
+    stage.lead()
+    publisher = stage.begin(keep=MOST_VERSIONS)
+    publisher.offer(tree(a="1"))
+    await trio.sleep(1)
+    assert (publisher.last_error, stage.number()) == (None, 1_001 + MOST_VERSIONS)
 
 
 async def test_a_lower_number_of_versions_is_applied_at_once(stage: Stage, autojump_clock: MockClock) -> None:

@@ -21,6 +21,7 @@ import structlog
 import trio
 
 from ...core.model import Tree
+from ...settings.cluster import MOST_VERSIONS
 from ..engine import (
     Committed,
     CreatedAt,
@@ -51,8 +52,9 @@ BETWEEN = 0.3
 _AGAIN, _AGAIN_AT_MOST = 1.0, 60.0
 # The most chunks that one transaction deletes. etcd takes 128 writes.
 _DELETED = 64
-# More than this isn't read of all kept versions.
-_MOST_READ = 100 * RECORD_BYTES
+# More than this isn't read of all kept versions. While the oldest ones aren't deleted yet, there are more than the
+# settings keep.
+_MOST_READ = (MOST_VERSIONS + 10) * RECORD_BYTES
 _REMEDIES: Mapping[type[EngineError], str] = {
     Full: "give etcd more space: compact and defragment it, or raise its quota, and disarm the alarm",
     TooLarge: "serve fewer files, or raise etcd's --max-request-bytes to its default of 1.5 MiB",
