@@ -39,6 +39,13 @@ def header(node: str = "b", path: str = PATH, body: bytes = b"{}", value: bytes 
     return f"node={sender}, mac={mac}"
 
 
+def signed(node: str, answer: bytes = b"1", value: bytes = SECRET, path: str = PATH, question: bytes = b"{}") -> bytes:
+    """Return the whole response of a node with its MAC."""
+    text = f"answer\n{node}\n{path}\n".encode() + hashlib.sha256(question).digest() + answer
+    body = b'{"mac":"%b","answer":%b}' % (hmac.new(value, text, hashlib.sha256).hexdigest().encode(), answer)
+    return OK % (len(body), body)
+
+
 Peer = Callable[[trio.abc.Stream], Awaitable[None]]
 
 
@@ -208,7 +215,7 @@ def test_a_secret_of_another_length_is_one_warning_and_is_not_used(value: bytes)
 
 async def test_a_node_is_asked_with_a_mac_and_its_answer_is_returned(autojump_clock: MockClock) -> None:
     received: list[bytes] = []
-    stage = Stage({"b": sends(OK % (5, b"hello"), received=received)})
+    stage = Stage({"b": sends(signed("b", b"hello"), received=received)})
     found = await stage.ask(b="http://b:7")
 
     assert ({"b": b"hello"}, {}) == (found.bodies, found.reasons)
@@ -229,7 +236,7 @@ async def test_a_node_is_asked_with_a_mac_and_its_answer_is_returned(autojump_cl
 async def test_an_address_without_a_port_has_that_of_its_scheme(
     address: str, endpoint: str, autojump_clock: MockClock
 ) -> None:
-    stage = Stage({"b": sends(OK % (1, b"1"))})
+    stage = Stage({"b": sends(signed("b"))})
     await stage.ask(b=address)
 
     assert endpoint == stage.opened[0][0]
@@ -252,7 +259,7 @@ async def test_an_address_without_a_port_has_that_of_its_scheme(
 async def test_a_node_that_gives_no_answer_has_a_reason(
     peer: Peer | Exception, reason: str, autojump_clock: MockClock
 ) -> None:
-    stage = Stage({"b": peer, "c": sends(OK % (1, b"1"))})
+    stage = Stage({"b": peer, "c": sends(signed("c"))})
     began = trio.current_time()
     found = await stage.ask(b="http://b", c="http://c")
 
@@ -266,10 +273,41 @@ async def test_an_answer_has_a_largest_size(
     excess: int, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(questions, "ANSWER_BYTES", 100)
-    size = 100 + excess
-    found = await Stage({"b": sends(OK % (size, b"x" * size))}).ask(b="http://b")
+    # Around the answer are 84 bytes.
+    found = await Stage({"b": sends(signed("b", b"x" * (16 + excess)))}).ask(b="http://b")
 
     assert ({"b": "its answer is longer than 100 bytes"} if excess else {}) == found.reasons
+
+
+WRONG = "the MAC of its answer is wrong; another cluster may listen there"
+WITHOUT = "its answer has no MAC; another program or another version may listen there"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (signed("b", value=bytes(32)), WRONG),
+        (signed("c"), WRONG),
+        (signed("b", path="/other"), WRONG),
+        (signed("b", question=b"[]"), WRONG),
+        (signed("b", b"2").replace(b'"answer":2', b'"answer":1'), WRONG),
+        (OK % (1, b"1"), WITHOUT),
+        (OK % (0, b""), WITHOUT),
+    ],
+)
+async def test_an_answer_of_another_than_the_node_that_was_asked_is_not_taken(
+    answer: bytes, reason: str, autojump_clock: MockClock
+) -> None:
+    assert ({}, {"b": reason}) == attrs.astuple(await Stage({"b": sends(answer)}).ask(b="http://b"))
+
+
+def test_a_node_signs_its_answers_as_others_check_them() -> None:
+    asks = Stage().asks
+    assert signed("a", b'{"x":1}').partition(b"\r\n\r\n")[2] == asks.sign(PATH, b"{}", b'{"x":1}')
+    asks.read([])
+    with pytest.raises(RemoteError) as caught:
+        asks.sign(PATH, b"{}", b"1")
+    assert 503 == caught.value.status
 
 
 @pytest.mark.parametrize("address", ["b", "ftp://b", "http://b/x"])
@@ -290,16 +328,19 @@ async def test_many_nodes_are_asked_a_bounded_number_at_a_time(
     monkeypatch.setattr(questions, "_AT_ONCE", 2)
     now, most = 0, 0
 
-    async def slow(stream: trio.abc.Stream) -> None:
-        nonlocal now, most
-        now += 1
-        most = max(most, now)
-        await trio.sleep(0.5)
-        now -= 1
-        await sends(OK % (1, b"1"))(stream)
+    def slow(node: str) -> Peer:
+        async def peer(stream: trio.abc.Stream) -> None:
+            nonlocal now, most
+            now += 1
+            most = max(most, now)
+            await trio.sleep(0.5)
+            now -= 1
+            await sends(signed(node))(stream)
+
+        return peer
 
     nodes = {f"n{number}": f"http://n{number}" for number in range(6)}
-    found = await Stage(dict.fromkeys(nodes, slow)).ask(**nodes)
+    found = await Stage({node: slow(node) for node in nodes}).ask(**nodes)
     assert (6, 2) == (len(found.bodies), most)
 
 
@@ -308,7 +349,7 @@ async def test_the_log_names_a_silent_node_once_and_says_when_it_answers(autojum
     with capture_logs() as logs:
         await stage.ask(b="http://b")
         await stage.ask(b="http://b")
-        stage.peers["b"] = sends(OK % (1, b"1"))
+        stage.peers["b"] = sends(signed("b"))
         await stage.ask(b="http://b", c="http://c")
         await stage.ask(b="http://b")
         await stage.ask(b="http://b", c="http://c")
@@ -322,7 +363,7 @@ async def test_the_log_names_a_silent_node_once_and_says_when_it_answers(autojum
 
 
 async def test_the_context_is_made_anew_only_after_a_reload(autojump_clock: MockClock) -> None:
-    stage = Stage({"b": sends(OK % (1, b"1"))})
+    stage = Stage({"b": sends(signed("b"))})
     await stage.ask(b="https://b")
     await stage.ask(b="https://b")
     first = stage.settings

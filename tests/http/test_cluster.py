@@ -23,11 +23,16 @@ class FakeNode:
         self.error = error
         self.checked: list[tuple[str | None, str, bytes]] = []
         self.forgotten: list[str] = []
+        self.signed: list[tuple[str, bytes]] = []
 
     def check(self, header: str | None, path: str, body: bytes) -> None:
         self.checked.append((header, path, body))
         if self.error is not None:
             raise self.error
+
+    def sign(self, path: str, question: bytes, answer: bytes) -> bytes:
+        self.signed.append((path, question))
+        return b'{"mac":"m","answer":%b}' % answer
 
     async def forget(self, node: str) -> None:
         self.forgotten.append(node)
@@ -57,7 +62,8 @@ async def test_a_node_is_answered_with_a_page_of_this_node() -> None:
 
     assert [("mac", PATH, body)] == node.checked
     assert [QUESTION] == fleet.asked
-    said = orjson.loads(answer.body)
+    assert [(PATH, body)] == node.signed
+    said = orjson.loads(answer.body)["answer"]
     assert (200, 2, ["workers_silent", "page"]) == (answer.status, said["workers_silent"], list(said))
     assert KEY.application == said["page"]["keys"][0]["key"]["application"]
 

@@ -193,6 +193,10 @@ class Node:
         """Check that a node of this cluster asks; see `Questions`."""
         self._questions.check(header, path, body)
 
+    def sign(self, path: str, question: bytes, answer: bytes) -> bytes:
+        """Return an answer to a question with its MAC; see `Questions.sign`."""
+        return self._questions.sign(path, question, answer)
+
     async def forget(self, node: str) -> None:
         """Remove the record of a node that is away.
 

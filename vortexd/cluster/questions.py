@@ -2,8 +2,9 @@
 
 A question is a POST request to another node, and its answer is JSON. Its header names the node that asks, and has a MAC
 by the cluster's secret: HMAC-SHA256 of the node that is asked, the path and the body. It contains no time, so clocks may
-differ. A copied question only reads once more what its first reader could read. Each question has a deadline, and each
-answer a limit.
+differ. A copied question only reads once more what its first reader could read. The answer has a MAC, too, which covers the
+question. So another program at a node's address can't answer for it. Each question has a deadline, and each answer a
+limit.
 """
 
 import hashlib
@@ -38,6 +39,7 @@ _FAREWELL = 1.0
 SECRET_BYTES = 32
 HEADER = "Vortexd-Cluster"
 _HEADER = re.compile(r"node=([A-Za-z0-9._-]{1,64}), mac=([0-9a-f]{64})")
+_ANSWER = re.compile(rb'\{"mac":"([0-9a-f]{64})","answer":(.*)\}', re.DOTALL)
 
 
 @attrs.frozen
@@ -130,6 +132,11 @@ class Questions:
         # Neither a node nor a path has a line break.
         return hmac.digest(secret, f"{node}\n{path}\n".encode() + body, hashlib.sha256).hex()
 
+    def _answer_mac(self, secret: bytes, node: str, path: str, question: bytes, answer: bytes) -> str:
+        # No path is the name of a node, so this is never the MAC of a question.
+        text = f"answer\n{node}\n{path}\n".encode() + hashlib.sha256(question).digest() + answer
+        return hmac.digest(secret, text, hashlib.sha256).hex()
+
     # Questions that arrive.
 
     def check(self, header: str | None, path: str, body: bytes) -> None:
@@ -157,6 +164,19 @@ class Questions:
             self._has_refused = True
             raise RemoteError("only nodes of this cluster may ask this", 403)
         self._has_refused = False
+
+    def sign(self, path: str, question: bytes, answer: bytes) -> bytes:
+        """Return an answer of this node with its MAC, as a JSON object. Call `check` for the question before.
+
+        Args:
+            answer: JSON.
+        """
+        if self._secret is None:
+            raise RemoteError("this node doesn't know the cluster's secret any more", 503)
+        return b'{"mac":"%b","answer":%b}' % (
+            self._answer_mac(self._secret, self._node, path, question, answer).encode(),
+            answer,
+        )
 
     # Questions to others.
 
@@ -211,12 +231,23 @@ class Questions:
         except (NotSent, EngineError) as error:
             raise _Silence(f"it can't be reached: {error}") from None
         try:
-            return await _received(connection, await connection.post(path, {HEADER: header}, body))
+            received = await _received(connection, await connection.post(path, {HEADER: header}, body))
         except Lost as error:
             raise _Silence(f"the connection has failed: {error}") from None
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL):
                 await connection.aclose()
+        return self._verified(node, path, body, received)
+
+    def _verified(self, node: str, path: str, question: bytes, received: bytes) -> bytes:
+        """Return an answer without its MAC."""
+        found = _ANSWER.fullmatch(received)
+        if found is None or self._secret is None:
+            raise _Silence("its answer has no MAC; another program or another version may listen there")
+        expected = self._answer_mac(self._secret, node, path, question, found[2])
+        if not hmac.compare_digest(found[1].decode(), expected):
+            raise _Silence("the MAC of its answer is wrong; another cluster may listen there")
+        return found[2]
 
     async def _tls(self) -> ssl.SSLContext:
         """Return a context by the settings in force. It is made anew after each reload, because files may have changed."""

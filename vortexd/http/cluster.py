@@ -31,6 +31,10 @@ class Node(Protocol):
         """
         ...
 
+    def sign(self, path: str, question: bytes, answer: bytes) -> bytes:
+        """Return an answer to a question with its MAC, as a JSON object."""
+        ...
+
     async def forget(self, node: str) -> None:
         """Remove the record of a node that is away.
 
@@ -57,7 +61,12 @@ _OPERATIONS: Operations = {
                 "200": {
                     "description": "a page",
                     "content": {
-                        "application/json": {"schema": an_object(workers_silent=COUNT, page={"type": "object"})}
+                        "application/json": {
+                            "schema": an_object(
+                                mac={"type": "string", "pattern": "^[0-9a-f]{64}$"},
+                                answer=an_object(workers_silent=COUNT, page={"type": "object"}),
+                            )
+                        }
                     },
                 }
             },
@@ -102,7 +111,8 @@ class ClusterFleet(Endpoint):
         """See `Endpoint`."""
         self._node.check(request.headers.get(_HEADER), request.path, request.body)
         page, silent = await self._fleet.here(_question(request.body))
-        return Response(body=b'{"workers_silent":%d,"page":%s}' % (silent, page.to_json().encode()))
+        answer = b'{"workers_silent":%d,"page":%s}' % (silent, page.to_json().encode())
+        return Response(body=self._node.sign(request.path, request.body, answer))
 
 
 class ClusterMembers(Endpoint):
