@@ -74,14 +74,6 @@ def follows(delivery: Delivery, version: str | None) -> bool:
     return delivery.old_version is None or delivery.old_version == version
 
 
-def repeats(delivery: Delivery, version: str | None) -> bool:
-    """Whether a client with this version has the state of a delivery already.
-
-    It has subscribed or caught up after the commit, but before the broadcast.
-    """
-    return delivery.new_version is not None and delivery.new_version == version
-
-
 def can_begin(delivery: Delivery, *, is_allowed: bool) -> bool:
     """Whether a catch-up frame can begin a quiet chain: the key was not removed, and the client has the right to it."""
     return delivery.new_version is not None and is_allowed
@@ -197,10 +189,12 @@ class Chain:
             False if the queue was full and was therefore dropped. The client is then lagging.
         """
         key = delivery.key
-        if key in self._behind or not self._may(key) or repeats(delivery, self._last.get(key)):
+        if key in self._behind or not self._may(key):
             return True
         if not follows(delivery, self._last.get(key)):
-            self._fall_behind(key)
+            if delivery.new_version is None or delivery.new_version != self._last.get(key):
+                self._fall_behind(key)
+            # Otherwise the client has caught up with a state whose broadcast wasn't finished.
             return True
         size = len(delivery.payload)
         # A single frame may always wait. Otherwise a document above the limit could never be delivered.
@@ -468,17 +462,6 @@ class QuietChain:
         The removal of a key can't be written like this, because its consequences need more than a write.
         """
         return can_begin(delivery, is_allowed=is_allowed) and follows(delivery, self.had(delivery.key))
-
-    def due(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
-        """Return those of these deliveries that don't repeat a state that the client has by then."""
-        versions: dict[Key, str | None] = {}
-        found = []
-        for delivery in deliveries:
-            key = delivery.key
-            if not repeats(delivery, versions[key] if key in versions else self.had(key)):
-                versions[key] = delivery.new_version
-                found.append(delivery)
-        return found
 
     def accepts_all(self, deliveries: Iterable[Delivery], may: Callable[[Key], bool]) -> bool:
         """Whether these frames can be written as they are, one after the other."""

@@ -16,7 +16,6 @@ import trio
 from ..auth import Right
 from ..pipeline.broadcast import Delivery
 from ..protocol.close import CloseReason
-from .chain import repeats
 from .framing import frame_of
 from .outgoing import Batch, Outgoing
 from .parked import Lot, Parked
@@ -102,8 +101,6 @@ class FanOut:
         refused: list[Row] = []
         rights: dict[int, bool] = {}
         for each in rows:
-            if repeats(delivery, each.version):
-                continue
             if self._accepts(each, delivery, rights):
                 forms.setdefault(each.window_bits, []).append(each)
             else:
@@ -172,9 +169,6 @@ class FanOut:
 
     def _send_all(self, parked: Parked, deliveries: Sequence[Delivery]) -> None:
         """Write all deliveries of one client at once. If that isn't possible, wake the connection."""
-        deliveries = parked.due(deliveries)
-        if not deliveries:
-            return
         frames = _frames(deliveries, parked.window_bits)
         if frames is None or not parked.accepts_all(deliveries, partial(parked.admission.may, Right.SUBSCRIBE)):
             self._lot.wake(parked, missed=[each.key for each in deliveries])
