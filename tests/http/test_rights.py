@@ -100,6 +100,9 @@ class Cluster:
         if header != "right":
             raise RemoteError("only nodes of this cluster may ask this", 403)
 
+    def sign(self, path: str, question: bytes, answer: bytes) -> bytes:
+        return answer
+
     async def forget(self, node: str) -> None:
         pass
 
