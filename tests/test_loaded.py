@@ -183,6 +183,7 @@ LATE = [
     "vortexd.source.published.reading",
     "vortexd.source.published.source",
     # For a Git source.
+    "vortexd.source.following",
     "vortexd.source.git.assembly",
     "vortexd.source.git.complaints",
     "vortexd.source.git.disk",

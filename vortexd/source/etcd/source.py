@@ -18,9 +18,10 @@ import structlog
 import trio
 
 from ...cluster.engine import Batch, Compacted, Engine, EngineError, TooMuch
-from ...cluster.etcd.access import in_thread, open_etcd
+from ...cluster.etcd.access import open_etcd
 from ...core.errors import SourceError
 from ..base import Publish, Surroundings
+from ..following import Following
 from ..layout import tree_of
 from ..status import SourceStatus
 from .keys import Keys, State
@@ -28,10 +29,6 @@ from .settings import EtcdSettings
 
 log = structlog.get_logger()
 
-# Seconds until the source tries again to reach etcd. The pause doubles up to the second figure.
-_AGAIN, _AGAIN_AT_MOST = 1.0, 15.0
-# Seconds until the connections must be closed when the source ends.
-_FAREWELL = 1.0
 # The source reads so many times `total_bytes`, and no more: keys that are skipped, and files that are too large, don't count
 # for that setting, but take memory.
 _MOST_READ = 2
@@ -50,15 +47,12 @@ class EtcdSource:
 
     def __init__(self, settings: EtcdSettings, engine: Callable[[], Engine], random: Random, root: str) -> None:
         self._settings = settings
-        self._open = engine
-        self._random = random
         self._root = root
         self._most_bytes = _MOST_READ * settings.total_bytes
         self._status = SourceStatus(self.name, settings.kind, settings.max_staleness, root=self._root)
+        self._following = Following(self.name, self._status, engine, random)
         self._published: State | None = None
         self._skipped: Mapping[str, str] = {}
-        # How often everything was read, and a watch has begun after it.
-        self._begun = 0
 
     @property
     def name(self) -> str:
@@ -72,25 +66,7 @@ class EtcdSource:
 
     async def run(self, publish: Publish) -> None:
         """See `base.Source`."""
-        pause = _AGAIN
-        while True:
-            before = self._begun
-            try:
-                # The engine is made anew each time, so that it uses certificates that were replaced.
-                engine = await in_thread(self._open)
-                try:
-                    await self._follow(engine, publish)
-                finally:
-                    with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL):
-                        await engine.aclose()
-            except Compacted as error:
-                log.info("etcd is read anew", source=self.name, reason=str(error))
-            except EngineError as error:
-                self._status.failed(str(error))
-            if self._begun > before:
-                pause = _AGAIN
-            await trio.sleep(pause * self._random.uniform(0.5, 1.0))
-            pause = min(2 * pause, _AGAIN_AT_MOST)
+        await self._following.run(lambda engine: self._follow(engine, publish))
 
     async def _follow(self, engine: Engine, publish: Publish) -> None:
         """Read everything, and publish each further state. Never returns.
@@ -104,7 +80,7 @@ class EtcdSource:
         if await self._is_marked(engine, keys):
             await self._publish(keys, noticed, publish)
         async with engine.watch(self._settings.prefix, reading.revision) as batches:
-            self._begun += 1
+            self._following.begun()
             while True:
                 noticed = await self._settled(batches, keys)
                 await self._publish(keys, noticed, publish)

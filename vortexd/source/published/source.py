@@ -16,25 +16,22 @@ import attrs
 import structlog
 import trio
 
-from ...cluster.engine import Batch, Compacted, Engine, EngineError, Entry, Event
-from ...cluster.etcd.access import in_thread, open_etcd
+from ...cluster.engine import Batch, Engine, Entry, Event
+from ...cluster.etcd.access import open_etcd
 from ...cluster.published.head import Head, Newer, Places
 from ...cluster.records import Unusable
 from ...core.errors import SourceError
 from ...core.model import Tree
 from ..base import Publish, Surroundings
+from ..following import Following
 from ..status import SourceStatus
 from .reading import read_state
 from .settings import PublishedSettings
 
 log = structlog.get_logger()
 
-# Seconds until the source tries again to reach etcd. The pause doubles up to the second figure.
-_AGAIN, _AGAIN_AT_MOST = 1.0, 15.0
 # Seconds until the source reads a version again that it couldn't use.
 UNUSABLE_AGAIN = 10.0
-# Seconds until the connections must be closed when the source ends.
-_FAREWELL = 1.0
 
 
 class PublishedSource:
@@ -48,17 +45,14 @@ class PublishedSource:
 
     def __init__(self, settings: PublishedSettings, engine: Callable[[], Engine], random: Random, name: str) -> None:
         self._settings = settings
-        self._open = engine
-        self._random = random
         self._name = name
         self._head = Places(settings.cluster).head
         self._status = SourceStatus(name, settings.kind, settings.max_staleness, root=name)
+        self._following = Following(self.name, self._status, engine, random)
         # The id and the contents of the published state.
         self._id = ""
         self._contents: Mapping[str, bytes] = {}
         self._revision: str | None = None
-        # How often the head was read, and a watch has begun after it.
-        self._begun = 0
 
     @property
     def name(self) -> str:
@@ -72,25 +66,7 @@ class PublishedSource:
 
     async def run(self, publish: Publish) -> None:
         """See `base.Source`."""
-        pause = _AGAIN
-        while True:
-            before = self._begun
-            try:
-                # The engine is made anew each time, so that it uses certificates that were replaced.
-                engine = await in_thread(self._open)
-                try:
-                    await self._follow(engine, publish)
-                finally:
-                    with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL):
-                        await engine.aclose()
-            except Compacted as error:
-                log.info("etcd is read anew", source=self.name, reason=str(error))
-            except EngineError as error:
-                self._status.failed(str(error))
-            if self._begun > before:
-                pause = _AGAIN
-            await trio.sleep(pause * self._random.uniform(0.5, 1.0))
-            pause = min(2 * pause, _AGAIN_AT_MOST)
+        await self._following.run(lambda engine: self._follow(engine, publish))
 
     async def _follow(self, engine: Engine, publish: Publish) -> None:
         """Take the head, and each new one. Never returns.
@@ -102,7 +78,7 @@ class PublishedSource:
         reading = await engine.read([self._head])
         entry = reading.entries[0] if reading.entries else None
         async with engine.watch(self._head, reading.revision) as batches:
-            self._begun += 1
+            self._following.begun()
             while True:
                 is_taken = await self._take(engine, entry, noticed, publish)
                 entry = await self._next(batches, entry, math.inf if is_taken else UNUSABLE_AGAIN)
