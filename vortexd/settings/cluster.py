@@ -75,7 +75,7 @@ class ClusterSettings(EtcdAccess):
         False,
         doc="Whether this node, while it leads, writes what it serves from its sources into etcd. Nodes without these "
         'sources then serve it by a source of kind "published".',
-        more="A node that publishes leads rather than one that does not. What is written are the bytes of the sources, "
+        more="A node that publishes leads rather than one that does not. etcd gets the bytes of the sources, "
         "so encrypted values stay encrypted. The keys begin with `/vortexd-published/NAME/`. A node with a source of "
         'kind "published" cannot publish.',
     )

@@ -32,7 +32,7 @@ class EtcdSettings(EtcdAccess, SourceSettings):
     prefix: str = setting(
         "",
         Rule("a prefix such as /config/, with a slash at its end", _is_prefix),
-        doc="The prefix of the keys. What follows it in a key is the path of a file: with the prefix `/config/`, the "
+        doc="The prefix of the keys. The rest of a key is the path of a file: with the prefix `/config/`, the "
         "key `/config/billing-prod.yml` is the file billing-prod.yml.",
         more="If two sources have the same prefix, the address of etcd is a part of the later one's name, as in "
         "`etcd://etcd-1.example:2379/config/`. One transaction of etcd is one publication. etcd takes at most 128 keys in a transaction by default; "

@@ -19,7 +19,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @attrs.frozen
 class PublishedSettings(EtcdAccess, SourceSettings):
-    """[[source]] of kind "published": What the leader of a cluster has published in etcd."""
+    """[[source]] of kind "published": A state that the leader of a cluster has published in etcd."""
 
     location_key: ClassVar[str] = "cluster"
     path_keys: ClassVar[tuple[str, ...]] = EtcdAccess.access_paths
