@@ -35,6 +35,7 @@ class CloseReason(enum.Enum):
     FORBIDDEN = _Facts(4403, "forbidden", False)
     HEARTBEAT = _Facts(4408, "no sign of life", True)
     SLOW = _Facts(4410, "the client doesn't read", True)
+    BEHIND = _Facts(4421, "another server has a newer state", True)
 
     @property
     def code(self) -> int:
