@@ -1,6 +1,7 @@
 import pytest
 
 from vortexd.client.address import Address, headers, parse_address, subject_of, target
+from vortexd.core.generation import HIGHEST_NUMBER, Generation
 from vortexd.realtime.handshake import parse_target
 
 LOCAL = Address("127.0.0.1", 8888)
@@ -58,6 +59,29 @@ def test_a_prefix_goes_before_the_path_and_an_empty_instance_is_said() -> None:
     subject = subject_of("orders", "dev", None, "")
 
     assert "/vortex/ws/orders/dev?instance=" == target(Address("h", 80, prefix="/vortex"), subject, None)
+
+
+def query(last_version: str | None, generation: Generation | None = None, *, is_sent_on: bool = False) -> str:
+    subject = subject_of("orders", "dev", "main", "web")
+    return target(LOCAL, subject, last_version, generation, is_sent_on=is_sent_on).partition("?")[2]
+
+
+def test_a_generation_is_sent_beside_the_version_and_sent_on_only_if_it_is_so() -> None:
+    generation = Generation("5f3a", 17)
+
+    assert "label=main&last_version=05ec&instance=web" == query("05ec")
+    assert "label=main&last_version=05ec&generation=5f3a.17&instance=web" == query("05ec", generation)
+    assert "label=main&last_version=05ec&generation=5f3a.17&sent_on=1&instance=web" == query(
+        "05ec", generation, is_sent_on=True
+    )
+    assert "label=main&sent_on=1&instance=web" == query(None, is_sent_on=True)
+
+
+def test_the_longest_generation_has_fewer_than_64_characters_in_a_query() -> None:
+    longest = Generation(32 * "f", HIGHEST_NUMBER)
+
+    assert f"generation={longest}&" in query("05ec", longest)
+    assert 49 == len(str(longest))
 
 
 @pytest.mark.parametrize(

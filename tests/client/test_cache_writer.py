@@ -3,18 +3,21 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
 
-from vortexd.client import Connected, Failed, LastKnownGood, Stale, WatchFailed, watch
+from vortexd.client import Connected, Failed, LastKnownGood, Stale, WatchFailed, last_known_good, watch
 from vortexd.client import cache_writer as keeper_module
 from vortexd.client.address import subject_of
 from vortexd.client.last_known_good import Saved, load, save
 from vortexd.client.link import Timeouts
 from vortexd.client.replica import version_of
+from vortexd.core.generation import Generation
 from vortexd.core.model import Key
 
 from .said import KEY, change, in_sync, message, ping, snapshot
@@ -22,6 +25,7 @@ from .server import URL, Servers
 
 OLD, NEW = {"pool": 1}, {"pool": 2}
 PATCH = [{"op": "replace", "path": "/pool", "value": 2}]
+BACK = [{"op": "replace", "path": "/pool", "value": 1}]
 SUBJECT = subject_of("orders", "dev", None, "")
 HASTE = Timeouts(close=5)
 
@@ -69,6 +73,56 @@ async def test_what_a_server_says_is_kept_and_each_change(
         assert version_of(OLD) == await kept_version(file)
         await peer.say(change(OLD, NEW, PATCH))
         assert version_of(NEW) == await kept_version(file)
+
+
+async def test_the_generation_is_kept_with_each_version_and_when_it_rises(
+    autojump_clock: MockClock, servers: Servers, file: LastKnownGood
+) -> None:
+    async def kept_pair() -> tuple[str, str]:
+        await trio.testing.wait_all_tasks_blocked()
+        saved = kept(file)
+        assert saved is not None
+        return saved.version, str(saved.generation)
+
+    async with servers.watching(snapshot(OLD, generation="a.7"), last_known_good=file) as (_, peer):
+        assert (version_of(OLD), "a.7") == await kept_pair()
+        await peer.say(change(OLD, NEW, PATCH, generation="a.8"))
+        assert (version_of(NEW), "a.8") == await kept_pair()
+        await peer.vanish()
+        again = await servers.opened()
+        await again.say(in_sync(NEW, generation="a.9"))
+        assert (version_of(NEW), "a.9") == await kept_pair()
+        await again.say(change(NEW, OLD, BACK))
+        assert (version_of(OLD), "None") == await kept_pair()
+        await again.vanish()
+
+
+async def test_the_first_handshake_names_the_generation_of_the_file(
+    autojump_clock: MockClock, servers: Servers, file: LastKnownGood
+) -> None:
+    save(file, SUBJECT, Saved(KEY, version_of(OLD), OLD, time.time() - 60, Generation("a", 7)))
+    async with servers.watching(in_sync(OLD), last_known_good=attrs.evolve(file, patience=10.0)) as (_, peer):
+        assert f"last_version={version_of(OLD)}&generation=a.7&" in peer.target
+
+
+async def test_a_heartbeat_alone_does_not_rewrite_the_file(
+    autojump_clock: MockClock, servers: Servers, file: LastKnownGood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = []
+
+    def noted(*arguments: Any) -> None:
+        writes.append(arguments)
+        save(*arguments)
+
+    monkeypatch.setattr(last_known_good, "save", noted)
+    async with servers.watching(snapshot(OLD, generation="a.7"), last_known_good=file) as (_, peer):
+        await peer.say(ping(OLD))
+        await kept_version(file)
+        assert 1 == len(writes)
+        await peer.say(in_sync(OLD, generation="a.8"), ping(OLD), ping(OLD))
+        await kept_version(file)
+
+        assert 2 == len(writes)
 
 
 async def test_a_short_life_is_long_enough_to_keep_it(

@@ -18,6 +18,7 @@ def test_at_first_nothing_is_known() -> None:
 
     assert (None, None, {}, {}, 0) == (state.key, state.main.version, state.others, state.acks, state.size)
     assert state.replica(KEY) is None
+    assert not state.is_sent_on
 
 
 def test_the_main_key_and_the_keys_of_patterns_have_a_replica_each() -> None:

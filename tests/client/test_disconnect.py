@@ -1,12 +1,18 @@
 import pytest
 
-from vortexd.client.disconnect import closed, refused
+from vortexd.client.disconnect import Disconnect, closed, refused
 from vortexd.protocol.close import CloseReason
 
 
 @pytest.mark.parametrize("reason", list(CloseReason))
 def test_known_codes_mean_what_the_page_says(reason: CloseReason) -> None:
     assert reason.may_return == closed(reason.code).may_return
+
+
+def test_only_a_server_that_is_behind_sends_a_client_on() -> None:
+    assert [CloseReason.BEHIND] == [reason for reason in CloseReason if closed(reason.code).is_behind]
+    assert Disconnect("4421 another server has a newer state", True, 300, is_behind=True) == closed(4421, "", 300)
+    assert not any(each.is_behind for each in (closed(4420), closed(4422), closed(1005), refused(503), Disconnect("x")))
 
 
 @pytest.mark.parametrize(

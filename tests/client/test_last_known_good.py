@@ -10,6 +10,7 @@ import pytest
 from vortexd.client.address import subject_of
 from vortexd.client.last_known_good import LastKnownGood, Saved, Unusable, load, remove, save
 from vortexd.client.replica import version_of
+from vortexd.core.generation import Generation
 from vortexd.core.model import Key
 
 SUBJECT = subject_of("orders", "dev", None, "web:1")
@@ -30,6 +31,37 @@ def test_what_was_saved_is_what_is_loaded(file: LastKnownGood) -> None:
     save(file, SUBJECT, SAVED)
 
     assert SAVED == load(file, SUBJECT, 1_100.0)
+
+
+def test_a_generation_is_kept_with_its_version(file: LastKnownGood) -> None:
+    saved = attrs.evolve(SAVED, generation=Generation("5f3a", 17))
+    save(file, SUBJECT, saved)
+
+    assert saved == load(file, SUBJECT, 1_000.0)
+    assert "5f3a.17" == json.loads(Path(file.path).read_text())["generation"]
+
+
+def test_without_a_generation_the_file_is_that_of_former_versions(file: LastKnownGood) -> None:
+    save(file, SUBJECT, SAVED)
+
+    members = ["asked", "confirmed_at", "document", "key", "schema", "version"]
+    assert members == sorted(json.loads(Path(file.path).read_text()))
+
+
+@pytest.mark.parametrize("generation", [None, 7, "", "5f3a", "5f3a.0", ["5f3a.17"], {}])
+def test_a_malformed_generation_is_ignored(file: LastKnownGood, generation: object) -> None:
+    save(file, SUBJECT, attrs.evolve(SAVED, generation=Generation("5f3a", 17)))
+    edit(file, generation=generation)
+
+    assert SAVED == load(file, SUBJECT, 1_000.0)
+
+
+def test_a_member_that_is_not_known_is_ignored(file: LastKnownGood) -> None:
+    """A former version of the client reads the file of a newer one."""
+    save(file, SUBJECT, SAVED)
+    edit(file, something_new=1)
+
+    assert SAVED == load(file, SUBJECT, 1_000.0)
 
 
 def test_nobody_else_may_read_it_whatever_the_umask_and_nothing_else_is_left(file: LastKnownGood) -> None:

@@ -125,6 +125,78 @@ async def test_several_servers_are_taken_in_turn(autojump_clock: MockClock, serv
         assert first == str(again.address)
 
 
+async def say_behind(peer: Peer, milliseconds: int = 300) -> None:
+    """Send the client on to another server, as the first answer."""
+    text = "another server has a newer state"
+    await peer.say(message("connection_closing", reason=text, reconnect_after_ms=milliseconds))
+    await settle()
+    await peer.close(4421, text)
+
+
+async def test_who_comes_back_names_the_generation_of_its_version(autojump_clock: MockClock, servers: Servers) -> None:
+    async with servers.watching(snapshot(OLD, generation="a.7")) as (_, peer):
+        assert "generation" not in peer.target
+        await peer.vanish()
+        again = await servers.opened()
+
+        assert f"/ws/orders/dev?last_version={version_of(OLD)}&generation=a.7&instance=" in again.target
+
+
+async def test_a_server_that_is_behind_sends_the_client_on_to_the_next_one_after_its_delay(
+    autojump_clock: MockClock, servers: Servers
+) -> None:
+    first, second, third = "ws://a:1", "ws://b:2", "ws://c:3"
+    async with servers.watching(snapshot(OLD, generation="a.7"), first, second, third) as (config, peer):
+        await peer.vanish()
+        behind = await servers.opened()
+        assert (second, False) == (str(behind.address), "sent_on" in behind.target)
+        await say_behind(behind)
+        gone = trio.current_time()
+        again = await servers.opened()
+
+        assert (third, gone + 0.3) == (str(again.address), again.at)
+        assert f"last_version={version_of(OLD)}&generation=a.7&sent_on=1&" in again.target
+        await again.say(in_sync(OLD, generation="a.7"))
+        await settle()
+        assert (Connected(), None) == (config.state, config.take())
+        await again.vanish()
+        last = await servers.opened()
+
+        assert "sent_on" not in last.target
+
+
+async def test_the_only_server_address_may_be_behind_and_then_gets_the_client_again(
+    autojump_clock: MockClock, servers: Servers
+) -> None:
+    """A load balancer in front of the servers has one address."""
+    async with servers.watching(snapshot(NEW, generation="a.7")) as (config, peer):
+        await trio.sleep(30)
+        await peer.vanish()
+        await say_behind(await servers.opened(), 500)
+        again = await servers.opened()
+        assert "&sent_on=1&" in again.target
+        await again.say(snapshot(OLD, generation="a.6", stale=True))
+        await settle()
+
+        assert (Connected(), OLD) == (config.state, config.document)
+
+
+async def test_a_server_that_always_sends_the_client_on_is_not_asked_again_and_again(
+    autojump_clock: MockClock, servers: Servers
+) -> None:
+    async with servers.watching(snapshot(OLD, generation="a.7")) as (_, peer):
+        await peer.vanish()
+        targets = []
+        began = trio.current_time()
+        for _ in range(12):
+            behind = await servers.opened()
+            targets.append("&sent_on=1&" in behind.target)
+            await say_behind(behind, 50)
+
+        assert [False] + 11 * [True] == targets
+        assert 1.0 < trio.current_time() - began
+
+
 async def test_a_silent_server_is_left(autojump_clock: MockClock, servers: Servers) -> None:
     async with servers.watching(snapshot(OLD)) as (config, _):
         began = trio.current_time()

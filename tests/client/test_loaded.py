@@ -18,6 +18,7 @@ AT_FIRST = [
     "vortexd.core.diff",
     "vortexd.core.effort",
     "vortexd.core.errors",
+    "vortexd.core.generation",
     "vortexd.core.model",
     "vortexd.core.names",
     "vortexd.core.subsequence",

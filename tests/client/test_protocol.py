@@ -6,8 +6,10 @@ import pytest
 from vortexd.client import protocol
 from vortexd.client.change import Change
 from vortexd.client.client_state import Ack, ClientState
+from vortexd.client.disconnect import closed
 from vortexd.client.protocol import Conversation, Current, Event, Heartbeat, Over, Refused
 from vortexd.client.replica import version_of
+from vortexd.core.generation import Generation
 from vortexd.core.model import Key
 from vortexd.core.patterns import parse_pattern
 
@@ -375,3 +377,141 @@ def test_what_a_key_had_is_not_counted_any_more() -> None:
 
 def test_a_frame_that_is_no_text_ends_the_connection() -> None:
     assert [True] == ends(begun().receive(snapshot(OLD).encode(), 1.0))
+
+
+# Generations.
+
+
+def test_a_close_code_is_interpreted_with_the_delay_of_the_server() -> None:
+    talk = begun()
+    talk.receive(message("connection_closing", reason="the server is stopping", reconnect_after_ms=1_500), 0.0)
+
+    assert closed(1001, "bye", 1_500) == talk.close(1001, "bye")
+    assert closed(1006, None, 1_500) == talk.close(1006)
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1006, 1013, 4408, 4420, 4422])
+def test_only_a_server_that_is_behind_sends_the_client_on(code: int) -> None:
+    held = ClientState()
+    Conversation(held, [], 0.0).close(code)
+
+    assert not held.is_sent_on
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        in_sync(OLD),
+        snapshot(NEW, stale=True),
+        change(OLD, NEW, PATCH),
+        message("config_removed", KEY, old_version=version_of(OLD)),
+    ],
+)
+def test_the_client_is_sent_on_until_a_first_state_has_arrived(first: str) -> None:
+    held = ClientState()
+    begun(held=held).close(4421)
+    assert held.is_sent_on
+    talk = Conversation(held, [], 10.0)
+    for other in (message("hello"), message("connection_closing"), in_sync(THIRD), ping(OLD), "no JSON"):
+        talk.receive(other, 10.0)
+        assert held.is_sent_on
+    talk.receive(first, 10.0)
+
+    assert not held.is_sent_on
+
+
+def test_a_state_of_another_key_does_not_end_being_sent_on() -> None:
+    held = ClientState()
+    begun("billing:*", held=held).close(4421)
+    talk = Conversation(held, [parse_pattern("billing:*")], 10.0)
+    talk.receive(in_sync(NEW), 10.0)
+    talk.receive(snapshot(NEW, OTHER), 10.0)
+
+    assert held.is_sent_on
+
+
+def test_a_sent_on_client_stays_so_within_a_connection_that_was_current() -> None:
+    """The state of a connection that is current already says nothing about the next server."""
+    held = ClientState()
+    talk = begun(held=held)
+    talk.close(4421)
+    talk.receive(snapshot(NEW), 1.0)
+
+    assert held.is_sent_on
+
+
+def older(talk: Conversation) -> list[Event]:
+    return talk.receive(snapshot(OLD, OTHER, generation="a.7"), 10.0)
+
+
+def with_other() -> ClientState:
+    """Return the state of a client that has NEW of another key, at the generation a.8."""
+    held = ClientState()
+    talk = begun("billing:*", held=held)
+    talk.receive(snapshot(NEW, OTHER, generation="a.8"), 0.0)
+    return held
+
+
+def test_an_older_document_of_a_patterns_key_changes_nothing_and_is_not_reported() -> None:
+    held = with_other()
+    talk = Conversation(held, [parse_pattern("billing:*")], 10.0)
+    talk.receive(in_sync(OLD), 10.0)
+    said(talk)
+    size = held.size
+
+    assert [] == older(talk)
+    assert [] == talk.receive(change(OLD, THIRD, PATCH, OTHER, generation="a.7"), 10.0)
+    assert (version_of(NEW), NEW, Generation("a", 8)) == (
+        held.others[OTHER].version,
+        held.others[OTHER].document,
+        held.others[OTHER].generation,
+    )
+    assert ([], size) == (said(talk), held.size)
+
+
+def test_an_older_document_does_not_repeat_an_acknowledgement() -> None:
+    held = with_other()
+    held.acks[OTHER] = Ack(version_of(NEW), "applied")
+    talk = Conversation(held, [parse_pattern("billing:*")], 10.0)
+    talk.receive(in_sync(OLD), 10.0)
+    said(talk)
+    older(talk)
+    assert [] == said(talk)
+    talk.receive(change(OLD, NEW, PATCH, OTHER, generation="a.8"), 10.0)
+
+    assert [version_of(NEW)] == [each["version"] for each in said(talk)]
+
+
+def test_an_older_document_is_no_answer_to_a_resync() -> None:
+    talk = Conversation(with_other(), [parse_pattern("billing:*")], 10.0)
+    talk.receive(in_sync(OLD), 10.0)
+    talk.receive(change(OLD, THIRD, PATCH, OTHER, generation="a.9"), 10.0)
+    assert [version_of(NEW)] == resyncs(talk)
+    older(talk)
+    talk.tick(19.9)
+    assert [] == resyncs(talk)
+    talk.tick(20.0)
+
+    assert [None] == resyncs(talk)
+
+
+def test_a_key_with_an_older_document_exists() -> None:
+    """It isn't dropped at the second heartbeat, unlike a key for which no message came."""
+    held = with_other()
+    talk = Conversation(held, [parse_pattern("billing:*")], 10.0)
+    talk.receive(in_sync(OLD), 10.0)
+    talk.receive(message("subscribed", patterns=["billing:*"]), 10.0)
+    older(talk)
+    events = [*talk.receive(ping(OLD), 11.0), *talk.receive(ping(OLD), 12.0), *talk.receive(ping(OLD), 13.0)]
+
+    assert [Heartbeat()] * 3 == events
+    assert [OTHER] == list(held.others)
+
+
+def test_the_main_key_takes_an_older_document() -> None:
+    held = ClientState()
+    talk = Conversation(held, [parse_pattern("*")], 0.0)
+    talk.receive(snapshot(NEW, generation="a.8"), 0.0)
+
+    assert [Change(KEY, version_of(NEW), version_of(OLD), OLD)] == talk.receive(snapshot(OLD, generation="a.7"), 1.0)
+    assert Generation("a", 7) == held.main.generation

@@ -1,9 +1,12 @@
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vortexd.client.replica import OutOfSync, Replica, version_of
 from vortexd.core import version
+from vortexd.core.generation import Generation
 
 OLD, NEW = {"a": 1, "b": {"c": "x"}}, {"a": 1.0, "b": {"c": "y"}}
 CHANGE = {
@@ -117,6 +120,128 @@ def test_nesting_beyond_the_stack_is_refused() -> None:
         replica().receive(
             changing({"op": "add", "path": "/x", "value": nested}, {"op": "test", "path": "/x", "value": 1})
         )
+
+
+# Generations.
+
+SNAPSHOT = {"type": "config_snapshot", "version": version_of(OLD), "config": OLD}
+IN_SYNC = {"type": "in_sync", "version": version_of(OLD)}
+REMOVED = {"type": "config_removed", "old_version": version_of(OLD)}
+
+
+def at(generation: str | None) -> Replica:
+    """A replica of OLD, at a generation."""
+    return Replica(version_of(OLD), OLD, Generation.parse(generation) if generation else None)
+
+
+def generation_after(held: Replica, message: Mapping[str, object]) -> str | None:
+    held.receive(message)
+    return None if held.generation is None else str(held.generation)
+
+
+def test_at_first_no_generation_is_known() -> None:
+    assert Replica().generation is None
+    assert Generation("a", 7) == Replica(version_of(OLD), OLD, Generation("a", 7)).generation
+
+
+@pytest.mark.parametrize("message", [SNAPSHOT, CHANGE, CHANGE | {"new_version": version_of(OLD)}])
+@pytest.mark.parametrize(
+    ("held", "named", "kept"),
+    [
+        (None, "a.7", "a.7"),
+        ("a.7", "a.8", "a.8"),
+        ("a.7", "a.6", "a.6"),
+        ("a.7", "b.1", "b.1"),
+        ("a.7", None, None),
+        ("a.7", "a.07", None),
+        (None, None, None),
+    ],
+)
+def test_a_document_has_the_generation_that_came_with_it(
+    message: dict[str, object], held: str | None, named: str | None, kept: str | None
+) -> None:
+    assert kept == generation_after(at(held), message if named is None else message | {"generation": named})
+
+
+@pytest.mark.parametrize(
+    ("held", "named", "kept"),
+    [
+        (None, "a.7", "a.7"),
+        ("a.7", "a.8", "a.8"),
+        ("a.7", "a.7", "a.7"),
+        ("a.7", "a.6", "a.7"),
+        ("a.7", "b.1", "b.1"),
+        ("a.7", None, "a.7"),
+        ("a.7", "a.07", "a.7"),
+        (None, None, None),
+    ],
+)
+def test_in_sync_raises_the_generation_and_never_lowers_it(
+    held: str | None, named: str | None, kept: str | None
+) -> None:
+    assert kept == generation_after(at(held), IN_SYNC if named is None else IN_SYNC | {"generation": named})
+
+
+def test_without_a_version_there_is_no_generation() -> None:
+    assert generation_after(at("a.7"), REMOVED | {"generation": "a.8"}) is None
+    assert generation_after(Replica(), {"type": "in_sync", "version": None, "generation": "a.8"}) is None
+
+
+def test_a_message_of_another_type_keeps_the_generation() -> None:
+    assert "a.7" == generation_after(at("a.7"), {"type": "subscribed"})
+
+
+@pytest.mark.parametrize("generation", [7, 7.5, None, True, [], ["a.7"], {}, {"a": 7}, "", "a", "\ud800.1"])
+@pytest.mark.parametrize("message", [SNAPSHOT, CHANGE, IN_SYNC])
+def test_a_malformed_generation_is_ignored_and_breaks_nothing(message: dict[str, object], generation: object) -> None:
+    held, expected = at("a.7"), at("a.7")
+    expected.receive(message)
+
+    assert not held.is_ahead_of(message | {"generation": generation})
+    held.receive(message | {"generation": generation})
+    assert (expected.version, expected.document, expected.generation) == (held.version, held.document, held.generation)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        CHANGE | {"old_version": "0" * 16},
+        {"type": "config_snapshot", "version": "0" * 16, "config": {}},
+        {"type": "in_sync", "version": "0" * 16},
+    ],
+)
+def test_a_message_that_does_not_apply_keeps_the_generation(message: dict[str, object]) -> None:
+    held = at("a.7")
+    with pytest.raises(OutOfSync):
+        held.receive(message | {"generation": "a.8"})
+    assert Generation("a", 7) == held.generation
+
+
+@pytest.mark.parametrize("message", [SNAPSHOT, CHANGE])
+@pytest.mark.parametrize(
+    ("held", "members", "is_ahead"),
+    [
+        ("a.7", {"generation": "a.6"}, True),
+        ("a.7", {"generation": "a.7"}, False),
+        ("a.7", {"generation": "a.8"}, False),
+        ("a.7", {"generation": "b.6"}, False),
+        ("a.7", {}, False),
+        (None, {"generation": "a.6"}, False),
+        ("a.7", {"generation": "a.6", "stale": True}, False),
+        ("a.7", {"generation": "a.6", "stale": False}, True),
+        ("a.7", {"generation": "a.6", "stale": 1}, True),
+        ("a.7", {"generation": "a.6", "stale": "true"}, True),
+    ],
+)
+def test_a_document_is_older_if_its_generation_is_lower_and_it_is_not_marked_as_stale(
+    message: dict[str, object], held: str | None, members: dict[str, object], is_ahead: bool
+) -> None:
+    assert is_ahead == at(held).is_ahead_of(message | members)
+
+
+@pytest.mark.parametrize("message", [IN_SYNC, REMOVED, {}, {"type": None}])
+def test_a_message_without_a_document_is_never_older(message: dict[str, object]) -> None:
+    assert not at("a.7").is_ahead_of(message | {"generation": "a.6"})
 
 
 _json = st.recursive(

@@ -8,7 +8,7 @@ import pytest
 
 from vortexd.client.change import Change
 from vortexd.client.client_state import Ack, ClientState
-from vortexd.client.disconnect import Disconnect, closed, refused
+from vortexd.client.disconnect import Disconnect, refused
 from vortexd.client.protocol import Conversation, Current, Event, Over, Refused
 from vortexd.core.patterns import parse_pattern
 
@@ -38,7 +38,10 @@ class Player:
             self._tell(self._talk.tick(seconds))
 
     def open(self, request: dict[str, Any]) -> None:
+        generation = self._held.main.generation
         assert request["last_version"] == self._held.main.version
+        assert request.get("generation") == (None if generation is None else str(generation))
+        assert request.get("sent_on", False) is self._held.is_sent_on
         self._talk = Conversation(self._held, self._patterns, self._now)
 
     def recv(self, message: dict[str, Any]) -> None:
@@ -56,7 +59,7 @@ class Player:
 
     def close(self, frame: dict[str, Any]) -> None:
         assert self._talk
-        self._end(closed(frame["code"], frame["reason"], self._talk.reconnect_after_ms))
+        self._end(self._talk.close(frame["code"], frame["reason"]))
 
     def lost(self, _: bool) -> None:
         self.close({"code": 1006, "reason": ""})
@@ -111,5 +114,5 @@ def test_the_core_does_what_a_transcript_says(path: Path) -> None:
 def test_there_are_transcripts_and_each_says_what_it_is_about() -> None:
     abouts = [json.loads(path.read_text().partition("\n")[0])["about"] for path in DIRECTORY.glob("*.jsonl")]
 
-    assert 78 == len(abouts)
+    assert 103 == len(abouts)
     assert all(abouts)

@@ -71,8 +71,10 @@ async function played({ patterns, steps }) {
         break;
       case "open": {
         if (socket?.isOver || socket?.isClosed) fire(() => true);
-        const asked = new URL(sockets.at(-1).url).searchParams.get("last_version");
-        if (asked !== value.last_version) throw new Error(`it asked for ${asked}`);
+        const query = new URL(sockets.at(-1).url).searchParams;
+        const asked = [query.get("last_version"), query.get("generation"), query.get("sent_on")];
+        const expected = [value.last_version, value.generation ?? null, value.sent_on ? "1" : null];
+        if (JSON.stringify(asked) !== JSON.stringify(expected)) throw new Error(`it asked for ${JSON.stringify(asked)}`);
         [answer, isOpen] = [null, true];
         break;
       }

@@ -9,6 +9,7 @@ import attrs
 
 from ..core import names
 from ..core.errors import InvalidName
+from ..core.generation import Generation
 from ..core.text import printable
 
 SUBPROTOCOL = "vortex.v1"
@@ -96,9 +97,28 @@ def subject_of(application: str, profile: str, label: str | None, instance: str)
         raise ValueError(error.reason) from None
 
 
-def target(address: Address, subject: Subject, last_version: str | None) -> str:
-    """Build the request target of a handshake."""
-    query = {"label": subject.label, "last_version": last_version, "instance": subject.instance}
+def target(
+    address: Address,
+    subject: Subject,
+    last_version: str | None,
+    generation: Generation | None = None,
+    *,
+    is_sent_on: bool = False,
+) -> str:
+    """Build the request target of a handshake.
+
+    Args:
+        last_version: The version that the client has, if it has one.
+        generation: The generation of that version, if it is known.
+        is_sent_on: Whether a server that was behind has sent the client on. This server then sends its state in any case.
+    """
+    query = {
+        "label": subject.label,
+        "last_version": last_version,
+        "generation": None if generation is None else str(generation),
+        "sent_on": "1" if is_sent_on else None,
+        "instance": subject.instance,
+    }
     # An empty instance is sent, too: it tells the server that this client only watches.
     pairs = [f"{name}={quote(value, safe='')}" for name, value in query.items() if value is not None]
     path = "/".join(quote(name, safe=",") for name in (subject.application, subject.profile))

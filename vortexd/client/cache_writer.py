@@ -15,6 +15,7 @@ import trio
 from . import last_known_good
 from .address import Subject
 from .change_notifier import ChangeNotifier
+from .client_state import ClientState
 from .last_known_good import LastKnownGood, Saved, Unusable
 from .view import View
 
@@ -45,17 +46,17 @@ class CacheWriter:
             log.warning("can't use the last known good configuration: %s %s", self._file.path, error)
         return self._saved
 
-    async def run(self, view: View, notifier: ChangeNotifier) -> None:
-        """Save each confirmed configuration, until no more news come."""
+    async def run(self, view: View, notifier: ChangeNotifier, held: ClientState) -> None:
+        """Save each confirmed configuration, until no more news come. `held` knows their generations."""
         while True:
             # Take the event before the view is read, so that news that come during the write aren't missed.
             event = notifier.event
-            await self._save(view)
+            await self._save(view, held)
             if view.is_over and not event.is_set():
                 return
             await event.wait()
 
-    async def _save(self, view: View) -> None:
+    async def _save(self, view: View, held: ClientState) -> None:
         saved, key, version, confirmed_at = self._saved, view.key, view.version, view.confirmed_at
         if confirmed_at is None or key is None:
             return
@@ -64,12 +65,19 @@ class CacheWriter:
                 self._saved = None
                 await self._try(partial(last_known_good.remove, self._file))
             return
-        # A time in the future comes from a clock that was wrong. Without abs(), it would keep the file from being rewritten.
-        if saved and saved.version == version and abs(confirmed_at - saved.confirmed_at) < _CONFIRM_INTERVAL:
+        new = Saved(key, version, view.document, confirmed_at, held.main.generation)
+        if saved and self._is_saved(saved, new):
             return
-        new = Saved(key, version, view.document, confirmed_at)
         if await self._try(partial(last_known_good.save, self._file, self._subject, new)):
             self._saved = new
+
+    @staticmethod
+    def _is_saved(saved: Saved, new: Saved) -> bool:
+        """Whether the file needs no rewrite: at most the time of the last confirmation differs, and by less than the interval."""
+        if (saved.version, saved.generation) != (new.version, new.generation):
+            return False
+        # A time in the future comes from a clock that was wrong. Without abs(), it would keep the file from being rewritten.
+        return abs(new.confirmed_at - saved.confirmed_at) < _CONFIRM_INTERVAL
 
     async def _try(self, write: Callable[[], None]) -> bool:
         try:

@@ -25,6 +25,8 @@ class ClientState:
         others: The states of the keys that patterns match.
         acks: The last acknowledgement of each key, to be repeated to a server that is new or has forgotten it.
         size: The size of all documents as compact JSON, in bytes.
+        is_sent_on: A server that was behind has sent the client on, and no server has sent a state since then. The next server must not
+            send the client on again.
     """
 
     key: Key | None = None
@@ -32,6 +34,7 @@ class ClientState:
     others: dict[Key, Replica] = attrs.field(factory=dict)
     acks: dict[Key, Ack] = attrs.field(factory=dict)
     size: int = 0
+    is_sent_on: bool = False
 
     def replica(self, key: Key) -> Replica | None:
         """Return the state of a key, or None if the key isn't followed."""

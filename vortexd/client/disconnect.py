@@ -27,12 +27,14 @@ class Disconnect:
         may_return: Whether the same client may come back to the same server.
         reconnect_after_ms: The delay that the server asked for, or None.
         is_token: The server refused the token; it may accept another one.
+        is_behind: The server has an older state than the client, and another server may have the newest.
     """
 
     reason: str
     may_return: bool = True
     reconnect_after_ms: int | None = None
     is_token: bool = False
+    is_behind: bool = False
 
 
 def closed(code: int, text: str | None = None, reconnect_after_ms: int | None = None) -> Disconnect:
@@ -43,7 +45,11 @@ def closed(code: int, text: str | None = None, reconnect_after_ms: int | None = 
     may_return = known.may_return if known else 4000 <= code <= 4399 or 4500 <= code <= 4999
     said = _line(text) or (known.text if known else "")
     return Disconnect(
-        f"{code} {said}".rstrip(), may_return, reconnect_after_ms, is_token=known is CloseReason.UNAUTHORIZED
+        f"{code} {said}".rstrip(),
+        may_return,
+        reconnect_after_ms,
+        is_token=known is CloseReason.UNAUTHORIZED,
+        is_behind=known is CloseReason.BEHIND,
     )
 
 

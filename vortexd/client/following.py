@@ -9,7 +9,7 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypedDict, TypeVar
@@ -24,7 +24,7 @@ from .cache_writer import CacheWriter
 from .change import Change
 from .change_notifier import ChangeNotifier
 from .client_state import Ack, ClientState
-from .last_known_good import LastKnownGood, Saved
+from .last_known_good import LastKnownGood
 from .link import Link, Timeouts
 from .replica import Replica
 from .streams import Connect, connector
@@ -81,13 +81,15 @@ async def following(
     if saved:
         view.begin(Change(saved.key, None, saved.version, saved.document))
     notifier = ChangeNotifier(view)
-    link = link_to(view, saved)
+    held = ClientState(saved.key, Replica(saved.version, saved.document, saved.generation)) if saved else ClientState()
+    link = link_to(view, held)
     view.bind(partial(through, link.acknowledge) if through else link.acknowledge)
     error: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
             ended = trio.Event()
-            nursery.start_soon(_run, link, view, notifier, cache_writer, ended, name="vortexd.client")
+            keep = partial(cache_writer.run, view, notifier, held) if cache_writer else None
+            nursery.start_soon(_run, link, view, keep, ended, name="vortexd.client")
             try:
                 await _begin(view, notifier, options.get("start_timeout"), cache_writer)
                 yield view
@@ -113,7 +115,7 @@ def _is_cancellation(error: BaseException) -> bool:
     return isinstance(error, trio.Cancelled | GeneratorExit)
 
 
-def _linker(url: Url, subject: Subject, options: Options) -> Callable[[View, Saved | None], Link]:
+def _linker(url: Url, subject: Subject, options: Options) -> Callable[[View, ClientState], Link]:
     addresses = [parse_address(each) for each in ([url] if isinstance(url, str) else url)]
     if not addresses:
         raise ValueError("watch needs at least one address")
@@ -128,13 +130,13 @@ def _linker(url: Url, subject: Subject, options: Options) -> Callable[[View, Sav
     if context is None and ca_file is not None:
         context = ssl.create_default_context(cafile=ca_file)
 
-    def link_to(view: View, saved: Saved | None) -> Link:
+    def link_to(view: View, held: ClientState) -> Link:
         return Link(
             addresses,
             subject,
             token if callable(token) else lambda: token,
             patterns,
-            ClientState(saved.key, Replica(saved.version, saved.document)) if saved else ClientState(),
+            held,
             view,
             has_other_tokens=callable(token),
             max_message_bytes=options.get("max_message_bytes", MAX_MESSAGE_BYTES),
@@ -145,13 +147,12 @@ def _linker(url: Url, subject: Subject, options: Options) -> Callable[[View, Sav
     return link_to
 
 
-async def _run(
-    link: Link, view: View, notifier: ChangeNotifier, cache_writer: CacheWriter | None, ended: trio.Event
-) -> None:
+async def _run(link: Link, view: View, keep: Callable[[], Awaitable[None]] | None, ended: trio.Event) -> None:
+    """Follow, and let `keep` keep the file of the last known good configuration up to date."""
     try:
         async with trio.open_nursery() as nursery:
-            if cache_writer is not None:
-                nursery.start_soon(cache_writer.run, view, notifier)
+            if keep is not None:
+                nursery.start_soon(keep)
             try:
                 await link.run()
             finally:

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import orjson
 
+from ..core.generation import Generation
 from ..core.model import Key
 from .address import Subject
 from .replica import version_of
@@ -44,12 +45,14 @@ class Saved:
 
     Attributes:
         confirmed_at: When a server last confirmed that the content is current, in seconds since the epoch.
+        generation: The generation of the version, if a server named it.
     """
 
     key: Key
     version: str
     document: dict[str, Any] = attrs.field(repr=False)
     confirmed_at: float
+    generation: Generation | None = None
 
 
 class Unusable(Exception):
@@ -72,7 +75,15 @@ def load(file: LastKnownGood, subject: Subject, now: float) -> Saved | None:
         content = orjson.loads(data)
         asked = content["schema"], *content["asked"]
         key = Key(*map(str, content["key"]))
-        saved = Saved(key, content["version"], content["document"], float(content["confirmed_at"]))
+        # Files of former versions have no generation.
+        generation = content.get("generation")
+        saved = Saved(
+            key,
+            content["version"],
+            content["document"],
+            float(content["confirmed_at"]),
+            Generation.parse(generation) if isinstance(generation, str) else None,
+        )
         is_whole = isinstance(saved.document, dict) and version_of(saved.document) == saved.version
     except (KeyError, TypeError, ValueError):
         raise Unusable("is damaged") from None
@@ -91,7 +102,7 @@ def save(file: LastKnownGood, subject: Subject, saved: Saved) -> None:
     Raises:
         OSError: The file can't be written. The old file stays as it was.
     """
-    content = {
+    content: dict[str, Any] = {
         "schema": _SCHEMA,
         "asked": [subject.application, subject.profile, subject.label],
         "key": [saved.key.application, saved.key.profile, saved.key.label],
@@ -99,6 +110,9 @@ def save(file: LastKnownGood, subject: Subject, saved: Saved) -> None:
         "confirmed_at": saved.confirmed_at,
         "document": saved.document,
     }
+    if saved.generation is not None:
+        # Former versions of the client ignore this member.
+        content["generation"] = str(saved.generation)
     path = Path(file.path)
     # mkstemp creates the file with mode 600, and refuses a link that another user has put there.
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

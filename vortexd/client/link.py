@@ -190,7 +190,13 @@ class Link:
                         nursery,
                         stream,  # type: ignore[arg-type, unused-ignore]  # it accepts any stream
                         address.authority,
-                        target(address, self._subject, self._held.main.version),
+                        target(
+                            address,
+                            self._subject,
+                            self._held.main.version,
+                            self._held.main.generation,
+                            is_sent_on=self._held.is_sent_on,
+                        ),
                         subprotocols=(SUBPROTOCOL,),
                         extra_headers=headers(token),
                         message_queue_size=1,
@@ -256,12 +262,12 @@ class Link:
     def _closed(self, error: ConnectionClosed, conversation: Conversation) -> Disconnect:
         reason = error.reason
         if reason is None:
-            return closed(1006, reconnect_after_ms=conversation.reconnect_after_ms)
+            return conversation.close(1006)
         if reason.code == _TOO_BIG and (reason.reason or "").startswith("Exceeded maximum message size"):
             return Disconnect(
                 f"the server sent a message longer than max_message_bytes ({self._max_message_bytes})", may_return=False
             )
-        return closed(reason.code, reason.reason, conversation.reconnect_after_ms)
+        return conversation.close(reason.code, reason.reason)
 
     def _apply(self, event: Event) -> None:
         match event:

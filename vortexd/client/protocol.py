@@ -18,7 +18,7 @@ from ..core.text import printable
 from ..protocol.limits import Bucket
 from .change import Change
 from .client_state import Ack, ClientState
-from .disconnect import Disconnect
+from .disconnect import Disconnect, closed
 from .replica import OutOfSync, Replica
 
 SCHEMA = 1
@@ -140,6 +140,13 @@ class Conversation:
             return [Over(Disconnect("the server is silent: no heartbeat in time"))]
         return [event for key in list(self._troubles) for event in self._ask_if_due(key, now)]
 
+    def close(self, code: int, text: str | None = None) -> Disconnect:
+        """Interpret the code with which the connection has ended, and note whether the server sends the client on to another server."""
+        end = closed(code, text, self.reconnect_after_ms)
+        if end.is_behind:
+            self._held.is_sent_on = True
+        return end
+
     def acknowledge(self, key: Key, ack: Ack) -> None:
         """Queue an acknowledgement of a key. If several are queued for one key, only the last is sent."""
         if self._may_acknowledge:
@@ -171,7 +178,7 @@ class Conversation:
 
     def _understand(self, kind: str, message: dict[str, Any], now: float) -> list[Event]:
         if kind in _STATES:
-            return self._state(kind, message, now)
+            return self._state(message, now)
         match kind:
             case "hello":
                 self._heartbeat = _heartbeat(message)
@@ -187,7 +194,7 @@ class Conversation:
                 return [self._refused(_text(message, "code"), _text(message, "message"))]
         return []
 
-    def _state(self, kind: str, message: dict[str, Any], now: float) -> list[Event]:
+    def _state(self, message: dict[str, Any], now: float) -> list[Event]:
         key = Key(*(_text(message, member) for member in ("app", "profile", "label")))
         if not self._has_begun:
             # The first state belongs to the main subscription, by whatever name the server now calls it.
@@ -198,6 +205,13 @@ class Conversation:
         replica = self._replica(key)
         if replica is None:
             return []
+        if key != self._held.key and replica.is_ahead_of(message):
+            # This server hasn't reached the state that another one sent. The key exists, so it must not be dropped at the heartbeats.
+            self._unconfirmed.discard(key)
+            return []
+        return self._apply(key, replica, message, now)
+
+    def _apply(self, key: Key, replica: Replica, message: dict[str, Any], now: float) -> list[Event]:
         old = replica.version, replica.document, replica.size
         try:
             has_changed = replica.receive(message)
@@ -210,15 +224,16 @@ class Conversation:
         events: list[Event] = []
         if has_changed:
             self._count(replica.size - old[2])
-            patch = message["diff"] if kind == "config_change" else None
+            patch = message["diff"] if message["type"] == "config_change" else None
             change = Change(key, old[0], replica.version, replica.document, _origin(message), old[1], patch)
             events.append(change)
         elif (ack := self._held.acks.get(key)) and ack.version == replica.version:
             self.acknowledge(key, ack)
         if key == self._held.key and not self._is_current:
             self._is_current = True
+            self._held.is_sent_on = False
             events.append(Current())
-        if kind == "config_removed" and key != self._held.key:
+        if message["type"] == "config_removed" and key != self._held.key:
             self._held.forget(key)
         return events
 

@@ -9,9 +9,12 @@ from typing import Any
 
 import jsonpatch
 
+from ..core.generation import Generation
 from ..core.version import encode
 from ..core.version import version_of as version_of_body
 
+# The messages that bring a document, and the generation of that document.
+_DOCUMENTS = frozenset({"config_snapshot", "config_change"})
 # Each "copy" of RFC 6902 can double a document with 20 bytes. vortexd's own patches have none.
 _MOST_COPIES = 16
 _MAX_COPIED_BYTES = 16_777_216
@@ -41,17 +44,30 @@ class Replica:
 
     Args:
         version: The verified version of `document`. Both are None if nothing is known.
+        generation: The generation of `version`, if it is known.
 
     Attributes:
         version: None until a document has arrived, and after the key has ended.
         document: Callers must not modify it.
+        generation: The newest generation that a server named with `version`. None if no server named one, or if there is no version.
         size: The size of the document as compact JSON, in bytes.
     """
 
-    def __init__(self, version: str | None = None, document: Any = None) -> None:
+    def __init__(self, version: str | None = None, document: Any = None, generation: Generation | None = None) -> None:
         self.version = version
         self.document = document
+        self.generation = generation
         self.size = 0
+
+    def is_ahead_of(self, message: Mapping[str, Any]) -> bool:
+        """Whether a snapshot or change is older than this state, and the server didn't mark it as stale.
+
+        A message without a generation, or with one of another epoch, is never older.
+        """
+        if message.get("type") not in _DOCUMENTS or message.get("stale") is True:
+            return False
+        named = _generation(message)
+        return named is not None and self.generation is not None and self.generation.is_ahead_of(named)
 
     def receive(self, message: Mapping[str, Any]) -> bool:
         """Apply a state message of this key. Return whether the document has changed. Other message types are ignored.
@@ -60,9 +76,22 @@ class Replica:
             OutOfSync: The message can't be applied. Nothing was changed.
         """
         try:
-            return self._receive(message)
+            has_changed = self._receive(message)
         except _UNFIT:
             raise OutOfSync("the message is incomplete or doesn't apply") from None
+        self.generation = self._generation_after(message)
+        return has_changed
+
+    def _generation_after(self, message: Mapping[str, Any]) -> Generation | None:
+        """Return the generation of the current version, now that a message was applied."""
+        if self.version is None:
+            return None
+        named = _generation(message)
+        if message.get("type") in _DOCUMENTS:
+            return named
+        if named is None or (self.generation is not None and self.generation.is_ahead_of(named)):
+            return self.generation
+        return named
 
     def _receive(self, message: Mapping[str, Any]) -> bool:
         match message.get("type"):
@@ -95,6 +124,12 @@ class Replica:
         changed = version != self.version
         self.version, self.document, self.size = version, document, len(body)
         return changed
+
+
+def _generation(message: Mapping[str, Any]) -> Generation | None:
+    """Return the generation that a message names. A malformed one is ignored, like an unknown member."""
+    text = message.get("generation")
+    return Generation.parse(text) if isinstance(text, str) else None
 
 
 def _patched(document: Any, diff: Any) -> Any:

@@ -1,6 +1,7 @@
 """Which server to try next, and when: records how each attempt ended, and chooses the next. Pure; the caller passes time and chance.
 
-Each server has its own waiting time. If one server is down or asks for a delay, the client can still try the others.
+Each server has its own waiting time. If one server is down or asks for a delay, the client can still try the others. There is one exception:
+a server that is behind sends the client on to another server, and its delay is for that attempt.
 """
 
 import math
@@ -47,3 +48,7 @@ class ServerRotation:
             turn.failures += 1
         else:
             turn.due = math.inf
+        if end.is_behind:
+            due = now + delay_before(0, chance, end.reconnect_after_ms)
+            for turn in self._rotation:
+                turn.due = max(turn.due, due)

@@ -250,14 +250,49 @@ function altered(tree, [step, ...rest], change) {
   return copy;
 }
 
-// The client's copy of one key. Invariant: `version` is always the version of `tree`.
+// Generations, which order the publications of a label: `EPOCH.NUMBER`. Only generations of one epoch compare. Numbers reach 2 ** 53.
+
+const GENERATION = /^([0-9a-f]{1,32})\.([1-9][0-9]{0,15})$/;
+
+// The generation that a message names, or null. A malformed one is ignored, like an unknown member.
+function generationOf(message) {
+  const text = message.get("generation");
+  const found = typeof text === "string" ? GENERATION.exec(text) : null;
+  if (found === null || BigInt(found[2]) > 2n ** 53n) return null;
+  return { text, epoch: found[1], number: BigInt(found[2]) };
+}
+
+function isAhead(one, other) {
+  return one !== null && other !== null && one.epoch === other.epoch && one.number > other.number;
+}
+
+// The messages that bring a document, and the generation of that document.
+const DOCUMENTS = new Set(["config_snapshot", "config_change"]);
+
+// The client's copy of one key. Invariants: `version` is always the version of `tree`; without a version there is no generation.
 
 class Replica {
   version = null;
   tree = null;
+  // The newest generation that a server named with `version`, or null.
+  generation = null;
+
+  // Whether a snapshot or change is older than this state, and the server didn't mark it as stale.
+  isAheadOf(message) {
+    return DOCUMENTS.has(message.get("type")) && message.get("stale") !== true && isAhead(this.generation, generationOf(message));
+  }
 
   // Apply a state message. Return whether the document has changed. Throws OutOfSync if it doesn't apply; then nothing was changed.
   receive(message) {
+    const hasChanged = this.#apply(message);
+    const named = generationOf(message);
+    if (this.version === null) this.generation = null;
+    else if (DOCUMENTS.has(message.get("type"))) this.generation = named;
+    else if (named !== null && !isAhead(this.generation, named)) this.generation = named;
+    return hasChanged;
+  }
+
+  #apply(message) {
     const version = message.get("new_version") ?? message.get("version") ?? null;
     switch (message.get("type")) {
       case "config_snapshot":
@@ -301,6 +336,8 @@ export class Held {
   others = new Map();
   // The last acknowledgement of each key, for servers that don't have it yet.
   acks = new Map();
+  // A server that was behind has sent this client on, and no server has sent a state since then. The next one must not send it on again.
+  isSentOn = false;
 
   note(key, version, status, error) {
     this.acks.set(key, { version, status, ...(error ? { error: String(error).slice(0, 4096) } : {}) });
@@ -332,6 +369,12 @@ export class Conversation {
     this.#unconfirmed = new Set(held.others.keys());
     this.#heartbeats = this.#patterns.size ? null : 0;
     if (this.#patterns.size) this.#send("subscribe", { patterns: [...this.#patterns] });
+  }
+
+  /** Interpret the code with which the connection has ended, and note whether the server sends this client on to another server. */
+  close(code, text = "") {
+    if (code === BEHIND) this.#held.isSentOn = true;
+    return closed(code, text);
   }
 
   takeOutgoing() {
@@ -414,6 +457,11 @@ export class Conversation {
     const replica = this.#replica(key);
     // The message crossed an `unsubscribe`.
     if (replica === null) return [];
+    if (key !== this.#held.key && replica.isAheadOf(message)) {
+      // This server hasn't reached the state that another one sent. The key exists, so it must not be dropped at the heartbeats.
+      this.#unconfirmed.delete(key);
+      return [];
+    }
     const old = replica.version;
     let hasChanged;
     try {
@@ -432,6 +480,7 @@ export class Conversation {
     }
     if (key === this.#held.key && !this.#isCurrent) {
       this.#isCurrent = true;
+      this.#held.isSentOn = false;
       events.push({ type: "current" });
     }
     if (type === "config_removed" && key !== this.#held.key) {
@@ -559,6 +608,7 @@ function fits(glob, name) {
 
 // Why a connection ended, and whether to reconnect: the table of vortexd-api(7).
 
+const BEHIND = 4421;
 const CLOSES = {
   1000: ["closed by the client", true],
   1001: ["the server is stopping", true],
@@ -573,6 +623,7 @@ const CLOSES = {
   4403: ["forbidden", false],
   4408: ["no sign of life", true],
   4410: ["the client doesn't read", true],
+  [BEHIND]: ["another server has a newer state", true],
 };
 
 /** Interpret a close code. Returns {reason, mayReturn}. */
@@ -721,7 +772,10 @@ class Watch {
     const query = new URLSearchParams();
     if (label) query.set("label", label);
     if (instance !== undefined) query.set("instance", instance);
-    if (this.#held.main.version !== null) query.set("last_version", this.#held.main.version);
+    const { main, isSentOn } = this.#held;
+    if (main.version !== null) query.set("last_version", main.version);
+    if (main.generation !== null) query.set("generation", main.generation.text);
+    if (isSentOn) query.set("sent_on", "1");
     const url = `${this.#urls[0]}${this.#target}?${query}`;
     const socket = new WebSocket(url, ["vortex.v1", ...(token ? [`bearer.${token}`] : [])]);
     this.#socket = socket;
@@ -743,7 +797,7 @@ class Watch {
     socket.onclose = async ({ code, reason }) => {
       if (isOver || socket !== this.#socket) return;
       isOver = true;
-      const end = isOpen ? closed(code, reason) : await this.#refusal(url);
+      const end = isOpen ? this.#conversation.close(code, reason) : await this.#refusal(url);
       this.#ended(socket, end);
     };
     // The event of an error carries no reason. `onclose` follows, except in Node 20 if there was no connection.
