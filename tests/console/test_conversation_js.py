@@ -224,6 +224,84 @@ def test_a_server_that_is_stopping_says_when_to_come_back() -> None:
     assert 1_234 == talked(*BEGUN, hear(closing))[-1]["after"]
 
 
+# Generations. The transcripts cover the rules; these are the steps that they can't see.
+
+
+def sent_on(*steps: tuple[str, Any]) -> list[bool]:
+    """Return after each step whether the client was sent on. A step is a new connection, a close code, or a message."""
+    found: list[bool] = run_js(
+        """
+        const held = new vortex.Held();
+        let conversation;
+        return given.map(([kind, value]) => {
+          if (kind === "connect") conversation = new vortex.Conversation(held, value, 0);
+          if (kind === "close") conversation.close(value);
+          if (kind === "hear") conversation.receive(value, 0);
+          return held.isSentOn;
+        });
+        """,
+        steps,
+    )
+    return found
+
+
+def test_only_a_server_that_is_behind_sends_the_client_on() -> None:
+    codes = [1000, 1001, 1006, 1013, 4408, 4420, 4422, 4421, 1006, 1001]
+
+    assert [False] * 8 + [True] * 3 == sent_on(("connect", []), *(("close", code) for code in codes))
+
+
+def test_the_client_is_sent_on_until_a_first_state_of_the_main_key_has_arrived() -> None:
+    begun = [("connect", ["billing:*"]), ("hear", snapshot(OLD)), ("close", 4421), ("connect", ["billing:*"])]
+    others = [message("hello"), in_sync(NEW), snapshot(NEW, OTHER), ping(OLD), "no JSON"]
+    found = sent_on(*begun, *(("hear", text) for text in others), ("hear", in_sync(OLD)))
+
+    assert [True] * 7 + [False] == found[2:]
+
+
+def test_a_close_code_is_interpreted_as_before() -> None:
+    assert [
+        {"reason": "4421 another server has a newer state", "mayReturn": True},
+        {"reason": "1001 bye", "mayReturn": True},
+    ] == run_js(
+        """
+        const conversation = new vortex.Conversation(new vortex.Held(), [], 0);
+        return [conversation.close(4421), conversation.close(1001, "bye")];
+        """,
+        None,
+    )
+
+
+def test_an_older_document_of_a_patterns_key_repeats_no_acknowledgement() -> None:
+    older, newer = (
+        json.dumps(json.loads(snapshot(document, OTHER)) | {"generation": generation})
+        for document, generation in ((OLD, "a.7"), (NEW, "a.8"))
+    )
+    said: list[Any] = run_js(
+        """
+        const held = new vortex.Held();
+        const [main, older, newer] = given;
+        const begin = () => {
+          const conversation = new vortex.Conversation(held, ["billing:*"], 0);
+          conversation.receive(main, 0);
+          return conversation;
+        };
+        const first = begin();
+        first.receive(newer, 0);
+        first.acknowledge("billing:dev:main", held.others.get("billing:dev:main").version, "applied");
+        const second = begin();
+        second.takeOutgoing();
+        second.receive(older, 0);
+        const early = second.takeOutgoing();
+        second.receive(newer, 0);
+        return [early, second.takeOutgoing().map((text) => JSON.parse(text).version)];
+        """,
+        [snapshot(OLD), older, newer],
+    )
+
+    assert [[], [version_of(NEW)]] == said
+
+
 def test_an_error_is_told_and_is_not_the_end() -> None:
     assert [("refused", "FORBIDDEN")] == events(*BEGUN, hear(message("error", code="FORBIDDEN", message="no")))
 

@@ -292,3 +292,57 @@ def test_what_the_address_says_over_http_is_why_a_handshake_was_refused(
     tmp_path: Path, status: int, headers: str, state: list[str]
 ) -> None:
     assert state == json.loads(without_websocket(tmp_path, REFUSED % (headers, status), has_package=False))
+
+
+# A server that is behind.
+
+BEHIND = """
+const log = [];
+// No timer waits. The timers that watch over a connection never fire.
+globalThis.setTimeout = (call, delay) => (delay < 10000 ? setImmediate(() => { log.push(["waited", delay]); call(); }) : null);
+globalThis.clearTimeout = clearImmediate;
+const message = (type, members) => ({ data: JSON.stringify({ type, schema: 1, app: "billing", profile: "prod", label: "main", ...members }) });
+const answers = [
+  (socket) => {
+    socket.onmessage(message("config_snapshot", { config: { a: 1 }, version: %s, generation: "5f3a.17" }));
+    socket.onclose({ code: 1006, reason: "" });
+  },
+  (socket) => {
+    socket.onmessage(message("connection_closing", { reason: "behind", reconnect_after_ms: 300 }));
+    socket.onclose({ code: 4421, reason: "" });
+  },
+  (socket) => {
+    socket.onmessage(message("in_sync", { version: %s, generation: "5f3a.18" }));
+    socket.onclose({ code: 1006, reason: "" });
+  },
+  () => {
+    process.stdout.write(JSON.stringify(log));
+    process.exit();
+  },
+];
+class Scripted {
+  constructor(url) {
+    log.push(url);
+    setImmediate(() => { this.onopen(); answers.shift()(this); });
+  }
+  close() {}
+}
+Math.random = () => 0;
+watch(["ws://a:1", "ws://b:2", "ws://c:3"], "billing", "prod", { WebSocket: Scripted, instance: "" });
+"""
+
+
+def test_a_server_that_is_behind_sends_the_client_on_to_the_next_one_after_its_delay(tmp_path: Path) -> None:
+    version = version_of({"a": 1})
+    log = json.loads(without_websocket(tmp_path, BEHIND % (2 * (json.dumps(version),)), has_package=False))
+
+    path = "/ws/billing/prod?instance="
+    assert [
+        f"ws://a:1{path}",
+        ["waited", 0],
+        f"ws://b:2{path}&last_version={version}&generation=5f3a.17",
+        ["waited", 300],
+        f"ws://c:3{path}&last_version={version}&generation=5f3a.17&sent_on=1",
+        ["waited", 0],
+        f"ws://a:1{path}&last_version={version}&generation=5f3a.18",
+    ] == log
