@@ -113,6 +113,19 @@ async def test_the_servers_patience_is_respected(autojump_clock: MockClock, serv
         assert 7.0 == again.at - gone
 
 
+async def test_the_servers_delay_also_counts_if_the_connection_then_breaks(
+    autojump_clock: MockClock, servers: Servers
+) -> None:
+    async with servers.watching(snapshot(OLD)) as (_, peer):
+        await peer.say(message("connection_closing", reason="the server is stopping", reconnect_after_ms=7_000))
+        await settle()
+        gone = trio.current_time()
+        await peer.vanish()
+        again = await servers.opened()
+
+        assert 7.0 == again.at - gone
+
+
 async def test_several_servers_are_taken_in_turn(autojump_clock: MockClock, servers: Servers) -> None:
     first, second = "ws://a:1", "ws://b:2"
     servers.away.add(first)
