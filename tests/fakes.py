@@ -28,6 +28,7 @@ from wsproto.events import (
 from vortexd.auth import ALL_RIGHTS, Authority, Gate
 from vortexd.core.diff import patch_between
 from vortexd.core.errors import RemoteError, UnknownLabel
+from vortexd.core.generation import Generation
 from vortexd.core.model import Change, Config, Former, Good, Json, Key
 from vortexd.core.patterns import Pattern
 from vortexd.observe.publication import Publication
@@ -169,6 +170,7 @@ class FakeLine:
         is_ready: Whether first messages are made already, so that nothing must be waited for.
         is_matched: Whether a subscription needs to wait for nothing, so that `subscribe_now` does it.
         makes_at_once: Whether awake connections get catch-up messages without waiting.
+        level: Set to a new Event to make every client with another version than the newest one ahead, until it is set.
     """
 
     default_label: str | None = "main"
@@ -187,6 +189,7 @@ class FakeLine:
         self.is_ready = True
         self.is_matched = True
         self.makes_at_once = False
+        self.level: trio.Event | None = None
         self._configs: dict[Key, Config] = {}
         self._history: dict[tuple[Key, str], Config] = {}
         for key, document in (documents or {}).items():
@@ -234,6 +237,19 @@ class FakeLine:
 
     def in_use(self, key: Key) -> Key | None:
         return self._configs[key].key if self.held[key] else None
+
+    def is_ahead(self, key: Key, version: str | None, claimed: Generation | None) -> bool:
+        if self.level is None or self.level.is_set() or version is None:
+            return False
+        return key in self._configs and self._configs[key].version != version
+
+    async def wait_level(self, key: Key, version: str | None, claimed: Generation | None) -> None:
+        while self.level is not None and self.is_ahead(key, version, claimed):
+            await self.level.wait()
+
+    def stale(self, key: Key) -> Delivery:
+        new = self._configs[key]
+        return Delivery(key, None, new.version, self.encoder.snapshot(new, is_stale=True))
 
     def ready(self, key: Key, version: str | None) -> Delivery | None:
         return self._caught_up(key, version) if self.is_ready else None

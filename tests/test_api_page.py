@@ -48,10 +48,10 @@ def said() -> list[dict[str, object]]:
     change = Change(KEY, old, new, patch_between(old, new))
     texts = [
         messages.hello("id", "vortexd", 30, 10, "config_snapshot", NOW),
-        messages.config_snapshot(new, NOW),
-        messages.config_change(change, NOW),
+        messages.config_snapshot(new, NOW, "ab.1", is_stale=True),
+        messages.config_change(change, NOW, "ab.1"),
         messages.config_removed(KEY, "v", NOW),
-        messages.in_sync(new, NOW),
+        messages.in_sync(new, NOW, "ab.1"),
         messages.subscribed([Pattern()], NOW),
         messages.unsubscribed([Pattern()], NOW),
         messages.ping(KEY, "v", NOW),

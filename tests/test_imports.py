@@ -45,6 +45,7 @@ PURE = [
     "cluster.engine",
     "cluster.etcd.wire",
     "cluster.keys",
+    "cluster.positions",
     "cluster.published.head",
     "cluster.published.manifest",
     "cluster.published.packing",

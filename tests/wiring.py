@@ -13,6 +13,7 @@ from vortexd.observe.publication import Publication
 from vortexd.pipeline.broadcast import Broadcaster, Subscriber
 from vortexd.pipeline.encoder import Encoder
 from vortexd.pipeline.key_usage import KeyUsage
+from vortexd.pipeline.order import Order
 from vortexd.pipeline.pipeline import Pipeline
 from vortexd.pipeline.publisher import Publisher
 from vortexd.pipeline.reader import ConfigReader
@@ -55,7 +56,8 @@ class Wired:
         formats = formats or FormatSettings()
         history = history or HistorySettings()
         self.metrics = metrics if metrics is not None else Metrics()
-        self.encoder = encoder or Encoder(timestamp)
+        self.order = Order()
+        self.encoder = encoder or Encoder(timestamp, generation=self.order.generation)
         self.store = Store(history)
         self.registry: Registry[Subscriber] = registry if registry is not None else Registry()
         self.key_usage = KeyUsage(self.store, self.registry, history)
@@ -73,6 +75,7 @@ class Wired:
             now=now,
             on_publication=on_publication,
             collector=collector,
+            order=self.order,
         )
         parts = self.store, self.key_usage, self.registry, self.broadcaster, self.encoder, self.reader, collector
-        self.pipeline = pipeline(*parts)
+        self.pipeline = pipeline(*parts, self.order)

@@ -44,6 +44,7 @@ from .observe.publication import Publication
 from .pipeline.broadcast import Broadcaster, Subscriber
 from .pipeline.encoder import Encoder
 from .pipeline.key_usage import KeyUsage
+from .pipeline.order import Order
 from .pipeline.pipeline import Pipeline
 from .pipeline.publisher import Publisher
 from .pipeline.reader import ConfigReader
@@ -117,6 +118,7 @@ class Stages:
     publisher: Publisher
     pipeline: Pipeline
     collector: Collector
+    order: Order
 
 
 @attrs.frozen(eq=False)
@@ -216,6 +218,7 @@ def _cluster(settings: Settings, stages: Stages, metrics: Metrics, peers: Peers)
     sources, is_member = stages.sources, peers.number == 0
     node = Node(settings.cluster, name, __version__, sources, is_member=is_member, counts=counts.collect)
     sources.report_news(node.announce_news)
+    stages.order.number_by(node.numbering)
     metrics.watch_cluster(node.report)
     return node
 
@@ -253,7 +256,8 @@ def _stages(settings: Settings, keyring: Keyring, metrics: Metrics, process: Pro
     key_usage = KeyUsage(store, registry, settings.history)
     fleet = Fleet(settings.fleet, key_usage.version_of)
     metrics.watch_fleet(fleet.totals)
-    encoder = Encoder(timestamp, settings.history.frames_bytes)
+    order = Order()
+    encoder = Encoder(timestamp, settings.history.frames_bytes, order.generation)
     broadcaster = Broadcaster(
         registry, encoder.change, trio.current_time, lambda change: fleet.changed(change.key, time.time())
     )
@@ -276,9 +280,10 @@ def _stages(settings: Settings, keyring: Keyring, metrics: Metrics, process: Pro
         overrides_of(settings.overrides),
         on_publication=process.trace,
         collector=collector,
+        order=order,
     )
-    pipeline = Pipeline(store, key_usage, registry, broadcaster, encoder, reader, collector)
-    return Stages(store, registry, key_usage, fleet, encoder, sources, reader, publisher, pipeline, collector)
+    pipeline = Pipeline(store, key_usage, registry, broadcaster, encoder, reader, collector, order)
+    return Stages(store, registry, key_usage, fleet, encoder, sources, reader, publisher, pipeline, collector, order)
 
 
 def _routes(

@@ -39,6 +39,18 @@ class _NoSources:
     def behind(self, name: str, state: str) -> int:
         return 0
 
+    def has_commits(self, root: str) -> bool:
+        return False
+
+    def is_current(self, root: str) -> bool:
+        return True
+
+    async def is_before(self, root: str, commit: str, other: str) -> bool | None:
+        return None
+
+    async def wait_looked(self, addresses: Collection[str], refs: Collection[str]) -> None:
+        pass
+
 
 class _Instances:
     """The instances of one node. Some of them acknowledge a new version between any two counts."""

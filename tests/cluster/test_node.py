@@ -17,7 +17,7 @@ from trio.testing import MockClock
 from tests.cluster.memory_engine import MemoryEngine, MemoryStore
 from tests.cluster.published.trees import tree
 from vortexd.cluster import node as module
-from vortexd.cluster.engine import Compacted, Denied, EngineAway, EngineError, Put
+from vortexd.cluster.engine import Compacted, Delete, Denied, EngineAway, EngineError, Put
 from vortexd.cluster.etcd import access
 from vortexd.cluster.etcd.engine import EtcdEngine
 from vortexd.cluster.keys import Keys
@@ -29,7 +29,7 @@ from vortexd.cluster.records import Member
 from vortexd.cluster.summary_writer import Counts
 from vortexd.cluster.warnings import RecordWarnings
 from vortexd.core.errors import RemoteError
-from vortexd.core.model import ClusterMember, ClusterPublishing, ClusterReport, Key, Tree
+from vortexd.core.model import ClusterMember, ClusterOrder, ClusterPublishing, ClusterReport, Key, Tree
 from vortexd.fleet import KeyState, NodeView, Question
 from vortexd.settings.cluster import ClusterSettings
 
@@ -46,6 +46,18 @@ class FakeSources:
     def fetch_now(self) -> int:
         self.asked.append("all")
         return 1
+
+    def has_commits(self, root: str) -> bool:
+        return False
+
+    def is_current(self, root: str) -> bool:
+        return True
+
+    async def is_before(self, root: str, commit: str, other: str) -> bool | None:
+        return None
+
+    async def wait_looked(self, addresses: Collection[str], refs: Collection[str]) -> None:
+        await trio.lowlevel.checkpoint()
 
     def notified(self, addresses: Collection[str], refs: Collection[str]) -> int:
         self.asked.append((tuple(addresses), tuple(refs)))
@@ -129,6 +141,8 @@ class Stage:
 async def test_a_node_reports_itself_and_the_store(autojump_clock: MockClock) -> None:
     async with Stage().running() as one:
         await trio.sleep(2)
+        epoch = one.node.numbering.epoch
+        assert epoch is not None
         assert one.node.report() == ClusterReport(
             "c",
             "a",
@@ -137,6 +151,7 @@ async def test_a_node_reports_itself_and_the_store(autojump_clock: MockClock) ->
             None,
             (ClusterMember("a", "serving", "1.0", "http://x", "2001-09-09T01:46:40.000Z"),),
             "a",
+            order=ClusterOrder(epoch, (), ()),
         )
         assert one.node.fence is not None
 
@@ -299,7 +314,7 @@ async def test_a_restored_store_is_read_anew_and_gets_the_record_again(autojump_
             assert one.store.entries == {}
             await trio.sleep(LEASE + 5)
         assert one.states() == {"a": "serving"}
-        assert [each["event"] for each in logs] == ["cluster read anew"]
+        assert [each["event"] for each in logs] == ["cluster read anew", "order begun"]
 
 
 async def test_an_engine_that_can_not_be_made_is_tried_again(autojump_clock: MockClock) -> None:
@@ -324,7 +339,8 @@ async def test_an_engine_that_can_not_be_made_is_tried_again(autojump_clock: Moc
             assert len(one.opened) == 3
             stage.open_error = None
             await trio.sleep(5)
-    assert [each["event"] for each in logs] == ["cluster store away", "cluster store back"] * 2
+    events = [each["event"] for each in logs if each["event"] != "order begun"]
+    assert events == ["cluster store away", "cluster store back"] * 2
 
 
 async def test_records_that_are_gone_when_everything_is_read_are_warned_of_anew(autojump_clock: MockClock) -> None:
@@ -647,6 +663,47 @@ async def test_the_leader_publishes_what_it_serves_and_each_node_shows_it(
         assert other.publishing is None
         versions = [key for key in store.entries if key.startswith(Places("c").versions)]
         assert len(versions) == 2
+
+
+async def test_a_leader_that_is_behind_publishes_nothing_until_it_has_caught_up(
+    autojump_clock: MockClock, no_threads: None
+) -> None:
+    store = MemoryStore()
+    newer, older = (Tree({"main": attrs.evolve(tree(a=at).labels["main"], position=at)}) for at in ("9", "7"))
+    async with Stage(store).running() as other:
+        other.node.numbering.begin(newer)
+        await trio.sleep(3)
+    store.change([Delete(KEYS.member("a"))])
+    async with Stage(store, "b", settings=PUBLISHING).running() as one:
+        await trio.sleep(30)
+        publish = one.node.publishing(Pipeline().publish)
+        one.node.numbering.begin(older)
+        await trio.sleep(1)
+        await publish(older)
+        await trio.sleep(5)
+        assert one.node.fence is not None
+        assert one.node.report().order.behind == ("main",)
+        assert Places("c").head not in store.entries
+        one.node.numbering.begin(newer)
+        await trio.sleep(1)
+        await publish(newer)
+        await trio.sleep(5)
+        assert one.node.report().order.behind == ()
+        assert Places("c").head in store.entries
+
+
+async def test_a_published_version_orders_content_that_has_no_commits(
+    autojump_clock: MockClock, no_threads: None
+) -> None:
+    async with Stage(settings=PUBLISHING).running() as one:
+        await trio.sleep(3)
+        made = tree(a="1")
+        one.node.numbering.begin(made)
+        assert one.node.report().order.unordered == ("main",)
+        await one.node.publishing(Pipeline().publish)(made)
+        await trio.sleep(5)
+        assert one.node.report().order.unordered == ()
+        assert one.node.numbering.numbers(made).keys() == {"main"}
 
 
 async def test_what_is_not_published_here_is_not_offered(autojump_clock: MockClock, no_threads: None) -> None:

@@ -10,6 +10,7 @@ from tests.http.serving import FakeReader
 from vortexd.core.model import (
     BrokenFile,
     ClusterMember,
+    ClusterOrder,
     ClusterPublishing,
     ClusterReport,
     ClusterVersion,
@@ -179,7 +180,17 @@ async def test_the_page_shows_the_cluster_as_this_node_sees_it() -> None:
                 "away_for": 4.568,
             },
         ],
+        "order": {"epoch": None, "behind": [], "unordered": []},
     } == orjson.loads(answer.body)["cluster"]
+
+
+async def test_the_page_names_the_first_labels_that_are_behind_or_have_no_order() -> None:
+    labels = tuple(f"l{number:02}" for number in range(25))
+    cluster = attrs.evolve(CLUSTER, order=ClusterOrder("ab", labels, labels[1:]))
+    answer = await Status(lambda: [WELL], FakeReader(), cluster=lambda: cluster).answer(request("/status"))
+
+    order = orjson.loads(answer.body)["cluster"]["order"]
+    assert {"epoch": "ab", "behind": [*labels[:20]], "unordered": [*labels[1:21]]} == order
 
 
 async def test_the_page_says_when_the_store_is_away_and_why() -> None:

@@ -5,7 +5,14 @@ import math
 import prometheus_client
 import pytest
 
-from vortexd.core.model import ClusterMember, ClusterPublishing, ClusterReport, ClusterVersion, SourceReport
+from vortexd.core.model import (
+    ClusterMember,
+    ClusterOrder,
+    ClusterPublishing,
+    ClusterReport,
+    ClusterVersion,
+    SourceReport,
+)
 from vortexd.observe import exposition
 from vortexd.observe.series import (
     Cluster,
@@ -301,9 +308,9 @@ def test_the_store_the_nodes_by_state_and_the_hints_are_read_at_each_scrape() ->
         return ClusterMember(node, state, "1.0", "", "2030")
 
     members = (member("a", "serving"), member("b", "serving"), member("c", "away"))
-    found = Cluster(
-        lambda: ClusterReport("shop", "a", True, 1.0, None, members, "a", 3, 5, {"answered": 7, "refused": 2}, 4)
-    )
+    counts = {"answered": 7, "refused": 2}
+    order = ClusterOrder("ab", ("main", "old"), ("new",))
+    found = Cluster(lambda: ClusterReport("shop", "a", True, 1.0, None, members, "a", 3, 5, counts, 4, order=order))
 
     assert [
         "vortexd_cluster_store_up 1.0",
@@ -315,6 +322,7 @@ def test_the_store_the_nodes_by_state_and_the_hints_are_read_at_each_scrape() ->
         'vortexd_cluster_questions_total{outcome="answered"} 7.0',
         'vortexd_cluster_questions_total{outcome="refused"} 2.0',
         "vortexd_cluster_summaries_total 4.0",
+        "vortexd_cluster_labels_behind 2.0",
     ] == scraped(found)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 
 from tests.fakes import KEY, config, timestamp
+from vortexd.core.generation import Generation
 from vortexd.core.model import Change, Moment, Origin
 from vortexd.pipeline.encoder import Encoder, Payload
 
@@ -130,3 +131,31 @@ def test_a_payload_counts_with_its_frame_and_what_keeping_it_costs() -> None:
 
         assert is_kept is (encoder.known(first.version, first) is not None)
         assert encoder.known(second.version, second) is not None
+
+
+def test_a_payload_has_the_generation_of_its_moment_and_a_later_number_makes_another_payload() -> None:
+    number: list[Generation | None] = [None]
+    encoder = Encoder(timestamp, generation=lambda _: number[0])
+    change = Change(KEY, OLD, NEW, b"[]")
+
+    def all_three() -> list[bytes]:
+        return [encoder.change(change), encoder.snapshot(NEW), encoder.in_sync(NEW)]
+
+    before = all_three()
+    number[0] = Generation("ab", 7)
+    assert encoder.known(None, NEW) is None
+    after = all_three()
+
+    assert [None] * 3 == [message(each).get("generation") for each in before]
+    assert ["ab.7"] * 3 == [message(each)["generation"] for each in after]
+    assert all(first is second for first, second in zip(after, all_three(), strict=True))
+
+
+def test_a_stale_snapshot_is_not_the_snapshot_of_others() -> None:
+    encoder = Encoder(timestamp)
+    stale, usual = encoder.snapshot(NEW, is_stale=True), encoder.snapshot(NEW)
+
+    assert message(stale)["stale"] is True
+    assert "stale" not in message(usual)
+    assert stale is encoder.snapshot(NEW, is_stale=True)
+    assert usual is encoder.known(None, NEW)

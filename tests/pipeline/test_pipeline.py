@@ -13,12 +13,13 @@ import pytest
 import trio
 import trio.testing
 from structlog.testing import capture_logs
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from vortexd.aio.fair_queue import FairQueue
 from vortexd.aio.isolated import Isolated
 from vortexd.core.diff import patch_between
 from vortexd.core.errors import FormatError, SourceError, UnknownLabel
+from vortexd.core.generation import Generation
 from vortexd.core.model import Config, Edits, Files, Key, Origin, PropertySource, Tree
 from vortexd.core.patterns import Pattern, parse_pattern
 from vortexd.core.version import version_of
@@ -1016,9 +1017,9 @@ async def test_large_snapshots_are_made_one_in_a_round_of_the_loop_and_once(
     rounds, made = Rounds.counting(), []
     snapshot = messages.config_snapshot
 
-    def making(config: Config, timestamp: str) -> bytes:
+    def making(config: Config, timestamp: str, generation: str | None, *, is_stale: bool) -> bytes:
         made.append((rounds.count, config.key))
-        return snapshot(config, timestamp)
+        return snapshot(config, timestamp, generation, is_stale=is_stale)
 
     monkeypatch.setattr(messages, "config_snapshot", making)
     async with trio.open_nursery() as nursery:
@@ -1310,3 +1311,105 @@ async def test_keys_of_a_subscription_that_is_cancelled_are_not_in_use(
     assert [True] == used
     assert not whole.key_usage.is_used(cart)
     assert not whole.registry.has_patterns
+
+
+# Clients that are ahead.
+
+
+class Numbering:
+    """A cluster that numbers publications as the test says."""
+
+    def __init__(self) -> None:
+        self.number = 5
+        self.is_late = False
+
+    def begin(self, tree: Tree) -> None:
+        self.begun = tree
+
+    async def settle(self, tree: Tree) -> None:
+        await trio.lowlevel.checkpoint()
+        assert tree is self.begun
+
+    def numbers(self, tree: Tree) -> dict[str, Generation]:
+        return {"main": Generation("ab", self.number)}
+
+    def is_behind(self, label: str) -> bool:
+        return self.is_late
+
+    def report(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
+
+
+async def test_a_client_with_a_higher_generation_is_ahead_unless_it_has_the_served_version(whole: Wired) -> None:
+    numbering = Numbering()
+    whole.order.number_by(numbering)
+    await whole.publisher.publish(tree(b"a: 1"))
+    whole.pipeline.hold(SHOP)
+    served, claim = whole.pipeline.version_of(SHOP), Generation("ab", 6)
+
+    assert whole.pipeline.is_ahead(SHOP, "other", claim)
+    assert not whole.pipeline.is_ahead(SHOP, served, claim)
+    assert not whole.pipeline.is_ahead(SHOP, None, claim)
+    assert not whole.pipeline.is_ahead(SHOP, "other", Generation("ab", 5))
+    assert not whole.pipeline.is_ahead(Key("shop", "dev", "none"), "other", claim)
+    found = message(await whole.pipeline.catch_up(SHOP, None))
+    assert "ab.5" == found["generation"]
+    stale = message(whole.pipeline.stale(SHOP))
+    assert (served, "ab.5", True) == (stale["version"], stale["generation"], stale["stale"])
+
+
+async def test_a_version_that_this_server_had_is_not_ahead_of_it_even_if_it_is_behind(whole: Wired) -> None:
+    numbering = Numbering()
+    whole.order.number_by(numbering)
+    await whole.publisher.publish(tree(b"a: 1"))
+    whole.pipeline.hold(SHOP)
+    former = whole.pipeline.version_of(SHOP)
+    await whole.publisher.publish(tree(b"a: 2"))
+    numbering.is_late = True
+
+    assert whole.pipeline.is_ahead(SHOP, "unknown", None)
+    assert not whole.pipeline.is_ahead(SHOP, former, None)
+
+
+async def test_without_a_cluster_no_client_is_ahead_and_no_message_has_a_generation(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: 1"))
+    whole.pipeline.hold(SHOP)
+
+    assert not whole.pipeline.is_ahead(SHOP, "other", Generation("ab", 6))
+    assert "generation" not in message(await whole.pipeline.catch_up(SHOP, None))
+
+
+async def test_who_waits_goes_on_with_the_publication_that_it_waits_for(
+    whole: Wired, autojump_clock: MockClock
+) -> None:
+    numbering = Numbering()
+    whole.order.number_by(numbering)
+    await whole.publisher.publish(tree(b"a: 1"))
+    whole.pipeline.hold(SHOP)
+    levels: list[int] = []
+
+    async def wait(number: int) -> None:
+        await whole.pipeline.wait_level(SHOP, "newer", Generation("ab", number))
+        levels.append(number)
+
+    async with trio.open_nursery() as nursery:
+        for number in (5, 6, 7):
+            nursery.start_soon(wait, number)
+        await wait_all_tasks_blocked()
+        assert [5] == levels
+        numbering.number = 6
+        await whole.publisher.publish(tree(b"a: 2"))
+        await wait_all_tasks_blocked()
+        assert [5, 6] == levels
+        numbering.number = 7
+        numbering.changed()
+        await wait_all_tasks_blocked()
+        # The same publication never gets another number.
+        assert [5, 6] == levels or [5, 6, 7] == levels
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_key_that_has_ended_is_removed_for_a_client_that_is_ahead_too(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: 1"))
+
+    assert "config_removed" == message(whole.pipeline.stale(Key("shop", "dev", "none")))["type"]

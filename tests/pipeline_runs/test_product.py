@@ -452,8 +452,8 @@ class Stale(Encoder):
         super().__init__(*arguments, **keywords)
         self.first: dict[Key, Payload] = {}
 
-    def snapshot(self, config: Config) -> Payload:
-        return self.first.setdefault(config.key, super().snapshot(config))
+    def snapshot(self, config: Config, *, is_stale: bool = False) -> Payload:
+        return self.first.setdefault(config.key, super().snapshot(config, is_stale=is_stale))
 
     def known(self, old_version: str | None, config: Config) -> Payload | None:
         return None if old_version is None else super().known(old_version, config)

@@ -121,3 +121,20 @@ def test_a_message_is_an_object_with_a_type_and_whatever_else() -> None:
     assert {"type": "pong", "timestamp": "now", "x": [1, 1.5, None, "\N{GRINNING FACE}"]} == parse(
         '{"type":"pong","timestamp":"now","x":[1,1.5,null,"\\ud83d\\ude00"]}'
     )
+
+
+# The order of a cluster.
+
+
+def test_states_and_changes_have_the_generation_and_the_mark_of_a_stale_one_if_there_is_one() -> None:
+    change = Change(KEY, OLD, NEW, b"[]")
+    made = [
+        messages.config_snapshot(NEW, TIMESTAMP, "ab.7"),
+        messages.config_change(change, TIMESTAMP, "ab.7"),
+        messages.in_sync(NEW, TIMESTAMP, "ab.7"),
+        messages.config_change(Change(KEY, OLD, NEW), TIMESTAMP, "ab.7"),
+    ]
+
+    assert [("ab.7", None)] * 4 == [(each["generation"], each.get("stale")) for each in map(json.loads, made)]
+    stale = json.loads(messages.config_snapshot(NEW, TIMESTAMP, "ab.7", is_stale=True))
+    assert ("ab.7", True) == (stale["generation"], stale["stale"])

@@ -5,6 +5,7 @@ import json
 import pytest
 from wsproto.events import TextMessage
 
+from vortexd.core.generation import Generation
 from vortexd.net.head import parse_head
 from vortexd.protocol.deflate import Deflate
 from vortexd.realtime import handshake
@@ -227,9 +228,21 @@ def test_a_target_is_decoded_once_and_validated() -> None:
         ("/ws/a/b?label=x&%6cabel=y", 400),
         ("/ws/a/b?last_version=" + "x" * 65, 400),
         ("/ws/a/b?last_version=%ff", 400),
+        ("/ws/a/b?generation=" + "a" * 65, 400),
+        ("/ws/a/b?generation=ab.1&generation=ab.1", 400),
     ],
 )
 def test_what_no_key_can_be_is_refused(target: str, status: int) -> None:
     with pytest.raises(Refusal) as caught:
         parse_target(target)
     assert status == caught.value.status
+
+
+def test_a_target_may_claim_a_generation_and_say_that_the_client_was_sent_on() -> None:
+    claimed = parse_target("/ws/a/b?last_version=v1&generation=ab.7&sent_on=1")
+
+    assert Target("a", "b", None, "v1", generation=Generation("ab", 7), is_sent_on=True) == claimed
+    assert not parse_target("/ws/a/b?sent_on=0").is_sent_on
+    # A later version of vortexd may have other generations. The version still counts.
+    for text in ("", "ab", "ab.0", "xy.1", "a" * 64):
+        assert parse_target(f"/ws/a/b?last_version=v1&generation={text}") == Target("a", "b", None, "v1")

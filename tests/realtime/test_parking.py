@@ -666,9 +666,9 @@ async def test_a_resync_costs_the_same_however_many_keys_the_client_has(
     made: list[Key] = []
     snapshot = messages.config_snapshot
 
-    def making(config: Config, timestamp: str) -> bytes:
+    def making(config: Config, timestamp: str, generation: str | None, *, is_stale: bool) -> bytes:
         made.append(config.key)
-        return snapshot(config, timestamp)
+        return snapshot(config, timestamp, generation, is_stale=is_stale)
 
     monkeypatch.setattr(messages, "config_snapshot", making)
     looks = []

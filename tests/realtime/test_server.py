@@ -639,3 +639,40 @@ async def test_a_large_first_state_of_a_key_in_use_is_written_whole_over_tls(
     assert (2, 2) == (wire.server.parked, wire.metrics.counts["sent config_snapshot"])
     for each in wire.clients:
         await trio.aclose_forcefully(each.stream)
+
+
+# A client with a newer state.
+
+
+async def test_a_client_that_is_ahead_waits_awake_and_is_parked_with_the_newer_state(
+    autojump_clock: MockClock, lone: Lone
+) -> None:
+    level = lone.wire.line.level = trio.Event()
+    client = lone.wire.connect("/ws/orders/dev?last_version=newer&generation=ab.9", lambda: (lone.ours, lone.theirs))
+    await client.opened()
+    await trio.sleep(1)
+    assert (1, 0) == (len(lone.wire.server), lone.wire.server.parked)
+    version = lone.wire.publish(1)
+    level.set()
+
+    first = await client.message()
+    assert ("config_snapshot", version) == (first["type"], first["version"])
+    assert "stale" not in first
+    await trio.sleep(5)
+    assert (1, 1) == (len(lone.wire.server), lone.wire.server.parked)
+
+
+async def test_a_client_that_stays_ahead_is_sent_on_and_then_served(autojump_clock: MockClock, lone: Lone) -> None:
+    lone.wire.line.level = trio.Event()
+    target = "/ws/orders/dev?last_version=newer&generation=ab.9"
+    client = lone.wire.connect(target, lambda: (lone.ours, lone.theirs))
+    await client.opened()
+    assert "connection_closing" == (await client.message())["type"]
+    assert 4421 == (await client.closed()).code
+    await wait_all_tasks_blocked()
+    assert 1 == lone.wire.metrics.counts["connection_closed behind"]
+
+    again = lone.wire.connect(f"{target}&sent_on=1")
+    await again.opened()
+    first = await again.message()
+    assert ("config_snapshot", True) == (first["type"], first["stale"])

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from random import Random
+from typing import Any
 
 import pytest
 import trio
@@ -12,6 +14,7 @@ from wsproto.events import CloseConnection
 
 from tests.fakes import KEY, TIMESTAMP, FakeLine, FakeMetrics, StreamSpy, open_gate, timestamp
 from vortexd.auth import Admission, Kind, Principal
+from vortexd.core.generation import Generation
 from vortexd.core.model import Json, Key
 from vortexd.fleet import Instance
 from vortexd.pipeline.broadcast import Delivery
@@ -24,7 +27,7 @@ from vortexd.realtime.client import Client
 from vortexd.realtime.framing import Compressor
 from vortexd.realtime.heartbeat import Heartbeat
 from vortexd.realtime.inbound import Unacceptable
-from vortexd.realtime.writer import Writer
+from vortexd.realtime.writer import LEVEL_WITHIN, Writer
 from vortexd.settings.realtime import RealtimeSettings
 
 FIRST: dict[str, Json] = {"number": 0, "padding": "p" * 200}
@@ -57,6 +60,8 @@ class Writing:
         hello: Callable[[str, str], bytes] | None = None,
         window_bits: int | None = None,
         version: str | None = None,
+        generation: Generation | None = None,
+        is_sent_on: bool = False,
     ) -> None:
         ours, self.client = pair()
         self.spy = StreamSpy(ours)
@@ -82,12 +87,15 @@ class Writing:
             window_bits=window_bits,
             hello=hello,
             settings=self.settings,
+            generation=generation,
+            is_sent_on=is_sent_on,
         )
         self.writer = Writer(
             *(self.spy, self.websocket, client, self.chain, self.line, Compressor(), self.metrics, self.heartbeat),
             timestamp,
             self._can_park,
             lambda _: self.fresh_in,
+            Random(1),
         )
         self.results: list[object] = []
         self.scope: trio.CancelScope | None = None
@@ -241,6 +249,91 @@ async def test_a_client_that_lags_is_sent_the_number_of_dropped_messages(
     assert ["config_change", "lagged", "config_change"] == types(data)
     assert data.find(text_frame(messages.lagged(5, TIMESTAMP))) > 0
     assert 1 == writing.metrics.counts["sent lagged"]
+
+
+# Clients that have a newer state.
+
+CLAIM = Generation("ab", 9)
+
+
+def ahead(nursery: trio.Nursery, **arguments: Any) -> Writing:
+    """A client whose version this server doesn't have."""
+    writing = Writing(nursery, version="0123456789abcdef", **arguments)
+    writing.line.level = trio.Event()
+    return writing
+
+
+async def test_a_client_that_is_ahead_waits_for_the_newer_state(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    writing = ahead(nursery, generation=CLAIM)
+    writing.begin()
+    await trio.sleep(LEVEL_WITHIN - 0.1)
+    assert [] == writing.spy.sent
+    assert writing.line.level is not None
+    writing.publish(1)
+    writing.line.level.set()
+
+    assert ["config_snapshot"] == types(await writing.read())
+    assert b'"stale"' not in writing.spy.sent[0]
+    assert [] == writing.results
+
+
+@pytest.mark.parametrize("hello", [None, lambda *_: b'{"type":"hello"}'], ids=["plain", "with the subprotocol"])
+async def test_a_client_that_stays_ahead_is_sent_on_before_it_gets_any_state(
+    autojump_clock: MockClock, nursery: trio.Nursery, hello: Callable[[str, str], bytes] | None
+) -> None:
+    writing = ahead(nursery, generation=CLAIM, hello=hello)
+    writing.begin()
+    data = await writing.read()
+
+    assert trio.current_time() == LEVEL_WITHIN
+    assert ["connection_closing"] == types(data)
+    message = json.loads(data[4:])
+    assert message["reason"] == CloseReason.BEHIND.text
+    assert 50 <= message["reconnect_after_ms"] <= 500
+    assert [CloseReason.BEHIND] == writing.results
+
+
+async def test_a_client_that_was_sent_on_gets_the_state_marked_as_stale(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    writing = ahead(nursery, generation=CLAIM, is_sent_on=True, hello=lambda *_: b'{"type":"hello"}')
+    writing.begin()
+    data = await writing.read()
+    assert trio.current_time() == LEVEL_WITHIN
+    assert ["hello", "config_snapshot"] == types(data)
+    assert b'"stale":true' in data
+
+    # Later changes build on it.
+    assert {KEY: writing.line.version_of(KEY)} == writing.chain.versions
+    writing.publish(1)
+    assert ["config_change"] == types(await writing.read())
+    assert [] == writing.results
+
+
+async def test_a_client_without_a_generation_is_never_sent_on(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    writing = ahead(nursery)
+    writing.begin()
+    data = await writing.read()
+
+    assert trio.current_time() == LEVEL_WITHIN
+    assert ["config_snapshot"] == types(data)
+    assert b'"stale"' not in data
+
+
+async def test_a_client_waits_only_once(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    writing = ahead(nursery)
+    writing.writer.may_park = True
+    await writing.current()
+    await trio.sleep(60)
+    assert [None] == writing.results
+    began = trio.current_time()
+    writing.begin()
+    writing.publish(1)
+
+    assert ["config_change"] == types(await writing.read())
+    assert trio.current_time() == began
 
 
 # hello.

@@ -421,3 +421,47 @@ def test_the_layers_of_a_published_state_stay_apart_and_keep_their_applications(
 
 def test_a_published_state_alone_keeps_its_commit() -> None:
     assert "c1" == merged(merged(Tree({"main": files("p/", "c1", application="a: 1")}))).labels["main"].revision
+
+
+async def test_the_order_of_commits_is_asked_of_the_sources_with_that_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uris = ("https://git.example/a.git", "https://user:secret@git.example/b.git", "https://git.example/b.git")
+    settings = Settings(source=(*(GitSettings(uri=uri) for uri in uris), FilesSettings(path=str(tmp_path))))
+    sources = open_sources(settings, {"STATE_DIRECTORY": str(tmp_path)}, Random(1))
+    known: list[bool | None] = [None, False, None, True]
+    asked: list[str] = []
+
+    async def is_before(source: GitSource, commit: str, other: str) -> bool | None:
+        asked.append(f"{source.name} {commit} {other}")
+        return known.pop(0)
+
+    monkeypatch.setattr(GitSource, "is_before", is_before)
+    assert await sources.is_before("https://git.example/b.git/", "c1", "c2") is False
+    assert await sources.is_before("https://git.example/b.git/", "c1", "c2") is True
+    assert ["https://git.example/b.git c1 c2"] * 4 == asked
+    assert await sources.is_before(f"file:{tmp_path}/", "c1", "c2") is None
+    assert sources.has_commits("https://git.example/a.git/")
+    assert not sources.has_commits(f"file:{tmp_path}/")
+
+
+def test_a_source_is_current_until_its_last_look_has_failed() -> None:
+    one, other = Hand("one"), Hand("two")
+    one.status, other.status = (SourceStatus(name, "files", root=f"{name}/") for name in ("one", "two"))
+    sources = Sources([one, other], [(), ()])
+    one.status.failed("gone")
+
+    assert [False, True, True] == [sources.is_current(root) for root in ("one/", "two/", "three/")]
+    one.status.succeeded()
+    assert sources.is_current("one/")
+
+
+def test_content_at_another_place_is_another_state() -> None:
+    first = Tree({"main": files("e/", application="a: 1")})
+    placed = attrs.evolve(first.labels["main"], position="7")
+    once = merge([Tree({"main": placed})], places(((),)), {})
+    same = merge([Tree({"main": placed})], places(((),)), once.labels)
+    moved = merge([Tree({"main": attrs.evolve(placed, position="8")})], places(((),)), once.labels)
+
+    assert same.labels["main"] is once.labels["main"]
+    assert ("7", "8") == (once.labels["main"].position, moved.labels["main"].position)

@@ -8,7 +8,7 @@ import attrs
 
 from ..settings.cluster import is_node
 
-MEMBERS, ALIVE, HINTS, FLEET = "members/", "alive/", "hints/", "fleet/"
+MEMBERS, ALIVE, HINTS, FLEET, ORDER = "members/", "alive/", "hints/", "fleet/", "order/"
 
 
 @attrs.frozen
@@ -52,6 +52,23 @@ class Keys:
     def secret(self) -> str:
         """The secret of the cluster, without a lease. It authenticates the questions between nodes."""
         return f"{self.prefix}secret"
+
+    @property
+    def epoch(self) -> str:
+        """The record of the epoch, without a lease. The numbers of one epoch compare."""
+        return f"{self.prefix}epoch"
+
+    def numbered(self, name: str) -> str:
+        """The numbered publications of a label, without a lease.
+
+        Args:
+            name: As `positions.Position.name`.
+        """
+        return f"{self.prefix}{ORDER}{name}"
+
+    def is_numbered(self, key: str) -> bool:
+        """Return whether an entry is the one of the numbered publications of a label."""
+        return key.startswith(self.prefix + ORDER)
 
     def summary(self, node: str, number: int) -> str:
         """A part of a node's summary, under its lease."""

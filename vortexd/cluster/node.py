@@ -18,13 +18,14 @@ import structlog
 import trio
 
 from ..core.errors import RemoteError
-from ..core.model import ClusterPublishing, ClusterReport, ClusterVersion, Key, Tree
+from ..core.model import ClusterOrder, ClusterPublishing, ClusterReport, ClusterVersion, Key, Tree
 from ..core.text import rfc3339
 from ..fleet import NodePages, Question
 from ..settings.cluster import ClusterSettings
 from .engine import Compacted, CreatedAt, Delete, Engine, EngineError, Reading, Unmodified
 from .etcd.access import in_thread, open_etcd
 from .fleet import ClusterFleet
+from .generations import Commits, Generations
 from .hints import Hints, Looking
 from .keys import Keys
 from .membership import Membership
@@ -48,12 +49,8 @@ _PART = "watch"
 Publish: TypeAlias = Callable[[Tree], Awaitable[None]]
 
 
-class RemoteSources(Looking, Protocol):
+class RemoteSources(Looking, Commits, Protocol):
     """The part of the sources that a node needs."""
-
-    def fetch_now(self) -> int:
-        """Make all sources look. Return their number."""
-        ...
 
 
 async def _open(settings: ClusterSettings) -> Engine:
@@ -121,6 +118,17 @@ class Node:
             if is_member
             else None
         )
+        self._generations = Generations(
+            self._keys,
+            sources,
+            self._state,
+            self._warnings,
+            lambda: self.fence is not None,
+            lambda: self._roster.leader is not None,
+            lambda: self._settings.publish,
+            around.uniform,
+            around.now,
+        )
         self._engine: Engine | None = None
         self._questions = Questions(self._keys, name, lambda: self._settings, self._warnings)
         self._fleet = ClusterFleet(
@@ -132,10 +140,15 @@ class Node:
             else None
         )
         self._publisher = (
-            Publisher(self._keys, name, self._publishing_fence, settings.published_versions, around.uniform, around.now)
+            Publisher(
+                *(self._keys, name, self._publishing_fence, settings.published_versions, around.uniform, around.now),
+                self._generations.published,
+            )
             if is_member
             else None
         )
+        if self._publisher is not None:
+            self._generations.report(self._publisher.changed)
 
     # From the daemon.
 
@@ -158,6 +171,11 @@ class Node:
             publisher.offer(tree)
 
         return publish_both
+
+    @property
+    def numbering(self) -> Generations:
+        """Numbers the publications of this process."""
+        return self._generations
 
     def drain(self) -> None:
         """Tell the other nodes that this one drains. When `run` is cancelled, the node leaves the cluster."""
@@ -235,7 +253,7 @@ class Node:
 
     def report(self) -> ClusterReport:
         """Return the state of the cluster, as this node sees it."""
-        state, hints = self._state, self._hints
+        state, hints, order = self._state, self._hints, self._generations
         return ClusterReport(
             self._settings.name,
             self._name,
@@ -252,11 +270,12 @@ class Node:
             ClusterPublishing(publisher.is_failing, publisher.last_error, publisher.written)
             if (publisher := self._publisher) is not None and self._settings.publish
             else None,
+            ClusterOrder(order.epoch, tuple(order.behind), tuple(order.unordered)),
         )
 
     def _publishing_fence(self) -> CreatedAt | None:
-        """Return the fence if this node leads and is set to publish."""
-        return self.fence if self._settings.publish else None
+        """Return the fence if this node leads, is set to publish, and no other node has a newer state."""
+        return self.fence if self._settings.publish and not self._generations.behind else None
 
     # The run.
 
@@ -280,6 +299,7 @@ class Node:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._hints.run, engine)
+                nursery.start_soon(self._generations.run, engine)
                 if self._membership is not None:
                     nursery.start_soon(self._membership.run, engine)
                 if self._summary is not None:
@@ -311,6 +331,7 @@ class Node:
                         self._fleet.take(batch.events)
                         self._hints.take(batch.events)
                         self._newest.take(batch.events)
+                        self._generations.take(batch.events, batch.revision)
                         self._tell_membership()
             except Compacted as error:
                 log.info("cluster read anew", reason=str(error))
@@ -326,6 +347,7 @@ class Node:
         self._fleet.read(reading.entries)
         self._hints.read(reading.entries)
         self._newest.read(reading.entries)
+        self._generations.read(reading)
         self._tell_membership()
         if self._summary is not None:
             self._summary.retry()

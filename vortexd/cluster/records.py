@@ -25,6 +25,10 @@ class Unusable(Exception):
     """A record can't be read. The text says why, and repeats nothing of the record."""
 
 
+class Newer(Unusable):
+    """A newer version of vortexd wrote a record, in a format that this version can't read. It must not be replaced."""
+
+
 @attrs.frozen
 class Member:
     """A node of the cluster, as it describes itself.
@@ -179,7 +183,8 @@ def record_table(data: bytes, limit: int) -> Mapping[str, Any]:
     if not isinstance(table, dict) or type(table.get("format")) is not int:
         raise Unusable("it has no format number")
     if table["format"] != FORMAT:
-        raise Unusable(f"its format is {table['format']}, and this version reads {FORMAT}; another version wrote it")
+        kind = Newer if table["format"] > FORMAT else Unusable
+        raise kind(f"its format is {table['format']}, and this version reads {FORMAT}; another version wrote it")
     return table
 
 

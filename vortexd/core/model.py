@@ -189,6 +189,9 @@ class Files:
             `others` is empty.
         edits: The commit that last changed each path, or None.
         past: The former contents that replace broken files, or None.
+        position: The place of this content in the order of its source, if that isn't the commit of `origin`: a number that
+            grows, or such a number, a hyphen and a digest of the content. With digests, equal ones mean the same place. None
+            means that the source has no order.
     """
 
     contents: Mapping[str, bytes]
@@ -202,6 +205,7 @@ class Files:
     others: "tuple[Files, ...]" = ()
     edits: Edits | None = None
     past: Past | None = None
+    position: str | None = None
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -272,13 +276,15 @@ class PropertySource:
 
 @attrs.define(slots=True, eq=False)
 class Moment:
-    """When a publication was committed. This is the only fact about a state that is known only after it was made.
+    """When a publication was committed. These are the only facts about a state that are known only after it was made.
 
     Attributes:
         seconds: Seconds since the epoch. The commit sets it once. It never decreases from one publication to the next.
+        sequence: The number of the publication in this process. The commit sets it once.
     """
 
     seconds: float = 0.0
+    sequence: int = 0
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -496,6 +502,21 @@ class ClusterPublishing:
 
 
 @attrs.frozen
+class ClusterOrder:
+    """The order of publications in a cluster, in the form in which people and programs see it.
+
+    Attributes:
+        epoch: The epoch of the generations, or None if it isn't known yet.
+        behind: The labels of which another node has published a newer state.
+        unordered: The labels that have no order, because a source of theirs has none.
+    """
+
+    epoch: str | None
+    behind: tuple[str, ...]
+    unordered: tuple[str, ...]
+
+
+@attrs.frozen
 class ClusterReport:
     """The state of a cluster at one moment, as one node sees it, in the form in which people and programs see it.
 
@@ -513,6 +534,7 @@ class ClusterReport:
         summaries: The number of summaries of this node's instances that this process has written.
         published: The newest published version, or None if there is none.
         publishing: Whether this process can publish, or None if it isn't set to publish.
+        order: The order of publications, as this process knows it.
     """
 
     name: str
@@ -528,3 +550,4 @@ class ClusterReport:
     summaries: int = 0
     published: ClusterVersion | None = None
     publishing: ClusterPublishing | None = None
+    order: ClusterOrder = attrs.field(factory=lambda: ClusterOrder(None, (), ()))

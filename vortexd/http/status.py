@@ -37,6 +37,8 @@ class Files(Protocol):
         ...
 
 
+# The most labels that a list has.
+_SHOWN_LABELS = 20
 _HELD_BACK = nullable(an_object(count=COUNT, first=a_list(TEXT)))
 _REPORT = an_object(
     name=TEXT,
@@ -68,6 +70,7 @@ _CLUSTER = optional(
                 away_for=nullable({"type": "number", "minimum": 0}),
             )
         ),
+        order=an_object(epoch=nullable(TEXT), behind=a_list(TEXT), unordered=a_list(TEXT)),
         published=an_object(number=COUNT, id=TEXT, at=TIME, by=TEXT),
         publishing=an_object(status={"enum": ["UP", "FAILING"]}, last_error=nullable(TEXT)),
     ),
@@ -192,6 +195,12 @@ def _cluster_members(report: ClusterReport) -> dict[str, Any]:
             }
             for each in report.members
         ],
+    }
+    order = report.order
+    said["order"] = {
+        "epoch": order.epoch,
+        "behind": order.behind[:_SHOWN_LABELS],
+        "unordered": order.unordered[:_SHOWN_LABELS],
     }
     if (version := report.published) is not None:
         said["published"] = attrs.asdict(version) | {"at": rfc3339(version.at)}

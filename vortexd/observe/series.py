@@ -253,7 +253,11 @@ class Cluster:
             "counter",
         )
         summaries.add(report.summaries, "_total")
-        yield from (store, members, hints, questions, summaries)
+        behind = Family(
+            "vortexd_cluster_labels_behind", "Labels of which another node has published a newer state", "gauge"
+        )
+        behind.add(len(report.order.behind))
+        yield from (store, members, hints, questions, summaries, behind)
         if (version := report.published) is not None:
             newest = Family("vortexd_cluster_published_version", "The number of the newest published version", "gauge")
             newest.add(version.number)

@@ -1,7 +1,7 @@
 """Makes the payloads of messages. Each payload is made once and shared by all its receivers. Pure.
 
 Configurations and changes arrive. Payloads leave: JSON that each transport frames in its own way. The name of a payload
-contains everything that it is made of: the key, both versions, and the origin and time of its publication. So a bounded
+contains everything that it is made of: the key, both versions, the generation, and the origin and time of its publication. So a bounded
 cache of payloads serves any number of clients that connect, resume or lag. A client can't see whether a payload came
 from the cache. If a version comes back later, that is another publication with another payload.
 """
@@ -10,14 +10,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar, cast
 
+from ..core.generation import Generation
 from ..core.model import Change, Config, Key, Origin
 from ..core.text import rfc3339
 from ..protocol import messages
 
 F = TypeVar("F", bound=bytes)
 
-# Key, old version, new version, and the origin and time of the new version.
-_Name = tuple[Key, str | None, str, Origin | None, float]
+# Key, old version, new version, the origin, time and generation of the new version, and whether it is marked as stale.
+_Name = tuple[Key, str | None, str, Origin | None, float, Generation | None, bool]
 # The cost of a payload in addition to its bytes: its name and its entries. Without it a cache of short payloads would
 # exceed its limit.
 _OVERHEAD_BYTES = 512
@@ -48,11 +49,18 @@ class Encoder:
         timestamp: Returns the current time as RFC 3339, UTC.
         cache_bytes: The largest size of all cached payloads, with their frames and the overhead. The newest is always
             kept.
+        generation: Returns the generation of a configuration that is served now, or None.
     """
 
-    def __init__(self, timestamp: Callable[[], str], cache_bytes: int = 67_108_864) -> None:
+    def __init__(
+        self,
+        timestamp: Callable[[], str],
+        cache_bytes: int = 67_108_864,
+        generation: Callable[[Config], Generation | None] = lambda _: None,
+    ) -> None:
         self._timestamp = timestamp
         self._cache_bytes = cache_bytes
+        self._generation = generation
         self._bytes = 0
         self._payloads: OrderedDict[_Name, Payload] = OrderedDict()
 
@@ -68,16 +76,24 @@ class Encoder:
         old = change.old.version if change.old else None
         if change.new is None:
             return self.removed(change.key, old)
-        timestamp = _timestamp(change.new)
-        return self._cached(_name(old, change.new), lambda: messages.config_change(change, timestamp))
+        timestamp, name = _timestamp(change.new), self._name(old, change.new)
+        return self._cached(name, lambda: messages.config_change(change, timestamp, _text(name)))
 
-    def snapshot(self, config: Config) -> Payload:
-        """Return the payload of a whole document."""
-        return self._cached(_name(None, config), lambda: messages.config_snapshot(config, _timestamp(config)))
+    def snapshot(self, config: Config, *, is_stale: bool = False) -> Payload:
+        """Return the payload of a whole document.
+
+        Args:
+            is_stale: Whether the client has a newer state, which this server doesn't have.
+        """
+        name = self._name(None, config, is_stale=is_stale)
+        return self._cached(
+            name, lambda: messages.config_snapshot(config, _timestamp(config), _text(name), is_stale=is_stale)
+        )
 
     def in_sync(self, config: Config) -> Payload:
         """Return the payload for a client that already has this version."""
-        return self._cached(_name(config.version, config), lambda: messages.in_sync(config, _timestamp(config)))
+        name = self._name(config.version, config)
+        return self._cached(name, lambda: messages.in_sync(config, _timestamp(config), _text(name)))
 
     def removed(self, key: Key, old_version: str | None) -> Payload:
         """Return the payload for a key that has ended, for a client that had this version.
@@ -88,10 +104,14 @@ class Encoder:
 
     def known(self, old_version: str | None, config: Config) -> Payload | None:
         """Return the cached payload from a version to a configuration, or None if it isn't cached."""
-        name = _name(old_version, config)
+        name = self._name(old_version, config)
         if name in self._payloads:
             self._payloads.move_to_end(name)
         return self._payloads.get(name)
+
+    def _name(self, old_version: str | None, new: Config, *, is_stale: bool = False) -> _Name:
+        seconds = new.published.seconds
+        return new.key, old_version, new.version, new.origin, seconds, self._generation(new), is_stale
 
     def _cached(self, name: _Name, make: Callable[[], bytes]) -> Payload:
         payload = self._payloads.get(name)
@@ -114,8 +134,9 @@ def _cost(payload: Payload) -> int:
     return 2 * len(payload) + _OVERHEAD_BYTES
 
 
-def _name(old_version: str | None, new: Config) -> _Name:
-    return new.key, old_version, new.version, new.origin, new.published.seconds
+def _text(name: _Name) -> str | None:
+    generation = name[5]
+    return None if generation is None else str(generation)
 
 
 def _timestamp(config: Config) -> str:

@@ -17,11 +17,13 @@ from ..aio.collector import Collector
 from ..aio.fair_queue import FairQueue
 from ..core.diff import patch_between
 from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
+from ..core.generation import Generation
 from ..core.model import Change, Config, Key
 from ..core.patterns import Pattern
 from .broadcast import Broadcaster, Delivery, Subscriber
 from .encoder import Encoder
 from .key_usage import KeyUsage
+from .order import Order
 from .reader import ConfigReader
 from .registry import Registry
 from .resolution import Resolution
@@ -56,6 +58,7 @@ class Pipeline:
         encoder: Makes the payloads.
         reader: Answers single questions.
         collector: Pauses the garbage collector during large subscriptions.
+        order: Has the generations, if this server belongs to a cluster.
     """
 
     def __init__(
@@ -67,7 +70,9 @@ class Pipeline:
         encoder: Encoder,
         reader: ConfigReader,
         collector: Collector | None = None,
+        order: Order | None = None,
     ) -> None:
+        self._order = order or Order()
         self._store = store
         self._key_usage = key_usage
         self._registry = registry
@@ -238,6 +243,34 @@ class Pipeline:
                 return None, base
         payload = self._encoder.known(None, config)
         return (Delivery(key, None, config.version, payload) if payload is not None else None), None
+
+    def is_ahead(self, key: Key, version: str | None, claimed: Generation | None) -> bool:
+        """Return whether a client has a newer state of a key than this server.
+
+        A client that has the served version is never ahead.
+
+        Args:
+            version: The version that the client has, or None.
+            claimed: The generation that the client claims for it, or None.
+        """
+        if version is None or not self._order.is_kept:
+            return False
+        config = self._served(key)
+        if config is None or config.version == version:
+            return False
+        return self._order.is_ahead(key, claimed, lambda: self._store.has_version(key, version))
+
+    async def wait_level(self, key: Key, version: str | None, claimed: Generation | None) -> None:
+        """Wait until a client isn't ahead any more; see `is_ahead`. The caller limits the time."""
+        while self.is_ahead(key, version, claimed):
+            await self._order.wait_changed()
+
+    def stale(self, key: Key) -> Delivery:
+        """Make the message for a client that is ahead and must take the state of this server nevertheless."""
+        config = self._served(key)
+        if config is None:
+            return Delivery(key, None, None, self._encoder.removed(key, None))
+        return Delivery(key, None, config.version, self._encoder.snapshot(config, is_stale=True))
 
     def at_once(self, key: Key, version: str | None) -> Delivery | None:
         """Return the message of `catch_up` if it can be made in the event loop without waiting, or None.

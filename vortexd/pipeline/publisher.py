@@ -30,6 +30,7 @@ from ..settings.formats import FormatSettings
 from .broadcast import Broadcaster, Subscriber
 from .key_usage import KeyUsage
 from .last_good import LastGood
+from .order import Order
 from .parsing import parse_all
 from .publication_log import report_broken, report_empty, report_failures
 from .reader import ConfigReader
@@ -66,6 +67,7 @@ class Publisher:
         now: Returns the seconds since the epoch.
         on_publication: Called with each publication when it is done. It must not wait.
         collector: Pauses the garbage collector during large publications.
+        order: Numbers the publications, if this server belongs to a cluster.
     """
 
     def __init__(
@@ -82,8 +84,10 @@ class Publisher:
         now: Callable[[], float] = time.time,
         on_publication: Callable[[Publication], None] | None = None,
         collector: Collector | None = None,
+        order: Order | None = None,
     ) -> None:
         self._formats = formats
+        self._order = order or Order()
         self._store = store
         self._key_usage = key_usage
         self._registry = registry
@@ -162,7 +166,9 @@ class Publisher:
         """
         before = self._store.served
         watch = Stopwatch(tree.noticed)
+        self._order.begin(tree)
         prepared, altered = await self._prepared(tree, former, before, again=again)
+        await self._order.settle(tree)
         watch.lap("parse")
         existing = prepared.listing.keys
         while self._key_usage.settle():
@@ -236,7 +242,9 @@ class Publisher:
         """
         # If the clock was set back, the publication still doesn't get an earlier time than the one before it.
         before = self._store.state.published.seconds if self._store.state else 0.0
-        staged.served.state.published.seconds = max(self._now(), before)
+        published = staged.served.state.published
+        published.seconds = max(self._now(), before)
+        self._order.commit(staged.served.tree, published)
         changes = self._store.commit(staged)
         self._reader.drop_old_answers()
         served = self._store.served

@@ -185,6 +185,13 @@ class Store:
         pieces = entry.history.get(version)
         return b"".join(pieces) if pieces is not None else None
 
+    def has_version(self, key: Key, version: str) -> bool:
+        """Return whether a key has or had a version, as far as that is known."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return False
+        return version in entry.history or (entry.config is not None and entry.config.version == version)
+
     def history(self, key: Key) -> dict[str, bytes]:
         """Return the known former versions of a key, with their documents as JSON, oldest first."""
         entry = self._entries.get(key)

@@ -41,21 +41,31 @@ class InvalidMessage(RemoteError):
 # Messages that the server sends.
 
 
-def config_snapshot(config: Config, timestamp: str) -> bytes:
-    """Make the message with the whole document of a key."""
+def config_snapshot(config: Config, timestamp: str, generation: str | None = None, *, is_stale: bool = False) -> bytes:
+    """Make the message with the whole document of a key.
+
+    Args:
+        generation: The generation of the configuration as text, or None if it has none.
+        is_stale: Whether the client has a newer state, which this server doesn't have.
+    """
     members = _key(config.key) | {"version": config.version, "config": orjson.Fragment(config.body)}
-    return _message("config_snapshot", timestamp, members | _origin(config))
+    stale = {"stale": True} if is_stale else {}
+    return _message("config_snapshot", timestamp, members | _order(generation) | stale | _origin(config))
 
 
-def config_change(change: Change, timestamp: str) -> bytes:
-    """Make the message for a change: its patch, the snapshot if it has no patch, or the removal of the key."""
+def config_change(change: Change, timestamp: str, generation: str | None = None) -> bytes:
+    """Make the message for a change: its patch, the snapshot if it has no patch, or the removal of the key.
+
+    Args:
+        generation: The generation of the new configuration as text, or None if it has none.
+    """
     if change.new is None:
         return config_removed(change.key, change.old.version if change.old else None, timestamp)
     if change.old is None or change.patch is None:
-        return config_snapshot(change.new, timestamp)
+        return config_snapshot(change.new, timestamp, generation)
     versions = {"old_version": change.old.version, "new_version": change.new.version}
     members = _key(change.key) | versions | {"diff": orjson.Fragment(change.patch)}
-    return _message("config_change", timestamp, members | _origin(change.new))
+    return _message("config_change", timestamp, members | _order(generation) | _origin(change.new))
 
 
 def config_removed(key: Key, old_version: str | None, timestamp: str) -> bytes:
@@ -63,9 +73,13 @@ def config_removed(key: Key, old_version: str | None, timestamp: str) -> bytes:
     return _message("config_removed", timestamp, _key(key) | {"old_version": old_version})
 
 
-def in_sync(config: Config, timestamp: str) -> bytes:
-    """Make the message for a client that resumes and has missed nothing."""
-    return _message("in_sync", timestamp, _key(config.key) | {"version": config.version})
+def in_sync(config: Config, timestamp: str, generation: str | None = None) -> bytes:
+    """Make the message for a client that resumes and has missed nothing.
+
+    Args:
+        generation: The generation of the configuration as text, or None if it has none.
+    """
+    return _message("in_sync", timestamp, _key(config.key) | {"version": config.version} | _order(generation))
 
 
 def ping(key: Key, version: str | None, timestamp: str) -> bytes:
@@ -148,6 +162,11 @@ def _message(kind: str, timestamp: str, members: dict[str, Any]) -> bytes:
 def _origin(config: Config) -> dict[str, Any]:
     """The member for the commit that a version comes from; empty if it doesn't come from git."""
     return {"origin": attrs.asdict(config.origin)} if config.origin else {}
+
+
+def _order(generation: str | None) -> dict[str, Any]:
+    """The member for the generation; empty if there is none."""
+    return {} if generation is None else {"generation": generation}
 
 
 def _key(key: Key) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from wsproto import WSConnection
 from wsproto.connection import Connection as _OpenConnection
 
 from ..auth import Admission
+from ..core.generation import Generation
 from ..core.model import Key
 from ..core.patterns import Pattern
 from ..fleet import Instance
@@ -38,6 +39,18 @@ class Keys(Protocol):
 
     def at_once(self, key: Key, version: str | None) -> Delivery | None:
         """Make this delivery if it takes no wait, or return None."""
+        ...
+
+    def is_ahead(self, key: Key, version: str | None, claimed: Generation | None) -> bool:
+        """Whether a client has a newer state of a key than this server."""
+        ...
+
+    async def wait_level(self, key: Key, version: str | None, claimed: Generation | None) -> None:
+        """Wait until a client isn't ahead any more. The caller limits the time."""
+        ...
+
+    def stale(self, key: Key) -> Delivery:
+        """Make the delivery for a client that is ahead and must take the state of this server."""
         ...
 
     async def subscribe(self, subscriber: Subscriber, patterns: Sequence[Pattern], max_keys: int) -> Collection[Key]:
@@ -97,6 +110,8 @@ class Client:
         hello: Makes the message `hello` from the type of the first state and the time; None if the client gets no `hello`.
         owner: The owner whose quota its patterns count for.
         settings: The settings at the time of the handshake. The connection keeps them.
+        generation: The generation that the client claims for `last_version`, or None.
+        is_sent_on: Whether another server has sent the client on already.
     """
 
     key: Key
@@ -108,6 +123,8 @@ class Client:
     hello: Callable[[str, str], bytes] | None = None
     owner: PatternOwner = ("", "")
     settings: RealtimeSettings = attrs.field(factory=RealtimeSettings)
+    generation: Generation | None = None
+    is_sent_on: bool = False
 
     def greeting(self, first: Delivery, timestamp: str) -> bytes:
         """Make the frame with `hello`; empty if the client gets none.

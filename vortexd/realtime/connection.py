@@ -96,6 +96,7 @@ class Connection:
             *(stream, websocket, client, chain, keys, compressor, counters, self._heartbeat, timestamp),
             self._can_park,
             session.fresh_in,
+            random,
         )
         self._commands = Commands(
             *(self, client, session, chain, self._writer.reply, keys, counters, reports, quota, timestamp)

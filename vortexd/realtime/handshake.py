@@ -20,12 +20,14 @@ from wsproto.utilities import RemoteProtocolError
 
 from ..core import names
 from ..core.errors import InvalidName, RemoteError
+from ..core.generation import Generation
 from ..net.head import EMPTY_LINE, Head
 from ..protocol.deflate import Deflate
 
 SUBPROTOCOL = "vortex.v1"
 # RFC 9110 sets no limit. Versions have 16 characters, so any longer text is an unknown version.
 _MAX_VERSION_LENGTH = 64
+_MAX_GENERATION_LENGTH = 64
 _MAX_INSTANCE_LENGTH = 128
 _BODY = (b"content-length", b"transfer-encoding")
 # The paths whose names are remembered, and the longest of them.
@@ -66,6 +68,8 @@ class Target:
         label: One label, or several separated by commas, as over HTTP. None if the request names no label.
         last_version: The version that the client has, or None. It may be any text, because versions are opaque.
         instance: The client's name of itself; "" if the fleet must not count it; None if the request has no name.
+        generation: The generation that the client claims for its version, or None.
+        is_sent_on: Whether another server has sent the client on, because the client was ahead of it.
     """
 
     application: str
@@ -73,6 +77,8 @@ class Target:
     label: str | None
     last_version: str | None
     instance: str | None = None
+    generation: Generation | None = None
+    is_sent_on: bool = False
 
 
 def parse_target(target: str) -> Target:
@@ -92,6 +98,8 @@ def parse_target(target: str) -> Target:
             names.labels(label) if label else None,
             parameters.get("last_version") or None,
             parameters.get("instance"),
+            Generation.parse(parameters.get("generation", "")),
+            parameters.get("sent_on") == "1",
         )
     except InvalidName as error:
         raise Refusal(error.status, error.reason) from None
@@ -118,6 +126,8 @@ def _parameters(query: str) -> dict[str, str]:
         parameters[name] = names.decode_segment(value)
     if len(parameters.get("last_version", "")) > _MAX_VERSION_LENGTH:
         raise Refusal(400, "invalid last_version")
+    if len(parameters.get("generation", "")) > _MAX_GENERATION_LENGTH:
+        raise Refusal(400, "invalid generation")
     instance = parameters.get("instance", "")
     # People read this name. Invisible characters could make it look like another name.
     if len(instance) > _MAX_INSTANCE_LENGTH or not instance.isprintable() or instance != instance.strip():

@@ -193,4 +193,8 @@ class Opener:
             hello = partial(messages.hello, connection_id, _SERVER, interval, timeout)
         bits = deflate.window_bits if deflate else None
         owner = owner_of(admission, instance.host)
-        return Client(key, wanted.last_version, admission, instance, answer, bits, hello, owner, settings)
+        return Client(
+            *(key, wanted.last_version, admission, instance, answer, bits, hello, owner, settings),
+            generation=wanted.generation,
+            is_sent_on=wanted.is_sent_on,
+        )

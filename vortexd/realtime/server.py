@@ -279,7 +279,7 @@ class WebSocketServer:
     ) -> tuple[Client, Delivery, bytes] | None:
         """Make the response to a handshake and the first state without waiting. Returns None if that isn't possible."""
         client = self._opener.open_now(data, connection_id, sender, head)
-        if client is None or not self._can_park(client):
+        if client is None or not self._can_park(client) or self._is_ahead(client):
             return None
         delivery = self._keys.ready(client.key, client.last_version)
         if delivery is None or not can_begin(delivery, is_allowed=True):
@@ -304,7 +304,8 @@ class WebSocketServer:
         """Serve a connection whose key is held, and release the key at the end. Returns whether it was parked."""
         log.debug("connection opening", key=str(client.key), principal=client.admission.name)
         first = None
-        if isinstance(stream, PARKABLE) and self._can_park(client) and not (opening.is_ahead or _has_unread(stream)):
+        is_quick = self._can_park(client) and not self._is_ahead(client)
+        if isinstance(stream, PARKABLE) and is_quick and not (opening.is_ahead or _has_unread(stream)):
             try:
                 first = await self._first_state(client)
             except BaseException:
@@ -324,7 +325,9 @@ class WebSocketServer:
                 self._begin(parked, client)
                 return True
             if written is not None:
-                connection = self._connection(stream, opening.websocket, attrs.evolve(client, hello=None))
+                connection = self._connection(
+                    stream, opening.websocket, attrs.evolve(client, hello=None, last_version=None)
+                )
                 connection.resume(
                     QuietChain(client.key, version), (), self._first_ping(client), None, b"", whole[written:]
                 )
@@ -353,6 +356,10 @@ class WebSocketServer:
                 return None
             if is_complete(delivery, self._keys.version_of(client.key)):
                 return delivery, frame
+
+    def _is_ahead(self, client: Client) -> bool:
+        """Whether a client has a newer state than this server. Then its tasks wait for that state."""
+        return self._keys.is_ahead(client.key, client.last_version, client.generation)
 
     def _first_ping(self, client: Client) -> float:
         # The first interval is shorter by a random part, so that the heartbeats of many new clients are spread in time.

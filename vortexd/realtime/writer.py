@@ -6,6 +6,7 @@ writes. So no frame is interrupted by another one.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from random import Random
 
 import trio
 from wsproto.events import Ping
@@ -25,6 +26,10 @@ from .inbound import Unacceptable
 _WRITE_BYTES = 65_536
 # Making this many catch-up frames takes about a millisecond.
 _CATCH_UPS_AT_ONCE = 32
+# The most seconds that a client waits for its first state if it has a newer one.
+LEVEL_WITHIN = 2.0
+# The milliseconds after which a client should turn to another server that has its state: at least, and at most.
+_SENT_ON_MS = 50, 500
 # The least seconds between two checks whether the connection is quiet.
 _PARK_PAUSE = 0.1
 _PING = Reply(b"", is_ping=True)
@@ -56,6 +61,7 @@ class Writer:
         timestamp: Callable[[], str],
         can_park: Callable[[], bool],
         fresh_in: Callable[[float], float],
+        random: Random,
     ) -> None:
         self._stream = stream
         self._websocket = websocket
@@ -69,10 +75,13 @@ class Writer:
         self._timestamp = timestamp
         self._can_park = can_park
         self._fresh_in = fresh_in
+        self._random = random
         self._has_more = trio.Event()
         self._has_room = trio.Event()
         # Whether `hello` was written, if the client gets one. Nothing is written before it.
         self._is_greeted = client.hello is None
+        # Whether the writer has compared the client's generation with the one of this server.
+        self._is_level = False
         self.may_park = False
         self.is_writing = False
 
@@ -99,6 +108,8 @@ class Writer:
             Unacceptable: The client doesn't read.
             trio.BrokenResourceError, trio.ClosedResourceError: The socket is broken.
         """
+        if not await self._level():
+            return CloseReason.BEHIND
         while True:
             self._has_room.set()
             match self._chain.step() if self._is_greeted else self._chain.catch_up(self._client.key):
@@ -121,6 +132,34 @@ class Writer:
                             return ends
                     elif await self._wait():
                         return None
+
+    async def _level(self) -> bool:
+        """If the client has a newer state than this server, wait a bounded time for it. The client has no state yet.
+
+        If it doesn't come, send the client on to another server, and return False. Do this only once: a client that was sent on
+        already, and one that claims no generation, is served the state of this server.
+        """
+        client = self._client
+        has = client.key, client.last_version, client.generation
+        if self._is_level or not self._keys.is_ahead(*has):
+            self._is_level = True
+            return True
+        self._is_level = True
+        with trio.move_on_after(LEVEL_WITHIN) as scope:
+            await self._keys.wait_level(*has)
+        if not scope.cancelled_caught or client.generation is None:
+            return True
+        if client.is_sent_on:
+            await self._write_stale()
+            return True
+        after = self._random.randint(*_SENT_ON_MS)
+        text = messages.connection_closing(CloseReason.BEHIND.text, after, self._timestamp())
+        await self._write(text_frame(text))
+        return False
+
+    async def _write_stale(self) -> None:
+        asked = self._chain.catch_up(self._client.key)
+        await self._write_caught_up(asked, self._keys.stale(asked.key))
 
     async def _wait(self) -> bool:
         """Wait for something to write. Returns whether the connection was quiet for so long that it can be parked instead."""
@@ -164,10 +203,13 @@ class Writer:
         return count > 0
 
     async def _catch_up(self, asked: CatchUp) -> None:
-        key = asked.key
-        delivery = await self._keys.catch_up(key, asked.base(self._keys.version_of))
+        delivery = await self._keys.catch_up(asked.key, asked.base(self._keys.version_of))
+        # No await may come before this call.
+        await self._write_caught_up(asked, delivery)
+
+    async def _write_caught_up(self, asked: CatchUp, delivery: Delivery) -> None:
         # No await may come before `caught_up`, and no other item is written before this frame. Later deliveries build on it.
-        if not self._chain.caught_up(asked, delivery, self._keys.version_of(key)):
+        if not self._chain.caught_up(asked, delivery, self._keys.version_of(asked.key)):
             return
         greeting = b"" if self._is_greeted else self._client.greeting(delivery, self._timestamp())
         self._is_greeted = True

@@ -138,6 +138,23 @@ class PastReader(Protocol):
 
 
 @runtime_checkable
+class CommitOrder(Protocol):
+    """A source whose states are commits, each with a history."""
+
+    @property
+    def root(self) -> str:
+        """The root of the files from this source, as in `Files.root`."""
+        ...
+
+    async def is_before(self, commit: str, other: str) -> bool | None:
+        """Return whether a commit is an ancestor of another one. Cancelling it does no harm.
+
+        Return None if this source doesn't have both commits, or they can't be read now.
+        """
+        ...
+
+
+@runtime_checkable
 class Rememberer(Protocol):
     """A source that may keep the last good content of its files in `Surroundings.memory`."""
 

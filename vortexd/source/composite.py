@@ -20,6 +20,7 @@ from ..core.model import Files, SourceReport, Tree
 from ..settings.root import Settings
 from ..settings.state_directory import state_directory
 from .base import (
+    CommitOrder,
     LabelKeeper,
     LabelLoader,
     LabelsInUse,
@@ -209,6 +210,23 @@ class Sources:
                 return found
         return None
 
+    def has_commits(self, root: str) -> bool:
+        """Return whether the files with this root come from a source that has commits here."""
+        return any(isinstance(each, CommitOrder) and each.root == root for each in self._sources)
+
+    def is_current(self, root: str) -> bool:
+        """Return whether no source with this root has failed in its last attempt."""
+        return not any(each.status.report().is_failing for each in self._sources if each.status.report().root == root)
+
+    async def is_before(self, root: str, commit: str, other: str) -> bool | None:
+        """Return whether a commit is an ancestor of another one, or None if no source with this root can tell."""
+        for each in self._sources:
+            if isinstance(each, CommitOrder) and each.root == root:
+                found = await each.is_before(commit, other)
+                if found is not None:
+                    return found
+        return None
+
     def reports(self) -> list[SourceReport]:
         """Return the current state of each source."""
         return [each.status.report() for each in self._sources]
@@ -295,6 +313,17 @@ def _stacked(layers: Sequence[Files], before: Files | None) -> Files:
 def _parts(files: Files) -> list[tuple[object, ...]]:
     """Return the objects that a stack of files is made of. If two stacks have the same objects, they are equal."""
     return [
-        (id(each.contents), id(each.unreadable), each.root, each.locations, each.revision, each.origin, each.group)
+        (
+            *(
+                id(each.contents),
+                id(each.unreadable),
+                each.root,
+                each.locations,
+                each.revision,
+                each.origin,
+                each.group,
+            ),
+            each.position,
+        )
         for each in (files, *files.others)
     ]

@@ -754,3 +754,21 @@ async def test_a_store_that_was_made_anew_gets_everything_again(stage: Stage, au
     await trio.sleep(1)
     assert seen(stage.published()) == seen(large(1, 2))
     assert stage.number() == 1
+
+
+async def test_the_number_of_each_version_is_told_with_its_tree(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    stage, told = Stage(nursery), list[tuple[Tree, int]]()
+    stage.lead()
+    made = Publisher(
+        *(KEYS, "a", lambda: stage.leader, 5, lambda low, high: high, lambda: 1e9),
+        lambda tree, number: told.append((tree, number)),
+    )
+    nursery.start_soon(made.run, Engine(stage))
+    first, same, second = tree(a="1"), tree(a="1"), tree(a="2")
+    for each in (first, same, second):
+        made.offer(each)
+        await trio.sleep(5)
+
+    assert [(first, 1), (same, 1), (second, 2)] == told

@@ -143,3 +143,50 @@ def test_the_marker_says_at_which_revision_the_state_was_complete() -> None:
 
 def test_without_the_marker_no_revision_is_complete() -> None:
     assert Keys(MARKED, [entry("a", b"", 4)]).marked == 0
+
+
+# The place in the order of etcd's revisions.
+
+
+def test_the_place_has_a_revision_at_which_the_files_were_so_and_a_digest_of_them() -> None:
+    keys = Keys(SETTINGS, [entry("a.yml", b"1", 3), entry("b.yml", b"2", 5)], 9)
+    first = keys.state().place
+    assert "9" == first.partition("-")[0]
+    keys.apply(batch(deleted("b.yml", 12)))
+    second = keys.state().place
+    assert "12" == second.partition("-")[0]
+
+    # Another node that reads later has the same content.
+    other = Keys(SETTINGS, [entry("a.yml", b"1", 3)], 40).state().place
+    assert "40" == other.partition("-")[0]
+    assert second.partition("-")[2] == other.partition("-")[2] != first.partition("-")[2]
+
+
+def test_with_a_marker_the_place_is_that_of_the_marker() -> None:
+    keys = Keys(MARKED, [entry("a.yml", b"1", 3), entry(".published", b"", 4)], 9)
+    before = keys.state().place
+    keys.apply(batch(put("a.yml", 10)))
+    assert before == keys.state().place
+    keys.apply(batch(put(".published", 11)))
+    assert "11" == keys.state().place.partition("-")[0]
+    keys.go_back([entry("a.yml", b"1", 3), entry(".published", b"", 11)])
+    assert ("11", before.partition("-")[2]) == (
+        keys.state().place.partition("-")[0],
+        keys.state().place.partition("-")[2],
+    )
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [entry("a.yml", b"1b.yml2")],
+        [entry("a.yml", b"2"), entry("b.yml", b"1")],
+        [entry("a.yml", b"12"), entry("b.yml", b"")],
+        [entry("c.yml", b"1"), entry("b.yml", b"2")],
+        [entry("a.yml", b"1"), entry("b.yml", b"2" * (SETTINGS.file_bytes + 1))],
+    ],
+)
+def test_other_files_have_another_digest(others: Sequence[Entry]) -> None:
+    usual = Keys(SETTINGS, [entry("a.yml", b"1"), entry("b.yml", b"2")]).state().place
+
+    assert usual != Keys(SETTINGS, others).state().place

@@ -473,3 +473,15 @@ async def test_two_sources_with_the_same_prefix_have_different_names_and_roots()
     elsewhere = open_source(attrs.evolve(SETTINGS, prefix="/d/"), surroundings)
     assert elsewhere.name == "etcd:/d/"
     await wait_all_tasks_blocked()
+
+
+async def test_every_label_has_the_place_of_its_state(play: Play, autojump_clock: MockClock) -> None:
+    play.put(a_yml="1")
+    play.begin()
+    await trio.sleep(1)
+    play.put(a_yml="2")
+    await trio.sleep(1)
+    places = [tree.labels["main"].position or "" for tree in play.trees]
+
+    assert ["2", "3"] == [each.partition("-")[0] for each in places]
+    assert all(tree.shared is not None and tree.shared.position == tree.labels["main"].position for tree in play.trees)

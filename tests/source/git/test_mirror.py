@@ -422,3 +422,30 @@ async def test_a_mirror_whose_head_is_no_branch_is_used_as_it_is(
 
     assert "refs/heads/main" == other.head
     assert ["mirror opened"] == [entry["event"] for entry in logs]
+
+
+# The order of commits.
+
+
+async def test_the_mirror_tells_which_commit_is_an_ancestor_of_another(
+    repository: Repository, mirror: Mirror, tmp_path: Path
+) -> None:
+    first = repository.git("rev-parse", "HEAD").strip()
+    second = repository.commit({"app.yml": "a: 2\n"})
+    repository.git("branch", "other", first)
+    with mirror.owned():
+        await mirror.prepare()
+        await mirror.fetch(30)
+
+        assert await mirror.is_before(first, second) is True
+        assert await mirror.is_before(second, first) is False
+        assert await mirror.is_before(first, "0" * 40) is None
+        assert await mirror.is_before("0" * 40, first) is None
+
+
+@pytest.mark.parametrize("text", ["", "main", "--all", "a" * 39, "A" * 40, "a" * 41, "a" * 40 + "\n"])
+async def test_only_full_ids_are_given_to_git(mirror: Mirror, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, "rev-list", lambda: AssertionError("git was asked"))
+
+    assert await mirror.is_before(text, "a" * 40) is None
+    assert await mirror.is_before("a" * 40, text) is None

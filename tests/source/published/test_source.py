@@ -557,3 +557,17 @@ def test_a_second_source_of_the_same_name_has_its_address_in_its_name() -> None:
     first = open_source(SETTINGS, Surroundings(Random(), Path("/state")))
     second = open_source(SETTINGS, Surroundings(Random(), Path("/state"), opened=[first]))
     assert (first.name, second.name) == ("published:c", "published://etcd:2379/c")
+
+
+async def test_content_without_a_commit_has_the_number_of_the_version_as_its_place(
+    play: Play, autojump_clock: MockClock
+) -> None:
+    play.write(rich())
+    play.begin()
+    await trio.sleep(1)
+    play.write(tree(a="2"))
+    await trio.sleep(1)
+
+    main = play.trees[0].labels["main"]
+    assert (None, "1") == (main.position, main.others[0].position)
+    assert "2" == play.trees[1].labels["main"].position

@@ -106,6 +106,7 @@ class Publisher:
         keep: The number of versions that are kept.
         uniform: Returns a random number between two others, for jitter.
         now: Returns the seconds since the epoch.
+        published: Called with a tree and the number of the version that has it.
 
     Attributes:
         last_error: The present or last error, or None if there never was one.
@@ -121,7 +122,9 @@ class Publisher:
         keep: int,
         uniform: Callable[[float, float], float],
         now: Callable[[], float],
+        published: Callable[[Tree, int], None] = lambda _tree, _number: None,
     ) -> None:
+        self._published = published
         self._places = Places(keys.cluster)
         self._announcement = keys.published
         self._node = node
@@ -207,6 +210,7 @@ class Publisher:
             await writer.commit([Put(self._announcement, kept.head.said.encoded())])
         await self._tidy(writer, keep)
         self._done = (fence, tree, keep)
+        self._published(tree, head.said.number if is_new or kept.head is None else kept.head.said.number)
         return is_new
 
     def _known(self, fence: CreatedAt) -> set[str]:

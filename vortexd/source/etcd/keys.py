@@ -4,6 +4,7 @@ Entries and the batches of a watch arrive. The contents of all files leave, as t
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
 from itertools import groupby
 
 import attrs
@@ -22,12 +23,24 @@ class State:
         unreadable: As in `Files.unreadable`.
         skipped: Maps each key that can't be the path of a file to the reason.
         revision: etcd's revision of the last write.
+        as_of: A revision of etcd at which these were the files.
     """
 
     contents: Mapping[str, bytes]
     unreadable: Mapping[str, str]
     skipped: Mapping[str, str]
     revision: int
+    as_of: int = 0
+
+    @property
+    def place(self) -> str:
+        """The place of these files in the order of etcd's revisions; see `Files.position`. This takes a millisecond per MB."""
+        digest = blake2b(digest_size=16)
+        for path, content in sorted(self.contents.items()):
+            digest.update(b"%d %d " % (len(path.encode(errors="surrogateescape")), len(content)))
+            digest.update(path.encode(errors="surrogateescape") + content)
+        digest.update(repr(sorted(self.unreadable)).encode(errors="surrogateescape"))
+        return f"{self.as_of}-{digest.hexdigest()}"
 
 
 class Keys:
@@ -36,19 +49,22 @@ class Keys:
     Args:
         settings: The prefix, the marker and the limits.
         entries: The entries as they were read.
+        revision: The revision of that reading.
     """
 
-    def __init__(self, settings: EtcdSettings, entries: Iterable[Entry]) -> None:
+    def __init__(self, settings: EtcdSettings, entries: Iterable[Entry], revision: int = 0) -> None:
         self._settings = settings
         self._marker = settings.prefix + settings.marker if settings.marker else None
         self._entries = {each.key: each for each in entries}
         self._size = size_of(self._entries.values())
         # Without a marker, each state is complete. A copy for each commit would take long if there are many keys.
         self._complete: Mapping[str, Entry] = dict(self._entries) if self._marker else self._entries
+        self._as_of = revision
 
     def go_back(self, entries: Iterable[Entry]) -> None:
         """Take these entries for the newest state that may be published. Later batches still follow the last reading."""
         self._complete = {each.key: each for each in entries}
+        self._as_of = self.marked
 
     def apply(self, batch: Batch) -> bool:
         """Take the writes of a batch. Return whether there is a new state to publish.
@@ -71,6 +87,8 @@ class Keys:
         is_complete = self._marker is None or any(each.key == self._marker and each.entry for each in events)
         if is_complete and self._marker is not None:
             self._complete = dict(self._entries)
+        if is_complete and events:
+            self._as_of = events[-1].revision
         return is_complete
 
     @property
@@ -122,7 +140,8 @@ class Keys:
             raise SourceError(f"{prefix} has more files than {self._settings.files}, which files allows")
         if total > self._settings.total_bytes:
             raise SourceError(f"{prefix} has {total} bytes, and total_bytes allows {self._settings.total_bytes}")
-        return State(contents, unreadable, skipped, max((each.modified for each in self._complete.values()), default=0))
+        revision = max((each.modified for each in self._complete.values()), default=0)
+        return State(contents, unreadable, skipped, revision, self._as_of)
 
 
 def _problem(path: str) -> str | None:

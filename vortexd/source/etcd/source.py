@@ -17,6 +17,7 @@ import attrs
 import structlog
 import trio
 
+from ...aio import threads
 from ...cluster.engine import Batch, Compacted, Engine, EngineError, TooMuch
 from ...cluster.etcd.access import open_etcd
 from ...core.errors import SourceError
@@ -76,7 +77,7 @@ class EtcdSource:
         """
         noticed = time.time()
         reading = await engine.read(prefix=self._settings.prefix, most_bytes=self._most_bytes)
-        keys = Keys(self._settings, reading.entries)
+        keys = Keys(self._settings, reading.entries, reading.revision)
         if await self._is_marked(engine, keys):
             await self._publish(keys, noticed, publish)
         async with engine.watch(self._settings.prefix, reading.revision) as batches:
@@ -142,6 +143,10 @@ class EtcdSource:
                 self._settings.default_label,
                 label_directories=self._settings.label_directories,
             )
+            place = await threads.run_sync(lambda: state.place)
+            labels = {label: attrs.evolve(files, position=place) for label, files in tree.labels.items()}
+            shared = attrs.evolve(tree.shared, position=place) if tree.shared is not None else None
+            tree = attrs.evolve(tree, labels=labels, shared=shared)
             self._warn({**state.skipped, **{f"{self._settings.prefix}{name}/": why for name, why in skipped.items()}})
             await publish(attrs.evolve(tree, noticed=noticed))
         self._status.succeeded(str(state.revision))

@@ -74,6 +74,11 @@ class TreeAssembly:
         """The last published tree. None if there is none, or if it isn't known whether the last one was published."""
         return self._published
 
+    def is_before(self, commit: str, other: str) -> bool:
+        """Return whether the histories in memory show that a commit is an ancestor of another one, which is loaded."""
+        histories = (each.history for each in self._loaded.values() if each.snapshot.origin.commit == other)
+        return any(step.origin.commit == commit for history in histories for step in history.steps[1:])
+
     def is_skipped(self, label: str) -> bool:
         """Return whether the last attempt to read a label failed."""
         return label in self._skipped

@@ -40,6 +40,8 @@ _BROKEN = re.compile(
     r"unable to resolve reference|cannot lock ref"
 )
 _REBUILT_SUFFIX, _OLD_SUFFIX = ".new", ".old"
+# The full id of a commit, by SHA-1 or SHA-256.
+_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 # Seconds between two looks at a full disk. They are cheap, and the remote isn't asked meanwhile.
 _ROOM_INTERVAL = 1.0
 # The HEAD of a mirror while that of the remote isn't known.
@@ -357,6 +359,21 @@ class Mirror:
         except GitError:
             return False
         return not names.isdisjoint(listed.decode("utf-8", "replace").splitlines())
+
+    async def is_before(self, commit: str, other: str) -> bool | None:
+        """Return whether a commit is an ancestor of another one. Return None if the mirror lacks one of them.
+
+        Args:
+            commit: A full id, or any text.
+            other: Likewise.
+        """
+        if not (_ID.fullmatch(commit) and _ID.fullmatch(other)):
+            return None
+        try:
+            listed = await self._local("rev-list", "--max-count=1", commit, f"^{other}", "--")
+        except GitError:
+            return None
+        return not listed.strip()
 
     async def listing(self, tree: str, before: str | None, max_bytes: int) -> bytes:
         """Return the content of a tree as `ls-tree -r -z` prints it, or its difference from another tree.

@@ -115,6 +115,12 @@ class MirrorReader:
                 return await self._assembly.before(commit)
         return None
 
+    async def is_before(self, commit: str, other: str) -> bool | None:
+        """See `base.CommitOrder`. This doesn't wait for a publication."""
+        if self._assembly.is_before(commit, other):
+            return True
+        return await self._mirror.is_before(commit, other)
+
     async def grant_wishes(self, publish: Publish) -> None:
         """Read the labels that clients ask for. Never returns."""
         while True:

@@ -126,6 +126,10 @@ class GitSource:
         """See `base.PastReader`."""
         return await self._reader.before(commit)
 
+    async def is_before(self, commit: str, other: str) -> bool | None:
+        """See `base.CommitOrder`."""
+        return await self._reader.is_before(commit, other)
+
     async def run(self, publish: Publish) -> None:
         """See `base.Source`. This runs the fetches, and a task that reads the labels that clients ask for."""
         while True:

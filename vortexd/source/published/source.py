@@ -21,7 +21,7 @@ from ...cluster.etcd.access import open_etcd
 from ...cluster.published.head import Head, Newer, Places
 from ...cluster.records import Unusable
 from ...core.errors import SourceError
-from ...core.model import Tree
+from ...core.model import Files, Tree
 from ..base import Publish, Surroundings
 from ..following import Following
 from ..status import SourceStatus
@@ -102,7 +102,7 @@ class PublishedSource:
             head = self._parsed(entry)
             if head.said.id != self._id:
                 state = await read_state(engine, head, self._settings, self._contents)
-                await publish(attrs.evolve(state.tree, noticed=noticed))
+                await publish(attrs.evolve(_placed(state.tree, head.said.number), noticed=noticed))
                 self._id, self._contents = head.said.id, state.contents
                 self._learn(state.tree)
                 log.info("published state taken", source=self.name, number=head.said.number, by=head.said.by)
@@ -137,6 +137,17 @@ class PublishedSource:
         files = tree.labels.get(tree.default_label)
         self._revision = files.revision if files is not None else None
         self._status.rooted(files.root if files is not None else self._name)
+
+
+def _placed(tree: Tree, number: int) -> Tree:
+    """Give all content that doesn't come from a commit a place in the order of the published versions."""
+
+    def placed(files: Files) -> Files:
+        others = tuple(map(placed, files.others))
+        position = str(number) if files.origin is None else None
+        return attrs.evolve(files, others=others, position=position)
+
+    return attrs.evolve(tree, labels={label: placed(files) for label, files in tree.labels.items()})
 
 
 def open_source(settings: PublishedSettings, surroundings: Surroundings) -> PublishedSource:
