@@ -27,13 +27,14 @@ from wsproto.events import (
 
 from vortexd.auth import ALL_RIGHTS, Authority, Gate
 from vortexd.core.diff import patch_between
-from vortexd.core.errors import RemoteError, UnknownLabel
+from vortexd.core.errors import RemoteError, SourceError, UnknownLabel
 from vortexd.core.generation import Generation
-from vortexd.core.model import Change, Config, Former, Good, Json, Key
+from vortexd.core.model import Change, Config, Former, Good, Json, Key, Tree
 from vortexd.core.patterns import Pattern
 from vortexd.observe.publication import Publication
 from vortexd.pipeline.broadcast import Broadcaster, Delivery, Subscriber
 from vortexd.pipeline.encoder import Encoder
+from vortexd.pipeline.former_states import Place
 from vortexd.pipeline.registry import Registry
 from vortexd.settings.auth import AuthSettings
 
@@ -475,3 +476,33 @@ class FakePast:
 
     def remember(self, good: Callable[[], Good]) -> None:
         self.remembered.append(good)
+
+
+class FormerTrees:
+    """Sources with former states, the newest first."""
+
+    has_former = True
+
+    def __init__(self, *states: Tree) -> None:
+        self.states: list[Tree | SourceError] = [*states]
+        self.asked: list[Place] = []
+        self.gate: trio.Event | None = None
+        self.most = self._now = 0
+
+    async def former(self, before: Place) -> tuple[Place, Tree] | None:
+        self.asked.append(before)
+        self._now += 1
+        self.most = max(self.most, self._now)
+        try:
+            await trio.lowlevel.checkpoint()
+            if self.gate is not None:
+                await self.gate.wait()
+        finally:
+            self._now -= 1
+        place = (7, before[1] + 1)
+        if place[1] > len(self.states):
+            return None
+        found = self.states[before[1]]
+        if isinstance(found, SourceError):
+            raise found
+        return place, found

@@ -182,6 +182,7 @@ LATE = [
     "vortexd.http.fleet_counts",
     "vortexd.source.etcd.keys",
     "vortexd.source.etcd.source",
+    "vortexd.source.published.history",
     "vortexd.source.published.reading",
     "vortexd.source.published.source",
     # For a Git source.

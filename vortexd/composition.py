@@ -264,9 +264,9 @@ def _stages(settings: Settings, keyring: Keyring, metrics: Metrics, process: Pro
     own = [*own_files(settings), *process.own]
     sources = open_sources(settings, os.environ, Random(), own, process.memory, key_usage.main_labels)
     metrics.watch_sources(sources.reports)
-    # The reader asks the sources for two things: a label that no client has asked for yet, and the commit before a
-    # given commit. The reader has threads of its own, so publications don't wait behind requests.
-    reader = ConfigReader(store, trio.CapacityLimiter(2), sources.load, sources.before)
+    # The reader asks the sources for three things: a label that no client has asked for yet, the commit before a given
+    # commit, and the states before the served one. The reader has threads of its own, so publications don't wait behind requests.
+    reader = ConfigReader(store, trio.CapacityLimiter(2), sources.load, sources.before, sources)
     collector = Collector()
     publisher = Publisher(
         settings.formats,

@@ -38,7 +38,7 @@ from vortexd.protocol import messages
 from vortexd.settings.formats import FormatSettings
 from vortexd.settings.history import HistorySettings
 
-from ..fakes import FakePast, Rounds
+from ..fakes import FakePast, FormerTrees, Rounds
 from ..wiring import Wired
 
 SHOP = Key("shop", "dev", "main")
@@ -1219,6 +1219,119 @@ async def test_a_step_whose_patch_is_too_long_is_a_snapshot_at_once(whole: Wired
 
     assert made is not None
     assert "config_snapshot" == made.kind
+
+
+# Versions that only a state before the served one has.
+
+
+async def recalling(*contents: bytes, history: HistorySettings | None = None) -> tuple[Wired, FormerTrees]:
+    """Serve the first content with a key in use. The others are former states, the newest first."""
+    past = FormerTrees(*(tree(each + b"\n" + FILLER) for each in contents[1:]))
+    whole = Wired(sources=past, history=history)
+    await whole.publisher.publish(tree(contents[0] + b"\n" + FILLER))
+    whole.pipeline.hold(SHOP)
+    return whole, past
+
+
+def body(content: dict[str, object]) -> bytes:
+    return orjson.dumps({**content, "filler": "x" * 200}, option=orjson.OPT_SORT_KEYS)
+
+
+async def test_a_client_with_a_version_of_a_former_state_gets_the_change_from_there() -> None:
+    whole, past = await recalling(b"a: 3", b"a: 2", b"a: 1")
+    old = body({"a": 1})
+    version = version_of(old)
+    assert [None, None] == [whole.pipeline.ready(SHOP, version), whole.pipeline.at_once(SHOP, version)]
+    delivery = await whole.pipeline.catch_up(SHOP, version)
+    change = message(delivery)
+
+    assert ("config_change", version) == (change["type"], change["old_version"])
+    assert change["new_version"] == whole.pipeline.version_of(SHOP) == delivery.new_version
+    assert orjson.loads(body({"a": 3})) == jsonpatch.apply_patch(orjson.loads(old), change["diff"])
+    # From now on it is like any version of the history.
+    ready = whole.pipeline.ready(SHOP, version)
+    assert ready is not None
+    assert ready.payload is delivery.payload
+    between = version_of(body({"a": 2}))
+    assert "config_change" == (await whole.pipeline.catch_up(SHOP, between)).kind
+    assert 2 == len(past.asked)
+
+
+async def test_a_version_that_no_former_state_has_is_a_snapshot_and_then_one_without_waiting() -> None:
+    whole, past = await recalling(b"a: 3", b"a: 2")
+    version = "0" * 16
+    assert whole.pipeline.at_once(SHOP, version) is None
+    assert "config_snapshot" == (await whole.pipeline.catch_up(SHOP, version)).kind
+    at_once = [whole.pipeline.ready(SHOP, version), whole.pipeline.at_once(SHOP, "1" * 16)]
+
+    assert ["config_snapshot"] * 2 == [each and each.kind for each in at_once]
+    assert 2 == len(past.asked)
+
+
+async def test_a_version_that_is_known_is_looked_up_in_no_former_state() -> None:
+    whole, past = await recalling(b"a: 3", b"a: 2")
+    versions = [whole.pipeline.version_of(SHOP), None, "not a version"]
+    await whole.publisher.publish(tree(b"a: 4\n" + FILLER))
+    versions.append(whole.pipeline.version_of(SHOP))
+    kinds = [(await whole.pipeline.catch_up(SHOP, each)).kind for each in versions]
+    assert ["config_change", "config_snapshot", "config_snapshot", "in_sync"] == kinds
+    assert [each.kind for each in [whole.pipeline.ready(SHOP, version) for version in versions] if each] == kinds
+    # A key that isn't held has ended.
+    assert "config_removed" == (await whole.pipeline.catch_up(attrs.evolve(SHOP, profile="x"), "0" * 16)).kind
+
+    assert [] == past.asked
+
+
+async def test_a_message_from_a_version_that_the_history_has_dropped_is_still_made() -> None:
+    whole, past = await recalling(b"a: 1", b"a: 0", history=HistorySettings(versions=1))
+    first = whole.pipeline.version_of(SHOP)
+    await whole.publisher.publish(tree(b"a: 2\n" + FILLER))
+    made = await whole.pipeline.catch_up(SHOP, first)
+    whole.store.replace(HistorySettings(versions=0))
+    whole.store.replace(HistorySettings(versions=1))
+    ready = whole.pipeline.ready(SHOP, first)
+
+    assert ready is not None
+    assert (made.payload, []) == (ready.payload, past.asked)
+
+
+async def test_a_former_version_whose_patch_is_too_long_is_a_snapshot() -> None:
+    past = FormerTrees(tree(flags(200, "1")))
+    whole = Wired(sources=past)
+    await whole.publisher.publish(tree(flags(200, "2")))
+    whole.pipeline.hold(SHOP)
+    body = (await whole.pipeline.read(SHOP)).document
+    version = version_of(
+        orjson.dumps(orjson.loads(orjson.dumps(body).replace(b":2", b":1")), option=orjson.OPT_SORT_KEYS)
+    )
+    assert "config_snapshot" == (await whole.pipeline.catch_up(SHOP, version)).kind
+    assert version in whole.store.history(SHOP)
+    # It isn't looked up again when the history has dropped it.
+    whole.store.replace(HistorySettings(versions=0))
+    whole.store.replace(HistorySettings())
+    ready = whole.pipeline.ready(SHOP, version)
+
+    assert ready is not None
+    assert "config_snapshot" == ready.kind
+
+
+async def test_a_change_during_the_lookup_is_in_the_message() -> None:
+    whole, past = await recalling(b"a: 3", b"a: 2")
+    past.gate = trio.Event()
+    version = version_of(body({"a": 2}))
+    found: list[Delivery] = []
+
+    async def catch_up() -> None:
+        found.append(await whole.pipeline.catch_up(SHOP, version))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(catch_up)
+        await trio.testing.wait_all_tasks_blocked()
+        await whole.publisher.publish(tree(b"a: 4\n" + FILLER))
+        past.gate.set()
+
+    assert ("config_change", whole.pipeline.version_of(SHOP)) == (found[0].kind, found[0].new_version)
+    assert [body({"a": 2}), body({"a": 3})] == [*whole.store.history(SHOP).values()]
 
 
 # Subscriptions to many keys.

@@ -14,6 +14,7 @@ from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.core.model import BrokenFile, Edits, Files, Key, Origin, Tree
 from vortexd.core.version import version_of
 from vortexd.pipeline import reader as reading
+from vortexd.pipeline.former_states import FormerSources
 from vortexd.pipeline.reader import ConfigReader
 from vortexd.pipeline.served import ServedState
 from vortexd.pipeline.state import State
@@ -22,6 +23,8 @@ from vortexd.resolve.listing import list_keys
 from vortexd.resolve.tree import ParsedTree, parse_tree
 from vortexd.settings.formats import FormatSettings
 from vortexd.settings.history import HistorySettings
+
+from ..fakes import FormerTrees
 
 SHOP = Key("shop", "dev", "main")
 
@@ -41,7 +44,7 @@ async def nothing_before(root: str, commit: str) -> Files | None:
 class Served:
     """What is published is served at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, sources: FormerSources | None = None) -> None:
         self.store = Store(HistorySettings())
         self.parsed: ParsedTree | None = None
         self.load_label: Callable[[str], Awaitable[bool]] = nothing_loaded
@@ -51,6 +54,7 @@ class Served:
             trio.CapacityLimiter(2),
             lambda label: self.load_label(label),
             lambda root, commit: self.load_before(root, commit),
+            sources,
         )
 
     async def publish(self, tree: Tree) -> None:
@@ -258,6 +262,56 @@ async def test_explanations_and_history_come_from_the_state_in_force(served: Ser
     assert {version_of(b'{"a":1}'): b'{"a":1}'} == served.reader.history(SHOP)
     with pytest.raises(UnknownLabel):
         await served.reader.explain(Key("shop", "dev", "nowhere"))
+
+
+async def test_former_states_are_looked_up_anew_for_each_served_state() -> None:
+    past = FormerTrees(tree(b"a: 0"))
+    served = Served(past)
+    unknown, old = "0" * 16, version_of(b'{"a":0}')
+    assert not served.reader.may_recall(SHOP, unknown)
+    await served.reader.recall(SHOP, unknown)
+    await served.publish(tree(b"a: 1"))
+    served.store.add(SHOP)
+    assert served.reader.may_recall(SHOP, unknown)
+    await served.reader.recall(SHOP, unknown)
+    assert not served.reader.may_recall(SHOP, unknown)
+    await served.publish(tree(b"a: 2"))
+    assert served.reader.may_recall(SHOP, unknown)
+    await served.reader.recall(SHOP, unknown)
+
+    assert [(0, 0), (7, 1)] * 2 == past.asked
+    assert b'{"a":0}' == served.store.body_of(SHOP, old)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_without_sources_that_have_former_states_nothing_is_looked_up(is_there: bool) -> None:
+    past = FormerTrees(tree(b"a: 0"))
+    past.has_former = False
+    served = Served(past if is_there else None)
+    await served.publish(tree(b"a: 1"))
+    served.store.add(SHOP)
+    assert not served.reader.may_recall(SHOP, "0" * 16)
+    await served.reader.recall(SHOP, "0" * 16)
+    assert [] == past.asked
+    # Sources that come later may have some.
+    past.has_former = True
+    await served.publish(tree(b"a: 2"))
+
+    assert is_there == served.reader.may_recall(SHOP, "0" * 16)
+
+
+async def test_explanations_do_not_hold_up_former_states(served: Served) -> None:
+    past = FormerTrees(tree(b"a: 0"))
+    served = Served(past)
+    await served.publish(tree(b"a: 1"))
+    served.store.add(SHOP)
+    served.reader._explaining.acquire_on_behalf_of_nowait(served)
+    served.reader._threads.acquire_on_behalf_of_nowait(1)
+    served.reader._threads.acquire_on_behalf_of_nowait(2)
+    with trio.fail_after(5):
+        await served.reader.recall(SHOP, version_of(b'{"a":0}'))
+
+    assert [b'{"a":0}'] == [*served.reader.history(SHOP).values()]
 
 
 async def test_before_the_first_state_nothing_can_be_explained(served: Served) -> None:

@@ -606,3 +606,65 @@ def test_a_key_that_keeps_a_former_state_keeps_the_commit_of_that_state(staged: 
     cart = staged.store.find(CART)
     assert cart is not None
     assert ("1", "2") == (shop(staged).revision, cart.revision)
+
+
+def config(text: bytes, key: Key = SHOP) -> Config:
+    return Config(key, version_of(text), text, ())
+
+
+def test_a_former_configuration_that_is_recalled_is_the_oldest(staged: Stage) -> None:
+    staged.update(shop=b"a: 1")
+    for text in (b'{"b":2}', b'{"b":1}'):
+        staged.store.recall(config(text))
+    staged.update(shop=b"a: 2")
+    bodies = [b'{"b":1}', b'{"b":2}', b'{"a":0,"shared":0}', b'{"a":1,"shared":0}']
+
+    assert bodies == [*staged.store.history(SHOP).values()]
+    assert b'{"b":1}' == staged.store.body_of(SHOP, version_of(b'{"b":1}'))
+
+
+def test_the_store_knows_the_versions_that_it_has_a_document_of(staged: Stage) -> None:
+    staged.update(shop=b"a: 1")
+    versions = [version_of(b'{"a":%d,"shared":0}' % each) for each in range(3)]
+    assert [True, True, False] == [staged.store.knows(SHOP, each) for each in versions]
+    assert [True, True, False] == [staged.store.body_of(SHOP, each) is not None for each in versions]
+    staged.store.expect(other := attrs.evolve(SHOP, profile="prod"))
+    assert [False, False] == [staged.store.knows(each, versions[0]) for each in (other, attrs.evolve(other, label="x"))]
+
+
+def test_a_version_that_is_known_is_not_recalled(staged: Stage) -> None:
+    staged.update(shop=b"a: 1")
+    before = staged.store.history(SHOP)
+    for text in (b'{"a":0,"shared":0}', b'{"a":1,"shared":0}'):
+        staged.store.recall(config(text))
+
+    assert before == staged.store.history(SHOP)
+
+
+def test_the_limits_of_the_history_hold_for_what_is_recalled_and_nothing_newer_makes_room() -> None:
+    def recalled(history: HistorySettings, *texts: bytes) -> Stage:
+        staged = Stage(history)
+        staged.publish({"shop.yml": b"a: 0"})
+        staged.store.add(SHOP)
+        staged.update(shop=b"a: 1")
+        for text in texts:
+            staged.store.recall(config(text))
+        return staged
+
+    texts = b'{"b":2}', b'{"b":1}'
+    few = recalled(HistorySettings(versions=2), *texts).store
+    small = recalled(HistorySettings(bytes=14), *texts).store
+    large = recalled(HistorySettings(bytes=13), *texts).store
+    assert [b'{"b":2}', b'{"a":0}'] == [*few.history(SHOP).values()] == [*small.history(SHOP).values()]
+    assert [b'{"a":0}'] == [*large.history(SHOP).values()]
+    assert [False, False, True] == [each.has_room(SHOP) for each in (few, small, large)]
+    small.replace(HistorySettings(bytes=7))
+    assert [b'{"a":0}'] == [*small.history(SHOP).values()]
+
+
+def test_nothing_is_recalled_for_a_key_that_is_not_kept(staged: Stage) -> None:
+    other = attrs.evolve(SHOP, profile="prod")
+    staged.store.recall(config(b'{"b":1}', other))
+
+    assert other not in staged.store
+    assert [True, False] == [staged.store.has_room(each) for each in (SHOP, other)]

@@ -6,8 +6,9 @@ from random import Random
 
 import pytest
 
-from vortexd.core.model import Files
+from vortexd.core.model import Files, Tree
 from vortexd.source.base import (
+    FormerReader,
     LabelKeeper,
     LabelLoader,
     LabelsInUse,
@@ -19,8 +20,9 @@ from vortexd.source.base import (
 )
 from vortexd.source.files.settings import FilesSettings
 from vortexd.source.git.settings import GitSettings
+from vortexd.source.published.settings import PublishedSettings
 
-ABILITIES: tuple[type, ...] = (LabelKeeper, LabelLoader, PastReader, Refreshable, Rememberer)
+ABILITIES: tuple[type, ...] = (FormerReader, LabelKeeper, LabelLoader, PastReader, Refreshable, Rememberer)
 
 
 def abilities(source: object) -> set[type]:
@@ -41,6 +43,13 @@ def test_a_repository_fetches_loads_labels_keeps_them_and_reads_the_past(tmp_pat
     source: Source = GitSettings(uri="https://git.example/a.git").open(surroundings(tmp_path))
 
     assert {LabelKeeper, LabelLoader, PastReader, Refreshable} == abilities(source)
+
+
+def test_a_published_state_reads_former_states_and_has_no_other_ability(tmp_path: Path) -> None:
+    settings = PublishedSettings(cluster="c", endpoints=("http://127.0.0.1:9",))
+    source: Source = settings.open(surroundings(tmp_path))
+
+    assert {FormerReader} == abilities(source)
 
 
 class Able:
@@ -64,6 +73,9 @@ class Able:
     async def before(self, commit: str) -> Files | None:
         return None
 
+    async def former(self, before: int = 0) -> tuple[int, Tree] | None:
+        return None
+
 
 def lacking(name: str) -> object:
     """The same object without one member."""
@@ -78,9 +90,10 @@ def test_an_object_with_all_members_has_all_abilities() -> None:
     keeping: LabelKeeper = able
     reading: PastReader = able
     remembering: Rememberer = able
+    recalling: FormerReader = able
 
     assert set(ABILITIES) == abilities(able)
-    assert {id(able)} == {id(each) for each in (fetching, loading, keeping, reading, remembering)}
+    assert {id(able)} == {id(each) for each in (fetching, loading, keeping, reading, remembering, recalling)}
 
 
 @pytest.mark.parametrize(
@@ -93,6 +106,7 @@ def test_an_object_with_all_members_has_all_abilities() -> None:
         ("keep_labels", LabelKeeper),
         ("root", PastReader),
         ("before", PastReader),
+        ("former", FormerReader),
         ("remembered_root", Rememberer),
     ],
 )

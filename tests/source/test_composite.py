@@ -7,7 +7,9 @@ from random import Random
 import attrs
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
+from vortexd.core.errors import SourceError
 from vortexd.core.model import Config, Edits, Files, Key, Origin, Tree
 from vortexd.pipeline.state import State
 from vortexd.pipeline.store import Store, stage
@@ -465,3 +467,131 @@ def test_content_at_another_place_is_another_state() -> None:
 
     assert same.labels["main"] is once.labels["main"]
     assert ("7", "8") == (once.labels["main"].position, moved.labels["main"].position)
+
+
+# Former states.
+
+
+class Rememberer(Hand):
+    """A source that has former states: as many as a test says, each with its number in it."""
+
+    def __init__(self, name: str, count: int) -> None:
+        super().__init__(name)
+        self.count = count
+        self.asked: list[int] = []
+
+    async def former(self, before: int = 0) -> tuple[int, Tree] | None:
+        self.asked.append(before)
+        number = (before or self.count + 1) - 1
+        return (number, Tree({"main": files(self.name, orders=f"{self.name}: {number}")})) if number else None
+
+
+async def past(sources: Sources) -> list[tuple[object, object]]:
+    """Walk through all former states."""
+    found: list[tuple[object, object]] = []
+    place = 0, 0
+    while (former := await sources.former(place)) is not None:
+        place, tree = former
+        found.append((place, resolved(tree).document))
+    return found
+
+
+async def run_with(nursery: trio.Nursery, sources: Sources, *hands: Hand) -> None:
+    """Run sources, and let each publish its present state."""
+    nursery.start_soon(sources.run, nothing)
+    await wait_all_tasks_blocked()
+    for each in hands:
+        await each.say(Tree({"main": files(each.name, orders=f"{each.name}: 9")}))
+
+
+async def nothing(_: Tree) -> None:
+    pass
+
+
+async def test_a_former_state_of_each_source_in_turn_goes_with_the_present_states_of_the_others(
+    nursery: trio.Nursery,
+) -> None:
+    hands = Rememberer("a", 2), Hand("b"), Rememberer("c", 1)
+    sources = Sources(hands, [()] * 3)
+    await run_with(nursery, sources, *hands)
+
+    assert sources.has_former
+    assert [
+        ((0, 2), {"a": 2, "b": 9, "c": 9}),
+        ((0, 1), {"a": 1, "b": 9, "c": 9}),
+        ((2, 1), {"a": 9, "b": 9, "c": 1}),
+    ] == await past(sources)
+    assert ([0, 2, 1], [0, 1]) == (hands[0].asked, hands[2].asked)
+
+
+async def test_sources_without_former_states_have_none(nursery: trio.Nursery) -> None:
+    hand = Hand("a")
+    sources = Sources([hand], [()])
+    await run_with(nursery, sources, hand)
+
+    assert not sources.has_former
+    assert [] == await past(sources)
+
+
+async def test_before_all_sources_are_read_former_states_can_not_be_read(nursery: trio.Nursery) -> None:
+    hands = Rememberer("a", 2), Hand("b")
+    sources = Sources(hands, [()] * 2)
+    await run_with(nursery, sources, hands[0])
+    with pytest.raises(SourceError, match="the sources are being read"):
+        await sources.former()
+    assert [] == hands[0].asked
+
+
+async def test_other_sources_may_take_the_place_while_a_former_state_is_read(nursery: trio.Nursery) -> None:
+    class Slow(Rememberer):
+        async def former(self, before: int = 0) -> tuple[int, Tree] | None:
+            sources.replace(Sources([Hand("c")], [()]))
+            return await super().former(before)
+
+    hands = Slow("a", 1), Hand("b")
+    sources = Sources(hands, [()] * 2)
+    await run_with(nursery, sources, *hands)
+    former = await sources.former()
+
+    assert former is not None
+    assert {"a": 1, "b": 9} == resolved(former[1]).document
+
+
+async def test_a_common_reader_has_the_former_states_of_all_sources(nursery: trio.Nursery) -> None:
+    hand, common = Rememberer("a", 3), Rememberer("all", 2)
+    sources = Sources([hand], [()])
+    sources.read_former_from(common)
+    assert sources.has_former
+    # They don't depend on the sources, which may not have been read.
+    assert [((0, 2), {"all": 2}), ((0, 1), {"all": 1})] == await past(sources)
+    assert [] == hand.asked
+
+    sources.replace(Sources([Hand("b")], [()]))
+    assert 2 == len(await past(sources))
+    sources.read_former_from(None)
+    assert not sources.has_former
+
+
+# A state in their place.
+
+
+async def test_a_state_stands_in_only_until_all_sources_are_read(nursery: trio.Nursery) -> None:
+    published: list[Tree] = []
+
+    async def publish(tree: Tree) -> None:
+        published.append(tree)
+
+    hands = Hand("a"), Hand("b")
+    sources = Sources(hands, [()] * 2)
+    await run_with(nursery, sources, hands[0])
+    first, second = (Tree({"main": files("x", orders=f"x: {each}")}) for each in range(2))
+    await sources.stand_in(publish, first)
+    with trio.CancelScope() as waiting:
+        waiting.cancel()
+        await sources.wait_published()
+    assert waiting.cancelled_caught
+    await hands[1].say(second)
+    await sources.wait_published()
+    await sources.stand_in(publish, second)
+
+    assert [first] == published

@@ -11,6 +11,7 @@ changed key one delivery leaves, for the subscribers of that key. The pipeline n
     dependencies.py knows which keys read which files
     resolution.py   resolves the keys of one publication, and does no work twice
     key_usage.py    decides which keys are in use: it alone adds keys to the store and makes them known to registry.py
-    reader.py       answers single questions about the served state; former_commits.py those about earlier commits
+    reader.py       answers single questions about the served state; former_commits.py those about earlier commits, and
+                    former_states.py finds the version of a client that resumes in states before the served one
     pipeline.py     the methods that WebSocket connections call
 """

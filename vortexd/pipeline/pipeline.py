@@ -206,9 +206,11 @@ class Pipeline:
 
         If the version is the current one, the message is `in_sync`. If it is in the history, the message is one
         `config_change`. In all other cases it is a snapshot: if the version is unknown or None, or if the patch would
-        be too long. By the time this returns, a newer state may be served. So compare `new_version` with the store
+        be too long. If the version isn't in the history, the states before the served one may have it. By the time this returns, a newer state may be served. So compare `new_version` with the store
         before you count the client as up to date.
         """
+        if version is not None and self._may_recall(key, version):
+            await self._reader.recall(key, version)
         config = self._served(key)
         ready, base = self._ready_or_base(key, version, config)
         if ready is not None:
@@ -221,7 +223,18 @@ class Pipeline:
 
     def ready(self, key: Key, version: str | None) -> Delivery | None:
         """Return the message of `catch_up` if no patch and no snapshot must be made for it, or None."""
+        if version is not None and self._may_recall(key, version):
+            return None
         return self._ready_or_base(key, version, self._served(key))[0]
+
+    def _may_recall(self, key: Key, version: str) -> bool:
+        """Return whether a version is unknown, and a state before the served one may have it."""
+        if not self._reader.may_recall(key, version):
+            return False
+        config = self._served(key)
+        if config is None or (key, version, config.version) in self._replaced:
+            return False
+        return not self._store.knows(key, version) and self._encoder.known(version, config) is None
 
     def _ready_or_base(
         self, key: Key, version: str | None, config: Config | None
@@ -258,7 +271,7 @@ class Pipeline:
         config = self._served(key)
         if config is None or config.version == version:
             return False
-        return self._order.is_ahead(key, claimed, lambda: self._store.has_version(key, version))
+        return self._order.is_ahead(key, claimed, lambda: self._store.knows(key, version))
 
     async def wait_level(self, key: Key, version: str | None, claimed: Generation | None) -> None:
         """Wait until a client isn't ahead any more; see `is_ahead`. The caller limits the time."""
@@ -277,6 +290,8 @@ class Pipeline:
 
         Unlike `ready`, this makes the snapshot of a small document.
         """
+        if version is not None and self._may_recall(key, version):
+            return None
         config = self._served(key)
         ready, base = self._ready_or_base(key, version, config)
         if ready is not None or config is None:

@@ -22,6 +22,7 @@ from ..resolve.explain import Explanation
 from ..resolve.tree import ParsedFiles
 from ..settings.formats import FormatSettings
 from .former_commits import FormerCommits
+from .former_states import FormerSources, FormerStates
 from .publication_log import report_undecryptable
 from .served import ServedState
 from .state import State
@@ -45,12 +46,14 @@ class _Answers:
     Attributes:
         configs: Configurations that were read and that no connection holds.
         former: Resolves keys from earlier commits; None if no source knows them.
+        states: Finds former documents in the states before the served one; None if no source knows them.
         held_back: None until a caller asks for it.
         listed: The keys that have files of their own, in order. None until a caller asks for them.
     """
 
     served: ServedState | None = None
     former: FormerCommits | None = None
+    states: FormerStates | None = None
     configs: Cache[Key, Config] = attrs.field(factory=lambda: Cache(_CACHE_BYTES, _CACHE_KEYS))
     held_back: Sequence[HeldBack] | None = None
     listed: Sequence[Key] | None = None
@@ -66,6 +69,7 @@ class ConfigReader:
             be served now.
         load_before: Reads the files of the commit before a given commit, from the git source with a given root. Returns
             None if there is no such commit.
+        sources: Reads the states before the served one, if there are any; see `former_states`.
     """
 
     def __init__(
@@ -74,16 +78,20 @@ class ConfigReader:
         limiter: trio.CapacityLimiter,
         load_label: Callable[[str], Awaitable[bool]] | None = None,
         load_before: Callable[[str, str], Awaitable[Files | None]] | None = None,
+        sources: FormerSources | None = None,
     ) -> None:
         self._store = store
         self._threads = limiter
         self._load_label = load_label
         self._load_before = load_before
+        self._sources = sources
         # An explanation takes many times as long as a configuration, so explanations have a thread of their own.
         self._explaining = trio.CapacityLimiter(1)
         self._current = _Answers()
         # The files of earlier commits are read one commit after the other.
         self._reading_former = trio.CapacityLimiter(1)
+        # The same holds for former states. Clients wait for them at a handshake, so they don't wait for explanations.
+        self._reading_states, self._resolving_states = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
         self._flight = threads.SingleFlight()
 
     def drop_old_answers(self) -> None:
@@ -101,7 +109,11 @@ class ConfigReader:
             former = None
             if self._load_before is not None:
                 former = FormerCommits(served, self._load_before, self._reading_former, self._explaining)
-            self._current = _Answers(served, former)
+            states = None
+            if self._sources is not None and self._sources.has_former:
+                limiters = self._reading_states, self._resolving_states
+                states = FormerStates(served, self._store, self._sources, *limiters)
+            self._current = _Answers(served, former, states)
         return self._current
 
     @property
@@ -224,6 +236,19 @@ class ConfigReader:
         They are known for keys that are in use or were in use recently.
         """
         return self._store.history(key)
+
+    def may_recall(self, key: Key, version: str) -> bool:
+        """Return whether `recall` may find a version that isn't in the history of a key."""
+        states = self._answers.states
+        return states is not None and states.may_know(key, version)
+
+    async def recall(self, key: Key, version: str) -> None:
+        """Look for a version of a key in the states before the served one, for a limited time.
+
+        If it is found, it is in the history of the key from now on.
+        """
+        if (states := self._answers.states) is not None:
+            await states.find(key, version)
 
     # Broken files.
 

@@ -77,6 +77,16 @@ class _Entry:
         if self.history_bytes > settings.bytes or len(history) > settings.versions:
             self.trim(settings)
 
+    def has_room(self, settings: HistorySettings) -> bool:
+        """Return whether the history may take an older configuration, if it is small enough."""
+        return len(self.history) < settings.versions and self.history_bytes < settings.bytes
+
+    def recall(self, old: Config, settings: HistorySettings) -> None:
+        """Add a former configuration to the history, as the oldest, if there is room for it."""
+        if len(self.history) < settings.versions and self.history_bytes + old.size <= settings.bytes:
+            self.history = {old.version: old.pieces, **self.history}
+            self.history_bytes += old.size
+
     def trim(self, settings: HistorySettings) -> None:
         """Drop the oldest former versions beyond the limits."""
         while len(self.history) > settings.versions or self.history_bytes > settings.bytes:
@@ -185,17 +195,31 @@ class Store:
         pieces = entry.history.get(version)
         return b"".join(pieces) if pieces is not None else None
 
-    def has_version(self, key: Key, version: str) -> bool:
-        """Return whether a key has or had a version, as far as that is known."""
+    def knows(self, key: Key, version: str) -> bool:
+        """Return whether `body_of` knows a version of a key."""
         entry = self._entries.get(key)
-        if entry is None:
-            return False
-        return version in entry.history or (entry.config is not None and entry.config.version == version)
+        return entry is not None and (
+            version in entry.history or (entry.config is not None and entry.config.version == version)
+        )
 
     def history(self, key: Key) -> dict[str, bytes]:
         """Return the known former versions of a key, with their documents as JSON, oldest first."""
         entry = self._entries.get(key)
         return {version: b"".join(pieces) for version, pieces in entry.history.items()} if entry else {}
+
+    def has_room(self, key: Key) -> bool:
+        """Return whether the history of a key may take an older configuration."""
+        entry = self._entries.get(key)
+        return entry is not None and entry.has_room(self._settings)
+
+    def recall(self, old: Config) -> None:
+        """Add a former configuration to the history of its key, as the oldest.
+
+        If the version is known, the key isn't kept, or there is no room for it, nothing happens.
+        """
+        entry = self._entries.get(old.key)
+        if entry is not None and not self.knows(old.key, old.version):
+            entry.recall(old, self._settings)
 
     def __contains__(self, key: Key) -> bool:
         return key in self._entries

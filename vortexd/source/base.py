@@ -155,6 +155,24 @@ class CommitOrder(Protocol):
 
 
 @runtime_checkable
+class FormerReader(Protocol):
+    """A source that can read the states that were published before its present one, in any process."""
+
+    async def former(self, before: int = 0) -> tuple[int, Tree] | None:
+        """Read the state before a given one. Return its number, and the state.
+
+        Return None if there is none. Cancelling it does no harm.
+
+        Args:
+            before: The number of a state, as this method has returned it; 0 means the present state.
+
+        Raises:
+            SourceError: The state can't be read now.
+        """
+        ...
+
+
+@runtime_checkable
 class Rememberer(Protocol):
     """A source that may keep the last good content of its files in `Surroundings.memory`."""
 

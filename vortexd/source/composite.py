@@ -10,17 +10,20 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import TypeAlias
 
 import attrs
 import structlog
 import trio
 
 from ..aio import threads
+from ..core.errors import SourceError
 from ..core.model import Files, SourceReport, Tree
 from ..settings.root import Settings
 from ..settings.state_directory import state_directory
 from .base import (
     CommitOrder,
+    FormerReader,
     LabelKeeper,
     LabelLoader,
     LabelsInUse,
@@ -35,6 +38,9 @@ from .base import (
 from .memory import forget_others
 
 log = structlog.get_logger()
+
+# Where a former state is: the position of its source, and its number there. 0 and 0 stand for the present state.
+FormerPlace: TypeAlias = tuple[int, int]
 
 
 @attrs.frozen
@@ -83,7 +89,9 @@ class Sources:
         self._trees: dict[int, Tree] = {}
         self._merged: dict[str, Files] = {}
         self._publishing = trio.Lock()
+        self._published = trio.Event()
         self._running = trio.CancelScope()
+        self._common: FormerReader | None = None
         self.keep_labels(labels_in_use)
         self._report: Callable[[str, str], None] = _report_nothing
 
@@ -122,7 +130,18 @@ class Sources:
                 return
             merged = merge([trees[index] for index in range(len(self._sources))], self._places, self._merged)
             self._merged = dict(merged.labels)
+            self._published.set()
             await publish(attrs.evolve(merged, noticed=tree.noticed))
+
+    async def wait_published(self) -> None:
+        """Wait until all sources have been read once."""
+        await self._published.wait()
+
+    async def stand_in(self, publish: Publish, tree: Tree) -> None:
+        """Publish a state in place of the sources, unless all of them have been read by now."""
+        async with self._publishing:
+            if not self._published.is_set():
+                await publish(tree)
 
     def keep_labels(self, in_use: LabelsInUse) -> None:
         """Make every source that forgets labels keep the labels that this function returns."""
@@ -225,6 +244,47 @@ class Sources:
                 found = await each.is_before(commit, other)
                 if found is not None:
                     return found
+        return None
+
+    def read_former_from(self, common: FormerReader | None) -> None:
+        """From now on read former states only from this reader, which has states of all sources together.
+
+        None means that each source has its own.
+        """
+        self._common = common
+
+    @property
+    def has_former(self) -> bool:
+        """Whether there may be former states."""
+        return self._common is not None or any(isinstance(each, FormerReader) for each in self._sources)
+
+    async def former(self, before: FormerPlace = (0, 0)) -> tuple[FormerPlace, Tree] | None:
+        """Read a former state of one source, with the present states of all others.
+
+        Such a state may never have been served. The caller compares the versions of the keys.
+
+        Return its place, and the state. Return None if there is none.
+
+        Args:
+            before: The place of a state, as this method has returned it. The state before it is read, or the newest
+                former state of the next source that has one.
+
+        Raises:
+            SourceError: The state can't be read now.
+        """
+        position, number = before
+        if self._common is not None:
+            found = await self._common.former(number)
+            return ((0, found[0]), found[1]) if found is not None else None
+        # Other sources may replace these meanwhile.
+        sources, trees, where = self._sources, self._trees, self._places
+        if len(trees) < len(sources):
+            raise SourceError("the sources are being read")
+        for index, each in enumerate(sources[position:], position):
+            if isinstance(each, FormerReader) and (found := await each.former(number)) is not None:
+                layers = [found[1] if other == index else trees[other] for other in range(len(sources))]
+                return (index, found[0]), merge(layers, where, self._merged)
+            number = 0
         return None
 
     def reports(self) -> list[SourceReport]:

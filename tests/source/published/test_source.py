@@ -550,6 +550,50 @@ async def test_the_connections_are_closed_at_the_end(autojump_clock: MockClock) 
     assert [each.is_closed for each in play.engines] == [True]
 
 
+# Former versions.
+
+
+async def test_the_versions_before_the_one_that_was_taken_are_read(play: Play, autojump_clock: MockClock) -> None:
+    source = play.begin()
+    assert await source.former() is None
+    assert play.engines == []
+    for each in range(1, 4):
+        head = play.write(large(each, 7))
+        play.store.change([Put(PLACES.version(each), head.encoded())])
+    await trio.sleep(1)
+    play.reads.clear()
+    found = await source.former()
+    assert found is not None
+    assert (found[0], seen(found[1])) == (2, seen(large(2, 7)))
+    # The present version has one of the two contents.
+    assert found[1].labels["main"].contents["f7"] is play.trees[-1].labels["main"].contents["f7"]
+    assert len(play.chunks_read()) == 2
+    former = await source.former(2)
+    assert former is not None
+    assert (former[0], seen(former[1])) == (1, seen(large(1, 7)))
+    assert await source.former(1) is None
+
+
+async def test_an_equal_version_with_another_number_counts(play: Play, autojump_clock: MockClock) -> None:
+    play.write(tree(a="1"))
+    source = play.begin()
+    await trio.sleep(1)
+    head = play.write(tree(a="1"))
+    play.store.change([Put(PLACES.version(1), head.encoded())])
+    await trio.sleep(1)
+    assert await source.former() is not None
+
+
+async def test_a_version_that_is_not_taken_is_not_the_present_one(play: Play, autojump_clock: MockClock) -> None:
+    play.write(tree(a="1"))
+    source = play.begin()
+    await trio.sleep(1)
+    lost = next(iter(version_of(tree(a="2")).chunks))
+    play.store.change([Put(PLACES.version(1), play.write(tree(a="2"), without=[lost]).encoded())])
+    await trio.sleep(1)
+    assert await source.former() is None
+
+
 # Names.
 
 

@@ -25,6 +25,7 @@ from ...core.model import Files, Tree
 from ..base import Publish, Surroundings
 from ..following import Following
 from ..status import SourceStatus
+from .history import PublishedHistory
 from .reading import read_state
 from .settings import PublishedSettings
 
@@ -35,7 +36,7 @@ UNUSABLE_AGAIN = 10.0
 
 
 class PublishedSource:
-    """A published state in etcd; a `base.Source`.
+    """A published state in etcd. This `base.Source` also reads former versions.
 
     Args:
         engine: Reads and watches etcd. If it can't be made now, the function raises EngineError.
@@ -49,7 +50,9 @@ class PublishedSource:
         self._head = Places(settings.cluster).head
         self._status = SourceStatus(name, settings.kind, settings.max_staleness, root=name)
         self._following = Following(self.name, self._status, engine, random)
-        # The id and the contents of the published state.
+        self._history = PublishedHistory(settings, engine)
+        # The number, the id and the contents of the published state.
+        self._number = 0
         self._id = ""
         self._contents: Mapping[str, bytes] = {}
         self._revision: str | None = None
@@ -63,6 +66,11 @@ class PublishedSource:
     def status(self) -> SourceStatus:
         """See `base.Source`."""
         return self._status
+
+    async def former(self, before: int = 0) -> tuple[int, Tree] | None:
+        """See `base.FormerReader`. The numbers are those of the versions."""
+        number = before or self._number
+        return await self._history.read(number, self._contents) if number else None
 
     async def run(self, publish: Publish) -> None:
         """See `base.Source`."""
@@ -106,6 +114,7 @@ class PublishedSource:
                 self._id, self._contents = head.said.id, state.contents
                 self._learn(state.tree)
                 log.info("published state taken", source=self.name, number=head.said.number, by=head.said.by)
+            self._number = head.said.number
         except SourceError as error:
             self._status.failed(str(error))
             return False

@@ -1,0 +1,247 @@
+"""Finds the former documents of keys in the states before the served one, for clients that resume after a restart.
+
+A key and a version arrive. The documents that the key had in former states are added to its history in the store, until
+one has the version. A document is what its hash says, so it doesn't matter which state it comes from.
+
+The invariant: the work is bounded. Former states are read one after the other, and each once. Only the labels that
+differ from the served ones are kept, within a limit of bytes. Each state is resolved once for a key. A client waits for
+a limited time, and then gets a snapshot.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from typing import Protocol, TypeAlias
+
+import attrs
+import structlog
+import trio
+
+from ..aio import threads
+from ..core.errors import FormatError, ResolveError, SourceError, UnknownLabel
+from ..core.model import Config, Files, Key, Tree
+from ..resolve.tree import ParsedFiles, ParsedTree, parse_tree
+from .served import ServedState
+from .state import State
+from .store import Store
+
+log = structlog.get_logger()
+
+# Where a former state is, in the terms of the sources. This one stands for the served state.
+Place: TypeAlias = tuple[int, int]
+_SERVED: Place = 0, 0
+# Seconds that a client waits for a former state. Then it gets a snapshot.
+PATIENCE = 2.0
+# Seconds until the next attempt after former states couldn't be read.
+AGAIN = 10.0
+# The most keys that are looked up at a time.
+MOST_KEYS = 64
+# The most bytes of former states, as they are estimated.
+MOST_BYTES = 67_108_864
+# A file of a former state that the served state has, too, takes this many bytes. A file that differs takes this many
+# times its size in addition, because it is parsed.
+FILE_BYTES, PARSED = 512, 8
+_VERSION = re.compile(r"[0-9a-f]{16}")
+
+
+class FormerSources(Protocol):
+    """The part of the sources that has former states."""
+
+    @property
+    def has_former(self) -> bool:
+        """Whether there may be former states."""
+        ...
+
+    async def former(self, before: Place) -> tuple[Place, Tree] | None:
+        """Read the state before the one at a place. Return its place and the state, or None if there is none.
+
+        Raises:
+            SourceError: It can't be read now.
+        """
+        ...
+
+
+@attrs.define(eq=False)
+class Former:
+    """A former state.
+
+    Attributes:
+        labels: The labels whose files differ from those of the served state.
+        bytes: Its size, as it is estimated.
+        parsed: The parsed labels. A thread parses a label when a key needs it.
+    """
+
+    labels: Mapping[str, Files]
+    bytes: int
+    parsed: dict[str, ParsedFiles] = attrs.field(factory=dict)
+
+
+class FormerStates:
+    """Finds former documents of keys; see the module. The states that it keeps last as long as one served state.
+
+    Args:
+        served: The served state.
+        store: Takes the documents.
+        sources: Reads former states.
+        reading: Limits how many states are read at a time.
+        resolving: Limits the threads that parse and resolve.
+    """
+
+    def __init__(
+        self,
+        served: ServedState,
+        store: Store,
+        sources: FormerSources,
+        reading: trio.CapacityLimiter,
+        resolving: trio.CapacityLimiter,
+    ) -> None:
+        self._served = served
+        self._store = store
+        self._sources = sources
+        self._reading = reading
+        self._resolving = resolving
+        self._flight = threads.SingleFlight()
+        # The states that were read, the newest first, and the place of the last one.
+        self._states: list[Former] = []
+        self._place = _SERVED
+        self._room = MOST_BYTES
+        self._is_complete = False
+        self._again_at = 0.0
+        # The number of the states in which each key was looked up.
+        self._examined: dict[Key, int] = {}
+        # The number of clients that wait for each key.
+        self._waiting: Counter[Key] = Counter()
+
+    def may_know(self, key: Key, version: str) -> bool:
+        """Return whether `find` may find a document that isn't in the history of a key."""
+        if not self._store.has_room(key) or _VERSION.fullmatch(version) is None:
+            return False
+        if self._examined.get(key, 0) < len(self._states):
+            return True
+        return not self._is_complete and trio.current_time() >= self._again_at
+
+    async def find(self, key: Key, version: str) -> None:
+        """Look a version of a key up in former states, until it is in the key's history. Takes a limited time."""
+        if key not in self._waiting and len(self._waiting) >= MOST_KEYS:
+            return
+        self._waiting[key] += 1
+        read = len(self._states)
+        try:
+            with trio.move_on_after(PATIENCE) as scope:
+                while self.may_know(key, version) and not self._store.knows(key, version):
+                    await self._flight.shared(key, partial(self._examine, key))
+        finally:
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key]
+        if scope.cancelled_caught and read == len(self._states) and not self._is_complete:
+            self._failed(f"no further one within {PATIENCE:g} s")
+
+    async def _examine(self, key: Key) -> None:
+        """Look a key up in the next state."""
+        number = self._examined.get(key, 0)
+        if number >= len(self._states):
+            async with self._reading:
+                if number >= len(self._states):
+                    await self._read()
+        if number >= len(self._states):
+            return
+        former, config = self._states[number], None
+        if not former.labels.keys().isdisjoint(key.labels):
+            resolve = partial(_resolved, former, self._served, key)
+            config = await threads.run_sync(resolve, abandon_on_cancel=True, limiter=self._resolving)
+        self._examined[key] = number + 1
+        if config is not None:
+            self._store.recall(config)
+
+    async def _read(self) -> None:
+        """Read the next state, if there is one."""
+        if self._is_complete:
+            return
+        try:
+            found = await self._sources.former(self._place)
+        except SourceError as error:
+            self._failed(str(error))
+            return
+        if found is None:
+            self._is_complete = True
+            return
+        place, tree = found
+        compare = partial(_different, tree, self._served.tree)
+        former = await threads.run_sync(compare, abandon_on_cancel=True, limiter=self._resolving)
+        self._room -= former.bytes
+        if self._room < 0:
+            self._is_complete = True
+            log.info("former states left out", reason=f"they take more than {MOST_BYTES} bytes", read=len(self._states))
+            return
+        self._place = place
+        self._states.append(former)
+
+    def _failed(self, reason: str) -> None:
+        """Let no client wait for further states for some time."""
+        now = trio.current_time()
+        if now >= self._again_at:
+            log.info(
+                "former states unreadable",
+                reason=reason,
+                consequence="clients that resume from a state before the start get a snapshot",
+            )
+        self._again_at = now + AGAIN
+
+
+def _different(former: Tree, served: Tree) -> Former:
+    """Keep the labels of a former state that differ from the served ones. Equal contents become the served objects."""
+    labels: dict[str, Files] = {}
+    size = 0
+    for label, files in former.labels.items():
+        now = served.labels.get(label)
+        if now is None or [*map(_parts, _layers(files))] == [*map(_parts, _layers(now))]:
+            continue
+        contents = {layer.root: layer.contents for layer in _layers(now)}
+        layers = [_shared(layer, contents.get(layer.root, {})) for layer in _layers(files)]
+        labels[label] = attrs.evolve(layers[0], others=tuple(layers[1:]))
+        size += sum(_size_of(layer, contents.get(layer.root, {})) for layer in layers)
+    return Former(labels, size)
+
+
+def _layers(files: Files) -> tuple[Files, ...]:
+    return (files, *files.others)
+
+
+def _parts(files: Files) -> tuple[object, ...]:
+    """Return everything that documents depend on."""
+    return files.root, files.locations, files.applications, files.group, files.contents, files.unreadable
+
+
+def _shared(files: Files, now: Mapping[str, bytes]) -> Files:
+    contents = {path: now[path] if now.get(path) == each else each for path, each in files.contents.items()}
+    return attrs.evolve(files, contents=contents, others=(), edits=None, past=None)
+
+
+def _size_of(files: Files, now: Mapping[str, bytes]) -> int:
+    different = sum(len(each) for path, each in files.contents.items() if now.get(path) is not each)
+    return FILE_BYTES * len(files.contents) + PARSED * different
+
+
+def _resolved(former: Former, served: ServedState, key: Key) -> Config | None:
+    """Resolve a key in a former state. Return None if it can't be resolved there."""
+    labels = {label: _parsed(former, served, label) for label in key.labels if label in served.state.labels}
+    state = served.state
+    try:
+        return State(labels, state.default_label, state.decryptor, state.overrides).resolve(key)
+    except (UnknownLabel, FormatError, ResolveError):
+        return None
+
+
+def _parsed(former: Former, served: ServedState, label: str) -> ParsedFiles:
+    """Return the parsed files of a label in a former state. A label that doesn't differ is the served one."""
+    now = served.state.labels[label]
+    if label not in former.labels:
+        return now
+    if label not in former.parsed:
+        # Unchanged files aren't parsed again. Today's content must not replace a file that was broken in that state.
+        before, nothing = ParsedTree({label: now}, label), ParsedTree({}, label)
+        tree = Tree({label: former.labels[label]}, label)
+        former.parsed[label] = parse_tree(tree, served.formats, before, nothing).labels[label]
+    return former.parsed[label]
