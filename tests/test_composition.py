@@ -41,6 +41,7 @@ from vortexd.settings.root import Settings
 from vortexd.source.composite import Sources
 from vortexd.source.files.settings import FilesSettings
 from vortexd.source.git.settings import GitSettings
+from vortexd.source.published.history import PublishedHistory
 
 
 class FakeSources(Sources):
@@ -241,6 +242,46 @@ async def test_without_a_cluster_there_is_no_node_and_no_metric_of_one(opened: O
     assert not [each for each in made.routes.endpoints if "cluster" in each.route]
     [pages] = [each for each in made.routes.endpoints if isinstance(each, FleetPages)]
     assert pages._nodes is None
+
+
+@pytest.mark.parametrize(
+    ("cluster", "source", "stands_in"),
+    [
+        (ClusterSettings(), FilesSettings(path="/a"), False),
+        (CLUSTER, FilesSettings(path="/a"), False),
+        (attrs.evolve(CLUSTER, publish=True), None, False),
+        (attrs.evolve(CLUSTER, publish=True), FilesSettings(path="/a", files=7), True),
+    ],
+)
+async def test_a_node_that_publishes_reads_the_published_state_for_its_start_and_for_clients_that_resume(
+    opened: Opened, cluster: ClusterSettings, source: FilesSettings | None, stands_in: bool
+) -> None:
+    made = built(Settings(cluster=cluster, source=(source,) if source is not None else ()))
+
+    assert (made.stand_in is not None) is made.stages.sources.has_former is stands_in
+    if made.stand_in is not None:
+        history = made.stages.sources._common
+        assert isinstance(history, PublishedHistory)
+        assert ("shop", 7) == (history._settings.cluster, history._settings.files)
+        assert cast(object, made.stand_in._sources) is made.stages.sources
+
+
+async def test_the_reader_looks_former_states_up_in_the_sources(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    async def former(_: Sources, before: object) -> None:
+        asked.append(before)
+
+    monkeypatch.setattr(Sources, "has_former", True)
+    monkeypatch.setattr(Sources, "former", former)
+    stages = built().stages
+    await stages.publisher.publish(tree(b"a: 1"))
+    stages.pipeline.hold(SHOP)
+    await stages.pipeline.catch_up(SHOP, "0" * 16)
+
+    assert [(0, 0)] == asked
 
 
 async def test_a_node_of_a_cluster_counts_its_fleet_and_answers_for_it(opened: Opened) -> None:

@@ -28,6 +28,7 @@ from vortexd.settings.cluster import ClusterSettings
 from vortexd.settings.root import Settings
 from vortexd.settings.server import ServerSettings
 from vortexd.source.files.settings import FilesSettings
+from vortexd.source.published.stand_in import StandIn
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +106,26 @@ async def test_a_node_of_a_cluster_runs_until_the_drain_is_over_and_says_when_it
     await run_until_ready(tmp_path, signals, ClusterSettings(name="shop", endpoints=("http://127.0.0.1:9",)))
 
     assert ["Node.drain", "Listener.stop_accepting", "WebSocketServer.drain", "Node.run"] == done
+
+
+async def test_the_stand_in_of_a_node_that_publishes_publishes_at_this_node_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, signals: tuple[signal.Signals, ...]
+) -> None:
+    publishing: list[object] = []
+
+    async def run(_: object, publish: object) -> None:
+        publishing.append(publish)
+
+    async def watch(_: Node) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(StandIn, "run", run)
+    monkeypatch.setattr(Node, "run", watch)
+    settings = ClusterSettings(name="shop", endpoints=("http://127.0.0.1:9",), publish=True)
+    parts = await run_until_ready(tmp_path, signals, settings)
+
+    assert [parts.stages.publisher.publish] == publishing
+    assert parts.publish != parts.stages.publisher.publish
 
 
 async def test_the_delay_of_the_loop_is_measured_without_a_task_that_wakes(

@@ -185,6 +185,7 @@ LATE = [
     "vortexd.source.published.history",
     "vortexd.source.published.reading",
     "vortexd.source.published.source",
+    "vortexd.source.published.stand_in",
     # For a Git source.
     "vortexd.source.following",
     "vortexd.source.git.assembly",

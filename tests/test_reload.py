@@ -44,6 +44,7 @@ from vortexd.settings.root import RESTART, Settings, reloaded
 from vortexd.source.composite import Sources
 from vortexd.source.files.settings import FilesSettings
 from vortexd.source.git.settings import GitSettings
+from vortexd.source.published.history import PublishedHistory
 
 OPEN = Authority(anonymous=ALL_RIGHTS)
 SOURCES = (FilesSettings(path="/nowhere"), GitSettings(uri="https://git.example/a.git"))
@@ -174,6 +175,24 @@ async def test_a_node_of_a_cluster_goes_by_the_new_settings(
 
     # The name waits for a restart.
     assert attrs.evolve(new, name="shop") == node._settings == daemon.settings.cluster
+
+
+async def test_former_states_are_read_as_the_new_settings_say(
+    tmp_path: Path, no_files: NamedFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = ClusterSettings(name="shop", endpoints=("http://127.0.0.1:9",))
+    settings = Settings(source=SOURCES, cluster=cluster)
+    daemon = Daemon(settings, tmp_path, monkeypatch)
+    sources = daemon.parts.stages.sources
+    found: list[object] = [sources._common]
+    new = attrs.evolve(cluster, endpoints=("http://127.0.0.1:8",), publish=True)
+    for each in (new, cluster):
+        daemon.file = attrs.evolve(settings, cluster=each)
+        await daemon.reload.reload()
+        common = sources._common
+        found.append(common._settings.endpoints if isinstance(common, PublishedHistory) else common)
+
+    assert [None, new.endpoints, None] == found
 
 
 def test_every_key_differs_in_the_test_above() -> None:

@@ -72,11 +72,12 @@ from .settings.cluster import node_name
 from .settings.file import own_files
 from .settings.root import Settings
 from .settings.server import Address, parse_address
-from .source.base import Publish
+from .source.base import FormerReader, Publish
 from .source.composite import Sources, open_sources
 
 if TYPE_CHECKING:
     from .cluster.node import Node
+    from .source.published.stand_in import StandIn
 
 log = structlog.get_logger()
 # The current time for messages.
@@ -127,6 +128,7 @@ class Parts:
 
     Attributes:
         cluster: This node of the cluster, or None if there is no cluster.
+        stand_in: Serves the published state until the sources have been read; None unless this node publishes.
     """
 
     in_force: InForce
@@ -140,6 +142,7 @@ class Parts:
     routes: Routes
     reload: Reload
     cluster: "Node | None"
+    stand_in: "StandIn | None"
 
     @property
     def publish(self) -> Publish:
@@ -201,8 +204,13 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
     ]
     if cluster is not None:
         parts.append(Taken(lambda new: new.settings.cluster, cluster.replace))
+        parts.append(Taken(lambda new: _history(new.settings), stages.sources.read_former_from))
     reload = Reload(in_force, parts, read, bound, metrics, process.notifier)
-    return Parts(in_force, process, gate, metrics, stages, listener, websockets, bridge, routes, reload, cluster)
+    stages.sources.read_former_from(_history(settings))
+    stand_in = _stand_in(settings, stages.sources)
+    return Parts(
+        in_force, process, gate, metrics, stages, listener, websockets, bridge, routes, reload, cluster, stand_in
+    )
 
 
 def _cluster(settings: Settings, stages: Stages, metrics: Metrics, peers: Peers) -> "Node | None":
@@ -221,6 +229,28 @@ def _cluster(settings: Settings, stages: Stages, metrics: Metrics, peers: Peers)
     stages.order.number_by(node.numbering)
     metrics.watch_cluster(node.report)
     return node
+
+
+def _stand_in(settings: Settings, sources: Sources) -> "StandIn | None":
+    """Let a node that publishes start from what its cluster has published, if its sources can't be read."""
+    if not _publishes(settings):
+        return None
+    from .source.published.stand_in import open_stand_in, settings_of
+
+    return open_stand_in(settings_of(settings.cluster, settings.source), sources, Random())
+
+
+def _history(settings: Settings) -> FormerReader | None:
+    """Make the reader of what the cluster has published, for clients that resume at a node that publishes."""
+    if not _publishes(settings):
+        return None
+    from .source.published.stand_in import open_history, settings_of
+
+    return open_history(settings_of(settings.cluster, settings.source))
+
+
+def _publishes(settings: Settings) -> bool:
+    return bool(settings.cluster.name and settings.cluster.publish and settings.source)
 
 
 def _cluster_endpoints(cluster: "Node", fleet: FleetPages) -> Iterable[Endpoint]:

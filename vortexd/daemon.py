@@ -113,6 +113,8 @@ class Daemon:
             urls = await self._parts.listener.bind()
             async with trio.open_nursery() as root:
                 root.start_soon(partial(self._stages.sources.run, self._parts.publish), name="sources")
+                if self._parts.stand_in is not None:
+                    root.start_soon(self._parts.stand_in.run, self._stages.publisher.publish, name="stand-in")
                 root.start_soon(self._stages.publisher.run)
                 root.start_soon(self._stages.collector.run)
                 root.start_soon(self._announce, started, urls)

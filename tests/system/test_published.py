@@ -2,12 +2,18 @@
 
 import json
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import jsonpatch
 import pytest
+import trio
+from trio_websocket import open_websocket_url
 
 from ..cluster.etcd_servers import EtcdServers, etcd_program
 from ..repository import Repository
@@ -35,8 +41,8 @@ def repository(tmp_path: Path) -> Repository:
 class Published(Cluster):
     """Starts nodes that publish, and nodes that have no source but what is published."""
 
-    def publishing(self, node: str) -> str:
-        return self.settings(node) + "publish = true\npublished_versions = 2\n"
+    def publishing(self, node: str, versions: int = 2) -> str:
+        return self.settings(node) + f"publish = true\npublished_versions = {versions}\n"
 
     def reading(self, node: str) -> str:
         endpoints = json.dumps(self.endpoints)
@@ -60,6 +66,60 @@ def version(server: Server) -> str:
 def number(server: Server) -> int:
     published = get(server, "/status")["cluster"].get("published")
     return published["number"] if published is not None else 0
+
+
+async def first_message(port: int, version: str) -> dict[str, Any]:
+    """Connect as a client that has a version, and return the first message."""
+    address = f"ws://127.0.0.1:{port}/ws/orders/dev?last_version={version}"
+    with trio.fail_after(20):
+        async with open_websocket_url(address) as connection:
+            found: dict[str, Any] = json.loads(await connection.get_message())
+            return found
+
+
+def document(server: Server) -> tuple[str, Any]:
+    """Return the version and the document of a key."""
+    message = trio.run(first_message, server.port, "")
+    return message["version"], message["config"]
+
+
+def resumed(server: Server, version: str) -> dict[str, Any]:
+    return trio.run(first_message, server.port, version)
+
+
+def has_size(server: Server, wanted: int) -> bool:
+    return size(server) == wanted
+
+
+FILLER = "".join(f"setting-{number}: {'x' * 40}\n" for number in range(20))
+
+
+def test_after_a_restart_of_everything_a_client_resumes_from_each_kept_version(cluster: Published) -> None:
+    known: list[tuple[str, Any]] = []
+    with (
+        cluster.start("a", cluster.publishing("a", 3)) as a,
+        cluster.start("b", cluster.reading("b")) as b,
+    ):
+        for each in range(4):
+            cluster.repository.commit({"orders-dev.yml": f"size: {each}\nonly-{each}: true\n{FILLER}"})
+            webhook(a)
+            until(partial(has_size, b, each))
+            known.append(document(b))
+        until(lambda: number(b) == 5)
+        # The oldest version is deleted a moment after the newest one is written.
+        time.sleep(1)
+        assert (a.stop(), b.stop()) == (0, 0)
+    with cluster.start("b", cluster.reading("b")) as b, cluster.start("a", cluster.publishing("a", 3)) as a:
+        assert document(b) == document(a) == known[-1]
+        for node in (b, a):
+            for version, before in known[1:-1]:
+                message = resumed(node, version)
+                assert (message["type"], message["old_version"]) == ("config_change", version)
+                assert message["new_version"] == known[-1][0]
+                assert jsonpatch.apply_patch(before, message["diff"]) == known[-1][1]
+            assert resumed(node, known[0][0])["type"] == "config_snapshot"
+            assert resumed(node, "0" * 16)["type"] == "config_snapshot"
+            assert resumed(node, known[-1][0])["type"] == "in_sync"
 
 
 def test_a_node_without_git_serves_what_another_publishes_also_while_git_is_away(cluster: Published) -> None:
@@ -91,6 +151,43 @@ def test_a_node_without_git_serves_what_another_publishes_also_while_git_is_away
     with cluster.start("b", cluster.reading("b")) as b, cluster.start("c", cluster.reading("c")) as c:
         assert (size(b), size(c)) == (2, 2)
         assert get(b, "/ready") == {"status": "UP"}
+
+
+def test_a_new_node_that_publishes_starts_from_etcd_while_git_does_not_answer(cluster: Published) -> None:
+    with cluster.start("a", cluster.publishing("a")) as a:
+        until(lambda: number(a) == 1)
+        before = get(a, "/orders/dev")
+        assert a.stop() == 0
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = cluster.publishing("b").replace(
+            f'uri = "{cluster.repository.uri}"\nschemes = ["file"]',
+            f'uri = "git://127.0.0.1:{silent.getsockname()[1]}/config.git"\nschemes = ["git"]',
+        )
+        with cluster.start("b", settings) as b:
+            assert get(b, "/orders/dev") == before
+            assert get(b, "/ready") == {"status": "UP"}
+            [event] = events(b, "published state stands in")
+            assert event["source"] == f"published:{cluster.name}"
+            assert b.stop() == 0
+
+
+def test_a_node_that_publishes_serves_its_sources_again_once_git_is_back(cluster: Published) -> None:
+    with cluster.start("a", cluster.publishing("a")) as a:
+        until(lambda: number(a) == 1)
+        assert a.stop() == 0
+    away = cluster.repository.path.with_name("away.git")
+    cluster.repository.path.rename(away)
+    settings = cluster.publishing("b").replace("refresh_interval = 3600", "refresh_interval = 1")
+    with cluster.start("b", settings) as b:
+        assert size(b) == 1
+        until(lambda: get(b, "/status")["cluster"]["leader"] == "b")
+        assert get(b, "/status")["sources"][0]["status"] != "UP"
+        # It leads, but what it has read from etcd isn't published again.
+        assert number(b) == 1
+        away.rename(cluster.repository.path)
+        cluster.repository.commit({"orders-dev.yml": "size: 2\n"})
+        until(lambda: size(b) == 2, 30)
+        until(lambda: number(b) == 2)
 
 
 def test_a_node_that_publishes_takes_the_lead_from_one_that_does_not(cluster: Published) -> None:

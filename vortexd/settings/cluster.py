@@ -77,7 +77,8 @@ class ClusterSettings(EtcdAccess):
         'sources then serve it by a source of kind "published".',
         more="A node that publishes leads rather than one that does not. etcd gets the bytes of the sources, "
         "so encrypted values stay encrypted. The keys begin with `/vortexd-published/NAME/`. A node with a source of "
-        'kind "published" cannot publish.',
+        'kind "published" cannot publish. If the sources of this node cannot be read within 10 seconds of its start, it '
+        "serves what is published until they can.",
     )
     published_versions: int = whole(
         5,
@@ -85,6 +86,7 @@ class ClusterSettings(EtcdAccess):
         MOST_VERSIONS,
         doc="The number of published versions that etcd keeps. Versions share what they have in common. A node that "
         "reads a version more slowly than so many new ones appear reads the newest one instead.",
+        more="After a restart of all nodes, clients can resume from each kept version.",
     )
 
 
