@@ -1,5 +1,7 @@
 """Former documents of keys: found in the states before the served one, within bounds of time, memory and lookups."""
 
+import gc
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -124,6 +126,32 @@ async def test_a_state_is_read_once_for_all_keys() -> None:
 
     assert [b'{"b":1}', b'{"b":2}'] == play.known(CART)
     assert 3 == len(play.past.asked)
+
+
+async def test_a_key_that_was_forgotten_is_looked_up_again_and_holds_no_memory() -> None:
+    play = Play(tree(shop=b"a: 3"), tree(shop=b"a: 2"))
+    await play.states.find(SHOP, UNKNOWN)
+    play.store.drop(SHOP)
+    assert play.store.note_of(SHOP) is None
+    play.store.add(SHOP)
+    assert play.states.may_know(SHOP, version(a=2))
+    await play.states.find(SHOP, version(a=2))
+
+    assert ([b'{"a":2}'], 2) == (play.known(), len(play.past.asked))
+
+
+async def test_states_before_another_served_state_are_looked_up_anew() -> None:
+    play = Play(tree(shop=b"a: 3"), tree(shop=b"a: 2"))
+    await play.states.find(SHOP, UNKNOWN)
+    limiters = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
+    other = FormerStates(play.served, play.store, FormerTrees(tree(shop=b"a: 1")), *limiters)
+    await other.find(SHOP, version(a=1))
+    assert [b'{"a":1}', b'{"a":2}'] == play.known()
+    states = weakref.ref(play.states)
+    play.states = other
+    gc.collect()
+
+    assert states() is None
 
 
 @pytest.mark.parametrize("text", ["", "0" * 15, "0" * 17, "A" * 16, "0" * 15 + "\n", "main"])

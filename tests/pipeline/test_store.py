@@ -632,6 +632,18 @@ def test_the_store_knows_the_versions_that_it_has_a_document_of(staged: Stage) -
     assert [False, False] == [staged.store.knows(each, versions[0]) for each in (other, attrs.evolve(other, label="x"))]
 
 
+def test_a_note_lasts_as_long_as_its_key(staged: Stage) -> None:
+    assert staged.store.note_of(SHOP) is None
+    for key in (SHOP, other := attrs.evolve(SHOP, profile="prod")):
+        staged.store.note(key, note := object())
+    staged.store.note(SHOP, note)
+    assert staged.store.note_of(SHOP) is note
+    assert (None, False) == (staged.store.note_of(other), other in staged.store)
+    staged.store.drop(SHOP)
+    staged.store.add(SHOP)
+    assert staged.store.note_of(SHOP) is None
+
+
 def test_a_version_that_is_known_is_not_recalled(staged: Stage) -> None:
     staged.update(shop=b"a: 1")
     before = staged.store.history(SHOP)

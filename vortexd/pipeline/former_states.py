@@ -77,6 +77,18 @@ class Former:
     parsed: dict[str, ParsedFiles] = attrs.field(factory=dict)
 
 
+@attrs.frozen(slots=True, eq=False)
+class _Examined:
+    """The number of states in which a key was looked up.
+
+    Attributes:
+        owner: Identifies the `FormerStates` without keeping its states alive.
+    """
+
+    owner: object
+    count: int
+
+
 class FormerStates:
     """Finds former documents of keys; see the module. The states that it keeps last as long as one served state.
 
@@ -108,8 +120,6 @@ class FormerStates:
         self._room = MOST_BYTES
         self._is_complete = False
         self._again_at = 0.0
-        # The number of the states in which each key was looked up.
-        self._examined: dict[Key, int] = {}
         # The number of clients that wait for each key.
         self._waiting: Counter[Key] = Counter()
 
@@ -117,7 +127,7 @@ class FormerStates:
         """Return whether `find` may find a document that isn't in the history of a key."""
         if not self._store.has_room(key) or _VERSION.fullmatch(version) is None:
             return False
-        if self._examined.get(key, 0) < len(self._states):
+        if self._examined(key) < len(self._states):
             return True
         return not self._is_complete and trio.current_time() >= self._again_at
 
@@ -138,9 +148,14 @@ class FormerStates:
         if scope.cancelled_caught and read == len(self._states) and not self._is_complete:
             self._failed(f"no further one within {PATIENCE:g} s")
 
+    def _examined(self, key: Key) -> int:
+        """Return the number of states in which a key was looked up."""
+        note = self._store.note_of(key)
+        return note.count if isinstance(note, _Examined) and note.owner is self._flight else 0
+
     async def _examine(self, key: Key) -> None:
         """Look a key up in the next state."""
-        number = self._examined.get(key, 0)
+        number = self._examined(key)
         if number >= len(self._states):
             async with self._reading:
                 if number >= len(self._states):
@@ -151,7 +166,8 @@ class FormerStates:
         if not former.labels.keys().isdisjoint(key.labels):
             resolve = partial(_resolved, former, self._served, key)
             config = await threads.run_sync(resolve, abandon_on_cancel=True, limiter=self._resolving)
-        self._examined[key] = number + 1
+        # The store has the number, so it ends with the history of the key. Clients can invent any number of keys.
+        self._store.note(key, _Examined(self._flight, number + 1))
         if config is not None:
             self._store.recall(config)
 
@@ -216,7 +232,7 @@ def _parts(files: Files) -> tuple[object, ...]:
 
 def _shared(files: Files, now: Mapping[str, bytes]) -> Files:
     contents = {path: now[path] if now.get(path) == each else each for path, each in files.contents.items()}
-    return attrs.evolve(files, contents=contents, others=(), edits=None, past=None)
+    return attrs.evolve(files, contents=contents, others=(), edits=None)
 
 
 def _size_of(files: Files, now: Mapping[str, bytes]) -> int:

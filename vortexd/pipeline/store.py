@@ -60,12 +60,14 @@ class _Entry:
     Attributes:
         history: The bodies of former versions by version, in pieces, oldest first.
         revision_at: The number of the commit at which the configuration was last given its revision.
+        note: See `Store.note`.
     """
 
     config: Config | None
     history: dict[str, tuple[bytes, ...]] = attrs.field(factory=dict)
     history_bytes: int = 0
     revision_at: int = -1
+    note: object = None
 
     def remember(self, old: Config, settings: HistorySettings) -> None:
         """Add a former configuration to the history, as the newest."""
@@ -220,6 +222,16 @@ class Store:
         entry = self._entries.get(old.key)
         if entry is not None and not self.knows(old.key, old.version):
             entry.recall(old, self._settings)
+
+    def note(self, key: Key, note: object) -> None:
+        """Keep an object for another part, in place of the last one, for as long as the store keeps the key."""
+        if (entry := self._entries.get(key)) is not None:
+            entry.note = note
+
+    def note_of(self, key: Key) -> object:
+        """Return the object that `note` has kept for a key, or None."""
+        entry = self._entries.get(key)
+        return entry.note if entry is not None else None
 
     def __contains__(self, key: Key) -> bool:
         return key in self._entries
