@@ -262,6 +262,7 @@ async def test_a_node_that_publishes_reads_the_published_state_for_its_start_and
     if made.stand_in is not None:
         history = made.stages.sources._common
         assert isinstance(history, PublishedHistory)
+        assert history._present == made.stages.sources.present
         assert ("shop", 7) == (history._settings.cluster, history._settings.files)
         assert cast(object, made.stand_in._sources) is made.stages.sources
 

@@ -204,9 +204,9 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
     ]
     if cluster is not None:
         parts.append(Taken(lambda new: new.settings.cluster, cluster.replace))
-        parts.append(Taken(lambda new: _history(new.settings), stages.sources.read_former_from))
+        parts.append(Taken(lambda new: _history(new.settings, stages.sources), stages.sources.read_former_from))
     reload = Reload(in_force, parts, read, bound, metrics, process.notifier)
-    stages.sources.read_former_from(_history(settings))
+    stages.sources.read_former_from(_history(settings, stages.sources))
     stand_in = _stand_in(settings, stages.sources)
     return Parts(
         in_force, process, gate, metrics, stages, listener, websockets, bridge, routes, reload, cluster, stand_in
@@ -240,13 +240,13 @@ def _stand_in(settings: Settings, sources: Sources) -> "StandIn | None":
     return open_stand_in(settings_of(settings.cluster, settings.source), sources, Random())
 
 
-def _history(settings: Settings) -> FormerReader | None:
+def _history(settings: Settings, sources: Sources) -> FormerReader | None:
     """Make the reader of what the cluster has published, for clients that resume at a node that publishes."""
     if not _publishes(settings):
         return None
     from .source.published.stand_in import open_history, settings_of
 
-    return open_history(settings_of(settings.cluster, settings.source))
+    return open_history(settings_of(settings.cluster, settings.source), sources.present)
 
 
 def _publishes(settings: Settings) -> bool:

@@ -16,7 +16,7 @@ from vortexd.core.errors import SourceError
 from vortexd.core.model import Edits, Files, Key, PropertySource, Tree
 from vortexd.core.version import version_of
 from vortexd.pipeline import former_states as module
-from vortexd.pipeline.former_states import AGAIN, FILE_BYTES, MOST_KEYS, PARSED, PATIENCE, FormerStates, Place
+from vortexd.pipeline.former_states import AGAIN, FILE_BYTES, MOST_KEYS, PARSED, PATIENCE, FormerStates, Limits, Place
 from vortexd.pipeline.served import ServedState
 from vortexd.pipeline.state import State
 from vortexd.pipeline.store import Store, stage
@@ -65,8 +65,8 @@ class Play:
         self.store.commit(stage(self.served, {}))
         for key in keys:
             self.store.add(key)
-        limiters = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
-        self.states = FormerStates(self.served, self.store, self.past, *limiters)
+        self.limits = Limits()
+        self.states = FormerStates(self.served, self.store, self.past, self.limits)
 
     def known(self, key: Key = SHOP) -> list[bytes]:
         return [*self.store.history(key).values()]
@@ -143,8 +143,7 @@ async def test_a_key_that_was_forgotten_is_looked_up_again_and_holds_no_memory()
 async def test_states_before_another_served_state_are_looked_up_anew() -> None:
     play = Play(tree(shop=b"a: 3"), tree(shop=b"a: 2"))
     await play.states.find(SHOP, UNKNOWN)
-    limiters = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
-    other = FormerStates(play.served, play.store, FormerTrees(tree(shop=b"a: 1")), *limiters)
+    other = FormerStates(play.served, play.store, FormerTrees(tree(shop=b"a: 1")), Limits())
     await other.find(SHOP, version(a=1))
     assert [b'{"a":1}', b'{"a":2}'] == play.known()
     states = weakref.ref(play.states)
@@ -341,9 +340,9 @@ async def test_a_lookup_that_waits_for_a_thread_does_not_stop_others(
     play = Play(tree(shop=b"a: 3", cart=b"b: 3"), tree(shop=b"a: 2", cart=b"b: 2"), keys=(SHOP, CART))
     await play.states.find(SHOP, UNKNOWN)
     with capture_logs() as logs:
-        play.states._resolving.acquire_on_behalf_of_nowait(play)
+        play.limits.resolving.acquire_on_behalf_of_nowait(play)
         await play.states.find(CART, version(b=2))
-        play.states._resolving.release_on_behalf_of(play)
+        play.limits.resolving.release_on_behalf_of(play)
     assert ([], []) == (logs, play.known(CART))
     await play.states.find(CART, version(b=2))
 
@@ -380,6 +379,28 @@ async def test_states_that_can_not_be_read_now_are_read_later(autojump_clock: Mo
     await play.states.find(SHOP, version(a=1))
 
     assert ([b'{"a":1}', b'{"a":2}'], (7, 1)) == (play.known(), play.past.asked[-1])
+
+
+async def test_walks_have_a_pause_between_them_however_often_another_state_is_served(
+    autojump_clock: MockClock,
+) -> None:
+    play = Play(tree(shop=b"a: 3"), tree(shop=b"a: 2"), tree(shop=b"a: 1"))
+    await play.states.find(SHOP, version(a=2))
+    await trio.sleep(4)
+    # The walk that has begun goes on.
+    assert play.states.may_know(SHOP, UNKNOWN)
+    other = FormerStates(play.served, play.store, play.past, play.limits)
+    await trio.sleep(AGAIN - 4.01)
+    assert not other.may_know(SHOP, UNKNOWN)
+    await other.find(SHOP, UNKNOWN)
+    assert 1 == len(play.past.asked)
+    await trio.sleep(0.01)
+    assert other.may_know(SHOP, UNKNOWN)
+    await other.find(SHOP, UNKNOWN)
+    assert 4 == len(play.past.asked)
+    last = FormerStates(play.served, play.store, play.past, play.limits)
+
+    assert not last.may_know(SHOP, UNKNOWN)
 
 
 def test_a_state_keeps_the_served_objects_and_its_size_is_that_of_what_differs() -> None:

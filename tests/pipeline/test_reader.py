@@ -264,7 +264,8 @@ async def test_explanations_and_history_come_from_the_state_in_force(served: Ser
         await served.reader.explain(Key("shop", "dev", "nowhere"))
 
 
-async def test_former_states_are_looked_up_anew_for_each_served_state() -> None:
+async def test_former_states_are_looked_up_anew_for_each_served_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vortexd.pipeline.former_states.AGAIN", 0.0)
     past = FormerTrees(tree(b"a: 0"))
     served = Served(past)
     unknown, old = "0" * 16, version_of(b'{"a":0}')
@@ -280,6 +281,8 @@ async def test_former_states_are_looked_up_anew_for_each_served_state() -> None:
     await served.reader.recall(SHOP, unknown)
 
     assert [(0, 0), (7, 1)] * 2 == past.asked
+    assert served.reader._answers.states is not None
+    assert served.reader._answers.states._limits is served.reader._former_limits
     assert b'{"a":0}' == served.store.body_of(SHOP, old)
 
 

@@ -524,6 +524,16 @@ async def test_a_former_state_of_each_source_in_turn_goes_with_the_present_state
     assert ([0, 2, 1], [0, 1]) == (hands[0].asked, hands[2].asked)
 
 
+async def test_the_present_files_are_those_of_each_label_as_they_were_published_last(nursery: trio.Nursery) -> None:
+    hand = Hand("a")
+    sources = Sources([hand], [()])
+    assert [] == [*sources.present()]
+    await run_with(nursery, sources, hand)
+    await hand.say(Tree({"main": files("a", orders="a: 1"), "next": files("a", orders="a: 2")}))
+
+    assert [b"a: 1", b"a: 2"] == [each.contents["orders.yml"] for each in sources.present()]
+
+
 async def test_sources_without_former_states_have_none(nursery: trio.Nursery) -> None:
     hand = Hand("a")
     sources = Sources([hand], [()])

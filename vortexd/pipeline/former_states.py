@@ -4,8 +4,9 @@ A key and a version arrive. The documents that the key had in former states are 
 one has the version. A document is what its hash says, so it doesn't matter which state it comes from.
 
 The invariant: the work is bounded. Former states are read one after the other, and each once. Only the labels that
-differ from the served ones are kept, within a limit of bytes. Each state is resolved once for a key. A client waits for
-a limited time, and then gets a snapshot.
+differ from the served ones are kept, within a limit of bytes. Each state is resolved once for a key. However often another
+state is served, walks through the former states have a pause between them. A client waits for a limited time, and then
+gets a snapshot.
 """
 
 import re
@@ -33,7 +34,7 @@ Place: TypeAlias = tuple[int, int]
 _SERVED: Place = 0, 0
 # Seconds that a client waits for a former state. Then it gets a snapshot.
 PATIENCE = 2.0
-# Seconds until the next attempt after former states couldn't be read.
+# Seconds from the beginning of a walk through the former states, or from its failure, until the next one may begin.
 AGAIN = 10.0
 # The most keys that are looked up at a time.
 MOST_KEYS = 64
@@ -77,6 +78,21 @@ class Former:
     parsed: dict[str, ParsedFiles] = attrs.field(factory=dict)
 
 
+@attrs.define(eq=False)
+class Limits:
+    """The limits that all `FormerStates` of a server share.
+
+    Attributes:
+        reading: Limits how many states are read at a time.
+        resolving: Limits the threads that parse and resolve.
+        again_at: When the next walk through the former states may begin.
+    """
+
+    reading: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
+    resolving: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
+    again_at: float = 0.0
+
+
 @attrs.frozen(slots=True, eq=False)
 class _Examined:
     """The number of states in which a key was looked up.
@@ -96,30 +112,22 @@ class FormerStates:
         served: The served state.
         store: Takes the documents.
         sources: Reads former states.
-        reading: Limits how many states are read at a time.
-        resolving: Limits the threads that parse and resolve.
+        limits: The limits that all objects of this class share.
     """
 
-    def __init__(
-        self,
-        served: ServedState,
-        store: Store,
-        sources: FormerSources,
-        reading: trio.CapacityLimiter,
-        resolving: trio.CapacityLimiter,
-    ) -> None:
+    def __init__(self, served: ServedState, store: Store, sources: FormerSources, limits: Limits) -> None:
         self._served = served
         self._store = store
         self._sources = sources
-        self._reading = reading
-        self._resolving = resolving
+        self._limits = limits
         self._flight = threads.SingleFlight()
         # The states that were read, the newest first, and the place of the last one.
         self._states: list[Former] = []
         self._place = _SERVED
         self._room = MOST_BYTES
         self._is_complete = False
-        self._again_at = 0.0
+        # Whether the walk through the states has begun and may go on.
+        self._has_begun = False
         # The number of clients that wait for each key.
         self._waiting: Counter[Key] = Counter()
 
@@ -129,7 +137,7 @@ class FormerStates:
             return False
         if self._examined(key) < len(self._states):
             return True
-        return not self._is_complete and trio.current_time() >= self._again_at
+        return not self._is_complete and (self._has_begun or trio.current_time() >= self._limits.again_at)
 
     async def find(self, key: Key, version: str) -> None:
         """Look a version of a key up in former states, until it is in the key's history. Takes a limited time."""
@@ -157,7 +165,7 @@ class FormerStates:
         """Look a key up in the next state."""
         number = self._examined(key)
         if number >= len(self._states):
-            async with self._reading:
+            async with self._limits.reading:
                 if number >= len(self._states):
                     await self._read()
         if number >= len(self._states):
@@ -165,7 +173,7 @@ class FormerStates:
         former, config = self._states[number], None
         if not former.labels.keys().isdisjoint(key.labels):
             resolve = partial(_resolved, former, self._served, key)
-            config = await threads.run_sync(resolve, abandon_on_cancel=True, limiter=self._resolving)
+            config = await threads.run_sync(resolve, abandon_on_cancel=True, limiter=self._limits.resolving)
         # The store has the number, so it ends with the history of the key. Clients can invent any number of keys.
         self._store.note(key, _Examined(self._flight, number + 1))
         if config is not None:
@@ -175,6 +183,9 @@ class FormerStates:
         """Read the next state, if there is one."""
         if self._is_complete:
             return
+        if not self._has_begun:
+            self._has_begun = True
+            self._limits.again_at = trio.current_time() + AGAIN
         try:
             found = await self._sources.former(self._place)
         except SourceError as error:
@@ -185,7 +196,7 @@ class FormerStates:
             return
         place, tree = found
         compare = partial(_different, tree, self._served.tree)
-        former = await threads.run_sync(compare, abandon_on_cancel=True, limiter=self._resolving)
+        former = await threads.run_sync(compare, abandon_on_cancel=True, limiter=self._limits.resolving)
         self._room -= former.bytes
         if self._room < 0:
             self._is_complete = True
@@ -196,14 +207,14 @@ class FormerStates:
 
     def _failed(self, reason: str) -> None:
         """Let no client wait for further states for some time."""
-        now = trio.current_time()
-        if now >= self._again_at:
+        if self._has_begun:
             log.info(
                 "former states unreadable",
                 reason=reason,
                 consequence="clients that resume from a state before the start get a snapshot",
             )
-        self._again_at = now + AGAIN
+        self._has_begun = False
+        self._limits.again_at = trio.current_time() + AGAIN
 
 
 def _different(former: Tree, served: Tree) -> Former:

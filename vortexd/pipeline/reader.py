@@ -22,7 +22,7 @@ from ..resolve.explain import Explanation
 from ..resolve.tree import ParsedFiles
 from ..settings.formats import FormatSettings
 from .former_commits import FormerCommits
-from .former_states import FormerSources, FormerStates
+from .former_states import FormerSources, FormerStates, Limits
 from .publication_log import report_undecryptable
 from .served import ServedState
 from .state import State
@@ -91,7 +91,7 @@ class ConfigReader:
         # The files of earlier commits are read one commit after the other.
         self._reading_former = trio.CapacityLimiter(1)
         # The same holds for former states. Clients wait for them at a handshake, so they don't wait for explanations.
-        self._reading_states, self._resolving_states = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
+        self._former_limits = Limits()
         self._flight = threads.SingleFlight()
 
     def drop_old_answers(self) -> None:
@@ -111,8 +111,7 @@ class ConfigReader:
                 former = FormerCommits(served, self._load_before, self._reading_former, self._explaining)
             states = None
             if self._sources is not None and self._sources.has_former:
-                limiters = self._reading_states, self._resolving_states
-                states = FormerStates(served, self._store, self._sources, *limiters)
+                states = FormerStates(served, self._store, self._sources, self._former_limits)
             self._current = _Answers(served, former, states)
         return self._current
 

@@ -253,6 +253,10 @@ class Sources:
         """
         self._common = common
 
+    def present(self) -> Collection[Files]:
+        """Return the files of each label, as they were published last."""
+        return self._merged.values()
+
     @property
     def has_former(self) -> bool:
         """Whether there may be former states."""

@@ -171,8 +171,9 @@ def test_the_stand_in_and_the_history_read_the_same_state(monkeypatch: pytest.Mo
     monkeypatch.setattr("vortexd.source.published.stand_in.open_etcd", lambda access, _: opened.append(access))
     settings = attrs.evolve(settings_of(CLUSTER, [FilesSettings(path="/a")]), endpoints=("http://other:2379",))
     sources = Sources([], [])
-    stand_in, history = open_stand_in(settings, sources, Random()), open_history(settings)
+    stand_in, history = open_stand_in(settings, sources, Random()), open_history(settings, sources.present)
 
+    assert sources.present == history._present
     assert (sources, "published:c") == (stand_in._sources, stand_in._published.name)
     assert isinstance(stand_in._published, PublishedSource)
     for each in (history, stand_in._published._history):

@@ -5,7 +5,7 @@ leaves in their place. It never replaces what the sources have given, and the no
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from random import Random
 from typing import Protocol
@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from ...cluster.etcd.access import open_etcd
-from ...core.model import Tree
+from ...core.model import Files, Tree
 from ...settings.cluster import ClusterSettings
 from ...settings.etcd import EtcdAccess
 from ...settings.source import SourceSettings
@@ -100,6 +100,10 @@ def open_stand_in(settings: PublishedSettings, sources: Absent, random: Random) 
     )
 
 
-def open_history(settings: PublishedSettings) -> PublishedHistory:
-    """Make the reader of the versions that the cluster of a node keeps."""
-    return PublishedHistory(settings, partial(open_etcd, settings, os.environ))
+def open_history(settings: PublishedSettings, present: Callable[[], Collection[Files]]) -> PublishedHistory:
+    """Make the reader of the versions that the cluster of a node keeps.
+
+    Args:
+        present: See `PublishedHistory`.
+    """
+    return PublishedHistory(settings, partial(open_etcd, settings, os.environ), present)
