@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.cluster.published.trees import tree
+from vortexd.core.errors import SourceError
 from vortexd.core.model import Tree
 from vortexd.settings.cluster import ClusterSettings
 from vortexd.source.base import Publish
@@ -176,6 +177,8 @@ def test_the_stand_in_and_the_history_read_the_same_state(monkeypatch: pytest.Mo
     assert sources.present == history._present
     assert (sources, "published:c") == (stand_in._sources, stand_in._published.name)
     assert isinstance(stand_in._published, PublishedSource)
+    with pytest.raises(SourceError, match="^cluster c has published nothing; this node serves once its own sources"):
+        stand_in._published._parsed(None)
     for each in (history, stand_in._published._history):
         each._open()
     assert [settings] * 2 == opened

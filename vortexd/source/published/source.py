@@ -42,11 +42,20 @@ class PublishedSource:
         engine: Reads and watches etcd. If it can't be made now, the function raises EngineError.
         random: Makes jitter.
         name: See `name_of`.
+        remedy: What follows if nothing is published, for the error.
     """
 
-    def __init__(self, settings: PublishedSettings, engine: Callable[[], Engine], random: Random, name: str) -> None:
+    def __init__(
+        self,
+        settings: PublishedSettings,
+        engine: Callable[[], Engine],
+        random: Random,
+        name: str,
+        remedy: str = "set cluster.publish at a node that has the sources",
+    ) -> None:
         self._settings = settings
         self._name = name
+        self._remedy = remedy
         self._head = Places(settings.cluster).head
         self._status = SourceStatus(name, settings.kind, settings.max_staleness, root=name)
         self._following = Following(self.name, self._status, engine, random)
@@ -128,10 +137,7 @@ class PublishedSource:
             SourceError: There is none, or it can't be read.
         """
         if entry is None:
-            raise SourceError(
-                f"cluster {self._settings.cluster} has published nothing; set cluster.publish at a node that has the "
-                "sources"
-            )
+            raise SourceError(f"cluster {self._settings.cluster} has published nothing; {self._remedy}")
         try:
             return Head.parse(entry.value)
         except Newer as error:

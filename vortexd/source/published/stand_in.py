@@ -95,9 +95,9 @@ def settings_of(cluster: ClusterSettings, sources: Sequence[SourceSettings]) -> 
 
 def open_stand_in(settings: PublishedSettings, sources: Absent, random: Random) -> StandIn:
     """Make the stand-in for the sources of a node."""
-    return StandIn(
-        sources, PublishedSource(settings, partial(open_etcd, settings, os.environ), random, name_of(settings))
-    )
+    engine = partial(open_etcd, settings, os.environ)
+    remedy = "this node serves once its own sources have been read"
+    return StandIn(sources, PublishedSource(settings, engine, random, name_of(settings), remedy))
 
 
 def open_history(settings: PublishedSettings, present: Callable[[], Collection[Files]]) -> PublishedHistory:
