@@ -513,6 +513,9 @@ async def test_each_node_knows_the_counts_of_the_others_and_has_the_secret(autoj
         mac = asks._mac(secret, "b", "/p", b"body")
         for each in (two, worker):
             each.node.check(f"node=a, mac={mac}", "/p", b"body")
+            assert not each.node.announces("mac=x", "/p", 4)
+            length_mac = asks._length_mac(secret, "b", "/p", 4)
+            assert each.node.announces(f"mac={length_mac}", "/p", 4)
         with pytest.raises(RemoteError):
             one.node.check(f"node=a, mac={mac}", "/p", b"body")
         assert {"answered": 0, "failed": 0, "refused": 1} == one.node.report().questions

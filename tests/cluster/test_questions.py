@@ -18,7 +18,7 @@ from vortexd.cluster import questions
 from vortexd.cluster.connection import Connection, Endpoint, NotSent
 from vortexd.cluster.engine import EngineError, Entry, Event
 from vortexd.cluster.keys import Keys
-from vortexd.cluster.questions import DEADLINE, HEADER, Questions
+from vortexd.cluster.questions import DEADLINE, HEADER, LENGTH_HEADER, Questions
 from vortexd.cluster.warnings import RecordWarnings
 from vortexd.core.errors import RemoteError
 from vortexd.settings.cluster import ClusterSettings
@@ -37,6 +37,11 @@ def secret(value: bytes = SECRET) -> Entry:
 def header(node: str = "b", path: str = PATH, body: bytes = b"{}", value: bytes = SECRET, sender: str = "a") -> str:
     mac = hmac.new(value, f"{node}\n{path}\n".encode() + body, hashlib.sha256).hexdigest()
     return f"node={sender}, mac={mac}"
+
+
+def announced(length: int, node: str = "a", path: str = PATH, value: bytes = SECRET) -> str:
+    mac = hmac.new(value, f"length\n{node}\n{path}\n{length}".encode(), hashlib.sha256).hexdigest()
+    return f"mac={mac}"
 
 
 def signed(node: str, answer: bytes = b"1", value: bytes = SECRET, path: str = PATH, question: bytes = b"{}") -> bytes:
@@ -175,6 +180,42 @@ def test_without_a_secret_a_node_is_not_ready_for_questions() -> None:
     assert (403, 1) == (refused.value.status, stage.asks.counts["refused"])
 
 
+def test_a_node_of_the_cluster_announces_the_length_of_its_question() -> None:
+    asks = Stage().asks
+    assert asks.announces(announced(7), PATH, 7)
+    assert {"answered": 0, "failed": 0, "refused": 0} == asks.counts
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        "",
+        "mac=" + "0" * 64,
+        header("a"),
+        announced(8),
+        announced(7, node="b"),
+        announced(7, path=PATH + "x"),
+        announced(7, value=bytes(32)),
+        announced(7)[:-1],
+        announced(7) + "0",
+        announced(7).upper(),
+        "node=a, " + announced(7),
+    ],
+)
+def test_any_other_announcement_is_none(given: str | None) -> None:
+    stage = Stage()
+    with capture_logs() as logs:
+        assert not stage.asks.announces(given, PATH, 7)
+    assert ([], 0) == (logs, stage.asks.counts["refused"])
+
+
+def test_without_a_secret_nothing_is_announced() -> None:
+    asks = Stage().asks
+    asks.read([])
+    assert not asks.announces(announced(7), PATH, 7)
+
+
 # The secret.
 
 
@@ -224,6 +265,7 @@ async def test_a_node_is_asked_with_a_mac_and_its_answer_is_returned(autojump_cl
     head, _, body = request.partition(b"\r\n\r\n")
     assert (b"POST /api/v1/cluster/fleet HTTP/1.1", b"{}") == (head.splitlines()[0], body)
     assert f"{HEADER}: {header('b')}".encode() in head.splitlines()
+    assert f"{LENGTH_HEADER}: {announced(2, 'b')}".encode() in head.splitlines()
     assert {"answered": 1, "failed": 0, "refused": 0} == stage.asks.counts
     with pytest.raises(trio.ClosedResourceError):
         await stage.streams[0].send_all(b"x")

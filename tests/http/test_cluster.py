@@ -24,11 +24,16 @@ class FakeNode:
         self.checked: list[tuple[str | None, str, bytes]] = []
         self.forgotten: list[str] = []
         self.signed: list[tuple[str, bytes]] = []
+        self.announced: list[tuple[str | None, str, int]] = []
 
     def check(self, header: str | None, path: str, body: bytes) -> None:
         self.checked.append((header, path, body))
         if self.error is not None:
             raise self.error
+
+    def announces(self, header: str | None, path: str, length: int) -> bool:
+        self.announced.append((header, path, length))
+        return header == "right"
 
     def sign(self, path: str, question: bytes, answer: bytes) -> bytes:
         self.signed.append((path, question))
@@ -115,6 +120,14 @@ async def test_the_endpoints_are_served_and_need_what_they_should() -> None:
         assert 204 == (await http.ask("/api/v1/cluster/members/a.b", "DELETE")).status
         assert 405 == (await http.ask("/api/v1/cluster/members/a.b")).status
     assert ["a.b"] == node.forgotten
+
+
+async def test_a_node_announces_a_large_question_in_its_own_header() -> None:
+    node = FakeNode()
+    endpoint = ClusterFleet(node, FakeFleet())
+    assert not endpoint.is_announced(PATH, headers_of({"Vortexd-Cluster": "right"}), 7)
+    assert endpoint.is_announced(PATH, headers_of({"Vortexd-Cluster-Length": "right"}), 8)
+    assert [(None, PATH, 7), ("right", PATH, 8)] == node.announced
 
 
 async def test_a_node_that_can_not_be_forgotten_is_an_error() -> None:

@@ -1,7 +1,8 @@
 """The application limits the number of large bodies that are received at a time. A body is large if it exceeds `server.body_bytes`."""
 
 from collections.abc import Awaitable, Callable
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 import pytest
 import trio
@@ -11,13 +12,15 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.fakes import open_gate, timestamp
 from tests.http.adapter.test_quart import FakeBody
 from tests.http.serving import FakeReader, quart_at_once
+from vortexd.http import app as app_module
 from vortexd.http.adapter.quart import QuartBodies
 from vortexd.http.app import Application, create_app
-from vortexd.http.endpoint import Endpoint, Request, Response
+from vortexd.http.endpoint import Endpoint, Headers, Request, Response
 from vortexd.http.request_head import RequestHead
 from vortexd.http.routes import standard_routes
 from vortexd.net.proxies import Sender
 from vortexd.observe.metrics import Metrics
+from vortexd.settings.http import HttpSettings
 
 MOST = 8
 USUAL = 100
@@ -37,6 +40,9 @@ class Large(Endpoint):
     def body_bytes(self) -> int:
         return 2 * USUAL
 
+    def is_announced(self, path: str, headers: Headers, length: int) -> bool:
+        return (path, headers.get("sender"), length <= 2 * USUAL) == ("/large", "a node", True)
+
     async def answer(self, request: Request) -> Response:
         await self.may_answer.wait()
         return Response(body=b"%d" % len(request.body))
@@ -48,8 +54,10 @@ def application(endpoint: Endpoint, load: Callable[[], Awaitable[type[QuartBodie
     return create_app(routes, metrics, lambda: USUAL, timestamp, open_gate(), load)
 
 
-async def respond(app: Application, length: int | None, path: str = "/large") -> Response:
-    announced = [] if length is None else [(b"content-length", b"%d" % length)]
+async def respond(app: Application, length: int | None, path: str = "/large", by: bytes = b"a stranger") -> Response:
+    announced = [(b"sender", by)]
+    if length is not None:
+        announced.append((b"content-length", b"%d" % length))
     head = RequestHead("POST", path, "", [(b"host", b"localhost"), *announced], Sender("192.0.2.1"))
     with trio.fail_after(10):
         return await app.respond(head, FakeBody([b"x" * (length or 150)]))
@@ -106,6 +114,76 @@ async def test_the_limit_is_that_of_the_endpoint(autojump_clock: MockClock) -> N
     assert 413 == (await respond(app, 2 * USUAL + 1)).status
     assert 413 == (await respond(app, USUAL + 1, "/health")).status
     assert 405 == (await respond(app, USUAL, "/health")).status
+
+
+async def blocked(nursery: trio.Nursery, app: Application, count: int, **options: Any) -> None:
+    """Let this many requests wait for their answers."""
+    before = len(nursery.child_tasks)
+    for _ in range(count):
+        nursery.start_soon(partial(respond, app, USUAL + 1, **options))
+    await wait_all_tasks_blocked()
+    assert count == len(nursery.child_tasks) - before
+
+
+async def test_large_bodies_of_strangers_do_not_keep_out_those_of_known_senders(autojump_clock: MockClock) -> None:
+    endpoint = Large()
+    app = application(endpoint)
+
+    async with trio.open_nursery() as nursery:
+        await blocked(nursery, app, MOST)
+        await blocked(nursery, app, MOST, by=b"a node")
+        for length in (None, 2 * USUAL + 1):
+            # Without a length, or with one that exceeds the limit, nothing is announced.
+            assert 503 == (await respond(app, length, by=b"a node")).status
+        assert 503 == (await respond(app, USUAL + 1)).status
+        endpoint.may_answer.set()
+
+
+async def test_large_bodies_of_known_senders_do_not_keep_out_those_of_strangers(autojump_clock: MockClock) -> None:
+    endpoint = Large()
+    app = application(endpoint)
+
+    async with trio.open_nursery() as nursery:
+        await blocked(nursery, app, MOST, by=b"a node")
+        await blocked(nursery, app, MOST)
+        endpoint.may_answer.set()
+
+
+async def test_large_bodies_of_known_senders_have_a_bound_and_then_take_the_other_places(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app_module, "_ANNOUNCED_BYTES", 3 * (USUAL + 1))
+    endpoint = Large()
+    app = application(endpoint)
+
+    async with trio.open_nursery() as nursery:
+        await blocked(nursery, app, 3 + MOST, by=b"a node")
+        assert 503 == (await respond(app, USUAL + 1, by=b"a node")).status
+        endpoint.may_answer.set()
+
+    # All places are free again, also after a client that has left.
+    endpoint.may_answer = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await blocked(nursery, app, 3, by=b"a node")
+        nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:
+        await blocked(nursery, app, MOST)
+        await blocked(nursery, app, 3, by=b"a node")
+        endpoint.may_answer.set()
+
+
+def test_the_bound_is_that_of_eight_of_the_largest_questions() -> None:
+    assert app_module._ANNOUNCED_BYTES == 8 * 8_388_608
+
+
+async def test_no_endpoint_knows_senders_unless_it_says_so() -> None:
+    routes = standard_routes(FakeReader(), Metrics(), more=[Large()])
+    headers = Headers([(b"sender", b"a node")])
+    assert routes.is_announced("/large", headers, 1)
+    assert not routes.is_announced("/health", headers, 1)
+    assert not routes.is_announced("/nothing", headers, 1)
+    routes.replace(HttpSettings(prefix="/p"))
+    assert routes.is_announced("/p/large", headers, 1)
 
 
 async def test_the_first_bodies_load_quart_once(autojump_clock: MockClock) -> None:

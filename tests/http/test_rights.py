@@ -100,6 +100,9 @@ class Cluster:
         if header != "right":
             raise RemoteError("only nodes of this cluster may ask this", 403)
 
+    def announces(self, header: str | None, path: str, length: int) -> bool:
+        return False
+
     def sign(self, path: str, question: bytes, answer: bytes) -> bytes:
         return answer
 

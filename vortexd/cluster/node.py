@@ -211,6 +211,10 @@ class Node:
         """Check that a node of this cluster asks; see `Questions`."""
         self._questions.check(header, path, body)
 
+    def announces(self, header: str | None, path: str, length: int) -> bool:
+        """Return whether another node announces a question of this length. See `Questions.announces`."""
+        return self._questions.announces(header, path, length)
+
     def sign(self, path: str, question: bytes, answer: bytes) -> bytes:
         """Return an answer to a question with its MAC; see `Questions.sign`."""
         return self._questions.sign(path, question, answer)

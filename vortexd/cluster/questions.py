@@ -4,7 +4,8 @@ A question is a POST request to another node, and its answer is JSON. Its header
 by the cluster's secret: HMAC-SHA256 of the node that is asked, the path and the body. It contains no time, so clocks may
 differ. A copied question only reads once more what its first reader could read. The answer has a MAC, too, which covers the
 question. So another program at a node's address can't answer for it. Each question has a deadline, and each answer a
-limit.
+limit. A second header has a MAC of the body's length. So a node knows before it receives a large question that another node
+sends it.
 """
 
 import hashlib
@@ -38,7 +39,9 @@ _AT_ONCE = 64
 _FAREWELL = 1.0
 SECRET_BYTES = 32
 HEADER = "Vortexd-Cluster"
+LENGTH_HEADER = "Vortexd-Cluster-Length"
 _HEADER = re.compile(r"node=([A-Za-z0-9._-]{1,64}), mac=([0-9a-f]{64})")
+_LENGTH = re.compile(r"mac=([0-9a-f]{64})")
 _ANSWER = re.compile(rb'\{"mac":"([0-9a-f]{64})","answer":(.*)\}', re.DOTALL)
 
 
@@ -137,7 +140,22 @@ class Questions:
         text = f"answer\n{node}\n{path}\n".encode() + hashlib.sha256(question).digest() + answer
         return hmac.digest(secret, text, hashlib.sha256).hex()
 
+    def _length_mac(self, secret: bytes, node: str, path: str, length: int) -> str:
+        # The name of a node is no path, and no node is named "answer\n…". So this is never the MAC of anything else.
+        return hmac.digest(secret, f"length\n{node}\n{path}\n{length}".encode(), hashlib.sha256).hex()
+
     # Questions that arrive.
+
+    def announces(self, header: str | None, path: str, length: int) -> bool:
+        """Return whether a node of this cluster announces a question of this length. Call `check` once it is received.
+
+        Args:
+            header: The value of `LENGTH_HEADER`.
+        """
+        found = _LENGTH.fullmatch(header or "")
+        if found is None or self._secret is None:
+            return False
+        return hmac.compare_digest(found[1], self._length_mac(self._secret, self._node, path, length))
 
     def check(self, header: str | None, path: str, body: bytes) -> None:
         """Check that a node of this cluster asks this node.
@@ -221,7 +239,10 @@ class Questions:
     async def _one(self, node: str, address: str, path: str, body: bytes) -> bytes:
         if self._secret is None:
             raise _Silence("the cluster's secret isn't known yet")
-        header = f"node={self._node}, mac={self._mac(self._secret, node, path, body)}"
+        headers = {
+            HEADER: f"node={self._node}, mac={self._mac(self._secret, node, path, body)}",
+            LENGTH_HEADER: f"mac={self._length_mac(self._secret, node, path, len(body))}",
+        }
         try:
             endpoint = Endpoint.parse(address, 443 if address.startswith("https:") else 80)
             context = await self._tls() if endpoint.is_secure else None
@@ -231,7 +252,7 @@ class Questions:
         except (NotSent, EngineError) as error:
             raise _Silence(f"it can't be reached: {error}") from None
         try:
-            received = await _received(connection, await connection.post(path, {HEADER: header}, body))
+            received = await _received(connection, await connection.post(path, headers, body))
         except Lost as error:
             raise _Silence(f"the connection has failed: {error}") from None
         finally:

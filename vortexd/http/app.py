@@ -17,7 +17,7 @@ from ..aio import threads
 from ..auth import Gate
 from ..core.errors import RemoteError
 from ..observe.metrics import Metrics
-from .endpoint import Response
+from .endpoint import Headers, Response
 from .request_handler import RequestHandler
 from .request_head import Body, RequestHead
 from .routes import Routes
@@ -29,6 +29,9 @@ log = structlog.get_logger()
 
 # At most this many bodies that exceed `server.body_bytes` are received at a time. Their tokens aren't checked yet.
 _LARGE_BODIES = 8
+# Large bodies of known senders have places of their own, by their announced bytes: as many as eight of the largest questions of
+# other nodes. If they are taken, such a body takes one of the other places.
+_ANNOUNCED_BYTES = 67_108_864
 
 
 async def import_quart() -> "type[QuartBodies]":
@@ -75,6 +78,8 @@ class Application:
         self._bodies: QuartBodies | None = None
         self._loading = trio.Lock()
         self._large = trio.CapacityLimiter(_LARGE_BODIES)
+        # The bytes of announced bodies that are being received or answered.
+        self._announced = 0
 
     async def respond(self, head: RequestHead, body: Body) -> Response:
         """Respond to one request.
@@ -91,6 +96,13 @@ class Application:
         limit = self._handler.routes.body_bytes(head.path, usual)
         if limit <= usual or _fits(head, usual):
             return await self._receive(head, body, limit)
+        length = self._announced_length(head, limit)
+        if length:
+            self._announced += length
+            try:
+                return await self._receive(head, body, limit)
+            finally:
+                self._announced -= length
         try:
             self._large.acquire_nowait()
         except trio.WouldBlock:
@@ -99,6 +111,13 @@ class Application:
             return await self._receive(head, body, limit)
         finally:
             self._large.release()
+
+    def _announced_length(self, head: RequestHead, limit: int) -> int:
+        """Return the length of a body that has a place of its own, or 0."""
+        length = head.content_length
+        if length is None or length > limit or self._announced + length > _ANNOUNCED_BYTES:
+            return 0
+        return length if self._handler.routes.is_announced(head.path, Headers(head.headers), length) else 0
 
     async def _receive(self, head: RequestHead, body: Body, limit: int) -> Response:
         if self._bodies is None:

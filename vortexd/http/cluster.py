@@ -10,12 +10,13 @@ import cattrs
 from ..auth import Right
 from ..core.errors import RemoteError
 from ..fleet import Page, Question
-from .endpoint import Endpoint, Request, Response
+from .endpoint import Endpoint, Headers, Request, Response
 from .key_filter import MOST
 from .operation import in_path, operation
 from .schemas import COUNT, TEXT, Operations, an_object
 
 _HEADER = "Vortexd-Cluster"
+_LENGTH_HEADER = "Vortexd-Cluster-Length"
 # The largest question: a page's keys, each with names of the largest length, take less.
 _QUESTION_BYTES = 8_388_608
 
@@ -29,6 +30,10 @@ class Node(Protocol):
         Raises:
             RemoteError: It isn't so.
         """
+        ...
+
+    def announces(self, header: str | None, path: str, length: int) -> bool:
+        """Return whether the header proves that a node of this cluster sends a question of this length."""
         ...
 
     def sign(self, path: str, question: bytes, answer: bytes) -> bytes:
@@ -70,7 +75,7 @@ _OPERATIONS: Operations = {
                     },
                 }
             },
-            [{"name": _HEADER, "in": "header", "schema": TEXT}],
+            [{"name": each, "in": "header", "schema": TEXT} for each in (_HEADER, _LENGTH_HEADER)],
             (400, 403, 413, 503),
             is_public=True,
         )
@@ -106,6 +111,10 @@ class ClusterFleet(Endpoint):
     def body_bytes(self) -> int | None:
         """See `Endpoint`."""
         return _QUESTION_BYTES
+
+    def is_announced(self, path: str, headers: Headers, length: int) -> bool:
+        """See `Endpoint`."""
+        return self._node.announces(headers.get(_LENGTH_HEADER), path, length)
 
     async def answer(self, request: Request) -> Response:
         """See `Endpoint`."""

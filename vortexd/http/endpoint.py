@@ -169,6 +169,14 @@ class Endpoint(ABC):
         """The largest size of a body in bytes; None for `server.body_bytes`."""
         return None
 
+    def is_announced(self, path: str, headers: Headers, length: int) -> bool:
+        """Return whether the head proves that a known sender sends a body of this length. A stranger can't take its place then.
+
+        Args:
+            path: The path without the prefix of the settings.
+        """
+        return False
+
     @property
     def is_served(self) -> bool:
         """Whether the router serves this endpoint. The OpenAPI document describes it in any case."""

@@ -12,7 +12,7 @@ from ..observe.metrics import Metrics
 from ..process.peers import Peers
 from ..settings.http import HttpSettings
 from .configuration import Configuration, ReadsConfig
-from .endpoint import Endpoint
+from .endpoint import Endpoint, Headers
 from .health import Health, MetricsPage, Ready, UpgradeOnly
 from .openapi import OpenApi
 from .status import ClusterReports, Reports, Status
@@ -107,6 +107,13 @@ class Routes:
         except RemoteError:
             return default
         return default if declared is None else declared
+
+    def is_announced(self, path: str, headers: Headers, length: int) -> bool:
+        """Return whether the head of a request proves that a known sender sends a body of this length."""
+        try:
+            return self.find(path).is_announced(self.below(path), headers, length)
+        except RemoteError:
+            return False
 
 
 def standard_routes(
