@@ -1,6 +1,7 @@
 """The fan-out of deliveries to parked connections: who gets which bytes in which call, and who is woken or ended in place of that."""
 
 import errno
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from vortexd.realtime.groups import Groups
 from vortexd.realtime.outgoing import Outgoing
 from vortexd.realtime.parked import Parked, Subscriptions
 
-from .lot import FakeAdmission, FakeLot, FakeSockets
+from .lot import ANYBODY, FakeAdmission, FakeLot, FakeSockets
 
 BILLING = Key("billing", "dev", "main")
 # Long enough that its compressed form is shorter.
@@ -295,6 +296,139 @@ async def test_rights_are_decided_for_each_principal_of_a_shared_row(
     assert [(members[0], [KEY]), (members[4], [KEY])] == [(parked, missed) for parked, _, _, missed in part.lot.woken]
     assert [1, 1, 1, 0, 0] == [each.asked for each in admissions]
     assert ["1", "2", "2", "2", "1"] == [each.version for each in members]
+
+
+# Connections that can't take a frame are woken a few at a time.
+
+
+@pytest.fixture
+async def waking(part: Part, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The rounds of the loop in which connections are woken, one entry for each connection."""
+    rounds, at, wake = Rounds.counting(), list[int](), part.lot.wake
+
+    def noting(parked: Parked, *more: Any, **options: Any) -> object:
+        at.append(rounds.count)
+        return wake(parked, *more, **options)
+
+    monkeypatch.setattr(part.lot, "wake", noting)
+    return at
+
+
+def counts(rounds: list[int]) -> list[int]:
+    return [rounds.count(each) for each in dict.fromkeys(rounds)]
+
+
+async def test_when_a_key_ends_other_tasks_run_between_the_connections_that_wake(
+    autojump_clock: MockClock, part: Part, waking: list[int]
+) -> None:
+    members = [part.lot.add() for _ in range(10)]
+    await part.deliver(members, change("1", None))
+
+    assert [4, 4, 2] == counts(waking)
+    assert [(each, [KEY]) for each in members] == [(parked, missed) for parked, _, _, missed in part.lot.woken]
+    assert {"1"} == {each.version for each in members}
+    assert not part.registry.is_wanted(KEY)
+
+
+async def test_without_the_right_other_tasks_run_between_the_connections_that_wake(
+    autojump_clock: MockClock, part: Part, waking: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "_ROWS", 0)
+    admissions = [FakeAdmission(object(), is_allowed=number % 2 == 1) for number in range(12)]
+    members = [part.lot.add(admission=each) for each in admissions]
+    await part.deliver(members, change())
+
+    assert [4, 2] == counts(waking)
+    assert members[::2] == [each for each, *_ in part.lot.woken]
+    assert [[101, 103, 105, 107, 109, 111]] == [each for each, _ in part.sockets.writes]
+    assert ["1", "2"] * 6 == [each.version for each in members]
+
+
+class Between(trio.abc.Instrument):
+    """Calls a function once, in the first pause between two rounds of the loop in which some connections were woken."""
+
+    def __init__(self, waking: list[int], then: Callable[[], None]) -> None:
+        self._waking, self._then = waking, then
+        self.woken = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        if self._waking and not self.woken:
+            self.woken = len(self._waking)
+            self._then()
+
+
+async def during(part: Part, waking: list[int], then: Callable[[], None]) -> None:
+    """Run the fan-out, and call a function when the first few connections were woken."""
+    between = Between(waking, then)
+    trio.lowlevel.add_instrument(between)
+    await part.run()
+    assert 4 == between.woken
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_a_connection_that_waits_to_be_woken_gets_no_later_delivery(
+    autojump_clock: MockClock, part: Part, waking: list[int], monkeypatch: pytest.MonkeyPatch, is_shared: bool
+) -> None:
+    """Even if it has the right again by then. It catches up, because it has missed a change."""
+    monkeypatch.setattr(groups, "_ROWS", 0 if is_shared else 64)
+    principals = (object(), object()) if is_shared else (ANYBODY,) * 2
+    denied = [FakeAdmission(principals[0], is_allowed=False) for _ in range(9)]
+    members = [part.lot.add(admission=each) for each in denied]
+    allowed = part.lot.add(admission=FakeAdmission(principals[1], is_allowed=is_shared))
+    part.queue([*members, allowed], change("1", "2"))
+
+    def again() -> None:
+        for each in denied:
+            each.is_allowed = True
+        part.queue([], change(None, "3"))
+
+    await during(part, waking, again)
+
+    assert [[109], [109]] * is_shared == [each for each, _ in part.sockets.writes]
+    # Without the right, a row of one principal wakes whole.
+    assert (members if is_shared else [*members, allowed]) == [each for each, *_ in part.lot.woken]
+    assert {"1"} == {each.version for each in members}
+
+
+async def test_a_connection_that_leaves_before_it_is_woken_is_left_alone_and_its_descriptor_too(
+    autojump_clock: MockClock, part: Part, waking: list[int]
+) -> None:
+    members = [part.lot.add() for _ in range(9)]
+    part.queue(members, change("1", None))
+    others: list[Parked] = []
+
+    def leave() -> None:
+        for each in members[5:7]:
+            part.lot.end(each, CloseReason.LOST)
+        others.append(part.lot.add(fd=105))
+        part.groups.add(others[0])
+
+    await during(part, waking, leave)
+
+    assert [*members[:5], *members[7:]] == [each for each, *_ in part.lot.woken]
+    assert [4, 3] == counts(waking)
+    assert others[0] in part.lot
+    assert part.registry.is_wanted(KEY)
+
+
+async def test_no_connection_joins_those_that_wait_to_be_woken(
+    autojump_clock: MockClock, part: Part, waking: list[int]
+) -> None:
+    members = [part.lot.add() for _ in range(9)]
+    part.queue(members, change("1", None))
+    rows: list[object] = []
+
+    def join() -> None:
+        newcomer = part.lot.add(fd=300)
+        part.groups.add(newcomer)
+        rows.extend([newcomer.shared, members[8].shared, len(members[8].shared.waiting)])  # type: ignore[union-attr]
+
+    await during(part, waking, join)
+
+    assert rows[0] is not rows[1]
+    assert 1 == rows[2]
+    assert members == [each for each, *_ in part.lot.woken]
+    assert () == rows[1].waiting  # type: ignore[attr-defined]
 
 
 # Connections that arrive while a delivery waits.

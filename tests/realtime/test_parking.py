@@ -24,9 +24,9 @@ from vortexd.core.patterns import Pattern
 from vortexd.protocol import messages
 from vortexd.protocol.close import CloseReason
 from vortexd.protocol.frames import Boundary, is_pong
-from vortexd.realtime import fanout, outgoing, receiving
+from vortexd.realtime import outgoing, receiving
 from vortexd.realtime.connection import Connection
-from vortexd.realtime.parked import Parked
+from vortexd.realtime.parked import WOKEN_AT_ONCE, Parked
 from vortexd.realtime.parked_sockets import ParkedSockets
 from vortexd.settings.auth import AuthSettings
 
@@ -786,7 +786,7 @@ async def test_connections_that_lag_are_woken_a_few_in_each_round(
     autojump_clock: MockClock, small: None, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wire = await start()
-    clients = [await opened(wire) for _ in range(3 * fanout._WOKEN_AT_ONCE)]
+    clients = [await opened(wire) for _ in range(3 * WOKEN_AT_ONCE)]
     rounds, woken = Rounds.counting(), []
     awaken = wire.server.awaken
 
@@ -801,7 +801,7 @@ async def test_connections_that_lag_are_woken_a_few_in_each_round(
         while newest != (await client.message())["new_version"]:
             pass
 
-    assert [fanout._WOKEN_AT_ONCE] * 3 == list(Counter(woken).values())
+    assert [WOKEN_AT_ONCE] * 3 == list(Counter(woken).values())
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -182,6 +182,77 @@ async def test_an_answer_that_has_arrived_without_being_read_counts(autojump_clo
     assert [[100], [100]] == part.written
 
 
+async def test_other_tasks_run_between_clients_that_are_closed(autojump_clock: MockClock, part: Part) -> None:
+    members = [part.park(4.0) for _ in range(10)]
+    rounds, at_rounds, close = Rounds.counting(), list[int](), part.lot.close
+
+    def noting(parked: Parked, reason: CloseReason) -> None:
+        at_rounds.append(rounds.count)
+        close(parked, reason)
+
+    part.lot.close = noting  # type: ignore[method-assign]
+    await at(14.4)
+
+    assert [4, 4, 2] == [at_rounds.count(each) for each in dict.fromkeys(at_rounds)]
+    assert [(each, CloseReason.HEARTBEAT) for each in members] == part.lot.closed
+    assert members == part.received
+
+
+async def test_other_tasks_run_while_answers_are_looked_for(autojump_clock: MockClock, part: Part) -> None:
+    members = [part.park(4.0) for _ in range(100)]
+    part.late += members
+    rounds, at_rounds = Rounds.counting(), list[int]()
+    receive = part.receive
+
+    def noting(parked: Parked) -> None:
+        at_rounds.append(rounds.count)
+        receive(parked)
+
+    part.pings._receive = noting
+    await at(14.4)
+
+    assert [80, 20] == [at_rounds.count(each) for each in dict.fromkeys(at_rounds)]
+    assert [] == part.lot.closed
+    await at(34.4)
+    assert [100, 100] == list(map(len, part.written))
+
+
+async def test_a_client_that_answers_or_leaves_while_others_are_closed_is_not_closed(
+    autojump_clock: MockClock, part: Part
+) -> None:
+    members = [part.park(4.0) for _ in range(8)]
+    close = part.lot.close
+
+    def closing(parked: Parked, reason: CloseReason) -> None:
+        close(parked, reason)
+        if parked is members[3]:
+            part.answer(members[5])
+            part.lot.end(members[6], CloseReason.LOST)
+
+    part.lot.close = closing  # type: ignore[method-assign]
+    await at(14.4)
+    assert [*members[:5], members[7]] == [each for each, _ in part.lot.closed]
+    assert members[5] not in part.received
+    assert members[6] not in part.received
+    await at(34.4)
+
+    assert [list(range(100, 108)), [105]] == part.written
+
+
+async def test_the_others_get_their_heartbeats_before_the_silent_are_closed(
+    autojump_clock: MockClock, part: Part
+) -> None:
+    silent = part.park(4.0)
+    await at(4.2)
+    closed: list[list[list[int]]] = []
+    part.lot.close = lambda parked, reason: closed.append(part.written)  # type: ignore[method-assign]
+    part.park(14.1)
+    await at(14.4)
+
+    assert silent.pinged is not None
+    assert [[[100], [101]]] == closed
+
+
 async def test_a_client_that_is_found_to_have_left_is_neither_closed_nor_written_to(
     autojump_clock: MockClock, part: Part
 ) -> None:

@@ -47,6 +47,19 @@ def test_connections_have_the_version_of_their_row_until_they_leave(lot: FakeLot
     assert not other.accepts(Delivery(KEY, "3", "4", Payload(b"")), is_allowed=True)
 
 
+def test_several_connections_leave_together_and_keep_their_version(lot: FakeLot) -> None:
+    made = row(lot, 4)
+    first, second, third, fourth = made.members(lot.parked_at)
+    made.remove_all([second, fourth])
+    made.version = "2"
+
+    assert [100, 102] == list(made.descriptors)
+    assert ["2", "1", "2", "1"] == [each.version for each in (first, second, third, fourth)]
+    assert (made, None, made, None) == tuple(each.shared for each in (first, second, third, fourth))
+    made.remove_all([])
+    assert [100, 102] == list(made.descriptors)
+
+
 def test_connections_may_join_if_there_is_room_and_nothing_waits(lot: FakeLot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST", 3)
     made = Row(cast(Any, None), ANYBODY, None, "1")

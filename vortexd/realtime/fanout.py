@@ -2,7 +2,8 @@
 
 Deliveries arrive through the bounded channel of `outgoing`. If a connection needs more than a write, the lot wakes it. The
 invariant of a call: no other task runs from the copy of the descriptors until the versions are noted. So no descriptor is
-closed and used again while a frame is written.
+closed and used again while a frame is written. Connections that can't take a frame have left the call before it. They are
+woken after it, a few at a time, and before the next delivery is written.
 """
 
 import errno
@@ -18,7 +19,7 @@ from ..pipeline.broadcast import Delivery
 from ..protocol.close import CloseReason
 from .framing import frame_of
 from .outgoing import Batch, Outgoing
-from .parked import Lot, Parked
+from .parked import WOKEN_AT_ONCE, Lot, Parked
 from .row import Row, descriptors_of
 from .sockets import MOST, Sockets
 
@@ -26,8 +27,6 @@ log = structlog.get_logger()
 
 # So many connections with several keys are handled before other tasks run. Each takes a write of its own.
 _GATHERED_AT_ONCE = 256
-# To wake a connection takes about 300 microseconds.
-_WOKEN_AT_ONCE = 8
 # Frames up to this size are compressed here. Awake connections compress larger frames in a thread.
 _SMALL_BYTES = 65_536
 
@@ -65,14 +64,12 @@ class FanOut:
             for each in batch.rows:
                 # No connection must be written to twice in one call, because the first write may be short.
                 if some and (count + len(each) > MOST or each in some):
-                    self._send_to(some, batch.delivery)
-                    await trio.lowlevel.cancel_shielded_checkpoint()
+                    await self._send_to(some, batch.delivery)
                     some, count = {}, 0
                 some[each] = None
                 count += len(each)
             if some:
-                self._send_to(some, batch.delivery)
-                await trio.lowlevel.cancel_shielded_checkpoint()
+                await self._send_to(some, batch.delivery)
 
     async def _send_gathered(self) -> None:
         for number, each in enumerate(self._outgoing.gathered(), 1):
@@ -92,16 +89,41 @@ class FanOut:
             if each in self._lot:
                 self._counters.lagged()
                 self._lot.wake(each)
-            if number % _WOKEN_AT_ONCE == 0:
+            if number % WOKEN_AT_ONCE == 0:
                 await trio.lowlevel.cancel_shielded_checkpoint()
 
-    def _send_to(self, rows: Collection[Row], delivery: Delivery) -> None:
-        """Write a frame to the connections of these rows. Together, they have at most `MOST`."""
-        forms: dict[int | None, list[Row]] = {}
+    async def _send_to(self, rows: Collection[Row], delivery: Delivery) -> None:
+        """Write a frame to the connections of these rows, and wake those that can't take it. Together, they have at most `MOST`."""
         refused: list[Row] = []
+        to_wake = self._write_to(rows, delivery, refused)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        await self._wake_refused(to_wake, delivery)
+        # Until now, no connection could join these rows, and they kept their version.
+        for each in refused:
+            each.group.written(each)
+
+    async def _wake_refused(self, connections: Iterable[Parked], delivery: Delivery) -> None:
+        """Wake connections that can't take a frame. Each of them that has left the lot meanwhile catches up by version."""
+        woken = 0
+        for each in connections:
+            if woken == WOKEN_AT_ONCE:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                woken = 0
+            if each in self._lot:
+                self._lot.wake(each, missed=[delivery.key])
+                woken += 1
+
+    def _write_to(self, rows: Collection[Row], delivery: Delivery, refused: list[Row]) -> list[Parked]:
+        """Write a frame to the connections that can take it. Returns the others, which keep their version.
+
+        Args:
+            refused: The rows of which no connection can take it are added to this.
+        """
+        forms: dict[int | None, list[Row]] = {}
+        to_wake: list[Parked] = []
         rights: dict[int, bool] = {}
         for each in rows:
-            if self._accepts(each, delivery, rights):
+            if self._accepts(each, delivery, rights, to_wake):
                 forms.setdefault(each.window_bits, []).append(each)
             else:
                 refused.append(each)
@@ -111,24 +133,26 @@ class FanOut:
                 refused += accepted
             else:
                 self._write_all(accepted, frames[0], delivery)
+                for each in accepted:
+                    each.group.written(each)
         for each in refused:
-            for parked in each.members(self._lot.parked_at):
-                self._lot.wake(parked, missed=[delivery.key])
-        for each in rows:
-            each.group.written(each)
+            # A descriptor may soon belong to another connection.
+            to_wake.extend(each.members(self._lot.parked_at))
+        return to_wake
 
-    def _accepts(self, row: Row, delivery: Delivery, rights: dict[int, bool]) -> bool:
+    def _accepts(self, row: Row, delivery: Delivery, rights: dict[int, bool], to_wake: list[Parked]) -> bool:
         """Whether the connections of a row can take a frame as it is. Any of them decides for all.
 
         If they have several principals, those without the right leave the row first.
 
         Args:
             rights: The decisions so far, by the identity of the principal.
+            to_wake: The connections that leave the row are added to this.
         """
         if row.principal is None:
-            for parked in row.members(self._lot.parked_at):
-                if not _may(parked, delivery, rights):
-                    self._lot.wake(parked, missed=[delivery.key])
+            denied = [each for each in row.members(self._lot.parked_at) if not _may(each, delivery, rights)]
+            row.remove_all(denied)
+            to_wake += denied
         for parked in row.members(self._lot.parked_at):
             return parked.accepts(delivery, _may(parked, delivery, rights))
         return False

@@ -19,7 +19,7 @@ from ..protocol import messages
 from ..protocol.close import CloseReason
 from ..protocol.frames import PING, text_frame
 from ..settings.realtime import RealtimeSettings
-from .parked import Lot, Parked
+from .parked import WOKEN_AT_ONCE, Lot, Parked
 from .sockets import MOST, Sockets
 
 # The ticks of a second. All heartbeats that are due within one tick are handled together.
@@ -33,6 +33,8 @@ _SHARE = 1 / 25
 # Heartbeats that are due this many ticks of such a length later are written early, if one call has room for them. From then
 # on, they are due together. To wake up takes as much processor time as about 30 heartbeats.
 _EARLY = 2
+# To look for an answer that wasn't read takes this share of the time that it takes to close a connection.
+_READ_SHARE = 20
 
 
 class Counters(Protocol):
@@ -219,9 +221,10 @@ class Pings:
         """Handle the connections for which a heartbeat or the end of a round is due."""
         frames: dict[tuple[Key, str | None], bytes] = {}
         count = 0
+        late: list[Parked] = []
         timestamp = self._timestamp()
         for start in range(0, len(due), MOST):
-            for kind, members in self._sort(due[start : start + MOST]).items():
+            for kind, members in self._sort(due[start : start + MOST], late).items():
                 what = kind.key, kind.version
                 if what not in frames:
                     frames[what] = text_frame(messages.ping(*what, timestamp)) + PING
@@ -230,9 +233,29 @@ class Pings:
             if start + MOST < len(due):
                 await trio.lowlevel.checkpoint()
         self._written(count)
+        await self._close_silent(late)
 
-    def _sort(self, due: Iterable[Parked]) -> dict[_Kind, list[Parked]]:
-        """Find the connections for which a heartbeat is due, by its kind. Handle the others."""
+    async def _close_silent(self, late: Iterable[Parked]) -> None:
+        """Close those of these connections that haven't answered in time. Other tasks run in between."""
+        work = 0
+        for each in late:
+            if work >= WOKEN_AT_ONCE * _READ_SHARE:
+                await trio.lowlevel.checkpoint()
+                work = 0
+            if each in self._lot and each.pinged is not None:
+                # If this process was stopped, the answer may have arrived without being read.
+                self._receive(each)
+                work += 1
+            if each not in self._lot:
+                work += _READ_SHARE
+            elif each.pinged is None:
+                self.schedule(each)
+            else:
+                self._lot.close(each, CloseReason.HEARTBEAT)
+                work += _READ_SHARE
+
+    def _sort(self, due: Iterable[Parked], late: list[Parked]) -> dict[_Kind, list[Parked]]:
+        """Find the connections for which a heartbeat is due, by its kind. Those that should have answered are added to `late`."""
         # A connection whose time is rounded up to this tick is due in it.
         now = trio.current_time() + _FUZZ_SECONDS
         found: dict[_Kind, list[Parked]] = {}
@@ -240,7 +263,12 @@ class Pings:
         kind: _Kind | None = None
         members: list[Parked] = []
         for each in due:
-            if parked_at(each.fd) is not each or (each.pinged is not None and not self._has_answered(each, now)):
+            if parked_at(each.fd) is not each:
+                continue
+            if each.pinged is not None:
+                # Otherwise, the round of that heartbeat ends later.
+                if now >= each.pinged + each.settings.heartbeat_timeout:
+                    late.append(each)
                 continue
             if now < each.next_ping and now + _early(each.settings) < each.next_ping:
                 self.schedule(each)
@@ -257,21 +285,6 @@ class Pings:
                 members = found.setdefault(kind, [])
             members.append(each)
         return found
-
-    def _has_answered(self, parked: Parked, now: float) -> bool:
-        """Whether a client has answered its last heartbeat. If its time is over, close its connection."""
-        assert parked.pinged is not None
-        if now < parked.pinged + parked.settings.heartbeat_timeout:
-            # The round of that heartbeat ends later.
-            return False
-        # If this process was stopped, the answer may have arrived without being read.
-        self._receive(parked)
-        if parked not in self._lot:
-            return False
-        if parked.pinged is None:
-            return True
-        self._lot.close(parked, CloseReason.HEARTBEAT)
-        return False
 
     def _ping(self, members: Sequence[Parked], frame: bytes, kind: _Kind) -> None:
         """Write one heartbeat to all these connections. No other task runs from their look-up until this returns."""

@@ -6,7 +6,7 @@ connection that needs another version leaves the row first.
 """
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Protocol
 
 from .chain import SharedVersion
@@ -61,6 +61,13 @@ class Row(SharedVersion):
         # The search takes a few microseconds, and the connection is often among the first.
         self.descriptors.remove(parked.fd)
         parked.keep_version()
+
+    def remove_all(self, several: Collection[Parked]) -> None:
+        """Remove several connections. They keep the version that the row has now."""
+        removed = {each.fd for each in several}
+        self.descriptors = array("i", (fd for fd in self.descriptors if fd not in removed))
+        for each in several:
+            each.keep_version()
 
     def absorb(self, other: "Row", parked_at: Callable[[int], Parked | None]) -> None:
         """Add all connections of a row that is like this one. The other row is empty afterwards."""
