@@ -1,5 +1,8 @@
 """[[certificate]]: the owner that a name in a certificate identifies, the time for which it is valid, and the refused settings."""
 
+import gc
+import weakref
+
 import attrs
 import pytest
 
@@ -99,6 +102,51 @@ def test_W16_a_withdrawn_certificate_is_nobody_and_a_changed_one_has_its_new_rig
         authority("").renew(principal, NOW)
     with pytest.raises(Unauthorized):
         authority().renew(principal, NOW + 60)
+
+
+def test_clients_with_equal_certificates_share_one_principal_also_after_a_reload() -> None:
+    judge, again = authority(), authority()
+    first, second = (judge.authenticate(Credentials(), NOW, attrs.evolve(ORDERS, expires_at=NOW + 60)) for _ in "ab")
+    assert first is second
+    # Two clients that a former authority has admitted, each with a principal of its own.
+    former = [attrs.evolve(first) for _ in range(2)]
+    assert former[0] is not former[1]
+    renewed = [again.renew(each, NOW) for each in former]
+
+    assert renewed[0] is renewed[1]
+    assert renewed[0] is again.authenticate(Credentials(), NOW, ORDERS)
+    assert renewed[0] == first
+    assert renewed[0] is not first
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        attrs.evolve(ORDERS, expires_at=NOW + 61),
+        attrs.evolve(ORDERS, authorities=frozenset()),
+        attrs.evolve(ORDERS, names=((NameKind.COMMON_NAME, "Ops"),)),
+    ],
+)
+def test_clients_with_other_certificates_share_none(other: ClientCertificate) -> None:
+    judge = authority()
+    first, second = (judge.authenticate(Credentials(), NOW, each) for each in (ORDERS, other))
+
+    assert (NOW + 60, CA, "uri:spiffe://example/orders") == (first.expires_at, first.authorities, first.identity)
+    assert (other.expires_at, other.authorities) == (second.expires_at, second.authorities)
+    assert ("orders" if other.names == ORDERS.names else "ops") == second.name
+    # Each is shared by others like it.
+    assert second is judge.authenticate(Credentials(), NOW, other)
+
+
+def test_a_principal_is_kept_only_while_a_client_has_it() -> None:
+    certificates = Certificates(load_certificates(FILE, "t"), CA)
+    principal = certificates.find(ORDERS)
+    kept = weakref.ref(principal)
+    assert certificates.renewed(principal) is kept()
+    del principal
+    gc.collect()
+
+    assert kept() is None
 
 
 def test_W16_who_came_before_an_authority_was_withdrawn_comes_again() -> None:

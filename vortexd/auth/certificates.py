@@ -7,6 +7,7 @@ A certificate is identified by exactly one name in it. TLS has already verified 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 import attrs
 
@@ -37,15 +38,36 @@ class CertificateEntry:
         return f"{self.kind.value}:{self.value}"
 
 
+@attrs.define(slots=True, eq=False)
+class _Known:
+    """An entry, and its principals in use, by the time of expiry."""
+
+    name: str
+    grants: tuple[Grant, ...]
+    identity: str
+    shared: WeakValueDictionary[float, Principal] = attrs.field(factory=WeakValueDictionary)
+
+    def principal(self, expires_at: float, authorities: frozenset[str]) -> Principal:
+        found = self.shared.get(expires_at)
+        # The authorities only differ if they were replaced meanwhile. Then the newest principal is shared.
+        if found is None or found.authorities != authorities:
+            found = Principal(self.name, Kind.CERTIFICATE, self.grants, expires_at, self.identity, authorities)
+            self.shared[expires_at] = found
+        return found
+
+
 class Certificates:
     """Identifies clients by their certificates. Immutable.
+
+    Clients whose certificates have the same name and expire at the same time share one principal, while any of them has it.
+    Most of them are replicas with one certificate. So they take the memory, and the decisions, of a single client.
 
     Args:
         authorities: The fingerprints of the certificates that client certificates are verified against.
     """
 
     def __init__(self, entries: Sequence[CertificateEntry] = (), authorities: frozenset[str] = frozenset()) -> None:
-        self._entries = {each.identity: each for each in entries}
+        self._entries = {each.identity: _Known(each.name, (each.grant,), each.identity) for each in entries}
         self._authorities = authorities
         self.grants = [each.grant for each in entries]
 
@@ -73,7 +95,7 @@ class Certificates:
         # before must connect again.
         if entry is None or not authorities <= self._authorities:
             return None
-        return Principal(entry.name, Kind.CERTIFICATE, (entry.grant,), expires_at, identity, authorities)
+        return entry.principal(expires_at, authorities)
 
 
 def load_certificates(text: str, origin: str) -> tuple[CertificateEntry, ...]:
