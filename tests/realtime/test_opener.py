@@ -1,11 +1,13 @@
 """A handshake that needs no waiting is served without a task, with the same bytes and the same checks as any other."""
 
+import errno
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.fakes import KEY, Client
@@ -16,7 +18,7 @@ from vortexd.realtime import recognition, server
 from vortexd.settings.auth import AuthSettings
 
 from .test_subscriptions import TOKEN, authority
-from .wire import Wire, socket_stream_pair
+from .wire import Wire, refusing, socket_stream_pair
 
 ID = "an-id"
 
@@ -264,6 +266,56 @@ async def test_the_rest_of_a_message_that_does_not_fit_is_written_by_a_task(quic
     assert 0 == quick.wire.server.parked
     await client.opened()
     assert 1_000_000 == len((await client.message())["config"]["long"])
+
+
+# If the system can't watch the socket of a connection, a task serves the connection.
+
+
+@pytest.mark.parametrize("length", [10, 1_000_000])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE])
+async def test_a_connection_that_can_not_be_watched_is_served_by_a_task(quick: Quick, length: int, number: int) -> None:
+    quick.wire.line.publish({"long": "x" * length})
+    await quick.use()
+    _, parked, _ = quick.knock()
+    await parked.opened()
+    await parked.message()
+    await trio.sleep(3)
+    assert (1, 2) == (quick.wire.server.parked, len(quick.wire.server))
+    epoll = refusing(quick.wire)
+    epoll.error = OSError(number, "no")
+    with capture_logs() as logs:
+        served, client, ours = quick.knock()
+        again, other, _ = quick.knock()
+    assert (True, True, -1) == (served, again, ours.fileno())
+    warnings = [each for each in logs if each["log_level"] == "warning"]
+    assert [("connections not parked", f"[Errno {number}] no")] == [
+        (each["event"], each["reason"]) for each in warnings
+    ]
+    assert "keep their tasks" in warnings[0]["consequence"]
+    for each in (client, other):
+        await each.opened()
+        assert length == len((await each.message())["config"]["long"])
+    await trio.sleep(3)
+    # Neither of them is parked later, and the others stay parked.
+    assert (1, 4) == (quick.wire.server.parked, len(quick.wire.server))
+
+    quick.wire.publish(1)
+    for each in (parked, client, other):
+        assert "config_change" == (await each.message())["type"]
+    await client.stream.aclose()
+    await wait_all_tasks_blocked()
+    assert ["192.0.2.1"] == quick.left
+    assert 3 == len(quick.wire.server) == quick.wire.line.held[KEY]
+
+
+async def test_the_log_names_the_first_connection_in_a_row_that_can_not_be_watched(quick: Quick) -> None:
+    await quick.use()
+    epoll = refusing(quick.wire)
+    error = epoll.error
+    with capture_logs() as logs:
+        for epoll.error in (error, error, None, error, None):
+            assert quick.knock()[0]
+    assert 2 == sum(each["event"] == "connections not parked" for each in logs)
 
 
 # With tokens. The parametrized reasons are those of `authority`.

@@ -32,7 +32,7 @@ from vortexd.settings.auth import AuthSettings
 
 from . import both_sockets
 from .test_subscriptions import TOKEN, authority
-from .wire import FIRST, PAIRS, Pair, Wire, end_sending, frame, put
+from .wire import FIRST, PAIRS, Pair, Wire, end_sending, frame, put, refusing
 
 Start = Callable[..., Awaitable[Wire]]
 
@@ -91,6 +91,33 @@ async def test_what_clients_are_sent_is_counted_parked_or_not(autojump_clock: Mo
         await client.send({"type": "pong"})
         await wait_all_tasks_blocked()
         assert 0 < counts["bytes_read"]
+
+
+async def test_a_connection_that_can_not_be_watched_is_not_parked_and_the_others_stay_so(
+    autojump_clock: MockClock, start: Start
+) -> None:
+    wire = await start()
+    quiet = await opened(wire)
+    several = await opened(wire)
+    await several.send({"type": "subscribe", "patterns": ["billing:*"]})
+    assert "subscribed" == (await several.message())["type"]
+    await trio.sleep(1)
+    assert 2 == wire.server.parked
+    refusing(wire)
+    late = await opened(wire)
+    await several.send({"type": "unsubscribe", "patterns": ["none"]})
+    await trio.sleep(3)
+    assert (1, 3) == (wire.server.parked, len(wire.server))
+    wire.publish(1)
+    for each in (quiet, several, late):
+        while (await each.message())["type"] != "config_change":
+            pass
+    await trio.sleep(3)
+    assert (1, 3) == (wire.server.parked, len(wire.server))
+    for each in (several, late):
+        await trio.aclose_forcefully(each.stream)
+    await wait_all_tasks_blocked()
+    assert (1, 1, 1) == (wire.server.parked, len(wire.server), wire.line.held[KEY])
 
 
 async def test_without_a_lot_nobody_is_parked(autojump_clock: MockClock, start: Start) -> None:

@@ -1,5 +1,6 @@
 """A real server on streams in memory, and clients that a test controls."""
 
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -139,3 +140,25 @@ class Wire:
 async def lockstep(wire: Wire, target: str = "/ws/orders/dev") -> Client:
     """A client over a stream without any buffer: what it doesn't read, the server waits for."""
     return await wire.open(target, lockstep_stream_pair)
+
+
+class Refusing:
+    """An epoll that refuses to watch another socket, as long as it is told to."""
+
+    def __init__(self, epoll: Any) -> None:
+        self._epoll = epoll
+        self.error: OSError | None = OSError(errno.ENOSPC, "no space")
+
+    def register(self, *arguments: int) -> None:
+        if self.error is not None:
+            raise self.error
+        self._epoll.register(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._epoll, name)
+
+
+def refusing(wire: Wire) -> Refusing:
+    lot: Any = wire.server._lot
+    lot._epoll = made = Refusing(lot._epoll)
+    return made

@@ -12,6 +12,7 @@ import select
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
+import structlog
 import trio
 
 from ..core.model import Key
@@ -26,6 +27,8 @@ from .parked_sockets import ParkedSockets
 from .pings import Pings, Unanswered
 from .receiving import Receiving
 from .reports import Reports
+
+log = structlog.get_logger()
 
 
 class Owner(Protocol):
@@ -74,6 +77,8 @@ class ParkingLot:
         self._sockets = sockets
         self._epoll = select.epoll()
         self._parked: dict[int, Parked] = {}
+        # Whether the system refused to watch the last socket. The log names only the first refusal in a row.
+        self._has_refused = False
         # The look-up of a connection. It is no method of Python, because thousands of calls follow one another.
         self.parked_at = self._parked.get
         self._outgoing = Outgoing(self.parked_at)
@@ -133,11 +138,27 @@ class ParkingLot:
         """Close the lot. `run` returns after all woken connections have ended. No connection may be parked from now on."""
         self._scope.cancel()
 
-    def park(self, parked: Parked) -> None:
-        """Park a connection, for which nothing may be pending. From now on, the lot owns the file descriptor."""
+    def park(self, parked: Parked) -> bool:
+        """Park a connection, for which nothing may be pending. From now on, the lot owns the file descriptor.
+
+        Returns False if the system can't watch another socket. Then nothing has happened, and the connection needs a task.
+        """
+        try:
+            self._epoll.register(parked.fd, select.EPOLLIN | select.EPOLLRDHUP)
+        except OSError as error:
+            # The user's processes have too many watches (fs.epoll.max_user_watches), or the kernel has no memory.
+            if not self._has_refused:
+                log.warning(
+                    "connections not parked",
+                    reason=str(error),
+                    consequence="such connections keep their tasks, and take more memory",
+                )
+            self._has_refused = True
+            return False
+        self._has_refused = False
         self._parked[parked.fd] = parked
-        self._epoll.register(parked.fd, select.EPOLLIN | select.EPOLLRDHUP)
         self._pings.schedule(parked)
+        return True
 
     def wake(
         self, parked: Parked, received: bytes = b"", unsent: bytes = b"", missed: Sequence[Key] = ()

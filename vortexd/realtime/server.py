@@ -295,7 +295,9 @@ class WebSocketServer:
         self._keys.hold(client.key)
         parked = self._park(fd, client, delivery.new_version, self._first_ping(client))
         self._begin(parked, client)
-        if unsent:
+        if parked not in self._lot:
+            self._keep_awake(parked, unsent)
+        elif unsent:
             self._lot.wake(parked, unsent=unsent)
 
     # From the beginning to the end of a connection.
@@ -323,6 +325,8 @@ class WebSocketServer:
             if written == len(whole):
                 parked = self._park(self._sockets.take(stream), client, version, self._first_ping(client))
                 self._begin(parked, client)
+                if parked not in self._lot:
+                    self._keep_awake(parked)
                 return True
             if written is not None:
                 connection = self._connection(
@@ -410,6 +414,8 @@ class WebSocketServer:
                         has = self._versions.get(client.key, more.patterns, connection.versions)
                     parked = self._park(self._sockets.take(stream), client, has, connection.next_ping, more)
                     self._hand_over(connection, parked, client.key, patterns)
+                    if parked not in self._lot:
+                        self._keep_awake(parked)
                     return True
                 connection.may_not_park()
         finally:
@@ -442,6 +448,7 @@ class WebSocketServer:
         next_ping: float,
         more: Subscriptions | None = None,
     ) -> Parked:
+        """Park a connection. If it isn't in the lot afterwards, pass it to `_keep_awake`."""
         parked = Parked(
             self._lot.queue,
             fd,
@@ -457,6 +464,10 @@ class WebSocketServer:
         self._subscribe(parked, client.key)
         self._lot.park(parked)
         return parked
+
+    def _keep_awake(self, parked: Parked, unsent: bytes = b"") -> None:
+        """Run a connection that the lot hasn't taken in a task of its own, from now on until it ends."""
+        self.awaken(parked, b"", unsent, ()).may_not_park()
 
     def _hand_over(self, old: _Member, new: _Member, key: Key, patterns: Iterable[Pattern]) -> None:
         """Replace one subscriber with another. At each moment, at least one of them is subscribed."""
