@@ -449,13 +449,18 @@ async def test_a_close_while_receiving_is_told_too(
     assert (b"", True) == peer.decrypt()
 
 
-@pytest.mark.parametrize("way", ["forcefully", "at once", "without room"])
+@pytest.mark.parametrize("way", ["sender is cancelled", "at once", "without room"])
 async def test_a_close_by_force_is_no_alert(
     autojump_clock: MockClock, stream: TlsStream, peer: tls.Peer, way: str
 ) -> None:
     """Otherwise, a peer could take half of an answer for all of it."""
     began = trio.current_time()
-    if way == "forcefully":
+    if way == "sender is cancelled":
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stream.send_all, LARGE)
+                await wait_all_tasks_blocked()
+                scope.cancel()
         await trio.aclose_forcefully(stream)
     elif way == "at once":
         stream.close()
@@ -497,7 +502,31 @@ async def test_a_close_that_is_cancelled_closes(stream: TlsStream, peer: tls.Pee
         await stream.aclose()
 
     assert scope.cancelled_caught
+    assert (b"", True) == peer.decrypt()
     assert b"" == peer.socket.recv(1)
+
+
+async def test_a_close_that_is_cancelled_is_told_by_an_alert(stream: TlsStream, peer: tls.Peer) -> None:
+    await stream.send_all(b"whole")
+    await trio.aclose_forcefully(stream)
+
+    assert (b"whole", True) == peer.decrypt()
+    assert b"" == peer.socket.recv(1)
+
+
+async def test_a_close_that_is_cancelled_waits_for_no_room(
+    sockets: tuple[socket.socket, socket.socket], autojump_clock: MockClock
+) -> None:
+    script = Script(sockets[0], unwrap=[WANTS_WRITE()])
+    await trio.aclose_forcefully(TlsStream(cast(Any, script)))
+
+    assert (["unwrap"], -1) == (script.calls, sockets[0].fileno())
+
+
+async def test_a_closed_stream_is_closed_again_at_a_checkpoint(stream: TlsStream) -> None:
+    for _ in range(2):
+        with assert_checkpoints():
+            await stream.aclose()
 
 
 async def test_a_detached_socket_outlives_its_stream(stream: TlsStream, peer: tls.Peer) -> None:
@@ -694,6 +723,7 @@ def test_a_write_that_openssl_cannot_do_now_is_short(
     assert 5 == write_now(cast(Any, Script(sockets[0], send=[2, 3, wants()])), b"bytes and more")
 
 
-def test_a_read_that_needs_to_write_is_the_end(sockets: tuple[socket.socket, socket.socket]) -> None:
-    """Nothing waits to be written to a parked connection. So its descriptor would stay readable, and the lot would spin."""
-    assert b"" == read_now(cast(Any, Script(sockets[0], recv=[WANTS_WRITE()])))
+def test_a_read_that_needs_to_write_is_not_the_end(sockets: tuple[socket.socket, socket.socket]) -> None:
+    """Nothing waits to be written to a parked connection. So its descriptor stays readable, and the lot has to wake it."""
+    with pytest.raises(ssl.SSLWantWriteError):
+        read_now(cast(Any, Script(sockets[0], recv=[WANTS_WRITE()])))

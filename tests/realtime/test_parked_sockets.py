@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,9 +12,11 @@ import pytest
 import trio
 
 from tests import tls
+from vortexd.net import tls_stream
 from vortexd.net.tls_stream import TlsStream
+from vortexd.realtime import parked_sockets
 from vortexd.realtime.parked_sockets import PARKABLE, ParkedSockets
-from vortexd.realtime.sockets import Sockets
+from vortexd.realtime.sockets import NEEDS_TASK, Sockets
 
 from . import both_sockets
 
@@ -109,6 +112,30 @@ async def test_the_rest_of_a_short_write_goes_on_where_it_ended(lot: Lot, kinds:
             received += client.received()
         assert LARGE == received
     end(lot, descriptors)
+
+
+async def test_a_tls_socket_that_must_write_before_it_reads_needs_a_task(
+    lot: Lot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descriptors = added(lot, "ptt")
+    lot.clients[2].send(PONG)
+
+    def read_now(encrypted: ssl.SSLSocket) -> bytes | None:
+        if encrypted.fileno() == descriptors[1]:
+            raise ssl.SSLWantWriteError
+        return tls_stream.read_now(encrypted)
+
+    monkeypatch.setattr(parked_sockets, "read_now", read_now)
+    assert lot.sockets.receive(descriptors[1]) is NEEDS_TASK
+    assert lot.sockets.receive(descriptors[0]) is None
+    taken, size, exceptions = lot.sockets.receive_pongs(descriptors, 9)
+    assert (3, len(PONG), [(0, None), (1, NEEDS_TASK)]) == (taken, size, exceptions)
+    end(lot, descriptors)
+
+
+def test_no_data_of_a_client_is_taken_for_the_need_of_a_task() -> None:
+    assert len(NEEDS_TASK) > 1
+    assert bytes(bytearray(NEEDS_TASK)) is not NEEDS_TASK
 
 
 async def test_a_tls_socket_without_room_is_a_short_write_because_openssl_keeps_the_frame(lot: Lot) -> None:

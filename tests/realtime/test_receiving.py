@@ -21,6 +21,7 @@ from vortexd.realtime import receiving
 from vortexd.realtime.first_subscription import Begun
 from vortexd.realtime.parked import Parked
 from vortexd.realtime.receiving import Receiving
+from vortexd.realtime.sockets import NEEDS_TASK, receive_each
 
 from . import both_sockets
 from .lot import PONG, FakeLot
@@ -142,6 +143,26 @@ async def test_the_end_of_a_connection_ends_it(autojump_clock: MockClock, part: 
     part.receiving._receive_some()
 
     assert ([(parked, CloseReason.LOST)], []) == (part.lot.ended, part.lot.woken)
+
+
+@pytest.mark.parametrize("pinged", [None, 1.0])
+async def test_a_connection_that_must_write_before_it_reads_wakes_and_others_with_the_same_bytes_do_as_ever(
+    autojump_clock: MockClock, part: Part, monkeypatch: pytest.MonkeyPatch, pinged: float | None
+) -> None:
+    parked, other = part.park(pinged), part.park(pinged)
+    for each in part.clients:
+        each.send(NEEDS_TASK)
+
+    def receive(descriptor: int) -> bytes | None:
+        data = os.read(descriptor, 100)
+        return NEEDS_TASK if descriptor == parked.fd else data
+
+    monkeypatch.setattr(part.sockets, "receive", receive)
+    monkeypatch.setattr(part.sockets, "receive_pongs", lambda fds, most: receive_each(receive, fds, most))
+    part.receiving._receive_some()
+
+    assert {(parked, b""), (other, NEEDS_TASK)} == {(each, received) for each, received, *_ in part.lot.woken}
+    assert [] == part.lot.ended
 
 
 async def test_a_round_handles_a_few_that_have_more_to_say_and_the_next_ones_handle_the_rest(

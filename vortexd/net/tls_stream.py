@@ -45,11 +45,16 @@ def read_now(encrypted: ssl.SSLSocket) -> bytes | None:
     """Read at most one record without a wait.
 
     Returns None if no record is complete, and empty data if the connection has ended. Nothing may be left to be written.
+
+    Raises:
+        ssl.SSLWantWriteError: OpenSSL must write first, for example the answer to a renewed key, and the socket has no room.
     """
     try:
         return encrypted.recv(RECORD_BYTES)
     except ssl.SSLWantReadError:
         return None
+    except ssl.SSLWantWriteError:
+        raise
     except OSError:
         return b""
 
@@ -163,15 +168,19 @@ class TlsStream(trio.abc.Stream):
             return await self._perform(lambda: self.tls_socket.recv(most))
 
     async def aclose(self) -> None:
-        """Close the connection. Tell the peer by an alert, if the socket takes it at once. See `trio.abc.AsyncResource`."""
+        """Close the connection. Tell the peer by an alert, if the socket takes it at once. See `trio.abc.AsyncResource`.
+
+        If the caller is cancelled, the alert is sent, too. If a send was cancelled partway, it isn't sent. The messages of all
+        our protocols mark their own ends, so the alert can't make half of an answer look whole.
+        """
         try:
-            await trio.lowlevel.checkpoint()
             if self._socket is not None and not self._is_broken:
                 # The peer's alert isn't awaited. If a record is partly written, OpenSSL sends no alert.
                 with contextlib.suppress(OSError, ValueError):
                     self._socket.unwrap()
         finally:
             self.close()
+        await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
         """Close the socket at once. A task that uses the stream gets an error."""

@@ -13,7 +13,7 @@ import trio
 
 from ..net.head import Stream
 from ..net.tls_stream import TlsStream, read_now, write_now
-from .sockets import Sockets, receive_each, write_each
+from .sockets import NEEDS_TASK, Sockets, receive_each, write_each
 
 # The streams whose sockets can be parked. Tests have others.
 PARKABLE = (trio.SocketStream, TlsStream)
@@ -65,7 +65,12 @@ class ParkedSockets:
     def receive(self, descriptor: int, /) -> bytes | None:
         """See `Sockets`."""
         encrypted = self._encrypted.get(descriptor)
-        return self._plain.receive(descriptor) if encrypted is None else read_now(encrypted)
+        if encrypted is None:
+            return self._plain.receive(descriptor)
+        try:
+            return read_now(encrypted)
+        except ssl.SSLWantWriteError:
+            return NEEDS_TASK
 
     def write_all(self, descriptors: "list[int] | array[int]", frame: bytes) -> list[tuple[int, int]]:
         """See `Sockets`."""

@@ -20,7 +20,7 @@ from .inbound import sole_text
 from .parked import Lot, Parked
 from .reports import Reports
 from .session import Acknowledge, Session, Subscribe
-from .sockets import Sockets
+from .sockets import NEEDS_TASK, Sockets
 
 # An ack takes about 60 microseconds and a waking connection about 300, and thousands of acks arrive at once after a change.
 # So only so many connections that have sent something else than a pong are handled before other tasks run.
@@ -149,7 +149,9 @@ class Receiving:
 
     def _handle(self, parked: Parked, data: bytes) -> None:
         """Handle data that isn't the pong of a heartbeat. This removes no other connection from the lot."""
-        if not data:
+        if data is NEEDS_TASK:
+            self._lot.wake(parked)
+        elif not data:
             self._lot.end(parked, CloseReason.LOST)
         elif not self._take_message(parked, data):
             self._lot.wake(parked, received=data)

@@ -18,6 +18,8 @@ from ..protocol.frames import is_pong
 # The most descriptors of one call. For so many, a call takes a few milliseconds.
 MOST = 1_024
 _RECEIVE_BYTES = 16_384
+# Stands for the data of a TLS connection that must write before it can read, and can't write now. It is compared by identity.
+NEEDS_TASK = b"only a task can go on"
 
 
 class Sockets(Protocol):
@@ -51,7 +53,11 @@ class Sockets(Protocol):
         ...
 
     def receive(self, descriptor: int, /) -> bytes | None:
-        """Receive from one socket. Returns None if there is nothing to read, and empty data if the connection has ended."""
+        """Receive from one socket.
+
+        Returns None if there is nothing to read, empty data if the connection has ended, and `NEEDS_TASK` itself if only a
+        task can go on.
+        """
         ...
 
     def receive_pongs(self, descriptors: list[int], most: int) -> tuple[int, int, list[tuple[int, bytes | None]]]:
@@ -62,8 +68,7 @@ class Sockets(Protocol):
 
         Returns:
             How many sockets were read, from the first on; the bytes of all pongs; and the index and the data of each of
-            these sockets that hadn't exactly one pong. The data is None if there was nothing to read, and empty if the
-            connection has ended.
+            these sockets that hadn't exactly one pong. The data is as in `receive`.
         """
         ...
 
