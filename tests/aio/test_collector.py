@@ -134,6 +134,103 @@ async def test_nothing_is_examined_during_a_pause(mock_clock: MockClock) -> None
         nursery.cancel_scope.cancel()
 
 
+async def test_a_brief_pause_is_like_any_other_until_it_takes_too_long(mock_clock: MockClock) -> None:
+    fake = FakeCollector()
+    collector = fake.made()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(collector.run)
+        await wait_all_tasks_blocked()
+        with collector.briefly_paused(MANY - 1):
+            assert [] == fake.calls
+        for _ in range(2):
+            with collector.briefly_paused(MANY):
+                await wait_all_tasks_blocked()
+                mock_clock.jump(9.9)
+                await wait_all_tasks_blocked()
+                assert ["disable"] == fake.calls
+            assert ["disable", "freeze", "enable", "trim"] == fake.calls
+            fake.calls.clear()
+        # The time of a pause that has ended concerns no later one.
+        mock_clock.jump(0.2)
+        await wait_all_tasks_blocked()
+        assert [] == fake.calls
+        nursery.cancel_scope.cancel()
+
+
+async def test_slow_subscriptions_that_overlap_end_the_pause_after_ten_seconds(mock_clock: MockClock) -> None:
+    fake = FakeCollector()
+    collector = fake.made()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(collector.run)
+        await wait_all_tasks_blocked()
+        one, other, third = (collector.briefly_paused() for _ in range(3))
+        one.__enter__()
+        await wait_all_tasks_blocked()
+        mock_clock.jump(9)
+        other.__enter__()
+        one.__exit__(None, None, None)
+        await wait_all_tasks_blocked()
+        assert ["disable"] == fake.calls
+        mock_clock.jump(1)
+        await wait_all_tasks_blocked()
+        assert ["disable", "freeze", "enable"] == fake.calls
+        # A further one doesn't pause the collector. And what was frozen is examined.
+        third.__enter__()
+        assert fake.is_enabled
+        mock_clock.jump(3_590)
+        await wait_all_tasks_blocked()
+        assert ["disable", "freeze", "enable", "unfreeze", "collect", "freeze"] == fake.calls
+        fake.calls.clear()
+        for each in (third, other):
+            each.__exit__(None, None, None)
+        assert fake.is_enabled
+        assert ("freeze", "trim") == (fake.calls[0], fake.calls[-1])
+        fake.calls.clear()
+        # When all have ended, the next one pauses it again, as long as any other.
+        with collector.briefly_paused():
+            assert not fake.is_enabled
+            await wait_all_tasks_blocked()
+            mock_clock.jump(10)
+            await wait_all_tasks_blocked()
+            assert ["disable", "freeze", "enable"] == fake.calls
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_publication_keeps_the_collector_paused_for_longer(mock_clock: MockClock) -> None:
+    fake = FakeCollector()
+    collector = fake.made()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(collector.run)
+        await wait_all_tasks_blocked()
+        with collector.briefly_paused():
+            with collector.paused():
+                await wait_all_tasks_blocked()
+                mock_clock.jump(20)
+                await wait_all_tasks_blocked()
+                assert ["disable"] == fake.calls
+            assert ["disable", "freeze", "enable", "trim"] == fake.calls
+            fake.calls.clear()
+            with collector.paused():
+                assert ["disable"] == fake.calls
+            assert fake.is_enabled
+        fake.calls.clear()
+        with collector.paused():
+            with collector.briefly_paused():
+                pass
+            assert ["disable"] == fake.calls
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("is_brief", [False, True])
+def test_an_error_ends_either_pause(is_brief: bool) -> None:
+    fake = FakeCollector()
+    collector = fake.made()
+    with pytest.raises(ZeroDivisionError), collector.briefly_paused() if is_brief else collector.paused():
+        raise ZeroDivisionError
+
+    assert ["disable", "freeze", "enable", "trim"] == fake.calls
+
+
 def test_the_module_gc_is_the_collector() -> None:
     assert gc is Collector()._collector
     assert trim_memory is Collector()._trim

@@ -8,6 +8,9 @@ reference.
 The configurations that they replace leave holes in the memory of the C library. It returns them to the system only if it
 is asked to, so the pause ends with that, too. This takes about a millisecond.
 
+Clients' subscriptions pause it, too, and may wait for others meanwhile. So their pauses have a longest time. Otherwise slow
+subscriptions that overlap could keep the collector off for good.
+
 Everything else that exists at that time is frozen, too. If it is part of a cycle, it isn't freed when it ends. So `run`
 examines all objects once an hour, but only if some were frozen since.
 """
@@ -23,6 +26,8 @@ import trio
 MANY = 1_000
 # Seconds between two examinations of all objects.
 _INTERVAL = 3_600.0
+# The longest pause for subscriptions, in seconds. To make 10,000 configurations takes a few.
+_LONGEST = 10.0
 
 
 class GarbageCollector(Protocol):
@@ -64,10 +69,18 @@ class Collector:
     def __init__(self, collector: GarbageCollector = gc, trim: Callable[[], object] = trim_memory) -> None:
         self._collector = collector
         self._trim = trim
-        # The number of `with` statements that are under way, and whether the collector was enabled before the first.
-        self._depth = 0
+        # The number of `with` statements that are under way, with and without a longest time.
+        self._brief = self._others = 0
+        # Whether the longest time is over, although brief statements are under way.
+        self._is_over = False
+        # Set when the first of the brief statements begins, and when the last one ends.
+        self._began, self._ended = trio.Event(), trio.Event()
         self._was_enabled = False
         self._has_frozen = False
+
+    @property
+    def _is_paused(self) -> bool:
+        return self._others > 0 or (self._brief > 0 and not self._is_over)
 
     @contextmanager
     def paused(self, count: int = MANY) -> Iterator[None]:
@@ -79,27 +92,80 @@ class Collector:
         if count < MANY:
             yield
             return
-        if self._depth == 0:
-            self._was_enabled = self._collector.isenabled()
-            self._collector.disable()
-        self._depth += 1
+        self._pause()
+        self._others += 1
         try:
             yield
         finally:
-            self._depth -= 1
-            if self._depth == 0:
-                self._collector.freeze()
-                self._has_frozen = True
-                if self._was_enabled:
-                    self._collector.enable()
-                self._trim()
+            self._others -= 1
+            self._tidy()
+
+    @contextmanager
+    def briefly_paused(self, count: int = MANY) -> Iterator[None]:
+        """Do what `paused` does, but for at most ten seconds, also if several such statements overlap. `run` ends the pause.
+
+        Args:
+            count: As in `paused`.
+        """
+        if count < MANY:
+            yield
+            return
+        if self._brief == 0:
+            self._pause()
+            self._ended = trio.Event()
+            self._began.set()
+        self._brief += 1
+        try:
+            yield
+        finally:
+            self._brief -= 1
+            if self._brief == 0:
+                self._is_over = False
+                self._began = trio.Event()
+                self._ended.set()
+            self._tidy()
+
+    def _pause(self) -> None:
+        if not self._is_paused:
+            self._was_enabled = self._collector.isenabled()
+            self._collector.disable()
+
+    def _tidy(self) -> None:
+        """Freeze all objects, unless the collector is still paused for others."""
+        if not self._is_paused:
+            self._resume()
+            self._trim()
+
+    def _resume(self) -> None:
+        self._collector.freeze()
+        self._has_frozen = True
+        if self._was_enabled:
+            self._collector.enable()
 
     async def run(self) -> None:
-        """Free what was frozen and has ended since, at intervals. Never returns."""
+        """End brief pauses that take too long. Free what was frozen and has ended since, at intervals. Never returns."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._end_long_pauses)
+            nursery.start_soon(self._free_frozen)
+
+    async def _end_long_pauses(self) -> None:
+        while True:
+            await self._began.wait()
+            ended = self._ended
+            with trio.move_on_after(_LONGEST):
+                await ended.wait()
+            if not ended.is_set():
+                self._is_over = True
+                if not self._is_paused:
+                    self._resume()
+                # Until all of these statements have ended, no further one pauses the collector.
+                await ended.wait()
+
+    async def _free_frozen(self) -> None:
         while True:
             await trio.sleep(_INTERVAL)
             # While the collector is paused, the objects that are being made would be examined, too.
-            if self._has_frozen and self._depth == 0:
+            if self._has_frozen and not self._is_paused:
                 self._has_frozen = False
                 self._collector.unfreeze()
                 self._collector.collect()

@@ -79,7 +79,7 @@ class Pipeline:
         self._broadcaster = broadcaster
         self._encoder = encoder
         self._reader = reader
-        self._paused = collector.paused if collector is not None else nullcontext
+        self._paused = collector.briefly_paused if collector is not None else nullcontext
         self._flight = threads.SingleFlight()
         # Work for clients has threads of its own, so that publications don't wait behind it.
         self._client_threads = trio.CapacityLimiter(2)
