@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 import trio
+from trio.testing import MockClock
 
 from tests.fakes import open_gate
 from tests.http.serving import headers_of
@@ -355,6 +356,67 @@ async def test_the_keys_of_other_nodes_need_the_same_rights() -> None:
 
     assert ["orders"] == [each["app"] for each in said["keys"]]
     assert [(ORDERS,)] == [each.keys for each in nodes.asked]
+
+
+async def several(pages: FleetPages, *requests: tuple[str, Admission]) -> list[list[str]]:
+    """Send requests at the same time. Return the applications in each answer."""
+    found: dict[int, list[str]] = {}
+
+    async def send(number: int, query: str, who: Admission) -> None:
+        request = Request("GET", "/api/v1/fleet", query, headers_of({}), b"", who, lambda: who)
+        said = orjson.loads((await pages.answer(request)).body)
+        found[number] = [each["app"] for each in said["keys"]]
+
+    async with trio.open_nursery() as nursery:
+        for number, (query, who) in enumerate(requests):
+            nursery.start_soon(send, number, query, who)
+    return [found[number] for number in range(len(requests))]
+
+
+async def test_viewers_who_see_the_same_share_one_round_of_questions_for_a_second(mock_clock: MockClock) -> None:
+    nodes = FakeNodes(fleet(BILLING, ORDERS), views=SERVING)
+    pages = FleetPages(fleet(ORDERS), Labels(), lambda: NOW, None, nodes)
+    viewers = [("", admission(("admin", "*"))) for _ in range(50)]
+    assert [["billing", "orders"]] * 50 == await several(pages, *viewers)
+    assert 1 == len(nodes.asked)
+    mock_clock.jump(0.9)
+    await several(pages, *viewers)
+    assert 1 == len(nodes.asked)
+    mock_clock.jump(0.1)
+    await several(pages, *viewers)
+    assert 2 == len(nodes.asked)
+
+
+async def test_the_rights_of_each_caller_decide_what_it_shares(mock_clock: MockClock) -> None:
+    nodes = FakeNodes(fleet(BILLING, ORDERS), views=SERVING)
+    pages = FleetPages(fleet(ORDERS), Labels(), lambda: NOW, None, nodes)
+    everything, one, other = (
+        admission(("read", "*")),
+        admission(("read", "orders:*")),
+        admission(("read", "billing:*"), ("subscribe", "*")),
+    )
+    nothing = admission(("subscribe", "*"))
+    requests = [("", each) for each in (everything, one, other, nothing, one)]
+    found = await several(pages, *requests)
+
+    assert [["billing", "orders"], ["orders"], ["billing"], [], ["orders"]] == found
+    # A client that sees no key asks nothing that others see.
+    assert {(BILLING, ORDERS), (ORDERS,), (BILLING,), ()} == {each.keys for each in nodes.asked}
+    assert 4 == len(nodes.asked)
+    with pytest.raises(Forbidden):
+        await pages.answer(
+            Request("GET", "/", "app=orders&profile=prod", headers_of({}), b"", nothing, lambda: nothing)
+        )
+
+
+@pytest.mark.parametrize("queries", [("", "limit=7"), ("", "state=silent"), ("", "app=orders"), ("limit=1", "limit=2")])
+async def test_other_parameters_are_another_question(mock_clock: MockClock, queries: tuple[str, str]) -> None:
+    nodes = FakeNodes(fleet(BILLING, ORDERS), views=SERVING)
+    pages = FleetPages(fleet(), Labels(), lambda: NOW, None, nodes)
+    who = admission(("read", "*"))
+    for _ in range(2):
+        await several(pages, *((query, who) for query in queries))
+    assert 2 == len(nodes.asked)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7])

@@ -8,6 +8,7 @@ from a response that the key exists.
 import base64
 import binascii
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import attrs
@@ -37,6 +38,7 @@ from ..fleet import (
 )
 from ..process.peers import Peers
 from .endpoint import JSON, Endpoint, Request, Response
+from .fleet_rounds import FleetRounds
 from .key_filter import (
     KEY_PARAMETERS,
     LIMIT_SCHEMA,
@@ -210,6 +212,7 @@ class FleetPages(Endpoint):
         self._now = now
         self._peers = peers or Peers()
         self._nodes = nodes
+        self._rounds = FleetRounds[tuple[Page, int, Sequence[NodeView]]]()
         self._peers.answer("fleet keys", lambda _: orjson.dumps(list(map(attrs.astuple, fleet.keys()))).decode())
         self._peers.answer("fleet", lambda text: fleet.page(Question.from_json(text), now()).to_json())
 
@@ -228,7 +231,9 @@ class FleetPages(Endpoint):
             page, silent = await self.here(question)
             members = _members(page)
         else:
-            page, silent, found = await self._everywhere(question, self._nodes)
+            question, has_more = _shortened(question)
+            everywhere = partial(self._everywhere, question, self._nodes, has_more=has_more)
+            page, silent, found = await self._rounds.shared((question, has_more), everywhere)
             members = _members(page, found) | _nodes(found)
         if self._peers.are_there:
             members["workers_silent"] = silent
@@ -244,9 +249,14 @@ class FleetPages(Endpoint):
             [page, *(Page.from_json(text) for text in others.texts.values() if text)], question
         ), others.missing
 
-    async def _everywhere(self, question: Question, nodes: Nodes) -> tuple[Page, int, Sequence[NodeView]]:
-        """Return a page of all nodes' instances, how many workers of this node haven't answered, and the nodes."""
-        question, has_more = _shortened(question)
+    async def _everywhere(
+        self, question: Question, nodes: Nodes, *, has_more: bool
+    ) -> tuple[Page, int, Sequence[NodeView]]:
+        """Return a page of all nodes' instances, how many workers of this node haven't answered, and the nodes.
+
+        Args:
+            has_more: Whether there are keys after those of the question.
+        """
         page, silent = await self.here(question)
         others = await nodes.pages(question)
         page = merge([page, *others.pages], question)
