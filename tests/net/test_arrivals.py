@@ -1,8 +1,10 @@
 """Connections that have sent no request yet, with socket pairs and a clock that the test sets."""
 
+import errno
 import itertools
 import socket
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import attrs
 import pytest
@@ -101,6 +103,35 @@ async def test_a_silent_connection_is_no_task(autojump_clock: MockClock, open_ha
 
     assert before == trio.lowlevel.current_statistics().tasks_living
     assert (50, []) == (len(open_hall.arrivals), open_hall.started)
+
+
+class Refusing:
+    """An epoll that refuses to watch another socket."""
+
+    def __init__(self, epoll: Any) -> None:
+        self.epoll = epoll
+
+    def register(self, *_: int) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.epoll, name)
+
+
+async def test_a_connection_that_can_not_be_watched_is_closed_and_the_others_wait_on(
+    autojump_clock: MockClock, open_hall: Hall
+) -> None:
+    theirs, _ = open_hall.arrive("early")
+    arrivals: Any = open_hall.arrivals
+    arrivals._epoll = refusing = Refusing(arrivals._epoll)
+    with pytest.raises(OSError, match="no space"):
+        open_hall.arrive("late")
+    assert (["late"], 1) == (open_hall.ended, len(open_hall.arrivals))
+    arrivals._epoll = refusing.epoll
+    theirs.send(b"w")
+    await settled()
+
+    assert (["early"], ["late"]) == (open_hall.names, open_hall.ended)
 
 
 @pytest.mark.parametrize(("data", "verdict"), VERDICTS.items())

@@ -1,17 +1,19 @@
 """The listener and the bridge: the bytes that a peer may send, the deadlines, and the ends of a connection."""
 
 import contextlib
+import errno
 import importlib.metadata
 import inspect
 import re
 import socket
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import attrs
 import pytest
 import trio
 from hypercorn.trio.tcp_server import TCPServer
+from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.fakes import open_gate, timestamp, wait_until
@@ -657,3 +659,35 @@ async def test_nobody_is_accepted_before_it_is_time_and_a_stop_ends_the_wait(soc
         nursery.start_soon(stopped.serve, nursery, nobody, nobody, trio.sleep_forever)
         await trio.testing.wait_all_tasks_blocked()
         stopped.stop_accepting()
+
+
+async def test_while_the_system_watches_no_more_sockets_connections_are_closed_and_counted_out() -> None:
+    async with serving() as http:
+        arrivals: Any = http.listener._arrivals
+        epoll = arrivals._epoll
+        arrivals._epoll = refusing = Refusing(epoll)
+        with capture_logs() as logs:
+            for _ in range(2):
+                async with await http.connect() as stream:
+                    assert b"" == (await read_all(stream)).replace(b"<reset>", b"")
+        assert 0 == http.listener.places.count
+        assert 2 <= refusing.count
+        # It is logged once, until a connection is accepted again.
+        assert [("connections not accepted", "no space")] == [(each["event"], each["reason"]) for each in logs]
+        arrivals._epoll = epoll
+        assert 200 == (await http.ask("/shop/dev")).status
+
+
+class Refusing:
+    """An epoll that refuses to watch another socket."""
+
+    def __init__(self, epoll: Any) -> None:
+        self._epoll = epoll
+        self.count = 0
+
+    def register(self, *_: int) -> None:
+        self.count += 1
+        raise OSError(errno.ENOSPC, "no space")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._epoll, name)

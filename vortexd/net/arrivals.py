@@ -202,11 +202,19 @@ class Arrivals:
         return len(self._waiting) + len(self._urgent) + len(self._whole) + len(self._partly)
 
     def add(self, arrival: Arrival) -> None:
-        """Add a connection that was just accepted."""
+        """Add a connection that was just accepted.
+
+        Raises:
+            OSError: The system can't watch another socket. The connection is closed and counted out then.
+        """
         if self._look(arrival):
             return
         fd = arrival.socket.fileno()
-        self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+        try:
+            self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+        except OSError:
+            self._end(arrival)
+            raise
         self._waiting[fd] = arrival
         if len(self._waiting) == 1:
             self._earlier.set()

@@ -49,7 +49,7 @@ from .tls import Tls
 
 log = structlog.get_logger()
 
-_OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC}
 # The number of connections to accept from one socket before other tasks of the event loop get their turn.
 _AT_ONCE = 128
 # Seconds in which connections that were accepted before a drain must complete their first bytes.
