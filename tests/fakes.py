@@ -166,6 +166,7 @@ class FakeLine:
         gate: Set to a new Event to make `catch_up` wait for it behind its look at the state, as a thread would.
         entrance: Set to a new Event to make `subscribe` wait for it before it does anything, as for a turn.
         doorway: Likewise for `arriving`.
+        later: The versions of keys whose change is in force, but not broadcast yet.
         looks: How often a version was looked up.
         refusal: What `subscribe` raises, or None.
         is_ready: Whether first messages are made already, so that nothing must be waited for.
@@ -181,6 +182,7 @@ class FakeLine:
         self.encoder = Encoder(timestamp)
         self.broadcaster = Broadcaster(self.registry, self.encoder.change, trio.current_time)
         self.held: Counter[Key] = Counter()
+        self.later: dict[Key, str] = {}
         self.gate: trio.Event | None = None
         self.entrance: trio.Event | None = None
         self.doorway: trio.Event | None = None
@@ -235,6 +237,9 @@ class FakeLine:
     def version_of(self, key: Key) -> str | None:
         self.looks += 1
         return self._configs[key].version if key in self._configs else None
+
+    def postponed(self, key: Key) -> str | None:
+        return self.later.get(key)
 
     def in_use(self, key: Key) -> Key | None:
         return self._configs[key].key if self.held[key] else None

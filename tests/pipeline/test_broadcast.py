@@ -189,3 +189,26 @@ def test_a_group_gets_one_delivery_and_counts_as_all_of_its_connections() -> Non
     assert 5 + 1 == part.broadcaster.publish([changed(OLD, NEW)])
     [delivery] = group.deliveries
     assert [delivery] == single.deliveries
+
+
+def test_the_changes_that_will_be_published_later_are_known_by_their_keys() -> None:
+    broadcaster = Broadcasting().broadcaster
+    third = Key("search", "dev", "main")
+    changes = [
+        Change(OTHER, None, config(OTHER, {"a": 1}), None),
+        Change(KEY, OLD, NEW, None),
+        Change(third, config(third, {}), None, None),
+    ]
+    keys = (OTHER, KEY, third, Key("unknown", "dev", "main"))
+    found = []
+    assert [None] * 4 == [broadcaster.postponed(key) for key in keys]
+    for following in (0, 1, 2):
+        broadcaster.postpone(changes, following)
+        found.append([broadcaster.postponed(key) for key in keys])
+    other = config(OTHER, {"a": 1}).version
+    # A key that ends has no version to begin with.
+    assert [[other, NEW.version, None, None], [None, NEW.version, None, None], [None] * 4] == found
+    broadcaster.postpone([changes[0]], 0)
+    assert [other, None, None, None] == [broadcaster.postponed(key) for key in keys]
+    broadcaster.postpone((), 0)
+    assert [None] * 4 == [broadcaster.postponed(key) for key in keys]

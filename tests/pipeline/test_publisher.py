@@ -278,6 +278,28 @@ async def test_a_key_that_ends_while_others_are_broadcast_does_not_change_afterw
     )
 
 
+async def test_between_the_steps_the_changes_that_are_not_broadcast_yet_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_DELIVERIES_AT_ONCE", 4)
+    many = Many(6)
+    await many.begin()
+    seen: list[list[str | None]] = []
+    checkpoint = trio.lowlevel.cancel_shielded_checkpoint
+
+    async def noting() -> None:
+        if many.deliveries:
+            seen.append([many.whole.pipeline.postponed(key) for key in many.keys])
+        await checkpoint()
+
+    monkeypatch.setattr(trio.lowlevel, "cancel_shielded_checkpoint", noting)
+    await many.publish(1)
+    new = many.deliveries[0].new_version
+
+    assert [[None] * 2 + [new] * 4, [None] * 4 + [new] * 2] == [each for each in seen if any(each)]
+    assert [None] * 6 == [many.whole.pipeline.postponed(key) for key in many.keys]
+
+
 async def test_nothing_cancels_a_publication_between_its_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_DELIVERIES_AT_ONCE", 1)
     many = Many(3)

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import Any, cast
 
+import attrs
 import pytest
 
 from tests.fakes import KEY
@@ -41,7 +42,8 @@ class Part:
     def __init__(self) -> None:
         self.lot, self.queue = FakeLot(), Queue()
         self.registry: Registry[Subscriber] = Registry()
-        self.groups = Groups(self.registry, self.queue, self.lot.parked_at)
+        self.postponed: dict[Key, str] = {}
+        self.groups = Groups(self.registry, self.queue, self.lot.parked_at, self.postponed.get)
         self.lot.leaving = self.groups.discard
 
     def add(self, count: int = 1, **more: Any) -> list[Parked]:
@@ -311,3 +313,81 @@ def test_a_group_with_many_principals_lets_the_further_ones_share_rows(
 
     part.groups.renew()
     assert [[100, 104], [101], [102, 103], [105, 106]] == part.rows()
+
+
+# Connections that begin with a change before its broadcast.
+
+
+def test_a_connection_that_began_with_a_change_gets_the_next_one_only(part: Part) -> None:
+    early = part.add(2)
+    part.postponed[KEY] = "2"
+    late = part.add(2, version="2")
+    assert [[100, 101], [102, 103]] == part.rows()
+    part.write(part.deliver())
+    part.postponed.clear()
+
+    assert ["2"] * 4 == [each.version for each in (*early, *late)]
+    # All have the same version now, so they are alike again, and get what follows.
+    assert [[100, 101, 102, 103]] == [sorted(each) for each in part.rows()]
+    rows = part.deliver(attrs.evolve(DELIVERY, old_version="2", new_version="3"))
+    assert [[100, 101, 102, 103]] == [sorted(each.descriptors) for each in rows]
+
+
+def test_the_same_change_again_is_not_left_out(part: Part) -> None:
+    """Otherwise a change that is broadcast twice would be hidden from the checks of the messages to clients."""
+    part.add()
+    part.postponed[KEY] = "2"
+    part.add(version="2")
+    part.write(part.deliver())
+
+    assert [[100, 101]] == [sorted(each.descriptors) for each in part.deliver()]
+    # Nor is it left out for one that joins after the broadcast with the same version.
+    part.postponed.clear()
+    part.add(version="2")
+    assert [102] in [list(each.descriptors) for each in part.deliver()]
+
+
+def test_if_all_began_with_a_change_it_is_not_queued(part: Part) -> None:
+    part.postponed[KEY] = "2"
+    part.add(2, version="2")
+
+    assert [] == part.deliver()
+    assert [] == part.queue.found
+    assert [[100, 101]] == [list(each.descriptors) for each in part.deliver()]
+
+
+@pytest.mark.parametrize("new", [None, "3"])
+def test_another_delivery_before_the_broadcast_is_for_them_too(part: Part, new: str | None) -> None:
+    """For example the end of the key. Then the change isn't broadcast any more."""
+    part.postponed[KEY] = "2"
+    part.add(version="2")
+    delivery = attrs.evolve(DELIVERY, old_version="2", new_version=new)
+    assert [[100]] == [list(each.descriptors) for each in part.deliver(delivery)]
+    # From then on, they are like any others.
+    assert [[100]] == [list(each.descriptors) for each in part.deliver()]
+
+
+def test_a_connection_with_an_older_version_or_another_key_gets_the_change(part: Part) -> None:
+    part.add()
+    part.postponed[KEY] = "2"
+    # It was awake when the change came into force.
+    part.add(version="1")
+    part.add(version="2", key=OTHER)
+    assert [[100, 101]] == part.rows()
+
+    assert [[100, 101]] == [list(each.descriptors) for each in part.deliver()]
+    assert [[102]] == [list(each.descriptors) for each in part.deliver(attrs.evolve(DELIVERY, key=OTHER))]
+
+
+def test_rows_that_are_ahead_do_not_join_others_before_the_broadcast(part: Part) -> None:
+    """A row of the same version that isn't ahead has missed an earlier delivery, for example."""
+    other = part.add(version="2")
+    part.postponed[KEY] = "2"
+    part.add(2, version="2")
+    assert [[100], [101, 102]] == part.rows()
+    part.end(part.lot.parked[102])
+    assert [[100], [101]] == part.rows()
+    rows = part.deliver()
+
+    assert [[100]] == [list(each.descriptors) for each in rows]
+    assert "2" == other[0].version

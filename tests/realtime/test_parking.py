@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from random import Random
 from typing import Any
 
@@ -21,6 +21,8 @@ from tests.fakes import KEY, Client, Closed, Rounds
 from vortexd.auth import Authority, Right
 from vortexd.core.model import Config, Key
 from vortexd.core.patterns import Pattern
+from vortexd.pipeline.broadcast import Delivery, Subscriber
+from vortexd.pipeline.encoder import Payload
 from vortexd.protocol import messages
 from vortexd.protocol.close import CloseReason
 from vortexd.protocol.frames import Boundary, is_pong
@@ -118,6 +120,39 @@ async def test_a_connection_that_can_not_be_watched_is_not_parked_and_the_others
         await trio.aclose_forcefully(each.stream)
     await wait_all_tasks_blocked()
     assert (1, 1, 1) == (wire.server.parked, len(wire.server), wire.line.held[KEY])
+
+
+async def test_a_client_that_begins_with_a_change_before_its_broadcast_stays_parked(
+    autojump_clock: MockClock, start: Start
+) -> None:
+    wire = await start()
+    early = await opened(wire)
+    subscribers = wire.line.registry.subscribers
+
+    def none_yet(key: Key) -> Collection[Subscriber]:
+        return ()
+
+    # The change is in force. Until its broadcast, another client joins.
+    wire.line.registry.subscribers = none_yet  # type: ignore[method-assign]
+    version = wire.line.version_of(KEY)
+    new = wire.publish(1)
+    wire.line.registry.subscribers = subscribers  # type: ignore[method-assign]
+    wire.line.later[KEY] = new
+    late = await wire.open()
+    assert new == (await late.message())["version"]
+    await wait_all_tasks_blocked()
+    assert 2 == wire.server.parked
+    wire.line.later.clear()
+    woken = wire.metrics.counts["connection_opened"]
+    for subscriber in tuple(wire.line.registry.subscribers(KEY)):
+        subscriber.deliver(Delivery(KEY, version, new, Payload(b'{"type":"config_change"}'), trio.current_time()))
+    assert "config_change" == (await early.message())["type"]
+    await wait_all_tasks_blocked()
+    assert (2, woken) == (wire.server.parked, wire.metrics.counts["connection_opened"])
+    newest = wire.publish(2)
+    for each in (early, late):
+        message = await each.message()
+        assert ("config_change", new, newest) == (message["type"], message["old_version"], message["new_version"])
 
 
 async def test_without_a_lot_nobody_is_parked(autojump_clock: MockClock, start: Start) -> None:

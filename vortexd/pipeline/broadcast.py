@@ -4,7 +4,7 @@ The changes of one publication arrive, and calls of `deliver` leave. Nothing her
 subscribers or none, and a slow client doesn't delay the others.
 """
 
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import Protocol
 
 import attrs
@@ -74,6 +74,37 @@ class Broadcaster:
         self._encode = encode
         self._now = now
         self._on_change = on_change
+        # The changes of a publication whose broadcast takes several steps, the number of the next one, and the numbers of all
+        # by key. The numbers are found only if a client joins meanwhile.
+        self._postponed: Sequence[Change] = ()
+        self._next = 0
+        self._numbers: dict[Key, int] | None = None
+
+    def postpone(self, changes: Sequence[Change], following: int) -> None:
+        """Note that changes are in force, and will be published later.
+
+        Args:
+            changes: All changes of the publication; none if its broadcast has ended.
+            following: The number of those that are published already.
+        """
+        if changes is not self._postponed:
+            self._postponed, self._numbers = changes, None
+        self._next = following
+
+    def postponed(self, key: Key) -> str | None:
+        """Return the version of a key's change that is in force and will be published later, or None if there is none.
+
+        A client that joins now begins with this version.
+        """
+        if not self._postponed:
+            return None
+        if self._numbers is None:
+            self._numbers = {each.key: number for number, each in enumerate(self._postponed)}
+        number = self._numbers.get(key, -1)
+        if number < self._next:
+            return None
+        new = self._postponed[number].new
+        return new.version if new is not None else None
 
     def publish(self, changes: Iterable[Change]) -> int:
         """Deliver the changes of one publication, in order. Return the number of deliveries: one for each connection."""

@@ -193,6 +193,10 @@ class Pipeline:
         """Return the current version of a held key, or None if the key has ended."""
         return self._key_usage.version_of(key)
 
+    def postponed(self, key: Key) -> str | None:
+        """See `Broadcaster.postponed`."""
+        return self._broadcaster.postponed(key)
+
     def in_use(self, key: Key) -> Key | None:
         """Return the store's own object for a key that is in use, so that all its clients share it, or None."""
         config = self._key_usage.find(key)

@@ -255,15 +255,17 @@ class Publisher:
         """Broadcast changes, and return the number of deliveries. Let other tasks run after every few deliveries."""
         deliveries = effort = 0
         is_first_step = True
-        for change in changes:
+        for number, change in enumerate(changes):
             if effort >= _DELIVERIES_AT_ONCE:
                 effort, is_first_step = 0, False
+                self._broadcaster.postpone(changes, number)
                 await trio.lowlevel.cancel_shielded_checkpoint()
             # If the key has ended meanwhile, its end has been broadcast.
             if is_first_step or self._store.find(change.key) is change.new:
                 count = self._broadcaster.publish((change,))
                 deliveries += count
                 effort += 1 + count
+        self._broadcaster.postpone((), 0)
         return deliveries
 
     def _done(

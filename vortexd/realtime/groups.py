@@ -5,7 +5,7 @@ them would take longer than all other work of a publication. A group takes one c
 its rows.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Protocol
 
 from ..core.model import Key
@@ -53,29 +53,53 @@ class Group:
     def deliver(self, delivery: Delivery) -> None:
         """See `broadcast.Subscriber`."""
         rows = tuple(self._rows)
+        for each in rows:
+            if each.is_ahead:
+                rows = tuple(self._behind(delivery))
+                if not rows:
+                    return
+                break
         if self._queue.put_all(rows, delivery):
             for each in rows:
                 each.waiting += (delivery,)
 
-    def add(self, parked: Parked) -> None:
-        """Add a connection that isn't in any row."""
+    def _behind(self, delivery: Delivery) -> Iterator[Row]:
+        """Yield the rows that need a delivery. The others began with it, and need the next one."""
+        for each in self._rows:
+            was_ahead, each.is_ahead = each.is_ahead, False
+            if not (was_ahead and delivery.new_version == each.version):
+                yield each
+
+    def add(self, parked: Parked, *, is_ahead: bool = False) -> None:
+        """Add a connection that isn't in any row.
+
+        Args:
+            is_ahead: As in `Row`.
+        """
         principal: object = parked.admission.principal
-        row = self._open(principal, parked.window_bits, parked.version)
+        row = self._open(principal, parked.window_bits, parked.version, is_ahead=is_ahead)
         if row is None and len(self._rows) >= _ROWS:
             principal = None
-            row = self._open(principal, parked.window_bits, parked.version)
+            row = self._open(principal, parked.window_bits, parked.version, is_ahead=is_ahead)
         if row is None:
             row = Row(self, principal, parked.window_bits, parked.version)
+            row.is_ahead = is_ahead
             self._rows.append(row)
         row.add(parked)
 
     def _open(
-        self, principal: object, window_bits: int | None, version: str | None, other_than: Row | None = None
+        self,
+        principal: object,
+        window_bits: int | None,
+        version: str | None,
+        other_than: Row | None = None,
+        *,
+        is_ahead: bool,
     ) -> Row | None:
         """Return the first row for such connections that they may join."""
         for each in self._rows:
             is_alike = each.version == version and each.principal is principal and each.window_bits == window_bits
-            if is_alike and each.is_open and each is not other_than:
+            if is_alike and each.is_ahead == is_ahead and each.is_open and each is not other_than:
                 return each
         return None
 
@@ -106,7 +130,7 @@ class Group:
         Otherwise, each change during which connections arrive would leave a small row behind.
         """
         if row.is_open:
-            other = self._open(row.principal, row.window_bits, row.version, row)
+            other = self._open(row.principal, row.window_bits, row.version, row, is_ahead=row.is_ahead)
             if other is not None and len(row) + len(other) <= MOST:
                 large, row = (other, row) if len(row) <= len(other) else (row, other)
                 large.absorb(row, self._parked_at)
@@ -120,9 +144,17 @@ class Groups:
     Args:
         registry: The subscribers by their keys. A group is in it as long as it has connections.
         parked_at: Returns the connection with a descriptor, if it is in the lot.
+        postponed: Returns the version of a key's change that is in force and will be broadcast later, or None.
     """
 
-    def __init__(self, registry: Registry[Subscriber], queue: Queue, parked_at: Callable[[int], Parked | None]) -> None:
+    def __init__(
+        self,
+        registry: Registry[Subscriber],
+        queue: Queue,
+        parked_at: Callable[[int], Parked | None],
+        postponed: Callable[[Key], str | None] = lambda _: None,
+    ) -> None:
+        self._postponed = postponed
         self._registry = registry
         self._queue = queue
         self._parked_at = parked_at
@@ -139,7 +171,8 @@ class Groups:
         if group is None:
             group = self._groups[parked.key] = Group(self._queue, self._parked_at)
             self._registry.add(group, parked.key)
-        group.add(parked)
+        version = self._postponed(parked.key)
+        group.add(parked, is_ahead=version is not None and version == parked.version)
 
     def discard(self, parked: Parked) -> None:
         """End the subscription of a connection to its main key."""

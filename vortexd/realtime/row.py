@@ -32,9 +32,10 @@ class Row(SharedVersion):
         descriptors: The descriptors of its connections.
         waiting: As long as deliveries wait, no connection may join. A connection that joins has the newest version, and must
             not get them.
+        is_ahead: Whether its connections began with a change that is in force, but not broadcast yet. They must not get that one.
     """
 
-    __slots__ = ("descriptors", "group", "principal", "window_bits")
+    __slots__ = ("descriptors", "group", "is_ahead", "principal", "window_bits")
 
     def __init__(self, group: Written, principal: object, window_bits: int | None, version: str | None) -> None:
         super().__init__(version)
@@ -42,6 +43,7 @@ class Row(SharedVersion):
         self.principal = principal
         self.window_bits = window_bits
         self.descriptors = array("i")
+        self.is_ahead = False
 
     def __len__(self) -> int:
         return len(self.descriptors)

@@ -140,7 +140,7 @@ class WebSocketServer:
             keys, self._quota, self._subscriptions, self._versions, self._add_patterns, timestamp
         )
         self._lot = ParkingLot(self, counters, self._reports, first_subscription, timestamp, self._sockets)
-        self._groups = Groups(registry, self._lot.queue, self._lot.parked_at)
+        self._groups = Groups(registry, self._lot.queue, self._lot.parked_at, keys.postponed)
 
     def replace(self, settings: RealtimeSettings, connections_per_token: int) -> None:
         """Apply new settings to new connections.
