@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vortexd.core.model import Key
-from vortexd.fleet import OTHER, Fleet, Instance, KeyState, Question, Seen, make_ack
+from vortexd.fleet import OTHER, Fleet, Instance, KeyState, Question, Record, Seen, make_ack
 from vortexd.settings.fleet import FleetSettings
 
 KEY = Key("orders", "prod", "main")
@@ -390,3 +390,287 @@ def test_everything_that_may_change_a_count_counts_as_a_change() -> None:
     note()
 
     assert seen == sorted(set(seen))
+
+
+# A restart.
+
+
+APPLIED = make_ack("v1", "applied", None, 900.0)
+
+
+def records(fleet: Fleet) -> list[Record]:
+    return fleet.connected_records(fleet.keys(), 100) + fleet.gone_records(100)
+
+
+def restarted(fleets: Fleets, **settings: Any) -> Fleets:
+    """Another process, a second later, which knows what the former one wrote at the end of its life."""
+    again = Fleets(**settings)
+    again.now = fleets.now + 1
+    again.versions = fleets.versions
+    again.ids = 100
+    again.fleet.restore([each._replace(left=each.left or fleets.now) for each in records(fleets.fleet)], again.now)
+    return again
+
+
+def test_what_is_remembered_is_the_last_acknowledgement_of_those_who_are_connected_or_gone(fleets: Fleets) -> None:
+    one, two = fleets.join("one"), fleets.join("two")
+    fleets.join("three")
+    nameless = fleets.join()
+    fleets.join()
+    fleets.join("")
+    fleets.say(one, "v1")
+    fleets.say(one, "b1", key=OTHER_KEY)
+    fleets.say(two, "v0", "rejected")
+    fleets.say(nameless, "v1")
+    fleets.now += 5
+    fleets.fleet.leave(two, fleets.now)
+    applied = make_ack("v1", "applied", None, 1_000.0)
+
+    assert {
+        Record(KEY, "one", "id1", applied, None),
+        Record(OTHER_KEY, "one", "id1", make_ack("b1", "applied", None, 1_000.0), None),
+        Record(KEY, "three", "id3", None, None),
+        Record(KEY, "id4", "id4", applied, None),
+        Record(KEY, "two", "id2", make_ack("v0", "rejected", "no", 1_000.0), 1_005.0),
+    } == {*records(fleets.fleet)}
+
+
+def test_a_bounded_number_is_remembered_and_those_who_left_last_come_first(fleets: Fleets) -> None:
+    for name in "abc":
+        fleets.join(name)
+    fleets.join("d", OTHER_KEY)
+    for name in "xyz":
+        fleets.fleet.leave(fleets.join(name), fleets.now)
+
+    assert ["a", "b"] == [each.name for each in fleets.fleet.connected_records([KEY, OTHER_KEY], 2)]
+    assert ["a", "b", "c", "d"] == [each.name for each in fleets.fleet.connected_records([KEY, OTHER_KEY], 4)]
+    assert [] == fleets.fleet.connected_records([KEY], 0) == fleets.fleet.connected_records([Key("x", "y", "z")], 9)
+    assert ["z", "y"] == [each.name for each in fleets.fleet.gone_records(2)]
+    assert [] == fleets.fleet.gone_records(0)
+    assert (10_000, 7) == (fleets.fleet.most_records, Fleets(gone=7).fleet.most_records)
+
+
+def test_after_a_restart_everybody_is_gone_and_what_they_said_is_from_before_it(fleets: Fleets) -> None:
+    fleets.say(fleets.join("one"), "v1")
+    fleets.join("two")
+    again = restarted(fleets)
+    state = again.state()
+
+    assert (0, 0, 0, 0, 2) == counts(state)
+    assert 1 == state.before_restart
+    said = make_ack("v1", "applied", None, 1_000.0)
+    assert [
+        Seen("one", "id1", "gone", 1_000.0, None, before_restart=said),
+        Seen("two", "id2", "gone", 1_000.0, None),
+    ] == list(state.instances)
+
+
+def test_who_comes_back_after_a_restart_is_silent_until_it_speaks_and_then_what_it_said_before_is_forgotten(
+    fleets: Fleets,
+) -> None:
+    fleets.say(fleets.join("one"), "v1")
+    again = restarted(fleets)
+    one = again.join("one")
+    said = make_ack("v1", "applied", None, 1_000.0)
+
+    assert ((1, 0, 0, 1, 0), 0.0, 1) == (counts(again.state()), again.state().percent, again.state().before_restart)
+    assert [Seen("one", "id101", "silent", 1_001.0, None, before_restart=said)] == list(again.state().instances)
+    assert -math.inf == again.fleet.last_word(one)
+    assert 0 == again.fleet.totals()[OTHER, "applied"]
+
+    again.now += 1
+    again.say(one, "v1")
+    assert ((1, 1, 0, 0, 0), 0) == (counts(again.state()), again.state().before_restart)
+    assert [Seen("one", "id101", "applied", 1_002.0, make_ack("v1", "applied", None, 1_002.0))] == list(
+        again.state().instances
+    )
+
+
+def test_who_comes_back_and_leaves_without_a_word_keeps_what_it_said_before_the_restart(fleets: Fleets) -> None:
+    fleets.say(fleets.join("one"), "v1")
+    again = restarted(fleets)
+    said = make_ack("v1", "applied", None, 1_000.0)
+    for _ in range(2):
+        one = again.join("one")
+        assert [Record(KEY, "one", one.connection, said, None)] == records(again.fleet)
+        again.now += 1
+        again.fleet.leave(one, again.now)
+        assert [Seen("one", one.connection, "gone", again.now, None, before_restart=said)] == list(
+            again.state().instances
+        )
+        assert 1 == again.state().before_restart
+    assert [Record(KEY, "one", one.connection, said, again.now)] == records(again.fleet)
+    third = restarted(again)
+    assert [said] == [each.before_restart for each in third.state().instances]
+
+
+def test_what_was_said_since_the_restart_is_no_word_from_before_it_once_its_instance_has_left(fleets: Fleets) -> None:
+    fleets.say(fleets.join("one"), "v1")
+    again = restarted(fleets)
+    one = again.join("one")
+    again.say(one, "v0", "rejected")
+    again.fleet.leave(one, again.now)
+    [seen] = again.state().instances
+
+    assert (make_ack("v0", "rejected", "no", 1_001.0), None) == (seen.ack, seen.before_restart)
+    assert 0 == again.state().before_restart
+
+
+def test_after_a_plain_reconnection_nothing_is_from_before_a_restart(fleets: Fleets) -> None:
+    one = fleets.join("one")
+    fleets.say(one, "v1")
+    fleets.fleet.leave(one, fleets.now)
+    fleets.join("one")
+    [seen] = fleets.state().instances
+
+    assert ("silent", None, None) == (seen.state, seen.ack, seen.before_restart)
+
+
+def test_a_key_that_came_by_a_pattern_is_known_again_once_it_is_spoken_of(fleets: Fleets) -> None:
+    one = fleets.join("one")
+    fleets.say(one, "b1", key=OTHER_KEY)
+    again = restarted(fleets)
+    one = again.join("one")
+    assert {"one": "gone"} == again.states(OTHER_KEY)
+    again.say(one, "b1", key=OTHER_KEY)
+
+    assert {"one": "applied"} == again.states(OTHER_KEY)
+    assert 0 == again.state(OTHER_KEY).before_restart
+
+
+@pytest.mark.parametrize(("seconds", "is_known"), [(899.0, True), (900.0, False)])
+def test_who_left_too_long_before_the_restart_is_forgotten(fleets: Fleets, seconds: float, is_known: bool) -> None:
+    fleets.fleet.restore([Record(KEY, "one", "id", APPLIED, fleets.now - seconds)], fleets.now)
+
+    assert is_known == bool(fleets.fleet.keys())
+    fleets.now += 1
+    fleets.fleet.forget(fleets.now)
+    assert not fleets.fleet.keys()
+
+
+def test_a_bounded_number_is_taken_from_before_a_restart_those_who_left_last() -> None:
+    fleets = Fleets(gone=2)
+    lefts = {"a": 990.0, "b": 995.0, "c": 980.0, "d": None}
+    fleets.fleet.restore([Record(KEY, name, name, None, left) for name, left in lefts.items()], fleets.now)
+
+    assert {"b": "gone", "d": "gone"} == fleets.states()
+
+
+def test_nobody_left_in_the_future(fleets: Fleets) -> None:
+    fleets.fleet.restore([Record(KEY, "one", "id", APPLIED, 9_000.0)], fleets.now)
+    assert [1_000.0] == [each.since for each in fleets.state().instances]
+    fleets.now += 901
+    fleets.fleet.forget(fleets.now)
+    assert not fleets.fleet.keys()
+
+
+@pytest.mark.parametrize("lefts", [(990.0, 995.0), (995.0, 990.0), (995.0, 995.0)])
+def test_the_connection_that_left_last_counts_where_several_had_one_name(
+    fleets: Fleets, lefts: tuple[float, float]
+) -> None:
+    both = [Record(KEY, "one", f"id{number}", None, left) for number, left in enumerate(lefts)]
+    fleets.fleet.restore(both, fleets.now)
+
+    assert [("id0" if lefts[0] > lefts[1] else "id1", 995.0)] == [
+        (each.connection, each.since) for each in fleets.state().instances
+    ]
+
+
+def test_who_connected_before_the_file_was_read_has_its_former_word_at_once(fleets: Fleets) -> None:
+    fleets.join("silent")
+    fleets.say(fleets.join("speaks"), "v1")
+    left = fleets.join("left")
+    fleets.say(left, "v1")
+    fleets.fleet.leave(left, fleets.now)
+    fleets.now += 1
+    before = fleets.fleet.changes
+    fleets.fleet.restore(
+        [Record(KEY, name, "old", APPLIED, 900.0) for name in ("silent", "speaks", "left", "away")], fleets.now
+    )
+    found = {each.name: (each.state, each.connection, each.before_restart) for each in fleets.state().instances}
+
+    assert {
+        "silent": ("silent", "id1", APPLIED),
+        "speaks": ("applied", "id2", None),
+        "left": ("gone", "id3", None),
+        "away": ("gone", "old", APPLIED),
+    } == found
+    assert (2, 2) == (fleets.state().before_restart, fleets.state().gone)
+    assert before != fleets.fleet.changes
+    # Who left longest ago is forgotten first.
+    fleets.fleet.replace(FleetSettings(gone=1))
+    fleets.fleet.forget(fleets.now)
+    assert {"silent", "speaks", "left"} == fleets.states().keys()
+    assert 1 == fleets.state().before_restart
+
+
+def test_who_is_unlisted_leaves_its_name_among_the_gone_until_there_is_room() -> None:
+    fleets = Fleets(instances=1)
+    other = fleets.join("other")
+    fleets.fleet.restore([Record(KEY, "one", "old", APPLIED, 900.0)], fleets.now)
+    one = fleets.join("one")
+    assert (2, 1, 1) == (fleets.state().connected, fleets.state().gone, fleets.state().before_restart)
+    fleets.fleet.leave(other, fleets.now)
+    fleets.say(one, "v1")
+
+    assert {"one": "applied", "other": "gone"} == fleets.states()
+    assert 0 == fleets.state().before_restart
+
+
+# Instances that move between workers.
+
+
+def test_who_moved_to_another_worker_is_given_up_and_its_word_from_before_the_restart_goes_along(
+    fleets: Fleets,
+) -> None:
+    fleets.fleet.restore([Record(KEY, "one", "old", APPLIED, 990.0), Record(KEY, "two", "old", None, 990.0)], 1_000.0)
+    said = fleets.join("three")
+    fleets.say(said, "v1")
+    fleets.fleet.leave(said, fleets.now)
+    fleets.join("here")
+    assert fleets.fleet.has_gone
+    before = fleets.fleet.changes
+    names = [(KEY, name) for name in ("one", "two", "three", "here", "unknown")] + [(OTHER_KEY, "one")]
+
+    assert [(KEY, "one", APPLIED)] == fleets.fleet.give_up(names)
+    assert {"here": "silent"} == fleets.states()
+    assert (False, 3, 0) == (fleets.fleet.has_gone, fleets.fleet.changes - before, fleets.state().before_restart)
+    assert [] == fleets.fleet.give_up(names)
+
+
+def test_a_worker_takes_over_the_former_word_of_who_is_connected_and_silent(fleets: Fleets) -> None:
+    one, two, left = (fleets.join(name) for name in ("one", "two", "left"))
+    fleets.say(two, "v1")
+    fleets.fleet.leave(left, fleets.now)
+    for each in (one, two, left):
+        fleets.fleet.take_over(KEY, each, APPLIED)
+    fleets.fleet.take_over(OTHER_KEY, one, APPLIED)
+
+    assert {"one": APPLIED, "two": None, "left": None} == {
+        each.name: each.before_restart for each in fleets.state().instances
+    }
+    assert 1 == fleets.state().before_restart
+
+
+def test_arrivals_of_names_are_reported_with_each_key(fleets: Fleets) -> None:
+    arrived: list[tuple[Key, str]] = []
+    fleets.fleet.report_arrivals(lambda key, instance: arrived.append((key, instance.name)))
+    one = fleets.join("one")
+    fleets.join()
+    fleets.join("")
+    fleets.say(one, "v1")
+    fleets.say(one, "b1", key=OTHER_KEY)
+
+    assert [(KEY, "one"), (OTHER_KEY, "one")] == arrived
+
+
+def test_whatever_comes_back_no_word_from_before_a_restart_is_left_at_the_end(fleets: Fleets) -> None:
+    fleets.fleet.restore([Record(KEY, name, name, APPLIED, 990.0) for name in "abcd"], fleets.now)
+    a, b = fleets.join("a"), fleets.join("b")
+    fleets.say(a, "v1")
+    fleets.fleet.leave(b, fleets.now)
+    fleets.fleet.leave(a, fleets.now)
+    assert 3 == fleets.state().before_restart
+    fleets.fleet.forget(fleets.now + 1_000)
+
+    assert (0, [], {}) == (fleets.fleet._listed, list(fleets.fleet.keys()), fleets.fleet._left)

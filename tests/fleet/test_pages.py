@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vortexd.core.model import Key
-from vortexd.fleet import NOBODY, STATES, KeyState, Page, Question, Seen, merge
+from vortexd.fleet import NOBODY, STATES, KeyState, Page, Question, Seen, make_ack, merge
 
 from .test_instances import KEY, OTHER_KEY, Fleets
 
@@ -107,3 +107,51 @@ def test_a_page_has_only_what_is_asked_for(state: str) -> None:
 
     assert state == seen.state
     assert 3 == fleets.state(state=state).connected
+
+
+BEFORE = make_ack("v1", "applied", None, 1.0)
+
+
+def test_what_an_instance_said_before_a_restart_is_known_at_the_worker_or_node_that_it_came_to() -> None:
+    left = state_of(None, 0.0, 0, Seen("a", "1", "gone", 0.0, None, before_restart=BEFORE))
+    here = state_of("v1", 0.0, 0, Seen("a", "2", "silent", 0.0, None), Seen("b", "3", "silent", 0.0, None))
+    for pages in ([left, here], [here, left]):
+        (merged,) = merge([Page((each,)) for each in pages], Question((KEY,))).keys
+
+        assert [
+            Seen("a", "2", "silent", 0.0, None, before_restart=BEFORE),
+            Seen("b", "3", "silent", 0.0, None),
+        ] == list(merged.instances)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        Seen("a", "2", "applied", 0.0, make_ack("v1", "applied", None, 2.0)),
+        Seen("a", "2", "silent", 0.0, make_ack("v0", "applied", None, 2.0)),
+        Seen("a", "2", "silent", 0.0, None, before_restart=make_ack("v0", "applied", None, 0.5)),
+    ],
+)
+def test_what_the_worker_of_an_instance_knows_of_it_counts_more(seen: Seen) -> None:
+    left = state_of(None, 0.0, 0, Seen("a", "1", "gone", 0.0, None, before_restart=BEFORE))
+    (merged,) = merge([Page((left,)), Page((state_of("v1", 0.0, 1, seen),))], Question((KEY,))).keys
+
+    assert [seen] == list(merged.instances)
+
+
+def test_an_acknowledgement_from_before_a_restart_is_added_up_and_crosses_to_another_worker() -> None:
+    gone = Seen("a", "1", "gone", 0.0, None, before_restart=BEFORE)
+    states = [attrs.evolve(state_of("v1", 0.0, 0, gone), before_restart=number) for number in (1, 2)]
+    pages = [Page.from_json(Page((each,)).to_json()) for each in states]
+    (merged,) = merge(pages, Question((KEY,))).keys
+
+    assert 3 == merged.before_restart
+    assert [gone, gone] == list(merged.instances)
+
+
+def test_a_page_of_a_former_version_has_nothing_from_before_a_restart() -> None:
+    page = Page((state_of("v1", 0.0, 1, Seen("a", "2", "silent", 0.0, None)),))
+    former = page.to_json().replace(',"before_restart":null', "").replace(',"before_restart":0', "")
+    assert "before_restart" not in former
+
+    assert page == Page.from_json(former)

@@ -5,9 +5,11 @@ changes. The output is counts, and pages of instances, which can be merged with 
 invariant: a report costs the same, however many instances send reports. The settings bound everything that is stored.
 """
 
-from .instances import OTHER, Fleet, Instance, make_ack
+from .instances import OTHER, Fleet
 from .nodes import CURRENT, LAST, UNKNOWN, NodePages, NodeView, as_away, page_of
 from .pages import NOBODY, STATES, Ack, Cursor, KeyState, Page, Question, Seen, end_of, merge
+from .records import Record
+from .roll import Instance, make_ack
 
 __all__ = [
     "CURRENT",
@@ -25,6 +27,7 @@ __all__ = [
     "NodeView",
     "Page",
     "Question",
+    "Record",
     "Seen",
     "as_away",
     "end_of",

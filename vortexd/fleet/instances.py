@@ -2,127 +2,31 @@
 
 Acknowledgements are counted by version. So a new version changes no instance: instances that haven't acknowledged it are
 silent at once. Times are in seconds since the epoch.
+
+An acknowledgement from before a restart is kept apart. It changes no state, because the instance may run another version
+by now. As after any reconnection, an instance is silent until it acknowledges a version again.
 """
 
 import heapq
 import math
-import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
+from itertools import islice
 from operator import attrgetter
 
 import attrs
 
 from ..core.model import Key
-from ..core.text import printable
 from ..settings.fleet import FleetSettings
-from .pages import NOBODY, STATES, Ack, Cursor, KeyState, Page, Question, Seen, end_of, marked
+from .pages import NOBODY, STATES, Ack, Cursor, KeyState, Page, Question, end_of, marked
+from .records import Record
+from .roll import Gone, Instance, Roll, is_memorable
 
 # Sorts as keys compare, and is many times faster.
 _in_order = attrgetter("application", "profile", "label")
 
 # The name for applications that the settings don't list.
 OTHER = "other"
-# The longest reason for a rejection. It suffices for a sentence, and is small enough to store for thousands of instances.
-_MAX_ERROR_LENGTH = 256
-_MAX_VERSION_LENGTH = 64
-
-
-class Instance:
-    """One connection of an application.
-
-    Args:
-        key: The main key, for which the connection was opened.
-        connection: The id of the connection.
-        host: The peer's address, or "".
-        name: The client's own name. If it is "", the client only watches and isn't counted. If it is None, the client
-            gave no name, and the id of the connection is its name.
-        since: When it connected.
-    """
-
-    __slots__ = ("connection", "host", "key", "name", "others", "since")
-
-    def __init__(self, key: Key, connection: str, host: str = "", name: str | None = None, since: float = 0.0) -> None:
-        self.key = key
-        self.name = connection if name is None else name
-        self.connection = connection
-        self.host = host
-        self.since = since
-        # The keys besides the main key that the instance has acknowledged.
-        self.others: tuple[Key, ...] = ()
-
-
-def make_ack(version: str, status: str, error: str | None, at: float) -> Ack:
-    """Make an acknowledgement from a client's message. It is bounded, has a single line, and shares equal texts."""
-    version = sys.intern(printable(version)[:_MAX_VERSION_LENGTH])
-    return Ack(version, sys.intern(status), printable(error)[:_MAX_ERROR_LENGTH] if error else None, at)
-
-
-@attrs.define(slots=True, eq=False)
-class _Gone:
-    connection: str
-    ack: Ack | None
-    left: float
-
-
-@attrs.define(slots=True, eq=False)
-class _Roll:
-    """The instances of one key.
-
-    Attributes:
-        live: The connected instances with their last acknowledgements.
-        counts: How many of them have acknowledged each version with each status.
-        gone: The instances that have left, by name.
-    """
-
-    live: dict[Instance, Ack | None] = attrs.field(factory=dict)
-    counts: dict[tuple[str, str], int] = attrs.field(factory=dict)
-    gone: dict[str, _Gone] = attrs.field(factory=dict)
-    unlisted: int = 0
-    changed: float = 0.0
-
-    def put(self, instance: Instance, ack: Ack | None) -> None:
-        self.take(instance)
-        self.live[instance] = ack
-        if ack is not None:
-            acknowledged = ack.status, ack.version
-            self.counts[acknowledged] = self.counts.get(acknowledged, 0) + 1
-
-    def take(self, instance: Instance) -> Ack | None:
-        ack = self.live.pop(instance, None)
-        if ack is not None:
-            acknowledged = ack.status, ack.version
-            self.counts[acknowledged] -= 1
-            if not self.counts[acknowledged]:
-                del self.counts[acknowledged]
-        return ack
-
-    def see(self, version: str | None, state: str | None) -> Iterator[tuple[str, str, Instance | None]]:
-        """Yield the name and connection of each instance in a state (None means any state), unordered.
-
-        The third item is the instance, or None if it has left.
-        """
-        if state != "gone":
-            for instance, ack in self.live.items():
-                if state is None or state == _state_of(ack, version):
-                    yield instance.name, instance.connection, instance
-        if state is None or state == "gone":
-            for name, gone in self.gone.items():
-                yield name, gone.connection, None
-
-    def seen(self, version: str | None, name: str, instance: Instance | None) -> Seen:
-        if instance is None:
-            gone = self.gone[name]
-            return Seen(name, gone.connection, "gone", gone.left, gone.ack)
-        ack = self.live[instance]
-        state = _state_of(ack, version)
-        since = ack.at if ack is not None and state != "silent" else max(instance.since, self.changed)
-        return Seen(name, instance.connection, state, since, ack)
-
-
-def _state_of(ack: Ack | None, version: str | None) -> str:
-    """Return the state of a connected instance."""
-    return ack.status if ack is not None and version is not None and ack.version == version else "silent"
 
 
 class Fleet:
@@ -135,12 +39,14 @@ class Fleet:
     def __init__(self, settings: FleetSettings, version_of: Callable[[Key], str | None]) -> None:
         self._settings = settings
         self._version_of = version_of
-        self._rolls: dict[Key, _Roll] = {}
+        self._rolls: dict[Key, Roll] = {}
         self._listed = 0
         # The instances that have left, in the order in which they left.
         self._left: dict[tuple[Key, str], float] = {}
         # Counts everything that may have changed a count.
         self.changes = 0
+        # Called with each instance that is listed, and its key, unless it gave no name.
+        self._arrived: Callable[[Key, Instance], None] | None = None
 
     def replace(self, settings: FleetSettings) -> None:
         """Put other limits in force for later events."""
@@ -203,12 +109,12 @@ class Fleet:
             if instance not in roll.live:
                 roll.unlisted -= 1
             else:
+                former = roll.former.get(instance)
                 ack = self._take(instance, key)
-                # If an instance gave no name and acknowledged nothing, there is nothing to remember.
-                if ack is not None or instance.name != instance.connection:
+                if is_memorable(instance, ack):
                     self._left.pop((key, instance.name), None)
                     self._left[key, instance.name] = now
-                    roll.gone[instance.name] = _Gone(instance.connection, ack, now)
+                    roll.put_gone(instance.name, Gone(instance.connection, ack, now, former))
             self._tidy(key)
         self.forget(now)
 
@@ -218,10 +124,95 @@ class Fleet:
             (key, name), left = next(iter(self._left.items()))
             if len(self._left) <= self._settings.gone and left > now - self._settings.forget_after:
                 break
-            del self._left[key, name]
-            del self._rolls[key].gone[name]
+            self._forget(key, name)
             self.changes += 1
-            self._tidy(key)
+
+    # Before and after a restart.
+
+    @property
+    def most_records(self) -> int:
+        """The number of instances that are remembered across a restart."""
+        return self._settings.gone
+
+    def connected_records(self, keys: Iterable[Key], most: int) -> list[Record]:
+        """Return what is remembered of the connected instances of some keys. Looks at no more than `most` instances."""
+        records: list[Record] = []
+        for key in keys:
+            roll = self._rolls.get(key)
+            if roll is None:
+                continue
+            for instance, ack in islice(roll.live.items(), most):
+                most -= 1
+                known = ack or roll.former.get(instance)
+                if is_memorable(instance, known):
+                    records.append(Record(key, instance.name, instance.connection, known, None))
+        return records
+
+    def gone_records(self, most: int) -> list[Record]:
+        """Return what is remembered of those that have left last, of at most `most` instances."""
+        records: list[Record] = []
+        for (key, name), left in islice(reversed(self._left.items()), most):
+            gone = self._rolls[key].gone[name]
+            records.append(Record(key, name, gone.connection, gone.ack or gone.before_restart, left))
+        return records
+
+    def restore(self, records: Iterable[Record], now: float) -> None:
+        """Take instances from before a restart.
+
+        They count as gone, until an instance of the same name connects. If one has connected already, it has the former
+        acknowledgement at once.
+        """
+        self.changes += 1
+        found: dict[tuple[Key, str], tuple[float, Record]] = {}
+        for record in records:
+            # The clock may have been set back.
+            left = now if record.left is None else min(record.left, now)
+            known = found.get((record.key, record.name))
+            # Several connections may have had one name. The one that left last counts, as it would without a restart.
+            if known is None or known[0] <= left:
+                found[record.key, record.name] = left, record
+        names = {key: {each.name: each for each in roll.live} for key, roll in self._rolls.items()}
+        for (key, name), (left, record) in found.items():
+            instance = names.get(key, {}).get(name)
+            if instance is not None:
+                self._rolls[key].recall(instance, record.ack)
+            elif (key, name) not in self._left:
+                self._left[key, name] = left
+                self._roll(key).put_gone(name, Gone(record.connection, None, left, record.ack))
+        self._left = dict(sorted(self._left.items(), key=lambda item: item[1]))
+        self.forget(now)
+
+    # Instances that move between workers.
+
+    def report_arrivals(self, arrived: Callable[[Key, Instance], None]) -> None:
+        """Call a function with each instance that is listed from now on, and its key, unless it gave no name."""
+        self._arrived = arrived
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether there is an instance that has left and isn't forgotten yet."""
+        return bool(self._left)
+
+    def give_up(self, names: Iterable[tuple[Key, str]]) -> list[tuple[Key, str, Ack]]:
+        """Forget instances that have left, because they have connected to another worker.
+
+        Return what they acknowledged before the restart, if they have acknowledged nothing since.
+        """
+        former: list[tuple[Key, str, Ack]] = []
+        for key, name in names:
+            if (key, name) in self._left:
+                self.changes += 1
+                ack = self._forget(key, name)
+                if ack is not None:
+                    former.append((key, name, ack))
+        return former
+
+    def take_over(self, key: Key, instance: Instance, former: Ack) -> None:
+        """Take what `give_up` of another worker has returned for an instance that has connected here."""
+        roll = self._rolls.get(key)
+        if roll is not None and instance in roll.live:
+            self.changes += 1
+            roll.recall(instance, former)
 
     # Queries.
 
@@ -267,10 +258,10 @@ class Fleet:
 
     # The rolls.
 
-    def _roll(self, key: Key) -> _Roll:
+    def _roll(self, key: Key) -> Roll:
         roll = self._rolls.get(key)
         if roll is None:
-            roll = self._rolls[key] = _Roll()
+            roll = self._rolls[key] = Roll()
         return roll
 
     def _list(self, key: Key, instance: Instance, ack: Ack | None) -> bool:
@@ -281,8 +272,17 @@ class Fleet:
         roll.put(instance, ack)
         self._listed += 1
         if self._left.pop((key, instance.name), None) is not None:
-            del roll.gone[instance.name]
+            roll.recall(instance, roll.take_gone(instance.name))
+        if self._arrived is not None and instance.name != instance.connection:
+            self._arrived(key, instance)
         return True
+
+    def _forget(self, key: Key, name: str) -> Ack | None:
+        """Forget an instance that has left. Return what it acknowledged before the restart, if nothing since."""
+        del self._left[key, name]
+        former = self._rolls[key].take_gone(name)
+        self._tidy(key)
+        return former
 
     def _take(self, instance: Instance, key: Key) -> Ack | None:
         self._listed -= 1
@@ -293,11 +293,15 @@ class Fleet:
         if not (roll.live or roll.gone or roll.unlisted):
             del self._rolls[key]
 
-    def _counts(self, key: Key, roll: _Roll) -> KeyState:
+    def _counts(self, key: Key, roll: Roll) -> KeyState:
         version = self._version_of(key)
         applied, rejected = (roll.counts.get((status, version or ""), 0) for status in ("applied", "rejected"))
         connected = len(roll.live) + roll.unlisted
-        return KeyState(key, version, roll.changed, connected, applied, rejected, len(roll.gone), roll.unlisted)
+        former = len(roll.former) + roll.gone_former
+        gone = len(roll.gone)
+        return KeyState(
+            key, version, roll.changed, connected, applied, rejected, gone, roll.unlisted, before_restart=former
+        )
 
     def _state(self, key: Key, only: str | None, after: Cursor | None, limit: int) -> KeyState:
         roll = self._rolls[key]

@@ -5,7 +5,7 @@ answer the same question. Then the beginning of their merged pages is a page as 
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from typing import TypeAlias
 
@@ -43,8 +43,10 @@ class Seen:
     Attributes:
         state: One of STATES.
         since: When it entered this state.
-        ack: Its last acknowledgement, of any version.
+        ack: Its last acknowledgement since the server started, of any version.
         is_shared: Whether another connection has the same name.
+        before_restart: Its last acknowledgement before the server's restart, if there was none since. It has no effect
+            on the state.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Seen:
     since: float
     ack: Ack | None
     is_shared: bool = False
+    before_restart: Ack | None = None
 
 
 @attrs.frozen(slots=True)
@@ -69,6 +72,8 @@ class KeyState:
         unlisted: The number of connected instances that aren't listed, because there are too many. They count as silent.
         instances: The instances on this page.
         away: The number of instances that were connected to nodes of the cluster that are away now.
+        before_restart: The number of instances, connected or gone, whose last acknowledgement is from before the server's
+            restart. The other counts don't include this acknowledgement.
     """
 
     key: Key
@@ -81,6 +86,7 @@ class KeyState:
     unlisted: int
     instances: tuple[Seen, ...] = ()
     away: int = 0
+    before_restart: int = 0
 
     @property
     def silent(self) -> int:
@@ -186,6 +192,10 @@ def _one(states: list[KeyState]) -> KeyState:
     current = [each for each in states if each.version == newest.version]
     seen = [row if each in current else _silenced(row) for each in states for row in each.instances]
     shared = Counter(each.name for each in seen if each.state != "gone")
+    # An instance that left one worker or node may have connected to another, which doesn't know what it acknowledged.
+    former = {
+        each.name: each.before_restart for each in seen if each.state == "gone" and each.before_restart is not None
+    }
     return KeyState(
         newest.key,
         newest.version,
@@ -196,13 +206,20 @@ def _one(states: list[KeyState]) -> KeyState:
         sum(each.gone for each in states),
         sum(each.unlisted for each in states),
         tuple(
-            marked(each, shared)
+            marked(_recalling(each, former), shared)
             for each in sorted(seen, key=lambda each: (each.name, each.connection))
-            # An instance that left one worker may have connected to another.
             if each.state != "gone" or not shared[each.name]
         ),
         sum(each.away for each in states),
+        sum(each.before_restart for each in states),
     )
+
+
+def _recalling(seen: Seen, former: Mapping[str, Ack | None]) -> Seen:
+    """Return an instance with what it acknowledged before a restart, unless it has acknowledged something since."""
+    if seen.ack is not None or seen.before_restart is not None or seen.name not in former:
+        return seen
+    return attrs.evolve(seen, before_restart=former[seen.name])
 
 
 def _silenced(seen: Seen) -> Seen:

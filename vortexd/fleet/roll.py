@@ -1,0 +1,141 @@
+"""The roll of one key: its connected instances with their last acknowledgements, and the instances that have left. Pure."""
+
+import sys
+from collections.abc import Iterator
+
+import attrs
+
+from ..core.model import Key
+from ..core.text import printable
+from .pages import Ack, Seen
+
+# The longest reason for a rejection. It suffices for a sentence, and is small enough to store for thousands of instances.
+_MAX_ERROR_LENGTH = 256
+_MAX_VERSION_LENGTH = 64
+
+
+class Instance:
+    """One connection of an application.
+
+    Args:
+        key: The main key, for which the connection was opened.
+        connection: The id of the connection.
+        host: The peer's address, or "".
+        name: The client's own name. If it is "", the client only watches and isn't counted. If it is None, the client
+            gave no name, and the id of the connection is its name.
+        since: When it connected.
+    """
+
+    __slots__ = ("connection", "host", "key", "name", "others", "since")
+
+    def __init__(self, key: Key, connection: str, host: str = "", name: str | None = None, since: float = 0.0) -> None:
+        self.key = key
+        self.name = connection if name is None else name
+        self.connection = connection
+        self.host = host
+        self.since = since
+        # The keys besides the main key that the instance has acknowledged.
+        self.others: tuple[Key, ...] = ()
+
+
+def make_ack(version: str, status: str, error: str | None, at: float) -> Ack:
+    """Make an acknowledgement from a client's message. It is bounded, has a single line, and shares equal texts."""
+    version = sys.intern(printable(version)[:_MAX_VERSION_LENGTH])
+    return Ack(version, sys.intern(status), printable(error)[:_MAX_ERROR_LENGTH] if error else None, at)
+
+
+@attrs.define(slots=True, eq=False)
+class Gone:
+    connection: str
+    ack: Ack | None
+    left: float
+    before_restart: Ack | None = None
+
+
+@attrs.define(slots=True, eq=False)
+class Roll:
+    """The instances of one key.
+
+    Attributes:
+        live: The connected instances with their last acknowledgements.
+        counts: How many of them have acknowledged each version with each status.
+        gone: The instances that have left, by name.
+        former: What connected instances acknowledged before the restart, if they have acknowledged nothing since.
+        gone_former: How many of those that have left acknowledged something before the restart, and nothing since.
+    """
+
+    live: dict[Instance, Ack | None] = attrs.field(factory=dict)
+    counts: dict[tuple[str, str], int] = attrs.field(factory=dict)
+    gone: dict[str, Gone] = attrs.field(factory=dict)
+    former: dict[Instance, Ack] = attrs.field(factory=dict)
+    gone_former: int = 0
+    unlisted: int = 0
+    changed: float = 0.0
+
+    def put(self, instance: Instance, ack: Ack | None) -> None:
+        self.take(instance)
+        self.live[instance] = ack
+        if ack is not None:
+            acknowledged = ack.status, ack.version
+            self.counts[acknowledged] = self.counts.get(acknowledged, 0) + 1
+
+    def recall(self, instance: Instance, ack: Ack | None) -> None:
+        """Note what an instance acknowledged before the restart, unless it has acknowledged something since."""
+        if ack is not None and self.live[instance] is None:
+            self.former[instance] = ack
+
+    def put_gone(self, name: str, gone: Gone) -> None:
+        self.take_gone(name)
+        self.gone[name] = gone
+        self.gone_former += gone.before_restart is not None
+
+    def take_gone(self, name: str) -> Ack | None:
+        """Forget an instance that has left. Return what it acknowledged before the restart, if nothing since."""
+        gone = self.gone.pop(name, None)
+        if gone is None or gone.before_restart is None:
+            return None
+        self.gone_former -= 1
+        return gone.before_restart
+
+    def take(self, instance: Instance) -> Ack | None:
+        ack = self.live.pop(instance, None)
+        if self.former:
+            self.former.pop(instance, None)
+        if ack is not None:
+            acknowledged = ack.status, ack.version
+            self.counts[acknowledged] -= 1
+            if not self.counts[acknowledged]:
+                del self.counts[acknowledged]
+        return ack
+
+    def see(self, version: str | None, state: str | None) -> Iterator[tuple[str, str, Instance | None]]:
+        """Yield the name and connection of each instance in a state (None means any state), unordered.
+
+        The third item is the instance, or None if it has left.
+        """
+        if state != "gone":
+            for instance, ack in self.live.items():
+                if state is None or state == _state_of(ack, version):
+                    yield instance.name, instance.connection, instance
+        if state is None or state == "gone":
+            for name, gone in self.gone.items():
+                yield name, gone.connection, None
+
+    def seen(self, version: str | None, name: str, instance: Instance | None) -> Seen:
+        if instance is None:
+            gone = self.gone[name]
+            return Seen(name, gone.connection, "gone", gone.left, gone.ack, before_restart=gone.before_restart)
+        ack = self.live[instance]
+        state = _state_of(ack, version)
+        since = ack.at if ack is not None and state != "silent" else max(instance.since, self.changed)
+        return Seen(name, instance.connection, state, since, ack, before_restart=self.former.get(instance))
+
+
+def _state_of(ack: Ack | None, version: str | None) -> str:
+    """Return the state of a connected instance."""
+    return ack.status if ack is not None and version is not None and ack.version == version else "silent"
+
+
+def is_memorable(instance: Instance, ack: Ack | None) -> bool:
+    """Whether there is something to remember. If an instance gave no name and acknowledged nothing, there isn't."""
+    return ack is not None or instance.name != instance.connection
