@@ -3,7 +3,6 @@
 Synchronous: call it in a thread.
 """
 
-import fcntl
 import hashlib
 import os
 import re
@@ -13,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import structlog
+
+from ..state import private_files
 
 log = structlog.get_logger()
 
@@ -47,10 +48,4 @@ def forget_others(memory: Path, roots: Collection[str]) -> None:
 
 def locked(directory: Path) -> int | None:
     """Lock a directory, and return the lock as a descriptor, or None if another process has it."""
-    lock = os.open(directory / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        return None
-    return lock
+    return private_files.locked(directory / LOCK)

@@ -18,6 +18,7 @@ from tests.fakes import wait_until
 from vortexd.core.model import Former, Good
 from vortexd.source.files import remembered as module
 from vortexd.source.files.remembered import FORMAT, MAX_AGE, Remembered
+from vortexd.state import private_files
 
 ROOT = "file:/c/"
 
@@ -474,7 +475,7 @@ async def test_the_disk_is_examined_if_another_program_has_changed_the_directory
 async def test_after_a_write_that_failed_the_disk_is_examined(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     disk.write({"a.yml": b"a"})
     with monkeypatch.context() as patched, capture_logs():
-        patched.setattr(module, "_sync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+        patched.setattr(private_files, "sync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
         disk.write({"a.yml": b"b"})
     looks = Looks(monkeypatch)
     disk.write({"a.yml": b"b"})

@@ -31,6 +31,7 @@ import trio
 
 from ...aio import threads
 from ...core.model import Former, Good
+from ...state import private_files
 from ..memory import locked
 
 log = structlog.get_logger()
@@ -47,7 +48,6 @@ _CONFIRM = 3_600.0
 _CHECK = 3_600.0
 _RETRY = 60.0
 _INDEX, _ASIDE = "index.json", "index.json.unknown"
-_PART = ".part"
 _UNWRITTEN = "unwritten"
 _MAX_WARNED = 100
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -169,9 +169,9 @@ class Remembered:
 
     def _content(self, path: str, digest: str) -> Former | None:
         try:
-            content = _read(self._directory / digest, self._max_bytes)
+            content = private_files.read(self._directory / digest, self._max_bytes)
         except OSError as error:
-            self._warn_unreadable(path, _words(error))
+            self._warn_unreadable(path, private_files.words(error))
             return None
         if hashlib.sha256(content).hexdigest() != digest:
             self._warn_unreadable(path, "its hash is wrong")
@@ -185,14 +185,14 @@ class Remembered:
         """
         file = self._directory / _INDEX
         try:
-            _check_private(self._directory)
+            private_files.check_private(self._directory)
             confirmed = file.lstat().st_mtime
-            found = orjson.loads(_read(file, _MAX_INDEX))
+            found = orjson.loads(private_files.read(file, _MAX_INDEX))
             return _entries(found, self._root), confirmed
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            reason = _words(error) if isinstance(error, OSError) else str(error)
+            reason = private_files.words(error) if isinstance(error, OSError) else str(error)
             self._warn_unreadable(_INDEX, reason)
             return None
 
@@ -213,9 +213,9 @@ class Remembered:
                 self._set_aside(former is not None)
                 known = _Written(former[0] if former else {}, {}, {}, None, self._now())
             written, left_out = self._stored(good(), known)
-            _replace(self._directory / _INDEX, _encoded(self._root, written.entries))
+            private_files.replace(self._directory / _INDEX, _encoded(self._root, written.entries))
             self._confirm()
-            _sync(self._directory)
+            private_files.sync(self._directory)
             if known.mark is None:
                 self._remove_all_but(written.sizes)
             else:
@@ -226,7 +226,7 @@ class Remembered:
             else:
                 self._warned.discard(_UNWRITTEN)
         except OSError as error:
-            self._warn_unwritten(_words(error))
+            self._warn_unwritten(private_files.words(error))
             return False
         return True
 
@@ -286,7 +286,7 @@ class Remembered:
                     left_out += 1
                     continue
                 if self._size(digest, known) != len(content):
-                    _replace(self._directory / digest, content)
+                    private_files.replace(self._directory / digest, content)
                 kept[digest] = len(content)
                 left -= len(content)
             former = before.get(path)
@@ -311,7 +311,7 @@ class Remembered:
             return True
         for each in (self._directory.parent, self._directory):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _check_private(self._directory)
+        private_files.check_private(self._directory)
         self._lock = locked(self._directory)
         return self._lock is not None
 
@@ -331,7 +331,7 @@ class Remembered:
 
     def _remove_all_but(self, digests: Collection[str]) -> None:
         for each in os.scandir(self._directory):
-            if (_DIGEST.fullmatch(each.name) and each.name not in digests) or each.name.endswith(_PART):
+            if (_DIGEST.fullmatch(each.name) and each.name not in digests) or each.name.endswith(private_files.PART):
                 os.unlink(each.path)
 
     def _warn_unwritten(self, reason: str) -> None:
@@ -390,27 +390,6 @@ def _encoded(root: str, entries: Mapping[str, _Entry]) -> bytes:
     return orjson.dumps({"format": FORMAT, "root": root, "files": files})
 
 
-def _check_private(directory: Path) -> None:
-    """Check that no other user could have written to a directory.
-
-    Raises:
-        OSError: Other users could have written to it.
-    """
-    status = directory.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
-        raise OSError(0, f"{directory} must be a directory of vortexd's own user with mode 700")
-
-
-def _read(file: Path, max_bytes: int) -> bytes:
-    with open(os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as opened:
-        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-            raise OSError(0, "not a regular file")
-        content = opened.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise OSError(0, f"larger than {max_bytes} bytes")
-    return content
-
-
 def _size(file: Path) -> int | None:
     """Return the size of a regular file, or None if there is none."""
     try:
@@ -418,32 +397,3 @@ def _size(file: Path) -> int | None:
     except FileNotFoundError:
         return None
     return status.st_size if stat.S_ISREG(status.st_mode) else None
-
-
-def _replace(file: Path, content: bytes) -> None:
-    """Write a whole file, sync it to the disk, and move it to its place in one step."""
-    part = file.with_name(file.name + _PART)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        with open(os.open(part, flags, 0o600), "wb") as opened:
-            opened.write(content)
-            opened.flush()
-            os.fsync(opened.fileno())
-        part.replace(file)
-    except OSError:
-        # A partial file on a full disk would keep the disk full.
-        with suppress(OSError):
-            part.unlink()
-        raise
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _words(error: OSError) -> str:
-    return (error.strerror or "I/O error").lower() if error.errno else str(error.strerror)
