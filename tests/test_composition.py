@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -29,7 +30,7 @@ from vortexd.http.status import Status
 from vortexd.net.inherited import Inherited
 from vortexd.observe.publication import Publication
 from vortexd.pipeline.broadcast import Delivery
-from vortexd.process.peers import Peers
+from vortexd.process.peers import Peers, WorkerSlot
 from vortexd.process.systemd import Notifier
 from vortexd.settings.cluster import ClusterSettings
 from vortexd.settings.console import ConsoleSettings
@@ -373,3 +374,30 @@ async def test_what_the_sources_publish_is_offered_to_the_cluster(opened: Opened
     alone, member = built(Settings()), built(Settings(cluster=CLUSTER))
     assert alone.publish == alone.stages.publisher.publish
     assert member.publish != member.stages.publisher.publish
+
+
+# What instances have acknowledged.
+
+
+@pytest.mark.parametrize(("number", "count"), [(0, 1), (1, 2)])
+async def test_acknowledgements_are_kept_beside_the_content_by_each_worker(
+    opened: Opened, tmp_path: Path, number: int, count: int
+) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        peers = Peers(WorkerSlot(number, count, ours, 30.0)) if count > 1 else Peers()
+        settings = Settings()
+        process = Process(Inherited(), Notifier({}, os.getpid()), peers, memory=tmp_path / "remembered")
+        made = build(settings, load_named_files(settings, [], {}), lambda: settings, process)
+        made.stages.fleet.join(Instance(Key("a", "b", "c"), "id", name="host"), 1.0)
+        for _ in range(2):
+            await made.acknowledgements._step()
+        await made.acknowledgements.close()
+
+        assert {f"worker-{number}.json", f"worker-{number}.lock"} == {*os.listdir(tmp_path / "fleet")}
+        assert [(Key("a", "b", "c"), "host")] * (count - 1) == list(made.arrivals._waiting)
+    ours.close()
+
+
+async def test_without_a_state_directory_no_acknowledgements_are_kept(opened: Opened, tmp_path: Path) -> None:
+    assert None is built().acknowledgements._directory

@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,12 @@ from vortexd.aio.collector import Collector
 from vortexd.auth.credential_files import load_named_files
 from vortexd.cluster.node import Node
 from vortexd.composition import Parts, Process, build
+from vortexd.core.model import Key
 from vortexd.daemon import Daemon
+from vortexd.fleet import Fleet, Instance, Record
+from vortexd.fleet.records import encode, parse
 from vortexd.http.bridge import Bridge
+from vortexd.http.fleet_arrivals import FleetArrivals
 from vortexd.net.inherited import Inherited
 from vortexd.net.listener import Listener
 from vortexd.process.late_signals import LateSignals
@@ -29,6 +34,7 @@ from vortexd.settings.root import Settings
 from vortexd.settings.server import ServerSettings
 from vortexd.source.files.settings import FilesSettings
 from vortexd.source.published.stand_in import StandIn
+from vortexd.state.acknowledgements import Acknowledgements
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +63,10 @@ def signals() -> Iterator[tuple[signal.Signals, ...]]:
 
 
 async def run_until_ready(
-    directory: Path, signals: tuple[signal.Signals, ...], cluster: ClusterSettings | None = None
+    directory: Path,
+    signals: tuple[signal.Signals, ...],
+    cluster: ClusterSettings | None = None,
+    memory: Path | None = None,
 ) -> Parts:
     """Run a daemon until it is ready, and stop it. Returns its parts."""
     settings = Settings(
@@ -67,7 +76,7 @@ async def run_until_ready(
     )
     files = load_named_files(settings, [], {})
     ready = trio.Event()
-    process = Process(Inherited(), Notifier({}, os.getpid()), Peers())
+    process = Process(Inherited(), Notifier({}, os.getpid()), Peers(), memory=memory)
     with LateSignals(*signals) as late:
         async with trio.open_nursery() as nursery:
             parts = build(settings, files, lambda: settings, process)
@@ -126,6 +135,64 @@ async def test_the_stand_in_of_a_node_that_publishes_publishes_at_this_node_alon
 
     assert [parts.stages.publisher.publish] == publishing
     assert parts.publish != parts.stages.publisher.publish
+
+
+async def test_acknowledgements_are_read_before_the_server_is_ready_and_written_when_all_connections_have_ended(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, signals: tuple[signal.Signals, ...]
+) -> None:
+    done: list[str] = []
+    for owner, name in (
+        (Fleet, "restore"),
+        (Notifier, "ready"),
+        (Listener, "wait_settled"),
+        (Acknowledgements, "close"),
+        (Acknowledgements, "_write"),
+    ):
+        monkeypatch.setattr(owner, name, noted(done, f"{owner.__name__}.{name}", getattr(owner, name)))
+    (tmp_path / "state" / "fleet").mkdir(parents=True, mode=0o700)
+    record = Record(Key("a", "b", "c"), "one", "id", None, time.time())
+    (tmp_path / "state" / "fleet" / "worker-0.json").write_bytes(encode([record])[0])
+    (tmp_path / "config").mkdir()
+    parts = await run_until_ready(tmp_path / "config", signals, memory=tmp_path / "state" / "remembered")
+
+    expected = ["Fleet.restore", "Notifier.ready", "Listener.wait_settled"]
+    assert [*expected, "Acknowledgements.close", "Acknowledgements._write"] == done
+    assert [Key("a", "b", "c")] == [*parts.stages.fleet.keys()]
+
+
+async def test_a_second_signal_does_not_keep_acknowledgements_from_being_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, signals: tuple[signal.Signals, ...]
+) -> None:
+    async def again(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await trio.sleep_forever()
+
+    async def run(parts: FleetArrivals) -> None:
+        parts._fleet.join(Instance(Key("a", "b", "c"), "id", name="one"), time.time())
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(WebSocketServer, "drain", again)
+    monkeypatch.setattr(FleetArrivals, "run", run)
+    (tmp_path / "config").mkdir()
+    await run_until_ready(tmp_path / "config", signals, memory=tmp_path / "state" / "remembered")
+
+    [record] = parse((tmp_path / "state" / "fleet" / "worker-0.json").read_bytes())
+    assert "one" == record.name
+
+
+def test_what_instances_have_acknowledged_is_never_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Process] = []
+
+    def process(*arguments: Any) -> Process:
+        found.append(Process(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr(daemon, "Process", process)
+    monkeypatch.setattr(trio, "run", lambda _: None)
+    for memory in (Path("/s/remembered"), None):
+        daemon.run(Settings(), lambda _: None, memory=memory)
+
+    assert [["/s/remembered", "/s/fleet"], []] == [each.own for each in found]
 
 
 async def test_the_delay_of_the_loop_is_measured_without_a_task_that_wakes(

@@ -33,6 +33,7 @@ from .http.encryption import encryption_endpoints
 from .http.endpoint import Endpoint
 from .http.explain import Explain
 from .http.fleet import FleetPages
+from .http.fleet_arrivals import FleetArrivals
 from .http.key_list import KeyList
 from .http.monitor import Monitor
 from .http.routes import Routes, standard_routes
@@ -72,8 +73,10 @@ from .settings.cluster import node_name
 from .settings.file import own_files
 from .settings.root import Settings
 from .settings.server import Address, parse_address
+from .settings.state_directory import fleet_directory
 from .source.base import FormerReader, Publish
 from .source.composite import Sources, open_sources
+from .state.acknowledgements import Acknowledgements
 
 if TYPE_CHECKING:
     from .cluster.node import Node
@@ -93,7 +96,7 @@ class Process:
         notifier: Sends the daemon's state to systemd or to the supervisor.
         peers: The other workers on the same port.
         own: Files that are never served, in addition to the files that settings name.
-        memory: Where the server keeps the last good content of directories, or None if it doesn't.
+        memory: Where the server keeps the last good content of directories, or None if it keeps no state.
         trace: Called with each publication; None if tracing is off.
     """
 
@@ -127,6 +130,8 @@ class Parts:
     """All parts of a daemon, wired.
 
     Attributes:
+        acknowledgements: Keeps the acknowledgements of instances on disk.
+        arrivals: Tells other workers which instances have connected to this one.
         cluster: This node of the cluster, or None if there is no cluster.
         stand_in: Serves the published state until the sources have been read; None unless this node publishes.
     """
@@ -141,6 +146,8 @@ class Parts:
     bridge: Bridge
     routes: Routes
     reload: Reload
+    acknowledgements: Acknowledgements
+    arrivals: FleetArrivals
     cluster: "Node | None"
     stand_in: "StandIn | None"
 
@@ -207,9 +214,26 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
         parts.append(Taken(lambda new: _history(new.settings, stages.sources), stages.sources.read_former_from))
     reload = Reload(in_force, parts, read, bound, metrics, process.notifier)
     stages.sources.read_former_from(_history(settings, stages.sources))
-    stand_in = _stand_in(settings, stages.sources)
+    peers = process.peers
+    acknowledgements = Acknowledgements(
+        stages.fleet, fleet_directory(process.memory), peers.number, peers.count, time.time
+    )
+    arrivals = FleetArrivals(stages.fleet, peers)
     return Parts(
-        in_force, process, gate, metrics, stages, listener, websockets, bridge, routes, reload, cluster, stand_in
+        in_force,
+        process,
+        gate,
+        metrics,
+        stages,
+        listener,
+        websockets,
+        bridge,
+        routes,
+        reload,
+        acknowledgements,
+        arrivals,
+        cluster,
+        _stand_in(settings, stages.sources),
     )
 
 

@@ -27,6 +27,7 @@ from .process import imports, systemd
 from .process.late_signals import LateSignals
 from .process.peers import Peers, WorkerSlot
 from .settings.root import Settings
+from .settings.state_directory import fleet_directory
 
 log = structlog.get_logger()
 
@@ -36,6 +37,8 @@ _STATUS_INTERVAL = 10.0
 # Sockets may have been open before the server ran. Clients that connected then wait this many seconds for the first
 # complete state. After that the server answers that it is starting.
 _PATIENCE = 5.0
+# Seconds that the server waits for a slow disk before it serves without the acknowledgements from before the restart.
+_MEMORY_PATIENCE = 1.0
 # The share of the drain timeout in which the server tells clients one after the other to close. The rest is for clients
 # that close slowly.
 _DRAIN_SPREAD = 0.6
@@ -64,7 +67,8 @@ def run(
         slot: The slot of this worker, if it is one of several.
         file: The file that the settings come from, if there is one. Like all files that the settings name, it is never
             served.
-        memory: Where the server keeps the last good content of directories, or None if it doesn't. Never served.
+        memory: Where the server keeps the last good content of directories, or None if it keeps no state. What
+            instances have acknowledged is kept beside it. Never served.
 
     Raises:
         SettingsError: The files that [auth], [tls] and [encryption] name can't be used.
@@ -74,7 +78,7 @@ def run(
     inherited = Inherited(tuple(listening)) if slot else inherit(os.environ, os.getpid())
     files = load_named_files(settings, bound_addresses(settings, inherited), os.environ)
     notifier = peers.notifier or systemd.Notifier(os.environ, os.getpid())
-    own = [str(each) for each in (file, memory) if each is not None]
+    own = [str(each) for each in (file, memory, fleet_directory(memory)) if each is not None]
     sys.setswitchinterval(_SWITCH_INTERVAL)
     with tracing(settings.tracing) as trace, LateSignals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as late:
         process = Process(inherited, notifier, peers, own, memory, trace)
@@ -120,12 +124,18 @@ class Daemon:
                 root.start_soon(self._announce, started, urls)
                 trio.lowlevel.add_instrument(LoopLag(self._parts.metrics.loop_late))
                 root.start_soon(self._process.peers.run)
+                root.start_soon(self._parts.acknowledgements.run)
+                root.start_soon(self._parts.arrivals.run)
                 if self._parts.cluster is not None:
                     root.start_soon(self._parts.cluster.run, name="cluster")
                 root.start_soon(self._parts.reload.run, reloads)
                 ended = trio.Event()
                 root.start_soon(_stop, ends, root.cancel_scope, ended)
-                await self._accept(ended)
+                try:
+                    await self._accept(ended)
+                finally:
+                    # All connections have ended, so all instances have left.
+                    await self._parts.acknowledgements.close()
                 root.cancel_scope.cancel()
             late.over()
         log.info("stopped")
@@ -171,6 +181,7 @@ class Daemon:
         This task runs in the event loop that serves. If the loop is stuck, the watchdog no longer gets messages.
         """
         await self._stages.publisher.wait_ready()
+        await self._parts.acknowledgements.wait_looked(_MEMORY_PATIENCE)
         log.info("ready", addresses=list(urls))
         started(urls)
         notifier = self._process.notifier

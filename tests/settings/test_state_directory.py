@@ -6,7 +6,7 @@ import pytest
 
 from vortexd.settings.root import Settings
 from vortexd.settings.server import ServerSettings
-from vortexd.settings.state_directory import memory_directory, state_directory
+from vortexd.settings.state_directory import fleet_directory, memory_directory, state_directory
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,8 @@ def test_nothing_is_written_where_nobody_said_where_state_belongs(
     settings = Settings(server=ServerSettings(state_directory=setting))
 
     assert (expected and Path(expected)) == memory_directory(settings, environ, has_file=has_file)
+
+
+def test_acknowledgements_are_kept_beside_the_content_and_nowhere_if_that_is_kept_nowhere() -> None:
+    assert Path("/s/fleet") == fleet_directory(Path("/s/remembered"))
+    assert None is fleet_directory(None)

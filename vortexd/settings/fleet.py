@@ -39,6 +39,9 @@ class FleetSettings:
         1_000_000,
         doc="The number of disconnected instances that vortexd remembers. Beyond it vortexd forgets the one "
         "that disconnected first.",
+        more="It is also the largest number of instances that each worker remembers across a restart. They are in the "
+        "directory `fleet` below `server.state_directory`, with about 150 bytes each. If vortexd runs without a "
+        "settings file, and $STATE_DIRECTORY is not set, it remembers none.",
     )
     forget_after: float = seconds(900.0, 0, doc="Seconds after which vortexd forgets a disconnected instance.")
     applications: tuple[str, ...] = texts(

@@ -1,4 +1,4 @@
-"""Finds the directories for vortexd's state: mirrors of repositories, and the last good content of directories.
+"""Finds the directories for vortexd's state: mirrors of repositories, the last good content of directories, and acks.
 
 Pure.
 """
@@ -23,6 +23,14 @@ def memory_directory(settings: Settings, environ: Mapping[str, str], *, has_file
     if not (has_file or settings.server.state_directory or environ.get("STATE_DIRECTORY")):
         return None
     return state_directory(settings.server.state_directory, environ) / "remembered"
+
+
+def fleet_directory(memory: Path | None) -> Path | None:
+    """Return the directory for the acknowledgements of instances, beside that of `memory_directory`.
+
+    Return None if no setting names a place for state.
+    """
+    return memory.with_name("fleet") if memory is not None else None
 
 
 def state_directory(setting: str, environ: Mapping[str, str]) -> Path:
