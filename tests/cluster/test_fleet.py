@@ -150,6 +150,15 @@ async def test_the_answer_of_a_node_is_its_page_whatever_its_summary_says(stage:
     assert (Page((state(A, 3, seen),)),) == found.pages
 
 
+async def test_an_answer_has_what_was_acknowledged_before_a_restart(stage: Stage) -> None:
+    seen = Seen("host", "id", "gone", 1.0, None, before_restart=Ack("v", "applied", None, 253_402_300_799))
+    stage.node("b")
+    counted = attrs.evolve(state(A, 3, seen), before_restart=1)
+    stage.questions.found = Answers({"b": answer(counted)}, {})
+
+    assert (Page((counted,)),) == (await stage.pages()).pages
+
+
 async def test_a_node_with_a_silent_worker_is_not_whole(stage: Stage) -> None:
     stage.node("b")
     stage.questions.found = Answers({"b": answer(state(), silent=1)}, {})
@@ -176,6 +185,14 @@ async def test_keys_that_were_not_asked_for_are_left_out(stage: Stage) -> None:
         answer(silent=None),
         answer(attrs.evolve(state(), instances=(Seen("i", "1", "silent", 1e300, None),))),
         answer(attrs.evolve(state(), instances=(Seen("i", "1", "applied", 1.0, Ack("v", "applied", None, -1e15)),))),
+        answer(
+            attrs.evolve(
+                state(),
+                instances=(
+                    Seen("i", "1", "gone", 1.0, None, before_restart=Ack("v", "applied", None, 253_402_300_800)),
+                ),
+            )
+        ),
     ],
 )
 async def test_an_answer_that_can_not_be_read_is_one_warning_and_none(stage: Stage, body: bytes) -> None:

@@ -163,3 +163,27 @@ def test_json_has_the_nodes_and_is_complete_only_if_none_is_silent(
     with answering(page(nodes=nodes, nodes_silent=0)) as server:
         cli.main(["fleet", "--json", "--server", server.url])
     assert {"keys": [], "complete": complete, "nodes": nodes} == json.loads(capsys.readouterr().out)
+
+
+def test_what_was_acknowledged_before_a_restart_is_said_to_be_that(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1_767_225_600.0 + 90)
+    applied = {"version": "v2", "status": "applied", "error": None, "at": ""}
+    rejected = {"version": "v1", "status": "rejected", "error": "no\x1b[2J room", "at": ""}
+    shown = key(
+        instance("a", "silent", before_restart=applied),
+        instance("b", "gone", before_restart=rejected, shares_name=True),
+        connected=1,
+        silent=1,
+        gone=1,
+        before_restart=2,
+    )
+    with answering(page(shown)) as server:
+        cli.main(["fleet", "--server", server.url])
+
+    assert [
+        "billing:prod:main  v2  0 of 1 applied (0 %), 1 silent, 1 gone, 2 acknowledged only before the restart",
+        "  a  silent  1 m  applied v2 before the restart",
+        "  b  gone    1 m  rejected v1 before the restart: no\\x1b[2J room; same name as another, connection id-b",
+    ] == capsys.readouterr().out.splitlines()

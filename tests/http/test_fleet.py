@@ -16,7 +16,7 @@ from vortexd.auth.principal import Kind, Principal
 from vortexd.core.errors import RemoteError
 from vortexd.core.model import Key
 from vortexd.core.patterns import parse_pattern
-from vortexd.fleet import LAST, Fleet, Instance, KeyState, NodePages, NodeView, Page, Question, make_ack
+from vortexd.fleet import LAST, Fleet, Instance, KeyState, NodePages, NodeView, Page, Question, Record, make_ack
 from vortexd.http.endpoint import Request, Response
 from vortexd.http.fleet import FleetPages, parse_wanted
 from vortexd.http.query import parse_query
@@ -477,3 +477,33 @@ async def test_a_worker_that_is_silent_is_counted_beside_the_nodes() -> None:
     assert (1, 0) == (said["workers_silent"], said["nodes_silent"])
     page, silent = await pages.here(Question((ORDERS,)))
     assert (2, 1) == (page.keys[0].connected, silent)
+
+
+# After a restart.
+
+
+async def test_what_was_acknowledged_before_a_restart_has_a_member_of_its_own() -> None:
+    made = fleet(ORDERS)
+    before = make_ack("v1", "rejected", "no room", NOW - 60)
+    made.restore([Record(ORDERS, name, "old", before, NOW - 1) for name in ("back", "gone")], NOW)
+    made.join(Instance(ORDERS, "id-back", "", "back", NOW), NOW)
+    [key] = (await shown(made))["keys"]
+    said = {"version": "v1", "status": "rejected", "error": "no room", "at": "2030-03-17T17:45:40.000Z"}
+
+    assert {
+        "connected": 2,
+        "applied": 1,
+        "rejected": 0,
+        "silent": 1,
+        "gone": 1,
+        "unlisted": 0,
+        "before_restart": 2,
+    } == key["counts"]
+    assert 50.0 == key["percent"]
+    assert [("back", "silent", None, said), ("gone", "gone", None, said), ("host:0", "applied", "v1", None)] == [
+        (each["name"], each["state"], each["ack"] and each["ack"]["version"], each.get("before_restart"))
+        for each in key["instances"]
+    ]
+    assert "before_restart" not in key["instances"][2]
+    [rejected] = (await shown(made, "state=rejected"))["keys"]
+    assert [] == rejected["instances"]

@@ -195,6 +195,7 @@ def _parsed(body: bytes, question: Question) -> tuple[Page, int]:
     except (ValueError, TypeError, KeyError, cattrs.BaseValidationError):
         raise Unusable("it isn't an answer about the fleet; another version may have made it") from None
     rows = [row for each in page.keys for row in each.instances]
-    if not all(0 <= time <= _LATEST for row in rows for time in (row.since, row.ack.at if row.ack is not None else 0)):
+    acks = [ack for row in rows for ack in (row.ack, row.before_restart) if ack is not None]
+    if not all(0 <= time <= _LATEST for time in (*(row.since for row in rows), *(ack.at for ack in acks))):
         raise Unusable("it has a time that can't be shown")
     return attrs.evolve(page, keys=tuple(each for each in page.keys if each.key in wanted)), silent

@@ -373,18 +373,20 @@ function fleet({ keys, nodes }) {
   const shown = nodes ? nodesOfCluster(nodes) : [];
   if (!keys.length) return [element("p", { class: "quiet" }, "No instance has acknowledged a configuration yet."), ...shown];
   const states = ["applied", "rejected", "silent", "gone", ...(nodes ? ["away"] : [])];
+  const hasRestarted = keys.some((each) => each.counts.before_restart);
   const rows = keys.map((each) => [
     `${each.app}:${each.profile}:${each.label}`,
     element("code", {}, short(each.version)),
     each.percent === null ? "–" : `${each.percent} %`,
     ...states.map((state) => each.counts[state]),
+    ...(hasRestarted ? [each.counts.before_restart ?? 0] : []),
   ]);
   const rejected = keys.flatMap((each) =>
     each.instances.map((instance) => element("li", { class: "bad" }, `${instance.name} rejected ${short(instance.ack.version)} of ${each.app}:${each.profile}: ${instance.ack.error ?? "it gave no reason"}`)),
   );
   return [
     element("h3", {}, "Acknowledgements"),
-    table(["Key", "Version", "Share applied", ...states], rows),
+    table(["Key", "Version", "Share applied", ...states, ...(hasRestarted ? ["acknowledged only before the restart"] : [])], rows),
     element("ul", {}, ...rejected),
     ...shown,
   ];

@@ -76,6 +76,8 @@ def summary(key: dict[str, Any]) -> str:
     counts = key["counts"]
     percent = "" if key["percent"] is None else f" ({key['percent']:g} %)"
     others = "".join(f", {counts[state]} {state}" for state in (*_STATES[1:], "away") if counts.get(state))
+    if counts.get("before_restart"):
+        others += f", {counts['before_restart']} acknowledged only before the restart"
     return f"{name_of(key)}  {key['version'] or '-'}  {counts['applied']} of {counts['connected']} applied{percent}{others}"
 
 
@@ -86,6 +88,9 @@ def _row(instance: dict[str, Any], version: str | None, now: float) -> Sequence[
         remarks.append(ack["error"])
     elif ack and ack["version"] != version:
         remarks.append(f"{ack['status']} {ack['version']}")
+    if former := instance.get("before_restart"):
+        reason = f": {former['error']}" if former.get("error") else ""
+        remarks.append(f"{former['status']} {former['version']} before the restart{reason}")
     if instance["shares_name"]:
         remarks.append(f"same name as another, connection {instance['connection']}")
     return (

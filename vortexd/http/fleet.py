@@ -119,6 +119,7 @@ def _cursor(text: str) -> Cursor:
 
 
 _COUNTS = dict.fromkeys(("connected", "applied", "rejected", "silent", "gone", "unlisted"), COUNT)
+_ACK: Schema = an_object(version=TEXT, status={"enum": ["applied", "rejected"]}, error=nullable(TEXT), at=TIME)
 _INSTANCE_STATE: Schema = {"enum": list(STATES)}
 _SCHEMAS: dict[str, Schema] = {
     "Fleet": optional(
@@ -127,23 +128,20 @@ _SCHEMAS: dict[str, Schema] = {
                 an_object(
                     **KEY,
                     version=nullable(VERSION),
-                    counts=optional(an_object(**_COUNTS, away=COUNT), "away"),
+                    counts=optional(an_object(**_COUNTS, away=COUNT, before_restart=COUNT), "away", "before_restart"),
                     percent=nullable({"type": "number", "minimum": 0, "maximum": 100}),
                     instances=a_list(
-                        an_object(
-                            name=TEXT,
-                            connection=nullable(TEXT),
-                            state=_INSTANCE_STATE,
-                            since=TIME,
-                            ack=nullable(
-                                an_object(
-                                    version=TEXT,
-                                    status={"enum": ["applied", "rejected"]},
-                                    error=nullable(TEXT),
-                                    at=TIME,
-                                )
+                        optional(
+                            an_object(
+                                name=TEXT,
+                                connection=nullable(TEXT),
+                                state=_INSTANCE_STATE,
+                                since=TIME,
+                                ack=nullable(_ACK),
+                                shares_name={"type": "boolean"},
+                                before_restart=_ACK,
                             ),
-                            shares_name={"type": "boolean"},
+                            "before_restart",
                         )
                     ),
                 )
@@ -316,6 +314,7 @@ def _key(state: KeyState, nodes: Sequence[NodeView] | None) -> dict[str, Any]:
         "gone",
         "unlisted",
         *(("away",) if nodes is not None else ()),
+        *(("before_restart",) if state.before_restart else ()),
     )
     percent = state.percent
     if percent == 100 and not all(each.is_whole for each in nodes or ()):
@@ -333,7 +332,7 @@ def _key(state: KeyState, nodes: Sequence[NodeView] | None) -> dict[str, Any]:
 
 
 def _instance(seen: Seen) -> dict[str, Any]:
-    return {
+    row = {
         "name": seen.name,
         "connection": seen.connection,
         "state": seen.state,
@@ -341,6 +340,8 @@ def _instance(seen: Seen) -> dict[str, Any]:
         "ack": _ack(seen.ack),
         "shares_name": seen.is_shared,
     }
+    # A member of its own, so that nobody takes it for an acknowledgement since the restart.
+    return row if seen.before_restart is None else row | {"before_restart": _ack(seen.before_restart)}
 
 
 def _ack(ack: Ack | None) -> dict[str, Any] | None:
