@@ -243,6 +243,7 @@ async def test_without_a_cluster_there_is_no_node_and_no_metric_of_one(opened: O
     assert not [each for each in made.routes.endpoints if "cluster" in each.route]
     [pages] = [each for each in made.routes.endpoints if isinstance(each, FleetPages)]
     assert pages._nodes is None
+    assert made.departures is None
 
 
 @pytest.mark.parametrize(
@@ -296,6 +297,8 @@ async def test_a_node_of_a_cluster_counts_its_fleet_and_answers_for_it(opened: O
     neighbours: list[object] = [pages._nodes, questions._node, members._node]
     assert [node] * 3 == neighbours
     assert cast(object, questions._fleet) is pages
+    assert made.departures is not None
+    assert (made.stages.fleet, node) == (made.departures._fleet, cast(object, made.departures._nodes))
 
     made.stages.fleet.join(Instance(Key("a", "b", "c"), "id", name="host"), 1.0)
     assert node._summary is not None

@@ -23,6 +23,7 @@ from vortexd.fleet import Fleet, Instance, Record
 from vortexd.fleet.records import encode, parse
 from vortexd.http.bridge import Bridge
 from vortexd.http.fleet_arrivals import FleetArrivals
+from vortexd.http.fleet_departures import FleetDepartures
 from vortexd.net.inherited import Inherited
 from vortexd.net.listener import Listener
 from vortexd.process.late_signals import LateSignals
@@ -109,12 +110,18 @@ async def test_a_node_of_a_cluster_runs_until_the_drain_is_over_and_says_when_it
         finally:
             done.append("Node.run")
 
+    async def ask(_: FleetDepartures) -> None:
+        asking.append("FleetDepartures.run")
+
+    asking: list[str] = []
     monkeypatch.setattr(Node, "run", run)
+    monkeypatch.setattr(FleetDepartures, "run", ask)
     for owner, name in ((Node, "drain"), (WebSocketServer, "drain"), (Listener, "stop_accepting")):
         monkeypatch.setattr(owner, name, noted(done, f"{owner.__name__}.{name}", getattr(owner, name)))
     await run_until_ready(tmp_path, signals, ClusterSettings(name="shop", endpoints=("http://127.0.0.1:9",)))
 
     assert ["Node.drain", "Listener.stop_accepting", "WebSocketServer.drain", "Node.run"] == done
+    assert ["FleetDepartures.run"] == asking
 
 
 async def test_the_stand_in_of_a_node_that_publishes_publishes_at_this_node_alone(

@@ -80,6 +80,7 @@ from .state.acknowledgements import Acknowledgements
 
 if TYPE_CHECKING:
     from .cluster.node import Node
+    from .http.fleet_departures import FleetDepartures
     from .source.published.stand_in import StandIn
 
 log = structlog.get_logger()
@@ -132,6 +133,7 @@ class Parts:
     Attributes:
         acknowledgements: Keeps the acknowledgements of instances on disk.
         arrivals: Tells other workers which instances have connected to this one.
+        departures: Asks other nodes which instances have moved there, or None if there is no cluster.
         cluster: This node of the cluster, or None if there is no cluster.
         stand_in: Serves the published state until the sources have been read; None unless this node publishes.
     """
@@ -148,6 +150,7 @@ class Parts:
     reload: Reload
     acknowledgements: Acknowledgements
     arrivals: FleetArrivals
+    departures: "FleetDepartures | None"
     cluster: "Node | None"
     stand_in: "StandIn | None"
 
@@ -232,6 +235,7 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
         reload,
         acknowledgements,
         arrivals,
+        _departures(stages.fleet, cluster),
         cluster,
         _stand_in(settings, stages.sources),
     )
@@ -275,6 +279,14 @@ def _history(settings: Settings, sources: Sources) -> FormerReader | None:
 
 def _publishes(settings: Settings) -> bool:
     return bool(settings.cluster.name and settings.cluster.publish and settings.source)
+
+
+def _departures(fleet: Fleet, cluster: "Node | None") -> "FleetDepartures | None":
+    if cluster is None:
+        return None
+    from .http.fleet_departures import FleetDepartures
+
+    return FleetDepartures(fleet, cluster)
 
 
 def _cluster_endpoints(cluster: "Node", fleet: FleetPages) -> Iterable[Endpoint]:

@@ -128,6 +128,8 @@ class Daemon:
                 root.start_soon(self._parts.arrivals.run)
                 if self._parts.cluster is not None:
                     root.start_soon(self._parts.cluster.run, name="cluster")
+                if self._parts.departures is not None:
+                    root.start_soon(self._parts.departures.run)
                 root.start_soon(self._parts.reload.run, reloads)
                 ended = trio.Event()
                 root.start_soon(_stop, ends, root.cancel_scope, ended)

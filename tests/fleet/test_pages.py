@@ -155,3 +155,14 @@ def test_a_page_of_a_former_version_has_nothing_from_before_a_restart() -> None:
     assert "before_restart" not in former
 
     assert page == Page.from_json(former)
+
+
+def test_a_question_for_names_lists_only_these_and_counts_all() -> None:
+    fleets = filled([("a", KEY, None, 0), ("b", KEY, "applied", 0), ("c", OTHER_KEY, None, 0), ("d", KEY, "gone", 0)])
+    question = Question((KEY, OTHER_KEY), names=("b1", "d3", "a"))
+    page = fleets.fleet.page(Question.from_json(question.to_json()), fleets.now)
+
+    assert [[], ["b1", "d3"]] == [[each.name for each in state.instances] for state in page.keys]
+    assert [1, 2] == [state.connected for state in page.keys]
+    assert [[], []] == [[*each.instances] for each in fleets.fleet.page(Question(KEYS, names=()), fleets.now).keys]
+    assert None is Question.from_json('{"keys":[],"state":null,"limit":1,"after":null}').names

@@ -21,6 +21,7 @@ from .browser import CHROMIUM, open_page
 from .fleet import save
 from .process import Server
 from .test_fleet import connected, key, say, states, until, vortexctl
+from .test_restart import before
 
 pytestmark = [
     pytest.mark.skipif(etcd_program() is None, reason="there is no etcd"),
@@ -237,3 +238,31 @@ def test_nodes_ask_each_other_over_tls(nodes: Nodes, tmp_path: Path) -> None:
         until(lambda: seen(a) == seen(b) == everyone, 40)
         with urllib.request.urlopen(f"https://localhost:{a.port}/metrics", timeout=20, context=context) as answer:
             assert b'vortexd_cluster_questions_total{outcome="answered"} ' in answer.read()
+
+
+async def test_a_client_that_moved_while_its_node_restarted_is_shown_once_with_what_it_acknowledged_before(
+    nodes: Nodes,
+) -> None:
+    with nodes.start("b", workers=2) as b:
+        with nodes.start("a") as a:
+            until(lambda: all(node_states(each) == {"a": "serving", "b": "serving"} for each in (a, b)), 40)
+            async with connected(a, "moves", "leaves") as clients:
+                for client in clients.values():
+                    await say(a, client)
+                until(lambda: states(b) == {"moves": "applied", "leaves": "applied"})
+                assert 0 == a.stop()
+        async with connected(b, "moves") as clients:
+            with nodes.start("a") as a:
+                until(lambda: all(node_states(each) == {"a": "serving", "b": "serving"} for each in (a, b)), 40)
+                expected = {"moves": ("silent", "applied"), "leaves": ("gone", "applied")}
+                until(lambda: before(a) == before(b) == expected)
+                assert (1, 0) == tuple(key(a)["counts"][name] for name in ("connected", "applied"))
+                waited = await vortexctl("wait", a, "--timeout", "1s")
+                assert 1 == waited.returncode
+
+                await say(b, clients["moves"])
+                until(lambda: before(a) == before(b) == expected | {"moves": ("applied", None)})
+                # The node that restarted asks the other one for those who are gone.
+                until(lambda: key(a)["counts"]["gone"] == key(b)["counts"]["gone"] == 1, 60)
+                waited = await vortexctl("wait", a)
+                assert 0 == waited.returncode

@@ -232,13 +232,14 @@ class Fleet:
         self.forget(now)
         states: list[KeyState] = []
         after, room = question.after, question.limit
+        names = None if question.names is None else frozenset(question.names)
         here = (each for each in question.keys if each in self._rolls and (not after or each >= after[0]))
         for key in sorted(here, key=_in_order):
             start = after if after is not None and key == after[0] else None
             if start is None and not room:
                 return Page(tuple(states), end_of(states))
             room -= start is None
-            state = self._state(key, question.state, start, room + 1)
+            state = self._state(key, question.state, names, start, room + 1)
             states.append(attrs.evolve(state, instances=state.instances[:room]))
             if len(state.instances) > room:
                 return Page(tuple(states), end_of(states))
@@ -303,12 +304,16 @@ class Fleet:
             key, version, roll.changed, connected, applied, rejected, gone, roll.unlisted, before_restart=former
         )
 
-    def _state(self, key: Key, only: str | None, after: Cursor | None, limit: int) -> KeyState:
+    def _state(
+        self, key: Key, only: str | None, named: Collection[str] | None, after: Cursor | None, limit: int
+    ) -> KeyState:
         roll = self._rolls[key]
         state = self._counts(key, roll)
         if not limit or only == NOBODY or (only is not None and not getattr(state, only)):
             return state
         candidates = roll.see(state.version, only)
+        if named is not None:
+            candidates = (each for each in candidates if each[0] in named)
         page = heapq.nsmallest(
             limit, candidates if after is None else (each for each in candidates if each[:2] > after[1:]), _place
         )

@@ -137,12 +137,14 @@ class Question:
         state: List only instances in this state. None lists all, and NOBODY lists none.
         limit: The number of keys and instances to list, together.
         after: The cursor at which the previous page ended.
+        names: List only instances with these names. None lists all. Nodes of former versions list all.
     """
 
     keys: tuple[Key, ...]
     state: str | None = None
     limit: int = 1_000
     after: Cursor | None = None
+    names: tuple[str, ...] | None = None
 
     def to_json(self) -> str:
         """Encode the question for another worker."""
