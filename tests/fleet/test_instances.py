@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vortexd.core.model import Key
-from vortexd.fleet import OTHER, Fleet, Instance, KeyState, Question, Record, Seen, make_ack
+from vortexd.fleet import OTHER, Fleet, Instance, KeyState, Question, Record, Seen, make_ack, records_of
 from vortexd.settings.fleet import FleetSettings
 
 KEY = Key("orders", "prod", "main")
@@ -399,7 +399,7 @@ APPLIED = make_ack("v1", "applied", None, 900.0)
 
 
 def records(fleet: Fleet) -> list[Record]:
-    return fleet.connected_records(fleet.keys(), 100) + fleet.gone_records(100)
+    return records_of(fleet.connected(fleet.keys(), 100), fleet.gone(100))
 
 
 def restarted(fleets: Fleets, **settings: Any) -> Fleets:
@@ -442,11 +442,16 @@ def test_a_bounded_number_is_remembered_and_those_who_left_last_come_first(fleet
     for name in "xyz":
         fleets.fleet.leave(fleets.join(name), fleets.now)
 
-    assert ["a", "b"] == [each.name for each in fleets.fleet.connected_records([KEY, OTHER_KEY], 2)]
-    assert ["a", "b", "c", "d"] == [each.name for each in fleets.fleet.connected_records([KEY, OTHER_KEY], 4)]
-    assert [] == fleets.fleet.connected_records([KEY], 0) == fleets.fleet.connected_records([Key("x", "y", "z")], 9)
-    assert ["z", "y"] == [each.name for each in fleets.fleet.gone_records(2)]
-    assert [] == fleets.fleet.gone_records(0)
+    assert ["a", "b"] == [each.name for _, each, _ in fleets.fleet.connected([KEY, OTHER_KEY], 2)]
+    assert ["a", "b", "c", "d"] == [each.name for _, each, _ in fleets.fleet.connected([KEY, OTHER_KEY], 4)]
+    assert [] == fleets.fleet.connected([KEY], 0) == fleets.fleet.connected([Key("x", "y", "z")], 9)
+    assert ["z", "y"] == [name for _, name, _ in fleets.fleet.gone(2)]
+    other = fleets.join("y", OTHER_KEY)
+    fleets.fleet.leave(other, fleets.now)
+    assert [(OTHER_KEY, "id8"), (KEY, "id7"), (KEY, "id6")] == [
+        (key, each.connection) for key, _, each in fleets.fleet.gone(3)
+    ]
+    assert [] == fleets.fleet.gone(0)
     assert (10_000, 7) == (fleets.fleet.most_records, Fleets(gone=7).fleet.most_records)
 
 

@@ -60,13 +60,14 @@ def test_a_file_is_bounded_and_the_first_records_are_in_it() -> None:
     assert ([], 3) == (parse(encode(records, 10)[0]), encode(records, 10)[1])
 
 
-def test_equal_texts_are_shared() -> None:
+def test_equal_texts_and_keys_are_shared() -> None:
     data, _ = encode([Record(KEY, name, name, make_ack("version", "applied", None, 1.0), None) for name in "ab"])
-    first, second = (each.ack for each in parse(data))
+    first, second = parse(data)
 
-    assert first is not None
-    assert second is not None
-    assert first.version is second.version
+    assert first.ack is not None
+    assert second.ack is not None
+    assert first.ack.version is second.ack.version
+    assert first.key is second.key
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import trio
 from trio.testing import MockClock
 
 from vortexd.core.model import Key
-from vortexd.fleet import Ack, Fleet, Instance, NodePages, Question, Record, make_ack
+from vortexd.fleet import Ack, Fleet, Instance, NodePages, Question, Record, make_ack, records_of
 from vortexd.http import fleet_departures as module
 from vortexd.http.fleet_departures import PAUSES, FleetDepartures
 from vortexd.settings.fleet import FleetSettings
@@ -46,7 +46,7 @@ def remember(made: Fleet, *places: tuple[str, Key, Ack | None]) -> None:
 
 
 def gone(made: Fleet) -> set[tuple[str, str]]:
-    return {(each.key.application, each.name) for each in made.gone_records(1_000)}
+    return {(each.key.application, each.name) for each in records_of((), made.gone(1_000))}
 
 
 async def run_for(seconds: float, departures: FleetDepartures) -> None:

@@ -187,7 +187,7 @@ async def test_many_keys_are_collected_in_turns_with_other_tasks(disk: Disk, mon
     for number in range(5):
         worker.join("one", key=Key(f"app{number}", "prod", "main"))
     asked: list[int] = []
-    of, checkpoint = worker.fleet.connected_records, trio.lowlevel.checkpoint
+    of, checkpoint = worker.fleet.connected, trio.lowlevel.checkpoint
 
     def noted(keys: Any, most: int) -> Any:
         asked.append(most)
@@ -197,9 +197,10 @@ async def test_many_keys_are_collected_in_turns_with_other_tasks(disk: Disk, mon
         asked.append(-1)
         await checkpoint()
 
-    monkeypatch.setattr(worker.fleet, "connected_records", noted)
+    monkeypatch.setattr(worker.fleet, "connected", noted)
     monkeypatch.setattr(trio.lowlevel, "checkpoint", turn)
-    assert 5 == len(await worker.kept._collect())
+    connected, gone = await worker.kept._collect()
+    assert (5, 0) == (len(connected), len(gone))
     monkeypatch.undo()
     assert [100, -1, 98, -1, 96, -1] == asked
 

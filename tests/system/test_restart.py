@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trio
 
+from .browser import CHROMIUM, open_page
 from .fleet import save
 from .process import Server
 from .test_fleet import WORKERS, connected, key, say, states, until, vortexctl
@@ -85,6 +86,7 @@ async def test_what_was_acknowledged_before_a_restart_is_shown_as_that(
             assert "0 of 3 applied (0 %), 3 silent, 2 acknowledged only before the restart" in shown
             assert f"applied {key(server)['version']} before the restart" in shown
             assert f"rejected {key(server)['version']} before the restart: no room" in shown
+            await check_console(server)
 
             for client in clients.values():
                 await say(server, client)
@@ -92,6 +94,18 @@ async def test_what_was_acknowledged_before_a_restart_is_shown_as_that(
             assert (0, b"") == (waited.returncode, waited.stderr)
             assert "before_restart" not in json.dumps(key(server))
         assert 0 == server.stop()
+
+
+async def check_console(server: Server) -> None:
+    """The console has a column for those who acknowledged only before the restart."""
+    if CHROMIUM is None:
+        return
+    async with open_page() as page:
+        await page.go(f"http://127.0.0.1:{server.port}/console/#clients")
+        body = "document.querySelector('#clients-body')"
+        await page.wait(f"{body}?.innerText.includes('acknowledged only before the restart')")
+        assert "0 % 0 0 3 0 2" in (await page.evaluate(f"{body}.innerText")).replace("\t", " ")
+        assert [] == page.complaints
 
 
 async def vortexctl_fleet(server: Server) -> str:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from operator import attrgetter
+from typing import TypeAlias
 
 import attrs
 
@@ -25,6 +26,9 @@ from .roll import Gone, Instance, Roll, is_memorable
 # Sorts as keys compare, and is many times faster.
 _in_order = attrgetter("application", "profile", "label")
 
+# A connected instance of a key with its last acknowledgement, and one that has left.
+ConnectedRow: TypeAlias = tuple[Key, Instance, Ack | None]
+GoneRow: TypeAlias = tuple[Key, str, Gone]
 # The name for applications that the settings don't list.
 OTHER = "other"
 
@@ -109,7 +113,7 @@ class Fleet:
             if instance not in roll.live:
                 roll.unlisted -= 1
             else:
-                former = roll.former.get(instance)
+                former = roll.former.get(instance) if roll.former else None
                 ack = self._take(instance, key)
                 if is_memorable(instance, ack):
                     self._left.pop((key, instance.name), None)
@@ -134,27 +138,30 @@ class Fleet:
         """The number of instances that are remembered across a restart."""
         return self._settings.gone
 
-    def connected_records(self, keys: Iterable[Key], most: int) -> list[Record]:
-        """Return what is remembered of the connected instances of some keys. Looks at no more than `most` instances."""
-        records: list[Record] = []
+    def connected(self, keys: Iterable[Key], most: int) -> list[ConnectedRow]:
+        """Return at most `most` of the connected instances of some keys. `records_of` makes records of them."""
+        rows: list[ConnectedRow] = []
         for key in keys:
             roll = self._rolls.get(key)
             if roll is None:
                 continue
-            for instance, ack in islice(roll.live.items(), most):
-                most -= 1
-                known = ack or roll.former.get(instance)
-                if is_memorable(instance, known):
-                    records.append(Record(key, instance.name, instance.connection, known, None))
-        return records
+            live, former = islice(roll.live.items(), most - len(rows)), roll.former
+            if former:
+                rows += [(key, instance, ack or former.get(instance)) for instance, ack in live]
+            else:
+                rows += [(key, instance, ack) for instance, ack in live]
+        return rows
 
-    def gone_records(self, most: int) -> list[Record]:
-        """Return what is remembered of those that have left last, of at most `most` instances."""
-        records: list[Record] = []
-        for (key, name), left in islice(reversed(self._left.items()), most):
-            gone = self._rolls[key].gone[name]
-            records.append(Record(key, name, gone.connection, gone.ack or gone.before_restart, left))
-        return records
+    def gone(self, most: int) -> list[GoneRow]:
+        """Return at most `most` of the instances that have left, the last one first. `records_of` makes records of them."""
+        rows: list[GoneRow] = []
+        last, known = None, dict[str, Gone]()
+        for key, name in islice(reversed(self._left), most):
+            # Instances of one key often leave together.
+            if key is not last:
+                last, known = key, self._rolls[key].gone
+            rows.append((key, name, known[name]))
+        return rows
 
     def restore(self, records: Iterable[Record], now: float) -> None:
         """Take instances from before a restart.
@@ -321,6 +328,18 @@ class Fleet:
         shared = Counter(each.name for each in roll.live if each.name in names)
         seen = [roll.seen(state.version, name, instance) for name, _, instance in page]
         return attrs.evolve(state, instances=tuple(marked(each, shared) for each in seen))
+
+
+def records_of(connected: Iterable[ConnectedRow], gone: Iterable[GoneRow] = ()) -> list[Record]:
+    """Return what is remembered of instances. This may run in a thread, because a row doesn't change."""
+    records = [
+        Record(key, instance.name, instance.connection, ack, None)
+        for key, instance, ack in connected
+        if is_memorable(instance, ack)
+    ]
+    return records + [
+        Record(key, name, each.connection, each.ack or each.before_restart, each.left) for key, name, each in gone
+    ]
 
 
 def _place(candidate: tuple[str, str, Instance | None]) -> tuple[str, str]:

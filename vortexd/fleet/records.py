@@ -79,7 +79,8 @@ def parse(data: bytes) -> list[Record]:
     rows = found.get("instances")
     if not isinstance(rows, list):
         raise Unreadable("it has no list of instances")
-    return list(map(_record, rows))
+    keys: dict[Key, Key] = {}
+    return [_record(row, keys) for row in rows]
 
 
 def _row(record: Record) -> list[str | float | None]:
@@ -88,7 +89,8 @@ def _row(record: Record) -> list[str | float | None]:
     return row if ack is None else [*row, ack.version, ack.status, ack.error, ack.at]
 
 
-def _record(row: Any) -> Record:
+def _record(row: Any, keys: dict[Key, Key]) -> Record:
+    """Read a record. Equal keys are shared by way of `keys`."""
     if not isinstance(row, list) or len(row) not in (6, 10):
         raise Unreadable("an instance isn't a list of 6 or 10 items")
     application, profile, label, name, connection, left = row[:6]
@@ -98,7 +100,8 @@ def _record(row: Any) -> Record:
         raise Unreadable("an instance has no name")
     if left is not None and not _is_time(left):
         raise Unreadable("a time can't be read")
-    return Record(Key(application, profile, label), name, connection, _ack(row[6:]), left)
+    key = Key(application, profile, label)
+    return Record(keys.setdefault(key, key), name, connection, _ack(row[6:]), left)
 
 
 def _ack(row: list[Any]) -> Ack | None:

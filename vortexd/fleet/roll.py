@@ -85,9 +85,11 @@ class Roll:
             self.former[instance] = ack
 
     def put_gone(self, name: str, gone: Gone) -> None:
-        self.take_gone(name)
+        if name in self.gone:
+            self.take_gone(name)
         self.gone[name] = gone
-        self.gone_former += gone.before_restart is not None
+        if gone.before_restart is not None:
+            self.gone_former += 1
 
     def take_gone(self, name: str) -> Ack | None:
         """Forget an instance that has left. Return what it acknowledged before the restart, if nothing since."""

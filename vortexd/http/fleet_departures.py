@@ -11,7 +11,7 @@ from typing import Protocol
 
 import trio
 
-from ..fleet import Fleet, NodePages, Question, Record
+from ..fleet import Fleet, NodePages, Question, Record, records_of
 from .key_filter import MOST
 
 # Seconds between two rounds of questions. The last one is later than the default of `fleet.forget_after`.
@@ -39,7 +39,7 @@ class FleetDepartures:
         """Ask some times after the start, and return."""
         for pause in PAUSES:
             await trio.sleep(pause)
-            records = self._fleet.gone_records(self._fleet.most_records)
+            records = records_of((), self._fleet.gone(self._fleet.most_records))
             records.sort(key=lambda each: (each.key.application, each.key.profile, each.key.label, each.name))
             for start in range(0, len(records), AT_ONCE):
                 await self._ask(records[start : start + AT_ONCE])

@@ -19,7 +19,7 @@ import structlog
 import trio
 
 from ..aio import threads
-from ..fleet import Fleet, Record
+from ..fleet import ConnectedRow, Fleet, GoneRow, Record, records_of
 from ..fleet.records import MAX_BYTES, Unreadable, encode, parse
 from . import private_files
 
@@ -123,22 +123,22 @@ class Acknowledgements:
                     self._fleet.restore(found, self._now())
             elif self._fleet.changes != self._written:
                 mark = self._fleet.changes
-                records = await self._collect()
-                is_written = await threads.run_sync(self._write, records, abandon_on_cancel=True, limiter=self._threads)
+                rows = await self._collect()
+                is_written = await threads.run_sync(self._write, *rows, abandon_on_cancel=True, limiter=self._threads)
                 self._is_failing = not is_written
                 if is_written:
                     self._written, self._has_written = mark, True
             elif self._has_written and not 0 <= self._now() - self._confirmed < CONFIRM:
                 await threads.run_sync(self._confirm, abandon_on_cancel=True, limiter=self._threads)
 
-    async def _collect(self) -> list[Record]:
-        """Return the records, at most as many as the settings allow."""
+    async def _collect(self) -> tuple[list[ConnectedRow], list[GoneRow]]:
+        """Return the instances to remember, at most as many as the settings allow. A thread makes records of them."""
         keys, most = tuple(self._fleet.keys()), self._fleet.most_records
-        records: list[Record] = []
+        connected: list[ConnectedRow] = []
         for start in range(0, len(keys), _AT_ONCE):
-            records += self._fleet.connected_records(keys[start : start + _AT_ONCE], most - len(records))
+            connected += self._fleet.connected(keys[start : start + _AT_ONCE], most - len(connected))
             await trio.lowlevel.checkpoint()
-        return records + self._fleet.gone_records(most - len(records))
+        return connected, self._fleet.gone(most - len(connected))
 
     # In a thread.
 
@@ -179,7 +179,7 @@ class Acknowledgements:
         # An instance that was connected when the file was written left then, as far as anybody knows.
         return [record if record.left is not None else record._replace(left=confirmed) for record in records]
 
-    def _write(self, records: Collection[Record]) -> bool:
+    def _write(self, connected: Collection[ConnectedRow], gone: Collection[GoneRow]) -> bool:
         """Write the file. Return whether that succeeded."""
         assert self._directory is not None
         try:
@@ -189,7 +189,7 @@ class Acknowledgements:
             if not self._has_lock():
                 self._warn_unstored(_BUSY)
                 return False
-            content, left_out = encode(records, self._max_bytes)
+            content, left_out = encode(records_of(connected, gone), self._max_bytes)
             private_files.replace(self._file, content)
             self._confirm()
             private_files.sync(self._directory)
