@@ -320,9 +320,9 @@ def _stages(settings: Settings, keyring: Keyring, metrics: Metrics, process: Pro
     store = Store(settings.history)
     registry: Registry[Subscriber] = Registry()
     key_usage = KeyUsage(store, registry, settings.history)
-    fleet = Fleet(settings.fleet, key_usage.version_of)
-    metrics.watch_fleet(fleet.totals)
     order = Order()
+    fleet = Fleet(settings.fleet, key_usage.version_of, lambda key: order.current(key.label))
+    metrics.watch_fleet(fleet.totals)
     encoder = Encoder(timestamp, settings.history.frames_bytes, order.generation)
     broadcaster = Broadcaster(
         registry, encoder.change, trio.current_time, lambda change: fleet.changed(change.key, time.time())

@@ -6,6 +6,7 @@ import pytest
 
 from vortexd.cluster import summaries
 from vortexd.cluster.records import Unusable
+from vortexd.core.generation import Generation
 from vortexd.core.model import Key
 from vortexd.fleet import KeyState
 
@@ -58,9 +59,10 @@ def test_a_part_may_be_exactly_as_large_as_its_limit() -> None:
         (b'{"keys":[]}', "no format number"),
         (b'{"format":1}', "no list of keys"),
         (part(keys={}), "no list of keys"),
-        (part("x"), "ten items"),
-        (part(ROW[:-1]), "ten items"),
-        (part([*ROW, 1]), "ten items"),
+        (part("x"), "ten or eleven items"),
+        (part(ROW[:-1]), "ten or eleven items"),
+        (part([*ROW, "ab.1", 1]), "ten or eleven items"),
+        (part([*ROW, 1]), "a generation isn't a text"),
         (part([1, *ROW[1:]]), "no name"),
         (part(["a", "b", "c" * 2_101, *ROW[3:]]), "no name"),
         (part([*ROW[:3], 1, *ROW[4:]]), "version isn't a text"),
@@ -93,3 +95,13 @@ def test_parts_are_joined_in_the_order_of_keys_and_the_newest_part_counts() -> N
 
     assert (first, newer) == summaries.whole([(second,), (newer, first)])
     assert () == summaries.whole([])
+
+
+def test_a_part_has_the_generation_of_a_key_if_there_is_one() -> None:
+    numbered = attrs.evolve(summaries.parse(part(ROW))[0], generation=Generation("ab", 7))
+    [data] = summaries.split(summaries.encode([numbered]))
+
+    assert (numbered,) == summaries.parse(data)
+    # A text of another version of vortexd is no generation.
+    assert summaries.parse(part([*ROW, "ab-7"]))[0].generation is None
+    assert summaries.parse(part(ROW))[0].generation is None

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vortexd.core.generation import Generation
 from vortexd.core.model import Key
-from vortexd.fleet import NOBODY, STATES, KeyState, Page, Question, Seen, make_ack, merge
+from vortexd.fleet import NOBODY, STATES, Fleet, KeyState, Page, Question, Seen, make_ack, merge
+from vortexd.settings.fleet import FleetSettings
 
 from .test_instances import KEY, OTHER_KEY, Fleets
 
@@ -166,3 +168,57 @@ def test_a_question_for_names_lists_only_these_and_counts_all() -> None:
     assert [1, 2] == [state.connected for state in page.keys]
     assert [[], []] == [[*each.instances] for each in fleets.fleet.page(Question(KEYS, names=()), fleets.now).keys]
     assert None is Question.from_json('{"keys":[],"state":null,"limit":1,"after":null}').names
+
+
+# Which version is the newest.
+
+
+def state(version: str | None, changed: float, number: int | None, epoch: str = "ab") -> KeyState:
+    generation = None if number is None else Generation(epoch, number)
+    return KeyState(KEY, version, changed, 1, 1, 0, 0, 0, generation=generation)
+
+
+def newest(*states: KeyState) -> tuple[str | None, int]:
+    """The version that counts, and how many instances have applied it."""
+    [whole] = merge([Page((each,)) for each in states], Question((KEY,))).keys
+    return whole.version, whole.applied
+
+
+def test_the_highest_generation_is_the_newest_whatever_the_clocks_say() -> None:
+    assert ("v2", 1) == newest(state("v2", 1.0, 7), state("v1", 9.0, 6))
+    assert ("v2", 1) == newest(state("v1", 9.0, 6), state("v2", 1.0, 7))
+    # The numbers compare, not their texts.
+    assert ("v2", 1) == newest(state("v2", 1.0, 10), state("v1", 9.0, 9))
+    assert ("v1", 2) == newest(state("v1", 1.0, 7), state("v1", 9.0, 6))
+
+
+def test_of_one_generation_the_version_that_changed_last_is_the_newest() -> None:
+    assert ("v1", 1) == newest(state("v2", 1.0, 7), state("v1", 9.0, 7))
+
+
+@pytest.mark.parametrize("other", [state("v1", 9.0, None), state("v1", 9.0, 99, "cd")], ids=["none", "another epoch"])
+def test_if_generations_do_not_compare_the_clocks_decide(other: KeyState) -> None:
+    assert ("v1", 1) == newest(state("v2", 1.0, 100), other)
+
+
+def test_a_worker_without_a_version_decides_nothing() -> None:
+    gone = attrs.evolve(state(None, 99.0, None), connected=0, applied=0)
+
+    assert ("v2", 1) == newest(gone, state("v2", 1.0, 7), state("v1", 9.0, 6))
+    assert (None, 0) == newest(gone)
+
+
+def test_the_merged_state_has_the_generation_of_the_newest_version_and_another_worker_can_read_it() -> None:
+    page = merge([Page((state("v1", 9.0, 6),)), Page((state("v2", 1.0, 7),))], Question((KEY,)))
+
+    assert Generation("ab", 7) == page.keys[0].generation
+    assert page == Page.from_json(page.to_json())
+
+
+def test_a_fleet_asks_for_the_generation_of_each_key() -> None:
+    fleets = Fleets()
+    fleets.fleet = Fleet(FleetSettings(), lambda _: "v1", lambda key: Generation("ab", len(key.label)))
+    fleets.join("a", KEY)
+
+    [counted] = fleets.fleet.counts([KEY])
+    assert Generation("ab", len(KEY.label)) == counted.generation

@@ -7,8 +7,10 @@ number, as all records have.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import attrs
 import orjson
 
+from ..core.generation import Generation
 from ..core.model import Key
 from ..fleet.pages import KeyState
 from .records import FORMAT, Unusable, record_table
@@ -31,6 +33,7 @@ def encode(states: Iterable[KeyState]) -> list[bytes]:
             [
                 *(each.key.application, each.key.profile, each.key.label, each.version, each.changed),
                 *(getattr(each, name) for name in _COUNTS),
+                *([str(each.generation)] if each.generation is not None else ()),
             ]
         )
         for each in states
@@ -71,17 +74,20 @@ def whole(parts: Iterable[tuple[KeyState, ...]]) -> tuple[KeyState, ...]:
 
 
 def _state(found: Any) -> KeyState:
-    if not isinstance(found, list) or len(found) != 5 + len(_COUNTS):
-        raise Unusable("a key isn't a list of ten items")
+    if not isinstance(found, list) or not 0 <= len(found) - 5 - len(_COUNTS) <= 1:
+        raise Unusable("a key isn't a list of ten or eleven items")
     *names, version, changed = found[:5]
-    counts = found[5:]
+    counts, generation = found[5 : 5 + len(_COUNTS)], found[5 + len(_COUNTS) :]
     if not all(isinstance(each, str) and len(each) <= _LONGEST_NAME for each in names):
         raise Unusable("a key has no name")
     if version is not None and not (isinstance(version, str) and len(version) <= _LONGEST_VERSION):
         raise Unusable("a version isn't a text")
     if not _is_number(changed) or not all(type(each) is int and _is_number(each) for each in counts):
         raise Unusable("a count isn't a number, or is too large")
-    state = KeyState(Key(*names), version, float(changed), *counts)
+    if not all(isinstance(each, str) for each in generation):
+        raise Unusable("a generation isn't a text")
+    claimed = Generation.parse(generation[0]) if generation else None
+    state = attrs.evolve(KeyState(Key(*names), version, float(changed), *counts), generation=claimed)
     if state.silent < 0 or state.unlisted > state.connected:
         raise Unusable("the counts contradict each other")
     return state

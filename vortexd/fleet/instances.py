@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 import attrs
 
+from ..core.generation import Generation
 from ..core.model import Key
 from ..settings.fleet import FleetSettings
 from .pages import NOBODY, STATES, Ack, Cursor, KeyState, Page, Question, end_of, marked
@@ -38,9 +39,16 @@ class Fleet:
 
     Args:
         version_of: Returns the server's version of a key, or None.
+        generation_of: Returns the generation of the state that the server has of a key's label, or None.
     """
 
-    def __init__(self, settings: FleetSettings, version_of: Callable[[Key], str | None]) -> None:
+    def __init__(
+        self,
+        settings: FleetSettings,
+        version_of: Callable[[Key], str | None],
+        generation_of: Callable[[Key], Generation | None] = lambda _: None,
+    ) -> None:
+        self._generation_of = generation_of
         self._settings = settings
         self._version_of = version_of
         self._rolls: dict[Key, Roll] = {}
@@ -308,7 +316,9 @@ class Fleet:
         former = len(roll.former) + roll.gone_former
         gone = len(roll.gone)
         return KeyState(
-            key, version, roll.changed, connected, applied, rejected, gone, roll.unlisted, before_restart=former
+            *(key, version, roll.changed, connected, applied, rejected, gone, roll.unlisted),
+            before_restart=former,
+            generation=self._generation_of(key),
         )
 
     def _state(

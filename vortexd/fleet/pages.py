@@ -12,6 +12,7 @@ from typing import TypeAlias
 import attrs
 import orjson
 
+from ..core.generation import Generation
 from ..core.model import Key
 
 STATES = ("applied", "rejected", "silent", "gone")
@@ -74,6 +75,7 @@ class KeyState:
         away: The number of instances that were connected to nodes of the cluster that are away now.
         before_restart: The number of instances, connected or gone, whose last acknowledgement is from before the server's
             restart. The other counts don't include this acknowledgement.
+        generation: The generation of the state that the server has of the label, or None if it has none.
     """
 
     key: Key
@@ -87,6 +89,7 @@ class KeyState:
     instances: tuple[Seen, ...] = ()
     away: int = 0
     before_restart: int = 0
+    generation: Generation | None = None
 
     @property
     def silent(self) -> int:
@@ -163,7 +166,8 @@ class Question:
 def merge(pages: Collection[Page], question: Question) -> Page:
     """Merge the answers of several workers to one question into one page.
 
-    During a change, the workers may have different versions of a key. Then the newest version counts. Instances of
+    During a change, the workers may have different versions of a key. Then the newest version counts: the one of the
+    highest generation if all of them have one, and else the one that changed last by the workers' clocks. Instances of
     workers with another version are silent, because they haven't acknowledged the newest version.
     """
     by_key: dict[Key, list[KeyState]] = {}
@@ -189,8 +193,7 @@ def merge(pages: Collection[Page], question: Question) -> Page:
 
 def _one(states: list[KeyState]) -> KeyState:
     """Merge the states of one key from several workers."""
-    # A worker where all instances of the key have left has no version.
-    newest = max(states, key=lambda each: (each.version is not None, each.changed))
+    newest = _newest(states)
     current = [each for each in states if each.version == newest.version]
     seen = [row if each in current else _silenced(row) for each in states for row in each.instances]
     shared = Counter(each.name for each in seen if each.state != "gone")
@@ -214,7 +217,19 @@ def _one(states: list[KeyState]) -> KeyState:
         ),
         sum(each.away for each in states),
         sum(each.before_restart for each in states),
+        newest.generation,
     )
+
+
+def _newest(states: Sequence[KeyState]) -> KeyState:
+    """Return the state with the newest version."""
+    # A worker where all instances of the key have left has no version.
+    candidates = [each for each in states if each.version is not None] or states
+    generations = [each.generation for each in candidates if each.generation is not None]
+    if len(generations) == len(candidates) and len({each.epoch for each in generations}) == 1:
+        numbers = [each.number for each in generations]
+        return max(zip(numbers, candidates, strict=True), key=lambda each: (each[0], each[1].changed))[1]
+    return max(candidates, key=lambda each: each.changed)
 
 
 def _recalling(seen: Seen, former: Mapping[str, Ack | None]) -> Seen:
