@@ -165,6 +165,7 @@ async def test_publications_and_subscriptions_pause_the_same_collector(
         return nullcontext()
 
     monkeypatch.setattr(Collector, "paused", pausing)
+    monkeypatch.setattr(Collector, "briefly_paused", pausing)
     stages = built().stages
     await stages.publisher.publish(tree(b"a: 1"))
     await stages.pipeline.subscribe(Ignoring(), [parse_pattern("shop")], 10)

@@ -119,6 +119,7 @@ LATE_FOR_CLIENTS = [
     "vortexd.http.adapter.h2",
     "vortexd.http.adapter.hypercorn",
     "vortexd.http.allowance",
+    "vortexd.http.fleet_departures",
     "vortexd.http.http2",
     "vortexd.http.http2_request",
     "vortexd.observe.exposition",
